@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 
     from modbench.reports.figures.marks import Marks
 
-# What a number is, which decides how it is written: a quantity in its unit, a ratio with a baseline, a signed difference, a share
-# (of 1), a signed change as a share, a count, a p-value, or a point of an axis such as a length.
-Kind: TypeAlias = Literal["quantity", "ratio", "difference", "share", "change", "count", "p", "point"]
+# What a number is, which decides how it is written: a quantity in its unit; a ratio to a baseline, above 1 better; a fraction; a
+# loss whose unit stands beside it; a signed difference; a share, or a signed change, in per cent; a count; a p-value; a point of
+# an axis, such as a length.
+Kind: TypeAlias = Literal[
+    "quantity", "ratio", "fraction", "loss", "difference", "share", "change", "count", "p", "point"
+]
 
 
 @dataclass(frozen=True)
@@ -81,26 +84,31 @@ def known(cell: object) -> float | None:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a run says of one thing: an arm against another, in one metric, at one place.
+    """What a run says of one thing: an arm, alone or against another, in one metric, at one place.
 
     Attributes:
         what: the arm, or the name of something else that is compared.
-        against: what it is compared with; None where a value stands alone.
+        against: what it is compared with; None where it stands alone.
         where: place of the arm's case; None where there is none.
         metric: key of the metric.
-        typical: the estimate of a typical call, or the only one.
-        mean: the estimate of mean times; None where there is none.
+        value: the arm's own value, beside what is found of it; None where it is not known, or not wanted.
+        typical: the comparison of typical calls, or the only one.
+        mean: the comparison of mean times; None where there is none.
         verdict: word of `comparisons.csv`, or another fixed word of the question; None where nothing may be claimed.
         status: `ok`, `failed` or `skipped`.
         reason: why there is no number or no claim, or what else must be known.
         needed: how many launches or seeds would decide it; None where it is decided, or no number would.
         labels: warnings that stand with the number in every output.
+        against_labels: those of what it is compared with.
+        opposed: whether a ratio of times says the opposite of the quotient of both values.
+        best: whether it is told apart from everything beside it, and better.
     """
 
     what: Case | str
-    against: Case | None = None
+    against: Case | str | None = None
     where: Place | None = None
     metric: str = ""
+    value: Estimate | None = None
     typical: Estimate = Estimate(None)
     mean: Estimate | None = None
     verdict: str | None = None
@@ -108,6 +116,36 @@ class Finding:
     reason: str | None = None
     needed: int | None = None
     labels: tuple[str, ...] = ()
+    against_labels: tuple[str, ...] = ()
+    opposed: bool = False
+    best: bool = False
+
+    @property
+    def timed(self) -> bool:
+        """Whether it is a ratio of times, which are faster or slower; all else is better or worse."""
+        return self.typical.kind == "ratio" and self.typical.unit == "s"
+
+    def beside(self) -> Finding:
+        """Return the same without the arm's own value."""
+        return replace(self, value=None)
+
+    def mirrored(self) -> Finding:
+        """Return the same seen from the other side, without either's own value."""
+        return replace(
+            self,
+            what=self.against if self.against is not None else self.what,
+            against=self.what,
+            value=None,
+            typical=self.typical.mirrored(),
+            mean=None if self.mean is None else self.mean.mirrored(),
+            verdict=MIRRORED.get(self.verdict or "", self.verdict),
+            labels=self.against_labels,
+            against_labels=self.labels,
+        )
+
+
+# Verdicts seen from the other side; the others stay.
+MIRRORED = {"better": "worse", "worse": "better"}
 
 
 @dataclass(frozen=True)
@@ -123,6 +161,14 @@ class Verdict:
 
     word: str | None
     timed: bool = True
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """An arm with the labels that a reader must see wherever it is named."""
+
+    case: Case
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -164,30 +210,36 @@ class Sentence:
 
 
 # What a sentence or a cell holds; a whole number is a count.
-Value: TypeAlias = "str | int | Case | Estimate | Finding | Code | Verdict | Arms | Listed | Sentence | None"
+Value: TypeAlias = "str | int | Case | Labelled | Estimate | Finding | Code | Verdict | Arms | Listed | Sentence | None"
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table. Columns that hold numbers alone are aligned right.
+    """A table. Columns that hold numbers alone are aligned right; where the corner is empty, the label may stand there.
 
     Attributes:
-        label: what it shows, for readers who do not see it, and as the line that unfolds it.
+        label: what it shows: its heading, the line that unfolds it, and its name for readers who do not see it.
         head: titles of its columns.
         rows: its cells.
+        groups: what columns have in common, one for each, such as the workload; empty: nothing.
+        at: what all cells share besides, such as `B = 1, fp32`.
+        notes: what must be known to read it.
         folded: whether it is collapsed at first where that is possible.
         left_out: rows that are not shown.
-        where: the file that has all of them.
-        what: what a row is.
+        file: what has all of them.
+        rows_are: what a row is.
     """
 
     label: str
     head: Sequence[Value]
     rows: Sequence[Sequence[Value]]
+    groups: Sequence[str] = ()
+    at: str = ""
+    notes: Sequence[Value] = ()
     folded: bool = False
     left_out: int = 0
-    where: str = ""
-    what: str = "rows"
+    file: str = ""
+    rows_are: str = "rows"
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
-import numpy as np
-import pandas as pd
-
 from modbench.harness.core.masking import masked
 from modbench.reports.format import Format
 from modbench.reports.formats import _schema as schema
@@ -19,6 +13,8 @@ from modbench.reports.sentences import first_screen, question
 from modbench.reports.sentences.machine import machine_check, warnings
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.arm_names import name, short
+from modbench.reports.writers.inline import plain
+from modbench.reports.writers.json import rows, sentences
 
 NAME = "report.json"
 
@@ -29,10 +25,10 @@ def report(loaded: Loaded) -> schema.Report:
     told = first_screen.head(loaded)
     return schema.Report(
         title=question.title(loaded),
-        asked=told.asked,
-        answer=(*filter(None, [told.answer]), *told.details),
-        sure=tuple(told.sure),
-        cautions=tuple(told.doubts),
+        asked=plain(told.asked),
+        answer=sentences([*told.answer, *told.details]),
+        sure=sentences(told.sure),
+        cautions=sentences(told.doubts),
         warnings=tuple(warnings(loaded)),
         run=_run(loaded),
         machine=schema.Machine(
@@ -43,9 +39,9 @@ def report(loaded: Loaded) -> schema.Report:
             facts={term: str(fact) for term, fact in facts(loaded)},
         ),
         arms=_arms(loaded),
-        cases=tuple(schema.CaseRow(**row) for row in _rows(loaded.cases)),
-        comparisons=tuple(schema.PairRow(**row) for row in _rows(loaded.pairs)),
-        tables={title: tuple(_rows(table)) for title, table in more(loaded).items()},
+        cases=tuple(schema.CaseRow(**row) for row in rows(loaded.cases)),
+        comparisons=tuple(schema.PairRow(**row) for row in rows(loaded.pairs)),
+        tables={title: tuple(rows(table)) for title, table in more(loaded).items()},
         failed=tuple(
             schema.Failed(case_id=case, metrics=tuple(metrics.split(", ")), reason=reason)
             for case, metrics, reason in failed(loaded)
@@ -95,18 +91,6 @@ def _arms(loaded: Loaded) -> tuple[schema.Arm, ...]:
         )
         for case in loaded.arms
     )
-
-
-def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of a table as JSON values; null where there is none."""
-    rows = frame.astype(object).to_dict(orient="records")
-    return [{str(key): _plain(value) for key, value in row.items()} for row in rows]
-
-
-def _plain(value: object) -> object:
-    if value is None or value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
-        return None
-    return value.item() if isinstance(value, np.generic) else value
 
 
 FORMAT = Format(lambda loaded: {NAME: masked(report(loaded).model_dump_json(indent=1)) + "\n"})

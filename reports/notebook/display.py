@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
@@ -12,12 +13,13 @@ from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import escaped
 from modbench.reports.figures.ratio_axis import ends_of, ratio_axis
 from modbench.reports.figures.style import HAIR, MUTED, PAPER, beside, new_figure, to_svg
-from modbench.reports.model import Estimate, Finding, Verdict
+from modbench.reports.model import Estimate, Finding, Table, Value, Verdict
+from modbench.reports.questions import results
 from modbench.reports.sentences import first_screen, machine
 from modbench.reports.tables.load import Loaded, evenly
-from modbench.reports.terminal.arm_tables import APART_MARK, APART_WORDS, TABLES, columns
 from modbench.reports.wording.arm_names import name, short
 from modbench.reports.wording.words import TIMED, is_number
+from modbench.reports.writers import text
 from modbench.reports.writers.inline import number, plain
 
 # Arms and lengths of the table at most, and tables.
@@ -42,38 +44,37 @@ def html(loaded: Loaded, page: Path | None) -> str:
         page: its report, if it was written.
     """
     told = first_screen.head(loaded)
-    said = [*(f"⚠ {each}" for each in machine.warnings(loaded)), told.asked, told.answer, *told.details]
+    said = [*(f"⚠ {each}" for each in machine.warnings(loaded)), told.asked, *told.answer, *told.details]
     titled = (("How sure", told.sure), ("What to doubt", told.doubts))
-    doubts = [f"{title}: {' '.join(sentences)}"[:MOST_SAID] for title, sentences in titled if sentences]
+    doubts: list[Value] = [f"{title}: {' '.join(map(plain, said))}"[:MOST_SAID] for title, said in titled if said]
     failed = len(set(loaded.failed.case_id))
     doubts += [f"{failed} case{'s' * (failed != 1)} failed: the report says why."] * bool(failed)
     where = f"report: {page}" if page else f"modbench report {loaded.path} writes its page"
     link = f'<a href="{escape(str(page))}">{escape(where)}</a>' if page else escape(where)
     tables = _tables(loaded)
-    doubts += [APART_WORDS] * (f" {APART_MARK}" in "".join(tables))
+    doubts += [text.OPPOSED_MEANS] * (f" {text.OPPOSED}" in "".join(tables))
     parts = [_lines(said), *tables, _figure(loaded), _lines(doubts), f"<div>{link}</div>"]
     return masked(escaped(f"<div>{''.join(parts)}</div>"))
 
 
-def _lines(sentences: Sequence[str]) -> str:
-    return "".join(f"<div>{escape(each[:MOST_SAID])}</div>" for each in sentences if each)
+def _lines(sentences: Sequence[Value]) -> str:
+    return "".join(f"<div>{escape(plain(each)[:MOST_SAID])}</div>" for each in sentences if each)
 
 
 def _tables(loaded: Loaded) -> list[str]:
     """The first tables of the terminal that have something to show."""
-    if not loaded.arms:
-        return []
-    arms = [loaded.arms[0], *evenly(loaded.arms_shown, MOST_ARMS - 1)]
-    asked = [table for table in TABLES if table.metric in loaded.run.plan.suite.metrics]
-    made = [found for table in asked if (found := columns(loaded, table, arms))]
-    return [_table([names, *evenly(rest, MOST_LENGTHS)]) for names, *rest in made[:MOST_TABLES]]
+    made = [*results.tables(loaded, settings=1), *filter(None, [results.loss_table(loaded)])][:MOST_TABLES]
+    return [_table(each) for each in made]
 
 
-def _table(made: Sequence[Sequence[str]]) -> str:
-    head_row, *rows = zip(*made, strict=True)
-    cells = "".join(f"<tr>{''.join(f'<td>{escape(each)}</td>' for each in row)}</tr>" for row in rows)
-    titles = "".join(f"<th>{escape(each)}</th>" for each in head_row)
-    return f"<table><thead><tr>{titles}</tr></thead><tbody>{cells}</tbody></table>"
+def _table(made: Table) -> str:
+    anchor, *rest = made.rows
+    kept = [0, *evenly(range(1, len(made.head)), MOST_LENGTHS)]
+    rows = [[row[at] for at in kept] for row in (anchor, *evenly(rest, MOST_ARMS - 1))]
+    head, *cells = text.cells(replace(made, head=[made.head[at] for at in kept], rows=rows))
+    body = "".join(f"<tr>{''.join(f'<td>{escape(each)}</td>' for each in row)}</tr>" for row in cells)
+    titles = "".join(f"<th>{escape(each)}</th>" for each in head)
+    return f"<table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _figure(loaded: Loaded) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from markupsafe import Markup
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.files import write_atomically
@@ -12,13 +14,18 @@ from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import escaped
 from modbench.reports.figures import style
 from modbench.reports.format import DEFAULT, Format
+from modbench.reports.model import Block, Listed, Sentence
 from modbench.reports.page.panel_list import broken, panels, rendered
-from modbench.reports.sentences import first_screen, question
+from modbench.reports.questions import pays
+from modbench.reports.sentences import evidence, first_screen, question
 from modbench.reports.sentences.machine import gpu, machine_check, warnings
 from modbench.reports.tables.load import Loaded, load
+from modbench.reports.writers.html import inline, written
 from modbench.reports.writers.templates import fill
 
 PAGE = "report.html"
+# Words of doubts on the first screen.
+MOST_WORDS = 14
 
 
 def write(folder: str | Path, baseline: str | None = None, *, all_pairs: bool = False) -> Loaded:
@@ -56,11 +63,14 @@ def html(loaded: Loaded) -> str:
         if fragment is not None:
             sections.append((panel, fragment))
     sections += broken()
-    run = loaded.run
+    run, told = loaded.run, first_screen.head(loaded)
     page = fill(
         "report",
         title=question.title(loaded),
-        head=first_screen.head(loaded),
+        answer=[inline(each) for each in told.answer],
+        sure=inline(brief) if (brief := evidence.sure_in_brief(loaded)) else "",
+        doubts=_few([inline(each) for each in evidence.doubts_in_brief(loaded)]),
+        details=written(_details(loaded, told)),
         panels=sections,
         command=shlex.join(run.command),
         date=run.started[:10],
@@ -75,3 +85,25 @@ def html(loaded: Loaded) -> str:
         failed=len(loaded.failed.case_id.unique()),
     )
     return masked(escaped(page))
+
+
+def _details(loaded: Loaded, told: first_screen.Head) -> Iterator[Block]:
+    """Yield what the first screen leaves out: what was asked, the arms in a table, sentences, how sure, what to doubt."""
+    yield Sentence("Asked: {asked}", asked=told.asked)
+    if loaded.measured and (table := pays.table(loaded)) is not None:
+        yield table
+    yield from (Sentence("{said}", said=each) for each in told.details)
+    for title, said in (("How sure", told.sure), ("What to doubt", told.doubts)):
+        if said:
+            yield Sentence(f"{title}: {{said}}", said=Listed(said, " "))
+
+
+def _few(doubts: Sequence[Markup]) -> str:
+    """Join as many doubts as the first screen has room for; the others are counted."""
+    kept, words = list[str](), 0
+    for each in doubts:
+        words += len(each.split())
+        if kept and words > MOST_WORDS:
+            return Markup("; ").join([*kept, f"{len(doubts) - len(kept)} more below"])
+        kept.append(each)
+    return Markup("; ").join(kept)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from modbench.harness.core.case import Case
 from modbench.reports.figures.style import INK
-from modbench.reports.questions.break_even import Line, lines, to_be_sure
+from modbench.reports.questions.break_even import Line, lines
 from modbench.reports.tables.load import Loaded
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ _BAND_AT = 0.955
 
 
 def shown(loaded: Loaded, metric: str) -> dict[str, Line]:
-    """The less favourable line of each arm of the map against the report's baseline, at the place that figures show."""
+    """The line of each arm of the map against the report's baseline, at the place that figures show."""
     every = lines(loaded, arms={case.arm for case in loaded.arms_shown}, metrics=(metric,))
     found: dict[str, Line] = {}
-    for typical, mean in zip(every[::2], every[1::2], strict=True):
-        if typical.axis == "seq_len" and typical.baseline.arm == loaded.arms[0].arm and not typical.withheld:
-            found.setdefault(typical.case.arm, to_be_sure(typical, mean))
+    for line in every:
+        if line.axis == "seq_len" and line.baseline.arm == loaded.arms[0].arm and not line.withheld:
+            found.setdefault(line.case.arm, line)
     return found
 
 
@@ -60,7 +60,7 @@ def draw(axis: Axes, arms: Sequence[Case], lengths: Sequence[int], known: dict[s
     for y, (x, below) in enumerate(itertools.pairwise(places)):
         if x is not None and below is not None and _neighbours(arms[y], arms[y + 1]):
             axis.plot([x, below], [y + 1, y + 1], color=INK, linewidth=2, clip_on=False, solid_capstyle="butt")
-    return any(line.found.outcome != "not monotone" for line in known.values())
+    return any(line.later.verdict != "not monotone" for line in known.values())
 
 
 def _tick(axis: Axes, x: float, y: int, *, near: bool) -> None:
@@ -85,20 +85,20 @@ def _neighbours(case: Case, other: Case) -> bool:
 
 def _place(line: Line, lengths: Sequence[int]) -> float | None:
     """Where the mark stands; None where nothing is claimed."""
-    found = line.found
-    if found.outcome in {"always", "never"}:
-        return 0.0 if found.outcome == "always" else float(len(lengths))
-    if found.outcome != "crossing":
+    found = line.later
+    if found.verdict in {"always", "never"}:
+        return 0.0 if found.verdict == "always" else float(len(lengths))
+    if found.verdict != "crossing":
         return None
-    return 0.0 if found.at is None else _position(found.at, lengths)
+    return 0.0 if found.typical.value is None else _position(found.typical.value, lengths)
 
 
 def _band(line: Line, lengths: Sequence[int]) -> tuple[float, float]:
-    found = line.found
-    if found.outcome not in {"crossing", "undecided"}:
+    found, point = line.later, line.later.typical
+    if found.verdict not in {"crossing", "undecided"}:
         return 0.0, 0.0
-    low = 0.0 if found.low is None else _position(found.low, lengths)
-    return low, float(len(lengths)) if found.high is None else _position(found.high, lengths)
+    low = 0.0 if point.low is None else _position(point.low, lengths)
+    return low, float(len(lengths)) if point.high is None else _position(point.high, lengths)
 
 
 def _position(at: float, lengths: Sequence[int]) -> float:

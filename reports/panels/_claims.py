@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from modbench.harness.core.case import Case, Place
+from modbench.reports.model import Sentence
 from modbench.reports.questions import win_rate
 from modbench.reports.sentences.machine import machine_check
 from modbench.reports.tables.contenders import contenders, default_arm, rung_beside
@@ -36,7 +37,7 @@ class Claim:
         places: where; empty: wherever both were measured.
     """
 
-    sentence: str
+    sentence: Sentence
     arm: str
     baseline: str
     metric: str
@@ -58,12 +59,13 @@ def claims(loaded: Loaded) -> list[Claim]:
     pairs += [(case, anchor) for case in others[:MOST_ARMS]]
     made = []
     for case, baseline in pairs:
-        held = win_rate.held(loaded, case.arm, baseline.arm)
+        places = win_rate.places(loaded, case, baseline)
         for workload, metric in TIMED:
-            cells = [cell for cell in held if cell.workload == workload]
-            if any(cell.ratio is not None for cell in cells):
-                said = f"{workload.capitalize()}, {name(case)} against {name(baseline)}: {win_rate.in_words(cells)}."
-                made.append(Claim(said, case.arm, baseline.arm, metric))
+            found = [each for each in places if each.metric == metric]
+            if win_rate.span(found):
+                said = f"{workload.capitalize()}, {{arm}} against {{base}}: {{where}}."
+                sentence = Sentence(said, arm=case, base=baseline, where=win_rate.sentence(found))
+                made.append(Claim(sentence, case.arm, baseline.arm, metric))
     return made
 
 

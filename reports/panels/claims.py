@@ -11,6 +11,7 @@ from modbench.reports.panel import Panel
 from modbench.reports.panels._claims import Behind, Evidence, claims
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.words import TIME_WORDS, is_number, times
+from modbench.reports.writers.html import inline
 from modbench.reports.writers.templates import fill
 
 # Doubts of one claim that are listed; the rest are counted. Files of a claim that are named.
@@ -47,7 +48,7 @@ def _rule(loaded: Loaded) -> str:
 def _card(found: Evidence) -> dict[str, object]:
     shown = list(zip(found.rows, found.turned, found.launches, strict=True))
     return {
-        "sentence": found.claim.sentence,
+        "sentence": inline(found.claim.sentence),
         "rows": [_row(row, turned=turned, launches=launches) for row, turned, launches in shown[:MOST_ROWS]],
         "more_rows": len(shown) - MOST_ROWS,
         "doubts": found.doubts[:MOST_DOUBTS],

@@ -16,9 +16,9 @@ from modbench.reports.questions.exchange import Exchange, exchanges, table
 from modbench.reports.questions.exchange_prices import CURRENCIES, Price
 from modbench.reports.questions.isoflop import in_flops
 from modbench.reports.sentences import exchange_words
-from modbench.reports.sentences.evidence import seeds_in_words
 from modbench.reports.sentences.exchange_words import currency, interval_in_words, rate_in_words
 from modbench.reports.tables.load import Loaded, evenly
+from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.wording.arm_names import short
 from modbench.reports.wording.words import times
 

@@ -10,8 +10,7 @@ from markupsafe import Markup
 from modbench.reports.model import Block, Code, Note, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.panels._served_cells import grid
-from modbench.reports.questions import inference
-from modbench.reports.sentences import break_even_words
+from modbench.reports.questions import break_even, inference
 from modbench.reports.tables.load import Loaded, evenly
 from modbench.reports.writers.templates import fill
 
@@ -24,11 +23,11 @@ def render(loaded: Loaded) -> Iterator[Block | Markup]:
     grids = [found for served in inference.SERVED if (found := grid(loaded, served)) is not None]
     if not grids:
         return
-    yield from map(Sentence, break_even_words.in_serving(loaded))
+    yield from break_even.blocks(loaded, [served.time for served in inference.SERVED])
     yield fill("inference", grids=grids)
     for table in filter(None, (inference.table(loaded, served) for served in inference.SERVED)):
         left_out = max(0, len(table.rows) - MOST_ROWS)
-        yield replace(table, rows=evenly(table.rows, MOST_ROWS), left_out=left_out, where="cases.csv")
+        yield replace(table, rows=evenly(table.rows, MOST_ROWS), left_out=left_out, file="cases.csv")
     said = "Ratios are those of the time, over {anchor}: purple is faster, orange slower. "
     if any(each.derived for each in grids):
         said += "No rate was asked for, so that tokens per second follow from the typical time. "

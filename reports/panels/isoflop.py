@@ -21,8 +21,8 @@ from modbench.reports.questions.isoflop import (
     step_share,
     table,
 )
-from modbench.reports.sentences.evidence import seeds_in_words
 from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.wording.arm_names import name
 from modbench.reports.wording.words import is_number
 

@@ -13,9 +13,9 @@ from modbench.reports.figures.point_labels import label
 from modbench.reports.figures.style import HAIR, PAPER, look, new_figure
 from modbench.reports.model import Figure
 from modbench.reports.panel import Panel
-from modbench.reports.sentences.evidence import seeds_in_words
 from modbench.reports.tables.cases import looked_ahead
 from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.wording.arm_names import in_title, short
 from modbench.reports.wording.words import is_number
 

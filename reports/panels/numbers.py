@@ -8,13 +8,13 @@ import pandas as pd
 
 from modbench.reports.model import Block, Code, Estimate, Note, Sentence, Table, Value
 from modbench.reports.panel import Panel
-from modbench.reports.sentences import single_model
+from modbench.reports.sentences.first_screen import NOTHING_COMPARED
 from modbench.reports.tables.load import Loaded
 
 
 def render(loaded: Loaded) -> Iterator[Block]:
     """Show a row for each metric and a column for each length; nothing for a run that compares, or measured nothing."""
-    if not single_model.is_alone(loaded) or not loaded.measured:
+    if not loaded.alone or not loaded.measured:
         return
     (case,) = loaded.arms
     rows = loaded.cases[loaded.cases.arm == case.arm]
@@ -25,7 +25,7 @@ def render(loaded: Loaded) -> Iterator[Block]:
     yield Note(
         Sentence(
             "One model was measured: {why}. For a baseline name a second {model}, such as {dense}, or leave out {only}.",
-            why=single_model.WHY,
+            why=NOTHING_COMPARED,
             model=Code("--model"),
             dense=Code("--model dense"),
             only=Code("--only"),

@@ -19,8 +19,8 @@ from modbench.reports.panel import Panel
 from modbench.reports.questions.recommend.candidates import IN_WORDS, KV_CACHE, SIZE, Candidate, Choice, choice
 from modbench.reports.questions.recommend.limits import loss_against
 from modbench.reports.questions.recommend.pareto import Weighed, pareto
-from modbench.reports.sentences.evidence import seeds_in_words
 from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.wording.arm_names import in_title, name, short
 
 if TYPE_CHECKING:

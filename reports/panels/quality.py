@@ -32,7 +32,7 @@ def render(loaded: Loaded) -> Iterator[Block]:
     few = evenly(list(groups), MOST_ROWS)
     rows = [_row(loaded, *key, groups[key]) for key in few]
     left_out = len(groups) - len(few)
-    yield Table("Quality of the timings", HEAD, rows, left_out=left_out, where="units/", what="comparisons")
+    yield Table("Quality of the timings", HEAD, rows, left_out=left_out, file="units/", rows_are="comparisons")
     yield Note(
         "A block is disturbed where any sample of it was: it waited for a processor for over 1 % of its time, garbage was "
         "collected, other guests of the host took time, or a GPU throttled. No block is dropped; if more than half are "

@@ -10,10 +10,10 @@ import pandas as pd
 from modbench.reports.figures.figure_data import RATIOS, rows_of
 from modbench.reports.figures.marks import Mark, Marks
 from modbench.reports.figures.style import MAP, MAP_INK, MUTED, PAPER, bin_of, new_figure
-from modbench.reports.model import Figure
+from modbench.reports.model import Figure, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.panels import _break_even
-from modbench.reports.sentences.arm_answers import residuals
+from modbench.reports.sentences.first_screen import residuals
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.arm_names import name, short
 from modbench.reports.wording.words import TIMED, interval, is_number, times, words
@@ -48,13 +48,24 @@ def render(loaded: Loaded) -> list[Figure]:
         lined |= _break_even.draw(axis, arms, loaded.lengths_shown, _break_even.shown(loaded, metric), width)
     axes[0].set_yticks([i + 0.5 for i in range(len(arms))], [short(case) for case in arms])
     reading = (
-        f"Speed-up over {name(loaded.arms[0])}, ± half the 95 % interval. Purple is faster, orange slower, grey within 9 % "
+        "Speed-up over {anchor}, ± half the 95 % interval. Purple is faster, orange slower, grey within 9 % "
         "of 1×; hatched: the interval, or a disturbed or unchecked machine, leaves it undecided. The dense rows are the "
         f"alternatives of equal cost. {_break_even.READING + ' ' if lined else ''}"
-        f"{residuals(loaded)}"
+        "{residuals}"
     )
+    caption = Sentence(reading, anchor=loaded.arms[0], residuals=residuals(loaded) or "")
     label = "Speed-up over the anchor by arm and sequence length"
-    return [Figure("map", made, label, reading, _data(loaded, [metric for _, metric in sides]), wide=True, marks=marks)]
+    return [
+        Figure(
+            "map",
+            made,
+            label,
+            caption,
+            _data(loaded, [metric for _, metric in sides]),
+            wide=True,
+            marks=marks,
+        )
+    ]
 
 
 def _data(loaded: Loaded, metrics: list[str]) -> pd.DataFrame:

@@ -9,7 +9,6 @@ from markupsafe import Markup, escape
 from modbench.harness.core.units import human, three_digits
 from modbench.reports.panel import Panel
 from modbench.reports.panels import _case_details
-from modbench.reports.sentences import single_model
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.words import is_number, words
 from modbench.reports.writers.templates import fill
@@ -46,7 +45,7 @@ def render(loaded: Loaded) -> Markup | None:
     """Show a row per pair and metric; the twin's last. Of many rows those of the arms and lengths that figures show."""
     values = dict(zip(zip(loaded.cases.case_id, loaded.cases.metric, strict=True), loaded.cases.value, strict=True))
     shown = loaded.pairs[loaded.pairs.primary | loaded.pairs.twin]
-    if shown.empty and single_model.is_alone(loaded):
+    if shown.empty and loaded.alone:
         return None
     among = len(shown)
     if among > MOST_ROWS:

@@ -13,9 +13,9 @@ from modbench.reports.figures.style import INK, MUTED, look, new_figure
 from modbench.reports.model import Block, Estimate, Figure, Note, Sentence, Table, Value
 from modbench.reports.panel import Panel
 from modbench.reports.questions.accuracy import TaskResult, beyond_shortcut, in_words, results
-from modbench.reports.sentences.evidence import seeds_in_words
 from modbench.reports.sentences.task_words import against_in_words, how
 from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.wording.arm_names import name
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from modbench.harness.core.case import Case
 from modbench.harness.core.units import human
 from modbench.reports.figures.style import look
 from modbench.reports.panel import Panel
-from modbench.reports.sentences.evidence import seeds_in_words
 from modbench.reports.tables.cases import looked_ahead
 from modbench.reports.tables.contenders import default_arm
 from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.wording.arm_names import name
 from modbench.reports.wording.words import TIMED, interval, is_number, promise, times, words
 from modbench.reports.writers.templates import fill

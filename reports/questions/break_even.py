@@ -1,15 +1,15 @@
-"""Makes `breakeven.csv`: from which length on each arm is faster than same-shape dense, and than the dense model of equal cost.
+"""From which length on is each arm faster than same-shape dense, and than the dense model of equal cost?
 
-One line per arm, baseline, workload, place and estimate. It runs along the length; for prefill and decode along the batch size
-too. The statistics are in `harness/stats/break_even.py`, the sentences in `breakeven_words.py`.
+One line per arm, baseline, workload and place. It runs along the length; for prefill and decode along the batch size too. The
+statistics are in `harness/stats/break_even.py`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import pandas as pd
 
@@ -17,16 +17,18 @@ from modbench.harness.core.case import Case, Comparison, Place
 from modbench.harness.core.labels import OF_WORK
 from modbench.harness.stats.break_even import Found, Point, break_even
 from modbench.harness.stats.effects import LEVEL
+from modbench.reports.model import Block, Estimate, Finding, Sentence, Table, Value
 from modbench.reports.tables import machine_checked
 from modbench.reports.tables.cases import joined
 from modbench.reports.tables.contenders import contenders, rung_beside
-from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.findings import labels_of
+from modbench.reports.tables.load import MOST_ARMS, Loaded
 from modbench.reports.tables.unmeasured import LEFT_OUT
+from modbench.reports.wording.arm_names import name
 from modbench.reports.wording.words import TIMED, is_number
 
 Axis: TypeAlias = Literal["seq_len", "batch_size"]
 AXES: tuple[Axis, Axis] = ("seq_len", "batch_size")
-Estimand: TypeAlias = Literal["typical", "mean"]
 COLUMNS = (
     *("metric", "axis", "arm", "capacity", "baseline_arm", "against", "seq_len", "batch_size", "device", "dtype"),
     *("compile", "graph", "threads", "estimand", "outcome", "value", "ci_low", "ci_high", "ci_level"),
@@ -36,53 +38,91 @@ ALL_TIMED = tuple(metric for _, metric in TIMED)
 # Workloads whose batch is a choice of whoever serves the model.
 ALONG_BATCH = ("latency/prefill", "latency/decode")
 # Columns of the ratio, of the spread of its log between launches, and of their number.
-_ESTIMANDS: dict[Estimand, tuple[str, str, str]] = {
+_ESTIMANDS: dict[str, tuple[str, str, str]] = {
     "typical": ("ratio", "launch_sd", "launches"),
     "mean": ("mean_ratio", "mean_launch_sd", "mean_launches"),
 }
 SMOKE = "smoke effort: no claims"
+# From this share on it is said that a dense model of equal cost has other FLOPs than the arm.
+FAR = 0.05
+# An axis as a letter.
+LETTERS: dict[Axis, str] = dict(zip(AXES, ("T", "B"), strict=True))
+AXIS_WORDS: dict[Axis, str] = dict(zip(AXES, ("length", "batch size"), strict=True))
+OPEN, NO_LINE = "?", "no line"
+# Behind a line that is found without some of the points.
+WITHOUT = "°"
+_SIGNS = {
+    "≤": "≤ at the latest",
+    NO_LINE: f"{NO_LINE}: the ratio falls",
+    WITHOUT: f"{WITHOUT} without points that failed or were disturbed",
+}
+# What an arm is compared with, as the title of a column.
+AGAINST = {"same shape": "shape", "equal cost": "cost"}
 
 
 @dataclass(frozen=True)
 class Line:
-    """One arm against one baseline, along an axis of the grid.
+    """From where on one arm pays against one baseline, along an axis of the grid.
 
     Attributes:
-        metric: time of a workload.
         axis: along what.
-        case: the arm, at the first point of the axis that was planned.
-        baseline: what it is compared with.
-        against: `same shape`, `equal cost`, or `baseline` where the report's is no dense model of the arms' shape.
-        estimand: whether `typical` or `mean` times are compared.
-        found: what the numbers say; of too few no outcome.
+        kind: what the baseline is: `same shape`, `equal cost`, or `baseline` where it is no dense model of the arms' shape.
+        typical: what typical calls say: a point of the axis, with an outcome as its verdict; of too few numbers none.
+        mean: what mean times say.
         measured: points of the axis that it is found from.
-        left_out: points without a number, or disturbed, and why: `128: contaminated`.
+        left_out: points without a number, or disturbed, and why.
         launches: fewest at any of those points; None where there are none.
-        labels: of either arm at any of those points.
         withheld: why the outcome is no claim; None where it is one.
     """
 
-    metric: str
     axis: Axis
-    case: Case
-    baseline: Case
-    against: str
-    estimand: Estimand
-    found: Found
+    kind: str
+    typical: Finding
+    mean: Finding
     measured: tuple[int, ...]
-    left_out: tuple[str, ...]
+    left_out: Mapping[int, str]
     launches: int | None
-    labels: tuple[str, ...]
     withheld: str | None
+
+    @property
+    def case(self) -> Case:
+        """The arm, at the first point of the axis that was planned."""
+        assert isinstance(self.typical.what, Case)
+        return self.typical.what
+
+    @property
+    def baseline(self) -> Case:
+        """What the arm is compared with."""
+        assert isinstance(self.typical.against, Case)
+        return self.typical.against
+
+    @property
+    def metric(self) -> str:
+        """The time of a workload."""
+        return self.typical.metric
 
     @property
     def place(self) -> Place:
         """Where it runs; its own axis is that of the first point."""
         return self.case.place
 
+    @property
+    def later(self) -> Finding:
+        """The less favourable of both estimates: an arm pays where typical calls and the mean both do."""
+        return max(self.typical, self.mean, key=_how_late)
+
+
+# Outcomes from the most favourable to the least.
+_ORDER = ("always", "crossing", "undecided", "not monotone", "never", None)
+
+
+def _how_late(found: Finding) -> tuple[int, float]:
+    point = found.typical
+    return _ORDER.index(found.verdict), point.value or point.low or point.high or 0.0
+
 
 def lines(loaded: Loaded, arms: Collection[str] | None = None, metrics: Collection[str] = ALL_TIMED) -> list[Line]:
-    """Return the lines of a run: by workload, axis, place and arm, then by baseline and estimate.
+    """Return the lines of a run: by workload, axis, place and arm, then by baseline.
 
     There are none for tasks and sweeps over sizes, and none along an axis with a single point.
 
@@ -99,8 +139,8 @@ def lines(loaded: Loaded, arms: Collection[str] | None = None, metrics: Collecti
         known = {(arm, base.arm): _rows(loaded, metric, arm, base.arm) for arm, base, _ in against}
         for axis in AXES[: 2 if metric in ALONG_BATCH else 1]:
             for group in _groups(loaded, metric, axis):
-                for arm, base, why in against:
-                    found += _lines(metric, axis, group, arm, base, why, known[arm, base.arm], unfit)
+                made = (_line(metric, axis, group, *each, known[each[0], each[1].arm], unfit) for each in against)
+                found += filter(None, made)
     return found
 
 
@@ -148,17 +188,17 @@ def _groups(loaded: Loaded, metric: str, axis: Axis) -> list[list[Mapping[str, C
     ]
 
 
-def _lines(
+def _line(
     metric: str,
     axis: Axis,
     group: Sequence[Mapping[str, Case]],
     arm: str,
     baseline: Case,
-    against: str,
+    kind: str,
     rows: Mapping[str, Any],
     unfit: str | None,
-) -> Iterator[Line]:
-    """Yield the lines of typical and mean times of one pair along one axis; none where the two were never compared."""
+) -> Line | None:
+    """Return the line of one pair along one axis; None where the two were never compared."""
     here: dict[int, tuple[Any, bool]] = {}
     for cases in group:
         for side, mirrored in ((arm, False), (baseline.arm, True)):
@@ -166,18 +206,24 @@ def _lines(
             if row is not None:
                 here[getattr(cases[side].place, axis)] = (row, mirrored)
     if not here:
-        return
-    troubles = {at: _trouble(row) for at, (row, _) in here.items()}
-    good = {at: pair for at, pair in here.items() if not troubles[at]}
-    left_out = tuple(f"{at:,}: {said}" for at, said in troubles.items() if said)
-    labels = _labels(row for row, _ in good.values())
-    withheld = unfit or _withheld([row for row, _ in good.values()], labels)
+        return None
+    troubles = {at: trouble for at, (row, _) in here.items() if (trouble := _trouble(row))}
+    good = {at: pair for at, pair in here.items() if at not in troubles}
+    labels = tuple(dict.fromkeys(label for row, _ in good.values() for label in labels_of(row)))
     case = next(cases[arm] for cases in group if arm in cases)
+    found = dict[str, Finding]()
+    launches = None
     for estimand, columns in _ESTIMANDS.items():
         points = [_point(at, row, columns, mirrored=mirrored) for at, (row, mirrored) in good.items()]
-        found = break_even(points) if points else Found(None, reason="no point of the axis has a number")
-        few = min((point.n for point in points), default=None)
-        yield Line(metric, axis, case, baseline, against, estimand, found, tuple(good), left_out, few, labels, withheld)
+        made = break_even(points) if points else Found(None, reason="no point of the axis has a number")
+        launches = min((point.n for point in points), default=None)
+        point = Estimate(made.at, made.low, made.high, "point", n=launches)
+        status = "ok" if made.outcome else "skipped"
+        found[estimand] = Finding(
+            case, baseline, case.place, metric, None, point, None, made.outcome, status, made.reason, labels=labels
+        )
+    withheld = unfit or _withheld([row for row, _ in good.values()], labels)
+    return Line(axis, kind, found["typical"], found["mean"], tuple(good), troubles, launches, withheld)
 
 
 def _point(at: int, row: Any, columns: tuple[str, str, str], *, mirrored: bool) -> Point:  # noqa: ANN401  # a row of `pairs`
@@ -191,11 +237,6 @@ def _trouble(row: Any) -> str | None:  # noqa: ANN401  # a row of `pairs`
     if row.status != "ok":
         return str(row.status)
     return "contaminated" if row.verdict == "contaminated" else None
-
-
-def _labels(rows: Iterable[Any]) -> tuple[str, ...]:
-    said = (text for row in rows for text in (row.labels, row.baseline_labels) if isinstance(text, str))
-    return tuple(dict.fromkeys(label for text in said for label in text.split(";")))
 
 
 def _unfit(loaded: Loaded) -> str | None:
@@ -217,57 +258,168 @@ def _withheld(rows: Sequence[Any], labels: Sequence[str]) -> str | None:
 
 
 def table(loaded: Loaded) -> pd.DataFrame:
-    """Return `breakeven.csv`; empty where there is no line.
+    """Return `breakeven.csv`, one row for each line and estimate; empty where there is no line.
 
     `value` is the point of the axis from which on the arm pays, `ci_low` and `ci_high` the band; `outcome` is null where it
     would be no claim. Held fixed is the other of `seq_len` and `batch_size`.
     """
-    frame = pd.DataFrame([_row(line) for line in lines(loaded)], columns=list(COLUMNS))
+    rows = [_row(line, estimand) for line in lines(loaded) for estimand in _ESTIMANDS]
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
     numbers = dict.fromkeys(("capacity", "value", "ci_low", "ci_high", "ci_level"), "float64")
     return frame.astype(numbers | dict.fromkeys(("seq_len", "batch_size", "launches"), "Int64"))
 
 
-def _row(line: Line) -> dict[str, object]:
-    found, place = line.found, line.place
-    fixed = other(line.axis)
-    band = found.low is not None or found.high is not None
-    reasons = [line.withheld, found.reason, f"without {', '.join(line.left_out)}" if line.left_out else None]
+def _row(line: Line, estimand: str) -> dict[str, object]:
+    found, place, fixed = getattr(line, estimand), line.place, other(line.axis)
+    point = found.typical
+    left_out = ", ".join(f"{at:,}: {trouble}" for at, trouble in line.left_out.items())
     return {
         "metric": line.metric,
         "axis": line.axis,
         "arm": line.case.arm,
         "capacity": line.case.config.capacity,
         "baseline_arm": line.baseline.arm,
-        "against": line.against,
+        "against": line.kind,
         fixed: getattr(place, fixed),
         "device": place.device,
         "dtype": place.dtype,
         "compile": place.compile,
         "graph": place.graph,
         "threads": place.threads,
-        "estimand": line.estimand,
-        "outcome": None if line.withheld else found.outcome,
-        "value": found.at,
-        "ci_low": found.low,
-        "ci_high": found.high,
-        "ci_level": LEVEL if band else None,
+        "estimand": estimand,
+        "outcome": None if line.withheld else found.verdict,
+        "value": point.value,
+        "ci_low": point.low,
+        "ci_high": point.high,
+        "ci_level": LEVEL if point.low is not None or point.high is not None else None,
         "measured": " ".join(map(str, line.measured)) or None,
         "launches": line.launches,
-        "labels": ";".join(line.labels) or None,
-        "status": "ok" if found.outcome else "skipped",
-        "reason": joined(reasons),
+        "labels": ";".join(found.labels) or None,
+        "status": found.status,
+        "reason": joined([line.withheld, found.reason, f"without {left_out}" if left_out else None]),
     }
 
 
-# Outcomes from the most favourable to the least.
-_ORDER = ("always", "crossing", "undecided", "not monotone", "never", None)
+# --- as a table
 
 
-def to_be_sure(typical: Line, mean: Line) -> Line:
-    """Return the less favourable of two estimates of a line: an arm pays where typical calls and the mean both do."""
-    return max(typical, mean, key=_how_late)
+@dataclass(frozen=True)
+class Column:
+    """A column of a table of arms.
+
+    Attributes:
+        group: what it shares with others: the workload, and what distinguishes its place.
+        title: what arms are compared with.
+        cells: one for each arm.
+        axis: along what its lines run; None where it holds none.
+    """
+
+    group: str
+    title: str
+    cells: Sequence[Value]
+    axis: Axis | None = None
 
 
-def _how_late(line: Line) -> tuple[int, float]:
-    found = line.found
-    return _ORDER.index(found.outcome), found.at or found.low or found.high or 0.0
+def columns(loaded: Loaded, arms: Sequence[Case], metrics: Collection[str] = ALL_TIMED) -> list[Column]:
+    """Return from where on arms pay, a column for each workload, place, axis and baseline.
+
+    There is none for a run without lines, and where nothing may be claimed of any line: why stands among its warnings or doubts.
+    """
+    if not (loaded.run.plan.suite.claims and loaded.checked):
+        return []
+    found: dict[_Where, dict[str, dict[str, Line]]] = {}
+    for line in lines(loaded, [case.arm for case in arms], metrics):
+        found.setdefault(_where(line), {}).setdefault(line.kind, {})[line.case.arm] = line
+    return [
+        Column(
+            _title(where, found),
+            AGAINST.get(kind, kind),
+            [pays_from(of_arm.get(case.arm)) for case in arms],
+            where.axis,
+        )
+        for where, kinds in found.items()
+        for kind, of_arm in kinds.items()
+    ]
+
+
+def blocks(loaded: Loaded, metrics: Collection[str] = ALL_TIMED) -> Iterator[Block]:
+    """Return from where on every arm pays, at every place; nothing for a run without lines."""
+    arms = contenders(loaded)
+    for axis in AXES:
+        made = [column for column in columns(loaded, arms[:MOST_ARMS], metrics) if column.axis == axis]
+        if made:
+            yield Table(
+                f"where each arm pays, by {AXIS_WORDS[axis]}",
+                (f"pays from {LETTERS[axis]} [95 %]", *(column.title for column in made)),
+                [[case, *(column.cells[i] for column in made)] for i, case in enumerate(arms[:MOST_ARMS])],
+                groups=("", *(column.group for column in made)),
+                notes=[*meanings(loaded, made)],
+                left_out=max(0, len(arms) - MOST_ARMS),
+                file="breakeven.csv",
+                rows_are="arms",
+            )
+
+
+def pays_from(line: Line | None) -> Value:
+    """Return the later of both estimates: `128`, `≈389 [332–426]`, `≤426`, `>454 ?`, `never`, `?`; None without a line."""
+    if line is None:
+        return None
+    found = line.later
+    point = found.typical
+    if line.withheld or found.verdict is None or not line.measured:
+        return OPEN
+    words, at = {"never": "never", "not monotone": NO_LINE}.get(found.verdict, OPEN), point
+    if found.verdict == "crossing":
+        both = point.value is not None and point.low is not None
+        words, at = ("≈{at}", point) if both else ("≤{at}", Estimate(point.high, kind="point"))
+    elif found.verdict == "undecided" and point.low is not None:
+        words, at = f">{{at}} {OPEN}", Estimate(point.low, kind="point")
+    elif found.verdict == "always":
+        words, at = "{at}", Estimate(line.measured[0], kind="point")
+    return Sentence(words + WITHOUT * bool(line.left_out), at=at)
+
+
+def meanings(loaded: Loaded, made: Sequence[Column]) -> Iterator[Value]:
+    """Yield what titles and signs of columns mean, where they occur."""
+    base, titles = name(loaded.arms[0]), {column.title for column in made}
+    words = {"shape": f"{base} of equal shape", "cost": f"dense of equal cost{_apart(loaded)}"}
+    against = [title for title in words if title in titles]
+    if against:
+        said = ", ".join(words[title] for title in against)
+        yield f"{', '.join(against)}: {said.replace(', dense', ',') if base == 'dense' else said}"
+    texts = [cell.words for column in made for cell in column.cells if isinstance(cell, Sentence)]
+    yield from (meaning for sign, meaning in _SIGNS.items() if any(sign in text for text in texts))
+
+
+def _apart(loaded: Loaded) -> str:
+    """Say how far the FLOPs of a model of equal cost are from equal at most: it was solved for one length."""
+    ladder = (rung for rung in loaded.run.plan.ladder if rung.quantity == "flops/forward")
+    far = max((abs(gap) for rung in ladder for at, gap in rung.gaps.items() if at in loaded.lengths), default=0.0)
+    return f" (FLOPs ±{100 * far:.0f} %)" if far >= FAR else ""
+
+
+class _Where(NamedTuple):
+    """What lines share: the workload, the axis, the value of the other axis, and how calls run."""
+
+    metric: str
+    axis: Axis
+    fixed: int
+    dtype: str
+    execution: str
+
+
+def _where(line: Line) -> _Where:
+    place = line.place
+    return _Where(line.metric, line.axis, getattr(place, other(line.axis)), place.dtype, place.execution)
+
+
+def _title(where: _Where, places: Collection[_Where]) -> str:
+    """Name a workload and what distinguishes its place from the others: `decode step at T = 256, bf16`."""
+    alike = [each for each in places if each[:2] == where[:2]]
+    several = {field for field in where._fields if len({getattr(each, field) for each in alike}) > 1}
+    # Along the batch size the length is no matter of course.
+    fixed = where.axis == "batch_size" or "fixed" in several
+    parts = [f"{LETTERS[other(where.axis)]} = {where.fixed:,}"] * fixed
+    parts += [getattr(where, field) for field in ("dtype", "execution") if field in several]
+    title = {metric: title for title, metric in TIMED}[where.metric]
+    return " at ".join(filter(None, [title, ", ".join(parts)]))

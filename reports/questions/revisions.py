@@ -21,7 +21,7 @@ from modbench.reports.questions.gate.same_experiment import differences
 from modbench.reports.tables.machine_checked import APART
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.wording.arm_names import name
-from modbench.reports.writers.text_table import aligned, wrapped
+from modbench.reports.writers.text import aligned, wrapped
 
 WORDS = {
     "better": "▲ faster",

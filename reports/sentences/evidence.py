@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from modbench.harness.core.case import Case
 from modbench.harness.core.labels import OF_WORK, Label
 from modbench.harness.core.units import counted
+from modbench.reports.model import Estimate, Sentence, Value
 from modbench.reports.sentences import confirmation_words
 from modbench.reports.sentences.machine import GLYPHS, machine_check, machine_facts, twin_check
 from modbench.reports.tables.load import Loaded
@@ -39,10 +40,10 @@ class Evidence:
     undecided: int
 
     @property
-    def processes(self) -> str:
+    def processes(self) -> Sentence:
         """The number of processes: `7 fresh processes`, `5 to 10 fresh processes`."""
-        number = f"{self.fewest}" if self.fewest == self.most else f"{self.fewest} to {self.most}"
-        return f"{number} fresh process{'es' * (self.most != 1)}"
+        number = "{most}" if self.fewest == self.most else "{fewest} to {most}"
+        return Sentence(f"{number} fresh process{'es' * (self.most != 1)}", fewest=self.fewest, most=self.most)
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,16 @@ class Doubt:
     """A sentence that a reader should hold against the numbers.
 
     Attributes:
-        text: the sentence.
-        short: the same for a terminal, which has the numbers elsewhere.
+        said: the sentence.
+        short: the same where the numbers stand elsewhere.
+        brief: the same in a few words.
         heavy: whether numbers may be missing, disturbed, or not those of the work that a model claims: these come first where
             there is room for a few.
     """
 
-    text: str
-    short: str = ""
+    said: Value
+    short: Value = ""
+    brief: Value = ""
     heavy: bool = False
 
 
@@ -77,80 +80,110 @@ def evidence(loaded: Loaded) -> Evidence | None:
     return Evidence(int(launches.min()), int(launches.max()), half, len(rows), judged, undecided)
 
 
-def sure(loaded: Loaded) -> list[str]:
+def sure(loaded: Loaded) -> list[Value]:
     """Say what the numbers stand on: processes, width of the intervals, margin, the check of the machine."""
     suite, found = loaded.run.plan.suite, evidence(loaded)
     if found is None:
         return []
-    width = "" if found.half is None else f", with a 95 % interval of ±{100 * found.half:.1f} % (median)"
-    said = [f"Each ratio of times is from {found.processes}{width}."]
+    width = ", with a 95 % interval of ±{half} (median)" * (found.half is not None)
+    half = Estimate(found.half, kind="share")
+    said: list[Value] = [
+        Sentence(f"Each ratio of times is from {{processes}}{width}.", processes=found.processes, half=half)
+    ]
     if suite.claims:
         are = "is" if found.undecided == 1 else "are"
-        undecided = f"; {found.undecided} of {found.ratios} ratios of times {are} undecided" if found.undecided else ""
-        said.append(f"Differences below {100 * suite.margin:.2g} % count as equal{undecided}.")
+        undecided = f"; {{open}} of {{all}} ratios of times {are} undecided" * bool(found.undecided)
+        margin = Estimate(suite.margin, kind="share")
+        words = f"Differences below {{margin}} count as equal{undecided}."
+        said.append(Sentence(words, margin=margin, open=found.undecided, all=found.ratios))
     return [*said, f"{machine_check(loaded)[1]}."]
 
 
-def sure_in_short(loaded: Loaded) -> str:
-    """Say the same in one line for a terminal; empty where no times are compared."""
+def sure_in_brief(loaded: Loaded) -> Sentence | None:
+    """Say the same in a few words; None where no times are compared."""
+    found = evidence(loaded)
+    if found is None:
+        return None
+    words = "{processes}" + ", ±{half}" * (found.half is not None) + ", machine {status}"
+    half = Estimate(found.half, kind="share")
+    return Sentence(words, processes=found.processes, half=half, status=machine_facts(loaded)[0])
+
+
+def sure_in_short(loaded: Loaded) -> Sentence | None:
+    """Say the same in one line; None where no times are compared."""
     suite, found = loaded.run.plan.suite, evidence(loaded)
     if found is None:
-        return ""
-    parts = [found.processes]
-    parts += [] if found.half is None else [f"±{100 * found.half:.1f} % (median)"]
+        return None
+    words = "{processes}" + ", ±{half} (median)" * (found.half is not None)
     if found.judged:
-        parts += [f"{found.undecided} of {found.judged} ratios open", f"margin {100 * suite.margin:.2g} %"]
+        words += ", {open} of {judged} ratios open, margin {margin}"
     status, known = machine_facts(loaded)
-    return f"{', '.join(parts)}; {GLYPHS[status]} A/A test: {known}"
+    return Sentence(
+        words + "; {glyph} A/A test: {known}",
+        processes=found.processes,
+        half=Estimate(found.half, kind="share"),
+        open=found.undecided,
+        judged=found.judged,
+        margin=Estimate(suite.margin, kind="share"),
+        glyph=GLYPHS[status],
+        known=known,
+    )
 
 
-def doubts(loaded: Loaded) -> list[str]:
+def doubts(loaded: Loaded) -> list[Value]:
     """Say what a reader should hold against the numbers: labels, disturbed times, failures, what is missing."""
-    return [each.text for each in _doubts(loaded, MOST_NAMED)]
+    return [each.said for each in _doubts(loaded, MOST_NAMED)]
 
 
-def doubts_in_short(loaded: Loaded) -> list[str]:
-    """Say the same for a terminal: of many arms one is named, and what weighs most comes first."""
-    return [each.short or each.text for each in sorted(_doubts(loaded, 1), key=lambda each: not each.heavy)]
+def doubts_in_short(loaded: Loaded) -> list[Value]:
+    """Say the same where there is little room: of many arms one is named, and what weighs most comes first."""
+    return [each.short or each.said for each in sorted(_doubts(loaded, 1), key=lambda each: not each.heavy)]
+
+
+def doubts_in_brief(loaded: Loaded) -> list[Value]:
+    """Say the same in a few words each, what weighs most first."""
+    return [each.brief for each in sorted(_doubts(loaded, 1), key=lambda each: not each.heavy) if each.brief]
 
 
 def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
     if not loaded.run.plan.suite.claims:
-        yield Doubt("A smoke run: it shows that everything runs, and supports no claim.", heavy=True)
+        yield Doubt("A smoke run: it shows that everything runs, and supports no claim.", brief="smoke run", heavy=True)
     if loaded.run.missing:
         missing = len(loaded.run.missing)
         said = f"The run is incomplete: {counted(missing, 'unit')} {'has' if missing == 1 else 'have'} no record."
-        yield Doubt(said, heavy=True)
+        yield Doubt(said, brief=counted(missing, "missing unit"), heavy=True)
     for label, cases in loaded.labelled().items():
         names = _named(loaded, cases)
         more = f" and {len(names) - most_named} more" if len(names) > most_named else ""
         said = f"{label[:1].upper()}{label[1:]}: {', '.join(names[:most_named])}{more}."
-        yield Doubt(said, heavy=label in OF_WORK)
+        yield Doubt(said, brief=f"{label}: {names[0]}{more}", heavy=label in OF_WORK)
     for who, what in _restored(loaded).items():
         said = f"{who} changed {what} for every model of its process; it was put back before anything was measured."
-        yield Doubt(said, heavy=True)
+        yield Doubt(said, brief=f"{who} changed its process", heavy=True)
     disturbed = sum(Label.CONTAMINATED in str(labels).split(";") for labels in loaded.comparisons.labels)
     if disturbed:
         said = (
             f"{disturbed} comparison{'s are' if disturbed != 1 else ' is'} contaminated: the machine was disturbed; the table "
             "says by what, with CPU times."
         )
-        yield Doubt(said, heavy=True)
+        yield Doubt(said, brief=f"{disturbed} contaminated", heavy=True)
     twins = twin_check(loaded)
     if twins is not None and machine_check(loaded)[0] == "undecided":
         said = (
             f"The machine check cannot tell: two identical models were shown to be equal in {twins.equivalent} of "
             f"{counted(len(twins.verdicts), 'comparison')}; their largest difference was {100 * twins.largest:.1f} %."
         )
-        yield Doubt(said, "The machine check cannot tell.")
+        yield Doubt(said, "The machine check cannot tell.", "the machine check cannot tell")
     seeds = len(loaded.run.plan.suite.seeds)
     if loaded.trained_metric is not None and seeds < 3 and not loaded.run.confirmations:
-        yield Doubt(f"Losses are from {seeds} seed{'s' * (seeds != 1)}: an illustration, no claim.")
+        yield Doubt(
+            f"Losses are from {counted(seeds, 'seed')}: an illustration, no claim.", brief=counted(seeds, "seed")
+        )
     yield from map(Doubt, confirmation_words.doubts(loaded))
     yield from map(Doubt, confirmation_words.between_sizes(loaded))
     failed = len(loaded.failed.case_id.unique())
     if failed:
-        yield Doubt(f"{failed} case{'s' * (failed != 1)} failed.", heavy=True)
+        yield Doubt(f"{counted(failed, 'case')} failed.", brief=f"{counted(failed, 'case')} failed", heavy=True)
 
 
 def _restored(loaded: Loaded) -> dict[str, str]:
@@ -175,10 +208,3 @@ def _named(loaded: Loaded, cases: list[Case]) -> list[str]:
         every = len(sizes[case.variant]) > 1 and sizes[case.variant] <= here
         found[f"{name(case).removesuffix(case.size).rstrip()} of every size" if every else name(case)] = None
     return list(found)
-
-
-def seeds_in_words(loaded: Loaded) -> str:
-    """Say how many seeds there are: `1 seed: illustration, no claim`, or `3 seeds`."""
-    suite = loaded.run.plan.suite
-    number = f"{len(suite.seeds)} seed{'s' * (len(suite.seeds) != 1)}"
-    return number if len(suite.seeds) >= 3 and suite.claims else f"{number}: illustration, no claim"

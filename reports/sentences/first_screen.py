@@ -1,27 +1,37 @@
-"""The first screen in words: what was asked, the answer, how sure it is, and what to doubt."""
+"""The first screen in sentences: what was asked, the answer, arm by arm, how sure it is, and what to doubt."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from modbench.harness.core.case import Case
-from modbench.reports.questions import search, win_rate
+from modbench.harness.core.case import Case, Rung
+from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value
+from modbench.reports.questions import break_even, isoflop, search, win_rate
 from modbench.reports.sentences import (
-    arm_answers,
-    break_even_words,
     confirmation_words,
     evidence,
     exchange_words,
     nothing_measured,
     question,
-    single_model,
     task_words,
 )
 from modbench.reports.sentences.question import place_shown
-from modbench.reports.tables.contenders import default_arm, rung_beside
-from modbench.reports.tables.load import Loaded
-from modbench.reports.wording.arm_names import name
-from modbench.reports.wording.words import times
+from modbench.reports.tables import losses
+from modbench.reports.tables.cases import looked_ahead
+from modbench.reports.tables.contenders import contenders, default_arm, rung_beside
+from modbench.reports.tables.load import Loaded, evenly
+from modbench.reports.tables.losses import seeds_in_words
+from modbench.reports.wording.arm_names import short
+from modbench.reports.wording.words import MATCHED, TIMED
+
+# Arms that the answer is about; the rest are counted.
+MOST_ANSWERS = 24
+# Lengths at which a rung's distance from its target is said.
+MOST_GAPS = 4
+# What is said in one sentence of a model that was measured alone.
+NUMBERS = (*TIMED, ("forward FLOPs", "flops/forward"), ("peak memory", "memory/peak_allocated"))
+NOTHING_COMPARED = "nothing is compared, so that there is no ratio, no verdict and no identical twin of a baseline"
 
 
 @dataclass(frozen=True)
@@ -30,79 +40,210 @@ class Head:
 
     Attributes:
         asked: what was compared with what, one sentence.
-        answer: the answer in two sentences about the arm that is shown first; empty where nothing was timed.
-        details: the answer arm by arm, from where on it pays, and what its loss would cost in dense compute.
+        answer: the answer about the arm that is shown first, in two sentences; empty where nothing was timed.
+        details: what no table says of the arms: their losses beside dense of equal cost, what these would cost in dense compute.
         sure: what the numbers stand on.
         doubts: what a reader should hold against them.
     """
 
-    asked: str
-    answer: str
-    details: list[str]
-    sure: list[str]
-    doubts: list[str]
+    asked: Value
+    answer: Sequence[Value]
+    details: Sequence[Value]
+    sure: Sequence[Value]
+    doubts: Sequence[Value]
 
 
 def head(loaded: Loaded) -> Head:
     """Return the first screen of a report."""
+    asked = question.asked(loaded)
     if not loaded.measured:  # why stands above it, among the warnings
-        return Head(question.asked(loaded), f"{nothing_measured.NOTHING}.", [], [], [])
-    where, short = break_even_words.in_words(loaded), answer(loaded)
-    # Where a line is found, counting the places says less.
-    details = (
-        [*where, *arm_answers.losses(loaded), *filter(None, [place_shown(loaded)])]
-        if where
-        else arm_answers.lead(loaded, answered=bool(short))
+        return Head(asked, [f"{nothing_measured.NOTHING}."], [], [], [])
+    short = answer(loaded)
+    where = break_even.columns(loaded, contenders(loaded)[:1])  # a table says it: counting the places says less
+    details: list[Value] = (
+        [*_losses(loaded), *place_shown(loaded)] if where else [*_by_arm(loaded, answered=bool(short))]
     )
     details += [*exchange_words.in_words(loaded), *task_words.in_words(loaded), *search.in_words(loaded)]
-    return Head(question.asked(loaded), short, details, evidence.sure(loaded), evidence.doubts(loaded))
+    return Head(asked, short, details, evidence.sure(loaded), evidence.doubts(loaded))
 
 
-def answer(loaded: Loaded) -> str:
+def answer(loaded: Loaded) -> list[Value]:
     """Say in two sentences how fast the arm that is shown first is against dense, and against dense of equal cost."""
-    if single_model.is_alone(loaded):
-        return single_model.in_words(loaded)
+    if loaded.alone:
+        return [_alone(loaded)]
     confirmed = confirmation_words.in_words(loaded)
     if confirmed:
-        return " ".join(confirmed)
+        return [*confirmed]
     case = default_arm(loaded)
     if case is None or loaded.run.plan.suite.isoflop is not None:
-        return ""
+        return []
     anchor = loaded.arms[0]
-    same = anchor.config.capacity is None and not anchor.own
-    others = [(anchor, f"{name(anchor)}{' of the same shape' * same}")]
+    others = [(anchor, _called(anchor))]
     beside = rung_beside(loaded, case)
     if beside is not None and beside[0].arm != anchor.arm:
-        others.append((beside[0], f"{name(beside[0])} (a dense model of equal cost)"))
-    if not any(cell.ratio is not None for other, _ in others for cell in win_rate.held(loaded, case.arm, other.arm)):
-        del others[1:]  # that nothing can be compared is said once
-    said = [_against(loaded, case, other, called, again=i > 0) for i, (other, called) in enumerate(others)]
-    return " ".join(filter(None, said))
+        others.append((beside[0], Sentence("{arm} of equal cost", arm=short(beside[0]))))
+    places = [win_rate.places(loaded, case, other) for other, _ in others]
+    if not any(win_rate.span(found) for found in places):
+        del places[1:]  # that nothing can be compared is said once
+    said = [
+        _against(case, found, called, again=i > 0)
+        for i, (found, (_, called)) in enumerate(zip(places, others, strict=False))
+    ]
+    return [each for each in said if each is not None]
 
 
-def _against(loaded: Loaded, case: Case, other: Case, called: str, *, again: bool = False) -> str:
-    """One sentence: `MoD 0.125 is faster than dense of the same shape in 5 of 6 places, failed in 1; ratios 1.29× to 1.70×.`."""
+def _called(anchor: Case) -> Sentence:
+    """Name the baseline; of a dense one that it has the arms' shape."""
+    same = anchor.config.capacity is None and not anchor.rung and not anchor.own
+    return Sentence("{arm}" + " of the same shape" * same, arm=anchor)
+
+
+def _alone(loaded: Loaded) -> Sentence:
+    """Say what one model took at the longest length, and why there is no more."""
+    (case,) = loaded.arms
+    length = loaded.lengths[-1] if loaded.lengths else None
+    rows = [(title, loaded.case(case.arm, metric, length)) for title, metric in NUMBERS]
+    said: list[Value] = [
+        Sentence(f"{title} {{value}}", value=Estimate(float(row.value), unit=str(row.unit)))
+        for title, row in rows
+        if row is not None and row.status == "ok"
+    ]
+    for loss in losses.shown(loaded)[:1]:
+        value = loaded.value(case.arm, loss.metric)
+        said += (
+            []
+            if value is None
+            else [Sentence("held-out loss {value}", value=Estimate(value * loss.factor, unit=loss.base))]
+        )
+    numbers = " At T = {length}: {numbers}." * bool(said and length is not None)
+    return Sentence(
+        "{arm} was measured alone: {why}." + numbers,
+        arm=case,
+        why=NOTHING_COMPARED,
+        length=length,
+        numbers=Listed(said),
+    )
+
+
+def _against(case: Case, places: Sequence[Finding], called: Sentence, *, again: bool = False) -> Sentence | None:
+    """One sentence: `MoD 0.125 is faster than dense of the same shape in 5 of 6 places, failed in 1: 1.29× to 1.70×.`."""
     # A search leaves out places that it does not need; a failure is no such place.
-    cells = [cell for cell in win_rate.held(loaded, case.arm, other.arm) if cell.ratio is not None or cell.failed]
-    ratios = [cell.ratio for cell in cells if cell.ratio is not None]
-    if not cells:
-        return ""
-    if not ratios:
-        return f"{name(case)} has no time to compare with {called}: one of the two failed."
-    span = " to ".join(dict.fromkeys(times(end) for end in (min(ratios), max(ratios))))
-    who = "it" if again else name(case)
-    won, lost = (sum(cell.verdict == word for cell in cells) for word in ("better", "worse"))
-    if all(cell.verdict is None for cell in cells):
-        said = f"{who} is {span} as fast as {called}, without a verdict"
-    elif len(cells) == 1:
-        word = "faster" if won else "slower" if lost else "not shown to be faster"
-        said = f"{who} is {word} than {called} ({span})"
+    found = [each for each in places if each.typical.value is not None or each.status == "failed"]
+    if not found:
+        return None
+    ratios = win_rate.span(found)
+    if ratios is None:
+        return Sentence("{arm} has no time to compare with {base}: one of the two failed.", arm=case, base=called)
+    verdicts = [each.verdict for each in found]
+    failed, ratio = sum(each.typical.value is None for each in found), "Against {base} it is" if again else "{arm} is"
+    counts = {"faster": verdicts.count("better"), "slower": verdicts.count("worse"), "failed": failed}
+    counts["disturbed"] = verdicts.count("contaminated")
+    if all(verdict is None for verdict in verdicts):
+        said = f"{ratio} {{ratios}} as fast" + (", without a verdict" if again else " as {base}, without a verdict")
+    elif len(found) == 1:
+        word = "faster" if counts["faster"] else "slower" if counts["slower"] else "not shown to be faster"
+        said = f"{ratio} {word}{'' if again else ' than {base}'}: {{ratios}}"
     else:
-        failed = len(cells) - len(ratios)
-        disturbed = sum(cell.verdict == "contaminated" for cell in cells)
-        more = f", slower in {lost}" * bool(lost) + f", disturbed in {disturbed}" * bool(disturbed)
-        more += f", failed in {failed}" * bool(failed)
-        said = f"{who} is faster than {called} in {won} of {len(cells)} places{more}; ratios {span}"
-    doubts = dict.fromkeys(label for cell in cells for label in cell.doubts)
-    but = f" (but: {', '.join(doubts)})" if doubts else ""
-    return f"{said if case.own and not again else f'{said[:1].upper()}{said[1:]}'}{but}."
+        words = [word for word in ("faster", "slower") if counts[word]] or ["not shown to be faster"]
+        first = f"{words[0]}{'' if again else ' than {base}'} in {{first}} of {{all}} places"
+        rest = "".join(f", {word} in {{{word}}}" for word, n in counts.items() if n and word != words[0])
+        said = f"{ratio} {first}{rest}: {{ratios}}"
+        counts["first"] = counts.get(words[0], len(found))
+    doubts = list(dict.fromkeys(label for each in found for label in win_rate.doubts(each)))
+    said += " (but: {doubts})" * bool(doubts) + "."
+    return Sentence(said, arm=case, base=called, ratios=ratios, doubts=", ".join(doubts), all=len(found), **counts)
+
+
+# --- arm by arm
+
+
+def _by_arm(loaded: Loaded, *, answered: bool) -> Iterator[Value]:
+    """Say for every arm where it pays: against the dense model of equal cost, then against that of the same shape.
+
+    Of a single arm what the answer in short has said is left out.
+    """
+    if loaded.run.plan.suite.isoflop is not None:  # sizes differ, so that no single speed-up exists
+        yield from isoflop.in_words(loaded)
+        return
+    beside = [(case, rung_beside(loaded, case)) for case in contenders(loaded)]
+    said = [_of_arm(loaded, case, *rung) for case, rung in beside[:MOST_ANSWERS] if rung is not None]
+    others = [case for case, rung in beside[:MOST_ANSWERS] if rung is None]
+    if not (answered and len(beside) == len(others) == 1 and win_rate.all_in_short(_places(loaded, others[0]))):
+        said.append(_others(loaded, others))
+    told = [each for each in said if each is not None]
+    yield from told
+    if told and len(beside) > MOST_ANSWERS:
+        yield Sentence("{more} further arms are in comparisons.csv.", more=len(beside) - MOST_ANSWERS)
+    yield from place_shown(loaded)
+
+
+def _of_arm(loaded: Loaded, case: Case, rung: Case, solved: Rung) -> Sentence | None:
+    """Say where an arm pays against the dense model of equal cost, then against the baseline; None if it was not timed."""
+    places, loss = _places(loaded, case), _loss(loaded, case, rung)
+    if not places:
+        return loss
+    own = rung.arm != loaded.arms[0].arm
+    return Sentence(
+        "{arm} against {rung}, the dense model of equal {quantity} at T = {at}: {equal}."
+        + " {shape}." * own
+        + " {loss}" * (loss is not None),
+        arm=case,
+        rung=rung,
+        quantity=MATCHED[solved.quantity],
+        at=solved.solved_at,
+        equal=win_rate.sentence(win_rate.places(loaded, case, rung)),
+        shape=win_rate.sentence(places, Sentence("Against {base}", base=_called(loaded.arms[0])), pronoun="it "),
+        loss=loss,
+    )
+
+
+def _others(loaded: Loaded, arms: Sequence[Case]) -> Sentence | None:
+    """Say where the arms pay that have no dense model of equal cost beside them: one sentence for all."""
+    parts = [win_rate.sentence(places, case) for case in arms if (places := _places(loaded, case))]
+    base = _called(loaded.arms[0])
+    return Sentence("Against {base}: {parts}.", base=base, parts=Listed(parts, ". ")) if parts else None
+
+
+def _places(loaded: Loaded, case: Case) -> list[Finding]:
+    return win_rate.places(loaded, case, loaded.arms[0])
+
+
+def _losses(loaded: Loaded) -> Iterator[Sentence]:
+    """Say for every arm with a dense model of equal cost how their losses differ."""
+    for case in contenders(loaded)[:MOST_ANSWERS]:
+        rung = rung_beside(loaded, case)
+        said = None if rung is None else _loss(loaded, case, rung[0])
+        if said is not None:
+            yield said
+
+
+def _loss(loaded: Loaded, case: Case, rung: Case) -> Sentence | None:
+    """Compare the losses of an arm and its rung, if both were trained, and say from how many seeds."""
+    mine, theirs = loaded.value(case.arm, "bpb/val"), loaded.value(rung.arm, "bpb/val")
+    if mine is None or theirs is None:
+        return None
+    pair = loaded.pair(case.arm, "bpb/val")
+    future = "; top-k routing saw the future" * bool(pair is not None and looked_ahead(pair))
+    return Sentence(
+        f"{{arm}} ends {{difference}} {'above' if theirs < mine else 'below'} {{rung}} ({{seeds}}{future}).",
+        arm=case,
+        difference=Estimate(abs(theirs - mine), unit="bit/B"),
+        rung=rung,
+        seeds=seeds_in_words(loaded),
+    )
+
+
+def residuals(loaded: Loaded) -> Sentence | None:
+    """Say how far each rung is from its target's FLOPs at every length: it was solved for one of them."""
+    arms, said = {case.arm: case for case in loaded.arms}, list[Value]()
+    for rung in loaded.run.plan.ladder[:MOST_ANSWERS]:
+        if rung.arm in arms:
+            by = "" if rung.quantity == "flops/forward" else f"({MATCHED[rung.quantity]}) "
+            gaps = [
+                Sentence("{gap} at T = {length}", gap=Estimate(gap, kind="change"), length=length)
+                for length, gap in evenly(list(rung.gaps.items()), MOST_GAPS)
+            ]
+            target = arms.get(rung.target, rung.target)
+            words = f"{{rung}} against {{target}} {by}{{gaps}}"
+            said.append(Sentence(words, rung=arms[rung.arm], target=target, gaps=Listed(gaps)))
+    return Sentence("FLOPs of the dense ladder: {rungs}.", rungs=Listed(said, "; ")) if said else None

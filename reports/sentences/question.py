@@ -102,7 +102,7 @@ def _and(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
 
 
-def place_shown(loaded: Loaded) -> str:
+def place_shown(loaded: Loaded) -> list[str]:
     """Say which batch size and number format figures show, if the grid has several, and how many arms and lengths of many."""
     grid, said = loaded.run.plan.suite.grid, []
     if len(grid.batch_size) > 1 or len(grid.dtype) > 1:
@@ -117,4 +117,4 @@ def place_shown(loaded: Loaded) -> str:
     ]
     if counts:
         said.append(f"Figures and tiles show {' and '.join(counts)}; cases.csv and comparisons.csv have all.")
-    return " ".join(said)
+    return said

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from modbench.harness.core.case import Case, UnitOfWork
+from modbench.harness.core.case import Case, Place, UnitOfWork
 from modbench.harness.machine.busy import union_s
 from modbench.harness.machine.certificate import VERDICTS, Certificate
 from modbench.harness.results import run_folder
@@ -72,6 +72,11 @@ class Loaded:
         return bool((self.cases.status == "ok").any())
 
     @property
+    def alone(self) -> bool:
+        """Whether it has one arm, at whatever lengths, so that nothing is compared."""
+        return len(self.arms) == 1 and self.run.plan.suite.isoflop is None
+
+    @property
     def failed(self) -> pd.DataFrame:
         """Rows of `cases` that failed."""
         return self.cases[self.cases.status == "failed"]
@@ -85,6 +90,12 @@ class Loaded:
                 first.setdefault(case.arm, case)
         baseline = self.tables.baseline_of(self.run.plan.comparisons[0])
         return sorted(first.values(), key=lambda case: case.arm != baseline.arm)
+
+    @cached_property
+    def cases_by_id(self) -> dict[str, Case]:
+        """All cases, twins included, by their id."""
+        every = [case for comparison in self.run.plan.comparisons for case in comparison.timed.arms]
+        return {case.id: case for case in [*self.run.plan.cases, *every]}
 
     @property
     def arms_shown(self) -> list[Case]:
@@ -202,6 +213,22 @@ class Loaded:
         places = {*found.get((metric, arm, baseline), ()), *found.get((metric, baseline, arm), ())}
         return [rows[at] for at in sorted(places)]
 
+    @cached_property
+    def _cases_at(self) -> dict[tuple[str, str, Place], Any]:
+        return _at(self, self.cases)
+
+    @cached_property
+    def _pairs_at(self) -> dict[tuple[str, str, Place], Any]:
+        return _at(self, self.comparisons)
+
+    def at(self, metric: str, arm: str, place: Place) -> Any | None:  # noqa: ANN401  # a row of `cases` as a named tuple
+        """Return the row of `cases` of an arm at a place, or None."""
+        return self._cases_at.get((metric, arm, place))
+
+    def pair_at(self, metric: str, arm: str, place: Place) -> Any | None:  # noqa: ANN401  # a row as a named tuple
+        """Return the row that compares an arm with the report's baseline at a place, or None."""
+        return self._pairs_at.get((metric, arm, place))
+
     def pair(self, arm: str, metric: str, seq_len: int | None = None) -> pd.Series | None:
         """Return the comparison row of an arm, metric and length at the first batch size and number format, or None."""
         return _first(self.comparisons, self._pair_rows, self._pair_series, (arm, metric, seq_len))
@@ -218,6 +245,15 @@ class Loaded:
 
 # First row of an arm and metric, at each length and (None) at any.
 Rows = dict[tuple[str, str, int | None], int]
+
+
+def _at(loaded: Loaded, frame: pd.DataFrame) -> dict[tuple[str, str, Place], Any]:
+    """Rows of a table by metric, arm and place; the first of each."""
+    cases, found = loaded.cases_by_id, dict[tuple[str, str, Place], Any]()
+    rows: Iterator[Any] = frame.itertuples(index=False)
+    for row in rows:
+        found.setdefault((row.metric, row.arm, cases[row.case_id].place), row)
+    return found
 
 
 def _rows(frame: pd.DataFrame) -> Rows:

@@ -26,6 +26,11 @@ class Loss:
     unit: str
     factor: float
 
+    @property
+    def base(self) -> str:
+        """The base unit that it is shown in (`harness/core/units.py`)."""
+        return "bit/B" if self.unit == BITS else "nat"
+
 
 def shown(loaded: Loaded) -> list[Loss]:
     """Return the losses to show: as routed in training, and routed causally, of those that the suite asked for."""
@@ -69,3 +74,10 @@ def unit_of(loaded: Loaded) -> tuple[str, float]:
         if bits and nats:
             return BITS, bits / nats
     return NATS, 1.0
+
+
+def seeds_in_words(loaded: Loaded) -> str:
+    """Say how many seeds there are: `1 seed: illustration, no claim`, or `3 seeds`."""
+    suite = loaded.run.plan.suite
+    number = f"{len(suite.seeds)} seed{'s' * (len(suite.seeds) != 1)}"
+    return number if len(suite.seeds) >= 3 and suite.claims else f"{number}: illustration, no claim"

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
-
-import numpy as np
-import pandas as pd
 
 from modbench.harness.core.labels import LOOKED_AHEAD, Label
 from modbench.harness.core.printable import escaped
 from modbench.harness.core.units import human
+from modbench.reports.questions.compare import axis_grid
+from modbench.reports.questions.compare.axis_grid import Grid
 from modbench.reports.questions.compare.axis_table import BASELINE, Cell, Column, Table
 from modbench.reports.sentences.machine import machine_check, warnings
 from modbench.reports.tables import axes
 from modbench.reports.tables.axes import Value
 from modbench.reports.tables.cases import looked_ahead
 from modbench.reports.tables.load import Loaded
-from modbench.reports.terminal import arm_tables, axis_grid
-from modbench.reports.terminal.arm_tables import FUTURE_MARK, TAIL_MARK
 from modbench.reports.wording.arm_names import name
 from modbench.reports.wording.words import is_number, verdict_words
-from modbench.reports.writers.text_table import joined, wrapped
+from modbench.reports.writers import json, text
+from modbench.reports.writers.text import joined, wrapped
 
 # Lines of tables that a terminal shows; the first table is shown whatever its length.
 MOST_LINES = 34
@@ -46,12 +43,12 @@ def as_text(loaded: Loaded, table: Table, width: int, *, every: bool = False, ve
     blocks = [wrapped([f"⚠ {sentence}"], width) for sentence in reversed(warnings(loaded))]
     blocks.append(wrapped([f"{loaded.path} by {table.axis}, over {table.baseline}"], width))
     left, made = dict.fromkeys(column.metric.key for column in table.columns), list[str]()
-    for grid in axis_grid.of(loaded, table, columns, width):
-        lines = grid.lines(width)
+    for grid in _fitting(loaded, table, columns, width):
+        lines = [*text.table(axis_grid.told_once(grid.table), width), ""]
         if verbose or not made or len(made) + len(lines) <= MOST_LINES:
             made += lines
             left = {key: None for key in left if key not in grid.metrics}
-    parts, said = arm_tables.legend("\n".join(made), table.baseline)
+    parts, said = text.legend(made, table.baseline)
     said += table.notes
     said += [
         *labels(columns, None if verbose else 1, marked=MARKED),
@@ -61,6 +58,18 @@ def as_text(loaded: Loaded, table: Table, width: int, *, every: bool = False, ve
     parts.append(f"margin {loaded.run.plan.suite.margin:.1%}")
     blocks += [made, [*joined(parts, width), *wrapped([*said, machine_check(loaded)[1]], width)]]
     return "\n\n".join("\n".join(escaped(each.rstrip(), lines=False) for each in block).strip() for block in blocks)
+
+
+def _fitting(loaded: Loaded, table: Table, columns: Sequence[Column], width: int) -> list[Grid]:
+    """Return a table for each metric; one with a single column stands beside the one before, as long as both fit the width."""
+    made = list[Grid]()
+    for grid in axis_grid.grids(loaded, table, columns):
+        both = made[-1].beside(grid) if made and len(grid.table.head) == 3 else None
+        if both is not None and len(text.table(axis_grid.told_once(both.table), 10**6)[0]) <= width:
+            made[-1] = both
+        else:
+            made.append(grid)
+    return made
 
 
 def how_to_read(loaded: Loaded) -> list[str]:
@@ -84,8 +93,8 @@ def texts(column: Column, cell: Cell | None) -> tuple[str, str, str]:
 def _mark(row: dict[str, Any]) -> str:
     """The mark of a loss that saw the future, or of a time whose typical calls and mean disagree."""
     if not is_number(row.get("ratio")):
-        return FUTURE_MARK if looked_ahead(row) else ""
-    return TAIL_MARK if Label.TAIL in _labels(row) else ""
+        return text.FUTURE if looked_ahead(row) else ""
+    return text.TAIL if Label.TAIL in _labels(row) else ""
 
 
 def _estimate(row: dict[str, Any]) -> str:
@@ -103,10 +112,10 @@ def _labels(row: dict[str, Any]) -> list[str]:
 def legend(columns: Sequence[Column]) -> Iterator[str]:
     """Explain the marks, and name the labels with the arms that have them."""
     marks = {_mark(cell.row) for column in columns for cell in column.cells.values() if cell.row is not None}
-    if FUTURE_MARK in marks:
-        yield f"{FUTURE_MARK} {Label.SAW_FUTURE}, or the baseline's did: not comparable with a causal loss"
-    if TAIL_MARK in marks:
-        yield f"{TAIL_MARK} {Label.TAIL}: typical calls (shown) and the mean disagree; --json has both"
+    if text.FUTURE in marks:
+        yield f"{text.FUTURE} {Label.SAW_FUTURE}, or the baseline's did: not comparable with a causal loss"
+    if text.TAIL in marks:
+        yield f"{text.TAIL} {Label.TAIL}: typical calls (shown) and the mean disagree; --json has both"
     yield from labels(columns)
 
 
@@ -171,13 +180,6 @@ def as_dict(loaded: Loaded, table: Table) -> dict[str, Any]:
 
 def _row(table: Table, value: Value, cell: Cell) -> dict[str, Any]:
     found = cell.row or {"case_id": cell.case.id, "status": "baseline" if cell.is_baseline else "skipped"}
-    known = {key: plain(found.get(key)) for key in KEPT} | {"value": cell.value}
+    known = {key: json.value(found.get(key)) for key in KEPT} | {"value": cell.value}
     at = axes.fields(cell.case).get(table.axis) if value == BASELINE else value
     return {table.axis: at} | known | ({"reason": cell.why} if cell.why else {})
-
-
-def plain(value: object) -> object:
-    """Convert a table's value to what JSON can hold."""
-    if value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
-        return None
-    return value.item() if isinstance(value, np.generic) else value

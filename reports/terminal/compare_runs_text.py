@@ -17,7 +17,7 @@ from modbench.reports.tables import axes
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.arm_names import short
 from modbench.reports.wording.words import PLAIN_WORDS, TIME_WORDS
-from modbench.reports.writers.text_table import aligned, wrapped
+from modbench.reports.writers.text import aligned, wrapped
 
 # Rows of a run that a terminal shows, with `-v` and without; of more, those that changed first.
 MOST_ROWS, FEW_ROWS = 80, 16

@@ -11,7 +11,7 @@ from modbench.reports.questions.confirmation import Answer, answers
 from modbench.reports.sentences import confirmation_words
 from modbench.reports.sentences.confirmation_words import pays, short_name
 from modbench.reports.tables.load import Loaded
-from modbench.reports.writers.text_table import wrapped
+from modbench.reports.writers.text import wrapped
 
 
 @dataclass(frozen=True)

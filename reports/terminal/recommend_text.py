@@ -14,7 +14,7 @@ from modbench.reports.questions.recommend.pairwise import Against
 from modbench.reports.questions.recommend.recommend import EQUAL, RECOMMENDED, Judged, Recommended
 from modbench.reports.wording.arm_names import name, short
 from modbench.reports.wording.words import TIME_WORDS, times
-from modbench.reports.writers.text_table import aligned
+from modbench.reports.writers.text import aligned
 
 AIMS = {"latency": "fastest", "memory": "smallest", "flops": "fewest FLOPs", "loss": "lowest loss"}
 MORE = {"latency": "faster", "memory": "smaller", "flops": "cheaper", "loss": "lower in loss"}

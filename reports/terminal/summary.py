@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-import math
-import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
 from modbench.harness.core.case import Case
 from modbench.harness.core.labels import Label
-from modbench.harness.core.units import counted, human, human_duration
+from modbench.harness.core.units import counted, human_duration
 from modbench.harness.planning import foreseen
 from modbench.harness.planning.plan import Plan
-from modbench.reports.questions import inference
-from modbench.reports.questions.accuracy import TaskResult, results
-from modbench.reports.sentences import evidence, first_screen, question, task_words
+from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
+from modbench.reports.questions import inference, results, sweep
+from modbench.reports.questions import pays as pays_question
+from modbench.reports.questions.accuracy import TaskResult
+from modbench.reports.questions.accuracy import results as results_of_tasks
+from modbench.reports.questions.exchange import Exchange, exchanges
+from modbench.reports.sentences import evidence, exchange_words, first_screen, question, task_words
 from modbench.reports.sentences.machine import machine_check, warnings
 from modbench.reports.sentences.question import place_shown
 from modbench.reports.tables import logs
 from modbench.reports.tables.load import Loaded
-from modbench.reports.terminal import arm_tables, pays_table, sweep_table
 from modbench.reports.wording.arm_names import name
 from modbench.reports.wording.words import TIMED
-from modbench.reports.writers import text_table
+from modbench.reports.writers import json, text
 from modbench.reports.writers.inline import plain
-from modbench.reports.writers.text_table import aligned, joined, wrapped
+from modbench.reports.writers.text import joined, wrapped
 
 # Shown in a table of their own, in one unit.
 LOSSES = ("loss/val", "loss/val_causal", "bpb/val")
@@ -52,7 +51,7 @@ def opening(plan: Plan) -> str:
         f"{suite.name}: {counted(cases, 'case')} in {units} unit{'s' * (units != '1')} on {plan.device}{threads}, {dtypes}; "
         f"{suite.effort}: {suite.launches_in_words}"
     )
-    return "\n".join([line, *wrapped(list(filter(None, [foreseen.in_words(plan)])), text_table.width())])
+    return "\n".join([line, *wrapped(list(filter(None, [foreseen.in_words(plan)])), text.width())])
 
 
 def closing(loaded: Loaded, page: Path | str, wall_s: float | None, *, verbose: bool = False) -> str:
@@ -64,51 +63,75 @@ def closing(loaded: Loaded, page: Path | str, wall_s: float | None, *, verbose: 
         wall_s: how long it took in s; None: not said.
         verbose: whether all tables and sentences are printed, not those alone that answer what was asked.
     """
-    width = text_table.width()
+    width = text.width()
     # Before anything that they are about.
     blocks = [wrapped([f"⚠ {each}"], width) for each in reversed(warnings(loaded))]
     blocks.append(troubles(loaded, verbose=verbose))
     if loaded.measured:
         blocks += _measured(loaded, width, verbose=verbose)
     took = f" ({human_duration(wall_s)})" if wall_s is not None else ""
-    text = "\n\n".join("\n".join(map(str.rstrip, block)).strip("\n") for block in blocks if block)
-    return f"{text}\nreport: {page}{took}".lstrip("\n")
+    said = "\n\n".join("\n".join(map(str.rstrip, block)).strip("\n") for block in blocks if block)
+    return f"{said}\nreport: {page}{took}".lstrip("\n")
 
 
 def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str]]:
     """Yield the answer, the tables, what their marks mean, how sure it is, and what to doubt."""
     suite, told = loaded.run.plan.suite, first_screen.head(loaded) if verbose else None
-    swept = sweep_table.tables(loaded, width)  # a table of all sizes would mix them
     launches = f": {suite.launches_in_words}" if any(metric in suite.metrics for _, metric in TIMED) else ""
     yield wrapped([f"{suite.name} on {question.measured_on(loaded)}{launches}"], width)
-    answer = first_screen.answer(loaded)
-    yield wrapped([answer] if answer else [], width)
-    tables = swept or arm_tables.tables(loaded, width, every=verbose)
-    table = None if swept else pays_table.table(loaded)
-    pays = table.lines(width) if table else []
+    yield wrapped([Listed(answer, " ")] if (answer := first_screen.answer(loaded)) else [], width)
+    swept = sweep.tables(loaded)  # a table of all sizes would mix them
+    shown = [[*text.table(each, width), "", *wrapped(each.notes, width)] for each in swept]
+    pays = None if swept else pays_question.table(loaded)
+    if not swept:
+        shown = [text.table(each, width) for each in (*_tables(loaded, every=verbose), *([pays] if pays else []))]
     rest = [
         *_tasks(loaded, width),
         *_others(loaded, width, of_sweep=bool(swept)),
-        *(_served(loaded) if verbose else []),
+        *(_served(loaded, width) if verbose else []),
     ]
-    yield [*tables, *pays, *([""] if pays else []), *rest]
-    for sentence in sweep_table.details(loaded) if swept else told.details if told else _in_short(loaded):
+    yield from [*shown, *rest]
+    for sentence in _of_sweep(loaded) if swept else told.details if told else _in_short(loaded):
         yield wrapped([sentence], width)
-    meanings = [*(table.meanings if table else ()), *([] if verbose else ["-v: all"])]
-    legend = _legend(loaded, [*tables, *pays], meanings, width, of_sweep=bool(swept))
+    meanings = [*map(plain, pays.notes if pays else ()), *([] if verbose else ["-v: all"])]
+    legend = _legend(loaded, [line for lines in shown for line in lines], meanings, width, of_sweep=bool(swept))
     if told:
         yield legend
-        yield wrapped([f"How sure: {' '.join(told.sure)}"] if told.sure else [], width)
-        yield wrapped([f"What to doubt: {' '.join(told.doubts)}"] if told.doubts else [], width)
+        yield wrapped([Sentence("How sure: {said}", said=Listed(told.sure, " "))] if told.sure else [], width)
+        yield wrapped([Sentence("What to doubt: {said}", said=Listed(told.doubts, " "))] if told.doubts else [], width)
         yield _spent(loaded, width)
     else:
         sure = evidence.sure_in_short(loaded)
-        yield [*legend, *wrapped([f"sure: {sure}"] if sure else [], width), *_doubts(loaded, width)]
+        said = [Sentence("sure: {said}", said=sure)] if sure else []
+        yield [*legend, *wrapped(said, width), *_doubts(loaded, width)]
 
 
-def _in_short(loaded: Loaded) -> list[str]:
+def _of_sweep(loaded: Loaded) -> Iterator[Value]:
+    """Yield what the answer has in detail besides the table: effective speed-ups; those of too few seeds are counted."""
+    told, few = list[Exchange](), 0
+    for each in exchange_words.best_sizes(exchanges(loaded)):
+        if not each.stated or not each.stated[0].rate.illustration:
+            told.append(each)
+        elif not each.check:
+            few += 1
+    yield from exchange_words.in_words(loaded, told)
+    if few:
+        yield f"exchange.csv has {counted(few, 'effective speed-up')}, from too few seeds to claim anything."
+
+
+def _tables(loaded: Loaded, *, every: bool) -> list[Table]:
+    """Return the tables of times; of everything else too if that is wanted, or where nothing was timed or compared."""
+    asked = loaded.run.plan.suite.metrics
+    timed = {metric for _, metric in TIMED if metric in asked}
+    every = every or not timed or loaded.alone
+    made = results.tables(loaded, None if every else timed, settings=1)
+    loss = results.loss_table(loaded) if every else None
+    return [*made, *([loss] if loss else [])]
+
+
+def _in_short(loaded: Loaded) -> list[Value]:
     """Return the sentences that the tables cannot say: which tasks were solved, and of how much what is shown."""
-    return [*task_words.in_words(loaded), *filter(None, [place_shown(loaded)])]
+    return [*task_words.in_words(loaded), *place_shown(loaded)]
 
 
 def _doubts(loaded: Loaded, width: int) -> list[str]:
@@ -117,7 +140,7 @@ def _doubts(loaded: Loaded, width: int) -> list[str]:
     lines = list[str]()
     for kept in range(len(said), 0, -1):
         more = [f"({len(said) - kept} more: -v)"] if kept < len(said) else []
-        lines = wrapped([f"doubt: {' '.join([*said[:kept], *more])}"], width)
+        lines = wrapped([Sentence("doubt: {said}", said=Listed([*said[:kept], *more], " "))], width)
         if len(lines) <= MOST_DOUBTS:
             break
     return lines
@@ -127,11 +150,10 @@ def _legend(loaded: Loaded, lines: Sequence[str], more: Sequence[str], width: in
     """Explain the marks that occur in the tables, and against what ratios are."""
     if not loaded.arms:
         return []
-    text, anchor = "\n".join(lines), loaded.arms[0]
+    anchor = loaded.arms[0]
     readers = {case.arm for case in loaded.labelled().get(Label.NOT_AUTOREGRESSIVE, [])}
     who = f"{name(anchor)}, or both sides, " if anchor.arm in readers else ""
-    against = sweep_table.baseline(loaded) if of_sweep else name(anchor)
-    parts, said = arm_tables.legend(text, against, readers=who)
+    parts, said = text.legend(lines, sweep.baseline(loaded) if of_sweep else name(anchor), readers=who)
     return [*joined([*parts, *more], width), *wrapped(said, width)]
 
 
@@ -142,7 +164,7 @@ def troubles(loaded: Loaded, *, verbose: bool = True) -> list[str]:
         loaded: the run.
         verbose: whether each case is named, not one for each reason.
     """
-    width = text_table.width()
+    width = text.width()
     return [*_skipped(loaded, width), *_failures(loaded, width, each=verbose)]
 
 
@@ -194,35 +216,33 @@ def _spent(loaded: Loaded, width: int) -> list[str]:
     return wrapped(["; ".join(facts)], width) if facts else []
 
 
-def _others(loaded: Loaded, width: int, *, of_sweep: bool) -> list[str]:
-    """Return values of requested metrics that the table of ratios lacks, as many as fit in the width."""
+def _others(loaded: Loaded, width: int, *, of_sweep: bool) -> Iterator[list[str]]:
+    """Yield values of requested metrics that the tables above lack, as many as fit in the width."""
     if not loaded.lengths:
-        return []
+        return
     length = loaded.lengths[-1]
-    shown = {*arm_tables.METRICS, "flops/train_step", *LOSSES}
+    shown = {*(metric for metric, _ in results.TABLES), "flops/train_step", *LOSSES}
     shown |= {served.rate for served in inference.SERVED}
     known = loaded.tables.metrics
     left = [metric for metric in loaded.run.plan.suite.metrics if metric not in shown and not known[metric].task]
-    arms = sweep_table.best(loaded) if of_sweep else [loaded.arms[0], *loaded.arms_shown]
+    arms = sweep.best(loaded) if of_sweep else [loaded.arms[0], *loaded.arms_shown]
     if of_sweep:  # its table has the confirmed losses; rates were tried at one size alone
-        left = [metric for metric in left if metric not in sweep_table.ELSEWHERE]
-    rows = [[f"values at T={length}{_batch(loaded, left, length)}"], *([name(case)] for case in arms)]
-    kept = 0
+        left = [metric for metric in left if metric not in sweep.ELSEWHERE]
+    head, rows = f"values at T={length}{_batch(loaded, left, length)}", [[case] for case in arms]
+    made, kept = Table("values", (head,), rows), 0
     for metric in left:
-        wider = [
-            [*row, text]
-            for row, text in zip(rows, [metric, *(_value(loaded, case, metric, length) for case in arms)], strict=True)
-        ]
-        if kept and len(aligned(wider)[0]) > width:
+        cells = [[*row, _value(loaded, case, metric, length)] for row, case in zip(made.rows, arms, strict=True)]
+        wider = Table("values", (*made.head, metric), cells)
+        if kept and len(text.table(wider, 10**6)[0]) > width:
             break
-        rows, kept = wider, kept + 1
+        made, kept = wider, kept + 1
     if not kept:
-        return []
+        return
     rest = [f"and {', '.join(left[kept:])}: in cases.csv"] if left[kept:] else []
     found = loaded.cases[(loaded.cases.seq_len == length) & (loaded.cases.status == "skipped")]
     for metric in left[:kept]:
         rest += [f"– {metric}: {reason}" for reason in found[found.metric == metric].reason.unique()[:1]]
-    return [*aligned(rows), *(line for each in rest for line in textwrap.wrap(each, width)), ""]
+    yield [*text.table(made, width), *wrapped(rest, width)]
 
 
 def _batch(loaded: Loaded, metrics: Sequence[str], length: int) -> str:
@@ -234,64 +254,51 @@ def _batch(loaded: Loaded, metrics: Sequence[str], length: int) -> str:
     return f", B={'/'.join(str(each) for each in sorted(first))}"
 
 
-def _served(loaded: Loaded) -> list[str]:
-    """Return times, rates and bytes of prefill and decode; of a long table the first rows."""
-    lines = list[str]()
+def _served(loaded: Loaded, width: int) -> Iterator[list[str]]:
+    """Yield times, rates and bytes of prefill and decode; of a long table the first rows."""
     for served in inference.SERVED:
         found = inference.table(loaded, served)
-        if found is None:
-            continue
-        rows = [[plain(cell) for cell in row] for row in found.rows[:MOST_SERVED]]
-        lines += aligned([[served.title.lower(), *map(plain, found.head[1:])], *rows])
-        lines += [f"and {len(found.rows) - MOST_SERVED} more: in the report"] if len(found.rows) > MOST_SERVED else []
-        lines.append("")
-    return lines
+        if found is not None:
+            left_out, head = max(0, len(found.rows) - MOST_SERVED), (served.title.lower(), *found.head[1:])
+            yield text.table(
+                replace(found, head=head, rows=found.rows[:MOST_SERVED], left_out=left_out, file="cases.csv"), width
+            )
 
 
-def _tasks(loaded: Loaded, width: int) -> list[str]:
-    """Return accuracy by arm and task, as many tasks side by side as fit; the best shortcut below."""
-    left, lines = results(loaded), list[str]()
-    while left:
-        kept = len(left)
-        while kept > 1 and len(_accuracies(loaded, left[:kept])[0]) > width:
-            kept -= 1
-        lines += [*_accuracies(loaded, left[:kept]), ""]
-        left = left[kept:]
-    return lines
+def _tasks(loaded: Loaded, width: int) -> Iterator[list[str]]:
+    """Yield accuracy by arm and task, as many tasks side by side as fit; the best shortcut below."""
+    made = results_of_tasks(loaded)
+    if not made:
+        return
+    rows: list[list[Value]] = [[case, *(_accuracy(task, case.arm) for task in made)] for case in loaded.arms]
+    rows = [row for row in rows if any(cell != "" for cell in row[1:])]
+    rows.append(["best shortcut", *(Estimate(task.shortcut[1], kind="share") for task in made)])
+    yield text.table(Table("accuracy", ("", *(task.name for task in made)), rows), width)
 
 
-def _accuracies(loaded: Loaded, tasks: list[TaskResult]) -> list[str]:
-    rows = [["accuracy", *(task.name for task in tasks)]]
-    for case in loaded.arms:
-        cells = [_accuracy(task, case.arm) for task in tasks]
-        if any(cells):
-            rows.append([name(case), *cells])
-    return aligned([*rows, ["best shortcut", *(f"{task.shortcut[1]:.1%}".ljust(11) for task in tasks)]])
-
-
-def _accuracy(task: TaskResult, arm: str) -> str:
-    """Format an accuracy with the seeds that solved the task, or ± half its interval: over seeds, or over questions."""
+def _accuracy(task: TaskResult, arm: str) -> Value:
+    """Return an accuracy with the seeds that solved the task, or ± half its interval: over seeds, or over questions."""
     for each in task.arms:
         if each.case.arm == arm:
+            value = Estimate(each.value, kind="share")
             if task.why_not is None and each.seeds > 1:
-                return f"{each.value:.1%} {each.solved}/{each.seeds}".ljust(11)
+                return Sentence("{value} {solved}/{seeds}", value=value, solved=each.solved, seeds=each.seeds)
             low, high = (each.low, each.high) if each.low is not None and each.high is not None else each.questions
-            return f"{each.value:.1%} ±{(high - low) / 2:.1%}".ljust(11)
+            return Sentence("{value} ±{half}", value=value, half=Estimate((high - low) / 2, kind="share"))
     return "failed" if arm in task.failed else ""
 
 
-def _value(loaded: Loaded, case: Case, metric: str, length: int) -> str:
+def _value(loaded: Loaded, case: Case, metric: str, length: int) -> Value:
     row = loaded.case(case.arm, metric, length)
     if row is None:
         return ""
     if row.status != "ok":
-        return "failed" if row.status == "failed" else "–"
-    return human(float(row.value), str(row.unit)).strip()
+        return "failed" if row.status == "failed" else None
+    return Estimate(float(row.value), unit=str(row.unit))
 
 
 def as_json(loaded: Loaded, page: Path, wall_s: float | None) -> dict[str, Any]:
     """Return the results as JSON values: comparisons as rows, null where there is no value."""
-    rows = loaded.comparisons.astype(object).to_dict(orient="records")
     return {
         "run": str(loaded.path),
         "report": str(page),
@@ -302,12 +309,5 @@ def as_json(loaded: Loaded, page: Path, wall_s: float | None) -> dict[str, Any]:
         "failed": sorted(set(loaded.failed.case_id)),
         "missing_units": loaded.run.missing,
         "launches": [decided.model_dump() | {"capped": decided.capped} for decided in loaded.run.decisions.values()],
-        "comparisons": [{key: _plain(value) for key, value in row.items()} for row in rows],
+        "comparisons": json.rows(loaded.comparisons),
     }
-
-
-def _plain(value: object) -> object:
-    """Convert a table's cell to what JSON can hold."""
-    if value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
-        return None
-    return value.item() if isinstance(value, np.generic) else value

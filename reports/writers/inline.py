@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import string
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from modbench.harness.core.case import Case
+from modbench.harness.core.labels import LOOKED_AHEAD
 from modbench.harness.core.units import scale_of, three_digits
-from modbench.reports.model import Arms, Code, Estimate, Finding, Listed, Sentence, Value, Verdict
+from modbench.reports.model import Arms, Code, Estimate, Finding, Labelled, Listed, Sentence, Value, Verdict
 from modbench.reports.wording.arm_names import name
 from modbench.reports.wording.words import verdict_words
 
@@ -66,12 +68,12 @@ class Inline:
 plain = Inline()
 
 
-def _words(value: str | int | Case | Verdict | Estimate | Finding | None) -> str:
+def _words(value: str | int | Case | Labelled | Verdict | Estimate | Finding | None) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, int):
         return f"{value:,}"
-    made = {Case: name, Verdict: verdict, Estimate: estimate, Finding: finding}
+    made = {Case: name, Labelled: labelled, Verdict: verdict, Estimate: estimate, Finding: finding}
     return NONE if value is None else made[type(value)](value)  # type: ignore[operator]
 
 
@@ -94,11 +96,22 @@ def point(value: float) -> str:
 _FORMS: dict[str, Callable[[float], str]] = {
     **dict.fromkeys(("nat", "bit/B"), "{:.3f}".format),  # differences between losses lie in the third decimal
     "count": "{:,.0f}".format,
+    "fraction": "{:.2f}".format,
+    "loss": "{:.3f}".format,
     "share": lambda share: f"{100 * share:.1f}",
     "change": lambda share: f"{100 * share:+.1f}",
     "p": "{:.2g}".format,
     "point": point,
 }
+
+
+def _kind(of: Estimate) -> str:
+    """What a number is: a quantity in the unit `ratio` is a share, as beside speed-ups a plain number would look like one."""
+    return "share" if of.kind == "quantity" and of.unit == "ratio" else of.kind
+
+
+def _has_unit(of: Estimate) -> bool:
+    return _kind(of) in {"quantity", "difference"}
 
 
 def bare(value: float, of: Estimate, factor: float = 1.0) -> str:
@@ -109,7 +122,7 @@ def bare(value: float, of: Estimate, factor: float = 1.0) -> str:
         of: the estimate.
         factor: of the unit in which it is shown, which a quantity is divided by.
     """
-    form = _FORMS.get(of.unit if of.kind in {"quantity", "difference"} else of.kind, three_digits)
+    form = _FORMS.get(of.unit if _has_unit(of) else _kind(of), three_digits)
     made = form(value / factor)
     return f"+{made}" if of.kind == "difference" and value >= 0 else made
 
@@ -118,20 +131,20 @@ def scale(estimate: Estimate) -> tuple[float, str]:
     """Return the factor and the name of the unit in which an estimate is shown."""
     if estimate.kind == "difference" and estimate.unit in _FORMS:
         return 1.0, ""  # of losses, whose unit stands beside them
-    if estimate.kind in {"quantity", "difference"}:
+    if _has_unit(estimate):
         shown = estimate.value if estimate.value is not None else estimate.low or estimate.high or 0.0
         return scale_of(shown, estimate.unit)
-    return 1.0, {"ratio": "×", "share": "%", "change": "%"}.get(estimate.kind, "")
+    return 1.0, {"ratio": "×", "share": "%", "change": "%"}.get(_kind(estimate), "")
 
 
 def number(estimate: Estimate) -> str:
-    """Write the value with its unit, without the interval; of one that is only bounded the bound; of a lone interval nothing."""
+    """Write the value with its unit, without the interval; of one that is only bounded the bound."""
     factor, unit = scale(estimate)
     space = "" if estimate.kind == "ratio" or not unit else " "
     if estimate.value is not None:
-        return f"{bare(estimate.value, estimate, factor)}{space}{unit}"
-    if estimate.closed:
-        return ""
+        shown = bare(estimate.value, estimate, factor)
+        whole = _kind(estimate) == "share" and estimate.low is None  # beside no interval a round share needs no decimal
+        return f"{shown.removesuffix('.0') if whole else shown}{space}{unit}"
     for end, word in ((estimate.low, "more than"), (estimate.high, "less than")):
         if end is not None:
             return f"{word} {bare(end, estimate, factor)}{space}{unit}"
@@ -161,7 +174,10 @@ def half(estimate: Estimate, digits: int = 2) -> str:
 
 
 def estimate(made: Estimate) -> str:
-    """Write a value with its interval: `1.62× [1.60–1.65]`."""
+    """Write a value with its interval: `1.62× [1.60–1.65]`; of two ends alone `0.82× to 1.06×`."""
+    if made.value is None and made.low is not None and made.high is not None:
+        ends = (replace(made, value=end, low=None, high=None) for end in (made.low, made.high))
+        return " to ".join(dict.fromkeys(map(number, ends)))
     return " ".join(filter(None, [number(made), interval(made)]))
 
 
@@ -170,9 +186,23 @@ def verdict(of: Verdict) -> str:
     return verdict_words(of.word, "s" if of.timed else "")
 
 
+def labelled(arm: Labelled) -> str:
+    """Write an arm with its labels: `mine:build (computes what it claims to skip)`."""
+    return f"{name(arm.case)} ({', '.join(arm.labels)})" if arm.labels else name(arm.case)
+
+
 def finding(found: Finding) -> str:
-    """Write what was found: `1.62× [1.60–1.65] ▲ faster`; `failed` or `skipped` where there is no number."""
+    """Write what was found: `1.62× [1.60–1.65] ▲ faster`; of what stands alone its value; why there is no number.
+
+    Labels of a loss that saw later tokens stand with it.
+    """
     if found.status != "ok":
         return found.status
+    if found.against is None and found.value is not None:
+        return estimate(found.value)
+    if found.typical.value is None:
+        return NONE
     made = estimate(found.typical)
-    return f"{made} {verdict(Verdict(found.verdict, found.typical.unit == 's'))}" if found.verdict else made
+    word = verdict(Verdict(found.verdict, found.timed)) if found.verdict else ""
+    future = [label for label in LOOKED_AHEAD if label in (*found.labels, *found.against_labels)]
+    return " ".join([made, *filter(None, [word, f"({future[0]})" if future else ""])])

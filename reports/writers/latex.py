@@ -1,10 +1,18 @@
-"""Text in LaTeX: names may hold anything, and mean nothing there; characters that pdflatex has no letter for are spelt out."""
+"""LaTeX: names may hold anything, and mean nothing there; characters that pdflatex has no letter for are spelt out."""
 
 from __future__ import annotations
 
 import re
 
+from modbench.harness.core.case import Case
+from modbench.harness.core.labels import LOOKED_AHEAD
 from modbench.harness.core.printable import escaped
+from modbench.harness.core.units import scale_of
+from modbench.reports.model import Finding, Labelled, Table, Value
+from modbench.reports.writers.inline import NONE, Inline, bare
+
+# Columns up to which a cell has its interval, and that fit between the margins.
+MOST_WITH_INTERVALS, MOST_COLUMNS = 3, 6
 
 _SPELT = {
     "\\": r"\textbackslash{}",
@@ -49,3 +57,103 @@ def _plain(part: str) -> str:
     return _OTHER.sub(
         lambda found: rf"\texttt{{U+{ord(found[0]):04X}}}", part.replace("--", "-{}-").replace("--", "-{}-")
     )
+
+
+class _Latex(Inline):
+    def text(self, words: str) -> str:
+        return text(words, 2000)
+
+
+inline = _Latex()
+_TABLE = r"""
+\begin{{table}}
+  \centering\small\setlength{{\tabcolsep}}{{4pt}}
+  \caption{{{caption}}}
+  \label{{tab:{label}}}
+  \begin{{tabular}}{{{columns}}}
+    \toprule
+    {head} \\
+    \midrule
+{body}
+    \bottomrule
+  \end{{tabular}}
+\end{{table}}
+"""
+
+
+def table(made: Table, label: str) -> str:
+    r"""Write a table for booktabs: bold is better by more than the margin, a circle is undecided, disturbed or without a verdict.
+
+    Intervals stand in it where its columns leave room. A dagger is a loss that saw later tokens.
+
+    Args:
+        made: the table.
+        label: of `\ref`.
+    """
+    intervals = len(made.head) - 1 <= MOST_WITH_INTERVALS
+    values = [cell.value for row in made.rows for cell in row if isinstance(cell, Finding) and cell.value is not None]
+    known = [value.value for value in values if value.value is not None]
+    units = {value.unit for value in values}
+    factor, unit = scale_of(max(known, default=0.0), units.pop()) if len(units) == 1 else (1.0, "")
+    body = [[_cell(cell, factor, unit, intervals=intervals) for cell in row] for row in made.rows]
+    title = made.label[:1].upper() + made.label[1:] + (f", {made.at}" if made.at else "")
+    caption = " ".join(
+        [text(f"{title}."), *(f"{note}." if note[-1:] not in ".:" else note for note in map(inline, made.notes))]
+    )
+    groups = made.groups or [""] * len(made.head)
+    head = [
+        " ".join(filter(None, (inline(group), _math(inline(each)))))
+        for group, each in zip(groups, made.head, strict=True)
+    ]
+    return _TABLE.format(
+        caption=caption,
+        label=label,
+        columns="l" + "r" * (len(head) - 1),
+        head=" & ".join(head),
+        body="\n".join(f"    {' & '.join(row)} \\\\" for row in body),
+    )
+
+
+def _math(title: str) -> str:
+    """Set a title such as `T = 128` as mathematics."""
+    return f"${title}$" if re.fullmatch(r"[TB] = [\d,]+", title) else title
+
+
+def _cell(cell: Value, factor: float, unit: str, *, intervals: bool) -> str:
+    if isinstance(cell, Labelled | Case):
+        return inline(cell)
+    if not isinstance(cell, Finding):
+        return "--" if cell in {None, NONE, ""} else inline(cell)
+    if cell.status != "ok":
+        return text(cell.status)
+    if cell.against is None:
+        own = cell.value
+        return "--" if own is None or own.value is None else text(f"{bare(own.value, own, factor)} {unit}")
+    made = cell.typical
+    if made.value is None:
+        return "--"
+    return _ratio(cell, intervals=intervals) if made.kind == "ratio" else _difference(cell)
+
+
+def _ratio(cell: Finding, *, intervals: bool) -> str:
+    made = cell.typical
+    said = f"{made.value:.2f}"
+    if cell.verdict == "better":
+        said = rf"\textbf{{{said}}}"
+    elif cell.timed and cell.verdict not in {"worse", "equivalent"}:
+        said += r"$^{\circ}$"
+    if intervals and made.closed:
+        said += rf" {{\scriptsize {{[}}{made.low:.2f}, {made.high:.2f}{{]}}}}"
+    return said
+
+
+def _difference(cell: Finding) -> str:
+    """Write a loss with its difference, whose signs are mathematics, and a dagger where it saw later tokens."""
+    made, own = cell.typical, cell.value
+    ends = (
+        f"~[{bare(made.low, made)}, {bare(made.high, made)}]" if made.low is not None and made.high is not None else ""
+    )
+    difference = f"${bare(made.value or 0.0, made)}{ends}$"
+    value = "" if own is None or own.value is None else f"{bare(own.value, own)} "
+    dagger = r"$^{\dagger}$" * bool(LOOKED_AHEAD.intersection((*cell.labels, *cell.against_labels)))
+    return f"{value}{difference}{dagger}"

@@ -1,4 +1,4 @@
-"""Text in GitHub's Markdown: names and reasons may hold anything, and mean nothing there; a text that is too long is cut."""
+"""GitHub's Markdown: names and reasons may hold anything, and mean nothing there; a text that is too long is cut."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from modbench.harness.core.printable import escaped
+from modbench.reports import model
+from modbench.reports.writers.inline import Inline
 
 # Characters that a comment on GitHub may have.
 LIMIT = 65_536
-# Characters of one sentence or reason.
-LONGEST = 400
+# Characters of one sentence or reason, and of a part of a sentence.
+LONGEST, MOST = 400, 1200
 _SPECIAL = re.compile(r"[\\`*_\[\]<>|~$&]")
 # What GitHub makes a link or a picture of after the Markdown is read, so that a backslash does not help: mentions, issues,
 # addresses, names of pictures between colons. A comment of no width parts it.
@@ -55,6 +57,7 @@ class Block:
         what: what a row is, for the remark that says how many were cut.
         where: where all of them are.
         left_out: rows that were left out before.
+        tail: lines that stay below them.
     """
 
     head: list[str] = field(default_factory=list)
@@ -62,20 +65,62 @@ class Block:
     what: str = "rows"
     where: str = "the run folder"
     left_out: int = 0
+    tail: Sequence[str] = ()
 
     def lines(self) -> list[str]:
         """Return the lines, with a remark on what was cut."""
         cut = [f"_{self.left_out:,} more {self.what}: {self.where}._"] if self.left_out else []
-        return [*self.head, *self.rows, *(["", *cut] if cut and self.rows else cut)]
+        below = [line for each in (*cut, *self.tail) for line in ("", each)]
+        return [*self.head, *self.rows, *(below if self.rows else below[1:])]
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], **more: object) -> Block:
-    """Return a table of cells that are Markdown already; the first column is aligned left, the others right."""
-    lines = [_row(head), "|:---|" + "---:|" * (len(head) - 1)]
-    made = Block(lines, [_row(row) for row in rows])
-    for name, value in more.items():
-        setattr(made, name, value)
-    return made
+class _Markdown(Inline):
+    def text(self, words: str) -> str:
+        return text(words, MOST)
+
+    def code(self, words: str) -> str:
+        return code(words)
+
+
+inline = _Markdown()
+
+
+def block(made: model.Block) -> Block:
+    """Write a block; a figure is named, not shown."""
+    match made:
+        case model.Table():
+            return _table(made)
+        case model.Note():
+            return Block([f"<sub>{inline(made.said)}</sub>"])
+        case model.Alert():
+            return Block([f"> **Warning:** {inline(made.said)}"])
+        case model.Figure():
+            return Block([f"_Figure: {inline(made.label)}_"])
+        case model.Sentence():
+            return Block([inline(made)])
+
+
+def listed(title: str, said: Sequence[model.Value], what: str, where: str) -> Block:
+    """Write sentences as a list below a heading; nothing where there are none."""
+    return Block([f"### {title}", ""], [f"- {inline(each)}" for each in said], what, where) if said else Block()
+
+
+def _table(made: model.Table) -> Block:
+    """Write a table below its heading; the first column is aligned left, the others right."""
+    groups = made.groups or [""] * len(made.head)
+    titles = [
+        ": ".join(filter(None, [inline(group), inline(title)])) for group, title in zip(groups, made.head, strict=True)
+    ]
+    at = f" ({text(made.at)})" if made.at else ""
+    head = [
+        f"### {text(made.label[:1].upper() + made.label[1:])}{at}",
+        "",
+        _row(titles),
+        "|:---|" + "---:|" * (len(titles) - 1),
+    ]
+    rows = [_row([inline(cell) for cell in row]) for row in made.rows]
+    notes = [f"<sub>{'; '.join(map(inline, made.notes))}</sub>"] if made.notes else []
+    return Block(head, rows, made.rows_are, made.file or "the run folder", made.left_out, notes)
 
 
 def _row(cells: Sequence[str]) -> str:

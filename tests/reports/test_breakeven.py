@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections.abc import Iterator
@@ -15,12 +16,14 @@ from planted import planted_suite, stored
 
 from modbench.harness.core.labels import Label
 from modbench.harness.planning.plan import Plan
+from modbench.reports.model import Estimate, Finding, Table
 from modbench.reports.page import render
 from modbench.reports.panels import _break_even
 from modbench.reports.questions import break_even
-from modbench.reports.sentences import break_even_words
-from modbench.reports.tables.load import load
+from modbench.reports.tables import machine_checked
+from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import summary
+from modbench.reports.writers.inline import plain
 
 LENGTHS = (64, 128, 256, 512)
 FAST, SLOW = "mod[c0.125]", "mod[c0.5]"
@@ -114,24 +117,23 @@ def test_the_table_as_it_is_written(crossing: Path) -> None:
     ]
 
 
-def test_the_sentences(crossing: Path) -> None:
+def table_of(loaded: Loaded, which: int = 0) -> dict[str, list[str]]:
+    """From where each arm pays, by arm, as it is written."""
+    made = [each for each in break_even.blocks(loaded) if isinstance(each, Table)]
+    return {plain(arm): list(map(plain, cells)) for arm, *cells in made[which].rows}
+
+
+def test_the_table(crossing: Path) -> None:
     """In the terminal, and on the first screen of the page."""
     loaded = load(crossing / "run")
-    own, others = break_even_words.in_words(loaded)
-    assert own in " ".join(summary.closing(loaded, crossing / "page", None, verbose=True).split())
+    mine, half, moe = table_of(loaded).values()
+    assert re.fullmatch(r"≈1[78]\d \[1[78]\d–1[89]\d\]", mine[0])
+    assert re.fullmatch(r"≈1[78]\d \[1[78]\d–1[89]\d\]", half[0])
+    assert (mine[1], half[1], moe) == ("never", "–", ["never", "–"])
     page = " ".join((crossing / "run" / "report.html").read_text().split())
-    assert page.index(own) < page.index("At a glance")
-    band = r"from T ≈ 1[78]\d on \(95 %: 1[78]\d to 1[89]\d\)"
-    assert re.fullmatch(
-        rf"Where MoD 0\.125 pays \(forward pass\): against dense of the same shape {band}; "
-        r"against dense, 55 % of the FLOPs, nowhere from T = 64 to 512 \(its FLOPs are 35 % lower at T = 64\)\.",
-        own,
-    )
-    assert re.fullmatch(
-        rf"Where others pay \(forward pass\) against dense of the same shape: MoD 0\.5 {band}; "
-        r"MoE nowhere from T = 64 to 512\.",
-        others,
-    )
+    assert page.index(mine[0]) < page.index("At a glance")
+    assert mine[0] in summary.closing(loaded, crossing / "page", None)
+    assert "(FLOPs ±35 %)" in summary.closing(loaded, crossing / "page", None)
 
 
 @pytest.mark.usefixtures("no_page")
@@ -154,9 +156,13 @@ def test_decode_has_lines_along_the_context_and_along_the_batch(tmp_path: Path) 
     ]
     assert mine.value.iloc[0] == pytest.approx(91, rel=0.03)
     assert mine.value.iloc[2] == pytest.approx(2 ** math.log2(91 / 64), rel=0.03)
-    said = break_even_words.in_words(load(tmp_path / "run"))
-    assert "Where MoD 0.125 pays (decode step at B = 4): against dense of the same shape everywhere" in " ".join(said)
-    assert "(decode step at T = 64): against dense of the same shape from B ≈ 1.4" in " ".join(said)
+    loaded = load(tmp_path / "run")
+    along, across = (each for each in break_even.blocks(loaded) if isinstance(each, Table))
+    assert [*dict.fromkeys(along.groups)] == ["", "decode step at B = 1", "decode step at B = 4"]
+    assert [*dict.fromkeys(across.groups)] == ["", "decode step at T = 64", "decode step at T = 128"]
+    shape = [i - 1 for i, title in enumerate(along.head) if title == "shape"]
+    assert [table_of(loaded)["MoD 0.125"][i] for i in shape][1] == "64"
+    assert table_of(loaded, 1)["MoD 0.125"][shape[0]].startswith("≈1.4")
 
 
 @pytest.mark.usefixtures("no_page")
@@ -165,16 +171,14 @@ def test_what_carries_no_claim_says_so(tmp_path: Path) -> None:
     smoke = lines(tmp_path / "smoke")
     assert smoke.outcome.isna().all()
     assert set(smoke.status) == {"skipped"}
-    assert set(smoke.reason) == {"smoke effort: no claims; 1 launch: three give an interval"}
-    assert break_even_words.in_words(load(tmp_path / "smoke" / "run")) == [
-        "A smoke run says nothing about where skipping pays."
-    ]
+    assert smoke.reason.str.startswith(break_even.SMOKE).all()
+    assert not [*break_even.blocks(load(tmp_path / "smoke" / "run"))]
     stored(tmp_path / "unchecked", made(), certificate=None, grid=takes(FAST, AT))
     unchecked = lines(tmp_path / "unchecked")
     assert unchecked.outcome.isna().all()
     assert unchecked.value.notna().any()
-    assert unchecked.reason.str.startswith("the machine was not checked").all()
-    assert "was not checked" in break_even_words.in_words(load(tmp_path / "unchecked" / "run"))[0]
+    assert unchecked.reason.str.startswith(machine_checked.UNCHECKED).all()
+    assert not [*break_even.blocks(load(tmp_path / "unchecked" / "run"))]
     assert not _break_even.shown(load(tmp_path / "unchecked" / "run"), "latency/forward")
 
 
@@ -191,8 +195,8 @@ def test_a_disturbed_or_failed_point_is_left_out(tmp_path: Path) -> None:
     stored(tmp_path / "fails", made(), fails=FAST)
     failed = lines(tmp_path / "fails")
     assert set(failed[failed.arm == FAST].status) == {"skipped"}
-    said = " ".join(break_even_words.in_words(load(tmp_path / "fails" / "run")))
-    assert "unknown (no point of the axis has a number), without T = 64, 128, 256, 512 (failed)" in said
+    assert table_of(load(tmp_path / "fails" / "run"))["MoD 0.125"] == ["?", "?"]
+    assert failed[failed.arm == FAST].reason.str.contains("64: failed, 128: failed").all()
     # One unit less: the others carry the line.
     plan = made()
     gone = next(unit.name for unit in plan.units if unit.made_in == "time" and "T128" in unit.name)
@@ -209,7 +213,7 @@ def test_an_arm_in_doubt_has_no_claim(crossing: Path) -> None:
     mine = mine[mine.arm == FAST]
     assert mine.outcome.isna().all()
     assert set(mine.labels) == set(mine.reason.str.removeprefix("in doubt: ")) == {str(Label.FASTER)}
-    assert "no claim (in doubt: faster than its FLOPs explain)" in break_even_words.in_words(loaded)[0]
+    assert table_of(loaded)["MoD 0.125"] == ["?", "?"]
 
 
 def test_against_another_baseline_the_line_is_mirrored(crossing: Path) -> None:
@@ -220,13 +224,14 @@ def test_against_another_baseline_the_line_is_mirrored(crossing: Path) -> None:
     assert found.loc[("dense", "typical"), "outcome"] == "not monotone"
     assert found.loc[("moe", "typical"), "outcome"] == "never"
     # The same line, from the pair that is stored in the other direction.
-    own = break_even.lines(load(crossing / "run"), arms=[FAST])[0].found
+    own = break_even.lines(load(crossing / "run"), arms=[FAST])[0].typical
     rows = {row.case_id: row for row in loaded.between("latency/forward", FAST, "dense")}
     assert {row.arm for row in rows.values()} == {"dense"}
     group = break_even._groups(loaded, "latency/forward", "seq_len")[0]
     dense = next(case for case in loaded.arms if case.arm == "dense")
-    again = next(break_even._lines("latency/forward", "seq_len", group, FAST, dense, "same shape", rows, None)).found
-    assert (again.at, again.low, again.high) == pytest.approx((own.at, own.low, own.high))
+    again = break_even._line("latency/forward", "seq_len", group, FAST, dense, "same shape", rows, None)
+    assert again is not None
+    assert dataclasses.astuple(again.typical.typical)[:3] == pytest.approx(dataclasses.astuple(own.typical)[:3])
 
 
 @pytest.mark.usefixtures("no_page")
@@ -246,15 +251,14 @@ def test_a_search_has_lines_from_the_lengths_that_it_measured(tmp_path: Path) ->
     assert found.value.tolist() == pytest.approx([AT, AT, 45, 45], rel=0.02)
     assert found.reason.isna().all()
     assert all(2 <= len(measured.split()) < len(lengths) for measured in found.measured)
-    (said,) = break_even_words.in_words(load(tmp_path / "run"))
-    assert said.count("from T ≈") == 2
+    assert all(cells[0].startswith("≈") for cells in table_of(load(tmp_path / "run")).values())
 
 
 @pytest.mark.usefixtures("no_page")
 def test_one_length_makes_no_file(tmp_path: Path) -> None:
     stored(tmp_path, made(grid={"seq_len": [64]}))
     assert not (tmp_path / "run" / "breakeven.csv").exists()
-    assert break_even_words.in_words(load(tmp_path / "run")) == []
+    assert not [*break_even.blocks(load(tmp_path / "run"))]
 
 
 def test_the_map_has_the_line(crossing: Path) -> None:
@@ -271,23 +275,17 @@ def test_the_map_has_the_line(crossing: Path) -> None:
 
 def test_estimates_that_disagree_give_the_later_line() -> None:
     """An arm pays where both do."""
-    from modbench.harness.stats.break_even import Found
+    nothing: Any = None
 
-    def line(estimand: Any, found: Found) -> break_even.Line:
-        nothing: Any = None
-        return break_even.Line(
-            "latency/forward", "seq_len", nothing, nothing, "same shape", estimand, found, (64, 512), (), 5, (), None
-        )
+    def found(verdict: str | None, *point: float | None) -> Finding:
+        return Finding("", typical=Estimate.of(*(point or (None,)), kind="point"), verdict=verdict)
 
-    early, late = Found("crossing", 100, 90, 110), Found("crossing", 200, 190, 210)
-    order = [Found("always"), early, late, Found("undecided", None, 300), Found("not monotone"), Found("never")]
+    def line(typical: Finding, mean: Finding) -> break_even.Line:
+        return break_even.Line("seq_len", "same shape", typical, mean, (64, 512), {}, 5, nothing)
+
+    early, late, never = found("crossing", 100, 90, 110), found("crossing", 200, 190, 210), found("never")
+    order = [found("always"), early, late, found("undecided", None, 300), found("not monotone"), never]
     for i, one in enumerate(order):
         for other in order[i + 1 :]:
-            typical, mean = line("typical", one), line("mean", other)
-            assert break_even.to_be_sure(typical, mean) is mean
-            assert break_even.to_be_sure(mean, typical) is mean
-    said = break_even_words.from_where(line("typical", early), line("mean", Found("never")))
-    assert said == "nowhere from T = 64 to 512 by mean times"
-    assert (
-        break_even_words.from_where(line("typical", early), line("mean", late)) == "from T ≈ 200 on (95 %: 190 to 210)"
-    )
+            assert line(one, other).later is other
+            assert line(other, one).later is other

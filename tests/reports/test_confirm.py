@@ -74,7 +74,7 @@ def planted(
 
 
 def answer(loaded: Loaded) -> str:
-    return first_screen.head(loaded).answer
+    return " ".join(map(plain, first_screen.answer(loaded)))
 
 
 def test_skipping_pays_where_dense_and_noise_are_beaten(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_fewer_seeds_than_the_spread_asks_for_are_a_doubt(
     (made,) = confirmation.answers(loaded)
     told = made.confirmed.model_copy(update={"wanted": wanted})
     monkeypatch.setattr(confirmation_words, "answers", lambda _: [replace(made, confirmed=told)])
-    said = [each for each in first_screen.head(loaded).doubts if "allows" in each]
+    said = [each for each in map(plain, first_screen.head(loaded).doubts) if "allows" in each]
     assert len(said) == bool(asked)
     for each in said:
         assert asked in each

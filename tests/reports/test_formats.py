@@ -22,10 +22,12 @@ from markdown_it import MarkdownIt
 from planted import planted_suite, stored
 
 from modbench.reports.format import named
-from modbench.reports.formats import _grids, md, pytest_benchmark, tex
 from modbench.reports.formats import json as as_json
+from modbench.reports.formats import md, pytest_benchmark, tex
 from modbench.reports.formats._schema import VERSION, Report, type_of
+from modbench.reports.model import Finding, Labelled, Table, Value
 from modbench.reports.page import render
+from modbench.reports.questions import results
 from modbench.reports.tables.cases import CASES
 from modbench.reports.tables.comparisons import COMPARISONS, MORE
 from modbench.reports.tables.load import Loaded, load
@@ -146,7 +148,7 @@ def rendered(text: str) -> str:
 
 def test_the_markdown_reads_as_tables_and_sentences(written: dict[str, str]) -> None:
     page = rendered(written["report.md"])
-    assert page.count("<table>") == 4  # forward pass, FLOPs, memory, loss
+    assert page.count("<table>") == 5  # where arms pay, forward pass, FLOPs, memory, loss
     assert '<td style="text-align:right">1.6' in page
     assert re.search(r"<td[^>]*>failed</td>", page)
     assert "planted failure" in page
@@ -248,10 +250,10 @@ def test_latex_compiles(loaded: Loaded, tmp_path: Path) -> None:
         pytest.skip("no pdflatex on this machine: install texlive-latex-base and texlive-latex-recommended")
     render.views(loaded, ("tex",), tmp_path)
     every = [chr(code) for code in range(32, 127)]
-    rows = [
-        [latex.text(word * 3), "1"] for word in (*every, HOSTILE, "é ü ß × – µ", "中文 ▲ 🚀", "[x]", "*", "--", "?`")
+    rows: list[list[Value]] = [
+        [word * 3, 1] for word in (*every, HOSTILE, "é ü ß × – µ", "中文 ▲ 🚀", "[x]", "*", "--", "?`")
     ]
-    hostile = tex._table(latex.text(HOSTILE), "hostile", ["a", "b"], rows)
+    hostile = latex.table(Table(HOSTILE, ("a", "b"), rows), "hostile")
     (tmp_path / "tables.tex").write_text((tmp_path / "tables.tex").read_text() + hostile)
     command = [pdflatex, "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, errors="replace")
@@ -261,17 +263,17 @@ def test_latex_compiles(loaded: Loaded, tmp_path: Path) -> None:
 
 
 def test_a_latex_table_is_no_wider_than_a_page(loaded: Loaded) -> None:
-    grid = _grids.grids(loaded)[0]
+    first = results.tables(loaded)[0]
     wide = dataclasses.replace(
-        grid,
-        columns=list(range(12)),
-        of_baseline=[0.001 * (at + 1) for at in range(12)],
-        rows=[(case, cells * 6) for case, cells in grid.rows],
+        first, head=("", *(f"T = {at}" for at in range(12))), rows=[[row[0], *[row[1]] * 12] for row in first.rows]
     )
-    made = tex._grid(loaded, wide, 1)
+    narrow = tex._narrow(wide)
+    assert list(narrow.head[1:]) == [f"T = {at}" for at in (0, 2, 4, 7, 9, 11)]
+    assert all(len(row) == 7 for row in narrow.rows)
+    assert any("6 more" in str(note) for note in narrow.notes)
+    made = latex.table(narrow, "wide")
     assert "$T = 0$ & $T = 2$ & $T = 4$ & $T = 7$ & $T = 9$ & $T = 11$" in made
-    assert "6 more values of T are in comparisons.csv" in made
-    assert "dense (ms) & 1.00 & 3.00 & 5.00 & 8.00 & 10.0 & 12.0" in made
+    assert "scriptsize" not in made  # no room for intervals
 
 
 def test_batch_sizes_are_columns_where_there_is_one_length(tmp_path: Path) -> None:
@@ -279,18 +281,20 @@ def test_batch_sizes_are_columns_where_there_is_one_length(tmp_path: Path) -> No
     stored(
         tmp_path, planted_suite("draft", metrics=["latency/forward"], arms=ARMS[:2], grid=grid, launches=3, rounds=1)
     )
-    first, second = _grids.grids(load(tmp_path / "run"))
-    assert (first.axis, first.columns, first.where) == ("B", [1, 2], "T = 64, fp32")
-    assert (second.axis, second.columns, second.where) == ("B", [1, 2], "T = 64, bf16")
-    ((case, cells),) = first.rows
-    assert case.arm == "mod[c0.125]"
-    assert [cell.batch_size for cell in cells if cell is not None] == [1, 2]
+    first, second = results.tables(load(tmp_path / "run"))
+    assert (first.head, first.at) == (("", "B = 1", "B = 2"), "T = 64, fp32")
+    assert (second.head, second.at) == (("", "B = 1", "B = 2"), "T = 64, bf16")
+    _, (arm, *cells) = first.rows
+    assert isinstance(arm, Labelled)
+    assert arm.case.arm == "mod[c0.125]"
+    assert [cell.where.batch_size for cell in cells if isinstance(cell, Finding) and cell.where] == [1, 2]
 
 
 def test_latex_tables_say_where_and_how(written: dict[str, str]) -> None:
     made = written["tables.tex"]
-    assert r"a fake, 1 thread, B = 1, fp32." in made
-    assert r"(3 launches $\times$ 2 rounds)" in made
+    assert r"a fake, fp32, 1 thread." in made
+    assert "Forward pass, B = 1, fp32." in made
+    assert "3 launches x 2 rounds" in made
     assert r"\toprule" in made
     assert re.search(r"MoD 0\.125 & \\textbf\{1\.\d\d\} \{\\scriptsize", made)
     assert "MoE & failed & failed" in made

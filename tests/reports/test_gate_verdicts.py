@@ -24,7 +24,7 @@ from modbench.reports.questions.gate.non_inferiority import Change, Finding
 from modbench.reports.questions.gate.power import Asked
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import gate_text
-from modbench.reports.writers.text_table import wrapped
+from modbench.reports.writers.text import wrapped
 
 TIME = "latency/forward"
 EDGE = math.log1p(0.02)

@@ -7,28 +7,30 @@ from pathlib import Path
 import pytest
 from planted import planted_suite, stored
 
-from modbench.reports.model import Estimate
+from modbench.reports.model import Estimate, Table
 from modbench.reports.panels import _served_cells
-from modbench.reports.questions import inference
-from modbench.reports.sentences import break_even_words
+from modbench.reports.questions import break_even, inference
 from modbench.reports.tables import load
 from modbench.reports.terminal import summary
+from modbench.reports.writers.inline import plain
 
 METRICS = ["flops/forward", "latency/prefill", "tokens_per_s/prefill", "latency/decode"]
+
+
+def pays(loaded: load.Loaded) -> dict[str, list[str]]:
+    """From where each arm pays in prefill and decode, by arm."""
+    made = [*break_even.blocks(loaded, [served.time for served in inference.SERVED])]
+    rows = made[0].rows if made and isinstance(made[0], Table) else []
+    return {plain(arm): list(map(plain, cells)) for arm, *cells in rows}
 
 
 def test_each_routed_arm_is_held_against_equal_cost_and_equal_shape(tmp_path: Path) -> None:
     """Planted: MoD 0.125 takes 1/1.6 of dense and the rung 0.7; MoD 0.5 as long as dense."""
     stored(tmp_path, planted_suite("draft", metrics=METRICS, train=None))
     loaded = load.load(tmp_path / "run")
-    prefill, _, decode, _ = break_even_words.in_serving(loaded)
-    assert prefill == (
-        "Where MoD 0.125 pays (prefill): against dense of the same shape everywhere from T = 64 to 128; "
-        "against dense, 58 % of the FLOPs, everywhere from T = 64 to 128 (its FLOPs are 10 % lower at T = 64)."
-    )
-    assert decode.startswith("Where MoD 0.125 pays (decode step): against dense of the same shape everywhere")
+    assert pays(loaded)["MoD 0.125"] == ["64"] * 4
     text = " ".join(summary.closing(loaded, tmp_path / "report.html", None, verbose=True).split())
-    assert prefill in text
+    assert "pays from T" in text
     prefills, decodes = (inference.table(loaded, served) for served in inference.SERVED)
     assert prefills is not None
     assert decodes is not None
@@ -97,16 +99,15 @@ def test_many_places_are_thinned_out(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_report_against_a_routed_baseline_says_only_what_it_compares(tmp_path: Path) -> None:
     stored(tmp_path, planted_suite("draft", metrics=METRICS, train=None))
-    for sentence in break_even_words.in_serving(load.load(tmp_path / "run", "mod[c0.125]")):
-        assert "same shape" not in sentence
-        assert ") ;" not in sentence
-        assert ") ." not in sentence
+    made = next(break_even.blocks(load.load(tmp_path / "run", "mod[c0.125]")))
+    assert isinstance(made, Table)
+    assert set(made.head[1:]) == {"baseline"}
 
 
 def test_a_failed_arm_has_a_row_and_does_not_pay(tmp_path: Path) -> None:
     stored(tmp_path, planted_suite("draft", metrics=METRICS, train=None), fails="mod[c0.125]")
     loaded = load.load(tmp_path / "run")
-    assert "same shape unknown (no point of the axis has a number)" in break_even_words.in_serving(loaded)[0]
+    assert set(pays(loaded)["MoD 0.125"]) == {"?"}
     table = inference.table(loaded, inference.SERVED[0])
     assert table is not None
     assert [row[3:] for row in table.rows if row[0] == "MoD 0.125"] == [["failed", ""]] * 2
@@ -114,6 +115,6 @@ def test_a_failed_arm_has_a_row_and_does_not_pay(tmp_path: Path) -> None:
 
 def test_a_smoke_run_and_a_run_without_prefill_say_nothing(tmp_path: Path) -> None:
     stored(tmp_path / "smoke", planted_suite("smoke", metrics=METRICS, train=None))
-    assert "A smoke run says nothing" in break_even_words.in_serving(load.load(tmp_path / "smoke" / "run"))[0]
+    assert pays(load.load(tmp_path / "smoke" / "run")) == {}
     stored(tmp_path / "other", planted_suite("draft", metrics=["latency/forward"], train=None))
-    assert break_even_words.in_serving(load.load(tmp_path / "other" / "run")) == []
+    assert pays(load.load(tmp_path / "other" / "run")) == {}

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from planted import left, planted_suite, stored
 
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.labels import Label
+from modbench.reports.model import Estimate, Finding, Sentence
 from modbench.reports.questions import win_rate
-from modbench.reports.sentences import arm_answers, first_screen
+from modbench.reports.sentences import first_screen
 from modbench.reports.tables.load import load
 from modbench.reports.terminal import summary
+from modbench.reports.writers.inline import plain
 
 # Of MoD against the dense model of equal cost: it pays at one place of six, the last.
 RATIOS = {
@@ -47,55 +50,65 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_one_win_of_six_is_called_one_of_six(run: Path) -> None:
+    """Against the model of equal cost first, then against that of the same shape, in every output."""
     loaded = load(run)
-    said = arm_answers.lead(loaded)
-    first = said[0]
-    assert first.startswith("MoD 0.125 against dense, 5")
-    equal, shape = first.split(". ", 1)
-    assert "the dense model of equal FLOPs" in equal
-    assert "pays in 1 of 6 (train step at T = 256: 1.06×), slower in 5; ratios 0.8" in equal
-    assert re.match(r"Against dense of the same shape it pays in 6 of 6; ratios 1\.3\d× to 1\.7\d×\.$", shape)
-    text = re.sub(r"\s+", " ", summary.closing(loaded, run / "report.html", None))
-    assert "in 1 of 6 places, slower in 5; ratios 0.8" in text
+    shape, cost = first_screen.answer(loaded)
+    assert isinstance(shape, Sentence)
+    assert isinstance(cost, Sentence)
+    assert [said.given["faster"] for said in (shape, cost)] == [6, 1]
+    assert [said.given["slower"] for said in (shape, cost)] == [0, 5]
+    rung = next(case for case in loaded.arms if case.rung)
+    found = win_rate.places(loaded, next(case for case in loaded.arms if case.arm == "mod[c0.125]"), rung)
+    said = win_rate.sentence(found)
+    assert (said.given["won"], said.given["all"]) == (1, 6)
+    assert [(each.metric, each.where and each.where.seq_len) for each in found if each.verdict == "better"] == [
+        ("latency/train_step", 256)
+    ]
+    ratios = said.given["ratios"]
+    assert isinstance(ratios, Estimate)
+    assert [ratios.low, ratios.high] == pytest.approx([0.82, 1.06], rel=0.05)
+    assert plain(cost) in re.sub(r"\s+", " ", summary.closing(loaded, run / "report.html", None))
     page = (run / "report.html").read_text(encoding="utf-8")
-    assert page.index("in 1 of 6 places, slower in 5") < page.index("At a glance")
+    assert page.index(plain(cost)) < page.index("At a glance")
 
 
 def test_a_pair_that_is_stored_the_other_way_round_is_mirrored(run: Path) -> None:
     loaded = load(run)
-    there, back = win_rate.held(loaded, "mod[c0.125]", "moe"), win_rate.held(loaded, "moe", "mod[c0.125]")
-    assert [cell.place for cell in there] == [cell.place for cell in back]
+    arms = {case.arm: case for case in loaded.arms}
+    there = win_rate.places(loaded, arms["mod[c0.125]"], arms["moe"])
+    back = win_rate.places(loaded, arms["moe"], arms["mod[c0.125]"])
+    assert [each.where for each in there] == [each.where for each in back]
     for one, other in zip(there, back, strict=True):
-        assert one.ratio is not None
-        assert other.ratio is not None
-        assert one.ratio * other.ratio == pytest.approx(1)
-    assert {cell.verdict for cell in there} == {"better"}
-    assert {cell.verdict for cell in back} == {"worse"}
+        assert (one.typical.value or 0) * (other.typical.value or 0) == pytest.approx(1)
+        assert (one.typical.low or 0) * (other.typical.high or 0) == pytest.approx(1)
+    assert {each.verdict for each in there} == {"better"}
+    assert {each.verdict for each in back} == {"worse"}
+
+
+def held(run: Path, ratio: float | None, verdict: str | None, *labels: str) -> Finding:
+    """What is found of MoD at the first place, with another ratio and verdict."""
+    loaded = load(run)
+    found = win_rate.places(loaded, next(case for case in loaded.arms if case.model == "mod"), loaded.arms[0])[0]
+    return replace(found, typical=Estimate(ratio, kind="ratio", unit="s"), verdict=verdict, labels=labels)
 
 
 def test_what_was_not_measured_or_judged_is_counted_as_such(run: Path) -> None:
-    loaded = load(run)
-    cells = win_rate.held(loaded, "mod[c0.125]", "dense")
-    place = cells[0].place
-    assert win_rate.in_words([]) == "no time was measured"
-    assert win_rate.in_words([win_rate.Held("forward pass", place, 1.2, None)]) == "1.20×, without a verdict"
-    mixed = [
-        win_rate.Held("forward pass", place, 1.2, "better"),
-        win_rate.Held("forward pass", place, None, None),
-        win_rate.Held("forward pass", place, 0.9, "inconclusive"),
-    ]
-    assert (
-        win_rate.in_words(mixed)
-        == "pays in 1 of 3 (forward pass at T = 64: 1.20×), undecided in 1, not measured in 1; ratios 0.900× to 1.20×"
-    )
-    cheat = win_rate.Held("forward pass", place, 1.5, "better", ("computes in another precision",))
-    assert win_rate.in_words([cheat]) == "pays in 1 of 1; ratio 1.50× (but: computes in another precision)"
+    assert plain(win_rate.sentence([])) == "no time was measured"
+    assert plain(win_rate.sentence([held(run, 1.2, None)])) == "1.20×, without a verdict"
+    mixed = [held(run, 1.2, "better"), held(run, None, None), held(run, 0.9, "inconclusive")]
+    said = win_rate.sentence(mixed)
+    assert (said.given["won"], said.given["all"]) == (1, 3)
+    assert plain(said.given["rest"]) == "undecided in 1, not measured in 1"
+    assert plain(said.given["where"]) == "forward pass at T = 64: 1.20×"
+    cheat = win_rate.sentence([held(run, 1.5, "better", Label.OTHER_PRECISION)])
+    assert cheat.given["doubts"] == Label.OTHER_PRECISION
 
 
 def test_a_rung_as_baseline_is_not_said_twice(run: Path) -> None:
     rung = next(rung.arm for rung in load(run).run.plan.ladder if rung.target == "mod[c0.125]")
-    first = arm_answers.lead(load(run, rung))[0]
-    assert first.count("against") + first.count("Against") == 1
+    first = next(first_screen._by_arm(load(run, rung), answered=False))
+    assert isinstance(first, Sentence)
+    assert plain(first).lower().count("against") == 1
 
 
 @pytest.mark.parametrize(
@@ -136,19 +149,17 @@ def test_what_the_short_answer_said_is_not_said_again(tmp_path: Path) -> None:
         left(tmp_path / name, suite)
         loaded = load(tmp_path / name / "run")
         told = first_screen.head(loaded)
-        assert " dense of the same shape" in told.answer
-        assert arm_answers.lead(loaded)[0].startswith("Against dense of the same shape: M")
-        assert (arm_answers.lead(loaded, answered=True) == arm_answers.lead(loaded)) is (name != "one")
-        assert name != "one" or not any(each.startswith("Against") for each in told.details)
+        assert len(told.answer) == 1
+        every, fewer = ([*first_screen._by_arm(loaded, answered=answered)] for answered in (False, True))
+        assert every
+        assert (every == fewer) is (name != "one")
 
 
 def test_a_subject_goes_with_what_is_said_of_it(run: Path) -> None:
-    cell = win_rate.held(load(run), "mod[c0.125]", "dense")[0]
-    nothing = dataclasses.replace(cell, ratio=None, verdict=None)
-    bare = dataclasses.replace(cell, ratio=1.2, verdict=None)
-    assert win_rate.of("dense", [nothing]) == "dense: no time was measured"
-    assert win_rate.of("Against dense", [bare], pronoun="it ") == "Against dense: 1.20×, without a verdict"
-    assert win_rate.of("Against dense", [cell], pronoun="it ").startswith("Against dense it pays in 1 of 1")
+    cell = held(run, 1.5, "better")
+    assert plain(win_rate.sentence([held(run, None, None)], "dense")) == "dense: no time was measured"
+    assert plain(win_rate.sentence([held(run, 1.2, None)], "dense", "it ")) == "dense: 1.20×, without a verdict"
+    assert plain(win_rate.sentence([cell], "Against dense", "it ")).startswith("Against dense it pays")
     assert win_rate.all_in_short([cell])
     assert not win_rate.all_in_short([cell, cell])
-    assert not win_rate.all_in_short([dataclasses.replace(cell, verdict="inconclusive")])
+    assert not win_rate.all_in_short([held(run, 1.5, "inconclusive")])

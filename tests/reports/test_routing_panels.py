@@ -250,7 +250,7 @@ def test_who_passes_in_numbers(tmp_path: Path) -> None:
     assert ends is not None
     cells = row_of(html, "kind of token: digit")
     assert cells[:2] == [f"{N // 5:,}", f"40.0 % [{100 * ends[0]:.1f}–{100 * ends[1]:.1f}]"]
-    assert cells[2].startswith("12.5%")
+    assert cells[2].startswith("12.5 %")
     assert "MoD 0.125: most of digit (40.0%), least of word start (10.0%)." in html
     assert "1 seed" in html
     assert html.count("<svg") == 6

@@ -106,7 +106,7 @@ def test_every_output_says_how_many_solved_it(tmp_path: Path, monkeypatch: pytes
     plant(monkeypatch, [990, 1000, 995, 1000, 991], [550, 610, 600, 400, 570], [1000, 560, 1000, 990, 1000])
     loaded = planted(tmp_path / "run", FIVE)
     told = " ".join(summary.closing(loaded, tmp_path, None).split())
-    assert "54.6% 0/5" in told
+    assert "54.6 % 0/5" in told
     assert "copy, solved from 83.8%: dense 5 of 5 seeds; MoD 0.125 0 of 5 (worse, p 0.002);" in told
     assert "seeds would decide)" in told
     render.write(tmp_path / "run")

@@ -19,19 +19,20 @@ import pytest
 from planted import left, planted_suite, stored
 
 from modbench.commands import _output
-from modbench.harness.core.labels import OF_WORK, Label
-from modbench.harness.stats.break_even import Found
+from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK, Label
 from modbench.reports import demo
+from modbench.reports.model import Estimate, Finding, Sentence
 from modbench.reports.notebook import display
-from modbench.reports.questions import break_even, win_rate
+from modbench.reports.questions import break_even, pays, results, win_rate
 from modbench.reports.questions.break_even import Line
 from modbench.reports.sentences import evidence, first_screen
 from modbench.reports.sentences.machine import TwinCheck
 from modbench.reports.tables.cases import looked_ahead
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.terminal import arm_tables, pays_table, summary
-from modbench.reports.terminal.pays_table import From
+from modbench.reports.terminal import summary
 from modbench.reports.wording.arm_names import name
+from modbench.reports.writers import text as text_writer
+from modbench.reports.writers.inline import half, plain
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -89,13 +90,16 @@ def test_losses_stand_in_one_unit(loaded: Loaded) -> None:
 
 def test_the_first_screen_says_what_was_asked_how_sure_it_is_and_what_to_doubt(loaded: Loaded) -> None:
     told = first_screen.head(loaded)
-    assert told.asked.startswith(
-        "MoD 0.125, MoD 0.5 and MoE against dense of the same shape, and against smaller dense models"
-    )
-    assert told.asked.endswith("forward pass, memory and held-out loss at 64, 128, 256, 512, 1,024 and 2,048 tokens.")
-    assert told.answer.startswith("MoD 0.125 is faster than dense of the same shape in 6 of 6 places; ratios 1.")
-    assert "Each ratio of times is from 3 fresh processes, with a 95 % interval of ±" in told.sure[0]
-    assert any("an illustration, no claim" in each for each in told.doubts)
+    asked = plain(told.asked)
+    assert all(name(case) in asked for case in loaded.arms if not case.rung)
+    assert all(f"{length:,}" in asked for length in LENGTHS)
+    (answer, _) = told.answer
+    assert isinstance(answer, Sentence)
+    assert (answer.given["faster"], answer.given["all"]) == (6, 6)
+    sure = evidence.evidence(loaded)
+    assert sure is not None
+    assert (sure.fewest, sure.most) == (3, 3)
+    assert any("1 seed" in plain(each) for each in told.doubts)
 
 
 class Terminal(io.StringIO):
@@ -125,9 +129,9 @@ def test_data_cannot_colour_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_half_of_an_interval_is_short() -> None:
-    assert arm_tables._half(1.0, 1.16) == "±.08"
-    assert arm_tables._half(1.0, 4.0) == "±1.50"
-    assert arm_tables._half(float("nan"), 1.0) == ""
+    assert half(Estimate.of(1.1, 1.0, 1.16, kind="ratio")) == "±.08"
+    assert half(Estimate.of(2.0, 1.0, 4.0, kind="ratio")) == "±1.50"
+    assert half(Estimate.of(1.1, float("nan"), 1.0, kind="ratio")) == ""
 
 
 def test_quiet_prints_where_the_report_is(loaded: Loaded, tmp_path: Path, modbench: Modbench) -> None:
@@ -139,48 +143,52 @@ def test_quiet_prints_where_the_report_is(loaded: Loaded, tmp_path: Path, modben
 
 
 def test_lengths_that_a_search_left_out_make_no_column(loaded: Loaded) -> None:
-    """As if the suite searched, and one length had not been asked for."""
     cases = loaded.cases.copy()
     cases.loc[(cases.seq_len == 256) & (cases.metric == "latency/forward"), "status"] = "skipped"
-    suite = loaded.run.plan.suite
-    for search, shown in ((None, True), (suite.grid, False)):  # any value stands for a table [search]
-        plan = loaded.run.plan.model_copy(update={"suite": suite.model_copy(update={"search": search})})
-        changed = dataclasses.replace(loaded, cases=cases, run=dataclasses.replace(loaded.run, plan=plan))
-        text = "\n".join(arm_tables.tables(changed, 200)).partition("forward FLOPs")[0]
-        assert ("T = 256" in text) is shown
-        assert "T = 512" in text
+    for tables, shown in ((loaded.cases, True), (cases, False)):
+        (table,) = results.tables(changed(loaded, tables), ["latency/forward"])
+        assert ("T = 256" in table.head) is shown
+        assert "T = 512" in table.head
 
 
 def test_the_answer_counts_failures_and_names_doubts(
     loaded: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held = win_rate.held(loaded, "mod[c0.125]", "dense")
-    changed = [
-        dataclasses.replace(held[0], ratio=None, verdict=None, failed=True),
-        dataclasses.replace(held[1], doubts=("computes in another precision",)),
+    case = next(each for each in loaded.arms if each.arm == "mod[c0.125]")
+    held, none = win_rate.places(loaded, case, loaded.arms[0]), Estimate(None)
+    found = [
+        dataclasses.replace(held[0], typical=none, verdict=None, status="failed"),
+        dataclasses.replace(held[1], labels=(Label.OTHER_PRECISION,)),
         *held[2:],
-        dataclasses.replace(held[0], ratio=None, verdict=None),  # a place that a search left out
+        dataclasses.replace(held[0], typical=none, verdict=None),  # a place that a search left out
     ]
-    monkeypatch.setattr(win_rate, "held", lambda *_: changed)
-    assert "in 5 of 6 places, failed in 1; ratios 1." in first_screen.answer(loaded)
-    assert "(but: computes in another precision)." in first_screen.answer(loaded)
-    changed[2] = dataclasses.replace(changed[2], verdict="contaminated")
-    assert "in 4 of 6 places, disturbed in 1, failed in 1; ratios 1." in first_screen.answer(loaded)
+    monkeypatch.setattr(win_rate, "places", lambda *_: found)
+
+    def given() -> dict[str, Any]:
+        said = first_screen.answer(loaded)[0]
+        assert isinstance(said, Sentence)
+        return said.given
+
+    assert [given()[word] for word in ("faster", "disturbed", "failed", "all")] == [5, 0, 1, 6]
+    assert given()["doubts"] == Label.OTHER_PRECISION
+    found[2] = dataclasses.replace(found[2], verdict="contaminated")
+    assert [given()[word] for word in ("faster", "disturbed", "failed", "all")] == [4, 1, 1, 6]
     monkeypatch.undo()
     made = planted_suite("draft", metrics=["latency/forward"], train=None, launches=3)
     left(tmp_path, made, fails="mod[c0.125]")
-    said = first_screen.answer(load(tmp_path / "run"))
-    assert said.startswith("MoD 0.125 has no time to compare with dense of the same shape")
-    assert said.count("no time to compare") == 1
+    (said,) = first_screen.answer(load(tmp_path / "run"))
+    assert isinstance(said, Sentence)
+    assert "ratios" not in said.given
 
 
 def test_a_check_that_cannot_tell_is_a_doubt(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     twins = TwinCheck(["equivalent", "inconclusive", "inconclusive"], [], 0.064)
     monkeypatch.setattr(evidence, "twin_check", lambda _: twins)
-    said = "The machine check cannot tell: two identical models were shown to be equal in 1 of 3 comparisons"
-    assert not any(each.startswith(said) for each in evidence.doubts(loaded))  # doctor knows this machine
+    before = evidence.doubts(loaded)  # doctor knows this machine
     monkeypatch.setattr(evidence, "machine_check", lambda _: ("undecided", ""))
-    assert f"{said}; their largest difference was 6.4 %." in evidence.doubts(loaded)
+    (said,) = (plain(each) for each in evidence.doubts(loaded) if each not in before)
+    assert "1 of 3" in said
+    assert "6.4 %" in said
 
 
 def changed(loaded: Loaded, cases: pd.DataFrame, pairs: pd.DataFrame | None = None) -> Loaded:
@@ -196,7 +204,7 @@ def skip(cases: pd.DataFrame, rows: pd.Series, why: str) -> None:
 
 def test_a_ratio_that_its_two_times_contradict_is_marked(loaded: Loaded) -> None:
     """Planted: MoD 0.125 is 1.6× as fast. As if under load its median time were longer than dense's all the same."""
-    explained = "the two times say the opposite"
+    explained = text_writer.OPPOSED_MEANS
     assert "~" not in closing(loaded)
     here = (loaded.cases.metric == "latency/forward") & (loaded.cases.seq_len == 256)
     cases = loaded.cases.copy()
@@ -235,7 +243,9 @@ def test_values_name_their_batch_where_there_are_several(tmp_path: Path) -> None
         folder = tmp_path / str(len(sizes))
         folder.mkdir()
         left(folder, suite)
-        others = "\n".join(summary._others(load(folder / "run"), 200, of_sweep=False))
+        others = "\n".join(
+            line for lines in summary._others(load(folder / "run"), 200, of_sweep=False) for line in lines
+        )
         assert (said in others) is ("largest" in others)
 
 
@@ -282,8 +292,7 @@ def test_quick_ends_within_46_lines_of_80_columns(tmp_path: Path, monkeypatch: p
         f"{1 / memory.ratio:.2f}",
         f"{loss.difference / math.log(2):+.3f}",
     ]
-    found = break_even.lines(loaded, ["mode_staged[c0.125]"], ["latency/forward"])
-    late = break_even.to_be_sure(*found[:2]).found
+    late = break_even.lines(loaded, ["mode_staged[c0.125]"], ["latency/forward"])[0].later.typical
     assert staged[:2] == [f"{late.low:.0f}–{late.high:.0f}", "–"]
     gap = max(abs(gap) for rung in loaded.run.plan.ladder for gap in rung.gaps.values())
     assert f"of equal cost (FLOPs ±{100 * gap:.0f} %)" in " ".join(lines)  # each was solved for one length
@@ -292,41 +301,49 @@ def test_quick_ends_within_46_lines_of_80_columns(tmp_path: Path, monkeypatch: p
     assert {*lines[places[2] : places[5] - 1]} <= {*every}
 
 
-def line(found: Found, **changes: Any) -> Line:
+def line(verdict: str | None, *point: float | None, mean: str | None = "", **changes: Any) -> Line:
     """A line of MoD against dense that says so."""
-    known: dict[str, Any] = {
-        "metric": "latency/forward",
-        "axis": "seq_len",
-        "against": "same shape",
-        "estimand": "typical",
-        "launches": 7,
-    }
-    sides = dict.fromkeys(("case", "baseline"), planted_suite("draft").cases[0])
-    rest = {"measured": (128, 256, 512), "left_out": (), "labels": (), "withheld": None}
-    return Line(**(known | sides | rest | {"found": found} | changes))
+    case = planted_suite("draft").cases[0]
+    found = Finding(
+        case,
+        case,
+        case.place,
+        "latency/forward",
+        typical=Estimate.of(*(point or (None,)), kind="point"),
+        verdict=verdict,
+    )
+    known: dict[str, Any] = {"axis": "seq_len", "kind": "same shape", "measured": (128, 256, 512), "left_out": {}}
+    rest = {"launches": 7, "withheld": None}
+    return Line(
+        **(
+            known
+            | rest
+            | {"typical": found, "mean": dataclasses.replace(found, verdict=verdict if mean == "" else mean)}
+            | changes
+        )
+    )
 
 
 @pytest.mark.parametrize(
     ("found", "text", "short"),
     [
-        (Found("always"), "128", "128"),
-        (Found("never"), "never", "never"),
-        (Found("crossing", 400.2, 382.0, 420.4), "≈400 [382–420]", "382–420"),
-        (Found("crossing", None, None, 420.4), "≤420", "≤420"),
-        (Found("undecided", None, 454.0), ">454 ?", ">454 ?"),
-        (Found("undecided"), "?", "?"),
-        (Found("not monotone", reason="the ratio falls"), "no line", "no line"),
-        (Found(None, reason="1 launch: three give an interval"), "?", "?"),
+        (("always",), "128", "128"),
+        (("never",), "never", "never"),
+        (("crossing", 400.2, 382.0, 420.4), "≈400 [382–420]", "382–420"),
+        (("crossing", None, None, 420.4), "≤420", "≤420"),
+        (("undecided", None, 454.0), ">454 ?", ">454 ?"),
+        (("undecided",), "?", "?"),
+        (("not monotone",), "no line", "no line"),
+        ((None,), "?", "?"),
     ],
 )
-def test_from_where_on_an_arm_pays_is_written_from_what_was_found(found: Found, text: str, short: str) -> None:
-    for full, said in ((True, text), (False, short)):
-        assert From(line(found), line(found)).text(full=full) == said
-        assert From(line(found), line(Found("never"))).text(full=full) in {"never", "?"}  # the later of both estimates
-        assert From(*[line(found, withheld="smoke effort: no claims")] * 2).text(full=full) == "?"
-        assert From(*[line(found, left_out=("256: contaminated",))] * 2).text(full=full) == said + "°" * bool(
-            found.outcome
-        )
+def test_from_where_on_an_arm_pays_is_written_from_what_was_found(found: Any, text: str, short: str) -> None:
+    for style, said in ((plain, text), (text_writer.BRIEF, short)):
+        assert style(break_even.pays_from(line(*found))) == said
+        assert style(break_even.pays_from(line(*found, mean="never"))) in {"never", "?"}  # the later of both estimates
+        assert style(break_even.pays_from(line(*found, withheld=break_even.SMOKE))) == "?"
+        without = style(break_even.pays_from(line(*found, left_out={256: "contaminated"})))
+        assert without == said + "°" * (found[0] is not None)
 
 
 def test_the_best_of_a_column_is_marked_where_it_is_told_apart_from_all(loaded: Loaded) -> None:
@@ -351,7 +368,7 @@ def test_of_a_smoke_run_no_arm_is_said_to_pay(tmp_path: Path) -> None:
     text = closing(load(tmp_path / "run"))
     assert "pays from" not in text
     assert "*" not in text
-    assert "A smoke run: it shows that everything runs, and supports no claim." in " ".join(text.split())
+    assert "doubt: A smoke run" in text
 
 
 def test_a_loss_that_is_not_known_causally_is_that_of_training_and_marked(tmp_path: Path) -> None:
@@ -364,14 +381,15 @@ def test_a_loss_that_is_not_known_causally_is_that_of_training_and_marked(tmp_pa
         (loaded.pairs, "loss/val_causal", "routed causally"),
         (pairs, "bpb/val", "routed causally, else as trained"),
     ):
-        table = pays_table.table(changed(loaded, loaded.cases, tables))
+        table = pays.table(changed(loaded, loaded.cases, tables))
         assert table is not None
-        (column,) = (each for each in table.columns if each.title == "loss")
+        cell = table.rows[-1][list(table.head).index("loss")]
         row = tables[(tables.metric == metric) & (tables.arm == "moe") & tables.primary].iloc[0]
-        value = row.difference * (1 if metric == "bpb/val" else 1 / math.log(2))
-        assert column.cells[-1] == f"{value:+.3f}{'†' if looked_ahead(row) else ' '}"
+        assert isinstance(cell, Finding)
+        assert cell.typical.value == pytest.approx(row.difference * (1 if metric == "bpb/val" else 1 / math.log(2)))
+        assert bool(LOOKED_AHEAD.intersection((*cell.labels, *cell.against_labels))) is looked_ahead(row)
         assert looked_ahead(row) is (metric == "bpb/val")
-        assert column.meaning == f"loss: bits/byte over dense, {said}"
+        assert plain(table.notes[-1]).endswith(said)
 
 
 def test_an_arm_whose_work_is_in_doubt_is_marked_and_named_first(
@@ -404,15 +422,17 @@ def test_one_length_shows_the_ratio_to_the_model_of_equal_cost(tmp_path: Path) -
         tmp_path, planted_suite("draft", metrics=["latency/forward"], train=None, grid={"seq_len": [64]}, launches=3)
     )
     loaded = load(tmp_path / "run")
-    made = pays_table.table(loaded)
+    made = pays.table(loaded)
     assert made is not None
-    (cells,) = (column.cells for column in made.columns if column.title == "cost")
+    cells = [row[list(made.head).index("cost")] for row in made.rows]
     rung = next(case for case in loaded.arms if case.rung)
     (row,) = loaded.between("latency/forward", "mod[c0.125]", rung.arm)
     ends = (row.ci_low, row.ci_high) if row.arm == "mod[c0.125]" else (1 / row.ci_high, 1 / row.ci_low)
-    half = f"{(ends[1] - ends[0]) / 2:.2f}".removeprefix("0")
-    assert cells[0] == f"1.12×±{half}▲"
-    assert set(cells[1:]) == {"–"}
+    assert isinstance(cells[0], Finding)
+    assert (cells[0].typical.low, cells[0].typical.high) == pytest.approx(ends)
+    assert cells[0].typical.value == pytest.approx(1.12, rel=0.02)
+    assert cells[0].verdict == "better"
+    assert set(cells[1:]) == {None}
 
 
 def test_what_arms_are_compared_with_is_named_by_the_baseline(tmp_path: Path) -> None:
@@ -422,7 +442,8 @@ def test_what_arms_are_compared_with_is_named_by_the_baseline(tmp_path: Path) ->
         (None, "dense of equal shape, of equal cost"),
         ("moe", "MoE of equal shape, dense of equal cost"),
     ):
-        table = pays_table.table(load(tmp_path, baseline))
+        table = pays.table(load(tmp_path, baseline))
         assert table is not None
-        assert sum(f"shape, cost: {said} (FLOPs ±" in each for each in table.meanings) == 1
-        assert "FLOPs, memory: ÷ " + said.split()[0] in table.meanings
+        notes = list(map(plain, table.notes))
+        assert sum(f"shape, cost: {said} (" in each for each in notes) == 1
+        assert "FLOPs, memory: ÷ " + said.split()[0] in notes

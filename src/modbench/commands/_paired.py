@@ -48,7 +48,7 @@ def paired(
     from modbench.harness.core.units import parse_duration
     from modbench.harness.execution import stopping
     from modbench.reports.questions import revisions
-    from modbench.reports.writers import text_table
+    from modbench.reports.writers import text
     from modbench.tools import paired as tool
 
     if len(words) != 3:
@@ -92,7 +92,7 @@ def paired(
     if as_json:
         say_json(found.as_dict() | {"folder": str(folder)}, allow_nan=False)
     else:
-        say(f"{revisions.in_words(found, text_table.width())}\n\nruns: {folder}")
+        say(f"{revisions.in_words(found, text.width())}\n\nruns: {folder}")
     if all(row.effect is None for row in found.rows):
         raise UnfitError(
             "nothing was compared: no case has a time on both sides. The lines above say why, case by case."

@@ -186,7 +186,7 @@ def _by(folder: str, axis: str, baseline: str | None, keep: Filter, out: Output)
     from modbench.reports.questions.compare.by_axis import compare_by
     from modbench.reports.tables.load import load
     from modbench.reports.terminal import compare_axis_text
-    from modbench.reports.writers import text_table
+    from modbench.reports.writers import text
 
     loaded = load(folder)
     table = compare_by(loaded, axis, baseline, keep)
@@ -196,7 +196,7 @@ def _by(folder: str, axis: str, baseline: str | None, keep: Filter, out: Output)
         say_json(compare_axis_text.as_dict(loaded, table), allow_nan=False)
     else:
         every = bool(keep.metrics)
-        say(compare_axis_text.as_text(loaded, table, text_table.width(), every=every, verbose=out.verbose))
+        say(compare_axis_text.as_text(loaded, table, text.width(), every=every, verbose=out.verbose))
     if loaded.run.incomplete:
         raise IncompleteError(loaded.run.incomplete)
 
@@ -206,7 +206,7 @@ def _runs(folders: list[str], margin: float | None, out: Output, *, across_machi
     from modbench.reports.questions.compare.runs import compare_runs
     from modbench.reports.tables.load import load
     from modbench.reports.terminal import compare_runs_text
-    from modbench.reports.writers import text_table
+    from modbench.reports.writers import text
 
     compared = compare_runs([load(folder) for folder in folders], margin, across_machines=across_machines)
     if out.html is not None:
@@ -215,6 +215,6 @@ def _runs(folders: list[str], margin: float | None, out: Output, *, across_machi
     if out.as_json:
         say_json(compare_runs_text.as_dict(compared), allow_nan=False)
     else:
-        say(compare_runs_text.as_text(compared, text_table.width(), verbose=out.verbose))
+        say(compare_runs_text.as_text(compared, text.width(), verbose=out.verbose))
     if compared.incomplete:
         raise IncompleteError(compared.incomplete)

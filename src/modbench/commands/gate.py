@@ -73,7 +73,7 @@ def gate(
     from modbench.reports.questions.gate.gate import gate as judge
     from modbench.reports.tables.load import load
     from modbench.reports.terminal import gate_text
-    from modbench.reports.writers import text_table
+    from modbench.reports.writers import text
 
     if style not in FORMATS:
         raise unknown("--format", style, FORMATS)
@@ -91,7 +91,7 @@ def gate(
         _for_github(found, run_folder, against)
     else:
         lines = gate_text.as_text(found, verbose=verbose)
-        say("\n".join(lines if verbose else text_table.wrapped(lines, text_table.width(), indent="  ")))
+        say("\n".join(lines if verbose else text.wrapped(lines, text.width(), indent="  ")))
     code = found.exit_code(lenient=lenient)
     if code == IncompleteError.exit_code:
         raise IncompleteError(str(found.incomplete))

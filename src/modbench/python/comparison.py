@@ -22,7 +22,7 @@ from modbench.python.shown import cut, html, html_lines, html_table, listed, tex
 from modbench.reports.model import Estimate, Finding
 from modbench.reports.notebook.display import ratio_figure
 from modbench.reports.wording.words import times, verdict_words
-from modbench.reports.writers.text_table import aligned
+from modbench.reports.writers.text import aligned
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -86,7 +86,7 @@ def written(compared: Compared) -> str:
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Yield the lines of the terminal's summary: a table, then why something is undecided, then changes against the store."""
-    from modbench.reports.writers.text_table import aligned
+    from modbench.reports.writers.text import aligned
 
     cells = [("comparison", "ratio", "95 % interval", "margin", "verdict")]
     for row in rows:

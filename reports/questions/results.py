@@ -1,0 +1,158 @@
+"""What every arm took at every place, beside its ratio to the baseline: a table for each metric and setting."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+
+from modbench.harness.core.case import Case, Place
+from modbench.harness.core.labels import OF_WORK
+from modbench.reports.model import Estimate, Finding, Labelled, Sentence, Table, Value
+from modbench.reports.questions import win_rate
+from modbench.reports.tables import losses
+from modbench.reports.tables.findings import of_row
+from modbench.reports.tables.load import MOST_LENGTHS, Loaded, evenly
+from modbench.reports.wording.words import TIMED
+
+# Metrics of the tables, with their titles, in the order in which they are printed.
+TABLES = (
+    *((metric, title) for title, metric in TIMED),
+    ("flops/forward", "forward FLOPs"),
+    ("memory/peak_allocated", "peak memory"),
+    ("memory/kv_cache", "KV cache"),
+)
+# Settings of one metric that get a table of their own at most.
+MOST_SETTINGS = 6
+
+
+def tables(loaded: Loaded, metrics: Collection[str] | None = None, settings: int = MOST_SETTINGS) -> list[Table]:
+    """Return the tables of a run: a row for each arm, a column for each length; of one length, a column for each batch size.
+
+    There are none where sizes differ between arms, so that no ratio says anything.
+
+    Args:
+        loaded: the run.
+        metrics: those that are wanted; None: all.
+        settings: tables of one metric at most: one for each batch size, number format and way of execution.
+    """
+    if loaded.run.plan.suite.isoflop is not None or not loaded.arms:
+        return []
+    wanted = [(metric, title) for metric, title in TABLES if metrics is None or metric in metrics]
+    return [made for metric, title in wanted for made in _of_metric(loaded, metric, title, settings)]
+
+
+def _of_metric(loaded: Loaded, metric: str, title: str, settings: int) -> Iterator[Table]:
+    places = [each.place for each in loaded.run.plan.comparisons if metric in each.metrics]
+    places = list(dict.fromkeys(places))
+    over_batches = len({place.seq_len for place in places}) == 1 and len({place.batch_size for place in places}) > 1
+    groups: dict[tuple[object, ...], list[Place]] = {}
+    for place in places:
+        fixed = place.seq_len if over_batches else place.batch_size
+        groups.setdefault((fixed, place.dtype, place.execution), []).append(place)
+    axis, letter = ("batch_size", "B") if over_batches else ("seq_len", "T")
+    for theirs in list(groups.values())[:settings]:
+        ordered = sorted(theirs, key=lambda place: int(getattr(place, axis)))
+        known = [place for place in ordered if any(_measured(loaded, metric, case, place) for case in loaded.arms)]
+        shown = evenly(known or ordered, MOST_LENGTHS)
+        rows = [_row(loaded, metric, case, shown) for case in (loaded.arms[0], *loaded.arms_shown)]
+        rows = [row for row in rows if any(cell != "" for cell in row[1:])]
+        if not rows:
+            continue
+        first = shown[0]
+        at = [f"T = {first.seq_len:,}" if over_batches else f"B = {first.batch_size:,}", first.dtype]
+        at += [first.execution] * (first.execution != "eager")
+        yield Table(
+            title,
+            ("", *(f"{letter} = {getattr(place, axis):,}" for place in shown)),
+            _with_best(loaded, metric, rows),
+            at=", ".join(at),
+            notes=[*_notes(loaded, metric, letter, len(known or ordered) - len(shown))],
+            left_out=len(loaded.arms) - 1 - len(loaded.arms_shown),
+            file="comparisons.csv",
+            rows_are="arms",
+        )
+
+
+def _row(loaded: Loaded, metric: str, case: Case, places: Sequence[Place]) -> list[Value]:
+    return [named(loaded, case), *(cell(loaded, metric, case, place) for place in places)]
+
+
+def _measured(loaded: Loaded, metric: str, case: Case, place: Place) -> bool:
+    """Whether an arm has a value at a place, or failed there: a search leaves places out."""
+    own = loaded.at(metric, case.arm, place)
+    return own is not None and own.status != "skipped"
+
+
+def named(loaded: Loaded, case: Case) -> Labelled:
+    """Return an arm with the labels that say that its times may not be those of the work that it claims."""
+    labels = (label for label, cases in loaded.labelled().items() if label in OF_WORK)
+    return Labelled(
+        case, tuple(label for label in labels if case.arm in {each.arm for each in loaded.labelled()[label]})
+    )
+
+
+def cell(loaded: Loaded, metric: str, case: Case, place: Place) -> Value:
+    """Return an arm's value at a place, and what is found of it against the baseline; empty where it was not planned."""
+    own, pair = loaded.at(metric, case.arm, place), loaded.pair_at(metric, case.arm, place)
+    if own is None:
+        return ""
+    where = loaded.cases_by_id[own.case_id]
+    value = float(own.value) if own.status == "ok" else None
+    alone = Finding(where, None, place, metric, value=Estimate(value, unit=str(own.unit)), status=str(own.status))
+    if pair is None or value is None:
+        return alone
+    base = loaded.cases_by_id[pair.baseline_case_id]
+    other = loaded.at(metric, base.arm, place)
+    made = of_row(pair, where, base, value, float(other.value) if other is not None and other.status == "ok" else None)
+    return replace(alone, against=base) if made.status != "ok" else made
+
+
+def _with_best(loaded: Loaded, metric: str, rows: Sequence[list[Value]]) -> list[list[Value]]:
+    """Mark the best of each column, where it is told apart from all others."""
+    made = [list(row) for row in rows]
+    for at in range(1, len(rows[0])):
+        found = [(row, each) for row in made if isinstance(each := row[at], Finding) and each.status == "ok"]
+        ids = {each.what.arm: each.what.id for _, each in found if isinstance(each.what, Case)}
+        best = win_rate.best(loaded, metric, ids)
+        for row, each in found:
+            if isinstance(each.what, Case) and each.what.arm == best:
+                row[at] = replace(each, best=True)
+    return made
+
+
+def _notes(loaded: Loaded, metric: str, letter: str, left_out: int) -> Iterator[Value]:
+    timed = loaded.tables.metrics[metric].unit == "s"
+    said = "Ratio: {baseline} ÷ row; above 1× is better."
+    if timed:
+        said += " In brackets the 95 % interval over launches, {launches}."
+    yield Sentence(said, baseline=loaded.arms[0], launches=loaded.run.plan.suite.launches_in_words)
+    if timed and not loaded.run.plan.suite.claims:
+        yield "A smoke run: no claims."
+    if left_out:
+        yield f"{left_out:,} more values of {letter} are in comparisons.csv."
+
+
+def loss_table(loaded: Loaded) -> Table | None:
+    """Return held-out losses, all in one unit, each with its difference to the baseline's; None where none was asked for."""
+    shown = losses.shown(loaded)
+    if not shown or loaded.run.plan.suite.isoflop is not None:
+        return None
+    arms = (loaded.arms[0], *loaded.arms_shown)
+    rows = [[case, *(loss_cell(loaded, case, each) for each in shown)] for case in arms]
+    head = (f"held-out loss, {shown[0].unit} (lower is better)", *(each.title for each in shown))
+    rows = [row for row in rows if any(cell != "" for cell in row[1:])]
+    left_out = len(loaded.arms) - 1 - len(loaded.arms_shown)
+    return Table("held-out loss", head, rows, left_out=left_out, file="cases.csv", rows_are="arms") if rows else None
+
+
+def loss_cell(loaded: Loaded, case: Case, loss: losses.Loss) -> Value:
+    """Return a loss in the unit in which it is shown, and its difference to the baseline's; empty where it was not planned."""
+    own, pair = loaded.case(case.arm, loss.metric), loaded.pair(case.arm, loss.metric)
+    if own is None:
+        return ""
+    value = Estimate(float(own.value) * loss.factor if own.status == "ok" else None, unit=loss.base)
+    alone = Finding(case, None, case.place, loss.metric, value=value, status=str(own.status))
+    if pair is None or pair.status != "ok" or value.value is None:
+        return alone
+    made = of_row(pair, case, loaded.arms[0])
+    return replace(made, value=value, typical=made.typical.scaled(loss.factor, loss.base))

@@ -1,0 +1,86 @@
+"""From rows of `comparisons.csv` to findings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from modbench.harness.core.case import Case
+from modbench.reports.model import Estimate, Finding, known
+from modbench.reports.tables.load import Loaded
+
+# Ratios this near to 1 point nowhere, whatever their interval.
+NEAR = 0.02
+
+
+def of_row(
+    row: Any,  # noqa: ANN401  # a row of a table: a Series, a named tuple or a mapping
+    what: Case,
+    against: Case,
+    value: float | None = None,
+    base: float | None = None,
+) -> Finding:
+    """Return what a row of `comparisons.csv` says.
+
+    Args:
+        row: the row.
+        what: the arm that it is about.
+        against: what that is compared with.
+        value: the arm's own value in the metric's unit, if it is wanted beside the comparison.
+        base: the other's.
+    """
+    get = row.get if isinstance(row, Mapping | pd.Series) else lambda key: getattr(row, key, None)
+    unit, labels, others = str(get("unit")), _labels(get("labels")), _labels(get("baseline_labels"))
+    made = Finding(
+        what,
+        against,
+        what.place,
+        str(get("metric")),
+        value=None if value is None else Estimate(value, unit=unit),
+        status=str(get("status")),
+        reason=get("reason") if isinstance(get("reason"), str) else None,
+        labels=labels,
+        against_labels=others,
+    )
+    if made.status != "ok":
+        return made
+    verdict = get("verdict") if isinstance(get("verdict"), str) else None
+    ends = get("ci_low"), get("ci_high")
+    if known(get("ratio")) is None:
+        typical, mean = Estimate.of(get("difference"), *ends, kind="difference", unit=unit), None
+    else:
+        typical = Estimate.of(get("ratio"), *ends, kind="ratio", unit=unit)
+        ends = get("mean_ci_low"), get("mean_ci_high")
+        mean = Estimate.of(get("mean_ratio"), *ends, kind="ratio", unit=unit)
+    mean = None if mean is None or mean.value is None else mean
+    return replace(made, typical=typical, mean=mean, verdict=verdict, opposed=_opposed(typical, value, base))
+
+
+def _labels(cell: object) -> tuple[str, ...]:
+    return tuple(cell.split(";")) if isinstance(cell, str) else ()
+
+
+def labels_of(row: Any) -> tuple[str, ...]:  # noqa: ANN401  # a row of `pairs` as a named tuple
+    """Return the labels of both sides of a row."""
+    return (*_labels(row.labels), *_labels(row.baseline_labels))
+
+
+def _opposed(ratio: Estimate, value: float | None, base: float | None) -> bool:
+    """Whether a ratio of times lies above 1 and the quotient of the two times below, or the other way round."""
+    if ratio.kind != "ratio" or ratio.unit != "s" or ratio.value is None or value is None or base is None:
+        return False
+    low, high = (ratio.value if end is None else end for end in (ratio.low, ratio.high))
+    above, below = min(low, ratio.value - NEAR) > 1, max(high, ratio.value + NEAR) < 1
+    return (above and base < value) or (below and base > value)
+
+
+def between(loaded: Loaded, metric: str, case: Case, other: Case) -> list[Finding]:
+    """Return what is found of an arm against another in one metric, at every place; stored either way round."""
+    cases, found = loaded.cases_by_id, list[Finding]()
+    for row in loaded.between(metric, case.arm, other.arm):
+        made = of_row(row, cases[row.case_id], cases[row.baseline_case_id])
+        found.append(made if row.arm == case.arm else made.mirrored())
+    return found

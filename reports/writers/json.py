@@ -1,0 +1,31 @@
+"""JSON: what tables, findings and sentences are to programs; null where there is no value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from modbench.reports.model import Value
+from modbench.reports.writers.inline import plain
+
+
+def value(cell: object) -> object:
+    """Return a cell of a table as what JSON can hold: null for NaN and for no value."""
+    if cell is None or cell is pd.NA or (isinstance(cell, float) and not math.isfinite(cell)):
+        return None
+    return cell.item() if isinstance(cell, np.generic) else cell
+
+
+def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a table."""
+    found = frame.astype(object).to_dict(orient="records")
+    return [{str(key): value(cell) for key, cell in row.items()} for row in found]
+
+
+def sentences(said: Iterable[Value]) -> tuple[str, ...]:
+    """Return sentences as text."""
+    return tuple(map(plain, said))

@@ -1,0 +1,260 @@
+"""Plain text for a terminal: tables whose cells are as short as can be, what their marks mean, and wrapped sentences."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from modbench.harness.core.case import Case
+from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK, Label
+from modbench.harness.core.units import scale_of
+from modbench.reports.model import Estimate, Finding, Labelled, Sentence, Table, Value
+from modbench.reports.wording.arm_names import name, short
+from modbench.reports.writers.inline import NONE, Inline, bare, half, interval, plain
+
+# Wider text is hard to read.
+WIDEST = 120
+# Marks behind a number, each explained below the tables where it occurs.
+FUTURE, DISTURBED, TAIL = "†", "‡", "§"
+# Behind the best of a column; behind an arm whose times may not be those of the work that it claims; before a ratio that says the
+# opposite of the two times beside it; where it is open.
+BEST, WORK, OPPOSED, OPEN = "*", "!", "~", "?"
+GLYPHS = {"better": "▲", "worse": "▼", "equivalent": "≈", "different": "△", "inconclusive": OPEN}
+# What marks mean, in the order in which they are explained: in a few words, and in sentences.
+_WORDS = {"▲": "faster", "▼": "slower", "≈": "equal", "△": "different"}
+_MEANINGS = {
+    FUTURE: f"{Label.NOT_AUTOREGRESSIVE}: not comparable with a causal loss",
+    DISTURBED: "contaminated: the machine was disturbed, its wall time supports no claim",
+    TAIL: f"{Label.TAIL}: typical calls (shown) and the mean disagree; comparisons.csv has both",
+    f" {WORK} ": "its times may not be those of the work that it claims: see what to doubt",
+}
+OPPOSED_MEANS = (
+    "~ the two times say the opposite: ratios are taken within blocks of calls that lie beside each other, and may differ "
+    "from the quotient of two times"
+)
+
+
+def width() -> int:
+    """The width of the terminal in characters; 80 where there is none."""
+    return min(WIDEST, shutil.get_terminal_size().columns)
+
+
+def aligned(rows: Sequence[Sequence[str]], left: int = 1, gap: str = "  ") -> list[str]:
+    """Align the first columns left and the others right.
+
+    Not with rich: it strips a right-aligned cell, and the blank that replaces a mark keeps numbers aligned.
+    """
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        gap.join(
+            text.ljust(w) if i < left else text.rjust(w) for i, (text, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+
+
+def wrapped(sentences: Iterable[Value], columns: int, indent: str = "") -> list[str]:
+    """Wrap each sentence to the width; a path or an id stays whole. Further lines of a sentence begin with the indent."""
+    return [
+        line
+        for sentence in sentences
+        for line in textwrap.wrap(
+            plain(sentence), columns, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
+        )
+    ]
+
+
+def joined(parts: Iterable[str], columns: int) -> list[str]:
+    """Join short parts to lines of at most this width; none is divided."""
+    lines = list[str]()
+    for part in parts:
+        if lines and len(f"{lines[-1]} · {part}") <= columns:
+            lines[-1] += f" · {part}"
+        else:
+            lines += wrapped([part], columns)
+    return lines
+
+
+# --- tables
+
+
+@dataclass(frozen=True)
+class _Style(Inline):
+    """How the cells of a table are written: with short names of arms, and of an estimate its interval alone."""
+
+    called: bool = False
+    brief: bool = False
+
+    def __call__(self, value: Value) -> str:
+        if isinstance(value, Labelled):
+            return f"{self(value.case)}{f' {WORK}' * bool(OF_WORK.intersection(value.labels))}"
+        if isinstance(value, Case):
+            return short(value) if self.called else name(value)
+        if isinstance(value, Estimate) and self.brief and value.closed:
+            return interval(value).strip("[]")
+        return super().__call__(value)
+
+    def _sentence(self, sentence: Sentence) -> str:
+        made = super()._sentence(sentence)
+        return made.removeprefix("≈") if self.brief else made
+
+
+# From the longest to the shortest.
+BRIEF = _Style(called=True, brief=True)
+_STYLES = (_Style(), _Style(called=True), BRIEF)
+
+
+def table(made: Table, columns: int) -> list[str]:
+    """Write a table in as many parts as the width needs; each part has the first columns, which name its rows.
+
+    Names are short, and estimates stand without their value, only where that makes it fit. A unit that all numbers have stands
+    beside the label.
+    """
+    best: list[str] = []
+    for style in _STYLES:
+        whole = [*zip(*cells(made, style), strict=True)]
+        parts = _parts(whole, made.groups, _stub(made), columns)
+        lines = [line for part in parts for line in [*part, ""]][:-1]
+        if not best or len(lines) < len(best):
+            best = lines
+        if len(parts) == 1 and max(map(len, parts[0])) <= columns:
+            break
+    left = [f"and {made.left_out:,} more {made.rows_are}" + f": in {made.file}" * bool(made.file)] * bool(made.left_out)
+    return [line.rstrip() for line in [*best, *left]]
+
+
+def cells(made: Table, style: Inline = _STYLES[0]) -> list[Sequence[str]]:
+    """Write the cells of a table, its head first; the unit that most columns have stands beside the label, others in the head."""
+    columns = [[row[at] for row in made.rows] for at in range(len(made.head))]
+    values = [
+        [cell.value for cell in column if isinstance(cell, Finding) and cell.value is not None] for column in columns
+    ]
+    units = [found[0].unit if found and found[0].kind == "quantity" else "" for found in values]
+    largest: dict[str, float] = {}
+    for unit, found in zip(units, values, strict=True):
+        largest[unit] = max([largest.get(unit, 0.0), *(each.value or 0.0 for each in found)])
+    scales = {unit: scale_of(value, unit) if unit else (1.0, "") for unit, value in largest.items()}
+    corner = max(filter(None, units), key=units.count, default="") if made.head[0] == "" else ""
+    written = list[list[str]]()
+    for title, unit, column in zip(made.head, units, columns, strict=True):
+        first = not written
+        head = style(title) or (made.label if first else "")
+        called = scales[corner if first else unit][1] if first or unit != corner else ""
+        head += f", {called}" if called and called not in head else ""
+        written.append([head, *_column(column, style, scales[unit][0])])
+    return [*zip(*written, strict=True)]
+
+
+def _stub(made: Table) -> int:
+    """How many columns name the rows: the first, and others up to the first that holds a number."""
+    for at in range(1, len(made.head)):
+        if any(isinstance(row[at], int | Estimate | Finding | Sentence) for row in made.rows):
+            return at
+    return 1
+
+
+def _column(cells: Sequence[Value], style: Inline, factor: float) -> list[str]:
+    """Write the cells of a column: values aligned, and beside them what is found; a mark behind the best."""
+    made = [_finding(cell, factor) if isinstance(cell, Finding) else (style(cell), "") for cell in cells]
+    if any(isinstance(cell, Finding) for cell in cells):
+        first, second = (max((len(pair[i]) for pair in made), default=0) for i in (0, 1))
+        between = " " * bool(first and second)
+        texts = [f"{value.rjust(first)}{between}{beside.rjust(second)}" for value, beside in made]
+    else:
+        texts = [value for value, _ in made]
+    best = [isinstance(cell, Finding) and cell.best for cell in cells]
+    return [f"{text}{BEST if mine else ' '}" for text, mine in zip(texts, best, strict=True)] if any(best) else texts
+
+
+def _finding(found: Finding, factor: float) -> tuple[str, str]:
+    """Write a value and what is found: `14.1` and `1.79×±.08▲`; of the baseline its value alone."""
+    own = found.value
+    value = "" if own is None else NONE if own.value is None else bare(own.value, own, factor)
+    if found.status != "ok":
+        return ("failed" if found.status == "failed" else value or NONE), ""
+    return value, "" if found.against is None else compared(found)
+
+
+def compared(found: Finding) -> str:
+    """Write a comparison as short as can be, with half its interval and its mark: `1.79×±.08▲`, `+0.017±.004†`."""
+    made = found.typical
+    if made.value is None:
+        return NONE
+    if made.kind == "ratio":
+        return f"{OPPOSED * found.opposed}{made.value:.2f}×{half(made)}{_mark(found)}"
+    shown = bare(made.value, made)
+    return f"{shown}{half(made, 3)}{_mark(found)}"
+
+
+def _mark(found: Finding) -> str:
+    """The verdict as a glyph, or the mark of what stands below the tables; a blank where there is none."""
+    if found.typical.kind == "difference":
+        future = LOOKED_AHEAD.intersection((*found.labels, *found.against_labels))
+        return FUTURE if future else GLYPHS.get(found.verdict or "", " ")
+    if found.verdict == "contaminated" or Label.CONTAMINATED in found.labels:
+        return DISTURBED
+    if Label.TAIL in found.labels:
+        return TAIL
+    return GLYPHS.get(found.verdict or "", " ") if found.timed else ""
+
+
+def _parts(columns: Sequence[Sequence[str]], groups: Sequence[str], stub: int, width: int) -> list[list[str]]:
+    """Align columns, in as many parts as the width needs; columns of a group stay together."""
+    named, rest = columns[:stub], list(range(stub, len(columns)))
+    blocks: list[list[int]] = []
+    for at in rest:
+        if groups and blocks and groups[at] == groups[blocks[-1][0]]:
+            blocks[-1].append(at)
+        else:
+            blocks.append([at])
+    parts: list[list[list[int]]] = [[]]
+    for block in blocks:
+        if parts[-1] and len(_aligned(columns, groups, named, [*parts[-1], block])[0]) > width:
+            parts.append([])
+        parts[-1].append(block)
+    return [_aligned(columns, groups, named, part) for part in parts]
+
+
+def _aligned(
+    columns: Sequence[Sequence[str]],
+    groups: Sequence[str],
+    named: Sequence[Sequence[str]],
+    blocks: Sequence[Sequence[int]],
+) -> list[str]:
+    """Align columns below their titles, and these below the names of their groups."""
+    lines = aligned([list(row) for row in zip(*named, strict=True)], left=len(named))
+    if not groups:
+        texts = [columns[at] for block in blocks for at in block]
+        return aligned([[line, *row] for line, *row in zip(lines, *texts, strict=True)])
+    lines = [" " * len(lines[0]), *lines]
+    for block in blocks:
+        group, mine = groups[block[0]], [columns[at] for at in block]
+        inner = aligned([list(row) for row in zip(*mine, strict=True)], left=0, gap=" ")
+        wide = max(len(group), len(inner[0]))
+        lines = [
+            f"{line}  {text}"
+            for line, text in zip(lines, [group.ljust(wide), *(each.rjust(wide) for each in inner)], strict=True)
+        ]
+    return lines
+
+
+def legend(lines: Iterable[str], against: str, *, readers: str = "") -> tuple[list[str], list[str]]:
+    """Explain the marks that occur in tables: in a few words, and in sentences.
+
+    Args:
+        lines: the tables.
+        against: what ratios are taken to.
+        readers: who is meant by the mark of a loss that saw the future, besides its row.
+    """
+    said = "\n".join(lines)
+    parts = [f"ratio: {against} ÷ row"] * ("×" in said) + ["± half of 95 %"] * ("±" in said)
+    used = [f"{glyph} {word}" for glyph, word in _WORDS.items() if re.search(rf"\d{glyph}", said)]
+    used += [f"{OPEN} open"] if re.search(r"[\d ]\?", said) else []
+    parts += [" ".join(used)] if used else []
+    parts += [f"{BEST} best"] * bool(re.search(rf"\S\{BEST}", said))
+    meanings = {mark: readers * (mark == FUTURE) + words for mark, words in _MEANINGS.items()}
+    sentences = [f"{mark.strip()} {words}" for mark, words in meanings.items() if mark in said]
+    return parts, [*sentences, OPPOSED_MEANS] if re.search(rf"{OPPOSED}\d", said) else sentences
