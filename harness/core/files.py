@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from modbench.harness.core.inside import new_file
 from modbench.harness.core.printable import escaped_json
+from modbench.harness.core.safe_paths import new_file
 
 # What a file system without hard links says.
 NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})

@@ -65,7 +65,7 @@ class Launcher(Protocol[Started]):
         """Block until a unit has ended, hangs, or the time is up; return the units that ended or hang."""
 
     def ask(self, handle: Started) -> None:
-        """Ask a training unit to save a checkpoint and end (`core/early_end.py`). It is then waited for as any other."""
+        """Ask a training unit to save a checkpoint and end (`core/graceful_stop.py`). It is then waited for as any other."""
 
     def end(self, handle: Started) -> None:
         """Reap a unit; kill it if it is still running."""
@@ -93,6 +93,6 @@ class MakeLauncher(Protocol):
         """
 
 
-def works_apart(name: str) -> bool:
+def is_remote(name: str) -> bool:
     """Whether a launcher, by its name in the catalogue, starts units on other machines."""
     return bool(getattr(catalogue.load("launchers", name), "apart", False))

@@ -17,9 +17,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
 
-from modbench.harness.core.inside import new_file
+from modbench.harness.core.safe_paths import new_file
 from modbench.harness.execution import keeper_process
-from modbench.harness.execution.passed_on import passed_on
+from modbench.harness.execution.worker_environment import worker_environment
 
 # Bytes that are kept of the beginning and of the end of a log.
 HEAD, TAIL = 2**20, 2**20
@@ -118,7 +118,7 @@ class Keeper:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 cwd="/",
-                env=passed_on(os.environ),
+                env=worker_environment(os.environ),
                 start_new_session=True,
             )
         self._at_end = weakref.finalize(self, _close, self._socket, self._process)

@@ -7,7 +7,7 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import ModbenchError
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.phase import Progress
-from modbench.harness.execution.runner import run_apart
+from modbench.harness.execution.runner import run_in_temporary_folder
 from modbench.harness.passes.roofline import PASS as ROOFLINE
 from modbench.harness.passes.roofline import WORK
 from modbench.harness.results.notes.findings import RooflineFinding
@@ -36,7 +36,7 @@ def keep_peaks(threads: int, progress: Progress) -> RooflineFinding:
     Raises:
         ModbenchError: if the unit left no result.
     """
-    (record,) = run_apart([unit(threads)], LocalLauncher(cold=True, threads=threads), progress, LIMIT_S)
+    (record,) = run_in_temporary_folder([unit(threads)], LocalLauncher(cold=True, threads=threads), progress, LIMIT_S)
     if not isinstance(record.findings, RooflineFinding):
         why = record.died.reason if record.died else "no result"
         raise ModbenchError(f"the peaks by shape could not be measured: {why}")

@@ -14,13 +14,13 @@ from typing import Protocol as Interface
 from modbench.harness.core import catalogue
 from modbench.harness.core.asking import Asking
 from modbench.harness.core.case import UnitOfWork
-from modbench.harness.core.early_end import ASK, CannotWrite, Stopped
 from modbench.harness.core.errors import ModbenchError
+from modbench.harness.core.graceful_stop import ASK, CannotWrite, Stopped
 from modbench.harness.core.launching import Launcher, Started
 from modbench.harness.core.own_routers import runs_own_code
-from modbench.harness.execution.deaths import add_failed, death, keep_log, write_failure
+from modbench.harness.execution.crash_records import add_failed, death, keep_log, write_failure
 from modbench.harness.execution.limits import in_words
-from modbench.harness.execution.second_clock import check_clock
+from modbench.harness.execution.parent_clock_check import check_clock
 from modbench.harness.execution.stopping import Stop
 from modbench.harness.results.lock import Lock
 from modbench.harness.results.records import Death

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from modbench.harness.core import early_end, leash, torchrun
+from modbench.harness.core import graceful_stop, leash, torchrun
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.device_lost import DeviceLost
 from modbench.harness.execution import worker
@@ -29,7 +29,10 @@ MODULE = "modbench.harness.execution.ranks"
 # JSON of `Nodes`, where a unit's ranks are on several machines.
 NODES = "MODBENCH_NODES"
 # Exit codes that say more than that a rank failed, and what torchrun ends the other ranks with.
-TELLING, ENDED = (DeviceLost.exit_code, early_end.CannotWrite.exit_code, early_end.Stopped.exit_code), -signal.SIGTERM
+TELLING, ENDED = (
+    (DeviceLost.exit_code, graceful_stop.CannotWrite.exit_code, graceful_stop.Stopped.exit_code),
+    -signal.SIGTERM,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,10 +70,10 @@ def start(unit: UnitOfWork, folder: RunFolder) -> int:
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    if early_end.ASK is not None:
-        signal.signal(early_end.ASK, _pass_on)
-    if early_end.asked():  # before the handler was set
-        raise early_end.Stopped
+    if graceful_stop.ASK is not None:
+        signal.signal(graceful_stop.ASK, _pass_on)
+    if graceful_stop.asked():  # before the handler was set
+        raise graceful_stop.Stopped
     nodes = Nodes(**json.loads(said)) if (said := os.environ.get(NODES)) else None
     here = unit.ranks // (nodes.number if nodes else 1)
     options = nodes.options() if nodes else ["--standalone"]
@@ -104,7 +107,7 @@ def _pass_on(number: int, _frame: FrameType | None) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, number)
     if not asked:
-        raise early_end.Stopped
+        raise graceful_stop.Stopped
 
 
 def _children() -> list[int]:
@@ -131,7 +134,7 @@ def main(arguments: Sequence[str]) -> None:
     try:
         leash.end_with_parent()
         heed_torchrun()
-        early_end.listen()
+        graceful_stop.listen()
         path, name = arguments
         folder, ranks = RunFolder(Path(path)), torchrun.from_environment()
         unit = planned(folder.path, name)

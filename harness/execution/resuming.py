@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.launching import works_apart
+from modbench.harness.core.launching import is_remote
 from modbench.harness.machine import certificate, environment
 from modbench.harness.planning.confirming import confirmation_of
 from modbench.harness.results import confirmed, searched
@@ -61,10 +61,10 @@ def make_ready(stored: StoredRun, remaining: Sequence[UnitOfWork]) -> None:
     folder = RunFolder(stored.path)
     folder.make()  # a copied folder may lack the empty ones
     # Elsewhere the machines that measure are not this one; their records name them.
-    elsewhere = works_apart(stored.launcher)
+    remote = is_remote(stored.launcher)
     machine = certificate.fingerprint(environment.collect(), stored.plan.device, stored.plan.suite.threads)
     if (
-        not elsewhere
+        not remote
         and any(catalogue.passes()[unit.made_in].timed for unit in stored.plan.units)
         and machine != (known := stored.environment.get("machine"))
     ):
@@ -74,7 +74,7 @@ def make_ready(stored: StoredRun, remaining: Sequence[UnitOfWork]) -> None:
         )
     for damaged in stored.damaged:
         folder.set_aside(damaged)
-    if elsewhere:  # here a record is kept until its unit starts again
+    if remote:  # here a record is kept until its unit starts again
         known = {record.unit.name for record in stored.records}
         for unit in remaining:
             if unit.name in known or not _came_meanwhile(folder, unit):

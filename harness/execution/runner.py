@@ -123,7 +123,7 @@ def run(
     )
 
 
-def run_apart(
+def run_in_temporary_folder(
     units: Sequence[UnitOfWork], launcher: Launcher[Started], progress: Progress, limit_s: float
 ) -> list[Record]:
     """Run units one after the other in a folder that is deleted afterwards; returns their records."""

@@ -34,6 +34,11 @@ class Stop:
         self.cause = self.left = ""
         self._tell = tell
 
+    @property
+    def interrupted(self) -> str:
+        """`interrupted`, with the signal unless it was Ctrl-C."""
+        return f"interrupted by {self.cause}" if self.cause in {"SIGTERM", "SIGHUP"} else "interrupted"
+
     def take(self, number: int, _frame: FrameType | None = None) -> None:
         """Handle a signal.
 

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from modbench.harness.core import inside
+from modbench.harness.core import safe_paths
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.masking import masked
@@ -38,7 +38,7 @@ def planned(folder: Path, name: str) -> UnitOfWork:
         UsageError: if the folder holds no readable plan, or no such unit.
     """
     file = folder / "run.json"
-    inside.refuse_links(folder)
+    safe_paths.refuse_links(folder)
     try:
         body = upgraded(json.loads(file.read_bytes()), file)
         # A run goes on while its user edits a panel; files that take part in measuring are compared one by one.

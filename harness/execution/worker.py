@@ -18,11 +18,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modbench.harness.core import catalogue, clocks, early_end, included, leash, own_code
+from modbench.harness.core import catalogue, clocks, graceful_stop, included, leash, own_code
 from modbench.harness.core.case import Place, UnitOfWork
 from modbench.harness.core.device_lost import DeviceLost
 from modbench.harness.core.files import now, write_atomically
-from modbench.harness.core.inside import new_text
+from modbench.harness.core.safe_paths import new_text
 from modbench.harness.core.torchrun import ALONE, Ranks
 from modbench.harness.machine import busy
 from modbench.harness.results import trust, workspace
@@ -84,7 +84,7 @@ def work(unit_json: str, run_folder: str, held: Leash) -> None:
     """Run one unit and end the process, even if a model left threads running that would keep it alive."""
     code = 1
     try:
-        early_end.listen()
+        graceful_stop.listen()
         held.put_on()
         unit, folder = UnitOfWork.model_validate_json(unit_json), RunFolder(Path(run_folder))
         if folder.record(unit).exists():
@@ -92,7 +92,7 @@ def work(unit_json: str, run_folder: str, held: Leash) -> None:
             code = 0
             return
         if held.out is None:
-            with early_end.writing():
+            with graceful_stop.writing():
                 log = new_text(folder.log(unit))
             with log:
                 redirect(log.fileno())
@@ -129,7 +129,7 @@ def end(code: int) -> None:
 
 def code_of(error: BaseException) -> int:
     """Exit code of a process that an exception ends."""
-    if isinstance(error, DeviceLost | early_end.Stopped | early_end.CannotWrite):
+    if isinstance(error, DeviceLost | graceful_stop.Stopped | graceful_stop.CannotWrite):
         return error.exit_code
     return 1
 
@@ -148,7 +148,7 @@ def run_unit(unit: UnitOfWork, folder: RunFolder, ranks: Ranks = ALONE) -> Recor
         if record.environment is not None and ranks.world > 1:
             together = record.environment.model_copy(update={"ranks": ranks.world})
             record = record.model_copy(update={"environment": together})
-        with early_end.writing():
+        with graceful_stop.writing():
             write_atomically(folder.record(unit), record.model_dump_json())
         here.tidy()
     return record

@@ -25,7 +25,7 @@ from modbench.harness.core.files import now, write_atomically
 from modbench.harness.machine import cuda_driver
 
 if TYPE_CHECKING:
-    from modbench.harness.stats.deciding import Decision
+    from modbench.harness.stats.time_to_detect import Decision
 
 # Above this rate of false positives a machine is unfit: its times gate nothing.
 LIMIT = 0.10
@@ -91,7 +91,7 @@ class Certificate:
         """Minimum detectable effect at standard effort's launches, as a share; None where the spread is not known."""
         if self.launch_sd is None or self.launches is None:
             return None
-        from modbench.harness.stats.deciding import detectable
+        from modbench.harness.stats.time_to_detect import detectable
 
         return detectable(self.launch_sd, self.launches)
 
@@ -101,9 +101,11 @@ class Certificate:
         parts = (self.between_sd, self.block_sd, self.start_s, self.round_s)
         if None in parts:
             return None
-        from modbench.harness.stats import deciding
+        from modbench.harness.stats import time_to_detect
 
-        return deciding.time_to_decide(deciding.Spread(*(float(part) for part in parts if part is not None)))
+        return time_to_detect.time_to_decide(
+            time_to_detect.Spread(*(float(part) for part in parts if part is not None))
+        )
 
     @property
     def verdict(self) -> str:
@@ -267,7 +269,7 @@ def _spread(row: Mapping[str, Any]) -> dict[str, float | None]:
     """The spread between a comparison's launches; where a check did not store it, what its detectable effect was made from."""
     launches, sd = int(row.get("launches", FORMER_LAUNCHES)), row.get("launch_sd")
     if sd is None and row.get("mde") is not None:
-        from modbench.harness.stats.deciding import detectable
+        from modbench.harness.stats.time_to_detect import detectable
 
         sd = math.log1p(row["mde"]) / math.log1p(detectable(1.0, launches))
     return {"launches": launches, "launch_sd": sd}

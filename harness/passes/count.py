@@ -260,7 +260,7 @@ def _own(case: Case, seed: int, inputs: int, parts: Sequence[Counts], say: Say) 
     """Count a user's model by torch's counter on real tensors, backward as twice forward; or by its source's closed form."""
     from modbench.harness.flops import counter
     from modbench.harness.subject import training
-    from modbench.harness.subject.escapes import escapes
+    from modbench.harness.subject.uncounted_work import escapes
 
     say("its contract, and FLOPs by torch's counter")
     subject, batches = subject_of(case, seed, inputs)

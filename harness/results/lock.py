@@ -22,7 +22,7 @@ from modbench.harness.core import processes
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
 from modbench.harness.core.files import now, write_once
 from modbench.harness.core.frozen import Frozen
-from modbench.harness.core.inside import read_plain
+from modbench.harness.core.safe_paths import read_plain
 from modbench.harness.core.units import human_duration
 
 NAME = "lock.json"

@@ -12,7 +12,7 @@ from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.printable import is_printable
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import own_files
-from modbench.harness.results.origins import Origin, missing
+from modbench.harness.results.extension_sources import Origin, missing
 
 # A file system's limit is 255 bytes; endings such as `.died.log` and those of unfinished files take some of them.
 MOST_BYTES = 230

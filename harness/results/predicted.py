@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from modbench.harness.core.files import write_atomically
-from modbench.harness.core.inside import read_plain
+from modbench.harness.core.safe_paths import read_plain
 from modbench.harness.results.reading import load
 
 NAME = "predicted.json"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modbench.harness.core import inside, masking
+from modbench.harness.core import masking, safe_paths
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import write_atomically
@@ -20,10 +20,10 @@ from modbench.harness.planning.plan import Plan
 from modbench.harness.results import (
     asked_for,
     confirmed,
+    extension_sources,
     layout,
     lock,
     names,
-    origins,
     own_files,
     packed,
     predicted,
@@ -175,7 +175,7 @@ class StoredRun:
     started_in: str | None = None
     token: str | None = None
     damaged: list[Damaged] = field(default_factory=list)
-    included: tuple[origins.Origin, ...] = ()
+    included: tuple[extension_sources.Origin, ...] = ()
 
     @property
     def incomplete(self) -> str | None:
@@ -247,7 +247,7 @@ def read(folder: str) -> StoredRun:
     file = path / "run.json"
     if not file.is_file():
         raise UsageError(f"{folder!r} is not a run folder: it has no run.json. `modbench run` creates one.")
-    inside.refuse_links(path)
+    safe_paths.refuse_links(path)
     body = current(load(file), file)
     lacking = {"plan", "environment", "command", "started", "launcher"} - body.keys()
     if lacking:
@@ -257,7 +257,7 @@ def read(folder: str) -> StoredRun:
             file, f"its layout is not that of {layout.MARK}: one of the two is missing, or of another run"
         )
     trust.include_again(str(body.get("token")))
-    began_with = origins.told(body, file)
+    began_with = extension_sources.told(body, file)
     plan = parse(Plan, packed.unpacked(body["plan"], file), file)
     names.check(plan, file, began_with)
     for problem in check_run(body, plan):

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from modbench.harness.core import consent, early_end, included, masking, own_code, user_folders
+from modbench.harness.core import consent, graceful_stop, included, masking, own_code, user_folders
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.files import write_atomically, write_once
-from modbench.harness.core.inside import read_plain
-from modbench.harness.results import origins, own_files
+from modbench.harness.core.safe_paths import read_plain
+from modbench.harness.results import extension_sources, own_files
 from modbench.harness.results.own_files import OwnFile
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ TOKEN = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
-class Strange:
+class UntrustedFile:
     """A file that this user has not agreed to.
 
     Attributes:
@@ -75,7 +75,7 @@ def begin(folder: Path, units: Sequence[UnitOfWork], launcher: str, options: Seq
     return {
         "token": token,
         "own_files": [file.model_dump() for file in files],
-        "included": [each.model_dump() for each in origins.now()],
+        "included": [each.model_dump() for each in extension_sources.now()],
     }
 
 
@@ -100,7 +100,7 @@ def first(folder: Path, path: str, sha256: str) -> str:
         UsageError: if what the first one left is damaged.
     """
     noted = folder / RAN / f"{hashlib.sha256(path.encode()).hexdigest()[:16]}.json"
-    with early_end.writing():
+    with graceful_stop.writing():
         noted.parent.mkdir(exist_ok=True)
         if not noted.exists() and write_once(noted, json.dumps({path: sha256})):
             return sha256
@@ -157,7 +157,7 @@ def include_again(token: str | None, *, changed: bool = False) -> None:
         changed: also folders whose files changed since.
     """
     since = changed_since(token)
-    origins.include_again(folder for folder, files in since.items() if changed or not files)
+    extension_sources.include_again(folder for folder, files in since.items() if changed or not files)
 
 
 def changed_since(token: str | None) -> dict[str, list[str]]:
@@ -184,8 +184,8 @@ def _agreed(token: str | None) -> dict[tuple[str, str], str | None]:
         return {}
 
 
-def strange(files: Sequence[OwnFile], told: Sequence[OwnFile], token: str | None) -> list[Strange]:
-    """The files that need the user's word.
+def untrusted(files: Sequence[OwnFile], told: Sequence[OwnFile], token: str | None) -> list[UntrustedFile]:
+    """The files that the user must agree to.
 
     Args:
         files: the files as they are.
@@ -214,7 +214,7 @@ def strange(files: Sequence[OwnFile], told: Sequence[OwnFile], token: str | None
         before = agreed.get(file.key, said.get(file.key))
         if file.key not in agreed or agreed[file.key] != file.identity:
             found.append(
-                Strange(file, changed=before is not None and before != file.identity, known=before is not None)
+                UntrustedFile(file, changed=before is not None and before != file.identity, known=before is not None)
             )
     return found
 
@@ -252,7 +252,7 @@ def _ran(stored: StoredRun) -> dict[str, str]:
 
 
 def confirm(
-    stored: StoredRun, *, trust: bool | Callable[[Sequence[Strange]], bool], options: Sequence[str] | None = None
+    stored: StoredRun, *, trust: bool | Callable[[Sequence[UntrustedFile]], bool], options: Sequence[str] | None = None
 ) -> None:
     """Go on only if the user trusts the files that running this run's units would use; then remember them.
 
@@ -273,7 +273,7 @@ def confirm(
     files = own_files.of(stored.planned, stored.launcher, options)
     imports, as_they_ran = own_files.imports(_ran(stored), files)
     files += imports
-    found = strange(files, (*stored.own_files, *as_they_ran), stored.token)
+    found = untrusted(files, (*stored.own_files, *as_they_ran), stored.token)
     if not found or (trust if isinstance(trust, bool) else trust(found)):
         if found:
             _remember(stored.token or "", files)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from modbench.harness.core import early_end, own_code
+from modbench.harness.core import graceful_stop, own_code
 from modbench.harness.core.files import replacing, unfinished
 
 FORMAT = 1
@@ -21,7 +21,7 @@ TRIES = 5
 
 def save(file: Path, body: dict[str, Any]) -> None:
     """Write a checkpoint of tensors, numbers, text, and lists and dicts of these."""
-    with early_end.writing():
+    with graceful_stop.writing():
         for left in reversed(range(TRIES)):
             file.parent.mkdir(parents=True, exist_ok=True)
             try:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from modbench.harness.core import clocks, early_end, own_code
+from modbench.harness.core import clocks, graceful_stop, own_code
 from modbench.harness.core.errors import NumericsError, Unmeasured
 from modbench.harness.core.torchrun import ALONE, Ranks
 from modbench.harness.core.train_plan import TrainRun, learning_rate
@@ -132,7 +132,7 @@ class Trainer:
             now = clocks.perf_counter()
             last = self.step == self.run.steps
             looks = self.look is not None and self.step in self._looks
-            stops, due = early_end.asked(), now - saved >= self.run.checkpoint_s
+            stops, due = graceful_stop.asked(), now - saved >= self.run.checkpoint_s
             saves, stops = self._agreed(due or stops, stops) if self.keep is not None and not last else (False, False)
             tells = self.on_progress is not None and (now - reported >= PROGRESS_S or last)
             # What follows would wait for the device, which may still be training: that wait belongs to the step.
@@ -153,7 +153,7 @@ class Trainer:
                         self.ranks.world > 1
                     ):  # torchrun ends all ranks with the first that ends: the file must be whole by then
                         torch.distributed.barrier()
-                    raise early_end.Stopped
+                    raise graceful_stop.Stopped
                 saved = clocks.perf_counter()
             if self.on_progress is not None and tells:
                 self.on_progress(self._progress(ended - self._start - self._apart_s))

@@ -12,10 +12,9 @@ if TYPE_CHECKING:
     from modbench.harness.core.errors import IncompleteError, ModbenchError, NothingMeasuredError, UsageError
     from modbench.python.compare import compare
     from modbench.python.comparison import Comparison
-    from modbench.python.costs import Costs, cost
+    from modbench.python.cost import Costs, cost
     from modbench.python.measure import Measurement, measure
-    from modbench.python.planned import Planned
-    from modbench.python.runs import plan, resume, run
+    from modbench.python.runs import Planned, plan, resume, run
     from modbench.reports.notebook.frames import Results, load
 
 __all__ = [
@@ -51,10 +50,9 @@ if not TYPE_CHECKING:  # else type checkers would believe that the package has e
         "harness.core.errors": ("IncompleteError", "ModbenchError", "NothingMeasuredError", "UsageError"),
         "python.compare": ("compare",),
         "python.comparison": ("Comparison",),
-        "python.costs": ("Costs", "cost"),
+        "python.cost": ("Costs", "cost"),
         "python.measure": ("Measurement", "measure"),
-        "python.planned": ("Planned",),
-        "python.runs": ("plan", "resume", "run"),
+        "python.runs": ("Planned", "plan", "resume", "run"),
         "reports.notebook.frames": ("Results", "load"),
     }
 

@@ -1,16 +1,17 @@
-"""The Python API: the same as the commands, without printing."""
+"""The door to runs, for commands and for Python: plan, prepare, run, resume and report, without printing."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from modbench.harness.core import files, torchrun
+from modbench.harness.core import catalogue, files, torchrun
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
-from modbench.harness.core.launching import works_apart
+from modbench.harness.core.launching import is_remote
 from modbench.harness.execution import resuming, runner, stopping
+from modbench.harness.execution.launcher_profile import read_profile
 from modbench.harness.machine import accelerators, certificate, environment
 from modbench.harness.planning import plan
 from modbench.harness.planning.efforts import EFFORTS
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
 
     from modbench.harness.core.case import Device
     from modbench.harness.planning.plan import Plan
-    from modbench.harness.results.trust import Strange
+    from modbench.harness.results.trust import UntrustedFile
     from modbench.progress import Lines, Live
 
-__all__ = ["Finished", "check_launcher", "device_named", "make_plan", "new_folder", "report", "resume", "run"]
+__all__ = ["Finished", "Prepared", "device_named", "make_plan", "new_folder", "prepare", "report", "resume", "run"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -97,21 +98,6 @@ def device_named(name: str | None, *, present: bool = True) -> Device:
     return "cuda" if name == "cuda" else "cpu"
 
 
-def check_launcher(resolved: Plan, launcher: str, options: Sequence[str] = ()) -> None:
-    """Check a launcher's options before there is a run folder.
-
-    Args:
-        resolved: the plan.
-        launcher: name of the launcher.
-        options: its own options.
-
-    Raises:
-        UsageError: if it does not know an option, or could not start a unit with them.
-        ModbenchError: if what it asks, such as a cluster's scheduler, does not answer.
-    """
-    runner.launcher_for(resolved, launcher, options)
-
-
 def new_folder(resolved: Plan, out: str | None = None) -> RunFolder:
     """Create a run folder: `out`, or `runs/<suite>-<date>-<n>`.
 
@@ -119,6 +105,56 @@ def new_folder(resolved: Plan, out: str | None = None) -> RunFolder:
         UsageError: if it cannot be written or is not empty; it is left unchanged then.
     """
     return create(out, resolved.suite.name)
+
+
+class Prepared(NamedTuple):
+    """A run before anything is started.
+
+    Attributes:
+        plan: the resolved suite.
+        folder: the new run folder.
+        options: of the launcher: those of its profile, then those that were given.
+        gap: what this machine cannot measure of the plan; None: nothing is missing.
+    """
+
+    plan: Plan
+    folder: RunFolder
+    options: tuple[str, ...]
+    gap: str | None
+
+
+def prepare(
+    suite_name: str,
+    flags: Overrides,
+    select: str | None = None,
+    *,
+    out: str | None = None,
+    launcher: str = "local",
+    launcher_profile: str | None = None,
+    options: Sequence[str] = (),
+) -> Prepared:
+    """Resolve a suite, check its launcher, then create the run folder.
+
+    Args:
+        suite_name: name of a shipped suite, or path of a TOML file.
+        flags: values that override the suite's.
+        select: `-k` expression over case ids.
+        out: the run folder; None: `runs/<suite>-<date>-<n>`.
+        launcher: name of the launcher that starts units.
+        launcher_profile: file with options of the launcher.
+        options: further ones, which override those of the file.
+
+    Raises:
+        UsageError: if something in it is invalid; there is no folder then.
+        ModbenchError: if what the launcher asks, such as a cluster's scheduler, does not answer.
+    """
+    catalogue.find("launchers", launcher)
+    words = (*(read_profile(launcher_profile) if launcher_profile else ()), *options)
+    remote = is_remote(launcher)  # units run on other machines than this one
+    resolved = make_plan(suite_name, flags, select, only_plan=remote)
+    runner.launcher_for(resolved, launcher, words)
+    folder = new_folder(resolved, out)
+    return Prepared(resolved, folder, words, None if remote else accelerators.not_measured(resolved.device))
 
 
 def run(
@@ -131,7 +167,7 @@ def run(
     options: Sequence[str] = (),
     timeout_s: float | None = None,
 ) -> Finished:
-    """Measure a plan into a new folder (see `new_folder`) and render its report.
+    """Measure a plan into a new folder (see `prepare`) and render its report.
 
     Args:
         resolved: the plan.
@@ -167,7 +203,7 @@ def resume(
     retry_failed: bool = False,
     steal: bool = False,
     options: Sequence[str] | None = None,
-    trust: bool | Callable[[Sequence[Strange]], bool] = False,
+    trust: bool | Callable[[Sequence[UntrustedFile]], bool] = False,
     timeout_s: float | None = None,
 ) -> Finished:
     """Run the missing units of an interrupted run, and those whose process died.
@@ -181,7 +217,7 @@ def resume(
         retry_failed: also run every unit again in which a cell failed.
         steal: take over from a runner on another host that shows no sign of life.
         options: the launcher's own options; None: those of the run.
-        trust: whether files are used that this user did not begin the run with, or that changed; or what asks the user.
+        trust: whether to use files that changed, or that this user did not begin the run with; or a function that asks.
         timeout_s: seconds that a unit may take; None: from its prediction.
 
     Raises:
@@ -246,7 +282,7 @@ def _run(
     timeout_s: float | None = None,
 ) -> Finished:
     # Jobs on other machines go on: nothing is finished here.
-    stop = stopping.Stop(None if works_apart(launcher) else progress.finishing)
+    stop = stopping.Stop(None if is_remote(launcher) else progress.finishing)
     try:
         with stopping.signals(stop):
             try:
@@ -266,19 +302,22 @@ def _run(
                     loaded = render.write(folder.path)
                 stopping.finished()
             except KeyboardInterrupt:  # further signals are ignored by now
-                by = f" by {stop.cause}" if stop.cause in {"SIGTERM", "SIGHUP"} else ""
-                raise IncompleteError(f"interrupted{by}. {stop.left and f'{stop.left} '}{_kept(folder)}") from None
+                raise IncompleteError(
+                    f"{stop.interrupted}. {stop.left and f'{stop.left} '}{_how_to_continue(folder)}"
+                ) from None
     except OSError as error:
-        raise ModbenchError(f"{error.filename or folder.path}: {error.strerror or error}. {_kept(folder)}") from error
+        raise ModbenchError(
+            f"{error.filename or folder.path}: {error.strerror or error}. {_how_to_continue(folder)}"
+        ) from error
     except ModbenchError as error:
         if type(error) is not ModbenchError:
             raise
-        raise ModbenchError(f"{error} {_kept(folder)}") from error
+        raise ModbenchError(f"{error} {_how_to_continue(folder)}") from error
     return Finished(folder.path, folder.path / render.PAGE, wall_s, loaded)
 
 
-def _kept(folder: RunFolder) -> str:
-    """What an unfinished run keeps, and how to continue it."""
+def _how_to_continue(folder: RunFolder) -> str:
+    """Which results an unfinished run keeps, and the command that continues it."""
     training = " and checkpoints of training" if has_checkpoint(folder.path) else ""
     return (
         f"Finished units{training} are kept: `modbench resume {folder.path}` continues, `modbench report {folder.path}` "

@@ -4,66 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import io
 import os
+import pkgutil
 import signal
 import sys
 from typing import Annotated, NoReturn
 
 import typer
 
-from modbench import __version__
-from modbench.commands import (  # importing a command's file registers it
-    compare,
-    convert,
-    cost,
-    demo,
-    doctor,
-    figure,
-    gate,
-    init,
-    listing,
-    plan,
-    profile,
-    recommend,
-    report,
-    run,
-    schema,
-    train,
-    validate,
-    verify,
-    watch,
-)
+from modbench import __version__, commands
 from modbench.commands._app import app
-from modbench.harness.core.early_end import CannotWrite
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError, brief
+from modbench.harness.core.graceful_stop import CannotWrite
 from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import escaped
 
-__all__ = [
-    "app",
-    "compare",
-    "convert",
-    "cost",
-    "demo",
-    "doctor",
-    "figure",
-    "gate",
-    "init",
-    "listing",
-    "main",
-    "plan",
-    "profile",
-    "recommend",
-    "report",
-    "run",
-    "schema",
-    "train",
-    "validate",
-    "verify",
-    "watch",
-]
-
+__all__ = ["app", "main"]
+for _command in pkgutil.iter_modules(commands.__path__):
+    if not _command.name.startswith("_"):
+        importlib.import_module(f"{commands.__name__}.{_command.name}")  # registers the command
 
 # Exit code after Ctrl-C where there was nothing to keep, as shells have it.
 INTERRUPTED = 130
@@ -81,14 +42,17 @@ def main() -> None:
     except ModbenchError as error:
         _end(str(error), error.exit_code)
     except KeyboardInterrupt as interrupt:
-        kept = _already_said(interrupt)
-        _end("interrupted." if kept is None else str(kept), INTERRUPTED if kept is None else kept.exit_code)
+        incomplete = _interrupted_run(interrupt)
+        _end(
+            "interrupted." if incomplete is None else str(incomplete),
+            INTERRUPTED if incomplete is None else incomplete.exit_code,
+        )
     except BrokenPipeError:  # the reader of our output has gone away: it has seen what it wanted
         _end("", 0)
     except (OSError, MemoryError) as error:
-        _end(*_of_the_system(error))
+        _end(*_system_error(error))
     except CannotWrite as error:
-        _end(*_of_the_system(error.__cause__ if isinstance(error.__cause__, OSError) else OSError(str(error))))
+        _end(*_system_error(error.__cause__ if isinstance(error.__cause__, OSError) else OSError(str(error))))
     except Exception:  # noqa: BLE001  # the outermost call: anything else is our bug, and the message says so
         import traceback
 
@@ -105,13 +69,13 @@ def _open_streams() -> None:
                 setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
-def _already_said(interrupt: BaseException) -> IncompleteError | None:
+def _interrupted_run(interrupt: BaseException) -> IncompleteError | None:
     """The message of an interrupted run, if a second Ctrl-C came before it was printed."""
-    seen: BaseException | None = interrupt
-    while seen is not None:
-        if isinstance(seen, IncompleteError):
-            return seen
-        seen = seen.__context__
+    error: BaseException | None = interrupt
+    while error is not None:
+        if isinstance(error, IncompleteError):
+            return error
+        error = error.__context__
     return None
 
 
@@ -139,18 +103,18 @@ REFUSALS = {
 }
 
 
-def _of_the_system(error: OSError | MemoryError) -> tuple[str, int]:
+def _system_error(error: OSError | MemoryError) -> tuple[str, int]:
     """The message and exit code where the system refused: 2 for a path that the user named, 3 for lack of anything else."""
     if isinstance(error, MemoryError):
         return "the system gave no memory. Free some, or raise the limit (ulimit -v).", 3
     name = "" if error.filename is None else f"{escaped(brief(str(error.filename), 300), lines=False)}: "
-    said = f"{name}{error.strerror or error}."
+    refusal = f"{name}{error.strerror or error}."
     if error.errno in {errno.EMFILE, errno.ENFILE}:
-        return f"{said} Raise the limit of open files (ulimit -n).", 3
+        return f"{refusal} Raise the limit of open files (ulimit -n).", 3
     if error.errno in REFUSALS or error.filename is None:
-        return f"{said} Nothing that was finished is lost; make room there, then repeat the command.", 3
+        return f"{refusal} Nothing that was finished is lost; make room there, then repeat the command.", 3
     # A path that cannot be found, read or written is one that the user named, or lies below one.
-    return f"{said} Check the path and its permissions.", 2
+    return f"{refusal} Check the path and its permissions.", 2
 
 
 def _ignore_interrupts() -> None:

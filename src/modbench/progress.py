@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import sys
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TextIO
 
 from modbench.harness.core.printable import escaped
@@ -24,11 +25,14 @@ if TYPE_CHECKING:
 
     from modbench.harness.core.case import UnitOfWork
     from modbench.harness.results.run_folder import RunFolder
+    from modbench.harness.training.trainer import Progress
 
 
 # Running units that are named.
 MOST_SHOWN = 8
-# What is said after the first Ctrl-C.
+# Seconds between lines about the steps of training where standard error is not a terminal.
+LINE_S = 15.0
+# What is printed after the first Ctrl-C.
 FINISHING = (
     "modbench: units that run are finished, training ends at a checkpoint, and nothing else starts. "
     "Press Ctrl-C again to stop now."
@@ -44,14 +48,14 @@ class TimeLeft:
         self.at_once = {unit.name: number for unit, number in every}  # by name: hashing a unit reads all of its cases
         seconds = {unit.name: run_time.seconds(unit, number) for unit, number in every}
         # What a pilot, a search or a confirmation may ask for is counted when it is asked for.
-        later, shares = [unit for unit, _ in every if plan.on_request(unit)], plan.shares()
-        self.later = {unit.name: seconds.pop(unit.name) for unit in later}
-        self.asked_with = {unit.name: plan.asked_with(unit) for unit in later}
+        optional, shares = [unit for unit, _ in every if plan.on_request(unit)], plan.shares()
+        self.optional = {unit.name: seconds.pop(unit.name) for unit in optional}
+        self.asked_with = {unit.name: plan.asked_with(unit) for unit in optional}
         self.predicted = seconds
         # The most seconds that each may still ask for.
         self.undecided = dict.fromkeys(self.asked_with.values(), 0.0)
         for name, group in self.asked_with.items():
-            self.undecided[group] += self.later[name] * shares[name]
+            self.undecided[group] += self.optional[name] * shares[name]
         self.total = sum(self.predicted.values())
         self.done = 0.0
         self.units_done = 0
@@ -64,7 +68,7 @@ class TimeLeft:
 
     def added(self, group: str, units: Sequence[UnitOfWork]) -> None:
         """Count requested units; a named group requests no more."""
-        more = {unit.name: self.later[unit.name] for unit in units}
+        more = {unit.name: self.optional[unit.name] for unit in units}
         self.predicted |= more
         self.total += sum(more.values())
         for name, seconds in more.items():
@@ -135,8 +139,8 @@ class Lines:
         for unit in silent[:MOST_SHOWN]:  # of a cluster's thousands, the first that were submitted
             start, _ = self.running[unit]
             self.running[unit] = (start, now)
-            said = Workspace(self.folder.path, unit).said() if self.folder else ""
-            what = f": {said}" if said else ""
+            step = Workspace(self.folder.path, unit).said() if self.folder else ""
+            what = f": {step}" if step else ""
             self._print(f"[{self.time_left.count}] {unit}, {human_duration(now - start)}{what}")
 
     def finishing(self) -> None:
@@ -244,20 +248,20 @@ class Live:
             self.task,
             completed=left.done,
             total=left.total,
-            description=self._described_all() or "finishing",
+            description=self._running_text() or "finishing",
             units=left.count,
             left=left.left,
         )
 
-    def _described_all(self) -> str:
-        named = [self._described(name) for name in itertools.islice(self.running, MOST_SHOWN)]
+    def _running_text(self) -> str:
+        named = [self._unit_text(name) for name in itertools.islice(self.running, MOST_SHOWN)]
         more = len(self.running) - len(named)
         return ", ".join([*named, *([f"{more:,} more"] if more else [])])
 
-    def _described(self, unit: str) -> str:
+    def _unit_text(self, unit: str) -> str:
         """The last line of progress of a unit, then its name: the end of the line may be cut."""
-        said = Workspace(self.folder.path, unit).said()
-        return escaped(f"{said} ({unit})" if said else unit, lines=False)
+        step = Workspace(self.folder.path, unit).said()
+        return escaped(f"{step} ({unit})" if step else unit, lines=False)
 
 
 class Counter:
@@ -285,16 +289,37 @@ class Counter:
                 print(f"{self.done}/{self.total} {self.what}", end=end, file=self.stream, flush=True)
 
 
+@dataclass
+class StepProgress:
+    """Prints the progress of a unit: on a terminal one line that is overwritten, elsewhere a line every `LINE_S`."""
+
+    stream: TextIO
+    printed_at: float = 0.0
+
+    def __call__(self, state: Progress | str) -> None:
+        """Print the state, or a step in words, unless the last line is too recent."""
+        now = time.monotonic()
+        last = not isinstance(state, str) and state.step == state.steps
+        if not self.stream.isatty() and now - self.printed_at < LINE_S and not last:
+            return
+        self.printed_at = now
+        with contextlib.suppress(OSError):  # a closed pipe must not end a run
+            if self.stream.isatty():
+                print(f"\r\x1b[K{state}", end="\n" if last else "", file=self.stream, flush=True)
+            else:
+                print(state, file=self.stream, flush=True)
+
+
 def progress_for(plan: Plan, folder: RunFolder, *, quiet: bool = False) -> Lines | Live:
     """A bar on a terminal, lines in a pipe or log, few in a notebook; predictions are stored for `modbench watch`."""
-    made: Lines | Live = Quiet(plan, folder=folder) if quiet else Lines(plan, folder=folder)
+    display: Lines | Live = Quiet(plan, folder=folder) if quiet else Lines(plan, folder=folder)
     if in_notebook() and not quiet:
-        made = Cell(plan, sys.stdout, folder)  # standard error looks like an error there
+        display = Cell(plan, sys.stdout, folder)  # standard error looks like an error there
     elif sys.stderr.isatty() and not quiet:
-        made = Live(plan, folder)
-    left = made.time_left
-    predicted.write(folder.path, left.predicted | left.later, left.at_once)
-    return made
+        display = Live(plan, folder)
+    left = display.time_left
+    predicted.write(folder.path, left.predicted | left.optional, left.at_once)
+    return display
 
 
 def in_notebook() -> bool:

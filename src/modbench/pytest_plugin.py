@@ -1,6 +1,6 @@
 """The pytest plug-in: fixtures that compare the speed of two callables, and their options.
 
-Loaded at every start of pytest where modbench is installed, so it imports nothing but pytest: all else when a test asks for it.
+Loaded at every start of pytest where modbench is installed, so it imports nothing but pytest; a test that needs more loads it.
 PYTEST_DONT_REWRITE: else pytest warns where this was imported before.
 """
 
@@ -15,8 +15,8 @@ from modbench.testing.benchmark_fixtures import WithBenchmark, WithoutBenchmark
 
 if TYPE_CHECKING:
     from modbench.harness.timing.interleave import Clock
-    from modbench.testing.comparing import Comparer
-    from modbench.testing.stored import Keeper
+    from modbench.testing.comparer import Comparer
+    from modbench.testing.session_store import SessionStore
 
 __all__ = ["modbench_clock", "modbench_compare"]
 # Of pytest's configuration, each with `modbench_` before it.
@@ -64,8 +64,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "modbench(margin, rounds, against_margin, threads): settings of the comparisons of modbench_compare in this test.",
     )
     config.pluginmanager.register(_Session(config), "modbench-session")
-    there = hasattr(config.option, "benchmark_disable")
-    config.pluginmanager.register(WithBenchmark() if there else WithoutBenchmark(), "modbench-benchmark")
+    has_benchmark = hasattr(config.option, "benchmark_disable")
+    config.pluginmanager.register(WithBenchmark() if has_benchmark else WithoutBenchmark(), "modbench-benchmark")
 
 
 class _Session:
@@ -77,7 +77,7 @@ class _Session:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config, self.rows = config, list[dict[str, Any]]()
-        self.keeper: Keeper | None = None
+        self.store: SessionStore | None = None
         self.ini = {key: config.getini(f"modbench_{key}") or None for key in KEYS}
         self.command_line = {"rounds": config.getoption("modbench_rounds")}
         store, against = config.getoption("modbench_store"), config.getoption("modbench_against")
@@ -91,9 +91,9 @@ class _Session:
         try:
             resolve({}, {}, self.ini, self.command_line)
             if store or against:
-                from modbench.testing.stored import Keeper
+                from modbench.testing.session_store import SessionStore
 
-                self.keeper = Keeper(self.config.invocation_params.dir, store, against)
+                self.store = SessionStore(self.config.invocation_params.dir, store, against)
         except UsageError as error:
             raise pytest.UsageError(f"modbench: {error}") from error
 
@@ -105,31 +105,31 @@ class _Session:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the samples of this process; a session that was to be compared with others, and was with none, does not pass."""
-        if session.exitstatus == pytest.ExitCode.OK and self._empty():
+        if session.exitstatus == pytest.ExitCode.OK and self._nothing_compared():
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
-        if self.keeper is not None and not self.keeper.write():
+        if self.store is not None and not self.store.write():
             session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
-    def _empty(self) -> bool:
-        """Whether no comparison was held against a stored session, of those that were to be."""
+    def _nothing_compared(self) -> bool:
+        """Whether comparisons were to be compared with stored sessions, and none was."""
         changes = [row["change"] for row in self.rows if row["change"] is not None]
         return bool(changes) and all(change["verdict"] == "not compared" for change in changes)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show all comparisons."""
-        said = list(self.keeper.said) if self.keeper is not None else []
+        notes = list(self.store.notes) if self.store is not None else []
         if self.config.getoption("modbench_store") and all(row["ratio"] is None for row in self.rows):
-            said.append("--modbench-store: nothing was timed, so nothing is kept")
-        if self._empty():
-            said.append(
+            notes.append("--modbench-store: nothing was timed, so nothing is kept")
+        if self._nothing_compared():
+            notes.append(
                 "--modbench-against: nothing was compared with the store, so this session does not pass (exit code 5)"
             )
-        if not self.rows and not said:
+        if not self.rows and not notes:
             return
-        from modbench.testing.compared import summary
+        from modbench.testing.result import summary
 
         terminalreporter.section("modbench: above 1 the candidate is faster; intervals hold for this process")
-        for line in (*(summary(self.rows) if self.rows else ()), *said):
+        for line in (*(summary(self.rows) if self.rows else ()), *notes):
             terminalreporter.write_line(line)
 
 
@@ -142,7 +142,7 @@ def modbench_clock() -> Clock | None:
 @pytest.fixture
 def modbench_compare(request: pytest.FixtureRequest, modbench_clock: Clock | None) -> Comparer:
     """Compare two functions: `modbench_compare(baseline, candidate, margin=0.02)` fails if the second is shown to be slower."""
-    from modbench.testing.comparing import Asked, Comparer
+    from modbench.testing.comparer import Comparer, SessionSettings
 
     session = request.config.pluginmanager.get_plugin("modbench-session")
     assert isinstance(session, _Session)
@@ -154,5 +154,5 @@ def modbench_compare(request: pytest.FixtureRequest, modbench_clock: Clock | Non
             )
         marker |= mark.kwargs
     disabled = bool(request.config.getoption("modbench_disable"))
-    asked = Asked(session.ini, session.command_line, marker, disabled)
-    return Comparer(request.node, asked, modbench_clock, session.keeper)
+    settings = SessionSettings(session.ini, session.command_line, marker, disabled)
+    return Comparer(request.node, settings, modbench_clock, session.store)

@@ -20,7 +20,7 @@ from statistics import median
 import numpy as np
 from load import Launches, excludes_none, in_a_fresh_process, load, pairs_of, rms, twins, width
 
-from modbench.harness.execution import doctor
+from modbench.commands.doctor import aa_comparisons
 from modbench.harness.results.records import Record
 from modbench.harness.stats import verdicts
 from modbench.harness.stats.effects import share_interval
@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--load", type=int, default=3, help="processes of the load generator")
     parser.add_argument("--cold", action="store_true", help="a fresh interpreter for every launch")
     options = parser.parse_args()
-    units = doctor.units(options.comparisons, "cpu", 1, launches=options.launches, rounds=options.rounds)
+    units = aa_comparisons.units(options.comparisons, "cpu", 1, launches=options.launches, rounds=options.rounds)
     records: list[Record] = []
     rows: dict[str, Row] = {}
     rng = np.random.default_rng(0)

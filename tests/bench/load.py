@@ -16,8 +16,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+from modbench.commands.doctor import aa_comparisons
 from modbench.harness.core.case import UnitOfWork
-from modbench.harness.execution import doctor
 from modbench.harness.execution.launch.local import PRELOAD, LocalLauncher
 from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.results.records import Record
@@ -84,13 +84,13 @@ class Launches:
 
     def make(self, unit: UnitOfWork) -> Record:
         """Run a unit in a process of its own."""
-        Run(self._launcher, self._folder, Silent()).phase(Slots((unit,), 1), {unit.name: doctor.LIMIT_S})
+        Run(self._launcher, self._folder, Silent()).phase(Slots((unit,), 1), {unit.name: aa_comparisons.LIMIT_S})
         return Record.model_validate_json(self._folder.record(unit).read_bytes())
 
 
 def pairs_of(records: Sequence[Record]) -> list[paired.Paired]:
     """The A/A comparisons of these launches."""
-    return [twin.pair for twin in doctor.judge(list(records))]
+    return [twin.pair for twin in aa_comparisons.judge(list(records))]
 
 
 def in_a_fresh_process(function: Callable[..., Result], *arguments: Any) -> Result:
@@ -108,7 +108,7 @@ def twins() -> tuple[Callable[[], object], Callable[[], object]]:
     from modbench.harness.core import catalogue
 
     torch.set_num_threads(1)
-    case = doctor.units(1, "cpu", 1)[0].comparison.arms[0]
+    case = aa_comparisons.units(1, "cpu", 1)[0].comparison.arms[0]
     tokens_BT = torch.randint(case.config.vocab_size, (case.place.batch_size, case.place.seq_len))
 
     def twin() -> Callable[[], object]:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from modbench.commands.compare.paired import BLOCKS, ROUNDS
 from modbench.harness.stats import alternated
-from modbench.tools.paired import BLOCKS, ROUNDS
 
 
 class Noise(NamedTuple):

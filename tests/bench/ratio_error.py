@@ -22,7 +22,7 @@ from statistics import median
 
 from load import Launches, in_a_fresh_process, load, pairs_of, rms, twins
 
-from modbench.harness.execution import doctor
+from modbench.commands.doctor import aa_comparisons
 
 
 def plain_loop(budget_s: float) -> float:
@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--load", type=int, default=3, help="processes of the load generator")
     options = parser.parse_args()
-    units = doctor.units(options.pairs, "cpu", 1, launches=options.launches, rounds=options.rounds)
+    units = aa_comparisons.units(options.pairs, "cpu", 1, launches=options.launches, rounds=options.rounds)
     errors: dict[str, list[float]] = {}
     spent: list[float] = []
     with tempfile.TemporaryDirectory() as name, load(options.load):

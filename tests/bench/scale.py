@@ -104,11 +104,11 @@ def plan(cases: int, shape: str) -> dict[str, Any]:
     """Forecast a suite as `modbench plan` does."""
     import planted
 
-    from modbench.tools import plan as tool
+    from modbench.commands.plan.forecast import as_text, forecast
 
     took: dict[str, list[float]] = {}
     with _timed(took, "plan"):
-        text = tool.as_text(tool.forecast(planted.planted_suite("draft", **suite(cases, shape))))
+        text = as_text(forecast(planted.planted_suite("draft", **suite(cases, shape))))
     return {"took": took, "lines": text.count("\n") + 1}
 
 

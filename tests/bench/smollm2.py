@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import importlib.util
 import json
 import os
@@ -27,6 +28,8 @@ import torch
 from interleaved import HEADER, Ratio, add_options, compare, print_row
 from torch import Tensor
 
+from modbench.commands.convert import router_tuning
+from modbench.commands.convert.to_mod import RULE_NAMES, RULES, rows_of
 from modbench.harness.core import catalogue
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.text.corpus import corpus_entry
@@ -41,9 +44,7 @@ from modbench.models.hf_mod import (
     load_dense,
     load_tokenizer,
 )
-from modbench.tools import router_tuning
-from modbench.tools.convert import RULES, SAID, rows_of
-from modbench.tools.train import StepProgress
+from modbench.progress import StepProgress
 
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 CAPACITIES = "0.125,0.5,0.875"
@@ -62,6 +63,17 @@ class Bench:
     steps: int
     # Losses of the dense model, which every converted one holds: measured once.
     known: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+
+def fingerprint(model: MoDModel) -> str:
+    """SHA-256 of the weights that tuning leaves alone."""
+    trained = {id(weight) for weight in model.router_parameters}
+    digest = hashlib.sha256()
+    for name, weight in model.named_parameters():
+        if id(weight) not in trained:
+            digest.update(name.encode())
+            digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def main() -> None:
@@ -128,12 +140,12 @@ def _measured(bench: Bench, options: MoDOptions) -> tuple[MoDModel, dict[str, An
     router_tuning.set_up(model, bench.windows, fit=True)
     found: dict[str, Any] = {"before": _state(bench, model)}
     _note(f"{name} before: {found['before']['losses']}")
-    before = router_tuning.fingerprint(model)
+    before = fingerprint(model)
     if bench.steps:
         found["curve"] = router_tuning.tune(model, bench.windows, 0, StepProgress(sys.stderr))
         found["after"] = _state(bench, model)
         _note(f"{name} after: {found['after']['losses']}")
-    assert router_tuning.fingerprint(model) == before, "tuning changed a weight of the dense model"
+    assert fingerprint(model) == before, "tuning changed a weight of the dense model"
     if kept is not None:
         model.save_pretrained(str(kept))  # type: ignore[operator]  # of PreTrainedModel
         (kept / "measured.json").write_text(json.dumps(found, indent=1) + "\n")
@@ -171,7 +183,9 @@ def _print_losses(found: dict[float, Any]) -> None:
                     gap = f"{row['gap']:+.2f} [{row['gap_low']:+.2f}, {row['gap_high']:+.2f}]"
                     cells = (f"{row['nats_per_token']:.3f}", f"{row['bits_per_byte']:.3f}", gap)
                     routers = "as they start" if when == "before" else "tuned"
-                    print(f"| {capacity:g} | {routers} | {SAID[rule]} | {' | '.join(cells)} | {row['processed']:.1%} |")
+                    print(
+                        f"| {capacity:g} | {routers} | {RULE_NAMES[rule]} | {' | '.join(cells)} | {row['processed']:.1%} |"
+                    )
     print()
 
 
@@ -195,7 +209,7 @@ def _speed(dense: Any, models: dict[float, MoDModel], ids: Any, rounds: int) -> 
             for capacity, model in models.items():
                 model.route_by(rule)
                 calls[f"{capacity:g}"] = _forward(model, x_BT)
-            yield from _compared(f"forward, B 1, T {length}, {SAID[rule]}", calls, rounds)
+            yield from _compared(f"forward, B 1, T {length}, {RULE_NAMES[rule]}", calls, rounds)
     for rows in (1, 4):
         x_BT = torch.from_numpy(ids[: 128 * rows].astype("int64")).view(rows, 128)
         calls = {"dense": _generation(dense, x_BT)}

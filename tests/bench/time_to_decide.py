@@ -101,7 +101,7 @@ def ours(repeats: int, launches: int, rounds: int) -> Iterator[Row]:
     """Ours: forked launches, the product's verdict; then the forecast that `modbench doctor` makes, for this pair."""
     from load import in_a_fresh_process
 
-    from modbench.harness.stats import deciding, paired
+    from modbench.harness.stats import paired, time_to_detect
     from modbench.harness.stats.block_effects import MEDIAN_PENALTY, differences, spread
     from modbench.harness.stats.verdicts import verdict
 
@@ -132,7 +132,7 @@ def ours(repeats: int, launches: int, rounds: int) -> Iterator[Row]:
         return
     block_sd = fmean(block_sds)
     between = max(0.0, fmean(variances) - (MEDIAN_PENALTY * block_sd) ** 2 / rounds) ** 0.5
-    best = deciding.time_to_decide(deciding.Spread(between, block_sd, fmean(starts), fmean(turns)))
+    best = time_to_detect.time_to_decide(time_to_detect.Spread(between, block_sd, fmean(starts), fmean(turns)))
     if best is not None:
         tool = f"**ours**, forecast for this pair: {best.launches} launches × {best.rounds} rounds"
         yield Row(tool, "the same, with 80 % power", [best.seconds], remark=f"launches differ by {between:.2%}")

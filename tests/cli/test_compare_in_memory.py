@@ -30,10 +30,10 @@ from modbench.harness.timing import disturbances
 from modbench.harness.timing.callables import Launch
 from modbench.harness.timing.interleave import Clock
 from modbench.harness.timing.threads import at_threads
-from modbench.python import apart
+from modbench.python import subprocess_launches
 from modbench.python.inputs import Inputs
-from modbench.python.job import Job, on
-from modbench.python.measure import measured
+from modbench.python.job import Job, on_device
+from modbench.python.measure import measure_job
 
 X = torch.ones(2, 8)
 LONG = "a model of a very long name"
@@ -278,7 +278,7 @@ def test_a_gpu_is_the_current_one_while_its_models_are_timed(monkeypatch: pytest
     asked: list[object] = []
     monkeypatch.setattr(torch.cuda, "init", lambda: asked.append("init"))
     monkeypatch.setattr(torch.cuda, "device", asked.append)
-    on(torch.device("cuda:1"))
+    on_device(torch.device("cuda:1"))
     assert asked == ["init", torch.device("cuda:1")]
 
 
@@ -310,7 +310,7 @@ def test_what_is_defined_in_the_script_is_refused_before_anything_starts(monkeyp
 def test_a_process_that_fails_says_why() -> None:
     job = Job({"a": torch.nn.Linear(8, 8), "b": torch.nn.Linear(9, 9)}, Inputs.of(X), "forward", "a")
     with pytest.raises(ModbenchError, match=r"launch 1 .*RuntimeError: .*mat1"):
-        apart.launches(job, 1, 600)
+        subprocess_launches.launches(job, 1, 600)
 
 
 HANGING = """
@@ -367,13 +367,13 @@ def test_launches_end_with_the_script_that_is_killed(tmp_path: Path) -> None:
 def test_a_process_that_hangs_is_ended_by_its_limit() -> None:
     job = Job({"a": torch.nn.Linear(8, 8), "b": torch.nn.Linear(8, 8)}, Inputs.of(X), "forward", "a", seconds=600)
     with pytest.raises(ModbenchError, match=r"launch 1 .*limit of 1 s"):
-        apart.launches(job, 1, 1)
+        subprocess_launches.launches(job, 1, 1)
 
 
 def test_one_callable_by_itself() -> None:
     clock = FakeClock()
     model = Takes(clock, 0.003, 16)
-    found = measured(Job({"mine": model}, Inputs.of(X), "forward", "mine", rounds=20), clock)
+    found = measure_job(Job({"mine": model}, Inputs.of(X), "forward", "mine", rounds=20), clock)
     assert found.median_s == pytest.approx(0.003, rel=0.01)
     assert found.low_s is not None
     assert found.high_s is not None
@@ -403,7 +403,7 @@ def waiting(clock: FakeClock, share: float) -> Job:
 def test_a_time_that_is_mostly_the_machines_claims_nothing_and_names_what_helps() -> None:
     clock = FakeClock()
     with at_threads(2):
-        found = measured(waiting(clock, 1.0), clock)
+        found = measure_job(waiting(clock, 1.0), clock)
     first, *rest = str(found).splitlines()
     assert first.startswith("⚠ disturbed in 100%")
     assert disturbances.CORES in first
@@ -418,13 +418,13 @@ def test_a_time_that_is_mostly_the_machines_claims_nothing_and_names_what_helps(
     assert html.startswith("<div><div>⚠ disturbed in 100%")
     assert '<td style="text-align:right">–</td>' in html
     with at_threads(1):
-        alone = measured(waiting(clock, 1.0), clock)
+        alone = measure_job(waiting(clock, 1.0), clock)
     assert (alone.remedy, len(alone.warnings)) == (None, 1)
 
 
 def test_a_time_that_is_seldom_disturbed_keeps_its_interval_and_its_first_line() -> None:
     clock = FakeClock()
-    found = measured(waiting(clock, 0.3), clock)
+    found = measure_job(waiting(clock, 0.3), clock)
     assert 0 < found.disturbed < 0.5
     assert str(found).startswith("mine: 3.00 ms [")
     assert found._repr_html_().startswith("<div><table>")

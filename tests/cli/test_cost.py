@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from modbench.commands.cost.costs import as_text
 from modbench.harness.core.printable import SCREEN, WIDTH
-from modbench.tools.cost_text import as_text
 
 SEVENTY_B = (
     *("--set", "d_model=8192", "--set", "n_layers=80", "--set", "n_heads=64", "--set", "n_kv_heads=8"),

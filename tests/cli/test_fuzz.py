@@ -288,12 +288,14 @@ def arguments(rng: random.Random) -> list[str]:
 def test_arguments_through_every_command(
     n: int, modbench: Modbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from modbench.tools import doctor, profile, train
+    from modbench.commands.doctor import checkup
+    from modbench.commands.profile import module_profile
+    from modbench.commands.train import training_run
 
     def stopped(*_: Any, **__: Any) -> Any:
         raise IncompleteError(STOPPED)
 
-    for room, name in ((doctor, "check"), (profile, "profile"), (train, "run"), (api, "run")):
+    for room, name in ((checkup, "check"), (module_profile, "profile"), (training_run, "run"), (api, "run")):
         monkeypatch.setattr(room, name, stopped)
     wrong = []
     for i in range(n):

@@ -271,7 +271,7 @@ def test_an_import_of_somebody_elses_run_is_shown(helped: Path, monkeypatch: pyt
     monkeypatch.setenv("MODBENCH_STATE", str(helped / "another"))
     shown: set[str] = set()
 
-    def agree(found: Sequence[trust.Strange]) -> bool:
+    def agree(found: Sequence[trust.UntrustedFile]) -> bool:
         shown.update(each.file.name for each in found)
         return True
 

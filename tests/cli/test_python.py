@@ -17,10 +17,10 @@ import pytest
 
 import modbench as mb
 from modbench import api
+from modbench.commands._flags import Flags
 from modbench.harness.core.errors import UsageError
 from modbench.python import runs
 from modbench.python.comparison import Row
-from modbench.python.given import flags_of, words
 
 ROWS = (Row("a", 0.1), Row("b", 0.1))
 FLAGS = {"device": "cpu", "effort": "smoke", "d_model": 32, "n_layers": 2, "metrics": "flops/forward,latency/forward"}
@@ -102,18 +102,18 @@ def test_type_checkers_see_the_types() -> None:
 
 
 def test_values_become_the_flags_of_the_command_line() -> None:
-    flags = flags_of(
+    flags = Flags.from_values(
         {"model": "mod", "capacity": [0.25, 0.5], "seq_len": 64, "compile": True, "device": None},
         {"d_model": 32, "metrics": ["flops/forward", "loss/val"], "tied": True, "train.steps": 3, "every": 2},
     )
     assert flags.overrides().capacity == (0.25, 0.5)
-    assert words(flags) == [
+    assert flags.words() == [
         *("--model", "mod", "--capacity", "0.25,0.5", "--seq-len", "64", "--compile", "--set", "d_model=32"),
         *("--set", 'metrics=["flops/forward", "loss/val"]', "--set", "tied=true", "--set", "train.steps=3"),
         *("--set", "every=2"),
     ]
     several = {"model": ["a.py:build(x=1,y=2)", "b.py:build"], "router": ["norm", "learned"], "only": True}
-    assert words(flags_of(several, {})) == [
+    assert Flags.from_values(several, {}).words() == [
         *("--model", "a.py:build(x=1,y=2)", "--model", "b.py:build", "--only", "--router", "norm,learned"),
     ]
 

@@ -20,12 +20,12 @@ import make_demo
 import pytest
 from planted import planted_suite, stored
 
+from modbench.commands import demo as demo_command
+from modbench.commands.init.suite_file import EXAMPLES, example
 from modbench.harness.core import catalogue
 from modbench.harness.planning.suite import load_suite, read_suite
 from modbench.harness.planning.suite_schema import suite_schema
 from modbench.reports import demo
-from modbench.tools import demo as tool
-from modbench.tools.init import EXAMPLES, example
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 SUITES = list(catalogue.entries("suites"))
@@ -77,7 +77,7 @@ BAD: list[dict[str, Any]] = [
 @pytest.mark.parametrize("change", BAD, ids=json.dumps)
 def test_the_schema_refuses_what_modbench_refuses(change: dict[str, Any], tmp_path: Path, modbench: Modbench) -> None:
     assert not CHECK.is_valid(GOOD | change)
-    from modbench.tools.init import toml
+    from modbench.commands.init.suite_file import toml
 
     (tmp_path / "bad.toml").write_text("".join(f"{key} = {toml(value)}\n" for key, value in (GOOD | change).items()))
     assert modbench("validate", "bad.toml", cwd=tmp_path).returncode == 2
@@ -318,7 +318,7 @@ def test_the_page_is_opened_where_there_is_a_window(
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "environ", {**os.environ, **windows})
-    assert tool.open_page(tmp_path / "report.html") is opened
+    assert demo_command.open_page(tmp_path / "report.html") is opened
     assert asked == [(tmp_path / "report.html").as_uri()] * bool(windows)
 
 
@@ -350,7 +350,7 @@ def test_a_run_is_packed_without_its_host(run: Path, tmp_path: Path, monkeypatch
     monkeypatch.setattr(platform, "node", lambda: "secret-host")
     monkeypatch.setattr(demo, "PACKED", tmp_path / "run.json.gz")
     make_demo.main(str(run))
-    finished = tool.demo(str(tmp_path / "shown"))
+    finished = demo_command.render_demo(str(tmp_path / "shown"))
     assert finished.loaded.run.command == ["modbench", "run", "quick", "--seeds", "0"]
     assert finished.loaded.run.environment["shipped"] is True
     assert not any(b"secret-host" in path.read_bytes() for path in finished.folder.rglob("*.*"))

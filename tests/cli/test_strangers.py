@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from modbench.commands._trust import word_on
+from modbench.commands.run import trust_policy
 from modbench.harness.core import catalogue, consent
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import unfinished
@@ -273,7 +273,7 @@ def test_trusted_once_it_is_run_and_asked_about_no_more(
     assert (done.returncode, stranger.mark.exists()) == (0, True), done.stderr
     for file in (stranger.path / "units").iterdir():
         file.unlink()
-    assert trust.strange(own_files.of(read(str(stranger.path)).planned, "local"), *agreed(stranger)) == []
+    assert trust.untrusted(own_files.of(read(str(stranger.path)).planned, "local"), *agreed(stranger)) == []
 
 
 def agreed(stranger: Stranger) -> tuple[tuple[own_files.OwnFile, ...], str | None]:
@@ -349,7 +349,7 @@ def test_a_device_is_not_hashed(stranger: Stranger) -> None:
 def test_an_answer_on_a_terminal(stranger: Stranger, monkeypatch: pytest.MonkeyPatch) -> None:
     stranger.plans("mine.py:build")
     monkeypatch.setenv("MODBENCH_STATE", str(stranger.here / "of another user"))
-    found = trust.strange(own_files.of(read(str(stranger.path)).planned, "local"), *agreed(stranger))
+    found = trust.untrusted(own_files.of(read(str(stranger.path)).planned, "local"), *agreed(stranger))
     shown = io.StringIO()
     shown.isatty = lambda: True  # type: ignore[method-assign]  # as a terminal
     monkeypatch.setattr("sys.stderr", shown)
@@ -357,10 +357,10 @@ def test_an_answer_on_a_terminal(stranger: Stranger, monkeypatch: pytest.MonkeyP
         answer = io.StringIO(typed)
         answer.isatty = lambda: True  # type: ignore[method-assign]  # as a terminal
         monkeypatch.setattr("sys.stdin", answer)
-        assert word_on(trust=False)(found) is trusted
-    changed = [trust.Strange(found[0].file, changed=True, known=True)]
-    assert not word_on(trust=False)(changed)  # never asked: only --trust mixes two versions
-    assert word_on(trust=True)(changed)
+        assert trust_policy(trust=False)(found) is trusted
+    changed = [trust.UntrustedFile(found[0].file, changed=True, known=True)]
+    assert not trust_policy(trust=False)(changed)  # never asked: only --trust mixes two versions
+    assert trust_policy(trust=True)(changed)
 
 
 def test_additions_of_the_user_are_own_files(stranger: Stranger, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,17 +14,17 @@ import pytest
 import torch
 
 from modbench import published
+from modbench.commands.verify import recompute
+from modbench.commands.verify.recompute import as_text
 from modbench.harness.core.printable import SCREEN, WIDTH
 from modbench.harness.flops.closed_form import closed_form
 from modbench.published import _mla, moe_plus_plus
 from modbench.published._rows import Printed, Row, Source
-from modbench.tools import verify
-from modbench.tools.verify import as_text
 
-ROWS = verify.verified()
+ROWS = recompute.verified()
 
 
-@pytest.mark.parametrize("name", verify.sources())
+@pytest.mark.parametrize("name", recompute.sources())
 def test_a_claimed_number_is_within_half_a_unit_of_its_last_digit_and_no_other_is(name: str) -> None:
     """A row that says why it is not reproduced must not be: else the reason is out of date."""
     for row in (row for row in ROWS if row.name == name):
@@ -36,7 +36,7 @@ def test_a_claimed_number_is_within_half_a_unit_of_its_last_digit_and_no_other_i
 
 def test_every_source_is_found_and_says_where_it_stands() -> None:
     names = {module.name for module in pkgutil.iter_modules(published.__path__) if not module.name.startswith("_")}
-    assert verify.sources().keys() == names
+    assert recompute.sources().keys() == names
     assert {"nanogpt", "chinchilla", "longcat_flash", "moe_plus_plus"} <= names
     for each in ROWS:
         assert importlib.import_module(f"modbench.published.{each.name}").__doc__
@@ -89,7 +89,7 @@ def test_a_wrong_number_ends_with_code_1_and_is_named(modbench: Any, monkeypatch
 
 def test_a_number_that_nothing_reproduces_fails_nothing(modbench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     row = Row("what", "where", "config", Printed("2"), "", lambda: 1.0, "convention", why_not="because")
-    monkeypatch.setattr(verify, "sources", lambda: {"one": Source("title", "https://one", (row,))})
+    monkeypatch.setattr(recompute, "sources", lambda: {"one": Source("title", "https://one", (row,))})
     done = modbench("verify", "-v")
     assert done.returncode == 0
     assert "because" in done.stdout
@@ -111,7 +111,7 @@ def test_no_module_is_built_and_no_tensor_allocated(monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(torch, name, refuse)
     monkeypatch.setattr(torch.nn.Module, "__init__", refuse)
     closed_form.cache_clear()
-    assert all(each.ours > 0 for each in verify.verified())
+    assert all(each.ours > 0 for each in recompute.verified())
 
 
 def numbers(text: str) -> list[int]:
@@ -124,7 +124,7 @@ def test_the_answer_is_in_the_first_line_and_every_deviation_is_named() -> None:
     off = [row for row in ROWS if row.verdict != "reproduced"]
     assert numbers(lines[0]) == [len(ROWS), len(ROWS) - len(off)]
     assert max(ROWS, key=lambda row: abs(row.relative)).name in lines[0]
-    assert {name for name in verify.sources() if sum(line.startswith(f"{name} ") for line in lines) != 1} == set()
+    assert {name for name in recompute.sources() if sum(line.startswith(f"{name} ") for line in lines) != 1} == set()
     assert len(lines) <= SCREEN
     text = " ".join(as_text(ROWS).split())
     assert [row.row.what for row in off if f"{row.row.what} " not in text] == []

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from modbench.cli import main
-from modbench.commands.watch import _live
+from modbench.commands.watch import _live, run_snapshot, snapshot_text
+from modbench.commands.watch.watcher import SPEED, START_S, Watcher
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
@@ -30,8 +31,6 @@ from modbench.harness.results.outcomes import measured, missing
 from modbench.harness.results.records import Gap, Record
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.workspace import Workspace
-from modbench.tools import run_snapshot, watch_text
-from modbench.tools.watch import SPEED, START_S, Watch
 
 
 def plan_of(effort: str = "draft", **changes: Any) -> Plan:
@@ -85,7 +84,7 @@ def test_units_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
     folder.log(timed[1]).write_text("Traceback")
     Workspace(folder.path, timed[2].name).say("timing 3 models")
     with lock.hold(folder.path):
-        seen = Watch(str(folder.path)).look()
+        seen = Watcher(str(folder.path)).snapshot()
     assert by_name(seen)["count"] == run_snapshot.Group("count", 1, 0, 0, 0)
     assert by_name(seen)["time"] == run_snapshot.Group("time", 1, 1, 1, len(timed) - 3)
     assert by_name(seen)["memory"].waiting == 1
@@ -95,9 +94,9 @@ def test_units_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
     assert failure.reason == "ValueError: no"
     assert seen.state == "running"
     assert str(os.getpid()) in seen.runner
-    text = "\n".join(watch_text.as_lines(seen))
+    text = "\n".join(snapshot_text.as_lines(seen))
     assert f"  {failure.case}: ValueError: no ({failure.metrics[0]})\n    see {failure.log}\n" in f"{text}\n"
-    assert json.loads(json.dumps(watch_text.as_json(seen)))["groups"][0]["done"] == 1
+    assert json.loads(json.dumps(snapshot_text.as_json(seen)))["groups"][0]["done"] == 1
 
 
 def test_a_run_is_finished_when_all_have_records_and_it_says_so(
@@ -108,7 +107,7 @@ def test_a_run_is_finished_when_all_have_records_and_it_says_so(
     for unit in plan.units:
         keep(folder, unit)
     os.utime(folder.path / "run.json", (0, 0))
-    assert Watch(str(folder.path)).look().state == "stopped"
+    assert Watcher(str(folder.path)).snapshot().state == "stopped"
     folder.write_finished({"ended": now(), "wall_s": 61.0, "timed_wall_s": 1.0, "parent_cpu_s": 0.0})
     assert watching(str(folder.path)) == 0
     assert "finished in 1 min 01 s" in capsys.readouterr().out
@@ -138,10 +137,10 @@ def test_a_dead_runner_is_named_with_what_continues_the_run(tmp_path: Path, caps
     assert f"modbench resume {folder.path}" in out
     far = holder.model_copy(update={"host": "elsewhere"})
     (folder.path / lock.NAME).write_text(far.model_dump_json())
-    assert Watch(str(folder.path)).look().state == "running"  # its heartbeat is fresh
+    assert Watcher(str(folder.path)).snapshot().state == "running"  # its heartbeat is fresh
     for name in (lock.NAME, "run.json"):
         os.utime(folder.path / name, (time.time() - 1e4, time.time() - 1e4))
-    assert (Watch(str(folder.path)).look().next_step or "").endswith("--steal")
+    assert (Watcher(str(folder.path)).snapshot().next_step or "").endswith("--steal")
 
 
 def test_a_run_of_train_is_continued_by_its_own_command(tmp_path: Path) -> None:
@@ -149,14 +148,14 @@ def test_a_run_of_train_is_continued_by_its_own_command(tmp_path: Path) -> None:
     folder = begun(tmp_path / "run", plan_of(), ("modbench", "train", "mod"))
     unit = folder_unit(folder)
     Workspace(folder.path, unit).say("step 3/40, loss 2.314, 9.2k tokens/s, 1 min 05 s left")
-    seen = Watch(str(folder.path)).look()
+    seen = Watcher(str(folder.path)).snapshot()
     assert seen.state == "running"
     assert seen.running[0].said.startswith("step 3/40")
     long_ago = time.time() - 1e4
     os.utime(folder.logs / f"{unit}.progress", (long_ago, long_ago))
-    assert Watch(str(folder.path)).look().state == "running"  # it has just begun
+    assert Watcher(str(folder.path)).snapshot().state == "running"  # it has just begun
     os.utime(folder.path / "run.json", (long_ago, long_ago))
-    seen = Watch(str(folder.path)).look()
+    seen = Watcher(str(folder.path)).snapshot()
     assert seen.state == "stopped"
     assert seen.next_step is not None
     assert seen.next_step.endswith(f"command with -o {folder.path}")
@@ -170,26 +169,26 @@ def folder_unit(folder: RunFolder) -> str:
 def test_launches_that_no_pilot_asked_for_are_not_waited_for(tmp_path: Path) -> None:
     plan = plan_of("standard")
     folder = begun(tmp_path / "run", plan)
-    watch = Watch(str(folder.path))
+    watch = Watcher(str(folder.path))
     pilot, _ = plan.suite.protocol_size
-    before = watch.look()
+    before = watch.snapshot()
     assert by_name(before)["time"].units == pilot
     assert before.more
     later = sum(START_S + unit.flops / SPEED for unit in plan.units if plan.after_pilot(unit))
     assert before.most_s is not None
     assert before.left_s == pytest.approx(before.most_s - later)
-    assert re.search(r" to \d+ s left$", watch_text.as_lines(before)[0])
+    assert re.search(r" to \d+ s left$", snapshot_text.as_lines(before)[0])
     (series,) = {unit.series for unit in plan.units if unit.series}
     made = pilot + 2
     decision = Decision(
         series=series, pilot=pilot, used=pilot, arms=1, sd=0.01, mde=0.01, asked=99, most=made, made=made
     )
     folder.write_decision(decision)
-    after = watch.look()
+    after = watch.snapshot()
     assert by_name(after)["time"].units == made
     assert not after.more
     assert after.most_s == after.left_s
-    assert re.search(r", about \d+ s left$", watch_text.as_lines(after)[0])
+    assert re.search(r", about \d+ s left$", snapshot_text.as_lines(after)[0])
     assert after.decisions == (f"{series}: {made} launches of 99 asked for",)
 
 
@@ -202,9 +201,9 @@ def test_of_a_confirmation_as_many_cases_may_run_as_it_has_roles() -> None:
     cell = {"time-a-launch0": run_snapshot.Unit("time", "time-a", 0, 1.0, "row")}
     begun = {"confirm-a-seed0", "confirm-b-seed0"}
     may = {*fresh, *cell} - begun
-    found = run_snapshot.shares(fresh | cell, may, roles=2)
+    found = run_snapshot.optional_shares(fresh | cell, may, roles=2)
     assert found == {name: 1.0 if name in cell else pytest.approx((2 * 4 - 2) / 10) for name in may}
-    assert set(run_snapshot.shares(fresh, may - {*cell}, roles=9).values()) == {1.0}
+    assert set(run_snapshot.optional_shares(fresh, may - {*cell}, roles=9).values()) == {1.0}
 
 
 def test_the_time_left_is_the_prediction_scaled_by_what_units_took(tmp_path: Path) -> None:
@@ -212,17 +211,17 @@ def test_the_time_left_is_the_prediction_scaled_by_what_units_took(tmp_path: Pat
     folder = begun(tmp_path / "run", plan)
     timed = [unit for unit in plan.units if unit.made_in == "time"]
     rest = [unit for unit in plan.units if unit.made_in != "time"]
-    watch = Watch(str(folder.path))
+    watch = Watcher(str(folder.path))
     assumed = sum(START_S + unit.flops / 60e9 for unit in plan.units)
-    assert watch.look().left_s == pytest.approx(assumed)
+    assert watch.snapshot().left_s == pytest.approx(assumed)
     predicted.write(folder.path, {unit.name: 10.0 for unit in plan.units}, {unit.name: 2 for unit in plan.units})
-    assert watch.look().left_s == pytest.approx(10 * len(plan.units))
+    assert watch.snapshot().left_s == pytest.approx(10 * len(plan.units))
     keep(
         folder, timed[0], wall_s=60.0
     )  # of two side by side: 30 s, three times the prediction; the only one to learn from
-    assert watch.look().left_s == pytest.approx(30 * (len(plan.units) - 1))
+    assert watch.snapshot().left_s == pytest.approx(30 * (len(plan.units) - 1))
     keep(folder, rest[0], wall_s=10.0)
-    left = watch.look().left_s
+    left = watch.snapshot().left_s
     same = [unit for unit in rest[1:] if unit.made_in == rest[0].made_in]
     others = len(rest) - 1 - len(same)
     assert left == pytest.approx(30 * (len(timed) - 1) + 5 * len(same) + 10 * (30 + 5) / 20 * others)
@@ -233,18 +232,18 @@ def test_on_a_cluster_units_that_run_at_once_share_the_time_left(tmp_path: Path)
     folder = begun(tmp_path / "run", plan, launcher="slurm")
     # On this machine two would run side by side: alone each takes 20 s.
     predicted.write(folder.path, {unit.name: 10.0 for unit in plan.units}, {unit.name: 2 for unit in plan.units})
-    watch, whole = Watch(str(folder.path)), 20 * len(plan.units)
-    assert watch.look().left_s == pytest.approx(whole)  # all wait: nobody knows how many will run at once
+    watch, whole = Watcher(str(folder.path)), 20 * len(plan.units)
+    assert watch.snapshot().left_s == pytest.approx(whole)  # all wait: nobody knows how many will run at once
     first = {unit.series: unit for unit in reversed(plan.units) if unit.series}.values()
     for unit in first:
         Workspace(folder.path, unit.name).say("timing 3 models")
     assert len(first) == 3
-    assert watch.look().left_s == pytest.approx(whole / 3)
+    assert watch.snapshot().left_s == pytest.approx(whole / 3)
     for unit in plan.units:
         if unit.series != plan.units[-1].series:
             keep(folder, unit, wall_s=40.0)
     launches = sum(unit.series == plan.units[-1].series for unit in plan.units)
-    assert watch.look().left_s == pytest.approx(40 * launches)  # one after the other, whatever else ran
+    assert watch.snapshot().left_s == pytest.approx(40 * launches)  # one after the other, whatever else ran
 
 
 def test_predictions_are_extended_and_a_damaged_file_counts_as_none(tmp_path: Path) -> None:
@@ -265,7 +264,7 @@ def test_the_files_of_a_large_run_are_found_in_their_folders(tmp_path: Path, mon
     keep(folder, first, Gap(status="failed", kind="error", reason="ValueError: no"))
     folder.log(first).write_text("Traceback")
     Workspace(folder.path, second.name).say("timing 3 models")
-    seen = Watch(str(folder.path)).look()
+    seen = Watcher(str(folder.path)).snapshot()
     assert by_name(seen)["time"].units == sum(unit.made_in == "time" for unit in plan.units)
     assert [failure.log for failure in seen.failures] == [str(folder.log(first).relative_to(folder.path))]
     assert [each.said for each in seen.running if each.unit == second.name] == ["timing 3 models"]
@@ -273,7 +272,7 @@ def test_the_files_of_a_large_run_are_found_in_their_folders(tmp_path: Path, mon
 
 
 def test_only_new_records_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from modbench.tools import watch as module
+    from modbench.commands.watch import watcher
 
     plan = plan_of()
     folder, read = begun(tmp_path / "run", plan), []
@@ -285,14 +284,14 @@ def test_only_new_records_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         read.append(inode)
         return unit_result(record, inode)
 
-    monkeypatch.setattr(module, "unit_result", counted)
-    watch = Watch(str(folder.path))
+    monkeypatch.setattr(watcher, "unit_result", counted)
+    watch = Watcher(str(folder.path))
     for _ in range(3):
-        watch.look()
+        watch.snapshot()
     assert len(read) == 5
     keep(folder, plan.units[0], Gap(status="failed", kind="error", reason="again"))  # replaced by a resumed run
     folder.record(plan.units[1]).unlink()
-    seen = watch.look()
+    seen = watch.snapshot()
     assert len(read) == 6
     assert [failure.reason for failure in seen.failures] == ["again"]
     assert sum(group.done for group in seen.groups) == 3
@@ -309,16 +308,16 @@ def test_a_strangers_folder_is_data(tmp_path: Path) -> None:
     for link, target in ((folder.record(plan.units[2]), "secret"), (folder.path / "artifacts", "elsewhere")):
         link.symlink_to(tmp_path / target)
         with pytest.raises(UsageError, match="symbolic link out of"):
-            Watch(str(folder.path))
+            Watcher(str(folder.path))
         link.unlink()
-    seen = Watch(str(folder.path)).look()
+    seen = Watcher(str(folder.path)).snapshot()
     assert [failure.unit for failure in seen.failures] == [plan.units[0].name, plan.units[1].name]
     assert "its record is damaged" in seen.failures[1].reason
-    assert all(line.isprintable() for line in watch_text.as_lines(seen))
+    assert all(line.isprintable() for line in snapshot_text.as_lines(seen))
     for text in ("[]", "{", '{"plan": {}}', '{"plan": {"suite": {}, "units": [1]}}'):
         (folder.path / "run.json").write_text(text)
         with pytest.raises(UsageError, match=r"run\.json"):
-            Watch(str(folder.path))
+            Watcher(str(folder.path))
 
 
 def test_what_is_no_run_or_is_gone_is_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -326,10 +325,10 @@ def test_what_is_no_run_or_is_gone_is_bad_input(tmp_path: Path, capsys: pytest.C
     assert watching(str(tmp_path / "nowhere")) == 2
     assert capsys.readouterr().err.count("not a run folder") == 2
     folder = begun(tmp_path / "run", plan_of())
-    watch = Watch(str(folder.path))
+    watch = Watcher(str(folder.path))
     shutil.rmtree(folder.path)
     with pytest.raises(UsageError, match="is gone"):
-        watch.look()
+        watch.snapshot()
 
 
 def test_chosen_texts_are_masked_before_lines_are_cut(
@@ -351,14 +350,14 @@ def test_the_picture_fits_the_terminal(tmp_path: Path) -> None:
     folder = begun(tmp_path / "run", plan)
     for unit in plan.units:
         keep(folder, unit, Gap(status="failed", kind="error", reason="a long reason " * 20))
-    seen = Watch(str(folder.path)).look()
+    seen = Watcher(str(folder.path)).snapshot()
     assert len(seen.failures) > 20
     for width, height in ((80, 24), (40, 12), (200, 50)):
-        lines = watch_text.as_lines(seen, width, height)
+        lines = snapshot_text.as_lines(seen, width, height)
         assert len(lines) <= height
         assert max(map(len, lines)) <= width
-    assert any(" more" in line for line in watch_text.as_lines(seen, 80, 24))
-    assert sum("a long reason" in line for line in watch_text.as_lines(seen, verbose=True)) == len(seen.failures)
+    assert any(" more" in line for line in snapshot_text.as_lines(seen, 80, 24))
+    assert sum("a long reason" in line for line in snapshot_text.as_lines(seen, verbose=True)) == len(seen.failures)
 
 
 def test_failures_for_one_reason_are_one_entry_with_their_number(tmp_path: Path) -> None:
@@ -366,8 +365,8 @@ def test_failures_for_one_reason_are_one_entry_with_their_number(tmp_path: Path)
     folder = begun(tmp_path / "run", plan)
     for at, unit in enumerate(plan.units):
         keep(folder, unit, Gap(status="failed", kind="error", reason="first" if at else "second"))
-    seen = Watch(str(folder.path)).look()
-    lines = watch_text.as_lines(seen)
+    seen = Watcher(str(folder.path)).snapshot()
+    lines = snapshot_text.as_lines(seen)
     assert sum(": first" in line for line in lines) == sum(": second" in line for line in lines) == 1
     assert f" and {len(seen.failures) - 2} more: first" in "\n".join(lines)
 
@@ -379,12 +378,12 @@ def test_a_screen_holds_the_answer_however_much_there_is(tmp_path: Path) -> None
         keep(folder, unit, Gap(status="failed", kind="error", reason=f"reason {at}"))
         folder.log(unit).write_text("Traceback")
     seen = dataclasses.replace(
-        Watch(str(folder.path)).look(),
+        Watcher(str(folder.path)).snapshot(),
         running=tuple(run_snapshot.Running(unit.name, "timing", 0.0) for unit in plan.units),
         decisions=tuple(unit.name for unit in plan.units),
     )
-    assert len(watch_text.as_lines(seen)) <= SCREEN
-    assert len(watch_text.as_lines(seen, verbose=True)) > 4 * len(plan.units)
+    assert len(snapshot_text.as_lines(seen)) <= SCREEN
+    assert len(snapshot_text.as_lines(seen, verbose=True)) > 4 * len(plan.units)
 
 
 def test_the_live_picture_ends_with_the_run(
@@ -392,7 +391,7 @@ def test_the_live_picture_ends_with_the_run(
 ) -> None:
     plan = plan_of()
     folder = begun(tmp_path / "run", plan)
-    watch = Watch(str(folder.path))
+    watch = Watcher(str(folder.path))
     with lock.hold(folder.path) as held:
 
         def ends(_seconds: float) -> None:

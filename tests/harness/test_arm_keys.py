@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 import modbench as mb
+from modbench.commands.cost import costs
+from modbench.commands.train import training_run
 from modbench.harness.core.case import Case
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.own_models import way
@@ -17,7 +19,6 @@ from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.planning.suite import parse_suite
 from modbench.harness.subject.build import build_module
-from modbench.tools import cost, train
 
 MODELS = """
 from functools import partial
@@ -164,9 +165,9 @@ WHY = r"reads no config\.{}, and plain\(config, width=2\) has no option of that 
         (lambda: unsolved_arms(parse_suite(SUITE | {"arms": [{"model": "mine.py:plain", "every": 3}]}, "s")), "every"),
         (lambda: mb.plan("quick", model="mine.py:plain", only=True, capacity=0.5), "capacity"),
         (lambda: mb.run("quick", model="mine.py:plain", only=True, capacity=0.5), "capacity"),
-        (lambda: train.make_plan("mine.py:plain", Overrides(capacity=(0.5,))), "capacity"),
-        (lambda: cost.costs(cost.Request("mine.py:plain", capacity=(0.5,))), "capacity"),
-        (lambda: cost.costs(cost.Request("mine.py:plain", settings=("every=3",))), "every"),
+        (lambda: training_run.make_plan("mine.py:plain", Overrides(capacity=(0.5,))), "capacity"),
+        (lambda: costs.costs(costs.Request("mine.py:plain", capacity=(0.5,))), "capacity"),
+        (lambda: costs.costs(costs.Request("mine.py:plain", settings=("every=3",))), "every"),
     ],
 )
 def test_a_key_that_reaches_nothing_is_refused(refused: Callable[[], object], key: str) -> None:

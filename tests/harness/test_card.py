@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from fake_nvml import fake_pynvml, refuse
 
+from modbench.commands.doctor import aa_comparisons, card_check, checkup
 from modbench.harness.core.errors import ModbenchError
-from modbench.harness.execution import card_check, doctor
 from modbench.harness.machine import card_clocks
 from modbench.harness.machine.card_clocks import Clocks
 from modbench.harness.machine.certificate import Certificate
@@ -22,7 +22,6 @@ from modbench.harness.results.notes.findings import PeakFinding
 from modbench.harness.results.records import Death, Environment, Record
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.paired import Paired
-from modbench.tools import doctor as tool
 
 
 def watched(seen: Callable[[dict[str, Clocks]], bool]) -> dict[str, Clocks]:
@@ -129,26 +128,26 @@ def test_the_peak_stands_beside_the_data_sheets() -> None:
     clocks = {"GPU-1": Clocks("card", 0, 345, 1980, [1755.0, 1980.0] * 5, [61.0], [690.0]), "GPU-2": Clocks("other", 1)}
     card = card_check.judged([record("bf16", 798e12), record("fp32", 50e12)], clocks)
     nothing = Certificate("m", 6, 0, 0.0, 0.4, 0.01, None, 0.02, 0.0, 1, "")
-    text = tool.as_text(tool.Checkup([_twin()], nothing, [], "NVIDIA H100, driver 580", 60.0, card))
+    text = checkup.as_text(checkup.Checkup([_twin()], nothing, [], "NVIDIA H100, driver 580", 60.0, card))
     assert re.search(r"bf16 +798 TFLOP/s, 81% .* 989 TFLOP/s", text)
     assert re.search(r"fp32 +50\.0 TFLOP/s, 75% .* 67\.0 TFLOP/s", text)
     assert re.search(r"memory +3 TB/s .*90% .* 3\.35 TB/s", text)
     assert re.search(r"clocks +1,755–1,980 MHz .*; not locked", text)
     assert "up to 690 W, 61 °C" in text
     assert "CPU time" not in text  # of no use on a card
-    data = tool.as_json(tool.Checkup([_twin()], nothing, [], "", 60.0, card))["card"]
+    data = checkup.as_json(checkup.Checkup([_twin()], nothing, [], "", 60.0, card))["card"]
     assert data["clocks"]["most_MHz"] == 1980
     assert [peak["dtype"] for peak in data["peaks"]] == ["bf16", "fp32"]
 
 
-def _twin() -> doctor.Twin:
-    return doctor.Twin(Paired(Effect(0.0, low=-0.01, high=0.01, mde=0.01), None, None, 0.0), {})
+def _twin() -> aa_comparisons.Twin:
+    return aa_comparisons.Twin(Paired(Effect(0.0, low=-0.01, high=0.01, mde=0.01), None, None, 0.0), {})
 
 
 def test_an_unknown_card_has_no_promise_and_no_driver_no_clocks() -> None:
     found = [record(dtype, 1e14, "NVIDIA Z1") for dtype in ("bf16", "fp32")]
     card = card_check.judged(found, {})
-    lines = dict(tool._card(card))
+    lines = dict(checkup._card_rows(card))
     assert lines["bf16"].startswith("100 TFLOP/s; no data sheet")
     assert "%" not in lines["bf16"]
     assert lines["clocks"].startswith("not known: ")
@@ -160,7 +159,7 @@ def test_a_peak_that_failed_says_why() -> None:
 
 
 def test_a_check_on_a_gpu_has_launches_for_the_card() -> None:
-    assert tool.launches(20, "cpu") == 81  # one more measures the peaks by shape
-    assert tool.launches(5, "cuda") == 22
-    shapes = [unit.comparison.place for unit in doctor.units(1, "cuda", 1)]
+    assert checkup.launches(20, "cpu") == 81  # one more measures the peaks by shape
+    assert checkup.launches(5, "cuda") == 22
+    shapes = [unit.comparison.place for unit in aa_comparisons.units(1, "cuda", 1)]
     assert {(place.seq_len, place.dtype, place.device) for place in shapes} == {(2048, "bf16", "cuda")}

@@ -230,10 +230,10 @@ def test_a_damaged_end_is_no_traceback(here: Path) -> None:
 
 
 def test_what_no_counter_sees_could_not_be_checked() -> None:
-    from modbench.harness.execution import doctor
+    from modbench.commands.doctor import aa_comparisons
     from modbench.harness.subject.after_timing import why_unseen
 
-    place = doctor.units(1, "cpu", 1)[0].comparison.place
+    place = aa_comparisons.units(1, "cpu", 1)[0].comparison.place
     assert why_unseen(place, "") is None
     assert why_unseen(place, "parts") is None
     assert "compiled code" in str(why_unseen(place.model_copy(update={"compile": True}), ""))

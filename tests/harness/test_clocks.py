@@ -11,11 +11,11 @@ import torch
 from test_faults import planned
 from torch import nn
 
+from modbench.commands.doctor import aa_comparisons
 from modbench.harness.core import catalogue, clocks
 from modbench.harness.core.case import Case
 from modbench.harness.core.files import now
-from modbench.harness.execution import doctor
-from modbench.harness.execution.second_clock import ENDING_S, check_clock
+from modbench.harness.execution.parent_clock_check import ENDING_S, check_clock
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.outcomes import measured
 from modbench.harness.results.records import Record
@@ -84,7 +84,7 @@ def test_the_parents_clock_is_the_second_source(wall_s: float, changed: bool, he
 
 
 def planned_case(*, own: bool) -> Case:
-    case = doctor.units(1, "cpu", 1)[0].comparison.arms[0]
+    case = aa_comparisons.units(1, "cpu", 1)[0].comparison.arms[0]
     return case.model_copy(update={"model": "mine.py:build"}) if own else case
 
 

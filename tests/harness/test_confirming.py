@@ -14,6 +14,8 @@ import pytest
 from planted import left, planted_suite
 from test_search import Fake, new_folder
 
+from modbench.commands.plan.forecast import as_text, forecast
+from modbench.commands.watch.watcher import Watcher
 from modbench.harness.core import catalogue
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
@@ -33,8 +35,6 @@ from modbench.harness.text.tokens import Tokens
 from modbench.harness.training.batches import Windows
 from modbench.progress import Lines, TimeLeft
 from modbench.reports.terminal import summary
-from modbench.tools.plan import as_text, forecast
-from modbench.tools.watch import Watch
 
 BUDGET = 2e10
 NAME = "best-T32-B4-fp32-cpu1-F2e10"
@@ -111,12 +111,12 @@ def test_watching_waits_for_no_run_that_no_look_asked_for(tmp_path: Path) -> Non
     """While it goes on, runs that have begun are all that its folder shows; when it has ended, those that it asked for."""
     made = left(tmp_path, sweep(), losses=losses(), run_noise=0.01)
     asked = sum(len(each.seeds) for each in told(made).chosen)
-    watch = Watch(str(made))
+    watch = Watcher(str(made))
 
     def fresh() -> int:
-        return {group.name: group.units for group in watch.look().groups}["confirm"]
+        return {group.name: group.units for group in watch.snapshot().groups}["confirm"]
 
-    seen = watch.look()
+    seen = watch.snapshot()
     assert not seen.more
     assert fresh() == asked
     assert seen.decisions == (f"{NAME}: {asked} fresh runs of 2 cases",)
@@ -124,7 +124,7 @@ def test_watching_waits_for_no_run_that_no_look_asked_for(tmp_path: Path) -> Non
     measured.rename(tmp_path / "taken_away")
     assert fresh() == asked  # one of them waits
     (made / "confirm" / f"{NAME}.json").unlink()
-    seen = watch.look()
+    seen = watch.snapshot()
     assert seen.more
     assert seen.most_s is not None
     assert seen.left_s == 0.0 < seen.most_s
@@ -274,11 +274,11 @@ def test_a_run_says_the_most_it_can_take_and_less_with_each_look() -> None:
     assert f"in {least} to {least + 48} units" in summary.opening(made)
     assert forecast(made)["units_most"] == least + 48
     run = TimeLeft(made)
-    assert run.undecided == {NAME: pytest.approx(sum(run.later.values()) * 48 / len(fresh))}
+    assert run.undecided == {NAME: pytest.approx(sum(run.optional.values()) * 48 / len(fresh))}
     assert " to " in run.left
     before = run.seconds, sum(run.undecided.values())
     run.added("", fresh[:5])
-    asked = sum(run.later[unit.name] for unit in fresh[:5])
+    asked = sum(run.optional[unit.name] for unit in fresh[:5])
     assert (run.seconds - before[0], before[1] - run.undecided[NAME]) == pytest.approx((asked, asked))
     run.added(NAME, [])
     assert not run.undecided

@@ -12,8 +12,8 @@ import time
 import pytest
 import torch
 
+from modbench.commands.doctor import aa_comparisons
 from modbench.harness.core import catalogue
-from modbench.harness.execution import doctor
 from modbench.harness.machine import witness
 from modbench.harness.machine.witness import Collector, Witness
 from modbench.harness.passes import time as time_pass
@@ -72,7 +72,7 @@ def test_a_block_is_labelled_with_its_cause(seen: dict[str, float], cause: str |
     ],
 )
 def test_a_wait_is_held_against_what_was_watched(metric: str, watched: bool) -> None:
-    unit = doctor.units(1, "cpu", 1)[0]
+    unit = aa_comparisons.units(1, "cpu", 1)[0]
     lap = catalogue.metrics()[metric].lap
     seen = {"block": [0.0], "wall_s": [0.32], "cpu_s": [0.32], "calls": [2.0], f"{lap}/wall_s": [0.01]}
     own = time_pass._samples(seen, catalogue.metrics()[metric], unit)

@@ -19,7 +19,7 @@ from modbench.harness.core.case import Case, Comparison, Place, Protocol, UnitOf
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.device_lost import DeviceLost
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.execution.deaths import death
+from modbench.harness.execution.crash_records import death
 from modbench.harness.execution.worker import environment_of
 from modbench.harness.passes import time as time_pass
 from modbench.harness.results.outcomes import attempt

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from planted import DriftingClock
 
+from modbench.commands.doctor import aa_comparisons
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import ModbenchError
 from modbench.harness.core.printable import SCREEN
-from modbench.harness.execution import doctor
 from modbench.harness.machine import certificate
 from modbench.harness.machine.certificate import Certificate
 from modbench.harness.planning.efforts import EFFORTS
@@ -172,12 +172,12 @@ def test_the_fingerprint_is_the_machines_and_its_use() -> None:
 
 
 def test_no_two_comparisons_share_a_launch() -> None:
-    made = doctor.units(20, "cpu", 1)
-    assert len({unit.name for unit in made}) == len(made) == 20 * doctor.LAUNCHES
+    made = aa_comparisons.units(20, "cpu", 1)
+    assert len({unit.name for unit in made}) == len(made) == 20 * aa_comparisons.LAUNCHES
     assert {unit.protocol.seed for unit in made} == set(range(20))
     # Those of one comparison lie a whole pass apart.
     places = [i for i, unit in enumerate(made) if unit.protocol.seed == 7]
-    assert places == [7 + 20 * launch for launch in range(doctor.LAUNCHES)]
+    assert places == [7 + 20 * launch for launch in range(aa_comparisons.LAUNCHES)]
 
 
 def fake_launch(unit: UnitOfWork, twin_takes: float) -> Record:
@@ -193,7 +193,7 @@ def fake_launch(unit: UnitOfWork, twin_takes: float) -> Record:
     )
     found = session.measure(Effort(unit.protocol.rounds))
     outcomes = tuple(
-        Outcome(case=arm, metric=doctor.METRIC, unit="s", status="ok", samples=found.samples[arm])
+        Outcome(case=arm, metric=aa_comparisons.METRIC, unit="s", status="ok", samples=found.samples[arm])
         for arm in (one, twin)
     )
     blocks = (Blocks(group="forward", columns=found.blocks),)
@@ -203,13 +203,13 @@ def fake_launch(unit: UnitOfWork, twin_takes: float) -> Record:
 @pytest.mark.parametrize(("twin_takes", "low", "high"), [(1.0, 0, 12), (1.5, 95, 100)])
 def test_identical_models_are_called_different_at_the_nominal_rate(twin_takes: float, low: int, high: int) -> None:
     """100 comparisons on a drifting clock with launch effects of 1 %; twins that are none are found out."""
-    twins = list(doctor.judge([fake_launch(unit, twin_takes) for unit in doctor.units(100, "cpu", 1)]))
+    twins = list(aa_comparisons.judge([fake_launch(unit, twin_takes) for unit in aa_comparisons.units(100, "cpu", 1)]))
     assert len(twins) == 100
     assert low <= sum(twin.hit for twin in twins) <= high
     kept = twins[0].as_dict()
     assert kept["ratio"] == pytest.approx(1 / twin_takes, rel=0.05)
     assert 0 < kept["mde"] < 0.2
-    assert kept["launches"] == doctor.LAUNCHES
+    assert kept["launches"] == aa_comparisons.LAUNCHES
     assert 0 <= kept["between_sd"] <= kept["launch_sd"]
     spreads = [twin.spread for twin in twins if twin.spread is not None]
     assert len(spreads) == 100
@@ -224,18 +224,18 @@ def test_identical_models_are_called_different_at_the_nominal_rate(twin_takes: f
 
 
 def test_a_launch_costs_what_it_took_with_the_start_of_its_process() -> None:
-    units = doctor.units(1, "cpu", 1)
+    units = aa_comparisons.units(1, "cpu", 1)
     records = [fake_launch(unit, 1.0) for unit in units]
     rounds_s = [sum(record.blocks[0].columns["wall_s"]) for record in records]
     took_s = {unit.name: 0.7 + wall_s for unit, wall_s in zip(units, rounds_s, strict=True)}
-    (twin,) = doctor.judge(records, took_s)
+    (twin,) = aa_comparisons.judge(records, took_s)
     assert twin.spread is not None
     assert twin.spread.start_s == pytest.approx(0.7)
-    assert twin.spread.round_s == pytest.approx(fmean(rounds_s) / doctor.ROUNDS)
+    assert twin.spread.round_s == pytest.approx(fmean(rounds_s) / aa_comparisons.ROUNDS)
 
 
 def test_the_check_notes_how_long_each_launch_took() -> None:
-    (unit, *_) = doctor.units(1, "cpu", 1)
+    (unit, *_) = aa_comparisons.units(1, "cpu", 1)
     heard = list[str]()
 
     class Heard:
@@ -251,7 +251,7 @@ def test_the_check_notes_how_long_each_launch_took() -> None:
         def ended(self, unit: UnitOfWork) -> None:
             heard.append(f"ended {unit.name}")
 
-    watch = doctor.Stopwatch(Heard(), {})
+    watch = aa_comparisons.Stopwatch(Heard(), {})
     watch.started(unit)
     assert watch.took_s[unit.name] < 0
     watch.tick()
@@ -262,20 +262,20 @@ def test_the_check_notes_how_long_each_launch_took() -> None:
 
 
 def test_a_launch_that_failed_is_no_comparison() -> None:
-    unit = doctor.units(1, "cpu", 1)[0]
+    unit = aa_comparisons.units(1, "cpu", 1)[0]
     outcomes = tuple(
-        Outcome(case=case.id, metric=doctor.METRIC, unit="s", status="failed", kind="oom", reason="no room")
+        Outcome(case=case.id, metric=aa_comparisons.METRIC, unit="s", status="failed", kind="oom", reason="no room")
         for case in unit.comparison.arms
     )
     record = Record(unit=unit, started="", wall_s=0.0, outcomes=outcomes)
     with pytest.raises(ModbenchError, match="no room"):
-        list(doctor.judge([record]))
+        list(aa_comparisons.judge([record]))
 
 
 def test_a_comparison_that_drifts_is_none_and_a_machine_with_no_other_has_no_check() -> None:
     """A report would print no number for it, so it speaks neither for the machine nor against it."""
-    records = [fake_launch(unit, 1.0) for unit in doctor.units(3, "cpu", 1)]
-    assert len(list(doctor.judge(records))) == 3
+    records = [fake_launch(unit, 1.0) for unit in aa_comparisons.units(3, "cpu", 1)]
+    assert len(list(aa_comparisons.judge(records))) == 3
 
     def drift(record: Record) -> Record:
         anchor, twin = record.outcomes
@@ -286,9 +286,9 @@ def test_a_comparison_that_drifts_is_none_and_a_machine_with_no_other_has_no_che
     one = [
         drift(record) if record.unit.protocol.seed == 1 and record.unit.launch == 0 else record for record in records
     ]
-    assert len(list(doctor.judge(one))) == 2
+    assert len(list(aa_comparisons.judge(one))) == 2
     with pytest.raises(ModbenchError, match="still drifted"):
-        list(doctor.judge([drift(record) for record in records]))
+        list(aa_comparisons.judge([drift(record) for record in records]))
 
 
 QUIET = {"usable_cores": 2, "load_average": 0.1, "gpu": {"devices": []}}
@@ -312,13 +312,13 @@ def test_advice(environment: dict[str, Any], threads: int, files: dict[str, str]
     def read(path: str) -> str | None:
         return next((text for end, text in files.items() if path.endswith(end)), None)
 
-    assert any(word in line for line in doctor.advice(environment, threads, read))
+    assert any(word in line for line in aa_comparisons.advice(environment, threads, read))
 
 
 def test_a_steady_machine_needs_no_advice() -> None:
     files = {"scaling_governor": "performance\n", "boost": "0\n", "active": "0\n", "cpu.max": "max 100000\n"}
     read = lambda path: next((text for end, text in files.items() if path.endswith(end)), None)  # noqa: E731
-    assert doctor.advice(QUIET, 1, read) == []
+    assert aa_comparisons.advice(QUIET, 1, read) == []
 
 
 @pytest.mark.slow

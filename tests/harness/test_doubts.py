@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from modbench.commands.doctor import aa_comparisons
 from modbench.harness.core import catalogue
-from modbench.harness.execution import doctor
 from modbench.harness.results.evidence import Evidence, Launch
 from modbench.harness.results.launches import Decision
 from modbench.harness.results.notes import Notes
@@ -21,7 +21,7 @@ from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.results.records import Outcome
 
 DOUBTS = sorted(catalogue.entries("doubts"))
-CASE, ANCHOR = doctor.units(1, "cpu", 1)[0].comparison.arms
+CASE, ANCHOR = aa_comparisons.units(1, "cpu", 1)[0].comparison.arms
 METRICS = catalogue.metrics()
 
 

@@ -17,7 +17,7 @@ from modbench import api
 from modbench.harness.core import catalogue, files
 from modbench.harness.core.errors import IncompleteError, NumericsError, Unmeasured
 from modbench.harness.execution import runner
-from modbench.harness.execution.deaths import death
+from modbench.harness.execution.crash_records import death
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.planning.overrides import Overrides, override

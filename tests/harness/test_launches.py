@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from planted import ENVIRONMENT, Trouble, fake_record, planted_suite, stored
 
+from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.core import files
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
@@ -27,7 +28,6 @@ from modbench.harness.results.run_folder import RunFolder
 from modbench.progress import Lines, TimeLeft
 from modbench.reports.tables.load import load
 from modbench.reports.terminal import summary
-from modbench.tools.plan import as_text, forecast
 
 SERIES = "time-forward-T64-B1-fp32-cpu1"
 

@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from planted import left, planted_suite
 
-from modbench.commands import _paired
+from modbench.commands.compare import paired, paired_folder
+from modbench.commands.compare import sides as paired_sides
 from modbench.harness.core.errors import UnfitError, UsageError
 from modbench.harness.execution.keeper import Keeper
 from modbench.harness.execution.limits import Limits
@@ -26,8 +27,7 @@ from modbench.harness.results import lock, run_folder
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.stats import alternated
 from modbench.harness.stats.alternated import Block
-from modbench.reports.questions import revisions as told
-from modbench.tools import paired, paired_folder, revisions
+from modbench.reports.questions import revisions
 
 logs = st.floats(-10, 2)
 
@@ -108,16 +108,16 @@ def repository(tmp_path: Path) -> Path:
     return root
 
 
-def first_line(side: revisions.Side) -> str:
+def first_line(side: paired_sides.Side) -> str:
     (model,) = side.models.values()
     return Path(model.rpartition(":")[0]).read_text().splitlines()[0]
 
 
 def test_a_model_comes_from_its_revision(repository: Path, tmp_path: Path) -> None:
     models = (f"{repository / 'deep' / 'mine.py'}:build",)
-    one = revisions.side("one", models, tmp_path / "a")
-    two = revisions.side("HEAD", models, tmp_path / "b")
-    three = revisions.side(".", models, tmp_path / "c")
+    one = paired_sides.side("one", models, tmp_path / "a")
+    two = paired_sides.side("HEAD", models, tmp_path / "b")
+    three = paired_sides.side(".", models, tmp_path / "c")
     assert [first_line(each) for each in (one, two, three)] == ["import torch", "# two", "# three"]
     assert one.label.startswith("one (")
     assert "repo" in three.label
@@ -136,31 +136,31 @@ def test_a_model_comes_from_its_revision(repository: Path, tmp_path: Path) -> No
 )
 def test_what_is_not_there_is_refused(repository: Path, tmp_path: Path, name: str, model: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        revisions.side(name, (f"{repository / model}",), tmp_path / "a")
+        paired_sides.side(name, (f"{repository / model}",), tmp_path / "a")
     assert not (repository / "x").exists()
 
 
 def test_a_model_outside_any_repository_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MODEL)
     with pytest.raises(UsageError, match="no git repository"):
-        revisions.side("HEAD", (f"{tmp_path / 'mine.py'}:build",), tmp_path / "a")
+        paired_sides.side("HEAD", (f"{tmp_path / 'mine.py'}:build",), tmp_path / "a")
 
 
 def test_an_interpreter_is_a_side_and_must_have_modbench(tmp_path: Path) -> None:
-    assert revisions.side(sys.executable, (), tmp_path / "a").python == sys.executable
+    assert paired_sides.side(sys.executable, (), tmp_path / "a").python == sys.executable
     bare = tmp_path / "python"
     bare.write_text("#!/bin/sh\necho 'ModuleNotFoundError: none' >&2\nexit 1\n")
     bare.chmod(0o755)
     with pytest.raises(UsageError, match="modbench cannot be imported"):
-        revisions.side(str(bare), (), tmp_path / "b").modbench()
+        paired_sides.side(str(bare), (), tmp_path / "b").modbench()
 
 
 def test_a_modbench_that_cannot_take_turns_is_refused_before_anything_runs(tmp_path: Path) -> None:
     old = tmp_path / "python"
-    old.write_text(f"#!/bin/sh\necho \"ModuleNotFoundError: No module named '{revisions.TURNS}'\" >&2\nexit 1\n")
+    old.write_text(f"#!/bin/sh\necho \"ModuleNotFoundError: No module named '{paired_sides.TURNS}'\" >&2\nexit 1\n")
     old.chmod(0o755)
     with pytest.raises(UsageError, match="too old for --paired"):
-        revisions.side(str(old), (), tmp_path / "b").modbench()
+        paired_sides.side(str(old), (), tmp_path / "b").modbench()
 
 
 def test_too_few_blocks_are_refused() -> None:
@@ -172,13 +172,13 @@ def launched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slower: dict[str, 
     """Measure with launches that are planted: the second side takes so many times as long."""
     prepared, made, random = list[str](), list[str](), np.random.default_rng(0)
 
-    def prepare(one: revisions.Side, request: paired.Request, out: Path, _held: paired.Held) -> Path:
+    def prepare(one: paired_sides.Side, request: paired.Request, out: Path, _supervision: paired.Supervision) -> Path:
         assert out.is_absolute()  # a side runs in a folder of its own
-        assert paired.command_of(one, request, out)[1:5] == ["-P", "-m", "modbench", "run"]
+        assert paired.preparing_command(one, request, out)[1:5] == ["-P", "-m", "modbench", "run"]
         prepared.append(f"{one.name} {out.name}")
         return out
 
-    def launch(sides: Sequence[tuple[revisions.Side, Path, Path]], _held: paired.Held) -> bool:
+    def launch(sides: Sequence[tuple[paired_sides.Side, Path, Path]], _supervision: paired.Supervision) -> bool:
         # The processes of a block share the machine's clock, and each is a little faster or slower than the others.
         for one, _, out in sides:
             made.append(out.name)
@@ -190,10 +190,10 @@ def launched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slower: dict[str, 
             left(out.parent / f"{out.name}-made", plan, seed=1 + (len(made) - 1) // 3, slower=own).rename(out)
         return True
 
-    monkeypatch.setattr(paired, "_prepared", prepare)
+    monkeypatch.setattr(paired, "_prepare", prepare)
     monkeypatch.setattr(paired, "_launch", launch)
-    monkeypatch.setattr(paired, "side", lambda name, _models, _into: revisions.Side(name, name, sys.executable))
-    monkeypatch.setattr(revisions.Side, "identity", lambda self: self.name)
+    monkeypatch.setattr(paired, "side", lambda name, _models, _into: paired_sides.Side(name, name, sys.executable))
+    monkeypatch.setattr(paired_sides.Side, "identity", lambda self: self.name)
     monkeypatch.chdir(tmp_path)
     said = list[str]()
     request = paired.Request(("a", "b"), "quick", blocks=5, metrics=("latency/forward",))
@@ -209,27 +209,27 @@ def launched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slower: dict[str, 
 
 def test_a_folder_goes_on_with_the_same_comparison_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    first = paired_folder.opened("quick", None, {"code": ["a", "b"]})
-    assert paired_folder.opened("quick", None, {"code": ["a", "b"]}) == first
-    other = paired_folder.opened("quick", None, {"code": ["a", "changed"]})
+    first = paired_folder.open_folder("quick", None, {"code": ["a", "b"]})
+    assert paired_folder.open_folder("quick", None, {"code": ["a", "b"]}) == first
+    other = paired_folder.open_folder("quick", None, {"code": ["a", "changed"]})
     assert other != first
-    assert paired_folder.opened("quick-2", None, {"code": ["a", "b"]}) not in {first, other}
+    assert paired_folder.open_folder("quick-2", None, {"code": ["a", "b"]}) not in {first, other}
     with lock.hold(first):  # the same command runs there
-        assert paired_folder.opened("quick", None, {"code": ["a", "b"]}) not in {first, other}
+        assert paired_folder.open_folder("quick", None, {"code": ["a", "b"]}) not in {first, other}
     with pytest.raises(UsageError, match="holds another comparison"):
-        paired_folder.opened("quick", str(first), {"code": ["a", "changed"]})
+        paired_folder.open_folder("quick", str(first), {"code": ["a", "changed"]})
     paired_folder.finish(first)
-    assert paired_folder.opened("quick", str(first), {"code": ["a", "b"]}) == first
+    assert paired_folder.open_folder("quick", str(first), {"code": ["a", "b"]}) == first
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept" / "file").touch()
     with pytest.raises(UsageError, match="holds other files"):
-        paired_folder.opened("quick", "kept", {})
+        paired_folder.open_folder("quick", "kept", {})
 
 
 def test_the_code_of_a_side_is_its_files_and_its_modbench(repository: Path, tmp_path: Path) -> None:
     models = (f"{repository / 'deep' / 'mine.py'}:build",)
     digests = [
-        revisions.side(name, models, tmp_path / str(i)).identity() for i, name in enumerate(("one", "main", "one"))
+        paired_sides.side(name, models, tmp_path / str(i)).identity() for i, name in enumerate(("one", "main", "one"))
     ]
     assert digests[0] == digests[2]
     assert digests[0] != digests[1]
@@ -237,13 +237,13 @@ def test_the_code_of_a_side_is_its_files_and_its_modbench(repository: Path, tmp_
 
 def test_a_planted_slowdown_of_one_case_is_named_and_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     blocks = launched(monkeypatch, tmp_path, {"mod[c0.125]": 1.1})
-    found = told.result(blocks, ("a", "b"))
+    found = revisions.result(blocks, ("a", "b"))
     words = {(row.case.arm, row.verdict) for row in found.rows}
     assert {arm for arm, word in words if word == "worse"} == {"mod[c0.125]"}
     assert not found.fooled
     ratios = [math.exp(row.effect.value) for row in found.rows if row.effect and row.case.arm == "mod[c0.125]"]
     assert ratios == pytest.approx([1 / 1.1] * len(ratios), rel=0.02)
-    text = told.in_words(found, 80)
+    text = revisions.in_words(found, 80)
     assert "▼ slower" in text
     assert text.startswith("A: a\nB: b\n")
     data = found.as_dict()["rows"]
@@ -251,12 +251,12 @@ def test_a_planted_slowdown_of_one_case_is_named_and_no_other(monkeypatch: pytes
 
 
 def test_an_undecided_row_says_what_would_decide_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    found = told.result(launched(monkeypatch, tmp_path, {"mod[c0.125]": 1.02}), ("a", "b"), 0.02)
+    found = revisions.result(launched(monkeypatch, tmp_path, {"mod[c0.125]": 1.02}), ("a", "b"), 0.02)
     open_ = [row for row in found.rows if row.verdict == "inconclusive"]
     assert open_
     assert all(row.reason and "--launches" in row.reason for row in open_)
-    text = " ".join(told.in_words(found, 80).split())
-    assert all(f"? {told._where(row)}: {row.reason}" in text for row in open_)
+    text = " ".join(revisions.in_words(found, 80).split())
+    assert all(f"? {revisions._where(row)}: {row.reason}" in text for row in open_)
     assert all(row.reason is None for row in found.rows if row.verdict in {"equivalent", "better"})
 
 
@@ -266,10 +266,10 @@ def test_where_the_first_side_differs_from_itself_there_is_no_verdict(
     moved = launched(monkeypatch, tmp_path, {"moe": 1.3})
     # As if one of the two processes of the first side had been another program.
     mixed = [[a, b, b] for a, b, _ in moved]
-    found = told.result(mixed, ("a", "b"))
+    found = revisions.result(mixed, ("a", "b"))
     assert {row.case.arm for row in found.fooled} == {"moe"}
     assert all(row.verdict is None for row in found.fooled)
-    assert "⚠ In" in told.in_words(found, 80)
+    assert "⚠ In" in revisions.in_words(found, 80)
 
 
 def test_sides_without_a_time_in_common_are_not_equal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -278,15 +278,15 @@ def test_sides_without_a_time_in_common_are_not_equal(monkeypatch: pytest.Monkey
     measured = SimpleNamespace(folder=tmp_path, sides=("a", "b"), blocks=blocks)
     monkeypatch.setattr(paired, "measure", lambda *_, **__: measured)
     with pytest.raises(UnfitError, match="nothing was compared"):
-        _paired.paired(["a", "b", "quick"], out=str(tmp_path / "out"))
+        paired.compare_revisions(["a", "b", "quick"], out=str(tmp_path / "out"))
 
 
 def test_the_words_of_a_launch(tmp_path: Path) -> None:
-    side = revisions.Side("one", "one", "python", tmp_path, None, {"mine.py:build": "/a/mine.py:build"})
+    side = paired_sides.Side("one", "one", "python", tmp_path, None, {"mine.py:build": "/a/mine.py:build"})
     request = paired.Request(
         ("one", "two"), "quick", ("mine.py:build",), "mine and T512", ("--seq-len", "512"), metrics=("latency/forward",)
     )
-    words = paired.command_of(side, request, tmp_path / "out")
+    words = paired.preparing_command(side, request, tmp_path / "out")
     assert words[words.index("--model") + 1] == "/a/mine.py:build"
     assert words[words.index("-k") + 1] == "mine and T512"
     assert 'metrics=["latency/forward"]' in words
@@ -310,8 +310,8 @@ def test_a_launch_times_again_and_copies_the_rest(tmp_path: Path) -> None:
     )
     prepared = left(tmp_path / "made", plan)
     (prepared / "report.html").write_text("old")
-    one, folders = revisions.Side("a", "a", sys.executable), [tmp_path / "first", tmp_path / "second"]
-    held = paired.Held(Keeper(), Stop(), {prepared: Limits(plan)})
+    one, folders = paired_sides.Side("a", "a", sys.executable), [tmp_path / "first", tmp_path / "second"]
+    held = paired.Supervision(Keeper(), Stop(), {prepared: Limits(plan)})
     assert paired._launch([(one, prepared, out) for out in folders], held)
     (timed,) = paired_folder.timed_units(prepared)
     pids = set[int]()

@@ -12,13 +12,13 @@ from fake_cuda import FakeCuda
 from torch._C._autograd import DeviceType
 from torch.autograd.profiler_util import EventList, FunctionEvent
 
+from modbench.commands.profile import module_profile
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.printable import SCREEN, WIDTH
 from modbench.harness.passes import profile as profile_pass
 from modbench.harness.profiling import machine_peak
 from modbench.harness.profiling.ranges import MODULE, ROOT, SPANS, count_kernels_once, operators, tree
 from modbench.harness.results.notes.findings import ProfileFinding
-from modbench.tools import profile as tool
 
 
 def event(name: str, start: float, end: float, *, kernel_us: float = 0.0, kind: str | None = None) -> FunctionEvent:
@@ -119,18 +119,18 @@ def found(device: str) -> ProfileFinding:
 
 
 def test_a_module_is_not_charged_for_what_the_device_waits() -> None:
-    whole, head = tool.rows(found("cuda"))
+    whole, head = module_profile.rows(found("cuda"))
     assert (whole["seconds"], head["seconds"], head["share"]) == (4e-4, 2e-4, 0.5)
     assert head["of_peak"] == pytest.approx(0.5)
-    assert tool.shares(found("cuda"))[0]["seconds"] == pytest.approx(2e-4)
+    assert module_profile.shares(found("cuda"))[0]["seconds"] == pytest.approx(2e-4)
     # On a CPU the profiler slows the call down: its shares are scaled to a call without it.
-    whole, head = tool.rows(found("cpu"))
+    whole, head = module_profile.rows(found("cpu"))
     assert (whole["seconds"], head["seconds"], head["share"]) == pytest.approx((1e-3, 5e-4, 0.5))
 
 
 def test_the_text_says_whose_time_it_is() -> None:
     case: Any = types.SimpleNamespace(id="c", place=types.SimpleNamespace(device="cuda"))
-    text = tool.as_text(tool.Profiled(case, found("cuda"), Path(), {"cpu": "x"}))
+    text = module_profile.as_text(module_profile.Profiled(case, found("cuda"), Path(), {"cpu": "x"}))
     assert re.search(r"device works for 400 µs .*\(40%\)", text)
 
 
@@ -143,8 +143,8 @@ def test_a_screen_holds_the_largest_modules_and_those_they_lie_in() -> None:
         for path, share in ((name, 1.0), (f"{name}.mlp", 0.9)):
             ranges[f"{MODULE}{path}"] = {"calls": 1, "own_seconds": 0.0, "seconds": share * seconds}
     many = ProfileFinding.model_validate({**found("cpu").model_dump(), "ranges": ranges})
-    profiled = tool.Profiled(case, many, Path(), {"cpu": "x"})
-    lines = tool.as_text(profiled).splitlines()
+    profiled = module_profile.Profiled(case, many, Path(), {"cpu": "x"})
+    lines = module_profile.as_text(profiled).splitlines()
     assert (len(lines), max(map(len, lines))) <= (SCREEN, WIDTH)
     blocks = [line.split()[0] for line in lines if line.startswith("  blocks.")]
     layers = [at for at, line in enumerate(lines) if line.startswith("    mlp ")]
@@ -152,14 +152,16 @@ def test_a_screen_holds_the_largest_modules_and_those_they_lie_in() -> None:
     assert all(lines[at - 1].startswith("  blocks.") for at in layers)
     assert layers
     assert f"{2 * 60 - len(blocks) - len(layers)} modules left out" in "\n".join(lines)
-    assert sum(line.startswith("  blocks.") for line in tool.as_text(profiled, verbose=True).splitlines()) == 60
+    assert (
+        sum(line.startswith("  blocks.") for line in module_profile.as_text(profiled, verbose=True).splitlines()) == 60
+    )
 
 
 def test_why_a_profile_failed_is_told(tmp_path: Path) -> None:
     log = tmp_path / "x.died.log"
-    assert tool._last_words(log) == "it left no message"
+    assert module_profile._last_line(log) == "it left no message"
     log.write_text("Traceback\nUnmeasured: no kernel\n\n")
-    assert tool._last_words(log) == "Unmeasured: no kernel"
+    assert module_profile._last_line(log) == "Unmeasured: no kernel"
 
 
 def test_the_peak_of_a_gpu_holds_no_launching(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from modbench.harness.core import early_end, files
+from modbench.harness.core import files, graceful_stop
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.torchrun import ALONE, Ranks
 from modbench.harness.execution import ranks, runner
@@ -113,7 +113,7 @@ def test_ranks_that_are_asked_end_at_a_checkpoint(here: Path) -> None:
     while handle.running:
         launcher.wait([handle], 1.0)
     launcher.end(handle)
-    assert handle.exitcode == early_end.Stopped.exit_code
+    assert handle.exitcode == graceful_stop.Stopped.exit_code
     assert Workspace(folder.path, unit.name).checkpoint.exists()
     assert not folder.record(unit).exists()
 
@@ -125,7 +125,7 @@ def test_a_question_that_comes_before_there_are_ranks_ends_the_unit(
 
     made = planned("dense", here, ranks=2)
     (unit,) = (unit for unit in made.units if unit.made_in == "train")
-    ask, folder = early_end.ASK, run_folder.RunFolder(here)
+    ask, folder = graceful_stop.ASK, run_folder.RunFolder(here)
     assert ask is not None
     started: list[object] = []
 
@@ -137,15 +137,15 @@ def test_a_question_that_comes_before_there_are_ranks_ends_the_unit(
     monkeypatch.setattr(ranks, "_children", list)
     before = signal.getsignal(ask)
     try:
-        with pytest.raises(early_end.Stopped):
+        with pytest.raises(graceful_stop.Stopped):
             ranks.start(unit, folder)
         assert len(started) == 1
-        early_end.ask_here()
-        with pytest.raises(early_end.Stopped):
+        graceful_stop.ask_here()
+        with pytest.raises(graceful_stop.Stopped):
             ranks.start(unit, folder)
         assert len(started) == 1
     finally:
-        early_end.ask_here(asks=False)
+        graceful_stop.ask_here(asks=False)
         signal.signal(ask, before)
 
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from modbench import api, cli
-from modbench.harness.core import early_end, files, user_folders
+from modbench.harness.core import files, graceful_stop, user_folders
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
 from modbench.harness.machine import certificate
 from modbench.harness.results import lock
@@ -31,9 +31,9 @@ def system_error(number: int, path: str | None = None) -> OSError:
 def refused_to_a_unit() -> BaseException:
     """What a pass raises that cannot write, in a process of a command such as `train`."""
     try:
-        with early_end.writing():
+        with graceful_stop.writing():
             raise system_error(errno.ENOSPC, "run/units/a.json")
-    except early_end.CannotWrite as error:
+    except graceful_stop.CannotWrite as error:
         return error
 
 

@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 from planted import ENVIRONMENT, Trouble, fake_record, planted_suite, stored
 
+from modbench.commands.plan.forecast import as_text, forecast
+from modbench.commands.watch.watcher import Watcher
 from modbench.harness.core import files
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
@@ -32,8 +34,6 @@ from modbench.reports.sentences.evidence import sure
 from modbench.reports.tables.load import load
 from modbench.reports.tables.unmeasured import LEFT_OUT
 from modbench.reports.writers.inline import plain
-from modbench.tools.plan import as_text, forecast
-from modbench.tools.watch import Watch
 
 LENGTHS = (32, 48, 64, 96, 128, 192, 256)
 ROW = "forward-mod-c0.125-B1-fp32-cpu1"
@@ -587,14 +587,14 @@ def test_watching_counts_what_a_search_has_asked_for(tmp_path: Path) -> None:
     folder = new_folder(made, tmp_path / "run")
     with pytest.raises(KeyboardInterrupt):
         run_fake(made, folder, most=4, grid=paying_from(96))
-    seen = Watch(str(folder.path)).look()
+    seen = Watcher(str(folder.path)).snapshot()
     assert seen.more
     assert [(each.done, each.waiting) for each in seen.groups if each.name == "time"] == [(4, 2)]
     resume_fake(folder, grid=paying_from(96))
-    seen = Watch(str(folder.path)).look()
+    seen = Watcher(str(folder.path)).snapshot()
     assert not seen.more
     assert [(each.done, each.waiting) for each in seen.groups if each.name == "time"] == [(9, 0)]
     assert seen.decisions == (f"{ROW}: 3 cells",)
     edited(folder, lambda body: body["cells"].clear())  # a stranger's folder is data
     edited(folder, lambda body: body.update(cells=[1]))
-    assert Watch(str(folder.path)).look().more
+    assert Watcher(str(folder.path)).snapshot().more

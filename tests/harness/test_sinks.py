@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from modbench.commands.train import training_run
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
@@ -28,7 +29,6 @@ from modbench.harness.results.records import Record
 from modbench.harness.results.workspace import Workspace
 from modbench.harness.training import trainer as training
 from modbench.harness.training.sink_log import FOLDER, SinkLog
-from modbench.tools import train
 
 STEPS = 25
 
@@ -240,7 +240,7 @@ def test_what_is_not_installed_or_unknown_is_refused_at_plan_time(monkeypatch: p
     with pytest.raises(UsageError, match=r"'wandb'.*pip install '\.\[wandb\]'"):
         catalogue.load("sinks", "wandb").check("wandb")
     with pytest.raises(UsageError, match=r"'tensorbord'.* 'tensorboard'"):
-        train.make_plan("dense", Overrides(settings=("train.log_to=tensorbord",)))
+        training_run.make_plan("dense", Overrides(settings=("train.log_to=tensorbord",)))
 
 
 def test_no_sink_is_imported_to_check_it(monkeypatch: pytest.MonkeyPatch) -> None:

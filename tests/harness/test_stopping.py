@@ -15,7 +15,7 @@ import pytest
 from planted import Trouble, fake_record, planted_suite
 
 from modbench import api
-from modbench.harness.core import early_end, files
+from modbench.harness.core import files, graceful_stop
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import IncompleteError, ModbenchError
 from modbench.harness.execution import runner, stopping
@@ -124,7 +124,7 @@ def test_training_units_are_asked_once_and_come_back_without_a_record(tmp_path: 
     trained = planted_suite("smoke", metrics=["loss/val"])
     units = tuple(unit for unit in trained.units if unit.made_in == "train")
     folder, stop = run_folder.create(str(tmp_path / "run"), "s"), Stop()
-    launcher = Fake(exitcode=early_end.Stopped.exit_code, writes=False)
+    launcher = Fake(exitcode=graceful_stop.Stopped.exit_code, writes=False)
     launcher.on_wait = lambda: setattr(stop, "finishing", True)
     launcher.ends_at = 2
     with pytest.raises(KeyboardInterrupt):
@@ -145,7 +145,7 @@ def test_units_elsewhere_go_on(made: Plan, tmp_path: Path) -> None:
 def test_a_unit_that_cannot_write_ends_the_run(made: Plan, tmp_path: Path) -> None:
     """No failure is written for it: it runs again when the run is resumed."""
     folder = run_folder.create(str(tmp_path / "run"), "s")
-    launcher = Fake(exitcode=early_end.CannotWrite.exit_code, writes=False)
+    launcher = Fake(exitcode=graceful_stop.CannotWrite.exit_code, writes=False)
     with pytest.raises(ModbenchError, match="disk is full") as error:
         run(made, folder, launcher, Stop())
     assert error.value.exit_code == 3
@@ -243,20 +243,20 @@ def test_without_a_main_thread_signals_are_left_alone() -> None:
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A worker that takes the question, and has not been asked yet."""
-    assert early_end.ASK is not None
-    before = signal.getsignal(early_end.ASK)
-    monkeypatch.setattr(early_end, "_asked", False)
-    early_end.listen()
+    assert graceful_stop.ASK is not None
+    before = signal.getsignal(graceful_stop.ASK)
+    monkeypatch.setattr(graceful_stop, "_asked", False)
+    graceful_stop.listen()
     yield
-    signal.signal(early_end.ASK, before)
+    signal.signal(graceful_stop.ASK, before)
 
 
 @pytest.mark.usefixtures("asked")
 def test_a_worker_hears_the_question() -> None:
-    assert early_end.ASK is not None
-    assert not early_end.asked()
-    signal.raise_signal(early_end.ASK)
-    assert early_end.asked()
+    assert graceful_stop.ASK is not None
+    assert not graceful_stop.asked()
+    signal.raise_signal(graceful_stop.ASK)
+    assert graceful_stop.asked()
 
 
 @pytest.mark.parametrize(("cause", "words"), [("SIGHUP", "interrupted by SIGHUP"), ("", "interrupted. ")])

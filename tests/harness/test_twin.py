@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from planted import planted_suite, stored
 
+from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.suite import load_suite, parse_suite
 from modbench.harness.stats import effects
@@ -20,7 +21,6 @@ from modbench.reports.tables.contenders import default_arm
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.tables.machine_checked import SILENT, UNCHECKED
 from modbench.reports.terminal import summary
-from modbench.tools.plan import as_text, forecast
 
 TWIN = "dense-twin[T64-B1-fp32-cpu1]"
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from modbench.harness.core import files, inside
+from modbench.harness.core import files, safe_paths
 from modbench.harness.core.errors import UsageError
 from modbench.harness.execution import keeper, keeper_process, worker
 from modbench.harness.execution import unit as one_unit
 from modbench.harness.execution.launch.local import LocalLauncher
-from modbench.harness.execution.passed_on import passed_on
 from modbench.harness.execution.phase import Run, Slots
+from modbench.harness.execution.worker_environment import worker_environment
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.planning.suite import parse_suite
@@ -158,9 +158,9 @@ def test_what_is_passed_on() -> None:
     secret |= {"HF_TOKENS": "s", "TORCH_PASS": "s", "WANDB_COOKIE": "s", "MKL_SECRETS": "s"}
     plain |= {"MODBENCH_MASK": "m"}  # workers mask their records; SECURITY.md says so
     other = {"SSH_AUTH_SOCK": "s", "DATABASE_URL": "s", "http_proxy": "s", "PYTEST_CURRENT_TEST": "s"}
-    assert passed_on(plain | secret | other) == plain
+    assert worker_environment(plain | secret | other) == plain
     asked = {"MODBENCH_PASS_ENV": "DATABASE_URL, HF_TOKEN,MISSING"}
-    assert passed_on(plain | secret | asked | other) == plain | asked | {"DATABASE_URL": "s", "HF_TOKEN": "s"}
+    assert worker_environment(plain | secret | asked | other) == plain | asked | {"DATABASE_URL": "s", "HF_TOKEN": "s"}
 
 
 @pytest.mark.slow
@@ -244,11 +244,11 @@ def test_a_folder_is_checked_for_links_while_units_remove_files(here: Path, monk
 
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(UsageError, match="symbolic link out of"):
-        inside.refuse_links(here / "run")
+        safe_paths.refuse_links(here / "run")
     (here / "run" / "c" / "out").unlink()
     if not (here / "run" / "b").exists():
         (here / "run" / "b").mkdir()
-    inside.refuse_links(here / "run")
+    safe_paths.refuse_links(here / "run")
     assert not (here / "run" / "b").exists()
 
     class Vanished:
@@ -259,7 +259,7 @@ def test_a_folder_is_checked_for_links_while_units_remove_files(here: Path, monk
             raise FileNotFoundError
 
     monkeypatch.setattr(os, "scandir", lambda _: contextlib.nullcontext([Vanished()]))
-    inside.refuse_links(here / "run")
+    safe_paths.refuse_links(here / "run")
 
 
 def test_a_unit_of_a_folder_that_is_missing_is_refused(here: Path) -> None:

@@ -16,13 +16,12 @@ MAY_NAME = ("harness/passes/", "harness/metrics/", "suites/")
 # Words that are a pass's name and something else.
 OTHER_MEANINGS = {
     "harness/results/upgrade.py": {"peak", "profile"},  # fields of the previous schema
-    "src/modbench/cli.py": {"train", "profile"},  # commands
     "src/modbench/commands/_app.py": {"train", "profile"},  # commands
     "src/modbench/api.py": {"train"},  # a command
-    "src/modbench/tools/run_snapshot.py": {"train"},  # a command
-    "src/modbench/tools/plan.py": {"time", "memory"},  # heads of a table
-    "src/modbench/tools/profile.py": {"time", "peak"},  # as above
-    "src/modbench/commands/profile.py": {"profile"},  # a folder's name
+    "src/modbench/commands/watch/run_snapshot.py": {"train"},  # a command
+    "src/modbench/commands/plan/forecast.py": {"time", "memory"},  # heads of a table
+    "src/modbench/commands/profile/module_profile.py": {"time", "peak"},  # as above
+    "src/modbench/commands/profile/__init__.py": {"profile"},  # a folder's name
     "harness/planning/suite.py": {"train", "energy", "fit", "confirm"},  # tables of a suite file
     "harness/planning/overrides.py": {"train"},  # as above
     "reports/panels/confirm.py": {"confirm"},  # the panel's template

@@ -1,4 +1,4 @@
-"""The rooms of harness and reports, and the strings that name modules: a move must not break them without a word."""
+"""The rooms of harness, reports and front door, and the strings that name modules: a move must not break them without a word."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from modbench.harness.passes.fit import TRIAL
 ROOT = Path(__file__).parents[2]
 HARNESS = ROOT / "harness"
 REPORTS = ROOT / "reports"
-# Folders to which files are added, one for each question, panel or format.
-ADDITIONS = {"questions", "panels", "formats"}
+# Folders to which files are added, one for each question, panel, format or source.
+ADDITIONS = {"questions", "panels", "formats", "published"}
 ROOMS = sorted(path for path in HARNESS.iterdir() if path.is_dir() and path.name != "__pycache__")
 
 
@@ -64,15 +64,15 @@ def test_the_module_that_tries_an_input_can_be_started() -> None:
     assert '__name__ == "__main__"' in Path(spec.origin).read_text(encoding="utf-8")
 
 
-# --- reports
+# --- reports and the front door
 
 
 def modules_of(folder: Path, package: str) -> dict[str, Path]:
     """Files of a package by the name under which they are imported."""
     return {
-        ".".join((package, *path.relative_to(folder).with_suffix("").parts)): path
+        ".".join((package, *path.relative_to(folder).with_suffix("").parts)).removesuffix(".__init__"): path
         for path in folder.rglob("*.py")
-        if path.name != "__init__.py"
+        if not (folder / path.relative_to(folder).parts[0]).is_symlink()  # another room
     }
 
 
@@ -86,12 +86,18 @@ def imported(path: Path, known: Mapping[str, Path]) -> Iterator[str]:
             )
 
 
-ROOM_MODULES = modules_of(REPORTS, "modbench.reports")
-IMPORTS = {name: set(imported(path, ROOM_MODULES)) for name, path in ROOM_MODULES.items()}
+def imports_of(modules: Mapping[str, Path]) -> dict[str, set[str]]:
+    return {name: set(imported(path, modules)) for name, path in modules.items()}
 
 
-def test_no_circle_in_the_reports() -> None:
-    assert len([*TopologicalSorter(IMPORTS).static_order()]) == len(ROOM_MODULES)
+REPORT_MODULES = modules_of(REPORTS, "modbench.reports")
+FRONT_MODULES = modules_of(ROOT / "src" / "modbench", "modbench")
+BOTH = pytest.mark.parametrize("modules", [REPORT_MODULES, FRONT_MODULES], ids=["reports", "front door"])
+
+
+@BOTH
+def test_no_circle(modules: Mapping[str, Path]) -> None:
+    assert len([*TopologicalSorter(imports_of(modules)).static_order()]) == len(modules)
 
 
 def test_few_doors_lie_side_by_side_in_the_reports() -> None:
@@ -102,12 +108,18 @@ def test_few_doors_lie_side_by_side_in_the_reports() -> None:
         assert len(files) <= (24 if folder.name == "tables" else 16), folder
 
 
-def test_what_only_its_neighbour_uses_belongs_in_its_neighbour() -> None:
+@BOTH
+def test_what_only_its_neighbour_uses_belongs_in_its_neighbour(modules: Mapping[str, Path]) -> None:
     """A file of less than 80 lines, not an addition, that one other file of its folder imports."""
-    users = {name: {other for other, names in IMPORTS.items() if name in names} for name in IMPORTS}
-    small = [name for name, path in ROOM_MODULES.items() if path.read_text(encoding="utf-8").count("\n") < 80]
-    parents = {name: name.rpartition(".")[0] for name in ROOM_MODULES}
-    alone = {
-        name for name in small if {parents[user] for user in users[name]} == {parents[name]} and len(users[name]) == 1
+    users: dict[str, list[Path]] = {name: [] for name in modules}
+    for name, names in imports_of(modules).items():
+        for each in names:
+            users[each].append(modules[name])
+    small = {
+        name: path
+        for name, path in modules.items()
+        if path.name != "__init__.py"
+        and path.parent.name not in ADDITIONS
+        and path.read_text(encoding="utf-8").count("\n") < 80
     }
-    assert {name for name in alone if parents[name].rpartition(".")[2] not in ADDITIONS} == set()
+    assert {name for name, path in small.items() if [user.parent for user in users[name]] == [path.parent]} == set()

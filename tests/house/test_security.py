@@ -16,7 +16,7 @@ from fake_nvml import fake_pynvml
 from planted import planted_suite
 
 from modbench.harness.machine import environment, nvml
-from modbench.harness.results import origins, own_files
+from modbench.harness.results import extension_sources, own_files
 from modbench.harness.results.run_folder import create
 
 ROOT = Path(__file__).parents[2]
@@ -79,7 +79,7 @@ def test_every_key_of_run_json_is_documented(tmp_path: Path, monkeypatch: pytest
     found = set[str]()
     own = own_files.OwnFile(kind="model", name="m.py:build", path="/m.py", size=1, sha256="0")
     monkeypatch.setattr(own_files, "of", lambda *_: (own,))
-    monkeypatch.setattr(origins, "now", lambda: (origins.Origin(kind="folder", name="/bench"),))
+    monkeypatch.setattr(extension_sources, "now", lambda: (extension_sources.Origin(kind="folder", name="/bench"),))
     for at, (module, checkout) in enumerate([(None, environment.CHECKOUT), (fake_pynvml(), tmp_path)]):
         with monkeypatch.context() as patch:
             patch.setattr(environment, "CHECKOUT", checkout)
@@ -146,4 +146,4 @@ def test_pickles_are_read_only_from_our_own_processes() -> None:
             told = {word.arg: ast.unparse(word.value) for word in node.keywords}
             assert called != "torch.load" or told.get("weights_only") == "True", file
             assert called != "np.load" or told.get("allow_pickle") == "False", file
-            assert called not in {"pickle.load", "pickle.loads"} or file.name == "apart.py", file
+            assert called not in {"pickle.load", "pickle.loads"} or file.name == "subprocess_launches.py", file

@@ -56,10 +56,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 def wanted() -> set[str]:
     """Paths of all modules and data files, as the wheel has them."""
     front = ROOT / "src" / "modbench"
-    own = [front, *(folder for folder in front.iterdir() if folder.is_dir() and not folder.is_symlink())]
-    found = {"modbench/py.typed"} | {
-        str(file.relative_to(ROOT / "src")) for folder in own for file in folder.glob("*.py")
-    }
+    own = [folder for folder in front.iterdir() if folder.is_dir() and not folder.is_symlink()]
+    modules = [*front.glob("*.py"), *(file for folder in own for file in folder.rglob("*.py"))]
+    found = {"modbench/py.typed"} | {str(file.relative_to(ROOT / "src")) for file in modules}
     for room in ROOMS:
         for path in (ROOT / room).rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from modbench.testing import comparing
+from modbench.testing import comparer
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "numpy", "scipy", "pandas", "pydantic", "typer", "matplotlib", "modbench.harness")
@@ -332,9 +332,9 @@ def test_disabled_everything_is_called_once_and_nothing_judged(suite: Any) -> No
 def test_beside_other_workers_nothing_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw0")
     monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "1")
-    assert comparing.not_alone() is None
+    assert comparer.reason_not_to_time() is None
     monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "2")
-    assert "another worker" in str(comparing.not_alone())
+    assert "another worker" in str(comparer.reason_not_to_time())
 
 
 @pytest.mark.slow
@@ -352,7 +352,7 @@ def test_a_tool_that_watches_every_line_is_named(monkeypatch: pytest.MonkeyPatch
     fake = SimpleNamespace(get_tool=tools.get, get_events=lambda _tool: 1)
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     monkeypatch.setattr(sys, "monitoring", fake, raising=False)
-    assert "coverage watches what runs" in str(comparing.not_alone())
+    assert "coverage watches what runs" in str(comparer.reason_not_to_time())
 
 
 def test_tracers_pause_while_it_is_timed_and_see_each_callable_once() -> None:
@@ -364,7 +364,7 @@ def test_tracers_pause_while_it_is_timed_and_see_each_callable_once() -> None:
     before = sys.gettrace()
     sys.settrace(lambda *_: None)
     try:
-        with comparing._untraced((call,)):
+        with comparer._untraced((call,)):
             call()
         assert sys.gettrace() is not None
     finally:

@@ -14,8 +14,7 @@ import pytest
 from modbench.harness.machine import certificate, environment
 from modbench.harness.results import lock
 from modbench.harness.timing.callables import Launch
-from modbench.testing import samples
-from modbench.testing import stored as keeping
+from modbench.testing import samples, session_store
 
 Slower = Callable[[float], str]
 HERE = environment.collect()
@@ -97,12 +96,12 @@ def test_of_two_sessions_at_once_none_is_lost(suite: Any) -> None:
     assert [file.name for file in suite.pytester.path.glob(".kept*")] == []
 
 
-def keeper(folder: Path, **candidates: float) -> keeping.Keeper:
+def session(folder: Path, **candidates: float) -> session_store.SessionStore:
     """A session that began now and kept samples, whose candidates took so many seconds."""
-    made = keeping.Keeper(folder, "kept.json", ())
+    made = session_store.SessionStore(folder, "kept.json", ())
     for name, seconds in candidates.items():
         columns = {"round": [0.0], "block": [0.0], "wall_s": [seconds]}
-        made.take(name, Launch("baseline", {"baseline": columns, "candidate": columns}), 0.02)
+        made.keep_and_compare(name, Launch("baseline", {"baseline": columns, "candidate": columns}), 0.02)
     return made
 
 
@@ -115,14 +114,14 @@ def candidates(folder: Path) -> dict[str, float]:
 def test_later_samples_of_a_comparison_replace_earlier_ones_and_never_those_of_a_session_beside_it(
     tmp_path: Path,
 ) -> None:
-    assert keeper(tmp_path, one=1.0, two=2.0).write()
-    assert keeper(tmp_path, two=3.0).write()
+    assert session(tmp_path, one=1.0, two=2.0).write()
+    assert session(tmp_path, two=3.0).write()
     assert candidates(tmp_path) == {"one": 1.0, "two": 3.0}
-    first, second, third = keeper(tmp_path, two=4.0), keeper(tmp_path, two=5.0, four=5.0), keeper(tmp_path, four=6.0)
+    first, second, third = session(tmp_path, two=4.0), session(tmp_path, two=5.0, four=5.0), session(tmp_path, four=6.0)
     assert first.write()
     assert not second.write()
     assert candidates(tmp_path) == {"one": 1.0, "two": 4.0}
-    (said,) = second.said
+    (said,) = second.notes
     assert "wrote samples of two" in said
     assert "Name a folder" in said
     assert third.write()
@@ -133,9 +132,9 @@ def test_each_comparison_keeps_the_environment_it_was_made_in(
     tmp_path: Path, machine: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert machine
-    assert keeper(tmp_path, one=1.0).write()
+    assert session(tmp_path, one=1.0).write()
     monkeypatch.setattr(environment, "collect", lambda: {**HERE, "python": "4.0"})
-    assert keeper(tmp_path, two=2.0).write()
+    assert session(tmp_path, two=2.0).write()
     kept = samples.read(tmp_path / "kept.json")
     assert kept.environment["python"] == "4.0"
     assert {name: (each.environment or kept.environment)["python"] for name, each in kept.comparisons.items()} == {
@@ -148,17 +147,17 @@ def test_each_comparison_keeps_the_environment_it_was_made_in(
 def test_a_session_waits_for_one_that_writes_and_says_who_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert keeper(tmp_path, one=1.0).write()
+    assert session(tmp_path, one=1.0).write()
     with contextlib.ExitStack() as beside:
         beside.enter_context(lock.hold(tmp_path, name=".kept.json.lock"))
         waits: list[float] = []
         monkeypatch.setattr(lock, "pause", waits.append)
-        waiting = keeper(tmp_path, two=2.0)
+        waiting = session(tmp_path, two=2.0)
         assert not waiting.write()
-        assert f"in use by process {os.getpid()} on" in waiting.said[0]
-        assert sum(waits) == pytest.approx(keeping.WAIT_S)
+        assert f"in use by process {os.getpid()} on" in waiting.notes[0]
+        assert sum(waits) == pytest.approx(session_store.WAIT_S)
         monkeypatch.setattr(lock, "pause", lambda _s: beside.close())
-        assert keeper(tmp_path, two=2.0).write()
+        assert session(tmp_path, two=2.0).write()
     assert candidates(tmp_path) == {"one": 1.0, "two": 2.0}
     assert [file.name for file in tmp_path.iterdir()] == ["kept.json"]
 
@@ -189,10 +188,10 @@ def test_a_file_that_is_something_else_stays_as_it_is(
     assert "Name another file" in line
     assert file.read_bytes() == OTHERS[what]
     file.unlink()
-    late = keeper(suite.pytester.path, one=1.0)
+    late = session(suite.pytester.path, one=1.0)
     file.write_bytes(OTHERS[what])
     assert not late.write()
-    assert f"{file} is no file" in late.said[0]
+    assert f"{file} is no file" in late.notes[0]
     assert file.read_bytes() == OTHERS[what]
 
 

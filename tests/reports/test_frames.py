@@ -16,7 +16,7 @@ from planted import left, planted_suite, stored
 
 import modbench
 from modbench.harness.core.errors import UsageError
-from modbench.python.planned import Planned
+from modbench.python.runs import Planned
 from modbench.reports.notebook.frames import LOSSES, SAMPLES, Results
 from modbench.reports.terminal import summary
 

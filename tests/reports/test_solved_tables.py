@@ -127,11 +127,11 @@ def test_an_arm_that_failed_has_no_count(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_the_plan_says_what_it_can_decide(tmp_path: Path) -> None:
-    from modbench.tools import plan
+    from modbench.commands.plan.forecast import as_text, forecast
 
     made = planted(tmp_path / "run").run.plan
     assert "3 seeds cannot tell an arm from dense: 0 of 3 against 3 of 3" in foreseen.in_words(made)
     assert foreseen.in_words(made) in " ".join(summary.opening(made).split())
-    forecast = plan.forecast(made)
-    assert forecast["solved"]["pairs"] == 2
-    assert foreseen.in_words(made) in " ".join(plan.as_text(forecast).split())
+    predicted = forecast(made)
+    assert predicted["solved"]["pairs"] == 2
+    assert foreseen.in_words(made) in " ".join(as_text(predicted).split())

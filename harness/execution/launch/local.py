@@ -23,13 +23,13 @@ from pathlib import Path
 
 from modbench.harness.core import catalogue, included, leash
 from modbench.harness.core.case import Device, UnitOfWork
-from modbench.harness.core.early_end import ASK
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.graceful_stop import ASK
 from modbench.harness.core.own_routers import runs_own_code
 from modbench.harness.execution import fork_server
 from modbench.harness.execution.keeper import Keeper, prints, reap
-from modbench.harness.execution.passed_on import passed_on
 from modbench.harness.execution.worker import Leash, work
+from modbench.harness.execution.worker_environment import worker_environment
 from modbench.harness.machine import cuda_driver
 from modbench.harness.machine.environment import usable_cores
 from modbench.harness.results.run_folder import RunFolder
@@ -56,7 +56,7 @@ def environment(changes: Mapping[str, str]) -> Iterator[None]:
     """Let a child that is started in the `with` block see what workers may see, and the changes."""
     before = dict(os.environ)
     # Python puts the current folder first on the path of what it starts with -c: it may be a stranger's run folder.
-    wanted = passed_on(before) | {"PYTHONSAFEPATH": "1"} | dict(changes)
+    wanted = worker_environment(before) | {"PYTHONSAFEPATH": "1"} | dict(changes)
     _become(wanted)
     try:
         yield

@@ -25,7 +25,7 @@ from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.launching import MakeLauncher
 from modbench.harness.execution import ranks
 from modbench.harness.execution.launch.local import LocalLauncher
-from modbench.harness.execution.second_clock import check_clock
+from modbench.harness.execution.parent_clock_check import check_clock
 from modbench.harness.execution.slurm import queue
 from modbench.harness.execution.slurm.nodes import LOOK_S, Nodes, OnNode
 from modbench.harness.execution.worker import NODE

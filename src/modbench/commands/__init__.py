@@ -1,1 +1,1 @@
-"""The commands, one file each. torch and pandas are imported only when a command runs."""
+"""The commands with their work, one file or folder each. torch and pandas are imported only when a command runs."""

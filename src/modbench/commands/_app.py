@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
 import typer
@@ -37,7 +37,7 @@ GROUPS = {
 
 
 class _Group(TyperGroup):
-    """Lists commands by group, and shortens what the parser says of a long argument, as other messages are shortened."""
+    """Lists commands by group, and shortens the parser's messages about long arguments."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002  # click's, or the copy of click that newer versions of typer have
         """Names of all commands, in the order of the help."""
@@ -91,18 +91,27 @@ class _App(typer.Typer):
         return (lambda function: register(_including(function))) if include else register
 
 
+def include_additions(folders: Iterable[str]) -> None:
+    """Search folders for additions, and what `modbench.toml` names; from now on in this process.
+
+    Raises:
+        UsageError: if one cannot be used.
+    """
+    from modbench.harness.core import discovery, project
+
+    note = project.include(folders, discovery.ROOMS)
+    if note is not None:
+        print(f"modbench: {escaped(note)}", file=sys.stderr)
+
+
 def _including(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same command with `--include`, which counts before anything else of it happens."""
+    """The same command with `--include`, which is applied before the command runs."""
     signature = inspect.signature(function, eval_str=True)
     flag = inspect.Parameter("include", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=IncludeFlag)
 
     @functools.wraps(function)
     def including(*args: object, include: list[str] | None = None, **values: object) -> Any:  # noqa: ANN401  # the command's
-        from modbench.harness.core import discovery, project
-
-        said = project.include(include or (), discovery.ROOMS)
-        if said is not None:
-            print(f"modbench: {escaped(said)}", file=sys.stderr)
+        include_additions(include or ())
         return function(*args, **values)
 
     including.__signature__ = signature.replace(parameters=[*signature.parameters.values(), flag])  # type: ignore[attr-defined]  # read by inspect

@@ -1,4 +1,4 @@
-"""What a shell completes: names from the catalogue, which reads files without importing them, and run folders.
+"""Completion for shells: names from the catalogue, which reads files without importing them, and run folders.
 
 A word that begins none of the names is left to the shell, which completes paths.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 Completion = Callable[[str], list[tuple[str, str]]]
 
 
-def _among(room: str) -> Completion:
+def _names_in(room: str) -> Completion:
     """Complete the name of an entry of a room, with its first line."""
 
     def complete(incomplete: str) -> list[tuple[str, str]]:
@@ -33,8 +33,8 @@ def one_of(*names: str) -> Completion:
     return lambda incomplete: _matching(((name, "") for name in names), incomplete)
 
 
-suites, models, routers, formats = _among("suites"), _among("models"), _among("routers"), _among("formats")
-corpora, launchers = _among("corpora"), _among("launchers")
+suites, models, routers, formats = _names_in("suites"), _names_in("models"), _names_in("routers"), _names_in("formats")
+corpora, launchers = _names_in("corpora"), _names_in("launchers")
 
 
 def rooms(incomplete: str) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""What commands print: text and JSON in which data cannot steer a terminal, and the summary of a run."""
+"""Output of commands: tables, text and JSON in which data cannot steer a terminal, and the summary of a run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from modbench.harness.core.masking import masked
@@ -57,9 +58,9 @@ def print_summary(finished: Finished, *, as_json: bool, quiet: bool = False, ver
     from modbench.reports.terminal import summary
 
     if quiet and not as_json:
-        said = [] if finished.loaded.measured else [nothing_measured.in_words(finished.loaded)]
-        if said := [*said, *summary.troubles(finished.loaded)]:
-            say("\n".join(said), sys.stderr)
+        lines = [] if finished.loaded.measured else [nothing_measured.in_words(finished.loaded)]
+        if lines := [*lines, *summary.troubles(finished.loaded)]:
+            say("\n".join(lines), sys.stderr)
         say(str(finished.report))
         return
     result = (finished.loaded, finished.report, finished.wall_s)
@@ -73,3 +74,29 @@ def print_summary(finished: Finished, *, as_json: bool, quiet: bool = False, ver
         }
         others = [file for file in files if file not in usual and file != str(finished.report)]
         say("\n".join([summary.closing(*result, verbose=verbose), *(f"also: {file}" for file in others)]))
+
+
+def aligned(rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -> list[str]:
+    """Rows as lines of aligned columns, the same on a terminal and in a pipe.
+
+    Args:
+        rows: cells; all rows have the same number.
+        right: indices of the columns that are aligned to the right.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def elided(lines: Sequence[str], most: int, what: str) -> list[str]:
+    """The first and the last lines, no more than `most`, with the number of those between."""
+    if len(lines) <= most:
+        return [*lines]
+    first, last = most // 2, most - most // 2 - 1
+    left_out = f"… {len(lines) - first - last:,} {what} between these: -v and --json have all"
+    return [*lines[:first], left_out, *lines[len(lines) - last :]]

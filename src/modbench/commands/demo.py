@@ -1,14 +1,20 @@
-"""`modbench demo`."""
+"""`modbench demo`: renders a stored run that ships with modbench, without measuring."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from modbench.commands._app import app
 from modbench.commands._flags import JsonFlag, QuietFlag
 from modbench.commands._output import print_summary, say
+
+if TYPE_CHECKING:
+    from modbench.api import Finished
 
 
 @app.command()
@@ -26,9 +32,36 @@ def demo(
 
     Nothing is measured: the run ships with modbench.
     """
-    from modbench.tools import demo as tool
-
-    finished = tool.demo(out)
+    finished = render_demo(out)
     print_summary(finished, as_json=as_json, quiet=quiet)
-    if open_ and not as_json and not tool.open_page(finished.report) and not quiet:
+    if open_ and not as_json and not open_page(finished.report) and not quiet:
         say("no browser was found: open the report's file in one.")
+
+
+def render_demo(out: str | None = None) -> Finished:
+    """Copy the stored run into a folder of its own, and render its report.
+
+    Args:
+        out: the folder, which must be new; None: `runs/demo-DATE-N`.
+
+    Raises:
+        UsageError: if the folder cannot be written, or holds files.
+    """
+    from modbench import api
+    from modbench.harness.results.run_folder import create
+    from modbench.reports.demo import unpack
+
+    folder = create(out, "demo").path
+    unpack(folder)
+    return api.report(str(folder))
+
+
+def open_page(page: Path) -> bool:
+    """Open a page in a browser; False if there is none with a window, or it did not start."""
+    import webbrowser
+
+    windows = sys.platform in {"darwin", "win32"} or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))
+    try:
+        return windows and webbrowser.open(page.resolve().as_uri())
+    except (webbrowser.Error, OSError):
+        return False

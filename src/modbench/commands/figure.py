@@ -72,9 +72,9 @@ def figure(
         return
     with paper.canvas(width):
         drawing = panel_list.named(loaded, name)
-        made = {kind: paper.saved(drawing, kind) for kind in kinds}
+        images = {kind: paper.saved(drawing, kind) for kind in kinds}
         inches = paper.narrowest(drawing)
-    written = _write(made, drawing.data, _stem(loaded, drawing.name, stem))
+    written = _write(images, drawing.data, _stem(loaded, drawing.name, stem))
     if as_json:
         say_json({"figure": drawing.name, "files": [str(path) for path in written], "caption": plain(drawing.caption)})
     else:
@@ -91,41 +91,41 @@ def _target(formats: str | None, out: str | None, known: tuple[str, ...]) -> tup
     Raises:
         UsageError: if a format is unknown, or the file's ending is that of another one.
     """
-    asked = list(dict.fromkeys(each.strip() for each in (formats or "").split(",") if each.strip()))
-    if formats is not None and not asked:
+    requested = list(dict.fromkeys(each.strip() for each in (formats or "").split(",") if each.strip()))
+    if formats is not None and not requested:
         raise UsageError(f"--format needs at least one of {', '.join(known)}.")
-    for each in asked:
+    for each in requested:
         if each not in known:
             raise unknown("format of figures", each, known)
     if out is None or not out.strip():
         if out is not None:
             raise UsageError("--out '' names no file. Name one, or omit --out.")
-        return asked or ["pdf"], None
+        return requested or ["pdf"], None
     ending = Path(out).suffix.removeprefix(".")
     if ending not in known:
-        return asked or ["pdf"], out
-    if asked and ending not in asked:
-        raise UsageError(f"--out {out!r} ends in .{ending}, which --format {','.join(asked)} does not name.")
-    return asked or [ending], out.removesuffix(f".{ending}")
+        return requested or ["pdf"], out
+    if requested and ending not in requested:
+        raise UsageError(f"--out {out!r} ends in .{ending}, which --format {','.join(requested)} does not name.")
+    return requested or [ending], out.removesuffix(f".{ending}")
 
 
-def _stem(loaded: Loaded, name: str, asked: str | None) -> Path:
+def _stem(loaded: Loaded, name: str, requested: str | None) -> Path:
     """Return the path of the files without their ending."""
     from modbench.harness.core.ids import slug
 
     plain = slug(name)
-    if asked is None:
+    if requested is None:
         return loaded.path / FOLDER / plain
-    return Path(asked) / plain if asked.endswith("/") or Path(asked).is_dir() else Path(asked)
+    return Path(requested) / plain if requested.endswith("/") or Path(requested).is_dir() else Path(requested)
 
 
-def _write(made: dict[str, bytes], data: pd.DataFrame, stem: Path) -> list[Path]:
+def _write(images: dict[str, bytes], data: pd.DataFrame, stem: Path) -> list[Path]:
     """Write the figure's files and its data, and return their paths."""
     from modbench.harness.core.files import write_atomically
     from modbench.reports.writers.csv_text import csv
 
     stem.parent.mkdir(parents=True, exist_ok=True)
-    contents: dict[str, str | bytes] = {**made, "csv": csv(data)}
+    contents: dict[str, str | bytes] = {**images, "csv": csv(data)}
     paths = {stem.with_name(f"{stem.name}.{kind}"): content for kind, content in contents.items()}
     for path, content in paths.items():
         write_atomically(path, content)

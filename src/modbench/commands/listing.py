@@ -58,7 +58,7 @@ def list_(
 
 
 def _broken(room: str, *, check: bool) -> Sequence[Entry]:
-    """What the user added and cannot be used."""
+    """Additions of the user that cannot be used."""
     from modbench.harness.core import catalogue, discovery
 
     if room == "suites" and check:

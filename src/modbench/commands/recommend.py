@@ -84,9 +84,11 @@ def recommend(
         return
     chosen = choice(loaded, workload, seq_len, batch_size, dtype)
     if all(each.of(minimize).value is None for each in chosen.candidates):
-        there = [each for each in OBJECTIVES if any(other.of(each).value is not None for other in chosen.candidates)]
+        available = [
+            each for each in OBJECTIVES if any(other.of(each).value is not None for other in chosen.candidates)
+        ]
         raise UsageError(
-            f"no setting has a value of {minimize}, by which the best is chosen. The run has: {', '.join(there) or 'none'}; "
+            f"no setting has a value of {minimize}, by which the best is chosen. The run has: {', '.join(available) or 'none'}; "
             f"choose with --minimize."
         )
     found = judge(loaded, chosen, limits, minimize)

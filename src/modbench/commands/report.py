@@ -51,7 +51,7 @@ def report(
     from modbench.harness.core.errors import IncompleteError, UsageError, brief
     from modbench.harness.core.masking import masked
     from modbench.harness.core.printable import escaped
-    from modbench.harness.results.origins import missing
+    from modbench.harness.results.extension_sources import missing
     from modbench.harness.results.trust import changed_since
     from modbench.reports.format import DEFAULT, named
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import sys
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,7 +22,10 @@ from modbench.commands._flags import (
     with_flags,
 )
 from modbench.commands._output import print_summary, say
-from modbench.commands._trust import word_on
+from modbench.harness.core.printable import escaped
+
+if TYPE_CHECKING:
+    from modbench.harness.results.trust import UntrustedFile
 
 LauncherOptions = Annotated[
     list[str] | None,
@@ -64,12 +68,8 @@ def run(
 ) -> None:
     """Measure a suite and write its report."""
     from modbench import api
-    from modbench.harness.core import catalogue
-    from modbench.harness.core.launching import works_apart
     from modbench.harness.core.units import parse_duration
     from modbench.harness.execution import stopping
-    from modbench.harness.execution.launcher_profile import read_profile
-    from modbench.harness.machine import accelerators
     from modbench.progress import progress_for
     from modbench.reports.sentences import nothing_measured
     from modbench.reports.terminal import summary
@@ -77,14 +77,16 @@ def run(
     overrides = flags.overrides()
     timeout_s = parse_duration(timeout, "--timeout") if timeout is not None else None
     stopping.interrupt_on_end()
-    catalogue.find("launchers", launcher)
-    words = (*(read_profile(launcher_profile) if launcher_profile else ()), *(options or ()))
-    # Units of a launcher that works apart run on other machines than this one.
-    elsewhere = works_apart(launcher)
-    plan = api.make_plan(suite, overrides, select, only_plan=elsewhere)
-    api.check_launcher(plan, launcher, words)
-    folder = api.new_folder(plan, out)
-    if not elsewhere and (gap := accelerators.not_measured(plan.device)) is not None:
+    plan, folder, words, gap = api.prepare(
+        suite,
+        overrides,
+        select,
+        out=out,
+        launcher=launcher,
+        launcher_profile=launcher_profile,
+        options=options or (),
+    )
+    if gap is not None:
         print(gap, file=sys.stderr, flush=True)
     if not as_json and not quiet:
         say(summary.opening(plan), sys.stderr)
@@ -147,8 +149,28 @@ def resume(
         retry_failed=retry_failed,
         steal=steal,
         options=options,
-        trust=word_on(trust=trust),
+        trust=trust_policy(trust=trust),
         timeout_s=timeout_s,
     )
     print_summary(finished, as_json=as_json, quiet=quiet, verbose=verbose)
     nothing_measured.check(finished.loaded, finished.report)
+
+
+def trust_policy(*, trust: bool) -> Callable[[Sequence[UntrustedFile]], bool]:
+    """Return a function that lists the files and takes the consent: `--trust`, or an answer on a terminal.
+
+    A file that changed is never asked about: only `--trust` mixes two versions.
+    """
+
+    def answer(found: Sequence[UntrustedFile]) -> bool:
+        print("to resume this run, these files are run or read:", file=sys.stderr)
+        for each in found:
+            print(f"  {escaped(each.in_words(), lines=False)}", file=sys.stderr)
+        if trust or any(each.changed for each in found):
+            return trust
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            return False
+        print("Do you trust them? [y/N] ", end="", file=sys.stderr, flush=True)
+        return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+    return answer

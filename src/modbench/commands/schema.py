@@ -1,8 +1,8 @@
-"""`modbench schema`."""
+"""`modbench schema`: JSON Schemas of the files that modbench writes or reads."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,7 +10,15 @@ from modbench.commands._app import app
 from modbench.commands._complete import one_of
 from modbench.commands._output import say_json
 from modbench.harness.core.errors import unknown
-from modbench.tools.schema import KINDS, schema_of
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+# Schemas by name, and the files that they describe.
+KINDS = {
+    "report": "report.json, which `modbench report RUN --format json` writes",
+    "suite": "a suite's TOML file",
+    "record": "a file in a run's units/",
+    "plan": "the plan in a run's run.json",
+}
 
 
 @app.command(include=False)
@@ -23,3 +31,23 @@ def schema(
     if kind not in KINDS:
         raise unknown("schema", kind, KINDS)
     say_json(schema_of(kind))
+
+
+def schema_of(kind: str) -> dict[str, Any]:
+    """Return the JSON Schema of one of `KINDS`."""
+    return {"$schema": DIALECT, "description": KINDS[kind], **_schema(kind)}
+
+
+def _schema(kind: str) -> dict[str, Any]:
+    if kind == "suite":
+        from modbench.harness.planning.suite_schema import suite_schema
+
+        return suite_schema()
+    from pydantic import BaseModel
+
+    from modbench.harness.planning.plan import Plan
+    from modbench.harness.results.records import Record
+    from modbench.reports.formats._schema import Report
+
+    models: dict[str, type[BaseModel]] = {"report": Report, "record": Record, "plan": Plan}
+    return models[kind].model_json_schema(mode="serialization" if kind == "report" else "validation")

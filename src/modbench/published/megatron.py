@@ -27,7 +27,7 @@ TABLE = (
 
 def params(layers: int, d: int, heads: int) -> float:
     """Parameters of GPT-2's architecture."""
-    return float(_made(layers, d, heads).params + _more.gpt2_biases(layers, d))
+    return float(_cost(layers, d, heads).params + _more.gpt2_biases(layers, d))
 
 
 def days(layers: int, d: int, heads: int, tokens: float, gpus: int, flops_per_s: float) -> float:
@@ -37,7 +37,7 @@ def days(layers: int, d: int, heads: int, tokens: float, gpus: int, flops_per_s:
 
 def recomputed(layers: int, d: int, heads: int) -> float:
     """FLOPs of an iteration per sequence if the blocks' forward pass runs twice, and the head's once."""
-    made = _made(layers, d, heads)
+    made = _cost(layers, d, heads)
     return 4 * made.forward_headless + 3 * made.parts["head"]
 
 
@@ -46,7 +46,7 @@ def formula(layers: int, d: int) -> float:
     return 96 * T * layers * d**2 * (1 + T / (6 * d) + V / (16 * layers * d))
 
 
-def _made(layers: int, d: int, heads: int) -> Cost:
+def _cost(layers: int, d: int, heads: int) -> Cost:
     return dense(T, **GPT2, d_model=d, n_layers=layers, n_heads=heads, vocab_size=V)
 
 

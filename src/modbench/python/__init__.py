@@ -1,1 +1,1 @@
-"""What `import modbench` offers: one file per function, and one for each thing that it returns."""
+"""The functions that `import modbench` offers, and their results."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from modbench.harness.core.errors import UsageError, in_short
 from modbench.harness.flops import counter
 from modbench.harness.subject import modes
-from modbench.harness.subject.escapes import escapes
+from modbench.harness.subject.uncounted_work import escapes
 from modbench.python.inputs import Inputs
 
 Workload: TypeAlias = Literal["forward", "train_step"]
@@ -70,7 +70,7 @@ def train_step(
         name: the model's, for messages.
         model: what is copied.
         inputs: what it is called with.
-        loss: function of its output; None: `loss_of`.
+        loss: function of its output; None: `default_loss`.
         updates: whether the weights are updated. What an update computes is no FLOP of the model.
 
     Raises:
@@ -81,19 +81,19 @@ def train_step(
             f"{name!r} is no nn.Module, so it has no training step. Use workload='forward', which calls it."
         )
     try:
-        mine = copy.deepcopy(model).train()
+        own_copy = copy.deepcopy(model).train()
     except Exception as error:
         raise UsageError(
             f"{name!r} cannot be copied, and a training step changes weights: {in_short(error)}. Time a function that takes "
             "the step instead."
         ) from error
-    weights = [weight for weight in mine.parameters() if weight.requires_grad]
+    weights = [weight for weight in own_copy.parameters() if weight.requires_grad]
     if not weights:
         raise UsageError(f"{name!r} has no parameter that requires a gradient. Use workload='forward'.")
-    made = loss or loss_of
+    loss_function = loss or default_loss
 
     def backward() -> None:
-        made(mine(*inputs.args, **inputs.kwargs)).backward()
+        loss_function(own_copy(*inputs.args, **inputs.kwargs)).backward()
 
     if not updates:
         return backward
@@ -107,7 +107,7 @@ def train_step(
     return call
 
 
-def loss_of(output: Any) -> Tensor:  # noqa: ANN401  # whatever a model returns
+def default_loss(output: Any) -> Tensor:  # noqa: ANN401  # whatever a model returns
     """A scalar to train on: the loss that a model returns, else the mean square of its (first) output.
 
     Raises:
@@ -126,7 +126,7 @@ def loss_of(output: Any) -> Tensor:  # noqa: ANN401  # whatever a model returns
     return first.float().square().mean()
 
 
-def plain(model: Model) -> Model:
+def uncompiled(model: Model) -> Model:
     """The module that a compiled one was made from; the counter does not see into compiled code."""
     return cast("Model", getattr(model, "_orig_mod", model))
 
@@ -150,15 +150,15 @@ def flops(call: Callable[[], object], *, one_thread: bool) -> Flops:
 
 def difference(output: object, base: object) -> float | None:
     """Largest difference of two outputs' first tensors, as a share of the largest value of the second; None: not comparable."""
-    mine, theirs = (_first(each) for each in (output, base))
-    if mine is None or theirs is None or mine.shape != theirs.shape:
+    tensor, base_tensor = (_first_tensor(each) for each in (output, base))
+    if tensor is None or base_tensor is None or tensor.shape != base_tensor.shape:
         return None
-    largest = float(theirs.double().abs().max())
-    apart = float((mine.double() - theirs.double()).abs().max())
-    return apart / largest if largest else apart
+    largest = float(base_tensor.double().abs().max())
+    largest_difference = float((tensor.double() - base_tensor.double()).abs().max())
+    return largest_difference / largest if largest else largest_difference
 
 
-def _first(output: Any) -> Tensor | None:  # noqa: ANN401  # whatever a model returns
+def _first_tensor(output: Any) -> Tensor | None:  # noqa: ANN401  # whatever a model returns
     while isinstance(output, tuple | list | Mapping) and output:
         output = next(iter(output.values() if isinstance(output, Mapping) else output))
     return output.detach() if isinstance(output, Tensor) and output.numel() else None

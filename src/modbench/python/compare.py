@@ -13,28 +13,28 @@ from modbench.harness.core.errors import UsageError, shown, unknown
 from modbench.harness.core.labels import Label
 from modbench.harness.core.public import public
 from modbench.harness.subject import in_memory
-from modbench.harness.timing import disturbances, judged
+from modbench.harness.timing import disturbances, verdicts
 from modbench.harness.timing.callables import Launch, check_effort, naming
 from modbench.harness.timing.interleave import Clock
-from modbench.harness.timing.judged import Judged
 from modbench.harness.timing.own_times import own_time
 from modbench.harness.timing.threads import at_threads, working_threads
-from modbench.python import apart, calls
+from modbench.harness.timing.verdicts import Judged
+from modbench.python import calls, subprocess_launches
 from modbench.python.calls import Flops, Loss, Model, Workload
 from modbench.python.comparison import Comparison, Row
-from modbench.python.inputs import Given, Inputs
-from modbench.python.job import Job, on
+from modbench.python.inputs import CallInputs, Inputs
+from modbench.python.job import Job, on_device
 from modbench.reports.tables.attainable import against_ideal
 
 WORKLOADS = ("forward", "train_step")
-GIVEN = "mb.compare(models, x)"
+EXAMPLE = "mb.compare(models, x)"
 UNSEEN = "whether the timed calls were computed: compiled code is not seen by a counter"
 
 
 @public("mb.compare({'dense': a, 'mod': b}, x)")
 def compare(
     models: Mapping[str, Model],
-    inputs: Given = None,
+    inputs: CallInputs = None,
     *,
     workload: Workload = "forward",
     rounds: int | None = None,
@@ -42,7 +42,7 @@ def compare(
     launches: int = 1,
     threads: int | None = None,
     baseline: str | None = None,
-    margin: float = judged.MARGIN,
+    margin: float = verdicts.MARGIN,
     loss: Loss | None = None,
     outputs: bool = False,
     twin: bool = False,
@@ -78,42 +78,44 @@ def compare(
     Raises:
         UsageError: if something that was asked is impossible.
     """
-    base = _checked(models, workload, launches, baseline, margin, loss, clock)
+    base = _checked_baseline(models, workload, launches, baseline, margin, loss, clock)
     check_effort(rounds, seconds)
     if outputs and workload != "forward":
         raise UsageError("outputs=True compares what forward passes return; a training step returns nothing.")
-    given = Inputs.of(inputs)
+    call_inputs = Inputs.of(inputs)
     for name, model in models.items():
         if isinstance(model, nn.Module):
-            given.check(name, model)
-    job = Job(dict(models), given, workload, base, loss, rounds, seconds, twin, seed)
+            call_inputs.check(name, model)
+    job = Job(dict(models), call_inputs, workload, base, loss, rounds, seconds, twin, seed)
     with at_threads(threads):
-        return _compared(job, launches, margin, clock, outputs=outputs)
+        return _compare(job, launches, margin, clock, outputs=outputs)
 
 
-def _compared(job: Job, launches: int, margin: float, clock: Clock | None, *, outputs: bool) -> Comparison:
+def _compare(job: Job, launches: int, margin: float, clock: Clock | None, *, outputs: bool) -> Comparison:
     """Time and judge the checked models, with the threads of this process."""
     base, device = job.baseline, str(job.device)
     began = time.monotonic()
-    apart_by, flops = _looked_at(job, outputs=outputs)
-    looked_s = time.monotonic() - began
-    made = [job.measure(clock)] if launches == 1 else apart.launches(job, launches, job.limit_s(looked_s))
-    found, guarded = judged.judge(made, margin=margin), _guarded(job)
+    differences, flops = _call_each(job, outputs=outputs)
+    calls_s = time.monotonic() - began
+    measured = (
+        [job.measure(clock)] if launches == 1 else subprocess_launches.launches(job, launches, job.limit_s(calls_s))
+    )
+    found, findings = verdicts.judge(measured, margin=margin), _guard_findings(job)
     rows = [
-        _guarded_row(
-            _row(name, made, found.get(name), flops, base, apart_by.get(name) if name != base else None),
-            guarded.get(name, {}),
+        _with_findings(
+            _row(name, measured, found.get(name), flops, base, differences.get(name) if name != base else None),
+            findings.get(name, {}),
         )
-        for name in made[0].samples
+        for name in measured[0].samples
     ]
-    played = len(set(made[0].samples[base]["round"]))
+    played = len(set(measured[0].samples[base]["round"]))
     doubtful = [row.name for row in rows if disturbances.doubtful(row.verdict, row.disturbed)]
-    causes = disturbances.said(made, [base, *doubtful]) if doubtful else ()
-    about = (base, job.workload, device, working_threads(), played, margin, tuple(made))
+    causes = disturbances.said(measured, [base, *doubtful]) if doubtful else ()
+    about = (base, job.workload, device, working_threads(), played, margin, tuple(measured))
     return Comparison(tuple(rows), *about, disturbances.remedy(causes, device))
 
 
-def _checked(
+def _checked_baseline(
     models: Mapping[str, Model],
     workload: str,
     launches: int,
@@ -150,42 +152,42 @@ def _check_kinds(models: object, launches: object, margin: object, loss: object)
         raise UsageError(f"loss must be a function of what a model returns; got {type(loss).__name__}.")
 
 
-def _looked_at(job: Job, *, outputs: bool) -> tuple[dict[str, float | None], dict[str, Flops]]:
+def _call_each(job: Job, *, outputs: bool) -> tuple[dict[str, float | None], dict[str, Flops]]:
     """Call every model before anything is timed, which raises what it raises: differences of outputs, and FLOPs.
 
     Each is called on copies of its own, so that one that writes into them changes no other's.
     """
     base: object = None
-    apart_by, flops = dict[str, float | None](), dict[str, Flops]()
-    with on(job.device), calls.evaluating(job.models if job.workload == "forward" else {}):
-        as_they_were = in_memory.settings()
+    differences, flops = dict[str, float | None](), dict[str, Flops]()
+    with on_device(job.device), calls.evaluating(job.models if job.workload == "forward" else {}):
+        restore_settings = in_memory.settings()
         for name in (job.baseline, *(each for each in job.models if each != job.baseline)):
-            lent = job.inputs.lent()
-            with job.inputs.called(name, job.models[name], GIVEN), naming(name):
-                output = job.call(name, lent.inputs)()
-                as_they_were()
-            lent.check(name)
+            copies = job.inputs.copies()
+            with job.inputs.explaining_refusal(name, job.models[name], EXAMPLE), naming(name):
+                output = job.call(name, copies.inputs)()
+                restore_settings()
+            copies.check(name)
             base = output if name == job.baseline else base
-            apart_by[name] = calls.difference(output, base) if outputs else None
-            flops[name] = job.counted(name, lent.inputs)
-    return apart_by, flops
+            differences[name] = calls.difference(output, base) if outputs else None
+            flops[name] = job.flops(name, copies.inputs)
+    return differences, flops
 
 
-def _guarded(job: Job) -> dict[str, dict[Label, str]]:
-    """What the guards find of language models that were timed, by name and label."""
+def _guard_findings(job: Job) -> dict[str, dict[Label, str]]:
+    """Findings of the guards on language models that were timed, by name and label."""
     found = dict[str, dict[Label, str]]()
-    if job.lent.inputs.tokens is None or job.workload != "forward":
+    if job.copies.inputs.tokens is None or job.workload != "forward":
         return found
-    with on(job.device), calls.evaluating(job.models):
+    with on_device(job.device), calls.evaluating(job.models):
         for name, model in job.models.items():
-            if calls.plain(model) is not model:
+            if calls.uncompiled(model) is not model:
                 found[name] = {Label.UNCHECKED: UNSEEN}
             elif isinstance(model, nn.Module):
-                found[name] = in_memory.found(model, job.lent.inputs.tokens)
+                found[name] = in_memory.found(model, job.copies.inputs.tokens)
     return found
 
 
-def _guarded_row(row: Row, found: Mapping[Label, str]) -> Row:
+def _with_findings(row: Row, found: Mapping[Label, str]) -> Row:
     """A row with the findings of the guards on its model."""
     reason = "; ".join(filter(None, [row.reason, *found.values()])) or None
     return replace(row, reason=reason, labels=(*row.labels, *map(str, found)))
@@ -193,13 +195,13 @@ def _guarded_row(row: Row, found: Mapping[Label, str]) -> Row:
 
 def _row(
     name: str,
-    made: Sequence[Launch],
+    measured: Sequence[Launch],
     against: Judged | None,
     flops: Mapping[str, Flops],
     base: str,
-    apart_by: float | None,
+    output_difference: float | None,
 ) -> Row:
-    time, own = own_time(made, name), flops.get(name, flops[base])
+    time, own = own_time(measured, name), flops.get(name, flops[base])
     row = Row(
         name,
         time.median_s,
@@ -208,7 +210,7 @@ def _row(
         own.total,
         disturbed=time.disturbed,
         reason=own.reason,
-        output_difference=apart_by,
+        output_difference=output_difference,
     )
     if against is None:
         return row

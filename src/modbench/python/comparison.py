@@ -15,28 +15,28 @@ from modbench.harness.core.errors import UsageError, brief, shown, unknown
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.labels import Label
 from modbench.harness.core.public import public
-from modbench.harness.core.units import human, three_digits
+from modbench.harness.core.units import counted, human, three_digits
 from modbench.harness.timing.callables import Launch
-from modbench.harness.timing.judged import ONE_PROCESS
-from modbench.python.shown import cut, html, html_lines, html_table, listed, text, wrapped
+from modbench.harness.timing.verdicts import ONE_PROCESS
+from modbench.python.rendering import WIDTH, cut, html, html_lines, html_table, listed, text
 from modbench.reports.model import Estimate, Finding
 from modbench.reports.notebook.display import ratio_figure
 from modbench.reports.wording.words import times, verdict_words
-from modbench.reports.writers.text import aligned
+from modbench.reports.writers.text import aligned, wrapped
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FORMATS = (".json", ".csv", ".html", ".txt")
-# What the system says of a path that cannot be written; anything else, such as a full disk, is no mistake of who named it.
+# Errors of the system about a path; any other, such as a full disk, is no mistake of the user who named it.
 OF_THE_PATH = frozenset(
     {
         *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS),
         *(errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP),
     }
 )
-# Labels that the title or the verdict says.
-_SAID = {ONE_PROCESS, Label.CONTAMINATED}
+# Labels that the title or the verdict shows.
+_SHOWN_ELSEWHERE = {ONE_PROCESS, Label.CONTAMINATED}
 HEAD = ("", "time", "ratio", "ideal", "realised", "verdict")
 
 
@@ -181,12 +181,12 @@ class Comparison:
         return csv(self.table)
 
     def __repr__(self) -> str:
-        said = (f"{row.name} {times(row.ratio)} {row.verdict}" for row in self.rows if row.ratio is not None)
-        return f"<modbench comparison over {self.baseline}: {', '.join(said)}>"
+        notes = (f"{row.name} {times(row.ratio)} {row.verdict}" for row in self.rows if row.ratio is not None)
+        return f"<modbench comparison over {self.baseline}: {', '.join(notes)}>"
 
     def __str__(self) -> str:
         table = [HEAD, *(_cells(row, 18) for row in self.rows)]
-        return text([self._title, "", *(line.rstrip() for line in aligned(table)), "", *wrapped(self._notes)])
+        return text([self._title, "", *(line.rstrip() for line in aligned(table)), "", *wrapped(self._notes, WIDTH)])
 
     def _repr_html_(self) -> str:
         head = ("", "time", "FLOPs", *HEAD[2:])
@@ -209,26 +209,26 @@ class Comparison:
 
     @property
     def _title(self) -> str:
-        threads = f", {self.threads} thread{'s' * (self.threads != 1)}" if self.device == "cpu" else ""
+        threads = f", {counted(self.threads, 'thread')}" if self.device == "cpu" else ""
         n = len(self.launches)
         launches = "one process" if n == 1 else f"{n} processes"
         return f"{self.workload} on {self.device}{threads}; {launches}, {self.rounds} rounds; over {cut(self.baseline, 18)}"
 
     @property
     def _notes(self) -> list[str]:
-        said = [f"Ratio: time of {self.baseline} over the row's, above 1× it is faster; 95 % interval."]
+        notes = [f"Ratio: time of {self.baseline} over the row's, above 1× it is faster; 95 % interval."]
         if len(self.launches) == 1:
-            said = [said[0], "One process: intervals lack what differs between processes. launches=5 has it."]
-        told: dict[str, list[str]] = {}
+            notes = [notes[0], "One process: intervals lack what differs between processes. launches=5 has it."]
+        rows_by_remark: dict[str, list[str]] = {}
         for row in self.rows:
-            told.setdefault(_told(row), []).append(row.name)
-        said += [f"{listed(names)}: {each}." for each, names in told.items() if each]
-        return [*said, f"⚠ {self.remedy}."] if self.remedy else said
+            rows_by_remark.setdefault(_remarks(row), []).append(row.name)
+        notes += [f"{listed(names)}: {each}." for each, names in rows_by_remark.items() if each]
+        return [*notes, f"⚠ {self.remedy}."] if self.remedy else notes
 
 
-def _told(row: Row) -> str:
-    """What to know of a row that its cells do not say."""
-    parts = [row.reason, *(label for label in row.labels if label not in _SAID)]
+def _remarks(row: Row) -> str:
+    """Remarks on a row, besides its cells."""
+    parts = [row.reason, *(label for label in row.labels if label not in _SHOWN_ELSEWHERE)]
     if row.output_difference is not None:
         parts.append(f"output differs by up to {row.output_difference:.2g} of the largest value")
     return "; ".join(filter(None, parts))

@@ -1,4 +1,4 @@
-"""What a model is called with, and where that lies."""
+"""The inputs of a call, and the device that they lie on."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from modbench.harness.core.errors import UsageError
 
-WROTE = "wrote into its input, on which all calls are made: let it work on a copy, such as x.clone()."
+INPUT_CHANGED = "wrote into its input, on which all calls are made: let it work on a copy, such as x.clone()."
 # A tensor, positional arguments, or keyword arguments.
-Given: TypeAlias = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any] | None
+CallInputs: TypeAlias = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,17 @@ class Inputs:
     device: torch.device | None = None
 
     @classmethod
-    def of(cls, given: Given) -> Inputs:
+    def of(cls, values: CallInputs) -> Inputs:
         """Read the inputs of a user.
 
         Raises:
             UsageError: if tensors lie on several devices, or on one that is not measured.
         """
-        if isinstance(given, Mapping):
-            return cls.of_call((), given)
-        return cls.of_call(() if given is None else tuple(given) if isinstance(given, tuple | list) else (given,), {})
+        if isinstance(values, Mapping):
+            return cls.of_call((), values)
+        return cls.of_call(
+            () if values is None else tuple(values) if isinstance(values, tuple | list) else (values,), {}
+        )
 
     @classmethod
     def of_call(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Inputs:
@@ -70,9 +72,9 @@ class Inputs:
         Raises:
             UsageError: if it does not.
         """
-        there = {each.device for each in (*model.parameters(), *model.buffers())}
-        if self.device is not None and there and there != {self.device}:
-            named = " and ".join(sorted(map(str, there)))
+        devices = {each.device for each in (*model.parameters(), *model.buffers())}
+        if self.device is not None and devices and devices != {self.device}:
+            named = " and ".join(sorted(map(str, devices)))
             raise UsageError(f"model {name!r} lies on {named}, the inputs on {self.device}. Move one with .to(...).")
 
     @property
@@ -82,15 +84,15 @@ class Inputs:
         whole = isinstance(first, Tensor) and first.dtype == torch.int64 and first.ndim == 2 and first.numel() > 1
         return first if whole else None
 
-    def lent(self) -> Lent:
+    def copies(self) -> InputCopies:
         """Copies for models to be called on: these stay as they are, whatever a model does."""
         memo: dict[int, Any] = {}
-        args, kwargs = tree_map(lambda leaf: _copied(leaf, memo), (self.args, dict(self.kwargs)))
-        return Lent(Inputs(args, kwargs, self.device), self)
+        args, kwargs = tree_map(lambda leaf: _copy_leaf(leaf, memo), (self.args, dict(self.kwargs)))
+        return InputCopies(Inputs(args, kwargs, self.device), self)
 
     @contextlib.contextmanager
-    def called(self, name: str, model: object, example: str, own: Sequence[str] = ()) -> Iterator[None]:
-        """Say in a line where a call raises because these are not its arguments; other errors stay the caller's.
+    def explaining_refusal(self, name: str, model: object, example: str, own: Sequence[str] = ()) -> Iterator[None]:
+        """Explain in one line a call that raises because these are not its arguments; other errors are raised unchanged.
 
         Args:
             name: what is called, for the message.
@@ -104,17 +106,17 @@ class Inputs:
         try:
             yield
         except TypeError as error:
-            why = self._refused(model)
+            why = self._signature_error(model)
             if why is None:
                 raise
-            given = "without inputs" if not self.args and not self.kwargs else "with these inputs"
+            how = "without inputs" if not self.args and not self.kwargs else "with these inputs"
             near = [
                 each for keyword in self.kwargs for each in difflib.get_close_matches(keyword, own, n=1, cutoff=0.7)
             ]
             hint = f"Did you mean {near[0]!r}?" if near else f"Give what it takes, as in {example}."
-            raise UsageError(f"{name!r} cannot be called {given}: {why}. {hint}") from error
+            raise UsageError(f"{name!r} cannot be called {how}: {why}. {hint}") from error
 
-    def _refused(self, model: object) -> str | None:
+    def _signature_error(self, model: object) -> str | None:
         """Why its signature does not take these arguments; None: it does, or it has none."""
         called = model.forward if isinstance(model, nn.Module) else model
         try:
@@ -128,19 +130,19 @@ class Inputs:
         return None
 
 
-class Lent:
+class InputCopies:
     """Inputs that models are called on, and whether one wrote into them.
 
     Args:
         inputs: the copies.
-        given: what they are copies of.
+        originals: what they are copies of.
     """
 
-    def __init__(self, inputs: Inputs, given: Inputs) -> None:
-        self.inputs, self.given = inputs, given
+    def __init__(self, inputs: Inputs, originals: Inputs) -> None:
+        self.inputs, self.originals = inputs, originals
         self.versions = self._versions()
 
-    def written(self, *, closely: bool = True) -> bool:
+    def changed(self, *, closely: bool = True) -> bool:
         """Whether they differ from what they are copies of.
 
         Args:
@@ -150,7 +152,7 @@ class Lent:
         if not closely and versions == self.versions:
             return False
         self.versions = versions
-        now, before = (tree_leaves((each.args, dict(each.kwargs))) for each in (self.inputs, self.given))
+        now, before = (tree_leaves((each.args, dict(each.kwargs))) for each in (self.inputs, self.originals))
         return len(now) != len(before) or not all(map(_equal, now, before))
 
     def check(self, name: str) -> None:
@@ -162,15 +164,15 @@ class Lent:
         Raises:
             UsageError: if they differ.
         """
-        if self.written():
-            raise UsageError(f"{name!r} {WROTE}")
+        if self.changed():
+            raise UsageError(f"{name!r} {INPUT_CHANGED}")
 
     def _versions(self) -> list[int]:
         leaves = tree_leaves((self.inputs.args, dict(self.inputs.kwargs)))
         return [_writes(leaf) if isinstance(leaf, Tensor) else 0 for leaf in leaves]
 
 
-def _copied(leaf: object, memo: dict[int, Any]) -> object:
+def _copy_leaf(leaf: object, memo: dict[int, Any]) -> object:
     """A tensor or array of its own; the same one for each place that a thing stands in. Other things are not copied."""
     if id(leaf) not in memo:
         if isinstance(leaf, Tensor):
@@ -196,7 +198,7 @@ def _equal(one: object, other: object) -> bool:
 
 
 def _writes(tensor: Tensor) -> int:
-    """How often torch wrote into a tensor; of one of inference mode it does not count."""
+    """The number of times that torch wrote into a tensor; 0 in inference mode, where it does not count."""
     return 0 if tensor.is_inference() else int(tensor._version)  # noqa: SLF001  # torch has no public name for it
 
 

@@ -1,4 +1,4 @@
-"""What one process measures: models, inputs and how long; it can be sent to a fresh process."""
+"""The work of one process: models, inputs and duration; it can be sent to a fresh process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from modbench.harness.timing.interleave import Clock
 from modbench.harness.timing.threads import working_threads
 from modbench.python import calls
 from modbench.python.calls import Flops, Loss, Model, Workload
-from modbench.python.inputs import WROTE, Inputs, Lent
+from modbench.python.inputs import INPUT_CHANGED, InputCopies, Inputs
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ class Job:
         return next((each.device for model in modules for each in model.parameters()), torch.device("cpu"))
 
     @cached_property
-    def lent(self) -> Lent:
+    def copies(self) -> InputCopies:
         """The copies that this process times its calls on."""
-        return self.inputs.lent()
+        return self.inputs.copies()
 
     def call(self, name: str, inputs: Inputs) -> Callable[[], object]:
         """The timed call of a model; a training step runs on a copy."""
@@ -65,9 +65,9 @@ class Job:
             return calls.forward(self.models[name], inputs)
         return calls.train_step(name, self.models[name], inputs, self.loss)
 
-    def counted(self, name: str, inputs: Inputs) -> Flops:
+    def flops(self, name: str, inputs: Inputs) -> Flops:
         """The FLOPs of the call: of a compiled module those of the module that was compiled, of a step without its update."""
-        model, one_thread = calls.plain(self.models[name]), self.device.type == "cpu" and working_threads() == 1
+        model, one_thread = calls.uncompiled(self.models[name]), self.device.type == "cpu" and working_threads() == 1
         if self.workload == "forward":
             return calls.flops(calls.forward(model, inputs), one_thread=one_thread)
         return calls.flops(calls.train_step(name, model, inputs, self.loss, updates=False), one_thread=one_thread)
@@ -78,16 +78,16 @@ class Job:
         Raises:
             UsageError: if a call changed its inputs, or settings that hold for all calls.
         """
-        with on(self.device), calls.evaluating(self.models if self.workload == "forward" else {}):
-            as_they_were = in_memory.settings()
+        with on_device(self.device), calls.evaluating(self.models if self.workload == "forward" else {}):
+            restore_settings = in_memory.settings()
 
             def tidy() -> None:
-                as_they_were()
-                if self.lent.written(closely=False):
-                    raise LeftBehind(WROTE)
+                restore_settings()
+                if self.copies.changed(closely=False):
+                    raise LeftBehind(INPUT_CHANGED)
 
-            made = time_callables(
-                {name: self.call(name, self.lent.inputs) for name in self.models},
+            launch = time_callables(
+                {name: self.call(name, self.copies.inputs) for name in self.models},
                 baseline=self.baseline,
                 rounds=self.rounds,
                 seconds=self.seconds,
@@ -96,20 +96,20 @@ class Job:
                 seed=self.seed,
                 tidy=tidy,
             )
-        self.lent.check(" or ".join(self.models))
-        return made
+        self.copies.check(" or ".join(self.models))
+        return launch
 
-    def limit_s(self, looked_s: float) -> float:
+    def limit_s(self, calls_s: float) -> float:
         """The time limit of a process in s, from the seconds that one check of each model took here."""
-        played = 2 * (self.rounds or MOST_ROUNDS) * looked_s  # everything is called twice in a round
+        played = 2 * (self.rounds or MOST_ROUNDS) * calls_s  # everything is called twice in a round
         return limits.of_calls(len(self.models), max(self.seconds or 0.0, played))
 
-    def again(self, number: int) -> Job:
+    def reseeded(self, number: int) -> Job:
         """The same for another process, in other orders."""
         return replace(self, seed=self.seed + number)
 
 
-def on(device: torch.device) -> AbstractContextManager[object]:
+def on_device(device: torch.device) -> AbstractContextManager[object]:
     """Make a GPU the one that is waited for in the `with` block; its context exists then."""
     if device.type != "cuda":
         return nullcontext()

@@ -10,7 +10,7 @@ from torch import nn
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.public import public
-from modbench.harness.core.units import human
+from modbench.harness.core.units import counted, human
 from modbench.harness.stats import contamination
 from modbench.harness.timing import disturbances
 from modbench.harness.timing.interleave import Clock
@@ -18,7 +18,8 @@ from modbench.harness.timing.own_times import own_time
 from modbench.harness.timing.threads import at_threads, working_threads
 from modbench.python.inputs import Inputs
 from modbench.python.job import Job
-from modbench.python.shown import html, html_lines, html_table, text, wrapped
+from modbench.python.rendering import WIDTH, html, html_lines, html_table, text
+from modbench.reports.writers.text import wrapped
 
 # Keywords of `measure` itself; all others are those of what is measured.
 OWN = ("rounds", "seconds", "threads")
@@ -83,13 +84,17 @@ class Measurement:
     def __str__(self) -> str:
         ends = self._claimed
         low = f" [{human(ends[0], 's')} – {human(ends[1], 's')}]" if ends else ""
-        where = f"{self.threads} thread{'s' * (self.threads != 1)}" if self.device == "cpu" else ""
-        said = (
+        where = counted(self.threads, "thread") if self.device == "cpu" else ""
+        details = (
             f"spread {self.spread:.1%}, {self.disturbed:.0%} of the rounds disturbed, {self.n} samples on {self.device}"
         )
         more = "".join(f"; {each}" for each in (where, self.reason) if each)
         return text(
-            [*wrapped(self.warnings), f"{self.name}: {human(self.median_s, 's')}{low}", *wrapped([said + more])]
+            [
+                *wrapped(self.warnings, WIDTH),
+                f"{self.name}: {human(self.median_s, 's')}{low}",
+                *wrapped([details + more], WIDTH),
+            ]
         )
 
     def _repr_html_(self) -> str:
@@ -128,15 +133,15 @@ def measure(
     """
     if not callable(f):
         raise UsageError(f"measure times what can be called; got {type(f).__name__}.")
-    given = Inputs.of_call(args, kwargs)
+    inputs = Inputs.of_call(args, kwargs)
     name = type(f).__name__ if isinstance(f, nn.Module) else getattr(f, "__name__", type(f).__name__)
     if isinstance(f, nn.Module):
-        given.check(name, f)
-    with at_threads(threads), given.called(name, f, "mb.measure(f, x)", OWN):
-        return measured(Job({name: f}, given, "forward", name, rounds=rounds, seconds=seconds))
+        inputs.check(name, f)
+    with at_threads(threads), inputs.explaining_refusal(name, f, "mb.measure(f, x)", OWN):
+        return measure_job(Job({name: f}, inputs, "forward", name, rounds=rounds, seconds=seconds))
 
 
-def measured(job: Job, clock: Clock | None = None) -> Measurement:
+def measure_job(job: Job, clock: Clock | None = None) -> Measurement:
     """Time the only callable of a job.
 
     Args:

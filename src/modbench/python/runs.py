@@ -1,30 +1,88 @@
-"""`modbench.run`, `modbench.plan` and `modbench.resume`: the commands from Python, with the flags' names."""
+"""`modbench.run`, `modbench.plan` and `modbench.resume`: the commands from Python, with the names of their flags."""
 
 from __future__ import annotations
 
 import functools
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from modbench import api
-from modbench.harness.core import catalogue
-from modbench.harness.core.launching import works_apart
+from modbench.commands._app import include_additions
+from modbench.commands._flags import Flags
+from modbench.commands.plan.forecast import as_text
+from modbench.commands.plan.forecast import forecast as predict
+from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.public import public
-from modbench.harness.core.units import parse_duration
-from modbench.harness.execution.launcher_profile import read_profile
-from modbench.harness.machine import accelerators
+from modbench.harness.core.units import counted, human, human_duration, parse_duration
+from modbench.harness.planning.plan import Plan
 from modbench.progress import in_notebook, progress_for
-from modbench.python.given import flags_of, including, merged, texts, words
-from modbench.python.planned import Planned
+from modbench.python.rendering import html, html_lines, html_table, text
 from modbench.reports.notebook.frames import Results
 from modbench.reports.sentences import nothing_measured
 from modbench.reports.terminal import summary
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 T = TypeVar("T")
 # One value, or several.
 Some: TypeAlias = T | Sequence[T]
+HEAD = ("", "params", "FLOPs forward", "of anchor", "forward time")
+# Cases of a plan that a notebook shows.
+MOST_ROWS = 40
+
+
+@dataclass(frozen=True, repr=False)
+class Planned:
+    """The plan of a suite, with its forecast.
+
+    Attributes:
+        plan: its cases and units.
+    """
+
+    plan: Plan
+
+    @cached_property
+    def forecast(self) -> dict[str, Any]:
+        """As `modbench plan --json` prints it, in base units."""
+        return predict(self.plan)
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """The cases, one row each, in base units."""
+        import pandas as pd
+
+        return pd.DataFrame(self.forecast["cases"])
+
+    def __repr__(self) -> str:
+        suite, plan = self.plan.suite, self.plan
+        return (
+            f"<modbench plan: suite {suite.name!r}, {suite.effort}, "
+            f"{counted(len(plan.cases), 'case')}, {counted(len(plan.units), 'unit')}>"
+        )
+
+    def __str__(self) -> str:
+        return text([as_text(self.forecast)])
+
+    def _repr_html_(self) -> str:
+        cases = self.forecast["cases"]
+        rows = [
+            (
+                case["case"],
+                "–" if case["params"] is None else f"{case['params']:,}",
+                human(case["flops_forward"], "FLOP"),
+                human(case["flops_share"], "ratio"),
+                human(case["forward_s"], "s"),
+            )
+            for case in cases[:MOST_ROWS]
+        ]
+        left = [f"and {len(cases) - MOST_ROWS:,} more cases"] if len(cases) > MOST_ROWS else []
+        took = f"about {human_duration(self.forecast['predicted_s'])} on {self.plan.device}"
+        return html(html_table(HEAD, rows), html_lines([*left, f"{repr(self)[1:-1]}: {took}"]))
 
 
 @public("mb.run('quick', model='mod')")
@@ -91,9 +149,11 @@ def run(
         IncompleteError: if it was interrupted; finished units are kept, and `resume` continues.
         NothingMeasuredError: if every cell failed or was skipped; `load` reads its tables, which say why.
     """
-    texts(suite=suite, out=out, select=select, timeout=timeout, launcher=launcher, launcher_profile=launcher_profile)
-    including(include)
-    given = {
+    _check_texts(
+        suite=suite, out=out, select=select, timeout=timeout, launcher=launcher, launcher_profile=launcher_profile
+    )
+    _include(include)
+    values = {
         "model": model,
         "only": only,
         "capacity": capacity,
@@ -107,31 +167,37 @@ def run(
         "effort": effort,
         "corpus": None if corpus is None else str(corpus),
     }
-    flags = flags_of(given, merged(settings, more))
+    flags = Flags.from_values(values, _all_settings(settings, more))
     timeout_s = parse_duration(timeout, "timeout") if timeout is not None else None
-    catalogue.find("launchers", launcher)
-    own = (*(read_profile(str(launcher_profile)) if launcher_profile else ()), *options)
-    elsewhere = works_apart(launcher)
-    plan = api.make_plan(str(suite), flags.overrides(), select, only_plan=elsewhere)
-    api.check_launcher(plan, launcher, own)
-    folder = api.new_folder(plan, None if out is None else str(out))
-    if not quiet:
-        gap = None if elsewhere else accelerators.not_measured(plan.device)
-        print(*filter(None, [gap, summary.opening(plan)]), sep="\n", file=sys.stdout if in_notebook() else sys.stderr)
-    made = api.run(
-        plan,
-        folder,
-        command=["modbench", "run", str(suite), *words(flags), *_words(select, out, launcher, include, own)],
-        progress=progress_for(plan, folder, quiet=quiet),
+    resolved, folder, launcher_options, gap = api.prepare(
+        str(suite),
+        flags.overrides(),
+        select,
+        out=None if out is None else str(out),
         launcher=launcher,
-        options=own,
+        launcher_profile=None if launcher_profile is None else str(launcher_profile),
+        options=options,
+    )
+    if not quiet:
+        opening = filter(None, [gap, summary.opening(resolved)])
+        print(*opening, sep="\n", file=sys.stdout if in_notebook() else sys.stderr)
+    finished = api.run(
+        resolved,
+        folder,
+        command=[
+            *("modbench", "run", str(suite), *flags.words()),
+            *_other_words(select, out, launcher, include, launcher_options),
+        ],
+        progress=progress_for(resolved, folder, quiet=quiet),
+        launcher=launcher,
+        options=launcher_options,
         timeout_s=timeout_s,
     )
-    nothing_measured.check(made.loaded, made.report)
-    return Results(made.loaded, made.wall_s)
+    nothing_measured.check(finished.loaded, finished.report)
+    return Results(finished.loaded, finished.wall_s)
 
 
-def _words(
+def _other_words(
     select: str | None,
     out: str | Path | None,
     launcher: str,
@@ -142,8 +208,8 @@ def _words(
     folders = [include] if isinstance(include, str | Path) else include or ()
     more = [("-k", select), ("--out", out), ("--launcher", launcher if launcher != "local" else None)]
     more += [("--include", folder) for folder in folders]
-    said = [str(word) for flag, value in more if value is not None for word in (flag, value)]
-    return [*said, *(["--", *options] if options else [])]
+    words = [str(word) for flag, value in more if value is not None for word in (flag, value)]
+    return [*words, *(["--", *options] if options else [])]
 
 
 @public("mb.plan('quick', model='mod')")
@@ -167,10 +233,10 @@ def plan(
     Raises:
         UsageError: if the suite, a flag or the selection is invalid.
     """
-    texts(suite=suite, select=select)
-    including(include)
-    asked = flags_of({}, merged(settings, flags)).overrides()
-    return Planned(api.make_plan(str(suite), asked, select, only_plan=True))
+    _check_texts(suite=suite, select=select)
+    _include(include)
+    overrides = Flags.from_values({}, _all_settings(settings, flags)).overrides()
+    return Planned(api.make_plan(str(suite), overrides, select, only_plan=True))
 
 
 @public("mb.resume('runs/quick-1')")
@@ -200,9 +266,9 @@ def resume(
         IncompleteError: if it was interrupted again.
         NothingMeasuredError: if every cell failed or was skipped.
     """
-    texts(run_folder=run_folder, timeout=timeout)
-    including(None)
-    made = api.resume(
+    _check_texts(run_folder=run_folder, timeout=timeout)
+    _include(None)
+    finished = api.resume(
         str(run_folder),
         functools.partial(progress_for, quiet=quiet),
         retry_failed=retry_failed,
@@ -211,5 +277,43 @@ def resume(
         trust=trust,
         timeout_s=parse_duration(timeout, "timeout") if timeout is not None else None,
     )
-    nothing_measured.check(made.loaded, made.report)
-    return Results(made.loaded, made.wall_s)
+    nothing_measured.check(finished.loaded, finished.report)
+    return Results(finished.loaded, finished.wall_s)
+
+
+def _check_texts(**values: object) -> None:
+    """Check arguments that are text, such as names, durations and paths.
+
+    Args:
+        **values: values by name; None: not given.
+
+    Raises:
+        UsageError: if one is something else.
+    """
+    for name, value in values.items():
+        if value is not None and not isinstance(value, str | Path):
+            raise UsageError(f"{name} takes text; got {shown(value)}.")
+
+
+def _all_settings(settings: object, more: Mapping[str, object]) -> dict[str, object]:
+    """All further keys of a suite.
+
+    Raises:
+        UsageError: if `settings` is no dict.
+    """
+    if settings is None:
+        return dict(more)
+    if not isinstance(settings, Mapping):
+        raise UsageError(f"settings must be a dict, as in {{'train.steps': 100}}; got {shown(settings)}.")
+    return {**more, **settings}
+
+
+def _include(folders: Some[str | Path] | None) -> None:
+    """Search folders for additions, as `--include` does.
+
+    Raises:
+        UsageError: if one cannot be used.
+    """
+    if folders is not None and not isinstance(folders, str | Path | Sequence):
+        raise UsageError(f"include takes a folder, or a list of folders; got {shown(folders)}.")
+    include_additions(map(str, [folders] if isinstance(folders, str | Path) else folders or ()))

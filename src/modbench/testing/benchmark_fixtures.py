@@ -9,8 +9,8 @@ import pytest
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
-    from modbench.testing.benchmarked import Interleaved, Replay
-    from modbench.testing.comparing import Comparer
+    from modbench.testing.comparer import Comparer
+    from modbench.testing.interleaved import Interleaved, Replay
 
 
 class WithBenchmark:
@@ -19,7 +19,7 @@ class WithBenchmark:
     @pytest.fixture
     def _modbench_replay(self, request: pytest.FixtureRequest) -> Replay:
         """Give the test a timer: what `benchmark` reads of its marker, it reads when it is made."""
-        from modbench.testing.benchmarked import Replay
+        from modbench.testing.interleaved import Replay
 
         replay, marker = Replay(), request.node.get_closest_marker("benchmark")
         options = {**(marker.kwargs if marker else {}), "timer": replay.timer()}
@@ -31,7 +31,7 @@ class WithBenchmark:
         self, _modbench_replay: Replay, benchmark: BenchmarkFixture, modbench_compare: Comparer
     ) -> Interleaved:
         """Compare as `modbench_compare` does; the candidate's samples also stand in pytest-benchmark's table and files."""
-        from modbench.testing.benchmarked import Interleaved
+        from modbench.testing.interleaved import Interleaved
 
         return Interleaved(benchmark, modbench_compare, _modbench_replay)
 

@@ -1,4 +1,4 @@
-"""What pytest loads by the entry point `modbench`: the plug-in, once, also after `-p modbench.pytest_plugin`.
+"""The entry point `modbench` of pytest: loads the plug-in once, also after `-p modbench.pytest_plugin`.
 
 An entry point that names the plug-in itself would be refused then: pytest takes no module under two names.
 PYTEST_DONT_REWRITE: else it warns where this was imported before.

@@ -43,7 +43,7 @@ class Stored(BaseModel):
     environment: dict[str, Any] | None = None
 
     @model_validator(mode="after")
-    def _whole(self) -> Self:
+    def _check_complete(self) -> Self:
         for columns in (*self.samples.values(), self.blocks):
             if len({len(column) for column in columns.values()}) > 1:
                 raise ValueError("columns of different lengths")
@@ -97,7 +97,7 @@ class Samples(BaseModel):
     environment: dict[str, Any]
     comparisons: dict[str, Stored]
 
-    def beside(self, earlier: Samples) -> Samples:
+    def merged_with(self, earlier: Samples) -> Samples:
         """These, and the comparisons of earlier sessions that these do not have, each with the environment it was made in."""
         others = dict[str, Stored]()
         for name, each in earlier.comparisons.items():
@@ -126,6 +126,6 @@ def read(file: Path, advice: str = "Make it anew.") -> Samples:
         ) from error
 
 
-def kept(environment: Mapping[str, Any]) -> dict[str, Any]:
-    """What of an environment is kept: versions and processor, no names."""
+def recorded_environment(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of an environment that is stored: versions and processor, no names."""
     return {key: environment[key] for key in ("python", "packages", "system", "cpu", "cores", "usable_cores")}

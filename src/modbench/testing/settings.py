@@ -16,7 +16,7 @@ KEYS = ("margin", "rounds", "against_margin", "threads")
 
 @dataclass(frozen=True)
 class Settings:
-    """How a pair is measured and judged.
+    """Settings for measuring and judging a pair.
 
     Attributes:
         margin: the largest slowdown that does not matter, as a share.
@@ -50,12 +50,12 @@ def resolve(
             raise unknown("keyword in @pytest.mark.modbench", str(key), KEYS)
     places = (command_line, call, marker, ini)
     found = {key: next((place[key] for place in places if place.get(key) is not None), None) for key in KEYS}
-    margin = _share(found, "margin", 0.02)
-    against = _share(found, "against_margin", margin)
-    return Settings(margin, _whole(found, "rounds", FEWEST_ROUNDS), against, _whole(found, "threads", 1))
+    margin = _margin(found, "margin", 0.02)
+    against = _margin(found, "against_margin", margin)
+    return Settings(margin, _whole_number(found, "rounds", FEWEST_ROUNDS), against, _whole_number(found, "threads", 1))
 
 
-def _share(found: Mapping[str, Any], key: str, default: float) -> float:
+def _margin(found: Mapping[str, Any], key: str, default: float) -> float:
     """A margin; in pytest's configuration it is text."""
     value = found[key]
     if value is None:
@@ -63,7 +63,7 @@ def _share(found: Mapping[str, Any], key: str, default: float) -> float:
     return units.margin(_number(value) if isinstance(value, str) else value, asked=f"{key} = {shown(value)}")
 
 
-def _whole(found: Mapping[str, Any], key: str, least: int) -> int | None:
+def _whole_number(found: Mapping[str, Any], key: str, least: int) -> int | None:
     value = found[key]
     number = None if value is None else _number(value)
     if value is not None and (number is None or number < least or number % 1):

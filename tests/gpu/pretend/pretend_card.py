@@ -115,9 +115,9 @@ def install() -> None:
 
 def _shrink() -> None:
     """Make what is sized for a card small enough for a CPU."""
-    from modbench.harness.execution import doctor
+    from modbench.commands.doctor import aa_comparisons
     from modbench.harness.profiling import machine_peak
 
-    doctor.TWINS["cuda"] = doctor.TWINS["cpu"]
+    aa_comparisons.TWINS["cuda"] = aa_comparisons.TWINS["cpu"]
     machine_peak.SHAPES["cuda"] = ((128, 256, 1024),)
     machine_peak.COPY_BYTES["cuda"] = 2**20

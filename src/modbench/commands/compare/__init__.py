@@ -1,0 +1,226 @@
+"""`modbench compare`: the cases of one run along an axis, or runs with one another."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from modbench.commands._app import app
+from modbench.commands._complete import metrics, runs
+from modbench.commands._flags import JsonFlag, SelectFlag, VerboseFlag, checked_margin, listed
+from modbench.commands._output import say, say_json
+from modbench.harness.core.errors import IncompleteError, UsageError
+
+if TYPE_CHECKING:
+    from modbench.reports.questions.compare.axis_table import Filter
+
+
+class Output(NamedTuple):
+    """The output of a comparison.
+
+    Attributes:
+        html: a file for the page; None: none.
+        force: whether that file may exist.
+        as_json: whether JSON is printed instead of text.
+        verbose: whether the text leaves nothing out.
+    """
+
+    html: str | None
+    force: bool
+    as_json: bool
+    verbose: bool
+
+
+def _command_line() -> list[str]:
+    """The command line, as it is shown on the page."""
+    return ["modbench", *sys.argv[1:]]
+
+
+@app.command()
+def compare(
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN", help="One run folder with --by, else several.", autocompletion=runs),
+    ],
+    by: Annotated[
+        str | None,
+        typer.Option(
+            "--by", metavar="AXIS", help="The cases of one run along this axis, such as capacity, seq_len or arm."
+        ),
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            "--baseline", metavar="VALUE", help="With --by: a value of the axis, or an arm; default the anchor."
+        ),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option("--metric", metavar="LIST", help="With --by: only these metrics.", autocompletion=metrics),
+    ] = None,
+    seq_len: Annotated[
+        list[str] | None, typer.Option("--seq-len", metavar="LIST", help="With --by: only these lengths.")
+    ] = None,
+    workload: Annotated[
+        list[str] | None,
+        typer.Option("--workload", metavar="LIST", help="With --by: only these workloads, such as decode."),
+    ] = None,
+    select: SelectFlag = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            "--margin",
+            metavar="SHARE",
+            callback=checked_margin,
+            help="Of several runs: largest change that does not matter, as a share.",
+        ),
+    ] = None,
+    across_machines: Annotated[
+        bool,
+        typer.Option("--across-machines", help="Of several runs: compare unlike machines, by ratios to the anchor."),
+    ] = False,
+    html: Annotated[
+        str | None, typer.Option("--html", metavar="FILE", help="Also write the comparison as a page, into a new file.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Let --html replace a file.")] = False,
+    paired: Annotated[
+        bool,
+        typer.Option(
+            "--paired",
+            help="Compare two revisions: --paired REV REV SUITE.",
+        ),
+    ] = False,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", metavar="LIST", help="With --paired: FILE.py:build, taken from both revisions."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="With --paired: any key of a suite.")
+    ] = None,
+    launches: Annotated[
+        int | None,
+        typer.Option("--launches", metavar="N", help="With --paired: blocks of three processes; default 12."),
+    ] = None,
+    timeout: Annotated[
+        str | None,
+        typer.Option(
+            "--timeout", metavar="DURATION", help="With --paired: longest time of a unit; default: by prediction."
+        ),
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="With --paired: folder for the runs; continues an interrupted comparison.",
+        ),
+    ] = None,
+    verbose: VerboseFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Compare the cases of a run, runs, or two revisions.
+
+    compare RUN --by AXIS: the cases of one run, along an axis
+
+    compare RUN RUN: runs with the first one
+
+    compare --paired REV REV SUITE: two revisions, timed in processes that take turns. A revision is one of git, `.` for the
+    files as they are, or the path of a Python interpreter.
+    """
+    only_paired = {"--model": model, "--set": settings, "--launches": launches, "--timeout": timeout, "--out": out}
+    if paired:
+        _refuse(
+            {"--by": by, "--baseline": baseline, "--metric": metric, "--workload": workload, "--html": html},
+            "runs that were made",
+        )
+        from modbench.commands.compare.paired import compare_revisions
+
+        compare_revisions(
+            runs,
+            models=listed("--model", model, str),
+            settings=settings or (),
+            lengths=listed("--seq-len", seq_len, int),
+            select=select,
+            launches=launches,
+            margin=margin,
+            timeout=timeout,
+            out=out,
+            as_json=as_json,
+        )
+        return
+    _refuse(only_paired, "--paired REV_A REV_B SUITE")
+    if by is not None:
+        if len(runs) != 1:
+            raise UsageError(f"--by compares the cases of one run; {len(runs)} were named.")
+        if margin is not None or across_machines:
+            raise UsageError("--margin and --across-machines are for several runs; --by takes the suite's margin.")
+        from modbench.reports.questions.compare.axis_table import Filter
+
+        lists = listed("--metric", metric, str), listed("--seq-len", seq_len, int), listed("--workload", workload, str)
+        _compare_cases(
+            runs[0], by, baseline, Filter(*lists, select), Output(html, force=force, as_json=as_json, verbose=verbose)
+        )
+        return
+    chosen = {"--baseline": baseline, "--metric": metric, "--seq-len": seq_len, "--workload": workload, "-k": select}
+    _refuse(chosen, "--by AXIS, or --paired")
+    if len(runs) == 1:
+        raise UsageError("one run was named: name another, or compare its cases with --by AXIS, such as --by capacity.")
+    _compare_runs(
+        runs, margin, Output(html, force=force, as_json=as_json, verbose=verbose), across_machines=across_machines
+    )
+
+
+def _refuse(given: Mapping[str, object], needs: str) -> None:
+    """Refuse flags that belong to another way of comparing.
+
+    Raises:
+        UsageError: if one was given.
+    """
+    for flag, value in given.items():
+        if value is not None:
+            raise UsageError(f"{flag} needs {needs}: it means nothing here.")
+
+
+def _compare_cases(folder: str, axis: str, baseline: str | None, keep: Filter, out: Output) -> None:
+    from modbench.reports.page import compare_page
+    from modbench.reports.questions.compare.by_axis import compare_by
+    from modbench.reports.tables.load import load
+    from modbench.reports.terminal import compare_axis_text
+    from modbench.reports.writers import text
+
+    loaded = load(folder)
+    table = compare_by(loaded, axis, baseline, keep)
+    if out.html is not None:
+        compare_page.write(
+            compare_page.of_axis(loaded, table, _command_line()), out.html, force=out.force, runs=[loaded]
+        )
+    if out.as_json:
+        say_json(compare_axis_text.as_dict(loaded, table), allow_nan=False)
+    else:
+        every = bool(keep.metrics)
+        say(compare_axis_text.as_text(loaded, table, text.width(), every=every, verbose=out.verbose))
+    if loaded.run.incomplete:
+        raise IncompleteError(loaded.run.incomplete)
+
+
+def _compare_runs(folders: list[str], margin: float | None, out: Output, *, across_machines: bool) -> None:
+    from modbench.reports.page import compare_page
+    from modbench.reports.questions.compare.runs import compare_runs
+    from modbench.reports.tables.load import load
+    from modbench.reports.terminal import compare_runs_text
+    from modbench.reports.writers import text
+
+    compared = compare_runs([load(folder) for folder in folders], margin, across_machines=across_machines)
+    if out.html is not None:
+        page = compare_page.of_runs(compared, _command_line())
+        compare_page.write(page, out.html, force=out.force, runs=compared.runs)
+    if out.as_json:
+        say_json(compare_runs_text.as_dict(compared), allow_nan=False)
+    else:
+        say(compare_runs_text.as_text(compared, text.width(), verbose=out.verbose))
+    if compared.incomplete:
+        raise IncompleteError(compared.incomplete)

@@ -1,0 +1,185 @@
+"""The two sides of `compare --paired`: a revision of a git repository, its files as they are, or an installed environment."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+
+from modbench.harness.core.errors import UsageError
+from modbench.harness.core.options import in_parentheses
+from modbench.harness.core.own_models import is_user_model, parse_spec
+
+# Names the files of a repository as they lie there, changes that are not committed included.
+AS_IT_IS = "."
+# A module that the modbench of both sides must have.
+TURNS = "modbench.harness.timing.turns"
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of the comparison.
+
+    Attributes:
+        name: as the user typed it.
+        label: the name with what it stands for, such as `HEAD~1 (3f2a9c1)`.
+        python: the interpreter.
+        folder: where its files lie and where it runs; None: the current folder.
+        source: what goes to the front of the interpreter's path; None: nothing.
+        models: models of the user with the file of this side.
+    """
+
+    name: str
+    label: str
+    python: str
+    folder: Path | None = None
+    source: Path | None = None
+    models: dict[str, str] = field(default_factory=dict)
+
+    def environment(self) -> dict[str, str]:
+        """The environment of its processes."""
+        found = dict(os.environ)
+        if self.source is not None:
+            found["PYTHONPATH"] = os.pathsep.join(filter(None, (str(self.source), found.get("PYTHONPATH", ""))))
+        return found
+
+    def identity(self) -> str:
+        """A digest of what it runs: its files, its modbench, and the version of torch.
+
+        Raises:
+            UsageError: if it has no modbench, or another one is found first.
+        """
+        where, *versions = self.modbench()
+        digest = hashlib.sha256("\n".join(versions).encode())
+        for top in filter(None, (self.folder, Path(where).parent)):
+            for folder, inside, names in os.walk(top, followlinks=True):
+                inside[:] = sorted(set(inside) - {"__pycache__"})
+                for name in sorted(names):
+                    file = Path(folder, name)
+                    digest.update(f"\0{file.relative_to(top)}\0".encode(errors="surrogateescape"))
+                    if file.is_file():
+                        digest.update(file.read_bytes())
+        return digest.hexdigest()
+
+    def modbench(self) -> tuple[str, str, str]:
+        """Return where its modbench lies, its version, and that of torch.
+
+        Raises:
+            UsageError: if it has none, or another one is found first.
+        """
+        fields = "modbench.__file__, modbench.__version__, metadata.version('torch')"
+        code = f"from importlib import metadata; import modbench, {TURNS}; print({fields}, sep='\\n')"
+        done = subprocess.run(  # noqa: S603  # an interpreter that the user named
+            [self.python, "-P", "-c", code], env=self.environment(), capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+            if TURNS in last:
+                raise UsageError(f"{self.name}: its modbench is too old for --paired: it has no {TURNS}.")
+            raise UsageError(f"{self.name}: modbench cannot be imported there ({last[:160]}).")
+        where, version, torch = done.stdout.splitlines()
+        if self.source is not None and not Path(where).resolve().is_relative_to(self.source.parent.resolve()):
+            raise UsageError(
+                f"{self.name}: another modbench is found first, {where}. Is PYTHONPATH set by a start-up file?"
+            )
+        return where, version, torch
+
+
+def is_interpreter(name: str) -> bool:
+    """Whether a side is named by a Python interpreter instead of a revision."""
+    return os.sep in name and Path(name).is_file() and os.access(name, os.X_OK)
+
+
+def side(name: str, models: tuple[str, ...], into: Path) -> Side:
+    """Prepare one side.
+
+    Without a model of the user, a revision is one of the repository that this modbench runs from; with one, one of the repository
+    that holds its file, and modbench is the same on both sides.
+
+    Args:
+        name: a git revision, `.` for the files as they lie there, or the path of an interpreter.
+        models: values of `--model`.
+        into: an empty folder for the files of the revision.
+
+    Raises:
+        UsageError: if there is no such revision, no repository, or the revision lacks the model's file.
+    """
+    if is_interpreter(name):
+        return Side(name, name, name)
+    own = [Path(parse_spec(model)[0].rpartition(":")[0]) for model in models if is_user_model(model)]
+    for file in own:
+        if not file.is_file():
+            raise UsageError(f"--model {file}: there is no such file here. --paired reads it from both revisions.")
+    root = _root(own[0].resolve().parent if own else Path(__file__).resolve().parent, named=bool(own))
+    label = _copy_files(root, name, into)
+    if not own:
+        return Side(name, label, sys.executable, into, into / "src")
+    found: dict[str, str] = {}
+    for model in models:
+        where, _, attribute = parse_spec(model)[0].rpartition(":")
+        if not is_user_model(model):
+            continue
+        if not Path(where).resolve().is_relative_to(root):
+            raise UsageError(f"--model {where} lies outside {root}: all models of --paired come from one repository.")
+        file = into / Path(where).resolve().relative_to(root)
+        if not file.is_file():
+            raise UsageError(
+                f"{name} has no file {Path(where).resolve().relative_to(root)}: the model is younger, or was moved."
+            )
+        _, inside = in_parentheses(model.strip())
+        found[model] = f"{file}:{attribute}" + (f"({inside})" if inside is not None else "")
+    return Side(name, label, sys.executable, into, None, found)
+
+
+def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    git = shutil.which("git")
+    if git is None:
+        raise UsageError("--paired reads revisions with git, which is not installed. Or name two Python interpreters.")
+    return subprocess.run([git, "-C", str(folder), *arguments], capture_output=True, check=False)  # noqa: S603
+
+
+def _root(folder: Path, *, named: bool) -> Path:
+    found = _git(folder, "rev-parse", "--show-toplevel")
+    if found.returncode:
+        if named:
+            raise UsageError(f"{folder} is in no git repository: --paired compares two revisions of the model's file.")
+        raise UsageError(
+            "this modbench does not run from a git checkout, so that it has no revisions. Add --model FILE.py:build to compare "
+            "two revisions of a model, or name two Python interpreters."
+        )
+    return Path(found.stdout.decode().strip())
+
+
+def _copy_files(root: Path, name: str, into: Path) -> str:
+    """Copy the files of a revision, or those that lie there, into a folder; return the side in words."""
+    into.mkdir(parents=True)
+    if name == AS_IT_IS:
+        listed = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard").stdout.decode().split("\0")
+        for each in filter(None, listed):
+            source, target = root / each, into / each
+            if (
+                source.is_symlink() or source.is_file()
+            ):  # a file that was removed, but not from git's index, is not there
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, target, follow_symlinks=False)
+        return f"the files in {root.name} as they are"
+    known = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+    if known.returncode:
+        raise UsageError(
+            f"{root.name} has no revision {name!r}. Give a branch, a tag or a commit; `.` for the files as they are."
+        )
+    commit = known.stdout.decode().strip()
+    archive = _git(root, "archive", "--format=tar", commit)
+    if archive.returncode:
+        raise UsageError(
+            f"git cannot read {name} of {root.name}: {archive.stderr.decode(errors='replace').strip()[:160]}"
+        )
+    with tarfile.open(fileobj=BytesIO(archive.stdout)) as files:
+        files.extractall(into, filter="tar")
+    return f"{name} ({commit[:7]})" if not commit.startswith(name) else commit[:7]

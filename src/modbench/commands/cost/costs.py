@@ -1,0 +1,352 @@
+"""The costs of a model of any size, from closed forms, and their text. No weight is allocated, and nothing is run."""
+
+from __future__ import annotations
+
+import itertools
+import textwrap
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from modbench.commands._output import aligned, elided
+from modbench.harness.core import catalogue, own_models, own_routers
+from modbench.harness.core.case import ELEMENT_BYTES, Case, Dtype, Place
+from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS, ModelConfig
+from modbench.harness.core.errors import UsageError, in_words, unknown
+from modbench.harness.core.options import Pairs, typed
+from modbench.harness.core.printable import SCREEN, WIDTH
+from modbench.harness.core.units import human
+from modbench.harness.flops.closed_form import case_cost, case_decode_cost, closed_form
+from modbench.harness.planning.arms import check_capacity, decided_by, reached_by_name
+from modbench.harness.planning.overrides import toml_value
+
+if TYPE_CHECKING:
+    from modbench.harness.core.contracts import Cost
+    from modbench.harness.planning.overrides import Overrides
+
+COUNTED = "torch's counter on shapes alone (a user's model has no closed form)"
+CONVENTIONS = {
+    "forward": "full-square attention, with the head",
+    "forward/causal": "attention over the lower triangle",
+    "forward/headless": "full-square attention, without the head",
+    "train_step": "model FLOPs: backward is twice forward",
+    "train_step/causal": "the same over the lower triangle",
+    "train_step/hardware": "as kernels run: scores are recomputed",
+}
+
+# Columns of the text where there are several rows.
+HEAD = ("params", "forward", "train step", "to train", "KV cache")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A model and the grid of places to cost it at: one row for each combination.
+
+    Attributes:
+        model: catalogue name, or a user's `FILE.py:build`.
+        options: options of a user's build, each with one value.
+        settings: `KEY=VALUE` of its shape and routing.
+        capacity: capacities; empty: the model's own.
+        seq_len: sequence lengths.
+        batch_size: batch sizes.
+        dtype: number formats.
+    """
+
+    model: str
+    options: Pairs = ()
+    settings: tuple[str, ...] = ()
+    capacity: tuple[float, ...] = ()
+    seq_len: tuple[int, ...] = (512,)
+    batch_size: tuple[int, ...] = (1,)
+    dtype: tuple[Dtype, ...] = ("fp32",)
+
+    @classmethod
+    def from_flags(cls, model: str, flags: Overrides) -> Request:
+        """The request of a command line.
+
+        Raises:
+            UsageError: for an unknown number format.
+        """
+        dtypes: dict[str, Dtype] = {dtype: dtype for dtype in ELEMENT_BYTES}
+        for name in flags.dtype:
+            if name not in dtypes:
+                raise unknown("dtype", name, dtypes)
+        model, options = own_models.parse_single(model)
+        return cls(
+            model,
+            options,
+            flags.settings,
+            flags.capacity,
+            flags.seq_len or cls.seq_len,
+            flags.batch_size or cls.batch_size,
+            tuple(dtypes[name] for name in flags.dtype) or cls.dtype,
+        )
+
+
+def costs(request: Request) -> list[dict[str, Any]]:
+    """One entry for each combination, in base units; what is unknown is None, with a reason.
+
+    Raises:
+        UsageError: if the model or a setting is unknown, or a shape is invalid.
+    """
+    _check(request)
+    axes = (request.capacity or (None,), request.dtype, request.batch_size, request.seq_len)
+    return [_costs_of(request, *point) for point in itertools.product(*axes)]
+
+
+def _check(request: Request) -> None:
+    if not own_models.is_user_model(request.model):
+        catalogue.find("models", request.model)
+    for size in (*request.seq_len, *request.batch_size):
+        if size < 1:
+            raise UsageError(f"{size} is below 1: sequence lengths and batch sizes are at least 1.")
+    for capacity in request.capacity:
+        check_capacity(capacity)
+
+
+def _config(request: Request, capacity: float | None, seq_len: int) -> tuple[ModelConfig, tuple[str, ...]]:
+    """The configuration, and the keys of it that a user's build is given by name."""
+    own = own_models.is_user_model(request.model)
+    options = {} if own else catalogue.model_options(request.model)
+    values: dict[str, Any] = {}
+    for setting in request.settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise UsageError(f"--set {setting!r} lacks a value. Write --set KEY=VALUE, for example --set d_model=8192.")
+        allowed = (*SHAPE_KEYS, *(ROUTING_KEYS if own else options))
+        if key not in allowed:
+            raise unknown(f"--set key of {request.model}", key, allowed)
+        values[key] = toml_value(text)
+    if capacity is not None:
+        if not own and "capacity" not in options:
+            raise UsageError(f"model {request.model!r} has no capacity. Leave out --capacity.")
+        values["capacity"] = capacity
+    check_capacity(values.get("capacity"))
+    routing = {key: value for key, value in values.items() if key in ROUTING_KEYS}
+    by_name = reached_by_name(request.model, dict(request.options), routing) if own else ()
+    values |= decided_by(request.model, dict(request.options), values)
+    try:
+        config = ModelConfig.model_validate({"max_seq_len": seq_len, **options, **values})
+    except ValidationError as error:
+        raise UsageError(f"model {request.model!r}: {in_words(error)}") from error
+    if not own and not own_routers.has_closed_form(config.router):
+        own_routers.check(config.router)
+        raise UsageError(
+            f"router {config.router!r}: closed forms know the routers that modbench ships. `modbench run` counts yours."
+        )
+    if config.max_seq_len < seq_len:
+        raise UsageError(f"seq_len {seq_len} exceeds max_seq_len {config.max_seq_len}: raise max_seq_len.")
+    return config, by_name
+
+
+def _costs_of(request: Request, capacity: float | None, dtype: Dtype, batch_size: int, seq_len: int) -> dict[str, Any]:
+    config, by_name = _config(request, capacity, seq_len)
+    place = Place(seq_len=seq_len, batch_size=batch_size, dtype=dtype, device="cpu", threads=1, compile=False)
+    case = Case(model=request.model, arm_parts=(), config=config, place=place, options=request.options, by_name=by_name)
+    row: dict[str, Any] = {
+        "model": request.model,
+        "seq_len": seq_len,
+        "batch_size": batch_size,
+        "dtype": dtype,
+        "options": dict(request.options),
+        "config": config.model_dump(),
+        "dynamic": not case.own and catalogue.load("models", request.model).dynamic,
+    }
+    if case.own:
+        return row | _counted_costs(case)
+    model = catalogue.load("models", request.model)
+    cost = closed_form(request.model, config, seq_len, batch_size)
+    width = ELEMENT_BYTES[dtype]
+    decode = model.decode_cost(config, seq_len, batch_size) if model.decode_cost else None
+    reason = None if decode else "how many weights a call reads depends on the input"
+    return row | {
+        "source": "closed form",
+        "params": cost.params,
+        "flops": _flops(cost),
+        "parts": dict(cost.parts),
+        "predictor": cost.predictor,
+        "counter": _check_on_meta(case, cost),
+        "bytes": {
+            "forward": None if model.dynamic else cost.bytes_forward(width),
+            "decode_step": decode.read * width if decode else None,
+        },
+        "memory": {
+            "parameters": cost.params * width,
+            "gradients": cost.params * width,
+            "optimizer": 2 * cost.params * width,
+            "activations": cost.memory.saved(width),
+            "kv_cache": decode.held * width if decode else None,
+            "peak_forward": cost.memory_forward(width),
+            "peak_train_step": cost.memory_train(width),
+        },
+        "reason": reason,
+    }
+
+
+def _flops(cost: Cost) -> dict[str, float]:
+    return {name: getattr(cost, name.replace("/", "_")) for name in CONVENTIONS}
+
+
+def _check_on_meta(case: Case, cost: Cost) -> dict[str, Any]:
+    """Forward FLOPs by torch's counter on the meta device, to check the closed form."""
+    import torch
+
+    from modbench.harness.flops import counter
+    from modbench.harness.subject.build import build_module
+
+    if catalogue.load("models", case.model).dynamic:
+        return {"forward": None, "reason": "the cost depends on the input, so shapes alone do not determine it"}
+    with torch.device("meta"):
+        module = build_module(case, 0)
+        tokens_BT = torch.zeros(case.place.batch_size, case.place.seq_len, dtype=torch.int64)
+        counted = counter.forward(module, tokens_BT).total
+    return {"forward": counted, "difference": counted / cost.forward - 1, "reason": None}
+
+
+def _counted_costs(case: Case) -> dict[str, Any]:
+    """The row of a user's model: what the counter and fake tensors find on shapes alone."""
+    import torch
+
+    from modbench.harness.flops import counter
+    from modbench.harness.passes.memory import forecasts
+    from modbench.harness.subject.build import build_module
+
+    try:
+        with torch.device("meta"):
+            module = build_module(case, 0)
+            tokens_BT = torch.zeros(case.place.batch_size, case.place.seq_len, dtype=torch.int64)
+            counted = counter.forward(module, tokens_BT)
+    except UsageError:
+        raise
+    except Exception as error:
+        message = " ".join(str(error).split())[:160]
+        raise UsageError(
+            f"model {case.model!r} cannot be costed on shapes alone: {type(error).__name__}: {message}"
+        ) from error
+    params, width = sum(p.numel() for p in module.parameters()), ELEMENT_BYTES[case.place.dtype]
+    forecast = forecasts(case)
+    cost, decode = case_cost(case), case_decode_cost(case, case.place.seq_len)
+    flops = (
+        _flops(cost)
+        if cost
+        else dict.fromkeys(CONVENTIONS) | {"forward": counted.total, "train_step": 3 * counted.total}
+    )
+    bound = f"; a lower bound: no formula for {', '.join(counted.unknown)}" if counted.unknown else ""
+    return {
+        "source": "closed form" if cost else f"{COUNTED}{bound}",
+        "params": params,
+        "flops": flops,
+        "parts": dict(cost.parts) if cost else {},
+        "counter": {"forward": counted.total, "reason": None}
+        | ({"difference": counted.total / cost.forward - 1} if cost else {}),
+        "bytes": {"forward": None, "decode_step": decode.read * width if decode else None},
+        "memory": {
+            "parameters": params * width,
+            "gradients": params * width,
+            "optimizer": 2 * params * width,
+            "activations": forecast.bytes.get("memory/activations"),
+            "kv_cache": decode.held * width if decode else None,
+            "peak_forward": None,
+            "peak_train_step": forecast.bytes.get("memory/peak_allocated"),
+        },
+        "reason": forecast.reason or "a user's model has no closed form of this, and shapes alone do not determine it",
+    }
+
+
+def as_text(rows: list[dict[str, Any]], *, verbose: bool = False) -> str:
+    """The answer in one line, then a table."""
+    if len(rows) == 1 or verbose:
+        return "\n\n".join(_block(row) for row in rows)
+    places = [_place(row) for row in rows]
+    shared = {key: text for key, text in places[0].items() if all(place[key] == text for place in places)}
+    varied = [key for key in places[0] if key not in shared]
+    forward = sorted(row["flops"]["forward"] for row in rows)
+    answer = (
+        f"{_name(rows[0])}: {human(forward[0], 'FLOP')} to {human(forward[-1], 'FLOP')} forward, {len(rows)} settings"
+    )
+    head = (*varied, *HEAD)
+    table = [
+        head,
+        *((*(place[key] for key in varied), *_numbers(row)) for place, row in zip(places, rows, strict=True)),
+    ]
+    first, *lines = aligned(table, right=range(len(head)))
+    notes = _notes(rows)
+    fixed = ", ".join(f"{key} {text}" for key, text in shared.items() if text)
+    room = SCREEN - 5 - len(notes)
+    return "\n".join([answer, fixed, "", first, *elided(lines, room, "rows"), *([""] if notes else []), *notes])
+
+
+def _name(row: dict[str, Any]) -> str:
+    return f"{row['model']}({typed(row['options'])})" if row["options"] else str(row["model"])
+
+
+def _place(row: dict[str, Any]) -> dict[str, str]:
+    """The values that the grid may vary, as text by name."""
+    capacity = row["config"]["capacity"]
+    return {
+        "capacity": "" if capacity is None else f"{capacity:g}",
+        "dtype": row["dtype"],
+        "batch": f"{row['batch_size']:,}",
+        "T": f"{row['seq_len']:,}",
+    }
+
+
+def _numbers(row: dict[str, Any]) -> tuple[str, ...]:
+    flops, memory = row["flops"], row["memory"]
+    sizes = (memory["peak_train_step"], memory["kv_cache"])
+    return (
+        _count(row["params"]),
+        *(human(flops[name], "FLOP") for name in ("forward", "train_step")),
+        *(human(size, "B") for size in sizes),
+    )
+
+
+def _block(row: dict[str, Any]) -> str:
+    peak = row["memory"]["peak_train_step"]
+    to_train = "" if peak is None else f", {human(peak, 'B')} to train"
+    answer = (
+        f"{_name(row)}: {_count(row['params'])} parameters, {human(row['flops']['forward'], 'FLOP')} forward{to_train}"
+    )
+    place = ", ".join(f"{key} {text}" for key, text in _place(row).items() if text)
+    return "\n".join([answer, place, "", *aligned(_table(row), right={1}), "", *_notes([row])])
+
+
+def _table(row: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """FLOPs, parts of a forward pass and bytes as one table, so that all numbers share a column."""
+    table = [("FLOPs (2 per multiply-add)", "", "")]
+    table += [(f"  {name}", human(row["flops"][name], "FLOP"), about) for name, about in CONVENTIONS.items()]
+    parts = sorted(((flops, part) for part, flops in row["parts"].items() if flops), reverse=True)
+    if parts:
+        total = row["flops"]["forward"]
+        table += [("", "", ""), ("Parts of a forward pass", "", "")]
+        table += [(f"  {part}", human(flops, "FLOP"), f"{flops / total:.1%}") for flops, part in parts]
+    if row.get("predictor"):
+        table += [("  predictor", human(row["predictor"], "FLOP"), "in addition, for causal routing")]
+    moved = {"moved, forward": row["bytes"]["forward"], "read, decode step": row["bytes"]["decode_step"]}
+    stored = {name.replace("_", " "): value for name, value in row["memory"].items()}
+    table += [("", "", ""), ("Bytes", "", "")]
+    return table + [(f"  {name}", human(value, "B"), "") for name, value in (moved | stored).items()]
+
+
+def _notes(rows: list[dict[str, Any]]) -> list[str]:
+    """Notes on the rows, each once."""
+    notes = []
+    if any(row["dynamic"] for row in rows):
+        notes.append(
+            "A training step runs every depth, so that each is trained; a forward pass runs the depth it is expected to choose."
+        )
+    off = [each for row in rows if (each := row["counter"].get("difference")) is not None]
+    if off:
+        most = "at most " * (len(off) > 1)
+        notes.append(f"torch's counter on shapes alone: {most}{max(off, key=abs):+.4%} from the closed form")
+    notes += dict.fromkeys(f"FLOPs: {row['source']}" for row in rows if "lower bound" in row["source"])
+    notes += dict.fromkeys(f"– : {row['reason']}" for row in rows if row["reason"])
+    return [line for note in notes for line in textwrap.wrap(note, WIDTH)]
+
+
+def _count(params: int) -> str:
+    for size, name in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if params >= size:
+            return f"{params / size:.3g} {name}"
+    return str(params)

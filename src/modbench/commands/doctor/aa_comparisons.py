@@ -1,0 +1,283 @@
+"""Tests whether this machine is fit to compare times: how often are two identical models found to differ?
+
+Every comparison has launches of its own and shares no process with another. Launches are forked, as in drafts: cold ones would
+take minutes. The verdicts come from the same code as in a report.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from modbench.harness.core.case import Case, Comparison, Device, Dtype, Place, Protocol, UnitOfWork
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.errors import ModbenchError
+from modbench.harness.execution.launch.local import LocalLauncher
+from modbench.harness.execution.phase import Progress
+from modbench.harness.execution.runner import run_in_temporary_folder
+from modbench.harness.passes.time import PASS as TIME
+from modbench.harness.results.notes.timing import TimeNotes
+from modbench.harness.results.records import Record
+from modbench.harness.stats import block_effects, effects, paired
+from modbench.harness.stats.effects import Effect
+from modbench.harness.stats.time_to_detect import Spread
+
+# Comparisons of a check by device: a launch on a GPU takes seconds to start, on a CPU a tenth of one.
+COMPARISONS: dict[Device, int] = {"cpu": 20, "cuda": 5}
+# Short launches: what varies here is the launch, and six blocks are the fewest that can show a drift.
+LAUNCHES, ROUNDS = 4, 6
+WARM_UP_S = 0.05
+# seq_len, d_model and number format of the two models. A GPU is kept busy only by larger ones: small ones would show how evenly
+# the host launches.
+TWINS: dict[Device, tuple[int, int, Dtype]] = {"cpu": (128, 128, "fp32"), "cuda": (2048, 1024, "bf16")}
+LIMIT_S = 300.0
+METRIC = "latency/forward"
+
+
+@dataclass(frozen=True)
+class Twin:
+    """One A/A comparison.
+
+    Attributes:
+        pair: the effect between a model and its twin; the true effect is zero.
+        causes: what disturbed its samples, with the number of samples.
+        spread: of its launches and blocks, and what a launch cost; None where there is a single launch.
+        blocks: blocks of a launch.
+    """
+
+    pair: paired.Paired
+    causes: dict[str, int]
+    spread: Spread | None = None
+    blocks: int = 0
+
+    @property
+    def hit(self) -> bool:
+        """Whether the interval excludes zero: a false positive."""
+        effect = self.pair.effect
+        return effect.low is not None and effect.high is not None and not effect.low <= 0 <= effect.high
+
+    def as_dict(self) -> dict[str, Any]:
+        """The comparison as stored in the certificate."""
+        effect, cpu = self.pair.effect, self.pair.cpu
+        return {
+            "ratio": math.exp(effect.value),
+            "hit": self.hit,
+            "mde": _share(effect.mde),
+            "mde_cpu": None if cpu is None else _share(cpu.mde),
+            "width": _width(effect),
+            "disturbed": self.pair.disturbed,
+            "launches": effect.n,
+            "launch_sd": effect.sd,
+            **({**vars(self.spread), "blocks": self.blocks} if self.spread else {}),
+        }
+
+
+def _share(log_effect: float | None) -> float | None:
+    return None if log_effect is None else math.expm1(log_effect)
+
+
+def _width(effect: Effect) -> float | None:
+    if effect.low is None or effect.high is None:
+        return None
+    return math.exp(effect.high) - math.exp(effect.low)
+
+
+def units(
+    number: int, device: Device, threads: int, *, launches: int = LAUNCHES, rounds: int = ROUNDS
+) -> list[UnitOfWork]:
+    """Launches of a number of comparisons; the launches of one comparison lie far apart in time."""
+    seq_len, d_model, dtype = TWINS[device]
+    place = Place(seq_len=seq_len, batch_size=1, dtype=dtype, device=device, threads=threads, compile=False)
+    config = ModelConfig.model_validate({"d_model": d_model, "n_layers": 2, "max_seq_len": seq_len})
+    twins = tuple(Case(model="dense", arm_parts=(name,), config=config, place=place) for name in ("one", "twin"))
+    protocol = Protocol(
+        rounds=rounds,
+        warm_up_calls=3,
+        warm_up_s=WARM_UP_S,
+        seed=0,
+        corpus="stdlib",
+        corpus_path=None,
+        corpus_sha256="",
+    )
+    return [
+        UnitOfWork(
+            name=f"twins{comparison}-launch{launch}",
+            made_in=TIME.name,
+            workload="forward",
+            launch=launch,
+            comparison=Comparison(arms=twins, metrics=(METRIC,)),
+            protocol=protocol.model_copy(update={"seed": comparison}),
+            flops=1e9,
+        )
+        for launch in range(launches)
+        for comparison in range(number)
+    ]
+
+
+@dataclass
+class Stopwatch:
+    """Passes a run's progress on, and notes how long each unit took, the start of its process included.
+
+    Attributes:
+        progress: receives the events.
+        took_s: seconds by unit.
+    """
+
+    progress: Progress
+    took_s: dict[str, float]
+
+    def started(self, unit: UnitOfWork) -> None:
+        """Note when a unit starts."""
+        self.took_s[unit.name] = -time.monotonic()
+        self.progress.started(unit)
+
+    def tick(self) -> None:
+        """Pass the tick on."""
+        self.progress.tick()
+
+    def added(self, series: str, units: Sequence[UnitOfWork]) -> None:
+        """Pass the launches of a pilot on; a check has none."""
+        self.progress.added(series, units)
+
+    def ended(self, unit: UnitOfWork) -> None:
+        """Note when a unit has its record."""
+        self.took_s[unit.name] += time.monotonic()
+        self.progress.ended(unit)
+
+
+def examine(number: int, device: Device, threads: int, progress: Progress) -> list[Twin]:
+    """Run a number of A/A comparisons on this machine."""
+    # The fork server imports torch, but never starts CUDA: its children can.
+    launcher, watch = LocalLauncher(cold=False, threads=threads), Stopwatch(progress, {})
+    return list(judge(run_in_temporary_folder(units(number, device, threads), launcher, watch, LIMIT_S), watch.took_s))
+
+
+def judge(records: list[Record], took_s: Mapping[str, float] | None = None) -> Iterator[Twin]:
+    """Group launches into comparisons and evaluate them.
+
+    Comparisons in which an arm still drifted are left out, since a report would give no number for them.
+
+    Args:
+        records: of all launches.
+        took_s: seconds of each unit with the start of its process; None: what it took inside its process.
+
+    Raises:
+        ModbenchError: if a launch failed, or no comparison is left.
+    """
+    from modbench.harness.stats import contamination
+
+    drifting = set()
+    by_comparison: dict[int, list[tuple[Record, paired.LaunchSamples]]] = {}
+    place = records[0].unit.comparison.place
+    for record in records:
+        failed = next((outcome.reason for outcome in record.outcomes if outcome.status != "ok"), None)
+        if failed:
+            raise ModbenchError(f"the machine check failed: {record.unit.name}: {failed}")
+        if any(isinstance(outcome.notes, TimeNotes) and outcome.notes.unsteady for outcome in record.outcomes):
+            drifting.add(record.unit.protocol.seed)
+        anchor, twin = (outcome.samples for outcome in record.outcomes)
+        together = paired.LaunchSamples(twin, None, anchor, record.blocks[0].columns)
+        by_comparison.setdefault(record.unit.protocol.seed, []).append((record, together))
+    if drifting >= by_comparison.keys():
+        raise ModbenchError("the machine check failed: in every comparison a model still drifted relative to its twin")
+    for found in (found for number, found in by_comparison.items() if number not in drifting):
+        launches = [launch for _, launch in found]
+        marks = [
+            mark
+            for launch in launches
+            for side in (launch.case, launch.anchor)
+            if side is not None
+            for mark in contamination.causes(side, launch.blocks)
+        ]
+        pair = paired.compare(launches, one_thread=place.one_thread)
+        costs = [_cost(record, (took_s or {}).get(record.unit.name, record.wall_s)) for record, _ in found]
+        blocks = len(launches[0].blocks["block"])
+        yield Twin(pair, contamination.counted(marks), _spread(pair.effect, launches, costs), blocks)
+
+
+def _cost(record: Record, took_s: float) -> tuple[float, float]:
+    """Seconds of a launch besides its rounds, and of one round."""
+    walls, rounds = record.blocks[0].columns["wall_s"], record.unit.protocol.rounds
+    return max(0.0, took_s - sum(walls)), sum(walls) / rounds
+
+
+def _spread(effect: Effect, launches: list[paired.LaunchSamples], costs: list[tuple[float, float]]) -> Spread | None:
+    """The spread between launches with and without the error inside them; blocks are pooled around their launch's median."""
+    if effect.sd is None:
+        return None
+    inside = [effects.pair_in_launch(each.case, each.baseline, each.anchor) for each in launches]
+    around = [value - one.effect for one in inside if one is not None for value in one.within]
+    blocks = len(around) / len(launches)
+    block_sd = (
+        block_effects.spread(around) * blocks / (blocks - 0.8)
+    )  # Croux & Rousseeuw 1992: few blocks look too alike
+    error = block_effects.MEDIAN_PENALTY * block_sd / math.sqrt(blocks)
+    between_sd = math.sqrt(max(0.0, effect.sd**2 - error**2))
+    return Spread(between_sd, block_sd, *(fmean(cost) for cost in zip(*costs, strict=True)))
+
+
+Read = Callable[[str], str | None]
+
+
+def advice(environment: dict[str, Any], threads: int, read: Read) -> list[str]:
+    """Conditions of this machine that make times hard to compare, as far as the system exposes them, and what would help.
+
+    Args:
+        environment: the machine's environment.
+        threads: CPU threads of a worker.
+        read: returns a file's text, or None if there is no such file.
+    """
+    return [*_load_advice(environment, threads), *_clock_advice(read), *_quota_advice(read), *_gpu_advice(environment)]
+
+
+def _load_advice(environment: dict[str, Any], threads: int) -> Iterator[str]:
+    cores, load = environment["usable_cores"], environment["load_average"]
+    if load is not None and load > 0.5:
+        yield f"load {load:.2f} before the check: another program is running; stop it, or expect wide intervals"
+    if threads >= cores > 1:
+        yield f"{threads} threads on {cores} cores leave none for the system: use at most {cores - 1}"
+    if threads > 1:
+        yield "with more than one thread CPU time includes spinning and cannot confirm wall time; the default is one thread"
+
+
+def _clock_advice(read: Read) -> Iterator[str]:
+    cpu = "/sys/devices/system/cpu"
+    governor = read(f"{cpu}/cpu0/cpufreq/scaling_governor")
+    if governor is None:
+        yield "the processor's frequency is not exposed: its changes cannot be seen, only cancelled within blocks"
+    elif governor.strip() != "performance":
+        yield f"frequency governor {governor.strip()!r}: `cpupower frequency-set -g performance` keeps the clock constant"
+    if (read(f"{cpu}/cpufreq/boost") or "").strip() == "1":
+        yield "boost is on: the clock depends on temperature; write 0 to cpufreq/boost to keep it constant"
+    if (read(f"{cpu}/smt/active") or "").strip() == "1":
+        yield "two threads share a core (SMT): keep the sibling of the measured one idle"
+    clock = (read("/sys/devices/system/clocksource/clocksource0/current_clocksource") or "tsc").strip()
+    if clock not in {"tsc", "kvm-clock", "arch_sys_counter"}:
+        yield f"clock source {clock!r} is slow to read: prefer tsc"
+
+
+def _quota_advice(read: Read) -> Iterator[str]:
+    quota = (read("/sys/fs/cgroup/cpu.max") or "max").split()
+    if quota[0] != "max":
+        yield f"the container may use {int(quota[0]) / int(quota[1]):.2f} cores: it is paused whenever it has used its share"
+
+
+def _gpu_advice(environment: dict[str, Any]) -> Iterator[str]:
+    for gpu in environment["gpu"]["devices"]:
+        if gpu.get("persistence_mode") == 0:
+            yield f"{gpu['name']}: persistence mode is off; `nvidia-smi -pm 1` keeps the driver loaded"
+        if gpu.get("mig_mode"):
+            yield f"{gpu['name']}: MIG is on; an instance shares power and clocks with its neighbours"
+
+
+def read_file(path: str) -> str | None:
+    """A file's text, or None if it cannot be read."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError:
+        return None

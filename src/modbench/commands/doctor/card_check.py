@@ -1,0 +1,103 @@
+"""The card, as measured now: matrix products and copies beside the data sheet's promises, and its clocks under that load."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from modbench.harness.core.case import Case, Comparison, Dtype, Place, Protocol, UnitOfWork
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.errors import ModbenchError
+from modbench.harness.execution.launch.local import LocalLauncher
+from modbench.harness.execution.phase import Progress
+from modbench.harness.execution.runner import run_in_temporary_folder
+from modbench.harness.machine import card_clocks, data_sheets
+from modbench.harness.machine.card_clocks import Clocks
+from modbench.harness.machine.data_sheets import Sheet
+from modbench.harness.passes.peak import PASS as PEAK
+from modbench.harness.results.notes.findings import PeakFinding
+from modbench.harness.results.records import Record
+
+DTYPES: tuple[Dtype, ...] = ("bf16", "fp32")
+LIMIT_S = 120.0
+
+
+@dataclass(frozen=True)
+class Card:
+    """The measurements of a card.
+
+    Attributes:
+        name: as torch names it.
+        torch: torch's version.
+        peaks: the measured peak in each number format.
+        clocks: its clocks under that load; None without NVIDIA's driver.
+        sheet: promises of its data sheet; None if not listed.
+    """
+
+    name: str
+    torch: str
+    peaks: tuple[PeakFinding, ...]
+    clocks: Clocks | None
+    sheet: Sheet | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON data."""
+        clocks = self.clocks
+        return {
+            "name": self.name,
+            "torch": self.torch,
+            "peaks": [peak.model_dump() for peak in self.peaks],
+            "clocks": None if clocks is None else vars(clocks) | {"verdict": clocks.verdict()},
+            "sheet": None if self.sheet is None else vars(self.sheet),
+        }
+
+
+def units() -> list[UnitOfWork]:
+    """One unit for each number format."""
+    return [_unit(dtype) for dtype in DTYPES]
+
+
+def _unit(dtype: Dtype) -> UnitOfWork:
+    place = Place(seq_len=1, batch_size=1, dtype=dtype, device="cuda", threads=1, compile=False)
+    case = Case(model="dense", arm_parts=(), config=ModelConfig.model_validate({"d_model": 64}), place=place)
+    protocol = Protocol(rounds=1, warm_up_calls=1, seed=0, corpus="stdlib", corpus_path=None, corpus_sha256="")
+    return UnitOfWork(
+        name=f"{PEAK.name}-{dtype}",
+        made_in=PEAK.name,
+        workload="",
+        launch=0,
+        comparison=Comparison(arms=(case,), metrics=()),
+        protocol=protocol,
+        flops=1e9,
+    )
+
+
+def check(progress: Progress) -> Card:
+    """Measure the card that torch uses.
+
+    Raises:
+        ModbenchError: if a measurement left no result.
+    """
+    with card_clocks.watching() as clocks:
+        records = run_in_temporary_folder(units(), LocalLauncher(cold=True, threads=1), progress, LIMIT_S)
+    return judged(records, clocks)
+
+
+def judged(records: list[Record], clocks: dict[str, Clocks]) -> Card:
+    """Put together what was measured with the clocks of the card that was used.
+
+    Raises:
+        ModbenchError: if a record has no finding.
+    """
+    peaks = []
+    for record in records:
+        if not isinstance(record.findings, PeakFinding):
+            why = record.died.reason if record.died else "no result"
+            raise ModbenchError(f"the card's peak could not be measured: {record.unit.name}: {why}")
+        peaks.append(record.findings)
+    environment = records[0].environment
+    assert environment is not None
+    uuid = str(environment.device_uuid)
+    used = next((found for key, found in clocks.items() if uuid in key), None)
+    name = str(environment.device)
+    return Card(name, environment.torch, tuple(peaks), used, data_sheets.sheet_of(name))

@@ -1,0 +1,199 @@
+"""`modbench doctor`: checks this machine, pools the result with earlier checks, and judges whether it is fit."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from modbench.commands._output import aligned
+from modbench.commands.doctor import aa_comparisons, card_check
+from modbench.commands.doctor.card_check import Card
+from modbench.harness.core.errors import UsageError
+from modbench.harness.core.units import counted, human, human_duration
+from modbench.harness.execution.peaks import keep_peaks
+from modbench.harness.machine import certificate, environment
+from modbench.harness.machine.certificate import Certificate
+from modbench.harness.planning.efforts import EFFORTS
+from modbench.harness.stats import time_to_detect
+from modbench.harness.stats.effects import POWER
+
+if TYPE_CHECKING:
+    from modbench.harness.core.case import Device
+    from modbench.harness.execution.phase import Progress
+
+
+@dataclass(frozen=True)
+class Checkup:
+    """The result of one check.
+
+    Attributes:
+        twins: A/A comparisons made now.
+        certificate: verdict over these and all earlier comparisons on this machine.
+        advice: what would make times on this machine more precise.
+        machine: description of the machine.
+        wall_s: duration of the check in s.
+        card: the card's peak and clocks; None on a CPU.
+    """
+
+    twins: list[aa_comparisons.Twin]
+    certificate: Certificate
+    advice: list[str]
+    machine: str
+    wall_s: float
+    card: Card | None = None
+
+
+def check(number: int, device: Device, threads: int, progress: Progress, *, fresh: bool) -> Checkup:
+    """Compare identical models and store the result.
+
+    Args:
+        number: comparisons to make now.
+        device: where to run them.
+        threads: CPU threads of each worker.
+        progress: receives the launches as they end.
+        fresh: forget earlier checks of this machine first.
+
+    Raises:
+        UsageError: for fewer than one comparison or thread, or if the result could not be kept.
+    """
+    if number < 1 or threads < 1:
+        raise UsageError("doctor needs at least one comparison and one thread.")
+    certificate.check_folder()
+    where = environment.collect()
+    machine = certificate.fingerprint(where, device, threads)
+    start = time.monotonic()
+    card = card_check.check(progress) if device == "cuda" else None
+    if device == "cpu":
+        keep_peaks(threads, progress)
+    twins = aa_comparisons.examine(number, device, threads, progress)
+    if fresh:
+        certificate.forget(machine)
+    certificate.keep(machine, [twin.as_dict() for twin in twins])
+    pooled = certificate.pooled(machine, EFFORTS["standard"][0])
+    assert pooled is not None
+    advice = aa_comparisons.advice(where, threads, aa_comparisons.read_file)
+    return Checkup(twins, pooled, advice, _machine(where, card, threads), time.monotonic() - start, card)
+
+
+def launches(number: int, device: Device) -> int:
+    """Processes that a check starts."""
+    return number * aa_comparisons.LAUNCHES + (len(card_check.DTYPES) if device == "cuda" else 1)
+
+
+def _machine(where: dict[str, Any], card: Card | None, threads: int) -> str:
+    if card is not None:
+        drivers = {str(gpu["driver"]) for gpu in where["gpu"]["devices"] if gpu.get("driver")}
+        return ", ".join([card.name, *(f"driver {driver}" for driver in sorted(drivers)), f"torch {card.torch}"])
+    cores = f"{where['usable_cores']} of {where['cores']} cores"
+    return f"{where['cpu']}, {cores}, {counted(threads, 'thread')}"
+
+
+def as_text(found: Checkup) -> str:
+    """The verdict in one line; then the machine, this check, the pooled result and advice."""
+    pooled, now = found.certificate, len(found.twins)
+    hits = sum(twin.hit for twin in found.twins)
+    causes: Counter[str] = Counter()
+    for twin in found.twins:
+        causes.update(twin.causes)
+    disturbed = sum(twin.pair.disturbed for twin in found.twins) / now
+    why = f" ({', '.join(f'{cause}: {n} samples' for cause, n in causes.most_common())})" if causes else ""
+    rate = f"{pooled.rate:.1%}, 95 % interval {100 * pooled.low:.1f}–{100 * pooled.high:.1f} %; nominal 5 %"
+    in_cpu_time = "" if pooled.mde_cpu is None else f" ({_percent(pooled.mde_cpu)} in CPU time)"
+    smallest = f"{_percent(pooled.mde)}{in_cpu_time} with 80 % power at {aa_comparisons.LAUNCHES} launches"
+    rows = (
+        (
+            "now",
+            f"{now} A/A comparisons of {aa_comparisons.LAUNCHES} launches each in {found.wall_s:.0f} s; {hits} called different",
+        ),
+        ("pooled", f"{pooled.hits} of {pooled.comparisons} called different in {pooled.checks} check(s): {rate}"),
+        ("smallest effect", f"{smallest}; interval width {_percent(pooled.width)} (medians)"),
+        ("standard effort", _standard_effort(pooled)),
+        ("time to decide", _time_to_decide(pooled)),
+        ("disturbed", f"{disturbed:.0%} of the blocks{why}"),
+    )
+    lines = [_verdict(pooled), found.machine, "", *aligned([*_card_rows(found.card), *rows] if found.card else rows)]
+    if found.advice:
+        lines += ["", "Advice", *(f"  - {each}" for each in found.advice)]
+    return "\n".join(lines)
+
+
+def _card_rows(card: Card) -> Iterator[tuple[str, str]]:
+    """Its measured peaks beside the data sheet's, and its clocks."""
+    for peak in card.peaks:
+        promised = getattr(card.sheet, peak.dtype) if card.sheet else None
+        yield peak.dtype, f"{human(peak.flop_per_s, 'FLOP')}/s{_share_of_sheet(peak.flop_per_s, promised, 'FLOP')}"
+    promised = card.sheet.bytes_per_s if card.sheet else None
+    copied = max(peak.bytes_per_s for peak in card.peaks)
+    yield "memory", f"{copied / 1e12:.3g} TB/s copied{_share_of_sheet(copied, promised, 'B')}"
+    clocks = card.clocks
+    if clocks is None:
+        yield "clocks", "not known: NVIDIA's driver does not answer for this card"
+        return
+    load = f"{min(clocks.sm_MHz):,.0f}–{max(clocks.sm_MHz):,.0f} MHz under load, " if clocks.sm_MHz else ""
+    most = f"at most {clocks.most_MHz:,.0f} MHz; " if clocks.most_MHz else ""
+    yield "clocks", f"{load}{most}{clocks.verdict()}"
+    if clocks.power_W and clocks.temperature_C:
+        yield "under load", f"up to {max(clocks.power_W):.0f} W, {max(clocks.temperature_C):.0f} °C"
+
+
+def _share_of_sheet(measured: float, promised: float | None, unit: str) -> str:
+    if promised is None:
+        return "; no data sheet is listed for this card"
+    sheet = f"{human(promised, unit)}/s" if unit == "FLOP" else f"{promised / 1e12:.3g} TB/s"
+    return f", {measured / promised:.0%} of the data sheet's {sheet}"
+
+
+def _standard_effort(pooled: Certificate) -> str:
+    """The smallest effect that standard effort tells apart on this machine."""
+    limit = f"at most {certificate.LARGEST_MDE:.0%} for a fit machine"
+    if pooled.launch_sd is None:
+        return f"smallest effect not known ({limit})"
+    differ = f"launches differ by {pooled.launch_sd:.1%} (standard deviation)"
+    return f"smallest effect {pooled.effect_in_words()} ({limit}); {differ}"
+
+
+def _time_to_decide(pooled: Certificate) -> str:
+    """The time to decide, and from how many launches it comes."""
+    what = f"a true {time_to_detect.SLOWDOWN:+.0%} is called worse with {POWER:.0%} power (margin {time_to_detect.MARGIN:.0%})"
+    found = pooled.time_to_decide
+    if found is not None:
+        return f"{human_duration(found.seconds)} of measuring, {found.launches} launches of {found.rounds} rounds, until {what}"
+    if pooled.between_sd is None:
+        return "not known: earlier checks did not measure what a launch costs"
+    return f"not even {time_to_detect.MOST_LAUNCHES:,} launches are enough until {what}"
+
+
+def _verdict(pooled: Certificate) -> str:
+    limit, largest = f"{certificate.LIMIT:.0%}", f"{certificate.LARGEST_MDE:.0%}"
+    if pooled.verdict == "undecided" and pooled.comparisons >= certificate.ENOUGH:
+        return "undecided: how much launches differ is not known"
+    if pooled.verdict == "doubtful" and pooled.rate <= certificate.LIMIT:
+        return (
+            f"doubtful: launches differ so much that standard effort would miss {largest}; a quieter machine would help"
+        )
+    found = "identical models were called different in"
+    return {
+        "undecided": f"undecided: {certificate.ENOUGH - pooled.comparisons} more comparisons are needed; run doctor again",
+        "fit": f"fit: {found} at most {limit}, and standard effort tells {largest} apart",
+        "doubtful": f"doubtful: {found} over {limit}, but not significantly; run doctor again",
+        "unfit": f"unfit: {found} significantly over {limit}; `modbench gate` compares no times of this machine",
+    }[pooled.verdict]
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.1%}"
+
+
+def as_json(found: Checkup) -> dict[str, Any]:
+    """The check as JSON data."""
+    return {
+        "machine": found.machine,
+        "card": None if found.card is None else found.card.as_dict(),
+        "wall_s": found.wall_s,
+        "comparisons": [twin.as_dict() for twin in found.twins],
+        "certificate": found.certificate.as_dict(),
+        "advice": found.advice,
+    }

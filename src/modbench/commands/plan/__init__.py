@@ -1,0 +1,31 @@
+"""`modbench plan`."""
+
+from __future__ import annotations
+
+from modbench.commands._app import app
+from modbench.commands._flags import Flags, JsonFlag, SelectFlag, SuiteName, VerboseFlag, with_flags
+from modbench.commands._output import say, say_json
+
+
+@app.command()
+@with_flags()
+def plan(
+    suite: SuiteName,
+    *,
+    flags: Flags,
+    select: SelectFlag = None,
+    verbose: VerboseFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show what a suite would run, and how long it takes.
+
+    Lists its cases with predicted FLOPs, memory and time. Nothing is run.
+    """
+    from modbench import api
+    from modbench.commands.plan.forecast import as_text, forecast
+
+    predicted = forecast(api.make_plan(suite, flags.overrides(), select, only_plan=True))
+    if as_json:
+        say_json(predicted)
+    else:
+        say(as_text(predicted, verbose=verbose))

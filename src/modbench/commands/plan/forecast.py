@@ -1,0 +1,285 @@
+"""The forecast of `modbench plan`: predicted FLOPs, memory and time of every case, and the time of the run. Nothing is run."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from modbench.commands._output import aligned, elided
+from modbench.harness.core import catalogue, own_routers
+from modbench.harness.core.case import ELEMENT_BYTES
+from modbench.harness.core.printable import SCREEN, WIDTH
+from modbench.harness.core.units import human, human_duration
+from modbench.harness.execution.runner import phases
+from modbench.harness.flops.closed_form import case_cost
+from modbench.harness.machine.environment import usable_cores
+from modbench.harness.planning import foreseen
+from modbench.harness.planning.confirming import confirms
+from modbench.harness.planning.plan import (
+    ASSUMED_FLOP_PER_S,
+    BUSY_FLOPS,
+    TRAINING_FLOP_PER_S,
+    assumed_speed,
+    read_corpus,
+    training_tokens,
+)
+from modbench.harness.planning.unit_maker import Maker
+from modbench.harness.profiling.run_time import RunTime
+
+if TYPE_CHECKING:
+    from modbench.harness.core.case import Case
+    from modbench.harness.planning.confirming import Confirmation
+    from modbench.harness.planning.plan import Plan
+
+NUMBERS = ("params", "flops_forward", "flops_train_step", "flops_share", "ideal", "memory_train_step", "forward_s")
+# Cases that are listed, however much else there is to say.
+FEWEST = 4
+# Places of training runs up to which they are named.
+MOST_PLACES = 3
+HEADER = ("case", "params", "FLOPs", "share", "ideal", "memory", "time")
+# Columns of the short table, which fit 80 columns.
+SHORT = (0, 2, 3, 5, 6)
+LEGEND = "FLOPs, share (of the anchor's FLOPs) and time: one forward pass. Memory: one training step."
+IDEAL = "Ideal: how much faster the FLOPs promise to be, with causal attention."
+
+
+def forecast(plan: Plan) -> dict[str, Any]:
+    """The forecast in base units; None where a number is known only after a user's model has run."""
+    passes = catalogue.passes()
+    every = [(unit, slot.at_once) for slot in phases(plan, usable_cores()) for unit in slot.units]
+    certain = {unit.name for unit, _ in every if not plan.on_request(unit)}
+    trained_again = {unit.name for unit, _ in every if confirms(unit)}
+    anchors = {case: comparison.arms[0] for comparison in plan.comparisons for case in comparison.arms}
+    run_time = RunTime(plan)
+    predicted = [(unit, run_time.seconds(unit, at_once)) for unit, at_once in every]
+    rows = plan.rows().values()
+    most, confirmations = plan.shares(), list(plan.confirmations().values())
+    expected = certain | trained_again
+    usual = {name: share for name, share in most.items() if name in expected}
+    usual |= {unit.name: row.usual / len(row.cells) for row in rows for cell in row.cells for unit in cell.units}
+    return {
+        "suite": plan.suite.name,
+        "device": plan.device,
+        "effort": plan.suite.effort,
+        "units": len(certain)
+        + sum(row.usual * len(row.cells[0].units) for row in rows)
+        + sum(confirmation.most_runs for confirmation in confirmations),
+        "units_most": round(sum(most.values())),
+        "predicted_s": sum(seconds * usual.get(unit.name, 0.0) for unit, seconds in predicted),
+        "predicted_most_s": sum(
+            passes[unit.made_in].most(unit) * seconds * most[unit.name] for unit, seconds in predicted
+        ),
+        "searched": bool(rows),
+        "confirmed": [_confirmation(confirmation) for confirmation in confirmations],
+        "measured_peaks": run_time.measured,
+        "measured_pace": run_time.paced,
+        "assumed_flop_per_s": ASSUMED_FLOP_PER_S[plan.device],
+        "training": _training(plan),
+        "solved": _solved(plan),
+        "twins": [twin.id for comparison in plan.comparisons if (twin := comparison.twin_arm)],
+        "twin_share": _twin_share(plan),
+        "routers_uncounted": [r for r in dict.fromkeys(map(_router, plan.cases)) if not own_routers.has_closed_form(r)],
+        "cases": [_case(plan, case, anchors[case], run_time) for case in plan.cases],
+    }
+
+
+def _confirmation(confirmation: Confirmation) -> dict[str, Any]:
+    """The runs that a confirmation may request."""
+    plan = confirmation.plan
+    return {
+        "name": confirmation.name,
+        "roles": list(plan.roles),
+        "most_seeds": confirmation.most_seeds,
+        "most_runs": confirmation.most_runs,
+        "looks": plan.looks if confirmation.claims else 1,
+        "margin": plan.margin,
+        "power": plan.power,
+    }
+
+
+def _router(case: Case) -> str:
+    return case.config.router
+
+
+def _twin_share(plan: Plan) -> float | None:
+    """Share by which the anchor's twins lengthen the timed work, in FLOPs; None if there is none."""
+    maker, timed = (
+        Maker(plan.suite, None),
+        [unit for unit in plan.units if unit.series and unit.comparison.arms[-1].twin],
+    )
+    alone = (unit.comparison.model_copy(update={"arms": unit.comparison.arms[:-1]}) for unit in timed)
+    without = sum(maker.timed_flops(arms, unit.workload) for arms, unit in zip(alone, timed, strict=True))
+    return sum(unit.flops for unit in timed) / without - 1 if without else None
+
+
+def _training(plan: Plan) -> dict[str, Any] | None:
+    """Training runs: their number, their cost, and how often they read the corpus."""
+    units = [unit for unit in plan.units if catalogue.passes()[unit.made_in].trains and not plan.on_request(unit)]
+    if not units:
+        return None
+    on_corpus = [unit.protocol.train for unit in units if not unit.comparison.arms[0].task and unit.protocol.train]
+    most = max((run.steps * run.tokens_per_step for run in on_corpus), default=0)
+    flops, text = sum(unit.flops for unit in units), read_corpus(plan.suite)
+    places = [unit.comparison.arms[0].place for unit in units]
+    return {
+        "runs": sum(max(1, len(unit.protocol.rates)) for unit in units),
+        "of_these_for_rates": sum(len(unit.protocol.rates) for unit in units),
+        "flops": flops,
+        "device_hours": flops / TRAINING_FLOP_PER_S[plan.device] / 3600,
+        "assumed_flop_per_s": TRAINING_FLOP_PER_S[plan.device],
+        "most_tokens": most,
+        "epochs": most / training_tokens(plan.suite, text) if text else None,
+        "places": [*dict.fromkeys(f"T{place.seq_len}-B{place.batch_size}" for place in places)],
+    }
+
+
+def _solved(plan: Plan) -> dict[str, Any] | None:
+    """Whether the seeds can decide tasks that are solved or not; None where no arms are compared on a task."""
+    found = foreseen.decidable(plan)
+    if found is None:
+        return None
+    needed = [{"rates": rates, "seeds": seeds} for rates, seeds in found.needed.items()]
+    return asdict(found) | {"needed": needed, "in_words": foreseen.in_words(plan)}
+
+
+def _case(plan: Plan, case: Case, anchor: Case, run_time: RunTime) -> dict[str, Any]:
+    cost, base = case_cost(case), case_cost(anchor)
+    known = {"case": case.id, "model": case.model, "options": dict(case.options)}
+    if cost is None:
+        return known | dict.fromkeys(NUMBERS) | {"reason": "a user's model: counted when it runs"}
+    return known | {
+        "params": cost.params,
+        "flops_forward": cost.forward,
+        "flops_train_step": cost.train_step,
+        "flops_share": cost.forward / base.forward if base else None,
+        "ideal": base.forward_causal / cost.forward_causal if base else None,
+        # Of a model that is not ours other tensors are kept: fake tensors forecast it when it runs.
+        "memory_train_step": None if case.own else cost.memory_train(ELEMENT_BYTES[case.place.dtype]),
+        "forward_s": run_time.call(case, "forward") or cost.forward / assumed_speed(plan.device, cost.forward),
+        "reason": None,
+    }
+
+
+def as_text(forecast: dict[str, Any], *, verbose: bool = False) -> str:
+    """The units and their time in one line; then the cases, and notes on this plan."""
+    notes = [
+        LEGEND,
+        *([IDEAL] if verbose else []),
+        *_twin_text(forecast),
+        *_router_text(forecast),
+        *_training_text(forecast["training"]),
+    ]
+    notes += [forecast["solved"]["in_words"]] if forecast["solved"] else []
+    notes += [*_confirm_text(forecast), *_reasons(forecast["cases"]), *_basis(forecast)]
+    wrapped_notes = [
+        line for note in notes for line in textwrap.wrap(note, WIDTH, break_on_hyphens=False, break_long_words=False)
+    ]
+    columns = range(len(HEADER)) if verbose else SHORT
+    rows = [_cells(case) for case in forecast["cases"]]
+    head, *lines = aligned([[row[at] for at in columns] for row in (HEADER, *rows)], right=range(1, len(columns)))
+    if not verbose:
+        lines = elided(lines, max(FEWEST, SCREEN - len(wrapped_notes) - 4), "cases")
+    return "\n".join([_answer(forecast), "", head, *lines, "", *wrapped_notes])
+
+
+def _cells(case: dict[str, Any]) -> tuple[str, ...]:
+    """A row of the table; a dash where the forecast lacks something."""
+    return (
+        case["case"],
+        "–" if case["params"] is None else f"{case['params'] / 1e6:.2f} M",
+        human(case["flops_forward"], "FLOP"),
+        f"{case['flops_share']:.1%}" if case["flops_share"] else "–",
+        f"{case['ideal']:.2f}×" if case["ideal"] else "–",
+        human(case["memory_train_step"], "B"),
+        human(case["forward_s"], "s"),
+    )
+
+
+def _reasons(cases: list[dict[str, Any]]) -> list[str]:
+    """Why cells are empty, once for all cases."""
+    reasons = [
+        case["reason"] or ("memory is predicted when it runs" * (case["memory_train_step"] is None)) for case in cases
+    ]
+    return [f"–: {reason}." for reason in dict.fromkeys(filter(None, reasons))]
+
+
+def _answer(forecast: dict[str, Any]) -> str:
+    """The number of units, the device and the time."""
+    units, most = forecast["units"], forecast["units_most"]
+    usual, longest = human_duration(forecast["predicted_s"]), human_duration(forecast["predicted_most_s"])
+    if forecast["searched"]:
+        amount = f"at most {most} units on {forecast['device']}, {longest}; the search needs about {units}, {usual}"
+    else:
+        amount = f"{units}{f' to {most}' * (most > units)} units on {forecast['device']}, about {usual}"
+        amount += f", up to {longest}" * (forecast["predicted_most_s"] > forecast["predicted_s"])
+    return f"{forecast['suite']}: {amount}. Nothing was run."
+
+
+def _basis(forecast: dict[str, Any]) -> Iterator[str]:
+    """The basis of the predicted times, and what makes a run take longest."""
+    if forecast["predicted_most_s"] > forecast["predicted_s"] and not forecast["searched"]:
+        yield "It takes longest if pilots ask for more launches, or the best learning rate lies at an edge."
+    if not forecast["measured_peaks"]:
+        rate = f"{forecast['assumed_flop_per_s'] / 1e9:g} GFLOP/s"
+        if forecast["device"] == "cuda":
+            busy = human(BUSY_FLOPS, "FLOP")
+            rate += f" ({TRAINING_FLOP_PER_S['cuda'] / 1e9:g} where a forward pass takes {busy} or more)"
+        yield f"Times are a guess: FLOPs at an assumed {rate}."
+        return
+    yield "Times follow from the peaks by shape that were last measured on this machine."
+    if forecast["training"] and forecast["measured_pace"]:
+        yield "Those of training also follow from how long it took in earlier runs."
+    elif forecast["training"]:
+        yield "No run here has shown how long training takes: small models may take twice as long as predicted."
+
+
+def _confirm_text(forecast: dict[str, Any]) -> list[str]:
+    wrapped_notes = []
+    for each in forecast["confirmed"]:
+        *first, last = (role.replace("_", "-") for role in each["roles"])
+        runs = f"at most {each['most_seeds']} each ({each['most_runs']} runs, all of them counted above)"
+        until = f"until a difference of {each['margin']:.1%} of the loss is decided".replace("%", " %")
+        where = f" for {each['name']}" if len(forecast["confirmed"]) > 1 else ""
+        wrapped_notes.append(
+            f"Then{where} {', '.join(first)} and {last} are trained again with fresh seeds, {runs}, {until}; how many seeds "
+            "that takes follows from the spread of the sweep's runs."
+        )
+    return wrapped_notes
+
+
+def _twin_text(forecast: dict[str, Any]) -> list[str]:
+    if not forecast["twins"]:
+        return []
+    more = f", {forecast['twin_share']:.0%} more timed work" if forecast["twin_share"] else ""
+    twins = forecast["twins"]
+    others = f" and {len(twins) - 1} more" if len(twins) > 1 else ""
+    return [
+        f"An identical twin of the anchor checks the machine: {twins[0]}{others}{more}. --set twin=false leaves it out."
+    ]
+
+
+def _router_text(forecast: dict[str, Any]) -> list[str]:
+    named = ", ".join(forecast["routers_uncounted"])
+    return [f"Without what the router {named} computes: the run counts it."] if named else []
+
+
+def _places_text(places: list[str]) -> str:
+    """The cases of training runs, where they are few."""
+    return f" (the cases {' and '.join(places)})" if len(places) <= MOST_PLACES else ""
+
+
+def _training_text(training: dict[str, Any] | None) -> list[str]:
+    if training is None:
+        return []
+    rates = training["of_these_for_rates"]
+    searches = f" ({rates} of them to find learning rates)" if rates else ""
+    tokens, epochs = training["most_tokens"], training["epochs"]
+    text = f"; at most {tokens:.3g} tokens per run, {epochs:.2g} epochs over the corpus" if tokens and epochs else ""
+    runs = (
+        f"{training['runs']} training runs{_places_text(training['places'])}{searches}, "
+        f"{human(training['flops'], 'FLOP')} with evaluation, "
+        f"{training['device_hours']:.2g} device hours at {training['assumed_flop_per_s'] / 1e9:g} GFLOP/s{text}."
+    )
+    return [runs]

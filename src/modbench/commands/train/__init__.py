@@ -1,0 +1,53 @@
+"""`modbench train`."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+from modbench.commands._app import app
+from modbench.commands._flags import Flags, JsonFlag, ModelName, with_flags
+from modbench.commands._output import print_summary, say
+
+
+@app.command()
+@with_flags("capacity", "router", "seq_len", "batch_size", "dtype", "device", "compile", "seeds", "corpus", "settings")
+def train(
+    model: ModelName,
+    *,
+    flags: Flags,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="DIR",
+            help="Folder; default runs/train-DATE-N. An interrupted run there is continued.",
+        ),
+    ] = None,
+    log_to: Annotated[
+        str | None,
+        typer.Option("--log-to", metavar="SINK", help="Also send losses to tensorboard, trackio or wandb, below DIR."),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Train and evaluate one model, also under torchrun."""
+    from modbench.commands.train import training_run
+    from modbench.reports.sentences import nothing_measured
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's SIGTERM is handled like Ctrl-C
+    if log_to is not None:
+        flags = dataclasses.replace(flags, settings=[*(flags.settings or ()), f"train.log_to={log_to}"])
+    plan = training_run.make_plan(model, flags.overrides())
+    done = training_run.run(plan, out, ["modbench", *sys.argv[1:]])
+    if done is None:
+        return
+    if as_json:
+        print_summary(done, as_json=True)
+    else:
+        say(training_run.as_text(done))
+    nothing_measured.check(done.loaded, done.report)

@@ -1,0 +1,52 @@
+"""Results as HTML tables without style sheets, for notebooks, and as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from modbench.harness.core.masking import masked
+from modbench.harness.core.printable import escaped
+
+# Text fits a terminal of this width.
+WIDTH = 80
+
+
+def html_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table whose first column is text and whose others are aligned to the right."""
+    body = "".join(_row("td", row) for row in rows)
+    return f"<table><thead>{_row('th', head)}</thead><tbody>{body}</tbody></table>"
+
+
+def _row(tag: str, cells: Sequence[str]) -> str:
+    sides = ("right" if i else "left" for i in range(len(cells)))
+    cells_html = (
+        f'<{tag} style="text-align:{side}">{escape(cell)}</{tag}>' for side, cell in zip(sides, cells, strict=True)
+    )
+    return f"<tr>{''.join(cells_html)}</tr>"
+
+
+def html_lines(lines: Iterable[str]) -> str:
+    """Sentences, one below the other."""
+    return "".join(f"<div>{escape(line)}</div>" for line in lines)
+
+
+def html(*parts: str) -> str:
+    """The parts as one element, without control characters and secrets."""
+    return f"<div>{masked(escaped(''.join(parts)))}</div>"
+
+
+def text(lines: Iterable[str]) -> str:
+    """Lines as one text that is safe to print."""
+    return masked(escaped("\n".join(lines)))
+
+
+def cut(name: str, most: int) -> str:
+    """A name without its middle, if it is too long."""
+    return name if len(name) <= most else f"{name[: most - 6]}…{name[-5:]}"
+
+
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """Names with commas; of many the first."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,109 @@
+"""Launches of a comparison in fresh processes, which get models and inputs by pickle and import nothing of the user's script."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import pickletools
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modbench.harness.core.errors import ModbenchError, UsageError, in_short
+from modbench.harness.core.units import human_duration
+from modbench.harness.execution import command
+from modbench.harness.execution.keeper import Keeper
+from modbench.harness.execution.launch.local import variables
+from modbench.harness.execution.worker_environment import worker_environment
+from modbench.harness.timing.callables import Launch
+from modbench.harness.timing.threads import working_threads
+
+if TYPE_CHECKING:
+    from modbench.python.job import Job
+
+JOB_FILE = "job.pickle"
+ALTERNATIVES = "Define it in a module and import it, or leave out launches=."
+
+
+def launches(job: Job, number: int, limit_s: float) -> list[Launch]:
+    """Measure in so many processes, one after the other.
+
+    Args:
+        job: what each measures.
+        number: of processes.
+        limit_s: seconds after which a process counts as hanging.
+
+    Raises:
+        UsageError: if a model or input cannot be sent to another process.
+        ModbenchError: if a process fails, or hangs.
+    """
+    threads = working_threads()
+    content, keeper = pickled_job(job), Keeper()
+    with keeper.temporary("modbench-") as folder:
+        (folder / JOB_FILE).write_bytes(content)
+        del content
+        return [_launch(folder, i, threads, keeper, limit_s) for i in range(number)]
+
+
+def pickled_job(job: Job) -> bytes:
+    """The job as bytes.
+
+    Raises:
+        UsageError: if something in it has no form that another process could read.
+    """
+    for name, model in job.models.items():
+        _refuse_main(_pickle(model, f"model {name!r}"), f"model {name!r}")
+    content = _pickle(job, "an input or the loss")
+    _refuse_main(content, "an input or the loss")
+    return content
+
+
+def _pickle(value: object, name: str) -> bytes:
+    try:
+        return pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+    except Exception as error:  # whatever a user's object raises
+        raise UsageError(f"{name} cannot be sent to another process: {in_short(error)}. {ALTERNATIVES}") from error
+
+
+def _refuse_main(content: bytes, name: str) -> None:
+    """Refuse objects defined in the script or notebook: another process would have to run it to get them."""
+    if b"__main__" in content and any(argument == "__main__" for _, argument, _ in pickletools.genops(content)):
+        raise UsageError(
+            f"{name} is defined in this script or notebook, which another process cannot import. {ALTERNATIVES}"
+        )
+
+
+def _launch(folder: Path, number: int, threads: int, keeper: Keeper, limit_s: float) -> Launch:
+    job, made, log = folder / JOB_FILE, folder / f"launch{number}.pickle", folder / f"launch{number}.log"
+    arguments = f"{str(job)!r}, {str(made)!r}, {number}, {threads}"
+    code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import child; child({arguments})"
+    words = [sys.executable, "-c", code]
+    environment = worker_environment(os.environ) | {"PYTHONSAFEPATH": "1"} | variables(threads)
+    with command.started(words, environment, log, keeper, limit_s) as running:
+        running.join(limit_s)
+        hung = running.is_alive()
+    if hung:
+        raise ModbenchError(f"launch {number + 1} exceeded its limit of {human_duration(limit_s)} and was ended.")
+    if running.exitcode:
+        output = log.read_text(encoding="utf-8", errors="replace").strip()
+        raise ModbenchError(
+            f"launch {number + 1} failed: {output.rpartition(chr(10))[2] or f'exit code {running.exitcode}'}"
+        )
+    launch: Launch = pickle.loads(made.read_bytes())  # noqa: S301  # written by our own process just now
+    return launch
+
+
+def child(job_file: str, launch_file: str, number: int, threads: int) -> None:
+    """Measure one launch; runs in a process of its own.
+
+    Args:
+        job_file: file that holds the job.
+        launch_file: file that takes the launch.
+        number: of the launch.
+        threads: that compute.
+    """
+    import torch
+
+    torch.set_num_threads(threads)
+    job: Job = pickle.loads(Path(job_file).read_bytes())  # noqa: S301  # written by the process that started this one
+    Path(launch_file).write_bytes(pickle.dumps(job.reseeded(number).measure()))

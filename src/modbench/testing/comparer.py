@@ -1,0 +1,218 @@
+"""The fixture `modbench_compare`: times two callables of a test by the protocol of a run, and fails on a shown regression."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from modbench.harness.core.errors import UsageError
+from modbench.harness.core.public import public
+from modbench.testing.result import NOT_JUDGED, UNDECIDED, Compared, written
+from modbench.testing.settings import Settings, resolve
+
+if TYPE_CHECKING:
+    from modbench.harness.timing.callables import Launch
+    from modbench.harness.timing.interleave import Clock
+    from modbench.harness.timing.verdicts import Judged
+    from modbench.testing.session_store import SessionStore
+
+BASELINE, CANDIDATE = "baseline", "candidate"
+
+
+@dataclass(frozen=True)
+class SessionSettings:
+    """The settings of the session and the test, before those of the call.
+
+    Attributes:
+        ini: settings of pytest's configuration.
+        command_line: settings of the command line.
+        marker: settings of the test's marker.
+        disabled: whether `--modbench-disable` was given.
+    """
+
+    ini: Mapping[str, Any]
+    command_line: Mapping[str, Any]
+    marker: Mapping[str, Any]
+    disabled: bool = False
+
+
+class Comparer:
+    """Compares two callables in a test.
+
+    Args:
+        test: the item, which gets a property for each comparison.
+        session: settings of all comparisons of the test.
+        clock: what to read; None: this machine's.
+        store: keeps samples, and has those of earlier sessions; None: nothing is stored or compared.
+    """
+
+    def __init__(
+        self, test: pytest.Item, session: SessionSettings, clock: Clock | None = None, store: SessionStore | None = None
+    ) -> None:
+        self.test, self.session, self.clock, self.store = test, session, clock, store
+        self.names = set[str]()
+
+    @public("modbench_compare(baseline, candidate, margin=0.05)")
+    def __call__(
+        self,
+        baseline: Callable[[], object],
+        candidate: Callable[[], object],
+        *,
+        margin: float | None = None,
+        rounds: int | None = None,
+        against_margin: float | None = None,
+        threads: int | None = None,
+        name: str | None = None,
+    ) -> Compared:
+        """Time both, interleaved, and fail the test if the candidate is shown to be slower by more than the margin, twice.
+
+        Args:
+            baseline: a function without arguments.
+            candidate: another, which should not be slower.
+            margin: the largest slowdown that does not matter, as a share; None: the marker's, else `modbench_margin`, else 0.02.
+            rounds: each calls both at least twice; None: the marker's, else `modbench_rounds`, else as many as fit into a
+                second for each and for the baseline's twin (10 to 100; where calls take longer than in the warm-up they end
+                after 1.5 times that, with 6 at least). `--modbench-rounds` goes before all of these.
+            against_margin: the same for the change against stored sessions; None: `margin`.
+            threads: torch's threads while both are timed; None: the marker's, else `modbench_threads`, else as many as it has.
+            name: tells several comparisons of one test apart; None: they are numbered.
+
+        Returns:
+            The ratio, its interval, the verdict and the raw samples.
+
+        Raises:
+            UsageError: if what was asked is impossible.
+            pytest.fail.Exception: if a regression is shown.
+        """
+        __tracebackhide__ = True
+        settings = {"margin": margin, "rounds": rounds, "against_margin": against_margin, "threads": threads}
+        compared = self.measure(baseline, candidate, settings, name)
+        self.settle(compared)
+        return compared
+
+    def measure(
+        self,
+        baseline: Callable[[], object],
+        candidate: Callable[[], object],
+        call_settings: Mapping[str, Any],
+        name: str | None = None,
+        why_not: str | None = None,
+    ) -> Compared:
+        """Time and judge; fails nothing.
+
+        Args:
+            baseline: as for `__call__`.
+            candidate: as for `__call__`.
+            call_settings: the settings of the call.
+            name: as for `__call__`.
+            why_not: a reason not to time; None: there is none so far.
+        """
+        for what, call in ((BASELINE, baseline), (CANDIDATE, candidate)):
+            if not callable(call):
+                raise UsageError(
+                    f"the {what} is {type(call).__name__}, not a function. Give functions without arguments: lambda: model(x)."
+                )
+        settings = resolve(call_settings, self.session.marker, self.session.ini, self.session.command_line)
+        key = self._key(name)
+        why = why_not or ("--modbench-disable" if self.session.disabled else reason_not_to_time())
+        if why is not None:
+            baseline()
+            candidate()
+            return Compared(key, NOT_JUDGED, settings.margin, reason=why)
+        from modbench.harness.timing.threads import at_threads
+
+        with at_threads(settings.threads):
+            return self._measure_pair(key, baseline, candidate, settings)
+
+    def settle(self, compared: Compared) -> None:
+        """Report to the summary, and fail the test if a regression is shown."""
+        __tracebackhide__ = True
+        self.test.user_properties.append(("modbench", written(compared)))
+        if compared.is_regression:
+            pytest.fail(compared.message(), pytrace=False)
+
+    def _key(self, name: str | None) -> str:
+        tried = [name] if name is not None else [None, *(str(i) for i in range(2, 10_000))]
+        for each in tried:
+            key = self.test.nodeid if each is None else f"{self.test.nodeid} ({each})"
+            if key not in self.names:
+                self.names.add(key)
+                return key
+        raise UsageError(f"two comparisons of {self.test.nodeid} are named {name!r}. Give each a name of its own.")
+
+    def _measure_pair(
+        self, key: str, baseline: Callable[[], object], candidate: Callable[[], object], settings: Settings
+    ) -> Compared:
+        launch, found = self._judge_pair(baseline, candidate, settings)
+        if found.verdict == "worse":
+            first = found
+            # Chance and a passing disturbance show a slowdown once; two measurements in a row, hardly.
+            launch, found = self._judge_pair(baseline, candidate, settings, seed=1)
+            if found.verdict != "worse":
+                why = f"slower beyond the margin at first ({first.ratio:.3f}×), which a second measurement does not confirm"
+                word = found.verdict if found.verdict in UNDECIDED else "inconclusive"
+                found = replace(found, verdict=word, reason=why)
+        values = (found.ratio, found.interval, found.reason, found.labels, launch)
+        compared = Compared(key, found.verdict, settings.margin, *values)
+        if self.store is None:
+            return compared
+        return replace(compared, change=self.store.keep_and_compare(key, launch, settings.against_margin))
+
+    def _judge_pair(
+        self, baseline: Callable[[], object], candidate: Callable[[], object], settings: Settings, seed: int = 0
+    ) -> tuple[Launch, Judged]:
+        """Time both once; a slowdown of something that drifts is not shown."""
+        from modbench.harness.subject import in_memory
+        from modbench.harness.timing import disturbances
+        from modbench.harness.timing.callables import time_callables, working_device
+        from modbench.harness.timing.verdicts import UNSTEADY, judge
+
+        calls = {BASELINE: baseline, CANDIDATE: candidate}
+        with _untraced((baseline, candidate)):
+            # The twin shows whether this process calls equal code different; then nothing is decided.
+            launch = time_callables(
+                calls, rounds=settings.rounds, twin=True, clock=self.clock, seed=seed, tidy=in_memory.settings()
+            )
+        found = judge([launch], margin=settings.margin)[CANDIDATE]
+        if found.verdict == "worse" and UNSTEADY in found.labels:
+            found = replace(found, verdict="inconclusive", reason=f"slower, but not steady: {found.reason}")
+        if disturbances.doubtful(found.verdict, found.disturbed):
+            causes = disturbances.said([launch], (BASELINE, CANDIDATE))
+            remedy = disturbances.remedy(causes, working_device(), "use threads=1, or start pytest")
+            found = replace(found, reason="; ".join(filter(None, (found.reason, remedy))))
+        return launch, found
+
+
+def reason_not_to_time() -> str | None:
+    """Why times of this process should not be trusted; None without a reason."""
+    workers = os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1") if "PYTEST_XDIST_WORKER" in os.environ else "1"
+    if workers != "1":
+        return f"another worker runs beside it (pytest-xdist, {workers} workers): leave out -n, or take -n 0"
+    monitoring: Any = getattr(sys, "monitoring", None)  # since Python 3.12
+    numbers = range(6) if monitoring is not None else ()
+    tools = [str(monitoring.get_tool(i)) for i in numbers if monitoring.get_tool(i) and monitoring.get_events(i)]
+    return f"{', '.join(tools)} watches what runs (sys.monitoring): measure without it" if tools else None
+
+
+@contextlib.contextmanager
+def _untraced(calls: tuple[Callable[[], object], ...]) -> Iterator[None]:
+    """Pause tracers and profilers, which slow down Python only; each call is traced once before."""
+    tracer, profiler = sys.gettrace(), sys.getprofile()
+    if tracer is None and profiler is None:
+        yield
+        return
+    for call in calls:
+        call()
+    sys.settrace(None)
+    sys.setprofile(None)
+    try:
+        yield
+    finally:
+        sys.settrace(tracer)
+        sys.setprofile(profiler)

@@ -1,0 +1,135 @@
+"""The result of a comparison, and its text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from modbench.harness.core.errors import brief
+from modbench.harness.core.printable import escaped
+
+if TYPE_CHECKING:  # both load numpy and scipy, which a session that compares nothing does not need
+    from modbench.harness.timing.callables import Launch
+    from modbench.reports.questions.gate.non_inferiority import Finding
+
+NOT_JUDGED = "not judged"
+UNDECIDED = ("inconclusive", "contaminated", "different", NOT_JUDGED)
+# Verdicts on times have words of their own.
+VERDICT_WORDS = {"better": "faster", "worse": "slower"}
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A candidate beside its baseline.
+
+    Attributes:
+        name: id of the test, and the comparison's own name, if it has one.
+        verdict: `better`, `worse`, `equivalent`; `different`, `inconclusive`, `contaminated` or `not judged`, which fail nothing.
+        margin: the largest slowdown that does not matter, as a share.
+        ratio: time of the baseline over the candidate's, above 1 where the candidate is faster; None if nothing was timed.
+        interval: the 95 % interval of the ratio, over the rounds of this process; None if there is none.
+        reason: why it is undecided; None where it is not.
+        labels: warnings: `one process`, `not steady`, `baseline differs from itself`, `contaminated`.
+        launch: the raw samples; None if nothing was timed.
+        change: how the ratio changed against stored sessions; None if it was not compared with any.
+    """
+
+    name: str
+    verdict: str
+    margin: float
+    ratio: float | None = None
+    interval: tuple[float, float] | None = None
+    reason: str | None = None
+    labels: tuple[str, ...] = ()
+    launch: Launch | None = None
+    change: Finding | None = None
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether a regression is shown, here or against stored sessions."""
+        return self.verdict == "worse" or (self.change is not None and self.change.verdict == "worse")
+
+    def message(self) -> str:
+        """Two lines about a regression: the finding, and the next step."""
+        if self.verdict == "worse":
+            return (
+                f"{self.name}: the candidate is slower than the baseline: {_ratio(self.ratio, self.interval)} as fast, "
+                f"measured twice (95 % interval; margin {self.margin:.2%}).\n"
+                "Make it faster, or allow it by a larger margin=…; --modbench-rounds N with more rounds narrows the interval."
+            )
+        found = self.change
+        assert found is not None
+        return (
+            f"{self.name}: slower against its baseline than in stored sessions: {_change(found)} of the ratio then "
+            f"(90 % interval; {found.reason}).\n"
+            "Make it faster, or allow it by a larger against_margin=…, or store sessions of the new code for --modbench-against."
+        )
+
+    def row(self) -> dict[str, Any]:
+        """The summary as plain data, for a report that travels between processes."""
+        low, high = self.interval or (None, None)
+        row: dict[str, Any] = {name: getattr(self, name) for name in ("name", "verdict", "margin", "ratio", "reason")}
+        row |= {"low": low, "high": high, "labels": list(self.labels), "change": None}
+        if self.change is not None:
+            row["change"] = {
+                name: getattr(self.change, name) for name in ("verdict", "change", "low", "high", "reason")
+            }
+        return row
+
+
+def written(compared: Compared) -> str:
+    """A row as JSON."""
+    return json.dumps(compared.row())
+
+
+def summary(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the lines of the terminal's summary: a table, then why something is undecided, then changes against the store."""
+    from modbench.reports.writers.text import aligned
+
+    cells = [("comparison", "ratio", "95 % interval", "margin", "verdict")]
+    for row in rows:
+        ends = "" if row["low"] is None else f"{row['low']:.3f}–{row['high']:.3f}"
+        ratio = "" if row["ratio"] is None else f"{row['ratio']:.3f}×"
+        cells.append(
+            (row["name"], ratio, ends, f"{row['margin']:.2%}", VERDICT_WORDS.get(row["verdict"], row["verdict"]))
+        )
+    yield from (escaped(line, lines=False) for line in aligned(cells))
+    yield from _reasons("undecided", ((row["name"], row["reason"]) for row in rows if row["verdict"] in UNDECIDED))
+    warned = ((row["name"], ", ".join(_warnings(row))) for row in rows if row["verdict"] not in UNDECIDED)
+    yield from _reasons("warning", ((name, labels) for name, labels in warned if labels))
+    changes = [(row["name"], row["change"]) for row in rows if row["change"] is not None]
+    for name, change in changes:
+        word = VERDICT_WORDS.get(change["verdict"], change["verdict"])
+        ratio = "" if change["change"] is None else f" {_ratio(change['change'], _ends(change))} of the ratio then;"
+        yield escaped(f"against the store: {name}: {word}:{ratio} {change['reason']}", lines=False)
+
+
+def _reasons(word: str, reasons: Iterable[tuple[str, str | None]]) -> Iterator[str]:
+    """Yield each reason once, with the comparisons that it is about."""
+    names = dict[str, list[str]]()
+    for name, reason in reasons:
+        names.setdefault(str(reason), []).append(name)
+    for reason, those in names.items():
+        more = f" and {len(those) - 1} more" if len(those) > 1 else ""
+        yield escaped(f"{word}: {those[0]}{more}: {brief(reason, 300)}", lines=False)
+
+
+def _warnings(row: Mapping[str, Any]) -> list[str]:
+    """The labels, without the one that all have: the heading shows it."""
+    return [label for label in row["labels"] if label != "one process"]
+
+
+def _ends(change: Mapping[str, Any]) -> tuple[float, float] | None:
+    return None if change["low"] is None else (change["low"], change["high"])
+
+
+def _change(found: Finding) -> str:
+    ends = None if found.low is None or found.high is None else (found.low, found.high)
+    return _ratio(found.change, ends)
+
+
+def _ratio(ratio: float | None, interval: tuple[float, float] | None) -> str:
+    ends = "" if interval is None else f" [{interval[0]:.3f}–{interval[1]:.3f}]"
+    return f"{ratio:.3f}×{ends}"

@@ -1,1 +1,0 @@
-"""The work behind the commands that are not a benchmark run: `plan`, `cost`, `doctor`, `profile`, `train`."""
