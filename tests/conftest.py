@@ -163,6 +163,12 @@ def _seed() -> None:
         torch.manual_seed(0)
 
 
+@pytest.fixture
+def unmeasured(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose peaks nobody has measured, whatever ran before: a plan records no operators, which takes seconds."""
+    monkeypatch.setenv("MODBENCH_STATE", str(tmp_path_factory.mktemp("state")))
+
+
 @pytest.fixture(scope="session")
 def modbench() -> Modbench:
     """Run the command line in this process, which loads torch once, and put back what a command changes."""
@@ -198,9 +204,7 @@ def tiny_suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_run(
-    modbench_process: Modbench, tiny_suite: Path, tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def tiny_run(modbench: Modbench, tiny_suite: Path, tiny_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of one real run of the tiny suite, through the command line, with three models of a user.
 
     One raises, one reads the future.
@@ -221,7 +225,7 @@ def tiny_run(
         "    return torch.nn.Sequential(embedding, Mean(), head)\n"
     )
     out = here / "run"
-    done = modbench_process(
+    done = modbench(
         *(
             "run",
             tiny_suite,

@@ -107,12 +107,16 @@ def _check(path: str, sha256: str) -> None:
 
 def import_from_source(folder: Path) -> None:
     """Let modules in a folder and below it be imported from their source, without what Python compiled before."""
-    _FOLDERS.add(folder.resolve())
+    root, before = folder.resolve(), len(_FOLDERS)
+    _FOLDERS.add(root)
+    added = len(_FOLDERS) > before
     if _finder not in sys.path_hooks:
         sys.path_hooks.insert(0, _finder)
+        added = True
     _watch()
-    for known in list(sys.path_importer_cache):
-        if is_own(Path(known)):
+    # Other finders know a folder only from before it was a user's: paths are resolved, which is slow, only for a new one.
+    for known, finder in list(sys.path_importer_cache.items()):
+        if isinstance(finder, FinderOfOwn) or (added and is_own(Path(known))):
             del sys.path_importer_cache[known]
 
 
@@ -151,7 +155,7 @@ def _is_ours(module: object) -> bool:
 def _finder(path: str) -> PathEntryFinder:
     if not is_own(Path(path)):
         raise ImportError(path)
-    return FileFinder.path_hook((FromBinary, EXTENSION_SUFFIXES), (FromSource, SOURCE_SUFFIXES))(path)
+    return FinderOfOwn.path_hook((FromBinary, EXTENSION_SUFFIXES), (FromSource, SOURCE_SUFFIXES))(path)
 
 
 def _get_code_of_own(loader: SourceFileLoader, fullname: str) -> CodeType | None:
@@ -159,6 +163,10 @@ def _get_code_of_own(loader: SourceFileLoader, fullname: str) -> CodeType | None
     if path in _HASHES or is_own(Path(path).parent):
         return FromSource(fullname, path).get_code(fullname)
     return _get_code(loader, fullname)
+
+
+class FinderOfOwn(FileFinder):
+    """Finds the modules of a folder that is a user's own."""
 
 
 class FromSource(SourceFileLoader):

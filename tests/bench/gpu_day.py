@@ -88,10 +88,13 @@ def main() -> int:
     if options.fill_wheels:
         return fill(Path(options.fill_wheels), options.python)
     steps = _chosen(options.only)
-    import torch  # here, since --list and --fill-wheels need none
+    if not options.rehearse:
+        import torch  # here, since nothing else needs it
 
-    if not (options.rehearse or torch.cuda.is_available()):
-        sys.exit(f"gpu_day: torch {torch.__version__} sees no CUDA device; --rehearse tries the script without one.")
+        if not torch.cuda.is_available():
+            sys.exit(
+                f"gpu_day: torch {torch.__version__} sees no CUDA device; --rehearse tries the script without one."
+            )
     mode: Mode = "rehearse" if options.rehearse else "look" if options.first_look else "day"
     day = open_day(Path(options.out), Path(options.work) if options.work else None)
     if options.wheels:

@@ -69,6 +69,7 @@ def test_list_shows_every_room_with_its_first_docstring_line(modbench: Any) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("unmeasured")
 def test_plan_runs_nothing(modbench: Any, tmp_path: Path) -> None:
     done = modbench("plan", "quick", "--device", "cpu", "--json", cwd=tmp_path)
     told = json.loads(done.stdout)
@@ -111,6 +112,7 @@ def test_a_kind_is_listed_whole(flags: tuple[str, ...], modbench: Any) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("unmeasured")
 def test_a_plan_fits_a_screen_and_begins_with_the_answer(modbench: Any, tmp_path: Path) -> None:
     suite = ("plan", "quick", "--device", "cpu", "--seq-len", "64,96,128,256,512")
     told = json.loads(modbench(*suite, "--json", cwd=tmp_path).stdout)
@@ -349,7 +351,7 @@ def test_a_part_of_the_metrics_is_a_whole_run(
         "[train]\nseq_len = 8\nbatch_size = 1\ntokens = 64\nval_tokens = 32\n"
     )
     compiles = "--compile" in flags or "compile" in metrics
-    command = modbench_process if compiles else modbench  # a compiler's litter shows when a process ends
+    command = modbench_process if "--compile" in flags else modbench  # a compiler's litter shows when a process ends
     done = command("run", "s.toml", "--corpus", "text.txt", "--device", "cpu", "-o", "out", *flags, cwd=tmp_path)
     cells = pd.read_csv(tmp_path / "out" / "cases.csv")
     assert done.returncode == (0 if (cells.status == "ok").any() else 1), done.stderr

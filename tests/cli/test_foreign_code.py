@@ -35,7 +35,10 @@ AUTO_MAP = {
     "AutoModelForCausalLM": "code.Model",
     "AutoTokenizer": [None, "code.Tokenizer"],
 }
-RUN = ("--only", "--effort", "smoke", "--device", "cpu", "--set", "train.steps=0", "--seq-len", "16")
+RUN = (
+    *("--only", "--effort", "smoke", "--device", "cpu", "--set", "train.steps=0", "--seq-len", "16"),
+    *("--set", "metrics=flops/forward,loss/val"),  # each pass is a process that loads transformers
+)
 COMMANDS = {
     "convert": ("convert", "MODEL", "--to", "mod", "--corpus", "text.txt", "--seq-len", "16", "-o", "OUT"),
     "run": ("run", "quick", "--model", "MODEL", *RUN, "--corpus", "text.txt", "-o", "OUT"),

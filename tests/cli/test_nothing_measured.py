@@ -75,8 +75,8 @@ def test_it_is_said_first_in_every_output(tmp_path: Path) -> None:
     assert page.index(SAID) < page.index("The answer")
     assert marked.index(SAID) < marked.index("Asked:")
     for said in (closing, page, marked):
-        assert "alone: nothing is compared" not in said
-    assert first_screen.head(loaded).answer == f"{nothing_measured.NOTHING}."
+        assert first_screen.NOTHING_COMPARED not in said
+    assert first_screen.head(loaded).answer == [f"{nothing_measured.NOTHING}."]
     assert summary.as_json(loaded, Path("page"), None)["measured"] is False
 
 
@@ -146,13 +146,11 @@ def test_failures_are_shown_quietly(tmp_path: Path, modbench: Modbench) -> None:
         ("has_no_products", "saw no operator"),  # but it is timed
     ],
 )
-def test_a_model_alone_that_cannot_be_measured(
-    tmp_path: Path, modbench_process: Modbench, name: str, said: str
-) -> None:
+def test_a_model_alone_that_cannot_be_measured(tmp_path: Path, modbench: Modbench, name: str, said: str) -> None:
     (tmp_path / "bad.py").write_text(BAD)
     (tmp_path / "tiny.toml").write_text(SUITE)
     flags = ("--model", f"bad.py:{name}", "--only", "--device", "cpu", "-o", "run", "-q")
-    done = modbench_process("run", "tiny.toml", *flags, cwd=tmp_path)
+    done = modbench("run", "tiny.toml", *flags, cwd=tmp_path)
     timed = name == "has_no_products"
     assert done.returncode == (0 if timed else 1), done
     assert done.stdout == "run/report.html\n"

@@ -38,30 +38,35 @@ def stubborn(config):
     signal.setitimer(signal.ITIMER_REAL, 0)
     hangs(config)
 """
-# A run in a process of its own that can be killed; it starts one unit and waits. Workers load this file too: they call the
-# model without loading torch.
+# What its workers do: they call the model without loading torch.
+WORK = """
+import own
+from modbench.harness.execution import worker
+def run_unit(unit, folder):
+    getattr(own, unit.comparison.arms[-1].model.partition(":")[2])(None)
+def work(*given):
+    worker.run_unit = run_unit
+    worker.work(*given)
+"""
+# A run in a process of its own that can be killed; it starts one unit and waits.
 PARENT = """
 import os, signal, sys
 from pathlib import Path
-import own
-from modbench.harness.execution import unit, worker
+import without_torch
+from modbench.harness.execution import unit
 from modbench.harness.execution.launch import local
 from modbench.harness.results.run_folder import RunFolder
-def run_unit(unit, folder):
-    getattr(own, unit.comparison.arms[-1].model.partition(":")[2])(None)
-worker.run_unit = run_unit
-if __name__ == "__main__":
-    folder, name, cold, limit_s, keeper_s, stops = sys.argv[1:]
-    local.PRELOAD, local.ALARM_S, local.KEEPER_S = [], 1.0, float(keeper_s)
-    launcher = local.LocalLauncher(cold=cold == "cold", threads=1)
-    handle = launcher.start(unit.planned(Path(folder), name), RunFolder(Path(folder)), float(limit_s))
-    print(handle.process.pid, launcher._keeper._process.pid, flush=True)
-    if stops == "stops":
-        os.kill(os.getpid(), signal.SIGSTOP)
-    while not launcher.wait([handle], 1):
-        pass
-    launcher.end(handle)
-    print("ended", handle.exitcode, flush=True)
+folder, name, cold, limit_s, keeper_s, stops = sys.argv[1:]
+local.PRELOAD, local.ALARM_S, local.KEEPER_S, local.work = [], 1.0, float(keeper_s), without_torch.work
+launcher = local.LocalLauncher(cold=cold == "cold", threads=1)
+handle = launcher.start(unit.planned(Path(folder), name), RunFolder(Path(folder)), float(limit_s))
+print(handle.process.pid, launcher._keeper._process.pid, flush=True)
+if stops == "stops":
+    os.kill(os.getpid(), signal.SIGSTOP)
+while not launcher.wait([handle], 1):
+    pass
+launcher.end(handle)
+print("ended", handle.exitcode, flush=True)
 """
 
 
@@ -87,8 +92,8 @@ def wait_until_gone(pids: list[int]) -> None:
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "own.py").write_text(HANGING)
-    (tmp_path / "parent.py").write_text(PARENT)
+    for name, text in (("own", HANGING), ("without_torch", WORK), ("parent", PARENT)):
+        (tmp_path / f"{name}.py").write_text(text)
     yield tmp_path
     if (tmp_path / "pids").exists():  # a failed test must leave nothing behind either
         for pid in pids_of(tmp_path):

@@ -1,8 +1,8 @@
 """`compare --paired` that is killed, interrupted, or meets a launch that hangs: nothing is left, and nothing is done twice.
 
-The command is the real one, in a process of its own, on two revisions of a repository. What it starts is planted by an
-interpreter that stands in for Python: it copies a prepared run, and a launch takes its turns and leaves a planted record. One
-that is to hang says so in a file and waits for ever.
+The command is the real one, in a process of its own (`paired_commands.py` starts it), on two revisions of a repository. What it
+starts is planted by an interpreter that stands in for Python: it copies a prepared run, and a launch takes its turns and leaves a
+planted record. One that is to hang says so in a file and waits for ever.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from planted import left, planted_suite
@@ -24,19 +26,7 @@ from test_paired import repository
 __all__ = ["repository"]
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
 
-# The limit of a launch passes when one hangs, and not before, however slow this machine is.
-DRIVER = """
-import os, select, sys
-from modbench.cli import main
-sys.executable = sys.argv.pop(1)
-real = select.select
-def wait(reads, writes, errors, limit_s=None):
-    while not (found := real(reads, writes, errors, 0.02))[0] and not os.path.exists("passed"):
-        pass
-    return found
-select.select = wait
-main()
-"""
+COMMANDS = Path(__file__).with_name("paired_commands.py")
 STANDS_IN = """#!{python} -IS
 import os, shutil, signal, subprocess, sys
 python, here, words = {python!r}, {here!r}, sys.argv[1:]
@@ -76,13 +66,57 @@ else:
 NAMES = [f"block{block}-{called}" for block in range(3) for called in ("first", "second", "again")]
 
 
+class Commands:
+    """The process that starts commands, and waits for them."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+
+    def ask(self, request: object) -> Any:
+        """The answer to a request."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(json.dumps(request), file=self.process.stdin, flush=True)
+        return json.loads(self.process.stdout.readline())
+
+
+@dataclass
+class Command:
+    """A command that was started."""
+
+    commands: Commands
+    pid: int
+    out: Path
+    err: Path
+
+    def send(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def finished(self, code: int = 0) -> tuple[str, str]:
+        """Wait for its end; returns what it printed."""
+        ended = self.commands.ask(self.pid)
+        out, err = self.out.read_text(), self.err.read_text()
+        assert ended == code, err
+        return out, err
+
+
+@pytest.fixture(scope="module")
+def commands() -> Iterator[Commands]:
+    with subprocess.Popen(
+        [sys.executable, str(COMMANDS)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield Commands(process)
+        assert process.stdin is not None
+        process.stdin.close()
+
+
 class Compared:
     """A place where revisions are compared: a repository, what stands in for Python, and the folder for temporary files."""
 
-    def __init__(self, root: Path, repository: Path) -> None:
-        self.root, self.temporary = root, root / "tmp"
+    def __init__(self, commands: Commands, root: Path, repository: Path) -> None:
+        self.commands, self.root, self.temporary = commands, root, root / "tmp"
         self.temporary.mkdir()
-        self.hung = list[int]()
+        self.hung, self.started = list[int](), list[int]()
         plan = planted_suite(
             "draft", metrics=["latency/forward"], train=None, launches=1, rounds=4, grid={"seq_len": [64]}
         )
@@ -96,25 +130,19 @@ class Compared:
         self.words = ["compare", "--paired", "one", "main", "quick", "--model", model, "-k", "mine and T128"]
         self.words += ["--set", 'metrics=["latency/forward"]', "--launches", "3", "--json"]
 
-    def start(self, *more: str) -> subprocess.Popen[str]:
+    def start(self, *more: str) -> Command:
         """Start the command."""
-        return subprocess.Popen(
-            [sys.executable, "-c", DRIVER, str(self.python), *self.words, *more],
-            cwd=self.root,
-            env=os.environ | {"TMPDIR": str(self.temporary)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        asked = {"root": self.root, "words": [*self.words, *more], "python": self.python, "temporary": self.temporary}
+        pid, *printed = self.commands.ask({key: each if key == "words" else str(each) for key, each in asked.items()})
+        self.started.append(pid)
+        return Command(self.commands, pid, *map(Path, printed))
 
-    def hanging(self, command: subprocess.Popen[str]) -> list[int]:
+    def hanging(self, command: Command) -> list[int]:
         """Wait until a process hangs; returns it and what it started."""
         file = self.root / "pids"
         while not file.exists():
-            if command.poll() is not None:
-                command.kill()
-                pytest.fail(f"no process hangs: {command.communicate()}")
+            if not alive(command.pid):
+                pytest.fail(f"no process hangs: {command.finished(0)}")
             time.sleep(0.02)
         pids = [int(word) for word in file.read_text().split()]
         file.unlink()
@@ -137,18 +165,11 @@ class Compared:
 
 
 @pytest.fixture
-def compared(tmp_path: Path, repository: Path) -> Iterator[Compared]:
-    place = Compared(tmp_path, repository)
+def compared(commands: Commands, tmp_path: Path, repository: Path) -> Iterator[Compared]:
+    place = Compared(commands, tmp_path, repository)
     yield place
-    for pid in filter(alive, place.hung):  # a failed test must leave nothing behind either
+    for pid in filter(alive, [*place.started, *place.hung]):  # a failed test must leave nothing behind either
         os.kill(pid, signal.SIGKILL)
-
-
-def finished(command: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:
-    """Wait for a command; returns what it printed."""
-    out, err = command.communicate()
-    assert command.returncode == code, err
-    return out, err
 
 
 def test_a_command_that_is_ended_leaves_nothing_and_goes_on(compared: Compared) -> None:
@@ -158,12 +179,13 @@ def test_a_command_that_is_ended_leaves_nothing_and_goes_on(compared: Compared) 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):
         command = compared.start()
         pids = compared.hanging(command)
-        command.send_signal(number)
+        command.send(number)
         if number == signal.SIGINT:  # the first lets launches that run come to their end
-            assert command.stderr is not None
-            assert any("Press Ctrl-C again" in line for line in command.stderr)
-            command.send_signal(number)
-        _, err = finished(command, -signal.SIGKILL if number == signal.SIGKILL else 4)
+            while "Press Ctrl-C again" not in command.err.read_text():
+                assert alive(command.pid)
+                time.sleep(0.02)
+            command.send(number)
+        _, err = command.finished(-signal.SIGKILL if number == signal.SIGKILL else 4)
         compared.wait_until_nothing_is_left(pids)
         if number != signal.SIGKILL:
             assert err.splitlines()[-1].startswith("modbench: interrupted")
@@ -172,7 +194,7 @@ def test_a_command_that_is_ended_leaves_nothing_and_goes_on(compared: Compared) 
         done = []
 
     switch.unlink()
-    out, err = finished(compared.start())
+    out, err = compared.start().finished()
     assert "1 of 3 blocks is there" in err
     assert sorted(line for line in compared.journal() if line.startswith("block")) == sorted(NAMES[3:])
     (folder,) = (compared.root / "runs").iterdir()
@@ -180,7 +202,7 @@ def test_a_command_that_is_ended_leaves_nothing_and_goes_on(compared: Compared) 
     assert told["folder"] == f"runs/{folder.name}"
     assert {row["blocks"] for row in told["rows"]} == {3}
     compared.wait_until_nothing_is_left([])
-    finished(compared.start("-o", told["folder"]))  # the same command again: nothing is measured
+    compared.start("-o", told["folder"]).finished()  # the same command again: nothing is measured
     assert compared.journal() == []
 
 
@@ -188,8 +210,8 @@ def test_a_command_that_is_killed_while_it_prepares_leaves_nothing(compared: Com
     (compared.root / "hang-run").touch()
     command = compared.start()
     pids = compared.hanging(command)
-    command.kill()
-    finished(command, -signal.SIGKILL)
+    command.send(signal.SIGKILL)
+    command.finished(-signal.SIGKILL)
     compared.wait_until_nothing_is_left(pids)
 
 
@@ -201,20 +223,20 @@ def test_a_launch_that_hangs_is_ended_by_its_limit_and_says_so(compared: Compare
     passed.touch()
     wait_until_gone(pids[:1])
     passed.unlink()
-    out, err = finished(command, 5)
+    out, err = command.finished(5)
     compared.wait_until_nothing_is_left(pids)
     told = json.loads(out)
     assert all(row["reason"].startswith("failed: timeout: ") for row in told["rows"])
     assert all("60 min 00 s (as --timeout" in row["reason"] for row in told["rows"])
     assert "nothing was compared" in err
     switch.unlink()
-    out, _ = finished(compared.start("--timeout", "2h", "-o", told["folder"]))
+    out, _ = compared.start("--timeout", "2h", "-o", told["folder"]).finished()
     assert {row["blocks"] for row in json.loads(out)["rows"]} == {3}
 
 
 def test_a_launch_that_dies_is_named_with_its_log(compared: Compared) -> None:
     (compared.root / "dies-block0-second").touch()
-    out, _ = finished(compared.start(), 5)
+    out, _ = compared.start().finished(5)
     told = json.loads(out)
     (reason,) = {row["reason"].partition("; see ")[0] for row in told["rows"]}
     assert reason.startswith("failed: crash: ")

@@ -68,7 +68,7 @@ def trained(made: Plan, here: Path, name: str) -> Record:
     folder = run_folder.create(str(here / name), "ranks")
     folder.write_run(made, {}, [], files.now())
     (slots,) = (each for each in runner.phases(made, cores=2) if any(unit.made_in == "train" for unit in each.units))
-    launcher = LocalLauncher(cold=True, threads=1)
+    launcher = LocalLauncher(cold=any(unit.ranks > 1 for unit in slots.units), threads=1)
     Run(launcher, folder, Lines(made)).phase(slots, {unit.name: 3000.0 for unit in slots.units})
     return read_record(folder.record(slots.units[0]))
 

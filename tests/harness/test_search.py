@@ -491,6 +491,7 @@ def test_efforts_have_a_fixed_number_of_launches() -> None:
     assert {unit.launch for unit in made.units if unit.made_in == "time"} == {0}
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_the_plan_says_the_most_and_what_a_search_needs() -> None:
     made = flagged()
     told = forecast(made)

@@ -142,6 +142,8 @@ def test_pickles_are_read_only_from_our_own_processes() -> None:
         for node in ast.walk(tree):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
                 continue
+            if node.func.attr not in {"load", "loads"}:  # to write every call out takes seconds
+                continue
             called = ast.unparse(node.func)
             told = {word.arg: ast.unparse(word.value) for word in node.keywords}
             assert called != "torch.load" or told.get("weights_only") == "True", file
