@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from modbench.harness.core.masking import masked
 from modbench.reports.format import Format
 from modbench.reports.model import Alert, Listed, Sentence, Value
+from modbench.reports.panel import shared_blocks
 from modbench.reports.panels.doubts import entries
 from modbench.reports.panels.failures import failed
 from modbench.reports.panels.machine import facts
-from modbench.reports.questions import components, pays, results
+from modbench.reports.questions import results
 from modbench.reports.sentences import first_screen, question
 from modbench.reports.sentences.machine import machine_check, warnings
 from modbench.reports.sentences.question import place_shown
@@ -33,16 +34,17 @@ def markdown(loaded: Loaded) -> str:
     # What figures and tiles leave out is not left out here.
     answers = [each for each in (*told.answer, *told.details) if each not in place_shown(loaded)]
     alerts = [*warnings(loaded), *filter(None, [run.incomplete])]
-    tables = [pays.table(loaded), *results.tables(loaded), results.loss_table(loaded)]
+    tables = [*results.tables(loaded), results.loss_table(loaded)]
     blocks = [
         Block([f"## {text(question.title(loaded))}", "", text(about)]),
         *(block(Alert(said)) for said in alerts),
         block(Sentence("Asked: {asked}", asked=told.asked)),
         listed("Answer", answers, "sentences", "report.html"),
         *(_said(title, said) for title, said in (("How sure", told.sure), ("What to doubt", told.doubts)) if said),
+        *map(block, shared_blocks(loaded)),
         *(block(table) for table in tables if table is not None),
     ]
-    blocks += [*map(block, components.blocks(loaded)), *_failed(loaded), *_doubts(loaded), *_method(loaded)]
+    blocks += [*_failed(loaded), *_doubts(loaded), *_method(loaded)]
     return masked(within(blocks))
 
 

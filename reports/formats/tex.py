@@ -10,7 +10,8 @@ from modbench.harness.core.labels import LOOKED_AHEAD
 from modbench.harness.core.masking import masked
 from modbench.reports.format import Format
 from modbench.reports.model import Finding, Table, Value
-from modbench.reports.questions import pays, results
+from modbench.reports.panel import shared_blocks
+from modbench.reports.questions import results
 from modbench.reports.sentences.question import measured_on
 from modbench.reports.tables.load import Loaded, evenly
 from modbench.reports.tables.losses import seeds_in_words
@@ -30,7 +31,7 @@ NONE = "% No table: this run compares no arms at the same shape.\n"
 
 
 def tables(loaded: Loaded) -> str:
-    """Return the tables as a fragment: where each arm pays, a table for each metric and setting, held-out losses."""
+    """Return the tables as a fragment: one for each metric and setting, held-out losses, and those of panels."""
     if loaded.alone:
         return masked(_HEAD + NONE)
     grids = results.tables(loaded)
@@ -38,9 +39,8 @@ def tables(loaded: Loaded) -> str:
     loss = results.loss_table(loaded)
     if loss is not None:
         made.append(latex.table(replace(loss, notes=[*_of_losses(loaded, loss)]), "modbench-loss"))
-    where = pays.table(loaded)
-    if where is not None:
-        made.append(latex.table(where, "modbench-pays"))
+    tables = (each for each in shared_blocks(loaded) if isinstance(each, Table))
+    made += [latex.table(each, f"modbench-{re.sub('[^a-z]+', '-', each.label)}") for each in tables]
     return masked(_HEAD + ("".join(made) or NONE))
 
 

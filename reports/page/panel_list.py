@@ -12,15 +12,9 @@ from modbench.harness.core.discovery import Entry
 from modbench.harness.core.errors import UsageError, in_short, unknown
 from modbench.reports.figures import style
 from modbench.reports.model import Alert, Figure
-from modbench.reports.panel import Panel
+from modbench.reports.panel import Panel, panels
 from modbench.reports.tables.load import Loaded
 from modbench.reports.writers import html
-
-
-def panels() -> list[tuple[str, Panel]]:
-    """Return the panels with their names, in the order of the page."""
-    every: dict[str, Panel] = catalogue.usable("panels")
-    return sorted(every.items(), key=lambda item: item[1].order)
 
 
 @contextlib.contextmanager

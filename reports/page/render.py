@@ -15,8 +15,8 @@ from modbench.harness.core.printable import escaped
 from modbench.reports.figures import style
 from modbench.reports.format import DEFAULT, Format
 from modbench.reports.model import Block, Listed, Sentence
-from modbench.reports.page.panel_list import broken, panels, rendered
-from modbench.reports.questions import pays
+from modbench.reports.page.panel_list import broken, rendered
+from modbench.reports.panel import panels
 from modbench.reports.sentences import evidence, first_screen, question
 from modbench.reports.sentences.machine import gpu, machine_check, warnings
 from modbench.reports.tables.load import Loaded, load
@@ -70,7 +70,7 @@ def html(loaded: Loaded) -> str:
         answer=[inline(each) for each in told.answer],
         sure=inline(brief) if (brief := evidence.sure_in_brief(loaded)) else "",
         doubts=_few([inline(each) for each in evidence.doubts_in_brief(loaded)]),
-        details=written(_details(loaded, told)),
+        details=written(_details(told)),
         panels=sections,
         command=shlex.join(run.command),
         date=run.started[:10],
@@ -87,11 +87,9 @@ def html(loaded: Loaded) -> str:
     return masked(escaped(page))
 
 
-def _details(loaded: Loaded, told: first_screen.Head) -> Iterator[Block]:
-    """Yield what the first screen leaves out: what was asked, the arms in a table, sentences, how sure, what to doubt."""
+def _details(told: first_screen.Head) -> Iterator[Block]:
+    """Yield what the first screen leaves out: what was asked, sentences, how sure, what to doubt."""
     yield Sentence("Asked: {asked}", asked=told.asked)
-    if loaded.measured and (table := pays.table(loaded)) is not None:
-        yield table
     yield from (Sentence("{said}", said=each) for each in told.details)
     for title, said in (("How sure", told.sure), ("What to doubt", told.doubts)):
         if said:

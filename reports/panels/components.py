@@ -10,4 +10,13 @@ READING = (
     "process, so that they have no interval over processes and no verdict: they show where time goes, not what is faster."
 )
 
-PANEL = Panel(title="Single components", order=72, span=12, render=components.blocks, folded=True, reading=READING)
+PANEL = Panel(
+    title="Single components",
+    order=72,
+    span=12,
+    render=components.blocks,
+    folded=True,
+    told=True,
+    reading=READING,
+    tables={"components": components.table},
+)

@@ -12,7 +12,7 @@ from modbench.harness.results.confirmed import Compared
 from modbench.reports.figures.style import MUTED, look, new_figure
 from modbench.reports.model import Block, Estimate, Figure, Note, Table, Value
 from modbench.reports.panel import Panel
-from modbench.reports.questions.confirmation import Answer, answers
+from modbench.reports.questions.confirmation import Answer, answers, table
 from modbench.reports.questions.isoflop import in_flops
 from modbench.reports.sentences.confirmation_words import short_name
 from modbench.reports.tables.load import Loaded
@@ -143,4 +143,6 @@ READING = (
     "chances to err, but `pays` needs two of them, and so errs no more often than one."
 )
 
-PANEL = Panel(title="What was confirmed?", order=4, span=12, render=render, draws=True, reading=READING)
+PANEL = Panel(
+    title="What was confirmed?", order=4, span=12, render=render, draws=True, reading=READING, tables={"confirm": table}
+)

@@ -176,4 +176,5 @@ PANEL = Panel(
     render=render,
     draws=True,
     reading=READING,
+    tables={"exchange": table},
 )

@@ -217,5 +217,11 @@ READING = (
 )
 
 PANEL = Panel(
-    title="What is the loss at equal training FLOPs?", order=5, span=12, render=render, draws=True, reading=READING
+    title="What is the loss at equal training FLOPs?",
+    order=5,
+    span=12,
+    render=render,
+    draws=True,
+    reading=READING,
+    tables={"isoflop": table},
 )

@@ -12,6 +12,7 @@ from modbench.harness.core.case import Case
 from modbench.reports.figures.style import INK, MUTED, look, new_figure
 from modbench.reports.model import Block, Estimate, Figure, Note, Sentence, Table, Value
 from modbench.reports.panel import Panel
+from modbench.reports.questions import solved_table
 from modbench.reports.questions.accuracy import TaskResult, beyond_shortcut, in_words, results
 from modbench.reports.sentences.task_words import against_in_words, how
 from modbench.reports.tables.load import Loaded
@@ -148,4 +149,12 @@ READING = (
     "Above the shortcut a model has learned something of the task. These tasks are no measure of language."
 )
 
-PANEL = Panel(title="What can they still do?", order=8, span=12, render=render, draws=True, reading=READING)
+PANEL = Panel(
+    title="What can they still do?",
+    order=8,
+    span=12,
+    render=render,
+    draws=True,
+    reading=READING,
+    tables={"solved": solved_table.table},
+)

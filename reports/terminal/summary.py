@@ -13,6 +13,7 @@ from modbench.harness.core.units import counted, human_duration
 from modbench.harness.planning import foreseen
 from modbench.harness.planning.plan import Plan
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
+from modbench.reports.panel import shared_blocks
 from modbench.reports.questions import inference, results, sweep
 from modbench.reports.questions import pays as pays_question
 from modbench.reports.questions.accuracy import TaskResult
@@ -88,7 +89,7 @@ def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str
     rest = [
         *_tasks(loaded, width),
         *_others(loaded, width, of_sweep=bool(swept)),
-        *(_served(loaded, width) if verbose else []),
+        *(_more(loaded, width) if verbose else []),
     ]
     yield from [*shown, *rest]
     for sentence in _of_sweep(loaded) if swept else told.details if told else _in_short(loaded):
@@ -254,15 +255,16 @@ def _batch(loaded: Loaded, metrics: Sequence[str], length: int) -> str:
     return f", B={'/'.join(str(each) for each in sorted(first))}"
 
 
-def _served(loaded: Loaded, width: int) -> Iterator[list[str]]:
-    """Yield times, rates and bytes of prefill and decode; of a long table the first rows."""
+def _more(loaded: Loaded, width: int) -> Iterator[list[str]]:
+    """Yield times, rates and bytes of prefill and decode, of a long table the first rows; and what panels have to share."""
     for served in inference.SERVED:
         found = inference.table(loaded, served)
         if found is not None:
             left_out, head = max(0, len(found.rows) - MOST_SERVED), (served.title.lower(), *found.head[1:])
-            yield text.table(
-                replace(found, head=head, rows=found.rows[:MOST_SERVED], left_out=left_out, file="cases.csv"), width
-            )
+            rows = found.rows[:MOST_SERVED]
+            yield text.table(replace(found, head=head, rows=rows, left_out=left_out, file="cases.csv"), width)
+    for block in shared_blocks(loaded, but="pays"):  # which stands there without `-v` too
+        yield text.block(block, width)
 
 
 def _tasks(loaded: Loaded, width: int) -> Iterator[list[str]]:

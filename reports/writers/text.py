@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from modbench.harness.core.case import Case
 from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK, Label
 from modbench.harness.core.units import scale_of
-from modbench.reports.model import Estimate, Finding, Labelled, Sentence, Table, Value
+from modbench.reports.model import Estimate, Finding, Labelled, Note, Sentence, Table, Value
 from modbench.reports.wording.arm_names import name, short
 from modbench.reports.writers.inline import NONE, Inline, bare, half, interval, plain
 
@@ -76,6 +76,13 @@ def joined(parts: Iterable[str], columns: int) -> list[str]:
         else:
             lines += wrapped([part], columns)
     return lines
+
+
+def block(made: Table | Sentence | Note, columns: int) -> list[str]:
+    """Write a block."""
+    if isinstance(made, Table):
+        return [*table(made, columns), *wrapped(made.notes, columns)]
+    return wrapped([made.said if isinstance(made, Note) else made], columns)
 
 
 # --- tables
