@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from modbench.reports.figures.marks import Marks
 
 # What a number is, which decides how it is written: a quantity in its unit; a ratio to a baseline, above 1 better; a fraction; a
-# loss whose unit stands beside it; a signed difference; a share, or a signed change, in per cent; a count; a p-value; a point of
-# an axis, such as a length.
+# loss whose unit stands beside it; a signed difference; in per cent a share, one that is about so much, or a signed change; a
+# count; a p-value; a point of an axis, such as a length.
 Kind: TypeAlias = Literal[
-    "quantity", "ratio", "fraction", "loss", "difference", "share", "change", "count", "p", "point"
+    "quantity", "ratio", "fraction", "loss", "difference", "share", "about", "change", "count", "p", "point"
 ]
 
 
@@ -144,6 +144,8 @@ class Finding:
         )
 
 
+# The label of a number from too few seeds for an interval, and so for a claim.
+ILLUSTRATION = "illustration"
 # Verdicts seen from the other side; the others stay.
 MIRRORED = {"better": "worse", "worse": "better"}
 

@@ -6,7 +6,6 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from html import escape
 from pathlib import Path
 
 from modbench.harness.core.masking import masked
@@ -20,6 +19,7 @@ from modbench.reports.tables.load import Loaded, evenly
 from modbench.reports.wording.arm_names import name, short
 from modbench.reports.wording.words import TIMED, is_number
 from modbench.reports.writers import text
+from modbench.reports.writers.html import inline
 from modbench.reports.writers.inline import number, plain
 
 # Arms and lengths of the table at most, and tables.
@@ -50,7 +50,7 @@ def html(loaded: Loaded, page: Path | None) -> str:
     failed = len(set(loaded.failed.case_id))
     doubts += [f"{failed} case{'s' * (failed != 1)} failed: the report says why."] * bool(failed)
     where = f"report: {page}" if page else f"modbench report {loaded.path} writes its page"
-    link = f'<a href="{escape(str(page))}">{escape(where)}</a>' if page else escape(where)
+    link = f'<a href="{inline(str(page))}">{inline(where)}</a>' if page else inline(where)
     tables = _tables(loaded)
     doubts += [text.OPPOSED_MEANS] * (f" {text.OPPOSED}" in "".join(tables))
     parts = [_lines(said), *tables, _figure(loaded), _lines(doubts), f"<div>{link}</div>"]
@@ -58,7 +58,7 @@ def html(loaded: Loaded, page: Path | None) -> str:
 
 
 def _lines(sentences: Sequence[Value]) -> str:
-    return "".join(f"<div>{escape(plain(each)[:MOST_SAID])}</div>" for each in sentences if each)
+    return "".join(f"<div>{inline(plain(each)[:MOST_SAID])}</div>" for each in sentences if each)
 
 
 def _tables(loaded: Loaded) -> list[str]:
@@ -72,8 +72,8 @@ def _table(made: Table) -> str:
     kept = [0, *evenly(range(1, len(made.head)), MOST_LENGTHS)]
     rows = [[row[at] for at in kept] for row in (anchor, *evenly(rest, MOST_ARMS - 1))]
     head, *cells = text.cells(replace(made, head=[made.head[at] for at in kept], rows=rows))
-    body = "".join(f"<tr>{''.join(f'<td>{escape(each)}</td>' for each in row)}</tr>" for row in cells)
-    titles = "".join(f"<th>{escape(each)}</th>" for each in head)
+    body = "".join(f"<tr>{''.join(f'<td>{inline(each)}</td>' for each in row)}</tr>" for row in cells)
+    titles = "".join(f"<th>{inline(each)}</th>" for each in head)
     return f"<table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>"
 
 

@@ -106,7 +106,7 @@ class Results:
 
     def __str__(self) -> str:
         page = self.report or f"not written; modbench report {self.path} writes it"
-        return masked(escaped(summary.closing(self.loaded, page, self.wall_s)))
+        return masked(escaped(summary.closing(self.loaded, page, self.wall_s, more="")))
 
     def _repr_html_(self) -> str:
         return display.html(self.loaded, self.report)

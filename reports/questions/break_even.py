@@ -382,20 +382,22 @@ def pays_from(line: Line | None) -> Value:
 def meanings(loaded: Loaded, made: Sequence[Column]) -> Iterator[Value]:
     """Yield what titles and signs of columns mean, where they occur."""
     base, titles = name(loaded.arms[0]), {column.title for column in made}
-    words = {"shape": f"{base} of equal shape", "cost": f"dense of equal cost{_apart(loaded)}"}
+    words = {"shape": f"{base} of equal shape", "cost": "dense of equal cost"}
     against = [title for title in words if title in titles]
     if against:
         said = ", ".join(words[title] for title in against)
-        yield f"{', '.join(against)}: {said.replace(', dense', ',') if base == 'dense' else said}"
+        said = f"{', '.join(against)}: {said.replace(', dense', ',') if base == 'dense' else said}"
+        apart = _apart(loaded) if "cost" in against else None
+        yield said if apart is None else Sentence("{said} (FLOPs ±{apart})", said=said, apart=apart)
     texts = [cell.words for column in made for cell in column.cells if isinstance(cell, Sentence)]
     yield from (meaning for sign, meaning in _SIGNS.items() if any(sign in text for text in texts))
 
 
-def _apart(loaded: Loaded) -> str:
-    """Say how far the FLOPs of a model of equal cost are from equal at most: it was solved for one length."""
+def _apart(loaded: Loaded) -> Estimate | None:
+    """Return how far the FLOPs of a model of equal cost are from equal at most, as it was solved for one length; None: near."""
     ladder = (rung for rung in loaded.run.plan.ladder if rung.quantity == "flops/forward")
     far = max((abs(gap) for rung in ladder for at, gap in rung.gaps.items() if at in loaded.lengths), default=0.0)
-    return f" (FLOPs ±{100 * far:.0f} %)" if far >= FAR else ""
+    return Estimate(far, kind="about") if far >= FAR else None
 
 
 class _Where(NamedTuple):

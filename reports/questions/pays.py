@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from modbench.harness.core.case import Case
+from modbench.harness.core.units import counted
 from modbench.reports.model import Estimate, Finding, Sentence, Table, Value
 from modbench.reports.questions import break_even, win_rate
 from modbench.reports.questions.break_even import AGAINST, AXES, LETTERS, OPEN, Column
@@ -95,5 +96,6 @@ def _loss(loaded: Loaded, arms: Sequence[Case]) -> tuple[list[Column], list[Valu
                 break
     if not used:
         return [], []
-    said = Sentence(f"loss: {known[0].unit} over {{baseline}}, {', else '.join(used)}", baseline=loaded.arms[0])
+    words = f"loss: {known[0].unit} over {{baseline}}, {', else '.join(used)}, {{seeds}}"
+    said = Sentence(words, baseline=loaded.arms[0], seeds=counted(len(loaded.run.plan.suite.seeds), "seed"))
     return [Column("", "loss", [cells.get(case.arm) for case in arms])], [said]

@@ -142,7 +142,12 @@ def loss_table(loaded: Loaded) -> Table | None:
     head = (f"held-out loss, {shown[0].unit} (lower is better)", *(each.title for each in shown))
     rows = [row for row in rows if any(cell != "" for cell in row[1:])]
     left_out = len(loaded.arms) - 1 - len(loaded.arms_shown)
-    return Table("held-out loss", head, rows, left_out=left_out, file="cases.csv", rows_are="arms") if rows else None
+    notes = [losses.seeds_in_words(loaded)]
+    return (
+        Table("held-out loss", head, rows, notes=notes, left_out=left_out, file="cases.csv", rows_are="arms")
+        if rows
+        else None
+    )
 
 
 def loss_cell(loaded: Loaded, case: Case, loss: losses.Loss) -> Value:

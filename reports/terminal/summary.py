@@ -55,7 +55,9 @@ def opening(plan: Plan) -> str:
     return "\n".join([line, *wrapped(list(filter(None, [foreseen.in_words(plan)])), text.width())])
 
 
-def closing(loaded: Loaded, page: Path | str, wall_s: float | None, *, verbose: bool = False) -> str:
+def closing(
+    loaded: Loaded, page: Path | str, wall_s: float | None, *, verbose: bool = False, more: str = "-v: all"
+) -> str:
     """Return what a run ends with: warnings and failures, the answer, tables, how sure, what to doubt, and the report's path.
 
     Args:
@@ -63,6 +65,7 @@ def closing(loaded: Loaded, page: Path | str, wall_s: float | None, *, verbose: 
         page: its report, or what to say in its place.
         wall_s: how long it took in s; None: not said.
         verbose: whether all tables and sentences are printed, not those alone that answer what was asked.
+        more: how to have all of them, where they are not.
     """
     width = text.width()
     # Before anything that they are about.
@@ -70,7 +73,9 @@ def closing(loaded: Loaded, page: Path | str, wall_s: float | None, *, verbose: 
     blocks.append(troubles(loaded, verbose=verbose))
     if loaded.measured:
         blocks += _measured(loaded, width, verbose=verbose)
-    took = f" ({human_duration(wall_s)})" if wall_s is not None else ""
+    behind = [] if wall_s is None else [human_duration(wall_s)]
+    behind += [] if verbose or not more or not loaded.measured else [more]
+    took = f" ({'; '.join(behind)})" if behind else ""
     said = "\n\n".join("\n".join(map(str.rstrip, block)).strip("\n") for block in blocks if block)
     return f"{said}\nreport: {page}{took}".lstrip("\n")
 
@@ -94,7 +99,7 @@ def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str
     yield from [*shown, *rest]
     for sentence in _of_sweep(loaded) if swept else told.details if told else _in_short(loaded):
         yield wrapped([sentence], width)
-    meanings = [*map(plain, pays.notes if pays else ()), *([] if verbose else ["-v: all"])]
+    meanings = [*map(plain, pays.notes if pays else ())]
     legend = _legend(loaded, [line for lines in shown for line in lines], meanings, width, of_sweep=bool(swept))
     if told:
         yield legend

@@ -10,13 +10,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from modbench.harness.core.case import Case
-from modbench.harness.core.labels import LOOKED_AHEAD
+from modbench.harness.core.labels import LOOKED_AHEAD, Label
 from modbench.harness.core.units import scale_of, three_digits
-from modbench.reports.model import Arms, Code, Estimate, Finding, Labelled, Listed, Sentence, Value, Verdict
+from modbench.reports.model import (
+    ILLUSTRATION,
+    Arms,
+    Code,
+    Estimate,
+    Finding,
+    Labelled,
+    Listed,
+    Sentence,
+    Value,
+    Verdict,
+)
 from modbench.reports.wording.arm_names import name
 from modbench.reports.wording.words import verdict_words
 
 NONE = "–"
+# Labels of which the first stands beside a number.
+SHOWN = (Label.CONTAMINATED, *sorted(LOOKED_AHEAD), ILLUSTRATION, Label.TAIL)
 
 
 class Inline:
@@ -99,6 +112,7 @@ _FORMS: dict[str, Callable[[float], str]] = {
     "fraction": "{:.2f}".format,
     "loss": "{:.3f}".format,
     "share": lambda share: f"{100 * share:.1f}",
+    "about": lambda share: f"{100 * share:.0f}",
     "change": lambda share: f"{100 * share:+.1f}",
     "p": "{:.2g}".format,
     "point": point,
@@ -134,7 +148,7 @@ def scale(estimate: Estimate) -> tuple[float, str]:
     if _has_unit(estimate):
         shown = estimate.value if estimate.value is not None else estimate.low or estimate.high or 0.0
         return scale_of(shown, estimate.unit)
-    return 1.0, {"ratio": "×", "share": "%", "change": "%"}.get(_kind(estimate), "")
+    return 1.0, {"ratio": "×", "share": "%", "about": "%", "change": "%"}.get(_kind(estimate), "")
 
 
 def number(estimate: Estimate) -> str:
@@ -194,7 +208,7 @@ def labelled(arm: Labelled) -> str:
 def finding(found: Finding) -> str:
     """Write what was found: `1.62× [1.60–1.65] ▲ faster`; of what stands alone its value; why there is no number.
 
-    Labels of a loss that saw later tokens stand with it.
+    A ratio of times without a verdict is no claim. Labels that say what a number may not be compared with stand with it.
     """
     if found.status != "ok":
         return found.status
@@ -202,7 +216,7 @@ def finding(found: Finding) -> str:
         return estimate(found.value)
     if found.typical.value is None:
         return NONE
-    made = estimate(found.typical)
-    word = verdict(Verdict(found.verdict, found.timed)) if found.verdict else ""
-    future = [label for label in LOOKED_AHEAD if label in (*found.labels, *found.against_labels)]
-    return " ".join([made, *filter(None, [word, f"({future[0]})" if future else ""])])
+    word = verdict(Verdict(found.verdict, found.timed)) if found.verdict or found.timed else ""
+    labels = (label for label in SHOWN if label in (*found.labels, *found.against_labels) and label not in word)
+    label = next(labels, "")
+    return " ".join(filter(None, [estimate(found.typical), word, f"({label})" if label else ""]))

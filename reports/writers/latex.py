@@ -8,7 +8,7 @@ from modbench.harness.core.case import Case
 from modbench.harness.core.labels import LOOKED_AHEAD
 from modbench.harness.core.printable import escaped
 from modbench.harness.core.units import scale_of
-from modbench.reports.model import Finding, Labelled, Table, Value
+from modbench.reports.model import ILLUSTRATION, Finding, Labelled, Table, Value
 from modbench.reports.writers.inline import NONE, Inline, bare
 
 # Columns up to which a cell has its interval, and that fit between the margins.
@@ -82,7 +82,7 @@ _TABLE = r"""
 
 
 def table(made: Table, label: str) -> str:
-    r"""Write a table for booktabs: bold is better by more than the margin, a circle is undecided, disturbed or without a verdict.
+    r"""Write a table for booktabs: bold is better by more than the margin, a circle is undecided, disturbed or no claim.
 
     Intervals stand in it where its columns leave room. A dagger is a loss that saw later tokens.
 
@@ -155,5 +155,6 @@ def _difference(cell: Finding) -> str:
     )
     difference = f"${bare(made.value or 0.0, made)}{ends}$"
     value = "" if own is None or own.value is None else f"{bare(own.value, own)} "
-    dagger = r"$^{\dagger}$" * bool(LOOKED_AHEAD.intersection((*cell.labels, *cell.against_labels)))
-    return f"{value}{difference}{dagger}"
+    if LOOKED_AHEAD.intersection((*cell.labels, *cell.against_labels)):
+        return rf"{value}{difference}$^{{\dagger}}$"
+    return f"{value}{difference}" + r"$^{\circ}$" * (ILLUSTRATION in cell.labels)

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from modbench.harness.core.case import Case
 from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK, Label
 from modbench.harness.core.units import scale_of
-from modbench.reports.model import Estimate, Finding, Labelled, Note, Sentence, Table, Value
+from modbench.reports.model import ILLUSTRATION, Estimate, Finding, Labelled, Note, Sentence, Table, Value
 from modbench.reports.wording.arm_names import name, short
 from modbench.reports.writers.inline import NONE, Inline, bare, half, interval, plain
 
 # Wider text is hard to read.
 WIDEST = 120
 # Marks behind a number, each explained below the tables where it occurs.
-FUTURE, DISTURBED, TAIL = "†", "‡", "§"
+FUTURE, DISTURBED, TAIL, FEW = "†", "‡", "§", "¹"
 # Behind the best of a column; behind an arm whose times may not be those of the work that it claims; before a ratio that says the
 # opposite of the two times beside it; where it is open.
 BEST, WORK, OPPOSED, OPEN = "*", "!", "~", "?"
@@ -29,6 +29,7 @@ _MEANINGS = {
     FUTURE: f"{Label.NOT_AUTOREGRESSIVE}: not comparable with a causal loss",
     DISTURBED: "contaminated: the machine was disturbed, its wall time supports no claim",
     TAIL: f"{Label.TAIL}: typical calls (shown) and the mean disagree; comparisons.csv has both",
+    FEW: f"{ILLUSTRATION}: too few seeds for a claim",
     f" {WORK} ": "its times may not be those of the work that it claims: see what to doubt",
 }
 OPPOSED_MEANS = (
@@ -200,7 +201,7 @@ def _mark(found: Finding) -> str:
     """The verdict as a glyph, or the mark of what stands below the tables; a blank where there is none."""
     if found.typical.kind == "difference":
         future = LOOKED_AHEAD.intersection((*found.labels, *found.against_labels))
-        return FUTURE if future else GLYPHS.get(found.verdict or "", " ")
+        return FUTURE if future else FEW if ILLUSTRATION in found.labels else GLYPHS.get(found.verdict or "", " ")
     if found.verdict == "contaminated" or Label.CONTAMINATED in found.labels:
         return DISTURBED
     if Label.TAIL in found.labels:

@@ -57,7 +57,7 @@ def test_every_length_is_shown_in_80_columns(loaded: Loaded, monkeypatch: pytest
     for length in LENGTHS:
         assert f"T = {length:,}" in text
     assert max(map(len, text.splitlines())) <= 80
-    assert text.splitlines()[-1] == "report: report.html (1 min 01 s)"
+    assert text.splitlines()[-1] == "report: report.html (1 min 01 s; -v: all)"
 
 
 def test_the_value_of_baseline_and_arm_stands_beside_each_ratio(loaded: Loaded) -> None:
@@ -389,7 +389,7 @@ def test_a_loss_that_is_not_known_causally_is_that_of_training_and_marked(tmp_pa
         assert cell.typical.value == pytest.approx(row.difference * (1 if metric == "bpb/val" else 1 / math.log(2)))
         assert bool(LOOKED_AHEAD.intersection((*cell.labels, *cell.against_labels))) is looked_ahead(row)
         assert looked_ahead(row) is (metric == "bpb/val")
-        assert plain(table.notes[-1]).endswith(said)
+        assert plain(table.notes[-1]).endswith(f"{said}, 1 seed")
 
 
 def test_an_arm_whose_work_is_in_doubt_is_marked_and_named_first(

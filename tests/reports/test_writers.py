@@ -1,0 +1,179 @@
+"""Writers: numbers and intervals by kind, tables in a given width, foreign text, and labels that no output may lose."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from planted import planted_suite
+
+from modbench.harness.core.case import Case
+from modbench.harness.core.labels import Label
+from modbench.reports.model import (
+    ILLUSTRATION,
+    Estimate,
+    Finding,
+    Labelled,
+    Listed,
+    Note,
+    Sentence,
+    Table,
+    Value,
+    known,
+)
+from modbench.reports.writers import html, inline, latex, markdown, text
+from modbench.reports.writers.inline import plain
+
+FINITE = st.floats(min_value=1e-6, max_value=1e6)
+
+
+@pytest.fixture(scope="module")
+def case() -> Case:
+    return planted_suite("draft").cases[1]
+
+
+@pytest.mark.parametrize(
+    ("made", "written"),
+    [
+        (Estimate(1.618, 1.6, 1.65, "ratio"), "1.62× [1.60–1.65]"),
+        (Estimate(None, 1.02, None, "ratio"), "more than 1.02×"),
+        (Estimate(None, None, 0.95, "ratio"), "less than 0.950×"),
+        (Estimate(1.1, 1.02, None, "ratio"), "1.10× [above 1.02]"),
+        (Estimate(None, 0.82, 1.06, "ratio"), "0.820× to 1.06×"),
+        (Estimate(0.0123, 0.012, 0.0126, unit="s"), "12.3 ms [12.0–12.6]"),
+        (Estimate(2.5e6, unit="param"), "2.50 M"),
+        (Estimate(3.77194, unit="nat"), "3.772 nats"),
+        (Estimate(-0.0109, -0.031, 0.0094, "difference", "bit/B"), "-0.011 [-0.031, +0.009]"),
+        (Estimate(0.392, 0.381, 0.42, "share"), "39.2 % [38.1–42.0]"),
+        (Estimate(0.02, kind="share"), "2 %"),
+        (Estimate(0.0226, unit="ratio"), "2.3 %"),
+        (Estimate(-0.05, kind="change"), "-5.0 %"),
+        (Estimate(0.56, kind="fraction"), "0.56"),
+        (Estimate(388.9, 331.7, 426.2, "point"), "389 [332–426]"),
+        (Estimate(0.00041, kind="p"), "0.00041"),
+        (Estimate(1234567, kind="count"), "1,234,567"),
+        (Estimate(None), "–"),
+    ],
+)
+def test_a_number_is_written_by_its_kind(made: Estimate, written: str) -> None:
+    assert plain(made) == written
+
+
+@given(FINITE, FINITE, FINITE)
+def test_the_other_side_of_a_ratio_is_its_inverse(value: float, low: float, high: float) -> None:
+    made = Estimate(value, min(low, high), max(low, high), "ratio")
+    turned = made.mirrored()
+    assert turned.low is not None
+    assert turned.high is not None
+    assert turned.low <= turned.high
+    assert turned.mirrored().value == pytest.approx(value)
+
+
+@given(st.floats(allow_nan=True, allow_infinity=False) | st.none() | st.text())
+def test_a_cell_without_a_number_is_none(cell: object) -> None:
+    found = known(cell)
+    assert (found is None) == (not isinstance(cell, float) or cell != cell)  # noqa: PLR0124  # NaN
+
+
+def test_a_sentence_keeps_foreign_text_as_it_is(case: Case) -> None:
+    said = Sentence(
+        "{who} took {what}, {more}.", who="{what} %s {0}", what=Estimate(2.0, unit="s"), more=Listed([case, 3], most=1)
+    )
+    assert plain(said) == f"{{what}} %s {{0}} took 2.00 s, {plain(case)} and 1 more."
+    assert "<b>" not in html.inline(Sentence("{x}", x="<b>"))
+    assert markdown.inline(Sentence("{x}", x="*a*")) == r"\*a\*"
+    assert latex.inline(Sentence("100 {x}", x="50 % & more")) == r"100 50 \% \& more"
+
+
+Write = Callable[[Table], str]
+WRITERS: dict[str, Write] = {
+    "text": lambda table: "\n".join([*(lines := text.table(table, 200)), *text.legend(lines, "dense")[1]]),
+    "html": lambda table: str(html.written([table])),
+    "markdown": lambda table: markdown.within([markdown.block(table)]),
+    "latex": lambda table: latex.table(table, "x"),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize(
+    ("label", "signs"),
+    [
+        (Label.SAW_FUTURE, (Label.SAW_FUTURE, text.FUTURE, r"\dagger")),
+        (Label.NOT_AUTOREGRESSIVE, (Label.NOT_AUTOREGRESSIVE, text.FUTURE, r"\dagger")),
+        (Label.CONTAMINATED, (Label.CONTAMINATED, text.DISTURBED, r"\circ")),
+        (ILLUSTRATION, (ILLUSTRATION, text.FEW, r"\circ")),
+    ],
+)
+def test_no_writer_loses_a_label(name: str, label: str, signs: tuple[str, ...], case: Case) -> None:
+    """A loss that saw later tokens, a disturbed time, a number from too few seeds."""
+    kind, unit = ("ratio", "s") if label == Label.CONTAMINATED else ("difference", "bit/B")
+    made = Estimate(1.5, 1.4, 1.6, kind, unit)  # type: ignore[arg-type]
+    finding = Finding(case, case, typical=made, labels=(label,))
+    bare = Finding(case, case, typical=made, verdict="equivalent" if label == Label.CONTAMINATED else None)
+    of = Table("t", ("arm", "x"), [[case, finding]])
+    written, without = WRITERS[name](of), WRITERS[name](Table("t", ("arm", "x"), [[case, bare]]))
+    assert any(sign in written for sign in signs)
+    assert not any(sign in without for sign in signs)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_no_writer_loses_an_arm_in_doubt(name: str, case: Case) -> None:
+    written = WRITERS[name](Table("t", ("", "x"), [[Labelled(case, (Label.MASKS_COMPUTE,)), 1]]))
+    assert Label.MASKS_COMPUTE in written or f" {text.WORK} " in f"{written} "
+
+
+@pytest.mark.parametrize("name", ["html", "markdown", "latex"])
+def test_a_time_without_a_verdict_is_no_claim(name: str, case: Case) -> None:
+    """As of a smoke run, or of a machine that was not checked."""
+    made = Finding(case, case, typical=Estimate(1.5, 1.4, 1.6, "ratio", "s"))
+    written = WRITERS[name](Table("t", ("arm", "x"), [[case, made]]))
+    assert "no claim" in written or r"\circ" in written
+
+
+def test_the_failed_and_the_skipped_are_named_in_every_output(case: Case) -> None:
+    for status in ("failed", "skipped"):
+        table = Table("t", ("arm", "x"), [[case, Finding(case, case, status=status)]])
+        for name, write in WRITERS.items():
+            assert (status in write(table)) or (name == "text" and status == "skipped")
+
+
+@given(st.integers(20, 120), st.integers(1, 12))
+def test_a_table_fits_its_width_where_one_column_does(width: int, columns: int) -> None:
+    head = ("", *(f"T = {2**at}" for at in range(columns)))
+    rows: list[list[Value]] = [["arm", *([Estimate(1.5, 1.4, 1.6, "ratio")] * columns)]]
+    lines = text.table(Table("speed", head, rows), width)
+    assert max(map(len, lines)) <= max(width, len("speed  1.50× [1.40–1.60]"))
+    assert sum(line.count("T = ") for line in lines) == columns
+
+
+def test_a_unit_stands_once(case: Case) -> None:
+    cells = [Finding(case, value=Estimate(value, unit="s")) for value in (0.0123, 0.00456)]
+    lines = text.table(Table("forward pass", ("", "T = 64"), [["a", cells[0]], ["b", cells[1]]]), 80)
+    assert lines[0].startswith("forward pass, ms")
+    assert [re.split(r" {2,}", line)[-1] for line in lines[1:]] == ["12.3", "4.56"]
+
+
+def test_numbers_are_aligned_right_and_names_left(case: Case) -> None:
+    table = Table("t", ("arm", "n", "said"), [[case, 5, "x"], [case, None, ""]])
+    page = str(html.written([table]))
+    assert page.count('class="number"') == 3  # the head and two cells of one column
+    assert html.numeric([Estimate(1), 3, None, ""])
+    assert not html.numeric([None, ""])
+    assert not html.numeric([1, "x"])
+
+
+def test_what_repeats_in_groups_has_one_head() -> None:
+    table = Table("t", ("arm", "a", "b", "c"), [["x", 1, 2, 3]], groups=("", "one", "one", "two"))
+    assert 'colspan="2">one<' in str(html.written([table]))
+    assert "one: a" in WRITERS["markdown"](table)
+    assert [line.split() for line in text.table(table, 80)[:2]] == [["one", "two"], ["arm", "a", "b", "c"]]
+
+
+def test_nothing_is_written_of_nothing() -> None:
+    assert html.written([]) is None
+    assert plain(Listed([])) == ""
+    assert str(html.written([Note("x")])) == '<p class="note">x</p>'
+    assert inline.percent(0.031) == "3.1 %"
