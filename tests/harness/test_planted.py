@@ -264,7 +264,7 @@ def test_the_mark_names_the_baseline_where_that_is_what_reads_the_future(tmp_pat
     said = summary.closing(load(str(tmp_path / "run"), "moe"), tmp_path / "report.html", None)
     assert re.search(rf"† MoE[\w ,]+ {Label.NOT_AUTOREGRESSIVE}", said)
     mine = [line for line in said.splitlines() if line.startswith("MoD 0.125 ")]
-    assert any("±0." in line for line in mine)  # three seeds: an interval
+    assert any("±" in line for line in mine)  # three seeds: an interval
 
 
 def test_verdicts_heed_the_whole_list(tmp_path: Path) -> None:
