@@ -59,6 +59,11 @@ class Estimate:
         return self.low is not None and self.high is not None
 
     @property
+    def ends(self) -> tuple[float, float] | None:
+        """Both ends of the interval; None where it is not closed."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
+    @property
     def half(self) -> float | None:
         """Half the interval; None where it is not closed."""
         return None if self.low is None or self.high is None else (self.high - self.low) / 2

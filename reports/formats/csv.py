@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import pandas as pd
 
 from modbench.reports.format import Format
-from modbench.reports.questions import break_even, components, confirmation, exchange, isoflop, solved_table
+from modbench.reports.questions import break_even, components, confirmation, exchange, isoflop, tasks
 from modbench.reports.tables.comparisons import COMPARISONS
 from modbench.reports.tables.load import Loaded
 from modbench.reports.writers.csv_text import csv
@@ -19,7 +19,7 @@ MORE: Mapping[str, Callable[[Loaded], pd.DataFrame]] = {
     "isoflop": isoflop.table,
     "confirm": confirmation.table,
     "components": components.table,
-    "solved": solved_table.table,
+    "solved": tasks.table,
 }
 
 

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 from modbench.harness.core.case import Case, Rung
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value
-from modbench.reports.questions import break_even, isoflop, search, win_rate
+from modbench.reports.questions import break_even, isoflop, search, tasks, win_rate
 from modbench.reports.sentences import (
     confirmation_words,
     evidence,
     exchange_words,
     nothing_measured,
     question,
-    task_words,
 )
 from modbench.reports.sentences.question import place_shown
 from modbench.reports.tables import losses
@@ -63,7 +62,7 @@ def head(loaded: Loaded) -> Head:
     details: list[Value] = (
         [*_losses(loaded), *place_shown(loaded)] if where else [*_by_arm(loaded, answered=bool(short))]
     )
-    details += [*exchange_words.in_words(loaded), *task_words.in_words(loaded), *search.in_words(loaded)]
+    details += [*exchange_words.in_words(loaded), *tasks.sentences(loaded), *search.in_words(loaded)]
     return Head(asked, short, details, evidence.sure(loaded), evidence.doubts(loaded))
 
 

@@ -13,12 +13,10 @@ from modbench.harness.core.units import counted, human_duration
 from modbench.harness.planning import foreseen
 from modbench.harness.planning.plan import Plan
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
-from modbench.reports.questions import inference, results, sweep
+from modbench.reports.questions import inference, results, sweep, tasks
 from modbench.reports.questions import pays as pays_question
-from modbench.reports.questions.accuracy import TaskResult
-from modbench.reports.questions.accuracy import results as results_of_tasks
 from modbench.reports.questions.exchange import Exchange, exchanges
-from modbench.reports.sentences import evidence, exchange_words, first_screen, question, task_words
+from modbench.reports.sentences import evidence, exchange_words, first_screen, question
 from modbench.reports.sentences.machine import machine_check, warnings
 from modbench.reports.sentences.question import place_shown
 from modbench.reports.tables import logs
@@ -85,8 +83,9 @@ def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str
     pays = None if swept else pays_question.table(loaded)
     if not swept:
         shown = [text.table(each, width) for each in (*_tables(loaded, every=verbose), *([pays] if pays else []))]
+    of_tasks = tasks.in_short(loaded)
     rest = [
-        *_tasks(loaded, width),
+        *([text.table(of_tasks, width)] if of_tasks else []),
         *_others(loaded, width, of_sweep=bool(swept)),
         *(_served(loaded, width) if verbose else []),
     ]
@@ -131,7 +130,7 @@ def _tables(loaded: Loaded, *, every: bool) -> list[Table]:
 
 def _in_short(loaded: Loaded) -> list[Value]:
     """Return the sentences that the tables cannot say: which tasks were solved, and of how much what is shown."""
-    return [*task_words.in_words(loaded), *place_shown(loaded)]
+    return [*tasks.sentences(loaded), *place_shown(loaded)]
 
 
 def _doubts(loaded: Loaded, width: int) -> list[str]:
@@ -263,29 +262,6 @@ def _served(loaded: Loaded, width: int) -> Iterator[list[str]]:
             yield text.table(
                 replace(found, head=head, rows=found.rows[:MOST_SERVED], left_out=left_out, file="cases.csv"), width
             )
-
-
-def _tasks(loaded: Loaded, width: int) -> Iterator[list[str]]:
-    """Yield accuracy by arm and task, as many tasks side by side as fit; the best shortcut below."""
-    made = results_of_tasks(loaded)
-    if not made:
-        return
-    rows: list[list[Value]] = [[case, *(_accuracy(task, case.arm) for task in made)] for case in loaded.arms]
-    rows = [row for row in rows if any(cell != "" for cell in row[1:])]
-    rows.append(["best shortcut", *(Estimate(task.shortcut[1], kind="share") for task in made)])
-    yield text.table(Table("accuracy", ("", *(task.name for task in made)), rows), width)
-
-
-def _accuracy(task: TaskResult, arm: str) -> Value:
-    """Return an accuracy with the seeds that solved the task, or ± half its interval: over seeds, or over questions."""
-    for each in task.arms:
-        if each.case.arm == arm:
-            value = Estimate(each.value, kind="share")
-            if task.why_not is None and each.seeds > 1:
-                return Sentence("{value} {solved}/{seeds}", value=value, solved=each.solved, seeds=each.seeds)
-            low, high = (each.low, each.high) if each.low is not None and each.high is not None else each.questions
-            return Sentence("{value} ±{half}", value=value, half=Estimate((high - low) / 2, kind="share"))
-    return "failed" if arm in task.failed else ""
 
 
 def _value(loaded: Loaded, case: Case, metric: str, length: int) -> Value:

@@ -101,13 +101,18 @@ _FORMS: dict[str, Callable[[float], str]] = {
     "share": lambda share: f"{100 * share:.1f}",
     "change": lambda share: f"{100 * share:+.1f}",
     "p": "{:.2g}".format,
+    "points": "{:.1f}".format,
     "point": point,
 }
 
 
+# Beside speed-ups a plain number would look like one: in the unit `ratio` a quantity is a share, and a difference has points.
+_OF_SHARES = {"quantity": "share", "difference": "points"}
+
+
 def _kind(of: Estimate) -> str:
-    """What a number is: a quantity in the unit `ratio` is a share, as beside speed-ups a plain number would look like one."""
-    return "share" if of.kind == "quantity" and of.unit == "ratio" else of.kind
+    """What a number is."""
+    return _OF_SHARES.get(of.kind, of.kind) if of.unit == "ratio" else of.kind
 
 
 def _has_unit(of: Estimate) -> bool:
@@ -134,6 +139,8 @@ def scale(estimate: Estimate) -> tuple[float, str]:
     if _has_unit(estimate):
         shown = estimate.value if estimate.value is not None else estimate.low or estimate.high or 0.0
         return scale_of(shown, estimate.unit)
+    if _kind(estimate) == "points":
+        return 0.01, "points"
     return 1.0, {"ratio": "×", "share": "%", "change": "%"}.get(_kind(estimate), "")
 
 
