@@ -20,9 +20,20 @@ if TYPE_CHECKING:
 
 # What a number is, which decides how it is written: a quantity in its unit; a ratio to a baseline, above 1 better; a fraction; a
 # loss whose unit stands beside it; a signed difference; a share, or a signed change, in per cent; a count; a p-value; a point of
-# an axis, such as a length.
+# an axis, such as a length; how long something takes, in s; FLOPs of a training run.
 Kind: TypeAlias = Literal[
-    "quantity", "ratio", "fraction", "loss", "difference", "share", "change", "count", "p", "point"
+    "quantity",
+    "ratio",
+    "fraction",
+    "loss",
+    "difference",
+    "share",
+    "change",
+    "count",
+    "p",
+    "point",
+    "duration",
+    "budget",
 ]
 
 

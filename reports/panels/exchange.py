@@ -21,6 +21,7 @@ from modbench.reports.tables.load import Loaded, evenly
 from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.wording.arm_names import short
 from modbench.reports.wording.words import times
+from modbench.reports.writers.inline import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,7 +91,7 @@ def _called(each: Exchange, arms: Sequence[Exchange]) -> str:
     """Name in the figure; with the budget where there are several."""
     said = short(each.case) + " (check)" * each.check
     if len({other.case.budget for other in arms}) > 1 and each.case.budget:
-        said += f", {in_flops(each.case.budget).split()[0]}"
+        said += f", {plain(in_flops(each.case.budget)).split()[0]}"
     return said
 
 

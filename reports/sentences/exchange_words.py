@@ -14,6 +14,7 @@ from modbench.reports.questions.isoflop import in_flops
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.arm_names import name, short
 from modbench.reports.wording.words import times
+from modbench.reports.writers.inline import plain
 
 # Arms that have a sentence of their own; the rest are counted.
 MOST_SENTENCES = 24
@@ -72,7 +73,7 @@ def sentence(each: Exchange) -> str:
     first, *rest = each.stated
     found, who = first.rate, name(each.case)
     if each.case.budget:
-        who = f"at {in_flops(each.case.budget)} {who}"
+        who = f"at {plain(in_flops(each.case.budget))} {who}"
     what = currency(first)
     if found.kind == "rate":
         told = f"{who} has the loss of a dense model with {rate_in_words(found)} its {what}{_evidence(found)}"
@@ -186,7 +187,7 @@ def _check(each: Exchange) -> str:
 
 def _at_budget(those: Sequence[Exchange]) -> str:
     budgets = sorted({each.case.budget for each in those if each.case.budget})
-    return f" at {' and '.join(in_flops(budget) for budget in budgets)}" if budgets else " at this budget"
+    return f" at {' and '.join(plain(in_flops(budget)) for budget in budgets)}" if budgets else " at this budget"
 
 
 def _listed(names: Iterable[str]) -> str:

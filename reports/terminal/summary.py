@@ -13,7 +13,7 @@ from modbench.harness.core.units import counted, human_duration
 from modbench.harness.planning import foreseen
 from modbench.harness.planning.plan import Plan
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
-from modbench.reports.questions import inference, results, sweep, tasks
+from modbench.reports.questions import inference, isoflop, results, tasks
 from modbench.reports.questions import pays as pays_question
 from modbench.reports.questions.exchange import Exchange, exchanges
 from modbench.reports.sentences import evidence, exchange_words, first_screen, question
@@ -78,7 +78,7 @@ def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str
     launches = f": {suite.launches_in_words}" if any(metric in suite.metrics for _, metric in TIMED) else ""
     yield wrapped([f"{suite.name} on {question.measured_on(loaded)}{launches}"], width)
     yield wrapped([Listed(answer, " ")] if (answer := first_screen.answer(loaded)) else [], width)
-    swept = sweep.tables(loaded)  # a table of all sizes would mix them
+    swept = isoflop.tables(loaded)  # a table of all sizes would mix them
     shown = [[*text.table(each, width), "", *wrapped(each.notes, width)] for each in swept]
     pays = None if swept else pays_question.table(loaded)
     if not swept:
@@ -152,7 +152,7 @@ def _legend(loaded: Loaded, lines: Sequence[str], more: Sequence[str], width: in
     anchor = loaded.arms[0]
     readers = {case.arm for case in loaded.labelled().get(Label.NOT_AUTOREGRESSIVE, [])}
     who = f"{name(anchor)}, or both sides, " if anchor.arm in readers else ""
-    parts, said = text.legend(lines, sweep.baseline(loaded) if of_sweep else name(anchor), readers=who)
+    parts, said = text.legend(lines, isoflop.baseline(loaded) if of_sweep else name(anchor), readers=who)
     return [*joined([*parts, *more], width), *wrapped(said, width)]
 
 
@@ -224,9 +224,9 @@ def _others(loaded: Loaded, width: int, *, of_sweep: bool) -> Iterator[list[str]
     shown |= {served.rate for served in inference.SERVED}
     known = loaded.tables.metrics
     left = [metric for metric in loaded.run.plan.suite.metrics if metric not in shown and not known[metric].task]
-    arms = sweep.best(loaded) if of_sweep else [loaded.arms[0], *loaded.arms_shown]
+    arms = isoflop.best(loaded) if of_sweep else [loaded.arms[0], *loaded.arms_shown]
     if of_sweep:  # its table has the confirmed losses; rates were tried at one size alone
-        left = [metric for metric in left if metric not in sweep.ELSEWHERE]
+        left = [metric for metric in left if metric not in isoflop.ELSEWHERE]
     head, rows = f"values at T={length}{_batch(loaded, left, length)}", [[case] for case in arms]
     made, kept = Table("values", (head,), rows), 0
     for metric in left:

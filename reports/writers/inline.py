@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from modbench.harness.core.case import Case
 from modbench.harness.core.labels import LOOKED_AHEAD
-from modbench.harness.core.units import scale_of, three_digits
+from modbench.harness.core.units import human_duration, scale_of, three_digits
 from modbench.reports.model import Arms, Code, Estimate, Finding, Labelled, Listed, Sentence, Value, Verdict
 from modbench.reports.wording.arm_names import name
 from modbench.reports.wording.words import verdict_words
@@ -102,6 +102,8 @@ _FORMS: dict[str, Callable[[float], str]] = {
     "change": lambda share: f"{100 * share:+.1f}",
     "p": "{:.2g}".format,
     "points": "{:.1f}".format,
+    "duration": human_duration,
+    "budget": lambda flops: f"{flops:.3g}".replace("e+", "e"),  # as it is written in a suite
     "point": point,
 }
 
@@ -211,5 +213,5 @@ def finding(found: Finding) -> str:
         return NONE
     made = estimate(found.typical)
     word = verdict(Verdict(found.verdict, found.timed)) if found.verdict else ""
-    future = [label for label in LOOKED_AHEAD if label in (*found.labels, *found.against_labels)]
+    future = [label for label in (*found.labels, *found.against_labels) if label in LOOKED_AHEAD]
     return " ".join([made, *filter(None, [word, f"({future[0]})" if future else ""])])
