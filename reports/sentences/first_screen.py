@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from modbench.harness.core.case import Case, Rung
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value
-from modbench.reports.questions import break_even, confirmation, isoflop, search, tasks, win_rate
+from modbench.reports.questions import break_even, confirmation, exchange, isoflop, search, tasks, win_rate
 from modbench.reports.sentences import (
     evidence,
-    exchange_words,
     nothing_measured,
     question,
 )
@@ -61,7 +60,7 @@ def head(loaded: Loaded) -> Head:
     details: list[Value] = (
         [*_losses(loaded), *place_shown(loaded)] if where else [*_by_arm(loaded, answered=bool(short))]
     )
-    details += [*exchange_words.in_words(loaded), *tasks.sentences(loaded), *search.in_words(loaded)]
+    details += [*exchange.sentences(loaded), *tasks.sentences(loaded), *search.in_words(loaded)]
     return Head(asked, short, details, evidence.sure(loaded), evidence.doubts(loaded))
 
 

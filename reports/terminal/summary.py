@@ -13,10 +13,9 @@ from modbench.harness.core.units import counted, human_duration
 from modbench.harness.planning import foreseen
 from modbench.harness.planning.plan import Plan
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
-from modbench.reports.questions import inference, isoflop, results, tasks
+from modbench.reports.questions import exchange, inference, isoflop, results, tasks
 from modbench.reports.questions import pays as pays_question
-from modbench.reports.questions.exchange import Exchange, exchanges
-from modbench.reports.sentences import evidence, exchange_words, first_screen, question
+from modbench.reports.sentences import evidence, first_screen, question
 from modbench.reports.sentences.machine import machine_check, warnings
 from modbench.reports.sentences.question import place_shown
 from modbench.reports.tables import logs
@@ -90,7 +89,7 @@ def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str
         *(_served(loaded, width) if verbose else []),
     ]
     yield from [*shown, *rest]
-    for sentence in _of_sweep(loaded) if swept else told.details if told else _in_short(loaded):
+    for sentence in exchange.in_short(loaded) if swept else told.details if told else _in_short(loaded):
         yield wrapped([sentence], width)
     meanings = [*map(plain, pays.notes if pays else ()), *([] if verbose else ["-v: all"])]
     legend = _legend(loaded, [line for lines in shown for line in lines], meanings, width, of_sweep=bool(swept))
@@ -103,19 +102,6 @@ def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str
         sure = evidence.sure_in_short(loaded)
         said = [Sentence("sure: {said}", said=sure)] if sure else []
         yield [*legend, *wrapped(said, width), *_doubts(loaded, width)]
-
-
-def _of_sweep(loaded: Loaded) -> Iterator[Value]:
-    """Yield what the answer has in detail besides the table: effective speed-ups; those of too few seeds are counted."""
-    told, few = list[Exchange](), 0
-    for each in exchange_words.best_sizes(exchanges(loaded)):
-        if not each.stated or not each.stated[0].rate.illustration:
-            told.append(each)
-        elif not each.check:
-            few += 1
-    yield from exchange_words.in_words(loaded, told)
-    if few:
-        yield f"exchange.csv has {counted(few, 'effective speed-up')}, from too few seeds to claim anything."
 
 
 def _tables(loaded: Loaded, *, every: bool) -> list[Table]:
