@@ -60,7 +60,11 @@ def head(loaded: Loaded) -> Head:
     details: list[Value] = (
         [*_losses(loaded), *place_shown(loaded)] if where else [*_by_arm(loaded, answered=bool(short))]
     )
-    details += [*exchange.sentences(loaded), *tasks.sentences(loaded), *search.in_words(loaded)]
+    details += [
+        *exchange.sentences(loaded),
+        *tasks.sentences(loaded),
+        *([searched] if (searched := search.sentence(loaded)) else []),
+    ]
     return Head(asked, short, details, evidence.sure(loaded), evidence.doubts(loaded))
 
 
