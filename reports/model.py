@@ -20,9 +20,21 @@ if TYPE_CHECKING:
 
 # What a number is, which decides how it is written: a quantity in its unit; a ratio to a baseline, above 1 better; a fraction; a
 # loss whose unit stands beside it; a signed difference; in per cent a share, one that is about so much, or a signed change; a
-# count; a p-value; a point of an axis, such as a length.
+# count; a p-value; a point of an axis, such as a length; how long something takes, in s; FLOPs of a training run.
 Kind: TypeAlias = Literal[
-    "quantity", "ratio", "fraction", "loss", "difference", "share", "about", "change", "count", "p", "point"
+    "quantity",
+    "ratio",
+    "fraction",
+    "loss",
+    "difference",
+    "share",
+    "about",
+    "change",
+    "count",
+    "p",
+    "point",
+    "duration",
+    "budget",
 ]
 
 
@@ -57,6 +69,11 @@ class Estimate:
     def closed(self) -> bool:
         """Whether both ends of the interval are known."""
         return self.low is not None and self.high is not None
+
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """Both ends of the interval; None where it is not closed."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
 
     @property
     def half(self) -> float | None:
@@ -124,6 +141,10 @@ class Finding:
     def timed(self) -> bool:
         """Whether it is a ratio of times, which are faster or slower; all else is better or worse."""
         return self.typical.kind == "ratio" and self.typical.unit == "s"
+
+    def judged(self) -> Sentence:
+        """Return the comparison with its verdict, or `no claim`, for where it stands alone: `1.62× [1.60–1.65] ▲ faster`."""
+        return Sentence("{ratio} {verdict}", ratio=self.typical, verdict=Verdict(self.verdict, self.timed))
 
     def beside(self) -> Finding:
         """Return the same without the arm's own value."""

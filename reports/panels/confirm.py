@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -10,29 +10,22 @@ import pandas as pd
 from modbench.harness.core.confirm_plan import Role
 from modbench.harness.results.confirmed import Compared
 from modbench.reports.figures.style import MUTED, look, new_figure
-from modbench.reports.model import Block, Estimate, Figure, Note, Table, Value
+from modbench.reports.model import Block, Figure, Sentence
 from modbench.reports.panel import Panel
-from modbench.reports.questions.confirmation import Answer, answers, table
+from modbench.reports.questions.confirmation import Answer, answers, blocks, table
 from modbench.reports.questions.isoflop import in_flops
-from modbench.reports.sentences.confirmation_words import short_name
 from modbench.reports.tables.load import Loaded
+from modbench.reports.writers.inline import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-HEAD = ("Compared with", "Size", "Seeds", "Loss", "Difference [95 %]", "Of the loss", "Verdict")
 
 
 def render(loaded: Loaded) -> Iterator[Block]:
     """Draw the losses of the fresh seeds and the difference at each look, a figure per budget; then the numbers."""
     made = answers(loaded)
     yield from (_figure(answer) for answer in made if any(each.looks for each in answer.confirmed.compared))
-    if made:
-        yield Table("Confirmed", HEAD, [row for answer in made for row in _rows(answer)])
-        yield Note(
-            "Differences are the best's loss minus the other's, in nats per token: below 0 the best is better. The verdict is "
-            "about the best: worse means worse than the model in that row."
-        )
+    yield from blocks(loaded)
 
 
 def _figure(answer: Answer) -> Figure:
@@ -41,17 +34,18 @@ def _figure(answer: Answer) -> Figure:
     _draw_losses(axes[0], answer)
     for axis, each in zip(axes[1:], compared, strict=True):
         _draw_looks(axis, answer, each)
-    reading = (
-        "Left, every dot is a fresh seed and a bar their mean. The others show the difference at each look, with intervals that "
-        "hold at all looks together with 95 %; the band is the margin. It stops where an interval leaves 0, or lies in the band."
-    )
     dtype = answer.dtype
+    label = Sentence(
+        "Losses of fresh seeds and differences at each look, at {budget}" + " in {dtype}" * bool(dtype),
+        budget=in_flops(answer.budget),
+        dtype=dtype,
+    )
     return Figure(
         f"confirm-{answer.budget:.0f}" + f"-{dtype}" * bool(dtype),
         drawn,
-        f"Losses of fresh seeds and differences at each look, at {in_flops(answer.budget)}"
-        + f" in {dtype}" * bool(dtype),
-        reading,
+        plain(label),
+        "Left, every dot is a fresh seed and a bar their mean. The others: the difference at each look, with its interval; the "
+        "band is the margin.",
         pd.DataFrame(_data(answer)),
         wide=True,
     )
@@ -66,7 +60,7 @@ def _draw_losses(axis: Axes, answer: Answer) -> None:
         if side.mean is not None:
             axis.plot([side.mean] * 2, [at - 0.25, at + 0.25], color=style.color, linewidth=2)
     axis.set_ylim(-0.6, len(rows) - 0.4)
-    axis.set_yticks(range(len(rows)), [short_name(answer, role) for role in rows])
+    axis.set_yticks(range(len(rows)), [answer.name(role) for role in rows])
     axis.set_title("held-out nats per token")
 
 
@@ -84,7 +78,7 @@ def _draw_looks(axis: Axes, answer: Answer, compared: Compared) -> None:
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axis.set_xlim(0, answer.confirmed.planned + 1)
     axis.set_xlabel("seeds of each")
-    axis.set_title(f"nats against {short_name(answer, compared.role)}")
+    axis.set_title(f"nats against {answer.name(compared.role)}")
 
 
 def _data(answer: Answer) -> list[dict[str, object]]:
@@ -114,32 +108,11 @@ def _datum(
     }
 
 
-def _rows(answer: Answer) -> Iterator[Sequence[Value]]:
-    if "best" in answer.sides:
-        yield (*_of(answer, "best", " (the best)"), "", "", "")
-    for each in answer.confirmed.compared:
-        called = {"control": " (control)", "runner_up": " (runner-up)"}.get(each.role, "")
-        yield (*_of(answer, each.role, called), *_compared(answer, each))
-
-
-def _of(answer: Answer, role: Role, called: str) -> tuple[Value, ...]:
-    side = answer.sides[role]
-    mean = Estimate(side.mean, unit="nat", n=len(side.losses))
-    return f"{short_name(answer, role)}{called}", side.case.size, len(side.losses), mean
-
-
-def _compared(answer: Answer, each: Compared) -> tuple[Value, ...]:
-    if not each.looks:
-        return None, None, each.reason
-    last, mean = each.looks[-1], answer.sides[each.role].mean
-    difference = Estimate(last.value, last.low, last.high, "difference", "nat")
-    return difference, Estimate(last.value / mean, kind="change") if mean else None, last.verdict
-
-
 READING = (
     "The sweep explored sizes and learning rates on few seeds. Its best was then trained again on fresh seeds, and judged on "
     "held-out text that had chosen nothing: what was chosen for being lowest is not flattered by it. When to stop was fixed "
-    "beforehand; over all looks together each comparison errs in 5 % of cases (simulated: in 5.2 % at most). Several are several "
+    "beforehand: where an interval leaves 0 or lies within the margin. Intervals hold at all looks together: over them each "
+    "comparison errs in 5 % of cases (simulated: in 5.2 % at most). Several are several "
     "chances to err, but `pays` needs two of them, and so errs no more often than one."
 )
 

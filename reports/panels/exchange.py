@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from modbench.harness.core.labels import LOOKED_AHEAD
 from modbench.reports.figures.marks import Mark, Marks
 from modbench.reports.figures.ratio_axis import ends_of, ratio_axis
 from modbench.reports.figures.style import HAIR, INK, MUTED, PAPER, look, new_figure
-from modbench.reports.model import Block, Estimate, Figure, Note, Table, Value
+from modbench.reports.model import Block, Estimate, Figure, Note, Sentence
 from modbench.reports.panel import Panel
-from modbench.reports.questions.exchange import Exchange, exchanges, table
-from modbench.reports.questions.exchange_prices import CURRENCIES, Price
-from modbench.reports.questions.isoflop import in_flops
-from modbench.reports.sentences import exchange_words
-from modbench.reports.sentences.exchange_words import currency, interval_in_words, rate_in_words
+from modbench.reports.questions import exchange
+from modbench.reports.questions.exchange import CURRENCIES, Exchange, Price
 from modbench.reports.tables.load import Loaded, evenly
 from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.wording.arm_names import short
-from modbench.reports.wording.words import times
+from modbench.reports.writers.inline import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +25,6 @@ if TYPE_CHECKING:
 # Currencies side by side, and the order in which they are taken.
 MOST_COLUMNS, MOST_ROWS = 4, 24
 FIRST = ("flops/train_step", "latency/train_step", "flops/forward", "latency/forward")
-HEAD = ("Arm", "In", "Effective speed-up [95 %]", "", "Plain speed-up", "Seeds", "Launches", "Loss")
 
 
 @dataclass(frozen=True)
@@ -49,18 +45,17 @@ class _Shown:
 def render(loaded: Loaded) -> Iterator[Block]:
     """Draw a mark with its interval for each arm and currency; say in sentences what is an illustration, or not there."""
     shown = _shown(loaded)
-    sentences = exchange_words.without_rate(shown.made) if shown.drawn else exchange_words.in_words(loaded, shown.made)
+    sentences = exchange.without_rate(shown.made) if shown.drawn else exchange.sentences(loaded, shown.made)
     yield from map(Note, sentences)
     if shown.drawn:
         yield _figure(loaded, shown)
     if shown.rows:
-        rows = [row for each in shown.rows for row in _rows(each)]
-        yield Table("Effective speed-ups in numbers", HEAD, rows, folded=True)
+        yield exchange.numbers(shown.rows)
 
 
 def _shown(loaded: Loaded) -> _Shown:
-    made = exchanges(loaded)
-    stated = [each for each in exchange_words.best_sizes(made) if each.stated]
+    made = exchange.exchanges(loaded)
+    stated = [each for each in exchange.best_sizes(made) if each.stated]
     arms, checks = ([each for each in stated if each.check == check] for check in (False, True))
     drawn = any(not price.rate.illustration for each in arms for price in each.stated)
     return _Shown(made, evenly([*arms, *checks], MOST_ROWS) if arms else [], drawn)
@@ -75,29 +70,24 @@ def _figure(loaded: Loaded, shown: _Shown) -> Figure:
         _draw(axis, arms, key, marks)
     axes[0].set_yticks(range(len(arms)), [_called(each, arms) for each in arms])
     axes[0].set_ylim(len(arms) - 0.5, -0.5)
-    reading = (
-        "Marks: the compute of a dense model with the arm's loss, over the arm's own, with its 95 % interval. Right of 1 the arm "
-        "is the cheaper way to that loss. An arrow is an open end; without a mark the loss lies outside the dense ladder, and "
-        "only a bound is known. "
-        "Grey crosses: the plain speed-up, against dense of the same shape and whatever its loss. "
-        f"{seeds_in_words(loaded)}{_hollow(arms)}. See exchange.csv."
+    hollow = any(label in LOOKED_AHEAD for each in arms for price in each.stated for label in price.labels)
+    caption = Sentence(
+        "Marks: the compute of a dense model with the arm's loss, over the arm's own; right of 1 the arm is the cheaper way to "
+        "that loss. Grey crosses: the plain speed-up. {seeds}"
+        + "; hollow: top-k routing saw later tokens" * hollow
+        + ".",
+        seeds=seeds_in_words(loaded),
     )
     label = "Effective and plain speed-ups by arm"
-    return Figure("exchange", made, label, reading, table(loaded, arms), wide=True, marks=marks)
+    return Figure("exchange", made, label, caption, exchange.table(loaded, arms), wide=True, marks=marks)
 
 
 def _called(each: Exchange, arms: Sequence[Exchange]) -> str:
     """Name in the figure; with the budget where there are several."""
     said = short(each.case) + " (check)" * each.check
     if len({other.case.budget for other in arms}) > 1 and each.case.budget:
-        said += f", {in_flops(each.case.budget).split()[0]}"
+        said += f", {plain(Estimate(each.case.budget, kind='budget'))}"
     return said
-
-
-def _hollow(arms: Sequence[Exchange]) -> str:
-    if any(label in LOOKED_AHEAD for each in arms for price in each.stated for label in price.labels):
-        return "; hollow marks: top-k routing saw later tokens, so that loss and speed-up flatter the arm"
-    return ""
 
 
 def _draw(axis: Axes, arms: Sequence[Exchange], key: str, marks: Marks) -> None:
@@ -108,13 +98,13 @@ def _draw(axis: Axes, arms: Sequence[Exchange], key: str, marks: Marks) -> None:
     axis.axvline(1, color=MUTED, linewidth=0.9)
     for y, each, price in prices:
         _mark(axis, each, price, y, ends, marks)
-    axis.set_title(f"speed-up in {currency(prices[0][2])}")
+    axis.set_title(f"speed-up in {prices[0][2].currency}")
     axis.hlines([y + 0.5 for y in range(len(arms) - 1)], *ends, color=HAIR, linewidth=0.5)
     axis.grid(visible=False, axis="y")
 
 
 def _values(price: Price) -> list[float]:
-    found = (price.rate.value, price.rate.low, price.rate.high, price.plain.ratio)
+    found = (price.rate.value, price.rate.low, price.rate.high, price.plain.value)
     return [value for value in found if value is not None]
 
 
@@ -135,38 +125,30 @@ def _mark(axis: Axes, each: Exchange, price: Price, y: int, ends: tuple[float, f
         (drawn,) = axis.plot([found.value], [y], style.marker, markersize=7, markerfacecolor=face)
         drawn.set(markeredgecolor=style.color if face == PAPER else INK, markeredgewidth=0.6, alpha=style.opacity)
     marks.name(drawn, said)
-    if price.plain.ratio is not None:
-        axis.plot([price.plain.ratio], [y], "x", color=MUTED, markersize=6, markeredgewidth=1.2)
+    if price.plain.value is not None:
+        axis.plot([price.plain.value], [y], "x", color=MUTED, markersize=6, markeredgewidth=1.2)
 
 
 def _said(each: Exchange, price: Price) -> str:
     """What a mark says on hover."""
-    found, between = price.rate, interval_in_words(price.rate)
-    said = f"{short(each.case)}: effective speed-up {rate_in_words(found)}{f' ({between})' if between else ''}"
-    plain = "" if price.plain.ratio is None else f"; plain {times(price.plain.ratio)}"
-    return f"{said} in {currency(price)}{plain}"
-
-
-def _rows(each: Exchange) -> Iterator[Sequence[Value]]:
-    for price in each.stated:
-        found = price.rate
-        yield (
-            short(each.case) + " (check)" * each.check,
-            currency(price),
-            Estimate(found.value, found.low, found.high, "ratio"),
-            "illustration" if found.illustration else "",
-            Estimate(price.plain.ratio, kind="ratio"),
-            found.seeds,
-            found.launches or "counted",
-            each.loss,
-        )
+    beside = "; plain {plain}" * (price.plain.value is not None)
+    said = Sentence(
+        "{arm}: effective speed-up {speedup} in {currency}" + beside,
+        arm=short(each.case),
+        speedup=price.speedup,
+        currency=price.currency,
+        plain=replace(price.plain, low=None, high=None),
+    )
+    return plain(said)
 
 
 READING = (
     "For each arm that was trained: how much dense compute buys the loss that it has. 1.20 FLOPs means that a dense "
     "model needs 1.2 times as many FLOPs to get there, so that above 1 the arm is worth more than its cost. It is "
     "read off the curve of the dense models that were trained here. Where no dense model reaches that loss, or too "
-    "few seeds were trained, there is no number but the reason."
+    "few seeds were trained, there is no number but the reason: an arrow is an open end, and without a mark only a bound is "
+    "known. The plain speed-up is that against dense of the same shape, whatever its loss. Where top-k routing saw later tokens, "
+    "loss and speed-up flatter the arm."
 )
 
 PANEL = Panel(
@@ -176,5 +158,5 @@ PANEL = Panel(
     render=render,
     draws=True,
     reading=READING,
-    tables={"exchange": table},
+    tables={"exchange": exchange.table},
 )

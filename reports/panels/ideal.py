@@ -12,11 +12,13 @@ from modbench.reports.figures.marks import Mark, Marks
 from modbench.reports.figures.point_labels import label
 from modbench.reports.figures.ratio_axis import ends_of, ratio_axis
 from modbench.reports.figures.style import HAIR, INK, MUTED, look, new_figure
-from modbench.reports.model import Figure
+from modbench.reports.model import Estimate, Figure, Sentence
 from modbench.reports.panel import Panel
+from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.arm_names import short
-from modbench.reports.wording.words import TIMED, interval, is_number, times
+from modbench.reports.wording.words import TIMED, is_number
+from modbench.reports.writers.inline import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,15 +49,11 @@ def render(loaded: Loaded) -> list[Figure]:
         _draw(axis, loaded, rows, ends, marks)
         axis.set_title(title)
         axis.set_xlabel("promised by bytes read" if title == "decode step" else "promised by FLOPs")
-    attainable = ""
-    if any(is_number(value) for _, rows in sides for value in rows.attainable):
-        attainable = (
-            "A dash is what this machine can attain: the same operators at its measured peaks by shape. From the diagonal to the "
-            "dash is what small shapes cost; from the dash to the mark is not explained by them. "
-        )
+    attainable = any(is_number(value) for _, rows in sides for value in rows.attainable)
     caption = (
         "On the diagonal the saved FLOPs (causal attention; for decode, the bytes not read) saved as much time. "
-        f"{attainable}Thin lines: 95 % intervals. Larger marks are longer sequences."
+        + "A dash is what this machine can attain. " * attainable
+        + "Thin lines: 95 % intervals. Larger marks are longer sequences."
     )
     about = "Measured speed-up against the speed-up that FLOPs promise"
     data = pd.concat([rows for _, rows in sides])[list(RATIOS)]
@@ -104,7 +102,7 @@ def _draw(axis: Axes, loaded: Loaded, frame: pd.DataFrame, ends: tuple[float, fl
             linewidths=0.5,
             zorder=3,
         )
-        marks.name(made, *(Mark(_said(row, names[row.arm]), row.arm) for row in group))
+        marks.name(made, *(Mark(plain(_said(loaded, row)), row.arm) for row in group))
     # Arms of one look, such as one model's ways to decode, have their names beside their marks.
     alike = Counter(looks[arm] for arm in {row.arm for row in rows})
     last = {row.arm: row for row in sorted(rows, key=lambda row: row.seq_len) if alike[looks[row.arm]] > 1}
@@ -112,16 +110,26 @@ def _draw(axis: Axes, loaded: Loaded, frame: pd.DataFrame, ends: tuple[float, fl
         label(axis, [(row.ideal, row.ratio, names[row.arm]) for row in last.values()])
 
 
-def _said(row: Any, arm: str) -> str:  # noqa: ANN401  # a row of `comparisons.csv` as a named tuple
-    known = f", attainable {times(row.attainable)}" if is_number(row.attainable) else ""
-    between = f" {interval(row)}" if is_number(row.ci_low) else ""
-    return f"{arm}, T = {row.seq_len:,}: promised {times(row.ideal)}{known}, measured {times(row.ratio)}{between}"
+def _said(loaded: Loaded, row: Any) -> Sentence:  # noqa: ANN401  # a row of `comparisons.csv` as a named tuple
+    """What a mark says on hover."""
+    case = loaded.cases_by_id[row.case_id]
+    known = ", attainable {attainable}" * is_number(row.attainable)
+    return Sentence(
+        "{arm}, T = {length}: promised {promised}" + known + ", measured {measured}",
+        arm=short(case),
+        length=case.place.seq_len,
+        promised=Estimate.of(row.ideal, kind="ratio"),
+        attainable=Estimate.of(row.attainable, kind="ratio"),
+        measured=of_row(row, case, loaded.arms[0]).typical,
+    )
 
 
 READING = (
-    "Each mark is one arm at one length. Sideways: the speed-up that its saved FLOPs promise over the anchor. "
-    "Upwards: the speed-up that was measured, with its 95 % interval. On the dashed diagonal the promise was kept; "
-    "further below it, more of the promise was lost. The figure does not show what the saving costs in loss."
+    "Each mark is one arm at one length. Sideways: the speed-up that its saved FLOPs promise over the anchor. Upwards: the "
+    "speed-up that was measured, with its 95 % interval. On the dashed diagonal the promise was kept; further below it, more of "
+    "the promise was lost. A dash is what this machine can attain: the same operators at its measured peaks by shape. From the "
+    "diagonal to the dash is what small shapes cost; from the dash to the mark is not explained by them. The figure does not "
+    "show what the saving costs in loss."
 )
 
 PANEL = Panel(title="Did FLOPs become milliseconds?", order=40, span=7, render=render, draws=True, reading=READING)

@@ -3,40 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import pandas as pd
 
-from modbench.harness.results.notes.training import RatesNotes
 from modbench.reports.figures.style import MUTED, OTHER, Look, look, new_figure
-from modbench.reports.model import Block, Estimate, Figure, Listed, Note, Sentence, Table, Value
+from modbench.reports.model import Block, Figure, Sentence
 from modbench.reports.panel import Panel
+from modbench.reports.questions import isoflop
 from modbench.reports.questions.isoflop import (
     Curve,
     attention,
+    blocks,
     curves,
     dense_beside,
     in_flops,
     shown,
     step_share,
-    table,
 )
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import seeds_in_words
-from modbench.reports.wording.arm_names import name
-from modbench.reports.wording.words import is_number
+from modbench.reports.writers.inline import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Line: TypeAlias = str | tuple[int, tuple[int, ...]]
-HEAD = (
-    *("Variant", "Budget", "Loss", "Best size", "Parameters", "Forward FLOPs", "Step time", "Best loss"),
-    *("Against dense [95 %]", "Optimum of the fit"),
-)
 LINES: tuple[Line, ...] = ("-", "--", "-.", (0, (6, 2, 1, 2, 1, 2)))
-_TIMED = "further left in the two right-hand figures it is also cheaper to run, in FLOPs and in time."
-_UNTIMED = "further left in the right-hand figure it also needs fewer FLOPs to run. Step times were not measured."
 
 
 def render(loaded: Loaded) -> Iterator[Block]:
@@ -46,16 +39,7 @@ def render(loaded: Loaded) -> Iterator[Block]:
         return
     drawn = (_figure(loaded, budget, made) for budget in sorted({curve.budget for curve in made}))
     yield from filter(None, drawn)
-    names = {curve.variant: curve.name for curve in made}
-    yield Table("IsoFLOP optima", HEAD, [_row(row, names[row["variant"]]) for row in table(loaded).to_dict("records")])
-    yield Note(
-        "Best size: the lowest mean loss of those trained. Differences are paired over seeds, with 95 % t-intervals; forward "
-        "FLOPs and step time are relative to those of the best dense size. The optimum is that of one fit over all runs of the "
-        "budget, a parabola over the logarithm of the parameters for each variant; without one, the reason."
-    )
-    if rates := _rates(loaded):
-        how = "Learning rates: the width rule times the best of those tried at the middle size. {rates}."
-        yield Note(Sentence(how, rates=Listed(rates, "; ")))
+    yield from blocks(loaded)
 
 
 def _figure(loaded: Loaded, budget: float, made: Sequence[Curve]) -> Figure | None:
@@ -81,15 +65,17 @@ def _figure(loaded: Loaded, budget: float, made: Sequence[Curve]) -> Figure | No
         axis.set_xlabel(title)
     axes[0].set_title("held-out nats per token (lower is better)")
     axes[0].legend(fontsize=7.5, labelcolor=MUTED)
-    reading = (
-        f"Every run spends {in_flops(budget)} ({attention(sweep.count)}): a cheaper model trains for more steps. Lines join the "
-        f"means of {seeds_in_words(loaded)}, dots are seeds. Routed causally where a model can do so. Below the dense curve a "
-        f"model has a lower loss for the same training compute; {_TIMED if timed else _UNTIMED}"
+    caption = Sentence(
+        "Every run spends {budget} ({attention}): a cheaper model trains for more steps. Lines join the means of {seeds}, dots "
+        "are seeds; routed causally where a model can do so." + " Step times were not measured." * (not timed),
+        budget=in_flops(budget),
+        attention=attention(sweep.count),
+        seeds=seeds_in_words(loaded),
     )
     of = "parameters, forward FLOPs and step time" if timed else "parameters and forward FLOPs"
-    label = f"Loss over {of} at {in_flops(budget)}"
+    label = plain(Sentence(f"Loss over {of} at {{budget}}", budget=in_flops(budget)))
     data = pd.DataFrame([row for curve in own for row in _data(loaded, curve, dense)])
-    return Figure(f"isoflop-{budget:.0f}", drawn, label, reading, data, wide=True)
+    return Figure(f"isoflop-{budget:.0f}", drawn, label, caption, data, wide=True)
 
 
 def _data(loaded: Loaded, curve: Curve, dense: Curve) -> list[dict[str, object]]:
@@ -117,7 +103,7 @@ def _places(loaded: Loaded, curve: Curve, dense: Curve) -> tuple[list[float | No
     return (
         [point.params for point in curve.points],
         [point.forward / dense.best.forward for point in curve.points],
-        [each[0] if each else None for each in times],
+        [each.value if each else None for each in times],
     )
 
 
@@ -162,57 +148,10 @@ def _times(value: float, _: float) -> str:
     return f"{value:g}×"
 
 
-def _row(row: dict[Any, Any], variant: str) -> Sequence[Value]:
-    return (
-        variant,
-        in_flops(row["budget"]),
-        "routed causally" if row["metric"] == "loss/val_causal" else "as trained",
-        row["best_size"],
-        Estimate(row["best_params"], unit="param"),
-        Estimate.of(row["best_forward_share"], kind="ratio"),
-        Estimate.of(row["best_step_share"], kind="ratio"),
-        Estimate(row["best_loss"], unit="nat"),
-        Estimate.of(row["best_difference"], row["best_ci_low"], row["best_ci_high"], kind="difference", unit="nat"),
-        _optimum(row),
-    )
-
-
-def _optimum(row: dict[Any, Any]) -> Value:
-    if not is_number(row["optimum_loss"]):
-        return str(row["reason"] or "–")
-    difference = (row[f"optimum_{column}"] for column in ("difference", "ci_low", "ci_high"))
-    return Sentence(
-        "{params}: {loss}" + ", {difference}" * is_number(row["optimum_difference"]),
-        params=Estimate(row["optimum_params"], unit="param"),
-        loss=Estimate(row["optimum_loss"], unit="nat"),
-        difference=Estimate.of(*difference, kind="difference", unit="nat"),
-    )
-
-
-def _rates(loaded: Loaded) -> list[str]:
-    """List the learning rates that were tried, and the one that each variant got."""
-    said = []
-    for unit in loaded.run.plan.units:
-        if not unit.protocol.rates:
-            continue
-        (case,) = unit.comparison.arms
-        cell = loaded.tables.cell(case.id, "lr/best")
-        trouble = cell.trouble()
-        if trouble:
-            said.append(f"{name(case)}: {trouble.reason}")
-            continue
-        (notes,) = cell.notes(RatesNotes)
-        tried = zip(notes.rates, notes.losses, strict=True)
-        shown = ", ".join(f"{rate:g}× {'diverged' if loss is None else f'{loss:.3f}'}" for rate, loss in tried)
-        edge = " (at the edge of the range tried)" if notes.at_edge else ""
-        (best,) = cell.values().values()
-        said.append(f"{name(case)}: {notes.rule:.3g} × {best:g}{edge} of {shown}")
-    return said
-
-
 READING = (
     "Every curve joins models of several sizes that were trained with the same number of FLOPs: larger models see "
-    "fewer tokens. Where a curve lies below the dense one, skipping gave a lower loss for the same training compute. "
+    "fewer tokens. Where a curve lies below the dense one, skipping gave a lower loss for the same training compute; "
+    "further left in the other figures a model is also cheaper to run, in FLOPs and in time. "
     "Intervals cover the seeds that were trained, not other data or other budgets."
 )
 
@@ -223,5 +162,5 @@ PANEL = Panel(
     render=render,
     draws=True,
     reading=READING,
-    tables={"isoflop": table},
+    tables={"isoflop": isoflop.table},
 )

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from modbench.harness.core.units import human, scale_of, three_digits
+from modbench.harness.core.units import scale_of
 from modbench.reports.figures.marks import Mark, Marks
 from modbench.reports.figures.style import MUTED, PAPER, beside, look, new_figure
-from modbench.reports.model import Figure
+from modbench.reports.model import Estimate, Figure, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.questions import memory_kinds
 from modbench.reports.questions.memory_kinds import CACHE, Bar
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording.arm_names import name, short
+from modbench.reports.wording.arm_names import short
+from modbench.reports.writers.inline import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,7 +80,7 @@ def _figure(identity: str, bars: Sequence[Bar], title: str, about: str, what: st
     axis.grid(visible=False, axis="y")
     axis.tick_params(axis="y", length=0)
     for y, bar in enumerate(bars):
-        beside(axis, y, f"{three_digits(bar.total / factor)}, {bar.against_forecast}")
+        beside(axis, y, plain(Sentence("{total}, {forecast}", total=_bytes(bar.total), forecast=bar.against_forecast)))
     if len(kinds) > 1:
         _legend(made, kinds)
     data = [
@@ -112,9 +113,14 @@ def _stack(axis: Axes, bars: Sequence[Bar], kinds: Sequence[str], factor: float,
             if not size:
                 patch.remove()
             elif marks:
-                beside = human(bar.forecast[kind], "B") if kind in bar.forecast else "not known"
-                said = f"{short(bar.case)}, {kind}: {human(bar.measured[kind], 'B')}, forecast {beside}"
-                marks.name(patch, Mark(said, bar.case.arm))
+                said = Sentence(
+                    "{arm}, {kind}: {measured}, forecast {forecast}",
+                    arm=short(bar.case),
+                    kind=kind,
+                    measured=_bytes(bar.measured[kind]),
+                    forecast=_bytes(bar.forecast[kind]) if kind in bar.forecast else "not known",
+                )
+                marks.name(patch, Mark(plain(said), bar.case.arm))
 
 
 def _legend(made: Drawn, kinds: Sequence[str]) -> None:
@@ -125,22 +131,28 @@ def _legend(made: Drawn, kinds: Sequence[str]) -> None:
     made.legend(handles=handles, loc="outside lower left", ncols=2, fontsize=8, labelcolor=MUTED, handlelength=1.2)
 
 
-def _caption(bars: Sequence[Bar], what: str) -> str:
+def _bytes(number: float) -> Estimate:
+    return Estimate(number, unit="B")
+
+
+def _caption(bars: Sequence[Bar], what: str) -> Sentence:
     best, anchor = min(bars, key=lambda bar: bar.total), bars[0]
     known = [bar for bar in bars if bar.forecast]
-    equal = sum(bar.against_forecast == "as forecast" for bar in known)
-    forecast = f" Thin bars: the forecast, met within 1 % by {equal} of {len(known)}." if known else ""
-    lowest = (
-        f"{name(best.case)} with {human(best.total, 'B')}, {name(anchor.case)} has {human(anchor.total, 'B')}"
-        if best is not anchor
-        else f"{name(anchor.case)} with {human(anchor.total, 'B')}"
-    )
-    lowest = f" Lowest: {lowest}." if len(bars) > 1 else ""
     told = any(memory_kinds.ACTIVATIONS in bar.measured or memory_kinds.KEYS in bar.measured for bar in bars)
-    parts = (
-        "" if told else " Parameters are counted, the optimizer keeps two numbers for each; the rest is not told apart."
+    return Sentence(
+        "Bytes by kind: {what}."
+        + (" Lowest: {best} with {least}" + ", {anchor} has {most}" * (best is not anchor) + ".") * (len(bars) > 1)
+        + " Thin bars: the forecast, met within {close} by {met} of {all}." * bool(known)
+        + " Parameters are counted, the optimizer keeps two numbers for each; the rest is not told apart." * (not told),
+        what=what,
+        best=best.case,
+        least=_bytes(best.total),
+        anchor=anchor.case,
+        most=_bytes(anchor.total),
+        close=Estimate(memory_kinds.AS_FORECAST, kind="share"),
+        met=sum(bar.as_forecast for bar in known),
+        all=len(known),
     )
-    return f"Bytes by kind: {what}.{lowest}{forecast}{parts}"
 
 
 READING = (

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from modbench.harness.core.units import human
 from modbench.reports.figures.marks import Mark, Marks
 from modbench.reports.figures.style import INK, MUTED, look, new_figure
-from modbench.reports.model import Figure
+from modbench.reports.model import Estimate, Figure, Listed, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.questions.roofline import Placed, Roof, placed, roof
 from modbench.reports.tables.contenders import default_arm
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording.arm_names import name, short
+from modbench.reports.wording.arm_names import short
 from modbench.reports.wording.words import TIMED
+from modbench.reports.writers.inline import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -103,39 +103,57 @@ def _ends(axes: Sequence[Axes], calls: Sequence[Placed], limit: Roof) -> None:
             place.set_ticks([], minor=True)
 
 
-def _rate(value: float) -> str:
-    return f"{human(value, 'FLOP')}/s"
+def _rate(value: float, _: float = 0) -> str:
+    return plain(_per_second(value, "FLOP"))
+
+
+def _per_second(value: float, unit: str) -> Sentence:
+    return Sentence("{value}/s", value=Estimate(value, unit=unit))
+
+
+def _share(each: Placed, limit: Roof) -> Estimate:
+    """How much of the roof a call attains."""
+    return Estimate(round(each.flop_per_s / limit.at(each.intensity), 2), kind="share")
 
 
 def _said(each: Placed, limit: Roof) -> str:
-    share = each.flop_per_s / limit.at(each.intensity)
-    return (
-        f"{short(each.case)}, {_TITLES[each.metric]}, T = {each.case.place.seq_len:,}: {_rate(each.flop_per_s)} at "
-        f"{each.intensity:.3g} FLOP/B, {100 * share:.0f} % of the roof"
+    said = Sentence(
+        "{arm}, {workload}, T = {length}: {rate} at {intensity} FLOP/B, {share} of the roof",
+        arm=short(each.case),
+        workload=_TITLES[each.metric],
+        length=each.case.place.seq_len,
+        rate=_per_second(each.flop_per_s, "FLOP"),
+        intensity=Estimate(each.intensity),
+        share=_share(each, limit),
     )
+    return plain(said)
 
 
-def _caption(loaded: Loaded, calls: Sequence[Placed], limit: Roof) -> str:
+def _caption(loaded: Loaded, calls: Sequence[Placed], limit: Roof) -> Sentence:
     arms = [loaded.arms[0], *filter(None, [default_arm(loaded)])]
     length = max(each.case.place.seq_len for each in calls)
     shares = [
-        f"{name(each.case)} {100 * each.flop_per_s / limit.at(each.intensity):.0f} %"
+        Sentence("{arm} {share}", arm=each.case, share=_share(each, limit))
         for arm in arms
         for each in calls
         if (each.case.arm, each.metric, each.case.place.seq_len) == (arm.arm, calls[0].metric, length)
     ]
-    return (
-        f"Of what the machine can do at its FLOPs per byte, the {_TITLES[calls[0].metric]} at T = {length:,} attains: "
-        f"{', '.join(shares)}. The line: the fastest product measured, {_rate(limit.flop_per_s)}, and the largest elementwise "
-        f"operator, {human(limit.bytes_per_s, 'B')}/s, caches ignored. Larger marks are longer sequences."
+    return Sentence(
+        "Of what the machine can do at its FLOPs per byte, the {workload} at T = {length} attains: {shares}. The roof: "
+        "{flop} and {bytes}. Larger marks are longer sequences.",
+        workload=_TITLES[calls[0].metric],
+        length=length,
+        shares=Listed(shares),
+        flop=_per_second(limit.flop_per_s, "FLOP"),
+        bytes=_per_second(limit.bytes_per_s, "B"),
     )
 
 
 READING = (
-    "Each mark is one call: sideways how many FLOPs it computes for each byte that it moves, upwards how fast it "
-    "computed. Nothing can lie above the lines: the slope is the memory's measured peak, the flat part the "
-    "processor's. A mark far below both lost time to something else, such as small products or the start of kernels. "
-    "It does not say what that was."
+    "Each mark is one call: sideways how many FLOPs it computes for each byte that it moves, upwards how fast it computed. "
+    "Nothing can lie above the lines: the slope is the memory's measured peak (the largest elementwise operator, caches "
+    "ignored), the flat part the processor's (the fastest product). A mark far below both lost time to something else, such as "
+    "small products or the start of kernels. It does not say what that was."
 )
 
 PANEL = Panel(title="How busy is the machine?", order=58, span=5, render=render, draws=True, reading=READING)

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import math
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from modbench.harness.core.case import Case
 from modbench.reports.figures.figure_data import RATIOS, rows_of
 from modbench.reports.figures.marks import Mark, Marks
-from modbench.reports.figures.style import MAP, MAP_INK, MUTED, PAPER, bin_of, new_figure
-from modbench.reports.model import Figure, Sentence
+from modbench.reports.figures.style import INK, MAP, MAP_INK, MUTED, PAPER, bin_of, new_figure
+from modbench.reports.model import Block, Estimate, Figure, Finding, Note, Sentence, Value
 from modbench.reports.panel import Panel
-from modbench.reports.panels import _break_even
+from modbench.reports.questions.break_even import Line, lines
 from modbench.reports.sentences.first_screen import residuals
+from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording.arm_names import name, short
-from modbench.reports.wording.words import TIMED, interval, is_number, times, words
+from modbench.reports.wording.arm_names import short
+from modbench.reports.wording.words import TIMED
+from modbench.reports.writers.inline import NONE, half, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from modbench.harness.core.case import Case
 
 # Of the figure, in inches of 72 points; the share of it that maps fill beside the names of the arms.
 WIDTH, POINTS, MAPS_SHARE = 5.0, 72, 0.75
@@ -30,14 +34,17 @@ WIDEST, NAMES, CELL = 7.5, 1.3, 0.4
 # With more lengths a cell has room for its ratio alone.
 FEW_LENGTHS = 7
 UNDECIDED = {"inconclusive", "different", "contaminated"}
+# Where the numbers of a cell stand: heights in a row, and half their width in points.
+_NUMBERS, _HALF_WIDTH = (0.2, 0.92), 14.0
+_BAND_AT = 0.955
 
 
-def render(loaded: Loaded) -> list[Figure]:
+def render(loaded: Loaded) -> Iterator[Block]:
     """Draw cells coloured by log2 speed-up in nine bins; undecided cells hatched; failures named."""
     sides = [(title, metric) for title, metric in TIMED if (loaded.comparisons.metric == metric).any()]
     arms = loaded.arms_shown
     if not sides or not arms or loaded.run.plan.suite.isoflop:  # sizes differ: a speed-up compares nothing
-        return []
+        return
     cells = len(sides) * len(loaded.lengths_shown)
     whole = min(WIDEST, max(WIDTH, NAMES + CELL * cells))
     made, axes = new_figure(whole, 0.8 + 0.36 * len(arms), len(sides), share_y=True)
@@ -45,27 +52,18 @@ def render(loaded: Loaded) -> list[Figure]:
     lined, marks = False, Marks()
     for axis, (title, metric) in zip(axes, sides, strict=True):
         _draw(axis, loaded, title, metric, marks)
-        lined |= _break_even.draw(axis, arms, loaded.lengths_shown, _break_even.shown(loaded, metric), width)
+        lined |= _draw_lines(axis, arms, loaded.lengths_shown, break_even_lines(loaded, metric), width)
     axes[0].set_yticks([i + 0.5 for i in range(len(arms))], [short(case) for case in arms])
-    reading = (
-        "Speed-up over {anchor}, ± half the 95 % interval. Purple is faster, orange slower, grey within 9 % "
-        "of 1×; hatched: the interval, or a disturbed or unchecked machine, leaves it undecided. The dense rows are the "
-        f"alternatives of equal cost. {_break_even.READING + ' ' if lined else ''}"
-        "{residuals}"
+    caption = Sentence(
+        "Speed-up over {anchor}, ± half the 95 % interval; hatched: undecided."
+        + " Thick line: from this length on the arm pays." * lined,
+        anchor=loaded.arms[0],
     )
-    caption = Sentence(reading, anchor=loaded.arms[0], residuals=residuals(loaded) or "")
     label = "Speed-up over the anchor by arm and sequence length"
-    return [
-        Figure(
-            "map",
-            made,
-            label,
-            caption,
-            _data(loaded, [metric for _, metric in sides]),
-            wide=True,
-            marks=marks,
-        )
-    ]
+    data = _data(loaded, [metric for _, metric in sides])
+    yield Figure("map", made, label, caption, data, wide=True, marks=marks)
+    if said := residuals(loaded):
+        yield Note(said)
 
 
 def _data(loaded: Loaded, metrics: list[str]) -> pd.DataFrame:
@@ -85,7 +83,7 @@ def _draw(axis: Axes, loaded: Loaded, title: str, metric: str, marks: Marks) -> 
     from matplotlib.patches import Rectangle
 
     arms, lengths = loaded.arms_shown, loaded.lengths_shown
-    rows = [[loaded.pair(case.arm, metric, length) for length in lengths] for case in arms]
+    rows = [[_found(loaded, loaded.pair(case.arm, metric, length)) for length in lengths] for case in arms]
     bins = np.array([[_bin(row) for row in line] for line in rows], dtype=float)
     sns.heatmap(
         bins,
@@ -126,29 +124,130 @@ def _draw(axis: Axes, loaded: Loaded, title: str, metric: str, marks: Marks) -> 
     axis.tick_params(axis="y", rotation=0)
 
 
-def _mark(case: Case, length: int, title: str, row: pd.Series | None) -> Mark:
+def _found(loaded: Loaded, row: pd.Series | None) -> Finding | None:
+    """What a row says of a cell; None where there is none."""
+    return None if row is None else of_row(row, loaded.cases_by_id[str(row.case_id)], loaded.arms[0])
+
+
+def _mark(case: Case, length: int, title: str, found: Finding | None) -> Mark:
     """What a cell says on hover: `MoD 0.125, T = 512, forward pass: 1.62× [1.60–1.65] ▲ faster`."""
-    told = "not measured" if row is None else f"{row.status}: {row.reason}"
-    if row is not None and is_number(row.ratio):
-        told = f"{times(row.ratio)} {interval(row)} {words(row)}"
-    return Mark(f"{name(case)}, T = {length:,}, {title}: {told}", case.arm)
+    told: Value = "not measured"
+    if found is not None:
+        failed = Sentence("{status}: {reason}", status=found.status, reason=found.reason)
+        told = failed if found.typical.value is None else found.judged()
+    said = Sentence("{arm}, T = {length}, {title}: {told}", arm=case, length=length, title=title, told=told)
+    return Mark(plain(said), case.arm)
 
 
-def _bin(row: pd.Series | None) -> float:
-    return float(bin_of(math.log2(row.ratio))) if row is not None and is_number(row.ratio) else math.nan
+def _bin(found: Finding | None) -> float:
+    ratio = None if found is None else found.typical.value
+    return math.nan if ratio is None else float(bin_of(math.log2(ratio)))
 
 
-def _text(row: pd.Series | None) -> tuple[str, str, str]:
-    if row is None or not is_number(row.ratio):
-        return ("failed" if row is not None and row.status == "failed" else "–"), "", MUTED
-    spread = f"±{(row.ci_high - row.ci_low) / 2:.2f}" if is_number(row.ci_low) else ""
-    return f"{row.ratio:.2f}", spread, MAP_INK[bin_of(math.log2(row.ratio))]
+def _text(found: Finding | None) -> tuple[str, str, str]:
+    """The ratio and half its interval, as short as can be, and their colour."""
+    if found is None or found.typical.value is None:
+        return ("failed" if found is not None and found.status == "failed" else NONE), "", MUTED
+    ratio = found.typical
+    return plain(Estimate(ratio.value, kind="fraction")), half(ratio), MAP_INK[int(_bin(found))]
+
+
+# --- the break-even line: a mark in each row, joined between neighbouring capacities
+
+
+def break_even_lines(loaded: Loaded, metric: str) -> dict[str, Line]:
+    """The line of each arm of the map against the report's baseline, at the place that figures show."""
+    every = lines(loaded, arms={case.arm for case in loaded.arms_shown}, metrics=(metric,))
+    found: dict[str, Line] = {}
+    for line in every:
+        if line.axis == "seq_len" and line.baseline.arm == loaded.arms[0].arm and not line.withheld:
+            found.setdefault(line.case.arm, line)
+    return found
+
+
+def _draw_lines(
+    axis: Axes, arms: Sequence[Case], lengths: Sequence[int], known: dict[str, Line], cell_points: float
+) -> bool:
+    """Draw the lines of the arms on a map whose cells are one unit wide and high; return whether there was one.
+
+    Args:
+        axis: of the map.
+        arms: its rows.
+        lengths: its columns.
+        known: lines by arm.
+        cell_points: width of a cell in points.
+    """
+    places: list[float | None] = []
+    for y, case in enumerate(arms):
+        line = known.get(case.arm)
+        x = None if line is None else _at(line, lengths)
+        places.append(x)
+        if line is None:
+            continue
+        if x is not None:
+            _tick(axis, x, y, near=_to_centre(x, len(lengths)) < _HALF_WIDTH / cell_points)
+        low, high = _band(line, lengths)
+        if high > low:
+            axis.plot([low, high], [y + _BAND_AT] * 2, color=INK, linewidth=1, linestyle=(0, (2.5, 2)), clip_on=False)
+    for y, (x, below) in enumerate(itertools.pairwise(places)):
+        if x is not None and below is not None and _neighbours(arms[y], arms[y + 1]):
+            axis.plot([x, below], [y + 1, y + 1], color=INK, linewidth=2, clip_on=False, solid_capstyle="butt")
+    return any(line.later.verdict != "not monotone" for line in known.values())
+
+
+def _tick(axis: Axes, x: float, y: int, *, near: bool) -> None:
+    """A mark through the row at x; beside numbers it leaves them free."""
+    for start, end in ((0.0, _NUMBERS[0]), (_NUMBERS[1], 1.0)) if near else ((0.0, 1.0),):
+        axis.plot([x, x], [y + start, y + end], color=INK, linewidth=2, clip_on=False, solid_capstyle="butt")
+
+
+def _to_centre(x: float, columns: int) -> float:
+    """Distance to the nearest centre of a cell; the edges of the map are near none."""
+    if x in {0, columns}:
+        return math.inf
+    return min(abs(x - i - 0.5) for i in range(columns))
+
+
+def _neighbours(case: Case, other: Case) -> bool:
+    """Whether two rows are capacities of one model."""
+    parts = [[part for part in each.arm_parts if not part.startswith("c")] for each in (case, other)]
+    both = case.config.capacity is not None and other.config.capacity is not None
+    return both and case.model == other.model and parts[0] == parts[1]
+
+
+def _at(line: Line, lengths: Sequence[int]) -> float | None:
+    """Where the mark stands; None where nothing is claimed."""
+    found = line.later
+    if found.verdict in {"always", "never"}:
+        return 0.0 if found.verdict == "always" else float(len(lengths))
+    if found.verdict != "crossing":
+        return None
+    return 0.0 if found.typical.value is None else _position(found.typical.value, lengths)
+
+
+def _band(line: Line, lengths: Sequence[int]) -> tuple[float, float]:
+    found, point = line.later, line.later.typical
+    if found.verdict not in {"crossing", "undecided"}:
+        return 0.0, 0.0
+    low = 0.0 if point.low is None else _position(point.low, lengths)
+    return low, float(len(lengths)) if point.high is None else _position(point.high, lengths)
+
+
+def _position(at: float, lengths: Sequence[int]) -> float:
+    """A length between the centres of its neighbours' cells, on the log scale."""
+    after = min(max(bisect.bisect_right(lengths, at), 1), len(lengths) - 1)
+    here, there = lengths[after - 1], lengths[after]
+    share = math.log(at / here) / math.log(there / here)
+    return after - 0.5 + min(max(share, 0.0), 1.0)
 
 
 READING = (
-    "Each cell is one arm at one sequence length. Its number is the time of the anchor divided by the time of the "
-    "arm: 1.50 means that the arm does the same call in two thirds of the time, and above 1 is better. Purple is "
-    "faster, orange is slower, and a hatched cell is not decided. The map says nothing of loss."
+    "Each cell is one arm at one sequence length. Its number is the time of the anchor divided by the time of the arm: 1.50 "
+    "means that the arm does the same call in two thirds of the time, and above 1 is better. Purple is faster, orange is "
+    "slower, grey is within 9 % of 1, and a hatched cell is not decided, by its interval or since the machine was disturbed or "
+    "not checked. Rows of dense models are the alternatives of equal cost. The thick line is read from all lengths together: "
+    "from it on the arm pays against the baseline, in typical calls and in the mean; at the left edge at every length, at the "
+    "right at none. Dashed is where else it may lie (95 %). The map says nothing of loss."
 )
 
 PANEL = Panel(

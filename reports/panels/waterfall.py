@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, TypeAlias
 
 import pandas as pd
 
-from modbench.harness.core.units import human
 from modbench.reports.figures.marks import Mark, Marks
 from modbench.reports.figures.style import INK, MAP, MAP_INK, MUTED, beside, look, new_figure
-from modbench.reports.model import Block, Estimate, Figure, Note, Table, Value
+from modbench.reports.model import Block, Estimate, Figure, Sentence
 from modbench.reports.panel import Panel
-from modbench.reports.questions.waterfall import ORDER, Fall, falls
+from modbench.reports.questions.waterfall import Fall, blocks, falls
 from modbench.reports.tables.contenders import default_arm
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.arm_names import in_title, name, short
 from modbench.reports.wording.words import TIMED
+from modbench.reports.writers.inline import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # More time, and less.
 SLOWER, FASTER = MAP[1], MAP[7]
-# Parts below this share of the baseline's time are named in no sentence.
-WORTH_SAYING = 0.002
 UNEXPLAINED, ON_DEVICE, MEASURED = "unexplained", "on the device", "measured"
 Step: TypeAlias = tuple[str, float, float]
 _TITLES = {metric: title for title, metric in TIMED}
@@ -41,24 +39,7 @@ def render(loaded: Loaded) -> Iterator[Block]:
     if not made:
         return
     yield from made
-    parts = [part for part in ORDER if any(part in found.parts for _, found in every)]
-    head = ("arm", "workload", "promised", *parts, "attainable", "unexplained", "measured")
-    rows = [_row(_TITLES[metric], found, parts) for metric, found in every]
-    yield Table(f"All arms at T = {length:,}, in % of the baseline's time", head, rows, folded=True)
-    if every[0][1].predicted:
-        yield Note(
-            "Each part is what its operators take beyond the share that FLOPs promise of them. Router: products narrower than "
-            "any of the baseline's. Small products: equal FLOPs at fewer rows are slower. Attention, mix of FLOPs: its FLOPs "
-            "take other times than those of products. Launches: starting an operator, the model's Python code included. "
-            "Unexplained: caches, memory, noise, and whatever operators and peaks do not show."
-        )
-
-
-def _row(workload: str, found: Fall, parts: list[str]) -> Sequence[Value]:
-    added = (Estimate(found.parts[part], kind="change") if part in found.parts else "" for part in parts)
-    attainable = Estimate(found.attainable, kind="share") if found.predicted else ""
-    ends = (attainable, Estimate(found.unexplained, kind="change"), Estimate(found.measured, kind="share"))
-    return (found.case, workload, Estimate(found.promised, kind="share"), *added, *ends)
+    yield from blocks(every)
 
 
 def _figure(metric: str, found: Fall) -> Figure:
@@ -124,8 +105,8 @@ def _draw(axis: Axes, found: Fall, rows: list[Step], marks: Marks) -> None:
             "from 100 %", (high, 1), (-4, 0), textcoords="offset points", ha="right", va="center", color=MAP_INK[7]
         )
     style = look(found.case)
-    if found.low is not None and found.high is not None:
-        axis.plot([found.low, found.high], [len(rows) - 1] * 2, color=style.color, linewidth=1.4, alpha=0.7)
+    if found.share.ends is not None:
+        axis.plot(found.share.ends, [len(rows) - 1] * 2, color=style.color, linewidth=1.4, alpha=0.7)
     colors = [style.color if part == MEASURED else MUTED for _, part, _ in totals]
     sums = axis.scatter([end for *_, end in totals], [y for y, *_ in totals], s=34, marker="D", color=colors, zorder=3)
     marks.name(sums, *(Mark(f"{part}: {_total(found, end)}", found.case.arm) for _, part, end in totals))
@@ -145,48 +126,45 @@ def _ends(found: Fall, rows: list[Step]) -> tuple[float, float]:
     core = [end for *_, end in rows[2:]]
     span = max(0.03, max(core) - min(core))
     low, high = min(core) - 0.15 * span, max(core) + 0.5 * span
-    if found.low is not None and found.high is not None:
-        low, high = min(low, max(found.low, low - span / 2)), max(high, min(found.high, high + span / 2))
+    if found.share.ends is not None:
+        least, most = found.share.ends
+        low, high = min(low, max(least, low - span / 2)), max(high, min(most, high + span / 2))
     return low, (max(high, 1 + 0.1 * span) if high > 1 - 0.3 * span else high)
 
 
 def _added(share: float) -> str:
-    return f"{100 * share:+.1f} %".replace("-", "\N{MINUS SIGN}")
+    return plain(Estimate(share, kind="change"))
 
 
 def _total(found: Fall, share: float) -> str:
-    return f"{100 * share:.1f} %, {human(share * found.seconds, 's')}"
+    share_, time = Estimate(share, kind="share"), Estimate(share * found.seconds, unit="s")
+    return plain(Sentence("{share}, {time}", share=share_, time=time))
 
 
-def _caption(found: Fall) -> str:
-    largest = sorted(found.parts.items(), key=lambda item: -abs(item[1]))[:2]
-    parts = " and ".join(f"{part} ({_added(share)})" for part, share in largest if abs(share) >= WORTH_SAYING)
-    place, measured, noise = found.case.place, f"{100 * found.measured:.1f} %", ""
-    if found.low is not None and found.high is not None:
-        measured += f" [{100 * found.low:.1f}–{100 * found.high:.1f}]"
-        if found.low <= found.attainable <= found.high:
-            noise = " The interval includes what is attainable: the unexplained part may be noise."
-    promised = (
-        f"{name(found.case)} at T = {place.seq_len:,}, B = {place.batch_size:,}: FLOPs promise {100 * found.promised:.1f} % of "
-        f"{name(found.baseline)}'s time"
-    )
-    if not found.predicted:
-        return (
-            f"{promised}; measured: {measured}. Launches: the device waits for the host, measured, beyond the promised share. "
-            "Hatched: spent on the device, not told apart."
-        )
-    return (
-        f"{promised}; its operators at this machine's measured peaks come to {100 * found.attainable:.1f} %"
-        + (f", with {parts} as the largest parts" if parts else "")
-        + f"; measured: {measured}.{noise} Filled parts are predicted from operators; the hatched one is the measured rest."
+def _caption(found: Fall) -> Sentence:
+    place, ends = found.case.place, found.share.ends
+    noise = found.predicted and ends is not None and ends[0] <= found.attainable <= ends[1]
+    return Sentence(
+        "{arm} at T = {length}, B = {batch}: FLOPs promise {promised} of {base}'s time; "
+        + "its operators at this machine's measured peaks come to {attainable}; " * found.predicted
+        + "measured: {measured}."
+        + " The interval includes what is attainable: the unexplained part may be noise." * noise,
+        arm=found.case,
+        length=place.seq_len,
+        batch=place.batch_size,
+        promised=Estimate(found.promised, kind="share"),
+        base=found.baseline,
+        attainable=Estimate(found.attainable, kind="share"),
+        measured=found.share,
     )
 
 
 READING = (
-    "From the time that the saved FLOPs promise to the time that was measured, step by step: each bar is what one "
-    "kind of work adds. Bars before the attainable time are predicted from the operators of a call and this machine's"
-    " measured peaks; only the last, hatched one is measured and not explained. A long bar says where to look first, "
-    "not that the time can be saved."
+    "From the time that the saved FLOPs promise to the time that was measured, step by step: each bar is what one kind of work "
+    "adds. Bars before the attainable time are predicted from the operators of a call and this machine's measured peaks; only "
+    "the last, hatched one is measured and not explained. Where no peaks were measured, launches are the time in which the "
+    "device waited for the host, beyond the promised share, and what was spent on the device is not told apart. A long bar says "
+    "where to look first, not that the time can be saved."
 )
 
 PANEL = Panel(title="Where does the promised gain go?", order=42, span=12, render=render, draws=True, reading=READING)

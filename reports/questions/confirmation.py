@@ -1,9 +1,12 @@
-"""What a sweep confirmed: the best against the anchor, the noise control and the runner-up, on fresh seeds."""
+"""What a sweep confirmed: the best against the anchor, the noise control and the runner-up, on fresh seeds.
+
+The answer says too whether the router earned it, and what would decide.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +14,14 @@ import pandas as pd
 
 from modbench.harness.core.case import Case
 from modbench.harness.core.confirm_plan import Role
-from modbench.harness.planning.confirming import Confirmation, explores
-from modbench.harness.results.choosing import place_of
+from modbench.harness.planning.confirming import Confirmation, explores, is_noise
+from modbench.harness.results.choosing import fit_of, place_of
 from modbench.harness.results.confirmed import Compared, Confirmed, found_in
 from modbench.harness.stats import price
-from modbench.harness.stats.joint_fit import JointFit, Run
+from modbench.harness.stats.joint_fit import JointFit, Optimum, Run
 from modbench.harness.stats.price import Worth
+from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value
+from modbench.reports.questions.isoflop import attention, in_flops, without_size
 from modbench.reports.tables.load import Loaded
 
 COLUMNS = (
@@ -46,6 +51,14 @@ COLUMNS = (
     *("effective_speedup", "effective_ci_low", "effective_ci_high", "looks", "planned_seeds", "wanted_seeds"),
     *("more_seeds", "more_hours", "reason"),
 )
+
+
+HEAD = ("Compared with", "Size", "Seeds", "Loss", "Difference [95 %]", "Of the loss", "Verdict")
+NATS = "nats per token"
+# An optimum between two sizes that lies lower by less than this share of the margin decides nothing.
+LEAST = 0.25
+# Times the anchor's parameters from which a report says so.
+MORE = 1.25
 
 
 @dataclass(frozen=True)
@@ -104,6 +117,40 @@ class Answer:
     def compared(self, role: Role) -> Compared | None:
         """How the best compares with a role; None where that was not asked."""
         return next((each for each in self.confirmed.compared if each.role == role), None)
+
+    def finding(self, compared: Compared) -> Finding:
+        """What the last look found: the best's loss minus the other's; below 0 the best is better."""
+        best, other = (self.sides[role].case if role in self.sides else role for role in ("best", compared.role))
+        if not compared.looks:
+            return Finding(best, other, status="skipped", reason=compared.reason or "no run left a loss")
+        last = compared.looks[-1]
+        difference = Estimate(last.value, last.low, last.high, "difference", "nat", n=min(last.seeds))
+        more = compared.more
+        return Finding(best, other, typical=difference, verdict=last.verdict, reason=compared.reason, needed=more)
+
+    def share(self, value: float, role: Role) -> Estimate | None:
+        """A difference of losses as a share of a role's loss; None where it has none."""
+        mean = self.sides[role].mean
+        return Estimate(abs(value) / mean, kind="share") if mean else None
+
+    @property
+    def margin(self) -> Value:
+        """The difference that was to be told from none, as a share of the loss."""
+        margin = self.confirmed.margin or 0.0
+        share = self.share(margin, "anchor" if "anchor" in self.sides else "best")
+        return Sentence("{share} of the loss", share=share) if share else Estimate(margin, unit="nat")
+
+    def name(self, role: Role) -> str:
+        """Display name of a role's variant, without its size."""
+        return without_size(self.sides[role].case)
+
+    @property
+    def pays(self) -> bool | None:
+        """Whether skipping pays: the best beats both the anchor and the control; None where one of the two is open."""
+        verdicts = [self.verdict(role) for role in ("anchor", "control")]
+        if any(verdict in {"worse", "equivalent"} for verdict in verdicts):
+            return False
+        return True if verdicts == ["better", "better"] else None
 
     def verdict(self, role: Role) -> str | None:
         """The verdict on the best against a role; None where there is none, or fresh runs failed: what is left may flatter."""
@@ -233,3 +280,197 @@ def _rows(answer: Answer) -> list[dict[str, object]]:
             row["reason"] = compared.reason or answer.worth.reason
         rows.append(row)
     return rows
+
+
+# --- in sentences and a table
+
+
+def sentences(loaded: Loaded) -> list[Sentence]:
+    """Say what was confirmed: a few sentences for each budget; none if nothing was."""
+    return [sentence for answer in answers(loaded) for sentence in of(loaded, answer)]
+
+
+def of(loaded: Loaded, answer: Answer) -> Iterator[Sentence]:
+    """Say what one confirmation found."""
+    told = answer.confirmed
+    at = Sentence(
+        "At {budget} ({attention})" + " in {dtype}" * bool(answer.dtype),
+        budget=in_flops(answer.budget),
+        attention=attention(answer.count),
+        dtype=answer.dtype,
+    )
+    if told.reason is not None:
+        yield Sentence("{at} nothing was confirmed: {reason}.", at=at, reason=told.reason)
+        return
+    for i, compared in enumerate(told.compared):
+        yield _against(answer, compared, None if i else at)
+    if told.lacking:
+        yield Sentence("No run of {variants} left a loss: it could not be chosen.", variants=Listed(told.lacking))
+    yield from filter(None, (_conclusion(answer), _parameters(loaded, answer)))
+    if not loaded.run.plan.suite.claims:
+        yield Sentence("A smoke run claims nothing.")
+
+
+def _conclusion(answer: Answer) -> Sentence | None:
+    """Say whether skipping pays, or what the gain may come from; None where the best is not better than the anchor."""
+    control, noise = answer.verdict("control"), answer.control is None or is_noise(answer.control)
+    beside = None if answer.control is None else answer.name("control")
+    if answer.pays:
+        skips = answer.sides["best"].case.config.capacity is not None
+        what = "Skipping tokens" if skips else "{best}"
+        words = f"{what} pays here in loss at equal FLOPs: {{best}} beats {{anchor}} of equal cost, and {{control}}."
+        beaten = "routing by noise" if noise else beside
+        return Sentence(words, best=answer.name("best"), anchor=answer.name("anchor"), control=beaten)
+    if answer.verdict("anchor") != "better":
+        return None
+    if answer.control is None:
+        return Sentence("No control was confirmed, such as routing by noise: whether the router earned that is open.")
+    if control is None:
+        return None
+    if noise:
+        return Sentence(
+            "So the gain may come from cheaper steps, of which a budget allows more: it is not shown to come from the router."
+        )
+    words = "So the gain is not shown to come from skipping: {control} may have it too."
+    return Sentence(words, control=beside)
+
+
+def _parameters(loaded: Loaded, answer: Answer) -> Sentence | None:
+    """Say by how much the best holds more or fewer parameters than the anchor; None where it does not by much."""
+    if "anchor" not in answer.sides or "best" not in answer.sides:
+        return None
+    held = [loaded.tables.counted(answer.sides[role].case).params for role in ("best", "anchor")]
+    if held[0] is None or not held[1] or MORE**-1 < held[0] / held[1] < MORE:
+        return None
+    ratio = Estimate(held[0] / held[1], kind="ratio")
+    words = "{best} holds {ratio} the parameters of {anchor}."
+    return Sentence(words, best=answer.name("best"), ratio=ratio, anchor=answer.name("anchor"))
+
+
+def _against(answer: Answer, compared: Compared, at: Sentence | None) -> Sentence:
+    """Say how the best compares with one other, and what would decide it."""
+    found = answer.finding(compared)
+    where = "{at}, " * (at is not None)
+    known: dict[str, Value] = {"at": at, "best": answer.name("best"), "other": answer.name(compared.role)}
+    if found.status != "ok":
+        words = where + "{best} could not be compared with {other}: {reason}."
+        return Sentence(words, **known, reason=found.reason)
+    words = {
+        "better": "{best} has a lower loss than {other}: {how}",
+        "worse": "{best} has a higher loss than {other}: {how}",
+        "equivalent": "{best} and {other} differ by less than {margin}: {how}",
+    }.get(found.verdict or "", "{best} against {other} is not decided: {how}{needed}")
+    return Sentence(
+        where + words + "." + " {reason}." * (found.reason is not None),
+        **known,
+        how=_difference(answer, compared, found),
+        margin=answer.margin,
+        needed=_needed(answer, compared) or "",
+        reason=found.reason and f"{found.reason[:1].upper()}{found.reason[1:]}",
+        found=found,
+    )
+
+
+def _difference(answer: Answer, compared: Compared, found: Finding) -> Sentence:
+    """`-0.050 [-0.061, -0.039] nats per token, 3.4 %, worth 1.31× [1.20–1.44] the training compute of dense (4 fresh …)`."""
+    one, other = compared.looks[-1].seeds
+    share = answer.share(found.typical.value or 0.0, compared.role)
+    worth = answer.worth if compared.role == "anchor" and answer.worth and answer.worth.value is not None else None
+    seeds = f"{{one}} fresh seed{'s' * (one != 1)} each" if one == other else "{one} and {two} fresh seeds"
+    return Sentence(
+        f"{{difference}} {NATS}"
+        + ", {share}" * (share is not None)
+        + ", worth {worth} the training compute of {anchor}" * (worth is not None)
+        + f" ({seeds})",
+        difference=found.typical,
+        share=share,
+        worth=Estimate(worth.value, worth.low, worth.high, "ratio") if worth else None,
+        anchor=answer.name(compared.role),
+        one=one,
+        two=other,
+    )
+
+
+def _needed(answer: Answer, compared: Compared) -> Sentence | None:
+    """Say what would decide it, and how to ask: `; 40 other fresh seeds of each, 3 h 06 min here besides the sweep, would …`."""
+    if compared.more is None:
+        return None
+    hours = answer.hours(compared)
+    return Sentence(
+        "; {more} other fresh seeds of each"
+        + ", {time} here besides the sweep," * (hours is not None)
+        + " would probably decide (--set confirm.first_seed={first} --set confirm.seeds={seeds})",
+        more=compared.more,
+        time=Estimate(hours and 3600 * hours, kind="duration"),
+        first=str(answer.first_seed + 1000),
+        seeds=str(compared.more),
+    )
+
+
+def doubts(loaded: Loaded) -> Iterator[Sentence]:
+    """Say where the suite allowed fewer seeds than the spread asked for, and where an optimum may lie between two sizes."""
+    for answer in answers(loaded):
+        told = answer.confirmed
+        if told.planned and (told.wanted is None or told.wanted > told.planned):
+            yield Sentence(
+                "The spread over seeds when exploring asked for {wanted} fresh seeds of each arm to show a difference of "
+                "{margin} with 80 % power; the suite allows {planned}.",
+                wanted="more than 2,000" if told.wanted is None else told.wanted,
+                margin=answer.margin,
+                planned=told.planned,
+            )
+        yield from _between_sizes(loaded, answer)
+
+
+def _between_sizes(loaded: Loaded, answer: Answer) -> Iterator[Sentence]:
+    """Say of which arms the fit expects a lower loss between two sizes."""
+    place = next((side.case.place for side in answer.sides.values()), None)
+    left = []
+    for record in loaded.run.records:
+        (case, *_), loss = record.unit.comparison.arms, found_in(record).loss
+        if case.budget == answer.budget and case.place == place and explores(record.unit) and loss is not None:
+            left.append((record.unit, loss))
+    if not left or answer.confirmed.margin is None:
+        return
+    fitted = fit_of(left)
+    for role, side in answer.sides.items():
+        optimum = fitted.optimum(side.case.variant)
+        if not isinstance(optimum, Optimum):
+            continue
+        gain = fitted.predicted(side.case.variant)[place_of(side.case)].value - optimum.loss.value
+        if gain > LEAST * answer.confirmed.margin:
+            yield Sentence(
+                "The sweep's fit expects {arm} to be {gain} per token better at {params} parameters, between the sizes trained: "
+                "a size there may change the answer.",
+                arm=answer.name(role),
+                gain=Estimate(gain, unit="nat"),
+                params=Estimate(math.exp(optimum.place.value), unit="param"),
+            )
+
+
+def blocks(loaded: Loaded) -> Iterator[Block]:
+    """Return the losses of the fresh seeds and how the best compares with each arm; nothing where nothing was confirmed."""
+    made = answers(loaded)
+    if made:
+        yield Table("Confirmed", HEAD, [row for answer in made for row in _shown(answer)])
+        yield Note(
+            "Differences are the best's loss minus the other's, in nats per token: below 0 the best is better. The verdict is "
+            "about the best: worse means worse than the model in that row."
+        )
+
+
+def _shown(answer: Answer) -> Iterator[Sequence[Value]]:
+    if "best" in answer.sides:
+        yield (*_side(answer, "best", " (the best)"), "", "", "")
+    for each in answer.confirmed.compared:
+        called = {"control": " (control)", "runner_up": " (runner-up)"}.get(each.role, "")
+        found, mean = answer.finding(each), answer.sides[each.role].mean
+        change = Estimate(found.typical.value / mean, kind="change") if found.typical.value and mean else None
+        told = (found.typical, change, found.verdict) if found.status == "ok" else (None, None, found.reason)
+        yield (*_side(answer, each.role, called), *told)
+
+
+def _side(answer: Answer, role: Role, called: str) -> tuple[Value, ...]:
+    side = answer.sides[role]
+    mean = Estimate(side.mean, unit="nat", n=len(side.losses))
+    return f"{answer.name(role)}{called}", side.case.size, len(side.losses), mean

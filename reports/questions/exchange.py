@@ -1,30 +1,37 @@
 """Effective speed-ups: the dense compute that buys an arm's loss, over the arm's own compute, in every currency measured.
 
-A place on the dense ladder comes from losses alone (`harness/stats/exchange.py`); `exchange_prices.py` says what it costs, and
-`exchange_words.py` says it in sentences.
+A place on the dense ladder comes from losses alone (`harness/stats/exchange.py`). What it costs are FLOPs, seconds, joules or
+bytes over the arm's own, where the run measured them. Compute is read at the training length where the grid has it. What is paid
+at every step of a training run is multiplied by the steps, which differ where runs have equal budgets of FLOPs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import functools
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
 from modbench.harness.core import labels
-from modbench.harness.core.case import Case, Comparison
+from modbench.harness.core.case import Case, Comparison, Place
+from modbench.harness.core.contracts import AnyMetric as Metric
+from modbench.harness.core.labels import Label
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.stats import effects, memo
-from modbench.harness.stats.exchange import Crossing, crossing
-from modbench.reports.questions.exchange_prices import Held, Price, Prices, unpriced
+from modbench.harness.stats.exchange import FEW_POINTS, NOT_FALLING, Crossing, Rate, crossing, rate
+from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
+from modbench.reports.questions.isoflop import LOSSES, in_flops
+from modbench.reports.tables import withheld
 from modbench.reports.tables.cases import joined
 from modbench.reports.tables.cell import Trouble
+from modbench.reports.tables.findings import between
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import NATS, unit_of
+from modbench.reports.wording.arm_names import name, short
 
-# In nats per token; routed causally where a model can do so.
-LOSSES = ("loss/val_causal", "loss/val")
 COLUMNS = (
     *("arm", "model", "capacity", "budget", "seq_len", "batch_size", "dtype", "metric", "unit", "loss_metric"),
     *("kind", "effective_speedup", "ci_low", "ci_high", "ci_level", "ratio", "ratio_ci_low", "ratio_ci_high"),
@@ -32,6 +39,92 @@ COLUMNS = (
 )
 STRAIGHT = "read between two dense models alone: too high where the dense curve bends"
 CHECK = "a check: a dense model against the others of its ladder should give 1"
+# What a loss is paid in, and its name in a sentence.
+CURRENCIES = {
+    "flops/train_step": "training FLOPs",
+    "flops/forward": "forward FLOPs",
+    "latency/train_step": "seconds of a train step",
+    "latency/forward": "seconds of a forward pass",
+    "latency/prefill": "seconds of a prefill",
+    "latency/decode": "seconds of a decode step",
+    "ttft": "seconds to the first token",
+    "tpot": "seconds per output token",
+    "energy/total": "joules of a train step",
+    "energy/per_token": "joules per trained token",
+    "energy/per_token/forward": "joules per token of a forward pass",
+    "energy/per_token/decode": "joules per decoded token",
+    "memory/peak_allocated": "bytes at the peak of a train step",
+    "memory/kv_cache": "bytes of the KV cache",
+}
+NO_RATIO = Estimate(None, kind="ratio")
+WHOLE_RUN = "of the whole training run: steps times the cost of one"
+# Arms that have a sentence of their own; the rest are counted.
+MOST_SENTENCES = 24
+DEFINED = "Effective speed-up: the compute of a dense model with the arm's loss, over the arm's own."
+HEAD = ("Arm", "In", "Effective speed-up [95 %]", "", "Plain speed-up", "Seeds", "Launches", "Loss")
+
+
+@dataclass(frozen=True)
+class Price:
+    """The exchange rate of one arm in one currency.
+
+    Attributes:
+        metric: the currency.
+        place: where its compute was measured; None where it was not.
+        rate: the effective speed-up; of kind `none` where something was not measured.
+        trouble: what was not measured; None: everything was.
+        plain: the plain ratio beside it.
+        labels: warnings about the loss or the compute.
+        reason: what else must be known.
+        whole_run: whether it is paid for the whole training run, whose steps differ, not for one step.
+    """
+
+    metric: Metric
+    place: Place | None
+    rate: Rate
+    trouble: Trouble | None = None
+    plain: Estimate = NO_RATIO
+    labels: tuple[Label, ...] = ()
+    reason: str | None = None
+    whole_run: bool = False
+
+    @property
+    def speedup(self) -> Estimate:
+        """The effective speed-up, or the bound that is known of it."""
+        found = self.rate
+        return Estimate(found.value, found.low, found.high, "ratio", n=found.seeds)
+
+    @property
+    def currency(self) -> str:
+        """What is paid: `seconds of a train step`; where runs have unequal steps, of the whole run."""
+        said = CURRENCIES[self.metric.key]
+        return said.replace("a train step", "the training run") if self.whole_run else said
+
+
+def unpriced(metric: Metric, place: Place | None, trouble: Trouble, reason: str | None = None) -> Price:
+    """Return what there is of a price where something was not measured."""
+    return Price(metric, place, Rate("none", reason=trouble.reason), trouble, reason=reason)
+
+
+@dataclass(frozen=True)
+class Held:
+    """An arm held against a dense ladder by its loss.
+
+    Attributes:
+        case: the arm, as trained.
+        ladder: the dense models, smallest first, as trained.
+        loss: key of the loss.
+        place: where on the ladder its loss lies.
+        same: the dense model of the arm's shape.
+        reason: what else must be known.
+    """
+
+    case: Case
+    ladder: tuple[Case, ...]
+    loss: str
+    place: Crossing
+    same: Case | None
+    reason: str | None
 
 
 @dataclass(frozen=True)
@@ -174,6 +267,135 @@ class _Maker:
         }
 
 
+@dataclass(frozen=True)
+class Prices:
+    """Reads prices from a run."""
+
+    loaded: Loaded
+
+    @functools.cached_property
+    def steps(self) -> dict[str, int]:
+        """Optimizer steps of each trained case."""
+        runs = ((unit.comparison.arms[0].id, unit.protocol.train) for unit in self.loaded.runs)
+        return {case: run.steps for case, run in runs if run is not None}
+
+    def currencies(self) -> list[Metric]:
+        """The currencies that the suite asked for."""
+        asked = self.loaded.run.plan.suite.metrics
+        return [self.loaded.tables.metrics[key] for key in CURRENCIES if key in asked]
+
+    def of(self, held: Held) -> Iterator[Price]:
+        """Yield the arm's exchange rate in every currency."""
+        for metric in self.currencies():
+            where = self._measured(metric, held)
+            if where is None:
+                said = f"{metric.key} was not measured for the arm and its dense ladder side by side"
+                yield unpriced(metric, None, Trouble("skipped", said), held.reason)
+            else:
+                yield self._price(metric, held, where)
+
+    def _price(self, metric: Metric, held: Held, where: Comparison) -> Price:
+        tables, case = self.loaded.tables, held.case
+        at = {each.arm: each for each in where.arms}
+        sides = [at[each.arm] for each in (case, *held.ladder)]
+        reasons = [held.reason, _elsewhere(where.place, case.place)]
+        for side in sides:
+            trouble = tables.trouble(side, metric)
+            if trouble is None and not self._counted(metric):
+                trouble = tables.anchor_trouble(side, metric)
+            if trouble is not None:
+                said = trouble.reason if side is sides[0] else f"{side.arm}: {trouble.reason}"
+                return unpriced(metric, where.place, trouble._replace(reason=said), joined(reasons))
+        steps = self._steps_over(metric, held)
+        if any(steps):
+            reasons.append(WHOLE_RUN)
+        made = rate(held.place, self._costs(metric, sides, steps), counted=self._counted(metric))
+        made = made if self.loaded.run.plan.suite.claims else _illustrated(made)
+        plain, contaminated = self._beside(metric, where, held)
+        warned = [*tables.row_labels(case, tables.metrics[held.loss]), *tables.row_labels(sides[0], metric)]
+        warned += [*withheld.machine_labels(tables, sides[0], metric), *[Label.CONTAMINATED] * contaminated]
+        return Price(metric, where.place, made, None, plain, tuple(dict.fromkeys(warned)), joined(reasons), any(steps))
+
+    def _measured(self, metric: Metric, held: Held) -> Comparison | None:
+        """Where all were measured: at the training length, else the longest; at the batch size of training if it can be."""
+        trained, sides = held.case.place, {case.arm for case in (held.case, *held.ladder)}
+
+        def far(comparison: Comparison) -> tuple[bool, int, bool, bool]:
+            place = comparison.place
+            other = place.batch_size != trained.batch_size, place.execution != trained.execution
+            return place.seq_len != trained.seq_len, -place.seq_len, *other
+
+        found = [
+            each
+            for each in self.loaded.run.plan.comparisons
+            if metric.key in each.metrics and each.place.dtype == trained.dtype and sides <= {c.arm for c in each.arms}
+        ]
+        return min(found, key=far, default=None)
+
+    def _counted(self, metric: Metric) -> bool:
+        return self.loaded.tables.made_in(metric).samples != "launches"
+
+    def _steps_over(self, metric: Metric, held: Held) -> list[float]:
+        """Log of each dense model's steps over the arm's, for what is paid at every step of a training run; else 0."""
+        if metric.workload != "train_step" or metric.unit == "B":
+            return [0.0] * len(held.ladder)
+        return [math.log(self.steps[rung.id] / self.steps[held.case.id]) for rung in held.ladder]
+
+    def _costs(self, metric: Metric, sides: Sequence[Case], steps: Sequence[float]) -> list[list[float]]:
+        """Log of each dense model's compute over the arm's (the first of `sides`), by launch."""
+        if self._counted(metric):
+            own, *others = (self.loaded.tables.estimate(side, metric).value for side in sides)
+            return [[math.log(each / own) + more] for each, more in zip(others, steps, strict=True)]
+        launches = [self._launches(metric, side) for side in sides]
+        shared = [number for number in launches[0] if all(number in each for each in launches)]
+        mine, *theirs = ([each[number] for number in shared] for each in launches)
+        return [
+            [dense - arm + more for arm, dense in zip(mine, each, strict=True)]
+            for each, more in zip(theirs, steps, strict=True)
+        ]
+
+    def _launches(self, metric: Metric, case: Case) -> dict[int, float]:
+        """Log of an arm's time over its anchor's, by launch."""
+        tables, column = self.loaded.tables, self.loaded.tables.made_in(metric).column
+        anchor = tables.anchor(case, metric)
+        mine, theirs = (tables.cell(side.id, metric.key).good() for side in (case, anchor))
+        if case == anchor:
+            return dict.fromkeys(mine, 0.0)
+        found = {
+            number: effects.pair_in_launch(outcome.samples, None, theirs[number].samples, column)
+            for number, outcome in mine.items()
+            if number in theirs
+        }
+        return {number: launch.effect for number, launch in found.items() if launch is not None}
+
+    def _beside(self, metric: Metric, where: Comparison, held: Held) -> tuple[Estimate, bool]:
+        """The plain ratio to the dense model of the same shape, and whether a pair with the ladder is contaminated."""
+        plain, contaminated, here = NO_RATIO, False, {each.id for each in where.arms}
+        for rung in held.ladder:
+            for found in between(self.loaded, metric.key, held.case, rung):
+                if isinstance(found.what, Case) and found.what.id in here and found.status == "ok":
+                    contaminated = contaminated or found.verdict == "contaminated"
+                    plain = found.typical if rung == held.same and found.typical.kind == "ratio" else plain
+        return plain, contaminated
+
+
+def _elsewhere(place: Place, trained: Place) -> str | None:
+    if place.seq_len == trained.seq_len:
+        return None
+    return f"compute at T = {place.seq_len:,}; nothing was measured at the training length, {trained.seq_len:,}"
+
+
+def _illustrated(made: Rate) -> Rate:
+    """A rate of a run that claims nothing: without its interval."""
+    if made.kind == "none":
+        return made
+    made = replace(made, illustration=True, reason="smoke effort: no claims")
+    return replace(made, low=None, high=None) if made.kind == "rate" else made
+
+
+# --- exchange.csv
+
+
 def table(loaded: Loaded, made: Sequence[Exchange] | None = None) -> pd.DataFrame:
     """Return `exchange.csv`: one row per arm, budget, number format and currency; empty without losses or a dense ladder."""
     rows = [_row(each, price) for each in (exchanges(loaded) if made is None else made) for price in each.prices]
@@ -194,7 +416,7 @@ def _row(made: Exchange, price: Price) -> dict[str, Any]:
         "unit": price.metric.unit,
         "loss_metric": made.loss,
         "ladder": " ".join(rung.arm for rung in made.ladder),
-        "ratio": price.plain.ratio,
+        "ratio": price.plain.value,
         "ratio_ci_low": price.plain.low,
         "ratio_ci_high": price.plain.high,
         "labels": labels.joined(price.labels),
@@ -219,3 +441,177 @@ def _row(made: Exchange, price: Price) -> dict[str, Any]:
             "reason": joined([illustration, price.reason]),
         }
     )
+
+
+# --- in sentences and a table
+
+
+def sentences(loaded: Loaded, made: Sequence[Exchange] | None = None) -> list[Sentence]:
+    """Return the effective speed-ups in sentences; empty where nothing was trained beside a dense ladder.
+
+    Of a sweep over sizes each variant is there with the size of the lowest loss.
+    """
+    made = exchanges(loaded) if made is None else made
+    stated = [each for each in best_sizes(made) if each.stated]
+    arms, checks = ([each for each in stated if each.check == check] for check in (False, True))
+    said = [sentence(each) for each in arms[:MOST_SENTENCES]]
+    if arms:
+        said.append(Sentence(DEFINED))
+    if len(arms) > MOST_SENTENCES:
+        said.append(Sentence("Those of {more} further arms are in exchange.csv.", more=len(arms) - MOST_SENTENCES))
+    said += without_rate(made)
+    said += [_check(each) for each in checks if arms and not each.stated[0].rate.illustration]
+    if any(price.metric.unit == "s" for each in arms for price in each.stated) and not loaded.checked:
+        said.append(Sentence("Effective speed-ups in seconds are without a verdict: the machine was not checked."))
+    return said
+
+
+def in_short(loaded: Loaded) -> Iterator[Sentence]:
+    """Yield the same where there is little room: those of too few seeds are counted."""
+    told, few = list[Exchange](), 0
+    for each in best_sizes(exchanges(loaded)):
+        if not each.stated or not each.stated[0].rate.illustration:
+            told.append(each)
+        elif not each.check:
+            few += 1
+    yield from sentences(loaded, told)
+    if few:
+        words = f"exchange.csv has {{few}} effective speed-up{'s' * (few != 1)}, from too few seeds to claim anything."
+        yield Sentence(words, few=few)
+
+
+def without_rate(made: Sequence[Exchange]) -> list[Sentence]:
+    """Say why arms have no exchange rate in any currency: a sentence for each reason."""
+    arms = [each for each in best_sizes(made) if not each.check]
+    by_reason: dict[str | Sentence, list[Exchange]] = {}
+    for each in arms:
+        if not each.stated:
+            by_reason.setdefault(why_not(each), []).append(each)
+    said = []
+    for reason, those in by_reason.items():
+        budgets = [in_flops(budget) for budget in sorted({each.case.budget for each in those if each.case.budget})]
+        words = "No exchange rate" + " for {arms}" * (len(those) < len(arms))
+        words += " at {budgets}: {reason}." if budgets else " at this budget: {reason}."
+        names = Listed([*dict.fromkeys(name(each.case) for each in those)], last=" and ")
+        said.append(Sentence(words, arms=names, budgets=Listed(budgets, " and "), reason=reason))
+    return said
+
+
+def best_sizes(made: Iterable[Exchange]) -> list[Exchange]:
+    """Of every variant of a sweep the size with the lowest mean loss; every other arm."""
+    best: dict[tuple[object, ...], Exchange] = {}
+    for each in made:
+        case = each.case
+        key = (case.budget, case.place.dtype, case.arm if case.budget is None else case.variant)
+        known = best.get(key)
+        if known is None or (each.mean is not None and (known.mean is None or each.mean < known.mean)):
+            best[key] = each
+    return list(best.values())
+
+
+def sentence(each: Exchange) -> Sentence:
+    """Say it of an arm: `Effective speed-up of MoD 0.125: 1.08× [1.02–1.15] in training FLOPs, … (5 seeds).`."""
+    first = each.stated[0].rate
+    outside = first.kind != "rate"
+    better = first.kind == "bound_below"
+    side = "below the best" if better else "above the smallest"
+    return Sentence(
+        "Effective speed-up of {arm}"
+        + " at {budget}" * bool(each.case.budget)
+        + ": {rates} ({seeds})"
+        + f"; it ends {side} dense model measured, {{mean}} against {{dense}} {{unit}}" * outside
+        + " (but: {doubts})" * bool(doubts := _doubts(each))
+        + ".",
+        arm=each.case,
+        budget=in_flops(each.case.budget) if each.case.budget else "",
+        rates=Listed([_priced(price, first) for price in each.stated]),
+        seeds=_illustrates(first) if first.illustration else _seeds(first.seeds),
+        mean=Estimate(each.mean, kind="loss"),
+        dense=Estimate((min if better else max)(each.means, default=None), kind="loss"),
+        unit=each.unit,
+        doubts=", ".join(doubts),
+    )
+
+
+def _priced(price: Price, first: Rate) -> Sentence:
+    """Return a rate with its currency, and what the first currency has not said of its evidence."""
+    apart = price.rate.illustration and not first.illustration
+    words = "{rate} in {currency}" + " ({illustrates})" * apart
+    illustrates = _illustrates(price.rate) if apart else ""
+    return Sentence(words, rate=price.speedup, currency=price.currency, illustrates=illustrates)
+
+
+def _seeds(number: int) -> Sentence:
+    return Sentence(f"{{n}} seed{'s' * (number != 1)}", n=number)
+
+
+def _illustrates(found: Rate) -> str:
+    """`1 seed: illustration, no claim`."""
+    return f"{str(found.reason).split(':', maxsplit=1)[0]}: illustration, no claim"
+
+
+def _doubts(each: Exchange) -> list[Label]:
+    """What readers must know before they believe it: a loss that saw the future, a time that is in doubt."""
+    found = dict.fromkeys(label for price in each.stated for label in price.labels)
+    return [label for label in found if label in {*labels.LOOKED_AHEAD, *labels.OF_WORK, Label.CONTAMINATED}]
+
+
+def why_not(each: Exchange) -> str | Sentence:
+    """Why an arm has no exchange rate in any currency."""
+    failed = any(price.trouble is not None and price.trouble.status == "failed" for price in each.prices)
+    if each.place is None:
+        none = next((str(price.rate.reason) for price in each.prices), "no compute was asked for")
+        return "its training failed" if failed else none
+    if each.place.reason == NOT_FALLING:
+        return Sentence("dense with more FLOPs has no lower loss here ({ladder})", ladder=_ladder(each))
+    if each.place.reason == FEW_POINTS:
+        return FEW_POINTS
+    by_reason: dict[str, list[str]] = {}
+    for price in each.prices:
+        by_reason.setdefault(str(price.rate.reason), []).append(price.currency)
+    if len(by_reason) < 2:
+        return next(iter(by_reason), "no compute was asked for")
+    said = [
+        Sentence("in {currencies}: {reason}", currencies=Listed([*dict.fromkeys(paid)], last=" and "), reason=reason)
+        for reason, paid in by_reason.items()
+    ]
+    return Sentence("{reasons}", reasons=Listed(said, "; "))
+
+
+def _ladder(each: Exchange) -> Sentence:
+    """Losses along the ladder: `2.41 bits/byte in dense 56 %, 2.43 in dense; 1 seed`."""
+    assert each.place is not None
+    said = [
+        Sentence(
+            "{mean}" + " {unit}" * (i == 0) + " in {rung}", mean=Estimate(mean, kind="loss"), unit=each.unit, rung=rung
+        )
+        for i, (rung, mean) in enumerate(zip(map(short, each.ladder), each.means, strict=True))
+    ]
+    return Sentence("{losses}; {seeds}", losses=Listed(said), seeds=_seeds(each.place.n))
+
+
+def _check(each: Exchange) -> Sentence:
+    words = "Check of the dense ladder: {arm} against the others has {rate} in {currency}, should be 1."
+    first = each.stated[0]
+    return Sentence(words, arm=short(each.case), rate=first.speedup, currency=first.currency)
+
+
+def numbers(shown: Sequence[Exchange]) -> Table:
+    """Return a row for each arm and currency that has a rate or a bound."""
+    rows = [row for each in shown for row in _shown(each)]
+    return Table("Effective speed-ups in numbers", HEAD, rows, folded=True)
+
+
+def _shown(each: Exchange) -> Iterator[Sequence[Value]]:
+    for price in each.stated:
+        found = price.rate
+        yield (
+            short(each.case) + " (check)" * each.check,
+            price.currency,
+            price.speedup,
+            "illustration" if found.illustration else "",
+            replace(price.plain, low=None, high=None),
+            found.seeds,
+            found.launches or "counted",
+            each.loss,
+        )

@@ -3,27 +3,35 @@
 All runs of a budget give one fit (`harness/stats/joint_fit.py`): a parabola of the loss over the logarithm of the parameters for
 each variant (Hoffmann et al. 2022, approach 2), and an offset of each seed. An optimum counts if the parabola opens upwards and
 the optimum is between the smallest and the largest size trained. The size with the lowest mean loss, which needs no fit, is
-reported too, with differences seed by seed, since all arms of a seed see the same text in the same order.
+reported too, with differences seed by seed, since all arms of a seed see the same text in the same order. So is what it costs
+there: every variant at the best of its sizes, against the anchor at its best.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from modbench.harness.core.case import Case
+from modbench.harness.core.labels import Label
+from modbench.harness.planning.check_confirm import CONFIRMED
+from modbench.harness.results.notes.training import RatesNotes
 from modbench.harness.stats import effects
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.joint_fit import JointFit, Optimum, Run
+from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, known
+from modbench.reports.questions.recommend.pairwise import against
+from modbench.reports.questions.results import TABLES
 from modbench.reports.tables import losses
 from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.wording.arm_names import name
-from modbench.reports.wording.words import is_number
 
 LOSSES = ("loss/val_causal", "loss/val")
 COLUMNS = (
@@ -47,6 +55,13 @@ COLUMNS = (
         "reason",
     ),
 )
+HEAD = (
+    *("Variant", "Budget", "Loss", "Best size", "Parameters", "Forward FLOPs", "Step time", "Best loss"),
+    *("Against dense [95 %]", "Optimum of the fit"),
+)
+RATES = ("Variant", "Rate of the width rule", "Best", "Losses by rate")
+# Metrics that need no column of their own: a column of the table, and rates, which are tried at one size of each variant.
+ELSEWHERE = (CONFIRMED, "lr/best")
 
 
 @dataclass(frozen=True)
@@ -200,10 +215,10 @@ def parity(curve: Curve, dense: Curve) -> tuple[float, bool] | None:
     return None
 
 
-def step_share(loaded: Loaded, point: Point, best: Point) -> tuple[float, float | None, float | None] | None:
-    """Return a training step's time relative to the best dense size, and its interval; None if steps were not timed."""
+def step_share(loaded: Loaded, point: Point, best: Point) -> Estimate | None:
+    """Return a training step's time relative to the best dense size; None if steps were not timed."""
     if point.case.arm == best.case.arm:
-        return 1.0, None, None
+        return Estimate(1.0, kind="ratio")
     timed = loaded.pairs[(loaded.pairs.metric == "latency/train_step") & (loaded.pairs.status == "ok")]
     # Each pair is stored once, in one of the two orders.
     for one, other, mirrored in ((point, best, False), (best, point, True)):
@@ -211,10 +226,8 @@ def step_share(loaded: Loaded, point: Point, best: Point) -> tuple[float, float 
         if rows.empty:
             continue
         row = rows.iloc[0]
-        low, high = (None, None) if math.isnan(row.ci_low) else (float(row.ci_low), float(row.ci_high))
-        if mirrored:  # its ratio is time(point) / time(best)
-            return float(row.ratio), low, high
-        return 1 / row.ratio, None if high is None else 1 / high, None if low is None else 1 / low
+        found = Estimate.of(float(row.ratio), float(row.ci_low), float(row.ci_high), kind="ratio")
+        return found if mirrored else found.mirrored()  # a mirrored ratio is time(point) / time(best)
     return None
 
 
@@ -248,7 +261,7 @@ def _row(loaded: Loaded, curve: Curve, dense: Curve | None, fitted: JointFit) ->
         share, there = step_share(loaded, best, dense.best), parity(curve, dense)
         row |= {
             "best_forward_share": best.forward / dense.best.forward,
-            "best_step_share": share[0] if share else None,
+            "best_step_share": share.value if share else None,
             "forward_share_at_parity": there[0] if there else None,
             "parity_is_at_most": there[1] if there else None,
         }
@@ -275,30 +288,232 @@ def _optimum(found: Optimum) -> dict[str, object]:
     }
 
 
-def in_words(loaded: Loaded) -> list[str]:
-    """Return a sentence per routed variant that compares its best size with the best dense size, by the causal loss."""
-    rows, said = table(loaded), list[str]()
-    explored = "Explored, on the seeds and the text that chose it: at " if loaded.run.plan.suite.confirm else "At "
-    names = {curve.variant: curve.name for curve in curves(loaded)}
+# --- in sentences and tables
+
+
+def sentences(loaded: Loaded) -> Iterator[Sentence]:
+    """Compare the best size of each routed variant with the best dense size, by the causal loss."""
+    made, explored = curves(loaded), loaded.run.plan.suite.confirm is not None
+    for curve in made:
+        dense = dense_beside(loaded, curve, made)
+        if curve.metric == LOSSES[0] and dense is not None and curve.variant != dense.variant:
+            yield _sentence(loaded, curve, dense, explored=explored)
+
+
+def _sentence(loaded: Loaded, curve: Curve, dense: Curve, *, explored: bool) -> Sentence:
+    found = _loss(loaded, curve, dense)
+    difference, step = found.typical, step_share(loaded, curve.best, dense.best)
+    below = (difference.value or 0.0) < 0
+    open_ = difference.ends is not None and difference.ends[0] <= 0 <= difference.ends[1]
+    costs = {"forward FLOPs": Estimate(dense.best.forward / curve.best.forward, kind="ratio")}
+    if step is not None:
+        costs["train step"] = Estimate(step.mirrored().value, kind="ratio")
+    return Sentence(
+        "Explored, on the seeds and the text that chose it: at " * explored
+        + "At " * (not explored)
+        + f"{{budget}} {{arm}} ends {{difference}} {'below' if below else 'above'} {{base}}"
+        + " (too few seeds for an interval)" * (difference.ends is None)
+        + ", undecided" * open_
+        + ", each at the best size trained and both routed causally; its cost there against {base} (above 1× is better): "
+        "{costs}.",
+        budget=in_flops(curve.budget),
+        arm=curve.name,
+        difference=replace(difference.mirrored() if below else difference, kind="quantity"),
+        base=dense.name,
+        costs=Listed([Sentence(f"{title} {{ratio}}", ratio=ratio) for title, ratio in costs.items()]),
+        found=found,
+    )
+
+
+def tables(loaded: Loaded) -> list[Table]:
+    """Return a table for each budget; none if no sweep was trained."""
+    return [_table(loaded, rows) for rows in _budgets(loaded)]
+
+
+def best(loaded: Loaded) -> list[Case]:
+    """Return the cases of the rows of `tables`."""
+    return [curve.best.case for rows in _budgets(loaded) for curve in rows]
+
+
+def _budgets(loaded: Loaded) -> list[list[Curve]]:
+    """Return the variants of each budget: the anchor, then the others from the lowest loss to the highest."""
+    sweep, made = loaded.run.plan.suite.isoflop, curves(loaded)
+    found = list[list[Curve]]()
+    for budget in sorted({curve.budget for curve in made} - set(sweep.anchor_budgets if sweep else ())):
+        own = shown(made, budget)
+        dense = dense_beside(loaded, own[0], made)
+        if dense is not None:
+            others = (curve for curve in own if curve is not dense)
+            found.append([dense, *sorted(others, key=lambda curve: curve.best.mean)])
+    return found
+
+
+def baseline(loaded: Loaded) -> str:
+    """Name what the ratios of `tables` are taken to."""
+    first = anchor(loaded)
+    return f"{next(curve.name for curve in curves(loaded) if curve.variant == first)} at its best size"
+
+
+def _table(loaded: Loaded, rows: Sequence[Curve]) -> Table:
+    """Return names, losses, parameters, and what was counted and timed, of one budget."""
+    cases = [curve.best.case for curve in rows]
+    unit, _ = losses.unit_of(loaded)
+    explored = "explored, " * (loaded.run.plan.suite.confirm is not None)
+    columns: list[tuple[Value, Sequence[Value]]] = [
+        (Sentence("at {budget}", budget=in_flops(rows[0].budget)), cases),
+        (f"{explored}{unit}", [_loss(loaded, curve, rows[0]) for curve in rows]),
+    ]
+    confirmed = [_confirmed(loaded, curve) for curve in rows]
+    if any(confirmed):
+        columns.append(("confirmed", confirmed))
+    columns.append(("parameters", [Estimate(curve.best.params, unit="param") for curve in rows]))
+    lengths = loaded.lengths_shown
+    for metric, title in TABLES:
+        if metric in loaded.run.plan.suite.metrics:
+            for length in lengths:
+                at = f", T = {length:,}" * (len(lengths) > 1)
+                cells = [_measured(loaded, metric, length, case, cases[0]) for case in cases]
+                columns += [(f"{title}{at}", cells)] * any(cell is not None for cell in cells)
+    titles, cells_of = zip(*columns, strict=True)
+    return Table("the best sizes", titles, [*zip(*cells_of, strict=True)], notes=[_below(loaded, rows)])
+
+
+def _confirmed(loaded: Loaded, curve: Curve) -> Value:
+    """Return the loss on fresh seeds, and before it the size if the fit chose another one than the row's; None: no such loss."""
+    _, factor = losses.unit_of(loaded)
+    for point in curve.points:
+        value = loaded.value(point.case.arm, CONFIRMED)
+        if value is not None:
+            size = "" if point is curve.best else f"{point.case.size} "
+            return Sentence("{size}{loss}", size=size, loss=Estimate(value * factor, kind="loss"))
+    return None
+
+
+def _loss(loaded: Loaded, curve: Curve, dense: Curve) -> Finding:
+    """Return a loss and its difference to the anchor's, seed by seed."""
     unit, factor = losses.unit_of(loaded)
-    for row in rows[(rows.metric == LOSSES[0]) & rows.best_difference.notna()].to_dict("records"):
-        difference, low, high = (row[f"best_{each}"] * factor for each in ("difference", "ci_low", "ci_high"))
-        below = f"{abs(difference):.3f} {unit} {'below' if difference < 0 else 'above'} dense"
-        between = " (too few seeds for an interval)"
-        if is_number(low):
-            between = f" [{low:+.3f}, {high:+.3f}]{', undecided' * (low <= 0 <= high)}"
-        ratios = [f"forward FLOPs {1 / row['best_forward_share']:.2f}×"]
-        ratios += [f"train step {1 / row['best_step_share']:.2f}×"] if is_number(row["best_step_share"]) else []
-        said.append(
-            f"{explored}{in_flops(row['budget'])} {names[row['variant']]} ends {below}{between}, each at the best size "
-            f"trained and both routed causally; its cost there against dense (above 1× is better): {', '.join(ratios)}."
-        )
-    return said
+    base = "bit/B" if unit == losses.BITS else "nat"
+    case = curve.best.case
+    value = Estimate(curve.best.mean * factor, unit=base)
+    if curve is dense:
+        return Finding(case, value=value)
+    effect = paired(curve.best.losses, dense.best.losses)
+    made = Estimate(effect.value, effect.low, effect.high, "difference", base).scaled(factor)
+    ahead = {each.arm for each in loaded.labelled().get(Label.NOT_AUTOREGRESSIVE, [])}
+    future = curve.metric != LOSSES[0] and case.arm in ahead
+    return Finding(case, dense.best.case, value=value, typical=made, labels=(Label.NOT_AUTOREGRESSIVE,) * future)
 
 
-def in_flops(budget: float) -> str:
+def _measured(loaded: Loaded, metric: str, length: int, case: Case, base: Case) -> Value:
+    """Return the value of a metric at a length, and its ratio to the anchor's; None where it was not measured."""
+    row = loaded.case(case.arm, metric, length)
+    value = loaded.value(case.arm, metric, length)
+    if row is None or value is None:
+        return None
+    own = Estimate(value, unit=str(row.unit))
+    here = {each.arm: each for each in reversed(loaded.run.plan.cases) if each.place.seq_len == length}
+    found = against(loaded, here[case.arm], here[base.arm], metric)
+    if found is None or found.ratio is None:
+        return Finding(case, value=own)
+    made = Estimate(found.ratio, found.low, found.high, "ratio", str(row.unit))
+    labels = (Label.TAIL,) * found.tail
+    return Finding(case, base, value=own, typical=made, verdict=found.verdict, labels=labels)
+
+
+def _below(loaded: Loaded, rows: Sequence[Curve]) -> Sentence:
+    """Say what the rows are, and where the other sizes stand."""
+    routed = "routed causally" if all(curve.metric == LOSSES[0] for curve in rows) else "routed causally where possible"
+    seeds: Value = seeds_in_words(loaded)
+    n = len(rows[0].seeds)
+    if loaded.run.plan.suite.confirm is not None:
+        seeds = Sentence(f"mean of {{n}} seed{'s' * (n != 1)}, which also chose the size: no claim", n=n)
+    lacking = [f"{curve.name} {size}" for curve in rows for size in curve.lacking]
+    made = {curve.variant for curve in rows}
+    absent = [case for case in loaded.run.plan.cases if case.budget == rows[0].budget and case.variant not in made]
+    lacking += dict.fromkeys(f"{without_size(case)} has no size with all seeds" for case in absent)
+    confirmed = [_confirmed(loaded, curve) for curve in rows]
+    named = any(isinstance(each, Sentence) and each.given["size"] for each in confirmed)
+    return Sentence(
+        f"Each at the best of its sizes, {routed}; {{seeds}}"
+        + ". Where the fit chose another size to confirm, it is named" * named
+        + ". Left out: {lacking}" * bool(lacking)
+        + ". isoflop.csv has the fits, cases.csv all sizes.",
+        seeds=seeds,
+        lacking=Listed(lacking, "; "),
+    )
+
+
+def blocks(loaded: Loaded) -> Iterator[Block]:
+    """Return the optimum of every variant, budget and loss, and the learning rates that were tried."""
+    names = {curve.variant: curve.name for curve in curves(loaded)}
+    yield Table(
+        "IsoFLOP optima", HEAD, [_shown(row, names[row["variant"]]) for row in table(loaded).to_dict("records")]
+    )
+    yield Note(
+        "Best size: the lowest mean loss of those trained. Differences are paired over seeds, with 95 % t-intervals; forward "
+        "FLOPs and step time are relative to those of the best dense size. The optimum is that of one fit over all runs of the "
+        "budget, a parabola over the logarithm of the parameters for each variant; without one, the reason."
+    )
+    if rates := [*_rates(loaded)]:
+        yield Table("Learning rates tried at the middle size, over that of the width rule", RATES, rates)
+
+
+def _shown(row: Mapping[Any, Any], variant: str) -> Sequence[Value]:
+    return (
+        variant,
+        in_flops(row["budget"]),
+        "routed causally" if row["metric"] == "loss/val_causal" else "as trained",
+        row["best_size"],
+        Estimate(row["best_params"], unit="param"),
+        Estimate.of(row["best_forward_share"], kind="ratio"),
+        Estimate.of(row["best_step_share"], kind="ratio"),
+        Estimate(row["best_loss"], unit="nat"),
+        Estimate.of(row["best_difference"], row["best_ci_low"], row["best_ci_high"], kind="difference", unit="nat"),
+        _fitted(row),
+    )
+
+
+def _fitted(row: Mapping[Any, Any]) -> Value:
+    if known(row["optimum_loss"]) is None:
+        return row["reason"] or None
+    difference = Estimate.of(
+        *(row[f"optimum_{column}"] for column in ("difference", "ci_low", "ci_high")), kind="difference", unit="nat"
+    )
+    return Sentence(
+        "{params}: {loss}" + ", {difference}" * (difference.value is not None),
+        params=Estimate(row["optimum_params"], unit="param"),
+        loss=Estimate(row["optimum_loss"], unit="nat"),
+        difference=difference,
+    )
+
+
+def _rates(loaded: Loaded) -> Iterator[Sequence[Value]]:
+    """Yield the learning rates that were tried, and the one that each variant got."""
+    for unit in loaded.run.plan.units:
+        if not unit.protocol.rates:
+            continue
+        (case,) = unit.comparison.arms
+        cell = loaded.tables.cell(case.id, "lr/best")
+        trouble = cell.trouble()
+        if trouble:
+            yield case, None, None, trouble.reason
+            continue
+        (notes,), (best,) = cell.notes(RatesNotes), cell.values().values()
+        tried = [
+            Sentence(
+                "{rate} {loss}",
+                rate=Estimate(rate, kind="ratio"),
+                loss="diverged" if loss is None else Estimate(loss, kind="loss"),
+            )
+            for rate, loss in zip(notes.rates, notes.losses, strict=True)
+        ]
+        edge = " (at the edge of the range tried)" * notes.at_edge
+        yield case, Estimate(notes.rule), Sentence("{rate}" + edge, rate=Estimate(best, kind="ratio")), Listed(tried)
+
+
+def in_flops(budget: float) -> Sentence:
     """`4e12 training FLOPs`."""
-    return f"{budget:.3g} training FLOPs".replace("e+", "e")
+    return Sentence("{budget} training FLOPs", budget=Estimate(budget, kind="budget"))
 
 
 def attention(count: str) -> str:

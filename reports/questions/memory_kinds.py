@@ -7,6 +7,7 @@ from typing import Any
 
 from modbench.harness.core.case import ELEMENT_BYTES, Case
 from modbench.harness.results.notes.memory import MemoryNotes
+from modbench.reports.model import Estimate, Sentence
 from modbench.reports.tables.load import Loaded
 
 PEAK, CACHE = "memory/peak_allocated", "memory/kv_cache"
@@ -37,14 +38,26 @@ class Bar:
         return sum(self.measured.values())
 
     @property
-    def against_forecast(self) -> str:
-        """The difference in words."""
+    def off(self) -> Estimate | None:
+        """By how much the measured bytes exceed the forecast, as a share of it; None where there is no forecast."""
         if not self.forecast:
-            return "no forecast"
-        off = self.total / sum(self.forecast.values()) - 1
-        if abs(off) <= AS_FORECAST:
-            return "as forecast"
-        return f"{abs(off):.0%} {'over' if off > 0 else 'under'} forecast".replace("%", " %")
+            return None
+        return Estimate(self.total / sum(self.forecast.values()) - 1, kind="change")
+
+    @property
+    def as_forecast(self) -> bool:
+        """Whether the measured bytes are about those that were forecast."""
+        return self.off is not None and abs(self.off.value or 0.0) <= AS_FORECAST
+
+    @property
+    def against_forecast(self) -> Sentence:
+        """The difference in words."""
+        if self.off is None:
+            return Sentence("no forecast")
+        if self.as_forecast:
+            return Sentence("as forecast")
+        over, by = (self.off.value or 0.0) > 0, round(abs(self.off.value or 0.0), 2)
+        return Sentence(f"{{by}} {'over' if over else 'under'} forecast", by=Estimate(by, kind="share"))
 
 
 def of_training(loaded: Loaded, arm: str, seq_len: int) -> Bar | None:

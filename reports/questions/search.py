@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from modbench.harness.core.units import human_duration
 from modbench.harness.planning.rows import Row, rows_of
 from modbench.harness.results.records import Record
+from modbench.reports.model import Estimate, Sentence
 from modbench.reports.tables.load import Loaded
 
 
@@ -74,15 +74,17 @@ def _of_grid(row: Row, measured: Mapping[int, float]) -> float | None:
     return float(sum(measured.get(at, flops[at] * math.exp(rates[at])) for at in range(len(row.cells))))
 
 
-def in_words(loaded: Loaded) -> list[str]:
-    """Say what the searches spent, in one line; none if nothing was searched."""
+def sentence(loaded: Loaded) -> Sentence | None:
+    """Say what the searches spent; None if nothing was searched."""
     found = spent(loaded)
     if found is None:
-        return []
-    said = f"search: {found.cells} of {found.of} cells, {human_duration(found.seconds)} of measuring"
+        return None
+    words = "search: {cells} of {of} cells, {spent} of measuring"
     if not found.ended:
-        return [f"{said}; it has not ended"]
-    if found.grid_s is None:
-        return [f"{said}; what the whole grid would have taken cannot be predicted: an arm has no measured cell"]
-    grid = human_duration(found.grid_s)
-    return [f"{said}; the whole grid would have taken about {grid} (predicted from the measured cells)"]
+        words += "; it has not ended"
+    elif found.grid_s is None:
+        words += "; what the whole grid would have taken cannot be predicted: an arm has no measured cell"
+    else:
+        words += "; the whole grid would have taken about {grid} (predicted from the measured cells)"
+    seconds, grid = (Estimate(each, kind="duration") for each in (found.seconds, found.grid_s))
+    return Sentence(words, cells=found.cells, of=found.of, spent=seconds, grid=grid)

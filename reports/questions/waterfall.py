@@ -13,17 +13,20 @@ only part that can be told apart: launches. What is left is spent on the device.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from statistics import median
 
 from modbench.harness.core.case import Case
 from modbench.harness.results.notes.timing import TimeNotes
-from modbench.harness.roofline.table import Table, amount
+from modbench.harness.roofline.table import Table as Peaks
+from modbench.harness.roofline.table import amount
 from modbench.harness.roofline.work import Listed, Work
+from modbench.reports.model import Block, Estimate, Note, Table, Value
 from modbench.reports.tables.attainable import RECORDED
+from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording.words import is_number
+from modbench.reports.wording.words import TIMED, is_number
 
 ROUTER, PRODUCTS, ATTENTION, LAUNCHES = "router", "small products", "attention, mix of FLOPs", "launches"
 OTHER = "norms, elementwise"
@@ -38,6 +41,8 @@ _BY_KIND = {
 }
 ORDER = (ROUTER, "top-k and sort", "gather", "scatter", PRODUCTS, ATTENTION, OTHER, "optimizer", LAUNCHES)
 
+_TITLES = {metric: title for title, metric in TIMED}
+
 
 @dataclass(frozen=True)
 class Fall:
@@ -49,9 +54,7 @@ class Fall:
         seconds: measured time of the baseline's call.
         promised: share of it that FLOPs promise.
         parts: what is predicted to be added, by name, in `ORDER`; those that neither arm has are left out.
-        measured: share that was measured.
-        low: lower end of its interval; None where there is none.
-        high: upper end.
+        share: share that was measured.
         predicted: whether the parts are predicted from operators; else they are measured.
     """
 
@@ -60,10 +63,14 @@ class Fall:
     seconds: float
     promised: float
     parts: dict[str, float]
-    measured: float
-    low: float | None
-    high: float | None
+    share: Estimate
     predicted: bool = True
+
+    @property
+    def measured(self) -> float:
+        """Share that was measured, without its interval."""
+        assert self.share.value is not None, "times are known"
+        return self.share.value
 
     @property
     def attainable(self) -> float:
@@ -86,17 +93,18 @@ def fall(loaded: Loaded, arm: str, metric: str, seq_len: int) -> Fall | None:
     seconds = loaded.value(baseline.arm, metric, seq_len)
     if seconds is None:
         return None
-    low, high = (1 / row.ci_high, 1 / row.ci_low) if is_number(row.ci_low) else (None, None)
+    ideal = float(row.ideal)
+    share = replace(of_row(row, case, baseline).typical.mirrored(), kind="share")
     table = loaded.tables.rooflines.get(case.place.dtype)
     mine, theirs = (getattr(loaded.tables.counted(side), field) for side in (case, baseline))
     if table is not None and mine is not None and theirs is not None and table.lacks(mine, theirs) is None:
-        parts = parts_of(table, mine, theirs, row.ideal)
-        return Fall(case, baseline, seconds, 1 / row.ideal, parts, 1 / row.ratio, low, high)
+        parts = parts_of(table, mine, theirs, ideal)
+        return Fall(case, baseline, seconds, 1 / ideal, parts, share)
     waited, base = (_waited(loaded, side, metric) for side in (case, baseline))
     if waited is None or base is None:
         return None
-    parts = {LAUNCHES: waited / row.ratio - base / row.ideal}
-    return Fall(case, baseline, seconds, 1 / row.ideal, parts, 1 / row.ratio, low, high, predicted=False)
+    parts = {LAUNCHES: waited / float(row.ratio) - base / ideal}
+    return Fall(case, baseline, seconds, 1 / ideal, parts, share, predicted=False)
 
 
 def _waited(loaded: Loaded, case: Case, metric: str) -> float | None:
@@ -106,7 +114,7 @@ def _waited(loaded: Loaded, case: Case, metric: str) -> float | None:
     return max(0.0, 1 - median(known)) if known and len(known) == len(shares) else None
 
 
-def parts_of(table: Table, mine: Listed, theirs: Listed, ideal: float) -> dict[str, float]:
+def parts_of(table: Peaks, mine: Listed, theirs: Listed, ideal: float) -> dict[str, float]:
     """Return what each part adds to the promised share of the baseline's time; together they lead to the attainable share.
 
     Args:
@@ -129,7 +137,7 @@ def parts_of(table: Table, mine: Listed, theirs: Listed, ideal: float) -> dict[s
     return {name: parts[name] for name in ORDER if name in parts}
 
 
-def _seconds(table: Table, call: Listed, narrowest: int) -> dict[str, float]:
+def _seconds(table: Peaks, call: Listed, narrowest: int) -> dict[str, float]:
     """Seconds by part; launches, views included, are a part of their own."""
     launch, view = (table.training_launch_s, table.training_view_s) if call.training else (table.launch_s, table.view_s)
     found = {LAUNCHES: call.launches * launch + call.views * view}
@@ -170,3 +178,30 @@ def falls(loaded: Loaded, arms: Iterable[Case], metrics: Sequence[str], seq_len:
         for case in arms
         if (found := fall(loaded, case.arm, metric, seq_len)) is not None
     ]
+
+
+def blocks(every: Sequence[tuple[str, Fall]]) -> Iterator[Block]:
+    """Return the parts of all arms, in per cent of the baseline's time.
+
+    Args:
+        every: what is known of them, by workload.
+    """
+    parts = [part for part in ORDER if any(part in found.parts for _, found in every)]
+    head = ("arm", "workload", "promised", *parts, "attainable", "unexplained", "measured")
+    length = every[0][1].case.place.seq_len
+    rows = [_row(_TITLES[metric], found, parts) for metric, found in every]
+    yield Table(f"All arms at T = {length:,}, in % of the baseline's time", head, rows, folded=True)
+    if every[0][1].predicted:
+        yield Note(
+            "Each part is what its operators take beyond the share that FLOPs promise of them. Router: products narrower than "
+            "any of the baseline's. Small products: equal FLOPs at fewer rows are slower. Attention, mix of FLOPs: its FLOPs "
+            "take other times than those of products. Launches: starting an operator, the model's Python code included. "
+            "Unexplained: caches, memory, noise, and whatever operators and peaks do not show."
+        )
+
+
+def _row(workload: str, found: Fall, parts: Sequence[str]) -> Sequence[Value]:
+    added = (Estimate(found.parts[part], kind="change") if part in found.parts else "" for part in parts)
+    attainable = Estimate(found.attainable, kind="share") if found.predicted else ""
+    ends = (attainable, Estimate(found.unexplained, kind="change"), Estimate(found.measured, kind="share"))
+    return (found.case, workload, Estimate(found.promised, kind="share"), *added, *ends)

@@ -10,7 +10,7 @@ from modbench.harness.core.case import Case
 from modbench.harness.core.labels import OF_WORK, Label
 from modbench.harness.core.units import counted
 from modbench.reports.model import Estimate, Sentence, Value
-from modbench.reports.sentences import confirmation_words
+from modbench.reports.questions import confirmation
 from modbench.reports.sentences.machine import GLYPHS, machine_check, machine_facts, twin_check
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.arm_names import name
@@ -179,8 +179,7 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
         yield Doubt(
             f"Losses are from {counted(seeds, 'seed')}: an illustration, no claim.", brief=counted(seeds, "seed")
         )
-    yield from map(Doubt, confirmation_words.doubts(loaded))
-    yield from map(Doubt, confirmation_words.between_sizes(loaded))
+    yield from map(Doubt, confirmation.doubts(loaded))
     failed = len(loaded.failed.case_id.unique())
     if failed:
         yield Doubt(f"{counted(failed, 'case')} failed.", brief=f"{counted(failed, 'case')} failed", heavy=True)

@@ -7,14 +7,11 @@ from dataclasses import dataclass
 
 from modbench.harness.core.case import Case, Rung
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value
-from modbench.reports.questions import break_even, isoflop, search, win_rate
+from modbench.reports.questions import break_even, confirmation, exchange, isoflop, search, tasks, win_rate
 from modbench.reports.sentences import (
-    confirmation_words,
     evidence,
-    exchange_words,
     nothing_measured,
     question,
-    task_words,
 )
 from modbench.reports.sentences.question import place_shown
 from modbench.reports.tables import losses
@@ -63,7 +60,11 @@ def head(loaded: Loaded) -> Head:
     details: list[Value] = (
         [*_losses(loaded), *place_shown(loaded)] if where else [*_by_arm(loaded, answered=bool(short))]
     )
-    details += [*exchange_words.in_words(loaded), *task_words.in_words(loaded), *search.in_words(loaded)]
+    details += [
+        *exchange.sentences(loaded),
+        *tasks.sentences(loaded),
+        *([searched] if (searched := search.sentence(loaded)) else []),
+    ]
     return Head(asked, short, details, evidence.sure(loaded), evidence.doubts(loaded))
 
 
@@ -71,7 +72,7 @@ def answer(loaded: Loaded) -> list[Value]:
     """Say in two sentences how fast the arm that is shown first is against dense, and against dense of equal cost."""
     if loaded.alone:
         return [_alone(loaded)]
-    confirmed = confirmation_words.in_words(loaded)
+    confirmed = confirmation.sentences(loaded)
     if confirmed:
         return [*confirmed]
     case = default_arm(loaded)
@@ -163,7 +164,7 @@ def _by_arm(loaded: Loaded, *, answered: bool) -> Iterator[Value]:
     Of a single arm what the answer in short has said is left out.
     """
     if loaded.run.plan.suite.isoflop is not None:  # sizes differ, so that no single speed-up exists
-        yield from isoflop.in_words(loaded)
+        yield from isoflop.sentences(loaded)
         return
     beside = [(case, rung_beside(loaded, case)) for case in contenders(loaded)]
     said = [_of_arm(loaded, case, *rung) for case, rung in beside[:MOST_ANSWERS] if rung is not None]

@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from modbench.harness.core.confirm_plan import Role
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import human_duration
-from modbench.reports.questions.confirmation import Answer, answers
-from modbench.reports.sentences import confirmation_words
-from modbench.reports.sentences.confirmation_words import pays, short_name
+from modbench.reports.model import Sentence
+from modbench.reports.questions.confirmation import Answer, answers, of
 from modbench.reports.tables.load import Loaded
+from modbench.reports.writers.inline import plain
 from modbench.reports.writers.text import wrapped
+
+# What may turn out to be better than the best.
+RIVALS: tuple[Role, ...] = ("control", "runner_up")
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Capacity:
     answer: Answer
     variant: str | None
     capacity: float | None
-    sentences: tuple[str, ...]
+    sentences: tuple[Sentence, ...]
     more_seeds: int | None = None
     more_hours: float | None = None
 
@@ -53,15 +57,15 @@ def recommend(loaded: Loaded) -> Capacity:
         )
     most = max(each.budget for each in found)
     answer = next(each for each in found if each.budget == most)
-    said = tuple(confirmation_words.of(loaded, answer))
+    said = tuple(of(loaded, answer))
     open_ = [each for each in answer.confirmed.compared if each.role != "runner_up" and not each.decided]
     more = max((each.more for each in open_ if each.more is not None), default=None)
     hours = [each for each in map(answer.hours, open_) if each is not None]
     if answer.verdict("anchor") in {"worse", "equivalent"}:
-        return Capacity(answer, short_name(answer, "anchor"), None, said)
-    if pays(answer) and answer.verdict("runner_up") != "worse":
+        return Capacity(answer, answer.name("anchor"), None, said)
+    if answer.pays and answer.verdict("runner_up") != "worse":
         case = answer.sides["best"].case
-        return Capacity(answer, short_name(answer, "best"), case.config.capacity, said)
+        return Capacity(answer, answer.name("best"), case.config.capacity, said)
     return Capacity(answer, None, None, said, more, sum(hours) if hours else None)
 
 
@@ -69,13 +73,13 @@ def as_text(found: Capacity, width: int) -> list[str]:
     """The answer as lines."""
     if found.variant is None:
         needs, anchor = "nobody can tell how many seeds would decide", found.answer.verdict("anchor")
-        better = [role for role in ("control", "runner_up") if found.answer.verdict(role) == "worse"]
+        better: list[Role] = [role for role in RIVALS if found.answer.verdict(role) == "worse"]
         if found.answer.control is None and anchor == "better":
             needs = "no control was confirmed, such as routing by noise"
         elif better:
-            needs = f"{short_name(found.answer, better[0])} has a lower loss, and was not compared with the anchor"
+            needs = f"{found.answer.name(better[0])} has a lower loss, and was not compared with the anchor"
         elif anchor == "better" and found.answer.verdict("control") == "equivalent":
-            needs = f"{short_name(found.answer, 'control')} does as well"
+            needs = f"{found.answer.name('control')} does as well"
         elif found.more_seeds is not None:
             time = (
                 ""
@@ -97,8 +101,8 @@ def as_dict(found: Capacity) -> dict[str, Any]:
         "variant": found.variant,
         "capacity": found.capacity,
         "decided": found.variant is not None,
-        "pays": pays(found.answer),
+        "pays": found.answer.pays,
         "more_seeds": found.more_seeds,
         "more_hours": found.more_hours,
-        "sentences": list(found.sentences),
+        "sentences": [plain(each) for each in found.sentences],
     }

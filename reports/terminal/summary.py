@@ -14,12 +14,9 @@ from modbench.harness.planning import foreseen
 from modbench.harness.planning.plan import Plan
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
 from modbench.reports.panel import shared_blocks
-from modbench.reports.questions import inference, results, sweep
+from modbench.reports.questions import exchange, inference, isoflop, results, tasks
 from modbench.reports.questions import pays as pays_question
-from modbench.reports.questions.accuracy import TaskResult
-from modbench.reports.questions.accuracy import results as results_of_tasks
-from modbench.reports.questions.exchange import Exchange, exchanges
-from modbench.reports.sentences import evidence, exchange_words, first_screen, question, task_words
+from modbench.reports.sentences import evidence, first_screen, question
 from modbench.reports.sentences.machine import machine_check, warnings
 from modbench.reports.sentences.question import place_shown
 from modbench.reports.tables import logs
@@ -86,18 +83,19 @@ def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str
     launches = f": {suite.launches_in_words}" if any(metric in suite.metrics for _, metric in TIMED) else ""
     yield wrapped([f"{suite.name} on {question.measured_on(loaded)}{launches}"], width)
     yield wrapped([Listed(answer, " ")] if (answer := first_screen.answer(loaded)) else [], width)
-    swept = sweep.tables(loaded)  # a table of all sizes would mix them
+    swept = isoflop.tables(loaded)  # a table of all sizes would mix them
     shown = [[*text.table(each, width), "", *wrapped(each.notes, width)] for each in swept]
     pays = None if swept else pays_question.table(loaded)
     if not swept:
         shown = [text.table(each, width) for each in (*_tables(loaded, every=verbose), *([pays] if pays else []))]
+    of_tasks = tasks.in_short(loaded)
     rest = [
-        *_tasks(loaded, width),
+        *([text.table(of_tasks, width)] if of_tasks else []),
         *_others(loaded, width, of_sweep=bool(swept)),
         *(_more(loaded, width) if verbose else []),
     ]
     yield from [*shown, *rest]
-    for sentence in _of_sweep(loaded) if swept else told.details if told else _in_short(loaded):
+    for sentence in exchange.in_short(loaded) if swept else told.details if told else _in_short(loaded):
         yield wrapped([sentence], width)
     meanings = [*map(plain, pays.notes if pays else ())]
     legend = _legend(loaded, [line for lines in shown for line in lines], meanings, width, of_sweep=bool(swept))
@@ -112,19 +110,6 @@ def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str
         yield [*legend, *wrapped(said, width), *_doubts(loaded, width)]
 
 
-def _of_sweep(loaded: Loaded) -> Iterator[Value]:
-    """Yield what the answer has in detail besides the table: effective speed-ups; those of too few seeds are counted."""
-    told, few = list[Exchange](), 0
-    for each in exchange_words.best_sizes(exchanges(loaded)):
-        if not each.stated or not each.stated[0].rate.illustration:
-            told.append(each)
-        elif not each.check:
-            few += 1
-    yield from exchange_words.in_words(loaded, told)
-    if few:
-        yield f"exchange.csv has {counted(few, 'effective speed-up')}, from too few seeds to claim anything."
-
-
 def _tables(loaded: Loaded, *, every: bool) -> list[Table]:
     """Return the tables of times; of everything else too if that is wanted, or where nothing was timed or compared."""
     asked = loaded.run.plan.suite.metrics
@@ -137,7 +122,7 @@ def _tables(loaded: Loaded, *, every: bool) -> list[Table]:
 
 def _in_short(loaded: Loaded) -> list[Value]:
     """Return the sentences that the tables cannot say: which tasks were solved, and of how much what is shown."""
-    return [*task_words.in_words(loaded), *place_shown(loaded)]
+    return [*tasks.sentences(loaded), *place_shown(loaded)]
 
 
 def _doubts(loaded: Loaded, width: int) -> list[str]:
@@ -159,7 +144,7 @@ def _legend(loaded: Loaded, lines: Sequence[str], more: Sequence[str], width: in
     anchor = loaded.arms[0]
     readers = {case.arm for case in loaded.labelled().get(Label.NOT_AUTOREGRESSIVE, [])}
     who = f"{name(anchor)}, or both sides, " if anchor.arm in readers else ""
-    parts, said = text.legend(lines, sweep.baseline(loaded) if of_sweep else name(anchor), readers=who)
+    parts, said = text.legend(lines, isoflop.baseline(loaded) if of_sweep else name(anchor), readers=who)
     return [*joined([*parts, *more], width), *wrapped(said, width)]
 
 
@@ -231,9 +216,9 @@ def _others(loaded: Loaded, width: int, *, of_sweep: bool) -> Iterator[list[str]
     shown |= {served.rate for served in inference.SERVED}
     known = loaded.tables.metrics
     left = [metric for metric in loaded.run.plan.suite.metrics if metric not in shown and not known[metric].task]
-    arms = sweep.best(loaded) if of_sweep else [loaded.arms[0], *loaded.arms_shown]
+    arms = isoflop.best(loaded) if of_sweep else [loaded.arms[0], *loaded.arms_shown]
     if of_sweep:  # its table has the confirmed losses; rates were tried at one size alone
-        left = [metric for metric in left if metric not in sweep.ELSEWHERE]
+        left = [metric for metric in left if metric not in isoflop.ELSEWHERE]
     head, rows = f"values at T={length}{_batch(loaded, left, length)}", [[case] for case in arms]
     made, kept = Table("values", (head,), rows), 0
     for metric in left:
@@ -270,29 +255,6 @@ def _more(loaded: Loaded, width: int) -> Iterator[list[str]]:
             yield text.table(replace(found, head=head, rows=rows, left_out=left_out, file="cases.csv"), width)
     for block in shared_blocks(loaded, but="pays"):  # which stands there without `-v` too
         yield text.block(block, width)
-
-
-def _tasks(loaded: Loaded, width: int) -> Iterator[list[str]]:
-    """Yield accuracy by arm and task, as many tasks side by side as fit; the best shortcut below."""
-    made = results_of_tasks(loaded)
-    if not made:
-        return
-    rows: list[list[Value]] = [[case, *(_accuracy(task, case.arm) for task in made)] for case in loaded.arms]
-    rows = [row for row in rows if any(cell != "" for cell in row[1:])]
-    rows.append(["best shortcut", *(Estimate(task.shortcut[1], kind="share") for task in made)])
-    yield text.table(Table("accuracy", ("", *(task.name for task in made)), rows), width)
-
-
-def _accuracy(task: TaskResult, arm: str) -> Value:
-    """Return an accuracy with the seeds that solved the task, or ± half its interval: over seeds, or over questions."""
-    for each in task.arms:
-        if each.case.arm == arm:
-            value = Estimate(each.value, kind="share")
-            if task.why_not is None and each.seeds > 1:
-                return Sentence("{value} {solved}/{seeds}", value=value, solved=each.solved, seeds=each.seeds)
-            low, high = (each.low, each.high) if each.low is not None and each.high is not None else each.questions
-            return Sentence("{value} ±{half}", value=value, half=Estimate((high - low) / 2, kind="share"))
-    return "failed" if arm in task.failed else ""
 
 
 def _value(loaded: Loaded, case: Case, metric: str, length: int) -> Value:

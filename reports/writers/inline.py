@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from modbench.harness.core.case import Case
 from modbench.harness.core.labels import LOOKED_AHEAD, Label
-from modbench.harness.core.units import scale_of, three_digits
+from modbench.harness.core.units import human_duration, scale_of, three_digits
 from modbench.reports.model import (
     ILLUSTRATION,
     Arms,
@@ -115,13 +115,20 @@ _FORMS: dict[str, Callable[[float], str]] = {
     "about": lambda share: f"{100 * share:.0f}",
     "change": lambda share: f"{100 * share:+.1f}",
     "p": "{:.2g}".format,
+    "points": "{:.1f}".format,
+    "duration": human_duration,
+    "budget": lambda flops: f"{flops:.3g}".replace("e+", "e"),  # as it is written in a suite
     "point": point,
 }
 
 
+# Beside speed-ups a plain number would look like one: in the unit `ratio` a quantity is a share, and a difference has points.
+_OF_SHARES = {"quantity": "share", "difference": "points"}
+
+
 def _kind(of: Estimate) -> str:
-    """What a number is: a quantity in the unit `ratio` is a share, as beside speed-ups a plain number would look like one."""
-    return "share" if of.kind == "quantity" and of.unit == "ratio" else of.kind
+    """What a number is."""
+    return _OF_SHARES.get(of.kind, of.kind) if of.unit == "ratio" else of.kind
 
 
 def _has_unit(of: Estimate) -> bool:
@@ -148,6 +155,8 @@ def scale(estimate: Estimate) -> tuple[float, str]:
     if _has_unit(estimate):
         shown = estimate.value if estimate.value is not None else estimate.low or estimate.high or 0.0
         return scale_of(shown, estimate.unit)
+    if _kind(estimate) == "points":
+        return 0.01, "points"
     return 1.0, {"ratio": "×", "share": "%", "about": "%", "change": "%"}.get(_kind(estimate), "")
 
 

@@ -13,7 +13,7 @@ from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK, Label
 from modbench.harness.core.units import scale_of
 from modbench.reports.model import ILLUSTRATION, Estimate, Finding, Labelled, Note, Sentence, Table, Value
 from modbench.reports.wording.arm_names import name, short
-from modbench.reports.writers.inline import NONE, Inline, bare, half, interval, plain
+from modbench.reports.writers.inline import NONE, Inline, bare, half, interval, plain, scale
 
 # Wider text is hard to read.
 WIDEST = 120
@@ -193,8 +193,9 @@ def compared(found: Finding) -> str:
         return NONE
     if made.kind == "ratio":
         return f"{OPPOSED * found.opposed}{made.value:.2f}×{half(made)}{_mark(found)}"
-    shown = bare(made.value, made)
-    return f"{shown}{half(made, 3)}{_mark(found)}"
+    factor = scale(made)[0]
+    digits = 1 if factor < 1 else 3  # of points one
+    return f"{bare(made.value, made, factor)}{half(made.scaled(1 / factor), digits)}{_mark(found)}"
 
 
 def _mark(found: Finding) -> str:

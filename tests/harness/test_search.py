@@ -29,7 +29,7 @@ from modbench.harness.results.reading import DamagedError
 from modbench.harness.results.records import Death
 from modbench.harness.results.run_folder import RunFolder
 from modbench.progress import Lines, TimeLeft
-from modbench.reports.questions.search import in_words, spent
+from modbench.reports.questions.search import sentence, spent
 from modbench.reports.sentences.evidence import sure
 from modbench.reports.tables.load import load
 from modbench.reports.tables.unmeasured import LEFT_OUT
@@ -513,10 +513,11 @@ def test_what_was_spent_is_said_in_one_line(tmp_path: Path) -> None:
     assert (found.cells, found.of, found.seconds, found.ended) == (6, 14, 18.0, True)
     assert found.grid_s is not None
     assert found.grid_s == pytest.approx(2 * 7 * 3, rel=0.5)
-    (line,) = in_words(loaded)
-    assert line.startswith("search: 6 of 14 cells, 18 s ")
-    assert human_duration(found.grid_s) in line
-    assert "predicted" in line
+    said = sentence(loaded)
+    assert said is not None
+    assert (said.given["cells"], said.given["of"], plain(said.given["spent"])) == (6, 14, "18 s")
+    assert human_duration(found.grid_s) in plain(said)
+    assert "predicted" in plain(said)
 
 
 def test_what_a_search_spent_is_not_predicted_before_its_end(tmp_path: Path) -> None:
@@ -524,15 +525,16 @@ def test_what_a_search_spent_is_not_predicted_before_its_end(tmp_path: Path) -> 
     folder = new_folder(made, tmp_path / "run")
     with pytest.raises(KeyboardInterrupt):
         run_fake(made, folder, most=4, grid=paying_from(96))
-    (line,) = in_words(load(folder.path))
-    assert line.startswith("search: 1 of 7 cells, 3 s ")
-    assert "not ended" in line
-    assert "predicted" not in line
+    said = sentence(load(folder.path))
+    assert said is not None
+    assert (said.given["cells"], said.given["of"], plain(said.given["spent"])) == (1, 7, "3 s")
+    assert "not ended" in said.words
+    assert "predicted" not in said.words
 
 
 def test_a_run_that_searches_nothing_says_nothing(tmp_path: Path) -> None:
     stored(tmp_path, planted_suite("draft", metrics=["latency/forward"], launches=3, rounds=2, grid={"seq_len": [64]}))
-    assert in_words(load(tmp_path / "run")) == []
+    assert sentence(load(tmp_path / "run")) is None
 
 
 def test_a_plan_with_another_row_is_damaged(tmp_path: Path) -> None:

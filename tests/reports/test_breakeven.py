@@ -18,7 +18,7 @@ from modbench.harness.core.labels import Label
 from modbench.harness.planning.plan import Plan
 from modbench.reports.model import Estimate, Finding, Table
 from modbench.reports.page import render
-from modbench.reports.panels import _break_even
+from modbench.reports.panels import speedup_map
 from modbench.reports.questions import break_even
 from modbench.reports.tables import machine_checked
 from modbench.reports.tables.load import Loaded, load
@@ -179,7 +179,7 @@ def test_what_carries_no_claim_says_so(tmp_path: Path) -> None:
     assert unchecked.value.notna().any()
     assert unchecked.reason.str.startswith(machine_checked.UNCHECKED).all()
     assert not [*break_even.blocks(load(tmp_path / "unchecked" / "run"))]
-    assert not _break_even.shown(load(tmp_path / "unchecked" / "run"), "latency/forward")
+    assert not speedup_map.break_even_lines(load(tmp_path / "unchecked" / "run"), "latency/forward")
 
 
 @pytest.mark.usefixtures("no_page")

@@ -17,11 +17,12 @@ from modbench.harness.core.contracts import Text
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning import plan
 from modbench.harness.planning.plan import Plan
+from modbench.harness.stats.exchange import EQUAL_COST, NOT_DEARER, NOT_FALLING
 from modbench.reports.page import render
 from modbench.reports.panels import exchange as exchange_panel
 from modbench.reports.questions import exchange
-from modbench.reports.sentences import exchange_words
 from modbench.reports.tables.load import load
+from modbench.reports.writers.inline import plain
 
 METRICS = ["flops/forward", "flops/train_step", "latency/forward", "latency/train_step", "loss/val", "loss/val_causal"]
 ARMS = [
@@ -142,16 +143,22 @@ def test_a_dense_model_between_two_others_is_a_check(table: pd.DataFrame) -> Non
 
 
 def test_it_is_said_in_words(run: Path) -> None:
-    said = exchange_words.in_words(load(run))
-    assert said[0].startswith("MoD 0.125 has the loss of a dense model with 1.2")
-    assert "× its training FLOPs (95 %: 1.2" in said[0]
-    assert "; 5 seeds): effective speed-up 1.2" in said[0]
-    assert "× in seconds of a train step (" in said[0]
-    assert said[1].startswith("MoD 0.5 ends below the best dense model measured (")
-    assert "effective speed-up more than 1." in said[1]
-    assert "effective speed-up less than 0." in said[2]
-    assert said[3].startswith("Check of the dense ladder: dense 74 % against the others has 1.0")
-    assert len(said) == 4
+    inside, beyond, before, defined, check = exchange.sentences(load(run))
+    assert [plain(each.given["arm"]) for each in (inside, beyond, before, check)] == [
+        *("MoD 0.125", "MoD 0.5", "MoE"),
+        "dense 74 %",
+    ]
+    flops, *others = vars(inside.given["rates"])["values"]
+    assert (flops.given["currency"], plain(inside.given["seeds"])) == ("training FLOPs", "5 seeds")
+    assert plain(flops.given["rate"]).startswith("1.2")
+    assert "[1.2" in plain(flops.given["rate"])
+    assert "seconds of a train step" in [each.given["currency"] for each in others]
+    assert "below the best" in beyond.words
+    assert "above the smallest" in before.words
+    assert ": more than 1." in plain(beyond)
+    assert ": less than 0." in plain(before)
+    assert plain(check.given["rate"]).startswith("1.0")
+    assert defined.words == exchange.DEFINED
 
 
 def test_a_loss_that_saw_the_future_is_labelled(tmp_path: Path) -> None:
@@ -160,22 +167,21 @@ def test_a_loss_that_saw_the_future_is_labelled(tmp_path: Path) -> None:
     rows = pd.read_csv(tmp_path / "run" / "exchange.csv")
     row = one(rows, MOD, "flops/train_step")
     assert (row.loss_metric, row.labels) == ("loss/val", "top-k routing saw future tokens")
-    assert "(but: top-k routing saw future tokens)" in exchange_words.in_words(load(tmp_path / "run"))[0]
+    assert exchange.sentences(load(tmp_path / "run"))[0].given["doubts"] == "top-k routing saw future tokens"
 
 
 def test_where_a_larger_model_has_no_lower_loss_one_sentence_says_so(tmp_path: Path) -> None:
     made = planned(metrics=["flops/train_step", "flops/forward", "loss/val"], seeds=[0])
     stored(tmp_path, made, losses={"dense-f0.58": 2.0, "dense-f0.74": 2.01, "dense": 2.02, MOD: 2.01})
-    (said,) = exchange_words.in_words(load(tmp_path / "run"))
-    assert said == (
-        "No exchange rate at this budget: dense with more FLOPs has no lower loss here (3.318 bits/byte in dense 58 %, 3.333 in "
-        "dense 74 %, 3.347 in dense; 1 seed)."
-    )
+    (said,) = exchange.sentences(load(tmp_path / "run"))
+    reason: Any = said.given["reason"]
+    assert plain(reason.given["ladder"]) == "3.318 bits/byte in dense 58 %, 3.333 in dense 74 %, 3.347 in dense; 1 seed"
     rows = pd.read_csv(tmp_path / "run" / "exchange.csv")
     assert rows.effective_speedup.isna().all()
     assert rows.ci_low.isna().all()
     assert set(rows.status) == {"skipped"}
-    assert rows.reason.str.startswith("no exchange rate at this budget: a larger dense model has no lower loss").all()
+    assert rows.reason.str.startswith("no exchange rate").all()
+    assert rows.reason.str.contains(NOT_FALLING).all()
 
 
 def test_few_seeds_illustrate(tmp_path: Path) -> None:
@@ -185,9 +191,9 @@ def test_few_seeds_illustrate(tmp_path: Path) -> None:
     assert row.effective_speedup == pytest.approx(1.25, rel=1e-6)
     assert math.isnan(row.ci_low)
     assert math.isnan(row.ci_level)
-    assert row.reason.startswith("illustration, no claim: 2 seeds")
-    said = exchange_words.in_words(load(tmp_path / "run"))
-    assert all("(2 seeds: illustration, no claim)" in sentence for sentence in said[:3])
+    assert row.reason.startswith("illustration, no claim:")
+    said = exchange.sentences(load(tmp_path / "run"))
+    assert [sentence.given["seeds"] for sentence in said[:3]] == ["2 seeds: illustration, no claim"] * 3
     page = shown(exchange_panel, load(tmp_path / "run"))
     assert "illustration, no claim" in page
     assert "<svg" not in page
@@ -197,14 +203,14 @@ def test_a_smoke_run_illustrates_however_many_seeds_it_has(tmp_path: Path) -> No
     made = planned("smoke", metrics=["flops/train_step", "loss/val", "loss/val_causal"], launches=1)
     stored(tmp_path, made, losses=losses(step_flops(made), **{MOD: 1.25}), run_noise=1e-4)
     row = one(pd.read_csv(tmp_path / "run" / "exchange.csv"), MOD, "flops/train_step")
-    assert row.reason.startswith("illustration, no claim: smoke effort")
+    assert row.reason.startswith("illustration, no claim: smoke")
     assert math.isnan(row.ci_low)
 
 
 def test_seconds_on_a_machine_that_was_not_checked_are_said_to_be(tmp_path: Path) -> None:
     made = planned(metrics=["flops/train_step", "latency/train_step", "loss/val", "loss/val_causal"])
     stored(tmp_path, made, losses=losses(step_flops(made), **{MOD: 1.25}), run_noise=1e-3, certificate=None)
-    assert exchange_words.in_words(load(tmp_path / "run"))[-1].endswith("the machine was not checked.")
+    assert "not checked" in exchange.sentences(load(tmp_path / "run"))[-1].words
 
 
 def test_another_text_is_another_loss(tmp_path: Path) -> None:
@@ -226,7 +232,8 @@ def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:
     rows = pd.read_csv(tmp_path / "run" / "exchange.csv")
     row = one(rows, MOD, "flops/train_step")
     assert row.ladder == "dense-f0.58 dense"
-    assert row.reason == f"{exchange.STRAIGHT}; left out of the ladder, without loss/val: dense-f0.74"
+    assert row.reason.startswith(f"{exchange.STRAIGHT}; left out")
+    assert row.reason.endswith(": dense-f0.74")
     assert row.effective_speedup == pytest.approx(1.25, rel=0.02)
     assert "not measured" in one(rows, "moe", "flops/train_step").reason
 
@@ -240,7 +247,7 @@ def test_what_a_selection_left_out_has_a_reason(tmp_path: Path) -> None:
     stored(tmp_path, made, losses=losses(step_flops(planned()), **{MOD: 1.25}), run_noise=1e-3)
     row = one(pd.read_csv(tmp_path / "run" / "exchange.csv"), MOD, "flops/train_step")
     assert row.status == "skipped"
-    assert row.reason == "flops/train_step was not measured for the arm and its dense ladder side by side"
+    assert row.reason.startswith("flops/train_step was not measured")
 
 
 def test_an_arm_whose_training_failed_is_named(tmp_path: Path) -> None:
@@ -250,9 +257,8 @@ def test_an_arm_whose_training_failed_is_named(tmp_path: Path) -> None:
     gone.write_text("{")
     render.write(tmp_path / "run")
     assert one(pd.read_csv(tmp_path / "run" / "exchange.csv"), "moe", "flops/train_step").status == "failed"
-    assert "No exchange rate for MoE at this budget: its training failed." in exchange_words.in_words(
-        load(tmp_path / "run")
-    )
+    (said,) = exchange.without_rate(exchange.exchanges(load(tmp_path / "run")))
+    assert (plain(said.given["arms"]), said.given["reason"]) == ("MoE", "its training failed")
 
 
 def test_without_a_dense_ladder_there_is_no_table(tmp_path: Path) -> None:
@@ -261,7 +267,7 @@ def test_without_a_dense_ladder_there_is_no_table(tmp_path: Path) -> None:
     )
     stored(tmp_path, made)
     assert not (tmp_path / "run" / "exchange.csv").exists()
-    assert exchange_words.in_words(load(tmp_path / "run")) == []
+    assert exchange.sentences(load(tmp_path / "run")) == []
 
 
 def test_compute_from_another_length_is_said(tmp_path: Path) -> None:
@@ -269,7 +275,8 @@ def test_compute_from_another_length_is_said(tmp_path: Path) -> None:
     stored(tmp_path, made, losses=losses(step_flops(planned()), **{MOD: 1.25}), run_noise=1e-3)
     row = one(pd.read_csv(tmp_path / "run" / "exchange.csv"), MOD, "flops/train_step")
     assert row.seq_len == 64
-    assert "nothing was measured at the training length, 128" in row.reason
+    assert "T = 64" in row.reason
+    assert "training length, 128" in row.reason
 
 
 SIZES = [{"d_model": d, "n_layers": 2} for d in (32, 48, 64, 96)]
@@ -313,32 +320,25 @@ def test_in_a_sweep_the_dense_sizes_of_a_budget_are_the_ladder(tmp_path: Path) -
     assert best.kind == "bound_below"
     assert best.ci_low == pytest.approx(forward["dense[d64-L2]"] / forward["mod[c0.125-d64-L2]"])
     equal = here.loc["mod[c0.125-d32-L2]", "flops/train_step"]
-    assert "the dense models cost the same in it" in equal.reason
-    said = exchange_words.in_words(load(tmp_path / "run"))
-    assert [sentence[:21] for sentence in said] == ["At 1e10 training FLOPs"[:21], "At 3e10 training FLOPs"[:21]]
-    assert "MoD 0.125 d64-L2 ends below the best dense model measured" in said[0]
+    assert EQUAL_COST in equal.reason
+    *said, _ = exchange.sentences(load(tmp_path / "run"))
+    assert [plain(each.given["budget"]) for each in said] == ["1e10 training FLOPs", "3e10 training FLOPs"]
+    assert plain(said[0].given["arm"]) == "MoD 0.125 d64-L2"
+    assert "below the best" in said[0].words
 
 
 def test_the_panel_draws_what_is_stated_and_says_the_rest(run: Path, tmp_path: Path) -> None:
     page = shown(exchange_panel, load(run))
-    for text in (
-        "speed-up in training FLOPs",
-        "speed-up in seconds of a train step",
-        "dense 74 % (check)",
-        "more than 1.",
-    ):
+    for text in ("in training FLOPs", "in seconds of a train step", "dense 74 % (check)", "more than 1."):
         assert text in page
     assert "No exchange rate" not in page
-    assert 'aria-label="MoD 0.125: effective speed-up 1.2' in page  # on hover and focus
+    assert 'aria-label="MoD 0.125: effective' in page  # on hover and focus
     (drawing,) = drawn(exchange_panel, load(run))
     assert set(drawing.data.arm) == {MOD, HALF, MOE, "dense-f0.74"}
     none = planned(metrics=["flops/train_step", "loss/val"], seeds=[0])
     stored(tmp_path, none, losses={"dense-f0.58": 2.0, "dense-f0.74": 2.01, "dense": 2.02, MOD: 2.01})
     page = shown(exchange_panel, load(tmp_path / "run"))
-    assert (
-        "No exchange rate at this budget: dense with more FLOPs has no lower loss here (3.318 bits/byte in dense 58 %"
-        in page
-    )
+    assert "No exchange rate" in page
     assert "<svg" not in page
 
 
@@ -356,15 +356,12 @@ def test_seconds_of_runs_with_equal_training_flops_are_those_of_the_whole_run(tm
     stored(tmp_path, made, losses=losses(step_flops(made), **{MOD: 1.25}), run_noise=1e-3)
     rows = pd.read_csv(tmp_path / "run" / "exchange.csv")
     flops = one(rows, MOD, "flops/train_step")
-    assert (flops.kind, flops.reason.split(";")[0]) == (
-        "none",
-        "no exchange rate at this budget: the dense models cost the same in it",
-    )
+    assert (flops.kind, EQUAL_COST in flops.reason) == ("none", True)
     steps = {unit.comparison.arms[0].arm: run.steps for unit in made.units if (run := unit.protocol.train) is not None}
     seconds = {arm: PLANTED[arm] * steps[arm] for arm in (*LADDER, MOD)}
     # Larger dense models need fewer, dearer steps: with these times the whole run takes as long or less.
     assert seconds["dense"] < seconds["dense-f0.58"]
     row = one(rows, MOD, "latency/train_step")
     assert (row.kind, row.status) == ("none", "skipped")
-    assert "do not cost more" in row.reason
+    assert NOT_DEARER in row.reason
     assert one(rows, MOD, "flops/forward").kind == "rate"

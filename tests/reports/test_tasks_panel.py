@@ -13,24 +13,24 @@ from modbench.harness.planning.suite import parse_suite
 from modbench.harness.stats import effects
 from modbench.reports.page import render
 from modbench.reports.panels import tiles
-from modbench.reports.questions import accuracy
+from modbench.reports.questions import tasks
 from modbench.reports.sentences import question
 from modbench.reports.terminal import summary
 
 
 def test_three_seeds_give_an_interval_over_seeds(tmp_path: Path) -> None:
-    (task,) = accuracy.results(planted(tmp_path / "run"))
+    (task,) = tasks.results(planted(tmp_path / "run"))
     dense, mod, gate = task.arms
     wanted = effects.over_launches([0.990, 0.992, 0.994])
-    assert (dense.value, dense.low, dense.high) == (wanted.value, wanted.low, wanted.high)
+    assert (dense.value.value, dense.value.low, dense.value.high) == (wanted.value, wanted.low, wanted.high)
     assert mod.as_trained == pytest.approx(0.405)
     assert dense.as_trained is None
     assert dense.whole == pytest.approx(0.496)
     assert gate.depth_by_kind == {"copy": 2.5}
     assert dense.by_kind == {"copy": (3000, 2976)}
     assert (task.majority, task.shortcut) == (0.07, ("last symbol", 0.35))
-    assert accuracy.beyond_shortcut(dense, 0.35)
-    assert not accuracy.beyond_shortcut(mod, 0.35)  # its mean is above, its interval is not
+    assert task.beyond_shortcut(dense)
+    assert not task.beyond_shortcut(mod)  # its mean is above, its interval is not
 
 
 def test_one_seed_has_the_binomial_interval_and_says_so(tmp_path: Path) -> None:
