@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from modbench.reports.figures.marks import Marks
 
 # What a number is, which decides how it is written: a quantity in its unit; a ratio to a baseline, above 1 better; a fraction; a
-# loss whose unit stands beside it; a signed difference; a share, or a signed change, in per cent; a count; a p-value; a point of
-# an axis, such as a length.
+# loss whose unit stands beside it; a signed difference; a correlation; a share, or a signed change, in per cent; a count; a
+# p-value; a point of an axis, such as a length.
 Kind: TypeAlias = Literal[
-    "quantity", "ratio", "fraction", "loss", "difference", "share", "change", "count", "p", "point"
+    "quantity", "ratio", "fraction", "loss", "difference", "correlation", "share", "change", "count", "p", "point"
 ]
 
 
