@@ -99,7 +99,7 @@ _FORMS: dict[str, Callable[[float], str]] = {
     "fraction": "{:.2f}".format,
     "loss": "{:.3f}".format,
     "correlation": "{:+.2f}".format,
-    "share": lambda share: f"{100 * share:.1f}",
+    "share": lambda share: f"{100 * share:.1g}" if 0 < abs(share) < 0.001 else f"{100 * share:.1f}",
     "change": lambda share: f"{100 * share:+.1f}",
     "p": "{:.2g}".format,
     "point": point,
