@@ -205,5 +205,5 @@ def finding(found: Finding) -> str:
         return NONE
     made = estimate(found.typical)
     word = verdict(Verdict(found.verdict, found.timed)) if found.verdict else ""
-    future = [label for label in LOOKED_AHEAD if label in (*found.labels, *found.against_labels)]
+    future = [label for label in (*found.labels, *found.against_labels) if label in LOOKED_AHEAD]
     return " ".join([made, *filter(None, [word, f"({future[0]})" if future else ""])])
