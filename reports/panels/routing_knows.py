@@ -267,7 +267,8 @@ READING = (
     " what a pass is worth: the loss saved when one token passes (its decision is reversed, later blocks choose again), over as "
     "many tokens that passed as did not. A correlation near zero says that the router does not know which tokens gain. "
     "Controls are routers that do not learn; theirs need not be zero, as a block learns to serve the tokens that it is given. "
-    "Predicted: how often the causal rule agrees with the top-k on the same input. Overlap: of the tokens that two blocks pass. "
+    "Predicted is how often the causal rule agrees with the top-k on the same input; overlap is that of the tokens that two "
+    "blocks pass. "
     "What changes in training is observed on the same held-out windows, of the first seed."
 )
 

@@ -353,7 +353,7 @@ def loss_differences(made: Profit) -> Table:
         for each in columns[0]:
             share = part_of(each.n, columns[0][0].n)
             rows.append([f"{TITLES[variable]}: {each.label}", share, *(column.get(each.label) for column in by_label)])
-    head = ("Tokens", "share", *(arm.case for arm in made.arms))
+    head: list[Value] = ["Tokens", "share", *(arm.case for arm in made.arms)]
     return Table("Loss differences in numbers", head, rows, folded=True)
 
 
