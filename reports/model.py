@@ -19,14 +19,15 @@ if TYPE_CHECKING:
     from modbench.reports.figures.marks import Marks
 
 # What a number is, which decides how it is written: a quantity in its unit; a ratio to a baseline, above 1 better; a fraction; a
-# loss whose unit stands beside it; a signed difference; in per cent a share, one that is about so much, or a signed change; a
-# count; a p-value; a point of an axis, such as a length; how long something takes, in s; FLOPs of a training run.
+# loss whose unit stands beside it; a signed difference; a correlation; in per cent a share, one that is about so much, a signed
+# change; a count; a p-value; a point of an axis, such as a length; how long something takes, in s; FLOPs of a training run.
 Kind: TypeAlias = Literal[
     "quantity",
     "ratio",
     "fraction",
     "loss",
     "difference",
+    "correlation",
     "share",
     "about",
     "change",

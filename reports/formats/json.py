@@ -6,11 +6,11 @@ from modbench.harness.core.masking import masked
 from modbench.reports.format import Format
 from modbench.reports.formats import _schema as schema
 from modbench.reports.formats.csv import more
-from modbench.reports.panels.doubts import entries
-from modbench.reports.panels.failures import failed
-from modbench.reports.panels.machine import facts
+from modbench.reports.questions.doubts import doubts
+from modbench.reports.questions.failures import failures
 from modbench.reports.sentences import first_screen, question
 from modbench.reports.sentences.machine import machine_check, warnings
+from modbench.reports.sentences.method import facts
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.arm_names import name, short
 from modbench.reports.writers.inline import plain
@@ -36,24 +36,23 @@ def report(loaded: Loaded) -> schema.Report:
             name=loaded.device_name,
             check=check,
             check_in_words=in_words,
-            facts={term: str(fact) for term, fact in facts(loaded)},
+            facts={term: plain(fact) for term, fact in facts(loaded)},
         ),
         arms=_arms(loaded),
         cases=tuple(schema.CaseRow(**row) for row in rows(loaded.cases)),
         comparisons=tuple(schema.PairRow(**row) for row in rows(loaded.pairs)),
         tables={title: tuple(rows(table)) for title, table in more(loaded).items()},
         failed=tuple(
-            schema.Failed(case_id=case, metrics=tuple(metrics.split(", ")), reason=reason)
-            for case, metrics, reason in failed(loaded)
+            schema.Failed(case_id=each.case_id, metrics=each.metrics, reason=each.reason) for each in failures(loaded)
         ),
         doubts=tuple(
             schema.Doubted(
-                doubt=entry.title,
-                findings=tuple(schema.Finding(found=found, where=where) for found, where in entry.findings),
-                more=entry.more,
-                advice=entry.advice,
+                doubt=each.title,
+                findings=tuple(schema.Finding(found=found, where=plain(where)) for found, where in each.findings),
+                more=each.more,
+                advice=each.advice,
             )
-            for entry in entries(loaded)
+            for each in doubts(loaded)
         ),
     )
 

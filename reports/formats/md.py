@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 
 from modbench.harness.core.masking import masked
 from modbench.reports.format import Format
 from modbench.reports.model import Alert, Listed, Sentence, Value
 from modbench.reports.panel import shared_blocks
-from modbench.reports.panels.doubts import entries
-from modbench.reports.panels.failures import failed
-from modbench.reports.panels.machine import facts
-from modbench.reports.questions import results
+from modbench.reports.questions import failures, results
+from modbench.reports.questions.doubts import doubts
 from modbench.reports.sentences import first_screen, question
-from modbench.reports.sentences.machine import machine_check, warnings
+from modbench.reports.sentences.machine import warnings
+from modbench.reports.sentences.method import facts
 from modbench.reports.sentences.question import place_shown
 from modbench.reports.tables.load import Loaded
-from modbench.reports.writers.markdown import Block, block, code, inline, listed, text, within
+from modbench.reports.writers.markdown import Block, block, inline, listed, text, within
 
 NAME = "report.md"
 MOST_LISTED = 24
 # Facts about the machine and the method that a reader of a pull request needs.
-_FACTS = ("Processor", "GPU", "Packages", "modbench commit", "Protocol", "Number of launches", "Interval", "Threads")
+_FACTS = (
+    *("Processor", "GPU", "Packages", "modbench commit", "Protocol", "Number of launches", "Interval", "Threads"),
+    *("Machine check", "Command"),
+)
 
 
 def markdown(loaded: Loaded) -> str:
@@ -53,27 +55,22 @@ def _said(title: str, said: Sequence[Value]) -> Block:
 
 
 def _failed(loaded: Loaded) -> list[Block]:
-    found = failed(loaded)
-    lines = [f"- {code(case)} ({text(metrics)}): {text(reason)}" for case, metrics, reason in found[:MOST_LISTED]]
-    lines += [f"- unit {code(unit)} has no record" for unit in loaded.run.missing[:MOST_LISTED]]
-    left_out = sum(max(0, len(each) - MOST_LISTED) for each in (found, loaded.run.missing))
-    return [Block(["### What failed", ""], lines, "entries", "cases.csv", left_out)] if lines else []
+    said, left_out = failures.sentences(loaded, MOST_LISTED)
+    return [replace(listed("What failed", said, "entries", "cases.csv"), left_out=left_out)]
 
 
 def _doubts(loaded: Loaded) -> list[Block]:
     lines = []
-    for entry in entries(loaded):
-        lines.append(f"- **{text(entry.title)}**")
-        lines += [f"  - {text(where)}: {text(said)}" for said, where in entry.findings]
-        lines += [f"  - and {entry.more} more like these"] if entry.more else []
+    for doubt in doubts(loaded):
+        lines.append(f"- **{text(doubt.title)}**")
+        lines += [f"  - {inline(where)}: {text(said)}" for said, where in doubt.findings]
+        lines += [f"  - and {doubt.more} more like these"] if doubt.more else []
     return [Block(["### Doubts in detail", ""], lines, "lines", "report.html")] if lines else []
 
 
 def _method(loaded: Loaded) -> list[Block]:
     known = dict(facts(loaded))
-    lines = [f"- {term}: {text(known[term])}" for term in _FACTS if term in known]
-    lines.append(f"- Machine check: {text(machine_check(loaded)[1])}")
-    lines.append(f"- Command: {code(shlex.join(loaded.run.command))}")
+    lines = [f"- {term}: {inline(known[term])}" for term in _FACTS if term in known]
     return [Block(["<details><summary>How it was measured</summary>", ""], lines), Block(["</details>"])]
 
 

@@ -2,56 +2,207 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+import pandas as pd
 from markupsafe import Markup
 
-from modbench.harness.core.units import three_digits
+from modbench.harness.core.case import Case
+from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, Verdict
 from modbench.reports.panel import Panel
-from modbench.reports.panels._claims import Behind, Evidence, claims
+from modbench.reports.questions import win_rate
+from modbench.reports.sentences.machine import machine_check
+from modbench.reports.tables import findings
+from modbench.reports.tables.contenders import contenders, default_arm, rung_beside
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording.words import TIME_WORDS, is_number, times
-from modbench.reports.writers.html import inline
+from modbench.reports.tables.rerun_command import Again, NotAgainError
+from modbench.reports.tables.unit_files import Files
+from modbench.reports.wording.words import TIMED
+from modbench.reports.writers.html import inline, written
 from modbench.reports.writers.templates import fill
 
-# Doubts of one claim that are listed; the rest are counted. Files of a claim that are named.
-MOST_DOUBTS, MOST_FILES = 8, 12
-# Rows of a claim: of more, as many.
-MOST_ROWS = 24
-_MIRRORED = {"better": "worse", "worse": "better"}
-HEAD = ("Place", "Ratio", "95 % interval", "Mean ratio", "Launches", "Least detectable", "Adjusted p", "Verdict")
+# Arms against the anchor that have a card, besides the arm that is shown first.
+MOST_ARMS = 6
+# Places of one doubt that are named; doubts of one claim that are listed, its files that are named, and its rows.
+MOST_PLACES, MOST_DOUBTS, MOST_FILES, MOST_ROWS = 3, 8, 12, 24
+HEAD = ("Place", "Ratio [95 %]", "Mean ratio [95 %]", "Launches", "Least detectable", "Adjusted p", "Verdict")
 
 
-def render(loaded: Loaded) -> Markup | None:
+@dataclass(frozen=True)
+class Claim:
+    """A sentence that says something of an arm against another, wherever both were measured.
+
+    Attributes:
+        sentence: as it stands on the page.
+        case: the arm.
+        baseline: the other.
+        metric: what was measured.
+    """
+
+    sentence: Sentence
+    case: Case
+    baseline: Case
+    metric: str
+
+
+def claims(loaded: Loaded) -> list[Claim]:
+    """Return the claims of the first screen: the arm shown first against dense of equal cost, then arms against the anchor."""
+    if loaded.run.plan.suite.isoflop is not None:
+        return []
+    first = default_arm(loaded)
+    anchor = loaded.arms[0]
+    pairs: list[tuple[Case, Case]] = []
+    if first is not None:
+        beside = rung_beside(loaded, first)
+        pairs += [(first, beside[0])] if beside is not None and beside[0].arm != anchor.arm else []
+        pairs.append((first, anchor))
+    others = [case for case in contenders(loaded) if first is None or case.arm != first.arm]
+    pairs += [(case, anchor) for case in others[:MOST_ARMS]]
+    made = []
+    for case, baseline in pairs:
+        places = win_rate.places(loaded, case, baseline)
+        for workload, metric in TIMED:
+            found = [each for each in places if each.metric == metric]
+            if win_rate.span(found):
+                said = f"{workload.capitalize()}, {{arm}} against {{base}}: {{where}}."
+                sentence = Sentence(said, arm=case, base=baseline, where=win_rate.sentence(found))
+                made.append(Claim(sentence, case, baseline, metric))
+    return made
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What stands behind a claim.
+
+    Attributes:
+        claim: the claim.
+        found: what was found at each place, of the arm against the other; `n` of the ratio: launches.
+        detectable: for each the smallest effect that would have been detected.
+        p: for each the adjusted p-value.
+        doubts: what to hold against it.
+        command: measures it again; None where no command does.
+        no_command: why not.
+        files: records with the raw samples, in the run folder.
+    """
+
+    claim: Claim
+    found: list[Finding]
+    detectable: list[Estimate]
+    p: list[Estimate]
+    doubts: list[Value]
+    command: str | None
+    no_command: str
+    files: list[str]
+
+
+class Behind:
+    """Finds what stands behind the claims of a run.
+
+    Args:
+        loaded: the run.
+        made: the claims in question.
+    """
+
+    def __init__(self, loaded: Loaded, made: Sequence[Claim]) -> None:
+        self.loaded, self.again = loaded, Again(loaded.run)
+        every = loaded.run.plan.cases
+        self.anchors = {comparison.arms[0].id for comparison in loaded.run.plan.comparisons}
+        arms = {case.arm for claim in made for case in (claim.case, claim.baseline)}
+        self.files = Files(loaded.run, {case.id for case in every if case.arm in arms})
+        self.counts = dict(
+            zip(zip(loaded.cases.case_id, loaded.cases.metric, strict=True), loaded.cases.n, strict=True)
+        )
+        self.machine = machine_check(loaded)
+
+    def evidence(self, claim: Claim) -> Evidence:
+        """Return what stands behind a claim."""
+        rows = self.loaded.between(claim.metric, claim.case.arm, claim.baseline.arm)
+        found = [
+            replace(each, typical=replace(each.typical, n=self._launches(each, claim.metric)))
+            for each in findings.between(self.loaded, claim.metric, claim.case, claim.baseline)
+        ]
+        sides = {case.id: case for each in found for case in (each.what, each.against) if isinstance(case, Case)}
+        mine = [each.what for each in found if isinstance(each.what, Case)]
+        wanted = [case for case in sides.values() if case.id not in self.anchors]
+        try:
+            command, why = self.again.command(wanted or mine, claim.metric), ""
+        except NotAgainError as error:
+            command, why = None, str(error)
+        group = self.loaded.tables.source(self.loaded.tables.metrics[claim.metric]).group
+        files = dict.fromkeys(file for case in mine for file in self.files.records(case.id, group))
+        return Evidence(
+            claim,
+            found,
+            [Estimate.of(row.mde, kind="share") for row in rows],
+            [Estimate.of(row.p_adjusted, kind="p") for row in rows],
+            self._doubts(found, [*sides.values()], claim.metric),
+            command,
+            why,
+            list(files),
+        )
+
+    def _launches(self, found: Finding, metric: str) -> int | None:
+        """How many launches the arm was measured in."""
+        number = self.counts.get((found.what.id, metric), pd.NA) if isinstance(found.what, Case) else pd.NA
+        return None if pd.isna(number) else int(number)
+
+    def _doubts(self, found: Sequence[Finding], sides: Sequence[Case], metric: str) -> list[Value]:
+        """Return labels and doubts of both sides, reasons of the rows, and checks that are not met; each with where it holds."""
+        tables, said = self.loaded.tables, dict[str, list[Value]]()
+        row_of = tables.metrics[metric]
+        for case in sides:
+            where = Sentence("{arm} at T = {length}", arm=case, length=case.place.seq_len)
+            for text in (*tables.row_labels(case, row_of), *tables.doubts_about(case, row_of).values()):
+                said.setdefault(text, []).append(where)
+        for each in found:
+            if each.reason is not None and each.where is not None:
+                where = Sentence("T = {length}", length=each.where.seq_len)
+                said.setdefault(each.reason, []).append(where)
+        if not self.loaded.run.plan.suite.claims:
+            said["a smoke run makes no claims"] = []
+        status, words = self.machine
+        if status != "fit":
+            said[words.lstrip("●○⚠✗ ")] = []
+        return [_at(text, where) if where else text for text, where in said.items()]
+
+
+def _at(text: str, where: Sequence[Value]) -> Sentence:
+    """A doubt and where it holds, each place once."""
+    once = [each for at, each in enumerate(where) if each not in where[:at]]
+    return Sentence("{doubt} ({where})", doubt=text, where=Listed(once, most=MOST_PLACES))
+
+
+def render(loaded: Loaded) -> list[Block | Markup]:
     """Show the cards, folded."""
     made = claims(loaded)
     if not made:
-        return None
+        return []
     behind = Behind(loaded, made)
-    cards = [_card(behind.evidence(claim)) for claim in made]
-    return fill("claims", cards=cards, head=HEAD, rule=_rule(loaded))
+    return [fill("claims", cards=[_card(behind.evidence(claim)) for claim in made]), Note(_rule(loaded))]
 
 
-def _rule(loaded: Loaded) -> str:
-    """How a verdict is reached, in words."""
-    margin = f"{100 * loaded.run.plan.suite.margin:g} %"
+def _rule(loaded: Loaded) -> Value:
+    """How a verdict is reached."""
     if not loaded.run.plan.suite.claims:
         return "A smoke run gives no verdicts."
-    return (
-        f"Faster or slower: the whole 95 % interval of the ratio lies beyond {margin}, for typical calls and for mean "
-        "times, and the difference is significant among the arms at that place (Benjamini-Hochberg, 5 %). Equivalent: "
-        f"the 90 % interval lies within {margin}. Different: there is a difference, but it may be smaller than that. "
-        "Undecided: none of these."
+    return Sentence(
+        "Faster or slower: the whole 95 % interval of the ratio lies beyond {margin}, for typical calls and for mean times, and "
+        "the difference is significant among the arms at that place (Benjamini-Hochberg, 5 %). Equivalent: the 90 % interval "
+        "lies within {margin}. Different: there is a difference, but it may be smaller than that. Undecided: none of these.",
+        margin=Estimate(loaded.run.plan.suite.margin, kind="share"),
     )
 
 
-def _card(found: Evidence) -> dict[str, object]:
-    shown = list(zip(found.rows, found.turned, found.launches, strict=True))
+def _card(found: Evidence) -> dict[str, Any]:
+    left_out = max(0, len(found.found) - MOST_ROWS)
+    label = f"Numbers behind: {inline(found.claim.sentence).striptags()}"
+    numbers = Table(label, HEAD, rows_of(found)[:MOST_ROWS], left_out=left_out, file="comparisons.csv")
     return {
         "sentence": inline(found.claim.sentence),
-        "rows": [_row(row, turned=turned, launches=launches) for row, turned, launches in shown[:MOST_ROWS]],
-        "more_rows": len(shown) - MOST_ROWS,
-        "doubts": found.doubts[:MOST_DOUBTS],
+        "numbers": written([numbers]),
+        "doubts": list(map(inline, found.doubts[:MOST_DOUBTS])),
         "more_doubts": len(found.doubts) - MOST_DOUBTS,
         "command": found.command,
         "no_command": found.no_command,
@@ -60,26 +211,20 @@ def _card(found: Evidence) -> dict[str, object]:
     }
 
 
-def _row(row: Any, *, turned: bool, launches: int | None) -> tuple[str, ...]:  # noqa: ANN401  # a row of `pairs`
-    place = f"T = {row.seq_len:,}, B = {row.batch_size:,}, {row.dtype}"
-    if row.status != "ok":
-        return place, row.status, "", "", "", "", "", str(row.reason)
-    ends = [row.ci_low, row.ci_high]
-    ratio, mean = row.ratio, row.mean_ratio
-    if turned:
-        ratio, mean, ends = 1 / ratio, 1 / mean, [1 / end for end in reversed(ends)]
-    word = row.verdict if isinstance(row.verdict, str) else ""
-    word = _MIRRORED.get(word, word) if turned else word
-    return (
-        place,
-        times(ratio),
-        f"{three_digits(ends[0])} to {three_digits(ends[1])}" if is_number(ends[0]) else "",
-        times(mean) if is_number(mean) else "",
-        "" if launches is None else str(launches),
-        f"{row.mde:.1%}" if is_number(row.mde) else "",
-        f"{row.p_adjusted:.2g}" if is_number(row.p_adjusted) else "",
-        TIME_WORDS.get(word, "no verdict"),
+def rows_of(behind: Evidence) -> list[list[Value]]:
+    """Return the rows of a card: a place each."""
+    return [_row(*each) for each in zip(behind.found, behind.detectable, behind.p, strict=True)]
+
+
+def _row(found: Finding, detectable: Estimate, p: Estimate) -> list[Value]:
+    where = found.where
+    assert where is not None
+    place = Sentence(
+        "T = {length}, B = {batch}, {dtype}", length=where.seq_len, batch=where.batch_size, dtype=where.dtype
     )
+    if found.status != "ok":
+        return [place, found.status, "", "", "", "", found.reason]
+    return [place, found.typical, found.mean, found.typical.n, detectable, p, Verdict(found.verdict)]
 
 
 READING = (

@@ -3,49 +3,189 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from modbench.harness.core.units import human, three_digits
+from modbench.harness.core.case import Case
+from modbench.harness.core.options import typed
+from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
 from modbench.reports.panel import Panel
-from modbench.reports.panels import _case_details
+from modbench.reports.tables import findings
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording.arm_names import name
-from modbench.reports.wording.words import PLAIN_WORDS, TIME_WORDS, is_number, times
+from modbench.reports.tables.rerun_command import Again, NotAgainError
+from modbench.reports.tables.unit_files import Files
+from modbench.reports.writers.html import inline, written
 from modbench.reports.writers.templates import fill
+
+# Cases up to which the page holds all, and how many it holds of more; numbers of raw samples of all of them together.
+MOST_CASES, SOME_CASES, MOST_SAMPLES = 200, 100, 40_000
+# Raw samples of a case by metric: its unit, whether by `launch` or `seed`, and for each its number and the samples by round.
+Samples = dict[str, dict[str, Any]]
+
 
 # Files of a case that are named, and doubts that are listed.
 MOST_FILES, MOST_DOUBTS = 12, 6
+HEAD = ("Metric", "Value [95 %]", "n", "Against the baseline [95 %]", "Remark")
+
+
+@dataclass(frozen=True)
+class Details:
+    """One case.
+
+    Attributes:
+        case: the case.
+        settings: terms and values.
+        values: a row for each metric, below `HEAD`.
+        doubts: what to hold against it.
+        files: records, then logs.
+        command: measures it again; None where no command does.
+        no_command: why not.
+    """
+
+    case: Case
+    settings: list[tuple[str, Value]]
+    values: list[list[Value]]
+    doubts: list[Value]
+    files: list[str]
+    command: str | None
+    no_command: str
+
+
+def shown(loaded: Loaded) -> list[Case]:
+    """Return the cases that the page holds: all, or of many those of the arms and lengths that figures show."""
+    every = loaded.run.plan.cases
+    if len(every) <= MOST_CASES:
+        return every
+    arms = {case.arm for case in (loaded.arms[0], *loaded.arms_shown)}
+    lengths = set(loaded.lengths_shown)
+    return [case for case in every if case.arm in arms and case.place.seq_len in lengths][:SOME_CASES]
+
+
+def details(loaded: Loaded, cases: Sequence[Case]) -> list[Details]:
+    """Return the details of these cases."""
+    again, files = Again(loaded.run), Files(loaded.run, {case.id for case in cases})
+    beside = {(row.case_id, row.metric): row for row in loaded.comparisons.itertuples(index=False)}
+    wanted = loaded.cases[loaded.cases.case_id.isin([case.id for case in cases])]
+    rows: dict[str, list[Any]] = {}
+    for row in wanted.itertuples(index=False):
+        rows.setdefault(str(row.case_id), []).append(row)
+    made = []
+    for case in cases:
+        try:
+            command, why = again.command([case]), ""
+        except NotAgainError as error:
+            command, why = None, str(error)
+        found = [*files.records(case.id), *files.logs(case.id)]
+        mine = rows.get(case.id, [])
+        values = [_values(loaded, row, beside.get((row.case_id, row.metric))) for row in mine]
+        made.append(Details(case, _settings(loaded, case), values, _doubts(loaded, case, mine), found, command, why))
+    return made
+
+
+def _values(loaded: Loaded, row: Any, pair: Any | None) -> list[Value]:  # noqa: ANN401  # rows of tables, as named tuples
+    value: Value = row.status
+    if row.status == "ok":
+        value = Estimate.of(row.value, row.ci_low, row.ci_high, unit=row.unit)
+    against: Value = ""
+    if pair is not None and pair.status == "ok":
+        cases = loaded.cases_by_id
+        against = findings.of_row(pair, cases[pair.case_id], cases[pair.baseline_case_id])
+    reason = row.reason if isinstance(row.reason, str) else ""
+    return [row.metric, value, "" if pd.isna(row.n) else int(row.n), against, reason]
+
+
+def _settings(loaded: Loaded, case: Case) -> list[tuple[str, Value]]:
+    place, suite = case.place, loaded.run.plan.suite
+    differs = ", ".join(f"{key} = {value}" for key, value in json.loads(case.config_diff()).items() if key != "options")
+    words = "{device}, threads: {threads}, {execution}" if place.device == "cpu" else "{device}, {execution}"
+    runs_on = Sentence(words, device=place.device, threads=place.threads, execution=place.execution)
+    at = Sentence("T = {length}, B = {batch}, {dtype}", length=place.seq_len, batch=place.batch_size, dtype=place.dtype)
+    said: list[tuple[str, Value]] = [
+        ("Arm", case),
+        ("Model", case.model),
+        *([("Options", typed(dict(case.options)))] if case.options else []),
+        ("Input", at),
+        ("Runs on", runs_on),
+        ("Parameters", loaded.tables.counted(case).params or "not counted"),
+        ("Not default", differs or "nothing"),
+        ("Protocol", f"{suite.effort}: {suite.launches_in_words}"),
+    ]
+    if case.task:
+        said.append(("Task", case.task))
+    return [*said, ("Training FLOPs", Estimate(case.budget, unit="FLOP"))] if case.budget else said
+
+
+def _doubts(loaded: Loaded, case: Case, rows: Sequence[Any]) -> list[Value]:
+    """Return labels and doubts, each with the metrics that it is about."""
+    found: dict[str, dict[str, None]] = {}
+    for row in rows:
+        said = row.labels.split(";") if isinstance(row.labels, str) else []
+        for text in (*said, *loaded.tables.doubts_about(case, loaded.tables.metrics[row.metric]).values()):
+            found.setdefault(text, {})[row.metric] = None
+    return [Sentence("{doubt} ({metrics})", doubt=text, metrics=Listed([*metrics])) for text, metrics in found.items()]
+
+
+def samples(loaded: Loaded, cases: Sequence[Case]) -> dict[int, Samples] | None:
+    """Return the raw samples by the number of the case, rounded to six digits; None if they are too many for a page."""
+    found: dict[int, Samples] = {}
+    count = 0
+    for number, case in enumerate(cases):
+        for metric in loaded.tables.metrics.values():
+            cell = loaded.tables.cells.get((case.id, metric.key))
+            if cell is None or metric.source or loaded.tables.made_in(metric).samples == "one":
+                continue
+            column = loaded.tables.made_in(metric).column
+            launches = [(n, _rounds(each.samples, column)) for n, each in cell.good().items()]
+            count += sum(len(values) for _, rounds in launches for values in rounds)
+            if count > MOST_SAMPLES:
+                return None
+            if sum(len(values) for _, rounds in launches for values in rounds) > 1:
+                by = loaded.tables.made_in(metric).samples.removesuffix("es").removesuffix("s")  # launch or seed
+                found.setdefault(number, {})[metric.key] = {"unit": metric.unit, "by": by, "launches": launches}
+    return found
+
+
+def _rounds(samples: dict[str, list[float]], column: str) -> list[list[float]]:
+    """Samples of one launch, round by round."""
+    rounds: dict[float, list[float]] = {}
+    values = samples[column]
+    for number, value in zip(samples.get("round", [0.0] * len(values)), values, strict=True):
+        rounds.setdefault(number, []).append(float(f"{value:.6g}"))
+    return list(rounds.values())
 
 
 def render(loaded: Loaded) -> Markup | None:
     """Show the sections, folded; a script draws the raw samples of one when it is unfolded."""
-    cases = _case_details.shown(loaded)
+    cases = shown(loaded)
     if not cases:
         return None
-    found = _case_details.samples(loaded, cases)
-    made = [_section(number, each, raw=found is not None and number in found)
-            for number, each in enumerate(_case_details.details(loaded, cases))]  # fmt: skip
+    found = samples(loaded, cases)
+    made = [
+        _section(number, each, raw=found is not None and number in found)
+        for number, each in enumerate(details(loaded, cases))
+    ]
     # In a script element only `<` can end it: as an escape it is the same JSON.
     data = json.dumps(found, separators=(",", ":")).replace("<", "\\u003c") if found else ""
+    left_out = len(loaded.run.plan.cases) - len(cases)
     return fill(
         "every_case",
         sections=made,
         samples=Markup(data),  # noqa: S704  # JSON without `<`
-        left_out=len(loaded.run.plan.cases) - len(cases),
+        left_out=inline(left_out) if left_out else None,
     )
 
 
-def _section(number: int, found: _case_details.Details, *, raw: bool) -> dict[str, object]:
+def _section(number: int, found: Details, *, raw: bool) -> dict[str, object]:
     return {
         "number": number,
         "id": found.case.id,
-        "name": name(found.case),
-        "settings": found.settings,
-        "rows": Markup("").join(_row(*each) for each in found.rows),
-        "doubts": found.doubts[:MOST_DOUBTS],
+        "settings": [(term, inline(value)) for term, value in found.settings],
+        "numbers": written([Table(f"Values of {found.case.id}", HEAD, found.values)]),
+        "doubts": list(map(inline, found.doubts[:MOST_DOUBTS])),
         "more_doubts": len(found.doubts) - MOST_DOUBTS,
         "files": found.files[:MOST_FILES],
         "more_files": len(found.files) - MOST_FILES,
@@ -53,21 +193,6 @@ def _section(number: int, found: _case_details.Details, *, raw: bool) -> dict[st
         "no_command": found.no_command,
         "raw": raw,
     }
-
-
-def _row(row: Any, pair: Any | None) -> Markup:  # noqa: ANN401  # rows of tables, as named tuples
-    ends = f"{human(row.ci_low, row.unit)} to {human(row.ci_high, row.unit)}" if is_number(row.ci_low) else ""
-    value = human(row.value, row.unit) if row.status == "ok" else row.status
-    ratio = span = verdict = ""
-    if pair is not None and pair.status == "ok":
-        ratio = times(pair.ratio) if is_number(pair.ratio) else f"{pair.difference:+.3g}"
-        span = f"{three_digits(pair.ci_low)} to {three_digits(pair.ci_high)}" if is_number(pair.ci_low) else ""
-        table = TIME_WORDS if pair.unit == "s" else PLAIN_WORDS
-        verdict = table.get(pair.verdict, "") if isinstance(pair.verdict, str) else ""
-    texts = (value, ends, "" if pd.isna(row.n) else str(row.n), ratio, span)
-    cells = "".join(f'<td class="number">{text}</td>' for text in texts)
-    reason = escape(row.reason) if isinstance(row.reason, str) else ""
-    return Markup(f"<tr><td>{escape(row.metric)}</td>{cells}<td>{verdict}</td><td>{reason}</td></tr>\n")  # noqa: S704  # escaped
 
 
 READING = (

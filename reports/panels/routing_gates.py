@@ -6,14 +6,16 @@ import pandas as pd
 
 from modbench.harness.stats.effects import t_quantile
 from modbench.reports.figures.style import new_figure
-from modbench.reports.model import Figure
+from modbench.reports.model import Estimate, Figure, Listed, Sentence
 from modbench.reports.panel import Panel
-from modbench.reports.panels import _routing as routing
-from modbench.reports.panels import _routing_parts as parts
-from modbench.reports.panels._routing import Arm
+from modbench.reports.panels import _routing as parts
+from modbench.reports.questions import routing
+from modbench.reports.questions.routing import Arm
 from modbench.reports.tables.load import Loaded
+from modbench.reports.wording.arm_names import name
 
 MOST_IN_LINE = 46  # letters of a title in a figure 4 inches wide
+MOST_BLOCKS = 4  # named in a caption
 
 
 def render(loaded: Loaded) -> list[Figure]:
@@ -42,20 +44,26 @@ def _experts(arm: Arm) -> Figure:
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axis.grid(visible=False)
     axis.tick_params(axis="y", length=0)
-    parts.titled(axis, f"{arm.name}: load by expert", most=MOST_IN_LINE)
+    parts.titled(axis, f"{name(arm.case)}: load by expert", most=MOST_IN_LINE)
     summary = arm.first["summary"]
-    none = ", ".join(f"{row['none']:.0%} in block {row['layer']}" for row in rows)
-    reading = (
-        f"The busiest of {even} experts takes {summary['expert_load_max']:.2f} times its even share. Tokens that no real expert "
-        f"took (a no-op preferred, or dropped): {none}."
+    none = [
+        Sentence("{share} in block {block}", share=Estimate(row["none"], kind="share"), block=row["layer"])
+        for row in rows
+    ]
+    caption = Sentence(
+        "The busiest of {experts} experts takes {load} times its even share. Tokens that no real expert took (a no-op "
+        "preferred, or dropped): {none}.",
+        experts=even,
+        load=Estimate(summary["expert_load_max"], kind="fraction"),
+        none=Listed(none, most=MOST_BLOCKS),
     )
     data = [
         {"arm": arm.case.arm, "block": row["layer"], "expert": number, "share": share}
         for row in rows
         for number, share in enumerate(row["load"])
     ]
-    label = f"Load of the experts of {arm.name}"
-    return Figure(f"experts-{arm.case.arm}", made, label, reading, pd.DataFrame(data), least=370)
+    label = f"Load of the experts of {name(arm.case)}"
+    return Figure(f"experts-{arm.case.arm}", made, label, caption, pd.DataFrame(data), least=370)
 
 
 def _depths(arm: Arm) -> Figure:
@@ -84,13 +92,17 @@ def _depths(arm: Arm) -> Figure:
     axis.minorticks_off()
     if depth["blocks"]:
         axis.set_ylim(0, depth["blocks"] + 0.4)
-    parts.titled(axis, f"{arm.name}: blocks run per prompt", most=MOST_IN_LINE)
+    parts.titled(axis, f"{name(arm.case)}: blocks run per prompt", most=MOST_IN_LINE)
     axis.set_xlabel("tokens of the prompt")
     longest = rows[-1]["by_difficulty"]
-    reading = (
-        f"Dotted: the easiest quarter of the prompts by n-gram surprisal, dashed: the hardest. At {lengths[-1]} tokens "
-        f"{longest[0]['depth']:.2f} and {longest[-1]['depth']:.2f} blocks; windows as scored get {depth['depth']:.2f}"
-        f"{' of ' + str(depth['blocks']) if depth['blocks'] else ''}. Intervals: 95 % over windows, first seed."
+    caption = Sentence(
+        "At {length} tokens {easiest} blocks for the easiest quarter of the prompts (dotted), {hardest} for the hardest "
+        "(dashed); windows as scored get {mean}" + (" of {blocks}." if depth["blocks"] else "."),
+        length=lengths[-1],
+        easiest=Estimate(longest[0]["depth"], kind="fraction"),
+        hardest=Estimate(longest[-1]["depth"], kind="fraction"),
+        mean=Estimate(depth["depth"], kind="fraction"),
+        blocks=depth["blocks"],
     )
     data = [
         {
@@ -103,14 +115,15 @@ def _depths(arm: Arm) -> Figure:
         }
         for row in rows
     ]
-    label = f"Depth by prompt length of {arm.name}"
-    return Figure(f"depth-{arm.case.arm}", made, label, reading, pd.DataFrame(data), least=370)
+    label = f"Depth by prompt length of {name(arm.case)}"
+    return Figure(f"depth-{arm.case.arm}", made, label, caption, pd.DataFrame(data), least=370)
 
 
 READING = (
     "These models decide for each input, or each expert, how much to compute. The figures show how the work was "
     "shared: bars of equal height mean that nothing was decided. They describe what the gate did on held-out text, "
-    "not whether that was good. A sweep over sizes shows each variant at the size with the lowest loss."
+    "not whether that was good. Prompts are hard by n-gram surprisal; intervals of depth are 95 % over windows, of the first "
+    "seed. A sweep over sizes shows each variant at the size with the lowest loss."
 )
 
 PANEL = Panel(

@@ -2,158 +2,274 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from typing import Any
+import statistics
+from collections.abc import Iterator, Sequence
 
-from modbench.reports.model import Arms, Block, Estimate, Figure, Kind, Note, Table, Value
+import pandas as pd
+
+from modbench.reports.figures.style import INK, MAP, MAP_INK, MUTED, PAPER, new_figure
+from modbench.reports.model import Arms, Block, Estimate, Figure, Note, Sentence
 from modbench.reports.panel import Panel
-from modbench.reports.panels import _routing as routing
-from modbench.reports.panels import _routing_figures as more_figures
-from modbench.reports.panels._routing import Arm, Point
+from modbench.reports.panels import _routing as parts
+from modbench.reports.questions import routing
+from modbench.reports.questions.routing import SIDES, Arm
 from modbench.reports.tables.load import Loaded
+from modbench.reports.wording.arm_names import name
 
-SIDES = {"all": "all", "passed": "tokens that passed", "skipped": "tokens that did not"}
+WIDTH, HEIGHT = 4.0, 2.6
+MARKS = ("o", "s", "^", "D", "v", "P")
+# Overlap with the final selection from which on the router had settled.
+SETTLED = 0.8
 
 
 def render(loaded: Loaded) -> Iterator[Block]:
     """Show figures of the learned router and its controls, and a table of all routed arms."""
-    arms, shown = _shown(loaded)
+    arms = [arm for arm in routing.arms_of(loaded) if arm.routes]
+    shown = routing.shown(arms)
     if not shown:
         return
-    drawn = [_correlations(shown), *more_figures.all_of(shown[0])]
     yield Note(Arms([arm.case for arm in shown]))
-    yield from filter(None, drawn)
-    every = [*shown, *(arm for arm in arms if arm not in shown)]
-    yield Table("Routers in numbers", ("", *(arm.case for arm in every)), _rows(every))
-    yield Note(
-        "Score ~ worth: rank correlation, within a block, of the router's score with the loss saved by passing one token (the "
-        "decision is reversed, later blocks choose again), over as many tokens that passed as did not. Worth: nats saved over "
-        "the window by one pass, in thousandths. Predicted: how often the causal rule agrees with the top-k on the same input. "
-        "Overlap: Jaccard index of the tokens that two blocks pass. Means over seeds. A control's correlation need not be zero: "
-        "a block learns to serve the tokens that it is given."
-    )
+    first = shown[0]
+    made = (_correlations(shown), _flips(first), _weights(first), _overlap(first), _kinds(first), _settling(first))
+    yield from filter(None, made)
+    yield routing.routers([*shown, *(arm for arm in arms if arm not in shown)])
+    yield Note("Means over seeds. Worth: thousandths of a nat over the window. Overlap: Jaccard index.")
 
 
-def _shown(loaded: Loaded) -> tuple[list[Arm], list[Arm]]:
-    """Return the routed arms, and of them the one to show and its controls."""
-    arms = [arm for arm in routing.arms_of(loaded) if arm.routes]
-    focus = routing.focus_of(arms)
-    return arms, [] if focus is None else [focus, *routing.controls_of(arms, focus)]
+# What is said of a verdict.
+VERDICTS = {
+    None: "",
+    "wrong": " It prefers the wrong tokens.",
+    "undecided": " Undecided.",
+    "no control": " Above zero; no control was trained.",
+    "above the control": " It knows: the best control, {control}, has {best}.",
+    "not above the control": " Not clearly above the best control: {control} has {best}.",
+}
 
 
-def _correlations(shown: list[Arm]) -> Figure | None:
-    series = [(arm, points, False) for arm in shown if (points := correlations(arm))]
-    if not series:
+def _correlations(shown: Sequence[Arm]) -> Figure | None:
+    """Draw correlations by side."""
+    series = [(arm, bins) for arm in shown if (bins := routing.correlations(arm))]
+    found = routing.verdict(shown)
+    if found is None:
         return None
-    arm, points, _ = series[0]
-    first = points[0]
-    sure = first.low is not None and first.high is not None
-    controls = [(each[0].value, other.name) for other, each, _ in series if other.control and other is not arm]
-    verdict = _verdict(first, max(controls, default=None))
-    alone = "95 % bootstrap over windows, for this one trained model"
-    reach = f" {routing.seeds_said(arm, alone)}." if sure else ""
-    reading = f"{arm.name}: {first.value:+.2f} over {first.n} reversed decisions.{verdict}{reach}"
-    return more_figures.dotplot(
-        series, list(SIDES.values()), "flips", "rank correlation, score ~ worth", caption=reading
+    made, (axis,) = new_figure(WIDTH, HEIGHT)
+    parts.dots(axis, series, list(SIDES.values()), at=0.0)
+    title = "rank correlation, score ~ worth"
+    axis.set_title(title)
+    best = next((bins[0].estimate for arm, bins in series if arm.case is found.against), None)
+    overall = routing.overall(shown[0])
+    caption = Sentence(
+        f"{{arm}}: {{value}} over {{n}} reversed decisions.{VERDICTS[found.verdict]}{' {evidence}.' * found.typical.closed}",
+        arm=found.what,
+        value=found.typical,
+        n=overall.n if overall else 0,
+        control=found.against,
+        best=None if best is None else Estimate(best.value, kind=best.kind),
+        evidence=routing.evidence(shown[0], "95 % bootstrap over windows, for this one trained model"),
     )
+    return Figure("knows-flips", made, title, caption, parts.data_of(series), least=370)
 
 
-def _verdict(point: Point, control: tuple[float, str] | None) -> str:
-    """Say whether the gate knows: its interval is above zero and above the best control.
+def _flips(arm: Arm) -> Figure | None:
+    """Draw every reversed decision of the last routed block, by score and effect."""
+    found = routing.flips(arm)
+    if found is None:
+        return None
+    last, decisions = found
+    from matplotlib.ticker import NullLocator
 
-    Controls count because their blocks, too, adapt to the tokens that they are given.
-    """
-    if point.low is None or point.high is None:
-        return ""
-    if point.low <= 0:
-        return " It prefers the wrong tokens." if point.high < 0 else " Undecided."
-    if control is None:
-        return " Above zero; no control was trained."
-    value, name = control
-    return f" It {'knows' if point.low > value else 'is not clearly above a control'}: {name} has {value:+.2f}."
-
-
-def correlations(arm: Arm) -> list[Point]:
-    """Return correlations by side: from three seeds on the mean and t-interval, else the first seed's with its bootstrap."""
-    flips = [each for each in arm.each("flips") if each.get("correlation")]
-    points = []
-    for side, label in SIDES.items() if flips else ():
-        rows = [each["correlation"][side] for each in flips]
-        if any(row["rho"] is None for row in rows):
-            continue
-        if len(rows) >= 3:
-            effect = arm.over_seeds(lambda each, side=side: each["correlation"][side]["rho"], "flips")  # type: ignore[misc]
-            if effect is not None:
-                values = tuple(row["rho"] for row in rows)
-                points.append(
-                    Point(label, effect.value, effect.low, effect.high, sum(row["n"] for row in rows), values)
-                )
-        else:
-            points.append(Point(label, rows[0]["rho"], rows[0]["low"], rows[0]["high"], rows[0]["n"]))
-    return points
-
-
-# Rows of the table: title, part of the summary, kind of number, factor.
-_QUANTITIES: tuple[tuple[str, str, Kind, float], ...] = (
-    ("passing, by top-k", "participation", "share", 1.0),
-    ("passing, by the causal rule", "participation_causal", "share", 1.0),
-    ("what that costs, bits per token", "gap", "difference", 1 / math.log(2)),
-    ("predicted correctly", "predictor_accuracy", "share", 1.0),
-    ("… by the majority answer", "predictor_base_rate", "share", 1.0),
-    ("… balanced accuracy", "predictor_balanced_accuracy", "share", 1.0),
-    ("… precision", "predictor_precision", "share", 1.0),
-    ("… recall", "predictor_recall", "share", 1.0),
-    ("… F1", "predictor_f1", "quantity", 1.0),
-    ("overlap of blocks", "overlap", "quantity", 1.0),
-    ("… at random", "overlap_expected", "quantity", 1.0),
-    ("blocks used ~ output entropy", "entropy_correlation", "difference", 1.0),
-    ("blocks used ~ difficulty", "difficulty_correlation", "difference", 1.0),
-)
+    made, (axis,) = new_figure(WIDTH, HEIGHT)
+    for passed, face in ((False, "none"), (True, arm.look.color)):
+        some = [each for each in decisions if each.passed == passed]
+        axis.plot(
+            [each.score for each in some],
+            [each.saved for each in some],
+            arm.look.marker,
+            linestyle="none",
+            markersize=4,
+            markerfacecolor=face,
+            markeredgecolor=arm.look.color,
+            markeredgewidth=0.9,
+            alpha=0.8,
+        )
+    parts.hairline(axis, 0.0, vertical=False)
+    # On a linear axis a few large effects would flatten the rest into a line.
+    axis.set_yscale("symlog", linthresh=statistics.median_high([abs(each.saved) for each in decisions] or [0.0]) or 1.0)
+    axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.yaxis.set_minor_locator(NullLocator())
+    axis.set_title(f"thousandths of a nat saved by a pass, block {last}")
+    axis.set_xlabel("router's score")
+    passed_ones = [each for each in decisions if each.passed]
+    caption = Sentence(
+        "{decisions} decisions of block {block}, each reversed alone; filled: the token passed, hollow: it did not. {harmful} of "
+        "{passes} passes did harm. Logarithmic away from zero.",
+        decisions=len(decisions),
+        block=last,
+        harmful=sum(each.saved < 0 for each in passed_ones),
+        passes=len(passed_ones),
+    )
+    rows = [(each.score, each.saved, each.passed) for each in decisions]
+    data = pd.DataFrame(rows, columns=["score", "saved_nat_per_1000", "passed"]).assign(arm=arm.case.arm, block=last)
+    return Figure("knows-scatter", made, f"Score and worth of a pass, {name(arm.case)}", caption, data, least=370)
 
 
-def _rows(arms: list[Arm]) -> list[list[Value]]:
-    """Return a row per quantity with a column per arm."""
-    return [
-        ["score ~ worth", *map(_knows, arms)],
-        ["worth of a pass that was made", *(_worth(arm, "passed") for arm in arms)],
-        ["… that was not made", *(_worth(arm, "skipped") for arm in arms)],
-        *([title, *(_mean(arm, key, kind, factor) for arm in arms)] for title, key, kind, factor in _QUANTITIES),
+def _weights(arm: Arm) -> Figure | None:
+    """Draw histograms of the factor on the block's output, a line per routed block; filled: tokens that passed."""
+    rows = arm.first["weights"]
+    if not rows:
+        return None
+    made, (axis,) = new_figure(WIDTH, HEIGHT)
+    last = rows[-1]
+    for row in rows:
+        total = sum(row["all"]) or 1
+        style = INK if row is last else MUTED
+        axis.stairs([count / total for count in row["all"]], row["edges"], color=style, linewidth=1.1)
+    total = sum(last["all"]) or 1
+    passed = [count / total for count in last["passed"]]
+    axis.stairs(passed, last["edges"], fill=True, color=arm.look.color, alpha=0.75, linewidth=0)
+    parts.hairline(axis, 0.0)
+    axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    what = "weight that multiplies the block" if last["what"] == "weight" else "score"
+    axis.set_title("share of tokens")
+    axis.set_xlabel(what)
+    caption = Sentence(
+        "Block {block}: {positive} of the {what}s are above zero, mean {mean}, standard deviation {sd}; filled: "
+        "tokens that passed" + ("; grey: the other {others}." if len(rows) > 1 else "."),
+        block=last["layer"],
+        what=last["what"],
+        positive=Estimate(last["positive"], kind="share"),
+        mean=Estimate(last["mean"], kind="difference"),
+        sd=Estimate(last["sd"]),
+        others=len(rows) - 1,
+    )
+    data = [
+        {
+            "arm": arm.case.arm,
+            "block": row["layer"],
+            "what": row["what"],
+            "from": low,
+            "to": high,
+            "tokens": count,
+            "passed": passed,
+        }
+        for row in rows
+        for low, high, count, passed in zip(row["edges"][:-1], row["edges"][1:], row["all"], row["passed"], strict=True)
     ]
+    label = f"Router {last['what']}s of {name(arm.case)}"
+    return Figure("knows-weights", made, label, caption, pd.DataFrame(data), least=370)
 
 
-def _knows(arm: Arm) -> Value:
-    known = correlations(arm)
-    if not known or known[0].label != SIDES["all"]:
+def _overlap(arm: Arm) -> Figure | None:
+    """Draw the Jaccard index of every two routed blocks; random choices are in the caption."""
+    overlap = arm.first["overlap"]
+    layers = overlap["layers"]
+    if len(layers) < 2:
         return None
-    return Estimate(known[0].value, known[0].low, known[0].high, "difference", "nat")
+    made, (axis,) = new_figure(WIDTH, HEIGHT)
+    from matplotlib.patches import Rectangle
 
-
-def _mean(arm: Arm, key: str, kind: Kind, factor: float) -> Value:
-    effect = arm.over_seeds(lambda each: each["summary"][key])
-    return (
-        None
-        if effect is None
-        else Estimate(factor * effect.value, kind=kind, unit="nat" if kind == "difference" else "")
+    for y, row in enumerate(overlap["jaccard"]):
+        for x, value in enumerate(row[:y]):
+            if value is None:
+                continue
+            shade = 4 + min(4, int(5 * value))
+            axis.add_patch(Rectangle((x, y - 0.5), 1, 1, facecolor=MAP[shade], edgecolor=PAPER, linewidth=1.5))
+            if len(layers) <= 8:
+                axis.text(x + 0.5, y, f"{value:.2f}", ha="center", va="center", color=MAP_INK[shade])
+    axis.set_xlim(0, len(layers) - 1)
+    axis.set_ylim(len(layers) - 0.5, 0.5)
+    axis.set_xticks([x + 0.5 for x in range(len(layers) - 1)], [f"block {layer}" for layer in layers[:-1]])
+    axis.set_yticks(range(1, len(layers)), [f"block {layer}" for layer in layers[1:]])
+    axis.grid(visible=False)
+    axis.tick_params(length=0)
+    axis.set_title("overlap of selections, block by block")
+    summary = arm.first["summary"]
+    caption = Sentence(
+        "Jaccard index, 1 where two blocks pass the same tokens: mean {mean}; random choices would give {expected}.",
+        mean=Estimate(summary["overlap"], kind="fraction"),
+        expected=Estimate(summary["overlap_expected"], kind="fraction"),
     )
+    data = [
+        {"arm": arm.case.arm, "block": layers[x], "other_block": layers[y], "jaccard": value}
+        for y, row in enumerate(overlap["jaccard"])
+        for x, value in enumerate(row[:y])
+    ]
+    label = f"Overlap of selections of {name(arm.case)}"
+    return Figure("knows-overlap", made, label, caption, pd.DataFrame(data), least=370)
 
 
-def _worth(arm: Arm, side: str) -> Value:
-    """Return the effect on the loss of the whole window (mean times tokens), in thousandths of a nat."""
-    tokens = arm.first["seq_len"]
+def _kinds(arm: Arm) -> Figure | None:
+    """Draw participation by kind of token at each observation during training."""
+    drift = routing.drift(arm)
+    if drift is None:
+        return None
+    made, (axis,) = new_figure(WIDTH, HEIGHT)
+    for number, (kind, values) in enumerate(drift["by_kind"].items()):
+        if None in values:
+            continue
+        shade = f"#0205{(0, 1, 2, 3, 4)[number % 5]:02d}"
+        marker = MARKS[number % len(MARKS)]
+        axis.plot(drift["steps"], values, color=shade, marker=marker, markersize=4, linewidth=1.2, label=kind)
+    axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axis.set_ylim(bottom=0)
+    axis.set_title("passing while training, by kind")
+    axis.set_xlabel("steps")
+    made.legend(loc="outside lower center", ncols=3, fontsize=8, labelcolor=MUTED, handlelength=1.8, columnspacing=1.2)
+    start, end = (
+        {kind: values[at] for kind, values in drift["by_kind"].items() if None not in values} for at in (0, -1)
+    )
+    moved = max(end, key=lambda kind: abs(end[kind] - start[kind]))
+    caption = Sentence(
+        "Largest change: {kind}, from {start} to {end}.",
+        kind=moved,
+        start=Estimate(start[moved], kind="share"),
+        end=Estimate(end[moved], kind="share"),
+    )
+    data = [
+        {"arm": arm.case.arm, "step": step, "kind": kind, "share": value}
+        for kind, values in drift["by_kind"].items()
+        for step, value in zip(drift["steps"], values, strict=True)
+    ]
+    label = f"Participation by kind while {name(arm.case)} trains"
+    return Figure("knows-kinds", made, label, caption, pd.DataFrame(data), least=370)
 
-    def value(flips: dict[str, Any]) -> float | None:
-        worth = flips["worth"][side]["effect"] if flips.get("worth") else None
-        return None if worth is None else 1000 * tokens * float(worth)
 
-    effect = arm.over_seeds(value, "flips")
-    return None if effect is None else Estimate(effect.value, kind="difference")
+def _settling(arm: Arm) -> Figure | None:
+    """Draw how much each selection during training overlaps the final one."""
+    drift = routing.drift(arm)
+    if drift is None or len(drift["steps"]) < 2 or None in drift["overlap_with_last"]:
+        return None
+    made, (axis,) = new_figure(WIDTH, HEIGHT)
+    axis.plot(drift["steps"], drift["overlap_with_last"], color=arm.look.color, marker=arm.look.marker, markersize=4.5)
+    axis.plot(drift["steps"], drift["overlap_expected"], color=MUTED, linewidth=1, linestyle=(0, (3, 2)))
+    axis.set_ylim(0, 1.03)
+    axis.set_title("overlap with the final selection")
+    axis.set_xlabel("steps")
+    before = drift["overlap_with_last"][-2]
+    settled = "the router had settled" if before >= SETTLED else "the router was still moving"
+    caption = Sentence(
+        "Jaccard index; dashed: random choices. At step {step} of {steps} it was {before}: {settled}.",
+        step=drift["steps"][-2],
+        steps=drift["steps"][-1],
+        before=Estimate(before, kind="fraction"),
+        settled=settled,
+    )
+    names = ("step", "overlap_with_last", "expected_at_random")
+    columns = (drift["steps"], drift["overlap_with_last"], drift["overlap_expected"])
+    data = pd.DataFrame(dict(zip(names, columns, strict=True))).assign(arm=arm.case.arm)
+    label = f"How the selection of {name(arm.case)} settles"
+    return Figure("knows-settling", made, label, caption, data, least=370)
 
 
 READING = (
     "A router gives each token a score and passes those with the highest. The figures ask whether the score goes with"
-    " what a pass is worth: the loss that is saved when that one token passes. A correlation near zero says that the "
-    "router does not know which tokens gain. Controls are routers that do not learn."
+    " what a pass is worth: the loss saved when one token passes (its decision is reversed, later blocks choose again), over as "
+    "many tokens that passed as did not. A correlation near zero says that the router does not know which tokens gain. "
+    "Controls are routers that do not learn; theirs need not be zero, as a block learns to serve the tokens that it is given. "
+    "Predicted is how often the causal rule agrees with the top-k on the same input; overlap is that of the tokens that two "
+    "blocks pass. "
+    "What changes in training is observed on the same held-out windows, of the first seed."
 )
 
 PANEL = Panel(title="Does the gate know?", order=65, span=12, render=render, draws=True, reading=READING)

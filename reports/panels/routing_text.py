@@ -10,11 +10,13 @@ import pandas as pd
 from markupsafe import Markup
 
 from modbench.reports.figures.style import new_figure
-from modbench.reports.model import Block, Figure, Note
+from modbench.reports.model import Block, Code, Estimate, Figure, Listed, Sentence, Value
 from modbench.reports.panel import Panel
-from modbench.reports.panels import _routing as routing
-from modbench.reports.panels._routing import Arm
+from modbench.reports.questions import routing
+from modbench.reports.questions.routing import Arm
 from modbench.reports.tables.load import Loaded
+from modbench.reports.wording.arm_names import name
+from modbench.reports.writers.html import inline
 from modbench.reports.writers.templates import fill
 
 # Per cent of the arm's colour behind a token that used every block; with more, contrast would fall below 4.5 to 1.
@@ -25,36 +27,46 @@ TOP = 8
 
 def render(loaded: Loaded) -> Iterator[Block | Markup]:
     """Show a passage of held-out text for two arms; below, the decisions of each by block and position."""
-    pair = _pair(loaded)
+    pair = routing.shown(routing.arms_of(loaded))[:2]
     if not pair:
         return
-    yield fill("routing_text", arms=[_of_arm(arm) for arm in pair], top=TOP)
+    yield fill("routing_text", arms=[_of_arm(arm) for arm in pair])
     yield from (_map(arm, arm.first["matrix"]) for arm in pair)
-    yield Note(
-        "One held-out window of the first seed, routed by top-k as in training. The stronger a token's background, the more "
-        "routed blocks it used; hover over it for the number. Vertical bands in the map: positions that most blocks agree on."
-    )
-
-
-def _pair(loaded: Loaded) -> list[Arm]:
-    """Return the arm to show and its first control; empty if nothing is routed."""
-    arms = routing.arms_of(loaded)
-    focus = routing.focus_of(arms)
-    return [] if focus is None else [focus, *routing.controls_of(arms, focus)[:1]]
 
 
 def _of_arm(arm: Arm) -> dict[str, object]:
     matrix = arm.first["matrix"]
     layers = len(matrix["layers"])
     return {
-        "name": arm.name,
+        "name": name(arm.case),
         "glyph": arm.look.glyph,
         "series": arm.look.series,
         "layers": layers,
         "strength": [round(FULL * n / layers) for n in range(layers + 1)],
         "passage": _passage(matrix),
-        "words": arm.first["words"],
+        "words": _words(arm.first["words"]),
     }
+
+
+def _words(found: dict[str, Any]) -> Markup:
+    if not found["deep"]:
+        return Markup()
+    return inline(
+        Sentence(
+            "Deepest words: {deep}. Shallowest: {shallow}. Share of routed blocks used, of {words} words that occur {least} "
+            "times or more.",
+            deep=_shares(found["deep"][:TOP]),
+            shallow=_shares(found["shallow"][:TOP]),
+            words=found["words"],
+            least=found["at_least"],
+        )
+    )
+
+
+def _shares(rows: list[dict[str, Any]]) -> Value:
+    return Listed(
+        [Sentence("{word} {share}", word=Code(row["word"]), share=Estimate(row["share"], kind="share")) for row in rows]
+    )
 
 
 def _passage(matrix: dict[str, Any]) -> list[tuple[int, str]]:
@@ -89,21 +101,24 @@ def _map(arm: Arm, matrix: dict[str, Any]) -> Figure:
         for layer, row in zip(layers, rows, strict=True)
         for position, passed in enumerate(row)
     ]
-    label, reading = f"Which positions passed each routed block of {arm.name}", _reading(matrix["used"], len(layers))
-    return Figure(f"matrix-{arm.case.arm}", made, label, reading, pd.DataFrame(data), wide=True, least=440)
+    label = f"Which positions passed each routed block of {name(arm.case)}"
+    caption = _caption(matrix["used"], len(layers))
+    return Figure(f"matrix-{arm.case.arm}", made, label, caption, pd.DataFrame(data), wide=True, least=440)
 
 
-def _reading(used: list[int], layers: int) -> str:
-    counts = [used.count(n) for n in range(layers + 1)]
+def _caption(used: list[int], layers: int) -> Sentence:
+    words = {0: "{tokens} used none", layers: "{tokens} used all {blocks}"}
     parts = [
-        f"{count} used {'none' if n == 0 else 'all ' + str(n) if n == layers else n}" for n, count in enumerate(counts)
+        Sentence(words.get(blocks, "{tokens} used {blocks}"), tokens=used.count(blocks), blocks=blocks)
+        for blocks in range(layers + 1)
     ]
-    return f"Of {len(used)} tokens, by routed blocks: {', '.join(parts)}."
+    return Sentence("Of {tokens} tokens, by routed blocks: {parts}.", tokens=len(used), parts=Listed(parts))
 
 
 READING = (
-    "The passage is held-out text. The stronger a token's background, the more of the blocks that may be skipped it "
-    "went through. One passage is an example: the panels below count over all held-out tokens."
+    "The passage is a held-out window of the first seed, routed by top-k as in training. The stronger a token's background, the "
+    "more of the blocks that may be skipped it went through; hover over it for the number. Vertical bands in the map are "
+    "positions that most blocks agree on. One passage is an example: the panels below count over all held-out tokens."
 )
 
 PANEL = Panel(title="Which words go deep?", order=62, span=12, render=render, draws=True, reading=READING)

@@ -107,11 +107,12 @@ def point(value: float) -> str:
 
 # How a number is written by its kind, or by the unit of a quantity or difference; any other has three significant digits.
 _FORMS: dict[str, Callable[[float], str]] = {
-    **dict.fromkeys(("nat", "bit/B"), "{:.3f}".format),  # differences between losses lie in the third decimal
+    **dict.fromkeys(("nat", "bit", "bit/B"), "{:.3f}".format),  # differences between losses lie in the third decimal
     "count": "{:,.0f}".format,
     "fraction": "{:.2f}".format,
     "loss": "{:.3f}".format,
-    "share": lambda share: f"{100 * share:.1f}",
+    "correlation": "{:+.2f}".format,
+    "share": lambda share: f"{100 * share:.1g}" if 0 < abs(share) < 0.001 else f"{100 * share:.1f}",
     "about": lambda share: f"{100 * share:.0f}",
     "change": lambda share: f"{100 * share:+.1f}",
     "p": "{:.2g}".format,

@@ -16,7 +16,7 @@ from planted import planted_suite, stored
 from playwright.sync_api import Browser, Page
 
 from modbench.reports.page import render
-from modbench.reports.panels import _case_details
+from modbench.reports.panels import every_case
 from modbench.reports.writers import html
 
 METRICS = ["flops/forward", "latency/forward", "memory/peak_allocated", "loss/val", "bpb/val"]
@@ -271,7 +271,7 @@ def test_a_row_leads_to_its_case_and_its_raw_samples(page: Page, planted_page: P
     wall = [float(f"{1000 * value:.6g}") for value in outcome["samples"]["wall_s"]]
     assert [float(text) for cell in shown[:2] for text in cell.split()] == pytest.approx(wall, rel=1e-5)
     assert "units/time-forward-T64-B1-fp32-cpu1-launch{0..2}.json" in section.inner_text()
-    assert "not started by modbench run" in section.inner_text()  # planted records have no command
+    assert "not started by" in section.inner_text()  # planted records have no command
     # What was open stays open for who is sent the address.
     assert page.url.endswith(f"#{section.locator(':scope > div').get_attribute('id')}")
 
@@ -281,22 +281,22 @@ def test_a_claim_has_a_card(page: Page, planted_page: Path) -> None:
     panel.locator("summary").first.click()
     card = panel.locator("details.card").first
     sentence = card.locator("summary").inner_text()
-    assert "MoD 0.125 against dense, 58 % of the FLOPs" in sentence
+    assert sentence.index("MoD 0.125") < sentence.index("58 %")
     card.locator("summary").click()
     frame = pd.read_csv(planted_page.parent / "comparisons.csv")
     pair = frame[(frame.metric == "latency/forward") & frame.arm.isin(["mod[c0.125]", "dense-f0.58"])]
     pair = pair[pair.baseline_arm.isin(["mod[c0.125]", "dense-f0.58"])]
     cells = card.locator("tbody tr").first.locator("td").all_inner_texts()
     ratio = pair.iloc[0].ratio if pair.iloc[0].arm == "mod[c0.125]" else 1 / pair.iloc[0].ratio
-    assert float(cells[1].removesuffix("×")) == pytest.approx(ratio, rel=0.006)
-    assert cells[4] == "3"
+    assert float(cells[1].partition("×")[0]) == pytest.approx(ratio, rel=0.006)
+    assert cells[3] == "3"
     assert "Benjamini-Hochberg" in panel.inner_text()
 
 
 def test_too_many_samples_are_named_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_case_details, "MOST_SAMPLES", 10)
-    monkeypatch.setattr(_case_details, "MOST_CASES", 5)
-    monkeypatch.setattr(_case_details, "SOME_CASES", 3)
+    monkeypatch.setattr(every_case, "MOST_SAMPLES", 10)
+    monkeypatch.setattr(every_case, "MOST_CASES", 5)
+    monkeypatch.setattr(every_case, "SOME_CASES", 3)
     monkeypatch.setattr(html, "MOST_CELLS", 20)
     made = planted_suite("draft", metrics=["flops/forward", "latency/forward"], train=None, launches=3, rounds=2)
     stored(tmp_path, made)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import html as html_module
 import math
 import re
 from collections.abc import Callable
@@ -22,16 +21,11 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.results import run_folder
 from modbench.harness.results.workspace import Workspace
 from modbench.reports.figures.style import new_figure
+from modbench.reports.model import Estimate, Figure, Note, Sentence, Table, Value
 from modbench.reports.page import render
-from modbench.reports.panels import (
-    _routing,
-    _routing_parts,
-    routing_gates,
-    routing_knows,
-    routing_profit,
-    routing_text,
-    routing_who,
-)
+from modbench.reports.panels import _routing as parts
+from modbench.reports.panels import routing_gates, routing_knows, routing_profit, routing_text, routing_who
+from modbench.reports.questions import routing as question
 from modbench.reports.tables.load import Loaded, load
 
 PANELS = (routing_text, routing_who, routing_profit, routing_knows, routing_gates)
@@ -171,13 +165,44 @@ def run(folder: Path, seeds: tuple[int, ...] = (0,), **artifacts: Any) -> Loaded
     return load(str(path))
 
 
-def row_of(html: str, start: str) -> list[str]:
-    """Cells of the table row that starts with this cell."""
-    for line in re.findall(r"<tr>(.*?)</tr>", html):
-        cells = [html_module.unescape(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", line)]
-        if cells and cells[0] == start:
-            return cells[1:]
-    raise AssertionError(start)
+def rows_of(panel: Any, loaded: Loaded) -> dict[Value, list[Any]]:
+    """Rows of a panel's table by their first cell."""
+    (table,) = (block for block in panel.render(loaded) if isinstance(block, Table))
+    return {first: rest for first, *rest in table.rows}
+
+
+def figures_of(panel: Any, loaded: Loaded) -> dict[str, Figure]:
+    return {each.name: each for each in drawn(panel, loaded)}
+
+
+def given(figure: Figure) -> dict[str, Any]:
+    """What the caption of a figure says, by name; of estimates the value."""
+    assert isinstance(figure.caption, Sentence)
+    return {
+        name: each.value if isinstance(each, Estimate) else each.arm if isinstance(each, Case) else each
+        for name, each in figure.caption.given.items()
+    }
+
+
+def notes_of(panel: Any, loaded: Loaded) -> dict[str, Any]:
+    """What the notes of a panel say, by name."""
+    said = [block.said for block in panel.render(loaded) if isinstance(block, Note)]
+    return {name: value for each in said if isinstance(each, Sentence) for name, value in each.given.items()}
+
+
+def seeds_of(panel: Any, loaded: Loaded) -> Value:
+    """How many seeds its intervals rest on."""
+    evidence = notes_of(panel, loaded)["evidence"]
+    assert isinstance(evidence, Sentence)
+    return evidence.given["seeds"]
+
+
+def is_near(found: Any, value: float, half: float | None = None, tolerance: float = 1e-9) -> bool:
+    """Whether an estimate has this value, and this half interval or none."""
+    assert isinstance(found, Estimate)
+    assert found.value == pytest.approx(value, abs=tolerance)
+    assert found.half == (None if half is None else pytest.approx(half, abs=tolerance))
+    return True
 
 
 def test_no_artifacts_no_panels(tmp_path: Path) -> None:
@@ -220,68 +245,68 @@ def test_a_dense_run_has_no_routing_to_show(tmp_path: Path) -> None:
 def test_the_interval_of_a_share_is_wilsons_where_tokens_are_independent() -> None:
     hits, n = 37, 400
     share = hits / n
-    found = _routing.share_interval(share, math.sqrt(share * (1 - share) / n), n, 10)
+    found = question.share_interval(share, math.sqrt(share * (1 - share) / n), n, 10)
     wilson = stats.binomtest(hits, n).proportion_ci(method="wilson")
-    assert found == pytest.approx((wilson.low, wilson.high), abs=1e-6)
+    assert (found.low, found.high) == pytest.approx((wilson.low, wilson.high), abs=1e-6)
 
 
 def test_the_interval_of_a_share_counts_windows_where_they_say_more() -> None:
-    narrow, wide = (_routing.share_interval(0.2, error, 400, 10) for error in (0.02, 0.06))
-    assert narrow is not None
-    assert wide is not None
-    assert wide[0] < narrow[0] < 0.2 < narrow[1] < wide[1]
-    never = _routing.share_interval(0.0, 0.0, 400, 10)
+    narrow, wide = (question.share_interval(0.2, error, 400, 10) for error in (0.02, 0.06))
+    assert wide.closed
+    assert (wide.low or 0) < (narrow.low or 0) < 0.2 < (narrow.high or 1) < (wide.high or 1)
+    never = question.share_interval(0.0, 0.0, 400, 10)
     wilson = stats.binomtest(0, 10).proportion_ci(method="wilson")
-    assert never == pytest.approx((0, wilson.high), abs=1e-6)
-    assert _routing.share_interval(0.2, 0.0, 400, 10) is None  # the same in every window
-    assert _routing.share_interval(0.2, None, 400, 1) is None
+    assert (never.low, never.high) == pytest.approx((0, wilson.high), abs=1e-6)
+    assert question.share_interval(0.2, 0.0, 400, 10).half is None  # the same in every window
+    assert question.share_interval(0.2, None, 400, 1).half is None
 
 
 # --- who
 
 
-@pytest.mark.slow
 def test_who_passes_in_numbers(tmp_path: Path) -> None:
     loaded = run(
         tmp_path, mod={"routing": routing()}, stochastic={"routing": routing({"digit": 0.125, "whitespace": 0.125})}
     )
-    html = shown(routing_who, loaded)
-    ends = _routing.share_interval(0.4, 0.01, N // 5 * 2, WINDOWS)
-    assert ends is not None
-    cells = row_of(html, "kind of token: digit")
-    assert cells[:2] == [f"{N // 5:,}", f"40.0 % [{100 * ends[0]:.1f}–{100 * ends[1]:.1f}]"]
-    assert cells[2].startswith("12.5 %")
-    assert "MoD 0.125: most of digit (40.0%), least of word start (10.0%)." in html
-    assert "1 seed" in html
-    assert html.count("<svg") == 6
+    tokens, learned, stochastic = rows_of(routing_who, loaded)["kind of token: digit"]
+    assert tokens == N // 5
+    assert learned == question.share_interval(0.4, 0.01, N // 5 * 2, WINDOWS)
+    assert stochastic.value == 0.125
+    found = figures_of(routing_who, loaded)
+    assert len(found) == 6
+    assert given(found["who-kind"]) == {
+        "arm": "mod[c0.125]",
+        "most": "digit",
+        "high": 0.4,
+        "least": "word start",
+        "low": 0.1,
+    }
+    assert seeds_of(routing_who, loaded) == 1
 
 
 def test_three_seeds_give_an_interval_over_seeds(tmp_path: Path) -> None:
     values = {0: 0.3, 1: 0.4, 2: 0.5}
     loaded = run(tmp_path, (0, 1, 2), mod=lambda seed: {"routing": routing({"digit": values[seed]})})
-    html = shown(routing_who, loaded)
     half = stats.t.ppf(0.975, 2) * 0.1 / math.sqrt(3)
-    assert row_of(html, "kind of token: digit")[1] == f"40.0 % [{100 * (0.4 - half):.1f}–{100 * (0.4 + half):.1f}]"
-    assert "3 seeds" in html
+    assert is_near(rows_of(routing_who, loaded)["kind of token: digit"][1], 0.4, half)
+    assert seeds_of(routing_who, loaded) == 3
 
 
 # --- profit
 
 
-@pytest.mark.slow
 def test_profit_is_against_the_rung_and_without_the_future(tmp_path: Path) -> None:
     """Routed: 1.5 + 0.1 nats when routed causally; the rung 1.55, the anchor 1.45."""
     loaded = run(tmp_path, mod={"routing": routing()}, rung={"routing": dense(1.55)}, dense={"routing": dense(1.45)})
-    html = shown(routing_profit, loaded)
-    bits = f"{(1.6 - 1.55) / math.log(2):+.3f}"
+    rows, bits = rows_of(routing_profit, loaded), (1.6 - 1.55) / math.log(2)
     for start in ("kind of token: all tokens", "kind of token: digit", "position in the window: 0–31"):
-        assert row_of(html, start)[1] == bits
-    assert "equal FLOPs" in html
-    assert "1 seed: an illustration without intervals" in html
+        assert is_near(rows[start][1], bits)
+    assert rows["kind of token: digit"][0].value == pytest.approx(0.2, abs=0.001)
+    assert notes_of(routing_profit, loaded)["equal"] == "equal FLOPs"
+    assert seeds_of(routing_profit, loaded) == 1
     without = run(tmp_path / "b", mod={"routing": routing()}, dense={"routing": dense(1.45)})
-    html = shown(routing_profit, without)
-    assert row_of(html, "kind of token: digit")[1] == f"{(1.6 - 1.45) / math.log(2):+.3f}"
-    assert "same shape, more FLOPs" in html
+    assert is_near(rows_of(routing_profit, without)["kind of token: digit"][1], (1.6 - 1.45) / math.log(2))
+    assert notes_of(routing_profit, without)["equal"] == "same shape, more FLOPs"
     assert not shown(routing_profit, run(tmp_path / "c", mod={"routing": routing()}))
 
 
@@ -318,12 +343,11 @@ def test_of_a_sweep_the_best_size_is_held_against_dense_of_that_size(tmp_path: P
         return dense(loss + 0.05) if case.model == "dense" else routing(loss=loss)
 
     loaded = sweep(tmp_path, left)
-    html = shown(routing_profit, loaded)
-    assert "Held-out loss minus that of dense d48-L4-H2 (same shape and training FLOPs)" in html
-    assert "MoD 0.125 d48-L4-H2: best on" in html
-    focus = _routing.focus_of(arms := _routing.arms_of(loaded))
-    assert focus is not None
-    beside = [arm.case.arm for arm in _routing.controls_of(arms, focus)]
+    made = question.profit(loaded)
+    assert made is not None
+    assert (made.dense.case.arm, made.equal) == ("dense[d48-L4-H2]", "same shape and training FLOPs")
+    assert made.arms[0].case.arm == "mod[c0.125-d48-L4-H2]"
+    beside = [arm.case.arm for arm in question.shown(question.arms_of(loaded))[1:]]
     assert beside == ["mode_integrated[c0.125-d48-L4-H2]"]  # two of these would look alike
 
 
@@ -342,7 +366,7 @@ def test_of_a_sweep_experts_are_shown_at_the_best_size(tmp_path: Path) -> None:
 def test_a_long_title_takes_a_second_line() -> None:
     _, (axis,) = new_figure(3.4, 2.0)
     long = "MoDE integrated 0.5 token top-2 identity $^{$ d48-L4-H3: load by expert"
-    _routing_parts.titled(axis, long, most=46)
+    parts.titled(axis, long, most=46)
     first, second = axis.get_title(loc="left").split("\n")
     assert f"{first} {second}" == long
     assert len(first) <= 46
@@ -357,32 +381,31 @@ def test_profit_over_seeds_is_paired(tmp_path: Path) -> None:
         mod=lambda seed: {"routing": routing(loss=level[seed] - 0.1 + 0.05 + 0.01 * seed)},
         rung=lambda seed: {"routing": dense(level[seed])},
     )
-    html = shown(routing_profit, loaded)
     half = stats.t.ppf(0.975, 2) * 0.01 / math.sqrt(3)
-    ends = [f"{(0.06 + side * half) / math.log(2):+.3f}" for side in (-1, 1)]
-    assert row_of(html, "kind of token: digit")[1] == f"{0.06 / math.log(2):+.3f} [{ends[0]}, {ends[1]}]"
+    assert is_near(rows_of(routing_profit, loaded)["kind of token: digit"][1], 0.06 / math.log(2), half / math.log(2))
 
 
 def test_profit_without_a_causal_router_says_that_it_looked_ahead(tmp_path: Path) -> None:
     ahead = routing()
     ahead["summary"]["loss_causal"] = None
-    html = shown(routing_profit, run(tmp_path, mod={"routing": ahead}, rung={"routing": dense(1.45)}))
-    assert row_of(html, "kind of token: digit")[1] == f"{0.05 / math.log(2):+.3f}"
-    assert "sees later tokens" in html
+    loaded = run(tmp_path, mod={"routing": ahead}, rung={"routing": dense(1.45)})
+    assert is_near(rows_of(routing_profit, loaded)["kind of token: digit"][1], 0.05 / math.log(2))
+    assert [case.arm for case in notes_of(routing_profit, loaded)["arms"].cases] == ["mod[c0.125]"]
+    causal = run(tmp_path / "b", mod={"routing": routing()}, rung={"routing": dense(1.45)})
+    assert "arms" not in notes_of(routing_profit, causal)
 
 
 def test_bins_of_another_text_are_not_compared(tmp_path: Path) -> None:
     other = dense()
     other["strata"]["kind"]["bins"][2]["n"] += 1
-    html = shown(routing_profit, run(tmp_path, mod={"routing": routing()}, rung={"routing": other}))
-    with pytest.raises(AssertionError, match="digit"):
-        row_of(html, "kind of token: digit")
-    assert row_of(html, "kind of token: whitespace")
-    assert html.count("<svg") == 4
+    loaded = run(tmp_path, mod={"routing": routing()}, rung={"routing": other})
+    rows = rows_of(routing_profit, loaded)
+    assert "kind of token: digit" not in rows
+    assert "kind of token: whitespace" in rows
+    assert len(drawn(routing_profit, loaded)) == 4
     for row in other["strata"]["position"]["bins"]:
         row["label"] += "!"
-    html = shown(routing_profit, run(tmp_path / "b", mod={"routing": routing()}, rung={"routing": other}))
-    assert html.count("<svg") == 3
+    assert len(drawn(routing_profit, run(tmp_path / "b", mod={"routing": routing()}, rung={"routing": other}))) == 3
 
 
 # --- text
@@ -402,8 +425,9 @@ def test_the_text_is_escaped_and_coloured_by_depth(tmp_path: Path) -> None:
     ]
     shades = [re.search(r"(\d+)%,transparent", style) for style, _, _ in spans]
     assert [int(shade[1]) if shade else 0 for shade in shades] == [0, 46, 23, 0]
-    assert "Of 4 tokens, by routed blocks: 2 used none, 1 used 1, 1 used all 2." in html
-    assert "<code>self</code> 50%" in html
+    said = given(figures_of(routing_text, loaded)["matrix-mod[c0.125]"])
+    assert (said["tokens"], [each.given["tokens"] for each in said["parts"].values]) == (4, [2, 1, 1])
+    assert "<code>self</code> 50 %" in html
     assert "MoD 0.125 stochastic" in html
 
 
@@ -416,55 +440,80 @@ def test_a_gate_that_knows_is_said_to_know(tmp_path: Path) -> None:
         mod={"routing": routing(), "flips": flips(0.5), "drift": drift()},
         stochastic={"routing": routing(), "flips": flips(0.02)},
     )
-    html = shown(routing_knows, loaded)
-    assert "MoD 0.125: +0.50 over 64 reversed decisions. It knows: MoD 0.125 stochastic has +0.02." in html
-    assert row_of(html, "score ~ worth") == ["+0.500 [+0.400, +0.600]", "+0.020 [-0.080, +0.120]"]
-    assert row_of(html, "worth of a pass that was made")[0] == "+256"  # 0.001 nats x 256 tokens, in thousandths
-    assert row_of(html, "… that was not made")[0] == "-512"
-    assert row_of(html, "what that costs, bits per token")[0] == "+0.010"
-    assert row_of(html, "predicted correctly")[0] == "95.1 %"
-    assert row_of(html, "… by the majority answer")[0] == "87.5 %"
-    assert row_of(html, "overlap of blocks")[0] == "0.420"
-    assert "4 decisions of block 3" in html
-    assert "1 of 3 passes did harm" in html
-    assert "Largest change: digit, from 10.0% to 40.0%." in html
-    assert "At step 10 of 20 it was 0.90: the router has settled." in html
-    assert html.count("<svg") == 6
+    found = question.verdict(question.shown(question.arms_of(loaded)))
+    assert found is not None
+    assert found.verdict == "above the control"
+    assert isinstance(found.against, Case)
+    assert found.against.config.router == "stochastic"
+    figures, rows = figures_of(routing_knows, loaded), rows_of(routing_knows, loaded)
+    assert len(figures) == 6
+    said = given(figures["knows-flips"])
+    assert (said["value"], said["n"], said["best"]) == (0.5, 64, 0.02)
+    learned, stochastic = rows["score ~ worth"]
+    assert (learned.low, learned.value, learned.high) == (0.4, 0.5, 0.6)
+    assert (stochastic.low, stochastic.value, stochastic.high) == (-0.08, 0.02, pytest.approx(0.12))
+    for start, value in (
+        ("worth of a pass that was made", 256),  # 0.001 nats x 256 tokens, in thousandths
+        ("… that was not made", -512),
+        ("what that costs, bits per token", 0.01),
+        ("predicted correctly", 0.951),
+        ("… by the majority answer", 0.875),
+        ("overlap of blocks", 0.42),
+    ):
+        assert is_near(rows[start][0], value)
+    said = given(figures["knows-scatter"])
+    assert (said["decisions"], said["block"], said["harmful"], said["passes"]) == (4, 3, 1, 3)
+    assert given(figures["knows-kinds"]) == {"kind": "digit", "start": 0.1, "end": 0.4}
+    said = given(figures["knows-settling"])
+    assert (said["step"], said["steps"], said["before"]) == (10, 20, 0.9)
+    assert "had settled" in said["settled"]
 
 
 @pytest.mark.parametrize(
-    ("rho", "said"),
-    [
-        (0.05, "Undecided."),
-        (-0.4, "It prefers the wrong tokens."),
-        (0.35, "It is not clearly above a control: MoD 0.125 stochastic has +0.30."),
-    ],
+    ("rho", "verdict"),
+    [(0.05, "undecided"), (-0.4, "wrong"), (0.35, "not above the control"), (0.45, "above the control")],
 )
-def test_other_gates_are_not(tmp_path: Path, rho: float, said: str) -> None:
+def test_other_gates_are_not(tmp_path: Path, rho: float, verdict: str) -> None:
     control = {"routing": routing(), "flips": flips(0.3)}
-    assert said in shown(
-        routing_knows, run(tmp_path, mod={"routing": routing(), "flips": flips(rho)}, stochastic=control)
-    )
+    loaded = run(tmp_path, mod={"routing": routing(), "flips": flips(rho)}, stochastic=control)
+    found = question.verdict(question.shown(question.arms_of(loaded)))
+    assert found is not None
+    assert found.verdict == verdict
+    caption = figures_of(routing_knows, loaded)["knows-flips"].caption
+    assert isinstance(caption, Sentence)
+    assert routing_knows.VERDICTS[verdict] in caption.words
 
 
-def test_what_was_not_found_out_is_a_dash(tmp_path: Path) -> None:
+def test_without_an_interval_or_a_control_nothing_is_held_against_a_control(tmp_path: Path) -> None:
+    loaded = run(tmp_path / "a", mod={"routing": routing(), "flips": flips(0.5)})
+    found = question.verdict(question.shown(question.arms_of(loaded)))
+    assert found is not None
+    assert (found.verdict, found.against) == ("no control", None)
+    bare = flips(0.5)
+    for row in bare["correlation"].values():
+        row.update(low=None, high=None)
+    loaded = run(tmp_path / "b", mod={"routing": routing(), "flips": bare})
+    found = question.verdict(question.shown(question.arms_of(loaded)))
+    assert found is not None
+    assert (found.verdict, found.typical.value) == (None, 0.5)
+
+
+def test_what_was_not_found_out_is_empty(tmp_path: Path) -> None:
     bare = routing()
     bare["summary"] = {**bare["summary"], "gap": None, "predictor_f1": None}
     lost = {"reason": "no router", "correlation": None, "flips": None, "worth": None}
-    html = shown(routing_knows, run(tmp_path, mod={"routing": bare, "flips": lost}))
-    assert [row_of(html, start) for start in ("score ~ worth", "… F1", "what that costs, bits per token")] == [
-        ["–"]
-    ] * 3
-    assert row_of(html, "worth of a pass that was made") == ["–"]
+    rows = rows_of(routing_knows, run(tmp_path, mod={"routing": bare, "flips": lost}))
+    missing = {title for title, cells in rows.items() if cells == [None]}
+    assert missing == {
+        *("score ~ worth", "worth of a pass that was made", "… that was not made"),
+        *("what that costs, bits per token", "… F1"),
+    }
 
 
 def test_correlations_of_three_seeds_are_averaged(tmp_path: Path) -> None:
-    html = shown(
-        routing_knows,
-        run(tmp_path, (0, 1, 2), mod=lambda seed: {"routing": routing(), "flips": flips(0.3 + 0.1 * seed)}),
-    )
+    loaded = run(tmp_path, (0, 1, 2), mod=lambda seed: {"routing": routing(), "flips": flips(0.3 + 0.1 * seed)})
     half = stats.t.ppf(0.975, 2) * 0.1 / math.sqrt(3)
-    assert row_of(html, "score ~ worth") == [f"+0.400 [{0.4 - half:+.3f}, {0.4 + half:+.3f}]"]
+    assert is_near(rows_of(routing_knows, loaded)["score ~ worth"][0], 0.4, half)
 
 
 # --- gates
@@ -483,10 +532,13 @@ def test_experts_and_depths_are_read_out(tmp_path: Path) -> None:
             {"length": t, "n": 64, "depth": 2.5, "depth_se": 0.1, "by_difficulty": quarters} for t in (8, 16)
         ],
     }
-    html = shown(routing_gates, run(tmp_path, mod={"routing": expert}, dense={"routing": gate}))
-    assert "The busiest of 2 experts takes 1.40 times its even share." in html
-    assert "25% in block 1" in html
-    assert "At 16 tokens 2.00 and 3.50 blocks; windows as scored get 2.50 of 4." in html
+    found = figures_of(routing_gates, run(tmp_path, mod={"routing": expert}, dense={"routing": gate}))
+    said = given(found["experts-mod[c0.125]"])
+    assert (said["experts"], said["load"]) == (2, 1.4)
+    (none,) = said["none"].values
+    assert (none.given["share"].value, none.given["block"]) == (0.25, 1)
+    said = given(found["depth-dense"])
+    assert (said["length"], said["easiest"], said["hardest"], said["mean"], said["blocks"]) == (16, 2.0, 3.5, 2.5, 4)
 
 
 # --- the page

@@ -1,0 +1,487 @@
+"""Which tokens a router passes, which of them profit, and whether its score goes with what a pass is worth.
+
+From the artifacts of training runs, one per arm and seed.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import Case
+from modbench.harness.results.workspace import artifact
+from modbench.harness.stats import effects
+from modbench.reports.figures.style import Look, look
+from modbench.reports.model import Estimate, Finding, Kind, Sentence, Table, Value
+from modbench.reports.tables.contenders import rung_beside
+from modbench.reports.tables.load import Loaded
+from modbench.reports.wording.words import MATCHED
+
+Z = 1.959964
+MOST_CONTROLS = 3
+CONTROLS = ("stochastic", "norm", "every_n")
+# Seeds from which on there is an interval over seeds.
+FEWEST_SEEDS = 3
+TITLES = {
+    "kind": "kind of token",
+    "position": "position in the window",
+    "frequency": "frequency in training text",
+    "difficulty": "difficulty by n-grams",
+    "loss": "the model's own loss",
+    "entropy": "its output entropy",
+}
+# Variables that do not depend on the routed model, so that its tokens can be compared with those of another.
+_OF_TEXT = ("kind", "position", "frequency", "difficulty")
+ALL = "all tokens"
+SIDES = {"all": "all", "passed": "tokens that passed", "skipped": "tokens that did not"}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """An arm and what its training runs recorded about its routing.
+
+    Attributes:
+        case: the case that was trained.
+        found: seed to the artifact's parts: `routing`, and usually `flips` and `drift`.
+    """
+
+    case: Case
+    found: dict[int, dict[str, Any]]
+
+    @property
+    def first(self) -> dict[str, Any]:
+        """`routing` of the first seed."""
+        return dict(self.found[min(self.found)]["routing"])
+
+    @property
+    def routes(self) -> bool:
+        """Whether single tokens are routed, so that some skip a layer."""
+        return bool(self.first["layers"])
+
+    @property
+    def control(self) -> bool:
+        """Whether its router does not learn."""
+        known: Collection[str] = () if self.case.own else catalogue.model_options(self.case.model)
+        return self.routes and self.case.config.router in CONTROLS and "router" in known
+
+    @property
+    def saw_the_future(self) -> bool:
+        """Whether its only loss is that of top-k routing, which sees later tokens."""
+        return self.first["summary"]["loss_causal"] is None
+
+    @property
+    def look(self) -> Look:
+        """How the arm is drawn."""
+        return look(self.case)
+
+    def each(self, part: str) -> list[dict[str, Any]]:
+        """Return a part of the artifact for every seed that has it."""
+        return [found[part] for _, found in sorted(self.found.items()) if found.get(part)]
+
+    @property
+    def mean_loss(self) -> float:
+        """Held-out loss in nats per token, mean over seeds."""
+        return statistics.fmean(found["summary"]["loss"] for found in self.each("routing"))
+
+    def over_seeds(self, value: Callable[[dict[str, Any]], float | None], part: str = "routing") -> Estimate | None:
+        """Return the mean of a value over seeds, with an interval from three on; None if some seed lacks the value."""
+        values = [value(found) for found in self.each(part)]
+        known = [each for each in values if each is not None]
+        return over_seeds(known) if known and len(known) == len(values) else None
+
+
+def over_seeds(values: Sequence[float], kind: Kind = "quantity", unit: str = "") -> Estimate:
+    """Return the mean of one value per seed, with a t-interval from three seeds on."""
+    effect = effects.over_launches(values)
+    return Estimate(effect.value, effect.low, effect.high, kind, unit, n=len(values))
+
+
+# --- which arms are shown
+
+
+def arms_of(loaded: Loaded) -> list[Arm]:
+    """Return every arm with a routing artifact, in the report's order; of several number formats the first."""
+    found: dict[str, Arm] = {}
+    for unit in loaded.run.plan.units:
+        case = unit.comparison.arms[0]
+        if loaded.tables.passes[unit.made_in].samples != "seeds" or case.task:
+            continue
+        kept = artifact(loaded.path, unit.name)
+        if kept and kept.get("routing"):
+            found.setdefault(case.arm, Arm(case, {})).found.setdefault(unit.protocol.seed, kept)
+    return [found[case.arm] for case in loaded.arms if case.arm in found]
+
+
+def focus_of(arms: Sequence[Arm]) -> Arm | None:
+    """Return the arm to show: MoD with a learned router and the lowest capacity, else the first arm with routed tokens.
+
+    In a sweep it is the size with the lowest loss.
+    """
+    routed = [arm for arm in arms if arm.routes]
+    learned = [arm for arm in routed if arm.case.config.router == "learned"]
+    mod = [arm for arm in learned if arm.case.model == "mod"]
+    if mod:
+        return min(mod, key=lambda arm: (arm.case.config.capacity or 1.0, arm.mean_loss))
+    return next(iter(learned or routed), None)
+
+
+def shown(arms: Sequence[Arm]) -> list[Arm]:
+    """Return the arm to show and its controls; empty if nothing is routed."""
+    focus = focus_of(arms)
+    return [] if focus is None else [focus, *controls_of(arms, focus)]
+
+
+def best_sizes(arms: Sequence[Arm]) -> list[Arm]:
+    """Return the arms; of each variant of a sweep only the size with the lowest loss."""
+    best: dict[str, Arm] = {}
+    for arm in arms:
+        variant = arm.case.arm if arm.case.budget is None else arm.case.variant
+        if variant not in best or arm.mean_loss < best[variant].mean_loss:
+            best[variant] = arm
+    return list(best.values())
+
+
+def controls_of(arms: Sequence[Arm], focus: Arm) -> list[Arm]:
+    """Return the same model with routers that do not learn; if there is none, other arms that route tokens.
+
+    In a sweep they have the size of the focus. Of several that look alike in a figure it is the one with the lowest loss.
+    """
+    shape = focus.case.config.model_dump(exclude={"router"})
+    others = [arm for arm in arms if arm.routes and arm is not focus]
+    if focus.case.budget is not None:
+        others = [arm for arm in others if arm.case.size == focus.case.size]
+    same = [arm for arm in others if arm.case.model == focus.case.model]
+    alike = [arm for arm in same if arm.case.config.model_dump(exclude={"router"}) == shape]
+    alike.sort(key=lambda arm: [*CONTROLS, arm.case.config.router].index(arm.case.config.router))
+    if alike:
+        return alike[:MOST_CONTROLS]
+    told_apart: dict[Look, Arm] = {focus.look: focus}
+    for arm in sorted(others, key=lambda arm: arm.mean_loss):
+        told_apart.setdefault(arm.look, arm)
+    return [arm for arm in others if arm in told_apart.values()][:MOST_CONTROLS]
+
+
+def dense_beside(loaded: Loaded, arms: Sequence[Arm], focus: Arm) -> tuple[Arm, str] | None:
+    """Return the dense model of equal cost, else the dense anchor; and what is equal."""
+    by_arm = {arm.case.arm: arm for arm in arms}
+    beside = rung_beside(loaded, focus.case)
+    if beside is not None and beside[0].arm in by_arm:
+        return by_arm[beside[0].arm], f"equal {MATCHED[beside[1].quantity]}"
+    whole = [arm for arm in arms if arm.case.model == "dense" and not arm.case.rung]
+    if focus.case.budget is not None:  # in a sweep, the dense model of the same size
+        whole = [arm for arm in whole if arm.case.size == focus.case.size]
+    train = loaded.run.plan.suite.train
+    equal = focus.case.budget is not None or (train is not None and train.flops is not None)
+    said = "same shape and training FLOPs" if equal else "same shape, more FLOPs"
+    return (whole[0], said) if whole else None
+
+
+def evidence(arm: Arm, alone: str) -> Sentence:
+    """Say what intervals cover: all seeds, or `alone` for a single one."""
+    seeds = len(arm.found)
+    if seeds >= FEWEST_SEEDS:
+        return Sentence("{seeds} seeds: mean and 95 % t-interval over seeds", seeds=seeds)
+    return Sentence("1 seed: {alone}" if seeds == 1 else "first of {seeds} seeds: {alone}", seeds=seeds, alone=alone)
+
+
+# --- numbers by group of tokens
+
+
+@dataclass(frozen=True)
+class Bin:
+    """The number of one group of tokens.
+
+    Attributes:
+        label: the group.
+        estimate: mean over seeds, or the first seed's.
+        n: its tokens.
+        seeds: the value of every seed, if there are several.
+    """
+
+    label: str
+    estimate: Estimate
+    n: int
+    seeds: tuple[float, ...] = ()
+
+    @property
+    def value(self) -> float:
+        """The number alone."""
+        assert self.estimate.value is not None
+        return self.estimate.value
+
+
+def extremes(bins: Sequence[Bin]) -> tuple[Bin, Bin]:
+    """Return the groups with the lowest and with the highest number."""
+    return min(bins, key=lambda each: each.value), max(bins, key=lambda each: each.value)
+
+
+def _rows(routing: Mapping[str, Any], variable: str) -> dict[str, dict[str, Any]]:
+    """Groups of a variable that hold tokens, by label."""
+    return {row["label"]: row for row in routing["strata"][variable]["bins"] if row["n"]}
+
+
+def share_interval(share: float, error: float | None, n: int, windows: int) -> Estimate:
+    """Return a share of tokens, which are clustered in windows, with Wilson's 95 % interval.
+
+    The number of tokens is replaced by the effective number, which gives the standard error between windows. At 0 or 1 that
+    error is 0 and the number of windows is used. Otherwise an error of 0 means equal shares in all windows: no interval.
+
+    Args:
+        share: the share.
+        error: its standard error between windows; None: unknown.
+        n: tokens times layers.
+        windows: number of windows.
+    """
+    made = Estimate(share, kind="share")
+    if error is None or not n or (0 < share < 1 and error == 0):
+        return made
+    size = share * (1 - share) / error**2 if 0 < share < 1 else windows
+    middle = (share + Z**2 / (2 * size)) / (1 + Z**2 / size)
+    half = Z * math.sqrt(share * (1 - share) / size + Z**2 / (4 * size**2)) / (1 + Z**2 / size)
+    return replace(made, low=max(0.0, middle - half), high=min(1.0, middle + half))
+
+
+def shares(arm: Arm, variable: str) -> list[Bin]:
+    """Return participation by group: with three seeds or more the mean and t-interval, else the first seed's, by windows."""
+    routings = arm.each("routing")
+    tables = [_rows(each, variable) for each in routings]
+    found = []
+    for label, row in tables[0].items():
+        values = [table[label]["share"] for table in tables if label in table]
+        if len(values) == len(tables) and len(values) >= FEWEST_SEEDS:
+            mean = over_seeds(values, "share")
+            low, high = max(0.0, mean.low or 0.0), min(1.0, 1.0 if mean.high is None else mean.high)
+            estimate = replace(mean, low=low, high=high)
+        else:
+            tokens = row["n"] * len(routings[0]["layers"])
+            estimate = share_interval(row["share"], row["share_se"], tokens, row["windows"])
+        found.append(Bin(label, estimate, row["n"], tuple(values) if len(tables) > 1 else ()))
+    return found
+
+
+def participation(arms: Sequence[Arm]) -> Table:
+    """Return the share of tokens that pass, a row for each group and a column for each arm."""
+    rows: list[Sequence[Value]] = []
+    for variable, title in TITLES.items():
+        columns = [{each.label: each.estimate for each in shares(arm, variable)} for arm in arms]
+        rows += [
+            [f"{title}: {each.label}", each.n, *(column.get(each.label) for column in columns)]
+            for each in shares(arms[0], variable)
+        ]
+    return Table("Participation in numbers", ("Tokens", "n", *(arm.case for arm in arms)), rows, folded=True)
+
+
+# --- who profits
+
+
+@dataclass(frozen=True)
+class Profit:
+    """Losses of routed arms minus those of a dense one.
+
+    Attributes:
+        arms: the arm to show, then its controls.
+        dense: the dense arm.
+        equal: what it has in common with the arm to show.
+        groups: by variable the differences of each arm, all tokens first.
+    """
+
+    arms: list[Arm]
+    dense: Arm
+    equal: str
+    groups: dict[str, list[list[Bin]]]
+
+    @property
+    def seeds(self) -> int:
+        """Seeds of both the arm to show and the dense one."""
+        return len(self.arms[0].found.keys() & self.dense.found.keys())
+
+
+def profit(loaded: Loaded) -> Profit | None:
+    """Return the losses of the arm to show and its controls against dense; None where there is nothing to compare."""
+    arms = arms_of(loaded)
+    focus = focus_of(arms)
+    beside = None if focus is None else dense_beside(loaded, arms, focus)
+    if focus is None or beside is None:
+        return None
+    compared = [focus, *(arm for arm in controls_of(arms, focus) if arm.case.model == focus.case.model)]
+    groups = {variable: [differences(arm, beside[0], variable) for arm in compared] for variable in _OF_TEXT}
+    groups = {variable: columns for variable, columns in groups.items() if columns[0]}
+    return Profit(compared, *beside, groups) if groups else None
+
+
+def differences(arm: Arm, dense: Arm, variable: str) -> list[Bin]:
+    """Return loss minus the dense model's by group, in bits per token, paired by seed; groups of different text are left out."""
+    pairs = [
+        (arm.found[seed]["routing"], dense.found[seed]["routing"]) for seed in sorted(arm.found.keys() & dense.found)
+    ]
+    tables = [tuple(_rows(side, variable) for side in pair) for pair in pairs]
+    key = "loss" if arm.saw_the_future else "loss_causal"
+    found = []
+    for label in tables[0][0] if tables else ():
+        rows = [(mine.get(label), theirs.get(label)) for mine, theirs in tables]
+        values = [
+            (mine[key] - theirs["loss"]) / math.log(2)
+            for mine, theirs in rows
+            if mine and theirs and mine["n"] == theirs["n"]
+        ]
+        if len(values) == len(tables):
+            found.append(_difference(label, values, tables[0][0][label]["n"]))
+    if not found:
+        return []
+    whole = [(mine["summary"][key] - theirs["summary"]["loss"]) / math.log(2) for mine, theirs in pairs]
+    return [_difference(ALL, whole, pairs[0][0]["tokens"]), *found]
+
+
+def _difference(label: str, values: list[float], n: int) -> Bin:
+    return Bin(label, over_seeds(values, "difference", "bit"), n, tuple(values) if len(values) > 1 else ())
+
+
+def part_of(part: int, whole: int) -> Estimate:
+    """Return a share of tokens; of less than 1 % only that bound."""
+    return Estimate(part / whole, kind="share") if part >= 0.01 * whole else Estimate(None, high=0.01, kind="share")
+
+
+def loss_differences(made: Profit) -> Table:
+    """Return the differences, a row for each group and a column for each arm."""
+    rows: list[Sequence[Value]] = []
+    for variable, columns in made.groups.items():
+        by_label = [{each.label: each.estimate for each in column} for column in columns]
+        for each in columns[0]:
+            share = part_of(each.n, columns[0][0].n)
+            rows.append([f"{TITLES[variable]}: {each.label}", share, *(column.get(each.label) for column in by_label)])
+    head: list[Value] = ["Tokens", "share", *(arm.case for arm in made.arms)]
+    return Table("Loss differences in numbers", head, rows, folded=True)
+
+
+# --- does the score go with what a pass is worth
+
+
+def correlations(arm: Arm) -> list[Bin]:
+    """Return correlations by side: from three seeds on the mean and t-interval, else the first seed's with its bootstrap."""
+    flips = [each["correlation"] for each in arm.each("flips") if each.get("correlation")]
+    found = []
+    for side, label in SIDES.items() if flips else ():
+        rows = [each[side] for each in flips]
+        values = tuple(row["rho"] for row in rows)
+        if None in values:
+            continue
+        if len(rows) < FEWEST_SEEDS:
+            first = rows[0]
+            found.append(Bin(label, Estimate(first["rho"], first["low"], first["high"], "correlation"), first["n"]))
+        elif len(rows) == len(arm.each("flips")):
+            found.append(Bin(label, over_seeds(values, "correlation"), sum(row["n"] for row in rows), values))
+    return found
+
+
+def overall(arm: Arm) -> Bin | None:
+    """Return the correlation over tokens of both sides; None where it was not found."""
+    return next((each for each in correlations(arm) if each.label == SIDES["all"]), None)
+
+
+def verdict(arms: Sequence[Arm]) -> Finding | None:
+    """Return whether the score of the first arm goes with worth, against the best of its controls; None where it was not found.
+
+    Controls count because their blocks, too, adapt to the tokens that they are given. The verdict is `wrong`, `undecided`,
+    `no control`, `above the control` or `not above the control`; None without an interval.
+    """
+    arm, found = arms[0], overall(arms[0])
+    if found is None:
+        return None
+    controls = [(each.value, other.case) for other in arms[1:] if other.control and (each := overall(other))]
+    best = max(controls, key=lambda each: each[0], default=None)
+    low, high = found.estimate.low, found.estimate.high
+    word = None
+    if low is not None and high is not None:
+        if low <= 0:
+            word = "wrong" if high < 0 else "undecided"
+        elif best is None:
+            word = "no control"
+        else:
+            word = "above the control" if low > best[0] else "not above the control"
+    against = None if best is None else best[1]
+    return Finding(arm.case, against, arm.case.place, "routing", typical=found.estimate, verdict=word)
+
+
+# Rows of the table: title, part of the summary, kind of number, factor.
+_QUANTITIES: tuple[tuple[str, str, Kind, float], ...] = (
+    ("passing, by top-k", "participation", "share", 1.0),
+    ("passing, by the causal rule", "participation_causal", "share", 1.0),
+    ("what that costs, bits per token", "gap", "difference", 1 / math.log(2)),
+    ("predicted correctly", "predictor_accuracy", "share", 1.0),
+    ("… by the majority answer", "predictor_base_rate", "share", 1.0),
+    ("… balanced accuracy", "predictor_balanced_accuracy", "share", 1.0),
+    ("… precision", "predictor_precision", "share", 1.0),
+    ("… recall", "predictor_recall", "share", 1.0),
+    ("… F1", "predictor_f1", "fraction", 1.0),
+    ("overlap of blocks", "overlap", "fraction", 1.0),
+    ("… at random", "overlap_expected", "fraction", 1.0),
+    ("blocks used ~ output entropy", "entropy_correlation", "correlation", 1.0),
+    ("blocks used ~ difficulty", "difficulty_correlation", "correlation", 1.0),
+)
+
+
+def routers(arms: Sequence[Arm]) -> Table:
+    """Return a row per quantity with a column per arm; means over seeds."""
+    rows: list[Sequence[Value]] = [
+        ["score ~ worth", *(None if (each := overall(arm)) is None else each.estimate for arm in arms)],
+        ["worth of a pass that was made", *(_worth(arm, "passed") for arm in arms)],
+        ["… that was not made", *(_worth(arm, "skipped") for arm in arms)],
+        *([title, *(_mean(arm, key, kind, factor) for arm in arms)] for title, key, kind, factor in _QUANTITIES),
+    ]
+    head: list[Value] = ["", *(arm.case for arm in arms)]
+    return Table("Routers in numbers", head, rows)
+
+
+def _mean(arm: Arm, key: str, kind: Kind, factor: float) -> Value:
+    mean = arm.over_seeds(lambda each: each["summary"][key])
+    if mean is None or mean.value is None:
+        return None
+    return Estimate(factor * mean.value, kind=kind, unit="bit" if kind == "difference" else "")
+
+
+def _worth(arm: Arm, side: str) -> Value:
+    """Return the effect on the loss of the whole window (mean times tokens), in thousandths of a nat."""
+    tokens = arm.first["seq_len"]
+
+    def value(flips: dict[str, Any]) -> float | None:
+        worth = flips["worth"][side]["effect"] if flips.get("worth") else None
+        return None if worth is None else 1000 * tokens * float(worth)
+
+    mean = arm.over_seeds(value, "flips")
+    return None if mean is None else Estimate(mean.value, kind="difference")
+
+
+@dataclass(frozen=True)
+class Flip:
+    """One decision that was reversed alone.
+
+    Attributes:
+        score: the router's.
+        saved: thousandths of a nat that a pass of this token saves over the window.
+        passed: whether the token passed.
+    """
+
+    score: float
+    saved: float
+    passed: bool
+
+
+def flips(arm: Arm) -> tuple[int, list[Flip]] | None:
+    """Return the last routed block and its reversed decisions, of the first seed; None where none was reversed."""
+    found = arm.each("flips")
+    table = found[0].get("flips") if found else None
+    if not table:
+        return None
+    factor, last = 1000 * arm.first["seq_len"], max(table["layer"])
+    columns = zip(table["score"], table["effect"], table["passed"], table["layer"], strict=True)
+    return last, [Flip(score, factor * effect, passed) for score, effect, passed, layer in columns if layer == last]
+
+
+def drift(arm: Arm) -> dict[str, Any] | None:
+    """Return what was observed while the first seed trained; None where nothing was."""
+    found = arm.each("drift")
+    return found[0] if found and found[0].get("by_kind") else None
