@@ -8,7 +8,7 @@ from modbench.reports.formats import _schema as schema
 from modbench.reports.formats.csv import more
 from modbench.reports.questions.doubts import doubts
 from modbench.reports.questions.failures import failures
-from modbench.reports.sentences import first_screen, question
+from modbench.reports.sentences import first_screen
 from modbench.reports.sentences.machine import machine_check, warnings
 from modbench.reports.sentences.method import facts
 from modbench.reports.tables.load import Loaded
@@ -24,7 +24,7 @@ def report(loaded: Loaded) -> schema.Report:
     check, in_words = machine_check(loaded)
     told = first_screen.head(loaded)
     return schema.Report(
-        title=question.title(loaded),
+        title=first_screen.title(loaded),
         asked=plain(told.asked),
         answer=sentences([*told.answer, *told.details]),
         sure=sentences(told.sure),

@@ -11,10 +11,10 @@ from modbench.reports.model import Alert, Listed, Sentence, Value
 from modbench.reports.panel import shared_blocks
 from modbench.reports.questions import failures, results
 from modbench.reports.questions.doubts import doubts
-from modbench.reports.sentences import first_screen, question
+from modbench.reports.sentences import first_screen
+from modbench.reports.sentences.first_screen import place_shown
 from modbench.reports.sentences.machine import warnings
 from modbench.reports.sentences.method import facts
-from modbench.reports.sentences.question import place_shown
 from modbench.reports.tables.load import Loaded
 from modbench.reports.writers.markdown import Block, block, inline, listed, text, within
 
@@ -38,7 +38,7 @@ def markdown(loaded: Loaded) -> str:
     alerts = [*warnings(loaded), *filter(None, [run.incomplete])]
     tables = [*results.tables(loaded), results.loss_table(loaded)]
     blocks = [
-        Block([f"## {text(question.title(loaded))}", "", text(about)]),
+        Block([f"## {text(first_screen.title(loaded))}", "", text(about)]),
         *(block(Alert(said)) for said in alerts),
         block(Sentence("Asked: {asked}", asked=told.asked)),
         listed("Answer", answers, "sentences", "report.html"),

@@ -12,7 +12,7 @@ from modbench.reports.format import Format
 from modbench.reports.model import Finding, Table, Value
 from modbench.reports.panel import shared_blocks
 from modbench.reports.questions import results
-from modbench.reports.sentences.question import measured_on
+from modbench.reports.sentences.first_screen import measured_on
 from modbench.reports.tables.load import Loaded, evenly
 from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.writers import latex

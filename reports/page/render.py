@@ -17,7 +17,7 @@ from modbench.reports.format import DEFAULT, Format
 from modbench.reports.model import Block, Listed, Sentence
 from modbench.reports.page.panel_list import broken, rendered
 from modbench.reports.panel import panels
-from modbench.reports.sentences import evidence, first_screen, question
+from modbench.reports.sentences import evidence, first_screen
 from modbench.reports.sentences.machine import gpu, machine_check, warnings
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.writers.html import inline, written
@@ -66,7 +66,7 @@ def html(loaded: Loaded) -> str:
     run, told = loaded.run, first_screen.head(loaded)
     page = fill(
         "report",
-        title=question.title(loaded),
+        title=first_screen.title(loaded),
         answer=[inline(each) for each in told.answer],
         sure=inline(brief) if (brief := evidence.sure_in_brief(loaded)) else "",
         doubts=_few([inline(each) for each in evidence.doubts_in_brief(loaded)]),

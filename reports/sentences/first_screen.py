@@ -6,14 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from modbench.harness.core.case import Case, Rung
+from modbench.harness.core.units import counted
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value
 from modbench.reports.questions import break_even, confirmation, exchange, isoflop, search, tasks, win_rate
-from modbench.reports.sentences import (
-    evidence,
-    nothing_measured,
-    question,
-)
-from modbench.reports.sentences.question import place_shown
+from modbench.reports.sentences import evidence, nothing_measured
 from modbench.reports.tables import losses
 from modbench.reports.tables.cases import looked_ahead
 from modbench.reports.tables.contenders import contenders, default_arm, rung_beside
@@ -21,6 +17,7 @@ from modbench.reports.tables.load import Loaded, evenly
 from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.wording.arm_names import short
 from modbench.reports.wording.words import MATCHED, TIMED
+from modbench.reports.writers.inline import plain
 
 # Arms that the answer is about; the rest are counted.
 MOST_ANSWERS = 24
@@ -29,6 +26,17 @@ MOST_GAPS = 4
 # What is said in one sentence of a model that was measured alone.
 NUMBERS = (*TIMED, ("forward FLOPs", "flops/forward"), ("peak memory", "memory/peak_allocated"))
 NOTHING_COMPARED = "nothing is compared, so that there is no ratio, no verdict and no identical twin of a baseline"
+
+
+# Where it may pay, if only these workloads were timed.
+WHERE = {
+    frozenset({"train_step"}): " in training",
+    frozenset({"prefill"}): " in prefill",
+    frozenset({"decode"}): " in decoding",
+    frozenset({"prefill", "decode"}): " in generation",
+}
+# More names than this are counted.
+MOST_NAMED = 6
 
 
 @dataclass(frozen=True)
@@ -52,9 +60,9 @@ class Head:
 
 def head(loaded: Loaded) -> Head:
     """Return the first screen of a report."""
-    asked = question.asked(loaded)
+    said = asked(loaded)
     if not loaded.measured:  # why stands above it, among the warnings
-        return Head(asked, [f"{nothing_measured.NOTHING}."], [], [], [])
+        return Head(said, [f"{nothing_measured.NOTHING}."], [], [], [])
     short = answer(loaded)
     where = break_even.columns(loaded, contenders(loaded)[:1])  # a table says it: counting the places says less
     details: list[Value] = (
@@ -65,7 +73,7 @@ def head(loaded: Loaded) -> Head:
         *tasks.sentences(loaded),
         *([searched] if (searched := search.sentence(loaded)) else []),
     ]
-    return Head(asked, short, details, evidence.sure(loaded), evidence.doubts(loaded))
+    return Head(said, short, details, evidence.sure(loaded), evidence.doubts(loaded))
 
 
 def answer(loaded: Loaded) -> list[Value]:
@@ -153,6 +161,108 @@ def _against(case: Case, places: Sequence[Finding], called: Sentence, *, again: 
     doubts = list(dict.fromkeys(label for each in found for label in win_rate.doubts(each)))
     said += " (but: {doubts})" * bool(doubts) + "."
     return Sentence(said, arm=case, base=called, ratios=ratios, doubts=", ".join(doubts), all=len(found), **counts)
+
+
+# --- what was asked
+
+
+def title(loaded: Loaded) -> str:
+    """Return the question that the suite asks, such as `Does skipping tokens pay on AMD EPYC, fp32, 1 thread?`."""
+    return f"{plain(_question(loaded))} on {measured_on(loaded)}?"
+
+
+def measured_on(loaded: Loaded) -> str:
+    """Name what was measured on: `AMD EPYC, fp32, 1 thread`."""
+    suite = loaded.run.plan.suite
+    said = f"{loaded.device_name}, {'/'.join(suite.grid.dtype)}"
+    if loaded.run.plan.device == "cpu":
+        said += f", {counted(suite.threads, 'thread')}"
+    return said + ", compiled" * suite.compile
+
+
+def _question(loaded: Loaded) -> Value:
+    if loaded.run.plan.suite.isoflop is not None:
+        return "Does skipping tokens lower the loss at equal training FLOPs"
+    if not any(case.config.capacity is not None for case in loaded.arms):
+        others = [case for case in loaded.arms if not case.rung]
+        if len(others) == 1:
+            return Sentence("How fast is {arm}", arm=others[0])
+        return Sentence("How do {arms} compare", arms=_listed(others))
+    metrics = [loaded.tables.metrics[key] for key in loaded.run.plan.suite.metrics]
+    timed = {metric.workload for metric in metrics if loaded.tables.made_in(metric).times}
+    if timed:
+        return f"Does skipping tokens pay{WHERE.get(frozenset(timed), '')}"
+    if metrics and all(metric.task for metric in metrics):
+        return "Do models that skip tokens still solve these tasks"
+    memory = any(metric.key.startswith("memory/") for metric in metrics)
+    return "Does skipping tokens save memory" if memory else "What does skipping tokens do to the loss"
+
+
+def asked(loaded: Loaded) -> Sentence:
+    """Return one sentence: which models were compared with which, in what, and where."""
+    plan = loaded.run.plan
+    others, baseline = contenders(loaded), loaded.arms[0]
+    words = "{arms} against {baseline}" if others else "{baseline} alone"
+    if others and any(rung.arm in {case.arm for case in loaded.arms} for rung in plan.ladder):
+        words += " of the same shape, and against smaller dense models of equal cost"
+    what = [workload for workload, metric in TIMED if metric in plan.suite.metrics]
+    what += [name for name in ("memory", "energy") if any(key.startswith(f"{name}/") for key in plan.suite.metrics)]
+    made = {key for comparison in plan.comparisons for key in comparison.metrics}  # a filter may leave tasks out
+    asked_for = {task for key in made if (task := loaded.tables.metrics[key].task)}
+    what += [f"accuracy on {counted(len(asked_for), 'task')}"] * bool(asked_for)
+    what += ["held-out loss"] * (loaded.trained_metric is not None)
+    where = "" if asked_for and not loaded.lengths else " at {lengths}"
+    said = Listed(what, last=" and ") if what else "FLOPs"
+    given: dict[str, Value] = {
+        "arms": _listed(others),
+        "baseline": baseline,
+        "what": said,
+        "lengths": _lengths(loaded.lengths),
+    }
+    return Sentence(f"{words}: {{what}}{where}.", **given)
+
+
+def _lengths(lengths: Sequence[int]) -> Sentence:
+    if len(lengths) > MOST_NAMED:
+        words = "{n} lengths from {first} to {last} tokens"
+        return Sentence(words, n=len(lengths), first=lengths[0], last=lengths[-1])
+    return Sentence(f"{{lengths}} token{'s' * (lengths != [1])}", lengths=Listed(lengths, last=" and "))
+
+
+def _listed(cases: Sequence[Case]) -> Listed:
+    """Name the arms; of many say how many there are of each model."""
+    if len(cases) <= MOST_NAMED:
+        return Listed(cases, last=" and ")
+    by_model: dict[str, list[Case]] = {}
+    for case in cases:
+        by_model.setdefault(case.model, []).append(case)
+    named: list[Value] = [
+        each[0] if len(each) == 1 else Sentence("{n} settings of {model}", n=len(each), model=_model(each[0]))
+        for each in by_model.values()
+    ]
+    return Listed(named, last=" and ")
+
+
+def _model(case: Case) -> Case:
+    return case.model_copy(update={"arm_parts": (), "rung": False})
+
+
+def place_shown(loaded: Loaded) -> list[str]:
+    """Say which batch size and number format figures show, if the grid has several, and how many arms and lengths of many."""
+    grid, said = loaded.run.plan.suite.grid, []
+    if len(grid.batch_size) > 1 or len(grid.dtype) > 1:
+        said.append(f"Figures and tiles show batch size {grid.batch_size[0]} in {grid.dtype[0]}; the table has all.")
+    counts = [
+        f"{len(shown)} of {len(every):,} {what}"
+        for shown, every, what in (
+            (loaded.arms_shown, loaded.arms[1:], "arms"),
+            (loaded.lengths_shown, loaded.lengths, "lengths"),
+        )
+        if len(shown) < len(every)
+    ]
+    if counts:
+        said.append(f"Figures and tiles show {' and '.join(counts)}; cases.csv and comparisons.csv have all.")
+    return said
 
 
 # --- arm by arm

@@ -16,9 +16,9 @@ from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
 from modbench.reports.panel import shared_blocks
 from modbench.reports.questions import exchange, inference, isoflop, results, tasks
 from modbench.reports.questions import pays as pays_question
-from modbench.reports.sentences import evidence, first_screen, question
+from modbench.reports.sentences import evidence, first_screen
+from modbench.reports.sentences.first_screen import place_shown
 from modbench.reports.sentences.machine import machine_check, warnings
-from modbench.reports.sentences.question import place_shown
 from modbench.reports.tables import logs
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.arm_names import name
@@ -81,7 +81,7 @@ def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str
     """Yield the answer, the tables, what their marks mean, how sure it is, and what to doubt."""
     suite, told = loaded.run.plan.suite, first_screen.head(loaded) if verbose else None
     launches = f": {suite.launches_in_words}" if any(metric in suite.metrics for _, metric in TIMED) else ""
-    yield wrapped([f"{suite.name} on {question.measured_on(loaded)}{launches}"], width)
+    yield wrapped([f"{suite.name} on {first_screen.measured_on(loaded)}{launches}"], width)
     yield wrapped([Listed(answer, " ")] if (answer := first_screen.answer(loaded)) else [], width)
     swept = isoflop.tables(loaded)  # a table of all sizes would mix them
     shown = [[*text.table(each, width), "", *wrapped(each.notes, width)] for each in swept]

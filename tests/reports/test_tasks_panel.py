@@ -14,8 +14,9 @@ from modbench.harness.stats import effects
 from modbench.reports.page import render
 from modbench.reports.panels import tiles
 from modbench.reports.questions import tasks
-from modbench.reports.sentences import question
+from modbench.reports.sentences import first_screen
 from modbench.reports.terminal import summary
+from modbench.reports.writers.inline import plain
 
 
 def test_three_seeds_give_an_interval_over_seeds(tmp_path: Path) -> None:
@@ -42,7 +43,7 @@ def test_one_seed_has_the_binomial_interval_and_says_so(tmp_path: Path) -> None:
 
 def test_a_task_that_a_filter_left_out_is_not_counted(tmp_path: Path) -> None:
     loaded = planted(tmp_path / "run", filtered=("task/recall",))
-    assert "accuracy on 1 task at" in question.asked(loaded)
+    assert "accuracy on 1 task at" in plain(first_screen.asked(loaded))
 
 
 def test_differences_are_paired_over_seeds(tmp_path: Path) -> None:
