@@ -166,7 +166,7 @@ def test_the_command_writes_the_figure_and_its_data(loaded: Loaded, modbench: Mo
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "paper").iterdir()) == ["speed.csv", "speed.svg"]
     assert len(pd.read_csv(tmp_path / "paper" / "speed.csv")) == 16
-    assert "Purple is faster" in done.stdout  # the caption, to be pasted
+    assert "hatched: undecided" in done.stdout  # the caption, to be pasted
     done = modbench("figure", loaded.path, "speedup_map", "--baseline", "MoD 0.125", "--json")
     assert done.returncode == 0, done.stderr
     assert (loaded.path / "figures" / "map.pdf").read_bytes().startswith(b"%PDF")
