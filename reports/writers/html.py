@@ -91,7 +91,7 @@ def _table(table: Table) -> Markup:
 
 def numeric(cells: Iterable[Value]) -> bool:
     """Whether a column holds numbers, or nothing."""
-    found = [cell for cell in cells if cell not in {None, ""}]
+    found = [cell for cell in cells if cell is not None and cell != ""]
     return bool(found) and all(isinstance(cell, int | Estimate | Finding) for cell in found)
 
 
