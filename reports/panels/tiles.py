@@ -10,15 +10,17 @@ import pandas as pd
 from markupsafe import Markup
 
 from modbench.harness.core.case import Case
-from modbench.harness.core.units import human
 from modbench.reports.figures.style import look
+from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value, Verdict
 from modbench.reports.panel import Panel
+from modbench.reports.tables import findings
 from modbench.reports.tables.cases import looked_ahead
 from modbench.reports.tables.contenders import default_arm
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.wording.arm_names import name
-from modbench.reports.wording.words import TIMED, interval, is_number, promise, times, words
+from modbench.reports.wording.words import TIMED, is_number
+from modbench.reports.writers.html import inline
 from modbench.reports.writers.templates import fill
 
 _TILES = (
@@ -34,7 +36,7 @@ _LOW, _HIGH = math.log2(0.5), math.log2(4)
 # Optimizer steps below which a loss is no result, however many seeds there are.
 FEWEST_STEPS = 500
 
-Bar = dict[str, str]  # places along that axis, in per cent
+Bar = dict[str, float | None]  # places along that axis, in per cent
 
 
 def render(loaded: Loaded) -> Markup | None:
@@ -58,7 +60,7 @@ def render(loaded: Loaded) -> Markup | None:
         for case, length in itertools.product(arms, lengths)
     ]
     anchor = name(loaded.arms[0])
-    return fill("tiles", chips=chips, sets=sets, first=(first.arm, longest), one=f"{_place(1):.1f}", anchor=anchor)
+    return fill("tiles", chips=chips, sets=sets, first=(first.arm, longest), one=_place(1), anchor=anchor)
 
 
 def _measured(loaded: Loaded, arms: Sequence[Case], lengths: Sequence[int]) -> list[tuple[str, str]]:
@@ -71,38 +73,67 @@ def _measured(loaded: Loaded, arms: Sequence[Case], lengths: Sequence[int]) -> l
 
 def _tile(loaded: Loaded, case: Case, length: int, title: str, metric: str) -> dict[str, object]:
     row = loaded.pair(case.arm, metric, None if metric == "bpb/val" else length)
-    big, bar, small = ("–", None, "not asked for") if row is None else _content(loaded, row)
-    return {"title": title, "big": big, "bar": bar, "small": small}
+    if row is None:
+        return {"title": title, "big": inline(None), "bar": None, "small": "not asked for"}
+    found = findings.of_row(row, loaded.cases_by_id[row.case_id], loaded.cases_by_id[row.baseline_case_id])
+    big, small = content(loaded, row, found)
+    bar = _bar(found.typical, row.ideal) if found.typical.kind == "ratio" and found.typical.value else None
+    return {"title": title, "big": inline(big), "bar": bar, "small": inline(small)}
 
 
-def _content(loaded: Loaded, row: pd.Series) -> tuple[str, Bar | None, str]:
-    if row.status != "ok":
-        return ("failed" if row.status == "failed" else "–"), None, str(row.reason)
+def content(loaded: Loaded, row: pd.Series, found: Finding) -> tuple[Value, Value]:
+    """Return what stands in a tile large, and small below it."""
+    if found.status != "ok":
+        return "failed" if found.status == "failed" else None, found.reason
     if row.metric == "bpb/val":
-        seen = " It read later tokens." if looked_ahead(row) else ""
-        verdict = words(row) if isinstance(row.verdict, str) else seeds_in_words(loaded)
-        causal = loaded.pair(str(row.arm), "loss/val_causal")
-        if seen and causal is not None and causal.status == "ok":
-            seen += f" Routed causally: {causal.difference / math.log(2):+.3f}."
-        said = f"bits/byte at T={row.seq_len}. {verdict}.{seen}"
-        if not isinstance(row.verdict, str) or _steps(loaded, str(row.case_id)) < FEWEST_STEPS:
-            # What a few steps or seeds made is no result: it does not stand in large type.
-            return "no claim", None, f"{row.difference:+.3f} {said}"
-        return f"{row.difference:+.3f}", None, said
-    values = _values(loaded, row)
+        return _loss(loaded, row, found)
+    value = Estimate(found.typical.value, kind="ratio")
+    units = {"unit": str(row.unit)}
+    values = Sentence(
+        "{mine}, {base} {theirs}",
+        mine=Estimate(loaded.value(str(row.arm), row.metric, row.seq_len), **units),  # type: ignore[arg-type]  # a unit
+        base=loaded.arms[0],
+        theirs=Estimate(loaded.value(str(row.baseline_arm), row.metric, row.seq_len), **units),  # type: ignore[arg-type]
+    )
     if row.unit == "FLOP":
-        return times(row.ratio), _bar(row), f"{values} · counted exactly"
+        return value, Listed([values, "counted exactly"], " · ")
     if row.metric == "memory/kv_cache":
-        return times(row.ratio), _bar(row), f"{values} · allocated"
-    share = promise(row, "forecast" if row.unit == "B" else "promised")
-    parts = (values, f"{interval(row)} {words(row)}".strip(), share)
-    return times(row.ratio), _bar(row), " · ".join(filter(None, parts))
+        return value, Listed([values, "allocated"], " · ")
+    spread = Estimate(None, found.typical.low, found.typical.high, "ratio")
+    verdict = Verdict(found.verdict, found.timed)
+    said: list[Value] = [
+        values,
+        Sentence("{spread} {verdict}", spread=spread, verdict=verdict) if spread.closed else verdict,
+    ]
+    if is_number(row.ideal):
+        said.append(_promised(row, "forecast" if row.unit == "B" else "promised"))
+    return value, Listed(said, " · ")
 
 
-def _values(loaded: Loaded, row: pd.Series) -> str:
-    """What the arm took beside the baseline: `12.3 ms, dense 22.0 ms`."""
-    mine, theirs = (loaded.value(str(arm), row.metric, row.seq_len) for arm in (row.arm, row.baseline_arm))
-    return f"{human(mine, str(row.unit))}, {name(loaded.arms[0])} {human(theirs, str(row.unit))}"
+def _loss(loaded: Loaded, row: pd.Series, found: Finding) -> tuple[Value, Value]:
+    words, causal = "bits/byte at T = {length}. {verdict}.", None
+    if looked_ahead(row):
+        words += " It read later tokens."
+        routed = loaded.pair(str(row.arm), "loss/val_causal")
+        if routed is not None and routed.status == "ok":
+            words += " Routed causally: {causal}."
+            causal = Estimate(routed.difference / math.log(2), kind="difference", unit="bit/B")
+    verdict: Value = Verdict(found.verdict, timed=False) if found.verdict else seeds_in_words(loaded)
+    small = Sentence(words, length=int(row.seq_len), verdict=verdict, causal=causal)
+    value = Estimate(found.typical.value, kind="difference", unit="bit/B")
+    if not found.verdict or _steps(loaded, str(row.case_id)) < FEWEST_STEPS:
+        # What a few steps or seeds made is no result: it does not stand in large type.
+        return "no claim", Sentence("{value} {small}", value=value, small=small)
+    return value, small
+
+
+def _promised(row: pd.Series, promised: str) -> Sentence:
+    """Which share of the ideal gain was realised."""
+    words = "{ideal} {promised}"
+    if is_number(row.realised) and row.ideal > 1:
+        words = "{share} of the {promised} gain" if row.realised > 0 else "none of the {promised} gain of {ideal}"
+    ideal, share = Estimate(row.ideal, kind="ratio"), Estimate.of(row.realised, kind="share")
+    return Sentence(words, ideal=ideal, share=share, promised=promised)
 
 
 def _steps(loaded: Loaded, case_id: str) -> int:
@@ -111,17 +142,20 @@ def _steps(loaded: Loaded, case_id: str) -> int:
     return notes.steps or 0 if notes is not None else 0
 
 
-def _bar(row: pd.Series) -> Bar:
-    low, high = (row.ci_low, row.ci_high) if is_number(row.ci_low) else (row.ratio, row.ratio)
-    left, right = _place(low), _place(high)
-    ideal = f"{_place(row.ideal):.1f}" if is_number(row.ideal) else ""
-    return {"left": f"{left:.1f}", "width": f"{max(1.2, right - left):.1f}", "ideal": ideal}
+def _bar(ratio: Estimate, ideal: float) -> Bar:
+    assert ratio.value is not None
+    left, right = (_place(ratio.value if end is None else end) for end in (ratio.low, ratio.high))
+    return {
+        "left": left,
+        "width": max(1.2, round(right - left, 1)),
+        "ideal": _place(ideal) if is_number(ideal) else None,
+    }
 
 
 def _place(ratio: float) -> float:
     """Return the position on the axis in per cent."""
     log2 = min(_HIGH, max(_LOW, math.log2(ratio)))
-    return 100 * (log2 - _LOW) / (_HIGH - _LOW)
+    return round(100 * (log2 - _LOW) / (_HIGH - _LOW), 1)
 
 
 READING = (

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from modbench.harness.core.case import Case
-from modbench.reports.model import Estimate, Table, Value
-from modbench.reports.tables.load import Loaded
+from modbench.harness.core.case import Place as Where
+from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value
+from modbench.reports.tables import findings
+from modbench.reports.tables.load import Loaded, evenly
 from modbench.reports.wording.arm_names import name
 
 # Rows of `cases.csv` by case id and metric.
@@ -90,3 +92,116 @@ def _beside(known: Known, key: tuple[str, str]) -> Value:
     """Return another number of the case, where it was asked for and measured."""
     row = known.get(key)
     return "" if row is None or row.status != "ok" else Estimate(float(row.value), unit=str(row.unit))
+
+
+# --- beside each other, as on the page
+
+# Columns at most; of more, so many that lie evenly among them.
+MOST_PLACES = 12
+# Length, batch size, number format, way of execution.
+Place: TypeAlias = tuple[int, int, str, str]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one arm serves at one place.
+
+    Attributes:
+        rate: tokens per second; None where nothing was measured.
+        against: the time over the baseline's; None for the baseline, and where there is no ratio.
+        more: quantiles and bytes, or why there is no number.
+    """
+
+    rate: Estimate | None
+    against: Finding | None
+    more: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A workload's rates.
+
+    Attributes:
+        title: of the table.
+        places: headings of the columns.
+        rows: arm and its cells; None where it was not planned.
+        left_out: places that are not shown.
+        derived: whether rates follow from typical times, as none was measured.
+    """
+
+    title: str
+    places: list[Sentence]
+    rows: list[tuple[Case, list[Cell | None]]]
+    left_out: int
+    derived: bool
+
+
+def grid(loaded: Loaded, served: Served) -> Grid | None:
+    """Return the rates of a workload; None if it was not measured."""
+    planned: dict[Place, dict[str, Case]] = {}
+    for comparison in loaded.run.plan.comparisons:
+        if served.time in comparison.metrics:
+            planned.setdefault(_key(comparison.place), {}).update({case.arm: case for case in comparison.arms})
+    if not planned:
+        return None
+    places = sorted(planned)
+    shown = evenly(places, MOST_PLACES)
+    wanted = loaded.cases[loaded.cases.metric.isin(_metrics(served))]
+    known = {(row.case_id, row.metric): row for row in wanted.itertuples(index=False)}
+    against = loaded.comparisons[loaded.comparisons.metric == served.time]
+    cases = loaded.cases_by_id
+    found = {
+        row.case_id: findings.of_row(row, cases[str(row.case_id)], cases[str(row.baseline_case_id)])
+        for row in against.itertuples(index=False)
+    }
+    rows = [
+        (arm, [_cell(known, found, planned[place].get(arm.arm), served) for place in shown])
+        for arm in (loaded.arms[0], *loaded.arms_shown)
+        if any(arm.arm in planned[place] for place in shown)
+    ]
+    derived = not any(metric == served.rate and row.status == "ok" for (_, metric), row in known.items())
+    named = [_named(place, places, served) for place in shown]
+    return Grid(served.title, named, rows, len(places) - len(shown), derived)
+
+
+def _key(at: Where) -> Place:
+    return at.seq_len, at.batch_size, at.dtype, at.execution
+
+
+def _metrics(served: Served) -> list[str]:
+    return [served.time, served.rate, f"{served.time}/p50", f"{served.time}/p95", *filter(None, [served.kept])]
+
+
+def _named(place: Place, places: Sequence[Place], served: Served) -> Sentence:
+    length, batch, dtype, execution = place
+    words = "context {length}, B = {batch}" if served.length == "context" else "T = {length}, B = {batch}"
+    words += ", {dtype}" * (len({each[2] for each in places}) > 1)
+    words += ", {execution}" * (len({each[3] for each in places}) > 1)
+    return Sentence(words, length=length, batch=batch, dtype=dtype, execution=execution)
+
+
+def _cell(known: Mapping[Any, Any], found: Mapping[Any, Finding], case: Case | None, served: Served) -> Cell | None:
+    if case is None:
+        return None
+    rows = {metric: known.get((case.id, metric)) for metric in _metrics(served)}
+    values = {metric: float(row.value) for metric, row in rows.items() if row is not None and row.status == "ok"}
+    if served.time not in values:
+        row = rows[served.time]
+        return Cell(None, None, ("not measured" if row is None else str(row.status),))
+    seconds = values[served.time]
+    tokens = case.place.batch_size * (1 if served.kept else case.place.seq_len)  # of a step one for each row
+    quantiles = [
+        Sentence(f"{quantile} {{time}}", time=Estimate(values[key], unit="s"))
+        for quantile in ("p50", "p95")
+        if (key := f"{served.time}/{quantile}") in values
+    ]
+    typical = Sentence(f"{{time}} {served.unit}", time=Estimate(seconds, unit="s"))
+    more: list[Value] = [Listed(quantiles) if quantiles else typical]
+    if served.kept in values:
+        more.append(Sentence("KV {bytes}", bytes=Estimate(values[served.kept], unit="B")))
+    against = found.get(case.id)
+    if against is not None and (against.typical.kind != "ratio" or against.typical.value is None):
+        against = None
+    rate = values.get(served.rate, tokens / seconds)
+    # Three digits either way, as the heading has the unit.
+    return Cell(Estimate(rate, kind="point" if rate >= 100 else "quantity"), against, tuple(more))

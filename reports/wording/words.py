@@ -54,14 +54,3 @@ def is_number(value: object) -> bool:
 def interval(row: pd.Series) -> str:
     """Format a row's interval: `[1.60–1.65]`, or an empty string."""
     return f"[{three_digits(row.ci_low)}–{three_digits(row.ci_high)}]" if is_number(row.ci_low) else ""
-
-
-def promise(row: pd.Series, what: str = "promised") -> str:
-    """Say which share of the ideal gain was realised; an empty string if there is no ideal."""
-    if not is_number(row.ideal):
-        return ""
-    if is_number(row.realised) and row.ideal > 1:
-        if row.realised <= 0:
-            return f"none of the {what} gain of {times(row.ideal)}"
-        return f"{row.realised:.0%} of the {what} gain"
-    return f"{times(row.ideal)} {what}"

@@ -105,6 +105,11 @@ def point(value: float) -> str:
     return f"{float(f'{value:.3g}'):,.0f}" if value >= 10 else three_digits(value)
 
 
+def _per_cent(share: float, sign: str = "") -> str:
+    """Write a share in per cent with one decimal, or below 0.1 % with one digit, so that it does not look like none."""
+    return f"{100 * share:{sign}.1g}" if 0 < abs(share) < 0.001 else f"{100 * share:{sign}.1f}"
+
+
 # How a number is written by its kind, or by the unit of a quantity or difference; any other has three significant digits.
 _FORMS: dict[str, Callable[[float], str]] = {
     **dict.fromkeys(("nat", "bit", "bit/B"), "{:.3f}".format),  # differences between losses lie in the third decimal
@@ -112,9 +117,9 @@ _FORMS: dict[str, Callable[[float], str]] = {
     "fraction": "{:.2f}".format,
     "loss": "{:.3f}".format,
     "correlation": "{:+.2f}".format,
-    "share": lambda share: f"{100 * share:.1g}" if 0 < abs(share) < 0.001 else f"{100 * share:.1f}",
+    "share": _per_cent,
     "about": lambda share: f"{100 * share:.0f}",
-    "change": lambda share: f"{100 * share:+.1f}",
+    "change": lambda share: _per_cent(share, "+"),
     "p": "{:.2g}".format,
     "points": "{:.1f}".format,
     "duration": human_duration,

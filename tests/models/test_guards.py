@@ -26,7 +26,8 @@ from modbench.harness.results.notes.counting import CountNotes
 from modbench.harness.subject import after_timing, causality, claims, reuse, rows
 from modbench.harness.subject.module_state import ModuleState
 from modbench.harness.subject.subject import Subject
-from modbench.reports.panels.flops import _claims
+from modbench.reports.panels.flops import claimed
+from modbench.reports.writers.inline import plain
 
 V, D = 50, 32
 
@@ -221,7 +222,7 @@ def test_a_claim_that_could_not_be_checked_says_so() -> None:
     part.capacity, part.executed_tokens = 0.25, 18  # type: ignore[assignment]  # the protocol, by hand
     (claim,) = claims.claims(Model(part), tokens())
     assert (claim.rows, claim.masked) == (None, False)
-    assert "could not be checked" in _claims(CountNotes(claims=(claim,)))
+    assert "could not be checked" in plain(claimed(CountNotes(claims=(claim,))))
     doubted = evidence(counted={"claims": [claim.model_dump()]})
     assert "layers.0.inner" in str(catalogue.load("doubts", "unchecked").finds(doubted))
 

@@ -8,7 +8,6 @@ import pytest
 from planted import planted_suite, stored
 
 from modbench.reports.model import Estimate, Table
-from modbench.reports.panels import _served_cells
 from modbench.reports.questions import break_even, inference
 from modbench.reports.tables import load
 from modbench.reports.terminal import summary
@@ -52,30 +51,31 @@ def test_every_arm_has_a_cell_at_every_place(tmp_path: Path) -> None:
     made = planted_suite("draft", metrics=METRICS, arms=arms, grid=grid, launches=3, rounds=4, train=None)
     stored(tmp_path, made, fails="moe")
     loaded = load.load(tmp_path / "run")
-    prefill, decode = (_served_cells.grid(loaded, served) for served in inference.SERVED)
+    prefill, decode = (inference.grid(loaded, served) for served in inference.SERVED)
     assert prefill is not None
     assert decode is not None
-    assert decode.places == ["context 64, B = 1", "context 64, B = 2"]
-    assert decode.names == ["dense", "MoD 0.125", "MoE"]
+    assert [place.given["batch"] for place in decode.places] == [1, 2]
+    assert [arm.arm for arm, _ in decode.rows] == ["dense", "mod[c0.125]", "moe"]
     assert (prefill.derived, decode.derived) == (False, True)
     dense, mod, moe = (cells for _, cells in decode.rows)
     assert dense[1] is not None
+    assert dense[1].rate is not None
     seconds = float(
         loaded.cases[
             loaded.cases.case_id.str.startswith("dense[T64-B2") & (loaded.cases.metric == "latency/decode")
         ].value.iloc[0]
     )
-    assert float(dense[1].rate) == pytest.approx(2 / seconds, rel=0.01)
-    assert (dense[1].speed, dense[1].bin) == ("", None)
+    assert dense[1].rate.value == pytest.approx(2 / seconds, rel=0.01)
+    assert dense[1].against is None
     assert mod[0] is not None
-    assert mod[0].speed.startswith("1.6")
-    assert mod[0].speed.endswith("▲ faster")
-    assert mod[0].bin == 7
+    assert mod[0].against is not None
+    assert mod[0].against.typical.value == pytest.approx(1.6, rel=0.05)
+    assert mod[0].against.verdict == "better"
     assert moe[0] is not None
-    assert (moe[0].rate, moe[0].lines) == ("", ("failed",))
+    assert (moe[0].rate, moe[0].more) == (None, ("failed",))
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "background:var(--map-7);color:var(--map-ink-7);print-color-adjust:exact" in page
-    assert "Decode: tokens per second (higher is better)" in page
+    assert 'aria-label="Decode: tokens per second' in page
 
 
 def test_many_places_are_thinned_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,11 +90,11 @@ def test_many_places_are_thinned_out(tmp_path: Path, monkeypatch: pytest.MonkeyP
         train=None,
     )
     stored(tmp_path, made)
-    monkeypatch.setattr(_served_cells, "MOST_PLACES", 2)
-    found = _served_cells.grid(load.load(tmp_path / "run"), inference.SERVED[1])
+    monkeypatch.setattr(inference, "MOST_PLACES", 2)
+    found = inference.grid(load.load(tmp_path / "run"), inference.SERVED[1])
     assert found is not None
-    assert (found.places, found.left_out) == (["context 64, B = 1", "context 128, B = 1"], 1)
-    assert _served_cells.grid(load.load(tmp_path / "run"), inference.SERVED[0]) is None
+    assert ([place.given["length"] for place in found.places], found.left_out) == ([64, 128], 1)
+    assert inference.grid(load.load(tmp_path / "run"), inference.SERVED[0]) is None
 
 
 def test_a_report_against_a_routed_baseline_says_only_what_it_compares(tmp_path: Path) -> None:

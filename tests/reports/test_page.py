@@ -179,8 +179,9 @@ def test_chips_aim_the_tiles_and_the_address_keeps_it(opened: Opened, tiny_run: 
 
 def test_a_users_words_are_shown_as_text(opened: Opened) -> None:
     """The text of a user's exception is escaped, not run."""
-    assert "the <b>user</b> wrote this" in opened.page.locator(".failures").inner_text()
-    assert opened.page.locator(".failures b").count() == 0
+    failed = opened.page.locator(".panel", has=opened.page.locator("h2", has_text="What failed"))
+    assert "the <b>user</b> wrote this" in failed.inner_text()
+    assert failed.locator("b").count() == 0
 
 
 def test_reads_without_script(browser: Browser, tiny_run: Path) -> None:
