@@ -89,7 +89,8 @@ def conclusion(loaded: Loaded) -> str:
 def test_skipping_pays_where_dense_and_noise_are_beaten(tmp_path: Path) -> None:
     loaded = planted(tmp_path, mod=-0.1, noise=0.1)
     first: Any = first_screen.answer(loaded)[0]
-    assert plain(first.given["at"]) == "At 2e10 training FLOPs (full-square attention)"
+    assert plain(first.given["at"].given["budget"]) == "2e10 training FLOPs"
+    assert first.given["at"].given["attention"] == "full-square attention"
     assert (first.given["best"], first.given["other"]) == ("MoD 0.25 learned", "dense")
     assert first.given["found"].typical.value == pytest.approx(-0.1, abs=0.02)
     assert verdicts(loaded) == dict.fromkeys(["dense", "MoD 0.25 stochastic", "MoD 0.5 learned"], "better")
@@ -146,7 +147,7 @@ def test_it_says_which_flops_the_budget_counts(tmp_path: Path) -> None:
     loaded = planted(tmp_path, mod=-0.1, noise=0.1, count="causal")
     first: Any = first_screen.answer(loaded)[0]
     assert first.given["at"].given["attention"] == "causal attention"
-    assert "2e10 training FLOPs (causal attention)" in plain(drawn(isoflop, loaded)[0].caption)
+    assert vars(drawn(isoflop, loaded)[0].caption)["given"]["attention"] == "causal attention"
 
 
 @pytest.mark.parametrize(("wanted", "asked"), [(41, "41"), (None, "more than 2,000"), (8, "")])

@@ -103,7 +103,10 @@ def test_the_panel_says_who_stays_and_why_others_do_not(timed: Loaded, tmp_path:
     assert rows.loc[HIGH, "ruled_out_by"] == RUNG
     assert rows.loc[LOW, "value"] == pytest.approx(0.012, rel=0.01)
     assert list(rows.other_value) == [1e6, 2e6, 3e6, 4e6, 5e6]
-    assert re.search(r'aria-label="MoD 0\.5: 1\d\.\d ms \[[^"]*\], 3\.81 MiB, ruled out by dense 5\d %"', page)
+    assert drawing.marks is not None
+    (said,) = (mark.text for mark in drawing.marks.said if mark.arm == HIGH)
+    assert re.match(r"MoD 0\.5: 1\d\.\d ms \[", said)
+    assert re.search(r"\], 3\.81 MiB, ruled out by dense 5\d %", said)
     future = shown(PANEL, run(tmp_path / "future", causal=False))
     assert "bits/byte (lower is better)" in future
     assert future.count("<figure") == 2
