@@ -75,8 +75,8 @@ def planted(
 
 
 def verdicts(loaded: Loaded) -> dict[object, str | None]:
-    """What the first screen says of the best against each of the others."""
-    said: Any = first_screen.answer(loaded)
+    """What is said of the best against each of the others."""
+    said: Any = confirmation.sentences(loaded)
     return {each.given["other"]: each.given["found"].verdict for each in said if "found" in each.given}
 
 
@@ -97,6 +97,10 @@ def test_skipping_pays_where_dense_and_noise_are_beaten(tmp_path: Path) -> None:
     (answer,) = confirmation.answers(loaded)
     assert answer.pays
     assert "pays here" in conclusion(loaded)
+    assert len(first_screen.answer(loaded)) == 2  # what the conclusion says is said once, and stands in a table
+    rows: Any = confirmation.short_table(loaded)
+    assert [(plain(row[0]), row[3].word) for row in rows.rows] == [*verdicts(loaded).items()]
+    assert {*first_screen.answer(loaded), *confirmation.rest(loaded)} == {*confirmation.sentences(loaded)}
     found = recommend_capacity.recommend(loaded)
     assert (found.capacity, found.variant) == (0.25, "MoD 0.25 learned")
 
