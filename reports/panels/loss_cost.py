@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -11,20 +12,38 @@ from modbench.harness.core.case import Case
 from modbench.reports.figures.marks import Mark, Marks
 from modbench.reports.figures.point_labels import label
 from modbench.reports.figures.style import HAIR, PAPER, look, new_figure
-from modbench.reports.model import Figure
+from modbench.reports.model import Estimate, Figure, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.tables.cases import looked_ahead
+from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.wording.arm_names import in_title, short
-from modbench.reports.wording.words import is_number
+from modbench.reports.writers.inline import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-# Arm, cost relative to the baseline with the ends of its interval, loss in bits per byte.
-Point: TypeAlias = tuple[Case, float, float, float, float]
+@dataclass(frozen=True)
+class Point:
+    """An arm in the figure: its cost relative to the baseline's, and its loss in bits per byte."""
+
+    case: Case
+    cost: Estimate
+    loss: float
+    looked_ahead: bool
+
+    @property
+    def place(self) -> tuple[float, float]:
+        """Where its mark stands."""
+        assert self.cost.value is not None, "an arm without a cost has no point"
+        return self.cost.value, self.loss
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """From where to where its line goes."""
+        return self.cost.ends or (self.place[0], self.place[0])
 
 
 def render(loaded: Loaded) -> list[Figure]:
@@ -55,34 +74,39 @@ def render(loaded: Loaded) -> list[Figure]:
     }
     axis.set_xlabel(f"{what[metric]} relative to {in_title(loaded.arms[0])}, T = {length} (left is better)")
     axis.set_title("held-out bits per byte (lower is better)")
-    taken = [(low, loss, high, loss) for _, _, low, high, loss in points] + _along(_ladder(points))
-    label(axis, [(x, loss, short(case)) for case, x, _, _, loss in points], taken)
+    taken = [(low, each.loss, high, each.loss) for each in points for low, high in [each.ends]] + _along(
+        _ladder(points)
+    )
+    label(axis, [(*each.place, short(each.case)) for each in points], taken)
     runs = [unit.protocol.train for unit in loaded.runs if unit.protocol.train]
     trained = max(run.steps * run.tokens_per_step for run in runs)
-    precision = " (fp32 weights, bf16 autocast)" if "bf16" in suite.grid.dtype else ""
-    reading = (
-        "A mark in the shaded region ends below the best dense model of at most its cost; between rungs of the grey ladder that "
-        f"is interpolated. Thin lines: 95 % intervals of the cost. {seeds_in_words(loaded)}; {trained:,} training tokens"
-        f"{precision}. Hollow marks: top-k routing saw later tokens, so those losses flatter it."
+    caption = Sentence(
+        "Shaded: below the best dense model of at most that cost. {seeds}; {trained} training tokens"
+        + " (fp32 weights, bf16 autocast)" * ("bf16" in suite.grid.dtype)
+        + "."
+        + " Hollow: top-k routing saw later tokens, so those losses flatter it."
+        * any(each.looked_ahead for each in points),
+        seeds=seeds_in_words(loaded),
+        trained=trained,
     )
     data = _data(loaded, points, metric, length)
-    return [Figure("loss-cost", made, "Held-out loss against cost", reading, data, marks=marks)]
+    return [Figure("loss-cost", made, "Held-out loss against cost", caption, data, marks=marks)]
 
 
 def _data(loaded: Loaded, points: list[Point], metric: str, length: int) -> pd.DataFrame:
     rows = [
         {
-            "arm": case.arm,
+            "arm": each.case.arm,
             "metric": metric,
             "seq_len": length,
             "baseline_arm": loaded.arms[0].arm,
-            "relative_cost": x,
-            "ci_low": low,
-            "ci_high": high,
-            "bits_per_byte": loss,
-            "saw_later_tokens": _saw_future(loaded, case),
+            "relative_cost": each.place[0],
+            "ci_low": each.ends[0],
+            "ci_high": each.ends[1],
+            "bits_per_byte": each.loss,
+            "saw_later_tokens": each.looked_ahead,
         }
-        for case, x, low, high, loss in points
+        for each in points
     ]
     return pd.DataFrame(rows)
 
@@ -91,22 +115,19 @@ def _point(loaded: Loaded, case: Case, metric: str, length: int) -> Point | None
     loss = loaded.value(case.arm, "bpb/val")
     if loss is None:
         return None
+    rows = loaded.cases[(loaded.cases.arm == case.arm) & (loaded.cases.metric == "bpb/val")]
+    ahead = looked_ahead(rows.iloc[0])
     if case is loaded.arms[0]:
-        return case, 1.0, 1.0, 1.0, loss
+        return Point(case, Estimate(1.0, kind="fraction"), loss, ahead)
     row = loaded.pair(case.arm, metric, length)
     if row is None or row.status != "ok":
         return None
-    low, high = (row.ci_low, row.ci_high) if is_number(row.ci_low) else (row.ratio, row.ratio)
-    return case, 1 / row.ratio, 1 / high, 1 / low, loss
-
-
-def _saw_future(loaded: Loaded, case: Case) -> bool:
-    rows = loaded.cases[(loaded.cases.arm == case.arm) & (loaded.cases.metric == "bpb/val")]
-    return looked_ahead(rows.iloc[0])
+    cost = replace(of_row(row, case, loaded.arms[0]).typical.mirrored(), kind="fraction")
+    return Point(case, cost, loss, ahead)
 
 
 def _ladder(points: list[Point]) -> list[tuple[float, float]]:
-    return sorted((x, y) for case, x, _, _, y in points if case.model == "dense")
+    return sorted(each.place for each in points if each.case.model == "dense")
 
 
 def _along(line: list[tuple[float, float]], steps: int = 16) -> list[tuple[float, float, float, float]]:
@@ -120,7 +141,7 @@ def _draw(axis: Axes, loaded: Loaded, points: list[Point], marks: Marks) -> None
     from matplotlib.collections import LineCollection
 
     # Frames the marks; an interval may leave it: one of a noisy case would press all marks together.
-    xs, ys = [x for _, x, *_ in points], [point[-1] for point in points]
+    xs, ys = zip(*(each.place for each in points), strict=True)
     across, along = max(xs) - min(xs) or 0.2, max(ys) - min(ys) or 0.02
     axis.set_xlim(min(xs) - 0.25 * across, max(xs) + 0.25 * across)
     axis.set_ylim(min(ys) - 0.15 * along, max(ys) + 0.15 * along)
@@ -130,25 +151,29 @@ def _draw(axis: Axes, loaded: Loaded, points: list[Point], marks: Marks) -> None
         best = [*itertools.accumulate(losses, min)]
         right = (*costs, axis.get_xlim()[1]), [*best, best[-1]]
         axis.fill_between(*right, axis.get_ylim()[0], color=HAIR, alpha=0.55, linewidth=0, zorder=0)
-        axis.plot(costs, losses, color=look(points[0][0]).color, linewidth=1.2, alpha=0.6, zorder=1)
-    lines = [[(low, y), (high, y)] for _, _, low, high, y in points]
-    colors = [look(case).color for case, *_ in points]
+        axis.plot(costs, losses, color=look(points[0].case).color, linewidth=1.2, alpha=0.6, zorder=1)
+    lines = [[(low, each.loss), (high, each.loss)] for each in points for low, high in [each.ends]]
+    colors = [look(each.case).color for each in points]
     axis.add_collection(LineCollection(lines, colors=colors, linewidths=0.9, alpha=0.6, zorder=2), autolim=False)
-    for case, x, low, high, y in points:
-        style, future = look(case), _saw_future(loaded, case)
-        made = axis.scatter(
-            [x], [y], s=46, marker=style.marker, c=PAPER if future else style.color, edgecolors=style.color, zorder=3
+    for each in points:
+        style, (x, y) = look(each.case), each.place
+        face = PAPER if each.looked_ahead else style.color
+        made = axis.scatter([x], [y], s=46, marker=style.marker, c=face, edgecolors=style.color, zorder=3)
+        said = Sentence(
+            "{arm}: {cost} of {base}'s cost, {loss} bits/byte" + ", saw later tokens" * each.looked_ahead,
+            arm=short(each.case),
+            cost=each.cost,
+            base=short(loaded.arms[0]),
+            loss=Estimate(each.loss, kind="loss"),
         )
-        between = f" [{low:.2f}–{high:.2f}]" if low < high else ""
-        said = f"{short(case)}: {x:.2f}{between} of {short(loaded.arms[0])}'s cost, {y:.3f} bits/byte"
-        marks.name(made, Mark(said + (", saw later tokens" if future else ""), case.arm))
+        marks.name(made, Mark(plain(said), each.case.arm))
 
 
 READING = (
-    "Each mark is one arm: sideways its cost relative to the anchor, upwards its loss on text that it was not trained"
-    " on. Left and low is good. The grey line joins dense models of several sizes, which are what a reader could take"
-    " instead: an arm is worth its trouble where its mark lies below that line. A short training run says little "
-    "about a long one."
+    "Each mark is one arm: sideways its cost relative to the anchor, upwards its loss on text that it was not trained on. Left "
+    "and low is good. The grey line joins dense models of several sizes, which are what a reader could take instead: an arm is "
+    "worth its trouble where its mark lies below that line; between two of its models it is interpolated. Thin lines are 95 % "
+    "intervals of the cost. A short training run says little about a long one."
 )
 
 PANEL = Panel(title="What does it cost in loss?", order=30, span=5, render=render, draws=True, reading=READING)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, TypeAlias
 import pandas as pd
 
 from modbench.harness.core.case import Case
-from modbench.harness.core.units import human
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.reports.figures.style import MUTED, look, new_figure
-from modbench.reports.model import Figure
+from modbench.reports.model import Estimate, Figure, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.tables.load import Loaded
+from modbench.reports.writers.inline import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +33,7 @@ Trained: TypeAlias = tuple[Case, TrainNotes]
 # What is along the axis, and how a value of it is written.
 _AXES: dict[str, tuple[str, Callable[[float, float], str]]] = {
     "tokens": ("training tokens", lambda value, _: f"{value / 1000:g}k" if value else "0"),
-    "flops": ("training FLOPs", lambda value, _: human(value, "FLOP") if value else "0"),
+    "flops": ("training FLOPs", lambda value, _: plain(Estimate(value, unit="FLOP")) if value else "0"),
     "wall_s": ("seconds of training", lambda value, _: f"{value:g}"),
     "position": ("position in a held-out window", lambda value, _: f"{value:g}"),
 }
@@ -74,8 +74,11 @@ def _over(loaded: Loaded, metric: str, curves: Sequence[Trained], name: str) -> 
         for case, places, losses in known
         for step, (place, loss) in enumerate(zip(places, losses, strict=True))
     ]
-    reading = {"tokens": _protocol(loaded), "flops": "Further left is cheaper: training FLOPs of an arm's own steps."}
-    said = reading.get(name, "Runs train side by side, so that seconds are a rough guide; steps are timed separately.")
+    captions: dict[str, str | Sentence] = {
+        "tokens": _protocol(loaded),
+        "flops": "Further left is cheaper: training FLOPs of an arm's own steps.",
+    }
+    said = captions.get(name, "Runs train side by side, so that seconds are a rough guide; steps are timed separately.")
     identity = "curves" if name == "tokens" else f"curves-{name.partition('_')[0]}"
     frame = pd.DataFrame(data)
     return Figure(
@@ -125,13 +128,16 @@ def _top(losses: Sequence[list[float]]) -> float | None:
     return 1.01 * max(rest) if rest else None
 
 
-def _protocol(loaded: Loaded) -> str:
+def _protocol(loaded: Loaded) -> Sentence:
     runs = [unit.protocol.train for unit in loaded.runs if unit.protocol.train]
     steps, rates = (sorted({getattr(run, key) for run in runs}) for key in ("steps", "lr"))
-    return (
-        f"{_span(steps)} steps of {runs[0].tokens_per_step} tokens, AdamW at {_span(rates)} with cosine to zero, seed "
-        f"{loaded.run.plan.suite.seeds[0]}; averaged over neighbouring steps; the first may lie above the frame. Same text, same "
-        "order, same initial weights where shapes agree. Top-k routing sees later tokens."
+    return Sentence(
+        "{steps} steps of {tokens} tokens, AdamW at {rates} with cosine to zero, seed {seed}; averaged over neighbouring steps; "
+        "the first may lie above the frame. Top-k routing sees later tokens.",
+        steps=Estimate(None, steps[0], steps[-1], "count"),
+        tokens=runs[0].tokens_per_step,
+        rates=Estimate(None, rates[0], rates[-1]),
+        seed=loaded.run.plan.suite.seeds[0],
     )
 
 
@@ -182,16 +188,11 @@ def _line(axis: Axes, case: Case, number: int, xs: Sequence[float], ys: list[flo
     )
 
 
-def _span(values: list[float]) -> str:
-    """Format a range: `80`, or `80–140` if runs differ."""
-    low, high = f"{values[0]:.3g}", f"{values[-1]:.3g}"
-    return low if low == high else f"{low}–{high}"
-
-
 READING = (
     "Each line is one arm during training: the same loss over tokens, over FLOPs and over seconds. At equal tokens a "
     "model that computes less usually ends higher; the plot over FLOPs says what the same compute bought. The last "
-    "plot shows held-out loss by position in the window. Lines are averages over neighbouring steps of one seed."
+    "plot shows held-out loss by position in the window. Lines are averages over neighbouring steps of one seed. All arms read "
+    "the same text in the same order, and start from the same weights where their shapes agree."
 )
 
 PANEL = Panel(title="How did they learn?", order=60, span=7, render=render, draws=True, reading=READING)

@@ -55,7 +55,7 @@ def render(loaded: Loaded) -> Iterator[Block]:
         lined |= _draw_lines(axis, arms, loaded.lengths_shown, break_even_lines(loaded, metric), width)
     axes[0].set_yticks([i + 0.5 for i in range(len(arms))], [short(case) for case in arms])
     caption = Sentence(
-        "Speed-up over {anchor}, ± half the 95 % interval; hatched: undecided."
+        "Speed-up over {anchor}, ± half the 95 % interval. Purple is faster, orange slower; hatched: undecided."
         + " Thick line: from this length on the arm pays." * lined,
         anchor=loaded.arms[0],
     )

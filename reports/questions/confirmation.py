@@ -20,7 +20,7 @@ from modbench.harness.results.confirmed import Compared, Confirmed, found_in
 from modbench.harness.stats import price
 from modbench.harness.stats.joint_fit import JointFit, Optimum, Run
 from modbench.harness.stats.price import Worth
-from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value
+from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, Verdict
 from modbench.reports.questions.isoflop import attention, in_flops, without_size
 from modbench.reports.tables.load import Loaded
 
@@ -288,6 +288,49 @@ def _rows(answer: Answer) -> list[dict[str, object]]:
 def sentences(loaded: Loaded) -> list[Sentence]:
     """Say what was confirmed: a few sentences for each budget; none if nothing was."""
     return [sentence for answer in answers(loaded) for sentence in of(loaded, answer)]
+
+
+def in_short(loaded: Loaded) -> list[Sentence]:
+    """Say the same where there is little room: without the comparisons that the conclusion says."""
+    return [each for answer in answers(loaded) for each in of(loaded, answer) if not _concluded(answer, each)]
+
+
+def rest(loaded: Loaded) -> list[Sentence]:
+    """Return what `in_short` leaves out."""
+    return [each for answer in answers(loaded) for each in of(loaded, answer) if _concluded(answer, each)]
+
+
+def _concluded(answer: Answer, sentence: Sentence) -> bool:
+    """Whether a sentence says that the best is no worse than the control or the runner-up, where the conclusion says so."""
+    found = sentence.given.get("found")
+    if not answer.pays or not isinstance(found, Finding) or found.verdict == "worse":
+        return False
+    return found.against != answer.sides["anchor"].case
+
+
+def short_table(loaded: Loaded) -> Table | None:
+    """Return the differences that `in_short` leaves out with the others; None where it leaves out none."""
+    made = answers(loaded)
+    if not rest(loaded):
+        return None
+    where = " at {budget}" * (len({answer.budget for answer in made}) > 1) + " in {dtype}" * any(
+        each.dtype for each in made
+    )
+    rows = [
+        (
+            Sentence(
+                "{other}" + where, other=answer.name(each.role), budget=in_flops(answer.budget), dtype=answer.dtype
+            ),
+            found.typical,
+            found.typical.n,
+            Verdict(found.verdict, timed=False),
+        )
+        for answer in made
+        for each in answer.confirmed.compared
+        for found in [answer.finding(each)]
+        if found.status == "ok"
+    ]
+    return Table("confirmed", ("the best against", f"{NATS} [95 %]", "fresh seeds", "verdict"), rows)
 
 
 def of(loaded: Loaded, answer: Answer) -> Iterator[Sentence]:

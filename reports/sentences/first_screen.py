@@ -68,6 +68,7 @@ def head(loaded: Loaded) -> Head:
     details: list[Value] = (
         [*_losses(loaded), *place_shown(loaded)] if where else [*_by_arm(loaded, answered=bool(short))]
     )
+    details = [*confirmation.rest(loaded), *details]
     details += [
         *exchange.sentences(loaded),
         *tasks.sentences(loaded),
@@ -80,7 +81,7 @@ def answer(loaded: Loaded) -> list[Value]:
     """Say in two sentences how fast the arm that is shown first is against dense, and against dense of equal cost."""
     if loaded.alone:
         return [_alone(loaded)]
-    confirmed = confirmation.sentences(loaded)
+    confirmed = confirmation.in_short(loaded)
     if confirmed:
         return [*confirmed]
     case = default_arm(loaded)

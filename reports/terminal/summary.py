@@ -14,7 +14,7 @@ from modbench.harness.planning import foreseen
 from modbench.harness.planning.plan import Plan
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
 from modbench.reports.panel import shared_blocks
-from modbench.reports.questions import exchange, inference, isoflop, results, tasks
+from modbench.reports.questions import confirmation, exchange, inference, isoflop, results, tasks
 from modbench.reports.questions import pays as pays_question
 from modbench.reports.sentences import evidence, first_screen
 from modbench.reports.sentences.first_screen import place_shown
@@ -83,6 +83,8 @@ def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str
     launches = f": {suite.launches_in_words}" if any(metric in suite.metrics for _, metric in TIMED) else ""
     yield wrapped([f"{suite.name} on {first_screen.measured_on(loaded)}{launches}"], width)
     yield wrapped([Listed(answer, " ")] if (answer := first_screen.answer(loaded)) else [], width)
+    confirmed = None if verbose else confirmation.short_table(loaded)
+    yield text.table(confirmed, width) if confirmed else []
     swept = isoflop.tables(loaded)  # a table of all sizes would mix them
     shown = [[*text.table(each, width), "", *wrapped(each.notes, width)] for each in swept]
     pays = None if swept else pays_question.table(loaded)

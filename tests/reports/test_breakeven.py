@@ -264,7 +264,7 @@ def test_one_length_makes_no_file(tmp_path: Path) -> None:
 def test_the_map_has_the_line(crossing: Path) -> None:
     """Marks between the cells of 128 and 256 for both capacities, joined at their common edge; MoE at the right edge."""
     page = (crossing / "run" / "report.html").read_text()
-    assert "Thick line: from this length on the arm pays" in page
+    assert "Thick line:" in page
     drawn = [
         path for path in re.findall(r'<path d="[^"]*"[^>]*style="[^"]*"', page) if path.endswith('stroke-width: 2"')
     ]

@@ -75,8 +75,8 @@ def planted(
 
 
 def verdicts(loaded: Loaded) -> dict[object, str | None]:
-    """What the first screen says of the best against each of the others."""
-    said: Any = first_screen.answer(loaded)
+    """What is said of the best against each of the others."""
+    said: Any = confirmation.sentences(loaded)
     return {each.given["other"]: each.given["found"].verdict for each in said if "found" in each.given}
 
 
@@ -89,13 +89,18 @@ def conclusion(loaded: Loaded) -> str:
 def test_skipping_pays_where_dense_and_noise_are_beaten(tmp_path: Path) -> None:
     loaded = planted(tmp_path, mod=-0.1, noise=0.1)
     first: Any = first_screen.answer(loaded)[0]
-    assert plain(first.given["at"]) == "At 2e10 training FLOPs (full-square attention)"
+    assert plain(first.given["at"].given["budget"]) == "2e10 training FLOPs"
+    assert first.given["at"].given["attention"] == "full-square attention"
     assert (first.given["best"], first.given["other"]) == ("MoD 0.25 learned", "dense")
     assert first.given["found"].typical.value == pytest.approx(-0.1, abs=0.02)
     assert verdicts(loaded) == dict.fromkeys(["dense", "MoD 0.25 stochastic", "MoD 0.5 learned"], "better")
     (answer,) = confirmation.answers(loaded)
     assert answer.pays
     assert "pays here" in conclusion(loaded)
+    assert len(first_screen.answer(loaded)) == 2  # what the conclusion says is said once, and stands in a table
+    rows: Any = confirmation.short_table(loaded)
+    assert [(plain(row[0]), row[3].word) for row in rows.rows] == [*verdicts(loaded).items()]
+    assert {*first_screen.answer(loaded), *confirmation.rest(loaded)} == {*confirmation.sentences(loaded)}
     found = recommend_capacity.recommend(loaded)
     assert (found.capacity, found.variant) == (0.25, "MoD 0.25 learned")
 
@@ -146,7 +151,7 @@ def test_it_says_which_flops_the_budget_counts(tmp_path: Path) -> None:
     loaded = planted(tmp_path, mod=-0.1, noise=0.1, count="causal")
     first: Any = first_screen.answer(loaded)[0]
     assert first.given["at"].given["attention"] == "causal attention"
-    assert "2e10 training FLOPs (causal attention)" in plain(drawn(isoflop, loaded)[0].caption)
+    assert vars(drawn(isoflop, loaded)[0].caption)["given"]["attention"] == "causal attention"
 
 
 @pytest.mark.parametrize(("wanted", "asked"), [(41, "41"), (None, "more than 2,000"), (8, "")])

@@ -44,12 +44,15 @@ def test_a_row_for_every_decided_ratio_and_one_for_those_that_are_equal(drawn: S
     rows = said(forward)
     assert len(rows) == 4  # three arms at two lengths, two of them equivalent
     assert [row.partition(",")[0] for row in rows] == ["MoD 0.125"] * 2 + ["MoE"] * 2
-    assert re.match(r"MoD 0\.125, T = 64, B = 1: 1\.[56]\d× \[1\.\d\d–1\.\d\d\] ▲ faster", rows[0])
+    place, _, found = rows[0].partition(": ")
+    assert place == "MoD 0.125, T = 64, B = 1"
+    assert re.fullmatch(r"1\.[56]\d× \[1\.\d\d–1\.\d\d\] ▲ faster", found)
     assert all("▼ slower" in row for row in rows[2:])
     assert isinstance(forward.caption, Sentence)
     given = forward.caption.given
     assert (given["all"], plain(given["margin"]), given["equal"]) == (6, "2 %", 2)
-    assert plain(given["listed"]) == "MoD 0.5 at T 64; MoD 0.5 at T 128"
+    listed = [each.given for each in vars(given["listed"])["values"]]
+    assert [(each["arm"], plain(each["place"])) for each in listed] == [("MoD 0.5", "T 64"), ("MoD 0.5", "T 128")]
     assert plain(given["counts"]) == "2 ▲ faster, 2 ≈ equivalent, 2 ▼ slower"
     (axis,) = forward.figure.axes
     assert axis.get_yticklabels()[-1].get_text() == "2 equivalent"
