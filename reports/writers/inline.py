@@ -6,7 +6,7 @@ Other writers subclass `Inline` to escape words and to mark code and arms.
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from modbench.harness.core.case import Case
@@ -206,3 +206,9 @@ def finding(found: Finding) -> str:
     word = verdict(Verdict(found.verdict, found.timed)) if found.verdict else ""
     future = [label for label in LOOKED_AHEAD if label in (*found.labels, *found.against_labels)]
     return " ".join([made, *filter(None, [word, f"({future[0]})" if future else ""])])
+
+
+def numeric(cells: Iterable[Value]) -> bool:
+    """Whether a column holds numbers, or nothing."""
+    found = [cell for cell in cells if cell is not None and cell != ""]
+    return bool(found) and all(isinstance(cell, int | Estimate | Finding) for cell in found)
