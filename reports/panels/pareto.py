@@ -22,6 +22,7 @@ from modbench.reports.questions.recommend.pareto import Weighed, pareto
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.wording.arm_names import in_title, name, short
+from modbench.reports.writers.inline import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,7 +66,7 @@ def _plane(loaded: Loaded, chosen: Choice, weighed: Sequence[Weighed], what: str
     marks = Marks()
     drawn = [_scaled(point, per, size) for point in points]
     _draw(axis, drawn, marks, [_said(point, chosen, what) for point in points])
-    where = chosen.in_words.removeprefix(IN_WORDS[chosen.workload])
+    where = plain(chosen.place).removeprefix(IN_WORDS[chosen.workload])
     axis.set_xlabel(f"{IN_WORDS[chosen.workload]}{where}: {unit} (left is better)")
     if what == "loss":
         axis.set_title(
@@ -97,11 +98,12 @@ def _point(loaded: Loaded, each: Weighed, baseline: Candidate, what: str) -> Poi
 def _rise(loaded: Loaded, each: Candidate, baseline: Candidate) -> tuple[float, float, float]:
     """Return how much a loss lies above the baseline's, seed by seed, with its interval."""
     found = loss_against(loaded, each, baseline)
-    if found is None or found.difference is None:
+    if found is None or found.typical.value is None:
         rise = (each.loss.value or 0.0) - (baseline.loss.value or 0.0)
         return rise, rise, rise
-    ends = (found.low, found.high) if found.low is not None and found.high is not None else (found.difference,) * 2
-    return found.difference, *ends
+    made = found.typical
+    ends = (made.low, made.high) if made.low is not None and made.high is not None else (found.typical.value,) * 2
+    return found.typical.value, *ends
 
 
 def _scaled(point: Point, x: float, y: float) -> Point:

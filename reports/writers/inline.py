@@ -74,7 +74,8 @@ def _words(value: str | int | Case | Labelled | Verdict | Estimate | Finding | N
     if isinstance(value, int):
         return f"{value:,}"
     made = {Case: name, Labelled: labelled, Verdict: verdict, Estimate: estimate, Finding: finding}
-    return NONE if value is None else made[type(value)](value)  # type: ignore[operator]
+    write = next((write for kind, write in made.items() if isinstance(value, kind)), None)
+    return NONE if write is None else write(value)  # type: ignore[operator]
 
 
 def ratio(value: float) -> str:
@@ -204,7 +205,7 @@ def finding(found: Finding) -> str:
         return NONE
     made = estimate(found.typical)
     word = verdict(Verdict(found.verdict, found.timed)) if found.verdict else ""
-    future = [label for label in LOOKED_AHEAD if label in (*found.labels, *found.against_labels)]
+    future = [label for label in (*found.labels, *found.against_labels) if label in LOOKED_AHEAD]
     return " ".join([made, *filter(None, [word, f"({future[0]})" if future else ""])])
 
 
