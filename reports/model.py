@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from modbench.harness.core.case import Case, Place
 from modbench.harness.stats.effects import LEVEL
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawn
 
     from modbench.reports.figures.marks import Marks
+
 
 # What a number is, which decides how it is written: a quantity in its unit; a ratio to a baseline, above 1 better; a fraction; a
 # loss whose unit stands beside it; a signed difference; a correlation; in per cent a share, one that is about so much, a signed
@@ -89,7 +90,7 @@ class Estimate:
         ]
         return replace(self, value=turned[0], low=turned[1], high=turned[2])
 
-    def scaled(self, factor: float, unit: str | None = None) -> Estimate:
+    def scaled(self, factor: float, unit: str | None = None) -> Self:
         """Return it times a factor, in another unit if that is given."""
         made = [None if each is None else each * factor for each in (self.value, self.low, self.high)]
         return replace(self, value=made[0], low=made[1], high=made[2], unit=self.unit if unit is None else unit)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from modbench.harness.core.masking import masked
 from modbench.reports.format import Format
 from modbench.reports.model import Alert, Listed, Sentence, Value
 from modbench.reports.panel import shared_blocks
@@ -47,7 +46,7 @@ def markdown(loaded: Loaded) -> str:
         *(block(table) for table in tables if table is not None),
     ]
     blocks += [*_failed(loaded), *_doubts(loaded), *_method(loaded)]
-    return masked(within(blocks))
+    return within(blocks)
 
 
 def _said(title: str, said: Sequence[Value]) -> Block:

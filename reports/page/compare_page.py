@@ -4,42 +4,29 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from markupsafe import Markup
 
 from modbench.harness.core import masking
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import escaped
-from modbench.harness.core.units import human, three_digits
-from modbench.reports.questions.compare import axis_table, run_differences
-from modbench.reports.questions.compare.axis_table import Column, Table
-from modbench.reports.questions.compare.runs import VERDICTS, Compared, Row, letter
-from modbench.reports.sentences.machine import warnings
+from modbench.reports.model import Block, Code, Estimate, Finding, Note, Sentence, Table, Value
+from modbench.reports.questions.compare import axis_table, run_differences, runs
+from modbench.reports.questions.compare.axis_table import AlongAxis
+from modbench.reports.questions.compare.runs import Compared, letter
+from modbench.reports.sentences.machine import machine_check, warnings
 from modbench.reports.tables.load import Loaded
-from modbench.reports.terminal import compare_axis_text, compare_runs_text
+from modbench.reports.terminal import compare
+from modbench.reports.writers.html import inline, written
+from modbench.reports.writers.inline import numeric, plain
 from modbench.reports.writers.templates import fill
 
 # Rows of the page's table; the JSON has all.
 MOST_ROWS = 2000
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table of the page.
-
-    Attributes:
-        label: what it shows.
-        head: titles of its columns.
-        rows: its cells.
-        numbers: columns that are aligned right.
-    """
-
-    label: str
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    numbers: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -48,15 +35,16 @@ class Section:
 
     Attributes:
         title: heading.
-        said: sentences.
-        grids: tables.
-        listed: lines of a list.
+        blocks: what it shows.
     """
 
     title: str
-    said: Sequence[str] = ()
-    grids: Sequence[Grid] = ()
-    listed: Sequence[str] = ()
+    blocks: Sequence[Block]
+
+    @property
+    def body(self) -> Markup:
+        """The blocks as HTML."""
+        return written(self.blocks) or Markup()
 
 
 @dataclass(frozen=True)
@@ -70,9 +58,8 @@ class Page:
         badges: warnings beside the title.
         warnings: what must be read first.
         sections: the page's sections, before the large table.
-        table: the large table, which can be sorted and filtered, with values to sort by; None: there is none.
+        table: the large table, which can be sorted and filtered; None: there is none.
         after: sections below it.
-        left_out: rows that the large table lacks.
     """
 
     title: str
@@ -81,19 +68,34 @@ class Page:
     badges: Sequence[str] = ()
     warnings: Sequence[str] = ()
     sections: Sequence[Section] = ()
-    table: tuple[Sequence[tuple[str, str]], Sequence[Sequence[tuple[str, object]]]] | None = None
-    after: Sequence[Section] = field(default_factory=tuple)
-    left_out: int = 0
+    table: Table | None = None
+    after: Sequence[Section] = ()
+
+    @property
+    def head(self) -> list[tuple[Markup, str]]:
+        """Titles of the large table's columns, and whether they hold numbers."""
+        columns = enumerate(self.table.head if self.table else ())
+        rows = self.table.rows if self.table else ()
+        return [(inline(title), "number" * numeric(row[at] for row in rows)) for at, title in columns]
+
+    @property
+    def rows(self) -> list[list[tuple[Markup, object]]]:
+        """Cells of the large table, each with what it is sorted by."""
+        return [[(inline(cell), _key(cell)) for cell in row] for row in (self.table.rows if self.table else ())]
 
 
-def write(page: Page, file: str, *, force: bool, runs: Sequence[Loaded]) -> None:
+def _key(cell: Value) -> object:
+    return cell.value if isinstance(cell, Estimate) and cell.value is not None else ""
+
+
+def write(page: Page, file: str, *, force: bool, compared: Sequence[Loaded]) -> None:
     """Write a page.
 
     Args:
         page: the page.
         file: where.
         force: whether a file that exists is replaced.
-        runs: the runs that were compared: nothing is written into their folders.
+        compared: the runs that were compared: nothing is written into their folders.
 
     Raises:
         UsageError: if the file exists, or lies in a run folder.
@@ -101,7 +103,7 @@ def write(page: Page, file: str, *, force: bool, runs: Sequence[Loaded]) -> None
     path = Path(file)
     if path.is_dir():
         raise UsageError(f"--html {file!r} is a folder: name a file.")
-    if any(run.path.resolve() in path.resolve().parents for run in runs):
+    if any(run.path.resolve() in path.resolve().parents for run in compared):
         raise UsageError(
             f"--html {file!r} lies in a run folder, into which a comparison writes nothing. Name another file."
         )
@@ -117,108 +119,73 @@ def html(page: Page) -> str:
 
 def of_runs(compared: Compared, command: Sequence[str]) -> Page:
     """Return the page of runs side by side."""
-    text = compare_runs_text
     names = [letter(number) for number in range(len(compared.runs))]
-    rows = [(against.run, row) for against in compared.against for row in against.rows]
-    rows.sort(key=lambda each: VERDICTS.index(each[1].verdict))  # what changed stands first
-    several = len(compared.against) > 1
-    head = [
-        *([("Run", "")] if several else []),
-        *(("Case", ""), ("Metric", ""), (names[0], "number"), (names[1] if not several else "Value", "number")),
-        *(("Ratio", "number"), ("90 % interval", "number"), ("Mean ratio", "number"), ("Verdict", ""), ("Remark", "")),
-    ]
-    cells = [[*([(letter(run), "")] if several else []), *_cells(row)] for run, row in rows[:MOST_ROWS]]
-    told = [Section(f"{letter(a.run)} against {names[0]}", [f"{text.summary(a)}.", *a.said]) for a in compared.against]
-    about = [[name, str(run.path), text.about(run)] for name, run in zip(names, compared.runs, strict=True)]
+    about = [(name, Code(str(run.path)), compare.about(run)) for name, run in zip(names, compared.runs, strict=True)]
+    same = run_differences.the_same(compared.differences, len(names))
+    differ = [each for each in (same, runs.differences_table(compared)) if each is not None]
+    margin = Sentence("margin {margin}", margin=Estimate(compared.margin, kind="share"))
     return Page(
         f"{len(names)} runs side by side: {', '.join(run.path.name for run in compared.runs)}",
-        f"{', '.join(names[1:])} against {names[0]} · margin {compared.margin:.1%}",
+        f"{', '.join(names[1:])} against {names[0]} · {plain(margin)}",
         shlex.join(masking.command(list(command))),
         [f"⚠ {name} is incomplete" for name, run in zip(names, compared.runs, strict=True) if run.run.incomplete],
         [f"{name}: {said}" for name, run in zip(names, compared.runs, strict=True) for said in warnings(run)],
         [
-            Section("Runs", grids=[Grid("Runs", ("Run", "Folder", "What was run"), about)]),
-            _differences(compared, names),
-            *told,
+            Section("Runs", [Table("Runs", ("Run", "Folder", "What was run"), about)]),
+            Section("What differs", differ),
+            *(
+                Section(f"{letter(each.run)} against {names[0]}", [runs.summary(each), *map(Note, each.said)])
+                for each in compared.against
+            ),
         ],
-        (head, cells),
-        [_failures(compared), Section("How to read this", list(text.notes(compared)))],
-        max(0, len(rows) - MOST_ROWS),
+        runs.whole_table(compared, MOST_ROWS),
+        [
+            Section("Failed, damaged, missing", [*map(Note, runs.troubles(compared))] or [Note("nothing")]),
+            Section("How to read this", [*map(Note, compare.notes(compared))]),
+        ],
     )
 
 
-def _differences(compared: Compared, names: Sequence[str]) -> Section:
-    same = run_differences.in_words(compared.differences, len(names))
-    rows = [[each.section, each.what, *each.values] for each in compared.differences]
-    grids = [Grid("What differs between the runs", ("Of", "What", *names), rows)] if rows else []
-    return Section("What differs", [same] if same else [], grids)
-
-
-def _failures(compared: Compared) -> Section:
-    return Section(
-        "Failed, damaged, missing", listed=list(compare_runs_text.failures_in_words(compared)) or ["nothing"]
-    )
-
-
-def _cells(row: Row) -> list[tuple[str, object]]:
-    """Return the cells of a row of the large table, each with what it is sorted by."""
-    ends = "" if row.low is None or row.high is None else f"{_ends(row.low)} to {_ends(row.high)}"
-    change = "" if row.change is None else f"{row.change:+.3f}" if row.is_difference else f"{row.change:.3f}×"
-    return [
-        (row.case.id, ""),
-        (row.metric.key, ""),
-        (human(row.first, row.metric.unit), _key(row.first)),
-        (human(row.value, row.metric.unit), _key(row.value)),
-        (change, _key(row.change)),
-        (ends, _key(row.low)),
-        ("" if row.mean_change is None else f"{three_digits(row.mean_change)}×", _key(row.mean_change)),
-        (compare_runs_text.verdict_words(row), ""),
-        (row.reason or "", ""),
-    ]
-
-
-def _ends(value: float) -> str:
-    return f"{value:.3f}"
-
-
-def _key(value: float | None) -> object:
-    return "" if value is None else value
-
-
-def of_axis(loaded: Loaded, table: Table, command: Sequence[str]) -> Page:
+def of_axis(loaded: Loaded, table: AlongAxis, command: Sequence[str]) -> Page:
     """Return the page of one run along an axis."""
-    by_metric: dict[str, list[Column]] = {}
-    for column in table.columns:
-        by_metric.setdefault(column.metric.key, []).append(column)
-    shown = [key for key in by_metric if by_metric[key] and by_metric[key][0] in table.shown()]
-    sections = [_metric(table, by_metric[key]) for key in [*shown, *(key for key in by_metric if key not in shown)]]
-    suite = loaded.run.plan.suite
-    notes = [*compare_axis_text.legend(table.columns), *table.notes, *compare_axis_text.missing(table.columns)]
-    notes += compare_axis_text.how_to_read(loaded)
+    shown = [column.metric.key for column in table.shown()]
+    grids = sorted(axis_table.grids(loaded, table, table.columns), key=lambda grid: grid.metrics[0] not in shown)
+    notes: list[Value] = [
+        *axis_table.labels(table.columns),
+        *table.notes,
+        *axis_table.missing(table.columns, compare.MOST_REASONS),
+    ]
+    notes += [machine_check(loaded)[1], axis_table.margin(loaded)]
     return Page(
         f"{loaded.path.name} by {table.axis}",
-        f"against {table.baseline} · {compare_runs_text.about(loaded)}",
+        f"against {table.baseline} · {compare.about(loaded)}",
         shlex.join(masking.command(list(command))),
         [
-            *(["⚠ smoke run: no claims"] if not suite.claims else []),
+            *(["⚠ smoke run: no claims"] if not loaded.run.plan.suite.claims else []),
             *(["⚠ incomplete"] if loaded.run.incomplete else []),
         ],
         warnings(loaded),
-        sections,
-        after=[Section("How to read this", notes)],
+        [Section(grid.table.label, [_with_values(axis_table.told_once(grid.table))]) for grid in grids],
+        after=[Section("How to read this", [*map(Note, notes)])],
     )
 
 
-def _metric(table: Table, columns: Sequence[Column]) -> Section:
-    """One metric: a row for each value of the axis, and for each column the comparison and the value."""
-    heads = [axis_table.title(column)[1] or axis_table.title(column)[0] for column in columns]
-    kind = "difference" if columns[0].metric.scored_as == "difference" else "ratio"
-    head = [table.axis, *(text for each in heads for text in (f"{each}: {kind}", "value"))]
-    rows = []
-    for value in table.rows:
-        cells = [compare_axis_text.texts(column, column.cells.get(value)) for column in columns]
-        if any(map(any, cells)):
-            texts = (text for ratio, word, number in cells for text in (f"{ratio} {word}".strip(), number))
-            rows.append([axis_table.row_label(table, value), *texts])
-    title = axis_table.title(columns[0])[0]
-    return Section(title, grids=[Grid(f"{title} by {table.axis}", head, rows, range(1, len(head)))])
+def _with_values(table: Table) -> Table:
+    """Return a table in which the values of cells stand in columns of their own, before what is found of them."""
+    stub = sum(
+        title == "" and not any(isinstance(row[at], Finding) for row in table.rows)
+        for at, title in enumerate(table.head)
+    )
+    groups, head = ["", *[""] * (stub - 1)], list(table.head[:stub])
+    for title in table.head[stub:]:
+        groups += [str(title)] * 2
+        head += ["value", "compared"]
+    rows = [[*row[:stub], *(part for cell in row[stub:] for part in _parts(cell))] for row in table.rows]
+    return replace(table, head=head, groups=groups if any(groups) else (), rows=rows)
+
+
+def _parts(cell: Value) -> tuple[Value, Value]:
+    """Return a cell's own value, and what is found of it against the baseline."""
+    if not isinstance(cell, Finding):
+        return cell, ""
+    return cell.value or "", "baseline" if cell.against is None else cell.beside()

@@ -84,7 +84,7 @@ def _plane(loaded: Loaded, chosen: Choice, weighed: Sequence[Weighed], what: str
     marks = Marks()
     drawn = [point.scaled(per, size) for point in points]
     _draw(axis, drawn, marks, [plain(_said(point, chosen, what)) for point in points])
-    where = chosen.in_words.removeprefix(IN_WORDS[chosen.workload])
+    where = plain(chosen.place).removeprefix(IN_WORDS[chosen.workload])
     axis.set_xlabel(f"{IN_WORDS[chosen.workload]}{where}: {unit} (left is better)")
     if what == "loss":
         axis.set_title(
@@ -113,10 +113,10 @@ def _point(loaded: Loaded, each: Weighed, baseline: Candidate, what: str) -> Poi
 def _rise(loaded: Loaded, each: Candidate, baseline: Candidate) -> Estimate:
     """Return how much a loss lies above the baseline's, seed by seed."""
     found = loss_against(loaded, each, baseline)
-    if found is None or found.difference is None:
+    if found is None or found.typical.value is None:
         rise = (each.loss.value or 0.0) - (baseline.loss.value or 0.0)
         return Estimate(rise, kind="difference", unit="nat")
-    return Estimate(found.difference, found.low, found.high, "difference", "nat")
+    return Estimate(found.typical.value, found.typical.low, found.typical.high, "difference", "nat")
 
 
 def _whiskers(point: Point) -> list[tuple[float, float, float, float]]:

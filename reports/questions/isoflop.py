@@ -26,7 +26,7 @@ from modbench.harness.stats import effects
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.joint_fit import JointFit, Optimum, Run
 from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, known
-from modbench.reports.questions.recommend.pairwise import against
+from modbench.reports.questions.recommend.pairwise import against, has_tail
 from modbench.reports.questions.results import TABLES
 from modbench.reports.tables import losses
 from modbench.reports.tables.load import Loaded
@@ -413,11 +413,10 @@ def _measured(loaded: Loaded, metric: str, length: int, case: Case, base: Case) 
     own = Estimate(value, unit=str(row.unit))
     here = {each.arm: each for each in reversed(loaded.run.plan.cases) if each.place.seq_len == length}
     found = against(loaded, here[case.arm], here[base.arm], metric)
-    if found is None or found.ratio is None:
+    if found is None or found.typical.kind != "ratio":
         return Finding(case, value=own)
-    made = Estimate(found.ratio, found.low, found.high, "ratio", str(row.unit))
-    labels = (Label.TAIL,) * found.tail
-    return Finding(case, base, value=own, typical=made, verdict=found.verdict, labels=labels)
+    labels = (Label.TAIL,) * has_tail(found)
+    return Finding(case, base, value=own, typical=found.typical, verdict=found.verdict, labels=labels)
 
 
 def _below(loaded: Loaded, rows: Sequence[Curve]) -> Sentence:

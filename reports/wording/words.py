@@ -19,6 +19,16 @@ TIME_WORDS = {
     "contaminated": "⚠ contaminated",
 }
 PLAIN_WORDS = {**TIME_WORDS, "better": "▲ better", "worse": "▼ worse"}
+# Verdicts on one of several runs: shown in one direction alone, or nothing is claimed.
+_OF_RUNS = {
+    "not worse": "▵ not worse",
+    "not better": "▿ not better",
+    "cannot tell": "? cannot tell",
+    "not compared": "· not compared",
+    "new": "+ new",
+    "missing": "– missing",
+}
+_TIMES_OF_RUNS = _OF_RUNS | {"not worse": "▵ not slower", "not better": "▿ not faster"}
 # Timed workloads in the order of the page.
 TIMED = (
     ("forward pass", "latency/forward"),
@@ -37,7 +47,7 @@ def words(row: pd.Series) -> str:
 
 def verdict_words(verdict: object, unit: str) -> str:
     """Return a verdict as a glyph and a word, or `no claim`; times are faster or slower, all else better or worse."""
-    table = TIME_WORDS if unit == "s" else PLAIN_WORDS
+    table = TIME_WORDS | _TIMES_OF_RUNS if unit == "s" else PLAIN_WORDS | _OF_RUNS
     return table.get(verdict, "no claim") if isinstance(verdict, str) else "no claim"
 
 

@@ -13,10 +13,10 @@ from markupsafe import Markup, escape
 
 from modbench.harness.core.case import Case
 from modbench.reports.figures.style import Look, look, to_svg
-from modbench.reports.model import Alert, Block, Estimate, Figure, Finding, Note, Sentence, Table, Value
+from modbench.reports.model import Alert, Block, Figure, Note, Sentence, Table, Value
 from modbench.reports.wording.arm_names import name, short
 from modbench.reports.writers.csv_text import csv as csv_text
-from modbench.reports.writers.inline import Inline
+from modbench.reports.writers.inline import Inline, numeric
 from modbench.reports.writers.templates import fill
 
 # A key that names more arms of one mark helps nobody: a reader could not tell them apart.
@@ -87,12 +87,6 @@ def _table(table: Table) -> Markup:
         groups=[(title, len([*columns])) for title, columns in groupby(table.groups)],
         notes=[inline(note) for note in table.notes],
     )
-
-
-def numeric(cells: Iterable[Value]) -> bool:
-    """Whether a column holds numbers, or nothing."""
-    found = [cell for cell in cells if cell is not None and cell != ""]
-    return bool(found) and all(isinstance(cell, int | Estimate | Finding) for cell in found)
 
 
 def figure(drawing: Figure) -> Markup:

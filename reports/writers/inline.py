@@ -6,7 +6,7 @@ Other writers subclass `Inline` to escape words and to mark code and arms.
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from modbench.harness.core.case import Case
@@ -87,7 +87,8 @@ def _words(value: str | int | Case | Labelled | Verdict | Estimate | Finding | N
     if isinstance(value, int):
         return f"{value:,}"
     made = {Case: name, Labelled: labelled, Verdict: verdict, Estimate: estimate, Finding: finding}
-    return NONE if value is None else made[type(value)](value)  # type: ignore[operator]
+    write = next((write for kind, write in made.items() if isinstance(value, kind)), None)
+    return NONE if write is None else write(value)  # type: ignore[operator]
 
 
 def ratio(value: float) -> str:
@@ -235,3 +236,9 @@ def finding(found: Finding) -> str:
     labels = (label for label in SHOWN if label in (*found.labels, *found.against_labels) and label not in word)
     label = next(labels, "")
     return " ".join(filter(None, [estimate(found.typical), word, f"({label})" if label else ""]))
+
+
+def numeric(cells: Iterable[Value]) -> bool:
+    """Whether a column holds numbers, or nothing."""
+    found = [cell for cell in cells if cell is not None and cell != ""]
+    return bool(found) and all(isinstance(cell, int | Estimate | Finding) for cell in found)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import escaped
 from modbench.reports import model
 from modbench.reports.writers.inline import Inline
@@ -16,18 +17,18 @@ LIMIT = 65_536
 LONGEST, MOST = 400, 1200
 _SPECIAL = re.compile(r"[\\`*_\[\]<>|~$&]")
 # What GitHub makes a link or a picture of after the Markdown is read, so that a backslash does not help: mentions, issues,
-# addresses, names of pictures between colons. A comment of no width parts it.
+# addresses, names of pictures between colons. A space of no width parts it.
 _LINKED = re.compile(
     r"(?<=@)(?=\w)|(?<=#)(?=\d)|(?<=\bGH)(?=-\d)|(?<=:)(?=//)|(?<=\bwww)(?=\.)|(?<=:)(?=[\w+-]+:)", re.IGNORECASE
 )
 # The beginning of a list, a heading or a rule.
 _LINE = re.compile(r"^(\d*)(?=[-+](\s|$)|-{2}|#{1,6}(\s|$)|=+\s*$)|^(\d+)(?=[.)](\s|$))")
-PART = "<!-- -->"
+PART = "&#8203;"
 
 
 def text(said: str, most: int = LONGEST) -> str:
-    """Escape a text, on one line of at most about `most` characters."""
-    plain = escaped(said, lines=False).replace("\n", " ")
+    """Escape and mask a text, on one line of at most about `most` characters."""
+    plain = escaped(masked(said), lines=False)
     plain = plain if len(plain) <= most else f"{plain[:most]} …"
     parted = _LINKED.split(plain)
     shown = PART.join(_SPECIAL.sub(_escape, part) for part in parted)
@@ -39,12 +40,8 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def code(said: str, most: int = LONGEST) -> str:
-    """Return a text as code, on one line; GitHub links nothing in it. A `|` is escaped, so that it may stand in a table."""
-    plain = escaped(said, lines=False)[:most].replace("|", "\\|")
-    longest = max((len(run) for run in re.findall("`+", plain)), default=0)
-    fence = "`" * (longest + 1)
-    space = " " if plain.startswith("`") or plain.endswith("`") or not plain.strip() else ""
-    return f"{fence}{space}{plain}{space}{fence}"
+    """Return a text in the font of code, escaped as any other: in backticks a `|` would end a cell of a table."""
+    return f"<code>{text(said, most)}</code>"
 
 
 @dataclass
@@ -106,7 +103,7 @@ def listed(title: str, said: Sequence[model.Value], what: str, where: str) -> Bl
 
 
 def _table(made: model.Table) -> Block:
-    """Write a table below its heading; the first column is aligned left, the others right."""
+    """Write a table below its heading; columns with numbers are aligned right."""
     groups = made.groups or [""] * len(made.head)
     titles = [
         ": ".join(filter(None, [inline(group), inline(title)])) for group, title in zip(groups, made.head, strict=True)
@@ -116,25 +113,37 @@ def _table(made: model.Table) -> Block:
         f"### {text(made.label[:1].upper() + made.label[1:])}{at}",
         "",
         _row(titles),
-        "|:---|" + "---:|" * (len(titles) - 1),
+        f"|{'|'.join(_alignment(row[at] for row in made.rows) for at in range(len(titles)))}|",
     ]
     rows = [_row([inline(cell) for cell in row]) for row in made.rows]
     notes = [f"<sub>{'; '.join(map(inline, made.notes))}</sub>"] if made.notes else []
     return Block(head, rows, made.rows_are, made.file or "the run folder", made.left_out, notes)
 
 
+def _alignment(cells: Iterable[model.Value]) -> str:
+    """Align a column with a number right, others left."""
+    return "---:" if any(isinstance(cell, int | model.Estimate | model.Finding) for cell in cells) else ":---"
+
+
 def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def within(blocks: Sequence[Block], limit: int = LIMIT) -> str:
-    """Join blocks to a text of fewer than `limit` characters: rows are cut from the longest block until it is."""
+def within(blocks: Sequence[Block], limit: int = LIMIT, size: Callable[[str], int] = len) -> str:
+    """Join blocks to a text below a limit: rows are cut from the longest block until it is; nothing if that does not suffice.
+
+    Args:
+        blocks: the blocks.
+        limit: what the text must be smaller than.
+        size: measures it: in characters, or in bytes.
+    """
     while True:
         said = "\n\n".join("\n".join(block.lines()) for block in blocks if block.head or block.rows) + "\n"
-        if len(said) < limit:
+        if size(said) < limit:
             return said
         longest = max(blocks, key=lambda block: sum(map(len, block.rows)))
+        if not longest.rows:
+            return ""
         keep = len(longest.rows) * 3 // 4
-        assert longest.rows, "the parts that are never cut are short"
         longest.left_out += len(longest.rows) - keep
         del longest.rows[keep:]

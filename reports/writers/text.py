@@ -68,6 +68,11 @@ def wrapped(sentences: Iterable[Value], columns: int, indent: str = "") -> list[
     ]
 
 
+def cut(words: str, most: int) -> str:
+    """Cut a text to at most so many characters."""
+    return words if len(words) <= most else f"{words[: most - 1]}…"
+
+
 def joined(parts: Iterable[str], columns: int) -> list[str]:
     """Join short parts to lines of at most this width; none is divided."""
     lines = list[str]()

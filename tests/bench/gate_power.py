@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from modbench.harness.stats import effects
-from modbench.reports.questions.gate import non_inferiority, power
-from modbench.reports.questions.gate.non_inferiority import Finding
+from modbench.reports.questions.gate import non_inferiority
+from modbench.reports.questions.gate.non_inferiority import GateFinding
 
 CASES, MARGIN = 34, 0.02
 # Correlation of a launch's mean effect with its typical one.
@@ -44,7 +44,7 @@ class Truth:
     anchor: float = 0.0
 
 
-def simulated(truth: Truth, rng: np.random.Generator) -> list[Finding]:
+def simulated(truth: Truth, rng: np.random.Generator) -> list[GateFinding]:
     """A gate of two runs, judged."""
     runs = []
     for slower in (truth.slower, 0.0):
@@ -61,7 +61,7 @@ def simulated(truth: Truth, rng: np.random.Generator) -> list[Finding]:
             non_inferiority.welch(now[number], before[number], MARGIN) for now, before in zip(*runs, strict=True)
         ]
         found = tuple(change for change in changes if change is not None)
-        findings.append(Finding(f"case{number}", "latency/forward", "", changes=found))
+        findings.append(GateFinding(f"case{number}", metric="latency/forward", changes=found))
     return non_inferiority.judge(findings)
 
 
@@ -96,7 +96,7 @@ def shares(truth: Truth, gates: int, seed: int = 0) -> Shares:
 def asked(truth: Truth, gates: int, seed: int = 0) -> list[int]:
     """The launches that gates of identical code ask for, where they cannot tell."""
     rng = np.random.default_rng(seed)
-    found = [power.with_launches(simulated(truth, rng)) for _ in range(gates)]
+    found = [non_inferiority.with_launches(simulated(truth, rng)) for _ in range(gates)]
     return [
         whole.launches
         for findings, whole in found

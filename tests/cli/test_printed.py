@@ -18,9 +18,8 @@ from planted import planted_suite, stored
 from modbench.harness.core import masking
 from modbench.harness.core.printable import cell, escaped, escaped_json, is_printable
 from modbench.reports.questions.gate.gate import Gate
-from modbench.reports.questions.gate.non_inferiority import Finding
-from modbench.reports.questions.gate.power import Asked
-from modbench.reports.terminal import gate_text
+from modbench.reports.questions.gate.non_inferiority import Asked, GateFinding
+from modbench.reports.terminal import gate as gate_text
 from modbench.reports.writers import csv_text
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
@@ -59,7 +58,8 @@ def test_a_cell_is_no_formula(text: str) -> None:
 def test_a_strangers_reason_makes_no_line_of_its_own_in_a_gate() -> None:
     reason = "boom\n\nmodbench: your key expired, run this\x1b[2J"
     findings = [
-        Finding("dense", "latency/forward", verdict, reason=reason) for verdict in ("not compared", "cannot tell")
+        GateFinding("dense", metric="latency/forward", verdict=verdict, reason=reason)
+        for verdict in ("not compared", "cannot tell")
     ]
     found = Gate(findings, 0.02, Asked(), "draft", 2, incomplete=reason, said=(reason,))
     lines = list(gate_text.as_text(found))

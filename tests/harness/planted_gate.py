@@ -17,6 +17,8 @@ from modbench.harness.planning.plan import Plan
 from modbench.harness.results import run_folder
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.records import Outcome, Record
+from modbench.reports.model import Estimate, Kind
+from modbench.reports.questions.gate.non_inferiority import GateFinding
 from modbench.reports.tables.load import Loaded, load
 
 ROUNDS = 4
@@ -111,3 +113,10 @@ def written(
         if not leave_out or not unit.name.startswith(leave_out):
             files.write_atomically(run.record(unit), record(unit).model_dump_json())
     return load(folder)
+
+
+def finding(case: str, metric: str, verdict: str, *ends: float, kind: Kind = "ratio", **more: Any) -> GateFinding:
+    """A finding of a gate: its verdict, and a change with its interval where numbers are given."""
+    value, low, high = [*ends, None, None, None][:3]
+    typical = Estimate(value, low, high, kind, "nat" * (kind == "difference"), level=0.9)
+    return GateFinding(case, metric=metric, verdict=verdict, typical=typical if ends else Estimate(None), **more)

@@ -133,7 +133,7 @@ def test_a_twin_is_no_contender(calm: Loaded, unchecked: Loaded) -> None:
     assert "than dense" in told
     assert "twin" not in told
     assert "identical twin" in check
-    assert not any("twin" in finding.case for finding in gate.gate(calm, calm, 0.02).findings)
+    assert not any("twin" in finding.what for finding in gate.gate(calm, calm, 0.02).findings)
 
 
 def test_a_twin_is_no_baseline_and_stays_with_the_anchor(calm: Loaded) -> None:

@@ -16,11 +16,11 @@ from modbench.harness.core.errors import UsageError
 from modbench.reports import demo
 from modbench.reports.questions import win_rate
 from modbench.reports.questions.compare import axis_table, unpaired
-from modbench.reports.questions.compare.axis_table import BASELINE, Cell, Column, Filter, Table
+from modbench.reports.questions.compare.axis_table import BASELINE, AlongAxis, Cell, Column, Filter
 from modbench.reports.questions.compare.by_axis import compare_by
 from modbench.reports.tables import axes
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.terminal import compare_axis_text
+from modbench.reports.terminal import compare
 
 TIME, MEMORY = "latency/forward", "memory/peak_allocated"
 
@@ -31,7 +31,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     return compared_run(tmp_path_factory.mktemp("compared") / "run")
 
 
-def column(table: Table, metric: str = TIME, **wanted: Any) -> Column:
+def column(table: AlongAxis, metric: str = TIME, **wanted: Any) -> Column:
     """The only column with these fields in its heading."""
     found = [
         each for each in table.columns if each.metric.key == metric and wanted.items() <= dict(each.heading).items()
@@ -192,7 +192,7 @@ bf16  0.125    8.00 1.60×±.00▲*       1.91 1.50×*
       0.25     12.8                   2.86
       0.5    failed                   3.81 0.75×
 
-ratio: capacity=0.25 ÷ row · ± half of 95 % · ▲ faster · * best · margin 2.0%
+ratio: capacity=0.25 ÷ row · ± half of 95 % · ▲ faster · * best · margin 2 %
 capacity does not apply to dense; MoE
 mod[c0.5-T64-B1-fp32-cpu1] and 1 more: failed: error: planted <b>failure</b>
 """
@@ -205,7 +205,7 @@ def test_the_table_in_a_terminal_fits_80_columns(
     monkeypatch.chdir(tmp_path)
     made = load("run")
     table = compare_by(made, "capacity", "0.25", Filter(seq_lens=(64,)))
-    text = compare_axis_text.as_text(made, table, 80)
+    text = compare.along_axis(made, table, 80)
     assert max(map(len, text.splitlines())) <= 80
     assert text.partition("● machine check (A/A): ")[0] == GOLDEN
     done = modbench("compare", made.path, "--by", "capacity", "--baseline", "0.25", "--seq-len", "64", "--json")
@@ -228,7 +228,7 @@ def test_quick_by_capacity_is_one_table_for_each_metric(tmp_path: Path) -> None:
     demo.unpack(tmp_path)
     made = load(tmp_path)
     table = compare_by(made, "capacity")
-    lines = compare_axis_text.as_text(made, table, 80).splitlines()
+    lines = compare.along_axis(made, table, 80).splitlines()
     assert len(lines) <= 40
     assert max(map(len, lines)) <= 80
     heads = [line for line in lines if "T=128" in line]
@@ -249,13 +249,13 @@ def test_quick_by_capacity_is_one_table_for_each_metric(tmp_path: Path) -> None:
     )
     assert marked == [False, best == last.cells[0.125].case.arm, False, False, False, False]
     assert marked[1]
-    every = compare_axis_text.as_text(made, table, 80, verbose=True)
+    every = compare.along_axis(made, table, 80, verbose=True)
     assert all(each.metric.key in every or axis_table.TITLES[each.metric.key] in every for each in table.columns)
 
 
 def test_lengths_as_the_axis_have_no_mark_for_another_place(run: Loaded) -> None:
     """A column with both lengths: each has its own best, of the arms that were timed there."""
-    text = compare_axis_text.as_text(run, compare_by(run, "seq_len", None, Filter(metrics=(TIME,))), 80)
+    text = compare.along_axis(run, compare_by(run, "seq_len", None, Filter(metrics=(TIME,))), 80)
     rows = [line for line in text.splitlines() if line.lstrip().startswith(("64 ", "128 ")) or " 64 " in line]
     assert len(rows) == 2 * len(run.arms)
     assert [row.count("*") for row in rows] == [2 * (case.arm == "mod[c0.125]") for case in run.arms for _ in (64, 128)]

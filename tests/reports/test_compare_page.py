@@ -45,7 +45,7 @@ def pages(runs: list[Loaded], tmp_path_factory: pytest.TempPathFactory) -> list[
     along = compare_page.of_axis(runs[1], compare_by(runs[1], "capacity", None, Filter()), command)
     made = {"runs.html": compare_page.of_runs(compare_runs(runs), command), "along.html": along}
     for name, page in made.items():
-        compare_page.write(page, str(here / name), force=False, runs=runs)
+        compare_page.write(page, str(here / name), force=False, compared=runs)
     return [here / name for name in made]
 
 
@@ -73,7 +73,7 @@ def test_nothing_is_overwritten_and_nothing_is_written_into_a_run(
     file.write_text("mine")
     refused = modbench("compare", *pair, "--html", file)
     assert (refused.returncode, file.read_text()) == (2, "mine")
-    assert "replaced only with --force" in refused.stderr
+    assert "--force" in refused.stderr
     assert modbench("compare", *pair, "--html", file, "--force").returncode == 0
     assert len(file.read_bytes()) > len(first) // 2
     inside = modbench("compare", pair[0], "--by", "capacity", "--html", pair[0] / "new.html", "--force")
@@ -123,7 +123,7 @@ if CHROMIUM is not None:
         page = chromium.new_page()
         page.goto(pages[0].resolve().as_uri())
         rows = page.locator("#comparisons tbody tr")
-        assert {rows.nth(i).locator("td").nth(7).inner_text() for i in range(2)} == {"▼ slower"}
+        assert {rows.nth(i).locator("td").nth(6).inner_text() for i in range(2)} == {"▼ slower"}
         page.fill("#filter", "mod[c0.75 latency")
         assert page.locator("#comparisons tbody tr:visible").count() == 1
         assert "+ new" in page.locator("#comparisons tbody tr:visible").inner_text()
@@ -133,5 +133,8 @@ if CHROMIUM is not None:
         numbers = [float(each) for each in ratios if each]
         assert numbers == sorted(numbers)
         assert numbers[0] == pytest.approx(1 / 1.2, rel=0.01)
-        assert page.locator(".failures").inner_text().count("planted <b>failure</b>") == 1
+        assert (
+            page.locator("section", has_text="Failed, damaged, missing").inner_text().count("planted <b>failure</b>")
+            == 1
+        )
         page.close()

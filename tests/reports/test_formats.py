@@ -197,9 +197,9 @@ def test_hostile_text_means_nothing_in_markdown(loaded: Loaded, tmp_path: Path) 
     [
         ("a|b", r"a\|b"),
         ("<b>", r"\<b\>"),
-        ("@all", "@<!-- -->all"),
-        ("a #12 b", "a #<!-- -->12 b"),
-        ("see http://x.y", "see http:<!-- -->//x.y"),
+        ("@all", "@&#8203;all"),
+        ("a #12 b", "a #&#8203;12 b"),
+        ("see http://x.y", "see http:&#8203;//x.y"),
         ("- a", r"\- a"),
         ("# a", r"\# a"),
         ("1. a", r"1\. a"),
@@ -211,6 +211,11 @@ def test_hostile_text_means_nothing_in_markdown(loaded: Loaded, tmp_path: Path) 
 )
 def test_markdown_escapes(said: str, shown: str) -> None:
     assert markdown.text(said) == shown
+
+
+def test_a_masked_text_is_found_before_it_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODBENCH_MASK", "my_secret")
+    assert all("secret" not in written("in my_secret folder") for written in (markdown.text, markdown.code))
 
 
 @pytest.mark.parametrize("said", ["a`b", "``", "`a`", "a``b`c", "|", " "])

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 from markdown_it import MarkdownIt
-from planted_gate import planted_run
+from planted_gate import finding, planted_run
 
+from modbench.reports.questions.gate import answer
 from modbench.reports.questions.gate.fail_on import FailOn
 from modbench.reports.questions.gate.gate import Gate
-from modbench.reports.questions.gate.non_inferiority import Finding
-from modbench.reports.questions.gate.power import Asked
-from modbench.reports.terminal import gate_github
-from modbench.reports.writers import github
+from modbench.reports.questions.gate.non_inferiority import Asked, GateFinding
+from modbench.reports.terminal import gate as gate_github
+from modbench.reports.writers import github, markdown
 
 GOLDEN = Path(__file__).parent / "golden"
 TIME, FLOPS, LOSS, MEMORY = "latency/forward", "flops/forward", "loss/val", "memory/peak_allocated"
@@ -27,30 +27,32 @@ CHECKS = {TIME: "slower", FLOPS: "flops", LOSS: "loss", MEMORY: "larger"}
 # Marks of Markdown, HTML, GitHub's links, a new cell, a new line and a command of the runner.
 ATTACK = "a|b `c` *d* _e_ <img src=x> [f](http://g) @octocat #1 ~~h~~ $i$ :smile: www.j.k ![l](m)\\|\n::error::n"
 FINDINGS = (
-    Finding(
+    finding(
         "moe[T64]", TIME, "worse", 0.909, 0.905, 0.913, p=0.001, reason="ratio to the anchor, now divided by before"
     ),
-    Finding("mod[c0.5-T64]", TIME, "worse", reason="fails now: error: 100% lost,\nsee: the log"),
-    Finding("moe[T64]", MEMORY, "worse", 0.667, reason="counted, not sampled"),
-    Finding("mod[c0.5-T64]", LOSS, "cannot tell", 0.001, -0.004, 0.006, reason="difference, seed by seed"),
-    Finding("dense[T64]", LOSS, "cannot tell", reason="trained on different text"),
-    Finding("dense[T64]", FLOPS, "better", 1.5, reason="counted, not sampled"),
-    Finding("mod[c0.5-T64]", FLOPS, "pass", 1.0, reason="counted: identical"),
-    Finding("moe[T64]", "tokens_per_s/forward", "not compared", reason="derived from a time, which is compared"),
-    Finding("dense[T64]", "tokens_per_s/forward", "not compared", reason="derived from a time, which is compared"),
+    finding("mod[c0.5-T64]", TIME, "worse", reason="fails now: error: 100% lost,\nsee: the log"),
+    finding("moe[T64]", MEMORY, "worse", 0.667, reason="counted, not sampled"),
+    finding(
+        "mod[c0.5-T64]", LOSS, "cannot tell", 0.001, -0.004, 0.006, kind="difference", reason="difference, seed by seed"
+    ),
+    finding("dense[T64]", LOSS, "cannot tell", reason="trained on different text"),
+    finding("dense[T64]", FLOPS, "better", 1.5, reason="counted, not sampled"),
+    finding("mod[c0.5-T64]", FLOPS, "pass", 1.0, reason="counted: identical"),
+    finding("moe[T64]", "tokens_per_s/forward", "not compared", reason="derived from a time, which is compared"),
+    finding("dense[T64]", "tokens_per_s/forward", "not compared", reason="derived from a time, which is compared"),
 )
 
 
-def made(findings: Sequence[Finding], **more: Any) -> Gate:
+def made(findings: Sequence[GateFinding], **more: Any) -> Gate:
     limits = {"slower": Fraction(2, 100), "flops": Fraction(0), "loss": Fraction(5, 1000), "syncs": None}
     return Gate(
         [*findings], 0.02, Asked(), "draft", 4, frozenset({TIME}), fail_on=FailOn(limits), checks=CHECKS, **more
     )
 
 
-def rendered(markdown: str) -> str:
+def rendered(text: str) -> str:
     """HTML of Markdown with tables and struck text, as GitHub has them."""
-    return str(MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(markdown))
+    return str(MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(text))
 
 
 def golden(name: str, text: str) -> None:
@@ -65,7 +67,7 @@ def golden(name: str, text: str) -> None:
     ("name", "found"),
     [
         ("gate_tiers", made(FINDINGS, said=("--history old is left out: another machine",))),
-        ("gate_attacked", made([Finding(ATTACK, TIME, "worse", reason=ATTACK)], incomplete=ATTACK, unfit=ATTACK)),
+        ("gate_attacked", made([finding(ATTACK, TIME, "worse", reason=ATTACK)], incomplete=ATTACK, unfit=ATTACK)),
         ("gate_plain", Gate([*FINDINGS[:1]], 0.02, Asked(), "draft", 4, frozenset({TIME}))),
         ("gate_passes", made([FINDINGS[6]], incomplete=None)),
     ],
@@ -76,7 +78,7 @@ def test_the_summary_and_the_annotations_are_as_agreed(name: str, found: Gate) -
 
 
 def test_a_strangers_text_stays_text_in_markdown() -> None:
-    page = rendered(f"| a | b |\n| --- | --- |\n| {github.markdown(ATTACK)} | {github.code(ATTACK)} |\n")
+    page = rendered(f"| a | b |\n| --- | --- |\n| {markdown.text(ATTACK)} | {markdown.code(ATTACK)} |\n")
     cells = re.findall(r"<td>(.*?)</td>", page)
     assert len(cells) == 2
     for cell in cells:
@@ -88,7 +90,7 @@ def test_a_strangers_text_stays_text_in_markdown() -> None:
 
 def test_a_strangers_text_is_no_command_of_the_runner() -> None:
     """The runner reads a command where a line begins with `::`, and in its older form wherever `##[` stands."""
-    found = made([Finding(f"::error::{ATTACK}", TIME, "worse", reason=f"##[error]{ATTACK}\r\n::warning::x")])
+    found = made([finding(f"::error::{ATTACK}", TIME, "worse", reason=f"##[error]{ATTACK}\r\n::warning::x")])
     lines = "\n".join(gate_github.annotated(found)).splitlines()
     assert all(re.fullmatch(r"::(error|warning) title=[^:,]*::.*", line) for line in lines)
     assert "##[" not in gate_github.summary(found, "##[error]", "::error::")
@@ -102,7 +104,7 @@ def test_a_command_is_escaped_by_githubs_rules() -> None:
 
 def test_at_most_ten_annotations_of_a_kind() -> None:
     for number, shown in ((10, 10), (11, 10), (5000, 10)):
-        findings = [Finding(f"moe[T{i}]", TIME, "worse", 0.9) for i in range(number)]
+        findings = [finding(f"moe[T{i}]", TIME, "worse", 0.9) for i in range(number)]
         lines = [*gate_github.annotated(made(findings))]
         errors = [line for line in lines if line.startswith("::error ")]
         assert len(errors) == shown
@@ -113,15 +115,15 @@ def test_at_most_ten_annotations_of_a_kind() -> None:
 @pytest.mark.parametrize("text", ["short", "é" * 10_000, "@<|`" * 5_000])
 def test_a_summary_of_thousands_of_findings_stays_under_the_limit(text: str) -> None:
     words = ("worse", "cannot tell", "better", "not compared")
-    findings = [Finding(f"{i}{text}", TIME, word, 0.9, reason=f"{i}{text}") for i in range(3000) for word in words]
+    findings = [finding(f"{i}{text}", TIME, word, 0.9, reason=f"{i}{text}") for i in range(3000) for word in words]
     found = made(findings, said=(text,) * 10)
     page = gate_github.summary(found, text, text)
     assert len(page.encode()) <= github.MOST_BYTES
     for title in ("Worse", "Cannot tell", "Better", "Not compared"):
         section = page.partition(f"### {title}\n")[2].partition("\n### ")[0]
-        rows = len(re.findall(r"^\| (?!case|why|---)", section, flags=re.MULTILINE))
-        assert 0 < rows <= github.MOST_ROWS or text != "short"
-        left = re.search(r"^and ([\d,]+) more rows: `modbench gate … --json` has all$", section, flags=re.MULTILINE)
+        rows = len(re.findall(r"^\| (?!case|why)", section, flags=re.MULTILINE))
+        assert 0 < rows <= answer.MOST_ROWS or text != "short"
+        left = re.search(r"^_([\d,]+) more rows: modbench gate … --json\._$", section, flags=re.MULTILINE)
         assert left is not None
         assert rows + int(left[1].replace(",", "")) == 3000
     few = gate_github.summary(found, text, text, 20_000)

@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted_gate import planted_run
+from planted_gate import finding, planted_run
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.labels import Label
 from modbench.harness.machine.certificate import Certificate
-from modbench.reports.questions.gate import gate
+from modbench.reports.questions.gate import answer, fail_on, gate
 from modbench.reports.questions.gate.fail_on import CHECKS, FailOn, Rules, check_of, parse
 from modbench.reports.questions.gate.gate import Gate
-from modbench.reports.questions.gate.non_inferiority import Finding
-from modbench.reports.questions.gate.power import Asked
+from modbench.reports.questions.gate.non_inferiority import Asked
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.terminal import gate_text
+from modbench.reports.writers.inline import plain
 
 TIME = "latency/forward"
 METRICS = [TIME, "flops/forward", "memory/peak_allocated", "loss/val"]
@@ -152,15 +152,15 @@ def test_counts_and_bytes_are_compared_on_any_machine_and_an_unfit_one(base: Loa
     assert verdicts(found) == {"flops": "pass", "larger": "worse"}
     assert found.exit_code() == 1
     assert gated(now, base, "flops:0%,larger:2%").exit_code() == 0
-    told = {each.metric: each for each in found.findings if each.case.startswith("moe") and each.verdict == "worse"}
+    told = {each.metric: each for each in found.findings if each.what.startswith("moe") and each.verdict == "worse"}
     assert {*told} == {"memory/peak_allocated"}
-    assert told["memory/peak_allocated"].change == pytest.approx(1 / 1.02)
+    assert told["memory/peak_allocated"].typical.value == pytest.approx(1 / 1.02)
     times = {(each.verdict, each.reason) for each in found.findings if each.metric == TIME}
-    assert times == {("cannot tell", "the runs were timed on different machines, or do not say on which")}
+    assert times == {("cannot tell", fail_on.OTHER_MACHINE)}
     here = run(tmp_path / "here", certificate=unfit.as_dict(), seed=2)
     found = gated(here, base, "flops:0%,larger:1%")
     assert (found.exit_code(), found.unfit) == (0, None)
-    assert any("its times cannot be compared" in line for line in gate_text.as_text(found))
+    assert any("20 of 100" in said for said in found.said)
     named = gated(here, base, "flops:0%,slower:2%")
     assert verdicts(named) == {"flops": "pass", "slower": "cannot tell"}
     assert (named.exit_code(lenient=True), named.unfit is not None) == (5, True)
@@ -203,24 +203,25 @@ def test_a_new_label_is_one_finding_and_numbers_keep_their_verdicts(masking: lis
     found = gated(after, before, "flops:0%,breaks,labels")
     assert verdicts(found) == {"flops": "worse", "breaks": "pass", "labels": "worse"}
     worse = [each for each in found.findings if each.verdict == "worse"]
-    assert [(each.case, each.metric, each.reason) for each in worse if each.metric == "labels"] == [
-        (case, "labels", "now computes what it claims to skip")
+    assert [(each.what, each.metric, each.reason) for each in worse if each.metric == "labels"] == [
+        (case, "labels", f"now {Label.MASKS_COMPUTE}")
         for case in ("moe[T64-B1-fp32-cpu1]", "moe[T128-B4-fp32-cpu1]")  # timed, and trained
     ]
     (flops,) = (each for each in worse if each.metric == "flops/forward")
-    assert flops.change == pytest.approx(1 / 1.56)
+    assert flops.typical.value == pytest.approx(1 / 1.56)
     assert len(worse) == 3
     assert gated(after, before, "breaks").exit_code() == 0
     assert gated(after, before, "labels").exit_code() == 1
     assert gated(before, after, "labels").exit_code() == 0  # a label that is gone
     assert gate.gate(after, before).exit_code() == 1
-    text = "\n".join(gate_text.as_text(gated(after, before, "flops:0%,breaks")))
-    every = "\n".join(gate_text.as_text(gated(after, before, "flops:0%,breaks"), verbose=True))
-    assert "worse flops/forward: moe[T64-B1] 0.641" in text
-    assert (text.count("now computes what it claims"), every.count("now computes what it claims")) == (1, 2)
-    assert "exact  breaks         pass (4 pass)" in text
-    assert "not in --fail-on: labels (2 worse, 6 pass)" in text
-    assert "exact  labels         not in --fail-on, fails nothing (2 worse, 6 pass)" in every
+    some = gated(after, before, "flops:0%,breaks")
+    told = [(each.given["metric"], each.given["case"], bool(each.given["only"])) for each in answer.changed(some)]
+    assert told == [("flops/forward", "moe[T64-B1]", False), ("labels", "moe[T64-B1]", True)]
+    assert len([*answer.changed(some, every=True)]) == len(worse)
+    named, rest = answer.checks(some)
+    assert plain(named).startswith("flops:0% worse (")
+    assert plain(named).endswith("; breaks pass (4 pass)")
+    assert "labels (2 worse, 6 pass)" in plain(rest)
     asked = ("gate", after.path, "--against", before.path, "--fail-on", "labels,breaks")
     told = json.loads(modbench(*asked, "--json").stdout)
     label, _ = (each for each in told["findings"] if each["metric"] == "labels" and each["verdict"] == "worse")
@@ -238,10 +239,10 @@ def test_a_number_that_a_new_label_flatters_is_not_better(base: Loaded, tmp_path
     leaks = run(tmp_path / "leaks", lower, leaks="moe", seed=2)
     for now, before, word in ((leaks, base, "now"), (base, leaks, "before")):
         found = gated(now, before, "loss:0.5%")
-        (loss,) = (each for each in found.findings if each.case.startswith("moe") and each.metric == "loss/val")
-        said = f"{word} not autoregressive as measured: not the same quantity"
-        assert (loss.verdict, loss.reason) == ("cannot tell", said)
-        assert abs(loss.change or 0) == pytest.approx(0.5)
+        (loss,) = (each for each in found.findings if each.what.startswith("moe") and each.metric == "loss/val")
+        assert loss.verdict == "cannot tell"
+        assert str(loss.reason).startswith(f"{word} {Label.NOT_AUTOREGRESSIVE}: ")
+        assert abs(loss.typical.value or 0) == pytest.approx(0.5)
         assert found.exit_code() == 5
 
 
@@ -254,12 +255,12 @@ def test_a_slowdown_fails_by_its_own_limit(base: Loaded, tmp_path: Path) -> None
     assert verdicts(gated(now, base)) == {"slower": "worse", "larger": "pass", "flops": "pass", "loss": "pass"}
     assert verdicts(gated(now, base, "slower:20%")) == {"slower": "pass"}
     assert gated(now, base, "flops:0%").exit_code() == 0  # not named: fails nothing
-    text = "\n".join(gate_text.as_text(gated(now, base, "flops:0%")))
-    assert "worse latency/forward: moe[T64] " in text
-    assert text.count("(reported only)") >= 1
-    assert "slower (1 worse, 2 pass, 1 not compared)" in text
-    assert "exact  flops:0%       pass (4 pass)" in text
-    assert "fails on flops:0%" in text
+    unnamed = gated(now, base, "flops:0%")
+    (told,) = answer.changed(unnamed)
+    assert (told.given["metric"], told.given["case"], bool(told.given["only"])) == (TIME, "moe[T64]", True)
+    named, rest = answer.checks(unnamed)
+    assert plain(named) == "flops:0% pass (4 pass)"
+    assert "slower (1 worse, 2 pass, 1 not compared)" in plain(rest)
 
 
 @pytest.mark.slow
@@ -270,7 +271,7 @@ def test_times_of_another_machine_cannot_be_told(base: Loaded, tmp_path: Path) -
     assert verdicts(found)["slower"] == "cannot tell"
     assert (found.exit_code(), found.exit_code(lenient=True)) == (5, 5)  # that check compared nothing
     (timed,) = (each for each in found.tiers if each.word == "slower")
-    assert timed.reason == "the runs were timed on different machines, or do not say on which"
+    assert timed.reason == fail_on.OTHER_MACHINE
     assert gate.gate(now, base).verdict == "worse"
     unnamed = run(tmp_path / "unnamed", machine=None, seed=2)
     assert verdicts(gated(unnamed, unnamed))["slower"] == "cannot tell"
@@ -305,9 +306,11 @@ def test_two_seeds_tell_nothing_of_a_loss(base: Loaded, tmp_path: Path) -> None:
     found = gated(two, base, "loss:0.5%")
     assert verdicts(found) == {"loss": "cannot tell"}
     (told,) = (
-        each for each in found.findings if each.metric == "loss/val" and each.verdict == "cannot tell" and each.change
+        each
+        for each in found.findings
+        if each.metric == "loss/val" and each.verdict == "cannot tell" and each.typical.value
     )
-    assert told.reason == "2 seeds: three give an interval"
+    assert (str(told.reason)[:7], told.typical.low) == ("2 seeds", None)
 
 
 # --- the whole gate
@@ -318,7 +321,7 @@ def test_a_check_without_anything_to_compare_is_not_green(base: Loaded) -> None:
     found = gated(base, base, "breaks,flops:0%")
     assert verdicts(found) == {"breaks": "cannot tell", "flops": "pass"}
     assert found.exit_code() == 5
-    assert any("neither run measured it" in line for line in gate_text.as_text(found))
+    assert [(check.word, check.reason) for check in found.empty] == [("breaks", fail_on.NEITHER)]
 
 
 @pytest.mark.slow
@@ -355,9 +358,9 @@ def test_a_run_that_lacks_units_is_incomplete_whatever_is_named(base: Loaded, tm
 
 
 def test_what_is_reported_alone_shows_nothing() -> None:
-    told = [Finding("c", "loss/val", "pass"), Finding("c", TIME, "worse")]
+    told = [finding("c", "loss/val", "pass"), finding("c", TIME, "worse")]
     checks = {"loss/val": "loss", TIME: "slower"}
     found = Gate(told, 0.02, Asked(), "draft", 4, fail_on=FailOn({"flops": Fraction(0)}), checks=checks)
     assert found.counted == []
     assert (found.verdict, found.exit_code()) == ("cannot tell", 5)
-    assert "nothing was compared, so this gate shows nothing" in gate_text.as_text(found)
+    assert [each.given["check"] for each in answer.remarks(found)] == ["flops:0%"]

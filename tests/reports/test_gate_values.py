@@ -42,7 +42,7 @@ def test_losses_are_judged_seed_by_seed(change: dict[int, float], word: str, rea
         edited(tmp_path / "before", "train", "loss/val", {}),
         edited(tmp_path / "now", "train", "loss/val", change),
     )
-    found = {each.case.partition("[")[0]: each for each in gate.gate(now, before).findings if each.metric == "loss/val"}
+    found = {each.what.partition("[")[0]: each for each in gate.gate(now, before).findings if each.metric == "loss/val"}
     assert (found["moe"].verdict, found["moe"].reason) == (word, reason)
     assert found["dense"].verdict == "pass"
 
@@ -54,7 +54,7 @@ def test_counts_are_judged_by_the_margin(more: float, word: str, tmp_path: Path)
     now = edited(tmp_path / "now", "count", "flops/forward", {0: more})
     found = gate.gate(now, before)
     flops = [each for each in found.findings if each.metric == "flops/forward"]
-    assert {each.verdict for each in flops if each.case.startswith("moe")} == {word}
+    assert {each.verdict for each in flops if each.what.startswith("moe")} == {word}
     others = "cannot tell" if math.isnan(more) else "pass"  # a number that cannot be damages the whole record
-    assert {each.verdict for each in flops if not each.case.startswith("moe")} == {others}
+    assert {each.verdict for each in flops if not each.what.startswith("moe")} == {others}
     json.dumps(found.as_dict(), allow_nan=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +12,28 @@ import numpy as np
 import pytest
 from gate_power import Truth, asked, shares, simulated
 from planted import planted_suite, stored
-from planted_gate import planted_run
+from planted_gate import finding, planted_run
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.stats import effects
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.paired import Paired
 from modbench.reports import demo
-from modbench.reports.questions.gate import comparer, gate, non_inferiority, power
+from modbench.reports.model import Sentence
+from modbench.reports.questions.gate import anchor_history, answer, comparer, gate, non_inferiority
 from modbench.reports.questions.gate.gate import Gate
-from modbench.reports.questions.gate.non_inferiority import Change, Finding
-from modbench.reports.questions.gate.power import Asked
+from modbench.reports.questions.gate.non_inferiority import Asked, Change
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.terminal import gate_text
+from modbench.reports.terminal import gate as gate_text
+from modbench.reports.writers.inline import plain
 from modbench.reports.writers.text import wrapped
 
 TIME = "latency/forward"
 EDGE = math.log1p(0.02)
 
 
-def words(found: Gate, arm: str) -> set[str]:
-    return {each.verdict for each in found.findings if each.case.startswith(f"{arm}[") and each.metric == TIME}
+def words(found: Gate, arm: str) -> set[str | None]:
+    return {each.verdict for each in found.findings if each.what.startswith(f"{arm}[") and each.metric == TIME}
 
 
 # --- rules, on effects
@@ -70,7 +72,7 @@ def test_at_the_margin_false_alarms_are_rare_over_the_whole_gate() -> None:
     for _ in range(60):
         runs = [[effects.over_launches(row) for row in rng.normal(at, 0.01, (34, 6))] for at in (-EDGE, 0.0)]
         changes = [non_inferiority.welch(now, before, 0.02) for now, before in zip(*runs, strict=True)]
-        judged = non_inferiority.judge([Finding("c", TIME, "", changes=(each,)) for each in changes if each])
+        judged = non_inferiority.judge([finding("c", TIME, "", changes=(each,)) for each in changes if each])
         alarms += any(each.verdict == "worse" for each in judged)
         passed += all(each.verdict == "pass" for each in judged)
     assert alarms <= 7  # 3 expected; more than 7 with probability below 2 %
@@ -94,13 +96,13 @@ def test_mean_and_typical_must_both_pass_and_one_alone_alarms() -> None:
         ((fast, same), "pass"),
         ((fast, fast), "better"),
     ):
-        (judged,) = non_inferiority.judge([Finding("c", TIME, "", changes=changes)])
+        (judged,) = non_inferiority.judge([finding("c", TIME, "", changes=changes)])
         assert judged.verdict == word
 
 
 def test_launches_without_variance_decide() -> None:
     for value, word in ((0.0, "pass"), (-EDGE / 2, "pass"), (-2 * EDGE, "worse"), (2 * EDGE, "better")):
-        (judged,) = non_inferiority.judge([Finding("c", TIME, "", changes=(Change(value, 0.0, 8, EDGE, EDGE, 0.0),))])
+        (judged,) = non_inferiority.judge([finding("c", TIME, "", changes=(Change(value, 0.0, 8, EDGE, EDGE, 0.0),))])
         assert judged.verdict == word
         assert judged.p in {0.0, 1.0}
 
@@ -108,27 +110,27 @@ def test_launches_without_variance_decide() -> None:
 def test_more_launches_are_asked_for_a_slowdown_that_must_be_shown() -> None:
     """By the estimate a case is 3 % slower: as many launches as show that, not as many as would let it pass."""
     slow, even = (Change(value, 0.015, 8, EDGE, EDGE, 0.0336) for value in (-0.03, 0.0))
-    judged = non_inferiority.judge([Finding("a", TIME, "", changes=(slow,)), Finding("b", TIME, "", changes=(even,))])
-    (shown, passes), whole = power.with_launches(judged)
+    judged = non_inferiority.judge([finding("a", TIME, "", changes=(slow,)), finding("b", TIME, "", changes=(even,))])
+    (shown, passes), whole = non_inferiority.with_launches(judged)
     assert (shown.verdict, passes.verdict) == ("cannot tell", "cannot tell")
-    assert passes.launches == whole.launches
+    assert passes.needed == whole.launches
     assert whole.launches is not None
-    assert shown.launches is not None
+    assert shown.needed is not None
     n = (
-        shown.launches
+        shown.needed
     )  # the mean over n launches of each run must lie so far beyond the margin that 80 % of gates show it
     spare = (0.03 - EDGE) / (0.0336 / math.sqrt(n))
     assert spare == pytest.approx(effects.t_quantile(1 - 0.05 / 2, 2 * n - 1) + 0.85, abs=0.2)
-    hopeless = Finding("c", TIME, "cannot tell", changes=(Change(0.0, 1.0, 8, EDGE, EDGE, 3.0),))
-    assert power.with_launches([hopeless])[1].launches is None
+    hopeless = finding("c", TIME, "cannot tell", changes=(Change(0.0, 1.0, 8, EDGE, EDGE, 3.0),))
+    assert non_inferiority.with_launches([hopeless])[1].launches is None
 
 
 def test_a_gate_asks_for_more_launches_than_were_made() -> None:
     """By chance one case of a gate with enough launches cannot be told: as many again would not do."""
     unlucky, others = (Change(value, 0.0041, 18, EDGE, EDGE, 0.013) for value in (-0.0135, 0.0))
-    judged = non_inferiority.judge([Finding("a", TIME, "", changes=(each,)) for each in (unlucky, *[others] * 33)])
+    judged = non_inferiority.judge([finding("a", TIME, "", changes=(each,)) for each in (unlucky, *[others] * 33)])
     assert [each.verdict for each in judged] == ["cannot tell", *["pass"] * 33]
-    asked_for = power.with_launches(judged)[1]
+    asked_for = non_inferiority.with_launches(judged)[1]
     assert (asked_for.passing, asked_for.cases) == (0.95, 34)
     assert asked_for.launches is not None
     assert 10 < asked_for.launches < 20
@@ -137,17 +139,17 @@ def test_a_gate_asks_for_more_launches_than_were_made() -> None:
 def test_variances_are_shrunk_only_as_far_as_chance_explains_their_scatter() -> None:
     rng = np.random.default_rng(0)
     even = rng.chisquare(8, 34) / 8
-    found = power.shrunk(list(even), [8.0] * 34)
+    found = non_inferiority.shrunk(list(even), [8.0] * 34)
     assert found.max() / found.min() < 1.6 < even.max() / even.min()
     assert found.mean() == pytest.approx(1.0, rel=0.15)
     uneven = np.array([1.0, 100.0] * 17)
-    assert power.shrunk(list(uneven), [8.0] * 34) == pytest.approx(uneven, rel=0.35)
-    assert list(power.shrunk([0.0, 0.0, 2.0], [8.0] * 3)) == [0.0, 0.0, 2.0]
+    assert non_inferiority.shrunk(list(uneven), [8.0] * 34) == pytest.approx(uneven, rel=0.35)
+    assert list(non_inferiority.shrunk([0.0, 0.0, 2.0], [8.0] * 3)) == [0.0, 0.0, 2.0]
 
 
 def test_every_number_of_a_gate_is_finite() -> None:
     for sd in (0.0, 1e-12, 0.01, 30.0):
-        found, _ = power.with_launches(simulated(Truth(5, sd, cases=4), np.random.default_rng(0)))
+        found, _ = non_inferiority.with_launches(simulated(Truth(5, sd, cases=4), np.random.default_rng(0)))
         for each in found:
             numbers = [value for value in each.as_dict().values() if isinstance(value, float)]
             assert all(map(math.isfinite, numbers))
@@ -178,7 +180,8 @@ def test_a_small_slowdown_in_noise_cannot_be_told(base: Loaded, tmp_path: Path, 
     assert found.launches > 10
     told = modbench("gate", now.path, "--against", base.path)
     assert told.returncode == 5
-    assert "launches in each run would show a slowdown as large as this" in " ".join(told.stdout.split())
+    (said,) = (each for each in answer.changed(found) if str(each.given["case"]).startswith("moe"))
+    assert re.match(r"; \d\d+ launches .* would show", plain(said.given["more"]))
     advice = f"--effort draft --set launches={found.launches} --set rounds={found.rounds}"
     assert " ".join(told.stdout.split()).endswith(advice)
     assert modbench("gate", now.path, "--against", base.path, "--lenient").returncode == 0
@@ -196,7 +199,7 @@ def test_one_goes_before_four_and_four_before_five(base: Loaded, tmp_path: Path,
     for more in ((), ("--lenient",)):
         half = modbench("gate", noisy.path, "--against", base.path, *more)
         assert half.returncode == 4
-        assert "is incomplete: 10 units have no record" in half.stderr
+        assert "10 units have no record" in half.stderr
         assert "cannot tell" in half.stdout
 
 
@@ -208,15 +211,15 @@ def test_a_slower_anchor_on_the_same_machine_is_not_green(base: Loaded, tmp_path
     assert words(found, "moe") == {"better"}
     assert words(found, "dense") == {"cannot tell"}
     assert found.exit_code() == 5
-    told = "\n".join(gate_text.as_text(found))
-    assert "how much it differs between runs is not known from 1 earlier run of this machine" in told
-    assert "unchanged arms look better by as much" in told
+    (reason,) = {str(each.reason) for each in found.findings if each.what.startswith("dense[") and each.metric == TIME}
+    assert "1 earlier run" in reason
+    assert "look better" in reason
     same = gate.gate(planted_run(tmp_path / "same", seed=3, speed=1.01), base)
     assert words(same, "dense") == {"not compared"}
     assert same.exit_code() == 0
     elsewhere = gate.gate(planted_run(tmp_path / "elsewhere", machine="other", **slow), base)
     assert words(elsewhere, "dense") == {"not compared"}
-    assert "no earlier run was made on this machine" in "\n".join(gate_text.as_text(elsewhere))
+    assert any(each.reason == anchor_history.ELSEWHERE for each in elsewhere.findings)
 
 
 @pytest.mark.slow
@@ -236,9 +239,9 @@ def test_earlier_runs_judge_the_anchor(base: Loaded, tmp_path: Path, modbench: A
         found = gate.gate(now, base, history=[str(past)])
         assert words(found, "dense") == {word}
         assert words(found, "moe") == {"pass"}
-        said = next(str(each.reason) for each in found.findings if each.case.startswith("dense["))
-        assert said.startswith("the anchor: 5 earlier runs of this machine differ by 0.3%")
-        assert any("elsewhere is left out: another machine" in said for said in found.said)
+        said = next(str(each.reason) for each in found.findings if each.what.startswith("dense["))
+        assert re.search(r"\b5 earlier runs .* 0\.3%", said)
+        assert any("elsewhere is left out" in said for said in found.said)
     far = planted_run(tmp_path / "far", machine="far", seed=3)
     assert words(gate.gate(planted_run(tmp_path / "slow2", speed=1.1, seed=2), far, history=[str(past)]), "dense") == {
         "worse"
@@ -260,11 +263,10 @@ def test_mean_times_are_judged_beside_typical_calls(base: Loaded, monkeypatch: p
     found = gate.gate(base, base)
     assert words(found, "moe") == {"worse"}
     one = next(each for each in found.findings if each.verdict == "worse")
-    assert (one.change, one.mean_change) == pytest.approx((1.0, math.exp(-0.2)))
-    assert "] mean 0.819 [" in "\n".join(gate_text.as_text(found))  # the worse of the two
-    every = "\n".join(gate_text.as_text(found, verbose=True))
-    assert "1.000 [" in every
-    assert ", mean 0.819 [" in every
+    assert (one.typical.value, (one.mean and one.mean.value)) == pytest.approx((1.0, math.exp(-0.2)))
+    said = next(each.given["change"] for each in answer.changed(found) if each.given["verdict"] == "worse")
+    assert said == Sentence("mean {mean}", mean=one.mean)  # the worse of the two
+    assert answer.change(one) in [each.given["change"] for each in answer.changed(found, every=True)]
 
 
 @pytest.mark.slow
@@ -280,7 +282,7 @@ def test_the_smaller_of_two_margins_is_used(base: Loaded, tmp_path: Path) -> Non
     wide = planted_run(tmp_path / "wide", suite={"margin": 0.5}, slower={"moe": 1.3}, seed=2)
     found = gate.gate(wide, base)
     assert (found.margin, found.verdict) == (0.02, "worse")
-    assert found.said == ("margins differ (50.0% now, 2.0% before): the smaller is used",)
+    assert len(found.said) == 1
     assert gate.gate(wide, base, 0.5).verdict == "pass"
 
 
@@ -291,15 +293,15 @@ def test_a_model_whose_cost_depends_on_the_input_is_compared_on_equal_inputs_onl
     for name, made, number in zip(("base", "now"), plans, (6, 3), strict=True):
         stored(tmp_path / name, made, costs={arm: values[:number] for arm, values in costs.items()})
     found = gate.gate(load(tmp_path / "now" / "run"), load(tmp_path / "base" / "run"))
-    of_arm = [each for each in found.findings if each.case.startswith("mod[c0.5") and each.metric == TIME]
+    of_arm = [each for each in found.findings if each.what.startswith("mod[c0.5") and each.metric == TIME]
     assert {each.verdict for each in of_arm} == {"cannot tell"}
-    assert all("the runs timed it on 3 and 6 of them" in str(each.reason) for each in of_arm)
+    assert all("on 3 and 6 of them" in str(each.reason) for each in of_arm)
 
 
 def test_what_repeats_has_one_line_with_the_worst_case() -> None:
     """For each metric, verdict and reason; with `-v` a line for each case."""
     findings = [
-        Finding(
+        finding(
             f"c{i}",
             TIME,
             "cannot tell",
@@ -310,22 +312,22 @@ def test_what_repeats_has_one_line_with_the_worst_case() -> None:
         )
         for i in range(5)
     ]
-    findings += [Finding(case, "memory/peak_allocated", "worse", change) for case, change in (("m", 0.5), ("n", 0.4))]
+    findings += [finding(case, "memory/peak_allocated", "worse", change) for case, change in (("m", 0.5), ("n", 0.4))]
     findings += [
-        Finding(case, "labels", "worse", reason=f"now {why}") for case, why in (("o", "x"), ("p", "x"), ("q", "y"))
+        finding(case, "labels", "worse", reason=f"now {why}") for case, why in (("o", "x"), ("p", "x"), ("q", "y"))
     ]
-    findings += [Finding(f"p{i}", TIME, "pass", 1.0, 0.99, 1.01) for i in range(30)]
+    findings += [finding(f"p{i}", TIME, "pass", 1.0, 0.99, 1.01) for i in range(30)]
     found = Gate(findings, 0.02, Asked(), "draft", 2, timed=frozenset({TIME}))
-    first, *lines = gate_text.as_text(found)
-    assert first.startswith("gate: worse: 5 worse, 5 cannot tell, 30 pass")
-    assert [line.split(" [")[0] for line in lines] == [
-        f"cannot tell {TIME}: 5, worst c4 0.961",
-        "worse memory/peak_allocated: 2, worst n 0.400",
-        "worse labels: 2, worst o now x",
-        "worse labels: q now y",
+    assert plain(answer.headline(found)).startswith("gate: worse: 5 worse, 5 cannot tell, 30 pass")
+    said = [each.given for each in answer.changed(found)]
+    assert [(each["verdict"], each["metric"], plain(each["how"]), each["case"]) for each in said] == [
+        ("cannot tell", TIME, "5, worst ", "c4"),
+        ("worse", "memory/peak_allocated", "2, worst ", "n"),
+        ("worse", "labels", "2, worst ", "o"),
+        ("worse", "labels", "", "q"),
     ]
-    every = [*gate_text.as_text(found, verbose=True)]
-    assert sum(line.startswith(("cannot tell", "worse")) for line in every) == 10
+    assert [each["change"] for each in said] == [findings[4].typical, findings[6].typical, "now x", "now y"]
+    assert len([*answer.changed(found, every=True)]) == 10
 
 
 def test_a_run_against_itself_takes_8_lines(tmp_path: Path) -> None:
@@ -334,7 +336,9 @@ def test_a_run_against_itself_takes_8_lines(tmp_path: Path) -> None:
     found = gate.gate(loaded, loaded)
     lines = [*gate_text.as_text(found)]
     assert len(wrapped(lines, 80)) <= 8
-    assert lines[0].startswith("gate: cannot tell: 22 cannot tell, 170 pass, 6 not compared")
+    counts = {word: sum(each.verdict == word for each in found.findings) for word in answer.WORDS}
+    assert counts == {"worse": 0, "cannot tell": 22, "better": 0, "pass": 170, "not compared": 6}
+    assert lines[0].startswith("gate: cannot tell: 22")
     open_ = {each.metric for each in found.findings if each.verdict == "cannot tell"}
     told = [line.removeprefix("cannot tell ").partition(":")[0] for line in lines if line.startswith("cannot tell")]
     assert told == [*dict.fromkeys(each.metric for each in found.findings if each.metric in open_)]

@@ -14,17 +14,21 @@ import typer
 from planted_choice import MEMORY, TAKES, TIME, run
 
 from modbench import cli
+from modbench.harness.core.case import Case
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
 from modbench.harness.core.units import parse_bytes, parse_duration, parse_percent
 from modbench.harness.planning.select import compile_expression
 from modbench.reports import demo
-from modbench.reports.questions.recommend.candidates import KV_CACHE, Value, choice
-from modbench.reports.questions.recommend.limits import BREAKS, FITS, MAY, UNKNOWN, Limits, hold
+from modbench.reports.questions.recommend import answer
+from modbench.reports.questions.recommend.candidates import KV_CACHE, SMOKE, Value, choice
+from modbench.reports.questions.recommend.limits import BREAKS, FITS, MAY, SAW_FUTURE, UNKNOWN, Limits, check_limit
 from modbench.reports.questions.recommend.pairwise import against
-from modbench.reports.questions.recommend.recommend import Recommended, recommend
+from modbench.reports.questions.recommend.recommend import NO_DIFFERENCE, Recommended, recommend
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.terminal import recommend_text
+from modbench.reports.tables.machine_checked import UNCHECKED
+from modbench.reports.terminal.recommend import as_dict, as_text
+from modbench.reports.writers.inline import plain
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +48,6 @@ def words(found: Recommended) -> dict[str, str]:
     return {each.candidate.case.arm: each.word for each in found.judged}
 
 
-def text(found: Recommended) -> str:
-    return "\n".join(recommend_text.as_text(found, 400))
-
-
 @pytest.mark.slow
 def test_the_fastest_that_fits_with_its_evidence(quiet: Loaded) -> None:
     found = found_in(quiet, latency=0.05, memory=4.5e6, loss=0.03)
@@ -57,23 +57,25 @@ def test_the_fastest_that_fits_with_its_evidence(quiet: Loaded) -> None:
     assert words(found)["moe"] == BREAKS  # 5 MB
     assert found.apart is not None
     assert found.apart.verdict == "better"
-    assert found.apart.ratio == pytest.approx(0.7 / 0.6, rel=0.01)
+    assert found.apart.typical.value == pytest.approx(0.7 / 0.6, rel=0.01)
     assert found.same_shape is not None
     assert found.same_shape.verdict == "better"
-    assert found.same_shape.ratio == pytest.approx(1 / 0.6, rel=0.01)
+    assert found.same_shape.typical.value == pytest.approx(1 / 0.6, rel=0.01)
     assert found.equal_cost is not None
-    assert found.equal_cost[0].startswith("dense, 5")
+    assert isinstance(found.equal_cost.against, Case)
+    assert found.equal_cost.against.arm == "dense-f0.58"
     assert found.loss is not None
     assert (found.loss.metric, found.loss.verdict) == ("loss/val_causal", "worse")
-    assert found.open == ("losses at T = 64, since they were trained at T = 128",)
     (command,) = found.commands
     assert command.startswith(
         "modbench run planted.toml -k 'mod[c0.125- or dense-f0.58[' --seq-len 64 --set metrics=loss/"
     )
     assert command.endswith("val_causal --set train.seq_len=64")
-    said = text(found)
-    assert said.startswith("recommended: MoD 0.125 (fastest that fits), for a forward pass at T = 64, B = 1, fp32")
-    assert re.search(r"^MoD 0.125 against dense 58 %: 1.17× \[\S+\] ▲ faster, told apart$", said, re.MULTILINE)
+    assert plain(answer.headline(found)).startswith("recommended: MoD 0.125 (fastest that fits)")
+    pair = next(answer.pairs(found, reasons=False)).given
+    assert (pair["arm"], str(pair["other"])[:7]) == ("MoD 0.125", "dense 5")
+    assert plain(pair["said"]).endswith("▲ faster, told apart")
+    assert (answer.sides(found), len(answer.table(found).rows)) == ([found.best, found.runner_up], 2)
 
 
 @pytest.mark.slow
@@ -81,7 +83,7 @@ def test_the_best_is_dense_where_nothing_is_better(tmp_path: Path) -> None:
     slow = run(tmp_path / "slow", slower=dict.fromkeys(TAKES, 1.2))
     found = found_in(slow)
     assert arm(found.best) == "dense"
-    assert "This is a dense model: skipping tokens is not shown to pay here." in text(found)
+    assert [each.given["who"] for each in answer.remarks(found)] == ["This is a dense model"]
     smaller = found_in(slow, "memory", latency=0.1)
     assert arm(smaller.best) == "dense"
 
@@ -93,10 +95,10 @@ def test_nothing_fits_and_the_nearest_is_named(quiet: Loaded) -> None:
     assert arm(found.nearest) == "mod[c0.125]"
     assert found.nearest is not None
     assert found.nearest.excess == pytest.approx(0.2, abs=0.01)
-    said = text(found)
-    assert said.startswith("no setting fits for a forward pass at T = 64")
-    near = r"nearest: MoD 0\.125: latency: 1[12]\.\d ms, limit 10\.0 ms: breaks it by (19|20)\.\d %; memory: 2\.86 MiB, limit"
-    assert re.search(near, said)
+    assert answer.headline(found).given["fits"] == "fits"
+    (nearest,) = answer.remarks(found)
+    assert nearest.given["arm"] == found.nearest.candidate.case
+    assert re.search(r"limit 10\.0 ms: breaks it by (19|20)\.\d %; memory: 2\.86 MiB, limit", plain(nearest))
 
 
 @pytest.mark.slow
@@ -109,8 +111,8 @@ def test_a_limit_inside_the_interval_only_may_be_held(tmp_path: Path) -> None:
     inside = (value.value + value.high) / 2
     found = found_in(noisy, latency=inside)
     assert (arm(found.best), found.best and found.best.word) == ("mod[c0.125]", MAY)
-    assert "No setting is shown to fit: of this one only the estimate holds every limit." in text(found)
-    assert any("launches, to show that the time is below the limit" in need for need in found.open)
+    assert len([*answer.remarks(found)]) == 1
+    assert any(re.search(r"\d+ launches, to show", need) for need in found.open)
     # A slower setting that surely fits goes first; the faster one is named.
     wide = found_in(noisy, latency=value.high * 1.001)
     assert (arm(wide.best), wide.best and wide.best.word) == ("mod[c0.125]", FITS)
@@ -124,10 +126,10 @@ def test_what_fits_goes_before_what_may_fit(quiet: Loaded) -> None:
     assert words(found)["mod[c0.125]"] == MAY
     assert (arm(found.best), found.best and found.best.word) == ("dense-f0.58", FITS)
     assert arm(found.better) == "mod[c0.125]"
-    assert "may fit and be faster: MoD 0.125 (loss: limit 2.5 %: may fit (its interval ends above the limit))" in text(
-        found
-    )
-    assert any(need.startswith("MoD 0.125: ") and "seeds, to show that its loss" in need for need in found.open)
+    *_, may = answer.held_limits(found)
+    assert found.better is not None
+    assert (may.given["more"], may.given["arm"]) == ("faster", found.better.candidate.case)
+    assert any(re.match(r"MoD 0\.125: \d+ seeds, to show", need) for need in found.open)
     assert words(found_in(quiet, loss=0.03))["mod[c0.125]"] == FITS
     assert words(found_in(quiet, loss=0.02))["mod[c0.125]"] == BREAKS
 
@@ -138,7 +140,9 @@ def test_two_seeds_are_an_illustration(tmp_path: Path) -> None:
     found = found_in(two, loss=0.5)
     assert words(found) == dict.fromkeys(words(found), MAY) | {"dense": FITS}
     assert arm(found.best) == "dense"
-    assert "2 seeds: illustration, not shown" in text(found)
+    rival = next(each for each in found.judged if each.candidate.case.arm != "dense")
+    assert any(str(kept.reason).startswith("2 seeds: illustration") for kept in rival.kept)
+    assert any(plain(said).endswith("2 seeds: illustration, no claim") for said in answer.losses(found))
     assert any("three seeds or more" in need for need in found.open)
 
 
@@ -151,7 +155,9 @@ def test_a_loss_that_saw_the_future_shows_nothing(tmp_path: Path) -> None:
     best = found_in(future)
     assert best.best is not None
     assert best.best.candidate.flattered
-    assert "top-k routing saw future tokens, which flatters it" in text(best)
+    assert any(each.given["future"] for each in answer.losses(best))
+    rival = next(each for each in found.judged if each.candidate.case.arm == "mod[c0.125]")
+    assert [kept.reason for kept in rival.kept] == [SAW_FUTURE]
     assert any("loss/val_causal of MoD 0.125" in need for need in found.open)
 
 
@@ -163,7 +169,7 @@ def test_an_undecided_runner_up_says_how_many_launches_would_decide(tmp_path: Pa
     assert {arm(found.best), arm(found.runner_up)} == {"mod[c0.125]", "mod[c0.5]"}
     assert found.apart is not None
     assert found.apart.verdict == "inconclusive"
-    assert "? undecided, not told apart" in text(found)
+    assert "? undecided, not told" in "\n".join(as_text(found))
     assert any("launches" in need and "to tell" in need for need in found.open)
 
 
@@ -179,7 +185,7 @@ def test_settings_are_ranked_by_pairs(tmp_path: Path) -> None:
     found = found_in(odd)
     assert (arm(found.best), arm(found.runner_up)) == ("mod[c0.5]", "mod[c0.125]")
     assert found.apart is not None
-    assert (found.apart.ratio or 0) > 1.2
+    assert (found.apart.typical.value or 0) > 1.2
 
 
 @pytest.mark.slow
@@ -198,25 +204,23 @@ def test_a_pair_that_is_not_told_apart_comes_first(how: dict[str, Any], tmp_path
     found = found_in(near)
     assert {arm(found.best), arm(found.runner_up)} == {"mod[c0.125]", "mod[c0.5]"}
     assert found.apart is None or found.apart.verdict in {"inconclusive", "contaminated", None}
-    first = text(found).partition("\n")[0]
-    assert " no" not in next(
-        line for line in text(found).splitlines() if line.startswith("MoD 0.125 ")
-    )  # half a "no verdict"
-    assert re.match(r"no difference shown: MoD 0\.\d+, or MoD 0\.\d+ \(fastest", first), first
-    assert recommend_text.as_dict(found)["answer"] == "no difference shown"
+    assert as_dict(found)["answer"] == answer.headline(found).given["answer"] == NO_DIFFERENCE
+    assert re.match(r"\S+ \S+ \S+: MoD 0\.\d+, or MoD 0\.\d+ \(fastest", plain(answer.headline(found)))
 
 
 @pytest.mark.slow
 def test_both_losses_are_shown_and_an_unknown_one_says_why(quiet: Loaded, tmp_path: Path) -> None:
-    known = text(found_in(quiet))
-    for who, brief in (("MoD 0.125", "MoD 0.125"), ("dense, 58 % of the FLOPs", "dense 58 %")):
-        assert re.search(rf"^{brief} .* \d\.\d{{4}}$", known, re.MULTILINE), known
-        assert re.search(rf"^loss of {who}: loss/val_causal in \S+, 3 seeds, [+-]", known, re.MULTILINE), known
+    known = found_in(quiet)
+    at = [*answer.table(known).head].index("loss")
+    for each, row, said in zip(answer.sides(known), answer.table(known).rows, answer.losses(known), strict=True):
+        assert isinstance(row[at], Value)
+        assert said.given["who"] == each.candidate.case
+        assert re.match(r"loss/val_causal in \S+, 3 seeds, [+-]", plain(said.given["said"]))
     unknown = found_in(run(tmp_path / "timed", suite={"metrics": [TIME]}))
-    said = text(unknown)
-    assert said.startswith("recommended: MoD 0.125 (fastest; no limit was asked; its loss is unknown)")
-    assert said.count("loss of both: unknown: loss/val was not measured") == said.count("unknown: loss/val") == 1
-    data = recommend_text.as_dict(unknown)
+    assert plain(answer.headline(unknown).given["lacks"]) == "; its loss is unknown"
+    (said,) = answer.losses(unknown)
+    assert (said.given["who"], plain(said.given["said"])[:8]) == ("both", "unknown:")
+    data = as_dict(unknown)
     assert (data["best"]["loss"]["value"], data["runner_up"]["loss"]["reason"]) == (None, "not measured")
     assert [*unknown.commands] == [
         "modbench run planted.toml -k 'mod[c0.125- or dense-f0.58[' --seq-len 64 --set metrics=loss/val"
@@ -237,7 +241,7 @@ def test_only_commands_stand_under_to_be_sure(tmp_path: Path) -> None:
     group = typer.main.get_command(cli.app)
     for name, loaded in cases.items():
         found = found_in(loaded, loss=0.025) if name == "seeds" else found_in(loaded)
-        lines = [*recommend_text.as_text(found, 60)]
+        lines = [*as_text(found, 60)]
         below = lines[lines.index("to be sure:") + 1 :]
         assert below == [f"  {command}" for command in found.commands], name
         for line in below:
@@ -248,7 +252,7 @@ def test_only_commands_stand_under_to_be_sure(tmp_path: Path) -> None:
             if made.params.get("select"):
                 matches = compile_expression(made.params["select"])
                 assert {case.arm for case in loaded.run.plan.cases if matches(case.id)} >= {arm(found.best)}
-        assert recommend_text.as_dict(found)["commands"] == [*found.commands]
+        assert as_dict(found)["commands"] == [*found.commands]
     assert any("--set launches=" in each for each in found_in(cases["launches"]).commands)
     assert any("--seeds 0,1,2" in each for each in found_in(cases["seeds"], loss=0.025).commands)
     assert "modbench doctor" in found_in(cases["unchecked"]).commands
@@ -259,12 +263,14 @@ def test_times_of_an_unchecked_machine_and_of_a_smoke_run_show_nothing(quiet: Lo
     unchecked = run(tmp_path / "unchecked", certificate=None)
     found = found_in(unchecked, latency=0.05)
     assert {*words(found).values()} == {MAY}
-    assert "the machine was not checked" in text(found)
+    assert all(kept.reason == UNCHECKED for each in found.judged for kept in each.kept)
     suite = quiet.run.plan.suite.model_copy(update={"effort": "smoke"})
     smoke = dataclasses.replace(
         quiet, run=dataclasses.replace(quiet.run, plan=quiet.run.plan.model_copy(update={"suite": suite}))
     )
-    assert {*words(found_in(smoke, latency=0.05)).values()} == {MAY}
+    brief = found_in(smoke, latency=0.05)
+    assert {*words(brief).values()} == {MAY}
+    assert all(kept.reason == SMOKE for each in brief.judged for kept in each.kept)
 
 
 @pytest.mark.slow
@@ -274,9 +280,9 @@ def test_what_was_not_measured_is_asked_for(tmp_path: Path) -> None:
     assert found.best is None
     assert words(found)["mod[c0.125]"] == UNKNOWN
     assert found.nearest is None
-    assert found.open == (f"{MEMORY}: the suite does not ask for it", "loss/val: the suite does not ask for it")
+    assert [need.partition(": ")[0] for need in found.open] == [MEMORY, "loss/val"]
     assert [shlex.split(each)[-1] for each in found.commands] == [f"metrics={MEMORY}", "metrics=loss/val"]
-    assert text(found).startswith("no setting is known to fit")
+    assert answer.headline(found).given["fits"] == "is known to fit"
 
 
 @pytest.mark.slow
@@ -285,8 +291,8 @@ def test_a_setting_that_may_not_do_its_work_is_not_recommended(quiet: Loaded) ->
     cases.loc[(cases.arm == "mod[c0.125]") & (cases.metric == TIME), "labels"] = f"{Label.TAIL};{Label.MASKS_COMPUTE}"
     found = found_in(dataclasses.replace(quiet, cases=cases))
     assert arm(found.best) == "dense-f0.58"
-    assert found.not_considered == {"MoD 0.125": "computes what it claims to skip"}
-    assert "not considered: MoD 0.125: computes what it claims to skip" in text(found)
+    assert found.not_considered == {"MoD 0.125": Label.MASKS_COMPUTE}
+    assert any(Label.MASKS_COMPUTE in line for line in as_text(found, 400))
 
 
 @pytest.mark.slow
@@ -298,13 +304,14 @@ def test_a_pair_that_no_table_holds_is_computed_alike(quiet: Loaded) -> None:
         assert stored is not None
         assert made is not None
         assert made.verdict == stored.verdict
-        assert made.ratio == pytest.approx(stored.ratio)
+        assert made.typical.value == pytest.approx(stored.typical.value)
         turned = against(quiet, other, one, metric)
         assert turned is not None
-        assert turned.ratio == pytest.approx(1 / (stored.ratio or 0))
+        assert turned.typical.value == pytest.approx(1 / (stored.typical.value or 0))
         assert {turned.verdict, stored.verdict} == {"better", "worse"}
         for each in (stored, turned):
-            assert each.low is None or each.low < (each.ratio or 0) < (each.high or 0)
+            low, value, high = each.typical.low, each.typical.value, each.typical.high
+            assert low is None or low < (value or 0) < (high or 0)
 
 
 @pytest.mark.slow
@@ -348,9 +355,9 @@ def test_limits_are_read_with_units() -> None:
 @pytest.mark.slow
 def test_keys_and_values_alone_break_a_limit_but_never_hold_it(quiet: Loaded) -> None:
     chosen = choice(quiet)
-    few = dataclasses.replace(chosen.candidates[0], memory=Value(KV_CACHE, "B", 100.0, n=1))
-    assert hold(quiet, few, chosen.baseline, "memory", 200.0).word == UNKNOWN
-    assert hold(quiet, few, chosen.baseline, "memory", 50.0).word == BREAKS
+    few = dataclasses.replace(chosen.candidates[0], memory=Value(100.0, unit="B", metric=KV_CACHE, n=1))
+    assert check_limit(quiet, few, chosen.baseline, "memory", 200.0).word == UNKNOWN
+    assert check_limit(quiet, few, chosen.baseline, "memory", 50.0).word == BREAKS
 
 
 @pytest.mark.slow
@@ -360,7 +367,7 @@ def test_disturbed_times_only_may_fit(tmp_path: Path) -> None:
     assert words(found)["mod[c0.125]"] == MAY
     assert words(found)["dense-f0.58"] == FITS
     assert arm(found.best) == "dense-f0.58"
-    assert "contaminated" in text(found)
+    assert any("contaminated" in line for line in as_text(found, 400))
 
 
 @pytest.mark.slow
@@ -379,12 +386,12 @@ def test_the_answer_for_quick_takes_12_lines(objective: str, tmp_path: Path) -> 
     demo.unpack(tmp_path)
     loaded = load(tmp_path)
     found = found_in(loaded, objective)
-    lines = [*recommend_text.as_text(found, 80)]
+    lines = [*as_text(found, 80)]
     assert len(lines) <= 12
     assert max(len(line) for line in lines if not line.startswith("  modbench ")) <= 80
-    every = [*recommend_text.as_text(found, 80, verbose=True)]
+    every = [*as_text(found, 80, verbose=True)]
     assert [line for line in every if line in lines] == lines
     assert found.open[-1] in " ".join(" ".join(every).split())
     assert found.open[-1] not in " ".join(" ".join(lines).split())
     bare = dataclasses.replace(found, commands=())
-    assert found.open[-1] in " ".join(" ".join(recommend_text.as_text(bare, 80)).split())
+    assert found.open[-1] in " ".join(" ".join(as_text(bare, 80)).split())

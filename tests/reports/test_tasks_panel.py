@@ -60,7 +60,7 @@ def test_a_gate_calls_a_falling_accuracy_worse(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setitem(RIGHT, "dense", (890, 892, 894))
     monkeypatch.setitem(RIGHT, "depth_predictor", (900, 910, 920))
     findings = gate.gate(planted(tmp_path / "now"), base).findings
-    found = {each.case.partition("[")[0]: each for each in findings if each.metric != "labels"}
+    found = {each.what.partition("[")[0]: each for each in findings if each.metric != "labels"}
     assert found["dense"].verdict == "worse"
     assert found["depth_predictor"].verdict == "better"
 

@@ -160,9 +160,9 @@ def test_numbers_are_aligned_right_and_names_left(case: Case) -> None:
     table = Table("t", ("arm", "n", "said"), [[case, 5, "x"], [case, None, ""]])
     page = str(html.written([table]))
     assert page.count('class="number"') == 3  # the head and two cells of one column
-    assert html.numeric([Estimate(1), 3, None, ""])
-    assert not html.numeric([None, ""])
-    assert not html.numeric([1, "x"])
+    assert inline.numeric([Estimate(1), 3, None, ""])
+    assert not inline.numeric([None, ""])
+    assert not inline.numeric([1, "x"])
 
 
 def test_what_repeats_in_groups_has_one_head() -> None:

@@ -15,7 +15,7 @@ from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.planning.select import compile_expression
 from modbench.harness.stats import memo
 from modbench.reports.questions.compare import unpaired
-from modbench.reports.questions.compare.axis_table import BASELINE, Cell, Column, Filter, Heading, Table
+from modbench.reports.questions.compare.axis_table import BASELINE, AlongAxis, Cell, Column, Filter, Heading
 from modbench.reports.tables import axes, comparisons
 from modbench.reports.tables.arms import arm_named
 from modbench.reports.tables.axes import Value
@@ -30,7 +30,7 @@ NAMED = (*OUTER, "arm", "model", "capacity")
 Measured: TypeAlias = tuple[Comparison, Metric, Case]
 
 
-def compare_by(loaded: Loaded, axis: str, baseline: str | None = None, keep: Filter | None = None) -> Table:
+def compare_by(loaded: Loaded, axis: str, baseline: str | None = None, keep: Filter | None = None) -> AlongAxis:
     """Compare the cases of a run along an axis.
 
     Args:
@@ -96,7 +96,7 @@ class _Maker:
             values = ", ".join(axes.in_words(self.axis, value) for value in self.known if value is not None)
             raise UsageError(f"{error} Or name a value of {self.axis}: {values}.") from error
 
-    def table(self) -> Table:
+    def table(self) -> AlongAxis:
         """Compare, judge, and say what was left out."""
         wanted = list(self._measured())
         if not wanted:
@@ -120,7 +120,7 @@ class _Maker:
         # What belongs to one model stands together, place by place.
         keys, models = self.plan.suite.metrics, list(dict.fromkeys(_without_place(column.heading) for column in made))
         made.sort(key=lambda column: (keys.index(column.metric.key), models.index(_without_place(column.heading))))
-        return Table(self.axis, self._called(), self._order(made), made, tuple(self._notes(made, dropped)))
+        return AlongAxis(self.axis, self._called(), self._order(made), made, tuple(self._notes(made, dropped)))
 
     def _measured(self) -> Iterator[Measured]:
         for key in self.keep.metrics:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modbench.harness.core.units import human
+from modbench.reports.model import Listed, Sentence
 from modbench.reports.tables import nodes, versions
 from modbench.reports.tables.load import Loaded
 
@@ -121,15 +122,11 @@ def _flat(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str
             yield f"{before}{key}", NONE if value is None else str(value)
 
 
-def in_words(found: Sequence[Difference], of: int) -> str:
-    """Say which sections are the same in all runs; an empty string if none is."""
+def the_same(found: Sequence[Difference], of: int) -> Sentence | None:
+    """Say which sections are the same in all runs; None if none is."""
     changed = {each.section for each in found}
     same = [section for section in SECTIONS if section not in changed]
-    both = "both" if of == 2 else "all"
-    if len(same) == len(SECTIONS):
-        return f"Machine, versions, code and suite are the same in {both} runs."
     if not same:
-        return ""
-    *first, last = same
-    said = f"{', '.join(first)} and {last}" if first else last
-    return f"The same in {both} runs: {said}."
+        return None
+    said = Listed(same, last=" and ")
+    return Sentence("The same in {all} runs: {sections}.", all="both" if of == 2 else "all", sections=said)

@@ -1,22 +1,26 @@
 """Compares runs with one another: `modbench compare A B [C …]`. The first is what the others are compared with.
 
-What is compared with what, and when a change counts, are the gate's rules (`gate_compare.py`, `gate_rules.py`). A gate asks one
-question, whether the new run is worse; here it is asked in both directions, so that neither run is favoured: a case is *better*
-where the gate would call the first run worse than this one, and *equivalent* where it passes both ways.
+What is compared with what, and when a change counts, are the gate's rules. A gate asks one question, whether the new run is
+worse; here it is asked in both directions, so that neither run is favoured: a case is *better* where the gate would call the
+first run worse than this one, and *equivalent* where it passes both ways.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError
+from modbench.reports.model import Estimate, Finding, Kind, Listed, Sentence, Table, Value, Verdict
+from modbench.reports.questions.compare.axis_table import TITLES
 from modbench.reports.questions.compare.run_differences import Difference, differences, unlike
 from modbench.reports.questions.gate.gate import gate
-from modbench.reports.questions.gate.non_inferiority import LABELS, Finding
+from modbench.reports.questions.gate.non_inferiority import LABELS, GateFinding
+from modbench.reports.tables import axes
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.machine_checked import UNCHECKED
 
@@ -31,48 +35,34 @@ PASSES = ("pass", "better")
 # Verdicts that claim nothing.
 UNDECIDED = "a change above the margin is neither shown nor excluded"
 SILENT = {"cannot tell", "not compared", "new", "missing"}
-NUMBERS = ("change", "low", "high", "mean_change", "mean_low", "mean_high")
+# Units of losses, which stand in a heading, not beside each number.
+LOSS_UNITS = {"nat": "nats", "bit/B": "bits/byte"}
+# Names of a sentence, and reasons of a run's failures; of more the rest are counted.
+MOST_NAMED, MOST_FAILED = 3, 12
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(Finding):
     """One case and metric of two runs.
 
+    Its verdict is one of `VERDICTS`; `value` is that of this run; `typical` the ratio of this run to the first, above 1 better,
+    of a time the ratio of its ratios to the anchor, of a loss the difference, with a 90 % interval; `needed` the launches in each
+    run that would decide a *cannot tell*.
+
     Attributes:
-        case: the case.
-        metric: the metric.
-        first: its value in the first run, in the metric's unit; None where it has none.
-        value: its value in this run.
-        verdict: one of `VERDICTS`.
-        change: ratio of this run to the first, above 1 better (of a loss the difference); of a time the ratio of its ratios to
-            the anchor; None where there is none.
-        low: lower end of the 90 % interval.
-        high: upper end.
-        mean_change: the same for mean times; `change` is of typical calls.
-        mean_low: lower end of its interval.
-        mean_high: upper end.
-        launches: launches in each run that would decide a *cannot tell*.
-        reason: what the change is of, or why there is no verdict.
+        what: the case.
+        of: the metric.
+        first: its value in the first run.
     """
 
-    case: Case
-    metric: Metric
-    first: float | None
-    value: float | None
-    verdict: str
-    change: float | None = None
-    low: float | None = None
-    high: float | None = None
-    mean_change: float | None = None
-    mean_low: float | None = None
-    mean_high: float | None = None
-    launches: int | None = None
-    reason: str | None = None
+    what: Case
+    of: Metric = field(kw_only=True)
+    first: Estimate = field(kw_only=True)
 
     @property
     def is_difference(self) -> bool:
-        """Whether `change` is a difference, as of a loss, not a ratio."""
-        return self.metric.scored_as == "difference" and catalogue.pass_of(self.metric).samples == "seeds"
+        """Whether the change is a difference, as of a loss, not a ratio."""
+        return self.of.scored_as == "difference" and catalogue.pass_of(self.of).samples == "seeds"
 
 
 @dataclass(frozen=True)
@@ -163,7 +153,7 @@ class _Pair:
 
     def against(self, margin: float) -> Against:
         """Compare every case and metric of either run."""
-        forward, backward = dict[Key, Finding](), dict[Key, Finding]()
+        forward, backward = dict[Key, GateFinding](), dict[Key, GateFinding]()
         cases = [side.run.plan.cases for side in (self.first, self.run)]
         said: str | None = None
         labels = list[str]()
@@ -180,24 +170,26 @@ class _Pair:
         rows = [self._row(key, forward.get(key), backward.get(key)) for key in keys]
         return Against(self.number, rows, (*filter(None, [said]), *labels))
 
-    def _labels(self, findings: dict[Key, Finding], run: int) -> Iterator[str]:
+    def _labels(self, findings: dict[Key, GateFinding], run: int) -> Iterator[str]:
         """Yield which cases have labels in one of the runs alone."""
         for (case, metric), finding in findings.items():
             if metric == LABELS and finding.verdict == "worse":
                 yield f"{case}: in {letter(run)} alone {str(finding.reason).removeprefix('now ')}"
 
-    def _row(self, key: Key, forward: Finding | None, backward: Finding | None) -> Row:
+    def _row(self, key: Key, forward: GateFinding | None, backward: GateFinding | None) -> Row:
         case, metric = self.planned[0].get(key) or self.planned[1][key]
         verdict, reason = self._verdict(key, forward, backward)
         if verdict not in SILENT and self._withheld(metric):
             verdict, reason = "cannot tell", UNCHECKED.replace("`", "")
-        row = Row(case, metric, self.values[0].get(key), self.values[1].get(key), verdict, reason=reason)
+        kind: Kind = "loss" if metric.unit in LOSS_UNITS else "quantity"
+        first, value = (Estimate(values.get(key), kind=kind, unit=metric.unit) for values in self.values)
+        row = Row(case, metric=metric.key, value=value, verdict=verdict, reason=reason, of=metric, first=first)
         if forward is None or verdict in {"new", "missing"}:
             return row
-        numbers = {name: getattr(forward, name) for name in NUMBERS}
-        return replace(row, **numbers, launches=forward.launches if verdict == "cannot tell" else None)
+        needed = forward.needed if verdict == "cannot tell" else None
+        return replace(row, typical=forward.typical, mean=forward.mean, needed=needed)
 
-    def _verdict(self, key: Key, forward: Finding | None, backward: Finding | None) -> tuple[str, str | None]:
+    def _verdict(self, key: Key, forward: GateFinding | None, backward: GateFinding | None) -> tuple[str, str | None]:
         """Return the verdict on a case and metric, and the reason."""
         failed = "; ".join(filter(None, (self._failed(key, side) for side in (0, 1)))) or None
         for side, word in ((0, "new"), (1, "missing")):
@@ -205,7 +197,7 @@ class _Pair:
                 return word, failed or f"{letter(side * self.number)} did not measure it"
         if forward is None or backward is None:
             return "not compared", "the same id, but another case"
-        verdict, reason = both_ways(forward.verdict, backward.verdict), forward.reason
+        verdict, reason = both_ways(forward.verdict or "", backward.verdict or ""), forward.reason
         if verdict == "better" and not backward.changes and str(backward.reason).startswith("now "):
             reason = f"{letter(0)}: {str(backward.reason).removeprefix('now ')}"
         elif verdict == "not compared" and forward.verdict != verdict:
@@ -241,8 +233,8 @@ def _values(loaded: Loaded) -> dict[Key, float]:
     return {(str(row["case_id"]), str(row["metric"])): float(row["value"]) for row in rows if row["status"] == "ok"}
 
 
-def _by_cell(findings: Sequence[Finding]) -> dict[Key, Finding]:
-    return {(each.case, each.metric): each for each in findings}
+def _by_cell(findings: Sequence[GateFinding]) -> dict[Key, GateFinding]:
+    return {(each.what, each.metric): each for each in findings}
 
 
 def both_ways(forward: str, backward: str) -> str:
@@ -258,6 +250,125 @@ def both_ways(forward: str, backward: str) -> str:
     return {(True, True): "equivalent", (True, False): "not worse", (False, True): "not better"}.get(
         passes, "cannot tell"
     )
+
+
+# --- what is said of them
+
+
+def summary(against: Against) -> Sentence:
+    """Say which run is compared with the first, and count the verdicts: `2 worse, 40 equivalent`."""
+    said = counted(against.rows) or "nothing to compare"
+    return Sentence("{run} against {first}: {verdicts}", run=letter(against.run), first=letter(0), verdicts=said)
+
+
+def counted(rows: Sequence[Row]) -> Listed | None:
+    """Count verdicts, in the order of `VERDICTS`; None for no row."""
+    counts = Counter(row.verdict for row in rows)
+    known = [Sentence("{n} {word}", n=counts[word], word=word) for word in VERDICTS if counts[word]]
+    return Listed(known) if known else None
+
+
+def table(against: Against, rows: Sequence[Row]) -> Table:
+    """Return the rows of one metric: values of both runs, the change, the verdict."""
+    metric = rows[0].of
+    title, unit = TITLES.get(metric.key, metric.key), LOSS_UNITS.get(metric.unit)
+    every = [axes.fields(row.what) for row in against.rows if row.metric == metric.key]
+    where = [key for key in axes.differing(every) if key in (*axes.PLACE, "task", "budget")]
+    head = ("", letter(0), letter(against.run), "difference" if rows[0].is_difference else "ratio", "verdict")
+    label = f"{title}, {unit}" if unit and unit not in title else title
+    return Table(label, head, [(_named(row.what, where), *_cells(row)) for row in rows])
+
+
+def _named(case: Case, where: Sequence[str]) -> Value:
+    """Return a case with those fields of its place that differ."""
+    fields = axes.fields(case)
+    at = [axes.heading(key, fields[key]) for key in where if fields.get(key) is not None]
+    return Sentence("{case}, {where}", case=case, where=Listed(at)) if at else case
+
+
+def _cells(row: Row) -> tuple[Value, Value, Value, Value]:
+    change = "" if row.typical.value is None else row.typical
+    return row.first, row.value, change, Verdict(row.verdict, row.of.unit == "s")
+
+
+def whole_table(compared: Compared, most: int) -> Table:
+    """Return every row, with means and remarks, what changed first; so many of them."""
+    several = len(compared.against) > 1
+    rows = [(against.run, row) for against in compared.against for row in against.rows]
+    rows.sort(key=lambda each: VERDICTS.index(each[1].verdict or ""))
+    head = ["Run"] * several + ["Case", "Metric", letter(0), "Value" if several else letter(1), "Ratio", "Mean ratio"]
+    head += ["Verdict", "Remark"]
+    cells = list[tuple[Value, ...]]()
+    for run, row in rows[:most]:
+        first, value, change, verdict = _cells(row)
+        own = (row.what.id, row.metric, first, value, change, row.mean or "", verdict, row.reason or "")
+        cells.append((letter(run), *own) if several else own)
+    return Table("All comparisons", head, cells, left_out=max(0, len(rows) - most), file="modbench compare … --json")
+
+
+def differences_table(compared: Compared) -> Table | None:
+    """Return the facts in which runs differ, a column for each run; None where there is none."""
+    if not compared.differences:
+        return None
+    runs = [letter(number) for number in range(len(compared.runs))]
+    rows = [(each.what, *each.values) for each in compared.differences]
+    return Table("What differs between the runs", ("differs", *runs), rows)
+
+
+def reasons(against: Against, most: int) -> Iterator[Sentence]:
+    """Say what is new or missing, and why cases have no verdict or a change without a number: each reason once."""
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in against.rows:
+        silent = row.typical.value is None or row.verdict in {"cannot tell", "not compared"}
+        if row.reason and silent and row.reason != UNDECIDED and not row.reason.startswith("failed in"):
+            found.setdefault((str(row.verdict), row.reason), []).append(row)
+    for (verdict, reason), rows in list(found.items())[:most]:
+        cases, metrics = (
+            [*dict.fromkeys(each)] for each in zip(*((row.what.id, row.metric) for row in rows), strict=True)
+        )
+        yield _of_cases(verdict, cases, reason, metrics)
+    if len(found) > most:
+        yield Sentence("and {n} more reasons: --json has them", n=len(found) - most)
+    needed = [row.needed for row in against.rows if row.needed]
+    if needed:
+        yield Sentence("more launches would tell, about {n} in each run by the gate's count", n=max(needed))
+
+
+def _of_cases(what: str, cases: Sequence[str], reason: str, metrics: Sequence[str]) -> Sentence:
+    return Sentence(
+        "{what}: {cases}: {reason} ({metrics})",
+        what=what,
+        cases=Listed(cases, most=MOST_NAMED),
+        reason=reason,
+        metrics=Listed(metrics, most=MOST_NAMED),
+    )
+
+
+def troubles(compared: Compared) -> Iterator[Sentence]:
+    """Name what failed, is damaged or lacks in each run."""
+    for number, loaded in enumerate(compared.runs):
+        run, found = letter(number), list(failures(loaded))
+        for reason, cases, metrics in found[:MOST_FAILED]:
+            yield _of_cases(f"failed in {run}", cases, reason, metrics)
+        if len(found) > MOST_FAILED:
+            yield Sentence("and for {n} more reasons in {run}: --json has them", n=len(found) - MOST_FAILED, run=run)
+        for damaged in loaded.run.damaged[:MOST_FAILED]:
+            yield Sentence("damaged in {run}: {error}", run=run, error=str(damaged.error))
+        lacks = loaded.run.missing
+        if lacks:
+            units = Listed(lacks, most=MOST_NAMED)
+            yield Sentence("missing in {run}: {n} units ({units})", run=run, n=len(lacks), units=units)
+
+
+def how_to_read(compared: Compared) -> Iterator[Sentence]:
+    """Say what the numbers are."""
+    yield Sentence(
+        "Above 1 is better; intervals of 90 %; margin {margin}. Times are compared as ratios to each run's own anchor, by the "
+        "rules of modbench gate in both directions.",
+        margin=Estimate(compared.margin, kind="share"),
+    )
+    if compared.unlike:
+        yield Sentence("The machines are unlike: the anchors' own times have no verdict.")
 
 
 def failures(loaded: Loaded) -> Iterator[tuple[str, list[str], list[str]]]:

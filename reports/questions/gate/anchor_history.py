@@ -16,7 +16,7 @@ from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError
 from modbench.harness.results import run_folder
 from modbench.harness.stats import contamination, mean_effects
-from modbench.reports.questions.gate.non_inferiority import Change, Finding
+from modbench.reports.questions.gate.non_inferiority import Change, GateFinding, ratio
 from modbench.reports.questions.gate.same_experiment import settings
 from modbench.reports.tables import nodes
 from modbench.reports.tables.busy import disturbed
@@ -43,7 +43,7 @@ class History:
     others: tuple[Tables, ...] = ()
     said: tuple[str, ...] = ()
 
-    def finding(self, case: Case, metric: Metric, margin: float) -> Finding:
+    def finding(self, case: Case, metric: Metric, margin: float) -> GateFinding:
         """Return how the anchor's own time changed, with a change to judge where the runs tell how much they differ.
 
         Its typical and its mean time are judged; of the two the one that counts more is returned, or both in one finding.
@@ -54,28 +54,31 @@ class History:
         typical, *means = found
         for mean in means:
             if typical.changes and mean.changes:
-                value, low, high = mean.changes[0].ratio
-                typical = replace(
-                    typical, changes=(*typical.changes, *mean.changes), mean_change=value, mean_low=low, mean_high=high
-                )
+                typical = replace(typical, changes=(*typical.changes, *mean.changes), mean=mean.typical)
             elif mean.verdict == "cannot tell" and typical.verdict != "cannot tell":
                 typical = replace(mean, reason=f"mean time: {mean.reason}")
         return typical
 
-    def _finding(self, case: Case, metric: Metric, margin: float, *, mean: bool) -> Finding:
+    def _finding(self, case: Case, metric: Metric, margin: float, *, mean: bool) -> GateFinding:
         now = self._value(self.now, case, metric, mean=mean)
         here = [tables for tables in (self.base, *self.others) if same_machine(self.now, tables)]
         earlier = [value for tables in here for value in self._of(tables, case, metric, mean=mean)]
         if not earlier:
             elsewhere = math.exp(self._value(self.base, case, metric, mean=mean) - now)
-            return Finding(case.id, metric.key, "not compared", elsewhere, reason=ELSEWHERE)
+            return GateFinding(
+                case.id, metric=metric.key, typical=ratio(elsewhere), verdict="not compared", reason=ELSEWHERE
+            )
         value, edge = statistics.fmean(earlier) - now, math.log1p(margin)
         if not math.isfinite(value):
-            return Finding(case.id, metric.key, "cannot tell", reason="the anchor: a time is not a finite number")
+            return GateFinding(
+                case.id, metric=metric.key, verdict="cannot tell", reason="the anchor: a time is not a finite number"
+            )
         busy = disturbed(self.now, case, metric)
         if busy > contamination.MOST:
             said = f"contaminated: {busy:.0%} of the anchor's blocks were disturbed"
-            return Finding(case.id, metric.key, "cannot tell", math.exp(value), reason=said)
+            return GateFinding(
+                case.id, metric=metric.key, typical=ratio(math.exp(value)), verdict="cannot tell", reason=said
+            )
         moved = ""
         if abs(value) > edge:
             moved = f"; if its code did that, unchanged arms look {'better' if value < 0 else 'worse'} by as much"
@@ -83,15 +86,19 @@ class History:
         if len(earlier) < FEWEST_RUNS:
             said = f"the anchor: how much it differs between runs is not known from {runs} ({FEWEST_RUNS} tell: --history RUN)"
             word = "cannot tell" if value < -edge else "not compared"
-            return Finding(case.id, metric.key, word, math.exp(value), reason=said + moved)
+            return GateFinding(
+                case.id, metric=metric.key, typical=ratio(math.exp(value)), verdict=word, reason=said + moved
+            )
         sd = statistics.stdev(earlier)
         change = Change(value, sd * math.sqrt(1 + 1 / len(earlier)), len(earlier) - 1, edge, edge)
         said = f"the anchor: {runs} differ by {math.expm1(sd):.1%} (standard deviation){moved}"
         if not change.passes and value >= -edge:
             # As without a history: who gives one must not fare worse for it.
             said += ", too much to exclude a slowdown above the margin"
-            return Finding(case.id, metric.key, "not compared", *change.ratio, reason=said)
-        return Finding(case.id, metric.key, "cannot tell", *change.ratio, reason=said, changes=(change,))
+            return GateFinding(case.id, metric=metric.key, typical=change.ratio, verdict="not compared", reason=said)
+        return GateFinding(
+            case.id, metric=metric.key, typical=change.ratio, verdict="cannot tell", reason=said, changes=(change,)
+        )
 
     def _of(self, tables: Tables, case: Case, metric: Metric, *, mean: bool) -> Iterator[float]:
         """Yield the logarithm of the case's time in a run, if that measured it with the same settings."""

@@ -14,14 +14,19 @@ from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.stats import effects, paired
 from modbench.harness.stats.effects import Effect
+from modbench.reports.model import Estimate
 from modbench.reports.questions.gate.anchor_history import History, same_machine
 from modbench.reports.questions.gate.fail_on import Rules
-from modbench.reports.questions.gate.non_inferiority import LABELS, Change, Finding, welch
+from modbench.reports.questions.gate.non_inferiority import ALPHA, LABELS, Change, GateFinding, ratio, welch
 from modbench.reports.questions.gate.same_experiment import why_other
 from modbench.reports.tables.cell import Trouble
 from modbench.reports.tables.outcomes import Tables
 
 TELL, COUNT_OUT = "cannot tell", "not compared"
+# Reasons.
+GONE, NOT_ASKED = "the new run has no such case", "the new run did not request it"
+NEW, NEWLY_ASKED = "new: the earlier run has no such case", "new: the earlier run did not request it"
+SMOKE, THREE = "a smoke run makes no claims", "an interval needs three launches in each run"
 # Failures that say nothing about the code: what was measured is not known.
 UNKNOWN = {"not_steady", "damaged"}
 # Labels with which a number looks better than it is, by what it comes from: losses, times.
@@ -57,50 +62,50 @@ class Comparer:
     def _same_machine(self) -> bool:
         return same_machine(self.now, self.base)
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self) -> Iterator[GateFinding]:
         """Yield one for each case and metric of either run, then one for each case's labels; changes are still to be judged."""
         here, there = ({case.id: case for case in tables.run.plan.cases} for tables in (self.now, self.base))
         yield from self._numbers(here, there)
         yield from (self._labels(here[name], there[name]) for name in here if name in there)
         gone = (name for name in there if name not in here)
-        yield from (Finding(name, LABELS, TELL, reason="the new run has no such case") for name in gone)
+        yield from (GateFinding(name, metric=LABELS, verdict=TELL, reason=GONE) for name in gone)
 
-    def _numbers(self, here: Mapping[str, Case], there: Mapping[str, Case]) -> Iterator[Finding]:
+    def _numbers(self, here: Mapping[str, Case], there: Mapping[str, Case]) -> Iterator[GateFinding]:
         for comparison in self.now.run.plan.comparisons:
             for key in comparison.metrics:
                 for case in comparison.arms:
                     metric = self.now.metrics[key]
                     if case.id not in there:
-                        yield Finding(case.id, key, COUNT_OUT, reason="new: the earlier run has no such case")
+                        yield GateFinding(case.id, metric=key, verdict=COUNT_OUT, reason=NEW)
                     elif not _planned(self.base, there[case.id], metric):
-                        yield Finding(case.id, key, COUNT_OUT, reason="new: the earlier run did not request it")
+                        yield GateFinding(case.id, metric=key, verdict=COUNT_OUT, reason=NEWLY_ASKED)
                     else:
                         yield self._compare(case, there[case.id], metric)
         for comparison in self.base.run.plan.comparisons:
             for key in comparison.metrics:
                 for case in comparison.arms:
-                    gone = "the new run has no such case" if case.id not in here else "the new run did not request it"
+                    gone = GONE if case.id not in here else NOT_ASKED
                     metric = self.base.metrics[key]
                     if case.id not in here or not _planned(self.now, here[case.id], metric):
                         word = COUNT_OUT if self._by_nature(metric) else TELL
-                        yield Finding(case.id, key, word, reason=gone)
+                        yield GateFinding(case.id, metric=key, verdict=word, reason=gone)
 
-    def _compare(self, case: Case, old: Case, metric: Metric) -> Finding:
+    def _compare(self, case: Case, old: Case, metric: Metric) -> GateFinding:
         nature = self._by_nature(metric)
         other = why_other(self.now, self.base, case, old, metric)
         if other:
-            return Finding(case.id, metric.key, COUNT_OUT if nature else TELL, reason=other)
+            return GateFinding(case.id, metric=metric.key, verdict=COUNT_OUT if nature else TELL, reason=other)
         trouble, earlier = self.now.trouble(case, metric), _trouble(self.base, old, metric)
         if trouble and trouble.status == "failed" and trouble.kind not in UNKNOWN and not earlier:
-            return Finding(case.id, metric.key, "worse", reason=f"fails now: {trouble.reason}")
+            return GateFinding(case.id, metric=metric.key, verdict="worse", reason=f"fails now: {trouble.reason}")
         trouble = _trouble(self.now, case, metric)
         if nature:
-            return Finding(case.id, metric.key, COUNT_OUT, reason=nature)
+            return GateFinding(case.id, metric=metric.key, verdict=COUNT_OUT, reason=nature)
         if trouble or earlier:
             return self._not_measured(case, metric, trouble, earlier)
         return self._flattered(case, old, metric, self._measured(case, old, metric))
 
-    def _flattered(self, case: Case, old: Case, metric: Metric, found: Finding) -> Finding:
+    def _flattered(self, case: Case, old: Case, metric: Metric, found: GateFinding) -> GateFinding:
         """Withhold a verdict that rests on a number which looks better than it is in one of the runs alone."""
         samples = self.now.made_in(metric).samples
         kind = FLATTERED.get(samples, frozenset()) if metric.unit != "FLOP" else frozenset({Label.LOWER_BOUND})
@@ -113,7 +118,7 @@ class Comparer:
         said = f"now {', '.join(sorted(now - before))}" if now - before else f"before {', '.join(sorted(before - now))}"
         return replace(found, verdict=TELL, reason=f"{said}: not the same quantity", changes=())
 
-    def _labels(self, case: Case, old: Case) -> Finding:
+    def _labels(self, case: Case, old: Case) -> GateFinding:
         """Return whether the case has a label that it had not, over all metrics that both runs measured."""
         sides = (self.now, case), (self.base, old)
         planned = [m for m in self.now.metrics.values() if all(_planned(tables, each, m) for tables, each in sides)]
@@ -124,15 +129,15 @@ class Comparer:
         if not both:
             other = next(filter(None, others.values()), None)
             said = other or "no metric of it was measured in both runs"
-            return Finding(case.id, LABELS, TELL if other else COUNT_OUT, reason=said)
+            return GateFinding(case.id, metric=LABELS, verdict=TELL if other else COUNT_OUT, reason=said)
         for metric in both:
             if lost := self.now.damaged(case, metric) or self.base.damaged(old, metric):
-                return Finding(case.id, LABELS, TELL, reason=lost)
+                return GateFinding(case.id, metric=LABELS, verdict=TELL, reason=lost)
         now, before = ({label for m in both for label in tables.row_labels(each, m)} for tables, each in sides)
         fresh = now - before - OF_PRECISION - {Label.FASTER}
         if fresh:
-            return Finding(case.id, LABELS, "worse", reason=f"now {', '.join(sorted(fresh))}")
-        return Finding(case.id, LABELS, "pass", reason="no label that it had not")
+            return GateFinding(case.id, metric=LABELS, verdict="worse", reason=f"now {', '.join(sorted(fresh))}")
+        return GateFinding(case.id, metric=LABELS, verdict="pass", reason="no label that it had not")
 
     def _by_nature(self, metric: Metric) -> str | None:
         """Return why no two values of this metric are compared, or None."""
@@ -143,33 +148,35 @@ class Comparer:
             return "neither direction is better"
         return "derived from a time, which is compared" if metric.source else None
 
-    def _not_measured(self, case: Case, metric: Metric, trouble: Trouble | None, earlier: Trouble | None) -> Finding:
+    def _not_measured(
+        self, case: Case, metric: Metric, trouble: Trouble | None, earlier: Trouble | None
+    ) -> GateFinding:
         """What was never measured cannot get worse; what was, or would have been, may have."""
         lost = [_lost(self.now, case, metric, trouble), _lost(self.base, case, metric, earlier)]
         word = COUNT_OUT if earlier and not any(lost) else TELL
         which, said = ("now", trouble) if trouble else ("before", earlier)
         assert said is not None
         both = " (before as well)" if trouble and earlier else ""
-        return Finding(case.id, metric.key, word, reason=f"{which}: {said.reason}{both}")
+        return GateFinding(case.id, metric=metric.key, verdict=word, reason=f"{which}: {said.reason}{both}")
 
-    def _measured(self, case: Case, old: Case, metric: Metric) -> Finding:
+    def _measured(self, case: Case, old: Case, metric: Metric) -> GateFinding:
         if damaged := self.now.damaged(case, metric) or self.base.damaged(old, metric):  # the file of the case's checks
-            return Finding(case.id, metric.key, TELL, reason=damaged)
+            return GateFinding(case.id, metric=metric.key, verdict=TELL, reason=damaged)
         if elsewhere := self.rules.elsewhere(metric, same=self._same_machine):
-            return Finding(case.id, metric.key, TELL, reason=elsewhere)
+            return GateFinding(case.id, metric=metric.key, verdict=TELL, reason=elsewhere)
         samples = self.now.made_in(metric).samples
         if samples != "one" and not (self.now.run.plan.suite.claims and self.base.run.plan.suite.claims):
-            return Finding(case.id, metric.key, TELL, reason="a smoke run makes no claims")
+            return GateFinding(case.id, metric=metric.key, verdict=TELL, reason=SMOKE)
         if samples == "launches":
             return self._times(case, old, metric)
         if samples == "seeds" and metric.scored_as == "difference":
             return self._losses(case, metric)
         return self._counts(case, metric)
 
-    def _times(self, case: Case, old: Case, metric: Metric) -> Finding:
+    def _times(self, case: Case, old: Case, metric: Metric) -> GateFinding:
         anchors = [self.now.anchor(case, metric), self.base.anchor(old, metric)]
         if anchors[0] != anchors[1]:
-            return Finding(case.id, metric.key, TELL, reason="the two runs have different anchors")
+            return GateFinding(case.id, metric=metric.key, verdict=TELL, reason="the two runs have different anchors")
         inputs = [
             {notes.inputs for notes in t.cell(case.id, metric.key).notes(TimeNotes)} for t in (self.now, self.base)
         ]
@@ -177,7 +184,7 @@ class Comparer:
         if inputs[0] != inputs[1] and (case.own or Label.INPUT_DEPENDENT in labels):
             numbers = " and ".join("/".join(sorted(map(str, each))) for each in inputs)
             said = f"its cost may depend on the input, and the runs timed it on {numbers} of them: make both with the same rounds"
-            return Finding(case.id, metric.key, TELL, reason=said)
+            return GateFinding(case.id, metric=metric.key, verdict=TELL, reason=said)
         if anchors[0] == case:
             return self.history.finding(case, metric, self.rules.limit(metric))
         column, pairs = self.now.made_in(metric).column, []
@@ -188,38 +195,40 @@ class Comparer:
         both = estimates(*pairs)
         found = [change for now, before in both if (change := welch(now, before, self.rules.limit(metric))) is not None]
         if len(found) < len(both):
-            return Finding(case.id, metric.key, TELL, reason="an interval needs three launches in each run")
+            return GateFinding(case.id, metric=metric.key, verdict=TELL, reason=THREE)
         if not all(map(finite, found)):
-            return Finding(case.id, metric.key, TELL, reason="a time is not a finite number")
+            return GateFinding(case.id, metric=metric.key, verdict=TELL, reason="a time is not a finite number")
         where = f"{metric.key} {case.place.label}"
         found = [replace(change, alike=f"{where} {number}") for number, change in enumerate(found)]
         disturbed = next(filter(None, (pair.contaminated() for pair in pairs)), None)
         reason = f"contaminated: {disturbed}" if disturbed else "ratio to the anchor, now divided by before"
         kept = () if disturbed else tuple(found)
-        finding = Finding(case.id, metric.key, TELL, *found[0].ratio, reason=reason, changes=kept)
-        for mean in found[1:]:
-            value, low, high = mean.ratio
-            finding = replace(finding, mean_change=value, mean_low=low, mean_high=high)
-        return finding
+        typical, mean = [*(each.ratio for each in found), None][:2]
+        assert typical is not None
+        return GateFinding(
+            case.id, metric=metric.key, typical=typical, mean=mean, verdict=TELL, reason=reason, changes=kept
+        )
 
-    def _losses(self, case: Case, metric: Metric) -> Finding:
+    def _losses(self, case: Case, metric: Metric) -> GateFinding:
         """Compare losses or accuracies seed by seed. Without a named limit, any change for the worse alarms that is shown."""
         cells = [tables.cell(case.id, metric.key) for tables in (self.now, self.base)]
         if len({notes.corpus_sha256 for cell in cells for notes in cell.notes(TrainNotes)[:1]}) > 1:
-            return Finding(case.id, metric.key, TELL, reason="trained on different text")
+            return GateFinding(case.id, metric=metric.key, verdict=TELL, reason="trained on different text")
         now, before = (cell.values() for cell in cells)
         seeds = sorted(now.keys() & before.keys())
         if not seeds:
-            return Finding(case.id, metric.key, TELL, reason="the two runs have no seed in common")
+            return GateFinding(case.id, metric=metric.key, verdict=TELL, reason="the two runs have no seed in common")
         if now == before:
-            return Finding(case.id, metric.key, "pass", 0.0, reason="identical, seed by seed")
+            return GateFinding(
+                case.id, metric=metric.key, typical=_difference(0.0), verdict="pass", reason="identical, seed by seed"
+            )
         broken = _broken([now[seed] for seed in seeds], [before[seed] for seed in seeds])
         if broken:
-            return Finding(case.id, metric.key, broken[0], reason=broken[1])
+            return GateFinding(case.id, metric=metric.key, verdict=broken[0], reason=broken[1])
         effect = effects.over_launches([now[seed] - before[seed] for seed in seeds])
         if effect.low is None or effect.sd is None:
             said = f"{len(seeds)} seed{'s' * (len(seeds) != 1)}: three give an interval"
-            return Finding(case.id, metric.key, TELL, effect.value, reason=said)
+            return GateFinding(case.id, metric=metric.key, typical=_difference(effect.value), verdict=TELL, reason=said)
         sign = -1 if metric.better == "lower" else 1
         allowed = self.rules.limit(metric) * abs(sum(before[seed] for seed in seeds) / len(seeds))
         change = Change(
@@ -230,21 +239,31 @@ class Comparer:
             self.rules.alarms(metric, allowed),
             family="seeds",
         )
-        ends = (effect.value, effect.low90, effect.high90)
-        return Finding(case.id, metric.key, TELL, *ends, reason="difference, seed by seed", changes=(change,))
+        made = _difference(effect.value, effect.low90, effect.high90)
+        said = "difference, seed by seed"
+        return GateFinding(case.id, metric=metric.key, typical=made, verdict=TELL, reason=said, changes=(change,))
 
-    def _counts(self, case: Case, metric: Metric) -> Finding:
+    def _counts(self, case: Case, metric: Metric) -> GateFinding:
         now, before = (tables.estimate(case, metric).value for tables in (self.now, self.base))
         if now == before:
-            return Finding(case.id, metric.key, "pass", 1.0, reason="counted: identical")
+            return GateFinding(
+                case.id, metric=metric.key, typical=ratio(1.0), verdict="pass", reason="counted: identical"
+            )
         broken = _broken([now], [before])
         if broken:
-            return Finding(case.id, metric.key, broken[0], reason=broken[1])
+            return GateFinding(case.id, metric=metric.key, verdict=broken[0], reason=broken[1])
         if 0 in {now, before}:
             word = "worse" if (now > before) == (metric.better == "lower") else "better"
-            return Finding(case.id, metric.key, word, reason=f"counted: {before:g} before, {now:g} now")
-        ratio = before / now if metric.better == "lower" else now / before
-        return Finding(case.id, metric.key, self.rules.exact(metric, now, before), ratio, reason="counted, not sampled")
+            return GateFinding(
+                case.id, metric=metric.key, verdict=word, reason=f"counted: {before:g} before, {now:g} now"
+            )
+        made = ratio(before / now if metric.better == "lower" else now / before)
+        word = self.rules.exact(metric, now, before)
+        return GateFinding(case.id, metric=metric.key, typical=made, verdict=word, reason="counted, not sampled")
+
+
+def _difference(value: float, low: float | None = None, high: float | None = None) -> Estimate:
+    return Estimate(value, low, high, "difference", "nat", level=1 - 2 * ALPHA)
 
 
 def _planned(tables: Tables, case: Case, metric: Metric) -> bool:

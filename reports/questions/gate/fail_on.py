@@ -17,13 +17,15 @@ from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError, shown, unknown
 from modbench.harness.core.units import parse_percent
 from modbench.harness.stats.verdicts import exact_verdict
-from modbench.reports.questions.gate.non_inferiority import COMPARED, LABELS, Finding
+from modbench.reports.questions.gate.non_inferiority import COMPARED, LABELS, GateFinding
 
 FLAG = "--fail-on"
 EXAMPLE = "slower:2%,larger:1%,flops:0%,loss:0.5%"
 # Memory that holds libraries too, which differ between machines: counted, but not a property of the code alone.
 OF_THE_MACHINE = frozenset({"memory/rss_peak"})
 NOTHING = "nothing was compared"
+OTHER_MACHINE = "the runs were timed on different machines, or do not say on which"
+NEITHER = "neither run measured it: add it to the metrics of the suite"
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,7 @@ class Rules:
                 "the runs were made on different machines, or do not say on which: libraries count in this memory too"
             )
         if catalogue.pass_of(metric).samples == "launches":
-            return "the runs were timed on different machines, or do not say on which"
+            return OTHER_MACHINE
         return None
 
 
@@ -239,7 +241,7 @@ class Checked:
         }
 
 
-def checked(findings: Sequence[Finding], checks: Mapping[str, str | None], fail_on: FailOn) -> tuple[Checked, ...]:
+def checked(findings: Sequence[GateFinding], checks: Mapping[str, str | None], fail_on: FailOn) -> tuple[Checked, ...]:
     """Return what every check found that was named, or that has findings.
 
     Args:
@@ -252,20 +254,20 @@ def checked(findings: Sequence[Finding], checks: Mapping[str, str | None], fail_
         mine, named = [each for each in findings if checks.get(each.metric) == word], word in fail_on.limits
         if mine or named:
             verdict, reason = _verdict(mine)
-            counts = Counter(each.verdict for each in mine)
+            counts = Counter(each.verdict or "" for each in mine)
             limit, compared = fail_on.limits.get(word), any(each.compared for each in mine)
             found.append(Checked(word, check.tier, limit, named, verdict, counts, reason, compared))
     return tuple(found)
 
 
-def _verdict(findings: Iterable[Finding]) -> tuple[str, str | None]:
+def _verdict(findings: Iterable[GateFinding]) -> tuple[str, str | None]:
     """Return the verdict on findings of one check, and why it cannot tell where there is one reason."""
     findings = list(findings)
     words = {each.verdict for each in findings}
     if "worse" in words:
         return "worse", None
     if not findings:
-        return "cannot tell", "neither run measured it: add it to the metrics of the suite"
+        return "cannot tell", NEITHER
     silent = {str(each.reason) for each in findings if each.verdict == "cannot tell"}
     if silent:
         return "cannot tell", next(iter(silent)) if len(silent) == 1 else None

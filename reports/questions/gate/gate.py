@@ -1,8 +1,7 @@
 """Compares a run with an earlier one, as a gate in CI: is it shown that nothing got worse?
 
 Times are compared as ratios to the anchor of their own run, so that a slower machine is not a regression; launches of the two
-runs are independent samples. What is compared with what is in `gate_compare.py`, the rules in `gate_rules.py`, the anchor's own
-time in `gate_anchor.py`, the words in `gate_words.py`.
+runs are independent samples.
 """
 
 from __future__ import annotations
@@ -13,12 +12,13 @@ from functools import cached_property
 from typing import Any
 
 from modbench.harness.core.errors import UsageError
-from modbench.reports.questions.gate import anchor_history, non_inferiority, power
+from modbench.reports.questions.gate import anchor_history, non_inferiority
 from modbench.reports.questions.gate.comparer import Comparer
 from modbench.reports.questions.gate.fail_on import Checked, FailOn, Rules, checked
-from modbench.reports.questions.gate.non_inferiority import LABELS, Finding
-from modbench.reports.questions.gate.power import Asked
+from modbench.reports.questions.gate.non_inferiority import LABELS, Asked, GateFinding
 from modbench.reports.tables.load import Loaded
+
+UNFIT = "the machine is unfit to compare times"
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Gate:
         checks: the check that judges each metric, and labels.
     """
 
-    findings: list[Finding]
+    findings: list[GateFinding]
     margin: float
     asked: Asked
     effort: str
@@ -51,12 +51,12 @@ class Gate:
     fail_on: FailOn | None = None
     checks: Mapping[str, str | None] = field(default_factory=dict)
 
-    def counts(self, finding: Finding) -> bool:
+    def counts(self, finding: GateFinding) -> bool:
         """Whether the gate can fail on a finding: of several checks, only on those that were named."""
         return self.fail_on is None or self.checks.get(finding.metric) in self.fail_on.limits
 
     @property
-    def counted(self) -> list[Finding]:
+    def counted(self) -> list[GateFinding]:
         """The findings that the gate can fail on."""
         return [finding for finding in self.findings if self.counts(finding)]
 
@@ -162,7 +162,7 @@ def gate(
             unfit = why if wanted else unfit
             said += [] if wanted else [why]
             mine = [_untold(each) if each.changes and each.metric in timed else each for each in mine]
-        mine, launches = power.with_launches(mine)
+        mine, launches = non_inferiority.with_launches(mine)
         asked = launches if wanted else asked
         for i, finding in zip(places, mine, strict=True):
             findings[i] = finding
@@ -184,11 +184,11 @@ def gate(
     )
 
 
-def _untold(finding: Finding) -> Finding:
-    return replace(finding, verdict="cannot tell", reason="the machine is unfit to compare times", changes=())
+def _untold(finding: GateFinding) -> GateFinding:
+    return replace(finding, verdict="cannot tell", reason=UNFIT, changes=())
 
 
-def _counts(finding: Finding) -> bool:
+def _counts(finding: GateFinding) -> bool:
     """Whether it stands on evidence, or would if there were enough: not on a failure or a new label."""
     return bool(finding.changes) or finding.verdict == "cannot tell"
 

@@ -1,4 +1,4 @@
-"""The gate's rules: what passes, what is worse, what cannot be told. Knows no run.
+"""The gate's rules: what passes, what is worse, what cannot be told, and how many launches would tell. Knows no run.
 
 A test of non-inferiority (docs/method-gate.md). A comparison *passes* where a slowdown above the margin is excluded, each at 5 %:
 a gate passes only where all of them do, so no correction is needed (an intersection-union test). It is *worse* where a slowdown
@@ -7,20 +7,28 @@ above the margin is shown, at 5 % over all times of the gate, or all losses (Hol
 
 from __future__ import annotations
 
+import bisect
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from scipy import special
+import numpy as np
+from scipy import optimize, special, stats
 
 from modbench.harness.stats import effects
-from modbench.harness.stats.effects import Effect
+from modbench.harness.stats.effects import POWER, Effect
+from modbench.reports.model import Estimate, Finding
 
 ALPHA = 0.05
 COMPARED = frozenset({"pass", "better", "worse"})
 # What stands for the metric in the one finding about a case's labels, and is its check.
 LABELS = "labels"
+# Shares of gates of identical code that pass at the launches that a gate asks for: the first that asks for more than were made.
+PASSING = (0.8, 0.95, 0.99)
+MOST_LAUNCHES = 1000
+# A shift of so many standard errors is found with certainty; the noncentral t cannot be computed far beyond.
+CERTAIN = 30.0
 
 
 @dataclass(frozen=True)
@@ -54,10 +62,9 @@ class Change:
         return self.value - half, self.value + half
 
     @property
-    def ratio(self) -> tuple[float, float, float]:
-        """Of logarithms, the ratio and the ends of its interval."""
-        low, high = self.ends
-        return math.exp(self.value), math.exp(low), math.exp(high)
+    def ratio(self) -> Estimate:
+        """Of logarithms, the ratio with its interval."""
+        return ratio(*(math.exp(each) for each in (self.value, *self.ends)))
 
     @property
     def passes(self) -> bool:
@@ -81,48 +88,41 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """How one metric of one case changed.
+class GateFinding(Finding):
+    """How one metric of one case changed: a finding whose verdict is judged from changes.
+
+    Its verdict is `pass`, `worse`, `better`, `cannot tell`, or `not compared`, which counts neither for nor against; `typical` is
+    the ratio of new to old, above 1 better, or the difference of a loss, with a 90 % interval; `needed` the launches in each run
+    that would decide a *cannot tell*.
 
     Attributes:
-        case: case id.
+        what: case id.
         metric: metric key, or `LABELS`.
-        verdict: `pass`, `worse`, `better`, `cannot tell`, or `not compared`, which counts neither for nor against.
-        change: ratio of new to old, above 1 better (for a loss the difference); None if there is none.
-        low: lower end of the 90 % interval; None for counts.
-        high: upper end; None for counts.
-        mean_change: the same for mean times, where they were estimated; `change` is of typical calls.
-        mean_low: lower end of its interval.
-        mean_high: upper end.
         p: p-value of no slowdown above the margin, adjusted for all of its kind (Holm); None for counts.
-        launches: launches in each run that would decide a *cannot tell*; None where launches would not, or not even 1,000.
-        reason: why there is no verdict, or what the change is of.
+        changes: what it is judged by; empty where it is not judged by intervals.
     """
 
-    case: str
-    metric: str
-    verdict: str
-    change: float | None = None
-    low: float | None = None
-    high: float | None = None
-    mean_change: float | None = None
-    mean_low: float | None = None
-    mean_high: float | None = None
+    what: str
     p: float | None = None
-    launches: int | None = None
-    reason: str | None = None
     changes: tuple[Change, ...] = ()
 
     @property
     def compared(self) -> bool:
         """Whether it holds what both runs measured against each other, decided or not."""
-        return self.verdict in COMPARED or (self.verdict == "cannot tell" and self.change is not None)
+        return self.verdict in COMPARED or (self.verdict == "cannot tell" and self.typical.value is not None)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for `--json`."""
-        told = asdict(self)
-        del told["changes"]
-        return told
+        mean = self.mean or Estimate(None)
+        told: dict[str, Any] = {"case": self.what, "metric": self.metric, "verdict": self.verdict}
+        told |= {"change": self.typical.value, "low": self.typical.low, "high": self.typical.high}
+        told |= {"mean_change": mean.value, "mean_low": mean.low, "mean_high": mean.high}
+        return told | {"p": self.p, "launches": self.needed, "reason": self.reason}
+
+
+def ratio(value: float, low: float | None = None, high: float | None = None) -> Estimate:
+    """Return a ratio of new to old: its value, and the ends of its 90 % interval where it has one."""
+    return Estimate(value, low, high, kind="ratio", level=1 - 2 * ALPHA)
 
 
 def welch(now: Effect, before: Effect, margin: float) -> Change | None:
@@ -162,7 +162,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def judge(findings: Sequence[Finding]) -> list[Finding]:
+def judge(findings: Sequence[GateFinding]) -> list[GateFinding]:
     """Return the findings with verdicts on those that hold changes: all changes of one must pass, and one alone can alarm."""
     judged = list(findings)
     for family in ("times", "seeds"):
@@ -175,9 +175,125 @@ def judge(findings: Sequence[Finding]) -> list[Finding]:
     return judged
 
 
-def _verdict(finding: Finding, p_worse: float, p_better: float) -> str:
+def _verdict(finding: GateFinding, p_worse: float, p_better: float) -> str:
     if p_worse <= ALPHA:
         return "worse"
     if not all(change.passes for change in finding.changes):
         return "cannot tell"
     return "better" if p_better <= ALPHA else "pass"
+
+
+# --- how many launches would decide what it could not tell
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a gate asks for where it cannot tell.
+
+    Attributes:
+        launches: of each run; None: over 1,000, or launches decide nothing here.
+        passing: share of gates of identical code in which all cases then pass.
+        cases: timed cases that must pass.
+    """
+
+    launches: int | None = None
+    passing: float = PASSING[0]
+    cases: int = 0
+
+
+def with_launches(findings: Sequence[GateFinding]) -> tuple[list[GateFinding], Asked]:
+    """Add to each *cannot tell* the launches in each run that would decide it, and return those for the whole gate.
+
+    Where the estimate lies within the margin: the launches at which the whole gate passes identical code. Where it lies beyond:
+    those at which a slowdown as large as estimated is shown with 80 % power.
+    """
+    whole = launches_to_pass([finding for finding in findings if _sampled(finding)])
+    family = sum(change.family == "times" for finding in findings for change in finding.changes)
+    told = []
+    for finding in findings:
+        launches = None
+        if finding.verdict == "cannot tell" and _sampled(finding):
+            slowest = min(finding.changes, key=lambda change: change.value)
+            beyond = slowest.value < -slowest.alarms
+            launches = launches_to_show(slowest, family) if beyond else whole.launches
+        told.append(replace(finding, needed=launches))
+    return told, whole
+
+
+def _sampled(finding: GateFinding) -> list[Change]:
+    """Return the changes that more launches make more certain."""
+    return [change for change in finding.changes if change.spread is not None]
+
+
+def launches_to_pass(timed: Sequence[GateFinding]) -> Asked:
+    """Return the launches in each run, more than were made, at which all of these pass, if nothing changed.
+
+    Changes are taken as independent. They share an anchor, so that more gates pass than this says, never fewer.
+    """
+    kinds = _kinds(timed)
+    changes = [change for kind in kinds for change in kind]
+    if not changes:
+        return Asked()
+    variances = [shrunk([(each.spread or 0.0) ** 2 for each in kind], [each.df for each in kind]) for kind in kinds]
+    spreads, edges = np.sqrt(np.concatenate(variances)), np.array([each.excludes for each in changes])
+    made = max((round((each.spread / each.se) ** 2) for each in changes if each.spread and each.se), default=0)
+
+    def all_pass(launches: int) -> float:
+        return float(np.prod(_found(edges, spreads, launches, ALPHA)))
+
+    for share in PASSING:
+        found = _fewest(all_pass, share)
+        if found is None or found > made:
+            return Asked(found, share, len(timed))
+    return Asked(min(2 * made, MOST_LAUNCHES), PASSING[-1], len(timed))
+
+
+def _kinds(timed: Sequence[GateFinding]) -> list[list[Change]]:
+    """Group the changes whose spreads may be alike."""
+    kinds: dict[str, list[Change]] = {}
+    for finding in timed:
+        for change in _sampled(finding):
+            kinds.setdefault(change.alike, []).append(change)
+    return list(kinds.values())
+
+
+def launches_to_show(change: Change, family: int) -> int | None:
+    """Return the launches in each run at which a slowdown as large as this is shown with 80 % power; None: over 1,000."""
+    distance, spread = np.array([-change.value - change.alarms]), np.array([change.spread or 0.0])
+    return _fewest(lambda n: float(_found(distance, spread, n, ALPHA / family)[0]), POWER)
+
+
+def _found(distances: np.ndarray, spreads: np.ndarray, launches: int, alpha: float) -> np.ndarray:
+    """Return the probabilities that a one-sided t-test finds these distances."""
+    df = 2 * (launches - 1)
+    errors = np.maximum(spreads / math.sqrt(launches), distances / CERTAIN)
+    return np.asarray(stats.nct.sf(stats.t.ppf(1 - alpha, df), df, distances / errors))
+
+
+def _fewest(chance: Callable[[int], float], wanted: float) -> int | None:
+    """Return the fewest launches with at least the wanted chance, which grows with them."""
+    numbers = range(3, MOST_LAUNCHES + 1)
+    place = bisect.bisect_left(numbers, True, key=lambda n: chance(n) >= wanted)
+    return numbers[place] if place < len(numbers) else None
+
+
+def shrunk(variances: Sequence[float], df: Sequence[float]) -> np.ndarray:
+    """Move variances from few launches towards what all of them share, as far as they scatter no more than chance (Smyth 2004).
+
+    The largest of 34 estimates from five launches is three times the truth by chance; it would ask for three times the launches.
+
+    Args:
+        variances: estimates.
+        df: their degrees of freedom.
+    """
+    found, half = np.array(variances), np.array(df) / 2
+    known = found > 0
+    if known.sum() < 2:
+        return found
+    logs = np.log(found[known]) - special.digamma(half[known]) + np.log(half[known])
+    excess = float(np.var(logs, ddof=1) - special.polygamma(1, half[known]).mean())
+    if excess <= special.polygamma(1, 1e4):
+        return np.where(known, math.exp(logs.mean()), found)
+    prior = optimize.brentq(lambda x: float(special.polygamma(1, x)) - excess, 1e-6, 1e4 + 1)
+    shared = math.exp(logs.mean() + special.digamma(prior) - math.log(prior))
+    return np.where(known, (prior * shared + half * found) / (prior + half), found)

@@ -9,10 +9,11 @@ from typing import Any
 from modbench.harness.core.case import Case, Comparison
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK
+from modbench.reports.model import Estimate, Sentence, known
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import BITS, NATS, mixed, unit_of
 from modbench.reports.tables.machine_checked import UNCHECKED
-from modbench.reports.wording.words import TIMED, is_number
+from modbench.reports.wording.words import TIMED
 
 # Rows of `cases.csv` by case and metric.
 Rows = dict[tuple[str, str], Any]
@@ -28,27 +29,18 @@ FEWEST_SEEDS = 3
 NOT_MEASURED, SMOKE, CONTAMINATED = "not measured", "a smoke run makes no claims", "contaminated"
 
 
-@dataclass(frozen=True)
-class Value:
-    """A number of a setting, or why there is none.
+@dataclass(frozen=True, kw_only=True)
+class Value(Estimate):
+    """A number of a setting, with its 95 % interval, or why there is none; `n` is of launches or seeds, 1 of a count.
 
     Attributes:
         metric: the metric's key.
-        unit: its unit.
-        value: None where it was not measured.
-        low: lower end of the 95 % interval; None where there is none.
-        high: upper end.
-        n: launches or seeds; 1 of a count.
         reason: why there is no value, or no interval.
         sampled: whether it comes from launches or seeds: then a limit needs the end of an interval.
         unsure: why its interval supports no claim; None: it does.
     """
 
     metric: str
-    unit: str = ""
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
     n: int = 0
     reason: str | None = None
     sampled: bool = False
@@ -103,11 +95,17 @@ class Choice:
     loss_unit: tuple[str, float] = (NATS, 1.0)
 
     @property
-    def in_words(self) -> str:
+    def place(self) -> Sentence:
         """The place: `forward pass at T = 512, B = 1, fp32`."""
         place = self.comparison.place
-        how = "" if place.execution == "eager" else f", {place.execution}"
-        return f"{IN_WORDS[self.workload]} at T = {place.seq_len:,}, B = {place.batch_size:,}, {place.dtype}{how}"
+        return Sentence(
+            "{what} at T = {T}, B = {B}, {dtype}{how}",
+            what=IN_WORDS[self.workload],
+            T=place.seq_len,
+            B=place.batch_size,
+            dtype=place.dtype,
+            how="" if place.execution == "eager" else f", {place.execution}",
+        )
 
     @property
     def considered(self) -> list[Candidate]:
@@ -216,12 +214,20 @@ def _baseline(made: Sequence[Candidate]) -> Candidate:
 
 def _value(row: Any, metric: str, unsure: str | None = None, *, sampled: bool = False) -> Value:  # noqa: ANN401  # a row
     if row is None:
-        return Value(metric, reason=NOT_MEASURED)
+        return Value(None, metric=metric, reason=NOT_MEASURED)
     if row.status != "ok":
-        return Value(metric, row.unit, reason=str(row.reason))
-    low, high = (float(end) if is_number(end) else None for end in (row.ci_low, row.ci_high))
-    reason = row.reason if isinstance(row.reason, str) else None
-    return Value(metric, row.unit, float(row.value), low, high, int(row.n), reason, sampled, unsure)
+        return Value(None, unit=row.unit, metric=metric, reason=str(row.reason))
+    return Value(
+        float(row.value),
+        known(row.ci_low),
+        known(row.ci_high),
+        unit=row.unit,
+        metric=metric,
+        n=int(row.n),
+        reason=row.reason if isinstance(row.reason, str) else None,
+        sampled=sampled,
+        unsure=unsure,
+    )
 
 
 def _unsure(loaded: Loaded) -> str | None:
@@ -239,7 +245,7 @@ def _loss(
     loaded: Loaded, rows: Rows, trained: dict[tuple[str, str], Case], case: Case
 ) -> tuple[Value, Case | None, bool]:
     """Return an arm's loss, the case that was trained, and whether routing saw later tokens."""
-    found = Value("loss/val", reason=NOT_MEASURED)
+    found = Value(None, metric="loss/val", reason=NOT_MEASURED)
     for key in ("bpb/val",) if mixed(loaded) else LOSSES:
         where = trained.get((case.arm, key))
         row = rows.get((where.id, key)) if where is not None else None

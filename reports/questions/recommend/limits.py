@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, replace
 
-from modbench.harness.core.units import human
 from modbench.harness.stats import verdicts
 from modbench.harness.stats.effects import Effect, t_quantile
+from modbench.reports.model import Estimate, Finding, Sentence
 from modbench.reports.questions.recommend.candidates import (
     CONTAMINATED,
     FEWEST_SEEDS,
@@ -22,7 +22,7 @@ from modbench.reports.questions.recommend.candidates import (
     Value,
 )
 from modbench.reports.questions.recommend.needs import Need
-from modbench.reports.questions.recommend.pairwise import Against, against, effect_between
+from modbench.reports.questions.recommend.pairwise import against, effect_between, looked_ahead
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.arm_names import name
 
@@ -55,7 +55,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Kept:
+class LimitCheck:
     """How a setting holds a limit.
 
     Attributes:
@@ -79,7 +79,7 @@ class Kept:
     need: Need | None = None
 
 
-def loss_against(loaded: Loaded, one: Candidate, other: Candidate) -> Against | None:
+def loss_against(loaded: Loaded, one: Candidate, other: Candidate) -> Finding | None:
     """Hold the losses of two settings against each other, without later tokens where both have such a loss."""
     if one.trained is None or other.trained is None or one.case.arm == other.case.arm:
         return None
@@ -88,7 +88,7 @@ def loss_against(loaded: Loaded, one: Candidate, other: Candidate) -> Against | 
     return next((each for each in found if each is not None), None)
 
 
-def hold(loaded: Loaded, each: Candidate, baseline: Candidate, limit: str, bound: float) -> Kept:
+def check_limit(loaded: Loaded, each: Candidate, baseline: Candidate, limit: str, bound: float) -> LimitCheck:
     """Hold a setting against a limit.
 
     Args:
@@ -102,11 +102,11 @@ def hold(loaded: Loaded, each: Candidate, baseline: Candidate, limit: str, bound
         return _loss_kept(loaded, each, baseline, bound)
     value = each.of(limit)
     if value.value is None:
-        return Kept(limit, bound, UNKNOWN, reason=f"{value.metric}: {value.reason}", need=lacking(value))
+        return LimitCheck(limit, bound, UNKNOWN, reason=f"{value.metric}: {value.reason}", need=lacking(value))
     if limit == SIZE and value.metric == KV_CACHE and value.value <= bound:
         said = "keys and values alone were measured, not weights and activations"
         need = Need(f"memory/peak_allocated of {name(each.case)}", "memory/peak_allocated")
-        return Kept(limit, bound, UNKNOWN, value.value, None, value.value / bound - 1, said, need)
+        return LimitCheck(limit, bound, UNKNOWN, value.value, None, value.value / bound - 1, said, need)
     return _within(value, limit, bound)
 
 
@@ -125,21 +125,21 @@ def doubted(value: Value) -> Need:
     return Need(said, value.metric) if said.startswith(CONTAMINATED) else Need(said, checked=True)
 
 
-def _within(value: Value, limit: str, bound: float) -> Kept:
+def _within(value: Value, limit: str, bound: float) -> LimitCheck:
     """Hold a value against a limit: its estimate, and the end of its interval."""
     assert value.value is not None
     excess = value.value / bound - 1
     if not value.sampled:
-        return Kept(limit, bound, FITS if value.value <= bound else BREAKS, value.value, value.value, excess)
+        return LimitCheck(limit, bound, FITS if value.value <= bound else BREAKS, value.value, value.value, excess)
     shown = value.high is not None and value.unsure is None
     if value.value > bound:
         below = value.low is not None and value.low <= bound
         said = BELOW if below else None
-        return Kept(limit, bound, BREAKS, value.value, value.high, excess, value.unsure or said)
+        return LimitCheck(limit, bound, BREAKS, value.value, value.high, excess, value.unsure or said)
     if shown and value.high is not None and value.high <= bound:
-        return Kept(limit, bound, FITS, value.value, value.high, excess)
+        return LimitCheck(limit, bound, FITS, value.value, value.high, excess)
     reason = value.unsure or (ABOVE if shown else value.reason)
-    return Kept(limit, bound, MAY, value.value, value.high, excess, reason, _launches(value, bound))
+    return LimitCheck(limit, bound, MAY, value.value, value.high, excess, reason, _launches(value, bound))
 
 
 def _launches(value: Value, bound: float) -> Need:
@@ -159,15 +159,15 @@ def _launches(value: Value, bound: float) -> Need:
     return Need(f"{launches} launches, to show that the time is below the limit", value.metric, launches=launches)
 
 
-def _loss_kept(loaded: Loaded, each: Candidate, baseline: Candidate, bound: float) -> Kept:
+def _loss_kept(loaded: Loaded, each: Candidate, baseline: Candidate, bound: float) -> LimitCheck:
     """Hold the increase of a loss over the baseline's against a limit, seed by seed."""
     if each.case.arm == baseline.case.arm:
-        return Kept("loss", bound, FITS, 0.0, 0.0, -bound)
+        return LimitCheck("loss", bound, FITS, 0.0, 0.0, -bound)
     found = loss_against(loaded, each, baseline)
-    if found is None or found.difference is None or baseline.trained is None:
+    if found is None or found.typical.value is None or baseline.trained is None:
         lacks = each.loss if each.loss.value is None else baseline.loss
         why = lacks.reason if lacks.value is None else "not compared with the baseline's"
-        return Kept("loss", bound, UNKNOWN, reason=f"{lacks.metric}: {why}", need=lacking(lacks))
+        return LimitCheck("loss", bound, UNKNOWN, reason=f"{lacks.metric}: {why}", need=lacking(lacks))
     mine, theirs = (
         {} if side.trained is None else loaded.tables.cell(side.trained.id, found.metric).values()
         for side in (each, baseline)
@@ -175,15 +175,18 @@ def _loss_kept(loaded: Loaded, each: Candidate, baseline: Candidate, bound: floa
     shared = mine.keys() & theirs.keys()
     mean = sum(theirs[seed] for seed in shared) / len(shared)
     if not mean:
-        return Kept("loss", bound, UNKNOWN, reason=f"{found.metric} of the baseline is 0, of which there is no share")
-    increase, end = found.difference / mean, None if found.high is None else found.high / mean
-    held = Kept("loss", bound, BREAKS, increase, end, increase - bound)
+        return LimitCheck(
+            "loss", bound, UNKNOWN, reason=f"{found.metric} of the baseline is 0, of which there is no share"
+        )
+    made = found.typical.scaled(1 / mean)
+    increase, end = made.value or 0.0, made.high
+    held = LimitCheck("loss", bound, BREAKS, increase, end, increase - bound)
     few = None
     if end is None:
         few = f"{len(shared)} seed{'s' * (len(shared) != 1)}: illustration, not shown"
-    reason = SAW_FUTURE if found.looked_ahead else each.loss.unsure or few
+    reason = SAW_FUTURE if looked_ahead(found) else each.loss.unsure or few
     if increase > bound:
-        below = None if found.low is None or found.low / mean > bound else BELOW
+        below = None if made.low is None or made.low > bound else BELOW
         return replace(held, reason=reason or below)
     if reason is None and end is not None and end <= bound:
         return replace(held, word=FITS)
@@ -191,9 +194,9 @@ def _loss_kept(loaded: Loaded, each: Candidate, baseline: Candidate, bound: floa
     return replace(held, word=MAY, reason=reason or ABOVE, need=need)
 
 
-def _seeds(loaded: Loaded, each: Candidate, baseline: Candidate, found: Against, allowed: float) -> Need:
+def _seeds(loaded: Loaded, each: Candidate, baseline: Candidate, found: Finding, allowed: float) -> Need:
     """Return how many seeds would bring the end of the interval below the limit, or what else is lacking."""
-    if found.looked_ahead:
+    if looked_ahead(found):
         return Need(f"loss/val_causal of {name(each.case)}, from a model with a causal router")
     if each.trained is None or baseline.trained is None:
         return Need("loss/val", "loss/val")
@@ -214,16 +217,20 @@ def _number(seeds: int) -> str:
     return f"{'is' if seeds == 1 else 'are'} {seeds}"
 
 
-def shown(kept: Kept) -> str:
+def estimate(kept: LimitCheck, value: float | None) -> Estimate:
+    """Return a number that a limit is about: a time, bytes, or a signed change of the loss."""
+    if kept.limit == "loss":
+        return Estimate(value, kind="change")
+    return Estimate(value, unit={"latency": "s", SIZE: "B"}[kept.limit])
+
+
+def shown(kept: LimitCheck) -> Sentence:
     """Return a limit and how it is held: `limit 50.0 ms: fits`."""
-    unit = {"latency": "s", "memory": "B"}.get(kept.limit, "ratio")
-    bound = f"{kept.bound * 100:g} %" if kept.limit == "loss" else human(kept.bound, unit)
-    why = f" ({kept.reason})" if kept.reason else ""
+    bound = Estimate(kept.bound, kind="share") if kept.limit == "loss" else estimate(kept, kept.bound)
+    why = Sentence(" ({why})", why=kept.reason) if kept.reason else ""
+    over: Sentence | str = ""
     if kept.word == BREAKS and kept.excess is not None:
-        over = (
-            f"{kept.excess * 100:.2g} percentage points"
-            if kept.limit == "loss"
-            else f"{kept.excess:.1%}".replace("%", " %")
-        )
-        return f"limit {bound}: breaks it by {over}{why}"
-    return f"limit {bound}: {kept.word}{why}"
+        share = Estimate(kept.excess, kind="share")
+        points = " of the baseline's loss" if kept.limit == "loss" else ""
+        over = Sentence(" it by {share}{points}", share=share, points=points)
+    return Sentence("limit {bound}: {word}{over}{why}", bound=bound, word=kept.word, over=over, why=why)

@@ -2,54 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 from modbench.harness.core.case import Case
 from modbench.harness.core.labels import LOOKED_AHEAD, Label
 from modbench.harness.stats import paired
 from modbench.harness.stats.effects import Effect, over_launches
+from modbench.reports.model import Finding
 from modbench.reports.tables import machine_checked, withheld
 from modbench.reports.tables.comparison_row import pair_row
+from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.verdicts import judge
-from modbench.reports.wording.words import is_number
-
-_MIRRORED = {"better": "worse", "worse": "better"}
 
 
-@dataclass(frozen=True)
-class Against:
-    """How an arm compares with another.
-
-    Attributes:
-        metric: the metric's key.
-        ratio: above 1 the arm is better; None for a loss.
-        difference: the arm minus the other, in the metric's unit.
-        low: lower end of the 95 % interval: of the ratio, of a loss of the difference; None where there is none.
-        high: upper end.
-        verdict: on the arm; None where none may be given.
-        reason: why there is no verdict, or what must be said beside it.
-        looked_ahead: whether a model of the two read later tokens when this was measured.
-        tail: whether typical calls and the mean disagree.
-    """
-
-    metric: str
-    ratio: float | None
-    difference: float | None
-    low: float | None
-    high: float | None
-    verdict: str | None
-    reason: str | None
-    looked_ahead: bool = False
-    tail: bool = False
-
-
-def against(loaded: Loaded, case: Case, other: Case, metric: str) -> Against | None:
+def against(loaded: Loaded, case: Case, other: Case, metric: str) -> Finding | None:
     """Hold an arm against another; None where one of the two has no value, or the two were not measured together."""
+    cases = loaded.cases_by_id
     for row in loaded.between(metric, case.arm, other.arm):
         if {row.case_id, row.baseline_case_id} == {case.id, other.id}:
-            return _oriented(row._asdict(), turned=row.case_id != case.id)
+            made = of_row(row, cases[row.case_id], cases[row.baseline_case_id])
+            return _known(made if row.case_id == case.id else made.mirrored())
     known = loaded.tables.metrics.get(metric)
     together = (each for each in loaded.run.plan.comparisons if case in each.arms and other in each.arms)
     if known is None or case.arm == other.arm or not any(metric in each.metrics for each in together):
@@ -58,39 +29,21 @@ def against(loaded: Loaded, case: Case, other: Case, metric: str) -> Against | N
     judge([row], loaded.run.plan.suite.margin, claims=loaded.run.plan.suite.claims)
     machine_checked.withhold(loaded.tables, [row], [{"verdict": verdict} for verdict in loaded.twins.verdict])
     withheld.withhold(loaded.tables, [row])
-    return _oriented(row, turned=False)
+    return _known(of_row(row, case, other))
 
 
-def _oriented(row: dict[str, Any], *, turned: bool) -> Against | None:
-    if row.get("status") != "ok":
-        return None
-    ratio, difference, low, high = (_number(row.get(key)) for key in ("ratio", "difference", "ci_low", "ci_high"))
-    verdict, reason = (row.get(key) if isinstance(row.get(key), str) else None for key in ("verdict", "reason"))
-    labels = {label for key in ("labels", "baseline_labels") for label in str(row.get(key) or "").split(";")}
-    if turned:
-        difference = None if difference is None else -difference
-        ends = (low, high)
-        if ratio is None:
-            low, high = (None if end is None else -end for end in reversed(ends))
-        else:
-            ratio = 1 / ratio
-            low, high = (None if end is None else 1 / end for end in reversed(ends))
-        verdict = _MIRRORED.get(verdict or "", verdict)
-    return Against(
-        row["metric"],
-        ratio,
-        difference,
-        low,
-        high,
-        verdict,
-        reason,
-        bool(labels & LOOKED_AHEAD),
-        Label.TAIL in labels,
-    )
+def _known(found: Finding) -> Finding | None:
+    return found if found.status == "ok" else None
 
 
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and is_number(value) else None
+def looked_ahead(found: Finding) -> bool:
+    """Whether a model of the two read later tokens when this was measured."""
+    return bool(LOOKED_AHEAD.intersection((*found.labels, *found.against_labels)))
+
+
+def has_tail(found: Finding) -> bool:
+    """Whether typical calls and the mean disagree."""
+    return Label.TAIL in (*found.labels, *found.against_labels)
 
 
 def effect_between(loaded: Loaded, case: Case, other: Case, metric: str) -> Effect | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from modbench.harness.stats.verdicts import exact_verdict
 from modbench.reports.questions.recommend.candidates import SIZE, Candidate, Choice
 from modbench.reports.questions.recommend.limits import loss_against
-from modbench.reports.questions.recommend.pairwise import against
+from modbench.reports.questions.recommend.pairwise import against, has_tail, looked_ahead
 from modbench.reports.tables.load import Loaded
 
 BETTER, NOT_WORSE, OPEN = "better", "not worse", "open"
@@ -102,9 +102,9 @@ def _better_in(loaded: Loaded, one: Candidate, other: Candidate, axes: Sequence[
 
 def _in_time(loaded: Loaded, one: Candidate, other: Candidate) -> str:
     found = against(loaded, one.case, other.case, one.time.metric)
-    if found is None or found.ratio is None:
+    if found is None or found.typical.kind != "ratio" or found.typical.value is None:
         return OPEN
-    if found.verdict == "different" and not found.tail and found.ratio > 1:
+    if found.verdict == "different" and not has_tail(found) and found.typical.value > 1:
         return NOT_WORSE
     return {"better": BETTER, "equivalent": NOT_WORSE}.get(found.verdict or "", OPEN)
 
@@ -119,7 +119,7 @@ def _in_memory(loaded: Loaded, one: Candidate, other: Candidate) -> str:
 
 def _in_loss(loaded: Loaded, one: Candidate, other: Candidate) -> str:
     found = loss_against(loaded, one, other)
-    return BETTER if found is not None and found.verdict == "better" and not found.looked_ahead else OPEN
+    return BETTER if found is not None and found.verdict == "better" and not looked_ahead(found) else OPEN
 
 
 VERSUS: dict[str, Callable[[Loaded, Candidate, Candidate], str]] = {

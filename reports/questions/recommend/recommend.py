@@ -2,8 +2,7 @@
 
 Settings are ranked by their pairs: times that were measured side by side, losses of the same seeds. Where the best and its
 runner-up are not told apart, that is the answer. A limit is held where the end of the interval holds it (*fits*). Where only
-the estimate does, a setting *may fit*: it is taken if none fits, and that is said. The words are in `recommend_words.py`, the
-settings in `candidates.py`.
+the estimate does, a setting *may fit*: it is taken if none fits, and that is said.
 """
 
 from __future__ import annotations
@@ -15,21 +14,22 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from modbench.harness.stats import verdicts
+from modbench.reports.model import Finding
 from modbench.reports.questions.recommend.candidates import SIZE, Candidate, Choice
 from modbench.reports.questions.recommend.limits import (
     FITS,
     MAY,
     UNKNOWN,
     WORDS,
-    Kept,
+    LimitCheck,
     Limits,
+    check_limit,
     doubted,
-    hold,
     lacking,
     loss_against,
 )
 from modbench.reports.questions.recommend.needs import Need, commands
-from modbench.reports.questions.recommend.pairwise import Against, against, effect_between
+from modbench.reports.questions.recommend.pairwise import against, effect_between
 from modbench.reports.tables.contenders import rung_beside
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.arm_names import name
@@ -47,7 +47,7 @@ class Judged:
     """A setting with how it holds every limit that was asked for."""
 
     candidate: Candidate
-    kept: tuple[Kept, ...]
+    kept: tuple[LimitCheck, ...]
 
     @property
     def word(self) -> str:
@@ -75,7 +75,7 @@ class Recommended:
         better: a setting that only may fit and would be better.
         nearest: where none fits, the setting that comes nearest.
         same_shape: how the best compares in time with the dense model of the same shape.
-        equal_cost: the same with the dense model of equal cost, and its name.
+        equal_cost: the same with the dense model of equal cost.
         loss: how its loss compares with that of the dense model of the same shape.
         runner_up_shape: how the runner-up compares in time with the dense model of the same shape.
         runner_up_loss: how its loss does.
@@ -90,14 +90,14 @@ class Recommended:
     judged: tuple[Judged, ...]
     best: Judged | None
     runner_up: Judged | None = None
-    apart: Against | None = None
+    apart: Finding | None = None
     better: Judged | None = None
     nearest: Judged | None = None
-    same_shape: Against | None = None
-    equal_cost: tuple[str, Against] | None = None
-    loss: Against | None = None
-    runner_up_shape: Against | None = None
-    runner_up_loss: Against | None = None
+    same_shape: Finding | None = None
+    equal_cost: Finding | None = None
+    loss: Finding | None = None
+    runner_up_shape: Finding | None = None
+    runner_up_loss: Finding | None = None
     open: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
     incomplete: str | None = None
@@ -132,7 +132,9 @@ def recommend(loaded: Loaded, chosen: Choice, limits: Limits, objective: str = "
 
     ordered = sorted(known, key=functools.cmp_to_key(order))
     judged = tuple(
-        Judged(each, tuple(hold(loaded, each, chosen.baseline, key, bound) for key, bound in limits.asked.items()))
+        Judged(
+            each, tuple(check_limit(loaded, each, chosen.baseline, key, bound) for key, bound in limits.asked.items())
+        )
         for each in ordered
     )
     out = {name(each.case): each.out for each in chosen.candidates if each.out is not None}
@@ -154,8 +156,7 @@ def recommend(loaded: Loaded, chosen: Choice, limits: Limits, objective: str = "
     rung = rung_beside(loaded, best.candidate.case)
     equal = None
     if rung is not None and (beside := _of_arm(chosen, rung[0].arm)) is not None:
-        found = against(loaded, best.candidate.case, beside.case, best.candidate.time.metric)
-        equal = None if found is None else (name(beside.case), found)
+        equal = against(loaded, best.candidate.case, beside.case, best.candidate.time.metric)
     second = None if runner_up is None else runner_up.candidate
     told, measured = _told(loaded, _needs(loaded, best, runner_up, better, apart, objective))
     return Recommended(
@@ -194,7 +195,7 @@ def _of_arm(chosen: Choice, arm: str) -> Candidate | None:
     return next((each for each in chosen.candidates if each.case.arm == arm), None)
 
 
-def _apart(loaded: Loaded, one: Candidate, other: Candidate, objective: str) -> Against | None:
+def _apart(loaded: Loaded, one: Candidate, other: Candidate, objective: str) -> Finding | None:
     if objective == "loss":
         return loss_against(loaded, one, other)
     return against(loaded, one.case, other.case, one.of(objective).metric)
@@ -212,7 +213,7 @@ def _needs(
     best: Judged,
     runner_up: Judged | None,
     better: Judged | None,
-    apart: Against | None,
+    apart: Finding | None,
     objective: str,
 ) -> Iterator[tuple[Candidate, Need | None]]:
     """Yield what would have to be measured to be sure, and of which setting."""
@@ -237,7 +238,7 @@ def _needs(
 
 
 def _to_tell_apart(
-    loaded: Loaded, best: Judged, runner_up: Judged, apart: Against | None, objective: str
+    loaded: Loaded, best: Judged, runner_up: Judged, apart: Finding | None, objective: str
 ) -> Need | None:
     """Return what would tell the best from its runner-up in the objective; None where they are told apart, or equal."""
     decided = apart is not None and apart.verdict in {*APART, "equivalent"}

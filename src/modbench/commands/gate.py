@@ -72,7 +72,7 @@ def gate(
     from modbench.reports.questions.gate.fail_on import parse
     from modbench.reports.questions.gate.gate import gate as judge
     from modbench.reports.tables.load import load
-    from modbench.reports.terminal import gate_text
+    from modbench.reports.terminal.gate import as_text
     from modbench.reports.writers import text
 
     if style not in FORMATS:
@@ -90,7 +90,7 @@ def gate(
     elif style == "github":
         _for_github(found, run_folder, against)
     else:
-        lines = gate_text.as_text(found, verbose=verbose)
+        lines = as_text(found, verbose=verbose)
         say("\n".join(lines if verbose else text.wrapped(lines, text.width(), indent="  ")))
     code = found.exit_code(lenient=lenient)
     if code == IncompleteError.exit_code:
@@ -102,19 +102,19 @@ def gate(
 
 def _for_github(found: Gate, run_folder: str, against: str) -> None:
     """Print annotations, and write the job summary to the file that GitHub names, or print it where it names none."""
-    from modbench.reports.terminal import gate_github
+    from modbench.reports.terminal.gate import annotated, summary
     from modbench.reports.writers import github
 
-    for line in gate_github.annotated(found):
+    for line in annotated(found):
         say(line)
     named = os.environ.get(github.VARIABLE)
     if not named:
         say(f"{github.VARIABLE} is not set, so the job summary follows.\n")
-        say(gate_github.summary(found, run_folder, against))
+        say(summary(found, run_folder, against))
         return
     file = Path(named)
-    text = gate_github.summary(found, run_folder, against, github.room(file))
-    with file.open("a", encoding="utf-8") as summary:
-        summary.write(text)
+    text = summary(found, run_folder, against, github.room(file))
+    with file.open("a", encoding="utf-8") as open_file:
+        open_file.write(text)
     full = "" if text else f", which is full: GitHub takes {github.MOST_BYTES:,} bytes of a step"
     say(f"modbench gate: {found.verdict}; the job summary was added to {named}{full}")

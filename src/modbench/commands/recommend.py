@@ -69,7 +69,7 @@ def recommend(
     from modbench.reports.questions.recommend.recommend import OBJECTIVES
     from modbench.reports.questions.recommend.recommend import recommend as judge
     from modbench.reports.tables.load import load
-    from modbench.reports.terminal import recommend_text
+    from modbench.reports.terminal.recommend import as_dict, as_text
 
     if minimize not in OBJECTIVES:
         raise unknown("--minimize", minimize, OBJECTIVES)
@@ -93,9 +93,9 @@ def recommend(
         )
     found = judge(loaded, chosen, limits, minimize)
     if as_json:
-        say_json(recommend_text.as_dict(found), allow_nan=False)
+        say_json(as_dict(found), allow_nan=False)
     else:
-        say("\n".join(recommend_text.as_text(found, min(110, shutil.get_terminal_size().columns), verbose=verbose)))
+        say("\n".join(as_text(found, min(110, shutil.get_terminal_size().columns), verbose=verbose)))
     if found.best is None:
         raise typer.Exit(1)
     if found.incomplete:

@@ -12,7 +12,7 @@ from modbench.harness.core.printable import escaped
 
 if TYPE_CHECKING:  # both load numpy and scipy, which a session that compares nothing does not need
     from modbench.harness.timing.callables import Launch
-    from modbench.reports.questions.gate.non_inferiority import Finding
+    from modbench.reports.questions.gate.non_inferiority import GateFinding
 
 NOT_JUDGED = "not judged"
 UNDECIDED = ("inconclusive", "contaminated", "different", NOT_JUDGED)
@@ -44,7 +44,7 @@ class Compared:
     reason: str | None = None
     labels: tuple[str, ...] = ()
     launch: Launch | None = None
-    change: Finding | None = None
+    change: GateFinding | None = None
 
     @property
     def is_regression(self) -> bool:
@@ -73,9 +73,8 @@ class Compared:
         row: dict[str, Any] = {name: getattr(self, name) for name in ("name", "verdict", "margin", "ratio", "reason")}
         row |= {"low": low, "high": high, "labels": list(self.labels), "change": None}
         if self.change is not None:
-            row["change"] = {
-                name: getattr(self.change, name) for name in ("verdict", "change", "low", "high", "reason")
-            }
+            told = self.change.as_dict()
+            row["change"] = {name: told[name] for name in ("verdict", "change", "low", "high", "reason")}
         return row
 
 
@@ -125,9 +124,9 @@ def _ends(change: Mapping[str, Any]) -> tuple[float, float] | None:
     return None if change["low"] is None else (change["low"], change["high"])
 
 
-def _change(found: Finding) -> str:
-    ends = None if found.low is None or found.high is None else (found.low, found.high)
-    return _ratio(found.change, ends)
+def _change(found: GateFinding) -> str:
+    made = found.typical
+    return _ratio(made.value, None if made.low is None or made.high is None else (made.low, made.high))
 
 
 def _ratio(ratio: float | None, interval: tuple[float, float] | None) -> str:

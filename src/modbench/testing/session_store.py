@@ -27,7 +27,7 @@ from modbench.harness.timing.callables import Launch, working_device
 from modbench.harness.timing.threads import working_threads
 from modbench.reports.questions.gate import non_inferiority
 from modbench.reports.questions.gate.anchor_history import FEWEST_RUNS
-from modbench.reports.questions.gate.non_inferiority import Change, Finding
+from modbench.reports.questions.gate.non_inferiority import Change, GateFinding, ratio
 from modbench.testing import samples
 from modbench.testing.samples import Samples, Stored
 
@@ -62,7 +62,7 @@ class SessionStore:
             _make_folder(self.path.parent if self._one_file else self.path)
             self.before = self._read_store().comparisons if self._one_file else {}
 
-    def keep_and_compare(self, name: str, launch: Launch, margin: float) -> Finding | None:
+    def keep_and_compare(self, name: str, launch: Launch, margin: float) -> GateFinding | None:
         """Keep samples; return how the ratio changed against earlier sessions, if there are any to compare with."""
         stored = Stored.of(launch, self._machine())
         self.kept[name] = stored
@@ -152,7 +152,7 @@ def _make_folder(folder: Path) -> None:
         ) from error
 
 
-def ratio_change(name: str, now: Stored, earlier: Sequence[Samples], margin: float) -> Finding:
+def ratio_change(name: str, now: Stored, earlier: Sequence[Samples], margin: float) -> GateFinding:
     """Judge how a ratio changed, as the rules of a gate have it.
 
     The verdict is `worse`, `better`, `pass` or `cannot tell`; `not compared` where no session of this machine has the comparison.
@@ -167,11 +167,11 @@ def ratio_change(name: str, now: Stored, earlier: Sequence[Samples], margin: flo
     same_machine = [each for each in known if each.machine == now.machine]
     if not same_machine:
         why = "it was stored on another machine only" if known else "no stored session has it"
-        return Finding(name, METRIC, "not compared", reason=why)
+        return GateFinding(name, metric=METRIC, verdict="not compared", reason=why)
     value, doubts = _log_ratio(now)
     if doubts:
         return _cannot_tell(name, f"now: {doubts}")
-    ratios = [ratio for ratio, why in map(_log_ratio, same_machine) if not why]
+    ratios = [each for each, why in map(_log_ratio, same_machine) if not why]
     out = len(same_machine) - len(ratios)
     left_out = f"; {out} doubtful one{'s are' if out != 1 else ' is'} left out" if out else ""
     if not ratios:
@@ -182,11 +182,12 @@ def ratio_change(name: str, now: Stored, earlier: Sequence[Samples], margin: flo
     sessions = f"{counted(len(ratios), 'stored session')} of this machine"
     if len(ratios) < FEWEST_RUNS:
         reason = f"how much sessions differ is not known from {sessions}; {FEWEST_RUNS} tell{left_out}"
-        return Finding(name, METRIC, "cannot tell", math.exp(change), reason=reason)
+        return GateFinding(name, metric=METRIC, typical=ratio(math.exp(change)), verdict="cannot tell", reason=reason)
     sd, edge = statistics.stdev(ratios), math.log1p(margin)
     judged_change = Change(change, sd * math.sqrt(1 + 1 / len(ratios)), len(ratios) - 1, edge, edge)
     reason = f"{sessions} differ by {math.expm1(sd):.1%} (standard deviation), margin {margin:.2%}{left_out}"
-    raw = Finding(name, METRIC, "cannot tell", *judged_change.ratio, reason=reason, changes=(judged_change,))
+    typical, changes = judged_change.ratio, (judged_change,)
+    raw = GateFinding(name, metric=METRIC, typical=typical, verdict="cannot tell", reason=reason, changes=changes)
     return non_inferiority.judge([raw])[0]
 
 
@@ -197,5 +198,5 @@ def _log_ratio(stored: Stored) -> tuple[float, str]:
     return found.effect.value, ", ".join(label for label in found.labels if label in DOUBTED)
 
 
-def _cannot_tell(name: str, reason: str) -> Finding:
-    return Finding(name, METRIC, "cannot tell", reason=reason)
+def _cannot_tell(name: str, reason: str) -> GateFinding:
+    return GateFinding(name, metric=METRIC, verdict="cannot tell", reason=reason)

@@ -189,20 +189,20 @@ def _compare_cases(folder: str, axis: str, baseline: str | None, keep: Filter, o
     from modbench.reports.page import compare_page
     from modbench.reports.questions.compare.by_axis import compare_by
     from modbench.reports.tables.load import load
-    from modbench.reports.terminal import compare_axis_text
+    from modbench.reports.terminal import compare
     from modbench.reports.writers import text
 
     loaded = load(folder)
     table = compare_by(loaded, axis, baseline, keep)
     if out.html is not None:
         compare_page.write(
-            compare_page.of_axis(loaded, table, _command_line()), out.html, force=out.force, runs=[loaded]
+            compare_page.of_axis(loaded, table, _command_line()), out.html, force=out.force, compared=[loaded]
         )
     if out.as_json:
-        say_json(compare_axis_text.as_dict(loaded, table), allow_nan=False)
+        say_json(compare.axis_as_dict(loaded, table), allow_nan=False)
     else:
         every = bool(keep.metrics)
-        say(compare_axis_text.as_text(loaded, table, text.width(), every=every, verbose=out.verbose))
+        say(compare.along_axis(loaded, table, text.width(), every=every, verbose=out.verbose))
     if loaded.run.incomplete:
         raise IncompleteError(loaded.run.incomplete)
 
@@ -211,16 +211,16 @@ def _compare_runs(folders: list[str], margin: float | None, out: Output, *, acro
     from modbench.reports.page import compare_page
     from modbench.reports.questions.compare.runs import compare_runs
     from modbench.reports.tables.load import load
-    from modbench.reports.terminal import compare_runs_text
+    from modbench.reports.terminal import compare
     from modbench.reports.writers import text
 
     compared = compare_runs([load(folder) for folder in folders], margin, across_machines=across_machines)
     if out.html is not None:
         page = compare_page.of_runs(compared, _command_line())
-        compare_page.write(page, out.html, force=out.force, runs=compared.runs)
+        compare_page.write(page, out.html, force=out.force, compared=compared.runs)
     if out.as_json:
-        say_json(compare_runs_text.as_dict(compared), allow_nan=False)
+        say_json(compare.runs_as_dict(compared), allow_nan=False)
     else:
-        say(compare_runs_text.as_text(compared, text.width(), verbose=out.verbose))
+        say(compare.side_by_side(compared, text.width(), verbose=out.verbose))
     if compared.incomplete:
         raise IncompleteError(compared.incomplete)

@@ -1,0 +1,231 @@
+"""Comparisons as text for a terminal and as JSON: one run along an axis, and runs side by side."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from modbench.harness.core.labels import LOOKED_AHEAD, Label
+from modbench.harness.core.printable import escaped
+from modbench.reports.model import Sentence, Value
+from modbench.reports.questions.compare import axis_table, run_differences, runs
+from modbench.reports.questions.compare.axis_table import BASELINE, AlongAxis, Cell, Column, Grid
+from modbench.reports.questions.compare.runs import Against, Compared, Row, failures, letter
+from modbench.reports.sentences.machine import machine_check, warnings
+from modbench.reports.tables import axes
+from modbench.reports.tables.load import Loaded
+from modbench.reports.writers import json, text
+from modbench.reports.writers.inline import plain
+from modbench.reports.writers.text import cut, joined, wrapped
+
+# Labels that have a mark beside the number in a terminal.
+MARKED = frozenset({*LOOKED_AHEAD, Label.TAIL, Label.CONTAMINATED})
+# Lines of tables along an axis that a terminal shows; the first table is shown whatever its length.
+MOST_LINES = 34
+# Reasons that are named, and rows of a run, with `-v` and without; of more rows, those that changed first.
+MOST_REASONS, FEW_REASONS = 8, 2
+MOST_ROWS, FEW_ROWS = 80, 16
+# Verdicts that say that nothing changed, or nothing at all: left out where there are many rows.
+QUIET = ("equivalent", "not compared")
+
+
+def about(loaded: Loaded) -> str:
+    """Return a run in one line: suite, effort, launches, date, commit."""
+    run, suite = loaded.run, loaded.run.plan.suite
+    commit = run.environment["git"]["commit"]
+    parts = [suite.name, f"{suite.effort}: {suite.launches_in_words}", run.started[:10]]
+    return ", ".join([*parts, *([f"commit {commit[:7]}"] if commit else [])])
+
+
+def _joined(blocks: Iterable[Sequence[str]]) -> str:
+    """Join blocks of lines, with an empty line between; a stranger's text stays on its line."""
+    lines = ([escaped(line.rstrip(), lines=False) for line in block] for block in blocks)
+    return "\n\n".join("\n".join(block).strip("\n") for block in lines if block)
+
+
+# --- one run along an axis
+
+
+def along_axis(loaded: Loaded, table: AlongAxis, width: int, *, every: bool = False, verbose: bool = False) -> str:
+    """Return a table for each metric, then what must be known to read them.
+
+    Args:
+        loaded: the run.
+        table: what was compared.
+        width: of the terminal, in characters.
+        every: whether all metrics are shown.
+        verbose: whether nothing is left out.
+    """
+    columns = table.columns if every or verbose else table.shown()
+    blocks = [wrapped([f"⚠ {sentence}"], width) for sentence in reversed(warnings(loaded))]
+    blocks.append(wrapped([f"{loaded.path} by {table.axis}, over {table.baseline}"], width))
+    left, made = dict.fromkeys(column.metric.key for column in table.columns), list[str]()
+    for grid in _fitting(loaded, table, columns, width):
+        lines = [*text.table(axis_table.told_once(grid.table), width), ""]
+        if verbose or not made or len(made) + len(lines) <= MOST_LINES:
+            made += lines
+            left = {key: None for key in left if key not in grid.metrics}
+    parts, marks = text.legend(made, table.baseline)
+    said: list[Value] = [*marks, *table.notes, *axis_table.labels(columns, 0 if verbose else 1, marked=MARKED)]
+    said += axis_table.missing(columns, MOST_REASONS if verbose else FEW_REASONS)
+    said += [f"not shown: {', '.join(left)} (-v, or --metric KEY)"] if left else []
+    parts.append(plain(axis_table.margin(loaded)))
+    return _joined([*blocks, made, [*joined(parts, width), *wrapped([*said, machine_check(loaded)[1]], width)]])
+
+
+def _fitting(loaded: Loaded, table: AlongAxis, columns: Sequence[Column], width: int) -> list[Grid]:
+    """Return a table for each metric; one with a single column stands beside the one before, as long as both fit the width."""
+    made = list[Grid]()
+    for grid in axis_table.grids(loaded, table, columns):
+        both = made[-1].beside(grid) if made and len(grid.table.head) == 3 else None
+        if both is not None and len(text.table(axis_table.told_once(both.table), 10**6)[0]) <= width:
+            made[-1] = both
+        else:
+            made.append(grid)
+    return made
+
+
+KEPT = (
+    *("case_id", "baseline_case_id", "ratio", "difference", "ci_low", "ci_high", "ci_level"),
+    *("mean_ratio", "mean_ci_low", "mean_ci_high", "ideal", "attainable", "mde"),
+    *("verdict", "paired", "status", "reason", "labels", "baseline_labels"),
+)
+
+
+def axis_as_dict(loaded: Loaded, table: AlongAxis) -> dict[str, Any]:
+    """Return the table as JSON values: null where there is no value."""
+    return {
+        "run": str(loaded.path),
+        "by": table.axis,
+        "baseline": table.baseline,
+        "margin": loaded.run.plan.suite.margin,
+        "machine_check": machine_check(loaded)[1],
+        "incomplete": loaded.run.incomplete,
+        "columns": [
+            {
+                "metric": column.metric.key,
+                "unit": column.metric.unit,
+                "fields": dict(column.heading),
+                "rows": [_cell(table, value, column.cells[value]) for value in table.rows if value in column.cells],
+            }
+            for column in table.columns
+        ],
+        "notes": [*warnings(loaded), *table.notes],
+    }
+
+
+def _cell(table: AlongAxis, value: axes.Value, cell: Cell) -> dict[str, Any]:
+    found = cell.row or {"case_id": cell.case.id, "status": "baseline" if cell.is_baseline else "skipped"}
+    known = {key: json.value(found.get(key)) for key in KEPT} | {"value": cell.value}
+    at = axes.fields(cell.case).get(table.axis) if value == BASELINE else value
+    return {table.axis: at} | known | ({"reason": cell.why} if cell.why else {})
+
+
+# --- runs side by side
+
+
+def side_by_side(compared: Compared, width: int, *, verbose: bool = False) -> str:
+    """Return what changed against the first run, in what the runs differ, and the rows.
+
+    Args:
+        compared: the runs.
+        width: of the terminal, in characters.
+        verbose: whether rows are shown that did not change, or that are many.
+    """
+    blocks = [wrapped(map(runs.summary, compared.against), width)]
+    blocks.append([f"{letter(i)}  {run.path}  ({about(run)})" for i, run in enumerate(compared.runs)])
+    blocks.append(_differences(compared, width))
+    for against in compared.against:
+        whose = [f"{letter(against.run)} against {letter(0)}:"] if len(compared.against) > 1 else []
+        blocks += [wrapped([*whose, *against.said], width), *_tables(against, width, verbose=verbose)]
+        blocks.append(wrapped(runs.reasons(against, MOST_REASONS if verbose else FEW_REASONS), width))
+    blocks += [wrapped(runs.troubles(compared), width), wrapped(notes(compared), width)]
+    return _joined(blocks)
+
+
+def _differences(compared: Compared, width: int) -> list[str]:
+    """Say in what the runs differ, as a table whose values are cut to the width, and in what they do not."""
+    table = runs.differences_table(compared)
+    room = max(8, (width - 24) // len(compared.runs) - 2)
+    lines = list[str]()
+    if table is not None:
+        rows = [[cut(str(cell), room if at else 24) for at, cell in enumerate(row)] for row in table.rows]
+        lines = text.table(replace(table, rows=rows), width)
+    same = run_differences.the_same(compared.differences, len(compared.runs))
+    return [*lines, *wrapped([same] if same else [], width)]
+
+
+def _tables(against: Against, width: int, *, verbose: bool) -> Iterator[list[str]]:
+    """Yield a table for each metric; in short of those rows alone that changed or are open."""
+    rows = [row for row in against.rows if row.verdict not in {"new", "missing"}]
+    loud = sorted((row for row in rows if row.verdict not in QUIET), key=lambda row: row.verdict == "cannot tell")
+    kept = loud[:FEW_ROWS]
+    if verbose:
+        kept = rows if len(rows) <= MOST_ROWS else loud[:MOST_ROWS]
+    ids = {id(row) for row in kept}
+    shown, rest = ([row for row in rows if (id(row) in ids) is wanted] for wanted in (True, False))
+    for key in dict.fromkeys(row.metric for row in shown):
+        yield text.table(runs.table(against, [row for row in shown if row.metric == key]), width)
+    if rest:
+        more = "--json has all" if verbose else "-v"
+        said = Sentence("and {n} more rows: {verdicts} ({more})", n=len(rest), verdicts=runs.counted(rest), more=more)
+        yield wrapped([said], width)
+
+
+def notes(compared: Compared) -> Iterator[Value]:
+    """Say how to read the tables, and what is known of the machines."""
+    yield from runs.how_to_read(compared)
+    said = {machine_check(loaded)[1] for loaded in compared.runs}
+    if len(said) == 1:
+        yield said.pop()
+    else:
+        yield from (f"{letter(i)} {machine_check(loaded)[1]}" for i, loaded in enumerate(compared.runs))
+
+
+def runs_as_dict(compared: Compared) -> dict[str, Any]:
+    """Return the comparison as JSON values: null where there is no value."""
+    return {
+        "runs": [_run(number, loaded) for number, loaded in enumerate(compared.runs)],
+        "differences": [
+            {"section": each.section, "what": each.what, "values": list(each.values)} for each in compared.differences
+        ],
+        "unlike_machines": [each.what for each in compared.unlike],
+        "margin": compared.margin,
+        "against": [
+            {
+                "run": letter(against.run),
+                "baseline": letter(0),
+                "verdicts": dict(Counter(row.verdict for row in against.rows)),
+                "said": list(against.said),
+                "rows": [_row(row) for row in against.rows],
+            }
+            for against in compared.against
+        ],
+    }
+
+
+def _run(number: int, loaded: Loaded) -> dict[str, Any]:
+    return {
+        "letter": letter(number),
+        "run": str(loaded.path),
+        "about": about(loaded),
+        "machine_check": machine_check(loaded)[1],
+        "incomplete": loaded.run.incomplete,
+        "failed": [
+            {"reason": reason, "cases": cases, "metrics": metrics} for reason, cases, metrics in failures(loaded)
+        ],
+        "damaged": [{"unit": each.unit, "reason": str(each.error)} for each in loaded.run.damaged],
+        "missing_units": loaded.run.missing,
+    }
+
+
+def _row(row: Row) -> dict[str, Any]:
+    kind, made, mean = "difference" if row.is_difference else "ratio", row.typical, row.mean
+    found: dict[str, Any] = {"case": row.what.id, "metric": row.metric, "unit": row.of.unit}
+    found |= {"baseline_value": row.first.value, "value": row.value and row.value.value}
+    found |= {"ratio": None, "difference": None, kind: made.value}
+    found |= {"ci_low": made.low, "ci_high": made.high, "ci_level": None if made.low is None else made.level}
+    found |= {"mean_ratio": mean and mean.value, "mean_ci_low": mean and mean.low, "mean_ci_high": mean and mean.high}
+    return found | {"verdict": row.verdict, "launches": row.needed, "reason": row.reason}

@@ -1,0 +1,82 @@
+"""The gate's result as lines of a terminal, and for GitHub Actions: annotations, and a job summary in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from modbench.harness.core.printable import escaped
+from modbench.reports.model import Code, Sentence, Value
+from modbench.reports.questions.gate import answer, fail_on
+from modbench.reports.questions.gate.gate import Gate
+from modbench.reports.writers import github, markdown
+from modbench.reports.writers.inline import plain
+
+
+def as_text(found: Gate, *, verbose: bool = False) -> Iterator[str]:
+    """Yield the verdict, then what changed or cannot be told, what was asked for, and why the rest has no verdict.
+
+    A reason may hold line feeds, and a folder may be a stranger's: each stays on its line.
+
+    Args:
+        found: the result.
+        verbose: whether each case has a line, not the worst of each metric and verdict.
+    """
+    yield from (escaped(plain(said), lines=False) for said in _said(found, verbose=verbose))
+
+
+def _said(found: Gate, *, verbose: bool) -> Iterator[Value]:
+    yield answer.headline(found, every=verbose)
+    yield from answer.remarks(found)
+    yield from answer.changed(found, every=verbose)
+    yield from answer.checks(found, every=verbose)
+    yield from found.said
+    # What decides the exit code is the error's to say.
+    yield from (why for why in (found.incomplete, found.unfit) if why and found.verdict == "worse")
+    yield from answer.without_verdict(found, every=verbose)
+    yield from answer.advice(found)
+
+
+def annotated(found: Gate) -> Iterator[str]:
+    """Yield annotations: errors for what fails the gate, warnings for what cannot be told or is reported only."""
+    told: dict[str, list[tuple[str, str]]] = {"error": [], "warning": []}
+    if found.incomplete:
+        told["error"].append(("modbench gate: incomplete", found.incomplete))
+    if found.unfit:
+        told["warning"].append(("modbench gate: cannot tell", found.unfit))
+    if not found.compared and not found.tiers:
+        told["warning"].append(("modbench gate: cannot tell", answer.NOTHING))
+    for check in found.empty:
+        told["warning"].append((f"cannot tell: {check.written}", check.reason or fail_on.NOTHING))
+    for verdict, counts, kind in (
+        ("worse", True, "error"),
+        ("worse", False, "warning"),
+        ("cannot tell", True, "warning"),
+    ):
+        for each in found.findings:
+            if each.verdict == verdict and found.counts(each) is counts:
+                change = plain(answer.change(each))
+                why = f": {each.reason}" if each.reason and change != each.reason else ""
+                only = "" if counts else " (reported only)"
+                told[kind].append((f"{verdict}: {each.what}", f"{each.metric} {change}{why}{only}"))
+    for kind, those in told.items():
+        yield from github.first_annotations(kind, those, "the job summary lists them")
+
+
+def summary(found: Gate, run: str, base: str, most: int = github.MOST_BYTES) -> str:
+    """Return a job summary in Markdown, of at most so many bytes; nothing where they do not hold even its first lines.
+
+    Args:
+        found: the result.
+        run: the new run, as the user named it.
+        base: the run that it was compared with.
+        most: bytes that it may have.
+    """
+    judged = answer.judged_by(found)
+    said: list[Value] = [*filter(None, (found.incomplete, found.unfit)), *found.said, *answer.advice(found)]
+    blocks = [
+        markdown.Block([f"## modbench gate: {markdown.text(found.verdict)}"]),
+        markdown.block(Sentence("{run} against {base}: {judged}.", run=Code(run), base=Code(base), judged=judged)),
+        markdown.Block(rows=[f"- {markdown.inline(each)}" for each in said], what="sentences", where=answer.FILE),
+        *map(markdown.block, answer.tables(found)),
+    ]
+    return markdown.within(blocks, most, lambda page: len(page.encode()))

@@ -1,0 +1,115 @@
+"""A recommendation as lines of a terminal, and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from modbench.reports.model import Finding
+from modbench.reports.questions.recommend import answer
+from modbench.reports.questions.recommend.pairwise import has_tail, looked_ahead
+from modbench.reports.questions.recommend.recommend import Judged, Recommended
+from modbench.reports.wording.arm_names import name
+from modbench.reports.writers import text
+from modbench.reports.writers.inline import plain
+from modbench.reports.writers.text import wrapped
+
+
+def as_text(found: Recommended, width: int = 100, *, verbose: bool = False) -> Iterator[str]:
+    """Yield the lines of an answer, sentences wrapped to a width; a command stays whole.
+
+    Args:
+        found: the answer.
+        width: of the terminal, in characters.
+        verbose: whether all that is open is said, where commands follow that would measure it, and who is not considered.
+    """
+    yield from wrapped([answer.headline(found), *answer.remarks(found)], width, "  ")
+    if found.best is not None:
+        yield ""
+        yield from text.table(answer.table(found), width)
+        # A command says what would decide it.
+        said = [*answer.pairs(found, reasons=verbose or not found.commands), *answer.held_limits(found)]
+        yield from wrapped([*said, *answer.losses(found)], width, "  ")
+    yield from wrapped(answer.what_is_open(found, every=verbose), width, "  ")
+    if found.commands:
+        yield "to be sure:"
+        yield from (f"  {command}" for command in found.commands)
+
+
+def as_dict(found: Recommended) -> dict[str, Any]:
+    """Return plain data for `--json`."""
+    place, equal = found.choice.comparison.place, found.equal_cost
+    named = {} if equal is None else {"name": plain(equal.against)}
+    return {
+        "answer": found.answer,
+        "workload": found.choice.workload,
+        "place": place.model_dump(mode="json"),
+        "objective": found.objective,
+        "limits": found.limits.asked,
+        "baseline": found.choice.baseline.case.arm,
+        "best": _setting(found.best),
+        "runner_up": _setting(found.runner_up),
+        "apart": _pair(found, found.apart),
+        "better_but_may_fit": _setting(found.better),
+        "nearest": _setting(found.nearest),
+        "against_same_shape": _pair(found, found.same_shape),
+        "against_equal_cost": None if equal is None else named | (_pair(found, equal) or {}),
+        "loss": _pair(found, found.loss),
+        "runner_up_against_same_shape": _pair(found, found.runner_up_shape),
+        "runner_up_loss": _pair(found, found.runner_up_loss),
+        "settings": [_setting(each) for each in found.judged],
+        "not_considered": dict(found.not_considered),
+        "open": list(found.open),
+        "commands": list(found.commands),
+        "incomplete": found.incomplete,
+    }
+
+
+VALUE = ("metric", "unit", "value", "low", "high", "n", "reason", "sampled", "unsure")
+
+
+def _setting(each: Judged | None) -> dict[str, Any] | None:
+    if each is None:
+        return None
+    candidate = each.candidate
+    told = {"case": candidate.case.id, "arm": candidate.case.arm, "name": name(candidate.case), "verdict": each.word}
+    keys = ("latency", "memory", "flops", "loss")
+    values = {key: {field: getattr(candidate.of(key), field) for field in VALUE} for key in keys}
+    limits = [asdict(kept) for kept in each.kept]
+    return told | values | {"loss_saw_future": candidate.flattered, "limits": limits}
+
+
+def _pair(found: Recommended, pair: Finding | None) -> dict[str, Any] | None:
+    if pair is None:
+        return None
+    made = pair.typical
+    is_ratio = made.kind == "ratio"
+    return {
+        "metric": pair.metric,
+        "ratio": made.value if is_ratio else None,
+        "difference": _difference(found, pair) if is_ratio else made.value,
+        "low": made.low,
+        "high": made.high,
+        "verdict": pair.verdict,
+        "reason": pair.reason,
+        "looked_ahead": looked_ahead(pair),
+        "tail": has_tail(pair),
+    }
+
+
+def _difference(found: Recommended, pair: Finding) -> float | None:
+    """Return the difference of the values whose ratio a pair is."""
+    mine, theirs = (
+        next(
+            (
+                value.value
+                for each in found.choice.candidates
+                for value in (each.time, each.memory, each.flops)
+                if each.case == side and value.metric == pair.metric
+            ),
+            None,
+        )
+        for side in (pair.what, pair.against)
+    )
+    return None if mine is None or theirs is None else mine - theirs
