@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -10,6 +9,7 @@ import pandas as pd
 
 from modbench.reports.figures.style import MUTED
 from modbench.reports.questions.routing import Arm, Bin
+from modbench.reports.writers.text import wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,7 +54,7 @@ def titled(axis: Axes, text: str, *, most: int) -> None:
 
     matplotlib's own wrapping would read a dollar sign in a name as mathematics.
     """
-    axis.set_title(textwrap.fill(text, most))
+    axis.set_title("\n".join(wrapped([text], most)))
 
 
 def data_of(series: Series) -> pd.DataFrame:

@@ -1,13 +1,6 @@
-"""Words of verdicts and workloads, and ratios and intervals as text."""
+"""Words of verdicts and workloads."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from modbench.harness.core.units import three_digits
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # Glyph and word of each verdict, for times; below for everything else.
 TIME_WORDS = {
@@ -40,27 +33,12 @@ TIMED = (
 MATCHED = {"flops/forward": "FLOPs", "flops/train_step": "training FLOPs", "params": "parameters"}
 
 
-def words(row: pd.Series) -> str:
-    """Return a row's verdict as a glyph and a word, or `no claim`."""
-    return verdict_words(row.verdict, str(row.unit))
-
-
 def verdict_words(verdict: object, unit: str) -> str:
     """Return a verdict as a glyph and a word, or `no claim`; times are faster or slower, all else better or worse."""
     table = TIME_WORDS | _TIMES_OF_RUNS if unit == "s" else PLAIN_WORDS | _OF_RUNS
     return table.get(verdict, "no claim") if isinstance(verdict, str) else "no claim"
 
 
-def times(ratio: float) -> str:
-    """Format a ratio: `1.62×`."""
-    return f"{three_digits(ratio)}×"
-
-
 def is_number(value: object) -> bool:
     """Whether a table's cell holds a number."""
     return isinstance(value, int | float) and value == value  # noqa: PLR0124  # NaN is the only value unequal to itself
-
-
-def interval(row: pd.Series) -> str:
-    """Format a row's interval: `[1.60–1.65]`, or an empty string."""
-    return f"[{three_digits(row.ci_low)}–{three_digits(row.ci_high)}]" if is_number(row.ci_low) else ""

@@ -15,13 +15,13 @@ from modbench.harness.core.errors import UsageError, brief, shown, unknown
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.labels import Label
 from modbench.harness.core.public import public
-from modbench.harness.core.units import counted, human, three_digits
+from modbench.harness.core.units import counted, human
 from modbench.harness.timing.callables import Launch
 from modbench.harness.timing.verdicts import ONE_PROCESS
 from modbench.python.rendering import WIDTH, cut, html, html_lines, html_table, listed, text
-from modbench.reports.model import Estimate, Finding
+from modbench.reports.model import Estimate, Finding, Verdict
 from modbench.reports.notebook.display import ratio_figure
-from modbench.reports.wording.words import times, verdict_words
+from modbench.reports.writers.inline import plain, ratio
 from modbench.reports.writers.text import aligned, wrapped
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ class Comparison:
         return csv(self.table)
 
     def __repr__(self) -> str:
-        notes = (f"{row.name} {times(row.ratio)} {row.verdict}" for row in self.rows if row.ratio is not None)
+        notes = (f"{row.name} {ratio(row.ratio)} {row.verdict}" for row in self.rows if row.ratio is not None)
         return f"<modbench comparison over {self.baseline}: {', '.join(notes)}>"
 
     def __str__(self) -> str:
@@ -235,11 +235,10 @@ def _remarks(row: Row) -> str:
 
 
 def _cells(row: Row, letters: int) -> tuple[str, ...]:
-    ratio = times(row.ratio) if row.ratio is not None else ""
-    if row.ratio_low is not None and row.ratio_high is not None:
-        ratio += f" [{three_digits(row.ratio_low)}–{three_digits(row.ratio_high)}]"
+    time = plain(Estimate(row.time_s, unit="s"))
     if row.ratio is None:
-        return (cut(row.name, letters), human(row.time_s, "s"), "baseline", "", "", "")
-    ideal = times(row.ideal) if row.ideal is not None else "–"
+        return (cut(row.name, letters), time, "baseline", "", "", "")
+    made = Estimate(row.ratio, row.ratio_low, row.ratio_high, "ratio", "s")
+    ideal = plain(Estimate(row.ideal, kind="ratio"))
     realised = f"{row.realised:.0%}".replace("-0%", "0%") if row.realised is not None else "–"
-    return (cut(row.name, letters), human(row.time_s, "s"), ratio, ideal, realised, verdict_words(row.verdict, "s"))
+    return (cut(row.name, letters), time, plain(made), ideal, realised, plain(Verdict(row.verdict)))
