@@ -1,0 +1,55 @@
+"""A question of one's own is one file: its answer stands in every output, written by the writers of the shipped ones."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import goldens
+import pandas as pd
+import pytest
+
+from modbench.harness.core import catalogue
+from modbench.reports import demo
+
+GOLDEN = Path(__file__).parent / "golden" / "new_question.txt"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "bench" / "panels" / "router_weights.py"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stored run, and a folder with the example's question, about its parameters."""
+    demo.unpack(tmp_path / "run", goldens.HERE / "gate" / "new.json.gz")
+    (tmp_path / "bench" / "panels").mkdir(parents=True)
+    source = EXAMPLE.read_text().replace("weights/routers", "latency/forward").replace('kind="count"', 'unit="s"')
+    (tmp_path / "bench" / "panels" / EXAMPLE.name).write_text(source)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_one_file_answers_a_question_in_every_output(here: Path, modbench: Any) -> None:
+    done = modbench(
+        "report", "run", "--include", "bench", "--format", "csv,html,md,tex,json", "-o", "views", "-v", cwd=here
+    )
+    catalogue.forget()
+    assert done.returncode == 0, done.stderr
+    views = here / "views"
+    table = pd.read_csv(views / "router_weights.csv")
+    assert list(table) == ["case_id", "arm", "value"]
+    assert len(json.loads((views / "report.json").read_text())["tables"]["router_weights"]) == len(table)
+    assert "How many weights do routers have?" in (views / "report.html").read_text()
+    _, _, answered = (views / "report.md").read_text().partition("### Weights of routers")
+    _, _, printed = done.stdout.partition("\narm ")
+    tex = (views / "tables.tex").read_text().partition("modbench-weights-of-routers")[2].partition(r"\end{table}")[0]
+    told = f"{answered.partition('###')[0].strip()}\n\narm {printed.partition(chr(10) * 2)[0]}\n{tex}\n"
+    assert told == GOLDEN.read_text(encoding="utf-8")
+
+
+def test_without_the_file_nothing_is_left_of_it(here: Path, modbench: Any) -> None:
+    shutil.rmtree(here / "bench")
+    done = modbench("report", "run", "--format", "csv,md", "-o", "views", cwd=here)
+    assert done.returncode == 0, done.stderr
+    assert not (here / "views" / "router_weights.csv").exists()
+    assert "eights of routers" not in (here / "views" / "report.md").read_text()
