@@ -21,7 +21,9 @@ def render(loaded: Loaded) -> Iterator[Block]:
     lengths = [length for length in sorted(set(rows.seq_len)) if length in {*loaded.lengths_shown, *_trained(rows)}]
     metrics = list(dict.fromkeys(rows.metric))
     found = [[metric, *(_cell(loaded.case(case.arm, metric, length)) for length in lengths)] for metric in metrics]
-    yield Table("Numbers of the model", ("Metric", *(f"T = {length:,}" for length in lengths)), found)
+    yield Table(
+        "Numbers of the model", ("Metric", *(Sentence("T = {length}", length=length) for length in lengths)), found
+    )
     yield Note(
         Sentence(
             "One model was measured: {why}. For a baseline name a second {model}, such as {dense}, or leave out {only}.",
@@ -32,7 +34,8 @@ def render(loaded: Loaded) -> Iterator[Block]:
         )
     )
     untold = rows[rows.status.isin(["skipped", "failed"])].itertuples(index=False)
-    yield from map(Note, dict.fromkeys(f"{row.metric}: {row.reason}" for row in untold))
+    reasons = dict.fromkeys((str(row.metric), str(row.reason)) for row in untold)
+    yield from (Note(Sentence("{metric}: {reason}", metric=metric, reason=reason)) for metric, reason in reasons)
 
 
 def _trained(rows: pd.DataFrame) -> set[int]:

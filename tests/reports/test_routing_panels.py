@@ -27,6 +27,7 @@ from modbench.reports.panels import _routing as parts
 from modbench.reports.panels import routing_gates, routing_knows, routing_profit, routing_text, routing_who
 from modbench.reports.questions import routing as question
 from modbench.reports.tables.load import Loaded, load
+from modbench.reports.writers.inline import plain
 
 PANELS = (routing_text, routing_who, routing_profit, routing_knows, routing_gates)
 N, WINDOWS, LAYERS = 4096, 16, (1, 3)
@@ -219,6 +220,7 @@ def test_every_figure_of_a_panel_can_be_had_alone(tmp_path: Path) -> None:
         drawings = drawn(panel, loaded)
         assert len(drawings) == shown(panel, loaded).count("<figure")
         assert not any(drawing.data.empty for drawing in drawings)
+        assert all(len(plain(drawing.caption)) <= 240 for drawing in drawings)  # two lines
         names += [drawing.name for drawing in drawings]
     assert len(set(names)) == len(names) > 10
     who = next(drawing for drawing in drawn(routing_who, loaded) if drawing.name == "who-kind")
