@@ -76,7 +76,7 @@ def test_it_is_said_first_in_every_output(tmp_path: Path) -> None:
     assert marked.index(SAID) < marked.index("Asked:")
     for said in (closing, page, marked):
         assert "alone: nothing is compared" not in said
-    assert first_screen.head(loaded).answer == f"{nothing_measured.NOTHING}."
+    assert first_screen.head(loaded).answer == [f"{nothing_measured.NOTHING}."]
     assert summary.as_json(loaded, Path("page"), None)["measured"] is False
 
 
