@@ -140,6 +140,18 @@ class Finding:
     best: bool = False
 
     @property
+    def case(self) -> Case:
+        """The arm."""
+        assert isinstance(self.what, Case), "it is about an arm"
+        return self.what
+
+    @property
+    def place(self) -> Place:
+        """Place of the arm's case."""
+        assert self.where is not None, "a case has a place"
+        return self.where
+
+    @property
     def timed(self) -> bool:
         """Whether it is a ratio of times, which are faster or slower; all else is better or worse."""
         return self.typical.kind == "ratio" and self.typical.unit == "s"

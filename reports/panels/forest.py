@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from modbench.harness.core.case import Case
 from modbench.reports.figures.figure_data import RATIOS
 from modbench.reports.figures.marks import Mark, Marks
 from modbench.reports.figures.ratio_axis import ends_of, ratio_axis
@@ -58,7 +57,7 @@ def _figure(loaded: Loaded, title: str, metric: str, frame: pd.DataFrame) -> Fig
             of_row(row, cases[str(row.case_id)], cases[str(row.baseline_case_id)])
             for row in frame.itertuples(index=False)
         ),
-        key=lambda found: (order[_arm(found)], *_where(found)),
+        key=lambda found: (order[found.case.arm], found.place.dtype, found.place.batch_size, found.place.seq_len),
     )
     equal = [found for found in rows if found.verdict == "equivalent"]
     equal = equal if len(equal) > 1 else []
@@ -78,16 +77,6 @@ def _figure(loaded: Loaded, title: str, metric: str, frame: pd.DataFrame) -> Fig
         marks=marks,
         least=430,
     )
-
-
-def _arm(found: Finding) -> str:
-    assert isinstance(found.what, Case), "a row is about a case"
-    return found.what.arm
-
-
-def _where(found: Finding) -> tuple[str, int, int]:
-    assert found.where is not None, "a case has a place"
-    return found.where.dtype, found.where.batch_size, found.where.seq_len
 
 
 def _ratio(found: Finding) -> float:
@@ -111,23 +100,23 @@ def _draw(axis: Axes, loaded: Loaded, kept: Sequence[Finding], equal: Sequence[F
     ratio_axis(axis, "x", ends_of([_ratio(found) for found in (*kept, *equal)], ROOM))
     axis.axvspan(1 / (1 + margin), 1 + margin, color=HAIR, linewidth=0)
     axis.axvline(1, color=MUTED, linewidth=0.8)
-    _intervals(axis, kept, [looks[_arm(found)].color for found in kept])
+    _intervals(axis, kept, [looks[found.case.arm].color for found in kept])
     by_shape: dict[str, list[int]] = {}
     for y, found in enumerate(kept):
-        by_shape.setdefault(looks[_arm(found)].marker, []).append(y)
+        by_shape.setdefault(looks[found.case.arm].marker, []).append(y)
     for shape, ys in by_shape.items():
-        colors = [looks[_arm(kept[y])].color for y in ys]
+        colors = [looks[kept[y].case.arm].color for y in ys]
         # The mark of a decided row is filled, any other is hollow.
         faces = [
-            to_rgba(color, looks[_arm(kept[y])].opacity) if kept[y].verdict in _DECIDED else PAPER
+            to_rgba(color, looks[kept[y].case.arm].opacity) if kept[y].verdict in _DECIDED else PAPER
             for y, color in zip(ys, colors, strict=True)
         ]
         places = [_ratio(kept[y]) for y in ys], ys
         made = axis.scatter(*places, s=26, marker=shape, c=faces, edgecolors=colors, linewidths=1.1, zorder=3)
-        marks.name(made, *(Mark(plain(_said(kept[y])), _arm(kept[y])) for y in ys))
+        marks.name(made, *(Mark(plain(_said(kept[y])), kept[y].case.arm) for y in ys))
     left = [
-        f"{_name(found)}  {plain(_place(found, kept))}"
-        if i == 0 or _arm(kept[i - 1]) != _arm(found)
+        f"{short(found.case)}  {plain(_place(found, kept))}"
+        if i == 0 or kept[i - 1].case.arm != found.case.arm
         else plain(_place(found, kept))
         for i, found in enumerate(kept)
     ]
@@ -138,7 +127,7 @@ def _draw(axis: Axes, loaded: Loaded, kept: Sequence[Finding], equal: Sequence[F
         left.append(f"{len(equal)} equivalent")
         right.append(plain(Sentence("≈ within {margin}", margin=Estimate(margin, kind="share"))))
     _name_rows(axis, left, right)
-    between = [y + 0.5 for y, (one, other) in enumerate(pairwise(kept)) if _arm(one) != _arm(other)]
+    between = [y + 0.5 for y, (one, other) in enumerate(pairwise(kept)) if one.case.arm != other.case.arm]
     between += [len(kept) - 0.5] * bool(equal and kept)
     axis.hlines(between, 0, 1, transform=axis.get_yaxis_transform(), color=HAIR, linewidth=0.6)
 
@@ -161,29 +150,23 @@ def _name_rows(axis: Axes, left: Sequence[str], right: Sequence[str]) -> None:
         beside(axis, y, text)
 
 
-def _name(found: Finding) -> str:
-    assert isinstance(found.what, Case), "a row is about a case"
-    return short(found.what)
-
-
 def _place(found: Finding, among: Sequence[Finding]) -> Sentence:
     """The length, and what else distinguishes rows of one arm."""
-    dtype, batch, length = _where(found)
-    words = "T {length}" + ", B {batch}" * (len({_where(each)[1] for each in among}) > 1)
-    words += ", {dtype}" * (len({_where(each)[0] for each in among}) > 1)
-    return Sentence(words, length=length, batch=batch, dtype=dtype)
+    here, places = found.place, [each.place for each in among]
+    words = "T {length}" + ", B {batch}" * (len({place.batch_size for place in places}) > 1)
+    words += ", {dtype}" * (len({place.dtype for place in places}) > 1)
+    return Sentence(words, length=here.seq_len, batch=here.batch_size, dtype=here.dtype)
 
 
 def _said(found: Finding) -> Sentence:
     """What a mark says on hover."""
-    _, batch, length = _where(found)
-    words = "{arm}, T = {length}, B = {batch}: {found}"
-    return Sentence(words, arm=_name(found), length=length, batch=batch, found=found.judged())
+    words, here = "{arm}, T = {length}, B = {batch}: {found}", found.place
+    return Sentence(words, arm=short(found.case), length=here.seq_len, batch=here.batch_size, found=found.judged())
 
 
 def _caption(loaded: Loaded, rows: Sequence[Finding], equal: Sequence[Finding], left_out: int) -> Sentence:
     counts = Counter(found.verdict for found in rows)
-    listed = [Sentence("{arm} at {place}", arm=_name(found), place=_place(found, rows)) for found in equal]
+    listed = [Sentence("{arm} at {place}", arm=short(found.case), place=_place(found, rows)) for found in equal]
     return Sentence(
         "Of {all} against {base}: {counts}; hollow: undecided. Shaded: ±{margin}."
         + " {equal} equivalent: {listed}." * bool(equal)

@@ -87,8 +87,7 @@ class Line:
     @property
     def case(self) -> Case:
         """The arm, at the first point of the axis that was planned."""
-        assert isinstance(self.typical.what, Case)
-        return self.typical.what
+        return self.typical.case
 
     @property
     def baseline(self) -> Case:

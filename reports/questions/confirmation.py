@@ -125,8 +125,8 @@ class Answer:
             return Finding(best, other, status="skipped", reason=compared.reason or "no run left a loss")
         last = compared.looks[-1]
         difference = Estimate(last.value, last.low, last.high, "difference", "nat", n=min(last.seeds))
-        more = compared.more
-        return Finding(best, other, typical=difference, verdict=last.verdict, reason=compared.reason, needed=more)
+        word = "inconclusive" if last.verdict == "undecided" else last.verdict  # as in comparisons.csv
+        return Finding(best, other, typical=difference, verdict=word, reason=compared.reason, needed=compared.more)
 
     def share(self, value: float, role: Role) -> Estimate | None:
         """A difference of losses as a share of a role's loss; None where it has none."""
@@ -509,7 +509,11 @@ def _shown(answer: Answer) -> Iterator[Sequence[Value]]:
         called = {"control": " (control)", "runner_up": " (runner-up)"}.get(each.role, "")
         found, mean = answer.finding(each), answer.sides[each.role].mean
         change = Estimate(found.typical.value / mean, kind="change") if found.typical.value and mean else None
-        told = (found.typical, change, found.verdict) if found.status == "ok" else (None, None, found.reason)
+        told = (
+            (found.typical, change, Verdict(found.verdict, timed=False))
+            if found.status == "ok"
+            else (None, None, found.reason)
+        )
         yield (*_side(answer, each.role, called), *told)
 
 

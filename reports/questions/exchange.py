@@ -373,7 +373,7 @@ class Prices:
         plain, contaminated, here = NO_RATIO, False, {each.id for each in where.arms}
         for rung in held.ladder:
             for found in between(self.loaded, metric.key, held.case, rung):
-                if isinstance(found.what, Case) and found.what.id in here and found.status == "ok":
+                if found.case.id in here and found.status == "ok":
                     contaminated = contaminated or found.verdict == "contaminated"
                     plain = found.typical if rung == held.same and found.typical.kind == "ratio" else plain
         return plain, contaminated

@@ -112,10 +112,10 @@ def _with_best(loaded: Loaded, metric: str, rows: Sequence[list[Value]]) -> list
     made = [list(row) for row in rows]
     for at in range(1, len(rows[0])):
         found = [(row, each) for row in made if isinstance(each := row[at], Finding) and each.status == "ok"]
-        ids = {each.what.arm: each.what.id for _, each in found if isinstance(each.what, Case)}
+        ids = {each.case.arm: each.case.id for _, each in found}
         best = win_rate.best(loaded, metric, ids)
         for row, each in found:
-            if isinstance(each.what, Case) and each.what.arm == best:
+            if each.case.arm == best:
                 row[at] = replace(each, best=True)
     return made
 

@@ -111,8 +111,7 @@ def all_in_short(found: Sequence[Finding]) -> bool:
 def _named(found: Finding, among: Sequence[Finding]) -> Sentence:
     """Name a place by what distinguishes it from the others."""
     every = [each.where for each in among if each.where is not None]
-    here = found.where
-    assert here is not None, "a case has a place"
+    here = found.place
     parts = [f"T = {here.seq_len:,}"]
     parts += [f"B = {here.batch_size:,}"] * (len({place.batch_size for place in every}) > 1)
     parts += [here.dtype] * (len({place.dtype for place in every}) > 1)

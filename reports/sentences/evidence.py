@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from modbench.harness.core.case import Case
 from modbench.harness.core.labels import OF_WORK, Label
-from modbench.harness.core.units import counted
-from modbench.reports.model import Estimate, Sentence, Value
+from modbench.reports.model import Estimate, Listed, Sentence, Value
 from modbench.reports.questions import confirmation
 from modbench.reports.sentences.machine import GLYPHS, machine_check, machine_facts, twin_check
 from modbench.reports.tables.load import Loaded
@@ -148,41 +147,49 @@ def doubts_in_brief(loaded: Loaded) -> list[Value]:
 def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
     if not loaded.run.plan.suite.claims:
         yield Doubt("A smoke run: it shows that everything runs, and supports no claim.", brief="smoke run", heavy=True)
-    if loaded.run.missing:
-        missing = len(loaded.run.missing)
-        said = f"The run is incomplete: {counted(missing, 'unit')} {'has' if missing == 1 else 'have'} no record."
-        yield Doubt(said, brief=counted(missing, "missing unit"), heavy=True)
+    if missing := len(loaded.run.missing):
+        units = f"{{n}} {'unit has' if missing == 1 else 'units have'} no record."
+        yield Doubt(
+            Sentence(f"The run is incomplete: {units}", n=missing),
+            brief=Sentence(f"{{n}} missing unit{'s' * (missing != 1)}", n=missing),
+            heavy=True,
+        )
     for label, cases in loaded.labelled().items():
-        names = _named(loaded, cases)
-        more = f" and {len(names) - most_named} more" if len(names) > most_named else ""
-        said = f"{label[:1].upper()}{label[1:]}: {', '.join(names[:most_named])}{more}."
-        yield Doubt(said, brief=f"{label}: {names[0]}{more}", heavy=label in OF_WORK)
+        names = Listed(_named(loaded, cases), most=most_named)
+        yield Doubt(
+            Sentence("{label}: {names}.", label=f"{label[:1].upper()}{label[1:]}", names=names),
+            brief=Sentence("{label}: {names}", label=label, names=replace(names, most=1)),
+            heavy=label in OF_WORK,
+        )
     for who, what in _restored(loaded).items():
-        said = f"{who} changed {what} for every model of its process; it was put back before anything was measured."
-        yield Doubt(said, brief=f"{who} changed its process", heavy=True)
+        words = "{who} changed {what} for every model of its process; it was put back before anything was measured."
+        brief = Sentence("{who} changed its process", who=who)
+        yield Doubt(Sentence(words, who=who, what=what), brief=brief, heavy=True)
     disturbed = sum(Label.CONTAMINATED in str(labels).split(";") for labels in loaded.comparisons.labels)
     if disturbed:
-        said = (
-            f"{disturbed} comparison{'s are' if disturbed != 1 else ' is'} contaminated: the machine was disturbed; the table "
-            "says by what, with CPU times."
-        )
-        yield Doubt(said, brief=f"{disturbed} contaminated", heavy=True)
+        words = f"{{n}} comparison{'s are' if disturbed != 1 else ' is'} contaminated: the machine was disturbed; "
+        words += "the table says by what, with CPU times."
+        yield Doubt(Sentence(words, n=disturbed), brief=Sentence("{n} contaminated", n=disturbed), heavy=True)
     twins = twin_check(loaded)
     if twins is not None and machine_check(loaded)[0] == "undecided":
-        said = (
-            f"The machine check cannot tell: two identical models were shown to be equal in {twins.equivalent} of "
-            f"{counted(len(twins.verdicts), 'comparison')}; their largest difference was {100 * twins.largest:.1f} %."
+        every = len(twins.verdicts)
+        said = Sentence(
+            "The machine check cannot tell: two identical models were shown to be equal in {equal} of {all} "
+            f"comparison{'s' * (every != 1)}; their largest difference was {{largest}}.",
+            equal=twins.equivalent,
+            all=every,
+            largest=Estimate(twins.largest, kind="share"),
         )
         yield Doubt(said, "The machine check cannot tell.", "the machine check cannot tell")
     seeds = len(loaded.run.plan.suite.seeds)
     if loaded.trained_metric is not None and seeds < 3 and not loaded.run.confirmations:
-        yield Doubt(
-            f"Losses are from {counted(seeds, 'seed')}: an illustration, no claim.", brief=counted(seeds, "seed")
-        )
+        few = Sentence(f"{{n}} seed{'s' * (seeds != 1)}", n=seeds)
+        yield Doubt(Sentence("Losses are from {few}: an illustration, no claim.", few=few), brief=few)
     yield from map(Doubt, confirmation.doubts(loaded))
     failed = len(loaded.failed.case_id.unique())
     if failed:
-        yield Doubt(f"{counted(failed, 'case')} failed.", brief=f"{counted(failed, 'case')} failed", heavy=True)
+        words = f"{{n}} case{'s' * (failed != 1)} failed"
+        yield Doubt(Sentence(f"{words}.", n=failed), brief=Sentence(words, n=failed), heavy=True)
 
 
 def _restored(loaded: Loaded) -> dict[str, str]:

@@ -83,7 +83,7 @@ def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str
     launches = f": {suite.launches_in_words}" if any(metric in suite.metrics for _, metric in TIMED) else ""
     yield wrapped([f"{suite.name} on {first_screen.measured_on(loaded)}{launches}"], width)
     yield wrapped([Listed(answer, " ")] if (answer := first_screen.answer(loaded)) else [], width)
-    confirmed = None if verbose else confirmation.short_table(loaded)
+    confirmed = confirmation.short_table(loaded)
     yield text.table(confirmed, width) if confirmed else []
     swept = isoflop.tables(loaded)  # a table of all sizes would mix them
     shown = [[*text.table(each, width), "", *wrapped(each.notes, width)] for each in swept]

@@ -18,7 +18,7 @@ from test_confirming import BUDGET, SIZES, sweep
 from modbench.harness.core.case import Case
 from modbench.harness.core.errors import UsageError
 from modbench.harness.results.notes.counting import CountNotes
-from modbench.reports.model import Estimate, Sentence
+from modbench.reports.model import Estimate, Sentence, Table
 from modbench.reports.page import render
 from modbench.reports.panels import confirm as panel
 from modbench.reports.panels import isoflop
@@ -178,7 +178,9 @@ def test_where_dense_is_better_dense_is_recommended(tmp_path: Path) -> None:
 
 def test_what_is_not_decided_says_how_many_seeds_would(tmp_path: Path) -> None:
     loaded = planted(tmp_path, mod=-0.02, noise=0.1, run_noise=0.05)
-    assert verdicts(loaded)["dense"] == "undecided"
+    assert verdicts(loaded)["dense"] == "inconclusive"
+    rows: Any = [row for each in confirmation.blocks(loaded) if isinstance(each, Table) for row in each.rows]
+    assert [plain(row[-1]) for row in rows if row[0] == "dense"] == ["? undecided"]
     first = recommend_capacity.as_text(recommend_capacity.recommend(loaded), 80)[0]
     assert first.startswith("not decided: ")
     assert "other fresh ones" in first  # never on top: that would be a look without a level
