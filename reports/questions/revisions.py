@@ -12,67 +12,42 @@ from typing import Any
 import numpy as np
 
 from modbench.harness.core.case import Case
-from modbench.harness.core.units import three_digits
 from modbench.harness.results import run_folder
 from modbench.harness.stats import alternated, effects, verdicts
-from modbench.harness.stats.alternated import Block
 from modbench.harness.stats.effects import Effect
+from modbench.reports.model import Alert, Block, Estimate, Finding, Sentence, Table, Value, Verdict
 from modbench.reports.questions.gate.same_experiment import differences
 from modbench.reports.tables.machine_checked import APART
 from modbench.reports.tables.outcomes import Tables
-from modbench.reports.wording.arm_names import name
-from modbench.reports.writers.text import aligned, wrapped
-
-WORDS = {
-    "better": "▲ faster",
-    "worse": "▼ slower",
-    "equivalent": "≈ equal",
-    "different": "△ different",
-    "inconclusive": "? undecided",
-}
+from modbench.reports.wording.words import TIMED
+from modbench.reports.writers.inline import plain
 
 
 @dataclass(frozen=True)
-class Row:
-    """One case and workload.
+class Row(Finding):
+    """One case and workload: `typical` is the ratio of times, above 1 where the second side is faster, over `n` blocks.
+
+    There is no verdict where the A/A test found the same code different.
 
     Attributes:
-        case: the case.
-        metric: the timed metric.
-        seconds: median time of the first and of the second side, in s.
-        effect: of the second side, above 0 where it is faster (log scale).
-        same: the A/A effect.
-        verdict: on the second side; None where the A/A test found the same code different.
-        same_verdict: on the A/A effect.
-        reason: why there is no verdict, or no number.
+        what: the case.
+        seconds: median time of the first and of the second side; None where there is none.
+        same: the A/A test: the first side against itself, in the same blocks.
     """
 
-    case: Case
-    metric: str
-    seconds: tuple[float, float] | None = None
-    effect: Effect | None = None
-    same: Effect | None = None
-    verdict: str | None = None
-    same_verdict: str | None = None
-    reason: str | None = None
+    what: Case
+    seconds: tuple[Estimate, Estimate] | None = None
+    same: Finding | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data: ratios, above 1 the second side is faster."""
-        told: dict[str, Any] = {
-            "case_id": self.case.id,
-            "metric": self.metric,
-            "verdict": self.verdict,
-            "reason": self.reason,
-        }
-        told["seconds"] = None if self.seconds is None else list(self.seconds)
-        told["same_verdict"] = self.same_verdict
-        for key, effect in (("", self.effect), ("same_", self.same)):
-            ends = (None, None, None) if effect is None else (effect.value, effect.low, effect.high)
-            told |= {
-                f"{key}{what}": None if end is None else math.exp(end)
-                for what, end in zip(("ratio", "ci_low", "ci_high"), ends, strict=True)
-            }
-        return told | {"blocks": None if self.effect is None else self.effect.n}
+        told: dict[str, Any] = {"case_id": self.what.id, "metric": self.metric}
+        told |= {"verdict": self.verdict, "reason": self.reason}
+        told["seconds"] = None if self.seconds is None else [each.value for each in self.seconds]
+        told["same_verdict"] = None if self.same is None else self.same.verdict
+        for key, made in (("", self.typical), ("same_", self.same.typical if self.same else Estimate(None))):
+            told |= {f"{key}ratio": made.value, f"{key}ci_low": made.low, f"{key}ci_high": made.high}
+        return told | {"blocks": self.typical.n}
 
 
 @dataclass(frozen=True)
@@ -92,7 +67,12 @@ class Result:
     @property
     def fooled(self) -> list[Row]:
         """Rows whose A/A test found the same code different."""
-        return [row for row in self.rows if row.same_verdict in APART]
+        return [row for row in self.rows if row.same is not None and row.same.verdict in APART]
+
+    @property
+    def compared(self) -> list[Row]:
+        """Rows that have a ratio."""
+        return [row for row in self.rows if row.typical.value is not None]
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for `--json`."""
@@ -109,24 +89,34 @@ def result(blocks: Sequence[Sequence[Path]], sides: tuple[str, str], margin: flo
     """
     read = [[Tables(run_folder.read(str(path))) for path in block] for block in blocks]
     chosen = read[0][0].run.plan.suite.margin if margin is None else margin
-    return Result(sides, chosen, _judged(list(_rows(read)), chosen))
+    return Result(sides, chosen, _judged([*_rows(read)], chosen))
 
 
-def _rows(blocks: Sequence[Sequence[Tables]]) -> Iterator[Row]:
+@dataclass(frozen=True)
+class _Timed:
+    """A case that was timed on both sides: its row without the ratios, and the effects that are to be judged (log scale)."""
+
+    row: Row
+    effect: Effect
+    same: Effect
+
+
+def _rows(blocks: Sequence[Sequence[Tables]]) -> Iterator[Row | _Timed]:
     first, second = blocks[0][0], blocks[0][1]
     there = {case.id: case for case in second.run.plan.cases}
     here = {case.id for case in first.run.plan.cases}
     for metric in first.run.plan.suite.metrics:
         for case in first.run.plan.cases:
             if case.id not in there:
-                yield Row(case, metric, reason="the second side has no such case")
+                yield Row(case, metric=metric, reason="the second side has no such case")
             elif _changed(case, there[case.id]):
-                yield Row(case, metric, reason=f"the same id, but another case: {differences(there[case.id], case)}")
+                changed = f"the same id, but another case: {differences(there[case.id], case)}"
+                yield Row(case, metric=metric, reason=changed)
             else:
                 yield _row(blocks, case, metric)
         for case in second.run.plan.cases:
             if case.id not in here:
-                yield Row(case, metric, reason="new: the first side has no such case")
+                yield Row(case, metric=metric, reason="new: the first side has no such case")
 
 
 def _changed(case: Case, other: Case) -> bool:
@@ -134,18 +124,19 @@ def _changed(case: Case, other: Case) -> bool:
     return case.model_copy(update={"model": other.model}) != other
 
 
-def _row(blocks: Sequence[Sequence[Tables]], case: Case, metric: str) -> Row:
-    known, times = list[Block](), list[tuple[float, ...]]()
+def _row(blocks: Sequence[Sequence[Tables]], case: Case, metric: str) -> Row | _Timed:
+    known, times = list[alternated.Block](), list[tuple[float, ...]]()
     for block in blocks:
         found = [_log_times(tables, case, metric) for tables in block]
         wrong = next((each for each in found if isinstance(each, str)), None)
         if wrong is not None:
-            return Row(case, metric, reason=wrong)
+            return Row(case, metric=metric, reason=wrong)
         first, second, again = (each for each in found if not isinstance(each, str))
         known.append(alternated.block(first, second, again))
         times.append(tuple(median(each) for each in (first, second, again)))
     outer, inner = median([*(t[0] for t in times), *(t[2] for t in times)]), median(t[1] for t in times)
-    return Row(case, metric, (math.exp(outer), math.exp(inner)), alternated.between(known), alternated.same(known))
+    seconds = Estimate(math.exp(outer), unit="s"), Estimate(math.exp(inner), unit="s")
+    return _Timed(Row(case, metric=metric, seconds=seconds), alternated.between(known), alternated.same(known))
 
 
 def _log_times(tables: Tables, case: Case, metric: str) -> list[float] | str:
@@ -163,23 +154,36 @@ def _log_times(tables: Tables, case: Case, metric: str) -> list[float] | str:
     return [float(logs[rounds == each].mean()) for each in np.unique(rounds)]
 
 
-def _judged(rows: list[Row], margin: float) -> list[Row]:
-    """Add verdicts; all cases are one family, and the A/A tests another."""
-    p = effects.adjusted({i: row.effect.p for i, row in enumerate(rows) if row.effect and row.effect.p is not None})
-    same = effects.adjusted({i: row.same.p for i, row in enumerate(rows) if row.same and row.same.p is not None})
-    made = []
+def _judged(rows: Sequence[Row | _Timed], margin: float) -> list[Row]:
+    """Add ratios and verdicts; all cases are one family, and the A/A tests another."""
+    timed = {i: row for i, row in enumerate(rows) if isinstance(row, _Timed)}
+    p = effects.adjusted({i: row.effect.p for i, row in timed.items() if row.effect.p is not None})
+    same = effects.adjusted({i: row.same.p for i, row in timed.items() if row.same.p is not None})
+    made = list[Row]()
     for i, row in enumerate(rows):
-        if row.effect is None or row.same is None:
+        if isinstance(row, Row):
             made.append(row)
             continue
-        word, twin = verdicts.verdict(row.effect, margin, p.get(i)), verdicts.verdict(row.same, margin, same.get(i))
+        twin = verdicts.verdict(row.same, margin, same.get(i))
+        itself = Finding(row.row.what, row.row.what, metric=row.row.metric, typical=_ratio(row.same), verdict=twin)
+        found = replace(row.row, against="", typical=_ratio(row.effect), same=itself)
         if twin in APART:
-            said = f"the same code came out {math.exp(row.same.value):.3f}×: this machine cannot tell the two sides apart now"
-            made.append(replace(row, same_verdict=twin, reason=said))
+            apart = Sentence(
+                "the same code came out {ratio}: this machine cannot tell the two sides apart now",
+                ratio=replace(itself.typical, low=None, high=None),
+            )
+            made.append(replace(found, reason=plain(apart)))
         else:
+            word = verdicts.verdict(row.effect, margin, p.get(i))
             why = _undecided(row.effect, margin, p, i) if word == "inconclusive" else None
-            made.append(replace(row, verdict=word, same_verdict=twin, reason=why))
+            made.append(replace(found, verdict=word, reason=why))
     return made
+
+
+def _ratio(effect: Effect) -> Estimate:
+    """Return an effect on the log scale as a ratio of times."""
+    low, high = (None if end is None else math.exp(end) for end in (effect.low, effect.high))
+    return Estimate(math.exp(effect.value), low, high, "ratio", "s", n=effect.n)
 
 
 def _undecided(effect: Effect, margin: float, p: dict[int, float], i: int) -> str:
@@ -197,55 +201,51 @@ def _undecided(effect: Effect, margin: float, p: dict[int, float], i: int) -> st
     return f"--launches {needed} would decide it"
 
 
-def in_words(found: Result, width: int) -> str:
-    """Return the table of the terminal."""
+def blocks(found: Result) -> Iterator[Block]:
+    """Yield the two sides, a table for each metric, and what rests on the A/A test, is undecided or was not compared."""
     first, second = found.sides
-    said = [f"A: {first}", f"B: {second}", ""]
-    numbered = [row for row in found.rows if row.effect is not None]
-    if numbered:
-        said += [*aligned([["", "A ms", "B ms", "A ÷ B", "A ÷ A", ""], *map(_line, numbered)]), ""]
-        n = next(row.effect.n for row in numbered if row.effect is not None)
-        how = (
-            f"A ÷ B: above 1× the second side is faster; ± is half the 95 % interval over {n} blocks, differences below "
-            f"{found.margin:.1%} count as equal. A ÷ A: the first side against itself, in the same blocks."
+    yield Sentence("A: {side}", side=first)
+    yield Sentence("B: {side}", side=second)
+    for metric in dict.fromkeys(row.metric for row in found.compared):
+        yield _table(metric, [row for row in found.compared if row.metric == metric])
+    if found.compared:
+        yield Sentence(
+            "A ÷ B: above 1× the second side is faster; 95 % intervals over {n} blocks, differences below {margin} count as "
+            "equal. A ÷ A: the first side against itself, in the same blocks.",
+            n=found.compared[0].typical.n,
+            margin=Estimate(found.margin, kind="share"),
         )
-        said += wrapped([how], width)
-    apart = found.fooled
-    if apart:
-        how = f"In {len(apart)} of {len(numbered)} rows the first side came out different from itself: they have no verdict."
-        said += wrapped([f"⚠ {how}"], width)
-    for row in numbered:
+    if found.fooled:
+        yield Alert(
+            Sentence(
+                "In {n} of {all} rows the first side came out different from itself: they have no verdict.",
+                n=len(found.fooled),
+                all=len(found.compared),
+            )
+        )
+    for row in found.compared:
         if row.verdict == "inconclusive":
-            said += wrapped([f"? {_where(row)}: {row.reason}"], width)
+            yield Sentence("? {where}: {why}", where=_where(row), why=row.reason)
     for row in found.rows:
-        if row.effect is None:
-            said += wrapped([f"not compared: {row.case.id} {row.metric}: {row.reason}"], width)
-    return "\n".join(said)
+        if row.typical.value is None:
+            yield Sentence("not compared: {case} {metric}: {why}", case=row.what.id, metric=row.metric, why=row.reason)
 
 
-def _line(row: Row) -> list[str]:
-    assert row.seconds is not None
-    assert row.effect is not None
-    assert row.same is not None
-    return [
-        _where(row),
-        *(three_digits(1e3 * each) for each in row.seconds),
-        _ratio(row.effect),
-        _ratio(row.same),
-        "no verdict" if row.verdict is None else WORDS[row.verdict],
-    ]
+def _table(metric: str, rows: Sequence[Row]) -> Table:
+    title = {key: words for words, key in TIMED}.get(metric, metric)
+    cells = list[tuple[Value, ...]]()
+    for row in rows:
+        times = row.seconds or (None, None)
+        itself = None if row.same is None else replace(row.same.typical, low=None, high=None)
+        cells.append((_named(row), *times, row.typical, itself, Verdict(row.verdict)))
+    return Table(title, ("", "A", "B", "A ÷ B", "A ÷ A", "verdict"), cells)
 
 
-def _where(row: Row) -> str:
-    place = row.case.place
-    where = f"{name(row.case)}, {row.metric.removeprefix('latency/')} T = {place.seq_len:,}"
-    return where + f", B = {place.batch_size}" * (place.batch_size > 1)
+def _named(row: Row) -> Sentence:
+    place = row.what.place
+    batch = Sentence(", B = {B}", B=place.batch_size) if place.batch_size > 1 else ""
+    return Sentence("{case}, T = {T}{batch}", case=row.what, T=place.seq_len, batch=batch)
 
 
-def _ratio(effect: Effect) -> str:
-    half = (
-        ""
-        if effect.low is None or effect.high is None
-        else f" ±{(math.exp(effect.high) - math.exp(effect.low)) / 2:.3f}"
-    )
-    return f"{math.exp(effect.value):.3f}×{half}"
+def _where(row: Row) -> Sentence:
+    return Sentence("{case} {workload}", case=_named(row), workload=row.metric.removeprefix("latency/"))

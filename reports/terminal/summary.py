@@ -256,7 +256,8 @@ def _more(loaded: Loaded, width: int) -> Iterator[list[str]]:
             rows = found.rows[:MOST_SERVED]
             yield text.table(replace(found, head=head, rows=rows, left_out=left_out, file="cases.csv"), width)
     for block in shared_blocks(loaded, but="pays"):  # which stands there without `-v` too
-        yield text.block(block, width)
+        notes = block.notes if isinstance(block, Table) else ()
+        yield [*text.written([block], width).splitlines(), *wrapped(notes, width)]
 
 
 def _value(loaded: Loaded, case: Case, metric: str, length: int) -> Value:

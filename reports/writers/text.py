@@ -11,7 +11,19 @@ from dataclasses import dataclass
 from modbench.harness.core.case import Case
 from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK, Label
 from modbench.harness.core.units import scale_of
-from modbench.reports.model import ILLUSTRATION, Estimate, Finding, Labelled, Note, Sentence, Table, Value
+from modbench.reports.model import (
+    ILLUSTRATION,
+    Alert,
+    Block,
+    Estimate,
+    Figure,
+    Finding,
+    Labelled,
+    Note,
+    Sentence,
+    Table,
+    Value,
+)
 from modbench.reports.wording.arm_names import name, short
 from modbench.reports.writers.inline import NONE, Inline, bare, half, interval, plain, scale
 
@@ -84,11 +96,22 @@ def joined(parts: Iterable[str], columns: int) -> list[str]:
     return lines
 
 
-def block(made: Table | Sentence | Note, columns: int) -> list[str]:
-    """Write a block."""
-    if isinstance(made, Table):
-        return [*table(made, columns), *wrapped(made.notes, columns)]
-    return wrapped([made.said if isinstance(made, Note) else made], columns)
+def written(blocks: Iterable[Block], columns: int) -> str:
+    """Write blocks below each other, an empty line before and after each table; a figure is named, not shown."""
+    lines = list[str]()
+    for block in blocks:
+        match block:
+            case Table():
+                lines += ["", *table(block, columns), ""]
+            case Alert():
+                lines += wrapped([f"⚠ {plain(block.said)}"], columns)
+            case Note():
+                lines += wrapped([block.said], columns)
+            case Figure():
+                lines += wrapped([Sentence("Figure: {label}", label=block.label)], columns)
+            case Sentence():
+                lines += wrapped([block], columns)
+    return "\n".join(lines).strip("\n")
 
 
 # --- tables

@@ -27,7 +27,9 @@ from modbench.harness.results import lock, run_folder
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.stats import alternated
 from modbench.harness.stats.alternated import Block
+from modbench.reports.model import Alert, Sentence, Table, Verdict
 from modbench.reports.questions import revisions
+from modbench.reports.writers import text
 
 logs = st.floats(-10, 2)
 
@@ -238,14 +240,16 @@ def test_the_code_of_a_side_is_its_files_and_its_modbench(repository: Path, tmp_
 def test_a_planted_slowdown_of_one_case_is_named_and_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     blocks = launched(monkeypatch, tmp_path, {"mod[c0.125]": 1.1})
     found = revisions.result(blocks, ("a", "b"))
-    words = {(row.case.arm, row.verdict) for row in found.rows}
+    words = {(row.what.arm, row.verdict) for row in found.rows}
     assert {arm for arm, word in words if word == "worse"} == {"mod[c0.125]"}
     assert not found.fooled
-    ratios = [math.exp(row.effect.value) for row in found.rows if row.effect and row.case.arm == "mod[c0.125]"]
+    ratios = [row.typical.value for row in found.compared if row.what.arm == "mod[c0.125]"]
     assert ratios == pytest.approx([1 / 1.1] * len(ratios), rel=0.02)
-    text = revisions.in_words(found, 80)
-    assert "▼ slower" in text
-    assert text.startswith("A: a\nB: b\n")
+    first, second, *rest = revisions.blocks(found)
+    assert (first, second) == (Sentence("A: {side}", side="a"), Sentence("B: {side}", side="b"))
+    cells = [row for table in rest if isinstance(table, Table) for row in table.rows]
+    assert [row[-1] for row in cells] == [Verdict(row.verdict) for row in found.compared]
+    assert max(map(len, text.written(revisions.blocks(found), 80).splitlines())) <= 80
     data = found.as_dict()["rows"]
     assert [row["verdict"] for row in data] == [row.verdict for row in found.rows]
 
@@ -255,8 +259,8 @@ def test_an_undecided_row_says_what_would_decide_it(monkeypatch: pytest.MonkeyPa
     open_ = [row for row in found.rows if row.verdict == "inconclusive"]
     assert open_
     assert all(row.reason and "--launches" in row.reason for row in open_)
-    text = " ".join(revisions.in_words(found, 80).split())
-    assert all(f"? {revisions._where(row)}: {row.reason}" in text for row in open_)
+    said = [each.given.get("why") for each in revisions.blocks(found) if isinstance(each, Sentence)]
+    assert {row.reason for row in open_} <= {*said}
     assert all(row.reason is None for row in found.rows if row.verdict in {"equivalent", "better"})
 
 
@@ -267,9 +271,11 @@ def test_where_the_first_side_differs_from_itself_there_is_no_verdict(
     # As if one of the two processes of the first side had been another program.
     mixed = [[a, b, b] for a, b, _ in moved]
     found = revisions.result(mixed, ("a", "b"))
-    assert {row.case.arm for row in found.fooled} == {"moe"}
+    assert {row.what.arm for row in found.fooled} == {"moe"}
     assert all(row.verdict is None for row in found.fooled)
-    assert "⚠ In" in revisions.in_words(found, 80)
+    (alert,) = (each for each in revisions.blocks(found) if isinstance(each, Alert))
+    assert isinstance(alert.said, Sentence)
+    assert alert.said.given["n"] == len(found.fooled)
 
 
 def test_sides_without_a_time_in_common_are_not_equal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

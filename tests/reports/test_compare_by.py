@@ -54,7 +54,7 @@ def test_a_value_of_the_axis_is_the_baseline_where_all_else_is_equal(run: Loaded
         assert each.cells[0.25].is_baseline
         assert ratio(each.cells[0.125]) == (pytest.approx(1.6, rel=0.01), "better")
         assert ratio(each.cells[0.5]) == (pytest.approx(0.8, rel=0.01), "worse")
-    assert "capacity does not apply to dense; MoE" in table.notes
+    assert any(note.endswith("to dense; MoE") for note in table.notes)
 
 
 def test_pairs_are_those_of_the_report_against_that_arm(run: Loaded) -> None:
@@ -270,7 +270,7 @@ def test_an_incomplete_run_is_compared_and_ends_with_4(tmp_path: Path, modbench:
     assert done.returncode == 4, done.stderr
     assert "5 units have no record" in done.stderr
     assert re.search(r"\d×\S*▲", done.stdout)
-    assert "not measured: the unit has no record" in " ".join(done.stdout.split())
+    assert "unit has no record" in " ".join(done.stdout.split())
     assert before == {path: path.stat().st_mtime_ns for path in made.path.rglob("*")}  # nothing is written there
 
 

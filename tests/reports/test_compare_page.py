@@ -78,7 +78,7 @@ def test_nothing_is_overwritten_and_nothing_is_written_into_a_run(
     assert len(file.read_bytes()) > len(first) // 2
     inside = modbench("compare", pair[0], "--by", "capacity", "--html", pair[0] / "new.html", "--force")
     assert (inside.returncode, (pair[0] / "new.html").exists()) == (2, False)
-    assert "lies in a run folder" in inside.stderr
+    assert "in a run folder" in inside.stderr
     folder = modbench("compare", *pair, "--html", tmp_path)
     assert "is a folder" in folder.stderr
     missing = modbench("compare", *pair, "--html", tmp_path / "no" / "such.html")

@@ -108,7 +108,7 @@ def test_at_most_ten_annotations_of_a_kind() -> None:
         lines = [*gate_github.annotated(made(findings))]
         errors = [line for line in lines if line.startswith("::error ")]
         assert len(errors) == shown
-        assert ("and 4%2C991 more::the job summary" in errors[-1]) == (number == 5000)
+        assert ("and 4%2C991 more::" in errors[-1]) == (number == 5000)
         assert "moe[T9]" in errors[-1] or number != 10
 
 
@@ -141,22 +141,19 @@ def test_the_command_appends_the_summary_or_prints_it(
     monkeypatch.delenv(github.VARIABLE, raising=False)
     printed = modbench(*asked)
     assert printed.returncode == 5
-    assert (
-        "GITHUB_STEP_SUMMARY is not set, so the job summary follows.\n\n## modbench gate: cannot tell\n"
-        in printed.stdout
-    )
-    assert "::warning title=cannot tell%3A breaks::neither run measured it: add it to the metrics" in printed.stdout
+    assert printed.stdout.index(github.VARIABLE) < printed.stdout.index("\n## modbench gate: cannot tell\n")
+    assert "::warning title=cannot tell%3A breaks::" in printed.stdout
     file = tmp_path / "summary.md"
     file.write_text("what came before\n")
     monkeypatch.setenv(github.VARIABLE, str(file))
     written = modbench(*asked)
     assert written.returncode == 5
-    assert f"the job summary was added to {file}" in written.stdout
+    assert f"added to {file}" in written.stdout
     assert "##" not in written.stdout
-    assert file.read_text().startswith("what came before\n## modbench gate: cannot tell\n")
+    assert file.read_text().startswith("what came before\n## ")
     file.write_text("x" * github.MOST_BYTES)
     full = modbench(*asked)
-    assert "which is full: GitHub takes 1,048,576 bytes of a step" in full.stdout
+    assert "full: GitHub takes 1,048,576 bytes" in full.stdout
     assert file.stat().st_size == github.MOST_BYTES
     assert modbench(*asked, "--json").returncode == 2
     assert modbench(*asked[:-1], "gitlab").returncode == 2

@@ -67,11 +67,11 @@ def test_the_fastest_that_fits_with_its_evidence(quiet: Loaded) -> None:
     assert found.loss is not None
     assert (found.loss.metric, found.loss.verdict) == ("loss/val_causal", "worse")
     (command,) = found.commands
-    assert command.startswith(
-        "modbench run planted.toml -k 'mod[c0.125- or dense-f0.58[' --seq-len 64 --set metrics=loss/"
-    )
-    assert command.endswith("val_causal --set train.seq_len=64")
-    assert plain(answer.headline(found)).startswith("recommended: MoD 0.125 (fastest that fits)")
+    assert shlex.split(command) == [
+        *("modbench", "run", "planted.toml", "-k", "mod[c0.125- or dense-f0.58[", "--seq-len", "64"),
+        *("--set", "metrics=loss/val_causal", "--set", "train.seq_len=64"),
+    ]
+    assert plain(answer.headline(found)).startswith("recommended: MoD 0.125 (fastest ")
     pair = next(answer.pairs(found, reasons=False)).given
     assert (pair["arm"], str(pair["other"])[:7]) == ("MoD 0.125", "dense 5")
     assert plain(pair["said"]).endswith("▲ faster, told apart")
@@ -83,7 +83,8 @@ def test_the_best_is_dense_where_nothing_is_better(tmp_path: Path) -> None:
     slow = run(tmp_path / "slow", slower=dict.fromkeys(TAKES, 1.2))
     found = found_in(slow)
     assert arm(found.best) == "dense"
-    assert [each.given["who"] for each in answer.remarks(found)] == ["This is a dense model"]
+    (remark,) = answer.remarks(found)
+    assert str(remark.given["who"]).endswith("a dense model")
     smaller = found_in(slow, "memory", latency=0.1)
     assert arm(smaller.best) == "dense"
 
@@ -98,7 +99,8 @@ def test_nothing_fits_and_the_nearest_is_named(quiet: Loaded) -> None:
     assert answer.headline(found).given["fits"] == "fits"
     (nearest,) = answer.remarks(found)
     assert nearest.given["arm"] == found.nearest.candidate.case
-    assert re.search(r"limit 10\.0 ms: breaks it by (19|20)\.\d %; memory: 2\.86 MiB, limit", plain(nearest))
+    assert "; memory: 2.86 MiB, limit" in plain(nearest)
+    assert [kept.excess for kept in found.nearest.kept] == pytest.approx([0.2, 3e6 / 4e6 - 1], abs=0.01)
 
 
 @pytest.mark.slow
@@ -129,7 +131,7 @@ def test_what_fits_goes_before_what_may_fit(quiet: Loaded) -> None:
     *_, may = answer.held_limits(found)
     assert found.better is not None
     assert (may.given["more"], may.given["arm"]) == ("faster", found.better.candidate.case)
-    assert any(re.match(r"MoD 0\.125: \d+ seeds, to show", need) for need in found.open)
+    assert any(need.startswith("MoD 0.125: ") and "seeds, to show" in need for need in found.open)
     assert words(found_in(quiet, loss=0.03))["mod[c0.125]"] == FITS
     assert words(found_in(quiet, loss=0.02))["mod[c0.125]"] == BREAKS
 
@@ -205,7 +207,7 @@ def test_a_pair_that_is_not_told_apart_comes_first(how: dict[str, Any], tmp_path
     assert {arm(found.best), arm(found.runner_up)} == {"mod[c0.125]", "mod[c0.5]"}
     assert found.apart is None or found.apart.verdict in {"inconclusive", "contaminated", None}
     assert as_dict(found)["answer"] == answer.headline(found).given["answer"] == NO_DIFFERENCE
-    assert re.match(r"\S+ \S+ \S+: MoD 0\.\d+, or MoD 0\.\d+ \(fastest", plain(answer.headline(found)))
+    assert plain(answer.headline(found).given["arms"]).count(", or MoD") == 1
 
 
 @pytest.mark.slow
@@ -222,8 +224,9 @@ def test_both_losses_are_shown_and_an_unknown_one_says_why(quiet: Loaded, tmp_pa
     assert (said.given["who"], plain(said.given["said"])[:8]) == ("both", "unknown:")
     data = as_dict(unknown)
     assert (data["best"]["loss"]["value"], data["runner_up"]["loss"]["reason"]) == (None, "not measured")
-    assert [*unknown.commands] == [
-        "modbench run planted.toml -k 'mod[c0.125- or dense-f0.58[' --seq-len 64 --set metrics=loss/val"
+    (command,) = unknown.commands
+    assert shlex.split(command)[-5:] == [
+        *("mod[c0.125- or dense-f0.58[", "--seq-len", "64", "--set", "metrics=loss/val"),
     ]
 
 

@@ -23,12 +23,13 @@ from modbench.reports.questions.recommend.limits import (
     WORDS,
     LimitCheck,
     Limits,
+    Need,
     check_limit,
+    commands,
     doubted,
     lacking,
     loss_against,
 )
-from modbench.reports.questions.recommend.needs import Need, commands
 from modbench.reports.questions.recommend.pairwise import against, effect_between
 from modbench.reports.tables.contenders import rung_beside
 from modbench.reports.tables.load import Loaded

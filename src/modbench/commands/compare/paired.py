@@ -216,8 +216,8 @@ def compare_revisions(
     if as_json:
         say_json(found.as_dict() | {"folder": str(folder)}, allow_nan=False)
     else:
-        say(f"{revisions.in_words(found, text.width())}\n\nruns: {folder}")
-    if all(row.effect is None for row in found.rows):
+        say(f"{text.written(revisions.blocks(found), text.width())}\n\nruns: {folder}")
+    if not found.compared:
         raise UnfitError(
             "nothing was compared: no case has a time on both sides. The lines above say why, case by case."
         )
