@@ -13,7 +13,7 @@ from modbench.reports.model import Finding, Table, Value
 from modbench.reports.panel import shared_blocks
 from modbench.reports.questions import results
 from modbench.reports.sentences.first_screen import measured_on
-from modbench.reports.tables.load import Loaded, evenly
+from modbench.reports.tables.load import Loaded, subsample_evenly
 from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.writers import latex
 
@@ -50,7 +50,7 @@ def _label(made: Table, number: int) -> str:
 
 def _narrow(made: Table) -> Table:
     """Leave out columns of a table that would be wider than a page: those that remain lie evenly."""
-    kept = [0, *evenly(range(1, len(made.head)), latex.MOST_COLUMNS)]
+    kept = [0, *subsample_evenly(range(1, len(made.head)), latex.MOST_COLUMNS)]
     left = len(made.head) - len(kept)
     notes = [*made.notes, *([f"{left} more columns are in comparisons.csv."] if left else [])]
     return replace(

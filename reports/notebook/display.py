@@ -15,7 +15,7 @@ from modbench.reports.figures.style import HAIR, MUTED, PAPER, beside, new_figur
 from modbench.reports.model import Estimate, Finding, Table, Value, Verdict
 from modbench.reports.questions import results
 from modbench.reports.sentences import first_screen, machine
-from modbench.reports.tables.load import Loaded, evenly
+from modbench.reports.tables.load import Loaded, subsample_evenly
 from modbench.reports.wording.arm_names import name, short
 from modbench.reports.wording.words import TIMED, is_number
 from modbench.reports.writers import text
@@ -69,8 +69,8 @@ def _tables(loaded: Loaded) -> list[str]:
 
 def _table(made: Table) -> str:
     anchor, *rest = made.rows
-    kept = [0, *evenly(range(1, len(made.head)), MOST_LENGTHS)]
-    rows = [[row[at] for at in kept] for row in (anchor, *evenly(rest, MOST_ARMS - 1))]
+    kept = [0, *subsample_evenly(range(1, len(made.head)), MOST_LENGTHS)]
+    rows = [[row[at] for at in kept] for row in (anchor, *subsample_evenly(rest, MOST_ARMS - 1))]
     head, *cells = text.cells(replace(made, head=[made.head[at] for at in kept], rows=rows))
     body = "".join(f"<tr>{''.join(f'<td>{inline(each)}</td>' for each in row)}</tr>" for row in cells)
     titles = "".join(f"<th>{inline(each)}</th>" for each in head)
@@ -93,7 +93,7 @@ def _figure(loaded: Loaded) -> str:
             if row is not None and is_number(row.ratio)
         ]
         if found:
-            return ratio_figure(evenly(found, MOST_ROWS), name(loaded.arms[0]), loaded.run.plan.suite.margin)
+            return ratio_figure(subsample_evenly(found, MOST_ROWS), name(loaded.arms[0]), loaded.run.plan.suite.margin)
     return ""
 
 

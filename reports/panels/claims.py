@@ -15,8 +15,7 @@ from modbench.reports.panel import Panel
 from modbench.reports.questions import win_rate
 from modbench.reports.sentences.machine import machine_check
 from modbench.reports.tables import findings
-from modbench.reports.tables.contenders import contenders, default_arm, rung_beside
-from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.load import Loaded, contenders, default_arm, rung_beside
 from modbench.reports.tables.rerun_command import Again, NotAgainError
 from modbench.reports.tables.unit_files import Files
 from modbench.reports.wording.words import TIMED

@@ -14,7 +14,7 @@ from modbench.reports.model import Block, Estimate, Figure, Note, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.questions import exchange
 from modbench.reports.questions.exchange import CURRENCIES, Exchange, Price
-from modbench.reports.tables.load import Loaded, evenly
+from modbench.reports.tables.load import Loaded, subsample_evenly
 from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.wording.arm_names import short
 from modbench.reports.writers.inline import plain
@@ -58,7 +58,7 @@ def _shown(loaded: Loaded) -> _Shown:
     stated = [each for each in exchange.best_sizes(made) if each.stated]
     arms, checks = ([each for each in stated if each.check == check] for check in (False, True))
     drawn = any(not price.rate.illustration for each in arms for price in each.stated)
-    return _Shown(made, evenly([*arms, *checks], MOST_ROWS) if arms else [], drawn)
+    return _Shown(made, subsample_evenly([*arms, *checks], MOST_ROWS) if arms else [], drawn)
 
 
 def _figure(loaded: Loaded, shown: _Shown) -> Figure:

@@ -8,7 +8,7 @@ from modbench.harness.flops.reconcile import WHOLE
 from modbench.harness.results.notes.counting import CARRIER, CountNotes, ModuleFlops
 from modbench.reports.model import Block, Estimate, Listed, Note, Sentence, Table, Value
 from modbench.reports.panel import Panel
-from modbench.reports.tables.load import Loaded, evenly
+from modbench.reports.tables.load import Loaded, subsample_evenly
 
 # Cases that the page holds at most.
 MOST_CASES = 200
@@ -35,7 +35,7 @@ def render(loaded: Loaded) -> Iterator[Block]:
     absent = {notes.fvcore_reason for notes, _ in found.values()}
     # A reason that all cases share is given once, below the table.
     shared = absent.pop() if len(absent) == 1 else None
-    few = evenly(list(found), MOST_CASES)
+    few = subsample_evenly(list(found), MOST_CASES)
     rows = [_row(case, *found[case], shared=shared is not None) for case in few]
     yield Table("FLOP reconciliation", HEAD, rows, left_out=len(found) - len(few), file="cases.csv", rows_are="cases")
     modules = [row for case in few for row in _modules(case, found[case][0])]

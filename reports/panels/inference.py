@@ -13,7 +13,7 @@ from modbench.reports.model import Block, Code, Estimate, Note, Sentence, Verdic
 from modbench.reports.panel import Panel
 from modbench.reports.questions import break_even, inference
 from modbench.reports.questions.inference import Cell, Grid
-from modbench.reports.tables.load import Loaded, evenly
+from modbench.reports.tables.load import Loaded, subsample_evenly
 from modbench.reports.wording.arm_names import short
 from modbench.reports.writers.html import inline
 from modbench.reports.writers.templates import fill
@@ -31,7 +31,7 @@ def render(loaded: Loaded) -> Iterator[Block | Markup]:
     yield fill("inference", grids=list(map(_table, grids)))
     for table in filter(None, (inference.table(loaded, served) for served in inference.SERVED)):
         left_out = max(0, len(table.rows) - MOST_ROWS)
-        yield replace(table, rows=evenly(table.rows, MOST_ROWS), left_out=left_out, file="cases.csv")
+        yield replace(table, rows=subsample_evenly(table.rows, MOST_ROWS), left_out=left_out, file="cases.csv")
     said = "Ratios are those of the time, over {anchor}: purple is faster, orange slower. {file} has both estimates."
     if any(each.derived for each in grids):
         said += " No rate was asked for, so that tokens per second follow from the typical time."

@@ -10,7 +10,7 @@ from modbench.harness.results.records import Record
 from modbench.harness.stats import contamination, steady
 from modbench.reports.model import Block, Estimate, Listed, Note, Sentence, Table, Value
 from modbench.reports.panel import Panel
-from modbench.reports.tables.load import Loaded, evenly
+from modbench.reports.tables.load import Loaded, subsample_evenly
 
 # Rows that the page holds at most.
 MOST_ROWS = 200
@@ -29,7 +29,7 @@ def render(loaded: Loaded) -> Iterator[Block]:
             groups.setdefault(key, []).append(record)
     if not groups:
         return
-    few = evenly(list(groups), MOST_ROWS)
+    few = subsample_evenly(list(groups), MOST_ROWS)
     rows = [_row(loaded, *key, groups[key]) for key in few]
     left_out = len(groups) - len(few)
     yield Table("Quality of the timings", HEAD, rows, left_out=left_out, file="units/", rows_are="comparisons")

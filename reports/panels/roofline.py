@@ -12,8 +12,7 @@ from modbench.reports.figures.style import INK, MUTED, look, new_figure
 from modbench.reports.model import Estimate, Figure, Listed, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.questions.roofline import Placed, Roof, placed, roof
-from modbench.reports.tables.contenders import default_arm
-from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.load import Loaded, default_arm
 from modbench.reports.wording.arm_names import short
 from modbench.reports.wording.words import TIMED
 from modbench.reports.writers.inline import plain

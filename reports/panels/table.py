@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from modbench.reports.model import Block, Code, Estimate, Finding, Kind, Note, Sentence, Verdict
 from modbench.reports.panel import Panel
@@ -13,6 +13,7 @@ from modbench.reports.panels import every_case
 from modbench.reports.tables import findings
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.words import is_number
+from modbench.reports.writers.html import inline
 from modbench.reports.writers.inline import interval, number, plain
 from modbench.reports.writers.templates import fill
 
@@ -107,11 +108,11 @@ def _row(row: Row, found: Finding, values: Sequence[object], section: int | None
         else f'<td class="number" data-value="{_exactly(exact)}">{text}</td>'
         for text, exact in numbers
     )
-    case = escape(row.case_id) if section is None else f'<a href="#case-{section}">{escape(row.case_id)}</a>'
+    case = inline(row.case_id) if section is None else f'<a href="#case-{section}">{inline(row.case_id)}</a>'
     failed = ' class="failed"' if row.status == "failed" else ""
     return Markup(  # noqa: S704  # names and remarks are escaped; the rest are numbers and words of ours
-        f'<tr{failed} data-arm="{escape(row.arm)}"><td>{case}</td><td>{escape(row.metric)}</td>{cells}'
-        f"<td>{escape(_remarks(found))}</td></tr>\n"
+        f'<tr{failed} data-arm="{inline(row.arm)}"><td>{case}</td><td>{inline(row.metric)}</td>{cells}'
+        f"<td>{inline(_remarks(found))}</td></tr>\n"
     )
 
 

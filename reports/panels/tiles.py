@@ -15,8 +15,7 @@ from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value, V
 from modbench.reports.panel import Panel
 from modbench.reports.tables import findings
 from modbench.reports.tables.cases import looked_ahead
-from modbench.reports.tables.contenders import default_arm
-from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.load import Loaded, default_arm
 from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.wording.arm_names import name
 from modbench.reports.wording.words import TIMED, is_number

@@ -12,8 +12,7 @@ from modbench.reports.figures.style import INK, MAP, MAP_INK, MUTED, beside, loo
 from modbench.reports.model import Block, Estimate, Figure, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.questions.waterfall import Fall, blocks, falls
-from modbench.reports.tables.contenders import default_arm
-from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.load import Loaded, default_arm
 from modbench.reports.wording.arm_names import in_title, name, short
 from modbench.reports.wording.words import TIMED
 from modbench.reports.writers.inline import plain

@@ -18,11 +18,10 @@ from modbench.harness.core.labels import OF_WORK
 from modbench.harness.stats.break_even import Found, Point, break_even
 from modbench.harness.stats.effects import LEVEL
 from modbench.reports.model import Block, Estimate, Finding, Sentence, Table, Value
-from modbench.reports.tables import machine_checked
+from modbench.reports.tables import withheld
 from modbench.reports.tables.cases import joined
-from modbench.reports.tables.contenders import contenders, rung_beside
 from modbench.reports.tables.findings import labels_of
-from modbench.reports.tables.load import MOST_ARMS, Loaded
+from modbench.reports.tables.load import MOST_ARMS, Loaded, contenders, rung_beside
 from modbench.reports.tables.unmeasured import LEFT_OUT
 from modbench.reports.wording.arm_names import name
 from modbench.reports.wording.words import TIMED, is_number
@@ -244,7 +243,7 @@ def _unfit(loaded: Loaded) -> str | None:
         return SMOKE
     if loaded.checked:
         return None
-    return machine_checked.SILENT if len(loaded.twins) else machine_checked.UNCHECKED
+    return withheld.SILENT if len(loaded.twins) else withheld.UNCHECKED
 
 
 def _withheld(rows: Sequence[Any], labels: Sequence[str]) -> str | None:

@@ -10,7 +10,7 @@ from modbench.harness.core.case import Case
 from modbench.harness.core.case import Place as Where
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value
 from modbench.reports.tables import findings
-from modbench.reports.tables.load import Loaded, evenly
+from modbench.reports.tables.load import Loaded, subsample_evenly
 from modbench.reports.wording.arm_names import name
 
 # Rows of `cases.csv` by case id and metric.
@@ -145,7 +145,7 @@ def grid(loaded: Loaded, served: Served) -> Grid | None:
     if not planned:
         return None
     places = sorted(planned)
-    shown = evenly(places, MOST_PLACES)
+    shown = subsample_evenly(places, MOST_PLACES)
     wanted = loaded.cases[loaded.cases.metric.isin(_metrics(served))]
     known = {(row.case_id, row.metric): row for row in wanted.itertuples(index=False)}
     against = loaded.comparisons[loaded.comparisons.metric == served.time]

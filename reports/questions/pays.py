@@ -12,8 +12,7 @@ from modbench.reports.questions import break_even, win_rate
 from modbench.reports.questions.break_even import AGAINST, AXES, LETTERS, OPEN, Column
 from modbench.reports.questions.results import loss_cell, named
 from modbench.reports.tables import losses
-from modbench.reports.tables.contenders import rung_beside
-from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.load import Loaded, rung_beside
 from modbench.reports.wording.words import TIMED, is_number
 
 # What has a column as a share of the baseline's, by metric.

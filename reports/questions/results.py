@@ -11,7 +11,7 @@ from modbench.reports.model import Estimate, Finding, Labelled, Sentence, Table,
 from modbench.reports.questions import win_rate
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import of_row
-from modbench.reports.tables.load import MOST_LENGTHS, Loaded, evenly
+from modbench.reports.tables.load import MOST_LENGTHS, Loaded, subsample_evenly
 from modbench.reports.wording.words import TIMED
 
 # Metrics of the tables, with their titles, in the order in which they are printed.
@@ -53,7 +53,7 @@ def _of_metric(loaded: Loaded, metric: str, title: str, settings: int) -> Iterat
     for theirs in list(groups.values())[:settings]:
         ordered = sorted(theirs, key=lambda place: int(getattr(place, axis)))
         known = [place for place in ordered if any(_measured(loaded, metric, case, place) for case in loaded.arms)]
-        shown = evenly(known or ordered, MOST_LENGTHS)
+        shown = subsample_evenly(known or ordered, MOST_LENGTHS)
         rows = [_row(loaded, metric, case, shown) for case in (loaded.arms[0], *loaded.arms_shown)]
         rows = [row for row in rows if any(cell != "" for cell in row[1:])]
         if not rows:

@@ -17,8 +17,7 @@ from modbench.harness.results.workspace import artifact
 from modbench.harness.stats import effects
 from modbench.reports.figures.style import Look, look
 from modbench.reports.model import Estimate, Finding, Kind, Sentence, Table, Value
-from modbench.reports.tables.contenders import rung_beside
-from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.load import Loaded, rung_beside
 from modbench.reports.wording.words import MATCHED
 
 Z = 1.959964

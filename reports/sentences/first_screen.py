@@ -12,8 +12,7 @@ from modbench.reports.questions import break_even, confirmation, exchange, isofl
 from modbench.reports.sentences import evidence, nothing_measured
 from modbench.reports.tables import losses
 from modbench.reports.tables.cases import looked_ahead
-from modbench.reports.tables.contenders import contenders, default_arm, rung_beside
-from modbench.reports.tables.load import Loaded, evenly
+from modbench.reports.tables.load import Loaded, contenders, default_arm, rung_beside, subsample_evenly
 from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.wording.arm_names import short
 from modbench.reports.wording.words import MATCHED, TIMED
@@ -353,7 +352,7 @@ def residuals(loaded: Loaded) -> Sentence | None:
             by = "" if rung.quantity == "flops/forward" else f"({MATCHED[rung.quantity]}) "
             gaps = [
                 Sentence("{gap} at T = {length}", gap=Estimate(gap, kind="change"), length=length)
-                for length, gap in evenly(list(rung.gaps.items()), MOST_GAPS)
+                for length, gap in subsample_evenly(list(rung.gaps.items()), MOST_GAPS)
             ]
             target = arms.get(rung.target, rung.target)
             words = f"{{rung}} against {{target}} {by}{{gaps}}"

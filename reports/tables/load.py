@@ -1,4 +1,4 @@
-"""Reads a run folder and makes its tables: the input of every panel."""
+"""Reads a run folder and makes its tables, the input of every panel; which of its arms a report is about."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from modbench.harness.core.case import Case, Place, UnitOfWork
+from modbench.harness.core.case import Case, Place, Rung, UnitOfWork
 from modbench.harness.machine.busy import union_s
 from modbench.harness.machine.certificate import VERDICTS, Certificate
 from modbench.harness.results import run_folder
 from modbench.harness.results.run_checks import complete
 from modbench.harness.stats import memo
 from modbench.reports.tables import cases, comparisons, nodes
-from modbench.reports.tables.machine_checked import speaks
 from modbench.reports.tables.outcomes import Tables
+from modbench.reports.tables.withheld import has_evidence
 
 # Lengths and arms that figures, tiles and the terminal show at most; of more, so many that lie evenly among them.
 MOST_LENGTHS, MOST_ARMS = 12, 24
@@ -59,7 +59,7 @@ class Loaded:
     @property
     def checked(self) -> bool:
         """Whether a certificate or a twin says what verdicts on this run's times are worth."""
-        return self.certificate is not None or speaks(self.twins.verdict)
+        return self.certificate is not None or has_evidence(self.twins.verdict)
 
     @property
     def path(self) -> Path:
@@ -101,14 +101,14 @@ class Loaded:
     def arms_shown(self) -> list[Case]:
         """The arms that figures and tiles show besides the baseline: all, or of many the ladder and some of the rest."""
         rungs, rest = ([case for case in self.arms[1:] if case.rung == rung] for rung in (True, False))
-        few = evenly(rungs, MOST_ARMS // 3)
-        shown = {case.arm for case in (*few, *evenly(rest, MOST_ARMS - len(few)))}
+        few = subsample_evenly(rungs, MOST_ARMS // 3)
+        shown = {case.arm for case in (*few, *subsample_evenly(rest, MOST_ARMS - len(few)))}
         return [case for case in self.arms[1:] if case.arm in shown]
 
     @property
     def lengths_shown(self) -> list[int]:
         """The sequence lengths that figures and tiles show: all, or some that lie evenly among many."""
-        return evenly(self.lengths, MOST_LENGTHS)
+        return subsample_evenly(self.lengths, MOST_LENGTHS)
 
     @cached_property
     def lengths(self) -> list[int]:
@@ -275,11 +275,36 @@ def _first(
     return None if at is None else known[at]
 
 
-def evenly(values: Sequence[Shown], most: int) -> list[Shown]:
+def subsample_evenly(values: Sequence[Shown], most: int) -> list[Shown]:
     """Return all values if they are at most so many, else so many that lie evenly among them: the ends included."""
     if len(values) <= most:
         return list(values)
     return [values[round(i * (len(values) - 1) / (most - 1))] for i in range(most)]
+
+
+def contenders(loaded: Loaded) -> list[Case]:
+    """Arms that could replace the baseline: not the rungs of the dense ladder, those with a dense model of equal cost first."""
+    targets = {rung.target for rung in loaded.run.plan.ladder}
+    others = [case for case in loaded.arms[1:] if not case.rung]
+    return sorted(others, key=lambda case: case.arm not in targets)
+
+
+def default_arm(loaded: Loaded) -> Case | None:
+    """Return the arm to show first: MoD with the lowest capacity, else the first arm that is neither anchor nor rung."""
+    others = [case for case in loaded.arms[1:] if not case.rung]
+    routed = [case for case in others if case.model == "mod"]
+    if routed:
+        return min(routed, key=lambda case: case.config.capacity or 1.0)
+    return others[0] if others else None
+
+
+def rung_beside(loaded: Loaded, case: Case) -> tuple[Case, Rung] | None:
+    """Return the rung of the dense ladder of equal cost: the alternative to the arm."""
+    by_arm = {other.arm: other for other in loaded.arms}
+    for rung in loaded.run.plan.ladder:
+        if rung.target == case.arm and rung.arm in by_arm:
+            return by_arm[rung.arm], rung
+    return None
 
 
 def load(folder: str | Path, baseline: str | None = None, *, all_pairs: bool = False) -> Loaded:

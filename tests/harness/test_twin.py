@@ -17,9 +17,8 @@ from modbench.harness.stats import effects
 from modbench.reports.questions import break_even
 from modbench.reports.questions.gate import gate
 from modbench.reports.sentences.machine import machine_check, twin_check, warnings
-from modbench.reports.tables.contenders import default_arm
-from modbench.reports.tables.load import Loaded, load
-from modbench.reports.tables.machine_checked import SILENT, UNCHECKED
+from modbench.reports.tables.load import Loaded, default_arm, load
+from modbench.reports.tables.withheld import SILENT, UNCHECKED
 from modbench.reports.terminal import summary
 
 TWIN = "dense-twin[T64-B1-fp32-cpu1]"

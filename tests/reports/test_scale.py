@@ -21,7 +21,7 @@ from modbench.reports.page import render
 from modbench.reports.panels import table
 from modbench.reports.tables import comparisons
 from modbench.reports.tables import load as loading
-from modbench.reports.tables.load import evenly, load
+from modbench.reports.tables.load import load, subsample_evenly
 from modbench.reports.terminal import summary
 
 MEASURED = ["flops/forward", "latency/forward", "memory/peak_allocated"]
@@ -123,8 +123,8 @@ def test_a_page_of_many_cases_shows_some_and_says_how_many(tmp_path: Path, monke
 
 
 def test_evenly_keeps_the_ends() -> None:
-    assert evenly(range(5), 12) == [0, 1, 2, 3, 4]
-    shown = evenly(range(2000), loading.MOST_LENGTHS)
+    assert subsample_evenly(range(5), 12) == [0, 1, 2, 3, 4]
+    shown = subsample_evenly(range(2000), loading.MOST_LENGTHS)
     assert (len(shown), shown[0], shown[-1]) == (12, 0, 1999)
 
 

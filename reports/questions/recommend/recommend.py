@@ -31,8 +31,7 @@ from modbench.reports.questions.recommend.limits import (
     loss_against,
 )
 from modbench.reports.questions.recommend.pairwise import against, effect_between
-from modbench.reports.tables.contenders import rung_beside
-from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.load import Loaded, rung_beside
 from modbench.reports.wording.arm_names import name
 
 OBJECTIVES = ("latency", "memory", "flops", "loss")
