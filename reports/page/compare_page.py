@@ -188,4 +188,10 @@ def _parts(cell: Value) -> tuple[Value, Value]:
     """Return a cell's own value, and what is found of it against the baseline."""
     if not isinstance(cell, Finding):
         return cell, ""
-    return cell.value or "", "baseline" if cell.against is None else cell.beside()
+    if cell.against is None:
+        return cell.value or "", "baseline"
+    # Labels of arms are named below; beside a number stand those of losses.
+    found = (
+        cell.beside() if cell.typical.kind == "difference" else replace(cell, value=None, labels=(), against_labels=())
+    )
+    return cell.value or "", found

@@ -203,6 +203,7 @@ def test_a_terminal_shows_what_changed_and_json_has_all(
     assert [*shown.head] == ["", "A", "B", "ratio", "verdict"]
     _, slower, *_ = shown.rows
     assert [*map(plain, slower[1:3])] == ["10.0 ms", "12.0 ms"]
+    assert "forward pass, ms" in text
     assert (plain(slower[3])[:6], slower[4]) == ("0.833×", Verdict("worse"))
     done = modbench("compare", "before", "after", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -276,7 +276,11 @@ def table(against: Against, rows: Sequence[Row]) -> Table:
     where = [key for key in axes.differing(every) if key in (*axes.PLACE, "task", "budget")]
     head = ("", letter(0), letter(against.run), "difference" if rows[0].is_difference else "ratio", "verdict")
     label = f"{title}, {unit}" if unit and unit not in title else title
-    return Table(label, head, [(_named(row.what, where), *_cells(row)) for row in rows])
+    cells = list[tuple[Value, ...]]()
+    for row in rows:
+        first, value = (Finding(row.what, value=each) for each in (row.first, row.value))
+        cells.append((_named(row.what, where), first, value, *_change(row)))
+    return Table(label, head, cells)
 
 
 def _named(case: Case, where: Sequence[str]) -> Value:
@@ -286,9 +290,8 @@ def _named(case: Case, where: Sequence[str]) -> Value:
     return Sentence("{case}, {where}", case=case, where=Listed(at)) if at else case
 
 
-def _cells(row: Row) -> tuple[Value, Value, Value, Value]:
-    change = "" if row.typical.value is None else row.typical
-    return row.first, row.value, change, Verdict(row.verdict, row.of.unit == "s")
+def _change(row: Row) -> tuple[Value, Value]:
+    return "" if row.typical.value is None else row.typical, Verdict(row.verdict, row.of.unit == "s")
 
 
 def whole_table(compared: Compared, most: int) -> Table:
@@ -300,8 +303,8 @@ def whole_table(compared: Compared, most: int) -> Table:
     head += ["Verdict", "Remark"]
     cells = list[tuple[Value, ...]]()
     for run, row in rows[:most]:
-        first, value, change, verdict = _cells(row)
-        own = (row.what.id, row.metric, first, value, change, row.mean or "", verdict, row.reason or "")
+        change, verdict = _change(row)
+        own = (row.what.id, row.metric, row.first, row.value, change, row.mean or "", verdict, row.reason or "")
         cells.append((letter(run), *own) if several else own)
     return Table("All comparisons", head, cells, left_out=max(0, len(rows) - most), file="modbench compare … --json")
 
