@@ -173,4 +173,4 @@ def test_names_are_escaped(run: Path, tmp_path: Path) -> None:
     loaded = load(run)
     assert "<script>alert" not in render.html(loaded)
     assert "\x1b" not in render.html(loaded) + md.markdown(loaded)
-    assert "<script>alert" not in md.markdown(loaded)
+    assert r"<code>\<script\>alert(1)\</script\>\|\`@&#8203;x\`" in md.markdown(loaded)
