@@ -13,8 +13,8 @@ from modbench.reports.sentences.machine import machine_check, warnings
 from modbench.reports.sentences.method import facts
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.arm_names import name, short
-from modbench.reports.writers.inline import plain
 from modbench.reports.writers.json import rows, sentences
+from modbench.reports.writers.number_format import plain
 
 NAME = "report.json"
 

@@ -20,7 +20,7 @@ from modbench.reports.wording.arm_names import name, short
 from modbench.reports.wording.words import TIMED, is_number
 from modbench.reports.writers import text
 from modbench.reports.writers.html import inline
-from modbench.reports.writers.inline import number, plain
+from modbench.reports.writers.number_format import number, plain
 
 # Arms and lengths of the table at most, and tables.
 MOST_ARMS, MOST_LENGTHS, MOST_TABLES = 16, 6, 2

@@ -15,7 +15,7 @@ from modbench.reports.panel import Panel
 from modbench.reports.questions.confirmation import Answer, answers, blocks, table
 from modbench.reports.questions.isoflop import in_flops
 from modbench.reports.tables.load import Loaded
-from modbench.reports.writers.inline import plain
+from modbench.reports.writers.number_format import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -21,7 +21,7 @@ from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.arm_names import in_title, name, short
 from modbench.reports.wording.words import TIMED
-from modbench.reports.writers.inline import plain
+from modbench.reports.writers.number_format import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -23,7 +23,7 @@ from modbench.reports.questions.isoflop import (
 )
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import seeds_in_words
-from modbench.reports.writers.inline import plain
+from modbench.reports.writers.number_format import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

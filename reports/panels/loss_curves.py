@@ -14,7 +14,7 @@ from modbench.reports.figures.style import MUTED, look, new_figure
 from modbench.reports.model import Estimate, Figure, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.tables.load import Loaded
-from modbench.reports.writers.inline import plain
+from modbench.reports.writers.number_format import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,7 +16,7 @@ from modbench.reports.questions import memory_kinds
 from modbench.reports.questions.memory_kinds import CACHE, Bar
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.arm_names import short
-from modbench.reports.writers.inline import plain
+from modbench.reports.writers.number_format import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,7 +15,7 @@ from modbench.reports.questions.roofline import Placed, Roof, placed, roof
 from modbench.reports.tables.load import Loaded, default_arm
 from modbench.reports.wording.arm_names import short
 from modbench.reports.wording.words import TIMED
-from modbench.reports.writers.inline import plain
+from modbench.reports.writers.number_format import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

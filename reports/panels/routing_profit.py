@@ -12,7 +12,7 @@ from modbench.reports.questions import routing
 from modbench.reports.questions.routing import ALL, FEWEST_SEEDS, TITLES, Arm, Bin, Profit
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.arm_names import name
-from modbench.reports.writers.inline import plain
+from modbench.reports.writers.number_format import plain
 
 
 def render(loaded: Loaded) -> Iterator[Block]:

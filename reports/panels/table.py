@@ -14,7 +14,7 @@ from modbench.reports.tables import findings
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.words import is_number
 from modbench.reports.writers.html import inline
-from modbench.reports.writers.inline import interval, number, plain
+from modbench.reports.writers.number_format import interval, number, plain
 from modbench.reports.writers.templates import fill
 
 # Title, alignment, and the columns of `comparisons.csv` (of values: `cases.csv`) that a cell holds.

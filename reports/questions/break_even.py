@@ -18,7 +18,7 @@ from modbench.harness.core.labels import OF_WORK
 from modbench.harness.stats.break_even import Found, Point, break_even
 from modbench.harness.stats.effects import LEVEL
 from modbench.reports.model import Block, Estimate, Finding, Sentence, Table, Value
-from modbench.reports.tables import withheld
+from modbench.reports.tables import withheld_verdicts
 from modbench.reports.tables.cases import joined
 from modbench.reports.tables.findings import labels_of
 from modbench.reports.tables.load import MOST_ARMS, Loaded, contenders, rung_beside
@@ -243,7 +243,7 @@ def _unfit(loaded: Loaded) -> str | None:
         return SMOKE
     if loaded.checked:
         return None
-    return withheld.SILENT if len(loaded.twins) else withheld.UNCHECKED
+    return withheld_verdicts.SILENT if len(loaded.twins) else withheld_verdicts.UNCHECKED
 
 
 def _withheld(rows: Sequence[Any], labels: Sequence[str]) -> str | None:

@@ -24,7 +24,7 @@ from modbench.harness.stats import effects, memo
 from modbench.harness.stats.exchange import FEW_POINTS, NOT_FALLING, Crossing, Rate, crossing, rate
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
 from modbench.reports.questions.isoflop import LOSSES, in_flops
-from modbench.reports.tables import withheld
+from modbench.reports.tables import withheld_verdicts
 from modbench.reports.tables.cases import joined
 from modbench.reports.tables.cell import Trouble
 from modbench.reports.tables.findings import between
@@ -313,7 +313,7 @@ class Prices:
         made = made if self.loaded.run.plan.suite.claims else _illustrated(made)
         plain, contaminated = self._beside(metric, where, held)
         warned = [*tables.row_labels(case, tables.metrics[held.loss]), *tables.row_labels(sides[0], metric)]
-        warned += [*withheld.machine_labels(tables, sides[0], metric), *[Label.CONTAMINATED] * contaminated]
+        warned += [*withheld_verdicts.machine_labels(tables, sides[0], metric), *[Label.CONTAMINATED] * contaminated]
         return Price(metric, where.place, made, None, plain, tuple(dict.fromkeys(warned)), joined(reasons), any(steps))
 
     def _measured(self, metric: Metric, held: Held) -> Comparison | None:

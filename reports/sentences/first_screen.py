@@ -16,7 +16,7 @@ from modbench.reports.tables.load import Loaded, contenders, default_arm, rung_b
 from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.wording.arm_names import short
 from modbench.reports.wording.words import MATCHED, TIMED
-from modbench.reports.writers.inline import plain
+from modbench.reports.writers.number_format import plain
 
 # Arms that the answer is about; the rest are counted.
 MOST_ANSWERS = 24

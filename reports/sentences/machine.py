@@ -13,7 +13,7 @@ from modbench.harness.results import attempts, trust
 from modbench.reports.sentences import nothing_measured
 from modbench.reports.tables import busy, nodes
 from modbench.reports.tables.load import Loaded
-from modbench.reports.tables.withheld import APART, SILENT, UNCHECKED
+from modbench.reports.tables.withheld_verdicts import APART, SILENT, UNCHECKED
 
 
 def gpu(loaded: Loaded) -> str:

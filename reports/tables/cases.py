@@ -13,7 +13,7 @@ from modbench.harness.core.case import Case, Comparison
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.labels import Label
 from modbench.harness.stats import effects
-from modbench.reports.tables import busy, withheld
+from modbench.reports.tables import busy, withheld_verdicts
 from modbench.reports.tables.outcomes import Tables
 
 CASE_COLUMNS = [
@@ -61,7 +61,7 @@ def _case_row(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
         "labels": labels.joined(
             [
                 *tables.row_labels(case, metric),
-                *withheld.machine_labels(tables, case, metric),
+                *withheld_verdicts.machine_labels(tables, case, metric),
                 *busy.labels(tables, case, metric),
             ]
         ),

@@ -13,7 +13,7 @@ from modbench.harness.core.labels import Label
 from modbench.harness.results.notes.memory import FitNotes, MemoryNotes
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.stats import effects, paired, verdicts
-from modbench.reports.tables import solved, withheld
+from modbench.reports.tables import solved, withheld_verdicts
 from modbench.reports.tables.attainable import against_ideal, attainable
 from modbench.reports.tables.cases import joined, no_interval
 from modbench.reports.tables.cell import Cell
@@ -41,7 +41,9 @@ def pair_row(
             return row | {"status": trouble.status, "reason": who + trouble.reason} | said
     sides = {"labels": case, "baseline_labels": baseline}
     row |= {
-        column: labels.joined([*tables.row_labels(side, metric), *withheld.machine_labels(tables, side, metric)])
+        column: labels.joined(
+            [*tables.row_labels(side, metric), *withheld_verdicts.machine_labels(tables, side, metric)]
+        )
         for column, side in sides.items()
     }
     return row | (result or _result)(tables, case, baseline, metric)

@@ -17,7 +17,7 @@ from modbench.reports.sentences.machine import machine_check, warnings
 from modbench.reports.tables import axes
 from modbench.reports.tables.load import Loaded
 from modbench.reports.writers import json, text
-from modbench.reports.writers.inline import plain
+from modbench.reports.writers.number_format import plain
 from modbench.reports.writers.text import cut, joined, wrapped
 
 # Labels that have a mark beside the number in a terminal.

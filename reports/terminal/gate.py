@@ -9,7 +9,7 @@ from modbench.reports.model import Code, Sentence, Value
 from modbench.reports.questions.gate import answer, fail_on
 from modbench.reports.questions.gate.gate import Gate
 from modbench.reports.writers import github, markdown
-from modbench.reports.writers.inline import plain
+from modbench.reports.writers.number_format import plain
 
 
 def as_text(found: Gate, *, verbose: bool = False) -> Iterator[str]:

@@ -12,7 +12,7 @@ from modbench.reports.questions.recommend.pairwise import has_tail, looked_ahead
 from modbench.reports.questions.recommend.recommend import Judged, Recommended
 from modbench.reports.wording.arm_names import name
 from modbench.reports.writers import text
-from modbench.reports.writers.inline import plain
+from modbench.reports.writers.number_format import plain
 from modbench.reports.writers.text import wrapped
 
 

@@ -11,7 +11,7 @@ from modbench.harness.core.units import human_duration
 from modbench.reports.model import Sentence
 from modbench.reports.questions.confirmation import Answer, answers, of
 from modbench.reports.tables.load import Loaded
-from modbench.reports.writers.inline import plain
+from modbench.reports.writers.number_format import plain
 from modbench.reports.writers.text import wrapped
 
 # What may turn out to be better than the best.

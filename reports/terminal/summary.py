@@ -15,7 +15,7 @@ from modbench.harness.planning.plan import Plan
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
 from modbench.reports.panel import shared_blocks
 from modbench.reports.questions import confirmation, exchange, inference, isoflop, results, tasks
-from modbench.reports.questions import pays as pays_question
+from modbench.reports.questions import pays_from as pays_question
 from modbench.reports.sentences import evidence, first_screen
 from modbench.reports.sentences.first_screen import place_shown
 from modbench.reports.sentences.machine import machine_check, warnings
@@ -24,7 +24,7 @@ from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.arm_names import name
 from modbench.reports.wording.words import TIMED
 from modbench.reports.writers import json, text
-from modbench.reports.writers.inline import plain
+from modbench.reports.writers.number_format import plain
 from modbench.reports.writers.text import joined, wrapped
 
 # Shown in a table of their own, in one unit.

@@ -16,7 +16,7 @@ from modbench.reports.figures.style import Look, look, to_svg
 from modbench.reports.model import Alert, Block, Figure, Note, Sentence, Table, Value
 from modbench.reports.wording.arm_names import name, short
 from modbench.reports.writers.csv_text import csv as csv_text
-from modbench.reports.writers.inline import Inline, numeric
+from modbench.reports.writers.number_format import Inline, numeric
 from modbench.reports.writers.templates import fill
 
 # A key that names more arms of one mark helps nobody: a reader could not tell them apart.

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from modbench.reports.model import Value
-from modbench.reports.writers.inline import plain
+from modbench.reports.writers.number_format import plain
 
 
 def value(cell: object) -> object:

@@ -9,7 +9,7 @@ from modbench.harness.core.labels import LOOKED_AHEAD
 from modbench.harness.core.printable import escaped
 from modbench.harness.core.units import scale_of
 from modbench.reports.model import ILLUSTRATION, Finding, Labelled, Table, Value
-from modbench.reports.writers.inline import NONE, Inline, bare
+from modbench.reports.writers.number_format import NONE, Inline, bare
 
 # Columns up to which a cell has its interval, and that fit between the margins.
 MOST_WITH_INTERVALS, MOST_COLUMNS = 3, 6

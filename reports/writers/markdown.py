@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import escaped
 from modbench.reports import model
-from modbench.reports.writers.inline import Inline
+from modbench.reports.writers.number_format import Inline
 
 # Characters that a comment on GitHub may have.
 LIMIT = 65_536

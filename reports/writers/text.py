@@ -25,7 +25,7 @@ from modbench.reports.model import (
     Value,
 )
 from modbench.reports.wording.arm_names import name, short
-from modbench.reports.writers.inline import NONE, Inline, bare, half, interval, plain, scale
+from modbench.reports.writers.number_format import NONE, Inline, bare, half, interval, plain, scale
 
 # Wider text is hard to read.
 WIDEST = 120

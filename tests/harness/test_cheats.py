@@ -21,7 +21,7 @@ from modbench.harness.results.run_folder import FINISHED, read
 from modbench.harness.subject import shared_state
 from modbench.reports.sentences import evidence
 from modbench.reports.tables.load import load
-from modbench.reports.writers.inline import plain
+from modbench.reports.writers.number_format import plain
 
 CHEATS = """
 import time

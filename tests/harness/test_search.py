@@ -33,7 +33,7 @@ from modbench.reports.questions.search import sentence, spent
 from modbench.reports.sentences.evidence import sure
 from modbench.reports.tables.load import load
 from modbench.reports.tables.unmeasured import LEFT_OUT
-from modbench.reports.writers.inline import plain
+from modbench.reports.writers.number_format import plain
 
 LENGTHS = (32, 48, 64, 96, 128, 192, 256)
 ROW = "forward-mod-c0.125-B1-fp32-cpu1"

@@ -27,7 +27,7 @@ from modbench.harness.subject import after_timing, causality, claims, reuse, row
 from modbench.harness.subject.module_state import ModuleState
 from modbench.harness.subject.subject import Subject
 from modbench.reports.panels.flops import claimed
-from modbench.reports.writers.inline import plain
+from modbench.reports.writers.number_format import plain
 
 V, D = 50, 32
 

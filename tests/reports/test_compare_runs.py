@@ -21,7 +21,7 @@ from modbench.reports.questions.compare.runs import Against, Compared, Row, both
 from modbench.reports.questions.gate import gate
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import compare
-from modbench.reports.writers.inline import plain
+from modbench.reports.writers.number_format import plain
 
 TIME, MEMORY = "latency/forward", "memory/peak_allocated"
 SMALL: dict[str, Any] = {"grid": {"seq_len": [64]}}

@@ -26,7 +26,7 @@ from modbench.reports.questions import confirmation
 from modbench.reports.sentences import first_screen
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import recommend_capacity
-from modbench.reports.writers.inline import plain
+from modbench.reports.writers.number_format import plain
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 

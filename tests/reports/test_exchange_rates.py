@@ -23,7 +23,7 @@ from modbench.reports.page import render
 from modbench.reports.panels import exchange as exchange_panel
 from modbench.reports.questions import exchange
 from modbench.reports.tables.load import load
-from modbench.reports.writers.inline import plain
+from modbench.reports.writers.number_format import plain
 
 METRICS = ["flops/forward", "flops/train_step", "latency/forward", "latency/train_step", "loss/val", "loss/val_causal"]
 ARMS = [

@@ -12,7 +12,7 @@ from planted import planted_suite, stored
 from modbench.reports.model import Estimate, Figure, Finding, Sentence
 from modbench.reports.panels import forest
 from modbench.reports.tables.load import load
-from modbench.reports.writers.inline import plain
+from modbench.reports.writers.number_format import plain
 
 # Planted (`planted.py`): MoD 0.5 and its copies are equal to dense, MoE is slower.
 ARMS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.5]}, {"model": "moe"}]

@@ -20,7 +20,7 @@ from modbench.reports.questions.gate.fail_on import CHECKS, FailOn, Rules, check
 from modbench.reports.questions.gate.gate import Gate
 from modbench.reports.questions.gate.non_inferiority import Asked
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.writers.inline import plain
+from modbench.reports.writers.number_format import plain
 
 TIME = "latency/forward"
 METRICS = [TIME, "flops/forward", "memory/peak_allocated", "loss/val"]

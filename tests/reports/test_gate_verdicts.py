@@ -25,7 +25,7 @@ from modbench.reports.questions.gate.gate import Gate
 from modbench.reports.questions.gate.non_inferiority import Asked, Change
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import gate as gate_text
-from modbench.reports.writers.inline import plain
+from modbench.reports.writers.number_format import plain
 from modbench.reports.writers.text import wrapped
 
 TIME = "latency/forward"

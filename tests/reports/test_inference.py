@@ -11,7 +11,7 @@ from modbench.reports.model import Estimate, Table
 from modbench.reports.questions import break_even, inference
 from modbench.reports.tables import load
 from modbench.reports.terminal import summary
-from modbench.reports.writers.inline import plain
+from modbench.reports.writers.number_format import plain
 
 METRICS = ["flops/forward", "latency/prefill", "tokens_per_s/prefill", "latency/decode"]
 

@@ -38,7 +38,7 @@ from modbench.reports.panels import isoflop as isoflop_panel
 from modbench.reports.questions import isoflop
 from modbench.reports.sentences import evidence
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.writers.inline import plain
+from modbench.reports.writers.number_format import plain
 
 SIZES = [{"d_model": d, "n_layers": 2} for d in (32, 48, 64)]
 TEXT = Text("t", b"some words " * 50_000, b"other words " * 500, "c0ffee")

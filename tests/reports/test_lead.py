@@ -16,7 +16,7 @@ from modbench.reports.questions import win_rate
 from modbench.reports.sentences import first_screen
 from modbench.reports.tables.load import load
 from modbench.reports.terminal import summary
-from modbench.reports.writers.inline import plain
+from modbench.reports.writers.number_format import plain
 
 # Of MoD against the dense model of equal cost: it pays at one place of six, the last.
 RATIOS = {

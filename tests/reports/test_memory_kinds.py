@@ -12,7 +12,7 @@ from modbench.reports.panels import memory
 from modbench.reports.questions import memory_kinds
 from modbench.reports.questions.memory_kinds import Bar, stacked
 from modbench.reports.tables.load import load
-from modbench.reports.writers.inline import plain
+from modbench.reports.writers.number_format import plain
 
 
 @pytest.mark.parametrize(

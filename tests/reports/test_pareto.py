@@ -15,7 +15,7 @@ from modbench.reports.panels.pareto import PANEL
 from modbench.reports.questions.recommend import pareto
 from modbench.reports.questions.recommend.candidates import Candidate, choice
 from modbench.reports.tables.load import Loaded
-from modbench.reports.writers.inline import plain
+from modbench.reports.writers.number_format import plain
 
 # Bytes are 1, 2, 3, 4, 5 MB in this order.
 DENSE, RUNG, LOW, HIGH, MOE = "dense", "dense-f0.58", "mod[c0.125]", "mod[c0.5]", "moe"

@@ -26,9 +26,9 @@ from modbench.reports.questions.recommend.limits import BREAKS, FITS, MAY, SAW_F
 from modbench.reports.questions.recommend.pairwise import against
 from modbench.reports.questions.recommend.recommend import NO_DIFFERENCE, Recommended, recommend
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.tables.withheld import UNCHECKED
+from modbench.reports.tables.withheld_verdicts import UNCHECKED
 from modbench.reports.terminal.recommend import as_dict, as_text
-from modbench.reports.writers.inline import plain
+from modbench.reports.writers.number_format import plain
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from modbench.reports.panels import _routing as parts
 from modbench.reports.panels import routing_gates, routing_knows, routing_profit, routing_text, routing_who
 from modbench.reports.questions import routing as question
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.writers.inline import plain
+from modbench.reports.writers.number_format import plain
 
 PANELS = (routing_text, routing_who, routing_profit, routing_knows, routing_gates)
 N, WINDOWS, LAYERS = 4096, 16, (1, 3)

@@ -17,7 +17,7 @@ from modbench.reports.page import render
 from modbench.reports.questions import tasks
 from modbench.reports.tables.load import Loaded
 from modbench.reports.terminal import summary
-from modbench.reports.writers.inline import plain
+from modbench.reports.writers.number_format import plain
 
 FIVE = (0, 1, 2, 3, 4)
 

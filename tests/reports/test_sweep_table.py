@@ -14,7 +14,7 @@ from modbench.harness.core.labels import Label
 from modbench.reports.questions import confirmation, isoflop
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import summary
-from modbench.reports.writers.inline import plain
+from modbench.reports.writers.number_format import plain
 from modbench.reports.writers.text import FUTURE
 
 ROUTED = "mod[c0.25-learned]"

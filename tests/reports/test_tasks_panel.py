@@ -16,7 +16,7 @@ from modbench.reports.panels import tiles
 from modbench.reports.questions import tasks
 from modbench.reports.sentences import first_screen
 from modbench.reports.terminal import summary
-from modbench.reports.writers.inline import plain
+from modbench.reports.writers.number_format import plain
 
 
 def test_three_seeds_give_an_interval_over_seeds(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK, Label
 from modbench.reports import demo
 from modbench.reports.model import Estimate, Finding, Sentence
 from modbench.reports.notebook import display
-from modbench.reports.questions import break_even, pays, results, win_rate
+from modbench.reports.questions import break_even, pays_from, results, win_rate
 from modbench.reports.questions.break_even import Line
 from modbench.reports.sentences import evidence, first_screen
 from modbench.reports.sentences.machine import TwinCheck
@@ -32,7 +32,7 @@ from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import summary
 from modbench.reports.wording.arm_names import name
 from modbench.reports.writers import text as text_writer
-from modbench.reports.writers.inline import half, plain
+from modbench.reports.writers.number_format import half, plain
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -381,7 +381,7 @@ def test_a_loss_that_is_not_known_causally_is_that_of_training_and_marked(tmp_pa
         (loaded.pairs, "loss/val_causal", "routed causally"),
         (pairs, "bpb/val", "routed causally, else as trained"),
     ):
-        table = pays.table(changed(loaded, loaded.cases, tables))
+        table = pays_from.table(changed(loaded, loaded.cases, tables))
         assert table is not None
         cell = table.rows[-1][list(table.head).index("loss")]
         row = tables[(tables.metric == metric) & (tables.arm == "moe") & tables.primary].iloc[0]
@@ -422,7 +422,7 @@ def test_one_length_shows_the_ratio_to_the_model_of_equal_cost(tmp_path: Path) -
         tmp_path, planted_suite("draft", metrics=["latency/forward"], train=None, grid={"seq_len": [64]}, launches=3)
     )
     loaded = load(tmp_path / "run")
-    made = pays.table(loaded)
+    made = pays_from.table(loaded)
     assert made is not None
     cells = [row[list(made.head).index("cost")] for row in made.rows]
     rung = next(case for case in loaded.arms if case.rung)
@@ -442,7 +442,7 @@ def test_what_arms_are_compared_with_is_named_by_the_baseline(tmp_path: Path) ->
         (None, "dense of equal shape, of equal cost"),
         ("moe", "MoE of equal shape, dense of equal cost"),
     ):
-        table = pays.table(load(tmp_path, baseline))
+        table = pays_from.table(load(tmp_path, baseline))
         assert table is not None
         notes = list(map(plain, table.notes))
         assert sum(f"shape, cost: {said} (" in each for each in notes) == 1

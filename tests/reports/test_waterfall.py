@@ -22,7 +22,7 @@ from modbench.reports.panels import waterfall as panel
 from modbench.reports.questions import waterfall
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.tables.outcomes import Tables
-from modbench.reports.writers.inline import plain
+from modbench.reports.writers.number_format import plain
 
 # Products of 100 rows with a width of 10, and attention of 100 multiply-adds.
 DENSE = Listed(work=(Work(kind="product", size=(1, 100, 10, 10), calls=2), Work(kind="attention", size=(1, 10, 10, 1))))

@@ -24,8 +24,8 @@ from modbench.reports.model import (
     Value,
     known,
 )
-from modbench.reports.writers import html, inline, latex, markdown, text
-from modbench.reports.writers.inline import plain
+from modbench.reports.writers import html, latex, markdown, number_format, text
+from modbench.reports.writers.number_format import plain
 
 FINITE = st.floats(min_value=1e-6, max_value=1e6)
 
@@ -160,9 +160,9 @@ def test_numbers_are_aligned_right_and_names_left(case: Case) -> None:
     table = Table("t", ("arm", "n", "said"), [[case, 5, "x"], [case, None, ""]])
     page = str(html.written([table]))
     assert page.count('class="number"') == 3  # the head and two cells of one column
-    assert inline.numeric([Estimate(1), 3, None, ""])
-    assert not inline.numeric([None, ""])
-    assert not inline.numeric([1, "x"])
+    assert number_format.numeric([Estimate(1), 3, None, ""])
+    assert not number_format.numeric([None, ""])
+    assert not number_format.numeric([1, "x"])
 
 
 def test_what_repeats_in_groups_has_one_head() -> None:
@@ -176,4 +176,4 @@ def test_nothing_is_written_of_nothing() -> None:
     assert html.written([]) is None
     assert plain(Listed([])) == ""
     assert str(html.written([Note("x")])) == '<p class="note">x</p>'
-    assert inline.percent(0.031) == "3.1 %"
+    assert number_format.percent(0.031) == "3.1 %"

@@ -56,7 +56,7 @@ def figure(
     """
     from modbench.reports.page import panel_list, paper
     from modbench.reports.tables.load import load
-    from modbench.reports.writers.inline import plain
+    from modbench.reports.writers.number_format import plain
 
     if width not in paper.WIDTHS:
         raise unknown("width", width, paper.WIDTHS)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from modbench.reports.model import Table
 from modbench.reports.panel import Panel
-from modbench.reports.questions import break_even, pays
+from modbench.reports.questions import break_even, pays_from
 from modbench.reports.tables.load import Loaded
 
 
 def render(loaded: Loaded) -> list[Table]:
     """Show the table."""
-    made = pays.table(loaded)
+    made = pays_from.table(loaded)
     return [] if made is None else [made]
 
 
