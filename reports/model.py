@@ -37,6 +37,7 @@ Kind: TypeAlias = Literal[
     "point",
     "duration",
     "budget",
+    "setting",
 ]
 
 

@@ -1,4 +1,4 @@
-"""A recommendation as lines of a terminal, and as JSON."""
+"""A recommendation as lines of a terminal, and as JSON; so that of a sweep."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from modbench.reports.model import Finding
-from modbench.reports.questions.recommend import answer
+from modbench.reports.questions.recommend import answer, capacity
+from modbench.reports.questions.recommend.capacity import Capacity
 from modbench.reports.questions.recommend.pairwise import has_tail, looked_ahead
 from modbench.reports.questions.recommend.recommend import Judged, Recommended
 from modbench.reports.wording.arm_names import name
@@ -113,3 +114,23 @@ def _difference(found: Recommended, pair: Finding) -> float | None:
         for side in (pair.what, pair.against)
     )
     return None if mine is None or theirs is None else mine - theirs
+
+
+def capacity_as_text(found: Capacity, width: int) -> Iterator[str]:
+    """Yield the lines of the capacity that a sweep recommends; what it rests on is indented."""
+    yield plain(capacity.headline(found))
+    yield from (f"  {line}" for line in wrapped(found.sentences, width - 2))
+
+
+def capacity_as_dict(found: Capacity) -> dict[str, Any]:
+    """Return plain data for `--json`."""
+    return {
+        "budget": found.answer.budget,
+        "variant": found.variant,
+        "capacity": found.capacity,
+        "decided": found.variant is not None,
+        "pays": found.answer.pays,
+        "more_seeds": found.more_seeds,
+        "more_hours": found.more_hours,
+        "sentences": [plain(each) for each in found.sentences],
+    }

@@ -125,6 +125,7 @@ _FORMS: dict[str, Callable[[float], str]] = {
     "points": "{:.1f}".format,
     "duration": human_duration,
     "budget": lambda flops: f"{flops:.3g}".replace("e+", "e"),  # as it is written in a suite
+    "setting": "{:g}".format,  # so too
     "point": point,
 }
 

@@ -107,12 +107,13 @@ def _from_sweep(loaded: Loaded, *, as_json: bool) -> None:
     import shutil
 
     from modbench.harness.core.errors import IncompleteError
-    from modbench.reports.terminal import recommend_capacity
+    from modbench.reports.questions.recommend.capacity import recommend
+    from modbench.reports.terminal.recommend import capacity_as_dict, capacity_as_text
 
-    found = recommend_capacity.recommend(loaded)
+    found = recommend(loaded)
     if as_json:
-        say_json(recommend_capacity.as_dict(found), allow_nan=False)
+        say_json(capacity_as_dict(found), allow_nan=False)
     else:
-        say("\n".join(recommend_capacity.as_text(found, min(110, shutil.get_terminal_size().columns))))
+        say("\n".join(capacity_as_text(found, min(110, shutil.get_terminal_size().columns))))
     if loaded.run.incomplete:
         raise IncompleteError(loaded.run.incomplete)

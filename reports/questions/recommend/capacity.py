@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from modbench.harness.core.confirm_plan import Role
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.units import human_duration
-from modbench.reports.model import Sentence
+from modbench.reports.model import Estimate, Sentence
 from modbench.reports.questions.confirmation import Answer, answers, of
 from modbench.reports.tables.load import Loaded
-from modbench.reports.writers.number_format import plain
-from modbench.reports.writers.text import wrapped
 
 # What may turn out to be better than the best.
 RIVALS: tuple[Role, ...] = ("control", "runner_up")
@@ -69,40 +65,28 @@ def recommend(loaded: Loaded) -> Capacity:
     return Capacity(answer, None, None, said, more, sum(hours) if hours else None)
 
 
-def as_text(found: Capacity, width: int) -> list[str]:
-    """The answer as lines."""
+def headline(found: Capacity) -> Sentence:
+    """Return the answer: a capacity, dense, or what would decide."""
     if found.variant is None:
-        needs, anchor = "nobody can tell how many seeds would decide", found.answer.verdict("anchor")
-        better: list[Role] = [role for role in RIVALS if found.answer.verdict(role) == "worse"]
-        if found.answer.control is None and anchor == "better":
-            needs = "no control was confirmed, such as routing by noise"
-        elif better:
-            needs = f"{found.answer.name(better[0])} has a lower loss, and was not compared with the anchor"
-        elif anchor == "better" and found.answer.verdict("control") == "equivalent":
-            needs = f"{found.answer.name('control')} does as well"
-        elif found.more_seeds is not None:
-            time = (
-                ""
-                if found.more_hours is None
-                else f", {human_duration(3600 * found.more_hours)} here besides the sweep"
-            )
-            needs = f"{found.more_seeds} more seeds, other fresh ones{time}"
-        first = f"not decided: {needs}"
-    else:
-        what = "" if found.capacity is None else f": capacity {found.capacity:g}"
-        first = f"recommended{what} ({found.variant})"
-    return [first, *(line for line in wrapped(list(found.sentences), width - 2) for line in [f"  {line}"])]
+        return Sentence("not decided: {why}", why=_why(found))
+    if found.capacity is None:
+        return Sentence("recommended ({arm})", arm=found.variant)
+    capacity = Estimate(found.capacity, kind="setting")
+    return Sentence("recommended: capacity {capacity} ({arm})", capacity=capacity, arm=found.variant)
 
 
-def as_dict(found: Capacity) -> dict[str, Any]:
-    """The answer for a program."""
-    return {
-        "budget": found.answer.budget,
-        "variant": found.variant,
-        "capacity": found.capacity,
-        "decided": found.variant is not None,
-        "pays": found.answer.pays,
-        "more_seeds": found.more_seeds,
-        "more_hours": found.more_hours,
-        "sentences": [plain(each) for each in found.sentences],
-    }
+def _why(found: Capacity) -> Sentence:
+    """Return why nothing is decided, or what would decide."""
+    answer, anchor = found.answer, found.answer.verdict("anchor")
+    lower = [role for role in RIVALS if answer.verdict(role) == "worse"]
+    if answer.control is None and anchor == "better":
+        return Sentence("no control was confirmed, such as routing by noise")
+    if lower:
+        return Sentence("{arm} has a lower loss, and was not compared with the anchor", arm=answer.name(lower[0]))
+    if anchor == "better" and answer.verdict("control") == "equivalent":
+        return Sentence("{arm} does as well", arm=answer.name("control"))
+    if found.more_seeds is None:
+        return Sentence("nobody can tell how many seeds would decide")
+    hours = None if found.more_hours is None else Estimate(3600 * found.more_hours, kind="duration")
+    time = "" if hours is None else Sentence(", {hours} here besides the sweep", hours=hours)
+    return Sentence("{seeds} more seeds, other fresh ones{time}", seeds=found.more_seeds, time=time)
