@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # Rows of a figure at most; the rest are counted.
 MOST_ROWS = 24
 # Equivalent places that the caption names.
-MOST_NAMED = 4
+FEW = 3  # what a caption lists
 # An interval may leave the frame: one of a single noisy case would hide all the others.
 ROOM = 1.25
 _DECIDED = {"better", "worse", "equivalent"}
@@ -169,14 +169,13 @@ def _caption(loaded: Loaded, rows: Sequence[Finding], equal: Sequence[Finding], 
     listed = [Sentence("{arm} at {place}", arm=short(found.case), place=_place(found, rows)) for found in equal]
     return Sentence(
         "Of {all} against {base}: {counts}; hollow: undecided. Shaded: ±{margin}."
-        + " {equal} equivalent: {listed}." * bool(equal)
+        + " Equivalent: {listed}." * (0 < len(equal) <= FEW)
         + " {left_out} more are not drawn: those nearest to 1×." * bool(left_out),
         all=len(rows),
         base=loaded.arms[0],
         counts=Listed([Sentence("{n} {verdict}", n=n, verdict=Verdict(word)) for word, n in counts.items()]),
         margin=Estimate(loaded.run.plan.suite.margin, kind="share"),
-        equal=len(equal),
-        listed=Listed(listed, "; ", most=MOST_NAMED),
+        listed=Listed(listed, "; "),
         left_out=left_out,
     )
 

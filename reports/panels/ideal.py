@@ -51,9 +51,9 @@ def render(loaded: Loaded) -> list[Figure]:
         axis.set_xlabel("promised by bytes read" if title == "decode step" else "promised by FLOPs")
     attainable = any(is_number(value) for _, rows in sides for value in rows.attainable)
     caption = (
-        "On the diagonal the saved FLOPs (causal attention; for decode, the bytes not read) saved as much time. "
-        + "A dash is what this machine can attain. " * attainable
-        + "Thin lines: 95 % intervals. Larger marks are longer sequences."
+        "FLOPs with causal attention; of decode, bytes read. "
+        + "Dashes: what the machine can attain. " * attainable
+        + "Larger marks: longer sequences."
     )
     about = "Measured speed-up against the speed-up that FLOPs promise"
     data = pd.concat([rows for _, rows in sides])[list(RATIOS)]
@@ -126,10 +126,9 @@ def _said(loaded: Loaded, row: Any) -> Sentence:  # noqa: ANN401  # a row of `co
 
 READING = (
     "Each mark is one arm at one length. Sideways: the speed-up that its saved FLOPs promise over the anchor. Upwards: the "
-    "speed-up that was measured, with its 95 % interval. On the dashed diagonal the promise was kept; further below it, more of "
-    "the promise was lost. A dash is what this machine can attain: the same operators at its measured peaks by shape. From the "
-    "diagonal to the dash is what small shapes cost; from the dash to the mark is not explained by them. The figure does not "
-    "show what the saving costs in loss."
+    "speed-up that was measured, with its 95 % interval. On the dashed diagonal the promise was kept; further below it, "
+    "more of the promise was lost. A dash is what this machine can attain: the same operators at its measured peaks by "
+    "shape. From the diagonal to the dash is what small shapes cost; from the dash to the mark is not explained by them."
 )
 
 PANEL = Panel(title="Did FLOPs become milliseconds?", order=40, span=7, render=render, draws=True, reading=READING)

@@ -66,8 +66,8 @@ def _figure(loaded: Loaded, budget: float, made: Sequence[Curve]) -> Figure | No
     axes[0].set_title("held-out nats per token (lower is better)")
     axes[0].legend(fontsize=7.5, labelcolor=MUTED)
     caption = Sentence(
-        "Every run spends {budget} ({attention}): a cheaper model trains for more steps. Lines join the means of {seeds}, dots "
-        "are seeds; routed causally where a model can do so." + " Step times were not measured." * (not timed),
+        "{budget} a run ({attention}); {seeds}; routed causally where a model can be."
+        + " Step times were not measured." * (not timed),
         budget=in_flops(budget),
         attention=attention(sweep.count),
         seeds=seeds_in_words(loaded),
@@ -149,9 +149,9 @@ def _times(value: float, _: float) -> str:
 
 
 READING = (
-    "Every curve joins models of several sizes that were trained with the same number of FLOPs: larger models see "
-    "fewer tokens. Where a curve lies below the dense one, skipping gave a lower loss for the same training compute; "
-    "further left in the other figures a model is also cheaper to run, in FLOPs and in time. "
+    "Every curve joins models of several sizes that were trained with the same number of FLOPs: larger models see fewer "
+    "tokens. Dots are seeds, lines join their means. Where a curve lies below the dense one, skipping gave a lower loss for "
+    "the same training compute; further left in the other figures a model is also cheaper to run, in FLOPs and in time. "
     "Intervals cover the seeds that were trained, not other data or other budgets."
 )
 

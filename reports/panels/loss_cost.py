@@ -81,11 +81,10 @@ def render(loaded: Loaded) -> list[Figure]:
     runs = [unit.protocol.train for unit in loaded.runs if unit.protocol.train]
     trained = max(run.steps * run.tokens_per_step for run in runs)
     caption = Sentence(
-        "Shaded: below the best dense model of at most that cost. {seeds}; {trained} training tokens"
+        "{seeds}; {trained} training tokens"
         + " (fp32 weights, bf16 autocast)" * ("bf16" in suite.grid.dtype)
         + "."
-        + " Hollow: top-k routing saw later tokens, so those losses flatter it."
-        * any(each.looked_ahead for each in points),
+        + " Hollow: top-k routing saw later tokens." * any(each.looked_ahead for each in points),
         seeds=seeds_in_words(loaded),
         trained=trained,
     )
@@ -170,10 +169,11 @@ def _draw(axis: Axes, loaded: Loaded, points: list[Point], marks: Marks) -> None
 
 
 READING = (
-    "Each mark is one arm: sideways its cost relative to the anchor, upwards its loss on text that it was not trained on. Left "
-    "and low is good. The grey line joins dense models of several sizes, which are what a reader could take instead: an arm is "
-    "worth its trouble where its mark lies below that line; between two of its models it is interpolated. Thin lines are 95 % "
-    "intervals of the cost. A short training run says little about a long one."
+    "Each mark is one arm: sideways its cost relative to the anchor, upwards its loss on text that it was not trained on. "
+    "Left and low is good. The grey line joins dense models of several sizes, which are what a reader could take instead: "
+    "an arm is worth its trouble where its mark lies below that line; between two of its models it is interpolated. Shaded "
+    "is what lies below the best dense model of at most that cost. Thin lines are 95 % intervals of the cost. A short "
+    "training run says little about a long one."
 )
 
 PANEL = Panel(title="What does it cost in loss?", order=30, span=5, render=render, draws=True, reading=READING)

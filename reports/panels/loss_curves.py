@@ -132,8 +132,7 @@ def _protocol(loaded: Loaded) -> Sentence:
     runs = [unit.protocol.train for unit in loaded.runs if unit.protocol.train]
     steps, rates = (sorted({getattr(run, key) for run in runs}) for key in ("steps", "lr"))
     return Sentence(
-        "{steps} steps of {tokens} tokens, AdamW at {rates} with cosine to zero, seed {seed}; averaged over neighbouring steps; "
-        "the first may lie above the frame. Top-k routing sees later tokens.",
+        "{steps} steps of {tokens} tokens; AdamW, {rates}, cosine to zero; seed {seed}.",
         steps=Estimate(None, steps[0], steps[-1], "count"),
         tokens=runs[0].tokens_per_step,
         rates=Estimate(None, rates[0], rates[-1]),
@@ -189,10 +188,11 @@ def _line(axis: Axes, case: Case, number: int, xs: Sequence[float], ys: list[flo
 
 
 READING = (
-    "Each line is one arm during training: the same loss over tokens, over FLOPs and over seconds. At equal tokens a "
-    "model that computes less usually ends higher; the plot over FLOPs says what the same compute bought. The last "
-    "plot shows held-out loss by position in the window. Lines are averages over neighbouring steps of one seed. All arms read "
-    "the same text in the same order, and start from the same weights where their shapes agree."
+    "Each line is one arm during training: the same loss over tokens, over FLOPs and over seconds. At equal tokens a model "
+    "that computes less usually ends higher; the plot over FLOPs says what the same compute bought. The last plot shows "
+    "held-out loss by position in the window. Lines are averages over neighbouring steps of one seed; the first may lie "
+    "above the frame. Top-k routing sees later tokens. All arms read the same text in the same order, and start from the "
+    "same weights where their shapes agree."
 )
 
 PANEL = Panel(title="How did they learn?", order=60, span=7, render=render, draws=True, reading=READING)

@@ -136,19 +136,15 @@ def _bytes(number: float) -> Estimate:
 
 
 def _caption(bars: Sequence[Bar], what: str) -> Sentence:
-    best, anchor = min(bars, key=lambda bar: bar.total), bars[0]
+    best = min(bars, key=lambda bar: bar.total)
     known = [bar for bar in bars if bar.forecast]
-    told = any(memory_kinds.ACTIVATIONS in bar.measured or memory_kinds.KEYS in bar.measured for bar in bars)
     return Sentence(
         "Bytes by kind: {what}."
-        + (" Lowest: {best} with {least}" + ", {anchor} has {most}" * (best is not anchor) + ".") * (len(bars) > 1)
-        + " Thin bars: the forecast, met within {close} by {met} of {all}." * bool(known)
-        + " Parameters are counted, the optimizer keeps two numbers for each; the rest is not told apart." * (not told),
+        + " Lowest: {best} with {least}." * (len(bars) > 1)
+        + " Thin bars: forecast, within {close} for {met} of {all}." * bool(known),
         what=what,
         best=best.case,
         least=_bytes(best.total),
-        anchor=anchor.case,
-        most=_bytes(anchor.total),
         close=Estimate(memory_kinds.AS_FORECAST, kind="share"),
         met=sum(bar.as_forecast for bar in known),
         all=len(known),
@@ -156,9 +152,10 @@ def _caption(bars: Sequence[Bar], what: str) -> Sentence:
 
 
 READING = (
-    "Each bar is the memory of one arm: of a training step the most that it held at a time, by kind, or of decoding "
-    "the keys and values that it keeps. The thin bar below is what the closed form predicts. Shorter is better. It is"
-    " one measured step, so it has no interval, and it leaves out what the process holds besides."
+    "Each bar is the memory of one arm: of a training step the most that it held at a time, by kind, or of decoding the "
+    "keys and values that it keeps. The thin bar below is what the closed form predicts. Shorter is better. Where kinds are "
+    "not told apart, parameters are counted, and the optimizer keeps two numbers for each. It is one measured step, so it "
+    "has no interval, and it leaves out what the process holds besides."
 )
 
 PANEL = Panel(title="How much memory does it take?", order=41, span=5, render=render, draws=True, reading=READING)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 AXES = {"latency": "time", "memory": "memory", "loss": "loss"}
 # Names in the line below the figure; of more the number.
 MOST_NAMED = 6
+FEW = 3  # what a caption names
 
 
 @dataclass(frozen=True)
@@ -188,11 +189,10 @@ def _caption(loaded: Loaded, axes: Sequence[str], weighed: Sequence[Weighed]) ->
     stay = [each.candidate.case for each in weighed if each.beaten_by is None]
     flattered = "loss" in axes and any(each.candidate.flattered for each in weighed)
     return Sentence(
-        "Worth considering by {axes}: {settings}. "
+        "Worth considering: {settings}. "
         + ("{seeds}." if "loss" in axes else "No loss was measured: what is faster or smaller here may predict worse.")
-        + " Hollow: top-k routing saw later tokens." * flattered,
-        axes=_listed(axes),
-        settings=Listed(stay, "; ", most=MOST_NAMED),
+        + " Hollow: saw later tokens." * flattered,
+        settings=Listed(stay, "; ", most=FEW),
         seeds=seeds_in_words(loaded),
     )
 

@@ -138,8 +138,7 @@ def _caption(loaded: Loaded, calls: Sequence[Placed], limit: Roof) -> Sentence:
         if (each.case.arm, each.metric, each.case.place.seq_len) == (arm.arm, calls[0].metric, length)
     ]
     return Sentence(
-        "Of what the machine can do at its FLOPs per byte, the {workload} at T = {length} attains: {shares}. The roof: "
-        "{flop} and {bytes}. Larger marks are longer sequences.",
+        "Of the roof, the {workload} at T = {length} attains: {shares}. Roof: {flop}, {bytes}.",
         workload=_TITLES[calls[0].metric],
         length=length,
         shares=Listed(shares),
@@ -149,10 +148,10 @@ def _caption(loaded: Loaded, calls: Sequence[Placed], limit: Roof) -> Sentence:
 
 
 READING = (
-    "Each mark is one call: sideways how many FLOPs it computes for each byte that it moves, upwards how fast it computed. "
-    "Nothing can lie above the lines: the slope is the memory's measured peak (the largest elementwise operator, caches "
-    "ignored), the flat part the processor's (the fastest product). A mark far below both lost time to something else, such as "
-    "small products or the start of kernels. It does not say what that was."
+    "Each mark is one call: sideways how many FLOPs it computes for each byte that it moves, upwards how fast it computed; "
+    "larger marks are longer sequences. Nothing can lie above the lines: the slope is the memory's measured peak (the "
+    "largest elementwise operator, caches ignored), the flat part the processor's (the fastest product). A mark far below "
+    "both lost time to something else, such as small products or the start of kernels. It does not say what that was."
 )
 
 PANEL = Panel(title="How busy is the machine?", order=58, span=5, render=render, draws=True, reading=READING)

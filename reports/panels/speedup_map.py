@@ -247,7 +247,7 @@ READING = (
     "slower, grey is within 9 % of 1, and a hatched cell is not decided, by its interval or since the machine was disturbed or "
     "not checked. Rows of dense models are the alternatives of equal cost. The thick line is read from all lengths together: "
     "from it on the arm pays against the baseline, in typical calls and in the mean; at the left edge at every length, at the "
-    "right at none. Dashed is where else it may lie (95 %). The map says nothing of loss."
+    "right at none, and dashed where else it may lie (95 %)."
 )
 
 PANEL = Panel(

@@ -65,7 +65,6 @@ def test_measured_beside_forecast(tmp_path: Path) -> None:
         1,
         5,
     )
-    assert "not told apart" in drawn.caption.words
     totals = drawn.data.groupby("arm", sort=False).measured_B.sum()
     assert sorted(totals) == pytest.approx([1e6, 2e6, 3e6, 4e6, 5e6])
     params = loaded.tables.counted(loaded.arms[0]).params

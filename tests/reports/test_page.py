@@ -68,6 +68,7 @@ def test_title_asks_the_question_and_panels_are_there(opened: Opened) -> None:
     expected = [
         "The answer",
         "At a glance",
+        "From which length on does each arm pay?",
         "What stands behind the answer?",
         "Where does it pay? Speed-up by capacity and length",
         "What does it cost in loss?",

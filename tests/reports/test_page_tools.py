@@ -191,6 +191,18 @@ def test_every_panel_says_how_to_read_it(page: Page) -> None:
         assert 2 <= len(re.findall(r"[.]( |$)", said)) <= 6, (title, said)
 
 
+def test_the_first_screen_is_short_and_captions_have_two_lines(page: Page) -> None:
+    """The answer, how sure it is and what to doubt take 60 words at most; the rest unfolds."""
+    page.set_viewport_size({"width": 1280, "height": 800})
+    said = " ".join(page.locator(".lead > .answer, .lead > .sure").all_inner_texts())
+    assert 5 <= len(said.split()) <= 60, said
+    for caption in page.locator("main figcaption").all():
+        lines = caption.evaluate(
+            "made => made.getBoundingClientRect().height / parseFloat(getComputedStyle(made).lineHeight)"
+        )
+        assert lines <= 2.2, caption.inner_text()
+
+
 def reachable(page: Page) -> list[str]:
     """What Tab reaches, from the top of the page until it leaves it."""
     found = []

@@ -90,7 +90,6 @@ def test_the_panel_says_who_stays_and_why_others_do_not(timed: Loaded, tmp_path:
     assert isinstance(drawing.caption, Sentence)
     stay: Any = drawing.caption.given["settings"]
     assert [case.arm for case in vars(stay)["values"]] == [DENSE, RUNG, LOW]
-    assert plain(drawing.caption.given["axes"]) == "time and memory"
     assert "No loss" in drawing.caption.words
     (table,) = (each for each in PANEL.render(timed) or () if isinstance(each, Table))
     rows_out: Any = table.rows
