@@ -117,6 +117,9 @@ def sure_in_short(loaded: Loaded) -> Sentence | None:
     if found.judged:
         words += ", {open} of {judged} ratios open, margin {margin}"
     status, known = machine_facts(loaded)
+    twins = twin_check(loaded)
+    if loaded.certificate is not None and twins is not None:  # of the two, the twin was timed in this run
+        known = f"{status}; {twins.in_words()}"
     return Sentence(
         words + "; {glyph} A/A test: {known}",
         processes=found.processes,
