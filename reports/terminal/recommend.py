@@ -1,4 +1,4 @@
-"""A recommendation as lines of a terminal, and as JSON; so that of a sweep."""
+"""Recommendations as lines of a terminal and as JSON: a setting of one run, or the capacity that a sweep confirmed."""
 
 from __future__ import annotations
 

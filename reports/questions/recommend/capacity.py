@@ -86,7 +86,7 @@ def _why(found: Capacity) -> Sentence:
     if anchor == "better" and answer.verdict("control") == "equivalent":
         return Sentence("{arm} does as well", arm=answer.name("control"))
     if found.more_seeds is None:
-        return Sentence("nobody can tell how many seeds would decide")
+        return Sentence("the number of seeds that would decide is unknown")
     hours = None if found.more_hours is None else Estimate(3600 * found.more_hours, kind="duration")
     time = "" if hours is None else Sentence(", {hours} here besides the sweep", hours=hours)
     return Sentence("{seeds} more seeds, other fresh ones{time}", seeds=found.more_seeds, time=time)
