@@ -116,10 +116,11 @@ def sure_in_short(loaded: Loaded) -> Sentence | None:
     words = "{processes}" + ", ±{half} (median)" * (found.half is not None)
     if found.judged:
         words += ", {open} of {judged} ratios open, margin {margin}"
+    known: Value
     status, known = machine_facts(loaded)
     twins = twin_check(loaded)
     if loaded.certificate is not None and twins is not None:  # of the two, the twin was timed in this run
-        known = f"{status}; {twins.in_words()}"
+        known = Sentence("{status}; {twins}", status=status, twins=twins.in_brief())
     return Sentence(
         words + "; {glyph} A/A test: {known}",
         processes=found.processes,

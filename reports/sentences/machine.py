@@ -10,6 +10,7 @@ import pandas as pd
 
 from modbench.harness.core.units import counted
 from modbench.harness.results import attempts, trust
+from modbench.reports.model import Estimate, Sentence
 from modbench.reports.sentences import nothing_measured
 from modbench.reports.tables import busy, nodes
 from modbench.reports.tables.load import Loaded
@@ -66,6 +67,18 @@ class TwinCheck:
         disturbed = self.verdicts.count("contaminated")
         busy = f", contaminated in {disturbed}" if disturbed else ""
         return f"identical twin: {found}{wrong}{busy}, largest difference {100 * self.largest:.1f} %"
+
+    def in_brief(self) -> Sentence:
+        """Say the same where there is little room."""
+        return Sentence(
+            "identical twin: equivalent in {equivalent} of {all}"
+            + ", different in {apart}" * bool(self.apart)
+            + ", at most {largest} apart",
+            equivalent=self.equivalent,
+            all=len(self.verdicts),
+            apart=len(self.apart),
+            largest=Estimate(self.largest, kind="share"),
+        )
 
 
 def twin_check(loaded: Loaded) -> TwinCheck | None:

@@ -182,6 +182,8 @@ def test_an_unequal_twin_is_said_before_all_times(tmp_path: Path) -> None:
     assert found is not None
     assert (found.equivalent, len(found.apart), len(found.verdicts)) == (0, 2, 2)
     assert "different in 2" in found.in_words()
+    assert found.in_brief().given["apart"] == 2
+    assert "{apart}" in found.in_brief().words
     assert said == f"⚠ machine check (A/A): {found.in_words()}"
     (warning,) = warnings(loaded)
     assert "different in 2 of 2" in warning
