@@ -25,7 +25,7 @@ from modbench.harness.core.printable import escaped
 from modbench.harness.results import names, trust
 from modbench.harness.results.packed import unpacked
 from modbench.harness.results.run_folder import RunFolder
-from modbench.harness.results.upgrade import upgraded
+from modbench.harness.results.upgrade import refuse_earlier, upgraded
 
 # A unit without a limit: a scheduler has its own.
 ENDLESS_S = 1e6
@@ -40,7 +40,9 @@ def planned(folder: Path, name: str) -> UnitOfWork:
     file = folder / "run.json"
     safe_paths.refuse_links(folder)
     try:
-        body = upgraded(json.loads(file.read_bytes()), file)
+        written = json.loads(file.read_bytes())
+        body = upgraded(written, file)
+        refuse_earlier(written["schema_version"], folder)
         # A run goes on while its user edits a panel; files that take part in measuring are compared one by one.
         trust.include_again(str(body.get("token")), changed=True)
         units = unpacked(body["plan"], file)["units"]

@@ -44,7 +44,7 @@ def now() -> tuple[Origin, ...]:
 
 
 def told(body: Mapping[str, Any], file: Path) -> tuple[Origin, ...]:
-    """What a run included, as its run.json says; nothing before schema 8.
+    """What a run included, as its run.json says.
 
     Raises:
         UsageError: if that is damaged.

@@ -61,7 +61,7 @@ class OwnFile(Frozen):
 
 
 def told(body: Mapping[str, Any], file: Path) -> tuple[OwnFile, ...]:
-    """The files that a run began with, as its run.json says; none before schema 6.
+    """The files that a run began with, as its run.json says.
 
     Raises:
         UsageError: if that is damaged.
@@ -85,7 +85,7 @@ def launcher_options(body: Mapping[str, Any], file: Path) -> tuple[str, ...]:
 
 
 def started_in(body: Mapping[str, Any], file: Path) -> str | None:
-    """The folder in which a run was started, as its run.json says; None before schema 8.
+    """The folder in which a run was started, as its run.json says; None in one that was packed.
 
     Raises:
         UsageError: if that is damaged.

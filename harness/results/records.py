@@ -1,18 +1,10 @@
 """The record of a unit of work: one outcome per case and metric. Immutable, self-contained, versioned.
 
-Schema versions (`upgrade.py` reads all but the first):
-    1: the first version.
-    2: witnesses of every sample and block, busy intervals, the machine's peak.
-    3: notes are a model per pass; findings and the death of a process have fields of their own.
-    4: a suite may have a grid for its decode metrics; the environment says what a GPU's libraries were set to.
-    5: samples name their input; a pilot decides the number of launches, kept in `launches/`, and no longer that of rounds;
-        the machine's peaks by shape.
-    6: run.json names the files of the user's models; a record says on which host and machine it was made.
-    7: a suite may search an axis of its grid: what a search asked for is in `search/`, and other cells are not missing.
-    8: a case may have options of a user's model; run.json says in which folder the command was started.
+Schema versions (`upgrade.py` reads 9 and 10):
     9: a sweep may confirm its best with fresh seeds: what it found is in `confirm/`, and fresh runs that it did not ask for are
-        not missing; a training run says which held-out windows it is judged on.
+        not missing; a training run says which held-out windows it is judged on. Release 0.2.0 writes it.
     10: a record says which versions of the user's files its process ran.
+    11: runs of earlier schemas are read and not resumed.
 """
 
 from __future__ import annotations
@@ -29,7 +21,7 @@ from modbench.harness.core.masking import masked
 from modbench.harness.machine.certificate import Certificate
 from modbench.harness.results.notes import Notes, SomeNotes
 
-SCHEMA = 10
+SCHEMA = 11
 
 Status = Literal["ok", "skipped", "failed"]
 # `damaged` is never written: the reader gives it to what a damaged file should have held.
@@ -183,7 +175,7 @@ class Record(Frozen):
             absolute outside of it; None in records of earlier versions, and where the process left none.
     """
 
-    schema_version: Literal[10] = 10
+    schema_version: Literal[11] = 11
     unit: UnitOfWork
     started: str
     wall_s: float

@@ -151,9 +151,10 @@ class StoredRun:
         confirmations: confirmations that have ended, by name.
         planned: every unit in run.json: those of the plan, and those that nothing asked for, or may yet.
         own_files: the user's files that it began with, as run.json says.
-        started_in: the folder in which the command was started; None before schema 8.
+        started_in: the folder in which the command was started; None in a run that was packed.
         token: under which the user who began it is remembered, as run.json says.
         included: folders and packages with additions that it began with, as run.json says.
+        schema: version of its format, as run.json says.
     """
 
     path: Path
@@ -176,6 +177,7 @@ class StoredRun:
     token: str | None = None
     damaged: list[Damaged] = field(default_factory=list)
     included: tuple[extension_sources.Origin, ...] = ()
+    schema: int = SCHEMA
 
     @property
     def incomplete(self) -> str | None:
@@ -248,7 +250,8 @@ def read(folder: str) -> StoredRun:
     if not file.is_file():
         raise UsageError(f"{folder!r} is not a run folder: it has no run.json. `modbench run` creates one.")
     safe_paths.refuse_links(path)
-    body = current(load(file), file)
+    written = load(file)
+    body = current(written, file)
     lacking = {"plan", "environment", "command", "started", "launcher"} - body.keys()
     if lacking:
         raise DamagedError(file, f"damaged: {', '.join(sorted(lacking))} missing")
@@ -303,6 +306,7 @@ def read(folder: str) -> StoredRun:
         started_in=own_files.started_in(body, file),
         token=str(body.get("token")),
         included=began_with,
+        schema=written["schema_version"],
         **told,
     )
 

@@ -20,6 +20,7 @@ from modbench.harness.planning.suite import load_suite
 from modbench.harness.results import lock
 from modbench.harness.results.run_folder import RunFolder, create, has_checkpoint, read
 from modbench.harness.results.trust import confirm
+from modbench.harness.results.upgrade import refuse_earlier
 from modbench.reports.format import DEFAULT
 from modbench.reports.page import render
 from modbench.reports.tables.load import Loaded, load
@@ -221,13 +222,14 @@ def resume(
         timeout_s: seconds that a unit may take; None: from its prediction.
 
     Raises:
-        UsageError: if the folder holds no readable run, one with times of another machine, or one of `modbench train`, if it
-            names files that are not trusted, or if another runner holds it.
+        UsageError: if the folder holds no readable run, one of an earlier schema, one with times of another machine, or one of
+            `modbench train`, if it names files that are not trusted, or if another runner holds it.
         IncompleteError: if it was interrupted again.
         ModbenchError: if the folder can no longer be written; finished units are kept.
     """
     _refuse_ranks("modbench resume")
     start, stored = time.monotonic(), read(run_folder)
+    refuse_earlier(stored.schema, stored.path)
     if stored.command[1:2] == ["train"]:
         raise UsageError(
             f"{run_folder!r} is a run of `modbench train`: to continue it, repeat its command with -o {run_folder}."

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -245,35 +243,6 @@ def test_a_setting_of_a_pilot_that_is_not_there_is_refused(settings: tuple[str, 
     effort = "draft" if "mde" in settings[0] else "standard"
     with pytest.raises(UsageError, match=words):
         override(load_suite("quick"), Overrides(effort=effort, settings=settings))
-
-
-def test_a_run_of_schema_4_keeps_its_launches(tmp_path: Path) -> None:
-    """Its pilot decided rounds: they are read as fixed, and its five launches are no pilot."""
-    stored(tmp_path, planted_suite("standard", metrics=["latency/forward"], launches=5, rounds=30))
-    folder = tmp_path / "run"
-    shutil.rmtree(folder / "launches", ignore_errors=True)
-    old = {"most_rounds": 120, "pilot": 20, "half_width": 0.01}
-    body = json.loads((folder / "run.json").read_text()) | {"schema_version": 4}
-    for key in ("pilot_launches", "most_launches", "mde"):
-        del body["plan"]["suite"][key]
-    body["plan"]["suite"] |= old | {"launches": None, "rounds": None}
-    for unit in body["plan"]["units"]:
-        unit["protocol"] |= old
-        del unit["series"]
-    (folder / "run.json").write_text(json.dumps(body))
-    for file in (folder / "units").iterdir():
-        record = json.loads(file.read_text()) | {"schema_version": 4}
-        record["unit"]["protocol"] |= old
-        del record["unit"]["series"]
-        for outcome in record["outcomes"]:
-            if outcome["notes"] and record["unit"]["made_in"] == "time":
-                outcome["notes"]["rounds"] = {"pilot": 20, "asked": 50, "made": 50}
-        file.write_text(json.dumps(record))
-    run = run_folder.read(str(folder))
-    assert run.missing == []
-    assert run.plan.suite.protocol_size == (5, 30)
-    assert not run.plan.suite.two_stage
-    assert load(str(folder)).pairs.status.eq("ok").any()
 
 
 def test_a_pilot_that_is_measured_again_decides_when_it_has_ended(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ PASSES = frozenset(catalogue.entries("passes"))
 MAY_NAME = ("harness/passes/", "harness/metrics/", "suites/")
 # Words that are a pass's name and something else.
 OTHER_MEANINGS = {
-    "harness/results/upgrade.py": {"peak", "profile"},  # fields of the previous schema
     "src/modbench/commands/_app.py": {"train", "profile"},  # commands
     "src/modbench/api.py": {"train"},  # a command
     "src/modbench/commands/watch/run_snapshot.py": {"train"},  # a command
