@@ -28,11 +28,12 @@ if TYPE_CHECKING:
 INK, MUTED, HAIR, PAPER = "#010203", "#010204", "#010205", "#010206"
 MAP = tuple(f"#0203{i:02d}" for i in range(9))
 MAP_INK = tuple(f"#0204{i:02d}" for i in range(9))
+SERIES = tuple(f"#0205{i:02d}" for i in range(7))
 VARIABLES = (
     {INK: "--ink", MUTED: "--muted", HAIR: "--hair", PAPER: "--paper"}
     | {color: f"--map-{i}" for i, color in enumerate(MAP)}
     | {color: f"--map-ink-{i}" for i, color in enumerate(MAP_INK)}
-    | {f"#0205{i:02d}": f"--series-{i}" for i in range(7)}
+    | {color: f"--series-{i}" for i, color in enumerate(SERIES)}
 )
 
 
@@ -105,7 +106,7 @@ def look(case: Case) -> Look:
         opacity = 1.0 - 0.55 * min(1.0, case.config.capacity / 0.75)
     if case.rung:  # lighter the less it computes
         opacity = 0.25 + 0.6 * min(1.0, float(case.arm_parts[0][1:]))
-    return Look(f"#0205{index:02d}", marker, glyph, opacity)
+    return Look(SERIES[index], marker, glyph, opacity)
 
 
 def bin_of(log2_ratio: float) -> int:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from modbench.harness.core.labels import LOOKED_AHEAD
 from modbench.harness.core.masking import masked
 from modbench.reports.format import Format
-from modbench.reports.model import Finding, Table, Value
+from modbench.reports.model import Finding, Sentence, Table, Value
 from modbench.reports.panel import shared_blocks
 from modbench.reports.questions import results
 from modbench.reports.sentences.first_screen import measured_on
@@ -64,7 +64,7 @@ def _captioned(loaded: Loaded, made: Table) -> Table:
     marks = (
         ["Bold: faster by more than the margin. Circle: undecided, disturbed or without a verdict."] if timed else []
     )
-    left = [f"{made.left_out:,} more arms are in comparisons.csv."] if made.left_out else []
+    left = [Sentence("{more} more arms are in comparisons.csv.", more=made.left_out)] if made.left_out else []
     return replace(made, notes=[*made.notes, *marks, f"{measured_on(loaded)}.", *left])
 
 

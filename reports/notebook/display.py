@@ -10,7 +10,7 @@ from pathlib import Path
 
 from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import escaped
-from modbench.reports.figures.ratio_axis import ends_of, ratio_axis
+from modbench.reports.figures.axes import ends_of, ratio_axis
 from modbench.reports.figures.style import HAIR, MUTED, PAPER, beside, new_figure, to_svg
 from modbench.reports.model import Estimate, Finding, Table, Value, Verdict
 from modbench.reports.questions import results
@@ -20,7 +20,7 @@ from modbench.reports.wording.arm_names import name, short
 from modbench.reports.wording.words import TIMED, is_number
 from modbench.reports.writers import text
 from modbench.reports.writers.html import inline
-from modbench.reports.writers.number_format import number, plain
+from modbench.reports.writers.number_format import grid_point, number, plain
 
 # Arms and lengths of the table at most, and tables.
 MOST_ARMS, MOST_LENGTHS, MOST_TABLES = 16, 6, 2
@@ -85,7 +85,7 @@ def _figure(loaded: Loaded) -> str:
         rows = [loaded.pair(case.arm, metric, length) for length in loaded.lengths[-1:] for case in loaded.arms_shown]
         found = [
             Finding(
-                f"{short(case)}, T {int(row.seq_len):,}",
+                f"{short(case)}, {grid_point('T', int(row.seq_len))}",
                 typical=Estimate.of(row.ratio, row.ci_low, row.ci_high, kind="ratio", unit="s"),
                 verdict=row.verdict if isinstance(row.verdict, str) else None,
             )

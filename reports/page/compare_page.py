@@ -72,6 +72,11 @@ class Page:
     after: Sequence[Section] = ()
 
     @property
+    def left_out(self) -> Markup:
+        """How many rows the large table lacks."""
+        return inline(self.table.left_out if self.table else 0)
+
+    @property
     def head(self) -> list[tuple[Markup, str]]:
         """Titles of the large table's columns, and whether they hold numbers."""
         columns = enumerate(self.table.head if self.table else ())

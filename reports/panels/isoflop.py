@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pandas as pd
 
+from modbench.reports.figures.axes import ticks
 from modbench.reports.figures.style import MUTED, OTHER, Look, look, new_figure
 from modbench.reports.model import Block, Figure, Sentence
 from modbench.reports.panel import Panel
@@ -59,7 +60,7 @@ def _figure(loaded: Loaded, budget: float, made: Sequence[Curve]) -> Figure | No
             _draw(axis, curve, xs, line)
     for i, (axis, title) in enumerate(zip(axes, titles, strict=True)):
         axis.set_xscale("log")
-        axis.xaxis.set_major_formatter(_millions if i == 0 else _times)
+        axis.xaxis.set_major_formatter(ticks("M" if i == 0 else "×"))
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_minor_locator(NullLocator())
         axis.set_xlabel(title)
@@ -138,14 +139,6 @@ def _draw(axis: Axes, curve: Curve, xs: Sequence[float | None], line: Line) -> N
         axis.plot(
             [x] * len(point.losses), list(point.losses.values()), ".", color=style.color, markersize=3.5, alpha=0.7
         )
-
-
-def _millions(value: float, _: float) -> str:
-    return f"{value / 1e6:g} M"
-
-
-def _times(value: float, _: float) -> str:
-    return f"{value:g}×"
 
 
 READING = (

@@ -10,6 +10,7 @@ import pandas as pd
 
 from modbench.harness.core.case import Case
 from modbench.harness.results.notes.training import TrainNotes
+from modbench.reports.figures.axes import ticks
 from modbench.reports.figures.style import MUTED, look, new_figure
 from modbench.reports.model import Estimate, Figure, Sentence
 from modbench.reports.panel import Panel
@@ -32,10 +33,10 @@ LEAST = 300
 Trained: TypeAlias = tuple[Case, TrainNotes]
 # What is along the axis, and how a value of it is written.
 _AXES: dict[str, tuple[str, Callable[[float, float], str]]] = {
-    "tokens": ("training tokens", lambda value, _: f"{value / 1000:g}k" if value else "0"),
+    "tokens": ("training tokens", ticks("k")),
     "flops": ("training FLOPs", lambda value, _: plain(Estimate(value, unit="FLOP")) if value else "0"),
-    "wall_s": ("seconds of training", lambda value, _: f"{value:g}"),
-    "position": ("position in a held-out window", lambda value, _: f"{value:g}"),
+    "wall_s": ("seconds of training", ticks()),
+    "position": ("position in a held-out window", ticks()),
 }
 
 

@@ -16,7 +16,7 @@ from modbench.reports.questions import memory_kinds
 from modbench.reports.questions.memory_kinds import CACHE, Bar
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.arm_names import short
-from modbench.reports.writers.number_format import plain
+from modbench.reports.writers.number_format import grid_point, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,11 +44,11 @@ def render(loaded: Loaded) -> list[Figure]:
     caches, batch = _caches(loaded, length)
     made = []
     if steps:
-        title = f"peak of a training step in {{}}, T = {length:,} (lower is better)"
+        title = f"peak of a training step in {{}}, {grid_point('T', length)} (lower is better)"
         about = "Peak memory of a training step by arm and kind"
         made.append(_figure("memory", steps, title, about, "peak of one training step"))
     if caches:
-        title = f"cache in {{}} after {length:,} tokens, B = {batch} (lower is better)"
+        title = f"cache in {{}}, {grid_point('T', length)}, {grid_point('B', batch)} (lower is better)"
         about = "Bytes of keys and values by arm"
         made.append(_figure("memory-cache", caches, title, about, "keys and values that the cache holds"))
     return made

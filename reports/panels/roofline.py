@@ -15,7 +15,7 @@ from modbench.reports.questions.roofline import Placed, Roof, placed, roof
 from modbench.reports.tables.load import Loaded, default_arm
 from modbench.reports.wording.arm_names import short
 from modbench.reports.wording.words import TIMED
-from modbench.reports.writers.number_format import plain
+from modbench.reports.writers.number_format import plain, typed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,7 +91,7 @@ def _ends(axes: Sequence[Axes], calls: Sequence[Placed], limit: Roof) -> None:
         axis.set_xlim(low, high)
         axis.set_ylim(bottom, top)
         axis.plot([low, ridge, high], [limit.at(low), limit.flop_per_s, limit.flop_per_s], color=INK, linewidth=1.4)
-        for place, ends, text in ((axis.xaxis, (low, high), "{:g}".format), (axis.yaxis, (bottom, top), _rate)):
+        for place, ends, text in ((axis.xaxis, (low, high), typed), (axis.yaxis, (bottom, top), _rate)):
             ticks = [
                 step * 10**power
                 for power in range(-3, 19)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from modbench.harness.stats.effects import t_quantile
+from modbench.reports.figures.axes import ticks
 from modbench.reports.figures.style import new_figure
 from modbench.reports.model import Estimate, Figure, Listed, Sentence
 from modbench.reports.panel import Panel
@@ -41,7 +42,7 @@ def _experts(arm: Arm) -> Figure:
     axis.set_yticks(range(len(rows)), [f"block {row['layer']}" for row in rows])
     axis.set_ylim(len(rows) - 0.5, -0.5)
     axis.set_xlim(0, 1)
-    axis.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axis.xaxis.set_major_formatter(ticks("%"))
     axis.grid(visible=False)
     axis.tick_params(axis="y", length=0)
     parts.titled(axis, f"{name(arm.case)}: load by expert", most=MOST_IN_LINE)
@@ -88,7 +89,7 @@ def _depths(arm: Arm) -> Figure:
                 [row["length"]] * 2, [row["depth"] - half, row["depth"] + half], color=arm.look.color, linewidth=1.3
             )
     axis.set_xscale("log", base=2)
-    axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.xaxis.set_major_formatter(ticks())
     axis.minorticks_off()
     if depth["blocks"]:
         axis.set_ylim(0, depth["blocks"] + 0.4)

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from modbench.reports.figures.style import INK, MAP, MAP_INK, MUTED, PAPER, new_figure
+from modbench.reports.figures.axes import ticks
+from modbench.reports.figures.style import INK, MAP, MAP_INK, MUTED, PAPER, SERIES, new_figure
 from modbench.reports.model import Arms, Block, Estimate, Figure, Note, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.panels import _routing as parts
@@ -15,6 +16,7 @@ from modbench.reports.questions import routing
 from modbench.reports.questions.routing import SIDES, Arm
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.arm_names import name
+from modbench.reports.writers.number_format import plain
 
 WIDTH, HEIGHT = 4.0, 2.6
 MARKS = ("o", "s", "^", "D", "v", "P")
@@ -102,7 +104,7 @@ def _flips(arm: Arm) -> Figure | None:
     parts.hairline(axis, 0.0, vertical=False)
     # On a linear axis a few large effects would flatten the rest into a line.
     axis.set_yscale("symlog", linthresh=statistics.median_high([abs(each.saved) for each in decisions] or [0.0]) or 1.0)
-    axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.yaxis.set_major_formatter(ticks())
     axis.yaxis.set_minor_locator(NullLocator())
     axis.set_title(f"thousandths of a nat saved by a pass, block {last}")
     axis.set_xlabel("router's score")
@@ -134,7 +136,7 @@ def _weights(arm: Arm) -> Figure | None:
     passed = [count / total for count in last["passed"]]
     axis.stairs(passed, last["edges"], fill=True, color=arm.look.color, alpha=0.75, linewidth=0)
     parts.hairline(axis, 0.0)
-    axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axis.yaxis.set_major_formatter(ticks("%"))
     what = "weight that multiplies the block" if last["what"] == "weight" else "score"
     axis.set_title("share of tokens")
     axis.set_xlabel(what)
@@ -180,7 +182,9 @@ def _overlap(arm: Arm) -> Figure | None:
             shade = 4 + min(4, int(5 * value))
             axis.add_patch(Rectangle((x, y - 0.5), 1, 1, facecolor=MAP[shade], edgecolor=PAPER, linewidth=1.5))
             if len(layers) <= 8:
-                axis.text(x + 0.5, y, f"{value:.2f}", ha="center", va="center", color=MAP_INK[shade])
+                axis.text(
+                    x + 0.5, y, plain(Estimate(value, kind="fraction")), ha="center", va="center", color=MAP_INK[shade]
+                )
     axis.set_xlim(0, len(layers) - 1)
     axis.set_ylim(len(layers) - 0.5, 0.5)
     axis.set_xticks([x + 0.5 for x in range(len(layers) - 1)], [f"block {layer}" for layer in layers[:-1]])
@@ -212,10 +216,10 @@ def _kinds(arm: Arm) -> Figure | None:
     for number, (kind, values) in enumerate(drift["by_kind"].items()):
         if None in values:
             continue
-        shade = f"#0205{(0, 1, 2, 3, 4)[number % 5]:02d}"
+        shade = SERIES[number % 5]
         marker = MARKS[number % len(MARKS)]
         axis.plot(drift["steps"], values, color=shade, marker=marker, markersize=4, linewidth=1.2, label=kind)
-    axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axis.yaxis.set_major_formatter(ticks("%"))
     axis.set_ylim(bottom=0)
     axis.set_title("passing while training, by kind")
     axis.set_xlabel("steps")

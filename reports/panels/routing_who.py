@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from modbench.reports.figures.axes import ticks
 from modbench.reports.figures.style import new_figure
 from modbench.reports.model import Arms, Block, Figure, Note, Sentence
 from modbench.reports.panel import Panel
@@ -43,7 +44,7 @@ def _figure(shown: list[Arm], variable: str) -> Figure:
     made, (axis,) = new_figure(4.0, 3.0)
     mean = shown[0].over_seeds(lambda each: each["summary"]["participation"])
     parts.dots(axis, series, labels, at=mean.value if mean and mean.value is not None else 0.0)
-    axis.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axis.xaxis.set_major_formatter(ticks("%"))
     axis.set_xlim(left=0)
     axis.set_title(f"passing, by {TITLES[variable]}")
     label = f"Share of tokens that pass by {TITLES[variable]}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from modbench.harness.core.case import Case
+from modbench.reports.figures.axes import ticks
 from modbench.reports.figures.style import INK, MUTED, look, new_figure
 from modbench.reports.model import Block, Figure, Sentence
 from modbench.reports.panel import Panel
@@ -39,7 +40,7 @@ def _figure(loaded: Loaded, made: list[TaskResult]) -> Figure:
     axis.set_yticks(range(len(made)), [task.name for task in made])
     axis.set_ylim(len(made) - 0.45, -0.55)
     axis.set_xlim(0, 1.02)
-    axis.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axis.xaxis.set_major_formatter(ticks("%"))
     axis.set_title("accuracy on held-out questions (further right is better)")
     reading = Sentence(
         "Every arm spends the training FLOPs that {anchor} spends on the task's steps; {seeds}. Routing is causal.",

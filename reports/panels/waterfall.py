@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pandas as pd
 
+from modbench.reports.figures.axes import ticks
 from modbench.reports.figures.marks import Mark, Marks
 from modbench.reports.figures.style import INK, MAP, MAP_INK, MUTED, beside, look, new_figure
 from modbench.reports.model import Block, Estimate, Figure, Sentence
@@ -109,7 +110,7 @@ def _draw(axis: Axes, found: Fall, rows: list[Step], marks: Marks) -> None:
     colors = [style.color if part == MEASURED else MUTED for _, part, _ in totals]
     sums = axis.scatter([end for *_, end in totals], [y for y, *_ in totals], s=34, marker="D", color=colors, zorder=3)
     marks.name(sums, *(Mark(f"{part}: {_total(found, end)}", found.case.arm) for _, part, end in totals))
-    axis.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
+    axis.xaxis.set_major_formatter(ticks("%"))
     axis.locator_params(axis="x", nbins=5)
     axis.set_yticks(range(len(rows)), [part for part, *_ in rows])
     axis.set_ylim(len(rows) - 0.5, -0.5)

@@ -17,7 +17,7 @@ from modbench.harness.core.case import Case, Comparison, Place
 from modbench.harness.core.labels import OF_WORK
 from modbench.harness.stats.break_even import Found, Point, break_even
 from modbench.harness.stats.effects import LEVEL
-from modbench.reports.model import Block, Estimate, Finding, Sentence, Table, Value
+from modbench.reports.model import Block, Estimate, Finding, Listed, Sentence, Table, Value
 from modbench.reports.tables import withheld_verdicts
 from modbench.reports.tables.cases import joined
 from modbench.reports.tables.findings import labels_of
@@ -25,6 +25,7 @@ from modbench.reports.tables.load import MOST_ARMS, Loaded, contenders, rung_bes
 from modbench.reports.tables.unmeasured import LEFT_OUT
 from modbench.reports.wording.arm_names import name
 from modbench.reports.wording.words import TIMED, is_number
+from modbench.reports.writers.number_format import grid_point, plain
 
 Axis: TypeAlias = Literal["seq_len", "batch_size"]
 AXES: tuple[Axis, Axis] = ("seq_len", "batch_size")
@@ -251,8 +252,9 @@ def _withheld(rows: Sequence[Any], labels: Sequence[str]) -> str | None:
     doubts = [label for label in labels if label in OF_WORK]
     if doubts:
         return f"in doubt: {', '.join(doubts)}"
-    without = [f"{row.seq_len:,}" for row in rows if not isinstance(row.verdict, str)]
-    return f"no verdict at T = {', '.join(without)}: comparisons.csv says why" if without else None
+    without = [int(row.seq_len) for row in rows if not isinstance(row.verdict, str)]
+    said = Sentence("no verdict at T = {without}: comparisons.csv says why", without=Listed(without))
+    return plain(said) if without else None
 
 
 def table(loaded: Loaded) -> pd.DataFrame:
@@ -270,7 +272,8 @@ def table(loaded: Loaded) -> pd.DataFrame:
 def _row(line: Line, estimand: str) -> dict[str, object]:
     found, place, fixed = getattr(line, estimand), line.place, other(line.axis)
     point = found.typical
-    left_out = ", ".join(f"{at:,}: {trouble}" for at, trouble in line.left_out.items())
+    troubles = [Sentence("{at}: {trouble}", at=at, trouble=trouble) for at, trouble in line.left_out.items()]
+    without = plain(Sentence("without {troubles}", troubles=Listed(troubles))) if troubles else None
     return {
         "metric": line.metric,
         "axis": line.axis,
@@ -294,7 +297,13 @@ def _row(line: Line, estimand: str) -> dict[str, object]:
         "launches": line.launches,
         "labels": ";".join(found.labels) or None,
         "status": found.status,
-        "reason": joined([line.withheld, found.reason, f"without {left_out}" if left_out else None]),
+        "reason": joined(
+            [
+                line.withheld,
+                found.reason,
+                without,
+            ]
+        ),
     }
 
 
@@ -419,7 +428,7 @@ def _title(where: _Where, places: Collection[_Where]) -> str:
     several = {field for field in where._fields if len({getattr(each, field) for each in alike}) > 1}
     # Along the batch size the length is no matter of course.
     fixed = where.axis == "batch_size" or "fixed" in several
-    parts = [f"{LETTERS[other(where.axis)]} = {where.fixed:,}"] * fixed
+    parts = [grid_point(LETTERS[other(where.axis)], where.fixed)] * fixed
     parts += [getattr(where, field) for field in ("dtype", "execution") if field in several]
     title = {metric: title for title, metric in TIMED}[where.metric]
     return " at ".join(filter(None, [title, ", ".join(parts)]))

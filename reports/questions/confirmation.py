@@ -23,6 +23,7 @@ from modbench.harness.stats.price import Worth
 from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, Verdict
 from modbench.reports.questions.isoflop import attention, in_flops, without_size
 from modbench.reports.tables.load import Loaded
+from modbench.reports.writers.number_format import typed
 
 COLUMNS = (
     *(
@@ -213,11 +214,11 @@ def _worth(loaded: Loaded, made: Confirmation, told: Confirmed, budget: float) -
         if case.budget < budget and case.variant == made.anchor:
             cheaper.add(case.budget)
         # Each budget has curves of its own; one fit of all of them knows the spread best.
-        runs.append(Run(f"{case.variant} {case.budget:g}", place_of(case), record.unit.protocol.seed, loss))
+        runs.append(Run(f"{case.variant} {typed(case.budget)}", place_of(case), record.unit.protocol.seed, loss))
     if not cheaper:
         return Worth(reason="the anchor was trained with no smaller budget: [isoflop] anchor_budgets names some")
     fitted, below = JointFit(runs), max(cheaper)
-    there, here = ((side, fitted.best(side)) for side in (f"{made.anchor} {each:g}" for each in (below, budget)))
+    there, here = ((side, fitted.best(side)) for side in (f"{made.anchor} {typed(each)}" for each in (below, budget)))
     fall, last = fitted.apart(*there, *here), compared.looks[-1]
     if fall.low is None or fall.high is None:
         return Worth(reason="the sweep left too few runs of the anchor to tell how its loss falls with compute")

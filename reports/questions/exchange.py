@@ -31,6 +31,7 @@ from modbench.reports.tables.findings import between
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import NATS, unit_of
 from modbench.reports.wording.arm_names import name, short
+from modbench.reports.writers.number_format import plain
 
 COLUMNS = (
     *("arm", "model", "capacity", "budget", "seq_len", "batch_size", "dtype", "metric", "unit", "loss_metric"),
@@ -382,7 +383,12 @@ class Prices:
 def _elsewhere(place: Place, trained: Place) -> str | None:
     if place.seq_len == trained.seq_len:
         return None
-    return f"compute at T = {place.seq_len:,}; nothing was measured at the training length, {trained.seq_len:,}"
+    said = Sentence(
+        "compute at T = {here}; nothing was measured at the training length, {trained}",
+        here=place.seq_len,
+        trained=trained.seq_len,
+    )
+    return plain(said)
 
 
 def _illustrated(made: Rate) -> Rate:

@@ -32,6 +32,7 @@ from modbench.reports.tables import losses
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.wording.arm_names import name
+from modbench.reports.writers.number_format import grid_point
 
 LOSSES = ("loss/val_causal", "loss/val")
 COLUMNS = (
@@ -371,9 +372,9 @@ def _table(loaded: Loaded, rows: Sequence[Curve]) -> Table:
     for metric, title in TABLES:
         if metric in loaded.run.plan.suite.metrics:
             for length in lengths:
-                at = f", T = {length:,}" * (len(lengths) > 1)
+                where = f", {grid_point('T', length)}" * (len(lengths) > 1)
                 cells = [_measured(loaded, metric, length, case, cases[0]) for case in cases]
-                columns += [(f"{title}{at}", cells)] * any(cell is not None for cell in cells)
+                columns += [(f"{title}{where}", cells)] * any(cell is not None for cell in cells)
     titles, cells_of = zip(*columns, strict=True)
     return Table("the best sizes", titles, [*zip(*cells_of, strict=True)], notes=[_below(loaded, rows)])
 

@@ -14,6 +14,7 @@ from modbench.reports.questions.results import loss_cell, named
 from modbench.reports.tables import losses
 from modbench.reports.tables.load import Loaded, rung_beside
 from modbench.reports.wording.words import TIMED, is_number
+from modbench.reports.writers.number_format import grid_point
 
 # What has a column as a share of the baseline's, by metric.
 SHARES = {"flops/forward": "FLOPs", "memory/peak_allocated": "memory", "memory/kv_cache": "KV cache"}
@@ -81,7 +82,7 @@ def _shares(loaded: Loaded, arms: Sequence[Case]) -> Iterator[Column]:
                 None if row is None or not is_number(row.ratio) else Estimate(1 / row.ratio, kind="fraction")
                 for row in rows
             ]
-            yield Column(f"at T = {length:,}", title, shares)
+            yield Column(f"at {grid_point('T', length)}", title, shares)
 
 
 def _loss(loaded: Loaded, arms: Sequence[Case]) -> tuple[list[Column], list[Value]]:

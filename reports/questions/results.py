@@ -13,6 +13,7 @@ from modbench.reports.tables import losses
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import MOST_LENGTHS, Loaded, subsample_evenly
 from modbench.reports.wording.words import TIMED
+from modbench.reports.writers.number_format import grid_point
 
 # Metrics of the tables, with their titles, in the order in which they are printed.
 TABLES = (
@@ -59,13 +60,13 @@ def _of_metric(loaded: Loaded, metric: str, title: str, settings: int) -> Iterat
         if not rows:
             continue
         first = shown[0]
-        at = [f"T = {first.seq_len:,}" if over_batches else f"B = {first.batch_size:,}", first.dtype]
-        at += [first.execution] * (first.execution != "eager")
+        shared = [grid_point("T", first.seq_len) if over_batches else grid_point("B", first.batch_size), first.dtype]
+        shared += [first.execution] * (first.execution != "eager")
         yield Table(
             title,
-            ("", *(f"{letter} = {getattr(place, axis):,}" for place in shown)),
+            ("", *(grid_point(letter, getattr(place, axis)) for place in shown)),
             _with_best(loaded, metric, rows),
-            at=", ".join(at),
+            at=", ".join(shared),
             notes=[*_notes(loaded, metric, letter, len(known or ordered) - len(shown))],
             left_out=len(loaded.arms) - 1 - len(loaded.arms_shown),
             file="comparisons.csv",
@@ -129,7 +130,7 @@ def _notes(loaded: Loaded, metric: str, letter: str, left_out: int) -> Iterator[
     if timed and not loaded.run.plan.suite.claims:
         yield "A smoke run: no claims."
     if left_out:
-        yield f"{left_out:,} more values of {letter} are in comparisons.csv."
+        yield Sentence("{more} more values of {letter} are in comparisons.csv.", more=left_out, letter=letter)
 
 
 def loss_table(loaded: Loaded) -> Table | None:

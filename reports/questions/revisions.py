@@ -194,7 +194,12 @@ def _undecided(effect: Effect, margin: float, p: dict[int, float], i: int) -> st
         and not effect.low <= 0 <= effect.high
         and p.get(i, 0) > 1 - effects.LEVEL
     ):
-        return f"not significant among {len(p)} rows (Benjamini-Hochberg p {p[i]:.2g}): select fewer, or take more --launches"
+        said = Sentence(
+            "not significant among {n} rows (Benjamini-Hochberg p {p}): select fewer, or take more --launches",
+            n=len(p),
+            p=Estimate(p[i], kind="p"),
+        )
+        return plain(said)
     needed = verdicts.launches_needed(effect, margin)
     if needed is None:
         return f"not even {verdicts.MOST_LAUNCHES} blocks would decide it"

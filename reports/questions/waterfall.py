@@ -27,6 +27,7 @@ from modbench.reports.tables.attainable import RECORDED
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.words import TIMED, is_number
+from modbench.reports.writers.number_format import grid_point
 
 ROUTER, PRODUCTS, ATTENTION, LAUNCHES = "router", "small products", "attention, mix of FLOPs", "launches"
 OTHER = "norms, elementwise"
@@ -190,7 +191,7 @@ def blocks(every: Sequence[tuple[str, Fall]]) -> Iterator[Block]:
     head = ("arm", "workload", "promised", *parts, "attainable", "unexplained", "measured")
     length = every[0][1].case.place.seq_len
     rows = [_row(_TITLES[metric], found, parts) for metric, found in every]
-    yield Table(f"All arms at T = {length:,}, in % of the baseline's time", head, rows, folded=True)
+    yield Table(f"All arms at {grid_point('T', length)}, in % of the baseline's time", head, rows, folded=True)
     if every[0][1].predicted:
         yield Note(
             "Each part is what its operators take beyond the share that FLOPs promise of them. Router: products narrower than "

@@ -10,6 +10,7 @@ from modbench.reports.model import MIRRORED, Estimate, Finding, Listed, Sentence
 from modbench.reports.tables.findings import between, labels_of
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.words import TIMED
+from modbench.reports.writers.number_format import grid_point
 
 # Verdicts in the order of a sentence, and the word for each.
 WORDS = {
@@ -112,8 +113,8 @@ def _named(found: Finding, among: Sequence[Finding]) -> Sentence:
     """Name a place by what distinguishes it from the others."""
     every = [each.where for each in among if each.where is not None]
     here = found.place
-    parts = [f"T = {here.seq_len:,}"]
-    parts += [f"B = {here.batch_size:,}"] * (len({place.batch_size for place in every}) > 1)
+    parts = [grid_point("T", here.seq_len)]
+    parts += [grid_point("B", here.batch_size)] * (len({place.batch_size for place in every}) > 1)
     parts += [here.dtype] * (len({place.dtype for place in every}) > 1)
     parts += [here.execution] * (len({place.execution for place in every}) > 1)
     where = f"{WORKLOADS[found.metric]} at {', '.join(parts)}: {{ratio}}"

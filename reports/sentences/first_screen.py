@@ -247,13 +247,13 @@ def _model(case: Case) -> Case:
     return case.model_copy(update={"arm_parts": (), "rung": False})
 
 
-def place_shown(loaded: Loaded) -> list[str]:
+def place_shown(loaded: Loaded) -> list[Value]:
     """Say which batch size and number format figures show, if the grid has several, and how many arms and lengths of many."""
-    grid, said = loaded.run.plan.suite.grid, []
+    grid, said = loaded.run.plan.suite.grid, list[Value]()
     if len(grid.batch_size) > 1 or len(grid.dtype) > 1:
         said.append(f"Figures and tiles show batch size {grid.batch_size[0]} in {grid.dtype[0]}; the table has all.")
     counts = [
-        f"{len(shown)} of {len(every):,} {what}"
+        Sentence("{shown} of {all} {what}", shown=len(shown), all=len(every), what=what)
         for shown, every, what in (
             (loaded.arms_shown, loaded.arms[1:], "arms"),
             (loaded.lengths_shown, loaded.lengths, "lengths"),
@@ -261,7 +261,8 @@ def place_shown(loaded: Loaded) -> list[str]:
         if len(shown) < len(every)
     ]
     if counts:
-        said.append(f"Figures and tiles show {' and '.join(counts)}; cases.csv and comparisons.csv have all.")
+        words = "Figures and tiles show {counts}; cases.csv and comparisons.csv have all."
+        said.append(Sentence(words, counts=Listed(counts, last=" and ")))
     return said
 
 

@@ -15,6 +15,7 @@ from modbench.reports.sentences import nothing_measured
 from modbench.reports.tables import busy, nodes
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.withheld_verdicts import APART, SILENT, UNCHECKED
+from modbench.reports.writers.number_format import percent, ratio
 
 
 def gpu(loaded: Loaded) -> str:
@@ -66,7 +67,7 @@ class TwinCheck:
         wrong = f", found different in {len(self.apart)}" if self.apart else ""
         disturbed = self.verdicts.count("contaminated")
         busy = f", contaminated in {disturbed}" if disturbed else ""
-        return f"identical twin: {found}{wrong}{busy}, largest difference {100 * self.largest:.1f} %"
+        return f"identical twin: {found}{wrong}{busy}, largest difference {percent(self.largest)}"
 
     def in_brief(self) -> Sentence:
         """Say the same where there is little room."""
@@ -87,10 +88,10 @@ def twin_check(loaded: Loaded) -> TwinCheck | None:
     if rows.empty:
         return None
     apart = [
-        f"{row.metric} at {_place(row)} {row.ratio:.3f}× ({row.verdict})"
+        f"{row.metric} at {_place(row)} {ratio(row.ratio)} ({row.verdict})"
         for _, row in rows[rows.verdict.isin(APART)].iterrows()
     ]
-    largest = max(max(ratio, 1 / ratio) - 1 for ratio in rows.ratio)
+    largest = max(max(each, 1 / each) - 1 for each in rows.ratio)
     return TwinCheck(list(rows.verdict), apart, largest)
 
 

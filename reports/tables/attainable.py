@@ -7,6 +7,7 @@ from typing import Any
 from modbench.harness.core.case import Case
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.reports.tables.outcomes import Tables
+from modbench.reports.writers.number_format import percent
 
 # Columns of `comparisons.csv`, before the labels.
 COLUMNS = ("attainable", "realised_ci_low", "realised_ci_high")
@@ -55,9 +56,7 @@ def against_ideal(
         return {}, [f"no ideal: {otherwise}"]
     found: dict[str, Any] = {"ideal": ideal, "efficiency": ratio / ideal}
     if abs(ideal - 1) < SMALLEST_PROMISE:
-        reason = (
-            f"ideal within {SMALLEST_PROMISE:.0%} of 1: too little was promised to say what share of it is realised"
-        )
+        reason = f"ideal within {percent(SMALLEST_PROMISE, 0)} of 1: too little was promised to say what share of it is realised"
         return found, [reason]
     found["realised"] = realised(ratio, ideal)
     if low is not None and high is not None:

@@ -12,6 +12,7 @@ from modbench.harness.core.case import Case, Place
 from modbench.harness.core.config import SHAPE_KEYS, ModelConfig
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.reports.wording import arm_names
+from modbench.reports.writers.number_format import typed
 
 Value: TypeAlias = str | int | float | bool | None
 Fields: TypeAlias = dict[str, Value]
@@ -114,7 +115,7 @@ def in_words(axis: str, value: Value) -> str:
         return {"compile": ("eager", "compiled"), "graph": ("no graph", "CUDA graph")}[axis][bool(value)]
     if axis == "model":
         return arm_names.model_name(str(value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return typed(value) if isinstance(value, float) else str(value)
 
 
 def heading(axis: str, value: Value) -> str:

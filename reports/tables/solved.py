@@ -16,7 +16,9 @@ from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.stats import solved, two_counts
 from modbench.harness.stats.effects import Effect
+from modbench.reports.model import Estimate, Sentence
 from modbench.reports.tables.cell import Cell
+from modbench.reports.writers.number_format import plain
 
 
 @dataclass(frozen=True)
@@ -101,10 +103,17 @@ def result(
     effect, (mine, n), (theirs, other_n) = found.effect(case, baseline), found.of(case), found.of(baseline)
     seeds = values[0].keys() & values[1].keys()
     apart = [values[0][seed] - values[1][seed] for seed in sorted(seeds)]
+    said = Sentence(
+        "all or nothing: solved by {mine} of {n} seeds against {theirs} of {other_n}, exact p {p} (solved.csv)",
+        mine=mine,
+        n=n,
+        theirs=theirs,
+        other_n=other_n,
+        p=Estimate(effect.p, kind="p"),
+    )
     return {
         "difference": sum(apart) / len(apart) if apart else None,
         "status": "ok",
-        "reason": f"all or nothing: solved by {mine} of {n} seeds against {theirs} of {other_n}, "
-        f"exact p {effect.p:.2g} (solved.csv)",
+        "reason": plain(said),
         "paired": False,
     }

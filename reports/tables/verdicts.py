@@ -15,7 +15,9 @@ from typing import Any
 from modbench.harness.core.labels import Label
 from modbench.harness.stats import effects, verdicts
 from modbench.harness.stats.effects import Effect
+from modbench.reports.model import Estimate, Sentence
 from modbench.reports.tables.cases import joined
+from modbench.reports.writers.number_format import plain, ratio
 
 WORDS = {"better": "better", "worse": "worse", "equivalent": "equal within the margin", "different": "not the same"}
 
@@ -97,8 +99,8 @@ def _judge_ratio(
     if tail:
         _label(row, Label.TAIL)
         assert evidence.mean is not None
-        ratios = f"{math.exp(effect.value):.3g}× against {math.exp(evidence.mean.value):.3g}×"
-        more.append(f"typical calls and the mean disagree: {ratios}")
+        of_typical, mean_ratio = (ratio(math.exp(each.value)) for each in (effect, evidence.mean))
+        more.append(f"typical calls and the mean disagree: {of_typical} against {mean_ratio}")
     elif word == "inconclusive":
         more.append(_undecided(evidence, margin, own, typical))
     elif word != own:
@@ -124,7 +126,9 @@ def _undecided(evidence: Evidence, margin: float, own: str, typical: tuple[float
     effect = evidence.effect
     excludes = effect.low is not None and effect.high is not None and not effect.low <= 0 <= effect.high
     if own == "inconclusive" and excludes and typical is not None:
-        return f"not significant among {typical[1]} comparisons (Benjamini-Hochberg p {typical[0]:.2g})"
+        p, n = typical
+        words = "not significant among {n} comparisons (Benjamini-Hochberg p {p})"
+        return plain(Sentence(words, n=n, p=Estimate(p, kind="p")))
     if effect.sd is None:
         return "a single launch gives no verdict"
     what, asked = ("it", effect) if own == "inconclusive" or evidence.mean is None else ("the mean", evidence.mean)

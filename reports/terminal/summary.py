@@ -24,7 +24,7 @@ from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.arm_names import name
 from modbench.reports.wording.words import TIMED
 from modbench.reports.writers import json, text
-from modbench.reports.writers.number_format import plain
+from modbench.reports.writers.number_format import percent, plain
 from modbench.reports.writers.text import joined, wrapped
 
 # Shown in a table of their own, in one unit.
@@ -166,7 +166,8 @@ def _skipped(loaded: Loaded, width: int) -> list[str]:
     said = list(_skipped_arms(loaded))
     lines = wrapped(said[:MOST_FAILED], width)
     if len(said) > MOST_FAILED:
-        lines.append(f"and {len(said) - MOST_FAILED:,} more were skipped: cases.csv has the reason of each")
+        more = Sentence("and {n} more were skipped: cases.csv has the reason of each", n=len(said) - MOST_FAILED)
+        lines.append(plain(more))
     return lines
 
 
@@ -195,7 +196,7 @@ def _failures(loaded: Loaded, width: int, *, each: bool) -> list[str]:
         lines += wrapped([f"failed: {first}{more}: {said} ({', '.join(metrics)})"], width)
     left = sum(map(len, list(alike.values())[most:]))
     if left:
-        lines.append(f"and {left:,} more cases failed: cases.csv has the reason of each")
+        lines.append(plain(Sentence("and {n} more cases failed: cases.csv has the reason of each", n=left)))
     return lines
 
 
@@ -203,9 +204,9 @@ def _spent(loaded: Loaded, width: int) -> list[str]:
     """Say what share of the time went into measuring, and how busy this process was beside it."""
     facts = []
     if loaded.inside is not None:
-        facts.append(f"{loaded.inside:.0%} of the wall time inside measured or trained work")
+        facts.append(f"{percent(loaded.inside, 0)} of the wall time inside measured or trained work")
     if loaded.parent_share is not None:
-        facts.append(f"this process beside timed ones: {loaded.parent_share:.2%} of a core")
+        facts.append(f"this process beside timed ones: {percent(loaded.parent_share, 2)} of a core")
     return wrapped(["; ".join(facts)], width) if facts else []
 
 

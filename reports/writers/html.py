@@ -86,6 +86,7 @@ def _table(table: Table) -> Markup:
         numbers=[at for at in columns if numeric(row[at] for row in table.rows)],
         groups=[(title, len([*columns])) for title, columns in groupby(table.groups)],
         notes=[inline(note) for note in table.notes],
+        left_out=inline(table.left_out) if table.left_out else "",
     )
 
 

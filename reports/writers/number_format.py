@@ -111,6 +111,16 @@ def _per_cent(share: float, sign: str = "") -> str:
     return f"{100 * share:{sign}.1g}" if 0 < abs(share) < 0.001 else f"{100 * share:{sign}.1f}"
 
 
+def grid_point(axis: str, value: int) -> str:
+    """Write a point of the grid: `T = 1,024`."""
+    return f"{axis} = {value:,}"
+
+
+def typed(value: float) -> str:
+    """Write a number as it is typed in a suite or on the command line: `0.25`, `1e+15`."""
+    return f"{value:g}"
+
+
 # How a number is written by its kind, or by the unit of a quantity or difference; any other has three significant digits.
 _FORMS: dict[str, Callable[[float], str]] = {
     **dict.fromkeys(("nat", "bit", "bit/B"), "{:.3f}".format),  # differences between losses lie in the third decimal
@@ -125,7 +135,7 @@ _FORMS: dict[str, Callable[[float], str]] = {
     "points": "{:.1f}".format,
     "duration": human_duration,
     "budget": lambda flops: f"{flops:.3g}".replace("e+", "e"),  # as it is written in a suite
-    "setting": "{:g}".format,  # so too
+    "setting": typed,
     "point": point,
 }
 

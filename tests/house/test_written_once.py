@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import string
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +13,22 @@ import pytest
 REPORTS = Path(__file__).parents[2] / "reports"
 # The JSON of a report has its own classes, which are a contract for programs (`modbench schema report`).
 CONTRACT = REPORTS / "formats" / "_schema.py"
+OUTSIDE = [path for path in sorted(REPORTS.rglob("*.py")) if "writers" not in path.parts and path != CONTRACT]
 # `figures/` writes SVG.
-FILES = [path for path in REPORTS.rglob("*.py") if not {"writers", "figures"} & {*path.parts} and path != CONTRACT]
+FILES = [path for path in OUTSIDE if "figures" not in path.parts]
 ENDS = {"low", "high", "ends", "ci_low", "ci_high"}
 BETWEEN = re.compile(r"^(–|-|,? | to |\.\.)$")
+# Formats of numbers outside the writers, and why.
+FORMATS = {
+    "figures/axes.py": {"g"},  # ticks of all figures: figures lie below the writers
+    "figures/style.py": {"02d"},  # colours
+    "panels/_routing.py": {".9g"},  # a cell of a figure's data
+    "panels/confirm.py": {".0f"},  # the name of a figure, and so of its file
+    "panels/every_case.py": {".6g"},  # rounded samples, which are data of a script
+    "panels/isoflop.py": {".0f"},  # the name of a figure, and so of its file
+    "wording/arm_names.py": {".0%"},  # the name of an arm, which the writers write
+}
+NUMBER = re.compile(r"[,_]|\.|0\d|[bdeEfFgGnxX%]$")
 # Escaping, wrapping and cutting of text.
 ESCAPES = {"escape", "quoteattr", "wrap", "fill", "shorten"}
 
@@ -50,6 +63,24 @@ def intervals(source: str) -> list[int]:
     ]
 
 
+def formats(source: str) -> set[str]:
+    """Formats of numbers in f-strings, in `format`, behind `%`, and `round` in an f-string."""
+    found = set[str]()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.FormattedValue(value=ast.Call(func=ast.Name(id="round"))):
+                found.add("round")
+            case ast.FormattedValue(format_spec=ast.JoinedStr(values=values)):
+                found.add("".join(str(each.value) for each in values if isinstance(each, ast.Constant)))
+            case ast.Attribute(value=ast.Constant(value=str(text)), attr="format"):
+                found |= {spec for _, _, spec, _ in string.Formatter().parse(text) if spec}
+            case ast.Call(func=ast.Name(id="format"), args=[_, ast.Constant(value=spec)]):
+                found.add(str(spec))
+            case ast.BinOp(left=ast.Constant(value=str(text)), op=ast.Mod()):
+                found |= {spec.lstrip("%") for spec in re.findall(r"%[-+ #0]*[\d.]*[deEfgGi]", text)}
+    return {spec for spec in found if spec == "round" or NUMBER.search(spec)}
+
+
 def escapes(source: str) -> list[int]:
     """Lines of calls that escape markup, or wrap or cut text."""
     found = []
@@ -81,6 +112,11 @@ def holders(source: str) -> list[str]:
     ]
 
 
+def test_only_writers_format_numbers() -> None:
+    found = {str(path.relative_to(REPORTS)): formats(path.read_text(encoding="utf-8")) for path in OUTSIDE}
+    assert {name: specs for name, specs in found.items() if specs} == FORMATS
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(REPORTS)))
 def test_only_writers_write_intervals_and_escape(path: Path) -> None:
     source = path.read_text(encoding="utf-8")
@@ -91,6 +127,15 @@ def test_only_writers_write_intervals_and_escape(path: Path) -> None:
 def test_one_class_of_the_reports_holds_an_interval() -> None:
     found = {name for path in FILES for name in holders(path.read_text(encoding="utf-8"))}
     assert found == {"Estimate"}
+
+
+def test_a_format_of_a_number_is_found() -> None:
+    assert formats('f"{share:.1%} {n:,} {x:.{digits}f}"') == {".1%", ",", ".f"}
+    assert formats('"{:.2f}".format(x)') == {".2f"}
+    assert formats('format(x, ".3g")') == {".3g"}
+    assert formats('"%.2f of %d" % (x, n)') == {".2f", "d"}
+    assert formats('f"{round(x, 2)}"') == {"round"}
+    assert formats('f"{name:<{width}} {n} {text!r:>10}"') == set()
 
 
 def test_an_interval_is_found() -> None:

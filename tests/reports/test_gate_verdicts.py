@@ -240,7 +240,7 @@ def test_earlier_runs_judge_the_anchor(base: Loaded, tmp_path: Path, modbench: A
         assert words(found, "dense") == {word}
         assert words(found, "moe") == {"pass"}
         said = next(str(each.reason) for each in found.findings if each.what.startswith("dense["))
-        assert re.search(r"\b5 earlier runs .* 0\.3%", said)
+        assert re.search(r"\b5 earlier runs .* 0\.3 %", said)
         assert any("elsewhere is left out" in said for said in found.said)
     far = planted_run(tmp_path / "far", machine="far", seed=3)
     assert words(gate.gate(planted_run(tmp_path / "slow2", speed=1.1, seed=2), far, history=[str(past)]), "dense") == {

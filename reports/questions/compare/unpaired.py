@@ -22,6 +22,7 @@ from modbench.reports.tables.busy import disturbed
 from modbench.reports.tables.cases import joined
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.tables.verdicts import Evidence
+from modbench.reports.writers.number_format import percent
 
 NOT_INTERLEAVED = "not interleaved: measured in different processes"
 
@@ -31,7 +32,7 @@ def result(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[s
     typical, mean, apart = _effects(tables, case, baseline, metric)
     values = [math.exp(tables.estimate(side, metric).value) for side in (case, baseline)]
     busy = max(disturbed(tables, side, metric) for side in (case, baseline))
-    why = f"{busy:.0%} of the blocks of one of the two were disturbed" if busy > contamination.MOST else None
+    why = f"{percent(busy, 0)} of the blocks of one of the two were disturbed" if busy > contamination.MOST else None
     hardware = {
         kind for side in (case, baseline) for kind in tables.cell(side.id, tables.source(metric).key).nodes.values()
     }

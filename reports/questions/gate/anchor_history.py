@@ -21,6 +21,7 @@ from modbench.reports.questions.gate.same_experiment import settings
 from modbench.reports.tables import nodes
 from modbench.reports.tables.busy import disturbed
 from modbench.reports.tables.outcomes import Tables
+from modbench.reports.writers.number_format import percent
 
 # Least earlier runs from which their variation is estimated.
 FEWEST_RUNS = 3
@@ -75,7 +76,7 @@ class History:
             )
         busy = disturbed(self.now, case, metric)
         if busy > contamination.MOST:
-            said = f"contaminated: {busy:.0%} of the anchor's blocks were disturbed"
+            said = f"contaminated: {percent(busy, 0)} of the anchor's blocks were disturbed"
             return GateFinding(
                 case.id, metric=metric.key, typical=ratio(math.exp(value)), verdict="cannot tell", reason=said
             )
@@ -91,7 +92,7 @@ class History:
             )
         sd = statistics.stdev(earlier)
         change = Change(value, sd * math.sqrt(1 + 1 / len(earlier)), len(earlier) - 1, edge, edge)
-        said = f"the anchor: {runs} differ by {math.expm1(sd):.1%} (standard deviation){moved}"
+        said = f"the anchor: {runs} differ by {percent(math.expm1(sd))} (standard deviation){moved}"
         if not change.passes and value >= -edge:
             # As without a history: who gives one must not fare worse for it.
             said += ", too much to exclude a slowdown above the margin"

@@ -21,6 +21,7 @@ from modbench.reports.questions.gate.non_inferiority import ALPHA, LABELS, Chang
 from modbench.reports.questions.gate.same_experiment import why_other
 from modbench.reports.tables.cell import Trouble
 from modbench.reports.tables.outcomes import Tables
+from modbench.reports.writers.number_format import typed
 
 TELL, COUNT_OUT = "cannot tell", "not compared"
 # Reasons.
@@ -255,7 +256,7 @@ class Comparer:
         if 0 in {now, before}:
             word = "worse" if (now > before) == (metric.better == "lower") else "better"
             return GateFinding(
-                case.id, metric=metric.key, verdict=word, reason=f"counted: {before:g} before, {now:g} now"
+                case.id, metric=metric.key, verdict=word, reason=f"counted: {typed(before)} before, {typed(now)} now"
             )
         made = ratio(before / now if metric.better == "lower" else now / before)
         word = self.rules.exact(metric, now, before)

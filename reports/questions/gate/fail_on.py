@@ -18,6 +18,7 @@ from modbench.harness.core.errors import UsageError, shown, unknown
 from modbench.harness.core.units import parse_percent
 from modbench.harness.stats.verdicts import exact_verdict
 from modbench.reports.questions.gate.non_inferiority import COMPARED, LABELS, GateFinding
+from modbench.reports.writers.number_format import typed
 
 FLAG = "--fail-on"
 EXAMPLE = "slower:2%,larger:1%,flops:0%,loss:0.5%"
@@ -71,7 +72,7 @@ class FailOn:
 
 def written(word: str, limit: Fraction | None) -> str:
     """A check as it is typed: `slower:2%`."""
-    return word if limit is None else f"{word}:{float(limit * 100):g}%"
+    return word if limit is None else f"{word}:{typed(float(limit * 100))}%"
 
 
 def parse(given: Sequence[str]) -> FailOn:

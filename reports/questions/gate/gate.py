@@ -17,6 +17,7 @@ from modbench.reports.questions.gate.comparer import Comparer
 from modbench.reports.questions.gate.fail_on import Checked, FailOn, Rules, checked
 from modbench.reports.questions.gate.non_inferiority import LABELS, Asked, GateFinding
 from modbench.reports.tables.load import Loaded
+from modbench.reports.writers.number_format import percent
 
 UNFIT = "the machine is unfit to compare times"
 
@@ -167,7 +168,7 @@ def gate(
         for i, finding in zip(places, mine, strict=True):
             findings[i] = finding
     if margin is None and fail_on is None and margins[0] != margins[1]:
-        said.insert(0, f"margins differ ({margins[0]:.1%} now, {margins[1]:.1%} before): the smaller is used")
+        said.insert(0, f"margins differ ({percent(margins[0])} now, {percent(margins[1])} before): the smaller is used")
     lacking = filter(None, (tables.run.incomplete for tables in (now, then)))
     return Gate(
         findings,

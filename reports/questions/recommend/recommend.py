@@ -33,6 +33,7 @@ from modbench.reports.questions.recommend.limits import (
 from modbench.reports.questions.recommend.pairwise import against, effect_between
 from modbench.reports.tables.load import Loaded, rung_beside
 from modbench.reports.wording.arm_names import name
+from modbench.reports.writers.number_format import grid_point
 
 OBJECTIVES = ("latency", "memory", "flops", "loss")
 # Objectives that are counted, so that no pair is needed to order settings.
@@ -231,9 +232,8 @@ def _needs(
         if candidate.loss.value is None:
             yield candidate, lacking(candidate.loss)
         elif candidate.trained is not None and candidate.trained.place.seq_len != place.seq_len:
-            said = (
-                f"losses at T = {place.seq_len:,}, since they were trained at T = {candidate.trained.place.seq_len:,}"
-            )
+            trained = grid_point("T", candidate.trained.place.seq_len)
+            said = f"losses at {grid_point('T', place.seq_len)}, since they were trained at {trained}"
             yield candidate, Need(said, candidate.loss.metric, seq_len=place.seq_len)
 
 

@@ -1,8 +1,8 @@
-"""Axes of ratios: a ratio and its inverse lie equally far from 1."""
+"""Axes: how their ticks are written, and those of ratios, where a ratio and its inverse lie equally far from 1."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -16,6 +16,17 @@ _TICKS = (
 )
 
 
+def ticks(unit: str = "") -> Callable[[float, object], str]:
+    """Return what writes the ticks of an axis: `0.5`, `2×`, `40 %`, `20k`, `3 M`.
+
+    Args:
+        unit: stands behind every tick but 0.
+    """
+    factor = {"%": 0.01, "k": 1e3, "M": 1e6}.get(unit, 1.0)
+    behind = f" {unit}" if unit in {"%", "M"} else unit
+    return lambda value, _: f"{value / factor:g}{behind}" if value else "0"
+
+
 def ends_of(values: Iterable[float], room: float = 1.06) -> tuple[float, float]:
     """Return the ends of an axis that shows these ratios and 1, with a little room."""
     known = [*values, 1.0]
@@ -25,8 +36,8 @@ def ends_of(values: Iterable[float], room: float = 1.06) -> tuple[float, float]:
 def ratio_axis(axes: Axes, which: Literal["x", "y"], ends: tuple[float, float]) -> None:
     """Give an axis of ratios a log scale, these ends, and ticks such as `1.5×`."""
     low, high = ends
-    candidates = next((ticks for span, ticks in _TICKS if high / low <= span), tuple(4.0**i for i in range(-12, 13)))
-    ticks = [tick for tick in candidates if low <= tick <= high]
+    candidates = next((each for span, each in _TICKS if high / low <= span), tuple(4.0**i for i in range(-12, 13)))
+    shown, written = [tick for tick in candidates if low <= tick <= high], ticks("×")
     axis = axes.xaxis if which == "x" else axes.yaxis
     if which == "x":
         axes.set_xscale("log")
@@ -34,5 +45,5 @@ def ratio_axis(axes: Axes, which: Literal["x", "y"], ends: tuple[float, float]) 
     else:
         axes.set_yscale("log")
         axes.set_ylim(low, high)
-    axis.set_ticks(ticks, [f"{tick:g}×" for tick in ticks])
+    axis.set_ticks(shown, [written(tick, None) for tick in shown])
     axis.set_ticks([], minor=True)
