@@ -151,11 +151,13 @@ class Comparer:
     ) -> Compared:
         launch, found = self._judge_pair(baseline, candidate, settings)
         if found.verdict == "worse":
-            first = found
+            from modbench.reports.writers.number_format import ratio
+
+            first = ratio(found.ratio)
             # Chance and a passing disturbance show a slowdown once; two measurements in a row, hardly.
             launch, found = self._judge_pair(baseline, candidate, settings, seed=1)
             if found.verdict != "worse":
-                why = f"slower beyond the margin at first ({first.ratio:.3f}×), which a second measurement does not confirm"
+                why = f"slower beyond the margin at first ({first}), which a second measurement does not confirm"
                 word = found.verdict if found.verdict in UNDECIDED else "inconclusive"
                 found = replace(found, verdict=word, reason=why)
         values = (found.ratio, found.interval, found.reason, found.labels, launch)

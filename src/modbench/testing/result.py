@@ -51,25 +51,31 @@ class Compared:
         """Whether a regression is shown, here or against stored sessions."""
         return self.verdict == "worse" or (self.change is not None and self.change.verdict == "worse")
 
+    @property
+    def _ends(self) -> tuple[float | None, float | None]:
+        return self.interval or (None, None)
+
     def message(self) -> str:
         """Two lines about a regression: the finding, and the next step."""
         if self.verdict == "worse":
             return (
-                f"{self.name}: the candidate is slower than the baseline: {_ratio(self.ratio, self.interval)} as fast, "
-                f"measured twice (95 % interval; margin {self.margin:.2%}).\n"
+                f"{self.name}: the candidate is slower than the baseline: {_ratio(self.ratio, *self._ends)} as fast, "
+                f"measured twice (95 % interval; margin {_share(self.margin)}).\n"
                 "Make it faster, or allow it by a larger margin=…; --modbench-rounds N with more rounds narrows the interval."
             )
         found = self.change
         assert found is not None
+        made = found.typical
         return (
-            f"{self.name}: slower against its baseline than in stored sessions: {_change(found)} of the ratio then "
+            f"{self.name}: slower against its baseline than in stored sessions: "
+            f"{_ratio(made.value, made.low, made.high)} of the ratio then "
             f"(90 % interval; {found.reason}).\n"
             "Make it faster, or allow it by a larger against_margin=…, or store sessions of the new code for --modbench-against."
         )
 
     def row(self) -> dict[str, Any]:
         """The summary as plain data, for a report that travels between processes."""
-        low, high = self.interval or (None, None)
+        low, high = self._ends
         row: dict[str, Any] = {name: getattr(self, name) for name in ("name", "verdict", "margin", "ratio", "reason")}
         row |= {"low": low, "high": high, "labels": list(self.labels), "change": None}
         if self.change is not None:
@@ -85,15 +91,16 @@ def written(compared: Compared) -> str:
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Yield the lines of the terminal's summary: a table, then why something is undecided, then changes against the store."""
+    from modbench.reports.model import Estimate
+    from modbench.reports.writers.number_format import interval, number
     from modbench.reports.writers.text import aligned
 
     cells = [("comparison", "ratio", "95 % interval", "margin", "verdict")]
     for row in rows:
-        ends = "" if row["low"] is None else f"{row['low']:.3f}–{row['high']:.3f}"
-        ratio = "" if row["ratio"] is None else f"{row['ratio']:.3f}×"
-        cells.append(
-            (row["name"], ratio, ends, f"{row['margin']:.2%}", VERDICT_WORDS.get(row["verdict"], row["verdict"]))
-        )
+        made = Estimate(row["ratio"], row["low"], row["high"], "ratio")
+        ratio = "" if made.value is None else number(made)
+        verdict = VERDICT_WORDS.get(row["verdict"], row["verdict"])
+        cells.append((row["name"], ratio, interval(made).strip("[]"), _share(row["margin"]), verdict))
     yield from (escaped(line, lines=False) for line in aligned(cells))
     yield from _reasons("undecided", ((row["name"], row["reason"]) for row in rows if row["verdict"] in UNDECIDED))
     warned = ((row["name"], ", ".join(_warnings(row))) for row in rows if row["verdict"] not in UNDECIDED)
@@ -101,8 +108,9 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     changes = [(row["name"], row["change"]) for row in rows if row["change"] is not None]
     for name, change in changes:
         word = VERDICT_WORDS.get(change["verdict"], change["verdict"])
-        ratio = "" if change["change"] is None else f" {_ratio(change['change'], _ends(change))} of the ratio then;"
-        yield escaped(f"against the store: {name}: {word}:{ratio} {change['reason']}", lines=False)
+        ratio = _ratio(*(change[end] for end in ("change", "low", "high")))
+        then = "" if change["change"] is None else f" {ratio} of the ratio then;"
+        yield escaped(f"against the store: {name}: {word}:{then} {change['reason']}", lines=False)
 
 
 def _reasons(word: str, reasons: Iterable[tuple[str, str | None]]) -> Iterator[str]:
@@ -120,15 +128,16 @@ def _warnings(row: Mapping[str, Any]) -> list[str]:
     return [label for label in row["labels"] if label != "one process"]
 
 
-def _ends(change: Mapping[str, Any]) -> tuple[float, float] | None:
-    return None if change["low"] is None else (change["low"], change["high"])
+def _ratio(ratio: float | None, low: float | None, high: float | None) -> str:
+    """Write a ratio with its interval, as reports do."""
+    from modbench.reports.model import Estimate
+    from modbench.reports.writers.number_format import plain
+
+    return plain(Estimate(ratio, low, high, "ratio"))
 
 
-def _change(found: GateFinding) -> str:
-    made = found.typical
-    return _ratio(made.value, None if made.low is None or made.high is None else (made.low, made.high))
+def _share(margin: float) -> str:
+    from modbench.reports.model import Estimate
+    from modbench.reports.writers.number_format import plain
 
-
-def _ratio(ratio: float | None, interval: tuple[float, float] | None) -> str:
-    ends = "" if interval is None else f" [{interval[0]:.3f}–{interval[1]:.3f}]"
-    return f"{ratio:.3f}×{ends}"
+    return plain(Estimate(margin, kind="share"))

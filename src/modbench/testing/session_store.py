@@ -25,9 +25,11 @@ from modbench.harness.results import lock
 from modbench.harness.timing import verdicts
 from modbench.harness.timing.callables import Launch, working_device
 from modbench.harness.timing.threads import working_threads
+from modbench.reports.model import Estimate
 from modbench.reports.questions.gate import non_inferiority
 from modbench.reports.questions.gate.anchor_history import FEWEST_RUNS
 from modbench.reports.questions.gate.non_inferiority import Change, GateFinding, ratio
+from modbench.reports.writers.number_format import plain
 from modbench.testing import samples
 from modbench.testing.samples import Samples, Stored
 
@@ -185,7 +187,8 @@ def ratio_change(name: str, now: Stored, earlier: Sequence[Samples], margin: flo
         return GateFinding(name, metric=METRIC, typical=ratio(math.exp(change)), verdict="cannot tell", reason=reason)
     sd, edge = statistics.stdev(ratios), math.log1p(margin)
     judged_change = Change(change, sd * math.sqrt(1 + 1 / len(ratios)), len(ratios) - 1, edge, edge)
-    reason = f"{sessions} differ by {math.expm1(sd):.1%} (standard deviation), margin {margin:.2%}{left_out}"
+    differ, allowed = (plain(Estimate(each, kind="share")) for each in (math.expm1(sd), margin))
+    reason = f"{sessions} differ by {differ} (standard deviation), margin {allowed}{left_out}"
     typical, changes = judged_change.ratio, (judged_change,)
     raw = GateFinding(name, metric=METRIC, typical=typical, verdict="cannot tell", reason=reason, changes=changes)
     return non_inferiority.judge([raw])[0]
