@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-REPORTS = Path(__file__).parents[2] / "reports"
+ROOT = Path(__file__).parents[2]
+REPORTS, PLUGIN = ROOT / "reports", ROOT / "src" / "modbench" / "testing"
 # The JSON of a report has its own classes, which are a contract for programs (`modbench schema report`).
 CONTRACT = REPORTS / "formats" / "_schema.py"
 OUTSIDE = [path for path in sorted(REPORTS.rglob("*.py")) if "writers" not in path.parts and path != CONTRACT]
@@ -115,6 +116,7 @@ def holders(source: str) -> list[str]:
 def test_only_writers_format_numbers() -> None:
     found = {str(path.relative_to(REPORTS)): formats(path.read_text(encoding="utf-8")) for path in OUTSIDE}
     assert {name: specs for name, specs in found.items() if specs} == FORMATS
+    assert not any(formats(path.read_text(encoding="utf-8")) for path in PLUGIN.glob("*.py"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(REPORTS)))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image, ImageColor
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 if CHROMIUM is None and os.environ.get("CI"):
@@ -201,6 +204,30 @@ def test_nothing_hangs_over_the_edge(width: int, browser: Browser, tiny_run: Pat
     page = context.new_page()
     page.goto((tiny_run / "report.html").resolve().as_uri())
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_table_shows_at_which_edge_there_is_more(scheme: str, browser: Browser, tiny_run: Path) -> None:
+    """On a phone: a shade at the edge beyond which columns lie, none where the table ends."""
+    context = browser.new_context(viewport={"width": 375, "height": 800}, color_scheme=scheme)  # type: ignore[arg-type]  # one of its literals
+    page = context.new_page()
+    page.goto((tiny_run / "report.html").resolve().as_uri())
+    table = page.locator(".scroll:has(#comparisons)")
+    page.locator("details:has(#comparisons)").evaluate_all("found => found.forEach(each => { each.open = true; })")
+
+    paper = page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--paper').trim()")
+
+    def shaded() -> list[bool]:
+        """Whether most of the leftmost and of the rightmost pixels are not of the colour of the paper, nor nearly."""
+        picture = np.asarray(Image.open(io.BytesIO(table.screenshot())).convert("RGB"), dtype=int)
+        apart = [np.median(np.abs(picture[:, x] - ImageColor.getrgb(paper)).max(axis=1)) for x in (2, -3)]
+        return [bool(each > 12) for each in apart]
+
+    assert page.locator("#comparisons").evaluate("each => each.offsetWidth") > 375
+    assert shaded() == [False, True]
+    table.evaluate("each => { each.scrollLeft = 1e6; }")
+    assert shaded() == [True, False]
     context.close()
 
 
