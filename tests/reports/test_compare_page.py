@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,10 +12,13 @@ from typing import Any
 import pytest
 from planted_compare import ARMS, compared_run
 
+from modbench.harness.machine.certificate import Certificate
+from modbench.reports.model import Note
 from modbench.reports.page import compare_page
 from modbench.reports.questions.compare.axis_table import Filter
 from modbench.reports.questions.compare.by_axis import compare_by
 from modbench.reports.questions.compare.runs import compare_runs
+from modbench.reports.sentences.machine import machine_check
 from modbench.reports.tables.load import Loaded
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -61,6 +65,25 @@ def test_names_of_strangers_are_escaped_and_nothing_is_fetched(pages: list[Path]
         assert not re.search(r'(?:src|href)="(?!#|data:,")', text)
         assert "http" not in text.replace("http://www.w3.org/2000/svg", "")  # the namespace of drawings, no address
     assert "&lt;script&gt;alert(1)" in pages[0].read_text(encoding="utf-8")
+
+
+def test_an_unfit_machine_is_named_on_both_pages(tmp_path: Path) -> None:
+    unfit = Certificate(
+        "m", 100, 20, 0.127, 0.292, mde=0.03, mde_cpu=0.01, width=0.05, disturbed=0.1, checks=5, last=""
+    )
+    suite = {"grid": {"seq_len": [64]}}
+    fit = compared_run(tmp_path / "fit", suite=suite)
+    bad = compared_run(tmp_path / "unfit", suite=suite, seed=2, environment={"certificate": unfit.as_dict()})
+    assert (machine_check(fit)[0], machine_check(bad)[0]) == ("fit", "unfit")
+    made = (
+        compare_page.of_runs(compare_runs([fit, bad]), []),
+        compare_page.of_axis(bad, compare_by(bad, "capacity", None, Filter()), []),
+    )
+    for page in made:
+        said = [block.said for section in page.after for block in section.blocks if isinstance(block, Note)]
+        (named,) = (str(each) for each in said if "unfit: 20 of 100" in str(each))
+        assert named.removeprefix("B ") == machine_check(bad)[1]
+        assert named in html.unescape(compare_page.html(page))
 
 
 def test_nothing_is_overwritten_and_nothing_is_written_into_a_run(
