@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from modbench.harness.core.case import Case, Place
+from modbench.harness.core.labels import LOOKED_AHEAD
 from modbench.harness.stats.effects import LEVEL
 
 if TYPE_CHECKING:
@@ -156,6 +157,11 @@ class Finding:
     def timed(self) -> bool:
         """Whether it is a ratio of times, which are faster or slower; all else is better or worse."""
         return self.typical.kind == "ratio" and self.typical.unit == "s"
+
+    @property
+    def saw_future(self) -> bool:
+        """Whether a model of the two read later tokens: a loss is then not comparable with a causal one; a ratio of costs is."""
+        return not LOOKED_AHEAD.isdisjoint((*self.labels, *self.against_labels))
 
     def judged(self) -> Sentence:
         """Return the comparison with its verdict, or `no claim`, for where it stands alone: `1.62× [1.60–1.65] ▲ faster`."""

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from modbench.harness.core.labels import LOOKED_AHEAD
 from modbench.harness.core.masking import masked
 from modbench.reports.format import Format
 from modbench.reports.model import Finding, Sentence, Table, Value
@@ -71,7 +70,7 @@ def _captioned(loaded: Loaded, made: Table) -> Table:
 def _of_losses(loaded: Loaded, made: Table) -> Iterator[Value]:
     yield f"{seeds_in_words(loaded)}."
     cells = [cell for row in made.rows for cell in row if isinstance(cell, Finding)]
-    if any(LOOKED_AHEAD.intersection((*cell.labels, *cell.against_labels)) for cell in cells):
+    if any(cell.saw_future for cell in cells):
         yield "Dagger: routed with later tokens in sight, so not comparable with a causal loss."
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from modbench.reports.model import Finding
 from modbench.reports.questions.recommend import answer, capacity
 from modbench.reports.questions.recommend.capacity import Capacity
-from modbench.reports.questions.recommend.pairwise import has_tail, looked_ahead
+from modbench.reports.questions.recommend.pairwise import has_tail
 from modbench.reports.questions.recommend.recommend import Judged, Recommended
 from modbench.reports.wording.arm_names import name
 from modbench.reports.writers import text
@@ -94,7 +94,7 @@ def _pair(found: Recommended, pair: Finding | None) -> dict[str, Any] | None:
         "high": made.high,
         "verdict": pair.verdict,
         "reason": pair.reason,
-        "looked_ahead": looked_ahead(pair),
+        "looked_ahead": pair.saw_future,
         "tail": has_tail(pair),
     }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from modbench.harness.core.case import Case
-from modbench.harness.core.labels import LOOKED_AHEAD
 from modbench.harness.core.printable import escaped
 from modbench.harness.core.units import scale_of
 from modbench.reports.model import ILLUSTRATION, Finding, Labelled, Table, Value
@@ -155,6 +154,6 @@ def _difference(cell: Finding) -> str:
     )
     difference = f"${bare(made.value or 0.0, made)}{ends}$"
     value = "" if own is None or own.value is None else f"{bare(own.value, own)} "
-    if LOOKED_AHEAD.intersection((*cell.labels, *cell.against_labels)):
+    if cell.saw_future:
         return rf"{value}{difference}$^{{\dagger}}$"
     return f"{value}{difference}" + r"$^{\circ}$" * (ILLUSTRATION in cell.labels)

@@ -235,7 +235,8 @@ def labelled(arm: Labelled) -> str:
 def finding(found: Finding) -> str:
     """Write what was found: `1.62× [1.60–1.65] ▲ faster`; of what stands alone its value; why there is no number.
 
-    A ratio of times without a verdict is no claim. Labels that say what a number may not be compared with stand with it.
+    A ratio of times without a verdict is no claim. Labels that say what a number may not be compared with stand with it: that a
+    model read later tokens stands with a loss, not with a ratio of costs.
     """
     if found.status != "ok":
         return found.status
@@ -244,8 +245,8 @@ def finding(found: Finding) -> str:
     if found.typical.value is None:
         return NONE
     word = verdict(Verdict(found.verdict, found.timed)) if found.verdict or found.timed else ""
-    labels = (label for label in SHOWN if label in (*found.labels, *found.against_labels) and label not in word)
-    label = next(labels, "")
+    labels = {*found.labels, *found.against_labels} - (LOOKED_AHEAD if found.typical.kind == "ratio" else set())
+    label = next((label for label in SHOWN if label in labels and label not in word), "")
     return " ".join(filter(None, [estimate(found.typical), word, f"({label})" if label else ""]))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from modbench.harness.core.case import Case
-from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK, Label
+from modbench.harness.core.labels import OF_WORK, Label
 from modbench.harness.core.units import scale_of
 from modbench.reports.model import (
     ILLUSTRATION,
@@ -229,8 +229,13 @@ def compared(found: Finding) -> str:
 def _mark(found: Finding) -> str:
     """The verdict as a glyph, or the mark of what stands below the tables; a blank where there is none."""
     if found.typical.kind == "difference":
-        future = LOOKED_AHEAD.intersection((*found.labels, *found.against_labels))
-        return FUTURE if future else FEW if ILLUSTRATION in found.labels else GLYPHS.get(found.verdict or "", " ")
+        return (
+            FUTURE
+            if found.saw_future
+            else FEW
+            if ILLUSTRATION in found.labels
+            else GLYPHS.get(found.verdict or "", " ")
+        )
     if found.verdict == "contaminated" or Label.CONTAMINATED in found.labels:
         return DISTURBED
     if Label.TAIL in found.labels:

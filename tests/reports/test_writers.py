@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from planted import planted_suite
 
 from modbench.harness.core.case import Case
-from modbench.harness.core.labels import Label
+from modbench.harness.core.labels import LOOKED_AHEAD, Label
 from modbench.reports.model import (
     ILLUSTRATION,
     Estimate,
@@ -117,6 +118,15 @@ def test_no_writer_loses_a_label(name: str, label: str, signs: tuple[str, ...], 
     written, without = WRITERS[name](of), WRITERS[name](Table("t", ("arm", "x"), [[case, bare]]))
     assert any(sign in written for sign in signs)
     assert not any(sign in without for sign in signs)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("label", sorted(LOOKED_AHEAD))
+def test_what_a_loss_saw_says_nothing_of_a_time(name: str, label: str, case: Case) -> None:
+    made = Finding(case, case, typical=Estimate(1.5, 1.4, 1.6, "ratio", "s"), verdict="better")
+    labelled = dataclasses.replace(made, labels=(label,))
+    written, without = (WRITERS[name](Table("t", ("arm", "x"), [[case, each]])) for each in (labelled, made))
+    assert written == without
 
 
 @pytest.mark.parametrize("name", WRITERS)

@@ -23,7 +23,7 @@ from modbench.reports.questions.recommend.candidates import (
     Candidate,
     Value,
 )
-from modbench.reports.questions.recommend.pairwise import against, effect_between, looked_ahead
+from modbench.reports.questions.recommend.pairwise import against, effect_between
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.rerun_command import Again, NotAgainError
 from modbench.reports.wording.arm_names import name
@@ -210,7 +210,7 @@ def _loss_kept(loaded: Loaded, each: Candidate, baseline: Candidate, bound: floa
     few = None
     if end is None:
         few = f"{len(shared)} seed{'s' * (len(shared) != 1)}: illustration, not shown"
-    reason = SAW_FUTURE if looked_ahead(found) else each.loss.unsure or few
+    reason = SAW_FUTURE if found.saw_future else each.loss.unsure or few
     if increase > bound:
         below = None if made.low is None or made.low > bound else BELOW
         return replace(held, reason=reason or below)
@@ -222,7 +222,7 @@ def _loss_kept(loaded: Loaded, each: Candidate, baseline: Candidate, bound: floa
 
 def _seeds(loaded: Loaded, each: Candidate, baseline: Candidate, found: Finding, allowed: float) -> Need:
     """Return how many seeds would bring the end of the interval below the limit, or what else is lacking."""
-    if looked_ahead(found):
+    if found.saw_future:
         return Need(f"loss/val_causal of {name(each.case)}, from a model with a causal router")
     if each.trained is None or baseline.trained is None:
         return Need("loss/val", "loss/val")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modbench.harness.core.case import Case
-from modbench.harness.core.labels import LOOKED_AHEAD, Label
+from modbench.harness.core.labels import Label
 from modbench.harness.stats import paired
 from modbench.harness.stats.effects import Effect, over_launches
 from modbench.reports.model import Finding
@@ -33,11 +33,6 @@ def against(loaded: Loaded, case: Case, other: Case, metric: str) -> Finding | N
 
 def _known(found: Finding) -> Finding | None:
     return found if found.status == "ok" else None
-
-
-def looked_ahead(found: Finding) -> bool:
-    """Whether a model of the two read later tokens when this was measured."""
-    return bool(LOOKED_AHEAD.intersection((*found.labels, *found.against_labels)))
 
 
 def has_tail(found: Finding) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from modbench.harness.stats.verdicts import exact_verdict
 from modbench.reports.questions.recommend.candidates import SIZE, Candidate, Choice
 from modbench.reports.questions.recommend.limits import loss_against
-from modbench.reports.questions.recommend.pairwise import against, has_tail, looked_ahead
+from modbench.reports.questions.recommend.pairwise import against, has_tail
 from modbench.reports.tables.load import Loaded
 
 BETTER, NOT_WORSE, OPEN = "better", "not worse", "open"
@@ -119,7 +119,7 @@ def _in_memory(loaded: Loaded, one: Candidate, other: Candidate) -> str:
 
 def _in_loss(loaded: Loaded, one: Candidate, other: Candidate) -> str:
     found = loss_against(loaded, one, other)
-    return BETTER if found is not None and found.verdict == "better" and not looked_ahead(found) else OPEN
+    return BETTER if found is not None and found.verdict == "better" and not found.saw_future else OPEN
 
 
 VERSUS: dict[str, Callable[[Loaded, Candidate, Candidate], str]] = {
