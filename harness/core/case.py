@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
+from pydantic import model_validator
+
 from modbench.harness.core import catalogue
 from modbench.harness.core.config import Key, ModelConfig
 from modbench.harness.core.contracts import AnyMetric
@@ -16,6 +18,7 @@ from modbench.harness.core.measure_plans import DecodePlan, EnergyPlan, FitPlan
 from modbench.harness.core.options import Options
 from modbench.harness.core.own_models import is_user_model
 from modbench.harness.core.train_plan import TrainRun
+from modbench.harness.core.unit_facts import UnitFacts
 
 Dtype = Literal["fp32", "bf16", "fp16"]
 Device = Literal["cpu", "cuda"]
@@ -282,6 +285,8 @@ class UnitOfWork(Frozen):
         flops: predicted FLOPs, from which the time left is estimated.
         series: what its launches share: the name without the launch; empty for a unit that is not repeated.
         row: the row of cells that a search measures as far as it needs, of which it is a launch; empty for another unit.
+        facts: what later code needs to know of its pass and metrics. They are looked up where a unit is made, and stored with it;
+            units of schemas before 11 have none in their files.
     """
 
     name: str
@@ -293,6 +298,13 @@ class UnitOfWork(Frozen):
     flops: float
     series: str = ""
     row: str = ""
+    facts: UnitFacts = None  # type: ignore[assignment]  # looked up at once
+
+    @model_validator(mode="after")
+    def _with_facts(self) -> UnitOfWork:
+        if "facts" not in self.model_fields_set:
+            self.__dict__["facts"] = catalogue.facts_of_unit(self.made_in, self.workload, self.comparison.metrics)
+        return self
 
     @property
     def ranks(self) -> int:
@@ -300,11 +312,8 @@ class UnitOfWork(Frozen):
         return self.protocol.train.ranks if self.protocol.train else 1
 
     def makes(self, metric: AnyMetric) -> bool:
-        """Whether this unit produces an outcome for the metric. A pass that always runs measures all its metrics."""
-        if metric.made_in != self.made_in or self.workload not in {"", metric.group}:
-            return False
-        asked = metric.key in catalogue.needed(self.comparison.metrics)
-        return asked or (catalogue.passes()[self.made_in].always and not metric.on_request)
+        """Whether this unit produces an outcome for the metric."""
+        return any(made.key == metric.key for made in self.facts.makes)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -20,6 +20,7 @@ from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.discovery import ROOMS, Entry, one_of
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.passes import Pass
+from modbench.harness.core.unit_facts import Made, UnitFacts
 
 __all__ = ["ROOMS", "Entry"]
 
@@ -237,6 +238,49 @@ def _needed(keys: tuple[str, ...], _included: str) -> frozenset[str]:
     return frozenset(keys) | {metrics()[key].source for key in keys if metrics()[key].source}
 
 
+def facts_of_unit(name: str, workload: str, keys: tuple[str, ...]) -> UnitFacts | None:
+    """What a plan stores with a unit.
+
+    Args:
+        name: its pass.
+        workload: what it times; empty for every group of metrics.
+        keys: metrics of its comparison.
+
+    Returns:
+        The facts; None if there is no such pass, or a metric is unknown.
+    """
+    return _facts_of_unit(name, workload, keys, included.named())
+
+
+@functools.lru_cache(maxsize=4096)  # many units of a large plan share them
+def _facts_of_unit(name: str, workload: str, keys: tuple[str, ...], _included: str) -> UnitFacts | None:
+    made_in, known = passes().get(name), metrics()
+    if made_in is None or not {*keys} <= known.keys():
+        return None
+    measured = [metric for metric in known.values() if metric.made_in == name and workload in {"", metric.group}]
+    asked = needed(keys)
+    return UnitFacts(
+        phase=made_in.phase,
+        # A pass that always runs measures all its metrics.
+        makes=tuple(
+            Made(metric.key, metric.unit)
+            for metric in measured
+            if metric.key in asked or (made_in.always and not metric.on_request)
+        ),
+        samples=made_in.samples,
+        column=made_in.column,
+        alone=made_in.alone,
+        timed=made_in.timed,
+        cold=made_in.cold,
+        repeated=made_in.repeated,
+        trains=made_in.trains,
+        confirms=made_in.confirms,
+        about_machine=made_in.findings is not None,
+        predicts=made_in.takes is not None,
+        environment=tuple(made_in.environment.items()),
+    )
+
+
 def model_options(name: str) -> Mapping[str, object]:
     """Routing keys that a model reads, with their defaults; parsed from its file without importing torch."""
     return _options_in(find("models", name).path.read_text(encoding="utf-8"))
@@ -260,5 +304,5 @@ def _options_in(source: str) -> Mapping[str, object]:
 def forget() -> None:
     """Look again for what is there: packages were installed, or files written, since this process began."""
     discovery.forget()
-    for cached in (_entries, _usable, _metrics, _passes, _needed, _options_in):
+    for cached in (_entries, _usable, _metrics, _passes, _needed, _facts_of_unit, _options_in):
         cached.cache_clear()

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     Units = Callable[[Maker, Comparison, Sequence[AnyMetric], int], Iterable[UnitOfWork]]
 
 
+# The column of samples that are wall times of calls.
+WALL = "wall_s"
+
+
 class Phase(IntEnum):
     """The order of units: all units of one phase end before the next phase begins."""
 
@@ -100,4 +104,4 @@ class Pass:
     @property
     def times(self) -> bool:
         """Whether its samples are wall times of calls."""
-        return self.column == "wall_s"
+        return self.column == WALL

@@ -6,7 +6,6 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.device_lost import DeviceLost, last_words
 from modbench.harness.core.files import now, write_atomically
@@ -51,9 +50,8 @@ def _lost(
     for case in unit.comparison.arms:
         if only_own and not runs_own_code(case):
             continue
-        for metric in catalogue.metrics().values():
-            if unit.makes(metric):
-                yield missing(case, metric, gap)
+        for made in unit.facts.makes:
+            yield missing(case, made, gap)
 
 
 def death(exitcode: int | None, *, timed_out: bool, log: Path | None = None, limit: str = "its time limit") -> Death:

@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.own_routers import runs_own_code
 from modbench.harness.core.units import human_duration
@@ -80,7 +79,7 @@ class Limits(Mapping[str, float]):
         """Expected seconds of a unit; launches of a series take equally long."""
         key = unit.series or unit.name
         if key not in self._known:
-            predicted = self._run_time.seconds(unit, 1) * catalogue.passes()[unit.made_in].most(unit)
+            predicted = self._run_time.seconds(unit, 1) * unit.facts.most
             predicted *= unit.ranks  # which may have to share what a prediction gives to each
             # A prediction for a card expects large models to keep it busy; small ones, or an old card, do not.
             self._known[key] = max(predicted, unit.flops / (BUSY * ASSUMED_FLOP_PER_S[unit.comparison.place.device]))
@@ -155,14 +154,14 @@ class _Watching:
 
 def allowance(unit: UnitOfWork) -> float:
     """Seconds that a unit may take beside its predicted work."""
-    made_in, place, arms = catalogue.passes()[unit.made_in], unit.comparison.place, unit.comparison.arms
+    place, arms = unit.comparison.place, unit.comparison.arms
     return (
         START_S
         + CARD_S * (place.device == "cuda")
-        + TRAINS_S * made_in.trains
+        + TRAINS_S * unit.facts.trains
         + COMPILED_S * len(arms) * place.compile
         + OWN_S * sum(runs_own_code(case) for case in arms)
-        + made_in.besides(unit)
+        + unit.facts.besides_s
     )
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Generic
 from typing import Protocol as Interface
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.asking import Asking
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import ModbenchError
@@ -183,7 +182,7 @@ class _Phase(Generic[Started]):
             return
         self.told = True
         for handle in self.running:
-            if catalogue.passes()[handle.unit.made_in].trains:
+            if handle.unit.facts.trains:
                 self.run.launcher.ask(handle)
 
     def _end(self, handle: Started) -> None:

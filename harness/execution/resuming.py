@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.launching import is_remote
@@ -65,7 +64,7 @@ def make_ready(stored: StoredRun, remaining: Sequence[UnitOfWork]) -> None:
     machine = certificate.fingerprint(environment.collect(), stored.plan.device, stored.plan.suite.threads)
     if (
         not remote
-        and any(catalogue.passes()[unit.made_in].timed for unit in stored.plan.units)
+        and any(unit.facts.timed for unit in stored.plan.units)
         and machine != (known := stored.environment.get("machine"))
     ):
         raise UsageError(

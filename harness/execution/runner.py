@@ -12,6 +12,7 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.files import now
 from modbench.harness.core.launching import Launcher, MakeLauncher, Started
+from modbench.harness.core.passes import Phase
 from modbench.harness.execution.asking import asking_of
 from modbench.harness.execution.limits import Limits
 from modbench.harness.execution.phase import Progress, Run, Slots
@@ -31,13 +32,10 @@ def phases(plan: Plan, cores: int) -> list[Slots]:
     a time, on a CPU as many as have cores for all their ranks.
     """
     side_by_side = max(1, cores // plan.suite.threads) if plan.device == "cpu" else 1
-    passes = catalogue.passes()
     made = []
-    for phase in sorted({each.phase for each in passes.values()}):
-        here = {name: each for name, each in passes.items() if each.phase == phase}
-        units = tuple(unit for unit in plan.units if unit.made_in in here)
-        alone = any(each.alone for each in here.values())
-        timed = any(each.timed for each in here.values())
+    for phase in Phase:
+        units = tuple(unit for unit in plan.units if unit.facts.phase == phase)
+        alone, timed = any(unit.facts.alone for unit in units), any(unit.facts.timed for unit in units)
         shared = tuple(unit for unit in units if unit.ranks > 1)
         made.append(Slots(tuple(unit for unit in units if unit.ranks == 1), 1 if alone else side_by_side, timed=timed))
         if shared:

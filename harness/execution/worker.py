@@ -208,8 +208,8 @@ def make_record(unit: UnitOfWork) -> Record:
         torch._dynamo.config.fail_on_recompile_limit_hit = True  # noqa: SLF001  # its documented place
     here = Path.cwd()  # a model may leave it
     started, began, start = now(), clocks.monotonic(), clocks.perf_counter()
-    wanted = [metric for metric in catalogue.metrics().values() if unit.makes(metric)]
-    made_in = catalogue.passes()[unit.made_in]
+    wanted = [catalogue.find_metric(made.key) for made in unit.facts.makes]
+    made_in: Pass = catalogue.load("passes", unit.made_in)
     made: list[Yielded] = list(made_in.run(unit, wanted))
     _check_notes(made_in, made)
     record = Record(

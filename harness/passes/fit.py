@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from modbench.harness.core import catalogue, own_code
+from modbench.harness.core import own_code
 from modbench.harness.core.case import ELEMENT_BYTES, Case, UnitOfWork
 from modbench.harness.core.contracts import Metric
 from modbench.harness.core.errors import Unmeasured
@@ -214,8 +214,7 @@ def _free_on_gpu() -> int:
 
 def longest(unit: UnitOfWork) -> float:
     """Seconds that all trials of a unit take at most."""
-    axes = sum(unit.makes(metric) for metric in catalogue.metrics().values())
-    return MOST_TRIALS * unit.protocol.fit.trial_s * axes * len(unit.comparison.arms)
+    return MOST_TRIALS * unit.protocol.fit.trial_s * len(unit.facts.makes) * len(unit.comparison.arms)
 
 
 PASS = Pass(

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, UnitOfWork
 from modbench.harness.core.config import ROUTING_KEYS
 from modbench.harness.core.confirm_plan import ConfirmPlan, Role
@@ -77,13 +76,12 @@ def _matches(expression: str) -> Callable[[str], bool]:
 
 def confirms(unit: UnitOfWork) -> bool:
     """Whether a unit trains again what a sweep found best."""
-    return catalogue.passes()[unit.made_in].confirms
+    return unit.facts.confirms
 
 
 def explores(unit: UnitOfWork) -> bool:
     """Whether a unit is a run of the sweep itself, with one of its seeds."""
-    made_in = catalogue.passes()[unit.made_in]
-    return made_in.trains and made_in.samples == "seeds" and not made_in.confirms
+    return unit.facts.trains and unit.facts.samples == "seeds" and not unit.facts.confirms
 
 
 def is_noise(case: Case) -> bool:

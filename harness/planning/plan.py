@@ -242,7 +242,7 @@ def _check_epochs(suite: Suite, units: Sequence[UnitOfWork], text: Text) -> None
 
 def predicted_seconds(plan: Plan, unit: UnitOfWork, at_once: int) -> float:
     """Estimate the wall time that a unit adds to the run, in s: FLOPs at an assumed speed plus the start of a process."""
-    if catalogue.passes()[unit.made_in].trains:
+    if unit.facts.trains:
         speed = TRAINING_FLOP_PER_S[plan.device] * unit.ranks
     else:
         cost = case_cost(unit.comparison.arms[0])

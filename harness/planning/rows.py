@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, Comparison, Place, UnitOfWork
 from modbench.harness.core.ids import slug
 from modbench.harness.planning import bisection
@@ -97,7 +96,7 @@ def row_of(suite: Suite, unit: UnitOfWork) -> str:
     """Name of the row that a unit is a launch of, or the confirmation that it belongs to, as its `row` should say; else empty."""
     if confirms(unit):
         return confirmation_of(unit)
-    if suite.search is None or not unit.series or not catalogue.passes()[unit.made_in].times:
+    if suite.search is None or not unit.series or not unit.facts.times:
         return ""
     if not in_search(suite, unit.comparison):
         return ""

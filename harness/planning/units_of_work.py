@@ -49,7 +49,16 @@ def units_of_work(suite: Suite, comparisons: Sequence[Comparison], text: Text | 
                         if unit.name in found_out:
                             continue
                         found_out.add(unit.name)
-                    yield unit
+                    yield _limited(each, unit)
+
+
+def _limited(each: Pass, unit: UnitOfWork) -> UnitOfWork:
+    """The unit with what its pass says of how long it may take, which depends on its protocol."""
+    most, besides_s = each.most(unit), each.besides(unit)
+    if (most, besides_s) == (unit.facts.most, unit.facts.besides_s):
+        return unit
+    facts = unit.facts.model_copy(update={"most": most, "besides_s": besides_s})
+    return unit.model_copy(update={"facts": facts})
 
 
 def _units(

@@ -63,26 +63,26 @@ class RunTime:
 
     def seconds(self, unit: UnitOfWork, at_once: int) -> float:
         """Wall time that a unit adds to the run, in s."""
-        comparison, made_in = unit.comparison, catalogue.passes()[unit.made_in]
-        anchor = comparison.arms[0]
+        facts, anchor = unit.facts, unit.comparison.arms[0]
         start = predicted_seconds(self.plan, unit.model_copy(update={"flops": 0.0}), 1)
-        if made_in.takes is not None:
-            return (start + made_in.takes(unit, lambda case: self._known(case, anchor, "forward"))) / at_once
-        if anchor.place.dtype not in self.tables or made_in.findings is not None:
+        if facts.predicts:
+            takes = catalogue.load("passes", unit.made_in).takes
+            return float(start + takes(unit, lambda case: self._known(case, anchor, "forward"))) / at_once
+        if anchor.place.dtype not in self.tables or facts.about_machine:
             return predicted_seconds(self.plan, unit, at_once)
-        if made_in.repeated and made_in.times:
+        if facts.repeated and facts.times:
             return (start + self._timed(unit)) / at_once
         known = self._work(unit)
         if known is None:
             return predicted_seconds(self.plan, unit, at_once)
         seconds, flops = known
-        if made_in.trains:
+        if facts.trains:
             seconds *= self.paces.get(anchor.place.dtype, Pace()).of(flops)
         return (start + seconds) / at_once
 
     def _work(self, unit: UnitOfWork) -> tuple[float, float] | None:
         """Seconds of a unit's calls at the peaks, and FLOPs of one; None if shapes alone do not tell."""
-        (anchor, *_), trains = unit.comparison.arms, catalogue.passes()[unit.made_in].trains
+        (anchor, *_), trains = unit.comparison.arms, unit.facts.trains
         step, cost = self.call(anchor, "train_step" if trains else "forward"), case_cost(anchor)
         if step is None or cost is None:
             return None
@@ -96,8 +96,7 @@ class RunTime:
             unit: the unit.
             took_s: seconds that its work took.
         """
-        made_in = catalogue.passes()[unit.made_in]
-        if not made_in.trains or made_in.most(unit) != 1 or unit.comparison.place.dtype not in self.tables:
+        if not unit.facts.trains or unit.facts.most != 1 or unit.comparison.place.dtype not in self.tables:
             return None
         known, start = self._work(unit), predicted_seconds(self.plan, unit.model_copy(update={"flops": 0.0}), 1)
         if known is None or known[0] < pace.LEAST_S:

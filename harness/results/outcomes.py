@@ -13,6 +13,7 @@ from modbench.harness.core.case import Case
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.device_lost import end_if_lost
 from modbench.harness.core.errors import NumericsError, Unmeasured
+from modbench.harness.core.unit_facts import Made
 from modbench.harness.results.notes import Notes
 from modbench.harness.results.records import Failure, Gap, Outcome
 
@@ -82,7 +83,7 @@ def measured(case: Case, metric: AnyMetric, samples: dict[str, list[float]], not
     return Outcome(case=case.id, metric=metric.key, unit=metric.unit, status="ok", samples=samples, notes=notes)
 
 
-def missing(case: Case, metric: AnyMetric, gap: Gap, notes: Notes = NOTHING) -> Outcome:
+def missing(case: Case, metric: AnyMetric | Made, gap: Gap, notes: Notes = NOTHING) -> Outcome:
     """The outcome of a metric that was not measured, with its reason."""
     return Outcome(
         case=case.id,

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from modbench.harness.core.case import Case, Comparison, Protocol
 from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.unit_facts import UnitFacts
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results.reading import DamagedError, Problem, first_problem, shown
 
@@ -37,17 +38,21 @@ class _Pool:
 
 def packed(plan: Plan) -> dict[str, Any]:
     """A plan as JSON values, with `parts` that its comparisons and units refer to by number."""
-    configs, protocols = _Pool(_dumped), _Pool(_dumped)
+    configs, protocols, facts = _Pool(_dumped), _Pool(_dumped), _Pool(_dumped)
     cases = _Pool(lambda case: _dumped(case, "config") | {"config": configs.number(case.config)})
     comparisons = _Pool(lambda each: _dumped(each, "arms") | {"arms": [cases.number(case) for case in each.arms]})
     units = [
-        _dumped(unit, "comparison", "protocol")
-        | {"comparison": comparisons.number(unit.comparison), "protocol": protocols.number(unit.protocol)}
+        _dumped(unit, "comparison", "protocol", "facts")
+        | {
+            "comparison": comparisons.number(unit.comparison),
+            "protocol": protocols.number(unit.protocol),
+            "facts": facts.number(unit.facts),
+        }
         for unit in plan.units
     ]
     body = _dumped(plan, "comparisons", "units")
     body |= {"comparisons": [comparisons.number(each) for each in plan.comparisons], "units": units}
-    pools = {"configs": configs, "cases": cases, "comparisons": comparisons, "protocols": protocols}
+    pools = {"configs": configs, "cases": cases, "comparisons": comparisons, "protocols": protocols, "facts": facts}
     return body | {"parts": {name: pool.body for name, pool in pools.items()}}
 
 
@@ -74,12 +79,15 @@ def unpacked(body: Any, file: Path) -> Any:  # noqa: ANN401  # JSON of any kind,
         lambda each: {**each, "arms": tuple(_pick(cases, number, file) for number in _once(each.get("arms"), file))},
     )
     protocols = _made(Protocol, "protocols", parts, file, lambda each: each)
+    # Before schema 11 units had none: they are looked up.
+    facts = _made(UnitFacts, "facts", parts, file, lambda each: each) if "facts" in parts else []
     units = [
         unit
         | {
             "comparison": _pick(comparisons, unit.get("comparison"), file),
             "protocol": _pick(protocols, unit.get("protocol"), file),
         }
+        | ({"facts": _pick(facts, unit["facts"], file)} if "facts" in unit else {})
         for unit in (_table(each, file) for each in _list(body.get("units"), file))
     ]
     chosen = [_pick(comparisons, number, file) for number in _once(body.get("comparisons"), file)]

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.results.checks import check
@@ -87,10 +86,5 @@ def current(body: dict[str, Any], file: Path) -> dict[str, Any]:
 def stand_in(unit: UnitOfWork, folder: Path, error: DamagedError) -> Record:
     """What stands for a damaged record: every outcome failed, with the file and the field as the reason."""
     gap = Gap(status="failed", kind="damaged", reason=f"{error.file.relative_to(folder)}: {error.problem}")
-    outcomes = tuple(
-        missing(case, metric, gap)
-        for metric in catalogue.metrics().values()
-        if unit.makes(metric)
-        for case in unit.comparison.arms
-    )
+    outcomes = tuple(missing(case, made, gap) for made in unit.facts.makes for case in unit.comparison.arms)
     return Record(unit=unit, started="", wall_s=0.0, outcomes=outcomes)

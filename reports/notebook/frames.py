@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import escaped
 from modbench.harness.core.public import public
@@ -129,7 +128,6 @@ def load(run_folder: str | Path, baseline: str | None = None, *, all_pairs: bool
 
 def _samples(record: Record) -> Iterator[pd.DataFrame]:
     arms = {case.id: case.arm for case in record.unit.comparison.timed.arms}
-    metrics, made_in = catalogue.metrics(), catalogue.passes()[record.unit.made_in]
     for outcome in record.outcomes:
         if not outcome.samples:
             continue
@@ -137,7 +135,6 @@ def _samples(record: Record) -> Iterator[pd.DataFrame]:
         n = len(next(iter(columns.values())))
         nothing = [float("nan")] * n
         made = pd.DataFrame({**dict.fromkeys(TIMED, nothing), **columns})
-        column = made_in.column if outcome.metric in metrics else "value"
         yield made.assign(
             case_id=outcome.case,
             arm=arms.get(outcome.case, ""),
@@ -147,7 +144,7 @@ def _samples(record: Record) -> Iterator[pd.DataFrame]:
             launch=record.unit.launch,
             seed=record.unit.protocol.seed,
             sample=range(n),
-            value=columns.get(column, nothing),
+            value=columns.get(record.unit.facts.column, nothing),
         )
 
 

@@ -107,7 +107,7 @@ def arms_of(loaded: Loaded) -> list[Arm]:
     found: dict[str, Arm] = {}
     for unit in loaded.run.plan.units:
         case = unit.comparison.arms[0]
-        if loaded.tables.passes[unit.made_in].samples != "seeds" or case.task:
+        if unit.facts.samples != "seeds" or case.task:
             continue
         kept = artifact(loaded.path, unit.name)
         if kept and kept.get("routing"):

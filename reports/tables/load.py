@@ -174,9 +174,7 @@ class Loaded:
     def runs(self) -> list[UnitOfWork]:
         """Units that train on a corpus, one for each case and seed."""
         return [
-            unit
-            for unit in self.run.plan.units
-            if self.tables.passes[unit.made_in].samples == "seeds" and not unit.comparison.arms[0].task
+            unit for unit in self.run.plan.units if unit.facts.samples == "seeds" and not unit.comparison.arms[0].task
         ]
 
     @cached_property

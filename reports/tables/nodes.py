@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from modbench.harness.core import catalogue
 from modbench.harness.machine.certificate import Certificate, from_dict
 from modbench.harness.results.records import Record
 from modbench.harness.results.run_folder import StoredRun
@@ -38,7 +37,9 @@ class Node:
 
 def timed_on(run: StoredRun) -> list[Node]:
     """The machines that timed the run, each once; the machine of run.json if its units name none."""
-    found = {node.machine: node for record in run.records if _timed(record) and (node := _node(record)) is not None}
+    found = {
+        node.machine: node for record in run.records if record.unit.facts.timed and (node := _node(record)) is not None
+    }
     if found:
         return list(found.values())
     known = run.environment.get("certificate")
@@ -66,7 +67,3 @@ def _node(record: Record) -> Node | None:
     if where is None or where.machine is None:
         return None
     return Node(where.machine, where.certificate, where.host, where.hardware)
-
-
-def _timed(record: Record) -> bool:
-    return catalogue.passes()[record.unit.made_in].timed

@@ -56,7 +56,6 @@ class Tables:
     def __init__(self, run: StoredRun, baseline: str | None = None) -> None:
         self.run, self.baseline = run, baseline
         self.metrics = catalogue.metrics()
-        self.passes = catalogue.passes()
         self.doubts: dict[str, Doubt] = catalogue.usable("doubts")
         self.cells: dict[tuple[str, str], Cell] = {}
         self.peaks: dict[str, float] = {}
@@ -79,8 +78,11 @@ class Tables:
         records = {record.unit.name: record for record in run.records}
         apart = first_launches(run.plan.suite, run.plan.comparisons)
         for unit in run.plan.units:
-            seeded = self.passes[unit.made_in].samples == "seeds"
-            number = unit.protocol.seed if seeded else apart.get(unit.comparison.label, 0) + unit.launch
+            number = (
+                unit.protocol.seed
+                if unit.facts.samples == "seeds"
+                else apart.get(unit.comparison.label, 0) + unit.launch
+            )
             record: Record | None = records.get(unit.name)
             if record is not None:
                 self._take(record, number)
@@ -88,9 +90,8 @@ class Tables:
                     self.cell(outcome.case, outcome.metric).series = unit.series
                 continue
             for case in unit.comparison.arms:
-                for key, metric in self.metrics.items():
-                    if unit.makes(metric):
-                        self.cell(case.id, key).missing.append(unit.name)
+                for made in unit.facts.makes:
+                    self.cell(case.id, made.key).missing.append(unit.name)
         # Files of the user's of which the run's units ran several versions.
         self.changed = frozenset(versions.mixed(versions.joined(cell.versions for cell in self.cells.values())))
         self._leave_out()
@@ -99,8 +100,8 @@ class Tables:
     def _leave_out(self) -> None:
         for unit, reason in unmeasured.left_out(self.run):
             for case in unit.comparison.arms:
-                for key in (key for key, metric in self.metrics.items() if unit.makes(metric)):
-                    self.cell(case.id, key).left_out = reason
+                for made in unit.facts.makes:
+                    self.cell(case.id, made.key).left_out = reason
 
     def _take(self, record: Record, number: int) -> None:
         if isinstance(record.findings, PeakFinding):

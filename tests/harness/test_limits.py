@@ -12,6 +12,7 @@ from planted import Trouble, fake_record
 
 from modbench import api
 from modbench.harness.core import files
+from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import human_duration, parse_duration
 from modbench.harness.execution import limits
@@ -81,9 +82,9 @@ def test_training_on_a_card_may_be_bound_by_the_host() -> None:
     unit = made.units[0]
     card = unit.comparison.place.model_copy(update={"device": "cuda"})
     arms = tuple(case.model_copy(update={"place": card}) for case in unit.comparison.arms)
-    large = unit.model_copy(
-        update={"flops": 1e17, "made_in": "train", "comparison": unit.comparison.model_copy(update={"arms": arms})}
-    )
+    comparison = unit.comparison.model_copy(update={"arms": arms})
+    fields = dict(unit) | {"flops": 1e17, "made_in": "train", "comparison": comparison}
+    large = UnitOfWork(**{name: value for name, value in fields.items() if name != "facts"})
     on_card = made.model_copy(update={"device": "cuda", "units": (large,)})
     assert Limits(on_card).expected(large) == pytest.approx(1e17 / 2e13)
     assert allowance(large) == 300 + 300 + 600

@@ -21,7 +21,7 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from modbench.harness.core import catalogue, included, leash
+from modbench.harness.core import included, leash
 from modbench.harness.core.case import Device, UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.graceful_stop import ASK
@@ -194,18 +194,21 @@ class LocalLauncher:
 
     def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> LocalHandle:
         """Start a unit, which writes its record when it is done. After `timeout_s` it counts as hanging."""
-        made_in, mark = catalogue.passes()[unit.made_in], secrets.token_hex(8)
+        facts, mark = unit.facts, secrets.token_hex(8)
         with contextlib.ExitStack() as opened:
             pipe, out, log = prints(folder.log(unit), opened)
-            context = multiprocessing.get_context("spawn") if made_in.cold else self._context
+            context = multiprocessing.get_context("spawn") if facts.cold else self._context
             work_on = (unit.model_dump_json(), str(folder.path.resolve()))
 
             def make(server: int | None) -> BaseProcess:
                 held = Leash(mark, timeout_s + ALARM_S, out, server, included.named())
                 return context.Process(target=work, args=(*work_on, held), daemon=True)  # type: ignore[attr-defined, no-any-return]  # typeshed's BaseContext lacks it
 
-            with environment({**self._variables, **made_in.environment, **self._pin(unit)}), leash.interrupts_wait():
-                process, server = fork_server.started(make, cold=made_in.cold or self._cold)
+            with (
+                environment({**self._variables, **dict(facts.environment), **self._pin(unit)}),
+                leash.interrupts_wait(),
+            ):
+                process, server = fork_server.started(make, cold=facts.cold or self._cold)
                 if pipe is not None:
                     assert process.pid is not None
                     named, limit_s = f"{leash.MARK}={mark}", timeout_s + KEEPER_S

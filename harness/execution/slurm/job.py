@@ -20,7 +20,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.launching import MakeLauncher
 from modbench.harness.execution import ranks
@@ -109,7 +108,7 @@ class _Work:
         folder = self.folder if self.nodes is None or self.first else OnNode(self.folder.path, self.nodes.this)
         self._note("start", unit, host=socket.gethostname())
         self.unit = unit
-        with _kept_from_workers(signal.SIGUSR2, *([signal.SIGTERM] if _trains(unit) else [])):
+        with _kept_from_workers(signal.SIGUSR2, *([signal.SIGTERM] if unit.facts.trains else [])):
             handle = launcher.start(unit, folder, limit_s)
         self.pid = getattr(getattr(handle, "process", None), "pid", None)
         if self.why is not None:  # the signal came before the process was there
@@ -160,7 +159,7 @@ class _Work:
         if self.unit is None or self.pid is None:
             return
         with contextlib.suppress(ProcessLookupError):
-            if _trains(self.unit):
+            if self.unit.facts.trains:
                 os.kill(self.pid, signal.SIGUSR1)
             elif why == "requeued":
                 os.kill(self.pid, signal.SIGTERM)
@@ -181,10 +180,6 @@ class _Work:
 def _drop_empty(log: Path) -> None:
     if log.exists() and log.stat().st_size == 0:
         log.unlink()
-
-
-def _trains(unit: UnitOfWork) -> bool:
-    return catalogue.passes()[unit.made_in].trains
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from modbench.harness.core import catalogue, extras, masking
+from modbench.harness.core import extras, masking
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.files import now
 from modbench.harness.core.launching import MakeLauncher
@@ -112,14 +112,13 @@ def groups(units: Sequence[UnitOfWork], threads: int, options: Options) -> list[
     Raises:
         UsageError: if the ranks of a unit cannot be divided among the nodes of `--nodes` evenly.
     """
-    passes = catalogue.passes()
     timed: dict[str, list[UnitOfWork]] = {}
     for unit in units:
-        if passes[unit.made_in].timed:
+        if unit.facts.timed:
             timed.setdefault(unit.comparison.label, []).append(unit)
     others: dict[int, list[list[UnitOfWork]]] = {}
     for unit in units:
-        if not passes[unit.made_in].timed:
+        if not unit.facts.timed:
             others.setdefault(unit.ranks, []).append([unit])
     made = [
         (Group(timed=False, threads=threads, ranks=ranks, nodes=options.nodes_for(ranks)), tasks)

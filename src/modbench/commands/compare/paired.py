@@ -380,7 +380,7 @@ def _units_left(units: Sequence[dict[str, UnitOfWork]], supervision: Supervision
 
 
 def _start(one: Side, prepared: Path, out: Path, unit: UnitOfWork, supervision: Supervision) -> Start:
-    variables = {**local.variables(unit.comparison.place.threads), **catalogue.passes()[unit.made_in].environment}
+    variables = {**local.variables(unit.comparison.place.threads), **dict(unit.facts.environment)}
     with local.environment(variables):
         environ = dict(os.environ)
     environ |= {key: value for key, value in one.environment().items() if key == "PYTHONPATH"}

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.files import now, write_atomically
@@ -98,8 +97,7 @@ def _is_free(path: Path) -> bool:
 
 def timed_units(run: Path) -> dict[str, UnitOfWork]:
     """The units of a run folder that time calls, by name."""
-    known = catalogue.passes()
-    return {unit.name: unit for unit in run_folder.read(str(run)).plan.units if known[unit.made_in].times}
+    return {unit.name: unit for unit in run_folder.read(str(run)).plan.units if unit.facts.times}
 
 
 def is_finished(block: Sequence[Path]) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from modbench.commands._output import aligned, elided
-from modbench.harness.core import catalogue, own_routers
+from modbench.harness.core import own_routers
 from modbench.harness.core.case import ELEMENT_BYTES
 from modbench.harness.core.printable import SCREEN, WIDTH
 from modbench.harness.core.units import human, human_duration
@@ -47,7 +47,6 @@ IDEAL = "Ideal: how much faster the FLOPs promise to be, with causal attention."
 
 def forecast(plan: Plan) -> dict[str, Any]:
     """The forecast in base units; None where a number is known only after a user's model has run."""
-    passes = catalogue.passes()
     every = [(unit, slot.at_once) for slot in phases(plan, usable_cores()) for unit in slot.units]
     certain = {unit.name for unit, _ in every if not plan.on_request(unit)}
     trained_again = {unit.name for unit, _ in every if confirms(unit)}
@@ -68,9 +67,7 @@ def forecast(plan: Plan) -> dict[str, Any]:
         + sum(confirmation.most_runs for confirmation in confirmations),
         "units_most": round(sum(most.values())),
         "predicted_s": sum(seconds * usual.get(unit.name, 0.0) for unit, seconds in predicted),
-        "predicted_most_s": sum(
-            passes[unit.made_in].most(unit) * seconds * most[unit.name] for unit, seconds in predicted
-        ),
+        "predicted_most_s": sum(unit.facts.most * seconds * most[unit.name] for unit, seconds in predicted),
         "searched": bool(rows),
         "confirmed": [_confirmation(confirmation) for confirmation in confirmations],
         "measured_peaks": run_time.measured,
@@ -116,7 +113,7 @@ def _twin_share(plan: Plan) -> float | None:
 
 def _training(plan: Plan) -> dict[str, Any] | None:
     """Training runs: their number, their cost, and how often they read the corpus."""
-    units = [unit for unit in plan.units if catalogue.passes()[unit.made_in].trains and not plan.on_request(unit)]
+    units = [unit for unit in plan.units if unit.facts.trains and not plan.on_request(unit)]
     if not units:
         return None
     on_corpus = [unit.protocol.train for unit in units if not unit.comparison.arms[0].task and unit.protocol.train]
