@@ -8,10 +8,11 @@ from pathlib import Path
 
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.device_lost import DeviceLost, last_words
-from modbench.harness.core.files import now, write_atomically
+from modbench.harness.core.files import now
 from modbench.harness.core.own_routers import runs_own_code
 from modbench.harness.results.outcomes import missing
 from modbench.harness.results.records import Death, Gap, Outcome, Record
+from modbench.harness.results.run_folder import RunFolder
 
 
 def keep_log(log: Path) -> None:
@@ -20,20 +21,21 @@ def keep_log(log: Path) -> None:
         log.replace(log.with_suffix(".died.log"))
 
 
-def write_failure(unit: UnitOfWork, file: Path, died: Death) -> None:
+def write_failure(unit: UnitOfWork, folder: RunFolder, died: Death) -> None:
     """Write the record for a process that died before it could."""
-    record = Record(unit=unit, started=now(), wall_s=0.0, died=died, outcomes=tuple(_lost(unit, unit, died, file)))
-    write_atomically(file, record.model_dump_json())
+    lost = tuple(_lost(unit, unit, died, folder.record(unit)))
+    folder.write_record(Record(unit=unit, started=now(), wall_s=0.0, died=died, outcomes=lost))
 
 
-def add_failed(file: Path, planned: UnitOfWork, died: Death) -> None:
+def add_failed(planned: UnitOfWork, folder: RunFolder, died: Death) -> None:
     """Write the planned unit's record: what the second try measured, and the user's arms as failed."""
-    record = Record.model_validate_json(file.read_text(encoding="utf-8"))
+    file = folder.record(planned)
+    record = Record.model_validate_json(file.read_bytes())
     outcomes = (*record.outcomes, *_lost(planned, record.unit, died, file, only_own=True))
     again = died.model_copy(update={"again": True})
     # If the second try died too, its record says so and nothing was measured.
     update = {"unit": planned, "outcomes": outcomes, "died": record.died or again}
-    write_atomically(file, record.model_copy(update=update).model_dump_json())
+    folder.write_record(record.model_copy(update=update))
 
 
 def _lost(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.clocks import disagreement
-from modbench.harness.core.files import write_atomically
+from modbench.harness.results.record_files import edit
 
 # What the end of a process may take after its record is complete, on a loaded machine.
 ENDING_S = 2.0
@@ -31,11 +32,15 @@ def check_clock(file: Path, unit: UnitOfWork, ended_s: float) -> None:
     body = json.loads(file.read_text(encoding="utf-8"))
     if body.get("began_s") is None:
         return
-    said = disagreement(body["wall_s"], ended_s - body["began_s"], "the process that started it", ENDING_S)
+    lived_s = ended_s - body["began_s"]
+    said = disagreement(body["wall_s"], lived_s, "the process that started it", ENDING_S)
     if said is None:
         return
-    body["wall_s"] = ended_s - body["began_s"]  # what the unit says itself may be less than nothing
-    for outcome in body["outcomes"]:
-        if outcome["case"] in own and outcome["status"] == "ok":
-            outcome["notes"]["clock_changed"] = said
-    write_atomically(file, json.dumps(body))
+
+    def note(body: dict[str, Any]) -> None:
+        body["wall_s"] = lived_s  # what the unit says itself may be less than nothing
+        for outcome in body["outcomes"]:
+            if outcome["case"] in own and outcome["status"] == "ok":
+                outcome["notes"]["clock_changed"] = said
+
+    edit(file, note)

@@ -212,9 +212,9 @@ class _Phase(Generic[Started]):
                 comparison = unit.comparison.model_copy(update={"arms": shipped})
                 self.waiting.appendleft(unit.model_copy(update={"comparison": comparison}))
                 return
-            write_failure(unit, handle.record, cause)
+            write_failure(unit, run.folder, cause)
         if unit.name in self.retried:  # the planned unit has the user's arms too
-            add_failed(handle.record, self.planned[unit.name], self.retried[unit.name])
+            add_failed(self.planned[unit.name], run.folder, self.retried[unit.name])
         _drop_empty_log(log)
         self.pending.discard(unit.name)
         if run.asking is not None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from modbench.harness.core import catalogue, clocks, graceful_stop, included, leash, own_code
 from modbench.harness.core.case import Place, UnitOfWork
 from modbench.harness.core.device_lost import DeviceLost
-from modbench.harness.core.files import now, write_atomically
+from modbench.harness.core.files import now
 from modbench.harness.core.safe_paths import new_text
 from modbench.harness.core.torchrun import ALONE, Ranks
 from modbench.harness.machine import busy
@@ -80,13 +80,20 @@ def redirect(file: int) -> None:
         os.dup2(file, stream)
 
 
-def work(unit_json: str, run_folder: str, held: Leash) -> None:
-    """Run one unit and end the process, even if a model left threads running that would keep it alive."""
+def work(unit_json: str, run_folder: str, token: str, held: Leash) -> None:
+    """Run one unit and end the process, even if a model left threads running that would keep it alive.
+
+    Args:
+        unit_json: the unit.
+        run_folder: takes its record.
+        token: of the run; run.json of a large one takes long to read.
+        held: how it must end.
+    """
     code = 1
     try:
         graceful_stop.listen()
         held.put_on()
-        unit, folder = UnitOfWork.model_validate_json(unit_json), RunFolder(Path(run_folder))
+        unit, folder = UnitOfWork.model_validate_json(unit_json), RunFolder(Path(run_folder), known_token=token)
         if folder.record(unit).exists():
             # A fork server was killed after it started the unit and before it said so: that process wrote the record.
             code = 0
@@ -149,7 +156,7 @@ def run_unit(unit: UnitOfWork, folder: RunFolder, ranks: Ranks = ALONE) -> Recor
             together = record.environment.model_copy(update={"ranks": ranks.world})
             record = record.model_copy(update={"environment": together})
         with graceful_stop.writing():
-            write_atomically(folder.record(unit), record.model_dump_json())
+            folder.write_record(record)
         here.tidy()
     return record
 

@@ -1,20 +1,32 @@
-"""Reads one unit's record from its file, or makes what stands for it where the file is damaged."""
+"""Seals and reads the record of one unit, or makes what stands for it where the file is damaged.
+
+A file begins with the digest of all that follows it: whoever reads it sees whether it is what was written.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-from collections.abc import Iterator
+import json
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.files import write_atomically
+from modbench.harness.core.printable import escaped_json
 from modbench.harness.results.checks import check
 from modbench.harness.results.outcomes import missing
 from modbench.harness.results.reading import DamagedError, Problem, load, parse, retyped, shown
 from modbench.harness.results.records import SCHEMA, Gap, Record
 from modbench.harness.results.upgrade import upgraded
+
+ALTERED = "damaged: its content is not what was written"
+# How a record's file begins.
+DIGEST = re.compile(rb'\{"digest":"([0-9a-f]{64})",')
 
 
 @dataclass(frozen=True)
@@ -30,39 +42,79 @@ class Damaged:
     error: DamagedError
 
 
-def read_record(file: Path, planned: UnitOfWork | None = None) -> Record:
-    """Read a unit's record, of the current schema or an earlier one, and check every number in it.
+def seal(text: str) -> bytes:
+    """The bytes of a record's file.
+
+    Args:
+        text: the record as JSON, without its digest.
+    """
+    rest = escaped_json(text).encode()[1:]
+    return b'{"digest":"%s",%s' % (hashlib.sha256(rest).hexdigest().encode(), rest)
+
+
+def is_intact(content: bytes) -> bool:
+    """Whether the file of a record holds what was written into it."""
+    sealed = DIGEST.match(content)
+    return sealed is not None and hashlib.sha256(memoryview(content)[sealed.end() :]).hexdigest().encode() == sealed[1]
+
+
+def write_record(file: Path, record: Record, token: str) -> None:
+    """Write a record into its file, with its digest and the token of its run."""
+    of_run = record.model_copy(update={"token": token})
+    write_atomically(file, seal(of_run.model_dump_json(exclude={"digest"})))
+
+
+def edit(file: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change a record in place, and seal it anew; one of an earlier modbench, which has no digest, gets none."""
+    content = file.read_bytes()
+    body = json.loads(content)
+    change(body)
+    if DIGEST.match(content):
+        del body["digest"]
+        write_atomically(file, seal(json.dumps(body, separators=(",", ":"))))
+    else:
+        write_atomically(file, json.dumps(body))
+
+
+def read_record(file: Path, planned: UnitOfWork | None = None, token: str | None = None) -> Record:
+    """Read a unit's record, of the current schema or an earlier one, and check it.
 
     Args:
         file: the record.
         planned: the unit as planned; None: the unit that the record says it is of.
+        token: that of the run; None: any, as in a run of an earlier schema.
 
     Raises:
         DamagedError: if it is damaged; the message names the place.
         UsageError: if its schema is not one that can be read.
     """
-    written = _written(file, planned)
+    content = file.read_bytes()
+    written = _parsed(content, file, planned, token)
     if type(version := written.get("schema_version")) is not int:
         raise DamagedError(file, Problem(("schema_version",), f"{shown(version)} is no version"))
+    if (version == SCHEMA or "digest" in written) and not is_intact(content):
+        raise DamagedError(file, ALTERED)
     body = current(written, file)
     record = parse(Record, body, file)
     if planned is not None and planned.name != record.unit.name:
         raise DamagedError(file, Problem(("unit", "name"), f"{shown(record.unit.name)}: the record of another unit"))
+    if token is not None and record.token != token:
+        raise DamagedError(file, Problem(("token",), "the record of another run"))
     for problem in itertools.chain(_retyped(body, record), check(record, planned or record.unit)):
         raise DamagedError(file, problem)
     return record
 
 
-def _written(file: Path, planned: UnitOfWork | None) -> dict[str, Any]:
+def _parsed(content: bytes, file: Path, planned: UnitOfWork | None, token: str | None) -> dict[str, Any]:
     """A record's content. The planned unit, with which it begins if it is this plan's, is half of it and is not read again."""
-    content = file.read_bytes()
-    if planned is not None:
-        version = b'{"schema_version":%d' % SCHEMA
-        head = b'%s,"unit":%s,' % (version, planned.model_dump_json().encode())
-        if content.startswith(head):
-            rest = load(file, b"%s,%s" % (version, content[len(head) :]))
+    sealed = DIGEST.match(content)
+    if planned is not None and token is not None and sealed:
+        start = b'"token":%s,"schema_version":%d,' % (json.dumps(token).encode(), SCHEMA)
+        unit = b'"unit":%s,' % planned.model_dump_json().encode()
+        if content.startswith(start + unit, sealed.end()):
+            rest = load(file, b"{%s%s" % (start, content[sealed.end() + len(start) + len(unit) :]))
             if "unit" not in rest:
-                return rest | {"unit": planned}
+                return rest | {"unit": planned, "digest": sealed[1].decode()}
     return load(file, content)
 
 

@@ -4,7 +4,7 @@ Schema versions (`upgrade.py` reads 9 and 10):
     9: a sweep may confirm its best with fresh seeds: what it found is in `confirm/`, and fresh runs that it did not ask for are
         not missing; a training run says which held-out windows it is judged on. Release 0.2.0 writes it.
     10: a record says which versions of the user's files its process ran.
-    11: runs of earlier schemas are read and not resumed.
+    11: a record holds the digest of its content and the token of its run. Runs of earlier schemas are read and not continued.
 """
 
 from __future__ import annotations
@@ -159,6 +159,8 @@ class Record(Frozen):
     """The record of one unit, as its file holds it.
 
     Attributes:
+        digest: SHA-256 of what follows it in the file (`record_files.seal`); empty before it is written, and in earlier schemas.
+        token: the random number of its run, as run.json holds it; empty as above.
         schema_version: version of this format.
         unit: the unit of work, in full.
         started: start time, UTC, ISO 8601.
@@ -175,6 +177,8 @@ class Record(Frozen):
             absolute outside of it; None in records of earlier versions, and where the process left none.
     """
 
+    digest: str = ""
+    token: str = ""
     schema_version: Literal[11] = 11
     unit: UnitOfWork
     started: str

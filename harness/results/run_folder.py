@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import errno
+import functools
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -34,7 +35,7 @@ from modbench.harness.results.copies import Copies
 from modbench.harness.results.launches import Decision
 from modbench.harness.results.launches import checked as checked_decision
 from modbench.harness.results.reading import DamagedError, load, parse
-from modbench.harness.results.record_files import Damaged, current, read_record, stand_in
+from modbench.harness.results.record_files import Damaged, current, read_record, stand_in, write_record
 from modbench.harness.results.records import SCHEMA, Record
 from modbench.harness.results.run_checks import check_run, read_finished
 from modbench.harness.results.sharing import Shared
@@ -44,9 +45,23 @@ FINISHED, LAUNCHES = "finished.json", "launches"
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run's folder and the paths in it."""
+    """A run's folder and the paths in it.
+
+    Attributes:
+        path: the folder.
+        known_token: its token, for a process that shall not read run.json; None: it is read there.
+    """
 
     path: Path
+    known_token: str | None = field(default=None, kw_only=True)
+
+    @functools.cached_property
+    def token(self) -> str:
+        """The random number that run.json and all records of the run hold; empty in a folder without a run.json."""
+        if self.known_token is not None:
+            return self.known_token
+        file = self.path / "run.json"
+        return str(load(file).get("token")) if file.is_file() else ""
 
     @property
     def units(self) -> Path:
@@ -61,6 +76,10 @@ class RunFolder:
     def record(self, unit: UnitOfWork) -> Path:
         """Path of a unit's record."""
         return layout.file_of(self.path, "units", unit.name, ".json")
+
+    def write_record(self, record: Record) -> None:
+        """Write the record of a unit."""
+        write_record(self.record(record.unit), record, self.token)
 
     def log(self, unit: UnitOfWork) -> Path:
         """Path of what the unit's process printed."""
@@ -268,10 +287,11 @@ def read(folder: str) -> StoredRun:
     whole, needed = plan, asked_for.needed(plan, RunFolder(path))
     plan = plan.model_copy(update={"units": needed.units})
     records, missing, damaged, shared, copies = [], [], [], Shared(), Copies()
+    token = str(body.get("token")) if written["schema_version"] == SCHEMA else None
     for unit in plan.units:
         record_file = RunFolder(path).record(unit)
         try:
-            record = read_record(record_file, unit) if record_file.is_file() else None
+            record = read_record(record_file, unit, token) if record_file.is_file() else None
             if record is not None:
                 copies.check(record, record_file)
         except DamagedError as error:

@@ -56,9 +56,7 @@ def plant(cases: int, shape: str, folder: Path) -> None:
     where = run_folder.create(str(folder), "planted")
     where.write_run(made, planted.ENVIRONMENT | {"certificate": planted.FIT}, ["modbench"], files.now())
     for unit in made.units:
-        file = where.record(unit)
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(planted.fake_record(unit, planted.Trouble()).model_dump_json())
+        where.write_record(planted.fake_record(unit, planted.Trouble()))
 
 
 @contextmanager

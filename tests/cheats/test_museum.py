@@ -67,11 +67,11 @@ def measured(file: str, dtype: str, out: Path, monkeypatch: pytest.MonkeyPatch) 
     }
     plan = make_plan(override(parse_suite(data, "museum"), Overrides()), device="cpu", text=None)
     folder = run_folder.create(str(out / "run"), "museum")
+    folder.write_run(plan, ENVIRONMENT, [], files.now())
     for unit in plan.units:
         torch.manual_seed(0)
         record = worker.make_record(unit)
-        files.write_atomically(folder.record(unit), record.model_dump_json())
-    folder.write_run(plan, ENVIRONMENT, [], files.now())
+        folder.write_record(record)
     return load.load(str(folder.path))
 
 

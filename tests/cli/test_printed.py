@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from markupsafe import escape
 from planted import planted_suite, stored
+from resealed import reseal
 
 from modbench.harness.core import masking
 from modbench.harness.core.printable import cell, escaped, escaped_json, is_printable
@@ -102,7 +103,7 @@ def poisoned(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for i, outcome in enumerate(body["outcomes"]):
             kind = {"status": "failed", "kind": "error"} if i % 2 else {"status": "skipped", "kind": None}
             outcome |= {**kind, "reason": f"=1+1{CONTROL}{MARKUP}", "samples": {}, "notes": {}}
-        file.write_text(json.dumps(body))
+        reseal(file, body)
     return here / "run"
 
 
@@ -193,7 +194,7 @@ def test_chosen_texts_are_masked_in_all_that_is_written(
         body = json.loads(file.read_text())
         for outcome in body["outcomes"]:
             outcome |= {"status": "failed", "kind": "error", "reason": "said hush", "samples": {}, "notes": {}}
-        file.write_text(json.dumps(body))
+        reseal(file, body)
     shown = modbench("report", tmp_path / "run").stdout + modbench("report", tmp_path / "run", "--json").stdout
     for text in (shown, *((tmp_path / "run" / name).read_text() for name in ("run.json", *VIEWS))):
         assert "hush" not in text

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from fault_injection import largest_file
+from resealed import reseal
 
 SUITE = """
 name = "little"
@@ -139,7 +140,7 @@ def test_a_worker_that_died_is_tried_again(modbench: Any, whole: Path, tmp_path:
     for outcome in record["outcomes"]:
         outcome |= {"status": "failed", "kind": "oom", "reason": "killed", "samples": {}, "notes": {}}
     died = {"kind": "oom", "reason": "killed"}
-    victim.write_text(json.dumps(record | {"environment": None, "died": died, "wall_s": 0.0}))
+    reseal(victim, record | {"environment": None, "died": died, "wall_s": 0.0})
     shutil.rmtree(run / "logs")  # as a copy may have lost it
     before = {file.name: file.stat().st_mtime_ns for file in (run / "units").iterdir()}
     done = modbench("resume", "run", cwd=tmp_path)

@@ -21,7 +21,7 @@ from modbench.commands.watch.watcher import SPEED, START_S, Watcher
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.files import now, write_atomically
+from modbench.harness.core.files import now
 from modbench.harness.core.printable import SCREEN
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.planning.suite import parse_suite
@@ -66,7 +66,7 @@ def keep(folder: RunFolder, unit: UnitOfWork, gap: Gap | None = None, wall_s: fl
         outcomes += [measured(case, metric, {"value": [1.0]}) for case in others]
         outcomes.append(missing(last, metric, gap) if gap else measured(last, metric, {"value": [1.0]}))
     record = Record(unit=unit, started=now(), wall_s=wall_s, outcomes=tuple(outcomes))
-    write_atomically(folder.record(unit), record.model_dump_json())
+    folder.write_record(record)
 
 
 def by_name(seen: run_snapshot.RunSnapshot) -> dict[str, run_snapshot.Group]:

@@ -343,7 +343,7 @@ def left(
                 device="cpu", dtype="fp32", threads=1, flop_per_s=peak, shape="1x1x1", bytes_per_s=1e9, how="planted"
             )
             record = record.model_copy(update={"findings": found})
-        files.write_atomically(folder.record(unit), record.model_dump_json())
+        folder.write_record(record)
 
     for unit in made.units:
         if not asking.later(unit):

@@ -8,6 +8,7 @@ from typing import Any
 
 from planted import FIT
 from planted_gate import planted_run
+from resealed import reseal
 
 from modbench.reports.tables.load import Loaded, load
 
@@ -35,7 +36,7 @@ def run(folder: Path, *, causal: bool = True, **more: Any) -> Loaded:
             value[each["case"]] | {"metric": "loss/val_causal"} if each["metric"] == "loss/val_causal" else each
             for each in body["outcomes"]
         ]
-        path.write_text(json.dumps(body))
+        reseal(path, body)
     body = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(
         json.dumps(body | {"command": ["modbench", "run", "planted.toml", "--seq-len", "64"]})

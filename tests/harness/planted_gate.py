@@ -111,7 +111,7 @@ def written(
     run.write_run(made, ENVIRONMENT | dict(environment), ["modbench"], files.now())
     for unit in made.units:
         if not leave_out or not unit.name.startswith(leave_out):
-            files.write_atomically(run.record(unit), record(unit).model_dump_json())
+            run.write_record(record(unit))
     return load(folder)
 
 

@@ -63,5 +63,5 @@ def planted(
             notes = TrainNotes(seed=unit.protocol.seed, answers=TaskAnswers.model_validate(answers))
             outcomes.append(Outcome(**common, status="ok", samples={"value": [right / 1000]}, notes=notes))
         record = Record(unit=unit, started=files.now(), wall_s=1.0, outcomes=tuple(outcomes))
-        files.write_atomically(run.record(unit), record.model_dump_json())
+        run.write_record(record)
     return load(folder)

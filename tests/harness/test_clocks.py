@@ -18,6 +18,7 @@ from modbench.harness.core.files import now
 from modbench.harness.execution.parent_clock_check import ENDING_S, check_clock
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.outcomes import measured
+from modbench.harness.results.record_files import is_intact, write_record
 from modbench.harness.results.records import Record
 from modbench.harness.subject import shared_state
 from modbench.harness.subject.subject import Subject, clock_of
@@ -75,9 +76,10 @@ def test_the_parents_clock_is_the_second_source(wall_s: float, changed: bool, he
     outcomes = tuple(measured(case, metric, {"wall_s": [1.0]}, TimeNotes()) for case in unit.comparison.arms)
     record = Record(unit=unit, started=now(), wall_s=wall_s, began_s=1000.0, outcomes=outcomes)
     file = here / "unit.json"
-    file.write_text(record.model_dump_json())
+    write_record(file, record, "")
     check_clock(file, unit, 1010.0)
-    dense, bad = Record.model_validate_json(file.read_text()).outcomes
+    assert is_intact(file.read_bytes())
+    dense, bad = Record.model_validate_json(file.read_bytes()).outcomes
     assert dense.noted(TimeNotes).clock_changed is None
     assert (bad.noted(TimeNotes).clock_changed is not None) is changed
     assert ENDING_S < 5

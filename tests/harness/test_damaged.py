@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from planted import planted_suite, stored
+from resealed import plainly, reseal
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.labels import Label
@@ -17,7 +18,7 @@ from modbench.harness.core.units import Range
 from modbench.harness.execution import resuming
 from modbench.harness.results.checks import check, usable
 from modbench.harness.results.reading import DamagedError
-from modbench.harness.results.record_files import read_record
+from modbench.harness.results.record_files import ALTERED, read_record
 from modbench.harness.results.run_folder import RunFolder, read
 from modbench.harness.results.workspace import artifact
 from modbench.reports.page import render
@@ -50,9 +51,10 @@ def run(planted_run: Path, tmp_path: Path) -> Path:
 
 
 def change(file: Path, edit: Callable[[Body], object]) -> None:
+    """Change a file, and let a record have the digest of its new content, as a forger would."""
     body = json.loads(file.read_text())
     edit(body)
-    file.write_text(json.dumps(body))
+    reseal(file, body)
 
 
 def column(name: str, index: int, value: object) -> Callable[[Body], object]:
@@ -66,6 +68,7 @@ def operators(work: list[Body]) -> Callable[[Body], object]:
     )
 
 
+@pytest.mark.parametrize("by_hand", [False, True])
 @pytest.mark.parametrize(
     ("name", "edit", "said"),
     [
@@ -111,9 +114,14 @@ def operators(work: list[Body]) -> Callable[[Body], object]:
     ],
 )  # fmt: skip
 def test_what_no_run_writes_is_refused_with_its_place(
-    name: str, edit: Callable[[Body], object], said: str, run: Path
+    name: str, edit: Callable[[Body], object], said: str, by_hand: bool, run: Path
 ) -> None:
-    change(run / "units" / name, edit)
+    """By hand, so that its digest shows it, or with its digest made anew."""
+    if by_hand:
+        plainly(run / "units" / name, edit)
+        said = f"{said}|{ALTERED}"
+    else:
+        change(run / "units" / name, edit)
     found = read(str(run))
     (damaged,) = found.damaged
     with pytest.raises(DamagedError, match=said) as error:
@@ -135,9 +143,9 @@ def test_what_no_run_writes_is_refused_with_its_place(
         (b"[" * 100_000, "not JSON"),
         (b'{"a": 1, "a": 2}', "'a' is there twice"),
         (b'{"a": ' + b"9" * 10_000 + b"}", "not JSON"),
-        (b'{"schema_version": 7, "unit": "\\ud800"}', "not Unicode text"),
-        (b'{"schema_version": 7, "started": "' + b"\xff\xfe" * 10 + b'"}', "not JSON"),
-        (b'{"schema_version": 7, "' + b"x" * 10_000_000 + b'": 1}', "Field required"),
+        (b'{"schema_version": 10, "unit": "\\ud800"}', "not Unicode text"),
+        (b'{"schema_version": 10, "started": "' + b"\xff\xfe" * 10 + b'"}', "not JSON"),
+        (b'{"schema_version": 10, "' + b"x" * 10_000_000 + b'": 1}', "Field required"),
         (b'{"schema_version": "7"}', "'7' is no version"),
     ],
 )

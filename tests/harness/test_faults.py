@@ -25,6 +25,7 @@ from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.planning.suite import parse_suite
 from modbench.harness.results import run_folder
 from modbench.harness.results.outcomes import gap_of
+from modbench.harness.results.record_files import write_record
 from modbench.harness.results.records import Outcome, Record
 from modbench.progress import Lines, TimeLeft
 
@@ -353,7 +354,7 @@ def test_a_record_of_another_unit_is_no_record(here: Path) -> None:
     folder = run_folder.create(str(here / "run"), "faults")
     folder.write_run(made, {}, [], files.now())
     other = Record(unit=made.units[1], started=files.now(), wall_s=0.0, outcomes=())
-    files.write_atomically(folder.record(made.units[0]), other.model_dump_json())
+    write_record(folder.record(made.units[0]), other, folder.token)
     (damaged,) = run_folder.read(str(folder.path)).damaged
     assert damaged.unit == made.units[0].name
     assert "record of another unit" in damaged.error.problem

@@ -44,7 +44,7 @@ def new_folder(made: Plan, tmp_path: Path) -> RunFolder:
 
 
 def leave(folder: RunFolder, unit: UnitOfWork, **trouble: Any) -> None:
-    files.write_atomically(folder.record(unit), fake_record(unit, Trouble(**trouble)).model_dump_json())
+    folder.write_record(fake_record(unit, Trouble(**trouble)))
 
 
 class Fake:
@@ -73,7 +73,7 @@ class Fake:
         record = folder.record(unit)
         self.ran.append(unit.name)
         if unit.name not in self.dies:
-            files.write_atomically(record, fake_record(unit, Trouble()).model_dump_json())
+            folder.write_record(fake_record(unit, Trouble()))
         return _Ended(unit, record)
 
     def wait(self, handles: list[Any], timeout_s: float) -> list[Any]:

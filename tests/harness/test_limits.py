@@ -112,7 +112,7 @@ def test_a_machine_that_is_slow_in_this_run_gets_more_and_a_fast_one_not_less(tm
     def ends(wall_s: float, died: Death | None = None) -> None:
         progress.started(first)
         record = fake_record(first, Trouble()).model_copy(update={"wall_s": wall_s, "died": died})
-        files.write_atomically(folder.record(first), record.model_dump_json())
+        folder.write_record(record)
         progress.ended(first)
 
     ends(1.0)

@@ -75,10 +75,10 @@ def test_what_decodes_is_reported_and_what_does_not_has_a_reason(
     }
     plan = make_plan(override(parse_suite(data, "own"), Overrides()), device="cpu", text=None)
     folder = run_folder.create(str(tmp_path / "run"), "own")
+    folder.write_run(plan, ENVIRONMENT, [], files.now())
     for unit in plan.units:
         torch.manual_seed(0)
-        files.write_atomically(folder.record(unit), worker.make_record(unit).model_dump_json())
-    folder.write_run(plan, ENVIRONMENT, [], files.now())
+        folder.write_record(worker.make_record(unit))
     cases = load.load(str(folder.path)).cases
     cases = cases[cases.metric.isin(METRICS)]
     of = {arm: cases[cases.arm == arm] for arm in cases.arm.unique()}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from planted import planted_suite, stored
+from resealed import reseal
 
 from modbench import api
 from modbench.harness.core.errors import IncompleteError, UsageError
@@ -61,7 +62,7 @@ def test_what_a_dying_process_left_runs_again(again: bool, expected: bool, tmp_p
     file = min((tmp_path / "run" / "units").glob("memory-*.json"))
     body = json.loads(file.read_text())
     body["died"] = {"kind": "crash", "reason": "the process died of SIGSEGV", "again": again}
-    file.write_text(json.dumps(body))
+    reseal(file, body)
     assert (file.stem in remaining(read(str(tmp_path / "run")))) is expected
 
 

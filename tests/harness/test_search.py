@@ -88,7 +88,7 @@ class Fake:
             raise KeyboardInterrupt
         self.ran.append(unit.name)
         record = folder.record(unit)
-        files.write_atomically(record, fake_record(unit, Trouble(**self.trouble)).model_dump_json())
+        folder.write_record(fake_record(unit, Trouble(**self.trouble)))
         return _Ended(unit, record)
 
     def wait(self, handles: list[Any], timeout_s: float) -> list[Any]:
@@ -279,9 +279,7 @@ def fail_from(length: int) -> Callable[[RunFolder, Plan], None]:
                     each if each.status == "ok" else each.model_copy(update={"kind": "oom", "reason": "out of memory"})
                     for each in record.outcomes
                 ]
-                files.write_atomically(
-                    folder.record(unit), record.model_copy(update={"outcomes": tuple(told)}).model_dump_json()
-                )
+                folder.write_record(record.model_copy(update={"outcomes": tuple(told)}))
 
     return leave
 
@@ -296,7 +294,7 @@ def test_a_cell_that_failed_ends_its_direction_with_its_reason(tmp_path: Path) -
         for unit in made.units:
             if unit.name in asked.turns and not folder.record(unit).exists():
                 record = fake_record(unit, Trouble(grid=paying_from(1000)))
-                files.write_atomically(folder.record(unit), record.model_dump_json())
+                folder.write_record(record)
     assert asked_for(folder) == [96, 192, 128]
     told = json.loads((folder.path / "search" / f"{ROW}.json").read_text())
     assert told["cells"][1]["found"][0]["reason"].startswith("mod[c0.125]: oom: ")
@@ -371,7 +369,7 @@ def test_a_cell_that_runs_again_is_no_evidence_until_it_has_ended(tmp_path: Path
     )
     with pytest.raises(KeyboardInterrupt):
         run_fake(made, folder, most=3, grid=paying_from(192))
-    files.write_atomically(folder.record(dead), record.model_dump_json())
+    folder.write_record(record)
     searches = Searches(made, folder)
     assert [int(name.partition("-T")[2].partition("-")[0]) for name in searches.asked(ROW).turns][-1] == 48  # below it
     again, _ = resume_fake(folder, grid=paying_from(192))

@@ -15,7 +15,7 @@ import pytest
 from planted import Trouble, fake_record, planted_suite
 
 from modbench import api
-from modbench.harness.core import files, graceful_stop
+from modbench.harness.core import graceful_stop
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import IncompleteError, ModbenchError
 from modbench.harness.execution import runner, stopping
@@ -23,6 +23,7 @@ from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.execution.stopping import Stop
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import run_folder
+from modbench.harness.results.record_files import write_record
 from modbench.harness.results.run_folder import RunFolder
 from modbench.progress import Lines
 
@@ -62,7 +63,7 @@ class Fake:
             return []
         for handle in handles:
             if self.writes:
-                files.write_atomically(handle.record, fake_record(handle.unit, Trouble()).model_dump_json())
+                write_record(handle.record, fake_record(handle.unit, Trouble()), "")
         return list(handles)
 
     def ask(self, handle: Any) -> None:

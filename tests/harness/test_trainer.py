@@ -479,9 +479,9 @@ def test_two_ranks_train_as_one(how: str, model: str, modbench: Any, tmp_path: P
     for out in ("one", "two"):
         (file,) = (tmp_path / out / "units").glob("train-*.json")
         from modbench.harness.results.notes.training import TrainNotes
-        from modbench.harness.results.records import Record
+        from modbench.harness.results.record_files import read_record
 
-        record = Record.model_validate_json(file.read_bytes())
+        record = read_record(file)
         notes = next(outcome.noted(TrainNotes) for outcome in record.outcomes if outcome.status == "ok")
         assert notes.curve is not None
         curves.append(notes.curve.loss)

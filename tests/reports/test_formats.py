@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 from planted import planted_suite, stored
+from resealed import reseal
 
 from modbench.reports.format import named
 from modbench.reports.formats import json as as_json
@@ -159,7 +160,7 @@ def test_hostile_text_means_nothing_in_markdown(loaded: Loaded, tmp_path: Path) 
     run = tmp_path / "run"
     shutil.copytree(loaded.path, run)
     for file in (run / "units").glob("time-*.json"):
-        file.write_text(file.read_text().replace("planted failure", json.dumps(HOSTILE)[1:-1]))
+        reseal(file, json.loads(file.read_text().replace("planted failure", json.dumps(HOSTILE)[1:-1])))
     made = md.markdown(changed(run, lambda body: body.update(command=["modbench", "run", f"{HOSTILE}.toml"])))
     page = rendered(made.replace(markdown.PART, "\u2063"))
     assert "onerror=alert(1)&gt;" in page  # as text
@@ -241,7 +242,7 @@ def test_a_report_with_endless_reasons_stays_below_the_limit(loaded: Loaded, tmp
     run = tmp_path / "run"
     shutil.copytree(loaded.path, run)
     for number, file in enumerate(sorted((run / "units").glob("time-*.json"))):
-        file.write_text(file.read_text().replace("planted failure", f"{number} " + "@" * 200_000))
+        reseal(file, json.loads(file.read_text().replace("planted failure", f"{number} " + "@" * 200_000)))
     assert len(md.markdown(load(run))) < LIMIT
 
 

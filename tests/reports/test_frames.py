@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from planted import left, planted_suite, stored
+from resealed import reseal
 
 import modbench
 from modbench.harness.core.errors import UsageError
@@ -34,7 +35,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
             "curve": {"step": [0, 1, 2], "tokens": [10, 20, 30], "loss": [3.0, None, 2.0], "wall_s": [0.1, 0.2, 0.3]},
             "looks": {"step": [2], "loss": [2.5]},
         }
-        file.write_text(json.dumps(body))
+        reseal(file, body)
     return modbench.load(folder / "run")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from planted_gate import finding, planted_run
+from resealed import reseal
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.errors import UsageError
@@ -40,7 +41,7 @@ def run(folder: Path, changes: Mapping[str, Mapping[int, float]] | None = None, 
             if change and outcome["case"].startswith("moe") and outcome["status"] == "ok":
                 (value,), by = outcome["samples"]["value"], change.get(body["unit"]["protocol"]["seed"], 0.0)
                 outcome["samples"]["value"] = [value + by if outcome["metric"] == "loss/val" else value * (1 + by)]
-        path.write_text(json.dumps(body))
+        reseal(path, body)
     return load(made.path)
 
 
@@ -193,7 +194,7 @@ def masking(tmp_path_factory: pytest.TempPathFactory) -> list[Loaded]:
         for outcome in body["outcomes"]:
             if outcome["case"].startswith("moe"):
                 outcome["notes"]["claims"] = [MASKS]
-        path.write_text(json.dumps(body))
+        reseal(path, body)
     return [before, load(str(here / "after"))]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from planted_gate import planted_run
+from resealed import reseal
 
 from modbench.reports.questions.gate import gate
 from modbench.reports.tables.load import Loaded, load
@@ -22,7 +23,7 @@ def edited(folder: Path, made_in: str, metric: str, change: dict[int, float]) ->
         for outcome in body["outcomes"]:
             if outcome["metric"] == metric and outcome["case"].startswith("moe"):
                 outcome["samples"]["value"][0] += change.get(body["unit"]["protocol"]["seed"], 0.0)
-        path.write_text(json.dumps(body))
+        reseal(path, body)
     return load(run.path)
 
 

@@ -223,7 +223,7 @@ def planted(folder: Path) -> Loaded:
     for unit in made.units:
         outcomes = tuple(_outcomes(unit, noise))
         record = Record(unit=unit, started=files.now(), wall_s=1.0, outcomes=outcomes)
-        files.write_atomically(run.record(unit), record.model_dump_json())
+        run.write_record(record)
     return load(folder)
 
 

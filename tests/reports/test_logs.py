@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from modbench.harness.core import catalogue
-from modbench.harness.core.files import now, write_atomically
+from modbench.harness.core.files import now
 from modbench.harness.execution import worker
 from modbench.harness.machine import environment
 from modbench.harness.planning.plan import make_plan
@@ -47,7 +47,7 @@ def failed_run(path: Path, reason: str) -> RunFolder:
         missing(mod, known[outcome.metric], gap) if outcome.case == mod.id else outcome for outcome in record.outcomes
     )
     found = record.model_copy(update={"outcomes": tuple(outcomes)})
-    write_atomically(folder.record(unit), found.model_dump_json())
+    folder.write_record(found)
     return folder
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from planted_gate import planted_run
+from resealed import reseal
 
 from modbench.harness.core.labels import Label
 from modbench.harness.machine import certificate
@@ -46,7 +47,7 @@ def on_nodes(folder: Path, node_of: Callable[[int], dict[str, Any]]) -> Loaded:
     for file in sorted((folder / "units").glob("time-*.json")):
         body = json.loads(file.read_text())
         told = {"torch": "2.11", "threads": 1, "pid": 1, **node_of(int(file.stem.rpartition("launch")[2]))}
-        file.write_text(json.dumps(body | {"environment": told}))
+        reseal(file, body | {"environment": told})
     return load(folder)
 
 

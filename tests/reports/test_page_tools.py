@@ -14,6 +14,7 @@ import pytest
 from chromium import launched, opened
 from planted import planted_suite, stored
 from playwright.sync_api import Browser, Page
+from resealed import reseal
 
 from modbench.reports.page import render
 from modbench.reports.panels import every_case
@@ -337,7 +338,7 @@ def test_a_strangers_words_stay_text(tmp_path: Path, browser: Browser) -> None:
         for outcome in record["outcomes"]:
             if outcome["case"].startswith("moe"):
                 outcome.update(status="failed", kind="error", reason=HOSTILE, samples={}, notes={})
-        file.write_text(json.dumps(record))
+        reseal(file, record)
     render.write(run)
     with opened(browser, run / "report.html") as page:
         page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")

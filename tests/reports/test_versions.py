@@ -7,11 +7,10 @@ from pathlib import Path
 
 import planted
 import pytest
+from resealed import reseal
 
 from modbench.harness.core.labels import Label
 from modbench.harness.flops.closed_form import case_cost
-from modbench.harness.results import trust
-from modbench.harness.results.run_folder import read
 from modbench.reports.page import render
 from modbench.reports.questions.compare import run_differences
 from modbench.reports.sentences import machine
@@ -45,7 +44,7 @@ def ran(folder: Path, monkeypatch: pytest.MonkeyPatch, version_of: dict[str, str
     for file in (run / "units").glob("*.json"):
         version = next((each for part, each in version_of.items() if part in file.stem), by_default)
         body = json.loads(file.read_text())
-        file.write_text(json.dumps(body | {"code": {"mine.py": "c" * 64, "parts.py": version * 64}}))
+        reseal(file, body | {"code": {"mine.py": "c" * 64, "parts.py": version * 64}})
     return load(run)
 
 
@@ -95,7 +94,7 @@ def test_what_failed_mixes_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) 
     for outcome in body["outcomes"]:
         if outcome["case"].startswith("mine"):
             outcome |= {"status": "failed", "kind": "error", "reason": "a bug", "samples": {}, "notes": {}}
-    file.write_text(json.dumps(body))
+    reseal(file, body)
     assert labelled(load(loaded.path)) == set()
 
 
@@ -107,10 +106,13 @@ def test_two_runs_may_differ_in_their_code(here: Path, monkeypatch: pytest.Monke
 
 
 def test_records_of_an_earlier_modbench_do_not_say(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of schema 9 that a modbench of schema 10 resumed."""
     loaded = ran(here / "one", monkeypatch, {})
-    file = next((loaded.path / "units").glob("time-*launch0.json"))
-    body = json.loads(file.read_text())
-    environment = {"torch": "2.11", "threads": 1, "pid": 1}
-    file.write_text(json.dumps(body | {"code": None, "environment": environment, "schema_version": 9}))
+    for file in (loaded.path / "run.json", *(loaded.path / "units").glob("*.json")):
+        body = json.loads(file.read_text()) | {"schema_version": 9 if file.name == "run.json" else 10}
+        if "unit" in body:
+            del body["digest"], body["token"]
+        if file.match("time-*launch0.json"):
+            body |= {"schema_version": 9, "code": None, "environment": {"torch": "2.11", "threads": 1, "pid": 1}}
+        file.write_text(json.dumps(body))
     assert any("earlier modbench" in line for line in machine.warnings(load(loaded.path)))
-    trust.confirm(read(str(loaded.path)), trust=True)

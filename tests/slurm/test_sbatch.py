@@ -177,8 +177,8 @@ def test_a_copied_run_without_empty_folders_can_be_marked(tmp_path: Path) -> Non
 def test_a_failure_names_no_log_that_is_not_there(tmp_path: Path) -> None:
     folder, unit = folder_at(tmp_path), stub_plan(trains=False).units[0]
     died = Death(kind="crash", reason="the Slurm job 7 was cancelled")
-    write_failure(unit, folder.record(unit), died)
+    write_failure(unit, folder, died)
     assert "see logs/" not in folder.record(unit).read_text()
     folder.log(unit).with_suffix(".died.log").touch()
-    write_failure(unit, folder.record(unit), died)
+    write_failure(unit, folder, died)
     assert "see logs/" in folder.record(unit).read_text()

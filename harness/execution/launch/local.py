@@ -198,7 +198,7 @@ class LocalLauncher:
         with contextlib.ExitStack() as opened:
             pipe, out, log = prints(folder.log(unit), opened)
             context = multiprocessing.get_context("spawn") if facts.cold else self._context
-            work_on = (unit.model_dump_json(), str(folder.path.resolve()))
+            work_on = (unit.model_dump_json(), str(folder.path.resolve()), folder.token)
 
             def make(server: int | None) -> BaseProcess:
                 held = Leash(mark, timeout_s + ALARM_S, out, server, included.named())

@@ -403,5 +403,5 @@ def _keep_record(folder: RunFolder, unit: UnitOfWork, ended: End, unit_limits: L
         ended.exitcode, timed_out=ended.hung, log=log, limit=limits.in_words(unit_limits, unit.name)
     )
     crash_records.keep_log(log)
-    crash_records.write_failure(unit, record, why)
+    crash_records.write_failure(unit, folder, why)
     died.add(unit.name)

@@ -14,7 +14,6 @@ from modbench import api
 from modbench.commands._output import aligned
 from modbench.harness.core import files, graceful_stop, torchrun
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
-from modbench.harness.core.files import write_atomically
 from modbench.harness.core.units import human_duration
 from modbench.harness.execution import stopping, worker
 from modbench.harness.machine import certificate, environment
@@ -152,7 +151,7 @@ def _run_unit(unit: UnitOfWork, folder: RunFolder, ranks: Ranks) -> None:
     with workspace.at(place):
         record = worker.make_record(unit)
         if ranks.first:
-            write_atomically(folder.record(unit), record.model_dump_json())
+            folder.write_record(record)
             place.tidy()
 
 
