@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import TextIO
 
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.printable import is_printable
 
+# A file system's limit is 255 bytes; endings such as `.died.log` and those of unfinished files take some of them.
+MOST_NAME_BYTES = 230
 KINDS = {
     stat.S_IFIFO: "a pipe",
     stat.S_IFCHR: "a device",
@@ -68,12 +71,16 @@ def new_file(file: Path) -> int:
     return os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
-def read_plain(file: Path) -> bytes:
+def read_plain(file: Path, most: int | None = None) -> bytes:
     """The content of a file that is one: no link is followed, and no pipe or device waited for.
+
+    Args:
+        file: the file.
+        most: bytes that it may have; None: any number.
 
     Raises:
         FileNotFoundError: if there is none.
-        UsageError: if something else has its name.
+        UsageError: if something else has its name, or it is larger.
     """
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
@@ -82,7 +89,26 @@ def read_plain(file: Path) -> bytes:
         if error.errno in {errno.ELOOP, errno.ENXIO}:  # a link; a socket
             raise UsageError(f"{file}: no plain file, which no modbench makes. Remove it.") from error
         raise
+    found = os.fstat(number)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(number)
+        raise UsageError(f"{file}: no plain file, which no modbench makes. Remove it.")
     with os.fdopen(number, "rb") as opened:
-        if not stat.S_ISREG(os.fstat(number).st_mode):
-            raise UsageError(f"{file}: no plain file, which no modbench makes. Remove it.")
+        if most is not None and found.st_size > most:
+            raise UsageError(f"{file}: larger than {most:,} bytes, which modbench never writes. Remove it.")
         return opened.read()
+
+
+def problem_of_name(name: str) -> str | None:
+    """Why a name is not that of a plain file, in words; None if it is one."""
+    if not name:
+        return "is empty"
+    if name.startswith("."):
+        return "begins with a dot"
+    if "/" in name or "\\" in name:
+        return "holds a slash"
+    if not is_printable(name):
+        return "holds control characters"
+    if len(name.encode(errors="surrogatepass")) > MOST_NAME_BYTES:
+        return f"is longer than {MOST_NAME_BYTES} bytes"
+    return None

@@ -6,25 +6,21 @@ a model whose cost is unknown. Where this machine has been slower than predicted
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from modbench.harness.core.errors import UsageError
 from modbench.harness.core.own_routers import runs_own_code
 from modbench.harness.core.units import human_duration
 from modbench.harness.planning.plan import ASSUMED_FLOP_PER_S
 from modbench.harness.profiling.run_time import RunTime
-from modbench.harness.results.record_files import read_record
 from modbench.harness.roofline import pace
 from modbench.harness.roofline.pace import Pace
 
 if TYPE_CHECKING:
     from modbench.harness.core.case import UnitOfWork
-    from modbench.harness.execution.phase import Progress
     from modbench.harness.planning.plan import Plan
-    from modbench.harness.results.run_folder import RunFolder
+    from modbench.harness.results.records import Record
 
 # Ending a unit that works costs more than waiting for one that hangs: a slow and busy machine must not come near its limits.
 TIMES = 20.0
@@ -106,9 +102,14 @@ class Limits(Mapping[str, float]):
         if self._paces[dtype] != before:
             pace.keep(self._run_time.machine, dtype, self._paces[dtype])
 
-    def watching(self, progress: Progress, folder: RunFolder) -> Progress:
-        """Pass a run's progress on, and learn from the records in its folder."""
-        return _Watching(progress, self, folder)
+    def learn(self, unit: UnitOfWork, record: Record) -> None:
+        """Learn from a record that its unit wrote itself; units that hung or died tell nothing.
+
+        Only the time of its work counts: a job may have waited in a queue.
+        """
+        if record.died is None:
+            self.ended(unit, record.wall_s)
+            self.paced(unit, record.wall_s)
 
     def why(self, name: str) -> str:
         """Where a unit's limit comes from, and how to give it more."""
@@ -119,37 +120,6 @@ class Limits(Mapping[str, float]):
         slow = f" on a machine {slowness:.1f} times as slow as predicted" if slowness >= 1.05 else ""
         times = f"{TIMES:.0f} times the expected {human_duration(self.expected(unit))}{slow}"
         return f"{times} and {human_duration(allowance(unit))} for what is not predicted; {more}"
-
-
-class _Watching:
-    """Learns from units that ended with a record of their own, not from those that hung or died.
-
-    Only the time of their work counts: a job may have waited in a queue.
-    """
-
-    def __init__(self, progress: Progress, limits: Limits, folder: RunFolder) -> None:
-        self.progress, self.limits, self.folder = progress, limits, folder
-
-    def started(self, unit: UnitOfWork) -> None:
-        """A unit starts."""
-        self.progress.started(unit)
-
-    def tick(self) -> None:
-        """About once a second."""
-        self.progress.tick()
-
-    def added(self, group: str, units: Sequence[UnitOfWork]) -> None:
-        """Units were asked for."""
-        self.progress.added(group, units)
-
-    def ended(self, unit: UnitOfWork) -> None:
-        """A unit has its record."""
-        with contextlib.suppress(OSError, UsageError):  # damaged: whoever reads it for its numbers says so
-            record = read_record(self.folder.record(unit), unit)
-            if record.died is None:
-                self.limits.ended(unit, record.wall_s)
-                self.limits.paced(unit, record.wall_s)
-        self.progress.ended(unit)
 
 
 def allowance(unit: UnitOfWork) -> float:

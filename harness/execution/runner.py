@@ -11,12 +11,13 @@ from typing import Any
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.files import now
-from modbench.harness.core.launching import Launcher, MakeLauncher, Started
+from modbench.harness.core.launching import Launcher, MakeLauncher, Started, is_remote
 from modbench.harness.core.passes import Phase
 from modbench.harness.execution.asking import asking_of
 from modbench.harness.execution.limits import Limits
 from modbench.harness.execution.phase import Progress, Run, Slots
 from modbench.harness.execution.stopping import Stop
+from modbench.harness.execution.tracker import Display, Tracker
 from modbench.harness.machine.environment import usable_cores
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results.lock import Lock
@@ -64,11 +65,12 @@ def launcher_for(plan: Plan, name: str, options: Sequence[str] = ()) -> Launcher
 def run(
     plan: Plan,
     folder: RunFolder,
-    progress: Progress,
+    display: Display | None = None,
     *,
     launcher: str = "local",
     options: Sequence[str] = (),
     whole: Plan | None = None,
+    kept: Sequence[Record] = (),
     stop: Stop | None = None,
     lock: Lock | None = None,
     timeout_s: float | None = None,
@@ -80,10 +82,11 @@ def run(
     Args:
         plan: what to run.
         folder: where records are written.
-        progress: receives events.
+        display: shows the progress; None: it is only written to the folder.
         launcher: the name of the launcher that starts units.
         options: the launcher's own options.
         whole: the plan of an interrupted run, of which this is the rest; None: this is the whole.
+        kept: records of the units of the whole that are not measured again.
         stop: what signals ask for.
         lock: the lease on the folder.
         timeout_s: seconds that a unit may take; None: from its prediction.
@@ -94,31 +97,44 @@ def run(
         ModbenchError: if the folder cannot be written any more, or another runner took it.
     """
     start, timed_wall, timed_cpu = time.monotonic(), 0.0, 0.0
-    if plan.units:  # else nothing is started, not even the launcher: nobody was asked whether to trust its options
-        starts = launcher_for(plan, launcher, options)
-        asking = asking_of(whole or plan, folder, plan.units)
-        limits = Limits(plan, timeout_s, here=not starts.apart)
-        running = Run(starts, folder, limits.watching(progress, folder), asking, stop or Stop(), lock)
-        groups = phases(plan, usable_cores())
-        if starts.apart:  # on machines of their own units do not disturb each other, and none waits for another phase
-            groups = [Slots(tuple(unit for slots in groups for unit in slots.units), len(plan.units))]
-        for slots in groups:
-            wall, cpu = time.monotonic(), time.process_time()
-            running.phase(slots, limits)
-            if slots.timed and slots.units:
-                # Pilots, searches and confirmations are evaluated while no unit runs.
-                timed_wall, timed_cpu = time.monotonic() - wall, time.process_time() - cpu - asking.cpu_s
-    remove_empty(folder.path)
-    folder.write_finished(
-        {
-            "ended": now(),
-            "wall_s": time.monotonic() - start,
-            "started_monotonic_s": start,
-            "timed_wall_s": timed_wall,
-            "parent_cpu_s": timed_cpu,
-            "resumed": whole is not None,
-        }
+    stop, remote, groups = stop or Stop(), is_remote(launcher), phases(plan, usable_cores())
+    if remote:  # on machines of their own units do not disturb each other, and none waits for another phase
+        groups = [Slots(tuple(unit for slots in groups for unit in slots.units), len(plan.units))]
+    limits = Limits(plan, timeout_s, here=not remote)
+    tracker = Tracker(
+        plan,
+        groups,
+        folder,
+        whole=whole,
+        kept=kept,
+        display=display,
+        limits=limits,
+        remote=remote,
+        stop=stop,
+        lock=lock,
     )
+    with tracker:
+        if plan.units:  # else nothing is started, not even the launcher: nobody was asked whether to trust its options
+            starts = launcher_for(plan, launcher, options)
+            asking = asking_of(whole or plan, folder, plan.units)
+            running = Run(starts, folder, tracker, asking, stop, lock)
+            for slots in groups:
+                wall, cpu = time.monotonic(), time.process_time()
+                running.phase(slots, limits)
+                if slots.timed and slots.units:
+                    # Pilots, searches and confirmations are evaluated while no unit runs.
+                    timed_wall, timed_cpu = time.monotonic() - wall, time.process_time() - cpu - asking.cpu_s
+        remove_empty(folder.path)
+        folder.write_finished(
+            {
+                "ended": now(),
+                "wall_s": time.monotonic() - start,
+                "started_monotonic_s": start,
+                "timed_wall_s": timed_wall,
+                "parent_cpu_s": timed_cpu,
+                "resumed": whole is not None,
+            }
+        )
 
 
 def run_in_temporary_folder(

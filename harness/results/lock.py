@@ -109,6 +109,14 @@ class Lock:
                 f"{str(self.folder)!r} was taken over by {found.words}. This runner stops; what it finished is kept."
             )
 
+    @property
+    def mine(self) -> bool:
+        """Whether the folder is still held, at a quick look."""
+        with contextlib.suppress(OSError, UsageError):
+            found = _read(self.file)
+            return found is not None and found.token == self.holder.token
+        return False
+
     def _found(self) -> Holder | None:
         """Who holds the folder. Who takes over a dead runner's lease may move ours by mistake and put it back: look twice."""
         found = _read(self.file)

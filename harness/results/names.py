@@ -10,12 +10,10 @@ from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.catalogue import BrokenError
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.printable import is_printable
+from modbench.harness.core.safe_paths import problem_of_name
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import own_files
 from modbench.harness.results.extension_sources import Origin, missing
-
-# A file system's limit is 255 bytes; endings such as `.died.log` and those of unfinished files take some of them.
-MOST_BYTES = 230
 
 
 def check(plan: Plan, file: Path, included: Sequence[Origin] = ()) -> None:
@@ -52,7 +50,7 @@ def check_unit(unit: UnitOfWork, where: str) -> None:
         UsageError: if one is not; the message names the field.
     """
     for field, name in _names(unit):
-        wrong = problem(name)
+        wrong = problem_of_name(name)
         if wrong is not None:
             raise UsageError(f"{where}.{field}: {shown(name)} {wrong}. modbench writes no such name.")
     if unit.protocol.trace is not None:
@@ -70,21 +68,6 @@ def _names(unit: UnitOfWork) -> Iterator[tuple[str, str]]:
     train = unit.protocol.train
     if train is not None and train.rate_from is not None:
         yield "protocol.train.rate_from", train.rate_from
-
-
-def problem(name: str) -> str | None:
-    """Why a name is not that of a plain file, in words; None if it is one."""
-    if not name:
-        return "is empty"
-    if name.startswith("."):
-        return "begins with a dot"
-    if "/" in name or "\\" in name:
-        return "holds a slash"
-    if not is_printable(name):
-        return "holds control characters"
-    if len(name.encode(errors="surrogatepass")) > MOST_BYTES:
-        return f"is longer than {MOST_BYTES} bytes"
-    return None
 
 
 def _check_known(plan: Plan, file: Path, included: Sequence[Origin]) -> None:

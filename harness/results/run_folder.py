@@ -27,7 +27,6 @@ from modbench.harness.results import (
     names,
     own_files,
     packed,
-    predicted,
     searched,
     trust,
 )
@@ -245,7 +244,7 @@ def create(out: str | None, suite_name: str) -> RunFolder:
 
 
 # What a run leaves that was ended before it wrote its plan.
-BEGUN = {"units", "logs", predicted.NAME, lock.NAME, layout.MARK, trust.AGREED, trust.RAN}
+BEGUN = {"units", "logs", lock.NAME, layout.MARK, trust.AGREED, trust.RAN}
 
 
 def _only_begun(path: Path) -> bool:

@@ -15,12 +15,15 @@ from typing import Any
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import unfinished, write_atomically
+from modbench.harness.core.safe_paths import read_plain
 from modbench.harness.core.torchrun import ALONE, Ranks
 from modbench.harness.results import layout
 from modbench.harness.results.reading import load
 
 # Seconds between two lines about the same step.
 SAY_S = 1.0
+# Characters of a line of progress that are shown, and bytes of its file.
+MOST_LINE, MOST_SAID = 500, 2**16
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,12 @@ class Workspace:
             self.tell(progress)
 
     def said(self) -> str:
-        """The unit's line of progress; empty if there is none."""
+        """The unit's line of progress, cut if it is long; empty if there is none."""
         try:
-            return self.progress.read_text(encoding="utf-8", errors="replace")
-        except OSError:
+            line = read_plain(self.progress, MOST_SAID)
+        except (OSError, UsageError):
             return ""
+        return " ".join(line.decode("utf-8", errors="replace").split())[:MOST_LINE]
 
     def record_of(self, unit: str) -> Path:
         """Path of the record of another unit of the run."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from modbench.harness.core.case import Device
     from modbench.harness.planning.plan import Plan
+    from modbench.harness.results.records import Record
     from modbench.harness.results.trust import UntrustedFile
     from modbench.progress import Lines, Live
 
@@ -199,7 +200,7 @@ def run(
 
 def resume(
     run_folder: str,
-    progress_of: Callable[[Plan, RunFolder], Lines | Live],
+    progress_of: Callable[[Path], Lines | Live],
     *,
     retry_failed: bool = False,
     steal: bool = False,
@@ -214,7 +215,7 @@ def resume(
 
     Args:
         run_folder: folder of the interrupted run.
-        progress_of: makes the progress display for the remaining units.
+        progress_of: makes the progress display of a run folder.
         retry_failed: also run every unit again in which a cell failed.
         steal: take over from a runner on another host that shows no sign of life.
         options: the launcher's own options; None: those of the run.
@@ -252,12 +253,13 @@ def resume(
         return _run(
             rest,
             folder,
-            progress_of(rest, folder),
+            progress_of(stored.path),
             start,
             launcher=stored.launcher,
             options=options,
             held=held,
             whole=whole,
+            kept=stored.records,
             timeout_s=timeout_s,
         )
 
@@ -281,6 +283,7 @@ def _run(
     options: Sequence[str],
     held: lock.Lock,
     whole: Plan | None = None,
+    kept: Sequence[Record] = (),
     timeout_s: float | None = None,
 ) -> Finished:
     # Jobs on other machines go on: nothing is finished here.
@@ -296,6 +299,7 @@ def _run(
                         launcher=launcher,
                         options=options,
                         whole=whole,
+                        kept=kept,
                         stop=stop,
                         lock=held,
                         timeout_s=timeout_s,

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TextIO
 
 from modbench.harness.core.printable import escaped
-from modbench.harness.core.units import human_duration, human_span
-from modbench.harness.execution.runner import phases
-from modbench.harness.machine.environment import usable_cores
-from modbench.harness.planning.plan import Plan
-from modbench.harness.profiling.run_time import RunTime
-from modbench.harness.results import predicted
+from modbench.harness.core.units import human_duration
 from modbench.harness.results.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from rich.progress import Progress as Bar
 
     from modbench.harness.core.case import UnitOfWork
-    from modbench.harness.results.run_folder import RunFolder
+    from modbench.harness.results.progress import RunProgress
     from modbench.harness.training.trainer import Progress
 
 
@@ -39,72 +34,12 @@ FINISHING = (
 )
 
 
-class TimeLeft:
-    """Units done and time left: the plan's prediction, scaled by its error so far."""
-
-    def __init__(self, plan: Plan) -> None:
-        run_time = RunTime(plan)
-        every = [(unit, slots.at_once) for slots in phases(plan, usable_cores()) for unit in slots.units]
-        self.at_once = {unit.name: number for unit, number in every}  # by name: hashing a unit reads all of its cases
-        seconds = {unit.name: run_time.seconds(unit, number) for unit, number in every}
-        # What a pilot, a search or a confirmation may ask for is counted when it is asked for.
-        optional, shares = [unit for unit, _ in every if plan.on_request(unit)], plan.shares()
-        self.optional = {unit.name: seconds.pop(unit.name) for unit in optional}
-        self.asked_with = {unit.name: plan.asked_with(unit) for unit in optional}
-        self.predicted = seconds
-        # The most seconds that each may still ask for.
-        self.undecided = dict.fromkeys(self.asked_with.values(), 0.0)
-        for name, group in self.asked_with.items():
-            self.undecided[group] += self.optional[name] * shares[name]
-        self.total = sum(self.predicted.values())
-        self.done = 0.0
-        self.units_done = 0
-        self.start = time.monotonic()
-
-    def ended(self, unit: UnitOfWork) -> None:
-        """Count a unit as done."""
-        self.done += self.predicted[unit.name]
-        self.units_done += 1
-
-    def added(self, group: str, units: Sequence[UnitOfWork]) -> None:
-        """Count requested units; a named group requests no more."""
-        more = {unit.name: self.optional[unit.name] for unit in units}
-        self.predicted |= more
-        self.total += sum(more.values())
-        for name, seconds in more.items():
-            asked_with = self.asked_with[name]
-            self.undecided[asked_with] = max(0.0, self.undecided[asked_with] - seconds)
-        self.undecided.pop(group, None)
-
-    @property
-    def count(self) -> str:
-        """Units done and in all, `12/34`; `12/34+` while a pilot or a search may ask for more."""
-        return f"{self.units_done}/{len(self.predicted)}{'+' * bool(self.undecided)}"
-
-    @property
-    def left(self) -> str:
-        """Time left in words: `3 min 02 s`, or `3 to 9 min` while a pilot or a search may ask for more."""
-        least = self.seconds
-        return human_span(least, least + sum(self.undecided.values()) * self._scale)
-
-    @property
-    def seconds(self) -> float:
-        """Seconds left, without units that may still be requested."""
-        return max(0.0, (self.total - self.done) * self._scale)
-
-    @property
-    def _scale(self) -> float:
-        """Seconds that a predicted second takes; until 5 % are done, the unscaled prediction is the better estimate."""
-        return (time.monotonic() - self.start) / self.done if self.done > 0.05 * self.total else 1.0
-
-
 class Lines:
     """One line per finished unit, and one about a running unit of which there was none for `SILENT_S` seconds.
 
     Args:
-        plan: what runs.
+        folder: where units write what they do; None: it is not shown.
         stream: takes the lines; default stderr.
-        folder: where units say what they do.
         clock: time in s.
     """
 
@@ -112,15 +47,13 @@ class Lines:
 
     def __init__(
         self,
-        plan: Plan,
+        folder: Path | None = None,
         stream: TextIO | None = None,
-        folder: RunFolder | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.time_left, self.stream = TimeLeft(plan), stream or sys.stderr
-        self.folder, self.clock = folder, clock
-        # When each running unit started, and when there was last a line about it.
-        self.running: dict[str, tuple[float, float]] = {}
+        self.folder, self.stream, self.clock = folder, stream or sys.stderr, clock
+        # When each running unit was first seen, and when there was last a line about it.
+        self.seen: dict[str, tuple[float, float]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -128,46 +61,37 @@ class Lines:
     def __exit__(self, *_: object) -> None:
         """Nothing to close."""
 
-    def started(self, unit: UnitOfWork) -> None:
-        """Print nothing: a line follows when the unit has ended, or has run for a while."""
-        self.running[unit.name] = (self.clock(), self.clock())
+    def show(self, now: RunProgress, ended: str = "") -> None:
+        """Print `[12/34] time-forward-T128-B1-fp32-cpu1-launch0, 3 min 02 s left` for a unit that has ended.
 
-    def tick(self) -> None:
-        """Print `[11/34] count-T512-…, 1 min 04 s: FLOPs by fvcore (counting dense[…])` for a unit that was silent for long."""
-        now = self.clock()
-        silent = [unit for unit, (_, last) in self.running.items() if now - last >= self.SILENT_S]
+        And `[11/34] count-T512-…, 1 min 04 s: FLOPs by fvcore (counting dense[…])` for a unit that was silent for long.
+        """
+        if ended:
+            self._print(f"[{now.count}] {ended}, {now.left}", now)
+        moment = self.clock()
+        self.seen = {each.unit: self.seen.get(each.unit, (moment, moment)) for each in now.running}
+        silent = [unit for unit, (_, last) in self.seen.items() if moment - last >= self.SILENT_S]
         for unit in silent[:MOST_SHOWN]:  # of a cluster's thousands, the first that were submitted
-            start, _ = self.running[unit]
-            self.running[unit] = (start, now)
-            step = Workspace(self.folder.path, unit).said() if self.folder else ""
+            start, _ = self.seen[unit]
+            self.seen[unit] = (start, moment)
+            step = Workspace(self.folder, unit).said() if self.folder else ""
             what = f": {step}" if step else ""
-            self._print(f"[{self.time_left.count}] {unit}, {human_duration(now - start)}{what}")
+            self._print(f"[{now.count}] {unit}, {human_duration(moment - start)}{what}", now)
 
     def finishing(self) -> None:
         """Print that running units end in good order."""
         with contextlib.suppress(OSError):
             print(FINISHING, file=self.stream, flush=True)
 
-    def ended(self, unit: UnitOfWork) -> None:
-        """Print `[12/34] time-forward-T128-B1-fp32-cpu1-launch0, 3 min 02 s left`."""
-        left = self.time_left
-        left.ended(unit)
-        self.running.pop(unit.name, None)
-        self._print(f"[{left.count}] {unit.name}, {left.left} left")
-
-    def _print(self, line: str) -> None:
+    def _print(self, line: str, now: RunProgress) -> None:  # noqa: ARG002  # for those that print less
         with contextlib.suppress(OSError):  # a closed pipe must not end a measurement
             print(escaped(line, lines=False), file=self.stream, flush=True)
-
-    def added(self, group: str, units: Sequence[UnitOfWork]) -> None:
-        """Count requested units."""
-        self.time_left.added(group, units)
 
 
 class Quiet(Lines):
     """Prints only that running units end in good order."""
 
-    def _print(self, line: str) -> None:
+    def show(self, now: RunProgress, ended: str = "") -> None:
         """Print nothing."""
 
 
@@ -177,17 +101,17 @@ class Cell(Lines):
     EVERY_S = 15.0
     last: float | None = None
 
-    def _print(self, line: str) -> None:
-        now, left = self.clock(), self.time_left
-        if self.last is None or now - self.last >= self.EVERY_S or left.units_done == len(left.predicted):
-            self.last = now
-            super()._print(line)
+    def _print(self, line: str, now: RunProgress) -> None:
+        moment = self.clock()
+        if self.last is None or moment - self.last >= self.EVERY_S or now.all_ended:
+            self.last = moment
+            super()._print(line, now)
 
 
 class Live:
     """A progress bar that names the running units."""
 
-    def __init__(self, plan: Plan, folder: RunFolder) -> None:
+    def __init__(self, folder: Path) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
         from rich.table import Column
@@ -196,71 +120,48 @@ class Live:
         names = Column(ratio=1, no_wrap=True, overflow="ellipsis")
         counts, elapsed = Column(no_wrap=True), Column(no_wrap=True)
 
-        self.time_left, self.folder = TimeLeft(plan), folder
-        self.running: dict[str, None] = {}
+        self.folder = folder
         self.bar: Bar = Progress(
             BarColumn(16),
-            TextColumn("{task.fields[units]} units · {task.fields[left]} left ·", table_column=counts),
+            TextColumn("{task.fields[units]} units · {task.fields[left]} ·", table_column=counts),
             TimeElapsedColumn(table_column=elapsed),
             TextColumn("· {task.description}", markup=False, table_column=names),
             console=Console(stderr=True),
             expand=True,
             transient=True,
         )
-        self.task = self.bar.add_task("starting", total=self.time_left.total, units="0", left="?")
+        self.task = self.bar.add_task("starting", total=None, units="0", left="? left")
 
     def __enter__(self) -> Self:
         self.bar.start()
-        self._show()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
-    def started(self, unit: UnitOfWork) -> None:
-        """Show the unit as running."""
-        self.running[unit.name] = None
-        if len(self.running) <= MOST_SHOWN:
-            self._show()
-
-    def tick(self) -> None:
-        """Refresh the time left."""
-        self._show()
+    def show(self, now: RunProgress, ended: str = "") -> None:  # noqa: ARG002  # as every display
+        """Show units, time left, and what the running units do."""
+        self.bar.update(
+            self.task,
+            completed=now.elapsed_s,
+            total=None if now.left_s is None else now.elapsed_s + now.left_s,
+            description=self._running_text(now) or "finishing",
+            units=now.count,
+            left=now.left,
+        )
 
     def finishing(self) -> None:
         """Print above the bar that running units end in good order."""
         self.bar.console.print(FINISHING, markup=False, highlight=False)
 
-    def ended(self, unit: UnitOfWork) -> None:
-        """Advance the bar."""
-        self.running.pop(unit.name, None)
-        self.time_left.ended(unit)
-        self._show()
-
-    def added(self, group: str, units: Sequence[UnitOfWork]) -> None:
-        """Count requested units: the bar becomes longer."""
-        self.time_left.added(group, units)
-        self._show()
-
-    def _show(self) -> None:
-        left = self.time_left
-        self.bar.update(
-            self.task,
-            completed=left.done,
-            total=left.total,
-            description=self._running_text() or "finishing",
-            units=left.count,
-            left=left.left,
-        )
-
-    def _running_text(self) -> str:
-        named = [self._unit_text(name) for name in itertools.islice(self.running, MOST_SHOWN)]
-        more = len(self.running) - len(named)
+    def _running_text(self, now: RunProgress) -> str:
+        named = [self._unit_text(each.unit) for each in now.running[:MOST_SHOWN]]
+        more = sum(group.running for group in now.groups) - len(named)
         return ", ".join([*named, *([f"{more:,} more"] if more else [])])
 
     def _unit_text(self, unit: str) -> str:
         """The last line of progress of a unit, then its name: the end of the line may be cut."""
-        step = Workspace(self.folder.path, unit).said()
+        step = Workspace(self.folder, unit).said()
         return escaped(f"{step} ({unit})" if step else unit, lines=False)
 
 
@@ -310,16 +211,13 @@ class StepProgress:
                 print(state, file=self.stream, flush=True)
 
 
-def progress_for(plan: Plan, folder: RunFolder, *, quiet: bool = False) -> Lines | Live:
-    """A bar on a terminal, lines in a pipe or log, few in a notebook; predictions are stored for `modbench watch`."""
-    display: Lines | Live = Quiet(plan, folder=folder) if quiet else Lines(plan, folder=folder)
-    if in_notebook() and not quiet:
-        display = Cell(plan, sys.stdout, folder)  # standard error looks like an error there
-    elif sys.stderr.isatty() and not quiet:
-        display = Live(plan, folder)
-    left = display.time_left
-    predicted.write(folder.path, left.predicted | left.optional, left.at_once)
-    return display
+def progress_for(folder: Path, *, quiet: bool = False) -> Lines | Live:
+    """A bar on a terminal, lines in a pipe or log, few in a notebook."""
+    if quiet:
+        return Quiet(folder)
+    if in_notebook():
+        return Cell(folder, sys.stdout)  # standard error looks like an error there
+    return Live(folder) if sys.stderr.isatty() else Lines(folder)
 
 
 def in_notebook() -> bool:

@@ -136,7 +136,7 @@ if __name__ == "__main__":
     plan = api.make_plan("layers.toml", Overrides())
     print(*(unit.name for unit in plan.units))
     folder = api.new_folder(plan, "run")
-    api.run(plan, folder, command=["modbench"], progress=progress_for(plan, folder), launcher="counting")
+    api.run(plan, folder, command=["modbench"], progress=progress_for(folder.path), launcher="counting")
 """
 
 

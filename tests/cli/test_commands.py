@@ -158,7 +158,7 @@ def test_a_run_leaves_the_folder_of_the_contract(tiny_run: Path) -> None:
     assert {path.name for path in tiny_run.iterdir()} == {
         *(
             "run.json",
-            "predicted.json",
+            "progress.json",
             "finished.json",
             "agreed.json",
             "units",

@@ -1,34 +1,36 @@
-"""`modbench watch`: a run as its folder shows it, from planned units to failures; nothing is measured here."""
+"""`modbench watch`: what the runner wrote, and whether it still lives; nothing is measured here."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from planted import Trouble, fake_record
 
 from modbench.cli import main
-from modbench.commands.watch import _live, run_snapshot, snapshot_text
-from modbench.commands.watch.watcher import SPEED, START_S, Watcher
+from modbench.commands.watch import _live, snapshot_text
+from modbench.commands.watch.snapshot import take
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import now
 from modbench.harness.core.printable import SCREEN
+from modbench.harness.execution.runner import phases
+from modbench.harness.execution.tracker import Tracker
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.planning.suite import parse_suite
-from modbench.harness.results import layout, lock, predicted
-from modbench.harness.results.launches import Decision
-from modbench.harness.results.outcomes import measured, missing
-from modbench.harness.results.records import Gap, Record
+from modbench.harness.results import lock, progress
+from modbench.harness.results.outcomes import missing
+from modbench.harness.results.progress import Failure, Group, Running, RunProgress
+from modbench.harness.results.records import Gap
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.workspace import Workspace
 
@@ -46,71 +48,21 @@ def plan_of(effort: str = "draft", **changes: Any) -> Plan:
     return make_plan(parse_suite(suite, "small"), device="cpu")
 
 
-def begun(
-    path: Path, plan: Plan, command: tuple[str, ...] = ("modbench", "run", "small"), launcher: str = "local"
-) -> RunFolder:
+def begun(path: Path, plan: Plan) -> RunFolder:
     path.mkdir()
     folder = RunFolder(path)
-    folder.write_run(plan, {"cpu": "a processor", "machine": "fingerprint"}, list(command), now(), launcher)
+    folder.write_run(plan, {}, ["modbench", "run", "small"], now())
     return folder
 
 
-def keep(folder: RunFolder, unit: UnitOfWork, gap: Gap | None = None, wall_s: float = 2.0) -> None:
-    """Write a record: one outcome for each case, the last of which failed if there is a gap."""
-    metrics = [metric for metric in catalogue.metrics().values() if unit.makes(metric)][
-        :1
-    ]  # none of what is about the machine
-    outcomes = []
-    for metric in metrics:
-        *others, last = unit.comparison.arms
-        outcomes += [measured(case, metric, {"value": [1.0]}) for case in others]
-        outcomes.append(missing(last, metric, gap) if gap else measured(last, metric, {"value": [1.0]}))
-    record = Record(unit=unit, started=now(), wall_s=wall_s, outcomes=tuple(outcomes))
-    folder.write_record(record)
+def tracking(plan: Plan, folder: RunFolder, **more: Any) -> Tracker:
+    return Tracker(plan, phases(plan, 1), folder, **more)
 
 
-def by_name(seen: run_snapshot.RunSnapshot) -> dict[str, run_snapshot.Group]:
-    return {group.name: group for group in seen.groups}
-
-
-def test_units_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
-    plan = plan_of()
-    folder = begun(tmp_path / "run", plan)
-    count, *_ = plan.units
-    timed = [unit for unit in plan.units if unit.made_in == "time"]
-    keep(folder, count)
-    keep(folder, timed[0])
-    keep(folder, timed[1], Gap(status="failed", kind="error", reason="ValueError: no"))
-    folder.log(timed[1]).write_text("Traceback")
-    Workspace(folder.path, timed[2].name).say("timing 3 models")
-    with lock.hold(folder.path):
-        seen = Watcher(str(folder.path)).snapshot()
-    assert by_name(seen)["count"] == run_snapshot.Group("count", 1, 0, 0, 0)
-    assert by_name(seen)["time"] == run_snapshot.Group("time", 1, 1, 1, len(timed) - 3)
-    assert by_name(seen)["memory"].waiting == 1
-    assert [(each.unit, each.said) for each in seen.running] == [(timed[2].name, "timing 3 models")]
-    (failure,) = seen.failures
-    assert failure.log == f"logs/{timed[1].name}.log"
-    assert failure.reason == "ValueError: no"
-    assert seen.state == "running"
-    assert str(os.getpid()) in seen.runner
-    text = "\n".join(snapshot_text.as_lines(seen))
-    assert f"  {failure.case}: ValueError: no ({failure.metrics[0]})\n    see {failure.log}\n" in f"{text}\n"
-    assert json.loads(json.dumps(snapshot_text.as_json(seen)))["groups"][0]["done"] == 1
-
-
-def test_a_run_is_finished_when_all_have_records_and_it_says_so(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    plan = plan_of()
-    folder = begun(tmp_path / "run", plan)
-    for unit in plan.units:
-        keep(folder, unit)
-    os.utime(folder.path / "run.json", (0, 0))
-    assert Watcher(str(folder.path)).snapshot().state == "stopped"
-    folder.write_finished({"ended": now(), "wall_s": 61.0, "timed_wall_s": 1.0, "parent_cpu_s": 0.0})
-    assert watching(str(folder.path)) == 0
-    assert "finished in 1 min 01 s" in capsys.readouterr().out
+def written(folder: RunFolder, **fields: Any) -> Path:
+    """A folder in which a runner wrote this before it was killed."""
+    progress.write(folder.path, RunProgress(**{"title": "small, draft, cpu", "left_s": 60.0, "most_s": 60.0, **fields}))
+    return folder.path
 
 
 def watching(*arguments: str) -> int:
@@ -125,199 +77,311 @@ def watching(*arguments: str) -> int:
     return 0
 
 
+def lines(folder: RunFolder | Path, **options: Any) -> list[str]:
+    path = folder if isinstance(folder, Path) else folder.path
+    return snapshot_text.as_lines(take(str(path)), **options)
+
+
+def keep(folder: RunFolder, unit: UnitOfWork, gap: Gap | None = None) -> None:
+    """Write a record in which the last case failed, if there is a gap."""
+    record, last, metrics = fake_record(unit, Trouble()), unit.comparison.arms[-1], catalogue.metrics()
+    if gap is not None:
+        outcomes = (
+            missing(last, metrics[each.metric], gap) if each.case == last.id else each for each in record.outcomes
+        )
+        record = record.model_copy(update={"outcomes": tuple(outcomes)})
+    folder.write_record(record)
+
+
+def test_units_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
+    plan = plan_of()
+    folder = begun(tmp_path / "run", plan)
+    count, *_ = plan.units
+    timed = [unit for unit in plan.units if unit.made_in == "time"]
+    gap = Gap(status="failed", kind="error", reason="ValueError: no")
+    with lock.hold(folder.path) as held, tracking(plan, folder, lock=held) as tracker:
+        assert lines(folder)[0].startswith("small, draft, cpu: running for 0 s, ")
+        for unit in (count, *timed[:2]):
+            tracker.started(unit)
+            keep(folder, unit, gap if unit == timed[1] else None)
+            folder.log(unit).write_text("Traceback")
+            tracker.ended(unit)
+        tracker.started(timed[2])
+        Workspace(folder.path, timed[2].name).say("timing 3 models")
+        seen = take(str(folder.path))
+        assert seen.now is not None
+        groups = {each.name: each for each in seen.now.groups}
+        assert groups["count"] == Group(name="count", done=1)
+        assert groups["time"] == Group(name="time", done=1, failed=1, running=1, waiting=len(timed) - 3)
+        assert groups["memory"].waiting == 1
+        assert seen.said == {timed[2].name: "timing 3 models"}
+        (failure,) = seen.now.failures
+        assert (failure.unit, failure.log, failure.reason) == (timed[1].name, f"logs/{timed[1].name}.log", gap.reason)
+        assert (seen.state, seen.complete, seen.next_step) == ("running", False, None)
+        text = "\n".join(lines(folder))
+        assert str(os.getpid()) in text
+        assert f"  {failure.case}: ValueError: no ({failure.metrics[0]})\n    see {failure.log}\n" in f"{text}\n"
+        body = json.loads(json.dumps(snapshot_text.as_json(seen)))
+        assert body["groups"][0] == {"name": "count", "done": 1, "failed": 0, "running": 0, "waiting": 0, "units": 1}
+        assert [each["said"] for each in body["running"]] == ["timing 3 models"]
+
+
+def test_a_run_is_finished_when_its_runner_says_so_and_its_records_are_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan, moment = plan_of(), [0.0]
+    folder = begun(tmp_path / "run", plan)
+    with tracking(plan, folder, clock=lambda: moment[0]) as tracker:
+        for unit in plan.units:
+            tracker.started(unit)
+            keep(folder, unit)
+            tracker.ended(unit)
+        moment[0] = 61.0
+    assert watching(str(folder.path)) == 0
+    assert "finished in 1 min 01 s" in capsys.readouterr().out
+    folder.record(plan.units[0]).unlink()
+    assert watching(str(folder.path)) == 4
+    shown = capsys.readouterr().out
+    assert "1 record missing since" in shown
+    assert f"modbench resume {folder.path}" in shown
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "note"),
+    [(KeyboardInterrupt(), "stopped", ""), (OSError(28, "No space left"), "failed", "[Errno 28] No space left")],
+)
+def test_how_a_runner_ended_is_written(error: BaseException, state: str, note: str, tmp_path: Path) -> None:
+    plan = plan_of()
+    folder = begun(tmp_path / "run", plan)
+
+    def ends() -> None:
+        with tracking(plan, folder) as tracker:
+            tracker.started(plan.units[0])
+            raise error
+
+    with pytest.raises(type(error)):
+        ends()
+    seen = take(str(folder.path))
+    assert seen.now is not None
+    assert (seen.state, seen.now.note) == (state, note)
+    assert sum(each.running for each in seen.now.groups) == len(seen.now.running) == 0
+    assert seen.next_step == f"modbench resume {folder.path}"
+    assert lines(folder)[0].endswith(" to run")
+
+
+def test_a_runner_that_lost_its_folder_writes_no_more(tmp_path: Path) -> None:
+    plan = plan_of()
+    folder = begun(tmp_path / "run", plan)
+    with lock.hold(folder.path) as held, tracking(plan, folder, lock=held) as tracker:
+        before = (folder.path / progress.NAME).read_bytes()
+        other = held.holder.model_copy(update={"token": "another"})
+        (folder.path / lock.NAME).write_text(other.model_dump_json())
+        tracker.started(plan.units[0])
+    assert (folder.path / progress.NAME).read_bytes() == before
+
+
+def test_beside_a_timed_unit_the_progress_is_written_as_seldom_as_the_lease(tmp_path: Path) -> None:
+    plan, moment = plan_of(), [0.0]
+    folder = begun(tmp_path / "run", plan)
+    tracker = tracking(plan, folder, clock=lambda: moment[0])
+
+    def writes(unit: UnitOfWork, seconds: int) -> int:
+        """Number of writes while a unit runs, with a tick each second."""
+        tracker.started(unit)
+        number = 0
+        for _ in range(seconds):
+            moment[0] += 1
+            (folder.path / progress.NAME).unlink(missing_ok=True)
+            tracker.tick()
+            number += (folder.path / progress.NAME).exists()
+        keep(folder, unit)
+        tracker.ended(unit)
+        return number
+
+    timed = next(unit for unit in plan.units if unit.made_in == "time")
+    assert writes(timed, 39) == 39 // lock.BEAT_S
+    assert writes(plan.units[0], 39) == 39
+
+
 def test_a_dead_runner_is_named_with_what_continues_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = begun(tmp_path / "run", plan_of())
+    written(folder)
     process = subprocess.Popen([sys.executable, "-c", "pass"])
     process.wait()
     holder = lock._take(folder.path, steal=False).model_copy(update={"pid": process.pid, "began": "1"})
     (folder.path / lock.NAME).write_text(holder.model_dump_json())
     assert watching("--once", str(folder.path)) == 4
     out = capsys.readouterr().out
+    assert "stopped" in out
     assert "dead" in out
     assert f"modbench resume {folder.path}" in out
     far = holder.model_copy(update={"host": "elsewhere"})
     (folder.path / lock.NAME).write_text(far.model_dump_json())
-    assert Watcher(str(folder.path)).snapshot().state == "running"  # its heartbeat is fresh
-    for name in (lock.NAME, "run.json"):
-        os.utime(folder.path / name, (time.time() - 1e4, time.time() - 1e4))
-    assert (Watcher(str(folder.path)).snapshot().next_step or "").endswith("--steal")
+    assert take(str(folder.path)).state == "running"  # its heartbeat is fresh
+    os.utime(folder.path / lock.NAME, (time.time() - 1e4, time.time() - 1e4))
+    assert (take(str(folder.path)).next_step or "").endswith("--steal")
+    written(folder, resumable=False)
+    assert (take(str(folder.path)).next_step or "").endswith(f"command with -o {folder.path}")
 
 
-def test_a_run_of_train_is_continued_by_its_own_command(tmp_path: Path) -> None:
-    """It holds no lease: that it trains shows in its progress."""
-    folder = begun(tmp_path / "run", plan_of(), ("modbench", "train", "mod"))
-    unit = folder_unit(folder)
-    Workspace(folder.path, unit).say("step 3/40, loss 2.314, 9.2k tokens/s, 1 min 05 s left")
-    seen = Watcher(str(folder.path)).snapshot()
-    assert seen.state == "running"
-    assert seen.running[0].said.startswith("step 3/40")
-    long_ago = time.time() - 1e4
-    os.utime(folder.logs / f"{unit}.progress", (long_ago, long_ago))
-    assert Watcher(str(folder.path)).snapshot().state == "running"  # it has just begun
-    os.utime(folder.path / "run.json", (long_ago, long_ago))
-    seen = Watcher(str(folder.path)).snapshot()
-    assert seen.state == "stopped"
-    assert seen.next_step is not None
-    assert seen.next_step.endswith(f"command with -o {folder.path}")
+def test_a_runner_that_hangs_shows_in_the_age_of_what_it_wrote(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "run", plan_of())
+    written(folder)
+    with lock.hold(folder.path):
+        assert "written" not in lines(folder)[0]
+        os.utime(folder.path / progress.NAME, (time.time() - 7200, time.time() - 7200))
+        assert lines(folder)[0].endswith("written 2 h 00 min ago")
 
 
-def folder_unit(folder: RunFolder) -> str:
-    body = json.loads((folder.path / "run.json").read_text())
-    return str(body["plan"]["units"][0]["name"])
-
-
-def test_launches_that_no_pilot_asked_for_are_not_waited_for(tmp_path: Path) -> None:
-    plan = plan_of("standard")
-    folder = begun(tmp_path / "run", plan)
-    watch = Watcher(str(folder.path))
-    pilot, _ = plan.suite.protocol_size
-    before = watch.snapshot()
-    assert by_name(before)["time"].units == pilot
-    assert before.more
-    later = sum(START_S + unit.flops / SPEED for unit in plan.units if plan.after_pilot(unit))
-    assert before.most_s is not None
-    assert before.left_s == pytest.approx(before.most_s - later)
-    assert re.search(r" to \d+ s left$", snapshot_text.as_lines(before)[0])
-    (series,) = {unit.series for unit in plan.units if unit.series}
-    made = pilot + 2
-    decision = Decision(
-        series=series, pilot=pilot, used=pilot, arms=1, sd=0.01, mde=0.01, asked=99, most=made, made=made
-    )
-    folder.write_decision(decision)
-    after = watch.snapshot()
-    assert by_name(after)["time"].units == made
-    assert not after.more
-    assert after.most_s == after.left_s
-    assert re.search(r", about \d+ s left$", snapshot_text.as_lines(after)[0])
-    assert after.decisions == (f"{series}: {made} launches of 99 asked for",)
-
-
-def test_of_a_confirmation_as_many_cases_may_run_as_it_has_roles() -> None:
-    fresh = {
-        f"confirm-{case}-seed{seed}": run_snapshot.Unit("confirm", "", 0, 1.0, "best")
-        for case in "abc"
-        for seed in range(4)
-    }
-    cell = {"time-a-launch0": run_snapshot.Unit("time", "time-a", 0, 1.0, "row")}
-    begun = {"confirm-a-seed0", "confirm-b-seed0"}
-    may = {*fresh, *cell} - begun
-    found = run_snapshot.optional_shares(fresh | cell, may, roles=2)
-    assert found == {name: 1.0 if name in cell else pytest.approx((2 * 4 - 2) / 10) for name in may}
-    assert set(run_snapshot.optional_shares(fresh, may - {*cell}, roles=9).values()) == {1.0}
-
-
-def test_the_time_left_is_the_prediction_scaled_by_what_units_took(tmp_path: Path) -> None:
+def test_without_a_runner_nobody_counts_what_jobs_do(tmp_path: Path) -> None:
     plan = plan_of()
     folder = begun(tmp_path / "run", plan)
-    timed = [unit for unit in plan.units if unit.made_in == "time"]
-    rest = [unit for unit in plan.units if unit.made_in != "time"]
-    watch = Watcher(str(folder.path))
-    assumed = sum(START_S + unit.flops / 60e9 for unit in plan.units)
-    assert watch.snapshot().left_s == pytest.approx(assumed)
-    predicted.write(folder.path, {unit.name: 10.0 for unit in plan.units}, {unit.name: 2 for unit in plan.units})
-    assert watch.snapshot().left_s == pytest.approx(10 * len(plan.units))
-    keep(
-        folder, timed[0], wall_s=60.0
-    )  # of two side by side: 30 s, three times the prediction; the only one to learn from
-    assert watch.snapshot().left_s == pytest.approx(30 * (len(plan.units) - 1))
-    keep(folder, rest[0], wall_s=10.0)
-    left = watch.snapshot().left_s
-    same = [unit for unit in rest[1:] if unit.made_in == rest[0].made_in]
-    others = len(rest) - 1 - len(same)
-    assert left == pytest.approx(30 * (len(timed) - 1) + 5 * len(same) + 10 * (30 + 5) / 20 * others)
+    first, second, *_ = plan.units
+    tracker = tracking(plan, folder, remote=True, clock=lambda: 0.0)
+    tracker.started(first)
+    tracker.stop.left = "1 job goes on"
+    with pytest.raises(KeyboardInterrupt), tracker:
+        raise KeyboardInterrupt
+    assert "jobs may go on" in lines(folder)[0]
+    assert "note     1 job goes on" in lines(folder)
+    keep(folder, second)
+    assert lines(folder)[0].endswith("1 record written since")
+    seen = take(str(folder.path))
+    assert seen.now is not None
+    assert (seen.now.left_s, seen.now.most_s) == (None, None)
+    assert seen.now.left_reason
+    with lock.hold(folder.path):  # a runner is there again: a job that has said nothing may wait in the queue
+        assert take(str(folder.path)).said == {}
+        Workspace(folder.path, first.name).say("timing 3 models")
+        assert take(str(folder.path)).said == {first.name: "timing 3 models"}
+        assert any("submitted" in line for line in lines(folder))
 
 
-def test_on_a_cluster_units_that_run_at_once_share_the_time_left(tmp_path: Path) -> None:
-    plan = plan_of(grid={"seq_len": [16, 32, 64]})
-    folder = begun(tmp_path / "run", plan, launcher="slurm")
-    # On this machine two would run side by side: alone each takes 20 s.
-    predicted.write(folder.path, {unit.name: 10.0 for unit in plan.units}, {unit.name: 2 for unit in plan.units})
-    watch, whole = Watcher(str(folder.path)), 20 * len(plan.units)
-    assert watch.snapshot().left_s == pytest.approx(whole)  # all wait: nobody knows how many will run at once
-    first = {unit.series: unit for unit in reversed(plan.units) if unit.series}.values()
-    for unit in first:
-        Workspace(folder.path, unit.name).say("timing 3 models")
-    assert len(first) == 3
-    assert watch.snapshot().left_s == pytest.approx(whole / 3)
+def test_jobs_that_are_submitted_at_once_are_written_together(tmp_path: Path) -> None:
+    plan, moment = plan_of(), [0.0]
+    folder = begun(tmp_path / "run", plan)
+    tracker = tracking(plan, folder, remote=True, clock=lambda: moment[0])
     for unit in plan.units:
-        if unit.series != plan.units[-1].series:
-            keep(folder, unit, wall_s=40.0)
-    launches = sum(unit.series == plan.units[-1].series for unit in plan.units)
-    assert watch.snapshot().left_s == pytest.approx(40 * launches)  # one after the other, whatever else ran
+        tracker.started(unit)
+    seen = progress.read(folder.path)
+    assert seen is not None
+    assert sum(each.running for each in seen.groups) == 1
+    moment[0] = 1.0
+    tracker.tick()
+    seen = progress.read(folder.path)
+    assert seen is not None
+    assert sum(each.running for each in seen.groups) == len(plan.units)
+    keep(folder, plan.units[0])
+    moment[0] = 3.0
+    tracker.ended(plan.units[0])
+    assert tracker.now.left_s == pytest.approx(3.0 * (tracker._total - tracker._done) / tracker._done)
 
 
-def test_predictions_are_extended_and_a_damaged_file_counts_as_none(tmp_path: Path) -> None:
-    predicted.write(tmp_path, {"a": 1.0}, {"a": 1})
-    predicted.write(tmp_path, {"b": 2.0}, {"b": 2})
-    assert predicted.read(tmp_path) == {"a": (1.0, 1), "b": (2.0, 2)}
-    for text in ("[", "[]", '{"a": 1}', '{"a": ["x", 1]}', '{"a": [NaN, 1]}', '{"a": [1, 0]}'):
-        (tmp_path / predicted.NAME).write_text(text)
-        assert predicted.read(tmp_path) == {}
-    predicted.write(tmp_path / "gone", {"a": 1.0}, {"a": 1})
-
-
-def test_the_files_of_a_large_run_are_found_in_their_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "MOST_TOGETHER", 3)
+def test_a_folder_of_an_earlier_version_shows_what_its_files_do(tmp_path: Path) -> None:
     plan = plan_of()
     folder = begun(tmp_path / "run", plan)
-    first, second, *_ = [unit for unit in plan.units if unit.made_in == "time"]
-    keep(folder, first, Gap(status="failed", kind="error", reason="ValueError: no"))
-    folder.log(first).write_text("Traceback")
-    Workspace(folder.path, second.name).say("timing 3 models")
-    seen = Watcher(str(folder.path)).snapshot()
-    assert by_name(seen)["time"].units == sum(unit.made_in == "time" for unit in plan.units)
-    assert [failure.log for failure in seen.failures] == [str(folder.log(first).relative_to(folder.path))]
-    assert [each.said for each in seen.running if each.unit == second.name] == ["timing 3 models"]
-    assert folder.log(first).parent.parent.name == "logs"
+    keep(folder, plan.units[0])
+    (first, *_), seen = lines(folder), take(str(folder.path))
+    assert "unknown, 1 record; " in first
+    assert (seen.complete, seen.state) == (False, "unknown")
+    folder.write_finished({"ended": now(), "wall_s": 61.0, "timed_wall_s": 1.0, "parent_cpu_s": 0.0})
+    assert watching(str(folder.path)) == 0
+    body = snapshot_text.as_json(take(str(folder.path)))
+    assert (body["state"], body["left_s"], body["groups"], body["records"]) == ("finished", None, [], 1)
+    assert "progress.json" in body["left_reason"]
+    with lock.hold(folder.path):
+        assert lines(folder)[0].endswith(": starting")
 
 
-def test_only_new_records_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from modbench.commands.watch import watcher
+DAMAGE: dict[str, Callable[[Path], Any]] = {
+    "no JSON": lambda file: file.write_text("{"),
+    "no object": lambda file: file.write_text("[]"),
+    "a deep nest": lambda file: file.write_text("[" * 100_000),
+    "a state": lambda file: file.write_text('{"state": "happy"}'),
+    "a text for a number": lambda file: file.write_text('{"elapsed_s": "5"}'),
+    "a number that is true": lambda file: file.write_text('{"failures_left_out": true}'),
+    "a huge number": lambda file: file.write_text('{"left_s": 1e300}'),
+    "below 0": lambda file: file.write_text('{"groups": [{"name": "a", "done": -1}]}'),
+    "not finite": lambda file: file.write_text('{"left_s": NaN}'),
+    "a path": lambda file: file.write_text('{"running": [{"unit": "../../secret", "since": ""}]}'),
+    "a long name": lambda file: file.write_text(json.dumps({"failures": [{"unit": "a" * 999}]})),
+    "a link": lambda file: file.symlink_to("run.json"),
+    "a pipe": os.mkfifo,
+    "a folder": lambda file: file.mkdir(),
+    "a huge file": lambda file: file.write_bytes(b" " * (progress.MOST_BYTES + 1)),
+}
 
-    plan = plan_of()
-    folder, read = begun(tmp_path / "run", plan), []
-    for unit in plan.units[:5]:
-        keep(folder, unit)
-    unit_result = run_snapshot.unit_result
 
-    def counted(record: bytes, inode: int) -> Any:
-        read.append(inode)
-        return unit_result(record, inode)
-
-    monkeypatch.setattr(watcher, "unit_result", counted)
-    watch = Watcher(str(folder.path))
-    for _ in range(3):
-        watch.snapshot()
-    assert len(read) == 5
-    keep(folder, plan.units[0], Gap(status="failed", kind="error", reason="again"))  # replaced by a resumed run
-    folder.record(plan.units[1]).unlink()
-    seen = watch.snapshot()
-    assert len(read) == 6
-    assert [failure.reason for failure in seen.failures] == ["again"]
-    assert sum(group.done for group in seen.groups) == 3
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_strangers_progress_is_refused_in_a_line(
+    damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = begun(tmp_path / "run", plan_of())
+    DAMAGE[damage](folder.path / progress.NAME)
+    for option in ("--once", "--json"):
+        assert watching(str(folder.path), option) == 2
+        error = capsys.readouterr().err
+        assert progress.NAME in error
+        assert len(error.splitlines()) <= 2
+        assert len(error) < 500
 
 
 def test_a_strangers_folder_is_data(tmp_path: Path) -> None:
-    """Damage is told, links are refused, and no control character reaches the terminal."""
+    """Links are refused, and no control character reaches the terminal."""
     plan = plan_of()
     folder = begun(tmp_path / "run", plan)
-    keep(folder, plan.units[0], Gap(status="failed", kind="error", reason="\x1b[2Jgone\nnext"))
-    folder.record(plan.units[1]).write_text('{"status":"failed"')
-    (folder.units / "..json").write_text("{}")
-    (tmp_path / "secret").write_text('"status":"failed"')
-    for link, target in ((folder.record(plan.units[2]), "secret"), (folder.path / "artifacts", "elsewhere")):
-        link.symlink_to(tmp_path / target)
-        with pytest.raises(UsageError, match="symbolic link out of"):
-            Watcher(str(folder.path))
-        link.unlink()
-    seen = Watcher(str(folder.path)).snapshot()
-    assert [failure.unit for failure in seen.failures] == [plan.units[0].name, plan.units[1].name]
-    assert "its record is damaged" in seen.failures[1].reason
-    assert all(line.isprintable() for line in snapshot_text.as_lines(seen))
-    for text in ("[]", "{", '{"plan": {}}', '{"plan": {"suite": {}, "units": [1]}}'):
-        (folder.path / "run.json").write_text(text)
-        with pytest.raises(UsageError, match=r"run\.json"):
-            Watcher(str(folder.path))
+    unit, evil = plan.units[0].name, "\x1b[2Jgone\nnext\u202e"
+    failure = Failure(unit=unit, case=evil, metrics=[evil], reason=evil, log=evil)
+    groups = [Group(name=evil, done=1)]
+    written(
+        folder,
+        title=evil,
+        note=evil,
+        groups=groups,
+        failures=[failure],
+        decisions=[evil],
+        left_s=None,
+        left_reason=evil,
+    )
+    assert all(line.isprintable() for line in lines(folder))
+    with lock.hold(folder.path):
+        written(folder, title=evil, running=[Running(unit=unit, since=evil)])
+        (folder.logs / f"{unit}.progress").write_text(evil)
+        assert all(line.isprintable() for line in lines(folder))
+        (tmp_path / "secret").write_text("a secret")
+        (folder.logs / f"{unit}.progress").unlink()
+        (folder.logs / f"{unit}.progress").symlink_to(tmp_path / "secret")
+        assert "a secret" not in "\n".join(lines(folder))
+    assert watching(str(folder.path)) == 2
+
+
+def test_a_record_that_is_damaged_counts_as_failed(tmp_path: Path) -> None:
+    plan = plan_of()
+    folder = begun(tmp_path / "run", plan)
+    tracker = tracking(plan, folder)
+    tracker.started(plan.units[0])
+    folder.record(plan.units[0]).write_text("{")
+    tracker.ended(plan.units[0])
+    (failure,) = tracker.now.failures
+    assert "its record is damaged" in failure.reason
+
+
+def test_a_cluster_of_failures_and_units_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "MOST_FAILURES", 3)
+    monkeypatch.setattr(progress, "MOST_RUNNING", 2)
+    plan = plan_of(grid={"seq_len": [16, 32, 64]})
+    folder = begun(tmp_path / "run", plan)
+    tracker = tracking(plan, folder)
+    timed = [unit for unit in plan.units if unit.made_in == "time"][:8]
+    for unit in timed:
+        tracker.started(unit)
+    assert [each.unit for each in tracker.now.running] == [unit.name for unit in timed[:2]]
+    for unit in timed:
+        keep(folder, unit, Gap(status="failed", kind="error", reason="no " * 1000))
+        tracker.ended(unit)
+    assert (len(tracker.now.failures), tracker.now.failures_left_out) == (3, 5)
+    assert len(tracker.now.failures[0].reason) == progress.MOST_TEXT
+    assert any("5 more" in line for line in lines(folder))
 
 
 def test_what_is_no_run_or_is_gone_is_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -325,18 +389,17 @@ def test_what_is_no_run_or_is_gone_is_bad_input(tmp_path: Path, capsys: pytest.C
     assert watching(str(tmp_path / "nowhere")) == 2
     assert capsys.readouterr().err.count("not a run folder") == 2
     folder = begun(tmp_path / "run", plan_of())
-    watch = Watcher(str(folder.path))
     shutil.rmtree(folder.path)
-    with pytest.raises(UsageError, match="is gone"):
-        watch.snapshot()
+    with pytest.raises(UsageError, match="not a run folder"):
+        take(str(folder.path))
 
 
 def test_chosen_texts_are_masked_before_lines_are_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plan = plan_of()
-    folder = begun(tmp_path / "run", plan)
-    keep(folder, plan.units[0], Gap(status="failed", kind="error", reason="x " * 30 + "said hush hush " + "y " * 30))
+    folder = begun(tmp_path / "run", plan_of())
+    reason = "x " * 30 + "said hush hush " + "y " * 30
+    written(folder, failures=[Failure(unit="a", case="b", metrics=[], reason=reason)])
     monkeypatch.setenv("MODBENCH_MASK", "hush hush")
     watching(str(tmp_path / "run"), "--once")
     watching(str(tmp_path / "run"), "--json")
@@ -345,64 +408,46 @@ def test_chosen_texts_are_masked_before_lines_are_cut(
     assert "hush" not in shown
 
 
+def failed(number: int, reason: str = "a long reason {}" + " and so on" * 20) -> list[Failure]:
+    return [
+        Failure(
+            unit=f"unit{at}", case=f"case{at}", metrics=["flops/forward"], reason=reason.format(at), log="logs/a.log"
+        )
+        for at in range(number)
+    ]
+
+
 def test_the_picture_fits_the_terminal(tmp_path: Path) -> None:
-    plan = plan_of(grid={"seq_len": [16, 32, 64]})
-    folder = begun(tmp_path / "run", plan)
-    for unit in plan.units:
-        keep(folder, unit, Gap(status="failed", kind="error", reason="a long reason " * 20))
-    seen = Watcher(str(folder.path)).snapshot()
-    assert len(seen.failures) > 20
+    folder = begun(tmp_path / "run", plan_of())
+    written(folder, failures=failed(24), decisions=["a row: 3 units asked for"] * 9)
     for width, height in ((80, 24), (40, 12), (200, 50)):
-        lines = snapshot_text.as_lines(seen, width, height)
-        assert len(lines) <= height
-        assert max(map(len, lines)) <= width
-    assert any(" more" in line for line in snapshot_text.as_lines(seen, 80, 24))
-    assert sum("a long reason" in line for line in snapshot_text.as_lines(seen, verbose=True)) == len(seen.failures)
+        shown = lines(folder, width=width, height=height)
+        assert len(shown) <= height
+        assert max(map(len, shown)) <= width
+    assert any(" more" in line for line in lines(folder, width=80, height=24))
+    assert len(lines(folder)) <= SCREEN
+    assert sum("a long reason" in line for line in lines(folder, verbose=True)) == 24
 
 
 def test_failures_for_one_reason_are_one_entry_with_their_number(tmp_path: Path) -> None:
-    plan = plan_of(grid={"seq_len": [16, 32, 64]})
-    folder = begun(tmp_path / "run", plan)
-    for at, unit in enumerate(plan.units):
-        keep(folder, unit, Gap(status="failed", kind="error", reason="first" if at else "second"))
-    seen = Watcher(str(folder.path)).snapshot()
-    lines = snapshot_text.as_lines(seen)
-    assert sum(": first" in line for line in lines) == sum(": second" in line for line in lines) == 1
-    assert f" and {len(seen.failures) - 2} more: first" in "\n".join(lines)
+    folder = begun(tmp_path / "run", plan_of())
+    written(folder, failures=[*failed(1, "second"), *failed(9, "first")])
+    shown = lines(folder)
+    assert sum(": first" in line for line in shown) == sum(": second" in line for line in shown) == 1
+    assert " and 8 more: first" in "\n".join(shown)
 
 
-def test_a_screen_holds_the_answer_however_much_there_is(tmp_path: Path) -> None:
-    plan = plan_of(grid={"seq_len": [2**n for n in range(4, 10)]})
-    folder = begun(tmp_path / "run", plan)
-    for at, unit in enumerate(plan.units):
-        keep(folder, unit, Gap(status="failed", kind="error", reason=f"reason {at}"))
-        folder.log(unit).write_text("Traceback")
-    seen = dataclasses.replace(
-        Watcher(str(folder.path)).snapshot(),
-        running=tuple(run_snapshot.Running(unit.name, "timing", 0.0) for unit in plan.units),
-        decisions=tuple(unit.name for unit in plan.units),
-    )
-    assert len(snapshot_text.as_lines(seen)) <= SCREEN
-    assert len(snapshot_text.as_lines(seen, verbose=True)) > 4 * len(plan.units)
-
-
-def test_the_live_picture_ends_with_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_live_picture_ends_with_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_of()
     folder = begun(tmp_path / "run", plan)
-    watch = Watcher(str(folder.path))
-    with lock.hold(folder.path) as held:
+    with lock.hold(folder.path) as held, tracking(plan, folder, lock=held):
 
         def ends(_seconds: float) -> None:
-            for unit in plan.units:
-                keep(folder, unit)
-            folder.write_finished({"ended": now(), "wall_s": 61.0, "timed_wall_s": 1.0, "parent_cpu_s": 0.0})
+            written(folder, state="finished")
             held.release()
 
         monkeypatch.setattr(time, "sleep", ends)
-        assert _live(watch).complete
-    assert "finished in 1 min 01 s" in capsys.readouterr().out
+        assert _live(take(str(folder.path))).complete
 
 
 @pytest.mark.slow

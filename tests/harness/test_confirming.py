@@ -15,7 +15,6 @@ from planted import left, planted_suite
 from test_search import Fake, new_folder
 
 from modbench.commands.plan.forecast import as_text, forecast
-from modbench.commands.watch.watcher import Watcher
 from modbench.harness.core import catalogue
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
@@ -23,6 +22,8 @@ from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.execution import resuming
 from modbench.harness.execution.asking import asking_of
 from modbench.harness.execution.phase import Run, Slots
+from modbench.harness.execution.runner import phases
+from modbench.harness.execution.tracker import Tracker
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning.plan import Plan, make_plan, read_corpus
 from modbench.harness.planning.suite import load_suite
@@ -31,9 +32,9 @@ from modbench.harness.results import run_folder
 from modbench.harness.results.choosing import choose
 from modbench.harness.results.confirmed import Confirmed
 from modbench.harness.results.reading import DamagedError
+from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.text.tokens import Tokens
 from modbench.harness.training.batches import Windows
-from modbench.progress import Lines, TimeLeft
 from modbench.reports.terminal import summary
 
 BUDGET = 2e10
@@ -107,30 +108,6 @@ def test_what_no_look_asked_for_is_not_missing(tmp_path: Path) -> None:
     assert not run.undecided
 
 
-def test_watching_waits_for_no_run_that_no_look_asked_for(tmp_path: Path) -> None:
-    """While it goes on, runs that have begun are all that its folder shows; when it has ended, those that it asked for."""
-    made = left(tmp_path, sweep(), losses=losses(), run_noise=0.01)
-    asked = sum(len(each.seeds) for each in told(made).chosen)
-    watch = Watcher(str(made))
-
-    def fresh() -> int:
-        return {group.name: group.units for group in watch.snapshot().groups}["confirm"]
-
-    seen = watch.snapshot()
-    assert not seen.more
-    assert fresh() == asked
-    assert seen.decisions == (f"{NAME}: {asked} fresh runs of 2 cases",)
-    measured = next((made / "units").glob("confirm-*.json"))
-    measured.rename(tmp_path / "taken_away")
-    assert fresh() == asked  # one of them waits
-    (made / "confirm" / f"{NAME}.json").unlink()
-    seen = watch.snapshot()
-    assert seen.more
-    assert seen.most_s is not None
-    assert seen.left_s == 0.0 < seen.most_s
-    assert fresh() == asked - 1
-
-
 def test_runner_up_and_control_stop_by_themselves(tmp_path: Path) -> None:
     arms = [{"model": "dense"}, {"model": "mod", "capacity": [0.25, 0.5], "router": ["learned", "stochastic"]}]
     made = sweep(arms=arms, confirm={"roles": ["anchor", "best", "runner_up", "control"], "most_seeds": 8})
@@ -167,7 +144,9 @@ def test_a_run_that_was_cut_short_asks_for_the_same(tmp_path: Path) -> None:
 
 def _run(made: Plan, folder: Any, *, whole: Plan | None = None, most: int | None = None) -> Fake:
     launcher = Fake(most, losses=losses(), run_noise=0.01)
-    running = Run(launcher, folder, Lines(made), asking_of(whole or made, folder, made.units))
+    running = Run(
+        launcher, folder, Tracker(made, phases(made, 1), folder), asking_of(whole or made, folder, made.units)
+    )
     slots = Slots(made.units, 1)
     try:
         running.phase(slots, {unit.name: 9.0 for unit in slots.units})
@@ -265,7 +244,7 @@ def test_the_plan_says_what_may_be_asked_for() -> None:
     assert "at most 24 each (48 runs" in " ".join(as_text(made).split())
 
 
-def test_a_run_says_the_most_it_can_take_and_less_with_each_look() -> None:
+def test_a_run_says_the_most_it_can_take_and_less_with_each_look(tmp_path: Path) -> None:
     """Twelve cases may be chosen; two are, each trained again on 24 seeds at most."""
     made = sweep()
     fresh = [unit for unit in made.units if unit.made_in == "confirm"]
@@ -273,16 +252,24 @@ def test_a_run_says_the_most_it_can_take_and_less_with_each_look() -> None:
     assert len(fresh) > 48
     assert f"in {least} to {least + 48} units" in summary.opening(made)
     assert forecast(made)["units_most"] == least + 48
-    run = TimeLeft(made)
-    assert run.undecided == {NAME: pytest.approx(sum(run.optional.values()) * 48 / len(fresh))}
-    assert " to " in run.left
-    before = run.seconds, sum(run.undecided.values())
-    run.added("", fresh[:5])
-    asked = sum(run.optional[unit.name] for unit in fresh[:5])
-    assert (run.seconds - before[0], before[1] - run.undecided[NAME]) == pytest.approx((asked, asked))
-    run.added(NAME, [])
-    assert not run.undecided
-    assert " to " not in run.left
+    with Tracker(made, phases(made, 1), RunFolder(tmp_path), clock=lambda: 0.0) as tracker:
+        now, seconds = tracker.now, tracker._seconds
+
+        def span() -> float:
+            assert now.left_s is not None
+            assert now.most_s is not None
+            return now.most_s - now.left_s
+
+        every, before = span(), now.left_s or 0.0
+        assert every == pytest.approx(sum(seconds[unit.name] for unit in fresh) * 48 / len(fresh))
+        assert " to " in now.left
+        tracker.added("", fresh[:5])
+        asked = sum(seconds[unit.name] for unit in fresh[:5])
+        assert (now.left_s, span()) == pytest.approx((before + asked, every - asked))
+        assert now.decisions == [f"{NAME}: 5 units asked for"]
+        tracker.added(NAME, [])
+        assert (span(), now.more) == (0, False)
+        assert " to " not in now.left
 
 
 def test_windows_that_explore_confirm_nothing() -> None:

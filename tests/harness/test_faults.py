@@ -20,14 +20,17 @@ from modbench.harness.execution import runner
 from modbench.harness.execution.crash_records import death
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.phase import Run, Slots
+from modbench.harness.execution.tracker import Tracker
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.planning.suite import parse_suite
 from modbench.harness.results import run_folder
 from modbench.harness.results.outcomes import gap_of
+from modbench.harness.results.progress import RunProgress
 from modbench.harness.results.record_files import write_record
 from modbench.harness.results.records import Outcome, Record
-from modbench.progress import Lines, TimeLeft
+from modbench.harness.results.run_folder import RunFolder
+from modbench.progress import Lines
 
 BAD = """
 import os, signal, time, torch
@@ -108,7 +111,8 @@ def run_units(made: Plan, here: Path, timeout_s: float = 1500, *, cold: bool = F
     folder = run_folder.create(str(here / "run"), "faults")
     launcher = LocalLauncher(cold=cold, threads=1)
     limits = {unit.name: timeout_s for unit in made.units}
-    Run(launcher, folder, Lines(made)).phase(Slots(made.units, 2), limits)
+    slots = Slots(made.units, 2)
+    Run(launcher, folder, Tracker(made, [slots], folder)).phase(slots, limits)
     folder.write_run(made, {}, [], files.now())
     stored = run_folder.read(str(folder.path))
     assert stored.missing == []
@@ -262,7 +266,7 @@ def test_an_interrupt_keeps_what_was_measured(here: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(LocalLauncher, "wait", interrupted)
     with pytest.raises(IncompleteError, match="Finished units are kept") as error:
-        api.run(made, folder, command=[], progress=Lines(made))
+        api.run(made, folder, command=[], progress=Lines())
     assert error.value.exit_code == 4
     assert len(list(folder.units.glob("*.json"))) == 1
     assert run_folder.read(str(folder.path)).missing
@@ -323,11 +327,7 @@ def test_a_reader_that_goes_away_does_not_end_a_run() -> None:
         def write(self, _text: str) -> int:
             raise BrokenPipeError
 
-    made = planned("good", ["latency/forward"])
-    lines = Lines(made, Gone())
-    for unit in made.units:
-        lines.ended(unit)
-    assert lines.time_left.units_done == len(made.units)
+    Lines(stream=Gone()).show(RunProgress(left_s=1.0, most_s=1.0), "a unit")
 
 
 @pytest.mark.usefixtures("here")
@@ -361,24 +361,26 @@ def test_a_record_of_another_unit_is_no_record(here: Path) -> None:
 
 
 @pytest.mark.usefixtures("here")
-def test_time_left_learns_from_what_it_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_left_follows_from_how_long_units_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(
         "MODBENCH_STATE", str(tmp_path)
     )  # no peaks: with them, shapes are recorded, and guards mend the clock below
     made = planned("good", ["latency/forward", "loss/val"])
-    now = [100.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    clock = TimeLeft(made)
-    total = clock.total
-    assert clock.seconds == pytest.approx(total)
-    units = list(made.units)
-    for unit in units[: len(units) // 2]:
-        clock.ended(unit)
-    now[0] += 3 * clock.done  # three times slower than predicted
-    assert clock.seconds == pytest.approx(3 * (total - clock.done))
-    for unit in units[len(units) // 2 :]:
-        clock.ended(unit)
-    assert clock.seconds == 0
+    moment = [100.0]
+    tracker = Tracker(made, runner.phases(made, 1), RunFolder(tmp_path), clock=lambda: moment[0])
+    total, half = tracker._total, len(made.units) // 2
+    with tracker:
+        assert tracker.now.left_s == pytest.approx(total)
+        for unit in made.units[:half]:
+            tracker.started(unit)
+            tracker.ended(unit)
+        moment[0] += 3 * tracker._done  # three times slower than predicted
+        tracker.tick()
+        assert tracker.now.left_s == tracker.now.most_s == pytest.approx(3 * (total - tracker._done))
+        for unit in made.units[half:]:
+            tracker.started(unit)
+            tracker.ended(unit)
+        assert tracker.now.left_s == 0
 
 
 def test_atomic_write_leaves_old_or_new_and_no_litter(tmp_path: Path) -> None:

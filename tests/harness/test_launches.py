@@ -18,12 +18,13 @@ from modbench.harness.core.labels import Label
 from modbench.harness.execution import resuming
 from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.execution.pilot import Pilots
+from modbench.harness.execution.runner import phases
+from modbench.harness.execution.tracker import Tracker
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan
 from modbench.harness.planning.suite import load_suite
 from modbench.harness.results import run_folder
 from modbench.harness.results.run_folder import RunFolder
-from modbench.progress import Lines, TimeLeft
 from modbench.reports.tables.load import load
 from modbench.reports.terminal import summary
 
@@ -93,12 +94,12 @@ class _Ended:
 
 def run_fake(
     made: Plan, folder: RunFolder, *, whole: Plan | None = None, dies: Sequence[str] = ()
-) -> tuple[Fake, TimeLeft]:
-    launcher, lines = Fake(dies), Lines(made)
+) -> tuple[Fake, Tracker]:
+    launcher, lines = Fake(dies), Tracker(made, phases(made, 1), folder)
     slots = Slots(tuple(unit for unit in made.units if unit.made_in == "time"), 1, timed=True)
     limits = {unit.name: 9.0 for unit in slots.units}
     Run(launcher, folder, lines, Pilots(whole or made, folder)).phase(slots, limits)
-    return launcher, lines.time_left
+    return launcher, lines
 
 
 def decided(folder: RunFolder) -> int:
@@ -117,7 +118,7 @@ def test_launches_after_the_pilot_run_only_if_it_asks_for_them(tmp_path: Path) -
     expected = [unit.name for unit in made.units if unit.made_in == "time" and unit.launch < _number_of(folder, unit)]
     assert launcher.ran == expected
     assert sorted(file.stem for file in (folder.path / "launches").iterdir()) == sorted(made.piloted())
-    assert left.units_done == len(launcher.ran)
+    assert left.now.ended == len(launcher.ran)
     stored_run = run_folder.read(str(folder.path))
     assert not [name for name in stored_run.missing if name.startswith("time-")]
     assert len(stored_run.records) == len(launcher.ran)
@@ -160,7 +161,7 @@ def test_an_interrupted_pilot_is_incomplete_and_goes_on(tmp_path: Path) -> None:
     )
     launcher, left = run_fake(rest, folder, whole=whole)
     assert not [name for name in run_folder.read(str(folder.path)).missing if name.startswith("time-")]
-    assert left.units_done == len(launcher.ran)
+    assert left.now.ended == len(launcher.ran)
     assert not any(name.startswith(f"{SERIES}-launch{n}") for name in launcher.ran for n in range(4))
 
 
@@ -223,16 +224,20 @@ def test_the_plan_says_the_least_and_the_most() -> None:
     assert fixed["units"] == fixed["units_most"]
 
 
-def test_the_time_left_grows_by_what_a_pilot_asks_for() -> None:
+def test_the_time_left_grows_by_what_a_pilot_asks_for(tmp_path: Path) -> None:
     made = timed_plan()
-    left = TimeLeft(made)
-    assert left.count == f"0/{sum(not made.after_pilot(unit) for unit in made.units)}+"
-    before, seconds = len(left.predicted), left.seconds
+    before = sum(not made.after_pilot(unit) for unit in made.units)
+    left = Tracker(made, phases(made, 1), RunFolder(tmp_path), clock=lambda: 0.0)
+    left.tick()
+    assert left.now.count == f"0/{before}+"
+    seconds = left.now.left_s
+    assert seconds is not None
     more = [unit for unit in made.units if made.after_pilot(unit) and unit.launch < 6]
     for series in made.piloted():
         left.added(series, [unit for unit in more if unit.series == series])
-    assert left.count == f"0/{before + len(more)}"
-    assert left.seconds > seconds
+    assert left.now.count == f"0/{before + len(more)}"
+    assert left.now.left_s == left.now.most_s
+    assert (left.now.left_s or 0.0) > seconds
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ import pytest
 from planted import Trouble, fake_record
 
 from modbench import api
-from modbench.harness.core import files
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import human_duration, parse_duration
@@ -42,12 +41,6 @@ def _no_peaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODBENCH_STATE", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.py").write_text("def build(config): ...")
-
-
-class Silent:
-    """A progress that shows nothing."""
-
-    started = tick = added = ended = lambda *_: None
 
 
 @pytest.mark.parametrize(
@@ -101,19 +94,15 @@ def test_what_no_prediction_covers_has_time_of_its_own() -> None:
     assert allowance(search) == 300 + 2 * 25 * 60
 
 
-def test_a_machine_that_is_slow_in_this_run_gets_more_and_a_fast_one_not_less(tmp_path: Path) -> None:
+def test_a_machine_that_is_slow_in_this_run_gets_more_and_a_fast_one_not_less() -> None:
     """As records say that their work took: not a job's time in a queue, and not units that hung or died."""
-    made, folder = planned(["memory/peak_allocated"]), run_folder.RunFolder(tmp_path / "run")
-    folder.units.mkdir(parents=True)
+    made = planned(["memory/peak_allocated"])
     known = Limits(made)
     first, second = made.units
-    before, progress = known[second.name], known.watching(Silent(), folder)
+    before = known[second.name]
 
     def ends(wall_s: float, died: Death | None = None) -> None:
-        progress.started(first)
-        record = fake_record(first, Trouble()).model_copy(update={"wall_s": wall_s, "died": died})
-        folder.write_record(record)
-        progress.ended(first)
+        known.learn(first, fake_record(first, Trouble()).model_copy(update={"wall_s": wall_s, "died": died}))
 
     ends(1.0)
     assert known[second.name] == before

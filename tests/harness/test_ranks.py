@@ -17,6 +17,7 @@ from modbench.harness.execution import ranks, runner
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.limits import Limits
 from modbench.harness.execution.phase import Run
+from modbench.harness.execution.tracker import Tracker
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan, read_corpus
 from modbench.harness.planning.suite import parse_suite
@@ -24,7 +25,6 @@ from modbench.harness.results import run_folder
 from modbench.harness.results.record_files import read_record
 from modbench.harness.results.records import Record
 from modbench.harness.results.workspace import Workspace
-from modbench.progress import Lines
 
 MODELS = """
 import os, signal, time, torch
@@ -69,7 +69,7 @@ def trained(made: Plan, here: Path, name: str) -> Record:
     folder.write_run(made, {}, [], files.now())
     (slots,) = (each for each in runner.phases(made, cores=2) if any(unit.made_in == "train" for unit in each.units))
     launcher = LocalLauncher(cold=any(unit.ranks > 1 for unit in slots.units), threads=1)
-    Run(launcher, folder, Lines(made)).phase(slots, {unit.name: 3000.0 for unit in slots.units})
+    Run(launcher, folder, Tracker(made, [slots], folder)).phase(slots, {unit.name: 3000.0 for unit in slots.units})
     return read_record(folder.record(slots.units[0]))
 
 

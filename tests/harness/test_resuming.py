@@ -40,7 +40,7 @@ def test_of_a_finished_run_nothing_changes(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(runner, "run", never)
     before = content(folder)
     for retry_failed in (False, True):
-        finished = api.resume(str(folder), lambda plan, _: Lines(plan), retry_failed=retry_failed)
+        finished = api.resume(str(folder), Lines, retry_failed=retry_failed)
         assert finished.report == folder / "report.html"
         assert content(folder) == before
 
@@ -72,7 +72,7 @@ def test_a_run_that_another_process_holds_is_not_resumed(tmp_path: Path) -> None
     next((folder / "units").glob("count-*.json")).unlink()
     before = content(folder)
     with lock.hold(folder), pytest.raises(UsageError, match="in use by process"):
-        api.resume(str(folder), lambda plan, _: Lines(plan))
+        api.resume(str(folder), Lines)
     assert content(folder) == before
 
 
@@ -91,14 +91,14 @@ def test_what_is_measured_again_is_kept_until_then(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(runner, "run", interrupted)
     with pytest.raises(IncompleteError, match="interrupted"):
-        api.resume(str(folder), lambda plan, _: Lines(plan), retry_failed=True)
+        api.resume(str(folder), Lines, retry_failed=True)
     assert sorted(folder.rglob("units/*.json")) == records
 
 
 def test_a_run_that_ended_before_its_first_unit_is_begun_again(tmp_path: Path) -> None:
     """Its folder holds no plan, so it cannot be resumed; what it made is no reason to refuse the same command."""
     folder = run_folder.create(str(tmp_path / "run"), "s")
-    (folder.path / "predicted.json").write_text("{}")
+    (folder.path / "lock.json").write_text("{}")
     run_folder.create(str(tmp_path / "run"), "s")
     (folder.units / "mine.json").write_text("{}")
     with pytest.raises(UsageError, match="already holds other files"):
@@ -117,5 +117,5 @@ def test_where_nothing_is_left_no_launcher_is_made(tmp_path: Path, monkeypatch: 
         raise AssertionError
 
     monkeypatch.setattr(LocalLauncher, "__init__", never)
-    api.resume(str(folder), lambda plan, _: Lines(plan))
+    api.resume(str(folder), Lines)
     assert (folder / "finished.json").exists()

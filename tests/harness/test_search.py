@@ -12,23 +12,23 @@ import pytest
 from planted import ENVIRONMENT, Trouble, fake_record, planted_suite, stored
 
 from modbench.commands.plan.forecast import as_text, forecast
-from modbench.commands.watch.watcher import Watcher
 from modbench.harness.core import files
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import human_duration
 from modbench.harness.execution import resuming
 from modbench.harness.execution.phase import Run, Slots
+from modbench.harness.execution.runner import phases
 from modbench.harness.execution.searching import Searches
+from modbench.harness.execution.tracker import Tracker
 from modbench.harness.planning.bisection import Reading, bracket, usual, wanted
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan
 from modbench.harness.planning.suite import load_suite
-from modbench.harness.results import run_folder
+from modbench.harness.results import progress, run_folder
 from modbench.harness.results.reading import DamagedError
 from modbench.harness.results.records import Death
 from modbench.harness.results.run_folder import RunFolder
-from modbench.progress import Lines, TimeLeft
 from modbench.reports.questions.search import sentence, spent
 from modbench.reports.sentences.evidence import sure
 from modbench.reports.tables.load import load
@@ -114,15 +114,15 @@ def new_folder(made: Plan, path: Path) -> RunFolder:
 
 def run_fake(
     made: Plan, folder: RunFolder, *, whole: Plan | None = None, most: int | None = None, **trouble: Any
-) -> tuple[Fake, TimeLeft]:
-    launcher, lines = Fake(most, **trouble), Lines(made)
+) -> tuple[Fake, Tracker]:
+    launcher, lines = Fake(most, **trouble), Tracker(made, phases(made, 1), folder, whole=whole)
     slots = Slots(tuple(unit for unit in made.units if unit.made_in == "time"), 1, timed=True)
     running = Run(launcher, folder, lines, Searches(whole or made, folder, made.units))
     running.phase(slots, {unit.name: 9.0 for unit in slots.units})
-    return launcher, lines.time_left
+    return launcher, lines
 
 
-def resume_fake(folder: RunFolder, **trouble: Any) -> tuple[Fake, TimeLeft]:
+def resume_fake(folder: RunFolder, **trouble: Any) -> tuple[Fake, Tracker]:
     """As `api.resume` goes on."""
     run = resuming.without_old_decisions(run_folder.read(str(folder.path)), retry_failed=False)
     rest, whole = (
@@ -192,7 +192,7 @@ def test_a_search_visits_few_cells(first: int, visited: list[int], tmp_path: Pat
     assert lengths_of(launcher.ran) == visited == asked_for(folder)
     assert len(launcher.ran) == 3 * len(visited)
     others = sum(unit.made_in != "time" for unit in made.units)  # of other phases
-    assert left.count == f"{len(launcher.ran)}/{len(launcher.ran) + others}"
+    assert left.now.count == f"{len(launcher.ran)}/{len(launcher.ran) + others}"
     run = run_folder.read(str(folder.path))
     assert not [name for name in run.missing if name.startswith("time-")]
     assert len(run.records) == len(launcher.ran)
@@ -252,7 +252,7 @@ def test_a_row_goes_on_where_it_was_cut(tmp_path: Path) -> None:
             (folder.path / "search" / f"{ROW}.json").unlink()  # killed after the last record, before the file
         again, left = resume_fake(folder, grid=grid)
         assert again.ran == launcher.ran[most:]
-        assert left.units_done == len(again.ran)
+        assert left.now.ended == len(launcher.ran)
         files_of = [each.path / "search" / f"{ROW}.json" for each in (whole, folder)]
         assert files_of[0].read_bytes() == files_of[1].read_bytes()
 
@@ -572,7 +572,10 @@ def test_on_a_cluster_cells_are_submitted_when_they_are_asked_for(tmp_path: Path
     """All launches of a cell at once, the next cell when the last of them has ended, beside whatever else runs there."""
     made = two_arms(metrics=["flops/forward", "latency/forward"])
     folder = new_folder(made, tmp_path / "run")
-    launcher, lines = Apart(grid=paying_from(96) | paying_from(1000, "mod[c0.5]")), Lines(made)
+    launcher, lines = (
+        Apart(grid=paying_from(96) | paying_from(1000, "mod[c0.5]")),
+        Tracker(made, phases(made, 1), folder),
+    )
     running = Run(launcher, folder, lines, Searches(made, folder, made.units))
     units = tuple(unit for unit in made.units if unit.made_in in {"count", "time"})
     running.phase(Slots(units, len(units)), {unit.name: 9.0 for unit in made.units})
@@ -582,20 +585,20 @@ def test_on_a_cluster_cells_are_submitted_when_they_are_asked_for(tmp_path: Path
     assert run_folder.read(str(folder.path)).missing == [unit.name for unit in made.units if unit not in units]
 
 
-def test_watching_counts_what_a_search_has_asked_for(tmp_path: Path) -> None:
-    """While it goes on, cells that have begun, and that more may follow; then the cells of its file."""
+def test_what_a_search_has_asked_for_is_counted_and_written(tmp_path: Path) -> None:
+    """While it goes on more may follow; a resumed run counts what an earlier runner finished."""
     made = searching()
     folder = new_folder(made, tmp_path / "run")
     with pytest.raises(KeyboardInterrupt):
         run_fake(made, folder, most=4, grid=paying_from(96))
-    seen = Watcher(str(folder.path)).snapshot()
+    seen = progress.read(folder.path)
+    assert seen is not None
     assert seen.more
-    assert [(each.done, each.waiting) for each in seen.groups if each.name == "time"] == [(4, 2)]
+    assert [(each.done, each.units) for each in seen.groups if each.name == "time"] == [(4, 6)]
+    assert seen.decisions == [f"{ROW}: 6 units asked for"]
     resume_fake(folder, grid=paying_from(96))
-    seen = Watcher(str(folder.path)).snapshot()
+    seen = progress.read(folder.path)
+    assert seen is not None
     assert not seen.more
-    assert [(each.done, each.waiting) for each in seen.groups if each.name == "time"] == [(9, 0)]
-    assert seen.decisions == (f"{ROW}: 3 cells",)
-    edited(folder, lambda body: body["cells"].clear())  # a stranger's folder is data
-    edited(folder, lambda body: body.update(cells=[1]))
-    assert Watcher(str(folder.path)).snapshot().more
+    assert [(each.done, each.units) for each in seen.groups if each.name == "time"] == [(9, 9)]
+    assert seen.decisions == [f"{ROW}: 9 units asked for"]

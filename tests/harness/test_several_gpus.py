@@ -13,8 +13,8 @@ from test_workers import MODELS, folder_of, planned
 from modbench.harness.execution.launch import local
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.phase import Run, Slots
+from modbench.harness.execution.tracker import Tracker
 from modbench.harness.machine import cuda_driver
-from modbench.progress import Lines
 
 GPUS = ("GPU-a", "GPU-b", "GPU-c")
 
@@ -99,7 +99,8 @@ def test_every_unit_sees_a_gpu_of_its_own(tmp_path: Path, monkeypatch: pytest.Mo
     made = planned("tells")
     folder, limits = folder_of(made, tmp_path), {unit.name: 200.0 for unit in made.units}
     launcher = LocalLauncher(cold=True, threads=1, device="cuda")
-    Run(launcher, folder, Lines(made)).phase(Slots(made.units, 1), limits)
+    slots = Slots(made.units, 1)
+    Run(launcher, folder, Tracker(made, [slots], folder)).phase(slots, limits)
     seen = [re.findall(r"CUDA_VISIBLE_DEVICES=([\w-]+)", folder.log(unit).read_text()) for unit in made.units]
     assert sorted(each[0] for each in seen) == ["GPU-a", "GPU-b"]
     assert launcher._pinned == {}

@@ -271,9 +271,9 @@ def test_what_is_kept_is_said(
     monkeypatch.setattr(runner, "run", interrupted)
     folder = run_folder.create(str(tmp_path / "run"), "s")
     with pytest.raises(IncompleteError, match=words):
-        api.run(made, folder, command=[], progress=Lines(made))
+        api.run(made, folder, command=[], progress=Lines())
     (folder.path / "checkpoints").mkdir()
     (folder.path / "checkpoints" / "a.pt").touch()
     assert not (folder.path / "lock.json").exists()
     with pytest.raises(IncompleteError, match="Finished units and checkpoints"):
-        api.resume(str(folder.path), lambda plan, _: Lines(plan))
+        api.resume(str(folder.path), Lines)

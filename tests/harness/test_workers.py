@@ -19,6 +19,7 @@ from modbench.harness.execution import keeper, keeper_process, worker
 from modbench.harness.execution import unit as one_unit
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.phase import Run, Slots
+from modbench.harness.execution.tracker import Tracker
 from modbench.harness.execution.worker_environment import worker_environment
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
@@ -28,7 +29,6 @@ from modbench.harness.results.layout import SPREAD, TOGETHER, make
 from modbench.harness.results.record_files import read_record
 from modbench.harness.results.records import Outcome, Record
 from modbench.harness.results.run_folder import RunFolder
-from modbench.progress import Lines
 
 MODELS = """
 import os, signal, torch
@@ -77,7 +77,7 @@ def planned(model: str) -> Plan:
 def run_all(made: Plan, folder: RunFolder, units: tuple[UnitOfWork, ...] | None = None, *, cold: bool = False) -> None:
     limits = {unit.name: 200.0 for unit in made.units}
     slots = Slots(made.units if units is None else units, 1)
-    Run(LocalLauncher(cold=cold, threads=1), folder, Lines(made)).phase(slots, limits)
+    Run(LocalLauncher(cold=cold, threads=1), folder, Tracker(made, [slots], folder)).phase(slots, limits)
 
 
 def folder_of(made: Plan, here: Path) -> RunFolder:

@@ -49,7 +49,7 @@ def trained(here: Path, name: str, made: Plan, *options: str) -> Record:
     folder = run_folder.create(str(here / name), "ranks")
     folder.write_run(made, {}, [], files.now())
     with mock.patch.object(slurm, "GRACE_S", 1.0):
-        runner.run(made, folder, Quiet(), launcher="slurm", options=("--partition=both", "--mem=2000", *options))
+        runner.run(made, folder, launcher="slurm", options=("--partition=both", "--mem=2000", *options))
     return read_record(folder.record(made.units[0]))
 
 

@@ -94,7 +94,7 @@ def run(
         plan,
         folder,
         command=["modbench", *sys.argv[1:]],
-        progress=progress_for(plan, folder, quiet=quiet),
+        progress=progress_for(folder.path, quiet=quiet),
         launcher=launcher,
         options=words,
         timeout_s=timeout_s,

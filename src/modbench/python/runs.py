@@ -188,7 +188,7 @@ def run(
             *("modbench", "run", str(suite), *flags.words()),
             *_other_words(select, out, launcher, include, launcher_options),
         ],
-        progress=progress_for(resolved, folder, quiet=quiet),
+        progress=progress_for(folder.path, quiet=quiet),
         launcher=launcher,
         options=launcher_options,
         timeout_s=timeout_s,

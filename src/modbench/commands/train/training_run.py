@@ -16,6 +16,8 @@ from modbench.harness.core import files, graceful_stop, torchrun
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
 from modbench.harness.core.units import human_duration
 from modbench.harness.execution import stopping, worker
+from modbench.harness.execution.phase import Slots
+from modbench.harness.execution.tracker import Tracker
 from modbench.harness.machine import certificate, environment
 from modbench.harness.planning import plan
 from modbench.harness.planning.overrides import Overrides, override
@@ -27,6 +29,8 @@ from modbench.harness.training import parallel
 from modbench.progress import StepProgress
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from modbench.harness.core.case import UnitOfWork
     from modbench.harness.core.torchrun import Ranks
     from modbench.harness.planning.plan import Plan
@@ -94,11 +98,14 @@ def run(resolved: Plan, out: str | None, command: list[str]) -> api.Finished | N
         signals = stopping.signals(stop) if ranks.world == 1 else contextlib.nullcontext()
         try:
             with signals, lock.hold(folder.path) if ranks.first else contextlib.nullcontext() as held:
-                for unit in resolved.units:
-                    if held is not None:
-                        held.check()
-                    if not folder.record(unit).exists() and (ranks.first or unit.protocol.train is not None):
-                        _run_unit(unit, folder, ranks)
+                rest = [unit for unit in resolved.units if not folder.record(unit).exists()]
+                tracker = _tracker(resolved, rest, folder, stop, held) if held is not None else None
+                with tracker or contextlib.nullcontext():
+                    for unit in rest:
+                        if held is not None:
+                            held.check()
+                        if ranks.first or unit.protocol.train is not None:
+                            _run_unit(unit, folder, ranks, tracker)
                 rendered = _finish(folder, start) if ranks.first else None
         except (KeyboardInterrupt, graceful_stop.Stopped):
             raise IncompleteError(f"{stop.interrupted}. {_how_to_continue(resolved, folder)}") from None
@@ -145,14 +152,32 @@ def _end_at_a_checkpoint() -> None:
     )  # to who pressed it
 
 
-def _run_unit(unit: UnitOfWork, folder: RunFolder, ranks: Ranks) -> None:
-    """Run one unit in this process."""
-    place = workspace.Workspace(folder.path, unit.name, ranks, StepProgress(sys.stderr), keeps_weights=True)
+def _tracker(
+    resolved: Plan, rest: Sequence[UnitOfWork], folder: RunFolder, stop: stopping.Stop, held: lock.Lock
+) -> Tracker:
+    """Counts the units that are left and writes the progress."""
+    left = resolved.model_copy(update={"units": tuple(rest)})
+    return Tracker(left, [Slots(left.units, 1)], folder, whole=resolved, resumable=False, stop=stop, lock=held)
+
+
+def _run_unit(unit: UnitOfWork, folder: RunFolder, ranks: Ranks, tracker: Tracker | None) -> None:
+    """Run one unit in this process; the first rank has a tracker."""
+    steps = StepProgress(sys.stderr)
+
+    def tell(state: Any) -> None:  # noqa: ANN401  # as the workspace passes it on
+        steps(state)
+        if tracker is not None:
+            tracker.tick()
+
+    place = workspace.Workspace(folder.path, unit.name, ranks, tell, keeps_weights=True)
+    if tracker is not None:
+        tracker.started(unit)
     with workspace.at(place):
         record = worker.make_record(unit)
-        if ranks.first:
+        if tracker is not None:
             folder.write_record(record)
             place.tidy()
+            tracker.ended(unit)
 
 
 def _folder(resolved: Plan, out: str | None, command: list[str], ranks: Ranks) -> RunFolder:

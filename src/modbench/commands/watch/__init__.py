@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,8 +17,7 @@ from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import IncompleteError
 
 if TYPE_CHECKING:
-    from modbench.commands.watch.run_snapshot import RunSnapshot
-    from modbench.commands.watch.watcher import Watcher
+    from modbench.commands.watch.snapshot import Snapshot
 
 REFRESH_S = 1.0
 
@@ -38,41 +38,37 @@ def watch(
     Reads the folder of the run: works in another terminal, and on another machine that sees the folder.
     """
     from modbench.commands.watch import snapshot_text
-    from modbench.commands.watch.watcher import Watcher
+    from modbench.commands.watch.snapshot import take
+    from modbench.harness.core.safe_paths import refuse_links
 
-    watcher = Watcher(run_folder)
-    if once or as_json or not sys.stdout.isatty():
-        snapshot = watcher.snapshot()
-        if as_json:
-            say_json(snapshot_text.as_json(snapshot))
-        else:
-            say("\n".join(snapshot_text.as_lines(snapshot, verbose=verbose)))
+    seen = take(run_folder)
+    refuse_links(Path(run_folder))
+    if seen.alive and sys.stdout.isatty() and not (once or as_json):
+        seen = _live(seen)
+    if as_json:
+        say_json(snapshot_text.as_json(seen))
     else:
-        snapshot = _live(watcher, verbose=verbose)
-    if not snapshot.complete:
+        say("\n".join(snapshot_text.as_lines(seen, verbose=verbose)))
+    if not seen.complete:
         raise typer.Exit(IncompleteError.exit_code)
 
 
-def _live(watcher: Watcher, *, verbose: bool = False) -> RunSnapshot:
-    """Show the run until it has ended, or its runner is gone, or Ctrl-C; then leave the last picture, whole."""
+def _live(seen: Snapshot) -> Snapshot:
+    """Show the run until it has ended, or its runner is gone, or Ctrl-C."""
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
-    from modbench.commands.watch import snapshot_text
+    from modbench.commands.watch.snapshot import take
+    from modbench.commands.watch.snapshot_text import as_lines
 
-    def picture(snapshot: RunSnapshot) -> Text:
-        size = shutil.get_terminal_size()
-        return Text("\n".join(snapshot_text.as_lines(snapshot, size.columns, size.lines - 1)), no_wrap=True)
-
-    snapshot = watcher.snapshot()
     try:
-        with Live(picture(snapshot), console=Console(), auto_refresh=False, transient=True) as live:
-            while snapshot.state == "running":
+        with Live(console=Console(), auto_refresh=False, transient=True) as live:
+            while seen.alive:
+                size = shutil.get_terminal_size()
+                live.update(Text("\n".join(as_lines(seen, size.columns, size.lines - 1)), no_wrap=True), refresh=True)
                 time.sleep(REFRESH_S)
-                snapshot = watcher.snapshot()
-                live.update(picture(snapshot), refresh=True)
+                seen = take(seen.run)
     except KeyboardInterrupt:  # the run goes on: only looking at it ends
         pass
-    say("\n".join(snapshot_text.as_lines(snapshot, verbose=verbose)))
-    return snapshot
+    return seen

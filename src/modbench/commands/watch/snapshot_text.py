@@ -2,42 +2,53 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from modbench.commands.watch.run_snapshot import Failure, RunSnapshot
+from modbench.commands._output import aligned
+from modbench.commands.watch.snapshot import Snapshot
 from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import SCREEN, escaped
-from modbench.harness.core.units import human_duration, human_span
+from modbench.harness.core.units import counted, human_duration
+from modbench.harness.results import lock
+from modbench.harness.results.progress import Failure, RunProgress
 
 # Running units and decisions that a screen lists; failures take the rest of it, at least so many.
 MOST, FEWEST = 4, 3
+NO_PROGRESS = "it has no progress.json, which earlier versions did not write"
 
 
-def as_json(snapshot: RunSnapshot) -> dict[str, Any]:
+def as_json(seen: Snapshot) -> dict[str, Any]:
     """The run as JSON values; null where something is not known."""
-    groups = [dataclasses.asdict(group) | {"units": group.units} for group in snapshot.groups]
-    return dataclasses.asdict(snapshot) | {"groups": groups, "complete": snapshot.complete, "next": snapshot.next_step}
+    now = seen.now or RunProgress()
+    body = now.model_dump() if seen.now else dict.fromkeys(RunProgress.model_fields) | {"left_reason": NO_PROGRESS}
+    body |= {"groups": [group.model_dump() | {"units": group.units} for group in now.groups]}
+    body |= {
+        "running": [
+            each.model_dump() | {"said": seen.said[each.unit]} for each in now.running if each.unit in seen.said
+        ]
+    }
+    body |= {"run": seen.run, "state": seen.state, "runner": _runner(seen), "records": seen.records}
+    return body | {"complete": seen.complete, "next": seen.next_step}
 
 
-def as_lines(snapshot: RunSnapshot, width: int = 80, height: int | None = None, *, verbose: bool = False) -> list[str]:
+def as_lines(seen: Snapshot, width: int = 80, height: int | None = None, *, verbose: bool = False) -> list[str]:
     """The run in a screen of lines; with a height, in so many lines of at most `width` characters.
 
-    Failures for one reason are one entry with their number. Verbosely, each is listed, and nothing is left out.
+    Failures for one reason are one entry with their number; verbosely, each is listed.
     Text from the folder, which may come from somebody else, is shown without control characters, and masked before lines are cut.
     """
-    most = None if verbose else MOST
-    lines = [f"{snapshot.suite}, {snapshot.effort}, {snapshot.device}: {_state(snapshot)}"]
-    lines += [f"machine  {snapshot.machine}"] if snapshot.machine else []
-    lines += [f"runner   {snapshot.runner}, launcher {snapshot.launcher}"] if not snapshot.complete else []
-    lines += ["", *_table(snapshot)]
-    lines += _listed("running", [[f"{each.said or 'started'} ({each.unit})"] for each in snapshot.running], most)
-    lines += _listed("decided", [[each] for each in snapshot.decisions], most)
+    most, now = None if verbose else MOST, seen.now or RunProgress()
+    lines = [_state(seen)]
+    lines += [f"runner   {_runner(seen)}"] * (not seen.complete)
+    lines += [f"note     {now.note}"] * bool(now.note)
+    lines += ["", *_table(now)] if now.groups else []
+    lines += _listed("running", [[f"{said or 'started'} ({unit})"] for unit, said in seen.said.items()], most)
+    lines += _listed("decided", [[each] for each in now.decisions], most)
     room = None if verbose else max(FEWEST, ((height or SCREEN) - len(lines) - 5) // 2)
-    lines += _listed("failed", _failures(snapshot.failures, merged=not verbose), room, "more reasons")
-    if snapshot.next_step:
-        lines += ["", f"Its runner is gone. To continue: {snapshot.next_step}"]
+    lines += _listed("failed", [*_failures(now.failures, merged=not verbose)], room, "more reasons")
+    lines += [f"  {now.failures_left_out} more are in the records"] * bool(now.failures_left_out)
+    lines += ["", f"To continue: {seen.next_step}"] if seen.next_step else []
     shown = [_cut(masked(line), width, long=height is None) for line in lines]
     return shown if height is None else shown[: max(1, height)]
 
@@ -51,37 +62,33 @@ def _listed(title: str, entries: Sequence[Sequence[str]], most: int | None, left
     return ["", title, *(f"  {line}" for entry in entries[:most] for line in entry), *more]
 
 
-def _state(snapshot: RunSnapshot) -> str:
-    """`running for 3 min 10 s, about 2 min 00 s left`; `2 to 9 min left` while more may be asked for."""
-    elapsed = human_duration(snapshot.elapsed_s) if snapshot.elapsed_s is not None else None
-    if snapshot.complete:
-        return f"finished in {elapsed}" if elapsed else "finished"
-    left = (
-        f"{human_span(snapshot.left_s, snapshot.most_s)} left"
-        if snapshot.left_s is not None and snapshot.most_s is not None
-        else ""
-    )
-    if left and not snapshot.more:
-        left = f"about {left}"
-    if snapshot.state == "running":
-        return ", ".join(filter(None, [f"running for {elapsed}" if elapsed else "running", left]))
-    return f"stopped, {left.removesuffix(' left')} to run" if left else "stopped"
+def _state(seen: Snapshot) -> str:
+    """`quick, draft, cpu: running for 3 min 10 s, 2 min 00 s left`; of an earlier version's folder what its files show."""
+    now = seen.now
+    if now is None:
+        known = "starting" if seen.alive else f"{seen.state}, {counted(seen.records, 'record')}; {NO_PROGRESS}"
+        return f"{seen.run}: {known}"
+    state, took, change = f"{now.title}: {seen.state}", human_duration(now.elapsed_s), seen.records - now.ended
+    if seen.alive:
+        silent = f"; written {human_duration(now.age_s)} ago" if now.age_s > lock.LEASE_S else ""
+        return f"{state} for {took}, {now.left}{silent}"
+    if seen.state == "finished":
+        return f"{state} in {took}" + f", but {counted(-change, 'record')} missing since" * (change < 0)
+    # Without a runner nobody counts what jobs on other machines do.
+    rest = "jobs may go on" if now.remote else now.left.replace(" left", " to run")
+    return f"{state} after {took}, {rest}" + f"; {counted(change, 'record')} written since" * (change > 0)
 
 
-def _table(snapshot: RunSnapshot) -> list[str]:
+def _table(now: RunProgress) -> list[str]:
     """Units by pass and in all."""
-    numbers: dict[str, tuple[int, ...]] = {
-        group.name: (group.units, group.done, group.running, group.waiting, group.failed) for group in snapshot.groups
-    }
-    if len(numbers) > 1:
-        numbers["in all"] = tuple(map(sum, zip(*numbers.values(), strict=True)))
-    cells: list[tuple[str, ...]] = [("units", "", "done", "running", "waiting", "with failures")]
-    cells += [(name, str(units), *(str(each or "–") for each in rest)) for name, (units, *rest) in numbers.items()]
-    widths = [max(len(row[at]) for row in cells) for at in range(6)]
-    return ["  ".join((row[0].ljust(widths[0]), *(row[at].rjust(widths[at]) for at in range(1, 6)))) for row in cells]
+    rows = [(each.name, each.units, each.done, each.running, each.waiting, each.failed) for each in now.groups]
+    if len(rows) > 1:
+        rows.append(("in all", *(sum(column) for column in [*zip(*rows, strict=True)][1:])))
+    head = ("units", "", "done", "submitted" if now.remote else "running", "waiting", "with failures")
+    return aligned([head, *([str(each or "–") for each in row] for row in rows)], right=range(1, len(head)))
 
 
-def _failures(failures: Sequence[Failure], *, merged: bool) -> list[list[str]]:
+def _failures(failures: Sequence[Failure], *, merged: bool) -> Iterator[list[str]]:
     """Failures with their reasons; merged, those for one reason are one entry.
 
     The log follows on a line of its own, so that no width cuts it off, unless the reason names it.
@@ -89,15 +96,19 @@ def _failures(failures: Sequence[Failure], *, merged: bool) -> list[list[str]]:
     alike: dict[object, list[Failure]] = {}
     for at, failure in enumerate(failures):
         alike.setdefault(failure.reason if merged else at, []).append(failure)
-    return [_failure(each) for each in alike.values()]
+    for first, *others in alike.values():
+        named = [*dict.fromkeys(metric for each in (first, *others) for metric in each.metrics)]
+        metrics = f" ({', '.join(named[:FEWEST])}{', …' * (len(named) > FEWEST)})" * bool(named)
+        more = f" and {len(others)} more" * bool(others)
+        log = [f"  see {first.log}"] if first.log and first.log not in first.reason else []
+        yield [f"{first.case or first.unit}{more}: {first.reason}{metrics}", *log]
 
 
-def _failure(alike: list[Failure]) -> list[str]:
-    first, others = alike[0], f" and {len(alike) - 1} more" * (len(alike) > 1)
-    named = [*dict.fromkeys(metric for each in alike for metric in each.metrics)]
-    metrics = f" ({', '.join(named[:FEWEST])}{', …' * (len(named) > FEWEST)})" * bool(named)
-    log = [f"  see {first.log}"] if first.log and first.log not in first.reason else []
-    return [f"{first.case or first.unit}{others}: {first.reason}{metrics}", *log]
+def _runner(seen: Snapshot) -> str:
+    if seen.lease is None:
+        return "none holds the folder"
+    holder, beat = seen.lease.holder, lock.when(seen.lease.silent_s)
+    return f"{holder.host}, process {holder.pid}: {seen.lease.state}, heartbeat {beat}"
 
 
 def _cut(line: str, width: int, *, long: bool) -> str:

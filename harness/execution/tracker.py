@@ -1,0 +1,236 @@
+"""The progress of a run while it goes on: what its events count, the time left, and `progress.json`."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Protocol as Interface
+from typing import Self
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.errors import UsageError, in_short
+from modbench.harness.core.files import now
+from modbench.harness.core.graceful_stop import Stopped
+from modbench.harness.core.masking import masked
+from modbench.harness.core.units import counted
+from modbench.harness.execution.limits import Limits
+from modbench.harness.execution.phase import Slots
+from modbench.harness.execution.stopping import Stop
+from modbench.harness.planning.plan import Plan
+from modbench.harness.profiling.run_time import RunTime
+from modbench.harness.results import progress
+from modbench.harness.results.lock import BEAT_S, Lock
+from modbench.harness.results.progress import Failure, Group, Running, RunProgress
+from modbench.harness.results.reading import DamagedError
+from modbench.harness.results.record_files import read_record
+from modbench.harness.results.records import Record
+from modbench.harness.results.run_folder import RunFolder
+
+# Seconds between two writes while nothing happens; beside timed units and for other machines they are as far apart as beats of
+# the lease, so that this process stays idle.
+EVERY_S = 1.0
+# Share of the predicted work from which on the time that it took is the better estimate.
+LEARNT = 0.05
+
+
+class Display(Interface):
+    """Shows the progress of a run."""
+
+    def show(self, now: RunProgress, ended: str = "") -> None:
+        """Called after every event and about once a second, with the name of the unit that has just ended, if one has."""
+
+
+class Tracker:
+    """Receives the events of a run, counts, shows the progress, and writes it for others. Use as a context manager.
+
+    Args:
+        plan: what this runner runs, and what its rules may ask for.
+        slots: its units by phase.
+        folder: the run folder.
+        whole: the plan of an interrupted run, of which this is the rest; None: this is the whole.
+        kept: records of the units that an earlier runner finished.
+        display: shows the progress; None: nothing does.
+        limits: learn from records how fast this machine is; None: nothing does.
+        remote: whether units run on other machines.
+        resumable: whether `modbench resume` can continue the run.
+        stop: what signals ask for.
+        lock: the lease on the folder; whoever lost it writes no more.
+        clock: time in s.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        slots: Sequence[Slots],
+        folder: RunFolder,
+        *,
+        whole: Plan | None = None,
+        kept: Sequence[Record] = (),
+        display: Display | None = None,
+        limits: Limits | None = None,
+        remote: bool = False,
+        resumable: bool = True,
+        stop: Stop | None = None,
+        lock: Lock | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.folder, self.display, self.limits, self.lock, self.clock = folder, display, limits, lock, clock
+        self.stop = stop or Stop()
+        title = f"{plan.suite.name}, {plan.suite.effort}, {plan.device}"
+        self.now = RunProgress(title=title, resumable=resumable, started=now(), remote=remote)
+        self._timed_passes = {name for name, each in catalogue.passes().items() if each.timed and not remote}
+        self._running: dict[str, Running] = {}
+        self._timing: set[str] = set()
+        self._predict(plan, slots)
+        self._start, self._written, self._unwritten = clock(), -BEAT_S, True
+        self._groups: dict[str, Group] = {}
+        self._asked = Counter[str]()
+        self._count(whole or plan, {record.unit.name: record for record in kept})
+
+    def _predict(self, plan: Plan, slots: Sequence[Slots]) -> None:
+        """The predicted seconds of all units: of those that run, and of those that each rule may ask for."""
+        run_time, shares = RunTime(plan), plan.shares()
+        self._seconds = {unit.name: run_time.seconds(unit, each.at_once) for each in slots for unit in each.units}
+        self._rules = {unit.name: plan.asked_with(unit) for unit in plan.units if plan.on_request(unit)}
+        self._open = dict.fromkeys(self._rules.values(), 0.0)
+        for name, rule in self._rules.items():
+            self._open[rule] += self._seconds[name] * shares[name]
+        self._total = sum(seconds for name, seconds in self._seconds.items() if name not in self._rules)
+        self._done = 0.0
+
+    def _count(self, whole: Plan, records: dict[str, Record]) -> None:
+        for unit in whole.units:
+            group = self._groups.setdefault(unit.made_in, Group(name=unit.made_in))
+            if unit.name not in self._seconds:  # an earlier runner finished it
+                self._finish(unit, failures(records[unit.name], self.folder) if unit.name in records else [])
+                if whole.on_request(unit):
+                    self._asked[whole.asked_with(unit)] += 1
+            elif unit.name not in self._rules:
+                group.waiting += 1
+
+    def __enter__(self) -> Self:
+        self._changed()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        """Write how the run ended."""
+        self._refresh()
+        self.now.note = masked(self.stop.left)
+        if error is None:
+            self.now.state = "finished"
+        elif isinstance(error, KeyboardInterrupt | Stopped):
+            self.now.state = "stopped"
+        else:
+            self.now.state, self.now.note = "failed", masked(in_short(error) or type(error).__name__)
+        if not self.now.remote:
+            for group in self._groups.values():
+                group.waiting, group.running = group.waiting + group.running, 0
+            self.now.running = []
+        self._write()
+
+    def started(self, unit: UnitOfWork) -> None:
+        """A unit starts."""
+        group = self._groups[unit.made_in]
+        group.waiting, group.running = group.waiting - 1, group.running + 1
+        self._running[unit.name] = Running(unit=unit.name, since=now())
+        if unit.made_in in self._timed_passes:
+            self._timing.add(unit.name)
+        self._changed()
+
+    def tick(self) -> None:
+        """Show the time left, and write it if the last time is long enough ago."""
+        self._refresh()
+        self._show()
+        ago = self.clock() - self._written
+        if ago >= (BEAT_S if self._timing or (self.now.remote and not self._unwritten) else EVERY_S):
+            self._write()
+
+    def added(self, group: str, units: Sequence[UnitOfWork]) -> None:
+        """A rule asked for units; a named rule asks for no more."""
+        for unit in units:
+            seconds, rule = self._seconds[unit.name], self._rules[unit.name]
+            self._groups[unit.made_in].waiting += 1
+            self._asked[rule] += 1
+            self._total += seconds
+            self._open[rule] = max(0.0, self._open[rule] - seconds)
+        self._open.pop(group, None)
+        self._changed()
+
+    def ended(self, unit: UnitOfWork) -> None:
+        """A unit has its record: count it, and learn from it."""
+        self._groups[unit.made_in].running -= 1
+        self._running.pop(unit.name, None)
+        self._timing.discard(unit.name)
+        self._done += self._seconds[unit.name]
+        try:
+            record = read_record(self.folder.record(unit), unit)
+        except (OSError, UsageError) as error:  # whoever reads it for its numbers says so
+            what = error.problem if isinstance(error, DamagedError) else in_short(error)
+            self._finish(unit, [Failure(unit=unit.name, case="", metrics=[], reason=f"its record is damaged: {what}")])
+        else:
+            self._finish(unit, failures(record, self.folder))
+            if self.limits is not None:
+                self.limits.learn(unit, record)
+        self._changed(unit.name)
+
+    def _finish(self, unit: UnitOfWork, failed: Sequence[Failure]) -> None:
+        group = self._groups[unit.made_in]
+        group.done, group.failed = group.done + (not failed), group.failed + bool(failed)
+        room = progress.MOST_FAILURES - len(self.now.failures)
+        self.now.failures += failed[:room]
+        self.now.failures_left_out += len(failed[room:])
+
+    def _changed(self, ended: str = "") -> None:
+        """Show and write what changed; thousands of jobs that are submitted at once are written together."""
+        self._refresh()
+        self._show(ended)
+        self._unwritten = True
+        if not self.now.remote or self.clock() - self._written >= EVERY_S:
+            self._write()
+
+    def _show(self, ended: str = "") -> None:
+        if self.display is not None:
+            self.display.show(self.now, ended)
+
+    def _refresh(self) -> None:
+        """Bring the progress up to date."""
+        found = self.now
+        found.elapsed_s = max(0.0, self.clock() - self._start)
+        found.state = "stopping" if self.stop.finishing else "running"
+        found.groups = [group for group in self._groups.values() if group.units]
+        found.running = [*itertools.islice(self._running.values(), progress.MOST_RUNNING)]
+        found.decisions = [f"{rule}: {counted(number, 'unit')} asked for" for rule, number in self._asked.items()]
+        found.more = bool(self._open)
+        learnt = self._done > LEARNT * self._total
+        # How many jobs a cluster runs at once shows only in how fast they end.
+        known = learnt or not found.remote
+        scale = found.elapsed_s / self._done if learnt else 1.0
+        left = max(0.0, self._total - self._done) * scale
+        found.left_s, found.most_s = (left, left + sum(self._open.values()) * scale) if known else (None, None)
+        found.left_reason = "" if known else "too few units have ended on the other machines"
+
+    def _write(self) -> None:
+        self._written, self._unwritten = self.clock(), False
+        if self.lock is None or self.lock.mine:
+            self.now.written = now()
+            progress.write(self.folder.path, self.now)
+
+
+def failures(record: Record, folder: RunFolder) -> list[Failure]:
+    """The failed cells of a record by case and reason; of a process that died, all of them at least."""
+    by_cause: dict[tuple[str, str], list[str]] = {}
+    for outcome in record.outcomes:
+        if outcome.status == "failed":
+            by_cause.setdefault((outcome.case, outcome.reason or ""), []).append(outcome.metric)
+    if not by_cause and record.died is not None:
+        by_cause["", record.died.reason] = []
+    logs = (folder.log(record.unit).with_suffix(ending) for ending in (".died.log", ".log"))
+    log = next((str(file.relative_to(folder.path)) for file in logs if file.exists()), None)
+    return [
+        Failure(unit=record.unit.name, case=case, metrics=metrics, reason=reason[: progress.MOST_TEXT], log=log)
+        for (case, reason), metrics in by_cause.items()
+    ]
