@@ -80,6 +80,11 @@ class Lease:
     silent_s: float
     state: State
 
+    @property
+    def words(self) -> str:
+        """The holder, and whether it lives, in words."""
+        return f"{self.holder.words}: {self.state}, heartbeat {when(self.silent_s)}"
+
 
 class Lock:
     """A held folder. Use `hold`."""

@@ -230,6 +230,7 @@ def test_a_runner_that_hangs_shows_in_the_age_of_what_it_wrote(tmp_path: Path) -
     with lock.hold(folder.path):
         assert "written" not in lines(folder)[0]
         os.utime(folder.path / progress.NAME, (time.time() - 7200, time.time() - 7200))
+        assert "running for 2 h 00 min" in lines(folder)[0]
         assert lines(folder)[0].endswith("written 2 h 00 min ago")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import time
@@ -18,8 +19,6 @@ from modbench.harness.core.errors import IncompleteError
 
 if TYPE_CHECKING:
     from modbench.commands.watch.snapshot import Snapshot
-
-REFRESH_S = 1.0
 
 
 @app.command()
@@ -62,13 +61,11 @@ def _live(seen: Snapshot) -> Snapshot:
     from modbench.commands.watch.snapshot import take
     from modbench.commands.watch.snapshot_text import as_lines
 
-    try:
-        with Live(console=Console(), auto_refresh=False, transient=True) as live:
-            while seen.alive:
-                size = shutil.get_terminal_size()
-                live.update(Text("\n".join(as_lines(seen, size.columns, size.lines - 1)), no_wrap=True), refresh=True)
-                time.sleep(REFRESH_S)
-                seen = take(seen.run)
-    except KeyboardInterrupt:  # the run goes on: only looking at it ends
-        pass
+    # Ctrl-C: the run goes on, only looking at it ends.
+    with contextlib.suppress(KeyboardInterrupt), Live(console=Console(), auto_refresh=False, transient=True) as live:
+        while seen.alive:
+            size = shutil.get_terminal_size()
+            live.update(Text("\n".join(as_lines(seen, size.columns, size.lines - 1)), no_wrap=True), refresh=True)
+            time.sleep(1.0)
+            seen = take(seen.run)
     return seen

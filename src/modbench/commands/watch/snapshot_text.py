@@ -23,12 +23,8 @@ def as_json(seen: Snapshot) -> dict[str, Any]:
     now = seen.now or RunProgress()
     body = now.model_dump() if seen.now else dict.fromkeys(RunProgress.model_fields) | {"left_reason": NO_PROGRESS}
     body |= {"groups": [group.model_dump() | {"units": group.units} for group in now.groups]}
-    body |= {
-        "running": [
-            each.model_dump() | {"said": seen.said[each.unit]} for each in now.running if each.unit in seen.said
-        ]
-    }
-    body |= {"run": seen.run, "state": seen.state, "runner": _runner(seen), "records": seen.records}
+    running = [each.model_dump() | {"said": seen.said[each.unit]} for each in now.running if each.unit in seen.said]
+    body |= {"run": seen.run, "running": running, "state": seen.state, "runner": seen.runner, "records": seen.records}
     return body | {"complete": seen.complete, "next": seen.next_step}
 
 
@@ -40,26 +36,26 @@ def as_lines(seen: Snapshot, width: int = 80, height: int | None = None, *, verb
     """
     most, now = None if verbose else MOST, seen.now or RunProgress()
     lines = [_state(seen)]
-    lines += [f"runner   {_runner(seen)}"] * (not seen.complete)
+    lines += [f"runner   {seen.runner}"] * (not seen.complete)
     lines += [f"note     {now.note}"] * bool(now.note)
     lines += ["", *_table(now)] if now.groups else []
     lines += _listed("running", [[f"{said or 'started'} ({unit})"] for unit, said in seen.said.items()], most)
     lines += _listed("decided", [[each] for each in now.decisions], most)
     room = None if verbose else max(FEWEST, ((height or SCREEN) - len(lines) - 5) // 2)
-    lines += _listed("failed", [*_failures(now.failures, merged=not verbose)], room, "more reasons")
+    lines += _listed("failed", [*_failures(now.failures, merged=not verbose)], room)
     lines += [f"  {now.failures_left_out} more are in the records"] * bool(now.failures_left_out)
     lines += ["", f"To continue: {seen.next_step}"] if seen.next_step else []
-    shown = [_cut(masked(line), width, long=height is None) for line in lines]
-    return shown if height is None else shown[: max(1, height)]
+    shown = [escaped(masked(line), lines=False) for line in lines]
+    if height is None:
+        return shown
+    return [line if len(line) <= width else f"{line[: width - 1]}…" for line in shown[: max(1, height)]]
 
 
-def _listed(title: str, entries: Sequence[Sequence[str]], most: int | None, left_out_are: str = "more") -> list[str]:
+def _listed(title: str, entries: Sequence[Sequence[str]], most: int | None) -> list[str]:
     """The lines of the first entries below a title, and the number of those left out."""
-    if not entries:
-        return []
     left_out = len(entries) - len(entries[:most])
-    more = [f"  and {left_out} {left_out_are}"] if left_out else []
-    return ["", title, *(f"  {line}" for entry in entries[:most] for line in entry), *more]
+    more = [f"  and {left_out} more"] * bool(left_out)
+    return ["", title, *(f"  {line}" for entry in entries[:most] for line in entry), *more] if entries else []
 
 
 def _state(seen: Snapshot) -> str:
@@ -68,7 +64,8 @@ def _state(seen: Snapshot) -> str:
     if now is None:
         known = "starting" if seen.alive else f"{seen.state}, {counted(seen.records, 'record')}; {NO_PROGRESS}"
         return f"{seen.run}: {known}"
-    state, took, change = f"{now.title}: {seen.state}", human_duration(now.elapsed_s), seen.records - now.ended
+    took = human_duration(now.elapsed_s + now.age_s * seen.alive)
+    state, change = f"{now.title}: {seen.state}", seen.records - now.ended
     if seen.alive:
         silent = f"; written {human_duration(now.age_s)} ago" if now.age_s > lock.LEASE_S else ""
         return f"{state} for {took}, {now.left}{silent}"
@@ -102,16 +99,3 @@ def _failures(failures: Sequence[Failure], *, merged: bool) -> Iterator[list[str
         more = f" and {len(others)} more" * bool(others)
         log = [f"  see {first.log}"] if first.log and first.log not in first.reason else []
         yield [f"{first.case or first.unit}{more}: {first.reason}{metrics}", *log]
-
-
-def _runner(seen: Snapshot) -> str:
-    if seen.lease is None:
-        return "none holds the folder"
-    holder, beat = seen.lease.holder, lock.when(seen.lease.silent_s)
-    return f"{holder.host}, process {holder.pid}: {seen.lease.state}, heartbeat {beat}"
-
-
-def _cut(line: str, width: int, *, long: bool) -> str:
-    """One line, control characters as escapes; unless it may be long, cut to the width."""
-    plain = escaped(line, lines=False)
-    return plain if long or len(plain) <= width else f"{plain[: width - 1]}…"
