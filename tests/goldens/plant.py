@@ -177,7 +177,7 @@ def stored(run: Path) -> dict[str, Any]:
 
 def _json_files(run: Path) -> Iterator[Path]:
     for path in sorted(run.rglob("*.json")):
-        if not path.relative_to(run).parts[0].startswith(("report", "logs")):
+        if not path.relative_to(run).parts[0].startswith(("report", "logs", "progress")):
             yield path
 
 

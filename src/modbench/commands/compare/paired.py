@@ -39,7 +39,7 @@ from modbench.harness.execution.phase import cannot_write
 from modbench.harness.execution.stopping import Stop, interrupt_on_end, signals
 from modbench.harness.execution.unit import ENDLESS_S
 from modbench.harness.machine import certificate, environment
-from modbench.harness.results import lock, run_folder
+from modbench.harness.results import lock, progress, run_folder
 from modbench.harness.results.run_folder import RunFolder
 from modbench.reports.questions import revisions
 from modbench.reports.writers import text
@@ -359,7 +359,9 @@ def _launch(sides: Sequence[tuple[Side, Path, Path]], supervision: Supervision) 
             prepared,
             out,
             ignore=lambda where, names, old=old: [
-                each for each in names if Path(where, each) in old or each.endswith((".html", ".csv"))
+                each
+                for each in names
+                if Path(where, each) in old or each == progress.NAME or each.endswith((".html", ".csv"))
             ],
         )
     for name in _units_left(units, supervision):

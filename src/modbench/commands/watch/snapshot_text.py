@@ -15,7 +15,7 @@ from modbench.harness.results.progress import Failure, RunProgress
 
 # Running units and decisions that a screen lists; failures take the rest of it, at least so many.
 MOST, FEWEST = 4, 3
-NO_PROGRESS = "it has no progress.json, which earlier versions did not write"
+NO_PROGRESS = "without progress.json, which earlier versions did not write"
 
 
 def as_json(seen: Snapshot) -> dict[str, Any]:
