@@ -22,10 +22,11 @@ from modbench.harness.profiling.operators_of_a_call import of_real_tensors
 from modbench.harness.profiling.run_time import RunTime
 from modbench.harness.results import workspace
 from modbench.harness.results.notes.counting import CountNotes
+from modbench.harness.results.progress import Group, Running, RunProgress
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.workspace import Steps, Workspace
 from modbench.harness.timing.interleave import Session
-from modbench.progress import Cell, Lines, progress_for
+from modbench.progress import MOST_SHOWN, Cell, Lines, Live, progress_for
 
 
 def plan_of(metrics: list[str], models: tuple[str, ...] = ("dense", "mod"), **changes: Any) -> Plan:
@@ -249,6 +250,22 @@ def test_where_there_is_no_bar_a_silent_unit_gets_a_line(tmp_path: Path) -> None
     clock.now = 10 * Lines.SILENT_S
     lines.tick()
     assert len(stream.getvalue().splitlines()) == 3
+
+
+def test_a_bar_shows_what_the_runner_counts(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    Workspace(tmp_path, "first").say("counting dense")
+    running = [Running(unit=name, since="") for name in ("first", *map(str, range(MOST_SHOWN)))]
+    groups = [Group(name="time", done=3, failed=1, running=len(running), waiting=2)]
+    bar = Live(tmp_path)
+    bar.show(RunProgress(elapsed_s=4, left_s=16, most_s=90, more=True, groups=groups, running=running))
+    (task,) = bar.bar.tasks
+    assert (task.completed, task.total) == (4, 20)
+    assert task.fields == {"units": f"4/{6 + len(running)}+", "left": "16 to 90 s left"}
+    assert task.description.startswith("counting dense (first), 0, 1,")
+    assert task.description.endswith("1 more")
+    bar.show(RunProgress(left_reason="nobody knows"))
+    assert (task.description, task.fields["left"]) == ("finishing", "time left unknown: nobody knows")
 
 
 def test_a_plan_counts_the_counting() -> None:

@@ -15,7 +15,7 @@ from modbench.harness.core.errors import IncompleteError, UsageError
 from modbench.harness.execution import resuming, runner
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.machine import certificate, environment
-from modbench.harness.results import lock, run_folder
+from modbench.harness.results import lock, progress, run_folder
 from modbench.harness.results.run_folder import RunFolder, StoredRun, read
 from modbench.progress import Lines
 
@@ -107,7 +107,7 @@ def test_a_run_that_ended_before_its_first_unit_is_begun_again(tmp_path: Path) -
 
 def test_where_nothing_is_left_no_launcher_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that was killed before it wrote its end, maybe a stranger's: its launcher's options were not agreed to."""
-    stored(tmp_path, planted_suite("smoke"))
+    stored(tmp_path, planted_suite("smoke"), fails="moe")
     folder = tmp_path / "run"
     body = json.loads((folder / "run.json").read_text())
     body["environment"]["machine"] = certificate.fingerprint(environment.collect(), "cpu", 1)
@@ -117,5 +117,11 @@ def test_where_nothing_is_left_no_launcher_is_made(tmp_path: Path, monkeypatch: 
         raise AssertionError
 
     monkeypatch.setattr(LocalLauncher, "__init__", never)
-    api.resume(str(folder), Lines)
+    finished = api.resume(str(folder), Lines)
     assert (folder / "finished.json").exists()
+    seen, records = progress.read(folder), finished.loaded.run.records
+    assert seen is not None
+    assert (seen.state, seen.ended, seen.all_ended) == ("finished", len(records), True)
+    assert {each.unit for each in seen.failures} == {
+        record.unit.name for record in records if any(each.status == "failed" for each in record.outcomes)
+    }
