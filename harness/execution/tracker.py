@@ -88,7 +88,7 @@ class Tracker:
         self._predict(plan, slots)
         self._start, self._written, self._unwritten = clock(), -BEAT_S, True
         self._groups: dict[str, Group] = {}
-        self._asked = Counter[str]()
+        self._requested = Counter[str]()
         self._count(whole or plan, {record.unit.name: record for record in kept})
 
     def _predict(self, plan: Plan, slots: Sequence[Slots]) -> None:
@@ -108,7 +108,7 @@ class Tracker:
             if unit.name not in self._seconds:  # an earlier runner finished it
                 self._finish(unit, failures(records[unit.name], self.folder) if unit.name in records else [])
                 if whole.on_request(unit):
-                    self._asked[whole.asked_with(unit)] += 1
+                    self._requested[whole.asked_with(unit)] += 1
             elif unit.name not in self._rules:
                 group.waiting += 1
 
@@ -145,8 +145,8 @@ class Tracker:
         """Show the time left, and write it if the last time is long enough ago."""
         self._refresh()
         self._show()
-        ago = self.clock() - self._written
-        if ago >= (BEAT_S if self._timing or (self.now.remote and not self._unwritten) else EVERY_S):
+        seldom = self._timing or (self.now.remote and not self._unwritten)
+        if self.clock() - self._written >= (BEAT_S if seldom else EVERY_S):
             self._write()
 
     def added(self, group: str, units: Sequence[UnitOfWork]) -> None:
@@ -154,7 +154,7 @@ class Tracker:
         for unit in units:
             seconds, rule = self._seconds[unit.name], self._rules[unit.name]
             self._groups[unit.made_in].waiting += 1
-            self._asked[rule] += 1
+            self._requested[rule] += 1
             self._total += seconds
             self._open[rule] = max(0.0, self._open[rule] - seconds)
         self._open.pop(group, None)
@@ -185,11 +185,13 @@ class Tracker:
         self.now.failures_left_out += len(failed[room:])
 
     def _changed(self, ended: str = "") -> None:
-        """Show and write what changed; thousands of jobs that are submitted at once are written together."""
-        self._refresh()
-        self._show(ended)
+        """Show and write what changed; thousands of jobs that are submitted at once are shown and written together."""
         self._unwritten = True
-        if not self.now.remote or self.clock() - self._written >= EVERY_S:
+        due = not self.now.remote or self.clock() - self._written >= EVERY_S
+        if due or ended:
+            self._refresh()
+            self._show(ended)
+        if due:
             self._write()
 
     def _show(self, ended: str = "") -> None:
@@ -203,7 +205,7 @@ class Tracker:
         found.state = "stopping" if self.stop.finishing else "running"
         found.groups = [group for group in self._groups.values() if group.units]
         found.running = [*itertools.islice(self._running.values(), progress.MOST_RUNNING)]
-        found.decisions = [f"{rule}: {counted(number, 'unit')} asked for" for rule, number in self._asked.items()]
+        found.decisions = [f"{rule}: {counted(number, 'unit')} requested" for rule, number in self._requested.items()]
         found.more = bool(self._open)
         learnt = self._done > LEARNT * self._total
         # How many jobs a cluster runs at once shows only in how fast they end.

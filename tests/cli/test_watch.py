@@ -420,7 +420,7 @@ def failed(number: int, reason: str = "a long reason {}" + " and so on" * 20) ->
 
 def test_the_picture_fits_the_terminal(tmp_path: Path) -> None:
     folder = begun(tmp_path / "run", plan_of())
-    written(folder, failures=failed(24), decisions=["a row: 3 units asked for"] * 9)
+    written(folder, failures=failed(24), decisions=["a row: 3 units requested"] * 9)
     for width, height in ((80, 24), (40, 12), (200, 50)):
         shown = lines(folder, width=width, height=height)
         assert len(shown) <= height

@@ -266,7 +266,7 @@ def test_a_run_says_the_most_it_can_take_and_less_with_each_look(tmp_path: Path)
         tracker.added("", fresh[:5])
         asked = sum(seconds[unit.name] for unit in fresh[:5])
         assert (now.left_s, span()) == pytest.approx((before + asked, every - asked))
-        assert now.decisions == [f"{NAME}: 5 units asked for"]
+        assert now.decisions == [f"{NAME}: 5 units requested"]
         tracker.added(NAME, [])
         assert (span(), now.more) == (0, False)
         assert " to " not in now.left

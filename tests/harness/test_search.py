@@ -595,10 +595,10 @@ def test_what_a_search_has_asked_for_is_counted_and_written(tmp_path: Path) -> N
     assert seen is not None
     assert seen.more
     assert [(each.done, each.units) for each in seen.groups if each.name == "time"] == [(4, 6)]
-    assert seen.decisions == [f"{ROW}: 6 units asked for"]
+    assert seen.decisions == [f"{ROW}: 6 units requested"]
     resume_fake(folder, grid=paying_from(96))
     seen = progress.read(folder.path)
     assert seen is not None
     assert not seen.more
     assert [(each.done, each.units) for each in seen.groups if each.name == "time"] == [(9, 9)]
-    assert seen.decisions == [f"{ROW}: 9 units asked for"]
+    assert seen.decisions == [f"{ROW}: 9 units requested"]
