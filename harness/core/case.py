@@ -9,11 +9,11 @@ from typing import Any, Literal, get_args
 
 from pydantic import model_validator
 
-from modbench.harness.core import catalogue
+from modbench.harness.core import case_facts, catalogue
+from modbench.harness.core.case_facts import CaseFacts
 from modbench.harness.core.config import Key, ModelConfig
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.frozen import Frozen
-from modbench.harness.core.ids import short_name
 from modbench.harness.core.measure_plans import DecodePlan, EnergyPlan, FitPlan
 from modbench.harness.core.options import Options
 from modbench.harness.core.own_models import is_user_model
@@ -124,12 +124,19 @@ class Case(Frozen):
     @property
     def short_model(self) -> str:
         """Short name of the model: `mod`, or `mine:build` for a user's `some/folder/mine.py:build`."""
-        return short_name(self.model)
+        return self.facts.short
+
+    @functools.cached_property
+    def facts(self) -> CaseFacts:
+        """What is known of its model and router, looked up where the case is planned; `Comparison` stores it."""
+        return case_facts.facts_of(self)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Case:
-        """Copy the case, without the id that was made from its fields."""
+        """Copy the case, without what was made from its fields."""
         made = super().model_copy(update=update, deep=deep)
         made.__dict__.pop("id", None)
+        if update and {"model", "config", "options"} & update.keys():
+            made.__dict__.pop("facts", None)
         return made
 
     @functools.cached_property
@@ -181,12 +188,26 @@ class Comparison(Frozen):
         name: distinguishes comparisons at the same place: a task, or a size and a budget.
         twin: whether a twin of the anchor is timed beside the arms. It is no arm: it is neither counted nor trained, and no claim
             is about it.
+        facts: what is known of each arm's model and router (`Case.facts`), in the order of the arms. It is no part of the cases:
+            nothing in it changes a number.
     """
 
     arms: tuple[Case, ...]
     metrics: tuple[str, ...]
     name: str = ""
     twin: bool = False
+    facts: tuple[CaseFacts, ...] = ()
+
+    @model_validator(mode="after")
+    def _with_facts(self) -> Comparison:
+        if "facts" not in self.model_fields_set:  # new, or of a schema before 11
+            known = (case.__dict__.get("facts") or case_facts.names_of(case) for case in self.arms)
+            self.__dict__["facts"] = tuple(known)
+        if len(self.facts) != len(self.arms):
+            raise ValueError(f"of {len(self.arms)} arms {len(self.facts)} have facts")
+        for case, facts in zip(self.arms, self.facts, strict=True):
+            case.__dict__.setdefault("facts", facts)
+        return self
 
     @property
     def place(self) -> Place:
@@ -204,10 +225,17 @@ class Comparison(Frozen):
         return self.arms[0].model_copy(update={"twin": True}) if self.twin and len(self.arms) > 1 else None
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Comparison:
-        """Copy the comparison, without what was made from its fields."""
+        """Copy the comparison, without what was made from its fields; other arms bring their facts."""
         made = super().model_copy(update=update, deep=deep)
         made.__dict__.pop("timed", None)
+        if update and "arms" in update:
+            made.__dict__["facts"] = tuple(case.facts for case in made.arms)
         return made
+
+    @property
+    def shipped(self) -> tuple[Case, ...]:
+        """The arms that run no code of a user's."""
+        return tuple(case for case in self.arms if not case.facts.runs_user_code)
 
     @functools.cached_property
     def timed(self) -> Comparison:

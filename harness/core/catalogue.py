@@ -286,11 +286,6 @@ def model_options(name: str) -> Mapping[str, object]:
     return _options_in(find("models", name).path.read_text(encoding="utf-8"))
 
 
-def routes(model: str) -> bool:
-    """Whether a model of the catalogue routes tokens, so that its loss is also measured without the future."""
-    return model in entries("models") and bool({"router", "choice"} & model_options(model).keys())
-
-
 @functools.lru_cache(maxsize=64)  # by content: a notebook's process outlives an edit of the file
 def _options_in(source: str) -> Mapping[str, object]:
     for node in ast.walk(ast.parse(source)):

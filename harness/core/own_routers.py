@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from modbench.harness.core import addition, catalogue, discovery, own_models
 from modbench.harness.core.errors import UsageError
-
-if TYPE_CHECKING:
-    from modbench.harness.core.case import Case
 
 
 def is_spec(router: str) -> bool:
@@ -21,12 +18,6 @@ def is_spec(router: str) -> bool:
 def has_closed_form(router: str) -> bool:
     """Whether the closed form of a model knows what a router costs: it knows those that modbench ships."""
     return not is_spec(router) and catalogue.is_shipped("routers", router)
-
-
-def runs_own_code(case: Case) -> bool:
-    """Whether building a case runs a user's code: a model or a router. It may do anything, such as end its process."""
-    own = case.own or not catalogue.is_shipped("models", case.model)
-    return own or not has_closed_form(case.config.router)
 
 
 def check(router: str) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.device_lost import DeviceLost, last_words
 from modbench.harness.core.files import now
-from modbench.harness.core.own_routers import runs_own_code
 from modbench.harness.results.outcomes import missing
 from modbench.harness.results.records import Death, Gap, Outcome, Record
 from modbench.harness.results.run_folder import RunFolder
@@ -50,7 +49,7 @@ def _lost(
     reason = f"{died.reason}; see {log}" if there else died.reason
     gap = Gap(status="failed", kind=died.kind, reason=reason)
     for case in unit.comparison.arms:
-        if only_own and not runs_own_code(case):
+        if only_own and not case.facts.runs_user_code:
             continue
         for made in unit.facts.makes:
             yield missing(case, made, gap)

@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from modbench.harness.core.own_routers import runs_own_code
 from modbench.harness.core.units import human_duration
 from modbench.harness.planning.plan import ASSUMED_FLOP_PER_S
 from modbench.harness.profiling.run_time import RunTime
@@ -130,7 +129,7 @@ def allowance(unit: UnitOfWork) -> float:
         + CARD_S * (place.device == "cuda")
         + TRAINS_S * unit.facts.trains
         + COMPILED_S * len(arms) * place.compile
-        + OWN_S * sum(runs_own_code(case) for case in arms)
+        + OWN_S * (len(arms) - len(unit.comparison.shipped))
         + unit.facts.besides_s
     )
 

@@ -16,7 +16,6 @@ from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import ModbenchError
 from modbench.harness.core.graceful_stop import ASK, CannotWrite, Stopped
 from modbench.harness.core.launching import Launcher, Started
-from modbench.harness.core.own_routers import runs_own_code
 from modbench.harness.execution.crash_records import add_failed, death, keep_log, write_failure
 from modbench.harness.execution.limits import in_words
 from modbench.harness.execution.parent_clock_check import check_clock
@@ -205,7 +204,7 @@ class _Phase(Generic[Started]):
             limit = in_words(self.limits, unit.name)
             cause = handle.died or death(handle.exitcode, timed_out=timed_out, log=log, limit=limit)
             keep_log(log)
-            shipped = tuple(case for case in unit.comparison.arms if not runs_own_code(case))
+            shipped = unit.comparison.shipped
             if handle.died is None and shipped and len(shipped) < len(unit.comparison.arms):
                 # A user's model or router may have killed the process: what is shipped runs again without it.
                 self.retried[unit.name] = cause

@@ -20,7 +20,6 @@ from modbench.harness.core import safe_paths
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.masking import masked
-from modbench.harness.core.own_routers import runs_own_code
 from modbench.harness.core.printable import escaped
 from modbench.harness.results import names, trust
 from modbench.harness.results.packed import unpacked
@@ -63,7 +62,7 @@ def planned(folder: Path, name: str) -> UnitOfWork:
 
 def shipped(unit: UnitOfWork) -> UnitOfWork:
     """The unit without users' models, as it is tried again when one of them may have killed the process."""
-    arms = tuple(case for case in unit.comparison.arms if not runs_own_code(case))
+    arms = unit.comparison.shipped
     return unit.model_copy(update={"comparison": unit.comparison.model_copy(update={"arms": arms})})
 
 

@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from modbench.harness.core.case import Case, Counts
-from modbench.harness.core.own_routers import runs_own_code
 from modbench.harness.results.notes.causality import Causality
 from modbench.harness.results.notes.counting import CountNotes, Operators
 from modbench.harness.results.outcomes import attempt
@@ -37,7 +36,7 @@ def silent(_step: str) -> None:
 
 def guarded(case: Case, params: int) -> tuple[int, int] | None:
     """Most rows and tokens that the guards of a model use; None: all, since nothing else has tested a user's model."""
-    if runs_own_code(case):
+    if case.facts.runs_user_code:
         return None
     return GUARDED if params < LARGE else GUARDED_LARGE
 

@@ -10,7 +10,7 @@ from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from modbench.harness.core import catalogue, clocks
+from modbench.harness.core import clocks
 from modbench.harness.core.case import Case, Comparison, Protocol, UnitOfWork
 from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.core.device_lost import end_if_lost
@@ -102,10 +102,9 @@ def varies(case: Case, workload: str) -> bool:
     """Whether the cost of a call may depend on its input. True for a user's model, where this is unknown."""
     if case.own:
         return True
-    model = catalogue.load("models", case.model)
-    routed = "router" in model.options or "choice" in model.options
-    chosen = "balance" in model.options and case.config.choice == "token"  # as many experts as its tokens choose
-    return model.dynamic or chosen or (routed and workload in {"prefill", "decode"})
+    facts = case.facts
+    chosen = "balance" in (facts.keys or ()) and case.config.choice == "token"  # as many experts as its tokens choose
+    return bool(facts.dynamic) or chosen or (facts.routes and workload in {"prefill", "decode"})
 
 
 def _prepare_all(

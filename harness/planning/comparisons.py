@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, Comparison, Device, Place, Rung
+from modbench.harness.core.case_facts import CaseFacts
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Source, Task
 from modbench.harness.core.errors import UsageError
@@ -50,6 +51,8 @@ class Expander:
 
     suite: Suite
     device: Device
+    # By model and configuration: an arm has the same at every place.
+    _facts: dict[tuple[str, ModelConfig], CaseFacts] = field(default_factory=dict, repr=False)
 
     def comparisons(self) -> tuple[list[Comparison], list[Rung]]:
         """All comparisons in order, and the rungs of the dense ladder.
@@ -151,7 +154,7 @@ class Expander:
         budget: float | None = None,
         twin: bool = False,
     ) -> Comparison:
-        cases = (
+        cases = tuple(
             Case(
                 model=arm.model,
                 arm_parts=arm.parts,
@@ -165,7 +168,14 @@ class Expander:
             )
             for arm in arms
         )
-        return Comparison(arms=tuple(cases), metrics=keys, name=name, twin=twin)
+        facts = tuple(self._facts_of(case) for case in cases)
+        return Comparison(arms=cases, metrics=keys, name=name, twin=twin, facts=facts)
+
+    def _facts_of(self, case: Case) -> CaseFacts:
+        key = case.model, case.config
+        if key not in self._facts:
+            self._facts[key] = case.facts
+        return self._facts[key]
 
     def _trained(self, by_size: list[list[ResolvedArm]], keys: tuple[str, ...]) -> Iterator[Comparison]:
         """One comparison per number format; for a sweep, one per number format, budget and size."""

@@ -75,5 +75,5 @@ def run_flops(run: TrainRun, case: Case) -> float:
     """FLOPs of a run and its evaluation, from which the time left is estimated; routed models are judged twice."""
     cost = case_cost(case)
     step = cost.train_step if cost else GUESSED_STEP
-    evaluations = 2 if catalogue.routes(case.model) else 1
+    evaluations = 2 if case.facts.routes else 1
     return step * (run.steps + evaluations * run.val_tokens / run.tokens_per_step / 3)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from modbench.harness.core.case import Comparison
-from modbench.harness.core.own_routers import runs_own_code
 from modbench.harness.planning.rows import in_search
 from modbench.harness.planning.suite import Suite
 
@@ -15,7 +14,7 @@ def without_own(suite: Suite, comparison: Comparison) -> Comparison | None:
     user's code. A search makes it at the place that each of its rows measures first.
     """
     anchor, *_ = comparison.arms
-    shipped = tuple(case for case in comparison.arms if not runs_own_code(case))
+    shipped = comparison.shipped
     if not suite.claims or anchor not in shipped or len(shipped) == len(comparison.arms):
         return None
     if suite.search is not None and in_search(suite, comparison):

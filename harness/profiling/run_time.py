@@ -12,8 +12,7 @@ import math
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import ARMS_PER_BLOCK, ELEMENT_BYTES, Case, UnitOfWork
-from modbench.harness.core.own_routers import runs_own_code
-from modbench.harness.flops.closed_form import case_cost
+from modbench.harness.flops.closed_form import case_cost, case_decode_cost
 from modbench.harness.machine import certificate, environment
 from modbench.harness.planning.plan import Plan, predicted_seconds
 from modbench.harness.roofline import pace, stored
@@ -188,7 +187,7 @@ def operators(case: Case, workload: str) -> Listed | None:
     """The operators of a call on the meta device; None if shapes alone do not tell."""
     from modbench.harness.profiling.operators_of_a_call import of_decoding, of_shapes, why_not
 
-    if why_not(case) is not None or runs_own_code(case):  # a user's code runs in no process but its unit's
+    if why_not(case) is not None or case.facts.runs_user_code:  # a user's code runs in no process but its unit's
         return None
     try:
         if workload == "decode":
@@ -203,15 +202,8 @@ def _share(case: Case, anchor: Case, workload: str) -> float:
     if case.own or anchor.own:
         return 1.0
     if workload == "decode":
-        place = case.place
-        costs = [catalogue.load("models", side.model).decode_cost for side in (case, anchor)]
-        if None in costs:
-            return 1.0
-        read = [
-            each(side.config, place.seq_len, place.batch_size).read
-            for each, side in zip(costs, (case, anchor), strict=True)
-        ]
-        return float(read[0] / read[1])
+        costs = [case_decode_cost(side, case.place.seq_len) for side in (case, anchor)]
+        return costs[0].read / costs[1].read if costs[0] and costs[1] else 1.0
     mine, theirs = case_cost(case), case_cost(anchor)
     return mine.forward / theirs.forward if mine and theirs else 1.0
 

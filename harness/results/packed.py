@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from modbench.harness.core.case import Case, Comparison, Protocol
+from modbench.harness.core.case_facts import CaseFacts
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.unit_facts import UnitFacts
 from modbench.harness.planning.plan import Plan
@@ -40,7 +41,16 @@ def packed(plan: Plan) -> dict[str, Any]:
     """A plan as JSON values, with `parts` that its comparisons and units refer to by number."""
     configs, protocols, facts = _Pool(_dumped), _Pool(_dumped), _Pool(_dumped)
     cases = _Pool(lambda case: _dumped(case, "config") | {"config": configs.number(case.config)})
-    comparisons = _Pool(lambda each: _dumped(each, "arms") | {"arms": [cases.number(case) for case in each.arms]})
+    models = _Pool(_dumped)
+    comparisons = _Pool(
+        lambda each: (
+            _dumped(each, "arms", "facts")
+            | {
+                "arms": [cases.number(case) for case in each.arms],
+                "facts": [models.number(facts) for facts in each.facts],
+            }
+        )
+    )
     units = [
         _dumped(unit, "comparison", "protocol", "facts")
         | {
@@ -52,7 +62,14 @@ def packed(plan: Plan) -> dict[str, Any]:
     ]
     body = _dumped(plan, "comparisons", "units")
     body |= {"comparisons": [comparisons.number(each) for each in plan.comparisons], "units": units}
-    pools = {"configs": configs, "cases": cases, "comparisons": comparisons, "protocols": protocols, "facts": facts}
+    pools = {
+        "configs": configs,
+        "cases": cases,
+        "models": models,
+        "comparisons": comparisons,
+        "protocols": protocols,
+        "facts": facts,
+    }
     return body | {"parts": {name: pool.body for name, pool in pools.items()}}
 
 
@@ -71,15 +88,23 @@ def unpacked(body: Any, file: Path) -> Any:  # noqa: ANN401  # JSON of any kind,
     parts = body["parts"]
     configs = _made(ModelConfig, "configs", parts, file, lambda each: each)
     cases = _made(Case, "cases", parts, file, lambda each: {**each, "config": _pick(configs, each.get("config"), file)})
+    # Before schema 11 neither cases nor units had facts: they are looked up.
+    models = _made(CaseFacts, "models", parts, file, lambda each: each) if "models" in parts else []
     comparisons = _made(
         Comparison,
         "comparisons",
         parts,
         file,
-        lambda each: {**each, "arms": tuple(_pick(cases, number, file) for number in _once(each.get("arms"), file))},
+        lambda each: (
+            {**each, "arms": tuple(_pick(cases, number, file) for number in _once(each.get("arms"), file))}
+            | (
+                {"facts": tuple(_pick(models, number, file) for number in _list(each["facts"], file))}
+                if "facts" in each
+                else {}
+            )
+        ),
     )
     protocols = _made(Protocol, "protocols", parts, file, lambda each: each)
-    # Before schema 11 units had none: they are looked up.
     facts = _made(UnitFacts, "facts", parts, file, lambda each: each) if "facts" in parts else []
     units = [
         unit

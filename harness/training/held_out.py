@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from modbench.harness.core import catalogue, own_routers
 from modbench.harness.core.case import Case
 from modbench.harness.core.errors import NumericsError
 from modbench.harness.core.labels import Label
@@ -69,11 +68,10 @@ def evaluate(subject: Subject, windows: Windows) -> HeldOut:
         if found.reads_future is None:
             reason = f"whether it reads the future could not be tested: {found.reason}"
         return HeldOut(loss, by_position, loss if found.reads_future is False else None, reason, None, found)
-    model = catalogue.load("models", case.model)
-    sees_future = model.sees_future(case.config)
-    if not own_routers.has_closed_form(case.config.router) and found.reads_future is False:
+    sees_future = case.facts.sees_future
+    if case.facts.own_router and found.reads_future is False:
         sees_future = False  # nobody declares it for a user's router: what was measured counts
-    if not catalogue.routes(case.model):  # nothing is routed differently in training and at decode
+    if not case.facts.routes:  # nothing is routed differently in training and at decode
         return HeldOut(loss, by_position, loss, "", sees_future, found)
     why = why_not_causal(subject)
     if why:
@@ -120,8 +118,8 @@ def why_not_causal(subject: Subject) -> str:
     """The reason why a model cannot route without the future; empty if it can."""
     if subject.case.own:
         return "" if subject.parts.accepts("forward", "causal") else subject.parts.lacks("forward(..., causal=True)")
-    config, options = subject.case.config, catalogue.load("models", subject.case.model).options
-    if "router" in options and config.router == "learned" and config.causal == "none":
+    config, keys = subject.case.config, subject.case.facts.keys or ()
+    if "router" in keys and config.router == "learned" and config.causal == "none":
         return "causal = 'none': no causal router"
     for router in routers_in(subject.module, config.router).values():
         if not router.has_causal_rule:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case
 from modbench.harness.results.workspace import artifact
 from modbench.harness.stats import effects
@@ -64,8 +63,7 @@ class Arm:
     @property
     def control(self) -> bool:
         """Whether its router does not learn."""
-        known: Collection[str] = () if self.case.own else catalogue.model_options(self.case.model)
-        return self.routes and self.case.config.router in CONTROLS and "router" in known
+        return self.routes and self.case.config.router in CONTROLS and "router" in (self.case.facts.keys or ())
 
     @property
     def saw_the_future(self) -> bool:

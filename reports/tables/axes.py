@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, Place
 from modbench.harness.core.config import SHAPE_KEYS, ModelConfig
 from modbench.harness.core.errors import UsageError, unknown
@@ -35,13 +34,14 @@ _LETTERS = {"seq_len": "T", "batch_size": "B"}
 
 def fields(case: Case) -> Fields:
     """Return every field of a case by name, and the options of a user's model; None where a model does not read it."""
-    reads = None if case.own else {*SHAPE_KEYS, *catalogue.model_options(case.model)}
+    keys = case.facts.keys
+    reads = None if keys is None else {*SHAPE_KEYS, *keys}
     dumped: Fields = case.config.model_dump()
     config = {key: value for key, value in dumped.items() if reads is None or key in reads}
     for key, (by, needed) in ONLY_WITH.items():
         if dumped[by] != needed:
             config.pop(key, None)
-    if reads is not None and not catalogue.model_options(case.model):  # nothing is routed, so that no row is chosen
+    if keys is not None and not keys:  # nothing is routed, so that no row is chosen
         config.pop("decode_policy", None)
     unread: Fields = dict.fromkeys(ModelConfig.model_fields)
     more: Fields = {"model": case.model, "arm": case.arm, "task": case.task or None, "budget": case.budget}

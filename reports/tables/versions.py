@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 
 from modbench.harness.core import catalogue
-from modbench.harness.core.own_routers import runs_own_code
 from modbench.harness.results.records import Outcome, Record
 
 # SHA-256 of all versions of a file, by the file's name.
@@ -40,7 +39,7 @@ def _is_own(record: Record, outcome: Outcome) -> bool:
     }
     return (
         case is None
-        or runs_own_code(case)
+        or case.facts.runs_user_code
         or any(
             name in (known := catalogue.entries(room)) and not known[name].shipped
             for room, name in used.items()
