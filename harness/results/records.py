@@ -5,6 +5,7 @@ Schema versions (`upgrade.py` reads 9 and 10):
         not missing; a training run says which held-out windows it is judged on. Release 0.2.0 writes it.
     10: a record says which versions of the user's files its process ran.
     11: a record holds the digest of its content and the token of its run. Runs of earlier schemas are read and not continued.
+        Comparisons and units have facts of their models, passes and metrics, which nothing looks up once they are planned.
 """
 
 from __future__ import annotations
