@@ -26,8 +26,8 @@ from modbench.harness.core.safe_paths import new_text
 from modbench.harness.core.torchrun import ALONE, Ranks
 from modbench.harness.machine import busy
 from modbench.harness.results import trust, workspace
-from modbench.harness.results.checks import usable
 from modbench.harness.results.notes import Notes
+from modbench.harness.results.plausible import usable
 from modbench.harness.results.records import Blocks, Environment, Outcome, Record
 from modbench.harness.results.run_folder import RunFolder
 
@@ -232,7 +232,7 @@ def make_record(unit: UnitOfWork) -> Record:
         restored=dict(shared_state.CHANGED),
         code={own_code.name_of(path, here): sha256 for path, sha256 in sorted(own_code.ran().items())},
     )
-    return usable(record, unit)
+    return usable(record)
 
 
 def _check_notes(made_in: Pass, made: Sequence[Yielded]) -> None:

@@ -206,6 +206,19 @@ class Record(Frozen):
             raise PydanticCustomError("findings", "pass {name} has no findings", {"name": repr(name)})
         return data | {"findings": _validated(known.findings, data["findings"], "findings")}
 
+    @model_validator(mode="after")
+    def _each_once(self) -> Record:
+        outcomes, groups = (
+            [f"{each.metric} of {each.case}" for each in self.outcomes],
+            [each.group for each in self.blocks],
+        )
+        for keys in (outcomes, groups):
+            if len({*keys}) < len(keys):
+                raise ValueError(f"{next(key for key in keys if keys.count(key) > 1)} is there twice")
+        if any(start > end for start, end in self.busy):
+            raise ValueError("a busy interval ends before it begins")
+        return self
+
 
 def _validated(kind: type[Notes], data: dict[str, Any], field: str) -> Notes:
     """Validate the data; an error names the place inside the field."""

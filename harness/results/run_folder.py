@@ -30,7 +30,7 @@ from modbench.harness.results import (
     searched,
     trust,
 )
-from modbench.harness.results.copies import Copies
+from modbench.harness.results.checks import DuplicateLaunches
 from modbench.harness.results.launches import Decision
 from modbench.harness.results.launches import checked as checked_decision
 from modbench.harness.results.reading import DamagedError, load, parse
@@ -285,7 +285,7 @@ def read(folder: str) -> StoredRun:
         raise DamagedError(file, problem)
     whole, needed = plan, asked_for.needed(plan, RunFolder(path))
     plan = plan.model_copy(update={"units": needed.units})
-    records, missing, damaged, shared, copies = [], [], [], Shared(), Copies()
+    records, missing, damaged, shared, copies = [], [], [], Shared(), DuplicateLaunches()
     token = str(body.get("token")) if written["schema_version"] == SCHEMA else None
     for unit in plan.units:
         record_file = RunFolder(path).record(unit)

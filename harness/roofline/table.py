@@ -8,7 +8,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from modbench.harness.core.errors import shown
 from modbench.harness.core.frozen import Frozen
@@ -20,7 +20,7 @@ class Point(Frozen):
 
     kind: Kind
     size: tuple[int, ...]
-    seconds: float
+    seconds: float = Field(gt=0)
 
     @model_validator(mode="after")
     def _of_its_kind(self) -> Point:
@@ -52,12 +52,23 @@ class Table(Frozen):
     threads: int
     torch: str
     passes: int
-    launch_s: float
-    view_s: float
-    training_launch_s: float
-    training_view_s: float
-    tensor_s: float
+    launch_s: float = Field(ge=0)
+    view_s: float = Field(ge=0)
+    training_launch_s: float = Field(ge=0)
+    training_view_s: float = Field(ge=0)
+    tensor_s: float = Field(ge=0)
     points: tuple[Point, ...]
+
+    @model_validator(mode="after")
+    def _without_holes(self) -> Table:
+        sizes: dict[str, set[tuple[int, ...]]] = {}
+        for point in self.points:
+            sizes.setdefault(point.kind, set()).add(point.size)
+        for kind, here in sizes.items():
+            axes = [{*values} for values in itertools.zip_longest(*here)]
+            if len({*map(len, here)}) > 1 or math.prod(map(len, axes)) != len(here):
+                raise ValueError(f"{kind} lacks a size")
+        return self
 
     @functools.cached_property
     def grids(self) -> Mapping[Kind, Grid]:

@@ -20,8 +20,8 @@ from modbench.harness.core.measure_plans import EnergyPlan
 from modbench.harness.machine import nvml
 from modbench.harness.passes import compile as compile_pass
 from modbench.harness.passes import energy
-from modbench.harness.results.checks import usable
 from modbench.harness.results.notes.timing import EnergyNotes
+from modbench.harness.results.plausible import usable
 from modbench.harness.results.records import Gap, Outcome, Record
 from modbench.harness.subject.subject import Subject
 
@@ -123,7 +123,7 @@ def test_what_was_measured_is_believed(cuda: FakeCuda, monkeypatch: pytest.Monke
     made = unit(windows=windows)
     outcomes = tuple(energy.run(made, [catalogue.metrics()["energy/total"]]))
     record = Record(unit=made, started=files.now(), wall_s=100.0, outcomes=outcomes)
-    (outcome,) = usable(record, made).outcomes
+    (outcome,) = usable(record).outcomes
     assert outcome.status == "ok", outcome.reason
     assert len(outcome.samples["value"]) == 2 * -(-windows // 2)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.results.notes import Notes
 from modbench.harness.roofline.table import Table
@@ -23,9 +25,9 @@ class PeakFinding(Notes):
     device: str
     dtype: str
     threads: int
-    flop_per_s: float
+    flop_per_s: float = Field(gt=0)
     shape: str
-    bytes_per_s: float
+    bytes_per_s: float = Field(gt=0)
     how: str
 
 

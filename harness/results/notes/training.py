@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated, TypeVar
+
+from pydantic import Field, model_validator
 
 from modbench.harness.core.contracts import SOLVED
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.results.notes import Notes
 from modbench.harness.results.notes.causality import Causality
+
+Columns = TypeVar("Columns", bound=Frozen)
+
+
+def equally_long(columns: Columns) -> Columns:
+    """Require columns of one length."""
+    if len({len(values) for _, values in columns}) > 1:
+        raise ValueError("its columns are not equally long")
+    return columns
 
 
 class Curve(Frozen):
@@ -25,6 +36,8 @@ class Curve(Frozen):
     loss: list[float | None]
     wall_s: list[float]
 
+    _equally_long = model_validator(mode="after")(equally_long)
+
 
 class Looks(Frozen):
     """Held-out losses during training.
@@ -36,6 +49,8 @@ class Looks(Frozen):
 
     step: list[int]
     loss: list[float]
+
+    _equally_long = model_validator(mode="after")(equally_long)
 
 
 class TaskAnswers(Frozen):
@@ -53,15 +68,23 @@ class TaskAnswers(Frozen):
         solved: share of the way from the best shortcut to every answer right from which the task counts as solved.
     """
 
-    n: int
+    n: int = Field(ge=1)
     correct: int
     correct_as_trained: int | None
     whole: int
     by_kind: dict[str, tuple[int, int]]
-    shortcuts: dict[str, float]
+    shortcuts: dict[str, Annotated[float, Field(ge=0, le=1)]]
     depth_by_kind: dict[str, float] = Field(default_factory=dict)
     cpu_s: float = 0.0
     solved: float = SOLVED
+
+    @model_validator(mode="after")
+    def _of_the_questions(self) -> TaskAnswers:
+        right = (self.correct, self.whole, self.correct if self.correct_as_trained is None else self.correct_as_trained)
+        for n, correct in (*((self.n, each) for each in right), *self.by_kind.values()):
+            if not 0 <= correct <= n:
+                raise ValueError(f"{correct} of {n} questions")
+        return self
 
 
 class TrainNotes(Notes):

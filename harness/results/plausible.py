@@ -1,0 +1,121 @@
+"""Checks a record before it is written: what a user's pass or model can get wrong would end as a wrong number on the page.
+
+One infinite time among thousands moves a ratio without a word. An outcome that cannot be a measurement becomes a failed one. It
+is not asked again when the record is read: the digest shows whether it still is what was written.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.passes import Pass
+from modbench.harness.results.checks import check, is_shipped
+from modbench.harness.results.notes import Notes
+from modbench.harness.results.notes.timing import TimeNotes
+from modbench.harness.results.notes.training import TrainNotes
+from modbench.harness.results.reading import Path_, Problem
+from modbench.harness.results.records import Outcome, Record
+
+
+def usable(record: Record) -> Record:
+    """A record as a worker writes it: an outcome that cannot be a measurement, such as a time of 0 s, becomes a failed one.
+
+    Raises:
+        ValueError: if something besides outcomes cannot be read, such as findings.
+    """
+    readable = _with_failed(record, check(record, record.unit))
+    made = _with_failed(readable, implausible(readable))
+    Record.model_validate_json(made.model_dump_json())  # a number in findings may be infinite, which JSON cannot hold
+    return made
+
+
+def _with_failed(record: Record, problems: Iterable[Problem]) -> Record:
+    wrong: dict[int, Problem] = {}
+    for problem in problems:
+        match problem.place:
+            case ("outcomes", int(i), *_):
+                wrong.setdefault(i, problem)
+            case ("wall_s",):  # a model changed the clock: the parent, whose clock it cannot reach, notes that
+                pass
+            case _:
+                raise ValueError(f"pass {record.unit.made_in} left what cannot be read: {problem}")
+    outcomes = tuple(_failed(each, wrong[i]) if i in wrong else each for i, each in enumerate(record.outcomes))
+    return record.model_copy(update={"outcomes": outcomes}) if wrong else record
+
+
+def _failed(outcome: Outcome, problem: Problem) -> Outcome:
+    what = Problem(problem.place[2:], problem.what)
+    why = "the clock is too coarse for a call this short, or did not run" if "wall_s" in problem.place else ""
+    reason = "; ".join(filter(None, (f"not a usable measurement: {str(what).removeprefix('damaged at ')}", why)))
+    failed = {"status": "failed", "kind": "numerics", "reason": reason, "samples": {}, "notes": Notes()}
+    return outcome.model_copy(update=failed)
+
+
+def implausible(record: Record) -> Iterator[Problem]:
+    """Yield what a run of the unit cannot have measured, though it could be read."""
+    unit, made_in = record.unit, catalogue.passes()[record.unit.made_in]
+    columns: dict[str, set[str]] = {}
+    for outcome in record.outcomes:
+        columns.setdefault(outcome.metric, set()).update(outcome.samples)
+    for i, outcome in enumerate(record.outcomes):
+        if outcome.status == "ok":
+            place: Path_ = ("outcomes", i, "samples")
+            for name in sorted(columns[outcome.metric] - outcome.samples.keys()):
+                yield Problem((*place, name), "missing, though other cases of the unit have it")
+            if made_in.samples == "launches":
+                yield from _of_launch(outcome.samples, made_in.rounds(unit), record.wall_s, place)
+            if is_shipped(made_in):
+                yield from _of_protocol(outcome, unit, ("outcomes", i, "notes"))
+    if is_shipped(made_in):  # of a user's pass it is not known what it leaves
+        yield from _of_shipped(record, made_in)
+
+
+def _of_launch(samples: Mapping[str, list[float]], rounds: int, unit_s: float, place: Path_) -> Iterator[Problem]:
+    """No sample is longer than its unit; every planned round is there, with equally many samples in places of their own."""
+    for name in ("wall_s", "sample_s"):
+        times = samples.get(name, [])
+        if times and max(times) > unit_s > 0:
+            at = times.index(max(times))
+            yield Problem((*place, name, at), f"{max(times):g} s is longer than the unit's {unit_s:g} s")
+    found = Counter(samples.get("round", ()))
+    if found.keys() != set(range(rounds)):
+        yield Problem((*place, "round"), f"{len(found)} rounds, where {rounds} were planned")
+    elif len(set(found.values())) > 1:
+        yield Problem((*place, "round"), "some rounds have more samples than others")
+    of_block: dict[float, tuple[float, ...]] = {}
+    shared = [samples[name] for name in ("round", "input") if name in samples]
+    for i, (block, *where) in enumerate(zip(samples.get("block", ()), *shared, strict=False)):
+        if of_block.setdefault(block, tuple(where)) != tuple(where):
+            yield Problem((*place, "round", i), f"block {block:g} is in two rounds, or has two inputs")
+            return
+    spots = Counter(zip(samples.get("block", ()), samples.get("position", ()), strict=False))
+    if spots and max(spots.values()) > 1:
+        yield Problem((*place, "position"), "a block has two samples at one position")
+
+
+def _of_protocol(outcome: Outcome, unit: UnitOfWork, place: Path_) -> Iterator[Problem]:
+    """What notes say of seed and size is what was planned."""
+    notes, at = outcome.notes, unit.comparison.place
+    if isinstance(notes, TrainNotes) and notes.seed != unit.protocol.seed:
+        yield Problem((*place, "seed"), f"{notes.seed}, where {unit.protocol.seed} was planned")
+    decodes = catalogue.metrics()[outcome.metric].workload == "decode"
+    if isinstance(notes, TimeNotes) and notes.tokens is not None:
+        planned = at.batch_size * (1 if decodes else at.seq_len)
+        if notes.tokens != planned:
+            yield Problem((*place, "tokens"), f"{notes.tokens}, where {planned} were planned")
+
+
+def _of_shipped(record: Record, made_in: Pass) -> Iterator[Problem]:
+    """Every case has an outcome of every metric: without one, a launch would be missing. Blocks are of what was timed, from 0."""
+    there = {(outcome.case, outcome.metric) for outcome in record.outcomes}
+    for key in sorted(catalogue.needed(record.unit.comparison.metrics)):
+        for case in record.unit.comparison.arms if record.unit.makes(catalogue.metrics()[key]) else ():
+            if (case.id, key) not in there:
+                yield Problem(("outcomes",), f"{key} of {case.id} is missing")
+    for i, blocks in enumerate(record.blocks):
+        numbers = blocks.columns.get("block", [])
+        if blocks.group != record.unit.workload or numbers != list(range(len(numbers))):
+            yield Problem(("blocks", i), f"{made_in.name} timed no blocks of that group, numbered from 0")
