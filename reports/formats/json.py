@@ -6,11 +6,11 @@ from modbench.harness.core.masking import masked
 from modbench.reports.format import Format
 from modbench.reports.formats import _schema as schema
 from modbench.reports.formats.csv import more
-from modbench.reports.questions.doubts import doubts
-from modbench.reports.questions.failures import failures
-from modbench.reports.sentences import first_screen
-from modbench.reports.sentences.machine import machine_check, warnings
-from modbench.reports.sentences.method import facts
+from modbench.reports.panels.doubts import doubts
+from modbench.reports.panels.failures import failures
+from modbench.reports.panels.machine import facts
+from modbench.reports.questions import first_screen
+from modbench.reports.questions.machine import machine_check, warnings
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.arm_names import name, short
 from modbench.reports.writers.json import rows, sentences

@@ -8,12 +8,12 @@ from dataclasses import replace
 from modbench.reports.format import Format
 from modbench.reports.model import Alert, Listed, Sentence, Value
 from modbench.reports.panel import shared_blocks
-from modbench.reports.questions import failures, results
-from modbench.reports.questions.doubts import doubts
-from modbench.reports.sentences import first_screen
-from modbench.reports.sentences.first_screen import place_shown
-from modbench.reports.sentences.machine import warnings
-from modbench.reports.sentences.method import facts
+from modbench.reports.panels import failures
+from modbench.reports.panels.doubts import doubts
+from modbench.reports.panels.machine import facts
+from modbench.reports.questions import first_screen, results
+from modbench.reports.questions.first_screen import place_shown
+from modbench.reports.questions.machine import warnings
 from modbench.reports.tables.load import Loaded
 from modbench.reports.writers.markdown import Block, block, inline, listed, text, within
 

@@ -11,7 +11,7 @@ from modbench.reports.format import Format
 from modbench.reports.model import Finding, Sentence, Table, Value
 from modbench.reports.panel import shared_blocks
 from modbench.reports.questions import results
-from modbench.reports.sentences.first_screen import measured_on
+from modbench.reports.questions.first_screen import measured_on
 from modbench.reports.tables.load import Loaded, subsample_evenly
 from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.writers import latex

@@ -13,8 +13,7 @@ from modbench.harness.core.printable import escaped
 from modbench.reports.figures.axes import ends_of, ratio_axis
 from modbench.reports.figures.style import HAIR, MUTED, PAPER, beside, new_figure, to_svg
 from modbench.reports.model import Estimate, Finding, Table, Value, Verdict
-from modbench.reports.questions import results
-from modbench.reports.sentences import first_screen, machine
+from modbench.reports.questions import first_screen, machine, results
 from modbench.reports.tables.load import Loaded, subsample_evenly
 from modbench.reports.wording.arm_names import name, short
 from modbench.reports.wording.words import TIMED, is_number

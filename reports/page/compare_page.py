@@ -18,7 +18,7 @@ from modbench.reports.model import Block, Code, Estimate, Finding, Note, Sentenc
 from modbench.reports.questions.compare import axis_table, run_differences, runs
 from modbench.reports.questions.compare.axis_table import AlongAxis
 from modbench.reports.questions.compare.runs import Compared, letter
-from modbench.reports.sentences.machine import machine_check, warnings
+from modbench.reports.questions.machine import machine_check, warnings
 from modbench.reports.tables.load import Loaded
 from modbench.reports.terminal import compare
 from modbench.reports.writers.html import inline, written

@@ -17,8 +17,8 @@ from modbench.reports.format import DEFAULT, Format
 from modbench.reports.model import Block, Listed, Sentence
 from modbench.reports.page.panel_list import broken, rendered
 from modbench.reports.panel import panels
-from modbench.reports.sentences import evidence, first_screen
-from modbench.reports.sentences.machine import gpu, machine_check, warnings
+from modbench.reports.questions import evidence, first_screen
+from modbench.reports.questions.machine import gpu, machine_check, warnings
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.writers.html import inline, written
 from modbench.reports.writers.templates import fill

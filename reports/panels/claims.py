@@ -13,7 +13,7 @@ from modbench.harness.core.case import Case
 from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, Verdict
 from modbench.reports.panel import Panel
 from modbench.reports.questions import win_rate
-from modbench.reports.sentences.machine import machine_check
+from modbench.reports.questions.machine import machine_check
 from modbench.reports.tables import findings
 from modbench.reports.tables.load import Loaded, contenders, default_arm, rung_beside
 from modbench.reports.tables.rerun_command import Again, NotAgainError

@@ -1,13 +1,67 @@
-"""Cells that failed, with their cause."""
+"""Which cells failed, and which units have no record?"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from modbench.reports.model import Block, Code, Listed, Note, Sentence
 from modbench.reports.panel import Panel
-from modbench.reports.questions import failures
+from modbench.reports.tables import logs
+from modbench.reports.tables.load import Loaded
+
+# Failures, and missing units, that are listed; the rest are counted.
+MOST = 200
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A case of which metrics failed for one reason.
+
+    Attributes:
+        case_id: the case.
+        metrics: keys of the metrics.
+        reason: why, and the log that tells more.
+    """
+
+    case_id: str
+    metrics: tuple[str, ...]
+    reason: str
+
+
+def failures(loaded: Loaded) -> list[Failure]:
+    """Return every failure."""
+    known = logs.logs(loaded.run)
+    return [
+        Failure(str(case), tuple(rows.metric), f"{reason}{logs.beside(str(reason), known, str(case), rows.metric)}")
+        for (case, reason), rows in loaded.failed.groupby(["case_id", "reason"], sort=False)
+    ]
+
+
+def sentences(loaded: Loaded, most: int = MOST) -> tuple[list[Sentence], int]:
+    """Return a sentence for each failure and each missing unit, of many the first, and how many are left out."""
+    found, missing = failures(loaded), loaded.run.missing
+    said = [
+        Sentence(
+            "{case} ({metrics}): {reason}", case=Code(each.case_id), metrics=Listed(each.metrics), reason=each.reason
+        )
+        for each in found[:most]
+    ]
+    said += [Sentence("unit {unit} has no record: the run is incomplete", unit=Code(unit)) for unit in missing[:most]]
+    return said, len(found) + len(missing) - len(said)
+
+
+def blocks(loaded: Loaded) -> Iterator[Block]:
+    """Return a line for each; nothing where nothing failed and nothing is missing."""
+    said, left_out = sentences(loaded)
+    yield from said
+    if left_out:
+        yield Note(Sentence("{n} more: {file} has the reason of each.", n=left_out, file=Code("cases.csv")))
+
 
 READING = (
     "Each line is a case that has no number, with the reason that its process gave and the log that tells more. A "
     "failed case is left out of every figure and marked in the tables; the others are not affected by it."
 )
 
-PANEL = Panel(title="What failed", order=35, span=12, render=failures.blocks, reading=READING)
+PANEL = Panel(title="What failed", order=35, span=12, render=blocks, reading=READING)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from modbench.harness.core.case import ELEMENT_BYTES, Case
 from modbench.harness.core.units import scale_of
+from modbench.harness.results.notes.memory import MemoryNotes
 from modbench.reports.figures.marks import Mark, Marks
 from modbench.reports.figures.style import MUTED, PAPER, beside, look, new_figure
 from modbench.reports.model import Estimate, Figure, Sentence
 from modbench.reports.panel import Panel
-from modbench.reports.questions import memory_kinds
-from modbench.reports.questions.memory_kinds import CACHE, Bar
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.arm_names import short
 from modbench.reports.writers.number_format import grid_point, plain
@@ -22,15 +23,118 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawn
 
+PEAK, CACHE = "memory/peak_allocated", "memory/kv_cache"
+PARAMETERS, OPTIMIZER, ACTIVATIONS, KEYS = "parameters", "optimizer", "activations", "keys and values"
+# What a peak holds beyond the kinds that are known: gradients that already exist, and what operators need for a moment.
+REST, MORE_REST, MOST_REST = "gradients, workspace", "activations, gradients, workspace", "everything else"
+# A measured value this close to its forecast is called equal to it.
+AS_FORECAST = 0.01
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Bytes by kind, in the order in which they are drawn.
+
+    Attributes:
+        case: the arm.
+        measured: kind to bytes; they add up to what was measured.
+        forecast: the same for the forecast; empty where there is none.
+    """
+
+    case: Case
+    measured: dict[str, float]
+    forecast: dict[str, float]
+
+    @property
+    def total(self) -> float:
+        """Bytes that were measured."""
+        return sum(self.measured.values())
+
+    @property
+    def off(self) -> Estimate | None:
+        """By how much the measured bytes exceed the forecast, as a share of it; None where there is no forecast."""
+        if not self.forecast:
+            return None
+        return Estimate(self.total / sum(self.forecast.values()) - 1, kind="change")
+
+    @property
+    def as_forecast(self) -> bool:
+        """Whether the measured bytes are about those that were forecast."""
+        return self.off is not None and abs(self.off.value or 0.0) <= AS_FORECAST
+
+    @property
+    def against_forecast(self) -> Sentence:
+        """The difference in words."""
+        if self.off is None:
+            return Sentence("no forecast")
+        if self.as_forecast:
+            return Sentence("as forecast")
+        over, by = (self.off.value or 0.0) > 0, round(abs(self.off.value or 0.0), 2)
+        return Sentence(f"{{by}} {'over' if over else 'under'} forecast", by=Estimate(by, kind="share"))
+
+
+def of_training(loaded: Loaded, arm: str, seq_len: int) -> Bar | None:
+    """Return the peak of a training step by kind; None if it was not measured."""
+    row = loaded.case(arm, PEAK, seq_len)
+    if row is None or row.status != "ok" or not row.value:
+        return None
+    case = _case(loaded, row.case_id)
+    kinds = {
+        PARAMETERS: _parameters(loaded, case, seq_len),
+        OPTIMIZER: _optimizer(loaded, case, seq_len),
+        ACTIVATIONS: loaded.value(arm, "memory/activations", seq_len),
+    }
+    expected = kinds | {ACTIVATIONS: _forecast(loaded, case, "memory/activations")}
+    return Bar(case, stacked(float(row.value), kinds), stacked(_forecast(loaded, case, PEAK), expected))
+
+
+def of_cache(loaded: Loaded, row: Any) -> Bar:  # noqa: ANN401  # a row of `cases.csv` as a named tuple
+    """Return the bytes of a cache of keys and values."""
+    case = _case(loaded, row.case_id)
+    forecast = _forecast(loaded, case, CACHE)
+    return Bar(case, {KEYS: float(row.value)}, {KEYS: forecast} if forecast else {})
+
+
+def _case(loaded: Loaded, case_id: object) -> Case:
+    return next(case for case in loaded.run.plan.cases if case.id == case_id)
+
+
+def _parameters(loaded: Loaded, case: Case, seq_len: int) -> float | None:
+    measured = loaded.value(case.arm, "memory/parameters", seq_len)
+    counted = loaded.tables.counted(case).params
+    return measured or (counted * ELEMENT_BYTES[case.place.dtype] if counted else None)
+
+
+def _optimizer(loaded: Loaded, case: Case, seq_len: int) -> float | None:
+    """AdamW keeps two moments of every parameter; of a user's model some may be frozen."""
+    measured, parameters = loaded.value(case.arm, "memory/optimizer", seq_len), _parameters(loaded, case, seq_len)
+    return measured or (2 * parameters if parameters and not case.own else None)
+
+
+def _forecast(loaded: Loaded, case: Case, metric: str) -> float | None:
+    notes = loaded.tables.cell(case.id, metric).notes(MemoryNotes)
+    return next((each.forecast for each in notes if each.forecast), None)
+
+
+def stacked(total: float | None, kinds: dict[str, float | None]) -> dict[str, float]:
+    """Divide a total into the kinds that are known and the rest; undivided if they exceed it, empty if it is not known."""
+    if not total:
+        return {}
+    known = {kind: number for kind, number in kinds.items() if number}
+    rest = REST if ACTIVATIONS in known else MORE_REST if OPTIMIZER in known else MOST_REST
+    left = total - sum(known.values())
+    return {**known, rest: left} if left >= 0 else {MOST_REST: total}
+
+
 # How strong the colour of a kind is; the order of the stack.
 _STRENGTH = {
-    memory_kinds.PARAMETERS: 1.0,
-    memory_kinds.KEYS: 1.0,
-    memory_kinds.OPTIMIZER: 0.7,
-    memory_kinds.ACTIVATIONS: 0.42,
-    memory_kinds.REST: 0.18,
-    memory_kinds.MORE_REST: 0.3,
-    memory_kinds.MOST_REST: 0.3,
+    PARAMETERS: 1.0,
+    KEYS: 1.0,
+    OPTIMIZER: 0.7,
+    ACTIVATIONS: 0.42,
+    REST: 0.18,
+    MORE_REST: 0.3,
+    MOST_REST: 0.3,
 }
 
 
@@ -40,7 +144,7 @@ def render(loaded: Loaded) -> list[Figure]:
         return []
     length = loaded.lengths[-1]
     arms = (loaded.arms[0], *loaded.arms_shown)
-    steps = [bar for case in arms if (bar := memory_kinds.of_training(loaded, case.arm, length)) is not None]
+    steps = [bar for case in arms if (bar := of_training(loaded, case.arm, length)) is not None]
     caches, batch = _caches(loaded, length)
     made = []
     if steps:
@@ -63,7 +167,7 @@ def _caches(loaded: Loaded, length: int) -> tuple[list[Bar], int]:
     batch = int(rows.batch_size.max()) if len(rows) else 1
     found = rows[(rows.batch_size == batch) & rows.arm.isin(list(arms))].drop_duplicates("arm")
     ordered = sorted(found.itertuples(index=False), key=lambda row: arms[str(row.arm)])
-    return [bar for row in ordered if (bar := memory_kinds.of_cache(loaded, row)).total], batch
+    return [bar for row in ordered if (bar := of_cache(loaded, row)).total], batch
 
 
 def _figure(identity: str, bars: Sequence[Bar], title: str, about: str, what: str) -> Figure:
@@ -145,7 +249,7 @@ def _caption(bars: Sequence[Bar], what: str) -> Sentence:
         what=what,
         best=best.case,
         least=_bytes(best.total),
-        close=Estimate(memory_kinds.AS_FORECAST, kind="share"),
+        close=Estimate(AS_FORECAST, kind="share"),
         met=sum(bar.as_forecast for bar in known),
         all=len(known),
     )

@@ -8,7 +8,7 @@ import pandas as pd
 
 from modbench.reports.model import Block, Code, Estimate, Note, Sentence, Table, Value
 from modbench.reports.panel import Panel
-from modbench.reports.sentences.first_screen import NOTHING_COMPARED
+from modbench.reports.questions.first_screen import NOTHING_COMPARED
 from modbench.reports.tables.load import Loaded
 
 

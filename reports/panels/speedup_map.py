@@ -17,7 +17,7 @@ from modbench.reports.figures.style import INK, MAP, MAP_INK, MUTED, PAPER, bin_
 from modbench.reports.model import Block, Estimate, Figure, Finding, Note, Sentence, Value
 from modbench.reports.panel import Panel
 from modbench.reports.questions.break_even import Line, lines
-from modbench.reports.sentences.first_screen import residuals
+from modbench.reports.questions.first_screen import residuals
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.arm_names import short

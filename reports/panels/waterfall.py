@@ -1,25 +1,221 @@
-"""Where the promised gain goes: from the time that FLOPs promise, part by part, to the time that was measured."""
+"""From the time that FLOPs promise to the time that was measured, part by part, as shares of the baseline's time.
+
+Let I be the ideal ratio, P the seconds that operators take at this machine's measured peaks by shape
+(`harness/roofline/table.py`), of the arm (A) and of the baseline (D), and t the measured times. FLOPs promise the share 1/I;
+attainable is P_A / P_D; measured is t_A / t_D. Of the first gap each group g of operators takes (P_gA - P_gD / I) / P_D: what
+it costs beyond its promised share. The groups add up to the gap. Products and attention, which have FLOPs, are divided once
+more: what products cost because the arm's are of other shapes, at equal FLOPs, is P_pA - P_pD f_A / f_D, with f their multiply-
+adds. The second gap is not explained by operators.
+
+On a GPU no peaks by shape are measured. There the time in which the device waited for the host is known, from events, and is the
+only part that can be told apart: launches. What is left is spent on the device.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
 from typing import TYPE_CHECKING, TypeAlias
 
 import pandas as pd
 
+from modbench.harness.core.case import Case
+from modbench.harness.results.notes.timing import TimeNotes
+from modbench.harness.roofline.table import Table as Peaks
+from modbench.harness.roofline.table import amount
+from modbench.harness.roofline.work import Listed, Work
 from modbench.reports.figures.axes import ticks
 from modbench.reports.figures.marks import Mark, Marks
 from modbench.reports.figures.style import INK, MAP, MAP_INK, MUTED, beside, look, new_figure
-from modbench.reports.model import Block, Estimate, Figure, Sentence
+from modbench.reports.model import Block, Estimate, Figure, Note, Sentence, Table, Value
 from modbench.reports.panel import Panel
-from modbench.reports.questions.waterfall import Fall, blocks, falls
+from modbench.reports.tables.attainable import RECORDED
+from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded, default_arm
 from modbench.reports.wording.arm_names import in_title, name, short
-from modbench.reports.wording.words import TIMED
-from modbench.reports.writers.number_format import plain
+from modbench.reports.wording.words import TIMED, is_number
+from modbench.reports.writers.number_format import grid_point, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+ROUTER, PRODUCTS, ATTENTION, LAUNCHES = "router", "small products", "attention, mix of FLOPs", "launches"
+OTHER = "norms, elementwise"
+# Parts by kind of operator; what is neither here nor a product nor attention is `OTHER`.
+_BY_KIND = {
+    "top_k": "top-k and sort",
+    "sort": "top-k and sort",
+    "index": "gather",
+    "look_up": "gather",
+    "scatter": "scatter",
+    "optimizer": "optimizer",
+}
+ORDER = (ROUTER, "top-k and sort", "gather", "scatter", PRODUCTS, ATTENTION, OTHER, "optimizer", LAUNCHES)
+
+
+@dataclass(frozen=True)
+class Fall:
+    """One arm's time against the baseline's, at one place.
+
+    Attributes:
+        case: the arm.
+        baseline: what it is compared with.
+        seconds: measured time of the baseline's call.
+        promised: share of it that FLOPs promise.
+        parts: what is predicted to be added, by name, in `ORDER`; those that neither arm has are left out.
+        share: share that was measured.
+        predicted: whether the parts are predicted from operators; else they are measured.
+    """
+
+    case: Case
+    baseline: Case
+    seconds: float
+    promised: float
+    parts: dict[str, float]
+    share: Estimate
+    predicted: bool = True
+
+    @property
+    def measured(self) -> float:
+        """Share that was measured, without its interval."""
+        assert self.share.value is not None, "times are known"
+        return self.share.value
+
+    @property
+    def attainable(self) -> float:
+        """Share that the arm's operators take at the peaks of this machine, or, of measured parts, the share without the rest."""
+        return self.promised + sum(self.parts.values())
+
+    @property
+    def unexplained(self) -> float:
+        """What was measured beyond that."""
+        return self.measured - self.attainable
+
+
+def fall(loaded: Loaded, arm: str, metric: str, seq_len: int) -> Fall | None:
+    """Take the gap between ideal and measured time apart; None where times, operators or the machine's peaks are not known."""
+    row, field = loaded.pair(arm, metric, seq_len), RECORDED.get(metric)
+    if row is None or field is None or not is_number(row.ratio) or not is_number(row.ideal):
+        return None
+    cases = {case.id: case for case in loaded.run.plan.cases}
+    case, baseline = cases[row.case_id], cases[row.baseline_case_id]
+    seconds = loaded.value(baseline.arm, metric, seq_len)
+    if seconds is None:
+        return None
+    ideal = float(row.ideal)
+    share = replace(of_row(row, case, baseline).typical.mirrored(), kind="share")
+    table = loaded.tables.rooflines.get(case.place.dtype)
+    mine, theirs = (getattr(loaded.tables.counted(side), field) for side in (case, baseline))
+    if table is not None and mine is not None and theirs is not None and table.lacks(mine, theirs) is None:
+        parts = parts_of(table, mine, theirs, ideal)
+        return Fall(case, baseline, seconds, 1 / ideal, parts, share)
+    waited, base = (_waited(loaded, side, metric) for side in (case, baseline))
+    if waited is None or base is None:
+        return None
+    parts = {LAUNCHES: waited / float(row.ratio) - base / ideal}
+    return Fall(case, baseline, seconds, 1 / ideal, parts, share, predicted=False)
+
+
+def _waited(loaded: Loaded, case: Case, metric: str) -> float | None:
+    """Share of a call in which the device waited for the host: the median over launches; None if one is not known."""
+    shares = [notes.device_share for notes in loaded.tables.cell(case.id, metric).notes(TimeNotes)]
+    known = [share for share in shares if share is not None]
+    return max(0.0, 1 - median(known)) if known and len(known) == len(shares) else None
+
+
+def parts_of(table: Peaks, mine: Listed, theirs: Listed, ideal: float) -> dict[str, float]:
+    """Return what each part adds to the promised share of the baseline's time; together they lead to the attainable share.
+
+    Args:
+        table: peaks by shape.
+        mine: the arm's operators.
+        theirs: the baseline's.
+        ideal: the ratio that FLOPs promise.
+    """
+    narrowest = min((_width(work) for work in theirs.work if _is_product(work)), default=0)
+    ours, base = (_seconds(table, side, narrowest) for side in (mine, theirs))
+    whole = sum(base.values())
+    # Of the baseline's groups the promised share is already there.
+    parts = {name: (ours.get(name, 0.0) - base.get(name, 0.0) / ideal) / whole for name in {**base, **ours}}
+    worked = [_multiplied(side, narrowest) for side in (mine, theirs)]
+    if PRODUCTS in parts and all(worked):
+        at_equal_flops = base[PRODUCTS] * worked[0] / worked[1]
+        moved = (at_equal_flops - base[PRODUCTS] / ideal) / whole
+        parts[PRODUCTS] -= moved
+        parts[ATTENTION] = parts.get(ATTENTION, 0.0) + moved
+    return {name: parts[name] for name in ORDER if name in parts}
+
+
+def _seconds(table: Peaks, call: Listed, narrowest: int) -> dict[str, float]:
+    """Seconds by part; launches, views included, are a part of their own."""
+    launch, view = (table.training_launch_s, table.training_view_s) if call.training else (table.launch_s, table.view_s)
+    found = {LAUNCHES: call.launches * launch + call.views * view}
+    for work in call.work:
+        if work.kind != "view":
+            name = _part(work, narrowest)
+            found[name] = found.get(name, 0.0) + work.calls * table.of(work)
+    return found
+
+
+def _part(work: Work, narrowest: int) -> str:
+    if _is_product(work):
+        return ROUTER if _width(work) < narrowest else PRODUCTS
+    return ATTENTION if "attention" in work.kind else _BY_KIND.get(work.kind, OTHER)
+
+
+def _is_product(work: Work) -> bool:
+    return work.kind in {"product", "product_of_transposed"}
+
+
+def _width(work: Work) -> int:
+    """The smaller extent of a product's weights: the gradient of weights sums over rows, the other products keep them."""
+    _, rows, inner, columns = work.size
+    return min(rows if work.kind == "product_of_transposed" else inner, columns)
+
+
+def _multiplied(call: Listed, narrowest: int) -> float:
+    """Multiply-adds of the products that are not the router's."""
+    return sum(each.calls * amount(each.size) for each in call.work if _part(each, narrowest) == PRODUCTS)
+
+
+def falls(loaded: Loaded, arms: Iterable[Case], metrics: Sequence[str], seq_len: int) -> list[tuple[str, Fall]]:
+    """Return what is known of these arms at a length, workload by workload."""
+    arms = list(arms)
+    return [
+        (metric, found)
+        for metric in metrics
+        for case in arms
+        if (found := fall(loaded, case.arm, metric, seq_len)) is not None
+    ]
+
+
+def blocks(every: Sequence[tuple[str, Fall]]) -> Iterator[Block]:
+    """Return the parts of all arms, in per cent of the baseline's time.
+
+    Args:
+        every: what is known of them, by workload.
+    """
+    parts = [part for part in ORDER if any(part in found.parts for _, found in every)]
+    head = ("arm", "workload", "promised", *parts, "attainable", "unexplained", "measured")
+    length = every[0][1].case.place.seq_len
+    rows = [_row(_TITLES[metric], found, parts) for metric, found in every]
+    yield Table(f"All arms at {grid_point('T', length)}, in % of the baseline's time", head, rows, folded=True)
+    if every[0][1].predicted:
+        yield Note(
+            "Each part is what its operators take beyond the share that FLOPs promise of them. Router: products narrower than "
+            "any of the baseline's. Small products: equal FLOPs at fewer rows are slower. Attention, mix of FLOPs: its FLOPs "
+            "take other times than those of products. Launches: starting an operator, the model's Python code included. "
+            "Unexplained: caches, memory, noise, and whatever operators and peaks do not show."
+        )
+
+
+def _row(workload: str, found: Fall, parts: Sequence[str]) -> Sequence[Value]:
+    added = (Estimate(found.parts[part], kind="change") if part in found.parts else "" for part in parts)
+    attainable = Estimate(found.attainable, kind="share") if found.predicted else ""
+    ends = (attainable, Estimate(found.unexplained, kind="change"), Estimate(found.measured, kind="share"))
+    return (found.case, workload, Estimate(found.promised, kind="share"), *added, *ends)
+
 
 # More time, and less.
 SLOWER, FASTER = MAP[1], MAP[7]

@@ -13,7 +13,7 @@ from modbench.reports.model import Sentence, Value
 from modbench.reports.questions.compare import axis_table, run_differences, runs
 from modbench.reports.questions.compare.axis_table import BASELINE, AlongAxis, Cell, Column, Grid
 from modbench.reports.questions.compare.runs import Against, Compared, Row, failures, letter
-from modbench.reports.sentences.machine import machine_check, warnings
+from modbench.reports.questions.machine import machine_check, warnings
 from modbench.reports.tables import axes
 from modbench.reports.tables.load import Loaded
 from modbench.reports.writers import json, text

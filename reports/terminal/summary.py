@@ -14,11 +14,11 @@ from modbench.harness.planning import foreseen
 from modbench.harness.planning.plan import Plan
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
 from modbench.reports.panel import shared_blocks
-from modbench.reports.questions import confirmation, exchange, inference, isoflop, results, tasks
-from modbench.reports.questions import pays_from as pays_question
-from modbench.reports.sentences import evidence, first_screen
-from modbench.reports.sentences.first_screen import place_shown
-from modbench.reports.sentences.machine import machine_check, warnings
+from modbench.reports.panels import inference
+from modbench.reports.panels import pays_from as pays_question
+from modbench.reports.questions import confirmation, evidence, exchange, first_screen, isoflop, results, tasks
+from modbench.reports.questions.first_screen import place_shown
+from modbench.reports.questions.machine import machine_check, warnings
 from modbench.reports.tables import logs
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.arm_names import name

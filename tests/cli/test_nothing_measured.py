@@ -18,7 +18,7 @@ from modbench.harness.results.run_folder import RunFolder
 from modbench.reports.formats import md
 from modbench.reports.notebook import display
 from modbench.reports.page import render
-from modbench.reports.sentences import first_screen, nothing_measured
+from modbench.reports.questions import first_screen, machine
 from modbench.reports.tables.load import Loaded
 from modbench.reports.terminal import summary
 
@@ -59,7 +59,7 @@ def finished(tmp_path: Path, **suite: Any) -> Loaded:
     return render.write(folder)
 
 
-SAID = f"{nothing_measured.NOTHING}: 2 cells failed"
+SAID = f"{machine.NOTHING}: 2 cells failed"
 
 
 def test_it_is_said_first_in_every_output(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_it_is_said_first_in_every_output(tmp_path: Path) -> None:
     assert marked.index(SAID) < marked.index("Asked:")
     for said in (closing, page, marked):
         assert first_screen.NOTHING_COMPARED not in said
-    assert first_screen.head(loaded).answer == [f"{nothing_measured.NOTHING}."]
+    assert first_screen.head(loaded).answer == [f"{machine.NOTHING}."]
     assert summary.as_json(loaded, Path("page"), None)["measured"] is False
 
 
@@ -86,7 +86,7 @@ def test_skipped_cells_and_units_without_a_record_are_no_measurements(tmp_path: 
     loaded = render.write(left(tmp_path, made, fails="dense", leave_out=unit))
     assert {*loaded.cases.status} == {"failed", "skipped"}
     assert not loaded.measured
-    said, _, reason = nothing_measured.in_words(loaded).partition(". ")
+    said, _, reason = machine.nothing_measured(loaded).partition(". ")
     assert re.findall(r"1 (?:unit|cell \w+)", said) == ["1 unit", "1 cell failed", "1 cell skipped"]
     assert reason.startswith("dense[")
 
@@ -101,7 +101,7 @@ def test_skipped_cells_and_units_without_a_record_are_no_measurements(tmp_path: 
 def test_one_value_is_something(tmp_path: Path, suite: dict[str, Any], modbench: Modbench) -> None:
     loaded = finished(tmp_path, **suite)
     assert loaded.measured
-    nothing_measured.check(loaded, Path("page"))
+    machine.check_measured(loaded, Path("page"))
     assert summary.as_json(loaded, Path("page"), None)["measured"] is True
     done = modbench("resume", loaded.path)
     assert done.returncode == 0

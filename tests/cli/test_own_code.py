@@ -26,7 +26,7 @@ from modbench.harness.results import trust
 from modbench.harness.results.outcomes import attempt
 from modbench.harness.results.records import Gap, Record
 from modbench.harness.results.run_folder import RunFolder, read
-from modbench.reports.sentences.machine import warnings
+from modbench.reports.questions.machine import warnings
 from modbench.reports.tables.load import load
 
 BUILD = """

@@ -19,7 +19,7 @@ from modbench.harness.results.notes.counting import CountNotes
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.run_folder import FINISHED, read
 from modbench.harness.subject import shared_state
-from modbench.reports.sentences import evidence
+from modbench.reports.questions import evidence
 from modbench.reports.tables.load import load
 from modbench.reports.writers.number_format import plain
 

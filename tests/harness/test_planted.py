@@ -16,7 +16,7 @@ from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.stats import verdicts
 from modbench.harness.stats.effects import Effect
 from modbench.reports.page import render
-from modbench.reports.sentences.machine import warnings
+from modbench.reports.questions.machine import warnings
 from modbench.reports.tables.load import load
 from modbench.reports.terminal import summary
 

@@ -29,8 +29,8 @@ from modbench.harness.results import progress, run_folder
 from modbench.harness.results.reading import DamagedError
 from modbench.harness.results.records import Death
 from modbench.harness.results.run_folder import RunFolder
+from modbench.reports.questions.evidence import sure
 from modbench.reports.questions.search import sentence, spent
-from modbench.reports.sentences.evidence import sure
 from modbench.reports.tables.load import load
 from modbench.reports.tables.unmeasured import LEFT_OUT
 from modbench.reports.writers.number_format import plain

@@ -16,7 +16,7 @@ from modbench.harness.planning.suite import load_suite, parse_suite
 from modbench.harness.stats import effects
 from modbench.reports.questions import break_even
 from modbench.reports.questions.gate import gate
-from modbench.reports.sentences.machine import machine_check, twin_check, warnings
+from modbench.reports.questions.machine import machine_check, twin_check, warnings
 from modbench.reports.tables.load import Loaded, default_arm, load
 from modbench.reports.tables.withheld_verdicts import SILENT, UNCHECKED
 from modbench.reports.terminal import summary

@@ -23,7 +23,7 @@ OTHER_MEANINGS = {
     "harness/planning/suite.py": {"train", "energy", "fit", "confirm"},  # tables of a suite file
     "harness/planning/overrides.py": {"train"},  # as above
     "reports/panels/confirm.py": {"confirm"},  # a table
-    "reports/sentences/first_screen.py": {"memory", "energy"},  # what was asked
+    "reports/questions/first_screen.py": {"memory", "energy"},  # what was asked
     "reports/panels/claims.py": {"fit"},  # what a machine is
     "reports/tables/axes.py": {"compile"},  # a field of a place
 }

@@ -18,7 +18,7 @@ from modbench.reports.page import compare_page
 from modbench.reports.questions.compare.axis_table import Filter
 from modbench.reports.questions.compare.by_axis import compare_by
 from modbench.reports.questions.compare.runs import compare_runs
-from modbench.reports.sentences.machine import machine_check
+from modbench.reports.questions.machine import machine_check
 from modbench.reports.tables.load import Loaded
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -22,9 +22,8 @@ from modbench.reports.model import Estimate, Sentence, Table
 from modbench.reports.page import render
 from modbench.reports.panels import confirm as panel
 from modbench.reports.panels import isoflop
-from modbench.reports.questions import confirmation
+from modbench.reports.questions import confirmation, first_screen
 from modbench.reports.questions.recommend import capacity
-from modbench.reports.sentences import first_screen
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal.recommend import capacity_as_dict
 from modbench.reports.writers.number_format import plain

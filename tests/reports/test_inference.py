@@ -8,7 +8,8 @@ import pytest
 from planted import planted_suite, stored
 
 from modbench.reports.model import Estimate, Table
-from modbench.reports.questions import break_even, inference
+from modbench.reports.panels import inference
+from modbench.reports.questions import break_even
 from modbench.reports.tables import load
 from modbench.reports.terminal import summary
 from modbench.reports.writers.number_format import plain

@@ -35,8 +35,7 @@ from modbench.harness.results.run_folder import RunFolder
 from modbench.reports.model import Estimate, Table
 from modbench.reports.page import render
 from modbench.reports.panels import isoflop as isoflop_panel
-from modbench.reports.questions import isoflop
-from modbench.reports.sentences import evidence
+from modbench.reports.questions import evidence, isoflop
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.writers.number_format import plain
 

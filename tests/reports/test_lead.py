@@ -12,8 +12,7 @@ from planted import left, planted_suite, stored
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
 from modbench.reports.model import Estimate, Finding, Sentence
-from modbench.reports.questions import win_rate
-from modbench.reports.sentences import first_screen
+from modbench.reports.questions import first_screen, win_rate
 from modbench.reports.tables.load import load
 from modbench.reports.terminal import summary
 from modbench.reports.writers.number_format import plain

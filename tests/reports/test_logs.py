@@ -16,7 +16,7 @@ from modbench.harness.planning.suite import parse_suite
 from modbench.harness.results.outcomes import missing
 from modbench.harness.results.records import Gap
 from modbench.harness.results.run_folder import RunFolder, read
-from modbench.reports.questions.failures import failures
+from modbench.reports.panels.failures import failures
 from modbench.reports.tables import load, logs
 from modbench.reports.terminal import summary
 

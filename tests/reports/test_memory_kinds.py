@@ -9,8 +9,7 @@ from planted import planted_suite, stored
 
 from modbench.reports.model import Sentence
 from modbench.reports.panels import memory
-from modbench.reports.questions import memory_kinds
-from modbench.reports.questions.memory_kinds import Bar, stacked
+from modbench.reports.panels.memory import Bar, stacked
 from modbench.reports.tables.load import load
 from modbench.reports.writers.number_format import plain
 
@@ -72,7 +71,7 @@ def test_measured_beside_forecast(tmp_path: Path) -> None:
     mine = drawn.data[drawn.data.arm == "moe"].set_index("kind")
     assert mine.measured_B["parameters"] > 4 * params
     assert mine.measured_B["optimizer"] == 2 * mine.measured_B["parameters"]
-    assert mine.forecast_B[memory_kinds.MORE_REST] - mine.measured_B[memory_kinds.MORE_REST] == pytest.approx(4e6)
+    assert mine.forecast_B[memory.MORE_REST] - mine.measured_B[memory.MORE_REST] == pytest.approx(4e6)
     assert drawn.marks is not None
     assert any(mark.text.startswith("MoE, optimizer: ") for mark in drawn.marks.said)
 

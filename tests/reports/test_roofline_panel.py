@@ -14,7 +14,7 @@ from modbench.harness.results.notes.counting import CountNotes
 from modbench.harness.roofline.table import Point
 from modbench.harness.roofline.work import Listed, Work
 from modbench.reports.panels import roofline as panel
-from modbench.reports.questions.roofline import Roof, bytes_of, placed, roof_of
+from modbench.reports.panels.roofline import Roof, bytes_of, placed, roof_of
 from modbench.reports.tables.load import load
 from modbench.reports.tables.outcomes import Tables
 

@@ -13,8 +13,7 @@ from modbench.harness.planning.suite import parse_suite
 from modbench.harness.stats import effects
 from modbench.reports.page import render
 from modbench.reports.panels import tiles
-from modbench.reports.questions import tasks
-from modbench.reports.sentences import first_screen
+from modbench.reports.questions import first_screen, tasks
 from modbench.reports.terminal import summary
 from modbench.reports.writers.number_format import plain
 

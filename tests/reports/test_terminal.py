@@ -23,10 +23,10 @@ from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK, Label
 from modbench.reports import demo
 from modbench.reports.model import Estimate, Finding, Sentence
 from modbench.reports.notebook import display
-from modbench.reports.questions import break_even, pays_from, results, win_rate
+from modbench.reports.panels import pays_from
+from modbench.reports.questions import break_even, evidence, first_screen, results, win_rate
 from modbench.reports.questions.break_even import Line
-from modbench.reports.sentences import evidence, first_screen
-from modbench.reports.sentences.machine import TwinCheck
+from modbench.reports.questions.machine import TwinCheck
 from modbench.reports.tables.cases import looked_ahead
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import summary

@@ -12,8 +12,8 @@ from resealed import reseal
 from modbench.harness.core.labels import Label
 from modbench.harness.flops.closed_form import case_cost
 from modbench.reports.page import render
+from modbench.reports.questions import machine
 from modbench.reports.questions.compare import run_differences
-from modbench.reports.sentences import machine
 from modbench.reports.tables.load import Loaded, load
 
 BUILD = "def build(config):\n    import parts\n    return parts.made(config)\n"

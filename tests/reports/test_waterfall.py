@@ -18,8 +18,8 @@ from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.roofline.table import Point, Table
 from modbench.harness.roofline.work import Listed, Work
 from modbench.reports.model import Estimate, Sentence
+from modbench.reports.panels import waterfall
 from modbench.reports.panels import waterfall as panel
-from modbench.reports.questions import waterfall
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.writers.number_format import plain

@@ -54,11 +54,11 @@ def say_json(data: object, *, allow_nan: bool = True) -> None:
 
 def print_summary(finished: Finished, *, as_json: bool, quiet: bool = False, verbose: bool = False) -> None:
     """Print the summary of a run as text or JSON; quietly only the path of the report, and failures on standard error."""
-    from modbench.reports.sentences import nothing_measured
+    from modbench.reports.questions import machine
     from modbench.reports.terminal import summary
 
     if quiet and not as_json:
-        lines = [] if finished.loaded.measured else [nothing_measured.in_words(finished.loaded)]
+        lines = [] if finished.loaded.measured else [machine.nothing_measured(finished.loaded)]
         if lines := [*lines, *summary.troubles(finished.loaded)]:
             say("\n".join(lines), sys.stderr)
         say(str(finished.report))

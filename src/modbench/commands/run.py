@@ -71,7 +71,7 @@ def run(
     from modbench.harness.core.units import parse_duration
     from modbench.harness.execution import stopping
     from modbench.progress import progress_for
-    from modbench.reports.sentences import nothing_measured
+    from modbench.reports.questions import machine
     from modbench.reports.terminal import summary
 
     overrides = flags.overrides()
@@ -100,7 +100,7 @@ def run(
         timeout_s=timeout_s,
     )
     print_summary(finished, as_json=as_json, quiet=quiet, verbose=verbose)
-    nothing_measured.check(finished.loaded, finished.report)
+    machine.check_measured(finished.loaded, finished.report)
     if strict and not finished.loaded.failed.empty:
         raise typer.Exit(1)
 
@@ -137,7 +137,7 @@ def resume(
     from modbench.harness.execution import stopping
     from modbench.harness.execution.launcher_profile import read_profile
     from modbench.progress import progress_for
-    from modbench.reports.sentences import nothing_measured
+    from modbench.reports.questions import machine
 
     timeout_s = parse_duration(timeout, "--timeout") if timeout is not None else None
     if launcher_profile:
@@ -153,7 +153,7 @@ def resume(
         timeout_s=timeout_s,
     )
     print_summary(finished, as_json=as_json, quiet=quiet, verbose=verbose)
-    nothing_measured.check(finished.loaded, finished.report)
+    machine.check_measured(finished.loaded, finished.report)
 
 
 def trust_policy(*, trust: bool) -> Callable[[Sequence[UntrustedFile]], bool]:

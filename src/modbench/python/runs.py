@@ -22,7 +22,7 @@ from modbench.harness.planning.plan import Plan
 from modbench.progress import in_notebook, progress_for
 from modbench.python.rendering import html, html_lines, html_table, text
 from modbench.reports.notebook.frames import Results
-from modbench.reports.sentences import nothing_measured
+from modbench.reports.questions import machine
 from modbench.reports.terminal import summary
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def run(
         options=launcher_options,
         timeout_s=timeout_s,
     )
-    nothing_measured.check(finished.loaded, finished.report)
+    machine.check_measured(finished.loaded, finished.report)
     return Results(finished.loaded, finished.wall_s)
 
 
@@ -277,7 +277,7 @@ def resume(
         trust=trust,
         timeout_s=parse_duration(timeout, "timeout") if timeout is not None else None,
     )
-    nothing_measured.check(finished.loaded, finished.report)
+    machine.check_measured(finished.loaded, finished.report)
     return Results(finished.loaded, finished.wall_s)
 
 

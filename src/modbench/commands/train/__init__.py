@@ -37,7 +37,7 @@ def train(
 ) -> None:
     """Train and evaluate one model, also under torchrun."""
     from modbench.commands.train import training_run
-    from modbench.reports.sentences import nothing_measured
+    from modbench.reports.questions import machine
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's SIGTERM is handled like Ctrl-C
     if log_to is not None:
@@ -50,4 +50,4 @@ def train(
         print_summary(done, as_json=True)
     else:
         say(training_run.as_text(done))
-    nothing_measured.check(done.loaded, done.report)
+    machine.check_measured(done.loaded, done.report)

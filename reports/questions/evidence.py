@@ -10,7 +10,7 @@ from modbench.harness.core.case import Case
 from modbench.harness.core.labels import OF_WORK, Label
 from modbench.reports.model import Estimate, Listed, Sentence, Value
 from modbench.reports.questions import confirmation
-from modbench.reports.sentences.machine import GLYPHS, machine_check, machine_facts, twin_check
+from modbench.reports.questions.machine import GLYPHS, machine_check, machine_facts, twin_check
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording.arm_names import name
 

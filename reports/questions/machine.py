@@ -1,4 +1,4 @@
-"""The machine in words: its GPU, the verdict of `modbench doctor`, and what the run's own twins say."""
+"""The machine in words: its GPU, the verdict of `modbench doctor`, what the run's own twins say; and why nothing was measured."""
 
 from __future__ import annotations
 
@@ -8,14 +8,45 @@ from pathlib import Path
 
 import pandas as pd
 
+from modbench.harness.core.errors import NothingMeasuredError, brief
 from modbench.harness.core.units import counted
 from modbench.harness.results import attempts, trust
 from modbench.reports.model import Estimate, Sentence
-from modbench.reports.sentences import nothing_measured
-from modbench.reports.tables import busy, nodes
+from modbench.reports.tables import busy, logs, nodes
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.withheld_verdicts import APART, SILENT, UNCHECKED
 from modbench.reports.writers.number_format import percent, ratio
+
+NOTHING = "Nothing was measured"
+# Characters of the reason that stands for the others.
+MOST_SAID = 300
+
+
+def nothing_measured(loaded: Loaded) -> str:
+    """Say how the cells ended, and why the first one has no value: `Nothing was measured: 8 cells failed. mine:build[…]: …`."""
+    rows = loaded.cases
+    if rows.empty:
+        return f"{NOTHING}: no metric was asked for."
+    ended = [(len(loaded.run.missing), "unit", "has no record", "have no record")]
+    ended += [(int((rows.status == word).sum()), "cell", word, word) for word in ("failed", "skipped")]
+    how = [f"{counted(n, what)} {one if n == 1 else many}" for n, what, one, many in ended if n]
+    first = (loaded.failed if not loaded.failed.empty else rows).iloc[0]
+    reason = logs.in_run_folder(brief(str(first.reason), MOST_SAID), loaded.path)
+    return f"{NOTHING}: {', '.join(how)}. {first.case_id}: {reason.removesuffix('.')}."
+
+
+def check_measured(loaded: Loaded, page: Path) -> None:
+    """Check that a run that ended has a value in any of its cells. Failed cells are data, unless there is nothing else.
+
+    Args:
+        loaded: the run.
+        page: its report, which the message names.
+
+    Raises:
+        NothingMeasuredError: if every cell failed or was skipped.
+    """
+    if not loaded.measured:
+        raise NothingMeasuredError(f"{nothing_measured(loaded)} Report: {page}")
 
 
 def gpu(loaded: Loaded) -> str:
@@ -130,7 +161,7 @@ def warnings(loaded: Loaded) -> list[str]:
     That nothing was measured; a stored run, two versions of a model, a machine that was busy, unchecked or doubtful.
     """
     if not loaded.measured:
-        return [nothing_measured.in_words(loaded), *_two_versions(loaded)]
+        return [nothing_measured(loaded), *_two_versions(loaded)]
     return [
         *_shipped(loaded),
         *_two_versions(loaded),

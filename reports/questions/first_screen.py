@@ -8,8 +8,17 @@ from dataclasses import dataclass
 from modbench.harness.core.case import Case, Rung
 from modbench.harness.core.units import counted
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value
-from modbench.reports.questions import break_even, confirmation, exchange, isoflop, search, tasks, win_rate
-from modbench.reports.sentences import evidence, nothing_measured
+from modbench.reports.questions import (
+    break_even,
+    confirmation,
+    evidence,
+    exchange,
+    isoflop,
+    machine,
+    search,
+    tasks,
+    win_rate,
+)
 from modbench.reports.tables import losses
 from modbench.reports.tables.cases import looked_ahead
 from modbench.reports.tables.load import Loaded, contenders, default_arm, rung_beside, subsample_evenly
@@ -61,7 +70,7 @@ def head(loaded: Loaded) -> Head:
     """Return the first screen of a report."""
     said = asked(loaded)
     if not loaded.measured:  # why stands above it, among the warnings
-        return Head(said, [f"{nothing_measured.NOTHING}."], [], [], [])
+        return Head(said, [f"{machine.NOTHING}."], [], [], [])
     short = answer(loaded)
     where = break_even.columns(loaded, contenders(loaded)[:1])  # a table says it: counting the places says less
     details: list[Value] = (
