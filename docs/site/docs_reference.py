@@ -18,6 +18,7 @@ ABOUT_ROOMS = {
     "routers": "Who decides which tokens a routed block takes: `--set router=NAME`.",
     "metrics": 'What is measured: `metrics = ["KEY"]`, `--set metrics=KEY,KEY`.',
     "passes": "How it is measured: a metric names the pass that makes it.",
+    "rules": "What asks for units while a run goes on, from what it has measured so far.",
     "launchers": "What starts the work: `--launcher NAME`.",
     "doubts": "Reasons to doubt a cell; each puts a label beside its numbers.",
     "corpora": "Text to train on: `--corpus NAME`, a file, a folder or `hf:NAME`.",

@@ -13,7 +13,11 @@ from modbench.harness.core.sinks import Sink
 
 TYPES = {"models": Model, "passes": Pass, "doubts": Doubt, "corpora": Corpus, "tasks": Task, "sinks": Sink}
 # Types that this room cannot import, known by what is asked of them.
-PARTS = {"panels": ("title", "order", "span", "render"), "formats": ("files",)}
+PARTS = {
+    "rules": ("groups", "is_conditional", "decide"),
+    "panels": ("title", "order", "span", "render"),
+    "formats": ("files",),
+}
 
 
 def not_a(room: str, made: object) -> str:

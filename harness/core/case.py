@@ -312,7 +312,8 @@ class UnitOfWork(Frozen):
         protocol: how they are measured.
         flops: predicted FLOPs, from which the time left is estimated.
         series: what its launches share: the name without the launch; empty for a unit that is not repeated.
-        row: the row of cells that a search measures as far as it needs, of which it is a launch; empty for another unit.
+        group: the units that a rule looks at together, of which it is one; empty for a unit that no rule looks at.
+        rule: the rule that may ask for it; empty for a unit that runs in any case.
         facts: what later code needs to know of its pass and metrics. They are looked up where a unit is made, and stored with it;
             units of schemas before 11 have none in their files.
     """
@@ -325,7 +326,8 @@ class UnitOfWork(Frozen):
     protocol: Protocol
     flops: float
     series: str = ""
-    row: str = ""
+    group: str = ""
+    rule: str = ""
     facts: UnitFacts = None  # type: ignore[assignment]  # looked up at once
 
     @model_validator(mode="after")

@@ -25,6 +25,7 @@ ROOMS = {
     "routers": ("modbench.models.routers", "ROUTER"),
     "metrics": ("modbench.harness.metrics", "METRICS"),
     "passes": ("modbench.harness.passes", "PASS"),
+    "rules": ("modbench.harness.rules", "RULE"),
     "launchers": ("modbench.harness.execution.launch", "LAUNCHER"),
     "doubts": ("modbench.harness.doubts", "DOUBT"),
     "corpora": ("modbench.suites.corpora", "CORPUS"),

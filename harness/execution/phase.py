@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Generic
 from typing import Protocol as Interface
 
-from modbench.harness.core.asking import Asking
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import ModbenchError
 from modbench.harness.core.graceful_stop import ASK, CannotWrite, Stopped
 from modbench.harness.core.launching import Launcher, Started
+from modbench.harness.execution.asker import Asker
 from modbench.harness.execution.crash_records import add_failed, death, keep_log, write_failure
 from modbench.harness.execution.limits import in_words
 from modbench.harness.execution.parent_clock_check import check_clock
@@ -39,7 +39,7 @@ class Progress(Interface):
         """Called about once a second."""
 
     def added(self, group: str, units: Sequence[UnitOfWork]) -> None:
-        """Called with units that were asked for; with their series or row if that asks for nothing more, else without."""
+        """Called with units that were asked for; with their group if that asks for nothing more, else without."""
 
     def ended(self, unit: UnitOfWork) -> None:
         """Called when a unit has its record."""
@@ -70,7 +70,7 @@ class Run(Generic[Started]):
         launcher: starts units.
         folder: where records are written.
         progress: receives events.
-        asking: decides how many launches a series has, or which cells of a row are measured; None: all units are run.
+        asker: lets rules decide which units run; None: all units are run.
         stop: what signals asked for.
         lock: the lease on the folder; None: nobody else knows it.
     """
@@ -78,7 +78,7 @@ class Run(Generic[Started]):
     launcher: Launcher[Started]
     folder: RunFolder
     progress: Progress
-    asking: Asking | None = None
+    asker: Asker | None = None
     stop: Stop = field(default_factory=Stop)
     lock: Lock | None = None
 
@@ -109,14 +109,13 @@ class _Phase(Generic[Started]):
         units = largest_first if self.at_once > 1 and not slots.timed else list(slots.units)
         self.planned = {unit.name: unit for unit in units}
         self.place = {unit.name: at for at, unit in enumerate(units)}
-        asking = run.asking
         self.later: dict[str, list[UnitOfWork]] = {}
         self.turns: dict[str, int] = {}
-        for unit in units:
-            if asking is not None and asking.later(unit):
-                self.later.setdefault(asking.group(unit), []).append(unit)
-        self.undecided = {asking.group(unit) for unit in units} - {""} if asking is not None else set[str]()
-        waiting = [unit for unit in units if asking is None or not asking.later(unit)]
+        waiting = units if run.asker is None else [unit for unit in units if not unit.rule]
+        for unit in units if run.asker is not None else ():
+            if unit.rule:
+                self.later.setdefault(unit.group, []).append(unit)
+        self.undecided = {unit.group for unit in units} - {""} if run.asker is not None else set[str]()
         for group in sorted(self.undecided):  # with what was decided before this run was resumed
             waiting += self._asked(group)
         self.waiting = self._in_turn(waiting)
@@ -216,26 +215,25 @@ class _Phase(Generic[Started]):
             add_failed(self.planned[unit.name], run.folder, self.retried[unit.name])
         _drop_empty_log(log)
         self.pending.discard(unit.name)
-        if run.asking is not None:
-            run.asking.ended(unit)
+        if run.asker is not None:
+            run.asker.ended(unit)
         run.progress.ended(unit)
-        if run.asking is not None and (more := self._asked(run.asking.group(unit))):
+        if more := self._asked(unit.group):
             self.waiting = self._in_turn([*self.waiting, *more])
 
     def _asked(self, group: str) -> list[UnitOfWork]:
         """Units that a group asks for now and has not asked for before; the progress then counts them."""
-        asking = self.run.asking
-        asked = asking.asked(group) if asking is not None and group in self.undecided else None
-        if asked is None:
+        if self.run.asker is None or group not in self.undecided:
             return []
-        if asked.last:
+        decided = self.run.asker.asked(group)
+        if decided.ended:
             self.undecided.discard(group)
         later = self.later.pop(group, [])
-        more = [unit for unit in later if unit.name in asked.turns]
-        self.later[group] = [unit for unit in later if unit.name not in asked.turns]
-        self.turns |= asked.turns
-        if more or asked.last:
-            self.run.progress.added(group if asked.last else "", more)
+        more = [unit for unit in later if unit.name in decided.asked]
+        self.later[group] = [unit for unit in later if unit.name not in decided.asked]
+        self.turns |= decided.asked
+        if more or decided.ended:
+            self.run.progress.added(group if decided.ended else "", more)
         return more
 
     def _in_turn(self, units: Sequence[UnitOfWork]) -> deque[UnitOfWork]:

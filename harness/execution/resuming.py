@@ -4,36 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.launching import is_remote
 from modbench.harness.machine import certificate, environment
-from modbench.harness.planning.confirming import confirmation_of
-from modbench.harness.results import confirmed, searched
+from modbench.harness.results import decisions
+from modbench.harness.results.decisions import Decided
 from modbench.harness.results.record_files import read_record
 from modbench.harness.results.run_folder import RunFolder, StoredRun, read
 from modbench.harness.results.workspace import Workspace
 
 
 def without_old_decisions(stored: StoredRun, *, retry_failed: bool) -> StoredRun:
-    """Let pilots that left no times decide anew if their launches run again, searches and confirmations if units of theirs do.
+    """Let rules decide anew about groups of which units are measured again, unless what they decided stands."""
+    again = {unit.group for unit in remaining(stored, retry_failed=retry_failed)} & stored.decisions.keys()
+    old = [each for each in (stored.decisions[group] for group in again) if not _stands(each)]
+    for decided in old:
+        decisions.forget(stored.path, decided.group)
+    return read(str(stored.path)) if old else stored
 
-    A number of launches that was computed stands.
-    """
-    units = remaining(stored, retry_failed=retry_failed)
-    again, folder = {unit.series for unit in units}, RunFolder(stored.path)
-    empty = [series for series, decided in stored.decisions.items() if decided.asked is None and series in again]
-    for series in empty:
-        folder.forget_decision(series)
-    rows = sorted(
-        {stored.plan.asked_with(unit) for unit in units if stored.plan.on_request(unit)} & stored.searches.keys()
-    )
-    for row in rows:
-        searched.forget(folder.path, row)
-    confirmations = {confirmation_of(unit) for unit in units} & stored.confirmations.keys()
-    for name in confirmations:
-        confirmed.forget(folder.path, name)
-    return read(str(stored.path)) if empty or rows or confirmations else stored
+
+def _stands(decided: Decided) -> bool:
+    return decided.found is not None and bool(catalogue.load("rules", decided.rule).stands(decided.found))
 
 
 def remaining(stored: StoredRun, *, retry_failed: bool) -> tuple[UnitOfWork, ...]:

@@ -13,7 +13,7 @@ from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.files import now
 from modbench.harness.core.launching import Launcher, MakeLauncher, Started, is_remote
 from modbench.harness.core.passes import Phase
-from modbench.harness.execution.asking import asking_of
+from modbench.harness.execution.asker import Asker
 from modbench.harness.execution.limits import Limits
 from modbench.harness.execution.phase import Progress, Run, Slots
 from modbench.harness.execution.stopping import Stop
@@ -101,12 +101,14 @@ def run(
     if remote:  # on machines of their own units do not disturb each other, and none waits for another phase
         groups = [Slots(tuple(unit for slots in groups for unit in slots.units), len(plan.units))]
     limits = Limits(plan, timeout_s, here=not remote)
+    asker = Asker(whole or plan, folder, plan.units)
     tracker = Tracker(
         plan,
         groups,
         folder,
         whole=whole,
         kept=kept,
+        decided=asker.decided,
         display=display,
         limits=limits,
         remote=remote,
@@ -114,16 +116,16 @@ def run(
         lock=lock,
     )
     with tracker:
+        asker.ask()
         if plan.units:  # else nothing is started, not even the launcher: nobody was asked whether to trust its options
             starts = launcher_for(plan, launcher, options)
-            asking = asking_of(whole or plan, folder, plan.units)
-            running = Run(starts, folder, tracker, asking, stop, lock)
+            running = Run(starts, folder, tracker, asker, stop, lock)
             for slots in groups:
                 wall, cpu = time.monotonic(), time.process_time()
                 running.phase(slots, limits)
                 if slots.timed and slots.units:
-                    # Pilots, searches and confirmations are evaluated while no unit runs.
-                    timed_wall, timed_cpu = time.monotonic() - wall, time.process_time() - cpu - asking.cpu_s
+                    # Rules decide while no unit runs.
+                    timed_wall, timed_cpu = time.monotonic() - wall, time.process_time() - cpu - asker.cpu_s
         remove_empty(folder.path)
         folder.write_finished(
             {

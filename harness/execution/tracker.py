@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Protocol as Interface
 from typing import Self
@@ -23,6 +22,7 @@ from modbench.harness.execution.stopping import Stop
 from modbench.harness.planning.plan import Plan
 from modbench.harness.profiling.run_time import RunTime
 from modbench.harness.results import progress
+from modbench.harness.results.decisions import Decided
 from modbench.harness.results.lock import BEAT_S, Lock
 from modbench.harness.results.progress import Failure, Group, Running, RunProgress
 from modbench.harness.results.reading import DamagedError
@@ -53,6 +53,7 @@ class Tracker:
         folder: the run folder.
         whole: the plan of an interrupted run, of which this is the rest; None: this is the whole.
         kept: records of the units that an earlier runner finished.
+        decided: what rules have decided so far, by group; it grows while units run.
         display: shows the progress; None: nothing does.
         limits: learn from records how fast this machine is; None: nothing does.
         remote: whether units run on other machines.
@@ -70,6 +71,7 @@ class Tracker:
         *,
         whole: Plan | None = None,
         kept: Sequence[Record] = (),
+        decided: Mapping[str, Decided] | None = None,
         display: Display | None = None,
         limits: Limits | None = None,
         remote: bool = False,
@@ -80,6 +82,7 @@ class Tracker:
     ) -> None:
         self.folder, self.display, self.limits, self.lock, self.clock = folder, display, limits, lock, clock
         self.stop = stop or Stop()
+        self.decided = {} if decided is None else decided  # an empty one grows
         title = f"{plan.suite.name}, {plan.suite.effort}, {plan.device}"
         self.now = RunProgress(title=title, resumable=resumable, started=now(), remote=remote)
         self._timed_passes = {name for name, each in catalogue.passes().items() if each.timed and not remote}
@@ -88,14 +91,13 @@ class Tracker:
         self._predict(plan, slots)
         self._start, self._written, self._unwritten = clock(), -BEAT_S, True
         self._groups: dict[str, Group] = {}
-        self._requested = Counter[str]()
         self._count(whole or plan, {record.unit.name: record for record in kept})
 
     def _predict(self, plan: Plan, slots: Sequence[Slots]) -> None:
         """The predicted seconds of all units: of those that run, and of those that each rule may ask for."""
-        run_time, shares = RunTime(plan), plan.shares()
+        run_time, shares = RunTime(plan), plan.shares("most")
         self._seconds = {unit.name: run_time.seconds(unit, each.at_once) for each in slots for unit in each.units}
-        self._rules = {unit.name: plan.asked_with(unit) for unit in plan.units if plan.on_request(unit)}
+        self._rules = {unit.name: unit.group for unit in plan.units if unit.rule}
         self._open = dict.fromkeys(self._rules.values(), 0.0)
         for name, rule in self._rules.items():
             self._open[rule] += self._seconds[name] * shares[name]
@@ -107,8 +109,6 @@ class Tracker:
             group = self._groups.setdefault(unit.made_in, Group(name=unit.made_in))
             if unit.name not in self._seconds:  # an earlier runner finished it
                 self._finish(unit, failures(records[unit.name], self.folder) if unit.name in records else [])
-                if whole.on_request(unit):
-                    self._requested[whole.asked_with(unit)] += 1
             elif unit.name not in self._rules:
                 group.waiting += 1
 
@@ -150,11 +150,10 @@ class Tracker:
             self._write()
 
     def added(self, group: str, units: Sequence[UnitOfWork]) -> None:
-        """A rule asked for units; a named rule asks for no more."""
+        """A rule asked for units; of a named group it asks for no more."""
         for unit in units:
-            seconds, rule = self._seconds[unit.name], self._rules[unit.name]
+            seconds, rule = self._seconds[unit.name], unit.group
             self._groups[unit.made_in].waiting += 1
-            self._requested[rule] += 1
             self._total += seconds
             self._open[rule] = max(0.0, self._open[rule] - seconds)
         self._open.pop(group, None)
@@ -205,7 +204,11 @@ class Tracker:
         found.state = "stopping" if self.stop.finishing else "running"
         found.groups = [group for group in self._groups.values() if group.units]
         found.running = [*itertools.islice(self._running.values(), progress.MOST_RUNNING)]
-        found.decisions = [f"{rule}: {counted(number, 'unit')} requested" for rule, number in self._requested.items()]
+        found.decisions = [
+            f"{group}: {each.why or counted(len(each.asked), 'unit')}"
+            for group, each in self.decided.items()
+            if each.asked or each.ended
+        ]
         found.more = bool(self._open)
         learnt = self._done > LEARNT * self._total
         # How many jobs a cluster runs at once shows only in how fast they end.

@@ -1,6 +1,6 @@
 """Train the best of a sweep again: with fresh seeds, judged on held-out windows that chose nothing.
 
-Which cases run, and how many seeds of each, is decided while the suite runs (`results/confirmed.py`).
+Which cases run, and how many seeds of each, is decided while the suite runs (`rules/confirmation.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from modbench.harness.core.passes import Pass, Phase
 from modbench.harness.machine import busy
 from modbench.harness.passes._training import Trained, rates_unit, train
 from modbench.harness.passes.train import notes_of
-from modbench.harness.planning.confirming import seeds_of
+from modbench.harness.planning.check_confirm import seeds_of
 from modbench.harness.planning.training_units import run_flops, train_run, tries_rates
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.results.outcomes import attempt, measured, missing

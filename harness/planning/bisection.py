@@ -62,7 +62,7 @@ def bracket(cells: int, known: Readings) -> Bracket:
     return Bracket(below, above, None)
 
 
-def wanted(cells: int, known: Readings) -> list[int]:
+def next_cells(cells: int, known: Readings) -> list[int]:
     """Return the cells to measure next; none if the search has ended."""
     found = bracket(cells, known)
     if found.wanted is not None:
@@ -76,9 +76,9 @@ def wanted(cells: int, known: Readings) -> list[int]:
     return asked
 
 
-def wanted_of_all(cells: int, targets: Sequence[Readings]) -> list[int]:
+def next_cells_of_all(cells: int, targets: Sequence[Readings]) -> list[int]:
     """Return the cells that any of several searches along one row measures next, ascending: a cell serves them all."""
-    return sorted({at for known in targets for at in wanted(cells, known)})
+    return sorted({at for known in targets for at in next_cells(cells, known)})
 
 
 def usual(cells: int, targets: int) -> int:

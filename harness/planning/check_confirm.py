@@ -1,4 +1,4 @@
-"""What a suite's `[confirm]` can confirm, and what it cannot."""
+"""What a suite's `[confirm]` confirms, with which seeds, and what it cannot."""
 
 from __future__ import annotations
 
@@ -11,6 +11,16 @@ if TYPE_CHECKING:
 
 CONFIRMED = "loss/confirmed"
 CAUSAL = "loss/val_causal"
+# Seeds of a smoke run, which claims nothing.
+SMOKE_SEEDS = 2
+
+
+def seeds_of(suite: Suite) -> range:
+    """The fresh seeds that may be asked for; none if the suite confirms nothing."""
+    confirm = suite.confirm
+    if confirm is None:
+        return range(0)
+    return range(confirm.first_seed, confirm.first_seed + (confirm.most if suite.claims else SMOKE_SEEDS))
 
 
 def check_confirm(suite: Suite, source: str) -> None:

@@ -17,8 +17,8 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.ids import short_name, slug
 from modbench.harness.flops.closed_form import closed_form
 from modbench.harness.planning.arms import ResolvedArm, resolve_arms
-from modbench.harness.planning.check_search import searched_keys
 from modbench.harness.planning.match import QUANTITIES, solve
+from modbench.harness.planning.search import searched_keys
 from modbench.harness.planning.suite import Suite
 
 # Abbreviations of a size's keys in ids.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, Comparison, Device, Rung, UnitOfWork
@@ -11,11 +12,11 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.model_sources import sourced
 from modbench.harness.flops.closed_form import case_cost
+from modbench.harness.planning.adaptive import Group, assigned
 from modbench.harness.planning.arms import product_of
 from modbench.harness.planning.comparisons import Expander, keys_of
-from modbench.harness.planning.confirming import Confirmation, check_roles, confirmations_of
 from modbench.harness.planning.efforts import TWO_STAGE
-from modbench.harness.planning.rows import Row, in_search, rows_of, with_twins
+from modbench.harness.planning.search import in_search, with_twins
 from modbench.harness.planning.select import compile_expression
 from modbench.harness.planning.sizes import check_memory
 from modbench.harness.planning.suite import Suite
@@ -43,6 +44,7 @@ class Plan(Frozen):
     units: tuple[UnitOfWork, ...]
     ladder: tuple[Rung, ...]
     corpus_sha256: str
+    groups: tuple[Group, ...] = ()
 
     @property
     def cold(self) -> bool:
@@ -57,44 +59,18 @@ class Plan(Frozen):
         """All cases without repetition, in order."""
         return list(dict.fromkeys(case for comparison in self.comparisons for case in comparison.arms))
 
-    def piloted(self) -> dict[str, list[UnitOfWork]]:
-        """Units by series, of the series whose number of launches a pilot decides."""
-        if not self.suite.two_stage:
-            return {}
-        found: dict[str, list[UnitOfWork]] = {}
+    def members(self, rule: str) -> dict[str, list[UnitOfWork]]:
+        """Units by group, of the groups that a rule looks at."""
+        found: dict[str, list[UnitOfWork]] = {group.name: [] for group in self.groups if group.rule == rule}
         for unit in self.units:
-            if unit.series:
-                found.setdefault(unit.series, []).append(unit)
-        # Where something cannot be measured, there is one launch, which says so.
-        return {series: units for series, units in found.items() if len(units) > 1}
-
-    def after_pilot(self, unit: UnitOfWork) -> bool:
-        """Whether the unit is a launch that runs only if its pilot asks for it."""
-        return self.suite.two_stage and bool(unit.series) and unit.launch >= self.suite.protocol_size[0]
-
-    def rows(self) -> dict[str, Row]:
-        """The rows that the suite searches, by name; none if it measures its whole grid."""
-        return rows_of(self.suite, self.units)
-
-    def confirmations(self) -> dict[str, Confirmation]:
-        """What the suite confirms, by name; none if it confirms nothing."""
-        return confirmations_of(self.suite, self.units)
-
-    def shares(self) -> dict[str, float]:
-        """By unit, the largest share of its kind that can run: 1, but less for the fresh runs of a confirmation."""
-        found = dict.fromkeys((unit.name for unit in self.units), 1.0)
-        for made in self.confirmations().values():
-            fresh = [unit.name for runs in made.fresh.values() for unit in runs.values()]
-            found |= dict.fromkeys(fresh, min(1.0, made.most_runs / max(1, len(fresh))))
+            if unit.group in found:
+                found[unit.group].append(unit)
         return found
 
-    def on_request(self, unit: UnitOfWork) -> bool:
-        """Whether the unit runs only if its pilot, a search or a confirmation asks for it."""
-        return self.after_pilot(unit) or bool(unit.row)
-
-    def asked_with(self, unit: UnitOfWork) -> str:
-        """What asks for a unit of which `on_request` is true: a series with a pilot, the row of a search, a confirmation."""
-        return unit.row or unit.series
+    def shares(self, share: Literal["usual", "most"]) -> dict[str, float]:
+        """By unit, the share of its kind that runs, usually or at most: 1 unless it runs only if a rule asks for it."""
+        groups = {group.name: getattr(group, share) for group in self.groups}
+        return {unit.name: groups[unit.group] if unit.rule else 1.0 for unit in self.units}
 
 
 def make_plan(suite: Suite, *, device: Device, select: str | None = None, text: Text | None = None) -> Plan:
@@ -117,9 +93,8 @@ def make_plan(suite: Suite, *, device: Device, select: str | None = None, text: 
     comparisons = with_twins(suite, comparisons)
     if suite.train is not None and suite.train.log_to is not None:
         catalogue.load("sinks", suite.train.log_to).check(suite.train.log_to)
-    units = tuple(units_of_work(suite, comparisons, text))
+    units, groups = assigned(suite, tuple(units_of_work(suite, comparisons, text)), select)
     _check_rates(units, suite)
-    check_roles(suite, units, select)
     if suite.isoflop is not None and text is not None and suite.claims:
         _check_epochs(suite, units, text)
     assert len({unit.name for unit in units}) == len(units), "two units would share a file"
@@ -130,6 +105,7 @@ def make_plan(suite: Suite, *, device: Device, select: str | None = None, text: 
         units=units,
         ladder=tuple(ladder),
         corpus_sha256=text.sha256 if text else "",
+        groups=groups,
     )
 
 

@@ -19,9 +19,9 @@ from modbench.harness.core.measure_plans import DecodePlan, EnergyPlan, FitPlan,
 from modbench.harness.core.train_plan import IsoflopPlan, TaskPlan, TrainPlan
 from modbench.harness.planning.arm_tables import Arm, look_beside
 from modbench.harness.planning.check_confirm import check_confirm
-from modbench.harness.planning.check_search import check_search
 from modbench.harness.planning.efforts import EFFORTS, FEWEST_PILOT, TWO_STAGE, WARM_UPS, Effort
 from modbench.harness.planning.grid import Execution, Grid
+from modbench.harness.planning.search import check_search
 from modbench.harness.planning.sizes import check_size
 
 SMOKE_STEPS = 4

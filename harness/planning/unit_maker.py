@@ -10,7 +10,6 @@ from modbench.harness.core.ids import slug
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning.comparisons import open_task
-from modbench.harness.planning.rows import row_of
 from modbench.harness.planning.suite import Suite
 from modbench.harness.text.corpus import corpus_entry
 
@@ -65,7 +64,7 @@ class Maker:
             corpus_sha256=sha256,
         )
         series = name.removesuffix(f"-launch{launch}")
-        made = UnitOfWork(
+        return UnitOfWork(
             name=slug(name),
             made_in=made_in,
             workload=workload,
@@ -75,8 +74,6 @@ class Maker:
             flops=flops,
             series="" if series == name else slug(series),
         )
-        row = row_of(suite, made)
-        return made.model_copy(update={"row": row}) if row else made
 
     def forward(self, comparison: Comparison, case: Case) -> float:
         """FLOPs of a forward pass; a user's model is assumed to cost what the anchor does."""

@@ -9,7 +9,7 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.case import Comparison, UnitOfWork
 from modbench.harness.core.contracts import AnyMetric, Text
 from modbench.harness.core.passes import Pass
-from modbench.harness.planning.rows import in_search
+from modbench.harness.planning.search import in_search
 from modbench.harness.planning.suite import Suite
 from modbench.harness.planning.unit_maker import Maker
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modbench.harness.core.case import Comparison
-from modbench.harness.planning.rows import in_search
+from modbench.harness.planning.search import in_search
 from modbench.harness.planning.suite import Suite
 
 

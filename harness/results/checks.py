@@ -77,8 +77,7 @@ def check(record: Record, planned: UnitOfWork) -> Iterator[Problem]:
     if isinstance(record.findings, WithoutOwnFinding):
         for metric, arms in record.findings.samples.items():
             for case, samples in arms.items():
-                place: Path_ = ("findings", "samples", metric, case)
-                yield from _columns(samples, COLUMNS, LAUNCH, place, known=known)
+                yield from _columns(samples, COLUMNS, LAUNCH, ("findings", "samples", metric, case), known=known)
 
 
 def differences(mine: object, theirs: object, place: Path_) -> Iterator[tuple[Path_, object, object]]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case
 from modbench.harness.core.contracts import AnyMetric
-from modbench.harness.results.launches import Decision
 from modbench.harness.results.notes import SomeNotes
 from modbench.harness.results.notes.counting import CountNotes
 from modbench.harness.results.records import Outcome
+
+if TYPE_CHECKING:
+    from modbench.harness.rules.launch_count import LaunchCount
 
 Columns = Mapping[str, Sequence[float]]
 
@@ -36,7 +39,7 @@ class Evidence:
         blocks: witnesses of each launch's blocks, for timings.
         counted: results of counting the case.
         anchor_counted: the same of the anchor.
-        decision: what a pilot decided on the number of launches; None: it is fixed.
+        decision: the number of launches that a pilot asked for; None: it is fixed.
         drift: how the arm drifted relative to its anchor, over all launches; None: it did not.
         same_as: other settings of the model with the same FLOPs, parameters and losses, bit for bit; by arm, what differs.
         without_own: the anchor in a process without the user's code; None where there was none.
@@ -49,7 +52,7 @@ class Evidence:
     blocks: Sequence[Columns] = ()
     counted: CountNotes = field(default_factory=CountNotes)
     anchor_counted: CountNotes = field(default_factory=CountNotes)
-    decision: Decision | None = None
+    decision: LaunchCount | None = None
     drift: str | None = None
     same_as: Mapping[str, Sequence[str]] = field(default_factory=dict)
     without_own: Launch | None = None

@@ -34,6 +34,9 @@ def check(plan: Plan, file: Path, included: Sequence[Origin] = ()) -> None:
 def _check_paths(plan: Plan, file: Path) -> None:
     for at, unit in enumerate(plan.units):
         check_unit(unit, f"{file}: damaged at plan.units.{at}")
+    for at, group in enumerate(plan.groups):
+        if (wrong := problem_of_name(group.name)) is not None:
+            raise UsageError(f"{file}: damaged at plan.groups.{at}.name: {shown(group.name)} {wrong}.")
     for at, comparison in enumerate(plan.comparisons):
         for case in comparison.arms:
             for text in (case.model, case.task, *case.arm_parts, *map(str, case.options)):
@@ -61,8 +64,8 @@ def _names(unit: UnitOfWork) -> Iterator[tuple[str, str]]:
     yield "name", unit.name
     if unit.series:
         yield "series", unit.series
-    if unit.row:
-        yield "row", unit.row
+    if unit.group:
+        yield "group", unit.group
     if unit.comparison.name:
         yield "comparison.name", unit.comparison.name
     train = unit.protocol.train
@@ -78,6 +81,7 @@ def _check_known(plan: Plan, file: Path, included: Sequence[Origin]) -> None:
     for kind, unknown in (
         ("metric", metrics - catalogue.metrics().keys()),
         ("pass", passes - catalogue.passes().keys()),
+        ("rule", {group.rule for group in plan.groups} - catalogue.entries("rules").keys()),
         ("sink", own_files.sinks(plan.units) - catalogue.entries("sinks").keys()),
     ):
         for name in sorted(unknown):

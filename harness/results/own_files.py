@@ -172,6 +172,7 @@ def _additions(units: Sequence[UnitOfWork], cases: Sequence[Case], launcher: str
     metrics = {key for unit in units for key in catalogue.needed(unit.comparison.metrics)}
     used = {
         "passes": {unit.made_in for unit in units},
+        "rules": {unit.rule for unit in units},
         "metrics": {catalogue.file_of_metric(key).name for key in metrics},
         "models": {case.model for case in cases},
         "routers": {case.config.router for case in cases},

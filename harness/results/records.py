@@ -4,8 +4,10 @@ Schema versions (`upgrade.py` reads 9 and 10):
     9: a sweep may confirm its best with fresh seeds: what it found is in `confirm/`, and fresh runs that it did not ask for are
         not missing; a training run says which held-out windows it is judged on. Release 0.2.0 writes it.
     10: a record says which versions of the user's files its process ran.
-    11: a record holds the digest of its content and the token of its run. Runs of earlier schemas are read and not continued.
-        Comparisons and units have facts of their models, passes and metrics, which nothing looks up once they are planned.
+    11: a record holds the digest of its content and the token of its run. Comparisons and units have facts of their models,
+        passes and metrics, which nothing looks up once they are planned. A unit names the rule that may ask for it; what rules
+        asked for is in `decisions/`, and no longer in `launches/`, `search/` and `confirm/`. Runs of earlier schemas are read and
+        not continued.
 """
 
 from __future__ import annotations

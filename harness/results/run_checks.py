@@ -15,7 +15,6 @@ from modbench.harness.core.case import Comparison, UnitOfWork
 from modbench.harness.core.units import SECONDS
 from modbench.harness.machine.certificate import Certificate
 from modbench.harness.planning.plan import Plan
-from modbench.harness.planning.rows import row_of
 from modbench.harness.results.reading import DamagedError, Path_, Problem, first_problem, load, shown
 
 Text = Annotated[str, Strict()]
@@ -77,7 +76,7 @@ def check_run(body: dict[str, Any], plan: Plan) -> Iterator[Problem]:
     yield from _of_certificate(told.environment.certificate)
     yield from _of_comparisons(plan)
     yield from _of_units(plan)
-    yield from _of_rows(plan)
+    yield from _of_groups(plan)
 
 
 def complete(environment: dict[str, Any], file: Path) -> None:
@@ -166,11 +165,13 @@ def _of_units(plan: Plan) -> Iterator[Problem]:
         yield from _unmade(comparison, made, ("plan", "comparisons", i))
 
 
-def _of_rows(plan: Plan) -> Iterator[Problem]:
-    """Units of a row run only if a search asks for them."""
+def _of_groups(plan: Plan) -> Iterator[Problem]:
+    """A unit that names no group of the plan would never be asked for, and never be missing."""
+    groups = {group.name: group.rule for group in plan.groups}
     for i, unit in enumerate(plan.units):
-        if unit.row != (row := row_of(plan.suite, unit)):
-            yield Problem(("plan", "units", i, "row"), f"{shown(unit.row)}, where the suite's search has {shown(row)}")
+        if (unit.group and unit.group not in groups) or unit.rule not in {"", groups.get(unit.group)}:
+            said = f"{shown(unit.rule)} of {shown(unit.group)}, which is none of the plan's groups"
+            yield Problem(("plan", "units", i, "rule"), said)
 
 
 def _made(unit: UnitOfWork) -> set[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""The run folder: run.json with plan and environment, one atomically written JSON file per unit, one per pilot or search."""
+"""The run folder: run.json with plan and environment, one atomically written JSON file per unit, one per group of a rule."""
 
 from __future__ import annotations
 
@@ -17,29 +17,28 @@ from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.units import counted
+from modbench.harness.planning.adaptive import assigned
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import (
-    asked_for,
-    confirmed,
+    decisions,
     extension_sources,
     layout,
     lock,
     names,
     own_files,
     packed,
-    searched,
     trust,
 )
 from modbench.harness.results.checks import DuplicateLaunches
-from modbench.harness.results.launches import Decision
-from modbench.harness.results.launches import checked as checked_decision
+from modbench.harness.results.decisions import Decided, Result
 from modbench.harness.results.reading import DamagedError, load, parse
 from modbench.harness.results.record_files import Damaged, current, read_record, stand_in, write_record
 from modbench.harness.results.records import SCHEMA, Record
 from modbench.harness.results.run_checks import check_run, read_finished
 from modbench.harness.results.sharing import Shared
+from modbench.harness.results.upgrade import earlier_decisions
 
-FINISHED, LAUNCHES = "finished.json", "launches"
+FINISHED = "finished.json"
 
 
 @dataclass(frozen=True)
@@ -88,32 +87,11 @@ class RunFolder:
         """Make the folders that every unit writes to, where they are missing."""
         layout.make(self.path, layout.of(self.path))
 
-    def decision(self, series: str) -> Decision | None:
-        """Return the number of launches of a series; None if its pilot has not decided it.
-
-        Raises:
-            UsageError: if the file is damaged.
-        """
-        file = layout.file_of(self.path, LAUNCHES, series, ".json")
-        if not file.is_file():
-            return None
-        return checked_decision(parse(Decision, load(file), file), series, file)
-
-    def write_decision(self, decided: Decision) -> None:
-        """Write the number of launches of a series, once."""
-        file = layout.file_of(self.path, LAUNCHES, decided.series, ".json")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, decided.model_dump_json(indent=1))
-
     def set_aside(self, damaged: Damaged) -> None:
         """Rename a damaged record to `NAME.json.damaged`, so that its unit can run again and nothing is lost."""
         file = damaged.error.file
         names = (file.with_suffix(f".json.damaged{number}") for number in ("", *range(2, 1000)))
         file.replace(next(name for name in names if not name.exists()))
-
-    def forget_decision(self, series: str) -> None:
-        """Remove the decision on a series whose pilot had no times."""
-        layout.file_of(self.path, LAUNCHES, series, ".json").unlink(missing_ok=True)
 
     def write_run(
         self,
@@ -153,7 +131,7 @@ class StoredRun:
 
     Attributes:
         path: the folder.
-        plan: what was planned, without launches that no pilot, and units of cells that no search asked for.
+        plan: what was planned, without units that no rule asked for.
         environment: the machine and its software.
         command: the command line.
         started: start time, UTC, ISO 8601.
@@ -163,11 +141,9 @@ class StoredRun:
         missing: names of the units without a record.
         damaged: records that cannot be believed; `records` holds failed outcomes in their place.
         finished: content of finished.json; None if the run was interrupted.
-        undecided: units that a pilot or a search which has not ended may yet ask for.
-        decisions: what pilots decided, by series.
-        searches: searches that have ended, by row.
-        confirmations: confirmations that have ended, by name.
-        planned: every unit in run.json: those of the plan, and those that nothing asked for, or may yet.
+        undecided: units that a rule may yet ask for.
+        decisions: what rules decided, by group.
+        planned: every unit in run.json: those of the plan, and those that no rule asked for, or may yet.
         own_files: the user's files that it began with, as run.json says.
         started_in: the folder in which the command was started; None in a run that was packed.
         token: under which the user who began it is remembered, as run.json says.
@@ -185,9 +161,7 @@ class StoredRun:
     missing: list[str]
     finished: dict[str, Any] | None = None
     undecided: tuple[UnitOfWork, ...] = ()
-    decisions: Mapping[str, Decision] = field(default_factory=dict)
-    searches: Mapping[str, searched.Searched] = field(default_factory=dict)
-    confirmations: Mapping[str, confirmed.Confirmed] = field(default_factory=dict)
+    decisions: Mapping[str, Decided] = field(default_factory=dict)
     options: tuple[str, ...] = ()
     planned: tuple[UnitOfWork, ...] = ()
     own_files: tuple[own_files.OwnFile, ...] = ()
@@ -196,6 +170,16 @@ class StoredRun:
     damaged: list[Damaged] = field(default_factory=list)
     included: tuple[extension_sources.Origin, ...] = ()
     schema: int = SCHEMA
+
+    @property
+    def decided(self) -> bool:
+        """Whether no rule may ask for more."""
+        return all(group.name in self.decisions and self.decisions[group.name].ended for group in self.plan.groups)
+
+    def found(self, kind: type[Result]) -> dict[str, Result]:
+        """Results of one kind that rules left, by group; those of groups that have not ended are left out."""
+        ended = ((name, each.found) for name, each in self.decisions.items() if each.ended)
+        return {name: found for name, found in ended if isinstance(found, kind)}
 
     @property
     def incomplete(self) -> str | None:
@@ -283,10 +267,15 @@ def read(folder: str) -> StoredRun:
     names.check(plan, file, began_with)
     for problem in check_run(body, plan):
         raise DamagedError(file, problem)
-    whole, needed = plan, asked_for.needed(plan, RunFolder(path))
-    plan = plan.model_copy(update={"units": needed.units})
+    if written["schema_version"] == SCHEMA:
+        whole, decided, token = plan, decisions.read(path, plan), str(body.get("token"))
+    else:
+        units, groups = assigned(plan.suite, plan.units)
+        whole, token = plan.model_copy(update={"units": units, "groups": groups}), None
+        decided = decisions.read(path, whole, earlier_decisions)
+    needed = decisions.required_units(whole, decided, lambda unit: RunFolder(path).record(unit).is_file())
+    plan = whole.model_copy(update={"units": needed.required})
     records, missing, damaged, shared, copies = [], [], [], Shared(), DuplicateLaunches()
-    token = str(body.get("token")) if written["schema_version"] == SCHEMA else None
     for unit in plan.units:
         record_file = RunFolder(path).record(unit)
         try:
@@ -302,10 +291,6 @@ def read(folder: str) -> StoredRun:
             missing.append(unit.name)
         else:
             records.append(shared.of(record, unit))
-    doubtful = {each.unit for each in damaged}
-    believed = [each for each in records if each.unit.name not in doubtful]
-    asked_for.check_searches(whole, needed.searches, believed, path)
-    asked_for.check_confirmations(whole, needed.confirmations, believed, path)
     told = {name: body[name] for name in ("environment", "command", "started", "launcher")}
     finished = read_finished(path / FINISHED)
     return StoredRun(
@@ -316,9 +301,7 @@ def read(folder: str) -> StoredRun:
         damaged=damaged,
         finished=finished,
         undecided=needed.undecided,
-        decisions=needed.decisions,
-        searches=needed.searches,
-        confirmations=needed.confirmations,
+        decisions=decided,
         options=own_files.launcher_options(body, file),
         planned=whole.units,
         own_files=own_files.told(body, file),

@@ -5,10 +5,15 @@ To change the schema: raise `SCHEMA` and describe the change in `records.py`; co
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
+from modbench.harness.planning.plan import Plan
+from modbench.harness.results import layout
+from modbench.harness.results.reading import DamagedError, load
 from modbench.harness.results.records import SCHEMA
 
 # What release 0.2.0 writes.
@@ -36,8 +41,58 @@ def upgraded(body: dict[str, Any], file: object) -> dict[str, Any]:
 
 
 def _from_earlier(body: dict[str, Any]) -> dict[str, Any]:
-    """Convert schema 9 or 10: all fields that later schemas added have defaults."""
-    return body
+    """Convert schema 9 or 10: units named a row, and no rule. Other fields that later schemas added have defaults."""
+    if "unit" in body:
+        return body | {"unit": _without_row(body["unit"])}
+    return body | {"plan": body["plan"] | {"units": [_without_row(unit) for unit in body["plan"]["units"]]}}
+
+
+def _without_row(unit: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in unit.items() if name != "row"}
+
+
+def earlier_decisions(run: Path, plan: Plan) -> dict[str, tuple[Path, dict[str, Any]]]:
+    """Return what pilots, searches and confirmations of schema 9 or 10 decided: by group the file, and what one would hold now.
+
+    Raises:
+        DamagedError: if a file is damaged.
+    """
+    found = {}
+    for rule, (folder, called, asked) in EARLIER_FOLDERS.items():
+        for group, units in plan.members(rule).items():
+            file = layout.file_of(run, folder, group, ".json")
+            if not file.is_file():
+                continue
+            body = load(file)
+            try:
+                decided = {"rule": rule, "group": body.pop(called), "asked": asked(body, units), "ended": True}
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                raise DamagedError(file, "damaged: its content does not match its schema") from error
+            found[group] = file, decided | {"found": body}
+    return found
+
+
+def _launches(body: dict[str, Any], units: Sequence[UnitOfWork]) -> dict[str, int]:
+    return {unit.name: 0 for unit in units if unit.rule and unit.launch < body["made"]}
+
+
+def _cells(body: dict[str, Any], units: Sequence[UnitOfWork]) -> dict[str, int]:
+    turns = {cell["series"]: turn for turn, cell in enumerate(body["cells"])}
+    return {unit.name: turns[unit.series] for unit in units if unit.series in turns}
+
+
+def _fresh_runs(body: dict[str, Any], units: Sequence[UnitOfWork]) -> dict[str, int]:
+    seeds = {chosen["case"]: chosen["seeds"] for chosen in body["chosen"]}
+    fresh = [unit for unit in units if unit.rule]
+    return {unit.name: 0 for unit in fresh if unit.protocol.seed in seeds.get(unit.comparison.arms[0].id, ())}
+
+
+# By rule its folder, what a file called its group, and which units it asked for.
+EARLIER_FOLDERS: dict[str, tuple[str, str, Callable[[dict[str, Any], Sequence[UnitOfWork]], dict[str, int]]]] = {
+    "launch_count": ("launches", "series", _launches),
+    "bisection": ("search", "row", _cells),
+    "confirmation": ("confirm", "name", _fresh_runs),
+}
 
 
 def refuse_earlier(version: int, run: Path) -> None:

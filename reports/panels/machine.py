@@ -7,6 +7,7 @@ import shlex
 from markupsafe import Markup
 
 from modbench.harness.results.notes.training import TrainNotes
+from modbench.harness.rules.launch_count import LaunchCount
 from modbench.reports.model import Code, Estimate, Listed, Sentence, Value
 from modbench.reports.panel import Panel
 from modbench.reports.questions.machine import gpu, jobs, machine_check
@@ -76,7 +77,7 @@ def _launches(loaded: Loaded) -> Value:
     run = loaded.run
     if not run.plan.suite.two_stage:
         return "fixed"
-    found = list(run.decisions.values())
+    found = list(run.found(LaunchCount).values())
     if not found:
         return "not decided: no pilot has ended"
     made, capped = [each.made for each in found], [each for each in found if each.capped]

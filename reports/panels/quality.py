@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.records import Record
+from modbench.harness.rules.launch_count import LaunchCount
 from modbench.harness.stats import contamination, steady
 from modbench.reports.model import Block, Estimate, Listed, Note, Sentence, Table, Value
 from modbench.reports.panel import Panel
@@ -79,7 +80,7 @@ def _share(columns: list[dict[str, list[float]]], name: str, wall: float) -> Val
 
 def _launches(loaded: Loaded, records: list[Record]) -> str:
     """Say how many launches the pilot asked for."""
-    decided = loaded.run.decisions.get(records[0].unit.series)
+    decided = loaded.run.found(LaunchCount).get(records[0].unit.series)
     if decided is None:
         return "fixed" if not loaded.run.plan.suite.two_stage else "not decided"
     return "no number" if decided.asked is None else f"asked: {decided.asked_in_words}" + " (capped)" * decided.capped

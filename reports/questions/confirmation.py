@@ -14,9 +14,9 @@ import pandas as pd
 
 from modbench.harness.core.case import Case
 from modbench.harness.core.confirm_plan import Role
-from modbench.harness.planning.confirming import Confirmation, explores, is_noise
-from modbench.harness.results.choosing import fit_of, place_of
 from modbench.harness.results.confirmed import Compared, Confirmed, found_in
+from modbench.harness.results.select_best import fit_of, place_of
+from modbench.harness.rules.confirmation import Confirmation, confirmations_of, explores, is_noise
 from modbench.harness.stats import price
 from modbench.harness.stats.joint_fit import JointFit, Optimum, Run
 from modbench.harness.stats.price import Worth
@@ -168,12 +168,8 @@ class Answer:
 
 def answers(loaded: Loaded) -> list[Answer]:
     """Return what the confirmations of a run found, by budget; none that has not ended."""
-    found = []
-    plan = loaded.run.plan.model_copy(update={"units": loaded.run.planned})
-    for made in plan.confirmations().values():
-        told = loaded.run.confirmations.get(made.name)
-        if told is not None:
-            found.append(_answer(loaded, made, told))
+    plan, told = loaded.run.plan.model_copy(update={"units": loaded.run.planned}), loaded.run.found(Confirmed)
+    found = [_answer(loaded, made, told[name]) for name, made in confirmations_of(plan).items() if name in told]
     return sorted(found, key=lambda each: each.budget)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from modbench.harness.core.case import Case
 from modbench.harness.core.labels import OF_WORK, Label
+from modbench.harness.results.confirmed import Confirmed
 from modbench.reports.model import Estimate, Listed, Sentence, Value
 from modbench.reports.questions import confirmation
 from modbench.reports.questions.machine import GLYPHS, machine_check, machine_facts, twin_check
@@ -186,7 +187,7 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
         )
         yield Doubt(said, "The machine check cannot tell.", "the machine check cannot tell")
     seeds = len(loaded.run.plan.suite.seeds)
-    if loaded.trained_metric is not None and seeds < 3 and not loaded.run.confirmations:
+    if loaded.trained_metric is not None and seeds < 3 and not loaded.run.found(Confirmed):
         few = Sentence(f"{{n}} seed{'s' * (seeds != 1)}", n=seeds)
         yield Doubt(Sentence("Losses are from {few}: an illustration, no claim.", few=few), brief=few)
     yield from map(Doubt, confirmation.doubts(loaded))

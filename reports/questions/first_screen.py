@@ -15,6 +15,7 @@ from modbench.reports.questions import (
     exchange,
     isoflop,
     machine,
+    requested,
     search,
     tasks,
     win_rate,
@@ -81,6 +82,7 @@ def head(loaded: Loaded) -> Head:
         *exchange.sentences(loaded),
         *tasks.sentences(loaded),
         *([searched] if (searched := search.sentence(loaded)) else []),
+        *requested.sentences(loaded),
     ]
     return Head(said, short, details, evidence.sure(loaded), evidence.doubts(loaded))
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from modbench.harness.planning.rows import Row, rows_of
 from modbench.harness.results.records import Record
+from modbench.harness.rules.bisection import Row, Searched, rows_of
 from modbench.reports.model import Estimate, Sentence
 from modbench.reports.tables.load import Loaded
 
@@ -36,10 +36,10 @@ class Spent:
 def spent(loaded: Loaded) -> Spent | None:
     """Return what the searches of a run spent; None if it searched nothing."""
     run = loaded.run
-    rows = rows_of(run.plan.suite, run.planned)
+    rows = rows_of(run.plan.model_copy(update={"units": run.planned}))
     if not rows:
         return None
-    asked = {unit.series for unit in run.plan.units if unit.row}
+    asked = {unit.series for unit in run.plan.units if unit.rule}
     records = {record.unit.name: record for record in run.records}
     measured = {name: _seconds(row, asked, records) for name, row in rows.items()}
     grid = [_of_grid(row, measured[name]) for name, row in rows.items()]
@@ -48,7 +48,7 @@ def spent(loaded: Loaded) -> Spent | None:
         of=sum(len(row.cells) for row in rows.values()),
         seconds=sum(sum(each.values()) for each in measured.values()),
         grid_s=None if None in grid else sum(each for each in grid if each is not None),
-        ended=rows.keys() <= run.searches.keys(),
+        ended=rows.keys() <= run.found(Searched).keys(),
     )
 
 

@@ -19,7 +19,7 @@ from modbench.harness.core.contracts import Doubt
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.labels import Label
 from modbench.harness.core.passes import Pass
-from modbench.harness.planning.rows import first_launches
+from modbench.harness.planning.search import first_launches
 from modbench.harness.results.evidence import Evidence, Launch
 from modbench.harness.results.notes.counting import CARRIER, CountNotes
 from modbench.harness.results.notes.findings import PeakFinding, RooflineFinding, WithoutOwnFinding
@@ -28,6 +28,7 @@ from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.results.records import Record
 from modbench.harness.results.run_folder import StoredRun
 from modbench.harness.roofline.table import Table
+from modbench.harness.rules.launch_count import LaunchCount
 from modbench.harness.stats import block_effects, effects, mean_effects, steady
 from modbench.harness.stats.paired import LaunchSamples
 from modbench.reports.tables import nodes, solved, unmeasured, versions
@@ -57,6 +58,7 @@ class Tables:
         self.run, self.baseline = run, baseline
         self.metrics = catalogue.metrics()
         self.doubts: dict[str, Doubt] = catalogue.usable("doubts")
+        self.launch_counts = run.found(LaunchCount)
         self.cells: dict[tuple[str, str], Cell] = {}
         self.peaks: dict[str, float] = {}
         self._drifts: dict[tuple[str, str], str | None] = {}
@@ -280,7 +282,7 @@ class Tables:
             [cell.blocks.get(number, {}) for number in numbers],
             self.counted(case),
             self.counted(self.anchor(case, metric)),
-            self.run.decisions.get(cell.series),
+            self.launch_counts.get(cell.series),
             self.drift(case, metric),
             self._alike.get(case.arm, {}),
             self.without_own.get((self.comparison(case, metric).label, self.source(metric).key)),

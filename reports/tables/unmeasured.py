@@ -6,26 +6,28 @@ from collections.abc import Iterator
 
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
-from modbench.harness.planning.confirming import confirms
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results.run_folder import StoredRun
 
 LEFT_OUT = "not measured: the search did not need it"
-UNDECIDED = "not measured: the search has not ended"
-NOT_CONFIRMED = "not confirmed: the sweep found another size or variant better"
-NOT_ENDED = "not confirmed: the sweep has not ended"
+# Of units that a rule has not asked for, and did not ask for, by rule.
+REASONS = {
+    "bisection": ("not measured: the search has not ended", LEFT_OUT),
+    "confirmation": (
+        "not confirmed: the sweep has not ended",
+        "not confirmed: the sweep found another size or variant better",
+    ),
+}
 
 
 def left_out(run: StoredRun) -> Iterator[tuple[UnitOfWork, str]]:
-    """Yield the units that a search or a confirmation did not ask for, and why; none where all that is planned is measured."""
-    suite = run.plan.suite
-    if suite.search is None and suite.confirm is None:
-        return
+    """Yield the units that no rule asked for, and why; none where all that is planned is measured."""
     asked, undecided = ({unit.name for unit in units} for units in (run.plan.units, run.undecided))
     for unit in run.planned:
-        if unit.name not in asked:
-            told = (UNDECIDED, LEFT_OUT) if not confirms(unit) else (NOT_ENDED, NOT_CONFIRMED)
-            yield unit, told[unit.name not in undecided]
+        if unit.rule and unit.name not in asked:
+            other = f"not measured: {unit.rule} has not ended", f"not measured: {unit.rule} did not ask for it"
+            reasons = REASONS.get(unit.rule, other)
+            yield unit, reasons[unit.name not in undecided]
 
 
 def refuse_apart(plan: Plan, baseline: str) -> None:

@@ -12,6 +12,7 @@ from modbench.harness.core.labels import Label
 from modbench.harness.core.units import counted, human_duration
 from modbench.harness.planning import foreseen
 from modbench.harness.planning.plan import Plan
+from modbench.harness.rules.launch_count import LaunchCount
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
 from modbench.reports.panel import shared_blocks
 from modbench.reports.panels import inference
@@ -41,8 +42,8 @@ def opening(plan: Plan) -> str:
     """Return what is printed before anything runs: the plan, and what its seeds can decide on tasks."""
     suite = plan.suite
     threads = f", {suite.threads} thread{'s' * (suite.threads != 1)}" if plan.device == "cpu" else ""
-    cases, least = len(plan.cases), sum(not plan.on_request(unit) for unit in plan.units)
-    most = round(sum(plan.shares().values()))
+    cases, least = len(plan.cases), sum(not unit.rule for unit in plan.units)
+    most = round(sum(plan.shares("most").values()))
     units = f"{least} to {most}" if least < most else str(least)
     dtypes = "/".join(suite.grid.dtype) + (", compiled" if suite.compile else "")
     line = (
@@ -281,6 +282,9 @@ def as_json(loaded: Loaded, page: Path, wall_s: float | None) -> dict[str, Any]:
         "machine_check": machine_check(loaded)[1],
         "failed": sorted(set(loaded.failed.case_id)),
         "missing_units": loaded.run.missing,
-        "launches": [decided.model_dump() | {"capped": decided.capped} for decided in loaded.run.decisions.values()],
+        "launches": [
+            {"series": series, **found.model_dump(), "capped": found.capped}
+            for series, found in loaded.run.found(LaunchCount).items()
+        ],
         "comparisons": json.rows(loaded.comparisons),
     }

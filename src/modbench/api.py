@@ -242,7 +242,7 @@ def resume(
             confirm(stored, trust=trust, options=stored.options if options is None else None)
         stored = resuming.without_old_decisions(stored, retry_failed=retry_failed)
         remaining = resuming.remaining(stored, retry_failed=retry_failed)
-        if not remaining and stored.finished and (stored.path / render.PAGE).exists():
+        if not remaining and stored.decided and stored.finished and (stored.path / render.PAGE).exists():
             return Finished(stored.path, stored.path / render.PAGE, None, load(stored.path))
         resuming.make_ready(stored, remaining)
         rest, whole = (

@@ -22,7 +22,7 @@ from modbench.reports import demo
 # Far below what a wheel may weigh, and enough for a quick run.
 MOST_BYTES = 300_000
 # Folders of files that a report is made from.
-FOLDERS = ("units", "launches", "search")
+FOLDERS = ("units", "decisions")
 PATHS = re.compile(r"(?<![\w.~])/(?:home|root|Users|tmp|work|mnt|data)/|[A-Z]:\\\\")
 
 

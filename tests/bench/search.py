@@ -21,8 +21,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from modbench.harness.planning import plan
-from modbench.harness.planning.bisection import Reading, wanted_of_all
+from modbench.harness.planning.bisection import Reading, next_cells_of_all
 from modbench.harness.planning.suite import load_suite
+from modbench.harness.rules.bisection import rows_of
 from modbench.harness.stats import effects
 from modbench.harness.stats.break_even import Found, Point, break_even
 from modbench.harness.stats.effects import Effect
@@ -65,7 +66,7 @@ def seconds_of_cells() -> dict[int, float]:
     """Seconds of the suite's cells by length, in all of its rows together, as its plan predicts them."""
     made = plan.make_plan(load_suite("breakeven"), device="cpu")
     found: dict[int, float] = {}
-    for row in made.rows().values():
+    for row in rows_of(made).values():
         for cell in row.cells:
             found[cell.at] = found.get(cell.at, 0.0) + sum(plan.predicted_seconds(made, unit, 1) for unit in cell.units)
     return found
@@ -81,7 +82,7 @@ def reading(effect: Effect) -> Reading:
 def searched(targets: Sequence[Sequence[Effect]]) -> list[int]:
     """Places of the cells that a search measures, given the effects of all cells against each other arm."""
     known: list[dict[int, Reading]] = [{} for _ in targets]
-    while more := wanted_of_all(len(targets[0]), known):
+    while more := next_cells_of_all(len(targets[0]), known):
         for target, readings in zip(targets, known, strict=True):
             readings |= {at: reading(target[at]) for at in more}
     return sorted(known[0])

@@ -183,7 +183,7 @@ def test_a_single_unit_is_named_as_a_plain_file_too(stranger: Stranger) -> None:
         planned(stranger.path, "../../victim")
 
 
-@pytest.mark.parametrize("place", ["logs", "units", "checkpoints", "weights", "artifacts", "launches"])
+@pytest.mark.parametrize("place", ["logs", "units", "checkpoints", "weights", "artifacts", "decisions"])
 def test_a_folder_that_is_a_link_is_refused(stranger: Stranger, place: str) -> None:
     stranger.plans()
     victim = stranger.here / "victim"

@@ -16,7 +16,7 @@ import pytest
 from modbench.harness.core import files
 from modbench.harness.core.case import Case, UnitOfWork
 from modbench.harness.core.contracts import Text
-from modbench.harness.execution.asking import asking_of
+from modbench.harness.execution.asker import Asker
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.machine.certificate import Certificate
 from modbench.harness.planning import plan
@@ -332,7 +332,7 @@ def left(
     folder = run_folder.create(str(tmp_path / "run"), "planted")
     environment = ENVIRONMENT | {"certificate": certificate}
     folder.write_run(made, environment, ["modbench"], files.now())
-    asking = asking_of(made, folder, ())
+    asker = Asker(made, folder)
 
     def leave(unit: UnitOfWork) -> None:
         if unit.name == leave_out:
@@ -346,11 +346,11 @@ def left(
         folder.write_record(record)
 
     for unit in made.units:
-        if not asking.later(unit):
+        if not unit.rule:
             leave(unit)
-    for group in dict.fromkeys(asking.group(unit) for unit in made.units if asking.group(unit)):
+    for group in made.groups:
         done: set[str] = set()
-        while (asked := asking.asked(group)) is not None and (more := asked.turns.keys() - done):
+        while more := asker.asked(group.name).asked.keys() - done:
             for unit in made.units:
                 if unit.name in more and not folder.record(unit).exists():
                     leave(unit)

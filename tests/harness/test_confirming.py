@@ -20,7 +20,7 @@ from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.execution import resuming
-from modbench.harness.execution.asking import asking_of
+from modbench.harness.execution.asker import Asker
 from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.execution.runner import phases
 from modbench.harness.execution.tracker import Tracker
@@ -28,11 +28,12 @@ from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning.plan import Plan, make_plan, read_corpus
 from modbench.harness.planning.suite import load_suite
 from modbench.harness.planning.training_units import run_flops
-from modbench.harness.results import run_folder
-from modbench.harness.results.choosing import choose
+from modbench.harness.results import decisions, run_folder
 from modbench.harness.results.confirmed import Confirmed
 from modbench.harness.results.reading import DamagedError
 from modbench.harness.results.run_folder import RunFolder
+from modbench.harness.results.select_best import choose
+from modbench.harness.rules.confirmation import confirmations_of
 from modbench.harness.text.tokens import Tokens
 from modbench.harness.training.batches import Windows
 from modbench.reports.terminal import summary
@@ -71,7 +72,7 @@ def losses(dense: Any = DENSE, mod: Any = MOD, noise: Any = NOISE) -> dict[str, 
 def told(folder: Path) -> Confirmed:
     run = run_folder.read(str(folder))
     assert not run.incomplete
-    return run.confirmations[NAME]
+    return run.found(Confirmed)[NAME]
 
 
 def test_the_best_size_of_each_is_trained_again_until_a_look_decides(tmp_path: Path) -> None:
@@ -130,7 +131,7 @@ def test_a_run_that_was_cut_short_asks_for_the_same(tmp_path: Path) -> None:
     whole = told(left(tmp_path / "whole", made, losses=losses(), run_noise=0.01))
     folder = new_folder(made, tmp_path / "cut")
     first = _run(made, folder, most=28)
-    assert not (folder.path / "confirm").exists()
+    assert not decisions.read(folder.path, made)[NAME].ended
     stored = resuming.without_old_decisions(run_folder.read(str(folder.path)), retry_failed=False)
     assert stored.undecided
     rest, all_units = (
@@ -144,9 +145,7 @@ def test_a_run_that_was_cut_short_asks_for_the_same(tmp_path: Path) -> None:
 
 def _run(made: Plan, folder: Any, *, whole: Plan | None = None, most: int | None = None) -> Fake:
     launcher = Fake(most, losses=losses(), run_noise=0.01)
-    running = Run(
-        launcher, folder, Tracker(made, phases(made, 1), folder), asking_of(whole or made, folder, made.units)
-    )
+    running = Run(launcher, folder, Tracker(made, phases(made, 1), folder), Asker(whole or made, folder, made.units))
     slots = Slots(made.units, 1)
     try:
         running.phase(slots, {unit.name: 9.0 for unit in slots.units})
@@ -164,15 +163,13 @@ def test_nothing_fresh_runs_before_all_have_explored(tmp_path: Path) -> None:
     assert ran[last + 1 :]
 
 
-def test_a_file_that_says_something_else_than_the_records_is_refused(tmp_path: Path) -> None:
+def test_what_a_file_says_of_the_losses_is_believed(tmp_path: Path) -> None:
     folder = left(tmp_path, sweep(), losses=losses(), run_noise=0.01)
-    file = folder / "confirm" / f"{NAME}.json"
+    file = folder / "decisions" / f"{NAME}.json"
     body = json.loads(file.read_text())
-    body["compared"][0]["looks"][-1]["value"] -= 0.05
-    body["compared"][0]["looks"][-1]["low"] -= 0.05
+    body["found"]["compared"][0]["looks"][-1]["value"] = -7.0
     file.write_text(json.dumps(body))
-    with pytest.raises(DamagedError, match="than the records"):
-        run_folder.read(str(folder))
+    assert told(folder).compared[0].looks[-1].value == -7.0
 
 
 def test_fresh_runs_that_fail_are_named(tmp_path: Path) -> None:
@@ -266,7 +263,6 @@ def test_a_run_says_the_most_it_can_take_and_less_with_each_look(tmp_path: Path)
         tracker.added("", fresh[:5])
         asked = sum(seconds[unit.name] for unit in fresh[:5])
         assert (now.left_s, span()) == pytest.approx((before + asked, every - asked))
-        assert now.decisions == [f"{NAME}: 5 units requested"]
         tracker.added(NAME, [])
         assert (span(), now.more) == (0, False)
         assert " to " not in now.left
@@ -285,22 +281,21 @@ def test_windows_that_explore_confirm_nothing() -> None:
 
 
 FOREIGN: dict[str, Any] = {
-    "a case that is not planned": {("chosen", 0, "case"): "nothing"},
-    "a seed that is not planned": {("chosen", 0, "seeds"): [5]},
-    "no role": {("chosen",): []},
-    "another role": {("compared", 0, "role"): "control"},
-    "another verdict": {("compared", 0, "looks", 0, "verdict"): "worse"},
-    "a difference of seeds that nobody asked for": {("chosen", 0, "seeds"): [], ("chosen", 1, "seeds"): []},
-    "another number of seeds": {("compared", 0, "looks", 0, "seeds"): [400, 400]},
-    "no margin": {("margin",): 0},
-    "a reason, and something chosen": {("reason",): "\x1b[31m"},
-    "another name": {("name",): "../run"},
+    "a case that is not planned": {("found", "chosen", 0, "case"): "nothing"},
+    "a seed that is not planned": {("found", "chosen", 0, "seeds"): [5]},
+    "no role": {("found", "chosen"): []},
+    "another role": {("found", "compared", 0, "role"): "control"},
+    "another number of comparisons": {("found", "compared"): []},
+    "a unit of another kind": {("asked",): {"count-T32-B4-fp32-cpu1": 0}},
+    "another name": {("group",): "../run"},
+    "another rule": {("rule",): "bisection"},
+    "a verdict that is none": {("found", "compared", 0, "looks", 0, "verdict"): "\x1b[31m"},
 }
 
 
 def test_a_strangers_file_is_refused(tmp_path: Path) -> None:
     folder = left(tmp_path, sweep(), losses=losses(), run_noise=0.01)
-    file = folder / "confirm" / f"{NAME}.json"
+    file = folder / "decisions" / f"{NAME}.json"
     true = file.read_text()
     for name, changes in FOREIGN.items():
         body = json.loads(true)
@@ -310,7 +305,7 @@ def test_a_strangers_file_is_refused(tmp_path: Path) -> None:
         with pytest.raises(DamagedError):
             pytest.fail(f"read in spite of {name}: {run_folder.read(str(folder))}")
     file.write_text(true)
-    assert run_folder.read(str(folder)).confirmations
+    assert run_folder.read(str(folder)).found(Confirmed)
 
 
 def test_a_given_number_of_seeds_is_taken_instead_of_what_the_spread_asks_for(tmp_path: Path) -> None:
@@ -334,7 +329,7 @@ def test_held_out_text_of_one_window_cannot_be_divided() -> None:
 def test_a_variant_without_a_loss_is_named() -> None:
     made = sweep()
     lost = {unit.name for unit in made.units if unit.made_in == "train" and "stochastic" in unit.name}
-    (confirmation,) = made.confirmations().values()
+    (confirmation,) = confirmations_of(made).values()
     explored = {
         unit.name: None if unit.name in lost else losses()[unit.comparison.arms[0].id] for unit in confirmation.explored
     }

@@ -139,6 +139,7 @@ def test_a_broken_metric_stops_nothing_and_is_named_where_it_is_asked_for(
         ("sources", "SOURCE", "cannot be called: 1"),
         ("panels", "PANEL", "title, order, span, render"),
         ("formats", "FORMAT", "no files"),
+        ("rules", "RULE", "no groups, is_conditional, decide"),
     ],
 )
 def test_what_is_of_another_type_is_refused(
@@ -157,6 +158,7 @@ def test_what_is_of_another_type_is_refused(
             "sources",
             "panels",
             "formats",
+            "rules",
         )
     }
     use(monkeypatch, write(tmp_path, **{f"{room}__mine": f"{exported} = 1"}))

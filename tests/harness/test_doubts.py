@@ -12,13 +12,13 @@ import pytest
 from modbench.commands.doctor import aa_comparisons
 from modbench.harness.core import catalogue
 from modbench.harness.results.evidence import Evidence, Launch
-from modbench.harness.results.launches import Decision
 from modbench.harness.results.notes import Notes
 from modbench.harness.results.notes.counting import CountNotes
 from modbench.harness.results.notes.memory import MemoryNotes
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.results.records import Outcome
+from modbench.harness.rules.launch_count import LaunchCount
 
 DOUBTS = sorted(catalogue.entries("doubts"))
 CASE, ANCHOR = aa_comparisons.units(1, "cpu", 1)[0].comparison.arms
@@ -70,7 +70,7 @@ def evidence(
     return Evidence(CASE, METRICS[metric], made, anchors, [columns] * len(made), mine, theirs)
 
 
-CAPPED = Decision(series="s", pilot=8, used=8, arms=2, sd=0.03, mde=0.01, asked=60, most=24, made=24)
+CAPPED = LaunchCount(pilot=8, used=8, arms=2, sd=0.03, mde=0.01, asked=60, most=24, made=24)
 BESIDE = [outcome({"wall_s": [seconds] * 40}, arm=ANCHOR.id) for seconds in (0.041, 0.042, 0.043)]
 WITHOUT = Launch(outcome().samples, {})
 PLANTED: dict[str, tuple[Evidence, str]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,21 +11,25 @@ import pandas as pd
 import pytest
 from planted import ENVIRONMENT, Trouble, fake_record, planted_suite, stored
 
+from modbench import api
 from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.core import files
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
 from modbench.harness.execution import resuming
+from modbench.harness.execution.asker import Asker
 from modbench.harness.execution.phase import Run, Slots
-from modbench.harness.execution.pilot import Pilots
 from modbench.harness.execution.runner import phases
 from modbench.harness.execution.tracker import Tracker
+from modbench.harness.machine import certificate, environment
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan
 from modbench.harness.planning.suite import load_suite
-from modbench.harness.results import run_folder
+from modbench.harness.results import decisions, run_folder
 from modbench.harness.results.run_folder import RunFolder
+from modbench.harness.rules.launch_count import LaunchCount
+from modbench.progress import Lines
 from modbench.reports.tables.load import load
 from modbench.reports.terminal import summary
 
@@ -98,14 +103,14 @@ def run_fake(
     launcher, lines = Fake(dies), Tracker(made, phases(made, 1), folder)
     slots = Slots(tuple(unit for unit in made.units if unit.made_in == "time"), 1, timed=True)
     limits = {unit.name: 9.0 for unit in slots.units}
-    Run(launcher, folder, lines, Pilots(whole or made, folder)).phase(slots, limits)
+    Run(launcher, folder, lines, Asker(whole or made, folder)).phase(slots, limits)
     return launcher, lines
 
 
-def decided(folder: RunFolder) -> int:
-    found = folder.decision(SERIES)
-    assert found is not None
-    return found.made
+def count(made: Plan, folder: RunFolder, series: str = SERIES) -> LaunchCount:
+    found = decisions.read(folder.path, made)[series].found
+    assert isinstance(found, LaunchCount)
+    return found
 
 
 def test_launches_after_the_pilot_run_only_if_it_asks_for_them(tmp_path: Path) -> None:
@@ -113,11 +118,15 @@ def test_launches_after_the_pilot_run_only_if_it_asks_for_them(tmp_path: Path) -
     made = timed_plan()
     folder = new_folder(made, tmp_path)
     launcher, left = run_fake(made, folder)
-    number = decided(folder)
+    number = count(made, folder).made
     assert 4 <= number < 9
-    expected = [unit.name for unit in made.units if unit.made_in == "time" and unit.launch < _number_of(folder, unit)]
+    expected = [
+        unit.name
+        for unit in made.units
+        if unit.made_in == "time" and unit.launch < count(made, folder, unit.series).made
+    ]
     assert launcher.ran == expected
-    assert sorted(file.stem for file in (folder.path / "launches").iterdir()) == sorted(made.piloted())
+    assert sorted(file.stem for file in (folder.path / "decisions").iterdir()) == sorted(made.members("launch_count"))
     assert left.now.ended == len(launcher.ran)
     stored_run = run_folder.read(str(folder.path))
     assert not [name for name in stored_run.missing if name.startswith("time-")]
@@ -125,23 +134,17 @@ def test_launches_after_the_pilot_run_only_if_it_asks_for_them(tmp_path: Path) -
     assert stored_run.undecided == ()
 
 
-def _number_of(folder: RunFolder, unit: UnitOfWork) -> int:
-    found = folder.decision(unit.series)
-    assert found is not None
-    return found.made
-
-
 def test_a_number_is_computed_once(tmp_path: Path) -> None:
     """Records that change after the decision change nothing."""
     made = timed_plan()
     folder = new_folder(made, tmp_path)
     run_fake(made, folder)
-    before = (folder.path / "launches" / f"{SERIES}.json").read_bytes()
+    before = (folder.path / "decisions" / f"{SERIES}.json").read_bytes()
     for unit in made.units:
         if unit.series == SERIES and unit.launch < 4:
             leave(folder, unit, slower={"moe": 1 + 0.2 * unit.launch})
-    assert Pilots(made, folder).number(SERIES) == decided(folder)
-    assert (folder.path / "launches" / f"{SERIES}.json").read_bytes() == before
+    assert Asker(made, folder).asked(SERIES).found == count(made, folder)
+    assert (folder.path / "decisions" / f"{SERIES}.json").read_bytes() == before
 
 
 def test_an_interrupted_pilot_is_incomplete_and_goes_on(tmp_path: Path) -> None:
@@ -154,7 +157,8 @@ def test_an_interrupted_pilot_is_incomplete_and_goes_on(tmp_path: Path) -> None:
     run = run_folder.read(str(folder.path))
     assert f"{SERIES}-launch4" in run.missing
     assert f"{SERIES}-launch5" not in run.missing
-    assert {unit.launch for unit in run.undecided} == {5, 6, 7, 8}
+    assert {unit.launch for unit in run.undecided if unit.series == SERIES} == {5, 6, 7, 8}
+    assert {unit.launch for unit in run.undecided if unit.series != SERIES} == {4, 5, 6, 7, 8}
     rest, whole = (
         run.plan.model_copy(update={"units": (*units, *run.undecided)})
         for units in (resuming.remaining(run, retry_failed=False), run.plan.units)
@@ -169,8 +173,7 @@ def test_a_launch_that_died_leaves_the_number_to_the_others(tmp_path: Path) -> N
     made = timed_plan(pilot_launches=5)
     folder = new_folder(made, tmp_path)
     run_fake(made, folder, dies=[f"{SERIES}-launch1"])
-    found = folder.decision(SERIES)
-    assert found is not None
+    found = count(made, folder)
     assert (found.pilot, found.used) == (5, 4)
     assert found.asked is not None
 
@@ -179,8 +182,7 @@ def test_a_pilot_without_times_asks_for_nothing_until_it_runs_again(tmp_path: Pa
     made = timed_plan()
     folder = new_folder(made, tmp_path)
     launcher, _ = run_fake(made, folder, dies=[f"{SERIES}-launch{n}" for n in range(4)])
-    found = folder.decision(SERIES)
-    assert found is not None
+    found = count(made, folder)
     assert (found.asked, found.made) == (None, 4)
     assert str(found.reason).startswith("0 of 4 launches")
     assert f"{SERIES}-launch4" not in launcher.ran
@@ -226,14 +228,14 @@ def test_the_plan_says_the_least_and_the_most() -> None:
 
 def test_the_time_left_grows_by_what_a_pilot_asks_for(tmp_path: Path) -> None:
     made = timed_plan()
-    before = sum(not made.after_pilot(unit) for unit in made.units)
+    before = sum(not unit.rule for unit in made.units)
     left = Tracker(made, phases(made, 1), RunFolder(tmp_path), clock=lambda: 0.0)
     left.tick()
     assert left.now.count == f"0/{before}+"
     seconds = left.now.left_s
     assert seconds is not None
-    more = [unit for unit in made.units if made.after_pilot(unit) and unit.launch < 6]
-    for series in made.piloted():
+    more = [unit for unit in made.units if unit.rule and unit.launch < 6]
+    for series in made.members("launch_count"):
         left.added(series, [unit for unit in more if unit.series == series])
     assert left.now.count == f"0/{before + len(more)}"
     assert left.now.left_s == left.now.most_s
@@ -257,7 +259,21 @@ def test_a_pilot_that_is_measured_again_decides_when_it_has_ended(tmp_path: Path
     pilot = [unit for unit in made.units if unit.series == SERIES and unit.launch < 4]
     for unit in pilot:
         leave(folder, unit)
-    pilots = Pilots(made, folder, pilot[:1])
-    assert pilots.number(SERIES) is None
-    pilots.ended(pilot[0])
-    assert pilots.number(SERIES) is not None
+    asker = Asker(made, folder, pilot[:1])
+    assert not asker.asked(SERIES).ended
+    asker.ended(pilot[0])
+    assert asker.asked(SERIES).ended
+
+
+def test_a_decision_that_was_removed_is_made_again_where_nothing_is_left_to_run(tmp_path: Path) -> None:
+    made = timed_plan(mde=1e-6, most_launches=5)
+    stored(tmp_path, made)
+    folder = RunFolder(tmp_path / "run")
+    body = json.loads((folder.path / "run.json").read_text())
+    body["environment"]["machine"] = certificate.fingerprint(environment.collect(), "cpu", 1)
+    (folder.path / "run.json").write_text(json.dumps(body))
+    folder.write_finished({"ended": "", "wall_s": 9.0, "timed_wall_s": 5.0, "parent_cpu_s": 0.01})
+    before = decisions.read(folder.path, made)
+    decisions.forget(folder.path, SERIES)
+    api.resume(str(folder.path), Lines)
+    assert decisions.read(folder.path, made) == before

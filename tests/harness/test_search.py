@@ -17,11 +17,11 @@ from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import human_duration
 from modbench.harness.execution import resuming
+from modbench.harness.execution.asker import Asker
 from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.execution.runner import phases
-from modbench.harness.execution.searching import Searches
 from modbench.harness.execution.tracker import Tracker
-from modbench.harness.planning.bisection import Reading, bracket, usual, wanted
+from modbench.harness.planning.bisection import Reading, bracket, next_cells, usual
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan
 from modbench.harness.planning.suite import load_suite
@@ -29,6 +29,7 @@ from modbench.harness.results import progress, run_folder
 from modbench.harness.results.reading import DamagedError
 from modbench.harness.results.records import Death
 from modbench.harness.results.run_folder import RunFolder
+from modbench.harness.rules.bisection import Searched, rows_of
 from modbench.reports.questions.evidence import sure
 from modbench.reports.questions.search import sentence, spent
 from modbench.reports.tables.load import load
@@ -115,9 +116,10 @@ def new_folder(made: Plan, path: Path) -> RunFolder:
 def run_fake(
     made: Plan, folder: RunFolder, *, whole: Plan | None = None, most: int | None = None, **trouble: Any
 ) -> tuple[Fake, Tracker]:
-    launcher, lines = Fake(most, **trouble), Tracker(made, phases(made, 1), folder, whole=whole)
+    asker = Asker(whole or made, folder, made.units)
+    launcher, lines = Fake(most, **trouble), Tracker(made, phases(made, 1), folder, whole=whole, decided=asker.decided)
     slots = Slots(tuple(unit for unit in made.units if unit.made_in == "time"), 1, timed=True)
-    running = Run(launcher, folder, lines, Searches(whole or made, folder, made.units))
+    running = Run(launcher, folder, lines, asker)
     running.phase(slots, {unit.name: 9.0 for unit in slots.units})
     return launcher, lines
 
@@ -140,8 +142,9 @@ def lengths_of(names: Sequence[str]) -> list[int]:
 
 
 def asked_for(folder: RunFolder, row: str = ROW) -> list[int]:
-    body = json.loads((folder.path / "search" / f"{row}.json").read_text())
-    return [cell["at"] for cell in body["cells"]]
+    """Lengths in the order in which their cells were asked for."""
+    body = json.loads((folder.path / "decisions" / f"{row}.json").read_text())
+    return lengths_of(sorted(body["asked"], key=body["asked"].__getitem__))
 
 
 @pytest.mark.parametrize("cells", [1, 2, 3, 7, 11, 21])
@@ -149,20 +152,20 @@ def test_the_rule_finds_where_the_sign_changes(cells: int) -> None:
     """In every row, with as many cells as halving takes, and with both sides of the change."""
     for first in range(cells + 1):
         known: dict[int, Reading] = {}
-        while more := wanted(cells, known):
+        while more := next_cells(cells, known):
             known |= {at: Reading(at >= first, decided=True) for at in more}
         found = bracket(cells, known)
         assert (found.below, found.above) == (first - 1, first)
         assert {at for at in (first - 1, first) if 0 <= at < cells} <= known.keys()
         assert len(known) <= (cells + 1 - 1).bit_length()
-    assert wanted(11, {}) == [5]
+    assert next_cells(11, {}) == [5]
 
 
 def test_the_rule_goes_outwards_over_cells_that_are_not_decided() -> None:
     """Until a decided cell stands on both sides, or the row ends."""
     truth = {at: Reading(at >= 5, decided=not 3 <= at <= 6) for at in range(11)}
     known: dict[int, Reading] = {}
-    while more := wanted(11, known):
+    while more := next_cells(11, known):
         known |= {at: truth[at] for at in more}
     assert {2, 3, 4, 5, 6, 7} <= known.keys()
     assert known.keys().isdisjoint({0, 1, 9, 10})
@@ -171,7 +174,7 @@ def test_the_rule_goes_outwards_over_cells_that_are_not_decided() -> None:
 def test_a_cell_without_a_number_ends_the_row() -> None:
     """What does not run at a length is not asked for at longer ones; below, the search goes on."""
     known: dict[int, Reading] = {}
-    while more := wanted(11, known):
+    while more := next_cells(11, known):
         known |= {at: Reading(None if at >= 7 else False, decided=True) for at in more}
     assert bracket(11, known)[:2] == (6, 7)
     assert max(known) == 8  # half-way between 5, which does not pay, and the end
@@ -198,7 +201,7 @@ def test_a_search_visits_few_cells(first: int, visited: list[int], tmp_path: Pat
     assert len(run.records) == len(launcher.ran)
     assert run.undecided == ()
     assert len(run.planned) == len(made.units)
-    assert list(run.searches) == [ROW]
+    assert list(run.found(Searched)) == [ROW]
 
 
 def test_an_undecided_cell_gets_its_neighbours(tmp_path: Path) -> None:
@@ -208,8 +211,8 @@ def test_an_undecided_cell_gets_its_neighbours(tmp_path: Path) -> None:
     folder = new_folder(made, tmp_path / "run")
     run_fake(made, folder, grid=grid)
     visited = asked_for(folder)
-    told = json.loads((folder.path / "search" / f"{ROW}.json").read_text())
-    found = {cell["at"]: cell["found"][0] for cell in told["cells"]}
+    told = json.loads((folder.path / "decisions" / f"{ROW}.json").read_text())
+    found = {cell["at"]: cell["found"][0] for cell in told["found"]["cells"]}
     undecided = [at for at in visited if found[at]["low"] <= 0 <= found[at]["high"]]
     assert undecided == [64]
     assert {48, 64, 96} <= set(visited)
@@ -224,7 +227,7 @@ def rungs(**changes: Any) -> Plan:
 def test_each_other_arm_is_searched_for(tmp_path: Path) -> None:
     """The cells of the two searches are shared: a cell times the arm, the anchor and the rung side by side."""
     made = rungs()
-    (row,) = made.rows().values()
+    (row,) = rows_of(made).values()
     rung = row.others[1]
     assert row.others == ("dense", rung)
     assert rung.startswith("dense-f")
@@ -249,11 +252,11 @@ def test_a_row_goes_on_where_it_was_cut(tmp_path: Path) -> None:
                 run_fake(made, folder, most=most, grid=grid)
         else:
             run_fake(made, folder, grid=grid)
-            (folder.path / "search" / f"{ROW}.json").unlink()  # killed after the last record, before the file
+            (folder.path / "decisions" / f"{ROW}.json").unlink()  # killed after the last record, before the file
         again, left = resume_fake(folder, grid=grid)
         assert again.ran == launcher.ran[most:]
         assert left.now.ended == len(launcher.ran)
-        files_of = [each.path / "search" / f"{ROW}.json" for each in (whole, folder)]
+        files_of = [each.path / "decisions" / f"{ROW}.json" for each in (whole, folder)]
         assert files_of[0].read_bytes() == files_of[1].read_bytes()
 
 
@@ -267,7 +270,7 @@ def test_a_search_that_was_cut_lacks_what_it_has_asked_for(tmp_path: Path) -> No
         f"time-forward-mod-c0.125-T48-B1-fp32-cpu1-launch{n}" for n in (1, 2)
     ]
     assert lengths_of([unit.name for unit in run.undecided]) == [32, 64, 128, 192, 256]
-    assert run.searches == {}
+    assert run.found(Searched) == {}
 
 
 def fail_from(length: int) -> Callable[[RunFolder, Plan], None]:
@@ -289,22 +292,22 @@ def test_a_cell_that_failed_ends_its_direction_with_its_reason(tmp_path: Path) -
     made = searching()
     folder = new_folder(made, tmp_path / "run")
     fail_from(192)(folder, made)
-    searches = Searches(made, folder)
-    while not (asked := searches.asked(ROW)).last:
+    searches = Asker(made, folder)
+    while not (asked := searches.asked(ROW)).ended:
         for unit in made.units:
-            if unit.name in asked.turns and not folder.record(unit).exists():
+            if unit.name in asked.asked and not folder.record(unit).exists():
                 record = fake_record(unit, Trouble(grid=paying_from(1000)))
                 folder.write_record(record)
     assert asked_for(folder) == [96, 192, 128]
-    told = json.loads((folder.path / "search" / f"{ROW}.json").read_text())
-    assert told["cells"][1]["found"][0]["reason"].startswith("mod[c0.125]: oom: ")
+    told = json.loads((folder.path / "decisions" / f"{ROW}.json").read_text())
+    assert told["found"]["cells"][-1]["found"][0]["reason"].startswith("mod[c0.125]: oom: ")
     rows = load(folder.path).pairs.query("primary").set_index("seq_len")
     assert "oom: out of memory" in rows.reason[192]
     assert rows.reason[256] == LEFT_OUT
 
 
 def edited(folder: RunFolder, change: Callable[[dict[str, Any]], object]) -> None:
-    file = folder.path / "search" / f"{ROW}.json"
+    file = folder.path / "decisions" / f"{ROW}.json"
     body = json.loads(file.read_text())
     change(body)
     file.write_text(json.dumps(body))
@@ -313,32 +316,30 @@ def edited(folder: RunFolder, change: Callable[[dict[str, Any]], object]) -> Non
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda body: body["cells"].pop(), "not the cells"),
-        (lambda body: body["cells"].reverse(), "not the cells"),
-        (
-            lambda body: body["cells"][0]["found"][0].update(value=-0.2, low=-0.3, high=-0.1),
-            "not the cells",
-        ),
-        (lambda body: body["cells"][2]["found"][0].update(value=0.2, low=0.1, high=0.3), "but the records say"),
-        (lambda body: body["cells"][1]["found"][0].update(low=None), "half an interval"),
-        (lambda body: body["cells"][1]["found"][0].update(value=9.0), "interval without its effect"),
-        (lambda body: body["cells"][1]["found"][0].update(reason="lost"), "or neither"),
-        (lambda body: body.update(row="forward-mod-c0.5-B1-fp32-cpu1"), "is another row"),
-        (lambda body: body.update(others=["moe"]), "the plan has 'dense'"),
+        (lambda body: body["asked"].update({"time-x-launch0": 0}), "'time-x-launch0' is no unit that"),
+        (lambda body: body["asked"].update({next(iter(body["asked"])): True}), "True is not of the type"),
+        (lambda body: body["found"]["cells"][0]["found"][0].update(value=float("inf")), "inf is not a finite"),
+        (lambda body: body["found"]["cells"][0].pop("at"), r"at cells\.0\.at: Field required"),
+        (lambda body: body.update(group="forward-mod-c0.5-B1-fp32-cpu1"), "where forward-mod-c0.125"),
+        (lambda body: body.update(rule="confirmation"), "by bisection belongs"),
         (lambda body: body.update(more=1), "Extra inputs"),
     ],
 )
-def test_a_file_that_contradicts_the_rule_or_the_records_is_damaged(
+def test_a_file_that_names_what_is_not_of_its_row_is_damaged(
     change: Callable[[dict[str, Any]], object], words: str, tmp_path: Path
 ) -> None:
+    """What it says of the effects is believed."""
     made = searching()
     folder = new_folder(made, tmp_path / "run")
     run_fake(made, folder, grid=paying_from(96))
     assert asked_for(folder) == [96, 48, 64]
+    edited(folder, lambda body: body["found"]["cells"][0]["found"][0].update(value=-9.0))
+    assert run_folder.read(str(folder.path)).found(Searched)[ROW].cells[0].found[0].value == -9.0
     edited(folder, change)
     with pytest.raises(DamagedError, match=words) as damaged:
         run_folder.read(str(folder.path))
-    assert str(damaged.value).startswith(f"{folder.path}/search/{ROW}.json: damaged at ")
+    assert str(damaged.value).startswith(f"{folder.path}/decisions/{ROW}.json: damaged at ")
+    assert "Remove it" in str(damaged.value)
 
 
 def test_records_that_are_measured_again_are_searched_again(tmp_path: Path) -> None:
@@ -370,8 +371,9 @@ def test_a_cell_that_runs_again_is_no_evidence_until_it_has_ended(tmp_path: Path
     with pytest.raises(KeyboardInterrupt):
         run_fake(made, folder, most=3, grid=paying_from(192))
     folder.write_record(record)
-    searches = Searches(made, folder)
-    assert [int(name.partition("-T")[2].partition("-")[0]) for name in searches.asked(ROW).turns][-1] == 48  # below it
+    (folder.path / "decisions" / f"{ROW}.json").unlink()  # as if it had died at once
+    searches = Asker(made, folder)
+    assert [int(name.partition("-T")[2].partition("-")[0]) for name in searches.asked(ROW).asked][-1] == 48  # below it
     again, _ = resume_fake(folder, grid=paying_from(192))
     assert again.ran[0] == dead.name
     assert lengths_of(again.ran) == [96, 192, 128]
@@ -446,14 +448,14 @@ def flagged(**flags: Any) -> Plan:
 
 
 def shape(made: Plan) -> dict[str, list[int]]:
-    return {name: [cell.at for cell in row.cells] for name, row in made.rows().items()}
+    return {name: [cell.at for cell in row.cells] for name, row in rows_of(made).items()}
 
 
 def test_flags_change_what_is_searched() -> None:
     rows = shape(flagged(capacity=(0.25,), seq_len=(512, 64, 128)))
     assert rows == {f"{work}-mod-c0.25-B1-fp32-cpu1": [64, 128, 512] for work in ("forward", "train_step")}
-    assert len(flagged(capacity=(0.25,), batch_size=(1, 4)).rows()) == 4
-    (row,) = flagged(select="c0.5", settings=("metrics=['latency/forward']",)).rows().values()
+    assert len(rows_of(flagged(capacity=(0.25,), batch_size=(1, 4)))) == 4
+    (row,) = rows_of(flagged(select="c0.5", settings=("metrics=['latency/forward']",))).values()
     assert row.others == ("dense",)
     along = flagged(capacity=(0.25,), seq_len=(64,), batch_size=(8, 1, 2), settings=("search.axis=batch_size",))
     assert shape(along)["forward-mod-c0.25-T64-fp32-cpu1"] == [1, 2, 8]
@@ -535,14 +537,14 @@ def test_a_run_that_searches_nothing_says_nothing(tmp_path: Path) -> None:
     assert sentence(load(tmp_path / "run")) is None
 
 
-def test_a_plan_with_another_row_is_damaged(tmp_path: Path) -> None:
-    """A unit without its row would run, or be missing, whatever the search asks for."""
+@pytest.mark.parametrize("change", [{"group": "other"}, {"group": ""}, {"rule": "confirmation"}])
+def test_a_plan_with_a_unit_of_no_group_is_damaged(change: dict[str, str], tmp_path: Path) -> None:
+    """Nothing would ever ask for it."""
     folder = new_folder(searching(), tmp_path / "run")
     body = json.loads((folder.path / "run.json").read_text())
-    unit = next(each for each in body["plan"]["units"] if each["row"])
-    unit["row"] = ""
+    next(each for each in body["plan"]["units"] if each["rule"]).update(change)
     (folder.path / "run.json").write_text(json.dumps(body))
-    with pytest.raises(DamagedError, match=r"plan\.units\.\d+\.row: '', .*'forward-mod"):
+    with pytest.raises(DamagedError, match=r"plan\.units\.\d+\.rule: .* none of the plan's groups"):
         run_folder.read(str(folder.path))
 
 
@@ -572,11 +574,10 @@ def test_on_a_cluster_cells_are_submitted_when_they_are_asked_for(tmp_path: Path
     """All launches of a cell at once, the next cell when the last of them has ended, beside whatever else runs there."""
     made = two_arms(metrics=["flops/forward", "latency/forward"])
     folder = new_folder(made, tmp_path / "run")
-    launcher, lines = (
-        Apart(grid=paying_from(96) | paying_from(1000, "mod[c0.5]")),
-        Tracker(made, phases(made, 1), folder),
-    )
-    running = Run(launcher, folder, lines, Searches(made, folder, made.units))
+    asker = Asker(made, folder, made.units)
+    launcher = Apart(grid=paying_from(96) | paying_from(1000, "mod[c0.5]"))
+    lines = Tracker(made, phases(made, 1), folder, decided=asker.decided)
+    running = Run(launcher, folder, lines, asker)
     units = tuple(unit for unit in made.units if unit.made_in in {"count", "time"})
     running.phase(Slots(units, len(units)), {unit.name: 9.0 for unit in made.units})
     timed = [length for name, length in zip(launcher.ran, launcher.submitted, strict=True) if name.startswith("time-")]
@@ -595,10 +596,10 @@ def test_what_a_search_has_asked_for_is_counted_and_written(tmp_path: Path) -> N
     assert seen is not None
     assert seen.more
     assert [(each.done, each.units) for each in seen.groups if each.name == "time"] == [(4, 6)]
-    assert seen.decisions == [f"{ROW}: 6 units requested"]
+    assert seen.decisions == [f"{ROW}: 2 cells"]
     resume_fake(folder, grid=paying_from(96))
     seen = progress.read(folder.path)
     assert seen is not None
     assert not seen.more
     assert [(each.done, each.units) for each in seen.groups if each.name == "time"] == [(9, 9)]
-    assert seen.decisions == [f"{ROW}: 9 units requested"]
+    assert seen.decisions == [f"{ROW}: 3 cells"]

@@ -88,7 +88,7 @@ def test_grid_crosses_four_capacities_with_four_lengths_at_every_effort(effort: 
     assert min(len(capacities), len(lengths)) >= 4
     assert mapped == set(itertools.product(capacities, lengths))
     timed = [unit for unit in made.units if unit.made_in == "time"]
-    assert len({unit.launch for unit in timed if not made.after_pilot(unit)}) == size[0]
+    assert len({unit.launch for unit in timed if not unit.rule}) == size[0]
     assert len({unit.launch for unit in timed}) == made.suite.launches_limit
 
 

@@ -60,7 +60,7 @@ def test_each_comparison_with_a_users_code_has_one_launch_without_it() -> None:
     for unit in made:
         assert [case.arm for case in unit.comparison.arms] == ["dense", "mod[c0.5]", "dense-twin"]
         assert unit.flops > 0
-        assert (unit.series, unit.row, unit.launch) == ("", "", 0)
+        assert (unit.series, unit.group, unit.launch) == ("", "", 0)
 
 
 @pytest.mark.usefixtures("here")

@@ -227,7 +227,7 @@ def test_a_sweep_that_confirmed_nothing_is_refused(tmp_path: Path) -> None:
 def test_of_a_sweep_that_was_interrupted_it_says_how_to_go_on(tmp_path: Path) -> None:
     made = sweep()
     folder = left(tmp_path, made, losses={case.id: 2.0 for case in made.cases})
-    for told in (folder / "confirm").iterdir():
+    for told in (folder / "decisions").iterdir():
         told.unlink()
     with pytest.raises(UsageError, match=r"`modbench resume .* goes on"):
         capacity.recommend(load(str(folder)))

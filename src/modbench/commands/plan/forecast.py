@@ -16,7 +16,6 @@ from modbench.harness.execution.runner import phases
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.machine.environment import usable_cores
 from modbench.harness.planning import foreseen
-from modbench.harness.planning.confirming import confirms
 from modbench.harness.planning.plan import (
     ASSUMED_FLOP_PER_S,
     BUSY_FLOPS,
@@ -27,11 +26,12 @@ from modbench.harness.planning.plan import (
 )
 from modbench.harness.planning.unit_maker import Maker
 from modbench.harness.profiling.run_time import RunTime
+from modbench.harness.rules.confirmation import confirmations_of
 
 if TYPE_CHECKING:
     from modbench.harness.core.case import Case
-    from modbench.harness.planning.confirming import Confirmation
     from modbench.harness.planning.plan import Plan
+    from modbench.harness.rules.confirmation import Confirmation
 
 NUMBERS = ("params", "flops_forward", "flops_train_step", "flops_share", "ideal", "memory_train_step", "forward_s")
 # Cases that are listed, however much else there is to say.
@@ -48,28 +48,20 @@ IDEAL = "Ideal: how much faster the FLOPs promise to be, with causal attention."
 def forecast(plan: Plan) -> dict[str, Any]:
     """The forecast in base units; None where a number is known only after a user's model has run."""
     every = [(unit, slot.at_once) for slot in phases(plan, usable_cores()) for unit in slot.units]
-    certain = {unit.name for unit, _ in every if not plan.on_request(unit)}
-    trained_again = {unit.name for unit, _ in every if confirms(unit)}
     anchors = {case: comparison.arms[0] for comparison in plan.comparisons for case in comparison.arms}
     run_time = RunTime(plan)
     predicted = [(unit, run_time.seconds(unit, at_once)) for unit, at_once in every]
-    rows = plan.rows().values()
-    most, confirmations = plan.shares(), list(plan.confirmations().values())
-    expected = certain | trained_again
-    usual = {name: share for name, share in most.items() if name in expected}
-    usual |= {unit.name: row.usual / len(row.cells) for row in rows for cell in row.cells for unit in cell.units}
+    usual, most = plan.shares("usual"), plan.shares("most")
     return {
         "suite": plan.suite.name,
         "device": plan.device,
         "effort": plan.suite.effort,
-        "units": len(certain)
-        + sum(row.usual * len(row.cells[0].units) for row in rows)
-        + sum(confirmation.most_runs for confirmation in confirmations),
+        "units": round(sum(usual.values())),
         "units_most": round(sum(most.values())),
-        "predicted_s": sum(seconds * usual.get(unit.name, 0.0) for unit, seconds in predicted),
+        "predicted_s": sum(seconds * usual[unit.name] for unit, seconds in predicted),
         "predicted_most_s": sum(unit.facts.most * seconds * most[unit.name] for unit, seconds in predicted),
-        "searched": bool(rows),
-        "confirmed": [_confirmation(confirmation) for confirmation in confirmations],
+        "searched": plan.suite.search is not None,
+        "confirmed": [_confirmation(name, confirmation) for name, confirmation in confirmations_of(plan).items()],
         "measured_peaks": run_time.measured,
         "measured_pace": run_time.paced,
         "assumed_flop_per_s": ASSUMED_FLOP_PER_S[plan.device],
@@ -82,11 +74,11 @@ def forecast(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _confirmation(confirmation: Confirmation) -> dict[str, Any]:
+def _confirmation(name: str, confirmation: Confirmation) -> dict[str, Any]:
     """The runs that a confirmation may request."""
     plan = confirmation.plan
     return {
-        "name": confirmation.name,
+        "name": name,
         "roles": list(plan.roles),
         "most_seeds": confirmation.most_seeds,
         "most_runs": confirmation.most_runs,
@@ -113,7 +105,7 @@ def _twin_share(plan: Plan) -> float | None:
 
 def _training(plan: Plan) -> dict[str, Any] | None:
     """Training runs: their number, their cost, and how often they read the corpus."""
-    units = [unit for unit in plan.units if unit.facts.trains and not plan.on_request(unit)]
+    units = [unit for unit in plan.units if unit.facts.trains and not unit.rule]
     if not units:
         return None
     on_corpus = [unit.protocol.train for unit in units if not unit.comparison.arms[0].task and unit.protocol.train]

@@ -1,11 +1,13 @@
-"""What a suite's `[search]` searches, and what it cannot."""
+"""What a suite's `[search]` searches: which metrics and comparisons, with twins and launches of their own; what it cannot."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from modbench.harness.core import catalogue
+from modbench.harness.core.case import Comparison, Place
 from modbench.harness.core.errors import UsageError, unknown
 
 if TYPE_CHECKING:
@@ -60,3 +62,36 @@ def check_search(suite: Suite, source: str) -> None:
             f"{where}: {launches} launches have no interval, and where to look next depends on it. Set launches to at least "
             f"{FEWEST_LAUNCHES}, or try the suite with --effort smoke."
         )
+
+
+def in_search(suite: Suite, comparison: Comparison) -> bool:
+    """Whether a comparison is that of one searched arm at one place."""
+    return bool(comparison.name) and len(searched_keys(suite, comparison.metrics)) == len(comparison.metrics)
+
+
+def with_twins(suite: Suite, comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Give the first comparison of a search at each place a twin of its anchor, where the suite wants one.
+
+    The twin speaks for the machine, which one row shows at as many places as any other.
+    """
+    made, seen = [], set[Place]()
+    for comparison in comparisons:
+        searched = in_search(suite, comparison)
+        twin = searched and suite.twin and suite.claims and comparison.place not in seen
+        seen |= {comparison.place} if searched else set()
+        made.append(comparison.model_copy(update={"twin": True}) if twin else comparison)
+    return made
+
+
+def first_launches(suite: Suite, comparisons: Sequence[Comparison]) -> dict[str, int]:
+    """A number for the first launch of each comparison of a search, by its label.
+
+    Those at one place share an anchor but not its launches: numbered on, each launch of the anchor has a number of its own.
+    """
+    found: dict[str, int] = {}
+    seen: Counter[Place] = Counter()
+    for comparison in comparisons:
+        if in_search(suite, comparison):
+            found[comparison.label] = seen[comparison.place] * suite.launches_limit
+            seen[comparison.place] += 1
+    return found

@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from modbench.harness.core.case import Case, UnitOfWork
 from modbench.harness.core.confirm_plan import Role
 from modbench.harness.flops.closed_form import case_cost
-from modbench.harness.planning.confirming import SMOKE_SEEDS, Confirmation
+from modbench.harness.planning.check_confirm import SMOKE_SEEDS
 from modbench.harness.stats.joint_fit import JointFit, Run
 from modbench.harness.stats.seeds_needed import Spread, planned, seeds_needed
 from modbench.harness.stats.sequential import schedule
+
+if TYPE_CHECKING:
+    from modbench.harness.rules.confirmation import Confirmation
 
 
 @dataclass(frozen=True)

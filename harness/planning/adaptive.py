@@ -1,0 +1,144 @@
+"""Rules that ask, while a run goes on, for units of its plan. Each file of `rules/` exports one, named as the file, as `RULE`.
+
+A plan holds every unit that a rule may ask for. Each of them names its rule and its group: the units that the rule looks at
+together, and decides about in one file of `decisions/`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.catalogue import BrokenError
+from modbench.harness.core.errors import UsageError
+from modbench.harness.core.frozen import Frozen
+
+if TYPE_CHECKING:
+    from modbench.harness.core.case import UnitOfWork
+    from modbench.harness.planning.suite import Suite
+    from modbench.harness.results.reading import Problem
+    from modbench.harness.results.records import Record
+
+
+class Group(Frozen):
+    """Units that a rule looks at together.
+
+    Attributes:
+        name: names the file with what is decided.
+        rule: the rule.
+        usual: share of the units that it may ask for which it usually asks for.
+        most: the largest share of them that it can ask for.
+    """
+
+    name: str
+    rule: str
+    usual: float
+    most: float
+
+
+class Decision(NamedTuple):
+    """What a rule decides about a group.
+
+    Attributes:
+        asked: names of units to run. Those that it asked for before may be among them.
+        ended: whether it asks for nothing after these. A decision that asks for nothing new is the last as well.
+        why: what it asked for and why, in a few words.
+        found: its result for reports, of the rule's type `found`; None: reports show `why`.
+    """
+
+    asked: Sequence[str] = ()
+    ended: bool = False
+    why: str = ""
+    found: Frozen | None = None
+
+
+class AdaptiveRule(ABC):
+    """A rule. It keeps nothing: what it decides follows from the records, so that a resumed run decides the same.
+
+    Attributes:
+        found: type of its result for reports; None: it has none.
+    """
+
+    found: type[Frozen] | None = None
+
+    @abstractmethod
+    def groups(self, suite: Suite, units: Sequence[UnitOfWork]) -> Mapping[str, Sequence[UnitOfWork]]:
+        """Return the units that are looked at together, by the name of their group; empty if the suite needs no such rule.
+
+        Args:
+            suite: the suite.
+            units: all units of its plan, in order.
+        """
+
+    @abstractmethod
+    def is_conditional(self, suite: Suite, unit: UnitOfWork) -> bool:
+        """Whether a unit of a group runs only if the rule asks for it; the others run in any case."""
+
+    @abstractmethod
+    def decide(self, suite: Suite, units: Sequence[UnitOfWork], records: Mapping[str, Record]) -> Decision:
+        """Decide which units of a group run.
+
+        It is called when all units of the group that run in any case, and all that it asked for, have ended.
+
+        Args:
+            suite: the suite.
+            units: all units of the group.
+            records: records by name of these units.
+        """
+
+    def shares(self, suite: Suite, units: Sequence[UnitOfWork]) -> tuple[float, float]:  # noqa: ARG002  # for others
+        """Return the shares of a group's conditional units that it usually asks for, and that it asks for at most."""
+        return 0.0, 1.0
+
+    def check(self, suite: Suite, units: Sequence[UnitOfWork], select: str | None) -> None:  # noqa: B027  # few need it
+        """Check that the rule can decide about a group.
+
+        Args:
+            suite: the suite.
+            units: the units of the group.
+            select: the `-k` expression that chose them.
+
+        Raises:
+            UsageError: if it cannot.
+        """
+
+    def stands(self, found: Any) -> bool:  # noqa: ANN401, ARG002  # of the type `found`
+        """Whether what it decided is kept where units of the group are measured again; else it decides anew."""
+        return False
+
+    def foreign(self, suite: Suite, units: Sequence[UnitOfWork], found: Any) -> Iterator[Problem]:  # noqa: ANN401, ARG002
+        """Yield names in a result that are of no unit, case or role of the group: the file may be a stranger's."""
+        yield from ()
+
+
+def assigned(
+    suite: Suite, units: Sequence[UnitOfWork], select: str | None = None
+) -> tuple[tuple[UnitOfWork, ...], tuple[Group, ...]]:
+    """Return the units of a plan, each with its group and with the rule that may ask for it, and the groups.
+
+    Args:
+        suite: the suite.
+        units: the units, in order.
+        select: the `-k` expression that chose them.
+
+    Raises:
+        UsageError: if a rule cannot decide, cannot be loaded, or two rules would decide about a unit.
+    """
+    for entry in catalogue.broken("rules"):
+        raise BrokenError(entry)
+    groups, made = dict[str, Group](), {unit.name: unit for unit in units}
+    for name, rule in catalogue.usable("rules").items():
+        for group, members in rule.groups(suite, units).items():
+            for unit in members:
+                if other := made[unit.name].group or (group if group in groups else ""):
+                    rules = f"{groups[other].rule!r} and {name!r}"
+                    raise UsageError(f"{suite.name}: the rules {rules} would both decide about {unit.name}.")
+                asks = name if rule.is_conditional(suite, unit) else ""
+                made[unit.name] = unit.model_copy(update={"group": group, "rule": asks})
+            members = [made[unit.name] for unit in members]  # noqa: PLW2901  # with their rule
+            rule.check(suite, members, select)
+            usual, most = rule.shares(suite, members)
+            groups[group] = Group(name=group, rule=name, usual=usual, most=most)
+    return tuple(made[unit.name] for unit in units), tuple(groups.values())

@@ -1,0 +1,216 @@
+"""Measures of each row of cells those that lie around where an arm begins to pay (`planning/bisection.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from modbench.harness.core.case import Case, Comparison, UnitOfWork
+from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.ids import slug
+from modbench.harness.core.units import counted
+from modbench.harness.planning import bisection
+from modbench.harness.planning.adaptive import AdaptiveRule, Decision
+from modbench.harness.planning.bisection import Reading
+from modbench.harness.planning.search import in_search
+from modbench.harness.results.records import Outcome, Record
+from modbench.harness.stats import effects
+
+if TYPE_CHECKING:
+    from modbench.harness.core.measure_plans import SearchPlan
+    from modbench.harness.planning.plan import Plan
+    from modbench.harness.planning.suite import Suite
+
+# Where each axis stands in the label of a place.
+PARTS = {"seq_len": 0, "batch_size": 1}
+
+
+class Found(Frozen):
+    """The effect of the row's arm against another in one cell, over its launches, on the log scale: above 0 the arm is faster.
+
+    Attributes:
+        value: the effect; None if there is none.
+        low: lower end of its 95 % interval; None if there is none.
+        high: upper end.
+        reason: why there is no effect; None if there is one.
+    """
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    reason: str | None = None
+
+    @property
+    def reading(self) -> Reading:
+        """What the rule reads of it. The effect of a single launch, which has no interval, counts as decided."""
+        if self.value is None:
+            return Reading(None, decided=True)
+        undecided = self.low is not None and self.high is not None and self.low <= 0 <= self.high
+        return Reading(self.value >= 0, decided=not undecided)
+
+
+class Visited(Frozen):
+    """A cell that was measured.
+
+    Attributes:
+        series: what its launches share.
+        at: its value on the axis.
+        found: its effect against each of the row's other arms.
+    """
+
+    series: str
+    at: int
+    found: tuple[Found, ...]
+
+
+class Searched(Frozen):
+    """The cells of a row that were measured.
+
+    Attributes:
+        others: the arms that the row's arm was held against.
+        cells: the cells, ascending along the axis.
+    """
+
+    others: tuple[str, ...]
+    cells: tuple[Visited, ...]
+
+
+@dataclass
+class Cell:
+    """One cell of a row.
+
+    Attributes:
+        series: what its launches share.
+        at: its value on the axis.
+        comparison: its arms.
+        units: its launches.
+    """
+
+    series: str
+    at: int
+    comparison: Comparison
+    units: list[UnitOfWork] = field(default_factory=list)
+
+    def others(self, against: Sequence[str]) -> list[Case]:
+        """The arms that its arm is held against: the anchor, and the rungs that were solved for it."""
+        anchor, *rest = (case for case in self.comparison.arms if not case.twin)
+        rungs = [case for case in rest if case.rung]
+        return [anchor] * ("same shape" in against) + rungs * ("equal cost" in against)
+
+    def found(self, against: Sequence[str], records: Mapping[str, Record]) -> tuple[Found, ...]:
+        """The effects that the records of its launches show, against each other arm."""
+        arm = next(case for case in reversed(self.comparison.arms) if not case.twin)
+        launches = [records[unit.name] for unit in self.units]
+        return tuple(_found(arm, other, launches) for other in self.others(against))
+
+
+@dataclass(frozen=True)
+class Row:
+    """Cells of one arm and workload, ascending along the axis.
+
+    Attributes:
+        against: what the arm must beat.
+        cells: the cells.
+    """
+
+    against: tuple[str, ...]
+    cells: tuple[Cell, ...]
+
+    @classmethod
+    def of(cls, search: SearchPlan, units: Sequence[UnitOfWork]) -> Row:
+        """The row that the units of a group are launches of."""
+        cells: dict[str, Cell] = {}
+        for unit in sorted(units, key=lambda unit: unit.launch):
+            at = int(getattr(unit.comparison.place, search.axis))
+            cells.setdefault(unit.series, Cell(unit.series, at, unit.comparison)).units.append(unit)
+        return cls(search.against, tuple(sorted(cells.values(), key=lambda cell: cell.at)))
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The arms that the row's arm is held against, in every cell the same."""
+        return tuple(case.arm for case in self.cells[0].others(self.against))
+
+
+def rows_of(plan: Plan) -> dict[str, Row]:
+    """The rows that a suite searches, by name; none if it measures its whole grid."""
+    search = plan.suite.search
+    if search is None:
+        return {}
+    return {name: Row.of(search, units) for name, units in plan.members("bisection").items()}
+
+
+class BisectionRule(AdaptiveRule):
+    """Asks for cells of a row: all launches of a cell at once."""
+
+    found = Searched
+
+    def groups(self, suite: Suite, units: Sequence[UnitOfWork]) -> dict[str, list[UnitOfWork]]:
+        """Return the launches of each row."""
+        found: dict[str, list[UnitOfWork]] = {}
+        for unit in units if suite.search is not None else ():
+            if unit.series and unit.facts.times and in_search(suite, unit.comparison):
+                assert suite.search is not None
+                elsewhere = unit.comparison.place.label.split("-")
+                del elsewhere[PARTS[suite.search.axis]]
+                name = slug("-".join((unit.workload, unit.comparison.name, *elsewhere)))
+                found.setdefault(name, []).append(unit)
+        return found
+
+    def is_conditional(self, suite: Suite, unit: UnitOfWork) -> bool:  # noqa: ARG002  # as every rule
+        """Whether the unit runs only if it is asked for: every one."""
+        return True
+
+    def shares(self, suite: Suite, units: Sequence[UnitOfWork]) -> tuple[float, float]:
+        """Return about the share of its cells that a search measures, and all."""
+        assert suite.search is not None
+        row = Row.of(suite.search, units)
+        return bisection.usual(len(row.cells), len(row.others)) / len(row.cells), 1.0
+
+    def decide(self, suite: Suite, units: Sequence[UnitOfWork], records: Mapping[str, Record]) -> Decision:
+        """Ask for the cells that are needed next, given those that were measured."""
+        assert suite.search is not None
+        row = Row.of(suite.search, units)
+        measured = {
+            at: cell.found(row.against, records)
+            for at, cell in enumerate(row.cells)
+            if all(unit.name in records for unit in cell.units)
+        }
+        known = [{at: found[i].reading for at, found in measured.items()} for i in range(len(row.others))]
+        more = bisection.next_cells_of_all(len(row.cells), known)
+        cells = tuple(
+            Visited(series=row.cells[at].series, at=row.cells[at].at, found=found) for at, found in measured.items()
+        )
+        return Decision(
+            [unit.name for at in more for unit in row.cells[at].units],
+            why=counted(len(cells) + len(more), "cell"),
+            found=Searched(others=row.others, cells=cells),
+        )
+
+
+def _found(arm: Case, other: Case, records: Sequence[Record]) -> Found:
+    launches = []
+    for record in records:
+        anchor = record.unit.comparison.arms[0]
+        column = record.unit.facts.column
+        first = next((outcome.metric for outcome in record.outcomes), None)
+        mine = {outcome.case: outcome for outcome in record.outcomes if outcome.metric == first}
+        for side in (arm, other, anchor):
+            if reason := _without_samples(mine.get(side.id)):
+                return Found(reason=f"{side.arm}: {reason}")
+        base = None if other == anchor else mine[other.id].samples
+        launch = effects.pair_in_launch(mine[arm.id].samples, base, mine[anchor.id].samples, column)
+        if launch is None:
+            return Found(reason=f"{arm.arm} and {other.arm} share no block")
+        launches.append(-launch.effect)
+    effect = effects.over_launches(launches)
+    return Found(value=effect.value, low=effect.low, high=effect.high)
+
+
+def _without_samples(outcome: Outcome | None) -> str | None:
+    if outcome is None:
+        return "it left no times"
+    return None if outcome.status == "ok" else f"{outcome.kind or outcome.status}: {outcome.reason}"
+
+
+RULE = BisectionRule()

@@ -1,0 +1,274 @@
+"""Trains the best of a sweep again, on fresh seeds, until its comparisons are decided (`results/select_best.py`)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from modbench.harness.core.case import Case, UnitOfWork
+from modbench.harness.core.config import ROUTING_KEYS
+from modbench.harness.core.confirm_plan import ConfirmPlan, Role
+from modbench.harness.core.errors import UsageError, shown
+from modbench.harness.core.ids import slug
+from modbench.harness.planning.adaptive import AdaptiveRule, Decision
+from modbench.harness.planning.check_confirm import SMOKE_SEEDS
+from modbench.harness.planning.select import compile_expression
+from modbench.harness.results.confirmed import Chosen, Compared, Confirmed, Found, Look, found_in
+from modbench.harness.results.reading import Problem
+from modbench.harness.results.records import Record
+from modbench.harness.results.select_best import Choice, choose
+from modbench.harness.stats import sequential
+from modbench.harness.stats.seeds_needed import seeds_to_decide
+
+if TYPE_CHECKING:
+    from modbench.harness.planning.plan import Plan
+    from modbench.harness.planning.suite import Suite
+
+NOISE = "stochastic"
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """What is explored at one budget and place, and confirmed after it.
+
+    Attributes:
+        plan: how it is confirmed.
+        claims: whether anything may be claimed; a smoke run trains two seeds and looks once.
+        anchor: the anchor's variant.
+        cases: every variant at every size, by id, in plan order.
+        explored: the runs that choose.
+        fresh: the runs that may be asked for, by case and seed.
+    """
+
+    plan: ConfirmPlan
+    claims: bool
+    anchor: str
+    cases: dict[str, Case] = field(default_factory=dict)
+    explored: list[UnitOfWork] = field(default_factory=list)
+    fresh: dict[str, dict[int, UnitOfWork]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, suite: Suite, units: Sequence[UnitOfWork]) -> Confirmation:
+        """The confirmation that the units of a group explore for, and confirm."""
+        assert suite.confirm is not None
+        made = cls(suite.confirm, suite.claims, units[0].comparison.arms[0].variant)
+        for unit in sorted(units, key=lambda unit: unit.protocol.seed if unit.rule else -1):
+            (case,) = unit.comparison.arms
+            made.cases.setdefault(case.id, case)
+            if unit.rule:
+                made.fresh.setdefault(case.id, {})[unit.protocol.seed] = unit
+            else:
+                made.explored.append(unit)
+        return made
+
+    @property
+    def most_seeds(self) -> int:
+        """The most fresh seeds of a case."""
+        return self.plan.most if self.claims else SMOKE_SEEDS
+
+    @property
+    def most_runs(self) -> int:
+        """The most fresh runs of all cases together: those of the cases that are chosen."""
+        return len(self.plan.roles) * self.most_seeds
+
+    def may_be_best(self, case: Case) -> bool:
+        """Whether a case may fill the role `best`."""
+        if case.variant == self.anchor:
+            return False
+        return not is_noise(case) if self.plan.candidates is None else _matches(self.plan.candidates)(case.id)
+
+    def may_be_control(self, case: Case, best: Case) -> bool:
+        """Whether a case may fill the role `control` beside this best."""
+        if case.variant in {self.anchor, best.variant}:
+            return False
+        if self.plan.controls is None:
+            return is_noise(case) and _routing(case) == _routing(best)
+        return _matches(self.plan.controls)(case.id)
+
+
+@functools.cache
+def _matches(expression: str) -> Callable[[str], bool]:
+    return compile_expression(expression)
+
+
+def explores(unit: UnitOfWork) -> bool:
+    """Whether a unit is a run of the sweep itself, with one of its seeds."""
+    return unit.facts.trains and unit.facts.samples == "seeds" and not unit.facts.confirms
+
+
+def is_noise(case: Case) -> bool:
+    """Whether tokens are routed by noise."""
+    return case.config.router == NOISE
+
+
+def _routing(case: Case) -> tuple[object, ...]:
+    """What a variant is, besides its router and its size."""
+    config, apart = case.config.model_dump(), {"router", "expert_d_ff"}
+    return case.model, *(config[key] for key in ROUTING_KEYS if key not in apart)
+
+
+def confirmations_of(plan: Plan) -> dict[str, Confirmation]:
+    """The confirmations of a plan, by name; none if it confirms nothing."""
+    return {name: Confirmation.of(plan.suite, units) for name, units in plan.members("confirmation").items()}
+
+
+class ConfirmationRule(AdaptiveRule):
+    """Asks for fresh runs of the best sizes, look by look, when all runs of the sweep at a budget have ended."""
+
+    found = Confirmed
+
+    def groups(self, suite: Suite, units: Sequence[UnitOfWork]) -> dict[str, list[UnitOfWork]]:
+        """Return the runs that explore at each budget and place, with the fresh ones that may be asked for after them."""
+        found: dict[str, list[UnitOfWork]] = {}
+        for unit in units if suite.confirm is not None else ():
+            (first, *_) = unit.comparison.arms
+            if first.budget is not None and (self.is_conditional(suite, unit) or explores(unit)):
+                found.setdefault(slug(f"best-{first.place.label}-F{first.budget:.3g}".replace("+", "")), []).append(
+                    unit
+                )
+        return {name: each for name, each in found.items() if any(self.is_conditional(suite, unit) for unit in each)}
+
+    def is_conditional(self, suite: Suite, unit: UnitOfWork) -> bool:  # noqa: ARG002  # as every rule
+        """Whether the unit trains again what a sweep found best."""
+        return unit.facts.confirms
+
+    def shares(self, suite: Suite, units: Sequence[UnitOfWork]) -> tuple[float, float]:
+        """Return the share of the cases that are chosen, twice."""
+        made = Confirmation.of(suite, units)
+        most = min(1.0, made.most_runs / sum(map(len, made.fresh.values())))
+        return most, most
+
+    def decide(self, suite: Suite, units: Sequence[UnitOfWork], records: Mapping[str, Record]) -> Decision:
+        """Choose what is trained again, and look at it as far as its runs have ended."""
+        made, found = Confirmation.of(suite, units), {name: found_in(record) for name, record in records.items()}
+        choice = choose(made, {unit.name: found[unit.name].loss for unit in made.explored})
+        if isinstance(choice, str):
+            return Decision(ended=True, why=choice, found=Confirmed(reason=choice))
+        return _looked(made, choice, found)
+
+    def check(self, suite: Suite, units: Sequence[UnitOfWork], select: str | None) -> None:
+        """Check that every role can be filled."""
+        made = Confirmation.of(suite, units)
+        cases = made.cases.values()
+        rivals = [case for case in cases if made.may_be_best(case)]
+        alone = [case for case in rivals if not any(made.may_be_control(other, case) for other in cases)]
+        wanted: dict[Role, str] = {}
+        if not rivals:
+            wanted["best"] = f"no arm matches candidates = {made.plan.candidates!r}"
+            if made.plan.candidates is None:
+                wanted["best"] = "add an arm besides the anchor that does not route by noise"
+        if len({case.variant for case in rivals}) < 2:
+            wanted["runner_up"] = "add a second such arm"
+        if alone and made.plan.controls is not None:
+            wanted["control"] = f"no arm matches controls = {made.plan.controls!r}"
+        elif alone:
+            wanted["control"] = f'{alone[0].arm} has none: add router = ["learned", "{NOISE}"] to its arm'
+        for role in made.plan.roles:
+            if role in wanted:
+                if select:
+                    raise UsageError(
+                        f"{suite.name}: [confirm] has the role {role!r}, which none of the cases that -k {select!r} selects "
+                        f"can fill ({wanted[role]}). Select more, or leave the role out."
+                    )
+                raise UsageError(
+                    f"{suite.name}: [confirm] has the role {role!r}: {wanted[role]}, or leave the role out."
+                )
+
+    def foreign(self, suite: Suite, units: Sequence[UnitOfWork], found: Confirmed) -> Iterator[Problem]:
+        """Yield roles, cases and seeds that were not planned."""
+        made = Confirmation.of(suite, units)
+        if not (found.chosen or found.compared):
+            return
+        for name, each, roles in (
+            ("chosen", found.chosen, made.plan.roles),
+            ("compared", found.compared, made.plan.rivals),
+        ):
+            if tuple(one.role for one in each) != roles:
+                yield Problem((name,), f"the plan has the roles {', '.join(roles)}")
+        for i, chosen in enumerate(found.chosen):
+            fresh = made.fresh.get(chosen.case, {})
+            if not fresh or chosen.variant != made.cases[chosen.case].variant:
+                yield Problem(("chosen", i, "case"), f"{shown(chosen.case)} was not planned as {shown(chosen.variant)}")
+            elif not fresh.keys() >= {*chosen.seeds}:
+                yield Problem(("chosen", i, "seeds"), "not among the fresh seeds")
+
+
+def _looked(made: Confirmation, choice: Choice, found: Mapping[str, Found]) -> Decision:
+    """Look after each number of seeds. An arm gets no more once its comparison is decided; the best gets more until all are."""
+    fractions = sequential.fractions_of(choice.numbers)
+    compared = {role: Compared(role=role) for role in made.plan.rivals}
+    losses: dict[Role, dict[int, Found]] = {}
+    for number, until in enumerate(choice.numbers, 1):
+        undecided: list[Role] = [role for role, each in compared.items() if not each.decided]
+        sides: tuple[Role, ...] = ("best", *undecided) if undecided else ()
+        runs = {role: list(made.fresh[choice.cases[role].id].items())[:until] for role in sides}
+        asked = [unit.name for each in runs.values() for _, unit in each]
+        if any(name not in found for name in asked):
+            return Decision(asked, why=f"look {number} of {len(choice.numbers)}, after {until} fresh seeds")
+        losses |= {role: {seed: found[unit.name] for seed, unit in each} for role, each in runs.items()}
+        for role in undecided:
+            compared[role] = _after(compared[role], losses["best"], losses[role], number, fractions, choice.margin)
+    why = f"{sum(map(len, losses.values()))} fresh runs of {len(choice.cases)} cases"
+    return Decision(ended=True, why=why, found=_confirmed(made, choice, compared, losses))
+
+
+def _after(
+    compared: Compared,
+    best: dict[int, Found],
+    other: dict[int, Found],
+    number: int,
+    fractions: tuple[float, ...],
+    margin: float,
+) -> Compared:
+    """The comparison after one more look."""
+    mine, theirs = ([each.loss for each in side.values() if each.loss is not None] for side in (best, other))
+    lost = [each.reason for side in (best, other) for each in side.values() if each.loss is None]
+    reason = f"{len(lost)} of {len(best) + len(other)} fresh runs left no loss: {lost[0]}" if lost else None
+    if not mine or not theirs:
+        return compared.model_copy(update={"reason": reason})
+    looked = sequential.look(mine, theirs, number, fractions, margin, paired=False)
+    look = Look(seeds=looked.seeds, value=looked.difference, low=looked.low, high=looked.high, verdict=looked.verdict)
+    return compared.model_copy(update={"looks": (*compared.looks, look), "reason": looked.reason or reason})
+
+
+def _confirmed(
+    made: Confirmation, choice: Choice, compared: dict[Role, Compared], losses: dict[Role, dict[int, Found]]
+) -> Confirmed:
+    def more(each: Compared) -> int | None:
+        if each.decided or not each.looks:
+            return None
+        mine, theirs = (
+            [found.loss for found in losses[role].values() if found.loss is not None] for role in ("best", each.role)
+        )
+        if min(len(mine), len(theirs)) < sequential.FEWEST:
+            return None
+        apart = float(np.mean(mine) - np.mean(theirs))
+        one, other = (float(np.std(side, ddof=1)) for side in (mine, theirs))
+        return seeds_to_decide(apart, one, other, choice.margin, made.plan.power, made.plan.looks)
+
+    return Confirmed(
+        margin=choice.margin,
+        wanted=choice.wanted,
+        planned=choice.numbers[-1],
+        lacking=choice.lacking,
+        spread=choice.spread.sd,
+        freedom=choice.spread.freedom,
+        chosen=tuple(
+            Chosen(
+                role=role,
+                variant=case.variant,
+                case=case.id,
+                predicted=choice.predicted[role],
+                seeds=tuple(losses.get(role, ())),
+            )
+            for role, case in choice.cases.items()
+        ),
+        compared=tuple(each.model_copy(update={"more": more(each)}) for each in compared.values()),
+    )
+
+
+RULE = ConfirmationRule()

@@ -1,0 +1,137 @@
+"""Computes the number of launches of each comparison, once, from a pilot (`stats/launch_number.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import model_validator
+
+from modbench.harness.core.case import MOST_ASKED, UnitOfWork
+from modbench.harness.core.frozen import Frozen
+from modbench.harness.planning.adaptive import AdaptiveRule, Decision
+from modbench.harness.results.records import Outcome, Record
+from modbench.harness.stats import effects, launch_number
+
+if TYPE_CHECKING:
+    from modbench.harness.planning.suite import Suite
+
+
+class LaunchCount(Frozen):
+    """The number of launches of a series: the launches of one comparison and workload.
+
+    Attributes:
+        pilot: launches of the pilot.
+        used: of these, launches that the number was computed from: a launch that failed has no times.
+        arms: arms whose effects against the anchor were used.
+        sd: standard deviation of a log-effect between launches; None if too few launches have times.
+        mde: the minimum detectable effect that was wanted, as a share.
+        asked: launches that reach it; None if too few launches have times.
+        most: the most launches that were allowed.
+        made: launches of the series.
+        reason: why there is no number; None if there is.
+    """
+
+    pilot: int
+    used: int
+    arms: int
+    sd: float | None
+    mde: float
+    asked: int | None
+    most: int
+    made: int
+    reason: str | None = None
+
+    @model_validator(mode="after")
+    def _has_a_number_or_none(self) -> LaunchCount:
+        if (self.sd is None) != (self.asked is None):
+            raise ValueError("a spread without a number of launches, or a number without a spread")
+        return self
+
+    @property
+    def asked_in_words(self) -> str:
+        """The number that was asked for, `1000 or more` where it was not searched further."""
+        return f"{self.asked}{' or more' * (self.asked is not None and self.asked >= MOST_ASKED)}"
+
+    @property
+    def capped(self) -> bool:
+        """Whether more launches were asked for than were allowed."""
+        return self.asked is not None and self.asked > self.made
+
+
+class LaunchCountRule(AdaptiveRule):
+    """Asks for the launches after the pilot. A number that was computed stands, whatever is measured again."""
+
+    found = LaunchCount
+
+    def groups(self, suite: Suite, units: Sequence[UnitOfWork]) -> dict[str, list[UnitOfWork]]:
+        """Return the launches of each series."""
+        found: dict[str, list[UnitOfWork]] = {}
+        for unit in units if suite.two_stage else ():
+            if unit.series:
+                found.setdefault(unit.series, []).append(unit)
+        # Where something cannot be measured, there is one launch, which says so.
+        return {series: launches for series, launches in found.items() if len(launches) > 1}
+
+    def is_conditional(self, suite: Suite, unit: UnitOfWork) -> bool:
+        """Whether the launch is none of the pilot."""
+        return unit.launch >= suite.protocol_size[0]
+
+    def stands(self, found: LaunchCount) -> bool:
+        """Whether there is a number: a pilot without times asks again."""
+        return found.asked is not None
+
+    def decide(self, suite: Suite, units: Sequence[UnitOfWork], records: Mapping[str, Record]) -> Decision:
+        """Compute the number of launches from the records of the pilot.
+
+        A launch that failed has no times and is left out, and so is an arm that failed in some launch, since it gets no number
+        in the report either. With fewer launches than `launch_number.FEWEST`, the pilot's are all that is made.
+        """
+        mde, (pilot, _) = suite.wanted_mde, suite.protocol_size
+        assert mde is not None
+        arms = _effects(records.values())
+        used = max(map(len, arms), default=0)
+        arms = [values for values in arms if len(values) == used]
+        told: dict[str, Any] = {
+            "pilot": pilot,
+            "mde": mde,
+            "most": suite.launches_limit,
+            "used": used,
+            "arms": len(arms),
+        }
+        if used < launch_number.FEWEST:
+            reason = f"{used} of {pilot} launches of the pilot have times of two arms: too few to compute a number"
+            found = LaunchCount(sd=None, asked=None, made=pilot, reason=reason, **told)
+        else:
+            number = launch_number.number(arms, mde=mde, least=pilot, most=suite.launches_limit)
+            found = LaunchCount(sd=number.sd, asked=number.asked, made=number.made, **told)
+        asked = [unit.name for unit in units if pilot <= unit.launch < found.made]
+        why = f"{found.made} launches"
+        why += f" of {found.asked_in_words} asked for" * found.capped + (f": {found.reason}" if found.reason else "")
+        return Decision(asked, ended=True, why=why, found=found)
+
+
+def _effects(records: Iterable[Record]) -> list[list[float]]:
+    """Log-effects of every arm against the anchor, launch by launch, of the first metric that was measured."""
+    arms: dict[str, list[float]] = {}
+    for record in records:
+        column = record.unit.facts.column
+        # Nothing is claimed of a twin.
+        anchor, *others = (case.id for case in record.unit.comparison.arms if not case.twin)
+        first = next((outcome.metric for outcome in record.outcomes), None)
+        good = {o.case: o for o in record.outcomes if o.status == "ok" and o.metric == first}
+        for arm in others:
+            found = _effect(good.get(arm), good.get(anchor), column)
+            if found is not None:
+                arms.setdefault(arm, []).append(found)
+    return list(arms.values())
+
+
+def _effect(arm: Outcome | None, anchor: Outcome | None, column: str) -> float | None:
+    if arm is None or anchor is None:
+        return None
+    found = effects.pair_in_launch(arm.samples, None, anchor.samples, column)
+    return None if found is None else found.effect
+
+
+RULE = LaunchCountRule()

@@ -1,0 +1,160 @@
+"""A rule is one file: it is planned, run, resumed after a kill, watched and shown; what it can do wrong is named."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Modbench = Callable[..., subprocess.CompletedProcess[str]]
+
+TICK = '''"""Notes the length of its input; waits where a file says so."""
+
+import time
+
+from modbench.harness.core.passes import Pass
+from modbench.harness.results import workspace
+from modbench.harness.results.notes import Notes
+from modbench.harness.results.outcomes import measured
+
+
+def run(unit, metrics):
+    length = unit.comparison.place.seq_len
+    while workspace.HERE and (workspace.HERE.run.parent / f"wait{length}").exists():
+        time.sleep(0.01)
+    for case in unit.comparison.arms:
+        for metric in metrics:
+            yield measured(case, metric, {"value": [float(length)]})
+
+
+PASS = Pass(name="tick", run=run, notes=Notes, order=9)
+'''
+METRIC = '''"""Lengths."""
+
+from modbench.harness.core.contracts import Metric
+
+METRICS = (
+    Metric(key="tick/length", unit="count", better="neither", made_in="tick", workload="forward", about="A length",
+           measure=lambda _: 0.0, scored_as="difference", noun="a length"),
+)
+'''
+RULE = '''"""Asks for the next length until one is long enough."""
+
+from modbench.harness.planning.adaptive import AdaptiveRule, Decision
+
+
+class Longer(AdaptiveRule):
+    def groups(self, suite, units):
+        ticks = [unit for unit in units if unit.made_in == "tick"]
+        return {"lengths": ticks} if ticks else {}
+
+    def is_conditional(self, suite, unit):
+        return unit.comparison.place.seq_len > min(suite.grid.seq_len)
+
+    def decide(self, suite, units, records):
+        last = max(record.outcomes[0].samples["value"][0] for record in records.values())
+        if last > 16:
+            return Decision(ended=True, why=f"{len(records)} lengths, since {last:g} is enough")
+        return Decision([unit.name for unit in units if unit.name not in records][:1], why=f"{last:g} is too short")
+
+
+RULE = Longer()
+'''
+SUITE = """
+name = "ticks"
+effort = "smoke"
+metrics = ["tick/length"]
+[shape]
+d_model = 16
+n_layers = 1
+n_heads = 1
+[grid]
+seq_len = [8, 16, 32, 64]
+[[arms]]
+model = "dense"
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a suite, and beside it a pass, its metric and a rule, each one file."""
+    for room, name, text in (("passes", "tick", TICK), ("metrics", "ticks", METRIC), ("rules", "longer", RULE)):
+        (tmp_path / "bench" / room).mkdir(parents=True)
+        (tmp_path / "bench" / room / f"{name}.py").write_text(text)
+    (tmp_path / "ticks.toml").write_text(SUITE)
+    monkeypatch.setenv("MODBENCH_INCLUDE", str(tmp_path / "bench"))
+    monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "state"))
+    return tmp_path
+
+
+def ticks(folder: Path) -> list[str]:
+    return sorted(file.stem for file in (folder / "units").glob("tick-*.json"))
+
+
+@pytest.mark.slow
+def test_a_fourth_rule_is_planned_run_resumed_watched_and_shown(here: Path, modbench: Modbench) -> None:
+    planned = json.loads(modbench("plan", "ticks.toml", "--device", "cpu", "--json", cwd=here).stdout)
+    assert planned["units_most"] - planned["units"] == 3
+    (here / "wait16").touch()
+    command = [sys.executable, "-m", "modbench", "run", "ticks.toml", "--device", "cpu", "-o", "run"]
+    with subprocess.Popen(command, cwd=here, stderr=subprocess.PIPE, env=os.environ) as runner:
+        file, until = here / "run" / "decisions" / "lengths.json", time.monotonic() + 120
+        while not file.exists():
+            assert runner.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        runner.send_signal(signal.SIGKILL)
+    (here / "wait16").unlink()
+    (eight,) = ticks(here / "run")
+    sixteen = eight.replace("T8-", "T16-")
+    decided = json.loads(file.read_text())
+    assert (decided["rule"], decided["asked"], decided["ended"]) == ("longer", {sixteen: 0}, False)
+    stopped = modbench("watch", "run", "--once", cwd=here)
+    assert stopped.returncode == 4
+    report = modbench("report", "run", cwd=here)
+    assert report.returncode == 4
+    assert "8 is too short; it has not ended" in (here / "run" / "report.html").read_text()
+    before = (here / "run" / "units" / f"{eight}.json").stat().st_mtime_ns
+    resumed = modbench("resume", "run", cwd=here)
+    assert resumed.returncode == 0, resumed.stderr
+    assert (here / "run" / "units" / f"{eight}.json").stat().st_mtime_ns == before
+    lengths = {"8", "16", "32"}
+    assert {name.partition("-T")[2].partition("-")[0] for name in ticks(here / "run")} == lengths
+    why = "3 lengths, since 32 is enough"
+    assert json.loads(file.read_text())["why"] == why
+    assert f"lengths: {why}" in modbench("watch", "run", "--once", cwd=here).stdout
+    report = modbench("report", "run", "--format", "html,csv", cwd=here)
+    assert report.returncode == 0
+    assert why in (here / "run" / "report.html").read_text()
+    assert "longer did not ask for it" in (here / "run" / "cases.csv").read_text()
+
+
+def test_a_rule_that_cannot_be_used_is_named(here: Path, modbench: Modbench) -> None:
+    """It may decide about every run, so it is not passed over."""
+    (here / "bench" / "rules" / "longer.py").write_text("RULE = 1\n")
+    done = modbench("plan", "ticks.toml", "--device", "cpu", cwd=here)
+    assert done.returncode == 2
+    assert "no Rule: it has no groups, is_conditional, decide" in done.stderr
+
+
+def test_two_rules_for_one_unit_are_refused(here: Path, modbench: Modbench) -> None:
+    (here / "bench" / "rules" / "other.py").write_text(RULE)
+    done = modbench("plan", "ticks.toml", "--device", "cpu", cwd=here)
+    assert done.returncode == 2
+    assert "the rules 'longer' and 'other' would both decide about tick" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_rule_that_asks_for_what_is_not_there_ends_the_run(here: Path, modbench: Modbench) -> None:
+    wrong = RULE.replace("[unit.name for unit in units if unit.name not in records][:1]", '["count-T8-B1-fp32-cpu1"]')
+    (here / "bench" / "rules" / "longer.py").write_text(wrong)
+    done = modbench("run", "ticks.toml", "--device", "cpu", "-o", "run", cwd=here)
+    assert done.returncode == 3
+    assert "the rule 'longer' asks for 'count-T8-B1-fp32-cpu1', which is no unit of lengths" in done.stderr
