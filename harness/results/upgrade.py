@@ -78,6 +78,7 @@ def _launches(body: dict[str, Any], units: Sequence[UnitOfWork]) -> dict[str, in
 
 def _cells(body: dict[str, Any], units: Sequence[UnitOfWork]) -> dict[str, int]:
     turns = {cell["series"]: turn for turn, cell in enumerate(body["cells"])}
+    body["cells"] = {cell["series"]: cell["found"] for cell in body["cells"]}
     return {unit.name: turns[unit.series] for unit in units if unit.series in turns}
 
 

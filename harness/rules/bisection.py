@@ -14,7 +14,8 @@ from modbench.harness.planning import bisection
 from modbench.harness.planning.adaptive import AdaptiveRule, Decision
 from modbench.harness.planning.bisection import Reading
 from modbench.harness.planning.search import in_search
-from modbench.harness.results.records import Outcome, Record
+from modbench.harness.results.launch_effects import effect_in_launch
+from modbench.harness.results.records import Record
 from modbench.harness.stats import effects
 
 if TYPE_CHECKING:
@@ -50,30 +51,16 @@ class Found(Frozen):
         return Reading(self.value >= 0, decided=not undecided)
 
 
-class Visited(Frozen):
-    """A cell that was measured.
-
-    Attributes:
-        series: what its launches share.
-        at: its value on the axis.
-        found: its effect against each of the row's other arms.
-    """
-
-    series: str
-    at: int
-    found: tuple[Found, ...]
-
-
 class Searched(Frozen):
     """The cells of a row that were measured.
 
     Attributes:
         others: the arms that the row's arm was held against.
-        cells: the cells, ascending along the axis.
+        cells: by cell, named as the series of its launches, its effect against each of them; ascending along the axis.
     """
 
     others: tuple[str, ...]
-    cells: tuple[Visited, ...]
+    cells: dict[str, tuple[Found, ...]]
 
 
 @dataclass
@@ -178,39 +165,20 @@ class BisectionRule(AdaptiveRule):
         }
         known = [{at: found[i].reading for at, found in measured.items()} for i in range(len(row.others))]
         more = bisection.next_cells_of_all(len(row.cells), known)
-        cells = tuple(
-            Visited(series=row.cells[at].series, at=row.cells[at].at, found=found) for at, found in measured.items()
-        )
         return Decision(
             [unit.name for at in more for unit in row.cells[at].units],
-            why=counted(len(cells) + len(more), "cell"),
-            found=Searched(others=row.others, cells=cells),
+            why=counted(len(measured) + len(more), "cell"),
+            found=Searched(others=row.others, cells={row.cells[at].series: found for at, found in measured.items()}),
         )
 
 
 def _found(arm: Case, other: Case, records: Sequence[Record]) -> Found:
-    launches = []
-    for record in records:
-        anchor = record.unit.comparison.arms[0]
-        column = record.unit.facts.column
-        first = next((outcome.metric for outcome in record.outcomes), None)
-        mine = {outcome.case: outcome for outcome in record.outcomes if outcome.metric == first}
-        for side in (arm, other, anchor):
-            if reason := _without_samples(mine.get(side.id)):
-                return Found(reason=f"{side.arm}: {reason}")
-        base = None if other == anchor else mine[other.id].samples
-        launch = effects.pair_in_launch(mine[arm.id].samples, base, mine[anchor.id].samples, column)
-        if launch is None:
-            return Found(reason=f"{arm.arm} and {other.arm} share no block")
-        launches.append(-launch.effect)
-    effect = effects.over_launches(launches)
+    launches = [effect_in_launch(record, arm, other) for record in records]
+    for each in launches:
+        if isinstance(each, str):
+            return Found(reason=each)
+    effect = effects.over_launches([-each for each in launches if isinstance(each, float)])
     return Found(value=effect.value, low=effect.low, high=effect.high)
-
-
-def _without_samples(outcome: Outcome | None) -> str | None:
-    if outcome is None:
-        return "it left no times"
-    return None if outcome.status == "ok" else f"{outcome.kind or outcome.status}: {outcome.reason}"
 
 
 RULE = BisectionRule()

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from modbench.harness.core.case import Case, UnitOfWork
 from modbench.harness.core.config import ROUTING_KEYS
 from modbench.harness.core.confirm_plan import ConfirmPlan, Role
@@ -199,7 +197,6 @@ class ConfirmationRule(AdaptiveRule):
 
 def _looked(made: Confirmation, choice: Choice, found: Mapping[str, Found]) -> Decision:
     """Look after each number of seeds. An arm gets no more once its comparison is decided; the best gets more until all are."""
-    fractions = sequential.fractions_of(choice.numbers)
     compared = {role: Compared(role=role) for role in made.plan.rivals}
     losses: dict[Role, dict[int, Found]] = {}
     for number, until in enumerate(choice.numbers, 1):
@@ -211,64 +208,49 @@ def _looked(made: Confirmation, choice: Choice, found: Mapping[str, Found]) -> D
             return Decision(asked, why=f"look {number} of {len(choice.numbers)}, after {until} fresh seeds")
         losses |= {role: {seed: found[unit.name] for seed, unit in each} for role, each in runs.items()}
         for role in undecided:
-            compared[role] = _after(compared[role], losses["best"], losses[role], number, fractions, choice.margin)
-    why = f"{sum(map(len, losses.values()))} fresh runs of {len(choice.cases)} cases"
-    return Decision(ended=True, why=why, found=_confirmed(made, choice, compared, losses))
-
-
-def _after(
-    compared: Compared,
-    best: dict[int, Found],
-    other: dict[int, Found],
-    number: int,
-    fractions: tuple[float, ...],
-    margin: float,
-) -> Compared:
-    """The comparison after one more look."""
-    mine, theirs = ([each.loss for each in side.values() if each.loss is not None] for side in (best, other))
-    lost = [each.reason for side in (best, other) for each in side.values() if each.loss is None]
-    reason = f"{len(lost)} of {len(best) + len(other)} fresh runs left no loss: {lost[0]}" if lost else None
-    if not mine or not theirs:
-        return compared.model_copy(update={"reason": reason})
-    looked = sequential.look(mine, theirs, number, fractions, margin, paired=False)
-    look = Look(seeds=looked.seeds, value=looked.difference, low=looked.low, high=looked.high, verdict=looked.verdict)
-    return compared.model_copy(update={"looks": (*compared.looks, look), "reason": looked.reason or reason})
-
-
-def _confirmed(
-    made: Confirmation, choice: Choice, compared: dict[Role, Compared], losses: dict[Role, dict[int, Found]]
-) -> Confirmed:
-    def more(each: Compared) -> int | None:
-        if each.decided or not each.looks:
-            return None
-        mine, theirs = (
-            [found.loss for found in losses[role].values() if found.loss is not None] for role in ("best", each.role)
+            both = [*losses["best"].values()], [*losses[role].values()]
+            compared[role] = _after(compared[role], both, number, choice, made.plan)
+    chosen = (
+        Chosen(
+            role=role,
+            variant=case.variant,
+            case=case.id,
+            predicted=choice.predicted[role],
+            seeds=(*losses.get(role, ()),),
         )
-        if min(len(mine), len(theirs)) < sequential.FEWEST:
-            return None
-        apart = float(np.mean(mine) - np.mean(theirs))
-        one, other = (float(np.std(side, ddof=1)) for side in (mine, theirs))
-        return seeds_to_decide(apart, one, other, choice.margin, made.plan.power, made.plan.looks)
-
-    return Confirmed(
+        for role, case in choice.cases.items()
+    )
+    confirmed = Confirmed(
         margin=choice.margin,
         wanted=choice.wanted,
         planned=choice.numbers[-1],
         lacking=choice.lacking,
         spread=choice.spread.sd,
         freedom=choice.spread.freedom,
-        chosen=tuple(
-            Chosen(
-                role=role,
-                variant=case.variant,
-                case=case.id,
-                predicted=choice.predicted[role],
-                seeds=tuple(losses.get(role, ())),
-            )
-            for role, case in choice.cases.items()
-        ),
-        compared=tuple(each.model_copy(update={"more": more(each)}) for each in compared.values()),
+        chosen=tuple(chosen),
+        compared=tuple(compared.values()),
     )
+    why = f"{sum(map(len, losses.values()))} fresh runs of {len(choice.cases)} cases"
+    return Decision(ended=True, why=why, found=confirmed)
+
+
+def _after(
+    compared: Compared, both: tuple[list[Found], list[Found]], number: int, choice: Choice, plan: ConfirmPlan
+) -> Compared:
+    """The comparison after one more look at the losses of the best and of the other."""
+    mine, theirs = ([each.loss for each in side if each.loss is not None] for side in both)
+    lost = [each.reason for side in both for each in side if each.loss is None]
+    reason = f"{len(lost)} of {sum(map(len, both))} fresh runs left no loss: {lost[0]}" if lost else None
+    if not mine or not theirs:
+        return compared.model_copy(update={"reason": reason})
+    fractions = sequential.fractions_of(choice.numbers)
+    looked = sequential.look(mine, theirs, number, fractions, choice.margin, paired=False)
+    look = Look(seeds=looked.seeds, value=looked.difference, low=looked.low, high=looked.high, verdict=looked.verdict)
+    more = None
+    if look.verdict == "undecided" and min(look.seeds) >= sequential.FEWEST:
+        one, other = looked.sds
+        more = seeds_to_decide(look.value, one, other, choice.margin, plan.power, plan.looks)
+    return Compared(role=compared.role, looks=(*compared.looks, look), more=more, reason=looked.reason or reason)
 
 
 RULE = ConfirmationRule()

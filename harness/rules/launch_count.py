@@ -10,8 +10,9 @@ from pydantic import model_validator
 from modbench.harness.core.case import MOST_ASKED, UnitOfWork
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.planning.adaptive import AdaptiveRule, Decision
-from modbench.harness.results.records import Outcome, Record
-from modbench.harness.stats import effects, launch_number
+from modbench.harness.results.launch_effects import effect_in_launch
+from modbench.harness.results.records import Record
+from modbench.harness.stats import launch_number
 
 if TYPE_CHECKING:
     from modbench.harness.planning.suite import Suite
@@ -112,26 +113,16 @@ class LaunchCountRule(AdaptiveRule):
 
 
 def _effects(records: Iterable[Record]) -> list[list[float]]:
-    """Log-effects of every arm against the anchor, launch by launch, of the first metric that was measured."""
+    """Log-effects of every arm against the anchor, launch by launch."""
     arms: dict[str, list[float]] = {}
     for record in records:
-        column = record.unit.facts.column
-        # Nothing is claimed of a twin.
-        anchor, *others = (case.id for case in record.unit.comparison.arms if not case.twin)
-        first = next((outcome.metric for outcome in record.outcomes), None)
-        good = {o.case: o for o in record.outcomes if o.status == "ok" and o.metric == first}
+        anchor, *others = (
+            case for case in record.unit.comparison.arms if not case.twin
+        )  # of a twin nothing is claimed
         for arm in others:
-            found = _effect(good.get(arm), good.get(anchor), column)
-            if found is not None:
-                arms.setdefault(arm, []).append(found)
+            if isinstance(effect := effect_in_launch(record, arm, anchor), float):
+                arms.setdefault(arm.id, []).append(effect)
     return list(arms.values())
-
-
-def _effect(arm: Outcome | None, anchor: Outcome | None, column: str) -> float | None:
-    if arm is None or anchor is None:
-        return None
-    found = effects.pair_in_launch(arm.samples, None, anchor.samples, column)
-    return None if found is None else found.effect
 
 
 RULE = LaunchCountRule()

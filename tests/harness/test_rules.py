@@ -112,6 +112,8 @@ def test_a_fourth_rule_is_planned_run_resumed_watched_and_shown(here: Path, modb
             time.sleep(0.02)
         runner.send_signal(signal.SIGKILL)
     (here / "wait16").unlink()
+    own = {each["name"] for each in json.loads((here / "run" / "run.json").read_text())["own_files"]}
+    assert own >= {"passes/tick", "rules/longer"}  # of which a resumed run uses no other version without a word
     (eight,) = ticks(here / "run")
     sixteen = eight.replace("T8-", "T16-")
     decided = json.loads(file.read_text())

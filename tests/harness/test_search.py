@@ -42,6 +42,10 @@ ARMS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}]
 LOST, WON = 1.2, 0.8
 
 
+def cell_at(length: int) -> str:
+    return f"time-forward-mod-c0.125-T{length}-B1-fp32-cpu1"
+
+
 def searching(**changes: Any) -> Plan:
     """One row of seven lengths, against the same shape."""
     asked = {
@@ -212,7 +216,7 @@ def test_an_undecided_cell_gets_its_neighbours(tmp_path: Path) -> None:
     run_fake(made, folder, grid=grid)
     visited = asked_for(folder)
     told = json.loads((folder.path / "decisions" / f"{ROW}.json").read_text())
-    found = {cell["at"]: cell["found"][0] for cell in told["found"]["cells"]}
+    found = {lengths_of([series])[0]: effects[0] for series, effects in told["found"]["cells"].items()}
     undecided = [at for at in visited if found[at]["low"] <= 0 <= found[at]["high"]]
     assert undecided == [64]
     assert {48, 64, 96} <= set(visited)
@@ -300,7 +304,7 @@ def test_a_cell_that_failed_ends_its_direction_with_its_reason(tmp_path: Path) -
                 folder.write_record(record)
     assert asked_for(folder) == [96, 192, 128]
     told = json.loads((folder.path / "decisions" / f"{ROW}.json").read_text())
-    assert told["found"]["cells"][-1]["found"][0]["reason"].startswith("mod[c0.125]: oom: ")
+    assert told["found"]["cells"][cell_at(192)][0]["reason"].startswith("mod[c0.125]: oom: ")
     rows = load(folder.path).pairs.query("primary").set_index("seq_len")
     assert "oom: out of memory" in rows.reason[192]
     assert rows.reason[256] == LEFT_OUT
@@ -318,8 +322,8 @@ def edited(folder: RunFolder, change: Callable[[dict[str, Any]], object]) -> Non
     [
         (lambda body: body["asked"].update({"time-x-launch0": 0}), "'time-x-launch0' is no unit that"),
         (lambda body: body["asked"].update({next(iter(body["asked"])): True}), "True is not of the type"),
-        (lambda body: body["found"]["cells"][0]["found"][0].update(value=float("inf")), "inf is not a finite"),
-        (lambda body: body["found"]["cells"][0].pop("at"), r"at cells\.0\.at: Field required"),
+        (lambda body: body["found"]["cells"][cell_at(48)][0].update(value=float("inf")), "inf is not a finite"),
+        (lambda body: body["found"].pop("others"), r"at others: Field required"),
         (lambda body: body.update(group="forward-mod-c0.5-B1-fp32-cpu1"), "where forward-mod-c0.125"),
         (lambda body: body.update(rule="confirmation"), "by bisection belongs"),
         (lambda body: body.update(more=1), "Extra inputs"),
@@ -333,8 +337,8 @@ def test_a_file_that_names_what_is_not_of_its_row_is_damaged(
     folder = new_folder(made, tmp_path / "run")
     run_fake(made, folder, grid=paying_from(96))
     assert asked_for(folder) == [96, 48, 64]
-    edited(folder, lambda body: body["found"]["cells"][0]["found"][0].update(value=-9.0))
-    assert run_folder.read(str(folder.path)).found(Searched)[ROW].cells[0].found[0].value == -9.0
+    edited(folder, lambda body: body["found"]["cells"][cell_at(48)][0].update(value=-9.0))
+    assert run_folder.read(str(folder.path)).found(Searched)[ROW].cells[cell_at(48)][0].value == -9.0
     edited(folder, change)
     with pytest.raises(DamagedError, match=words) as damaged:
         run_folder.read(str(folder.path))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from planted import left, planted_suite
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.errors import UsageError
@@ -24,6 +25,7 @@ from modbench.harness.results.record_files import read_record
 from modbench.harness.results.records import SCHEMA, Record
 from modbench.harness.results.run_folder import read
 from modbench.harness.results.upgrade import EARLIEST, upgraded
+from modbench.harness.rules.launch_count import LaunchCount
 from modbench.reports import demo
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
@@ -163,3 +165,32 @@ def test_damage_is_refused_with_its_place(
     (found,) = read(str(folder)).damaged
     assert str(found.error) == str(error.value)
     assert file.name in str(found.error)
+
+
+def test_what_a_pilot_of_schema_10_decided_is_read(tmp_path: Path) -> None:
+    """What searches and confirmations decided is in the goldens."""
+    made = planted_suite("standard", metrics=["latency/forward"], pilot_launches=4, rounds=3, most_launches=9)
+    folder = left(tmp_path, made)
+    now = read(str(folder))
+    (folder / "launches").mkdir()
+    for file in (folder / "decisions").iterdir():
+        body = json.loads(file.read_text())
+        (folder / "launches" / file.name).write_text(json.dumps({"series": body["group"], **body["found"]}))
+        file.unlink()
+    for file in (folder / "run.json", *(folder / "units").iterdir()):
+        body = json.loads(file.read_text()) | {"schema_version": 10}
+        for unit in [body["unit"]] if "unit" in body else body["plan"]["units"]:
+            del unit["group"], unit["rule"]
+            unit["row"] = ""
+        body.get("plan", {}).pop("groups", None)
+        file.write_text(json.dumps(body))
+    then = read(str(folder))
+    assert then.found(LaunchCount) == now.found(LaunchCount) != {}
+    assert (then.missing, then.undecided, then.records) == ([], (), now.records)
+    assert {name: each.asked for name, each in then.decisions.items()} == {
+        name: each.asked for name, each in now.decisions.items()
+    }
+    broken = next((folder / "launches").iterdir())
+    broken.write_text(broken.read_text().replace('"made"', '"maid"'))
+    with pytest.raises(DamagedError, match="does not match its schema"):
+        read(str(folder))

@@ -1,0 +1,24 @@
+"""The effect of one arm against another in a single launch, as its record shows it."""
+
+from __future__ import annotations
+
+from modbench.harness.core import catalogue
+from modbench.harness.core.case import Case
+from modbench.harness.results.records import Record
+from modbench.harness.stats import effects
+
+
+def effect_in_launch(record: Record, arm: Case, other: Case) -> float | str:
+    """Return the log-effect of the first metric that was measured, above 0 where the arm is slower; else why there is none."""
+    anchor, first = record.unit.comparison.arms[0], next((outcome.metric for outcome in record.outcomes), None)
+    found = {outcome.case: outcome for outcome in record.outcomes if outcome.metric == first}
+    for side in (arm, other, anchor):
+        outcome = found.get(side.id)
+        if outcome is None:
+            return f"{side.arm}: it left no times"
+        if outcome.status != "ok":
+            return f"{side.arm}: {outcome.kind or outcome.status}: {outcome.reason}"
+    base = None if other == anchor else found[other.id].samples
+    column = catalogue.passes()[record.unit.made_in].column
+    launch = effects.pair_in_launch(found[arm.id].samples, base, found[anchor.id].samples, column)
+    return f"{arm.arm} and {other.arm} share no block" if launch is None else launch.effect
