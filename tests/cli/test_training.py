@@ -177,6 +177,9 @@ def test_one_model_is_trained_and_its_weights_are_kept(modbench: Any, tmp_path: 
     config = ModelConfig.model_validate({"d_model": 32, "max_seq_len": 32, **catalogue.model_options("mod")})
     catalogue.load("models", "mod").build(config).load_state_dict(torch.load(weights, weights_only=True))
     assert (tmp_path / "out" / "cases.csv").exists()
+    seen = json.loads((tmp_path / "out" / "progress.json").read_text())
+    assert (seen["state"], seen["resumable"], seen["running"]) == ("finished", False, [])
+    assert sum(group["done"] for group in seen["groups"]) == len(list((tmp_path / "out" / "units").iterdir()))
     again = modbench("resume", "out", cwd=tmp_path)  # it would leave no weights
     assert again.returncode == 2
     assert "command with -o out" in again.stderr
@@ -211,6 +214,9 @@ def test_a_disk_that_takes_no_more_ends_in_one_line_and_training_goes_on(modbenc
     assert os.strerror(errno.EFBIG) in said
     assert "command with -o run" in said
     kept = {file.name: file.read_bytes() for file in (tmp_path / "run" / "units").iterdir()}
+    seen = json.loads((tmp_path / "run" / "progress.json").read_text())
+    assert seen["state"] == "failed"
+    assert os.strerror(errno.EFBIG) in seen["note"]
     done = modbench(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert all((tmp_path / "run" / "units" / name).read_bytes() == content for name, content in kept.items())
