@@ -291,7 +291,7 @@ def test_a_folder_of_an_earlier_version_shows_what_its_files_do(tmp_path: Path) 
     assert (body["state"], body["left_s"], body["groups"], body["records"]) == ("finished", None, [], 1)
     assert "progress.json" in body["left_reason"]
     with lock.hold(folder.path):
-        assert lines(folder)[0].endswith(": starting")
+        assert ": starting, 1 record; " in lines(folder)[0]
 
 
 DAMAGE: dict[str, Callable[[Path], Any]] = {

@@ -230,3 +230,6 @@ def test_the_command_line_runs_a_suite_on_the_cluster(modbench: Any, tmp_path: P
     assert where["machine"]
     assert "cores" in where["hardware"]
     assert "1 unit, started once" in (tmp_path / "run" / "report.html").read_text()
+    seen = json.loads((tmp_path / "run" / "progress.json").read_text())
+    assert (seen["state"], seen["remote"], seen["note"]) == ("finished", True, "")
+    assert [(group["name"], group["done"], group["running"]) for group in seen["groups"]] == [("count", 1, 0)]

@@ -15,7 +15,7 @@ from modbench.harness.results.progress import Failure, RunProgress
 
 # Running units and decisions that a screen lists; failures take the rest of it, at least so many.
 MOST, FEWEST = 4, 3
-NO_PROGRESS = "without progress.json, which earlier versions did not write"
+NO_PROGRESS = "no progress.json (none yet, or a folder of an earlier version)"
 
 
 def as_json(seen: Snapshot) -> dict[str, Any]:
@@ -62,13 +62,12 @@ def _state(seen: Snapshot) -> str:
     """`quick, draft, cpu: running for 3 min 10 s, 2 min 00 s left`; of an earlier version's folder what its files show."""
     now = seen.now
     if now is None:
-        known = "starting" if seen.alive else f"{seen.state}, {counted(seen.records, 'record')}; {NO_PROGRESS}"
-        return f"{seen.run}: {known}"
-    took = human_duration(now.elapsed_s + now.age_s * seen.alive)
-    state, change = f"{now.title}: {seen.state}", seen.records - now.ended
+        state = "starting" if seen.alive else seen.state
+        return f"{seen.run}: {state}, {counted(seen.records, 'record')}; {NO_PROGRESS}"
+    state, took = f"{now.title}: {seen.state}", human_duration(now.elapsed_s + now.age_s * seen.alive)
     if seen.alive:
-        silent = f"; written {human_duration(now.age_s)} ago" if now.age_s > lock.LEASE_S else ""
-        return f"{state} for {took}, {now.left}{silent}"
+        return f"{state} for {took}, {now.left}" + f"; written {human_duration(now.age_s)} ago" * (now.age_s > lock.LEASE_S)
+    change = seen.records - now.ended
     if seen.state == "finished":
         return f"{state} in {took}" + f", but {counted(-change, 'record')} missing since" * (change < 0)
     # Without a runner nobody counts what jobs on other machines do.
