@@ -60,13 +60,13 @@ def _listed(title: str, entries: Sequence[Sequence[str]], most: int | None) -> l
 
 def _state(seen: Snapshot) -> str:
     """`quick, draft, cpu: running for 3 min 10 s, 2 min 00 s left`; of an earlier version's folder what its files show."""
-    now = seen.now
-    if now is None:
+    if (now := seen.now) is None:
         state = "starting" if seen.alive else seen.state
         return f"{seen.run}: {state}, {counted(seen.records, 'record')}; {NO_PROGRESS}"
     state, took = f"{now.title}: {seen.state}", human_duration(now.elapsed_s + now.age_s * seen.alive)
     if seen.alive:
-        return f"{state} for {took}, {now.left}" + f"; written {human_duration(now.age_s)} ago" * (now.age_s > lock.LEASE_S)
+        silent = f"; written {human_duration(now.age_s)} ago" if now.age_s > lock.LEASE_S else ""
+        return f"{state} for {took}, {now.left}{silent}"
     change = seen.records - now.ended
     if seen.state == "finished":
         return f"{state} in {took}" + f", but {counted(-change, 'record')} missing since" * (change < 0)
