@@ -142,11 +142,12 @@ class Tracker:
         self._changed()
 
     def tick(self) -> None:
-        """Show the time left, and write it if the last time is long enough ago."""
+        """Show the time left, and write it if a signal has come, or the last time is long enough ago."""
+        before = self.now.state
         self._refresh()
         self._show()
         seldom = self._timing or (self.now.remote and not self._unwritten)
-        if self.clock() - self._written >= (BEAT_S if seldom else EVERY_S):
+        if self.now.state != before or self.clock() - self._written >= (BEAT_S if seldom else EVERY_S):
             self._write()
 
     def added(self, group: str, units: Sequence[UnitOfWork]) -> None:

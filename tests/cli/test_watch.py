@@ -124,6 +124,10 @@ def test_units_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
         body = json.loads(json.dumps(snapshot_text.as_json(seen)))
         assert body["groups"][0] == {"name": "count", "done": 1, "failed": 0, "running": 0, "waiting": 0, "units": 1}
         assert [each["said"] for each in body["running"]] == ["timing 3 models"]
+        tracker.stop.finishing = True
+        tracker.tick()
+        assert (take(str(folder.path)).state, take(str(folder.path)).alive) == ("stopping", True)
+        assert lines(folder)[0].startswith("small, draft, cpu: stopping after 0 s")
 
 
 def test_a_run_is_finished_when_its_runner_says_so_and_its_records_are_there(

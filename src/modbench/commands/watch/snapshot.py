@@ -43,11 +43,6 @@ class Snapshot:
         return self.state == "finished" and (self.now is None or self.records >= self.now.ended)
 
     @property
-    def runner(self) -> str:
-        """The runner in words."""
-        return "none holds the folder" if self.lease is None else self.lease.words
-
-    @property
     def next_step(self) -> str | None:
         """The command that continues a run; None if there is nothing to continue."""
         if self.alive or self.complete:

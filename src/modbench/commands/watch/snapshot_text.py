@@ -24,7 +24,8 @@ def as_json(seen: Snapshot) -> dict[str, Any]:
     body = now.model_dump() if seen.now else dict.fromkeys(RunProgress.model_fields) | {"left_reason": NO_PROGRESS}
     body |= {"groups": [group.model_dump() | {"units": group.units} for group in now.groups]}
     running = [each.model_dump() | {"said": seen.said[each.unit]} for each in now.running if each.unit in seen.said]
-    body |= {"run": seen.run, "running": running, "state": seen.state, "runner": seen.runner, "records": seen.records}
+    runner = seen.lease.words if seen.lease else None
+    body |= {"run": seen.run, "running": running, "state": seen.state, "runner": runner, "records": seen.records}
     return body | {"complete": seen.complete, "next": seen.next_step}
 
 
@@ -36,7 +37,7 @@ def as_lines(seen: Snapshot, width: int = 80, height: int | None = None, *, verb
     """
     most, now = None if verbose else MOST, seen.now or RunProgress()
     lines = [_state(seen)]
-    lines += [f"runner   {seen.runner}"] * (not seen.complete)
+    lines += [f"runner   {seen.lease.words}"] if seen.lease else []
     lines += [f"note     {now.note}"] * bool(now.note)
     lines += ["", *_table(now)] if now.groups else []
     lines += _listed("running", [[f"{said or 'started'} ({unit})"] for unit, said in seen.said.items()], most)
@@ -64,6 +65,8 @@ def _state(seen: Snapshot) -> str:
         state = "starting" if seen.alive else seen.state
         return f"{seen.run}: {state}, {counted(seen.records, 'record')}; {NO_PROGRESS}"
     state, took = f"{now.title}: {seen.state}", human_duration(now.elapsed_s + now.age_s * seen.alive)
+    if seen.state == "stopping":
+        return f"{state} after {took}: nothing else starts, the units that run are finished"
     if seen.alive:
         silent = f"; written {human_duration(now.age_s)} ago" if now.age_s > lock.LEASE_S else ""
         return f"{state} for {took}, {now.left}{silent}"
