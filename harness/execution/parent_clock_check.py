@@ -9,6 +9,7 @@ from typing import Any
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.clocks import disagreement
+from modbench.harness.core.passes import Pass
 from modbench.harness.results.record_files import edit
 
 # What the end of a process may take after its record is complete, on a loaded machine.
@@ -26,8 +27,10 @@ def check_clock(file: Path, unit: UnitOfWork, ended_s: float) -> None:
         ended_s: when its end was seen, on this process's monotonic clock.
     """
     own = {case.id for case in unit.comparison.arms if case.own}
-    noted = catalogue.passes()[unit.made_in].notes.model_fields
-    if not own or "clock_changed" not in noted or not file.exists():
+    if not own or not file.exists():
+        return
+    made_in: Pass = catalogue.load("passes", unit.made_in)
+    if "clock_changed" not in made_in.notes.model_fields:
         return
     body = json.loads(file.read_text(encoding="utf-8"))
     if body.get("began_s") is None:

@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Protocol as Interface
 from typing import Self
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError, in_short
 from modbench.harness.core.files import now
@@ -85,7 +84,6 @@ class Tracker:
         self.decided = {} if decided is None else decided  # an empty one grows
         title = f"{plan.suite.name}, {plan.suite.effort}, {plan.device}"
         self.now = RunProgress(title=title, resumable=resumable, started=now(), remote=remote)
-        self._timed_passes = {name for name, each in catalogue.passes().items() if each.timed and not remote}
         self._running: dict[str, Running] = {}
         self._timing: set[str] = set()
         self._predict(plan, slots)
@@ -137,7 +135,7 @@ class Tracker:
         group = self._groups[unit.made_in]
         group.waiting, group.running = group.waiting - 1, group.running + 1
         self._running[unit.name] = Running(unit=unit.name, since=now())
-        if unit.made_in in self._timed_passes:
+        if unit.facts.timed and not self.now.remote:
             self._timing.add(unit.name)
         self._changed()
 

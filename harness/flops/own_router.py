@@ -17,7 +17,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from modbench.harness.core import own_routers
 from modbench.harness.core.contracts import Cost
 from modbench.harness.core.torch_modes import Operator, OperatorMode
 from modbench.harness.flops import counter
@@ -27,9 +26,14 @@ from modbench.harness.flops.counter import Count
 METHODS = ("score", "multiplier", "selects", "loss")
 
 
-def routers_in(module: nn.Module, router: str) -> dict[str, nn.Module]:
-    """The routers of a user's class in a model, by module path; none if the model has shipped ones."""
-    if own_routers.has_closed_form(router):
+def routers_in(module: nn.Module, *, own: bool) -> dict[str, nn.Module]:
+    """The routers of a user's class in a model, by module path.
+
+    Args:
+        module: the model.
+        own: whether its router is the user's (`CaseFacts.own_router`); none of a model that has shipped ones is returned.
+    """
+    if not own:
         return {}
     named = ((path, part) for path, part in module.named_modules() if path.rpartition(".")[2] == "router")
     return {path: part for path, part in named if hasattr(part, "score")}

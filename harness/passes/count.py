@@ -174,7 +174,7 @@ def _reference(case: Case, seed: int, parts: Sequence[Counts], say: Say) -> Coun
     with torch.device("meta"):
         module = build_module(case, seed)
         tokens_BT = torch.zeros(place.batch_size, place.seq_len, dtype=torch.int64)
-        routers = own_router.routers_in(module, config.router)
+        routers = own_router.routers_in(module, own=case.facts.own_router)
         if "training" in parts:
             step = own_router.train(module, tokens_BT, routers)
         else:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.results.notes import SomeNotes
@@ -43,6 +42,7 @@ class Evidence:
         drift: how the arm drifted relative to its anchor, over all launches; None: it did not.
         same_as: other settings of the model with the same FLOPs, parameters and losses, bit for bit; by arm, what differs.
         without_own: the anchor in a process without the user's code; None where there was none.
+        timed: whether the metric is measured as a time, not derived from one.
     """
 
     case: Case
@@ -56,11 +56,7 @@ class Evidence:
     drift: str | None = None
     same_as: Mapping[str, Sequence[str]] = field(default_factory=dict)
     without_own: Launch | None = None
-
-    @property
-    def timed(self) -> bool:
-        """Whether the metric is measured as a time, not derived from one."""
-        return bool(self.metric.made_in) and catalogue.pass_of(self.metric).times
+    timed: bool = False
 
     def notes(self, kind: type[SomeNotes]) -> list[SomeNotes]:
         """Notes of that kind, of the outcomes that have them."""

@@ -169,7 +169,7 @@ def sinks(units: Sequence[UnitOfWork]) -> set[str]:
 
 def _additions(units: Sequence[UnitOfWork], cases: Sequence[Case], launcher: str) -> Iterator[OwnFile]:
     """Files of included folders and of packages that take part in measuring; doubts and panels do not."""
-    metrics = {key for unit in units for key in catalogue.needed(unit.comparison.metrics)}
+    metrics = {key for unit in units for key in (*unit.comparison.metrics, *(made.key for made in unit.facts.makes))}
     used = {
         "passes": {unit.made_in for unit in units},
         "rules": {unit.rule for unit in units},

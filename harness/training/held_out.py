@@ -121,7 +121,7 @@ def why_not_causal(subject: Subject) -> str:
     config, keys = subject.case.config, subject.case.facts.keys or ()
     if "router" in keys and config.router == "learned" and config.causal == "none":
         return "causal = 'none': no causal router"
-    for router in routers_in(subject.module, config.router).values():
+    for router in routers_in(subject.module, own=subject.case.facts.own_router).values():
         if not router.has_causal_rule:
             return f"the router {config.router} has no causal rule: it defines no `selects`"
     return ""

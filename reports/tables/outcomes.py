@@ -57,6 +57,7 @@ class Tables:
     def __init__(self, run: StoredRun, baseline: str | None = None) -> None:
         self.run, self.baseline = run, baseline
         self.metrics = catalogue.metrics()
+        self._passes = {key: catalogue.pass_of(metric) for key, metric in self.metrics.items()}
         self.doubts: dict[str, Doubt] = catalogue.usable("doubts")
         self.launch_counts = run.found(LaunchCount)
         self.cells: dict[tuple[str, str], Cell] = {}
@@ -135,7 +136,7 @@ class Tables:
 
     def made_in(self, metric: Metric) -> Pass:
         """Return the pass that makes a metric, or its source."""
-        return catalogue.pass_of(metric)
+        return self._passes[metric.key]
 
     def source(self, metric: Metric) -> Metric:
         """Return the metric itself, or the timed one that it is derived from."""
@@ -286,6 +287,7 @@ class Tables:
             self.drift(case, metric),
             self._alike.get(case.arm, {}),
             self.without_own.get((self.comparison(case, metric).label, self.source(metric).key)),
+            timed=bool(metric.made_in) and self.made_in(metric).times,
         )
         found = {name: doubt.finds(evidence) for name, doubt in self.doubts.items()}
         return {name: said for name, said in found.items() if said}

@@ -75,7 +75,8 @@ def sampled(key: str, notes: dict[str, Any] | None = None, **columns: float) -> 
 def doubted(outcome: Outcome, blocks: Blocks | None = None) -> dict[str, str]:
     """What is found wrong with it."""
     seen = [blocks.columns if blocks else {}]
-    evidence = Evidence(case(), catalogue.metrics()[outcome.metric], [outcome], [outcome], seen)
+    metric, timed = catalogue.metrics()[outcome.metric], "wall_s" in outcome.samples
+    evidence = Evidence(case(), metric, [outcome], [outcome], seen, timed=timed)
     return {name: said for name, doubt in DOUBTS.items() if (said := doubt.finds(evidence))}
 
 

@@ -67,7 +67,8 @@ def evidence(
     made = list(outcomes) or [outcome()]
     anchors = [outcome(arm=ANCHOR.id) for _ in made]
     mine, theirs = (CountNotes.model_validate(side or {}) for side in (counted, anchored))
-    return Evidence(CASE, METRICS[metric], made, anchors, [columns] * len(made), mine, theirs)
+    timed = METRICS[metric].made_in == "time"
+    return Evidence(CASE, METRICS[metric], made, anchors, [columns] * len(made), mine, theirs, timed=timed)
 
 
 CAPPED = LaunchCount(pilot=8, used=8, arms=2, sd=0.03, mde=0.01, asked=60, most=24, made=24)

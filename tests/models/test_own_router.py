@@ -123,18 +123,18 @@ def test_a_router_without_products_costs_nothing() -> None:
 
 def test_counting_leaves_the_router_as_it_was(mlp: str) -> None:
     module = build("mod", router=mlp, capacity=0.5)
-    routers = own_router.routers_in(module, mlp)
+    routers = own_router.routers_in(module, own=True)
     assert list(routers) == ["blocks.1.router", "blocks.3.router"]
     before = {path: set(vars(router)) for path, router in routers.items()}
     _, found = own_router.forward(module, tokens(), routers)
     assert found.total > 0
     assert {path: set(vars(router)) for path, router in routers.items()} == before
-    assert own_router.routers_in(build("mod", router="norm"), "norm") == {}
+    assert own_router.routers_in(module, own=False) == {}
 
 
 def test_a_method_that_calls_another_is_counted_once(mlp: str) -> None:
     """Its loss scores."""
-    router: Any = own_router.routers_in(build("mod", router=mlp, capacity=0.5), mlp)["blocks.1.router"]
+    router: Any = own_router.routers_in(build("mod", router=mlp, capacity=0.5), own=True)["blocks.1.router"]
     x_BTD = torch.ones(B, T, D)
     with own_router.tallied({"router": router}) as found:
         router.loss(x_BTD, x_BTD[..., 0], None, None)

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from modbench.commands._output import aligned, elided
-from modbench.harness.core import own_routers
 from modbench.harness.core.case import ELEMENT_BYTES
 from modbench.harness.core.printable import SCREEN, WIDTH
 from modbench.harness.core.units import human, human_duration
@@ -69,7 +68,7 @@ def forecast(plan: Plan) -> dict[str, Any]:
         "solved": _solved(plan),
         "twins": [twin.id for comparison in plan.comparisons if (twin := comparison.twin_arm)],
         "twin_share": _twin_share(plan),
-        "routers_uncounted": [r for r in dict.fromkeys(map(_router, plan.cases)) if not own_routers.has_closed_form(r)],
+        "routers_uncounted": [*dict.fromkeys(case.config.router for case in plan.cases if case.facts.own_router)],
         "cases": [_case(plan, case, anchors[case], run_time) for case in plan.cases],
     }
 
@@ -86,10 +85,6 @@ def _confirmation(name: str, confirmation: Confirmation) -> dict[str, Any]:
         "margin": plan.margin,
         "power": plan.power,
     }
-
-
-def _router(case: Case) -> str:
-    return case.config.router
 
 
 def _twin_share(plan: Plan) -> float | None:
