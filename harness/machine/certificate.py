@@ -16,8 +16,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import uuid4
+
+from pydantic import Field
 
 from modbench.harness.core import user_folders
 from modbench.harness.core.errors import UsageError
@@ -37,6 +39,9 @@ LARGEST_MDE = 0.03
 VERDICTS = ("unfit", "doubtful", "undecided", "fit")
 # Launches of each comparison in checks that do not say how many they had.
 FORMER_LAUNCHES = 3
+# Where a certificate is read from a run folder, its numbers must be such.
+Whole = Annotated[int, Field(ge=0)]
+Size = Annotated[float, Field(ge=0)]
 
 
 @dataclass(frozen=True)
@@ -64,22 +69,22 @@ class Certificate:
     """
 
     machine: str
-    comparisons: int
-    hits: int
-    low: float
-    high: float
-    mde: float | None
-    mde_cpu: float | None
-    width: float | None
-    disturbed: float
-    checks: int
+    comparisons: Annotated[int, Field(ge=1)]
+    hits: Whole
+    low: Size
+    high: Size
+    mde: Size | None
+    mde_cpu: Size | None
+    width: Size | None
+    disturbed: Size
+    checks: Whole
     last: str
-    launches: int | None = None
-    launch_sd: float | None = None
-    between_sd: float | None = None
-    block_sd: float | None = None
-    start_s: float | None = None
-    round_s: float | None = None
+    launches: Whole | None = None
+    launch_sd: Size | None = None
+    between_sd: Size | None = None
+    block_sd: Size | None = None
+    start_s: Size | None = None
+    round_s: Size | None = None
 
     @property
     def rate(self) -> float:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
-from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.passes import Pass
 from modbench.harness.core.units import COUNT, SECONDS, SHARE, TIME, Range
 from modbench.harness.results.notes import Notes
@@ -30,15 +29,6 @@ COLUMNS: dict[str, Range] = {
 }
 # Columns of a launch: those that are always there.
 LAUNCH = ("block", "calls", "wall_s")
-# Columns of blocks; all but the first two are there where a witness saw them (`machine/witness.py`, `nvml.py`).
-BLOCKS: dict[str, Range] = {
-    **dict.fromkeys(("block", "foreign", "unanswered"), COUNT),
-    **dict.fromkeys(("wall_s", "steal_s", "pressure_s", "power_capped_s", "thermal_s", "thermal_hw_s"), SECONDS),
-    "power_brake_s": SECONDS,
-    "throttle": Range(0, 2**64, whole=True),
-    **dict.fromkeys(("load", "mhz", "sm_mhz", "memory_mhz", "power_W"), Range(0)),
-    "temperature_C": Range(),
-}
 # Numbers in notes that others are divided by; all others are at least 0.
 DIVISORS = {
     **dict.fromkeys(("tokens", "per", "counted_inputs"), Range(1, 1e18)),
@@ -57,12 +47,9 @@ def check(record: Record, planned: UnitOfWork) -> Iterator[Problem]:
         record: as read, or as a worker is about to write it.
         planned: the unit that it must be of.
     """
-    for place, mine, theirs in differences(record.unit, planned, ("unit",)):
-        yield Problem(place, f"a record of another plan: {shown(mine)}, planned {shown(theirs)}")
-        return
     made_in = catalogue.passes().get(record.unit.made_in)
-    if made_in is None:
-        yield Problem(("unit", "made_in"), f"{shown(record.unit.made_in)} is no pass")
+    if record.unit != planned or made_in is None:
+        yield Problem(("unit",), "a record of another plan")
         return
     if said := SECONDS.lacks(record.wall_s):
         yield Problem(("wall_s",), said)
@@ -70,28 +57,15 @@ def check(record: Record, planned: UnitOfWork) -> Iterator[Problem]:
         yield Problem(("died", "kind"), "no process dies of that")
     for i, outcome in enumerate(record.outcomes):
         yield from _of_outcome(outcome, record.unit, made_in, ("outcomes", i))
-    known = is_shipped(made_in)
     for i, blocks in enumerate(record.blocks):
+        if is_shipped(made_in) and blocks.group != record.unit.workload:
+            yield Problem(("blocks", i, "group"), f"{shown(blocks.group)} is not what this unit timed")
         if blocks.columns:
-            yield from _columns(blocks.columns, BLOCKS, ("block", "wall_s"), ("blocks", i, "columns"), known=known)
+            yield from _columns(blocks.columns, COLUMNS, ("block", "wall_s"), ("blocks", i, "columns"), known=False)
     if isinstance(record.findings, WithoutOwnFinding):
         for metric, arms in record.findings.samples.items():
             for case, samples in arms.items():
-                yield from _columns(samples, COLUMNS, LAUNCH, ("findings", "samples", metric, case), known=known)
-
-
-def differences(mine: object, theirs: object, place: Path_) -> Iterator[tuple[Path_, object, object]]:
-    """Yield the fields in which two parts of a plan differ."""
-    if mine is theirs or mine == theirs:
-        return
-    if isinstance(mine, Frozen) and type(mine) is type(theirs):
-        for name in type(mine).model_fields:
-            yield from differences(getattr(mine, name), getattr(theirs, name), (*place, name))
-    elif isinstance(mine, tuple) and isinstance(theirs, tuple) and len(mine) == len(theirs):
-        for i, (one, other) in enumerate(zip(mine, theirs, strict=True)):
-            yield from differences(one, other, (*place, i))
-    else:
-        yield place, mine, theirs
+                yield from _columns(samples, COLUMNS, LAUNCH, ("findings", "samples", metric, case), known=False)
 
 
 def is_shipped(made_in: Pass) -> bool:

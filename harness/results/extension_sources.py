@@ -6,15 +6,13 @@ own state, outside the run, says that he began the run with them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import ValidationError
+from typing import Literal
 
 from modbench.harness.core import included, packages
 from modbench.harness.core.discovery import ROOMS
-from modbench.harness.core.errors import UsageError, in_short, shown
+from modbench.harness.core.errors import shown
 from modbench.harness.core.frozen import Frozen
 
 
@@ -41,18 +39,6 @@ def now() -> tuple[Origin, ...]:
     folders = [Origin(kind="folder", name=str(folder)) for folder in included.folders()]
     known = dict.fromkeys(point.package for point in packages.points())
     return (*folders, *(Origin(kind="package", name=name) for name in known))
-
-
-def told(body: Mapping[str, Any], file: Path) -> tuple[Origin, ...]:
-    """What a run included, as its run.json says.
-
-    Raises:
-        UsageError: if that is damaged.
-    """
-    try:
-        return tuple(Origin.model_validate(each) for each in body.get("included") or ())
-    except (ValidationError, TypeError) as error:
-        raise UsageError(f"{file}: damaged at included: {in_short(error)}.") from error
 
 
 def include_again(folders: Iterable[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case
 from modbench.harness.results.records import Record
 from modbench.harness.stats import effects
@@ -19,6 +18,6 @@ def effect_in_launch(record: Record, arm: Case, other: Case) -> float | str:
         if outcome.status != "ok":
             return f"{side.arm}: {outcome.kind or outcome.status}: {outcome.reason}"
     base = None if other == anchor else found[other.id].samples
-    column = catalogue.passes()[record.unit.made_in].column
+    column = record.unit.facts.column
     launch = effects.pair_in_launch(found[arm.id].samples, base, found[anchor.id].samples, column)
     return f"{arm.arm} and {other.arm} share no block" if launch is None else launch.effect

@@ -10,13 +10,11 @@ import hashlib
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import ValidationError
+from typing import Literal
 
 from modbench.harness.core import catalogue, own_code, own_models
 from modbench.harness.core.case import Case, UnitOfWork
-from modbench.harness.core.errors import UsageError, in_short
+from modbench.harness.core.errors import UsageError
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.model_sources import sourced
 from modbench.harness.core.options import Pairs
@@ -58,42 +56,6 @@ class OwnFile(Frozen):
     def identity(self) -> str | None:
         """What must be the same for it to be unchanged: its hash, or where it has none, its place."""
         return self.sha256 or (None if self.what == "missing" else self.path or self.name)
-
-
-def told(body: Mapping[str, Any], file: Path) -> tuple[OwnFile, ...]:
-    """The files that a run began with, as its run.json says.
-
-    Raises:
-        UsageError: if that is damaged.
-    """
-    try:
-        return tuple(OwnFile.model_validate(each) for each in body.get("own_files") or ())
-    except (ValidationError, TypeError) as error:
-        raise UsageError(f"{file}: damaged at own_files: {in_short(error)}.") from error
-
-
-def launcher_options(body: Mapping[str, Any], file: Path) -> tuple[str, ...]:
-    """The launcher's options, as a run.json says.
-
-    Raises:
-        UsageError: if that is damaged.
-    """
-    found = body.get("launcher_options", [])
-    if not isinstance(found, list) or not all(isinstance(option, str) for option in found):
-        raise UsageError(f"{file}: damaged at launcher_options: a list of texts is expected.")
-    return tuple(found)
-
-
-def started_in(body: Mapping[str, Any], file: Path) -> str | None:
-    """The folder in which a run was started, as its run.json says; None in one that was packed.
-
-    Raises:
-        UsageError: if that is damaged.
-    """
-    found = body.get("started_in")
-    if found is not None and not isinstance(found, str):
-        raise UsageError(f"{file}: damaged at started_in: a text is expected.")
-    return found
 
 
 def of(units: Iterable[UnitOfWork], launcher: str, options: Sequence[str] | None = None) -> tuple[OwnFile, ...]:

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
-from modbench.harness.core.passes import Pass
 from modbench.harness.results.checks import check, is_shipped
 from modbench.harness.results.notes import Notes
 from modbench.harness.results.notes.timing import TimeNotes
@@ -70,7 +69,7 @@ def implausible(record: Record) -> Iterator[Problem]:
             if is_shipped(made_in):
                 yield from _of_protocol(outcome, unit, ("outcomes", i, "notes"))
     if is_shipped(made_in):  # of a user's pass it is not known what it leaves
-        yield from _of_shipped(record, made_in)
+        yield from _of_shipped(record)
 
 
 def _of_launch(samples: Mapping[str, list[float]], rounds: int, unit_s: float, place: Path_) -> Iterator[Problem]:
@@ -108,14 +107,15 @@ def _of_protocol(outcome: Outcome, unit: UnitOfWork, place: Path_) -> Iterator[P
             yield Problem((*place, "tokens"), f"{notes.tokens}, where {planned} were planned")
 
 
-def _of_shipped(record: Record, made_in: Pass) -> Iterator[Problem]:
-    """Every case has an outcome of every metric: without one, a launch would be missing. Blocks are of what was timed, from 0."""
+def _of_shipped(record: Record) -> Iterator[Problem]:
+    """Every case has an outcome of every metric: without one, a launch would be missing. Blocks are numbered from 0."""
     there = {(outcome.case, outcome.metric) for outcome in record.outcomes}
-    for key in sorted(catalogue.needed(record.unit.comparison.metrics)):
-        for case in record.unit.comparison.arms if record.unit.makes(catalogue.metrics()[key]) else ():
+    needed = catalogue.needed(record.unit.comparison.metrics)
+    for key in (key for key, _ in record.unit.facts.makes if key in needed):
+        for case in record.unit.comparison.arms:
             if (case.id, key) not in there:
                 yield Problem(("outcomes",), f"{key} of {case.id} is missing")
     for i, blocks in enumerate(record.blocks):
         numbers = blocks.columns.get("block", [])
-        if blocks.group != record.unit.workload or numbers != list(range(len(numbers))):
-            yield Problem(("blocks", i), f"{made_in.name} timed no blocks of that group, numbered from 0")
+        if numbers != list(range(len(numbers))):
+            yield Problem(("blocks", i, "columns", "block"), "blocks are not numbered from 0")

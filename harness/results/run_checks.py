@@ -1,111 +1,23 @@
-"""Checks run.json and finished.json: the plan must be one that a suite can make, and the environment what reports read."""
+"""Checks the plan in run.json: it must be one that a suite can make. What it lacks would be left out of tables without a word."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import BaseModel, ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Comparison, UnitOfWork
-from modbench.harness.core.units import SECONDS
-from modbench.harness.machine.certificate import Certificate
 from modbench.harness.planning.plan import Plan
-from modbench.harness.results.reading import DamagedError, Path_, Problem, first_problem, load, shown
-
-Text = Annotated[str, Strict()]
-Whole = Annotated[int, Strict(), Field(ge=0)]
+from modbench.harness.results.reading import Path_, Problem, shown
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="allow")
-
-
-class _Device(_Part):
-    name: Text
-    driver: Text | None
-
-
-class _Gpus(_Part):
-    devices: list[_Device]
-    reason: Text | None = None
-
-
-class _Git(_Part):
-    commit: Text | None
-
-
-class _Machine(_Part):
-    """What reports read of the environment, where it is there."""
-
-    packages: dict[str, Text | None] = Field(default_factory=dict)
-    cpu: Text = ""
-    cores: Whole | None = None
-    memory_bytes: Whole | None = None
-    git: _Git = _Git(commit=None)
-    gpu: _Gpus = _Gpus(devices=[])
-    machine: Text | None = None
-    certificate: dict[str, Any] | None = None
-
-
-class _Told(_Part):
-    """What run.json says besides its plan."""
-
-    environment: _Machine
-    command: list[Text]
-    started: Text
-    launcher: Text
-
-
-def check_run(body: dict[str, Any], plan: Plan) -> Iterator[Problem]:
-    """Yield what is wrong with run.json.
-
-    Args:
-        body: its content.
-        plan: the plan in it.
-    """
-    try:
-        told = _Told.model_validate(body)
-    except ValidationError as error:
-        yield first_problem(error)
-        return
-    yield from _of_certificate(told.environment.certificate)
+def check_plan(plan: Plan) -> Iterator[Problem]:
+    """Yield what is wrong with a plan."""
     yield from _of_comparisons(plan)
     yield from _of_units(plan)
+    yield from _of_series(plan)
     yield from _of_groups(plan)
-
-
-def complete(environment: dict[str, Any], file: Path) -> None:
-    """Require what a report cannot do without.
-
-    Raises:
-        DamagedError: if a part of the environment is missing.
-    """
-    for name in ("packages", "cpu", "git", "gpu"):
-        if name not in environment:
-            raise DamagedError(file, Problem(("environment", name), "missing"))
-    if not environment["packages"].get("modbench"):
-        raise DamagedError(file, Problem(("environment", "packages", "modbench"), "missing"))
-
-
-def _of_certificate(known: dict[str, Any] | None) -> Iterator[Problem]:
-    place: Path_ = ("environment", "certificate")
-    if not known:
-        return
-    fields = {name: value for name, value in known.items() if name in Certificate.__dataclass_fields__}
-    try:
-        found = TypeAdapter(Certificate).validate_python(fields)
-    except ValidationError as error:
-        first = first_problem(error)
-        yield Problem((*place, *first.place), first.what)
-        return
-    for name, value in vars(found).items():
-        if isinstance(value, float | int) and value < 0:
-            yield Problem((*place, name), f"{value:g} is below 0")
 
 
 def _of_comparisons(plan: Plan) -> Iterator[Problem]:
@@ -127,11 +39,7 @@ def _of_comparisons(plan: Plan) -> Iterator[Problem]:
 
 
 def _of_units(plan: Plan) -> Iterator[Problem]:
-    names = Counter(unit.name for unit in plan.units)
-    cases = {*plan.cases}
-    launches: dict[str, set[int]] = {}
-    timed: dict[str, Comparison] = {}
-    made = set[tuple[str, str]]()
+    names, cases, made = Counter(unit.name for unit in plan.units), {*plan.cases}, set[tuple[str, str]]()
     for i, unit in enumerate(plan.units):
         place: Path_ = ("plan", "units", i)
         if names[unit.name] > 1 or not unit.name:
@@ -143,26 +51,44 @@ def _of_units(plan: Plan) -> Iterator[Problem]:
             yield Problem((*place, "comparison", "arms"), "a case that is in no comparison of the plan")
         if not (math.isfinite(unit.flops) and unit.flops >= 0):
             yield Problem((*place, "flops"), f"{unit.flops:g} is not a number of FLOPs")
-        if unit.series:
-            launches.setdefault(unit.series, set()).add(unit.launch)
-            alike = timed.setdefault(unit.series, unit.comparison)
-            if unit.comparison is not alike and unit.comparison != alike:
-                yield Problem(
-                    (*place, "comparison"), f"differs from that of the other launches of {shown(unit.series)}"
-                )
-        if unit.launch == 0:
-            made |= _made(unit)
+        if not _facts_hold(unit):
+            yield Problem((*place, "facts"), "not those of its pass and metrics")
+        made |= {(case.id, key) for case in unit.comparison.arms for key, _ in unit.facts.makes if unit.launch == 0}
+    for i, comparison in enumerate(plan.comparisons):  # a metric that no unit measures would be left out of the tables
+        for key in catalogue.needed(comparison.metrics):
+            for case in comparison.arms if catalogue.metrics()[key].made_in else ():
+                if (case.id, key) not in made:
+                    yield Problem(("plan", "comparisons", i, "metrics"), f"no unit measures {key} of {case.id}")
+                    return
+
+
+def _of_series(plan: Plan) -> Iterator[Problem]:
+    """All launches of a series are there, and time the same; where something cannot be measured there is one, which says so."""
+    launches: dict[str, set[int]] = {}
+    timed: dict[str, Comparison] = {}
     most = plan.suite.launches_limit
+    for i, unit in enumerate(plan.units):
+        if not unit.series:
+            continue
+        launches.setdefault(unit.series, set()).add(unit.launch)
+        alike = timed.setdefault(unit.series, unit.comparison)
+        if unit.comparison is not alike and unit.comparison != alike:
+            place: Path_ = ("plan", "units", i, "comparison")
+            yield Problem(place, f"differs from that of the other launches of {shown(unit.series)}")
     for series, numbers in launches.items():
-        if numbers not in (
-            {0},
-            {*range(most)},
-        ):  # where something cannot be measured, there is one launch, which says so
-            yield Problem(
-                ("plan", "units"), f"{shown(series)} has launches {shown(sorted(numbers))}, not 0 to {most - 1}"
-            )
-    for i, comparison in enumerate(plan.comparisons):
-        yield from _unmade(comparison, made, ("plan", "comparisons", i))
+        if numbers not in ({0}, {*range(most)}):
+            said = f"{shown(series)} has launches {shown(sorted(numbers))}, not 0 to {most - 1}"
+            yield Problem(("plan", "units"), said)
+
+
+def _facts_hold(unit: UnitOfWork) -> bool:
+    """Whether what is stored of a unit's pass is so: it would set variables of processes, and name what is read of records."""
+    told, known = unit.facts, catalogue.facts_of_unit(unit.made_in, unit.workload, unit.comparison.metrics)
+    return (
+        known is not None
+        and {*told.makes} <= {*known.makes}
+        and all(getattr(told, name) == getattr(known, name) for name in ("samples", "column", "environment"))
+    )
 
 
 def _of_groups(plan: Plan) -> Iterator[Problem]:
@@ -172,37 +98,3 @@ def _of_groups(plan: Plan) -> Iterator[Problem]:
         if (unit.group and unit.group not in groups) or unit.rule not in {"", groups.get(unit.group)}:
             said = f"{shown(unit.rule)} of {shown(unit.group)}, which is none of the plan's groups"
             yield Problem(("plan", "units", i, "rule"), said)
-
-
-def _made(unit: UnitOfWork) -> set[tuple[str, str]]:
-    keys = [key for key in catalogue.needed(unit.comparison.metrics) if unit.makes(catalogue.metrics()[key])]
-    return {(case.id, key) for case in unit.comparison.arms for key in keys}
-
-
-def _unmade(comparison: Comparison, made: set[tuple[str, str]], place: Path_) -> Iterator[Problem]:
-    """A metric that no unit measures would be left out of the tables."""
-    for key in catalogue.needed(comparison.metrics):
-        for case in comparison.arms if catalogue.metrics()[key].made_in else ():
-            if (case.id, key) not in made:
-                yield Problem((*place, "metrics"), f"no unit measures {key} of {case.id}")
-                return
-
-
-def read_finished(file: Path) -> dict[str, Any] | None:
-    """Read finished.json; None if there is none.
-
-    Raises:
-        DamagedError: if it is damaged.
-    """
-    if not file.is_file():
-        return None
-    body = load(file)
-    for name in ("wall_s", "timed_wall_s", "parent_cpu_s"):
-        value = body.get(name)
-        least = 0 if name != "wall_s" else 1e-9
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not (number and least <= float(value or 0) <= SECONDS.most):
-            found = f"{shown(value)} is no duration" if name in body else "missing"
-            problem = str(Problem((name,), found))
-            raise DamagedError(file, f"{problem}. Remove the file to read the run as interrupted")
-    return body

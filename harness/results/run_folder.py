@@ -34,7 +34,8 @@ from modbench.harness.results.decisions import Decided, Result
 from modbench.harness.results.reading import DamagedError, load, parse
 from modbench.harness.results.record_files import Damaged, current, read_record, stand_in, write_record
 from modbench.harness.results.records import SCHEMA, Record
-from modbench.harness.results.run_checks import check_run, read_finished
+from modbench.harness.results.run_checks import check_plan
+from modbench.harness.results.run_file import RunFile, read_finished
 from modbench.harness.results.sharing import Shared
 from modbench.harness.results.upgrade import earlier_decisions
 
@@ -254,24 +255,22 @@ def read(folder: str) -> StoredRun:
     safe_paths.refuse_links(path)
     written = load(file)
     body = current(written, file)
-    lacking = {"plan", "environment", "command", "started", "launcher"} - body.keys()
-    if lacking:
-        raise DamagedError(file, f"damaged: {', '.join(sorted(lacking))} missing")
-    if body.get("layout", layout.TOGETHER) != layout.of(path):
+    told = parse(RunFile, body, file)
+    if told.layout != layout.of(path):
         raise DamagedError(
             file, f"its layout is not that of {layout.MARK}: one of the two is missing, or of another run"
         )
-    trust.include_again(str(body.get("token")))
-    began_with = extension_sources.told(body, file)
+    token = str(told.token)
+    trust.include_again(token)
     plan = parse(Plan, packed.unpacked(body["plan"], file), file)
-    names.check(plan, file, began_with)
-    for problem in check_run(body, plan):
+    names.check(plan, file, told.included)
+    for problem in check_plan(plan):
         raise DamagedError(file, problem)
     if written["schema_version"] == SCHEMA:
-        whole, decided, token = plan, decisions.read(path, plan), str(body.get("token"))
+        whole, decided, sealed_for = plan, decisions.read(path, plan), token
     else:
         units, groups = assigned(plan.suite, plan.units)
-        whole, token = plan.model_copy(update={"units": units, "groups": groups}), None
+        whole, sealed_for = plan.model_copy(update={"units": units, "groups": groups}), None
         decided = decisions.read(path, whole, earlier_decisions)
     needed = decisions.required_units(whole, decided, lambda unit: RunFolder(path).record(unit).is_file())
     plan = whole.model_copy(update={"units": needed.required})
@@ -279,7 +278,7 @@ def read(folder: str) -> StoredRun:
     for unit in plan.units:
         record_file = RunFolder(path).record(unit)
         try:
-            record = read_record(record_file, unit, token) if record_file.is_file() else None
+            record = read_record(record_file, unit, sealed_for) if record_file.is_file() else None
             if record is not None:
                 copies.check(record, record_file)
         except DamagedError as error:
@@ -291,25 +290,26 @@ def read(folder: str) -> StoredRun:
             missing.append(unit.name)
         else:
             records.append(shared.of(record, unit))
-    told = {name: body[name] for name in ("environment", "command", "started", "launcher")}
-    finished = read_finished(path / FINISHED)
     return StoredRun(
         path,
         plan,
         records=records,
         missing=missing,
         damaged=damaged,
-        finished=finished,
+        finished=read_finished(path / FINISHED),
         undecided=needed.undecided,
         decisions=decided,
-        options=own_files.launcher_options(body, file),
+        environment=body["environment"],
+        command=told.command,
+        started=told.started,
+        launcher=told.launcher,
+        options=told.launcher_options,
         planned=whole.units,
-        own_files=own_files.told(body, file),
-        started_in=own_files.started_in(body, file),
-        token=str(body.get("token")),
-        included=began_with,
+        own_files=told.own_files,
+        started_in=told.started_in,
+        token=token,
+        included=told.included,
         schema=written["schema_version"],
-        **told,
     )
 
 

@@ -16,7 +16,7 @@ from modbench.harness.core.case import Case, Place, Rung, UnitOfWork
 from modbench.harness.machine.busy import union_s
 from modbench.harness.machine.certificate import VERDICTS, Certificate
 from modbench.harness.results import run_folder
-from modbench.harness.results.run_checks import complete
+from modbench.harness.results.run_file import complete
 from modbench.harness.stats import memo
 from modbench.reports.tables import cases, comparisons, nodes
 from modbench.reports.tables.outcomes import Tables
