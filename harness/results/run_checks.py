@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 from modbench.harness.core import catalogue
-from modbench.harness.core.case import Comparison, UnitOfWork
+from modbench.harness.core.case import Comparison
+from modbench.harness.core.ids import short_name
+from modbench.harness.core.own_routers import has_closed_form
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results.reading import Path_, Problem, shown
 
@@ -18,6 +20,7 @@ def check_plan(plan: Plan) -> Iterator[Problem]:
     yield from _of_units(plan)
     yield from _of_series(plan)
     yield from _of_groups(plan)
+    yield from _of_facts(plan)
 
 
 def _of_comparisons(plan: Plan) -> Iterator[Problem]:
@@ -51,8 +54,6 @@ def _of_units(plan: Plan) -> Iterator[Problem]:
             yield Problem((*place, "comparison", "arms"), "a case that is in no comparison of the plan")
         if not (math.isfinite(unit.flops) and unit.flops >= 0):
             yield Problem((*place, "flops"), f"{unit.flops:g} is not a number of FLOPs")
-        if not _facts_hold(unit):
-            yield Problem((*place, "facts"), "not those of its pass and metrics")
         made |= {(case.id, key) for case in unit.comparison.arms for key, _ in unit.facts.makes if unit.launch == 0}
     for i, comparison in enumerate(plan.comparisons):  # a metric that no unit measures would be left out of the tables
         for key in catalogue.needed(comparison.metrics):
@@ -81,14 +82,23 @@ def _of_series(plan: Plan) -> Iterator[Problem]:
             yield Problem(("plan", "units"), said)
 
 
-def _facts_hold(unit: UnitOfWork) -> bool:
-    """Whether what is stored of a unit's pass is so: it would set variables of processes, and name what is read of records."""
-    told, known = unit.facts, catalogue.facts_of_unit(unit.made_in, unit.workload, unit.comparison.metrics)
-    return (
-        known is not None
-        and {*told.makes} <= {*known.makes}
-        and all(getattr(told, name) == getattr(known, name) for name in ("samples", "column", "environment"))
-    )
+def _of_facts(plan: Plan) -> Iterator[Problem]:
+    """What is stored of passes and models is so: it sets variables of processes, and names cases, columns and metrics."""
+    for i, unit in enumerate(plan.units):
+        told, known = unit.facts, catalogue.facts_of_unit(unit.made_in, unit.workload, unit.comparison.metrics)
+        same = ("samples", "column", "environment")
+        if (
+            known is None
+            or not {*told.makes} <= {*known.makes}
+            or any(getattr(told, n) != getattr(known, n) for n in same)
+        ):
+            yield Problem(("plan", "units", i, "facts"), "not those of its pass and metrics")
+    every = {id(each): each for each in (*plan.comparisons, *(unit.comparison for unit in plan.units))}
+    for comparison in every.values():
+        for case, facts in zip(comparison.arms, comparison.facts, strict=True):
+            wrong = (facts.own_router, facts.shipped and case.own) != (not has_closed_form(case.config.router), False)
+            if wrong or facts.short != short_name(case.model):
+                yield Problem(("plan", "comparisons"), f"facts of {shown(case.model)} that are not so")
 
 
 def _of_groups(plan: Plan) -> Iterator[Problem]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +16,8 @@ from typing import Any
 
 import pytest
 import torch
+from planted import ENVIRONMENT, left, planted_suite
+from resealed import plainly, reseal_with
 
 from modbench.commands.run import trust_policy
 from modbench.harness.core import catalogue, consent
@@ -497,3 +501,99 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
     torch.save({"format": checkpoint.FORMAT, "fingerprint": "f", "model": Bomb()}, tmp_path / "bomb.pt")
     assert checkpoint.load(tmp_path / "bomb.pt", "f") is None
     assert not (tmp_path / "mark").exists()
+
+
+# --- records
+
+
+@pytest.fixture
+def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run as a stranger may send it: nothing in it is damaged."""
+    monkeypatch.chdir(tmp_path)
+    made = planted_suite("draft", grid={"seq_len": [64]}, arms=[{"model": "dense"}, {"model": "mod", "capacity": 0.5}])
+    monkeypatch.setitem(ENVIRONMENT, "machine", "here")
+    return left(tmp_path, made)
+
+
+LAUNCH = "time-forward-T64-B1-fp32-cpu1-launch{}.json"
+
+
+def _sample(name: str, value: object) -> Callable[[dict[str, Any]], object]:
+    return lambda body: body["outcomes"][0]["samples"][name].__setitem__(0, value)
+
+
+RECORD_ATTACKS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "infinite": _sample("wall_s", float("inf")),
+    "not a number": _sample("wall_s", float("nan")),
+    "negative": _sample("wall_s", -1.0),
+    "zero": _sample("wall_s", 0.0),
+    "huge": _sample("wall_s", 10**400),
+    "no calls": _sample("calls", 0),
+    "a text": _sample("wall_s", "0.02"),
+    "ragged": lambda body: body["outcomes"][0]["samples"]["wall_s"].pop(),
+    "no column": lambda body: body["outcomes"][0]["samples"].pop("wall_s"),
+    "no tokens": lambda body: body["outcomes"][0]["notes"].update(tokens=0),
+    "another unit": lambda body: body["unit"].update(name="other"),
+    "another plan": lambda body: body["unit"]["protocol"].update(rounds=10**6),
+    "another metric": lambda body: body["outcomes"][0].update(metric="loss/val"),
+    "a control character": lambda body: body["outcomes"][0].update(case="\x1b[2J"),
+    "two outcomes": lambda body: body["outcomes"].append(body["outcomes"][0]),
+    "blocks of another timing": lambda body: body.update(blocks=[{"group": "decode", "columns": {}}]),
+    "blocks without times": lambda body: body.update(blocks=[{"group": "forward", "columns": {"block": [0, 1]}}]),
+    "findings": lambda body: body.update(findings={"flop_per_s": 0}),
+    "unknown keys": lambda body: body.update(more=1),
+    "another run": lambda body: body.update(token="f" * 32),
+    "an earlier schema": lambda body: (body.update(schema_version=10), body.pop("token")),
+}
+
+
+@pytest.mark.parametrize("resealed", [False, True])
+@pytest.mark.parametrize("attack", RECORD_ATTACKS)
+def test_a_strangers_record_is_damaged(attack: str, resealed: bool, measured: Path, modbench: Modbench) -> None:
+    """Its cells fail with the label, whether it was changed by hand or sealed anew, and nothing ends as a bug."""
+    (reseal_with if resealed else plainly)(measured / "units" / LAUNCH.format(3), RECORD_ATTACKS[attack])
+    (damaged,) = read(str(measured)).damaged
+    assert damaged.unit == LAUNCH.format(3).removesuffix(".json")
+    done = modbench("report", measured, "--format", "csv", "-o", measured.parent / "views")
+    assert (done.returncode, "Traceback" in done.stderr) == (4, False)
+    with (measured.parent / "views" / "cases.csv").open() as file:
+        labels = {row["labels"] for row in csv.DictReader(file) if row["metric"] == "latency/forward"}
+    assert labels == {"damaged"}
+
+
+@pytest.mark.parametrize("resealed", [False, True])
+def test_a_copied_launch_is_damaged(resealed: bool, measured: Path) -> None:
+    """Under another name, or with its own name and the other's times."""
+    files = [measured / "units" / LAUNCH.format(launch) for launch in (3, 4, 5)]
+    files[1].write_bytes(files[0].read_bytes())
+    copied = json.loads(files[0].read_text())["outcomes"]
+    (reseal_with if resealed else plainly)(files[2], lambda body: body.update(outcomes=copied))
+    assert [each.unit + ".json" for each in read(str(measured)).damaged] == [file.name for file in files[1:]]
+
+
+def test_a_record_of_another_run_is_damaged(measured: Path, tmp_path: Path) -> None:
+    """Of the same plan, unchanged."""
+    other = left(tmp_path / "other", read(str(measured)).plan)
+    shutil.copy(other / "units" / LAUNCH.format(3), measured / "units")
+    (damaged,) = read(str(measured)).damaged
+    assert damaged.error.problem == "damaged at token: the record of another run"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda unit: unit["facts"].update(environment=[["LD_PRELOAD", "evil.so"]]),
+        lambda unit: unit["facts"].update(column="\x1b[2J"),
+        lambda unit: unit["facts"].update(makes=[["no/such", "s"]]),
+        lambda unit: unit["comparison"]["facts"][0].update(short="\x1b[2J"),
+        lambda unit: unit["comparison"]["facts"][0].update(own_router=True),
+    ],
+)
+def test_what_a_strangers_plan_says_of_passes_and_models_is_checked(
+    stranger: Stranger, change: Callable[[dict[str, Any]], object]
+) -> None:
+    """It would set variables of processes that `resume` starts, and be printed."""
+    stranger.plans()
+    stranger.changes(lambda body: change(first(body)))
+    said = stranger.refused("run.json", "facts")
+    assert "\x1b" not in said
