@@ -62,6 +62,8 @@ MORE: Mapping[str, Mapping[str, str]] = {
     "gpu": {"by_seq_len": "compare run --by seq_len"},
 }
 NAMES = tuple(MORE)
+# The golden that is stored in the schema that is written now as well (`current_schema.py`).
+CURRENT = "tasks"
 FORMATS = "csv,html,md,tex,json"
 # Files of formats, and of which part they are.
 PAGES = {".md", ".tex"}
@@ -80,9 +82,15 @@ class Golden:
     words: Mapping[str, str]
 
 
-def made(name: str, folder: Path) -> Golden:
-    """Unpack a golden's runs into a folder, and return what modbench makes of them."""
-    for packed in sorted((HERE / name).glob("*.json.gz")):
+def made(name: str, folder: Path, stored: str = ".") -> Golden:
+    """Unpack a golden's runs into a folder, and return what modbench makes of them.
+
+    Args:
+        name: of the golden.
+        folder: takes the runs.
+        stored: where they are stored in the golden's folder.
+    """
+    for packed in sorted((HERE / name / stored).glob("*.json.gz")):
         run = folder / packed.name.removesuffix(".json.gz")
         run.mkdir()
         demo.unpack(run, packed)

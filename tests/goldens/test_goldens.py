@@ -10,6 +10,9 @@ from pathlib import Path
 import goldens
 import pytest
 
+from modbench.harness.results.records import SCHEMA
+from modbench.harness.results.run_folder import read
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", goldens.NAMES)
@@ -18,6 +21,13 @@ def test_a_stored_run_gives_what_it_gave(name: str, tmp_path: Path) -> None:
     if os.environ.get("MODBENCH_GOLDEN") == "write":
         goldens.store(name, golden)
     assert goldens.differences(name, golden) == []
+
+
+def test_the_schema_that_is_written_now_gives_the_same(tmp_path: Path) -> None:
+    golden = goldens.made(goldens.CURRENT, tmp_path, "current")
+    assert goldens.differences(goldens.CURRENT, golden) == []
+    run = read(str(tmp_path / "run"))
+    assert (run.schema, run.damaged, {record.token for record in run.records}) == (SCHEMA, [], {run.token})
 
 
 def stored(name: str) -> goldens.Golden:
