@@ -8,7 +8,7 @@ from modbench.reports.format import Format
 from modbench.reports.panel import panels
 from modbench.reports.tables.comparisons import COMPARISONS
 from modbench.reports.tables.load import Loaded
-from modbench.reports.writers.csv_text import csv
+from modbench.reports.writers.data import csv
 
 
 def more(loaded: Loaded) -> dict[str, pd.DataFrame]:

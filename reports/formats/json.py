@@ -12,8 +12,8 @@ from modbench.reports.panels.machine import facts
 from modbench.reports.questions import first_screen
 from modbench.reports.questions.machine import machine_check, warnings
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording.arm_names import name, short
-from modbench.reports.writers.json import rows, sentences
+from modbench.reports.wording import name, short
+from modbench.reports.writers.data import rows, sentences
 from modbench.reports.writers.number_format import plain
 
 NAME = "report.json"

@@ -15,8 +15,7 @@ from modbench.reports.figures.style import HAIR, MUTED, PAPER, beside, new_figur
 from modbench.reports.model import Estimate, Finding, Table, Value, Verdict
 from modbench.reports.questions import first_screen, machine, results
 from modbench.reports.tables.load import Loaded, subsample_evenly
-from modbench.reports.wording.arm_names import name, short
-from modbench.reports.wording.words import TIMED, is_number
+from modbench.reports.wording import TIMED, is_number, name, short
 from modbench.reports.writers import text
 from modbench.reports.writers.html import inline
 from modbench.reports.writers.number_format import grid_point, number, plain

@@ -21,9 +21,8 @@ from modbench.reports.questions.compare.runs import Compared, letter
 from modbench.reports.questions.machine import machine_check, warnings
 from modbench.reports.tables.load import Loaded
 from modbench.reports.terminal import compare
-from modbench.reports.writers.html import inline, written
+from modbench.reports.writers.html import fill, inline, written
 from modbench.reports.writers.number_format import numeric, plain
-from modbench.reports.writers.templates import fill
 
 # Rows of the page's table; the JSON has all.
 MOST_ROWS = 2000

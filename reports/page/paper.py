@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from modbench.reports.figures import style
 from modbench.reports.model import Figure as Block
-from modbench.reports.wording.arm_names import short
+from modbench.reports.wording import short
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -20,8 +20,7 @@ from modbench.reports.panel import panels
 from modbench.reports.questions import evidence, first_screen
 from modbench.reports.questions.machine import gpu, machine_check, warnings
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.writers.html import inline, written
-from modbench.reports.writers.templates import fill
+from modbench.reports.writers.html import fill, inline, written
 
 PAGE = "report.html"
 # Words of doubts on the first screen.

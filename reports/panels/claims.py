@@ -18,9 +18,8 @@ from modbench.reports.tables import findings
 from modbench.reports.tables.load import Loaded, contenders, default_arm, rung_beside
 from modbench.reports.tables.rerun_command import Again, NotAgainError
 from modbench.reports.tables.unit_files import Files
-from modbench.reports.wording.words import TIMED
-from modbench.reports.writers.html import inline, written
-from modbench.reports.writers.templates import fill
+from modbench.reports.wording import TIMED
+from modbench.reports.writers.html import fill, inline, written
 
 # Arms against the anchor that have a card, besides the arm that is shown first.
 MOST_ARMS = 6

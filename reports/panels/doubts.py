@@ -10,9 +10,8 @@ from modbench.harness.core import catalogue
 from modbench.reports.model import Code, Listed
 from modbench.reports.panel import Panel
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording.arm_names import name
-from modbench.reports.writers.html import inline
-from modbench.reports.writers.templates import fill
+from modbench.reports.wording import name
+from modbench.reports.writers.html import fill, inline
 
 # Findings of one doubt, and cells of one finding, that are listed; the rest are counted.
 MOST = 4

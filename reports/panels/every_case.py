@@ -18,8 +18,7 @@ from modbench.reports.tables import findings
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.rerun_command import Again, NotAgainError
 from modbench.reports.tables.unit_files import Files
-from modbench.reports.writers.html import inline, written
-from modbench.reports.writers.templates import fill
+from modbench.reports.writers.html import fill, inline, written
 
 # Cases up to which the page holds all, and how many it holds of more; numbers of raw samples of all of them together.
 MOST_CASES, SOME_CASES, MOST_SAMPLES = 200, 100, 40_000

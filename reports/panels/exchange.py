@@ -16,7 +16,7 @@ from modbench.reports.questions import exchange
 from modbench.reports.questions.exchange import CURRENCIES, Exchange, Price
 from modbench.reports.tables.load import Loaded, subsample_evenly
 from modbench.reports.tables.losses import seeds_in_words
-from modbench.reports.wording.arm_names import short
+from modbench.reports.wording import short
 from modbench.reports.writers.number_format import plain
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from modbench.reports.model import Block, Code, Listed, Note, Sentence
 from modbench.reports.panel import Panel
-from modbench.reports.tables import logs
+from modbench.reports.tables import unit_files
 from modbench.reports.tables.load import Loaded
 
 # Failures, and missing units, that are listed; the rest are counted.
@@ -31,9 +31,11 @@ class Failure:
 
 def failures(loaded: Loaded) -> list[Failure]:
     """Return every failure."""
-    known = logs.logs(loaded.run)
+    known = unit_files.logs(loaded.run)
     return [
-        Failure(str(case), tuple(rows.metric), f"{reason}{logs.beside(str(reason), known, str(case), rows.metric)}")
+        Failure(
+            str(case), tuple(rows.metric), f"{reason}{unit_files.beside(str(reason), known, str(case), rows.metric)}"
+        )
         for (case, reason), rows in loaded.failed.groupby(["case_id", "reason"], sort=False)
     ]
 

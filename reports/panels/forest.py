@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from modbench.reports.figures.axes import ends_of, ratio_axis
-from modbench.reports.figures.figure_data import RATIOS
 from modbench.reports.figures.marks import Mark, Marks
 from modbench.reports.figures.style import HAIR, MUTED, PAPER, beside, look, new_figure
 from modbench.reports.model import Estimate, Figure, Finding, Listed, Sentence, Verdict
 from modbench.reports.panel import Panel
+from modbench.reports.tables.cases import RATIOS
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording.arm_names import in_title, name, short
-from modbench.reports.wording.words import TIMED
+from modbench.reports.wording import TIMED, in_title, name, short
 from modbench.reports.writers.number_format import plain
 
 if TYPE_CHECKING:

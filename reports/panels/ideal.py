@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from modbench.reports.figures.axes import ends_of, ratio_axis
-from modbench.reports.figures.figure_data import RATIOS
 from modbench.reports.figures.marks import Mark, Marks
 from modbench.reports.figures.point_labels import label
 from modbench.reports.figures.style import HAIR, INK, MUTED, look, new_figure
 from modbench.reports.model import Estimate, Figure, Sentence
 from modbench.reports.panel import Panel
+from modbench.reports.tables.cases import RATIOS
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording.arm_names import short
-from modbench.reports.wording.words import TIMED, is_number
+from modbench.reports.wording import TIMED, is_number, short
 from modbench.reports.writers.number_format import plain
 
 if TYPE_CHECKING:

@@ -17,9 +17,8 @@ from modbench.reports.panel import Panel
 from modbench.reports.questions import break_even
 from modbench.reports.tables import findings
 from modbench.reports.tables.load import Loaded, subsample_evenly
-from modbench.reports.wording.arm_names import name, short
-from modbench.reports.writers.html import inline
-from modbench.reports.writers.templates import fill
+from modbench.reports.wording import name, short
+from modbench.reports.writers.html import fill, inline
 
 # Rows of `cases.csv` by case id and metric.
 Known: TypeAlias = Mapping[tuple[str, str], Any]

@@ -18,7 +18,7 @@ from modbench.reports.tables.cases import looked_ahead
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import seeds_in_words
-from modbench.reports.wording.arm_names import in_title, short
+from modbench.reports.wording import in_title, short
 from modbench.reports.writers.number_format import plain
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ from modbench.reports.model import Code, Estimate, Listed, Sentence, Value
 from modbench.reports.panel import Panel
 from modbench.reports.questions.machine import gpu, jobs, machine_check
 from modbench.reports.tables.load import Loaded
-from modbench.reports.writers.html import inline
-from modbench.reports.writers.templates import fill
+from modbench.reports.writers.html import fill, inline
 
 
 def facts(loaded: Loaded) -> list[tuple[str, Value]]:

@@ -16,7 +16,7 @@ from modbench.reports.figures.style import MUTED, PAPER, beside, look, new_figur
 from modbench.reports.model import Estimate, Figure, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording.arm_names import short
+from modbench.reports.wording import short
 from modbench.reports.writers.number_format import grid_point, plain
 
 if TYPE_CHECKING:

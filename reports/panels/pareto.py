@@ -21,7 +21,7 @@ from modbench.reports.questions.recommend.limits import loss_against
 from modbench.reports.questions.recommend.pareto import Weighed, pareto
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import seeds_in_words
-from modbench.reports.wording.arm_names import in_title, short
+from modbench.reports.wording import in_title, short
 from modbench.reports.writers.number_format import plain
 
 if TYPE_CHECKING:

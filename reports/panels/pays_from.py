@@ -14,7 +14,7 @@ from modbench.reports.questions.break_even import AGAINST, AXES, LETTERS, OPEN, 
 from modbench.reports.questions.results import loss_cell, named
 from modbench.reports.tables import losses
 from modbench.reports.tables.load import Loaded, rung_beside
-from modbench.reports.wording.words import TIMED, is_number
+from modbench.reports.wording import TIMED, is_number
 from modbench.reports.writers.number_format import grid_point
 
 # What has a column as a share of the baseline's, by metric.

@@ -21,10 +21,9 @@ from modbench.reports.figures.marks import Mark, Marks
 from modbench.reports.figures.style import INK, MUTED, look, new_figure
 from modbench.reports.model import Estimate, Figure, Listed, Sentence
 from modbench.reports.panel import Panel
-from modbench.reports.tables.attainable import RECORDED
+from modbench.reports.tables.comparison_row import RECORDED
 from modbench.reports.tables.load import Loaded, default_arm
-from modbench.reports.wording.arm_names import short
-from modbench.reports.wording.words import TIMED
+from modbench.reports.wording import TIMED, short
 from modbench.reports.writers.number_format import plain, typed
 
 if TYPE_CHECKING:

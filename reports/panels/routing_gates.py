@@ -13,7 +13,7 @@ from modbench.reports.panels import _routing as parts
 from modbench.reports.questions import routing
 from modbench.reports.questions.routing import Arm
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording.arm_names import name
+from modbench.reports.wording import name
 
 MOST_IN_LINE = 46  # letters of a title in a figure 4 inches wide
 MOST_BLOCKS = 4  # named in a caption

@@ -15,7 +15,7 @@ from modbench.reports.panels import _routing as parts
 from modbench.reports.questions import routing
 from modbench.reports.questions.routing import SIDES, Arm
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording.arm_names import name
+from modbench.reports.wording import name
 from modbench.reports.writers.number_format import plain
 
 WIDTH, HEIGHT = 4.0, 2.6

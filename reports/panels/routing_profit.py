@@ -11,7 +11,7 @@ from modbench.reports.panels import _routing as parts
 from modbench.reports.questions import routing
 from modbench.reports.questions.routing import ALL, FEWEST_SEEDS, TITLES, Arm, Bin, Profit
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording.arm_names import name
+from modbench.reports.wording import name
 from modbench.reports.writers.number_format import plain
 
 

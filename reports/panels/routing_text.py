@@ -15,9 +15,8 @@ from modbench.reports.panel import Panel
 from modbench.reports.questions import routing
 from modbench.reports.questions.routing import Arm
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording.arm_names import name
-from modbench.reports.writers.html import inline
-from modbench.reports.writers.templates import fill
+from modbench.reports.wording import name
+from modbench.reports.writers.html import fill, inline
 
 # Per cent of the arm's colour behind a token that used every block; with more, contrast would fall below 4.5 to 1.
 FULL = 46

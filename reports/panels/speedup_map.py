@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from modbench.harness.core.case import Case
-from modbench.reports.figures.figure_data import RATIOS, rows_of
 from modbench.reports.figures.marks import Mark, Marks
 from modbench.reports.figures.style import INK, MAP, MAP_INK, MUTED, PAPER, bin_of, new_figure
 from modbench.reports.model import Block, Estimate, Figure, Finding, Note, Sentence, Value
 from modbench.reports.panel import Panel
 from modbench.reports.questions.break_even import Line, lines
 from modbench.reports.questions.first_screen import residuals
+from modbench.reports.tables.cases import RATIOS, figure_rows
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording.arm_names import short
-from modbench.reports.wording.words import TIMED
+from modbench.reports.wording import TIMED, short
 from modbench.reports.writers.number_format import NONE, half, plain
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ def _data(loaded: Loaded, metrics: list[str]) -> pd.DataFrame:
         for case in loaded.arms_shown
         for length in loaded.lengths_shown
     )
-    return rows_of(found, RATIOS)
+    return figure_rows(found, RATIOS)
 
 
 def _draw(axis: Axes, loaded: Loaded, title: str, metric: str, marks: Marks) -> None:

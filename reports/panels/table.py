@@ -12,10 +12,9 @@ from modbench.reports.panel import Panel
 from modbench.reports.panels import every_case
 from modbench.reports.tables import findings
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording.words import is_number
-from modbench.reports.writers.html import inline
+from modbench.reports.wording import is_number
+from modbench.reports.writers.html import fill, inline
 from modbench.reports.writers.number_format import interval, number, plain
-from modbench.reports.writers.templates import fill
 
 # Title, alignment, and the columns of `comparisons.csv` (of values: `cases.csv`) that a cell holds.
 _HEAD = (

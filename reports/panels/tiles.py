@@ -17,10 +17,8 @@ from modbench.reports.tables import findings
 from modbench.reports.tables.cases import looked_ahead
 from modbench.reports.tables.load import Loaded, default_arm
 from modbench.reports.tables.losses import seeds_in_words
-from modbench.reports.wording.arm_names import name
-from modbench.reports.wording.words import TIMED, is_number
-from modbench.reports.writers.html import inline
-from modbench.reports.writers.templates import fill
+from modbench.reports.wording import TIMED, is_number, name
+from modbench.reports.writers.html import fill, inline
 
 _TILES = (
     *((title.capitalize(), metric) for title, metric in TIMED),

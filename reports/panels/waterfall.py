@@ -30,11 +30,10 @@ from modbench.reports.figures.marks import Mark, Marks
 from modbench.reports.figures.style import INK, MAP, MAP_INK, MUTED, beside, look, new_figure
 from modbench.reports.model import Block, Estimate, Figure, Note, Sentence, Table, Value
 from modbench.reports.panel import Panel
-from modbench.reports.tables.attainable import RECORDED
+from modbench.reports.tables.comparison_row import RECORDED
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded, default_arm
-from modbench.reports.wording.arm_names import in_title, name, short
-from modbench.reports.wording.words import TIMED, is_number
+from modbench.reports.wording import TIMED, in_title, is_number, name, short
 from modbench.reports.writers.number_format import grid_point, plain
 
 if TYPE_CHECKING:

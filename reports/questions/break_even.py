@@ -18,13 +18,12 @@ from modbench.harness.core.labels import OF_WORK
 from modbench.harness.stats.break_even import Found, Point, break_even
 from modbench.harness.stats.effects import LEVEL
 from modbench.reports.model import Block, Estimate, Finding, Listed, Sentence, Table, Value
-from modbench.reports.tables import withheld_verdicts
-from modbench.reports.tables.cases import joined
+from modbench.reports.tables import pair_verdicts
+from modbench.reports.tables.cell import joined_reasons
 from modbench.reports.tables.findings import labels_of
 from modbench.reports.tables.load import MOST_ARMS, Loaded, contenders, rung_beside
-from modbench.reports.tables.unmeasured import LEFT_OUT
-from modbench.reports.wording.arm_names import name
-from modbench.reports.wording.words import TIMED, is_number
+from modbench.reports.tables.outcomes import LEFT_OUT
+from modbench.reports.wording import TIMED, is_number, name
 from modbench.reports.writers.number_format import grid_point, plain
 
 Axis: TypeAlias = Literal["seq_len", "batch_size"]
@@ -244,7 +243,7 @@ def _unfit(loaded: Loaded) -> str | None:
         return SMOKE
     if loaded.checked:
         return None
-    return withheld_verdicts.SILENT if len(loaded.twins) else withheld_verdicts.UNCHECKED
+    return pair_verdicts.SILENT if len(loaded.twins) else pair_verdicts.UNCHECKED
 
 
 def _withheld(rows: Sequence[Any], labels: Sequence[str]) -> str | None:
@@ -297,7 +296,7 @@ def _row(line: Line, estimand: str) -> dict[str, object]:
         "launches": line.launches,
         "labels": ";".join(found.labels) or None,
         "status": found.status,
-        "reason": joined(
+        "reason": joined_reasons(
             [
                 line.withheld,
                 found.reason,

@@ -13,7 +13,7 @@ from modbench.reports.model import Estimate, Listed, Sentence, Value
 from modbench.reports.questions import confirmation
 from modbench.reports.questions.machine import GLYPHS, machine_check, machine_facts, twin_check
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording.arm_names import name
+from modbench.reports.wording import name
 
 # More arms than this are counted.
 MOST_NAMED = 12

@@ -24,13 +24,12 @@ from modbench.harness.stats import effects, memo
 from modbench.harness.stats.exchange import FEW_POINTS, NOT_FALLING, Crossing, Rate, crossing, rate
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
 from modbench.reports.questions.isoflop import LOSSES, in_flops
-from modbench.reports.tables import withheld_verdicts
-from modbench.reports.tables.cases import joined
-from modbench.reports.tables.cell import Trouble
+from modbench.reports.tables import pair_verdicts
+from modbench.reports.tables.cell import Trouble, joined_reasons
 from modbench.reports.tables.findings import between
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import NATS, unit_of
-from modbench.reports.wording.arm_names import name, short
+from modbench.reports.wording import name, short
 from modbench.reports.writers.number_format import plain
 
 COLUMNS = (
@@ -239,7 +238,7 @@ class _Maker:
             else:
                 place = crossing(list(known.values()), own, turns=group.turns)
                 left_out = [f"left out of the ladder, without {key}: {c.arm}" for c in dense if c not in known]
-                reason = joined(
+                reason = joined_reasons(
                     [CHECK if check else None, STRAIGHT if len(known) == 2 and not check else None, *left_out]
                 )
                 ladder = tuple(known)
@@ -306,7 +305,7 @@ class Prices:
                 trouble = tables.anchor_trouble(side, metric)
             if trouble is not None:
                 said = trouble.reason if side is sides[0] else f"{side.arm}: {trouble.reason}"
-                return unpriced(metric, where.place, trouble._replace(reason=said), joined(reasons))
+                return unpriced(metric, where.place, trouble._replace(reason=said), joined_reasons(reasons))
         steps = self._steps_over(metric, held)
         if any(steps):
             reasons.append(WHOLE_RUN)
@@ -314,8 +313,10 @@ class Prices:
         made = made if self.loaded.run.plan.suite.claims else _illustrated(made)
         plain, contaminated = self._beside(metric, where, held)
         warned = [*tables.row_labels(case, tables.metrics[held.loss]), *tables.row_labels(sides[0], metric)]
-        warned += [*withheld_verdicts.machine_labels(tables, sides[0], metric), *[Label.CONTAMINATED] * contaminated]
-        return Price(metric, where.place, made, None, plain, tuple(dict.fromkeys(warned)), joined(reasons), any(steps))
+        warned += [*pair_verdicts.machine_labels(tables, sides[0], metric), *[Label.CONTAMINATED] * contaminated]
+        return Price(
+            metric, where.place, made, None, plain, tuple(dict.fromkeys(warned)), joined_reasons(reasons), any(steps)
+        )
 
     def _measured(self, metric: Metric, held: Held) -> Comparison | None:
         """Where all were measured: at the training length, else the longest; at the batch size of training if it can be."""
@@ -428,10 +429,10 @@ def _row(made: Exchange, price: Price) -> dict[str, Any]:
         "labels": labels.joined(price.labels),
     }
     if price.trouble is not None:
-        return row | {"status": price.trouble.status, "reason": joined([price.trouble.reason, price.reason])}
+        return row | {"status": price.trouble.status, "reason": joined_reasons([price.trouble.reason, price.reason])}
     told = {"kind": found.kind, "seeds": found.seeds, "launches": found.launches or None}
     if found.kind == "none":
-        reason = joined([f"no exchange rate at this budget: {found.reason}", price.reason])
+        reason = joined_reasons([f"no exchange rate at this budget: {found.reason}", price.reason])
         return row | told | {"status": "skipped", "reason": reason}
     illustration = f"illustration, no claim: {found.reason}" if found.illustration else None
     closed = not found.illustration and (found.low is not None or found.high is not None)
@@ -444,7 +445,7 @@ def _row(made: Exchange, price: Price) -> dict[str, Any]:
             "ci_high": found.high,
             "ci_level": effects.LEVEL if closed else None,
             "status": "ok",
-            "reason": joined([illustration, price.reason]),
+            "reason": joined_reasons([illustration, price.reason]),
         }
     )
 

@@ -24,8 +24,7 @@ from modbench.reports.tables import losses
 from modbench.reports.tables.cases import looked_ahead
 from modbench.reports.tables.load import Loaded, contenders, default_arm, rung_beside, subsample_evenly
 from modbench.reports.tables.losses import seeds_in_words
-from modbench.reports.wording.arm_names import short
-from modbench.reports.wording.words import MATCHED, TIMED
+from modbench.reports.wording import MATCHED, TIMED, short
 from modbench.reports.writers.number_format import plain
 
 # Arms that the answer is about; the rest are counted.

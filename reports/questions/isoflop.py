@@ -31,7 +31,7 @@ from modbench.reports.questions.results import TABLES
 from modbench.reports.tables import losses
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import seeds_in_words
-from modbench.reports.wording.arm_names import name
+from modbench.reports.wording import name
 from modbench.reports.writers.number_format import grid_point
 
 LOSSES = ("loss/val_causal", "loss/val")

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from modbench.harness.core.errors import NothingMeasuredError, brief
+from modbench.harness.core.labels import Label
 from modbench.harness.core.units import counted
 from modbench.harness.results import attempts, trust
+from modbench.harness.stats import contamination
 from modbench.reports.model import Estimate, Sentence
-from modbench.reports.tables import busy, logs, nodes
+from modbench.reports.tables import nodes, unit_files
 from modbench.reports.tables.load import Loaded
-from modbench.reports.tables.withheld_verdicts import APART, SILENT, UNCHECKED
+from modbench.reports.tables.pair_verdicts import APART, SILENT, UNCHECKED
 from modbench.reports.writers.number_format import percent, ratio
 
 NOTHING = "Nothing was measured"
+# Causes of a disturbance that are named.
+MOST_CAUSES = 2
 # Characters of the reason that stands for the others.
 MOST_SAID = 300
 
@@ -31,7 +36,7 @@ def nothing_measured(loaded: Loaded) -> str:
     ended += [(int((rows.status == word).sum()), "cell", word, word) for word in ("failed", "skipped")]
     how = [f"{counted(n, what)} {one if n == 1 else many}" for n, what, one, many in ended if n]
     first = (loaded.failed if not loaded.failed.empty else rows).iloc[0]
-    reason = logs.in_run_folder(brief(str(first.reason), MOST_SAID), loaded.path)
+    reason = unit_files.in_run_folder(brief(str(first.reason), MOST_SAID), loaded.path)
     return f"{NOTHING}: {', '.join(how)}. {first.case_id}: {reason.removesuffix('.')}."
 
 
@@ -165,9 +170,30 @@ def warnings(loaded: Loaded) -> list[str]:
     return [
         *_shipped(loaded),
         *_two_versions(loaded),
-        *busy.warnings(loaded.tables, loaded.cases),
+        *_busy(loaded),
         *_of_machine(loaded),
     ]
+
+
+def _busy(loaded: Loaded) -> Iterator[str]:
+    """Say how many of the times in `cases.csv` were taken on a busy machine, and what disturbed them; nothing if none was."""
+    tables, rows = loaded.tables, list[Any](loaded.cases.itertuples(index=False))
+    timed = [row for row in rows if row.status == "ok" and tables.made_in(tables.metrics[row.metric]).times]
+    busy = [row for row in timed if isinstance(row.labels, str) and Label.CONTAMINATED in row.labels.split(";")]
+    if not busy:
+        return
+    cells = [tables.cell(row.case_id, tables.source(tables.metrics[row.metric]).key) for row in busy]
+    causes = contamination.counted(
+        mark
+        for cell in cells
+        for launch, outcome in cell.good().items()
+        for mark in contamination.causes(outcome.samples, cell.blocks.get(launch))
+    )
+    yield (
+        f"The machine was busy while {len(busy)} of {counted(len(timed), 'time')} were taken "
+        f"({', '.join([*causes][:MOST_CAUSES])}): they are labelled {Label.CONTAMINATED}, and may be the machine's more than the "
+        "models'. Close what else runs, and measure again."
+    )
 
 
 def _shipped(loaded: Loaded) -> Iterator[str]:

@@ -12,7 +12,7 @@ from modbench.reports.questions import win_rate
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import MOST_LENGTHS, Loaded, subsample_evenly
-from modbench.reports.wording.words import TIMED
+from modbench.reports.wording import TIMED
 from modbench.reports.writers.number_format import grid_point
 
 # Metrics of the tables, with their titles, in the order in which they are printed.

@@ -18,8 +18,8 @@ from modbench.harness.stats.effects import Effect
 from modbench.reports.model import Alert, Block, Estimate, Finding, Sentence, Table, Value, Verdict
 from modbench.reports.questions.gate.same_experiment import differences
 from modbench.reports.tables.outcomes import Tables
-from modbench.reports.tables.withheld_verdicts import APART
-from modbench.reports.wording.words import TIMED
+from modbench.reports.tables.pair_verdicts import APART
+from modbench.reports.wording import TIMED
 from modbench.reports.writers.number_format import plain
 
 

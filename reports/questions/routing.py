@@ -17,7 +17,7 @@ from modbench.harness.stats import effects
 from modbench.reports.figures.style import Look, look
 from modbench.reports.model import Estimate, Finding, Kind, Sentence, Table, Value
 from modbench.reports.tables.load import Loaded, rung_beside
-from modbench.reports.wording.words import MATCHED
+from modbench.reports.wording import MATCHED
 
 Z = 1.959964
 MOST_CONTROLS = 3

@@ -9,7 +9,7 @@ from modbench.harness.core.labels import OF_WORK, Label
 from modbench.reports.model import MIRRORED, Estimate, Finding, Listed, Sentence, Value
 from modbench.reports.tables.findings import between, labels_of
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording.words import TIMED
+from modbench.reports.wording import TIMED
 from modbench.reports.writers.number_format import grid_point
 
 # Verdicts in the order of a sentence, and the word for each.

@@ -10,7 +10,7 @@ from typing import TypeAlias
 from modbench.harness.core.case import Case, Place
 from modbench.harness.core.config import SHAPE_KEYS, ModelConfig
 from modbench.harness.core.errors import UsageError, unknown
-from modbench.reports.wording import arm_names
+from modbench.reports import wording
 from modbench.reports.writers.number_format import typed
 
 Value: TypeAlias = str | int | float | bool | None
@@ -114,7 +114,7 @@ def in_words(axis: str, value: Value) -> str:
     if axis in {"compile", "graph"}:
         return {"compile": ("eager", "compiled"), "graph": ("no graph", "CUDA graph")}[axis][bool(value)]
     if axis == "model":
-        return arm_names.model_name(str(value))
+        return wording.model_name(str(value))
     return typed(value) if isinstance(value, float) else str(value)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -12,8 +12,8 @@ from modbench.harness.core import labels
 from modbench.harness.core.case import Case, Comparison
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.labels import Label
-from modbench.harness.stats import effects
-from modbench.reports.tables import busy, withheld_verdicts
+from modbench.harness.stats import contamination, effects
+from modbench.reports.tables import pair_verdicts
 from modbench.reports.tables.outcomes import Tables
 
 CASE_COLUMNS = [
@@ -61,8 +61,8 @@ def _case_row(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
         "labels": labels.joined(
             [
                 *tables.row_labels(case, metric),
-                *withheld_verdicts.machine_labels(tables, case, metric),
-                *busy.labels(tables, case, metric),
+                *pair_verdicts.machine_labels(tables, case, metric),
+                *[Label.CONTAMINATED] * (tables.disturbed(case, metric) > contamination.MOST),
             ]
         ),
     }
@@ -75,11 +75,6 @@ def _case_row(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
     low, high = (None if end is None else math.exp(end) for end in (effect.low, effect.high))
     statistic = "rate at the mean" if metric.source else made_in.statistic
     return row | _filled(statistic, math.exp(effect.value), low, high, effect.n, effect.reason)
-
-
-def joined(reasons: list[str | None]) -> str | None:
-    """Join reasons into one cell, each once; None if there are none."""
-    return "; ".join(dict.fromkeys(reason for reason in reasons if reason)) or None
 
 
 def no_interval(tables: Tables, case: Case, metric: Metric) -> str:
@@ -103,3 +98,21 @@ def looked_ahead(row: pd.Series | Mapping[str, Any]) -> bool:
     """Whether the model of a row, or the baseline's, read later tokens when its loss was measured."""
     said = ";".join(str(row[column]) for column in ("labels", "baseline_labels") if column in row)
     return any(label in labels.LOOKED_AHEAD for label in said.split(";"))
+
+
+_CASE = ("case_id", "arm", "model", "capacity", "seq_len", "batch_size", "dtype", "device", "threads", "workload")
+# Of rows of `comparisons.csv`.
+RATIOS = (
+    *_CASE,
+    *("baseline_arm", "metric", "unit", "ratio", "ci_low", "ci_high", "ci_level"),
+    *("ideal", "attainable", "verdict", "status", "reason", "labels"),
+)
+# Of rows of `cases.csv`.
+VALUES = (*_CASE, "metric", "unit", "value", "ci_low", "ci_high", "ci_level", "n", "status", "reason", "labels")
+
+
+def figure_rows(rows: Iterable[pd.Series | None], columns: Iterable[str]) -> pd.DataFrame:
+    """Return rows of a table as a table; rows that are None are left out."""
+    wanted = list(columns)
+    found = [row[wanted] for row in rows if row is not None]
+    return pd.DataFrame([row.to_dict() for row in found], columns=wanted)

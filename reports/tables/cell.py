@@ -87,3 +87,8 @@ class Cell:
     def notes(self, kind: type[SomeNotes]) -> list[SomeNotes]:
         """Return the notes of that kind, of all outcomes in order."""
         return [outcome.notes for _, outcome in self.outcomes if isinstance(outcome.notes, kind)]
+
+
+def joined_reasons(reasons: list[str | None]) -> str | None:
+    """Join reasons into one cell, each once; None if there are none."""
+    return "; ".join(dict.fromkeys(reason for reason in reasons if reason)) or None

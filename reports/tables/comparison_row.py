@@ -13,12 +13,74 @@ from modbench.harness.core.labels import Label
 from modbench.harness.results.notes.memory import FitNotes, MemoryNotes
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.stats import effects, paired, verdicts
-from modbench.reports.tables import solved, withheld_verdicts
-from modbench.reports.tables.attainable import against_ideal, attainable
-from modbench.reports.tables.cases import joined, no_interval
-from modbench.reports.tables.cell import Cell
+from modbench.reports.tables import solved
+from modbench.reports.tables.cases import no_interval
+from modbench.reports.tables.cell import Cell, joined_reasons
 from modbench.reports.tables.outcomes import Tables
-from modbench.reports.tables.verdicts import Evidence
+from modbench.reports.tables.pair_verdicts import Evidence, machine_labels
+from modbench.reports.writers.number_format import percent
+
+# Columns of `comparisons.csv`, before the labels.
+COLUMNS = ("attainable", "realised_ci_low", "realised_ci_high")
+# An ideal closer to 1 than this is too small a gain to say what share of it was realised.
+SMALLEST_PROMISE = 0.10
+# Whole calls whose operators the counting pass records, and the field of its notes that holds them.
+RECORDED = {"latency/forward": "forward_operators", "latency/train_step": "train_operators"}
+
+
+def attainable(tables: Tables, case: Case, baseline: Case, metric: Metric) -> tuple[float | None, str | None]:
+    """Return the time ratio that the peaks of this machine allow, or None and the reason; neither if no time is compared.
+
+    Both sides' operators are added up at the peaks by shape that this run measured (`harness/roofline/table.py`).
+    """
+    source = tables.source(metric)
+    if metric.no_ideal or not source.ideal:
+        return None, None
+    field = RECORDED.get(source.key)
+    if field is None:
+        return None, "attainable is not known: only whole forward passes and training steps are taken apart"
+    for who, side in (("", case), ("baseline: ", baseline)):
+        if getattr(tables.counted(side), field) is None:
+            why = tables.counted(side).operators_reason or "its operators were not recorded"
+            return None, f"attainable is not known: {who}{why}"
+    table = tables.rooflines.get(case.place.dtype)
+    mine, theirs = (getattr(tables.counted(side), field) for side in (case, baseline))
+    lacks = f"no peaks by shape were measured for {case.place.dtype}" if table is None else table.lacks(mine, theirs)
+    if table is None or lacks is not None:
+        return None, f"attainable is not known: {lacks}"
+    return table.seconds(theirs) / table.seconds(mine), None
+
+
+def against_ideal(
+    ratio: float, ideal: float | None, otherwise: str, low: float | None = None, high: float | None = None
+) -> tuple[dict[str, Any], list[str | None]]:
+    """Return the columns that hold a ratio, with its interval, against its ideal, and reasons for those that are null.
+
+    Args:
+        ratio: measured.
+        ideal: promised; None: nothing was.
+        otherwise: why nothing was promised.
+        low: lower end of the ratio's interval.
+        high: upper end.
+    """
+    if ideal is None:
+        return {}, [f"no ideal: {otherwise}"]
+    found: dict[str, Any] = {"ideal": ideal, "efficiency": ratio / ideal}
+    if abs(ideal - 1) < SMALLEST_PROMISE:
+        reason = f"ideal within {percent(SMALLEST_PROMISE, 0)} of 1: too little was promised to say what share of it is realised"
+        return found, [reason]
+    found["realised"] = realised(ratio, ideal)
+    if low is not None and high is not None:
+        # A promised loss turns the interval around.
+        ends = sorted((realised(low, ideal), realised(high, ideal)))
+        found |= {"realised_ci_low": ends[0], "realised_ci_high": ends[1]}
+    return found, []
+
+
+def realised(ratio: float, ideal: float) -> float:
+    """Return the share of a promised change that was measured."""
+    return (ratio - 1) / (ideal - 1)
+
 
 # Compares two cases, after the columns that identify them.
 Result: TypeAlias = Callable[[Tables, Case, Case, Metric], dict[str, Any]]
@@ -41,9 +103,7 @@ def pair_row(
             return row | {"status": trouble.status, "reason": who + trouble.reason} | said
     sides = {"labels": case, "baseline_labels": baseline}
     row |= {
-        column: labels.joined(
-            [*tables.row_labels(side, metric), *withheld_verdicts.machine_labels(tables, side, metric)]
-        )
+        column: labels.joined([*tables.row_labels(side, metric), *machine_labels(tables, side, metric)])
         for column, side in sides.items()
     }
     return row | (result or _result)(tables, case, baseline, metric)
@@ -59,7 +119,7 @@ def _result(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[
         return _difference(tables, case, baseline, metric)
     mine, theirs = (tables.estimate(side, metric).value for side in (case, baseline))
     said: list[str | None] = [f"{metric.noun} has a difference, but no ratio", no_interval(tables, case, metric)]
-    return {"difference": mine - theirs, "status": "ok", "reason": joined(said)}
+    return {"difference": mine - theirs, "status": "ok", "reason": joined_reasons(said)}
 
 
 def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
@@ -96,7 +156,7 @@ def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict
         "attainable": within_reach,
         "mde": None if effect.mde is None else math.expm1(effect.mde),
         "status": "ok",
-        "reason": joined([effect.reason, *reasons]),
+        "reason": joined_reasons([effect.reason, *reasons]),
         "cpu_ratio": None if found.cpu is None or metric.source else math.exp(found.cpu.value),
         "clean_ratio": None if found.clean is None or metric.source else math.exp(found.clean.value),
         "disturbed": found.disturbed if made_in.times else None,
@@ -164,7 +224,7 @@ def _exact(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[s
         **promise,
         "verdict": verdicts.exact_verdict(ratio, suite.margin) if judged else None,
         "status": "ok",
-        "reason": joined(reasons),
+        "reason": joined_reasons(reasons),
     }
 
 
@@ -205,6 +265,6 @@ def _difference(tables: Tables, case: Case, baseline: Case, metric: Metric) -> d
         "ci_level": None if effect.low is None else effects.LEVEL,
         "mde": effect.mde,
         "status": "ok",
-        "reason": joined(reasons),
+        "reason": joined_reasons(reasons),
         "evidence": None if effect.low is None else Evidence(effect, better=metric.better),
     }

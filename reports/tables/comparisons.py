@@ -15,12 +15,12 @@ import pandas as pd
 
 from modbench.harness.core.case import Case, Comparison
 from modbench.harness.planning.plan import Plan
-from modbench.reports.tables import withheld_verdicts
-from modbench.reports.tables.attainable import COLUMNS as ATTAINABLE
+from modbench.reports.tables import pair_verdicts
 from modbench.reports.tables.cases import CASE_COLUMNS
+from modbench.reports.tables.comparison_row import COLUMNS as ATTAINABLE
 from modbench.reports.tables.comparison_row import pair_row
 from modbench.reports.tables.outcomes import Tables
-from modbench.reports.tables.verdicts import judge
+from modbench.reports.tables.pair_verdicts import judge
 
 COMPARISONS = [
     *CASE_COLUMNS,
@@ -74,7 +74,7 @@ def comparison_table(tables: Tables, rows: Sequence[dict[str, Any]]) -> pd.DataF
     rows = list(rows)
     twins = [of_family(pair_row(tables, *pair), "twins", primary=False, twin=True) for pair in tables.twins()]
     judge([*rows, *twins], tables.run.plan.suite.margin, claims=tables.run.plan.suite.claims)
-    withheld_verdicts.suppress(tables, rows, twins)
+    pair_verdicts.suppress(tables, rows, twins)
     rows.sort(key=lambda row: not row["primary"])
     rows += twins
     frame = pd.DataFrame(rows, columns=[*COMPARISONS, *MORE])
@@ -101,7 +101,7 @@ def settle(tables: Tables, rows: Sequence[dict[str, Any]], twins: Sequence[dict[
         twins: pairs of an anchor and its twin, judged.
     """
     judge(rows, tables.run.plan.suite.margin, claims=tables.run.plan.suite.claims)
-    withheld_verdicts.suppress(tables, rows, twins)
+    pair_verdicts.suppress(tables, rows, twins)
 
 
 def of_family(row: dict[str, Any], family: Hashable, *, primary: bool, twin: bool = False) -> dict[str, Any]:

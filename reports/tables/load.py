@@ -20,7 +20,7 @@ from modbench.harness.results.run_file import complete
 from modbench.harness.stats import memo
 from modbench.reports.tables import cases, comparisons, nodes
 from modbench.reports.tables.outcomes import Tables
-from modbench.reports.tables.withheld_verdicts import has_evidence
+from modbench.reports.tables.pair_verdicts import has_evidence
 
 # Lengths and arms that figures, tiles and the terminal show at most; of more, so many that lie evenly among them.
 MOST_LENGTHS, MOST_ARMS = 12, 24

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean, median
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case, Comparison
+from modbench.harness.core.case import Case, Comparison, UnitOfWork
 from modbench.harness.core.config import GENERATION_KEYS
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.contracts import Doubt
-from modbench.harness.core.errors import Unmeasured
+from modbench.harness.core.errors import Unmeasured, UsageError, unknown
 from modbench.harness.core.labels import Label
 from modbench.harness.core.passes import Pass
+from modbench.harness.planning.plan import Plan
 from modbench.harness.planning.search import first_launches
 from modbench.harness.results.evidence import Evidence, Launch
 from modbench.harness.results.notes.counting import CARRIER, CountNotes
@@ -29,11 +30,85 @@ from modbench.harness.results.records import Record
 from modbench.harness.results.run_folder import StoredRun
 from modbench.harness.roofline.table import Table
 from modbench.harness.rules.launch_count import LaunchCount
-from modbench.harness.stats import block_effects, effects, mean_effects, steady
+from modbench.harness.stats import block_effects, contamination, effects, mean_effects, steady
 from modbench.harness.stats.paired import LaunchSamples
-from modbench.reports.tables import nodes, solved, unmeasured, versions
-from modbench.reports.tables.arms import arm_named
+from modbench.reports.tables import nodes, solved, versions
 from modbench.reports.tables.cell import Cell, Trouble
+from modbench.reports.wording import name, short
+
+
+def arm_named(arms: Iterable[Case], text: str, kind: str = "arm") -> Case:
+    """Return the arm that a text names.
+
+    An arm answers to its id (`mod[c0.125]`), to its names on the page (`MoD 0.125`, `dense 56 %`) in any case of letters, and to
+    a part of its id that no other arm has (`c0.125`, `f0.56`, `mod`).
+
+    Args:
+        arms: cases of all arms; several cases of one arm are one.
+        text: what the user typed.
+        kind: what it is called in a message.
+
+    Raises:
+        UsageError: if no arm, or more than one, has that name.
+    """
+    by_id = {case.arm: case for case in reversed(list(arms)) if not case.twin}
+    if text in by_id:
+        return by_id[text]
+    asked = " ".join(text.split()).casefold()
+    for names in (_whole, _parts):
+        found = [case for case in by_id.values() if asked in names(case)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            said = ", ".join(sorted(case.arm for case in found))
+            raise UsageError(f"{kind} {text!r} could be any of {said}. Name one of them.")
+    raise unknown(kind, text, by_id)
+
+
+def _whole(case: Case) -> set[str]:
+    """What the arm is called, in small letters."""
+    return {text.casefold() for text in (case.arm, name(case), short(case), short(case).replace(" %", "%"))}
+
+
+def _parts(case: Case) -> set[str]:
+    """Parts of its id, in small letters."""
+    return {part.casefold() for part in (case.short_model, *case.arm_parts)}
+
+
+LEFT_OUT = "not measured: the search did not need it"
+# Of units that a rule has not asked for, and did not ask for, by rule.
+REASONS = {
+    "bisection": ("not measured: the search has not ended", LEFT_OUT),
+    "confirmation": (
+        "not confirmed: the sweep has not ended",
+        "not confirmed: the sweep found another size or variant better",
+    ),
+}
+
+
+def left_out(run: StoredRun) -> Iterator[tuple[UnitOfWork, str]]:
+    """Yield the units that no rule asked for, and why; none where all that is planned is measured."""
+    asked, undecided = ({unit.name for unit in units} for units in (run.plan.units, run.undecided))
+    for unit in run.planned:
+        if unit.rule and unit.name not in asked:
+            other = f"not measured: {unit.rule} has not ended", f"not measured: {unit.rule} did not ask for it"
+            reasons = REASONS.get(unit.rule, other)
+            yield unit, reasons[unit.name not in undecided]
+
+
+def refuse_apart(plan: Plan, baseline: str) -> None:
+    """Refuse a baseline beside which a search timed no other arm, or its own rung alone.
+
+    Raises:
+        UsageError: if the suite searches, and the baseline is not its anchor.
+    """
+    anchor = plan.comparisons[0].arms[0].arm
+    if plan.suite.search is not None and baseline != anchor:
+        raise UsageError(
+            f"baseline {baseline!r}: a search times each arm beside {anchor!r} and its own rung, so that other arms have no "
+            "ratio to it. Leave the baseline out."
+        )
+
 
 # The loss whose routers decided without later tokens.
 CAUSAL_LOSS = "loss/val_causal"
@@ -77,7 +152,7 @@ class Tables:
                     self._measured_in.setdefault((case.id, key), comparison)
         if baseline is not None:
             self.baseline = arm_named(run.plan.cases, baseline, "baseline").arm
-            unmeasured.refuse_apart(run.plan, self.baseline)
+            refuse_apart(run.plan, self.baseline)
         records = {record.unit.name: record for record in run.records}
         apart = first_launches(run.plan.suite, run.plan.comparisons)
         for unit in run.plan.units:
@@ -101,7 +176,7 @@ class Tables:
         self.seeds = " ".join(str(seed) for seed in run.plan.suite.seeds)
 
     def _leave_out(self) -> None:
-        for unit, reason in unmeasured.left_out(self.run):
+        for unit, reason in left_out(self.run):
             for case in unit.comparison.arms:
                 for made in unit.facts.makes:
                     self.cell(case.id, made.key).left_out = reason
@@ -291,6 +366,16 @@ class Tables:
         )
         found = {name: doubt.finds(evidence) for name, doubt in self.doubts.items()}
         return {name: said for name, said in found.items() if said}
+
+    def disturbed(self, case: Case, metric: Metric) -> float:
+        """Return the mean share of a case's blocks, over its launches, in which it was disturbed; 0 for what is no time."""
+        cell = self.cell(case.id, self.source(metric).key)
+        if not self.made_in(metric).times or not cell.good():
+            return 0.0
+        return fmean(
+            contamination.share_of_blocks(outcome.samples, cell.blocks.get(launch))
+            for launch, outcome in cell.good().items()
+        )
 
     def labels(self, case: Case, metric: Metric) -> list[Label]:
         """Return the labels of an arm in every output, such as `not autoregressive as measured`."""

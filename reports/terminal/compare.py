@@ -16,7 +16,7 @@ from modbench.reports.questions.compare.runs import Against, Compared, Row, fail
 from modbench.reports.questions.machine import machine_check, warnings
 from modbench.reports.tables import axes
 from modbench.reports.tables.load import Loaded
-from modbench.reports.writers import json, text
+from modbench.reports.writers import data, text
 from modbench.reports.writers.number_format import plain
 from modbench.reports.writers.text import cut, joined, wrapped
 
@@ -118,7 +118,7 @@ def axis_as_dict(loaded: Loaded, table: AlongAxis) -> dict[str, Any]:
 
 def _cell(table: AlongAxis, value: axes.Value, cell: Cell) -> dict[str, Any]:
     found = cell.row or {"case_id": cell.case.id, "status": "baseline" if cell.is_baseline else "skipped"}
-    known = {key: json.value(found.get(key)) for key in KEPT} | {"value": cell.value}
+    known = {key: data.value(found.get(key)) for key in KEPT} | {"value": cell.value}
     at = axes.fields(cell.case).get(table.axis) if value == BASELINE else value
     return {table.axis: at} | known | ({"reason": cell.why} if cell.why else {})
 

@@ -8,7 +8,7 @@ from modbench.harness.core.printable import escaped
 from modbench.reports.model import Code, Sentence, Value
 from modbench.reports.questions.gate import answer, fail_on
 from modbench.reports.questions.gate.gate import Gate
-from modbench.reports.writers import github, markdown
+from modbench.reports.writers import markdown
 from modbench.reports.writers.number_format import plain
 
 
@@ -59,10 +59,10 @@ def annotated(found: Gate) -> Iterator[str]:
                 only = "" if counts else " (reported only)"
                 told[kind].append((f"{verdict}: {each.what}", f"{each.metric} {change}{why}{only}"))
     for kind, those in told.items():
-        yield from github.first_annotations(kind, those, "the job summary lists them")
+        yield from markdown.first_annotations(kind, those, "the job summary lists them")
 
 
-def summary(found: Gate, run: str, base: str, most: int = github.MOST_BYTES) -> str:
+def summary(found: Gate, run: str, base: str, most: int = markdown.MOST_BYTES) -> str:
     """Return a job summary in Markdown, of at most so many bytes; nothing where they do not hold even its first lines.
 
     Args:

@@ -11,7 +11,7 @@ from modbench.reports.questions.recommend import answer, capacity
 from modbench.reports.questions.recommend.capacity import Capacity
 from modbench.reports.questions.recommend.pairwise import has_tail
 from modbench.reports.questions.recommend.recommend import Judged, Recommended
-from modbench.reports.wording.arm_names import name
+from modbench.reports.wording import name
 from modbench.reports.writers import text
 from modbench.reports.writers.number_format import plain
 from modbench.reports.writers.text import wrapped

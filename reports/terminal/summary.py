@@ -20,11 +20,10 @@ from modbench.reports.panels import pays_from as pays_question
 from modbench.reports.questions import confirmation, evidence, exchange, first_screen, isoflop, results, tasks
 from modbench.reports.questions.first_screen import place_shown
 from modbench.reports.questions.machine import machine_check, warnings
-from modbench.reports.tables import logs
+from modbench.reports.tables import unit_files
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording.arm_names import name
-from modbench.reports.wording.words import TIMED
-from modbench.reports.writers import json, text
+from modbench.reports.wording import TIMED, name
+from modbench.reports.writers import data, text
 from modbench.reports.writers.number_format import percent, plain
 from modbench.reports.writers.text import joined, wrapped
 
@@ -186,13 +185,13 @@ def _skipped_arms(loaded: Loaded) -> Iterator[str]:
 
 def _failures(loaded: Loaded, width: int, *, each: bool) -> list[str]:
     """Name the cases that failed, with the reason and the log: each, or the first of those with the same reason and metrics."""
-    known = logs.logs(loaded.run)
+    known = unit_files.logs(loaded.run)
     alike: dict[tuple[str, ...], list[str]] = {}
     for case, rows in loaded.failed.groupby("case_id", sort=False):
         alike.setdefault((str(case) * each, str(rows.reason.iloc[0]), *rows.metric), []).append(str(case))
     most, lines = MOST_FAILED if each else MOST_REASONS, list[str]()
     for (_, reason, *metrics), (first, *others) in list(alike.items())[:most]:
-        said = logs.in_run_folder(f"{reason}{logs.beside(reason, known, first, metrics)}", loaded.path)
+        said = unit_files.in_run_folder(f"{reason}{unit_files.beside(reason, known, first, metrics)}", loaded.path)
         more = f" and {len(others)} more" * bool(others)
         lines += wrapped([f"failed: {first}{more}: {said} ({', '.join(metrics)})"], width)
     left = sum(map(len, list(alike.values())[most:]))
@@ -286,5 +285,5 @@ def as_json(loaded: Loaded, page: Path, wall_s: float | None) -> dict[str, Any]:
             {"series": series, **found.model_dump(), "capped": found.capped}
             for series, found in loaded.run.found(LaunchCount).items()
         ],
-        "comparisons": json.rows(loaded.comparisons),
+        "comparisons": data.rows(loaded.comparisons),
     }

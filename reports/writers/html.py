@@ -1,23 +1,54 @@
-"""HTML: blocks as they stand on the page. Every text is escaped; a figure is inline SVG with its data folded below."""
+"""HTML: blocks as they stand on the page, and templates. Every text is escaped; a figure is SVG with its data folded below."""
 
 from __future__ import annotations
 
 import csv
+import functools
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import groupby, takewhile
+from pathlib import Path
 
+import jinja2
 import pandas as pd
 from markupsafe import Markup, escape
 
 from modbench.harness.core.case import Case
 from modbench.reports.figures.style import Look, look, to_svg
 from modbench.reports.model import Alert, Block, Figure, Note, Sentence, Table, Value
-from modbench.reports.wording.arm_names import name, short
-from modbench.reports.writers.csv_text import csv as csv_text
+from modbench.reports.wording import name, short
+from modbench.reports.writers.data import csv as csv_text
 from modbench.reports.writers.number_format import Inline, numeric
-from modbench.reports.writers.templates import fill
+
+_HERE = Path(__file__).parents[1]
+# `page/` has the page and shared macros; a panel's template is beside its Python file.
+_FOLDERS = (_HERE / "page", _HERE / "panels")
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDERS),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["lean"] = _lean
+    return made
+
+
+def _lean(text: str) -> Markup:
+    """Leave out indentation and whole lines of comment, which are for readers of the files, not of the page."""
+    lines = (line.strip() for line in text.splitlines())
+    return Markup("\n".join(line for line in lines if line and not line.startswith("//")))  # noqa: S704  # our own files
+
+
+def fill(name: str, **values: object) -> Markup:
+    """Render `NAME.html.j2` with these values; every value that is not `Markup` is escaped."""
+    return Markup(_environment().get_template(f"{name}.html.j2").render(values))  # noqa: S704  # escaped by the template
+
 
 # A key that names more arms of one mark helps nobody: a reader could not tell them apart.
 MOST_ALIKE = 2

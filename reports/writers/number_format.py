@@ -24,8 +24,7 @@ from modbench.reports.model import (
     Value,
     Verdict,
 )
-from modbench.reports.wording.arm_names import name
-from modbench.reports.wording.words import verdict_words
+from modbench.reports.wording import name, verdict_words
 
 NONE = "–"
 # Labels of which the first stands beside a number.

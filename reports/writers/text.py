@@ -24,7 +24,7 @@ from modbench.reports.model import (
     Table,
     Value,
 )
-from modbench.reports.wording.arm_names import name, short
+from modbench.reports.wording import name, short
 from modbench.reports.writers.number_format import NONE, Inline, bare, half, interval, plain, scale
 
 # Wider text is hard to read.

@@ -21,7 +21,7 @@ from modbench.harness.core.printable import cell, escaped, escaped_json, is_prin
 from modbench.reports.questions.gate.gate import Gate
 from modbench.reports.questions.gate.non_inferiority import Asked, GateFinding
 from modbench.reports.terminal import gate as gate_text
-from modbench.reports.writers import csv_text
+from modbench.reports.writers import data
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -85,7 +85,7 @@ def test_a_cell_has_one_line(text: str) -> None:
 
 def test_csv_keeps_numbers_and_gaps() -> None:
     frame = pd.DataFrame({"text": ["=1", None, "b\x1b"], "value": [-1.5, float("nan"), 2.0], "both": [1, "-x", None]})
-    assert list(csv.reader(io.StringIO(csv_text.csv(frame)))) == [
+    assert list(csv.reader(io.StringIO(data.csv(frame)))) == [
         ["text", "value", "both"],
         ["'=1", "-1.5", "1"],
         ["", "", "'-x"],

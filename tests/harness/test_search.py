@@ -33,7 +33,7 @@ from modbench.harness.rules.bisection import Searched, rows_of
 from modbench.reports.questions.evidence import sure
 from modbench.reports.questions.search import sentence, spent
 from modbench.reports.tables.load import load
-from modbench.reports.tables.unmeasured import LEFT_OUT
+from modbench.reports.tables.outcomes import LEFT_OUT
 from modbench.reports.writers.number_format import plain
 
 LENGTHS = (32, 48, 64, 96, 128, 192, 256)

@@ -18,7 +18,7 @@ from modbench.reports.questions import break_even
 from modbench.reports.questions.gate import gate
 from modbench.reports.questions.machine import machine_check, twin_check, warnings
 from modbench.reports.tables.load import Loaded, default_arm, load
-from modbench.reports.tables.withheld_verdicts import SILENT, UNCHECKED
+from modbench.reports.tables.pair_verdicts import SILENT, UNCHECKED
 from modbench.reports.terminal import summary
 
 TWIN = "dense-twin[T64-B1-fp32-cpu1]"

@@ -20,7 +20,7 @@ from modbench.reports.model import Estimate, Finding, Table
 from modbench.reports.page import render
 from modbench.reports.panels import speedup_map
 from modbench.reports.questions import break_even
-from modbench.reports.tables import withheld_verdicts
+from modbench.reports.tables import pair_verdicts
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import summary
 from modbench.reports.writers.number_format import plain
@@ -177,7 +177,7 @@ def test_what_carries_no_claim_says_so(tmp_path: Path) -> None:
     unchecked = lines(tmp_path / "unchecked")
     assert unchecked.outcome.isna().all()
     assert unchecked.value.notna().any()
-    assert unchecked.reason.str.startswith(withheld_verdicts.UNCHECKED).all()
+    assert unchecked.reason.str.startswith(pair_verdicts.UNCHECKED).all()
     assert not [*break_even.blocks(load(tmp_path / "unchecked" / "run"))]
     assert not speedup_map.break_even_lines(load(tmp_path / "unchecked" / "run"), "latency/forward")
 

@@ -21,7 +21,7 @@ from modbench.reports.figures import style
 from modbench.reports.page import panel_list, paper
 from modbench.reports.panel import Panel
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.wording.arm_names import short
+from modbench.reports.wording import short
 from modbench.reports.writers import html
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]

@@ -21,7 +21,7 @@ from modbench.reports.questions.gate import answer, comparer, gate
 from modbench.reports.questions.gate.fail_on import CHECKS, parse
 from modbench.reports.questions.gate.non_inferiority import GateFinding
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.writers.github import annotation
+from modbench.reports.writers.markdown import annotation
 
 TIME = "latency/forward"
 

@@ -19,7 +19,7 @@ from modbench.reports.questions.gate.fail_on import FailOn
 from modbench.reports.questions.gate.gate import Gate
 from modbench.reports.questions.gate.non_inferiority import Asked, GateFinding
 from modbench.reports.terminal import gate as gate_github
-from modbench.reports.writers import github, markdown
+from modbench.reports.writers import markdown
 
 GOLDEN = Path(__file__).parent / "golden"
 TIME, FLOPS, LOSS, MEMORY = "latency/forward", "flops/forward", "loss/val", "memory/peak_allocated"
@@ -98,8 +98,8 @@ def test_a_strangers_text_is_no_command_of_the_runner() -> None:
 
 
 def test_a_command_is_escaped_by_githubs_rules() -> None:
-    assert github.annotation("error", "a,b: 100%", "c,d: 5%\ne") == "::error title=a%2Cb%3A 100%25::c,d: 5%25%0Ae"
-    assert "\r" not in github.annotation("error", "t", "a\rb")
+    assert markdown.annotation("error", "a,b: 100%", "c,d: 5%\ne") == "::error title=a%2Cb%3A 100%25::c,d: 5%25%0Ae"
+    assert "\r" not in markdown.annotation("error", "t", "a\rb")
 
 
 def test_at_most_ten_annotations_of_a_kind() -> None:
@@ -118,7 +118,7 @@ def test_a_summary_of_thousands_of_findings_stays_under_the_limit(text: str) -> 
     findings = [finding(f"{i}{text}", TIME, word, 0.9, reason=f"{i}{text}") for i in range(3000) for word in words]
     found = made(findings, said=(text,) * 10)
     page = gate_github.summary(found, text, text)
-    assert len(page.encode()) <= github.MOST_BYTES
+    assert len(page.encode()) <= markdown.MOST_BYTES
     for title in ("Worse", "Cannot tell", "Better", "Not compared"):
         section = page.partition(f"### {title}\n")[2].partition("\n### ")[0]
         rows = len(re.findall(r"^\| (?!case|why)", section, flags=re.MULTILINE))
@@ -138,24 +138,24 @@ def test_the_command_appends_the_summary_or_prints_it(
     suite = {"metrics": [FLOPS], "grid": {"seq_len": [64]}}
     base, now = (planted_run(tmp_path / name, suite=suite) for name in ("base", "now"))
     asked = ("gate", now.path, "--against", base.path, "--fail-on", "flops:0%,breaks", "--format", "github")
-    monkeypatch.delenv(github.VARIABLE, raising=False)
+    monkeypatch.delenv(markdown.VARIABLE, raising=False)
     printed = modbench(*asked)
     assert printed.returncode == 5
-    assert printed.stdout.index(github.VARIABLE) < printed.stdout.index("\n## modbench gate: cannot tell\n")
+    assert printed.stdout.index(markdown.VARIABLE) < printed.stdout.index("\n## modbench gate: cannot tell\n")
     assert "::warning title=cannot tell%3A breaks::" in printed.stdout
     file = tmp_path / "summary.md"
     file.write_text("what came before\n")
-    monkeypatch.setenv(github.VARIABLE, str(file))
+    monkeypatch.setenv(markdown.VARIABLE, str(file))
     written = modbench(*asked)
     assert written.returncode == 5
     assert f"added to {file}" in written.stdout
     assert "##" not in written.stdout
     assert file.read_text().startswith("what came before\n## ")
-    file.write_text("x" * github.MOST_BYTES)
+    file.write_text("x" * markdown.MOST_BYTES)
     full = modbench(*asked)
     assert "full: GitHub takes 1,048,576 bytes" in full.stdout
-    assert file.stat().st_size == github.MOST_BYTES
+    assert file.stat().st_size == markdown.MOST_BYTES
     assert modbench(*asked, "--json").returncode == 2
     assert modbench(*asked[:-1], "gitlab").returncode == 2
-    monkeypatch.setenv(github.VARIABLE, str(tmp_path / "none" / "summary.md"))
+    monkeypatch.setenv(markdown.VARIABLE, str(tmp_path / "none" / "summary.md"))
     assert modbench(*asked).returncode == 2

@@ -17,7 +17,7 @@ from modbench.harness.results.outcomes import missing
 from modbench.harness.results.records import Gap
 from modbench.harness.results.run_folder import RunFolder, read
 from modbench.reports.panels.failures import failures
-from modbench.reports.tables import load, logs
+from modbench.reports.tables import load, unit_files
 from modbench.reports.terminal import summary
 
 
@@ -52,7 +52,7 @@ def failed_run(path: Path, reason: str) -> RunFolder:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ending", logs.ENDINGS)
+@pytest.mark.parametrize("ending", unit_files.ENDINGS)
 def test_a_failure_names_its_log(tmp_path: Path, ending: str) -> None:
     folder = failed_run(tmp_path / "run", "ValueError: it cannot be built")
     (unit,) = read(str(folder.path)).plan.units
@@ -78,5 +78,5 @@ def test_a_log_that_is_not_there_or_named_already_is_not_named(tmp_path: Path) -
 
 
 def test_a_reason_without_a_log_stays() -> None:
-    assert logs.in_run_folder("see logs/ of yours", Path("run")) == "see logs/ of yours"
-    assert logs.in_run_folder("it died; see jobs/7.out", Path("runs/a")) == "it died; see runs/a/jobs/7.out"
+    assert unit_files.in_run_folder("see logs/ of yours", Path("run")) == "see logs/ of yours"
+    assert unit_files.in_run_folder("it died; see jobs/7.out", Path("runs/a")) == "it died; see runs/a/jobs/7.out"

@@ -13,12 +13,12 @@ from planted_peaks import planted
 from modbench.harness.core.case import Case
 from modbench.harness.results.notes.counting import CountNotes
 from modbench.harness.roofline.work import Listed, Work
+from modbench.reports import wording
 from modbench.reports.figures.marks import Mark, Marks
 from modbench.reports.figures.style import new_figure, to_svg
 from modbench.reports.page import render
 from modbench.reports.tables.load import load
 from modbench.reports.tables.outcomes import Tables
-from modbench.reports.wording import arm_names
 
 EVIL = '<script>alert(1)</script>"$'
 
@@ -82,7 +82,7 @@ def test_an_arms_name_stays_text_in_every_panel(tmp_path: Path, monkeypatch: pyt
     loaded = load(tmp_path / "run")
     loaded.tables.rooflines["fp32"] = planted()
     monkeypatch.setattr(Tables, "counted", counted)
-    monkeypatch.setitem(arm_names._NAMES, "mod", EVIL)
+    monkeypatch.setitem(wording._NAMES, "mod", EVIL)
     page = render.html(loaded)
     for title in ("promised gain", "How sure is each speed-up?", "busy", "memory does it take?", "Prefill and decode"):
         assert title in page

@@ -26,7 +26,7 @@ from modbench.reports.questions.recommend.limits import BREAKS, FITS, MAY, SAW_F
 from modbench.reports.questions.recommend.pairwise import against
 from modbench.reports.questions.recommend.recommend import NO_DIFFERENCE, Recommended, recommend
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.tables.withheld_verdicts import UNCHECKED
+from modbench.reports.tables.pair_verdicts import UNCHECKED
 from modbench.reports.terminal.recommend import as_dict, as_text
 from modbench.reports.writers.number_format import plain
 

@@ -8,10 +8,10 @@ import pytest
 from planted import planted_suite
 
 from modbench.harness.core.units import human, human_duration, human_span, three_digits
+from modbench.reports import wording
 from modbench.reports.figures import style
 from modbench.reports.figures.point_labels import label
 from modbench.reports.figures.style import INK, new_figure, to_svg
-from modbench.reports.wording import arm_names
 
 
 def svg(text: str, identity: str = "one") -> str:
@@ -34,9 +34,7 @@ def test_names_have_no_keys_of_a_configuration() -> None:
         {"model": "dense"},
         {"model": "mode_integrated", "choice": "token", "experts_top_k": [1, 2], "capacity": 0.5},
     ]
-    names = {
-        case.arm: arm_names.name(case) for case in planted_suite("draft", arms=arms).cases if case.model != "dense"
-    }
+    names = {case.arm: wording.name(case) for case in planted_suite("draft", arms=arms).cases if case.model != "dense"}
     assert names == {f"mode_integrated[c0.5-experts_top_k{k}]": f"MoDE integrated 0.5 top-{k}" for k in (1, 2)}
 
 
@@ -105,9 +103,9 @@ def test_durations() -> None:
 def test_a_long_name_keeps_its_ends_in_a_figure() -> None:
     case = planted_suite("draft", metrics=["flops/forward"], train=None).cases[0]
     long = case.model_copy(update={"model": "my_models.py:build_a_very_special_transformer", "arm_parts": ("c0.125",)})
-    assert arm_names.name(long) == "my_models:build_a_very_special_transformer 0.125"
-    assert arm_names.short(long) == "my_models:build_a_ve…ormer 0.125"
-    assert arm_names.short(case) == arm_names.name(case)
+    assert wording.name(long) == "my_models:build_a_very_special_transformer 0.125"
+    assert wording.short(long) == "my_models:build_a_ve…ormer 0.125"
+    assert wording.short(case) == wording.name(case)
 
 
 def test_names_of_marks_that_lie_on_each_other_do_not() -> None:

@@ -30,7 +30,7 @@ from modbench.reports.questions.machine import TwinCheck
 from modbench.reports.tables.cases import looked_ahead
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import summary
-from modbench.reports.wording.arm_names import name
+from modbench.reports.wording import name
 from modbench.reports.writers import text as text_writer
 from modbench.reports.writers.number_format import half, plain
 

@@ -15,8 +15,7 @@ from modbench.reports.tables import axes
 from modbench.reports.tables.axes import Value
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording.arm_names import name
-from modbench.reports.wording.words import TIMED
+from modbench.reports.wording import TIMED, name
 
 # Shown where no metric is named: the others are in the JSON.
 SHOWN = (*(metric for _, metric in TIMED), "memory/peak_allocated", "memory/kv_cache", "bpb/val")

@@ -17,11 +17,11 @@ from modbench.harness.stats import memo
 from modbench.reports.questions.compare import unpaired
 from modbench.reports.questions.compare.axis_table import BASELINE, AlongAxis, Cell, Column, Filter, Heading
 from modbench.reports.tables import axes, comparisons
-from modbench.reports.tables.arms import arm_named
 from modbench.reports.tables.axes import Value
 from modbench.reports.tables.comparison_row import pair_row
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording.arm_names import name
+from modbench.reports.tables.outcomes import arm_named
+from modbench.reports.wording import name
 
 # Fields of a case that are none of its arm's.
 OUTER = (*axes.PLACE, "task", "budget")

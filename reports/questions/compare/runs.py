@@ -22,7 +22,7 @@ from modbench.reports.questions.gate.gate import gate
 from modbench.reports.questions.gate.non_inferiority import LABELS, GateFinding
 from modbench.reports.tables import axes
 from modbench.reports.tables.load import Loaded
-from modbench.reports.tables.withheld_verdicts import UNCHECKED
+from modbench.reports.tables.pair_verdicts import UNCHECKED
 
 # In the order of a summary.
 VERDICTS = (

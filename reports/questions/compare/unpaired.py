@@ -18,10 +18,9 @@ from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.stats import contamination, effects, mean_effects
 from modbench.harness.stats.effects import LEVEL, POWER, Effect
 from modbench.reports.questions.gate.non_inferiority import Change, welch
-from modbench.reports.tables.busy import disturbed
-from modbench.reports.tables.cases import joined
+from modbench.reports.tables.cell import joined_reasons
 from modbench.reports.tables.outcomes import Tables
-from modbench.reports.tables.verdicts import Evidence
+from modbench.reports.tables.pair_verdicts import Evidence
 from modbench.reports.writers.number_format import percent
 
 NOT_INTERLEAVED = "not interleaved: measured in different processes"
@@ -31,7 +30,7 @@ def result(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[s
     """Compare the times (or rates) of two cases: columns of `comparisons.csv` from `ratio` on, and the evidence to judge."""
     typical, mean, apart = _effects(tables, case, baseline, metric)
     values = [math.exp(tables.estimate(side, metric).value) for side in (case, baseline)]
-    busy = max(disturbed(tables, side, metric) for side in (case, baseline))
+    busy = max(tables.disturbed(side, metric) for side in (case, baseline))
     why = f"{percent(busy, 0)} of the blocks of one of the two were disturbed" if busy > contamination.MOST else None
     hardware = {
         kind for side in (case, baseline) for kind in tables.cell(side.id, tables.source(metric).key).nodes.values()
@@ -53,7 +52,7 @@ def result(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[s
         "mde": None if typical.mde is None else math.expm1(typical.mde),
         "paired": False,
         "status": "ok",
-        "reason": joined(reasons),
+        "reason": joined_reasons(reasons),
         "disturbed": busy if tables.made_in(metric).times else None,
         "evidence": None if len(hardware) > 1 else Evidence(typical, mean if apart else None, apart, contaminated=why),
     }

@@ -19,7 +19,6 @@ from modbench.harness.stats import contamination, mean_effects
 from modbench.reports.questions.gate.non_inferiority import Change, GateFinding, ratio
 from modbench.reports.questions.gate.same_experiment import settings
 from modbench.reports.tables import nodes
-from modbench.reports.tables.busy import disturbed
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.writers.number_format import percent
 
@@ -74,7 +73,7 @@ class History:
             return GateFinding(
                 case.id, metric=metric.key, verdict="cannot tell", reason="the anchor: a time is not a finite number"
             )
-        busy = disturbed(self.now, case, metric)
+        busy = self.now.disturbed(case, metric)
         if busy > contamination.MOST:
             said = f"contaminated: {percent(busy, 0)} of the anchor's blocks were disturbed"
             return GateFinding(

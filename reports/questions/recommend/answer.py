@@ -12,7 +12,7 @@ from modbench.reports.questions.recommend import candidates, limits
 from modbench.reports.questions.recommend.candidates import FEWEST_SEEDS, KV_CACHE, NOT_MEASURED, Candidate
 from modbench.reports.questions.recommend.limits import FITS, MAY, UNKNOWN
 from modbench.reports.questions.recommend.recommend import EQUAL, RECOMMENDED, Judged, Recommended
-from modbench.reports.wording.arm_names import short
+from modbench.reports.wording import short
 
 AIMS = {"latency": "fastest", "memory": "smallest", "flops": "fewest FLOPs", "loss": "lowest loss"}
 MORE = {"latency": "faster", "memory": "smaller", "flops": "cheaper", "loss": "lower in loss"}

@@ -12,8 +12,8 @@ from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK
 from modbench.reports.model import Estimate, Sentence, known
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import BITS, NATS, mixed, unit_of
-from modbench.reports.tables.withheld_verdicts import UNCHECKED
-from modbench.reports.wording.words import TIMED
+from modbench.reports.tables.pair_verdicts import UNCHECKED
+from modbench.reports.wording import TIMED
 
 # Rows of `cases.csv` by case and metric.
 Rows = dict[tuple[str, str], Any]

@@ -26,7 +26,7 @@ from modbench.reports.questions.recommend.candidates import (
 from modbench.reports.questions.recommend.pairwise import against, effect_between
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.rerun_command import Again, NotAgainError
-from modbench.reports.wording.arm_names import name
+from modbench.reports.wording import name
 
 FITS, MAY, BREAKS, UNKNOWN = "fits", "may fit", "breaks", "unknown"
 # From the best to the worst.

@@ -7,11 +7,11 @@ from modbench.harness.core.labels import Label
 from modbench.harness.stats import paired
 from modbench.harness.stats.effects import Effect, over_launches
 from modbench.reports.model import Finding
-from modbench.reports.tables import withheld_verdicts
+from modbench.reports.tables import pair_verdicts
 from modbench.reports.tables.comparison_row import pair_row
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
-from modbench.reports.tables.verdicts import judge
+from modbench.reports.tables.pair_verdicts import judge
 
 
 def against(loaded: Loaded, case: Case, other: Case, metric: str) -> Finding | None:
@@ -27,7 +27,7 @@ def against(loaded: Loaded, case: Case, other: Case, metric: str) -> Finding | N
         return None
     row = pair_row(loaded.tables, case, other, known) | {"primary": False, "twin": False}
     judge([row], loaded.run.plan.suite.margin, claims=loaded.run.plan.suite.claims)
-    withheld_verdicts.suppress(loaded.tables, [row], [{"verdict": verdict} for verdict in loaded.twins.verdict])
+    pair_verdicts.suppress(loaded.tables, [row], [{"verdict": verdict} for verdict in loaded.twins.verdict])
     return _known(of_row(row, case, other))
 
 

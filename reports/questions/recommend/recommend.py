@@ -32,7 +32,7 @@ from modbench.reports.questions.recommend.limits import (
 )
 from modbench.reports.questions.recommend.pairwise import against, effect_between
 from modbench.reports.tables.load import Loaded, rung_beside
-from modbench.reports.wording.arm_names import name
+from modbench.reports.wording import name
 from modbench.reports.writers.number_format import grid_point
 
 OBJECTIVES = ("latency", "memory", "flops", "loss")

@@ -122,7 +122,7 @@ def _stem(loaded: Loaded, name: str, requested: str | None) -> Path:
 def _write(images: dict[str, bytes], data: pd.DataFrame, stem: Path) -> list[Path]:
     """Write the figure's files and its data, and return their paths."""
     from modbench.harness.core.files import write_atomically
-    from modbench.reports.writers.csv_text import csv
+    from modbench.reports.writers.data import csv
 
     stem.parent.mkdir(parents=True, exist_ok=True)
     contents: dict[str, str | bytes] = {**images, "csv": csv(data)}

@@ -103,18 +103,18 @@ def gate(
 def _for_github(found: Gate, run_folder: str, against: str) -> None:
     """Print annotations, and write the job summary to the file that GitHub names, or print it where it names none."""
     from modbench.reports.terminal.gate import annotated, summary
-    from modbench.reports.writers import github
+    from modbench.reports.writers import markdown
 
     for line in annotated(found):
         say(line)
-    named = os.environ.get(github.VARIABLE)
+    named = os.environ.get(markdown.VARIABLE)
     if not named:
-        say(f"{github.VARIABLE} is not set, so the job summary follows.\n")
+        say(f"{markdown.VARIABLE} is not set, so the job summary follows.\n")
         say(summary(found, run_folder, against))
         return
     file = Path(named)
-    text = summary(found, run_folder, against, github.room(file))
+    text = summary(found, run_folder, against, markdown.room(file))
     with file.open("a", encoding="utf-8") as open_file:
         open_file.write(text)
-    full = "" if text else f", which is full: GitHub takes {github.MOST_BYTES:,} bytes of a step"
+    full = "" if text else f", which is full: GitHub takes {markdown.MOST_BYTES:,} bytes of a step"
     say(f"modbench gate: {found.verdict}; the job summary was added to {named}{full}")

@@ -176,7 +176,7 @@ class Comparison:
         return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
 
     def _csv(self) -> str:
-        from modbench.reports.writers.csv_text import csv
+        from modbench.reports.writers.data import csv
 
         return csv(self.table)
 

@@ -1,4 +1,4 @@
-"""Verdicts on pairs: each row's effects become a word, among the other rows of its family.
+"""Verdicts on pairs: each row's effects become a word, among the other rows of its family; and where verdicts are withheld.
 
 A family holds the arms against the report's baseline, for one metric at one place. Whether an arm is told from its baseline then
 does not depend on other lengths, other metrics or pairs that no reader asked about. The other pairs of the same metric and place
@@ -8,15 +8,19 @@ are a second family, and a row of it says so.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from modbench.harness.core.case import Case
+from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.labels import Label
 from modbench.harness.stats import effects, verdicts
 from modbench.harness.stats.effects import Effect
 from modbench.reports.model import Estimate, Sentence
-from modbench.reports.tables.cases import joined
+from modbench.reports.tables import nodes, versions
+from modbench.reports.tables.cell import joined_reasons
+from modbench.reports.tables.outcomes import Tables
 from modbench.reports.writers.number_format import plain, ratio
 
 WORDS = {"better": "better", "worse": "worse", "equivalent": "equal within the margin", "different": "not the same"}
@@ -111,14 +115,14 @@ def _judge_ratio(
         row["verdict"] = "contaminated"
         _contaminated(row, evidence)
         return
-    row["reason"] = joined([row["reason"], *more])
+    row["reason"] = joined_reasons([row["reason"], *more])
 
 
 def _contaminated(row: dict[str, Any], evidence: Evidence) -> None:
     """Label a row whose ratio the machine made, or may have made: where there is no verdict, too."""
     if evidence.contaminated:
         _label(row, Label.CONTAMINATED)
-        row["reason"] = joined([row["reason"], evidence.contaminated])
+        row["reason"] = joined_reasons([row["reason"], evidence.contaminated])
 
 
 def _undecided(evidence: Evidence, margin: float, own: str, typical: tuple[float, int] | None) -> str:
@@ -140,3 +144,68 @@ def _undecided(evidence: Evidence, margin: float, own: str, typical: tuple[float
 
 def _label(row: dict[str, Any], label: Label) -> None:
     row["labels"] = ";".join(filter(None, [row["labels"], label]))
+
+
+UNCHECKED = "the machine was not checked: run `modbench doctor`, or leave `twin` on"
+SILENT = "the machine was not checked, as its twin was disturbed or failed: run `modbench doctor`, or measure again"
+# Verdicts on a twin that say that equal models came out unequal, beyond chance over all twins of the run.
+APART = ("better", "worse", "different")
+
+
+def has_evidence(verdicts: Iterable[object]) -> bool:
+    """Whether one of the verdicts on twins says something of the machine; a disturbed twin does not."""
+    return any(isinstance(verdict, str) and verdict != "contaminated" for verdict in verdicts)
+
+
+def suppress(tables: Tables, rows: Sequence[dict[str, Any]], twins: Sequence[dict[str, Any]]) -> None:
+    """Remove verdicts that may not be given, with the reason. *Contaminated* stays: it is no claim.
+
+    Args:
+        tables: the run.
+        rows: pairs of arms, judged.
+        twins: pairs of an anchor and its twin, judged.
+    """
+    if not (nodes.certificates(tables.run) or has_evidence(row.get("verdict") for row in twins)):
+        for row in rows:
+            if tables.made_in(tables.metrics[row["metric"]]).times:
+                _remove(row, SILENT if twins else UNCHECKED)
+    cases = {case.id: case for case in tables.run.plan.cases}
+    for row in rows:
+        sides = (cases[row["case_id"]], cases[row["baseline_case_id"]])
+        for why in (_of_hardware, _of_code):
+            if _has_verdict(row) and (said := why(tables, *sides, tables.metrics[row["metric"]])) is not None:
+                _remove(row, said)
+
+
+def _has_verdict(row: dict[str, Any]) -> bool:
+    return row.get("verdict") not in {None, "contaminated"}
+
+
+def _remove(row: dict[str, Any], why: str) -> None:
+    if _has_verdict(row):
+        row["verdict"], row["reason"] = None, "; ".join(filter(None, (row["reason"], why)))
+
+
+def machine_labels(tables: Tables, case: Case, metric: Metric) -> list[Label]:
+    """Return the label of a time whose launches ran on several machines or GPUs."""
+    return [Label.SEVERAL_MACHINES] if len(_hardware(tables, case, metric)) > 1 else []
+
+
+def _of_hardware(tables: Tables, case: Case, _baseline: Case, metric: Metric) -> str | None:
+    kinds = set(_hardware(tables, case, metric).values())
+    if len(kinds) < 2:
+        return None
+    why = f"its launches ran on different hardware ({' and on '.join(sorted(kinds))}), which no verdict may pool"
+    return f"{why}: ask for one kind, as with --constraint or CUDA_VISIBLE_DEVICES"
+
+
+def _of_code(tables: Tables, case: Case, baseline: Case, metric: Metric) -> str | None:
+    if not tables.changed:
+        return None
+    names = versions.mixed(versions.joined(tables.code_versions(side, metric) for side in (case, baseline)))
+    return f"its units ran several versions of {versions.in_words(names)}, which no verdict may pool" if names else None
+
+
+def _hardware(tables: Tables, case: Case, metric: Metric) -> dict[str, str]:
+    """Hardware of the nodes and GPUs that timed a case for a metric, each once; none where run.json names all there is."""
+    return tables.cell(case.id, tables.source(metric).key).nodes if tables.made_in(metric).times else {}

@@ -1,4 +1,4 @@
-"""JSON: what tables, findings and sentences are to programs; null where there is no value."""
+"""CSV and JSON: what tables, findings and sentences are to programs; null, or an empty cell, where there is no value."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from modbench.harness.core.masking import masked
+from modbench.harness.core.printable import cell
 from modbench.reports.model import Value
 from modbench.reports.writers.number_format import plain
 
@@ -29,3 +31,9 @@ def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def sentences(said: Iterable[Value]) -> tuple[str, ...]:
     """Return sentences as text."""
     return tuple(map(plain, said))
+
+
+def csv(frame: pd.DataFrame) -> str:
+    """Return CSV in base units with full precision; null is an empty cell. No text in it is a formula or a control."""
+    texts = {str(name): frame[name].map(cell) for name in frame if frame[name].dtype.kind not in "biufc"}
+    return masked(str(frame.assign(**texts).to_csv(index=False, lineterminator="\n")))

@@ -1,1 +1,0 @@
-"""The vocabulary of reports: words of verdicts, names of arms, numbers as text."""
