@@ -1,9 +1,11 @@
-"""A run as tidy tables, for notebooks and scripts: `modbench.load(RUN)`. Loads pandas, not torch."""
+"""A run as tidy tables, for notebooks and scripts, and as a cell of a notebook: `modbench.load(RUN)`. Loads pandas, not torch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,16 +19,135 @@ from modbench.harness.core.units import counted
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.results.records import Outcome, Record
 from modbench.harness.results.run_folder import StoredRun
-from modbench.reports.notebook import display
+from modbench.reports.figures.axes import ends_of, ratio_axis
+from modbench.reports.figures.style import HAIR, MUTED, PAPER, beside, new_figure, to_svg
+from modbench.reports.model import Estimate, Finding, Table, Value, Verdict
 from modbench.reports.page.render import PAGE
+from modbench.reports.questions import first_screen, machine, results
 from modbench.reports.tables.comparisons import COMPARISONS
-from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.load import Loaded, subsample_evenly
 from modbench.reports.tables.load import load as read
 from modbench.reports.terminal import summary
+from modbench.reports.wording import TIMED, is_number, name, short
+from modbench.reports.writers import text
+from modbench.reports.writers.html import inline
+from modbench.reports.writers.number_format import grid_point, number, plain
+
+# Arms and lengths of the table at most, and tables.
+MOST_ARMS, MOST_LENGTHS, MOST_TABLES = 16, 6, 2
+# Characters of all sentences about doubts.
+MOST_SAID = 4000
+# Rows of the figure at most, and letters of a name.
+MOST_ROWS, MOST_LETTERS = 12, 28
+# An interval may leave the frame: one of a single noisy row would hide all the others.
+ROOM = 1.25
+_DECIDED = {"better", "worse", "equivalent"}
+# Colours that can be read on a light ground and on a dark one; text has the notebook's own.
+_COLOURS = {"ink": "currentColor", "muted": "#7d868f", "hair": "#9aa3ab55", "paper": "none", "series-1": "#2b87c8"}
+_SERIES_1 = "#020501"
+
+
+def html(loaded: Loaded, page: Path | None) -> str:
+    """Return the run as one element of HTML.
+
+    Args:
+        loaded: the run.
+        page: its report, if it was written.
+    """
+    told = first_screen.head(loaded)
+    said = [*(f"⚠ {each}" for each in machine.warnings(loaded)), told.asked, *told.answer, *told.details]
+    titled = (("How sure", told.sure), ("What to doubt", told.doubts))
+    doubts: list[Value] = [f"{title}: {' '.join(map(plain, said))}"[:MOST_SAID] for title, said in titled if said]
+    failed = len(set(loaded.failed.case_id))
+    doubts += [f"{failed} case{'s' * (failed != 1)} failed: the report says why."] * bool(failed)
+    where = f"report: {page}" if page else f"modbench report {loaded.path} writes its page"
+    link = f'<a href="{inline(str(page))}">{inline(where)}</a>' if page else inline(where)
+    tables = _tables(loaded)
+    doubts += [text.OPPOSED_MEANS] * (f" {text.OPPOSED}" in "".join(tables))
+    parts = [_lines(said), *tables, _figure(loaded), _lines(doubts), f"<div>{link}</div>"]
+    return masked(escaped(f"<div>{''.join(parts)}</div>"))
+
+
+def _lines(sentences: Sequence[Value]) -> str:
+    return "".join(f"<div>{inline(plain(each)[:MOST_SAID])}</div>" for each in sentences if each)
+
+
+def _tables(loaded: Loaded) -> list[str]:
+    """The first tables of the terminal that have something to show."""
+    made = [*results.tables(loaded, settings=1), *filter(None, [results.loss_table(loaded)])][:MOST_TABLES]
+    return [_table(each) for each in made]
+
+
+def _table(made: Table) -> str:
+    anchor, *rest = made.rows
+    kept = [0, *subsample_evenly(range(1, len(made.head)), MOST_LENGTHS)]
+    rows = [[row[at] for at in kept] for row in (anchor, *subsample_evenly(rest, MOST_ARMS - 1))]
+    head, *cells = text.cells(replace(made, head=[made.head[at] for at in kept], rows=rows))
+    body = "".join(f"<tr>{''.join(f'<td>{inline(each)}</td>' for each in row)}</tr>" for row in cells)
+    titles = "".join(f"<th>{inline(each)}</th>" for each in head)
+    return f"<table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _figure(loaded: Loaded) -> str:
+    """Speed-ups at the longest length that was timed; nothing where no time is compared."""
+    if loaded.run.plan.suite.isoflop:
+        return ""
+    for _, metric in TIMED:
+        rows = [loaded.pair(case.arm, metric, length) for length in loaded.lengths[-1:] for case in loaded.arms_shown]
+        found = [
+            Finding(
+                f"{short(case)}, {grid_point('T', int(row.seq_len))}",
+                typical=Estimate.of(row.ratio, row.ci_low, row.ci_high, kind="ratio", unit="s"),
+                verdict=row.verdict if isinstance(row.verdict, str) else None,
+            )
+            for case, row in zip(loaded.arms_shown, rows, strict=False)
+            if row is not None and is_number(row.ratio)
+        ]
+        if found:
+            return ratio_figure(subsample_evenly(found, MOST_ROWS), name(loaded.arms[0]), loaded.run.plan.suite.margin)
+    return ""
+
+
+def ratio_figure(found: Sequence[Finding], baseline: str, margin: float) -> str:
+    """Draw ratios against a baseline as one SVG element of some kilobytes, which stands by itself, without the page's styles.
+
+    Args:
+        found: at least one ratio; of many the first are drawn.
+        baseline: its name.
+        margin: differences below this do not matter: the shaded band.
+    """
+    rows = [(_cut(plain(each.what)), each.typical, each.verdict) for each in found[:MOST_ROWS]]
+    ratios = [ratio.value or 0.0 for _, ratio, _ in rows]
+    # A notebook holds many figures, and a part of one must not refer to a part of another.
+    identity = f"ratios-{hashlib.sha256(repr((rows, baseline, margin)).encode()).hexdigest()[:8]}"
+    figure, (axis,) = new_figure(5.4, 0.62 + 0.2 * len(rows))
+    figure.suptitle(f"speed-up over {_cut(baseline)}", x=0.01, ha="left", fontsize=8.5, color=MUTED)
+    ratio_axis(axis, "x", ends_of(ratios, ROOM))
+    axis.axvspan(1 / (1 + margin), 1 + margin, color=HAIR, linewidth=0)
+    axis.axvline(1, color=MUTED, linewidth=0.8)
+    for y, (_, ratio, verdict) in enumerate(rows):
+        if ratio.low is not None and ratio.high is not None:
+            axis.plot([ratio.low, ratio.high], [y, y], color=_SERIES_1, linewidth=1.4)
+        face = _SERIES_1 if verdict in _DECIDED else PAPER
+        axis.plot([ratios[y]], [y], "o", markersize=5, markerfacecolor=face, markeredgecolor=_SERIES_1)
+        beside(axis, y, f"{number(ratio)}  {plain(Verdict(verdict))}")
+    axis.set_yticks(range(len(rows)), [called for called, *_ in rows])
+    axis.set_ylim(len(rows) - 0.4, -0.6)
+    axis.grid(visible=False, axis="y")
+    axis.tick_params(axis="y", length=0)
+    label = "; ".join(f"{plain(each.what)}: {number(each.typical)}" for each in found[:MOST_ROWS])
+    svg = to_svg(figure, identity, f"Speed-up over {baseline}: {label}")
+    svg = re.sub(r"var\(--([\w-]+)\)", lambda found: _COLOURS[found[1]], svg)
+    return svg.replace("<svg ", '<svg style="max-width:34em" ', 1)
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 9]}…{name[-8:]}"
+
 
 # First columns of `samples`; what witnesses saw of a sample follows.
-TIMED = ("round", "block", "position", "calls", "input", "wall_s", "cpu_s")
-SAMPLES = ("case_id", "arm", "metric", "unit", "unit_of_work", "launch", "seed", "sample", "value", *TIMED)
+SAMPLE_COLUMNS = ("round", "block", "position", "calls", "input", "wall_s", "cpu_s")
+SAMPLES = ("case_id", "arm", "metric", "unit", "unit_of_work", "launch", "seed", "sample", "value", *SAMPLE_COLUMNS)
 LOSSES = ("case_id", "arm", "seed", "kind", "step", "tokens", "wall_s", "loss_nat")
 
 
@@ -108,7 +229,7 @@ class Results:
         return masked(escaped(summary.closing(self.loaded, page, self.wall_s, more="")))
 
     def _repr_html_(self) -> str:
-        return display.html(self.loaded, self.report)
+        return html(self.loaded, self.report)
 
 
 @public("mb.load('runs/quick-1')")
@@ -134,7 +255,7 @@ def _samples(record: Record) -> Iterator[pd.DataFrame]:
         columns: dict[str, Any] = dict(outcome.samples)
         n = len(next(iter(columns.values())))
         nothing = [float("nan")] * n
-        made = pd.DataFrame({**dict.fromkeys(TIMED, nothing), **columns})
+        made = pd.DataFrame({**dict.fromkeys(SAMPLE_COLUMNS, nothing), **columns})
         yield made.assign(
             case_id=outcome.case,
             arm=arms.get(outcome.case, ""),

@@ -15,9 +15,9 @@ from modbench.harness.core.files import write_atomically
 from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import escaped
 from modbench.reports.model import Block, Code, Estimate, Finding, Note, Sentence, Table, Value
-from modbench.reports.questions.compare import axis_table, run_differences, runs
-from modbench.reports.questions.compare.axis_table import AlongAxis
-from modbench.reports.questions.compare.runs import Compared, letter
+from modbench.reports.questions import compare_axis, compare_runs
+from modbench.reports.questions.compare_axis import AlongAxis
+from modbench.reports.questions.compare_runs import Compared, letter
 from modbench.reports.questions.machine import machine_check, warnings
 from modbench.reports.tables.load import Loaded
 from modbench.reports.terminal import compare
@@ -125,8 +125,8 @@ def of_runs(compared: Compared, command: Sequence[str]) -> Page:
     """Return the page of runs side by side."""
     names = [letter(number) for number in range(len(compared.runs))]
     about = [(name, Code(str(run.path)), compare.about(run)) for name, run in zip(names, compared.runs, strict=True)]
-    same = run_differences.the_same(compared.differences, len(names))
-    differ = [each for each in (same, runs.differences_table(compared)) if each is not None]
+    same = compare_runs.the_same(compared.differences, len(names))
+    differ = [each for each in (same, compare_runs.differences_table(compared)) if each is not None]
     margin = Sentence("margin {margin}", margin=Estimate(compared.margin, kind="share"))
     return Page(
         f"{len(names)} runs side by side: {', '.join(run.path.name for run in compared.runs)}",
@@ -138,13 +138,13 @@ def of_runs(compared: Compared, command: Sequence[str]) -> Page:
             Section("Runs", [Table("Runs", ("Run", "Folder", "What was run"), about)]),
             Section("What differs", differ),
             *(
-                Section(f"{letter(each.run)} against {names[0]}", [runs.summary(each), *map(Note, each.said)])
+                Section(f"{letter(each.run)} against {names[0]}", [compare_runs.summary(each), *map(Note, each.said)])
                 for each in compared.against
             ),
         ],
-        runs.whole_table(compared, MOST_ROWS),
+        compare_runs.whole_table(compared, MOST_ROWS),
         [
-            Section("Failed, damaged, missing", [*map(Note, runs.troubles(compared))] or [Note("nothing")]),
+            Section("Failed, damaged, missing", [*map(Note, compare_runs.troubles(compared))] or [Note("nothing")]),
             Section("How to read this", [*map(Note, compare.notes(compared))]),
         ],
     )
@@ -153,13 +153,13 @@ def of_runs(compared: Compared, command: Sequence[str]) -> Page:
 def of_axis(loaded: Loaded, table: AlongAxis, command: Sequence[str]) -> Page:
     """Return the page of one run along an axis."""
     shown = [column.metric.key for column in table.shown()]
-    grids = sorted(axis_table.grids(loaded, table, table.columns), key=lambda grid: grid.metrics[0] not in shown)
+    grids = sorted(compare_axis.grids(loaded, table, table.columns), key=lambda grid: grid.metrics[0] not in shown)
     notes: list[Value] = [
-        *axis_table.labels(table.columns),
+        *compare_axis.labels(table.columns),
         *table.notes,
-        *axis_table.missing(table.columns, compare.MOST_REASONS),
+        *compare_axis.missing(table.columns, compare.MOST_REASONS),
     ]
-    notes += [machine_check(loaded)[1], axis_table.margin(loaded)]
+    notes += [machine_check(loaded)[1], compare_axis.margin(loaded)]
     return Page(
         f"{loaded.path.name} by {table.axis}",
         f"against {table.baseline} · {compare.about(loaded)}",
@@ -169,7 +169,7 @@ def of_axis(loaded: Loaded, table: AlongAxis, command: Sequence[str]) -> Page:
             *(["⚠ incomplete"] if loaded.run.incomplete else []),
         ],
         warnings(loaded),
-        [Section(grid.table.label, [_with_values(axis_table.told_once(grid.table))]) for grid in grids],
+        [Section(grid.table.label, [_with_values(compare_axis.told_once(grid.table))]) for grid in grids],
         after=[Section("How to read this", [*map(Note, notes)])],
     )
 

@@ -26,7 +26,7 @@ from modbench.harness.stats import effects
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.joint_fit import JointFit, Optimum, Run
 from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, known
-from modbench.reports.questions.recommend.pairwise import against, has_tail
+from modbench.reports.questions.recommend.candidates import against, has_tail
 from modbench.reports.questions.results import TABLES
 from modbench.reports.tables import losses
 from modbench.reports.tables.load import Loaded

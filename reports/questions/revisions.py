@@ -16,7 +16,7 @@ from modbench.harness.results import run_folder
 from modbench.harness.stats import alternated, effects, verdicts
 from modbench.harness.stats.effects import Effect
 from modbench.reports.model import Alert, Block, Estimate, Finding, Sentence, Table, Value, Verdict
-from modbench.reports.questions.gate.same_experiment import differences
+from modbench.reports.questions.gate.comparer import differences
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.tables.pair_verdicts import APART
 from modbench.reports.wording import TIMED

@@ -10,9 +10,9 @@ from typing import Any
 from modbench.harness.core.labels import LOOKED_AHEAD, Label
 from modbench.harness.core.printable import escaped
 from modbench.reports.model import Sentence, Value
-from modbench.reports.questions.compare import axis_table, run_differences, runs
-from modbench.reports.questions.compare.axis_table import BASELINE, AlongAxis, Cell, Column, Grid
-from modbench.reports.questions.compare.runs import Against, Compared, Row, failures, letter
+from modbench.reports.questions import compare_axis, compare_runs
+from modbench.reports.questions.compare_axis import BASELINE, AlongAxis, Cell, Column, Grid
+from modbench.reports.questions.compare_runs import Against, Compared, Row, failures, letter
 from modbench.reports.questions.machine import machine_check, warnings
 from modbench.reports.tables import axes
 from modbench.reports.tables.load import Loaded
@@ -63,24 +63,24 @@ def along_axis(loaded: Loaded, table: AlongAxis, width: int, *, every: bool = Fa
     blocks.append(wrapped([f"{loaded.path} by {table.axis}, over {table.baseline}"], width))
     left, made = dict.fromkeys(column.metric.key for column in table.columns), list[str]()
     for grid in _fitting(loaded, table, columns, width):
-        lines = [*text.table(axis_table.told_once(grid.table), width), ""]
+        lines = [*text.table(compare_axis.told_once(grid.table), width), ""]
         if verbose or not made or len(made) + len(lines) <= MOST_LINES:
             made += lines
             left = {key: None for key in left if key not in grid.metrics}
     parts, marks = text.legend(made, table.baseline)
-    said: list[Value] = [*marks, *table.notes, *axis_table.labels(columns, 0 if verbose else 1, marked=MARKED)]
-    said += axis_table.missing(columns, MOST_REASONS if verbose else FEW_REASONS)
+    said: list[Value] = [*marks, *table.notes, *compare_axis.labels(columns, 0 if verbose else 1, marked=MARKED)]
+    said += compare_axis.missing(columns, MOST_REASONS if verbose else FEW_REASONS)
     said += [f"not shown: {', '.join(left)} (-v, or --metric KEY)"] if left else []
-    parts.append(plain(axis_table.margin(loaded)))
+    parts.append(plain(compare_axis.margin(loaded)))
     return _joined([*blocks, made, [*joined(parts, width), *wrapped([*said, machine_check(loaded)[1]], width)]])
 
 
 def _fitting(loaded: Loaded, table: AlongAxis, columns: Sequence[Column], width: int) -> list[Grid]:
     """Return a table for each metric; one with a single column stands beside the one before, as long as both fit the width."""
     made = list[Grid]()
-    for grid in axis_table.grids(loaded, table, columns):
+    for grid in compare_axis.grids(loaded, table, columns):
         both = made[-1].beside(grid) if made and len(grid.table.head) == 3 else None
-        if both is not None and len(text.table(axis_table.told_once(both.table), 10**6)[0]) <= width:
+        if both is not None and len(text.table(compare_axis.told_once(both.table), 10**6)[0]) <= width:
             made[-1] = both
         else:
             made.append(grid)
@@ -134,26 +134,26 @@ def side_by_side(compared: Compared, width: int, *, verbose: bool = False) -> st
         width: of the terminal, in characters.
         verbose: whether rows are shown that did not change, or that are many.
     """
-    blocks = [wrapped(map(runs.summary, compared.against), width)]
+    blocks = [wrapped(map(compare_runs.summary, compared.against), width)]
     blocks.append([f"{letter(i)}  {run.path}  ({about(run)})" for i, run in enumerate(compared.runs)])
     blocks.append(_differences(compared, width))
     for against in compared.against:
         whose = [f"{letter(against.run)} against {letter(0)}:"] if len(compared.against) > 1 else []
         blocks += [wrapped([*whose, *against.said], width), *_tables(against, width, verbose=verbose)]
-        blocks.append(wrapped(runs.reasons(against, MOST_REASONS if verbose else FEW_REASONS), width))
-    blocks += [wrapped(runs.troubles(compared), width), wrapped(notes(compared), width)]
+        blocks.append(wrapped(compare_runs.reasons(against, MOST_REASONS if verbose else FEW_REASONS), width))
+    blocks += [wrapped(compare_runs.troubles(compared), width), wrapped(notes(compared), width)]
     return _joined(blocks)
 
 
 def _differences(compared: Compared, width: int) -> list[str]:
     """Say in what the runs differ, as a table whose values are cut to the width, and in what they do not."""
-    table = runs.differences_table(compared)
+    table = compare_runs.differences_table(compared)
     room = max(8, (width - 24) // len(compared.runs) - 2)
     lines = list[str]()
     if table is not None:
         rows = [[cut(str(cell), room if at else 24) for at, cell in enumerate(row)] for row in table.rows]
         lines = text.table(replace(table, rows=rows), width)
-    same = run_differences.the_same(compared.differences, len(compared.runs))
+    same = compare_runs.the_same(compared.differences, len(compared.runs))
     return [*lines, *wrapped([same] if same else [], width)]
 
 
@@ -167,16 +167,18 @@ def _tables(against: Against, width: int, *, verbose: bool) -> Iterator[list[str
     ids = {id(row) for row in kept}
     shown, rest = ([row for row in rows if (id(row) in ids) is wanted] for wanted in (True, False))
     for key in dict.fromkeys(row.metric for row in shown):
-        yield text.table(runs.table(against, [row for row in shown if row.metric == key]), width)
+        yield text.table(compare_runs.table(against, [row for row in shown if row.metric == key]), width)
     if rest:
         more = "--json has all" if verbose else "-v"
-        said = Sentence("and {n} more rows: {verdicts} ({more})", n=len(rest), verdicts=runs.counted(rest), more=more)
+        said = Sentence(
+            "and {n} more rows: {verdicts} ({more})", n=len(rest), verdicts=compare_runs.counted(rest), more=more
+        )
         yield wrapped([said], width)
 
 
 def notes(compared: Compared) -> Iterator[Value]:
     """Say how to read the tables, and what is known of the machines."""
-    yield from runs.how_to_read(compared)
+    yield from compare_runs.how_to_read(compared)
     said = {machine_check(loaded)[1] for loaded in compared.runs}
     if len(said) == 1:
         yield said.pop()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from modbench.harness.core.printable import escaped
 from modbench.reports.model import Code, Sentence, Value
-from modbench.reports.questions.gate import answer, fail_on
+from modbench.reports.questions.gate import fail_on, gate
 from modbench.reports.questions.gate.gate import Gate
 from modbench.reports.writers import markdown
 from modbench.reports.writers.number_format import plain
@@ -25,15 +25,15 @@ def as_text(found: Gate, *, verbose: bool = False) -> Iterator[str]:
 
 
 def _said(found: Gate, *, verbose: bool) -> Iterator[Value]:
-    yield answer.headline(found, every=verbose)
-    yield from answer.remarks(found)
-    yield from answer.changed(found, every=verbose)
-    yield from answer.checks(found, every=verbose)
+    yield gate.headline(found, every=verbose)
+    yield from gate.remarks(found)
+    yield from gate.changed(found, every=verbose)
+    yield from gate.checks(found, every=verbose)
     yield from found.said
     # What decides the exit code is the error's to say.
     yield from (why for why in (found.incomplete, found.unfit) if why and found.verdict == "worse")
-    yield from answer.without_verdict(found, every=verbose)
-    yield from answer.advice(found)
+    yield from gate.without_verdict(found, every=verbose)
+    yield from gate.advice(found)
 
 
 def annotated(found: Gate) -> Iterator[str]:
@@ -44,7 +44,7 @@ def annotated(found: Gate) -> Iterator[str]:
     if found.unfit:
         told["warning"].append(("modbench gate: cannot tell", found.unfit))
     if not found.compared and not found.tiers:
-        told["warning"].append(("modbench gate: cannot tell", answer.NOTHING))
+        told["warning"].append(("modbench gate: cannot tell", gate.NOTHING))
     for check in found.empty:
         told["warning"].append((f"cannot tell: {check.written}", check.reason or fail_on.NOTHING))
     for verdict, counts, kind in (
@@ -54,7 +54,7 @@ def annotated(found: Gate) -> Iterator[str]:
     ):
         for each in found.findings:
             if each.verdict == verdict and found.counts(each) is counts:
-                change = plain(answer.change(each))
+                change = plain(gate.change(each))
                 why = f": {each.reason}" if each.reason and change != each.reason else ""
                 only = "" if counts else " (reported only)"
                 told[kind].append((f"{verdict}: {each.what}", f"{each.metric} {change}{why}{only}"))
@@ -71,12 +71,12 @@ def summary(found: Gate, run: str, base: str, most: int = markdown.MOST_BYTES) -
         base: the run that it was compared with.
         most: bytes that it may have.
     """
-    judged = answer.judged_by(found)
-    said: list[Value] = [*filter(None, (found.incomplete, found.unfit)), *found.said, *answer.advice(found)]
+    judged = gate.judged_by(found)
+    said: list[Value] = [*filter(None, (found.incomplete, found.unfit)), *found.said, *gate.advice(found)]
     blocks = [
         markdown.Block([f"## modbench gate: {markdown.text(found.verdict)}"]),
         markdown.block(Sentence("{run} against {base}: {judged}.", run=Code(run), base=Code(base), judged=judged)),
-        markdown.Block(rows=[f"- {markdown.inline(each)}" for each in said], what="sentences", where=answer.FILE),
-        *map(markdown.block, answer.tables(found)),
+        markdown.Block(rows=[f"- {markdown.inline(each)}" for each in said], what="sentences", where=gate.FILE),
+        *map(markdown.block, gate.tables(found)),
     ]
     return markdown.within(blocks, most, lambda page: len(page.encode()))

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from typing import Any
 
 from modbench.reports.model import Finding
-from modbench.reports.questions.recommend import answer, capacity
+from modbench.reports.questions.recommend import capacity, recommend
+from modbench.reports.questions.recommend.candidates import has_tail
 from modbench.reports.questions.recommend.capacity import Capacity
-from modbench.reports.questions.recommend.pairwise import has_tail
 from modbench.reports.questions.recommend.recommend import Judged, Recommended
 from modbench.reports.wording import name
 from modbench.reports.writers import text
@@ -25,14 +25,14 @@ def as_text(found: Recommended, width: int = 100, *, verbose: bool = False) -> I
         width: of the terminal, in characters.
         verbose: whether all that is open is said, where commands follow that would measure it, and who is not considered.
     """
-    yield from wrapped([answer.headline(found), *answer.remarks(found)], width, "  ")
+    yield from wrapped([recommend.headline(found), *recommend.remarks(found)], width, "  ")
     if found.best is not None:
         yield ""
-        yield from text.table(answer.table(found), width)
+        yield from text.table(recommend.table(found), width)
         # A command says what would decide it.
-        said = [*answer.pairs(found, reasons=verbose or not found.commands), *answer.held_limits(found)]
-        yield from wrapped([*said, *answer.losses(found)], width, "  ")
-    yield from wrapped(answer.what_is_open(found, every=verbose), width, "  ")
+        said = [*recommend.pairs(found, reasons=verbose or not found.commands), *recommend.held_limits(found)]
+        yield from wrapped([*said, *recommend.losses(found)], width, "  ")
+    yield from wrapped(recommend.what_is_open(found, every=verbose), width, "  ")
     if found.commands:
         yield "to be sure:"
         yield from (f"  {command}" for command in found.commands)

@@ -16,7 +16,7 @@ import modbench as mb
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results.run_folder import RunFolder
 from modbench.reports.formats import md
-from modbench.reports.notebook import display
+from modbench.reports.notebook import frames
 from modbench.reports.page import render
 from modbench.reports.questions import first_screen, machine
 from modbench.reports.tables.load import Loaded
@@ -69,7 +69,7 @@ def test_it_is_said_first_in_every_output(tmp_path: Path) -> None:
     assert closing.startswith(f"⚠ {SAID}. dense[T64-B1-fp32-cpu1]: error: planted failure")
     assert (closing.count("failed: dense["), every.count("failed: dense[")) == (1, 2)
     assert "failed: dense[T64-B1-fp32-cpu1] and 1 more: " in closing
-    assert display.html(loaded, None).startswith(f"<div><div>⚠ {SAID}")
+    assert frames.html(loaded, None).startswith(f"<div><div>⚠ {SAID}")
     page = re.sub(r"<[^>]+>", "", (loaded.path / "report.html").read_text().partition("<main")[2])
     marked = md.markdown(loaded)
     assert page.index(SAID) < page.index("The answer")

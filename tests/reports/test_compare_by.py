@@ -14,10 +14,8 @@ from planted_compare import ARMS, compared_run
 from modbench.harness.core import catalogue
 from modbench.harness.core.errors import UsageError
 from modbench.reports import demo
-from modbench.reports.questions import win_rate
-from modbench.reports.questions.compare import axis_table, unpaired
-from modbench.reports.questions.compare.axis_table import BASELINE, AlongAxis, Cell, Column, Filter
-from modbench.reports.questions.compare.by_axis import compare_by
+from modbench.reports.questions import compare_axis, win_rate
+from modbench.reports.questions.compare_axis import BASELINE, AlongAxis, Cell, Column, Filter, compare_by
 from modbench.reports.tables import axes
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import compare
@@ -76,7 +74,7 @@ def test_pairs_are_those_of_the_report_against_that_arm(run: Loaded) -> None:
 def test_the_anchor_is_the_default_and_stands_beside_values_that_it_has_not(run: Loaded) -> None:
     table = compare_by(run, "capacity")
     assert table.rows == [BASELINE, 0.125, 0.25, 0.5]
-    assert (table.baseline, axis_table.row_label(table, BASELINE)) == ("dense", "dense")
+    assert (table.baseline, compare_axis.row_label(table, BASELINE)) == ("dense", "dense")
     each = column(table, seq_len=64, dtype="fp32")
     assert each.cells[BASELINE].value == pytest.approx(0.02, rel=0.01)
     assert ratio(each.cells[0.125]) == (pytest.approx(2.0, rel=0.01), "better")
@@ -88,7 +86,7 @@ def test_an_axis_of_the_place_against_an_arm_shows_where_each_arm_pays(run: Load
     assert all(cell.is_baseline for cell in column(table, arm="dense", dtype="fp32").cells.values())
     for cell in column(table, arm="mod[c0.125]", dtype="bf16").cells.values():
         assert ratio(cell) == (pytest.approx(2.0, rel=0.01), "better")
-    assert not any(unpaired.NOT_INTERLEAVED in note for note in table.notes)
+    assert not any(compare_axis.NOT_INTERLEAVED in note for note in table.notes)
 
 
 @pytest.mark.parametrize(
@@ -98,19 +96,19 @@ def test_values_across_places_are_compared_by_welch_and_say_so(
     run: Loaded, axis: str, baseline: str, value: Any, truth: float
 ) -> None:
     table = compare_by(run, axis, baseline)
-    assert any(unpaired.NOT_INTERLEAVED in note for note in table.notes)
+    assert any(compare_axis.NOT_INTERLEAVED in note for note in table.notes)
     for each in (found for found in table.columns if found.metric.key == TIME):
         row = each.cells[value].row
         assert row is not None
         assert row["ratio"] == pytest.approx(truth, rel=0.01)
         assert row["ci_low"] - 1e-9 < truth < row["ci_high"] + 1e-9
         assert not row["paired"]
-        assert unpaired.NOT_INTERLEAVED in row["reason"]
+        assert compare_axis.NOT_INTERLEAVED in row["reason"]
         assert row["verdict"] == ("better" if truth > 1 else "worse")
         assert row["mean_ratio"] == pytest.approx(row["ratio"])
     counted = column(table, MEMORY, arm="dense", **({"dtype": "fp32"} if axis == "seq_len" else {"seq_len": 64}))
     assert counted.cells[value].row is not None
-    assert unpaired.NOT_INTERLEAVED not in str(counted.cells[value].row)
+    assert compare_axis.NOT_INTERLEAVED not in str(counted.cells[value].row)
 
 
 def test_an_interval_across_places_is_that_of_two_independent_samples(tmp_path: Path) -> None:
@@ -250,7 +248,7 @@ def test_quick_by_capacity_is_one_table_for_each_metric(tmp_path: Path) -> None:
     assert marked == [False, best == last.cells[0.125].case.arm, False, False, False, False]
     assert marked[1]
     every = compare.along_axis(made, table, 80, verbose=True)
-    assert all(each.metric.key in every or axis_table.TITLES[each.metric.key] in every for each in table.columns)
+    assert all(each.metric.key in every or compare_axis.TITLES[each.metric.key] in every for each in table.columns)
 
 
 def test_lengths_as_the_axis_have_no_mark_for_another_place(run: Loaded) -> None:

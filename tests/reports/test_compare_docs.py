@@ -52,7 +52,7 @@ def test_the_example_of_two_runs_has_the_form_of_what_is_printed(folder: Path, m
 
 
 def test_every_verdict_is_explained() -> None:
-    from modbench.reports.questions.compare.runs import VERDICTS
+    from modbench.reports.questions.compare_runs import VERDICTS
 
     table = TEXT.partition("| verdict |")[2].partition("\n\n")[0]
     named = re.findall(r"^\| ([a-z ]+?)(?: \(|\s*\|)", table, flags=re.MULTILINE)

@@ -15,9 +15,8 @@ from planted_compare import ARMS, compared_run
 from modbench.harness.machine.certificate import Certificate
 from modbench.reports.model import Note
 from modbench.reports.page import compare_page
-from modbench.reports.questions.compare.axis_table import Filter
-from modbench.reports.questions.compare.by_axis import compare_by
-from modbench.reports.questions.compare.runs import compare_runs
+from modbench.reports.questions.compare_axis import Filter, compare_by
+from modbench.reports.questions.compare_runs import compare_runs
 from modbench.reports.questions.machine import machine_check
 from modbench.reports.tables.load import Loaded
 

@@ -15,9 +15,17 @@ from planted_compare import ARMS, compared_run
 from modbench.harness.core.errors import UsageError
 from modbench.reports import demo
 from modbench.reports.model import Estimate, Verdict
-from modbench.reports.questions.compare import runs as runs_question
-from modbench.reports.questions.compare.run_differences import the_same
-from modbench.reports.questions.compare.runs import Against, Compared, Row, both_ways, compare_runs, reasons, summary
+from modbench.reports.questions import compare_runs as runs_question
+from modbench.reports.questions.compare_runs import (
+    Against,
+    Compared,
+    Row,
+    both_ways,
+    compare_runs,
+    reasons,
+    summary,
+    the_same,
+)
 from modbench.reports.questions.gate import gate
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import compare

@@ -18,7 +18,7 @@ from planted import planted_suite, stored
 
 from modbench.harness.core import catalogue
 from modbench.reports.figures import style
-from modbench.reports.page import panel_list, paper
+from modbench.reports.page import paper, render
 from modbench.reports.panel import Panel
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.wording import short
@@ -41,18 +41,18 @@ def test_the_page_shows_the_figures_that_can_be_had_alone(loaded: Loaded) -> Non
         drawings = drawn(panel, loaded)
         assert shown(panel, loaded).count("<figure") == len(drawings), name
         assert panel.draws or not drawings, name
-    names = [drawing.name for _, drawing in panel_list.drawn(loaded)]
+    names = [drawing.name for _, drawing in render.drawn(loaded)]
     assert {"map", "ideal", "memory"} <= set(names)
     assert len(set(names)) == len(names)
 
 
 def test_the_data_beside_a_figure_are_what_it_draws(loaded: Loaded) -> None:
-    data = panel_list.named(loaded, "map").data
+    data = render.named(loaded, "map").data
     assert len(data) == len(loaded.arms_shown) * len(loaded.lengths) * 2
     row = data[(data.arm == "mod[c0.125]") & (data.seq_len == 64) & (data.metric == "latency/forward")].iloc[0]
     assert row.ratio == pytest.approx(1.6, rel=0.05)
     assert row.baseline_arm == "dense"
-    peaks = panel_list.named(loaded, "memory").data
+    peaks = render.named(loaded, "memory").data
     assert list(peaks.groupby("arm", sort=False)["measured_B"].sum()) == [1e6 * (1 + number) for number in range(5)]
 
 
@@ -61,7 +61,7 @@ def test_a_figure_is_as_wide_as_the_paper_wants_and_wraps_its_axes(
     loaded: Loaded, width: str, inches: float, rows: int
 ) -> None:
     with paper.canvas(width):
-        drawing = panel_list.named(loaded, "map")
+        drawing = render.named(loaded, "map")
         made = {kind: paper.saved(drawing, kind) for kind in paper.FORMATS}
     assert drawing.figure.get_figwidth() == inches
     tops = {round(axis.get_position().y1, 2) for axis in drawing.figure.axes}
@@ -71,13 +71,13 @@ def test_a_figure_is_as_wide_as_the_paper_wants_and_wraps_its_axes(
     assert float(box) == pytest.approx(72 * inches, abs=0.01)
     sizes = {float(text.get_fontsize()) for axis in drawing.figure.axes for text in axis.texts}
     assert max(sizes) == 8.0
-    assert panel_list.named(loaded, "map").figure.get_figwidth() == 5.0  # the page is as before
+    assert render.named(loaded, "map").figure.get_figwidth() == 5.0  # the page is as before
 
 
 def test_colours_are_those_of_the_light_theme_and_fonts_lie_in_the_file(loaded: Loaded) -> None:
-    page = html.figure(panel_list.named(loaded, "map"))
+    page = html.figure(render.named(loaded, "map"))
     with paper.canvas("text"):
-        drawing = panel_list.named(loaded, "map")
+        drawing = render.named(loaded, "map")
         svg, pdf = paper.saved(drawing, "svg").decode(), paper.saved(drawing, "pdf")
     colours = set(re.findall(r"#[0-9a-f]{6}", svg))
     assert "var(--" not in svg
@@ -88,7 +88,7 @@ def test_colours_are_those_of_the_light_theme_and_fonts_lie_in_the_file(loaded: 
     assert b"/FontFile2" in pdf
     assert b"/Type3" not in pdf
     assert not re.search(rb"CreationDate|Creator|Producer", pdf)
-    assert html.figure(panel_list.named(loaded, "map")) == page
+    assert html.figure(render.named(loaded, "map")) == page
 
 
 def test_every_sentinel_has_a_colour_in_the_page() -> None:
@@ -98,7 +98,7 @@ def test_every_sentinel_has_a_colour_in_the_page() -> None:
 
 def test_labels_that_are_too_wide_are_broken(loaded: Loaded) -> None:
     with paper.canvas("column"):
-        drawing = panel_list.named(loaded, "ideal")
+        drawing = render.named(loaded, "ideal")
         axis = drawing.figure.axes[0]
         axis.set_xlabel("a label that nobody could fit into the width of a column of a paper, whatever they tried")
         paper.saved(drawing, "svg")
@@ -111,7 +111,7 @@ def test_labels_that_are_too_wide_are_broken(loaded: Loaded) -> None:
 
 def test_arms_that_the_page_names_above_a_figure_are_named_in_it(loaded: Loaded) -> None:
     with paper.canvas("column"):
-        drawing = panel_list.named(loaded, "ideal")
+        drawing = render.named(loaded, "ideal")
         height = drawing.figure.get_figheight()
         for kind in ("svg", "pdf"):  # one legend, however many formats
             paper.saved(drawing, kind)
@@ -122,7 +122,7 @@ def test_arms_that_the_page_names_above_a_figure_are_named_in_it(loaded: Loaded)
 
 def test_labels_of_ticks_do_not_lie_on_each_other(loaded: Loaded) -> None:
     with paper.canvas("column"):
-        drawing = panel_list.named(loaded, "ideal")
+        drawing = render.named(loaded, "ideal")
         axis = drawing.figure.axes[0]
         low, high = axis.get_xlim()
         at = [low * (high / low) ** (i / 40) for i in range(41)]
@@ -138,7 +138,7 @@ def test_a_figure_that_a_column_squeezes_is_said_so(
     loaded: Loaded, modbench: Modbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with paper.canvas("column"):
-        drawing = panel_list.named(loaded, "memory")
+        drawing = render.named(loaded, "memory")
         paper.saved(drawing, "svg")
         inches = paper.narrowest(drawing)
     assert 0 < inches < 3.3
@@ -156,7 +156,7 @@ def test_bytes_do_not_depend_on_the_process(loaded: Loaded, tmp_path: Path) -> N
     environment = os.environ | {"PYTHONHASHSEED": "1", "SOURCE_DATE_EPOCH": "100000000"}
     subprocess.run([*command, "-o", str(tmp_path / "other")], check=True, capture_output=True, env=environment)
     with paper.canvas("column"):
-        drawing = panel_list.named(loaded, "memory")
+        drawing = render.named(loaded, "memory")
         for kind in paper.FORMATS:
             assert (tmp_path / f"other.{kind}").read_bytes() == paper.saved(drawing, kind), kind
 
@@ -176,7 +176,7 @@ def test_the_command_writes_the_figure_and_its_data(loaded: Loaded, modbench: Mo
 def test_figures_are_listed(loaded: Loaded, modbench: Modbench) -> None:
     done = modbench("figure", loaded.path)
     listed = [line.split()[0] for line in done.stdout.splitlines()]
-    assert listed == [drawing.name for _, drawing in panel_list.drawn(loaded)]
+    assert listed == [drawing.name for _, drawing in render.drawn(loaded)]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
 from modbench.harness.machine import certificate
 from modbench.reports.model import Sentence
-from modbench.reports.questions.gate import answer, comparer, gate
+from modbench.reports.questions.gate import comparer, gate
 from modbench.reports.questions.gate.fail_on import CHECKS, parse
 from modbench.reports.questions.gate.non_inferiority import GateFinding
 from modbench.reports.tables.load import Loaded, load
@@ -99,7 +99,7 @@ def test_one_cold_compilation_gates_nothing(tmp_path: Path) -> None:
     said = reasons(found.findings, "latency/compile", "not compared")
     assert said == {catalogue.passes()["compile"].no_interval}
     assert (found.verdict, found.exit_code(), found.exit_code(lenient=True)) == ("cannot tell", 5, 5)
-    assert [*answer.remarks(found)] == [Sentence(answer.NOTHING)]
+    assert [*gate.remarks(found)] == [Sentence(gate.NOTHING)]
 
 
 @pytest.mark.slow
@@ -243,8 +243,8 @@ def test_a_smoke_run_tells_nothing_of_times(tmp_path: Path) -> None:
     one, two = (run(tmp_path / name, {"launches": 3}, effort="smoke") for name in ("one", "two"))
     found = gate.gate(one, two)
     assert reasons(found.findings, "latency/") == {comparer.SMOKE}
-    assert [*answer.remarks(found)] == [Sentence("no time was compared")]
-    (said,) = (each for each in answer.without_verdict(found) if each.given["word"] == "cannot tell")
+    assert [*gate.remarks(found)] == [Sentence("no time was compared")]
+    (said,) = (each for each in gate.without_verdict(found) if each.given["word"] == "cannot tell")
     assert said.given["reason"] == comparer.SMOKE
     assert found.exit_code() == 5
 
@@ -282,10 +282,10 @@ def test_an_empty_comparison_never_passes(name: str, tmp_path: Path, modbench: A
         assert found.as_dict(lenient=True)["compared"] is False
     asked = ("gate", runs[0].path, "--against", runs[1].path, "--lenient")
     said = modbench(*asked)
-    assert (said.returncode, answer.NOTHING in said.stdout) == (5, True)
+    assert (said.returncode, gate.NOTHING in said.stdout) == (5, True)
     github = modbench(*asked, "--format", "github")
     assert github.returncode == 5
-    assert annotation("warning", "modbench gate: cannot tell", answer.NOTHING) in github.stdout
+    assert annotation("warning", "modbench gate: cannot tell", gate.NOTHING) in github.stdout
 
 
 @pytest.mark.slow
@@ -295,7 +295,7 @@ def test_each_named_check_must_compare_something(tmp_path: Path, modbench: Any) 
     asked = ("gate", now.path, "--against", before.path, "--lenient", "--fail-on")
     told = modbench(*asked, "flops:0%,breaks")
     assert told.returncode == 5
-    assert f"breaks: {answer.NOTHING}" in told.stdout
+    assert f"breaks: {gate.NOTHING}" in told.stdout
     assert "::warning title=cannot tell%3A breaks::" in modbench(*asked, "flops:0%,breaks", "--format", "github").stdout
     tiers = json.loads(modbench(*asked, "flops:0%,breaks", "--json").stdout)["tiers"]
     assert {each["check"]: each["compared"] for each in tiers if each["named"]} == {"flops": True, "breaks": False}
@@ -303,4 +303,4 @@ def test_each_named_check_must_compare_something(tmp_path: Path, modbench: Any) 
     noisy = run(tmp_path / "noisy", {"metrics": [TIME], "launches": 3}, slower={"moe": 1.021})
     undecided = gate.gate(noisy, before, 0.02)
     assert (undecided.verdict, undecided.exit_code(), undecided.exit_code(lenient=True)) == ("cannot tell", 5, 0)
-    assert [*answer.remarks(undecided)] == []
+    assert [*gate.remarks(undecided)] == []

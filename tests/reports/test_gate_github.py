@@ -14,7 +14,7 @@ import pytest
 from markdown_it import MarkdownIt
 from planted_gate import finding, planted_run
 
-from modbench.reports.questions.gate import answer
+from modbench.reports.questions.gate import gate
 from modbench.reports.questions.gate.fail_on import FailOn
 from modbench.reports.questions.gate.gate import Gate
 from modbench.reports.questions.gate.non_inferiority import Asked, GateFinding
@@ -122,7 +122,7 @@ def test_a_summary_of_thousands_of_findings_stays_under_the_limit(text: str) -> 
     for title in ("Worse", "Cannot tell", "Better", "Not compared"):
         section = page.partition(f"### {title}\n")[2].partition("\n### ")[0]
         rows = len(re.findall(r"^\| (?!case|why)", section, flags=re.MULTILINE))
-        assert 0 < rows <= answer.MOST_ROWS or text != "short"
+        assert 0 < rows <= gate.MOST_ROWS or text != "short"
         left = re.search(r"^_([\d,]+) more rows: modbench gate … --json\._$", section, flags=re.MULTILINE)
         assert left is not None
         assert rows + int(left[1].replace(",", "")) == 3000

@@ -16,7 +16,7 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
 from modbench.harness.machine.certificate import Certificate
-from modbench.reports.questions.gate import answer, fail_on, gate
+from modbench.reports.questions.gate import fail_on, gate
 from modbench.reports.questions.gate.fail_on import CHECKS, FailOn, Rules, check_of, parse
 from modbench.reports.questions.gate.gate import Gate
 from modbench.reports.questions.gate.non_inferiority import Asked
@@ -216,10 +216,10 @@ def test_a_new_label_is_one_finding_and_numbers_keep_their_verdicts(masking: lis
     assert gated(before, after, "labels").exit_code() == 0  # a label that is gone
     assert gate.gate(after, before).exit_code() == 1
     some = gated(after, before, "flops:0%,breaks")
-    told = [(each.given["metric"], each.given["case"], bool(each.given["only"])) for each in answer.changed(some)]
+    told = [(each.given["metric"], each.given["case"], bool(each.given["only"])) for each in gate.changed(some)]
     assert told == [("flops/forward", "moe[T64-B1]", False), ("labels", "moe[T64-B1]", True)]
-    assert len([*answer.changed(some, every=True)]) == len(worse)
-    named, rest = answer.checks(some)
+    assert len([*gate.changed(some, every=True)]) == len(worse)
+    named, rest = gate.checks(some)
     assert plain(named).startswith("flops:0% worse (")
     assert plain(named).endswith("; breaks pass (4 pass)")
     assert "labels (2 worse, 6 pass)" in plain(rest)
@@ -254,11 +254,11 @@ def test_a_slowdown_fails_by_its_own_limit(base: Loaded, tmp_path: Path) -> None
     assert verdicts(gated(now, base, "slower:20%")) == {"slower": "pass"}
     assert gated(now, base, "flops:0%").exit_code() == 0  # not named: fails nothing
     unnamed = gated(now, base, "flops:0%")
-    (told,) = answer.changed(unnamed)
+    (told,) = gate.changed(unnamed)
     assert (told.given["metric"], told.given["case"], bool(told.given["only"])) == (TIME, "moe[T64]", True)
     counts = {each.word: dict(each.counts) for each in unnamed.tiers}
     assert (counts["flops"], counts["slower"]) == ({"pass": 4}, {"worse": 1, "pass": 2, "not compared": 1})
-    assert plain(next(answer.checks(unnamed))) == "flops:0% pass (4 pass)"
+    assert plain(next(gate.checks(unnamed))) == "flops:0% pass (4 pass)"
 
 
 @pytest.mark.slow
@@ -361,4 +361,4 @@ def test_what_is_reported_alone_shows_nothing() -> None:
     found = Gate(told, 0.02, Asked(), "draft", 4, fail_on=FailOn({"flops": Fraction(0)}), checks=checks)
     assert found.counted == []
     assert (found.verdict, found.exit_code()) == ("cannot tell", 5)
-    assert [each.given["check"] for each in answer.remarks(found)] == ["flops:0%"]
+    assert [each.given["check"] for each in gate.remarks(found)] == ["flops:0%"]

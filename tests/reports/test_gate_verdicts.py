@@ -20,7 +20,7 @@ from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.paired import Paired
 from modbench.reports import demo
 from modbench.reports.model import Sentence
-from modbench.reports.questions.gate import anchor_history, answer, comparer, gate, non_inferiority
+from modbench.reports.questions.gate import comparer, gate, non_inferiority
 from modbench.reports.questions.gate.gate import Gate
 from modbench.reports.questions.gate.non_inferiority import Asked, Change
 from modbench.reports.tables.load import Loaded, load
@@ -180,7 +180,7 @@ def test_a_small_slowdown_in_noise_cannot_be_told(base: Loaded, tmp_path: Path, 
     assert found.launches > 10
     told = modbench("gate", now.path, "--against", base.path)
     assert told.returncode == 5
-    (said,) = (each for each in answer.changed(found) if str(each.given["case"]).startswith("moe"))
+    (said,) = (each for each in gate.changed(found) if str(each.given["case"]).startswith("moe"))
     assert re.match(r"; \d\d+ launches .* would show", plain(said.given["more"]))
     advice = f"--effort draft --set launches={found.launches} --set rounds={found.rounds}"
     assert " ".join(told.stdout.split()).endswith(advice)
@@ -219,7 +219,7 @@ def test_a_slower_anchor_on_the_same_machine_is_not_green(base: Loaded, tmp_path
     assert same.exit_code() == 0
     elsewhere = gate.gate(planted_run(tmp_path / "elsewhere", machine="other", **slow), base)
     assert words(elsewhere, "dense") == {"not compared"}
-    assert any(each.reason == anchor_history.ELSEWHERE for each in elsewhere.findings)
+    assert any(each.reason == comparer.ELSEWHERE for each in elsewhere.findings)
 
 
 @pytest.mark.slow
@@ -264,9 +264,9 @@ def test_mean_times_are_judged_beside_typical_calls(base: Loaded, monkeypatch: p
     assert words(found, "moe") == {"worse"}
     one = next(each for each in found.findings if each.verdict == "worse")
     assert (one.typical.value, (one.mean and one.mean.value)) == pytest.approx((1.0, math.exp(-0.2)))
-    said = next(each.given["change"] for each in answer.changed(found) if each.given["verdict"] == "worse")
+    said = next(each.given["change"] for each in gate.changed(found) if each.given["verdict"] == "worse")
     assert said == Sentence("mean {mean}", mean=one.mean)  # the worse of the two
-    assert answer.change(one) in [each.given["change"] for each in answer.changed(found, every=True)]
+    assert gate.change(one) in [each.given["change"] for each in gate.changed(found, every=True)]
 
 
 @pytest.mark.slow
@@ -318,8 +318,8 @@ def test_what_repeats_has_one_line_with_the_worst_case() -> None:
     ]
     findings += [finding(f"p{i}", TIME, "pass", 1.0, 0.99, 1.01) for i in range(30)]
     found = Gate(findings, 0.02, Asked(), "draft", 2, timed=frozenset({TIME}))
-    assert plain(answer.headline(found)).startswith("gate: worse: 5 worse, ")
-    said = [each.given for each in answer.changed(found)]
+    assert plain(gate.headline(found)).startswith("gate: worse: 5 worse, ")
+    said = [each.given for each in gate.changed(found)]
     assert [(each["verdict"], each["metric"], plain(each["how"]), each["case"]) for each in said] == [
         ("cannot tell", TIME, "5, worst ", "c4"),
         ("worse", "memory/peak_allocated", "2, worst ", "n"),
@@ -327,7 +327,7 @@ def test_what_repeats_has_one_line_with_the_worst_case() -> None:
         ("worse", "labels", "", "q"),
     ]
     assert [each["change"] for each in said] == [findings[4].typical, findings[6].typical, "now x", "now y"]
-    assert len([*answer.changed(found, every=True)]) == 10
+    assert len([*gate.changed(found, every=True)]) == 10
 
 
 def test_a_run_against_itself_takes_8_lines(tmp_path: Path) -> None:
@@ -336,7 +336,7 @@ def test_a_run_against_itself_takes_8_lines(tmp_path: Path) -> None:
     found = gate.gate(loaded, loaded)
     lines = [*gate_text.as_text(found)]
     assert len(wrapped(lines, 80)) <= 8
-    counts = {word: sum(each.verdict == word for each in found.findings) for word in answer.WORDS}
+    counts = {word: sum(each.verdict == word for each in found.findings) for word in gate.WORDS}
     assert counts == {"worse": 0, "cannot tell": 22, "better": 0, "pass": 170, "not compared": 6}
     assert lines[0].startswith("gate: cannot tell: 22")
     open_ = {each.metric for each in found.findings if each.verdict == "cannot tell"}

@@ -11,8 +11,8 @@ from panels_of import drawn, shown
 from planted_choice import MEMORY, TAKES, TIME, run
 
 from modbench.reports.model import Sentence, Table
+from modbench.reports.panels import pareto
 from modbench.reports.panels.pareto import PANEL
-from modbench.reports.questions.recommend import pareto
 from modbench.reports.questions.recommend.candidates import Candidate, choice
 from modbench.reports.tables.load import Loaded
 from modbench.reports.writers.number_format import plain

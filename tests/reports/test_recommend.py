@@ -20,10 +20,9 @@ from modbench.harness.core.labels import Label
 from modbench.harness.core.units import parse_bytes, parse_duration, parse_percent
 from modbench.harness.planning.select import compile_expression
 from modbench.reports import demo
-from modbench.reports.questions.recommend import answer
-from modbench.reports.questions.recommend.candidates import KV_CACHE, SMOKE, Value, choice
+from modbench.reports.questions.recommend import recommend as question
+from modbench.reports.questions.recommend.candidates import KV_CACHE, SMOKE, Value, against, choice
 from modbench.reports.questions.recommend.limits import BREAKS, FITS, MAY, SAW_FUTURE, UNKNOWN, Limits, check_limit
-from modbench.reports.questions.recommend.pairwise import against
 from modbench.reports.questions.recommend.recommend import NO_DIFFERENCE, Recommended, recommend
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.tables.pair_verdicts import UNCHECKED
@@ -71,11 +70,11 @@ def test_the_fastest_that_fits_with_its_evidence(quiet: Loaded) -> None:
         *("modbench", "run", "planted.toml", "-k", "mod[c0.125- or dense-f0.58[", "--seq-len", "64"),
         *("--set", "metrics=loss/val_causal", "--set", "train.seq_len=64"),
     ]
-    assert plain(answer.headline(found)).startswith("recommended: MoD 0.125 (fastest ")
-    pair = next(answer.pairs(found, reasons=False)).given
+    assert plain(question.headline(found)).startswith("recommended: MoD 0.125 (fastest ")
+    pair = next(question.pairs(found, reasons=False)).given
     assert (pair["arm"], str(pair["other"])[:7]) == ("MoD 0.125", "dense 5")
     assert plain(pair["said"]).endswith("▲ faster, told apart")
-    assert (answer.sides(found), len(answer.table(found).rows)) == ([found.best, found.runner_up], 2)
+    assert (question.sides(found), len(question.table(found).rows)) == ([found.best, found.runner_up], 2)
 
 
 @pytest.mark.slow
@@ -83,7 +82,7 @@ def test_the_best_is_dense_where_nothing_is_better(tmp_path: Path) -> None:
     slow = run(tmp_path / "slow", slower=dict.fromkeys(TAKES, 1.2))
     found = found_in(slow)
     assert arm(found.best) == "dense"
-    (remark,) = answer.remarks(found)
+    (remark,) = question.remarks(found)
     assert str(remark.given["who"]).endswith("a dense model")
     smaller = found_in(slow, "memory", latency=0.1)
     assert arm(smaller.best) == "dense"
@@ -96,8 +95,8 @@ def test_nothing_fits_and_the_nearest_is_named(quiet: Loaded) -> None:
     assert arm(found.nearest) == "mod[c0.125]"
     assert found.nearest is not None
     assert found.nearest.excess == pytest.approx(0.2, abs=0.01)
-    assert answer.headline(found).given["fits"] == "fits"
-    (nearest,) = answer.remarks(found)
+    assert question.headline(found).given["fits"] == "fits"
+    (nearest,) = question.remarks(found)
     assert nearest.given["arm"] == found.nearest.candidate.case
     assert "; memory: 2.86 MiB, limit" in plain(nearest)
     assert [kept.excess for kept in found.nearest.kept] == pytest.approx([0.2, 3e6 / 4e6 - 1], abs=0.01)
@@ -113,7 +112,7 @@ def test_a_limit_inside_the_interval_only_may_be_held(tmp_path: Path) -> None:
     inside = (value.value + value.high) / 2
     found = found_in(noisy, latency=inside)
     assert (arm(found.best), found.best and found.best.word) == ("mod[c0.125]", MAY)
-    assert len([*answer.remarks(found)]) == 1
+    assert len([*question.remarks(found)]) == 1
     assert any(re.search(r"\d+ launches, to show", need) for need in found.open)
     # A slower setting that surely fits goes first; the faster one is named.
     wide = found_in(noisy, latency=value.high * 1.001)
@@ -128,7 +127,7 @@ def test_what_fits_goes_before_what_may_fit(quiet: Loaded) -> None:
     assert words(found)["mod[c0.125]"] == MAY
     assert (arm(found.best), found.best and found.best.word) == ("dense-f0.58", FITS)
     assert arm(found.better) == "mod[c0.125]"
-    *_, may = answer.held_limits(found)
+    *_, may = question.held_limits(found)
     assert found.better is not None
     assert (may.given["more"], may.given["arm"]) == ("faster", found.better.candidate.case)
     assert any(need.startswith("MoD 0.125: ") and "seeds, to show" in need for need in found.open)
@@ -144,7 +143,7 @@ def test_two_seeds_are_an_illustration(tmp_path: Path) -> None:
     assert arm(found.best) == "dense"
     rival = next(each for each in found.judged if each.candidate.case.arm != "dense")
     assert any(str(kept.reason).startswith("2 seeds: illustration") for kept in rival.kept)
-    assert any(plain(said).endswith("2 seeds: illustration, no claim") for said in answer.losses(found))
+    assert any(plain(said).endswith("2 seeds: illustration, no claim") for said in question.losses(found))
     assert any("three seeds or more" in need for need in found.open)
 
 
@@ -157,7 +156,7 @@ def test_a_loss_that_saw_the_future_shows_nothing(tmp_path: Path) -> None:
     best = found_in(future)
     assert best.best is not None
     assert best.best.candidate.flattered
-    assert any(each.given["future"] for each in answer.losses(best))
+    assert any(each.given["future"] for each in question.losses(best))
     rival = next(each for each in found.judged if each.candidate.case.arm == "mod[c0.125]")
     assert [kept.reason for kept in rival.kept] == [SAW_FUTURE]
     assert any("loss/val_causal of MoD 0.125" in need for need in found.open)
@@ -206,21 +205,21 @@ def test_a_pair_that_is_not_told_apart_comes_first(how: dict[str, Any], tmp_path
     found = found_in(near)
     assert {arm(found.best), arm(found.runner_up)} == {"mod[c0.125]", "mod[c0.5]"}
     assert found.apart is None or found.apart.verdict in {"inconclusive", "contaminated", None}
-    assert as_dict(found)["answer"] == answer.headline(found).given["answer"] == NO_DIFFERENCE
-    assert plain(answer.headline(found).given["arms"]).count(", or MoD") == 1
+    assert as_dict(found)["answer"] == question.headline(found).given["answer"] == NO_DIFFERENCE
+    assert plain(question.headline(found).given["arms"]).count(", or MoD") == 1
 
 
 @pytest.mark.slow
 def test_both_losses_are_shown_and_an_unknown_one_says_why(quiet: Loaded, tmp_path: Path) -> None:
     known = found_in(quiet)
-    at = [*answer.table(known).head].index("loss")
-    for each, row, said in zip(answer.sides(known), answer.table(known).rows, answer.losses(known), strict=True):
+    at = [*question.table(known).head].index("loss")
+    for each, row, said in zip(question.sides(known), question.table(known).rows, question.losses(known), strict=True):
         assert isinstance(row[at], Value)
         assert said.given["who"] == each.candidate.case
         assert re.match(r"loss/val_causal in \S+, 3 seeds, [+-]", plain(said.given["said"]))
     unknown = found_in(run(tmp_path / "timed", suite={"metrics": [TIME]}))
-    assert plain(answer.headline(unknown).given["lacks"]) == "; its loss is unknown"
-    (said,) = answer.losses(unknown)
+    assert plain(question.headline(unknown).given["lacks"]) == "; its loss is unknown"
+    (said,) = question.losses(unknown)
     assert (said.given["who"], plain(said.given["said"])[:8]) == ("both", "unknown:")
     data = as_dict(unknown)
     assert (data["best"]["loss"]["value"], data["runner_up"]["loss"]["reason"]) == (None, "not measured")
@@ -285,7 +284,7 @@ def test_what_was_not_measured_is_asked_for(tmp_path: Path) -> None:
     assert found.nearest is None
     assert [need.partition(": ")[0] for need in found.open] == [MEMORY, "loss/val"]
     assert [shlex.split(each)[-1] for each in found.commands] == [f"metrics={MEMORY}", "metrics=loss/val"]
-    assert answer.headline(found).given["fits"] == "is known to fit"
+    assert question.headline(found).given["fits"] == "is known to fit"
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from modbench.commands import _output
 from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK, Label
 from modbench.reports import demo
 from modbench.reports.model import Estimate, Finding, Sentence
-from modbench.reports.notebook import display
+from modbench.reports.notebook import frames
 from modbench.reports.panels import pays_from
 from modbench.reports.questions import break_even, evidence, first_screen, results, win_rate
 from modbench.reports.questions.break_even import Line
@@ -213,7 +213,7 @@ def test_a_ratio_that_its_two_times_contradict_is_marked(loaded: Loaded) -> None
     text = closing(changed(loaded, cases))
     assert explained in " ".join(text.split())
     assert len(re.findall(r" ~1\.6\d×", text)) == text.count(" ~") == 1
-    assert explained in display.html(changed(loaded, cases), None)
+    assert explained in frames.html(changed(loaded, cases), None)
     pairs = loaded.pairs.copy()
     at = (pairs.metric == "latency/forward") & (pairs.seq_len == 256) & (pairs.arm == "mod[c0.125]")
     pairs.loc[at, "ci_low"] = 0.9  # points nowhere, so that nothing is contradicted

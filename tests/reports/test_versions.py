@@ -12,8 +12,7 @@ from resealed import reseal
 from modbench.harness.core.labels import Label
 from modbench.harness.flops.closed_form import case_cost
 from modbench.reports.page import render
-from modbench.reports.questions import machine
-from modbench.reports.questions.compare import run_differences
+from modbench.reports.questions import compare_runs, machine
 from modbench.reports.tables.load import Loaded, load
 
 BUILD = "def build(config):\n    import parts\n    return parts.made(config)\n"
@@ -101,7 +100,7 @@ def test_what_failed_mixes_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_two_runs_may_differ_in_their_code(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = ran(here / "one", monkeypatch, {}), ran(here / "other", monkeypatch, {}, "b")
     assert labelled(one) == labelled(other) == set()
-    found = run_differences.differences([one, other])
+    found = compare_runs.differences([one, other])
     assert [(each.section, each.what) for each in found if "parts" in each.what] == [("code", "import parts.py")]
 
 

@@ -1,19 +1,23 @@
 """Compares a run with an earlier one, as a gate in CI: is it shown that nothing got worse?
 
 Times are compared as ratios to the anchor of their own run, so that a slower machine is not a regression; launches of the two
-runs are independent samples.
+runs are independent samples. Below the comparison stands what is said of it: its verdict, what changed or cannot be told, what
+each check found, and what would decide the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from modbench.harness.core.errors import UsageError
-from modbench.reports.questions.gate import anchor_history, non_inferiority
+from modbench.reports.model import Code, Estimate, Listed, Sentence, Table, Value
+from modbench.reports.questions.gate import comparer, non_inferiority
 from modbench.reports.questions.gate.comparer import Comparer
+from modbench.reports.questions.gate.fail_on import NOTHING as NOTHING_COMPARED
 from modbench.reports.questions.gate.fail_on import Checked, FailOn, Rules, checked
 from modbench.reports.questions.gate.non_inferiority import LABELS, Asked, GateFinding
 from modbench.reports.tables.load import Loaded
@@ -146,7 +150,7 @@ def gate(
     chosen = min(margins) if margin is None else margin
     rules = Rules(chosen, fail_on)
     metrics = {**then.metrics, **now.metrics}
-    past = anchor_history.history(now, then, history)
+    past = comparer.history(now, then, history)
     findings = [*Comparer(now, then, rules, past).findings()]
     checks = rules.checks(metrics.values())
     named = [rules.named(checks[finding.metric]) for finding in findings]
@@ -203,3 +207,246 @@ def _unfit(*runs: Loaded) -> str | None:
                 f"{loaded.path}: its times cannot be compared. {known.in_words()}. Run `modbench doctor` for details."
             )
     return None
+
+
+# Reasons why there is no verdict that are named: all, and in short.
+MOST_REASONS, FEW_REASONS = 8, 3
+NOTHING = "nothing was compared, so this gate shows nothing"
+WORDS = ("worse", "cannot tell", "better", "pass", "not compared")
+# Rows of a table, and what has all of them.
+MOST_ROWS, FILE = 200, "modbench gate … --json"
+
+
+def headline(found: Gate, *, every: bool = False) -> Sentence:
+    """Return the verdict, and what led to it."""
+    return Sentence("gate: {verdict}: {judged}", verdict=found.verdict, judged=judged_by(found, every=every))
+
+
+def judged_by(found: Gate, *, every: bool = True) -> Sentence:
+    """Return the number of findings by verdict, by which limits they were judged, and, if `every`, how changes are to be read."""
+    by = Sentence("margin {margin}", margin=Estimate(found.margin, kind="share"))
+    told = (
+        [each for each in found.findings if each.typical.value is not None and each.verdict != "pass"] if every else []
+    )
+    level = next((each.typical.level for each in told if each.typical.low is not None), None)
+    return Sentence(
+        "{counts} ({by}{read}{intervals})",
+        counts=numbers(Counter(each.verdict or "" for each in found.counted)) or "nothing to compare",
+        by=by if found.fail_on is None else Sentence("fails on {checks}", checks=str(found.fail_on)),
+        read="; above 1 is better" if told else "",
+        intervals=Sentence(", {level} intervals", level=Estimate(level, kind="share")) if level else "",
+    )
+
+
+def numbers(counts: Mapping[str, int]) -> Listed | None:
+    """Return numbers of findings by verdict: `1 worse, 3 pass`; None for none."""
+    known = [Sentence("{n} {word}", n=counts[word], word=word) for word in WORDS if counts.get(word)]
+    return Listed(known) if known else None
+
+
+def remarks(found: Gate) -> Iterator[Sentence]:
+    """Say that nothing was compared, of all, of a check and why, or of times."""
+    timed = [each for each in found.counted if each.metric in found.timed]
+    for check in found.empty:
+        why = Sentence(": {why}", why=check.reason) if check.reason and check.reason != NOTHING_COMPARED else ""
+        yield Sentence("{check}: {nothing} about it{why}", check=check.written, nothing=NOTHING, why=why)
+    if not found.compared and not found.empty:
+        yield Sentence(NOTHING)
+    elif timed and found.compared and not found.empty and not any(each.changes for each in timed):
+        yield Sentence("no time was compared")
+
+
+def changed(found: Gate, *, every: bool = False) -> Iterator[Sentence]:
+    """Say what changed or cannot be told: for each metric and verdict the worst case and how many there are; or every case."""
+    alike: dict[tuple[str, ...], list[GateFinding]] = {}
+    for each in found.findings:
+        if each.verdict in {"worse", "better"} or (each.verdict == "cannot tell" and each.typical.value is not None):
+            why = str(each.reason) if each.typical.value is None else ""
+            alike.setdefault((str(each.verdict), each.metric, why, each.what * every), []).append(each)
+    parts = [{*_parts(each.what)} for those in alike.values() for each in those]
+    shared = {part for part in set.intersection(*parts) if not part.startswith("T")} if parts else set[str]()
+    for (verdict, metric, *_), those in sorted(alike.items(), key=lambda item: not found.counts(item[1][0])):
+        if verdict == "better" and not every:  # counted in the first line
+            continue
+        worst = min(those, key=_goodness)
+        # What would let the whole gate pass is said once.
+        once = worst.needed and worst.needed == found.launches and not every
+        yield Sentence(
+            "{verdict} {metric}: {how}{case} {change}{more}{only}",
+            verdict=verdict,
+            metric=metric,
+            how=Sentence("{n}, worst ", n=len(those)) if len(those) > 1 else "",
+            case=worst.what if every else _brief(worst.what, shared),
+            change=change(worst) if every else _worse_estimate(worst),
+            more="" if once else more(worst),
+            only="" if found.counts(worst) else " (reported only)",
+        )
+
+
+def _goodness(finding: GateFinding) -> float:
+    """A number that is higher the better a change is; of what cannot be told, the better what its interval reaches."""
+    open_ = finding.verdict == "cannot tell"
+    return min(
+        (each.ends[0] if open_ else each.value for each in finding.changes), default=finding.typical.value or 0.0
+    )
+
+
+def _parts(case: str) -> list[str]:
+    """The parts of a case's id between its brackets: `T512`, `B1`, `fp32`."""
+    return case.partition("[")[2].removesuffix("]").split("-")
+
+
+def _brief(case: str, shared: set[str]) -> str:
+    """Return a case's id without the parts that all cases share: `mod[c0.125-T512]`."""
+    parts = [part for part in _parts(case) if part not in shared]
+    return case.partition("[")[0] + (f"[{'-'.join(parts)}]" if parts else "")
+
+
+def change(finding: GateFinding) -> Value:
+    """Return how a metric changed: typical calls, and the mean where there is one; the reason where there is no number."""
+    if finding.typical.value is None:
+        return str(finding.reason)
+    if finding.mean is None:
+        return finding.typical
+    return Sentence("{typical}, mean {mean}", typical=finding.typical, mean=finding.mean)
+
+
+def _worse_estimate(finding: GateFinding) -> Value:
+    """Return the worse of a change's two estimates."""
+    low, mean = finding.typical.low, finding.mean
+    if mean is None or mean.low is None or low is None or low <= mean.low:
+        return change(replace(finding, mean=None))
+    return Sentence("mean {mean}", mean=mean)
+
+
+def more(finding: GateFinding) -> Value:
+    """Return what would decide it, or whatever else must be said beside a change; nothing for none."""
+    if finding.verdict == "cannot tell" and finding.needed:
+        slower = any(each.value < -each.alarms for each in finding.changes)
+        what = "show a slowdown as large as this" if slower else "let it pass if nothing changed"
+        return Sentence("; {n} launches in each run would {what}", n=finding.needed, what=what)
+    told = finding.verdict == "cannot tell" or str(finding.reason).startswith("the anchor")
+    if finding.reason and finding.typical.value is not None and told:
+        return Sentence("; {reason}", reason=finding.reason)
+    return ""
+
+
+def checks(found: Gate, *, every: bool = False) -> Iterator[Sentence]:
+    """Say what the named checks found, then the others; in one sentence, or with a sentence and the reason for each named one."""
+    told = dict[bool, list[Sentence]]()
+    for each in found.tiers:
+        counts, verdict = numbers(each.counts), Sentence(" {verdict}", verdict=each.verdict) if each.named else ""
+        why = Sentence(": {why}", why=each.reason) if each.reason and every else ""
+        given: dict[str, Value] = {"check": each.written, "verdict": verdict, "why": why}
+        given["counts"] = Sentence(" ({counts})", counts=counts) if counts else ""
+        told.setdefault(each.named, []).append(Sentence("{check}{verdict}{counts}{why}", **given))
+    if True in told:
+        yield from told[True] if every else [Sentence("{checks}", checks=Listed(told[True], "; "))]
+    if False in told:
+        yield Sentence("not in --fail-on: {checks}", checks=Listed(told[False], "; "))
+
+
+def without_verdict(found: Gate, *, every: bool = False) -> Iterator[Sentence]:
+    """Say why findings without a number have no verdict: each reason once, with the number of its findings.
+
+    In short without what fails nothing, and without reasons that `remarks` gives.
+    """
+    most, said = MOST_REASONS if every else FEW_REASONS, {check.reason for check in found.empty}
+    for word in ("cannot tell", "not compared"):
+        silent = [each for each in found.findings if each.verdict == word]
+        silent = [each for each in silent if word == "not compared" or each.typical.value is None]
+        for only, counts in (("", True), (" (reported only)", False))[: 2 if every else 1]:
+            groups = by_reason([each for each in silent if found.counts(each) == counts])
+            groups = [those for those in groups if every or those[0].reason not in said]
+            for those in groups[:most]:
+                yield _group(f"{word}{only}", those, every=every)
+            if len(groups) > most:
+                yield Sentence("and {n} more reasons: -v, or --json", n=len(groups) - most)
+
+
+def _group(word: str, those: Sequence[GateFinding], *, every: bool) -> Sentence:
+    first = those[0]
+    if len(those) > 1 and not every:
+        return Sentence("{n} {word}: {reason}", n=len(those), word=word, reason=first.reason)
+    known = sorted(each.typical.value for each in those if each.typical.value is not None)
+    ends = replace(first.typical, value=None, low=known[0], high=known[-1]) if known else None
+    return Sentence(
+        "{word}: {case} {metric}{others}: {changes}{reason}",
+        word=word,
+        case=first.what,
+        metric=first.metric,
+        others=Sentence(" and {n} more", n=len(those) - 1) if len(those) > 1 else "",
+        changes=Sentence("{ends}: ", ends=ends) if ends else "",
+        reason=first.reason,
+    )
+
+
+def by_reason(findings: Sequence[GateFinding]) -> list[list[GateFinding]]:
+    """Return findings in groups of one reason."""
+    reasons: dict[str, list[GateFinding]] = {}
+    for finding in findings:
+        reasons.setdefault(str(finding.reason), []).append(finding)
+    return [*reasons.values()]
+
+
+def advice(found: Gate) -> Iterator[Sentence]:
+    """Say how many launches would decide what the gate cannot tell."""
+    asked = found.asked
+    if not found.too_few:
+        return
+    if asked.launches is None:
+        yield Sentence(
+            "not even 1,000 launches in each run would let identical code pass all {cases} timed comparisons",
+            cases=asked.cases,
+        )
+        return
+    yield Sentence(
+        "to pass identical code in {share}: {flags}",
+        share=Estimate(asked.passing, kind="share"),
+        flags=Code(f"--effort {found.effort} --set launches={asked.launches} --set rounds={found.rounds}"),
+    )
+
+
+# --- tables
+
+
+def tables(found: Gate) -> Iterator[Table]:
+    """Yield the checks, then a table for each verdict that is not green, and for what has no verdict, by reason."""
+    if found.tiers:
+        yield Table(
+            "checks",
+            ("tier", "check", "verdict", "findings", "why"),
+            [*map(_check, sorted(found.tiers, key=lambda each: not each.named))],
+        )
+    for verdict in ("worse", "cannot tell", "better", "not compared"):
+        mine = [each for each in found.findings if each.verdict == verdict]
+        known = [each for each in mine if _has_number(each)]
+        if known:
+            known.sort(key=lambda each: not found.counts(each))
+            means = ("mean",) * any(each.mean is not None for each in known)
+            head = ["case", "metric", "change: above 1 is better; of a loss the difference", *means, "why"]
+            rows = [_row(found, each, means=bool(means)) for each in known[:MOST_ROWS]]
+            yield Table(verdict, head, rows, left_out=max(0, len(known) - MOST_ROWS), file=FILE)
+        groups = by_reason([each for each in mine if not _has_number(each)])
+        if groups:
+            label = f"{verdict}, without a number" if known else verdict
+            rows = [(those[0].reason, len(those), Code(f"{those[0].what} {those[0].metric}")) for those in groups]
+            head = ["why", "findings", "such as"]
+            yield Table(label, head, rows[:MOST_ROWS], left_out=max(0, len(rows) - MOST_ROWS), file=FILE)
+
+
+def _has_number(each: GateFinding) -> bool:
+    return each.typical.value is not None and each.verdict != "not compared"
+
+
+def _check(each: Checked) -> tuple[Value, ...]:
+    verdict = each.verdict if each.named else "fails nothing"
+    return each.tier, Code(each.written), verdict, numbers(each.counts) or "none", each.reason or ""
+
+
+def _row(found: Gate, each: GateFinding, *, means: bool) -> tuple[Value, ...]:
+    beside: Value = more(each) or each.reason or ""
+    if isinstance(beside, Sentence):
+        beside = Sentence(beside.words.removeprefix("; "), **beside.given)
+    why = beside if found.counts(each) else Sentence("{why} (reported only)", why=beside)
+    return Code(each.what), Code(each.metric), each.typical, *((each.mean or "",) if means else ()), why

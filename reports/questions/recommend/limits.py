@@ -22,8 +22,9 @@ from modbench.reports.questions.recommend.candidates import (
     SMOKE,
     Candidate,
     Value,
+    against,
+    effect_between,
 )
-from modbench.reports.questions.recommend.pairwise import against, effect_between
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.rerun_command import Again, NotAgainError
 from modbench.reports.wording import name

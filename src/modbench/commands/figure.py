@@ -54,7 +54,7 @@ def figure(
 
     Its data are written beside it as CSV.
     """
-    from modbench.reports.page import panel_list, paper
+    from modbench.reports.page import paper, render
     from modbench.reports.tables.load import load
     from modbench.reports.writers.number_format import plain
 
@@ -63,7 +63,7 @@ def figure(
     kinds, stem = _target(formats, out, paper.FORMATS)
     loaded = load(run_folder, baseline)
     if name is None:
-        listed = {drawing.name: drawing.label for _, drawing in panel_list.drawn(loaded)}
+        listed = {drawing.name: drawing.label for _, drawing in render.drawn(loaded)}
         longest = max(map(len, listed), default=0)
         if as_json:
             say_json(listed)
@@ -71,7 +71,7 @@ def figure(
             say("\n".join(f"{each:<{longest}}  {label}" for each, label in listed.items()) or "This run has no figure.")
         return
     with paper.canvas(width):
-        drawing = panel_list.named(loaded, name)
+        drawing = render.named(loaded, name)
         images = {kind: paper.saved(drawing, kind) for kind in kinds}
         inches = paper.narrowest(drawing)
     written = _write(images, drawing.data, _stem(loaded, drawing.name, stem))

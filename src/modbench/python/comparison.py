@@ -20,7 +20,7 @@ from modbench.harness.timing.callables import Launch
 from modbench.harness.timing.verdicts import ONE_PROCESS
 from modbench.python.rendering import WIDTH, cut, html, html_lines, html_table, listed, text
 from modbench.reports.model import Estimate, Finding, Verdict
-from modbench.reports.notebook.display import ratio_figure
+from modbench.reports.notebook.frames import ratio_figure
 from modbench.reports.writers.number_format import plain, ratio
 from modbench.reports.writers.text import aligned, wrapped
 

@@ -27,7 +27,7 @@ from modbench.harness.timing.callables import Launch, working_device
 from modbench.harness.timing.threads import working_threads
 from modbench.reports.model import Estimate
 from modbench.reports.questions.gate import non_inferiority
-from modbench.reports.questions.gate.anchor_history import FEWEST_RUNS
+from modbench.reports.questions.gate.comparer import FEWEST_RUNS
 from modbench.reports.questions.gate.non_inferiority import Change, GateFinding, ratio
 from modbench.reports.writers.number_format import plain
 from modbench.testing import samples

@@ -15,7 +15,7 @@ from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import IncompleteError, UsageError
 
 if TYPE_CHECKING:
-    from modbench.reports.questions.compare.axis_table import Filter
+    from modbench.reports.questions.compare_axis import Filter
 
 
 class Output(NamedTuple):
@@ -158,7 +158,7 @@ def compare(
             raise UsageError(f"--by compares the cases of one run; {len(runs)} were named.")
         if margin is not None or across_machines:
             raise UsageError("--margin and --across-machines are for several runs; --by takes the suite's margin.")
-        from modbench.reports.questions.compare.axis_table import Filter
+        from modbench.reports.questions.compare_axis import Filter
 
         lists = listed("--metric", metric, str), listed("--seq-len", seq_len, int), listed("--workload", workload, str)
         _compare_cases(
@@ -187,7 +187,7 @@ def _refuse(given: Mapping[str, object], needs: str) -> None:
 
 def _compare_cases(folder: str, axis: str, baseline: str | None, keep: Filter, out: Output) -> None:
     from modbench.reports.page import compare_page
-    from modbench.reports.questions.compare.by_axis import compare_by
+    from modbench.reports.questions.compare_axis import compare_by
     from modbench.reports.tables.load import load
     from modbench.reports.terminal import compare
     from modbench.reports.writers import text
@@ -209,7 +209,7 @@ def _compare_cases(folder: str, axis: str, baseline: str | None, keep: Filter, o
 
 def _compare_runs(folders: list[str], margin: float | None, out: Output, *, across_machines: bool) -> None:
     from modbench.reports.page import compare_page
-    from modbench.reports.questions.compare.runs import compare_runs
+    from modbench.reports.questions.compare_runs import compare_runs
     from modbench.reports.tables.load import load
     from modbench.reports.terminal import compare
     from modbench.reports.writers import text

@@ -1,1 +1,0 @@
-"""How do cases compare along an axis, and runs with one another?"""

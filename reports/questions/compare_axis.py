@@ -1,0 +1,652 @@
+"""Compares the cases of one run along an axis: `modbench compare RUN --by capacity --baseline c0.25`.
+
+Two arms at one place were timed side by side and are compared as in `comparisons.csv`. Two places (another length, batch size or
+number format) were measured in processes of their own: no round holds both, so that drift does not cancel, and their launches'
+own times are compared as two samples of unequal variance (Welch).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import median
+from typing import Any, TypeAlias
+
+import numpy as np
+from scipy import special
+
+from modbench.harness.core.case import Case, Comparison, Place
+from modbench.harness.core.contracts import AnyMetric as Metric
+from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.planning.select import compile_expression
+from modbench.harness.stats import contamination, effects, mean_effects, memo
+from modbench.harness.stats.effects import LEVEL, POWER, Effect
+from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table
+from modbench.reports.model import Value as Shown
+from modbench.reports.questions import win_rate
+from modbench.reports.questions.gate.non_inferiority import Change, welch
+from modbench.reports.tables import axes, comparisons
+from modbench.reports.tables.axes import Value
+from modbench.reports.tables.cell import joined_reasons
+from modbench.reports.tables.comparison_row import pair_row
+from modbench.reports.tables.findings import of_row
+from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.outcomes import Tables, arm_named
+from modbench.reports.tables.pair_verdicts import Evidence
+from modbench.reports.wording import TIMED, name
+from modbench.reports.writers.number_format import percent
+
+NOT_INTERLEAVED = "not interleaved: measured in different processes"
+
+
+def unpaired_result(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
+    """Compare the times (or rates) of two cases: columns of `comparisons.csv` from `ratio` on, and the evidence to judge."""
+    typical, mean, apart = _effects(tables, case, baseline, metric)
+    values = [math.exp(tables.estimate(side, metric).value) for side in (case, baseline)]
+    busy = max(tables.disturbed(side, metric) for side in (case, baseline))
+    why = f"{percent(busy, 0)} of the blocks of one of the two were disturbed" if busy > contamination.MOST else None
+    hardware = {
+        kind for side in (case, baseline) for kind in tables.cell(side.id, tables.source(metric).key).nodes.values()
+    }
+    reasons = [NOT_INTERLEAVED, typical.reason]
+    if len(hardware) > 1:
+        reasons.append(f"the two ran on different hardware ({' and '.join(sorted(hardware))}): no verdict")
+    if not tables.run.plan.suite.claims:
+        reasons.append("smoke effort: no claims, so no verdict")
+    means = {} if mean is None else dict(zip(("mean_ratio", "mean_ci_low", "mean_ci_high"), _ends(mean), strict=True))
+    ratio, low, high = _ends(typical)
+    return {
+        "ratio": ratio,
+        **means,
+        "difference": values[0] - values[1],
+        "ci_low": low,
+        "ci_high": high,
+        "ci_level": None if low is None else LEVEL,
+        "mde": None if typical.mde is None else math.expm1(typical.mde),
+        "paired": False,
+        "status": "ok",
+        "reason": joined_reasons(reasons),
+        "disturbed": busy if tables.made_in(metric).times else None,
+        "evidence": None if len(hardware) > 1 else Evidence(typical, mean if apart else None, apart, contaminated=why),
+    }
+
+
+def _ends(effect: Effect) -> tuple[float, float | None, float | None]:
+    """Ratio and interval of an effect on the log scale."""
+    low, high = (None if end is None else math.exp(end) for end in (effect.low, effect.high))
+    return math.exp(effect.value), low, high
+
+
+def _effects(tables: Tables, case: Case, baseline: Case, metric: Metric) -> tuple[Effect, Effect | None, Effect | None]:
+    """The effect on typical calls, on mean times, and mean minus typical; above 0 the case is better.
+
+    A rate follows from mean times and has no other; quantiles have no mean.
+    """
+    if metric.source:
+        rate = _between(*(tables.estimate(side, metric) for side in (case, baseline)))
+        return rate, rate, None
+    typical = _between(*(tables.estimate(side, metric).mirrored() for side in (case, baseline)))
+    if metric.quantile:
+        return typical, None, None
+    logs = [_launches(tables, side, metric) for side in (case, baseline)]
+    mean = _between(*(effects.over_launches([each for _, each in side]).mirrored() for side in logs))
+    apart = _between(*(effects.over_launches([each - own for own, each in side]).mirrored() for side in logs))
+    return typical, mean, apart
+
+
+def _launches(tables: Tables, case: Case, metric: Metric) -> list[tuple[float, float]]:
+    """Logarithms of a case's typical and of its mean time, in each launch."""
+    cell, column = tables.cell(case.id, metric.key), tables.made_in(metric).column
+    return [
+        (
+            float(median(np.log(outcome.samples[column]).tolist())),
+            mean_effects.undisturbed_log_mean(outcome.samples, column, cell.blocks.get(launch, {})),
+        )
+        for launch, outcome in cell.good().items()
+    ]
+
+
+def _between(case: Effect, baseline: Effect) -> Effect:
+    """Two independent effects, the first minus the second (Welch-Satterthwaite)."""
+    n = min(case.n, baseline.n)
+    change = welch(case, baseline, 0.0)
+    if change is None:
+        reason = "an interval needs three launches of each"
+        return Effect(case.value - baseline.value, n=n, reason=reason)
+    half95, half90 = (_half(change, share) for share in (0.975, 0.95))
+    mde = half95 + _half(change, POWER)
+    ends = (change.value - half95, change.value + half95, change.value - half90, change.value + half90)
+    return Effect(change.value, *ends, mde, change.spread, _p_value(change), n)
+
+
+def _half(change: Change, share: float) -> float:
+    return float(special.stdtrit(change.df, share)) * change.se
+
+
+def _p_value(change: Change) -> float:
+    """Two-sided p-value of no difference."""
+    if change.se == 0:
+        return float(change.value == 0)
+    return float(2 * special.stdtr(change.df, -abs(change.value) / change.se))
+
+
+# Shown where no metric is named: the others are in the JSON.
+SHOWN = (*(metric for _, metric in TIMED), "memory/peak_allocated", "memory/kv_cache", "bpb/val")
+# How metrics are called in headings; the others by their keys.
+TITLES = {metric: title for title, metric in TIMED} | {
+    "memory/peak_allocated": "peak memory",
+    "memory/kv_cache": "KV cache",
+    "bpb/val": "bits/byte",
+}
+BASELINE = "baseline"
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What of the run is shown; empty: all.
+
+    Attributes:
+        metrics: keys of metrics.
+        seq_lens: sequence lengths.
+        workloads: workloads, such as `decode`.
+        select: an expression over case ids, in pytest's grammar.
+    """
+
+    metrics: tuple[str, ...] = ()
+    seq_lens: tuple[int, ...] = ()
+    workloads: tuple[str, ...] = ()
+    select: str | None = None
+
+    def keeps(self, case: Case, metric: Metric) -> bool:
+        """Whether a value is shown, as far as its case's id does not decide it (`select`)."""
+        return (
+            (not self.metrics or metric.key in self.metrics)
+            and (not self.seq_lens or case.place.seq_len in self.seq_lens)
+            and (not self.workloads or metric.workload in self.workloads)
+        )
+
+
+@dataclass
+class Cell:
+    """One case and metric, against its baseline.
+
+    Attributes:
+        case: the case.
+        value: in the metric's unit; None where it has none.
+        row: the pair as a row of `comparisons.csv`; None for the baseline itself, or where there is none.
+        why: why there is no row.
+    """
+
+    case: Case
+    value: float | None
+    row: dict[str, Any] | None = None
+    why: str = ""
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether others are compared with it."""
+        return self.row is None and not self.why
+
+
+# The fields that distinguish a column from the others of its metric, with their values.
+Heading: TypeAlias = tuple[tuple[str, Value], ...]
+
+
+@dataclass
+class Column:
+    """What is compared along the axis while all else is equal.
+
+    Attributes:
+        metric: the metric.
+        heading: what distinguishes it from the other columns of the metric.
+        cells: by value of the axis; a baseline that has no value of its own stands under `BASELINE`.
+    """
+
+    metric: Metric
+    heading: Heading
+    cells: dict[Value, Cell] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AlongAxis:
+    """One run along one axis.
+
+    Attributes:
+        axis: its name.
+        baseline: the arm, or the value of the axis, that others are compared with, in words.
+        rows: values of the axis, in order.
+        columns: one for each metric and each combination of the other fields.
+        notes: what must be known to read it.
+    """
+
+    axis: str
+    baseline: str
+    rows: list[Value]
+    columns: list[Column]
+    notes: tuple[str, ...]
+
+    def shown(self) -> list[Column]:
+        """The columns of the metrics that are shown where none is named."""
+        few = [column for column in self.columns if column.metric.key in SHOWN]
+        return few or self.columns
+
+
+def row_label(table: AlongAxis, value: Value) -> str:
+    """Return the label of a row: a value of the axis, or the baseline's name."""
+    if value == BASELINE:
+        taken = {axes.in_words(table.axis, each) for each in table.rows if each != BASELINE}
+        return f"{table.baseline} (baseline)" if table.baseline in taken else table.baseline
+    if table.axis == "arm":
+        return next(name(c.cells[value].case) for c in table.columns if value in c.cells)
+    return axes.in_words(table.axis, value)
+
+
+def named(column: Column, fields: Heading) -> str:
+    """Write some of the fields that distinguish a column."""
+    arms = {cell.case.arm: cell.case for cell in column.cells.values()}
+    parts = [
+        name(arms[str(value)]) if key == "arm" and value in arms else axes.heading(key, value)
+        for key, value in fields
+        if value not in {axes.FOLLOWS, None}
+    ]
+    return ", ".join(parts)
+
+
+# --- its tables
+
+
+@dataclass(frozen=True)
+class Grid:
+    """One metric as a table, or several that have a column each.
+
+    Attributes:
+        metrics: their keys.
+        table: its first two columns name each row: what distinguishes it besides the axis, and its value of the axis.
+    """
+
+    metrics: tuple[str, ...]
+    table: Table
+
+    def beside(self, other: Grid) -> Grid:
+        """Return a table with the only column of another one beside its own."""
+        mine, theirs = ({row[:2]: row[2:] for row in map(tuple, grid.table.rows)} for grid in (self, other))
+        keys = list(dict.fromkeys([*mine, *theirs]))
+        width = len(self.table.head) - 2
+        rows = [(*key, *mine.get(key, ("",) * width), *theirs.get(key, ("",))) for key in keys]
+        corner, titles = (self.table.head[2], [self.table.label]) if width == 1 else ("", self.table.head[2:])
+        head = (corner, "", *titles, other.table.label)
+        return Grid((*self.metrics, *other.metrics), replace(self.table, head=head, rows=rows))
+
+
+def grids(loaded: Loaded, table: AlongAxis, columns: Sequence[Column]) -> Iterator[Grid]:
+    """Yield a table for each metric: lengths side by side, else the last of the fields that distinguish its columns."""
+    for key in dict.fromkeys(column.metric.key for column in columns):
+        mine = [column for column in columns if column.metric.key == key]
+        fields = dict.fromkeys(field for column in mine for field, _ in column.heading)
+        across = "seq_len" if "seq_len" in fields else next(reversed(fields), "")
+        heads: dict[Value, dict[Heading, Column]] = {}
+        for column in mine:
+            group = tuple(each for each in column.heading if each[0] != across)
+            heads.setdefault(dict(column.heading).get(across), {})[group] = column
+        firsts = {group: column for found in heads.values() for group, column in found.items()}
+        at = [
+            (group, value)
+            for group in firsts
+            for value in table.rows
+            if any(group in found and value in found[group].cells for found in heads.values())
+        ]
+        known = {cell.case.id: cell.value for column in mine for cell in column.cells.values()}
+        cells = [
+            _column(
+                loaded,
+                mine[0].metric,
+                [found[group].cells.get(value) if group in found else None for group, value in at],
+                known,
+            )
+            for found in heads.values()
+        ]
+        names = [(named(firsts[group], group), row_label(table, value)) for group, value in at]
+        kept = _once([value == BASELINE for _, value in at], names, cells)
+        titles = [
+            named(next(iter(found.values())), ((across, value),)) if across else "" for value, found in heads.items()
+        ]
+        rows = [(*names[i], *(column[i] for column in cells)) for i in kept]
+        yield Grid((key,), Table(TITLES.get(key, key), ("", "", *titles), rows))
+
+
+def told_once(table: Table) -> Table:
+    """Return it without what distinguishes a row where the row above has the same; without that column where none has any."""
+    if not any(row[0] for row in table.rows):
+        return replace(table, head=(table.head[0], *table.head[2:]), rows=[row[1:] for row in table.rows])
+    before: list[Shown] = [None, *(row[0] for row in table.rows)]
+    rows = [("" if row[0] == last else row[0], *row[1:]) for row, last in zip(table.rows, before, strict=False)]
+    return replace(table, rows=rows)
+
+
+def _once(of_baseline: Sequence[bool], names: Sequence[tuple[str, str]], cells: Sequence[Sequence[Shown]]) -> list[int]:
+    """Return the rows to show: a baseline that stands beside several groups is shown at the first of those that are alike."""
+    seen, kept = list[tuple[object, ...]](), list[int]()
+    for i, (_, label) in enumerate(names):
+        row = (label, *(cell.value if isinstance(cell := column[i], Finding) else cell for column in cells))
+        if not of_baseline[i] or row not in seen:
+            kept.append(i)
+        seen.append(row)
+    return kept
+
+
+def _column(
+    loaded: Loaded, metric: Metric, cells: Sequence[Cell | None], known: Mapping[str, float | None]
+) -> list[Shown]:
+    """Return one column; the best of each place is marked where it is told apart from all others there."""
+    places: dict[Place, dict[str, str]] = {}
+    for case in (cell.case for cell in cells if cell is not None and cell.value is not None):
+        places.setdefault(case.place, {})[case.arm] = case.id
+    best = {(win_rate.best(loaded, metric.key, arms), place) for place, arms in places.items()}
+    return [
+        ""
+        if cell is None
+        else replace(found(loaded, metric, cell, known), best=(cell.case.arm, cell.case.place) in best)
+        for cell in cells
+    ]
+
+
+def found(loaded: Loaded, metric: Metric, cell: Cell, known: Mapping[str, float | None]) -> Finding:
+    """Return a cell as a finding: its value, and what is found of it against the baseline.
+
+    Args:
+        loaded: the run.
+        metric: what was measured.
+        cell: the cell.
+        known: values by case id, the baseline's among them.
+    """
+    own = Estimate(cell.value, unit="" if metric.unit == "ratio" else metric.unit)
+    own = replace(own, kind="share") if metric.unit == "ratio" else own
+    alone = Finding(cell.case, None, cell.case.place, metric.key, value=own, reason=cell.why or None)
+    if cell.row is None:
+        return replace(alone, against="") if cell.why else alone
+    base = loaded.cases_by_id[str(cell.row["baseline_case_id"])]
+    made = of_row(cell.row, cell.case, base, cell.value, known.get(base.id))
+    return made if made.status != "ok" else replace(made, value=own)
+
+
+# --- what must be known to read them
+
+
+def margin(loaded: Loaded) -> Sentence:
+    """Return the margin within which two arms are equivalent."""
+    return Sentence("margin {margin}", margin=Estimate(loaded.run.plan.suite.margin, kind="share"))
+
+
+def labels(columns: Sequence[Column], most: int = 0, *, marked: Collection[str] = ()) -> Iterator[Sentence]:
+    """Name the labels with the arms that have them.
+
+    Args:
+        columns: whose labels.
+        most: arms that are named; the others are counted; 0: all are.
+        marked: labels that have a mark beside the number.
+    """
+    found: dict[str, dict[str, None]] = {}
+    for cell in (cell for column in columns for cell in column.cells.values() if cell.row is not None):
+        for label in str((cell.row or {}).get("labels") or "").split(";"):
+            if label and label not in marked:
+                found.setdefault(label, {})[name(cell.case)] = None
+    for label, arms in found.items():
+        yield Sentence("{label}: {arms}", label=label, arms=Listed([*arms], "; ", most=most))
+
+
+def missing(columns: Sequence[Column], most: int) -> Iterator[Sentence]:
+    """Say why cells have no comparison: each reason once, so many of them."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for column in columns:
+        for cell in column.cells.values():
+            if cell.row is not None and cell.row["status"] != "ok":
+                reasons.setdefault((cell.row["status"], cell.row["reason"]), []).append(cell.case.id)
+            elif cell.why:
+                reasons.setdefault(("–", cell.why), []).append(cell.case.id)
+    for (status, reason), cases in list(reasons.items())[:most]:
+        yield Sentence("{cases}: {status}: {reason}", cases=Listed(cases, most=1), status=status, reason=reason)
+    if len(reasons) > most:
+        yield Sentence("and {n} more reasons: --json has them", n=len(reasons) - most)
+
+
+# Fields of a case that are none of its arm's.
+OUTER = (*axes.PLACE, "task", "budget")
+# Fields that stay in a heading even where others imply them.
+NAMED = (*OUTER, "arm", "model", "capacity")
+Measured: TypeAlias = tuple[Comparison, Metric, Case]
+
+
+def compare_by(loaded: Loaded, axis: str, baseline: str | None = None, keep: Filter | None = None) -> AlongAxis:
+    """Compare the cases of a run along an axis.
+
+    Args:
+        loaded: the run.
+        axis: a field in which its cases differ: `capacity`, `seq_len`, `arm`.
+        baseline: a value of the axis, else an arm; None: the anchor.
+        keep: what is shown; None: everything.
+
+    Raises:
+        UsageError: if there is no such axis, baseline or metric, or nothing is left to compare.
+    """
+    return _Maker(loaded, axis, baseline, keep or Filter()).table()
+
+
+class _Maker:
+    """Makes the table of one run, axis and baseline."""
+
+    def __init__(self, loaded: Loaded, axis: str, baseline: str | None, keep: Filter) -> None:
+        self.tables, self.loaded, self.keep = loaded.tables, loaded, keep
+        self.plan = loaded.run.plan
+        cases = self.plan.cases
+        known = axes.of(cases)
+        self.axis = axes.checked_axis(axis, [*known.values()])
+        self.at = {case: fields[self.axis] for case, fields in known.items()}
+        self.known = axes.ordered(self.at.values())
+        self.value = None if baseline is None or axis == "arm" else axes.value_named(axis, baseline, self.known)
+        self.arm = self._arm(baseline) if baseline is not None and self.value is None else None
+        differ = [each for each in axes.differing([*known.values()]) if each != axis]
+        outer = [each for each in differ if each in OUTER]
+        inner = [each for each in differ if each not in OUTER and each != "arm"]
+        self.across = axis in OUTER
+        # An arm stands for all its fields, where the axis is none of them.
+        self.others = [*(["arm"] if self.across else inner if axis != "arm" else []), *outer]
+        self.rest = {case.id: axes.rest(case, known[case.id], self.others) for case in cases}
+        self.arms = {(each.label, case.arm): case for each in self.plan.comparisons for case in each.arms}
+        self.matches = None if keep.select is None else compile_expression(keep.select)
+        # Cases that have the value which is the baseline, by metric: what each other case is held against.
+        self.with_value = self._with_value() if self.value is not None else {}
+        self.values: dict[tuple[str, str], float] = {
+            (row["case_id"], row["metric"]): row["value"]
+            for row in loaded.cases.to_dict("records")
+            if row["status"] == "ok"
+        }
+        self.twins = [{"verdict": verdict} for verdict in loaded.twins.verdict]
+        self._told: dict[str, set[str]] = {}
+        self._against: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
+
+    def _with_value(self) -> dict[str, list[Measured]]:
+        found: dict[str, list[Measured]] = {}
+        for comparison in self.plan.comparisons:
+            for key in comparison.metrics:
+                found.setdefault(key, []).extend(
+                    (comparison, self.tables.metrics[key], case)
+                    for case in comparison.arms
+                    if self.at[case.id] == self.value
+                )
+        return found
+
+    def _arm(self, text: str) -> str:
+        try:
+            return arm_named(self.plan.cases, text, "baseline").arm
+        except UsageError as error:
+            values = ", ".join(axes.in_words(self.axis, value) for value in self.known if value is not None)
+            raise UsageError(f"{error} Or name a value of {self.axis}: {values}.") from error
+
+    def table(self) -> AlongAxis:
+        """Compare, judge, and say what was left out."""
+        wanted = list(self._measured())
+        if not wanted:
+            filters = "--metric, --seq-len, --workload or -k"
+            raise UsageError(f"no case with a value of {self.axis} is left: loosen {filters}.")
+        self._told = _distinguishing(wanted, self.rest)
+        columns: dict[tuple[str, Heading], Column] = {}
+        with memo.remembering():
+            for comparison, metric, case in wanted:
+                heading = self._heading(case, metric)
+                there = columns.get((metric.key, heading))
+                if there is not None and self._taken(there, case):  # told apart by nothing but its arm
+                    heading = (*heading, ("arm", case.arm))
+                self._fill(columns.setdefault((metric.key, heading), Column(metric, heading)), comparison, case)
+        made = [column for column in columns.values() if self._compares(column)]
+        dropped = [column for column in columns.values() if not self._compares(column)]
+        if not any(cell.row for column in made for cell in column.cells.values()):
+            whys = [cell.why for column in dropped for cell in column.cells.values() if cell.why]
+            raise UsageError(f"nothing can be compared: {whys[0] if whys else 'only the baseline itself is left'}.")
+        self._judge(made)
+        # What belongs to one model stands together, place by place.
+        keys, models = self.plan.suite.metrics, list(dict.fromkeys(_without_place(column.heading) for column in made))
+        made.sort(key=lambda column: (keys.index(column.metric.key), models.index(_without_place(column.heading))))
+        return AlongAxis(self.axis, self._called(), self._order(made), made, tuple(self._notes(made, dropped)))
+
+    def _measured(self) -> Iterator[Measured]:
+        for key in self.keep.metrics:
+            if key not in self.plan.suite.metrics:
+                raise unknown("metric", key, self.plan.suite.metrics)
+        for comparison in self.plan.comparisons:
+            for metric in (self.tables.metrics[key] for key in comparison.metrics):
+                for case in comparison.arms:
+                    if self._kept(case, metric):
+                        yield comparison, metric, case
+
+    def _kept(self, case: Case, metric: Metric) -> bool:
+        matches = self.matches is None or self.matches(case.id)
+        return self.at[case.id] is not None and matches and self.keep.keeps(case, metric)
+
+    def _heading(self, case: Case, metric: Metric) -> Heading:
+        told = self._told[metric.key]
+        return tuple(each for each in self.rest[case.id] if each[0] in told and each[1] is not None)
+
+    def _taken(self, column: Column, case: Case) -> bool:
+        """Whether another case, which is no baseline beside others, has its place in the column."""
+        cell = column.cells.get(self.at[case.id])
+        return cell is not None and cell.case.id != case.id and not cell.is_baseline
+
+    def _compares(self, column: Column) -> bool:
+        """Whether a column has a comparison, or is the baseline's own beside those of other arms."""
+        cells = column.cells.values()
+        return any(cell.row for cell in cells) or (
+            self.across and self.value is None and any(c.is_baseline for c in cells)
+        )
+
+    def _fill(self, column: Column, comparison: Comparison, case: Case) -> None:
+        """Add a case to its column, and its baseline beside it."""
+        metric = column.metric
+        base, why = self._baseline(comparison, metric, case)
+        cell = column.cells[self.at[case.id]] = Cell(case, self._value(case, metric), why=why)
+        if base is None or base.id == case.id:
+            return
+        if self.value is not None or not self.across:  # else it has a column of its own
+            own = self.at[base.id]
+            key = tuple((each, value) for each, value in self.rest[base.id] if each in self._told[metric.key])
+            here = self.value is not None or (own is not None and _fits(key, column.heading))
+            column.cells.setdefault(own if here else BASELINE, Cell(base, self._value(base, metric)))
+        if case.place == base.place:
+            cell.row = self._pairs(comparison, metric, base)[case.id]
+        else:
+            compared = unpaired_result if self.tables.made_in(metric).samples == "launches" else None
+            row = pair_row(self.tables, case, base, metric, compared)
+            cell.row = comparisons.of_family(row, (metric.key, column.heading), primary=True)
+
+    def _value(self, case: Case, metric: Metric) -> float | None:
+        return self.values.get((case.id, metric.key))
+
+    def _baseline(self, comparison: Comparison, metric: Metric, case: Case) -> tuple[Case | None, str]:
+        """Return what a case is compared with; or why there is nothing."""
+        if self.value is None:
+            if self.arm is None:
+                return comparison.arms[0], ""
+            found = self.arms.get((comparison.label, self.arm))
+            return found, "" if found else f"{self.arm} was not measured at {comparison.label}"
+        key = self.rest[case.id]
+        alike = [
+            each
+            for other, _, each in self.with_value.get(metric.key, [])
+            if (self.across or other is comparison) and axes.agree(self.rest[each.id], key)
+        ]
+        exact = [each for each in alike if self.rest[each.id] == key] or alike
+        called = axes.heading(self.axis, self.value)
+        if len(exact) > 1:
+            return None, f"several cases have {called}: {', '.join(each.arm for each in exact[:3])}"
+        return (exact[0], "") if exact else (None, f"{name(case)}: no case with {called} is equal in all else")
+
+    def _pairs(self, comparison: Comparison, metric: Metric, base: Case) -> dict[str, dict[str, Any]]:
+        """All arms of a comparison against a baseline, one family: as `modbench report --baseline` has them."""
+        family = (comparison.label, metric.key, base.arm)
+        if family not in self._against:
+            others = [each for each in comparison.arms if each.id != base.id]
+            rows = (pair_row(self.tables, each, base, metric) for each in others)
+            self._against[family] = {row["case_id"]: comparisons.of_family(row, family, primary=True) for row in rows}
+        return self._against[family]
+
+    def _judge(self, columns: Sequence[Column]) -> None:
+        """Judge all rows at once; those across places among the others of their column."""
+        rows = [row for family in self._against.values() for row in family.values()]
+        known = {id(row) for row in rows}
+        rows += [
+            c.row for column in columns for c in column.cells.values() if c.row is not None and id(c.row) not in known
+        ]
+        comparisons.settle(self.tables, rows, self.twins)
+
+    def _called(self) -> str:
+        if self.value is not None:
+            return axes.heading(self.axis, self.value)
+        arms = {case.arm: case for case in self.plan.cases}
+        return name(arms[self.arm]) if self.arm else name(self.plan.comparisons[0].arms[0])
+
+    def _order(self, columns: Sequence[Column]) -> list[Value]:
+        """The values of the axis; a baseline that is none of its numbers stands first."""
+        found = {value for column in columns for value in column.cells}
+        return [*([BASELINE] if BASELINE in found else []), *(value for value in self.known if value in found)]
+
+    def _notes(self, columns: Sequence[Column], dropped: Sequence[Column]) -> Iterator[str]:
+        rows = [cell.row for column in columns for cell in column.cells.values() if cell.row is not None]
+        if any(NOT_INTERLEAVED in str(row.get("reason")) for row in rows):
+            yield f"{NOT_INTERLEAVED}, so that what drifts between them is not in the interval of a time"
+            if self.axis in {"seq_len", "batch_size"}:
+                yield f"another {self.axis} is another amount of work: tokens_per_s/… compares the time per token"
+        plain = [case for case in self.loaded.arms if self.at[case.id] is None]
+        left = [name(case) for case in plain if name(case) != self._called()]
+        if left:
+            yield f"{self.axis} does not apply to {'; '.join(left)}"
+        for why in dict.fromkeys(cell.why for column in dropped for cell in column.cells.values() if cell.why):
+            yield f"left out: {why}"
+
+
+def _fits(key: Heading, heading: Heading) -> bool:
+    """Whether a case belongs under a heading: fields that do not apply to it, or to the others there, decide nothing."""
+    there = dict(heading)
+    return all(value is None or there.get(each, value) == value for each, value in key)
+
+
+def _without_place(heading: Heading) -> Heading:
+    return tuple((field, value) for field, value in heading if field not in axes.PLACE)
+
+
+def _distinguishing(wanted: Sequence[Measured], rest: Mapping[str, Heading]) -> dict[str, set[str]]:
+    """Return by metric the fields that name its columns: those that differ where they apply, none that others imply."""
+    keys: dict[str, dict[Heading, None]] = {}
+    for _, metric, case in wanted:
+        keys.setdefault(metric.key, {})[rest[case.id]] = None
+    return {metric: _needed([dict(each) for each in found]) for metric, found in keys.items()}
+
+
+def _needed(found: Sequence[Mapping[str, Value]]) -> set[str]:
+    told = [key for key in found[0] if key == "seq_len" or len({each[key] for each in found} - {None}) > 1]
+    for key in [each for each in told if each not in NAMED]:
+        less = [each for each in told if each != key]
+        if len({tuple(each[k] for k in less) for each in found}) == len(
+            {tuple(each[k] for k in told) for each in found}
+        ):
+            told = less
+    return set(told)
