@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from modbench.harness.core import catalogue, own_models
 from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.train_plan import BUDGETS
+from modbench.harness.machine import accelerators
 from modbench.harness.planning.chosen_models import choose_models
+from modbench.harness.planning.efforts import EFFORTS
 from modbench.harness.planning.suite import SMOKE_STEPS, TABLES, Suite, parse_suite
 
 # Keys that only the pilot of a two-stage effort reads.
 _OF_PILOT = ("pilot_launches", "most_launches", "mde")
 # Of one of our models that does not read a key.
 UNREAD = "it does not read it"
+# Beginning of keys whose value is a path, whatever it looks like.
+PATHS = "tasks.paths."
 # Keys of a suite outside its tables that `--set` changes.
 TOP_KEYS = ("launches", "rounds", *_OF_PILOT, "margin", "threads", "metrics", "twin")
 
 
 @dataclass(frozen=True)
 class Overrides:
-    """Values from the command line; None or empty keeps the suite's value.
+    """Values that a command line or a call from Python gives; None or empty keeps the suite's value.
 
     Attributes:
         model: catalogue names keep only those arms and the anchor, and add models that the suite lacks;
@@ -39,7 +44,10 @@ class Overrides:
         seeds: seeds of weights and data.
         corpus: catalogue name or path of the text.
         effort: preset that replaces the suite's launches and rounds; `smoke` also shortens training.
-        settings: `KEY=VALUE` for everything else.
+        settings: values of everything else by key, such as `train.steps`.
+
+    Raises:
+        UsageError: if the device or the effort is unknown.
     """
 
     model: tuple[str, ...] = ()
@@ -54,7 +62,12 @@ class Overrides:
     seeds: tuple[int, ...] = ()
     corpus: str | None = None
     effort: str | None = None
-    settings: tuple[str, ...] = ()
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.effort is not None and self.effort not in EFFORTS:
+            raise unknown("effort", self.effort, EFFORTS)
+        accelerators.check(self.device)
 
 
 def override(suite: Suite, flags: Overrides) -> Suite:
@@ -84,8 +97,8 @@ def override(suite: Suite, flags: Overrides) -> Suite:
         _aim_ladder(data, sorted(set(flags.capacity)))
     if flags.router:
         _set_routing(data, "router", list(flags.router), "--router")
-    for setting in flags.settings:
-        _set(data, setting)
+    for key, value in flags.settings.items():
+        _set(data, key, value)
     made = parse_suite(data, "command line")
     _check_pilot(made, flags.settings)
     return made
@@ -100,9 +113,9 @@ def _shorten(data: dict[str, Any]) -> None:
         train["val_tokens"] = min(train["val_tokens"], 4 * train["seq_len"])
 
 
-def _check_pilot(suite: Suite, settings: tuple[str, ...]) -> None:
+def _check_pilot(suite: Suite, settings: Iterable[str]) -> None:
     """Refuse a setting of the pilot where there is none."""
-    idle = [key for key in (setting.partition("=")[0] for setting in settings) if key in _OF_PILOT]
+    idle = [key for key in settings if key in _OF_PILOT]
     if idle and not suite.two_stage:
         who = "a search" if suite.search else f"{suite.effort} effort"
         why = "launches are set" if suite.launches else f"{who} has a fixed number of launches"
@@ -133,25 +146,33 @@ def _aim_ladder(data: dict[str, Any], capacities: list[float]) -> None:
             arm["match"]["settings"]["capacity"] = capacities[place]
 
 
-def _set(data: dict[str, Any], setting: str) -> None:
-    key, equals, text = setting.partition("=")
+def setting_of(text: str) -> tuple[str, object]:
+    """Key and value of a setting as typed: `KEY=VALUE`.
+
+    Raises:
+        UsageError: if there is no value.
+    """
+    key, equals, value = text.partition("=")
     if not equals:
-        raise UsageError(f"--set {setting!r} lacks a value. Write --set KEY=VALUE, for example --set d_model=128.")
-    value = toml_value(text)
+        raise UsageError(f"--set {text!r} lacks a value. Write --set KEY=VALUE, for example --set d_model=128.")
+    return key, value if key.startswith(PATHS) else toml_value(value)
+
+
+def _set(data: dict[str, Any], key: str, value: object) -> None:
     in_tables = _keys_in_tables()
     if key in SHAPE_KEYS:
         data["shape"][key] = value
     elif key in ROUTING_KEYS:
         _set_routing(data, key, value, f"--set {key}")
     elif key in TOP_KEYS:
-        data[key] = text.split(",") if key == "metrics" and value == text else value
+        data[key] = value.split(",") if key == "metrics" and isinstance(value, str) else value
     elif key == "tasks.paths" and isinstance(value, dict):
         for task, path in value.items():
             _name_files(data, task, str(path))
     elif key in in_tables:
         _set_in_table(data, key, value)
-    elif key.startswith("tasks.paths."):
-        _name_files(data, key.removeprefix("tasks.paths."), text)
+    elif key.startswith(PATHS):
+        _name_files(data, key.removeprefix(PATHS), str(value))
     else:
         raise UsageError(f"--set: {unknown('key', key, keys())}")
 

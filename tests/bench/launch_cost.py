@@ -23,7 +23,7 @@ from load import Launches, in_a_fresh_process
 
 from modbench import api
 from modbench.harness.core.case import UnitOfWork
-from modbench.harness.planning.overrides import Overrides
+from modbench.harness.planning.overrides import Overrides, setting_of
 
 PARTS = ("building", "contract check", "warm-up", "measuring", "rest")
 Seconds = dict[str, tuple[float, float]]
@@ -132,7 +132,7 @@ def main() -> None:
     parser.add_argument("--launches", type=int, default=4, help="launches whose calls are averaged with --settle")
     parser.add_argument("--calls", type=int, default=12, help="calls of every arm with --settle")
     options = parser.parse_args()
-    flags = Overrides(settings=tuple(options.set), device="cpu")
+    flags = Overrides(settings=dict(map(setting_of, options.set)), device="cpu")
     units = [u for u in api.make_plan(options.suite, flags).units if u.made_in == "time" and u.launch == options.launch]
     for unit in units:
         if options.settle:

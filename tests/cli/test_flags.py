@@ -28,7 +28,7 @@ def test_values_come_as_comma_lists_or_repeated_flags() -> None:
     flags = Flags(capacity=["0.125, 0.5", "1"], seeds=["0,1"], settings=["d_model=64"], compile=True).overrides()
     assert flags.capacity == (0.125, 0.5, 1.0)
     assert flags.seeds == (0, 1)
-    assert flags.settings == ("d_model=64",)
+    assert flags.settings == {"d_model": 64}
     assert flags.compile
     assert flags.model == ()
 

@@ -17,9 +17,8 @@ import pytest
 
 import modbench as mb
 from modbench import api
-from modbench.commands._flags import Flags
 from modbench.harness.core.errors import UsageError
-from modbench.python import runs
+from modbench.python import keywords, runs
 from modbench.python.comparison import Row
 
 ROWS = (Row("a", 0.1), Row("b", 0.1))
@@ -102,18 +101,23 @@ def test_type_checkers_see_the_types() -> None:
 
 
 def test_values_become_the_flags_of_the_command_line() -> None:
-    flags = Flags.from_values(
+    given = keywords.overrides(
         {"model": "mod", "capacity": [0.25, 0.5], "seq_len": 64, "compile": True, "device": None},
         {"d_model": 32, "metrics": ["flops/forward", "loss/val"], "tied": True, "train.steps": 3, "every": 2},
     )
-    assert flags.overrides().capacity == (0.25, 0.5)
-    assert flags.words() == [
+    assert (given.capacity, given.seq_len, given.settings["metrics"]) == (
+        (0.25, 0.5),
+        (64,),
+        ["flops/forward", "loss/val"],
+    )
+    assert keywords.words(given) == [
         *("--model", "mod", "--capacity", "0.25,0.5", "--seq-len", "64", "--compile", "--set", "d_model=32"),
         *("--set", 'metrics=["flops/forward", "loss/val"]', "--set", "tied=true", "--set", "train.steps=3"),
         *("--set", "every=2"),
     ]
+    assert keywords.overrides({"capacity": "0.25, 0.5"}, {"seeds": (0, 1), "mixer": "window"}).seeds == (0, 1)
     several = {"model": ["a.py:build(x=1,y=2)", "b.py:build"], "router": ["norm", "learned"], "only": True}
-    assert Flags.from_values(several, {}).words() == [
+    assert keywords.words(keywords.overrides(several, {})) == [
         *("--model", "a.py:build(x=1,y=2)", "--model", "b.py:build", "--only", "--router", "norm,learned"),
     ]
 
@@ -124,6 +128,9 @@ def test_values_become_the_flags_of_the_command_line() -> None:
         (lambda: mb.run(capcity=0.5), "Did you mean 'capacity'"),
         (lambda: mb.run(effort="brief"), "unknown effort 'brief'"),
         (lambda: mb.run(seq_len={"a": 1}), "seq_len takes"),  # type: ignore[arg-type]
+        (lambda: mb.run(seq_len=12.5), "--seq-len takes whole numbers .*'12.5'"),  # type: ignore[arg-type]
+        (lambda: mb.run(capacity="half"), "--capacity takes numbers .*'half'"),  # type: ignore[arg-type]
+        (lambda: mb.run(compile="yes"), "compile takes True or False; got 'yes'"),  # type: ignore[arg-type]
         (lambda: mb.run(d_model=object()), "d_model.*object"),
         (lambda: mb.run(timeout="soon"), "timeout"),
         (lambda: mb.plan("quik"), "unknown suite 'quik'"),
@@ -257,18 +264,6 @@ def test_resuming_and_running_return_tables_and_record_the_command(
     assert seen["folder"].path == Path("here")
     assert seen["timeout_s"] == 120
     assert seen["command"] == [
-        *(
-            "modbench",
-            "run",
-            "quick",
-            "--model",
-            "mod",
-            "--device",
-            "cpu",
-            "--set",
-            "d_model=32",
-            "--set",
-            "n_layers=2",
-        ),
-        *("--set", "metrics=flops/forward,latency/forward", "--effort", "smoke", "-k", "mod", "--out", "here"),
+        *("modbench", "run", "quick", "--model", "mod", "--device", "cpu", "--effort", "smoke", "--set", "d_model=32"),
+        *("--set", "n_layers=2", "--set", "metrics=flops/forward,latency/forward", "-k", "mod", "--out", "here"),
     ]

@@ -126,7 +126,7 @@ def test_a_key_that_may_reach_something_is_not_refused(file: Path, source: str) 
 
 
 def test_a_key_reaches_the_option_of_its_name_from_flags_and_suites() -> None:
-    one, other = made(model=("mine.py:build",), capacity=(0.125, 0.25), settings=("every=3",))
+    one, other = made(model=("mine.py:build",), capacity=(0.125, 0.25), settings={"every": 3})
     assert [one.arm, other.arm] == ["mine:build[c0.125]", "mine:build[c0.25]"]
     assert [built(case).got for case in (one, other)] == [(0.125, 3, "none"), (0.25, 3, "none")]
     written = {"model": "mine.py:build", "capacity": [0.125, 0.25], "every": 3}
@@ -138,7 +138,7 @@ def test_a_key_reaches_the_option_of_its_name_from_flags_and_suites() -> None:
 
 def test_what_is_not_set_keeps_the_default_of_the_build() -> None:
     """The configuration has a value for every key: only those that an arm sets are given."""
-    (case,) = made(model=("mine.py:build",), settings=("router=norm",))
+    (case,) = made(model=("mine.py:build",), settings={"router": "norm"})
     assert case.config.every != 4
     assert built(case).got == (0.25, 4, "norm")
     set_to_our_default = planned({"model": "mine.py:build"}, {"model": "mine.py:build", "every": case.config.every})
@@ -158,7 +158,7 @@ WHY = r"reads no config\.{}, and plain\(config, width=2\) has no option of that 
     ("refused", "key"),
     [
         (lambda: made(model=("mine.py:plain",), capacity=(0.125, 0.25)), "capacity"),
-        (lambda: made(model=("mine.py:plain",), settings=("n_experts=8",)), "n_experts"),
+        (lambda: made(model=("mine.py:plain",), settings={"n_experts": 8}), "n_experts"),
         (lambda: made(model=("mine.py:plain",), router=("norm",)), "router"),
         (lambda: planned({"model": "dense"}, {"model": "mine.py:plain", "every": [2, 3]}), "every"),
         (lambda: planned({"model": "dense"}, {"model": "mine.py:plain", "d_ff": 8}), "d_ff"),
@@ -167,7 +167,7 @@ WHY = r"reads no config\.{}, and plain\(config, width=2\) has no option of that 
         (lambda: mb.run("quick", model="mine.py:plain", only=True, capacity=0.5), "capacity"),
         (lambda: training_run.make_plan("mine.py:plain", Overrides(capacity=(0.5,))), "capacity"),
         (lambda: costs.costs(costs.Request("mine.py:plain", capacity=(0.5,))), "capacity"),
-        (lambda: costs.costs(costs.Request("mine.py:plain", settings=("every=3",))), "every"),
+        (lambda: costs.costs(costs.Request("mine.py:plain", settings={"every": 3})), "every"),
     ],
 )
 def test_a_key_that_reaches_nothing_is_refused(refused: Callable[[], object], key: str) -> None:

@@ -244,10 +244,10 @@ def test_the_time_left_grows_by_what_a_pilot_asks_for(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("settings", "words"),
-    [(("mde=0.02",), "draft effort .*fixed number"), (("launches=5", "pilot_launches=6"), "launches are set")],
+    [({"mde": 0.02}, "draft effort .*fixed number"), ({"launches": 5, "pilot_launches": 6}, "launches are set")],
 )
-def test_a_setting_of_a_pilot_that_is_not_there_is_refused(settings: tuple[str, ...], words: str) -> None:
-    effort = "draft" if "mde" in settings[0] else "standard"
+def test_a_setting_of_a_pilot_that_is_not_there_is_refused(settings: dict[str, object], words: str) -> None:
+    effort = "draft" if "mde" in settings else "standard"
     with pytest.raises(UsageError, match=words):
         override(load_suite("quick"), Overrides(effort=effort, settings=settings))
 

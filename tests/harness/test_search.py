@@ -441,7 +441,7 @@ def test_one_twin_at_each_place_speaks_for_the_machine() -> None:
         beside = [each for each in made.comparisons if each.twin]
         assert {each.arms[-1].arm for each in beside} == {first}
         assert len(beside) == len({each.place for each in made.comparisons}) == 11
-    assert not any(each.twin for each in flagged(settings=("twin=false",)).comparisons)
+    assert not any(each.twin for each in flagged(settings={"twin": False}).comparisons)
 
 
 def flagged(**flags: Any) -> Plan:
@@ -459,9 +459,9 @@ def test_flags_change_what_is_searched() -> None:
     rows = shape(flagged(capacity=(0.25,), seq_len=(512, 64, 128)))
     assert rows == {f"{work}-mod-c0.25-B1-fp32-cpu1": [64, 128, 512] for work in ("forward", "train_step")}
     assert len(rows_of(flagged(capacity=(0.25,), batch_size=(1, 4)))) == 4
-    (row,) = rows_of(flagged(select="c0.5", settings=("metrics=['latency/forward']",))).values()
+    (row,) = rows_of(flagged(select="c0.5", settings={"metrics": ["latency/forward"]})).values()
     assert row.others == ("dense",)
-    along = flagged(capacity=(0.25,), seq_len=(64,), batch_size=(8, 1, 2), settings=("search.axis=batch_size",))
+    along = flagged(capacity=(0.25,), seq_len=(64,), batch_size=(8, 1, 2), settings={"search.axis": "batch_size"})
     assert shape(along)["forward-mod-c0.25-T64-fp32-cpu1"] == [1, 2, 8]
 
 
@@ -469,13 +469,13 @@ def test_flags_change_what_is_searched() -> None:
     ("flags", "words"),
     [
         ({"select": "dense"}, "selects no arm"),
-        ({"settings": ("launches=2",)}, "2 launches have no interval"),
-        ({"settings": ("search.metrics=['latency/decode']",)}, "unknown metric 'latency/decode'"),
-        ({"settings": ("metrics=['flops/forward']",)}, "metrics that are timed"),
-        ({"settings": ("search.against=['nothing']",)}, "'same shape' or"),
-        ({"settings": ("search.against=['equal cost']",), "capacity": (0.1, 0.2, 0.3, 0.4)}, "nothing has its cost"),
+        ({"settings": {"launches": 2}}, "2 launches have no interval"),
+        ({"settings": {"search.metrics": ["latency/decode"]}}, "unknown metric 'latency/decode'"),
+        ({"settings": {"metrics": ["flops/forward"]}}, "metrics that are timed"),
+        ({"settings": {"search.against": ["nothing"]}}, "'same shape' or"),
+        ({"settings": {"search.against": ["equal cost"]}, "capacity": (0.1, 0.2, 0.3, 0.4)}, "nothing has its cost"),
         ({"model": ("dense",)}, "add an arm"),
-        ({"settings": ("mde=0.01",), "effort": "standard"}, "fixed number of launches"),
+        ({"settings": {"mde": 0.01}, "effort": "standard"}, "fixed number of launches"),
     ],
 )
 def test_a_search_that_cannot_be_is_refused(flags: Mapping[str, Any], words: str) -> None:
@@ -485,7 +485,7 @@ def test_a_search_that_cannot_be_is_refused(flags: Mapping[str, Any], words: str
 
 def test_a_search_is_refused_where_nothing_is_searched() -> None:
     with pytest.raises(UsageError, match="whole grid"):
-        override(load_suite("quick"), Overrides(settings=("search.axis=batch_size",)))
+        override(load_suite("quick"), Overrides(settings={"search.axis": "batch_size"}))
 
 
 def test_efforts_have_a_fixed_number_of_launches() -> None:

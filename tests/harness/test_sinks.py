@@ -240,7 +240,7 @@ def test_what_is_not_installed_or_unknown_is_refused_at_plan_time(monkeypatch: p
     with pytest.raises(UsageError, match=r"'wandb'.*pip install '\.\[wandb\]'"):
         catalogue.load("sinks", "wandb").check("wandb")
     with pytest.raises(UsageError, match=r"'tensorbord'.* 'tensorboard'"):
-        training_run.make_plan("dense", Overrides(settings=("train.log_to=tensorbord",)))
+        training_run.make_plan("dense", Overrides(settings={"train.log_to": "tensorbord"}))
 
 
 def test_no_sink_is_imported_to_check_it(monkeypatch: pytest.MonkeyPatch) -> None:

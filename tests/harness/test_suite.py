@@ -40,8 +40,8 @@ def first(made: Plan) -> list[Case]:
 
 def test_every_compilation_has_a_process_of_its_own_and_a_search_has_one_for_all() -> None:
     """What was compiled before makes the next one warm; what is free is one number."""
-    asked = 'metrics=["latency/compile", "latency/compile/train_step", "memory/largest_seq_len"]'
-    made = planned(settings=(asked,), compile=True, seq_len=(64,))
+    asked = ["latency/compile", "latency/compile/train_step", "memory/largest_seq_len"]
+    made = planned(settings={"metrics": asked}, compile=True, seq_len=(64,))
     cases = {case.id for case in made.cases}
     compiled = [unit for unit in made.units if unit.made_in == "compile"]
     assert {(unit.workload, unit.comparison.arms[0].id) for unit in compiled} == {
@@ -100,7 +100,7 @@ def test_smoke_trains_a_handful_of_steps() -> None:
 
 
 def test_set_reaches_shape_routing_protocol_and_training() -> None:
-    made = planned(settings=("d_model=128", "every=1", "rounds=7", "train.lr=0.001", "activation=gelu"))
+    made = planned(settings={"d_model": 128, "every": 1, "rounds": 7, "train.lr": 0.001, "activation": "gelu"})
     by_model = {case.model: case.config for case in first(made) if not case.rung}
     assert by_model["dense"].d_model == 128
     assert by_model["dense"].d_ff == 512
@@ -151,7 +151,7 @@ def test_arms_of_one_name_are_refused() -> None:
 
 def test_the_ladder_follows_the_arms_that_it_matches() -> None:
     """Routing flags change what a rung must cost; capacities of a sweep become its ends."""
-    made = planned(settings=("every=1",), capacity=(0.25, 0.0625, 0.125), seq_len=(256, 1024))
+    made = planned(settings={"every": 1}, capacity=(0.25, 0.0625, 0.125), seq_len=(256, 1024))
     assert [(rung.target, rung.solved_at) for rung in made.ladder] == [("mod[c0.0625]", 256), ("mod[c0.25]", 256)]
     for rung in made.ladder:
         assert abs(rung.gaps[256]) <= 0.01
@@ -191,7 +191,7 @@ def test_config_column_names_what_is_not_default() -> None:
     assert json.loads(cases["dense"].config_diff()) == {"max_seq_len": 512}
     assert json.loads(cases["dense-f0.56"].config_diff()) == {"d_ff": 160, "max_seq_len": 512}
     assert json.loads(cases["mod[c0.25]"].config_diff()) == {"capacity": 0.25, "max_seq_len": 512}
-    cases = {case.arm: case for case in first(planned(settings=("d_model=128", "n_heads=4", "activation=gelu")))}
+    cases = {case.arm: case for case in first(planned(settings={"d_model": 128, "n_heads": 4, "activation": "gelu"}))}
     assert json.loads(cases["dense"].config_diff()) == {
         "d_model": 128, "n_heads": 4, "activation": "gelu", "max_seq_len": 512
     }  # fmt: skip
@@ -323,10 +323,12 @@ def test_options_read_without_importing_are_the_models_own() -> None:
 def test_files_named_for_a_task_make_it_one_of_the_metrics() -> None:
     """Who names files wants them read; a list of metrics may be written with commas."""
     named = override(
-        load_suite("tasks"), Overrides(settings=("metrics=task/copy,task/recall", "tasks.paths.nli_pairs=a"))
+        load_suite("tasks"), Overrides(settings={"metrics": "task/copy,task/recall", "tasks.paths.nli_pairs": "a"})
     )
     assert named.metrics == ("task/copy", "task/recall", "task/nli_pairs")
-    twice = override(load_suite("tasks"), Overrides(settings=("metrics=task/nli_pairs", "tasks.paths.nli_pairs=a")))
+    twice = override(
+        load_suite("tasks"), Overrides(settings={"metrics": "task/nli_pairs", "tasks.paths.nli_pairs": "a"})
+    )
     assert twice.metrics == ("task/nli_pairs",)
 
 
@@ -350,14 +352,14 @@ def test_prompts_alone_are_read_into_a_cache_with_room_for_what_follows() -> Non
 
 
 def test_flags_reach_both_grids() -> None:
-    flags = Overrides(batch_size=(2,), settings=("decode_grid.execution=eager",))
+    flags = Overrides(batch_size=(2,), settings={"decode_grid.execution": "eager"})
     made = make_plan(override(load_suite("gpu"), flags), device="cuda")
     assert {c.place.batch_size for c in made.comparisons} == {2}
     assert not any(c.place.graph for c in made.comparisons)
     # At one place both kinds are measured in one comparison.
     assert [len(c.metrics) for c in made.comparisons] == [6, 3]
     with pytest.raises(UsageError, match="decodes on its grid"):
-        override(load_suite("quick"), Overrides(settings=("decode_grid.batch_size=2",)))
+        override(load_suite("quick"), Overrides(settings={"decode_grid.batch_size": 2}))
 
 
 def test_axes_that_the_decode_grid_lacks_are_the_grids() -> None:

@@ -100,7 +100,7 @@ def test_where_there_is_no_claim_on_times_there_is_no_twin(effort: str, changes:
 def test_shipped_suites_have_a_twin_unless_told_otherwise() -> None:
     suite = load_suite("quick")
     assert suite.twin
-    assert not override(suite, Overrides(settings=("twin=false",))).twin
+    assert not override(suite, Overrides(settings={"twin": False})).twin
     assert not parse_suite(
         {"name": "x", "metrics": ["latency/forward"], "arms": [{"model": "dense"}], "twin": False}, "x"
     ).twin

@@ -188,7 +188,7 @@ def test_a_sweep_that_cannot_be_is_said_in_words(table: dict[str, Any], words: s
 
 
 def test_more_epochs_are_allowed_where_they_are_named() -> None:
-    asked = override(suite(), Overrides(settings=("isoflop.budgets=[1e12]", "isoflop.max_epochs=1000")))
+    asked = override(suite(), Overrides(settings={"isoflop.budgets": [1000000000000.0], "isoflop.max_epochs": 1000}))
     assert plan.make_plan(asked, device="cpu", text=TEXT).units
 
 

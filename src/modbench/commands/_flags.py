@@ -1,18 +1,17 @@
-"""Flags that several commands share, typed or made from Python values, and the decorator that gives them to a command."""
+"""Flags that several commands share, and the decorator that gives them to a command."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import inspect
-import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_type_hints
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
 from modbench.commands._complete import corpora, models, one_of, routers, settings, suites
-from modbench.harness.core.errors import UsageError, shown, unknown
+from modbench.harness.core.errors import UsageError
 from modbench.harness.core.options import split
 from modbench.harness.core.units import margin
 
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from modbench.harness.planning.overrides import Overrides
 
 T = TypeVar("T")
-# How near a name must be to that of a flag to be the flag, misspelled.
-NEAR = 0.8
 
 SuiteName = Annotated[
     str, typer.Argument(metavar="SUITE", help="A shipped suite's name, or a TOML file.", autocompletion=suites)
@@ -124,13 +121,8 @@ class Flags:
         Raises:
             UsageError: if a value cannot be parsed, or the device or effort is unknown.
         """
-        from modbench.harness.machine import accelerators
-        from modbench.harness.planning.efforts import EFFORTS
-        from modbench.harness.planning.overrides import Overrides
+        from modbench.harness.planning.overrides import Overrides, setting_of
 
-        if self.effort is not None and self.effort not in EFFORTS:
-            raise unknown("effort", self.effort, EFFORTS)
-        accelerators.check(self.device)
         return Overrides(
             model=listed("--model", self.model, str),
             only=self.only,
@@ -144,82 +136,8 @@ class Flags:
             seeds=listed("--seeds", self.seeds, int),
             corpus=self.corpus,
             effort=self.effort,
-            settings=tuple(self.settings or ()),
+            settings=dict(map(setting_of, self.settings or ())),
         )
-
-    @classmethod
-    def from_values(cls, values: Mapping[str, object], settings: Mapping[str, object]) -> Flags:
-        """The flags for Python values, as if they had been typed.
-
-        Args:
-            values: values of flags by name; None: not given.
-            settings: all other keys, which the command line takes by `--set`; flags that have no parameter of their own too.
-
-        Raises:
-            UsageError: if a name looks like a flag that was misspelled, or a value cannot be typed.
-        """
-        import difflib
-
-        from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS
-
-        names = tuple(field.name for field in dataclasses.fields(cls) if field.name != "settings")
-        lists = {name for name, kind in get_type_hints(cls).items() if list[str] in get_args(kind)}
-        typed = {name: value for name, value in values.items() if value is not None}
-        others = list[str]()
-        for name, value in settings.items():
-            if name in names:
-                typed[name] = value
-                continue
-            near = difflib.get_close_matches(name, (*names, *SHAPE_KEYS, *ROUTING_KEYS), n=1, cutoff=NEAR)
-            if near and near[0] in names:  # what is nearer to a key is refused with all keys, or is one
-                raise UsageError(f"unknown argument {name!r}. Did you mean {near[0]!r}?")
-            others.append(f"{name}={_setting_text(name, value)}")
-        flags: dict[str, Any] = {name: _flag_value(name, value, several=name in lists) for name, value in typed.items()}
-        return cls(**flags | ({"settings": others} if others else {}))
-
-    def words(self) -> list[str]:
-        """The words of a command line that sets these flags."""
-        words = list[str]()
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            flag = "--set" if field.name == "settings" else f"--{field.name.replace('_', '-')}"
-            if isinstance(value, bool):
-                words += [flag] if value else []
-            elif isinstance(value, list):
-                # A comma may be a part of one, as in the options of a model.
-                plain = field.name != "settings" and not any("," in each for each in value)
-                words += [flag, ",".join(value)] if plain else [word for each in value for word in (flag, each)]
-            elif value is not None:
-                words += [flag, value]
-        return words
-
-
-def _flag_value(name: str, value: object, *, several: bool) -> object:
-    """A Python value as the flag takes it: a list of texts, a text or a truth value."""
-    if isinstance(value, bool):
-        return value
-    if not several:
-        return _flag_text(name, value)
-    return [
-        _flag_text(name, each)
-        for each in ([value] if isinstance(value, str) or not isinstance(value, Sequence) else value)
-    ]
-
-
-def _flag_text(name: str, value: object) -> str:
-    if not isinstance(value, str | int | float):
-        raise UsageError(f"{name} takes text or numbers, or a list of them; got {shown(value)}.")
-    return str(value)
-
-
-def _setting_text(name: str, value: object) -> str:
-    """A Python value as it is written behind `--set KEY=`."""
-    if isinstance(value, str):
-        return value
-    try:
-        return json.dumps(list(value) if isinstance(value, tuple) else value, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"{name} = {shown(value)} cannot be written in a suite: {error}.") from error
 
 
 def with_flags(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -272,5 +190,10 @@ def listed(flag: str, values: list[str] | None, kind: Callable[[str], T]) -> tup
     try:
         return tuple(kind(item) for item in items)
     except ValueError:
-        what = {"int": "whole numbers", "float": "numbers"}[getattr(kind, "__name__", "")]
-        raise UsageError(f"{flag} takes {what} joined by commas; got {','.join(items)!r}.") from None
+        raise not_of_kind(flag, kind, items) from None
+
+
+def not_of_kind(flag: str, kind: Callable[[str], object], items: Sequence[str]) -> UsageError:
+    """The error for values of a flag that are no numbers, or no whole ones."""
+    what = {"int": "whole numbers", "float": "numbers"}[getattr(kind, "__name__", "")]
+    return UsageError(f"{flag} takes {what} joined by commas; got {','.join(items)!r}.")

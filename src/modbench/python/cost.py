@@ -8,11 +8,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from modbench.commands._app import include_additions
-from modbench.commands._flags import Flags
 from modbench.commands.cost.costs import Request, as_text, costs
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.public import public
 from modbench.harness.core.units import human
+from modbench.python import keywords
 from modbench.python.rendering import html, html_table, text
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def cost(
     _check_name(model)
     include_additions(())
     values = {"capacity": capacity, "seq_len": seq_len, "batch_size": batch_size, "dtype": dtype}
-    return Costs(tuple(costs(Request.from_flags(model, Flags.from_values(values, settings).overrides()))))
+    return Costs(tuple(costs(Request.from_flags(model, keywords.overrides(values, settings)))))
 
 
 def _check_name(model: object) -> None:

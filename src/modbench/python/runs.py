@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from modbench import api
 from modbench.commands._app import include_additions
-from modbench.commands._flags import Flags
 from modbench.commands.plan.forecast import as_text
 from modbench.commands.plan.forecast import forecast as predict
 from modbench.harness.core.errors import UsageError, shown
@@ -20,6 +19,7 @@ from modbench.harness.core.public import public
 from modbench.harness.core.units import counted, human, human_duration, parse_duration
 from modbench.harness.planning.plan import Plan
 from modbench.progress import in_notebook, progress_for
+from modbench.python import keywords
 from modbench.python.rendering import html, html_lines, html_table, text
 from modbench.reports.notebook.frames import Results
 from modbench.reports.questions import machine
@@ -167,11 +167,11 @@ def run(
         "effort": effort,
         "corpus": None if corpus is None else str(corpus),
     }
-    flags = Flags.from_values(values, _all_settings(settings, more))
+    given = keywords.overrides(values, _all_settings(settings, more))
     timeout_s = parse_duration(timeout, "timeout") if timeout is not None else None
     resolved, folder, launcher_options, gap = api.prepare(
         str(suite),
-        flags.overrides(),
+        given,
         select,
         out=None if out is None else str(out),
         launcher=launcher,
@@ -185,7 +185,7 @@ def run(
         resolved,
         folder,
         command=[
-            *("modbench", "run", str(suite), *flags.words()),
+            *("modbench", "run", str(suite), *keywords.words(given)),
             *_other_words(select, out, launcher, include, launcher_options),
         ],
         progress=progress_for(folder.path, quiet=quiet),
@@ -235,8 +235,8 @@ def plan(
     """
     _check_texts(suite=suite, select=select)
     _include(include)
-    overrides = Flags.from_values({}, _all_settings(settings, flags)).overrides()
-    return Planned(api.make_plan(str(suite), overrides, select, only_plan=True))
+    given = keywords.overrides({}, _all_settings(settings, flags))
+    return Planned(api.make_plan(str(suite), given, select, only_plan=True))
 
 
 @public("mb.resume('runs/quick-1')")

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from modbench import api
-from modbench.commands._flags import Flags
 from modbench.commands._output import say, say_json
 from modbench.commands.compare import paired_folder, turn_taking
 from modbench.commands.compare.paired_folder import timed_units
@@ -39,6 +38,7 @@ from modbench.harness.execution.phase import cannot_write
 from modbench.harness.execution.stopping import Stop, interrupt_on_end, signals
 from modbench.harness.execution.unit import ENDLESS_S
 from modbench.harness.machine import certificate, environment
+from modbench.harness.planning.overrides import Overrides, setting_of
 from modbench.harness.results import lock, progress, run_folder
 from modbench.harness.results.run_folder import RunFolder
 from modbench.reports.questions import revisions
@@ -194,9 +194,8 @@ def compare_revisions(
     )
     interrupt_on_end()
     # Planned here first, so that a mistake shows before anything runs.
-    known_lengths = [str(length) for length in lengths] or None
-    wanted = Flags(model=list(models) or None, seq_len=known_lengths, settings=list(settings) or None)
-    plan = api.make_plan(suite, wanted.overrides(), select)
+    wanted = Overrides(model=tuple(models), seq_len=tuple(lengths), settings=dict(map(setting_of, settings)))
+    plan = api.make_plan(suite, wanted, select)
     known = catalogue.metrics()
     timed = [key for key in plan.suite.metrics if catalogue.pass_of(known[key]).times and not known[key].source]
     if not timed:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import textwrap
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -19,7 +20,6 @@ from modbench.harness.core.printable import SCREEN, WIDTH
 from modbench.harness.core.units import human
 from modbench.harness.flops.closed_form import case_cost, case_decode_cost, closed_form
 from modbench.harness.planning.arms import check_capacity, decided_by, reached_by_name
-from modbench.harness.planning.overrides import toml_value
 
 if TYPE_CHECKING:
     from modbench.harness.core.contracts import Cost
@@ -46,7 +46,7 @@ class Request:
     Attributes:
         model: catalogue name, or a user's `FILE.py:build`.
         options: options of a user's build, each with one value.
-        settings: `KEY=VALUE` of its shape and routing.
+        settings: values of its shape and routing by key.
         capacity: capacities; empty: the model's own.
         seq_len: sequence lengths.
         batch_size: batch sizes.
@@ -55,7 +55,7 @@ class Request:
 
     model: str
     options: Pairs = ()
-    settings: tuple[str, ...] = ()
+    settings: Mapping[str, object] = field(default_factory=dict)
     capacity: tuple[float, ...] = ()
     seq_len: tuple[int, ...] = (512,)
     batch_size: tuple[int, ...] = (1,)
@@ -110,14 +110,11 @@ def _config(request: Request, capacity: float | None, seq_len: int) -> tuple[Mod
     own = own_models.is_user_model(request.model)
     options = {} if own else catalogue.model_options(request.model)
     values: dict[str, Any] = {}
-    for setting in request.settings:
-        key, equals, text = setting.partition("=")
-        if not equals:
-            raise UsageError(f"--set {setting!r} lacks a value. Write --set KEY=VALUE, for example --set d_model=8192.")
+    for key, value in request.settings.items():
         allowed = (*SHAPE_KEYS, *(ROUTING_KEYS if own else options))
         if key not in allowed:
             raise unknown(f"--set key of {request.model}", key, allowed)
-        values[key] = toml_value(text)
+        values[key] = value
     if capacity is not None:
         if not own and "capacity" not in options:
             raise UsageError(f"model {request.model!r} has no capacity. Leave out --capacity.")

@@ -40,9 +40,10 @@ def train(
     from modbench.reports.questions import machine
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's SIGTERM is handled like Ctrl-C
+    given = flags.overrides()
     if log_to is not None:
-        flags = dataclasses.replace(flags, settings=[*(flags.settings or ()), f"train.log_to={log_to}"])
-    plan = training_run.make_plan(model, flags.overrides())
+        given = dataclasses.replace(given, settings={**given.settings, "train.log_to": log_to})
+    plan = training_run.make_plan(model, given)
     done = training_run.run(plan, out, ["modbench", *sys.argv[1:]])
     if done is None:
         return
