@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure as Drawn
 
-    from modbench.reports.figures.marks import Marks
+    from modbench.reports.figures.style import Marks
 
 
 # What a number is, which decides how it is written: a quantity in its unit; a ratio to a baseline, above 1 better; a fraction; a

@@ -19,7 +19,7 @@ from modbench.reports.figures import style
 from modbench.reports.format import DEFAULT, Format
 from modbench.reports.model import Alert, Block, Figure, Listed, Sentence
 from modbench.reports.panel import Panel, panels
-from modbench.reports.questions import evidence, first_screen
+from modbench.reports.questions import first_screen
 from modbench.reports.questions.machine import gpu, machine_check, warnings
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.writers.html import fill, inline, written
@@ -146,8 +146,8 @@ def html(loaded: Loaded) -> str:
         "report",
         title=first_screen.title(loaded),
         answer=[inline(each) for each in told.answer],
-        sure=inline(brief) if (brief := evidence.sure_in_brief(loaded)) else "",
-        doubts=_few([inline(each) for each in evidence.doubts_in_brief(loaded)]),
+        sure=inline(brief) if (brief := first_screen.sure_in_brief(loaded)) else "",
+        doubts=_few([inline(each) for each in first_screen.doubts_in_brief(loaded)]),
         details=written(_details(told)),
         panels=sections,
         command=shlex.join(run.command),

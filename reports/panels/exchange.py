@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from modbench.harness.core.labels import LOOKED_AHEAD
 from modbench.reports.figures.axes import ends_of, ratio_axis
-from modbench.reports.figures.marks import Mark, Marks
-from modbench.reports.figures.style import HAIR, INK, MUTED, PAPER, look, new_figure
+from modbench.reports.figures.style import HAIR, INK, MUTED, PAPER, Mark, Marks, look, new_figure
 from modbench.reports.model import Block, Estimate, Figure, Note, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.questions import exchange

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from modbench.reports.figures.axes import ends_of, ratio_axis
-from modbench.reports.figures.marks import Mark, Marks
-from modbench.reports.figures.style import HAIR, MUTED, PAPER, beside, look, new_figure
+from modbench.reports.figures.style import HAIR, MUTED, PAPER, Mark, Marks, beside, look, new_figure
 from modbench.reports.model import Estimate, Figure, Finding, Listed, Sentence, Verdict
 from modbench.reports.panel import Panel
 from modbench.reports.tables.cases import RATIOS

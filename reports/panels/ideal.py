@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from modbench.reports.figures.axes import ends_of, ratio_axis
-from modbench.reports.figures.marks import Mark, Marks
 from modbench.reports.figures.point_labels import label
-from modbench.reports.figures.style import HAIR, INK, MUTED, look, new_figure
+from modbench.reports.figures.style import HAIR, INK, MUTED, Mark, Marks, look, new_figure
 from modbench.reports.model import Estimate, Figure, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.tables.cases import RATIOS

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from modbench.harness.core.case import Case
-from modbench.reports.figures.marks import Mark, Marks
 from modbench.reports.figures.point_labels import label
-from modbench.reports.figures.style import HAIR, PAPER, look, new_figure
+from modbench.reports.figures.style import HAIR, PAPER, Mark, Marks, look, new_figure
 from modbench.reports.model import Estimate, Figure, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.tables.cases import looked_ahead

@@ -11,8 +11,7 @@ import pandas as pd
 from modbench.harness.core.case import ELEMENT_BYTES, Case
 from modbench.harness.core.units import scale_of
 from modbench.harness.results.notes.memory import MemoryNotes
-from modbench.reports.figures.marks import Mark, Marks
-from modbench.reports.figures.style import MUTED, PAPER, beside, look, new_figure
+from modbench.reports.figures.style import MUTED, PAPER, Mark, Marks, beside, look, new_figure
 from modbench.reports.model import Estimate, Figure, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.tables.load import Loaded

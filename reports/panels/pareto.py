@@ -15,9 +15,8 @@ import pandas as pd
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import scale_of
 from modbench.harness.stats.verdicts import exact_verdict
-from modbench.reports.figures.marks import Mark, Marks
 from modbench.reports.figures.point_labels import label
-from modbench.reports.figures.style import HAIR, MUTED, PAPER, look, new_figure
+from modbench.reports.figures.style import HAIR, MUTED, PAPER, Mark, Marks, look, new_figure
 from modbench.reports.model import Block, Estimate, Figure, Listed, Note, Sentence, Table, Value
 from modbench.reports.panel import Panel
 from modbench.reports.questions.recommend.candidates import (

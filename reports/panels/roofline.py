@@ -17,11 +17,10 @@ from modbench.harness.roofline.table import Point, amount
 from modbench.harness.roofline.table import Table as Peaks
 from modbench.harness.roofline.work import Listed as Operators
 from modbench.harness.roofline.work import Work
-from modbench.reports.figures.marks import Mark, Marks
-from modbench.reports.figures.style import INK, MUTED, look, new_figure
+from modbench.reports.figures.style import INK, MUTED, Mark, Marks, look, new_figure
 from modbench.reports.model import Estimate, Figure, Listed, Sentence
 from modbench.reports.panel import Panel
-from modbench.reports.tables.comparison_row import RECORDED
+from modbench.reports.tables.comparisons import RECORDED
 from modbench.reports.tables.load import Loaded, default_arm
 from modbench.reports.wording import TIMED, short
 from modbench.reports.writers.number_format import plain, typed

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from modbench.harness.core.case import Case
-from modbench.reports.figures.marks import Mark, Marks
-from modbench.reports.figures.style import INK, MAP, MAP_INK, MUTED, PAPER, bin_of, new_figure
+from modbench.reports.figures.style import INK, MAP, MAP_INK, MUTED, PAPER, Mark, Marks, bin_of, new_figure
 from modbench.reports.model import Block, Estimate, Figure, Finding, Note, Sentence, Value
 from modbench.reports.panel import Panel
 from modbench.reports.questions.break_even import Line, lines

@@ -26,11 +26,10 @@ from modbench.harness.roofline.table import Table as Peaks
 from modbench.harness.roofline.table import amount
 from modbench.harness.roofline.work import Listed, Work
 from modbench.reports.figures.axes import ticks
-from modbench.reports.figures.marks import Mark, Marks
-from modbench.reports.figures.style import INK, MAP, MAP_INK, MUTED, beside, look, new_figure
+from modbench.reports.figures.style import INK, MAP, MAP_INK, MUTED, Mark, Marks, beside, look, new_figure
 from modbench.reports.model import Block, Estimate, Figure, Note, Sentence, Table, Value
 from modbench.reports.panel import Panel
-from modbench.reports.tables.comparison_row import RECORDED
+from modbench.reports.tables.comparisons import RECORDED
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded, default_arm
 from modbench.reports.wording import TIMED, in_title, is_number, name, short

@@ -29,7 +29,7 @@ from modbench.reports.questions.gate.non_inferiority import Change, welch
 from modbench.reports.tables import axes, comparisons
 from modbench.reports.tables.axes import Value
 from modbench.reports.tables.cell import joined_reasons
-from modbench.reports.tables.comparison_row import pair_row
+from modbench.reports.tables.comparisons import pair_row
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.outcomes import Tables, arm_named

@@ -22,7 +22,7 @@ from modbench.reports.model import Estimate, Finding, Kind, Listed, Sentence, Ta
 from modbench.reports.questions.compare_axis import TITLES
 from modbench.reports.questions.gate.gate import gate
 from modbench.reports.questions.gate.non_inferiority import LABELS, GateFinding
-from modbench.reports.tables import axes, nodes, versions
+from modbench.reports.tables import axes, provenance
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.pair_verdicts import UNCHECKED
 
@@ -81,7 +81,7 @@ def _facts(loaded: Loaded) -> Iterator[tuple[str, Iterator[tuple[str, str]]]]:
 
 def _machine(loaded: Loaded) -> Iterator[tuple[str, str]]:
     run, environment = loaded.run, loaded.run.environment
-    timed_on = nodes.timed_on(run)
+    timed_on = provenance.timed_on(run)
     hardware = sorted({node.hardware for node in timed_on if node.hardware})
     yield "processor", " and ".join(hardware) or str(environment["cpu"])
     if run.plan.device == "cuda":
@@ -113,7 +113,8 @@ def _code(loaded: Loaded) -> Iterator[tuple[str, str]]:
             (file.identity or "missing")[:SHORT] if file.sha256 else str(file.identity or file.what),
         )
     named = {file.sha256 for file in loaded.run.own_files}
-    for name, ran in sorted(versions.joined(versions.of_record(record) for record in loaded.run.records).items()):
+    versions = provenance.joined_versions(map(provenance.versions_of_record, loaded.run.records))
+    for name, ran in sorted(versions.items()):
         if not ran <= named:
             yield f"import {name}", " and ".join(sorted(each[:SHORT] for each in ran))
 

@@ -15,7 +15,7 @@ from modbench.harness.core.units import counted
 from modbench.harness.results import attempts, trust
 from modbench.harness.stats import contamination
 from modbench.reports.model import Estimate, Sentence
-from modbench.reports.tables import nodes, unit_files
+from modbench.reports.tables import provenance, unit_files
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.pair_verdicts import APART, SILENT, UNCHECKED
 from modbench.reports.writers.number_format import percent, ratio
@@ -66,7 +66,7 @@ def gpu(loaded: Loaded) -> str:
 
 def jobs(loaded: Loaded) -> list[tuple[str, str]]:
     """Of a run on a cluster: the nodes that timed it, and how many units were requeued; nothing for another run."""
-    found = [node for node in nodes.timed_on(loaded.run) if node.host is not None]
+    found = [node for node in provenance.timed_on(loaded.run) if node.host is not None]
     said = [("Timed on", "; ".join(node.in_words() for node in found))] if found else []
     if (loaded.path / attempts.JOBS).is_dir():
         tried = attempts.all_attempts(loaded.path)

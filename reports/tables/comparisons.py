@@ -6,21 +6,278 @@ is compared with the report's baseline, with the anchor, and with the dense mode
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+import math
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Any, TypeAlias
 
 import pandas as pd
 
+from modbench.harness.core import labels
 from modbench.harness.core.case import Case, Comparison
+from modbench.harness.core.contracts import AnyMetric as Metric
+from modbench.harness.core.labels import Label
 from modbench.harness.planning.plan import Plan
-from modbench.reports.tables import pair_verdicts
-from modbench.reports.tables.cases import CASE_COLUMNS
-from modbench.reports.tables.comparison_row import COLUMNS as ATTAINABLE
-from modbench.reports.tables.comparison_row import pair_row
+from modbench.harness.results.notes.memory import FitNotes, MemoryNotes
+from modbench.harness.results.notes.training import TrainNotes
+from modbench.harness.stats import effects, paired, verdicts
+from modbench.reports.tables import pair_verdicts, solved
+from modbench.reports.tables.cases import CASE_COLUMNS, no_interval
+from modbench.reports.tables.cell import Cell, joined_reasons
 from modbench.reports.tables.outcomes import Tables
-from modbench.reports.tables.pair_verdicts import judge
+from modbench.reports.tables.pair_verdicts import Evidence, judge, machine_labels
+from modbench.reports.writers.number_format import percent
+
+# Columns of `comparisons.csv`, before the labels.
+ATTAINABLE = ("attainable", "realised_ci_low", "realised_ci_high")
+# An ideal closer to 1 than this is too small a gain to say what share of it was realised.
+SMALLEST_PROMISE = 0.10
+# Whole calls whose operators the counting pass records, and the field of its notes that holds them.
+RECORDED = {"latency/forward": "forward_operators", "latency/train_step": "train_operators"}
+
+
+def attainable(tables: Tables, case: Case, baseline: Case, metric: Metric) -> tuple[float | None, str | None]:
+    """Return the time ratio that the peaks of this machine allow, or None and the reason; neither if no time is compared.
+
+    Both sides' operators are added up at the peaks by shape that this run measured (`harness/roofline/table.py`).
+    """
+    source = tables.source(metric)
+    if metric.no_ideal or not source.ideal:
+        return None, None
+    field = RECORDED.get(source.key)
+    if field is None:
+        return None, "attainable is not known: only whole forward passes and training steps are taken apart"
+    for who, side in (("", case), ("baseline: ", baseline)):
+        if getattr(tables.counted(side), field) is None:
+            why = tables.counted(side).operators_reason or "its operators were not recorded"
+            return None, f"attainable is not known: {who}{why}"
+    table = tables.rooflines.get(case.place.dtype)
+    mine, theirs = (getattr(tables.counted(side), field) for side in (case, baseline))
+    lacks = f"no peaks by shape were measured for {case.place.dtype}" if table is None else table.lacks(mine, theirs)
+    if table is None or lacks is not None:
+        return None, f"attainable is not known: {lacks}"
+    return table.seconds(theirs) / table.seconds(mine), None
+
+
+def against_ideal(
+    ratio: float, ideal: float | None, otherwise: str, low: float | None = None, high: float | None = None
+) -> tuple[dict[str, Any], list[str | None]]:
+    """Return the columns that hold a ratio, with its interval, against its ideal, and reasons for those that are null.
+
+    Args:
+        ratio: measured.
+        ideal: promised; None: nothing was.
+        otherwise: why nothing was promised.
+        low: lower end of the ratio's interval.
+        high: upper end.
+    """
+    if ideal is None:
+        return {}, [f"no ideal: {otherwise}"]
+    found: dict[str, Any] = {"ideal": ideal, "efficiency": ratio / ideal}
+    if abs(ideal - 1) < SMALLEST_PROMISE:
+        reason = f"ideal within {percent(SMALLEST_PROMISE, 0)} of 1: too little was promised to say what share of it is realised"
+        return found, [reason]
+    found["realised"] = realised(ratio, ideal)
+    if low is not None and high is not None:
+        # A promised loss turns the interval around.
+        ends = sorted((realised(low, ideal), realised(high, ideal)))
+        found |= {"realised_ci_low": ends[0], "realised_ci_high": ends[1]}
+    return found, []
+
+
+def realised(ratio: float, ideal: float) -> float:
+    """Return the share of a promised change that was measured."""
+    return (ratio - 1) / (ideal - 1)
+
+
+# Compares two cases, after the columns that identify them.
+Result: TypeAlias = Callable[[Tables, Case, Case, Metric], dict[str, Any]]
+
+
+def pair_row(
+    tables: Tables, case: Case, baseline: Case, metric: Metric, result: Result | None = None
+) -> dict[str, Any]:
+    """Return the row of two cases, not yet judged; `result` compares them where they are no arms of one comparison."""
+    row = tables.case_columns(case, metric)
+    row |= {f"baseline_{key}": value for key, value in tables.case_columns(baseline, metric).items()}
+    row |= {"metric": metric.key, "unit": metric.unit, "paired": tables.made_in(metric).samples != "one"}
+    troubles = {"": tables.trouble(case, metric), "baseline: ": tables.trouble(baseline, metric)}
+    if tables.made_in(metric).samples == "launches":
+        troubles["anchor: "] = tables.anchor_trouble(case, metric) or tables.anchor_trouble(baseline, metric)
+    for who, trouble in troubles.items():
+        if trouble:
+            said = {"baseline_labels" if who == "baseline: " else "labels": Label.DAMAGED}
+            said = said if trouble.kind == "damaged" else {}
+            return row | {"status": trouble.status, "reason": who + trouble.reason} | said
+    sides = {"labels": case, "baseline_labels": baseline}
+    row |= {
+        column: labels.joined([*tables.row_labels(side, metric), *machine_labels(tables, side, metric)])
+        for column, side in sides.items()
+    }
+    return row | (result or _result)(tables, case, baseline, metric)
+
+
+def _result(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
+    samples = tables.made_in(metric).samples
+    if samples == "launches":
+        return _sampled(tables, case, baseline, metric)
+    if metric.scored_as == "ratio":
+        return _exact(tables, case, baseline, metric)
+    if samples == "seeds":
+        return _difference(tables, case, baseline, metric)
+    mine, theirs = (tables.estimate(side, metric).value for side in (case, baseline))
+    said: list[str | None] = [f"{metric.noun} has a difference, but no ratio", no_interval(tables, case, metric)]
+    return {"difference": mine - theirs, "status": "ok", "reason": joined_reasons(said)}
+
+
+def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
+    """Compare launch by launch through the anchor, with a t-interval over launches. A rate is its time's effect, shifted."""
+    made_in = tables.made_in(metric)
+    launches = tables.launches(metric, case, baseline, tables.anchor(case, metric))
+    one_thread = made_in.times and case.place.one_thread
+    averaged = not tables.source(metric).quantile
+    found = paired.compare(launches, column=made_in.column, one_thread=one_thread, averaged=averaged)
+    effect, mean, apart = found.effect, found.mean, found.apart
+    if metric.source:
+        # A rate is a number of tokens per mean second: it has no typical value of its own.
+        assert mean is not None, "no rate is derived from a quantile"
+        effect = mean = mean.shifted(math.log(tables.factor(case, metric) / tables.factor(baseline, metric)))
+        apart = None
+    ratio, low, high = _ends(effect)
+    means = dict(zip(("mean_ratio", "mean_ci_low", "mean_ci_high"), _ends(mean), strict=True)) if mean else {}
+    difference = math.exp(tables.estimate(case, metric).value) - math.exp(tables.estimate(baseline, metric).value)
+    promise, reasons = against_ideal(ratio, *_time_ideal(tables, case, baseline, metric), low, high)
+    within_reach, unknown = attainable(tables, case, baseline, metric)
+    reasons.append(unknown)
+    if not tables.run.plan.suite.claims:
+        reasons.append("smoke effort: no claims, so no verdict")
+    if mean is None:
+        reasons.append("no mean ratio: samples are quantiles")
+    return {
+        "ratio": ratio,
+        **means,
+        "difference": difference,
+        "ci_low": low,
+        "ci_high": high,
+        "ci_level": None if low is None else effects.LEVEL,
+        **promise,
+        "attainable": within_reach,
+        "mde": None if effect.mde is None else math.expm1(effect.mde),
+        "status": "ok",
+        "reason": joined_reasons([effect.reason, *reasons]),
+        "cpu_ratio": None if found.cpu is None or metric.source else math.exp(found.cpu.value),
+        "clean_ratio": None if found.clean is None or metric.source else math.exp(found.clean.value),
+        "disturbed": found.disturbed if made_in.times else None,
+        "launch_sd": effect.sd,
+        "launches": effect.n,
+        **({} if mean is None else {"mean_launch_sd": mean.sd, "mean_launches": mean.n}),
+        "evidence": Evidence(effect, None if apart is None else mean, apart, contaminated=found.contaminated()),
+    }
+
+
+def _ends(effect: effects.Effect) -> tuple[float, float | None, float | None]:
+    """Ratio and interval of an effect on the log scale."""
+    low, high = (None if end is None else math.exp(end) for end in (effect.low, effect.high))
+    return math.exp(effect.value), low, high
+
+
+def _time_ideal(tables: Tables, case: Case, baseline: Case, metric: Metric) -> tuple[float | None, str]:
+    """Return the ideal time ratio, by the count of both sides that the metric names, and the reason if it is None.
+
+    None if a side was not counted completely: a lower bound promises nothing.
+    """
+    promised = metric if metric.no_ideal else tables.source(metric)
+    if not promised.ideal:
+        return None, promised.no_ideal or "nothing is promised for it"
+    mine, theirs = tables.counted(case), tables.counted(baseline)
+    if promised.ideal == "decode_elements":
+        read = mine.decode_elements, theirs.decode_elements
+        return _quotient(*read), "the bytes that a step of this model reads are not known"
+    reason = "FLOPs of both sides were not counted completely"
+    if mine.uncounted or theirs.uncounted:
+        return None, reason
+    return _quotient(getattr(mine, promised.ideal), getattr(theirs, promised.ideal)), reason
+
+
+def _quotient(mine: float | None, theirs: float | None) -> float | None:
+    return theirs / mine if mine and theirs else None
+
+
+def _exact(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
+    mine, theirs = (tables.estimate(side, metric).value for side in (case, baseline))
+    if 0 in {mine, theirs}:
+        said = "one of the two is 0: a difference, but no ratio"
+        return {"difference": mine - theirs, "status": "ok", "reason": said}
+    ratio = theirs / mine if metric.better == "lower" else mine / theirs
+    reasons: list[str | None] = [no_interval(tables, case, metric)]
+    promise: dict[str, Any] = {}
+    forecasts = [_forecast(tables, side, metric) for side in (case, baseline)]
+    ideal = _quotient(forecasts[0].forecast, forecasts[1].forecast)
+    if ideal is not None:
+        promise, more = against_ideal(ratio, ideal if metric.better == "lower" else 1 / ideal, "")
+        reasons += more
+    elif metric.unit == "FLOP":
+        reasons.append("no ideal: FLOPs define it")
+    else:
+        reasons.append(
+            f"no ideal: {next(filter(None, (side.forecast_reason for side in forecasts)), 'it has no forecast')}"
+        )
+    suite = tables.run.plan.suite
+    if not suite.claims:
+        reasons.append("smoke effort: no claims, so no verdict")
+    judged = suite.claims and tables.made_in(metric).judged
+    return {
+        "ratio": ratio,
+        "difference": mine - theirs,
+        **promise,
+        "verdict": verdicts.exact_verdict(ratio, suite.margin) if judged else None,
+        "status": "ok",
+        "reason": joined_reasons(reasons),
+    }
+
+
+def _forecast(tables: Tables, case: Case, metric: Metric) -> MemoryNotes | FitNotes:
+    """Return the notes that hold a forecast of the metric; empty if it has none."""
+    cell = tables.cell(case.id, metric.key)
+    found: list[MemoryNotes | FitNotes] = [*cell.notes(MemoryNotes), *cell.notes(FitNotes)]
+    return found[0] if found else MemoryNotes()
+
+
+def _tokenizers(*cells: Cell) -> int:
+    """Number of tokenizers, as far as they are recorded."""
+    return len({notes.tokenizer for cell in cells for notes in cell.notes(TrainNotes)[:1]} - {None})
+
+
+def _difference(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
+    """Compare case minus baseline, seed by seed; a loss has no ratio."""
+    mine, theirs = (tables.cell(side.id, metric.key) for side in (case, baseline))
+    hashes = {notes.corpus_sha256 for cell in (mine, theirs) for notes in cell.notes(TrainNotes)[:1]}
+    if len(hashes) > 1:
+        return {"status": "skipped", "reason": "the two were trained on different text: their losses are not compared"}
+    if metric.unit == "nat" and _tokenizers(mine, theirs) > 1:
+        why = "the two read other tokens, so a loss per token does not compare: bpb/val does"
+        return {"status": "skipped", "reason": why}
+    by_count = tables.counts(case, metric)
+    if by_count is not None and not by_count.why_not:
+        row = solved.result(by_count, case, baseline, (mine.values(), theirs.values()))
+        return row | {"evidence": Evidence(by_count.effect(case, baseline), better=metric.better)}
+    seeds = sorted(mine.values().keys() & theirs.values().keys())
+    effect = effects.over_launches([mine.values()[seed] - theirs.values()[seed] for seed in seeds])
+    reasons: list[str | None] = [f"{metric.noun} has a difference, but no ratio"]
+    if effect.low is None:
+        reasons.append(f"{len(seeds)} seed{'s' * (len(seeds) != 1)}: illustration, no claim")
+    return {
+        "difference": effect.value,
+        "ci_low": effect.low,
+        "ci_high": effect.high,
+        "ci_level": None if effect.low is None else effects.LEVEL,
+        "mde": effect.mde,
+        "status": "ok",
+        "reason": joined_reasons(reasons),
+        "evidence": None if effect.low is None else Evidence(effect, better=metric.better),
+    }
+
 
 COMPARISONS = [
     *CASE_COLUMNS,

@@ -18,7 +18,7 @@ from modbench.harness.machine.certificate import VERDICTS, Certificate
 from modbench.harness.results import run_folder
 from modbench.harness.results.run_file import complete
 from modbench.harness.stats import memo
-from modbench.reports.tables import cases, comparisons, nodes
+from modbench.reports.tables import cases, comparisons, provenance
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.tables.pair_verdicts import has_evidence
 
@@ -130,7 +130,7 @@ class Loaded:
     @property
     def certificate(self) -> Certificate | None:
         """The machine's certificate at the start of the run; of several machines the worst; None if one was never checked."""
-        known = nodes.certificates(self.run)
+        known = provenance.certificates(self.run)
         return min(known, key=lambda each: VERDICTS.index(each.verdict)) if known else None
 
     @property

@@ -32,7 +32,7 @@ from modbench.harness.roofline.table import Table
 from modbench.harness.rules.launch_count import LaunchCount
 from modbench.harness.stats import block_effects, contamination, effects, mean_effects, steady
 from modbench.harness.stats.paired import LaunchSamples
-from modbench.reports.tables import nodes, solved, versions
+from modbench.reports.tables import provenance, solved
 from modbench.reports.tables.cell import Cell, Trouble
 from modbench.reports.wording import name, short
 
@@ -171,7 +171,8 @@ class Tables:
                 for made in unit.facts.makes:
                     self.cell(case.id, made.key).missing.append(unit.name)
         # Files of the user's of which the run's units ran several versions.
-        self.changed = frozenset(versions.mixed(versions.joined(cell.versions for cell in self.cells.values())))
+        versions = provenance.joined_versions(cell.versions for cell in self.cells.values())
+        self.changed = frozenset(provenance.mixed_versions(versions))
         self._leave_out()
         self.seeds = " ".join(str(seed) for seed in run.plan.suite.seeds)
 
@@ -195,8 +196,8 @@ class Tables:
         for outcome in record.outcomes:
             cell = self.cell(outcome.case, outcome.metric)
             cell.outcomes.append((number, outcome))
-            cell.nodes |= nodes.named(record)
-            cell.versions = versions.joined([cell.versions, versions.of_outcome(record, outcome)])
+            cell.nodes |= provenance.nodes_named(record)
+            cell.versions = provenance.joined_versions([cell.versions, provenance.versions_of_outcome(record, outcome)])
             if outcome.metric in self.metrics:
                 cell.blocks[number] = blocks.get(self.metrics[outcome.metric].group, {})
 
@@ -387,7 +388,7 @@ class Tables:
         """The label of a number if other units of the run ran other versions of the files that its units ran."""
         return [Label.CODE_CHANGED] if self.changed & self.code_versions(case, metric).keys() else []
 
-    def code_versions(self, case: Case, metric: Metric) -> versions.Versions:
+    def code_versions(self, case: Case, metric: Metric) -> provenance.Versions:
         """Return the versions of the user's files that a number was made with."""
         return self.cell(case.id, self.source(metric).key).versions
 

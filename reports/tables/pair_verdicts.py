@@ -18,7 +18,7 @@ from modbench.harness.core.labels import Label
 from modbench.harness.stats import effects, verdicts
 from modbench.harness.stats.effects import Effect
 from modbench.reports.model import Estimate, Sentence
-from modbench.reports.tables import nodes, versions
+from modbench.reports.tables import provenance
 from modbench.reports.tables.cell import joined_reasons
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.writers.number_format import plain, ratio
@@ -165,7 +165,7 @@ def suppress(tables: Tables, rows: Sequence[dict[str, Any]], twins: Sequence[dic
         rows: pairs of arms, judged.
         twins: pairs of an anchor and its twin, judged.
     """
-    if not (nodes.certificates(tables.run) or has_evidence(row.get("verdict") for row in twins)):
+    if not (provenance.certificates(tables.run) or has_evidence(row.get("verdict") for row in twins)):
         for row in rows:
             if tables.made_in(tables.metrics[row["metric"]]).times:
                 _remove(row, SILENT if twins else UNCHECKED)
@@ -202,8 +202,14 @@ def _of_hardware(tables: Tables, case: Case, _baseline: Case, metric: Metric) ->
 def _of_code(tables: Tables, case: Case, baseline: Case, metric: Metric) -> str | None:
     if not tables.changed:
         return None
-    names = versions.mixed(versions.joined(tables.code_versions(side, metric) for side in (case, baseline)))
-    return f"its units ran several versions of {versions.in_words(names)}, which no verdict may pool" if names else None
+    names = provenance.mixed_versions(
+        provenance.joined_versions(tables.code_versions(side, metric) for side in (case, baseline))
+    )
+    return (
+        f"its units ran several versions of {provenance.versions_in_words(names)}, which no verdict may pool"
+        if names
+        else None
+    )
 
 
 def _hardware(tables: Tables, case: Case, metric: Metric) -> dict[str, str]:

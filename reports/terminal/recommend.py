@@ -7,10 +7,9 @@ from dataclasses import asdict
 from typing import Any
 
 from modbench.reports.model import Finding
-from modbench.reports.questions.recommend import capacity, recommend
+from modbench.reports.questions.recommend import recommend
 from modbench.reports.questions.recommend.candidates import has_tail
-from modbench.reports.questions.recommend.capacity import Capacity
-from modbench.reports.questions.recommend.recommend import Judged, Recommended
+from modbench.reports.questions.recommend.recommend import Capacity, Judged, Recommended
 from modbench.reports.wording import name
 from modbench.reports.writers import text
 from modbench.reports.writers.number_format import plain
@@ -118,7 +117,7 @@ def _difference(found: Recommended, pair: Finding) -> float | None:
 
 def capacity_as_text(found: Capacity, width: int) -> Iterator[str]:
     """Yield the lines of the capacity that a sweep recommends; what it rests on is indented."""
-    yield plain(capacity.headline(found))
+    yield plain(recommend.capacity_headline(found))
     yield from (f"  {line}" for line in wrapped(found.sentences, width - 2))
 
 

@@ -17,7 +17,7 @@ from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
 from modbench.reports.panel import shared_blocks
 from modbench.reports.panels import inference
 from modbench.reports.panels import pays_from as pays_question
-from modbench.reports.questions import confirmation, evidence, exchange, first_screen, isoflop, results, tasks
+from modbench.reports.questions import confirmation, exchange, first_screen, isoflop, results, tasks
 from modbench.reports.questions.first_screen import place_shown
 from modbench.reports.questions.machine import machine_check, warnings
 from modbench.reports.tables import unit_files
@@ -107,7 +107,7 @@ def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str
         yield wrapped([Sentence("What to doubt: {said}", said=Listed(told.doubts, " "))] if told.doubts else [], width)
         yield _spent(loaded, width)
     else:
-        sure = evidence.sure_in_short(loaded)
+        sure = first_screen.sure_in_short(loaded)
         said = [Sentence("sure: {said}", said=sure)] if sure else []
         yield [*legend, *wrapped(said, width), *_doubts(loaded, width)]
 
@@ -129,7 +129,7 @@ def _in_short(loaded: Loaded) -> list[Value]:
 
 def _doubts(loaded: Loaded, width: int) -> list[str]:
     """Say what to doubt in a few lines, what weighs most first; the others are counted."""
-    said = evidence.doubts_in_short(loaded)
+    said = first_screen.doubts_in_short(loaded)
     lines = list[str]()
     for kept in range(len(said), 0, -1):
         more = [f"({len(said) - kept} more: -v)"] if kept < len(said) else []

@@ -19,7 +19,7 @@ from modbench.harness.results.notes.counting import CountNotes
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.run_folder import FINISHED, read
 from modbench.harness.subject import shared_state
-from modbench.reports.questions import evidence
+from modbench.reports.questions import first_screen
 from modbench.reports.tables.load import load
 from modbench.reports.writers.number_format import plain
 
@@ -215,7 +215,7 @@ def test_what_a_file_leaves_on_is_in_the_record_and_in_what_to_doubt(here: Path)
         assert arm.startswith("bad:Plain[")
         assert changed == "anomaly detection to on"
         assert not more
-    said = " ".join(map(plain, evidence.doubts(load(here / "run"))))
+    said = " ".join(map(plain, first_screen.doubts(load(here / "run"))))
     assert "bad:Plain changed anomaly detection" in said
 
 

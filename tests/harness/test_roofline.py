@@ -22,7 +22,7 @@ from modbench.harness.results.notes.counting import CountNotes
 from modbench.harness.roofline import stored
 from modbench.harness.roofline.table import Point, Table
 from modbench.harness.roofline.work import Kind, Listed, Work, listed
-from modbench.reports.tables.comparison_row import attainable, realised
+from modbench.reports.tables.comparisons import attainable, realised
 
 METRICS = catalogue.metrics()
 

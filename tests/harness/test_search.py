@@ -30,7 +30,7 @@ from modbench.harness.results.reading import DamagedError
 from modbench.harness.results.records import Death
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.rules.bisection import Searched, rows_of
-from modbench.reports.questions.evidence import sure
+from modbench.reports.questions.first_screen import sure
 from modbench.reports.questions.search import sentence, spent
 from modbench.reports.tables.load import load
 from modbench.reports.tables.outcomes import LEFT_OUT

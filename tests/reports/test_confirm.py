@@ -23,7 +23,7 @@ from modbench.reports.page import render
 from modbench.reports.panels import confirm as panel
 from modbench.reports.panels import isoflop
 from modbench.reports.questions import confirmation, first_screen
-from modbench.reports.questions.recommend import capacity
+from modbench.reports.questions.recommend import recommend
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal.recommend import capacity_as_dict
 from modbench.reports.writers.number_format import plain
@@ -101,7 +101,7 @@ def test_skipping_pays_where_dense_and_noise_are_beaten(tmp_path: Path) -> None:
     rows: Any = confirmation.short_table(loaded)
     assert [(plain(row[0]), row[3].word) for row in rows.rows] == [*verdicts(loaded).items()]
     assert {*first_screen.answer(loaded), *confirmation.rest(loaded)} == {*confirmation.sentences(loaded)}
-    found = capacity.recommend(loaded)
+    found = recommend.recommend_capacity(loaded)
     assert (found.capacity, found.variant) == (0.25, "MoD 0.25 learned")
 
 
@@ -133,17 +133,17 @@ def test_where_noise_does_as_well_the_router_gets_no_credit(tmp_path: Path) -> N
     loaded = planted(tmp_path, mod=-0.1, noise=0.0)
     assert "cheaper steps" in conclusion(loaded)
     assert "pays here" not in conclusion(loaded)
-    found = capacity.recommend(loaded)
+    found = recommend.recommend_capacity(loaded)
     assert capacity_as_dict(found)["pays"] is False
     assert found.capacity is None
-    assert plain(capacity.headline(found)).startswith("not decided: MoD 0.25 stochastic ")
+    assert plain(recommend.capacity_headline(found)).startswith("not decided: MoD 0.25 stochastic ")
 
 
 def test_a_runner_up_that_turns_out_better_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = planted(tmp_path, mod=-0.1, noise=0.1)
     verdicts = {"anchor": "better", "control": "better", "runner_up": "worse"}
     monkeypatch.setattr(confirmation.Answer, "verdict", lambda _, role: verdicts[role])
-    first = plain(capacity.headline(capacity.recommend(loaded)))
+    first = plain(recommend.capacity_headline(recommend.recommend_capacity(loaded)))
     assert first.startswith("not decided: MoD 0.5 learned ")
 
 
@@ -171,9 +171,9 @@ def test_fewer_seeds_than_the_spread_asks_for_are_a_doubt(
 def test_where_dense_is_better_dense_is_recommended(tmp_path: Path) -> None:
     loaded = planted(tmp_path, mod=0.1, noise=0.1)
     assert verdicts(loaded)["dense"] == "worse"
-    found = capacity.recommend(loaded)
+    found = recommend.recommend_capacity(loaded)
     assert (found.variant, found.capacity) == ("dense", None)
-    assert plain(capacity.headline(found)) == "recommended (dense)"
+    assert plain(recommend.capacity_headline(found)) == "recommended (dense)"
 
 
 def test_what_is_not_decided_says_how_many_seeds_would(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_what_is_not_decided_says_how_many_seeds_would(tmp_path: Path) -> None:
     assert verdicts(loaded)["dense"] == "inconclusive"
     rows: Any = [row for each in confirmation.blocks(loaded) if isinstance(each, Table) for row in each.rows]
     assert [plain(row[-1]) for row in rows if row[0] == "dense"] == ["? undecided"]
-    first = plain(capacity.headline(capacity.recommend(loaded)))
+    first = plain(recommend.capacity_headline(recommend.recommend_capacity(loaded)))
     assert first.startswith("not decided: ")
     assert "other fresh ones" in first  # never on top: that would be a look without a level
     row = confirmation.table(loaded).iloc[0]
@@ -195,9 +195,9 @@ def test_without_a_control_nothing_is_said_to_pay(tmp_path: Path) -> None:
     (answer,) = confirmation.answers(loaded)
     assert (answer.control, answer.pays) == (None, None)
     assert "is open" in conclusion(loaded)
-    found = capacity.recommend(loaded)
+    found = recommend.recommend_capacity(loaded)
     assert found.variant is None
-    assert "no control" in plain(capacity.headline(found))
+    assert "no control" in plain(recommend.capacity_headline(found))
 
 
 def test_the_page_draws_it_and_cases_that_were_not_confirmed_say_why(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_a_sweep_that_confirmed_nothing_is_refused(tmp_path: Path) -> None:
     made = sweep(confirm=None, metrics=["loss/val_causal"])
     folder = left(tmp_path, made, losses={case.id: 2.0 for case in made.cases})
     with pytest.raises(UsageError, match="confirmed nothing"):
-        capacity.recommend(load(str(folder)))
+        recommend.recommend_capacity(load(str(folder)))
 
 
 def test_of_a_sweep_that_was_interrupted_it_says_how_to_go_on(tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_of_a_sweep_that_was_interrupted_it_says_how_to_go_on(tmp_path: Path) ->
     for told in (folder / "decisions").iterdir():
         told.unlink()
     with pytest.raises(UsageError, match=r"`modbench resume .* goes on"):
-        capacity.recommend(load(str(folder)))
+        recommend.recommend_capacity(load(str(folder)))
 
 
 def test_two_number_formats_are_told_apart(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ from modbench.harness.results.run_folder import RunFolder
 from modbench.reports.model import Estimate, Table
 from modbench.reports.page import render
 from modbench.reports.panels import isoflop as isoflop_panel
-from modbench.reports.questions import evidence, isoflop
+from modbench.reports.questions import first_screen, isoflop
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.writers.number_format import plain
 
@@ -346,11 +346,11 @@ def test_what_was_not_timed_has_no_figure_and_curves_that_look_alike_differ_in_l
 def test_a_doubt_about_every_size_names_the_variant_once(tmp_path: Path) -> None:
     loaded = planted(tmp_path / "run")
     learned = [case for case in loaded.run.plan.cases if case.variant == "mod[c0.125-learned]"]
-    (said,) = evidence._named(loaded, learned)
+    (said,) = first_screen._named(loaded, learned)
     assert said.startswith("MoD 0.125 learned ")
     assert not any(case.size in said for case in learned)
     one = [case for case in learned if case.size == learned[0].size]
-    assert set(evidence._named(loaded, one)) == {f"MoD 0.125 learned {learned[0].size}"}
+    assert set(first_screen._named(loaded, one)) == {f"MoD 0.125 learned {learned[0].size}"}
 
 
 @pytest.mark.slow

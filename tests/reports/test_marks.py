@@ -14,8 +14,7 @@ from modbench.harness.core.case import Case
 from modbench.harness.results.notes.counting import CountNotes
 from modbench.harness.roofline.work import Listed, Work
 from modbench.reports import wording
-from modbench.reports.figures.marks import Mark, Marks
-from modbench.reports.figures.style import new_figure, to_svg
+from modbench.reports.figures.style import Mark, Marks, new_figure, to_svg
 from modbench.reports.page import render
 from modbench.reports.tables.load import load
 from modbench.reports.tables.outcomes import Tables

@@ -16,7 +16,7 @@ from modbench.harness.machine import certificate
 from modbench.harness.results import attempts
 from modbench.reports.questions import machine
 from modbench.reports.questions.gate.comparer import same_machine
-from modbench.reports.tables import nodes
+from modbench.reports.tables import provenance
 from modbench.reports.tables.load import Loaded, load
 
 
@@ -67,7 +67,7 @@ def test_launches_on_one_node_are_as_on_any_machine(tmp_path: Path) -> None:
     assert loaded.pairs.verdict.notna().all()
     assert loaded.certificate is not None
     assert loaded.certificate.verdict == "fit"
-    (each,) = nodes.timed_on(loaded.run)
+    (each,) = provenance.timed_on(loaded.run)
     assert (each.host, each.hardware) == ("n1", "EPYC, 64 cores")
     assert machine.jobs(loaded) == [("Timed on", each.in_words())]
 
@@ -121,7 +121,7 @@ def test_a_node_without_a_certificate_leaves_the_run_unchecked(tmp_path: Path) -
     fit = certified("one")
     loaded = on_nodes(tmp_path / "run", lambda n: node("n1", certificate=fit) if n % 2 else node("n2"))
     assert loaded.certificate is None
-    assert nodes.certificates(loaded.run) == []
+    assert provenance.certificates(loaded.run) == []
     assert loaded.pairs.verdict.isna().all()
 
 

@@ -24,7 +24,7 @@ from modbench.reports import demo
 from modbench.reports.model import Estimate, Finding, Sentence
 from modbench.reports.notebook import frames
 from modbench.reports.panels import pays_from
-from modbench.reports.questions import break_even, evidence, first_screen, results, win_rate
+from modbench.reports.questions import break_even, first_screen, results, win_rate
 from modbench.reports.questions.break_even import Line
 from modbench.reports.questions.machine import TwinCheck
 from modbench.reports.tables.cases import looked_ahead
@@ -96,7 +96,7 @@ def test_the_first_screen_says_what_was_asked_how_sure_it_is_and_what_to_doubt(l
     (answer, _) = told.answer
     assert isinstance(answer, Sentence)
     assert (answer.given["faster"], answer.given["all"]) == (6, 6)
-    sure = evidence.evidence(loaded)
+    sure = first_screen.evidence(loaded)
     assert sure is not None
     assert (sure.fewest, sure.most) == (3, 3)
     assert any("1 seed" in plain(each) for each in told.doubts)
@@ -183,10 +183,10 @@ def test_the_answer_counts_failures_and_names_doubts(
 
 def test_a_check_that_cannot_tell_is_a_doubt(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     twins = TwinCheck(["equivalent", "inconclusive", "inconclusive"], [], 0.064)
-    monkeypatch.setattr(evidence, "twin_check", lambda _: twins)
-    before = evidence.doubts(loaded)  # doctor knows this machine
-    monkeypatch.setattr(evidence, "machine_check", lambda _: ("undecided", ""))
-    (said,) = (plain(each) for each in evidence.doubts(loaded) if each not in before)
+    monkeypatch.setattr(first_screen, "twin_check", lambda _: twins)
+    before = first_screen.doubts(loaded)  # doctor knows this machine
+    monkeypatch.setattr(first_screen, "machine_check", lambda _: ("undecided", ""))
+    (said,) = (plain(each) for each in first_screen.doubts(loaded) if each not in before)
     assert "1 of 3" in said
     assert "6.4 %" in said
 
@@ -411,7 +411,7 @@ def test_an_arm_whose_work_is_in_doubt_is_marked_and_named_first(
     said = " ".join(lines[at:-1])
     left = int(re.findall(r"\((\d+) more: -v\)$", said)[0])
     shown = said.count(": ") - 2  # the first word and the hint have a colon too
-    assert shown + left == len(evidence.doubts_in_short(loaded))
+    assert shown + left == len(first_screen.doubts_in_short(loaded))
     every = " ".join(closing(loaded, verbose=True).split())
     assert all(f"{label[:1].upper()}{label[1:]}: " in every for label in light)
 

@@ -29,7 +29,7 @@ from modbench.harness.stats.effects import Effect
 from modbench.reports.model import Estimate
 from modbench.reports.questions.gate.fail_on import Rules
 from modbench.reports.questions.gate.non_inferiority import ALPHA, LABELS, Change, GateFinding, ratio, welch
-from modbench.reports.tables import nodes
+from modbench.reports.tables import provenance
 from modbench.reports.tables.cell import Trouble
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.writers.number_format import percent, typed
@@ -169,7 +169,7 @@ class History:
 
 def same_machine(one: Tables, other: Tables) -> bool:
     """Return whether both runs were timed on one machine, by its fingerprint."""
-    machines = {node.machine for tables in (one, other) for node in nodes.timed_on(tables.run)}
+    machines = {node.machine for tables in (one, other) for node in provenance.timed_on(tables.run)}
     return len(machines) == 1 and None not in machines
 
 

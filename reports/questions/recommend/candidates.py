@@ -13,7 +13,7 @@ from modbench.harness.stats import paired
 from modbench.harness.stats.effects import Effect, over_launches
 from modbench.reports.model import Estimate, Finding, Sentence, known
 from modbench.reports.tables import pair_verdicts
-from modbench.reports.tables.comparison_row import pair_row
+from modbench.reports.tables.comparisons import pair_row
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import BITS, NATS, mixed, unit_of

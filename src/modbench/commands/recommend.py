@@ -107,10 +107,10 @@ def _from_sweep(loaded: Loaded, *, as_json: bool) -> None:
     import shutil
 
     from modbench.harness.core.errors import IncompleteError
-    from modbench.reports.questions.recommend.capacity import recommend
+    from modbench.reports.questions.recommend.recommend import recommend_capacity
     from modbench.reports.terminal.recommend import capacity_as_dict, capacity_as_text
 
-    found = recommend(loaded)
+    found = recommend_capacity(loaded)
     if as_json:
         say_json(capacity_as_dict(found), allow_nan=False)
     else:

@@ -24,7 +24,7 @@ from modbench.python.calls import Flops, Loss, Model, Workload
 from modbench.python.comparison import Comparison, Row
 from modbench.python.inputs import CallInputs, Inputs
 from modbench.python.job import Job, on_device
-from modbench.reports.tables.comparison_row import against_ideal
+from modbench.reports.tables.comparisons import against_ideal
 
 WORKLOADS = ("forward", "train_step")
 EXAMPLE = "mb.compare(models, x)"

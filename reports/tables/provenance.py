@@ -1,0 +1,133 @@
+"""Where numbers come from: which machines timed a run, and which versions of the user's files its units ran.
+
+Machines are the one of run.json, or the nodes of a cluster that its units name.
+
+A launch times all arms of a comparison on one machine, so a ratio never crosses machines. Launches on several nodes of one type
+are repetitions like others: what differs between nodes is in their spread, and a label says so. Launches on different hardware
+answer different questions, and their pool has no verdict. GPUs of one machine count as machines do.
+
+`resume --trust` may measure with other versions of the user's files than the run began with. What ran in one process ran in one
+version. A number is labelled where another unit of the run ran another version of a file that its own units ran, since tables and
+figures show the two side by side. Where one number, or the two of a comparison, come from two versions of a file, there is no
+verdict. Two runs may differ in their code: that is what they are compared for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from modbench.harness.core import catalogue
+from modbench.harness.machine.certificate import Certificate, from_dict
+from modbench.harness.results.records import Outcome, Record
+from modbench.harness.results.run_folder import StoredRun
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine that timed something.
+
+    Attributes:
+        machine: its fingerprint; None in runs that do not say.
+        certificate: what was known of it.
+        host: its name; None for the machine of run.json.
+        hardware: its hardware in words; None for the machine of run.json.
+    """
+
+    machine: str | None
+    certificate: Certificate | None
+    host: str | None = None
+    hardware: str | None = None
+
+    def in_words(self) -> str:
+        """One line: `n17 (EPYC 7763, 64 cores; A/A: fit)`."""
+        return f"{self.host} ({self.hardware}; A/A: {self.certificate.verdict if self.certificate else 'not made'})"
+
+
+def timed_on(run: StoredRun) -> list[Node]:
+    """The machines that timed the run, each once; the machine of run.json if its units name none."""
+    found = {
+        node.machine: node for record in run.records if record.unit.facts.timed and (node := _node(record)) is not None
+    }
+    if found:
+        return list(found.values())
+    known = run.environment.get("certificate")
+    return [Node(run.environment.get("machine"), from_dict(known) if known else None)]
+
+
+def certificates(run: StoredRun) -> list[Certificate]:
+    """The certificates of all machines that timed the run; none if one of them was never checked."""
+    known = [node.certificate for node in timed_on(run)]
+    return [each for each in known if each is not None] if None not in known else []
+
+
+def nodes_named(record: Record) -> dict[str, str]:
+    """Fingerprint and hardware of the machine, and the GPU, that a record names; empty if it names neither."""
+    where = record.environment
+    if where is None or not (where.machine or where.device_uuid):
+        return {}
+    hardware, gpu = where.hardware or "", where.device or ""
+    parts = (hardware, gpu) if gpu not in hardware else (hardware,)
+    return {f"{where.machine or ''} {where.device_uuid or ''}": ", ".join(filter(None, parts))}
+
+
+def _node(record: Record) -> Node | None:
+    where = record.environment
+    if where is None or where.machine is None:
+        return None
+    return Node(where.machine, where.certificate, where.host, where.hardware)
+
+
+# SHA-256 of all versions of a file, by the file's name.
+Versions = Mapping[str, frozenset[str]]
+
+
+def versions_of_outcome(record: Record, outcome: Outcome) -> Versions:
+    """What stands behind a value; nothing where none of the user's code has a part in it, or the record does not say."""
+    return versions_of_record(record) if outcome.status == "ok" and record.code and _is_own(record, outcome) else {}
+
+
+def versions_of_record(record: Record) -> Versions:
+    """What a unit ran."""
+    return {name: frozenset({sha256}) for name, sha256 in (record.code or {}).items()}
+
+
+def _is_own(record: Record, outcome: Outcome) -> bool:
+    """Whether a value depends on code of the user's: of its case, or of what measured it. Other arms only ran beside it."""
+    case = next((each for each in record.unit.comparison.arms if each.id == outcome.case), None)
+    metrics, protocol = catalogue.metrics(), record.unit.protocol
+    used = {
+        "passes": record.unit.made_in,
+        "corpora": protocol.corpus,
+        "tasks": case.task if case else None,
+        "metrics": catalogue.file_of_metric(outcome.metric).name if outcome.metric in metrics else None,
+    }
+    return (
+        case is None
+        or case.facts.runs_user_code
+        or any(
+            name in (known := catalogue.entries(room)) and not known[name].shipped
+            for room, name in used.items()
+            if name
+        )
+    )
+
+
+def joined_versions(several: Iterable[Versions]) -> Versions:
+    """All versions of each file."""
+    found: dict[str, frozenset[str]] = {}
+    for each in several:
+        for name, versions in each.items():
+            found[name] = found.get(name, frozenset()) | versions
+    return found
+
+
+def mixed_versions(versions: Versions) -> list[str]:
+    """Names of the files of which there are several versions."""
+    return sorted(name for name, each in versions.items() if len(each) > 1)
+
+
+def versions_in_words(names: Sequence[str]) -> str:
+    """Files by their names alone: `parts.py, mine.py`."""
+    return ", ".join(PurePath(name).name for name in names)
