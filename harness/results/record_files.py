@@ -95,7 +95,7 @@ def read_record(file: Path, planned: UnitOfWork | None = None, token: str | None
     if (version == SCHEMA or "digest" in written) and not is_intact(content):
         raise DamagedError(file, ALTERED)
     body = current(written, file)
-    if planned is not None and version < SCHEMA:  # which did not name rules
+    if planned is not None and version < SCHEMA and isinstance(body.get("unit"), dict):  # it did not name its rule
         body["unit"] |= {"group": planned.group, "rule": planned.rule}
     record = parse(Record, body, file)
     if planned is not None and planned.name != record.unit.name:

@@ -42,13 +42,11 @@ def upgraded(body: dict[str, Any], file: object) -> dict[str, Any]:
 
 def _from_earlier(body: dict[str, Any]) -> dict[str, Any]:
     """Convert schema 9 or 10: units named a row, and no rule. Other fields that later schemas added have defaults."""
-    if "unit" in body:
-        return body | {"unit": _without_row(body["unit"])}
-    return body | {"plan": body["plan"] | {"units": [_without_row(unit) for unit in body["plan"]["units"]]}}
-
-
-def _without_row(unit: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in unit.items() if name != "row"}
+    plan = body.get("plan")
+    for unit in [body.get("unit"), *((plan.get("units") or ()) if isinstance(plan, dict) else ())]:
+        if isinstance(unit, dict):
+            unit.pop("row", None)
+    return body
 
 
 def earlier_decisions(run: Path, plan: Plan) -> dict[str, tuple[Path, dict[str, Any]]]:
