@@ -45,7 +45,7 @@ class Decision(NamedTuple):
         asked: names of units to run. Those that it asked for before may be among them.
         ended: whether it asks for nothing after these. A decision that asks for nothing new is the last as well.
         why: what it asked for and why, in a few words.
-        found: its result for reports, of the rule's type `found`; None: reports show `why`.
+        found: its result for reports, of the rule's type `found`; None: it has none.
     """
 
     asked: Sequence[str] = ()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
@@ -116,20 +116,10 @@ def _foreign(decided: Decided, rule: str, group: str, units: Sequence[UnitOfWork
         yield Problem(("asked",), f"{shown(name)} is no unit that it may ask for")
 
 
-class Needed(NamedTuple):
-    """What a run needs.
-
-    Attributes:
-        required: units that run in any case or were asked for, in plan order.
-        undecided: units that may yet be asked for.
-    """
-
-    required: tuple[UnitOfWork, ...]
-    undecided: tuple[UnitOfWork, ...]
-
-
-def required_units(plan: Plan, decisions: Mapping[str, Decided], recorded: Callable[[UnitOfWork], bool]) -> Needed:
-    """Return what a run needs.
+def required_units(
+    plan: Plan, decisions: Mapping[str, Decided], recorded: Callable[[UnitOfWork], bool]
+) -> tuple[tuple[UnitOfWork, ...], tuple[UnitOfWork, ...]]:
+    """Return the units that a run needs, in plan order, and those that a rule may yet ask for.
 
     Args:
         plan: the whole plan.
@@ -148,7 +138,5 @@ def required_units(plan: Plan, decisions: Mapping[str, Decided], recorded: Calla
         if unit.group not in lacking and unit.name not in required:
             required.add(unit.name)
             lacking.add(unit.group)
-    return Needed(
-        tuple(unit for unit in plan.units if unit.name in required),
-        tuple(unit for unit in open_ if unit.name not in required),
-    )
+    needed = tuple(unit for unit in plan.units if unit.name in required)
+    return needed, tuple(unit for unit in open_ if unit.name not in required)

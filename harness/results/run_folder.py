@@ -272,8 +272,8 @@ def read(folder: str) -> StoredRun:
         units, groups = assigned(plan.suite, plan.units)
         whole, sealed_for = plan.model_copy(update={"units": units, "groups": groups}), None
         decided = decisions.read(path, whole, earlier_decisions)
-    needed = decisions.required_units(whole, decided, lambda unit: RunFolder(path).record(unit).is_file())
-    plan = whole.model_copy(update={"units": needed.required})
+    needed, undecided = decisions.required_units(whole, decided, lambda unit: RunFolder(path).record(unit).is_file())
+    plan = whole.model_copy(update={"units": needed})
     records, missing, damaged, shared, copies = [], [], [], Shared(), DuplicateLaunches()
     for unit in plan.units:
         record_file = RunFolder(path).record(unit)
@@ -297,7 +297,7 @@ def read(folder: str) -> StoredRun:
         missing=missing,
         damaged=damaged,
         finished=read_finished(path / FINISHED),
-        undecided=needed.undecided,
+        undecided=undecided,
         decisions=decided,
         environment=body["environment"],
         command=told.command,

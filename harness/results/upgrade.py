@@ -66,7 +66,10 @@ def earlier_decisions(run: Path, plan: Plan) -> dict[str, tuple[Path, dict[str, 
                 decided = {"rule": rule, "group": body.pop(called), "asked": asked(body, units), "ended": True}
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 raise DamagedError(file, "damaged: its content does not match its schema") from error
-            found[group] = file, decided | {"found": body}
+            found[group] = (
+                file,
+                decided | {"found": None if rule == "bisection" else body},
+            )  # what it rested on is unread
     return found
 
 
@@ -76,7 +79,6 @@ def _launches(body: dict[str, Any], units: Sequence[UnitOfWork]) -> dict[str, in
 
 def _cells(body: dict[str, Any], units: Sequence[UnitOfWork]) -> dict[str, int]:
     turns = {cell["series"]: turn for turn, cell in enumerate(body["cells"])}
-    body["cells"] = {cell["series"]: cell["found"] for cell in body["cells"]}
     return {unit.name: turns[unit.series] for unit in units if unit.series in turns}
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from modbench.harness.core.case import Case, Comparison, UnitOfWork
-from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.ids import slug
 from modbench.harness.core.units import counted
 from modbench.harness.planning import bisection
@@ -25,42 +24,6 @@ if TYPE_CHECKING:
 
 # Where each axis stands in the label of a place.
 PARTS = {"seq_len": 0, "batch_size": 1}
-
-
-class Found(Frozen):
-    """The effect of the row's arm against another in one cell, over its launches, on the log scale: above 0 the arm is faster.
-
-    Attributes:
-        value: the effect; None if there is none.
-        low: lower end of its 95 % interval; None if there is none.
-        high: upper end.
-        reason: why there is no effect; None if there is one.
-    """
-
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    reason: str | None = None
-
-    @property
-    def reading(self) -> Reading:
-        """What the rule reads of it. The effect of a single launch, which has no interval, counts as decided."""
-        if self.value is None:
-            return Reading(None, decided=True)
-        undecided = self.low is not None and self.high is not None and self.low <= 0 <= self.high
-        return Reading(self.value >= 0, decided=not undecided)
-
-
-class Searched(Frozen):
-    """The cells of a row that were measured.
-
-    Attributes:
-        others: the arms that the row's arm was held against.
-        cells: by cell, named as the series of its launches, its effect against each of them; ascending along the axis.
-    """
-
-    others: tuple[str, ...]
-    cells: dict[str, tuple[Found, ...]]
 
 
 @dataclass
@@ -85,11 +48,13 @@ class Cell:
         rungs = [case for case in rest if case.rung]
         return [anchor] * ("same shape" in against) + rungs * ("equal cost" in against)
 
-    def found(self, against: Sequence[str], records: Mapping[str, Record]) -> tuple[Found, ...]:
-        """The effects that the records of its launches show, against each other arm."""
+    def readings(self, against: Sequence[str], records: Mapping[str, Record]) -> list[Reading]:
+        """What the records of its launches say of its arm, against each other arm."""
         arm = next(case for case in reversed(self.comparison.arms) if not case.twin)
         launches = [records[unit.name] for unit in self.units]
-        return tuple(_found(arm, other, launches) for other in self.others(against))
+        return [
+            _reading([effect_in_launch(launch, arm, other) for launch in launches]) for other in self.others(against)
+        ]
 
 
 @dataclass(frozen=True)
@@ -130,8 +95,6 @@ def rows_of(plan: Plan) -> dict[str, Row]:
 class BisectionRule(AdaptiveRule):
     """Asks for cells of a row: all launches of a cell at once."""
 
-    found = Searched
-
     def groups(self, suite: Suite, units: Sequence[UnitOfWork]) -> dict[str, list[UnitOfWork]]:
         """Return the launches of each row."""
         found: dict[str, list[UnitOfWork]] = {}
@@ -159,26 +122,24 @@ class BisectionRule(AdaptiveRule):
         assert suite.search is not None
         row = Row.of(suite.search, units)
         measured = {
-            at: cell.found(row.against, records)
+            at: cell.readings(row.against, records)
             for at, cell in enumerate(row.cells)
             if all(unit.name in records for unit in cell.units)
         }
-        known = [{at: found[i].reading for at, found in measured.items()} for i in range(len(row.others))]
+        known = [{at: readings[i] for at, readings in measured.items()} for i in range(len(row.others))]
         more = bisection.next_cells_of_all(len(row.cells), known)
-        return Decision(
-            [unit.name for at in more for unit in row.cells[at].units],
-            why=counted(len(measured) + len(more), "cell"),
-            found=Searched(others=row.others, cells={row.cells[at].series: found for at, found in measured.items()}),
-        )
+        asked = [unit.name for at in more for unit in row.cells[at].units]
+        return Decision(asked, why=counted(len(measured) + len(more), "cell"))
 
 
-def _found(arm: Case, other: Case, records: Sequence[Record]) -> Found:
-    launches = [effect_in_launch(record, arm, other) for record in records]
-    for each in launches:
-        if isinstance(each, str):
-            return Found(reason=each)
-    effect = effects.over_launches([-each for each in launches if isinstance(each, float)])
-    return Found(value=effect.value, low=effect.low, high=effect.high)
+def _reading(launches: Sequence[float | str]) -> Reading:
+    """What the rule reads of a cell. The effect of a single launch, which has no interval, counts as decided."""
+    effects_ = [-each for each in launches if isinstance(each, float)]
+    if len(effects_) < len(launches):
+        return Reading(None, decided=True)
+    effect = effects.over_launches(effects_)
+    undecided = effect.low is not None and effect.high is not None and effect.low <= 0 <= effect.high
+    return Reading(effect.value >= 0, decided=not undecided)
 
 
 RULE = BisectionRule()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from modbench.harness.results.records import Record
-from modbench.harness.rules.bisection import Row, Searched, rows_of
+from modbench.harness.rules.bisection import Row, rows_of
 from modbench.reports.model import Estimate, Sentence
 from modbench.reports.tables.load import Loaded
 
@@ -48,7 +48,7 @@ def spent(loaded: Loaded) -> Spent | None:
         of=sum(len(row.cells) for row in rows.values()),
         seconds=sum(sum(each.values()) for each in measured.values()),
         grid_s=None if None in grid else sum(each for each in grid if each is not None),
-        ended=rows.keys() <= run.found(Searched).keys(),
+        ended=run.decided,
     )
 
 

@@ -29,7 +29,7 @@ from modbench.harness.results import progress, run_folder
 from modbench.harness.results.reading import DamagedError
 from modbench.harness.results.records import Death
 from modbench.harness.results.run_folder import RunFolder
-from modbench.harness.rules.bisection import Searched, rows_of
+from modbench.harness.rules.bisection import rows_of
 from modbench.reports.questions.first_screen import sure
 from modbench.reports.questions.search import sentence, spent
 from modbench.reports.tables.load import load
@@ -40,10 +40,6 @@ LENGTHS = (32, 48, 64, 96, 128, 192, 256)
 ROW = "forward-mod-c0.125-B1-fp32-cpu1"
 ARMS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}]
 LOST, WON = 1.2, 0.8
-
-
-def cell_at(length: int) -> str:
-    return f"time-forward-mod-c0.125-T{length}-B1-fp32-cpu1"
 
 
 def searching(**changes: Any) -> Plan:
@@ -205,7 +201,7 @@ def test_a_search_visits_few_cells(first: int, visited: list[int], tmp_path: Pat
     assert len(run.records) == len(launcher.ran)
     assert run.undecided == ()
     assert len(run.planned) == len(made.units)
-    assert list(run.found(Searched)) == [ROW]
+    assert run.decided
 
 
 def test_an_undecided_cell_gets_its_neighbours(tmp_path: Path) -> None:
@@ -215,9 +211,8 @@ def test_an_undecided_cell_gets_its_neighbours(tmp_path: Path) -> None:
     folder = new_folder(made, tmp_path / "run")
     run_fake(made, folder, grid=grid)
     visited = asked_for(folder)
-    told = json.loads((folder.path / "decisions" / f"{ROW}.json").read_text())
-    found = {lengths_of([series])[0]: effects[0] for series, effects in told["found"]["cells"].items()}
-    undecided = [at for at in visited if found[at]["low"] <= 0 <= found[at]["high"]]
+    rows = load(folder.path).pairs.query("primary").set_index("seq_len")
+    undecided = [at for at in visited if rows.ci_low[at] <= 1 <= rows.ci_high[at]]
     assert undecided == [64]
     assert {48, 64, 96} <= set(visited)
 
@@ -274,7 +269,7 @@ def test_a_search_that_was_cut_lacks_what_it_has_asked_for(tmp_path: Path) -> No
         f"time-forward-mod-c0.125-T48-B1-fp32-cpu1-launch{n}" for n in (1, 2)
     ]
     assert lengths_of([unit.name for unit in run.undecided]) == [32, 64, 128, 192, 256]
-    assert run.found(Searched) == {}
+    assert not run.decided
 
 
 def fail_from(length: int) -> Callable[[RunFolder, Plan], None]:
@@ -303,8 +298,6 @@ def test_a_cell_that_failed_ends_its_direction_with_its_reason(tmp_path: Path) -
                 record = fake_record(unit, Trouble(grid=paying_from(1000)))
                 folder.write_record(record)
     assert asked_for(folder) == [96, 192, 128]
-    told = json.loads((folder.path / "decisions" / f"{ROW}.json").read_text())
-    assert told["found"]["cells"][cell_at(192)][0]["reason"].startswith("mod[c0.125]: oom: ")
     rows = load(folder.path).pairs.query("primary").set_index("seq_len")
     assert "oom: out of memory" in rows.reason[192]
     assert rows.reason[256] == LEFT_OUT
@@ -322,8 +315,8 @@ def edited(folder: RunFolder, change: Callable[[dict[str, Any]], object]) -> Non
     [
         (lambda body: body["asked"].update({"time-x-launch0": 0}), "'time-x-launch0' is no unit that"),
         (lambda body: body["asked"].update({next(iter(body["asked"])): True}), "True is not of the type"),
-        (lambda body: body["found"]["cells"][cell_at(48)][0].update(value=float("inf")), "inf is not a finite"),
-        (lambda body: body["found"].pop("others"), r"at others: Field required"),
+        (lambda body: body["asked"].update({next(iter(body["asked"])): float("inf")}), "inf is not a finite"),
+        (lambda body: body.pop("rule"), r"at rule: Field required"),
         (lambda body: body.update(group="forward-mod-c0.5-B1-fp32-cpu1"), "where forward-mod-c0.125"),
         (lambda body: body.update(rule="confirmation"), "by bisection belongs"),
         (lambda body: body.update(more=1), "Extra inputs"),
@@ -332,18 +325,25 @@ def edited(folder: RunFolder, change: Callable[[dict[str, Any]], object]) -> Non
 def test_a_file_that_names_what_is_not_of_its_row_is_damaged(
     change: Callable[[dict[str, Any]], object], words: str, tmp_path: Path
 ) -> None:
-    """What it says of the effects is believed."""
     made = searching()
     folder = new_folder(made, tmp_path / "run")
     run_fake(made, folder, grid=paying_from(96))
     assert asked_for(folder) == [96, 48, 64]
-    edited(folder, lambda body: body["found"]["cells"][cell_at(48)][0].update(value=-9.0))
-    assert run_folder.read(str(folder.path)).found(Searched)[ROW].cells[cell_at(48)][0].value == -9.0
     edited(folder, change)
     with pytest.raises(DamagedError, match=words) as damaged:
         run_folder.read(str(folder.path))
     assert str(damaged.value).startswith(f"{folder.path}/decisions/{ROW}.json: damaged at ")
     assert "Remove it" in str(damaged.value)
+
+
+def test_which_cells_were_asked_for_is_believed(tmp_path: Path) -> None:
+    made = searching()
+    folder = new_folder(made, tmp_path / "run")
+    run_fake(made, folder, grid=paying_from(96))
+    edited(folder, lambda body: [body["asked"].pop(name) for name in [*body["asked"]] if "-T64-" in name])
+    run = run_folder.read(str(folder.path))
+    assert lengths_of([record.unit.name for record in run.records]) == [48, 96]
+    assert not [name for name in run.missing if name.startswith("time-")]
 
 
 def test_records_that_are_measured_again_are_searched_again(tmp_path: Path) -> None:
