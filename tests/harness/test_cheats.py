@@ -12,9 +12,8 @@ import pytest
 from planted import ENVIRONMENT
 from test_faults import outcomes, planned, run_units
 
-from modbench.harness.core import catalogue, files
+from modbench.harness.core import catalogue
 from modbench.harness.core.errors import UsageError
-from modbench.harness.results import run_folder
 from modbench.harness.results.notes.counting import CountNotes
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.run_folder import FINISHED, read
@@ -207,8 +206,7 @@ def test_what_a_users_file_leaves_on_is_put_back_and_named(what: str) -> None:
 def test_what_a_file_leaves_on_is_in_the_record_and_in_what_to_doubt(here: Path) -> None:
     (here / "bad.py").write_text("import torch\ntorch.autograd.set_detect_anomaly(True)\n" + CHEATS)
     made = planned("Plain", ["latency/forward"])
-    records = [each for each in run_units(made, here) if each.unit.made_in == "time"]
-    run_folder.RunFolder(here / "run").write_run(made, ENVIRONMENT, [], files.now())
+    records = [each for each in run_units(made, here, environment=ENVIRONMENT) if each.unit.made_in == "time"]
     assert records
     for record in records:
         (arm, changed), *more = record.restored.items()

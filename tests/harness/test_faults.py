@@ -7,6 +7,7 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -106,14 +107,16 @@ def planned(model: str, metrics: list[str]) -> Plan:
     return make_plan(suite, device="cpu", text=read_corpus(suite))
 
 
-def run_units(made: Plan, here: Path, timeout_s: float = 1500, *, cold: bool = False) -> list[Record]:
+def run_units(
+    made: Plan, here: Path, timeout_s: float = 1500, *, cold: bool = False, environment: Mapping[str, Any] | None = None
+) -> list[Record]:
     """Run every unit in a process of its own: a child of the fork server, or cold."""
     folder = run_folder.create(str(here / "run"), "faults")
     launcher = LocalLauncher(cold=cold, threads=1)
     limits = {unit.name: timeout_s for unit in made.units}
     slots = Slots(made.units, 2)
+    folder.write_run(made, dict(environment or {}), [], files.now())
     Run(launcher, folder, Tracker(made, [slots], folder)).phase(slots, limits)
-    folder.write_run(made, {}, [], files.now())
     stored = run_folder.read(str(folder.path))
     assert stored.missing == []
     return stored.records

@@ -13,12 +13,10 @@ import pytest
 from planted import ENVIRONMENT, planted_suite, stored
 from test_faults import run_units
 
-from modbench.harness.core import files
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.labels import Label
 from modbench.harness.planning.plan import make_plan
 from modbench.harness.planning.suite import parse_suite
-from modbench.harness.results import run_folder
 from modbench.harness.stats.without_own import changed, column
 from modbench.reports.questions.gate import gate
 from modbench.reports.tables.load import load
@@ -167,8 +165,7 @@ def test_a_file_that_slows_all_models_of_its_process_is_found(here: Path) -> Non
     }
     (here / "mine.py").write_text(MINE + SLOWS_ALL)
     made = make_plan(parse_suite(data, "slow"), device="cpu", text=None)
-    run_units(made, here)
-    run_folder.RunFolder(here / "run").write_run(made, ENVIRONMENT, [], files.now())
+    run_units(made, here, environment=ENVIRONMENT)
     loaded = load(here / "run")
     rows = loaded.comparisons
     assert (rows.status == "ok").all()
