@@ -231,6 +231,26 @@ def test_what_cannot_have_been_measured_is_not_written(edit: Callable[[Body], ob
 
 
 @pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (column("wall_s", 0, float("inf")), "inf is not a finite number"),
+        (column("wall_s", 0, -1.0), "-1 is not above 0; the clock"),
+        (column("calls", 0, 0.0), "calls.* 0 is not at least 1"),
+        (lambda body: body["outcomes"][0]["samples"]["cpu_s"].pop(), "values, where others have"),
+        (lambda body: body["outcomes"][0]["samples"].pop("round"), "round: missing"),
+        (lambda body: body["outcomes"][0].update(unit="B"), "'B', but latency/forward is in s"),
+        (lambda body: body["outcomes"][0]["notes"].update(inputs=0), "inputs: 0 is not at least 1"),
+    ],
+)
+def test_what_a_pass_gets_wrong_fails_its_arm_alone(edit: Callable[[Body], object], said: str, run: Path) -> None:
+    body = json.loads((run / "units" / LAUNCH).read_text())
+    edit(body)
+    made = usable(Record.model_validate(body))
+    assert [outcome.status for outcome in made.outcomes] == ["failed", "ok"]
+    assert re.search(said, str(made.outcomes[0].reason))
+
+
+@pytest.mark.parametrize(
     ("name", "edit", "said"),
     [
         (LAUNCH, lambda body: body["outcomes"].pop(), "latency/forward of .* is missing"),
