@@ -14,6 +14,7 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.catalogue import BrokenError
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.ids import slug
 
 if TYPE_CHECKING:
     from modbench.harness.core.case import UnitOfWork
@@ -132,7 +133,8 @@ def assigned(
     units = [unit.model_copy(update={"group": "", "rule": ""}) if unit.group else unit for unit in units]
     groups, made = dict[str, Group](), {unit.name: unit for unit in units}
     for name, rule in catalogue.usable("rules").items():
-        for group, members in rule.groups(suite, units).items():
+        for called, members in rule.groups(suite, units).items():
+            group = slug(called)
             for unit in members:
                 if other := made[unit.name].group or (group if group in groups else ""):
                     rules = f"{groups[other].rule!r} and {name!r}"

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from modbench.harness.core.case import Case, Comparison, UnitOfWork
-from modbench.harness.core.ids import slug
 from modbench.harness.core.units import counted
 from modbench.harness.planning import bisection
 from modbench.harness.planning.adaptive import AdaptiveRule, Decision
@@ -103,7 +102,7 @@ class BisectionRule(AdaptiveRule):
                 assert suite.search is not None
                 elsewhere = unit.comparison.place.label.split("-")
                 del elsewhere[PARTS[suite.search.axis]]
-                name = slug("-".join((unit.workload, unit.comparison.name, *elsewhere)))
+                name = "-".join((unit.workload, unit.comparison.name, *elsewhere))
                 found.setdefault(name, []).append(unit)
         return found
 

@@ -11,7 +11,6 @@ from modbench.harness.core.case import Case, UnitOfWork
 from modbench.harness.core.config import ROUTING_KEYS
 from modbench.harness.core.confirm_plan import ConfirmPlan, Role
 from modbench.harness.core.errors import UsageError, shown
-from modbench.harness.core.ids import slug
 from modbench.harness.planning.adaptive import AdaptiveRule, Decision
 from modbench.harness.planning.check_confirm import SMOKE_SEEDS
 from modbench.harness.planning.select import compile_expression
@@ -125,9 +124,8 @@ class ConfirmationRule(AdaptiveRule):
         for unit in units if suite.confirm is not None else ():
             (first, *_) = unit.comparison.arms
             if first.budget is not None and (self.is_conditional(suite, unit) or explores(unit)):
-                found.setdefault(slug(f"best-{first.place.label}-F{first.budget:.3g}".replace("+", "")), []).append(
-                    unit
-                )
+                name = f"best-{first.place.label}-F{first.budget:.3g}".replace("+", "")
+                found.setdefault(name, []).append(unit)
         return {name: each for name, each in found.items() if any(self.is_conditional(suite, unit) for unit in each)}
 
     def is_conditional(self, suite: Suite, unit: UnitOfWork) -> bool:  # noqa: ARG002  # as every rule
