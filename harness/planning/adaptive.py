@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
+
+from pydantic import Field
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.catalogue import BrokenError
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from modbench.harness.results.records import Record
 
 
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+
+
 class Group(Frozen):
     """Units that a rule looks at together.
 
@@ -35,8 +40,8 @@ class Group(Frozen):
 
     name: str
     rule: str
-    usual: float
-    most: float
+    usual: Share
+    most: Share
 
 
 class Decision(NamedTuple):

@@ -8,10 +8,14 @@ from collections.abc import Iterator
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Comparison
+from modbench.harness.core.errors import UsageError, in_short
 from modbench.harness.core.ids import short_name
 from modbench.harness.core.own_routers import has_closed_form
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results.reading import Path_, Problem, shown
+
+# What a rule raises where a plan was not made for it.
+UNFIT = (UsageError, ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
 
 
 def check_plan(plan: Plan) -> Iterator[Problem]:
@@ -102,9 +106,18 @@ def _of_facts(plan: Plan) -> Iterator[Problem]:
 
 
 def _of_groups(plan: Plan) -> Iterator[Problem]:
-    """A unit that names no group of the plan would never be asked for, and never be missing."""
+    """Units name a group of the plan, else nothing would ask for them; and its rule can decide about it."""
     groups = {group.name: group.rule for group in plan.groups}
     for i, unit in enumerate(plan.units):
         if (unit.group and unit.group not in groups) or unit.rule not in {"", groups.get(unit.group)}:
             said = f"{shown(unit.rule)} of {shown(unit.group)}, which is none of the plan's groups"
             yield Problem(("plan", "units", i, "rule"), said)
+    for name in set(groups.values()):
+        for group, units in plan.members(name).items():
+            try:
+                rule = catalogue.load("rules", name)
+                rule.check(plan.suite, units, None)
+                rule.shares(plan.suite, units)
+            except UNFIT as error:
+                said = f"{shown(group)} is none that {name} can decide about: {type(error).__name__} {in_short(error)}"
+                yield Problem(("plan", "groups"), said)

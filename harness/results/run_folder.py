@@ -14,7 +14,7 @@ from typing import Any
 
 from modbench.harness.core import masking, safe_paths
 from modbench.harness.core.case import UnitOfWork
-from modbench.harness.core.errors import UsageError
+from modbench.harness.core.errors import UsageError, in_short
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.units import counted
 from modbench.harness.planning.adaptive import assigned
@@ -31,10 +31,10 @@ from modbench.harness.results import (
 )
 from modbench.harness.results.checks import DuplicateLaunches
 from modbench.harness.results.decisions import Decided, Result
-from modbench.harness.results.reading import DamagedError, load, parse
+from modbench.harness.results.reading import DamagedError, Problem, load, parse
 from modbench.harness.results.record_files import Damaged, current, read_record, stand_in, write_record
 from modbench.harness.results.records import SCHEMA, Record
-from modbench.harness.results.run_checks import check_plan
+from modbench.harness.results.run_checks import UNFIT, check_plan
 from modbench.harness.results.run_file import RunFile, read_finished
 from modbench.harness.results.sharing import Shared
 from modbench.harness.results.upgrade import earlier_decisions
@@ -269,7 +269,10 @@ def read(folder: str) -> StoredRun:
     if written["schema_version"] == SCHEMA:
         whole, decided, sealed_for = plan, decisions.read(path, plan), token
     else:
-        units, groups = assigned(plan.suite, plan.units)
+        try:
+            units, groups = assigned(plan.suite, plan.units)
+        except UNFIT as error:
+            raise DamagedError(file, Problem(("plan", "units"), f"no rule fits them: {in_short(error)}")) from error
         whole, sealed_for = plan.model_copy(update={"units": units, "groups": groups}), None
         decided = decisions.read(path, whole, earlier_decisions)
     needed, undecided = decisions.required_units(whole, decided, lambda unit: RunFolder(path).record(unit).is_file())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import model_validator
 
 from modbench.harness.core.case import MOST_ASKED, UnitOfWork
+from modbench.harness.core.errors import UsageError
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.planning.adaptive import AdaptiveRule, Decision
 from modbench.harness.results.launch_effects import effect_in_launch
@@ -77,6 +78,11 @@ class LaunchCountRule(AdaptiveRule):
     def is_conditional(self, suite: Suite, unit: UnitOfWork) -> bool:
         """Whether the launch is none of the pilot."""
         return unit.launch >= suite.protocol_size[0]
+
+    def check(self, suite: Suite, units: Sequence[UnitOfWork], select: str | None) -> None:  # noqa: ARG002  # as every rule
+        """Check that a pilot decides the number of launches."""
+        if not (suite.two_stage and any(not unit.rule for unit in units)):
+            raise UsageError(f"{suite.name}: no pilot decides its number of launches.")
 
     def stands(self, found: LaunchCount) -> bool:
         """Whether there is a number: a pilot without times asks again."""

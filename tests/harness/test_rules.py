@@ -10,8 +10,15 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from test_confirming import sweep
+from test_launches import timed_plan
+from test_search import new_folder, searching
+
+from modbench.harness.core.errors import UsageError
+from modbench.harness.results import run_folder
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -160,3 +167,32 @@ def test_a_rule_that_asks_for_what_is_not_there_ends_the_run(here: Path, modbenc
     done = modbench("run", "ticks.toml", "--device", "cpu", "-o", "run", cwd=here)
     assert done.returncode == 3
     assert "the rule 'longer' asks for 'count-T8-B1-fp32-cpu1', which is no unit of lengths" in done.stderr
+
+
+UNFIT: dict[str, Callable[[dict[str, Any]], object]] = {
+    "a group without units": lambda plan: plan["groups"].append(plan["groups"][0] | {"name": "empty"}),
+    "a group of another rule": lambda plan: [
+        each.update(rule="confirmation" if each["rule"] == "bisection" else "bisection") for each in plan["groups"]
+    ],
+    "a rule that is not there": lambda plan: [each.update(rule="nothing") for each in plan["groups"]],
+    "a group named as a path": lambda plan: plan["groups"][0].update(name="../up"),
+    "a share above 1": lambda plan: plan["groups"][0].update(most=1e300),
+    "no pilot": lambda plan: plan["suite"].update(launches=9),
+    "no confirmation": lambda plan: plan["suite"].update(confirm=None),
+    "no search": lambda plan: plan["suite"].update(search=None),
+}
+
+
+@pytest.mark.parametrize("name", UNFIT)
+@pytest.mark.parametrize("kind", ["pilot", "search", "sweep"])
+def test_a_strangers_plan_whose_groups_fit_no_rule_is_refused(kind: str, name: str, tmp_path: Path) -> None:
+    """In one line, and not as a bug of ours."""
+    made = {"pilot": timed_plan, "search": searching, "sweep": sweep}[kind]()
+    folder = new_folder(made, tmp_path / "run").path
+    file = folder / "run.json"
+    body = json.loads(file.read_text())
+    UNFIT[name](body["plan"])
+    file.write_text(json.dumps(body))
+    if {"no pilot": "pilot", "no confirmation": "sweep", "no search": "search"}.get(name, kind) == kind:
+        with pytest.raises(UsageError, match=r"run\.json: "):
+            run_folder.read(str(folder))
