@@ -1,8 +1,9 @@
-"""Stores a golden's run in the current schema as well, through the code that writes runs. Nothing is measured or planted anew.
+"""Writes the golden of the current schema, and the run of `modbench demo`, through the code that writes runs.
 
-    PYTHONPATH=tests/harness:tests/reports python tests/goldens/current_schema.py
+    PYTHONPATH=tests/harness:tests/reports:tests/goldens:tests/bench python tests/goldens/current_schema.py
 
-It is for the golden that tests what this modbench writes. Goldens of earlier schemas stay as they are and test reading.
+Nothing is measured or planted anew. Goldens of earlier schemas stay as they are and test reading; one is stored as it would be
+written now as well.
 """
 
 from __future__ import annotations
@@ -11,36 +12,43 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import make_demo
 import plant
 from goldens import CURRENT, HERE
 
+from modbench.harness.results import decisions
 from modbench.harness.results.run_folder import RunFolder, read
 from modbench.reports import demo
 
 
-def rewritten(run: Path, into: Path) -> RunFolder:
-    """Write a run, as it is read, into a new folder; one without decisions of adaptive rules."""
-    stored, folder = read(str(run)), RunFolder(into)
+def rewritten(packed: Path, within: Path) -> Path:
+    """Unpack a run, read it, and write what was read into a new folder."""
+    run, folder = within / "run", RunFolder(within / "current")
+    run.mkdir(parents=True)
+    demo.unpack(run, packed)
+    stored = read(str(run))
+    whole = stored.plan.model_copy(update={"units": stored.planned})
     folder.path.mkdir()
-    folder.write_run(stored.plan, stored.environment, stored.command, stored.started, stored.launcher, stored.options)
+    folder.write_run(whole, stored.environment, stored.command, stored.started, stored.launcher, stored.options)
+    for decided in stored.decisions.values():
+        decisions.write(folder.path, decided)
     for record in stored.records:
         folder.write_record(record)
-    if (run / "finished.json").exists():
+    if stored.finished is not None:
         shutil.copy(run / "finished.json", folder.path)
-    return folder
+    return folder.path
 
 
 def main() -> None:
-    """Store the golden's run anew."""
+    """Write both."""
+    golden = HERE / CURRENT / "current" / "run.json.gz"
     with tempfile.TemporaryDirectory() as temporary:
-        run = Path(temporary) / "run"
-        run.mkdir()
-        demo.unpack(run, HERE / CURRENT / "run.json.gz")
-        folder = rewritten(run, Path(temporary) / "current")
-        packed = HERE / CURRENT / "current" / "run.json.gz"
-        packed.parent.mkdir(exist_ok=True)
-        packed.write_bytes(demo.pack(plant.stored(folder.path)))
-        print(f"{packed.relative_to(HERE)}: {packed.stat().st_size:,} bytes")
+        made = demo.pack(plant.stored(rewritten(HERE / CURRENT / "run.json.gz", Path(temporary) / "golden")))
+        shown = make_demo.packed(rewritten(demo.PACKED, Path(temporary) / "demo"))
+    for file, content in ((golden, made), (demo.PACKED, shown)):
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(content)
+        print(f"{file}: {len(content):,} bytes")
 
 
 if __name__ == "__main__":

@@ -183,10 +183,13 @@ def test_what_a_pilot_of_schema_10_decided_is_read(tmp_path: Path) -> None:
             del unit["group"], unit["rule"]
             unit["row"] = ""
         body.get("plan", {}).pop("groups", None)
+        if "unit" in body:
+            del body["digest"], body["token"]
         file.write_text(json.dumps(body))
     then = read(str(folder))
     assert then.found(LaunchCount) == now.found(LaunchCount) != {}
-    assert (then.missing, then.undecided, then.records) == ([], (), now.records)
+    unsealed = [record.model_copy(update={"digest": "", "token": ""}) for record in now.records]
+    assert (then.missing, then.undecided, then.records) == ([], (), unsealed)
     assert {name: each.asked for name, each in then.decisions.items()} == {
         name: each.asked for name, each in now.decisions.items()
     }
