@@ -17,11 +17,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
+from uuid import UUID
 
 import pytest
 from planted import left, planted_suite
 from test_leash import alive, wait_until_gone
 from test_paired import repository
+
+from modbench.harness.results import trust
 
 __all__ = ["repository"]
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
@@ -122,7 +126,10 @@ class Compared:
         )
         for number, name in enumerate(NAMES):
             (root / "made").mkdir(exist_ok=True)
-            left(root / "part", plan, seed=number).rename(root / "made" / name)
+            with mock.patch.object(
+                trust, "uuid4", return_value=UUID(int=1)
+            ):  # a launch is of the run that it is copied into
+                left(root / "part", plan, seed=number).rename(root / "made" / name)
         self.python = root / "python"
         self.python.write_text(STANDS_IN.format(python=sys.executable, here=str(root)))
         self.python.chmod(0o755)
