@@ -12,6 +12,8 @@ from modbench.harness.core.errors import UsageError, unknown
 if TYPE_CHECKING:
     from modbench.reports.tables.load import Loaded
 
+# The page's file.
+PAGE = "report.html"
 # What every run is written as.
 DEFAULT = ("csv", "html")
 

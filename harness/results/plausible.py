@@ -55,7 +55,7 @@ def _failed(outcome: Outcome, problem: Problem) -> Outcome:
 
 def implausible(record: Record) -> Iterator[Problem]:
     """Yield what a run of the unit cannot have measured, though it could be read."""
-    unit, made_in = record.unit, catalogue.passes()[record.unit.made_in]
+    unit, made_in = record.unit, catalogue.load("passes", record.unit.made_in)
     columns: dict[str, set[str]] = {}
     for outcome in record.outcomes:
         columns.setdefault(outcome.metric, set()).update(outcome.samples)
@@ -100,9 +100,8 @@ def _of_protocol(outcome: Outcome, unit: UnitOfWork, place: Path_) -> Iterator[P
     notes, at = outcome.notes, unit.comparison.place
     if isinstance(notes, TrainNotes) and notes.seed != unit.protocol.seed:
         yield Problem((*place, "seed"), f"{notes.seed}, where {unit.protocol.seed} was planned")
-    decodes = catalogue.metrics()[outcome.metric].workload == "decode"
     if isinstance(notes, TimeNotes) and notes.tokens is not None:
-        planned = at.batch_size * (1 if decodes else at.seq_len)
+        planned = at.batch_size * (1 if unit.workload.partition("-")[0] == "decode" else at.seq_len)
         if notes.tokens != planned:
             yield Problem((*place, "tokens"), f"{notes.tokens}, where {planned} were planned")
 
@@ -110,11 +109,10 @@ def _of_protocol(outcome: Outcome, unit: UnitOfWork, place: Path_) -> Iterator[P
 def _of_shipped(record: Record) -> Iterator[Problem]:
     """Every case has an outcome of every metric: without one, a launch would be missing. Blocks are numbered from 0."""
     there = {(outcome.case, outcome.metric) for outcome in record.outcomes}
-    needed = catalogue.needed(record.unit.comparison.metrics)
-    for key in (key for key, _ in record.unit.facts.makes if key in needed):
+    for made in record.unit.facts.makes:
         for case in record.unit.comparison.arms:
-            if (case.id, key) not in there:
-                yield Problem(("outcomes",), f"{key} of {case.id} is missing")
+            if (case.id, made.key) not in there:
+                yield Problem(("outcomes",), f"{made.key} of {case.id} is missing")
     for i, blocks in enumerate(record.blocks):
         numbers = blocks.columns.get("block", [])
         if numbers != list(range(len(numbers))):

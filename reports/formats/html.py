@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modbench.reports.format import Format
+from modbench.reports.format import PAGE, Format
 from modbench.reports.page import render
 
-FORMAT = Format(lambda loaded: {render.PAGE: render.html(loaded)})
+FORMAT = Format(lambda loaded: {PAGE: render.html(loaded)})

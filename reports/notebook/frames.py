@@ -21,8 +21,8 @@ from modbench.harness.results.records import Outcome, Record
 from modbench.harness.results.run_folder import StoredRun
 from modbench.reports.figures.axes import ends_of, ratio_axis
 from modbench.reports.figures.style import HAIR, MUTED, PAPER, beside, new_figure, to_svg
+from modbench.reports.format import PAGE
 from modbench.reports.model import Estimate, Finding, Table, Value, Verdict
-from modbench.reports.page.render import PAGE
 from modbench.reports.questions import first_screen, machine, results
 from modbench.reports.tables.comparisons import COMPARISONS
 from modbench.reports.tables.load import Loaded, subsample_evenly

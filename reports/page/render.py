@@ -101,7 +101,6 @@ def _stand_in(entry: Entry) -> Panel:
     return Panel(title=f"{entry.one.capitalize()} {entry.name!r}", order=10_000, span=12, render=lambda _: None)
 
 
-PAGE = "report.html"
 # Words of doubts on the first screen.
 MOST_WORDS = 14
 

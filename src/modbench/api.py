@@ -21,11 +21,9 @@ from modbench.harness.results import lock
 from modbench.harness.results.run_folder import RunFolder, create, has_checkpoint, read
 from modbench.harness.results.trust import confirm
 from modbench.harness.results.upgrade import refuse_earlier
-from modbench.reports.format import DEFAULT
-from modbench.reports.page import render
-from modbench.reports.tables.load import Loaded, load
+from modbench.reports.format import DEFAULT, PAGE
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # reports, and pandas with them, are imported where one is written: a plan needs none
     from collections.abc import Callable, Sequence
 
     from modbench.harness.core.case import Device
@@ -33,6 +31,7 @@ if TYPE_CHECKING:
     from modbench.harness.results.records import Record
     from modbench.harness.results.trust import UntrustedFile
     from modbench.progress import Lines, Live
+    from modbench.reports.tables.load import Loaded
 
 __all__ = ["Finished", "Prepared", "device_named", "make_plan", "new_folder", "prepare", "report", "resume", "run"]
 
@@ -242,8 +241,8 @@ def resume(
             confirm(stored, trust=trust, options=stored.options if options is None else None)
         stored = resuming.without_old_decisions(stored, retry_failed=retry_failed)
         remaining = resuming.remaining(stored, retry_failed=retry_failed)
-        if not remaining and stored.decided and stored.finished and (stored.path / render.PAGE).exists():
-            return Finished(stored.path, stored.path / render.PAGE, None, load(stored.path))
+        if not remaining and stored.decided and stored.finished and (stored.path / PAGE).exists():
+            return _as_written(stored.path)
         resuming.make_ready(stored, remaining)
         rest, whole = (
             stored.plan.model_copy(update={"units": (*units, *stored.undecided)})
@@ -286,6 +285,8 @@ def _run(
     kept: Sequence[Record] = (),
     timeout_s: float | None = None,
 ) -> Finished:
+    from modbench.reports.page import render
+
     # Jobs on other machines go on: nothing is finished here.
     stop = stopping.Stop(None if is_remote(launcher) else progress.finishing)
     try:
@@ -319,7 +320,14 @@ def _run(
         if type(error) is not ModbenchError:
             raise
         raise ModbenchError(f"{error} {_how_to_continue(folder)}") from error
-    return Finished(folder.path, folder.path / render.PAGE, wall_s, loaded)
+    return Finished(folder.path, folder.path / PAGE, wall_s, loaded)
+
+
+def _as_written(folder: Path) -> Finished:
+    """A finished run with the report that it has."""
+    from modbench.reports.tables.load import load
+
+    return Finished(folder, folder / PAGE, None, load(folder))
 
 
 def _how_to_continue(folder: RunFolder) -> str:
@@ -351,7 +359,10 @@ def report(
     Raises:
         UsageError: if the folder holds no readable run, or has no such arm.
     """
+    from modbench.reports.page import render
+    from modbench.reports.tables.load import load
+
     loaded = load(Path(run_folder), baseline, all_pairs=all_pairs)
     files = render.views(loaded, formats, out)
-    page = next((file for file in files if file.name == render.PAGE), files[0])
+    page = next((file for file in files if file.name == PAGE), files[0])
     return Finished(Path(run_folder), page, None, loaded, tuple(files))

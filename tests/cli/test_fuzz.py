@@ -85,8 +85,8 @@ def fast(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         drawn[0] += 1
         return real_html(loaded) if drawn[0] % 40 == 0 else ""
 
-    def load(run: str | Path, baseline: str | None = None) -> Any:
-        return base if str(run) == "base" else real_load(run, baseline)
+    def load(run: str | Path, baseline: str | None = None, **more: Any) -> Any:
+        return base if str(run) == "base" else real_load(run, baseline, **more)
 
     def stopped(*_: Any, **__: Any) -> Any:
         raise IncompleteError(STOPPED)

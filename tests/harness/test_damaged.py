@@ -24,6 +24,7 @@ from modbench.harness.results.record_files import ALTERED, read_record
 from modbench.harness.results.records import Record
 from modbench.harness.results.run_folder import RunFolder, read
 from modbench.harness.results.workspace import artifact
+from modbench.reports.format import PAGE
 from modbench.reports.page import render
 from modbench.reports.questions.gate import gate
 from modbench.reports.tables.load import load
@@ -169,7 +170,7 @@ def test_the_page_shows_the_cell_as_failed_and_nothing_else_moves(run: Path) -> 
     assert set(pairs[pairs.metric == "latency/forward"].status) == {"failed"}
     assert pairs[pairs.metric == "latency/forward"].ratio.isna().all()
     pd.testing.assert_frame_equal(pairs[pairs.metric != "latency/forward"], before[before.metric != "latency/forward"])
-    page = (run / render.PAGE).read_text()
+    page = (run / PAGE).read_text()
     assert "damaged: 1 unit" in page
     assert LAUNCH in page
     assert loaded.run.incomplete is not None
