@@ -254,7 +254,9 @@ class Sentence:
 
 
 # What a sentence or a cell holds; a whole number is a count.
-Value: TypeAlias = "str | int | Case | Labelled | Estimate | Finding | Code | Verdict | Arms | Listed | Sentence | None"
+Value: TypeAlias = (
+    "str | int | Case | Place | Labelled | Estimate | Finding | Code | Verdict | Arms | Listed | Sentence | None"
+)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -25,6 +25,20 @@ def ticks(unit: str = "") -> Callable[[float, object], str]:
     factor = {"%": 0.01, "k": 1e3, "M": 1e6}.get(unit, 1.0)
     behind = f" {unit}" if unit in {"%", "M"} else unit
     return lambda value, _: f"{value / factor:g}{behind}" if value else "0"
+
+
+def name_rows(axes: Axes, names: Sequence[str], room: float = 0.4) -> None:
+    """Name rows, the first on top, without a grid across them.
+
+    Args:
+        axes: where rows lie at 0, 1, 2 ….
+        names: of the rows.
+        room: below the last row; above the first so much that it adds up to 1.
+    """
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - room, room - 1)
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
 
 
 def ends_of(values: Iterable[float], room: float = 1.06) -> tuple[float, float]:

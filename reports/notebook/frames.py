@@ -19,7 +19,7 @@ from modbench.harness.core.units import counted
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.results.records import Outcome, Record
 from modbench.harness.results.run_folder import StoredRun
-from modbench.reports.figures.axes import ends_of, ratio_axis
+from modbench.reports.figures.axes import ends_of, name_rows, ratio_axis
 from modbench.reports.figures.style import HAIR, MUTED, PAPER, beside, new_figure, to_svg
 from modbench.reports.format import PAGE
 from modbench.reports.model import Estimate, Finding, Table, Value, Verdict
@@ -131,10 +131,7 @@ def ratio_figure(found: Sequence[Finding], baseline: str, margin: float) -> str:
         face = _SERIES_1 if verdict in _DECIDED else PAPER
         axis.plot([ratios[y]], [y], "o", markersize=5, markerfacecolor=face, markeredgecolor=_SERIES_1)
         beside(axis, y, f"{number(ratio)}  {plain(Verdict(verdict))}")
-    axis.set_yticks(range(len(rows)), [called for called, *_ in rows])
-    axis.set_ylim(len(rows) - 0.4, -0.6)
-    axis.grid(visible=False, axis="y")
-    axis.tick_params(axis="y", length=0)
+    name_rows(axis, [called for called, *_ in rows])
     label = "; ".join(f"{plain(each.what)}: {number(each.typical)}" for each in found[:MOST_ROWS])
     svg = to_svg(figure, identity, f"Speed-up over {baseline}: {label}")
     svg = re.sub(r"var\(--([\w-]+)\)", lambda found: _COLOURS[found[1]], svg)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pandas as pd
 
+from modbench.reports.figures.axes import name_rows
 from modbench.reports.figures.style import MUTED
 from modbench.reports.questions.routing import Arm, Bin
 from modbench.reports.writers.text import wrapped
@@ -42,10 +43,7 @@ def dots(axis: Axes, series: Series, labels: Sequence[str], *, shown: Sequence[s
             mark = axis.plot([each.value], [y], style.marker, markersize=4.5, color=style.color, alpha=shade)
             if each.estimate.kind == "difference" and arm.saw_the_future:
                 mark[0].set_markerfacecolor("none")
-    axis.set_yticks(range(len(labels)), shown or labels)
-    axis.set_ylim(len(labels) - 0.4, -0.6)
-    axis.grid(visible=False, axis="y")
-    axis.tick_params(axis="y", length=0)
+    name_rows(axis, shown or labels)
     hairline(axis, at)
 
 

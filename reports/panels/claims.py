@@ -217,12 +217,9 @@ def rows_of(behind: Evidence) -> list[list[Value]]:
 def _row(found: Finding, detectable: Estimate, p: Estimate) -> list[Value]:
     where = found.where
     assert where is not None
-    place = Sentence(
-        "T = {length}, B = {batch}, {dtype}", length=where.seq_len, batch=where.batch_size, dtype=where.dtype
-    )
     if found.status != "ok":
-        return [place, found.status, "", "", "", "", found.reason]
-    return [place, found.typical, found.mean, found.typical.n, detectable, p, Verdict(found.verdict)]
+        return [where, found.status, "", "", "", "", found.reason]
+    return [where, found.typical, found.mean, found.typical.n, detectable, p, Verdict(found.verdict)]
 
 
 READING = (

@@ -102,12 +102,11 @@ def _settings(loaded: Loaded, case: Case) -> list[tuple[str, Value]]:
     differs = ", ".join(f"{key} = {value}" for key, value in json.loads(case.config_diff()).items() if key != "options")
     words = "{device}, threads: {threads}, {execution}" if place.device == "cpu" else "{device}, {execution}"
     runs_on = Sentence(words, device=place.device, threads=place.threads, execution=place.execution)
-    at = Sentence("T = {length}, B = {batch}, {dtype}", length=place.seq_len, batch=place.batch_size, dtype=place.dtype)
     said: list[tuple[str, Value]] = [
         ("Arm", case),
         ("Model", case.model),
         *([("Options", typed(dict(case.options)))] if case.options else []),
-        ("Input", at),
+        ("Input", place),
         ("Runs on", runs_on),
         ("Parameters", loaded.tables.counted(case).params or "not counted"),
         ("Not default", differs or "nothing"),

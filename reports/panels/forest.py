@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from modbench.reports.figures.axes import ends_of, ratio_axis
+from modbench.reports.figures.axes import ends_of, name_rows, ratio_axis
 from modbench.reports.figures.style import HAIR, MUTED, PAPER, Mark, Marks, beside, look, new_figure
 from modbench.reports.model import Estimate, Figure, Finding, Listed, Sentence, Verdict
 from modbench.reports.panel import Panel
@@ -124,7 +124,9 @@ def _draw(axis: Axes, loaded: Loaded, kept: Sequence[Finding], equal: Sequence[F
         axis.plot([min(ends), max(ends)], [len(kept)] * 2, color=MUTED, linewidth=4, alpha=0.5, solid_capstyle="butt")
         left.append(f"{len(equal)} equivalent")
         right.append(plain(Sentence("≈ within {margin}", margin=Estimate(margin, kind="share"))))
-    _name_rows(axis, left, right)
+    name_rows(axis, left)
+    for y, text in enumerate(right):
+        beside(axis, y, text)
     between = [y + 0.5 for y, (one, other) in enumerate(pairwise(kept)) if one.case.arm != other.case.arm]
     between += [len(kept) - 0.5] * bool(equal and kept)
     axis.hlines(between, 0, 1, transform=axis.get_yaxis_transform(), color=HAIR, linewidth=0.6)
@@ -137,15 +139,6 @@ def _intervals(axis: Axes, rows: Sequence[Finding], colors: Sequence[str]) -> No
     known = [(y, each, color) for y, (each, color) in enumerate(zip(ends, colors, strict=True)) if each is not None]
     lines = [[(low, y), (high, y)] for y, (low, high), _ in known]
     axis.add_collection(LineCollection(lines, colors=[color for *_, color in known], linewidths=1.3, alpha=0.7))
-
-
-def _name_rows(axis: Axes, left: Sequence[str], right: Sequence[str]) -> None:
-    axis.set_yticks(range(len(left)), left)
-    axis.set_ylim(len(left) - 0.4, -0.6)
-    axis.grid(visible=False, axis="y")
-    axis.tick_params(axis="y", length=0)
-    for y, text in enumerate(right):
-        beside(axis, y, text)
 
 
 def _place(found: Finding, among: Sequence[Finding]) -> Sentence:

@@ -11,6 +11,7 @@ import pandas as pd
 from modbench.harness.core.case import ELEMENT_BYTES, Case
 from modbench.harness.core.units import scale_of
 from modbench.harness.results.notes.memory import MemoryNotes
+from modbench.reports.figures.axes import name_rows
 from modbench.reports.figures.style import MUTED, PAPER, Mark, Marks, beside, look, new_figure
 from modbench.reports.model import Estimate, Figure, Sentence
 from modbench.reports.panel import Panel
@@ -177,11 +178,8 @@ def _figure(identity: str, bars: Sequence[Bar], title: str, about: str, what: st
     marks = Marks()
     for measured in (True, False):
         _stack(axis, bars, kinds, factor, marks if measured else None)
-    axis.set_yticks(range(len(bars)), [short(bar.case) for bar in bars])
-    axis.set_ylim(len(bars) - 0.4, -0.6)
+    name_rows(axis, [short(bar.case) for bar in bars])
     axis.margins(x=0.02)
-    axis.grid(visible=False, axis="y")
-    axis.tick_params(axis="y", length=0)
     for y, bar in enumerate(bars):
         beside(axis, y, plain(Sentence("{total}, {forecast}", total=_bytes(bar.total), forecast=bar.against_forecast)))
     if len(kinds) > 1:

@@ -25,7 +25,7 @@ from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.roofline.table import Table as Peaks
 from modbench.harness.roofline.table import amount
 from modbench.harness.roofline.work import Listed, Work
-from modbench.reports.figures.axes import ticks
+from modbench.reports.figures.axes import name_rows, ticks
 from modbench.reports.figures.style import INK, MAP, MAP_INK, MUTED, Mark, Marks, beside, look, new_figure
 from modbench.reports.model import Block, Estimate, Figure, Note, Sentence, Table, Value
 from modbench.reports.panel import Panel
@@ -306,10 +306,7 @@ def _draw(axis: Axes, found: Fall, rows: list[Step], marks: Marks) -> None:
     marks.name(sums, *(Mark(f"{part}: {_total(found, end)}", found.case.arm) for _, part, end in totals))
     axis.xaxis.set_major_formatter(ticks("%"))
     axis.locator_params(axis="x", nbins=5)
-    axis.set_yticks(range(len(rows)), [part for part, *_ in rows])
-    axis.set_ylim(len(rows) - 0.5, -0.5)
-    axis.grid(visible=False, axis="y")
-    axis.tick_params(axis="y", length=0)
+    name_rows(axis, [part for part, *_ in rows], 0.5)
     right = [(_total(found, end), INK) if start == end else (_added(end - start), MUTED) for _, start, end in rows]
     for y, (text, color) in enumerate(right):
         beside(axis, y, text, color)

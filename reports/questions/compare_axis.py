@@ -29,7 +29,7 @@ from modbench.reports.questions.gate.non_inferiority import Change, welch
 from modbench.reports.tables import axes, comparisons
 from modbench.reports.tables.axes import Value
 from modbench.reports.tables.cell import joined_reasons
-from modbench.reports.tables.comparisons import pair_row
+from modbench.reports.tables.comparisons import pair_row, ratio_ends
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.outcomes import Tables, arm_named
@@ -54,8 +54,10 @@ def unpaired_result(tables: Tables, case: Case, baseline: Case, metric: Metric) 
         reasons.append(f"the two ran on different hardware ({' and '.join(sorted(hardware))}): no verdict")
     if not tables.run.plan.suite.claims:
         reasons.append("smoke effort: no claims, so no verdict")
-    means = {} if mean is None else dict(zip(("mean_ratio", "mean_ci_low", "mean_ci_high"), _ends(mean), strict=True))
-    ratio, low, high = _ends(typical)
+    means = (
+        {} if mean is None else dict(zip(("mean_ratio", "mean_ci_low", "mean_ci_high"), ratio_ends(mean), strict=True))
+    )
+    ratio, low, high = ratio_ends(typical)
     return {
         "ratio": ratio,
         **means,
@@ -70,12 +72,6 @@ def unpaired_result(tables: Tables, case: Case, baseline: Case, metric: Metric) 
         "disturbed": busy if tables.made_in(metric).times else None,
         "evidence": None if len(hardware) > 1 else Evidence(typical, mean if apart else None, apart, contaminated=why),
     }
-
-
-def _ends(effect: Effect) -> tuple[float, float | None, float | None]:
-    """Ratio and interval of an effect on the log scale."""
-    low, high = (None if end is None else math.exp(end) for end in (effect.low, effect.high))
-    return math.exp(effect.value), low, high
 
 
 def _effects(tables: Tables, case: Case, baseline: Case, metric: Metric) -> tuple[Effect, Effect | None, Effect | None]:

@@ -10,7 +10,7 @@ from modbench.reports.model import MIRRORED, Estimate, Finding, Listed, Sentence
 from modbench.reports.tables.findings import between, labels_of
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import TIMED
-from modbench.reports.writers.number_format import grid_point
+from modbench.reports.writers.number_format import place
 
 # Verdicts in the order of a sentence, and the word for each.
 WORDS = {
@@ -112,10 +112,5 @@ def all_in_short(found: Sequence[Finding]) -> bool:
 def _named(found: Finding, among: Sequence[Finding]) -> Sentence:
     """Name a place by what distinguishes it from the others."""
     every = [each.where for each in among if each.where is not None]
-    here = found.place
-    parts = [grid_point("T", here.seq_len)]
-    parts += [grid_point("B", here.batch_size)] * (len({place.batch_size for place in every}) > 1)
-    parts += [here.dtype] * (len({place.dtype for place in every}) > 1)
-    parts += [here.execution] * (len({place.execution for place in every}) > 1)
-    where = f"{WORKLOADS[found.metric]} at {', '.join(parts)}: {{ratio}}"
+    where = f"{WORKLOADS[found.metric]} at {place(found.place, every)}: {{ratio}}"
     return Sentence(where, ratio=Estimate(found.typical.value, kind="ratio"))

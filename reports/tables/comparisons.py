@@ -144,8 +144,8 @@ def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict
         assert mean is not None, "no rate is derived from a quantile"
         effect = mean = mean.shifted(math.log(tables.factor(case, metric) / tables.factor(baseline, metric)))
         apart = None
-    ratio, low, high = _ends(effect)
-    means = dict(zip(("mean_ratio", "mean_ci_low", "mean_ci_high"), _ends(mean), strict=True)) if mean else {}
+    ratio, low, high = ratio_ends(effect)
+    means = dict(zip(("mean_ratio", "mean_ci_low", "mean_ci_high"), ratio_ends(mean), strict=True)) if mean else {}
     difference = math.exp(tables.estimate(case, metric).value) - math.exp(tables.estimate(baseline, metric).value)
     promise, reasons = against_ideal(ratio, *_time_ideal(tables, case, baseline, metric), low, high)
     within_reach, unknown = attainable(tables, case, baseline, metric)
@@ -176,7 +176,7 @@ def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict
     }
 
 
-def _ends(effect: effects.Effect) -> tuple[float, float | None, float | None]:
+def ratio_ends(effect: effects.Effect) -> tuple[float, float | None, float | None]:
     """Ratio and interval of an effect on the log scale."""
     low, high = (None if end is None else math.exp(end) for end in (effect.low, effect.high))
     return math.exp(effect.value), low, high

@@ -9,7 +9,7 @@ import string
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from modbench.harness.core.case import Case
+from modbench.harness.core.case import Case, Place
 from modbench.harness.core.labels import LOOKED_AHEAD, Label
 from modbench.harness.core.units import human_duration, scale_of, three_digits
 from modbench.reports.model import (
@@ -80,12 +80,12 @@ class Inline:
 plain = Inline()
 
 
-def _words(value: str | int | Case | Labelled | Verdict | Estimate | Finding | None) -> str:
+def _words(value: str | int | Case | Place | Labelled | Verdict | Estimate | Finding | None) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, int):
         return f"{value:,}"
-    made = {Case: name, Labelled: labelled, Verdict: verdict, Estimate: estimate, Finding: finding}
+    made = {Case: name, Place: place, Labelled: labelled, Verdict: verdict, Estimate: estimate, Finding: finding}
     write = next((write for kind, write in made.items() if isinstance(value, kind)), None)
     return NONE if write is None else write(value)  # type: ignore[operator]
 
@@ -113,6 +113,25 @@ def _per_cent(share: float, sign: str = "") -> str:
 def grid_point(axis: str, value: int) -> str:
     """Write a point of the grid: `T = 1,024`."""
     return f"{axis} = {value:,}"
+
+
+def place(of: Place, among: Iterable[Place] | None = None) -> str:
+    """Write where a case runs: `T = 512, B = 1, fp32`.
+
+    Args:
+        of: the place.
+        among: others: the length is written, and what distinguishes it from them; None: all of it.
+    """
+    others = None if among is None else [*among]
+    differs = {
+        field: others is None or len({getattr(each, field) for each in others}) > 1
+        for field in ("batch_size", "dtype", "execution")
+    }
+    parts = [grid_point("T", of.seq_len), *[grid_point("B", of.batch_size)] * differs["batch_size"]]
+    parts += [of.dtype] * differs["dtype"]
+    return ", ".join(
+        [*parts, *[of.execution] * (differs["execution"] and (others is not None or of.execution != "eager"))]
+    )
 
 
 def typed(value: float) -> str:

@@ -147,15 +147,7 @@ class Choice:
     @property
     def place(self) -> Sentence:
         """The place: `forward pass at T = 512, B = 1, fp32`."""
-        place = self.comparison.place
-        return Sentence(
-            "{what} at T = {T}, B = {B}, {dtype}{how}",
-            what=IN_WORDS[self.workload],
-            T=place.seq_len,
-            B=place.batch_size,
-            dtype=place.dtype,
-            how="" if place.execution == "eager" else f", {place.execution}",
-        )
+        return Sentence("{what} at {place}", what=IN_WORDS[self.workload], place=self.comparison.place)
 
     @property
     def considered(self) -> list[Candidate]:
