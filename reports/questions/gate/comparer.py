@@ -113,20 +113,14 @@ class History:
         earlier = [value for tables in here for value in self._of(tables, case, metric, mean=mean)]
         if not earlier:
             elsewhere = math.exp(self._value(self.base, case, metric, mean=mean) - now)
-            return GateFinding(
-                case.id, metric=metric.key, typical=ratio(elsewhere), verdict="not compared", reason=ELSEWHERE
-            )
+            return _told("not compared", ELSEWHERE, typical=ratio(elsewhere))
         value, edge = statistics.fmean(earlier) - now, math.log1p(margin)
         if not math.isfinite(value):
-            return GateFinding(
-                case.id, metric=metric.key, verdict="cannot tell", reason="the anchor: a time is not a finite number"
-            )
+            return _told("cannot tell", "the anchor: a time is not a finite number")
         busy = self.now.disturbed(case, metric)
         if busy > contamination.MOST:
             said = f"contaminated: {percent(busy, 0)} of the anchor's blocks were disturbed"
-            return GateFinding(
-                case.id, metric=metric.key, typical=ratio(math.exp(value)), verdict="cannot tell", reason=said
-            )
+            return _told("cannot tell", said, typical=ratio(math.exp(value)))
         moved = ""
         if abs(value) > edge:
             moved = f"; if its code did that, unchanged arms look {'better' if value < 0 else 'worse'} by as much"
@@ -134,19 +128,15 @@ class History:
         if len(earlier) < FEWEST_RUNS:
             said = f"the anchor: how much it differs between runs is not known from {runs} ({FEWEST_RUNS} tell: --history RUN)"
             word = "cannot tell" if value < -edge else "not compared"
-            return GateFinding(
-                case.id, metric=metric.key, typical=ratio(math.exp(value)), verdict=word, reason=said + moved
-            )
+            return _told(word, said + moved, typical=ratio(math.exp(value)))
         sd = statistics.stdev(earlier)
         change = Change(value, sd * math.sqrt(1 + 1 / len(earlier)), len(earlier) - 1, edge, edge)
         said = f"the anchor: {runs} differ by {percent(math.expm1(sd))} (standard deviation){moved}"
         if not change.passes and value >= -edge:
             # As without a history: who gives one must not fare worse for it.
             said += ", too much to exclude a slowdown above the margin"
-            return GateFinding(case.id, metric=metric.key, typical=change.ratio, verdict="not compared", reason=said)
-        return GateFinding(
-            case.id, metric=metric.key, typical=change.ratio, verdict="cannot tell", reason=said, changes=(change,)
-        )
+            return _told("not compared", said, typical=change.ratio)
+        return _told("cannot tell", said, typical=change.ratio, changes=(change,))
 
     def _of(self, tables: Tables, case: Case, metric: Metric, *, mean: bool) -> Iterator[float]:
         """Yield the logarithm of the case's time in a run, if that measured it with the same settings."""
@@ -261,9 +251,10 @@ class Comparer:
         """Yield one for each case and metric of either run, then one for each case's labels; changes are still to be judged."""
         here, there = ({case.id: case for case in tables.run.plan.cases} for tables in (self.now, self.base))
         yield from self._numbers(here, there)
-        yield from (self._labels(here[name], there[name]) for name in here if name in there)
-        gone = (name for name in there if name not in here)
-        yield from (GateFinding(name, metric=LABELS, verdict=TELL, reason=GONE) for name in gone)
+        for name in dict.fromkeys([*here, *there]):
+            if name in there:
+                found = self._labels(here[name], there[name]) if name in here else _told(TELL, GONE)
+                yield replace(found, what=name, metric=LABELS)
 
     def _numbers(self, here: Mapping[str, Case], there: Mapping[str, Case]) -> Iterator[GateFinding]:
         for comparison in self.now.run.plan.comparisons:
@@ -271,11 +262,12 @@ class Comparer:
                 for case in comparison.arms:
                     metric = self.now.metrics[key]
                     if case.id not in there:
-                        yield GateFinding(case.id, metric=key, verdict=COUNT_OUT, reason=NEW)
+                        found = _told(COUNT_OUT, NEW)
                     elif not _planned(self.base, there[case.id], metric):
-                        yield GateFinding(case.id, metric=key, verdict=COUNT_OUT, reason=NEWLY_ASKED)
+                        found = _told(COUNT_OUT, NEWLY_ASKED)
                     else:
-                        yield self._compare(case, there[case.id], metric)
+                        found = self._compare(case, there[case.id], metric)
+                    yield replace(found, what=case.id, metric=key)
         for comparison in self.base.run.plan.comparisons:
             for key in comparison.metrics:
                 for case in comparison.arms:
@@ -283,19 +275,19 @@ class Comparer:
                     metric = self.base.metrics[key]
                     if case.id not in here or not _planned(self.now, here[case.id], metric):
                         word = COUNT_OUT if self._by_nature(metric) else TELL
-                        yield GateFinding(case.id, metric=key, verdict=word, reason=gone)
+                        yield replace(_told(word, gone), what=case.id, metric=key)
 
     def _compare(self, case: Case, old: Case, metric: Metric) -> GateFinding:
         nature = self._by_nature(metric)
         other = why_other(self.now, self.base, case, old, metric)
         if other:
-            return GateFinding(case.id, metric=metric.key, verdict=COUNT_OUT if nature else TELL, reason=other)
+            return _told(COUNT_OUT if nature else TELL, other)
         trouble, earlier = self.now.trouble(case, metric), _trouble(self.base, old, metric)
         if trouble and trouble.status == "failed" and trouble.kind not in UNKNOWN and not earlier:
-            return GateFinding(case.id, metric=metric.key, verdict="worse", reason=f"fails now: {trouble.reason}")
+            return _told("worse", f"fails now: {trouble.reason}")
         trouble = _trouble(self.now, case, metric)
         if nature:
-            return GateFinding(case.id, metric=metric.key, verdict=COUNT_OUT, reason=nature)
+            return _told(COUNT_OUT, nature)
         if trouble or earlier:
             return self._not_measured(case, metric, trouble, earlier)
         return self._flattered(case, old, metric, self._measured(case, old, metric))
@@ -324,15 +316,15 @@ class Comparer:
         if not both:
             other = next(filter(None, others.values()), None)
             said = other or "no metric of it was measured in both runs"
-            return GateFinding(case.id, metric=LABELS, verdict=TELL if other else COUNT_OUT, reason=said)
+            return _told(TELL if other else COUNT_OUT, said)
         for metric in both:
             if lost := self.now.damaged(case, metric) or self.base.damaged(old, metric):
-                return GateFinding(case.id, metric=LABELS, verdict=TELL, reason=lost)
+                return _told(TELL, lost)
         now, before = ({label for m in both for label in tables.row_labels(each, m)} for tables, each in sides)
         fresh = now - before - OF_PRECISION - {Label.FASTER}
         if fresh:
-            return GateFinding(case.id, metric=LABELS, verdict="worse", reason=f"now {', '.join(sorted(fresh))}")
-        return GateFinding(case.id, metric=LABELS, verdict="pass", reason="no label that it had not")
+            return _told("worse", f"now {', '.join(sorted(fresh))}")
+        return _told("pass", "no label that it had not")
 
     def _by_nature(self, metric: Metric) -> str | None:
         """Return why no two values of this metric are compared, or None."""
@@ -352,16 +344,16 @@ class Comparer:
         which, said = ("now", trouble) if trouble else ("before", earlier)
         assert said is not None
         both = " (before as well)" if trouble and earlier else ""
-        return GateFinding(case.id, metric=metric.key, verdict=word, reason=f"{which}: {said.reason}{both}")
+        return _told(word, f"{which}: {said.reason}{both}")
 
     def _measured(self, case: Case, old: Case, metric: Metric) -> GateFinding:
         if damaged := self.now.damaged(case, metric) or self.base.damaged(old, metric):  # the file of the case's checks
-            return GateFinding(case.id, metric=metric.key, verdict=TELL, reason=damaged)
+            return _told(TELL, damaged)
         if elsewhere := self.rules.elsewhere(metric, same=self._same_machine):
-            return GateFinding(case.id, metric=metric.key, verdict=TELL, reason=elsewhere)
+            return _told(TELL, elsewhere)
         samples = self.now.made_in(metric).samples
         if samples != "one" and not (self.now.run.plan.suite.claims and self.base.run.plan.suite.claims):
-            return GateFinding(case.id, metric=metric.key, verdict=TELL, reason=SMOKE)
+            return _told(TELL, SMOKE)
         if samples == "launches":
             return self._times(case, old, metric)
         if samples == "seeds" and metric.scored_as == "difference":
@@ -371,7 +363,7 @@ class Comparer:
     def _times(self, case: Case, old: Case, metric: Metric) -> GateFinding:
         anchors = [self.now.anchor(case, metric), self.base.anchor(old, metric)]
         if anchors[0] != anchors[1]:
-            return GateFinding(case.id, metric=metric.key, verdict=TELL, reason="the two runs have different anchors")
+            return _told(TELL, "the two runs have different anchors")
         inputs = [
             {notes.inputs for notes in t.cell(case.id, metric.key).notes(TimeNotes)} for t in (self.now, self.base)
         ]
@@ -379,7 +371,7 @@ class Comparer:
         if inputs[0] != inputs[1] and (case.own or Label.INPUT_DEPENDENT in labels):
             numbers = " and ".join("/".join(sorted(map(str, each))) for each in inputs)
             said = f"its cost may depend on the input, and the runs timed it on {numbers} of them: make both with the same rounds"
-            return GateFinding(case.id, metric=metric.key, verdict=TELL, reason=said)
+            return _told(TELL, said)
         if anchors[0] == case:
             return self.history.finding(case, metric, self.rules.limit(metric))
         column, pairs = self.now.made_in(metric).column, []
@@ -390,9 +382,9 @@ class Comparer:
         both = estimates(*pairs)
         found = [change for now, before in both if (change := welch(now, before, self.rules.limit(metric))) is not None]
         if len(found) < len(both):
-            return GateFinding(case.id, metric=metric.key, verdict=TELL, reason=THREE)
+            return _told(TELL, THREE)
         if not all(map(finite, found)):
-            return GateFinding(case.id, metric=metric.key, verdict=TELL, reason="a time is not a finite number")
+            return _told(TELL, "a time is not a finite number")
         where = f"{metric.key} {case.place.label}"
         found = [replace(change, alike=f"{where} {number}") for number, change in enumerate(found)]
         disturbed = next(filter(None, (pair.contaminated() for pair in pairs)), None)
@@ -400,30 +392,26 @@ class Comparer:
         kept = () if disturbed else tuple(found)
         typical, mean = [*(each.ratio for each in found), None][:2]
         assert typical is not None
-        return GateFinding(
-            case.id, metric=metric.key, typical=typical, mean=mean, verdict=TELL, reason=reason, changes=kept
-        )
+        return _told(TELL, reason, typical=typical, mean=mean, changes=kept)
 
     def _losses(self, case: Case, metric: Metric) -> GateFinding:
         """Compare losses or accuracies seed by seed. Without a named limit, any change for the worse alarms that is shown."""
         cells = [tables.cell(case.id, metric.key) for tables in (self.now, self.base)]
         if len({notes.corpus_sha256 for cell in cells for notes in cell.notes(TrainNotes)[:1]}) > 1:
-            return GateFinding(case.id, metric=metric.key, verdict=TELL, reason="trained on different text")
+            return _told(TELL, "trained on different text")
         now, before = (cell.values() for cell in cells)
         seeds = sorted(now.keys() & before.keys())
         if not seeds:
-            return GateFinding(case.id, metric=metric.key, verdict=TELL, reason="the two runs have no seed in common")
+            return _told(TELL, "the two runs have no seed in common")
         if now == before:
-            return GateFinding(
-                case.id, metric=metric.key, typical=_difference(0.0), verdict="pass", reason="identical, seed by seed"
-            )
+            return _told("pass", "identical, seed by seed", typical=_difference(0.0))
         broken = _broken([now[seed] for seed in seeds], [before[seed] for seed in seeds])
         if broken:
-            return GateFinding(case.id, metric=metric.key, verdict=broken[0], reason=broken[1])
+            return _told(broken[0], broken[1])
         effect = effects.over_launches([now[seed] - before[seed] for seed in seeds])
         if effect.low is None or effect.sd is None:
             said = f"{len(seeds)} seed{'s' * (len(seeds) != 1)}: three give an interval"
-            return GateFinding(case.id, metric=metric.key, typical=_difference(effect.value), verdict=TELL, reason=said)
+            return _told(TELL, said, typical=_difference(effect.value))
         sign = -1 if metric.better == "lower" else 1
         allowed = self.rules.limit(metric) * abs(sum(before[seed] for seed in seeds) / len(seeds))
         change = Change(
@@ -436,25 +424,26 @@ class Comparer:
         )
         made = _difference(effect.value, effect.low90, effect.high90)
         said = "difference, seed by seed"
-        return GateFinding(case.id, metric=metric.key, typical=made, verdict=TELL, reason=said, changes=(change,))
+        return _told(TELL, said, typical=made, changes=(change,))
 
     def _counts(self, case: Case, metric: Metric) -> GateFinding:
         now, before = (tables.estimate(case, metric).value for tables in (self.now, self.base))
         if now == before:
-            return GateFinding(
-                case.id, metric=metric.key, typical=ratio(1.0), verdict="pass", reason="counted: identical"
-            )
+            return _told("pass", "counted: identical", typical=ratio(1.0))
         broken = _broken([now], [before])
         if broken:
-            return GateFinding(case.id, metric=metric.key, verdict=broken[0], reason=broken[1])
+            return _told(broken[0], broken[1])
         if 0 in {now, before}:
             word = "worse" if (now > before) == (metric.better == "lower") else "better"
-            return GateFinding(
-                case.id, metric=metric.key, verdict=word, reason=f"counted: {typed(before)} before, {typed(now)} now"
-            )
+            return _told(word, f"counted: {typed(before)} before, {typed(now)} now")
         made = ratio(before / now if metric.better == "lower" else now / before)
         word = self.rules.exact(metric, now, before)
-        return GateFinding(case.id, metric=metric.key, typical=made, verdict=word, reason="counted, not sampled")
+        return _told(word, "counted, not sampled", typical=made)
+
+
+def _told(verdict: str, reason: str, **more: Any) -> GateFinding:  # noqa: ANN401  # its fields
+    """Return a finding without its case and metric, which are named where it is yielded."""
+    return GateFinding("", verdict=verdict, reason=reason, **more)
 
 
 def _difference(value: float, low: float | None = None, high: float | None = None) -> Estimate:
