@@ -22,7 +22,7 @@ from modbench.harness.results.run_folder import StoredRun
 from modbench.reports.figures.axes import ends_of, name_rows, ratio_axis
 from modbench.reports.figures.style import HAIR, MUTED, PAPER, beside, new_figure, to_svg
 from modbench.reports.format import PAGE
-from modbench.reports.model import Estimate, Finding, Table, Value, Verdict
+from modbench.reports.model import Estimate, Finding, Sentence, Table, Value, Verdict
 from modbench.reports.questions import first_screen, machine, results
 from modbench.reports.tables.comparisons import COMPARISONS
 from modbench.reports.tables.load import Loaded, subsample_evenly
@@ -59,7 +59,7 @@ def html(loaded: Loaded, page: Path | None) -> str:
     titled = (("How sure", told.sure), ("What to doubt", told.doubts))
     doubts: list[Value] = [f"{title}: {' '.join(map(plain, said))}"[:MOST_SAID] for title, said in titled if said]
     failed = len(set(loaded.failed.case_id))
-    doubts += [f"{failed} case{'s' * (failed != 1)} failed: the report says why."] * bool(failed)
+    doubts += [Sentence("{n:case} failed: the report says why.", n=failed)] * bool(failed)
     where = f"report: {page}" if page else f"modbench report {loaded.path} writes its page"
     link = f'<a href="{inline(str(page))}">{inline(where)}</a>' if page else inline(where)
     tables = _tables(loaded)

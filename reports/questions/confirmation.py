@@ -416,7 +416,7 @@ def _difference(answer: Answer, compared: Compared, found: Finding) -> Sentence:
     one, other = compared.looks[-1].seeds
     share = answer.share(found.typical.value or 0.0, compared.role)
     worth = answer.worth if compared.role == "anchor" and answer.worth and answer.worth.value is not None else None
-    seeds = f"{{one}} fresh seed{'s' * (one != 1)} each" if one == other else "{one} and {two} fresh seeds"
+    seeds = "{one:fresh seed} each" if one == other else "{one} and {two} fresh seeds"
     return Sentence(
         f"{{difference}} {NATS}"
         + ", {share}" * (share is not None)

@@ -483,8 +483,7 @@ def in_short(loaded: Loaded) -> Iterator[Sentence]:
             few += 1
     yield from sentences(loaded, told)
     if few:
-        words = f"exchange.csv has {{few}} effective speed-up{'s' * (few != 1)}, from too few seeds to claim anything."
-        yield Sentence(words, few=few)
+        yield Sentence("exchange.csv has {few:effective speed-up}, from too few seeds to claim anything.", few=few)
 
 
 def without_rate(made: Sequence[Exchange]) -> list[Sentence]:
@@ -549,7 +548,7 @@ def _priced(price: Price, first: Rate) -> Sentence:
 
 
 def _seeds(number: int) -> Sentence:
-    return Sentence(f"{{n}} seed{'s' * (number != 1)}", n=number)
+    return Sentence("{n:seed}", n=number)
 
 
 def _illustrates(found: Rate) -> str:

@@ -239,7 +239,7 @@ def _lengths(lengths: Sequence[int]) -> Sentence:
     if len(lengths) > MOST_NAMED:
         words = "{n} lengths from {first} to {last} tokens"
         return Sentence(words, n=len(lengths), first=lengths[0], last=lengths[-1])
-    return Sentence(f"{{lengths}} token{'s' * (lengths != [1])}", lengths=Listed(lengths, last=" and "))
+    return Sentence("{lengths:token}", lengths=lengths[0] if len(lengths) == 1 else Listed(lengths, last=" and "))
 
 
 def _listed(cases: Sequence[Case]) -> Listed:
@@ -403,8 +403,8 @@ class Evidence:
     @property
     def processes(self) -> Sentence:
         """The number of processes: `7 fresh processes`, `5 to 10 fresh processes`."""
-        number = "{most}" if self.fewest == self.most else "{fewest} to {most}"
-        return Sentence(f"{number} fresh process{'es' * (self.most != 1)}", fewest=self.fewest, most=self.most)
+        words = "{fewest} to " * (self.fewest != self.most) + "{most:fresh process|fresh processes}"
+        return Sentence(words, fewest=self.fewest, most=self.most)
 
 
 @dataclass(frozen=True)
@@ -452,11 +452,10 @@ def sure(loaded: Loaded) -> list[Value]:
         Sentence(f"Each ratio of times is from {{processes}}{width}.", processes=found.processes, half=half)
     ]
     if suite.claims:
-        are = "is" if found.undecided == 1 else "are"
-        undecided = f"; {{open}} of {{all}} ratios of times {are} undecided" * bool(found.undecided)
+        words = "Differences below {margin} count as equal"
+        words += "; {open} of {all} ratios of times undecided" * bool(found.undecided)
         margin = Estimate(suite.margin, kind="share")
-        words = f"Differences below {{margin}} count as equal{undecided}."
-        said.append(Sentence(words, margin=margin, open=found.undecided, all=found.ratios))
+        said.append(Sentence(words + ".", margin=margin, open=found.undecided, all=found.ratios))
     return [*said, f"{machine_check(loaded)[1]}."]
 
 
@@ -514,10 +513,9 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
     if not loaded.run.plan.suite.claims:
         yield Doubt("A smoke run: it shows that everything runs, and supports no claim.", brief="smoke run", heavy=True)
     if missing := len(loaded.run.missing):
-        units = f"{{n}} {'unit has' if missing == 1 else 'units have'} no record."
         yield Doubt(
-            Sentence(f"The run is incomplete: {units}", n=missing),
-            brief=Sentence(f"{{n}} missing unit{'s' * (missing != 1)}", n=missing),
+            Sentence("The run is incomplete: {n:unit has|units have} no record.", n=missing),
+            brief=Sentence("{n:missing unit}", n=missing),
             heavy=True,
         )
     for label, cases in loaded.labelled().items():
@@ -533,15 +531,15 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
         yield Doubt(Sentence(words, who=who, what=what), brief=brief, heavy=True)
     disturbed = sum(Label.CONTAMINATED in str(labels).split(";") for labels in loaded.comparisons.labels)
     if disturbed:
-        words = f"{{n}} comparison{'s are' if disturbed != 1 else ' is'} contaminated: the machine was disturbed; "
+        words = "{n:comparison is|comparisons are} contaminated: the machine was disturbed; "
         words += "the table says by what, with CPU times."
         yield Doubt(Sentence(words, n=disturbed), brief=Sentence("{n} contaminated", n=disturbed), heavy=True)
     twins = twin_check(loaded)
     if twins is not None and machine_check(loaded)[0] == "undecided":
         every = len(twins.verdicts)
         said = Sentence(
-            "The machine check cannot tell: two identical models were shown to be equal in {equal} of {all} "
-            f"comparison{'s' * (every != 1)}; their largest difference was {{largest}}.",
+            "The machine check cannot tell: two identical models were shown to be equal in {equal} of {all:comparison}; "
+            "their largest difference was {largest}.",
             equal=twins.equivalent,
             all=every,
             largest=Estimate(twins.largest, kind="share"),
@@ -549,13 +547,12 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
         yield Doubt(said, "The machine check cannot tell.", "the machine check cannot tell")
     seeds = len(loaded.run.plan.suite.seeds)
     if loaded.trained_metric is not None and seeds < 3 and not loaded.run.found(Confirmed):
-        few = Sentence(f"{{n}} seed{'s' * (seeds != 1)}", n=seeds)
+        few = Sentence("{n:seed}", n=seeds)
         yield Doubt(Sentence("Losses are from {few}: an illustration, no claim.", few=few), brief=few)
     yield from map(Doubt, confirmation.doubts(loaded))
     failed = len(loaded.failed.case_id.unique())
     if failed:
-        words = f"{{n}} case{'s' * (failed != 1)} failed"
-        yield Doubt(Sentence(f"{words}.", n=failed), brief=Sentence(words, n=failed), heavy=True)
+        yield Doubt(Sentence("{n:case} failed.", n=failed), brief=Sentence("{n:case} failed", n=failed), heavy=True)
 
 
 def _restored(loaded: Loaded) -> dict[str, str]:

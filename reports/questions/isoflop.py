@@ -424,9 +424,8 @@ def _below(loaded: Loaded, rows: Sequence[Curve]) -> Sentence:
     """Say what the rows are, and where the other sizes stand."""
     routed = "routed causally" if all(curve.metric == LOSSES[0] for curve in rows) else "routed causally where possible"
     seeds: Value = seeds_in_words(loaded)
-    n = len(rows[0].seeds)
     if loaded.run.plan.suite.confirm is not None:
-        seeds = Sentence(f"mean of {{n}} seed{'s' * (n != 1)}, which also chose the size: no claim", n=n)
+        seeds = Sentence("mean of {n:seed}, which also chose the size: no claim", n=len(rows[0].seeds))
     lacking = [f"{curve.name} {size}" for curve in rows for size in curve.lacking]
     made = {curve.variant for curve in rows}
     absent = [case for case in loaded.run.plan.cases if case.budget == rows[0].budget and case.variant not in made]

@@ -66,7 +66,7 @@ def span(found: Sequence[Finding]) -> Estimate | None:
 
 
 def sentence(found: Sequence[Finding], subject: Value = "", pronoun: str = "") -> Sentence:
-    """Say where it pays: `pays in 1 of 6 (train step at T = 512: 1.06×), slower in 4, undecided in 1; ratios 0.82× to 1.06×`.
+    """Say where it pays: `pays in 1 of 6 (train step at T = 512: 1.06×), slower in 4, undecided in 1; ratio 0.82× to 1.06×`.
 
     Args:
         found: what is found at each place.
@@ -90,7 +90,7 @@ def sentence(found: Sequence[Finding], subject: Value = "", pronoun: str = "") -
         + "pays in {won} of {all}"
         + " ({where})" * listed
         + ", {rest}" * bool(rest)
-        + f"; ratio{'s' * (len(numbers) - numbers.count(None) > 1)} {{ratios}}"
+        + "; ratio {ratios}"
         + " (but: {doubts})" * bool(doubted),
         subject=subject,
         won=len(won),

@@ -22,12 +22,13 @@ from modbench.harness.planning.plan import Plan
 from modbench.harness.results.notes.memory import FitNotes, MemoryNotes
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.stats import effects, paired, verdicts
+from modbench.reports.model import Sentence
 from modbench.reports.tables import pair_verdicts, solved
 from modbench.reports.tables.cases import CASE_COLUMNS, no_interval
 from modbench.reports.tables.cell import Cell, joined_reasons
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.tables.pair_verdicts import Evidence, judge, machine_labels
-from modbench.reports.writers.number_format import percent
+from modbench.reports.writers.number_format import percent, plain
 
 # Columns of `comparisons.csv`, before the labels.
 ATTAINABLE = ("attainable", "realised_ci_low", "realised_ci_high")
@@ -266,7 +267,7 @@ def _difference(tables: Tables, case: Case, baseline: Case, metric: Metric) -> d
     effect = effects.over_launches([mine.values()[seed] - theirs.values()[seed] for seed in seeds])
     reasons: list[str | None] = [f"{metric.noun} has a difference, but no ratio"]
     if effect.low is None:
-        reasons.append(f"{len(seeds)} seed{'s' * (len(seeds) != 1)}: illustration, no claim")
+        reasons.append(plain(Sentence("{n:seed}: illustration, no claim", n=len(seeds))))
     return {
         "difference": effect.value,
         "ci_low": effect.low,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from modbench.reports.model import Sentence
 from modbench.reports.tables.load import Loaded
+from modbench.reports.writers.number_format import plain
 
 BITS, NATS = "bits/byte", "nats/token"
 
@@ -79,5 +81,5 @@ def unit_of(loaded: Loaded) -> tuple[str, float]:
 def seeds_in_words(loaded: Loaded) -> str:
     """Say how many seeds there are: `1 seed: illustration, no claim`, or `3 seeds`."""
     suite = loaded.run.plan.suite
-    number = f"{len(suite.seeds)} seed{'s' * (len(suite.seeds) != 1)}"
-    return number if len(suite.seeds) >= 3 and suite.claims else f"{number}: illustration, no claim"
+    few = len(suite.seeds) < 3 or not suite.claims
+    return plain(Sentence("{n:seed}" + ": illustration, no claim" * few, n=len(suite.seeds)))

@@ -9,7 +9,7 @@ from typing import Any
 
 from modbench.harness.core.case import Case
 from modbench.harness.core.labels import Label
-from modbench.harness.core.units import counted, human_duration
+from modbench.harness.core.units import human_duration
 from modbench.harness.planning import foreseen
 from modbench.harness.planning.plan import Plan
 from modbench.harness.rules.launch_count import LaunchCount
@@ -40,16 +40,25 @@ MOST_DOUBTS = 3
 def opening(plan: Plan) -> str:
     """Return what is printed before anything runs: the plan, and what its seeds can decide on tasks."""
     suite = plan.suite
-    threads = f", {suite.threads} thread{'s' * (suite.threads != 1)}" if plan.device == "cpu" else ""
     cases, least = len(plan.cases), sum(not unit.rule for unit in plan.units)
     most = round(sum(plan.shares("most").values()))
-    units = f"{least} to {most}" if least < most else str(least)
-    dtypes = "/".join(suite.grid.dtype) + (", compiled" if suite.compile else "")
-    line = (
-        f"{suite.name}: {counted(cases, 'case')} in {units} unit{'s' * (units != '1')} on {plan.device}{threads}, {dtypes}; "
-        f"{suite.effort}: {suite.launches_in_words}"
+    line = Sentence(
+        "{suite}: {cases:case} in "
+        + "{least} to " * (least < most)
+        + "{most:unit} on {device}"
+        + ", {threads:thread}" * (plan.device == "cpu")
+        + ", {dtypes}; {effort}: {launches}",
+        suite=suite.name,
+        cases=cases,
+        least=least,
+        most=max(least, most),
+        device=plan.device,
+        threads=suite.threads,
+        dtypes="/".join(suite.grid.dtype) + ", compiled" * suite.compile,
+        effort=suite.effort,
+        launches=suite.launches_in_words,
     )
-    return "\n".join([line, *wrapped(list(filter(None, [foreseen.in_words(plan)])), text.width())])
+    return "\n".join([plain(line), *wrapped(list(filter(None, [foreseen.in_words(plan)])), text.width())])
 
 
 def closing(

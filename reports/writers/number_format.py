@@ -70,10 +70,12 @@ class Inline:
 
     def _sentence(self, sentence: Sentence) -> str:
         made = list[str]()
-        for words, field, *_ in string.Formatter().parse(sentence.words):
+        for words, field, noun, _ in string.Formatter().parse(sentence.words):
             made.append(self.text(words) if words else "")
             if field is not None:
-                made.append(self(sentence.given[field]))
+                value = sentence.given[field]
+                made.append(self(value))
+                made.append(self.text(f" {noun_for(value, noun)}") if noun else "")
         return "".join(made)
 
 
@@ -88,6 +90,12 @@ def _words(value: str | int | Case | Place | Labelled | Verdict | Estimate | Fin
     made = {Case: name, Place: place, Labelled: labelled, Verdict: verdict, Estimate: estimate, Finding: finding}
     write = next((write for kind, write in made.items() if isinstance(value, kind)), None)
     return NONE if write is None else write(value)  # type: ignore[operator]
+
+
+def noun_for(number: object, noun: str) -> str:
+    """Return the noun behind a number: of `seed` the plural is `seeds`, of `case is|cases are` the second part."""
+    one, _, many = noun.partition("|")
+    return one if number == 1 else many or f"{one}s"
 
 
 def ratio(value: float) -> str:

@@ -82,6 +82,18 @@ def formats(source: str) -> set[str]:
     return {spec for spec in found if spec == "round" or NUMBER.search(spec)}
 
 
+def plurals(source: str) -> list[int]:
+    """Lines of an `s` that is multiplied by whether there are several: a noun stands in the words of a sentence, `{n:seed}`."""
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.BinOp)
+        and isinstance(node.op, ast.Mult)
+        and isinstance(node.left, ast.Constant)
+        and node.left.value in {"s", "es"}
+    ]
+
+
 def escapes(source: str) -> list[int]:
     """Lines of calls that escape markup, or wrap or cut text."""
     found = []
@@ -124,6 +136,7 @@ def test_only_writers_write_intervals_and_escape(path: Path) -> None:
     source = path.read_text(encoding="utf-8")
     assert intervals(source) == []
     assert escapes(source) == []
+    assert plurals(source) == []
 
 
 def test_one_class_of_the_reports_holds_an_interval() -> None:
@@ -145,6 +158,7 @@ def test_an_interval_is_found() -> None:
     assert intervals('f"{min(made)} to {max(made)}"') == [1]
     assert intervals('f" ±{half:.2f}"') == [1]
     assert intervals('f"{mine}, {name}"') == []
+    assert plurals("f\"{n} seed{'s' * (n != 1)}\"") == [1]
     assert escapes("html.escape(x)") == [1]
     assert escapes("textwrap.fill(x, 80)") == [1]
     assert holders("class Row:\n    ratio: float\n    low: float\n") == ["Row"]

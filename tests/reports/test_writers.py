@@ -89,6 +89,14 @@ def test_a_sentence_keeps_foreign_text_as_it_is(case: Case) -> None:
     assert latex.inline(Sentence("100 {x}", x="50 % & more")) == r"100 50 \% \& more"
 
 
+@pytest.mark.parametrize(
+    ("number", "written"),
+    [(0, "0 seeds, 0 cases are"), (1, "1 seed, 1 case is"), (1200, "1,200 seeds, 1,200 cases are")],
+)
+def test_a_noun_follows_its_number(number: int, written: str) -> None:
+    assert plain(Sentence("{n:seed}, {n:case is|cases are}", n=number)) == written
+
+
 Write = Callable[[Table], str]
 WRITERS: dict[str, Write] = {
     "text": lambda table: "\n".join([*(lines := text.table(table, 200)), *text.legend(lines, "dense")[1]]),

@@ -26,13 +26,13 @@ from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.stats import contamination, effects, mean_effects, paired
 from modbench.harness.stats.effects import Effect
-from modbench.reports.model import Estimate
+from modbench.reports.model import Estimate, Sentence
 from modbench.reports.questions.gate.fail_on import Rules
 from modbench.reports.questions.gate.non_inferiority import ALPHA, LABELS, Change, GateFinding, ratio, welch
 from modbench.reports.tables import provenance
 from modbench.reports.tables.cell import Trouble
 from modbench.reports.tables.outcomes import Tables
-from modbench.reports.writers.number_format import percent, typed
+from modbench.reports.writers.number_format import percent, plain, typed
 
 # Settings of training that change no result: when it is observed, and what is kept.
 NO_EFFECT = {"looks", "watch", "flips", "checkpoint_s"}
@@ -124,7 +124,7 @@ class History:
         moved = ""
         if abs(value) > edge:
             moved = f"; if its code did that, unchanged arms look {'better' if value < 0 else 'worse'} by as much"
-        runs = f"{len(earlier)} earlier run{'s' * (len(earlier) > 1)} of this machine"
+        runs = plain(Sentence("{n:earlier run} of this machine", n=len(earlier)))
         if len(earlier) < FEWEST_RUNS:
             said = f"the anchor: how much it differs between runs is not known from {runs} ({FEWEST_RUNS} tell: --history RUN)"
             word = "cannot tell" if value < -edge else "not compared"
@@ -410,7 +410,7 @@ class Comparer:
             return _told(broken[0], broken[1])
         effect = effects.over_launches([now[seed] - before[seed] for seed in seeds])
         if effect.low is None or effect.sd is None:
-            said = f"{len(seeds)} seed{'s' * (len(seeds) != 1)}: three give an interval"
+            said = plain(Sentence("{n:seed}: three give an interval", n=len(seeds)))
             return _told(TELL, said, typical=_difference(effect.value))
         sign = -1 if metric.better == "lower" else 1
         allowed = self.rules.limit(metric) * abs(sum(before[seed] for seed in seeds) / len(seeds))

@@ -28,6 +28,7 @@ from modbench.reports.questions.recommend.candidates import (
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.rerun_command import Again, NotAgainError
 from modbench.reports.wording import name
+from modbench.reports.writers.number_format import plain
 
 FITS, MAY, BREAKS, UNKNOWN = "fits", "may fit", "breaks", "unknown"
 # From the best to the worst.
@@ -210,7 +211,7 @@ def _loss_kept(loaded: Loaded, each: Candidate, baseline: Candidate, bound: floa
     held = LimitCheck("loss", bound, BREAKS, increase, end, increase - bound)
     few = None
     if end is None:
-        few = f"{len(shared)} seed{'s' * (len(shared) != 1)}: illustration, not shown"
+        few = plain(Sentence("{n:seed}: illustration, not shown", n=len(shared)))
     reason = SAW_FUTURE if found.saw_future else each.loss.unsure or few
     if increase > bound:
         below = None if made.low is None or made.low > bound else BELOW
