@@ -13,14 +13,16 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modbench.harness.core import addition, discovery, included, own_code
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.discovery import ROOMS, Entry, one_of
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.passes import Pass
-from modbench.harness.core.unit_facts import Made, UnitFacts
+
+if TYPE_CHECKING:
+    from modbench.harness.core.unit_facts import UnitFacts
 
 __all__ = ["ROOMS", "Entry"]
 
@@ -254,6 +256,8 @@ def facts_of_unit(name: str, workload: str, keys: tuple[str, ...]) -> UnitFacts 
 
 @functools.lru_cache(maxsize=4096)  # many units of a large plan share them
 def _facts_of_unit(name: str, workload: str, keys: tuple[str, ...], _included: str) -> UnitFacts | None:
+    from modbench.harness.core.unit_facts import Made, UnitFacts  # what lists names must not load pydantic
+
     made_in, known = passes().get(name), metrics()
     if made_in is None or not {*keys} <= known.keys():
         return None

@@ -209,7 +209,7 @@ def test_a_failure_names_its_log_where_that_lies(here: Path) -> None:
     unit = planned("good").units[-1]
     row: Any = {"case": unit.comparison.arms[0].id, "metric": "memory/peak_allocated", "unit": "B"}
     failed = Outcome(status="failed", kind="error", reason="ValueError: no", **row)
-    skipped = Outcome(status="skipped", reason="by design", **row)
+    skipped = Outcome(status="skipped", reason="by design", **row | {"metric": "memory/peak_reserved"})
     record = Record(unit=unit, started=files.now(), wall_s=0.0, outcomes=(failed, skipped))
     for layout in (TOGETHER, SPREAD):
         folder = RunFolder(here / layout)
