@@ -277,13 +277,13 @@ def read(folder: str) -> StoredRun:
         decided = decisions.read(path, whole, earlier_decisions)
     needed, undecided = decisions.required_units(whole, decided, lambda unit: RunFolder(path).record(unit).is_file())
     plan = whole.model_copy(update={"units": needed})
-    records, missing, damaged, shared, copies = [], [], [], Shared(), DuplicateLaunches()
+    records, missing, damaged, shared, launches = [], [], [], Shared(), DuplicateLaunches()
     for unit in plan.units:
         record_file = RunFolder(path).record(unit)
         try:
             record = read_record(record_file, unit, sealed_for) if record_file.is_file() else None
             if record is not None:
-                copies.check(record, record_file)
+                launches.check(record, record_file)
         except DamagedError as error:
             # Its traceback would keep all that was read of the file.
             error.__traceback__ = error.__cause__ = error.__context__ = None
