@@ -9,16 +9,17 @@ from typing import Any, Literal, get_args
 
 from pydantic import model_validator
 
-from modbench.harness.core import case_facts, catalogue
-from modbench.harness.core.case_facts import CaseFacts
+from modbench.harness.core import catalogue
 from modbench.harness.core.config import Key, ModelConfig
-from modbench.harness.core.contracts import AnyMetric
+from modbench.harness.core.contracts import AnyMetric, Model
+from modbench.harness.core.facts import CaseFacts, UnitFacts
 from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.ids import short_name
 from modbench.harness.core.measure_plans import DecodePlan, EnergyPlan, FitPlan
 from modbench.harness.core.options import Options
 from modbench.harness.core.own_models import is_user_model
+from modbench.harness.core.own_routers import has_closed_form
 from modbench.harness.core.train_plan import TrainRun
-from modbench.harness.core.unit_facts import UnitFacts
 
 Dtype = Literal["fp32", "bf16", "fp16"]
 Device = Literal["cpu", "cuda"]
@@ -129,7 +130,11 @@ class Case(Frozen):
     @functools.cached_property
     def facts(self) -> CaseFacts:
         """What is known of its model and router, looked up where the case is planned; `Comparison` stores it."""
-        return case_facts.facts_of(self)
+        found = names_of(self)
+        if found.keys is None:
+            return found
+        model: Model = catalogue.load("models", self.model)
+        return found.model_copy(update={"dynamic": model.dynamic, "sees_future": model.sees_future(self.config)})
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Case:
         """Copy the case, without what was made from its fields."""
@@ -179,6 +184,17 @@ class Case(Frozen):
         return json.dumps(json.loads(_config_diff(self.config)) | {"options": dict(self.options)}, sort_keys=True)
 
 
+def names_of(case: Case) -> CaseFacts:
+    """Look up the facts of a case that are known without importing its model, which needs torch."""
+    known = not case.own and case.model in catalogue.entries("models")
+    return CaseFacts(
+        short=short_name(case.model),
+        shipped=known and catalogue.is_shipped("models", case.model),
+        own_router=not has_closed_form(case.config.router),
+        keys=(*catalogue.model_options(case.model),) if known else None,
+    )
+
+
 class Comparison(Frozen):
     """Cases that are interleaved in one process so that drift cancels; the first is the anchor.
 
@@ -201,7 +217,7 @@ class Comparison(Frozen):
     @model_validator(mode="after")
     def _with_facts(self) -> Comparison:
         if "facts" not in self.model_fields_set:  # new, or of a schema before 11
-            known = (case.__dict__.get("facts") or case_facts.names_of(case) for case in self.arms)
+            known = (case.__dict__.get("facts") or names_of(case) for case in self.arms)
             self.__dict__["facts"] = tuple(known)
         if len(self.facts) != len(self.arms):
             raise ValueError(f"of {len(self.arms)} arms {len(self.facts)} have facts")

@@ -22,7 +22,7 @@ from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.passes import Pass
 
 if TYPE_CHECKING:
-    from modbench.harness.core.unit_facts import UnitFacts
+    from modbench.harness.core.facts import UnitFacts
 
 __all__ = ["ROOMS", "Entry"]
 
@@ -256,7 +256,7 @@ def facts_of_unit(name: str, workload: str, keys: tuple[str, ...]) -> UnitFacts 
 
 @functools.lru_cache(maxsize=4096)  # many units of a large plan share them
 def _facts_of_unit(name: str, workload: str, keys: tuple[str, ...], _included: str) -> UnitFacts | None:
-    from modbench.harness.core.unit_facts import Made, UnitFacts  # what lists names must not load pydantic
+    from modbench.harness.core.facts import Made, UnitFacts  # what lists names must not load pydantic
 
     made_in, known = passes().get(name), metrics()
     if made_in is None or not {*keys} <= known.keys():

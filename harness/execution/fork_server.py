@@ -1,6 +1,10 @@
 """The fork server may be killed like any process, or not come up: what it started is ended, and started again.
 
 Python starts a new server by itself, but reports the units of the old one as ended while they still run.
+
+No process runs the user's script again. multiprocessing lets every process that it starts import the parent's main module, in
+case that what it shall do is defined there. Workers need nothing of it: a user's models are files or modules of their own. A
+script that measures at its top level would measure again in each worker, and fail there.
 """
 
 from __future__ import annotations
@@ -11,12 +15,12 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import ModuleType
 
 from modbench.harness.core.errors import ModbenchError
-from modbench.harness.execution.no_main import without_main
 
 # A unit that ends its fork server every time is not started for ever.
 TRIES = 3
@@ -24,6 +28,17 @@ TRIES = 3
 NOBODY_KNOWS = 255
 # How long the end of a server may take after its sockets were closed.
 GONE_S = 2.0
+
+
+@contextlib.contextmanager
+def without_main() -> Iterator[None]:
+    """Let a process that multiprocessing starts in the `with` block see an empty main module in place of the user's."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")  # without a file or a name by which it could be imported
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _number() -> int | None:

@@ -10,10 +10,10 @@ from typing import Any
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, Comparison, Device, Place, Rung
-from modbench.harness.core.case_facts import CaseFacts
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Source, Task
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.facts import CaseFacts
 from modbench.harness.core.ids import short_name, slug
 from modbench.harness.flops.closed_form import closed_form
 from modbench.harness.planning.arms import ResolvedArm, resolve_arms

@@ -13,7 +13,7 @@ from modbench.harness.core.case import Case
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.device_lost import end_if_lost
 from modbench.harness.core.errors import NumericsError, Unmeasured
-from modbench.harness.core.unit_facts import Made
+from modbench.harness.core.facts import Made
 from modbench.harness.results.notes import Notes
 from modbench.harness.results.records import Failure, Gap, Outcome
 

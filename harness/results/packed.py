@@ -12,9 +12,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from modbench.harness.core.case import Case, Comparison, Protocol
-from modbench.harness.core.case_facts import CaseFacts
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.unit_facts import UnitFacts
+from modbench.harness.core.facts import CaseFacts, UnitFacts
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results.reading import DamagedError, Problem, first_problem, shown
 

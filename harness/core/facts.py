@@ -1,4 +1,4 @@
-"""What a plan stores with each unit of work, so that nothing asks the catalogue about its pass and metrics once it is planned."""
+"""What a plan stores of cases and units, so that nothing asks the catalogue about them once they are planned."""
 
 from __future__ import annotations
 
@@ -6,6 +6,36 @@ from typing import Literal, NamedTuple
 
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.passes import WALL, Phase
+
+
+class CaseFacts(Frozen):
+    """What later code needs to know of a case's model and router; none of it changes a number.
+
+    Attributes:
+        short: short name of the model, as in ids.
+        shipped: whether modbench ships the model.
+        own_router: whether its router is the user's, whose cost no closed form knows.
+        keys: routing keys that the model reads; None for a model that is not in the catalogue: nobody knows.
+        dynamic: whether its cost depends on the input, as the model's file declares; None: as for `keys`.
+        sees_future: whether a top-k depends on later tokens, as the model's file declares; None: as for `keys`.
+    """
+
+    short: str
+    shipped: bool
+    own_router: bool
+    keys: tuple[str, ...] | None = None
+    dynamic: bool | None = None
+    sees_future: bool | None = None
+
+    @property
+    def runs_user_code(self) -> bool:
+        """Whether building the case runs a user's code: a model or a router. It may do anything, such as end its process."""
+        return not self.shipped or self.own_router
+
+    @property
+    def routes(self) -> bool:
+        """Whether the model of the catalogue routes tokens, so that its loss is also measured without the future."""
+        return self.keys is not None and bool({"router", "choice"} & {*self.keys})
 
 
 class Made(NamedTuple):
