@@ -103,7 +103,7 @@ def answer(loaded: Loaded) -> list[Value]:
     others = [(anchor, _called(anchor))]
     beside = rung_beside(loaded, case)
     if beside is not None and beside[0].arm != anchor.arm:
-        others.append((beside[0], Sentence("{arm} of equal cost", arm=short(beside[0]))))
+        others.append((beside[0], Sentence("the dense model of equal cost ({arm})", arm=short(beside[0]))))
     places = [win_rate.places(loaded, case, other) for other, _ in others]
     if not any(win_rate.span(found) for found in places):
         del places[1:]  # that nothing can be compared is said once
@@ -159,6 +159,7 @@ def _against(case: Case, places: Sequence[Finding], called: Sentence, *, again: 
     verdicts = [each.verdict for each in found]
     failed, ratio = sum(each.typical.value is None for each in found), "Against {base} it is" if again else "{arm} is"
     counts = {"faster": verdicts.count("better"), "slower": verdicts.count("worse"), "failed": failed}
+    counts |= {"equal": verdicts.count("equivalent"), "undecided": verdicts.count("inconclusive")}
     counts["disturbed"] = verdicts.count("contaminated")
     if all(verdict is None for verdict in verdicts):
         said = f"{ratio} {{ratios}} as fast" + (", without a verdict" if again else " as {base}, without a verdict")
@@ -544,7 +545,7 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
             all=every,
             largest=Estimate(twins.largest, kind="share"),
         )
-        yield Doubt(said, "The machine check cannot tell.", "the machine check cannot tell")
+        yield Doubt(said, "The A/A test is undecided.", "the A/A test is undecided")
     seeds = len(loaded.run.plan.suite.seeds)
     if loaded.trained_metric is not None and seeds < 3 and not loaded.run.found(Confirmed):
         few = Sentence("{n:seed}", n=seeds)

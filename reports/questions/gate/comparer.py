@@ -126,7 +126,9 @@ class History:
             moved = f"; if its code did that, unchanged arms look {'better' if value < 0 else 'worse'} by as much"
         runs = plain(Sentence("{n:earlier run} of this machine", n=len(earlier)))
         if len(earlier) < FEWEST_RUNS:
-            said = f"the anchor: how much it differs between runs is not known from {runs} ({FEWEST_RUNS} tell: --history RUN)"
+            said = (
+                f"the anchor: its spread between runs needs {FEWEST_RUNS} earlier runs (--history RUN); known: {runs}"
+            )
             word = "cannot tell" if value < -edge else "not compared"
             return _told(word, said + moved, typical=ratio(math.exp(value)))
         sd = statistics.stdev(earlier)

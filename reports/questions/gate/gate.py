@@ -225,14 +225,12 @@ def headline(found: Gate, *, every: bool = False) -> Sentence:
 def judged_by(found: Gate, *, every: bool = True) -> Sentence:
     """Return the number of findings by verdict, by which limits they were judged, and, if `every`, how changes are to be read."""
     by = Sentence("margin {margin}", margin=Estimate(found.margin, kind="share"))
-    told = (
-        [each for each in found.findings if each.typical.value is not None and each.verdict != "pass"] if every else []
-    )
-    level = next((each.typical.level for each in told if each.typical.low is not None), None)
+    told = [each for each in found.findings if each.typical.value is not None and each.verdict != "pass"]
+    level = next((each.typical.level for each in told if each.typical.low is not None), None) if every else None
     return Sentence(
         "{counts} ({by}{read}{intervals})",
         counts=numbers(Counter(each.verdict or "" for each in found.counted)) or "nothing to compare",
-        by=by if found.fail_on is None else Sentence("fails on {checks}", checks=str(found.fail_on)),
+        by=by if found.fail_on is None else Sentence("--fail-on {checks}", checks=str(found.fail_on)),
         read="; above 1 is better" if told else "",
         intervals=Sentence(", {level} intervals", level=Estimate(level, kind="share")) if level else "",
     )
@@ -275,7 +273,9 @@ def changed(found: Gate, *, every: bool = False) -> Iterator[Sentence]:
             "{verdict} {metric}: {how}{case} {change}{more}{only}",
             verdict=verdict,
             metric=metric,
-            how=Sentence("{n}, worst ", n=len(those)) if len(those) > 1 else "",
+            how=Sentence("{n}, " + ("such as " if worst.typical.value is None else "worst "), n=len(those))
+            if len(those) > 1
+            else "",
             case=worst.what if every else _brief(worst.what, shared),
             change=change(worst) if every else _worse_estimate(worst),
             more="" if once else more(worst),
