@@ -323,7 +323,7 @@ def test_what_repeats_has_one_line_with_the_worst_case() -> None:
     assert [(each["verdict"], each["metric"], plain(each["how"]), each["case"]) for each in said] == [
         ("cannot tell", TIME, "5, worst ", "c4"),
         ("worse", "memory/peak_allocated", "2, worst ", "n"),
-        ("worse", "labels", "2, worst ", "o"),
+        ("worse", "labels", "2, such as ", "o"),
         ("worse", "labels", "", "q"),
     ]
     assert [each["change"] for each in said] == [findings[4].typical, findings[6].typical, "now x", "now y"]
