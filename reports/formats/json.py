@@ -2,28 +2,226 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from pydantic import BaseModel, create_model
+
+from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.masking import masked
 from modbench.reports.format import Format
-from modbench.reports.formats import _schema as schema
 from modbench.reports.formats.csv import more
 from modbench.reports.panels.doubts import doubts
 from modbench.reports.panels.failures import failures
 from modbench.reports.panels.machine import facts
 from modbench.reports.questions import first_screen
 from modbench.reports.questions.machine import machine_check, warnings
+from modbench.reports.tables.cases import CASES
+from modbench.reports.tables.comparisons import COMPARISONS, MORE
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import name, short
 from modbench.reports.writers.data import rows, sentences
 from modbench.reports.writers.number_format import plain
 
+# --- the schema
+
+# Version of report.json: it rises when a field changes its meaning or goes; new fields do not raise it.
+VERSION = 1
+
+_WHOLE = {"seq_len", "batch_size", "threads", "params", "n"}
+_NUMBERS = {
+    *("capacity", "depth_ratio", "value", "ci_low", "ci_high", "ci_level", "ratio", "difference", "ideal"),
+    *("efficiency", "realised", "mde", "mean_ratio", "mean_ci_low", "mean_ci_high", "attainable"),
+    *("realised_ci_low", "realised_ci_high", "cpu_ratio", "clean_ratio", "disturbed", "p_adjusted", "launches"),
+    *("launch_sd", "mean_launches", "mean_launch_sd"),
+}
+_FLAGS = {"compile", "paired", "primary", "twin"}
+_TEXTS = {
+    *("case_id", "arm", "model", "workload", "device", "dtype", "seed", "effort", "config", "metric", "unit"),
+    *("statistic", "verdict", "status", "reason", "labels"),
+}
+
+
+def type_of(column: str) -> Any:  # noqa: ANN401  # a type, or a union of types
+    """Return the type of a column's values that are not null; any scalar for a column that is not listed here."""
+    name = column.removeprefix("baseline_")
+    kinds = {int: _WHOLE, float: _NUMBERS, bool: _FLAGS, str: _TEXTS}
+    return next((kind for kind, names in kinds.items() if name in names), bool | int | float | str)
+
+
+def _row(name: str, doc: str, columns: list[str]) -> type[BaseModel]:
+    fields: dict[str, Any] = {column: (type_of(column) | None, None) for column in columns}
+    made = create_model(name, __base__=Frozen, __doc__=doc, **fields)
+    assert issubclass(made, BaseModel)
+    return made
+
+
+CaseRow = _row("CaseRow", "A row of cases.csv: one case and metric, in base units; null with its reason.", CASES)
+PairRow = _row(
+    "PairRow",
+    "A row of comparisons.csv with the columns that the page adds: one pair of arms and metric; a ratio above 1 is better.",
+    [*COMPARISONS, *MORE],
+)
+
+
+class Run(Frozen):
+    """What was run, with what.
+
+    Attributes:
+        suite: name of the suite.
+        effort: preset of launches and rounds.
+        protocol: launches and rounds, in words.
+        margin: differences below this share are of no practical interest.
+        seeds: seeds of weights and data.
+        claims: whether verdicts may be given.
+        command: the command line.
+        started: start time, UTC, ISO 8601.
+        modbench: version of modbench.
+        commit: commit of its checkout, if it ran from one.
+        baseline: the arm that the rows with `primary` compare with.
+        units: units of work that were planned.
+        missing: units without a record.
+        damaged: what is wrong with records that cannot be believed.
+    """
+
+    suite: str
+    effort: str
+    protocol: str
+    margin: float
+    seeds: tuple[int, ...]
+    claims: bool
+    command: tuple[str, ...]
+    started: str
+    modbench: str
+    commit: str | None
+    baseline: str
+    units: int
+    missing: tuple[str, ...]
+    damaged: tuple[str, ...]
+
+
+class Machine(Frozen):
+    """Where it was run.
+
+    Attributes:
+        device: `cpu` or `cuda`.
+        name: the processor, or the GPU.
+        check: verdict of the machine check: `fit`, `undecided`, `doubtful`, `unfit` or `unknown`.
+        check_in_words: what is known of it.
+        facts: the page's facts about machine and method, by term.
+    """
+
+    device: str
+    name: str
+    check: str
+    check_in_words: str
+    facts: dict[str, str]
+
+
+class Arm(Frozen):
+    """An arm.
+
+    Attributes:
+        arm: its id without the grid part, as in the rows.
+        name: what sentences call it.
+        short: what figures call it.
+        model: the model.
+        capacity: MoD's share of tokens in a routed block; null for others.
+        rung_of: for a rung of the dense ladder, the arm that it costs as much as.
+    """
+
+    arm: str
+    name: str
+    short: str
+    model: str
+    capacity: float | None
+    rung_of: str | None
+
+
+class Failed(Frozen):
+    """A failure.
+
+    Attributes:
+        case_id: the case.
+        metrics: keys of the metrics without a value.
+        reason: the reason, with the log that tells more.
+    """
+
+    case_id: str
+    metrics: tuple[str, ...]
+    reason: str
+
+
+class Finding(Frozen):
+    """What a doubt found, and in which cells."""
+
+    found: str
+    where: str
+
+
+class Doubted(Frozen):
+    """A doubt that found something.
+
+    Attributes:
+        doubt: the doubt.
+        findings: the first of its findings.
+        more: further findings.
+        advice: what to do about it.
+    """
+
+    doubt: str
+    findings: tuple[Finding, ...]
+    more: int
+    advice: str
+
+
+class Report(Frozen):
+    """Everything that the page says, as data. Nothing in it is rounded; what was not measured is null, with a reason beside it.
+
+    Attributes:
+        schema_version: version of this schema.
+        title: the question.
+        asked: what was compared with what.
+        answer: the answer, in short and arm by arm.
+        sure: what the numbers stand on.
+        cautions: what a reader should hold against them.
+        warnings: what must be read before anything else.
+        run: what was run.
+        machine: where.
+        arms: the arms, the baseline first.
+        cases: one row for each case and metric.
+        comparisons: one row for each pair and metric; `primary`: against the baseline; `twin`: a check of the machine.
+        tables: further tables that the suite asked for, by name, such as `isoflop`: rows as in the CSV file of that name.
+        failed: failures.
+        doubts: reasons to doubt numbers.
+    """
+
+    schema_version: int = VERSION
+    title: str
+    asked: str
+    answer: tuple[str, ...]
+    sure: tuple[str, ...]
+    cautions: tuple[str, ...]
+    warnings: tuple[str, ...]
+    run: Run
+    machine: Machine
+    arms: tuple[Arm, ...]
+    cases: tuple[CaseRow, ...]  # type: ignore[valid-type]  # made from the columns
+    comparisons: tuple[PairRow, ...]  # type: ignore[valid-type]  # as above
+    tables: dict[str, tuple[dict[str, str | bool | int | float | None], ...]]
+    failed: tuple[Failed, ...]
+    doubts: tuple[Doubted, ...]
+
+
+# --- the report
+
 NAME = "report.json"
 
 
-def report(loaded: Loaded) -> schema.Report:
+def report(loaded: Loaded) -> Report:
     """Return the report as data, checked by its schema."""
     check, in_words = machine_check(loaded)
     told = first_screen.head(loaded)
-    return schema.Report(
+    return Report(
         title=first_screen.title(loaded),
         asked=plain(told.asked),
         answer=sentences([*told.answer, *told.details]),
@@ -31,7 +229,7 @@ def report(loaded: Loaded) -> schema.Report:
         cautions=sentences(told.doubts),
         warnings=tuple(warnings(loaded)),
         run=_run(loaded),
-        machine=schema.Machine(
+        machine=Machine(
             device=loaded.run.plan.device,
             name=loaded.device_name,
             check=check,
@@ -39,16 +237,16 @@ def report(loaded: Loaded) -> schema.Report:
             facts={term: plain(fact) for term, fact in facts(loaded)},
         ),
         arms=_arms(loaded),
-        cases=tuple(schema.CaseRow(**row) for row in rows(loaded.cases)),
-        comparisons=tuple(schema.PairRow(**row) for row in rows(loaded.pairs)),
+        cases=tuple(CaseRow(**row) for row in rows(loaded.cases)),
+        comparisons=tuple(PairRow(**row) for row in rows(loaded.pairs)),
         tables={title: tuple(rows(table)) for title, table in more(loaded).items()},
         failed=tuple(
-            schema.Failed(case_id=each.case_id, metrics=each.metrics, reason=each.reason) for each in failures(loaded)
+            Failed(case_id=each.case_id, metrics=each.metrics, reason=each.reason) for each in failures(loaded)
         ),
         doubts=tuple(
-            schema.Doubted(
+            Doubted(
                 doubt=each.title,
-                findings=tuple(schema.Finding(found=found, where=plain(where)) for found, where in each.findings),
+                findings=tuple(Finding(found=found, where=plain(where)) for found, where in each.findings),
                 more=each.more,
                 advice=each.advice,
             )
@@ -57,9 +255,9 @@ def report(loaded: Loaded) -> schema.Report:
     )
 
 
-def _run(loaded: Loaded) -> schema.Run:
+def _run(loaded: Loaded) -> Run:
     run, suite = loaded.run, loaded.run.plan.suite
-    return schema.Run(
+    return Run(
         suite=suite.name,
         effort=suite.effort,
         protocol=suite.launches_in_words,
@@ -77,10 +275,10 @@ def _run(loaded: Loaded) -> schema.Run:
     )
 
 
-def _arms(loaded: Loaded) -> tuple[schema.Arm, ...]:
+def _arms(loaded: Loaded) -> tuple[Arm, ...]:
     targets = {rung.arm: rung.target for rung in loaded.run.plan.ladder}
     return tuple(
-        schema.Arm(
+        Arm(
             arm=case.arm,
             name=name(case),
             short=short(case),

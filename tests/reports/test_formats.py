@@ -25,7 +25,7 @@ from resealed import reseal
 from modbench.reports.format import named
 from modbench.reports.formats import json as as_json
 from modbench.reports.formats import md, pytest_benchmark, tex
-from modbench.reports.formats._schema import VERSION, Report, type_of
+from modbench.reports.formats.json import VERSION, Report, type_of
 from modbench.reports.model import Finding, Labelled, Table, Value
 from modbench.reports.page import render
 from modbench.reports.questions import results

@@ -47,7 +47,7 @@ def _schema(kind: str) -> dict[str, Any]:
 
     from modbench.harness.planning.plan import Plan
     from modbench.harness.results.records import Record
-    from modbench.reports.formats._schema import Report
+    from modbench.reports.formats.json import Report
 
     models: dict[str, type[BaseModel]] = {"report": Report, "record": Record, "plan": Plan}
     return models[kind].model_json_schema(mode="serialization" if kind == "report" else "validation")
