@@ -91,8 +91,7 @@ def _values(loaded: Loaded, row: Any, pair: Any | None) -> list[Value]:  # noqa:
         value = Estimate.of(row.value, row.ci_low, row.ci_high, unit=row.unit)
     against: Value = ""
     if pair is not None and pair.status == "ok":
-        cases = loaded.cases_by_id
-        against = findings.of_row(pair, cases[pair.case_id], cases[pair.baseline_case_id])
+        against = findings.of_pair(loaded, pair)
     reason = row.reason if isinstance(row.reason, str) else ""
     return [row.metric, value, "" if pd.isna(row.n) else int(row.n), against, reason]
 

@@ -16,7 +16,7 @@ from modbench.reports.figures.style import HAIR, MUTED, PAPER, Mark, Marks, besi
 from modbench.reports.model import Estimate, Figure, Finding, Listed, Sentence, Verdict
 from modbench.reports.panel import Panel
 from modbench.reports.tables.cases import RATIOS
-from modbench.reports.tables.findings import of_row
+from modbench.reports.tables.findings import of_pair
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import TIMED, in_title, name, short
 from modbench.reports.writers.number_format import plain
@@ -49,12 +49,8 @@ def render(loaded: Loaded) -> list[Figure]:
 
 def _figure(loaded: Loaded, title: str, metric: str, frame: pd.DataFrame) -> Figure:
     order = {case.arm: i for i, case in enumerate(loaded.arms)}
-    cases = loaded.cases_by_id
     rows = sorted(
-        (
-            of_row(row, cases[str(row.case_id)], cases[str(row.baseline_case_id)])
-            for row in frame.itertuples(index=False)
-        ),
+        (of_pair(loaded, row) for row in frame.itertuples(index=False)),
         key=lambda found: (order[found.case.arm], found.place.dtype, found.place.batch_size, found.place.seq_len),
     )
     equal = [found for found in rows if found.verdict == "equivalent"]

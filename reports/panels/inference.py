@@ -156,11 +156,7 @@ def grid(loaded: Loaded, served: Served) -> Grid | None:
     wanted = loaded.cases[loaded.cases.metric.isin(_metrics(served))]
     known = {(row.case_id, row.metric): row for row in wanted.itertuples(index=False)}
     against = loaded.comparisons[loaded.comparisons.metric == served.time]
-    cases = loaded.cases_by_id
-    found = {
-        row.case_id: findings.of_row(row, cases[str(row.case_id)], cases[str(row.baseline_case_id)])
-        for row in against.itertuples(index=False)
-    }
+    found = {row.case_id: findings.of_pair(loaded, row) for row in against.itertuples(index=False)}
     rows = [
         (arm, [_served_cell(known, found, planned[place].get(arm.arm), served) for place in shown])
         for arm in (loaded.arms[0], *loaded.arms_shown)

@@ -17,7 +17,7 @@ from modbench.reports.panel import Panel
 from modbench.reports.questions.break_even import Line, lines
 from modbench.reports.questions.first_screen import residuals
 from modbench.reports.tables.cases import RATIOS, figure_rows
-from modbench.reports.tables.findings import of_row
+from modbench.reports.tables.findings import of_pair
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import TIMED, short
 from modbench.reports.writers.number_format import NONE, half, plain
@@ -124,7 +124,7 @@ def _draw(axis: Axes, loaded: Loaded, title: str, metric: str, marks: Marks) -> 
 
 def _found(loaded: Loaded, row: pd.Series | None) -> Finding | None:
     """What a row says of a cell; None where there is none."""
-    return None if row is None else of_row(row, loaded.cases_by_id[str(row.case_id)], loaded.arms[0])
+    return None if row is None else of_pair(loaded, row)
 
 
 def _mark(case: Case, length: int, title: str, found: Finding | None) -> Mark:

@@ -55,11 +55,10 @@ def render(loaded: Loaded) -> list[Block | Markup]:
         shown = shown[few & shown.seq_len.isin(loaded.lengths_shown)][:MOST_ROWS]
     values = dict(zip(zip(loaded.cases.case_id, loaded.cases.metric, strict=True), loaded.cases.value, strict=True))
     numbers = {case.id: number for number, case in enumerate(every_case.shown(loaded))}
-    cases = loaded.cases_by_id
     rows = Markup("").join(
         _row(
             row,
-            findings.of_row(row, cases[str(row.case_id)], cases[str(row.baseline_case_id)]),
+            findings.of_pair(loaded, row),
             [values.get((case, row.metric)) for case in (row.case_id, row.baseline_case_id)],
             numbers.get(str(row.case_id)),
         )

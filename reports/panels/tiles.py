@@ -72,7 +72,7 @@ def _tile(loaded: Loaded, case: Case, length: int, title: str, metric: str) -> d
     row = loaded.pair(case.arm, metric, None if metric == "bpb/val" else length)
     if row is None:
         return {"title": title, "big": inline(None), "bar": None, "small": "not asked for"}
-    found = findings.of_row(row, loaded.cases_by_id[row.case_id], loaded.cases_by_id[row.baseline_case_id])
+    found = findings.of_pair(loaded, row)
     big, small = content(loaded, row, found)
     bar = _bar(found.typical, row.ideal) if found.typical.kind == "ratio" and found.typical.value else None
     return {"title": title, "big": inline(big), "bar": bar, "small": inline(small)}

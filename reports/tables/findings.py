@@ -59,6 +59,12 @@ def of_row(
     return replace(made, typical=typical, mean=mean, verdict=verdict, opposed=_opposed(typical, value, base))
 
 
+def of_pair(loaded: Loaded, row: Any) -> Finding:  # noqa: ANN401  # as above
+    """Return the same of a row whose cases are those that it names."""
+    cases = loaded.cases_by_id
+    return of_row(row, cases[str(row.case_id)], cases[str(row.baseline_case_id)])
+
+
 def _labels(cell: object) -> tuple[str, ...]:
     return tuple(cell.split(";")) if isinstance(cell, str) else ()
 
@@ -79,8 +85,8 @@ def _opposed(ratio: Estimate, value: float | None, base: float | None) -> bool:
 
 def between(loaded: Loaded, metric: str, case: Case, other: Case) -> list[Finding]:
     """Return what is found of an arm against another in one metric, at every place; stored either way round."""
-    cases, found = loaded.cases_by_id, list[Finding]()
+    found = list[Finding]()
     for row in loaded.between(metric, case.arm, other.arm):
-        made = of_row(row, cases[row.case_id], cases[row.baseline_case_id])
+        made = of_pair(loaded, row)
         found.append(made if row.arm == case.arm else made.mirrored())
     return found

@@ -14,7 +14,7 @@ from modbench.harness.stats.effects import Effect, over_launches
 from modbench.reports.model import Estimate, Finding, Sentence, known
 from modbench.reports.tables import pair_verdicts
 from modbench.reports.tables.comparisons import pair_row
-from modbench.reports.tables.findings import of_row
+from modbench.reports.tables.findings import of_pair, of_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import BITS, NATS, mixed, unit_of
 from modbench.reports.tables.pair_verdicts import UNCHECKED, judge
@@ -23,10 +23,9 @@ from modbench.reports.wording import TIMED
 
 def against(loaded: Loaded, case: Case, other: Case, metric: str) -> Finding | None:
     """Hold an arm against another; None where one of the two has no value, or the two were not measured together."""
-    cases = loaded.cases_by_id
     for row in loaded.between(metric, case.arm, other.arm):
         if {row.case_id, row.baseline_case_id} == {case.id, other.id}:
-            made = of_row(row, cases[row.case_id], cases[row.baseline_case_id])
+            made = of_pair(loaded, row)
             return _known(made if row.case_id == case.id else made.mirrored())
     known = loaded.tables.metrics.get(metric)
     together = (each for each in loaded.run.plan.comparisons if case in each.arms and other in each.arms)
