@@ -1,1 +1,1 @@
-"""What a run can be written as: one file per format, found by folder."""
+"""What `--format` names: one file per format, found by folder, with the files that it makes. How blocks are written: `writers/`."""

@@ -1,1 +1,1 @@
-"""One file per panel: a pure function from a loaded run to HTML, with its template beside it."""
+"""One file per section of the page: the question that it alone answers, its blocks and figures, its template beside it."""

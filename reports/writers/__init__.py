@@ -1,1 +1,1 @@
-"""Text, HTML, Markdown, LaTeX, CSV: what escapes, wraps and aligns."""
+"""How blocks are written as text, HTML, Markdown, LaTeX, CSV, JSON: what formats numbers, counts plurals, escapes and aligns."""
