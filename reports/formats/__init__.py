@@ -1,1 +1,1 @@
-"""What `--format` names: one file per format, found by folder, with the files that it makes. How blocks are written: `writers/`."""
+"""What `--format` names: one file per format, found by folder, with the files that it makes. `writers/` writes their blocks."""
