@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from modbench.harness.core.contracts import AnyMetric
     from modbench.harness.core.frozen import Frozen
     from modbench.harness.planning.suite import Suite
-    from modbench.harness.planning.unit_maker import Maker
+    from modbench.harness.planning.units_of_work import Maker
     from modbench.harness.results.notes import Notes
     from modbench.harness.results.records import Blocks, Outcome
 

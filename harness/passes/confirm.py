@@ -22,7 +22,7 @@ from modbench.harness.results.outcomes import attempt, measured, missing
 from modbench.harness.results.records import Gap, Outcome
 
 if TYPE_CHECKING:
-    from modbench.harness.planning.unit_maker import Maker
+    from modbench.harness.planning.units_of_work import Maker
 
 
 def run(unit: UnitOfWork, metrics: list[Metric[Trained, float]]) -> Iterator[Outcome]:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from modbench.harness.flops import own_router
     from modbench.harness.flops.counter import Count
-    from modbench.harness.planning.unit_maker import Maker
+    from modbench.harness.planning.units_of_work import Maker
 
 # Batches that show whether a user's model costs the same on all.
 FIRST_INPUTS = 4

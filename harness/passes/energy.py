@@ -27,7 +27,7 @@ from modbench.harness.results.records import Gap, Outcome
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from modbench.harness.planning.unit_maker import Maker
+    from modbench.harness.planning.units_of_work import Maker
     from modbench.harness.subject.subject import Subject
 
     # What a metric's `measure` returns: it is called with a batch of tokens.

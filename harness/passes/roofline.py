@@ -13,7 +13,7 @@ from modbench.harness.results.notes import Notes
 from modbench.harness.results.notes.findings import RooflineFinding
 
 if TYPE_CHECKING:
-    from modbench.harness.planning.unit_maker import Maker
+    from modbench.harness.planning.units_of_work import Maker
 
 # FLOPs that take about as long as the measurement.
 WORK = 480e9

@@ -20,7 +20,7 @@ from modbench.harness.results.outcomes import attempt, measured, missing
 from modbench.harness.results.records import Gap, Outcome
 
 if TYPE_CHECKING:
-    from modbench.harness.planning.unit_maker import Maker
+    from modbench.harness.planning.units_of_work import Maker
     from modbench.harness.training.answers import Answered
 
 CAUSAL_LOSS = "loss/val_causal"

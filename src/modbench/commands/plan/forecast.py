@@ -23,7 +23,7 @@ from modbench.harness.planning.plan import (
     read_corpus,
     training_tokens,
 )
-from modbench.harness.planning.unit_maker import Maker
+from modbench.harness.planning.units_of_work import Maker
 from modbench.harness.profiling.run_time import RunTime
 from modbench.harness.rules.confirmation import confirmations_of
 

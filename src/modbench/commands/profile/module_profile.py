@@ -20,7 +20,7 @@ from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.machine import environment
 from modbench.harness.passes.profile import PASS
 from modbench.harness.planning.select import compile_expression
-from modbench.harness.planning.unit_maker import Maker
+from modbench.harness.planning.units_of_work import Maker
 from modbench.harness.profiling.ranges import MODULE, ROOT
 from modbench.harness.results.notes.findings import PeakFinding, ProfileFinding
 from modbench.harness.results.records import Record
