@@ -25,6 +25,8 @@ from modbench.harness.results.records import SCHEMA, Gap, Record
 from modbench.harness.results.upgrade import upgraded
 
 ALTERED = "damaged: its content is not what was written"
+# Of a unit, what run.json alone holds: a tenth of a record would else be facts.
+FACTS: dict[str, Any] = {"facts": True, "comparison": {"facts": True}}
 # How a record's file begins.
 DIGEST = re.compile(rb'\{"digest":"([0-9a-f]{64})",')
 
@@ -61,7 +63,7 @@ def is_intact(content: bytes) -> bool:
 def write_record(file: Path, record: Record, token: str) -> None:
     """Write a record into its file, with its digest and the token of its run."""
     of_run = record.model_copy(update={"token": token})
-    write_atomically(file, seal(of_run.model_dump_json(exclude={"digest"})))
+    write_atomically(file, seal(of_run.model_dump_json(exclude={"digest": True, "unit": FACTS})))
 
 
 def edit(file: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -95,8 +97,8 @@ def read_record(file: Path, planned: UnitOfWork | None = None, token: str | None
     if (version == SCHEMA or "digest" in written) and not is_intact(content):
         raise DamagedError(file, ALTERED)
     body = current(written, file)
-    if planned is not None and version < SCHEMA and isinstance(body.get("unit"), dict):  # it did not name its rule
-        body["unit"] |= {"group": planned.group, "rule": planned.rule}
+    if planned is not None and isinstance(body.get("unit"), dict):
+        _add_planned(body["unit"], planned, version)
     record = parse(Record, body, file)
     if planned is not None and planned.name != record.unit.name:
         raise DamagedError(file, Problem(("unit", "name"), f"{shown(record.unit.name)}: the record of another unit"))
@@ -107,12 +109,22 @@ def read_record(file: Path, planned: UnitOfWork | None = None, token: str | None
     return record
 
 
+def _add_planned(unit: dict[str, Any], planned: UnitOfWork, version: int) -> None:
+    """Add to a record's unit what only the plan has: its facts and, before schema 11, its rule."""
+    if version < SCHEMA:
+        unit |= {"group": planned.group, "rule": planned.rule}
+    unit["facts"] = planned.facts
+    match unit.get("comparison"):
+        case {"arms": [*arms], **more} if len(arms) == len(planned.comparison.arms):
+            unit["comparison"] = {"arms": arms, **more, "facts": planned.comparison.facts}
+
+
 def _parsed(content: bytes, file: Path, planned: UnitOfWork | None, token: str | None) -> dict[str, Any]:
     """A record's content. The planned unit, with which it begins if it is this plan's, is half of it and is not read again."""
     sealed = DIGEST.match(content)
     if planned is not None and token is not None and sealed:
         start = b'"token":%s,"schema_version":%d,' % (json.dumps(token).encode(), SCHEMA)
-        unit = b'"unit":%s,' % planned.model_dump_json().encode()
+        unit = b'"unit":%s,' % planned.model_dump_json(exclude=FACTS).encode()
         if content.startswith(start + unit, sealed.end()):
             rest = load(file, b"{%s%s" % (start, content[sealed.end() + len(start) + len(unit) :]))
             if "unit" not in rest:

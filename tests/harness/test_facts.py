@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import planted_suite
+from planted import Trouble, fake_record, planted_suite
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import names_of
@@ -15,6 +15,8 @@ from modbench.harness.execution.limits import allowance
 from modbench.harness.execution.runner import phases
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results.packed import packed, unpacked
+from modbench.harness.results.reading import DamagedError
+from modbench.harness.results.record_files import edit, read_record, write_record
 from modbench.reports.tables import axes
 
 LOOK_UPS = ("passes", "metrics", "pass_of", "needed", "is_shipped", "model_options", "entries", "load", "facts_of_unit")
@@ -86,3 +88,19 @@ def test_a_plan_without_facts_gets_them_as_it_is_read(body: dict[str, Any], plan
     assert read.cases == plan.cases
     assert [unit.facts.makes for unit in read.units] == [unit.facts.makes for unit in plan.units]
     assert [each.facts for each in read.cases] == [names_of(each) for each in plan.cases]
+
+
+def test_a_record_repeats_no_facts(plan: Plan, tmp_path: Path) -> None:
+    """They are in run.json, once; a record that is read has those of the planned unit, however its file is written."""
+    unit = next(unit for unit in plan.units if unit.facts.times)
+    file = tmp_path / "unit.json"
+    write_record(file, fake_record(unit, Trouble()), "token")
+    assert b'"facts"' not in file.read_bytes()
+    assert read_record(file, unit, "token").unit.facts is unit.facts
+    edit(file, lambda body: body.update(wall_s=body["wall_s"] + 1))
+    found = read_record(file, unit, "token").unit
+    assert (found, found.facts, found.comparison.facts) == (unit, unit.facts, unit.comparison.facts)
+    bad = unit.model_copy(update={"flops": unit.flops + 1})
+    edit(file, lambda body: body["unit"]["comparison"].update(arms=3))
+    with pytest.raises(DamagedError):
+        read_record(file, bad, "token")
