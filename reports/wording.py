@@ -18,7 +18,7 @@ _NAMES = {
     "depth_scale": "depth scale",
     "early_exit": "early exit",
 }
-# What a rung has in common with its target, by the letter in its name (`planning/match.py`).
+# What a rung has in common with its target, by the letter in its name (`planning/dense_ladder.py`).
 _QUANTITIES = {"f": "FLOPs", "t": "training FLOPs", "p": "parameters"}
 # A longer name would leave a figure no room.
 MOST_LETTERS = 32

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modbench.harness.core import leash
-from modbench.harness.execution.keeper import Keeper, prints, reap
 from modbench.harness.execution.launch import local
+from modbench.harness.execution.log_supervisor import Keeper, prints, reap
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import escaped
-from modbench.harness.results import names, trust
-from modbench.harness.results.packed import unpacked
+from modbench.harness.results import path_names, trust
+from modbench.harness.results.compact_plan import unpacked
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.upgrade import refuse_earlier, upgraded
 
@@ -56,7 +56,7 @@ def planned(folder: Path, name: str) -> UnitOfWork:
         unit = UnitOfWork.model_validate(found[name])
     except ValueError as error:
         raise UsageError(f"{file}: unit {name!r} is damaged: {error}.") from error
-    names.check_unit(unit, f"{file}: damaged at unit")
+    path_names.check_unit(unit, f"{file}: damaged at unit")
     return unit
 
 

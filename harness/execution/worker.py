@@ -24,7 +24,7 @@ from modbench.harness.core.device_lost import DeviceLost
 from modbench.harness.core.files import now
 from modbench.harness.core.safe_paths import new_text
 from modbench.harness.core.torchrun import ALONE, Ranks
-from modbench.harness.machine import busy
+from modbench.harness.machine import busy_intervals
 from modbench.harness.results import trust, workspace
 from modbench.harness.results.notes import Notes
 from modbench.harness.results.plausible import usable
@@ -228,7 +228,7 @@ def make_record(unit: UnitOfWork) -> Record:
         outcomes=tuple(each for each in made if isinstance(each, Outcome)),
         findings=next((each for each in made if isinstance(each, Notes)), None),
         blocks=tuple(each for each in made if isinstance(each, Blocks)),
-        busy=tuple(busy.INTERVALS),
+        busy=tuple(busy_intervals.INTERVALS),
         restored=dict(shared_state.CHANGED),
         code={own_code.name_of(path, here): sha256 for path, sha256 in sorted(own_code.ran().items())},
     )

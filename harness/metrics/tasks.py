@@ -9,7 +9,7 @@ from modbench.harness.core.contracts import Metric
 from modbench.harness.core.units import SHARE
 
 if TYPE_CHECKING:
-    from modbench.harness.training.answers import Answered
+    from modbench.harness.training.task_eval import Answered
 
 
 def _metrics() -> tuple[Metric[Answered, float], ...]:

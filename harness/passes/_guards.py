@@ -57,7 +57,7 @@ def executed(
     """FLOPs that kernels executed on real tensors, and the known notes extended by what the guards found."""
     from modbench.harness.flops import counter
     from modbench.harness.profiling.operators_of_a_call import Recorder
-    from modbench.harness.subject import claims, reuse
+    from modbench.harness.subject import output_caching_guard, skip_claims
     from modbench.harness.subject.precision import Precision
 
     say("weights, and its contract")
@@ -71,7 +71,7 @@ def executed(
     found = {"forward_executed": float(seen.total)}
     out_of_sight = known.operators.unknown if known.operators else {}
     say("whether it skips what it claims")
-    stated = tuple(claims.claims(module, second_BT))
+    stated = tuple(skip_claims.claims(module, second_BT))
     few, other = subject.inputs(seed + 1, 2)
     most = guarded(case, sum(p.numel() for p in module.parameters()))
     if most is not None:
@@ -79,7 +79,7 @@ def executed(
         few, other = (batch[:rows, :tokens] for batch in (few, other))
     say("whether every call is computed")
     with precision:  # also calls on tokens seen before, which may compute something else
-        reused = attempt(partial(reuse.reused, module, few, other))
+        reused = attempt(partial(output_caching_guard.reused, module, few, other))
     guard = _reads_future(case, module, few, seed, say)
     if hardware:
         say("FLOPs of a training step's kernels")

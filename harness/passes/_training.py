@@ -20,10 +20,10 @@ from modbench.harness.results.record_files import read_record
 
 if TYPE_CHECKING:
     from modbench.harness.subject.subject import Subject
-    from modbench.harness.training.answers import Answered
     from modbench.harness.training.batches import Batches
     from modbench.harness.training.held_out import HeldOut
     from modbench.harness.training.sink_log import SinkLog
+    from modbench.harness.training.task_eval import Answered
     from modbench.harness.training.trainer import Progress, Trainer
 
 
@@ -154,8 +154,8 @@ def drill(case: Case, protocol: Protocol) -> Answered:
     _refuse(case)
     if case.config.bidirectional:
         raise Unmeasured("tasks ask for the next token: a bidirectional model has no next token")
-    from modbench.harness.training.answers import answer
     from modbench.harness.training.batches import Drills
+    from modbench.harness.training.task_eval import answer
 
     source = catalogue.load("tasks", case.task).open(protocol.task_path)
     if source.sha256 != protocol.corpus_sha256:

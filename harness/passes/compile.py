@@ -12,7 +12,7 @@ from modbench.harness.core.case import Case, Protocol, UnitOfWork
 from modbench.harness.core.contracts import Metric
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.passes import Pass, Phase
-from modbench.harness.machine import busy
+from modbench.harness.machine import busy_intervals
 from modbench.harness.results.notes.timing import CompileNotes
 from modbench.harness.results.outcomes import attempt, measured, missing
 from modbench.harness.results.records import Gap, Outcome
@@ -29,7 +29,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, float]]) -> Iterator[Out
         # The compilers read these when they are first loaded, which is later.
         os.environ |= {"TORCHINDUCTOR_CACHE_DIR": cache, "TRITON_CACHE_DIR": f"{cache}/triton"}
         for metric in metrics:
-            with busy.busy():
+            with busy_intervals.busy():
                 value = attempt(partial(_compile, case, unit.protocol, metric))
             if isinstance(value, Gap):
                 yield missing(case, metric, value)

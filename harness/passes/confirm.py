@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from modbench.harness.core.case import Comparison, UnitOfWork
 from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.core.passes import Pass, Phase
-from modbench.harness.machine import busy
+from modbench.harness.machine import busy_intervals
 from modbench.harness.passes._training import Trained, rates_unit, train
 from modbench.harness.passes.train import notes_of
 from modbench.harness.planning.check_confirm import seeds_of
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def run(unit: UnitOfWork, metrics: list[Metric[Trained, float]]) -> Iterator[Outcome]:
     """Train once, then let every metric read the result."""
     (case,) = unit.comparison.arms
-    with busy.busy():
+    with busy_intervals.busy():
         made = attempt(partial(train, case, unit.protocol))
     for metric in metrics:
         value = made if isinstance(made, Gap) else attempt(partial(metric.measure, made))

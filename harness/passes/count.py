@@ -21,7 +21,7 @@ from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.passes import Pass
 from modbench.harness.flops.closed_form import case_cost, case_decode_cost
 from modbench.harness.flops.reconcile import WHOLE, Row, mismatch, rows
-from modbench.harness.machine import busy
+from modbench.harness.machine import busy_intervals
 from modbench.harness.passes._counting_work import HARDWARE, asked, work
 from modbench.harness.passes._guards import Say, executed, silent, subject_of
 from modbench.harness.passes.time import MANY_INPUTS, number_of_inputs
@@ -84,7 +84,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Counted, float]]) -> Iterator[Out
     arms, parts = unit.comparison.arms, COUNTS if unit.protocol.counts is None else unit.protocol.counts
     for number, case in enumerate(arms, 1):
         say = workspace.Steps(f"counting {case.id}" + f", {number} of {len(arms)}" * (len(arms) > 1)).say
-        with busy.busy():
+        with busy_intervals.busy():
             made = partial(count, case, unit.protocol.seed, hardware=hardware, inputs=inputs, parts=parts, say=say)
             counted = attempt(made)
         for metric in metrics:

@@ -19,7 +19,7 @@ from modbench.harness.core.case import Case, Comparison, UnitOfWork
 from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.passes import Pass, Phase
-from modbench.harness.machine import busy, nvml
+from modbench.harness.machine import busy_intervals, nvml
 from modbench.harness.results.notes.timing import EnergyNotes
 from modbench.harness.results.outcomes import attempt, measured, missing
 from modbench.harness.results.records import Gap, Outcome
@@ -52,7 +52,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
         return
     rng = random.Random(f"{unit.protocol.seed} {unit.name}")  # noqa: S311  # no secret
     calls = {case.id: attempt(partial(_prepare, case, unit, metrics[0])) for case in unit.comparison.arms}
-    with busy.busy():
+    with busy_intervals.busy():
         idle = attempt(partial(watch_idle, device, unit.protocol.energy.idle_s))
         windows = interleaved(calls, device, unit, rng)
     for metric in metrics:

@@ -26,7 +26,7 @@ from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.measure_plans import FIT_RESOLUTION, FitPlan
 from modbench.harness.core.passes import Pass, Phase
 from modbench.harness.flops.closed_form import closed_form
-from modbench.harness.machine import busy, cuda_driver, nvml
+from modbench.harness.machine import busy_intervals, cuda_driver, nvml
 from modbench.harness.memory.rss_mark import MALLOC
 from modbench.harness.results.notes.memory import FitNotes
 from modbench.harness.results.outcomes import attempt, measured, missing
@@ -50,7 +50,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Search, int]]) -> Iterator[Outcom
             yield missing(case, metric, budget)
             continue
         search = Search(case, plan, budget)
-        with busy.busy():
+        with busy_intervals.busy():
             value = attempt(partial(metric.measure, search))
         if isinstance(value, Gap):
             yield missing(case, metric, value)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from modbench.harness.core.case import Case, Protocol, UnitOfWork
 from modbench.harness.core.contracts import Metric
 from modbench.harness.core.passes import Pass
-from modbench.harness.machine import busy
+from modbench.harness.machine import busy_intervals
 from modbench.harness.results.notes import Notes
 from modbench.harness.results.outcomes import attempt, measured, missing
 from modbench.harness.results.records import Gap, Outcome
@@ -22,7 +22,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, float]]) -> Iterator[Out
     """One outcome for each case and metric."""
     for case in unit.comparison.arms:
         for metric in metrics:
-            with busy.busy():
+            with busy_intervals.busy():
                 value = attempt(partial(_inspect, case, unit.protocol, metric))
             if isinstance(value, Gap):
                 yield missing(case, metric, value)

@@ -13,7 +13,7 @@ from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.passes import Pass, Phase
 from modbench.harness.flops.closed_form import case_cost, case_decode_cost
-from modbench.harness.machine import busy
+from modbench.harness.machine import busy_intervals
 from modbench.harness.results import workspace
 from modbench.harness.results.notes.memory import MemoryNotes
 from modbench.harness.results.outcomes import attempt, measured, missing
@@ -88,7 +88,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Weighed, float]]) -> Iterator[Out
                 yield missing(case, metric, weighed)
                 continue
             steps.say(metric.key)
-            with busy.busy():
+            with busy_intervals.busy():
                 value = attempt(partial(metric.measure, weighed))
             if isinstance(value, Gap):
                 yield missing(case, metric, value)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from modbench.harness.core.case import Comparison, UnitOfWork
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.passes import Pass, Phase
-from modbench.harness.machine import busy
+from modbench.harness.machine import busy_intervals
 from modbench.harness.results.notes import Notes
 from modbench.harness.results.notes.findings import PeakFinding
 
@@ -24,7 +24,7 @@ def run(unit: UnitOfWork, _metrics: list[AnyMetric]) -> Iterator[PeakFinding]:
     from modbench.harness.profiling.machine_peak import measure_peak
 
     place = unit.comparison.place
-    with busy.busy():
+    with busy_intervals.busy():
         yield PeakFinding.model_validate(measure_peak(place.device, place.dtype))
 
 

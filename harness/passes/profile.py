@@ -11,7 +11,7 @@ from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.passes import Pass, Phase
-from modbench.harness.machine import busy
+from modbench.harness.machine import busy_intervals
 from modbench.harness.profiling.ranges import (
     ROOT,
     SPANS,
@@ -46,7 +46,7 @@ def run(unit: UnitOfWork, _metrics: list[AnyMetric]) -> Iterator[ProfileFinding]
     subject.check(tokens_BT)
     _prepared(subject, unit.workload)
     call = _call(subject, unit.workload)
-    with busy.busy():
+    with busy_intervals.busy():
         found = {
             "case": case.id,
             "workload": unit.workload,

@@ -12,7 +12,7 @@ from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.core.errors import NumericsError, Unmeasured
 from modbench.harness.core.passes import Pass, Phase
 from modbench.harness.core.train_plan import MOST_MORE
-from modbench.harness.machine import busy
+from modbench.harness.machine import busy_intervals
 from modbench.harness.passes._training import rates_unit, train
 from modbench.harness.planning.training_units import run_flops, train_run
 from modbench.harness.results import workspace
@@ -43,7 +43,7 @@ class Tried:
 def run(unit: UnitOfWork, metrics: list[Metric[Tried, float]]) -> Iterator[Outcome]:
     """Find the best multiple of the rule's rate; the notes hold every rate that was tried."""
     (case,) = unit.comparison.arms
-    with busy.busy():
+    with busy_intervals.busy():
         tried = attempt(partial(search, partial(_loss, case, unit.protocol), unit.protocol.rates))
     for metric in metrics:
         if isinstance(tried, Gap):

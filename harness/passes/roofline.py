@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from modbench.harness.core.case import Comparison, UnitOfWork
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.passes import Pass, Phase
-from modbench.harness.machine import busy
+from modbench.harness.machine import busy_intervals
 from modbench.harness.results.notes import Notes
 from modbench.harness.results.notes.findings import RooflineFinding
 
@@ -33,7 +33,7 @@ def run(unit: UnitOfWork, _metrics: list[AnyMetric]) -> Iterator[RooflineFinding
     if known is not None:
         yield RooflineFinding(table=known, reused=True)
         return
-    with busy.busy():
+    with busy_intervals.busy():
         table = measure(place.dtype, place.threads)
     yield RooflineFinding(table=table, not_kept=stored.keep(machine, table))
 

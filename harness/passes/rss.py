@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from modbench.harness.core.case import Case, Protocol, UnitOfWork
 from modbench.harness.core.contracts import Metric
 from modbench.harness.core.passes import Pass, Phase
-from modbench.harness.machine import busy
+from modbench.harness.machine import busy_intervals
 from modbench.harness.memory.rss_mark import MALLOC
 from modbench.harness.passes.memory import Weighed, forecasts
 from modbench.harness.results.notes.memory import MemoryNotes
@@ -24,7 +24,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, float]]) -> Iterator[Out
     """One outcome for each metric, with the forecast."""
     (case,) = unit.comparison.arms
     for metric in metrics:
-        with busy.busy():
+        with busy_intervals.busy():
             value = attempt(partial(_weigh, case, unit.protocol, metric))
         if isinstance(value, Gap):
             yield missing(case, metric, value)

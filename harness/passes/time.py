@@ -15,7 +15,7 @@ from modbench.harness.core.case import Case, Comparison, Protocol, UnitOfWork
 from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.core.device_lost import end_if_lost
 from modbench.harness.core.passes import Pass, Phase
-from modbench.harness.machine import busy, nvml, witness
+from modbench.harness.machine import busy_intervals, counter_sampler, nvml
 from modbench.harness.planning.without_own import without_own
 from modbench.harness.results import workspace
 from modbench.harness.results.notes.timing import TimeNotes
@@ -54,9 +54,9 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
     # Weak: only the timed calls hold an arm, so that one that is dropped frees its memory.
     subjects: Subjects = weakref.WeakValueDictionary()
     timed, gaps = _prepare_all(arms, unit, metrics[0], clock, inputs, subjects)
-    collector, of_blocks = witness.Collector(), witness.of_blocks()
+    collector, of_blocks = counter_sampler.Collector(), counter_sampler.of_blocks()
     gpu = nvml.watched() if on_gpu else nvml.Watched({}, {})
-    of_blocks = witness.Witness(of_blocks.counters | gpu.counters, of_blocks.levels | gpu.levels)
+    of_blocks = counter_sampler.CounterSampler(of_blocks.counters | gpu.counters, of_blocks.levels | gpu.levels)
     session = Session(
         {arm: _call(*made) for arm, made in timed.items()},
         unit.comparison.arms[0].id,
@@ -64,7 +64,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
         clock=clock,
         on_error=partial(_note, gaps, timed, place.threads),
         survivable=SURVIVABLE,
-        of_samples=witness.of_samples(place.working_threads, collector),
+        of_samples=counter_sampler.of_samples(place.working_threads, collector),
         of_blocks=of_blocks,
         tidy=partial(shared_state.checked, place.threads),
         settled=nvml.settled(of_blocks.levels["sm_mhz"]) if "sm_mhz" in of_blocks.levels else (lambda: True),
@@ -75,7 +75,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
     # Said once, before anything is timed: nothing is written meanwhile.
     workspace.Steps(f"warm-up, then {unit.protocol.rounds} rounds").say(f"timing {len(timed)} models")
     span = clocks.Span.begin(clock.wall_s)
-    with busy.busy(), contextlib.closing(collector):
+    with busy_intervals.busy(), contextlib.closing(collector):
         found = session.measure(_effort(unit.protocol, inputs if on_gpu else 0))
     apart = span.apart()
     visited = len(found.blocks.get("block", ()))  # a short timing does not reach every input
@@ -250,7 +250,7 @@ def _guards(
 def _device_notes(timed: Call, batches: list[Tensor], wall_s: list[float]) -> dict[str, Any]:
     """Notes of a GPU: share of the end-to-end time in which the device was busy, waits of the host, and the state of L2."""
     from modbench.harness.timing import cuda_events
-    from modbench.harness.timing.host_syncs import syncs
+    from modbench.harness.timing.host_sync_count import syncs
 
     found = attempt(lambda: cuda_events.device_share(timed, batches[0], median(wall_s)))
     share = {} if isinstance(found, Gap) else found

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from modbench.harness.core.case import Comparison, Protocol, UnitOfWork
 from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.core.passes import Pass, Phase
-from modbench.harness.machine import busy
+from modbench.harness.machine import busy_intervals
 from modbench.harness.passes._training import Trained, drill, rates_unit, sink_log, train
 from modbench.harness.planning.training_units import run_flops, train_run, tries_rates
 from modbench.harness.results.notes.training import Curve, Looks, TaskAnswers, TrainNotes
@@ -21,7 +21,7 @@ from modbench.harness.results.records import Gap, Outcome
 
 if TYPE_CHECKING:
     from modbench.harness.planning.units_of_work import Maker
-    from modbench.harness.training.answers import Answered
+    from modbench.harness.training.task_eval import Answered
 
 CAUSAL_LOSS = "loss/val_causal"
 # Notes that are kept once per run.
@@ -36,7 +36,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Trained | Answered, float]]) -> I
         partial(drill, case, unit.protocol) if case.task else partial(train, case, unit.protocol, log)
     )
     with contextlib.closing(log):
-        with busy.busy():
+        with busy_intervals.busy():
             made = attempt(act)
         values = dict[str, float]()
         for outcome in _outcomes(unit, metrics, made):

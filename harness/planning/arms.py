@@ -16,7 +16,7 @@ from modbench.harness.core.ids import short_name
 from modbench.harness.core.model_sources import sourced
 from modbench.harness.core.options import Pairs, label
 from modbench.harness.planning.arm_tables import Arm, Match
-from modbench.harness.planning.match import QUANTITIES
+from modbench.harness.planning.dense_ladder import QUANTITIES
 from modbench.harness.planning.suite import Suite
 
 # (model to shrink, its shape, target model, target's shape, quantity) -> (solved shape, its share of the full shape's)

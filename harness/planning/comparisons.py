@@ -17,7 +17,7 @@ from modbench.harness.core.facts import CaseFacts
 from modbench.harness.core.ids import short_name, slug
 from modbench.harness.flops.closed_form import closed_form
 from modbench.harness.planning.arms import ResolvedArm, resolve_arms
-from modbench.harness.planning.match import QUANTITIES, solve
+from modbench.harness.planning.dense_ladder import QUANTITIES, solve
 from modbench.harness.planning.search import searched_keys
 from modbench.harness.planning.suite import Suite
 

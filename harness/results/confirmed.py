@@ -8,7 +8,7 @@ from modbench.harness.core.confirm_plan import Role
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.planning.check_confirm import CAUSAL, CONFIRMED
 from modbench.harness.results.records import Record
-from modbench.harness.stats import sequential
+from modbench.harness.stats import group_sequential
 
 
 class Found(NamedTuple):
@@ -51,7 +51,7 @@ class Look(Frozen):
     value: float
     low: float | None
     high: float | None
-    verdict: sequential.Verdict
+    verdict: group_sequential.Verdict
 
 
 class Compared(Frozen):

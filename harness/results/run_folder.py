@@ -20,23 +20,23 @@ from modbench.harness.core.units import counted
 from modbench.harness.planning.adaptive import assigned
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import (
+    compact_plan,
     decisions,
     extension_sources,
     layout,
     lock,
-    names,
     own_files,
-    packed,
+    path_names,
     trust,
 )
 from modbench.harness.results.checks import DuplicateLaunches
 from modbench.harness.results.decisions import Decided, Result
+from modbench.harness.results.interning import Interner
 from modbench.harness.results.reading import DamagedError, Problem, load, parse
 from modbench.harness.results.record_files import Damaged, current, read_record, stand_in, write_record
 from modbench.harness.results.records import SCHEMA, Record
 from modbench.harness.results.run_checks import UNFIT, check_plan
 from modbench.harness.results.run_file import RunFile, read_finished
-from modbench.harness.results.sharing import Shared
 from modbench.harness.results.upgrade import earlier_decisions
 
 FINISHED = "finished.json"
@@ -117,7 +117,7 @@ class RunFolder:
             "launcher_options": shown,
             **trust.begin(self.path, plan.units, launcher, shown),
             "environment": masking.everywhere(environment),
-            "plan": packed.packed(plan) if chosen == layout.SPREAD else plan.model_dump(mode="json"),
+            "plan": compact_plan.packed(plan) if chosen == layout.SPREAD else plan.model_dump(mode="json"),
         }
         write_atomically(self.path / "run.json", json.dumps(body, indent=1))
 
@@ -262,8 +262,8 @@ def read(folder: str) -> StoredRun:
         )
     token = str(told.token)
     trust.include_again(token)
-    plan = parse(Plan, packed.unpacked(body["plan"], file), file)
-    names.check(plan, file, told.included)
+    plan = parse(Plan, compact_plan.unpacked(body["plan"], file), file)
+    path_names.check(plan, file, told.included)
     for problem in check_plan(plan):
         raise DamagedError(file, problem)
     if written["schema_version"] == SCHEMA:
@@ -277,7 +277,7 @@ def read(folder: str) -> StoredRun:
         decided = decisions.read(path, whole, earlier_decisions)
     needed, undecided = decisions.required_units(whole, decided, lambda unit: RunFolder(path).record(unit).is_file())
     plan = whole.model_copy(update={"units": needed})
-    records, missing, damaged, shared, launches = [], [], [], Shared(), DuplicateLaunches()
+    records, missing, damaged, shared, launches = [], [], [], Interner(), DuplicateLaunches()
     for unit in plan.units:
         record_file = RunFolder(path).record(unit)
         try:

@@ -11,9 +11,9 @@ from modbench.harness.core.case import Case, UnitOfWork
 from modbench.harness.core.confirm_plan import Role
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning.check_confirm import SMOKE_SEEDS
+from modbench.harness.stats.group_sequential import schedule
 from modbench.harness.stats.joint_fit import JointFit, Run
 from modbench.harness.stats.seeds_needed import Spread, planned, seeds_needed
-from modbench.harness.stats.sequential import schedule
 
 if TYPE_CHECKING:
     from modbench.harness.rules.confirmation import Confirmation

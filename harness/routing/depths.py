@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from modbench.harness.routing.collect import device_of, undisturbed
 from modbench.harness.routing.decisions import observe
 from modbench.harness.routing.ngram import Array
 from modbench.harness.routing.strata import quarters
 from modbench.harness.routing.tally import ratio
-from modbench.harness.routing.watching import device_of, undisturbed
 
 LENGTHS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 ROWS = 32

@@ -11,12 +11,12 @@ import numpy as np
 from torch import Tensor, nn
 
 from modbench.harness.routing import passage
+from modbench.harness.routing.collect import Watched, watch
 from modbench.harness.routing.depths import depths
 from modbench.harness.routing.overlap import between_layers
 from modbench.harness.routing.rank_correlation import within_windows
 from modbench.harness.routing.strata import Stratum, Tokens, quarters, text_strata
 from modbench.harness.routing.tally import by_bin, confusion, histogram, plain, ratio
-from modbench.harness.routing.watching import Watched, watch
 
 VERSION = 1
 CORRELATED = ("loss", "entropy", "difficulty", "frequency")

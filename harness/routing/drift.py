@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from modbench.harness.routing.collect import watch
 from modbench.harness.routing.ngram import Array
 from modbench.harness.routing.overlap import jaccard
 from modbench.harness.routing.strata import KINDS, Tokens, kinds_of
 from modbench.harness.routing.tally import plain, ratio
-from modbench.harness.routing.watching import watch
 
 
 class Drift:

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from modbench.harness.routing.collect import Watched
 from modbench.harness.routing.ngram import Array
 from modbench.harness.routing.strata import Stratum
-from modbench.harness.routing.watching import Watched
 
 DIGITS = 6
 

@@ -18,7 +18,7 @@ from modbench.harness.results.confirmed import Chosen, Compared, Confirmed, Foun
 from modbench.harness.results.reading import Problem
 from modbench.harness.results.records import Record
 from modbench.harness.results.select_best import Choice, choose
-from modbench.harness.stats import sequential
+from modbench.harness.stats import group_sequential
 from modbench.harness.stats.seeds_needed import seeds_to_decide
 
 if TYPE_CHECKING:
@@ -241,11 +241,11 @@ def _after(
     reason = f"{len(lost)} of {sum(map(len, both))} fresh runs left no loss: {lost[0]}" if lost else None
     if not mine or not theirs:
         return compared.model_copy(update={"reason": reason})
-    fractions = sequential.fractions_of(choice.numbers)
-    looked = sequential.look(mine, theirs, number, fractions, choice.margin, paired=False)
+    fractions = group_sequential.fractions_of(choice.numbers)
+    looked = group_sequential.look(mine, theirs, number, fractions, choice.margin, paired=False)
     look = Look(seeds=looked.seeds, value=looked.difference, low=looked.low, high=looked.high, verdict=looked.verdict)
     more = None
-    if look.verdict == "undecided" and min(look.seeds) >= sequential.FEWEST:
+    if look.verdict == "undecided" and min(look.seeds) >= group_sequential.FEWEST:
         one, other = looked.sds
         more = seeds_to_decide(look.value, one, other, choice.margin, plan.power, plan.looks)
     return Compared(role=compared.role, looks=(*compared.looks, look), more=more, reason=looked.reason or reason)

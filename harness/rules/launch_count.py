@@ -1,4 +1,4 @@
-"""Computes the number of launches of each comparison, once, from a pilot (`stats/launch_number.py`)."""
+"""Computes the number of launches of each comparison, once, from a pilot (`stats/sample_size.py`)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from modbench.harness.core.frozen import Frozen
 from modbench.harness.planning.adaptive import AdaptiveRule, Decision
 from modbench.harness.results.launch_effects import effect_in_launch
 from modbench.harness.results.records import Record
-from modbench.harness.stats import launch_number
+from modbench.harness.stats import sample_size
 
 if TYPE_CHECKING:
     from modbench.harness.planning.suite import Suite
@@ -106,11 +106,11 @@ class LaunchCountRule(AdaptiveRule):
             "used": used,
             "arms": len(arms),
         }
-        if used < launch_number.FEWEST:
+        if used < sample_size.FEWEST:
             reason = f"{used} of {pilot} launches of the pilot have times of two arms: too few to compute a number"
             found = LaunchCount(sd=None, asked=None, made=pilot, reason=reason, **told)
         else:
-            number = launch_number.number(arms, mde=mde, least=pilot, most=suite.launches_limit)
+            number = sample_size.number(arms, mde=mde, least=pilot, most=suite.launches_limit)
             found = LaunchCount(sd=number.sd, asked=number.asked, made=number.made, **told)
         asked = [unit.name for unit in units if pilot <= unit.launch < found.made]
         why = f"{found.made} launches"

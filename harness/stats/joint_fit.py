@@ -19,9 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
+from modbench.harness.stats.alpha_spending import LEVEL
+from modbench.harness.stats.group_sequential import ends, welch_freedom
 from modbench.harness.stats.seeds_needed import Spread
-from modbench.harness.stats.sequential import ends, welch_freedom
-from modbench.harness.stats.spending import LEVEL
 
 # Below this a variant's own spread is too uncertain, and all share one.
 LEAST_FREEDOM = 4.0

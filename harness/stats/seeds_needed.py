@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 from scipy import special
 
+from modbench.harness.stats.alpha_spending import LEVEL, boundaries, crossed
 from modbench.harness.stats.effects import POWER
-from modbench.harness.stats.sequential import FEWEST, LOOKS, fractions_of, guarded, schedule, welch_freedom
-from modbench.harness.stats.spending import LEVEL, boundaries, crossed
+from modbench.harness.stats.group_sequential import FEWEST, LOOKS, fractions_of, guarded, schedule, welch_freedom
 
 MOST_SEEDS = 2000
 

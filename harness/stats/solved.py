@@ -1,7 +1,7 @@
 """What it means that a run solved a task, when that is counted, and what a number of seeds can decide.
 
 On a task with one rule to find, a training run finds it or stays on a plateau. A mean over seeds then says how many found it, and
-an interval of Student's t around it means nothing: runs are counted instead (`two_counts.py`).
+an interval of Student's t around it means nothing: runs are counted instead (`exact_two_proportions.py`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from modbench.harness.core.contracts import SOLVED
-from modbench.harness.stats import two_counts
+from modbench.harness.stats import exact_two_proportions
 from modbench.harness.stats.effects import LEVEL, POWER
 
 # A run is close to that where it lies within this share of the way.
@@ -89,16 +89,18 @@ def decidable(seeds: int, pairs: int) -> Decidable:
     """
     level = level_among(pairs)
     steps = [step / 100 for step in range(51)]
-    symmetric = [each for each in steps if two_counts.power(seeds, each, 1 - each, level) >= POWER]
-    above = [each / 100 for each in range(1, 101) if two_counts.power(seeds, 0.0, each / 100, level) >= POWER]
+    symmetric = [each for each in steps if exact_two_proportions.power(seeds, each, 1 - each, level) >= POWER]
+    above = [
+        each / 100 for each in range(1, 101) if exact_two_proportions.power(seeds, 0.0, each / 100, level) >= POWER
+    ]
     return Decidable(
         seeds=seeds,
         pairs=pairs,
-        smallest_p=float(two_counts.p_values(seeds, seeds)[0, seeds]),
+        smallest_p=float(exact_two_proportions.p_values(seeds, seeds)[0, seeds]),
         level=level,
         symmetric=max(symmetric, default=None),
         from_none=min(above, default=None),
-        needed={rates: two_counts.seeds_needed(*rates, level) for rates in FORESEEN},
+        needed={rates: exact_two_proportions.seeds_needed(*rates, level) for rates in FORESEEN},
     )
 
 
@@ -116,7 +118,7 @@ def in_words(found: Decidable, anchor: str = "the baseline") -> str:
         said += f", or {found.symmetric:.0%} and {1 - found.symmetric:.0%}" if found.symmetric else ""
     more = {rates: n for rates, n in found.needed.items() if n is None or n > found.seeds}
     needed = [
-        f"{n if n is not None else f'more than {two_counts.MOST_SEEDS}'} for {low:.0%} against {high:.0%}"
+        f"{n if n is not None else f'more than {exact_two_proportions.MOST_SEEDS}'} for {low:.0%} against {high:.0%}"
         for (low, high), n in more.items()
     ]
     return f"{said} (80 % power)." + (f" Seeds that decide: {', '.join(needed)}." if needed else "")

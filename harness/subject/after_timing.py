@@ -14,7 +14,7 @@ from modbench.harness.core.measure_plans import DecodePlan
 from modbench.harness.flops import counter
 from modbench.harness.results.outcomes import attempt
 from modbench.harness.results.records import Gap
-from modbench.harness.subject import reuse, training
+from modbench.harness.subject import output_caching_guard, training
 from modbench.harness.subject.module_state import ModuleState
 from modbench.harness.subject.precision import Precision
 from modbench.harness.subject.subject import Subject
@@ -86,7 +86,7 @@ def _kept(
     timed: Callable[[Tensor], object],
     batches: Sequence[Tensor],
     precision: Precision,
-    rebuilt: Callable[[], reuse.Flops] | None,
+    rebuilt: Callable[[], output_caching_guard.Flops] | None,
 ) -> str | None:
     """What `reuse.kept` finds in the timed call.
 
@@ -98,10 +98,10 @@ def _kept(
     def flops(tokens_BT: Tensor) -> int:
         if state is not None:
             state.put_back()
-        with reuse.same_draws(tokens_BT), precision:
+        with output_caching_guard.same_draws(tokens_BT), precision:
             return counter.count(torch.nn.Identity(), partial(timed, tokens_BT)).total
 
-    return reuse.kept(flops, batches, subject.case.config.vocab_size, rebuilt)
+    return output_caching_guard.kept(flops, batches, subject.case.config.vocab_size, rebuilt)
 
 
 def _rebuilt(subject: Subject, made: Callable[[Subject], Callable[[Tensor], object]]) -> Callable[[Tensor], int]:
@@ -112,7 +112,7 @@ def _rebuilt(subject: Subject, made: Callable[[Subject], Callable[[Tensor], obje
     call = made(fresh)
 
     def flops(tokens_BT: Tensor) -> int:
-        with reuse.same_draws(tokens_BT):
+        with output_caching_guard.same_draws(tokens_BT):
             return counter.count(torch.nn.Identity(), partial(call, tokens_BT)).total
 
     return flops

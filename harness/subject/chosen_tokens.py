@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from modbench.harness.subject.reuse import same_draws
+from modbench.harness.subject.output_caching_guard import same_draws
 from modbench.harness.subject.rows import RowWatch
 
 # A router may choose another token where two scores are almost equal: other tokens are moved by so many units in the last place,

@@ -52,16 +52,16 @@ def found(model: nn.Module, tokens_BT: Tensor) -> dict[Label, str]:
     import torch
 
     from modbench.harness.flops import counter
-    from modbench.harness.subject import claims, reuse
+    from modbench.harness.subject import output_caching_guard, skip_claims
 
     def flops(x_BT: Tensor) -> int:
-        with reuse.same_draws(x_BT), torch.no_grad():
+        with output_caching_guard.same_draws(x_BT), torch.no_grad():
             return counter.count(torch.nn.Identity(), lambda: model(x_BT)).total
 
     said: dict[Label, str] = {}
     try:
-        kept = reuse.kept(flops, [tokens_BT], int(tokens_BT.max()) + 1, None)
-        masked = [claim for claim in claims.claims(model, tokens_BT.clone()) if claim.masked]
+        kept = output_caching_guard.kept(flops, [tokens_BT], int(tokens_BT.max()) + 1, None)
+        masked = [claim for claim in skip_claims.claims(model, tokens_BT.clone()) if claim.masked]
     except Exception as error:  # noqa: BLE001  # its timed calls raised nothing: a guard asks more of it
         return {Label.UNCHECKED: f"{type(error).__name__}: {in_short(error)}"}
     if kept:

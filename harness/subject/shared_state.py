@@ -11,7 +11,7 @@ import torch
 
 from modbench.harness.core import clocks
 from modbench.harness.subject.process_settings import SETTINGS, in_words
-from modbench.harness.timing.waits import set_sync_debug
+from modbench.harness.timing.host_sync import set_sync_debug
 
 # Variables that change what CUDA and its libraries compute, or how fast.
 VARIABLES = (

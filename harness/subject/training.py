@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from modbench.harness.flops import counter
 from modbench.harness.subject.modes import evaluating
-from modbench.harness.subject.reuse import same_draws
+from modbench.harness.subject.output_caching_guard import same_draws
 
 if TYPE_CHECKING:
     from modbench.harness.subject.subject import Subject

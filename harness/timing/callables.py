@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from modbench.harness.core import clocks
 from modbench.harness.core.case import ARMS_PER_BLOCK
 from modbench.harness.core.errors import UsageError, shown, unknown
-from modbench.harness.machine import nvml, witness
-from modbench.harness.machine.witness import Witness
+from modbench.harness.machine import counter_sampler, nvml
+from modbench.harness.machine.counter_sampler import CounterSampler
 from modbench.harness.timing.interleave import SHORTEST_SAMPLE_S, Call, Clock, Effort, Samples, Session
 from modbench.harness.timing.threads import working_threads
 
@@ -193,17 +193,17 @@ def check_effort(rounds: object, seconds: object) -> None:
 
 
 @contextlib.contextmanager
-def _watched(clock: Clock | None) -> Iterator[tuple[Clock, Witness, Witness]]:
+def _watched(clock: Clock | None) -> Iterator[tuple[Clock, CounterSampler, CounterSampler]]:
     """The clock, and the witnesses of samples and blocks; a clock that is given measures another time than they see."""
     if clock is not None:
-        yield clock, Witness({}), Witness({})
+        yield clock, CounterSampler({}), CounterSampler({})
         return
     synchronize, threads = _device_wait(), working_threads()
     gpu = nvml.watched() if synchronize is not None else nvml.Watched({}, {})
-    of_blocks = witness.of_blocks()
-    of_blocks = Witness(of_blocks.counters | gpu.counters, of_blocks.levels | gpu.levels)
-    with contextlib.closing(witness.Collector()) as collector:
-        yield Clock(synchronize, threads), witness.of_samples(threads, collector), of_blocks
+    of_blocks = counter_sampler.of_blocks()
+    of_blocks = CounterSampler(of_blocks.counters | gpu.counters, of_blocks.levels | gpu.levels)
+    with contextlib.closing(counter_sampler.Collector()) as collector:
+        yield Clock(synchronize, threads), counter_sampler.of_samples(threads, collector), of_blocks
 
 
 def working_device() -> str:

@@ -10,7 +10,7 @@ import torch
 
 from modbench.harness.core.device_lost import DeviceLost
 from modbench.harness.core.errors import Unmeasured, in_short
-from modbench.harness.timing import waits
+from modbench.harness.timing import host_sync
 
 T = TypeVar("T")
 
@@ -60,7 +60,7 @@ def capture(call: Callable[[], T], before: Callable[[], object] = lambda: None) 
 def _unwaiting(call: Callable[[], object]) -> None:
     """Call once; raises if it waits for the host, by an operator, a copy, or a wait that it asks for by name."""
     try:
-        with waits.sync_debug("error"), waits.explicit(_refuse, queries=True):
+        with host_sync.sync_debug("error"), host_sync.explicit(_refuse, queries=True):
             call()
     except RuntimeError as error:
         raise Unmeasured(f"cannot be captured as a CUDA graph (it waits for the host): {in_short(error)}") from error

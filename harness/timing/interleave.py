@@ -16,8 +16,8 @@ from statistics import fmean
 
 from modbench.harness.core import clocks
 from modbench.harness.core.case import ARMS_PER_BLOCK
-from modbench.harness.machine.witness import Witness
-from modbench.harness.stats import block_effects, steady
+from modbench.harness.machine.counter_sampler import CounterSampler
+from modbench.harness.stats import block_effects, trend_test
 from modbench.harness.timing import nvtx
 
 # Long enough that reading the clocks costs under 0.1 % of a sample.
@@ -127,8 +127,8 @@ class Session:
         clock: Clock,
         on_error: Callable[[str, BaseException], None],
         survivable: tuple[type[BaseException], ...] = (Exception,),
-        of_samples: Witness | None = None,
-        of_blocks: Witness | None = None,
+        of_samples: CounterSampler | None = None,
+        of_blocks: CounterSampler | None = None,
         tidy: Callable[[], None] = lambda: None,
         settled: Callable[[], bool] = lambda: True,
         wait_for_turn: Callable[[], None] | None = None,
@@ -138,7 +138,7 @@ class Session:
         self.calls, self.anchor, self.rng, self.clock = calls, anchor, rng, clock
         self.on_error, self.survivable, self.settled, self.tidy = on_error, survivable, settled, tidy
         self.wait_for_turn, self.column, self.inputs = wait_for_turn, column, inputs
-        self.of_samples, self.of_blocks = of_samples or Witness({}), of_blocks or Witness({})
+        self.of_samples, self.of_blocks = of_samples or CounterSampler({}), of_blocks or CounterSampler({})
         self.repeats: dict[str, int] = {}
         self.shortest: dict[str, float] = {}
         self._next_inputs: list[int] = []
@@ -214,8 +214,8 @@ class Session:
             return {}
         effects = self._effects()
         blocks_each = min(map(len, effects.values()), default=0)
-        self.made.steadiness_tested = steady.testable([blocks_each], len(effects)) if effects else False
-        return steady.unsteady(effects)
+        self.made.steadiness_tested = trend_test.testable([blocks_each], len(effects)) if effects else False
+        return trend_test.unsteady(effects)
 
     def _out_of_time(self, played: int) -> bool:  # noqa: ARG002  # a session of its own kind reads it
         """Whether no more is measured after so many rounds; a run's number of rounds is fixed."""

@@ -22,7 +22,7 @@ from modbench.harness.core.units import human_duration
 from modbench.harness.training import checkpoint
 from modbench.harness.training.parallel import piece, share
 from modbench.harness.training.resumable import resumable
-from modbench.harness.training.spent import Spent, event
+from modbench.harness.training.step_breakdown import Spent, event
 
 if TYPE_CHECKING:
     from modbench.harness.subject.subject import Subject

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.records import Record
 from modbench.harness.rules.launch_count import LaunchCount
-from modbench.harness.stats import contamination, steady
+from modbench.harness.stats import contamination, trend_test
 from modbench.reports.model import Block, Estimate, Listed, Note, Sentence, Table, Value
 from modbench.reports.panel import Panel
 from modbench.reports.tables.load import Loaded, subsample_evenly
@@ -91,7 +91,7 @@ def _warm_up(notes: list[TimeNotes], records: list[Record]) -> str:
     if any(note.warmed_up_again for note in notes):
         return "repeated: an arm still drifted"
     unit = records[0].unit
-    tested = steady.testable([unit.protocol.rounds] * len(records), len(unit.comparison.arms) - 1)
+    tested = trend_test.testable([unit.protocol.rounds] * len(records), len(unit.comparison.arms) - 1)
     return "tested" if tested else "too few rounds to test"
 
 

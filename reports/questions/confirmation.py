@@ -17,9 +17,9 @@ from modbench.harness.core.confirm_plan import Role
 from modbench.harness.results.confirmed import Compared, Confirmed, found_in
 from modbench.harness.results.select_best import fit_of, place_of
 from modbench.harness.rules.confirmation import Confirmation, confirmations_of, explores, is_noise
-from modbench.harness.stats import price
+from modbench.harness.stats import compute_equivalent
+from modbench.harness.stats.compute_equivalent import ComputeEquivalent
 from modbench.harness.stats.joint_fit import JointFit, Optimum, Run
-from modbench.harness.stats.price import Worth
 from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, Verdict
 from modbench.reports.questions.isoflop import attention, in_flops, without_size
 from modbench.reports.tables.load import Loaded
@@ -107,7 +107,7 @@ class Answer:
     sides: Mapping[Role, Side]
     first_seed: int
     at_once: int
-    worth: Worth | None
+    worth: ComputeEquivalent | None
     dtype: str = ""
 
     @property
@@ -191,11 +191,11 @@ def _answer(loaded: Loaded, made: Confirmation, told: Confirmed) -> Answer:
     return Answer(budget, sweep.count, told, sides, made.plan.first_seed, at_once, worth, dtype)
 
 
-def _worth(loaded: Loaded, made: Confirmation, told: Confirmed, budget: float) -> Worth:
+def _worth(loaded: Loaded, made: Confirmation, told: Confirmed, budget: float) -> ComputeEquivalent:
     """What the difference from the anchor is worth, by the anchor's loss at the next smaller budget."""
     (compared,) = (each for each in told.compared if each.role == "anchor")
     if not compared.looks:
-        return Worth(reason=compared.reason)
+        return ComputeEquivalent(reason=compared.reason)
     runs, cheaper, place = list[Run](), set[float](), next(iter(made.cases.values())).place
     for record in loaded.run.records:
         (case, *_), loss = record.unit.comparison.arms, found_in(record).loss
@@ -212,15 +212,22 @@ def _worth(loaded: Loaded, made: Confirmation, told: Confirmed, budget: float) -
         # Each budget has curves of its own; one fit of all of them knows the spread best.
         runs.append(Run(f"{case.variant} {typed(case.budget)}", place_of(case), record.unit.protocol.seed, loss))
     if not cheaper:
-        return Worth(reason="the anchor was trained with no smaller budget: [isoflop] anchor_budgets names some")
+        return ComputeEquivalent(
+            reason="the anchor was trained with no smaller budget: [isoflop] anchor_budgets names some"
+        )
     fitted, below = JointFit(runs), max(cheaper)
     there, here = ((side, fitted.best(side)) for side in (f"{made.anchor} {typed(each)}" for each in (below, budget)))
     fall, last = fitted.apart(*there, *here), compared.looks[-1]
     if fall.low is None or fall.high is None:
-        return Worth(reason="the sweep left too few runs of the anchor to tell how its loss falls with compute")
+        return ComputeEquivalent(
+            reason="the sweep left too few runs of the anchor to tell how its loss falls with compute"
+        )
     folds = math.log(budget / below)
-    return price.worth(
-        last.value, last.low, last.high, price.Fall(*(each / folds for each in (fall.value, fall.low, fall.high)))
+    return compute_equivalent.worth(
+        last.value,
+        last.low,
+        last.high,
+        compute_equivalent.Fall(*(each / folds for each in (fall.value, fall.low, fall.high))),
     )
 
 

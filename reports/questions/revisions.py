@@ -13,7 +13,7 @@ import numpy as np
 
 from modbench.harness.core.case import Case
 from modbench.harness.results import run_folder
-from modbench.harness.stats import alternated, effects, verdicts
+from modbench.harness.stats import aba_blocks, effects, verdicts
 from modbench.harness.stats.effects import Effect
 from modbench.reports.model import Alert, Block, Estimate, Finding, Sentence, Table, Value, Verdict
 from modbench.reports.questions.gate.comparer import differences
@@ -125,18 +125,18 @@ def _changed(case: Case, other: Case) -> bool:
 
 
 def _row(blocks: Sequence[Sequence[Tables]], case: Case, metric: str) -> Row | _Timed:
-    known, times = list[alternated.Block](), list[tuple[float, ...]]()
+    known, times = list[aba_blocks.Block](), list[tuple[float, ...]]()
     for block in blocks:
         found = [_log_times(tables, case, metric) for tables in block]
         wrong = next((each for each in found if isinstance(each, str)), None)
         if wrong is not None:
             return Row(case, metric=metric, reason=wrong)
         first, second, again = (each for each in found if not isinstance(each, str))
-        known.append(alternated.block(first, second, again))
+        known.append(aba_blocks.block(first, second, again))
         times.append(tuple(median(each) for each in (first, second, again)))
     outer, inner = median([*(t[0] for t in times), *(t[2] for t in times)]), median(t[1] for t in times)
     seconds = Estimate(math.exp(outer), unit="s"), Estimate(math.exp(inner), unit="s")
-    return _Timed(Row(case, metric=metric, seconds=seconds), alternated.between(known), alternated.same(known))
+    return _Timed(Row(case, metric=metric, seconds=seconds), aba_blocks.between(known), aba_blocks.same(known))
 
 
 def _log_times(tables: Tables, case: Case, metric: str) -> list[float] | str:

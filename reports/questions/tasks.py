@@ -16,7 +16,7 @@ import pandas as pd
 
 from modbench.harness.core.case import Case, Comparison
 from modbench.harness.results.notes.training import TaskAnswers, TrainNotes
-from modbench.harness.stats import effects, solved, two_counts
+from modbench.harness.stats import effects, exact_two_proportions, solved
 from modbench.harness.stats.effects import LEVEL
 from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, Verdict
 from modbench.reports.tables.cell import Cell
@@ -259,14 +259,14 @@ def _reason(loaded: Loaded, verdict: str | None, difference: float, more: int | 
     if difference == 0:
         return "as many runs of either solved it: no number of seeds follows from that"
     if more is None:
-        return f"not even {two_counts.MOST_SEEDS} seeds would decide it at these rates with 80 % power"
+        return f"not even {exact_two_proportions.MOST_SEEDS} seeds would decide it at these rates with 80 % power"
     return f"{more} seeds would decide it at these rates with 80 % power"
 
 
 def _seeds_to_decide(found: Counts, case: Case, baseline: Case) -> int | None:
     """Return the seeds of each arm that tell the observed rates apart; None: more than 100, or the rates are equal."""
     (mine, n), (theirs, other_n) = found.of(case), found.of(baseline)
-    needed = two_counts.seeds_needed(mine / n, theirs / other_n, solved.level_among(len(found.seeds) - 1))
+    needed = exact_two_proportions.seeds_needed(mine / n, theirs / other_n, solved.level_among(len(found.seeds) - 1))
     return None if needed is None else max(needed, min(n, other_n) + 1)
 
 

@@ -30,7 +30,7 @@ from modbench.harness.results.records import Record
 from modbench.harness.results.run_folder import StoredRun
 from modbench.harness.roofline.table import Table
 from modbench.harness.rules.launch_count import LaunchCount
-from modbench.harness.stats import block_effects, contamination, effects, mean_effects, steady
+from modbench.harness.stats import block_effects, contamination, effects, mean_effects, trend_test
 from modbench.harness.stats.paired import LaunchSamples
 from modbench.reports.tables import provenance, solved
 from modbench.reports.tables.cell import Cell, Trouble
@@ -297,7 +297,7 @@ class Tables:
                 for number, mine in sides[0].items()
                 if number in sides[1]
             ]
-            self._drifts[key] = steady.drifting(launches, len(self.comparison(case, metric).arms) - 1)
+            self._drifts[key] = trend_test.drifting(launches, len(self.comparison(case, metric).arms) - 1)
         return self._drifts[key]
 
     def anchor_trouble(self, case: Case, metric: Metric) -> Trouble | None:

@@ -14,7 +14,7 @@ from modbench.harness.core.case import Case
 from modbench.harness.core.contracts import SOLVED
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.results.notes.training import TrainNotes
-from modbench.harness.stats import solved, two_counts
+from modbench.harness.stats import exact_two_proportions, solved
 from modbench.harness.stats.effects import Effect
 from modbench.reports.model import Estimate, Sentence
 from modbench.reports.tables.cell import Cell
@@ -45,7 +45,7 @@ class Counts:
 
     def effect(self, case: Case, baseline: Case) -> Effect:
         """Return the difference of two arms' shares of runs that solved the task, with exact interval and p-value."""
-        return two_counts.compare(*self.of(case), *self.of(baseline))
+        return exact_two_proportions.compare(*self.of(case), *self.of(baseline))
 
 
 def counts(metric: Metric, cells: Mapping[str, Cell]) -> Counts | None:

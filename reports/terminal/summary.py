@@ -10,7 +10,7 @@ from typing import Any
 from modbench.harness.core.case import Case
 from modbench.harness.core.labels import Label
 from modbench.harness.core.units import human_duration
-from modbench.harness.planning import foreseen
+from modbench.harness.planning import task_power
 from modbench.harness.planning.plan import Plan
 from modbench.harness.rules.launch_count import LaunchCount
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
@@ -58,7 +58,7 @@ def opening(plan: Plan) -> str:
         effort=suite.effort,
         launches=suite.launches_in_words,
     )
-    return "\n".join([plain(line), *wrapped(list(filter(None, [foreseen.in_words(plan)])), text.width())])
+    return "\n".join([plain(line), *wrapped(list(filter(None, [task_power.in_words(plan)])), text.width())])
 
 
 def closing(

@@ -27,7 +27,7 @@ COMMANDS = {
 }
 # Files that ask about something else than a case.
 APART = {
-    "harness/results/names.py": "whether this installation has what a stored plan names",
+    "harness/results/path_names.py": "whether this installation has what a stored plan names",
     "harness/results/own_files.py": "which files of the user's take part, to be hashed",
     "harness/results/run_checks.py": "whether what a folder says of passes and models is so, since anyone may have changed it",
     "harness/results/records.py": "of which types notes are: code of a pass",

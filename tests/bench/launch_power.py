@@ -20,7 +20,7 @@ import numpy as np
 
 from modbench.harness.planning.efforts import EFFORTS, TWO_STAGE, TwoStage
 from modbench.harness.planning.suite import load_suite
-from modbench.harness.stats import effects, launch_number, mean_effects, verdicts
+from modbench.harness.stats import effects, mean_effects, sample_size, verdicts
 from modbench.harness.stats.block_effects import Columns
 
 MARGIN, TRUTH = 0.02, 0.03
@@ -79,7 +79,7 @@ def simulate(
         launches = [_launch(rng, design, sd, within, truth) for _ in range(design.launches)]
         if design.pilot is not None:
             pilot = [[launch.typical[arm] for launch in launches] for arm in range(design.arms)]
-            found = launch_number.number(
+            found = sample_size.number(
                 pilot, mde=design.pilot.mde, least=design.launches, most=design.pilot.most_launches
             )
             launches += [_launch(rng, design, sd, within, truth) for _ in range(found.made - design.launches)]

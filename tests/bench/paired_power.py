@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from modbench.commands.compare.paired import BLOCKS, ROUNDS
-from modbench.harness.stats import alternated
+from modbench.harness.stats import aba_blocks
 
 
 class Noise(NamedTuple):
@@ -67,8 +67,8 @@ def simulate(
         for _ in range(blocks):
             times = random.normal(0, noise.process, (3, 1)) + random.normal(0, noise.round, (3, rounds))
             first, second, again = (times + random.normal(0, noise.machine, rounds)).tolist()
-            made.append(alternated.block(first, [time - effect for time in second], again))
-        found, same = alternated.between(made), alternated.same(made)
+            made.append(aba_blocks.block(first, [time - effect for time in second], again))
+        found, same = aba_blocks.between(made), aba_blocks.same(made)
         assert found.low is not None
         assert found.high is not None
         assert same.low is not None

@@ -18,7 +18,7 @@ from statistics import median
 import torch
 from load import excludes_none, in_a_fresh_process, load
 
-from modbench.harness.machine import witness
+from modbench.harness.machine import counter_sampler
 from modbench.harness.stats import paired, verdicts
 from modbench.harness.stats.effects import Effect, share_interval
 from modbench.harness.timing.interleave import Call, Clock, Effort, Session
@@ -39,7 +39,7 @@ def launch(seed: int, rounds: int) -> paired.LaunchSamples:
 
         return call
 
-    collector = witness.Collector()
+    collector = counter_sampler.Collector()
     session = Session(
         {"less": arm(LESS), "more": arm(MORE)},
         "less",
@@ -47,8 +47,8 @@ def launch(seed: int, rounds: int) -> paired.LaunchSamples:
         clock=Clock(),
         on_error=lambda _arm, _error: None,
         survivable=(),
-        of_samples=witness.of_samples(1, collector),
-        of_blocks=witness.of_blocks(),
+        of_samples=counter_sampler.of_samples(1, collector),
+        of_blocks=counter_sampler.of_blocks(),
     )
     found = session.measure(Effort(rounds, warm_up_calls=3, warm_up_s=0.15))
     collector.close()

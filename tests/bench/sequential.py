@@ -21,8 +21,8 @@ from statistics import fmean
 import numpy as np
 from scipy import stats
 
+from modbench.harness.stats.group_sequential import Looked, fractions_of, look, schedule
 from modbench.harness.stats.seeds_needed import inflation, prospect, seeds_needed
-from modbench.harness.stats.sequential import Looked, fractions_of, look, schedule
 
 POWER = 0.8
 

@@ -77,11 +77,11 @@ def alternately(repeats: int) -> Iterator[int]:
 
 def launch(seed: int, rounds: int, slower: int) -> LaunchSamples:
     """One process that interleaves 33 blocks with `slower` blocks, by the product's session and witnesses."""
-    from modbench.harness.machine import witness
+    from modbench.harness.machine import counter_sampler
     from modbench.harness.stats.paired import LaunchSamples
     from modbench.harness.timing.interleave import Clock, Effort, Session
 
-    collector = witness.Collector()
+    collector = counter_sampler.Collector()
     session = Session(
         {"base": call_of(LESS), "other": call_of(slower)},
         "base",
@@ -89,8 +89,8 @@ def launch(seed: int, rounds: int, slower: int) -> LaunchSamples:
         clock=Clock(),
         on_error=lambda _arm, _error: None,
         survivable=(),
-        of_samples=witness.of_samples(1, collector),
-        of_blocks=witness.of_blocks(),
+        of_samples=counter_sampler.of_samples(1, collector),
+        of_blocks=counter_sampler.of_blocks(),
     )
     found = session.measure(Effort(rounds, warm_up_calls=3, warm_up_s=0.05))
     collector.close()

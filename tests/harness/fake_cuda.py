@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from modbench.harness.machine import witness
+from modbench.harness.machine import counter_sampler
 from modbench.harness.subject import build, subject
 from modbench.harness.timing import cuda_events, interleave
 
@@ -76,8 +76,8 @@ class FakeCuda:
         patch.setattr(cuda_events, "clocks", clock)
         patch.setattr(interleave, "clocks", clock)
         # What happens to this process meanwhile is not the fake device's: a busy machine must not disturb its samples.
-        patch.setattr(witness, "of_samples", lambda _threads, _collector: witness.Witness({}))
-        patch.setattr(witness, "of_blocks", lambda: witness.Witness({}))
+        patch.setattr(counter_sampler, "of_samples", lambda _threads, _collector: counter_sampler.CounterSampler({}))
+        patch.setattr(counter_sampler, "of_blocks", lambda: counter_sampler.CounterSampler({}))
         patch.setattr(subject, "build_module", lambda case, seed, _device: build.build_module(case, seed))
         patch.setattr(torch.nn.Module, "to", lambda module, *_, **__: module)
         patch.setattr(torch.Tensor, "to", lambda tensor, *_, **__: tensor)

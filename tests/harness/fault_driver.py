@@ -141,7 +141,7 @@ class Trial:
         found: dict[str, list[int]] = {"fork server": [], "keeper": []}
         for pid in children(process.pid):
             said = command_of(pid)
-            if "keeper_process.py" in said:
+            if "log_supervisor_process.py" in said:
                 found["keeper"].append(pid)
             elif said == command_of(os.getpid()) or "forkserver" in said:  # a fork of this process, or Python's own
                 found["fork server"].append(pid)

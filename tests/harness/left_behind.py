@@ -9,7 +9,7 @@ from collections.abc import Generator
 
 import pytest
 
-from modbench.harness.execution.keeper_process import marked
+from modbench.harness.execution.log_supervisor_process import marked
 
 
 @pytest.hookimpl(wrapper=True)

@@ -17,8 +17,8 @@ from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.passes._training import drill
 from modbench.harness.subject.subject import Subject
-from modbench.harness.training.answers import answer, one_question_each
 from modbench.harness.training.batches import batch_of, pieces
+from modbench.harness.training.task_eval import answer, one_question_each
 
 # Tokens: 0 pads, 1 asks, 2 to 5 are answers. The answer to a question is the token before the asking one, plus one, in a circle.
 WORDS = ("pad", "?", "a", "b", "c", "d")

@@ -14,10 +14,10 @@ import torch
 
 from modbench.commands.doctor import aa_comparisons
 from modbench.harness.core import catalogue
-from modbench.harness.machine import witness
-from modbench.harness.machine.witness import Collector, Witness
+from modbench.harness.machine import counter_sampler
+from modbench.harness.machine.counter_sampler import Collector, CounterSampler
 from modbench.harness.passes import time as time_pass
-from modbench.harness.stats import contamination, steady
+from modbench.harness.stats import contamination, trend_test
 from modbench.harness.timing.interleave import Clock, Effort, Session
 
 Columns = dict[str, list[float]]
@@ -98,7 +98,7 @@ def test_clean_samples_keep_all_their_columns_and_nothing_is_dropped_from_the_re
 
 def test_a_witness_tells_growth_from_level() -> None:
     count, level = [10.0], [5.0]
-    seen = Witness({"n": lambda: count[0]}, {"mhz": lambda: level[0]})
+    seen = CounterSampler({"n": lambda: count[0]}, {"mhz": lambda: level[0]})
     before = seen.read()
     count[0], level[0] = 13.0, 7.0
     assert seen.since(before) == {"n": 3.0, "mhz": 7.0}
@@ -119,7 +119,7 @@ def test_the_garbage_collector_is_timed_while_it_is_listened_to() -> None:
 def test_waiting_for_a_processor_is_seen() -> None:
     """Two threads on one core: this one waits while the other runs."""
     collector = Collector()
-    seen = witness.of_samples(1, collector)
+    seen = counter_sampler.of_samples(1, collector)
     assert {"wait_s", "involuntary", "collect_s", "recompiles"} <= set(seen.columns)
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
@@ -164,7 +164,7 @@ def test_a_recompile_inside_the_timed_region_is_detected() -> None:
         rng=random.Random(0),
         clock=Clock(),
         on_error=lambda name, error: pytest.fail(f"{name}: {error}"),
-        of_samples=witness.of_samples(1, collector),
+        of_samples=counter_sampler.of_samples(1, collector),
     )
     seen = session.measure(Effort(5, warm_up_calls=3)).samples["a"]
     collector.close()
@@ -175,33 +175,33 @@ def test_a_recompile_inside_the_timed_region_is_detected() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="what Linux exposes")
 def test_blocks_witness_the_machine() -> None:
-    seen = witness.of_blocks()
+    seen = counter_sampler.of_blocks()
     assert {"steal_s", "load"} <= set(seen.columns)
     assert all(value >= 0 for value in seen.since(seen.read()).values())
 
 
 def test_what_a_system_does_not_expose_has_no_column(monkeypatch: pytest.MonkeyPatch) -> None:
     """An absent witness is not a quiet one."""
-    monkeypatch.setattr(witness, "_text", lambda _path: None)
-    assert {"steal_s", "pressure_s"}.isdisjoint(witness.of_blocks().columns)
+    monkeypatch.setattr(counter_sampler, "_text", lambda _path: None)
+    assert {"steal_s", "pressure_s"}.isdisjoint(counter_sampler.of_blocks().columns)
 
     def refuse(*_: object) -> int:
         raise OSError
 
     monkeypatch.setattr(os, "open", refuse)
     collector = Collector()
-    assert "wait_s" not in witness.of_samples(1, collector).columns
+    assert "wait_s" not in counter_sampler.of_samples(1, collector).columns
     collector.close()
 
 
 def test_a_trend_is_found_and_noise_is_not() -> None:
     rising = [0.001 * i for i in range(20)]
-    drift, p = steady.pooled([rising])
+    drift, p = trend_test.pooled([rising])
     assert drift == pytest.approx(0.019)
     assert p < 1e-6
-    assert set(steady.unsteady({"a": rising, "b": [0.0] * 20})) == {"a"}
-    assert steady.pooled([[0.3] * 10]) == (0.0, 1.0)
-    assert steady.unsteady({"a": [0.0001 * i for i in range(20)]}) == {}  # certain, and too small to matter
+    assert set(trend_test.unsteady({"a": rising, "b": [0.0] * 20})) == {"a"}
+    assert trend_test.pooled([[0.3] * 10]) == (0.0, 1.0)
+    assert trend_test.unsteady({"a": [0.0001 * i for i in range(20)]}) == {}  # certain, and too small to matter
 
 
 @pytest.mark.slow
@@ -209,17 +209,17 @@ def test_the_level_is_shared_out_among_arms() -> None:
     """400 launches of eight noisy arms: about one in a hundred launches is called unsteady, not one in twelve."""
     rng = random.Random(0)
     called = sum(
-        bool(steady.unsteady({f"arm{i}": [rng.gauss(0, 0.02) for _ in range(12)] for i in range(8)}))
+        bool(trend_test.unsteady({f"arm{i}": [rng.gauss(0, 0.02) for _ in range(12)] for i in range(8)}))
         for _ in range(400)
     )
     assert called / 400 <= 0.025
 
 
 def test_too_few_blocks_are_not_tested() -> None:
-    assert not steady.testable([5], 1)
-    assert steady.testable([6], 1)
-    assert not steady.testable([6], 8)
-    assert not steady.testable([2] * 7, 1)
-    assert steady.testable([2] * 8, 1)
-    assert steady.testable([6] * 10, 8)
-    assert steady.unsteady({"a": [0.0, 0.1, 0.2, 0.3, 0.4]}) == {}
+    assert not trend_test.testable([5], 1)
+    assert trend_test.testable([6], 1)
+    assert not trend_test.testable([6], 8)
+    assert not trend_test.testable([2] * 7, 1)
+    assert trend_test.testable([2] * 8, 1)
+    assert trend_test.testable([6] * 10, 8)
+    assert trend_test.unsteady({"a": [0.0, 0.1, 0.2, 0.3, 0.4]}) == {}

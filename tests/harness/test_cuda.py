@@ -33,7 +33,7 @@ from modbench.harness.results.notes.timing import EnergyNotes, TimeNotes
 from modbench.harness.results.outcomes import attempt
 from modbench.harness.results.records import Blocks, Outcome
 from modbench.harness.subject.subject import Subject
-from modbench.harness.timing import cuda_events, cuda_graph, host_syncs
+from modbench.harness.timing import cuda_events, cuda_graph, host_sync_count
 
 DOUBTS = {name: catalogue.load("doubts", name) for name in catalogue.entries("doubts")}
 
@@ -273,10 +273,10 @@ def test_waits_are_counted_by_what_torch_warns_of(cuda: FakeCuda) -> None:
     def call() -> None:
         assert cuda.sync_mode == 1
         for _ in range(2):
-            warnings.warn(host_syncs.WARNING, stacklevel=1)
+            warnings.warn(host_sync_count.WARNING, stacklevel=1)
         warnings.warn("something else", stacklevel=1)
 
-    assert [place.partition(":")[0] for place in host_syncs._warned(call)] == ["test_cuda.py"] * 2
+    assert [place.partition(":")[0] for place in host_sync_count._warned(call)] == ["test_cuda.py"] * 2
     assert cuda.sync_mode == 0
 
 

@@ -26,7 +26,7 @@ from modbench.harness.results.outcomes import attempt
 from modbench.harness.results.records import Gap, Outcome
 from modbench.harness.subject import process_settings, shared_state
 from modbench.harness.subject.subject import Subject
-from modbench.harness.timing import cuda_events, host_syncs
+from modbench.harness.timing import cuda_events, host_sync_count
 
 Forward = Callable[[Subject, torch.Tensor], object]
 LOST = "CUDA error: device-side assert triggered"
@@ -169,7 +169,7 @@ def test_a_wait_that_a_model_asks_for_counts(cuda: FakeCuda) -> None:
         for wait in WAITS.values():
             wait()
 
-    said = host_syncs._warned(call)
+    said = host_sync_count._warned(call)
     assert [place.partition(":")[0] for place in said] == ["test_cuda_faults.py"] * 3  # a question is no wait
     assert cuda.sync_mode == 0
 

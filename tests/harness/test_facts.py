@@ -14,7 +14,7 @@ from modbench.harness.core.case import names_of
 from modbench.harness.execution.limits import allowance
 from modbench.harness.execution.runner import phases
 from modbench.harness.planning.plan import Plan
-from modbench.harness.results.packed import packed, unpacked
+from modbench.harness.results.compact_plan import packed, unpacked
 from modbench.harness.results.reading import DamagedError
 from modbench.harness.results.record_files import edit, read_record, write_record
 from modbench.reports.tables import axes

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modbench.harness.core.case import ARMS_PER_BLOCK
-from modbench.harness.machine.witness import Witness
+from modbench.harness.machine.counter_sampler import CounterSampler
 from modbench.harness.results.outcomes import SURVIVABLE
 from modbench.harness.timing.interleave import Call, Clock, Effort, Measured, Session, deal
 from modbench.harness.timing.stopwatch import Stopwatch
@@ -171,7 +171,7 @@ def test_the_warm_up_waits_until_nothing_compiles_any_more() -> None:
         clock.now += 0.01
         compiled[0] = min(10, compiled[0] + 1)
 
-    witness = Witness({"recompiles": lambda: float(compiled[0])})
+    witness = CounterSampler({"recompiles": lambda: float(compiled[0])})
     found = measure({"a": call}, clock, 2, of_samples=witness)
     assert sum(found.samples["a"]["recompiles"]) == 0
     assert clock.now == pytest.approx((10 + 1 + 4) * 0.01)  # one quiet turn is what a single warm-up call asks for
@@ -200,8 +200,8 @@ def test_witnesses_stand_beside_every_sample_and_block() -> None:
         {"a": call, "b": call},
         clock,
         3,
-        of_samples=Witness({"involuntary": lambda: switches[0]}),
-        of_blocks=Witness({"steal_s": lambda: stolen[0]}, {"load": lambda: 1.5}),
+        of_samples=CounterSampler({"involuntary": lambda: switches[0]}),
+        of_blocks=CounterSampler({"steal_s": lambda: stolen[0]}, {"load": lambda: 1.5}),
     )
     assert found.samples["a"]["involuntary"] == [2.0] * 6
     assert found.blocks["block"] == [0, 1, 2]

@@ -11,31 +11,31 @@ from launch_power import Design, designs, simulate
 from modbench.harness.core.case import MOST_ASKED
 from modbench.harness.planning.efforts import TWO_STAGE
 from modbench.harness.planning.suite import load_suite
-from modbench.harness.stats import effects, launch_number
+from modbench.harness.stats import effects, sample_size
 
 
 def test_the_number_is_the_smallest_that_detects_what_is_wanted() -> None:
     for sd, mde in ((0.01, 0.01), (0.004, 0.005), (0.03, 0.02)):
-        n = launch_number.launches_for(sd, mde)
+        n = sample_size.launches_for(sd, mde)
         reached = [effects.t_quantile(0.975, k) + effects.t_quantile(0.8, k) for k in (n - 1, n)]
         assert reached[1] * sd / math.sqrt(n) <= math.log1p(mde) < reached[0] * sd / math.sqrt(n - 1)
-    assert launch_number.launches_for(0.0, 0.01) == 2
+    assert sample_size.launches_for(0.0, 0.01) == 2
 
 
 def test_arms_share_a_spread_unless_one_is_apart() -> None:
     rng = np.random.default_rng(0)
     alike = rng.normal(0, 0.01, (6, 8)).tolist()
     pooled = math.sqrt(float(np.mean(np.var(alike, axis=1, ddof=1))))
-    assert launch_number.spread(alike) == pytest.approx(pooled)
+    assert sample_size.spread(alike) == pytest.approx(pooled)
     noisy = rng.normal(0, 0.1, 8).tolist()
-    assert launch_number.spread([*alike, noisy]) == pytest.approx(np.std(noisy, ddof=1))
+    assert sample_size.spread([*alike, noisy]) == pytest.approx(np.std(noisy, ddof=1))
 
 
 def test_the_pilot_is_between_least_and_most() -> None:
     rng = np.random.default_rng(0)
     quiet, loud = (rng.normal(0, sd, (3, 8)).tolist() for sd in (1e-5, 0.2))
-    assert launch_number.number(quiet, mde=0.01, least=8, most=24).made == 8
-    found = launch_number.number(loud, mde=0.01, least=8, most=24)
+    assert sample_size.number(quiet, mde=0.01, least=8, most=24).made == 8
+    found = sample_size.number(loud, mde=0.01, least=8, most=24)
     assert found.made == 24
     assert found.asked == MOST_ASKED
 

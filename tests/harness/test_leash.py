@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from test_workers import folder_of, planned
 
-from modbench.harness.execution import keeper
+from modbench.harness.execution import log_supervisor
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
 
@@ -195,7 +195,7 @@ def test_what_a_worker_started_ends_with_it(here: Path) -> None:
 
 def test_a_run_goes_on_when_its_keeper_was_killed(here: Path) -> None:
     """What it watched can still be ended, and the next worker has a new one."""
-    kept = keeper.Keeper()
+    kept = log_supervisor.Keeper()
     for _ in range(2):
         sleeping = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
         reading, writing = os.pipe()
@@ -232,7 +232,7 @@ def test_a_terminals_interrupt_reaches_the_parent_only(here: Path) -> None:
     wait_until_gone(pids)
 
 
-def watched(kept: keeper.Keeper, here: Path, limit_s: float = 600) -> tuple[subprocess.Popen[bytes], int]:
+def watched(kept: log_supervisor.Keeper, here: Path, limit_s: float = 600) -> tuple[subprocess.Popen[bytes], int]:
     """A process that the keeper watches as `unit`, and the other end of the pipe that it would print to."""
     sleeping = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
     reading, writing = os.pipe()
@@ -247,7 +247,7 @@ def watched(kept: keeper.Keeper, here: Path, limit_s: float = 600) -> tuple[subp
 
 def test_a_limit_of_years_leaves_the_keeper_alive(here: Path) -> None:
     """The system cannot wait for so long at a time."""
-    kept = keeper.Keeper()
+    kept = log_supervisor.Keeper()
     sleeping, writing = watched(kept, here, limit_s=1e8)
     assert kept._process is not None
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -263,7 +263,7 @@ def test_an_answer_that_an_interrupt_left_behind_is_not_the_next_ones(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The keeper ends with what it watched, and the next worker has a new one."""
-    kept = keeper.Keeper()
+    kept = log_supervisor.Keeper()
     first, writing = watched(kept, here)
     os.close(writing)
     real, process = kept._socket, kept._process
@@ -288,7 +288,7 @@ def test_an_answer_that_an_interrupt_left_behind_is_not_the_next_ones(
 
 
 def test_a_unit_that_starts_again_ends_the_worker_that_had_its_name(here: Path) -> None:
-    kept = keeper.Keeper()
+    kept = log_supervisor.Keeper()
     (first, one), (second, other) = watched(kept, here), watched(kept, here)
     os.close(one)
     os.close(other)

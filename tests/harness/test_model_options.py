@@ -18,7 +18,7 @@ from modbench.harness.core.own_models import check_user_model, parse_spec
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.planning.suite import load_suite, parse_suite
-from modbench.harness.results.packed import packed, unpacked
+from modbench.harness.results.compact_plan import packed, unpacked
 from modbench.harness.subject.build import build_module
 
 MODELS = """

@@ -15,7 +15,7 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, Comparison, Place, Protocol, UnitOfWork
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.machine import nvml, witness
+from modbench.harness.machine import counter_sampler, nvml
 from modbench.harness.passes import time as time_pass
 from modbench.harness.results.evidence import Evidence
 from modbench.harness.results.notes.timing import TimeNotes
@@ -174,16 +174,16 @@ def test_an_instance_has_no_energy_of_its_own(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_step_on_a_gpu_is_watched_in_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """The backward pass launches its kernels from autograd's thread: what delays that one delays the step."""
-    real, seen = witness.of_samples, list[int]()
+    real, seen = counter_sampler.of_samples, list[int]()
     cuda = FakeCuda().install(monkeypatch)
     driver(monkeypatch)
 
-    def of_samples(threads: int, collector: witness.Collector) -> witness.Witness:
+    def of_samples(threads: int, collector: counter_sampler.Collector) -> counter_sampler.CounterSampler:
         seen.append(threads)
         made = real(threads, collector)
-        return witness.Witness({name: made.counters[name] for name in ("collect_s",)})
+        return counter_sampler.CounterSampler({name: made.counters[name] for name in ("collect_s",)})
 
-    monkeypatch.setattr(witness, "of_samples", of_samples)
+    monkeypatch.setattr(counter_sampler, "of_samples", of_samples)
     outcome, _ = timed(cuda)
     assert seen == [2]
     assert "cpu: process time" in outcome.noted(TimeNotes).clock

@@ -20,13 +20,13 @@ from planted import left, planted_suite
 from modbench.commands.compare import paired, paired_folder
 from modbench.commands.compare import sides as paired_sides
 from modbench.harness.core.errors import UnfitError, UsageError
-from modbench.harness.execution.keeper import Keeper
 from modbench.harness.execution.limits import Limits
+from modbench.harness.execution.log_supervisor import Keeper
 from modbench.harness.execution.stopping import Stop
 from modbench.harness.results import lock, run_folder
 from modbench.harness.results.run_folder import RunFolder
-from modbench.harness.stats import alternated
-from modbench.harness.stats.alternated import Block
+from modbench.harness.stats import aba_blocks
+from modbench.harness.stats.aba_blocks import Block
 from modbench.reports.model import Alert, Sentence, Table, Verdict
 from modbench.reports.questions import revisions
 from modbench.reports.writers import text
@@ -44,24 +44,24 @@ def test_a_steady_drift_moves_neither_comparison(times: list[tuple[float, float,
             [time + drift * (3 * i + place) for time, place in zip(each, places, strict=True)]
             for i, each in enumerate(times)
         ]
-        return alternated.block(*zip(*rounds, strict=True))
+        return aba_blocks.block(*zip(*rounds, strict=True))
 
     still, drifting = ([block(drift, turned=turned) for turned in (False, True)] for drift in (0.0, slope))
     for each, moved in zip(still, drifting, strict=True):
         assert moved.effect == pytest.approx(each.effect, abs=1e-9)
-    assert alternated.same(drifting).value == pytest.approx(alternated.same(still).value, abs=1e-9)
+    assert aba_blocks.same(drifting).value == pytest.approx(aba_blocks.same(still).value, abs=1e-9)
 
 
 def test_the_effect_is_that_of_the_second_side() -> None:
-    block = alternated.block([math.log(3.0)] * 4, [math.log(2.0)] * 4, [math.log(3.0)] * 4)
-    assert alternated.between([block] * 3).value == pytest.approx(math.log(1.5))
-    assert alternated.same([block] * 3).value == 0
+    block = aba_blocks.block([math.log(3.0)] * 4, [math.log(2.0)] * 4, [math.log(3.0)] * 4)
+    assert aba_blocks.between([block] * 3).value == pytest.approx(math.log(1.5))
+    assert aba_blocks.same([block] * 3).value == 0
 
 
 def test_one_disturbed_round_moves_nothing() -> None:
     calm, disturbed = [0.0] * 5, [0.0, 0.0, 3.0, 0.0, 0.0]
-    assert alternated.block(calm, disturbed, calm) == Block(0.0, 0.0)
-    assert alternated.block(disturbed, calm, calm) == Block(0.0, 0.0)
+    assert aba_blocks.block(calm, disturbed, calm) == Block(0.0, 0.0)
+    assert aba_blocks.block(disturbed, calm, calm) == Block(0.0, 0.0)
 
 
 def test_the_interval_covers_and_three_per_cent_are_seen() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modbench.harness.stats.price import Fall, worth
+from modbench.harness.stats.compute_equivalent import Fall, worth
 
 
 def test_a_loss_that_falls_by_a_tenth_with_every_e_fold_buys_an_e_fold_for_a_tenth() -> None:

@@ -21,7 +21,7 @@ from modbench.harness.passes import _training
 from modbench.harness.passes.train import notes_of
 from modbench.harness.routing import flip_effects
 from modbench.harness.routing.decisions import observe, why_not_watched
-from modbench.harness.subject import claims
+from modbench.harness.subject import skip_claims
 from modbench.harness.subject.subject import Subject
 from modbench.harness.training.trainer import Trainer
 from modbench.models.dense import Dense
@@ -64,7 +64,7 @@ def test_models_of_the_catalogue_have_every_part_but_losses_of_their_own() -> No
 @pytest.mark.slow
 def test_what_is_skipped_is_claimed_checked_and_watched(tmp_path: Path) -> None:
     made = Subject(example("routing"), 0)
-    found = claims.claims(made.module, made.inputs(0, 1)[0])
+    found = skip_claims.claims(made.module, made.inputs(0, 1)[0])
     assert [(claim.stated, claim.rows, claim.masked) for claim in found] == [(8, 8.0, False)] * 2
     trained = _training.train(example("routing"), protocol(tmp_path / "t.txt", watch=True))
     assert trained.routing is not None

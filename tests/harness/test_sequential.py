@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from modbench.harness.stats import alpha_spending, group_sequential
 from modbench.harness.stats import seeds_needed as plans
-from modbench.harness.stats import sequential, spending
+from modbench.harness.stats.alpha_spending import boundaries, critical_values, spent
+from modbench.harness.stats.group_sequential import look, schedule
 from modbench.harness.stats.seeds_needed import Spread, inflation, planned, prospect, seeds_needed, seeds_to_decide
-from modbench.harness.stats.sequential import look, schedule
-from modbench.harness.stats.spending import boundaries, critical_values, spent
 
 FOUR = (0.25, 0.5, 0.75, 1.0)
 rising = st.lists(st.integers(1, 19), max_size=5, unique=True).map(lambda at: (*(i / 20 for i in sorted(at)), 1.0))
@@ -56,7 +56,7 @@ def test_each_look_alone_spends_less_than_all_together(fractions: tuple[float, .
         assert 0 < p <= spent(share) * (1 + 1e-6)  # what crosses now for the first time, and now alone
     assert spent(1.0) == pytest.approx(0.05)
     assert all(narrow < wide for narrow, wide in zip(found, boundaries(fractions, 0.1), strict=True))
-    again = spending.crossed(fractions, [-z for z in critical_values(fractions)], critical_values(fractions), 0.0)
+    again = alpha_spending.crossed(fractions, [-z for z in critical_values(fractions)], critical_values(fractions), 0.0)
     assert sum(map(sum, again)) == pytest.approx(0.05, rel=1e-6)
 
 
@@ -109,7 +109,7 @@ def test_the_interval_of_the_only_look_is_welchs_or_the_paired_t() -> None:
     assert first.low < later.low
 
 
-def looked(difference: float, spread: float, margin: float | None, number: int = 4) -> sequential.Looked:
+def looked(difference: float, spread: float, margin: float | None, number: int = 4) -> group_sequential.Looked:
     theirs = [2.0 + spread * each for each in (-1, -0.5, 0, 0.5, 1, 0.2)]
     return look([difference + each for each in theirs], theirs, number, FOUR, margin, paired=False)
 
@@ -172,13 +172,13 @@ def test_several_looks_err_no_more_often_than_one() -> None:
 
 
 def test_five_per_cent_at_each_look_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sequential, "boundaries", lambda fractions, level=0.05: (level,) * len(fractions))
+    monkeypatch.setattr(group_sequential, "boundaries", lambda fractions, level=0.05: (level,) * len(fractions))
     assert bench.shares(bench.World((4, 8, 12, 16)), 600).apart > 0.09
 
 
 def test_a_plan_of_one_look_has_the_power_of_a_t_test() -> None:
     for n, sds in ((9, (1.0, 1.0)), (18, (2.0, 1.0))):
-        freedom = sequential.welch_freedom([each**2 for each in sds], [n - 1] * 2)
+        freedom = group_sequential.welch_freedom([each**2 for each in sds], [n - 1] * 2)
         away = math.sqrt(n) / math.hypot(*sds)
         wanted = stats.nct.sf(stats.t.ppf(0.975, freedom), freedom, away)
         assert prospect((n,), 1.0, *sds).power == pytest.approx(wanted, abs=1e-4)

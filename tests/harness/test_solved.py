@@ -11,7 +11,7 @@ from scipy import stats
 
 from modbench.harness.core import addition
 from modbench.harness.core.contracts import Task
-from modbench.harness.stats import solved, two_counts
+from modbench.harness.stats import exact_two_proportions, solved
 from modbench.harness.stats.effects import POWER
 
 SIZES = [(n, n) for n in range(2, 11)] + [(3, 5), (4, 9), (7, 10)]
@@ -24,13 +24,13 @@ def chances(n: int, rate: float) -> np.ndarray:
 @pytest.mark.parametrize(("mine", "n", "other", "other_n"), [(0, 5, 5, 5), (2, 12, 9, 12), (1, 6, 4, 8), (3, 4, 4, 4)])
 def test_the_p_value_is_that_of_scipys_barnard_test(mine: int, n: int, other: int, other_n: int) -> None:
     wanted = stats.barnard_exact([[mine, other], [n - mine, other_n - other]], n=128).pvalue
-    assert two_counts.p_values(n, other_n)[mine, other] == pytest.approx(wanted, rel=1e-3)
+    assert exact_two_proportions.p_values(n, other_n)[mine, other] == pytest.approx(wanted, rel=1e-3)
 
 
 @pytest.mark.parametrize("n", range(2, 13))
 def test_none_against_all_has_a_closed_form(n: int) -> None:
     """Both orders, at a common rate of one half: 2 / 4**n. Fisher's test, which fixes the margins, gives more."""
-    found = two_counts.compare(0, n, n, n)
+    found = exact_two_proportions.compare(0, n, n, n)
     assert found.p == pytest.approx(2 / 4**n)
     assert (found.value, found.low) == (-1.0, -1.0)
     assert found.p < stats.fisher_exact([[0, n], [n, 0]])[1]
@@ -40,7 +40,7 @@ def test_none_against_all_has_a_closed_form(n: int) -> None:
 @pytest.mark.parametrize("level", [0.05, 0.05 / 3, 0.05 / 6])
 def test_equal_arms_are_told_apart_at_most_as_often_as_the_level_says(sizes: tuple[int, int], level: float) -> None:
     """Exact, over all tables, at rates between those that the p-value looked at."""
-    told = two_counts.p_values(*sizes) <= level
+    told = exact_two_proportions.p_values(*sizes) <= level
     errors = [chances(sizes[0], rate) @ told @ chances(sizes[1], rate) for rate in np.linspace(0.0005, 0.9995, 1001)]
     assert max(errors) <= level + 1e-4 * level
 
@@ -49,7 +49,7 @@ def test_equal_arms_are_told_apart_at_most_as_often_as_the_level_says(sizes: tup
 @pytest.mark.parametrize("n", [4, 6, 9])
 def test_seeds_that_succeed_together_make_it_stricter(n: int, together: float) -> None:
     """Equal rates and a positive correlation of the two arms' successes by seed: all tables of four outcomes per seed."""
-    told = two_counts.p_values(n, n) <= 0.05
+    told = exact_two_proportions.p_values(n, n) <= 0.05
     worst = 0.0
     for rate in np.linspace(0.05, 0.5, 10):
         both = rate**2 + together * rate * (1 - rate)
@@ -70,7 +70,7 @@ def test_the_interval_excludes_no_difference_where_the_test_does() -> None:
     for n, other_n in ((3, 3), (5, 5), (6, 4)):
         for mine in range(n + 1):
             for other in range(other_n + 1):
-                found = two_counts.compare(mine, n, other, other_n)
+                found = exact_two_proportions.compare(mine, n, other, other_n)
                 assert found.p is not None
                 assert found.low is not None
                 assert found.high is not None
@@ -81,7 +81,7 @@ def test_the_interval_excludes_no_difference_where_the_test_does() -> None:
 def test_the_interval_holds_the_true_difference_in_95_of_100_runs() -> None:
     """Exact, over all tables of six seeds each."""
     n = 6
-    ends = [[two_counts.compare(mine, n, other, n) for other in range(n + 1)] for mine in range(n + 1)]
+    ends = [[exact_two_proportions.compare(mine, n, other, n) for other in range(n + 1)] for mine in range(n + 1)]
     for rate, other_rate in ((0.5, 0.5), (0.9, 0.3), (0.66, 0.05), (0.2, 0.95), (0.35, 0.6)):
         truth = rate - other_rate
         holds = np.array([[each.low <= truth <= each.high for each in row] for row in ends])  # type: ignore[operator]
@@ -92,8 +92,10 @@ def test_it_finds_more_than_the_tests_of_fisher_and_mcnemar() -> None:
     """Why it was chosen: at nine seeds, two of three runs against none, independent by seed."""
     n, rates = 9, (2 / 3, 0.0)
     fisher = np.array([[stats.fisher_exact([[a, n - a], [b, n - b]])[1] for b in range(n + 1)] for a in range(n + 1)])
-    mine = two_counts.power(n, *rates, 0.05 / 3)
-    assert mine == pytest.approx(chances(n, rates[0]) @ (two_counts.p_values(n, n) <= 0.05 / 3) @ chances(n, rates[1]))
+    mine = exact_two_proportions.power(n, *rates, 0.05 / 3)
+    assert mine == pytest.approx(
+        chances(n, rates[0]) @ (exact_two_proportions.p_values(n, n) <= 0.05 / 3) @ chances(n, rates[1])
+    )
     assert mine > POWER > chances(n, rates[0]) @ (fisher <= 0.05 / 3) @ chances(n, rates[1])
     # Against none every pair that differs differs in one direction: McNemar's p is 2 / 2**k.
     assert sum(chances(n, rates[0])[k] for k in range(n + 1) if 2 / 2**k <= 0.05 / 3) < POWER
@@ -101,11 +103,15 @@ def test_it_finds_more_than_the_tests_of_fisher_and_mcnemar() -> None:
 
 def test_seeds_needed_have_the_power_and_fewer_do_not() -> None:
     for rates in ((0.0, 1.0), (0.1, 0.9), (0.2, 0.8), (2 / 3, 0.0)):
-        n = two_counts.seeds_needed(*rates, 0.05 / 3)
+        n = exact_two_proportions.seeds_needed(*rates, 0.05 / 3)
         assert n is not None
-        assert two_counts.power(n, *rates, 0.05 / 3) >= POWER > two_counts.power(n - 1, *rates, 0.05 / 3)
-    assert two_counts.seeds_needed(0.5, 0.5) is None
-    assert two_counts.seeds_needed(0.5, 0.52) is None
+        assert (
+            exact_two_proportions.power(n, *rates, 0.05 / 3)
+            >= POWER
+            > exact_two_proportions.power(n - 1, *rates, 0.05 / 3)
+        )
+    assert exact_two_proportions.seeds_needed(0.5, 0.5) is None
+    assert exact_two_proportions.seeds_needed(0.5, 0.52) is None
 
 
 def test_three_seeds_decide_nothing_among_several_arms_and_are_told_so() -> None:
@@ -124,11 +130,13 @@ def test_more_seeds_say_which_rates_they_tell_apart() -> None:
     assert found.symmetric is not None
     level = solved.level_among(3)
     assert (
-        two_counts.power(12, 0.0, found.from_none, level)
+        exact_two_proportions.power(12, 0.0, found.from_none, level)
         >= POWER
-        > two_counts.power(12, 0.0, found.from_none - 0.01, level)
+        > exact_two_proportions.power(12, 0.0, found.from_none - 0.01, level)
     )
-    assert two_counts.power(12, 0.18, 0.82, level) < POWER <= two_counts.power(12, 0.17, 0.83, level)
+    assert (
+        exact_two_proportions.power(12, 0.18, 0.82, level) < POWER <= exact_two_proportions.power(12, 0.17, 0.83, level)
+    )
     assert re.search(r"12 seeds tell .*3 arms .*0% and 50%", solved.in_words(found, "dense"))
 
 

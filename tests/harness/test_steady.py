@@ -10,7 +10,7 @@ import pytest
 from planted import planted_suite, stored
 from scipy import stats
 
-from modbench.harness.stats import steady
+from modbench.harness.stats import trend_test
 
 
 def drifting(rng: random.Random, launches: int, blocks: int, drift: float, noise: float = 0.02) -> list[list[float]]:
@@ -19,13 +19,15 @@ def drifting(rng: random.Random, launches: int, blocks: int, drift: float, noise
 
 def test_a_drift_in_every_launch_is_found_and_one_launch_decides_nothing() -> None:
     rng = random.Random(0)
-    said = steady.drifting(drifting(rng, 10, 6, 0.06), arms=8)
+    said = trend_test.drifting(drifting(rng, 10, 6, 0.06), arms=8)
     assert said is not None
     assert "drifted by +" in said
     alone = [[0.01 * i for i in range(6)], *drifting(rng, 9, 6, 0.0)]
-    assert steady.unsteady({"a": alone[0]})
-    assert steady.drifting(alone, arms=8) is None
-    assert steady.drifting([[0.0001 * i for i in range(6)]] * 10, arms=8) is None  # certain, and too small to matter
+    assert trend_test.unsteady({"a": alone[0]})
+    assert trend_test.drifting(alone, arms=8) is None
+    assert (
+        trend_test.drifting([[0.0001 * i for i in range(6)]] * 10, arms=8) is None
+    )  # certain, and too small to matter
 
 
 @pytest.mark.slow
@@ -34,7 +36,7 @@ def test_noise_is_called_a_drift_no_more_often_than_the_level(launches: int, blo
     """400 comparisons of eight arms: at most about one in a hundred has an arm that is called not steady by chance."""
     rng = random.Random(1)
     called = sum(
-        any(steady.drifting(drifting(rng, launches, blocks, 0.0, noise=0.05), arms=8) for _ in range(8))
+        any(trend_test.drifting(drifting(rng, launches, blocks, 0.0, noise=0.05), arms=8) for _ in range(8))
         for _ in range(400)
     )
     assert called / 400 <= 0.025
@@ -44,8 +46,8 @@ def test_the_distribution_of_s_is_exact() -> None:
     """Of one launch it is that of Kendall's tau; of many, the normal one is near."""
     for effects_ in ([0.3, 0.1, 0.2, 0.5, 0.6, 0.9], [0.1, 0.2, 0.3, 0.4, 0.6, 0.5, 0.7]):
         wanted = stats.kendalltau(range(len(effects_)), effects_, method="exact").pvalue
-        assert steady.pooled([effects_])[1] == pytest.approx(wanted)
-    assert steady._p_value(30, (6,) * 10) == pytest.approx(math.erfc(29 / math.sqrt(2 * 10 * 28.333)), rel=0.05)
+        assert trend_test.pooled([effects_])[1] == pytest.approx(wanted)
+    assert trend_test._p_value(30, (6,) * 10) == pytest.approx(math.erfc(29 / math.sqrt(2 * 10 * 28.333)), rel=0.05)
 
 
 def test_a_drifting_arm_has_no_time_in_the_report(tmp_path: Path) -> None:

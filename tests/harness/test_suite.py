@@ -20,8 +20,8 @@ from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.ids import slug
 from modbench.harness.planning.arms import resolve_arms
+from modbench.harness.planning.dense_ladder import solve
 from modbench.harness.planning.efforts import EFFORTS
-from modbench.harness.planning.match import solve
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.planning.select import compile_expression

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from modbench.commands.compare import turn_taking
 from modbench.commands.compare.turn_taking import Start
-from modbench.harness.execution.keeper import Keeper
+from modbench.harness.execution.log_supervisor import Keeper
 
 CHILD = """
 import sys

@@ -15,7 +15,7 @@ import pytest
 from modbench.harness.core import files, safe_paths
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
-from modbench.harness.execution import keeper, keeper_process, worker
+from modbench.harness.execution import log_supervisor, log_supervisor_process, worker
 from modbench.harness.execution import unit as one_unit
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.phase import Run, Slots
@@ -168,8 +168,8 @@ def test_what_is_passed_on() -> None:
 
 @pytest.mark.slow
 def test_a_log_is_cut_in_the_middle(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeper, "HEAD", 3000)
-    monkeypatch.setattr(keeper, "TAIL", 2000)
+    monkeypatch.setattr(log_supervisor, "HEAD", 3000)
+    monkeypatch.setattr(log_supervisor, "TAIL", 2000)
     made = planned("prints")
     folder = folder_of(made, here)
     run_all(made, folder)
@@ -189,7 +189,7 @@ def test_only_what_is_too_long_is_cut(size: int, kept: int, tmp_path: Path) -> N
     """Two bytes of three are kept at the beginning, one at the end, and nothing is lost at the seam."""
     said = bytes(i % 251 for i in range(size))
     reading, writing = os.pipe()
-    log = keeper_process.Log(reading, os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT), 20, 10)
+    log = log_supervisor_process.Log(reading, os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT), 20, 10)
     for start in range(0, size, 4096):
         os.write(writing, said[start : start + 4096])
         log.read()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from modbench.harness.timing.host_syncs import syncs
+from modbench.harness.timing.host_sync_count import syncs
 from modbench.models.layers.decoder import Decoder
 
 SHAPES: list[tuple[str, dict[str, Any]]] = [

@@ -23,7 +23,7 @@ from modbench.harness.flops import counter
 from modbench.harness.passes.count import Counted, count
 from modbench.harness.passes.time import MANY_INPUTS
 from modbench.harness.results.notes.counting import CountNotes
-from modbench.harness.subject import after_timing, causality, claims, reuse, rows
+from modbench.harness.subject import after_timing, causality, output_caching_guard, rows, skip_claims
 from modbench.harness.subject.module_state import ModuleState
 from modbench.harness.subject.subject import Subject
 from modbench.reports.panels.flops import claimed
@@ -67,25 +67,25 @@ class Model(nn.Module):
 
 
 def test_a_module_that_masks_what_it_computed_is_found_at_any_depth() -> None:
-    (claim,) = claims.claims(Model(Skipping(masks=True)), tokens())
+    (claim,) = skip_claims.claims(Model(Skipping(masks=True)), tokens())
     assert (claim.module, claim.capacity, claim.stated, claim.tokens) == ("layers.0.inner", 0.25, 18, 72)
     assert claim.rows == 72
     assert claim.masked
 
 
 def test_a_module_that_gathers_passes() -> None:
-    (claim,) = claims.claims(Model(Skipping(masks=False)), tokens())
+    (claim,) = skip_claims.claims(Model(Skipping(masks=False)), tokens())
     assert claim.rows == claim.stated == 18
     assert not claim.masked
 
 
 def test_a_model_without_claims_is_not_reported() -> None:
-    assert claims.claims(Model(Skipping(masks=True, states=False)), tokens()) == []
+    assert skip_claims.claims(Model(Skipping(masks=True, states=False)), tokens()) == []
 
 
 @pytest.mark.parametrize("model", ["mod", "mode_staged", "mode_integrated", "moe"])
 def test_catalogue_models_process_the_tokens_that_they_claim(model: str) -> None:
-    found = claims.claims(build(model), tokens())
+    found = skip_claims.claims(build(model), tokens())
     assert found
     assert not [claim for claim in found if claim.masked]
     assert all(0 <= claim.stated <= claim.tokens for claim in found)
@@ -94,10 +94,10 @@ def test_catalogue_models_process_the_tokens_that_they_claim(model: str) -> None
 def test_a_routed_block_of_ours_that_masked_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same block states its k tokens, and computes all of them."""
     module = build("mod", capacity=0.25)
-    (routed, *_) = [part for part in module.modules() if isinstance(part, claims.StatesTokens)]
-    whole = claims.claims(module, tokens())
+    (routed, *_) = [part for part in module.modules() if isinstance(part, skip_claims.StatesTokens)]
+    whole = skip_claims.claims(module, tokens())
     monkeypatch.setattr(type(routed), "executed_tokens", property(lambda _: 1, lambda _s, _v: None), raising=False)
-    lied = claims.claims(module, tokens())
+    lied = skip_claims.claims(module, tokens())
     assert not any(claim.masked for claim in whole)
     assert any(claim.masked for claim in lied)
 
@@ -132,7 +132,7 @@ class Often(nn.Module):
 
 @pytest.mark.parametrize(("how", "stated"), [("three times", 54), ("one storage", 18)])
 def test_a_module_whose_claim_is_true_passes(how: str, stated: int) -> None:
-    (claim,) = claims.claims(Model(Often(how)), tokens())
+    (claim,) = skip_claims.claims(Model(Often(how)), tokens())
     assert (claim.stated, claim.rows, claim.masked) == (stated, stated, False)
 
 
@@ -153,7 +153,7 @@ def test_most_of_the_weights_must_be_seen_before_a_claim_is_believed() -> None:
             y_BTD: Tensor = F.linear(F.gelu(F.linear(x_BTD, up)), down)
             return x_BTD + y_BTD
 
-    (claim,) = claims.claims(Model(Copies()), tokens())
+    (claim,) = skip_claims.claims(Model(Copies()), tokens())
     assert claim.rows is None
 
 
@@ -187,7 +187,7 @@ class CopiesFirst(Skipping):
 @pytest.mark.parametrize("how", COPIES)
 @pytest.mark.parametrize("masks", [True, False])
 def test_copies_of_weights_are_followed_and_a_capacity_alone_is_held(how: str, masks: bool) -> None:
-    (claim,) = claims.claims(Model(CopiesFirst(how, masks=masks)), tokens())
+    (claim,) = skip_claims.claims(Model(CopiesFirst(how, masks=masks)), tokens())
     assert claim.rows == (72 if masks else 18)
     assert claim.stated == 18
     assert claim.masked is masks
@@ -204,7 +204,7 @@ def test_a_weight_that_is_added_to_activations_is_not_multiplied() -> None:
         def forward(self, x_BTD: Tensor) -> Tensor:
             return super().forward(x_BTD + self.table)
 
-    (claim,) = claims.claims(Model(Positions()), tokens(1, 40))
+    (claim,) = skip_claims.claims(Model(Positions()), tokens(1, 40))
     assert claim.rows == 10
     assert not claim.masked
 
@@ -213,14 +213,14 @@ def test_a_capacity_is_a_claim_only_where_it_is_a_share_and_stands_alone() -> No
     outer, slots = Model(CopiesFirst("scaled", masks=False)), nn.Linear(2, 2)
     outer.capacity, slots.capacity = 0.25, 64  # type: ignore[assignment]  # the protocol, by hand
     outer.slots = slots
-    assert list(claims.stating(outer)) == ["layers.0.inner"]
+    assert list(skip_claims.stating(outer)) == ["layers.0.inner"]
 
 
 def test_a_claim_that_could_not_be_checked_says_so() -> None:
     """A module without a weight in any product: nothing was seen, which is not the same as nothing wrong."""
     part = nn.Identity()
     part.capacity, part.executed_tokens = 0.25, 18  # type: ignore[assignment]  # the protocol, by hand
-    (claim,) = claims.claims(Model(part), tokens())
+    (claim,) = skip_claims.claims(Model(part), tokens())
     assert (claim.rows, claim.masked) == (None, False)
     assert "could not be checked" in plain(claimed(CountNotes(claims=(claim,))))
     doubted = evidence(counted={"claims": [claim.model_dump()]})
@@ -334,7 +334,7 @@ class Cached(nn.Module):
     ("how", "word"), [("by tokens", "cached output"), ("for good", "cached output"), ("table", None)]
 )
 def test_a_stored_answer_is_caught(how: str, word: str | None) -> None:
-    found = reuse.reused(Cached(how), tokens(), tokens(seed=2))
+    found = output_caching_guard.reused(Cached(how), tokens(), tokens(seed=2))
     assert (found is None) if word is None else (found is not None and word in found)
 
 
@@ -350,7 +350,7 @@ def test_an_answer_that_ignores_its_input_is_caught() -> None:
             logits_BTV: Tensor = self.linear(torch.ones(*tokens_BT.shape, D))
             return logits_BTV
 
-    found = reuse.reused(Deaf(), tokens(), tokens(seed=2))
+    found = output_caching_guard.reused(Deaf(), tokens(), tokens(seed=2))
     assert found is not None
     assert "different tokens" in found
 
@@ -517,9 +517,9 @@ def test_a_cost_that_depends_on_the_input_is_no_accusation(drift: float) -> None
         torch.manual_seed(seed)
         timed = [torch.randint(V, (1, 8)) for _ in range(16)]
         honest = Costs(timed, 0.0, "tokens", drift)
-        assert reuse.kept(honest, timed, V, None) is None
+        assert output_caching_guard.kept(honest, timed, V, None) is None
         if drift == 1.0:
-            assert reuse.kept(honest, timed, V, partial(Costs, timed, 0.0, "tokens")) is None
+            assert output_caching_guard.kept(honest, timed, V, partial(Costs, timed, 0.0, "tokens")) is None
 
 
 @pytest.mark.parametrize("by", ["address", "tokens"])
@@ -529,7 +529,7 @@ def test_a_third_that_is_kept_is_found_behind_any_cost(by: str, number: int) -> 
         torch.manual_seed(seed)
         timed = [torch.randint(V, (1, 8)) for _ in range(number)]
         cheat = Costs(timed, 0.33, by)
-        assert reuse.kept(cheat, timed, V, partial(Costs, timed, 0.0, by)) is not None
+        assert output_caching_guard.kept(cheat, timed, V, partial(Costs, timed, 0.0, by)) is not None
 
 
 class Again(Skipping):
@@ -570,7 +570,7 @@ class Again(Skipping):
 )
 def test_weights_may_be_used_again_on_the_chosen_tokens_and_on_no_others(how: str, masked: bool, states: bool) -> None:
     torch.manual_seed(0)
-    (claim,) = claims.claims(Model(Again(how, states=states)), tokens(2, 36))
+    (claim,) = skip_claims.claims(Model(Again(how, states=states)), tokens(2, 36))
     assert (claim.stated, claim.rows, claim.masked) == (18, 72 if "pieces" in how else 36, masked)
 
 
@@ -583,7 +583,7 @@ def test_weights_that_are_used_outside_of_their_module_count() -> None:
             x_BTD = self.embedding(tokens_BT)
             return self.head(part(x_BTD) + 0 * part.mlp(x_BTD))  # type: ignore[no-any-return]  # a module's
 
-    (claim,) = claims.claims(Beside(Again("twice")), tokens(2, 36))
+    (claim,) = skip_claims.claims(Beside(Again("twice")), tokens(2, 36))
     assert claim.masked
 
 
@@ -599,7 +599,7 @@ def test_a_gate_is_not_accused_by_chance_however_few_inputs_were_timed(number: i
         torch.manual_seed(seed)
         timed = [torch.randint(V, (1, 8)) for _ in range(number)]
         for rebuilt in (None, lambda: two_costs):
-            assert reuse.kept(two_costs, timed, V, rebuilt) is None
+            assert output_caching_guard.kept(two_costs, timed, V, rebuilt) is None
 
 
 @pytest.mark.parametrize("number", [2, 3, 8])
@@ -611,7 +611,7 @@ def test_what_all_models_of_a_process_share_is_found_with_few_inputs(number: int
         return 700 if any(torch.equal(tokens_BT, each) for each in timed) else 1000
 
     for rebuilt in (None, lambda: shared):
-        assert "one on fresh tokens" in str(reuse.kept(shared, timed, V, rebuilt))
+        assert "one on fresh tokens" in str(output_caching_guard.kept(shared, timed, V, rebuilt))
 
 
 class Flips(nn.Module):
@@ -696,10 +696,10 @@ def test_a_call_draws_the_same_numbers_each_time_and_leaves_the_state_of_all_sou
         by_numpy = float(np.random.rand())  # noqa: NPY002  # what models use
         return [random.random(), by_numpy, float(torch.rand(1))]
 
-    with reuse.same_draws(tokens()):
+    with output_caching_guard.same_draws(tokens()):
         first = draws()
     state = random.getstate()
-    with reuse.same_draws(tokens()):
+    with output_caching_guard.same_draws(tokens()):
         assert draws() == first
     assert random.getstate() == state
     assert draws() != first

@@ -13,7 +13,7 @@ from planted import planted_suite, stored
 from modbench.harness.core.errors import UsageError
 from modbench.harness.execution.unit import planned
 from modbench.harness.planning.plan import Plan
-from modbench.harness.results import layout, packed, run_folder
+from modbench.harness.results import compact_plan, layout, run_folder
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.workspace import Workspace, artifact
 from modbench.harness.stats import effects, paired
@@ -170,8 +170,8 @@ def test_a_layout_that_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pyte
 
 def test_a_packed_plan_is_checked(tmp_path: Path) -> None:
     made = grown(2, 3)
-    body = packed.packed(made)
-    assert Plan.model_validate(packed.unpacked(json.loads(json.dumps(body)), tmp_path)) == made
+    body = compact_plan.packed(made)
+    assert Plan.model_validate(compact_plan.unpacked(json.loads(json.dumps(body)), tmp_path)) == made
     for broken in (
         body | {"parts": 3},
         body | {"parts": {}},
@@ -182,4 +182,4 @@ def test_a_packed_plan_is_checked(tmp_path: Path) -> None:
         body | {"parts": body["parts"] | {"cases": [{"config": 0}]}},
     ):
         with pytest.raises(UsageError, match="damaged at plan"):
-            packed.unpacked(broken, tmp_path)
+            compact_plan.unpacked(broken, tmp_path)

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from planted_tasks import RIGHT, planted
 
-from modbench.harness.planning import foreseen
-from modbench.harness.stats import two_counts
+from modbench.harness.planning import task_power
+from modbench.harness.stats import exact_two_proportions
 from modbench.reports.formats import csv
 from modbench.reports.model import Estimate, Finding, Listed, Sentence
 from modbench.reports.page import render
@@ -52,7 +52,7 @@ def test_a_planted_failure_is_called_worse_by_the_exact_test(tmp_path: Path, mon
     assert (mod.difference, mod.ci_low) == (-1.0, -1.0)
     assert mod.ci_high < 0
     assert (gate.solved, gate.verdict) == (4, "inconclusive")
-    assert gate.seeds_to_decide == two_counts.seeds_needed(0.8, 1.0, 0.025)
+    assert gate.seeds_to_decide == exact_two_proportions.seeds_needed(0.8, 1.0, 0.025)
     row: Any = loaded.pair("mod[c0.125]", "task/copy")
     assert row.verdict == "worse"
     assert row.reason.startswith("all or nothing:")
@@ -123,7 +123,7 @@ def test_every_output_says_how_many_solved_it(tmp_path: Path, monkeypatch: pytes
     assert [plain(each.given["against"]) for each in listed(said)] == [
         "–",
         "▼ worse, p 0.002",
-        f"? undecided, p 0.52; {two_counts.seeds_needed(0.8, 1.0, 0.025)} seeds would decide",
+        f"? undecided, p 0.52; {exact_two_proportions.seeds_needed(0.8, 1.0, 0.025)} seeds would decide",
     ]
     told = " ".join(summary.closing(loaded, tmp_path, None).split())
     assert "54.6 % 0/5" in told
@@ -149,7 +149,7 @@ def test_the_plan_says_what_it_can_decide(tmp_path: Path) -> None:
     from modbench.commands.plan.forecast import as_text, forecast
 
     made = planted(tmp_path / "run").run.plan
-    assert foreseen.in_words(made) in " ".join(summary.opening(made).split())
+    assert task_power.in_words(made) in " ".join(summary.opening(made).split())
     predicted = forecast(made)
     assert predicted["solved"]["pairs"] == 2
-    assert foreseen.in_words(made) in " ".join(as_text(predicted).split())
+    assert task_power.in_words(made) in " ".join(as_text(predicted).split())

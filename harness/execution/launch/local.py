@@ -26,7 +26,7 @@ from modbench.harness.core.case import Device, UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.graceful_stop import ASK
 from modbench.harness.execution import fork_server
-from modbench.harness.execution.keeper import Keeper, prints, reap
+from modbench.harness.execution.log_supervisor import Keeper, prints, reap
 from modbench.harness.execution.worker import Leash, work
 from modbench.harness.execution.worker_environment import worker_environment
 from modbench.harness.machine import cuda_driver
@@ -44,7 +44,7 @@ PRELOAD = [
     "scipy.stats",  # the rank correlations of routers
     "modbench.harness.subject.subject",
     "modbench.harness.passes.time",
-    "modbench.harness.execution.frozen",  # last
+    "modbench.harness.execution.gc_freeze",  # last
 ]
 # A unit that this process does not end at its limit ends by its own alarm, and one that switched the alarm off by the keeper.
 ALARM_S, KEEPER_S = 10.0, 20.0

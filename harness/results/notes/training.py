@@ -54,7 +54,7 @@ class Looks(Frozen):
 
 
 class TaskAnswers(Frozen):
-    """Results on a task (`harness/training/answers.py`).
+    """Results on a task (`harness/training/task_eval.py`).
 
     Attributes:
         n: questions that were scored, one per sequence.

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from modbench.harness.core.errors import ModbenchError, UsageError, in_short
 from modbench.harness.core.units import human_duration
 from modbench.harness.execution import command
-from modbench.harness.execution.keeper import Keeper
 from modbench.harness.execution.launch.local import variables
+from modbench.harness.execution.log_supervisor import Keeper
 from modbench.harness.execution.worker_environment import worker_environment
 from modbench.harness.timing.callables import Launch
 from modbench.harness.timing.threads import working_threads

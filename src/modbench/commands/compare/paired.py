@@ -30,9 +30,9 @@ from modbench.harness.core.errors import IncompleteError, ModbenchError, UnfitEr
 from modbench.harness.core.graceful_stop import CannotWrite
 from modbench.harness.core.units import counted, human_duration, parse_duration
 from modbench.harness.execution import command, crash_records, limits
-from modbench.harness.execution.keeper import Keeper
 from modbench.harness.execution.launch import local
 from modbench.harness.execution.limits import Limits
+from modbench.harness.execution.log_supervisor import Keeper
 from modbench.harness.execution.parent_clock_check import check_clock
 from modbench.harness.execution.phase import cannot_write
 from modbench.harness.execution.stopping import Stop, interrupt_on_end, signals

@@ -17,7 +17,7 @@ from typing import Any
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.files import now, write_atomically
-from modbench.harness.execution.keeper import Keeper
+from modbench.harness.execution.log_supervisor import Keeper
 from modbench.harness.results import lock, run_folder
 from modbench.harness.results.reading import load
 from modbench.harness.results.record_files import read_record

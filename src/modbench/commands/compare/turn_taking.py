@@ -13,7 +13,7 @@ from pathlib import Path
 
 from modbench.harness.execution import command
 from modbench.harness.execution.command import Command
-from modbench.harness.execution.keeper import Keeper, kill_group
+from modbench.harness.execution.log_supervisor import Keeper, kill_group
 
 # Seconds that a process may take to end after it closed its pipes.
 ENDING_S = 60.0

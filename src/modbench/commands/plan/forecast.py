@@ -14,7 +14,7 @@ from modbench.harness.core.units import human, human_duration
 from modbench.harness.execution.runner import phases
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.machine.environment import usable_cores
-from modbench.harness.planning import foreseen
+from modbench.harness.planning import task_power
 from modbench.harness.planning.plan import (
     ASSUMED_FLOP_PER_S,
     BUSY_FLOPS,
@@ -121,11 +121,11 @@ def _training(plan: Plan) -> dict[str, Any] | None:
 
 def _solved(plan: Plan) -> dict[str, Any] | None:
     """Whether the seeds can decide tasks that are solved or not; None where no arms are compared on a task."""
-    found = foreseen.decidable(plan)
+    found = task_power.decidable(plan)
     if found is None:
         return None
     needed = [{"rates": rates, "seeds": seeds} for rates, seeds in found.needed.items()]
-    return asdict(found) | {"needed": needed, "in_words": foreseen.in_words(plan)}
+    return asdict(found) | {"needed": needed, "in_words": task_power.in_words(plan)}
 
 
 def _case(plan: Plan, case: Case, anchor: Case, run_time: RunTime) -> dict[str, Any]:

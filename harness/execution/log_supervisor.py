@@ -1,4 +1,4 @@
-"""This process's side of the keeper (`keeper_process.py`), which writes logs and ends workers even when this process dies."""
+"""The runner's side of the keeper (`log_supervisor_process.py`), which writes logs and ends workers even when the runner dies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from modbench.harness.core.safe_paths import new_file
-from modbench.harness.execution import keeper_process
+from modbench.harness.execution import log_supervisor_process
 from modbench.harness.execution.worker_environment import worker_environment
 
 # Bytes that are kept of the beginning and of the end of a log.
@@ -113,7 +113,7 @@ class Keeper:
         with theirs:
             # Isolated, without site-packages, and with nothing of this process open: it must not hold a reader's pipe.
             self._process = subprocess.Popen(  # noqa: S603  # our own file
-                [sys.executable, "-I", "-S", str(Path(keeper_process.__file__))],
+                [sys.executable, "-I", "-S", str(Path(log_supervisor_process.__file__))],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

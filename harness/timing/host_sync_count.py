@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from modbench.harness.core.torch_modes import FunctionMode, Operator, OperatorMode, name_of
-from modbench.harness.timing import waits
+from modbench.harness.timing import host_sync
 
 P = ParamSpec("P")
 
@@ -75,7 +75,7 @@ def _warned(call: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> lis
     """List what torch warns of, including copies in either direction, which no dispatch mode sees, and explicit waits."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        with waits.sync_debug("warn"), waits.explicit(_warn):
+        with host_sync.sync_debug("warn"), host_sync.explicit(_warn):
             call(*args, **kwargs)
     return [f"{Path(each.filename).name}:{each.lineno}" for each in said if WARNING in str(each.message)]
 

@@ -11,7 +11,7 @@ from modbench.harness.results.records import Record
 IN_RANDOM_ORDER = ("block", "position")
 
 
-class Shared:
+class Interner:
     """Columns, numbers and notes that were read before. Nobody changes what was read."""
 
     def __init__(self) -> None:

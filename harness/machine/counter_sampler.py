@@ -18,7 +18,7 @@ Reading = Mapping[str, float]
 Reader = Callable[[], float]
 
 
-class Witness:
+class CounterSampler:
     """Readers by column: counters, whose value is the difference over a sample, and levels, whose value is the last reading.
 
     Args:
@@ -61,8 +61,8 @@ class Collector:
         gc.callbacks.remove(self._note)
 
 
-def of_samples(threads: int, collector: Collector) -> Witness:
-    """Witness of disturbances of a sample: preemption, waiting for a processor, garbage collection, recompilation.
+def of_samples(threads: int, collector: Collector) -> CounterSampler:
+    """Sampler of counters of disturbances of a sample: preemption, waiting for a processor, garbage collection, recompilation.
 
     Columns: `involuntary` (context switches against the thread's will), `wait_s` (ready but not running), `collect_s`
     (garbage collection), `recompiles` (graphs that torch compiled).
@@ -81,11 +81,11 @@ def of_samples(threads: int, collector: Collector) -> Witness:
     waited = _thread_wait() if threads == 1 else _process_wait()
     if waited is not None:
         counters["wait_s"] = waited
-    return Witness(counters)
+    return CounterSampler(counters)
 
 
-def of_blocks() -> Witness:
-    """Witness of disturbances of a block: time stolen by other guests, pressure, load, the processor's frequency.
+def of_blocks() -> CounterSampler:
+    """Sampler of counters of disturbances of a block: time stolen by other guests, pressure, load, the processor's frequency.
 
     Columns: `steal_s` and `pressure_s` over the whole machine; `load` over the last minute; `mhz` of the first processor.
     """
@@ -101,7 +101,7 @@ def of_blocks() -> Witness:
     frequency = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
     if frequency.exists():
         levels["mhz"] = lambda: float(frequency.read_text(encoding="ascii")) / 1000
-    return Witness(counters, levels)
+    return CounterSampler(counters, levels)
 
 
 def _graphs_compiled() -> float:

@@ -16,7 +16,7 @@ from typing import Literal
 
 from scipy import special
 
-from modbench.harness.stats.spending import LEVEL, boundaries
+from modbench.harness.stats.alpha_spending import LEVEL, boundaries
 
 # With fewer seeds of an arm there is no interval, as everywhere else.
 FEWEST = 3

@@ -29,7 +29,7 @@ class Fall:
 
 
 @dataclass(frozen=True)
-class Worth:
+class ComputeEquivalent:
     """Compute that has the same worth: above 1 the arm saves compute.
 
     Attributes:
@@ -45,7 +45,7 @@ class Worth:
     reason: str | None = None
 
 
-def worth(difference: float, low: float | None, high: float | None, per_fold: Fall) -> Worth:
+def worth(difference: float, low: float | None, high: float | None, per_fold: Fall) -> ComputeEquivalent:
     """Return what a difference of losses is worth.
 
     Args:
@@ -55,16 +55,16 @@ def worth(difference: float, low: float | None, high: float | None, per_fold: Fa
         per_fold: the fall of the other's loss.
     """
     if per_fold.low <= 0:
-        return Worth(reason="the loss does not fall with compute by more than its spread")
+        return ComputeEquivalent(reason="the loss does not fall with compute by more than its spread")
     folds = -difference / per_fold.value
     if abs(folds) > MOST_FOLDS:
-        return Worth(reason="the loss hardly falls with compute: no amount of it is worth the difference")
+        return ComputeEquivalent(reason="the loss hardly falls with compute: no amount of it is worth the difference")
     value = math.exp(folds)
     if low is None or high is None:
-        return Worth(value)
+        return ComputeEquivalent(value)
     below = _end(difference, low, per_fold.value, per_fold.high, -1)
     above = _end(difference, high, per_fold.value, per_fold.low, 1)
-    return Worth(value, math.exp(-above), math.exp(-below) if -below <= MOST_FOLDS else None)
+    return ComputeEquivalent(value, math.exp(-above), math.exp(-below) if -below <= MOST_FOLDS else None)
 
 
 def _end(top: float, top_end: float, bottom: float, bottom_end: float, sign: int) -> float:
