@@ -14,10 +14,17 @@ from pydantic import BaseModel, ValidationError
 from modbench.harness.core.case import Case, Comparison, Protocol
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.facts import CaseFacts, UnitFacts
+from modbench.harness.core.frozen import Frozen
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results.reading import DamagedError, Problem, first_problem, shown
 
 Made = TypeVar("Made", bound=BaseModel)
+
+
+class _OfArms(Frozen):
+    """The facts of all arms of a comparison, which those at other places have too."""
+
+    arms: tuple[CaseFacts, ...]
 
 
 class _Pool:
@@ -46,7 +53,7 @@ def packed(plan: Plan) -> dict[str, Any]:
             _dumped(each, "arms", "facts")
             | {
                 "arms": [cases.number(case) for case in each.arms],
-                "facts": [models.number(facts) for facts in each.facts],
+                "facts": models.number(_OfArms(arms=each.facts)),
             }
         )
     )
@@ -88,7 +95,7 @@ def unpacked(body: Any, file: Path) -> Any:  # noqa: ANN401  # JSON of any kind,
     configs = _made(ModelConfig, "configs", parts, file, lambda each: each)
     cases = _made(Case, "cases", parts, file, lambda each: {**each, "config": _pick(configs, each.get("config"), file)})
     # Before schema 11 neither cases nor units had facts: they are looked up.
-    models = _made(CaseFacts, "models", parts, file, lambda each: each) if "models" in parts else []
+    models = _made(_OfArms, "models", parts, file, lambda each: each) if "models" in parts else []
     comparisons = _made(
         Comparison,
         "comparisons",
@@ -96,11 +103,7 @@ def unpacked(body: Any, file: Path) -> Any:  # noqa: ANN401  # JSON of any kind,
         file,
         lambda each: (
             {**each, "arms": tuple(_pick(cases, number, file) for number in _once(each.get("arms"), file))}
-            | (
-                {"facts": tuple(_pick(models, number, file) for number in _list(each["facts"], file))}
-                if "facts" in each
-                else {}
-            )
+            | ({"facts": _pick(models, each["facts"], file).arms} if "facts" in each else {})
         ),
     )
     protocols = _made(Protocol, "protocols", parts, file, lambda each: each)
