@@ -159,8 +159,13 @@ def _against(case: Case, places: Sequence[Finding], called: Sentence, *, again: 
     verdicts = [each.verdict for each in found]
     failed, ratio = sum(each.typical.value is None for each in found), "Against {base} it is" if again else "{arm} is"
     counts = {"faster": verdicts.count("better"), "slower": verdicts.count("worse"), "failed": failed}
-    counts |= {"equal": verdicts.count("equivalent"), "undecided": verdicts.count("inconclusive")}
-    counts["disturbed"] = verdicts.count("contaminated")
+    said_of = {
+        "equal": "equivalent",
+        "different": "different",
+        "undecided": "inconclusive",
+        "disturbed": "contaminated",
+    }
+    counts |= {word: verdicts.count(verdict) for word, verdict in said_of.items()}
     if all(verdict is None for verdict in verdicts):
         said = f"{ratio} {{ratios}} as fast" + (", without a verdict" if again else " as {base}, without a verdict")
     elif len(found) == 1:

@@ -71,6 +71,21 @@ def test_one_win_of_six_is_called_one_of_six(run: Path) -> None:
     assert page.index(plain(cost)) < page.index("At a glance")
 
 
+def test_every_place_is_counted_under_its_verdict(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    verdicts = ("better", "worse", "equivalent", "different", "inconclusive", "contaminated")
+    made = win_rate.places
+    monkeypatch.setattr(
+        win_rate,
+        "places",
+        lambda *sides: [replace(each, verdict=word) for each, word in zip(made(*sides), verdicts, strict=True)],
+    )
+    _, said = first_screen.answer(load(run))
+    assert isinstance(said, Sentence)
+    words = ("faster", "slower", "equal", "different", "undecided", "disturbed")
+    assert {word: said.given[word] for word in words} == dict.fromkeys(words, 1)
+    assert all(f"{{{word}}}" in said.words for word in words[1:])  # the first one is counted as such
+
+
 def test_a_pair_that_is_stored_the_other_way_round_is_mirrored(run: Path) -> None:
     loaded = load(run)
     arms = {case.arm: case for case in loaded.arms}
