@@ -23,16 +23,12 @@ class Chosen(Frozen):
 
     Attributes:
         role: the role.
-        variant: the variant.
         case: the case: its best size.
-        predicted: loss that the sweep's fit predicts there, in nats per token, on the windows that chose it.
         seeds: fresh seeds that were asked for.
     """
 
     role: Role
-    variant: str
     case: str
-    predicted: float
     seeds: tuple[int, ...]
 
 
@@ -82,8 +78,6 @@ class Confirmed(Frozen):
         margin: difference that was to be told from none, in nats per token.
         wanted: seeds of each arm that the spread asks for; None: more than 2,000, or nothing was chosen.
         planned: seeds of each arm at the last look: those, or the most that the suite allows.
-        spread: deviation between the sweep's runs of one arm with different seeds, in nats per token.
-        freedom: its degrees of freedom.
         lacking: variants that could not be chosen, since no run of theirs left a loss.
         chosen: what was trained again.
         compared: the comparisons.
@@ -93,8 +87,6 @@ class Confirmed(Frozen):
     margin: float | None = None
     wanted: int | None = None
     planned: int = 0
-    spread: float | None = None
-    freedom: float | None = None
     lacking: tuple[str, ...] = ()
     chosen: tuple[Chosen, ...] = ()
     compared: tuple[Compared, ...] = ()

@@ -25,18 +25,14 @@ class Choice:
 
     Attributes:
         cases: the case that fills each role.
-        predicted: its loss by the fit, in nats per token.
         margin: difference that shall be told from none, in nats per token.
-        spread: deviation between runs of one arm with different seeds, by the fit.
         wanted: seeds of each arm that the spread asks for; None: more than 2,000.
         lacking: variants of which no run left a loss.
         numbers: seeds of each arm at each look; at the last those, or the most that the suite allows.
     """
 
     cases: dict[Role, Case]
-    predicted: dict[Role, float]
     margin: float
-    spread: Spread
     wanted: int | None
     lacking: tuple[str, ...]
     numbers: tuple[int, ...]
@@ -81,9 +77,7 @@ def choose(made: Confirmation, losses: Mapping[str, float | None]) -> Choice | s
     wanted, numbers = _seeds(made, fitted.over_seeds, margin)
     return Choice(
         {role: case for role, (_, case) in found.items()},
-        {role: loss for role, (loss, _) in found.items()},
         margin,
-        fitted.over_seeds,
         wanted,
         tuple(dict.fromkeys(each.variant for each in made.cases.values() if each.variant not in by_variant)),
         numbers,

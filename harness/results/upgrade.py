@@ -83,6 +83,9 @@ def _cells(body: dict[str, Any], units: Sequence[UnitOfWork]) -> dict[str, int]:
 
 
 def _fresh_runs(body: dict[str, Any], units: Sequence[UnitOfWork]) -> dict[str, int]:
+    del body["spread"], body["freedom"]  # schema 11 has none of these
+    for chosen in body["chosen"]:
+        del chosen["variant"], chosen["predicted"]
     seeds = {chosen["case"]: chosen["seeds"] for chosen in body["chosen"]}
     fresh = [unit for unit in units if unit.rule]
     return {unit.name: 0 for unit in fresh if unit.protocol.seed in seeds.get(unit.comparison.arms[0].id, ())}

@@ -187,8 +187,8 @@ class ConfirmationRule(AdaptiveRule):
                 yield Problem((name,), f"the plan has the roles {', '.join(roles)}")
         for i, chosen in enumerate(found.chosen):
             fresh = made.fresh.get(chosen.case, {})
-            if not fresh or chosen.variant != made.cases[chosen.case].variant:
-                yield Problem(("chosen", i, "case"), f"{shown(chosen.case)} was not planned as {shown(chosen.variant)}")
+            if not fresh:
+                yield Problem(("chosen", i, "case"), f"no fresh runs of {shown(chosen.case)} were planned")
             elif not fresh.keys() >= {*chosen.seeds}:
                 yield Problem(("chosen", i, "seeds"), "not among the fresh seeds")
 
@@ -208,23 +208,12 @@ def _looked(made: Confirmation, choice: Choice, found: Mapping[str, Found]) -> D
         for role in undecided:
             both = [*losses["best"].values()], [*losses[role].values()]
             compared[role] = _after(compared[role], both, number, choice, made.plan)
-    chosen = (
-        Chosen(
-            role=role,
-            variant=case.variant,
-            case=case.id,
-            predicted=choice.predicted[role],
-            seeds=(*losses.get(role, ()),),
-        )
-        for role, case in choice.cases.items()
-    )
+    chosen = (Chosen(role=role, case=case.id, seeds=(*losses.get(role, ()),)) for role, case in choice.cases.items())
     confirmed = Confirmed(
         margin=choice.margin,
         wanted=choice.wanted,
         planned=choice.numbers[-1],
         lacking=choice.lacking,
-        spread=choice.spread.sd,
-        freedom=choice.spread.freedom,
         chosen=tuple(chosen),
         compared=tuple(compared.values()),
     )
