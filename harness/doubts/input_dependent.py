@@ -5,7 +5,6 @@ from __future__ import annotations
 from modbench.harness.core.contracts import Doubt
 from modbench.harness.core.labels import Label
 from modbench.harness.results.evidence import Evidence
-from modbench.harness.results.notes.timing import TimeNotes
 
 # A report has some sixty cells, of which hardly one may be called so by chance.
 LEVEL = 0.001
@@ -18,12 +17,11 @@ def finds(evidence: Evidence) -> str | None:
         return None
     from modbench.harness.stats import effects
 
-    inputs = [notes.inputs for notes in evidence.notes(TimeNotes) if notes.inputs]
     anchors = [outcome.samples for outcome in evidence.anchors]
     launches = list(zip((outcome.samples for outcome in evidence.outcomes), anchors, strict=True))
-    if not inputs or any("wall_s" not in side for pair in launches for side in pair):
+    if any(not {"wall_s", "input"} <= side.keys() for pair in launches for side in pair):
         return None
-    spread = effects.input_spread(launches, inputs[0])
+    spread = effects.input_spread(launches)
     if spread is None or spread.p >= LEVEL or spread.sd < LEAST_SPREAD:
         return None
     return (

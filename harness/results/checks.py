@@ -31,8 +31,7 @@ COLUMNS: dict[str, Range] = {
 LAUNCH = ("block", "calls", "wall_s")
 # Numbers in notes that others are divided by; all others are at least 0.
 DIVISORS = {
-    **dict.fromkeys(("tokens", "per", "counted_inputs"), Range(1, 1e18)),
-    "inputs": Range(1, 1e6),  # a loop runs over them
+    **dict.fromkeys(("tokens", "per", "inputs", "counted_inputs"), Range(1, 1e18)),
     **dict.fromkeys(("power_W", "rule", "lr"), Range(0, above=True)),
 }
 NOT_NEGATIVE = Range(0)

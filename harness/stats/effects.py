@@ -192,12 +192,11 @@ class InputSpread:
     inputs: int
 
 
-def input_spread(launches: Sequence[tuple[Columns, Columns]], inputs: int) -> InputSpread | None:
+def input_spread(launches: Sequence[tuple[Columns, Columns]]) -> InputSpread | None:
     """Spread between inputs of an arm's time relative to the anchor's in the same block.
 
     Args:
         launches: the arm's and the anchor's samples, launch by launch; each launch is centred on its own mean first.
-        inputs: number of input batches.
 
     Returns:
         None where fewer than two inputs were measured twice.
@@ -206,10 +205,9 @@ def input_spread(launches: Sequence[tuple[Columns, Columns]], inputs: int) -> In
     for arm, anchor in launches:
         effects = block_effects.differences(arm, anchor)
         middle = float(np.mean(list(effects.values()))) if effects else 0.0
-        named = dict(zip(arm["block"], arm["input"], strict=True)) if "input" in arm else {}
+        input_of = dict(zip(arm["block"], arm["input"], strict=True))
         for block, effect in effects.items():
-            # Before schema 5 the input depended on the block's number.
-            groups.setdefault(int(named.get(block, block)) % inputs, []).append(effect - middle)
+            groups.setdefault(int(input_of[block]), []).append(effect - middle)
     seen = [np.array(group) for group in groups.values() if len(group) > 1]
     n = sum(map(len, seen))
     # Centring every launch takes a degree of freedom from each.

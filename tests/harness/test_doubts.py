@@ -31,6 +31,7 @@ def outcome(samples: dict[str, list[float]] | None = None, arm: str = CASE.id, *
         "round": [float(i // 2) for i in range(n)],
         "block": [float(i // 2) for i in range(n)],
         "position": [0.0] * n,
+        "input": [float(i // 2 % 4) for i in range(n)],
         "calls": [1.0] * n,
         "wall_s": [0.01] * n,
         "cpu_s": [0.01] * n,

@@ -369,7 +369,7 @@ def test_two_rounds_of_many_launches_are_not_called_input_dependent() -> None:
             anchor = {"block": [0.0, 1.0], "input": [0.0, 1.0], "wall_s": [0.01] * 2}
             arm = anchor | {"wall_s": [float(0.02 * math.exp(x)) for x in rng.normal(0, 0.02, 2)]}
             launches.append((arm, anchor))
-        found = input_spread(launches, 2)
+        found = input_spread(launches)
         assert found is not None
         called += found.p < 0.05
     assert called / 400 == pytest.approx(0.05, abs=0.025)
@@ -384,10 +384,11 @@ def test_the_spread_between_inputs_is_recovered(planted: float) -> None:
     for _ in range(4):
         n = 64
         noise = rng.normal(0, 0.02, n)
-        anchor = {"block": [float(i) for i in range(n)], "wall_s": [0.01] * n}
+        inputs = [float(i % 16) for i in range(n)]
+        anchor = {"block": [float(i) for i in range(n)], "input": inputs, "wall_s": [0.01] * n}
         arm = {**anchor, "wall_s": [float(0.02 * math.exp(cost[i % 16] + noise[i])) for i in range(n)]}
         launches.append((arm, anchor))
-    found = input_spread(launches, 16)
+    found = input_spread(launches)
     assert found is not None
     assert found.inputs == 16
     if planted:
@@ -396,4 +397,5 @@ def test_the_spread_between_inputs_is_recovered(planted: float) -> None:
     else:
         assert found.p > 0.01
         assert found.sd < 0.005
-    assert input_spread(launches[:1], 1) is None  # one input has no spread
+    one = [tuple(side | {"input": [0.0] * 64} for side in launch) for launch in launches[:1]]
+    assert input_spread(one) is None  # one input has no spread
