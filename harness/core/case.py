@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.config import Key, ModelConfig
@@ -23,6 +23,7 @@ from modbench.harness.core.train_plan import TrainRun
 
 Dtype = Literal["fp32", "bf16", "fp16"]
 Device = Literal["cpu", "cuda"]
+Size: TypeAlias = Annotated[int, Field(ge=1)]
 ELEMENT_BYTES: dict[Dtype, int] = {"fp32": 4, "bf16": 2, "fp16": 2}
 # What a count holds besides what every number needs to be believed: training steps, fvcore's opinion, the operators of a call.
 Counts = Literal["training", "third_opinion", "forward_operators", "train_operators"]
@@ -46,11 +47,11 @@ class Place(Frozen):
         graph: whether decode steps are replayed as a CUDA graph.
     """
 
-    seq_len: int
-    batch_size: int
+    seq_len: Size
+    batch_size: Size
     dtype: Dtype
     device: Device
-    threads: int
+    threads: Size
     compile: bool
     graph: bool = False
 
@@ -208,7 +209,7 @@ class Comparison(Frozen):
             nothing in it changes a number.
     """
 
-    arms: tuple[Case, ...]
+    arms: Annotated[tuple[Case, ...], Field(min_length=1)]
     metrics: tuple[str, ...]
     name: str = ""
     twin: bool = False
@@ -340,7 +341,7 @@ class UnitOfWork(Frozen):
     launch: int
     comparison: Comparison
     protocol: Protocol
-    flops: float
+    flops: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     series: str = ""
     group: str = ""
     rule: str = ""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, Comparison, Device, Rung, UnitOfWork
@@ -40,7 +42,7 @@ class Plan(Frozen):
 
     suite: Suite
     device: Device
-    comparisons: tuple[Comparison, ...]
+    comparisons: Annotated[tuple[Comparison, ...], Field(min_length=1)]
     units: tuple[UnitOfWork, ...]
     ladder: tuple[Rung, ...]
     corpus_sha256: str
