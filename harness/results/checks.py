@@ -1,8 +1,8 @@
-"""Checks what the reader of a record rests on: names, columns, lengths, and numbers that others are divided by.
+"""Checks that a record can be read: names, columns, lengths, and numbers that others are divided by.
 
-The digest shows whether a record is what was written. These checks refuse one that would mislead or stop a reader although its
-digest was made anew, and records of earlier schemas, which have none. A worker applies them too, with `plausible.py`, before it
-writes. What the types of notes and findings require is checked when these are made.
+The digest shows whether a record is as it was written. But anyone can compute a new digest, and records of earlier schemas have
+none: these checks refuse what would mislead or stop a reader. A worker applies them, with those of `plausible.py`, before it
+writes. The types of notes and findings check their own fields.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.passes import Pass
 from modbench.harness.core.units import COUNT, SECONDS, SHARE, TIME, Range
-from modbench.harness.results.notes import Notes
 from modbench.harness.results.notes.findings import WithoutOwnFinding
 from modbench.harness.results.reading import DamagedError, Path_, Problem, shown
 from modbench.harness.results.records import Outcome, Record
@@ -40,7 +39,7 @@ LEAST_TIMES = 8
 
 
 def check(record: Record, planned: UnitOfWork) -> Iterator[Problem]:
-    """Yield what a reader cannot take in a record of a unit.
+    """Yield the problems of a record.
 
     Args:
         record: as read, or as a worker is about to write it.
@@ -68,7 +67,7 @@ def check(record: Record, planned: UnitOfWork) -> Iterator[Problem]:
 
 
 def is_shipped(made_in: Pass) -> bool:
-    """Whether a pass is modbench's own, so that everything which it leaves is known."""
+    """Whether a pass comes with modbench, so that all of its columns and notes are known."""
     return catalogue.is_shipped("passes", made_in.name)
 
 
@@ -94,14 +93,10 @@ def _of_outcome(outcome: Outcome, unit: UnitOfWork, made_in: Pass, place: Path_)
         yield Problem((*place, "samples", made_in.column), f"{values} values, but {metric.key} has one")
     if known and type(outcome.notes) is not made_in.notes:
         yield Problem((*place, "notes"), "missing")
-    yield from _of_notes(outcome.notes, (*place, "notes"))
-
-
-def _of_notes(notes: Notes, place: Path_) -> Iterator[Problem]:
-    for name, value in notes:
+    for name, value in outcome.notes:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if number and (said := DIVISORS.get(name, NOT_NEGATIVE).lacks(value)):
-            yield Problem((*place, name), said)
+            yield Problem((*place, "notes", name), said)
 
 
 def _columns(
@@ -112,7 +107,7 @@ def _columns(
     *,
     known: bool,
 ) -> Iterator[Problem]:
-    """Columns that must be there are; all are equally long, have known names, and hold values that can be."""
+    """Check columns: none is missing, all are equally long and have known names, and every value is in its range."""
     for name in there:
         if not columns.get(name):
             yield Problem((*place, name), "missing")

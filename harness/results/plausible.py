@@ -1,7 +1,7 @@
-"""Checks a record before it is written: what a user's pass or model can get wrong would end as a wrong number on the page.
+"""Checks the numbers of a record before it is written. A user's pass or model can be wrong.
 
-One infinite time among thousands moves a ratio without a word. An outcome that cannot be a measurement becomes a failed one. It
-is not asked again when the record is read: the digest shows whether it still is what was written.
+One infinite time among thousands changes a ratio, and nobody would notice. An outcome that cannot be a measurement becomes a
+failed one. Reading does not repeat these checks: the digest shows whether the record is still as it was written.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _failed(outcome: Outcome, problem: Problem) -> Outcome:
 
 
 def implausible(record: Record) -> Iterator[Problem]:
-    """Yield what a run of the unit cannot have measured, though it could be read."""
+    """Yield values that can be read, but that no run of the unit can have measured."""
     unit, made_in = record.unit, catalogue.load("passes", record.unit.made_in)
     columns: dict[str, set[str]] = {}
     for outcome in record.outcomes:
@@ -73,7 +73,7 @@ def implausible(record: Record) -> Iterator[Problem]:
 
 
 def _of_launch(samples: Mapping[str, list[float]], rounds: int, unit_s: float, place: Path_) -> Iterator[Problem]:
-    """No sample is longer than its unit; every planned round is there, with equally many samples in places of their own."""
+    """Check that no sample is longer than the unit, and that each planned round has equally many samples at distinct positions."""
     for name in ("wall_s", "sample_s"):
         times = samples.get(name, [])
         if times and max(times) > unit_s > 0:
@@ -96,7 +96,7 @@ def _of_launch(samples: Mapping[str, list[float]], rounds: int, unit_s: float, p
 
 
 def _of_protocol(outcome: Outcome, unit: UnitOfWork, place: Path_) -> Iterator[Problem]:
-    """What notes say of seed and size is what was planned."""
+    """Check that the notes have the planned seed and size."""
     notes, at = outcome.notes, unit.comparison.place
     if isinstance(notes, TrainNotes) and notes.seed != unit.protocol.seed:
         yield Problem((*place, "seed"), f"{notes.seed}, where {unit.protocol.seed} was planned")
@@ -107,7 +107,7 @@ def _of_protocol(outcome: Outcome, unit: UnitOfWork, place: Path_) -> Iterator[P
 
 
 def _of_shipped(record: Record) -> Iterator[Problem]:
-    """Every case has an outcome of every metric: without one, a launch would be missing. Blocks are numbered from 0."""
+    """Check that every case has an outcome of every metric, and that blocks are numbered from 0."""
     there = {(outcome.case, outcome.metric) for outcome in record.outcomes}
     for made in record.unit.facts.makes:
         for case in record.unit.comparison.arms:

@@ -1,4 +1,4 @@
-"""Checks the plan in run.json: it must be one that a suite can make. What it lacks would be left out of tables without a word."""
+"""Checks that a suite can have made the plan in run.json: tables would silently leave out a unit that it lacks."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Iterator
 
 from modbench.harness.core import catalogue
-from modbench.harness.core.case import Comparison
+from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError, in_short
 from modbench.harness.core.ids import short_name
 from modbench.harness.core.own_routers import has_closed_form
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results.reading import Path_, Problem, shown
 
-# What a rule raises where a plan was not made for it.
+# Errors of a rule whose plan was made for another.
 UNFIT = (UsageError, ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
 
 
@@ -56,26 +56,25 @@ def _of_units(plan: Plan) -> Iterator[Problem]:
 
 
 def _of_series(plan: Plan) -> Iterator[Problem]:
-    """All launches of a series are there, and time the same; where something cannot be measured there is one, which says so."""
-    launches: dict[str, set[int]] = {}
-    timed: dict[str, Comparison] = {}
+    """Check that all launches of a series are there, and time the same. A series that cannot be measured has one launch."""
+    series_of: dict[str, list[UnitOfWork]] = {}
     most = plan.suite.launches_limit
     for i, unit in enumerate(plan.units):
-        if not unit.series:
-            continue
-        launches.setdefault(unit.series, set()).add(unit.launch)
-        alike = timed.setdefault(unit.series, unit.comparison)
-        if unit.comparison is not alike and unit.comparison != alike:
-            place: Path_ = ("plan", "units", i, "comparison")
-            yield Problem(place, f"differs from that of the other launches of {shown(unit.series)}")
-    for series, numbers in launches.items():
+        if unit.series:
+            launches = series_of.setdefault(unit.series, [])
+            launches.append(unit)
+            if unit.comparison != launches[0].comparison:
+                said = f"differs from that of the other launches of {shown(unit.series)}"
+                yield Problem(("plan", "units", i, "comparison"), said)
+    for series, launches in series_of.items():
+        numbers = {unit.launch for unit in launches}
         if numbers not in ({0}, {*range(most)}):
             said = f"{shown(series)} has launches {shown(sorted(numbers))}, not 0 to {most - 1}"
             yield Problem(("plan", "units"), said)
 
 
 def _of_facts(plan: Plan) -> Iterator[Problem]:
-    """What is stored of passes and models is so: it sets variables of processes, and names cases, columns and metrics."""
+    """Check the facts of passes and models against the catalogue: they set variables of processes, and name columns."""
     for i, unit in enumerate(plan.units):
         told, known = unit.facts, catalogue.facts_of_unit(unit.made_in, unit.workload, unit.comparison.metrics)
         same = ("samples", "column", "environment")
@@ -94,7 +93,7 @@ def _of_facts(plan: Plan) -> Iterator[Problem]:
 
 
 def _of_groups(plan: Plan) -> Iterator[Problem]:
-    """Units name a group of the plan, else nothing would ask for them; and its rule can decide about it."""
+    """Check that units name a group of the plan, without which no rule requests them, and that its rule can decide about it."""
     groups = {group.name: group.rule for group in plan.groups}
     for i, unit in enumerate(plan.units):
         if (unit.group and unit.group not in groups) or unit.rule not in {"", groups.get(unit.group)}:
