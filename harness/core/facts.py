@@ -1,4 +1,4 @@
-"""What a plan stores of cases and units, so that nothing asks the catalogue about them once they are planned."""
+"""Facts of cases and units that their plan stores, so that nothing looks them up in the catalogue afterwards."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from modbench.harness.core.passes import WALL, Phase
 
 
 class CaseFacts(Frozen):
-    """What later code needs to know of a case's model and router; none of it changes a number.
+    """Facts of a case's model and router; none of them changes a number.
 
     Attributes:
         short: short name of the model, as in ids.
@@ -51,7 +51,7 @@ class Made(NamedTuple):
 
 
 class UnitFacts(Frozen):
-    """What later code needs to know of a unit's pass (`core/passes.py` says what each means) and of what it measures.
+    """Facts of a unit's pass, whose attributes `core/passes.py` explains, and of its metrics.
 
     Attributes:
         phase: the phase in which it runs.

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 
 class Asker:
-    """What the rules of a plan have asked for.
+    """Asks the rules of a plan, and keeps their decisions.
 
     Args:
         plan: the whole plan, of a resumed run too.
-        folder: holds records and what was decided.
-        units: those that this run measures; until one has ended, what the folder holds of it is old, or not complete.
+        folder: holds records and decisions.
+        units: those that this run measures. Until one has ended, its record in the folder is old or incomplete.
 
     Attributes:
         cpu_s: CPU time spent on decisions.
-        decided: what was decided so far, by group.
+        decided: decisions so far, by group.
     """
 
     def __init__(self, plan: Plan, folder: RunFolder, units: Iterable[UnitOfWork] = ()) -> None:
@@ -47,13 +47,13 @@ class Asker:
         """A unit has ended, and its record is complete."""
         self._open.discard(unit.name)
 
-    def ask(self) -> None:
-        """Ask about every group, also those of which no unit is left to run: their decisions may have been removed."""
+    def decide_all(self) -> None:
+        """Decide about every group, also those of which no unit is left to run: their decisions may have been removed."""
         for group in self._rules:
-            self.asked(group)
+            self.decide(group)
 
-    def asked(self, group: str) -> Decided:
-        """Return what was asked for in a group so far, with what follows from the records now."""
+    def decide(self, group: str) -> Decided:
+        """Return the decision about a group, with all that follows from its records now."""
         name = self._rules[group]
         before = decided = self.decided.get(group, Decided(rule=name, group=group))
         start = time.process_time()

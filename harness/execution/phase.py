@@ -225,7 +225,7 @@ class _Phase(Generic[Started]):
         """Units that a group asks for now and has not asked for before; the progress then counts them."""
         if self.run.asker is None or group not in self.undecided:
             return []
-        decided = self.run.asker.asked(group)
+        decided = self.run.asker.decide(group)
         if decided.ended:
             self.undecided.discard(group)
         later = self.later.pop(group, [])

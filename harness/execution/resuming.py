@@ -1,4 +1,4 @@
-"""What a resumed run does again, and what is made ready before it goes on."""
+"""Finds the units that a resumed run measures again, and prepares its folder."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def run(
         lock=lock,
     )
     with tracker:
-        asker.ask()
+        asker.decide_all()
         if plan.units:  # else nothing is started, not even the launcher: nobody was asked whether to trust its options
             starts = launcher_for(plan, launcher, options)
             running = Run(starts, folder, tracker, asker, stop, lock)

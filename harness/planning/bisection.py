@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 
 class Reading(NamedTuple):
-    """What a cell says of an arm against another.
+    """The result of a cell for an arm against another.
 
     Attributes:
         pays: whether the effect is at least 0; None if the cell has no number.

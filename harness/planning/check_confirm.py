@@ -1,4 +1,4 @@
-"""What a suite's `[confirm]` confirms, with which seeds, and what it cannot."""
+"""The table `[confirm]` of a suite: its metrics, its fresh seeds, and checks of the table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a suite's `[search]` searches: which metrics and comparisons, with twins and launches of their own; what it cannot."""
+"""The table `[search]` of a suite: its metrics, its comparisons with their twins and launches, and checks of the table."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def in_search(suite: Suite, comparison: Comparison) -> bool:
 def with_twins(suite: Suite, comparisons: Sequence[Comparison]) -> list[Comparison]:
     """Give the first comparison of a search at each place a twin of its anchor, where the suite wants one.
 
-    The twin speaks for the machine, which one row shows at as many places as any other.
+    A twin tests the machine, so one at each place is enough.
     """
     made, seen = [], set[Place]()
     for comparison in comparisons:

@@ -1,4 +1,4 @@
-"""What a confirmation found: which cases a sweep chose, how many fresh seeds they got, and how they compare at each look."""
+"""The result of a confirmation: the chosen cases, their fresh seeds, and how they compare at each look."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Found(NamedTuple):
 
 
 class Chosen(Frozen):
-    """What fills a role.
+    """The case that fills a role.
 
     Attributes:
         role: the role.

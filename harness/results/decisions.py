@@ -1,7 +1,7 @@
-"""What rules asked for while a run went on: `decisions/GROUP.json`, one file for each group of units that a rule looks at.
+"""Decisions of rules while a run goes on: `decisions/GROUP.json`, one file for each group of units that a rule looks at.
 
-A file is written whenever more is asked for, and is believed: nothing is computed from the records again. A unit that runs only
-if it is asked for is required if its group's file names it; where its group has ended without it, it is neither run nor missing.
+A file is written whenever a rule requests more. It is believed: nothing is computed from the records again. A conditional unit is
+required if the file of its group names it. If the group has ended without the unit, the unit is not run, and is not missing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Stored: TypeAlias = Mapping[str, tuple[Path, dict[str, Any]]]
 
 
 class Decided(Frozen):
-    """What a rule decided about a group so far.
+    """The decision of a rule about a group so far.
 
     Attributes:
         rule: the rule.

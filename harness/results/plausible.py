@@ -73,7 +73,7 @@ def implausible(record: Record) -> Iterator[Problem]:
 
 
 def _of_launch(samples: Mapping[str, list[float]], rounds: int, unit_s: float, place: Path_) -> Iterator[Problem]:
-    """Check that no sample is longer than the unit, and that each planned round has equally many samples at distinct positions."""
+    """Check that no sample outlasts the unit, and that each planned round has equally many samples at distinct positions."""
     for name in ("wall_s", "sample_s"):
         times = samples.get(name, [])
         if times and max(times) > unit_s > 0:

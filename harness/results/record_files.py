@@ -1,4 +1,4 @@
-"""Seals and reads the record of one unit, or makes what stands for it where the file is damaged.
+"""Seals and reads the record of a unit, and makes the stand-in for a damaged one.
 
 A file begins with the digest of all that follows it: whoever reads it sees whether it is what was written.
 """
@@ -25,7 +25,7 @@ from modbench.harness.results.records import SCHEMA, Gap, Record
 from modbench.harness.results.upgrade import upgraded
 
 ALTERED = "damaged: its content is not what was written"
-# Of a unit, what run.json alone holds: a tenth of a record would else be facts.
+# Parts of a unit that only run.json holds: they would be a tenth of each record.
 FACTS: dict[str, Any] = {"facts": True, "comparison": {"facts": True}}
 # How a record's file begins.
 DIGEST = re.compile(rb'\{"digest":"([0-9a-f]{64})",')

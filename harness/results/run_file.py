@@ -1,4 +1,4 @@
-"""What run.json holds besides its plan, and what finished.json holds: the types that readers rest on."""
+"""Types of the fields of run.json, besides its plan, and of finished.json."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sweep chooses to confirm: the best size of each variant by one fit over all its runs, and how many fresh seeds."""
+"""Chooses the cases of a sweep to confirm, at the best size of each variant by one fit over all runs, and their fresh seeds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Choice:
-    """What is confirmed, and how.
+    """The cases to confirm, and their seeds.
 
     Attributes:
         cases: the case that fills each role.

@@ -48,7 +48,7 @@ class Cell:
         return [anchor] * ("same shape" in against) + rungs * ("equal cost" in against)
 
     def readings(self, against: Sequence[str], records: Mapping[str, Record]) -> list[Reading]:
-        """What the records of its launches say of its arm, against each other arm."""
+        """The readings of its arm against each other arm, from the records of its launches."""
         arm = next(case for case in reversed(self.comparison.arms) if not case.twin)
         launches = [records[unit.name] for unit in self.units]
         return [
@@ -132,7 +132,7 @@ class BisectionRule(AdaptiveRule):
 
 
 def _reading(launches: Sequence[float | str]) -> Reading:
-    """What the rule reads of a cell. The effect of a single launch, which has no interval, counts as decided."""
+    """The reading of a cell from the effects of its launches. A single launch has no interval, and counts as decided."""
     effects_ = [-each for each in launches if isinstance(each, float)]
     if len(effects_) < len(launches):
         return Reading(None, decided=True)

@@ -30,7 +30,7 @@ NOISE = "stochastic"
 
 @dataclass(frozen=True)
 class Confirmation:
-    """What is explored at one budget and place, and confirmed after it.
+    """The runs of a sweep at one budget and place, and the fresh runs that confirm its best.
 
     Attributes:
         plan: how it is confirmed.
@@ -103,7 +103,7 @@ def is_noise(case: Case) -> bool:
 
 
 def _routing(case: Case) -> tuple[object, ...]:
-    """What a variant is, besides its router and its size."""
+    """The settings of a variant besides its router and its size."""
     config, apart = case.config.model_dump(), {"router", "expert_d_ff"}
     return case.model, *(config[key] for key in ROUTING_KEYS if key not in apart)
 

@@ -91,8 +91,8 @@ class LaunchCountRule(AdaptiveRule):
     def decide(self, suite: Suite, units: Sequence[UnitOfWork], records: Mapping[str, Record]) -> Decision:
         """Compute the number of launches from the records of the pilot.
 
-        A launch that failed has no times and is left out, and so is an arm that failed in some launch, since it gets no number
-        in the report either. With fewer launches than `launch_number.FEWEST`, the pilot's are all that is made.
+        A launch that failed has no times and is left out. So is an arm that failed in some launch: it has no number in the report
+        either. With fewer launches than `sample_size.FEWEST`, there are no launches besides those of the pilot.
         """
         mde, (pilot, _) = suite.wanted_mde, suite.protocol_size
         assert mde is not None
@@ -119,12 +119,10 @@ class LaunchCountRule(AdaptiveRule):
 
 
 def _effects(records: Iterable[Record]) -> list[list[float]]:
-    """Log-effects of every arm against the anchor, launch by launch."""
+    """Log-effects of every arm against the anchor, launch by launch. Nothing is claimed about a twin, so it has none."""
     arms: dict[str, list[float]] = {}
     for record in records:
-        anchor, *others = (
-            case for case in record.unit.comparison.arms if not case.twin
-        )  # of a twin nothing is claimed
+        anchor, *others = (case for case in record.unit.comparison.arms if not case.twin)
         for arm in others:
             if isinstance(effect := effect_in_launch(record, arm, anchor), float):
                 arms.setdefault(arm.id, []).append(effect)

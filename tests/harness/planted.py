@@ -350,7 +350,7 @@ def left(
             leave(unit)
     for group in made.groups:
         done: set[str] = set()
-        while more := asker.asked(group.name).asked.keys() - done:
+        while more := asker.decide(group.name).asked.keys() - done:
             for unit in made.units:
                 if unit.name in more and not folder.record(unit).exists():
                     leave(unit)

@@ -143,7 +143,7 @@ def test_a_number_is_computed_once(tmp_path: Path) -> None:
     for unit in made.units:
         if unit.series == SERIES and unit.launch < 4:
             leave(folder, unit, slower={"moe": 1 + 0.2 * unit.launch})
-    assert Asker(made, folder).asked(SERIES).found == count(made, folder)
+    assert Asker(made, folder).decide(SERIES).found == count(made, folder)
     assert (folder.path / "decisions" / f"{SERIES}.json").read_bytes() == before
 
 
@@ -260,9 +260,9 @@ def test_a_pilot_that_is_measured_again_decides_when_it_has_ended(tmp_path: Path
     for unit in pilot:
         leave(folder, unit)
     asker = Asker(made, folder, pilot[:1])
-    assert not asker.asked(SERIES).ended
+    assert not asker.decide(SERIES).ended
     asker.ended(pilot[0])
-    assert asker.asked(SERIES).ended
+    assert asker.decide(SERIES).ended
 
 
 def test_a_decision_that_was_removed_is_made_again_where_nothing_is_left_to_run(tmp_path: Path) -> None:

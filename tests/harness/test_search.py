@@ -292,7 +292,7 @@ def test_a_cell_that_failed_ends_its_direction_with_its_reason(tmp_path: Path) -
     folder = new_folder(made, tmp_path / "run")
     fail_from(192)(folder, made)
     searches = Asker(made, folder)
-    while not (asked := searches.asked(ROW)).ended:
+    while not (asked := searches.decide(ROW)).ended:
         for unit in made.units:
             if unit.name in asked.asked and not folder.record(unit).exists():
                 record = fake_record(unit, Trouble(grid=paying_from(1000)))
@@ -377,7 +377,7 @@ def test_a_cell_that_runs_again_is_no_evidence_until_it_has_ended(tmp_path: Path
     folder.write_record(record)
     (folder.path / "decisions" / f"{ROW}.json").unlink()  # as if it had died at once
     searches = Asker(made, folder)
-    assert [int(name.partition("-T")[2].partition("-")[0]) for name in searches.asked(ROW).asked][-1] == 48  # below it
+    assert [int(name.partition("-T")[2].partition("-")[0]) for name in searches.decide(ROW).asked][-1] == 48  # below it
     again, _ = resume_fake(folder, grid=paying_from(192))
     assert again.ran[0] == dead.name
     assert lengths_of(again.ran) == [96, 192, 128]
