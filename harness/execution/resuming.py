@@ -21,7 +21,7 @@ def without_old_decisions(stored: StoredRun, *, retry_failed: bool) -> StoredRun
     again = {unit.group for unit in remaining(stored, retry_failed=retry_failed)} & stored.decisions.keys()
     old = [each for each in (stored.decisions[group] for group in again) if not _stands(each)]
     for decided in old:
-        decisions.forget(stored.path, decided.group)
+        decisions.file_of(stored.path, decided.group).unlink(missing_ok=True)
     return read(str(stored.path)) if old else stored
 
 

@@ -56,11 +56,6 @@ def write(run: Path, decided: Decided) -> None:
     write_atomically(file, decided.model_dump_json(indent=1))
 
 
-def forget(run: Path, group: str) -> None:
-    """Remove what was decided about a group: units of it are measured again."""
-    file_of(run, group).unlink(missing_ok=True)
-
-
 def stored(run: Path, plan: Plan) -> Stored:
     """Return the files of a run's groups, and their content.
 
@@ -100,9 +95,7 @@ def _decided(
     decided = parse(Decided, body, file)
     if decided.found is not None and rule.found is not None:
         decided = decided.model_copy(update={"found": parse(rule.found, body["found"], file)})
-    for problem in _foreign(decided, name, group, units):
-        raise DamagedError(file, problem)
-    for problem in retyped(body, decided, ()):
+    for problem in (*_foreign(decided, name, group, units), *retyped(body, decided, ())):
         raise DamagedError(file, problem)
     for problem in rule.foreign(plan.suite, units, decided.found) if rule.found and decided.found is not None else ():
         raise DamagedError(file, problem._replace(place=("found", *problem.place)))

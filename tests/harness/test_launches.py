@@ -274,6 +274,6 @@ def test_a_decision_that_was_removed_is_made_again_where_nothing_is_left_to_run(
     (folder.path / "run.json").write_text(json.dumps(body))
     folder.write_finished({"ended": "", "wall_s": 9.0, "timed_wall_s": 5.0, "parent_cpu_s": 0.01})
     before = decisions.read(folder.path, made)
-    decisions.forget(folder.path, SERIES)
+    decisions.file_of(folder.path, SERIES).unlink()
     api.resume(str(folder.path), Lines)
     assert decisions.read(folder.path, made) == before

@@ -49,7 +49,7 @@ def overrides(values: Mapping[str, object], settings: Mapping[str, object]) -> O
         if near and near[0] in NAMES:  # what is nearer to a key is refused with all keys, or is one
             raise UsageError(f"unknown argument {name!r}. Did you mean {near[0]!r}?")
         others[name] = list(value) if isinstance(value, tuple) else value
-        setting_text(name, value)
+        setting_text(name, value)  # it raises if a suite cannot have the value
     typed: dict[str, Any] = {name: _typed(name, value) for name, value in given.items()}
     return Overrides(**typed, settings=others)
 
