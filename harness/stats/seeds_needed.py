@@ -175,8 +175,6 @@ def seeds_to_decide(
     margin: float,
     power: float = POWER,
     looks: int = LOOKS,
-    level: float = LEVEL,
-    paired_sd: float | None = None,
 ) -> int | None:
     """Return how many fresh seeds of each arm would decide what stayed undecided, if all is as estimated; None: over 2,000.
 
@@ -190,20 +188,18 @@ def seeds_to_decide(
         margin: differences up to this one do not matter.
         power: probability of deciding.
         looks: at most so many.
-        level: two-sided error of all looks together.
-        paired_sd: of the differences by seed, if pairs are compared.
     """
     away = abs(difference)
 
     def power_of(total: int, distance: float, at: float) -> float:
-        return prospect(schedule(total, looks), distance, sd_mine, sd_theirs, paired_sd=paired_sd, level=at).power
+        return prospect(schedule(total, looks), distance, sd_mine, sd_theirs, level=at).power
 
     def excludes_zero(total: int) -> bool:
-        return power_of(total, away, level) >= power
+        return power_of(total, away, LEVEL) >= power
 
     def lies_inside(total: int) -> bool:
         # Two one-sided tests, each at this level; how often one of them fails is at most the sum.
-        return power_of(total, margin - away, 2 * level) + power_of(total, margin + away, 2 * level) - 1 >= power
+        return power_of(total, margin - away, 2 * LEVEL) + power_of(total, margin + away, 2 * LEVEL) - 1 >= power
 
     options = [_fewest(excludes_zero) if away > 0 else None, _fewest(lies_inside) if away < margin else None]
     found = [each for each in options if each is not None]

@@ -168,8 +168,8 @@ class Live:
 class Counter:
     """Counts units in one line that is overwritten; prints nothing when stderr is not a terminal."""
 
-    def __init__(self, total: int, what: str, stream: TextIO | None = None) -> None:
-        self.total, self.what, self.stream, self.done = total, what, stream or sys.stderr, 0
+    def __init__(self, total: int, what: str) -> None:
+        self.total, self.what, self.done = total, what, 0
 
     def started(self, unit: UnitOfWork) -> None:
         """Print nothing."""
@@ -184,10 +184,10 @@ class Counter:
     def ended(self, unit: UnitOfWork) -> None:  # noqa: ARG002  # as every progress
         """Print `12/60 launches`."""
         self.done += 1
-        if self.stream.isatty():
+        if sys.stderr.isatty():
             end = "\r" if self.done < self.total else "\r\x1b[K"
             with contextlib.suppress(OSError):
-                print(f"{self.done}/{self.total} {self.what}", end=end, file=self.stream, flush=True)
+                print(f"{self.done}/{self.total} {self.what}", end=end, file=sys.stderr, flush=True)
 
 
 @dataclass

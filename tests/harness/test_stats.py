@@ -397,5 +397,5 @@ def test_the_spread_between_inputs_is_recovered(planted: float) -> None:
     else:
         assert found.p > 0.01
         assert found.sd < 0.005
-    one = [tuple(side | {"input": [0.0] * 64} for side in launch) for launch in launches[:1]]
-    assert input_spread(one) is None  # one input has no spread
+    one = {"input": [0.0] * 64}
+    assert input_spread([(arm | one, anchor | one) for arm, anchor in launches]) is None  # one input has no spread
