@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from modbench.harness.core.case import Case, UnitOfWork
 from modbench.harness.core.confirm_plan import Role
 from modbench.harness.flops.closed_form import case_cost
-from modbench.harness.planning.check_confirm import SMOKE_SEEDS
 from modbench.harness.stats.group_sequential import schedule
 from modbench.harness.stats.joint_fit import JointFit, Run
 from modbench.harness.stats.seeds_needed import Spread, planned, seeds_needed
@@ -99,7 +98,7 @@ def _seeds(made: Confirmation, spread: Spread, margin: float) -> tuple[int | Non
     """Seeds of each arm that the spread asks for, and those of each look."""
     plan = made.plan
     if not made.claims:
-        return SMOKE_SEEDS, (SMOKE_SEEDS,)
+        return made.most_seeds, (made.most_seeds,)
     if plan.seeds is not None:
         return plan.seeds, schedule(plan.seeds, plan.looks)
     found = planned(spread, None, margin, most=plan.most_seeds, power=plan.power, looks=plan.looks)

@@ -12,7 +12,7 @@ from modbench.harness.core.config import ROUTING_KEYS
 from modbench.harness.core.confirm_plan import ConfirmPlan, Role
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.planning.adaptive import AdaptiveRule, Decision
-from modbench.harness.planning.check_confirm import SMOKE_SEEDS
+from modbench.harness.planning.check_confirm import seeds_of
 from modbench.harness.planning.select import compile_expression
 from modbench.harness.results.confirmed import Chosen, Compared, Confirmed, Found, Look, found_in
 from modbench.harness.results.reading import Problem
@@ -36,6 +36,7 @@ class Confirmation:
         plan: how it is confirmed.
         claims: whether anything may be claimed; a smoke run trains two seeds and looks once.
         anchor: the anchor's variant.
+        most_seeds: the most fresh seeds of a case.
         cases: every variant at every size, by id, in plan order.
         explored: the runs that choose.
         fresh: the runs that may be asked for, by case and seed.
@@ -44,6 +45,7 @@ class Confirmation:
     plan: ConfirmPlan
     claims: bool
     anchor: str
+    most_seeds: int
     cases: dict[str, Case] = field(default_factory=dict)
     explored: list[UnitOfWork] = field(default_factory=list)
     fresh: dict[str, dict[int, UnitOfWork]] = field(default_factory=dict)
@@ -52,7 +54,7 @@ class Confirmation:
     def of(cls, suite: Suite, units: Sequence[UnitOfWork]) -> Confirmation:
         """The confirmation that the units of a group explore for, and confirm."""
         assert suite.confirm is not None
-        made = cls(suite.confirm, suite.claims, units[0].comparison.arms[0].variant)
+        made = cls(suite.confirm, suite.claims, units[0].comparison.arms[0].variant, len(seeds_of(suite)))
         for unit in sorted(units, key=lambda unit: unit.protocol.seed if unit.rule else -1):
             (case,) = unit.comparison.arms
             made.cases.setdefault(case.id, case)
@@ -61,11 +63,6 @@ class Confirmation:
             else:
                 made.explored.append(unit)
         return made
-
-    @property
-    def most_seeds(self) -> int:
-        """The most fresh seeds of a case."""
-        return self.plan.most if self.claims else SMOKE_SEEDS
 
     @property
     def most_runs(self) -> int:

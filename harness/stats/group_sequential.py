@@ -29,7 +29,7 @@ Verdict = Literal["better", "worse", "equivalent", "undecided"]
 
 @dataclass(frozen=True)
 class Looked:
-    """What a look at the seeds so far says. Differences are mine minus theirs, in nats: below 0 mine is better.
+    """The result of a look at the seeds so far. Differences are mine minus theirs, in nats: below 0 mine is better.
 
     Attributes:
         number: which look it was, from 1.
