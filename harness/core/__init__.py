@@ -1,1 +1,1 @@
-"""What every room shares: cases, metrics, models as data, errors, units, files. Loads no torch."""
+"""Shared by every room: cases, metrics, models as data, errors, units, files. Loads no torch."""

@@ -40,7 +40,7 @@ def not_a(room: str, made: object) -> str:
 
 
 def blame(error: BaseException, entry: Entry) -> str:
-    """What an exception says that came from importing a user's file, with the last line of that file that it passed."""
+    """The message of an exception from importing a user's file, with the last line of that file that it passed."""
     if isinstance(error, AttributeError) and error.name == entry.attribute and getattr(error.obj, "__file__", None):
         return f"it defines no {entry.attribute}"
     said = in_short(error, 200).removesuffix(".")

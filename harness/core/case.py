@@ -110,7 +110,7 @@ class Case(Frozen):
 
     @property
     def given(self) -> dict[str, Any]:
-        """What a user's build is given by name."""
+        """The arguments that a user's build gets by name."""
         return dict(self.options) | {key: getattr(self.config, key) for key in self.by_name}
 
     @property
@@ -130,7 +130,7 @@ class Case(Frozen):
 
     @functools.cached_property
     def facts(self) -> CaseFacts:
-        """What is known of its model and router, looked up where the case is planned; `Comparison` stores it."""
+        """Facts of its model and router, looked up where the case is planned; `Comparison` stores it."""
         found = names_of(self)
         if found.keys is None:
             return found

@@ -1,4 +1,4 @@
-"""Which keys of the configuration a user's build reads, from its source: nothing is imported or run.
+"""Finds the keys of the configuration that a user's build reads, from its source: nothing is imported or run.
 
 The configuration is followed through assignments, and into functions, classes and methods of the same file. It may be followed
 too far, never too little: where it goes somewhere else, the answer is that nobody can tell.
@@ -55,7 +55,7 @@ def reads(module: Module, name: str) -> frozenset[str] | None:
 
 
 class _Followed:
-    """What a file does with the configuration."""
+    """The uses of the configuration in a file."""
 
     def __init__(self, module: Module, parameter: tuple[Scope, str]) -> None:
         self.module = module
@@ -174,7 +174,7 @@ class _Followed:
 
 
 def _targets(node: ast.AST, parent: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> list[ast.expr]:
-    """What a value is assigned to, also as one of several: `self.width, self.config = width, config`."""
+    """The targets that a value is assigned to, also as one of several: `self.width, self.config = width, config`."""
     match parent:
         case ast.Assign():
             return parent.targets

@@ -56,5 +56,5 @@ class ConfirmPlan(Frozen):
 
     @property
     def rivals(self) -> tuple[Role, ...]:
-        """What the best is compared with."""
+        """The roles that the best is compared with."""
         return tuple(role for role in RIVALS if role in self.roles)

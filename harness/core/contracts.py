@@ -1,4 +1,4 @@
-"""What an addition exports: a `Model`, `Metric`, `Doubt`, `Task` or `Corpus`. Plain data, no torch."""
+"""Types that additions export: `Model`, `Metric`, `Doubt`, `Task` or `Corpus`. Plain data, no torch."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ class Metric(Generic[Given, Made]):
 
     @property
     def allowed(self) -> Range:
-        """What its value can be."""
+        """The range of its values."""
         return self.range or RANGES.get(self.unit, Range())
 
 

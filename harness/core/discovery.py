@@ -78,12 +78,12 @@ class Entry:
 
     @property
     def one(self) -> str:
-        """What it is, such as `router`."""
+        """Its kind, such as `router`."""
         return one_of(self.room)
 
 
 def one_of(room: str) -> str:
-    """What one entry of a room is called."""
+    """The word for one entry of a room."""
     return ONE_OF.get(room, room.removesuffix("s"))
 
 

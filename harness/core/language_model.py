@@ -1,4 +1,4 @@
-"""What a catalogue model can do: one protocol that the harness calls and every `models/*.py` is checked against.
+"""The interface of catalogue models: one protocol that the harness calls and every `models/*.py` is checked against.
 
 A user's own model may have any part of it (`protocols.py`). Importing this file does not load torch.
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Decision:
-    """What one router decided for one batch.
+    """The decision of one router for one batch.
 
     T is the sequence length; for the experts inside a routed block it is the number of tokens that the block processed.
 
@@ -57,7 +57,7 @@ class Observation(NamedTuple):
 
 
 class DecodeCache(Protocol):
-    """What a model keeps between decode steps.
+    """The state that a model keeps between decode steps.
 
     Attributes:
         position_B: position of each row's next token.

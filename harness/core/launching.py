@@ -1,4 +1,4 @@
-"""What a launcher exports: how units of work are started and waited for. No torch."""
+"""The interface of launchers, which start units of work and wait for them. No torch."""
 
 from __future__ import annotations
 

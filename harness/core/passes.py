@@ -1,4 +1,4 @@
-"""What a pass exports: how it measures, where and when it may run, and what its numbers mean. No torch."""
+"""The interface of passes: how a pass measures, where and when it may run, and what its numbers mean. No torch."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def kernel() -> str:
-    """What gives a process number its meaning: this boot of the kernel, and this namespace of processes."""
+    """The boot of the kernel and the namespace of processes, within which a process number has a meaning."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"

@@ -1,4 +1,4 @@
-"""What users call from Python: their mistakes end in one line, raised where they called.
+"""Functions that users call from Python: their mistakes end in one line, raised where they called.
 
 A wrong argument is a `UsageError` that says what would work, as it is of a command; and no `UsageError` shows the frames between
 the user's line and the check that found the mistake, neither Python's traceback nor pytest's.

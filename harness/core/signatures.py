@@ -1,4 +1,4 @@
-"""What a function or class in a Python file can be called with, read from its source: nothing is imported or run."""
+"""Reads the parameters of a function or class from the source of its file: nothing is imported or run."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ class TrainPlan(Frozen):
 
     @property
     def measured(self) -> TrainPlan:
-        """What its numbers depend on: the plan without its sink."""
+        """The plan without its sink, on which no number depends."""
         fields = TrainPlan.model_fields
         return self.model_copy(update={name: fields[name].default for name in OF_THE_SINK})
 

@@ -1,4 +1,4 @@
-"""What a unit's process leaves when it dies before its record: its parent writes the record, with the kind of failure."""
+"""Records of units whose process died before it wrote one: its parent writes the record, with the kind of failure."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Slots:
 
 @dataclass(frozen=True)
 class Run(Generic[Started]):
-    """What all phases of a run share.
+    """The parts that all phases of a run share.
 
     Attributes:
         launcher: starts units.

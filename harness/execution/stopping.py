@@ -1,4 +1,4 @@
-"""What signals ask of a run: the first Ctrl-C lets running units end in good order, everything else stops at once.
+"""Signals that stop a run: the first Ctrl-C lets running units end in good order, everything else stops at once.
 
 A timed unit is then measured to its end, and a training unit ends at a checkpoint. A second Ctrl-C, SIGTERM (of a scheduler) and
 SIGHUP (of a terminal that closed) end all workers now. Either way finished units are kept.
@@ -17,7 +17,7 @@ HANGUP = getattr(signal, "SIGHUP", None)
 
 
 class Stop:
-    """What was asked for.
+    """The requests of signals so far.
 
     Args:
         tell: called once with the number of the signal, when the first Ctrl-C came.

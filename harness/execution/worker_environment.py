@@ -1,4 +1,4 @@
-"""Which environment variables workers see: those that can change what is measured or where files lie, and never secrets.
+"""The environment variables that workers see: those that can change what is measured or where files lie, and never secrets.
 
 A model under test, and every library that it loads, can read the environment of its process. What is not on the list below is
 not there, whatever it is. `MODBENCH_PASS_ENV=NAME,NAME` lets more through, also names that look like those of secrets.

@@ -45,7 +45,7 @@ class Group(Frozen):
 
 
 class Decision(NamedTuple):
-    """What a rule decides about a group.
+    """A decision of a rule about a group.
 
     Attributes:
         asked: names of units to run. Those that it asked for before may be among them.

@@ -1,4 +1,4 @@
-"""What a plan's tasks can decide, before anything runs: seeds that solve a task or not are compared by exact counts."""
+"""The power of a plan's tasks, before anything runs: seeds that solve a task or not are compared by exact counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run included: the user's folders, and packages with additions. run.json names them, so that they are found again.
+"""Sources of additions that a run included: folders and packages. run.json names them, so that they are found again.
 
 What run.json says is only said: it may come from a stranger. Folders are included again without a word only where this user's
 own state, outside the run, says that he began the run with them.
@@ -28,14 +28,14 @@ class Origin(Frozen):
     name: str
 
     def in_words(self) -> str:
-        """What it is, and what would bring it back."""
+        """The source in words, and how to bring it back."""
         if self.kind == "folder":
             return f"the folder {shown(self.name, 200)}; if you trust it, add --include {self.name}"
         return f"the package {shown(self.name, 100)}; install it"
 
 
 def now() -> tuple[Origin, ...]:
-    """What this process includes."""
+    """The sources that this process includes."""
     folders = [Origin(kind="folder", name=str(folder)) for folder in included.folders()]
     known = dict.fromkeys(point.package for point in packages.points())
     return (*folders, *(Origin(kind="package", name=name) for name in known))
@@ -48,6 +48,6 @@ def include_again(folders: Iterable[str]) -> None:
 
 
 def missing(told: Sequence[Origin]) -> list[Origin]:
-    """What a run included and this process does not."""
+    """The sources that a run included and this process does not."""
     here = set(now())
     return [each for each in told if each not in here]

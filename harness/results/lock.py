@@ -123,7 +123,7 @@ class Lock:
         return False
 
     def _found(self) -> Holder | None:
-        """Who holds the folder. Who takes over a dead runner's lease may move ours by mistake and put it back: look twice."""
+        """The holder of the folder. Look twice: a runner that takes over a dead lease may move ours by mistake and restore it."""
         found = _read(self.file)
         if found is None or found.token != self.holder.token:
             time.sleep(AGAIN_S)

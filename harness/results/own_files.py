@@ -49,12 +49,12 @@ class OwnFile(Frozen):
 
     @property
     def key(self) -> tuple[str, str]:
-        """What it is and what it is called."""
+        """Its kind and its name."""
         return self.kind, self.name
 
     @property
     def identity(self) -> str | None:
-        """What must be the same for it to be unchanged: its hash, or where it has none, its place."""
+        """Its hash, or its place if it has none: while this is the same, the file is unchanged."""
         return self.sha256 or (None if self.what == "missing" else self.path or self.name)
 
 
@@ -150,7 +150,7 @@ def _additions(units: Sequence[UnitOfWork], cases: Sequence[Case], launcher: str
 
 
 def _text(kind: Kind, asked: str) -> OwnFile:
-    """What a corpus or a task reads: `PATH`, `PATH?option=value`, or `hf:NAME`, which may also name a file."""
+    """The source of a corpus or task: `PATH`, `PATH?option=value`, or `hf:NAME`, which may also name a file."""
     name = asked.removeprefix("hf:")
     path = Path(name)
     if not _exists(path) and "?" in name:

@@ -29,7 +29,7 @@ MOST_SHOWN = 60
 
 
 class Problem(NamedTuple):
-    """What is wrong in a file.
+    """A problem of a file.
 
     Attributes:
         place: keys and indices that lead to the field.

@@ -150,7 +150,7 @@ def current(body: dict[str, Any], file: Path) -> dict[str, Any]:
 
 
 def stand_in(unit: UnitOfWork, folder: Path, error: DamagedError) -> Record:
-    """What stands for a damaged record: every outcome failed, with the file and the field as the reason."""
+    """The stand-in for a damaged record: every outcome failed, with the file and the field as the reason."""
     gap = Gap(status="failed", kind="damaged", reason=f"{error.file.relative_to(folder)}: {error.problem}")
     outcomes = tuple(missing(case, made, gap) for made in unit.facts.makes for case in unit.comparison.arms)
     return Record(unit=unit, started="", wall_s=0.0, outcomes=outcomes)

@@ -97,7 +97,7 @@ class Outcome(Frozen):
 
 
 class Blocks(Frozen):
-    """What witnesses observed in every block of a timing, whichever arms it held.
+    """Observations of witnesses in every block of a timing, whichever arms it held.
 
     Attributes:
         group: what was timed, such as `forward`.

@@ -38,7 +38,7 @@ class _Git(_Part):
 
 
 class _Machine(_Part):
-    """What reports read of the environment, where it is there."""
+    """The fields of the environment that reports read, where they are there."""
 
     packages: dict[str, Text | None] = Field(default_factory=dict)
     cpu: Text = ""

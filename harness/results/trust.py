@@ -174,7 +174,7 @@ def changed_since(token: str | None) -> dict[str, list[str]]:
 
 
 def _agreed(token: str | None) -> dict[tuple[str, str], str | None]:
-    """What this user agreed to, by key; empty for a run of somebody else."""
+    """The agreements of this user, by key; empty for a run of somebody else."""
     if token is None or TOKEN.fullmatch(token) is None:  # it becomes a path
         return {}
     try:
@@ -242,7 +242,7 @@ def _is_folder(path: str) -> bool:
 
 
 def _ran(stored: StoredRun) -> dict[str, str]:
-    """What the run's workers ran or may run, by name: those that left a record, and those that did not get so far."""
+    """The code that the run's workers ran or may run, by name: those that left a record, and those that did not get so far."""
     here, found = Path.cwd(), dict[str, str]()
     for record in sorted(stored.records, key=lambda each: each.started):
         found |= record.code or {}

@@ -64,7 +64,7 @@ def environment(changes: Mapping[str, str]) -> Iterator[None]:
 
 
 def variables(threads: int) -> dict[str, str]:
-    """What a worker's libraries are told before they load."""
+    """Environment variables that a worker's libraries read when they load."""
     # Spinning OpenMP threads beside one busy process made a step 16 times slower.
     return {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(threads)}
 

@@ -1,1 +1,1 @@
-"""What the Slurm launcher is made of: options, the queue, and what runs inside a job."""
+"""Parts of the Slurm launcher: options, the queue, and the process inside a job."""

@@ -1,4 +1,4 @@
-"""What runs inside a job: the units of one task, one after the other, by the same launcher as on any machine.
+"""Runs inside a job: the units of one task, one after the other, by the same launcher as on any machine.
 
 A job decides from the run folder: a unit with a record is not run again. Before the time limit, and when Slurm ends the job, a
 unit that trains saves a checkpoint; the job then puts itself back into the queue, whether or not its submitter still lives.
@@ -197,7 +197,7 @@ def _kept_from_workers(*signals: signal.Signals) -> Iterator[None]:
 
 
 def node(unit: UnitOfWork) -> dict[str, Any]:
-    """What is known of this node, for the unit's record: fingerprint, hardware in words, the certificate that it has here."""
+    """Facts of this node, for the unit's record: fingerprint, hardware in words, the certificate that it has here."""
     where, place = environment.collect(), unit.comparison.place
     machine = certificate.fingerprint(where, place.device, place.threads)
     known = certificate.pooled(machine, EFFORTS["standard"][0])

@@ -33,7 +33,7 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 
 @dataclass(frozen=True)
 class Options:
-    """What a user asked for.
+    """The options of a user.
 
     Attributes:
         sbatch: sbatch's options by long name; True for one without a value.

@@ -1,4 +1,4 @@
-"""What Slurm says: squeue, scontrol, scancel. Accounting (sacct) is not needed: few small clusters have it."""
+"""Asks Slurm: squeue, scontrol, scancel. Accounting (sacct) is not needed: few small clusters have it."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def refusal(words: Sequence[str], said: str, kept: str, instead: str = "") -> Mo
 
 
 def words_of(said: str) -> str:
-    """What a command of Slurm said, on one line."""
+    """The output of a command of Slurm, on one line."""
     lines = [
         masking.masked(line.strip()) for line in said.splitlines() if line.strip() and not line.startswith('Try "')
     ]

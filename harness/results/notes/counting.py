@@ -14,7 +14,7 @@ CARRIER = "flops/forward"
 
 
 class Claim(Frozen):
-    """What one module states about the tokens it executed, and what was observed (`harness/subject/skip_claims.py`).
+    """The statement of a module about the tokens that it executed, and the observation (`harness/subject/skip_claims.py`).
 
     Attributes:
         module: its path; empty for the model.
