@@ -1,11 +1,12 @@
 """Reads the JSON files of a run folder. They may be damaged, or a stranger's: what no run can have written is refused.
 
-A file that holds a number that is not finite, a key twice or a nest of a thousand lists is refused with its name and the field,
+A file that holds a number that is not finite, a key twice or a nest of a hundred lists is refused with its name and the field,
 before anything is computed from it. What a record must say beyond that is in `checks.py`.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import sys
@@ -24,6 +25,8 @@ MOST_WHOLE = 2**63
 # The smallest number that a float holds with all its digits: anything less, but 0, is damage, and one over it is infinite.
 LEAST = sys.float_info.min
 SCALARS = {str, int, float, bool, type(None)}
+# A run writes some 15 tables in each other. What is far deeper would stop whoever reads or copies it.
+MOST_NESTED = 100
 # Characters of a damaged value or name that a message shows.
 MOST_SHOWN = 60
 
@@ -106,13 +109,15 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def unusable(body: dict[str, Any]) -> Iterator[Problem]:
-    """Yield values that no run writes: numbers that are not finite, too small or beyond 2^63, and text that is not Unicode."""
+    """Yield values that no run writes: numbers not finite, too small or beyond 2^63, text not Unicode, deep nests."""
     if _usable(body):
         return
     waiting: list[tuple[Path_, Any]] = [((), body)]
     while waiting:
         place, value = waiting.pop()
-        if isinstance(value, dict):
+        if len(place) >= MOST_NESTED and isinstance(value, dict | list):
+            yield Problem(place[:3], f"more than {MOST_NESTED} tables or lists in each other")
+        elif isinstance(value, dict):
             bad = next((key for key in value if not _is_text(key)), None)
             if bad is not None:
                 yield Problem(place, f"the name {shown(bad)} is not Unicode text")
@@ -130,7 +135,7 @@ def unusable(body: dict[str, Any]) -> Iterator[Problem]:
             yield Problem(place, "not Unicode text")
 
 
-def _usable(value: object) -> bool:
+def _usable(value: object, levels: int = MOST_NESTED) -> bool:
     """Whether all is usable, without the place of what is not: of a thousand files nearly all are, and this is fast."""
     if isinstance(value, str):
         return _is_text(value)
@@ -139,8 +144,10 @@ def _usable(value: object) -> bool:
     if isinstance(value, int):
         return -MOST_WHOLE <= value < MOST_WHOLE
     if isinstance(value, list):
-        return _all_finite(value) or all(map(_usable, value))
-    return not isinstance(value, dict) or (all(map(_is_text, value)) and all(map(_usable, value.values())))
+        return levels > 0 and (_all_finite(value) or all(map(_usable, value, itertools.repeat(levels - 1))))
+    if not isinstance(value, dict):
+        return True
+    return levels > 0 and all(map(_is_text, value)) and all(map(_usable, value.values(), itertools.repeat(levels - 1)))
 
 
 def _all_finite(values: list[Any]) -> bool:

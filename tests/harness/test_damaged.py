@@ -20,6 +20,7 @@ from modbench.harness.execution import resuming
 from modbench.harness.results.checks import check
 from modbench.harness.results.plausible import implausible, usable
 from modbench.harness.results.reading import DamagedError
+from modbench.harness.results.reading import load as read_json
 from modbench.harness.results.record_files import ALTERED, read_record
 from modbench.harness.results.records import Record
 from modbench.harness.results.run_folder import RunFolder, read
@@ -405,3 +406,14 @@ def test_a_range_says_what_is_wrong_and_agrees_with_its_fast_form(
 ) -> None:
     assert allowed.lacks(value) == said
     assert (allowed.holds([value]) if abs(value) < 1e300 else False) == (said is None)
+
+
+@pytest.mark.parametrize("depth", [200, 700, 900, 100_000])
+@pytest.mark.parametrize("opens", ["[", '{"a":'])
+def test_a_deep_nest_is_refused(tmp_path: Path, depth: int, opens: str) -> None:
+    """Python's parser of JSON takes more levels than functions that walk through what it made."""
+    file = tmp_path / "deep.json"
+    closes = {"[": "]"}.get(opens, "}")
+    file.write_text('{"found":' + opens * depth + "1" + closes * depth + "}")
+    with pytest.raises(DamagedError, match=r"deep\.json"):
+        read_json(file)
