@@ -8,13 +8,19 @@ from collections.abc import Iterator
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError, in_short
-from modbench.harness.core.ids import short_name
+from modbench.harness.core.ids import short_name, slug
 from modbench.harness.core.own_routers import has_closed_form
+from modbench.harness.planning.adaptive import AdaptiveRule
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results.reading import Path_, Problem, shown
 
 # Errors of a rule whose plan was made for another.
 UNFIT = (UsageError, ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
+# Facts of a unit that say what its numbers are and beside what it may run. The others predict how long it takes.
+SAME = (
+    *("phase", "samples", "column", "alone", "timed", "cold", "repeated", "trains", "confirms"),
+    *("about_machine", "environment"),
+)
 
 
 def check_plan(plan: Plan) -> Iterator[Problem]:
@@ -77,11 +83,10 @@ def _of_facts(plan: Plan) -> Iterator[Problem]:
     """Check the facts of passes and models against the catalogue: they set variables of processes, and name columns."""
     for i, unit in enumerate(plan.units):
         told, known = unit.facts, catalogue.facts_of_unit(unit.made_in, unit.workload, unit.comparison.metrics)
-        same = ("samples", "column", "environment")
         if (
             known is None
             or not {*told.makes} <= {*known.makes}
-            or any(getattr(told, n) != getattr(known, n) for n in same)
+            or any(getattr(told, n) != getattr(known, n) for n in SAME)
         ):
             yield Problem(("plan", "units", i, "facts"), "not those of its pass and metrics")
     every = {id(each): each for each in (*plan.comparisons, *(unit.comparison for unit in plan.units))}
@@ -99,12 +104,35 @@ def _of_groups(plan: Plan) -> Iterator[Problem]:
         if (unit.group and unit.group not in groups) or unit.rule not in {"", groups.get(unit.group)}:
             said = f"{shown(unit.rule)} of {shown(unit.group)}, which is none of the plan's groups"
             yield Problem(("plan", "units", i, "rule"), said)
+    if len(groups) < len(plan.groups):
+        yield Problem(("plan", "groups"), "a name is there twice")
     for name in set(groups.values()):
+        rule = catalogue.load("rules", name)
+        if catalogue.is_shipped("rules", name):  # a user's own may have been edited since
+            yield from _foreign_members(plan, name, rule)
         for group, units in plan.members(name).items():
             try:
-                rule = catalogue.load("rules", name)
                 rule.check(plan.suite, units, None)
                 rule.shares(plan.suite, units)
             except UNFIT as error:
                 said = f"{shown(group)} is none that {name} can decide about: {type(error).__name__} {in_short(error)}"
                 yield Problem(("plan", "groups"), said)
+
+
+def _foreign_members(plan: Plan, name: str, rule: AdaptiveRule) -> Iterator[Problem]:
+    """Groups hold the units that their rule puts there, and it may ask for those that it says: it reads no other records."""
+    try:
+        made = {
+            slug(called): [unit.name for unit in units] for called, units in rule.groups(plan.suite, plan.units).items()
+        }
+    except UNFIT as error:
+        yield Problem(("plan", "groups"), f"{name} can make none: {type(error).__name__} {in_short(error)}")
+        return
+    for group, units in plan.members(name).items():
+        if [unit.name for unit in units] != made.get(group):
+            yield Problem(("plan", "groups"), f"{shown(group)} does not hold the units that {name} puts there")
+            return
+        for unit in units:
+            if bool(unit.rule) != rule.is_conditional(plan.suite, unit):
+                yield Problem(("plan", "groups"), f"{shown(unit.name)} is not asked for as {name} does")
+                return

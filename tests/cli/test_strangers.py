@@ -585,6 +585,9 @@ def test_a_record_of_another_run_is_damaged(measured: Path, tmp_path: Path) -> N
         lambda unit: unit["facts"].update(environment=[["LD_PRELOAD", "evil.so"]]),
         lambda unit: unit["facts"].update(column="\x1b[2J"),
         lambda unit: unit["facts"].update(makes=[["no/such", "s"]]),
+        lambda unit: unit["facts"].update(timed=not unit["facts"]["timed"]),
+        lambda unit: unit["facts"].update(alone=not unit["facts"]["alone"]),
+        lambda unit: unit["facts"].update(trains=not unit["facts"]["trains"]),
         lambda unit: unit["comparison"]["facts"][0].update(short="\x1b[2J"),
         lambda unit: unit["comparison"]["facts"][0].update(own_router=True),
     ],
@@ -592,7 +595,7 @@ def test_a_record_of_another_run_is_damaged(measured: Path, tmp_path: Path) -> N
 def test_what_a_strangers_plan_says_of_passes_and_models_is_checked(
     stranger: Stranger, change: Callable[[dict[str, Any]], object]
 ) -> None:
-    """It would set variables of processes that `resume` starts, and be printed."""
+    """It would set variables of processes that `resume` starts, let timed units run beside others, and be printed."""
     stranger.plans()
     stranger.changes(lambda body: change(first(body)))
     said = stranger.refused("run.json", "facts")

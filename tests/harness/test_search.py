@@ -607,3 +607,26 @@ def test_what_a_search_has_asked_for_is_counted_and_written(tmp_path: Path) -> N
     assert not seen.more
     assert [(each.done, each.units) for each in seen.groups if each.name == "time"] == [(9, 9)]
     assert seen.decisions == [f"{ROW}: 3 cells"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda plan: plan["units"][0].update(group=plan["groups"][0]["name"]),
+        lambda plan: plan["units"][0].update(group=plan["groups"][0]["name"], rule="bisection"),
+        lambda plan: plan["units"][-1].update(rule=""),
+        lambda plan: plan["units"][-1].update(rule="", group=""),
+        lambda plan: plan["groups"].append(plan["groups"][0]),
+    ],
+    ids=["more", "more to ask for", "not to ask for", "fewer", "twice"],
+)
+def test_a_group_holds_what_its_rule_puts_there(tmp_path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Its rule would read records of another kind, or a unit would be left out without a word."""
+    folder = new_folder(searching(), tmp_path / "run")
+    body = json.loads((folder.path / "run.json").read_text())
+    assert body["plan"]["units"][0]["made_in"] == "count"
+    assert body["plan"]["units"][-1]["rule"] == "bisection"
+    change(body["plan"])
+    (folder.path / "run.json").write_text(json.dumps(body))
+    with pytest.raises(DamagedError, match=r"damaged at plan\.groups"):
+        run_folder.read(str(folder.path))
