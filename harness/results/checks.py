@@ -55,6 +55,7 @@ def check(record: Record, planned: UnitOfWork) -> Iterator[Problem]:
         yield Problem(("died", "kind"), "no process dies of that")
     for i, outcome in enumerate(record.outcomes):
         yield from _of_outcome(outcome, record.unit, made_in, ("outcomes", i))
+    yield from _without_shared_block(record)
     for i, blocks in enumerate(record.blocks):
         if is_shipped(made_in) and blocks.group != record.unit.workload:
             yield Problem(("blocks", i, "group"), f"{shown(blocks.group)} is not what this unit timed")
@@ -64,6 +65,18 @@ def check(record: Record, planned: UnitOfWork) -> Iterator[Problem]:
         for metric, arms in record.findings.samples.items():
             for case, samples in arms.items():
                 yield from _columns(samples, COLUMNS, LAUNCH, ("findings", "samples", metric, case), known=False)
+
+
+def _without_shared_block(record: Record) -> Iterator[Problem]:
+    """Yield arms that share no block with their anchor: an effect is that of blocks in which both were timed."""
+    anchor, anchors = record.unit.comparison.arms[0].id, dict[str, set[float]]()
+    for outcome in record.outcomes:
+        if outcome.case == anchor and "block" in outcome.samples:
+            anchors.setdefault(outcome.metric, {*outcome.samples["block"]})
+    for i, outcome in enumerate(record.outcomes):
+        blocks = outcome.samples.get("block")
+        if blocks and outcome.metric in anchors and anchors[outcome.metric].isdisjoint(blocks):
+            yield Problem(("outcomes", i, "samples", "block"), "no block of the anchor")
 
 
 def is_shipped(made_in: Pass) -> bool:

@@ -73,6 +73,12 @@ def operators(work: list[Body]) -> Callable[[Body], object]:
     )
 
 
+def in_other_blocks(body: Body) -> None:
+    """An arm as if it was never timed beside its anchor."""
+    samples = body["outcomes"][-1]["samples"]
+    samples["block"] = [block + 1000 for block in samples["block"]]
+
+
 @pytest.mark.parametrize("by_hand", [False, True])
 @pytest.mark.parametrize(
     ("name", "edit", "said"),
@@ -96,6 +102,7 @@ def operators(work: list[Body]) -> Callable[[Body], object]:
         (LAUNCH, column("round", 0, 0.5), r"round\[0\]: 0\.5 .*whole number"),
         (LAUNCH, column("cpu_s", 0, -1e-9), r"cpu_s\[0\]: -1e-09 .*least 0"),
         (LAUNCH, lambda b: b["outcomes"][0]["samples"]["wall_s"].pop(), r"values, where others have"),
+        (LAUNCH, in_other_blocks, r"outcomes\.\d+\.samples\.block: no block of the anchor"),
         (LAUNCH, lambda b: b["outcomes"][0]["samples"].pop("wall_s"), r"samples\.wall_s: missing"),
         (LAUNCH, lambda b: b["outcomes"][0]["samples"].update(wal_s=[1.0]), r"samples\.wal_s: "),
         (LAUNCH, lambda b: b["outcomes"].append(b["outcomes"][0]), r"is there twice"),
