@@ -13,11 +13,11 @@ from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.files import now
 from modbench.harness.core.launching import Launcher, MakeLauncher, Started, is_remote
 from modbench.harness.core.passes import Phase
-from modbench.harness.execution.asker import Asker
 from modbench.harness.execution.limits import Limits
 from modbench.harness.execution.phase import Progress, Run, Slots
+from modbench.harness.execution.progress_tracker import Display, Tracker
+from modbench.harness.execution.rule_asker import Asker
 from modbench.harness.execution.stopping import Stop
-from modbench.harness.execution.tracker import Display, Tracker
 from modbench.harness.machine.environment import usable_cores
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results.lock import Lock

@@ -1,7 +1,7 @@
 """Reads the JSON files of a run folder. They may be damaged, or a stranger's: what no run can have written is refused.
 
 A file that holds a number that is not finite, a key twice or a nest of a hundred lists is refused with its name and the field,
-before anything is computed from it. What a record must say beyond that is in `checks.py`.
+before anything is computed from it. What a record must say beyond that is in `record_checks.py`.
 """
 
 from __future__ import annotations

@@ -18,9 +18,9 @@ from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.printable import escaped_json
-from modbench.harness.results.checks import check
 from modbench.harness.results.outcomes import missing
 from modbench.harness.results.reading import DamagedError, Problem, load, parse, retyped, shown
+from modbench.harness.results.record_checks import check
 from modbench.harness.results.records import SCHEMA, Gap, Record
 from modbench.harness.results.upgrade import upgraded
 

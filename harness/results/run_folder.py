@@ -29,13 +29,13 @@ from modbench.harness.results import (
     path_names,
     trust,
 )
-from modbench.harness.results.checks import DuplicateLaunches
 from modbench.harness.results.decisions import Decided, Result
 from modbench.harness.results.interning import Interner
+from modbench.harness.results.plan_checks import UNFIT, check_plan
 from modbench.harness.results.reading import DamagedError, Problem, load, parse
+from modbench.harness.results.record_checks import DuplicateLaunches
 from modbench.harness.results.record_files import Damaged, current, read_record, stand_in, write_record
 from modbench.harness.results.records import SCHEMA, Record
-from modbench.harness.results.run_checks import UNFIT, check_plan
 from modbench.harness.results.run_file import RunFile, read_finished
 from modbench.harness.results.upgrade import earlier_decisions
 

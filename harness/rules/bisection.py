@@ -1,16 +1,23 @@
-"""Measures of each row of cells those that lie around where an arm begins to pay (`planning/bisection.py`)."""
+"""Measures of each row of cells those that lie around where an arm begins to pay.
+
+A row holds one arm's cells from the shortest length to the longest. A search halves it until it knows between which two
+neighbours the arm's effect changes its sign. Then it goes outwards from these two, cell by cell, as long as the interval of the
+last one includes 0: so the length where the arm breaks even has a decided cell on both sides, where the row has one.
+
+The rule reads only what was measured, not in which order: whoever applies it again to the same effects gets the same cells.
+Nothing is random in it.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from modbench.harness.core.case import Case, Comparison, UnitOfWork
 from modbench.harness.core.units import counted
-from modbench.harness.planning import bisection
 from modbench.harness.planning.adaptive import AdaptiveRule, Decision
-from modbench.harness.planning.bisection import Reading
 from modbench.harness.planning.search import in_search
 from modbench.harness.results.launch_effects import effect_in_launch
 from modbench.harness.results.records import Record
@@ -114,7 +121,7 @@ class BisectionRule(AdaptiveRule):
         """Return about the share of its cells that a search measures, and all."""
         assert suite.search is not None
         row = Row.of(suite.search, units)
-        return bisection.usual(len(row.cells), len(row.others)) / len(row.cells), 1.0
+        return usual(len(row.cells), len(row.others)) / len(row.cells), 1.0
 
     def decide(self, suite: Suite, units: Sequence[UnitOfWork], records: Mapping[str, Record]) -> Decision:
         """Ask for the cells that are needed next, given those that were measured."""
@@ -126,7 +133,7 @@ class BisectionRule(AdaptiveRule):
             if all(unit.name in records for unit in cell.units)
         }
         known = [{at: readings[i] for at, readings in measured.items()} for i in range(len(row.others))]
-        more = bisection.next_cells_of_all(len(row.cells), known)
+        more = next_cells_of_all(len(row.cells), known)
         asked = [unit.name for at in more for unit in row.cells[at].units]
         return Decision(asked, why=counted(len(measured) + len(more), "cell"))
 
@@ -142,3 +149,75 @@ def _reading(launches: Sequence[float | str]) -> Reading:
 
 
 RULE = BisectionRule()
+
+
+class Reading(NamedTuple):
+    """The result of a cell for an arm against another.
+
+    Attributes:
+        pays: whether the effect is at least 0; None if the cell has no number.
+        decided: whether its interval excludes 0.
+    """
+
+    pays: bool | None
+    decided: bool
+
+
+# The readings of one arm against one other, by the cell's place in its row.
+Readings = Mapping[int, Reading]
+
+
+class Bracket(NamedTuple):
+    """Where the sign changes.
+
+    Attributes:
+        below: the last cell that does not pay; -1 if there is none.
+        above: the first that pays, or that has no number; the number of cells if there is none.
+        wanted: the cell that must be measured to know more; None if the two are neighbours.
+    """
+
+    below: int
+    above: int
+    wanted: int | None
+
+
+def bracket(cells: int, known: Readings) -> Bracket:
+    """Halve a row as far as its readings allow.
+
+    A cell without a number counts as the end of the row: what does not run at a length does not run at a longer one.
+
+    Args:
+        cells: number of cells in the row.
+        known: the readings.
+    """
+    below, above = -1, cells
+    while above - below > 1:
+        middle = (below + above) // 2
+        if middle not in known:
+            return Bracket(below, above, middle)
+        below, above = (middle, above) if known[middle].pays is False else (below, middle)
+    return Bracket(below, above, None)
+
+
+def next_cells(cells: int, known: Readings) -> list[int]:
+    """Return the cells to measure next; none if the search has ended."""
+    found = bracket(cells, known)
+    if found.wanted is not None:
+        return [found.wanted]
+    asked = []
+    for at, step in ((found.below, -1), (found.above, 1)):
+        while at in known and known[at].pays is not None and not known[at].decided:
+            at += step  # noqa: PLW2901  # it walks
+        if 0 <= at < cells and at not in known:
+            asked.append(at)
+    return asked
+
+
+def next_cells_of_all(cells: int, targets: Sequence[Readings]) -> list[int]:
+    """Return the cells that any of several searches along one row measures next, ascending: a cell serves them all."""
+    return sorted({at for known in targets for at in next_cells(cells, known)})
+
+
+def usual(cells: int, targets: int) -> int:
+    """Return about how many cells of a row the searches for so many other arms measure (tests/bench/search.py)."""
+    return min(cells, math.ceil(math.log2(cells + 1)) + targets)

@@ -23,8 +23,8 @@ from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import now
 from modbench.harness.core.printable import SCREEN
+from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.execution.runner import phases
-from modbench.harness.execution.tracker import Tracker
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.planning.suite import parse_suite
 from modbench.harness.results import lock, progress

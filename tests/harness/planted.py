@@ -16,7 +16,7 @@ import pytest
 from modbench.harness.core import files
 from modbench.harness.core.case import Case, UnitOfWork
 from modbench.harness.core.contracts import Text
-from modbench.harness.execution.asker import Asker
+from modbench.harness.execution.rule_asker import Asker
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.machine.certificate import Certificate
 from modbench.harness.planning import plan

@@ -21,7 +21,7 @@ from modbench.harness.execution import runner
 from modbench.harness.execution.crash_records import death
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.phase import Run, Slots
-from modbench.harness.execution.tracker import Tracker
+from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.planning.suite import parse_suite

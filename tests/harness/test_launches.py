@@ -18,10 +18,10 @@ from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
 from modbench.harness.execution import resuming
-from modbench.harness.execution.asker import Asker
 from modbench.harness.execution.phase import Run, Slots
+from modbench.harness.execution.progress_tracker import Tracker
+from modbench.harness.execution.rule_asker import Asker
 from modbench.harness.execution.runner import phases
-from modbench.harness.execution.tracker import Tracker
 from modbench.harness.machine import certificate, environment
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan

@@ -13,8 +13,8 @@ import pytest
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import COUNTS, Case, UnitOfWork
 from modbench.harness.core.torchrun import Ranks
+from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.execution.runner import phases
-from modbench.harness.execution.tracker import Tracker
 from modbench.harness.passes import _guards, count, time
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.planning.suite import parse_suite

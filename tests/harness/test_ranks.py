@@ -17,7 +17,7 @@ from modbench.harness.execution import ranks, runner
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.limits import Limits
 from modbench.harness.execution.phase import Run
-from modbench.harness.execution.tracker import Tracker
+from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan, read_corpus
 from modbench.harness.planning.suite import parse_suite

@@ -17,11 +17,10 @@ from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import human_duration
 from modbench.harness.execution import resuming
-from modbench.harness.execution.asker import Asker
 from modbench.harness.execution.phase import Run, Slots
+from modbench.harness.execution.progress_tracker import Tracker
+from modbench.harness.execution.rule_asker import Asker
 from modbench.harness.execution.runner import phases
-from modbench.harness.execution.tracker import Tracker
-from modbench.harness.planning.bisection import Reading, bracket, next_cells, usual
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan
 from modbench.harness.planning.suite import load_suite
@@ -29,7 +28,7 @@ from modbench.harness.results import progress, run_folder
 from modbench.harness.results.reading import DamagedError
 from modbench.harness.results.records import Death
 from modbench.harness.results.run_folder import RunFolder
-from modbench.harness.rules.bisection import rows_of
+from modbench.harness.rules.bisection import Reading, bracket, next_cells, rows_of, usual
 from modbench.reports.questions.first_screen import sure
 from modbench.reports.questions.search import sentence, spent
 from modbench.reports.tables.load import load

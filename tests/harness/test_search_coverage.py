@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import search as script
 
-from modbench.harness.planning.bisection import Reading
+from modbench.harness.rules.bisection import Reading
 from modbench.harness.stats.effects import Effect
 
 # Seconds of the cells of `breakeven`, roughly: a start, and what grows with the length.

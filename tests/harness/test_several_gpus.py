@@ -13,7 +13,7 @@ from test_workers import MODELS, folder_of, planned
 from modbench.harness.execution.launch import local
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.phase import Run, Slots
-from modbench.harness.execution.tracker import Tracker
+from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.machine import cuda_driver
 
 GPUS = ("GPU-a", "GPU-b", "GPU-c")

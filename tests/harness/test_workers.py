@@ -19,7 +19,7 @@ from modbench.harness.execution import log_supervisor, log_supervisor_process, w
 from modbench.harness.execution import unit as one_unit
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.phase import Run, Slots
-from modbench.harness.execution.tracker import Tracker
+from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.execution.worker_environment import worker_environment
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan

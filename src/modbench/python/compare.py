@@ -13,12 +13,12 @@ from modbench.harness.core.errors import UsageError, shown, unknown
 from modbench.harness.core.labels import Label
 from modbench.harness.core.public import public
 from modbench.harness.subject import in_memory
-from modbench.harness.timing import disturbances, verdicts
+from modbench.harness.timing import disturbances, in_process_verdicts
 from modbench.harness.timing.callables import Launch, check_effort, naming
+from modbench.harness.timing.in_process_verdicts import Judged
 from modbench.harness.timing.interleave import Clock
 from modbench.harness.timing.own_times import own_time
 from modbench.harness.timing.threads import at_threads, working_threads
-from modbench.harness.timing.verdicts import Judged
 from modbench.python import calls, subprocess_launches
 from modbench.python.calls import Flops, Loss, Model, Workload
 from modbench.python.comparison import Comparison, Row
@@ -42,7 +42,7 @@ def compare(
     launches: int = 1,
     threads: int | None = None,
     baseline: str | None = None,
-    margin: float = verdicts.MARGIN,
+    margin: float = in_process_verdicts.MARGIN,
     loss: Loss | None = None,
     outputs: bool = False,
     twin: bool = False,
@@ -100,7 +100,7 @@ def _compare(job: Job, launches: int, margin: float, clock: Clock | None, *, out
     measured = (
         [job.measure(clock)] if launches == 1 else subprocess_launches.launches(job, launches, job.limit_s(calls_s))
     )
-    found, findings = verdicts.judge(measured, margin=margin), _guard_findings(job)
+    found, findings = in_process_verdicts.judge(measured, margin=margin), _guard_findings(job)
     rows = [
         _with_findings(
             _row(name, measured, found.get(name), flops, base, differences.get(name) if name != base else None),

@@ -18,8 +18,8 @@ from modbench.testing.settings import Settings, resolve
 
 if TYPE_CHECKING:
     from modbench.harness.timing.callables import Launch
+    from modbench.harness.timing.in_process_verdicts import Judged
     from modbench.harness.timing.interleave import Clock
-    from modbench.harness.timing.verdicts import Judged
     from modbench.testing.session_store import SessionStore
 
 BASELINE, CANDIDATE = "baseline", "candidate"
@@ -173,7 +173,7 @@ class Comparer:
         from modbench.harness.subject import in_memory
         from modbench.harness.timing import disturbances
         from modbench.harness.timing.callables import time_callables, working_device
-        from modbench.harness.timing.verdicts import UNSTEADY, judge
+        from modbench.harness.timing.in_process_verdicts import UNSTEADY, judge
 
         calls = {BASELINE: baseline, CANDIDATE: candidate}
         with _untraced((baseline, candidate)):

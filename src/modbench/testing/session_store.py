@@ -22,7 +22,7 @@ from modbench.harness.core.labels import Label
 from modbench.harness.core.units import counted
 from modbench.harness.machine import certificate, environment
 from modbench.harness.results import lock
-from modbench.harness.timing import verdicts
+from modbench.harness.timing import in_process_verdicts
 from modbench.harness.timing.callables import Launch, working_device
 from modbench.harness.timing.threads import working_threads
 from modbench.reports.model import Estimate
@@ -36,7 +36,7 @@ from modbench.testing.samples import Samples, Stored
 # How long a session waits for another one that writes the same file.
 WAIT_S = 10.0
 METRIC = "ratio"
-DOUBTED = {verdicts.UNSTEADY, verdicts.DIFFERS, str(Label.CONTAMINATED)}
+DOUBTED = {in_process_verdicts.UNSTEADY, in_process_verdicts.DIFFERS, str(Label.CONTAMINATED)}
 
 
 class SessionStore:
@@ -197,7 +197,7 @@ def ratio_change(name: str, now: Stored, earlier: Sequence[Samples], margin: flo
 def _log_ratio(stored: Stored) -> tuple[float, str]:
     """The log-ratio of a session, above 0 where the candidate is faster, and why it is doubted; empty: it is not."""
     launch = stored.launch()
-    (found,) = (each for name, each in verdicts.judge([launch]).items() if name != launch.twin)
+    (found,) = (each for name, each in in_process_verdicts.judge([launch]).items() if name != launch.twin)
     return found.effect.value, ", ".join(label for label in found.labels if label in DOUBTED)
 
 

@@ -17,7 +17,7 @@ from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageEr
 from modbench.harness.core.units import human_duration
 from modbench.harness.execution import stopping, worker
 from modbench.harness.execution.phase import Slots
-from modbench.harness.execution.tracker import Tracker
+from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.machine import certificate, environment
 from modbench.harness.planning import plan
 from modbench.harness.planning.overrides import Overrides, override
