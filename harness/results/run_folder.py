@@ -173,9 +173,15 @@ class StoredRun:
     schema: int = SCHEMA
 
     @property
+    def open_groups(self) -> list[str]:
+        """Groups whose rule has not ended: their file in `decisions/` was lost, or the run was cut short."""
+        names = [group.name for group in self.plan.groups]
+        return [name for name in names if name not in self.decisions or not self.decisions[name].ended]
+
+    @property
     def decided(self) -> bool:
         """Whether no rule may ask for more."""
-        return all(group.name in self.decisions and self.decisions[group.name].ended for group in self.plan.groups)
+        return not self.open_groups
 
     def found(self, kind: type[Result]) -> dict[str, Result]:
         """Results of one kind that rules left, by group; those of groups that have not ended are left out."""
@@ -191,6 +197,8 @@ class StoredRun:
         if self.missing:
             verb = "has" if len(self.missing) == 1 else "have"
             return f"{self.path} is incomplete: {counted(len(self.missing), 'unit')} {verb} no record."
+        if self.open_groups:
+            return f"{self.path} is incomplete: {self.open_groups[0]} was not decided; all its units have records."
         return None
 
 

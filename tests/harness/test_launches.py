@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from in_process import command_line
 from planted import ENVIRONMENT, Trouble, fake_record, planted_suite, stored
 
 from modbench import api
@@ -277,3 +278,23 @@ def test_a_decision_that_was_removed_is_made_again_where_nothing_is_left_to_run(
     decisions.file_of(folder.path, SERIES).unlink()
     api.resume(str(folder.path), Lines)
     assert decisions.read(folder.path, made) == before
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_run_whose_decision_is_lost_is_incomplete_though_all_units_have_records(tmp_path: Path, lost: bool) -> None:
+    """Without it the report could not say that launches were capped."""
+    made = timed_plan(mde=1e-6, most_launches=5)
+    stored(tmp_path, made)
+    run = tmp_path / "run"
+    assert run_folder.read(str(run)).incomplete is None
+    assert command_line("report", run).returncode == 0
+    if lost:
+        decisions.forget(run, SERIES)
+    else:
+        decided = decisions.read(run, made)[SERIES]
+        decisions.write(run, decided.model_copy(update={"ended": False}))
+    assert run_folder.read(str(run)).missing == []
+    assert f"{SERIES} was not decided" in str(run_folder.read(str(run)).incomplete)
+    done = command_line("report", run)
+    assert done.returncode == 4
+    assert f"was not decided; all its units have records: `modbench resume {run}` decides." in done.stderr

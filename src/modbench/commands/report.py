@@ -80,3 +80,5 @@ def report(
             f"the run is incomplete: {len(run.missing)} of {len(run.plan.units)} units have no record "
             f"({', '.join(run.missing[:3])}{' …' if len(run.missing) > 3 else ''}). The report says so."
         )
+    if run.incomplete:
+        raise IncompleteError(f"{run.incomplete.removesuffix('.')}: `modbench resume {run_folder}` decides.")
