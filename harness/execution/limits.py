@@ -29,6 +29,8 @@ START_S, CARD_S, TRAINS_S, COMPILED_S, OWN_S = 300.0, 300.0, 600.0, 600.0, 1800.
 BUSY = 4.0
 # What a process may take to start before the machine counts as slower than predicted, and the most that slowness counts.
 USUAL_START_S, MOST_SLOWNESS = 60.0, 10.0
+# The longest limit, some years: timers of the system overflow beyond some number, and a stranger's plan may predict any.
+LONGEST_S = 1e8
 
 
 class Limits(Mapping[str, float]):
@@ -68,7 +70,7 @@ class Limits(Mapping[str, float]):
         """Seconds that a unit may take."""
         if self.timeout_s is not None:
             return self.timeout_s
-        return TIMES * self.slowness * self.expected(unit) + allowance(unit)
+        return min(LONGEST_S, TIMES * self.slowness * self.expected(unit) + allowance(unit))
 
     def expected(self, unit: UnitOfWork) -> float:
         """Expected seconds of a unit; launches of a series take equally long."""

@@ -16,10 +16,10 @@ from modbench.harness.results.reading import Path_, Problem, shown
 
 # Errors of a rule whose plan was made for another.
 UNFIT = (UsageError, ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
-# Facts of a unit that say what its numbers are and beside what it may run. The others predict how long it takes.
+# Facts of a unit that say what its numbers are and beside what it may run. The others say how long it may take.
 SAME = (
     *("phase", "samples", "column", "alone", "timed", "cold", "repeated", "trains", "confirms"),
-    *("about_machine", "environment"),
+    *("about_machine", "predicts", "environment"),
 )
 
 
@@ -89,6 +89,8 @@ def _of_facts(plan: Plan) -> Iterator[Problem]:
             or any(getattr(told, n) != getattr(known, n) for n in SAME)
         ):
             yield Problem(("plan", "units", i, "facts"), "not those of its pass and metrics")
+        if told.most <= 0 or told.besides_s < 0:
+            yield Problem(("plan", "units", i, "facts"), "no time is left to it")
     every = {id(each): each for each in (*plan.comparisons, *(unit.comparison for unit in plan.units))}
     for comparison in every.values():
         for case, facts in zip(comparison.arms, comparison.facts, strict=True):

@@ -587,6 +587,8 @@ def test_a_record_of_another_run_is_damaged(measured: Path, tmp_path: Path) -> N
         lambda unit: unit["facts"].update(makes=[["no/such", "s"]]),
         lambda unit: unit["facts"].update(timed=not unit["facts"]["timed"]),
         lambda unit: unit["facts"].update(alone=not unit["facts"]["alone"]),
+        lambda unit: unit["facts"].update(predicts=not unit["facts"]["predicts"]),
+        lambda unit: unit["facts"].update(most=-1.0),
         lambda unit: unit["facts"].update(trains=not unit["facts"]["trains"]),
         lambda unit: unit["comparison"]["facts"][0].update(short="\x1b[2J"),
         lambda unit: unit["comparison"]["facts"][0].update(own_router=True),

@@ -150,3 +150,12 @@ def test_a_flag_sets_the_limit(
     monkeypatch.setattr(api, "new_folder", lambda *_: run_folder.RunFolder(tmp_path))
     modbench(*command, "--timeout", "10min")
     assert given == [600]
+
+
+@pytest.mark.parametrize("facts", [{"most": 1e300}, {"besides_s": 1e300}])
+def test_no_limit_is_longer_than_a_timer_takes(facts: dict[str, float]) -> None:
+    """A stranger's plan may say so: a worker that cannot set its timer dies."""
+    made = planned(["memory/peak_allocated"])
+    unit = made.units[0].model_copy(update={"facts": made.units[0].facts.model_copy(update=facts)})
+    assert Limits(made).limit(unit) == limits.LONGEST_S
+    assert Limits(made).limit(made.units[0]) < limits.LONGEST_S
