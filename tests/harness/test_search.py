@@ -629,3 +629,10 @@ def test_a_group_holds_what_its_rule_puts_there(tmp_path: Path, change: Callable
     (folder.path / "run.json").write_text(json.dumps(body))
     with pytest.raises(DamagedError, match=r"damaged at plan\.groups"):
         run_folder.read(str(folder.path))
+
+
+@pytest.mark.parametrize("flops", [0.0, 1e308])
+def test_a_plan_that_tells_no_work_gets_a_report_without_what_the_grid_would_take(tmp_path: Path, flops: float) -> None:
+    made = searching()
+    units = tuple(unit.model_copy(update={"flops": flops}) for unit in made.units)
+    assert not stored(tmp_path, made.model_copy(update={"units": units})).empty
