@@ -63,7 +63,7 @@ def stored(run: Path, plan: Plan) -> Stored:
         DamagedError: if one is damaged.
     """
     files = {group.name: file_of(run, group.name) for group in plan.groups}
-    return {group: (file, load(file)) for group, file in files.items() if file.is_file()}
+    return {group: (file, load(file)) for group, file in files.items() if file.exists()}
 
 
 def read(run: Path, plan: Plan, bodies_of: Callable[[Path, Plan], Stored] = stored) -> dict[str, Decided]:

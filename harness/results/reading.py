@@ -89,6 +89,8 @@ def load(file: Path, content: bytes | None = None) -> dict[str, Any]:
     """
     try:
         body = json.loads(file.read_bytes() if content is None else content, object_pairs_hook=_once)
+    except IsADirectoryError:
+        raise DamagedError(file, "a folder, not a file") from None
     except (ValueError, RecursionError) as error:
         raise DamagedError(file, f"not JSON: {in_short(error)}") from error
     if not isinstance(body, dict):

@@ -90,11 +90,15 @@ def read_record(file: Path, planned: UnitOfWork | None = None, token: str | None
         DamagedError: if it is damaged; the message names the place.
         UsageError: if its schema is not one that can be read.
     """
-    content = file.read_bytes()
+    try:
+        content = file.read_bytes()
+    except IsADirectoryError:
+        raise DamagedError(file, "a folder, not a file") from None
     written = _parsed(content, file, planned, token)
     if type(version := written.get("schema_version")) is not int:
         raise DamagedError(file, Problem(("schema_version",), f"{shown(version)} is no version"))
-    if (version == SCHEMA or "digest" in written) and not is_intact(content):
+    # In a run that has a token no record is of an earlier schema: without its digest one could be edited by hand.
+    if (token is not None or version == SCHEMA or "digest" in written) and not is_intact(content):
         raise DamagedError(file, ALTERED)
     body = current(written, file)
     if planned is not None and isinstance(body.get("unit"), dict):

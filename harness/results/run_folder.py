@@ -289,7 +289,7 @@ def read(folder: str) -> StoredRun:
     for unit in plan.units:
         record_file = RunFolder(path).record(unit)
         try:
-            record = read_record(record_file, unit, sealed_for) if record_file.is_file() else None
+            record = read_record(record_file, unit, sealed_for) if record_file.exists() else None
             if record is not None:
                 launches.check(record, record_file)
         except DamagedError as error:

@@ -25,7 +25,8 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import unfinished
 from modbench.harness.execution.unit import planned
 from modbench.harness.results import own_files, trust
-from modbench.harness.results.run_folder import read
+from modbench.harness.results.reading import DamagedError
+from modbench.harness.results.run_folder import RunFolder, read
 from modbench.harness.training import checkpoint
 
 if os.name != "posix":
@@ -577,6 +578,36 @@ def test_a_record_of_another_run_is_damaged(measured: Path, tmp_path: Path) -> N
     shutil.copy(other / "units" / LAUNCH.format(3), measured / "units")
     (damaged,) = read(str(measured)).damaged
     assert damaged.error.problem == "damaged at token: the record of another run"
+
+
+def test_a_record_without_its_digest_is_of_no_earlier_schema(measured: Path) -> None:
+    """A run has one schema: else an edit by hand could do without the digest."""
+    file = measured / "units" / LAUNCH.format(1)
+    body = json.loads(file.read_bytes()) | {"schema_version": 10}
+    del body["digest"]
+    file.write_text(json.dumps(body))
+    (damaged,) = read(str(measured)).damaged
+    assert damaged.unit == file.stem
+
+
+def test_a_folder_in_the_place_of_a_record_is_set_aside(measured: Path) -> None:
+    file = measured / "units" / LAUNCH.format(1)
+    file.unlink()
+    file.mkdir()
+    (damaged,) = read(str(measured)).damaged
+    RunFolder(measured).set_aside(damaged)
+    run = read(str(measured))
+    assert (run.damaged, run.missing) == ([], [file.stem])
+
+
+def test_a_folder_in_the_place_of_a_decision_is_damage(tmp_path: Path) -> None:
+    made = planted_suite("standard", metrics=["latency/forward"], grid={"seq_len": [16]})
+    run = left(tmp_path / "run", made)
+    (group, *_) = made.groups
+    (run / "decisions" / f"{group.name}.json").unlink(missing_ok=True)
+    (run / "decisions" / f"{group.name}.json").mkdir(parents=True)
+    with pytest.raises(DamagedError, match="Remove it"):
+        read(str(run))
 
 
 @pytest.mark.parametrize(

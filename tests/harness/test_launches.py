@@ -289,7 +289,7 @@ def test_a_run_whose_decision_is_lost_is_incomplete_though_all_units_have_record
     assert run_folder.read(str(run)).incomplete is None
     assert command_line("report", run).returncode == 0
     if lost:
-        decisions.forget(run, SERIES)
+        decisions.file_of(run, SERIES).unlink()
     else:
         decided = decisions.read(run, made)[SERIES]
         decisions.write(run, decided.model_copy(update={"ended": False}))
