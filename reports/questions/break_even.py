@@ -396,7 +396,7 @@ def meanings(loaded: Loaded, made: Sequence[Column]) -> Iterator[Value]:
         apart = _apart(loaded) if "cost" in against else None
         yield said if apart is None else Sentence("{said} (FLOPs ±{apart})", said=said, apart=apart)
     if any(cell is None for column in made if column.title == "cost" for cell in column.cells):
-        yield "– none of equal cost"
+        yield "– none"
     texts = [cell.words for column in made for cell in column.cells if isinstance(cell, Sentence)]
     yield from (meaning for sign, meaning in _SIGNS.items() if any(sign in text for text in texts))
 

@@ -14,7 +14,8 @@ from planted import ENVIRONMENT, Trouble, fake_record, planted_suite
 from modbench.harness.core import files
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.planning.plan import Plan
-from modbench.harness.results import run_folder
+from modbench.harness.results import decisions, run_folder
+from modbench.harness.results.decisions import Decided
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.records import Outcome, Record
 from modbench.reports.model import Estimate, Kind
@@ -112,6 +113,9 @@ def written(
     for unit in made.units:
         if not leave_out or not unit.name.startswith(leave_out):
             run.write_record(record(unit))
+    for group in made.groups:  # every launch was asked for
+        asked = {unit.name: 0 for unit in made.units if unit.group == group.name and unit.rule}
+        decisions.write(run.path, Decided(rule=group.rule, group=group.name, asked=asked, ended=True))
     return load(folder)
 
 

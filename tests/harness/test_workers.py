@@ -288,7 +288,7 @@ class Loaded:
     def __init__(self): self.itself = self
     def __del__(self): os.write(1, b"freed")
 kept = Loaded()
-import modbench.harness.execution.frozen
+import modbench.harness.execution.gc_freeze
 """
     done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
     assert done.stdout == "freed"
