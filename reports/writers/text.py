@@ -36,7 +36,7 @@ FUTURE, DISTURBED, TAIL, FEW = "†", "‡", "§", "¹"
 BEST, WORK, OPPOSED, OPEN = "*", "!", "~", "?"
 GLYPHS = {"better": "▲", "worse": "▼", "equivalent": "≈", "different": "△", "inconclusive": OPEN}
 # What marks mean, in the order in which they are explained: in a few words, and in sentences.
-_WORDS = {"▲": "faster", "▼": "slower", "≈": "equal", "△": "different"}
+_WORDS = {"▲": "faster", "▼": "slower", "≈": "equal", "△": "differs"}
 _MEANINGS = {
     FUTURE: f"{Label.NOT_AUTOREGRESSIVE}: not comparable with a causal loss",
     DISTURBED: "contaminated: the machine was disturbed, its wall time supports no claim",
