@@ -2,19 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
 from modbench.harness.core import catalogue
-from modbench.reports.model import Block, Note, Sentence, Table
+from modbench.harness.core.case import Case
+from modbench.reports.model import Block, Note, Sentence, Table, Value
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from modbench.reports.tables.load import Loaded
+
+
+@dataclass(frozen=True)
+class InPlace:
+    """What stands in the terminal in place of the tables of times.
+
+    Attributes:
+        tables: these tables.
+        baseline: names what their ratios are taken to.
+        arms: the cases of their rows, of which other values are shown.
+        metrics: metrics that these tables have, or that say nothing of one arm.
+    """
+
+    tables: Sequence[Table]
+    baseline: str
+    arms: Sequence[Case]
+    metrics: frozenset[str]
+
+
+def _nothing(_loaded: Loaded) -> Sequence[Value]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Lead:
+    """What a question has to say in short: in the terminal, on the first screen of the page, in report.md and report.json.
+
+    Attributes:
+        answer: sentences that answer what the run asked, in place of the ratios of times.
+        details: further sentences.
+        brief: those of them that the terminal shows without `-v`.
+        doubts: what to doubt.
+        table: a table that the terminal shows.
+        above: whether it stands above the tables of times, not below them.
+        in_place: what stands in place of the tables of times; None where these stay.
+    """
+
+    answer: Callable[[Loaded], Iterable[Value]] = _nothing
+    details: Callable[[Loaded], Iterable[Value]] = _nothing
+    brief: Callable[[Loaded], Iterable[Value]] = _nothing
+    doubts: Callable[[Loaded], Iterable[Value]] = _nothing
+    table: Callable[[Loaded], Table | None] = lambda _: None
+    above: bool = False
+    in_place: Callable[[Loaded], InPlace | None] = lambda _: None
 
 
 @dataclass(frozen=True)
@@ -31,6 +76,8 @@ class Panel:
         told: whether its tables and sentences stand in report.md and tables.tex too, and in the terminal with `-v`.
         reading: how to read it, for somebody who sees it for the first time: what it shows, and what it does not say.
         tables: name to a table in base units, which is written as NAME.csv and to report.json where it has rows.
+        lead: what it has to say in short, before any panel.
+        rules: rules whose decisions it shows; what other rules decided is said in short.
     """
 
     title: str
@@ -42,6 +89,8 @@ class Panel:
     told: bool = False
     reading: str = ""
     tables: Mapping[str, Callable[[Loaded], pd.DataFrame]] = field(default_factory=dict)
+    lead: Lead = Lead()
+    rules: frozenset[str] = frozenset()
 
 
 def panels() -> list[tuple[str, Panel]]:

@@ -247,4 +247,5 @@ def _panels() -> Iterator[tuple[str, dict[str, Any]]]:
             elif node.targets[0].id == "PANEL" and isinstance(node.value, ast.Call):
                 fixed = {each.arg: each.value for each in node.value.keywords}
                 values |= {key: ast.literal_eval(fixed[key]) for key in ("title", "order")}
-        yield name, values
+        if "reading" in values:  # else it has no part of the page
+            yield name, values

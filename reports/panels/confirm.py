@@ -11,7 +11,8 @@ from modbench.harness.core.confirm_plan import Role
 from modbench.harness.results.confirmed import Compared
 from modbench.reports.figures.style import MUTED, look, new_figure
 from modbench.reports.model import Block, Figure, Sentence
-from modbench.reports.panel import Panel
+from modbench.reports.panel import Lead, Panel
+from modbench.reports.questions import confirmation
 from modbench.reports.questions.confirmation import Answer, answers, blocks, table
 from modbench.reports.questions.isoflop import in_flops
 from modbench.reports.tables.load import Loaded
@@ -117,5 +118,19 @@ READING = (
 )
 
 PANEL = Panel(
-    title="What was confirmed?", order=4, span=12, render=render, draws=True, reading=READING, tables={"confirm": table}
+    title="What was confirmed?",
+    order=4,
+    span=12,
+    render=render,
+    draws=True,
+    reading=READING,
+    tables={"confirm": table},
+    lead=Lead(
+        answer=confirmation.in_short,
+        details=confirmation.rest,
+        doubts=confirmation.doubts,
+        table=confirmation.short_table,
+        above=True,
+    ),
+    rules=frozenset({"confirmation"}),
 )

@@ -10,7 +10,7 @@ import pandas as pd
 from modbench.reports.figures.axes import ticks
 from modbench.reports.figures.style import MUTED, OTHER, Look, look, new_figure
 from modbench.reports.model import Block, Figure, Sentence
-from modbench.reports.panel import Panel
+from modbench.reports.panel import Lead, Panel
 from modbench.reports.questions import isoflop
 from modbench.reports.questions.isoflop import (
     Curve,
@@ -156,4 +156,5 @@ PANEL = Panel(
     draws=True,
     reading=READING,
     tables={"isoflop": isoflop.table},
+    lead=Lead(details=isoflop.sentences, in_place=isoflop.in_place),
 )

@@ -101,4 +101,12 @@ READING = (
     " given. A quiet table does not prove that the machine was quiet."
 )
 
-PANEL = Panel(title="How well was it measured?", order=75, span=12, render=render, folded=True, reading=READING)
+PANEL = Panel(
+    title="How well was it measured?",
+    order=75,
+    span=12,
+    render=render,
+    folded=True,
+    reading=READING,
+    rules=frozenset({"launch_count"}),
+)

@@ -12,7 +12,7 @@ from modbench.harness.core.case import Case
 from modbench.reports.figures.axes import ticks
 from modbench.reports.figures.style import INK, MUTED, look, new_figure
 from modbench.reports.model import Block, Figure, Sentence
-from modbench.reports.panel import Panel
+from modbench.reports.panel import Lead, Panel
 from modbench.reports.questions import tasks
 from modbench.reports.questions.tasks import TaskResult
 from modbench.reports.tables.load import Loaded
@@ -109,4 +109,5 @@ PANEL = Panel(
     draws=True,
     reading=READING,
     tables={"solved": tasks.table},
+    lead=Lead(details=tasks.sentences, brief=tasks.sentences, table=tasks.in_short),
 )

@@ -473,8 +473,10 @@ def sentences(loaded: Loaded, made: Sequence[Exchange] | None = None) -> list[Se
     return said
 
 
-def in_short(loaded: Loaded) -> Iterator[Sentence]:
-    """Yield the same where there is little room: those of too few seeds are counted."""
+def in_brief(loaded: Loaded) -> Iterator[Sentence]:
+    """Yield those of a sweep where there is little room: effective speed-ups from too few seeds are counted."""
+    if loaded.run.plan.suite.isoflop is None:
+        return
     told, few = list[Exchange](), 0
     for each in best_sizes(exchanges(loaded)):
         if not each.stated or not each.stated[0].rate.illustration:

@@ -9,19 +9,9 @@ from dataclasses import dataclass, replace
 from modbench.harness.core.case import Case, Rung
 from modbench.harness.core.labels import OF_WORK, Label
 from modbench.harness.core.units import counted
-from modbench.harness.results.confirmed import Confirmed
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value
-from modbench.reports.questions import (
-    break_even,
-    confirmation,
-    exchange,
-    isoflop,
-    machine,
-    requested,
-    search,
-    tasks,
-    win_rate,
-)
+from modbench.reports.panel import panels
+from modbench.reports.questions import break_even, machine, win_rate
 from modbench.reports.questions.machine import GLYPHS, machine_check, machine_facts, twin_check
 from modbench.reports.tables import losses
 from modbench.reports.tables.cases import looked_ahead
@@ -79,13 +69,8 @@ def head(loaded: Loaded) -> Head:
     details: list[Value] = (
         [*_losses(loaded), *place_shown(loaded)] if where else [*_by_arm(loaded, answered=bool(short))]
     )
-    details = [*confirmation.rest(loaded), *details]
-    details += [
-        *exchange.sentences(loaded),
-        *tasks.sentences(loaded),
-        *([searched] if (searched := search.sentence(loaded)) else []),
-        *requested.sentences(loaded),
-    ]
+    details += [sentence for _, panel in panels() for sentence in panel.lead.details(loaded)]
+    details += _requested(loaded)
     return Head(said, short, details, sure(loaded), doubts(loaded))
 
 
@@ -93,9 +78,8 @@ def answer(loaded: Loaded) -> list[Value]:
     """Say in two sentences how fast the arm that is shown first is against dense, and against dense of equal cost."""
     if loaded.alone:
         return [_alone(loaded)]
-    confirmed = confirmation.in_short(loaded)
-    if confirmed:
-        return [*confirmed]
+    if answered := _answered(loaded):
+        return answered
     case = default_arm(loaded)
     if case is None or loaded.run.plan.suite.isoflop is not None:
         return []
@@ -112,6 +96,11 @@ def answer(loaded: Loaded) -> list[Value]:
         for i, (found, (_, called)) in enumerate(zip(places, others, strict=False))
     ]
     return [each for each in said if each is not None]
+
+
+def _answered(loaded: Loaded) -> list[Value]:
+    """Return the sentences of panels that answer what the run asked."""
+    return [sentence for _, panel in panels() for sentence in panel.lead.answer(loaded)]
 
 
 def _called(anchor: Case) -> Sentence:
@@ -294,7 +283,6 @@ def _by_arm(loaded: Loaded, *, answered: bool) -> Iterator[Value]:
     Of a single arm what the answer in short has said is left out.
     """
     if loaded.run.plan.suite.isoflop is not None:  # sizes differ, so that no single speed-up exists
-        yield from isoflop.sentences(loaded)
         return
     beside = [(case, rung_beside(loaded, case)) for case in contenders(loaded)]
     said = [_of_arm(loaded, case, *rung) for case, rung in beside[:MOST_ANSWERS] if rung is not None]
@@ -337,6 +325,15 @@ def _others(loaded: Loaded, arms: Sequence[Case]) -> Sentence | None:
 
 def _places(loaded: Loaded, case: Case) -> list[Finding]:
     return win_rate.places(loaded, case, loaded.arms[0])
+
+
+def _requested(loaded: Loaded) -> Iterator[Sentence]:
+    """Say which units rules requested while the run went on, and why, where no panel shows it."""
+    shown = {rule for _, panel in panels() for rule in panel.rules}
+    for group, decided in loaded.run.decisions.items():
+        if decided.rule not in shown:
+            words = "{group}, decided by {rule}: {why}" + "; it has not ended" * (not decided.ended)
+            yield Sentence(words, group=group, rule=decided.rule, why=decided.why)
 
 
 def _losses(loaded: Loaded) -> Iterator[Sentence]:
@@ -552,10 +549,11 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
         )
         yield Doubt(said, "The A/A test is undecided.", "the A/A test is undecided")
     seeds = len(loaded.run.plan.suite.seeds)
-    if loaded.trained_metric is not None and seeds < 3 and not loaded.run.found(Confirmed):
+    if loaded.trained_metric is not None and seeds < 3 and not _answered(loaded):
         few = Sentence("{n:seed}", n=seeds)
         yield Doubt(Sentence("Losses are from {few}: an illustration, no claim.", few=few), brief=few)
-    yield from map(Doubt, confirmation.doubts(loaded))
+    for _, panel in panels():
+        yield from map(Doubt, panel.lead.doubts(loaded))
     failed = len(loaded.failed.case_id.unique())
     if failed:
         yield Doubt(Sentence("{n:case} failed.", n=failed), brief=Sentence("{n:case} failed", n=failed), heavy=True)

@@ -26,6 +26,7 @@ from modbench.harness.stats import effects
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.joint_fit import JointFit, Optimum, Run
 from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, known
+from modbench.reports.panel import InPlace
 from modbench.reports.questions.recommend.candidates import against, has_tail
 from modbench.reports.questions.results import TABLES
 from modbench.reports.tables import losses
@@ -62,7 +63,7 @@ HEAD = (
 )
 RATES = ("Variant", "Rate of the width rule", "Best", "Losses by rate")
 # Metrics that need no column of their own: a column of the table, and rates, which are tried at one size of each variant.
-ELSEWHERE = (CONFIRMED, "lr/best")
+ELSEWHERE = frozenset({CONFIRMED, "lr/best"})
 
 
 @dataclass(frozen=True)
@@ -326,14 +327,17 @@ def _sentence(loaded: Loaded, curve: Curve, dense: Curve, *, explored: bool) -> 
     )
 
 
-def tables(loaded: Loaded) -> list[Table]:
-    """Return a table for each budget; none if no sweep was trained."""
-    return [_table(loaded, rows) for rows in _budgets(loaded)]
-
-
-def best(loaded: Loaded) -> list[Case]:
-    """Return the cases of the rows of `tables`."""
-    return [curve.best.case for rows in _budgets(loaded) for curve in rows]
+def in_place(loaded: Loaded) -> InPlace | None:
+    """Return a table for each budget, which stands in place of one of all sizes; None if no sweep was trained."""
+    budgets = _budgets(loaded)
+    if not budgets:
+        return None
+    return InPlace(
+        tables=[_table(loaded, rows) for rows in budgets],
+        baseline=_baseline(loaded),
+        arms=[curve.best.case for rows in budgets for curve in rows],
+        metrics=ELSEWHERE,
+    )
 
 
 def _budgets(loaded: Loaded) -> list[list[Curve]]:
@@ -349,8 +353,8 @@ def _budgets(loaded: Loaded) -> list[list[Curve]]:
     return found
 
 
-def baseline(loaded: Loaded) -> str:
-    """Name what the ratios of `tables` are taken to."""
+def _baseline(loaded: Loaded) -> str:
+    """Name what the ratios of these tables are taken to."""
     first = anchor(loaded)
     return f"{next(curve.name for curve in curves(loaded) if curve.variant == first)} at its best size"
 

@@ -14,10 +14,10 @@ from modbench.harness.planning import task_power
 from modbench.harness.planning.plan import Plan
 from modbench.harness.rules.launch_count import LaunchCount
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
-from modbench.reports.panel import shared_blocks
+from modbench.reports.panel import InPlace, panels, shared_blocks
 from modbench.reports.panels import inference
 from modbench.reports.panels import pays_from as pays_question
-from modbench.reports.questions import confirmation, exchange, first_screen, isoflop, results, tasks
+from modbench.reports.questions import first_screen, results
 from modbench.reports.questions.first_screen import place_shown
 from modbench.reports.questions.machine import machine_check, warnings
 from modbench.reports.tables import unit_files
@@ -92,24 +92,24 @@ def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str
     launches = f": {suite.launches_in_words}" if any(metric in suite.metrics for _, metric in TIMED) else ""
     yield wrapped([f"{suite.name} on {first_screen.measured_on(loaded)}{launches}"], width)
     yield wrapped([Listed(answer, " ")] if (answer := first_screen.answer(loaded)) else [], width)
-    confirmed = confirmation.short_table(loaded)
-    yield text.table(confirmed, width) if confirmed else []
-    swept = isoflop.tables(loaded)  # a table of all sizes would mix them
-    shown = [[*text.table(each, width), "", *wrapped(each.notes, width)] for each in swept]
+    leads = [panel.lead for _, panel in panels()]
+    tables = [(table, lead.above) for lead in leads if (table := lead.table(loaded))]
+    yield from (text.table(table, width) for table, above in tables if above)
+    swept = next(filter(None, (lead.in_place(loaded) for lead in leads)), None)
     pays = None if swept else pays_question.table(loaded)
-    if not swept:
+    if swept:
+        shown = [[*text.table(each, width), "", *wrapped(each.notes, width)] for each in swept.tables]
+    else:
         shown = [text.table(each, width) for each in (*_tables(loaded, every=verbose), *([pays] if pays else []))]
-    of_tasks = tasks.in_short(loaded)
-    rest = [
-        *([text.table(of_tasks, width)] if of_tasks else []),
-        *_others(loaded, width, of_sweep=bool(swept)),
-        *(_more(loaded, width) if verbose else []),
-    ]
-    yield from [*shown, *rest]
-    for sentence in exchange.in_short(loaded) if swept else told.details if told else _in_short(loaded):
+    yield from shown
+    yield from (text.table(table, width) for table, above in tables if not above)
+    yield from _others(loaded, width, swept)
+    yield from _more(loaded, width) if verbose else ()
+    brief = [sentence for lead in leads for sentence in lead.brief(loaded)]
+    for sentence in brief if swept else told.details if told else (*brief, *place_shown(loaded)):
         yield wrapped([sentence], width)
     meanings = [*map(plain, pays.notes if pays else ())]
-    legend = _legend(loaded, [line for lines in shown for line in lines], meanings, width, of_sweep=bool(swept))
+    legend = _legend(loaded, [line for lines in shown for line in lines], meanings, width, swept)
     if told:
         yield legend
         yield wrapped([Sentence("How sure: {said}", said=Listed(told.sure, " "))] if told.sure else [], width)
@@ -131,11 +131,6 @@ def _tables(loaded: Loaded, *, every: bool) -> list[Table]:
     return [*made, *([loss] if loss else [])]
 
 
-def _in_short(loaded: Loaded) -> list[Value]:
-    """Return the sentences that the tables cannot say: which tasks were solved, and of how much what is shown."""
-    return [*tasks.sentences(loaded), *place_shown(loaded)]
-
-
 def _doubts(loaded: Loaded, width: int) -> list[str]:
     """Say what to doubt in a few lines, what weighs most first; the others are counted."""
     said = first_screen.doubts_in_short(loaded)
@@ -148,14 +143,14 @@ def _doubts(loaded: Loaded, width: int) -> list[str]:
     return lines
 
 
-def _legend(loaded: Loaded, lines: Sequence[str], more: Sequence[str], width: int, *, of_sweep: bool) -> list[str]:
+def _legend(loaded: Loaded, lines: Sequence[str], more: Sequence[str], width: int, swept: InPlace | None) -> list[str]:
     """Explain the marks that occur in the tables, and against what ratios are."""
     if not loaded.arms:
         return []
     anchor = loaded.arms[0]
     readers = {case.arm for case in loaded.labelled().get(Label.NOT_AUTOREGRESSIVE, [])}
     who = f"{name(anchor)}, or both sides, " if anchor.arm in readers else ""
-    parts, said = text.legend(lines, isoflop.baseline(loaded) if of_sweep else name(anchor), readers=who)
+    parts, said = text.legend(lines, swept.baseline if swept else name(anchor), readers=who)
     return [*joined([*parts, *more], width), *wrapped(said, width)]
 
 
@@ -219,7 +214,7 @@ def _spent(loaded: Loaded, width: int) -> list[str]:
     return wrapped(["; ".join(facts)], width) if facts else []
 
 
-def _others(loaded: Loaded, width: int, *, of_sweep: bool) -> Iterator[list[str]]:
+def _others(loaded: Loaded, width: int, swept: InPlace | None) -> Iterator[list[str]]:
     """Yield values of requested metrics that the tables above lack, as many as fit in the width."""
     if not loaded.lengths:
         return
@@ -227,10 +222,9 @@ def _others(loaded: Loaded, width: int, *, of_sweep: bool) -> Iterator[list[str]
     shown = {*(metric for metric, _ in results.TABLES), "flops/train_step", *LOSSES}
     shown |= {served.rate for served in inference.SERVED}
     known = loaded.tables.metrics
+    shown |= swept.metrics if swept else set()
     left = [metric for metric in loaded.run.plan.suite.metrics if metric not in shown and not known[metric].task]
-    arms = isoflop.best(loaded) if of_sweep else [loaded.arms[0], *loaded.arms_shown]
-    if of_sweep:  # its table has the confirmed losses; rates were tried at one size alone
-        left = [metric for metric in left if metric not in isoflop.ELSEWHERE]
+    arms = swept.arms if swept else [loaded.arms[0], *loaded.arms_shown]
     head, rows = f"values at T={length}{_batch(loaded, left, length)}", [[case] for case in arms]
     made, kept = Table("values", (head,), rows), 0
     for metric in left:

@@ -29,8 +29,8 @@ from modbench.harness.results.reading import DamagedError
 from modbench.harness.results.records import Death
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.rules.bisection import Reading, bracket, next_cells, rows_of, usual
+from modbench.reports.panels.search import sentences, spent
 from modbench.reports.questions.first_screen import sure
-from modbench.reports.questions.search import sentence, spent
 from modbench.reports.tables.load import load
 from modbench.reports.tables.outcomes import LEFT_OUT
 from modbench.reports.writers.number_format import plain
@@ -516,8 +516,7 @@ def test_what_was_spent_is_said_in_one_line(tmp_path: Path) -> None:
     assert (found.cells, found.of, found.seconds, found.ended) == (6, 14, 18.0, True)
     assert found.grid_s is not None
     assert found.grid_s == pytest.approx(2 * 7 * 3, rel=0.5)
-    said = sentence(loaded)
-    assert said is not None
+    (said,) = sentences(loaded)
     assert (said.given["cells"], said.given["of"], plain(said.given["spent"])) == (6, 14, "18 s")
     assert human_duration(found.grid_s) in plain(said)
     assert "predicted" in plain(said)
@@ -528,8 +527,7 @@ def test_what_a_search_spent_is_not_predicted_before_its_end(tmp_path: Path) -> 
     folder = new_folder(made, tmp_path / "run")
     with pytest.raises(KeyboardInterrupt):
         run_fake(made, folder, most=4, grid=paying_from(96))
-    said = sentence(load(folder.path))
-    assert said is not None
+    (said,) = sentences(load(folder.path))
     assert (said.given["cells"], said.given["of"], plain(said.given["spent"])) == (1, 7, "3 s")
     assert "not ended" in said.words
     assert "predicted" not in said.words
@@ -537,7 +535,7 @@ def test_what_a_search_spent_is_not_predicted_before_its_end(tmp_path: Path) -> 
 
 def test_a_run_that_searches_nothing_says_nothing(tmp_path: Path) -> None:
     stored(tmp_path, planted_suite("draft", metrics=["latency/forward"], launches=3, rounds=2, grid={"seq_len": [64]}))
-    assert sentence(load(tmp_path / "run")) is None
+    assert not [*sentences(load(tmp_path / "run"))]
 
 
 @pytest.mark.parametrize("change", [{"group": "other"}, {"group": ""}, {"rule": "confirmation"}])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from modbench.harness.results.records import Record
 from modbench.harness.rules.bisection import Row, rows_of
 from modbench.reports.model import Estimate, Sentence
+from modbench.reports.panel import Lead, Panel
 from modbench.reports.tables.load import Loaded
 
 
@@ -76,11 +77,11 @@ def _of_grid(row: Row, measured: Mapping[int, float]) -> float | None:
     return float(sum(measured.get(at, flops[at] * math.exp(rates[at])) for at in range(len(row.cells))))
 
 
-def sentence(loaded: Loaded) -> Sentence | None:
-    """Say what the searches spent; None if nothing was searched."""
+def sentences(loaded: Loaded) -> Iterator[Sentence]:
+    """Say what the searches spent; nothing if nothing was searched."""
     found = spent(loaded)
     if found is None:
-        return None
+        return
     words = "search: {cells} of {of} cells, {spent} of measuring"
     if not found.ended:
         words += "; it has not ended"
@@ -89,4 +90,15 @@ def sentence(loaded: Loaded) -> Sentence | None:
     else:
         words += "; the whole grid would have taken about {grid} (predicted from the measured cells)"
     seconds, grid = (Estimate(each, kind="duration") for each in (found.seconds, found.grid_s))
-    return Sentence(words, cells=found.cells, of=found.of, spent=seconds, grid=grid)
+    yield Sentence(words, cells=found.cells, of=found.of, spent=seconds, grid=grid)
+
+
+# One sentence of the first screen says all of it.
+PANEL = Panel(
+    title="What did the search spend?",
+    order=74,
+    span=12,
+    render=lambda _: None,
+    lead=Lead(details=sentences),
+    rules=frozenset({"bisection"}),
+)
