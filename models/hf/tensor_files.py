@@ -1,4 +1,8 @@
-"""Headers of weight files, read without a library: whether a safetensors or GGUF file is whole, and what a GGUF says."""
+"""Headers of weight files: whether a safetensors or GGUF file is whole, and what a GGUF says.
+
+The library `gguf` keeps an array for each word of a vocabulary (17 s and 0.6 GB for 128,256 words and their merges, where this
+takes 0.3 s and nothing), and follows a damaged length without end.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from modbench.harness.core import extras
 from modbench.harness.core.errors import UsageError, in_short
 
 if TYPE_CHECKING:
     from modbench.models.hf.spec import Spec
 
-# Far above what any file holds: a damaged length must not become a wait.
-MOST_HEADER, MOST_STRING = 1 << 28, 1 << 24
+# Far above what any text holds: a damaged length must not become a wait.
+MOST_STRING = 1 << 24
 # What reading a damaged header raises.
 BROKEN = (OSError, ValueError, struct.error, LookupError, TypeError, AttributeError, RecursionError)
 # GGUF's types of single values, by number, as `struct` calls them.
@@ -39,26 +44,16 @@ def shards(spec: Spec, index: Path) -> tuple[Path, ...]:
 
 
 def check_safetensors(spec: Spec, file: Path) -> None:
-    """Check that a file is as long as its header says.
+    """Check that a file's header is sound and names each of its bytes; tensors are not read.
 
     Raises:
         UsageError: if it is damaged or cannot be read.
     """
+    library = extras.load("safetensors", "hf", f"model '{spec}'")
     try:
-        size, wanted = file.stat().st_size, _promised(file)
-    except BROKEN as error:
+        library.safe_open(file, framework="np")
+    except (OSError, library.SafetensorError) as error:
         raise _damaged(spec, file, in_short(error)) from error
-    if size != wanted:
-        raise _damaged(spec, file, f"it has {size:,} bytes where its header promises {wanted:,}")
-
-
-def _promised(file: Path) -> int:
-    """Bytes that a safetensors file must have, by its header."""
-    with file.open("rb") as stream:
-        (length,) = struct.unpack("<Q", stream.read(8))
-        header = json.loads(stream.read(min(length, MOST_HEADER)))
-    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-    return 8 + int(length) + max(ends, default=0)
 
 
 def _damaged(spec: Spec, file: Path, why: str) -> UsageError:

@@ -302,7 +302,7 @@ def test_planning_imports_no_library(folder: Path) -> None:
         f"import sys; from modbench.cli import main; sys.argv = {words!r}\n"
         "try: main()\n"
         "except SystemExit as end: assert not end.code, end\n"
-        "found = {'transformers', 'huggingface_hub', 'tokenizers', 'safetensors'} & sys.modules.keys()\n"
+        "found = {'transformers', 'huggingface_hub', 'tokenizers', 'gguf'} & sys.modules.keys()\n"
         "assert not found, found"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
