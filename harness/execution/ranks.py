@@ -1,7 +1,6 @@
-"""Units that several processes share: `start` lets torchrun start the ranks, each of which runs this file.
+"""Units that several processes share: `start` lets torchrun start the ranks, each of which runs `rank.py`.
 
-On several machines it is called once on each, which `NODES` in the environment tells of the others. A launcher may as well start
-torchrun itself: `torchrun … -m modbench.harness.execution.ranks RUN UNIT`.
+On several machines it is called once on each, which `NODES` in the environment tells of the others.
 """
 
 from __future__ import annotations
@@ -12,20 +11,16 @@ import json
 import os
 import signal
 import sys
-import threading
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from modbench.harness.core import graceful_stop, leash, torchrun
+from modbench.harness.core import graceful_stop
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.device_lost import DeviceLost
-from modbench.harness.execution import worker
-from modbench.harness.execution.unit import planned
 from modbench.harness.results.run_folder import RunFolder
 
-MODULE = "modbench.harness.execution.ranks"
+MODULE = "modbench.harness.execution.rank"
 # JSON of `Nodes`, where a unit's ranks are on several machines.
 NODES = "MODBENCH_NODES"
 # Exit codes that say more than that a rank failed, and what torchrun ends the other ranks with.
@@ -113,44 +108,3 @@ def _pass_on(number: int, _frame: FrameType | None) -> None:
 def _children() -> list[int]:
     listed = Path("/proc/self/task").glob("*/children")
     return [int(child) for each in listed for child in each.read_text(encoding="ascii").split()]
-
-
-def heed_torchrun() -> None:
-    """Where SIGTERM is blocked, since Slurm sends it to every process of a job, let that of torchrun end this rank."""
-    if signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, ()):
-        threading.Thread(target=_end_when_told, daemon=True).start()
-
-
-def _end_when_told() -> None:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
-        pass
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Run a unit of a run folder as one of its ranks."""
-    code = 1
-    try:
-        leash.end_with_parent()
-        heed_torchrun()
-        graceful_stop.listen()
-        path, name = arguments
-        folder, ranks = RunFolder(Path(path)), torchrun.from_environment()
-        unit = planned(folder.path, name)
-        from modbench.harness.training.parallel import together
-
-        with together(ranks, unit.comparison.place.device):
-            record = worker.run_unit(unit, folder, ranks)
-            if any(outcome.status == "failed" for outcome in record.outcomes):
-                worker.end(1)  # the others may wait for this rank
-        code = 0
-    except BaseException as error:  # noqa: BLE001  # the process ends with it; its traceback goes to the log
-        traceback.print_exc()
-        code = worker.code_of(error)
-    finally:
-        worker.end(code)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

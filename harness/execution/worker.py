@@ -24,6 +24,7 @@ from modbench.harness.core.device_lost import DeviceLost
 from modbench.harness.core.files import now
 from modbench.harness.core.safe_paths import new_text
 from modbench.harness.core.torchrun import ALONE, Ranks
+from modbench.harness.execution import ranks
 from modbench.harness.machine import busy_intervals
 from modbench.harness.results import trust, workspace
 from modbench.harness.results.notes import Notes
@@ -104,8 +105,6 @@ def work(unit_json: str, run_folder: str, token: str, held: Leash) -> None:
             with log:
                 redirect(log.fileno())
         if unit.ranks > 1:
-            from modbench.harness.execution import ranks
-
             code = ranks.start(unit, folder)
         else:
             run_unit(unit, folder)

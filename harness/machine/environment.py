@@ -9,8 +9,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from modbench import __version__
 from modbench.harness.machine import nvml
+from modbench.version import __version__
 
 # The checkout that this file lies in: <checkout>/harness/machine/environment.py.
 CHECKOUT = Path(__file__).resolve().parents[2]

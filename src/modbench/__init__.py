@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modbench.version import __version__
+
 if TYPE_CHECKING:
     from modbench.harness.core.errors import IncompleteError, ModbenchError, NothingMeasuredError, UsageError
     from modbench.python.compare import compare
@@ -36,7 +38,6 @@ __all__ = [
     "resume",
     "run",
 ]
-__version__ = "0.2.0"  # the only place; tests/house/test_version.py says what else a new version needs
 
 # The rooms (harness, models, suites, reports) are links to the top-level folders. A checkout without links
 # (the default on Windows) finds the same names by searching the project root as well.

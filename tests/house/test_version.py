@@ -1,4 +1,4 @@
-"""The version has one place, `modbench.__version__`; what repeats it says the same, and what a release needs is named."""
+"""The version has one place, `modbench/version.py`; what repeats it says the same, and what a release needs is named."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from modbench.cli import main
 from modbench.harness.machine import environment
 
 ROOT = Path(__file__).parents[2]
-PLACE = "__version__ in src/modbench/__init__.py"
+PLACE = "__version__ in src/modbench/version.py"
 RELEASE = re.compile(r"(\d+\.\d+\.\d+) - (\d{4}-\d{2}-\d{2})")
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 CITATION = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
@@ -118,7 +118,7 @@ def test_the_package_has_its_version_from_the_one_place() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert "version" not in project["project"]
     assert "version" in project["project"]["dynamic"]
-    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "modbench.__version__"}
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "modbench.version.__version__"}
     assert re.fullmatch(r"\d+\.\d+\.\d+", modbench.__version__)
 
 

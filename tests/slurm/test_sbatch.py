@@ -124,8 +124,8 @@ def test_sbatch_runs_in_a_session_of_its_own_and_secrets_stay_in_its_script(
 
 RANK = """
 import subprocess, sys, time
-from modbench.harness.execution import ranks
-ranks.heed_torchrun()
+from modbench.harness.execution import rank
+rank.heed_torchrun()
 subprocess.run([sys.executable, "-c", "import os, signal; os.kill(os.getppid(), signal.SIGTERM)"])
 time.sleep(0.2)
 print("alive", flush=True)

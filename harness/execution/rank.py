@@ -1,0 +1,60 @@
+"""One of the ranks that share a unit: torchrun starts it (`ranks.py`).
+
+A launcher may as well start torchrun itself: `torchrun … -m modbench.harness.execution.rank RUN UNIT`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from modbench.harness.core import graceful_stop, leash, torchrun
+from modbench.harness.execution import worker
+from modbench.harness.execution.unit import planned
+from modbench.harness.results.run_folder import RunFolder
+
+
+def heed_torchrun() -> None:
+    """Where SIGTERM is blocked, since Slurm sends it to every process of a job, let that of torchrun end this rank."""
+    if signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, ()):
+        threading.Thread(target=_end_when_told, daemon=True).start()
+
+
+def _end_when_told() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run a unit of a run folder as one of its ranks."""
+    code = 1
+    try:
+        leash.end_with_parent()
+        heed_torchrun()
+        graceful_stop.listen()
+        path, name = arguments
+        folder, ranks = RunFolder(Path(path)), torchrun.from_environment()
+        unit = planned(folder.path, name)
+        from modbench.harness.training.parallel import together
+
+        with together(ranks, unit.comparison.place.device):
+            record = worker.run_unit(unit, folder, ranks)
+            if any(outcome.status == "failed" for outcome in record.outcomes):
+                worker.end(1)  # the others may wait for this rank
+        code = 0
+    except BaseException as error:  # noqa: BLE001  # the process ends with it; its traceback goes to the log
+        traceback.print_exc()
+        code = worker.code_of(error)
+    finally:
+        worker.end(code)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
