@@ -32,8 +32,7 @@ from modbench.harness.results import decisions, run_folder
 from modbench.harness.results.confirmed import Confirmed
 from modbench.harness.results.reading import DamagedError
 from modbench.harness.results.run_folder import RunFolder
-from modbench.harness.results.select_best import choose
-from modbench.harness.rules.confirmation import confirmations_of
+from modbench.harness.rules.confirmation import choose, confirmations_of
 from modbench.harness.text.tokens import Tokens
 from modbench.harness.training.batches import Windows
 from modbench.reports.terminal import summary
