@@ -16,7 +16,7 @@ from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.train_plan import TrainPlan, TrainRun
 from modbench.harness.planning.training_units import tokenizer_of
-from modbench.harness.text import given_tokenizer, tokens
+from modbench.harness.text import tokens
 from modbench.harness.text.tokens import encode
 from modbench.harness.training.batches import Windows
 
@@ -51,7 +51,7 @@ def test_its_tokens_are_those_of_the_library(
         assert b"".join(made.pieces[i] for i in ids) == data
     assert made.tokens_per_byte == len(made.val) / len(MADE.val) < 0.6
     assert made.identity.startswith("given ")
-    monkeypatch.setattr(given_tokenizer, "_ids", None)  # nothing is encoded again
+    monkeypatch.setattr(tokens, "_ids", None)  # nothing is encoded again
     again = encode(MADE, folder_of(WHOLE[pattern], tmp_path / "f"), 400)
     assert np.array_equal(again.train, made.train)
 
@@ -62,7 +62,7 @@ def test_its_tokens_are_those_of_the_library(
 @example(["x", "\n", " ", "x"])
 def test_cuts_change_no_token(parts: list[str]) -> None:
     whole = "".join(parts)
-    pieces = [p.decode() for p in given_tokenizer.CUT.split(whole.encode())]
+    pieces = [p.decode() for p in tokens.GIVEN_CUT.split(whole.encode())]
     assert "".join(pieces) == whole
     for made in WHOLE.values():
         ids = [i for piece in pieces for i in made.encode(piece, add_special_tokens=False).ids]
