@@ -8,9 +8,18 @@ from modbench.harness.core.contracts import Metric
 
 if TYPE_CHECKING:
     from modbench.harness.passes.time import Call
+    from modbench.harness.subject.generation import Generation
     from modbench.harness.subject.subject import Subject
 
 NOT_KNOWN = "how many prompt tokens pass a causal router is not known in advance"
+
+
+def generation(subject: Subject) -> Generation:
+    """The calls of a subject that read prompts and decode; they stand on torch, which commands do not load."""
+    from modbench.harness.subject.generation import Generation
+
+    return Generation(subject)
+
 
 METRICS: tuple[Metric[Subject, Call], ...] = (
     Metric(
@@ -21,7 +30,7 @@ METRICS: tuple[Metric[Subject, Call], ...] = (
         workload="prefill",
         no_ideal=NOT_KNOWN,
         about="End-to-end wall time to read the prompts and fill the cache, with routers deciding as in decoding",
-        measure=lambda subject: subject.generation.prefill(),
+        measure=lambda subject: generation(subject).prefill(),
     ),
     Metric(
         key="ttft",
@@ -32,7 +41,7 @@ METRICS: tuple[Metric[Subject, Call], ...] = (
         no_ideal=NOT_KNOWN,
         timer="first-token",
         about="Time to first token: from the call until the host has the first token of every row",
-        measure=lambda subject: subject.generation.first_token(),
+        measure=lambda subject: generation(subject).first_token(),
     ),
     Metric(
         key="latency/decode",
@@ -42,7 +51,7 @@ METRICS: tuple[Metric[Subject, Call], ...] = (
         workload="decode",
         ideal="decode_elements",
         about="End-to-end wall time of one decode step of the whole batch: mean over the positions after the context",
-        measure=lambda subject: subject.generation.decode(),
+        measure=lambda subject: generation(subject).decode(),
         per="step",
     ),
     *(
@@ -57,7 +66,7 @@ METRICS: tuple[Metric[Subject, Call], ...] = (
             lap=quantile,
             quantile=True,
             about=f"Wall time of one decode step, each timed separately: {about} over the positions after the context",
-            measure=lambda subject: subject.generation.decode_steps(),
+            measure=lambda subject: generation(subject).decode_steps(),
         )
         for quantile, about in (("p50", "median"), ("p95", "95th percentile"), ("p99", "99th percentile"))
     ),
@@ -70,7 +79,7 @@ METRICS: tuple[Metric[Subject, Call], ...] = (
         ideal="decode_elements",
         timer="serving",
         about="Time per output token after the first: greedy generation in which the host reads every token before the next step",
-        measure=lambda subject: subject.generation.generate(),
+        measure=lambda subject: generation(subject).generate(),
         per="step",
     ),
 )

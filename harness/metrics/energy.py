@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from modbench.harness.core.contracts import Metric
+from modbench.harness.metrics.decode import generation
 
 if TYPE_CHECKING:
     from modbench.harness.passes.energy import Call
@@ -54,6 +55,6 @@ METRICS: tuple[Metric[Subject, Call], ...] = (
         workload="decode",
         no_ideal=NOT_KNOWN,
         about="Energy of decoding per generated token",
-        measure=lambda subject: subject.generation.decode(),
+        measure=lambda subject: generation(subject).decode(),
     ),
 )

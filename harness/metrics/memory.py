@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from modbench.harness.core.contracts import Metric, Workload
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.units import Range
+from modbench.harness.metrics.decode import generation
 
 if TYPE_CHECKING:
     from modbench.harness.passes.fit import Search
@@ -41,7 +42,7 @@ def _kv_cache(weighed: Weighed) -> float:
     """Bytes allocated for keys and values after the context, with room for the tokens to come."""
     from modbench.harness.subject.decode_guard import kept_bytes
 
-    _, cache = weighed.subject.generation.prefilled(weighed.subject.inputs(0, 1)[0])
+    _, cache = generation(weighed.subject).prefilled(weighed.subject.inputs(0, 1)[0])
     return kept_bytes(weighed.subject, cache)
 
 

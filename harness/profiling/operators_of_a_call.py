@@ -201,6 +201,7 @@ def of_decoding(case: Case) -> Listed:
         Unmeasured: if what the model does depends on data, as where the host reads which rows pass.
     """
     from modbench.harness.subject.build import DTYPES, build_module
+    from modbench.harness.subject.generation import Generation
     from modbench.harness.subject.subject import Subject
 
     place = case.place
@@ -209,7 +210,7 @@ def of_decoding(case: Case) -> Listed:
             module = build_module(case, 0).to(DTYPES[place.dtype]).eval()
             subject = Subject(case, 0, module=module)
             tokens_BT = torch.zeros(place.batch_size, place.seq_len, dtype=torch.int64)
-            _, cache = subject.generation.prefilled(tokens_BT)
+            _, cache = Generation(subject).prefilled(tokens_BT)
             with Recorder() as recorder, _FusedAttention(recorder):
                 subject.language_model.decode(tokens_BT[:, 0], cache)
     except (NotImplementedError, RuntimeError) as error:

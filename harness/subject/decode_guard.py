@@ -27,10 +27,14 @@ UNSAID, FREE = 1.05, 4096
 
 
 @torch.no_grad()
-def check(subject: Subject) -> None:
+def check(subject: Subject, read: Callable[[Tensor, int], tuple[Tensor, Any]]) -> None:
     """Compare prefill and a few steps with one forward pass, without the future where `forward` takes `causal`.
 
     In half precision a router may decide otherwise where two scores are nearly equal, so most positions must agree; else all.
+
+    Args:
+        subject: the model.
+        read: `read(tokens_BT, max_len)` returns logits [B, V] after the prompts, and a cache with room for `max_len` tokens.
 
     Raises:
         ValueError: if they differ, or return something else than logits [B, V].
@@ -43,7 +47,7 @@ def check(subject: Subject) -> None:
     prompt_B = torch.full((len(x_BT),), n, device=x_BT.device)
     how = parts.given("forward", causal=True, prompt_B=prompt_B)
     wanted_BTV = _log_p(module(x_BT, **how))
-    logits_BV, cache = subject.generation.read(x_BT[:, :n], n + steps)
+    logits_BV, cache = read(x_BT[:, :n], n + steps)
     found, dtype = [], _checked(logits_BV, wanted_BTV, f"{name}: prefill").dtype
     found.append(_apart(logits_BV, wanted_BTV[:, n - 1]))
     for i in range(n, n + steps):

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakSet
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from modbench.harness.core.errors import Unmeasured
+from modbench.harness.core.language_model import DecodeCache, LanguageModel
 from modbench.harness.subject import decode_guard
 from modbench.harness.subject.rewinding import rewinder
-from modbench.harness.subject.thresholds import set_missing
+from modbench.harness.timing.cuda_graph import capture
 from modbench.harness.timing.interleave import Laps
 from modbench.harness.timing.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
-    from modbench.harness.core.language_model import LanguageModel
     from modbench.harness.subject.subject import Subject
 
 
@@ -51,7 +52,7 @@ class Generation:
         if not subject.case.own:
             set_missing(subject.module, lambda: subject.inputs(0, 1)[0])
         if subject.case.own and not subject.decodes_as_forward:
-            decode_guard.check(subject)
+            decode_guard.check(subject, self.read)
             subject.decodes_as_forward = True
 
     def read(self, tokens_BT: Tensor, max_len: int) -> tuple[Tensor, Any]:
@@ -178,6 +179,51 @@ class Generation:
         missing = [name for name in ("position_B", "mark", "rewind", "advance") if not hasattr(cache, name)]
         if missing:
             raise Unmeasured(parts.lacks(f"{' and '.join(missing)} in its cache, which a captured step needs"))
-        from modbench.harness.subject.decode_graph import Replay
+        return Replay(self.subject.language_model, cache)
 
-        return Replay(cast("LanguageModel", self.subject.module), cache)
+
+class Replay:
+    """`model.decode_step` on one cache, captured.
+
+    The graph writes the cache's device state (lengths, positions, keys, values) in place; the host's copy of the positions
+    is advanced here. The cache is rewound after the warm-up.
+
+    Args:
+        model: a catalogue model whose decode policy has fixed shapes.
+        cache: its cache, after prefill.
+    """
+
+    def __init__(self, model: LanguageModel, cache: DecodeCache) -> None:
+        self.cache = cache
+        self.tokens_B = torch.zeros_like(cache.position_B)
+        mark = cache.mark(windows=False)
+        self.logits_BV: Tensor
+        with torch.no_grad():
+            self.graph, self.logits_BV = capture(
+                lambda: model.decode_step(self.tokens_B, cache), lambda: cache.rewind(mark)
+            )
+        cache.rewind(mark)
+
+    def __call__(self, tokens_B: Tensor) -> Tensor:
+        """Logits [B, V] of one step, in the same memory at every call."""
+        self.tokens_B.copy_(tokens_B)
+        self.graph.replay()
+        self.cache.advance()
+        return self.logits_BV
+
+
+# Models whose thresholds were looked at.
+_LOOKED_AT: WeakSet[nn.Module] = WeakSet()
+
+
+def set_missing(module: nn.Module, prompts: Callable[[], Tensor]) -> None:
+    """Calibrate a shipped model on prompts, int64 [B, T], if a threshold of it was never set; a model is looked at once.
+
+    Without thresholds its routers cannot decide token by token. An evaluation calibrates on text. Where only times are measured,
+    the prompts of the measurement serve: the share that passes is then the capacity, whatever the weights are.
+    """
+    if module in _LOOKED_AT:
+        return
+    _LOOKED_AT.add(module)
+    if any(not part.is_set for part in module.modules() if hasattr(part, "is_set")):
+        cast("LanguageModel", module).calibrate(prompts())

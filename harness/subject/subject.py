@@ -13,11 +13,9 @@ from modbench.harness.core import clocks
 from modbench.harness.core.case import Case, Place
 from modbench.harness.core.errors import NumericsError
 from modbench.harness.core.measure_plans import DecodePlan
-from modbench.harness.core.protocols import parts_of
+from modbench.harness.core.protocols import PAGE, Parts, parts_of
 from modbench.harness.subject import shared_state
 from modbench.harness.subject.build import DTYPES, build_module
-from modbench.harness.subject.generation import Generation
-from modbench.harness.subject.losses import auxiliary_loss, trained_with
 from modbench.harness.subject.modes import evaluating
 from modbench.harness.timing import nvtx
 from modbench.harness.timing.interleave import Clock, Laps
@@ -79,11 +77,6 @@ class Subject:
     def language_model(self) -> LanguageModel:
         """The module. Of a user's, `parts` says what it has; nothing else may be called."""
         return cast("LanguageModel", self.module)
-
-    @property
-    def generation(self) -> Generation:
-        """The calls that read prompts and decode. Made anew each time, since a kept one would keep this subject alive."""
-        return Generation(self)
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -166,7 +159,7 @@ class Subject:
             told: whether the value is told to people, as a cross-entropy.
         """
         logits, auxiliary = self.logits(tokens_BT, lengths_B=lengths_B, prompt_B=prompt_B, model=model)
-        own = trained_with(self.module, self.parts, logits, targets) if self.module.training else None
+        own = _trained_with(self.module, self.parts, logits, targets) if self.module.training else None
         if own is not None and not told:
             return own, auxiliary
         logits = logits if self.case.config.bidirectional else logits.flatten(0, 1)
@@ -199,7 +192,7 @@ class Subject:
             both: tuple[Tensor, Tensor] = model(tokens_BT, auxiliary=True, **how)
             return both
         logits = model(tokens_BT, **how)
-        return logits, auxiliary_loss(self.module, self.parts)
+        return logits, _auxiliary_loss(self.module, self.parts)
 
     def targets(self, tokens_BT: Tensor) -> Tensor:
         """Next tokens, or classes, to train on random input."""
@@ -247,3 +240,29 @@ class Subject:
         self.optimizer.zero_grad(set_to_none=True)
         watch.lap("optimizer")
         return watch.laps
+
+
+def _auxiliary_loss(module: nn.Module, parts: Parts) -> Tensor | float:
+    """What the last forward pass adds to the loss; 0 without `aux_loss` (`AddsLoss` in `harness/core/protocols.py`)."""
+    if not parts.has("aux_loss"):
+        return 0.0
+    return _scalar(cast("Any", module).aux_loss(), f"{parts.name}: aux_loss()")
+
+
+def _trained_with(module: nn.Module, parts: Parts, logits: Tensor, targets: Tensor) -> Tensor | None:
+    """The model's own loss; None without `training_loss` (`TrainsWith`)."""
+    if not parts.has("training_loss"):
+        return None
+    return _scalar(cast("Any", module).training_loss(logits, targets), f"{parts.name}: training_loss(logits, targets)")
+
+
+def _scalar(value: object, what: str) -> Tensor:
+    """Check what a user's method returned.
+
+    Raises:
+        TypeError: if it is no scalar tensor.
+    """
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        got = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise TypeError(f"{what} must return a scalar tensor; it returned {got} ({PAGE})")
+    return value.reshape(())

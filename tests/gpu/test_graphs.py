@@ -11,7 +11,7 @@ from toolbox import STATIC, WITH_CAPACITY, build, tokens
 from torch import Tensor
 
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.subject.decode_graph import Replay
+from modbench.harness.subject.generation import Replay
 from modbench.harness.timing.cuda_graph import capture
 from modbench.harness.timing.host_sync_count import count_syncs, syncs
 

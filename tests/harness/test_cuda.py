@@ -376,7 +376,7 @@ class FakeGraph:
 @pytest.mark.parametrize("policy", ["budget", "masked"])
 def test_a_replayed_step_equals_a_step(policy: str, cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
     """Warm-up on a side stream, capture, rewind, replay: the same logits and the same cache as decoding eagerly."""
-    from modbench.harness.subject.decode_graph import Replay
+    from modbench.harness.subject.generation import Replay
     from modbench.models.mod import MoD
 
     monkeypatch.setattr(torch.cuda, "CUDAGraph", FakeGraph)

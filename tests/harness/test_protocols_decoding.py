@@ -18,6 +18,7 @@ from modbench.harness.core.measure_plans import DecodePlan
 from modbench.harness.core.protocols import parts_of
 from modbench.harness.passes.memory import Weighed
 from modbench.harness.subject import decode_guard
+from modbench.harness.subject.generation import Generation
 from modbench.harness.subject.rewinding import held_bytes, rewinder
 from modbench.harness.subject.subject import Subject
 
@@ -71,13 +72,13 @@ def test_a_step_that_computes_something_else_is_refused() -> None:
         return logits
 
     with pytest.raises(ValueError, match=r"one forward pass .* nats"):
-        subject(decodes(decode=forgets)).generation.decode()
+        Generation(subject(decodes(decode=forgets))).decode()
     with pytest.raises(ValueError, match=r"prefill must return logits \[2, 256\].*\[2, 12, 256\]"):
-        subject(decodes(prefill=lambda self, x_BT: (self(x_BT), []))).generation.prefill()
+        Generation(subject(decodes(prefill=lambda self, x_BT: (self(x_BT), [])))).prefill()
     with pytest.raises(ValueError, match=r"\(logits, cache\).* returned Tensor"):
-        subject(decodes(prefill=lambda self, x_BT: self(x_BT)[:, -1])).generation.prefill()
+        Generation(subject(decodes(prefill=lambda self, x_BT: self(x_BT)[:, -1]))).prefill()
     with pytest.raises(ValueError, match=r"decode .*logits .*returned tuple"):
-        subject(decodes(decode=lambda _, tokens_B, cache: (tokens_B, cache))).generation.decode()
+        Generation(subject(decodes(decode=lambda _, tokens_B, cache: (tokens_B, cache)))).decode()
 
 
 def test_decode_steps_are_compared_with_causal_routing_if_there_is_any() -> None:
@@ -99,12 +100,12 @@ def test_decode_steps_are_compared_with_causal_routing_if_there_is_any() -> None
             found: Tensor = self.embedding(tokens_B)
             return found if cache == [] else tokens_B
 
-    subject(Routed()).generation.decode()
+    Generation(subject(Routed())).decode()
 
 
 def test_in_half_precision_single_positions_may_differ() -> None:
     made = subject(decodes().to(torch.bfloat16), dtype="bf16")
-    made.generation.decode()
+    Generation(made).decode()
     turns = 0
 
     def flips(self: Any, tokens_B: Tensor, cache: Any) -> Tensor:
@@ -114,10 +115,10 @@ def test_in_half_precision_single_positions_may_differ() -> None:
         return -logits if turns in wrong else logits
 
     wrong: Any = {2}
-    decode_guard.check(subject(decodes(decode=flips).to(torch.bfloat16), dtype="bf16"))
+    Generation(subject(decodes(decode=flips).to(torch.bfloat16), dtype="bf16")).ready()
     wrong = range(100)
     with pytest.raises(ValueError, match="typically"):
-        decode_guard.check(subject(decodes(decode=flips).to(torch.bfloat16), dtype="bf16"))
+        Generation(subject(decodes(decode=flips).to(torch.bfloat16), dtype="bf16")).ready()
 
 
 class Slots:
@@ -175,11 +176,11 @@ def test_marks_of_its_own_are_preferred_and_a_cache_that_moves_on_is_not_reporte
 def test_only_a_model_that_says_so_is_captured_as_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     made = Subject(example("decoding", graph=True), 0, decode=DecodePlan(tokens=3))
     with pytest.raises(Unmeasured, match="needs a CUDA device"):
-        made.generation.decode()
+        Generation(made).decode()
     place = SimpleNamespace(**made.case.place.model_dump() | {"device": "cuda"})
     monkeypatch.setattr(made, "case", SimpleNamespace(place=place, own=True, config=made.case.config))
     with pytest.raises(Unmeasured, match="no decode_step"):
-        made.generation._graph([])
+        Generation(made)._graph([])
     made.parts = parts_of(decodes(decode_step=lambda *_: None), "mine.py:build")
     with pytest.raises(Unmeasured, match=r"position_B .*advance"):
-        made.generation._graph([])
+        Generation(made)._graph([])

@@ -14,6 +14,7 @@ from modbench.harness.core.case import Case, Place
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.subject import subject as room
 from modbench.harness.subject.build import build_module
+from modbench.harness.subject.generation import Generation
 from modbench.harness.subject.subject import Subject
 
 
@@ -89,6 +90,6 @@ def test_a_prompt_as_long_as_the_model_is_read(call: str) -> None:
     """There is no room for steps after it, and none is needed: decoding still asks for it."""
     made = Subject(case("dense"), 0)
     (tokens_BT,) = made.inputs(0, 1)
-    getattr(made.generation, call)()(tokens_BT)
+    getattr(Generation(made), call)()(tokens_BT)
     with pytest.raises(ValueError, match="more than max_seq_len 16"):
-        made.generation.decode()
+        Generation(made).decode()

@@ -25,6 +25,7 @@ from modbench.harness.passes.memory import forecasts
 from modbench.harness.planning.arms import decided_by
 from modbench.harness.planning.training_units import tokenizer_of
 from modbench.harness.subject.build import build_module
+from modbench.harness.subject.generation import Generation
 from modbench.harness.subject.subject import Subject
 from modbench.harness.text.corpus import from_file
 from modbench.models.hf_mod import Logits, MoDForCausalLM, MoDOptions, convert
@@ -100,7 +101,7 @@ def test_it_is_the_folders_model_with_all_its_parts(folders: tuple[Path, Path]) 
     assert parts_of(module, "it").has("observe", "prefill", "decode", "aux_loss", "calibrate")
     assert [int(each.chosen_BT.sum()) for each in module.observe(x_BT)[1]] == [24]
     subject.check(x_BT)
-    subject.generation.ready()  # the guard compares decoding with the forward pass
+    Generation(subject).ready()  # the guard compares decoding with the forward pass
 
 
 def test_its_cost_is_counted_on_shapes_alone(folders: tuple[Path, Path]) -> None:

@@ -16,7 +16,7 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import Unmeasured, UsageError
 from modbench.harness.flops import own_router
 from modbench.harness.passes import count
-from modbench.harness.subject.thresholds import set_missing
+from modbench.harness.subject.generation import set_missing
 from modbench.harness.training.held_out import why_not_causal
 from modbench.models.layers.router import Calibrated, Router
 from modbench.models.mod import MODEL, MoD
