@@ -21,6 +21,11 @@ def generation(subject: Subject) -> Generation:
     return Generation(subject)
 
 
+def decode_steps(subject: Subject) -> Call:
+    """Decode steps, each timed by itself."""
+    return generation(subject).decode_steps()
+
+
 METRICS: tuple[Metric[Subject, Call], ...] = (
     Metric(
         key="latency/prefill",
@@ -66,7 +71,7 @@ METRICS: tuple[Metric[Subject, Call], ...] = (
             lap=quantile,
             quantile=True,
             about=f"Wall time of one decode step, each timed separately: {about} over the positions after the context",
-            measure=lambda subject: generation(subject).decode_steps(),
+            measure=decode_steps,
         )
         for quantile, about in (("p50", "median"), ("p95", "95th percentile"), ("p99", "99th percentile"))
     ),

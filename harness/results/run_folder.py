@@ -7,7 +7,7 @@ import errno
 import functools
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,27 +16,23 @@ from modbench.harness.core import masking, safe_paths
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError, in_short
 from modbench.harness.core.files import write_atomically
-from modbench.harness.core.units import counted
 from modbench.harness.planning.adaptive import assigned
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import (
     compact_plan,
     decisions,
-    extension_sources,
     layout,
     lock,
-    own_files,
     path_names,
     trust,
 )
-from modbench.harness.results.decisions import Decided, Result
 from modbench.harness.results.interning import Interner
 from modbench.harness.results.plan_checks import UNFIT, check_plan
 from modbench.harness.results.reading import DamagedError, Problem, load, parse
 from modbench.harness.results.record_checks import DuplicateLaunches
 from modbench.harness.results.record_files import Damaged, current, read_record, stand_in, write_record
 from modbench.harness.results.records import SCHEMA, Record
-from modbench.harness.results.run_file import RunFile, read_finished
+from modbench.harness.results.run_file import RunFile, StoredRun, read_finished
 from modbench.harness.results.upgrade import earlier_decisions
 
 FINISHED = "finished.json"
@@ -124,82 +120,6 @@ class RunFolder:
     def write_finished(self, body: dict[str, Any]) -> None:
         """Write finished.json: the duration of the run, and the parent's CPU time during timed units."""
         write_atomically(self.path / FINISHED, json.dumps(body, indent=1))
-
-
-@dataclass(frozen=True)
-class StoredRun:
-    """A run folder as read.
-
-    Attributes:
-        path: the folder.
-        plan: what was planned, without units that no rule asked for.
-        environment: the machine and its software.
-        command: the command line.
-        started: start time, UTC, ISO 8601.
-        launcher: name of the launcher.
-        options: the launcher's own options.
-        records: records of the finished units, in plan order.
-        missing: names of the units without a record.
-        damaged: records that cannot be believed; `records` holds failed outcomes in their place.
-        finished: content of finished.json; None if the run was interrupted.
-        undecided: units that a rule may yet ask for.
-        decisions: what rules decided, by group.
-        planned: every unit in run.json: those of the plan, and those that no rule asked for, or may yet.
-        own_files: the user's files that it began with, as run.json says.
-        started_in: the folder in which the command was started; None in a run that was packed.
-        token: under which the user who began it is remembered, as run.json says.
-        included: folders and packages with additions that it began with, as run.json says.
-        schema: version of its format, as run.json says.
-    """
-
-    path: Path
-    plan: Plan
-    environment: dict[str, Any]
-    command: list[str]
-    started: str
-    launcher: str
-    records: list[Record]
-    missing: list[str]
-    finished: dict[str, Any] | None = None
-    undecided: tuple[UnitOfWork, ...] = ()
-    decisions: Mapping[str, Decided] = field(default_factory=dict)
-    options: tuple[str, ...] = ()
-    planned: tuple[UnitOfWork, ...] = ()
-    own_files: tuple[own_files.OwnFile, ...] = ()
-    started_in: str | None = None
-    token: str | None = None
-    damaged: list[Damaged] = field(default_factory=list)
-    included: tuple[extension_sources.Origin, ...] = ()
-    schema: int = SCHEMA
-
-    @property
-    def open_groups(self) -> list[str]:
-        """Groups whose rule has not ended: their file in `decisions/` was lost, or the run was cut short."""
-        names = [group.name for group in self.plan.groups]
-        return [name for name in names if name not in self.decisions or not self.decisions[name].ended]
-
-    @property
-    def decided(self) -> bool:
-        """Whether no rule may ask for more."""
-        return not self.open_groups
-
-    def found(self, kind: type[Result]) -> dict[str, Result]:
-        """Results of one kind that rules left, by group; those of groups that have not ended are left out."""
-        ended = ((name, each.found) for name, each in self.decisions.items() if each.ended)
-        return {name: found for name, found in ended if isinstance(found, kind)}
-
-    @property
-    def incomplete(self) -> str | None:
-        """What the run lacks, in one line; None if it lacks nothing."""
-        if self.damaged:
-            more = f" (and {len(self.damaged) - 1} more damaged)" if len(self.damaged) > 1 else ""
-            return f"{self.path} is incomplete: {str(self.damaged[0].error).removesuffix('.')}{more}."
-        if self.missing:
-            verb = "has" if len(self.missing) == 1 else "have"
-            return f"{self.path} is incomplete: {counted(len(self.missing), 'unit')} {verb} no record."
-        if self.open_groups:
-            return f"{self.path} is incomplete: {self.open_groups[0]} was not decided; all its units have records."
-        return None
 
 
 def create(out: str | None, suite_name: str) -> RunFolder:

@@ -26,7 +26,7 @@ from modbench.harness.results.own_files import OwnFile
 
 if TYPE_CHECKING:
     from modbench.harness.core.case import UnitOfWork
-    from modbench.harness.results.run_folder import StoredRun
+    from modbench.harness.results.run_file import StoredRun
 
 # In the run folder: SHA-256 by path of the user's Python files, as the run or its last resumption began with them. A worker runs
 # these and no others. It says nothing of trust: whoever sends a folder can write it.

@@ -16,7 +16,7 @@ from modbench.harness.core.case import Case, Place, Rung, UnitOfWork
 from modbench.harness.machine.busy_intervals import union_s
 from modbench.harness.machine.certificate import VERDICTS, Certificate
 from modbench.harness.results import run_folder
-from modbench.harness.results.run_file import complete
+from modbench.harness.results.run_file import StoredRun, complete
 from modbench.harness.stats import memo
 from modbench.reports.tables import cases, comparisons, provenance
 from modbench.reports.tables.outcomes import Tables
@@ -38,7 +38,7 @@ class Loaded:
         pairs: `comparisons.csv` with extra columns: every pair of arms, those with the report's baseline first.
     """
 
-    run: run_folder.StoredRun
+    run: StoredRun
     tables: Tables
     cases: pd.DataFrame
     pairs: pd.DataFrame

@@ -27,7 +27,7 @@ from modbench.harness.results.notes.findings import PeakFinding, RooflineFinding
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.results.records import Record
-from modbench.harness.results.run_folder import StoredRun
+from modbench.harness.results.run_file import StoredRun
 from modbench.harness.roofline.table import Table
 from modbench.harness.rules.launch_count import LaunchCount
 from modbench.harness.stats import block_effects, contamination, effects, mean_effects, trend_test

@@ -21,7 +21,7 @@ from pathlib import PurePath
 from modbench.harness.core import catalogue
 from modbench.harness.machine.certificate import Certificate, from_dict
 from modbench.harness.results.records import Outcome, Record
-from modbench.harness.results.run_folder import StoredRun
+from modbench.harness.results.run_file import StoredRun
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from modbench.harness.core.case import Case
 from modbench.harness.core.masking import MASK
 from modbench.harness.planning.plan import Plan
 from modbench.harness.planning.select import compile_expression
-from modbench.harness.results.run_folder import StoredRun
+from modbench.harness.results.run_file import StoredRun
 
 # Options of `modbench run` that say what is measured, with a value and without; the others say where to and how it is shown.
 KEPT = (

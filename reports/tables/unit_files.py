@@ -9,7 +9,7 @@ from pathlib import Path
 
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.results import layout
-from modbench.harness.results.run_folder import StoredRun
+from modbench.harness.results.run_file import StoredRun
 
 
 class Files:

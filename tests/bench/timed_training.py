@@ -18,7 +18,7 @@ from typing import Any
 from modbench.harness.results import run_folder
 from modbench.harness.results.notes.counting import CountNotes
 from modbench.harness.results.notes.training import Curve, TrainNotes
-from modbench.harness.results.run_folder import StoredRun
+from modbench.harness.results.run_file import StoredRun
 
 
 def main() -> None:

@@ -16,7 +16,8 @@ from modbench.harness.execution import resuming, runner
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.machine import certificate, environment
 from modbench.harness.results import lock, progress, run_folder
-from modbench.harness.results.run_folder import RunFolder, StoredRun, read
+from modbench.harness.results.run_file import StoredRun
+from modbench.harness.results.run_folder import RunFolder, read
 from modbench.progress import Lines
 
 

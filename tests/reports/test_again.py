@@ -17,7 +17,7 @@ from modbench.harness.planning.overrides import override
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.planning.select import compile_expression
 from modbench.harness.planning.suite import load_suite
-from modbench.harness.results import run_folder
+from modbench.harness.results.run_file import StoredRun
 from modbench.reports.panels import claims
 from modbench.reports.tables import rerun_command
 from modbench.reports.tables.load import load
@@ -100,7 +100,7 @@ def run_of(tmp_path: Path, flags: list[str], monkeypatch: pytest.MonkeyPatch) ->
     command = ["modbench", "run", str(suite), *flags]
     _, plan = planned(command, monkeypatch)
     (tmp_path / "units").mkdir()
-    return rerun_command.Again(run_folder.StoredRun(tmp_path, plan, {}, command, "", "local", [], []))
+    return rerun_command.Again(StoredRun(tmp_path, plan, {}, command, "", "local", [], []))
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_ids_that_hold_one_another_are_told_apart(tmp_path: Path, monkeypatch: p
     short = cases[0].model_copy(update={"model": "mine.py:build"})
     long = cases[0].model_copy(update={"model": "not (my) mine.py:build"})
     comparison = run.plan.comparisons[0].model_copy(update={"arms": (cases[0], short, long)})
-    made = rerun_command.Again(run_folder.StoredRun(tmp_path, run.plan.model_copy(update={"comparisons": (comparison,)}), {},
+    made = rerun_command.Again(StoredRun(tmp_path, run.plan.model_copy(update={"comparisons": (comparison,)}), {},
                                             ["modbench", "run", "quick"], "", "local", [], []))  # fmt: skip
     for case in (short, long):
         select = shlex.split(made.command([case]))[4]
