@@ -1,6 +1,7 @@
 """Tokenizers: `bytes`, a byte-level BPE that is trained on the training side and kept in the cache folder, or a model's own.
 
-Losses of different tokenizers compare in bits per byte: nats per token / ln 2 x tokens per byte.
+Losses of different tokenizers compare in bits per byte: nats per token / ln 2 x tokens per byte. Tokens must give back the text
+byte by byte, or these would be the bits of another text: a tokenizer that lower-cases or normalises is refused.
 """
 
 from __future__ import annotations
@@ -28,16 +29,17 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from tokenizers import Tokenizer
 
+    Ids = npt.NDArray[np.unsignedinteger[Any]]
+
 BYTES = 256
-# Tokens never run from a visible character into a line's end, so a text cut there has the tokens of the uncut one. Pieces of this
-# size keep memory small, and are faster than one long string.
+# Tokens of `bpe` never run from a visible character into a line's end, so a text cut there has the tokens of the uncut one.
 CUT = re.compile(rb"(?<=[!-~])(?=\n)")
-PIECE_BYTES = 1 << 16
-# The same for a model's own tokenizer: a line's end between visible characters. The patterns of GPT-2, Llama 3 and Qwen keep it
-# with what stands before it, if with anything, and never with what follows.
+# A line's end between visible characters: the patterns of GPT-2, Llama 3 and Qwen keep it with what stands before it, if with
+# anything, and never with what follows.
 GIVEN_CUT = re.compile(rb"(?<=[!-~]\n)(?=[!-~])")
-# Files of a cache entry: the ids of both sides, and the tokenizer that was trained for them.
-SIDES, TRAINED = ("train.npy", "val.npy"), "tokenizer.json"
+# Pieces of this size keep memory small, and are faster than one long string.
+PIECE_BYTES = 1 << 16
+DESCRIBED, SIDES = "tokenizer.json", ("train.npy", "val.npy")
 A_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
@@ -54,8 +56,8 @@ class Tokens:
         identity: equal where ids mean the same; losses per token of other ones are not compared.
     """
 
-    train: npt.NDArray[np.unsignedinteger[Any]]
-    val: npt.NDArray[np.unsignedinteger[Any]]
+    train: Ids
+    val: Ids
     vocab_size: int
     tokens_per_byte: float
     pieces: tuple[bytes, ...]
@@ -119,8 +121,7 @@ def _bytes(text: Text) -> Tokens:
 
 def _bpe(text: Text, vocab_size: int) -> Tokens:
     library = extras.load("tokenizers", "bpe", "tokenizer 'bpe'")
-    sides = [hashlib.sha256(data).hexdigest() for data in (text.train, text.val)]
-    key = ("bpe", "1", str(vocab_size), library.__version__, *sides)
+    key = ("bpe", "1", str(vocab_size), library.__version__, _hash(text.train), _hash(text.val))
     tokens = _read(disk_cache.load("tokens", key), text)
     if tokens is None:
         with one_thread():
@@ -133,39 +134,28 @@ def _bpe(text: Text, vocab_size: int) -> Tokens:
 
 
 def _read(files: dict[str, bytes] | None, text: Text) -> Tokens | None:
-    """Read tokens from the files of a cache entry; None if there is none or it is not valid."""
-    if files is None:
+    """Read tokens of `bpe` from the files of a cache entry; None if there is none or it is not valid."""
+    if files is None or DESCRIBED not in files:
         return None
     try:
-        pieces = _pieces(files[TRAINED])
+        pieces = pieces_of(json.loads(files[DESCRIBED]))
     except (ValueError, KeyError, TypeError):
         return None
-    sides = _sides(files, dtype_of(len(pieces)))
-    if sides is None or any(ids.max() >= len(pieces) for ids in sides):
-        return None
-    for ids in sides:
-        ids.setflags(write=False)
-    train, val = sides
-    identity = f"bpe {hashlib.sha256(files[TRAINED]).hexdigest()[:12]}"
-    return Tokens(train, val, len(pieces), len(val) / len(text.val), pieces, identity)
+    sides = None if b"" in pieces else _sides(files, len(pieces))
+    return None if sides is None else _tokens(sides, text, pieces, f"bpe {_hash(files[DESCRIBED])[:12]}")
 
 
 def _build(library: ModuleType, text: Text, vocab_size: int) -> dict[str, bytes]:
     """Train on the training side, encode both sides."""
-    import numpy as np
-
     made = _trained(library, text.train, vocab_size)
     described = made.to_str().encode()
-    pieces = _pieces(described)
-    files = {TRAINED: described}
+    pieces = pieces_of(json.loads(described))
+    files = {DESCRIBED: described}
     for name, data in zip(SIDES, (text.train, text.val), strict=True):
-        parts = []
-        for piece in cut(data, CUT):
-            (encoding,) = made.encode_batch_fast([piece.decode()], add_special_tokens=False)
-            if b"".join([pieces[i] for i in encoding.ids]) != piece:
-                raise ModbenchError(f"tokenizers {library.__version__} lost text. Use the tokenizer 'bytes'.")
-            parts.append(np.asarray(encoding.ids, dtype=dtype_of(len(pieces))))
-        files[name] = _file(np.concatenate(parts))
+        ids = _ids(made, pieces, data, CUT)
+        if ids is None:
+            raise ModbenchError(f"tokenizers {library.__version__} lost text. Use the tokenizer 'bytes'.")
+        files[name] = _file(ids)
     return files
 
 
@@ -187,15 +177,7 @@ def _trained(library: ModuleType, data: bytes, vocab_size: int) -> Tokenizer:
 
 
 def _given(text: Text, spec: str, vocab_size: int) -> Tokens:
-    """Tokenize with a tokenizer that exists already, in the JSON format of the package `tokenizers`: that of a pretrained model.
-
-    Its tokens must give back the text byte by byte, or bits per byte would be those of another text. A tokenizer that lower-cases
-    or normalises is refused.
-
-    Args:
-        text: both sides in UTF-8.
-        spec: names the tokenizer, such as `hf:FOLDER`.
-        vocab_size: the model's: every id must be below it.
+    """Tokenize by a tokenizer that exists already, in the JSON format of the package `tokenizers`: that of a pretrained model.
 
     Raises:
         UsageError: if there is no such tokenizer, the model cannot hold its ids, or it loses text.
@@ -205,7 +187,7 @@ def _given(text: Text, spec: str, vocab_size: int) -> Tokens:
         raise UsageError(f"tokenizer {spec!r} is none. Write bytes, bpe, or hf:FOLDER for that of a model.")
     described = found.tokenizer_json()
     try:
-        pieces = _pieces_of(json.loads(described))
+        pieces = pieces_of(json.loads(described))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"tokenizer {spec!r} is damaged, or of a kind that is not read: {in_short(error)}.") from error
     if len(pieces) > vocab_size:
@@ -214,42 +196,15 @@ def _given(text: Text, spec: str, vocab_size: int) -> Tokens:
             f"tokenizer that stored weights were trained with; for other models set vocab_size={len(pieces)}."
         )
     library = extras.load("tokenizers", "hf", f"tokenizer {spec!r}")
-    hashes = [hashlib.sha256(data).hexdigest() for data in (described, text.train, text.val)]
-    key = ("given", "1", library.__version__, *hashes)
-    sides = _sides(disk_cache.load("tokens", key), dtype_of(len(pieces)))
+    key = ("given", "1", library.__version__, *map(_hash, (described, text.train, text.val)))
+    sides = _sides(disk_cache.load("tokens", key), len(pieces))
     if sides is None:
-        sides = [_ids(library, described, spec, pieces, data) for data in (text.train, text.val)]
+        sides = [_given_ids(library, described, spec, pieces, data) for data in (text.train, text.val)]
         disk_cache.keep("tokens", key, {name: _file(ids) for name, ids in zip(SIDES, sides, strict=True)})
-    train, val = sides
-    for ids in sides:
-        ids.setflags(write=False)
-    return Tokens(train, val, len(pieces), len(val) / len(text.val), pieces, f"given {hashes[0][:12]}")
+    return _tokens(sides, text, pieces, f"given {_hash(described)[:12]}")
 
 
-def _file(ids: npt.NDArray[np.unsignedinteger[Any]]) -> bytes:
-    import numpy as np
-
-    file = io.BytesIO()
-    np.save(file, ids, allow_pickle=False)
-    return file.getvalue()
-
-
-def _sides(files: Mapping[str, bytes] | None, kind: npt.DTypeLike) -> list[npt.NDArray[np.unsignedinteger[Any]]] | None:
-    """Ids from the files of a cache entry; None if there is none or it is not valid."""
-    import numpy as np
-
-    if files is None or not files.keys() >= set(SIDES):
-        return None
-    try:
-        sides = [np.load(io.BytesIO(files[name]), allow_pickle=False) for name in SIDES]
-    except (ValueError, EOFError):
-        return None
-    return sides if all(ids.ndim == 1 and ids.size and ids.dtype == kind for ids in sides) else None
-
-
-def _ids(
-    library: ModuleType, described: bytes, spec: str, pieces: tuple[bytes, ...], data: bytes
-) -> npt.NDArray[np.unsignedinteger[Any]]:
+def _given_ids(library: ModuleType, described: bytes, spec: str, pieces: tuple[bytes, ...], data: bytes) -> Ids:
     """Ids of a text: cut at line ends where that changes nothing, else as one.
 
     Raises:
@@ -260,23 +215,13 @@ def _ids(
     tokenizer: Tokenizer = library.Tokenizer.from_str(described.decode())
     tokenizer.no_truncation()
     tokenizer.no_padding()
-
-    def encoded(part: bytes) -> list[int]:
-        (encoding,) = tokenizer.encode_batch_fast([part.decode()], add_special_tokens=False)
-        return list(encoding.ids)
-
     with one_thread():
-        parts = []
-        for part in cut(data, GIVEN_CUT):
-            ids = encoded(part)
-            if b"".join([pieces[i] for i in ids]) != part:
-                break
-            parts.append(np.asarray(ids, dtype=dtype_of(len(pieces))))
-        else:
-            return np.concatenate(parts)
+        ids = _ids(tokenizer, pieces, data, GIVEN_CUT)
+        if ids is not None:
+            return ids
         # Some put a space before every text, which would stand at every cut: they get the whole text.
-        ids = encoded(data)
-    back = b"".join([pieces[i] for i in ids])
+        whole = _encoded(tokenizer, data)
+    back = b"".join([pieces[i] for i in whole])
     if back not in {data, b" " + data}:
         at = next((i for i, (a, b) in enumerate(zip(back, data, strict=False)) if a != b), min(len(back), len(data)))
         raise UsageError(
@@ -284,10 +229,72 @@ def _ids(
             f"{back[at : at + 12]!r}), so bits per byte would be those of another text. Save the model with a tokenizer that "
             "keeps the text; where it is trained anew, use train.tokenizer=bytes or bpe."
         )
-    return np.asarray(ids, dtype=dtype_of(len(pieces)))
+    return np.asarray(whole, dtype=dtype_of(len(pieces)))
 
 
-def _pieces_of(described: Mapping[str, Any]) -> tuple[bytes, ...]:
+def _ids(tokenizer: Tokenizer, pieces: tuple[bytes, ...], data: bytes, where: re.Pattern[bytes]) -> Ids | None:
+    """Ids of a text, piece by piece; None if the tokens do not give back one of the pieces."""
+    import numpy as np
+
+    parts = []
+    for piece in cut(data, where):
+        ids = _encoded(tokenizer, piece)
+        if b"".join([pieces[i] for i in ids]) != piece:
+            return None
+        parts.append(np.asarray(ids, dtype=dtype_of(len(pieces))))
+    return np.concatenate(parts)
+
+
+def _encoded(tokenizer: Tokenizer, data: bytes) -> list[int]:
+    (encoding,) = tokenizer.encode_batch_fast([data.decode()], add_special_tokens=False)
+    return list(encoding.ids)
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _file(ids: Ids) -> bytes:
+    import numpy as np
+
+    file = io.BytesIO()
+    np.save(file, ids, allow_pickle=False)
+    return file.getvalue()
+
+
+def _sides(files: Mapping[str, bytes] | None, vocab_size: int) -> list[Ids] | None:
+    """Ids of both sides from the files of a cache entry; None if there is none or it is not valid."""
+    import numpy as np
+
+    if files is None or not files.keys() >= set(SIDES):
+        return None
+    try:
+        sides = [np.load(io.BytesIO(files[name]), allow_pickle=False) for name in SIDES]
+    except (ValueError, EOFError):
+        return None
+    kind = dtype_of(vocab_size)
+    whole = all(ids.ndim == 1 and ids.size and ids.dtype == kind and ids.max() < vocab_size for ids in sides)
+    return sides if whole else None
+
+
+def _tokens(sides: list[Ids], text: Text, pieces: tuple[bytes, ...], identity: str) -> Tokens:
+    for ids in sides:
+        ids.setflags(write=False)
+    train, val = sides
+    return Tokens(train, val, len(pieces), len(val) / len(text.val), pieces, identity)
+
+
+def cut(data: bytes, where: re.Pattern[bytes]) -> Iterator[bytes]:
+    """Cut text into pieces of about `PIECE_BYTES`, only at places that no token runs over."""
+    start = 0
+    while start < len(data):
+        found = where.search(data, start + PIECE_BYTES)
+        end = found.start() if found else len(data)
+        yield data[start:end]
+        start = end
+
+
+def pieces_of(described: Mapping[str, Any]) -> tuple[bytes, ...]:
     """The bytes of every id; empty where there is no such id.
 
     Raises:
@@ -322,26 +329,6 @@ def _types(decoder: object) -> Iterator[str]:
         yield str(decoder.get("type"))
         for inner in decoder.get("decoders") or ():
             yield from _types(inner)
-
-
-def cut(data: bytes, where: re.Pattern[bytes]) -> Iterator[bytes]:
-    """Cut text into pieces of about `PIECE_BYTES`, only at places that no token runs over."""
-    start = 0
-    while start < len(data):
-        found = where.search(data, start + PIECE_BYTES)
-        end = found.start() if found else len(data)
-        yield data[start:end]
-        start = end
-
-
-def _pieces(described: bytes) -> tuple[bytes, ...]:
-    """Read the bytes of every id from a tokenizer's JSON."""
-    byte_of = byte_characters()
-    vocabulary: dict[str, int] = json.loads(described)["model"]["vocab"]
-    ordered = sorted(vocabulary, key=vocabulary.__getitem__)
-    if [vocabulary[token] for token in ordered] != list(range(len(ordered))):
-        raise ValueError("ids are not 0, 1, 2, …")
-    return tuple(bytes(byte_of[character] for character in token) for token in ordered)
 
 
 def byte_characters() -> dict[str, int]:

@@ -328,6 +328,6 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("own")
 def test_a_tokenizer_that_loses_text_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "_pieces", lambda _: tuple(b"?" for _ in range(300)))
+    monkeypatch.setattr(tokens, "pieces_of", lambda _: tuple(b"?" for _ in range(300)))
     with pytest.raises(ModbenchError, match="lost text"):
         encode(TEXT, "bpe", 300)
