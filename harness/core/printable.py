@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection, Sequence
 
 CONTROLS = (
     "\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff"
@@ -50,6 +51,30 @@ def _escape(match: re.Match[str]) -> str:
 def escaped_json(text: str) -> str:
     """JSON with control characters as JSON's own escapes."""
     return _BUT_LINES.sub(lambda match: json.dumps(match[0])[1:-1] if ord(match[0]) != DEL else "\\u007f", text)
+
+
+def aligned(
+    rows: Sequence[Sequence[str]], *, right: Collection[int] = (), gap: str = "  ", whole: bool = False
+) -> list[str]:
+    """Rows as lines of aligned columns, the same on a terminal and in a pipe.
+
+    Not with rich: it strips a right-aligned cell, and a blank in the place of a mark keeps numbers aligned.
+
+    Args:
+        rows: cells; all rows have the same number.
+        right: indices of the columns that are aligned to the right.
+        gap: what stands between two columns.
+        whole: whether lines keep the blanks at their end.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        gap.join(
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+    return lines if whole else [line.rstrip() for line in lines]
 
 
 def cell(value: object) -> object:

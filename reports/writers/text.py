@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from modbench.harness.core.case import Case
 from modbench.harness.core.labels import OF_WORK, Label
+from modbench.harness.core.printable import aligned
 from modbench.harness.core.units import scale_of
 from modbench.reports.model import (
     ILLUSTRATION,
@@ -53,20 +54,6 @@ OPPOSED_MEANS = (
 def width() -> int:
     """The width of the terminal in characters; 80 where there is none."""
     return min(WIDEST, shutil.get_terminal_size().columns)
-
-
-def aligned(rows: Sequence[Sequence[str]], left: int = 1, gap: str = "  ") -> list[str]:
-    """Align the first columns left and the others right.
-
-    Not with rich: it strips a right-aligned cell, and the blank that replaces a mark keeps numbers aligned.
-    """
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        gap.join(
-            text.ljust(w) if i < left else text.rjust(w) for i, (text, w) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
 
 
 def wrapped(sentences: Iterable[Value], columns: int, indent: str = "") -> list[str]:
@@ -267,14 +254,14 @@ def _aligned(
     blocks: Sequence[Sequence[int]],
 ) -> list[str]:
     """Align columns below their titles, and these below the names of their groups."""
-    lines = aligned([list(row) for row in zip(*named, strict=True)], left=len(named))
+    lines = aligned([*zip(*named, strict=True)], whole=True)
     if not groups:
         texts = [columns[at] for block in blocks for at in block]
-        return aligned([[line, *row] for line, *row in zip(lines, *texts, strict=True)])
+        return aligned([*zip(lines, *texts, strict=True)], right=range(1, 1 + len(texts)), whole=True)
     lines = [" " * len(lines[0]), *lines]
     for block in blocks:
         group, mine = groups[block[0]], [columns[at] for at in block]
-        inner = aligned([list(row) for row in zip(*mine, strict=True)], left=0, gap=" ")
+        inner = aligned([*zip(*mine, strict=True)], right=range(len(mine)), gap=" ", whole=True)
         wide = max(len(group), len(inner[0]))
         lines = [
             f"{line}  {text}"

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from modbench.harness.core.masking import masked
@@ -74,23 +74,6 @@ def print_summary(finished: Finished, *, as_json: bool, quiet: bool = False, ver
         }
         others = [file for file in files if file not in usual and file != str(finished.report)]
         say("\n".join([summary.closing(*result, verbose=verbose), *(f"also: {file}" for file in others)]))
-
-
-def aligned(rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -> list[str]:
-    """Rows as lines of aligned columns, the same on a terminal and in a pipe.
-
-    Args:
-        rows: cells; all rows have the same number.
-        right: indices of the columns that are aligned to the right.
-    """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if column in right else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
 
 
 def elided(lines: Sequence[str], most: int, what: str) -> list[str]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from modbench.harness.core.errors import UsageError, brief, shown, unknown
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.labels import Label
+from modbench.harness.core.printable import aligned
 from modbench.harness.core.public import public
 from modbench.harness.core.units import counted, human
 from modbench.harness.timing.callables import Launch
@@ -22,7 +23,7 @@ from modbench.python.rendering import WIDTH, cut, html, html_lines, html_table, 
 from modbench.reports.model import Estimate, Finding, Verdict
 from modbench.reports.notebook.frames import ratio_figure
 from modbench.reports.writers.number_format import plain, ratio
-from modbench.reports.writers.text import aligned, wrapped
+from modbench.reports.writers.text import wrapped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -186,7 +187,7 @@ class Comparison:
 
     def __str__(self) -> str:
         table = [HEAD, *(_cells(row, 18) for row in self.rows)]
-        return text([self._title, "", *(line.rstrip() for line in aligned(table)), "", *wrapped(self._notes, WIDTH)])
+        return text([self._title, "", *aligned(table, right=range(1, len(table[0]))), "", *wrapped(self._notes, WIDTH)])
 
     def _repr_html_(self) -> str:
         head = ("", "time", "FLOPs", *HEAD[2:])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from modbench.harness.core.errors import brief
-from modbench.harness.core.printable import escaped
+from modbench.harness.core.printable import aligned, escaped
 
 if TYPE_CHECKING:  # both load numpy and scipy, which a session that compares nothing does not need
     from modbench.harness.timing.callables import Launch
@@ -93,7 +93,6 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Yield the lines of the terminal's summary: a table, then why something is undecided, then changes against the store."""
     from modbench.reports.model import Estimate
     from modbench.reports.writers.number_format import interval, number
-    from modbench.reports.writers.text import aligned
 
     cells = [("comparison", "ratio", "95 % interval", "margin", "verdict")]
     for row in rows:
@@ -101,7 +100,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         ratio = "" if made.value is None else number(made)
         verdict = VERDICT_WORDS.get(row["verdict"], row["verdict"])
         cells.append((row["name"], ratio, interval(made).strip("[]"), _share(row["margin"]), verdict))
-    yield from (escaped(line, lines=False) for line in aligned(cells))
+    yield from (escaped(line, lines=False) for line in aligned(cells, right=range(1, len(cells[0]))))
     yield from _reasons("undecided", ((row["name"], row["reason"]) for row in rows if row["verdict"] in UNDECIDED))
     warned = ((row["name"], ", ".join(_warnings(row))) for row in rows if row["verdict"] not in UNDECIDED)
     yield from _reasons("warning", ((name, labels) for name, labels in warned if labels))

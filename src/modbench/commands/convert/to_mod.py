@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from modbench.commands._output import aligned
 from modbench.harness.core import catalogue, extras
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.files import naming
+from modbench.harness.core.printable import aligned
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.text.corpus import corpus_entry
 from modbench.models.hf.spec import FAMILIES

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from modbench.commands._output import aligned
 from modbench.commands.doctor import aa_comparisons, card_check
 from modbench.commands.doctor.card_check import Card
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.printable import aligned
 from modbench.harness.core.units import counted, human, human_duration
 from modbench.harness.execution.peaks import keep_peaks
 from modbench.harness.machine import certificate, environment

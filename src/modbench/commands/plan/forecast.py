@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from modbench.commands._output import aligned, elided
+from modbench.commands._output import elided
 from modbench.harness.core.case import ELEMENT_BYTES
-from modbench.harness.core.printable import SCREEN, WIDTH
+from modbench.harness.core.printable import SCREEN, WIDTH, aligned
 from modbench.harness.core.units import human, human_duration
 from modbench.harness.execution.runner import phases
 from modbench.harness.flops.closed_form import case_cost

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modbench.commands._output import aligned
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, Comparison, UnitOfWork
 from modbench.harness.core.errors import ModbenchError, UsageError
-from modbench.harness.core.printable import SCREEN, WIDTH
+from modbench.harness.core.printable import SCREEN, WIDTH, aligned
 from modbench.harness.core.units import human
 from modbench.harness.execution.launch.local import LAUNCHER
 from modbench.harness.execution.phase import Run, Slots

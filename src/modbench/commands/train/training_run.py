@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modbench import api
-from modbench.commands._output import aligned
 from modbench.harness.core import files, graceful_stop, torchrun
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
+from modbench.harness.core.printable import aligned
 from modbench.harness.core.units import human_duration
 from modbench.harness.execution import stopping, worker
 from modbench.harness.execution.phase import Slots

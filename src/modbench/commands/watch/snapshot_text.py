@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from modbench.commands._output import aligned
 from modbench.commands.watch.snapshot import Snapshot
 from modbench.harness.core.masking import masked
-from modbench.harness.core.printable import SCREEN, escaped
+from modbench.harness.core.printable import SCREEN, aligned, escaped
 from modbench.harness.core.units import counted, human_duration
 from modbench.harness.results import lock
 from modbench.harness.results.progress import Failure, RunProgress
