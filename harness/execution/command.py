@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from modbench.harness.core import leash
-from modbench.harness.execution.launch import local
-from modbench.harness.execution.log_supervisor import Keeper, prints, reap
+from modbench.harness.execution.log_supervisor import Keeper
 
 
 @dataclass(frozen=True)
@@ -70,27 +69,24 @@ def started(
         folder: where it runs; None: here.
         passed: file descriptors that it gets, by the same numbers.
     """
-    mark, name = secrets.token_hex(8), str(log)
-    with contextlib.ExitStack() as opened:
-        pipe, out, file = prints(log, opened)
-        with leash.interrupts_wait():
-            running = Command(
+
+    def make(mark: str, alarm_s: float, out: Connection | None) -> Command:
+        with contextlib.ExitStack() as opened:
+            return Command(
                 subprocess.Popen(  # noqa: S603  # what the caller names
-                    leash.tied(words, limit_s + local.ALARM_S),
+                    leash.tied(words, alarm_s),
                     env={**environment, leash.MARK: mark},
                     cwd=folder,
                     stdin=subprocess.DEVNULL,
                     stdout=opened.enter_context(log.open("wb")) if out is None else out.fileno(),
                     stderr=subprocess.STDOUT,
                     pass_fds=passed,
-                    start_new_session=pipe is not None,
+                    start_new_session=out is not None,
                 )
             )
-            if pipe is not None:
-                keeper.watch(name, running.pid, f"{leash.MARK}={mark}", limit_s + local.KEEPER_S, pipe.fileno(), file)
+
+    running = keeper.start(str(log), log, limit_s, make)
     try:
         yield running
     finally:
-        reap(running, kept=pipe is not None)
-        if pipe is not None:
-            keeper.end(name, running.pid, escaped=running.exitcode != 0)
+        keeper.stop(str(log), running)

@@ -1,4 +1,7 @@
-"""The runner's side of the keeper (`log_supervisor_process.py`), which writes logs and ends workers even when the runner dies."""
+"""Starts child processes, the only way that modbench has: each ends with this process and at its limit, and its log is bounded.
+
+This is the runner's side of the keeper (`log_supervisor_process.py`), which works on when the runner dies.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,19 @@ import contextlib
 import json
 import multiprocessing
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+from modbench.harness.core import leash
 from modbench.harness.core.safe_paths import new_file
 from modbench.harness.execution import log_supervisor_process
 from modbench.harness.execution.worker_environment import worker_environment
@@ -25,6 +30,8 @@ from modbench.harness.execution.worker_environment import worker_environment
 HEAD, TAIL = 2**20, 2**20
 # Seconds between SIGTERM and SIGKILL.
 GRACE_S = 5.0
+# A process that its parent does not end at its limit ends by its own alarm, and one that switched the alarm off by the keeper.
+ALARM_S, KEEPER_S = 10.0, 20.0
 
 
 class Process(Protocol):
@@ -34,6 +41,10 @@ class Process(Protocol):
     def pid(self) -> int | None:
         """Its number, which is that of its group too."""
 
+    @property
+    def exitcode(self) -> int | None:
+        """Its exit code, negative for a signal; None while it runs."""
+
     def is_alive(self) -> bool:
         """Whether it runs."""
 
@@ -42,6 +53,9 @@ class Process(Protocol):
 
     def kill(self) -> None:
         """Kill it alone."""
+
+
+Child = TypeVar("Child", bound=Process)
 
 
 class Keeper:
@@ -63,6 +77,42 @@ class Keeper:
                 yield Path(name)
             finally:
                 self._folders.remove(name)
+
+    def start(
+        self, name: str, log: Path, limit_s: float, make: Callable[[str, float, Connection | None], Child]
+    ) -> Child:
+        """Start a process, which ends with this one, and some time after its limit if nothing stops it before.
+
+        Args:
+            name: what it is called here, until it is stopped.
+            log: a new file that takes what it prints.
+            limit_s: seconds after which whoever starts it waits no longer.
+            make: starts it, given the mark of its environment (`leash.MARK`), the seconds of its alarm, and the pipe that it
+                prints to; None: it opens its log. It ties itself to this process by `leash`, in a session of its own.
+        """
+        mark = secrets.token_hex(8)
+        with contextlib.ExitStack() as opened:
+            pipe, out, file = prints(log, opened)
+            with leash.interrupts_wait():
+                process = make(mark, limit_s + ALARM_S, out)
+                if pipe is not None:
+                    assert process.pid is not None
+                    self.watch(name, process.pid, f"{leash.MARK}={mark}", limit_s + KEEPER_S, pipe.fileno(), file)
+        return process
+
+    def stop(self, name: str, process: Process, *, may_leave_some: bool = False) -> None:
+        """Reap a process; end it first if it still runs, with all that it started. Its log is complete then.
+
+        Args:
+            name: what it was called when it was started.
+            process: the process.
+            may_leave_some: whether processes that it started may be left although it ended well.
+        """
+        kept = sys.platform != "win32"
+        reap(process, kept=kept)
+        if kept:
+            assert process.pid is not None
+            self.end(name, process.pid, escaped=may_leave_some or process.exitcode != 0)
 
     def watch(self, name: str, group: int, mark: str, limit_s: float, pipe: int, log: int) -> None:
         """Hand over a worker.

@@ -9,11 +9,14 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from modbench.harness.core import processes
 from modbench.harness.machine import nvml
 from modbench.version import __version__
 
 # The checkout that this file lies in: <checkout>/harness/machine/environment.py.
 CHECKOUT = Path(__file__).resolve().parents[2]
+# Seconds that git may take.
+GIT_S = 20
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "matplotlib", "seaborn", "pydantic", "nvidia-ml-py")
 
 
@@ -77,13 +80,13 @@ def git_state(root: Path) -> dict[str, Any]:
     if not (root / ".git").exists():
         return {"commit": None, "dirty": None, "reason": "installed from a package, not a git checkout"}
     try:
-        commit = _git(root, "rev-parse", "HEAD")
-        return {"commit": commit, "dirty": bool(_git(root, "status", "--porcelain"))}
+        commit, changed = _git(root, "rev-parse", "HEAD"), _git(root, "status", "--porcelain")
     except (OSError, subprocess.SubprocessError) as error:
         return {"commit": None, "dirty": None, "reason": f"git does not answer ({type(error).__name__})"}
+    return {"commit": commit, "dirty": bool(changed)}
 
 
 def _git(root: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(root), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)  # noqa: S603  # fixed words
-    return done.stdout.strip()
+    done = processes.answer(["git", "-C", str(root), *arguments], GIT_S)
+    done.check_returncode()
+    return done.stdout.decode(errors="replace").strip()

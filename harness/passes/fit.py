@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from modbench.harness.core import own_code
+from modbench.harness.core import own_code, processes
 from modbench.harness.core.case import ELEMENT_BYTES, Case, UnitOfWork
 from modbench.harness.core.contracts import Metric
 from modbench.harness.core.errors import Unmeasured
@@ -160,27 +160,21 @@ def _try(case: Case, budget: int, axis: str, limit_s: float, value: int) -> bool
     # The trial ends by itself too, should this process be stopped.
     asked = {"case": grown.model_dump(mode="json"), "budget": budget, "limit_s": limit_s + LATE_S}
     request = json.dumps(asked | {"hashes": own_code.hashes()})
-    command = [sys.executable, "-m", TRIAL]
     try:
-        done = subprocess.run(  # noqa: S603  # our own module
-            command,
-            input=request,
-            capture_output=True,
-            text=True,
-            timeout=limit_s,
-            check=False,
-            env=os.environ | MALLOC,
+        done = processes.answer(
+            [sys.executable, "-m", TRIAL], limit_s, said=request.encode(), environment=os.environ | MALLOC
         )
     except subprocess.TimeoutExpired as error:
         raise TimeoutError(f"{axis} {value} took over {limit_s:g} s: raise fit.trial_s or lower fit.budget") from error
-    said = done.stdout.strip().rpartition("\n")[2]
+    said = done.stdout.decode(errors="replace").strip().rpartition("\n")[2]
     if said.startswith("{"):
         answer = json.loads(said)
         own_code.take(answer["ran"])
         return bool(answer["fits"])
     if done.returncode == -signal.SIGKILL:  # the machine itself ran out of memory
         return False
-    raise RuntimeError(f"{axis} {value}: {done.stderr.strip().rpartition(chr(10))[2] or done.returncode}")
+    last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+    raise RuntimeError(f"{axis} {value}: {last or done.returncode}")
 
 
 def _free(device: str) -> int:

@@ -53,11 +53,12 @@ PARENT = """
 import os, signal, sys
 from pathlib import Path
 import without_torch
-from modbench.harness.execution import unit
+from modbench.harness.execution import log_supervisor, unit
 from modbench.harness.execution.launch import local
 from modbench.harness.results.run_folder import RunFolder
 folder, name, cold, limit_s, keeper_s, stops = sys.argv[1:]
-local.PRELOAD, local.ALARM_S, local.KEEPER_S, local.work = [], 1.0, float(keeper_s), without_torch.work
+local.PRELOAD, local.work = [], without_torch.work
+log_supervisor.ALARM_S, log_supervisor.KEEPER_S = 1.0, float(keeper_s)
 launcher = local.LocalLauncher(cold=cold == "cold", threads=1)
 handle = launcher.start(unit.planned(Path(folder), name), RunFolder(Path(folder)), float(limit_s))
 print(handle.process.pid, launcher._keeper._process.pid, flush=True)

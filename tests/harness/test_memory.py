@@ -134,7 +134,7 @@ def test_all_arms_seek_within_one_budget(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_killed_try_did_not_fit_and_a_crashed_one_says_nothing(
     monkeypatch: pytest.MonkeyPatch, signal_number: int, answer: str
 ) -> None:
-    done = subprocess.CompletedProcess([], -signal_number, "", "")
+    done = subprocess.CompletedProcess([], -signal_number, b"", b"")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
     if answer == "does not fit":
         assert not _try(case(), 10**9, "seq_len", 1.0, 64)

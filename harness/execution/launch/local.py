@@ -12,21 +12,21 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import re
-import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from modbench.harness.core import included, leash
+from modbench.harness.core import included
 from modbench.harness.core.case import Device, UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.graceful_stop import ASK
 from modbench.harness.execution import fork_server
-from modbench.harness.execution.log_supervisor import Keeper, prints, reap
+from modbench.harness.execution.log_supervisor import Keeper
 from modbench.harness.execution.worker import Leash, work
 from modbench.harness.execution.worker_environment import worker_environment
 from modbench.harness.machine import cuda_driver
@@ -46,8 +46,6 @@ PRELOAD = [
     "modbench.harness.passes.time",
     "modbench.harness.execution.gc_freeze",  # last
 ]
-# A unit that this process does not end at its limit ends by its own alarm, and one that switched the alarm off by the keeper.
-ALARM_S, KEEPER_S = 10.0, 20.0
 
 
 @contextlib.contextmanager
@@ -84,7 +82,6 @@ class LocalHandle:
         process: its process.
         record: path of its record.
         deadline: when it counts as hanging, on the monotonic clock, in s.
-        kept: whether the keeper watches it.
         server: process id of the fork server that started it; None for a cold process.
         again: starts the unit again.
         tries: how often that may still be done.
@@ -94,16 +91,14 @@ class LocalHandle:
     process: BaseProcess
     record: Path
     deadline: float
-    kept: bool
     server: int | None
     again: Callable[[], LocalHandle]
     tries: int = fork_server.TRIES - 1
 
     @property
     def may_leave_some(self) -> bool:
-        """Whether processes that it started may be left: it died, it had ranks, or a user's model ran in it."""
-        own = len(self.unit.comparison.shipped) < len(self.unit.comparison.arms)
-        return own or self.process.exitcode != 0 or self.unit.ranks > 1
+        """Whether processes that it started may be left although it ended well: it had ranks, or a user's model ran in it."""
+        return len(self.unit.comparison.shipped) < len(self.unit.comparison.arms) or self.unit.ranks > 1
 
     @property
     def running(self) -> bool:
@@ -193,27 +188,25 @@ class LocalLauncher:
 
     def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> LocalHandle:
         """Start a unit, which writes its record when it is done. After `timeout_s` it counts as hanging."""
-        facts, mark = unit.facts, secrets.token_hex(8)
-        with contextlib.ExitStack() as opened:
-            pipe, out, log = prints(folder.log(unit), opened)
-            context = multiprocessing.get_context("spawn") if facts.cold else self._context
-            work_on = (unit.model_dump_json(), str(folder.path.resolve()), folder.token)
+        facts = unit.facts
+        server: int | None = None
+        context = multiprocessing.get_context("spawn") if facts.cold else self._context
+        work_on = (unit.model_dump_json(), str(folder.path.resolve()), folder.token)
 
-            def make(server: int | None) -> BaseProcess:
-                held = Leash(mark, timeout_s + ALARM_S, out, server, included.named())
+        def make(mark: str, alarm_s: float, out: Connection | None) -> BaseProcess:
+            nonlocal server
+
+            def tied(parent: int | None) -> BaseProcess:
+                held = Leash(mark, alarm_s, out, parent, included.named())
                 return context.Process(target=work, args=(*work_on, held), daemon=True)  # type: ignore[attr-defined, no-any-return]  # typeshed's BaseContext lacks it
 
-            with (
-                environment({**self._variables, **dict(facts.environment), **self._pin(unit)}),
-                leash.interrupts_wait(),
-            ):
-                process, server = fork_server.started(make, cold=facts.cold or self._cold)
-                if pipe is not None:
-                    assert process.pid is not None
-                    named, limit_s = f"{leash.MARK}={mark}", timeout_s + KEEPER_S
-                    self._keeper.watch(unit.name, process.pid, named, limit_s, pipe.fileno(), log)
+            process, server = fork_server.started(tied, cold=facts.cold or self._cold)
+            return process
+
+        with environment({**self._variables, **dict(facts.environment), **self._pin(unit)}):
+            process = self._keeper.start(unit.name, folder.log(unit), timeout_s, make)
         again, deadline = partial(self.start, unit, folder, timeout_s), time.monotonic() + timeout_s
-        return LocalHandle(unit, process, folder.record(unit), deadline, pipe is not None, server, again)
+        return LocalHandle(unit, process, folder.record(unit), deadline, server, again)
 
     def wait(self, handles: list[LocalHandle], timeout_s: float) -> list[LocalHandle]:
         """Block until a unit ends, hangs or the time is up; return the units that ended or hang."""
@@ -236,10 +229,7 @@ class LocalLauncher:
     def end(self, handle: LocalHandle) -> None:
         """Reap a unit; kill it if it is still running, with all that it started. Its log is complete then."""
         self._pinned.pop(handle.unit.name, None)
-        reap(handle.process, kept=handle.kept)
-        if handle.kept:
-            assert handle.process.pid is not None
-            self._keeper.end(handle.unit.name, handle.process.pid, escaped=handle.may_leave_some)
+        self._keeper.stop(handle.unit.name, handle.process, may_leave_some=handle.may_leave_some)
 
 
 LAUNCHER = LocalLauncher

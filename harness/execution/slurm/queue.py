@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 
-from modbench.harness.core import masking
+from modbench.harness.core import masking, processes
 from modbench.harness.core.errors import ModbenchError, UsageError
 
 COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "srun")
@@ -160,6 +160,8 @@ def requeue(job: str) -> bool:
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=False)  # noqa: S603  # our own words
+        done = processes.answer(command, WAIT_S)
     except (OSError, subprocess.TimeoutExpired) as error:
         return subprocess.CompletedProcess(command, 1, "", f"{command[0]} does not answer: {error}")
+    said = (each.decode(errors="replace") for each in (done.stdout, done.stderr))
+    return subprocess.CompletedProcess(command, done.returncode, *said)

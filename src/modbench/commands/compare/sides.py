@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 
+from modbench.harness.core import processes
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.options import in_parentheses
 from modbench.harness.core.own_models import is_user_model, parse_spec
@@ -75,15 +76,13 @@ class Side:
         """
         fields = "modbench.__file__, modbench.__version__, metadata.version('torch')"
         code = f"from importlib import metadata; import modbench, {TURNS}; print({fields}, sep='\\n')"
-        done = subprocess.run(  # noqa: S603  # an interpreter that the user named
-            [self.python, "-P", "-c", code], env=self.environment(), capture_output=True, text=True, check=False
-        )
+        done = processes.answer([self.python, "-P", "-c", code], environment=self.environment())
         if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+            last = (done.stderr.decode(errors="replace").strip().splitlines() or ["it says nothing"])[-1]
             if TURNS in last:
                 raise UsageError(f"{self.name}: its modbench is too old for --paired: it has no {TURNS}.")
             raise UsageError(f"{self.name}: modbench cannot be imported there ({last[:160]}).")
-        where, version, torch = done.stdout.splitlines()
+        where, version, torch = done.stdout.decode().splitlines()
         if self.source is not None and not Path(where).resolve().is_relative_to(self.source.parent.resolve()):
             raise UsageError(
                 f"{self.name}: another modbench is found first, {where}. Is PYTHONPATH set by a start-up file?"
@@ -141,7 +140,7 @@ def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     git = shutil.which("git")
     if git is None:
         raise UsageError("--paired reads revisions with git, which is not installed. Or name two Python interpreters.")
-    return subprocess.run([git, "-C", str(folder), *arguments], capture_output=True, check=False)  # noqa: S603
+    return processes.answer([git, "-C", str(folder), *arguments])
 
 
 def _root(folder: Path, *, named: bool) -> Path:
