@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from modbench.harness.core import graceful_stop, leash, torchrun
+from modbench.harness.core import exits, graceful_stop, leash, torchrun
 from modbench.harness.execution import worker
 from modbench.harness.execution.unit import planned
 from modbench.harness.results.run_folder import RunFolder
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> None:
         code = 0
     except BaseException as error:  # noqa: BLE001  # the process ends with it; its traceback goes to the log
         traceback.print_exc()
-        code = worker.code_of(error)
+        code = exits.code_of_unit(error)
     finally:
         worker.end(code)
 

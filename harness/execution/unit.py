@@ -8,19 +8,14 @@ asks nothing, so it is not for the folder of a stranger.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from modbench.harness.core import safe_paths
+from modbench.harness.core import exits, safe_paths
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError, unknown
-from modbench.harness.core.masking import masked
-from modbench.harness.core.printable import escaped
 from modbench.harness.results import path_names, trust
 from modbench.harness.results.compact_plan import unpacked
 from modbench.harness.results.run_folder import RunFolder
@@ -77,8 +72,7 @@ def main(arguments: Sequence[str]) -> None:
     try:
         unit = planned(asked.run, asked.unit)
     except UsageError as error:
-        sys.stderr.write(f"{masked(escaped(str(error)))}\n")
-        sys.exit(error.exit_code)
+        exits.end(error)
     if asked.shipped:
         unit = shipped(unit)
     sys.exit(run(unit, asked.run, asked.limit))
@@ -105,9 +99,7 @@ def run(unit: UnitOfWork, folder: Path, limit_s: float | None) -> int:
     code = handle.exitcode
     assert code is not None
     if code < 0:
-        with contextlib.suppress(OSError):  # SIGKILL has no handler
-            signal.signal(-code, signal.SIG_DFL)
-        os.kill(os.getpid(), -code)
+        exits.by_signal(-code)
     return code
 
 

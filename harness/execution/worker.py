@@ -7,7 +7,6 @@ import json
 import multiprocessing
 import multiprocessing.util
 import os
-import signal
 import socket
 import sys
 import traceback
@@ -18,9 +17,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modbench.harness.core import catalogue, clocks, graceful_stop, included, leash, own_code
+from modbench.harness.core import catalogue, clocks, exits, graceful_stop, included, leash, own_code
 from modbench.harness.core.case import Place, UnitOfWork
-from modbench.harness.core.device_lost import DeviceLost
 from modbench.harness.core.files import now
 from modbench.harness.core.safe_paths import new_text
 from modbench.harness.core.torchrun import ALONE, Ranks
@@ -111,7 +109,7 @@ def work(unit_json: str, run_folder: str, token: str, held: Leash) -> None:
             code = 0
     except BaseException as error:  # noqa: BLE001  # the process ends with it; its traceback goes to the log
         traceback.print_exc()
-        code = code_of(error)
+        code = exits.code_of_unit(error)
     finally:
         end(code)
 
@@ -127,17 +125,8 @@ def end(code: int) -> None:
             sys.stderr.flush()
     finally:
         if code < 0:
-            with contextlib.suppress(OSError):  # SIGKILL has no handler
-                signal.signal(-code, signal.SIG_DFL)
-            os.kill(os.getpid(), -code)
+            exits.by_signal(-code)
         os._exit(code)
-
-
-def code_of(error: BaseException) -> int:
-    """Exit code of a process that an exception ends."""
-    if isinstance(error, DeviceLost | graceful_stop.Stopped | graceful_stop.CannotWrite):
-        return error.exit_code
-    return 1
 
 
 def run_unit(unit: UnitOfWork, folder: RunFolder, ranks: Ranks = ALONE) -> Record:

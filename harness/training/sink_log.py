@@ -10,12 +10,11 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from modbench.harness.core import catalogue
+from modbench.harness.core import catalogue, exits
 from modbench.harness.core.device_lost import end_if_lost
 from modbench.harness.core.errors import in_short
 from modbench.harness.core.files import write_atomically
@@ -138,9 +137,9 @@ class SinkLog:
         except (Exception, SystemExit) as error:  # noqa: BLE001  # a foreign package may raise anything
             end_if_lost(error)
             self.sink = self.writer = None
-            sys.stderr.write(
-                f"modbench: warning: the sink {self.name!r} failed and gets nothing more; training goes on: "
-                f"{type(error).__name__}: {in_short(error)}\n"
+            exits.remark(
+                f"warning: the sink {self.name!r} failed and gets nothing more; training goes on: "
+                f"{type(error).__name__}: {in_short(error)}"
             )
             return None
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from modbench.harness.core import exits
 from modbench.harness.core.errors import brief
-from modbench.harness.core.printable import escaped
 
 IncludeFlag = Annotated[
     list[str] | None,
@@ -101,7 +100,7 @@ def include_additions(folders: Iterable[str]) -> None:
 
     note = project.include(folders, discovery.ROOMS)
     if note is not None:
-        print(f"modbench: {escaped(note)}", file=sys.stderr)
+        exits.remark(note)
 
 
 def _including(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +11,7 @@ from modbench.commands._app import app
 from modbench.commands._complete import runs
 from modbench.commands._flags import JsonFlag
 from modbench.commands._output import say, say_json
+from modbench.harness.core import exits
 from modbench.harness.core.errors import IncompleteError, UsageError, unknown
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def figure(
     else:
         say("\n".join([*map(str, written), "", plain(drawing.caption)]))
     if width == "column" and inches < NARROW:
-        print(f"modbench: its axes are {inches:.1f} inches wide in a column: --width text shows more.", file=sys.stderr)
+        exits.remark(f"its axes are {inches:.1f} inches wide in a column: --width text shows more.")
     if loaded.run.incomplete:
         raise IncompleteError(f"{loaded.run.incomplete} The figure shows what there is.")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -47,10 +46,9 @@ def report(
     Without --format: the page and its tables.
     """
     from modbench import api
+    from modbench.harness.core import exits
     from modbench.harness.core.consent import in_words
-    from modbench.harness.core.errors import IncompleteError, UsageError, brief
-    from modbench.harness.core.masking import masked
-    from modbench.harness.core.printable import escaped
+    from modbench.harness.core.errors import IncompleteError, UsageError
     from modbench.harness.results.extension_sources import missing
     from modbench.harness.results.trust import changed_since
     from modbench.reports.format import DEFAULT, named
@@ -67,9 +65,9 @@ def report(
         files = since.get(origin.name)
         changed = f" ({in_words(files, Path(origin.name))} changed since)" if files else ""
         said = f"this run began with {origin.in_words()}{changed}. What it adds to the report, such as panels, is not there."
-        print(f"modbench: {escaped(said)}", file=sys.stderr)
+        exits.remark(said)
     for damaged in run.damaged:
-        print(f"modbench: {masked(brief(escaped(str(damaged.error))))}", file=sys.stderr)
+        exits.remark(str(damaged.error))
     if run.damaged:
         raise IncompleteError(
             f"{len(run.damaged)} of {len(run.plan.units)} units are damaged. Their cells have failed; `modbench resume "

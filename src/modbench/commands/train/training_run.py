@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modbench import api
-from modbench.harness.core import files, graceful_stop, torchrun
+from modbench.harness.core import exits, files, graceful_stop, torchrun
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
 from modbench.harness.core.printable import aligned
 from modbench.harness.core.units import human_duration
@@ -147,9 +147,7 @@ def _finish(folder: RunFolder, start: float) -> api.Finished:
 def _end_at_a_checkpoint() -> None:
     """Let training end at its next checkpoint, after the first Ctrl-C."""
     graceful_stop.ask_here()
-    print(
-        "modbench: training ends at a checkpoint. Press Ctrl-C again to stop now.", file=sys.stderr
-    )  # to who pressed it
+    exits.remark("training ends at a checkpoint. Press Ctrl-C again to stop now.")  # to who pressed it
 
 
 def _tracker(
