@@ -31,6 +31,10 @@ class UsageError(ModbenchError, ValueError):
     exit_code = 2
 
 
+class UnreadableError(UsageError):
+    """A file of somebody else's that is not what it should be: it is damaged, of another format, or cannot be opened."""
+
+
 class NothingMeasuredError(ModbenchError):
     """A run ended in which every cell failed or was skipped."""
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modbench.harness.core import consent, included, user_folders
-from modbench.harness.core.errors import UsageError, in_short, shown, unknown
+from modbench.harness.core.errors import UnreadableError, UsageError, in_short, shown, unknown
 from modbench.harness.core.files import write_atomically
 
 NAME = "modbench.toml"
@@ -88,9 +88,9 @@ def read(file: Path) -> Project:
         content = file.read_bytes()
         body = tomllib.loads(content.decode())
     except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror}.") from error
+        raise UnreadableError(f"{file} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{file}: not TOML: {in_short(error)}.") from error
+        raise UnreadableError(f"{file}: not TOML: {in_short(error)}.") from error
     for key in body:
         if key not in KEYS:
             raise UsageError(f"{file}: {unknown('key', key, KEYS)}")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from modbench.harness.core.errors import UsageError, shown
+from modbench.harness.core.errors import UnreadableError, UsageError, shown
 
 # Characters of a signature in a message.
 MOST_SHOWN = 200
@@ -138,13 +138,13 @@ def module_of(file: Path, of: str) -> Module:
     try:
         source = file.read_bytes()
     except OSError as error:
-        raise UsageError(f"{of}: {file} cannot be read: {error.strerror}.") from error
+        raise UnreadableError(f"{of}: {file} cannot be read: {error.strerror}.") from error
     try:
         return _parsed(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
         said = error.msg if isinstance(error, SyntaxError) else str(error) or "it is nested too deeply"
-        raise UsageError(f"{of}: {file.name}{line} is not Python: {shown(said, 100)[1:-1]}.") from error
+        raise UnreadableError(f"{of}: {file.name}{line} is not Python: {shown(said, 100)[1:-1]}.") from error
 
 
 @functools.lru_cache(maxsize=64)

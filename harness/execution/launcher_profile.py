@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-from modbench.harness.core.errors import UsageError
+from modbench.harness.core.errors import UnreadableError, UsageError
 
 # An option in a batch script, such as `#SBATCH --partition=gpu`.
 IN_A_SCRIPT = "#SBATCH"
@@ -30,7 +30,7 @@ def read_profile(file: str | Path) -> tuple[str, ...]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise UsageError(f"--launcher-profile {str(file)!r} cannot be read: {why}.") from error
+        raise UnreadableError(f"--launcher-profile {str(file)!r} cannot be read: {why}.") from error
     return tuple(_from_toml(text, path) if path.suffix == ".toml" else _from_lines(text, path))
 
 
@@ -38,7 +38,7 @@ def _from_toml(text: str, path: Path) -> Iterator[str]:
     try:
         body = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path}: not TOML: {error}.") from error
+        raise UnreadableError(f"{path}: not TOML: {error}.") from error
     for key, value in body.items():
         for each in value if isinstance(value, list) else [value]:
             if isinstance(each, bool):

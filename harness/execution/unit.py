@@ -15,7 +15,7 @@ from pathlib import Path
 
 from modbench.harness.core import exits, safe_paths
 from modbench.harness.core.case import UnitOfWork
-from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.core.errors import UnreadableError, UsageError, unknown
 from modbench.harness.results import path_names, trust
 from modbench.harness.results.compact_plan import unpacked
 from modbench.harness.results.run_folder import RunFolder
@@ -50,7 +50,7 @@ def planned(folder: Path, name: str) -> UnitOfWork:
     try:
         unit = UnitOfWork.model_validate(found[name])
     except ValueError as error:
-        raise UsageError(f"{file}: unit {name!r} is damaged: {error}.") from error
+        raise UnreadableError(f"{file}: unit {name!r} is damaged: {error}.") from error
     path_names.check_unit(unit, f"{file}: damaged at unit")
     return unit
 

@@ -12,7 +12,7 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.case import Device
 from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS
 from modbench.harness.core.confirm_plan import ConfirmPlan
-from modbench.harness.core.errors import UsageError, in_short, in_words, unknown
+from modbench.harness.core.errors import UnreadableError, UsageError, in_short, in_words, unknown
 from modbench.harness.core.frozen import Frozen, Margin
 from modbench.harness.core.ids import slug
 from modbench.harness.core.measure_plans import DecodePlan, EnergyPlan, FitPlan, SearchPlan
@@ -211,7 +211,7 @@ def read_suite(name: str) -> dict[str, Any]:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{name}: not TOML: {in_short(error)}.") from error
+        raise UnreadableError(f"{name}: not TOML: {in_short(error)}.") from error
     data.setdefault("name", slug(path.stem))
     look_beside(data, path.parent)
     return data

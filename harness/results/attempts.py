@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from modbench.harness.core.errors import UsageError
+from modbench.harness.core.errors import UnreadableError, UsageError
 from modbench.harness.core.files import now, write_atomically
 from modbench.harness.core.frozen import Frozen
 
@@ -122,9 +122,9 @@ def submissions(folder: Path) -> list[Submission]:
             each = Submission.model_validate_json(file.read_bytes())
         except ValidationError as error:
             first = error.errors()[0]
-            raise UsageError(f"{file}: damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
+            raise UnreadableError(f"{file}: damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
         if each.token != file.stem:
-            raise UsageError(f"{file}: damaged: it holds the submission {each.token}.")
+            raise UnreadableError(f"{file}: damaged: it holds the submission {each.token}.")
         found.append(each)
     return sorted(found, key=lambda each: each.submitted)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from modbench.harness.core import processes
-from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
+from modbench.harness.core.errors import IncompleteError, ModbenchError, UnreadableError, UsageError
 from modbench.harness.core.files import now, write_once
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.safe_paths import read_plain
@@ -292,4 +292,4 @@ def _read(file: Path) -> Holder | None:
     try:
         return Holder.model_validate_json(content)
     except ValueError as error:
-        raise UsageError(f"{file}: damaged. If no modbench runs in this folder, remove the file.") from error
+        raise UnreadableError(f"{file}: damaged. If no modbench runs in this folder, remove the file.") from error

@@ -8,7 +8,7 @@ from pathlib import Path
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.catalogue import BrokenError
-from modbench.harness.core.errors import UsageError, shown
+from modbench.harness.core.errors import UnreadableError, UsageError, shown
 from modbench.harness.core.printable import is_printable
 from modbench.harness.core.safe_paths import problem_of_name
 from modbench.harness.planning.plan import Plan
@@ -36,12 +36,12 @@ def _check_paths(plan: Plan, file: Path) -> None:
         check_unit(unit, f"{file}: damaged at plan.units.{at}")
     for at, group in enumerate(plan.groups):
         if (wrong := problem_of_name(group.name)) is not None:
-            raise UsageError(f"{file}: damaged at plan.groups.{at}.name: {shown(group.name)} {wrong}.")
+            raise UnreadableError(f"{file}: damaged at plan.groups.{at}.name: {shown(group.name)} {wrong}.")
     for at, comparison in enumerate(plan.comparisons):
         for case in comparison.arms:
             for text in (case.model, case.task, *case.arm_parts, *map(str, case.options)):
                 if not is_printable(text):
-                    raise UsageError(
+                    raise UnreadableError(
                         f"{file}: damaged at plan.comparisons.{at}.arms: {shown(text)} holds control characters."
                     )
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from modbench.harness.core.errors import UsageError, in_short
+from modbench.harness.core.errors import UnreadableError, in_short
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
 Path_ = tuple[str | int, ...]
@@ -47,7 +47,7 @@ class Problem(NamedTuple):
         return f"damaged at {where}: {self.what}" if where else f"damaged: {self.what}"
 
 
-class DamagedError(UsageError):
+class DamagedError(UnreadableError):
     """A file of a run folder that is not as a run writes it: one line that names the file and the field."""
 
     def __init__(self, file: Path, problem: Problem | str) -> None:

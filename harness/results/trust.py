@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from modbench.harness.core import consent, graceful_stop, included, masking, own_code, user_folders
-from modbench.harness.core.errors import UsageError, shown
+from modbench.harness.core.errors import UnreadableError, UsageError, shown
 from modbench.harness.core.files import write_atomically, write_once
 from modbench.harness.core.safe_paths import read_plain
 from modbench.harness.results import extension_sources, own_files
@@ -122,9 +122,9 @@ def _hashes(file: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except ValueError as error:
-        raise UsageError(f"{file}: not JSON. `modbench resume` writes it anew.") from error
+        raise UnreadableError(f"{file}: not JSON. `modbench resume` writes it anew.") from error
     if not isinstance(body, dict) or not all(isinstance(each, str) for each in body.values()):
-        raise UsageError(f"{file}: damaged: hashes by path are expected. `modbench resume` writes it anew.")
+        raise UnreadableError(f"{file}: damaged: hashes by path are expected. `modbench resume` writes it anew.")
     return body
 
 
@@ -202,7 +202,7 @@ def untrusted(files: Sequence[OwnFile], told: Sequence[OwnFile], token: str | No
         if file.what == "missing" and file.kind != "import":  # what is imported may be imported no longer
             began = next((each.path for each in told if each.key == file.key), None)
             there = f" The run began with {began}: resume it from the folder in which it began." if began else ""
-            raise UsageError(f"{file.kind} {shown(file.name)}: {file.path or 'its module'} cannot be read.{there}")
+            raise UnreadableError(f"{file.kind} {shown(file.name)}: {file.path or 'its module'} cannot be read.{there}")
     for file in told:
         if file.kind == "addition" and file.key not in {each.key for each in files}:
             raise UsageError(

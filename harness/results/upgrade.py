@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from modbench.harness.core.case import UnitOfWork
-from modbench.harness.core.errors import UsageError
+from modbench.harness.core.errors import UnreadableError, UsageError
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import layout
 from modbench.harness.results.reading import DamagedError, load
@@ -33,7 +33,7 @@ def upgraded(body: dict[str, Any], file: object) -> dict[str, Any]:
     version = body.get("schema_version")
     if not isinstance(version, int) or not EARLIEST <= version <= SCHEMA:
         which = "newer" if isinstance(version, int) and version > SCHEMA else "older"
-        raise UsageError(
+        raise UnreadableError(
             f"{file}: schema {version!r} cannot be read by this modbench, which reads {EARLIEST} to {SCHEMA}. "
             f"Use the {which} modbench that wrote it, or measure again."
         )

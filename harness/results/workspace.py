@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modbench.harness.core.errors import UsageError
+from modbench.harness.core.errors import UnreadableError, UsageError
 from modbench.harness.core.files import unfinished, write_atomically
 from modbench.harness.core.safe_paths import read_plain
 from modbench.harness.core.torchrun import ALONE, Ranks
@@ -141,7 +141,7 @@ def artifact(run: Path, unit: str) -> dict[str, Any] | None:
         return {part: {**content} for part, content in found.items()}
     except (OSError, ValueError, TypeError) as error:
         said = str(error).removeprefix(f"{file}: ").removesuffix(".")
-        raise UsageError(f"{file}: damaged ({said}). If you remove it, its panels stay empty.") from error
+        raise UnreadableError(f"{file}: damaged ({said}). If you remove it, its panels stay empty.") from error
 
 
 # The workspace of the unit that this process is running.

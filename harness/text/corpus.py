@@ -10,7 +10,7 @@ from pathlib import Path
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.contracts import Text
-from modbench.harness.core.errors import UsageError
+from modbench.harness.core.errors import UnreadableError, UsageError
 
 HELD_OUT = 0.1
 
@@ -93,4 +93,4 @@ def read_text(path: Path) -> bytes | None:
 
 def unreadable(path: Path, error: Exception) -> UsageError:
     """Make the error for a file that exists but cannot be read."""
-    return UsageError(f"corpus: {path} cannot be read: {getattr(error, 'strerror', None) or error}.")
+    return UnreadableError(f"corpus: {path} cannot be read: {getattr(error, 'strerror', None) or error}.")

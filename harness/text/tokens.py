@@ -19,9 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from modbench.harness.core import extras
 from modbench.harness.core.contracts import TOKENIZERS, Text
-from modbench.harness.core.errors import ModbenchError, UsageError, in_short, unknown
-from modbench.harness.core.model_sources import sourced
-from modbench.harness.core.own_models import parse_spec
+from modbench.harness.core.errors import ModbenchError, UnreadableError, UsageError, in_short, unknown
 from modbench.harness.text import disk_cache
 
 if TYPE_CHECKING:
@@ -182,6 +180,9 @@ def _given(text: Text, spec: str, vocab_size: int) -> Tokens:
     Raises:
         UsageError: if there is no such tokenizer, the model cannot hold its ids, or it loses text.
     """
+    from modbench.harness.core.model_sources import sourced
+    from modbench.harness.core.own_models import parse_spec
+
     found = sourced(*parse_spec(spec))
     if found is None:
         raise UsageError(f"tokenizer {spec!r} is none. Write bytes, bpe, or hf:FOLDER for that of a model.")
@@ -189,7 +190,9 @@ def _given(text: Text, spec: str, vocab_size: int) -> Tokens:
     try:
         pieces = pieces_of(json.loads(described))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UsageError(f"tokenizer {spec!r} is damaged, or of a kind that is not read: {in_short(error)}.") from error
+        raise UnreadableError(
+            f"tokenizer {spec!r} is damaged, or of a kind that is not read: {in_short(error)}."
+        ) from error
     if len(pieces) > vocab_size:
         raise UsageError(
             f"tokenizer {spec!r} has {len(pieces):,} tokens, which a model of vocab_size {vocab_size:,} cannot hold. Name the "

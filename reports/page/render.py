@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.discovery import Entry
-from modbench.harness.core.errors import UsageError, in_short, unknown
+from modbench.harness.core.errors import UnreadableError, UsageError, in_short, unknown
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import escaped
@@ -39,7 +39,7 @@ def blaming_artifacts(panel: str, loaded: Loaded) -> Iterator[None]:
         if isinstance(error, UsageError) or not (panel.startswith("routing_") and artifacts.is_dir()):
             raise
         said = f"{type(error).__name__}: {in_short(error)}"
-        raise UsageError(
+        raise UnreadableError(
             f"{artifacts}: a file in it is damaged ({said}). If you remove it, its panels stay empty."
         ) from error
 

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from modbench.harness.core import extras
-from modbench.harness.core.errors import UsageError
+from modbench.harness.core.errors import UnreadableError, UsageError
 from modbench.harness.text.corpus import unreadable
 from modbench.suites.corpora._options import column
 
@@ -75,7 +75,7 @@ def _record(line: bytes, where: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{where} not JSON: {error}. A jsonl file holds one JSON object a line.") from error
+        raise UnreadableError(f"{where} not JSON: {error}. A jsonl file holds one JSON object a line.") from error
     if not isinstance(record, dict):
         raise UsageError(f'{where} {_kind(record)}, not an object such as {{"text": "Once upon a time"}}.')
     return record

@@ -11,7 +11,7 @@ from typing import Any
 
 from modbench.harness.core import extras
 from modbench.harness.core.contracts import Corpus, Text
-from modbench.harness.core.errors import UsageError
+from modbench.harness.core.errors import UnreadableError, UsageError
 from modbench.harness.text import disk_cache
 from modbench.harness.text.corpus import from_documents
 from modbench.suites.corpora._options import column, split
@@ -153,7 +153,7 @@ def _refused(library: ModuleType, spec: str, error: Exception) -> UsageError:
         hint = "Without network: 'stream=0' reads what was downloaded before, --corpus PATH reads a file."
     else:
         hint = f"({type(error).__name__})"
-    return UsageError(f"corpus 'hf:{spec}' cannot be read: {said}. {hint}")
+    return UnreadableError(f"corpus 'hf:{spec}' cannot be read: {said}. {hint}")
 
 
 CORPUS = Corpus(read=read)

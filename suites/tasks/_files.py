@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from modbench.harness.core.errors import UsageError
+from modbench.harness.core.errors import UnreadableError, UsageError
 from modbench.suites.tasks._build import HELD_OUT
 
 R = TypeVar("R")
@@ -47,7 +47,7 @@ def sides(task: str, path: str | None, suffixes: tuple[str, ...]) -> Sides:
         files = sorted(file for file in where.iterdir() if file.suffix in suffixes) if where.is_dir() else [where]
         hashes = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files if path]
     except OSError as error:
-        raise UsageError(
+        raise UnreadableError(
             f"task {task!r}: {path!r} cannot be read: {error.strerror}. {_usage(task, suffixes)}"
         ) from error
     if not hashes:
@@ -116,7 +116,7 @@ def records(task: str, file: Path) -> Iterator[Any]:
             # Not splitlines: a JSON string may hold Unicode line separators, which do not end a record.
             yield from (_line(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
     except (OSError, ValueError, RecursionError, csv.Error) as error:
-        raise UsageError(f"task {task!r}: {file} cannot be read as {file.suffix[1:]}: {error}.") from error
+        raise UnreadableError(f"task {task!r}: {file} cannot be read as {file.suffix[1:]}: {error}.") from error
 
 
 def _line(number: int, text: str) -> object:

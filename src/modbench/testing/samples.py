@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from modbench.harness.core.errors import UsageError, brief, in_words
+from modbench.harness.core.errors import UnreadableError, brief, in_words
 from modbench.harness.timing.callables import Launch
 
 Columns = dict[str, list[float]]
@@ -119,9 +119,11 @@ def read(file: Path, advice: str = "Make it anew.") -> Samples:
     try:
         return Samples.model_validate_json(file.read_bytes())
     except OSError as error:
-        raise UsageError(f"{file} cannot be read ({error.strerror}). Make one by --modbench-store {file}.") from error
+        raise UnreadableError(
+            f"{file} cannot be read ({error.strerror}). Make one by --modbench-store {file}."
+        ) from error
     except ValidationError as error:
-        raise UsageError(
+        raise UnreadableError(
             f"{file} is no file of --modbench-store, or damaged ({brief(in_words(error), 200)}). {advice}"
         ) from error
 
