@@ -27,6 +27,7 @@ def test_the_help_has_one_line_for_each_command_in_the_order_of_the_groups(modbe
     printed = modbench("--help").stdout
     lines = printed.splitlines()
     assert max(map(len, lines)) <= WIDTH
+    assert "…" not in printed
     found = [re.match(r"((?:\w+ )*) *(\w+)  +[A-Z].*\.$", line) for line in lines if not line.lstrip().startswith("-")]
     shown = [(each[1].strip(), each[2]) for each in found if each]
     wanted = [("" if at else group, name) for group, names in GROUPS.items() for at, name in enumerate(names)]
@@ -34,18 +35,14 @@ def test_the_help_has_one_line_for_each_command_in_the_order_of_the_groups(modbe
     assert printed.index("schema") < printed.index("--version")
 
 
-@pytest.mark.parametrize("command", ["", *GROUP.commands])
-def test_no_help_is_cut_or_missing(command: str, modbench: Any) -> None:
-    printed = modbench(*filter(None, [command]), "--help").stdout
-    assert max(map(len, printed.splitlines())) <= WIDTH
-    assert "…" not in printed
-
-
 @pytest.mark.parametrize("command", GROUP.commands)
-def test_an_option_is_explained_in_a_few_lines(command: str, modbench: Any) -> None:
+def test_no_help_is_cut_and_an_option_is_explained_in_a_few_lines(command: str, modbench: Any) -> None:
     for param in GROUP.commands[command].params:
         assert param.help, param.name
-    options = modbench(command, "--help").stdout.partition("\nOptions:\n")[2]
+    printed = modbench(command, "--help").stdout
+    assert max(map(len, printed.splitlines())) <= WIDTH
+    assert "…" not in printed
+    options = printed.partition("\nOptions:\n")[2]
     for entry in re.split(r"^  (?=-)", options, flags=re.MULTILINE)[1:]:
         name, *text = re.split(r"\n {4,}|  +", entry.strip())
         assert 1 <= len(text) <= MOST_LINES, name

@@ -30,20 +30,15 @@ MARKUP = "</td><img src=x onerror='alert(1)'><script>alert(2)</script>"
 LONG = 1_000_000
 
 
-@pytest.mark.parametrize(
-    "character",
-    [
-        *map(chr, [*range(32), *range(127, 160), 0xE0041]),
-        *"\u202a\u202e\u2066\u2069\u200f\u2028\u200b\u2060\xad\ufeff\u3164",
-    ],
-)
-def test_every_control_character_is_an_escape(character: str) -> None:
-    kept = character in "\n\t"
-    assert is_printable(escaped(f"a{character}b")) is not kept
-    assert is_printable(escaped(f"a{character}b", lines=False))
-    assert not is_printable(character)
-    assert character not in escaped(f"a{character}b", lines=False)
-    assert json.loads(escaped_json(json.dumps([character], ensure_ascii=False))) == [character]
+def test_every_control_character_is_an_escape() -> None:
+    controls = map(chr, [*range(32), *range(127, 160), 0xE0041])
+    for character in (*controls, *"\u202a\u202e\u2066\u2069\u200f\u2028\u200b\u2060\xad\ufeff\u3164"):
+        kept = character in "\n\t"
+        assert is_printable(escaped(f"a{character}b")) is not kept
+        assert is_printable(escaped(f"a{character}b", lines=False))
+        assert not is_printable(character)
+        assert character not in escaped(f"a{character}b", lines=False)
+        assert json.loads(escaped_json(json.dumps([character], ensure_ascii=False))) == [character]
 
 
 def test_text_is_left_alone() -> None:

@@ -138,13 +138,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 # --- what every block must be
 
 
-@pytest.mark.parametrize("block", ALL, ids=lambda block: block.place)
-def test_a_block_says_what_it_is(block: Block) -> None:
-    assert block.language in LANGUAGES, f"{block.place}: ```{block.language}"
-    assert not block.how or len(block.why.split()) >= 3, f"{block.place}: no reason"
-
-
-def test_there_are_blocks_of_every_kind() -> None:
+def test_blocks_say_what_they_are() -> None:
+    for block in ALL:
+        assert block.language in LANGUAGES, f"{block.place}: ```{block.language}"
+        assert not block.how or len(block.why.split()) >= 3, f"{block.place}: no reason"
     assert {block.language for block in ALL} >= {"sh", "python", "toml", "yaml", "text"}
     assert sum(len(block.commands) for block in ALL if block.language == "sh") > 50
 
@@ -218,9 +215,8 @@ def test_commands_do_what_the_page_says(page: Path, here: Path, planted: Path, m
             assert done.stdout.strip(), command
 
 
-@pytest.mark.parametrize("page", PAGES, ids=page_id)
-def test_commands_inside_sentences_exist_with_their_flags(page: Path) -> None:
-    for command in inline_commands(page):
+def test_commands_inside_sentences_exist_with_their_flags() -> None:
+    for command in (command for page in PAGES for command in inline_commands(page)):
         words = command.split()
         if re.fullmatch(r"[A-Z]+", words[1]) or words[1].startswith("-"):
             continue  # `modbench COMMAND --help`
@@ -261,17 +257,11 @@ def test_python_blocks_run(page: Path, here: Path, planted: Path) -> None:
 # --- data
 
 
-@pytest.mark.parametrize(
-    "block", [b for b in ALL if b.language in {"toml", "json", "yaml"}], ids=lambda block: block.place
-)
-def test_data_can_be_read_and_suites_are_valid(block: Block) -> None:
-    if block.language == "json":
-        json.loads(block.text)
-    elif block.language == "yaml":
-        yaml.safe_load(block.text)
-    else:
-        found = tomllib.loads(block.text)
-        if "arms" in found and not block.how:
+def test_data_can_be_read_and_suites_are_valid() -> None:
+    read = {"json": json.loads, "yaml": yaml.safe_load, "toml": tomllib.loads}
+    for block in ALL:
+        found = read.get(block.language, len)(block.text)
+        if block.language == "toml" and "arms" in found and not block.how:
             parse_suite({"name": "block", "metrics": ["flops/forward"], **found}, block.place)
 
 

@@ -28,38 +28,37 @@ def test_every_page_is_in_the_navigation_once() -> None:
     assert {*PAGES} <= {*named}
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_links_and_anchors_hold_in_the_site(name: str) -> None:
+def test_links_and_anchors_hold_in_the_site() -> None:
     copied = {f"files/{file.relative_to(ROOT)}" for file in docs_build.linked_files()}
     copied |= {f"img/{file.name}" for file in IMAGES.iterdir()}
-    folder = Path(name).parent
-    for target, anchor in links(PAGES[name]):
+    known = {name: anchors(page) for name, page in PAGES.items()}
+    for name, (target, anchor) in ((name, link) for name, page in PAGES.items() for link in links(page)):
         if docs_build.is_outside(target):
             parts = urlsplit(target)
             assert parts.scheme in {"https", "http", "mailto"}, target
             assert parts.scheme == "mailto" or re.fullmatch(r"[\w-]+(\.[\w-]+)+(:\d+)?", parts.netloc), target
             continue
-        there = str(folder / target).replace("reference/../", "") if target else name
-        assert there in PAGES or there in copied, f"{name}: {target}"
-        assert not anchor or anchor in anchors(PAGES[there]), f"{name}: {target}#{anchor}"
+        there = str(Path(name).parent / target).replace("reference/../", "") if target else name
+        assert there in known or there in copied, f"{name}: {target}"
+        assert not anchor or anchor in known[there], f"{name}: {target}#{anchor}"
 
 
-@pytest.mark.parametrize("file", docs_build.sources(), ids=lambda file: file.name)
-def test_links_and_anchors_hold_in_the_repository(file: Path) -> None:
-    for target, anchor in links(file.read_text(encoding="utf-8")):
-        if docs_build.is_outside(target):
-            continue
-        there = file.parent / target if target else file
-        assert there.exists(), f"{file.name}: {target}"
-        assert not anchor or anchor in anchors(there.read_text(encoding="utf-8")), f"{file.name}: {target}#{anchor}"
+def test_links_and_anchors_hold_in_the_repository() -> None:
+    for file in docs_build.sources():
+        for target, anchor in links(file.read_text(encoding="utf-8")):
+            if docs_build.is_outside(target):
+                continue
+            there = file.parent / target if target else file
+            assert there.exists(), f"{file.name}: {target}"
+            assert not anchor or anchor in anchors(there.read_text(encoding="utf-8")), f"{file.name}: {target}#{anchor}"
 
 
-@pytest.mark.parametrize("file", docs_build.sources(), ids=lambda file: file.name)
-def test_a_table_has_a_head(file: Path) -> None:
-    lines = ["", *FENCED.sub("", file.read_text(encoding="utf-8")).splitlines(), ""]
-    for above, row, below in zip(lines, lines[1:], lines[2:], strict=False):
-        if row.startswith("|") and not above.startswith("|"):
-            assert re.match(r"\| ?:?--", below), row
+def test_a_table_has_a_head() -> None:
+    for file in docs_build.sources():
+        lines = ["", *FENCED.sub("", file.read_text(encoding="utf-8")).splitlines(), ""]
+        for above, row, below in zip(lines, lines[1:], lines[2:], strict=False):
+            if row.startswith("|") and not above.startswith("|"):
+                assert re.match(r"\| ?:?--", below), f"{file.name}: {row}"
 
 
 def test_headings_name_the_anchors_that_github_gives_them() -> None:
@@ -181,11 +180,11 @@ def test_drawings_are_those_that_the_script_draws(name: str) -> None:
 EXAMPLES = [path for path in (ROOT / "examples").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_an_example_is_run_by_a_test(path: Path) -> None:
+def test_an_example_is_run_by_a_test() -> None:
     """By its name, or because a test goes over its folder."""
     files = [file for file in (ROOT / "tests").rglob("*.py") if file.name != Path(__file__).name]
     tests = [text for text in (file.read_text(encoding="utf-8") for file in files) if "examples" in text]
-    by_name = any(re.search(rf"[\"/]{re.escape(path.stem)}(\{path.suffix})?\"", text) for text in tests)
-    over = any("glob(" in text and re.search(rf"[\"/]{re.escape(path.parent.name)}[\"/]", text) for text in tests)
-    assert by_name or over
+    for path in EXAMPLES:
+        by_name = any(re.search(rf"[\"/]{re.escape(path.stem)}(\{path.suffix})?\"", text) for text in tests)
+        over = any("glob(" in text and re.search(rf"[\"/]{re.escape(path.parent.name)}[\"/]", text) for text in tests)
+        assert by_name or over, path

@@ -135,7 +135,7 @@ def test_the_command_line_and_the_records_say_the_version(
     assert capsys.readouterr().out == f"modbench {modbench.__version__}\n"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_pages_that_name_the_version_name_this_one(page: Path) -> None:
-    for written in re.findall(r"\bmodbench[ -](\d+\.\d+\.\d+)", page.read_text(encoding="utf-8")):
-        assert page.name == "CHANGELOG.md" or written == modbench.__version__, f"write {modbench.__version__} ({PLACE})"
+def test_pages_that_name_the_version_name_this_one() -> None:
+    for page in PAGES:
+        named = {*re.findall(r"\bmodbench[ -](\d+\.\d+\.\d+)", page.read_text(encoding="utf-8"))}
+        assert page.name == "CHANGELOG.md" or named <= {modbench.__version__}, page
