@@ -15,11 +15,11 @@ from modbench.harness.core.passes import Pass, Phase
 from modbench.harness.machine import busy_intervals
 from modbench.harness.passes._training import Trained, rates_unit, train
 from modbench.harness.passes.train import notes_of
-from modbench.harness.planning.check_confirm import seeds_of
 from modbench.harness.planning.training_units import run_flops, train_run, tries_rates
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.results.outcomes import attempt, measured, missing
 from modbench.harness.results.records import Gap, Outcome
+from modbench.harness.rules.confirmation import seeds_of
 
 if TYPE_CHECKING:
     from modbench.harness.planning.units_of_work import Maker

@@ -20,6 +20,7 @@ from modbench.harness.core.ids import slug
 
 if TYPE_CHECKING:
     from modbench.harness.core.case import UnitOfWork
+    from modbench.harness.planning.plan import Plan
     from modbench.harness.planning.suite import Suite
     from modbench.harness.results.reading import Problem
     from modbench.harness.results.records import Record
@@ -94,6 +95,17 @@ class AdaptiveRule(ABC):
             records: records by name of these units.
         """
 
+    def check_suite(self, suite: Suite, source: str) -> None:  # noqa: B027  # few need it
+        """Check a suite that has the table of this rule, such as `[search]`.
+
+        Args:
+            suite: the suite.
+            source: its file, for messages.
+
+        Raises:
+            UsageError: if the suite cannot be decided about as it says.
+        """
+
     def shares(self, suite: Suite, units: Sequence[UnitOfWork]) -> tuple[float, float]:  # noqa: ARG002  # for others
         """Return the shares of a group's conditional units that it usually asks for, and that it asks for at most."""
         return 0.0, 1.0
@@ -109,6 +121,14 @@ class AdaptiveRule(ABC):
         Raises:
             UsageError: if it cannot.
         """
+
+    def forecast(self, plan: Plan) -> Mapping[str, Any]:  # noqa: ARG002  # for others
+        """Return what `modbench plan --json` has of what the rule may request, by key, in base units."""
+        return {}
+
+    def forecast_in_words(self, forecast: Mapping[str, Any]) -> Iterator[str]:  # noqa: ARG002  # for others
+        """Yield a sentence for each thing that `modbench plan` says of it, from the whole forecast."""
+        yield from ()
 
     def stands(self, found: Any) -> bool:  # noqa: ANN401, ARG002  # of the type `found`
         """Whether what it decided is kept where units of the group are measured again; else it decides anew."""

@@ -1,4 +1,4 @@
-"""The table `[search]` of a suite: its metrics, its comparisons with their twins and launches, and checks of the table."""
+"""The table `[search]` of a suite: its metrics, and its comparisons with their twins and launches."""
 
 from __future__ import annotations
 
@@ -8,13 +8,9 @@ from typing import TYPE_CHECKING
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Comparison, Place
-from modbench.harness.core.errors import UsageError, unknown
 
 if TYPE_CHECKING:
     from modbench.harness.planning.suite import Suite
-
-# Fewest launches that have an interval.
-FEWEST_LAUNCHES = 3
 
 
 def searched_keys(suite: Suite, keys: Sequence[str]) -> tuple[str, ...]:
@@ -22,46 +18,13 @@ def searched_keys(suite: Suite, keys: Sequence[str]) -> tuple[str, ...]:
     if suite.search is None:
         return ()
     known, asked = catalogue.metrics(), suite.search.metrics
-    return tuple(
-        key for key in keys if _is_timed(key) and (asked is None or key in asked or known[key].source in asked)
-    )
+    return tuple(key for key in keys if is_timed(key) and (asked is None or key in asked or known[key].source in asked))
 
 
-def _is_timed(key: str) -> bool:
+def is_timed(key: str) -> bool:
+    """Whether a metric is a time of calls, or derived from one, that every launch measures again."""
     made_in = catalogue.pass_of(catalogue.metrics()[key])
     return made_in.times and made_in.repeated
-
-
-def check_search(suite: Suite, source: str) -> None:
-    """Check that a suite can search as it says.
-
-    Args:
-        suite: the suite.
-        source: its file, for messages.
-
-    Raises:
-        UsageError: if it cannot.
-    """
-    search = suite.search
-    if search is None:
-        return
-    where = f"{source}: [search]"
-    timed = [key for key in suite.metrics if _is_timed(key) and not catalogue.metrics()[key].source]
-    for key in search.metrics or ():
-        if key not in timed:
-            raise UsageError(
-                f"{where}: {unknown('metric', key, timed)} It searches metrics of the suite that are timed."
-            )
-    if not timed:
-        raise UsageError(f"{where} searches metrics that are timed, such as latency/forward: this suite has none.")
-    if suite.isoflop is not None:
-        raise UsageError(f"{where}: a sweep over sizes ([isoflop]) measures all of them. Leave out one of the two.")
-    launches, _ = suite.protocol_size
-    if suite.claims and launches < FEWEST_LAUNCHES:
-        raise UsageError(
-            f"{where}: {launches} launches have no interval, and where to look next depends on it. Set launches to at least "
-            f"{FEWEST_LAUNCHES}, or try the suite with --effort smoke."
-        )
 
 
 def in_search(suite: Suite, comparison: Comparison) -> bool:

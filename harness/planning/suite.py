@@ -18,10 +18,8 @@ from modbench.harness.core.ids import slug
 from modbench.harness.core.measure_plans import DecodePlan, EnergyPlan, FitPlan, SearchPlan
 from modbench.harness.core.train_plan import IsoflopPlan, TaskPlan, TrainPlan
 from modbench.harness.planning.arm_tables import Arm, look_beside
-from modbench.harness.planning.check_confirm import check_confirm
 from modbench.harness.planning.efforts import EFFORTS, FEWEST_PILOT, TWO_STAGE, WARM_UPS, Effort
 from modbench.harness.planning.grid import Execution, Grid
-from modbench.harness.planning.search import check_search
 from modbench.harness.planning.sizes import check_size
 
 SMOKE_STEPS = 4
@@ -40,6 +38,8 @@ TABLES: dict[str, type[Frozen]] = {
     "fit": FitPlan,
     "search": SearchPlan,
 }
+# Tables that a rule reads, which checks them.
+READ_BY = {"search": "bisection", "confirm": "confirmation"}
 
 
 class Suite(Frozen):
@@ -239,8 +239,9 @@ def parse_suite(data: dict[str, Any], source: str) -> Suite:
     except ValidationError as error:
         raise UsageError(f"{source}: {in_words(error)}") from error
     _check_metrics(suite, source)
-    check_search(suite, source)
-    check_confirm(suite, source)
+    for table, rule in READ_BY.items():
+        if getattr(suite, table) is not None:
+            catalogue.load("rules", rule).check_suite(suite, source)
     check_size(suite, source)
     return suite
 
@@ -257,6 +258,10 @@ def _check_metrics(suite: Suite, source: str) -> None:
         if made.trains and not made.once and not known[metric].task and suite.train is None:
             raise UsageError(
                 f"{source}: metric {metric!r} needs a training run: add a [train] table, or leave the metric out."
+            )
+        if made.confirms and suite.confirm is None:
+            raise UsageError(
+                f"{source}: metric {metric!r} is measured where a sweep is confirmed: add a [confirm] table, or leave it out."
             )
     if suite.isoflop is not None and suite.train is None:
         raise UsageError(f"{source}: [isoflop] needs a [train] table, which sets how a run is trained.")

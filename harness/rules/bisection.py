@@ -15,10 +15,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, Comparison, UnitOfWork
+from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.units import counted
 from modbench.harness.planning.adaptive import AdaptiveRule, Decision
-from modbench.harness.planning.search import in_search
+from modbench.harness.planning.search import in_search, is_timed
 from modbench.harness.results.launch_effects import effect_in_launch
 from modbench.harness.results.records import Record
 from modbench.harness.stats import effects
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from modbench.harness.planning.plan import Plan
     from modbench.harness.planning.suite import Suite
 
+# Fewest launches that have an interval.
+FEWEST_LAUNCHES = 3
 # Where each axis stands in the label of a place.
 PARTS = {"seq_len": 0, "batch_size": 1}
 
@@ -100,6 +104,28 @@ def rows_of(plan: Plan) -> dict[str, Row]:
 
 class BisectionRule(AdaptiveRule):
     """Asks for cells of a row: all launches of a cell at once."""
+
+    def check_suite(self, suite: Suite, source: str) -> None:
+        """Check that the suite times what it searches, and has intervals to go by."""
+        search = suite.search
+        assert search is not None
+        where = f"{source}: [search]"
+        timed = [key for key in suite.metrics if is_timed(key) and not catalogue.metrics()[key].source]
+        for key in search.metrics or ():
+            if key not in timed:
+                raise UsageError(
+                    f"{where}: {unknown('metric', key, timed)} It searches metrics of the suite that are timed."
+                )
+        if not timed:
+            raise UsageError(f"{where} searches metrics that are timed, such as latency/forward: this suite has none.")
+        if suite.isoflop is not None:
+            raise UsageError(f"{where}: a sweep over sizes ([isoflop]) measures all of them. Leave out one of the two.")
+        launches, _ = suite.protocol_size
+        if suite.claims and launches < FEWEST_LAUNCHES:
+            raise UsageError(
+                f"{where}: {launches} launches have no interval, and where to look next depends on it. Set launches to at least "
+                f"{FEWEST_LAUNCHES}, or try the suite with --effort smoke."
+            )
 
     def groups(self, suite: Suite, units: Sequence[UnitOfWork]) -> dict[str, list[UnitOfWork]]:
         """Return the launches of each row."""

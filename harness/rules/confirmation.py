@@ -9,17 +9,16 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from modbench.harness.core.case import Case, UnitOfWork
 from modbench.harness.core.config import ROUTING_KEYS
 from modbench.harness.core.confirm_plan import ConfirmPlan, Role
 from modbench.harness.core.errors import UsageError, shown
+from modbench.harness.core.frozen import Frozen
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning.adaptive import AdaptiveRule, Decision
-from modbench.harness.planning.check_confirm import seeds_of
 from modbench.harness.planning.select import compile_expression
-from modbench.harness.results.confirmed import Chosen, Compared, Confirmed, Found, Look, found_in
 from modbench.harness.results.reading import Problem
 from modbench.harness.results.records import Record
 from modbench.harness.stats import group_sequential
@@ -31,6 +30,110 @@ if TYPE_CHECKING:
     from modbench.harness.planning.suite import Suite
 
 NOISE = "stochastic"
+CONFIRMED = "loss/confirmed"
+CAUSAL = "loss/val_causal"
+# Seeds of a smoke run, which claims nothing.
+SMOKE_SEEDS = 2
+
+
+def seeds_of(suite: Suite) -> range:
+    """The fresh seeds that may be asked for; none if the suite confirms nothing."""
+    confirm = suite.confirm
+    if confirm is None:
+        return range(0)
+    return range(confirm.first_seed, confirm.first_seed + (confirm.most if suite.claims else SMOKE_SEEDS))
+
+
+class Found(NamedTuple):
+    """The loss that a run left, in nats per token; None with the reason why there is none."""
+
+    loss: float | None
+    reason: str = ""
+
+
+class Chosen(Frozen):
+    """The case that fills a role.
+
+    Attributes:
+        role: the role.
+        case: the case: its best size.
+        seeds: fresh seeds that were asked for.
+    """
+
+    role: Role
+    case: str
+    seeds: tuple[int, ...]
+
+
+class Look(Frozen):
+    """The best against another at one look. Below 0 the best has the lower loss.
+
+    Attributes:
+        seeds: seeds of each arm that left a loss, the best's first.
+        value: difference of the mean losses, in nats per token.
+        low: lower end of its interval; all looks' intervals together hold the true difference with 95 %.
+        high: upper end.
+        verdict: `better`, `worse`, `equivalent` or `undecided`.
+    """
+
+    seeds: tuple[int, int]
+    value: float
+    low: float | None
+    high: float | None
+    verdict: group_sequential.Verdict
+
+
+class Compared(Frozen):
+    """The best against one other, as far as it was looked at.
+
+    Attributes:
+        role: what the best was compared with.
+        looks: in order; the last one counts.
+        more: fresh seeds of each arm with which a new confirmation would decide it; None where it is decided or cannot be told.
+        reason: why there is no look, or no interval.
+    """
+
+    role: Role
+    looks: tuple[Look, ...] = ()
+    more: int | None = None
+    reason: str | None = None
+
+    @property
+    def decided(self) -> bool:
+        """Whether the last look decided."""
+        return bool(self.looks) and self.looks[-1].verdict != "undecided"
+
+
+class Confirmed(Frozen):
+    """A confirmation that has ended.
+
+    Attributes:
+        margin: difference that was to be told from none, in nats per token.
+        wanted: seeds of each arm that the spread asks for; None: more than 2,000, or nothing was chosen.
+        planned: seeds of each arm at the last look: those, or the most that the suite allows.
+        lacking: variants that could not be chosen, since no run of theirs left a loss.
+        chosen: what was trained again.
+        compared: the comparisons.
+        reason: why nothing was confirmed.
+    """
+
+    margin: float | None = None
+    wanted: int | None = None
+    planned: int = 0
+    lacking: tuple[str, ...] = ()
+    chosen: tuple[Chosen, ...] = ()
+    compared: tuple[Compared, ...] = ()
+    reason: str | None = None
+
+
+def found_in(record: Record) -> Found:
+    """The loss in the record of a run: of an exploring one that by which it is judged, of a fresh one the confirmed."""
+    for key in (CONFIRMED, CAUSAL):
+        for outcome in record.outcomes:
+            if outcome.metric == key:
+                loss = outcome.samples["value"][0] if outcome.status == "ok" else None
+                return Found(loss, outcome.reason or "")
+    return Found(None, "it left no loss")
 
 
 @dataclass(frozen=True)
@@ -148,6 +251,26 @@ class ConfirmationRule(AdaptiveRule):
             return Decision(ended=True, why=choice, found=Confirmed(reason=choice))
         return _looked(made, choice, found)
 
+    def check_suite(self, suite: Suite, source: str) -> None:
+        """Check that there is a sweep to confirm, and that none of its seeds does both."""
+        confirm = suite.confirm
+        assert confirm is not None
+        where = f"{source}: [confirm]"
+        if suite.isoflop is None:
+            raise UsageError(f"{where} confirms the best of a sweep: it needs an [isoflop] table.")
+        for key in (CAUSAL, CONFIRMED):
+            if key not in suite.metrics:
+                raise UsageError(f"{where} needs metric {key!r}: add it to metrics.")
+        if max(suite.seeds) >= confirm.first_seed:
+            raise UsageError(
+                f"{where}: seed {max(suite.seeds)} explores, and fresh seeds begin at {confirm.first_seed}. Raise "
+                "first_seed, so that none does both."
+            )
+        if suite.claims and len(suite.seeds) < 2:
+            raise UsageError(
+                f"{where}: one seed shows no spread, from which the number of fresh seeds follows: give seeds = [0, 1]."
+            )
+
     def check(self, suite: Suite, units: Sequence[UnitOfWork], select: str | None) -> None:
         """Check that every role can be filled."""
         made = Confirmation.of(suite, units)
@@ -175,6 +298,34 @@ class ConfirmationRule(AdaptiveRule):
                 raise UsageError(
                     f"{suite.name}: [confirm] has the role {role!r}: {wanted[role]}, or leave the role out."
                 )
+
+    def forecast(self, plan: Plan) -> Mapping[str, Any]:
+        """Return the runs that each confirmation may request."""
+        found = [
+            {
+                "name": name,
+                "roles": list(made.plan.roles),
+                "most_seeds": made.most_seeds,
+                "most_runs": made.most_runs,
+                "looks": made.plan.looks if made.claims else 1,
+                "margin": made.plan.margin,
+                "power": made.plan.power,
+            }
+            for name, made in confirmations_of(plan).items()
+        ]
+        return {"confirmed": found}
+
+    def forecast_in_words(self, forecast: Mapping[str, Any]) -> Iterator[str]:
+        """Say what may be trained again, and until when."""
+        for each in forecast["confirmed"]:
+            *first, last = (role.replace("_", "-") for role in each["roles"])
+            runs = f"at most {each['most_seeds']} each ({each['most_runs']} runs, all of them counted above)"
+            until = f"until a difference of {100 * each['margin']:.1f} % of the loss is decided"
+            where = f" for {each['name']}" if len(forecast["confirmed"]) > 1 else ""
+            yield (
+                f"Then{where} {', '.join(first)} and {last} are trained again with fresh seeds, {runs}, {until}; how many seeds "
+                "that takes follows from the spread of the sweep's runs."
+            )
 
     def foreign(self, suite: Suite, units: Sequence[UnitOfWork], found: Confirmed) -> Iterator[Problem]:
         """Yield roles, cases and seeds that were not planned."""

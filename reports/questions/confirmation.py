@@ -14,8 +14,17 @@ import pandas as pd
 
 from modbench.harness.core.case import Case
 from modbench.harness.core.confirm_plan import Role
-from modbench.harness.results.confirmed import Compared, Confirmed, found_in
-from modbench.harness.rules.confirmation import Confirmation, confirmations_of, explores, fit_of, is_noise, place_of
+from modbench.harness.rules.confirmation import (
+    Compared,
+    Confirmation,
+    Confirmed,
+    confirmations_of,
+    explores,
+    fit_of,
+    found_in,
+    is_noise,
+    place_of,
+)
 from modbench.harness.stats import compute_equivalent
 from modbench.harness.stats.compute_equivalent import ComputeEquivalent
 from modbench.harness.stats.joint_fit import JointFit, Optimum, Run

@@ -20,8 +20,8 @@ import pandas as pd
 
 from modbench.harness.core.case import Case
 from modbench.harness.core.labels import Label
-from modbench.harness.planning.check_confirm import CONFIRMED
 from modbench.harness.results.notes.training import RatesNotes
+from modbench.harness.rules.confirmation import CONFIRMED
 from modbench.harness.stats import effects
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.joint_fit import JointFit, Optimum, Run

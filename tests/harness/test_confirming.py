@@ -29,10 +29,9 @@ from modbench.harness.planning.plan import Plan, make_plan, read_corpus
 from modbench.harness.planning.suite import load_suite
 from modbench.harness.planning.training_units import run_flops
 from modbench.harness.results import decisions, run_folder
-from modbench.harness.results.confirmed import Confirmed
 from modbench.harness.results.reading import DamagedError
 from modbench.harness.results.run_folder import RunFolder
-from modbench.harness.rules.confirmation import choose, confirmations_of
+from modbench.harness.rules.confirmation import Confirmed, choose, confirmations_of
 from modbench.harness.text.tokens import Tokens
 from modbench.harness.training.batches import Windows
 from modbench.reports.terminal import summary

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from modbench.commands._output import elided
+from modbench.harness.core import catalogue
 from modbench.harness.core.case import ELEMENT_BYTES
 from modbench.harness.core.printable import SCREEN, WIDTH, aligned
 from modbench.harness.core.units import human, human_duration
@@ -25,12 +26,11 @@ from modbench.harness.planning.plan import (
 )
 from modbench.harness.planning.units_of_work import Maker
 from modbench.harness.profiling.run_time import RunTime
-from modbench.harness.rules.confirmation import confirmations_of
 
 if TYPE_CHECKING:
     from modbench.harness.core.case import Case
+    from modbench.harness.planning.adaptive import AdaptiveRule
     from modbench.harness.planning.plan import Plan
-    from modbench.harness.rules.confirmation import Confirmation
 
 NUMBERS = ("params", "flops_forward", "flops_train_step", "flops_share", "ideal", "memory_train_step", "forward_s")
 # Cases that are listed, however much else there is to say.
@@ -60,7 +60,6 @@ def forecast(plan: Plan) -> dict[str, Any]:
         "predicted_s": sum(seconds * usual[unit.name] for unit, seconds in predicted),
         "predicted_most_s": sum(unit.facts.most * seconds * most[unit.name] for unit, seconds in predicted),
         "searched": plan.suite.search is not None,
-        "confirmed": [_confirmation(name, confirmation) for name, confirmation in confirmations_of(plan).items()],
         "measured_peaks": run_time.measured,
         "measured_pace": run_time.paced,
         "assumed_flop_per_s": ASSUMED_FLOP_PER_S[plan.device],
@@ -70,21 +69,12 @@ def forecast(plan: Plan) -> dict[str, Any]:
         "twin_share": _twin_share(plan),
         "routers_uncounted": [*dict.fromkeys(case.config.router for case in plan.cases if case.facts.own_router)],
         "cases": [_case(plan, case, anchors[case], run_time) for case in plan.cases],
+        **{key: said for rule in _rules() for key, said in rule.forecast(plan).items()},
     }
 
 
-def _confirmation(name: str, confirmation: Confirmation) -> dict[str, Any]:
-    """The runs that a confirmation may request."""
-    plan = confirmation.plan
-    return {
-        "name": name,
-        "roles": list(plan.roles),
-        "most_seeds": confirmation.most_seeds,
-        "most_runs": confirmation.most_runs,
-        "looks": plan.looks if confirmation.claims else 1,
-        "margin": plan.margin,
-        "power": plan.power,
-    }
+def _rules() -> Iterable[AdaptiveRule]:
+    return catalogue.usable("rules").values()
 
 
 def _twin_share(plan: Plan) -> float | None:
@@ -156,7 +146,8 @@ def as_text(forecast: dict[str, Any], *, verbose: bool = False) -> str:
         *_training_text(forecast["training"]),
     ]
     notes += [forecast["solved"]["in_words"]] if forecast["solved"] else []
-    notes += [*_confirm_text(forecast), *_reasons(forecast["cases"]), *_basis(forecast)]
+    notes += [note for rule in _rules() for note in rule.forecast_in_words(forecast)]
+    notes += [*_reasons(forecast["cases"]), *_basis(forecast)]
     wrapped_notes = [
         line for note in notes for line in textwrap.wrap(note, WIDTH, break_on_hyphens=False, break_long_words=False)
     ]
@@ -217,20 +208,6 @@ def _basis(forecast: dict[str, Any]) -> Iterator[str]:
         yield "Those of training also follow from how long it took in earlier runs."
     elif forecast["training"]:
         yield "No run here has shown how long training takes: small models may take twice as long as predicted."
-
-
-def _confirm_text(forecast: dict[str, Any]) -> list[str]:
-    wrapped_notes = []
-    for each in forecast["confirmed"]:
-        *first, last = (role.replace("_", "-") for role in each["roles"])
-        runs = f"at most {each['most_seeds']} each ({each['most_runs']} runs, all of them counted above)"
-        until = f"until a difference of {each['margin']:.1%} of the loss is decided".replace("%", " %")
-        where = f" for {each['name']}" if len(forecast["confirmed"]) > 1 else ""
-        wrapped_notes.append(
-            f"Then{where} {', '.join(first)} and {last} are trained again with fresh seeds, {runs}, {until}; how many seeds "
-            "that takes follows from the spread of the sweep's runs."
-        )
-    return wrapped_notes
 
 
 def _twin_text(forecast: dict[str, Any]) -> list[str]:
