@@ -1,8 +1,8 @@
-"""Optional packages: imported where they are used; the error names the extra that installs them."""
+"""Optional packages, and parts of modbench that can be left out: imported by name where they are used."""
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 from types import ModuleType
 
 from modbench.harness.core.errors import UsageError
@@ -26,3 +26,18 @@ def load(module: str, extra: str, purpose: str) -> ModuleType:
         raise UsageError(
             f"{purpose} needs the package {package!r} ({error}). Install it inside the clone: pip install '.[{extra}]'"
         ) from error
+
+
+def part(module: str, purpose: str) -> ModuleType:
+    """Import a part of modbench that a copy may lack.
+
+    Args:
+        module: what to import, such as `modbench.harness.passes._routing`.
+        purpose: what needs it: the start of the error's sentence.
+
+    Raises:
+        UsageError: if this copy lacks it.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise UsageError(f"{purpose} needs {module}, which this copy of modbench lacks.")
+    return importlib.import_module(module)

@@ -1,4 +1,4 @@
-"""Memory: bytes of live tensors in a training step by kind, their high-water mark in RSS, the largest input that fits."""
+"""Memory: bytes of live tensors in a training step by kind, and their high-water mark in RSS."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from modbench.harness.core.units import Range
 from modbench.harness.metrics.decode import generation
 
 if TYPE_CHECKING:
-    from modbench.harness.passes.fit import Search
     from modbench.harness.passes.memory import Weighed
     from modbench.harness.subject.subject import Subject
 
@@ -134,25 +133,4 @@ OF_RSS: tuple[Metric[Subject, float], ...] = (
         range=SOME_BYTES,
     ),
 )
-THAT_FITS: tuple[Metric[Search, int], ...] = (
-    Metric(
-        key="memory/largest_seq_len",
-        unit="token",
-        better="higher",
-        made_in="fit",
-        workload="train_step",
-        about="Longest sequence whose training step fits the memory budget, found by trying",
-        measure=lambda search: search.largest("seq_len"),
-    ),
-    Metric(
-        key="memory/largest_batch",
-        unit="count",
-        better="higher",
-        made_in="fit",
-        workload="train_step",
-        about="Largest batch whose training step fits the memory budget, found by trying",
-        measure=lambda search: search.largest("batch_size"),
-    ),
-)
-
-METRICS = (*OF_TENSORS, *OF_RSS, *THAT_FITS)
+METRICS = (*OF_TENSORS, *OF_RSS)

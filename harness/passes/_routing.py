@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from modbench.harness.core.torchrun import Ranks
-from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.results import workspace
 from modbench.harness.results.outcomes import attempt
 from modbench.harness.results.records import Gap
@@ -16,41 +14,44 @@ if TYPE_CHECKING:
     from modbench.harness.subject.subject import Subject
     from modbench.harness.training.batches import Windows
 
-# Held-out tokens per evaluation during training.
+# Held-out tokens of a look during training, and those on which routers are described.
 LOOK_TOKENS = 2048
-# Held-out tokens on which routers are described.
 WATCH_TOKENS = 16_384
 
 
-def why_unwatched(subject: Subject, windows: Windows, plan: TrainRun, ranks: Ranks) -> str:
-    """Why routers are not watched; empty if they are."""
-    if not plan.watch:
-        return "routers were not watched: train.watch is off"
-    if ranks.world > 1:
-        return "trained by several ranks: routers are watched only with one"
-    if not subject.case.own:
-        return ""
-    from modbench.harness.routing import undisturbed, why_not_watched
+def watched(subject: Subject, windows: Windows) -> Watch | str:
+    """Return what watches the routers of a training run, or why they cannot be watched."""
+    if subject.case.own:
+        from modbench.harness.routing import undisturbed, why_not_watched
 
-    with undisturbed(subject.module):
-        tokens_BT = next(windows.val()).tokens_BT.to(subject.case.place.device)
-        return why_not_watched(subject.module, tokens_BT, subject.case.model)
+        with undisturbed(subject.module):
+            tokens_BT = next(windows.val()).tokens_BT.to(subject.case.place.device)
+            if reason := why_not_watched(subject.module, tokens_BT, subject.case.model):
+                return reason
+    return Watch(subject, windows)
 
 
-def drift_of(windows: Windows) -> Drift:
-    """What looks during training collect, on the same few held-out windows."""
-    from modbench.harness.routing import Drift
-    from modbench.harness.training.batches import joined
+class Watch:
+    """Watches the routers of one training run, on the same few held-out windows."""
 
-    some = joined(windows.val(LOOK_TOKENS))
-    return Drift(some.tokens_BT, some.targets_BT, windows.tokens)
+    def __init__(self, subject: Subject, windows: Windows) -> None:
+        from modbench.harness.routing import Drift
+        from modbench.harness.training.batches import joined
 
+        self._subject, self._windows = subject, windows
+        some = joined(windows.val(LOOK_TOKENS))
+        self._drift = Drift(some.tokens_BT, some.targets_BT, windows.tokens)
+        self.carried = self._drift.carried
 
-def described(subject: Subject, windows: Windows, drift: Drift) -> tuple[dict[str, Any] | None, str]:
-    """Summary of what the routers do, or None and the reason: a user's `observe` may fail, but its losses are known."""
-    look = partial(_look_closely, subject, windows, drift)
-    found = attempt(look) if subject.case.own else look()
-    return (None, f"not reported: {found.reason}") if isinstance(found, Gap) else (found, "")
+    def look(self, step: int) -> None:
+        """Look at the routers after so many steps."""
+        self._drift.look(self._subject.module, step)
+
+    def described(self, subject: Subject) -> tuple[dict[str, Any] | None, str]:
+        """Return the summary of what the routers do, or None and the reason: of a user's model `observe` may fail."""
+        look = partial(_look_closely, subject, self._windows, self._drift)
+        found = attempt(look) if subject.case.own else look()
+        return (None, f"not reported: {found.reason}") if isinstance(found, Gap) else (found, "")
 
 
 def _look_closely(subject: Subject, windows: Windows, drift: Drift) -> dict[str, Any]:

@@ -2,34 +2,56 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modbench.harness.core import catalogue, clocks
+from modbench.harness.core import catalogue, clocks, extras
 from modbench.harness.core.case import Case, Protocol, UnitOfWork
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.ids import slug
 from modbench.harness.core.torchrun import ALONE, Ranks
 from modbench.harness.core.train_plan import OF_THE_SINK, TrainRun
-from modbench.harness.passes._routing import LOOK_TOKENS, described, drift_of, why_unwatched
 from modbench.harness.results import workspace
 from modbench.harness.results.record_files import read_record
 
 if TYPE_CHECKING:
     from modbench.harness.subject.subject import Subject
-    from modbench.harness.training.batches import Batches
+    from modbench.harness.training.batches import Batches, Windows
     from modbench.harness.training.held_out import HeldOut
     from modbench.harness.training.sink_log import SinkLog
     from modbench.harness.training.task_eval import Answered
     from modbench.harness.training.trainer import Progress, Trainer
 
+# Held-out tokens per evaluation during training.
+LOOK_TOKENS = 2048
+# The analysis of routing, which nothing else here needs.
+ROUTING = "modbench.harness.passes._routing"
+
 
 def rates_unit(case: Case) -> str:
     """Name of the unit that finds the learning rate of a variant, for all its sizes and budgets."""
     return slug(f"rates-{case.variant}-{case.place.label}")
+
+
+class RoutingWatch(typing.Protocol):
+    """Watches the routers of one training run.
+
+    Attributes:
+        carried: lists of numbers and tensors that a checkpoint keeps.
+    """
+
+    @property
+    def carried(self) -> dict[str, list[Any]]: ...
+
+    def look(self, step: int) -> None:
+        """Look at the routers after so many steps."""
+
+    def described(self, subject: Subject) -> tuple[dict[str, Any] | None, str]:
+        """Return the summary of what the routers of the trained model do, or None and the reason."""
 
 
 @dataclass(frozen=True)
@@ -107,19 +129,19 @@ def train(case: Case, protocol: Protocol, log: SinkLog | None = None) -> Trained
     windows = Windows(tokens, plan, protocol.seed)
     subject = _subject(case, protocol, windows)
     looks: dict[str, list[float]] = {"step": [], "loss": []}
-    watched = why_unwatched(subject, windows, plan, ranks)
-    drift = None if watched else drift_of(windows)
+    watched = _watched(subject, windows, plan, ranks)
 
     def look(step: int) -> None:
         subject.module.eval()
         loss, _ = mean_loss(subject, windows.val(min(LOOK_TOKENS, plan.val_tokens)))
         looks["step"].append(step)
         looks["loss"].append(loss)
-        if drift is not None:
+        if not isinstance(watched, str):
             with autocast_of(case):
-                drift.look(subject.module, step)
+                watched.look(step)
 
-    carried = {f"looks_{key}": values for key, values in looks.items()} | (drift.carried if drift else {})
+    carried = {f"looks_{key}": values for key, values in looks.items()}
+    carried |= {} if isinstance(watched, str) else watched.carried
     trainer = _trainer(subject, windows, plan, ranks, look if ranks.world == 1 else None, carried, log)
     trainer.train()
     subject = _whole(trainer, ranks)
@@ -128,7 +150,7 @@ def train(case: Case, protocol: Protocol, log: SinkLog | None = None) -> Trained
     if workspace.HERE is not None and workspace.HERE.keeps_weights:
         checkpoint.save(workspace.HERE.weights, dict(subject.module.state_dict()))
     held_out = evaluate(subject, windows)
-    routing, watched = (None, watched) if drift is None else described(subject, windows, drift)
+    routing, reason = (None, watched) if isinstance(watched, str) else watched.described(subject)
     return Trained(
         held_out,
         windows.tokens_per_byte(),
@@ -139,7 +161,7 @@ def train(case: Case, protocol: Protocol, log: SinkLog | None = None) -> Trained
         trainer.spent.seconds | {"outside": trainer.spent.outside},
         trainer.resumed_at,
         routing,
-        watched,
+        reason,
     )
 
 
@@ -170,6 +192,16 @@ def drill(case: Case, protocol: Protocol) -> Answered:
     trainer.train()
     cpu_s = clocks.process_time() - start
     return replace(answer(subject, source, plan.batch_size), curve=trainer.curve, cpu_s=cpu_s)
+
+
+def _watched(subject: Subject, windows: Windows, plan: TrainRun, ranks: Ranks) -> RoutingWatch | str:
+    """What watches the routers of a run, or why they are not watched."""
+    if not plan.watch:
+        return "routers were not watched: train.watch is off"
+    if ranks.world > 1:
+        return "trained by several ranks: routers are watched only with one"
+    made: RoutingWatch | str = extras.part(ROUTING, "train.watch").watched(subject, windows)
+    return made
 
 
 def _refuse(case: Case) -> None:

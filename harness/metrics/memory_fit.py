@@ -1,0 +1,31 @@
+"""The largest input that fits: the longest sequence and the largest batch whose training step fits a memory budget."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from modbench.harness.core.contracts import Metric
+
+if TYPE_CHECKING:
+    from modbench.harness.passes.fit import Search
+
+METRICS: tuple[Metric[Search, int], ...] = (
+    Metric(
+        key="memory/largest_seq_len",
+        unit="token",
+        better="higher",
+        made_in="fit",
+        workload="train_step",
+        about="Longest sequence whose training step fits the memory budget, found by trying",
+        measure=lambda search: search.largest("seq_len"),
+    ),
+    Metric(
+        key="memory/largest_batch",
+        unit="count",
+        better="higher",
+        made_in="fit",
+        workload="train_step",
+        about="Largest batch whose training step fits the memory budget, found by trying",
+        measure=lambda search: search.largest("batch_size"),
+    ),
+)
