@@ -2,47 +2,91 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import pkgutil
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from modbench import published
 from modbench.commands.verify import recompute
 from modbench.commands.verify.recompute import as_text
+from modbench.harness.core.errors import UsageError
 from modbench.harness.core.printable import SCREEN, WIDTH
 from modbench.harness.flops.closed_form import closed_form
-from modbench.published import _mla, moe_plus_plus
-from modbench.published._rows import Printed, Row, Source
+from modbench.published.forms import Latent
+from modbench.published.rows import FILE, Printed, read
 
 ROWS = recompute.verified()
+SOURCES = list(dict.fromkeys(row.source for row in ROWS))
+ONE = """
+[one]
+title = "title"
+address = "https://one"
+shape = { n_layers = 2, given = { tokens = 3 } }
+[[one.numbers]]
+what = "what"
+where = "where"
+printed = "7"
+unit = ""
+ours = "n_layers * tokens"
+convention = "convention"
+why_not = "because"
+"""
 
 
-@pytest.mark.parametrize("name", recompute.sources())
+@pytest.mark.parametrize("name", SOURCES)
 def test_a_claimed_number_is_within_half_a_unit_of_its_last_digit_and_no_other_is(name: str) -> None:
     """A row that says why it is not reproduced must not be: else the reason is out of date."""
-    for row in (row for row in ROWS if row.name == name):
-        printed = row.row.printed
-        within = abs(row.ours - printed.value) <= printed.tolerance * (1 + 1e-6)
-        assert within == (not row.row.why_not), (row.key, row.ours, printed.text)
+    for row in (row for row in ROWS if row.source == name):
+        within = abs(row.ours - row.printed.value) <= row.printed.tolerance * (1 + 1e-6)
+        assert within == (not row.why_not), (row.key, row.ours, row.printed.text)
         assert row.verdict == ("reproduced" if within else "not reproduced")
 
 
-def test_every_source_is_found_and_says_where_it_stands() -> None:
-    names = {module.name for module in pkgutil.iter_modules(published.__path__) if not module.name.startswith("_")}
-    assert recompute.sources().keys() == names
-    assert {"nanogpt", "chinchilla", "longcat_flash", "moe_plus_plus"} <= names
-    for each in ROWS:
-        assert importlib.import_module(f"modbench.published.{each.name}").__doc__
-        assert each.source.address.startswith("https://")
-        assert all((each.row.where, each.row.config, each.row.convention)), each.key
-    assert len({each.key for each in ROWS}) == len(ROWS)
+def test_every_row_says_where_it_stands_and_what_it_counts() -> None:
+    for row in ROWS:
+        assert row.address.startswith("https://")
+        assert all((row.title, row.where, row.config, row.convention)), row.key
+    assert len({row.key for row in ROWS}) == len(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong", "named"),
+    [
+        ('title = "title"', "", "title is missing"),
+        ('title = "title"', 'titel = "title"', "'titel'. Did you mean 'title'"),
+        ('unit = ""', 'units = ""', "'units'. Did you mean 'unit'"),
+        ('unit = ""', "unit = 1", "unit: Input should be a valid string"),
+        ('printed = "7"', 'printed = "seven"', "'seven' is no printed number"),
+        ('printed = "7"', 'printed = { large = "7" }', "'large'"),
+        ('printed = "7"', 'printed = "7"\nzeros = { large = 1 }', "'large'"),
+        ('why_not = "because"', 'why_not = { large = "because" }', "'large'"),
+        ("n_layers = 2", "n_layer = 2", "n_layer"),
+        ("n_layers = 2", 'model = "latent", n_layers = 2', "d_model is missing"),
+        ("n_layers * tokens", "n_layers * token", "'token'. Did you mean 'tokens'"),
+        ("n_layers * tokens", "max(n_layers, tokens)", "more than numbers, names"),
+        ("n_layers * tokens", "n_layers *", "invalid syntax"),
+        ('where = "where"', 'where = "where"\nconfig = "L {layers}"', "'layers'"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named(line: str, wrong: str, named: str) -> None:
+    assert [row.ours for row in read(ONE)] == [6]
+    with pytest.raises(UsageError, match=re.escape(named)) as error:
+        read(ONE.replace(line, wrong))
+    assert re.match(r"numbers\.toml: one(: what)?: ", str(error.value))
+
+
+def test_a_column_is_a_row_for_each_shape() -> None:
+    column = ONE.replace('printed = "7"', 'printed = { a = "8", b = "90" }\nconfig = "{shape}; {tokens:.0f} tokens"')
+    column = column.replace('what = "what"', 'what = "{of}: layers"\nzeros = { b = 1 }\nshape = { n_layers = 4 }')
+    column = column.replace('"because"', '{ a = "because" }')
+    column += '[one.shapes]\na = { config = "L {n_layers}" }\nb = { n_layers = 5, config = "five" }\n'
+    assert [(row.what, row.config, row.ours, row.why_not, row.printed.tolerance) for row in read(column)] == [
+        ("a: layers", "L 4; 3 tokens", 12, "because", 0.5),
+        ("b: layers", "five; 3 tokens", 15, "", 5),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -75,11 +119,13 @@ def test_gpt2s_numbers_are_identical(modbench: Any) -> None:
     assert found["parameters"] == 124_337_664
 
 
-def test_a_wrong_number_ends_with_code_1_and_is_named(modbench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    nanogpt = importlib.import_module("modbench.published.nanogpt")
-    first, *others = nanogpt.SOURCE.rows
-    planted = replace(first, printed=Printed("124,337,665"))
-    monkeypatch.setattr(nanogpt, "SOURCE", replace(nanogpt.SOURCE, rows=(planted, *others)))
+def test_a_wrong_number_ends_with_code_1_and_is_named(
+    modbench: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    planted = FILE.read_text(encoding="utf-8").replace('printed = "124,337,664"', 'printed = "124,337,665"')
+    file = tmp_path / "numbers.toml"
+    file.write_text(planted, encoding="utf-8")
+    monkeypatch.setattr(recompute, "FILE", file)
     done = modbench("verify", "-k", "nanogpt")
     assert done.returncode == 1
     assert re.search(r"WRONG: nanogpt, .*\b124,337,665\b.*\b124,337,664\b", done.stdout)
@@ -87,9 +133,12 @@ def test_a_wrong_number_ends_with_code_1_and_is_named(modbench: Any, monkeypatch
     assert json.loads(modbench("verify", "-k", "nanogpt", "--json").stdout)[0]["verdict"] == "wrong"
 
 
-def test_a_number_that_nothing_reproduces_fails_nothing(modbench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    row = Row("what", "where", "config", Printed("2"), "", lambda: 1.0, "convention", why_not="because")
-    monkeypatch.setattr(recompute, "sources", lambda: {"one": Source("title", "https://one", (row,))})
+def test_a_number_that_nothing_reproduces_fails_nothing(
+    modbench: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "numbers.toml"
+    file.write_text(ONE, encoding="utf-8")
+    monkeypatch.setattr(recompute, "FILE", file)
     done = modbench("verify", "-v")
     assert done.returncode == 0
     assert "because" in done.stdout
@@ -123,11 +172,11 @@ def test_the_answer_is_in_the_first_line_and_every_deviation_is_named() -> None:
     lines = as_text(ROWS).splitlines()
     off = [row for row in ROWS if row.verdict != "reproduced"]
     assert numbers(lines[0]) == [len(ROWS), len(ROWS) - len(off)]
-    assert max(ROWS, key=lambda row: abs(row.relative)).name in lines[0]
-    assert {name for name in recompute.sources() if sum(line.startswith(f"{name} ") for line in lines) != 1} == set()
+    assert max(ROWS, key=lambda row: abs(row.relative)).source in lines[0]
+    assert {name for name in SOURCES if sum(line.startswith(f"{name} ") for line in lines) != 1} == set()
     assert len(lines) <= SCREEN
     text = " ".join(as_text(ROWS).split())
-    assert [row.row.what for row in off if f"{row.row.what} " not in text] == []
+    assert [row.what for row in off if f"{row.what} " not in text] == []
 
 
 @pytest.mark.parametrize("verbose", [False, True])
@@ -140,7 +189,7 @@ def test_the_text_fits_80_columns_and_stands_on_the_page(verbose: bool) -> None:
 
 def test_what_was_realised_is_the_measured_gain_over_the_promised() -> None:
     """535.3 ms to 427.6 ms where 5/3 was promised; 1859 to 1455 where 4/3 was."""
-    found = {row.what: row.realised for row in moe_plus_plus.SOURCE.rows}
+    found = {row.what: row.realised for row in ROWS if row.source == "moe_plus_plus"}
     assert found["0.6B/(8+4) tau 0.75: throughput"] == pytest.approx(0.378, abs=5e-4)
     assert found["7B/(16+4) tau 0.75: throughput"] == pytest.approx(0.833, abs=5e-4)
 
@@ -164,5 +213,5 @@ def test_latent_attention_has_as_many_parameters_as_transformers_module(q_rank: 
     )
     with torch.device("meta"):
         module = DeepseekV3Attention(config, 0)
-    ours = _mla.Latent(64, 4, q_rank, 16, nope=8, rope=4, value=12)
-    assert ours.params == sum(parameter.numel() for parameter in module.parameters())
+    ours = Latent(d_model=64, n_heads=4, q_rank=q_rank, kv_rank=16, nope=8, rope=4, value=12)
+    assert ours.attention == sum(parameter.numel() for parameter in module.parameters())

@@ -18,8 +18,8 @@ from modbench.harness.passes.fit import TRIAL
 ROOT = Path(__file__).parents[2]
 HARNESS = ROOT / "harness"
 REPORTS = ROOT / "reports"
-# Folders to which files are added, one for each question, panel, format or source.
-ADDITIONS = {"questions", "panels", "formats", "published"}
+# Folders to which files are added, one for each question, panel or format.
+ADDITIONS = {"questions", "panels", "formats"}
 ROOMS = sorted(path for path in HARNESS.iterdir() if path.is_dir() and path.name != "__pycache__")
 
 

@@ -57,8 +57,11 @@ def wanted() -> set[str]:
     """Paths of all modules and data files, as the wheel has them."""
     front = ROOT / "src" / "modbench"
     own = [folder for folder in front.iterdir() if folder.is_dir() and not folder.is_symlink()]
-    modules = [*front.glob("*.py"), *(file for folder in own for file in folder.rglob("*.py"))]
-    found = {"modbench/py.typed"} | {str(file.relative_to(ROOT / "src")) for file in modules}
+    files = [
+        *front.glob("*.py"),
+        *(file for folder in own for end in ("py", "toml") for file in folder.rglob(f"*.{end}")),
+    ]
+    found = {"modbench/py.typed"} | {str(file.relative_to(ROOT / "src")) for file in files}
     for room in ROOMS:
         for path in (ROOT / room).rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
-import pkgutil
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Literal
 
-from modbench import published
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.printable import WIDTH
 from modbench.harness.planning.select import compile_expression
-from modbench.published._rows import TIE, Row, Source
-
-Verdict = Literal["reproduced", "not reproduced", "wrong"]
+from modbench.published.rows import FILE, Row, Verdict, read
 
 MARKS: dict[Verdict, str] = {"reproduced": "ok", "not reproduced": "–", "wrong": "WRONG"}
 _LINE = "{:<32} {:>15} {:>16} {:>8} {:>5}"
@@ -27,112 +19,36 @@ HEAD = _LINE.format("", "published", "ours", "residual", "").rstrip()
 _FIXED = "\N{NO-BREAK SPACE}"
 
 
-@dataclass(frozen=True)
-class Verified:
-    """A row with our value.
-
-    Attributes:
-        name: name of its source's file.
-        source: the source.
-        row: the row.
-    """
-
-    name: str
-    source: Source
-    row: Row
-
-    @property
-    def key(self) -> str:
-        """The text that `-k` matches."""
-        return f"{self.name} {self.row.what}"
-
-    @cached_property
-    def ours(self) -> float:
-        """Our value."""
-        return float(self.row.ours())
-
-    @property
-    def residual(self) -> float:
-        """Ours less the published value."""
-        return self.ours - self.row.printed.value
-
-    @property
-    def relative(self) -> float:
-        """The residual over the published value."""
-        return self.residual / self.row.printed.value
-
-    @property
-    def verdict(self) -> Verdict:
-        """`wrong` where a convention is claimed to reproduce the number and does not."""
-        if self.row.why_not:
-            return "not reproduced"
-        within = abs(self.residual) <= self.row.printed.tolerance + TIE * abs(self.row.printed.value)
-        return "reproduced" if within else "wrong"
-
-    def as_dict(self) -> dict[str, Any]:
-        """One entry of `--json`."""
-        row = self.row
-        return {
-            "source": self.name,
-            "title": self.source.title,
-            "address": self.source.address,
-            "what": row.what,
-            "where": row.where,
-            "config": row.config,
-            "printed": row.printed.text,
-            "published": row.printed.value,
-            "ours": self.ours,
-            "unit": row.unit,
-            "residual": self.residual,
-            "relative": self.relative,
-            "tolerance": row.printed.tolerance,
-            "convention": row.convention,
-            "form": row.form,
-            "verdict": self.verdict,
-            "realised": row.realised,
-            "reason": row.why_not or None,
-        }
-
-
-def sources() -> dict[str, Source]:
-    """All sources by the name of their file. Their rows are not computed yet."""
-    names = sorted(module.name for module in pkgutil.iter_modules(published.__path__))
-    return {
-        name: importlib.import_module(f"{published.__name__}.{name}").SOURCE
-        for name in names
-        if not name.startswith("_")
-    }
-
-
-def verified(select: str = "") -> list[Verified]:
-    """The rows that `-k` selects, in the order of their sources.
+def verified(select: str = "") -> list[Row]:
+    """The rows that `-k` selects, in the order of the file.
 
     Raises:
         UsageError: if the expression does not parse, or selects nothing.
     """
-    rows = [Verified(name, source, row) for name, source in sources().items() for row in source.rows]
+    rows = read(FILE.read_text(encoding="utf-8"))
     if not select:
         return rows
     matches = compile_expression(select)
     chosen = [each for each in rows if matches(each.key)]
     if not chosen:
-        raise UsageError(f"-k {select!r} selects no row. Sources: {', '.join(sources())}.")
+        sources = dict.fromkeys(each.source for each in rows)
+        raise UsageError(f"-k {select!r} selects no row. Sources: {', '.join(sources)}.")
     return chosen
 
 
-def wrong(rows: Iterable[Verified]) -> list[Verified]:
+def wrong(rows: Iterable[Row]) -> list[Row]:
     """Rows that are claimed to be reproduced, and are not."""
     return [each for each in rows if each.verdict == "wrong"]
 
 
-def as_text(rows: Sequence[Verified], *, verbose: bool = False) -> str:
+def as_text(rows: Sequence[Row], *, verbose: bool = False) -> str:
     """The answer in one line, then a line for each source; or, verbosely, a table for each source."""
     found, mistakes = Counter(each.verdict for each in rows), wrong(rows)
     worst = max(rows, key=lambda each: abs(each.relative))
     answer = f"{len(rows)} published numbers recomputed: {found['reproduced']} agree"
     answer += f", {len(mistakes)} WRONG" * bool(mistakes)
-    answer += f"; worst: {worst.name} {_relative(worst)}"
-    by_source = [list(of) for _, of in itertools.groupby(rows, key=lambda each: each.name)]
+    answer += f"; worst: {worst.source} {_relative(worst)}"
+    by_source = [list(of) for _, of in itertools.groupby(rows, key=lambda each: each.source)]
     if verbose:
         legend = (
             "ok: within half a unit of the last digit printed; –: not reproduced by any convention of ours. In brackets: whose "
@@ -150,19 +66,19 @@ def as_text(rows: Sequence[Verified], *, verbose: bool = False) -> str:
     return "\n\n".join([answer, *parts, textwrap.fill(legend, WIDTH)])
 
 
-def _overview(by_source: list[list[Verified]]) -> list[str]:
+def _overview(by_source: list[list[Row]]) -> list[str]:
     """A line for each source: how many numbers agree, and those that do not; continued where these are many."""
-    width = max(len(rows[0].name) for rows in by_source)
+    width = max(len(rows[0].source) for rows in by_source)
     counts = [f"{sum(each.verdict == 'reproduced' for each in rows)} of {len(rows)}" for rows in by_source]
     column = max(map(len, counts))
     lines = [f"{'':<{width}}  {'agree':<{column}}  deviate"]
     for rows, count in zip(by_source, counts, strict=True):
         off = [
-            f"{'WRONG: ' * (each.verdict == 'wrong')}{each.row.what} {_relative(each)}".replace(" ", _FIXED)
+            f"{'WRONG: ' * (each.verdict == 'wrong')}{each.what} {_relative(each)}".replace(" ", _FIXED)
             for each in rows
             if each.verdict != "reproduced"
         ]
-        head = f"{rows[0].name:<{width}}  {count:>{column}}  "
+        head = f"{rows[0].source:<{width}}  {count:>{column}}  "
         indent = " " * len(head)
         wrapped = textwrap.wrap(
             "; ".join(off), WIDTH, initial_indent=head, subsequent_indent=indent, break_on_hyphens=False
@@ -171,25 +87,23 @@ def _overview(by_source: list[list[Verified]]) -> list[str]:
     return lines
 
 
-def _table(rows: list[Verified]) -> list[str]:
+def _table(rows: list[Row]) -> list[str]:
     """The rows of one source, each group with the convention that makes both values comparable."""
-    lines = [f"{rows[0].name}: {rows[0].source.title}", f"  {rows[0].source.address}", HEAD]
-    for convention, of in itertools.groupby(rows, key=lambda each: f"{each.row.convention} [{each.row.form}]"):
-        for why_not, alike in itertools.groupby(of, key=lambda each: each.row.why_not):
+    lines = [f"{rows[0].source}: {rows[0].title}", f"  {rows[0].address}", HEAD]
+    for convention, of in itertools.groupby(rows, key=lambda each: f"{each.convention} [{each.form}]"):
+        for why_not, alike in itertools.groupby(of, key=lambda each: each.why_not):
             lines += [_row(each) for each in alike]
             lines += _wrapped(f"not reproduced: {why_not}") if why_not else []
         lines += _wrapped(convention)
     return lines
 
 
-def _row(each: Verified) -> str:
-    printed = each.row.printed
-    return _LINE.format(
-        each.row.what, printed.text, printed.like(each.ours), _relative(each), MARKS[each.verdict]
-    ).rstrip()
+def _row(each: Row) -> str:
+    printed = each.printed
+    return _LINE.format(each.what, printed.text, printed.like(each.ours), _relative(each), MARKS[each.verdict]).rstrip()
 
 
-def _relative(each: Verified) -> str:
+def _relative(each: Row) -> str:
     return "0" if each.residual == 0 else f"{round(each.relative, 4) or 0.0:+.2%}"
 
 
@@ -197,9 +111,9 @@ def _wrapped(text: str) -> list[str]:
     return textwrap.wrap(text, WIDTH, initial_indent="    ", subsequent_indent="    ")
 
 
-def _wrong_text(each: Verified) -> str:
-    printed = each.row.printed
+def _wrong_text(each: Row) -> str:
+    printed = each.printed
     return (
-        f"WRONG: {each.name}, {each.row.what}: published {printed.text}, ours {printed.like(each.ours)}, "
+        f"WRONG: {each.source}, {each.what}: published {printed.text}, ours {printed.like(each.ours)}, "
         f"off by more than {printed.tolerance:.3g}"
     )
