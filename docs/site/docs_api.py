@@ -55,7 +55,7 @@ def file_of(module: str) -> Path:
 
 
 def exported(file: Path) -> dict[str, str]:
-    """The names in a file's `__all__`, with the module that defines each."""
+    """The functions and classes in a file's `__all__`, with the module that defines each."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     names: list[str] = next((ast.literal_eval(node.value) for node in tree.body if _assigns(node, "__all__")), [])  # type: ignore[attr-defined]
     places = {
@@ -64,7 +64,7 @@ def exported(file: Path) -> dict[str, str]:
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    return {name: places.get(name, "modbench") for name in names}
+    return {name: places.get(name, "modbench") for name in names if name != "__version__"}
 
 
 def _assigns(node: ast.stmt, name: str) -> bool:
