@@ -8,11 +8,63 @@ from __future__ import annotations
 
 import bisect
 import math
+from typing import NamedTuple
 
 from modbench.harness.stats import contamination
 from modbench.harness.stats.effects import LEVEL, Effect, t_quantile
 
 MOST_LAUNCHES = 1000
+
+
+class Judged(NamedTuple):
+    """What is known of a pair.
+
+    Attributes:
+        word: the verdict.
+        typical: the verdict on its typical calls.
+        mean: the verdict on its mean times; None where there are none.
+        tail: whether the two disagree.
+    """
+
+    word: str
+    typical: str
+    mean: str | None = None
+    tail: bool = False
+
+
+def judge(
+    typical: Effect,
+    margin: float,
+    adjusted_p: float | None = None,
+    *,
+    mean: Effect | None = None,
+    apart: Effect | None = None,
+    mean_p: float | None = None,
+) -> Judged:
+    """Judge a ratio of two arms: the only way to a verdict on one, in runs, between revisions and in one process.
+
+    Args:
+        typical: the log-ratio of typical calls.
+        margin: of practical interest, as a share.
+        adjusted_p: p-value of `typical` among all comparisons of its family; None: a family of one.
+        mean: the log-ratio of mean times; None where there is none.
+        apart: mean minus typical effect.
+        mean_p: as `adjusted_p`, of `mean`.
+    """
+    own = verdict(typical, margin, adjusted_p)
+    if mean is None or apart is None:
+        return Judged(own, own)
+    of_mean = verdict(mean, margin, mean_p)
+    word, tail = joint(own, of_mean, apart, margin)
+    return Judged(word, own, of_mean, tail)
+
+
+def would_decide(effect: Effect, margin: float, what: str = "it") -> str:
+    """How many launches would decide an inconclusive comparison, in words."""
+    needed = launches_needed(effect, margin)
+    if needed is None:
+        return f"not even {MOST_LAUNCHES} launches would decide {what}"
+    return f"{needed} launches would decide {what}"
 
 
 def verdict(effect: Effect, margin: float, adjusted_p: float | None = None) -> str:

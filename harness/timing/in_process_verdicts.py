@@ -115,13 +115,12 @@ def _judged(
     launches: Sequence[Launch], name: str, base: str, pair: Paired, margin: float, adjusted_p: float | None
 ) -> Judged:
     labels = [ONE_PROCESS] if len(launches) == 1 else []
-    word, reason = verdicts.verdict(pair.effect, margin, adjusted_p), None
     assert pair.mean is not None
     assert pair.apart is not None
-    if len(launches) > 1:
-        mean = verdicts.verdict(pair.mean, margin)
-        word, tail = verdicts.joint(word, mean, pair.apart, margin)
-        labels += [Label.TAIL] if tail else []
+    mean = pair.mean if len(launches) > 1 else None
+    word, _, _, tail = verdicts.judge(pair.effect, margin, adjusted_p, mean=mean, apart=pair.apart)
+    labels += [Label.TAIL] if tail else []
+    reason = None
     if word == "inconclusive":
         reason = _undecided(pair.effect, margin, len(launches))
     elif word == "different":
@@ -153,7 +152,4 @@ def _undecided(effect: Effect, margin: float, launches: int) -> str:
         return "not significant among all that were compared"
     if launches == 1:
         return "more rounds may decide it"
-    needed = verdicts.launches_needed(effect, margin)
-    if needed is None:
-        return f"not even {verdicts.MOST_LAUNCHES} launches would decide it"
-    return f"{needed} launches would decide it"
+    return verdicts.would_decide(effect, margin)

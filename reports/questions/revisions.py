@@ -164,7 +164,7 @@ def _judged(rows: Sequence[Row | _Timed], margin: float) -> list[Row]:
         if isinstance(row, Row):
             made.append(row)
             continue
-        twin = verdicts.verdict(row.same, margin, same.get(i))
+        twin = verdicts.judge(row.same, margin, same.get(i)).word
         itself = Finding(row.row.what, row.row.what, metric=row.row.metric, typical=_ratio(row.same), verdict=twin)
         found = replace(row.row, against="", typical=_ratio(row.effect), same=itself)
         if twin in APART:
@@ -174,7 +174,7 @@ def _judged(rows: Sequence[Row | _Timed], margin: float) -> list[Row]:
             )
             made.append(replace(found, reason=plain(apart)))
         else:
-            word = verdicts.verdict(row.effect, margin, p.get(i))
+            word = verdicts.judge(row.effect, margin, p.get(i)).word
             why = _undecided(row.effect, margin, p, i) if word == "inconclusive" else None
             made.append(replace(found, verdict=word, reason=why))
     return made

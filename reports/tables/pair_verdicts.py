@@ -93,11 +93,14 @@ def _judge_ratio(
     mean: tuple[float, int] | None,
 ) -> None:
     effect = evidence.effect
-    word, tail, of_mean = verdicts.verdict(effect, margin, typical and typical[0]), False, ""
-    own = word
-    if evidence.mean is not None and evidence.apart is not None:
-        of_mean = verdicts.verdict(evidence.mean, margin, mean and mean[0])
-        word, tail = verdicts.joint(own, of_mean, evidence.apart, margin)
+    word, own, of_mean, tail = verdicts.judge(
+        effect,
+        margin,
+        typical and typical[0],
+        mean=evidence.mean,
+        apart=evidence.apart,
+        mean_p=mean and mean[0],
+    )
     row["verdict"] = word
     more: list[str] = []
     if tail:
@@ -108,7 +111,7 @@ def _judge_ratio(
     elif word == "inconclusive":
         more.append(_undecided(evidence, margin, own, typical))
     elif word != own:
-        more.append(f"a typical call is {WORDS[own]}, the mean {WORDS.get(of_mean, 'undecided')}")
+        more.append(f"a typical call is {WORDS[own]}, the mean {WORDS.get(of_mean or '', 'undecided')}")
     if evidence.other and word != "inconclusive":
         more.append("not a pair against the report's baseline: judged in a family of its own")
     if evidence.contaminated:
@@ -136,10 +139,7 @@ def _undecided(evidence: Evidence, margin: float, own: str, typical: tuple[float
     if effect.sd is None:
         return "a single launch gives no verdict"
     what, asked = ("it", effect) if own == "inconclusive" or evidence.mean is None else ("the mean", evidence.mean)
-    needed = verdicts.launches_needed(asked, margin)
-    if needed is None:
-        return f"not even {verdicts.MOST_LAUNCHES} launches would decide {what}"
-    return f"{needed} launches would decide {what}"
+    return verdicts.would_decide(asked, margin, what)
 
 
 def _label(row: dict[str, Any], label: Label) -> None:
