@@ -1,20 +1,22 @@
-"""Guards that run on a user's model after it was timed, in the same process, with calls exactly as they were timed."""
+"""The check of a model after it was timed, in the same process, with calls exactly as they were timed: of a run, or in memory."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from modbench.harness.core.case import Place
+from modbench.harness.core.errors import in_short
+from modbench.harness.core.labels import Label
 from modbench.harness.core.measure_plans import DecodePlan
-from modbench.harness.flops import counter
 from modbench.harness.results.outcomes import attempt
 from modbench.harness.results.records import Gap
-from modbench.harness.subject import output_caching_guard, training
+from modbench.harness.subject import output_caching_guard, skip_claims, training
 from modbench.harness.subject.module_state import ModuleState
 from modbench.harness.subject.precision import Precision
 from modbench.harness.subject.subject import Subject
@@ -88,31 +90,40 @@ def _kept(
     precision: Precision,
     rebuilt: Callable[[], output_caching_guard.Flops] | None,
 ) -> str | None:
-    """What `reuse.kept` finds in the timed call.
+    """What `output_caching_guard.kept` finds in the timed call.
 
     Each training step starts from the state in which the timing ended: that a gate decides otherwise after a step says nothing
     about what is kept.
     """
-    state = None if rebuilt else ModuleState(subject.module)
-
-    def flops(tokens_BT: Tensor) -> int:
-        if state is not None:
-            state.put_back()
-        with output_caching_guard.same_draws(tokens_BT), precision:
-            return counter.count(torch.nn.Identity(), partial(timed, tokens_BT)).total
-
+    first = (lambda: None) if rebuilt else ModuleState(subject.module).put_back
+    flops = output_caching_guard.counted(timed, precision, first)
     return output_caching_guard.kept(flops, batches, subject.case.config.vocab_size, rebuilt)
 
 
-def _rebuilt(subject: Subject, made: Callable[[Subject], Callable[[Tensor], object]]) -> Callable[[Tensor], int]:
+def _rebuilt(subject: Subject, made: Callable[[Subject], Callable[[Tensor], object]]) -> output_caching_guard.Flops:
     """Counts the same calls of the case's model as it was built, with the weights of the one that was timed."""
     fresh = Subject(subject.case, subject.seed, decode=DecodePlan(tokens=subject.steps), clock=subject.clock)
     fresh.module.load_state_dict(subject.module.state_dict(), strict=False)
     fresh.module.eval()
-    call = made(fresh)
+    return output_caching_guard.counted(made(fresh), contextlib.nullcontext())
 
-    def flops(tokens_BT: Tensor) -> int:
-        with output_caching_guard.same_draws(tokens_BT):
-            return counter.count(torch.nn.Identity(), partial(call, tokens_BT)).total
 
-    return flops
+def of_module(model: nn.Module, tokens_BT: Tensor) -> dict[Label, str]:
+    """What the guards find of a language model in memory that was timed, by label; calls it some more times.
+
+    Args:
+        model: a module in evaluation mode.
+        tokens_BT: the tensor that it was timed on: integers [B, T], of which the guards can make another batch.
+    """
+    flops = output_caching_guard.counted(model, torch.no_grad())
+    said: dict[Label, str] = {}
+    try:
+        kept = output_caching_guard.kept(flops, [tokens_BT], int(tokens_BT.max()) + 1, None)
+        masked = [claim for claim in skip_claims.claims(model, tokens_BT.clone()) if claim.masked]
+    except Exception as error:  # noqa: BLE001  # its timed calls raised nothing: a guard asks more of it
+        return {Label.UNCHECKED: f"{type(error).__name__}: {in_short(error)}"}
+    if kept:
+        said[Label.REUSES_OUTPUT] = kept
+    if masked:
+        said[Label.MASKS_COMPUTE] = masked[0].said
+    return said

@@ -6,6 +6,8 @@ import contextlib
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 
 import numpy as np
 import torch
@@ -63,6 +65,27 @@ def same_draws(tokens_BT: Tensor) -> Iterator[None]:
     finally:
         random.setstate(drawn)
         np.random.set_state(drawn_by_numpy)  # noqa: NPY002  # as above
+
+
+def counted(
+    call: Callable[[Tensor], object],
+    within: AbstractContextManager[object],
+    first: Callable[[], object] = lambda: None,
+) -> Flops:
+    """The counter of a call, which draws the same numbers each time.
+
+    Args:
+        call: what is counted.
+        within: what is entered for each call.
+        first: called before each.
+    """
+
+    def flops(tokens_BT: Tensor) -> int:
+        first()
+        with same_draws(tokens_BT), within:
+            return counter.count(nn.Identity(), partial(call, tokens_BT)).total
+
+    return flops
 
 
 def kept(flops: Flops, timed: Sequence[Tensor], vocab_size: int, rebuilt: Callable[[], Flops] | None) -> str | None:

@@ -12,7 +12,7 @@ from modbench.harness.core import units
 from modbench.harness.core.errors import UsageError, shown, unknown
 from modbench.harness.core.labels import Label
 from modbench.harness.core.public import public
-from modbench.harness.subject import in_memory
+from modbench.harness.subject import after_timing, in_memory
 from modbench.harness.timing import disturbances, in_process_verdicts
 from modbench.harness.timing.callables import Launch, check_effort, naming
 from modbench.harness.timing.in_process_verdicts import Judged
@@ -183,7 +183,7 @@ def _guard_findings(job: Job) -> dict[str, dict[Label, str]]:
             if calls.uncompiled(model) is not model:
                 found[name] = {Label.UNCHECKED: UNSEEN}
             elif isinstance(model, nn.Module):
-                found[name] = in_memory.found(model, job.copies.inputs.tokens)
+                found[name] = after_timing.of_module(model, job.copies.inputs.tokens)
     return found
 
 
