@@ -20,7 +20,6 @@ from modbench.harness.core.ids import slug
 
 if TYPE_CHECKING:
     from modbench.harness.core.case import UnitOfWork
-    from modbench.harness.planning.plan import Plan
     from modbench.harness.planning.suite import Suite
     from modbench.harness.results.reading import Problem
     from modbench.harness.results.records import Record
@@ -122,8 +121,13 @@ class AdaptiveRule(ABC):
             UsageError: if it cannot.
         """
 
-    def forecast(self, plan: Plan) -> Mapping[str, Any]:  # noqa: ARG002  # for others
-        """Return what `modbench plan --json` has of what the rule may request, by key, in base units."""
+    def forecast(self, suite: Suite, groups: Mapping[str, Sequence[UnitOfWork]]) -> Mapping[str, Any]:  # noqa: ARG002
+        """Return what `modbench plan --json` has of what the rule may request, by key, in base units.
+
+        Args:
+            suite: the suite.
+            groups: the units of each of its groups, by the group's name.
+        """
         return {}
 
     def forecast_in_words(self, forecast: Mapping[str, Any]) -> Iterator[str]:  # noqa: ARG002  # for others

@@ -299,7 +299,7 @@ class ConfirmationRule(AdaptiveRule):
                     f"{suite.name}: [confirm] has the role {role!r}: {wanted[role]}, or leave the role out."
                 )
 
-    def forecast(self, plan: Plan) -> Mapping[str, Any]:
+    def forecast(self, suite: Suite, groups: Mapping[str, Sequence[UnitOfWork]]) -> Mapping[str, Any]:
         """Return the runs that each confirmation may request."""
         found = [
             {
@@ -311,7 +311,8 @@ class ConfirmationRule(AdaptiveRule):
                 "margin": made.plan.margin,
                 "power": made.plan.power,
             }
-            for name, made in confirmations_of(plan).items()
+            for name, units in groups.items()
+            for made in [Confirmation.of(suite, units)]
         ]
         return {"confirmed": found}
 

@@ -14,8 +14,8 @@ from modbench.reports.model import Block, Figure, Sentence
 from modbench.reports.panel import Lead, Panel
 from modbench.reports.questions import confirmation
 from modbench.reports.questions.confirmation import Answer, answers, blocks, table
-from modbench.reports.questions.isoflop import in_flops
 from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.losses import in_flops
 from modbench.reports.writers.number_format import plain
 
 if TYPE_CHECKING:

@@ -18,12 +18,11 @@ from modbench.reports.questions.isoflop import (
     blocks,
     curves,
     dense_beside,
-    in_flops,
     shown,
     step_share,
 )
 from modbench.reports.tables.load import Loaded
-from modbench.reports.tables.losses import seeds_in_words
+from modbench.reports.tables.losses import in_flops, seeds_in_words
 from modbench.reports.writers.number_format import plain
 
 if TYPE_CHECKING:

@@ -29,8 +29,9 @@ from modbench.harness.stats import compute_equivalent
 from modbench.harness.stats.compute_equivalent import ComputeEquivalent
 from modbench.harness.stats.joint_fit import JointFit, Optimum, Run
 from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, Verdict
-from modbench.reports.questions.isoflop import attention, in_flops, without_size
+from modbench.reports.questions.isoflop import attention, without_size
 from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.losses import in_flops
 from modbench.reports.writers.number_format import typed
 
 COLUMNS = (

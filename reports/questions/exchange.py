@@ -23,12 +23,11 @@ from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.stats import effects, memo
 from modbench.harness.stats.exchange import FEW_POINTS, NOT_FALLING, Crossing, Rate, crossing, rate
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
-from modbench.reports.questions.isoflop import LOSSES, in_flops
 from modbench.reports.tables import pair_verdicts
 from modbench.reports.tables.cell import Trouble, joined_reasons
 from modbench.reports.tables.findings import between
 from modbench.reports.tables.load import Loaded
-from modbench.reports.tables.losses import NATS, unit_of
+from modbench.reports.tables.losses import NATS, PER_TOKEN, in_flops, unit_of
 from modbench.reports.wording import name, short
 from modbench.reports.writers.number_format import plain
 
@@ -187,7 +186,7 @@ def _groups(loaded: Loaded) -> Iterator[_Trained]:
     found: dict[tuple[str, float | None], list[Comparison]] = {}
     for comparison in loaded.run.plan.comparisons:
         first = comparison.arms[0]
-        if not first.task and any(key in comparison.metrics for key in LOSSES):
+        if not first.task and any(key in comparison.metrics for key in PER_TOKEN):
             found.setdefault((comparison.place.dtype, first.budget), []).append(comparison)
     for (_, budget), comparisons in found.items():
         cases = [case for comparison in comparisons for case in comparison.arms]
@@ -199,7 +198,7 @@ def _groups(loaded: Loaded) -> Iterator[_Trained]:
         dense = [case for case in cases if case.id in same or (case.model == "dense" and case.rung)]
         if len(dense) > 1:
             rest = tuple(case for case in cases if case not in dense)
-            asked = tuple(key for key in LOSSES if any(key in comparison.metrics for comparison in comparisons))
+            asked = tuple(key for key in PER_TOKEN if any(key in comparison.metrics for comparison in comparisons))
             yield _Trained(asked, tuple(dense), rest, budget is not None)
 
 

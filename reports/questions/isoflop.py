@@ -31,11 +31,10 @@ from modbench.reports.questions.recommend.candidates import against, has_tail
 from modbench.reports.questions.results import TABLES
 from modbench.reports.tables import losses
 from modbench.reports.tables.load import Loaded
-from modbench.reports.tables.losses import seeds_in_words
+from modbench.reports.tables.losses import PER_TOKEN, in_flops, seeds_in_words
 from modbench.reports.wording import name
 from modbench.reports.writers.number_format import grid_point
 
-LOSSES = ("loss/val_causal", "loss/val")
 COLUMNS = (
     *("budget", "variant", "metric", "best_arm", "best_size", "best_params", "best_forward_share", "best_step_share"),
     *("best_loss", "best_difference", "best_ci_low", "best_ci_high"),
@@ -149,7 +148,7 @@ def curves(loaded: Loaded) -> list[Curve]:
     made, suite = dict[tuple[float, str, str], list[Point]](), loaded.run.plan.suite
     lacking: dict[tuple[float, str, str], list[str]] = {}
     for comparison in loaded.run.plan.comparisons:
-        for case, metric in itertools.product(comparison.arms, (key for key in LOSSES if key in comparison.metrics)):
+        for case, metric in itertools.product(comparison.arms, (key for key in PER_TOKEN if key in comparison.metrics)):
             if case.budget is None:
                 continue
             key, cell = (case.budget, case.variant, metric), loaded.tables.cell(case.id, metric)
@@ -169,7 +168,7 @@ def curves(loaded: Loaded) -> list[Curve]:
         for budget, variant, metric in [key]
         if points
     ]
-    return sorted(found, key=lambda curve: (curve.budget, LOSSES.index(curve.metric)))
+    return sorted(found, key=lambda curve: (curve.budget, PER_TOKEN.index(curve.metric)))
 
 
 def shown(made: Sequence[Curve], budget: float) -> list[Curve]:
@@ -298,7 +297,7 @@ def sentences(loaded: Loaded) -> Iterator[Sentence]:
     made, explored = curves(loaded), loaded.run.plan.suite.confirm is not None
     for curve in made:
         dense = dense_beside(loaded, curve, made)
-        if curve.metric == LOSSES[0] and dense is not None and curve.variant != dense.variant:
+        if curve.metric == PER_TOKEN[0] and dense is not None and curve.variant != dense.variant:
             yield _sentence(loaded, curve, dense, explored=explored)
 
 
@@ -405,7 +404,7 @@ def _loss(loaded: Loaded, curve: Curve, dense: Curve) -> Finding:
     effect = paired(curve.best.losses, dense.best.losses)
     made = Estimate(effect.value, effect.low, effect.high, "difference", base).scaled(factor)
     ahead = {each.arm for each in loaded.labelled().get(Label.NOT_AUTOREGRESSIVE, [])}
-    future = curve.metric != LOSSES[0] and case.arm in ahead
+    future = curve.metric != PER_TOKEN[0] and case.arm in ahead
     return Finding(case, dense.best.case, value=value, typical=made, labels=(Label.NOT_AUTOREGRESSIVE,) * future)
 
 
@@ -426,7 +425,9 @@ def _measured(loaded: Loaded, metric: str, length: int, case: Case, base: Case) 
 
 def _below(loaded: Loaded, rows: Sequence[Curve]) -> Sentence:
     """Say what the rows are, and where the other sizes stand."""
-    routed = "routed causally" if all(curve.metric == LOSSES[0] for curve in rows) else "routed causally where possible"
+    routed = (
+        "routed causally" if all(curve.metric == PER_TOKEN[0] for curve in rows) else "routed causally where possible"
+    )
     seeds: Value = seeds_in_words(loaded)
     if loaded.run.plan.suite.confirm is not None:
         seeds = Sentence("mean of {n:seed}, which also chose the size: no claim", n=len(rows[0].seeds))
@@ -512,11 +513,6 @@ def _rates(loaded: Loaded) -> Iterator[Sequence[Value]]:
         ]
         edge = " (at the edge of the range tried)" * notes.at_edge
         yield case, Estimate(notes.rule), Sentence("{rate}" + edge, rate=Estimate(best, kind="ratio")), Listed(tried)
-
-
-def in_flops(budget: float) -> Sentence:
-    """`4e12 training FLOPs`."""
-    return Sentence("{budget} training FLOPs", budget=Estimate(budget, kind="budget"))
 
 
 def attention(count: str) -> str:

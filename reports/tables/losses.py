@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from modbench.reports.model import Sentence
+from modbench.reports.model import Estimate, Sentence
 from modbench.reports.tables.load import Loaded
 from modbench.reports.writers.number_format import plain
 
 BITS, NATS = "bits/byte", "nats/token"
+# Losses in nats per token, the causal one first.
+PER_TOKEN = ("loss/val_causal", "loss/val")
 
 
 @dataclass(frozen=True)
@@ -83,3 +85,8 @@ def seeds_in_words(loaded: Loaded) -> str:
     suite = loaded.run.plan.suite
     few = len(suite.seeds) < 3 or not suite.claims
     return plain(Sentence("{n:seed}" + ": illustration, no claim" * few, n=len(suite.seeds)))
+
+
+def in_flops(budget: float) -> Sentence:
+    """Return a budget: `4e12 training FLOPs`."""
+    return Sentence("{budget} training FLOPs", budget=Estimate(budget, kind="budget"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -69,12 +69,16 @@ def forecast(plan: Plan) -> dict[str, Any]:
         "twin_share": _twin_share(plan),
         "routers_uncounted": [*dict.fromkeys(case.config.router for case in plan.cases if case.facts.own_router)],
         "cases": [_case(plan, case, anchors[case], run_time) for case in plan.cases],
-        **{key: said for rule in _rules() for key, said in rule.forecast(plan).items()},
+        **_of_rules(plan),
     }
 
 
-def _rules() -> Iterable[AdaptiveRule]:
-    return catalogue.usable("rules").values()
+def _of_rules(plan: Plan) -> dict[str, Any]:
+    """What rules may request."""
+    rules: dict[str, AdaptiveRule] = catalogue.usable("rules")
+    return {
+        key: said for name, rule in rules.items() for key, said in rule.forecast(plan.suite, plan.members(name)).items()
+    }
 
 
 def _twin_share(plan: Plan) -> float | None:
@@ -146,7 +150,7 @@ def as_text(forecast: dict[str, Any], *, verbose: bool = False) -> str:
         *_training_text(forecast["training"]),
     ]
     notes += [forecast["solved"]["in_words"]] if forecast["solved"] else []
-    notes += [note for rule in _rules() for note in rule.forecast_in_words(forecast)]
+    notes += [note for rule in catalogue.usable("rules").values() for note in rule.forecast_in_words(forecast)]
     notes += [*_reasons(forecast["cases"]), *_basis(forecast)]
     wrapped_notes = [
         line for note in notes for line in textwrap.wrap(note, WIDTH, break_on_hyphens=False, break_long_words=False)
