@@ -15,7 +15,6 @@ PACKAGE = ROOT / "src" / "modbench"
 MODULES = (
     ("modbench.api", "The same as the commands, without printing."),
     ("modbench.harness.core.config", "What `build(config)` is given: every key of a model, as an attribute."),
-    ("modbench.harness.core.protocols", "What a model may have beside its forward pass. All of it is optional."),
     ("modbench.harness.core.contracts", "What the files of the rooms export: models, metrics, doubts, tasks, corpora."),
     ("modbench.harness.core.passes", "What a file in `passes/` exports."),
     ("modbench.harness.core.sinks", "What a file in `sinks/` exports."),

@@ -26,7 +26,6 @@ class Clocks:
     Attributes:
         name: as the driver writes it.
         index: its number for `nvidia-smi -i`.
-        idle_MHz: SM clock before the work; None if refused.
         most_MHz: its highest SM clock; None if refused.
         sm_MHz: readings under load.
         temperature_C: the same of the temperature.
@@ -35,7 +34,6 @@ class Clocks:
 
     name: str
     index: int
-    idle_MHz: float | None = None
     most_MHz: float | None = None
     sm_MHz: list[float] = field(default_factory=list)
     temperature_C: list[float] = field(default_factory=list)
@@ -79,7 +77,6 @@ def _card(index: int) -> tuple[str, tuple[object, Clocks]]:
     clocks = Clocks(
         name=str(nvml.text(pynvml.nvmlDeviceGetName(handle))),
         index=index,
-        idle_MHz=nvml.or_none(pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_SM),
         most_MHz=nvml.or_none(pynvml.nvmlDeviceGetMaxClockInfo, handle, pynvml.NVML_CLOCK_SM),
     )
     return str(nvml.text(pynvml.nvmlDeviceGetUUID(handle))), (handle, clocks)

@@ -20,7 +20,6 @@ from modbench.harness.routing.tally import plain, ratio
 
 WINDOWS = 16
 NOTHING_TO_FLIP = "no router here decides on single tokens: there is no decision to reverse"
-SIDES = ("all", "passed", "skipped")
 COLUMNS = ("window", "layer", "position", "passed", "score", "effect", "later")
 
 

@@ -61,11 +61,6 @@ def _boundaries(fractions: tuple[float, ...], level: float) -> tuple[float, ...]
     return tuple(found)
 
 
-def critical_values(fractions: Sequence[float], level: float = LEVEL) -> tuple[float, ...]:
-    """Return the boundaries as values of a normal statistic."""
-    return tuple(float(-special.ndtri(each / 2)) for each in boundaries(fractions, level))
-
-
 def crossed(
     fractions: Sequence[float], lower: Sequence[float], upper: Sequence[float], drift: float
 ) -> tuple[tuple[float, float], ...]:

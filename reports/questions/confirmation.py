@@ -298,13 +298,8 @@ def _rows(answer: Answer) -> list[dict[str, object]]:
 # --- in sentences and a table
 
 
-def sentences(loaded: Loaded) -> list[Sentence]:
-    """Say what was confirmed: a few sentences for each budget; none if nothing was."""
-    return [sentence for answer in answers(loaded) for sentence in of(loaded, answer)]
-
-
 def in_short(loaded: Loaded) -> list[Sentence]:
-    """Say the same where there is little room: without the comparisons that the conclusion says."""
+    """Say what was confirmed, without the comparisons that the conclusion says; none if nothing was."""
     return [each for answer in answers(loaded) for each in of(loaded, answer) if not _concluded(answer, each)]
 
 

@@ -100,15 +100,12 @@ def looked_ahead(row: pd.Series | Mapping[str, Any]) -> bool:
     return any(label in labels.LOOKED_AHEAD for label in said.split(";"))
 
 
-_CASE = ("case_id", "arm", "model", "capacity", "seq_len", "batch_size", "dtype", "device", "threads", "workload")
 # Of rows of `comparisons.csv`.
 RATIOS = (
-    *_CASE,
+    *("case_id", "arm", "model", "capacity", "seq_len", "batch_size", "dtype", "device", "threads", "workload"),
     *("baseline_arm", "metric", "unit", "ratio", "ci_low", "ci_high", "ci_level"),
     *("ideal", "attainable", "verdict", "status", "reason", "labels"),
 )
-# Of rows of `cases.csv`.
-VALUES = (*_CASE, "metric", "unit", "value", "ci_low", "ci_high", "ci_level", "n", "status", "reason", "labels")
 
 
 def figure_rows(rows: Iterable[pd.Series | None], columns: Iterable[str]) -> pd.DataFrame:

@@ -37,7 +37,6 @@ _SPELT = {
     "…": r"\ldots{}",
     "·": r"$\cdot$",
 }
-_ANY = re.compile("|".join(map(re.escape, _SPELT)))
 # What LaTeX prints without further packages: ASCII, and the letters of Western Europe.
 _OTHER = re.compile(r"[^\x20-\x7e\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u00ff]")
 _KNOWN = re.compile(f"({'|'.join(map(re.escape, _SPELT))})")

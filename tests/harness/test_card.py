@@ -41,7 +41,7 @@ def test_clocks_are_read_while_another_process_works(monkeypatch: pytest.MonkeyP
     readings = itertools.chain([345], itertools.cycle([1980, 1755]))  # idle, then under load
     monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(nvmlDeviceGetClockInfo=lambda *_: next(readings)))
     (card,) = watched(enough).values()
-    assert (card.name, card.index, card.idle_MHz, card.most_MHz) == ("Fake H100", 0, 345, 1980)
+    assert (card.name, card.index, card.most_MHz) == ("Fake H100", 0, 1980)
     assert {*card.sm_MHz} == {1980, 1755}
     assert (card.power_W[0], card.temperature_C[0]) == (512, 61)
     assert card.verdict().startswith("not locked; ")
@@ -69,7 +69,7 @@ def test_an_idle_card_is_no_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_what_readings_say_of_a_lock(clocks: list[float], said: str, advice: str) -> None:
-    verdict = Clocks("card", 3, idle_MHz=345, most_MHz=1980, sm_MHz=clocks).verdict()
+    verdict = Clocks("card", 3, most_MHz=1980, sm_MHz=clocks).verdict()
     assert said in verdict
     assert advice in verdict
 
@@ -86,7 +86,7 @@ def test_a_query_that_is_refused_is_null(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(**changes))
     with card_clocks.watching() as clocks:
         (card,) = clocks.values()
-    assert (card.idle_MHz, card.most_MHz, card.power_W) == (None, None, [])
+    assert (card.most_MHz, card.power_W) == (None, [])
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def record(dtype: str, flop_per_s: float | None, name: str = "NVIDIA H100 80GB H
 
 
 def test_the_peak_stands_beside_the_data_sheets() -> None:
-    clocks = {"GPU-1": Clocks("card", 0, 345, 1980, [1755.0, 1980.0] * 5, [61.0], [690.0]), "GPU-2": Clocks("other", 1)}
+    clocks = {"GPU-1": Clocks("card", 0, 1980, [1755.0, 1980.0] * 5, [61.0], [690.0]), "GPU-2": Clocks("other", 1)}
     card = card_check.judged([record("bf16", 798e12), record("fp32", 50e12)], clocks)
     nothing = Certificate("m", 6, 0, 0.0, 0.4, 0.01, None, 0.02, 0.0, 1, "")
     text = checkup.as_text(checkup.Checkup([_twin()], nothing, [], "NVIDIA H100, driver 580", 60.0, card))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,12 +15,18 @@ from scipy import stats
 
 from modbench.harness.stats import alpha_spending, group_sequential
 from modbench.harness.stats import seeds_needed as plans
-from modbench.harness.stats.alpha_spending import boundaries, critical_values, spent
+from modbench.harness.stats.alpha_spending import boundaries, spent
 from modbench.harness.stats.group_sequential import look, schedule
 from modbench.harness.stats.seeds_needed import Spread, inflation, planned, prospect, seeds_needed, seeds_to_decide
 
 FOUR = (0.25, 0.5, 0.75, 1.0)
 rising = st.lists(st.integers(1, 19), max_size=5, unique=True).map(lambda at: (*(i / 20 for i in sorted(at)), 1.0))
+
+
+def critical_values(fractions: Sequence[float], level: float = 0.05) -> np.ndarray:
+    """The boundaries as values of a normal statistic."""
+    found: np.ndarray = stats.norm.isf(np.array(boundaries(fractions, level)) / 2)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -40,7 +47,7 @@ def test_boundaries_are_those_of_other_programs(looks: int, published: tuple[flo
 @pytest.mark.parametrize("fractions", [(0.5, 1.0), (0.3, 0.45, 1.0), FOUR])
 @pytest.mark.parametrize("level", [0.05, 0.1])
 def test_the_share_spent_is_what_a_multivariate_normal_crosses(fractions: tuple[float, ...], level: float) -> None:
-    edges, t = np.array(critical_values(fractions, level)), np.array(fractions)
+    edges, t = critical_values(fractions, level), np.array(fractions)
     correlations = np.sqrt(np.minimum.outer(t, t) / np.maximum.outer(t, t))
     for k in range(2, len(t) + 1):
         inside = stats.multivariate_normal.cdf(
@@ -56,7 +63,8 @@ def test_each_look_alone_spends_less_than_all_together(fractions: tuple[float, .
         assert 0 < p <= spent(share) * (1 + 1e-6)  # what crosses now for the first time, and now alone
     assert spent(1.0) == pytest.approx(0.05)
     assert all(narrow < wide for narrow, wide in zip(found, boundaries(fractions, 0.1), strict=True))
-    again = alpha_spending.crossed(fractions, [-z for z in critical_values(fractions)], critical_values(fractions), 0.0)
+    edges = critical_values(fractions)
+    again = alpha_spending.crossed(fractions, list(-edges), list(edges), 0.0)
     assert sum(map(sum, again)) == pytest.approx(0.05, rel=1e-6)
 
 

@@ -74,9 +74,14 @@ def planted(
     return load(str(folder))
 
 
+def sentences(loaded: Loaded) -> list[Sentence]:
+    """All that is said of what was confirmed."""
+    return [sentence for answer in confirmation.answers(loaded) for sentence in confirmation.of(loaded, answer)]
+
+
 def verdicts(loaded: Loaded) -> dict[object, str | None]:
     """What is said of the best against each of the others."""
-    said: Any = confirmation.sentences(loaded)
+    said: Any = sentences(loaded)
     return {each.given["other"]: each.given["found"].verdict for each in said if "found" in each.given}
 
 
@@ -100,7 +105,7 @@ def test_skipping_pays_where_dense_and_noise_are_beaten(tmp_path: Path) -> None:
     assert len(first_screen.answer(loaded)) == 2  # what the conclusion says is said once, and stands in a table
     rows: Any = confirmation.short_table(loaded)
     assert [(plain(row[0]), row[3].word) for row in rows.rows] == [*verdicts(loaded).items()]
-    assert {*first_screen.answer(loaded), *confirmation.rest(loaded)} == {*confirmation.sentences(loaded)}
+    assert {*first_screen.answer(loaded), *confirmation.rest(loaded)} == {*sentences(loaded)}
     found = recommend.recommend_capacity(loaded)
     assert (found.capacity, found.variant) == (0.25, "MoD 0.25 learned")
 
@@ -115,7 +120,7 @@ def test_many_more_or_fewer_parameters_are_named(
         return CountNotes(params=100 if case.model == "dense" else held)
 
     monkeypatch.setattr(loaded.tables, "counted", counted)
-    ratios = [each.given["ratio"] for each in confirmation.sentences(loaded) if "parameters" in each.words]
+    ratios = [each.given["ratio"] for each in sentences(loaded) if "parameters" in each.words]
     assert ratios == ([Estimate(said, kind="ratio")] if said else [])
 
 
@@ -236,7 +241,7 @@ def test_of_a_sweep_that_was_interrupted_it_says_how_to_go_on(tmp_path: Path) ->
 def test_two_number_formats_are_told_apart(tmp_path: Path) -> None:
     grid = {"grid": {"seq_len": [32], "dtype": ["fp32", "bf16"]}}
     loaded = planted(tmp_path, mod=-0.1, noise=0.1, bf16=0.2, sweeps=grid, roles=["anchor", "best"])
-    said: Any = [each.given for each in confirmation.sentences(loaded) if "found" in each.given]
+    said: Any = [each.given for each in sentences(loaded) if "found" in each.given]
     found = [(each["at"].given["dtype"], each["best"], each["found"].verdict) for each in said]
     assert found == [("fp32", "MoD 0.25 learned", "better"), ("bf16", "MoD 0.25 learned", "worse")]
     assert len({each.name for each in drawn(panel, loaded)}) == 2
@@ -265,7 +270,7 @@ def test_a_control_that_is_no_noise_is_not_called_so(tmp_path: Path, monkeypatch
     assert "MoD 0.5 learned (control)" in page
     assert "(noise)" not in page
     monkeypatch.setattr(confirmation.Answer, "verdict", lambda _, role: "better" if role == "anchor" else "undecided")
-    (said,) = (each for each in confirmation.sentences(loaded) if "found" not in each.given)
+    (said,) = (each for each in sentences(loaded) if "found" not in each.given)
     assert said.given == {"control": "MoD 0.5 learned"}
     assert "cheaper steps" not in conclusion(loaded)  # its steps cost as much
 

@@ -129,7 +129,7 @@ def test_what_was_confirmed_stands_beside_what_chose_it(tmp_path: Path) -> None:
     assert "no claim" in " ".join(text.split())
     assert "Explored," not in text
     assert "loss/confirmed" not in text
-    assert plain(confirmation.sentences(loaded)[0]) in " ".join(text.split())
+    assert plain(confirmation.in_short(loaded)[0]) in " ".join(text.split())
 
 
 def test_a_confirmed_loss_of_another_size_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
