@@ -50,13 +50,11 @@ class Weighed:
         candidate: the setting.
         beaten_by: the setting that is shown to be better on one axis and no worse on the others; None: it stays.
         better_in: the axes on which that one is better.
-        front: whether no other setting is better by the estimates alone, over all axes.
     """
 
     candidate: Candidate
     beaten_by: Candidate | None
     better_in: tuple[str, ...]
-    front: bool
 
 
 def pareto(
@@ -88,8 +86,7 @@ def pareto(
     for i, each in enumerate(known):
         # Whoever stays itself is the better reason.
         by = min(over[i], key=lambda found: bool(over[found[0]]), default=None)
-        front = not any(_ahead(other, each, axes) for other in known if other is not each)
-        weighed.append(Weighed(each, None if by is None else known[by[0]], () if by is None else by[1], front))
+        weighed.append(Weighed(each, None if by is None else known[by[0]], () if by is None else by[1]))
     return axes, weighed
 
 
@@ -102,12 +99,6 @@ def _reached(start: int, beats: Mapping[int, Sequence[tuple[int, tuple[str, ...]
                 found.add(j)
                 left.append(j)
     return found
-
-
-def _ahead(one: Candidate, other: Candidate, axes: Sequence[str]) -> bool:
-    """Whether the estimates of one are as good on every axis and better on one."""
-    pairs = [(one.of(axis).value or 0.0, other.of(axis).value or 0.0) for axis in axes]
-    return all(mine <= theirs for mine, theirs in pairs) and any(mine < theirs for mine, theirs in pairs)
 
 
 def _better_in(loaded: Loaded, one: Candidate, other: Candidate, axes: Sequence[str]) -> tuple[str, ...]:
