@@ -5,7 +5,7 @@ from __future__ import annotations
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Cost, DecodeCost, Model
 from modbench.models.layers.cost import CostSheet, DecodeSheet
-from modbench.models.layers.decoder import Block, Decoder
+from modbench.models.layers.decoder import Block, Decoder, mixer_cost, mixer_reads, mlp_cost, mlp_reads
 
 
 class Dense(Decoder):
@@ -19,8 +19,8 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
     """All tokens through all blocks."""
     sheet = CostSheet(config, seq_len, batch_size)
     for layer in range(config.n_layers):
-        sheet.at(f"blocks.{layer}").mixer(seq_len)
-        sheet.mlp(seq_len)
+        mixer_cost(sheet.at(f"blocks.{layer}"), seq_len)
+        mlp_cost(sheet, seq_len)
     return sheet.total()
 
 
@@ -28,8 +28,8 @@ def decode_cost(config: ModelConfig, context: int, batch_size: int) -> DecodeCos
     """All weights, and the keys and values of every row."""
     sheet = DecodeSheet(config, context, batch_size)
     for _ in range(config.n_layers):
-        sheet.mixer(1.0)
-        sheet.mlp(1.0)
+        mixer_reads(sheet, 1.0)
+        mlp_reads(sheet, 1.0)
     return sheet.total()
 
 

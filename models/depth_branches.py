@@ -20,11 +20,9 @@ from torch import Tensor, nn
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Cost, Model
 from modbench.harness.core.memory_ledger import Amount, Layer
-from modbench.models.layers.block_cache import BlockCache
-from modbench.models.layers.cache import Cache
-from modbench.models.layers.context import ForwardContext
+from modbench.models.layers.context import BlockCache, Cache, ForwardContext
 from modbench.models.layers.cost import CostSheet
-from modbench.models.layers.decoder import Block, Decoder
+from modbench.models.layers.decoder import Block, Decoder, draw_weights, mixer_cost, mlp_cost
 from modbench.models.layers.depth import (
     choose,
     combine_depths,
@@ -33,7 +31,6 @@ from modbench.models.layers.depth import (
     mean_over_prompt,
     prompt_lengths,
 )
-from modbench.models.layers.init import draw_weights
 
 
 def branch_depths(config: ModelConfig) -> list[int]:
@@ -150,10 +147,10 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int, realised: Sequence[
     taken = realised or [nearest] * batch_size
     sheet, train = CostSheet(config, seq_len, batch_size), CostSheet(config, seq_len, batch_size)
     for sums in (sheet, train):
-        sums.at("blocks.0").mixer(seq_len)
-        sums.mlp(seq_len)
+        mixer_cost(sums.at("blocks.0"), seq_len)
+        mlp_cost(sums, seq_len)
         if config.forced_depth is None:
-            sums.gate(1, config.d_model, config.n_branches, at="gate")
+            sums.matmul("gate", 1, config.d_model, config.n_branches, at="gate")
     stream = Amount(config.d_model) * (batch_size * seq_len)
     sheet.outer = train.outer = stream * 2  # the shallow stream, and the one that collects the branches' rows
     # The shallow stream is kept once, however many branches read it.
@@ -163,8 +160,8 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int, realised: Sequence[
         sheet.batch_size = sum(row == 1 + depth for row in taken)
         for layer in range(depth):
             for sums in (sheet, train):
-                sums.at(f"branches.{branch}.{layer}").mixer(seq_len)
-                sums.mlp(seq_len)
+                mixer_cost(sums.at(f"branches.{branch}.{layer}"), seq_len)
+                mlp_cost(sums, seq_len)
     sheet.batch_size = batch_size
     for sums in (sheet, train):
         sums.params += config.d_model * config.n_branches

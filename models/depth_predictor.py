@@ -18,12 +18,9 @@ from torch import Tensor, nn
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Cost, Model
 from modbench.harness.core.memory_ledger import Amount
-from modbench.models.layers import memory
-from modbench.models.layers.block_cache import BlockCache
-from modbench.models.layers.cache import Cache
-from modbench.models.layers.context import ForwardContext
+from modbench.models.layers.context import BlockCache, Cache, ForwardContext
 from modbench.models.layers.cost import CostSheet
-from modbench.models.layers.decoder import Block, Decoder
+from modbench.models.layers.decoder import Block, Decoder, draw_weights, mixer_cost, mlp_cost
 from modbench.models.layers.depth import (
     bucket,
     choose,
@@ -32,8 +29,8 @@ from modbench.models.layers.depth import (
     forced_logits,
     mean_over_prompt,
     prompt_lengths,
+    switched_memory,
 )
-from modbench.models.layers.init import draw_weights
 
 
 class DepthPredictor(Decoder):
@@ -116,20 +113,20 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int, realised: Sequence[
     # The shallow stream is kept for the prompt's positions.
     sheet.outer = Amount(config.d_model) * (batch_size * seq_len)
     for layer in range(config.n_layers):
-        train.at(f"blocks.{layer}").mixer(seq_len)
-        train.mlp(seq_len)
-        train.keep(memory.switched(config, batch_size * seq_len))
+        mixer_cost(train.at(f"blocks.{layer}"), seq_len)
+        mlp_cost(train, seq_len)
+        train.keep(switched_memory(config, batch_size * seq_len))
         sheet.batch_size = sum(depth > layer for depth in depths)
-        sheet.at(f"blocks.{layer}").mixer(seq_len)
-        sheet.mlp(seq_len)
+        mixer_cost(sheet.at(f"blocks.{layer}"), seq_len)
+        mlp_cost(sheet, seq_len)
     sheet.batch_size = batch_size
     w = config.predictor_width
     for sums in (sheet, train):
         sums.params += config.d_model * w + w + (w + 1) * config.n_layers
     if config.forced_depth is None:
         gate = 2 * batch_size * w
-        sheet.gate(1, config.d_model, w, at="predictor")
-        sheet.gate(1, w, config.n_layers, at="predictor")
+        sheet.matmul("gate", 1, config.d_model, w, at="predictor")
+        sheet.matmul("gate", 1, w, config.n_layers, at="predictor")
         # Its input is detached: no gradient is computed for it.
         sheet.only_training = gate * (2 * config.d_model + 3 * config.n_layers)
     return sheet.total(training=train)

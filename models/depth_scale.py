@@ -17,13 +17,10 @@ from torch import Tensor, nn
 
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Cost, Model
-from modbench.models.layers import memory
-from modbench.models.layers.block_cache import BlockCache, Rows
-from modbench.models.layers.cache import Cache
-from modbench.models.layers.context import ForwardContext
+from modbench.models.layers.context import BlockCache, Cache, ForwardContext, Rows
 from modbench.models.layers.cost import CostSheet
-from modbench.models.layers.decoder import Block, Decoder
-from modbench.models.layers.init import draw_weights
+from modbench.models.layers.decoder import Block, Decoder, draw_weights, mixer_cost, mlp_cost
+from modbench.models.layers.depth import switched_memory
 
 
 class DepthScale(Decoder):
@@ -82,12 +79,12 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int, realised: Sequence[
     run = realised[0] if realised else config.forced_depth or max(1, round(config.depth_ratio * config.n_layers))
     sheet, train = CostSheet(config, seq_len, batch_size), CostSheet(config, seq_len, batch_size)
     for layer in range(config.n_layers):
-        train.at(f"blocks.{layer}").mixer(seq_len)
-        train.mlp(seq_len)
-        train.keep(memory.switched(config, batch_size * seq_len))
+        mixer_cost(train.at(f"blocks.{layer}"), seq_len)
+        mlp_cost(train, seq_len)
+        train.keep(switched_memory(config, batch_size * seq_len))
         sheet.batch_size = batch_size if layer < run else 0
-        sheet.at(f"blocks.{layer}").mixer(seq_len)
-        sheet.mlp(seq_len)
+        mixer_cost(sheet.at(f"blocks.{layer}"), seq_len)
+        mlp_cost(sheet, seq_len)
     sheet.batch_size = batch_size
     for sums in (sheet, train):
         sums.params += config.n_layers

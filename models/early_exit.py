@@ -21,15 +21,11 @@ from torch.nn import functional as F
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Cost, Model
 from modbench.harness.core.memory_ledger import Amount
-from modbench.models.layers import memory
-from modbench.models.layers.attention import Attention
-from modbench.models.layers.block_cache import BlockCache, Rows
-from modbench.models.layers.cache import Cache
-from modbench.models.layers.context import ForwardContext
-from modbench.models.layers.cost import CostSheet
-from modbench.models.layers.decoder import Block, Decoder
+from modbench.models.layers.context import BlockCache, Cache, ForwardContext, Rows, from_mask
+from modbench.models.layers.cost import CostSheet, head_memory
+from modbench.models.layers.decoder import Attention, Block, Decoder, mixer_cost, mlp_cost
 from modbench.models.layers.depth import combine_depths, prompt_lengths
-from modbench.models.layers.selection import from_mask
+from modbench.models.layers.kernels import Rotary
 
 
 class EarlyExit(Decoder):
@@ -125,11 +121,8 @@ class EarlyExit(Decoder):
             assert valid_Bk is not None
             self.realised.append(indices_Bk.shape[1])
             x_BkD = x_BTD.gather(1, indices_Bk[..., None].expand(-1, -1, d))
-            ctx_Bk, block_cache = (
-                ctx.of_tokens(indices_Bk, alive.count_B, alive.counts),
-                cache.blocks[layer] if cache else None,
-            )
-            new_BkD = x_BkD + _late_branch(block, x_BkD, ctx_Bk, x_BTD, ctx, block_cache)
+            block_cache = cache.blocks[layer] if cache else None
+            new_BkD = x_BkD + _late_branch(block, x_BkD, ctx.of_tokens(alive), x_BTD, ctx, block_cache)
             column_Bk = indices_Bk.masked_fill(~valid_Bk, t)  # invalid tokens go to a column that is cut off
             wide_BTD = torch.cat((x_BTD, x_BTD.new_zeros(b, 1, d)), dim=1)
             x_BTD = wide_BTD.scatter(1, column_Bk[..., None].expand(-1, -1, d), new_BkD)[:, :t]
@@ -160,7 +153,7 @@ class EarlyExit(Decoder):
         alive_B = torch.ones(x_B1D.shape[0], dtype=torch.bool, device=x_B1D.device)
         for layer, (block, block_cache) in enumerate(zip(self.blocks, cache.blocks, strict=True)):
             assert isinstance(block.attention, Attention)
-            k, v = block.attention.keys(block.norm_attention(x_B1D), ctx.rotary)
+            k, v = _keys(block.attention, block.norm_attention(x_B1D), ctx.rotary)
             keys, values, mask = block_cache.append(k, v, Rows())
             row_R = alive_B.nonzero().flatten() if ctx.on_host else None
             block_cache.count_step(alive_B.sum() if row_R is None else len(row_R))
@@ -169,7 +162,7 @@ class EarlyExit(Decoder):
             pick = slice(None) if row_R is None else row_R
             x_R1D = x_B1D[pick]
             keys, values, mask = keys[pick], values[pick], None if mask is None else mask[pick]
-            q = block.attention.queries(block.norm_attention(x_R1D), ctx.of_rows(row_R).rotary)
+            q = _queries(block.attention, block.norm_attention(x_R1D), ctx.of_rows(row_R).rotary)
             attended_R1D = block.attention.attend(q, keys, values, mask)
             new_R1D = x_R1D + attended_R1D + block.mlp_branch(x_R1D + attended_R1D, ctx)
             x_B1D = (
@@ -188,10 +181,10 @@ def _late_branch(
 ) -> Tensor:
     """What the block adds to the tokens that have not exited; they attend to the keys of all tokens."""
     assert isinstance(block.attention, Attention)
-    k, v = block.attention.keys(block.norm_attention(x_BTD), ctx.rotary)
+    k, v = _keys(block.attention, block.norm_attention(x_BTD), ctx.rotary)
     if cache is not None:
         cache.fill(k, v, ctx.lengths_B, ctx.lengths)
-    q = block.attention.queries(block.norm_attention(x_BkD), ctx_Bk.rotary)
+    q = _queries(block.attention, block.norm_attention(x_BkD), ctx_Bk.rotary)
     # Compared, not subtracted: differences would be int64, eight times the mask, which grows with k times T itself.
     query_Bk1, key_B1T = ctx_Bk.position_BT[:, :, None], ctx.position_BT[:, None, :]
     mask_BkT = query_Bk1 >= key_B1T
@@ -201,6 +194,33 @@ def _late_branch(
     return attended_BkD + block.mlp_branch(x_BkD + attended_BkD, ctx_Bk)
 
 
+def _queries(attention: Attention, x_BTD: Tensor, rotary: Rotary | None) -> Tensor:
+    """Queries alone, [B, H, T, d]."""
+    weight = attention.qkv.weight[: attention.n_heads * attention.head]
+    q_BTHd = F.linear(x_BTD, weight).unflatten(-1, (attention.n_heads, attention.head))
+    return (q_BTHd if rotary is None else rotary.rotate(q_BTHd)).transpose(1, 2)
+
+
+def _keys(attention: Attention, x_BTD: Tensor, rotary: Rotary | None) -> tuple[Tensor, Tensor]:
+    """Keys and values alone, [B, K, T, d]."""
+    weight = attention.qkv.weight[attention.n_heads * attention.head :]
+    k_BTKd, v_BTKd = F.linear(x_BTD, weight).unflatten(-1, (-1, attention.head)).chunk(2, dim=2)
+    return (k_BTKd if rotary is None else rotary.rotate(k_BTKd)).transpose(1, 2), v_BTKd.transpose(1, 2)
+
+
+def _late_attention_cost(sheet: CostSheet, n: int) -> None:
+    """Attention of n tokens to all tokens of the sequence."""
+    config, seq_len, b = sheet.config, sheet.seq_len, sheet.batch_size
+    d, a, kv = config.d_model, config.attention_width, config.kv_width
+    sheet.matmul("attention projections", n, d, 2 * a)
+    sheet.matmul("attention projections", seq_len, d, 2 * kv)
+    for part in ("scores", "values"):
+        sheet.add(part, 2 * b * n * seq_len * a, "")
+    # The positions of the n tokens are not known; if n is all tokens, this is the lower triangle.
+    sheet.attention_causal += 4 * b * n * (seq_len + 1) / 2 * a
+    sheet.params += d * (2 * a + 2 * kv) + config.norm_params
+
+
 def cost(config: ModelConfig, seq_len: int, batch_size: int, realised: Sequence[int] | None = None) -> Cost:
     """By `realised`, else as if nothing exited: confidence is known only once measured. Training computes all blocks."""
     by_token, l = config.exit_by == "token", config.n_layers
@@ -208,23 +228,22 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int, realised: Sequence[
     sheet, train = CostSheet(config, seq_len, batch_size), CostSheet(config, seq_len, batch_size)
     out = config.n_classes if config.bidirectional else config.vocab_size
     for layer in range(l):
-        train.at(f"blocks.{layer}").mixer(seq_len)
-        train.mlp(seq_len)
+        mixer_cost(train.at(f"blocks.{layer}"), seq_len)
+        mlp_cost(train, seq_len)
         if by_token:
-            sheet.at(f"blocks.{layer}").late_attention(run[layer], seq_len)
-            sheet.mlp(run[layer])
+            _late_attention_cost(sheet.at(f"blocks.{layer}"), run[layer])
+            mlp_cost(sheet, run[layer])
             exits = float(run[layer])
         else:
             # The input, and later the earlier states and the shallow stream, beside the rows that still run.
             sheet.outer = Amount(config.d_model) * (batch_size * seq_len * (min(4, layer + 2) if layer else 1))
             sheet.batch_size = sum(depth > layer for depth in run)
-            sheet.at(f"blocks.{layer}").mixer(seq_len)
-            sheet.mlp(seq_len)
+            mixer_cost(sheet.at(f"blocks.{layer}"), seq_len)
+            mlp_cost(sheet, seq_len)
             exits = 1.0
         if layer < l - 1:
-            sheet.gate(
-                1, config.d_model, out, times=exits, at="" if config.tied and not config.bidirectional else "head"
-            )
+            at = "" if config.tied and not config.bidirectional else "head"
+            sheet.matmul("gate", exits, config.d_model, out, at=at)
     sheet.batch_size = batch_size
     if l > 1:
         head = 2 * batch_size * (1 if config.bidirectional else seq_len) * config.d_model * out
@@ -233,7 +252,7 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int, realised: Sequence[
         )  # the last exit as teacher: forward only
         for _ in range(l - 1):
             read = batch_size * (1 if config.bidirectional else seq_len)
-            train.keep(memory.head(config, read, trained=False))
+            train.keep(head_memory(config, read, trained=False))
     return sheet.total(training=train)
 
 

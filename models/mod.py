@@ -9,8 +9,10 @@ What the paper leaves open is an option, with this default: `multiplier` (raw), 
 deviation 1), `causal` (predictor, of `predictor_width` 64) and `aux_weight` (0.01), `every` and `first_routed` (2 and the
 second block), `round_k` (1: floor), `capacity_warmup` (0: none), `prefill` (causal, as in decoding).
 
-Read this file with `layers/decoder.py`, which has the dense `Block` and the model around the blocks. `ctx` holds what blocks
-need beside their input: rotary angles, lengths and padding of the tokens, and whether to route causally.
+Read this file with `layers/decoder.py`, which has the dense `Block`, the model around the blocks and what both cost, and with
+`layers/context.py`, which has what blocks are given beside their input: rotary angles, lengths and padding of the tokens, whether
+to route causally, and in decoding the cache and its policy. What a router is given and returns is in docs/extend.md; the learned
+one, which is the paper's, is `routers/learned.py`.
 
 Shapes: B batch, T tokens, D width, k selected tokens, N = B·T tokens of the batch, R rows that a decode step processes.
 """
@@ -26,13 +28,12 @@ from modbench.harness.core import own_routers
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Cost, DecodeCost, Model
 from modbench.harness.core.language_model import Decision
-from modbench.models.layers.block_cache import BlockCache, Rows
-from modbench.models.layers.context import ForwardContext
-from modbench.models.layers.cost import CostSheet, DecodeSheet
-from modbench.models.layers.decoder import Block, Decoder
+from modbench.harness.core.memory_ledger import Amount
+from modbench.harness.timing.nvtx import span
+from modbench.models.layers.context import BlockCache, ForwardContext, Rows, Selection, from_mask
+from modbench.models.layers.cost import CostSheet, DecodeSheet, outside_memory, scatter_memory, select_memory
+from modbench.models.layers.decoder import Block, Decoder, mixer_cost, mixer_reads, mlp_cost, mlp_reads
 from modbench.models.layers.router import BLIND, Router
-from modbench.models.layers.selection import Selection, from_mask
-from modbench.models.layers.span import span
 
 
 def top_k(r_BT: Tensor, k: int, k_B: Tensor | None = None, real_BT: Tensor | None = None) -> Selection:
@@ -99,7 +100,7 @@ class RoutedBlock(Block):
             self.router.calibrate(r_BT, ctx.real_BT)
         with span("top-k and sort"):
             selection = self._select(x_BTD, r_BT, ctx)
-        if ctx.observer is not None:
+        if ctx.decisions is not None:
             selection = self._observe(selection, x_BTD, r_BT, ctx)
         indices_Bk, k = selection.indices_Bk, selection.indices_Bk.shape[1]
         executed = b * k if selection.count_B is None else selection.count_B.sum()
@@ -114,7 +115,7 @@ class RoutedBlock(Block):
             x_ND = x_BTD.reshape(b * t, d)
             # Unlike an index in brackets, its gradient needs no sorting on CUDA.
             x_BkD = x_ND.index_select(0, flat_N).view(b, k, d)
-            selected = ctx.of_tokens(indices_Bk, selection.count_B, selection.counts)
+            selected = ctx.of_tokens(selection)
         with span("chosen tokens"):
             f_BkD = self.f(x_BkD, selected, cache)
         if ctx.auxiliary is not None and self.router.has_loss and not ctx.causal:
@@ -142,17 +143,16 @@ class RoutedBlock(Block):
         return from_mask(mask_BT, on_host=ctx.on_host)
 
     def _observe(self, selection: Selection, x_BTD: Tensor, r_BT: Tensor, ctx: ForwardContext) -> Selection:
-        """Record the decision, after reversing what the observer asks for."""
-        assert ctx.observer is not None
+        """Record the decision, after reversing what is to be reversed."""
+        assert ctx.decisions is not None
         layer, mask_BT = self.router.layer, selection.mask(r_BT.shape[1])
-        flip_BT = ctx.observer.flips(layer)
-        if flip_BT is not None:
-            mask_BT = mask_BT ^ flip_BT
+        if ctx.flip_LBT is not None and bool(ctx.flip_LBT[layer].any()):
+            mask_BT = mask_BT ^ ctx.flip_LBT[layer]
             selection = from_mask(mask_BT)
         has_prediction = not ctx.causal and self.router.predicts_top_k
         predicted_BT = self.router.selects(x_BTD, r_BT, ctx) if has_prediction else None
         weight_BT = self.router.multiplier(r_BT)
-        ctx.observer.decisions.append(Decision(layer, r_BT, mask_BT, weight_BT, predicted_BT))
+        ctx.decisions.append(Decision(layer, r_BT, mask_BT, weight_BT, predicted_BT))
         return selection
 
     def step(self, x_B1D: Tensor, ctx: ForwardContext, cache: BlockCache) -> Tensor:
@@ -174,13 +174,14 @@ class RoutedBlock(Block):
 
     def new_cache(self, batch_size: int, max_len: int, like: Tensor) -> BlockCache:
         """A cache with room for the expected share of the tokens."""
-        share = 1.0 if self.config.granularity == "mlp" else expected_share(self.config)
+        share = 1.0 if self.config.granularity == "mlp" else self.config.expected_share
         return BlockCache(self.config, batch_size, max_len, like, share=share, routed=True)
 
     def set_progress(self, done: float) -> None:
-        """Lower the capacity from 1 to its final value over the first `capacity_warmup` of training."""
-        assert self.config.capacity is not None
-        self.capacity = scheduled_capacity(self.config.capacity, self.config.capacity_warmup, done)
+        """Lower the capacity linearly from 1 to its final value over the first `capacity_warmup` of training."""
+        least, warmup = self.config.capacity, self.config.capacity_warmup
+        assert least is not None
+        self.capacity = least if done >= warmup else 1 + (least - 1) * done / warmup
 
 
 def _gate(f_BkD: Tensor, multiplier_Bk: Tensor | None, valid_Bk: Tensor | None) -> Tensor:
@@ -188,18 +189,6 @@ def _gate(f_BkD: Tensor, multiplier_Bk: Tensor | None, valid_Bk: Tensor | None) 
     if multiplier_Bk is not None:
         f_BkD = multiplier_Bk[..., None] * f_BkD
     return f_BkD if valid_Bk is None else f_BkD.masked_fill(~valid_Bk[..., None], 0)
-
-
-def scheduled_capacity(capacity: float, warmup: float, done: float) -> float:
-    """Linear from 1 to `capacity` while `done` goes from 0 to `warmup`."""
-    return capacity if done >= warmup else 1 + (capacity - 1) * done / warmup
-
-
-def expected_share(config: ModelConfig) -> float:
-    """Share of tokens that a routed block is expected to process in decoding."""
-    assert config.capacity is not None
-    set_by_hand = config.router == "synthetic" and config.participation is not None
-    return max(config.participation or 0.0, 1e-6) if set_by_hand else config.capacity
 
 
 class MoD(Decoder):
@@ -214,39 +203,65 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
     """The router scores all tokens; a routed block processes k of them."""
     sheet = CostSheet(config, seq_len, batch_size)
     for layer in range(config.n_layers):
-        block_cost(sheet.at(f"blocks.{layer}"), layer, sheet.mlp)
+        block_cost(sheet.at(f"blocks.{layer}"), layer, mlp_cost)
     return sheet.total()
 
 
 def block_cost(sheet: CostSheet, layer: int, mlp: Callable[..., None]) -> None:
-    """One block in the order of its forward pass; `mlp(n, residual=…)` adds the cost of its MLP or experts."""
-    config, t = sheet.config, sheet.seq_len
-    part = config.granularity if config.routed(layer) else None
-    k = config.kept(t) if part else t
-    if part in {None, "mlp"}:
-        sheet.mixer(t)
-    if part:
-        sheet.token_router(t, k)
+    """One block in the order of its forward pass; `mlp(sheet, n, residual=…)` adds the cost of its MLP or experts."""
+    config, t, b = sheet.config, sheet.seq_len, sheet.batch_size
+    if not config.routed(layer):
+        mixer_cost(sheet, t)
+        mlp(sheet, t, residual=True)
+        return
+    part, k = config.granularity, config.kept(t)
+    if part == "mlp":
+        mixer_cost(sheet, t)
+    _router_cost(sheet)
+    sheet.keep(select_memory(config, t * b, k * b))
+    sheet.outer = outside_memory(config, t * b, k * b)
     if part in {"block", "attention"}:
-        sheet.mixer(k)
+        mixer_cost(sheet, k)
     if part in {"block", "mlp"}:
-        mlp(k, residual=False)
-    if part:
-        sheet.scatter(t, k)
-    if part in {None, "attention"}:
-        mlp(t, residual=True)
+        mlp(sheet, k, residual=False)
+    sheet.keep(scatter_memory(config, t * b, k * b))
+    sheet.outer = Amount()
+    if part == "attention":
+        mlp(sheet, t, residual=True)
+
+
+def _router_cost(sheet: CostSheet) -> None:
+    """A learned router over all tokens; while training, its predictor too.
+
+    The predictor's input is detached: for its first layer, backward computes only the gradient of the weight.
+    """
+    config, d, tokens = sheet.config, sheet.config.d_model, sheet.batch_size * sheet.seq_len
+    if config.router != "learned":
+        return
+    sheet.matmul("router", sheet.seq_len, d, 1, at=f"{sheet.here}router.weight")
+    sheet.params += d
+    if config.causal == "predictor":
+        w = config.predictor_width
+        sheet.params += d * w + w + w + 1
+        sheet.only_training += 2 * tokens * (2 * d * w + 3 * w)
+        sheet.predictor += 2 * tokens * (d * w + w)
 
 
 def decode_cost(config: ModelConfig, context: int, batch_size: int) -> DecodeCost:
     """Weights of the blocks that process some row, and the keys and values that those rows read."""
     sheet = DecodeSheet(config, context, batch_size)
     for layer in range(config.n_layers):
-        if config.routed(layer):
-            sheet.token_router()
-        share = expected_share(config) if config.routed(layer) else 1.0
-        sheet.mixer(share if config.skips(layer, "attention") else 1.0)
-        sheet.mlp(share if config.skips(layer, "mlp") else 1.0)
+        router_reads(sheet, layer)
+        mixer_reads(sheet, config.expected_share if config.skips(layer, "attention") else 1.0)
+        mlp_reads(sheet, config.expected_share if config.skips(layer, "mlp") else 1.0)
     return sheet.total()
+
+
+def router_reads(sheet: DecodeSheet, layer: int) -> None:
+    """A learned router and its predictor, which are always read."""
+    config = sheet.config
+    if config.routed(layer) and config.router == "learned":
+        sheet.elements += config.d_model * (1 + config.predictor_width * (config.causal == "predictor"))
 
 
 MODEL = Model(

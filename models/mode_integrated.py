@@ -16,10 +16,15 @@ from collections.abc import Sequence
 from modbench.harness.core.config import ModelConfig, kept
 from modbench.harness.core.contracts import Cost, DecodeCost, Model
 from modbench.models.layers.cost import CostSheet, DecodeSheet
-from modbench.models.layers.decoder import Block, Decoder
-from modbench.models.layers.experts import ExpertMLP
-from modbench.models.layers.null_choices import null_choices, real_pairs, refuse_unused
-from modbench.models.layers.token_choice import TokenChoiceMLP
+from modbench.models.layers.decoder import Block, Decoder, mixer_cost, mixer_reads, mlp_cost, mlp_reads
+from modbench.models.layers.experts import ExpertMLP, experts_cost, experts_reads
+from modbench.models.layers.token_choice import (
+    TokenChoiceMLP,
+    null_choices,
+    real_pairs,
+    refuse_unused,
+    token_choice_cost,
+)
 
 
 def share(config: ModelConfig) -> float:
@@ -55,6 +60,12 @@ class MoDEIntegrated(Decoder):
             return None
         return [block.mlp.pairs for block in self.blocks if isinstance(block.mlp, TokenChoiceMLP)]
 
+    def after_step(self) -> None:
+        """Move the controllers of routers by what this step's tokens chose."""
+        for block in self.blocks:
+            if isinstance(block.mlp, TokenChoiceMLP) and block.mlp.controller is not None:
+                block.mlp.controller.move()
+
 
 def cost(config: ModelConfig, seq_len: int, batch_size: int, pairs: Sequence[int] | None = None) -> Cost:
     """The mixer processes all tokens; real experts take a share `capacity` of the choices, or as many as `pairs` says.
@@ -76,13 +87,13 @@ def _sheet(config: ModelConfig, seq_len: int, batch_size: int, pairs: list[int] 
     routed = [layer for layer in range(config.n_layers) if config.routed(layer)]
     each = pairs or [real_pairs(config, seq_len * batch_size)] * len(routed)
     for layer in range(config.n_layers):
-        sheet.at(f"blocks.{layer}").mixer(seq_len)
+        mixer_cost(sheet.at(f"blocks.{layer}"), seq_len)
         if layer not in routed:
-            sheet.mlp(seq_len)
+            mlp_cost(sheet, seq_len)
         elif config.choice == "token":
-            sheet.token_choice(seq_len, each[routed.index(layer)], null_choices(config))
+            token_choice_cost(sheet, seq_len, each[routed.index(layer)], null_choices(config))
         else:
-            sheet.experts(seq_len, kept(share(config), seq_len), no_ops=no_ops(config))
+            experts_cost(sheet, seq_len, kept(share(config), seq_len), no_ops=no_ops(config))
     return sheet
 
 
@@ -92,12 +103,12 @@ def decode_cost(config: ModelConfig, context: int, batch_size: int) -> DecodeCos
     taken = share(config) * (config.experts_top_k if tokens_choose else 1)
     sheet = DecodeSheet(config, context, batch_size)
     for layer in range(config.n_layers):
-        sheet.mixer(1.0)
+        mixer_reads(sheet, 1.0)
         if config.routed(layer):
-            sheet.experts(min(1.0, taken))
+            experts_reads(sheet, min(1.0, taken))
             sheet.elements += 3 * config.d_model * null_choices(config).constants if tokens_choose else 0
         else:
-            sheet.mlp(1.0)
+            mlp_reads(sheet, 1.0)
     return sheet.total()
 
 

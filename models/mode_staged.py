@@ -9,10 +9,10 @@ from __future__ import annotations
 from modbench.harness.core.config import ModelConfig, kept
 from modbench.harness.core.contracts import Cost, DecodeCost, Model
 from modbench.models.layers.cost import CostSheet, DecodeSheet
-from modbench.models.layers.decoder import Block, Decoder
-from modbench.models.layers.experts import ExpertMLP
+from modbench.models.layers.decoder import Block, Decoder, mixer_reads, mlp_cost, mlp_reads
+from modbench.models.layers.experts import ExpertMLP, experts_cost, experts_reads
 from modbench.models.layers.router import BLIND
-from modbench.models.mod import RoutedBlock, block_cost, expected_share
+from modbench.models.mod import RoutedBlock, block_cost, router_reads
 from modbench.models.moe import decode_share, share
 
 
@@ -30,13 +30,13 @@ class MoDEStaged(Decoder):
 
 def cost(config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
     """The block's router selects k tokens; the experts' router distributes these."""
+
+    def experts(sheet: CostSheet, n: int, *, residual: bool) -> None:
+        experts_cost(sheet, n, kept(share(config), n), residual=residual)
+
     sheet = CostSheet(config, seq_len, batch_size)
-
-    def experts(n: int, *, residual: bool) -> None:
-        sheet.experts(n, kept(share(config), n), residual=residual)
-
     for layer in range(config.n_layers):
-        block_cost(sheet.at(f"blocks.{layer}"), layer, experts if config.routed(layer) else sheet.mlp)
+        block_cost(sheet.at(f"blocks.{layer}"), layer, experts if config.routed(layer) else mlp_cost)
     return sheet.total()
 
 
@@ -44,15 +44,13 @@ def decode_cost(config: ModelConfig, context: int, batch_size: int) -> DecodeCos
     """A block's weights are read if it processes some row, an expert's if some such row takes it."""
     sheet = DecodeSheet(config, context, batch_size)
     for layer in range(config.n_layers):
+        router_reads(sheet, layer)
+        mixer_reads(sheet, config.expected_share if config.skips(layer, "attention") else 1.0)
+        n = config.expected_share if config.skips(layer, "mlp") else 1.0
         if config.routed(layer):
-            sheet.token_router()
-        selected = expected_share(config) if config.routed(layer) else 1.0
-        sheet.mixer(selected if config.skips(layer, "attention") else 1.0)
-        n = selected if config.skips(layer, "mlp") else 1.0
-        if config.routed(layer):
-            sheet.experts(n * decode_share(config), n)
+            experts_reads(sheet, n * decode_share(config), n)
         else:
-            sheet.mlp(n)
+            mlp_reads(sheet, n)
     return sheet.total()
 
 

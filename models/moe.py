@@ -14,8 +14,8 @@ from __future__ import annotations
 from modbench.harness.core.config import ModelConfig, kept
 from modbench.harness.core.contracts import Cost, DecodeCost, Model
 from modbench.models.layers.cost import CostSheet, DecodeSheet
-from modbench.models.layers.decoder import Block, Decoder
-from modbench.models.layers.experts import ExpertMLP
+from modbench.models.layers.decoder import Block, Decoder, mixer_cost, mixer_reads, mlp_cost, mlp_reads
+from modbench.models.layers.experts import ExpertMLP, experts_cost, experts_reads
 
 
 def share(config: ModelConfig) -> float:
@@ -42,11 +42,11 @@ def cost(config: ModelConfig, seq_len: int, batch_size: int) -> Cost:
     """The mixer processes all tokens, experts as many as their capacity."""
     sheet = CostSheet(config, seq_len, batch_size)
     for layer in range(config.n_layers):
-        sheet.at(f"blocks.{layer}").mixer(seq_len)
+        mixer_cost(sheet.at(f"blocks.{layer}"), seq_len)
         if config.routed(layer):
-            sheet.experts(seq_len, kept(share(config), seq_len))
+            experts_cost(sheet, seq_len, kept(share(config), seq_len))
         else:
-            sheet.mlp(seq_len)
+            mlp_cost(sheet, seq_len)
     return sheet.total()
 
 
@@ -54,11 +54,11 @@ def decode_cost(config: ModelConfig, context: int, batch_size: int) -> DecodeCos
     """An expert's weights are read if some row takes it."""
     sheet = DecodeSheet(config, context, batch_size)
     for layer in range(config.n_layers):
-        sheet.mixer(1.0)
+        mixer_reads(sheet, 1.0)
         if config.routed(layer):
-            sheet.experts(decode_share(config))
+            experts_reads(sheet, decode_share(config))
         else:
-            sheet.mlp(1.0)
+            mlp_reads(sheet, 1.0)
     return sheet.total()
 
 

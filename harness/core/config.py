@@ -230,6 +230,10 @@ class ModelConfig(BaseModel):
         """Hidden width of one expert."""
         return self.d_ff if self.expert_d_ff is None else self.expert_d_ff
 
+    def mlp_elements(self, width: int) -> int:
+        """Weights of an MLP of this hidden width: three matrices where it is gated, else two."""
+        return (3 if self.activation == "swiglu" else 2) * self.d_model * width
+
     @property
     def norm_params(self) -> int:
         """Parameters of one norm over the width."""
@@ -251,11 +255,16 @@ class ModelConfig(BaseModel):
         return min(seq_len, -(-k // self.round_k) * self.round_k)
 
     @property
+    def expected_share(self) -> float:
+        """Share of tokens that a routed block is expected to process in decoding; 1 where nothing is routed by capacity."""
+        if self.router == "synthetic" and self.participation is not None:
+            return max(self.participation, 1e-6)
+        return 1.0 if self.capacity is None else self.capacity
+
+    @property
     def row_share(self) -> float:
         """Share of a batch's rows that the `budget` policy computes."""
-        set_by_hand = self.router == "synthetic" and self.participation is not None
-        expected = self.participation if set_by_hand else self.capacity
-        return self.decode_rows or min(1.0, 2 * (1.0 if expected is None else max(expected, 1e-6)))
+        return self.decode_rows or min(1.0, 2 * max(self.expected_share, 1e-6))
 
 
 def kept(share: float, seq_len: int) -> int:

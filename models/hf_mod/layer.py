@@ -20,7 +20,7 @@ from modbench.harness.core.language_model import Decision
 from modbench.models.hf_mod.options import MoDOptions
 from modbench.models.hf_mod.router import TokenRouter
 from modbench.models.hf_mod.store import Keys, store_of
-from modbench.models.layers.selection import Selection, from_mask
+from modbench.models.layers.context import Selection, from_mask
 from modbench.models.mod import top_k
 
 RULES = ("auto", "top_k", "threshold", "predictor", "dense")

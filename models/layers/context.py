@@ -1,55 +1,67 @@
-"""What every block gets beside its input in one forward pass: positions, padding, and how routers decide.
+"""What a block is given beside its input: which tokens these are, and in decoding what it kept of earlier ones.
 
-Shapes: B batch, T tokens, k selected tokens, R rows, C half a head's width, L layers.
+`ForwardContext` has positions, padding, and how routers decide; `Selection` the tokens that a routed block processes. A
+`BlockCache` holds the keys and values of the tokens that one block processed, and carries out its decode policy: a routed block
+stores nothing for a token that bypassed it, so each row is compact and has its own length. Storing zeros would not be the same,
+since a score of 0 still takes a share of the softmax. `Cache` is what a whole model keeps.
+
+Shapes: B batch, T tokens, k selected tokens, R rows of a step, L layers, K key/value heads, S slots, d a head's width.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
+from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.language_model import Decision
+from modbench.models.layers.kernels import Rotary
+
+# Extra room in a routed block whose shapes are fixed, so that its cache cannot grow: participation varies.
+SLACK = 1.25
 
 
-class Rotary(NamedTuple):
-    """Cosines and sines of the tokens' positions: [1, T, 1, C] where all rows agree, else [B, T, 1, C]."""
+class Selection(NamedTuple):
+    """Tokens that a block processes, ascending in each row, so that causal attention among them stays causal.
 
-    cos: Tensor
-    sin: Tensor
-
-    def rotate(self, x_BTHd: Tensor) -> Tensor:
-        """Rotate pairs (i, i + C) of every head by the token's angles (Su et al. 2021, RoFormer, section 3.4).
-
-        In float32, like the angles; the result has the format of x.
-        """
-        low_BTHC, high_BTHC = x_BTHd.chunk(2, dim=-1)
-        cos, sin = self.cos, self.sin
-        rotated = (
-            torch.addcmul(low_BTHC * cos, high_BTHC, sin, value=-1).to(x_BTHd.dtype),
-            torch.addcmul(high_BTHC * cos, low_BTHC, sin).to(x_BTHd.dtype),
-        )
-        return torch.cat(rotated, dim=-1)
-
-
-class Observer:
-    """Records the decisions of routers, and reverses single ones.
-
-    Args:
-        flip_LBT: True where the decision of block l on a token is to be reversed; None reverses nothing.
+    Attributes:
+        indices_Bk: their places in the sequence; past a row's count any place, whose result is discarded.
+        count_B: valid indices of each row, which come first; None: all k.
+        counts: the same on the host, where known.
     """
 
-    def __init__(self, flip_LBT: Tensor | None = None) -> None:
-        self.decisions: list[Decision] = []
-        self._flip_LBT = flip_LBT
+    indices_Bk: Tensor
+    count_B: Tensor | None
+    counts: list[int] | None = None
 
-    def flips(self, layer: int) -> Tensor | None:
-        """Decisions [B, T] of this block to reverse, if any."""
-        if self._flip_LBT is None or not bool(self._flip_LBT[layer].any()):
+    @property
+    def valid_Bk(self) -> Tensor | None:
+        """True for the indices that count; None where all do."""
+        if self.count_B is None:
             return None
-        return self._flip_LBT[layer]
+        return torch.arange(self.indices_Bk.shape[1], device=self.indices_Bk.device) < self.count_B[:, None]
+
+    def mask(self, t: int) -> Tensor:
+        """True [B, T] at the selected tokens."""
+        b, valid_Bk = self.indices_Bk.shape[0], self.valid_Bk
+        mask_BT = torch.zeros(b, t + 1, dtype=torch.bool, device=self.indices_Bk.device)
+        column_Bk = self.indices_Bk if valid_Bk is None else self.indices_Bk.masked_fill(~valid_Bk, t)
+        return mask_BT.scatter(1, column_Bk, value=True)[:, :t]
+
+
+def from_mask(mask_BT: Tensor, *, on_host: bool = True) -> Selection:
+    """The tokens where the mask is true; with `on_host` it asks once how many, and computes no more than the most."""
+    t = mask_BT.shape[1]
+    indices_BT = torch.arange(t, device=mask_BT.device).expand_as(mask_BT).masked_fill(~mask_BT, t)
+    count_B = mask_BT.sum(1)
+    counts = count_B.tolist() if on_host else None
+    k = max(counts) if counts else t
+    return Selection(indices_BT.sort(dim=-1).values[:, :k].clamp(max=t - 1), count_B, counts)
 
 
 @dataclass(frozen=True)
@@ -68,7 +80,8 @@ class ForwardContext:
         causal_bias: hides later keys from a piece of queries, on CPUs.
         calibrate: routers set their thresholds from these tokens before they decide.
         auxiliary: collects auxiliary losses while training; else None.
-        observer: records what routers decide, and can reverse it; None where nothing is observed.
+        decisions: collects what routers decide; None where nothing is observed.
+        flip_LBT: True where the decision of block l on a token is to be reversed; None reverses nothing.
     """
 
     rotary: Rotary | None
@@ -82,7 +95,8 @@ class ForwardContext:
     causal_bias: Tensor | None = None
     calibrate: bool = False
     auxiliary: list[Tensor] | None = None
-    observer: Observer | None = None
+    decisions: list[Decision] | None = None
+    flip_LBT: Tensor | None = None
 
     @property
     def real_BT(self) -> Tensor | None:
@@ -91,14 +105,20 @@ class ForwardContext:
             return None
         return torch.arange(self.position_BT.shape[1], device=self.lengths_B.device) < self.lengths_B[:, None]
 
-    def of_tokens(self, indices_Bk: Tensor, count_B: Tensor | None, counts: list[int] | None = None) -> ForwardContext:
-        """The context of selected tokens, of row b the first `count_B[b]`. They keep their own positions."""
+    def of_tokens(self, chosen: Selection) -> ForwardContext:
+        """The context of selected tokens. They keep their own positions."""
+
+        def pick(x: Tensor) -> Tensor:
+            if x.shape[0] == 1:
+                return x[0, chosen.indices_Bk]
+            return x[torch.arange(len(chosen.indices_Bk), device=x.device)[:, None], chosen.indices_Bk]
+
         return replace(
             self,
-            rotary=None if self.rotary is None else Rotary(*(_gather(table, indices_Bk) for table in self.rotary)),
-            position_BT=_gather(self.position_BT, indices_Bk),
-            lengths_B=count_B,
-            lengths=counts,
+            rotary=None if self.rotary is None else Rotary(*map(pick, self.rotary)),
+            position_BT=pick(self.position_BT),
+            lengths_B=chosen.count_B,
+            lengths=chosen.counts,
         )
 
     def of_rows(self, row_R: Tensor | None, rows: list[int] | None = None) -> ForwardContext:
@@ -119,12 +139,6 @@ class ForwardContext:
         )
 
 
-def _gather(x: Tensor, indices_Bk: Tensor) -> Tensor:
-    if x.shape[0] == 1:
-        return x[0, indices_Bk]
-    return x[torch.arange(indices_Bk.shape[0], device=x.device)[:, None], indices_Bk]
-
-
 def check_lengths(lengths_B: Tensor, b: int, t: int) -> None:
     """Check that there is a length for each of b rows, between 1 and t.
 
@@ -140,3 +154,283 @@ def check_lengths(lengths_B: Tensor, b: int, t: int) -> None:
         low, high = int(lengths_B.min()), int(lengths_B.max())
         if low < 1 or high > t:
             raise ValueError(f"lengths must lie between 1 and {t}, the tokens given; got {low} to {high}")
+
+
+class Rows(NamedTuple):
+    """The rows of a batch that a block processes in one decode step.
+
+    Attributes:
+        index_R: their indices; None: all, in order.
+        host: the same on the host, where known.
+        valid_R: False for a row that is computed only to keep the shape; None: all are valid.
+        empty: whether there are no rows, as far as the host knows.
+    """
+
+    index_R: Tensor | None = None
+    host: list[int] | None = None
+    valid_R: Tensor | None = None
+    empty: bool = False
+
+
+class BlockCache:
+    """Keys and values of one block, its decode policy, and counts of tokens.
+
+    Args:
+        config: shape and decode policy.
+        batch_size: rows.
+        max_len: longest sequence that will be decoded.
+        like: gives device and dtype.
+        share: share of the tokens whose keys and values this block keeps; 1 in a dense block.
+        routed: whether tokens may bypass this block.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        batch_size: int,
+        max_len: int,
+        like: Tensor,
+        *,
+        share: float = 1.0,
+        routed: bool = False,
+    ) -> None:
+        self.policy = config.decode_policy
+        self.static = self.policy != "host"
+        self.batch_size, self.max_len = batch_size, max_len
+        self.ring = config.mixer == "window"
+        self.n_rows = _ceil(config.row_share * batch_size) if routed else batch_size
+        slots = config.window if self.ring else max_len
+        if share < 1 and not self.ring:  # under the host policy the cache grows if more tokens come than expected
+            spare = {"host": 1.0, "budget": SLACK, "masked": 1 / share}[self.policy]
+            slots = min(slots, _ceil(share * spare * max_len))
+        self.slots = min(slots, max_len)
+        # One slot more where shapes are fixed: invalid rows write there, and it is never read.
+        shape = (batch_size, config.n_kv_heads, self.slots + self.static, config.head_dim)
+        self.k_BKSd, self.v_BKSd = like.new_zeros(shape), like.new_zeros(shape)
+        self.length_B = torch.zeros(batch_size, dtype=torch.int64, device=like.device)
+        # Under the host policy: the host's copy, and tokens that all rows took since `length_B` was written, which saves
+        # the device a write at every step.
+        self.lengths, self.since = [0] * batch_size, 0
+        self.seen, self.counts_steps = 0, False  # a dense block counts no step, and has no participation
+        self.processed = torch.zeros((), dtype=torch.int64, device=like.device)
+        self.overflow = torch.zeros((), dtype=torch.int64, device=like.device)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes allocated for keys and values."""
+        return 2 * self.k_BKSd.numel() * self.k_BKSd.element_size()
+
+    def count(self, seen: int, processed: Tensor | int) -> None:
+        """Add tokens of a prompt that reached the block, and tokens that it processed."""
+        self.seen += seen
+        self.processed += processed
+
+    def count_step(self, processed: Tensor | int) -> None:
+        """Add tokens that the block processed in one step. Every row's token reached it: `Cache.steps` counts those."""
+        self.counts_steps = True
+        self.processed += processed
+
+    def admit(self, selected_B: Tensor, r_B: Tensor, *, compact: bool = True) -> Rows:
+        """The rows to process in this step, by the decode policy.
+
+        `host` reads the selection on the host. `budget` takes the `n_rows` highest scores of the selected rows; the others
+        bypass the block and are counted as overflow, as are rows whose cache is full. `masked` computes all rows.
+        """
+        if not self.static:
+            host = [row for row, selected in enumerate(selected_B.tolist()) if selected]
+            self.count_step(len(host))
+            some = 0 < len(host) < self.batch_size
+            # Found again on the device: a copy from the host would make the host wait a second time.
+            here_R = torch.nonzero_static(selected_B, size=len(host)).flatten() if some else None
+            return Rows(here_R, host, empty=not host)
+        fits_B = selected_B & (self.length_B < self.slots) if compact and not self.ring else selected_B
+        if self.policy == "masked" or self.n_rows >= self.batch_size:
+            index_R: Tensor | None = None
+            valid_R = fits_B
+        else:
+            index_R = r_B.masked_fill(~fits_B, -torch.inf).topk(self.n_rows, sorted=False).indices
+            valid_R = fits_B[index_R]
+        self.count_step(valid_R.sum())
+        self.overflow += selected_B.sum() - valid_R.sum()
+        return Rows(index_R, None, valid_R)
+
+    def fill(self, k_BKTd: Tensor, v_BKTd: Tensor, lengths_B: Tensor | None, lengths: list[int] | None = None) -> None:
+        """Keep the keys and values of a prompt, the first `lengths_B` of each row, `lengths` on the host where known."""
+        b, _, t, _ = k_BKTd.shape
+        if lengths_B is None:
+            self.lengths = [t] * b
+        else:
+            self.lengths = lengths_B.tolist() if lengths is None else list(lengths)
+        self.since = 0
+        # Filled on the device: a copy from the host would make the host wait, once for each block.
+        self.length_B.fill_(t) if lengths_B is None else self.length_B.copy_(lengths_B)
+        if self.ring and t > self.slots:
+            k_BKTd, v_BKTd = self._last(k_BKTd), self._last(v_BKTd)
+        elif not self.ring:
+            self._make_room(max(self.lengths))
+        n = min(t, self.slots)
+        self.k_BKSd[:, :, :n], self.v_BKSd[:, :, :n] = k_BKTd[:, :, :n], v_BKTd[:, :, :n]
+
+    def _last(self, x_BKTd: Tensor) -> Tensor:
+        """The last tokens of each row, token p in slot p modulo S, where a step would have put it."""
+        slot_S = torch.arange(self.slots, device=x_BKTd.device)
+        token_BS = slot_S + self.slots * ((self.length_B[:, None] - 1 - slot_S) // self.slots)
+        return torch.take_along_dim(x_BKTd, token_BS.clamp(min=0)[:, None, :, None], dim=2)
+
+    def _make_room(self, wanted: int) -> None:
+        """Grow under the host policy; fixed shapes cannot.
+
+        Raises:
+            ValueError: if a block selects more tokens of a prompt than its fixed cache holds.
+        """
+        if wanted <= self.slots:
+            return
+        if self.static:
+            raise ValueError(
+                f"a block selects {wanted} tokens of a prompt, but its fixed cache has {self.slots} slots: raise capacity "
+                "or max_len, or use decode_policy='host', whose cache grows"
+            )
+        grown = min(self.max_len, max(wanted, self.slots + self.slots // 4 + 8))
+        more = (0, 0, 0, grown - self.slots)
+        self.k_BKSd, self.v_BKSd, self.slots = F.pad(self.k_BKSd, more), F.pad(self.v_BKSd, more), grown
+
+    def append(self, k_RK1d: Tensor, v_RK1d: Tensor, rows: Rows) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Keep one more token of each of these rows; return keys, values and mask of all that they may attend to."""
+        k_RK1d, v_RK1d = k_RK1d.to(self.k_BKSd.dtype), v_RK1d.to(self.k_BKSd.dtype)  # autocast computes lower
+        return (self._append_static if self.static else self._append_host)(k_RK1d, v_RK1d, rows)
+
+    def _append_host(self, k_RK1d: Tensor, v_RK1d: Tensor, rows: Rows) -> tuple[Tensor, Tensor, Tensor | None]:
+        numbers = range(self.batch_size) if rows.host is None else rows.host
+        before = [self.lengths[row] for row in numbers]
+        if not self.ring:
+            self._make_room(max(before) + 1)
+        for row in numbers:
+            self.lengths[row] += 1
+        n, since = min(max(before) + 1, self.slots), self.since
+        pick = slice(None) if rows.index_R is None else rows.index_R
+        held_R = self.length_B if rows.index_R is None else self.length_B[rows.index_R]
+        if rows.index_R is None:
+            self.since += 1
+        else:
+            self.length_B.index_copy_(0, rows.index_R, held_R + 1)
+        if min(before) == max(before):  # equal lengths: a slice, and no mask
+            at = before[0] % self.slots
+            self.k_BKSd[pick, :, at], self.v_BKSd[pick, :, at] = k_RK1d[:, :, 0], v_RK1d[:, :, 0]
+            return self.k_BKSd[pick, :, :n], self.v_BKSd[pick, :, :n], None
+        row_R = torch.arange(self.batch_size, device=k_RK1d.device) if rows.index_R is None else rows.index_R
+        before_R = held_R + since
+        at_R = before_R % self.slots
+        self.k_BKSd[row_R, :, at_R], self.v_BKSd[row_R, :, at_R] = k_RK1d[:, :, 0], v_RK1d[:, :, 0]
+        mask_RS = torch.arange(n, device=k_RK1d.device) <= before_R[:, None]
+        return self.k_BKSd[pick, :, :n], self.v_BKSd[pick, :, :n], mask_RS[:, None, None]
+
+    def _append_static(self, k_RK1d: Tensor, v_RK1d: Tensor, rows: Rows) -> tuple[Tensor, Tensor, Tensor | None]:
+        row_R = torch.arange(self.batch_size, device=k_RK1d.device) if rows.index_R is None else rows.index_R
+        valid_R = torch.ones_like(row_R, dtype=torch.bool) if rows.valid_R is None else rows.valid_R
+        before_R = self.length_B[row_R]
+        at_R = (before_R % self.slots).masked_fill(~valid_R, self.slots)
+        self.k_BKSd[row_R, :, at_R], self.v_BKSd[row_R, :, at_R] = k_RK1d[:, :, 0], v_RK1d[:, :, 0]
+        self.length_B.index_add_(0, row_R, valid_R.long())
+        # An invalid row with an empty cache must attend to something, or its NaN would spread.
+        held_R = (before_R + valid_R).clamp(min=1, max=self.slots)
+        mask_RS = torch.arange(self.slots, device=k_RK1d.device) < held_R[:, None]
+        pick = slice(None) if rows.index_R is None else row_R
+        return self.k_BKSd[pick, :, : self.slots], self.v_BKSd[pick, :, : self.slots], mask_RS[:, None, None]
+
+
+class Mark(NamedTuple):
+    """The state of a cache.
+
+    Attributes:
+        position_B: position of each row's next token.
+        positions: the same on the host.
+        lengths: of each block, on the device and on the host.
+        held: keys and values of windows.
+    """
+
+    position_B: Tensor
+    positions: list[int]
+    lengths: list[tuple[Tensor, list[int]]]
+    held: list[tuple[Tensor, Tensor] | None]
+
+
+@dataclass
+class Cache:
+    """What a model keeps between decode steps.
+
+    Attributes:
+        owner: the model that made it.
+        blocks: one cache for each block that has one, in order.
+        position_B: position of each row's next token.
+        positions: the same on the host.
+        max_len: positions that there is room for.
+        plan: what a model decided once for each row, such as its depth.
+        steps: decode steps since the counts were reset, on the device, so that a replayed graph counts its own.
+    """
+
+    owner: nn.Module
+    blocks: list[BlockCache]
+    position_B: Tensor
+    positions: list[int]
+    max_len: int
+    plan: dict[str, Any] = field(default_factory=dict)
+    steps: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.steps = torch.zeros((), dtype=torch.int64, device=self.position_B.device)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of keys and values."""
+        return sum(block.nbytes for block in self.blocks)
+
+    def participation(self) -> list[float | None]:
+        """Share of the tokens that each routed block processed; None where it counted none. Synchronises."""
+        steps = int(self.steps)
+        seen = [block.seen + steps * block.batch_size * block.counts_steps for block in self.blocks]
+        return [int(block.processed) / n if n else None for block, n in zip(self.blocks, seen, strict=True)]
+
+    def overflow(self) -> list[int]:
+        """Tokens that each block would have processed, had its fixed shapes had room. Synchronises."""
+        return [int(block.overflow) for block in self.blocks]
+
+    def advance(self) -> None:
+        """Update the host's copy of the positions after a step."""
+        self.positions = [position + 1 for position in self.positions]
+
+    def mark(self, *, windows: bool = True) -> Mark:
+        """The present state, for `rewind`.
+
+        Slots written later need no copy, since nothing reads beyond a row's length. A window overwrites old slots, which
+        are therefore copied, unless `windows` is false because only times matter.
+        """
+        held = [
+            (block.k_BKSd.clone(), block.v_BKSd.clone()) if block.ring and windows else None for block in self.blocks
+        ]
+        lengths = [(block.length_B + block.since, list(block.lengths)) for block in self.blocks]
+        return Mark(self.position_B.clone(), list(self.positions), lengths, held)
+
+    def rewind(self, mark: object) -> None:
+        """Return to a marked state, in place, so that a captured graph sees it too. Counts stay as they are."""
+        assert isinstance(mark, Mark)
+        self.position_B.copy_(mark.position_B)
+        self.positions = list(mark.positions)
+        for block, (length_B, on_host), held in zip(self.blocks, mark.lengths, mark.held, strict=True):
+            block.length_B.copy_(length_B)
+            block.lengths, block.since = list(on_host), 0
+            if held is not None:
+                block.k_BKSd.copy_(held[0])
+                block.v_BKSd.copy_(held[1])
+
+    def reset_counts(self) -> None:
+        """Start counting participation and overflow from 0."""
+        self.steps.zero_()
+        for block in self.blocks:
+            block.seen = 0
+            block.processed.zero_()
+            block.overflow.zero_()
+
+
+def _ceil(number: float) -> int:
+    """Round up, to at least 1; tolerates products such as 0.29 * 100 = 29.000000000000004."""
+    return max(1, math.ceil(number - 1e-9))

@@ -1,29 +1,119 @@
-"""The dense block, and the decoder around the blocks: embedding, blocks, final norm, head; forward, prefill and decode.
+"""The dense decoder: attention, MLP, the block, and the model around the blocks. Forward, prefill and decode, with their cost.
 
-Shapes: B batch, T tokens, D width, V vocabulary, C classes.
+Shapes: B batch, T tokens, D width, H query heads, K key/value heads, d a head's width, A = H·d, S cached tokens, F hidden
+width, V vocabulary, C classes, R rows that a decode step processes.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.language_model import DecodeCache, Observation
-from modbench.models.layers.attention import Attention, RotaryTable
-from modbench.models.layers.balance import Controller
-from modbench.models.layers.block_cache import BlockCache, Rows
-from modbench.models.layers.cache import Cache
-from modbench.models.layers.context import ForwardContext, Observer, check_lengths
-from modbench.models.layers.convolution import DynamicConvolution
-from modbench.models.layers.init import draw_weights
-from modbench.models.layers.mlp import MLP
-from modbench.models.layers.norm import norm_of
-from modbench.models.layers.span import span
+from modbench.harness.core.language_model import Decision, DecodeCache, Observation
+from modbench.harness.timing.nvtx import span
+from modbench.models.layers.context import BlockCache, Cache, ForwardContext, Rows, check_lengths
+from modbench.models.layers.cost import CostSheet, DecodeSheet, attention_memory, mlp_memory
+from modbench.models.layers.kernels import PIECE, WHOLE_BLOCK, Rotary, RotaryTable, fused_attention, in_pieces
+from modbench.models.layers.mixers import DynamicConvolution, convolution_cost, in_windows, window_memory, window_pairs
+from modbench.models.layers.router import Router
+
+
+def norm_of(config: ModelConfig) -> nn.Module:
+    """The norm of a residual stream: RMSNorm (Zhang & Sennrich 2019), or LayerNorm (Ba et al. 2016) with scale and shift."""
+    if config.norm == "layer":
+        return nn.LayerNorm(config.d_model, eps=1e-5)
+    return nn.RMSNorm(config.d_model, eps=1e-6)
+
+
+class Attention(nn.Module):
+    """Softmax attention over the tokens that it is given, causal in their order.
+
+    With a window, a token attends to the last W tokens that this block was given, itself included. In a routed block
+    these are the last W that the block processed, however far back they are: shapes stay static, and W cache slots suffice.
+    """
+
+    pieces = True  # False computes the whole square everywhere, as the convention for counting FLOPs has it
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.n_heads, self.n_kv_heads = config.n_heads, config.n_kv_heads
+        self.group, self.head = config.n_heads // config.n_kv_heads, config.head_dim
+        self.window = config.window if config.mixer == "window" else None
+        self.bidirectional = config.bidirectional
+        self.qkv = nn.Linear(config.d_model, (config.n_heads + 2 * config.n_kv_heads) * self.head, bias=False)
+        self.out = nn.Linear(config.attention_width, config.d_model, bias=False)
+
+    def project(self, x_BTD: Tensor, rotary: Rotary | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries [B, H, T, d], keys and values [B, K, T, d]; q and k are rotated together: one kernel instead of two."""
+        h, k = self.n_heads, self.n_kv_heads
+        qkv_BTHd = self.qkv(x_BTD).unflatten(-1, (h + 2 * k, self.head))
+        if rotary is None:
+            q_BTHd, k_BTKd, v_BTKd = qkv_BTHd.split((h, k, k), dim=2)
+            return q_BTHd.transpose(1, 2), k_BTKd.transpose(1, 2), v_BTKd.transpose(1, 2)
+        qk_BHTd = rotary.rotate(qkv_BTHd[:, :, : h + k]).transpose(1, 2)
+        return qk_BHTd[:, :h], qk_BHTd[:, h:], qkv_BTHd[:, :, h + k :].transpose(1, 2)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, is_causal: bool = False) -> Tensor:
+        """[B, H, T, d] over keys [B, K, S, d] to [B, T, D], through the output projection."""
+        y_BHTd = fused_attention(q, k, v, mask, group=self.group, is_causal=is_causal)
+        y_BTD: Tensor = self.out(y_BHTd.transpose(1, 2).flatten(2))
+        return y_BTD
+
+    def forward(self, x_BTD: Tensor, ctx: ForwardContext, cache: BlockCache | None = None) -> Tensor:
+        """[B, T, D] to [B, T, D]; with a cache, keys and values are kept there.
+
+        Padding is on the right, so the causal mask already hides it from every real token.
+        """
+        q, k, v = self.project(x_BTD, ctx.rotary)
+        if cache is not None:
+            cache.fill(k, v, ctx.lengths_B, ctx.lengths)
+        if self.bidirectional:
+            real_BT = ctx.real_BT
+            return self.attend(q, k, v, None if real_BT is None else real_BT[:, None, None])
+        on_cpu = q.device.type == "cpu" and PIECE < q.shape[2] <= WHOLE_BLOCK
+        if self.window is not None and self.window < x_BTD.shape[1]:
+            y_BTA = in_windows(q, k, v, self.window, group=self.group)
+        elif self.pieces and on_cpu and ctx.causal_bias is not None:
+            y_BTA = in_pieces(q, k, v, ctx.causal_bias, group=self.group)
+        else:
+            return self.attend(q, k, v, is_causal=True)
+        y_BTD: Tensor = self.out(y_BTA)
+        return y_BTD
+
+    def step(self, x_R1D: Tensor, ctx: ForwardContext, cache: BlockCache, rows: Rows) -> Tensor:
+        """One new token of some rows, which attends to the cached tokens of its row and to itself."""
+        q, k, v = self.project(x_R1D, ctx.rotary)
+        return self.attend(q, *cache.append(k, v, rows))
+
+
+class MLP(nn.Module):
+    """SwiGLU (Shazeer 2020), or GELU with one hidden layer: `down(silu(gate(x)) * up(x))`, or `down(gelu(up(x)))`; no biases.
+
+    Args:
+        config: shape.
+        width: hidden width F; None: `d_ff`.
+    """
+
+    def __init__(self, config: ModelConfig, width: int | None = None) -> None:
+        super().__init__()
+        d, f = config.d_model, config.d_ff if width is None else width
+        self.gate = nn.Linear(d, f, bias=False) if config.activation == "swiglu" else None
+        self.up = nn.Linear(d, f, bias=False)
+        self.down = nn.Linear(f, d, bias=False)
+
+    def forward(self, x_BTD: Tensor, ctx: ForwardContext) -> Tensor:  # noqa: ARG002  # `ExpertMLP`, which can replace this, needs it
+        """[B, T, D] to [B, T, D], each token by itself."""
+        # The gate is freed before `up` is computed, which then reuses its memory: one buffer less to fault in.
+        hidden_BTF = F.gelu(self.up(x_BTD)) if self.gate is None else F.silu(self.gate(x_BTD)) * self.up(x_BTD)
+        y_BTD: Tensor = self.down(hidden_BTF)
+        return y_BTD
 
 
 class Block(nn.Module):
@@ -117,8 +207,7 @@ class Decoder(nn.Module):
                 or if `causal` is asked of a model that cannot route causally.
         """
         ctx = self.context(tokens_BT, lengths_B, causal=causal, prompt_B=prompt_B, auxiliary=auxiliary)
-        x_BTD = self.run_blocks(self.embed(tokens_BT, ctx.position_BT), ctx)
-        logits = self.to_logits(self.pool(x_BTD, ctx) if self.config.bidirectional else x_BTD)
+        logits = self._whole(tokens_BT, ctx)
         if not auxiliary:
             return logits
         losses = ctx.auxiliary or []
@@ -135,11 +224,14 @@ class Decoder(nn.Module):
         flip_LBT: Tensor | None = None,
     ) -> Observation:
         """Like `forward`, and what every router decided. `flip_LBT` reverses single decisions of token routers."""
-        observer = Observer(flip_LBT)
-        ctx = replace(self.context(tokens_BT, lengths_B, causal=causal, prompt_B=prompt_B), observer=observer)
+        decisions: list[Decision] = []
+        ctx = self.context(tokens_BT, lengths_B, causal=causal, prompt_B=prompt_B)
+        logits = self._whole(tokens_BT, replace(ctx, decisions=decisions, flip_LBT=flip_LBT))
+        return Observation(logits, decisions, self.realised)
+
+    def _whole(self, tokens_BT: Tensor, ctx: ForwardContext) -> Tensor:
         x_BTD = self.run_blocks(self.embed(tokens_BT, ctx.position_BT), ctx)
-        logits = self.to_logits(self.pool(x_BTD, ctx) if self.config.bidirectional else x_BTD)
-        return Observation(logits, observer.decisions, self.realised)
+        return self.to_logits(self.pool(x_BTD, ctx) if self.config.bidirectional else x_BTD)
 
     def context(
         self,
@@ -156,10 +248,9 @@ class Decoder(nn.Module):
         b, t = tokens_BT.shape
         if b < 1 or t < 1:
             raise ValueError(f"tokens [{b}, {t}] are empty: give at least one row of at least one token")
-        if lengths_B is not None:
-            check_lengths(lengths_B, b, t)
-        if prompt_B is not None:
-            check_lengths(prompt_B, b, t)
+        for given_B in (lengths_B, prompt_B):
+            if given_B is not None:
+                check_lengths(given_B, b, t)
         return ForwardContext(
             rotary=self.rotary(t),
             position_BT=torch.arange(t, device=tokens_BT.device)[None],
@@ -247,11 +338,10 @@ class Decoder(nn.Module):
         self.rotary.check(max(t, max_len))
         if t > max_len:
             raise ValueError(f"prompts of {t} tokens do not fit max_len {max_len}")
-        full_B = torch.full((b,), t, device=tokens_BT.device)
+        position_B = torch.full((b,), t, device=tokens_BT.device) if lengths_B is None else lengths_B.clone()
         positions = [t] * b if lengths_B is None else lengths_B.tolist()
-        ctx = replace(ctx, prompt_B=full_B if lengths_B is None else lengths_B, lengths=positions)
+        ctx = replace(ctx, prompt_B=position_B, lengths=positions)
         x_BTD = self.embed(tokens_BT, ctx.position_BT)
-        position_B = full_B if lengths_B is None else lengths_B.clone()
         cache = Cache(self, self.new_caches(b, max_len, x_BTD), position_B, positions, max_len)
         x_BTD = self.run_blocks(x_BTD, ctx, cache)
         return self.to_logits(x_BTD[torch.arange(b, device=x_BTD.device), position_B - 1]), cache
@@ -293,10 +383,7 @@ class Decoder(nn.Module):
             block.set_progress(done)
 
     def after_step(self) -> None:
-        """Move the controllers of routers by what this step's tokens chose; once after each step of the optimizer."""
-        for part in self.modules():
-            if isinstance(part, Controller):
-                part.move()
+        """Move what moves without a gradient; once after each step of the optimizer."""
 
     @torch.no_grad()
     def calibrate(self, tokens_BT: Tensor, lengths_B: Tensor | None = None) -> None:
@@ -306,3 +393,81 @@ class Decoder(nn.Module):
         ctx = replace(self.context(tokens_BT, lengths_B, causal=True), calibrate=True)
         self.run_blocks(self.embed(tokens_BT, ctx.position_BT), ctx)
         self.train(training)
+
+
+@torch.no_grad()
+def draw_weights(module: nn.Module, config: ModelConfig) -> None:
+    """Draw every parameter from its own name and torch's seed.
+
+    Models of one seed therefore start from equal weights wherever shapes agree. A GPU draws other numbers than a CPU from
+    the same seed. The residual stream starts with standard deviation 1; so does the raw router output w·x, and routed blocks
+    contribute from the first step.
+    """
+    for name, weight in module.named_parameters():
+        if weight.ndim < 2:
+            nn.init.constant_(weight, 0.0 if name.endswith("bias") else 1.0)  # norms and scales start at 1
+            continue
+        if weight.is_meta:
+            continue
+        # Linear weights are [out, in]; stacked experts end in [in, out].
+        fan_in = weight.shape[1] if weight.ndim == 2 else weight.shape[-2]
+        std = fan_in**-0.5
+        if name == "embedding.weight":
+            std = config.d_model**-0.5 if config.tied else 1.0
+        elif name.endswith(("attention.out.weight", "mlp.down.weight", "shared.down.weight", "down_EFD")):
+            std /= (2 * config.n_layers) ** 0.5  # GPT-2's residual scaling
+        digest = hashlib.sha256(f"{torch.initial_seed()} {name}".encode()).digest()
+        generator = torch.Generator(weight.device).manual_seed(int.from_bytes(digest[:7], "big"))
+        weight.normal_(0.0, std, generator=generator)
+    for part in module.modules():
+        if isinstance(part, Router):
+            part.adjust_init()
+
+
+def mixer_cost(sheet: CostSheet, n: int) -> None:
+    """Norm and mixer over n tokens of each sequence.
+
+    Attention is n x n: a routed block's tokens attend to one another only, so with capacity c the scores cost a factor c squared
+    (Raposo et al. 2024, section 3.2).
+    """
+    config, d = sheet.config, sheet.config.d_model
+    if config.mixer == "convolution":
+        convolution_cost(sheet, n)
+        return
+    a, kv, at = config.attention_width, config.kv_width, f"{sheet.here}attention"
+    windowed = config.mixer == "window" and config.window < n
+    computed: float = n * n
+    allowed: float = n * n if config.bidirectional else n * (n + 1) / 2
+    if windowed:
+        computed, allowed = window_pairs(n, config.window)
+    sheet.matmul("attention projections", n, d, 2 * a + 2 * kv, at=at)
+    for part in ("scores", "values"):
+        sheet.add(part, 2 * sheet.batch_size * computed * a, at)
+    sheet.attention_causal += 4 * sheet.batch_size * allowed * a
+    sheet.params += d * (2 * a + 2 * kv) + config.norm_params
+    sheet.keep((window_memory if windowed else attention_memory)(config, n, n * sheet.batch_size))
+
+
+def mlp_cost(sheet: CostSheet, n: int, *, residual: bool = True) -> None:
+    """Norm and MLP over n tokens; without `residual` its output is not added to a stream of its own (routed blocks)."""
+    config, weights = sheet.config, sheet.config.mlp_elements(sheet.config.d_ff)
+    sheet.add("mlp", 2 * sheet.batch_size * n * weights, f"{sheet.here}mlp")
+    sheet.params += weights + config.norm_params
+    sheet.keep(mlp_memory(config, n * sheet.batch_size, residual=residual))
+
+
+def mixer_reads(sheet: DecodeSheet, share: float) -> None:
+    """Projections, and keys and values, of a block that processes this share of the tokens."""
+    config, d, kv = sheet.config, sheet.config.d_model, sheet.config.kv_width
+    sheet.weights(d * (2 * config.attention_width + 2 * kv), share)
+    held = share * sheet.context
+    if config.mixer == "window":
+        held = min(held, config.window)
+    sheet.held += 2 * kv * held * sheet.batch_size
+    rows = {"host": share, "budget": max(share, min(config.row_share, 1)), "masked": 1.0}
+    sheet.elements += 2 * kv * held * sheet.batch_size * (rows[config.decode_policy] if share < 1 else 1.0)
+
+
+def mlp_reads(sheet: DecodeSheet, share: float) -> None:
+    """The MLP's weights."""
+    sheet.weights(sheet.config.mlp_elements(sheet.config.d_ff), share)

@@ -1,4 +1,4 @@
-"""Shared by gates that choose a depth for a whole input: what they may read, and how a choice is trained.
+"""Shared by models that choose a depth for a whole input: what a gate may read, how a choice is trained, and what it costs.
 
 In a causal language model a gate may read only the prompt. From the prompt's last position on, logits come from the depth
 that the gate chose; earlier positions, whose next token the gate has read, get their logits from the depth that every input
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.memory_ledger import Amount, Layer
 from modbench.models.layers.context import ForwardContext
 
 
@@ -96,3 +97,8 @@ def bucket(depth_B: Tensor, n_layers: int) -> Buckets:
     counts = [sum(depth > layer for depth in depths) for layer in range(n_layers)]
     order = sorted(range(len(depths)), key=lambda row: -depths[row])  # stable, as on the device
     return Buckets(order_B, order_B.argsort(), order, counts, depths)
+
+
+def switched_memory(config: ModelConfig, tokens: float) -> Layer:
+    """A block whose output is multiplied by a gate: the gate's gradient needs that output."""
+    return Layer(Amount(config.d_model) * tokens, back=Amount(2 * config.d_model) * tokens)

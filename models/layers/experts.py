@@ -1,4 +1,4 @@
-"""Mixture of MLPs: experts that choose tokens (Zhou et al. 2022), or tokens that choose experts (Fedus et al. 2021).
+"""Mixture of MLPs: experts that choose tokens (Zhou et al. 2022), or tokens that choose experts (Fedus et al. 2021); their cost.
 
 Shapes: B batch, T tokens, D width, F hidden width, E experts, X = E plus no-ops, N tokens of one expert or of the batch,
 k tokens of one expert in one sequence.
@@ -13,10 +13,12 @@ from torch.nn import functional as F
 
 from modbench.harness.core.config import ModelConfig, kept
 from modbench.harness.core.language_model import Decision
+from modbench.harness.core.memory_ledger import FLOAT32, INT64, Amount, Layer
+from modbench.harness.timing.nvtx import span
 from modbench.models.layers.context import ForwardContext
-from modbench.models.layers.mlp import MLP
+from modbench.models.layers.cost import CostSheet, DecodeSheet, highest, norm_back, norm_memory
+from modbench.models.layers.decoder import MLP
 from modbench.models.layers.router import Threshold, own_precision
-from modbench.models.layers.span import span
 
 # Rows of a step of decoding up to which sorting them by expert costs more than it saves.
 FEW = 8
@@ -151,7 +153,7 @@ class ExpertMLP(nn.Module):
     def _is_few(self, p: Tensor, ctx: ForwardContext) -> bool:
         """Whether this is a step of decoding for a few rows: nothing to differentiate, count, watch or trace."""
         learns = self.training or torch.is_grad_enabled() or torch.compiler.is_compiling()
-        decides = ctx.causal and ctx.on_host and ctx.observer is None
+        decides = ctx.causal and ctx.on_host and ctx.decisions is None
         return decides and not learns and ctx.real_BT is None and p[..., 0].numel() <= FEW and has_values(p)
 
     def _weights(self, p_NX: Tensor) -> Tensor:
@@ -202,7 +204,7 @@ class ExpertMLP(nn.Module):
             self.executed_tokens = b * k
         if k_B is not None:
             p_BEk = p_BEk * (torch.arange(k, device=x_BTD.device) < k_B[:, None, None])
-        if ctx.observer is not None:
+        if ctx.decisions is not None:
             taken_BET = torch.zeros_like(p_BET, dtype=torch.bool).scatter(2, indices_BEk, p_BEk > 0)
             self._record(p_BET, taken_BET, ctx)
         row_B = torch.arange(b, device=x_BTD.device) * t
@@ -218,9 +220,9 @@ class ExpertMLP(nn.Module):
 
     def _record(self, p_BET: Tensor, taken_BET: Tensor, ctx: ForwardContext) -> None:
         """Record which expert takes which token, if the forward pass is observed."""
-        if ctx.observer is not None:
+        if ctx.decisions is not None:
             decision = Decision(self.layer, p_BET.amax(1), taken_BET.any(1), taken_BET=taken_BET)
-            ctx.observer.decisions.append(decision)
+            ctx.decisions.append(decision)
 
     def _grouped_by_expert(self, x_BTD: Tensor, p_BET: Tensor) -> Tensor:
         """However many tokens each expert has: pairs grouped by expert, one product for each."""
@@ -246,3 +248,104 @@ class ExpertMLP(nn.Module):
         y_END = self.experts(x_ND.expand(self.n_experts, -1, -1)) * p_BET.transpose(0, 1).flatten(1)[..., None]
         y_ND: Tensor = y_END.sum(0)
         return y_ND.to(x_BTD.dtype).view_as(x_BTD)
+
+
+def experts_cost(sheet: CostSheet, n: int, k: int, *, no_ops: int = 0, residual: bool = True) -> None:
+    """Norm, router over n tokens, E experts of k tokens each, and the shared experts over n tokens."""
+    config, choices, tokens = sheet.config, sheet.config.n_experts + no_ops, n * sheet.batch_size
+    assigned = config.n_experts * k * sheet.batch_size
+    count_experts(sheet, n, assigned, choices)
+    sheet.keep(_experts_memory(config, tokens, assigned, choices=choices, residual=residual))
+
+
+def count_experts(sheet: CostSheet, n: int, pairs: int, choices: int) -> None:
+    """FLOPs and parameters of norm, router, experts over `pairs` of the whole batch, and shared experts over n tokens."""
+    config, at = sheet.config, f"{sheet.here}mlp"
+    each, shared = config.mlp_elements(config.expert_width), config.shared_experts
+    sheet.matmul("router", n, config.d_model, choices, at=at)
+    sheet.add("experts", 2 * pairs * each, at)
+    sheet.add("shared experts", 2 * sheet.batch_size * n * shared * each, at)
+    sheet.params += (config.n_experts + shared) * each + config.d_model * choices + config.norm_params
+
+
+def experts_reads(sheet: DecodeSheet, taken: float, share: float = 1.0) -> None:
+    """Experts' weights: each of E processes the share `taken` of all tokens; the layer, and shared experts, `share`."""
+    config = sheet.config
+    each = config.mlp_elements(config.expert_width)
+    sheet.weights(config.n_experts * each, taken)
+    sheet.weights(config.shared_experts * each, share)
+
+
+def _experts_memory(
+    config: ModelConfig, tokens: float, assigned: float, *, choices: int, residual: bool = True
+) -> Layer:
+    """Norm, router over all tokens, MLPs over the assigned ones, their weighted sum; shared experts over all tokens; residual.
+
+    Args:
+        config: shape.
+        tokens: tokens of the input.
+        assigned: tokens of all experts together.
+        choices: experts that the router scores, no-ops included.
+        residual: whether the new stream is kept.
+    """
+    d, f, e = config.d_model, config.expert_width, config.n_experts
+    gated = config.activation == "swiglu"
+    scores = Amount(0, FLOAT32 * choices)
+    requested = Amount()
+    if config.choice == "token":
+        # Which token requests which expert, the probabilities, and the copies of the balance loss.
+        requested = Amount(0, exact=FLOAT32 * 2 * e + choices + e)
+    each = Amount((4 if gated else 2) * f + 3 * d, exact=2 * INT64 + 2 * FLOAT32)
+    stream = norm_memory(config) + scores + requested + Amount(d * residual)
+    weights = Amount(e * (3 if gated else 2) * d * f)
+    return with_shared(
+        config,
+        tokens,
+        stream * tokens + each * assigned,
+        weights.elements + d * choices + config.norm_params,
+        back=(
+            Amount((2 if gated else 1) * f - d) * assigned + Amount(e * d * f),  # at the activation
+            Amount((-3 if gated else -1) * f) * assigned + weights,  # when all weights have their gradients
+        ),
+        at_norm=norm_back(config) * tokens - each * assigned + weights,
+        forward=Amount(2 * d) * tokens + Amount(d + max(3 * f if gated else 0, 2 * f + d)) * assigned,
+    )
+
+
+def with_shared(
+    config: ModelConfig,
+    tokens: float,
+    saved: Amount,
+    params: float,
+    *,
+    back: tuple[Amount, ...],
+    at_norm: Amount,
+    forward: Amount,
+) -> Layer:
+    """A layer of experts, and the shared ones over all tokens.
+
+    They are one MLP, computed last: its backward pass comes first, and its gradient of the input waits for that of the others.
+
+    Args:
+        config: shape.
+        tokens: tokens of the input.
+        saved: what the layer saves without shared experts.
+        params: its parameters without them.
+        back: moments of its backward pass before the norm's, without them.
+        at_norm: that of the norm.
+        forward: peak of its forward pass without them.
+    """
+    d, s, gated = config.d_model, config.shared_experts * config.expert_width, config.activation == "swiglu"
+    hidden, shared = Amount((4 if gated else 2) * s) * tokens, Amount((3 if gated else 2) * d * s)
+    later = shared - hidden
+    return Layer(
+        saved + hidden,
+        params + shared.elements,
+        back=highest(
+            Amount((2 if gated else 1) * s) * tokens + Amount(d * s),  # at the activation of shared experts
+            *(moment + later + Amount(d * (s > 0)) * tokens for moment in back),
+            at_norm + later,
+        ),
+        forward=highest(forward, Amount((3 * d + (3 if gated else 2) * s) * (s > 0)) * tokens),
+        output=Amount(d) * tokens,
+    )

@@ -13,9 +13,9 @@ from torch import Tensor
 from modbench.harness.core.config import kept
 from modbench.models.layers.context import ForwardContext
 from modbench.models.layers.cost import CostSheet
-from modbench.models.layers.decoder import Block, Decoder
-from modbench.models.layers.experts import ExpertMLP
-from modbench.models.mod import RoutedBlock
+from modbench.models.layers.decoder import Block, Decoder, mixer_cost, mlp_cost
+from modbench.models.layers.experts import ExpertMLP, experts_cost
+from modbench.models.mod import RoutedBlock, block_cost
 
 Build = Callable[..., Decoder]
 
@@ -27,8 +27,8 @@ def bench_dense_block(benchmark: BenchmarkFixture, build: Build, x_BTD: Tensor, 
     assert benchmark(block, x_BTD, ctx).shape == x_BTD.shape
     t = x_BTD.shape[1]
     sheet = CostSheet(block.config, t, 1)
-    sheet.mixer(t)
-    sheet.mlp(t)
+    mixer_cost(sheet, t)
+    mlp_cost(sheet, t)
     benchmark.extra_info.update(shape=list(x_BTD.shape), flops=_without_head(sheet))
 
 
@@ -41,9 +41,7 @@ def bench_routed_block(benchmark: BenchmarkFixture, build: Build, x_BTD: Tensor,
     k = block.config.kept(t)
     assert int((y_BTD != x_BTD).any(-1).sum()) == k
     sheet = CostSheet(block.config, t, 1)
-    sheet.token_router(t, k)
-    sheet.mixer(k)
-    sheet.mlp(k)
+    block_cost(sheet, 1, mlp_cost)
     benchmark.extra_info.update(shape=list(x_BTD.shape), k=k, flops=_without_head(sheet))
 
 
@@ -56,7 +54,7 @@ def bench_experts(benchmark: BenchmarkFixture, build: Build, x_BTD: Tensor, ctx:
     t = x_BTD.shape[1]
     k = kept(block.mlp.share, t)
     sheet = CostSheet(block.config, t, 1)
-    sheet.experts(t, k)
+    experts_cost(sheet, t, k)
     info = {"shape": list(x_BTD.shape), "experts": block.mlp.n_experts, "k": k, "flops": _without_head(sheet)}
     benchmark.extra_info.update(info)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from modbench.harness.core import catalogue
 from modbench.models.layers.cost import CostSheet
-from modbench.models.layers.decoder import Decoder
+from modbench.models.layers.decoder import Decoder, mixer_cost, mlp_cost
 
 Build = Callable[..., Decoder]
 
@@ -46,8 +46,8 @@ def bench_prefill(benchmark: BenchmarkFixture, build: Build, name: str) -> None:
     sheet = CostSheet(model.config, 1, 1)  # the head reads one token
     for share in cache.participation():
         n = CONTEXT if share is None else round(share * CONTEXT)
-        sheet.mixer(n)
-        sheet.mlp(n)
+        mixer_cost(sheet, n)
+        mlp_cost(sheet, n)
     info = {"shape": list(prompt_BT.shape), "participation": cache.participation(), "flops": sheet.total().forward}
     benchmark.extra_info.update(info)
 

@@ -26,7 +26,7 @@ import torch
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.config import ModelConfig
-from modbench.models.layers.cache import Cache
+from modbench.models.layers.context import Cache
 from modbench.models.layers.decoder import Decoder
 from modbench.models.layers.experts import Experts
 

@@ -16,7 +16,6 @@ from modbench.harness.core.printable import SCREEN
 from modbench.harness.profiling.ranges import MODULE, REST, ROOT, SPANS, by_name, components, tree, typical
 from modbench.harness.profiling.watch import Kept, Traffic
 from modbench.harness.timing import nvtx
-from modbench.models.layers import span as span_file
 
 
 def event(name: str, start: float, end: float, device: str = "CPU", kernels_us: float = 0.0) -> Any:
@@ -128,10 +127,9 @@ def test_ranges_for_nvidias_tools_are_named_like_modules_steps_and_cases(monkeyp
     monkeypatch.setattr(torch.cuda.nvtx, "range_push", push)
     monkeypatch.setattr(torch.cuda.nvtx, "range_pop", lambda: log.append("end"))
     monkeypatch.setattr(nvtx, "NVTX", True)
-    monkeypatch.setattr(span_file, "NVTX", True)
     module = Two()
     nvtx.name_modules(module)
-    with nvtx.sample("{models}/mine.py[c0.5]"), span_file.span("router"):
+    with nvtx.sample("{models}/mine.py[c0.5]"), nvtx.span("router"):
         module(torch.randn(2, 4))
     assert log == ["{models}/mine.py[c0.5]", "router", "one", "end", "end", "end"]
 
@@ -139,7 +137,7 @@ def test_ranges_for_nvidias_tools_are_named_like_modules_steps_and_cases(monkeyp
 def test_without_being_asked_nothing_is_named() -> None:
     assert not nvtx.NVTX
     assert isinstance(nvtx.sample("x"), contextlib.nullcontext)
-    assert isinstance(span_file.span("x"), contextlib.nullcontext)
+    assert isinstance(nvtx.span("x"), contextlib.nullcontext)
 
 
 @pytest.mark.slow

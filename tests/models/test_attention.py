@@ -9,8 +9,8 @@ import pytest
 import torch
 from toolbox import build, config, tokens
 
-from modbench.models.layers import attention
-from modbench.models.layers.attention import RotaryTable, lacks_grouped_kernel
+from modbench.models.layers import kernels
+from modbench.models.layers.kernels import RotaryTable, lacks_grouped_kernel
 
 
 def test_a_bfloat16_model_rotates_by_exact_angles() -> None:
@@ -54,7 +54,7 @@ def test_grouped_heads_that_no_kernel_takes_are_repeated(
         asked.append((kwargs["enable_gqa"], k.shape[1]))
         return original(q, k, *args, **kwargs)
 
-    monkeypatch.setattr(attention, "lacks_grouped_kernel", lambda _q: True)
+    monkeypatch.setattr(kernels, "lacks_grouped_kernel", lambda _q: True)
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
     torch.testing.assert_close(module(x_BT), wanted)
     assert set(asked) == {(False, 4)}

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from modbench.harness.core import catalogue
 from modbench.models.dense import Dense
-from modbench.models.layers.block_cache import BlockCache
-from modbench.models.layers.cache import Cache
+from modbench.models.layers.context import BlockCache, Cache
 from modbench.models.layers.decoder import Decoder
 from modbench.models.layers.generate import generate
 from modbench.models.mod import MoD

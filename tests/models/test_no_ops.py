@@ -18,10 +18,15 @@ from torch.nn import functional as F
 from modbench.harness.core.errors import UsageError
 from modbench.harness.flops import counter
 from modbench.harness.flops.closed_form import closed_form
-from modbench.models.layers.balance import RATE, Controller, balance_loss
 from modbench.models.layers.decoder import Decoder
-from modbench.models.layers.null_choices import NullChoices, null_choices
-from modbench.models.layers.token_choice import TokenChoiceMLP
+from modbench.models.layers.token_choice import (
+    RATE,
+    Controller,
+    NullChoices,
+    TokenChoiceMLP,
+    balance_loss,
+    null_choices,
+)
 from modbench.models.mode_integrated import MoDEIntegrated
 
 sys.path.append(str(Path(__file__).parents[1] / "bench"))

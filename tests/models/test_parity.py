@@ -13,8 +13,7 @@ from torch.nn import functional as F
 from modbench.harness.core import catalogue
 from modbench.harness.core.config import kept
 from modbench.models.dense import Dense
-from modbench.models.layers.attention import Attention
-from modbench.models.layers.decoder import Decoder
+from modbench.models.layers.decoder import Attention, Decoder
 from modbench.models.layers.experts import ExpertMLP
 from modbench.models.mod import MoD, RoutedBlock, top_k
 from modbench.models.mode_integrated import MoDEIntegrated

@@ -15,7 +15,7 @@ from modbench.harness.core import catalogue
 from modbench.models.layers.context import ForwardContext
 from modbench.models.layers.experts import ExpertMLP
 from modbench.models.layers.router import Threshold, normal_quantile
-from modbench.models.mod import MoD, RoutedBlock, scheduled_capacity
+from modbench.models.mod import MoD, RoutedBlock
 from modbench.models.routers.learned import Learned
 from modbench.models.routers.synthetic import Synthetic
 
@@ -204,9 +204,14 @@ def test_the_balance_loss_prefers_an_even_load() -> None:
     assert lopsided.item() == pytest.approx(3.88)
 
 
-def test_scheduled_capacity_is_linear() -> None:
-    assert [scheduled_capacity(0.2, 0.5, done) for done in (0.0, 0.25, 0.5, 0.9)] == [1.0, 0.6, 0.2, 0.2]
-    assert scheduled_capacity(0.2, 0.0, 0.0) == 0.2
+@pytest.mark.parametrize(("warmup", "capacities"), [(0.5, [1.0, 0.6, 0.2, 0.2]), (0.0, [0.2, 0.2, 0.2, 0.2])])
+def test_scheduled_capacity_is_linear(warmup: float, capacities: list[float]) -> None:
+    module, found = build("mod", capacity=0.2, capacity_warmup=warmup), []
+    for done in (0.0, 0.25, 0.5, 0.9):
+        module.set_progress(done)
+        assert isinstance(module.blocks[1], RoutedBlock)
+        found.append(module.blocks[1].capacity)
+    assert found == capacities
 
 
 def test_every_option_of_the_paper_has_a_default_and_a_sentence() -> None:

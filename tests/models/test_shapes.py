@@ -15,9 +15,8 @@ from torch.nn import functional as F
 from modbench.harness.core import catalogue
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.flops.closed_form import case_cost, case_decode_cost
-from modbench.models.layers.attention import Attention
+from modbench.models.layers.decoder import MLP, Attention
 from modbench.models.layers.experts import ExpertMLP
-from modbench.models.layers.mlp import MLP
 
 WITH_EXPERTS = ["moe", "mode_staged", "mode_integrated"]
 
