@@ -5,15 +5,16 @@ from __future__ import annotations
 import traceback
 from pathlib import Path
 
-from modbench.harness.core.contracts import Corpus, Doubt, Metric, Model, Task
+from modbench.harness.core.contracts import Corpus, Metric, Model, Task
 from modbench.harness.core.discovery import Entry
 from modbench.harness.core.errors import in_short, shown
 from modbench.harness.core.passes import Pass
 from modbench.harness.core.sinks import Sink
 
-TYPES = {"models": Model, "passes": Pass, "doubts": Doubt, "corpora": Corpus, "tasks": Task, "sinks": Sink}
+TYPES = {"models": Model, "passes": Pass, "corpora": Corpus, "tasks": Task, "sinks": Sink}
 # Types that this room cannot import, known by what is asked of them.
 PARTS = {
+    "doubts": ("finds", "advice", "label"),
     "rules": ("groups", "is_conditional", "decide"),
     "panels": ("title", "order", "span", "render"),
     "formats": ("files",),

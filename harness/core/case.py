@@ -9,16 +9,13 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import Field, model_validator
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.config import Key, ModelConfig
-from modbench.harness.core.contracts import AnyMetric, Model
 from modbench.harness.core.facts import CaseFacts, UnitFacts
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.ids import short_name
 from modbench.harness.core.measure_plans import DecodePlan, EnergyPlan, FitPlan
+from modbench.harness.core.model_specs import is_user_model
 from modbench.harness.core.options import Options
-from modbench.harness.core.own_models import is_user_model
-from modbench.harness.core.own_routers import has_closed_form
 from modbench.harness.core.train_plan import TrainRun
 
 Dtype = Literal["fp32", "bf16", "fp16"]
@@ -30,8 +27,6 @@ Counts = Literal["training", "third_opinion", "forward_operators", "train_operat
 COUNTS: tuple[Counts, ...] = get_args(Counts)
 # Arms in a block besides the anchor. With more, the first and last arms of a block would lie far apart in time.
 ARMS_PER_BLOCK = 3
-# Launches above which the number that a pilot asks for is no longer searched for: nobody would run as many.
-MOST_ASKED = 1000
 
 
 class Place(Frozen):
@@ -126,16 +121,18 @@ class Case(Frozen):
     @property
     def short_model(self) -> str:
         """Short name of the model: `mod`, or `mine:build` for a user's `some/folder/mine.py:build`."""
-        return self.facts.short
+        return short_name(self.model)
 
     @functools.cached_property
     def facts(self) -> CaseFacts:
-        """Facts of its model and router, looked up where the case is planned; `Comparison` stores it."""
-        found = names_of(self)
-        if found.keys is None:
-            return found
-        model: Model = catalogue.load("models", self.model)
-        return found.model_copy(update={"dynamic": model.dynamic, "sees_future": model.sees_future(self.config)})
+        """Facts of its model and router, which whoever plans the case looks up (`lookup.py`); `Comparison` stores them."""
+        raise AssertionError(f"nobody looked up the facts of {self.model}")
+
+    def with_facts(self, facts: CaseFacts) -> Case:
+        """The same case with the facts of its model and router."""
+        made = self.model_copy()
+        made.__dict__["facts"] = facts
+        return made
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Case:
         """Copy the case, without what was made from its fields."""
@@ -185,17 +182,6 @@ class Case(Frozen):
         return json.dumps(json.loads(_config_diff(self.config)) | {"options": dict(self.options)}, sort_keys=True)
 
 
-def names_of(case: Case) -> CaseFacts:
-    """Look up the facts of a case that are known without importing its model, which needs torch."""
-    known = not case.own and case.model in catalogue.entries("models")
-    return CaseFacts(
-        short=short_name(case.model),
-        shipped=known and catalogue.is_shipped("models", case.model),
-        own_router=not has_closed_form(case.config.router),
-        keys=(*catalogue.model_options(case.model),) if known else None,
-    )
-
-
 class Comparison(Frozen):
     """Cases that are interleaved in one process so that drift cancels; the first is the anchor.
 
@@ -217,9 +203,8 @@ class Comparison(Frozen):
 
     @model_validator(mode="after")
     def _with_facts(self) -> Comparison:
-        if "facts" not in self.model_fields_set:  # new, or of a schema before 11
-            known = (case.__dict__.get("facts") or names_of(case) for case in self.arms)
-            self.__dict__["facts"] = tuple(known)
+        if "facts" not in self.model_fields_set:
+            self.__dict__["facts"] = tuple(case.facts for case in self.arms)
         if len(self.facts) != len(self.arms):
             raise ValueError(f"of {len(self.arms)} arms {len(self.facts)} have facts")
         for case, facts in zip(self.arms, self.facts, strict=True):
@@ -331,8 +316,7 @@ class UnitOfWork(Frozen):
         series: what its launches share: the name without the launch; empty for a unit that is not repeated.
         group: the units that a rule looks at together, of which it is one; empty for a unit that no rule looks at.
         rule: the rule that may ask for it; empty for a unit that runs in any case.
-        facts: what later code needs to know of its pass and metrics. They are looked up where a unit is made, and stored with it;
-            units of schemas before 11 have none in their files.
+        facts: what later code needs to know of its pass and metrics. They are looked up where a unit is made, and stored with it.
     """
 
     name: str
@@ -345,22 +329,19 @@ class UnitOfWork(Frozen):
     series: str = ""
     group: str = ""
     rule: str = ""
-    facts: UnitFacts = None  # type: ignore[assignment]  # looked up at once
+    facts: UnitFacts
 
-    @model_validator(mode="after")
-    def _with_facts(self) -> UnitOfWork:
-        if "facts" not in self.model_fields_set:
-            self.__dict__["facts"] = catalogue.facts_of_unit(self.made_in, self.workload, self.comparison.metrics)
-        return self
+    @property
+    def shipped(self) -> UnitOfWork:
+        """The unit without users' models, as it is tried again when one of them may have killed the process."""
+        return self.model_copy(
+            update={"comparison": self.comparison.model_copy(update={"arms": self.comparison.shipped})}
+        )
 
     @property
     def ranks(self) -> int:
         """Processes that share the unit on a machine."""
         return self.protocol.train.ranks if self.protocol.train else 1
-
-    def makes(self, metric: AnyMetric) -> bool:
-        """Whether this unit produces an outcome for the metric."""
-        return any(made.key == metric.key for made in self.facts.makes)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -240,7 +240,7 @@ def _needed(keys: tuple[str, ...], _included: str) -> frozenset[str]:
     return frozenset(keys) | {metrics()[key].source for key in keys if metrics()[key].source}
 
 
-def facts_of_unit(name: str, workload: str, keys: tuple[str, ...]) -> UnitFacts | None:
+def facts_of_unit(name: str, workload: str, keys: tuple[str, ...]) -> UnitFacts:
     """What a plan stores with a unit.
 
     Args:
@@ -248,21 +248,18 @@ def facts_of_unit(name: str, workload: str, keys: tuple[str, ...]) -> UnitFacts 
         workload: what it times; empty for every group of metrics.
         keys: metrics of its comparison.
 
-    Returns:
-        The facts; None if there is no such pass, or a metric is unknown.
+    Raises:
+        KeyError: if there is no such pass, or a metric is unknown.
     """
     return _facts_of_unit(name, workload, keys, included.named())
 
 
 @functools.lru_cache(maxsize=4096)  # many units of a large plan share them
-def _facts_of_unit(name: str, workload: str, keys: tuple[str, ...], _included: str) -> UnitFacts | None:
+def _facts_of_unit(name: str, workload: str, keys: tuple[str, ...], _included: str) -> UnitFacts:
     from modbench.harness.core.facts import Made, UnitFacts  # what lists names must not load pydantic
 
-    made_in, known = passes().get(name), metrics()
-    if made_in is None or not {*keys} <= known.keys():
-        return None
-    measured = [metric for metric in known.values() if metric.made_in == name and workload in {"", metric.group}]
-    asked = needed(keys)
+    made_in, asked = passes()[name], needed(keys)
+    measured = [metric for metric in metrics().values() if metric.made_in == name and workload in {"", metric.group}]
     return UnitFacts(
         phase=made_in.phase,
         # A pass that always runs measures all its metrics.

@@ -1,4 +1,4 @@
-"""Types that additions export: `Model`, `Metric`, `Doubt`, `Task` or `Corpus`. Plain data, no torch."""
+"""Types that additions export: `Model`, `Metric`, `Task` or `Corpus`. Plain data, no torch."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from modbench.harness.core.labels import Label
 from modbench.harness.core.memory_ledger import Ledger
 from modbench.harness.core.units import RANGES, Range, Unit
 
 if TYPE_CHECKING:
     from modbench.harness.core.config import ModelConfig
     from modbench.harness.core.language_model import LanguageModel
-    from modbench.harness.results.evidence import Evidence
 
 Workload = Literal["forward", "train_step", "prefill", "decode", "train"]
 # How a workload is timed: whole calls end to end, the parts of a step, single decode steps, up to the first token, token by
@@ -204,25 +202,6 @@ class Metric(Generic[Given, Made]):
 
 
 AnyMetric = Metric[Any, Any]
-
-
-@dataclass(frozen=True)
-class Doubt:
-    """A reason not to trust a number. Its file's first docstring line is its description.
-
-    Attributes:
-        finds: describes in one sentence what is wrong with a cell (`harness/results/evidence.py`); None: nothing.
-        advice: what to do about it.
-        label: warning shown with the case in every output; None if the finding concerns only this cell.
-    """
-
-    finds: Callable[[Evidence], str | None]
-    advice: str
-    label: Label | None = None
-
-
-# modbench's own tokenizers; a model's own is named by its source, as in `hf:FOLDER`.
-TOKENIZERS = ("bytes", "bpe")
 
 
 @dataclass(frozen=True)

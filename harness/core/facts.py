@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from modbench.harness.core.frozen import Frozen
-from modbench.harness.core.passes import WALL, Phase
+from modbench.harness.core.phases import WALL, Phase
 
 
 class CaseFacts(Frozen):

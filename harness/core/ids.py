@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-
-from modbench.harness.core.model_sources import sourced
-from modbench.harness.core.own_models import is_user_model
+from pathlib import PurePath
 
 
 def short_name(model: str) -> str:
-    """A catalogue name unchanged; for a user's model, the file's name without its folder; else as its source says."""
-    if not is_user_model(model):
-        return model
-    if found := sourced(model):
-        return found.short
-    where, _, attribute = model.rpartition(":")
-    return f"{where.rpartition('/')[2].removesuffix('.py')}:{attribute}"
+    """A catalogue name unchanged; of a user's model the file without its folder: `mine:build`, `hf:SmolLM2-135M`."""
+    if ".py:" in model:
+        where, _, attribute = model.rpartition(":")
+        return f"{PurePath(where).name.removesuffix('.py')}:{attribute}"
+    prefix, colon, what = model.partition(":")
+    path = PurePath(what)
+    return f"{prefix}{colon}{path.stem if path.suffix in {'.json', '.gguf'} else path.name}"
 
 
 def slug(text: str) -> str:

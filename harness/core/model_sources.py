@@ -18,14 +18,7 @@ if TYPE_CHECKING:
 
 
 class SourcedModel(Protocol):
-    """One model of a source. All methods but `build` import neither torch nor another heavy package.
-
-    `short` looks at no file: a report is also made where they are gone.
-    """
-
-    @property
-    def short(self) -> str:
-        """Its name in ids, with the prefix."""
+    """One model of a source. All methods but `build` import neither torch nor another heavy package."""
 
     def check(self) -> None:
         """Raise a `UsageError` unless the model can be made, as far as its files show."""

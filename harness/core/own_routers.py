@@ -6,13 +6,13 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from modbench.harness.core import addition, catalogue, discovery, own_models
+from modbench.harness.core import addition, catalogue, discovery, model_specs, own_models
 from modbench.harness.core.errors import UsageError
 
 
 def is_spec(router: str) -> bool:
     """Whether a router is named as `FILE.py:ROUTER` or `package.module:ROUTER` instead of by a catalogue name."""
-    return own_models.is_user_model(router)
+    return model_specs.is_user_model(router)
 
 
 def has_closed_form(router: str) -> bool:

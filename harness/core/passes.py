@@ -4,35 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+from modbench.harness.core.phases import WALL, Phase
 
 if TYPE_CHECKING:
     from modbench.harness.core.case import Case, Comparison, UnitOfWork
     from modbench.harness.core.contracts import AnyMetric
     from modbench.harness.core.frozen import Frozen
+    from modbench.harness.core.train_plan import TrainRun
     from modbench.harness.planning.suite import Suite
-    from modbench.harness.planning.units_of_work import Maker
     from modbench.harness.results.notes import Notes
     from modbench.harness.results.records import Blocks, Outcome
 
     # What a pass yields: outcomes, the witnesses' observations of blocks, or findings that belong to no metric.
     Yielded: TypeAlias = Outcome | Blocks | Notes
     Run = Callable[[UnitOfWork, list[Any]], Iterator[Yielded]]
-    Units = Callable[[Maker, Comparison, Sequence[AnyMetric], int], Iterable[UnitOfWork]]
+    Units = Callable[["Maker", Comparison, Sequence[AnyMetric], int], Iterable[UnitOfWork]]
 
 
-# The column of samples that are wall times of calls.
-WALL = "wall_s"
+class Maker(Protocol):
+    """Makes units that share the protocol of a suite (`planning/units_of_work.py`)."""
 
+    suite: Suite
 
-class Phase(IntEnum):
-    """The order of units: all units of one phase end before the next phase begins."""
+    def unit(
+        self,
+        name: str,
+        comparison: Comparison,
+        made_in: str,
+        flops: float,
+        *,
+        workload: str = "",
+        launch: int = 0,
+        seed: int | None = None,
+        run: TrainRun | None = None,
+        rates: tuple[float, ...] = (),
+    ) -> UnitOfWork:
+        """Make one unit, with its protocol resolved."""
 
-    COUNT = 1
-    TIME = 2
-    FIT = 3
-    TRAIN = 4
+    def forward(self, comparison: Comparison, case: Case) -> float:
+        """FLOPs of a forward pass; a user's model is assumed to cost what the anchor does."""
+
+    def timed_flops(self, comparison: Comparison, group: str) -> float:
+        """FLOPs of one launch of a group of metrics that are timed together."""
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,8 @@ import math
 from statistics import median
 
 from modbench.harness.core import catalogue
-from modbench.harness.core.contracts import Doubt
 from modbench.harness.core.labels import Label
-from modbench.harness.results.evidence import Evidence
+from modbench.harness.results.evidence import Doubt, Evidence
 from modbench.harness.results.notes.counting import CountNotes
 from modbench.harness.stats.block_effects import Columns
 from modbench.harness.stats.memo import remembered

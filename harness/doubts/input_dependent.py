@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from modbench.harness.core.contracts import Doubt
 from modbench.harness.core.labels import Label
-from modbench.harness.results.evidence import Evidence
+from modbench.harness.results.evidence import Doubt, Evidence
 
 # A report has some sixty cells, of which hardly one may be called so by chance.
 LEVEL = 0.001

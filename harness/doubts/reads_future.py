@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from modbench.harness.core.contracts import Doubt
 from modbench.harness.core.labels import Label
-from modbench.harness.results.evidence import Evidence
+from modbench.harness.results.evidence import Doubt, Evidence
 from modbench.harness.results.notes.training import TrainNotes
 
 CAUSAL = ("prefill", "decode")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from modbench.harness.core.contracts import Doubt
-from modbench.harness.results.evidence import Evidence
+from modbench.harness.results.evidence import Doubt, Evidence
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.stats.stream_escape import escape_limit
 

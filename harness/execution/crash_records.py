@@ -10,6 +10,7 @@ from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.device_lost import DeviceLost, last_words
 from modbench.harness.core.files import now
 from modbench.harness.results.outcomes import missing
+from modbench.harness.results.record_files import read_record
 from modbench.harness.results.records import Death, Gap, Outcome, Record
 from modbench.harness.results.run_folder import RunFolder
 
@@ -29,7 +30,7 @@ def write_failure(unit: UnitOfWork, folder: RunFolder, died: Death) -> None:
 def add_failed(planned: UnitOfWork, folder: RunFolder, died: Death) -> None:
     """Write the planned unit's record: what the second try measured, and the user's arms as failed."""
     file = folder.record(planned)
-    record = Record.model_validate_json(file.read_bytes())
+    record = read_record(file, planned.shipped)
     outcomes = (*record.outcomes, *_lost(planned, record.unit, died, file, only_own=True))
     again = died.model_copy(update={"again": True})
     # If the second try died too, its record says so and nothing was measured.

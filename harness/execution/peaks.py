@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, Comparison, Dtype, Place, Protocol, UnitOfWork
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import ModbenchError
+from modbench.harness.core.lookup import with_facts
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.phase import Progress
 from modbench.harness.execution.runner import run_in_temporary_folder
@@ -18,7 +20,9 @@ LIMIT_S = 300.0
 def unit(threads: int, dtype: Dtype = "fp32") -> UnitOfWork:
     """The unit that measures a CPU with this many threads."""
     place = Place(seq_len=1, batch_size=1, dtype=dtype, device="cpu", threads=threads, compile=False)
-    case = Case(model="dense", arm_parts=(), config=ModelConfig.model_validate({"d_model": 64}), place=place)
+    case = with_facts(
+        Case(model="dense", arm_parts=(), config=ModelConfig.model_validate({"d_model": 64}), place=place)
+    )
     return UnitOfWork(
         name=f"{ROOFLINE.name}-{dtype}",
         made_in=ROOFLINE.name,
@@ -27,6 +31,7 @@ def unit(threads: int, dtype: Dtype = "fp32") -> UnitOfWork:
         comparison=Comparison(arms=(case,), metrics=()),
         protocol=Protocol(rounds=1, warm_up_calls=1, seed=0, corpus="stdlib", corpus_path=None, corpus_sha256=""),
         flops=WORK,
+        facts=catalogue.facts_of_unit(ROOFLINE.name, "", ()),
     )
 
 

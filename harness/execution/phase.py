@@ -207,8 +207,7 @@ class _Phase(Generic[Started]):
             if handle.died is None and shipped and len(shipped) < len(unit.comparison.arms):
                 # A user's model or router may have killed the process: what is shipped runs again without it.
                 self.retried[unit.name] = cause
-                comparison = unit.comparison.model_copy(update={"arms": shipped})
-                self.waiting.appendleft(unit.model_copy(update={"comparison": comparison}))
+                self.waiting.appendleft(unit.shipped)
                 return
             write_failure(unit, run.folder, cause)
         if unit.name in self.retried:  # the planned unit has the user's arms too

@@ -12,7 +12,7 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.files import now
 from modbench.harness.core.launching import Launcher, MakeLauncher, Started, is_remote
-from modbench.harness.core.passes import Phase
+from modbench.harness.core.phases import Phase
 from modbench.harness.execution.limits import Limits
 from modbench.harness.execution.phase import Progress, Run, Slots
 from modbench.harness.execution.progress_tracker import Display, Tracker
@@ -21,6 +21,7 @@ from modbench.harness.execution.stopping import Stop
 from modbench.harness.machine.environment import usable_cores
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results.lock import Lock
+from modbench.harness.results.record_files import read_record
 from modbench.harness.results.records import Record
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.workspace import remove_empty
@@ -148,4 +149,4 @@ def run_in_temporary_folder(
         folder.units.mkdir()
         folder.logs.mkdir()
         Run(launcher, folder, progress).phase(Slots(tuple(units), 1), {unit.name: limit_s for unit in units})
-        return [Record.model_validate_json(folder.record(unit).read_bytes()) for unit in units]
+        return [read_record(folder.record(unit), unit) for unit in units]

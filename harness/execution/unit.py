@@ -55,12 +55,6 @@ def planned(folder: Path, name: str) -> UnitOfWork:
     return unit
 
 
-def shipped(unit: UnitOfWork) -> UnitOfWork:
-    """The unit without users' models, as it is tried again when one of them may have killed the process."""
-    arms = unit.comparison.shipped
-    return unit.model_copy(update={"comparison": unit.comparison.model_copy(update={"arms": arms})})
-
-
 def main(arguments: Sequence[str]) -> None:
     """Run a unit and end with its code."""
     parser = argparse.ArgumentParser(prog="python -m modbench.harness.execution.unit", description=__doc__)
@@ -74,7 +68,7 @@ def main(arguments: Sequence[str]) -> None:
     except UsageError as error:
         exits.end(error)
     if asked.shipped:
-        unit = shipped(unit)
+        unit = unit.shipped
     sys.exit(run(unit, asked.run, asked.limit))
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from modbench.harness.core.case import Case, Protocol, UnitOfWork
 from modbench.harness.core.contracts import Metric
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.core.passes import Pass, Phase
+from modbench.harness.core.passes import Pass
+from modbench.harness.core.phases import Phase
 from modbench.harness.machine import busy_intervals
 from modbench.harness.results.notes.timing import CompileNotes
 from modbench.harness.results.outcomes import attempt, measured, missing

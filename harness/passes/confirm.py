@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 from modbench.harness.core.case import Comparison, UnitOfWork
 from modbench.harness.core.contracts import AnyMetric, Metric
-from modbench.harness.core.passes import Pass, Phase
+from modbench.harness.core.passes import Maker, Pass
+from modbench.harness.core.phases import Phase
 from modbench.harness.machine import busy_intervals
 from modbench.harness.passes._training import Trained, rates_unit, train
 from modbench.harness.passes.train import notes_of
@@ -20,9 +20,6 @@ from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.results.outcomes import attempt, measured, missing
 from modbench.harness.results.records import Gap, Outcome
 from modbench.harness.rules.confirmation import seeds_of
-
-if TYPE_CHECKING:
-    from modbench.harness.planning.units_of_work import Maker
 
 
 def run(unit: UnitOfWork, metrics: list[Metric[Trained, float]]) -> Iterator[Outcome]:

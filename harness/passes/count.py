@@ -18,7 +18,7 @@ from modbench.harness.core.case import COUNTS, Case, Comparison, Counts, UnitOfW
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import AnyMetric, Cost, Metric
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.core.passes import Pass
+from modbench.harness.core.passes import Maker, Pass
 from modbench.harness.flops.closed_form import case_cost, case_decode_cost
 from modbench.harness.flops.reconcile import WHOLE, Row, mismatch, rows
 from modbench.harness.machine import busy_intervals
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     from modbench.harness.flops import own_router
     from modbench.harness.flops.counter import Count
-    from modbench.harness.planning.units_of_work import Maker
 
 # Batches that show whether a user's model costs the same on all.
 FIRST_INPUTS = 4

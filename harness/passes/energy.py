@@ -18,7 +18,8 @@ from modbench.harness.core import clocks
 from modbench.harness.core.case import Case, Comparison, UnitOfWork
 from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.core.passes import Pass, Phase
+from modbench.harness.core.passes import Maker, Pass
+from modbench.harness.core.phases import Phase
 from modbench.harness.machine import busy_intervals, nvml
 from modbench.harness.results.notes.timing import EnergyNotes
 from modbench.harness.results.outcomes import attempt, measured, missing
@@ -27,7 +28,6 @@ from modbench.harness.results.records import Gap, Outcome
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from modbench.harness.planning.units_of_work import Maker
     from modbench.harness.subject.subject import Subject
 
     # What a metric's `measure` returns: it is called with a batch of tokens.

@@ -24,7 +24,8 @@ from modbench.harness.core.case import ELEMENT_BYTES, Case, UnitOfWork
 from modbench.harness.core.contracts import Metric
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.measure_plans import FIT_RESOLUTION, FitPlan
-from modbench.harness.core.passes import Pass, Phase
+from modbench.harness.core.passes import Pass
+from modbench.harness.core.phases import Phase
 from modbench.harness.flops.closed_form import closed_form
 from modbench.harness.machine import busy_intervals, cuda_driver, nvml
 from modbench.harness.memory.rss_mark import MALLOC

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from modbench.harness.core.case import ELEMENT_BYTES, Case, Protocol, UnitOfWork
 from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.core.passes import Pass, Phase
+from modbench.harness.core.passes import Pass
+from modbench.harness.core.phases import Phase
 from modbench.harness.flops.closed_form import case_cost, case_decode_cost
 from modbench.harness.machine import busy_intervals
 from modbench.harness.results import workspace

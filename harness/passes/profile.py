@@ -10,7 +10,8 @@ from modbench.harness.core import clocks
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.core.passes import Pass, Phase
+from modbench.harness.core.passes import Pass
+from modbench.harness.core.phases import Phase
 from modbench.harness.machine import busy_intervals
 from modbench.harness.profiling.ranges import (
     ROOT,

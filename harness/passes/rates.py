@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 from modbench.harness.core.case import Case, Comparison, Protocol, UnitOfWork
 from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.core.errors import NumericsError, Unmeasured
-from modbench.harness.core.passes import Pass, Phase
+from modbench.harness.core.passes import Maker, Pass
+from modbench.harness.core.phases import Phase
 from modbench.harness.core.train_plan import MOST_MORE
 from modbench.harness.machine import busy_intervals
 from modbench.harness.passes._training import rates_unit, train
@@ -19,9 +19,6 @@ from modbench.harness.results import workspace
 from modbench.harness.results.notes.training import RatesNotes
 from modbench.harness.results.outcomes import attempt, measured, missing
 from modbench.harness.results.records import Gap, Outcome
-
-if TYPE_CHECKING:
-    from modbench.harness.planning.units_of_work import Maker
 
 
 @dataclass(frozen=True)

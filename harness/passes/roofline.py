@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from modbench.harness.core.case import Comparison, UnitOfWork
 from modbench.harness.core.contracts import AnyMetric
-from modbench.harness.core.passes import Pass, Phase
+from modbench.harness.core.passes import Maker, Pass
+from modbench.harness.core.phases import Phase
 from modbench.harness.machine import busy_intervals
 from modbench.harness.results.notes import Notes
 from modbench.harness.results.notes.findings import RooflineFinding
-
-if TYPE_CHECKING:
-    from modbench.harness.planning.units_of_work import Maker
 
 # FLOPs that take about as long as the measurement.
 WORK = 480e9

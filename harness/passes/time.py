@@ -14,7 +14,8 @@ from modbench.harness.core import clocks
 from modbench.harness.core.case import Case, Comparison, Protocol, UnitOfWork
 from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.core.device_lost import end_if_lost
-from modbench.harness.core.passes import Pass, Phase
+from modbench.harness.core.passes import Maker, Pass
+from modbench.harness.core.phases import Phase
 from modbench.harness.machine import busy_intervals, counter_sampler, nvml
 from modbench.harness.planning.without_own import without_own
 from modbench.harness.results import workspace
@@ -27,7 +28,6 @@ from modbench.harness.timing.interleave import Clock, Effort, Measured, Samples,
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from modbench.harness.planning.units_of_work import Maker
     from modbench.harness.subject.subject import Subject
 
     # What a metric's `measure` returns: it is called with a batch of tokens.

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from modbench.harness.core.case import Comparison, Protocol, UnitOfWork
 from modbench.harness.core.contracts import AnyMetric, Metric
-from modbench.harness.core.passes import Pass, Phase
+from modbench.harness.core.passes import Maker, Pass
+from modbench.harness.core.phases import Phase
 from modbench.harness.machine import busy_intervals
 from modbench.harness.passes._training import Trained, drill, rates_unit, sink_log, train
 from modbench.harness.planning.training_units import run_flops, train_run, tries_rates
@@ -20,7 +21,6 @@ from modbench.harness.results.outcomes import attempt, measured, missing
 from modbench.harness.results.records import Gap, Outcome
 
 if TYPE_CHECKING:
-    from modbench.harness.planning.units_of_work import Maker
     from modbench.harness.training.task_eval import Answered
 
 CAUSAL_LOSS = "loss/val_causal"

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.contracts import AnyMetric
-from modbench.harness.core.passes import Pass, Phase
+from modbench.harness.core.passes import Pass
+from modbench.harness.core.phases import Phase
 from modbench.harness.passes import time
 from modbench.harness.results.notes import Notes
 from modbench.harness.results.notes.findings import WithoutOwnFinding

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from modbench.harness.core import options, own_models
+from modbench.harness.core import model_specs, options
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.frozen import Frozen
@@ -75,7 +75,7 @@ def _with_options(data: dict[str, Any]) -> dict[str, Any]:
     """Gather the options of an arm: those in its table, and those behind the model's name."""
     if not isinstance(data.get("model"), str):
         return data
-    model, typed = own_models.parse_spec(data["model"])
+    model, typed = model_specs.parse_spec(data["model"])
     table = data.get("options", {})
     if not isinstance(table, dict):
         raise ValueError(f"options must be a table such as {{ threshold = 0.7 }}, not {table!r}")  # noqa: TRY004  # as above
@@ -83,7 +83,7 @@ def _with_options(data: dict[str, Any]) -> dict[str, Any]:
     if twice is not None:
         raise UsageError(f"model {model!r}: option {twice!r} is given twice: behind the name and under options.")
     given = {**table, **typed}
-    if given and not own_models.is_user_model(model):
+    if given and not model_specs.is_user_model(model):
         raise UsageError(f"model {model!r} is one of modbench's own: write {next(iter(given))!r} as a key of its arm.")
     return {**data, "model": model, "options": options.checked(given, f"model {model!r}")}
 
@@ -94,7 +94,7 @@ def look_beside(data: dict[str, Any], folder: Path) -> None:
     for arm in arms if isinstance(arms, list) else []:
         if isinstance(arm, dict) and isinstance(arm.get("model"), str):
             spec, inside = options.in_parentheses(arm["model"])
-            arm["model"] = own_models.beside(spec, folder) + (f"({inside})" if inside is not None else "")
+            arm["model"] = model_specs.beside(spec, folder) + (f"({inside})" if inside is not None else "")
         if isinstance(arm, dict) and (routers := arm.get("router")) is not None:
             arm["router"] = (
                 [_router(r, folder) for r in routers] if isinstance(routers, list) else _router(routers, folder)
@@ -102,4 +102,4 @@ def look_beside(data: dict[str, Any], folder: Path) -> None:
 
 
 def _router(named: object, folder: Path) -> object:
-    return own_models.beside(named, folder) if isinstance(named, str) else named
+    return model_specs.beside(named, folder) if isinstance(named, str) else named

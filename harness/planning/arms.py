@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from modbench.harness.core import catalogue, own_models, own_routers
+from modbench.harness.core import catalogue, model_specs, own_models, own_routers
 from modbench.harness.core.config import ROUTING_KEYS, ModelConfig
 from modbench.harness.core.errors import UsageError, in_words, unknown
 from modbench.harness.core.ids import short_name
@@ -143,7 +143,7 @@ def _resolve(
 ) -> ResolvedArm:
     given, settings = given or {}, {**shape, **of_arm}
     by_name: tuple[str, ...] = ()
-    if own_models.is_user_model(model):
+    if model_specs.is_user_model(model):
         by_name = reached_by_name(model, given, of_arm)
         options: Mapping[str, object] = {}
         settings |= decided_by(model, given, settings)
@@ -246,7 +246,7 @@ def _rung(
     arm: Arm, match: Match, suite: Suite, shape: dict[str, Any], named: list[ResolvedArm], solve: Solver
 ) -> ResolvedArm:
     """Shrink an arm until it costs what its target does: the suite's arm of that model with the match's settings."""
-    if own_models.is_user_model(arm.model) or own_models.is_user_model(match.arm):
+    if model_specs.is_user_model(arm.model) or model_specs.is_user_model(match.arm):
         raise UsageError("match needs closed forms: only catalogue models can be solved or matched.")
     if match.arm not in catalogue.entries("models"):
         raise UsageError(f"match: {unknown('arm', match.arm, catalogue.entries('models'))}")

@@ -15,6 +15,7 @@ from modbench.harness.core.contracts import Source, Task
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.facts import CaseFacts
 from modbench.harness.core.ids import short_name, slug
+from modbench.harness.core.lookup import with_facts
 from modbench.harness.flops.closed_form import closed_form
 from modbench.harness.planning.arms import ResolvedArm, resolve_arms
 from modbench.harness.planning.dense_ladder import QUANTITIES, solve
@@ -174,7 +175,7 @@ class Expander:
     def _facts_of(self, case: Case) -> CaseFacts:
         key = case.model, case.config
         if key not in self._facts:
-            self._facts[key] = case.facts
+            self._facts[key] = with_facts(case).facts
         return self._facts[key]
 
     def _trained(self, by_size: list[list[ResolvedArm]], keys: tuple[str, ...]) -> Iterator[Comparison]:

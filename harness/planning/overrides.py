@@ -7,18 +7,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from modbench.harness.core import catalogue, own_models
+from modbench.harness.core import catalogue, model_specs, own_models
 from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.train_plan import BUDGETS
 from modbench.harness.machine import accelerators
 from modbench.harness.planning.efforts import EFFORTS
-from modbench.harness.planning.suite import SMOKE_STEPS, TABLES, Suite, parse_suite
+from modbench.harness.planning.load_suite import parse_suite
+from modbench.harness.planning.suite import TABLES, Suite
 
 # Keys that only the pilot of a two-stage effort reads.
 _OF_PILOT = ("pilot_launches", "most_launches", "mde")
 # Of one of our models that does not read a key.
 UNREAD = "it does not read it"
+# The anchor's steps of training at smoke effort.
+SMOKE_STEPS = 4
 # Beginning of keys whose value is a path, whatever it looks like.
 PATHS = "tasks.paths."
 # Keys of a suite outside its tables that `--set` changes.
@@ -122,9 +125,9 @@ def _choose_models(arms: list[dict[str, Any]], names: tuple[str, ...], *, only: 
         raise UsageError(
             "--only compares the models of --model alone: name at least one, such as --model mine.py:build."
         )
-    parsed = {name: own_models.parse_spec(name) for name in names}
+    parsed = {name: model_specs.parse_spec(name) for name in names}
     for model, given in parsed.values():
-        if not own_models.is_user_model(model):
+        if not model_specs.is_user_model(model):
             catalogue.find("models", model)
             if given:
                 raise UsageError(
@@ -132,7 +135,7 @@ def _choose_models(arms: list[dict[str, Any]], names: tuple[str, ...], *, only: 
                 )
     if only:
         return _only(arms, parsed)
-    own = [name for name, (model, _) in parsed.items() if own_models.is_user_model(model)]
+    own = [name for name, (model, _) in parsed.items() if model_specs.is_user_model(model)]
     named = [name for name in names if name not in own]
     if named:
         anchor = next((arm for arm in arms if arm["anchor"]), arms[0])
@@ -260,8 +263,8 @@ def _budget(train: dict[str, Any], name: str, value: object) -> None:
 
 def _why_not(arm: dict[str, Any], key: str) -> str:
     """Why a routing key would not reach an arm's model; empty if it would, or nobody can tell."""
-    model, given = own_models.parse_spec(arm["model"])
-    if not own_models.is_user_model(model):
+    model, given = model_specs.parse_spec(arm["model"])
+    if not model_specs.is_user_model(model):
         return "" if key in catalogue.model_options(model) else UNREAD
     why = own_models.way(model, {**arm.get("options", {}), **given}, key).why_not
     return f"Model {model!r}: {why}" if why else ""

@@ -9,7 +9,7 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.case import ARMS_PER_BLOCK, Case, Comparison, Protocol, UnitOfWork
 from modbench.harness.core.contracts import AnyMetric, Text
 from modbench.harness.core.ids import slug
-from modbench.harness.core.passes import Pass
+from modbench.harness.core.passes import Maker, Pass
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning.comparisons import open_task
@@ -18,7 +18,7 @@ from modbench.harness.planning.suite import Suite
 from modbench.harness.text.corpus import corpus_entry
 
 
-class Maker:
+class UnitMaker:
     """Makes units that share a suite's protocol.
 
     Args:
@@ -73,6 +73,7 @@ class Maker:
             comparison=comparison,
             protocol=protocol,
             flops=flops,
+            facts=catalogue.facts_of_unit(made_in, workload, comparison.metrics),
             series="" if series == name else slug(series),
         )
 
@@ -112,7 +113,7 @@ def units_of_work(suite: Suite, comparisons: Sequence[Comparison], text: Text | 
     Raises:
         UsageError: if the suite asks for something impossible, such as a budget that pays for no training step.
     """
-    maker, known = Maker(suite, text), catalogue.metrics()
+    maker, known = UnitMaker(suite, text), catalogue.metrics()
     asked = [
         (
             c,

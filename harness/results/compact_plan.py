@@ -94,27 +94,27 @@ def unpacked(body: Any, file: Path) -> Any:  # noqa: ANN401  # JSON of any kind,
     parts = body["parts"]
     configs = _made(ModelConfig, "configs", parts, file, lambda each: each)
     cases = _made(Case, "cases", parts, file, lambda each: {**each, "config": _pick(configs, each.get("config"), file)})
-    # Before schema 11 neither cases nor units had facts: they are looked up.
-    models = _made(_OfArms, "models", parts, file, lambda each: each) if "models" in parts else []
+    models = _made(_OfArms, "models", parts, file, lambda each: each)
     comparisons = _made(
         Comparison,
         "comparisons",
         parts,
         file,
-        lambda each: (
-            {**each, "arms": tuple(_pick(cases, number, file) for number in _once(each.get("arms"), file))}
-            | ({"facts": _pick(models, each["facts"], file).arms} if "facts" in each else {})
-        ),
+        lambda each: {
+            **each,
+            "arms": tuple(_pick(cases, number, file) for number in _once(each.get("arms"), file)),
+            "facts": _pick(models, each.get("facts"), file).arms,
+        },
     )
     protocols = _made(Protocol, "protocols", parts, file, lambda each: each)
-    facts = _made(UnitFacts, "facts", parts, file, lambda each: each) if "facts" in parts else []
+    facts = _made(UnitFacts, "facts", parts, file, lambda each: each)
     units = [
         unit
         | {
             "comparison": _pick(comparisons, unit.get("comparison"), file),
             "protocol": _pick(protocols, unit.get("protocol"), file),
+            "facts": _pick(facts, unit.get("facts"), file),
         }
-        | ({"facts": _pick(facts, unit["facts"], file)} if "facts" in unit else {})
         for unit in (_table(each, file) for each in _list(body.get("units"), file))
     ]
     chosen = [_pick(comparisons, number, file) for number in _once(body.get("comparisons"), file)]

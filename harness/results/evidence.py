@@ -1,19 +1,20 @@
-"""The evidence for doubts: everything that was recorded about one metric of one case."""
+"""Doubts, which additions export as `DOUBT`, and the evidence for them: everything recorded about one metric of one case."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+
+from pydantic import model_validator
 
 from modbench.harness.core.case import Case
 from modbench.harness.core.contracts import AnyMetric
+from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.labels import Label
 from modbench.harness.results.notes import SomeNotes
 from modbench.harness.results.notes.counting import CountNotes
 from modbench.harness.results.records import Outcome
-
-if TYPE_CHECKING:
-    from modbench.harness.rules.launch_count import LaunchCount
+from modbench.harness.stats import sample_size
 
 Columns = Mapping[str, Sequence[float]]
 
@@ -24,6 +25,48 @@ class Launch:
 
     samples: Columns
     blocks: Columns
+
+
+class LaunchCount(Frozen):
+    """The number of launches of a series: the launches of one comparison and workload.
+
+    Attributes:
+        pilot: launches of the pilot.
+        used: of these, launches that the number was computed from: a launch that failed has no times.
+        arms: arms whose effects against the anchor were used.
+        sd: standard deviation of a log-effect between launches; None if too few launches have times.
+        mde: the minimum detectable effect that was wanted, as a share.
+        asked: launches that reach it; None if too few launches have times.
+        most: the most launches that were allowed.
+        made: launches of the series.
+        reason: why there is no number; None if there is.
+    """
+
+    pilot: int
+    used: int
+    arms: int
+    sd: float | None
+    mde: float
+    asked: int | None
+    most: int
+    made: int
+    reason: str | None = None
+
+    @model_validator(mode="after")
+    def _has_a_number_or_none(self) -> LaunchCount:
+        if (self.sd is None) != (self.asked is None):
+            raise ValueError("a spread without a number of launches, or a number without a spread")
+        return self
+
+    @property
+    def asked_in_words(self) -> str:
+        """The number that was asked for, `1000 or more` where it was not searched further."""
+        return f"{self.asked}{' or more' * (self.asked is not None and self.asked >= sample_size.MOST_ASKED)}"
+
+    @property
+    def capped(self) -> bool:
+        """Whether more launches were asked for than were allowed."""
+        return self.asked is not None and self.asked > self.made
 
 
 @dataclass(frozen=True)
@@ -61,3 +104,18 @@ class Evidence:
     def notes(self, kind: type[SomeNotes]) -> list[SomeNotes]:
         """Notes of that kind, of the outcomes that have them."""
         return [outcome.notes for outcome in self.outcomes if isinstance(outcome.notes, kind)]
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A reason not to trust a number. Its file's first docstring line is its description.
+
+    Attributes:
+        finds: describes in one sentence what is wrong with a cell ; None: nothing.
+        advice: what to do about it.
+        label: warning shown with the case in every output; None if the finding concerns only this cell.
+    """
+
+    finds: Callable[[Evidence], str | None]
+    advice: str
+    label: Label | None = None

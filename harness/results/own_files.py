@@ -17,8 +17,8 @@ from modbench.harness.core.case import Case, UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.model_sources import sourced
+from modbench.harness.core.model_specs import is_user_model
 from modbench.harness.core.options import Pairs
-from modbench.harness.core.own_models import is_user_model
 
 BLOCK = 1 << 20
 

@@ -82,7 +82,11 @@ def _of_series(plan: Plan) -> Iterator[Problem]:
 def _of_facts(plan: Plan) -> Iterator[Problem]:
     """Check the facts of passes and models against the catalogue: they set variables of processes, and name columns."""
     for i, unit in enumerate(plan.units):
-        told, known = unit.facts, catalogue.facts_of_unit(unit.made_in, unit.workload, unit.comparison.metrics)
+        told = unit.facts
+        try:
+            known = catalogue.facts_of_unit(unit.made_in, unit.workload, unit.comparison.metrics)
+        except KeyError:
+            known = None
         if (
             known is None
             or not {*told.makes} <= {*known.makes}

@@ -6,8 +6,10 @@ failed one. Reading does not repeat these checks: the digest shows whether the r
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
@@ -16,6 +18,7 @@ from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.results.reading import Path_, Problem
 from modbench.harness.results.record_checks import check, is_shipped
+from modbench.harness.results.record_files import as_record
 from modbench.harness.results.records import Outcome, Record
 
 
@@ -23,11 +26,13 @@ def usable(record: Record) -> Record:
     """A record as a worker writes it: an outcome that cannot be a measurement, such as a time of 0 s, becomes a failed one.
 
     Raises:
-        ValueError: if something besides outcomes cannot be read, such as findings.
+        ValueError: if something besides outcomes was not planned.
+        DamagedError: if something besides outcomes cannot be read, such as findings.
     """
     readable = _with_failed(record, check(record, record.unit))
     made = _with_failed(readable, implausible(readable))
-    Record.model_validate_json(made.model_dump_json())  # a number in findings may be infinite, which JSON cannot hold
+    # A number in findings may be infinite, which JSON cannot hold.
+    as_record(json.loads(made.model_dump_json()), Path(f"{made.unit.name}.json"))
     return made
 
 

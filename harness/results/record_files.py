@@ -5,6 +5,7 @@ A file begins with the digest of all that follows it: whoever reads it sees whet
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -14,12 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import write_atomically
+from modbench.harness.core.lookup import fill_in
 from modbench.harness.core.printable import escaped_json
+from modbench.harness.results.notes import Notes
 from modbench.harness.results.outcomes import missing
-from modbench.harness.results.reading import DamagedError, Problem, load, parse, retyped, shown
+from modbench.harness.results.reading import DamagedError, Path_, Problem, load, parse, retyped, shown
 from modbench.harness.results.record_checks import check
 from modbench.harness.results.records import SCHEMA, Gap, Record
 from modbench.harness.results.upgrade import upgraded
@@ -103,7 +109,7 @@ def read_record(file: Path, planned: UnitOfWork | None = None, token: str | None
     body = current(written, file)
     if planned is not None and isinstance(body.get("unit"), dict):
         _add_planned(body["unit"], planned, version)
-    record = parse(Record, body, file)
+    record = as_record(body, file)
     if planned is not None and planned.name != record.unit.name:
         raise DamagedError(file, Problem(("unit", "name"), f"{shown(record.unit.name)}: the record of another unit"))
     if token is not None and record.token != token:
@@ -111,6 +117,53 @@ def read_record(file: Path, planned: UnitOfWork | None = None, token: str | None
     for problem in itertools.chain(_retyped(body, record), check(record, planned or record.unit)):
         raise DamagedError(file, problem)
     return record
+
+
+def as_record(body: dict[str, Any], file: Path) -> Record:
+    """A record from its content: notes and findings are of the types that their passes name.
+
+    Args:
+        body: the content in the current schema.
+        file: its file, for messages.
+
+    Raises:
+        DamagedError: if it is damaged.
+    """
+    unit, outcomes, findings = body.get("unit"), body.get("outcomes"), body.get("findings")
+    made = dict(body)
+    if isinstance(unit, dict) and "facts" not in unit:
+        with contextlib.suppress(AttributeError, KeyError, TypeError):  # then a field is named below
+            fill_in(unit)
+    if isinstance(outcomes, list):
+        made["outcomes"] = [_noted(each, i, file) for i, each in enumerate(outcomes)]
+    if isinstance(findings, dict):
+        name = unit.get("made_in") if isinstance(unit, dict) else getattr(unit, "made_in", None)
+        known = catalogue.passes().get(str(name))
+        if known is None or known.findings is None:
+            raise DamagedError(file, Problem(("its start",), f"pass {name!r} has no findings"))
+        made["findings"] = _validated(known.findings, findings, "findings", ("its start",), file)
+    return parse(Record, made, file)
+
+
+def _noted(outcome: object, number: int, file: Path) -> object:
+    """An outcome's content with its notes as its metric's pass names them."""
+    if not isinstance(outcome, dict) or not isinstance(notes := outcome.get("notes"), dict):
+        return outcome
+    if not notes:  # an outcome without a value
+        return outcome | {"notes": Notes()}
+    place, metric = ("outcomes", number), catalogue.metrics().get(str(outcome.get("metric")))
+    if metric is None:
+        raise DamagedError(file, Problem(place, f"unknown metric {outcome.get('metric')!r}"))
+    return outcome | {"notes": _validated(catalogue.pass_of(metric).notes, notes, "notes", place, file)}
+
+
+def _validated(kind: type[Notes], data: dict[str, Any], field: str, place: Path_, file: Path) -> Notes:
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        inside = ".".join(str(part) for part in (field, *first["loc"]))
+        raise DamagedError(file, Problem(place, f"{inside}: {first['msg']}"[:300])) from error
 
 
 def _add_planned(unit: dict[str, Any], planned: UnitOfWork, version: int) -> None:

@@ -12,12 +12,10 @@ Schema versions (`upgrade.py` reads 9 and 10):
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SerializeAsAny, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, Field, SerializeAsAny, model_validator
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.masking import masked
@@ -59,7 +57,7 @@ class Outcome(Frozen):
         reason: why there is no value, in words.
         samples: raw samples by column; `value`, or for timings `round, block, position, calls, wall_s, cpu_s` and the
             witnesses' columns (`involuntary, wait_s, collect_s, recompiles`).
-        notes: further facts about the number, of the type that the metric's pass names.
+        notes: further facts about the number, of the type that the metric's pass names (`record_files.py` reads them as such).
     """
 
     case: str
@@ -70,18 +68,6 @@ class Outcome(Frozen):
     reason: Said | None = None
     samples: dict[str, list[float]] = Field(default_factory=dict)
     notes: SerializeAsAny[Notes] = Notes()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _notes_of_its_pass(cls, data: Any) -> Any:  # noqa: ANN401  # JSON of any kind, checked after this
-        if not isinstance(data, dict) or not isinstance(data.get("notes"), dict):
-            return data
-        if not data["notes"]:  # an outcome without a value
-            return data | {"notes": Notes()}
-        metric = catalogue.metrics().get(str(data.get("metric")))
-        if metric is None:
-            raise PydanticCustomError("metric", "unknown metric {metric}", {"metric": repr(data.get("metric"))})
-        return data | {"notes": _validated(catalogue.pass_of(metric).notes, data["notes"], "notes")}
 
     def noted(self, kind: type[SomeNotes]) -> SomeNotes:
         """The notes, which must be of the given type."""
@@ -196,18 +182,6 @@ class Record(Frozen):
     restored: dict[str, Said] = Field(default_factory=dict)
     code: dict[str, str] | None = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _findings_of_its_pass(cls, data: Any) -> Any:  # noqa: ANN401  # JSON of any kind, checked after this
-        if not isinstance(data, dict) or not isinstance(data.get("findings"), dict):
-            return data
-        unit = data.get("unit")
-        name = unit.get("made_in") if isinstance(unit, dict) else getattr(unit, "made_in", None)
-        known = catalogue.passes().get(str(name))
-        if known is None or known.findings is None:
-            raise PydanticCustomError("findings", "pass {name} has no findings", {"name": repr(name)})
-        return data | {"findings": _validated(known.findings, data["findings"], "findings")}
-
     @model_validator(mode="after")
     def _each_once(self) -> Record:
         outcomes, groups = (
@@ -220,13 +194,3 @@ class Record(Frozen):
         if any(start > end for start, end in self.busy):
             raise ValueError("a busy interval ends before it begins")
         return self
-
-
-def _validated(kind: type[Notes], data: dict[str, Any], field: str) -> Notes:
-    """Validate the data; an error names the place inside the field."""
-    try:
-        return kind.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in (field, *first["loc"]))
-        raise PydanticCustomError("notes", "{place}: {problem}", {"place": place, "problem": first["msg"]}) from None

@@ -9,8 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UnreadableError, UsageError
+from modbench.harness.core.facts import UnitFacts
+from modbench.harness.core.lookup import fill_in, fill_in_arms
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import layout
 from modbench.harness.results.reading import DamagedError, load
@@ -41,12 +44,35 @@ def upgraded(body: dict[str, Any], file: object) -> dict[str, Any]:
 
 
 def _from_earlier(body: dict[str, Any]) -> dict[str, Any]:
-    """Convert schema 9 or 10: units named a row, and no rule. Other fields that later schemas added have defaults."""
+    """Convert schema 9 or 10: units named a row, and no rule; nothing had facts. Other fields of later schemas have defaults."""
     plan = body.get("plan")
-    for unit in [body.get("unit"), *((plan.get("units") or ()) if isinstance(plan, dict) else ())]:
-        if isinstance(unit, dict):
-            unit.pop("row", None)
+    units = [] if plan is None else plan["units"]
+    for unit in (*units, *([body["unit"]] if "unit" in body else [])):
+        unit.pop("row", None)
+    if plan is not None and "parts" in plan:
+        _fill_in_parts(plan["parts"], units)
+    elif plan is not None:
+        for comparison in plan["comparisons"]:
+            fill_in_arms(comparison)
+        for unit in units:
+            fill_in(unit)
     return body
+
+
+def _fill_in_parts(parts: dict[str, Any], units: Sequence[dict[str, Any]]) -> None:
+    """Look up the facts of a plan whose comparisons and units refer to parts by number."""
+    cases = [{**case, "config": parts["configs"][case["config"]]} for case in parts["cases"]]
+    parts["models"], numbers = [], dict[UnitFacts, int]()
+    for number, comparison in enumerate(parts["comparisons"]):
+        found = {"arms": [cases[arm] for arm in comparison["arms"]]}
+        fill_in_arms(found)
+        parts["models"].append({"arms": found["facts"]})
+        comparison["facts"] = number
+    for unit in units:
+        metrics = parts["comparisons"][unit["comparison"]]["metrics"]
+        facts = catalogue.facts_of_unit(unit["made_in"], unit["workload"], tuple(metrics))
+        unit["facts"] = numbers.setdefault(facts, len(numbers))
+    parts["facts"] = [*map(dict, numbers)]
 
 
 def earlier_decisions(run: Path, plan: Plan) -> dict[str, tuple[Path, dict[str, Any]]]:

@@ -5,60 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pydantic import model_validator
-
-from modbench.harness.core.case import MOST_ASKED, UnitOfWork
+from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.frozen import Frozen
 from modbench.harness.planning.adaptive import AdaptiveRule, Decision
+from modbench.harness.results.evidence import LaunchCount
 from modbench.harness.results.launch_effects import effect_in_launch
 from modbench.harness.results.records import Record
 from modbench.harness.stats import sample_size
 
 if TYPE_CHECKING:
     from modbench.harness.planning.suite import Suite
-
-
-class LaunchCount(Frozen):
-    """The number of launches of a series: the launches of one comparison and workload.
-
-    Attributes:
-        pilot: launches of the pilot.
-        used: of these, launches that the number was computed from: a launch that failed has no times.
-        arms: arms whose effects against the anchor were used.
-        sd: standard deviation of a log-effect between launches; None if too few launches have times.
-        mde: the minimum detectable effect that was wanted, as a share.
-        asked: launches that reach it; None if too few launches have times.
-        most: the most launches that were allowed.
-        made: launches of the series.
-        reason: why there is no number; None if there is.
-    """
-
-    pilot: int
-    used: int
-    arms: int
-    sd: float | None
-    mde: float
-    asked: int | None
-    most: int
-    made: int
-    reason: str | None = None
-
-    @model_validator(mode="after")
-    def _has_a_number_or_none(self) -> LaunchCount:
-        if (self.sd is None) != (self.asked is None):
-            raise ValueError("a spread without a number of launches, or a number without a spread")
-        return self
-
-    @property
-    def asked_in_words(self) -> str:
-        """The number that was asked for, `1000 or more` where it was not searched further."""
-        return f"{self.asked}{' or more' * (self.asked is not None and self.asked >= MOST_ASKED)}"
-
-    @property
-    def capped(self) -> bool:
-        """Whether more launches were asked for than were allowed."""
-        return self.asked is not None and self.asked > self.made
 
 
 class LaunchCountRule(AdaptiveRule):

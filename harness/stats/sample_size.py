@@ -14,11 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from modbench.harness.core.case import MOST_ASKED
 from modbench.harness.stats.effects import POWER, t_quantile
 
 # Fewest launches of a pilot from which a spread is estimated. From three, the number came out ten times too large in simulations.
 FEWEST = 4
+# Launches above which the number that a pilot asks for is no longer searched for: nobody would run as many.
+MOST_ASKED = 1000
 # Significance, divided by the number of arms, at which one arm's spread is not that of the others.
 APART = 0.01
 

@@ -28,12 +28,6 @@ class HuggingFace:
         """Where it is on this machine."""
         return locate(self.spec)
 
-    @property
-    def short(self) -> str:
-        """`hf:SmolLM2-135M` of a folder of that name."""
-        path = Path(self.spec.name)
-        return f"hf:{path.stem if path.suffix in {'.json', '.gguf'} else path.name}"
-
     def check(self) -> None:
         """Check that the model and the packages that load it are there, and that its files are whole."""
         found = self.found

@@ -15,13 +15,12 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, Comparison, UnitOfWork
 from modbench.harness.core.config import GENERATION_KEYS
 from modbench.harness.core.contracts import AnyMetric as Metric
-from modbench.harness.core.contracts import Doubt
 from modbench.harness.core.errors import Unmeasured, UsageError, unknown
 from modbench.harness.core.labels import Label
 from modbench.harness.core.passes import Pass
 from modbench.harness.planning.plan import Plan
 from modbench.harness.planning.search import first_launches
-from modbench.harness.results.evidence import Evidence, Launch
+from modbench.harness.results.evidence import Doubt, Evidence, Launch, LaunchCount
 from modbench.harness.results.notes.counting import CARRIER, CountNotes
 from modbench.harness.results.notes.findings import PeakFinding, RooflineFinding, WithoutOwnFinding
 from modbench.harness.results.notes.timing import TimeNotes
@@ -29,7 +28,6 @@ from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.results.records import Record
 from modbench.harness.results.run_file import StoredRun
 from modbench.harness.roofline.table import Table
-from modbench.harness.rules.launch_count import LaunchCount
 from modbench.harness.stats import block_effects, contamination, effects, mean_effects, trend_test
 from modbench.harness.stats.paired import LaunchSamples
 from modbench.reports.tables import provenance, solved

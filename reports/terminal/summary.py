@@ -12,7 +12,7 @@ from modbench.harness.core.labels import Label
 from modbench.harness.core.units import human_duration
 from modbench.harness.planning import task_power
 from modbench.harness.planning.plan import Plan
-from modbench.harness.rules.launch_count import LaunchCount
+from modbench.harness.results.evidence import LaunchCount
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
 from modbench.reports.panel import InPlace, panels, shared_blocks
 from modbench.reports.panels import inference

@@ -15,8 +15,8 @@ from modbench.harness.execution.launcher_profile import read_profile
 from modbench.harness.machine import accelerators, certificate, environment
 from modbench.harness.planning import plan
 from modbench.harness.planning.efforts import EFFORTS
+from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override
-from modbench.harness.planning.suite import load_suite
 from modbench.harness.results import lock
 from modbench.harness.results.run_folder import RunFolder, create, has_checkpoint, read
 from modbench.harness.results.trust import confirm

@@ -22,6 +22,7 @@ import torch
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, Place
 from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.lookup import with_facts
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.machine import environment
 from modbench.harness.profiling.measured_table import clock_of, measure
@@ -47,7 +48,7 @@ def arms(width: int, seq_len: int) -> dict[str, Case]:
         *((f"mod {capacity:g}", "mod", {"capacity": capacity}) for capacity in CAPACITIES),
     ):
         config = ModelConfig.model_validate({**catalogue.model_options(model), **shape, **given})
-        made[name] = Case(model=model, arm_parts=(), config=config, place=place)
+        made[name] = with_facts(Case(model=model, arm_parts=(), config=config, place=place))
     return made
 
 

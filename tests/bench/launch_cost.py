@@ -91,7 +91,7 @@ def settling(unit_json: str, calls: int) -> list[list[float]]:
 
     unit = UnitOfWork.model_validate_json(unit_json)
     torch.set_num_threads(unit.comparison.place.threads)
-    metric = next(metric for metric in catalogue.metrics().values() if unit.makes(metric))
+    metric = catalogue.metrics()[unit.facts.makes[0].key]
     clock = clock_of(unit.comparison.place)
     made = []
     for case in unit.comparison.arms:

@@ -20,6 +20,7 @@ from modbench.commands.doctor import aa_comparisons
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.execution.launch.local import PRELOAD, LocalLauncher
 from modbench.harness.execution.phase import Run, Slots
+from modbench.harness.results.record_files import read_record
 from modbench.harness.results.records import Record
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.stats import paired
@@ -85,7 +86,7 @@ class Launches:
     def make(self, unit: UnitOfWork) -> Record:
         """Run a unit in a process of its own."""
         Run(self._launcher, self._folder, Silent()).phase(Slots((unit,), 1), {unit.name: aa_comparisons.LIMIT_S})
-        return Record.model_validate_json(self._folder.record(unit).read_bytes())
+        return read_record(self._folder.record(unit), unit)
 
 
 def pairs_of(records: Sequence[Record]) -> list[paired.Paired]:

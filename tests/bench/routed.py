@@ -18,6 +18,7 @@ from interleaved import Ratio, add_options, compare, save
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, Place
 from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.lookup import with_facts
 from modbench.harness.core.measure_plans import DecodePlan
 from modbench.harness.subject.subject import Subject
 
@@ -37,7 +38,7 @@ def case(model: str, shape: dict[str, int], seq_len: int, batch_size: int) -> Ca
     options = dict(catalogue.model_options(model))
     config = ModelConfig.model_validate({"max_seq_len": seq_len, **options, **shape})
     place = Place(seq_len=seq_len, batch_size=batch_size, dtype="fp32", device="cpu", threads=1, compile=False)
-    return Case(model=model, arm_parts=(), config=config, place=place)
+    return with_facts(Case(model=model, arm_parts=(), config=config, place=place))
 
 
 def ideal(mine: Case, dense: Case, *, train: bool) -> float:

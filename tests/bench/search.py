@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from modbench.harness.planning import plan
-from modbench.harness.planning.suite import load_suite
+from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.rules.bisection import Reading, next_cells_of_all, rows_of
 from modbench.harness.stats import effects
 from modbench.harness.stats.break_even import Found, Point, break_even

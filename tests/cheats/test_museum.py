@@ -20,9 +20,9 @@ from modbench.harness.core import clocks, files
 from modbench.harness.core.labels import Label
 from modbench.harness.execution import worker
 from modbench.harness.machine import busy_intervals
+from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import make_plan
-from modbench.harness.planning.suite import parse_suite
 from modbench.harness.results import run_folder
 from modbench.harness.subject import shared_state
 from modbench.harness.timing import interleave

@@ -91,7 +91,7 @@ FILES = {
     ''',
     "doubts/many_layers.py": '''
         """A model has many layers."""
-        from modbench.harness.core.contracts import Doubt
+        from modbench.harness.results.evidence import Doubt
 
         def finds(evidence):
             if evidence.metric.key != "layers/linear" or not evidence.outcomes:

@@ -278,7 +278,7 @@ def test_a_bug_of_ours_is_called_one(capsys: pytest.CaptureFixture[str], monkeyp
     def broken(_name: str) -> None:
         raise RuntimeError("planted")
 
-    monkeypatch.setattr("modbench.harness.planning.suite.load_suite", broken)
+    monkeypatch.setattr("modbench.harness.planning.load_suite.load_suite", broken)
     monkeypatch.setattr(sys, "argv", ["modbench", "validate", "quick"])
     with pytest.raises(SystemExit) as ended:
         main()

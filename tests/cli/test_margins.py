@@ -11,7 +11,7 @@ import torch
 import modbench as mb
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import parse_percent
-from modbench.harness.planning.suite import parse_suite
+from modbench.harness.planning.load_suite import parse_suite
 from modbench.reports.questions.gate import fail_on
 from modbench.testing.settings import resolve
 

@@ -24,6 +24,7 @@ from modbench.harness.execution import worker
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.results import trust
 from modbench.harness.results.outcomes import attempt
+from modbench.harness.results.record_files import read_record
 from modbench.harness.results.records import Gap, Record
 from modbench.harness.results.run_folder import RunFolder, read
 from modbench.reports.questions.machine import warnings
@@ -225,7 +226,7 @@ def test_a_record_holds_all_files_of_the_users_that_its_process_ran(helped: Path
     files = ("mine.py", "package/__init__.py", *IMPORTED)
     record = run_one(folder, counting(folder))
     assert record.code == {name: sha256(helped / name) for name in files}
-    assert Record.model_validate_json(folder.record(counting(folder)).read_text()).code == record.code
+    assert read_record(folder.record(counting(folder))).code == record.code
 
 
 @pytest.mark.parametrize("edited", IMPORTED)

@@ -24,7 +24,7 @@ from resealed import reseal
 from modbench.commands import demo as demo_command
 from modbench.commands.init.suite_file import EXAMPLES, example
 from modbench.harness.core import catalogue
-from modbench.harness.planning.suite import load_suite, read_suite
+from modbench.harness.planning.load_suite import load_suite, read_suite
 from modbench.harness.planning.suite_schema import suite_schema
 from modbench.reports import demo
 

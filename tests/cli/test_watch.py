@@ -25,8 +25,8 @@ from modbench.harness.core.files import now
 from modbench.harness.core.printable import SCREEN
 from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.execution.runner import phases
+from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import Plan, make_plan
-from modbench.harness.planning.suite import parse_suite
 from modbench.harness.results import lock, progress
 from modbench.harness.results.outcomes import missing
 from modbench.harness.results.progress import Failure, Group, Running, RunProgress

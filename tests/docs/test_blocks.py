@@ -25,7 +25,7 @@ from doc_blocks import ALL, PAGES, ROOT, Block, blocks, inline_commands, words_o
 from planted_compare import ARMS, compared_run
 
 from modbench.cli import app
-from modbench.harness.planning.suite import parse_suite
+from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.text.tokens import byte_characters
 from modbench.reports.formats.pytest_benchmark import statistics_of
 

@@ -27,8 +27,8 @@ from test_confirm import planted as planted_confirmation
 
 from modbench.harness.core import files
 from modbench.harness.core.contracts import Text
+from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.plan import make_plan
-from modbench.harness.planning.suite import load_suite
 from modbench.reports import demo
 
 HERE = Path(__file__).parent

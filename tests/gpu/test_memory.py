@@ -15,6 +15,7 @@ import torch
 
 from modbench.harness.core.case import Case, Place
 from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.lookup import with_facts
 from modbench.harness.flops.closed_form import closed_form
 from modbench.harness.memory.step_peak import of_training
 from modbench.harness.results import run_folder
@@ -38,7 +39,7 @@ def case(model: str = "dense", dtype: str = "bf16", **shape: Any) -> Case:
     )
     options = {"capacity": 0.125} if model == "mod" else {}
     config = ModelConfig.model_validate({"d_model": 1024, "n_layers": 4, "max_seq_len": seq_len, **options, **shape})
-    return Case(model=model, arm_parts=(), config=config, place=place)
+    return with_facts(Case(model=model, arm_parts=(), config=config, place=place))
 
 
 @pytest.mark.usefixtures("real_card")

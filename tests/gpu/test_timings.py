@@ -12,6 +12,7 @@ from torch import Tensor
 
 from modbench.harness.core.case import Case, Place
 from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.lookup import with_facts
 from modbench.harness.doubts.launch_bound import LEAST_SHARE
 from modbench.harness.subject.subject import Subject
 from modbench.harness.timing.cuda_events import DeviceTimer, GraphTimer, device_share
@@ -25,7 +26,7 @@ TINY: dict[str, int] = {"d_model": 64, "n_layers": 1, "seq_len": 16}
 def subject(seq_len: int, **shape: int) -> Subject:
     place = Place(seq_len=seq_len, batch_size=1, dtype="bf16", device="cuda", threads=1, compile=False)
     config = ModelConfig.model_validate({"max_seq_len": seq_len, **shape})
-    return Subject(Case(model="dense", arm_parts=(), config=config, place=place), 0)
+    return Subject(with_facts(Case(model="dense", arm_parts=(), config=config, place=place)), 0)
 
 
 def end_to_end_s(call: Any, tokens_BT: Tensor, calls: int = 15) -> float:

@@ -20,8 +20,8 @@ from modbench.harness.execution.rule_asker import Asker
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.machine.certificate import Certificate
 from modbench.harness.planning import plan
+from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import Plan
-from modbench.harness.planning.suite import parse_suite
 from modbench.harness.results import run_folder
 from modbench.harness.results.notes.causality import Causality
 from modbench.harness.results.notes.counting import CountNotes

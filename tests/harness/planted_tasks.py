@@ -9,7 +9,7 @@ from planted import ENVIRONMENT
 
 from modbench.harness.core import files
 from modbench.harness.planning import plan
-from modbench.harness.planning.suite import parse_suite
+from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.results import run_folder
 from modbench.harness.results.notes.training import TaskAnswers, TrainNotes
 from modbench.harness.results.records import Outcome, Record

@@ -9,6 +9,7 @@ from torch import nn
 
 from modbench.harness.core.case import Case, Place, Protocol
 from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.lookup import with_facts
 from modbench.harness.core.measure_plans import DecodePlan
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.subject.subject import Subject
@@ -21,7 +22,9 @@ EXAMPLES = ROOT / "examples" / "protocols"
 def case(model: str, **place: Any) -> Case:
     at = {"seq_len": 16, "batch_size": 2, "dtype": "fp32", "device": "cpu", "threads": 1, "compile": False} | place
     shape = {"d_model": 32, "n_layers": 2, "n_heads": 2, "max_seq_len": 64, "vocab_size": 256}
-    return Case(model=model, arm_parts=(), config=ModelConfig.model_validate(shape), place=Place.model_validate(at))
+    return with_facts(
+        Case(model=model, arm_parts=(), config=ModelConfig.model_validate(shape), place=Place.model_validate(at))
+    )
 
 
 def example(name: str, **place: Any) -> Case:

@@ -14,6 +14,7 @@ from modbench.harness.core.case import Case, Place, Protocol
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import UNASKED, Examples, Source, Task
 from modbench.harness.core.errors import Unmeasured
+from modbench.harness.core.lookup import with_facts
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.passes._training import drill
 from modbench.harness.subject.subject import Subject
@@ -74,7 +75,9 @@ def subject(module: nn.Module, model: str = "dense") -> Subject:
         {"d_model": 32, "n_layers": 4, "vocab_size": 6, "max_seq_len": 10, **catalogue.model_options(model)}
     )
     place = Place(seq_len=10, batch_size=16, dtype="fp32", device="cpu", threads=1, compile=False)
-    return Subject(Case(model=model, arm_parts=(), config=config, place=place, task="planted"), 0, module=module)
+    return Subject(
+        with_facts(Case(model=model, arm_parts=(), config=config, place=place, task="planted")), 0, module=module
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -146,7 +149,9 @@ def test_every_model_is_drilled(model: str) -> None:
     if "capacity" in options:
         options["capacity"] = 0.5
     place = Place(seq_len=10, batch_size=16, dtype="fp32", device="cpu", threads=1, compile=False)
-    case = Case(model=model, arm_parts=(), config=ModelConfig.model_validate(options), place=place, task="planted")
+    case = with_facts(
+        Case(model=model, arm_parts=(), config=ModelConfig.model_validate(options), place=place, task="planted")
+    )
     run = TrainRun(seq_len=10, batch_size=16, steps=60, lr=1e-2)
     protocol = Protocol(
         rounds=1, warm_up_calls=1, seed=0, train=run, corpus="", corpus_path=None, corpus_sha256="", task_path=None
@@ -161,7 +166,7 @@ def test_every_model_is_drilled(model: str) -> None:
 def test_a_bidirectional_model_has_no_next_token() -> None:
     config = ModelConfig.model_validate({"d_model": 32, "n_layers": 2, "vocab_size": 6, "bidirectional": True})
     place = Place(seq_len=10, batch_size=16, dtype="fp32", device="cpu", threads=1, compile=False)
-    case = Case(model="dense", arm_parts=(), config=config, place=place, task="planted")
+    case = with_facts(Case(model="dense", arm_parts=(), config=config, place=place, task="planted"))
     run = TrainRun(seq_len=10, batch_size=16, steps=1, lr=1e-2)
     protocol = Protocol(rounds=1, warm_up_calls=1, seed=0, train=run, corpus="", corpus_path=None, corpus_sha256="")
     with pytest.raises(Unmeasured, match="no next token"):
@@ -171,7 +176,7 @@ def test_a_bidirectional_model_has_no_next_token() -> None:
 def test_files_that_changed_since_the_plan_are_refused() -> None:
     config = ModelConfig.model_validate({"d_model": 32, "n_layers": 2, "vocab_size": 6})
     place = Place(seq_len=10, batch_size=16, dtype="fp32", device="cpu", threads=1, compile=False)
-    case = Case(model="dense", arm_parts=(), config=config, place=place, task="planted")
+    case = with_facts(Case(model="dense", arm_parts=(), config=config, place=place, task="planted"))
     run = TrainRun(seq_len=10, batch_size=16, steps=1, lr=1e-2)
     protocol = Protocol(
         rounds=1, warm_up_calls=1, seed=0, train=run, corpus="", corpus_path=None, corpus_sha256="other"

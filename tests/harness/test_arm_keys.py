@@ -15,9 +15,9 @@ from modbench.harness.core.case import Case
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.own_models import way
 from modbench.harness.planning.arms import unsolved_arms
+from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
-from modbench.harness.planning.suite import parse_suite
 from modbench.harness.subject.build import build_module
 
 MODELS = """

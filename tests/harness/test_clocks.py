@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from pathlib import Path
@@ -15,10 +16,11 @@ from modbench.commands.doctor import aa_comparisons
 from modbench.harness.core import catalogue, clocks
 from modbench.harness.core.case import Case
 from modbench.harness.core.files import now
+from modbench.harness.core.lookup import with_facts
 from modbench.harness.execution.parent_clock_check import ENDING_S, check_clock
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.outcomes import measured
-from modbench.harness.results.record_files import is_intact, write_record
+from modbench.harness.results.record_files import as_record, is_intact, write_record
 from modbench.harness.results.records import Record
 from modbench.harness.subject import shared_state
 from modbench.harness.subject.subject import Subject, clock_of
@@ -79,7 +81,7 @@ def test_the_parents_clock_is_the_second_source(wall_s: float, changed: bool, he
     write_record(file, record, "")
     check_clock(file, unit, 1010.0)
     assert is_intact(file.read_bytes())
-    dense, bad = Record.model_validate_json(file.read_bytes()).outcomes
+    dense, bad = as_record(json.loads(file.read_bytes()), file).outcomes
     assert dense.noted(TimeNotes).clock_changed is None
     assert (bad.noted(TimeNotes).clock_changed is not None) is changed
     assert ENDING_S < 5
@@ -87,7 +89,7 @@ def test_the_parents_clock_is_the_second_source(wall_s: float, changed: bool, he
 
 def planned_case(*, own: bool) -> Case:
     case = aa_comparisons.units(1, "cpu", 1)[0].comparison.arms[0]
-    return case.model_copy(update={"model": "mine.py:build"}) if own else case
+    return with_facts(case.model_copy(update={"model": "mine.py:build"})) if own else case
 
 
 class Learns(nn.Module):

@@ -25,8 +25,8 @@ from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.execution.rule_asker import Asker
 from modbench.harness.execution.runner import phases
 from modbench.harness.flops.closed_form import case_cost
+from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.plan import Plan, make_plan, read_corpus
-from modbench.harness.planning.suite import load_suite
 from modbench.harness.planning.training_units import run_flops
 from modbench.harness.results import decisions, run_folder
 from modbench.harness.results.reading import DamagedError

@@ -19,15 +19,16 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.device_lost import DeviceLost
 from modbench.harness.core.errors import Unmeasured
+from modbench.harness.core.lookup import with_facts
 from modbench.harness.execution.runner import phases
 from modbench.harness.machine import nvml
 from modbench.harness.memory import fit_trial
 from modbench.harness.memory.step_peak import of_training
 from modbench.harness.passes import energy as energy_pass
 from modbench.harness.passes import time as time_pass
+from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import make_plan, predicted_seconds
-from modbench.harness.planning.suite import load_suite
 from modbench.harness.results.evidence import Evidence
 from modbench.harness.results.notes.timing import EnergyNotes, TimeNotes
 from modbench.harness.results.outcomes import attempt
@@ -41,7 +42,7 @@ DOUBTS = {name: catalogue.load("doubts", name) for name in catalogue.entries("do
 def case() -> Case:
     place = Place(seq_len=8, batch_size=1, dtype="fp32", device="cuda", threads=1, compile=False)
     config = ModelConfig.model_validate({"d_model": 16, "n_layers": 1, "n_heads": 2, "max_seq_len": 8})
-    return Case(model="dense", arm_parts=(), config=config, place=place)
+    return with_facts(Case(model="dense", arm_parts=(), config=config, place=place))
 
 
 @pytest.fixture
@@ -58,6 +59,7 @@ def timed(key: str, cuda: FakeCuda, **launch: Any) -> tuple[Outcome, Blocks]:
         protocol = Protocol(rounds=2, warm_up_calls=1, seed=0, corpus="stdlib", corpus_path=None, corpus_sha256="")
         comparison = Comparison(arms=(case(),), metrics=(key,))
         fields: dict[str, Any] = {"name": "u", "made_in": "time", "launch": 0, "flops": 1.0}
+        fields["facts"] = catalogue.facts_of_unit("time", metric.group, (key,))
         unit = UnitOfWork(comparison=comparison, protocol=protocol, workload=metric.group, **fields)
         outcome, witnessed = time_pass.run(unit, [metric])
     assert isinstance(outcome, Outcome)
@@ -302,6 +304,7 @@ def energy(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch, driver: Any) -> list
     comparison = Comparison(arms=arms, metrics=tuple(metric.key for metric in metrics))
     protocol = Protocol(rounds=1, warm_up_calls=1, seed=0, corpus="stdlib", corpus_path=None, corpus_sha256="")
     fields: dict[str, Any] = {"name": "e", "made_in": "energy", "launch": 0, "flops": 1.0, "workload": "train_step"}
+    fields["facts"] = catalogue.facts_of_unit("energy", "train_step", comparison.metrics)
     unit = UnitOfWork(comparison=comparison, protocol=protocol, **fields)
     return list(energy_pass.run(unit, metrics))
 

@@ -19,6 +19,7 @@ from modbench.harness.core.case import Case, Comparison, Place, Protocol, UnitOf
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.device_lost import DeviceLost
 from modbench.harness.core.errors import Unmeasured
+from modbench.harness.core.lookup import with_facts
 from modbench.harness.execution.crash_records import death
 from modbench.harness.execution.worker import environment_of
 from modbench.harness.passes import time as time_pass
@@ -41,10 +42,13 @@ def place(device: str = "cuda") -> Place:
 def unit_of(key: str) -> UnitOfWork:
     """Two arms, `dense` and its twin."""
     config = ModelConfig.model_validate({"d_model": 16, "n_layers": 1, "n_heads": 2, "max_seq_len": 8})
-    arms = tuple(Case(model="dense", arm_parts=parts, config=config, place=place()) for parts in ((), ("twin",)))
+    arms = tuple(
+        with_facts(Case(model="dense", arm_parts=parts, config=config, place=place())) for parts in ((), ("twin",))
+    )
     protocol = Protocol(rounds=2, warm_up_calls=1, seed=0, corpus="stdlib", corpus_path=None, corpus_sha256="")
-    fields: dict[str, Any] = {"name": "u", "made_in": "time", "launch": 0, "flops": 1.0}
     workload = catalogue.metrics()[key].group
+    fields: dict[str, Any] = {"name": "u", "made_in": "time", "launch": 0, "flops": 1.0}
+    fields["facts"] = catalogue.facts_of_unit("time", workload, (key,))
     return UnitOfWork(comparison=Comparison(arms=arms, metrics=(key,)), protocol=protocol, workload=workload, **fields)
 
 

@@ -16,6 +16,7 @@ from fake_nvml import fake_pynvml
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, Comparison, Place, Protocol, UnitOfWork
 from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.lookup import with_facts
 from modbench.harness.passes import energy as energy_pass
 from modbench.harness.passes import time as time_pass
 from modbench.harness.results.notes.timing import TimeNotes
@@ -32,7 +33,9 @@ def unit_of(key: str, rounds: int = 2, **protocol: Any) -> UnitOfWork:
     data = {"seq_len": 8, "batch_size": 1, "dtype": "fp32", "device": "cuda", "threads": 1, "compile": False}
     config = ModelConfig.model_validate({"d_model": 16, "n_layers": 1, "n_heads": 2, "max_seq_len": 8})
     place = Place.model_validate(data)
-    arms = tuple(Case(model="dense", arm_parts=parts, config=config, place=place) for parts in ((), ("twin",)))
+    arms = tuple(
+        with_facts(Case(model="dense", arm_parts=parts, config=config, place=place)) for parts in ((), ("twin",))
+    )
     base: dict[str, Any] = {"warm_up_calls": 1, "seed": 0, "corpus": "stdlib", "corpus_path": None, "corpus_sha256": ""}
     metric = catalogue.metrics()[key]
     fields: dict[str, Any] = {"name": "u", "made_in": metric.made_in, "launch": 0, "flops": 1.0}
@@ -40,6 +43,7 @@ def unit_of(key: str, rounds: int = 2, **protocol: Any) -> UnitOfWork:
         comparison=Comparison(arms=arms, metrics=(key,)),
         protocol=Protocol(rounds=rounds, **{**base, **protocol}),
         workload=metric.group,
+        facts=catalogue.facts_of_unit(metric.made_in, metric.group, (key,)),
         **fields,
     )
 

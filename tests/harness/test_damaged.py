@@ -21,8 +21,7 @@ from modbench.harness.results.plausible import implausible, usable
 from modbench.harness.results.reading import DamagedError
 from modbench.harness.results.reading import load as read_json
 from modbench.harness.results.record_checks import check
-from modbench.harness.results.record_files import ALTERED, read_record
-from modbench.harness.results.records import Record
+from modbench.harness.results.record_files import ALTERED, as_record, read_record
 from modbench.harness.results.run_folder import RunFolder, read
 from modbench.harness.results.workspace import artifact
 from modbench.reports.format import PAGE
@@ -229,7 +228,7 @@ def test_what_cannot_have_been_measured_is_not_written(edit: Callable[[Body], ob
     file = run / "units" / LAUNCH
     body = json.loads(file.read_text())
     edit(body)
-    made = usable(Record.model_validate(body))
+    made = usable(as_record(body, run))
     assert [(outcome.status, outcome.kind) for outcome in made.outcomes] == [("failed", "numerics"), ("ok", None)]
     assert re.search(said.removeprefix(r"samples\.").removeprefix(r"notes\."), str(made.outcomes[0].reason))
     plainly(file, edit)
@@ -254,7 +253,7 @@ def test_what_cannot_have_been_measured_is_not_written(edit: Callable[[Body], ob
 def test_what_a_pass_gets_wrong_fails_its_arm_alone(edit: Callable[[Body], object], said: str, run: Path) -> None:
     body = json.loads((run / "units" / LAUNCH).read_text())
     edit(body)
-    made = usable(Record.model_validate(body))
+    made = usable(as_record(body, run))
     assert [outcome.status for outcome in made.outcomes] == ["failed", "ok"]
     assert re.search(said, str(made.outcomes[0].reason))
 
@@ -281,7 +280,7 @@ def test_a_pass_that_leaves_something_else_ends_with_the_reason(
     body = json.loads((run / "units" / name).read_text())
     edit(body)
     with pytest.raises(ValueError, match=said):
-        usable(Record.model_validate(body))
+        usable(as_record(body, run))
 
 
 def test_no_launch_is_a_copy_of_another(run: Path) -> None:

@@ -130,7 +130,7 @@ def test_a_broken_metric_stops_nothing_and_is_named_where_it_is_asked_for(
     [
         ("models", "MODEL", "is no Model but 1"),
         ("passes", "PASS", "is no Pass but 1"),
-        ("doubts", "DOUBT", "is no Doubt but 1"),
+        ("doubts", "DOUBT", "no finds, advice, label"),
         ("tasks", "TASK", "is no Task but 1"),
         ("corpora", "CORPUS", "is no Corpus but 1"),
         ("sinks", "SINK", "is no Sink but 1"),

@@ -16,6 +16,7 @@ from modbench.harness.core import catalogue, files
 from modbench.harness.core.case import Case, Comparison, Place, Protocol, UnitOfWork
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import Unmeasured
+from modbench.harness.core.lookup import with_facts
 from modbench.harness.core.measure_plans import EnergyPlan
 from modbench.harness.machine import nvml
 from modbench.harness.passes import compile as compile_pass
@@ -58,14 +59,21 @@ def unit(arms: tuple[Case, ...] = (), windows: int = 2) -> UnitOfWork:
     )
     comparison = Comparison(arms=arms or (case("one"),), metrics=("energy/total",))
     return UnitOfWork(
-        name="e", made_in="energy", launch=0, flops=1.0, workload="train_step", comparison=comparison, protocol=protocol
+        name="e",
+        made_in="energy",
+        launch=0,
+        flops=1.0,
+        workload="train_step",
+        comparison=comparison,
+        protocol=protocol,
+        facts=catalogue.facts_of_unit("energy", "train_step", comparison.metrics),
     )
 
 
 def case(name: str) -> Case:
     place = Place(seq_len=8, batch_size=1, dtype="fp32", device="cuda", threads=1, compile=False)
     config = ModelConfig.model_validate({"d_model": 16, "n_layers": 1, "n_heads": 2, "max_seq_len": 8})
-    return Case(model="dense", arm_parts=(name,), config=config, place=place)
+    return with_facts(Case(model="dense", arm_parts=(name,), config=config, place=place))
 
 
 def test_no_window_holds_energy_of_the_arm_before_it(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,13 +10,14 @@ import pytest
 from planted import Trouble, fake_record, planted_suite
 
 from modbench.harness.core import catalogue
-from modbench.harness.core.case import names_of
+from modbench.harness.core.lookup import facts_of_names
 from modbench.harness.execution.limits import allowance
 from modbench.harness.execution.runner import phases
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results.compact_plan import packed, unpacked
 from modbench.harness.results.reading import DamagedError
 from modbench.harness.results.record_files import edit, read_record, write_record
+from modbench.harness.results.upgrade import upgraded
 from modbench.reports.tables import axes
 
 LOOK_UPS = ("passes", "metrics", "pass_of", "needed", "is_shipped", "model_options", "entries", "load", "facts_of_unit")
@@ -84,10 +85,13 @@ def test_a_plan_without_facts_gets_them_as_it_is_read(body: dict[str, Any], plan
             del unit["comparison"]["facts"]
     for name in ("models", "facts") if "parts" in old else ():
         del old["parts"][name]
-    read = Plan.model_validate(unpacked(old, Path("run.json")))
+    now = upgraded({"schema_version": 10, "plan": old}, "run.json")
+    read = Plan.model_validate(unpacked(now["plan"], Path("run.json")))
     assert read.cases == plan.cases
     assert [unit.facts.makes for unit in read.units] == [unit.facts.makes for unit in plan.units]
-    assert [each.facts for each in read.cases] == [names_of(each) for each in plan.cases]
+    assert [each.facts for each in read.cases] == [
+        facts_of_names(each.model, each.config.router) for each in plan.cases
+    ]
 
 
 def test_a_record_repeats_no_facts(plan: Plan, tmp_path: Path) -> None:

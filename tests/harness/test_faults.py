@@ -22,9 +22,9 @@ from modbench.harness.execution.crash_records import death
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.execution.progress_tracker import Tracker
+from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
-from modbench.harness.planning.suite import parse_suite
 from modbench.harness.results import run_folder
 from modbench.harness.results.outcomes import gap_of
 from modbench.harness.results.progress import RunProgress

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from launch_power import Design, designs, simulate
 
-from modbench.harness.core.case import MOST_ASKED
 from modbench.harness.planning.efforts import TWO_STAGE
-from modbench.harness.planning.suite import load_suite
+from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.stats import effects, sample_size
 
 
@@ -37,7 +36,7 @@ def test_the_pilot_is_between_least_and_most() -> None:
     assert sample_size.number(quiet, mde=0.01, least=8, most=24).made == 8
     found = sample_size.number(loud, mde=0.01, least=8, most=24)
     assert found.made == 24
-    assert found.asked == MOST_ASKED
+    assert found.asked == sample_size.MOST_ASKED
 
 
 @pytest.mark.slow

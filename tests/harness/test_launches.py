@@ -24,12 +24,12 @@ from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.execution.rule_asker import Asker
 from modbench.harness.execution.runner import phases
 from modbench.harness.machine import certificate, environment
+from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan
-from modbench.harness.planning.suite import load_suite
 from modbench.harness.results import decisions, run_folder
+from modbench.harness.results.evidence import LaunchCount
 from modbench.harness.results.run_folder import RunFolder
-from modbench.harness.rules.launch_count import LaunchCount
 from modbench.progress import Lines
 from modbench.reports.tables.load import load
 from modbench.reports.terminal import summary

@@ -11,14 +11,14 @@ import pytest
 from planted import Trouble, fake_record
 
 from modbench import api
-from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core import catalogue
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import human_duration, parse_duration
 from modbench.harness.execution import limits
 from modbench.harness.execution.limits import Limits, allowance, in_words
+from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
-from modbench.harness.planning.suite import parse_suite
 from modbench.harness.profiling.run_time import RunTime
 from modbench.harness.results import run_folder
 from modbench.harness.results.records import Death
@@ -76,8 +76,8 @@ def test_training_on_a_card_may_be_bound_by_the_host() -> None:
     card = unit.comparison.place.model_copy(update={"device": "cuda"})
     arms = tuple(case.model_copy(update={"place": card}) for case in unit.comparison.arms)
     comparison = unit.comparison.model_copy(update={"arms": arms})
-    fields = dict(unit) | {"flops": 1e17, "made_in": "train", "comparison": comparison}
-    large = UnitOfWork(**{name: value for name, value in fields.items() if name != "facts"})
+    facts = catalogue.facts_of_unit("train", unit.workload, comparison.metrics)
+    large = unit.model_copy(update={"flops": 1e17, "made_in": "train", "comparison": comparison, "facts": facts})
     on_card = made.model_copy(update={"device": "cuda", "units": (large,)})
     assert Limits(on_card).expected(large) == pytest.approx(1e17 / 2e13)
     assert allowance(large) == 300 + 300 + 600

@@ -15,12 +15,13 @@ from torch.distributed._tools.mem_tracker import MemTracker
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, Comparison, Place
 from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.lookup import with_facts
 from modbench.harness.core.measure_plans import FIT_RESOLUTION
 from modbench.harness.memory.step_peak import of_training
 from modbench.harness.memory.storage_tracker import StorageTracker
 from modbench.harness.passes import fit
 from modbench.harness.passes.fit import _try, bracket, forecast
-from modbench.harness.planning.suite import parse_suite
+from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.units_of_work import units_of_work
 from modbench.harness.results.notes.memory import FitNotes
 from modbench.harness.subject.subject import Subject
@@ -30,7 +31,7 @@ def case(model: str = "dense") -> Case:
     options = dict(catalogue.model_options(model))
     config = ModelConfig.model_validate({"d_model": 64, "n_layers": 2, "max_seq_len": 64, **options})
     place = Place(seq_len=64, batch_size=2, dtype="fp32", device="cpu", threads=1, compile=False)
-    return Case(model=model, arm_parts=(), config=config, place=place)
+    return with_facts(Case(model=model, arm_parts=(), config=config, place=place))
 
 
 def test_live_and_peak_bytes_by_hand() -> None:

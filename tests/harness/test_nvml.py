@@ -15,6 +15,7 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, Comparison, Place, Protocol, UnitOfWork
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import Unmeasured
+from modbench.harness.core.lookup import with_facts
 from modbench.harness.machine import counter_sampler, nvml
 from modbench.harness.passes import time as time_pass
 from modbench.harness.results.evidence import Evidence
@@ -29,7 +30,7 @@ MIG = "MIG-1"
 def case() -> Case:
     place = Place(seq_len=8, batch_size=1, dtype="fp32", device="cuda", threads=1, compile=False)
     config = ModelConfig.model_validate({"d_model": 16, "n_layers": 1, "n_heads": 2, "max_seq_len": 8})
-    return Case(model="dense", arm_parts=(), config=config, place=place)
+    return with_facts(Case(model="dense", arm_parts=(), config=config, place=place))
 
 
 def timed(cuda: FakeCuda) -> tuple[Outcome, Blocks]:
@@ -40,6 +41,7 @@ def timed(cuda: FakeCuda) -> tuple[Outcome, Blocks]:
         protocol = Protocol(rounds=2, warm_up_calls=1, seed=0, corpus="stdlib", corpus_path=None, corpus_sha256="")
         comparison = Comparison(arms=(case(),), metrics=(metric.key,))
         fields: dict[str, Any] = {"name": "u", "made_in": "time", "launch": 0, "flops": 1.0}
+        fields["facts"] = catalogue.facts_of_unit("time", metric.group, (metric.key,))
         unit = UnitOfWork(comparison=comparison, protocol=protocol, workload=metric.group, **fields)
         outcome, blocks = time_pass.run(unit, [metric])
     assert isinstance(outcome, Outcome)

@@ -11,8 +11,8 @@ from planted_peaks import planted
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.contracts import Text
 from modbench.harness.execution.limits import Limits
+from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import Plan, make_plan
-from modbench.harness.planning.suite import parse_suite
 from modbench.harness.profiling import run_time
 from modbench.harness.profiling.run_time import RunTime
 from modbench.harness.roofline import training_calibration

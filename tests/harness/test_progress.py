@@ -12,12 +12,13 @@ import pytest
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import COUNTS, Case, UnitOfWork
+from modbench.harness.core.lookup import with_facts
 from modbench.harness.core.torchrun import Ranks
 from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.execution.runner import phases
 from modbench.harness.passes import _guards, count, time
+from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import Plan, make_plan
-from modbench.harness.planning.suite import parse_suite
 from modbench.harness.profiling.operators_of_a_call import of_real_tensors
 from modbench.harness.profiling.run_time import RunTime
 from modbench.harness.results import workspace
@@ -114,7 +115,7 @@ def test_what_nobody_asked_for_does_not_run_and_says_so(monkeypatch: pytest.Monk
     monkeypatch.setattr(counter, "train", never)
     monkeypatch.setattr(fvcore_counter, "by_fvcore", never)
     unit = counting(plan_of(["latency/forward"]))
-    metrics = [metric for metric in catalogue.metrics().values() if unit.makes(metric)]
+    metrics = [catalogue.metrics()[made.key] for made in unit.facts.makes]
     found = [each for each in count.run(unit, metrics) if each.metric == "flops/forward"]
     dense, mod = (each.noted(CountNotes) for each in found)
     assert dense.fvcore_reason == count.NO_FLOPS
@@ -137,7 +138,7 @@ def test_a_users_training_that_was_not_checked_says_so(tmp_path: Path, monkeypat
         encoding="utf-8",
     )
     monkeypatch.chdir(tmp_path)
-    mine = one_case("dense").model_copy(update={"model": "mine.py:build"})
+    mine = with_facts(one_case("dense").model_copy(update={"model": "mine.py:build"}))
     some, every = (count.count(mine, 0, hardware=False, inputs=2, parts=parts).notes for parts in ((), COUNTS))
     assert some.training_unchecked == count.NO_TRAINING
     assert some.trained_share is None
@@ -166,7 +167,7 @@ def test_the_guards_of_a_large_model_use_few_tokens_and_of_a_users_all() -> None
     case = one_case()
     assert _guards.guarded(case, 10**6) == _guards.GUARDED
     assert _guards.guarded(case, 10**9) == _guards.GUARDED_LARGE
-    assert _guards.guarded(case.model_copy(update={"model": "mine.py:build"}), 10**9) is None
+    assert _guards.guarded(with_facts(case.model_copy(update={"model": "mine.py:build"})), 10**9) is None
 
 
 @pytest.mark.slow
@@ -174,7 +175,7 @@ def test_every_step_of_counting_is_said(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     said: list[str] = []
     unit = counting(plan_of(["latency/forward", "flops/train_step/hardware"]))
-    metrics = [metric for metric in catalogue.metrics().values() if unit.makes(metric)]
+    metrics = [catalogue.metrics()[made.key] for made in unit.facts.makes]
     with workspace.at(Workspace(tmp_path, unit.name, tell=lambda line: said.append(str(line)))):
         list(count.run(unit, metrics))
     first, second = unit.comparison.arms
@@ -221,7 +222,7 @@ def test_timing_says_its_last_word_before_it_begins(tmp_path: Path, monkeypatch:
         return found
 
     monkeypatch.setattr(Session, "measure", measured)
-    metrics = [metric for metric in catalogue.metrics().values() if unit.makes(metric)]
+    metrics = [catalogue.metrics()[made.key] for made in unit.facts.makes]
     with workspace.at(Workspace(tmp_path, unit.name, tell=lambda line: events.append(str(line)))):
         list(time.run(unit, metrics))
     assert events[-3].startswith("timing 2 models ")

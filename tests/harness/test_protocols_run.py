@@ -13,9 +13,9 @@ from protocol_cases import EXAMPLES
 from modbench.harness.core import files
 from modbench.harness.core.labels import Label
 from modbench.harness.execution import worker
+from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import make_plan
-from modbench.harness.planning.suite import parse_suite
 from modbench.harness.results import run_folder
 from modbench.reports.tables import load
 

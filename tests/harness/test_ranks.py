@@ -18,9 +18,9 @@ from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.limits import Limits
 from modbench.harness.execution.phase import Run
 from modbench.harness.execution.progress_tracker import Tracker
+from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan, read_corpus
-from modbench.harness.planning.suite import parse_suite
 from modbench.harness.results import run_folder
 from modbench.harness.results.record_files import read_record
 from modbench.harness.results.records import Record

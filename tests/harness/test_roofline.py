@@ -15,6 +15,7 @@ from planted_peaks import planted
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, Place
 from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.lookup import with_facts
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.profiling import probes
 from modbench.harness.profiling.operators_of_a_call import of_real_tensors, why_not
@@ -31,7 +32,7 @@ def tiny(model: str = "dense", seq_len: int = 32, **shape: Any) -> Case:
     options = dict(catalogue.model_options(model))
     config = ModelConfig.model_validate({"d_model": 32, "n_layers": 2, "vocab_size": 64, **options, **shape})
     place = Place(seq_len=seq_len, batch_size=2, dtype="fp32", device="cpu", threads=1, compile=False)
-    return Case(model=model, arm_parts=(), config=config, place=place)
+    return with_facts(Case(model=model, arm_parts=(), config=config, place=place))
 
 
 def test_a_call_takes_its_launches_and_its_work_at_the_planted_rates() -> None:

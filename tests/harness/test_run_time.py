@@ -10,8 +10,8 @@ from planted_peaks import planted
 
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.execution import peaks
+from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import Plan, make_plan, predicted_seconds
-from modbench.harness.planning.suite import parse_suite
 from modbench.harness.profiling.run_time import ARM_S, DRAW_S, FIRST_CALLS, RunTime, operators
 from modbench.harness.roofline.table import Table
 from modbench.harness.timing.interleave import SHORTEST_SAMPLE_S

@@ -21,9 +21,9 @@ from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.execution.rule_asker import Asker
 from modbench.harness.execution.runner import phases
+from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan
-from modbench.harness.planning.suite import load_suite
 from modbench.harness.results import progress, run_folder
 from modbench.harness.results.reading import DamagedError
 from modbench.harness.results.records import Death

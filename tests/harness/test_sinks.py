@@ -21,8 +21,8 @@ from modbench.harness.core.sinks import Opening, Sink
 from modbench.harness.core.train_plan import OF_THE_SINK, TrainPlan, TrainRun
 from modbench.harness.execution import worker
 from modbench.harness.passes import _training
+from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import Plan, make_plan, read_corpus
-from modbench.harness.planning.suite import parse_suite
 from modbench.harness.results import workspace
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.results.records import Record

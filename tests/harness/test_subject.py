@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, Place
 from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.lookup import with_facts
 from modbench.harness.subject import subject as room
 from modbench.harness.subject.build import build_module
 from modbench.harness.subject.generation import Generation
@@ -22,7 +23,7 @@ def case(model: str = "mod", **place: Any) -> Case:
     at = {"seq_len": 16, "batch_size": 2, "dtype": "fp32", "device": "cpu", "threads": 1, "compile": False} | place
     options = {} if ":" in model else dict(catalogue.model_options(model))
     config = ModelConfig.model_validate({"d_model": 32, "n_layers": 2, "n_heads": 2, "max_seq_len": 16, **options})
-    return Case(model=model, arm_parts=(), config=config, place=Place.model_validate(at))
+    return with_facts(Case(model=model, arm_parts=(), config=config, place=Place.model_validate(at)))
 
 
 @pytest.fixture

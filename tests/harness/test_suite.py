@@ -22,10 +22,11 @@ from modbench.harness.core.ids import slug
 from modbench.harness.planning.arms import resolve_arms
 from modbench.harness.planning.dense_ladder import solve
 from modbench.harness.planning.efforts import EFFORTS
+from modbench.harness.planning.load_suite import load_suite, parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.planning.select import compile_expression
-from modbench.harness.planning.suite import Suite, load_suite, parse_suite
+from modbench.harness.planning.suite import Suite
 
 TEXT = Text("t", b"a" * 5000, b"b" * 5000, "c0ffee")
 

@@ -21,6 +21,7 @@ from modbench.harness.core.case import Case, Place
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import UNASKED, Text
 from modbench.harness.core.errors import NumericsError, Unmeasured, UsageError
+from modbench.harness.core.lookup import with_facts
 from modbench.harness.core.torchrun import Ranks
 from modbench.harness.core.train_plan import BUDGETS, TrainPlan, TrainRun, learning_rate, width_rule
 from modbench.harness.passes.rates import search
@@ -40,7 +41,7 @@ TEXT = Text(
 def case(model: str = "mod", **changes: Any) -> Case:
     options = {"d_model": 32, "n_layers": 4, "max_seq_len": 16, **catalogue.model_options(model), **changes}
     place = Place(seq_len=16, batch_size=4, dtype="fp32", device="cpu", threads=1, compile=False)
-    return Case(model=model, arm_parts=(), config=ModelConfig.model_validate(options), place=place)
+    return with_facts(Case(model=model, arm_parts=(), config=ModelConfig.model_validate(options), place=place))
 
 
 def trainer(made: Case | None = None, run: TrainRun = RUN, seed: int = 0, **named: Any) -> Trainer:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from modbench.harness.core.case import Case, Place
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Text
+from modbench.harness.core.lookup import with_facts
 from modbench.harness.core.torchrun import Ranks
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.subject.subject import Subject
@@ -34,7 +35,7 @@ STEP = FORWARD + BACKWARD + OPTIMIZER
 def subject() -> Subject:
     place = Place(seq_len=16, batch_size=4, dtype="fp32", device="cuda", threads=1, compile=False)
     config = ModelConfig.model_validate({"d_model": 16, "n_layers": 1, "n_heads": 2, "max_seq_len": 16})
-    return Subject(Case(model="dense", arm_parts=(), config=config, place=place), 0)
+    return Subject(with_facts(Case(model="dense", arm_parts=(), config=config, place=place)), 0)
 
 
 @pytest.fixture

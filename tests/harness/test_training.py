@@ -15,6 +15,7 @@ from modbench.harness.core.case import Case, Place, Protocol
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import Unmeasured, UsageError
+from modbench.harness.core.lookup import with_facts
 from modbench.harness.core.train_plan import TrainRun, learning_rate
 from modbench.harness.passes._training import train
 from modbench.harness.text.corpus import from_file, from_files
@@ -38,7 +39,7 @@ def case(model: str, dtype: str = "fp32", **changes: Any) -> Case:
     shape = {"d_model": 32, "n_layers": 4 if model == "depth_branches" else 2, "max_seq_len": 16, **options, **changes}
     place = {"seq_len": 16, "batch_size": 4, "dtype": dtype, "device": "cpu", "threads": 1, "compile": False}
     config = ModelConfig.model_validate(shape)
-    return Case(model=model, arm_parts=(), config=config, place=Place.model_validate(place))
+    return with_facts(Case(model=model, arm_parts=(), config=config, place=Place.model_validate(place)))
 
 
 def protocol(path: Path, seed: int = 0) -> Protocol:

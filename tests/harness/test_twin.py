@@ -11,8 +11,8 @@ import pytest
 from planted import planted_suite, stored
 
 from modbench.commands.plan.forecast import as_text, forecast
+from modbench.harness.planning.load_suite import load_suite, parse_suite
 from modbench.harness.planning.overrides import Overrides, override
-from modbench.harness.planning.suite import load_suite, parse_suite
 from modbench.harness.stats import effects
 from modbench.reports.questions import break_even
 from modbench.reports.questions.gate import gate

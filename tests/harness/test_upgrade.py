@@ -17,15 +17,15 @@ from planted import left, planted_suite
 from modbench.harness.core import catalogue
 from modbench.harness.core.errors import UsageError
 from modbench.harness.execution.unit import planned
+from modbench.harness.results.evidence import LaunchCount
 from modbench.harness.results.notes.counting import CountNotes
 from modbench.harness.results.notes.timing import EnergyNotes
 from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.results.reading import DamagedError
-from modbench.harness.results.record_files import read_record
-from modbench.harness.results.records import SCHEMA, Record
+from modbench.harness.results.record_files import as_record, read_record
+from modbench.harness.results.records import SCHEMA
 from modbench.harness.results.run_folder import read
 from modbench.harness.results.upgrade import EARLIEST, upgraded
-from modbench.harness.rules.launch_count import LaunchCount
 from modbench.reports import demo
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
@@ -62,7 +62,7 @@ def test_a_run_of_schema_9_or_10_is_read(tmp_path: Path, golden: str) -> None:
     ten = read(str(folder))
     assert (ten.schema, ten.missing, ten.damaged) == (10, [], [])
     assert {record.schema_version for record in ten.records} == {SCHEMA}
-    assert all(Record.model_validate_json(record.model_dump_json()) == record for record in ten.records)
+    assert all(as_record(json.loads(record.model_dump_json()), folder) == record for record in ten.records)
     as_schema_9(folder)
     nine = read(str(folder))
     assert (nine.schema, nine.missing, nine.damaged) == (9, [], [])
@@ -97,7 +97,7 @@ def test_notes_of_every_pass_keep_their_content(folder: Path, metric: str) -> No
     file = next((folder / "units").glob("train-*"))
     outcome = {"case": "c", "metric": metric, "unit": "B", "status": "ok", "samples": {"value": [1.0]}}
     body = json.loads(file.read_text()) | {"outcomes": [outcome | {"notes": NOTED[metric]}]}
-    notes = Record.model_validate(upgraded(body, file)).outcomes[0].notes
+    notes = as_record(upgraded(body, file), file).outcomes[0].notes
     assert isinstance(notes, catalogue.pass_of(catalogue.metrics()[metric]).notes)
     assert {name: getattr(notes, name) for name in NOTED[metric]} == NOTED[metric]
 

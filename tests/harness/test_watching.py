@@ -11,6 +11,7 @@ from torch import Tensor
 
 from modbench.harness.core.case import Case, Place
 from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.lookup import with_facts
 from modbench.harness.routing import collect
 from modbench.harness.routing.decisions import observe as real
 from modbench.harness.subject.subject import Subject
@@ -31,7 +32,7 @@ def test_watching_keeps_no_logits(monkeypatch: pytest.MonkeyPatch) -> None:
     config = ModelConfig.model_validate(
         {"d_model": 16, "n_layers": 2, "n_heads": 2, "max_seq_len": 16, "capacity": 0.5}
     )
-    module = Subject(Case(model="mod", arm_parts=(), config=config, place=place), 0).module
+    module = Subject(with_facts(Case(model="mod", arm_parts=(), config=config, place=place)), 0).module
     tokens_NT = torch.randint(256, (5 * collect.ROWS, 16), generator=torch.Generator().manual_seed(1))
     found = collect.watch(module, tokens_NT, tokens_NT)
     assert found.loss_NT.shape == (5 * collect.ROWS, 16)

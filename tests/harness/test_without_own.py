@@ -15,8 +15,8 @@ from test_faults import run_units
 
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.labels import Label
+from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import make_plan
-from modbench.harness.planning.suite import parse_suite
 from modbench.harness.stats.without_own import changed, column
 from modbench.reports.questions.gate import gate
 from modbench.reports.tables.load import load

@@ -21,9 +21,9 @@ from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.execution.worker_environment import worker_environment
+from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
-from modbench.harness.planning.suite import parse_suite
 from modbench.harness.results import run_folder
 from modbench.harness.results.layout import SPREAD, TOGETHER, make
 from modbench.harness.results.record_files import read_record

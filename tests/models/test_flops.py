@@ -18,6 +18,7 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, Place
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Cost
+from modbench.harness.core.lookup import with_facts
 from modbench.harness.flops import counter, operators
 from modbench.harness.flops.operators import is_cheap
 from modbench.harness.flops.reconcile import disagreement
@@ -32,7 +33,7 @@ def case(model: str, seq_len: int = 48, batch_size: int = 2, **changes: Any) -> 
     options = dict(catalogue.model_options(model)) if ":" not in model else {}
     shape = {"d_model": 64, "n_layers": 4, "n_heads": 4, "max_seq_len": 256, **options, **changes}
     place = Place(seq_len=seq_len, batch_size=batch_size, dtype="fp32", device="cpu", threads=1, compile=False)
-    return Case(model=model, arm_parts=(), config=ModelConfig.model_validate(shape), place=place)
+    return with_facts(Case(model=model, arm_parts=(), config=ModelConfig.model_validate(shape), place=place))
 
 
 def realised_cost(module: Any, made: Case, seq_len: int) -> Cost:

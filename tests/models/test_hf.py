@@ -17,7 +17,8 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, Dtype, Place, Protocol
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.own_models import parse_spec
+from modbench.harness.core.lookup import with_facts
+from modbench.harness.core.model_specs import parse_spec
 from modbench.harness.core.protocols import parts_of
 from modbench.harness.core.train_plan import TrainPlan
 from modbench.harness.flops import counter
@@ -77,8 +78,14 @@ def case(model: str, *, seq_len: int = 24, dtype: Dtype = "fp32", **more: Any) -
     model, options = parse_spec(model)
     shape |= decided_by(model, options, shape)
     place = Place(seq_len=seq_len, batch_size=2, dtype=dtype, device="cpu", threads=1, compile=False)
-    return Case(
-        model=model, arm_parts=(), config=ModelConfig.model_validate(shape), place=place, options=tuple(options.items())
+    return with_facts(
+        Case(
+            model=model,
+            arm_parts=(),
+            config=ModelConfig.model_validate(shape),
+            place=place,
+            options=tuple(options.items()),
+        )
     )
 
 

@@ -16,7 +16,8 @@ from hf_folders import text, tokenizer, write_llama  # after the checks
 from modbench.harness.core.case import Case, Dtype, Place, Protocol
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.own_models import parse_spec
+from modbench.harness.core.lookup import with_facts
+from modbench.harness.core.model_specs import parse_spec
 from modbench.harness.core.protocols import parts_of
 from modbench.harness.core.train_plan import TrainPlan
 from modbench.harness.flops import counter
@@ -49,7 +50,7 @@ def case(spec: str, *, dtype: Dtype = "fp32") -> Case:
     model, options = parse_spec(spec)
     config = ModelConfig.model_validate(decided_by(model, options, {}))
     place = Place(seq_len=24, batch_size=2, dtype=dtype, device="cpu", threads=1, compile=False)
-    return Case(model=model, arm_parts=(), config=config, place=place, options=tuple(options.items()))
+    return with_facts(Case(model=model, arm_parts=(), config=config, place=place, options=tuple(options.items())))
 
 
 def tokens() -> torch.Tensor:
@@ -136,12 +137,14 @@ def test_random_weights_have_the_shape_alone(folders: tuple[Path, Path]) -> None
 def test_the_function_of_python_refuses_to_be_fed_bytes(folders: tuple[Path, Path]) -> None:
     with pytest.raises(UsageError, match=r"tokenizer of .*--model 'hf:"):
         build_module(
-            Case(
-                model="modbench.models.hf_mod:build",
-                arm_parts=(),
-                config=ModelConfig.model_validate({"vocab_size": 512}),
-                place=case(f"hf:{folders[1]}").place,
-                options=(("path", str(folders[1])),),
+            with_facts(
+                Case(
+                    model="modbench.models.hf_mod:build",
+                    arm_parts=(),
+                    config=ModelConfig.model_validate({"vocab_size": 512}),
+                    place=case(f"hf:{folders[1]}").place,
+                    options=(("path", str(folders[1])),),
+                )
             ),
             0,
         )

@@ -14,6 +14,7 @@ from modbench.harness.core import own_routers
 from modbench.harness.core.case import Case, Place
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import Unmeasured, UsageError
+from modbench.harness.core.lookup import with_facts
 from modbench.harness.flops import own_router
 from modbench.harness.passes import count
 from modbench.harness.subject.generation import set_missing
@@ -80,7 +81,7 @@ def case_of(router: str, **changes: object) -> Case:
     keys = {**MODEL.options, "d_model": D, "n_layers": 4, "n_heads": 2, "max_seq_len": T, "capacity": 0.25}
     made = ModelConfig.model_validate({**keys, "router": router, **changes})
     place = Place(seq_len=T, batch_size=B, dtype="fp32", device="cpu", compile=False, threads=1)
-    return Case(model="mod", config=made, place=place, arm_parts=("c0.25",))
+    return with_facts(Case(model="mod", config=made, place=place, arm_parts=("c0.25",)))
 
 
 def test_what_its_methods_compute_is_counted(mlp: str) -> None:

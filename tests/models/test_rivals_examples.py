@@ -15,6 +15,7 @@ import torch
 
 from modbench.harness.core.case import Case, Place
 from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.lookup import with_facts
 from modbench.harness.flops import counter
 from modbench.harness.passes.count import count
 from modbench.harness.results.outcomes import attempt
@@ -30,7 +31,7 @@ def case(rival: str, **options: Any) -> Case:
     shape = {"d_model": 32, "n_layers": 4, "n_heads": 4, "d_ff": 64, "max_seq_len": 64}
     place = Place(seq_len=32, batch_size=2, dtype="fp32", device="cpu", threads=1, compile=False)
     model, config = f"{FOLDER / rival}.py:build", ModelConfig.model_validate(shape)
-    return Case(model=model, arm_parts=(), config=config, place=place, options=tuple(options.items()))
+    return with_facts(Case(model=model, arm_parts=(), config=config, place=place, options=tuple(options.items())))
 
 
 def test_every_rival_stands_in_the_readme() -> None:

@@ -13,10 +13,10 @@ from planted import planted_suite, stored
 from modbench import api
 from modbench.cli import app
 from modbench.harness.core.case import Case
+from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import override
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.planning.select import compile_expression
-from modbench.harness.planning.suite import load_suite
 from modbench.harness.results.run_file import StoredRun
 from modbench.reports.panels import claims
 from modbench.reports.tables import rerun_command

@@ -298,7 +298,8 @@ def test_a_field_that_another_one_switches_off_is_not_read(run: Loaded) -> None:
     assert axes.fields(dense)["decode_policy"] is None
     assert axes.fields(routed)["decode_policy"] == "host"
     assert axes.fields(routed)["window"] is None
-    window = routed.model_copy(update={"config": routed.config.model_copy(update={"mixer": "window"})})
+    windowed = routed.model_copy(update={"config": routed.config.model_copy(update={"mixer": "window"})})
+    window = windowed.with_facts(routed.facts)
     assert axes.fields(window)["window"] == routed.config.window
 
 

@@ -24,9 +24,10 @@ from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning import plan
 from modbench.harness.planning.comparisons import keys_of
+from modbench.harness.planning.load_suite import load_suite, parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan
-from modbench.harness.planning.suite import Suite, load_suite, parse_suite
+from modbench.harness.planning.suite import Suite
 from modbench.harness.results import run_folder
 from modbench.harness.results.notes.counting import CountNotes
 from modbench.harness.results.notes.training import RatesNotes, TrainNotes

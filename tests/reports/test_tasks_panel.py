@@ -9,7 +9,7 @@ from planted_tasks import RIGHT, planted
 
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning import plan
-from modbench.harness.planning.suite import parse_suite
+from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.stats import effects
 from modbench.reports.page import render
 from modbench.reports.panels import tiles

@@ -120,8 +120,8 @@ class Quiet:
 @functools.cache
 def stub_plan(*, trains: bool = True) -> Plan:
     """Counts and memory, two comparisons that are timed, and training runs unless they are left out."""
+    from modbench.harness.planning.load_suite import parse_suite
     from modbench.harness.planning.plan import make_plan, read_corpus
-    from modbench.harness.planning.suite import parse_suite
 
     suite: dict[str, Any] = {
         "name": "stubs",

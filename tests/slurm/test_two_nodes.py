@@ -21,8 +21,8 @@ from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.execution.slurm.options import parse
 from modbench.harness.execution.slurm.submitting import groups
+from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import Plan, make_plan, read_corpus
-from modbench.harness.planning.suite import parse_suite
 from modbench.harness.results import attempts, run_folder
 from modbench.harness.results.record_files import read_record
 from modbench.harness.results.records import Record

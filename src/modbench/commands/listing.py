@@ -63,7 +63,7 @@ def _broken(room: str, *, check: bool) -> Sequence[Entry]:
     from modbench.harness.core import catalogue, discovery
 
     if room == "suites" and check:
-        from modbench.harness.planning.check_suites import broken_suites
+        from modbench.harness.planning.load_suite import broken_suites
 
         return broken_suites()
     # Metrics are named inside their files, which import nothing heavy. Other files are read, and imported only to check them.

@@ -22,7 +22,7 @@ def validate(
 ) -> None:
     """Check a suite file."""
     from modbench.harness.planning.arms import unsolved_arms
-    from modbench.harness.planning.suite import load_suite
+    from modbench.harness.planning.load_suite import load_suite
 
     suite = load_suite(file)
     arms = unsolved_arms(suite)

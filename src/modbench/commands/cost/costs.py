@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from modbench.commands._output import elided
-from modbench.harness.core import catalogue, own_models, own_routers
+from modbench.harness.core import catalogue, model_specs, own_routers
 from modbench.harness.core.case import ELEMENT_BYTES, Case, Dtype, Place
 from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS, ModelConfig
 from modbench.harness.core.errors import UsageError, in_words, unknown
+from modbench.harness.core.lookup import with_facts
 from modbench.harness.core.options import Pairs, typed
 from modbench.harness.core.printable import SCREEN, WIDTH, aligned
 from modbench.harness.core.units import human
@@ -72,7 +73,7 @@ class Request:
         for name in flags.dtype:
             if name not in dtypes:
                 raise unknown("dtype", name, dtypes)
-        model, options = own_models.parse_single(model)
+        model, options = model_specs.parse_single(model)
         return cls(
             model,
             options,
@@ -96,7 +97,7 @@ def costs(request: Request) -> list[dict[str, Any]]:
 
 
 def _check(request: Request) -> None:
-    if not own_models.is_user_model(request.model):
+    if not model_specs.is_user_model(request.model):
         catalogue.find("models", request.model)
     for size in (*request.seq_len, *request.batch_size):
         if size < 1:
@@ -107,7 +108,7 @@ def _check(request: Request) -> None:
 
 def _config(request: Request, capacity: float | None, seq_len: int) -> tuple[ModelConfig, tuple[str, ...]]:
     """The configuration, and the keys of it that a user's build is given by name."""
-    own = own_models.is_user_model(request.model)
+    own = model_specs.is_user_model(request.model)
     options = {} if own else catalogue.model_options(request.model)
     values: dict[str, Any] = {}
     for key, value in request.settings.items():
@@ -140,7 +141,9 @@ def _config(request: Request, capacity: float | None, seq_len: int) -> tuple[Mod
 def _costs_of(request: Request, capacity: float | None, dtype: Dtype, batch_size: int, seq_len: int) -> dict[str, Any]:
     config, by_name = _config(request, capacity, seq_len)
     place = Place(seq_len=seq_len, batch_size=batch_size, dtype=dtype, device="cpu", threads=1, compile=False)
-    case = Case(model=request.model, arm_parts=(), config=config, place=place, options=request.options, by_name=by_name)
+    case = with_facts(
+        Case(model=request.model, arm_parts=(), config=config, place=place, options=request.options, by_name=by_name)
+    )
     row: dict[str, Any] = {
         "model": request.model,
         "seq_len": seq_len,

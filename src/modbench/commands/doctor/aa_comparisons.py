@@ -14,9 +14,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, Comparison, Device, Dtype, Place, Protocol, UnitOfWork
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import ModbenchError
+from modbench.harness.core.lookup import with_facts
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.phase import Progress
 from modbench.harness.execution.runner import run_in_temporary_folder
@@ -94,7 +96,9 @@ def units(
     seq_len, d_model, dtype = TWINS[device]
     place = Place(seq_len=seq_len, batch_size=1, dtype=dtype, device=device, threads=threads, compile=False)
     config = ModelConfig.model_validate({"d_model": d_model, "n_layers": 2, "max_seq_len": seq_len})
-    twins = tuple(Case(model="dense", arm_parts=(name,), config=config, place=place) for name in ("one", "twin"))
+    twins = tuple(
+        with_facts(Case(model="dense", arm_parts=(name,), config=config, place=place)) for name in ("one", "twin")
+    )
     protocol = Protocol(
         rounds=rounds,
         warm_up_calls=3,
@@ -113,6 +117,7 @@ def units(
             comparison=Comparison(arms=twins, metrics=(METRIC,)),
             protocol=protocol.model_copy(update={"seed": comparison}),
             flops=1e9,
+            facts=catalogue.facts_of_unit(TIME.name, "forward", (METRIC,)),
         )
         for launch in range(launches)
         for comparison in range(number)

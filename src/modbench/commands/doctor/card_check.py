@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, Comparison, Dtype, Place, Protocol, UnitOfWork
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import ModbenchError
+from modbench.harness.core.lookup import with_facts
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.phase import Progress
 from modbench.harness.execution.runner import run_in_temporary_folder
@@ -59,7 +61,9 @@ def units() -> list[UnitOfWork]:
 
 def _unit(dtype: Dtype) -> UnitOfWork:
     place = Place(seq_len=1, batch_size=1, dtype=dtype, device="cuda", threads=1, compile=False)
-    case = Case(model="dense", arm_parts=(), config=ModelConfig.model_validate({"d_model": 64}), place=place)
+    case = with_facts(
+        Case(model="dense", arm_parts=(), config=ModelConfig.model_validate({"d_model": 64}), place=place)
+    )
     protocol = Protocol(rounds=1, warm_up_calls=1, seed=0, corpus="stdlib", corpus_path=None, corpus_sha256="")
     return UnitOfWork(
         name=f"{PEAK.name}-{dtype}",
@@ -69,6 +73,7 @@ def _unit(dtype: Dtype) -> UnitOfWork:
         comparison=Comparison(arms=(case,), metrics=()),
         protocol=protocol,
         flops=1e9,
+        facts=catalogue.facts_of_unit(PEAK.name, "", ()),
     )
 
 

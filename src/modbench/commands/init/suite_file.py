@@ -16,7 +16,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.ids import slug
 from modbench.harness.planning.arms import unsolved_arms
-from modbench.harness.planning.suite import parse_suite, read_suite
+from modbench.harness.planning.load_suite import parse_suite, read_suite
 
 SCHEMA_FILE = "suite.schema.json"
 # What a new suite measures: a first comparison that takes a minute or two.

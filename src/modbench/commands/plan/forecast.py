@@ -24,7 +24,7 @@ from modbench.harness.planning.plan import (
     read_corpus,
     training_tokens,
 )
-from modbench.harness.planning.units_of_work import Maker
+from modbench.harness.planning.units_of_work import UnitMaker
 from modbench.harness.profiling.run_time import RunTime
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _of_rules(plan: Plan) -> dict[str, Any]:
 def _twin_share(plan: Plan) -> float | None:
     """Share by which the anchor's twins lengthen the timed work, in FLOPs; None if there is none."""
     maker, timed = (
-        Maker(plan.suite, None),
+        UnitMaker(plan.suite, None),
         [unit for unit in plan.units if unit.series and unit.comparison.arms[-1].twin],
     )
     alone = (unit.comparison.model_copy(update={"arms": unit.comparison.arms[:-1]}) for unit in timed)

@@ -19,10 +19,10 @@ from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.machine import environment
 from modbench.harness.passes.profile import PASS
 from modbench.harness.planning.select import compile_expression
-from modbench.harness.planning.units_of_work import Maker
+from modbench.harness.planning.units_of_work import UnitMaker
 from modbench.harness.profiling.ranges import MODULE, ROOT
 from modbench.harness.results.notes.findings import PeakFinding, ProfileFinding
-from modbench.harness.results.records import Record
+from modbench.harness.results.record_files import read_record
 
 if TYPE_CHECKING:
     from modbench.harness.execution.phase import Progress
@@ -93,14 +93,14 @@ def profile(plan: Plan, case: Case, workload: str, folder: RunFolder, progress: 
             "profiler does not report their range. Use --workload forward, or the metric latency/train_step/backward."
         )
     comparison = Comparison(arms=(case,), metrics=())
-    made = Maker(plan.suite, None).unit(
+    made = UnitMaker(plan.suite, None).unit(
         f"{PASS.name}-{workload}-{case.id}", comparison, PASS.name, 1e12, workload=workload
     )
     traced = made.protocol.model_copy(update={"trace": str((folder.path / TRACE).resolve())})
     unit: UnitOfWork = made.model_copy(update={"protocol": traced})
     launcher = LAUNCHER(cold=True, threads=plan.suite.threads)
     Run(launcher, folder, progress).phase(Slots((unit,), 1), {unit.name: LIMIT_S})
-    record = Record.model_validate_json(folder.record(unit).read_bytes())
+    record = read_record(folder.record(unit), unit)
     found = record.findings
     if not isinstance(found, ProfileFinding):
         log = folder.logs / f"{unit.name}.died.log"

@@ -20,8 +20,8 @@ from modbench.harness.execution.phase import Slots
 from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.machine import certificate, environment
 from modbench.harness.planning import plan
+from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides, override
-from modbench.harness.planning.suite import parse_suite
 from modbench.harness.results import lock, run_folder, workspace
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.upgrade import refuse_earlier

@@ -2,7 +2,8 @@
 
 import stub_units
 
-from modbench.harness.core.passes import Pass, Phase
+from modbench.harness.core.passes import Pass
+from modbench.harness.core.phases import Phase
 from modbench.harness.results.notes import Notes
 
 PASS = Pass(name="stub_steps", run=stub_units.run, notes=Notes, each="case", phase=Phase.TRAIN, order=8)
