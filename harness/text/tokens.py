@@ -21,6 +21,7 @@ from modbench.harness.core import extras
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import ModbenchError, UnreadableError, UsageError, in_short, unknown
 from modbench.harness.core.model_sources import sourced
+from modbench.harness.core.model_specs import parse_spec
 from modbench.harness.core.train_plan import TOKENIZERS
 from modbench.harness.text import disk_cache
 
