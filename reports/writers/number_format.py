@@ -103,9 +103,9 @@ def ratio(value: float) -> str:
     return f"{three_digits(value)}×"
 
 
-def percent(share: float, digits: int = 1, sign: str = "") -> str:
+def percent(share: float, digits: int = 1) -> str:
     """Write a share: `3.1 %`."""
-    return f"{100 * share:{sign}.{digits}f} %"
+    return f"{100 * share:.{digits}f} %"
 
 
 def point(value: float) -> str:
