@@ -13,6 +13,7 @@ from modbench.commands._flags import JsonFlag
 from modbench.commands._output import say, say_json
 from modbench.harness.core import exits
 from modbench.harness.core.errors import IncompleteError, UsageError, unknown
+from modbench.harness.core.printable import aligned
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,11 +65,10 @@ def figure(
     loaded = load(run_folder, baseline)
     if name is None:
         listed = {drawing.name: drawing.label for _, drawing in render.drawn(loaded)}
-        longest = max(map(len, listed), default=0)
         if as_json:
             say_json(listed)
         else:
-            say("\n".join(f"{each:<{longest}}  {label}" for each, label in listed.items()) or "This run has no figure.")
+            say("\n".join(aligned([*listed.items()])) or "This run has no figure.")
         return
     with paper.canvas(width):
         drawing = render.named(loaded, name)

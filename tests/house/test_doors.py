@@ -1,0 +1,250 @@
+"""What is done in one place: each door lists the files that may do it, and why where there is more than one."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PRODUCT = [
+    path
+    for top in ("harness", "models", "reports", "suites", "src/modbench")
+    for path in sorted((ROOT / top).rglob("*.py"))
+    if top != "src/modbench" or not (ROOT / top / path.relative_to(ROOT / top).parts[0]).is_symlink()
+]
+Rule = Callable[[ast.AST], bool]
+
+
+def dotted(node: ast.AST) -> str:
+    """The name of an expression such as `os.path.join`; empty for anything else."""
+    if isinstance(node, ast.Attribute):
+        before = dotted(node.value)
+        return f"{before}.{node.attr}" if before else ""
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def uses(*names: str) -> Rule:
+    """Whether a node names one of them, with its module or imported from it; `*` stands for any name."""
+    patterns = [re.compile(re.escape(name).replace(r"\*", r"\w*")) for name in names]
+
+    def found(node: ast.AST) -> bool:
+        said: list[str] = []
+        if isinstance(node, ast.Attribute):
+            said = [dotted(node)]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            said = [f"{node.module}.{alias.name}" for alias in node.names]
+            said += [f"{node.module.rpartition('.')[2]}.{alias.name}" for alias in node.names]
+        return any(pattern.fullmatch(each) for pattern in patterns for each in said)
+
+    return found
+
+
+def calls(*methods: str) -> Rule:
+    """Whether a node calls a method of such a name, of whatever object."""
+    return lambda node: (
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in methods
+    )
+
+
+def texts(node: ast.AST) -> str:
+    """All text in an expression."""
+    parts = (each.value for each in ast.walk(node) if isinstance(each, ast.Constant))
+    return "".join(part for part in parts if isinstance(part, str))
+
+
+def refuses_a_file(node: ast.AST) -> bool:
+    """Whether an error says of a file that it cannot be read, and is of another type than the one for that."""
+    said = re.compile(r"damaged|not JSON|not TOML|not Python|cannot be read\b")
+    return (
+        isinstance(node, ast.Call)
+        and dotted(node.func) in {"UsageError", "ModbenchError"}
+        and any(said.search(texts(each)) for each in node.args[:1])
+    )
+
+
+def pads(node: ast.AST) -> bool:
+    """Whether a text is padded to a width: by a method, or in an f-string or a format."""
+    if calls("ljust", "rjust")(node):
+        return True
+    if isinstance(node, ast.FormattedValue) and isinstance(node.format_spec, ast.JoinedStr):
+        return bool(re.match(r"[<>](\{|\d|$)", texts(node.format_spec)))
+    return isinstance(node, ast.Constant) and isinstance(node.value, str) and bool(re.search(r"\{:[<>]", node.value))
+
+
+def raises(name: str) -> Rule:
+    return lambda node: (
+        isinstance(node, ast.Raise)
+        and node.exc is not None
+        and dotted(node.exc.func if isinstance(node.exc, ast.Call) else node.exc) == name
+    )
+
+
+def writes_a_line(node: ast.AST) -> bool:
+    """Whether a text that begins as modbench's lines on standard error do is printed or written."""
+    called = dotted(node.func).rpartition(".")[2] if isinstance(node, ast.Call) else ""
+    return called in {"print", "write"} and texts(node).startswith("modbench: ")
+
+
+def either(*rules: Rule) -> Rule:
+    return lambda node: any(rule(node) for rule in rules)
+
+
+@dataclass(frozen=True)
+class Door:
+    """Something that is done in one place.
+
+    Attributes:
+        finds: whether a node of a syntax tree does it.
+        files: where it may be done: the door itself without a reason, any other with one.
+        wrong: code that a second door would have.
+    """
+
+    finds: Rule
+    files: Mapping[str, str]
+    wrong: str
+
+
+DOORS = {
+    "a child process is started and held": Door(
+        either(
+            uses("subprocess.Popen", "subprocess.run", "subprocess.call", "subprocess.check_*", "subprocess.getoutput"),
+            uses("os.fork*", "os.exec*", "os.spawn*", "os.posix_spawn*", "os.system", "os.popen", "pty.fork"),
+            uses("multiprocessing.get_context", "multiprocessing.Process", "multiprocessing.Pool"),
+            uses("futures.ProcessPoolExecutor", "torch.multiprocessing", "distributed.run"),
+            uses("leash.interrupts_wait", "leash.tied"),
+        ),
+        {
+            "harness/execution/log_supervisor.py": "",
+            "harness/execution/launch/local.py": "the forked or spawned process that it gives to the door",
+            "harness/execution/command.py": "the command that it gives to the door",
+            "harness/core/leash.py": "becomes the command, once it is tied",
+            "harness/execution/ranks.py": "torchrun starts the ranks of a unit, inside the process that the door started",
+            "harness/core/processes.py": "programs that are asked something and waited for",
+        },
+        "import subprocess\nsubprocess.run(['git'])",
+    ),
+    "an exception becomes a line and an exit code": Door(
+        either(
+            uses("sys.exit", "os._exit"),
+            raises("SystemExit"),
+            writes_a_line,
+        ),
+        {
+            "harness/core/exits.py": "",
+            "harness/execution/worker.py": "ends whatever threads a model left",
+            "harness/execution/unit.py": "ends with the code of the process that it waited for",
+            "harness/core/leash.py": "runs without modbench, as a script",
+            "harness/timing/turns.py": "nobody is left who could read a line",
+        },
+        "import sys\nsys.exit(2)",
+    ),
+    "a command answers by its exit code": Door(
+        uses("typer.Exit"),
+        {
+            "src/modbench/cli.py": "--version ends the parser",
+            **dict.fromkeys(
+                (
+                    "src/modbench/commands/gate.py",
+                    "src/modbench/commands/listing.py",
+                    "src/modbench/commands/recommend.py",
+                    "src/modbench/commands/run.py",
+                    "src/modbench/commands/verify/__init__.py",
+                    "src/modbench/commands/watch/__init__.py",
+                ),
+                "the answer is no, and what was printed says so: that is no error",
+            ),
+        },
+        "import typer\nraise typer.Exit(1)",
+    ),
+    "a file of somebody else's is refused by one type of error": Door(
+        refuses_a_file, {}, "raise UsageError(f'{file}: not JSON')"
+    ),
+    "text becomes tokens": Door(
+        either(calls("encode_batch", "encode_batch_fast", "encode_ordinary"), uses("Tokenizer.from_*")),
+        {"harness/text/tokens.py": ""},
+        "ids = tokenizer.encode_batch(texts)",
+    ),
+    "JSON is escaped": Door(
+        uses("printable.escaped_json"),
+        {
+            "harness/core/files.py": "",
+            "harness/results/record_files.py": "a record is sealed by the digest of its bytes",
+            "harness/results/progress.py": "the state of a run, which is replaced every second without waiting for the disk",
+            "src/modbench/commands/_output.py": "what a command prints is no file",
+        },
+        "from modbench.harness.core.printable import escaped_json",
+    ),
+    "a model is checked before its times are believed": Door(
+        uses("output_caching_guard.kept", "output_caching_guard.reused", "skip_claims.claims"),
+        {
+            "harness/subject/after_timing.py": "",
+            "harness/passes/_guards.py": "before anything is timed: what a case says of itself is counted there, and stored",
+        },
+        "from modbench.harness.subject import skip_claims\nskip_claims.claims(model, tokens)",
+    ),
+    "a ratio of two arms is judged": Door(
+        uses("verdicts.verdict", "verdicts.joint"),
+        {},  # inside `harness/stats/verdicts.py` they have no module before them
+        "from modbench.harness.stats import verdicts\nverdicts.verdict(effect, 0.02)",
+    ),
+    "Markdown is escaped": Door(
+        lambda node: (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and (bool(re.fullmatch(r"\[(?=.*`)(?=.*\|).*\]", node.value)) or node.value in {"\\|", "&#124;"})
+        ),
+        {"reports/writers/markdown.py": ""},
+        "cell.replace('|', '\\\\|')",
+    ),
+    "columns of text are aligned": Door(
+        pads,
+        {
+            "harness/core/printable.py": "",
+            "reports/writers/text.py": "titles of groups, and the two parts of a cell, inside a column",
+            "src/modbench/commands/_app.py": "typer writes the lines of --help",
+            "src/modbench/commands/listing.py": "names below several headings",
+            "src/modbench/commands/verify/recompute.py": "names below several headings",
+        },
+        "f'{name:<{width}}  {about}'",
+    ),
+    "the version and the Python API": Door(
+        lambda node: (
+            isinstance(node, ast.ImportFrom)
+            and node.module == "modbench"
+            and any(not (ROOT / "src/modbench" / alias.name).exists() for alias in node.names)
+            and any(not (ROOT / f"src/modbench/{alias.name}.py").exists() for alias in node.names)
+        ),
+        {},  # the root package names all that is below it, for type checkers: nothing below may import it
+        "from modbench import compare",
+    ),
+}
+
+
+def places(door: Door) -> Iterator[tuple[str, int]]:
+    """Files and lines that do what the door is for."""
+    for path in PRODUCT:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if door.finds(node):
+                yield path.relative_to(ROOT).as_posix(), getattr(node, "lineno", 0)
+
+
+@pytest.mark.parametrize("what", DOORS)
+def test_there_is_no_second_door(what: str) -> None:
+    found = list(places(DOORS[what]))
+    assert [f"{file}:{line}" for file, line in found if file not in DOORS[what].files] == []
+    assert DOORS[what].files.keys() == {file for file, _ in found}, "a file that is allowed no longer needs it"
+
+
+@pytest.mark.parametrize("what", DOORS)
+def test_a_second_door_would_be_found(what: str) -> None:
+    assert any(map(DOORS[what].finds, ast.walk(ast.parse(DOORS[what].wrong))))
+
+
+@pytest.mark.parametrize("what", DOORS)
+def test_of_several_files_one_is_the_door_and_the_others_say_why(what: str) -> None:
+    assert len([why for why in DOORS[what].files.values() if not why]) <= 1
