@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from modbench.harness.core.errors import UsageError, in_short
+from modbench.harness.core.errors import UnreadableError, UsageError, in_short
 from modbench.models.hf.spec import FAMILIES, Found, Spec
 from modbench.models.hf.tensor_files import read_gguf
 
@@ -54,7 +54,7 @@ def raw_config(spec: Spec, file: Path) -> dict[str, Any]:
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"model '{spec}': {str(file)!r} cannot be read: {in_short(error)}.") from error
+        raise UnreadableError(f"model '{spec}': {str(file)!r} cannot be read: {in_short(error)}.") from error
     if not isinstance(data, dict) or not isinstance(data.get("model_type"), str):
         raise UsageError(f"model '{spec}': {str(file)!r} is no config of a model: it names no 'model_type'.")
     return data

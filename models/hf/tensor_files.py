@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from modbench.harness.core import extras
-from modbench.harness.core.errors import UsageError, in_short
+from modbench.harness.core.errors import UnreadableError, UsageError, in_short
 
 if TYPE_CHECKING:
     from modbench.models.hf.spec import Spec
@@ -36,7 +36,7 @@ def shards(spec: Spec, index: Path) -> tuple[Path, ...]:
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except BROKEN as error:
-        raise UsageError(f"model '{spec}': {index.name} is damaged: {in_short(error)}.") from error
+        raise UnreadableError(f"model '{spec}': {index.name} is damaged: {in_short(error)}.") from error
     for name in names:
         if not isinstance(name, str) or "/" in name or not (index.parent / name).is_file():
             raise UsageError(f"model '{spec}': {index.name} names {name!r}, which is not in {str(index.parent)!r}.")
@@ -57,7 +57,7 @@ def check_safetensors(spec: Spec, file: Path) -> None:
 
 
 def _damaged(spec: Spec, file: Path, why: str) -> UsageError:
-    return UsageError(f"model '{spec}': {file.name} is damaged: {why}. Fetch or save it again.")
+    return UnreadableError(f"model '{spec}': {file.name} is damaged: {why}. Fetch or save it again.")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modbench.harness.core.errors import UsageError, in_short
+from modbench.harness.core.errors import UnreadableError, UsageError, in_short
 from modbench.models.hf.loading import load
 from modbench.models.hf.spec import Found, Spec
 
@@ -36,5 +36,7 @@ def as_json(spec: Spec, found: Found) -> bytes:
     except UsageError:
         raise
     except Exception as error:  # the library and its readers raise many types
-        raise UsageError(f"tokenizer '{spec}' cannot be read: {type(error).__name__}: {in_short(error)}") from error
+        raise UnreadableError(
+            f"tokenizer '{spec}' cannot be read: {type(error).__name__}: {in_short(error)}"
+        ) from error
     return text.encode()

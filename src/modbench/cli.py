@@ -12,11 +12,12 @@ from typing import Annotated
 
 import typer
 
-from modbench import __version__, commands
+from modbench import commands
 from modbench.commands._app import app
 from modbench.harness.core import exits
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.graceful_stop import CannotWrite
+from modbench.version import __version__
 
 __all__ = ["app", "main"]
 for _command in pkgutil.iter_modules(commands.__path__):
