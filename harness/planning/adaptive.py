@@ -8,40 +8,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pydantic import Field
-
-from modbench.harness.core import catalogue
-from modbench.harness.core.catalogue import BrokenError
-from modbench.harness.core.errors import UsageError
 from modbench.harness.core.frozen import Frozen
-from modbench.harness.core.ids import slug
 
 if TYPE_CHECKING:
     from modbench.harness.core.case import UnitOfWork
+    from modbench.harness.core.problems import Problem
     from modbench.harness.planning.suite import Suite
-    from modbench.harness.results.reading import Problem
     from modbench.harness.results.records import Record
-
-
-Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
-
-
-class Group(Frozen):
-    """Units that a rule looks at together.
-
-    Attributes:
-        name: names the file with what is decided.
-        rule: the rule.
-        usual: share of the units that it may ask for which it usually asks for.
-        most: the largest share of them that it can ask for.
-    """
-
-    name: str
-    rule: str
-    usual: Share
-    most: Share
 
 
 class Decision(NamedTuple):
@@ -141,37 +116,3 @@ class AdaptiveRule(ABC):
     def foreign(self, suite: Suite, units: Sequence[UnitOfWork], found: Any) -> Iterator[Problem]:  # noqa: ANN401, ARG002
         """Yield names in a result that are of no unit, case or role of the group: the file may be a stranger's."""
         yield from ()
-
-
-def assigned(
-    suite: Suite, units: Sequence[UnitOfWork], select: str | None = None
-) -> tuple[tuple[UnitOfWork, ...], tuple[Group, ...]]:
-    """Return the units of a plan, each with its group and with the rule that may ask for it, and the groups.
-
-    Args:
-        suite: the suite.
-        units: the units, in order.
-        select: the `-k` expression that chose them.
-
-    Raises:
-        UsageError: if a rule cannot decide, cannot be loaded, or two rules would decide about a unit.
-    """
-    for entry in catalogue.broken("rules"):
-        raise BrokenError(entry)
-    # A stranger's file of an earlier schema may name groups, which none of these rules made.
-    units = [unit.model_copy(update={"group": "", "rule": ""}) if unit.group else unit for unit in units]
-    groups, made = dict[str, Group](), {unit.name: unit for unit in units}
-    for name, rule in catalogue.usable("rules").items():
-        for called, members in rule.groups(suite, units).items():
-            group = slug(called)
-            for unit in members:
-                if other := made[unit.name].group or (group if group in groups else ""):
-                    rules = f"{groups[other].rule!r} and {name!r}"
-                    raise UsageError(f"{suite.name}: the rules {rules} would both decide about {unit.name}.")
-                asks = name if rule.is_conditional(suite, unit) else ""
-                made[unit.name] = unit.model_copy(update={"group": group, "rule": asks})
-            members = [made[unit.name] for unit in members]  # noqa: PLW2901  # with their rule
-            rule.check(suite, members, select)
-            usual, most = rule.shares(suite, members)
-            groups[group] = Group(name=group, rule=name, usual=usual, most=most)
-    return tuple(made[unit.name] for unit in units), tuple(groups.values())

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import Case, Comparison, Device, Rung, UnitOfWork
+from modbench.harness.core.catalogue import BrokenError
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.ids import slug
 from modbench.harness.core.model_sources import sourced
 from modbench.harness.flops.closed_form import case_cost
-from modbench.harness.planning.adaptive import Group, assigned
 from modbench.harness.planning.arms import product_of
 from modbench.harness.planning.comparisons import Expander, keys_of
 from modbench.harness.planning.efforts import TWO_STAGE
@@ -35,6 +36,25 @@ ASSUMED_FLOP_PER_S = {"cpu": 60e9, "cuda": 5e12}
 TRAINING_FLOP_PER_S = {"cpu": 50e9, "cuda": 2e14}
 # FLOPs of a forward pass above which a GPU is no longer launch-bound: 20 ms at the speed above.
 BUSY_FLOPS = 1e11
+
+
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+
+
+class Group(Frozen):
+    """Units that a rule looks at together.
+
+    Attributes:
+        name: names the file with what is decided.
+        rule: the rule.
+        usual: share of the units that it may ask for which it usually asks for.
+        most: the largest share of them that it can ask for.
+    """
+
+    name: str
+    rule: str
+    usual: Share
+    most: Share
 
 
 class Plan(Frozen):
@@ -109,6 +129,40 @@ def make_plan(suite: Suite, *, device: Device, select: str | None = None, text: 
         corpus_sha256=text.sha256 if text else "",
         groups=groups,
     )
+
+
+def assigned(
+    suite: Suite, units: Sequence[UnitOfWork], select: str | None = None
+) -> tuple[tuple[UnitOfWork, ...], tuple[Group, ...]]:
+    """Return the units of a plan, each with its group and with the rule that may ask for it, and the groups.
+
+    Args:
+        suite: the suite.
+        units: the units, in order.
+        select: the `-k` expression that chose them.
+
+    Raises:
+        UsageError: if a rule cannot decide, cannot be loaded, or two rules would decide about a unit.
+    """
+    for entry in catalogue.broken("rules"):
+        raise BrokenError(entry)
+    # A stranger's file of an earlier schema may name groups, which none of these rules made.
+    units = [unit.model_copy(update={"group": "", "rule": ""}) if unit.group else unit for unit in units]
+    groups, made = dict[str, Group](), {unit.name: unit for unit in units}
+    for name, rule in catalogue.usable("rules").items():
+        for called, members in rule.groups(suite, units).items():
+            group = slug(called)
+            for unit in members:
+                if other := made[unit.name].group or (group if group in groups else ""):
+                    rules = f"{groups[other].rule!r} and {name!r}"
+                    raise UsageError(f"{suite.name}: the rules {rules} would both decide about {unit.name}.")
+                asks = name if rule.is_conditional(suite, unit) else ""
+                made[unit.name] = unit.model_copy(update={"group": group, "rule": asks})
+            members = [made[unit.name] for unit in members]  # noqa: PLW2901  # with their rule
+            rule.check(suite, members, select)
+            usual, most = rule.shares(suite, members)
+            groups[group] = Group(name=group, rule=name, usual=usual, most=most)
+    return tuple(made[unit.name] for unit in units), tuple(groups.values())
 
 
 def _selected(comparisons: list[Comparison], select: str) -> list[Comparison]:

@@ -15,8 +15,9 @@ from modbench.harness.core.case import Case, Comparison, Protocol
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.facts import CaseFacts, UnitFacts
 from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.problems import Problem, shown
 from modbench.harness.planning.plan import Plan
-from modbench.harness.results.reading import DamagedError, Problem, first_problem, shown
+from modbench.harness.results.reading import DamagedError, first_problem
 
 Made = TypeVar("Made", bound=BaseModel)
 

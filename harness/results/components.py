@@ -17,7 +17,8 @@ from modbench.harness.core.files import write_atomically
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.ids import slug
 from modbench.harness.core.masking import masked
-from modbench.harness.results.reading import DamagedError, Problem, load, parse
+from modbench.harness.core.problems import Problem
+from modbench.harness.results.reading import DamagedError, load, parse
 
 # Folder of a run that takes imported files.
 FOLDER = "components"

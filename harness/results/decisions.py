@@ -14,9 +14,10 @@ from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.problems import Problem, shown
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import layout
-from modbench.harness.results.reading import DamagedError, Problem, load, parse, retyped, shown
+from modbench.harness.results.reading import DamagedError, load, parse, retyped
 
 FOLDER = "decisions"
 Result = TypeVar("Result", bound=Frozen)

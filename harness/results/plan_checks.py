@@ -10,9 +10,9 @@ from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError, in_short
 from modbench.harness.core.ids import short_name, slug
 from modbench.harness.core.own_routers import has_closed_form
+from modbench.harness.core.problems import Path_, Problem, shown
 from modbench.harness.planning.adaptive import AdaptiveRule
 from modbench.harness.planning.plan import Plan
-from modbench.harness.results.reading import Path_, Problem, shown
 
 # Errors of a rule whose plan was made for another.
 UNFIT = (UsageError, ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)

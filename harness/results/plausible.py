@@ -13,10 +13,10 @@ from pathlib import Path
 
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.problems import Path_, Problem
 from modbench.harness.results.notes import Notes
 from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.notes.training import TrainNotes
-from modbench.harness.results.reading import Path_, Problem
 from modbench.harness.results.record_checks import check, is_shipped
 from modbench.harness.results.record_files import as_record
 from modbench.harness.results.records import Outcome, Record

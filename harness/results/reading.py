@@ -10,41 +10,21 @@ import itertools
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from modbench.harness.core.errors import UnreadableError, in_short
+from modbench.harness.core.problems import MOST_WHOLE, Path_, Problem, shown
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
-Path_ = tuple[str | int, ...]
-# Whole numbers beyond this are no counts of anything, and no float holds those of 400 digits.
-MOST_WHOLE = 2**63
 # The smallest number that a float holds with all its digits: anything less, but 0, is damage, and one over it is infinite.
 LEAST = sys.float_info.min
 SCALARS = {str, int, float, bool, type(None)}
 # A run writes some 15 tables in each other. What is far deeper would stop whoever reads or copies it.
 MOST_NESTED = 100
-# Characters of a damaged value or name that a message shows.
-MOST_SHOWN = 60
-
-
-class Problem(NamedTuple):
-    """A problem of a file.
-
-    Attributes:
-        place: keys and indices that lead to the field.
-        what: what is wrong there, in words.
-    """
-
-    place: Path_
-    what: str
-
-    def __str__(self) -> str:
-        where = named(self.place)
-        return f"damaged at {where}: {self.what}" if where else f"damaged: {self.what}"
 
 
 class DamagedError(UnreadableError):
@@ -53,28 +33,6 @@ class DamagedError(UnreadableError):
     def __init__(self, file: Path, problem: Problem | str) -> None:
         super().__init__(f"{file}: {problem}.")
         self.file, self.problem = file, str(problem)
-
-
-def shown(value: object) -> str:
-    """A value as a message shows it: on one line, escaped, and short even if it has ten million characters."""
-    if isinstance(value, int) and abs(value) >= MOST_WHOLE:
-        return "a whole number beyond 2^63"  # Python refuses to print one of 5,000 digits
-    if isinstance(value, list | tuple | dict):
-        return f"a {'table' if isinstance(value, dict) else 'list'} of {len(value)}"
-    text = ascii(value[: 2 * MOST_SHOWN] if isinstance(value, str) else value)
-    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
-
-
-def named(place: Sequence[str | int]) -> str:
-    """A place in a file: `outcomes.0.samples.wall_s[3]`."""
-    parts = [str(part) if isinstance(part, int) else _plain(part) for part in place]
-    if len(place) > 2 and isinstance(place[-1], int) and place[-3] in {"samples", "columns"}:
-        return f"{'.'.join(parts[:-1])}[{parts[-1]}]"
-    return ".".join(parts)
-
-
-def _plain(key: str) -> str:
-    return key if key.isascii() and key.isprintable() and len(key) <= MOST_SHOWN else shown(key)
 
 
 def load(file: Path, content: bytes | None = None) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from pathlib import Path
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.passes import Pass
+from modbench.harness.core.problems import Path_, Problem, shown
 from modbench.harness.core.units import COUNT, SECONDS, SHARE, TIME, Range
 from modbench.harness.results.notes.findings import WithoutOwnFinding
-from modbench.harness.results.reading import DamagedError, Path_, Problem, shown
+from modbench.harness.results.reading import DamagedError
 from modbench.harness.results.records import Outcome, Record
 
 # Columns of samples, and what their values can be.

@@ -23,9 +23,10 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.lookup import fill_in
 from modbench.harness.core.printable import escaped_json
+from modbench.harness.core.problems import Path_, Problem, shown
 from modbench.harness.results.notes import Notes
 from modbench.harness.results.outcomes import missing
-from modbench.harness.results.reading import DamagedError, Path_, Problem, load, parse, retyped, shown
+from modbench.harness.results.reading import DamagedError, load, parse, retyped
 from modbench.harness.results.record_checks import check
 from modbench.harness.results.records import SCHEMA, Gap, Record
 from modbench.harness.results.upgrade import upgraded

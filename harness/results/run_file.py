@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, Strict
 
 from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core.problems import Problem
 from modbench.harness.core.units import SECONDS, counted
 from modbench.harness.machine.certificate import Certificate
 from modbench.harness.planning.plan import Plan
@@ -17,7 +18,7 @@ from modbench.harness.results import layout
 from modbench.harness.results.decisions import Decided, Result
 from modbench.harness.results.extension_sources import Origin
 from modbench.harness.results.own_files import OwnFile
-from modbench.harness.results.reading import DamagedError, Problem, load, parse
+from modbench.harness.results.reading import DamagedError, load, parse
 from modbench.harness.results.record_files import Damaged
 from modbench.harness.results.records import SCHEMA, Record
 

@@ -16,8 +16,8 @@ from modbench.harness.core import masking, safe_paths
 from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError, in_short
 from modbench.harness.core.files import write_atomically
-from modbench.harness.planning.adaptive import assigned
-from modbench.harness.planning.plan import Plan
+from modbench.harness.core.problems import Problem
+from modbench.harness.planning.plan import Plan, assigned
 from modbench.harness.results import (
     compact_plan,
     decisions,
@@ -28,7 +28,7 @@ from modbench.harness.results import (
 )
 from modbench.harness.results.interning import Interner
 from modbench.harness.results.plan_checks import UNFIT, check_plan
-from modbench.harness.results.reading import DamagedError, Problem, load, parse
+from modbench.harness.results.reading import DamagedError, load, parse
 from modbench.harness.results.record_checks import DuplicateLaunches
 from modbench.harness.results.record_files import Damaged, current, read_record, stand_in, write_record
 from modbench.harness.results.records import SCHEMA, Record

@@ -16,10 +16,10 @@ from modbench.harness.core.config import ROUTING_KEYS
 from modbench.harness.core.confirm_plan import ConfirmPlan, Role
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.problems import Problem
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning.adaptive import AdaptiveRule, Decision
 from modbench.harness.planning.select import compile_expression
-from modbench.harness.results.reading import Problem
 from modbench.harness.results.records import Record
 from modbench.harness.stats import group_sequential
 from modbench.harness.stats.joint_fit import JointFit, Run
