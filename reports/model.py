@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 
 from modbench.harness.core.case import Case, Place
 from modbench.harness.core.labels import LOOKED_AHEAD
@@ -65,9 +65,11 @@ class Estimate:
     level: float = LEVEL
 
     @classmethod
-    def of(cls, value: object, low: object = None, high: object = None, **more: Any) -> Estimate:  # noqa: ANN401  # its fields
+    def of(
+        cls, value: object, low: object = None, high: object = None, *, kind: Kind = "quantity", unit: str = ""
+    ) -> Estimate:
         """Return an estimate from cells of a table, which hold NaN or `pd.NA` where there is no number."""
-        return cls(known(value), known(low), known(high), **more)
+        return cls(known(value), known(low), known(high), kind, unit)
 
     @property
     def closed(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import UnionType
 from typing import Any
 
 from pydantic import BaseModel, create_model
@@ -41,7 +42,7 @@ _TEXTS = {
 }
 
 
-def type_of(column: str) -> Any:  # noqa: ANN401  # a type, or a union of types
+def type_of(column: str) -> type | UnionType:
     """Return the type of a column's values that are not null; any scalar for a column that is not listed here."""
     name = column.removeprefix("baseline_")
     kinds = {int: _WHOLE, float: _NUMBERS, bool: _FLAGS, str: _TEXTS}

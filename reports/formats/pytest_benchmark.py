@@ -11,7 +11,7 @@ from modbench.harness.core.case import Case
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.masking import masked
 from modbench.reports.format import Format
-from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.load import Loaded, Row
 
 NAME = "pytest-benchmark.json"
 # The version of pytest-benchmark whose storage this is.
@@ -68,7 +68,7 @@ def _benchmarks(loaded: Loaded) -> Iterator[dict[str, Any]]:
                     yield made
 
 
-def _benchmark(loaded: Loaded, case: Case, metric: AnyMetric, pair: Any) -> dict[str, Any] | None:  # noqa: ANN401  # a row
+def _benchmark(loaded: Loaded, case: Case, metric: AnyMetric, pair: Row | None) -> dict[str, Any] | None:
     """Return one benchmark, or None if the case has no times."""
     good = loaded.tables.cell(case.id, metric.key).good()
     data = [seconds for outcome in good.values() for seconds in outcome.samples["wall_s"]]

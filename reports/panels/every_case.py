@@ -15,7 +15,7 @@ from modbench.harness.core.options import typed
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
 from modbench.reports.panel import Panel
 from modbench.reports.tables import findings
-from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.load import Loaded, Row
 from modbench.reports.tables.rerun_command import Again, NotAgainError
 from modbench.reports.tables.unit_files import Files
 from modbench.reports.writers.html import fill, inline, written
@@ -69,7 +69,7 @@ def details(loaded: Loaded, cases: Sequence[Case]) -> list[Details]:
     again, files = Again(loaded.run), Files(loaded.run, {case.id for case in cases})
     beside = {(row.case_id, row.metric): row for row in loaded.comparisons.itertuples(index=False)}
     wanted = loaded.cases[loaded.cases.case_id.isin([case.id for case in cases])]
-    rows: dict[str, list[Any]] = {}
+    rows: dict[str, list[Row]] = {}
     for row in wanted.itertuples(index=False):
         rows.setdefault(str(row.case_id), []).append(row)
     made = []
@@ -85,7 +85,7 @@ def details(loaded: Loaded, cases: Sequence[Case]) -> list[Details]:
     return made
 
 
-def _values(loaded: Loaded, row: Any, pair: Any | None) -> list[Value]:  # noqa: ANN401  # rows of tables, as named tuples
+def _values(loaded: Loaded, row: Row, pair: Row | None) -> list[Value]:
     value: Value = row.status
     if row.status == "ok":
         value = Estimate.of(row.value, row.ci_low, row.ci_high, unit=row.unit)
@@ -116,7 +116,7 @@ def _settings(loaded: Loaded, case: Case) -> list[tuple[str, Value]]:
     return [*said, ("Training FLOPs", Estimate(case.budget, unit="FLOP"))] if case.budget else said
 
 
-def _doubts(loaded: Loaded, case: Case, rows: Sequence[Any]) -> list[Value]:
+def _doubts(loaded: Loaded, case: Case, rows: Sequence[Row]) -> list[Value]:
     """Return labels and doubts, each with the metrics that it is about."""
     found: dict[str, dict[str, None]] = {}
     for row in rows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -14,7 +14,7 @@ from modbench.reports.model import Estimate, Figure, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.tables.cases import RATIOS
 from modbench.reports.tables.findings import of_row
-from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.load import Loaded, Row
 from modbench.reports.wording import TIMED, is_number, short
 from modbench.reports.writers.number_format import plain
 
@@ -69,7 +69,7 @@ def _draw(axis: Axes, loaded: Loaded, frame: pd.DataFrame, ends: tuple[float, fl
     ratio_axis(axis, "y", ends)
     axis.plot(ends, ends, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
     axis.axhline(1, color=HAIR, linewidth=1.2)
-    rows: list[Any] = list(frame.itertuples(index=False))
+    rows: list[Row] = list(frame.itertuples(index=False))
     for found, width, alpha in (
         ([(row.ideal, row.ci_low, row.ideal, row.ci_high, row.arm) for row in rows if is_number(row.ci_low)], 0.8, 0.5),
         # Dashes, at equal distance on a log axis.
@@ -86,7 +86,7 @@ def _draw(axis: Axes, loaded: Loaded, frame: pd.DataFrame, ends: tuple[float, fl
         lines = [[(x0, y0), (x1, y1)] for x0, y0, x1, y1, _ in found]
         colors = [looks[arm].color for *_, arm in found]
         axis.add_collection(LineCollection(lines, colors=colors, linewidths=width, alpha=alpha), autolim=False)
-    by_shape: dict[str, list[Any]] = {}
+    by_shape: dict[str, list[Row]] = {}
     for row in rows:
         by_shape.setdefault(looks[row.arm].marker, []).append(row)
     for shape, group in by_shape.items():
@@ -108,7 +108,7 @@ def _draw(axis: Axes, loaded: Loaded, frame: pd.DataFrame, ends: tuple[float, fl
         label(axis, [(row.ideal, row.ratio, names[row.arm]) for row in last.values()])
 
 
-def _said(loaded: Loaded, row: Any) -> Sentence:  # noqa: ANN401  # a row of `comparisons.csv` as a named tuple
+def _said(loaded: Loaded, row: Row) -> Sentence:
     """What a mark says on hover."""
     case = loaded.cases_by_id[row.case_id]
     known = ", attainable {attainable}" * is_number(row.attainable)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -15,7 +15,7 @@ from modbench.reports.figures.axes import name_rows
 from modbench.reports.figures.style import MUTED, PAPER, Mark, Marks, beside, look, new_figure
 from modbench.reports.model import Estimate, Figure, Sentence
 from modbench.reports.panel import Panel
-from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.load import Loaded, Row
 from modbench.reports.wording import short
 from modbench.reports.writers.number_format import grid_point, plain
 
@@ -88,7 +88,7 @@ def of_training(loaded: Loaded, arm: str, seq_len: int) -> Bar | None:
     return Bar(case, stacked(float(row.value), kinds), stacked(_forecast(loaded, case, PEAK), expected))
 
 
-def of_cache(loaded: Loaded, row: Any) -> Bar:  # noqa: ANN401  # a row of `cases.csv` as a named tuple
+def of_cache(loaded: Loaded, row: Row) -> Bar:
     """Return the bytes of a cache of keys and values."""
     case = _case(loaded, row.case_id)
     forecast = _forecast(loaded, case, CACHE)

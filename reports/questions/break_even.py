@@ -21,7 +21,7 @@ from modbench.reports.model import Block, Estimate, Finding, Listed, Sentence, T
 from modbench.reports.tables import pair_verdicts
 from modbench.reports.tables.cell import joined_reasons
 from modbench.reports.tables.findings import labels_of
-from modbench.reports.tables.load import MOST_ARMS, Loaded, contenders, rung_beside
+from modbench.reports.tables.load import MOST_ARMS, Loaded, Row, contenders, rung_beside
 from modbench.reports.tables.outcomes import LEFT_OUT
 from modbench.reports.wording import TIMED, is_number, name
 from modbench.reports.writers.number_format import grid_point, plain
@@ -193,11 +193,11 @@ def _line(
     arm: str,
     baseline: Case,
     kind: str,
-    rows: Mapping[str, Any],
+    rows: Mapping[str, Row],
     unfit: str | None,
 ) -> Line | None:
     """Return the line of one pair along one axis; None where the two were never compared."""
-    here: dict[int, tuple[Any, bool]] = {}
+    here: dict[int, tuple[Row, bool]] = {}
     for cases in group:
         for side, mirrored in ((arm, False), (baseline.arm, True)):
             row = rows.get(cases[side].id) if side in cases else None
@@ -224,13 +224,13 @@ def _line(
     return Line(axis, kind, found["typical"], found["mean"], tuple(good), troubles, launches, withheld)
 
 
-def _point(at: int, row: Any, columns: tuple[str, str, str], *, mirrored: bool) -> Point:  # noqa: ANN401  # a row of `pairs`
+def _point(at: int, row: Row, columns: tuple[str, str, str], *, mirrored: bool) -> Point:
     ratio, sd, launches = (getattr(row, column) for column in columns)
     effect = math.log(ratio)
     return Point(at, -effect if mirrored else effect, float(sd) if is_number(sd) else None, int(launches))
 
 
-def _trouble(row: Any) -> str | None:  # noqa: ANN401  # a row of `pairs`
+def _trouble(row: Row) -> str | None:
     """Why a point cannot be used, in a word; None if it can."""
     if row.status != "ok":
         return str(row.status)
@@ -246,7 +246,7 @@ def _unfit(loaded: Loaded) -> str | None:
     return pair_verdicts.SILENT if len(loaded.twins) else pair_verdicts.UNCHECKED
 
 
-def _withheld(rows: Sequence[Any], labels: Sequence[str]) -> str | None:
+def _withheld(rows: Sequence[Row], labels: Sequence[str]) -> str | None:
     """Why what is found is no claim; None if it is one."""
     doubts = [label for label in labels if label in OF_WORK]
     if doubts:

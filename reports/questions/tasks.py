@@ -21,7 +21,7 @@ from modbench.harness.stats.effects import LEVEL
 from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, Verdict
 from modbench.reports.tables.cell import Cell
 from modbench.reports.tables.findings import of_row
-from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.load import Loaded, Row
 from modbench.reports.tables.solved import Counts
 
 COLUMNS = (
@@ -119,7 +119,7 @@ class TaskResult:
 def results(loaded: Loaded) -> list[TaskResult]:
     """Return every task that at least one arm has a result on."""
     made = list[TaskResult]()
-    rows: list[Any] = list(table(loaded).itertuples(index=False))
+    rows: list[Row] = list(table(loaded).itertuples(index=False))
     for comparison in loaded.run.plan.comparisons:
         name, (key, *_) = comparison.arms[0].task, comparison.metrics
         if not name:
@@ -147,7 +147,7 @@ def results(loaded: Loaded) -> list[TaskResult]:
     return made
 
 
-def _beside(arm: Accuracy, baseline: Case, row: Any) -> Accuracy:  # noqa: ANN401  # a named tuple of a table's row
+def _beside(arm: Accuracy, baseline: Case, row: Row) -> Accuracy:
     """Add what a row of `solved.csv` says."""
     verdict, reason = (each if isinstance(each, str) else None for each in (row.verdict, row.reason))
     found = Finding(

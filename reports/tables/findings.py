@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,14 +10,14 @@ import pandas as pd
 
 from modbench.harness.core.case import Case
 from modbench.reports.model import Estimate, Finding, known
-from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.load import Loaded, Row
 
 # Ratios this near to 1 point nowhere, whatever their interval.
 NEAR = 0.02
 
 
 def of_row(
-    row: Any,  # noqa: ANN401  # a row of a table: a Series, a named tuple or a mapping
+    row: Row | Mapping[str, object] | pd.Series,
     what: Case,
     against: Case,
     value: float | None = None,
@@ -32,7 +32,9 @@ def of_row(
         value: the arm's own value in the metric's unit, if it is wanted beside the comparison.
         base: the other's.
     """
-    get = row.get if isinstance(row, Mapping | pd.Series) else lambda key: getattr(row, key, None)
+    get: Callable[[str], Any] = (
+        row.get if isinstance(row, Mapping | pd.Series) else lambda column: getattr(row, column, None)
+    )
     unit, labels, others = str(get("unit")), _labels(get("labels")), _labels(get("baseline_labels"))
     made = Finding(
         what,
@@ -59,7 +61,7 @@ def of_row(
     return replace(made, typical=typical, mean=mean, verdict=verdict, opposed=_opposed(typical, value, base))
 
 
-def of_pair(loaded: Loaded, row: Any) -> Finding:  # noqa: ANN401  # as above
+def of_pair(loaded: Loaded, row: Row) -> Finding:
     """Return the same of a row whose cases are those that it names."""
     cases = loaded.cases_by_id
     return of_row(row, cases[str(row.case_id)], cases[str(row.baseline_case_id)])
@@ -69,7 +71,7 @@ def _labels(cell: object) -> tuple[str, ...]:
     return tuple(cell.split(";")) if isinstance(cell, str) else ()
 
 
-def labels_of(row: Any) -> tuple[str, ...]:  # noqa: ANN401  # a row of `pairs` as a named tuple
+def labels_of(row: Row) -> tuple[str, ...]:
     """Return the labels of both sides of a row."""
     return (*_labels(row.labels), *_labels(row.baseline_labels))
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import pandas as pd
 
@@ -25,6 +25,13 @@ from modbench.reports.tables.pair_verdicts import has_evidence
 # Lengths and arms that figures, tiles and the terminal show at most; of more, so many that lie evenly among them.
 MOST_LENGTHS, MOST_ARMS = 12, 24
 Shown = TypeVar("Shown")
+
+
+class Row(Protocol):
+    """A row of a table as a named tuple: its columns are its attributes, and pandas knows no more of their types."""
+
+    def __getattr__(self, column: str, /) -> Any:  # noqa: ANN401  # a cell
+        """The cell of a column."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -202,28 +209,28 @@ class Loaded:
         return found
 
     @cached_property
-    def _pair_tuples(self) -> list[Any]:
+    def _pair_tuples(self) -> list[Row]:
         return list(self.pairs.itertuples(index=False))
 
-    def between(self, metric: str, arm: str, baseline: str) -> list[Any]:
+    def between(self, metric: str, arm: str, baseline: str) -> list[Row]:
         """Return the rows of `pairs` that compare the two arms, in either direction, as named tuples."""
         found, rows = self._between, self._pair_tuples
         places = {*found.get((metric, arm, baseline), ()), *found.get((metric, baseline, arm), ())}
         return [rows[at] for at in sorted(places)]
 
     @cached_property
-    def _cases_at(self) -> dict[tuple[str, str, Place], Any]:
+    def _cases_at(self) -> dict[tuple[str, str, Place], Row]:
         return _at(self, self.cases)
 
     @cached_property
-    def _pairs_at(self) -> dict[tuple[str, str, Place], Any]:
+    def _pairs_at(self) -> dict[tuple[str, str, Place], Row]:
         return _at(self, self.comparisons)
 
-    def at(self, metric: str, arm: str, place: Place) -> Any | None:  # noqa: ANN401  # a row of `cases` as a named tuple
+    def at(self, metric: str, arm: str, place: Place) -> Row | None:
         """Return the row of `cases` of an arm at a place, or None."""
         return self._cases_at.get((metric, arm, place))
 
-    def pair_at(self, metric: str, arm: str, place: Place) -> Any | None:  # noqa: ANN401  # a row as a named tuple
+    def pair_at(self, metric: str, arm: str, place: Place) -> Row | None:
         """Return the row that compares an arm with the report's baseline at a place, or None."""
         return self._pairs_at.get((metric, arm, place))
 
@@ -245,10 +252,10 @@ class Loaded:
 Rows = dict[tuple[str, str, int | None], int]
 
 
-def _at(loaded: Loaded, frame: pd.DataFrame) -> dict[tuple[str, str, Place], Any]:
+def _at(loaded: Loaded, frame: pd.DataFrame) -> dict[tuple[str, str, Place], Row]:
     """Rows of a table by metric, arm and place; the first of each."""
-    cases, found = loaded.cases_by_id, dict[tuple[str, str, Place], Any]()
-    rows: Iterator[Any] = frame.itertuples(index=False)
+    cases, found = loaded.cases_by_id, dict[tuple[str, str, Place], Row]()
+    rows: Iterator[Row] = frame.itertuples(index=False)
     for row in rows:
         found.setdefault((row.metric, row.arm, cases[row.case_id].place), row)
     return found

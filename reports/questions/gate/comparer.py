@@ -34,6 +34,7 @@ from modbench.reports.tables.cell import Trouble
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.writers.number_format import percent, plain, typed
 
+NO_RATIO = Estimate(None)
 # Settings of training that change no result: when it is observed, and what is kept.
 NO_EFFECT = {"looks", "watch", "flips", "checkpoint_s"}
 
@@ -443,9 +444,16 @@ class Comparer:
         return _told(word, "counted, not sampled", typical=made)
 
 
-def _told(verdict: str, reason: str, **more: Any) -> GateFinding:  # noqa: ANN401  # its fields
+def _told(
+    verdict: str,
+    reason: str,
+    *,
+    typical: Estimate = NO_RATIO,
+    mean: Estimate | None = None,
+    changes: tuple[Change, ...] = (),
+) -> GateFinding:
     """Return a finding without its case and metric, which are named where it is yielded."""
-    return GateFinding("", verdict=verdict, reason=reason, **more)
+    return GateFinding("", verdict=verdict, reason=reason, typical=typical, mean=mean, changes=changes)
 
 
 def _difference(value: float, low: float | None = None, high: float | None = None) -> Estimate:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from modbench.harness.core.case import Case, Comparison
 from modbench.harness.core.errors import UsageError, unknown
@@ -15,7 +14,7 @@ from modbench.reports.model import Estimate, Finding, Sentence, known
 from modbench.reports.tables import pair_verdicts
 from modbench.reports.tables.comparisons import pair_row
 from modbench.reports.tables.findings import of_pair, of_row
-from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.load import Loaded, Row
 from modbench.reports.tables.losses import BITS, NATS, mixed, unit_of
 from modbench.reports.tables.pair_verdicts import UNCHECKED, judge
 from modbench.reports.wording import TIMED
@@ -31,10 +30,10 @@ def against(loaded: Loaded, case: Case, other: Case, metric: str) -> Finding | N
     together = (each for each in loaded.run.plan.comparisons if case in each.arms and other in each.arms)
     if known is None or case.arm == other.arm or not any(metric in each.metrics for each in together):
         return None
-    row = pair_row(loaded.tables, case, other, known) | {"primary": False, "twin": False}
-    judge([row], loaded.run.plan.suite.margin, claims=loaded.run.plan.suite.claims)
-    pair_verdicts.suppress(loaded.tables, [row], [{"verdict": verdict} for verdict in loaded.twins.verdict])
-    return _known(of_row(row, case, other))
+    pair = pair_row(loaded.tables, case, other, known) | {"primary": False, "twin": False}
+    judge([pair], loaded.run.plan.suite.margin, claims=loaded.run.plan.suite.claims)
+    pair_verdicts.suppress(loaded.tables, [pair], [{"verdict": verdict} for verdict in loaded.twins.verdict])
+    return _known(of_row(pair, case, other))
 
 
 def _known(found: Finding) -> Finding | None:
@@ -65,7 +64,7 @@ def effect_between(loaded: Loaded, case: Case, other: Case, metric: str) -> Effe
 
 
 # Rows of `cases.csv` by case and metric.
-Rows = dict[tuple[str, str], Any]
+Rows = dict[tuple[str, str], Row]
 # What `--workload` names, with the key of its time, in the order of preference.
 WORKLOADS = {name: f"latency/{name}" for name in ("forward", "decode", "prefill", "train_step")}
 IN_WORDS = {key.partition("/")[2]: words for words, key in TIMED}
@@ -253,7 +252,7 @@ def _baseline(made: Sequence[Candidate]) -> Candidate:
     return next(dense, made[0])
 
 
-def _value(row: Any, metric: str, unsure: str | None = None, *, sampled: bool = False) -> Value:  # noqa: ANN401  # a row
+def _value(row: Row | None, metric: str, unsure: str | None = None, *, sampled: bool = False) -> Value:
     if row is None:
         return Value(None, metric=metric, reason=NOT_MEASURED)
     if row.status != "ok":
@@ -300,7 +299,7 @@ def _loss(
     return found, None, False
 
 
-def _doubts(rows: Sequence[Any]) -> str | None:
+def _doubts(rows: Sequence[Row | None]) -> str | None:
     """Return the labels that say that a setting may not do the work it claims, or None."""
     said = (row.labels.split(";") for row in rows if row is not None and isinstance(row.labels, str))
     return ", ".join(dict.fromkeys(label for labels in said for label in labels if label in OF_WORK)) or None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import typer
 from typer.core import TyperGroup
@@ -38,11 +38,11 @@ GROUPS = {
 class _Group(TyperGroup):
     """Lists commands by group, and shortens the parser's messages about long arguments."""
 
-    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002  # click's, or the copy of click that newer versions of typer have
+    def list_commands(self, ctx: object) -> list[str]:  # noqa: ARG002  # as click calls it
         """Names of all commands, in the order of the help."""
         return [name for names in GROUPS.values() for name in names]
 
-    def format_help_text(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401  # as above
+    def format_help_text(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401  # click's, or those of the copy of click in typer
         """Write the purpose and the commands: the options, which click puts first, are few and rarely needed."""
         super().format_help_text(ctx, formatter)
         width = max(map(len, GROUPS)) + 2
@@ -54,21 +54,29 @@ class _Group(TyperGroup):
         formatter.write_paragraph()
         formatter.write_dl(rows)
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401  # as above
+    def format_commands(self, ctx: object, formatter: object) -> None:
         """Write nothing: the commands stand above the options."""
 
-    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  # as above
+    def invoke(self, ctx: Any) -> object:  # noqa: ANN401  # as above
         try:
             return super().invoke(ctx)
-        except Exception as raised:
-            error: Any = raised
-            if hasattr(error, "format_message") and isinstance(getattr(error, "message", None), str):
+        except Exception as error:
+            if isinstance(error, _Refusal) and isinstance(error.message, str):
                 error.message = brief(error.message)
                 _hint(error)
             raise
 
 
-def _hint(error: Any) -> None:  # noqa: ANN401  # as above
+@runtime_checkable
+class _Refusal(Protocol):
+    """An error of click, or of the copy of click in typer: the parser's, or a command's."""
+
+    message: str
+
+    def format_message(self) -> str: ...
+
+
+def _hint(error: _Refusal) -> None:
     """Suggest --set for a suite's key that was typed as an option, such as --metrics: other options only look like it."""
     option, command = getattr(error, "option_name", None), getattr(getattr(error, "ctx", None), "command", None)
     if not option or not any("--set" in known.opts for known in getattr(command, "params", ())):
@@ -77,17 +85,8 @@ def _hint(error: Any) -> None:  # noqa: ANN401  # as above
 
     key = option.lstrip("-").replace("-", "_")
     if key in keys():
-        error.possibilities = None
         error.message = f"No such option: {option}. Did you mean --set {key}=…?"
-
-
-class _App(typer.Typer):
-    """Gives each command `--include`: its suite or run may name additions of the user."""
-
-    def command(self, *args: Any, include: bool = True, **settings: Any) -> Callable[[Callable[..., Any]], Any]:  # noqa: ANN401  # as typer's
-        """Register a command; without `include` it takes no folders."""
-        register = super().command(*args, **settings)
-        return (lambda function: register(_including(function))) if include else register
+        vars(error)["possibilities"] = None  # others are not suggested
 
 
 def include_additions(folders: Iterable[str]) -> None:
@@ -103,13 +102,26 @@ def include_additions(folders: Iterable[str]) -> None:
         exits.remark(note)
 
 
-def _including(function: Callable[..., Any]) -> Callable[..., Any]:
+def command(
+    name: str | None = None, *, include: bool = True
+) -> Callable[[Callable[..., object]], Callable[..., object]]:
+    """Register a command, which gets `--include`: its suite or run may name additions of the user.
+
+    Args:
+        name: as it is typed; None: that of the function.
+        include: whether it takes folders.
+    """
+    register = app.command(name)
+    return (lambda function: register(_including(function))) if include else register
+
+
+def _including(function: Callable[..., object]) -> Callable[..., object]:
     """The same command with `--include`, which is applied before the command runs."""
     signature = inspect.signature(function, eval_str=True)
     flag = inspect.Parameter("include", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=IncludeFlag)
 
     @functools.wraps(function)
-    def including(*args: object, include: list[str] | None = None, **values: object) -> Any:  # noqa: ANN401  # the command's
+    def including(*args: object, include: list[str] | None = None, **values: object) -> object:
         include_additions(include or ())
         return function(*args, **values)
 
@@ -117,7 +129,7 @@ def _including(function: Callable[..., Any]) -> Callable[..., Any]:
     return including
 
 
-app = _App(
+app = typer.Typer(
     name="modbench",
     cls=_Group,
     help="Does skipping tokens pay? Measure it, and decide.",

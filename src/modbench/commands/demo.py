@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modbench.commands._app import app
+from modbench.commands._app import command
 from modbench.commands._flags import JsonFlag, QuietFlag
 from modbench.commands._output import print_summary, say
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from modbench.api import Finished
 
 
-@app.command()
+@command()
 def demo(
     out: Annotated[
         str | None, typer.Option("-o", "--out", metavar="DIR", help="Run folder; default runs/demo-DATE-N.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modbench.commands._app import app
+from modbench.commands._app import command
 from modbench.commands._complete import runs
 from modbench.commands._flags import JsonFlag
 from modbench.commands._output import say, say_json
@@ -26,7 +26,7 @@ FOLDER = "figures"
 NARROW = 1.0
 
 
-@app.command()
+@command()
 def figure(
     run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.", autocompletion=runs)],
     name: Annotated[

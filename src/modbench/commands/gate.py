@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modbench.commands._app import app
+from modbench.commands._app import command
 from modbench.commands._complete import runs
 from modbench.commands._flags import JsonFlag, VerboseFlag, checked_margin
 from modbench.commands._output import say, say_json
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 FORMATS = ("text", "github")
 
 
-@app.command()
+@command()
 def gate(
     run_folder: Annotated[str, typer.Argument(metavar="RUN", help="The run folder to check.", autocompletion=runs)],
     against: Annotated[

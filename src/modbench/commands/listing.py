@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modbench.commands._app import app
+from modbench.commands._app import command
 from modbench.commands._complete import rooms
 from modbench.commands._flags import JsonFlag, VerboseFlag
 from modbench.commands._output import say, say_json
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 WIDTH = 80
 
 
-@app.command("list")
+@command("list")
 def list_(
     what: Annotated[
         str,

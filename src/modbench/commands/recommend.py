@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modbench.commands._app import app
+from modbench.commands._app import command
 from modbench.commands._complete import runs
 from modbench.commands._flags import JsonFlag, VerboseFlag
 from modbench.commands._output import say, say_json
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from modbench.reports.tables.load import Loaded
 
 
-@app.command()
+@command()
 def recommend(
     run_folder: Annotated[
         str, typer.Argument(metavar="RUN", help="The run folder to choose from.", autocompletion=runs)

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from modbench.commands._app import app
+from modbench.commands._app import command
 from modbench.commands._complete import formats as formats_named
 from modbench.commands._complete import runs
 from modbench.commands._flags import JsonFlag, QuietFlag, VerboseFlag
 from modbench.commands._output import print_summary
 
 
-@app.command()
+@command()
 def report(
     run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.", autocompletion=runs)],
     baseline: Annotated[

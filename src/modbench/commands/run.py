@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modbench.commands._app import app
+from modbench.commands._app import command
 from modbench.commands._complete import launchers, runs
 from modbench.commands._flags import (
     Flags,
@@ -42,7 +42,7 @@ ProfileFlag = Annotated[
 ]
 
 
-@app.command()
+@command()
 @with_flags()
 def run(
     suite: SuiteName,
@@ -105,7 +105,7 @@ def run(
         raise typer.Exit(1)
 
 
-@app.command()
+@command()
 def resume(
     run_folder: Annotated[
         str, typer.Argument(metavar="RUN", help="The folder of an interrupted run.", autocompletion=runs)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from modbench.commands._app import app
+from modbench.commands._app import command
 from modbench.commands._complete import one_of
 from modbench.commands._output import say_json
 from modbench.harness.core.errors import unknown
@@ -21,7 +21,7 @@ KINDS = {
 }
 
 
-@app.command(include=False)
+@command(include=False)
 def schema(
     kind: Annotated[
         str, typer.Argument(metavar="[KIND]", help="report, suite, record or plan.", autocompletion=one_of(*KINDS))

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from modbench.commands._app import app
+from modbench.commands._app import command
 from modbench.commands._complete import suites
 from modbench.commands._flags import JsonFlag
 from modbench.commands._output import say, say_json
 
 
-@app.command()
+@command()
 def validate(
     file: Annotated[
         str,

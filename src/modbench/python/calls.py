@@ -107,7 +107,7 @@ def train_step(
     return call
 
 
-def default_loss(output: Any) -> Tensor:  # noqa: ANN401  # whatever a model returns
+def default_loss(output: object) -> Tensor:
     """A scalar to train on: the loss that a model returns, else the mean square of its (first) output.
 
     Raises:
@@ -158,7 +158,7 @@ def difference(output: object, base: object) -> float | None:
     return largest_difference / largest if largest else largest_difference
 
 
-def _first_tensor(output: Any) -> Tensor | None:  # noqa: ANN401  # whatever a model returns
+def _first_tensor(output: object) -> Tensor | None:
     while isinstance(output, tuple | list | Mapping) and output:
         output = next(iter(output.values() if isinstance(output, Mapping) else output))
     return output.detach() if isinstance(output, Tensor) and output.numel() else None

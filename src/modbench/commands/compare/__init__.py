@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from modbench.commands._app import app
+from modbench.commands._app import command
 from modbench.commands._complete import metrics, runs
 from modbench.commands._flags import JsonFlag, SelectFlag, VerboseFlag, checked_margin, listed
 from modbench.commands._output import say, say_json
@@ -39,7 +39,7 @@ def _command_line() -> list[str]:
     return ["modbench", *sys.argv[1:]]
 
 
-@app.command()
+@command()
 def compare(
     runs: Annotated[
         list[str],

@@ -7,13 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from modbench.commands._app import app
+from modbench.commands._app import command
 from modbench.commands._flags import JsonFlag
 from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import UsageError, shown
 
 
-@app.command()
+@command()
 def convert(
     source: Annotated[
         str,
@@ -142,7 +142,7 @@ def _convert_model(
     if tuning["start"] not in {None, "change", "random"}:
         raise UsageError(f"--start {shown(tuning['start'])}: must be change or random.")
     tuning_flags = {name: value for name, value in tuning.items() if value is not None}
-    done = to_mod.to_mod(to_mod.Request(source, out, to_mod.routing_options(**routing), **tuning_flags))
+    done = to_mod.to_mod(to_mod.Request(source, out, to_mod.routing_options(routing), **tuning_flags))
     if as_json:
         say_json(done.as_json())
     else:

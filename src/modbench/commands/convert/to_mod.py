@@ -8,9 +8,10 @@ import shlex
 import shutil
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from modbench.harness.core import catalogue, extras
 from modbench.harness.core.errors import UsageError, shown
@@ -20,6 +21,11 @@ from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.text.corpus import corpus_entry
 from modbench.models.hf.spec import FAMILIES
 from modbench.models.hf_mod.options import MoDOptions
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from modbench.commands.convert.router_tuning import Losses
 
 Start = Literal["change", "random"]
 RULES = ("dense", "top_k", "threshold", "predictor")
@@ -194,7 +200,7 @@ def to_mod(request: Request) -> Converted:
     return Converted(dense_path, out, request.options.layers(layers.num_hidden_layers), layers.num_hidden_layers, notes)
 
 
-def rows_of(found: Any) -> dict[str, dict[str, float]]:  # noqa: ANN401  # Losses, whose module loads torch
+def rows_of(found: Losses) -> dict[str, dict[str, float]]:
     """The losses of every rule, and how far from the dense model."""
     rows: dict[str, dict[str, float]] = {}
     for rule in found.by_rule:
@@ -208,7 +214,9 @@ def rows_of(found: Any) -> dict[str, dict[str, float]]:  # noqa: ANN401  # Losse
     return rows
 
 
-def _write(model: Any, tokenizer: Any, encoder: bytes, notes: dict[str, Any], out: Path) -> None:  # noqa: ANN401  # of transformers
+def _write(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, encoder: bytes, notes: dict[str, Any], out: Path
+) -> None:
     """Write everything beside the folder, then rename it: there is never half a model.
 
     The tokenizer's own file is that of the dense model, to the byte: the losses of both are then of the same tokens.
@@ -237,7 +245,6 @@ def _umask() -> int:
     return mask
 
 
-def routing_options(**flags: Any) -> MoDOptions:  # noqa: ANN401  # the fields of MoDOptions
+def routing_options(flags: Mapping[str, Any]) -> MoDOptions:
     """The options; a flag that is None keeps its default."""
-    known = asdict(MoDOptions())
-    return MoDOptions(**{name: known[name] if value is None else value for name, value in flags.items()})
+    return replace(MoDOptions(), **{name: value for name, value in flags.items() if value is not None})

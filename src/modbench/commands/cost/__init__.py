@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from modbench.commands._app import app
+from modbench.commands._app import command
 from modbench.commands._flags import Flags, JsonFlag, ModelName, VerboseFlag, with_flags
 from modbench.commands._output import say, say_json
 
 
-@app.command()
+@command()
 @with_flags("settings", "capacity", "seq_len", "batch_size", "dtype")
 def cost(model: ModelName, *, flags: Flags, verbose: VerboseFlag = False, as_json: JsonFlag = False) -> None:
     """Show what a model of any size costs.

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from modbench.commands._app import app
+from modbench.commands._app import command
 from modbench.commands._flags import DeviceFlag, JsonFlag
 from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import UnfitError
 
 
-@app.command(include=False)
+@command(include=False)
 def doctor(
     comparisons: Annotated[
         int | None,

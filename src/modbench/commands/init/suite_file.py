@@ -194,7 +194,7 @@ def choices(key: Mapping[str, Any]) -> list[Any]:
     return next((list(place["enum"]) for place in places if "enum" in place), [])
 
 
-def example(name: str, key: Mapping[str, Any]) -> Any:  # noqa: ANN401  # a value of TOML
+def example(name: str, key: Mapping[str, Any]) -> object:
     """A value to show for a key: its default, or an example of the kind of value it takes."""
     if key.get("default") not in (None, {}):
         return key["default"]
@@ -204,7 +204,7 @@ def example(name: str, key: Mapping[str, Any]) -> Any:  # noqa: ANN401  # a valu
     return value[0] if isinstance(value, list) and not lists else value
 
 
-def toml(value: Any) -> str:  # noqa: ANN401  # a value of TOML
+def toml(value: object) -> str:
     """A value as TOML writes it; a table in one line."""
     if isinstance(value, Mapping):
         return f"{{ {', '.join(f'{name} = {toml(each)}' for name, each in value.items())} }}" if value else "{}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from modbench.commands._app import app
+from modbench.commands._app import command
 from modbench.commands._flags import Flags, JsonFlag, SelectFlag, SuiteName, VerboseFlag, with_flags
 from modbench.commands._output import say, say_json
 
 
-@app.command()
+@command()
 @with_flags()
 def plan(
     suite: SuiteName,

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from modbench.commands._app import app
+from modbench.commands._app import command
 from modbench.commands._flags import Flags, JsonFlag, SelectFlag, SuiteName, VerboseFlag, with_flags
 from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import unknown
 
 
-@app.command()
+@command()
 @with_flags("model", "only", "capacity", "router", "seq_len", "batch_size", "dtype", "device", "settings")
 def profile(
     suite: SuiteName,

@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
-from modbench.commands._app import app
+from modbench.commands._app import command
 from modbench.commands._flags import Flags, JsonFlag, ModelName, with_flags
 from modbench.commands._output import print_summary, say
 
 
-@app.command()
+@command()
 @with_flags("capacity", "router", "seq_len", "batch_size", "dtype", "device", "compile", "seeds", "corpus", "settings")
 def train(
     model: ModelName,

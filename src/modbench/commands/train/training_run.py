@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from modbench.harness.core.case import UnitOfWork
     from modbench.harness.core.torchrun import Ranks
     from modbench.harness.planning.plan import Plan
+    from modbench.harness.training.trainer import Progress
 
 LOSS = "loss/val"
 METRICS = ("flops/train_step", LOSS, "loss/val_causal", "loss/gap", "bpb/val")
@@ -162,7 +163,7 @@ def _run_unit(unit: UnitOfWork, folder: RunFolder, ranks: Ranks, tracker: Tracke
     """Run one unit in this process; the first rank has a tracker."""
     steps = StepProgress(sys.stderr)
 
-    def tell(state: Any) -> None:  # noqa: ANN401  # as the workspace passes it on
+    def tell(state: Progress | str) -> None:
         steps(state)
         if tracker is not None:
             tracker.tick()

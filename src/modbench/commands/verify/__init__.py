@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from modbench.commands._app import app
+from modbench.commands._app import command
 from modbench.commands._flags import JsonFlag, VerboseFlag
 from modbench.commands._output import say, say_json
 
 
-@app.command()
+@command()
 def verify(
     select: Annotated[
         str, typer.Option("-k", metavar="EXPR", help="Only matching rows: 'chinchilla and not parameters'.")

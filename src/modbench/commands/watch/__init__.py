@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modbench.commands._app import app
+from modbench.commands._app import command
 from modbench.commands._complete import runs
 from modbench.commands._flags import JsonFlag, VerboseFlag
 from modbench.commands._output import say, say_json
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from modbench.commands.watch.snapshot import Snapshot
 
 
-@app.command()
+@command()
 def watch(
     run_folder: Annotated[
         str,
