@@ -67,6 +67,13 @@ def table(text: str) -> list[list[str]]:
     ]
 
 
+def shown(loaded: Loaded) -> InPlace:
+    """What stands in place of the tables of times."""
+    found = isoflop.in_place(loaded)
+    assert found is not None
+    return found
+
+
 def test_each_variant_has_one_row_at_its_best_size(swept: Loaded) -> None:
     """The anchor first, then from the lowest loss to the highest; a budget of the anchor alone has no table."""
     text = closing(swept)
@@ -75,7 +82,7 @@ def test_each_variant_has_one_row_at_its_best_size(swept: Loaded) -> None:
     assert dense[0] == "dense d16-L2-H1"
     assert [row[0] for row in others] == ["MoD 0.25 learned d24-L2-H1", "MoD 0.25 stochastic d24-L2-H1"]
     assert "at 1e10 training FLOPs  " not in text
-    made: Any = isoflop.tables(swept)[0]
+    made: Any = shown(swept).tables[0]
     assert plain(made.notes[0]) in " ".join(text.split())
     assert made.notes[0].given["seeds"] == "3 seeds"
 
@@ -92,8 +99,8 @@ def test_losses_are_compared_seed_by_seed(swept: Loaded) -> None:
 def test_ratios_are_to_the_anchor_at_its_best_size(swept: Loaded) -> None:
     """Not to the first size of the sweep, which is what the ratios of `comparisons.csv` are to."""
     text = closing(swept)
-    assert f"{isoflop.baseline(swept)} ÷ row" in " ".join(text.split())
-    dense, routed, _ = isoflop.best(swept)
+    assert f"{shown(swept).baseline} ÷ row" in " ".join(text.split())
+    dense, routed, _ = shown(swept).arms
     assert dense.arm != swept.arms[0].arm
     head, of_dense, of_routed, _ = table(text)
     for title, metric in (("forward FLOPs", "flops/forward"), ("train step", "latency/train_step")):
@@ -109,7 +116,7 @@ def test_ratios_are_to_the_anchor_at_its_best_size(swept: Loaded) -> None:
 def test_a_loss_that_saw_later_tokens_is_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Losses as trained stand there where none was routed causally."""
     swept = planted(tmp_path, metrics=["flops/forward", "loss/val"])
-    routed = isoflop.best(swept)[1]
+    routed = shown(swept).arms[1]
     monkeypatch.setattr(Loaded, "labelled", lambda _: {Label.NOT_AUTOREGRESSIVE: [routed]})
     text = closing(swept)
     assert [FUTURE in row[1] for row in table(text)] == [False, False, True, False]
@@ -162,7 +169,7 @@ def test_what_lacks_seeds_is_named(tmp_path: Path) -> None:
         *loaded.path.glob("units/train-mod*stochastic*seed1*"),
     ):
         file.unlink()
-    made: Any = isoflop.tables(load(loaded.path))[0]
+    made: Any = shown(load(loaded.path)).tables[0]
     left_out = vars(made.notes[0].given["lacking"])["values"]
     assert [each.partition(" has ")[0] for each in left_out] == ["dense d24-L2-H1", "MoD 0.25 stochastic"]
     assert plain(made.notes[0]) in " ".join(closing(load(loaded.path)).split())
