@@ -11,6 +11,7 @@ from test_confirming import BUDGET, SIZES
 from test_confirming import sweep as suite_of
 
 from modbench.harness.core.labels import Label
+from modbench.reports.panel import InPlace
 from modbench.reports.questions import confirmation, isoflop
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import summary
