@@ -14,56 +14,98 @@ from pathlib import Path
 from typing import Any, Literal
 
 from modbench.harness.core import extras
-from modbench.harness.core.errors import UsageError, in_short, shown
+from modbench.harness.core.errors import UnreadableError, UsageError, in_short, shown
+from modbench.models.hf.spec import Found, Spec
 
-Auto = Literal["AutoConfig", "AutoModelForCausalLM", "AutoTokenizer"]
-MADE = {"AutoConfig": "config", "AutoModelForCausalLM": "model", "AutoTokenizer": "tokenizer"}
+Part = Literal["config", "model", "tokenizer"]
+AUTO: dict[Part, str] = {"config": "AutoConfig", "model": "AutoModelForCausalLM", "tokenizer": "AutoTokenizer"}
 # Files that may name code of the folder.
 NAMES_CODE = ("config.json", "tokenizer_config.json")
+# What a tokenizer is made from, where there is no tokenizer.json.
+OLDER = ("tokenizer_config.json", "vocab.json", "merges.txt", "tokenizer.model")
 
 
-def load(said: str, auto: Auto, source: Any, **options: Any) -> Any:  # noqa: ANN401  # the library's objects have no types
-    """What a class of the library makes of files; of a model, all tensors must be there.
+def load(said: str, part: Part, source: object, **options: object) -> Any:  # noqa: ANN401  # the library's objects have no types
+    """What the library makes of files: a config, a model with its weights, or a tokenizer. A model must have all its tensors.
 
     Args:
         said: what was asked for, such as `model 'hf:FOLDER'`: the start of an error.
-        auto: the library's class.
+        part: what is loaded.
         source: the path of a folder, a config or a GGUF file; or a config of the library, for a model with random weights.
         **options: more for the library. Attention is its `sdpa` unless they say otherwise: a config may name a kernel on the hub.
 
     Raises:
         UsageError: if the library cannot load it, would need code of the folder, or weights are missing.
     """
-    made = getattr(extras.load("transformers", "hf", said), auto)
-    of_model = auto == "AutoModelForCausalLM"
-    if of_model:
+    made = getattr(extras.load("transformers", "hf", said), AUTO[part])
+    if part == "model":
         options = {"attn_implementation": "sdpa"} | options
     if not isinstance(source, Path):
-        with told(said, MADE[auto]):
+        with told(said, part):
             return made.from_config(source, trust_remote_code=False, **options)
     check_type(said, source)
     folder = source
     if source.suffix == ".gguf":
         extras.load("gguf", "hf", said)
         folder, options = source.parent, options | {"gguf_file": source.name}
-    elif of_model:
+    elif part == "model":
         options |= {"use_safetensors": True}
-    if of_model:
+    if part == "model":
         options |= {"output_loading_info": True}
-    with told(said, MADE[auto], source):
+    with told(said, part, source):
         found = made.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False, **options)
-        if auto == "AutoTokenizer":
+        if part == "tokenizer":
             found("a", add_special_tokens=False)  # what is wrong with its settings shows when it is used
-    return _whole(said, *found) if of_model else found
+    if part != "model":
+        return found
+    model, info = found
+    missing = sorted(info["missing_keys"])
+    if missing:  # the library draws them at random without a word
+        raise UsageError(
+            f"{said}: its files lack {len(missing)} of the model's tensors, such as {missing[0]!r}. Fetch or save them again."
+        )
+    return model
+
+
+def tokenizer_files(found: Found) -> list[Path]:
+    """Files of its own tokenizer; none of a GGUF, which holds it."""
+    if found.kind != "folder" or found.path is None:
+        return []
+    names = ("tokenizer.json",) if (found.path / "tokenizer.json").is_file() else OLDER
+    return [found.path / name for name in names if (found.path / name).is_file()]
+
+
+def tokenizer_json(spec: Spec, found: Found) -> bytes:
+    """The tokenizer of a folder or GGUF, in the JSON format of the package `tokenizers`.
+
+    Read tokenizer.json; else let transformers make it, from older files or a GGUF, which takes seconds.
+
+    Raises:
+        UsageError: if there is none, or it cannot be read.
+    """
+    kept = tokenizer_files(found)
+    if found.path is None or (not kept and found.kind != "gguf"):
+        raise UsageError(f"tokenizer '{spec}': there is no tokenizer.json. Save the tokenizer beside the model.")
+    try:
+        if kept and kept[0].name == "tokenizer.json":
+            return kept[0].read_bytes()
+        text: str = load(f"tokenizer '{spec}'", "tokenizer", found.path).backend_tokenizer.to_str()
+    except UsageError:
+        raise
+    except Exception as error:  # the library and its readers raise many types
+        raise UnreadableError(
+            f"tokenizer '{spec}' cannot be read: {type(error).__name__}: {in_short(error)}"
+        ) from error
+    return text.encode()
 
 
 @contextlib.contextmanager
-def told(said: str, what: str, source: Path | None = None) -> Iterator[None]:
+def told(said: str, part: Part, source: Path | None = None) -> Iterator[None]:
     """Use the library, off the network; what it raises becomes one line.
 
     Args:
         said: what was asked for: the start of the line.
-        what: what the library makes.
+        part: what the library makes.
         source: the files that it reads.
 
     Raises:
@@ -75,19 +117,9 @@ def told(said: str, what: str, source: Path | None = None) -> Iterator[None]:
     except (UsageError, MemoryError):
         raise
     except Exception as error:  # the library and the readers of its files raise many types
-        why = f"transformers cannot make its {what}: {type(error).__name__}: {in_short(error)}"
+        why = f"transformers cannot make its {part}: {type(error).__name__}: {in_short(error)}"
         file = None if source is None else _names_code(source)
         raise (_code(said, file, why) if file else UsageError(f"{said}: {why}")) from error
-
-
-def _whole(said: str, model: Any, info: dict[str, Any]) -> Any:  # noqa: ANN401  # as above
-    """A model that lacks no tensor: the library draws a missing one at random without a word."""
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise UsageError(
-            f"{said}: its files lack {len(missing)} of the model's tensors, such as {missing[0]!r}. Fetch or save them again."
-        )
-    return model
 
 
 def check_type(said: str, source: Path) -> None:

@@ -1,18 +1,135 @@
-"""A Hugging Face language model behind the harness's protocols: forward, prefill and decode with its own cache.
+"""A Hugging Face language model: how it is made, and how it stands behind the harness's protocols, with its own cache.
 
 Shapes: B batch, T tokens, S tokens in the cache, V vocabulary.
 """
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch._guards import detect_fake_mode
+from torch._subclasses.fake_tensor import FakeTensor
 
-from modbench.models.hf.wrapper import Wrapper, called_with
+from modbench.harness.core import extras
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.errors import UsageError
+from modbench.models.hf.loading import load, told
+from modbench.models.hf.spec import FAMILIES, Found, Spec
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache
+
+
+def build(spec: Spec, found: Found, config: ModelConfig) -> nn.Module:
+    """The library's model, its random weights drawn from torch's generator; weights are float32.
+
+    On shapes alone (the meta device, fake tensors) no weights are read.
+
+    Raises:
+        UsageError: if the library is missing or cannot make the model, or weights are missing or damaged.
+    """
+    said = f"model '{spec}'"
+    source: object = found.path
+    if found.kind == "family":
+        with told(said, "config"):
+            source = _family(spec, config)
+    elif not found.weights or _built_on_shapes():
+        source = load(said, "config", found.path)
+    made: nn.Module = load(said, "model", source, attn_implementation=spec["attn"], dtype=torch.float32)
+    return made
+
+
+def _family(spec: Spec, config: ModelConfig) -> object:
+    """The config of a family in our shape; without dropout, which no other model here has."""
+    library, name = extras.load("transformers", "hf", f"model '{spec}'"), spec.name
+    if name == "gpt2":
+        if config.attention_width != config.d_model:
+            raise UsageError(
+                f"model 'hf:gpt2' divides d_model {config.d_model} among n_heads {config.n_heads}: leave out head_dim "
+                f"{config.head_dim}."
+            )
+        return library.GPT2Config(
+            vocab_size=config.vocab_size,
+            n_positions=config.max_seq_len,
+            n_embd=config.d_model,
+            n_layer=config.n_layers,
+            n_head=config.n_heads,
+            n_inner=config.d_ff,
+            tie_word_embeddings=config.tied,
+            **dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0),
+            **dict.fromkeys(("bos_token_id", "eos_token_id"), None),
+        )
+    made: object = library.AutoConfig.for_model(
+        FAMILIES[name],
+        vocab_size=config.vocab_size,
+        max_position_embeddings=config.max_seq_len,
+        hidden_size=config.d_model,
+        intermediate_size=config.d_ff,
+        num_hidden_layers=config.n_layers,
+        num_attention_heads=config.n_heads,
+        num_key_value_heads=config.n_kv_heads,
+        head_dim=config.head_dim,
+        tie_word_embeddings=config.tied,
+        **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), None),
+    )
+    return made
+
+
+class Wrapper(nn.Module):
+    """A module around a model of the library."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Wrapper:  # noqa: FBT001, FBT002  # torch's own
+        """Move or convert, but leave computed tables (such as rotary frequencies) in float32, as the library does.
+
+        `module.to(torch.bfloat16)` would round the frequencies: at position 1,000 an angle would be off by radians.
+        """
+        tables = [
+            (part, name, part._buffers[name])  # noqa: SLF001  # the only way to a buffer that is not persistent
+            for part in self.modules()
+            for name in part._non_persistent_buffers_set  # noqa: SLF001
+        ]
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for part, name, before in tables:
+            after = part._buffers[name]  # noqa: SLF001
+            if before is not None and after is not None and after.dtype != before.dtype:
+                part._buffers[name] = before.to(after.device)  # noqa: SLF001
+        return self
+
+
+def _built_on_shapes() -> bool:
+    """Whether a module that is made now gets no values: on the meta device, or of fake tensors."""
+    return torch.get_default_device().type == "meta" or detect_fake_mode() is not None
+
+
+def called_with(tokens_BT: Tensor) -> AbstractContextManager[None]:
+    """The context for a call of the library with these tokens."""
+    return _on_shapes() if tokens_BT.is_meta or isinstance(tokens_BT, FakeTensor) else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _on_shapes() -> Iterator[None]:
+    """Where tokens have no values, say what the library finds by looking at them: that no row holds several sequences.
+
+    Otherwise it cannot go on (meta tensors), or makes a mask that a real call does not (fake tensors).
+    """
+    from transformers import masking_utils
+
+    name = "find_packed_sequence_indices"
+    found = getattr(masking_utils, name, None)
+    if found is not None:
+        setattr(masking_utils, name, lambda _position_ids: None)
+    try:
+        yield
+    finally:
+        if found is not None:
+            setattr(masking_utils, name, found)
 
 
 @dataclass
@@ -28,7 +145,7 @@ class HfCache:
     """
 
     owner: nn.Module
-    kept: Any
+    kept: DynamicCache
     position_B: Tensor
     real_BS: Tensor | None
     max_len: int | None
@@ -63,13 +180,15 @@ class HfModel(Wrapper):
 
     Args:
         inner: the model; its logits are passed on unchanged.
+
+    Attributes:
         max_len: most positions that it can serve, where it has a table of them; None: no limit.
     """
 
-    def __init__(self, inner: Any, max_len: int | None = None) -> None:  # noqa: ANN401  # the library's classes have no types
+    def __init__(self, inner: nn.Module) -> None:
         super().__init__()
         self.inner = inner
-        self.max_len = max_len
+        self.max_len: int | None = getattr(inner.config, "max_position_embeddings", None)
         # The library renamed the argument in the course of version 5.
         named = inspect.signature(type(inner).forward).parameters
         self.cache_name = "cache" if "cache" in named else "past_key_values"
@@ -94,7 +213,7 @@ class HfModel(Wrapper):
             "which cannot return to an earlier state"
         )
 
-    def _new_cache(self) -> Any:  # noqa: ANN401  # the library's class
+    def _new_cache(self) -> DynamicCache:
         from transformers import DynamicCache
 
         return DynamicCache(config=self.inner.config)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -14,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from modbench.harness.core.errors import UsageError, in_short, unknown
+from modbench.harness.core.errors import UnreadableError, UsageError, in_short, shown, unknown
 
+PREFIX = "hf:"
 # Families with random weights in the suite's shape: name to transformers' `model_type`.
 FAMILIES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "smollm": "llama", "gpt2": "gpt2"}
 OPTIONS = {
@@ -137,6 +139,20 @@ def locate(spec: Spec) -> Found:
     return Found("folder", path, _stored(spec, _safetensors(spec, path)))
 
 
+def local(source: str) -> Path:
+    """The folder or GGUF file of `hf:FOLDER` or `hf:FOLDER/FILE.gguf`, absolute.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    path = Path(source.removeprefix(PREFIX)).expanduser().absolute()
+    if path.is_dir() or (path.suffix == ".gguf" and path.is_file()):
+        return path
+    raise UsageError(
+        f"{shown(source)}: no such folder, and nothing is downloaded. Give a folder with config.json, or FOLDER/FILE.gguf."
+    )
+
+
 def _stored(spec: Spec, files: tuple[Path, ...]) -> tuple[Path, ...]:
     return () if spec["weights"] == "random" else files
 
@@ -170,13 +186,11 @@ def _safetensors(spec: Spec, folder: Path) -> tuple[Path, ...]:
     Raises:
         UsageError: if it has none, only some that are not safetensors, or lacks a part of them.
     """
-    from modbench.models.hf.tensor_files import shards
-
     index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
     if single.is_file():
         return (single,)
     if index.is_file():
-        return shards(spec, index)
+        return _shards(spec, index)
     others = [file.name for pattern in ("*.safetensors", "*.bin", "*.pt", "*.gguf") for file in folder.glob(pattern)]
     if spec["weights"] == "random":
         return ()
@@ -188,6 +202,22 @@ def _safetensors(spec: Spec, folder: Path) -> tuple[Path, ...]:
     raise UsageError(
         f"model '{spec}': folder {str(folder)!r} holds no weights. Write 'hf:{spec.name}(weights=random)' for random ones."
     )
+
+
+def _shards(spec: Spec, index: Path) -> tuple[Path, ...]:
+    """The files that an index of weights names.
+
+    Raises:
+        UsageError: if it cannot be read, or one is missing.
+    """
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise UnreadableError(f"model '{spec}': {index.name} is damaged: {in_short(error)}.") from error
+    for name in names:
+        if not isinstance(name, str) or "/" in name or not (index.parent / name).is_file():
+            raise UsageError(f"model '{spec}': {index.name} names {name!r}, which is not in {str(index.parent)!r}.")
+    return tuple(index.parent / name for name in names)
 
 
 def hub_cache() -> Path:

@@ -12,7 +12,6 @@ extras.load("transformers", "hf", "modbench.models.hf_mod")
 
 from modbench.models.hf_mod.converting import convert, start_where_layers_do_most  # noqa: E402  # after the check
 from modbench.models.hf_mod.families import FAMILIES, MoDModel  # noqa: E402  # as above
-from modbench.models.hf_mod.loading import dense_source, load_dense, load_tokenizer  # noqa: E402  # as above
 from modbench.models.hf_mod.measured import Logits, MoDForCausalLM, build  # noqa: E402  # as above
 from modbench.models.hf_mod.options import MoDOptions  # noqa: E402  # as above
 
@@ -24,8 +23,5 @@ __all__ = [
     "MoDOptions",
     "build",
     "convert",
-    "dense_source",
-    "load_dense",
-    "load_tokenizer",
     "start_where_layers_do_most",
 ]

@@ -5,16 +5,19 @@ Shapes: B batch, T tokens, D width, N tokens of all rows.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from modbench.harness.core.errors import UsageError
 from modbench.models.hf_mod.families import FAMILIES, MoDModel
-from modbench.models.hf_mod.layer import RoutedLayer
+from modbench.models.hf_mod.layer import RoutedLayer, unit
 from modbench.models.hf_mod.options import MoDOptions
-from modbench.models.hf_mod.router import unit
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # Fields of its config that do not hold for the converted one: of GGUF files, which are dequantised, how they were quantised; of
 # folders that bring code, where it is.
@@ -23,7 +26,7 @@ OF_THE_DENSE_MODEL = {"model_type", "architectures", "quantization_config", "aut
 RIDGE = 0.1
 
 
-def convert(dense: Any, options: MoDOptions, seed: int = 0) -> MoDModel:  # noqa: ANN401  # a model of transformers
+def convert(dense: PreTrainedModel, options: MoDOptions, seed: int = 0) -> MoDModel:
     """A model with the weights of `dense`, some of whose layers are routed; routers are drawn from the seed.
 
     The weights are shared with `dense`, not copied. Thresholds are not set yet: see `MoDModel.calibrate`.
@@ -62,9 +65,11 @@ def start_where_layers_do_most(model: MoDModel, batches: list[Tensor]) -> None:
     layers = model.routed_layers
     sums: list[Any] = [None] * len(layers)
 
-    def watch(place: int, layer: RoutedLayer) -> Any:  # noqa: ANN401  # a handle of torch
-        def hook(_: RoutedLayer, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:  # noqa: ANN401  # as the layer has them
-            x_BTD = args[0] if args else kwargs["hidden_states"]
+    def watch(place: int, layer: RoutedLayer) -> RemovableHandle:
+        def hook(
+            _: RoutedLayer, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor | tuple[Tensor, ...]
+        ) -> None:
+            x_BTD: Tensor = args[0] if args else kwargs["hidden_states"]
             y_BTD = output[0] if isinstance(output, tuple) else output
             change_N = ((y_BTD - x_BTD).float().norm(dim=-1) / x_BTD.float().norm(dim=-1).clamp(min=1e-12)).flatten()
             u_ND, target_N = unit(x_BTD).flatten(0, 1).double(), change_N.clamp(min=1e-12).log().double()

@@ -9,7 +9,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -31,9 +31,11 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 from transformers.models.qwen3.modeling_qwen3 import Qwen3DecoderLayer
 
 from modbench.harness.core.errors import UsageError
-from modbench.models.hf_mod.layer import RULES, RoutedLayer, Routing
+from modbench.models.hf_mod.layer import RULES, RoutedLayer, Routing, TokenRouter
 from modbench.models.hf_mod.options import MoDOptions
-from modbench.models.hf_mod.router import TokenRouter
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 
 def _told(forward: Callable[..., Any]) -> Callable[..., Any]:
@@ -71,7 +73,7 @@ class MoDModel(nn.Module):
     _can_compile_fullgraph = False
     _keep_in_fp32_modules_strict: ClassVar[set[str]] = {"router"}
 
-    def __init__(self, config: Any) -> None:  # noqa: ANN401  # a config of transformers
+    def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__(config)
         self.options = MoDOptions(**(config.mod or {}))
         config.mod = self.options.as_dict()

@@ -6,34 +6,37 @@ Shapes: B batch, T tokens, V vocabulary.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.language_model import Decision
+from modbench.models.hf.files import CONVERTED
 from modbench.models.hf.loading import load
-from modbench.models.hf.shape import CONVERTED
-from modbench.models.hf.wrapper import Wrapper, called_with
+from modbench.models.hf.model import Wrapper, called_with
+from modbench.models.hf.spec import PREFIX, local
 from modbench.models.hf_mod.families import FAMILIES, MoDModel
-from modbench.models.hf_mod.loading import PREFIX, located
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache
 
 
-def load_converted(folder: str, **options: Any) -> MoDModel:  # noqa: ANN401  # what transformers takes
+def load_converted(folder: str, **options: object) -> MoDModel:
     """The converted model in a local folder, in evaluation mode; nothing is downloaded.
 
     Raises:
         UsageError: if the folder holds no converted model.
     """
-    path, said = located(folder), f"model {shown(folder)}"
-    kind = load(said, "AutoConfig", path).model_type
+    path, said = local(folder), f"model {shown(folder)}"
+    kind = load(said, "config", path).model_type
     if path.suffix == ".gguf" or kind not in {f"{CONVERTED}{family}" for family in FAMILIES}:
         raise UsageError(
             f"{shown(folder)} holds a {kind!r} model, not a converted one: make one with `modbench convert "
             f"{PREFIX}{folder} --to mod --out FOLDER`."
         )
-    model: MoDModel = load(said, "AutoModelForCausalLM", path, **options)
+    model: MoDModel = load(said, "model", path, **options)
     return model
 
 
@@ -47,12 +50,13 @@ class Cache:
     """What a model keeps between decode steps: a cache of transformers, which grows without changing a tensor in place.
 
     Attributes:
-        kept: transformers' cache.
+        kept: transformers' cache; None before the first call.
         seen: tokens of each row so far.
     """
 
-    def __init__(self, kept: Any, seen: int) -> None:  # noqa: ANN401  # a cache of transformers
-        self.kept, self.seen = kept, seen
+    def __init__(self, kept: DynamicCache | None, seen: int) -> None:
+        self.kept: Any = kept
+        self.seen = seen
 
     @property
     def nbytes(self) -> int:

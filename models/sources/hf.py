@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Cost, DecodeCost
-from modbench.models.hf import cost as costs
-from modbench.models.hf import tokenizer
-from modbench.models.hf.loading import check_type
-from modbench.models.hf.shape import converted, shape
+from modbench.models.hf.files import check_safetensors, converted, model_type, raw_config, shape
+from modbench.models.hf.loading import check_type, tokenizer_files, tokenizer_json
 from modbench.models.hf.spec import Found, Spec, locate, needs
-from modbench.models.hf.tensor_files import check_safetensors
 
 
 class HuggingFace:
@@ -44,23 +42,43 @@ class HuggingFace:
         return shape(self.spec, self.found)
 
     def build(self, config: ModelConfig) -> object:
-        """The module."""
-        from modbench.models.hf.build import build
+        """The module; a converted model is wrapped with its routers in view."""
+        from modbench.models.hf.model import HfModel, build
 
-        return build(self.spec, self.found, config)
+        if converted(self.spec, self.found):
+            from modbench.models import hf_mod  # makes the library know these models
+
+            made = build(self.spec, self.found, config)
+            assert isinstance(made, hf_mod.MoDModel)
+            return hf_mod.Logits(made, self.spec["rule"])
+        return HfModel(build(self.spec, self.found, config))
 
     def cost(self, config: ModelConfig, seq_len: int, batch_size: int) -> Cost | None:
-        """Its closed form, of the families that have one."""
-        return costs.cost(self.spec, self.found, config, seq_len, batch_size)
+        """Its closed form, of the families that are our dense model with biases or norms: Llama, Qwen 2 and 3, SmolLM, GPT-2.
+
+        Biases and norms count 0 FLOPs, so only parameters differ. Memory is not computed here: their code keeps other tensors
+        than ours, and fake tensors forecast it exactly.
+        """
+        more = _more_params(self.spec, self.found, config)
+        if more is None:
+            return None
+        from modbench.models import dense
+
+        made = dense.cost(config, seq_len, batch_size)
+        return replace(made, params=made.params + more, modules={})
 
     def decode_cost(self, config: ModelConfig, context: int, batch_size: int) -> DecodeCost | None:
-        """The same for decoding."""
-        return costs.decode_cost(self.spec, self.found, config, context, batch_size)
+        """Elements that one decode step reads, and keys and values after the context; None as for `cost`."""
+        if _more_params(self.spec, self.found, config) is None:
+            return None
+        from modbench.models import dense
+
+        return dense.decode_cost(config, context, batch_size)
 
     def files(self) -> Sequence[Path]:
         """Its config, weights and tokenizer."""
         config = [self.found.config_file] if self.found.config_file is not None else []
-        return list(dict.fromkeys([*config, *self.found.weights, *tokenizer.files(self.found)]))
+        return list(dict.fromkeys([*config, *self.found.weights, *tokenizer_files(self.found)]))
 
     def tokenizer(self) -> str | None:
         """Its spec, which names its tokenizer too."""
@@ -68,7 +86,34 @@ class HuggingFace:
 
     def tokenizer_json(self) -> bytes:
         """The tokenizer of a folder or GGUF."""
-        return tokenizer.as_json(self.spec, self.found)
+        return tokenizer_json(self.spec, self.found)
+
+
+def _more_params(spec: Spec, found: Found, config: ModelConfig) -> int | None:
+    """Parameters beyond those of our dense model of the same shape; None if it is not such a model."""
+    kind = model_type(spec, found)
+    data: dict[str, Any] = {}
+    if found.kind in {"folder", "config"} and found.config_file is not None:
+        data = raw_config(spec, found.config_file)
+    d, a, kv = config.d_model, config.attention_width, config.kv_width
+    if data.get("use_sliding_window"):
+        return None
+    if kind == "gpt2":
+        if data.get("add_cross_attention"):
+            return None
+        return config.n_layers * (3 * d + d + config.d_ff + d)
+    per_layer = 0
+    if kind == "llama":
+        per_layer += (a + 2 * kv + d) * bool(data.get("attention_bias")) + (2 * config.d_ff + d) * bool(
+            data.get("mlp_bias")
+        )
+    elif kind == "qwen2":
+        per_layer += a + 2 * kv
+    elif kind == "qwen3":
+        per_layer += 2 * config.head_dim + (a + 2 * kv + d) * bool(data.get("attention_bias"))
+    else:
+        return None
+    return config.n_layers * per_layer
 
 
 SOURCE = HuggingFace

@@ -29,7 +29,7 @@ from interleaved import HEADER, Ratio, add_options, compare, print_row
 from torch import Tensor
 
 from modbench.commands.convert import router_tuning
-from modbench.commands.convert.to_mod import RULE_NAMES, RULES, rows_of
+from modbench.commands.convert.to_mod import RULE_NAMES, RULES, dense_source, load_dense, rows_of
 from modbench.harness.core import catalogue
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.text.corpus import corpus_entry
@@ -40,9 +40,6 @@ from modbench.models.hf_mod import (
     MoDModel,
     MoDOptions,
     convert,
-    dense_source,
-    load_dense,
-    load_tokenizer,
 )
 from modbench.progress import StepProgress
 
@@ -96,7 +93,8 @@ def main() -> None:
     source = dense_source(asked.source or f"hf:{_package()}")
     name, path = corpus_entry(asked.corpus)
     text = catalogue.load("corpora", name).read(path)
-    dense, tokenizer = load_dense(source).eval(), load_tokenizer(source)
+    dense, tokenizer = load_dense(source)
+    dense.eval()
     run = TrainRun(
         seq_len=asked.seq_len,
         batch_size=asked.batch_size,

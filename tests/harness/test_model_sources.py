@@ -23,8 +23,8 @@ from modbench.harness.core.own_models import check_user_model as check_model
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import make_plan
 from modbench.harness.results import own_files
+from modbench.models.hf.files import read_gguf
 from modbench.models.hf.spec import Spec
-from modbench.models.hf.tensor_files import read_gguf
 
 CONFIG = {
     "model_type": "llama",

@@ -171,6 +171,11 @@ DOORS = {
         {"harness/text/tokens.py": ""},
         "ids = tokenizer.encode_batch(texts)",
     ),
+    "anything of a Hugging Face folder is loaded": Door(
+        calls("from_pretrained", "from_config"),
+        {"models/hf/loading.py": ""},  # by a function that runs no code of the folder: tests/house/test_security.py
+        "from transformers import AutoModel\nAutoModel.from_pretrained(folder)",
+    ),
     "JSON is escaped": Door(
         uses("printable.escaped_json"),
         {

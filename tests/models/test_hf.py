@@ -225,9 +225,9 @@ def test_a_wrong_closed_form_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None
     found = count(case("hf:qwen2"), 0, hardware=False, inputs=4, parts=())
     assert found.mismatch is None
     assert found["forward_headless"] < found["forward"]
-    from modbench.models.hf import cost
+    from modbench.models.sources import hf
 
-    monkeypatch.setattr(cost, "_more_params", lambda *_: 5000)
+    monkeypatch.setattr(hf, "_more_params", lambda *_: 5000)
     wrong = count(case("hf:qwen2", seq_len=25), 0, hardware=False, inputs=4, parts=())
     assert wrong.mismatch is not None
     assert "parameters" in wrong.mismatch

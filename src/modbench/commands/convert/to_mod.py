@@ -19,8 +19,11 @@ from modbench.harness.core.files import naming
 from modbench.harness.core.printable import aligned
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.text.corpus import corpus_entry
-from modbench.models.hf.spec import FAMILIES
+from modbench.models.hf.files import CONVERTED, raw_config
+from modbench.models.hf.loading import load, offline
+from modbench.models.hf.spec import FAMILIES, PREFIX, local
 from modbench.models.hf_mod.options import MoDOptions
+from modbench.models.sources.hf import HuggingFace
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -168,10 +171,10 @@ def to_mod(request: Request) -> Converted:
     from modbench.models import hf_mod
     from modbench.progress import StepProgress
 
-    source = hf_mod.dense_source(request.source)
+    source = dense_source(request.source)
     name, path = corpus_entry(request.corpus)
     text = catalogue.load("corpora", name).read(path)
-    dense, tokenizer = hf_mod.load_dense(source), hf_mod.load_tokenizer(source)
+    dense, tokenizer = load_dense(source)
     longest = getattr(dense.config, "max_position_embeddings", None)
     if longest is not None and request.seq_len > longest:
         raise UsageError(f"--seq-len {request.seq_len}: the model reads at most {longest} tokens.")
@@ -196,8 +199,43 @@ def to_mod(request: Request) -> Converted:
     }
     _write(model, tokenizer, source.tokenizer_json(), notes, out)
     layers: Any = model.config
-    dense_path = Path(request.source.removeprefix("hf:")).expanduser()
+    dense_path = Path(request.source.removeprefix(PREFIX)).expanduser()
     return Converted(dense_path, out, request.options.layers(layers.num_hidden_layers), layers.num_hidden_layers, notes)
+
+
+def dense_source(source: str) -> HuggingFace:
+    """The model that a user names to be converted, its files checked as `run` checks them.
+
+    Raises:
+        UsageError: if there is no such model, or none that can be converted.
+    """
+    path = local(source)
+    if (path / "config.json").is_file() and not any(path.glob("model*.safetensors*")) and not any(path.glob("*.bin")):
+        raise UsageError(f"{shown(source)}: the folder has no weights (*.safetensors), only a configuration.")
+    made = HuggingFace(str(path), {})
+    made.check()
+    if made.found.kind == "folder" and made.found.config_file is not None:
+        config = raw_config(made.spec, made.found.config_file)
+        if config["model_type"].startswith(CONVERTED):
+            raise UsageError(f"{shown(source)} is converted already: name the dense model that it was made from.")
+        if config.get("quantization_config"):
+            raise UsageError(
+                f"{shown(source)} is quantised; convert needs plain weights, or a GGUF file, which it dequantises."
+            )
+    return made
+
+
+def load_dense(source: HuggingFace) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model as it is stored, of a GGUF file dequantised to float32, and its own tokenizer.
+
+    Raises:
+        UsageError: if one of them cannot be loaded.
+    """
+    import torch
+
+    path = source.found.path
+    more = {"dtype": torch.float32} if source.found.kind == "gguf" else {}
+    return load(f"model '{source.spec}'", "model", path, **more), load(f"tokenizer '{source.spec}'", "tokenizer", path)
 
 
 def rows_of(found: Losses) -> dict[str, dict[str, float]]:
@@ -221,8 +259,6 @@ def _write(
 
     The tokenizer's own file is that of the dense model, to the byte: the losses of both are then of the same tokens.
     """
-    from modbench.models.hf.loading import offline
-
     out.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:

@@ -1,14 +1,20 @@
-"""The shape of a Hugging Face model as keys of `ModelConfig`, from its config.json or GGUF header alone."""
+"""What the files of a model say, before it is loaded: its shape as keys of `ModelConfig`, and whether they are whole.
+
+The library `gguf` keeps an array for each word of a vocabulary (17 s and 0.6 GB for 128,256 words and their merges, where this
+takes 0.3 s and nothing), and follows a damaged length without end.
+"""
 
 from __future__ import annotations
 
 import json
+import struct
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from modbench.harness.core import extras
 from modbench.harness.core.errors import UnreadableError, UsageError, in_short
 from modbench.models.hf.spec import FAMILIES, Found, Spec
-from modbench.models.hf.tensor_files import read_gguf
 
 # Our key to the names that configs use for it.
 NAMES = {
@@ -43,6 +49,13 @@ OF_FAMILY: dict[str, dict[str, Any]] = {
     "gpt2": {**GPT2, "tied": True},
 }
 assert OF_FAMILY.keys() == FAMILIES.keys()
+# Far above what any text holds: a damaged length must not become a wait.
+MOST_STRING = 1 << 24
+# What reading a damaged header raises.
+BROKEN = (OSError, ValueError, struct.error, LookupError, TypeError, AttributeError, RecursionError)
+# GGUF's types of single values, by number, as `struct` calls them.
+SINGLE = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+STRING, ARRAY = 8, 9
 
 
 def raw_config(spec: Spec, file: Path) -> dict[str, Any]:
@@ -126,3 +139,102 @@ def _of_gguf(spec: Spec, file: Path) -> dict[str, Any]:
             raise UsageError(f"model '{spec}': {file.name} does not say its {key}: it is not that of a language model.")
     made["tied"] = "output.weight" not in header.tensors
     return made | OF_FAMILY["llama"]
+
+
+def check_safetensors(spec: Spec, file: Path) -> None:
+    """Check that a file's header is sound and names each of its bytes; tensors are not read.
+
+    Raises:
+        UsageError: if it is damaged or cannot be read.
+    """
+    library = extras.load("safetensors", "hf", f"model '{spec}'")
+    try:
+        library.safe_open(file, framework="np")
+    except (OSError, library.SafetensorError) as error:
+        raise _damaged(spec, file, in_short(error)) from error
+
+
+def _damaged(spec: Spec, file: Path, why: str) -> UnreadableError:
+    return UnreadableError(f"model '{spec}': {file.name} is damaged: {why}. Fetch or save it again.")
+
+
+@dataclass(frozen=True)
+class Gguf:
+    """What a GGUF file says of itself.
+
+    Attributes:
+        values: single values by key.
+        lengths: lengths of arrays by key.
+        tensors: names of tensors.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    lengths: dict[str, int] = field(default_factory=dict)
+    tensors: frozenset[str] = frozenset()
+
+    def of_model(self, key: str) -> object:
+        """A value about the architecture, such as `block_count`; None if there is none."""
+        return self.values.get(f"{self.values.get('general.architecture')}.{key}")
+
+
+def read_gguf(spec: Spec, file: Path) -> Gguf:
+    """Read the header of a GGUF file (github.com/ggml-org/ggml, docs/gguf.md; versions 2 and 3).
+
+    Raises:
+        UsageError: if it is damaged or cannot be read.
+    """
+    try:
+        with file.open("rb") as stream:
+            return _header(stream, file.stat().st_size)
+    except BROKEN as error:
+        raise _damaged(spec, file, in_short(error)) from error
+
+
+def _header(stream: IO[bytes], size: int) -> Gguf:
+    magic, version, tensors, keys = struct.unpack("<4sIQQ", stream.read(24))
+    if magic != b"GGUF" or version not in {2, 3}:
+        raise ValueError("it does not begin as GGUF 2 or 3 does")
+    found = Gguf()
+    for _ in range(keys):
+        key = _string(stream)
+        kind = _one(stream, "I")
+        if kind == ARRAY:
+            found.lengths[key] = _skip_array(stream)
+        else:
+            found.values[key] = _string(stream) if kind == STRING else _one(stream, SINGLE[kind])
+    names, last = [], 0
+    for _ in range(tensors):
+        names.append(_string(stream))
+        for _ in range(_one(stream, "I")):
+            _one(stream, "Q")
+        _one(stream, "I")
+        last = max(last, _one(stream, "Q"))
+    if stream.tell() + last >= size:
+        raise ValueError("it ends before its last tensor")
+    return Gguf(found.values, found.lengths, frozenset(names))
+
+
+def _one(stream: IO[bytes], kind: str) -> int:
+    """A number of this type, as `struct` calls it; whole, but for `f` and `d`."""
+    number: int = struct.unpack(f"<{kind}", stream.read(struct.calcsize(f"<{kind}")))[0]
+    return number
+
+
+def _string(stream: IO[bytes]) -> str:
+    length = _one(stream, "Q")
+    if length > MOST_STRING:
+        raise ValueError("a text has no end")
+    return stream.read(length).decode(errors="replace")
+
+
+def _skip_array(stream: IO[bytes]) -> int:
+    """Skip an array; its length."""
+    kind, length = _one(stream, "I"), _one(stream, "Q")
+    if kind in SINGLE:
+        stream.seek(length * struct.calcsize(f"<{SINGLE[kind]}"), 1)
+        return int(length)
+    if kind != STRING:
+        raise ValueError(f"an array holds type {kind}")
+    for _ in range(length):
+        stream.seek(_one(stream, "Q"), 1)
+    return int(length)
