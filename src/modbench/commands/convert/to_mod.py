@@ -24,6 +24,8 @@ from modbench.models.hf.loading import load, offline
 from modbench.models.hf.spec import FAMILIES, PREFIX, local
 from modbench.models.hf_mod.options import MoDOptions
 from modbench.models.sources.hf import HuggingFace
+from modbench.reports.model import Estimate
+from modbench.reports.writers.number_format import estimate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -146,7 +148,7 @@ class Converted:
 
 def _gap(row: dict[str, float]) -> str:
     """The difference of the loss from the dense model's, with its 95 % interval."""
-    return f"{row['gap']:+.3f} [{row['gap_low']:+.3f}, {row['gap_high']:+.3f}]"
+    return estimate(Estimate(row["gap"], row["gap_low"], row["gap_high"], "difference", "nat"))
 
 
 def _spec(path: Path) -> str:
