@@ -16,7 +16,7 @@ import pytest
 from planted import Trouble, fake_record
 
 from modbench.cli import main
-from modbench.commands.watch import _live, snapshot_text
+from modbench.commands.watch import _live, snapshot
 from modbench.commands.watch.snapshot import take
 from modbench.harness.core import catalogue
 from modbench.harness.core.case import UnitOfWork
@@ -79,7 +79,7 @@ def watching(*arguments: str) -> int:
 
 def lines(folder: RunFolder | Path, **options: Any) -> list[str]:
     path = folder if isinstance(folder, Path) else folder.path
-    return snapshot_text.as_lines(take(str(path)), **options)
+    return snapshot.as_lines(take(str(path)), **options)
 
 
 def keep(folder: RunFolder, unit: UnitOfWork, gap: Gap | None = None) -> None:
@@ -121,7 +121,7 @@ def test_units_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
         text = "\n".join(lines(folder))
         assert str(os.getpid()) in text
         assert f"  {failure.case}: ValueError: no ({failure.metrics[0]})\n    see {failure.log}\n" in f"{text}\n"
-        body = json.loads(json.dumps(snapshot_text.as_json(seen)))
+        body = json.loads(json.dumps(snapshot.as_json(seen)))
         assert body["groups"][0] == {"name": "count", "done": 1, "failed": 0, "running": 0, "waiting": 0, "units": 1}
         assert [each["said"] for each in body["running"]] == ["timing 3 models"]
         tracker.stop.finishing = True
@@ -291,7 +291,7 @@ def test_a_folder_of_an_earlier_version_shows_what_its_files_do(tmp_path: Path) 
     assert (seen.complete, seen.state) == (False, "unknown")
     folder.write_finished({"ended": now(), "wall_s": 61.0, "timed_wall_s": 1.0, "parent_cpu_s": 0.0})
     assert watching(str(folder.path)) == 0
-    body = snapshot_text.as_json(take(str(folder.path)))
+    body = snapshot.as_json(take(str(folder.path)))
     assert (body["state"], body["left_s"], body["groups"], body["records"]) == ("finished", None, [], 1)
     assert "progress.json" in body["left_reason"]
     with lock.hold(folder.path):

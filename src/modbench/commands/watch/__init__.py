@@ -36,8 +36,8 @@ def watch(
 
     Reads the folder of the run: works in another terminal, and on another machine that sees the folder.
     """
-    from modbench.commands.watch import snapshot_text
-    from modbench.commands.watch.snapshot import take
+    from modbench.commands.watch.snapshot import as_json as as_values
+    from modbench.commands.watch.snapshot import as_lines, take
     from modbench.harness.core.safe_paths import refuse_links
 
     seen = take(run_folder)
@@ -45,9 +45,9 @@ def watch(
     if seen.alive and sys.stdout.isatty() and not (once or as_json):
         seen = _live(seen)
     if as_json:
-        say_json(snapshot_text.as_json(seen))
+        say_json(as_values(seen))
     else:
-        say("\n".join(snapshot_text.as_lines(seen, verbose=verbose)))
+        say("\n".join(as_lines(seen, verbose=verbose)))
     if not seen.complete:
         raise typer.Exit(IncompleteError.exit_code)
 
@@ -58,8 +58,7 @@ def _live(seen: Snapshot) -> Snapshot:
     from rich.live import Live
     from rich.text import Text
 
-    from modbench.commands.watch.snapshot import take
-    from modbench.commands.watch.snapshot_text import as_lines
+    from modbench.commands.watch.snapshot import as_lines, take
 
     # Ctrl-C: the run goes on, only looking at it ends.
     with contextlib.suppress(KeyboardInterrupt), Live(console=Console(), auto_refresh=False, transient=True) as live:
