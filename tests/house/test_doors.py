@@ -19,7 +19,7 @@ PRODUCT = [
 ]
 Rule = Callable[[ast.AST], bool]
 # What rules look at.
-FOUND = (ast.Attribute, ast.Call, ast.Constant, ast.FormattedValue, ast.ImportFrom, ast.Raise)
+FOUND = (ast.Attribute, ast.Call, ast.Constant, ast.FormattedValue, ast.Import, ast.ImportFrom, ast.Raise)
 
 
 def dotted(node: ast.AST) -> str:
@@ -90,6 +90,16 @@ def writes_a_line(node: ast.AST) -> bool:
     """Whether a text that begins as modbench's lines on standard error do is printed or written."""
     called = dotted(node.func).rpartition(".")[2] if isinstance(node, ast.Call) else ""
     return called in {"print", "write"} and texts(node).startswith("modbench: ")
+
+
+def imports_the_root(node: ast.AST) -> bool:
+    """Whether a name of the root package is imported that is no module in it."""
+    if isinstance(node, ast.Import):
+        return any(alias.name == "modbench" for alias in node.names)
+    if not isinstance(node, ast.ImportFrom) or node.module != "modbench":
+        return False
+    package = ROOT / "src" / "modbench"
+    return not all((package / f"{alias.name}.py").exists() or (package / alias.name).is_dir() for alias in node.names)
 
 
 def either(*rules: Rule) -> Rule:
@@ -219,15 +229,8 @@ DOORS = {
         },
         "f'{name:<{width}}  {about}'",
     ),
-    "the version and the Python API": Door(
-        lambda node: (
-            isinstance(node, ast.ImportFrom)
-            and node.module == "modbench"
-            and any(not (ROOT / "src/modbench" / alias.name).exists() for alias in node.names)
-            and any(not (ROOT / f"src/modbench/{alias.name}.py").exists() for alias in node.names)
-        ),
-        {},  # the root package names all that is below it, for type checkers: nothing below may import it
-        "from modbench import compare",
+    "the root package names all that is below it, for type checkers: nothing below imports it": Door(
+        imports_the_root, {}, "from modbench import compare"
     ),
 }
 
