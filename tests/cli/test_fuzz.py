@@ -17,7 +17,7 @@ import mutations
 import numpy as np
 import pandas as pd
 import pytest
-from planted import ENVIRONMENT, planted_suite, stored
+from planted import ENVIRONMENT, left, planted_suite
 
 from modbench import api
 from modbench.harness.core.errors import IncompleteError
@@ -71,7 +71,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     made = planted_suite("draft", grid={"seq_len": [64]}, arms=ARMS, launches=3, rounds=2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(ENVIRONMENT, "machine", "here")
-        stored(here, made)
+        left(here, made)
     return Folder(here / "run")
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from planted import planted_suite, stored
+from planted import left, planted_suite
 
 from modbench import api
 from modbench.harness.core import catalogue, included, own_code, own_models
@@ -129,7 +129,7 @@ def test_a_worker_runs_what_the_run_began_with(here: Path) -> None:
 
 
 def test_a_report_says_that_two_versions_were_run(here: Path) -> None:
-    stored(here, planted_suite("draft", metrics=["latency/forward"], train=None))
+    left(here, planted_suite("draft", metrics=["latency/forward"], train=None))
     run = here / "run"
     file = {"kind": "model", "name": "mine.py:build", "path": str(here / "mine.py"), "size": 1, "sha256": "a" * 64}
     body = json.loads((run / "run.json").read_text())

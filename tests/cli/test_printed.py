@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from markupsafe import escape
-from planted import planted_suite, stored
+from planted import left, planted_suite
 from resealed import reseal
 
 from modbench.harness.core import masking
@@ -92,7 +92,7 @@ def test_csv_keeps_numbers_and_gaps() -> None:
 def poisoned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run in which nothing was measured, for a reason that steers terminals, spreadsheets and pages."""
     here = tmp_path_factory.mktemp("poisoned")
-    stored(here, planted_suite("smoke"))
+    left(here, planted_suite("smoke"))
     for file in (here / "run" / "units").glob("*.json"):
         body = json.loads(file.read_text())
         for i, outcome in enumerate(body["outcomes"]):
@@ -184,7 +184,7 @@ def test_chosen_texts_are_masked_in_all_that_is_written(
     tmp_path: Path, modbench: Modbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MODBENCH_MASK", "hush, a fake ,")
-    stored(tmp_path, planted_suite("smoke"))
+    left(tmp_path, planted_suite("smoke"))
     for file in (tmp_path / "run" / "units").glob("*.json"):
         body = json.loads(file.read_text())
         for outcome in body["outcomes"]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import planted_suite, stored
+from planted import left, planted_suite
 
 import modbench as mb
 
@@ -24,7 +24,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any
     """Make two rounds in this process of what is compared; plan runs and return a finished one; returns what they were given."""
     asked = list[dict[str, Any]]()
     monkeypatch.chdir(tmp_path)
-    stored(tmp_path, planted_suite("draft", launches=4, rounds=2, metrics=["flops/forward", "latency/forward"]))
+    left(tmp_path, planted_suite("draft", launches=4, rounds=2, metrics=["flops/forward", "latency/forward"]))
 
     def run(suite: str, **given: Any) -> mb.Results:
         asked.append(given)

@@ -18,7 +18,7 @@ from unittest import mock
 import jsonschema  # type: ignore[import-untyped]  # it has no types
 import make_demo
 import pytest
-from planted import planted_suite, stored
+from planted import left, planted_suite
 from resealed import reseal
 
 from modbench.commands import demo as demo_command
@@ -325,7 +325,7 @@ def test_the_page_is_opened_where_there_is_a_window(
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A small finished run with planted times."""
-    stored(tmp_path, planted_suite("draft", metrics=["latency/forward"], launches=3, rounds=1))
+    left(tmp_path, planted_suite("draft", metrics=["latency/forward"], launches=3, rounds=1))
     ended = {
         "ended": "2026-11-26T12:00:00+00:00",
         "wall_s": 60.0,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from planted import planted_suite, stored
+from planted import left, planted_suite
 from resealed import plainly, reseal
 
 from modbench.harness.core import catalogue
@@ -40,7 +40,7 @@ def planted_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run in which nothing is damaged."""
     folder = tmp_path_factory.mktemp("whole")
     made = planted_suite("draft", grid={"seq_len": [64]}, arms=[{"model": "dense"}, {"model": "mod", "capacity": 0.5}])
-    stored(folder, made)
+    left(folder, made)
     return folder / "run"
 
 

@@ -19,6 +19,8 @@ from modbench.harness.core.labels import Label
 from modbench.harness.passes.time import number_of_inputs
 from modbench.harness.stats import mean_effects, verdicts
 from modbench.harness.stats.effects import Effect
+from modbench.reports.page import render
+from modbench.reports.tables.load import load
 
 # Input costs of an arm: cheap for most inputs, dear for some. Its typical call is faster than the anchor's, its mean is slower.
 MOSTLY_HALF = (0.5,) * 9 + (2.0,) * 7
@@ -59,8 +61,7 @@ def test_the_disagreement_is_in_the_tables(tmp_path: Path) -> None:
     assert other.verdict == "better"
     assert pd.isna(other.labels)
     assert other.mean_ratio == pytest.approx(1.6, rel=0.01)
-    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    assert Label.INPUT_DEPENDENT in page
+    assert Label.INPUT_DEPENDENT in render.html(load(tmp_path / "run"))
 
 
 @pytest.mark.parametrize(

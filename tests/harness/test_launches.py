@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from in_process import command_line
-from planted import ENVIRONMENT, Trouble, fake_record, planted_suite, stored
+from planted import ENVIRONMENT, Trouble, fake_record, left, planted_suite, stored
 
 from modbench import api
 from modbench.commands.plan.forecast import as_text, forecast
@@ -31,6 +31,7 @@ from modbench.harness.results import decisions, run_folder
 from modbench.harness.results.evidence import LaunchCount
 from modbench.harness.results.run_folder import RunFolder
 from modbench.progress import Lines
+from modbench.reports.page import render
 from modbench.reports.tables.load import load
 from modbench.reports.terminal import summary
 
@@ -201,7 +202,7 @@ def test_a_result_that_the_cap_cut_is_labelled(tmp_path: Path) -> None:
     cases = pd.read_csv(tmp_path / "run" / "cases.csv")
     timed = cases[cases.metric == "latency/forward"]
     assert timed.labels.str.contains(Label.LAUNCHES_CAPPED).all()
-    page = (tmp_path / "run" / "report.html").read_text()
+    page = render.html(load(tmp_path / "run"))
     assert "were cut at 5" in page
     assert "4 to 5 launches" in page
     said = summary.closing(load(str(tmp_path / "run")), tmp_path / "report.html", None)
@@ -268,7 +269,7 @@ def test_a_pilot_that_is_measured_again_decides_when_it_has_ended(tmp_path: Path
 
 def test_a_decision_that_was_removed_is_made_again_where_nothing_is_left_to_run(tmp_path: Path) -> None:
     made = timed_plan(mde=1e-6, most_launches=5)
-    stored(tmp_path, made)
+    left(tmp_path, made)
     folder = RunFolder(tmp_path / "run")
     body = json.loads((folder.path / "run.json").read_text())
     body["environment"]["machine"] = certificate.fingerprint(environment.collect(), "cpu", 1)
@@ -284,7 +285,7 @@ def test_a_decision_that_was_removed_is_made_again_where_nothing_is_left_to_run(
 def test_a_run_whose_decision_is_lost_is_incomplete_though_all_units_have_records(tmp_path: Path, lost: bool) -> None:
     """Without it the report could not say that launches were capped."""
     made = timed_plan(mde=1e-6, most_launches=5)
-    stored(tmp_path, made)
+    left(tmp_path, made)
     run = tmp_path / "run"
     assert run_folder.read(str(run)).incomplete is None
     assert command_line("report", run).returncode == 0

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from planted import EVERY_ARM, PLANTED, DriftingClock, planted_suite, stored
+from planted import EVERY_ARM, PLANTED, DriftingClock, left, planted_suite, stored
 
 from modbench.harness.core.labels import Label
 from modbench.harness.flops.closed_form import case_cost
@@ -116,7 +116,7 @@ def test_a_missing_unit_is_said(tmp_path: Path) -> None:
     rows = frame[(frame.metric == "memory/peak_allocated") & (frame.seq_len == 64)]
     assert (rows.status == "skipped").all()
     assert rows.reason.str.contains(name).all()
-    assert "the run is incomplete" in (tmp_path / "run" / "report.html").read_text()
+    assert "the run is incomplete" in render.html(load(tmp_path / "run"))
 
 
 def test_every_empty_cell_has_a_reason(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_every_pair_of_arms_has_a_row_and_another_baseline_only_moves_them(tmp_p
     direct = timed.loc[("mod[c0.5]", "mod[c0.125]")].ratio
     assert direct == pytest.approx(1 / 1.6, rel=0.005)
     assert timed.loc[("moe", "dense-f0.58")].ratio == pytest.approx(0.7 / 1.25, rel=0.005)
-    render.write(tmp_path / "run", baseline="mod[c0.125]")
+    render.views(load(tmp_path / "run", "mod[c0.125]"), ["csv"])
     moved = pd.read_csv(tmp_path / "run" / "comparisons.csv")
     assert len(moved) == len(frame)
     other: Any = moved[(moved.metric == "latency/forward") & (moved.seq_len == 64)].set_index(["arm", "baseline_arm"])
@@ -188,7 +188,7 @@ def test_where_the_anchor_failed_no_two_arms_are_a_pair_and_the_report_stands(tm
     assert timed.reason.str.contains("planted failure").all()
     assert timed[(timed.arm == "moe") & (timed.baseline_arm == "mod[c0.5]")].reason.str.startswith("anchor: ").all()
     assert (frame[frame.metric == "memory/peak_allocated"].status == "ok").all()
-    assert "planted failure" in (tmp_path / "run" / "report.html").read_text()
+    assert "planted failure" in render.html(load(tmp_path / "run"))
 
 
 def test_a_disturbed_ratio_wears_a_mark_and_claims_nothing(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_a_smoke_run_on_a_busy_machine_says_so_first_and_in_labels(tmp_path: Pat
     assert len(times) == 4
     assert all(line.count("‡") == 2 for line in times)  # both lengths
     assert "(but: contaminated)" in " ".join(said.split())
-    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    page = render.html(loaded)
     assert page.index("The machine was busy") < page.index("At a glance")
 
 
@@ -252,15 +252,14 @@ def test_one_cold_compilation_has_no_verdict(tmp_path: Path) -> None:
 def test_a_single_arm_has_a_report_and_no_comparison(tmp_path: Path) -> None:
     frame = stored(tmp_path, planted_suite("draft", arms=[{"model": "dense"}]))
     assert frame.empty
-    said = summary.closing(load(str(tmp_path / "run")), tmp_path / "report.html", None)
-    assert "report: " in said
-    assert "Machine and method" in (tmp_path / "run" / "report.html").read_text()
+    loaded = load(tmp_path / "run")
+    assert "report: " in summary.closing(loaded, tmp_path / "report.html", None)
+    assert "Machine and method" in render.html(loaded)
 
 
 @pytest.mark.slow
 def test_the_mark_names_the_baseline_where_that_is_what_reads_the_future(tmp_path: Path) -> None:
-    stored(tmp_path, planted_suite("draft", seeds=[0, 1, 2], metrics=["flops/forward", "bpb/val"]), leaks="moe")
-    render.write(tmp_path / "run", baseline="moe")
+    left(tmp_path, planted_suite("draft", seeds=[0, 1, 2], metrics=["flops/forward", "bpb/val"]), leaks="moe")
     said = summary.closing(load(str(tmp_path / "run"), "moe"), tmp_path / "report.html", None)
     assert re.search(rf"† MoE[\w ,]+ {Label.NOT_AUTOREGRESSIVE}", said)
     mine = [line for line in said.splitlines() if line.startswith("MoD 0.125 ")]
@@ -272,7 +271,7 @@ def test_verdicts_heed_the_whole_list(tmp_path: Path) -> None:
     wide = stored(tmp_path / "wide", planted_suite("draft", margin=0.5))
     rung = wide[(wide.metric == "latency/forward") & (wide.arm == "dense-f0.58") & (wide.baseline_arm == "dense")]
     assert (rung.verdict == "equivalent").all()  # 1.43 times, inside a margin of one half
-    assert "margin 50 %" in (tmp_path / "wide" / "run" / "report.html").read_text()
+    assert "margin 50 %" in render.html(load(tmp_path / "wide" / "run"))
 
 
 def test_where_more_is_better_the_ideal_is_too(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import planted_suite, stored
+from planted import left, planted_suite
 from resealed import reseal
 
 from modbench import api
@@ -19,6 +19,7 @@ from modbench.harness.results import lock, progress, run_folder
 from modbench.harness.results.run_file import StoredRun
 from modbench.harness.results.run_folder import RunFolder, read
 from modbench.progress import Lines
+from modbench.reports.page import render
 
 
 def remaining(run: StoredRun, *, retry_failed: bool = False) -> list[str]:
@@ -30,8 +31,8 @@ def content(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 
 def test_of_a_finished_run_nothing_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stored(tmp_path, planted_suite("smoke"))
-    folder = tmp_path / "run"
+    folder = left(tmp_path, planted_suite("smoke"))
+    render.write(folder)
     ended = {"ended": "2026-01-01T00:00:00+00:00", "wall_s": 9.0, "timed_wall_s": 5.0, "parent_cpu_s": 0.01}
     RunFolder(folder).write_finished(ended)
 
@@ -48,7 +49,7 @@ def test_of_a_finished_run_nothing_changes(tmp_path: Path, monkeypatch: pytest.M
 
 def test_failed_cells_run_again_when_asked(tmp_path: Path) -> None:
     """Without being asked only what a dying process left."""
-    stored(tmp_path, planted_suite("smoke"), fails="moe")
+    left(tmp_path, planted_suite("smoke"), fails="moe")
     run = read(str(tmp_path / "run"))
     failed = {r.unit.name for r in run.records if any(outcome.status == "failed" for outcome in r.outcomes)}
     assert failed
@@ -59,7 +60,7 @@ def test_failed_cells_run_again_when_asked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("again", "expected"), [(False, True), (True, False)])
 def test_what_a_dying_process_left_runs_again(again: bool, expected: bool, tmp_path: Path) -> None:
     """But not where the shipped models were measured without the user's model that killed it: it would do so again."""
-    stored(tmp_path, planted_suite("smoke"))
+    left(tmp_path, planted_suite("smoke"))
     file = min((tmp_path / "run" / "units").glob("memory-*.json"))
     body = json.loads(file.read_text())
     body["died"] = {"kind": "crash", "reason": "the process died of SIGSEGV", "again": again}
@@ -68,7 +69,7 @@ def test_what_a_dying_process_left_runs_again(again: bool, expected: bool, tmp_p
 
 
 def test_a_run_that_another_process_holds_is_not_resumed(tmp_path: Path) -> None:
-    stored(tmp_path, planted_suite("smoke"))
+    left(tmp_path, planted_suite("smoke"))
     folder = tmp_path / "run"
     next((folder / "units").glob("count-*.json")).unlink()
     before = content(folder)
@@ -79,7 +80,7 @@ def test_a_run_that_another_process_holds_is_not_resumed(tmp_path: Path) -> None
 
 def test_what_is_measured_again_is_kept_until_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An interrupt between the two loses no good arm of a unit in which another failed."""
-    stored(tmp_path, planted_suite("smoke"), fails="moe")
+    left(tmp_path, planted_suite("smoke"), fails="moe")
     folder = tmp_path / "run"
     body = json.loads((folder / "run.json").read_text())
     here = certificate.fingerprint(environment.collect(), "cpu", 1)
@@ -108,7 +109,7 @@ def test_a_run_that_ended_before_its_first_unit_is_begun_again(tmp_path: Path) -
 
 def test_where_nothing_is_left_no_launcher_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that was killed before it wrote its end, maybe a stranger's: its launcher's options were not agreed to."""
-    stored(tmp_path, planted_suite("smoke"), fails="moe")
+    left(tmp_path, planted_suite("smoke"), fails="moe")
     folder = tmp_path / "run"
     body = json.loads((folder / "run.json").read_text())
     body["environment"]["machine"] = certificate.fingerprint(environment.collect(), "cpu", 1)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from planted import ENVIRONMENT, Trouble, fake_record, planted_suite, stored
+from planted import ENVIRONMENT, Trouble, fake_record, left, planted_suite, stored
 
 from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.core import files
@@ -534,7 +534,7 @@ def test_what_a_search_spent_is_not_predicted_before_its_end(tmp_path: Path) -> 
 
 
 def test_a_run_that_searches_nothing_says_nothing(tmp_path: Path) -> None:
-    stored(tmp_path, planted_suite("draft", metrics=["latency/forward"], launches=3, rounds=2, grid={"seq_len": [64]}))
+    left(tmp_path, planted_suite("draft", metrics=["latency/forward"], launches=3, rounds=2, grid={"seq_len": [64]}))
     assert not [*sentences(load(tmp_path / "run"))]
 
 

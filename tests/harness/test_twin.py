@@ -14,6 +14,7 @@ from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.planning.load_suite import load_suite, parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.stats import effects
+from modbench.reports.page import render
 from modbench.reports.questions import break_even
 from modbench.reports.questions.gate import gate
 from modbench.reports.questions.machine import machine_check, twin_check, warnings
@@ -25,7 +26,7 @@ TWIN = "dense-twin[T64-B1-fp32-cpu1]"
 
 
 def run(folder: Path, **more: Any) -> Loaded:
-    """A planted run of a machine that was never checked; its page and CSV files are written."""
+    """A planted run of a machine that was never checked; its CSV files are written."""
     suite = {"twin": True, "train": None, "metrics": ["flops/forward", "latency/forward"], **more.pop("suite", {})}
     stored(folder, planted_suite(more.pop("effort", "draft"), **suite), **{"certificate": None, **more})
     return load(folder / "run")
@@ -36,7 +37,7 @@ def terminal(loaded: Loaded) -> str:
 
 
 def page(loaded: Loaded) -> str:
-    return (loaded.path / "report.html").read_text(encoding="utf-8")
+    return render.html(loaded)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from planted import ENVIRONMENT, planted_suite, stored
+from planted import ENVIRONMENT, left, planted_suite, stored
 from test_faults import run_units
 
 from modbench.harness.core.case import UnitOfWork
@@ -18,6 +18,7 @@ from modbench.harness.core.labels import Label
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import make_plan
 from modbench.harness.stats.without_own import changed, column
+from modbench.reports.page import render
 from modbench.reports.questions.gate import gate
 from modbench.reports.tables.load import load
 from modbench.reports.terminal import summary
@@ -139,12 +140,11 @@ def test_a_changed_process_is_labelled_in_every_output(tmp_path: Path, beside: f
         assert not rows[~timed].labels.astype(str).str.contains(label).any()
     said = " ".join(summary.closing(loaded, Path("page"), None).split())
     assert ("Process was changed: dense" in said) is changed_it
-    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    assert ("beside the user" in page) is changed_it
+    assert ("beside the user" in render.html(loaded)) is changed_it
     assert loaded.run.missing == []
     if changed_it:
         (tmp_path / "before").mkdir()
-        stored(tmp_path / "before", made)
+        left(tmp_path / "before", made)
         found = gate.gate(loaded, load(tmp_path / "before" / "run"), 0.02).findings
         assert any(label in str(each.reason) for each in found)
 

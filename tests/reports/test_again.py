@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import typer
-from planted import planted_suite, stored
+from planted import left, planted_suite
 
 from modbench import api
 from modbench.cli import app
@@ -169,7 +169,7 @@ def test_ids_that_hold_one_another_are_told_apart(tmp_path: Path, monkeypatch: p
 
 def test_claims_hold_the_rows_turned_the_right_way(tmp_path: Path) -> None:
     """Every pair is stored once, in either direction; a card shows the ratio of its sentence."""
-    stored(tmp_path, planted_suite("draft", metrics=TIMES, train=None, launches=3, rounds=2))
+    left(tmp_path, planted_suite("draft", metrics=TIMES, train=None, launches=3, rounds=2))
     loaded = load(tmp_path / "run")
     made = claims.claims(loaded)
     assert len(made) >= 6

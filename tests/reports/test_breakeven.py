@@ -50,12 +50,6 @@ def crossing(tmp_path_factory: pytest.TempPathFactory, _known_rung: None) -> Pat
     return folder
 
 
-@pytest.fixture
-def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page takes most of the time."""
-    monkeypatch.setattr(render, "html", lambda _: "")
-
-
 def takes(arm: str, at: float, workload: str = "forward", base: float = 1.0) -> dict[tuple[str, str, int], float]:
     """What an arm takes at each length if it begins to pay against something that takes `base`."""
     return {(arm, workload, length): base * math.exp(-SLOPE * math.log2(length / at)) for length in LENGTHS}
@@ -130,13 +124,12 @@ def test_the_table(crossing: Path) -> None:
     assert re.fullmatch(r"≈1[78]\d \[1[78]\d–1[89]\d\]", mine[0])
     assert re.fullmatch(r"≈1[78]\d \[1[78]\d–1[89]\d\]", half[0])
     assert (mine[1], half[1], moe) == ("never", "–", ["never", "–"])
-    page = " ".join((crossing / "run" / "report.html").read_text().split())
+    page = " ".join(render.html(loaded).split())
     assert page.index("At a glance") < page.index(mine[0]) < page.index("What stands behind the answer?")
     assert mine[0] in summary.closing(loaded, crossing / "page", None)
     assert "(FLOPs ±35 %)" in summary.closing(loaded, crossing / "page", None)
 
 
-@pytest.mark.usefixtures("no_page")
 def test_decode_has_lines_along_the_context_and_along_the_batch(tmp_path: Path) -> None:
     """Planted: at B = 1 from T = 91 on; at B = 4 at every length; so along the batch from B = 1 on, or later, by the length."""
     grid: dict[Any, float] = {
@@ -165,7 +158,6 @@ def test_decode_has_lines_along_the_context_and_along_the_batch(tmp_path: Path) 
     assert table_of(loaded, 1)["MoD 0.125"][shape[0]].startswith("≈1.4")
 
 
-@pytest.mark.usefixtures("no_page")
 def test_what_carries_no_claim_says_so(tmp_path: Path) -> None:
     stored(tmp_path / "smoke", made("smoke"))
     smoke = lines(tmp_path / "smoke")
@@ -182,7 +174,6 @@ def test_what_carries_no_claim_says_so(tmp_path: Path) -> None:
     assert not speedup_map.break_even_lines(load(tmp_path / "unchecked" / "run"), "latency/forward")
 
 
-@pytest.mark.usefixtures("no_page")
 def test_a_disturbed_or_failed_point_is_left_out(tmp_path: Path) -> None:
     """Waits in every sample: nothing is left to judge by. A failed arm has no line, and others keep theirs."""
     stored(tmp_path / "waits", made(), waits=FAST)
@@ -234,7 +225,6 @@ def test_against_another_baseline_the_line_is_mirrored(crossing: Path) -> None:
     assert dataclasses.astuple(again.typical.typical)[:3] == pytest.approx(dataclasses.astuple(own.typical)[:3])
 
 
-@pytest.mark.usefixtures("no_page")
 def test_a_search_has_lines_from_the_lengths_that_it_measured(tmp_path: Path) -> None:
     """Each arm has a comparison of its own; lengths that the search did not need are no gaps."""
     arms = [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.5]}]
@@ -254,7 +244,6 @@ def test_a_search_has_lines_from_the_lengths_that_it_measured(tmp_path: Path) ->
     assert all(cells[0].startswith("≈") for cells in table_of(load(tmp_path / "run")).values())
 
 
-@pytest.mark.usefixtures("no_page")
 def test_one_length_makes_no_file(tmp_path: Path) -> None:
     stored(tmp_path, made(grid={"seq_len": [64]}))
     assert not (tmp_path / "run" / "breakeven.csv").exists()
@@ -263,7 +252,7 @@ def test_one_length_makes_no_file(tmp_path: Path) -> None:
 
 def test_the_map_has_the_line(crossing: Path) -> None:
     """Marks between the cells of 128 and 256 for both capacities, joined at their common edge; MoE at the right edge."""
-    page = (crossing / "run" / "report.html").read_text()
+    page = render.html(load(crossing / "run"))
     assert "Thick line:" in page
     drawn = [
         path for path in re.findall(r'<path d="[^"]*"[^>]*style="[^"]*"', page) if path.endswith('stroke-width: 2"')

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from planted import planted_suite, stored
+from planted import left, planted_suite
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.results import components
@@ -52,9 +52,7 @@ def file_of(folder: Path, *benchmarks: dict[str, Any], **more: Any) -> Path:
 def stored_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("components")
     arms = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}]
-    stored(
-        folder, planted_suite("draft", metrics=["flops/forward", "latency/forward"], arms=arms, launches=3, rounds=1)
-    )
+    left(folder, planted_suite("draft", metrics=["flops/forward", "latency/forward"], arms=arms, launches=3, rounds=1))
     return folder / "run"
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from panels_of import drawn, shown
-from planted import planted_suite, stored
+from planted import left, planted_suite
 
 from modbench.harness.core import catalogue
 from modbench.reports.figures import style
@@ -31,7 +31,7 @@ METRICS = ["flops/forward", "latency/forward", "latency/train_step", "memory/pea
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     folder = tmp_path_factory.mktemp("figures")
-    stored(folder, planted_suite("draft", metrics=METRICS, launches=3, rounds=2))
+    left(folder, planted_suite("draft", metrics=METRICS, launches=3, rounds=2))
     return load(folder / "run")
 
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from planted import planted_suite, stored
+from planted import left, planted_suite
 
 from modbench.reports.model import Estimate, Figure, Finding, Sentence
+from modbench.reports.page import render
 from modbench.reports.panels import forest
 from modbench.reports.tables.load import load
 from modbench.reports.writers.number_format import plain
@@ -24,7 +25,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     planned = planted_suite(
         "draft", metrics=["latency/forward"], arms=ARMS, grid={"seq_len": [64, 128]}, launches=4, rounds=5, train=None
     )
-    stored(folder, planned)
+    left(folder, planned)
     return folder / "run"
 
 
@@ -60,7 +61,7 @@ def test_a_row_for_every_decided_ratio_and_one_for_those_that_are_equal(drawn: S
 
 
 def test_marks_are_on_the_page_with_their_arms(run: Path) -> None:
-    page = (run / "report.html").read_text(encoding="utf-8")
+    page = render.html(load(run))
     assert len(re.findall(r'class="mark"[^>]*B = 1: [^>]*▼ slower" data-arm="moe"', page)) == 2
 
 
@@ -86,5 +87,5 @@ def test_of_too_many_rows_slower_ones_stay_and_the_rest_is_counted(run: Path, mo
 
 
 def test_nothing_is_drawn_where_nothing_was_timed(tmp_path: Path) -> None:
-    stored(tmp_path, planted_suite("draft", metrics=["flops/forward"], grid={"seq_len": [64]}, train=None))
+    left(tmp_path, planted_suite("draft", metrics=["flops/forward"], grid={"seq_len": [64]}, train=None))
     assert forest.render(load(tmp_path / "run")) == []

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from markdown_it import MarkdownIt
-from planted import planted_suite, stored
+from planted import left, planted_suite
 from resealed import reseal
 
 from modbench.reports.format import named
@@ -49,7 +49,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     """A run at a fixed time: two lengths, three arms, of which one fails."""
     folder = tmp_path_factory.mktemp("formats")
     plan = planted_suite("draft", metrics=METRICS, arms=ARMS, launches=3, rounds=2)
-    stored(folder, plan, fails="moe")
+    left(folder, plan, fails="moe")
     return changed(folder / "run", lambda body: body.update(started="2026-01-02T03:04:05+00:00"))
 
 
@@ -97,7 +97,7 @@ def test_equal_runs_make_equal_bytes(loaded: Loaded, written: dict[str, str], tm
 
 def test_a_run_folder_that_was_moved_away_is_not_made_again(tmp_path: Path) -> None:
     """Whoever moves it while a run ends finds one folder, not a second one that holds the views alone."""
-    stored(tmp_path, planted_suite("smoke"))
+    left(tmp_path, planted_suite("smoke"))
     loaded = load(tmp_path / "run")
     (tmp_path / "run").rename(tmp_path / "away")
     with pytest.raises(FileNotFoundError, match=r"cases\.csv"):
@@ -284,9 +284,7 @@ def test_a_latex_table_is_no_wider_than_a_page(loaded: Loaded) -> None:
 
 def test_batch_sizes_are_columns_where_there_is_one_length(tmp_path: Path) -> None:
     grid = {"seq_len": [64], "batch_size": [1, 2], "dtype": ["fp32", "bf16"]}
-    stored(
-        tmp_path, planted_suite("draft", metrics=["latency/forward"], arms=ARMS[:2], grid=grid, launches=3, rounds=1)
-    )
+    left(tmp_path, planted_suite("draft", metrics=["latency/forward"], arms=ARMS[:2], grid=grid, launches=3, rounds=1))
     first, second = results.tables(load(tmp_path / "run"))
     assert (first.head, first.at) == (("", "B = 1", "B = 2"), "T = 64, fp32")
     assert (second.head, second.at) == (("", "B = 1", "B = 2"), "T = 64, bf16")

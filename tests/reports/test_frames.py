@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from planted import left, planted_suite, stored
+from planted import left, planted_suite
 from resealed import reseal
 
 import modbench
 from modbench.harness.core.errors import UsageError
 from modbench.python.runs import Planned
 from modbench.reports.notebook.frames import LOSSES, SAMPLES, Results
+from modbench.reports.page import render
 from modbench.reports.terminal import summary
 
 ARMS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}]
@@ -28,7 +29,7 @@ ARMS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}]
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     folder = tmp_path_factory.mktemp("frames")
     metrics = ["flops/forward", "latency/forward", "bpb/val"]
-    stored(folder, planted_suite("draft", metrics=metrics, arms=ARMS, launches=4, rounds=2, seeds=[0, 1, 2]))
+    left(folder, planted_suite("draft", metrics=metrics, arms=ARMS, launches=4, rounds=2, seeds=[0, 1, 2]))
     for file in (folder / "run" / "units").glob("train-*.json"):
         body = json.loads(file.read_text())
         body["outcomes"][0]["notes"] |= {
@@ -36,6 +37,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
             "looks": {"step": [2], "loss": [2.5]},
         }
         reseal(file, body)
+    render.write(folder / "run")
     return modbench.load(folder / "run")
 
 
@@ -159,7 +161,7 @@ def test_printed_it_is_what_the_terminal_shows(results: Results) -> None:
     ],
 )
 def test_any_run_is_shown_in_little_room(changes: dict[str, Any], figures: int, tmp_path: Path) -> None:
-    stored(tmp_path, planted_suite("smoke", launches=1, rounds=1, **changes))
+    left(tmp_path, planted_suite("smoke", launches=1, rounds=1, **changes))
     html = modbench.load(tmp_path / "run")._repr_html_()
     assert len(html.encode()) < 30_000
     assert html.count("<svg ") == figures

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import Trouble, fake_record, planted_suite, stored
+from planted import Trouble, fake_record, left, planted_suite
 from planted_gate import written
 
 from modbench.harness.core import catalogue
@@ -106,7 +106,7 @@ def test_one_cold_compilation_gates_nothing(tmp_path: Path) -> None:
 def test_a_gate_refuses_times_of_an_unfit_machine_and_no_others(tmp_path: Path, modbench: Any) -> None:
     bad = unfit()
     fit = run(tmp_path / "fit")
-    stored(tmp_path, planted_suite("standard"), certificate=bad)
+    left(tmp_path, planted_suite("standard"), certificate=bad)
     for more in ((), ("--lenient",)):
         refused = modbench("gate", tmp_path / "run", "--against", fit.path, *more)
         assert refused.returncode == 5

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gate_power import Truth, asked, shares, simulated
-from planted import planted_suite, stored
+from planted import left, planted_suite
 from planted_gate import finding, planted_run
 
 from modbench.harness.core.errors import UsageError
@@ -291,7 +291,7 @@ def test_a_model_whose_cost_depends_on_the_input_is_compared_on_equal_inputs_onl
     costs = {"mod[c0.5]": (1.0, 1.3, 0.8, 1.1, 0.9, 1.4)}
     plans = [planted_suite("draft", metrics=["latency/forward"], launches=4, rounds=rounds) for rounds in (6, 3)]
     for name, made, number in zip(("base", "now"), plans, (6, 3), strict=True):
-        stored(tmp_path / name, made, costs={arm: values[:number] for arm, values in costs.items()})
+        left(tmp_path / name, made, costs={arm: values[:number] for arm, values in costs.items()})
     found = gate.gate(load(tmp_path / "now" / "run"), load(tmp_path / "base" / "run"))
     of_arm = [each for each in found.findings if each.what.startswith("mod[c0.5") and each.metric == TIME]
     assert {each.verdict for each in of_arm} == {"cannot tell"}

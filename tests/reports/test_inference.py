@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from planted import planted_suite, stored
+from planted import left, planted_suite
 
 from modbench.reports.model import Estimate, Table
+from modbench.reports.page import render
 from modbench.reports.panels import inference
 from modbench.reports.questions import break_even
 from modbench.reports.tables import load
@@ -26,7 +27,7 @@ def pays(loaded: load.Loaded) -> dict[str, list[str]]:
 
 def test_each_routed_arm_is_held_against_equal_cost_and_equal_shape(tmp_path: Path) -> None:
     """Planted: MoD 0.125 takes 1/1.6 of dense and the rung 0.7; MoD 0.5 as long as dense."""
-    stored(tmp_path, planted_suite("draft", metrics=METRICS, train=None))
+    left(tmp_path, planted_suite("draft", metrics=METRICS, train=None))
     loaded = load.load(tmp_path / "run")
     assert pays(loaded)["MoD 0.125"] == ["64"] * 4
     text = " ".join(summary.closing(loaded, tmp_path / "report.html", None, verbose=True).split())
@@ -50,7 +51,7 @@ def test_every_arm_has_a_cell_at_every_place(tmp_path: Path) -> None:
     arms = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}, {"model": "moe"}]
     grid = {"seq_len": [64], "batch_size": [1, 2]}
     made = planted_suite("draft", metrics=METRICS, arms=arms, grid=grid, launches=3, rounds=4, train=None)
-    stored(tmp_path, made, fails="moe")
+    left(tmp_path, made, fails="moe")
     loaded = load.load(tmp_path / "run")
     prefill, decode = (inference.grid(loaded, served) for served in inference.SERVED)
     assert prefill is not None
@@ -74,7 +75,7 @@ def test_every_arm_has_a_cell_at_every_place(tmp_path: Path) -> None:
     assert mod[0].against.verdict == "better"
     assert moe[0] is not None
     assert (moe[0].rate, moe[0].more) == (None, ("failed",))
-    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    page = render.html(loaded)
     assert "background:var(--map-7);color:var(--map-ink-7);print-color-adjust:exact" in page
     assert 'aria-label="Decode: tokens per second' in page
 
@@ -90,7 +91,7 @@ def test_many_places_are_thinned_out(tmp_path: Path, monkeypatch: pytest.MonkeyP
         rounds=2,
         train=None,
     )
-    stored(tmp_path, made)
+    left(tmp_path, made)
     monkeypatch.setattr(inference, "MOST_PLACES", 2)
     found = inference.grid(load.load(tmp_path / "run"), inference.SERVED[1])
     assert found is not None
@@ -99,14 +100,14 @@ def test_many_places_are_thinned_out(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_report_against_a_routed_baseline_says_only_what_it_compares(tmp_path: Path) -> None:
-    stored(tmp_path, planted_suite("draft", metrics=METRICS, train=None))
+    left(tmp_path, planted_suite("draft", metrics=METRICS, train=None))
     made = next(break_even.blocks(load.load(tmp_path / "run", "mod[c0.125]")))
     assert isinstance(made, Table)
     assert set(made.head[1:]) == {"baseline"}
 
 
 def test_a_failed_arm_has_a_row_and_does_not_pay(tmp_path: Path) -> None:
-    stored(tmp_path, planted_suite("draft", metrics=METRICS, train=None), fails="mod[c0.125]")
+    left(tmp_path, planted_suite("draft", metrics=METRICS, train=None), fails="mod[c0.125]")
     loaded = load.load(tmp_path / "run")
     assert set(pays(loaded)["MoD 0.125"]) == {"?"}
     table = inference.table(loaded, inference.SERVED[0])
@@ -115,7 +116,7 @@ def test_a_failed_arm_has_a_row_and_does_not_pay(tmp_path: Path) -> None:
 
 
 def test_a_smoke_run_and_a_run_without_prefill_say_nothing(tmp_path: Path) -> None:
-    stored(tmp_path / "smoke", planted_suite("smoke", metrics=METRICS, train=None))
+    left(tmp_path / "smoke", planted_suite("smoke", metrics=METRICS, train=None))
     assert pays(load.load(tmp_path / "smoke" / "run")) == {}
-    stored(tmp_path / "other", planted_suite("draft", metrics=["latency/forward"], train=None))
+    left(tmp_path / "other", planted_suite("draft", metrics=["latency/forward"], train=None))
     assert pays(load.load(tmp_path / "other" / "run")) == {}

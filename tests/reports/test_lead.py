@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from planted import left, planted_suite, stored
+from planted import left, planted_suite
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
 from modbench.reports.model import Estimate, Finding, Sentence
+from modbench.reports.page import render
 from modbench.reports.questions import first_screen, win_rate
 from modbench.reports.tables.load import load
 from modbench.reports.terminal import summary
@@ -44,7 +45,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for where, ratio in RATIOS.items()
         for arm in (rung, "mod[c0.125]")
     }
-    stored(folder, made, grid=grid)
+    left(folder, made, grid=grid)
     return folder / "run"
 
 
@@ -67,7 +68,7 @@ def test_one_win_of_six_is_called_one_of_six(run: Path) -> None:
     assert isinstance(ratios, Estimate)
     assert [ratios.low, ratios.high] == pytest.approx([0.82, 1.06], rel=0.05)
     assert plain(cost) in re.sub(r"\s+", " ", summary.closing(loaded, run / "report.html", None))
-    page = (run / "report.html").read_text(encoding="utf-8")
+    page = render.html(loaded)
     assert page.index(plain(cost)) < page.index("At a glance")
 
 
@@ -141,12 +142,12 @@ def test_a_rung_as_baseline_is_not_said_twice(run: Path) -> None:
     ],
 )
 def test_an_arm_answers_to_what_the_terminal_calls_it(tmp_path: Path, said: str, arm: str) -> None:
-    stored(tmp_path, planted_suite("draft", metrics=["latency/forward"], train=None))
+    left(tmp_path, planted_suite("draft", metrics=["latency/forward"], train=None))
     assert load(tmp_path / "run", said).arms[0].arm == arm
 
 
 def test_an_ambiguous_arm_is_refused_with_its_candidates(tmp_path: Path) -> None:
-    stored(tmp_path, planted_suite("draft", metrics=["latency/forward"], train=None))
+    left(tmp_path, planted_suite("draft", metrics=["latency/forward"], train=None))
     with pytest.raises(UsageError, match=r"baseline 'mod' could be any of mod\[c0.125\], mod\[c0.5\]"):
         load(tmp_path / "run", "mod")
 

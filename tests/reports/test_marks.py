@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import planted_suite, stored
+from planted import left, planted_suite
 from planted_peaks import planted
 
 from modbench.harness.core.case import Case
@@ -71,7 +71,7 @@ def test_an_arms_name_stays_text_in_every_panel(tmp_path: Path, monkeypatch: pyt
         "bpb/val",
     ]
     arms = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}]
-    stored(tmp_path, planted_suite("draft", metrics=metrics, arms=arms, grid={"seq_len": [64]}, launches=1, rounds=2))
+    left(tmp_path, planted_suite("draft", metrics=metrics, arms=arms, grid={"seq_len": [64]}, launches=1, rounds=2))
     own = Tables.counted
 
     def counted(self: Tables, case: Case) -> CountNotes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from planted import planted_suite, stored
+from planted import left, planted_suite
 
 from modbench.reports.model import Sentence
 from modbench.reports.panels import memory
@@ -52,7 +52,7 @@ def test_the_difference_in_words(forecast: float, said: str) -> None:
 
 def test_measured_beside_forecast(tmp_path: Path) -> None:
     """Planted: of five arms the peaks are 1 to 5 MB, the forecasts 1, 3, 5, 7 and 9 MB; the last two hold their parameters."""
-    stored(
+    left(
         tmp_path,
         planted_suite("draft", metrics=["memory/peak_allocated"], train=None, shape={"d_model": 64, "n_layers": 2}),
     )
@@ -77,5 +77,5 @@ def test_measured_beside_forecast(tmp_path: Path) -> None:
 
 
 def test_no_panel_without_memory(tmp_path: Path) -> None:
-    stored(tmp_path, planted_suite("draft", metrics=["flops/forward"], train=None))
+    left(tmp_path, planted_suite("draft", metrics=["flops/forward"], train=None))
     assert memory.render(load(tmp_path / "run")) == []

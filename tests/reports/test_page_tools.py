@@ -12,12 +12,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from chromium import launched, opened
-from planted import planted_suite, stored
+from planted import left, planted_suite
 from playwright.sync_api import Browser, Page
 from resealed import reseal
 
 from modbench.reports.page import render
 from modbench.reports.panels import every_case
+from modbench.reports.tables.load import load
 from modbench.reports.writers import html
 
 METRICS = ["flops/forward", "latency/forward", "memory/peak_allocated", "loss/val", "bpb/val"]
@@ -34,8 +35,7 @@ def browser() -> Iterator[Browser]:
 def planted_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a run whose times are planted."""
     here = tmp_path_factory.mktemp("page")
-    stored(here, planted_suite("draft", metrics=METRICS, launches=3, rounds=2))
-    return here / "run" / "report.html"
+    return render.write(left(here, planted_suite("draft", metrics=METRICS, launches=3, rounds=2))).path / "report.html"
 
 
 @pytest.fixture
@@ -312,8 +312,7 @@ def test_too_many_samples_are_named_instead(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(every_case, "SOME_CASES", 3)
     monkeypatch.setattr(html, "MOST_CELLS", 20)
     made = planted_suite("draft", metrics=["flops/forward", "latency/forward"], train=None, launches=3, rounds=2)
-    stored(tmp_path, made)
-    text = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    text = render.html(load(left(tmp_path, made)))
     assert 'id="samples"' not in text
     assert text.count('<details class="card"><summary><code>') == 3
     assert f"{len(made.cases) - 3} further cases" in text
@@ -328,8 +327,7 @@ HOSTILE = "</script><img src=x onerror=alert(1)>'\"&{{7*7}}"
 def test_a_strangers_words_stay_text(tmp_path: Path, browser: Browser) -> None:
     """In tips, data of figures, sections of cases, cards and commands: a run folder is data."""
     made = planted_suite("draft", metrics=["flops/forward", "latency/forward"], train=None, launches=3, rounds=2)
-    stored(tmp_path, made)
-    run = tmp_path / "run"
+    run = left(tmp_path, made)
     body = json.loads((run / "run.json").read_text())
     body["command"] = ["modbench", "run", HOSTILE]
     (run / "run.json").write_text(json.dumps(body))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from panels_of import shown
-from planted import planted_suite, stored
+from planted import left, planted_suite
 from planted_peaks import planted
 
 from modbench.harness.core.case import Case
@@ -56,7 +56,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = planted_suite(
         "draft", metrics=["latency/forward"], arms=arms, grid={"seq_len": [64]}, launches=3, rounds=3, train=None
     )
-    stored(folder, made)
+    left(folder, made)
     return folder / "run"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from markupsafe import Markup
 from panels_of import drawn, shown
-from planted import ENVIRONMENT, planted_suite, stored
+from planted import ENVIRONMENT, left, planted_suite
 from scipy import stats
 
 from modbench.harness.core import files
@@ -154,15 +154,14 @@ def run(folder: Path, seeds: tuple[int, ...] = (0,), **artifacts: Any) -> Loaded
         ],
         seeds=list(seeds),
     )
-    stored(folder, plan)
-    path = folder / "run"
+    path = left(folder, plan)
     for unit in plan.units:
         if unit.made_in == "train":
             (case,) = unit.comparison.arms
             key = "rung" if case.rung else case.model if case.config.router == "learned" else case.config.router
-            left = artifacts.get(key)
-            if left is not None:
-                Workspace(path, unit.name).keep(left(unit.protocol.seed) if callable(left) else left)
+            artifact = artifacts.get(key)
+            if artifact is not None:
+                Workspace(path, unit.name).keep(artifact(unit.protocol.seed) if callable(artifact) else artifact)
     return load(str(path))
 
 

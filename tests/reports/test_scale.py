@@ -8,7 +8,7 @@ from typing import Any
 
 import planted
 import pytest
-from planted import planted_suite, stored
+from planted import left, planted_suite, stored
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.execution.unit import planned
@@ -66,7 +66,7 @@ def test_work_grows_with_the_number_of_cases(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(comparisons, "MOST_PAIRS", 0)
     found = []
     for capacities in (9, 19):  # 10 and 20 arms
-        stored(tmp_path / str(capacities), grown(2, capacities))
+        left(tmp_path / str(capacities), grown(2, capacities))
         found.append(counted(monkeypatch, tmp_path / str(capacities) / "run"))
     few, many = found
     for name in few:
@@ -76,7 +76,7 @@ def test_work_grows_with_the_number_of_cases(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.slow
 def test_all_pairs_where_they_are_few_or_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stored(tmp_path, grown(2, 4))
+    left(tmp_path, grown(2, 4))
     run = tmp_path / "run"
     every = load(run).pairs
     assert len(every) == 2 * 10 * len(MEASURED)
@@ -97,7 +97,7 @@ def test_all_pairs_where_they_are_few_or_asked_for(tmp_path: Path, monkeypatch: 
 def test_a_rung_stays_paired_with_the_arm_that_it_was_solved_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stored(tmp_path, planted_suite("draft", metrics=MEASURED, train=None))
+    left(tmp_path, planted_suite("draft", metrics=MEASURED, train=None))
     whole = load(tmp_path / "run")
     monkeypatch.setattr(comparisons, "MOST_PAIRS", 0)
     loaded = load(tmp_path / "run")
@@ -108,18 +108,16 @@ def test_a_rung_stays_paired_with_the_arm_that_it_was_solved_for(
 
 @pytest.mark.slow
 def test_a_page_of_many_cases_shows_some_and_says_how_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stored(tmp_path, grown(15, 3))
-    run = tmp_path / "run"
-    small = (run / "report.html").read_text(encoding="utf-8")
+    loaded = load(left(tmp_path, grown(15, 3)))
+    small = render.html(loaded)
     assert "show 12 of 15 lengths" in small
     assert small.count('<div class="tiles"') == 3 * 12
     assert "further rows" not in small
     monkeypatch.setattr(table, "MOST_ROWS", 20)
-    loaded = render.write(run)
-    page = (run / "report.html").read_text(encoding="utf-8")
+    page = render.html(loaded)
     assert f"{len(loaded.pairs[loaded.pairs.primary]) - 20} further rows" in page
     assert page.count("<tr") < small.count("<tr")
-    assert "12 of 15 lengths" in summary.closing(loaded, run / "report.html", None).replace("\n", " ")
+    assert "12 of 15 lengths" in summary.closing(loaded, tmp_path / "report.html", None).replace("\n", " ")
 
 
 def test_evenly_keeps_the_ends() -> None:
@@ -161,7 +159,7 @@ def test_files_of_many_units_are_spread(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.slow
 def test_a_layout_that_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layout, "MOST_TOGETHER", 3)
-    stored(tmp_path, planted_suite("draft", metrics=MEASURED, train=None))
+    left(tmp_path, planted_suite("draft", metrics=MEASURED, train=None))
     run = tmp_path / "run"
     (run / layout.MARK).unlink()
     with pytest.raises(UsageError, match=r"layout\.json"):

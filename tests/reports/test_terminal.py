@@ -16,13 +16,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from planted import left, planted_suite, stored
+from planted import left, planted_suite
 
 from modbench.commands import _output
 from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK, Label
 from modbench.reports import demo
 from modbench.reports.model import Estimate, Finding, Sentence
 from modbench.reports.notebook import frames
+from modbench.reports.page import render
 from modbench.reports.panels import pays_from
 from modbench.reports.questions import break_even, first_screen, results, win_rate
 from modbench.reports.questions.break_even import Line
@@ -43,7 +44,7 @@ LENGTHS = [64, 128, 256, 512, 1024, 2048]
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     folder = tmp_path_factory.mktemp("terminal")
-    stored(folder, planted_suite("draft", metrics=METRICS, grid={"seq_len": LENGTHS}, launches=3))
+    left(folder, planted_suite("draft", metrics=METRICS, grid={"seq_len": LENGTHS}, launches=3))
     return load(folder / "run")
 
 
@@ -76,10 +77,9 @@ def test_the_value_of_baseline_and_arm_stands_beside_each_ratio(loaded: Loaded) 
 
 def test_a_lone_model_gets_its_numbers(tmp_path: Path) -> None:
     suite = planted_suite("draft", metrics=["latency/forward"], train=None, arms=[{"model": "dense"}], launches=3)
-    stored(tmp_path, suite)
-    text = closing(load(tmp_path / "run"))
-    assert re.search(r"^dense +\d", text, re.MULTILINE)
-    assert "How fast is dense on" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    loaded = load(left(tmp_path, suite))
+    assert re.search(r"^dense +\d", closing(loaded), re.MULTILINE)
+    assert "How fast is dense on" in render.html(loaded)
 
 
 def test_losses_stand_in_one_unit(loaded: Loaded) -> None:
@@ -362,7 +362,7 @@ def test_the_best_of_a_column_is_marked_where_it_is_told_apart_from_all(loaded: 
 
 
 def test_of_a_smoke_run_no_arm_is_said_to_pay(tmp_path: Path) -> None:
-    stored(tmp_path, planted_suite("smoke", metrics=METRICS))
+    left(tmp_path, planted_suite("smoke", metrics=METRICS))
     text = closing(load(tmp_path / "run"))
     assert "pays from" not in text
     assert "*" not in text
@@ -416,9 +416,7 @@ def test_an_arm_whose_work_is_in_doubt_is_marked_and_named_first(
 
 def test_one_length_shows_the_ratio_to_the_model_of_equal_cost(tmp_path: Path) -> None:
     """No line divides a single length; the ratio has its interval, turned where the pair is stored the other way round."""
-    stored(
-        tmp_path, planted_suite("draft", metrics=["latency/forward"], train=None, grid={"seq_len": [64]}, launches=3)
-    )
+    left(tmp_path, planted_suite("draft", metrics=["latency/forward"], train=None, grid={"seq_len": [64]}, launches=3))
     loaded = load(tmp_path / "run")
     made = pays_from.table(loaded)
     assert made is not None

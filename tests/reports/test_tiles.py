@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import planted_suite, stored
+from planted import left, planted_suite
 
 from modbench.reports.panels import tiles
 from modbench.reports.tables.load import load
@@ -17,7 +17,7 @@ def titles(folder: Path, metrics: list[str], **trouble: Any) -> list[str]:
     arms = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}]
     made = planted_suite("draft", metrics=metrics, arms=arms, grid={"seq_len": [64]}, launches=3, rounds=2, train=None)
     counts = next(unit.name for unit in made.units if unit.made_in == "count")
-    stored(folder, made, leave_out=counts if trouble.pop("uncounted", False) else None, **trouble)
+    left(folder, made, leave_out=counts if trouble.pop("uncounted", False) else None, **trouble)
     return re.findall(r'<div class="tile">\s*<h3>([^<]*)', str(tiles.render(load(folder / "run")) or ""))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from panels_of import drawn, shown
-from planted import planted_suite, stored
+from planted import left, planted_suite
 from planted_peaks import planted
 
 from modbench.harness.core.case import Case
@@ -89,7 +89,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("waterfall")
     arms = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}]
     metrics = ["latency/forward", "latency/train_step"]
-    stored(
+    left(
         folder,
         planted_suite("draft", metrics=metrics, arms=arms, grid={"seq_len": [64]}, launches=3, rounds=4, train=None),
     )
