@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.registry import catalogue
 
 if TYPE_CHECKING:
     from modbench.reports.tables.load import Loaded

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 
-from modbench.harness.core.case import Case, Place
 from modbench.harness.core.labels import LOOKED_AHEAD
+from modbench.harness.domain.case import Case, Place
 from modbench.harness.stats.effects import LEVEL
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case
+from modbench.harness.domain.case import Case
+from modbench.harness.registry import catalogue
 from modbench.reports.model import Block, Note, Sentence, Table, Value
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from modbench.harness.core.case import Case
 from modbench.harness.core.ids import short_name
+from modbench.harness.domain.case import Case
 
 _NAMES = {
     "dense": "dense",

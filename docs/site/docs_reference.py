@@ -10,8 +10,8 @@ from typing import Any
 import typer.main
 
 from modbench.cli import app
-from modbench.harness.core import catalogue
 from modbench.harness.planning.suite_schema import suite_schema
+from modbench.harness.registry import catalogue
 
 ABOUT_ROOMS = {
     "models": 'What is compared: `--model NAME`, `model = "NAME"`.',

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from modbench.harness.results.evidence import Doubt, Evidence
-from modbench.harness.results.notes.memory import MemoryNotes
+from modbench.harness.domain.evidence import Doubt, Evidence
+from modbench.harness.domain.notes.memory import MemoryNotes
 
 
 def finds(evidence: Evidence) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modbench.harness.core.labels import Label
-from modbench.harness.results.evidence import Doubt, Evidence
+from modbench.harness.domain.evidence import Doubt, Evidence
 
 
 def finds(evidence: Evidence) -> str | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from statistics import median
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.labels import Label
-from modbench.harness.results.evidence import Doubt, Evidence
-from modbench.harness.results.notes.counting import CountNotes
+from modbench.harness.domain.evidence import Doubt, Evidence
+from modbench.harness.domain.notes.counting import CountNotes
+from modbench.harness.registry import catalogue
 from modbench.harness.stats.block_effects import Columns
 from modbench.harness.stats.memo import remembered
 

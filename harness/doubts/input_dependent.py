@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modbench.harness.core.labels import Label
-from modbench.harness.results.evidence import Doubt, Evidence
+from modbench.harness.domain.evidence import Doubt, Evidence
 
 # A report has some sixty cells, of which hardly one may be called so by chance.
 LEVEL = 0.001

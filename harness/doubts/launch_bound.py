@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from modbench.harness.results.evidence import Doubt, Evidence
-from modbench.harness.results.notes.timing import TimeNotes
+from modbench.harness.domain.evidence import Doubt, Evidence
+from modbench.harness.domain.notes.timing import TimeNotes
 
 LEAST_SHARE = 0.7
 

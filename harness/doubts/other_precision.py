@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from modbench.harness.core.labels import Label
-from modbench.harness.results.evidence import Doubt, Evidence
-from modbench.harness.results.notes.timing import TimeNotes
+from modbench.harness.domain.evidence import Doubt, Evidence
+from modbench.harness.domain.notes.timing import TimeNotes
 
 
 def finds(evidence: Evidence) -> str | None:

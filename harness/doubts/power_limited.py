@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modbench.harness.results.evidence import Doubt, Evidence
+from modbench.harness.domain.evidence import Doubt, Evidence
 from modbench.harness.stats import contamination
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from modbench.harness.core.labels import Label
-from modbench.harness.results.evidence import Doubt, Evidence
-from modbench.harness.results.notes.training import TrainNotes
+from modbench.harness.domain.evidence import Doubt, Evidence
+from modbench.harness.domain.notes.training import TrainNotes
 
 CAUSAL = ("prefill", "decode")
 

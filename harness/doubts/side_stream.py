@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from modbench.harness.results.evidence import Doubt, Evidence
-from modbench.harness.results.notes.timing import TimeNotes
+from modbench.harness.domain.evidence import Doubt, Evidence
+from modbench.harness.domain.notes.timing import TimeNotes
 from modbench.harness.stats.stream_escape import escape_limit
 
 # Share of the calls of a launch.

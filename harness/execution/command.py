@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from modbench.harness.core import leash
 from modbench.harness.execution.log_supervisor import Keeper
+from modbench.harness.process import leash
 
 
 @dataclass(frozen=True)

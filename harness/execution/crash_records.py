@@ -6,12 +6,12 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-from modbench.harness.core.case import UnitOfWork
-from modbench.harness.core.device_lost import DeviceLost, last_words
 from modbench.harness.core.files import now
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.records import Death, Gap, Outcome, Record
+from modbench.harness.process.device_lost import DeviceLost, last_words
 from modbench.harness.results.outcomes import missing
 from modbench.harness.results.record_files import read_record
-from modbench.harness.results.records import Death, Gap, Outcome, Record
 from modbench.harness.results.run_folder import RunFolder
 
 

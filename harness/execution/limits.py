@@ -17,9 +17,9 @@ from modbench.harness.roofline import training_calibration
 from modbench.harness.roofline.training_calibration import Pace
 
 if TYPE_CHECKING:
-    from modbench.harness.core.case import UnitOfWork
+    from modbench.harness.domain.case import UnitOfWork
+    from modbench.harness.domain.records import Record
     from modbench.harness.planning.plan import Plan
-    from modbench.harness.results.records import Record
 
 # Ending a unit that works costs more than waiting for one that hangs: a slow and busy machine must not come near its limits.
 TIMES = 20.0

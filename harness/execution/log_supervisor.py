@@ -21,10 +21,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from modbench.harness.core import leash
 from modbench.harness.core.safe_paths import new_file
 from modbench.harness.execution import log_supervisor_process
 from modbench.harness.execution.worker_environment import worker_environment
+from modbench.harness.process import leash
 
 # Bytes that are kept of the beginning and of the end of a log.
 HEAD, TAIL = 2**20, 2**20

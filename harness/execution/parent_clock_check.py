@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import UnitOfWork
-from modbench.harness.core.clocks import disagreement
-from modbench.harness.core.passes import Pass
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.passes import Pass
+from modbench.harness.process.clocks import disagreement
+from modbench.harness.registry import catalogue
 from modbench.harness.results.record_files import edit
 
 # What the end of a process may take after its record is complete, on a loaded machine.

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case, Comparison, Dtype, Place, Protocol, UnitOfWork
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import ModbenchError
-from modbench.harness.core.lookup import with_facts
+from modbench.harness.domain.case import Case, Comparison, Dtype, Place, Protocol, UnitOfWork
+from modbench.harness.domain.notes.findings import RooflineFinding
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.phase import Progress
 from modbench.harness.execution.runner import run_in_temporary_folder
 from modbench.harness.passes.roofline import PASS as ROOFLINE
 from modbench.harness.passes.roofline import WORK
-from modbench.harness.results.notes.findings import RooflineFinding
+from modbench.harness.registry import catalogue
+from modbench.harness.registry.lookup import with_facts
 
 LIMIT_S = 300.0
 

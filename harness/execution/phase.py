@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Generic
 from typing import Protocol as Interface
 
-from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import ModbenchError
-from modbench.harness.core.graceful_stop import ASK, CannotWrite, Stopped
-from modbench.harness.core.launching import Launcher, Started
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.records import Death
 from modbench.harness.execution.crash_records import add_failed, death, keep_log, write_failure
+from modbench.harness.execution.launching import Launcher, Started
 from modbench.harness.execution.limits import in_words
 from modbench.harness.execution.parent_clock_check import check_clock
 from modbench.harness.execution.rule_asker import Asker
 from modbench.harness.execution.stopping import Stop
+from modbench.harness.process.graceful_stop import ASK, CannotWrite, Stopped
 from modbench.harness.results.lock import Lock
-from modbench.harness.results.records import Death
 from modbench.harness.results.run_folder import RunFolder
 
 POLL_S = 1.0

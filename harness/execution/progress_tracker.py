@@ -9,16 +9,17 @@ from types import TracebackType
 from typing import Protocol as Interface
 from typing import Self
 
-from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError, in_short
 from modbench.harness.core.files import now
-from modbench.harness.core.graceful_stop import Stopped
 from modbench.harness.core.masking import masked
 from modbench.harness.core.units import counted
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.records import Record
 from modbench.harness.execution.limits import Limits
 from modbench.harness.execution.phase import Slots
 from modbench.harness.execution.stopping import Stop
 from modbench.harness.planning.plan import Plan
+from modbench.harness.process.graceful_stop import Stopped
 from modbench.harness.profiling.run_time import RunTime
 from modbench.harness.results import progress
 from modbench.harness.results.decisions import Decided
@@ -26,7 +27,6 @@ from modbench.harness.results.lock import BEAT_S, Lock
 from modbench.harness.results.progress import Failure, Group, Running, RunProgress
 from modbench.harness.results.reading import DamagedError
 from modbench.harness.results.record_files import read_record
-from modbench.harness.results.records import Record
 from modbench.harness.results.run_folder import RunFolder
 
 # Seconds between two writes while nothing happens; beside timed units and for other machines they are as far apart as beats of

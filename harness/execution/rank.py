@@ -13,9 +13,9 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from modbench.harness.core import exits, graceful_stop, leash, torchrun
 from modbench.harness.execution import worker
 from modbench.harness.execution.unit import planned
+from modbench.harness.process import exits, graceful_stop, leash, torchrun
 from modbench.harness.results.run_folder import RunFolder
 
 

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from modbench.harness.core import graceful_stop
-from modbench.harness.core.case import UnitOfWork
-from modbench.harness.core.device_lost import DeviceLost
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.process import graceful_stop
+from modbench.harness.process.device_lost import DeviceLost
 from modbench.harness.results.run_folder import RunFolder
 
 MODULE = "modbench.harness.execution.rank"

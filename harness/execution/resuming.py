@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.launching import is_remote
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.execution.launching import is_remote
 from modbench.harness.machine import certificate, environment
+from modbench.harness.registry import catalogue
 from modbench.harness.results import decisions
 from modbench.harness.results.decisions import Decided
 from modbench.harness.results.record_files import read_record

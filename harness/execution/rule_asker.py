@@ -6,16 +6,16 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.errors import ModbenchError
+from modbench.harness.registry import catalogue
 from modbench.harness.results import decisions
 from modbench.harness.results.decisions import Decided
 from modbench.harness.results.record_files import read_record
 
 if TYPE_CHECKING:
-    from modbench.harness.core.case import UnitOfWork
+    from modbench.harness.domain.case import UnitOfWork
+    from modbench.harness.domain.records import Record
     from modbench.harness.planning.plan import Plan
-    from modbench.harness.results.records import Record
     from modbench.harness.results.run_folder import RunFolder
 
 

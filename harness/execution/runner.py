@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.files import now
-from modbench.harness.core.launching import Launcher, MakeLauncher, Started, is_remote
-from modbench.harness.core.phases import Phase
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.phases import Phase
+from modbench.harness.domain.records import Record
+from modbench.harness.execution.launching import Launcher, MakeLauncher, Started, is_remote
 from modbench.harness.execution.limits import Limits
 from modbench.harness.execution.phase import Progress, Run, Slots
 from modbench.harness.execution.progress_tracker import Display, Tracker
@@ -20,9 +20,9 @@ from modbench.harness.execution.rule_asker import Asker
 from modbench.harness.execution.stopping import Stop
 from modbench.harness.machine.environment import usable_cores
 from modbench.harness.planning.plan import Plan
+from modbench.harness.registry import catalogue
 from modbench.harness.results.lock import Lock
 from modbench.harness.results.record_files import read_record
-from modbench.harness.results.records import Record
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.workspace import remove_empty
 

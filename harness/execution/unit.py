@@ -13,9 +13,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from modbench.harness.core import exits, safe_paths
-from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core import safe_paths
 from modbench.harness.core.errors import UnreadableError, UsageError, unknown
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.process import exits
 from modbench.harness.results import path_names, trust
 from modbench.harness.results.compact_plan import unpacked
 from modbench.harness.results.run_folder import RunFolder

@@ -17,21 +17,22 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modbench.harness.core import catalogue, clocks, exits, graceful_stop, included, leash, own_code
-from modbench.harness.core.case import Place, UnitOfWork
 from modbench.harness.core.files import now
 from modbench.harness.core.safe_paths import new_text
-from modbench.harness.core.torchrun import ALONE, Ranks
+from modbench.harness.domain.case import Place, UnitOfWork
+from modbench.harness.domain.notes import Notes
+from modbench.harness.domain.records import Blocks, Environment, Outcome, Record
 from modbench.harness.execution import ranks
 from modbench.harness.machine import busy_intervals
+from modbench.harness.process import clocks, exits, graceful_stop, leash
+from modbench.harness.process.torchrun import ALONE, Ranks
+from modbench.harness.registry import catalogue, included, own_code
 from modbench.harness.results import trust, workspace
-from modbench.harness.results.notes import Notes
 from modbench.harness.results.plausible import usable
-from modbench.harness.results.records import Blocks, Environment, Outcome, Record
 from modbench.harness.results.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from modbench.harness.core.passes import Pass, Yielded
+    from modbench.harness.domain.passes import Pass, Yielded
 
 # Kinds of failure that begin with an exception, whose traceback is printed.
 TOLD = {"error", "oom", "numerics"}

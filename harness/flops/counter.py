@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from modbench.harness.core.torch_modes import Operator
 from modbench.harness.flops.formulas import Formula, Packet, attention_formulas, other_formulas
 from modbench.harness.flops.operators import Audit
+from modbench.harness.process.torch_modes import Operator
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from modbench.harness.core.torch_modes import Operator, OperatorMode, makes_a_view, name_of
+from modbench.harness.process.torch_modes import Operator, OperatorMode, makes_a_view, name_of
 
 # Cheap operators of aten that torch's own tags (pointwise, reduction, view) do not cover.
 _CHEAP = {

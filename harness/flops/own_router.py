@@ -18,9 +18,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from modbench.harness.core.contracts import Cost
-from modbench.harness.core.torch_modes import Operator, OperatorMode
 from modbench.harness.flops import counter
 from modbench.harness.flops.counter import Count
+from modbench.harness.process.torch_modes import Operator, OperatorMode
 
 # The methods of a router that compute.
 METHODS = ("score", "multiplier", "selects", "loss")

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from modbench.harness.core.contracts import Cost
+from modbench.harness.domain.notes.counting import WHOLE
 
 if TYPE_CHECKING:
     from modbench.harness.flops.counter import Count
 
 TOLERANCE = 0.005
-WHOLE = "the whole forward pass"
 
 
 @dataclass(frozen=True)

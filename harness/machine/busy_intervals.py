@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 
-from modbench.harness.core import clocks
+from modbench.harness.process import clocks
 
 # Intervals of this process so far: a worker makes one record, so one list is enough.
 INTERVALS: list[tuple[float, float]] = []

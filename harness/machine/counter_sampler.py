@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from modbench.harness.core import clocks
+from modbench.harness.process import clocks
 
 Reading = Mapping[str, float]
 Reader = Callable[[], float]

@@ -9,8 +9,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from modbench.harness.core import processes
 from modbench.harness.machine import nvml
+from modbench.harness.process import processes
 from modbench.version import __version__
 
 # The checkout that this file lies in: <checkout>/harness/machine/environment.py.

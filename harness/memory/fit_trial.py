@@ -7,8 +7,9 @@ import json
 import sys
 from typing import Any
 
-from modbench.harness.core import leash, own_code
-from modbench.harness.core.case import Case
+from modbench.harness.domain.case import Case
+from modbench.harness.process import leash
+from modbench.harness.registry import own_code
 
 # Memory that a process maps for itself while it works, beyond the step's.
 OWN_BYTES = 2**20

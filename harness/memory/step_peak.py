@@ -18,7 +18,7 @@ from modbench.harness.core.errors import Unmeasured, in_short
 from modbench.harness.memory.storage_tracker import StorageTracker
 
 if TYPE_CHECKING:
-    from modbench.harness.core.case import Case
+    from modbench.harness.domain.case import Case
     from modbench.harness.subject.subject import Subject
 
 

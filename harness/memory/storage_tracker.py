@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from modbench.harness.core.torch_modes import Operator, OperatorMode
+from modbench.harness.process.torch_modes import Operator, OperatorMode
 
 
 class StorageTracker(OperatorMode):

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from statistics import median
 from typing import TYPE_CHECKING
 
-from modbench.harness.core import clocks
 from modbench.harness.core.contracts import Metric, Workload
+from modbench.harness.process import clocks
 
 if TYPE_CHECKING:
     from modbench.harness.passes.time import Call

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.contracts import Metric
 from modbench.harness.core.units import SHARE
+from modbench.harness.registry import catalogue
 
 if TYPE_CHECKING:
     from modbench.harness.training.task_eval import Answered

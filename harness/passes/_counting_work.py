@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import COUNTS, Case, Counts, UnitOfWork
+from modbench.harness.domain.case import COUNTS, Case, Counts, UnitOfWork
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.passes._guards import guarded
+from modbench.harness.registry import catalogue
 
 if TYPE_CHECKING:
-    from modbench.harness.planning.suite import Suite
+    from modbench.harness.domain.suite import Suite
 
 # Of a process, whose libraries start; of a case; of a block: in the passes that every case gets, in a count of training on the
 # meta device, and in fvcore's trace.

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
-from modbench.harness.core.case import Case, Counts
-from modbench.harness.results.notes.causality import Causality
-from modbench.harness.results.notes.counting import CountNotes, Operators
+from modbench.harness.domain.case import Case, Counts
+from modbench.harness.domain.notes.causality import Causality
+from modbench.harness.domain.notes.counting import CountNotes, Operators
+from modbench.harness.domain.records import Gap
 from modbench.harness.results.outcomes import attempt
-from modbench.harness.results.records import Gap
 from modbench.harness.roofline.work import listed
 
 if TYPE_CHECKING:

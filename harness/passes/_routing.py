@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from modbench.harness.domain.records import Gap
 from modbench.harness.results import workspace
 from modbench.harness.results.outcomes import attempt
-from modbench.harness.results.records import Gap
 
 if TYPE_CHECKING:
     from modbench.harness.routing import Drift

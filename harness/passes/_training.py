@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modbench.harness.core import catalogue, clocks, extras
-from modbench.harness.core.case import Case, Protocol, UnitOfWork
+from modbench.harness.core import extras
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.ids import slug
-from modbench.harness.core.torchrun import ALONE, Ranks
 from modbench.harness.core.train_plan import OF_THE_SINK, TrainRun
+from modbench.harness.domain.case import Case, Protocol, UnitOfWork
+from modbench.harness.process import clocks
+from modbench.harness.process.torchrun import ALONE, Ranks
+from modbench.harness.registry import catalogue
 from modbench.harness.results import workspace
 from modbench.harness.results.record_files import read_record
 

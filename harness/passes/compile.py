@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from modbench.harness.core.case import Case, Protocol, UnitOfWork
 from modbench.harness.core.contracts import Metric
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.core.passes import Pass
-from modbench.harness.core.phases import Phase
+from modbench.harness.domain.case import Case, Protocol, UnitOfWork
+from modbench.harness.domain.notes.timing import CompileNotes
+from modbench.harness.domain.passes import Pass
+from modbench.harness.domain.phases import Phase
+from modbench.harness.domain.records import Gap, Outcome
 from modbench.harness.machine import busy_intervals
-from modbench.harness.results.notes.timing import CompileNotes
 from modbench.harness.results.outcomes import attempt, measured, missing
-from modbench.harness.results.records import Gap, Outcome
 
 if TYPE_CHECKING:
     from modbench.harness.subject.subject import Subject

@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from modbench.harness.core.case import Comparison, UnitOfWork
 from modbench.harness.core.contracts import AnyMetric, Metric
-from modbench.harness.core.passes import Maker, Pass
-from modbench.harness.core.phases import Phase
+from modbench.harness.domain.case import Comparison, UnitOfWork
+from modbench.harness.domain.notes.training import TrainNotes
+from modbench.harness.domain.passes import Maker, Pass
+from modbench.harness.domain.phases import Phase
+from modbench.harness.domain.records import Gap, Outcome
 from modbench.harness.machine import busy_intervals
 from modbench.harness.passes._training import Trained, rates_unit, train
 from modbench.harness.passes.train import notes_of
 from modbench.harness.planning.training_units import run_flops, train_run, tries_rates
-from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.results.outcomes import attempt, measured, missing
-from modbench.harness.results.records import Gap, Outcome
 from modbench.harness.rules.confirmation import seeds_of
 
 

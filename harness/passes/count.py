@@ -13,23 +13,23 @@ from functools import partial
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import COUNTS, Case, Comparison, Counts, UnitOfWork
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import AnyMetric, Cost, Metric
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.core.passes import Maker, Pass
+from modbench.harness.domain.case import COUNTS, Case, Comparison, Counts, UnitOfWork
+from modbench.harness.domain.notes.counting import CARRIER, WHOLE, CountNotes, ModuleFlops, Operators
+from modbench.harness.domain.passes import Maker, Pass
+from modbench.harness.domain.records import Gap, Outcome
 from modbench.harness.flops.closed_form import case_cost, case_decode_cost
-from modbench.harness.flops.reconcile import WHOLE, Row, mismatch, rows
+from modbench.harness.flops.reconcile import Row, mismatch, rows
 from modbench.harness.machine import busy_intervals
 from modbench.harness.passes._counting_work import HARDWARE, asked, work
 from modbench.harness.passes._guards import Say, executed, silent, subject_of
 from modbench.harness.passes.time import MANY_INPUTS, number_of_inputs
 from modbench.harness.planning.plan import ASSUMED_FLOP_PER_S
+from modbench.harness.registry import catalogue
 from modbench.harness.results import workspace
-from modbench.harness.results.notes.counting import CARRIER, CountNotes, ModuleFlops, Operators
 from modbench.harness.results.outcomes import attempt, measured, missing
-from modbench.harness.results.records import Gap, Outcome
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -140,7 +140,7 @@ def count(
         seed: of weights and inputs.
         hardware: whether a backward pass on real tensors is counted as well.
         inputs: how many batches are timed.
-        parts: what is counted besides what every number needs (`core/case.py`).
+        parts: what is counted besides what every number needs (`domain/case.py`).
         say: called with each step, in words.
     """
     counted = _own(case, seed, inputs, parts, say) if case.own else _reference(case, seed, parts, say)

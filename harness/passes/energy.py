@@ -14,16 +14,16 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from modbench.harness.core import clocks
-from modbench.harness.core.case import Case, Comparison, UnitOfWork
 from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.core.passes import Maker, Pass
-from modbench.harness.core.phases import Phase
+from modbench.harness.domain.case import Case, Comparison, UnitOfWork
+from modbench.harness.domain.notes.timing import EnergyNotes
+from modbench.harness.domain.passes import Maker, Pass
+from modbench.harness.domain.phases import Phase
+from modbench.harness.domain.records import Gap, Outcome
 from modbench.harness.machine import busy_intervals, nvml
-from modbench.harness.results.notes.timing import EnergyNotes
+from modbench.harness.process import clocks
 from modbench.harness.results.outcomes import attempt, measured, missing
-from modbench.harness.results.records import Gap, Outcome
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -19,19 +19,20 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from modbench.harness.core import own_code, processes
-from modbench.harness.core.case import ELEMENT_BYTES, Case, UnitOfWork
 from modbench.harness.core.contracts import Metric
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.measure_plans import FIT_RESOLUTION, FitPlan
-from modbench.harness.core.passes import Pass
-from modbench.harness.core.phases import Phase
+from modbench.harness.domain.case import ELEMENT_BYTES, Case, UnitOfWork
+from modbench.harness.domain.notes.memory import FitNotes
+from modbench.harness.domain.passes import Pass
+from modbench.harness.domain.phases import Phase
+from modbench.harness.domain.records import Gap, Outcome
 from modbench.harness.flops.closed_form import closed_form
 from modbench.harness.machine import busy_intervals, cuda_driver, nvml
 from modbench.harness.memory.rss_mark import MALLOC
-from modbench.harness.results.notes.memory import FitNotes
+from modbench.harness.process import processes
+from modbench.harness.registry import own_code
 from modbench.harness.results.outcomes import attempt, measured, missing
-from modbench.harness.results.records import Gap, Outcome
 
 Fits = Callable[[int], bool]
 # Started with `python -m` for every input that is tried.

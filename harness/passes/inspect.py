@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from modbench.harness.core.case import Case, Protocol, UnitOfWork
 from modbench.harness.core.contracts import Metric
-from modbench.harness.core.passes import Pass
+from modbench.harness.domain.case import Case, Protocol, UnitOfWork
+from modbench.harness.domain.notes import Notes
+from modbench.harness.domain.passes import Pass
+from modbench.harness.domain.records import Gap, Outcome
 from modbench.harness.machine import busy_intervals
-from modbench.harness.results.notes import Notes
 from modbench.harness.results.outcomes import attempt, measured, missing
-from modbench.harness.results.records import Gap, Outcome
 
 if TYPE_CHECKING:
     from modbench.harness.subject.subject import Subject

@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from modbench.harness.core.case import ELEMENT_BYTES, Case, Protocol, UnitOfWork
 from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.core.passes import Pass
-from modbench.harness.core.phases import Phase
+from modbench.harness.domain.case import ELEMENT_BYTES, Case, Protocol, UnitOfWork
+from modbench.harness.domain.notes.memory import MemoryNotes
+from modbench.harness.domain.passes import Pass
+from modbench.harness.domain.phases import Phase
+from modbench.harness.domain.records import Gap, Outcome
 from modbench.harness.flops.closed_form import case_cost, case_decode_cost
 from modbench.harness.machine import busy_intervals
 from modbench.harness.results import workspace
-from modbench.harness.results.notes.memory import MemoryNotes
 from modbench.harness.results.outcomes import attempt, measured, missing
-from modbench.harness.results.records import Gap, Outcome
 
 if TYPE_CHECKING:
     from modbench.harness.memory.step_peak import Peak

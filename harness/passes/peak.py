@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from modbench.harness.core.case import Comparison, UnitOfWork
 from modbench.harness.core.contracts import AnyMetric
-from modbench.harness.core.passes import Maker, Pass
-from modbench.harness.core.phases import Phase
+from modbench.harness.domain.case import Comparison, UnitOfWork
+from modbench.harness.domain.notes import Notes
+from modbench.harness.domain.notes.findings import PeakFinding
+from modbench.harness.domain.passes import Maker, Pass
+from modbench.harness.domain.phases import Phase
 from modbench.harness.machine import busy_intervals
-from modbench.harness.results.notes import Notes
-from modbench.harness.results.notes.findings import PeakFinding
 
 # FLOPs that take about as long as the measurement.
 WORK = 60e9

@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from modbench.harness.core import clocks
-from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.core.passes import Pass
-from modbench.harness.core.phases import Phase
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.notes import Notes
+from modbench.harness.domain.notes.findings import ProfileFinding
+from modbench.harness.domain.passes import Pass
+from modbench.harness.domain.phases import Phase
 from modbench.harness.machine import busy_intervals
+from modbench.harness.process import clocks
 from modbench.harness.profiling.ranges import (
     ROOT,
     SPANS,
@@ -25,8 +27,6 @@ from modbench.harness.profiling.ranges import (
     tree,
     typical,
 )
-from modbench.harness.results.notes import Notes
-from modbench.harness.results.notes.findings import ProfileFinding
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,19 +6,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from modbench.harness.core.case import Case, Comparison, Protocol, UnitOfWork
 from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.core.errors import NumericsError, Unmeasured
-from modbench.harness.core.passes import Maker, Pass
-from modbench.harness.core.phases import Phase
 from modbench.harness.core.train_plan import MOST_MORE
+from modbench.harness.domain.case import Case, Comparison, Protocol, UnitOfWork
+from modbench.harness.domain.notes.training import RatesNotes
+from modbench.harness.domain.passes import Maker, Pass
+from modbench.harness.domain.phases import Phase
+from modbench.harness.domain.records import Gap, Outcome
 from modbench.harness.machine import busy_intervals
 from modbench.harness.passes._training import rates_unit, train
 from modbench.harness.planning.training_units import run_flops, train_run
 from modbench.harness.results import workspace
-from modbench.harness.results.notes.training import RatesNotes
 from modbench.harness.results.outcomes import attempt, measured, missing
-from modbench.harness.results.records import Gap, Outcome
 
 
 @dataclass(frozen=True)

@@ -10,18 +10,18 @@ from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from modbench.harness.core import clocks
-from modbench.harness.core.case import Case, Comparison, Protocol, UnitOfWork
 from modbench.harness.core.contracts import AnyMetric, Metric
-from modbench.harness.core.device_lost import end_if_lost
-from modbench.harness.core.passes import Maker, Pass
-from modbench.harness.core.phases import Phase
+from modbench.harness.domain.case import Case, Comparison, Protocol, UnitOfWork
+from modbench.harness.domain.notes.timing import TimeNotes
+from modbench.harness.domain.passes import Maker, Pass
+from modbench.harness.domain.phases import Phase
+from modbench.harness.domain.records import Blocks, Gap, Outcome
 from modbench.harness.machine import busy_intervals, counter_sampler, nvml
 from modbench.harness.planning.without_own import without_own
+from modbench.harness.process import clocks
+from modbench.harness.process.device_lost import end_if_lost
 from modbench.harness.results import workspace
-from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.results.outcomes import SURVIVABLE, attempt, gap_of, measured, missing, release
-from modbench.harness.results.records import Blocks, Gap, Outcome
 from modbench.harness.timing import interleave, turns
 from modbench.harness.timing.interleave import Clock, Effort, Measured, Samples, Session
 

@@ -9,16 +9,16 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
 
-from modbench.harness.core.case import Comparison, Protocol, UnitOfWork
 from modbench.harness.core.contracts import AnyMetric, Metric
-from modbench.harness.core.passes import Maker, Pass
-from modbench.harness.core.phases import Phase
+from modbench.harness.domain.case import Comparison, Protocol, UnitOfWork
+from modbench.harness.domain.notes.training import Curve, Looks, TaskAnswers, TrainNotes
+from modbench.harness.domain.passes import Maker, Pass
+from modbench.harness.domain.phases import Phase
+from modbench.harness.domain.records import Gap, Outcome
 from modbench.harness.machine import busy_intervals
 from modbench.harness.passes._training import Trained, drill, rates_unit, sink_log, train
 from modbench.harness.planning.training_units import run_flops, train_run, tries_rates
-from modbench.harness.results.notes.training import Curve, Looks, TaskAnswers, TrainNotes
 from modbench.harness.results.outcomes import attempt, measured, missing
-from modbench.harness.results.records import Gap, Outcome
 
 if TYPE_CHECKING:
     from modbench.harness.training.task_eval import Answered

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.contracts import AnyMetric
-from modbench.harness.core.passes import Pass
-from modbench.harness.core.phases import Phase
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.notes import Notes
+from modbench.harness.domain.notes.findings import WithoutOwnFinding
+from modbench.harness.domain.passes import Pass
+from modbench.harness.domain.phases import Phase
+from modbench.harness.domain.records import Blocks
 from modbench.harness.passes import time
-from modbench.harness.results.notes import Notes
-from modbench.harness.results.notes.findings import WithoutOwnFinding
-from modbench.harness.results.records import Blocks
+from modbench.harness.registry import catalogue
 
 
 def run(unit: UnitOfWork, _metrics: list[AnyMetric]) -> Iterator[WithoutOwnFinding]:

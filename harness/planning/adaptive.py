@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from modbench.harness.core.frozen import Frozen
 
 if TYPE_CHECKING:
-    from modbench.harness.core.case import UnitOfWork
     from modbench.harness.core.problems import Problem
-    from modbench.harness.planning.suite import Suite
-    from modbench.harness.results.records import Record
+    from modbench.harness.domain.case import UnitOfWork
+    from modbench.harness.domain.records import Record
+    from modbench.harness.domain.suite import Suite
 
 
 class Decision(NamedTuple):

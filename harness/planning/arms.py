@@ -9,15 +9,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from modbench.harness.core import catalogue, model_specs, own_models, own_routers
+from modbench.harness.core import model_specs
 from modbench.harness.core.config import ROUTING_KEYS, ModelConfig
 from modbench.harness.core.errors import UsageError, in_words, unknown
 from modbench.harness.core.ids import short_name
-from modbench.harness.core.model_sources import sourced
 from modbench.harness.core.options import Pairs, label
-from modbench.harness.planning.arm_tables import Arm, Match
+from modbench.harness.domain.arm_tables import Arm, Match
+from modbench.harness.domain.suite import Suite
 from modbench.harness.planning.dense_ladder import QUANTITIES
-from modbench.harness.planning.suite import Suite
+from modbench.harness.registry import catalogue, own_models, own_routers
+from modbench.harness.registry.model_sources import sourced
 
 # (model to shrink, its shape, target model, target's shape, quantity) -> (solved shape, its share of the full shape's)
 Solver = Callable[[str, ModelConfig, str, ModelConfig, str], tuple[ModelConfig, float]]

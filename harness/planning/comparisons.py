@@ -8,19 +8,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case, Comparison, Device, Place, Rung
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Source, Task
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.facts import CaseFacts
 from modbench.harness.core.ids import short_name, slug
-from modbench.harness.core.lookup import with_facts
+from modbench.harness.domain.case import Case, Comparison, Device, Place, Rung
+from modbench.harness.domain.facts import CaseFacts
+from modbench.harness.domain.suite import Suite
 from modbench.harness.flops.closed_form import closed_form
 from modbench.harness.planning.arms import ResolvedArm, resolve_arms
 from modbench.harness.planning.dense_ladder import QUANTITIES, solve
 from modbench.harness.planning.search import searched_keys
-from modbench.harness.planning.suite import Suite
+from modbench.harness.registry import catalogue
+from modbench.harness.registry.lookup import with_facts
 
 # Abbreviations of a size's keys in ids.
 SHORT = {"d_model": "d", "n_layers": "L", "n_heads": "H"}

@@ -9,14 +9,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from modbench.harness.core import catalogue, discovery
 from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS
-from modbench.harness.core.discovery import Entry
 from modbench.harness.core.errors import UnreadableError, UsageError, in_short, in_words, unknown
 from modbench.harness.core.ids import slug
-from modbench.harness.planning.arm_tables import look_beside
+from modbench.harness.domain.arm_tables import look_beside
+from modbench.harness.domain.suite import READ_BY, TABLES, Suite
 from modbench.harness.planning.sizes import check_size
-from modbench.harness.planning.suite import READ_BY, TABLES, Suite
+from modbench.harness.registry import catalogue, discovery
+from modbench.harness.registry.discovery import Entry
 
 
 def load_suite(name: str) -> Suite:

@@ -7,14 +7,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from modbench.harness.core import catalogue, model_specs, own_models
+from modbench.harness.core import model_specs
 from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.train_plan import BUDGETS
+from modbench.harness.domain.efforts import EFFORTS
+from modbench.harness.domain.suite import TABLES, Suite
 from modbench.harness.machine import accelerators
-from modbench.harness.planning.efforts import EFFORTS
 from modbench.harness.planning.load_suite import parse_suite
-from modbench.harness.planning.suite import TABLES, Suite
+from modbench.harness.registry import catalogue, own_models
 
 # Keys that only the pilot of a two-stage effort reads.
 _OF_PILOT = ("pilot_launches", "most_launches", "mde")

@@ -7,24 +7,24 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case, Comparison, Device, Rung, UnitOfWork
-from modbench.harness.core.catalogue import BrokenError
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.ids import slug
-from modbench.harness.core.model_sources import sourced
+from modbench.harness.domain.case import Case, Comparison, Device, Rung, UnitOfWork
+from modbench.harness.domain.efforts import TWO_STAGE
+from modbench.harness.domain.suite import Suite
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning.arms import product_of
 from modbench.harness.planning.comparisons import Expander, keys_of
-from modbench.harness.planning.efforts import TWO_STAGE
 from modbench.harness.planning.search import in_search, with_twins
 from modbench.harness.planning.select import compile_expression
 from modbench.harness.planning.sizes import check_memory
-from modbench.harness.planning.suite import Suite
 from modbench.harness.planning.training_units import tokenizer_of
 from modbench.harness.planning.units_of_work import units_of_work
+from modbench.harness.registry import catalogue
+from modbench.harness.registry.catalogue import BrokenError
+from modbench.harness.registry.model_sources import sourced
 from modbench.harness.text.corpus import corpus_entry
 
 # Default size of the vocabulary.

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import Comparison, Place
+from modbench.harness.domain.case import Comparison, Place
+from modbench.harness.registry import catalogue
 
 if TYPE_CHECKING:
-    from modbench.harness.planning.suite import Suite
+    from modbench.harness.domain.suite import Suite
 
 
 def searched_keys(suite: Suite, keys: Sequence[str]) -> tuple[str, ...]:

@@ -9,13 +9,13 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from modbench.harness.core.case import ELEMENT_BYTES, Case, Comparison
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import human
+from modbench.harness.domain.case import ELEMENT_BYTES, Case, Comparison
 from modbench.harness.flops.closed_form import case_cost
 
 if TYPE_CHECKING:
-    from modbench.harness.planning.suite import Suite
+    from modbench.harness.domain.suite import Suite
 
 MOST_ARMS = 500
 MOST_CASES = 20_000

@@ -11,12 +11,12 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.attributes import attributes, summary
 from modbench.harness.core.config import SHAPE_KEYS, ModelConfig
-from modbench.harness.planning.arm_tables import Arm, Match
-from modbench.harness.planning.grid import Grid
-from modbench.harness.planning.suite import Suite
+from modbench.harness.domain.arm_tables import Arm, Match
+from modbench.harness.domain.grid import Grid
+from modbench.harness.domain.suite import Suite
+from modbench.harness.registry import catalogue
 
 Schema = dict[str, Any]
 

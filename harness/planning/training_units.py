@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case, Comparison
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.model_sources import sourced
 from modbench.harness.core.options import Pairs
 from modbench.harness.core.train_plan import FLOPS_TOLERANCE, TrainPlan, TrainRun
+from modbench.harness.domain.case import Case, Comparison
+from modbench.harness.domain.suite import Suite
 from modbench.harness.flops.closed_form import case_cost
-from modbench.harness.planning.suite import Suite
+from modbench.harness.registry import catalogue
+from modbench.harness.registry.model_sources import sourced
 
 # Assumed FLOPs per step of a user's model; used only to estimate the time left.
 GUESSED_STEP = 3e9

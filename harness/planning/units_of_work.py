@@ -5,16 +5,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import ARMS_PER_BLOCK, Case, Comparison, Protocol, UnitOfWork
 from modbench.harness.core.contracts import AnyMetric, Text
 from modbench.harness.core.ids import slug
-from modbench.harness.core.passes import Maker, Pass
 from modbench.harness.core.train_plan import TrainRun
+from modbench.harness.domain.case import ARMS_PER_BLOCK, Case, Comparison, Protocol, UnitOfWork
+from modbench.harness.domain.passes import Maker, Pass
+from modbench.harness.domain.suite import Suite
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning.comparisons import open_task
 from modbench.harness.planning.search import in_search
-from modbench.harness.planning.suite import Suite
+from modbench.harness.registry import catalogue
 from modbench.harness.text.corpus import corpus_entry
 
 

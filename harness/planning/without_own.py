@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from modbench.harness.core.case import Comparison
+from modbench.harness.domain.case import Comparison
+from modbench.harness.domain.suite import Suite
 from modbench.harness.planning.search import in_search
-from modbench.harness.planning.suite import Suite
 
 
 def without_own(suite: Suite, comparison: Comparison) -> Comparison | None:

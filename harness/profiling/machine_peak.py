@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from modbench.harness.core import clocks
+from modbench.harness.process import clocks
 from modbench.harness.subject.build import DTYPES
 
 # (rows, inner, columns) of the products tried; a CPU is saturated at a few hundred, a GPU at thousands.

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from modbench.harness.core.case import Case, Dtype, Place
 from modbench.harness.core.config import ModelConfig
+from modbench.harness.domain.case import Case, Dtype, Place
 from modbench.harness.profiling import probes
 from modbench.harness.profiling.probes import Call, Numbers
 from modbench.harness.roofline.table import Point, Table
@@ -101,8 +101,8 @@ def _launches(dtype: Dtype, table: Table) -> dict[str, float]:
 
 def _tiny(model: str, dtype: Dtype, threads: int) -> Iterator[tuple[Call, Listed]]:
     """A forward pass and a training step of a tiny model, with their operators."""
-    from modbench.harness.core import catalogue
     from modbench.harness.profiling.operators_of_a_call import record
+    from modbench.harness.registry import catalogue
     from modbench.harness.subject.subject import Subject
 
     shape: dict[str, Any] = {

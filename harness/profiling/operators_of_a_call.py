@@ -11,11 +11,11 @@ from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves
 
 from modbench.harness.core.errors import Unmeasured, in_short
-from modbench.harness.core.torch_modes import FunctionMode, Operator, OperatorMode, makes_a_view, name_of
+from modbench.harness.process.torch_modes import FunctionMode, Operator, OperatorMode, makes_a_view, name_of
 from modbench.harness.roofline.work import Kind, Listed, listed
 
 if TYPE_CHECKING:
-    from modbench.harness.core.case import Case
+    from modbench.harness.domain.case import Case
 
 Found = tuple[Kind, tuple[int, ...]]
 # Kinds by operator; what is not named here is taken for elementwise work.

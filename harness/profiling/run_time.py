@@ -10,11 +10,11 @@ from __future__ import annotations
 import functools
 import math
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import ARMS_PER_BLOCK, ELEMENT_BYTES, Case, UnitOfWork
+from modbench.harness.domain.case import ARMS_PER_BLOCK, ELEMENT_BYTES, Case, UnitOfWork
 from modbench.harness.flops.closed_form import case_cost, case_decode_cost
 from modbench.harness.machine import certificate, environment
 from modbench.harness.planning.plan import Plan, predicted_seconds
+from modbench.harness.registry import catalogue
 from modbench.harness.roofline import stored, training_calibration
 from modbench.harness.roofline.table import Table
 from modbench.harness.roofline.training_calibration import Pace

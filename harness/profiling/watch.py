@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from modbench.harness.core.torch_modes import Operator, OperatorMode, makes_a_view, name_of
 from modbench.harness.memory.storage_tracker import StorageTracker
+from modbench.harness.process.torch_modes import Operator, OperatorMode, makes_a_view, name_of
 from modbench.harness.profiling.ranges import MODULE
 
 

@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from modbench.harness.core.case import Case, Comparison, Protocol
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.facts import CaseFacts, UnitFacts
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.problems import Problem, shown
+from modbench.harness.domain.case import Case, Comparison, Protocol
+from modbench.harness.domain.facts import CaseFacts, UnitFacts
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results.reading import DamagedError, first_problem
 

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.problems import Problem, shown
+from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.planning.plan import Plan
+from modbench.harness.registry import catalogue
 from modbench.harness.results import layout
 from modbench.harness.results.reading import DamagedError, load, parse, retyped
 

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from modbench.harness.core import included, packages
-from modbench.harness.core.discovery import ROOMS
 from modbench.harness.core.errors import shown
 from modbench.harness.core.frozen import Frozen
+from modbench.harness.registry import included, packages
+from modbench.harness.registry.discovery import ROOMS
 
 
 class Origin(Frozen):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from modbench.harness.core.case import UnitOfWork
-from modbench.harness.results.notes import Notes
-from modbench.harness.results.notes.timing import TimeNotes
-from modbench.harness.results.records import Record
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.notes import Notes
+from modbench.harness.domain.notes.timing import TimeNotes
+from modbench.harness.domain.records import Record
 
 # Columns of whole numbers that differ from launch to launch: their numbers are shared, the columns are not.
 IN_RANDOM_ORDER = ("block", "position")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from modbench.harness.core.case import Case
-from modbench.harness.results.records import Record
+from modbench.harness.domain.case import Case
+from modbench.harness.domain.records import Record
 from modbench.harness.stats import effects
 
 

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from modbench.harness.core import processes
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UnreadableError, UsageError
 from modbench.harness.core.files import now, write_once
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.safe_paths import read_plain
 from modbench.harness.core.units import human_duration
+from modbench.harness.process import processes
 
 NAME = "lock.json"
 # A runner touches its lease so often. A longer pause than the second number, seen from another host, counts as dead.

@@ -8,14 +8,14 @@ import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
-from modbench.harness.core import own_code
-from modbench.harness.core.case import Case
 from modbench.harness.core.contracts import AnyMetric
-from modbench.harness.core.device_lost import end_if_lost
 from modbench.harness.core.errors import NumericsError, Unmeasured
-from modbench.harness.core.facts import Made
-from modbench.harness.results.notes import Notes
-from modbench.harness.results.records import Failure, Gap, Outcome
+from modbench.harness.domain.case import Case
+from modbench.harness.domain.facts import Made
+from modbench.harness.domain.notes import Notes
+from modbench.harness.domain.records import Failure, Gap, Outcome
+from modbench.harness.process.device_lost import end_if_lost
+from modbench.harness.registry import own_code
 
 # A user's model may raise anything, including SystemExit; an interrupt must end the run.
 SURVIVABLE: tuple[type[BaseException], ...] = (Exception, SystemExit)

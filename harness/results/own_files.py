@@ -12,13 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from modbench.harness.core import catalogue, own_code, own_models
-from modbench.harness.core.case import Case, UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.frozen import Frozen
-from modbench.harness.core.model_sources import sourced
 from modbench.harness.core.model_specs import is_user_model
 from modbench.harness.core.options import Pairs
+from modbench.harness.domain.case import Case, UnitOfWork
+from modbench.harness.registry import catalogue, own_code, own_models
+from modbench.harness.registry.model_sources import sourced
 
 BLOCK = 1 << 20
 

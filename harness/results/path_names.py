@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import UnitOfWork
-from modbench.harness.core.catalogue import BrokenError
 from modbench.harness.core.errors import UnreadableError, UsageError, shown
 from modbench.harness.core.printable import is_printable
 from modbench.harness.core.safe_paths import problem_of_name
+from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.planning.plan import Plan
+from modbench.harness.registry import catalogue
+from modbench.harness.registry.catalogue import BrokenError
 from modbench.harness.results import own_files
 from modbench.harness.results.extension_sources import Origin, missing
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError, in_short
 from modbench.harness.core.ids import short_name, slug
-from modbench.harness.core.own_routers import has_closed_form
 from modbench.harness.core.problems import Path_, Problem, shown
+from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.planning.adaptive import AdaptiveRule
 from modbench.harness.planning.plan import Plan
+from modbench.harness.registry import catalogue
+from modbench.harness.registry.own_routers import has_closed_form
 
 # Errors of a rule whose plan was made for another.
 UNFIT = (UsageError, ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)

@@ -11,15 +11,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.problems import Path_, Problem
-from modbench.harness.results.notes import Notes
-from modbench.harness.results.notes.timing import TimeNotes
-from modbench.harness.results.notes.training import TrainNotes
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.notes import Notes
+from modbench.harness.domain.notes.timing import TimeNotes
+from modbench.harness.domain.notes.training import TrainNotes
+from modbench.harness.domain.records import Outcome, Record
+from modbench.harness.registry import catalogue
 from modbench.harness.results.record_checks import check, is_shipped
 from modbench.harness.results.record_files import as_record
-from modbench.harness.results.records import Outcome, Record
 
 
 def usable(record: Record) -> Record:

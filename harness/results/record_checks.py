@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import UnitOfWork
-from modbench.harness.core.passes import Pass
 from modbench.harness.core.problems import Path_, Problem, shown
 from modbench.harness.core.units import COUNT, SECONDS, SHARE, TIME, Range
-from modbench.harness.results.notes.findings import WithoutOwnFinding
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.notes.findings import WithoutOwnFinding
+from modbench.harness.domain.passes import Pass
+from modbench.harness.domain.records import Outcome, Record
+from modbench.harness.registry import catalogue
 from modbench.harness.results.reading import DamagedError
-from modbench.harness.results.records import Outcome, Record
 
 # Columns of samples, and what their values can be.
 COLUMNS: dict[str, Range] = {

@@ -17,18 +17,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import write_atomically
-from modbench.harness.core.lookup import fill_in
 from modbench.harness.core.printable import escaped_json
 from modbench.harness.core.problems import Path_, Problem, shown
-from modbench.harness.results.notes import Notes
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.notes import Notes
+from modbench.harness.domain.records import SCHEMA, Gap, Record
+from modbench.harness.registry import catalogue
+from modbench.harness.registry.lookup import fill_in
 from modbench.harness.results.outcomes import missing
 from modbench.harness.results.reading import DamagedError, load, parse, retyped
 from modbench.harness.results.record_checks import check
-from modbench.harness.results.records import SCHEMA, Gap, Record
 from modbench.harness.results.upgrade import upgraded
 
 ALTERED = "damaged: its content is not what was written"

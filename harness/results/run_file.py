@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, Strict
 
-from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.problems import Problem
 from modbench.harness.core.units import SECONDS, counted
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.records import SCHEMA, Record
 from modbench.harness.machine.certificate import Certificate
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import layout
@@ -20,7 +21,6 @@ from modbench.harness.results.extension_sources import Origin
 from modbench.harness.results.own_files import OwnFile
 from modbench.harness.results.reading import DamagedError, load, parse
 from modbench.harness.results.record_files import Damaged
-from modbench.harness.results.records import SCHEMA, Record
 
 Text = Annotated[str, Strict()]
 Whole = Annotated[int, Strict(), Field(ge=0)]

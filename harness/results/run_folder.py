@@ -13,25 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from modbench.harness.core import masking, safe_paths
-from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError, in_short
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.problems import Problem
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.records import SCHEMA, Record
 from modbench.harness.planning.plan import Plan, assigned
-from modbench.harness.results import (
-    compact_plan,
-    decisions,
-    layout,
-    lock,
-    path_names,
-    trust,
-)
+from modbench.harness.results import compact_plan, decisions, layout, lock, path_names, trust
 from modbench.harness.results.interning import Interner
 from modbench.harness.results.plan_checks import UNFIT, check_plan
 from modbench.harness.results.reading import DamagedError, load, parse
 from modbench.harness.results.record_checks import DuplicateLaunches
 from modbench.harness.results.record_files import Damaged, current, read_record, stand_in, write_record
-from modbench.harness.results.records import SCHEMA, Record
 from modbench.harness.results.run_file import RunFile, StoredRun, read_finished
 from modbench.harness.results.upgrade import earlier_decisions
 

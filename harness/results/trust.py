@@ -17,15 +17,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from modbench.harness.core import consent, graceful_stop, included, masking, own_code, user_folders
+from modbench.harness.core import masking, user_folders
 from modbench.harness.core.errors import UnreadableError, UsageError, shown
 from modbench.harness.core.files import write_atomically, write_once
 from modbench.harness.core.safe_paths import read_plain
+from modbench.harness.process import graceful_stop
+from modbench.harness.registry import consent, included, own_code
 from modbench.harness.results import extension_sources, own_files
 from modbench.harness.results.own_files import OwnFile
 
 if TYPE_CHECKING:
-    from modbench.harness.core.case import UnitOfWork
+    from modbench.harness.domain.case import UnitOfWork
     from modbench.harness.results.run_file import StoredRun
 
 # In the run folder: SHA-256 by path of the user's Python files, as the run or its last resumption began with them. A worker runs

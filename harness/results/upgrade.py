@@ -9,15 +9,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UnreadableError, UsageError
-from modbench.harness.core.facts import UnitFacts
-from modbench.harness.core.lookup import fill_in, fill_in_arms
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.facts import UnitFacts
+from modbench.harness.domain.records import SCHEMA
 from modbench.harness.planning.plan import Plan
+from modbench.harness.registry import catalogue
+from modbench.harness.registry.lookup import fill_in, fill_in_arms
 from modbench.harness.results import layout
 from modbench.harness.results.reading import DamagedError, load
-from modbench.harness.results.records import SCHEMA
 
 # What release 0.2.0 writes.
 EARLIEST = 9

@@ -16,7 +16,7 @@ from typing import Any
 from modbench.harness.core.errors import UnreadableError, UsageError
 from modbench.harness.core.files import unfinished, write_atomically
 from modbench.harness.core.safe_paths import read_plain
-from modbench.harness.core.torchrun import ALONE, Ranks
+from modbench.harness.process.torchrun import ALONE, Ranks
 from modbench.harness.results import layout
 from modbench.harness.results.reading import load
 

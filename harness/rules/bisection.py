@@ -15,20 +15,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case, Comparison, UnitOfWork
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.units import counted
+from modbench.harness.domain.case import Case, Comparison, UnitOfWork
+from modbench.harness.domain.records import Record
 from modbench.harness.planning.adaptive import AdaptiveRule, Decision
 from modbench.harness.planning.search import in_search, is_timed
+from modbench.harness.registry import catalogue
 from modbench.harness.results.launch_effects import effect_in_launch
-from modbench.harness.results.records import Record
 from modbench.harness.stats import effects
 
 if TYPE_CHECKING:
     from modbench.harness.core.measure_plans import SearchPlan
+    from modbench.harness.domain.suite import Suite
     from modbench.harness.planning.plan import Plan
-    from modbench.harness.planning.suite import Suite
 
 # Fewest launches that have an interval.
 FEWEST_LAUNCHES = 3

@@ -11,23 +11,23 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from modbench.harness.core.case import Case, UnitOfWork
 from modbench.harness.core.config import ROUTING_KEYS
 from modbench.harness.core.confirm_plan import ConfirmPlan, Role
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.problems import Problem
+from modbench.harness.domain.case import Case, UnitOfWork
+from modbench.harness.domain.records import Record
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning.adaptive import AdaptiveRule, Decision
 from modbench.harness.planning.select import compile_expression
-from modbench.harness.results.records import Record
 from modbench.harness.stats import group_sequential
 from modbench.harness.stats.joint_fit import JointFit, Run
 from modbench.harness.stats.seeds_needed import Spread, planned, seeds_needed, seeds_to_decide
 
 if TYPE_CHECKING:
+    from modbench.harness.domain.suite import Suite
     from modbench.harness.planning.plan import Plan
-    from modbench.harness.planning.suite import Suite
 
 NOISE = "stochastic"
 CONFIRMED = "loss/confirmed"

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.evidence import LaunchCount
+from modbench.harness.domain.records import Record
 from modbench.harness.planning.adaptive import AdaptiveRule, Decision
-from modbench.harness.results.evidence import LaunchCount
 from modbench.harness.results.launch_effects import effect_in_launch
-from modbench.harness.results.records import Record
 from modbench.harness.stats import sample_size
 
 if TYPE_CHECKING:
-    from modbench.harness.planning.suite import Suite
+    from modbench.harness.domain.suite import Suite
 
 
 class LaunchCountRule(AdaptiveRule):

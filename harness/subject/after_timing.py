@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from modbench.harness.core.case import Place
 from modbench.harness.core.errors import in_short
 from modbench.harness.core.labels import Label
 from modbench.harness.core.measure_plans import DecodePlan
+from modbench.harness.domain.case import Place
+from modbench.harness.domain.records import Gap
 from modbench.harness.results.outcomes import attempt
-from modbench.harness.results.records import Gap
 from modbench.harness.subject import output_caching_guard, skip_claims, training
 from modbench.harness.subject.module_state import ModuleState
 from modbench.harness.subject.precision import Precision

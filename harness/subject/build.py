@@ -7,8 +7,8 @@ import contextlib
 import torch
 from torch import nn
 
-from modbench.harness.core import catalogue, own_imports, own_models
-from modbench.harness.core.case import Case
+from modbench.harness.domain.case import Case
+from modbench.harness.registry import catalogue, own_imports, own_models
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

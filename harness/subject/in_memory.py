@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from modbench.harness.core import clocks
+from modbench.harness.process import clocks
 from modbench.harness.timing.callables import LeftBehind
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from modbench.harness.core.case import ELEMENT_BYTES, Dtype
-from modbench.harness.core.torch_modes import Operator, OperatorMode
+from modbench.harness.domain.case import ELEMENT_BYTES, Dtype
 from modbench.harness.flops import counter
 from modbench.harness.flops.operators import is_cheap
+from modbench.harness.process.torch_modes import Operator, OperatorMode
 
 # Share of the FLOPs below which a narrower format is a detail, such as a router's.
 LEAST_SHARE = 0.05

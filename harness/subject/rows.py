@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from modbench.harness.core.torch_modes import Operator, OperatorMode, name_of
 from modbench.harness.flops.operators import is_product
+from modbench.harness.process.torch_modes import Operator, OperatorMode, name_of
 
 
 class Place(NamedTuple):

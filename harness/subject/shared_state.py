@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from modbench.harness.core import clocks
+from modbench.harness.process import clocks
 from modbench.harness.subject.process_settings import SETTINGS, in_words
 from modbench.harness.timing.host_sync import set_sync_debug
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modbench.harness.core import clocks
-from modbench.harness.core.case import Case, Place
 from modbench.harness.core.errors import NumericsError
 from modbench.harness.core.measure_plans import DecodePlan
 from modbench.harness.core.protocols import PAGE, Parts, parts_of
+from modbench.harness.domain.case import Case, Place
+from modbench.harness.process import clocks
 from modbench.harness.subject import shared_state
 from modbench.harness.subject.build import DTYPES, build_module
 from modbench.harness.subject.modes import evaluating

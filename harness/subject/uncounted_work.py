@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from modbench.harness.core import clocks
-from modbench.harness.core.torch_modes import FunctionMode
+from modbench.harness.process import clocks
+from modbench.harness.process.torch_modes import FunctionMode
 
 # Share of a call's CPU time, and least time; below these it is clock error or threads of the interpreter.
 SHARE, LEAST_S = 0.2, 1e-3

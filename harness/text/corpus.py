@@ -8,9 +8,9 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UnreadableError, UsageError
+from modbench.harness.registry import catalogue
 
 HELD_OUT = 0.1
 

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 from modbench.harness.core import extras
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import ModbenchError, UnreadableError, UsageError, in_short, unknown
-from modbench.harness.core.model_sources import sourced
 from modbench.harness.core.model_specs import parse_spec
 from modbench.harness.core.train_plan import TOKENIZERS
+from modbench.harness.registry.model_sources import sourced
 from modbench.harness.text import disk_cache
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from modbench.harness.core import clocks
-from modbench.harness.core.case import ARMS_PER_BLOCK
 from modbench.harness.core.errors import UsageError, shown, unknown
+from modbench.harness.domain.case import ARMS_PER_BLOCK
 from modbench.harness.machine import counter_sampler, nvml
 from modbench.harness.machine.counter_sampler import CounterSampler
+from modbench.harness.process import clocks
 from modbench.harness.timing.interleave import SHORTEST_SAMPLE_S, Call, Clock, Effort, Samples, Session
 from modbench.harness.timing.threads import working_threads
 

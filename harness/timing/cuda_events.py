@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from modbench.harness.core import clocks
 from modbench.harness.core.errors import Unmeasured
+from modbench.harness.process import clocks
 from modbench.harness.stats.stream_escape import escape_limit
 from modbench.harness.timing.cuda_graph import capture
 

@@ -15,7 +15,7 @@ from typing import Any, ParamSpec
 import torch
 from torch import Tensor, nn
 
-from modbench.harness.core.torch_modes import FunctionMode, Operator, OperatorMode, name_of
+from modbench.harness.process.torch_modes import FunctionMode, Operator, OperatorMode, name_of
 from modbench.harness.timing import host_sync
 
 P = ParamSpec("P")

@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from modbench.harness.core import clocks
-from modbench.harness.core.case import ARMS_PER_BLOCK
+from modbench.harness.domain.case import ARMS_PER_BLOCK
 from modbench.harness.machine.counter_sampler import CounterSampler
+from modbench.harness.process import clocks
 from modbench.harness.stats import block_effects, trend_test
 from modbench.harness.timing import nvtx
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
-from modbench.harness.core import graceful_stop, own_code
 from modbench.harness.core.files import replacing, unfinished
+from modbench.harness.process import graceful_stop
+from modbench.harness.registry import own_code
 
 FORMAT = 1
 # How often a checkpoint is tried whose folder is removed at the same moment.

@@ -14,12 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from modbench.harness.core import catalogue, exits
-from modbench.harness.core.device_lost import end_if_lost
 from modbench.harness.core.errors import in_short
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.sinks import Opening, Sink, Writer
 from modbench.harness.core.train_plan import TrainRun, learning_rate
+from modbench.harness.process import exits
+from modbench.harness.process.device_lost import end_if_lost
+from modbench.harness.registry import catalogue
 
 T = TypeVar("T")
 FOLDER = "sinks"

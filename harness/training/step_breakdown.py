@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from modbench.harness.core import clocks
+from modbench.harness.process import clocks
 
 
 @dataclass

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.contracts import SOLVED, UNASKED, Examples, Source, Task
+from modbench.harness.registry import catalogue
 from modbench.harness.training.batches import batch_of, pieces
 from modbench.harness.training.held_out import autocast_of, calibrate, set_progress, why_not_causal
 

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from modbench.harness.core import clocks, graceful_stop, own_code
 from modbench.harness.core.errors import NumericsError, Unmeasured
-from modbench.harness.core.torchrun import ALONE, Ranks
 from modbench.harness.core.train_plan import TrainRun, learning_rate
 from modbench.harness.core.units import human_duration
+from modbench.harness.process import clocks, graceful_stop
+from modbench.harness.process.torchrun import ALONE, Ranks
+from modbench.harness.registry import own_code
 from modbench.harness.training import checkpoint
 from modbench.harness.training.parallel import piece, share
 from modbench.harness.training.resumable import resumable

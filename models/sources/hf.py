@@ -16,7 +16,7 @@ from modbench.models.hf.spec import Found, Spec, locate, needs
 
 
 class HuggingFace:
-    """One model: what `hf:WHAT` and its options name. `harness/core/model_sources.py` says what each method is for."""
+    """One model: what `hf:WHAT` and its options name. `harness/registry/model_sources.py` says what each method is for."""
 
     def __init__(self, what: str, options: Mapping[str, Any]) -> None:
         self.spec = Spec.of(what, options)

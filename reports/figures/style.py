@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from markupsafe import escape
 
-from modbench.harness.core.case import Case
+from modbench.harness.domain.case import Case
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

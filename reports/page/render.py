@@ -9,12 +9,12 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.discovery import Entry
 from modbench.harness.core.errors import UnreadableError, UsageError, in_short, unknown
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import escaped
+from modbench.harness.registry import catalogue
+from modbench.harness.registry.discovery import Entry
 from modbench.reports.figures import style
 from modbench.reports.format import DEFAULT, Format
 from modbench.reports.model import Alert, Block, Figure, Listed, Sentence

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from modbench.harness.core import catalogue
+from modbench.harness.registry import catalogue
 from modbench.reports.model import Code, Listed
 from modbench.reports.panel import Panel
 from modbench.reports.tables.load import Loaded

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from modbench.harness.core.case import Case
 from modbench.harness.core.options import typed
+from modbench.harness.domain.case import Case
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
 from modbench.reports.panel import Panel
 from modbench.reports.tables import findings

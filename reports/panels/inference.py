@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 
 from markupsafe import Markup
 
-from modbench.harness.core.case import Case
-from modbench.harness.core.case import Place as Where
+from modbench.harness.domain.case import Case
+from modbench.harness.domain.case import Place as Where
 from modbench.reports.figures.style import bin_of, look
 from modbench.reports.model import Block, Code, Estimate, Finding, Listed, Note, Sentence, Table, Value, Verdict
 from modbench.reports.panel import Panel

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from modbench.harness.core.case import Case
+from modbench.harness.domain.case import Case
 from modbench.reports.figures.point_labels import label
 from modbench.reports.figures.style import HAIR, PAPER, Mark, Marks, look, new_figure
 from modbench.reports.model import Estimate, Figure, Sentence

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pandas as pd
 
-from modbench.harness.core.case import Case
-from modbench.harness.results.notes.training import TrainNotes
+from modbench.harness.domain.case import Case
+from modbench.harness.domain.notes.training import TrainNotes
 from modbench.reports.figures.axes import ticks
 from modbench.reports.figures.style import MUTED, look, new_figure
 from modbench.reports.model import Estimate, Figure, Sentence

@@ -6,8 +6,8 @@ import shlex
 
 from markupsafe import Markup
 
-from modbench.harness.results.evidence import LaunchCount
-from modbench.harness.results.notes.training import TrainNotes
+from modbench.harness.domain.evidence import LaunchCount
+from modbench.harness.domain.notes.training import TrainNotes
 from modbench.reports.model import Code, Estimate, Listed, Sentence, Value
 from modbench.reports.panel import Panel
 from modbench.reports.questions.machine import gpu, jobs, machine_check

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from modbench.harness.core.case import Case
 from modbench.harness.core.units import counted
+from modbench.harness.domain.case import Case
 from modbench.reports.model import Estimate, Finding, Sentence, Table, Value
 from modbench.reports.panel import Panel
 from modbench.reports.questions import break_even, win_rate

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from modbench.harness.results.evidence import LaunchCount
-from modbench.harness.results.notes.timing import TimeNotes
-from modbench.harness.results.records import Record
+from modbench.harness.domain.evidence import LaunchCount
+from modbench.harness.domain.notes.timing import TimeNotes
+from modbench.harness.domain.records import Record
 from modbench.harness.stats import contamination, trend_test
 from modbench.reports.model import Block, Estimate, Listed, Note, Sentence, Table, Value
 from modbench.reports.panel import Panel

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from modbench.harness.core.case import ELEMENT_BYTES, Case
+from modbench.harness.domain.case import ELEMENT_BYTES, Case
 from modbench.harness.roofline.table import Point, amount
 from modbench.harness.roofline.table import Table as Peaks
 from modbench.harness.roofline.work import Listed as Operators

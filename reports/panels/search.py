@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from modbench.harness.results.records import Record
+from modbench.harness.domain.records import Record
 from modbench.harness.rules.bisection import Row, rows_of
 from modbench.reports.model import Estimate, Sentence
 from modbench.reports.panel import Lead, Panel

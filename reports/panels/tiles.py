@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pandas as pd
 from markupsafe import Markup
 
-from modbench.harness.core.case import Case
+from modbench.harness.domain.case import Case
 from modbench.reports.figures.style import look
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value, Verdict
 from modbench.reports.panel import Panel

@@ -13,8 +13,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import pandas as pd
 
-from modbench.harness.core.case import Case, Comparison, Place
 from modbench.harness.core.labels import OF_WORK
+from modbench.harness.domain.case import Case, Comparison, Place
 from modbench.harness.stats.break_even import Found, Point, break_even
 from modbench.harness.stats.effects import LEVEL
 from modbench.reports.model import Block, Estimate, Finding, Listed, Sentence, Table, Value

@@ -16,9 +16,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from scipy import special
 
-from modbench.harness.core.case import Case, Comparison, Place
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.domain.case import Case, Comparison, Place
 from modbench.harness.planning.select import compile_expression
 from modbench.harness.stats import contamination, effects, mean_effects, memo
 from modbench.harness.stats.effects import LEVEL, POWER, Effect

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import human
+from modbench.harness.domain.case import Case
+from modbench.harness.registry import catalogue
 from modbench.reports.model import Estimate, Finding, Kind, Listed, Sentence, Table, Value, Verdict
 from modbench.reports.questions.compare_axis import TITLES
 from modbench.reports.questions.gate.gate import gate

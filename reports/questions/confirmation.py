@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from modbench.harness.core.case import Case
 from modbench.harness.core.confirm_plan import Role
+from modbench.harness.domain.case import Case
 from modbench.harness.rules.confirmation import (
     Compared,
     Confirmation,

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from modbench.harness.core.case import Case, Rung
 from modbench.harness.core.labels import OF_WORK, Label
 from modbench.harness.core.units import counted
+from modbench.harness.domain.case import Case, Rung
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value
 from modbench.reports.panel import panels
 from modbench.reports.questions import break_even, machine, win_rate

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from modbench.harness.core.case import Case
 from modbench.harness.core.labels import Label
-from modbench.harness.results.notes.training import RatesNotes
+from modbench.harness.domain.case import Case
+from modbench.harness.domain.notes.training import RatesNotes
 from modbench.harness.rules.confirmation import CONFIRMED
 from modbench.harness.stats import effects
 from modbench.harness.stats.effects import Effect

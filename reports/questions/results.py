@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
-from modbench.harness.core.case import Case, Place
 from modbench.harness.core.labels import OF_WORK
+from modbench.harness.domain.case import Case, Place
 from modbench.reports.model import Estimate, Finding, Labelled, Sentence, Table, Value
 from modbench.reports.questions import win_rate
 from modbench.reports.tables import losses

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from modbench.harness.core.case import Case
+from modbench.harness.domain.case import Case
 from modbench.harness.results import run_folder
 from modbench.harness.stats import aba_blocks, effects, verdicts
 from modbench.harness.stats.effects import Effect

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from modbench.harness.core.case import Case
+from modbench.harness.domain.case import Case
 from modbench.harness.results.workspace import artifact
 from modbench.harness.stats import effects
 from modbench.reports.figures.style import Look, look

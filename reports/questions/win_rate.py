@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from modbench.harness.core.case import Case
 from modbench.harness.core.labels import OF_WORK, Label
+from modbench.harness.domain.case import Case
 from modbench.reports.model import MIRRORED, Estimate, Finding, Listed, Sentence, Value
 from modbench.reports.tables.findings import between, labels_of
 from modbench.reports.tables.load import Loaded

@@ -7,9 +7,9 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
-from modbench.harness.core.case import Case, Place
 from modbench.harness.core.config import SHAPE_KEYS, ModelConfig
 from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.domain.case import Case, Place
 from modbench.reports import wording
 from modbench.reports.writers.number_format import typed
 

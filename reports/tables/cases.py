@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from modbench.harness.core import labels
-from modbench.harness.core.case import Case, Comparison
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.labels import Label
+from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.stats import contamination, effects
 from modbench.reports.tables import pair_verdicts
 from modbench.reports.tables.outcomes import Tables

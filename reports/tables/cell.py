@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from modbench.harness.results.notes import SomeNotes
-from modbench.harness.results.notes.training import TrainNotes
-from modbench.harness.results.records import Failure, Outcome
+from modbench.harness.domain.notes import SomeNotes
+from modbench.harness.domain.notes.training import TrainNotes
+from modbench.harness.domain.records import Failure, Outcome
 from modbench.harness.stats import effects
 
 

@@ -15,12 +15,12 @@ from typing import Any, TypeAlias
 import pandas as pd
 
 from modbench.harness.core import labels
-from modbench.harness.core.case import Case, Comparison
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.labels import Label
+from modbench.harness.domain.case import Case, Comparison
+from modbench.harness.domain.notes.memory import FitNotes, MemoryNotes
+from modbench.harness.domain.notes.training import TrainNotes
 from modbench.harness.planning.plan import Plan
-from modbench.harness.results.notes.memory import FitNotes, MemoryNotes
-from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.stats import effects, paired, verdicts
 from modbench.reports.model import Sentence
 from modbench.reports.tables import pair_verdicts, solved

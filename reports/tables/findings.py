@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from modbench.harness.core.case import Case
+from modbench.harness.domain.case import Case
 from modbench.reports.model import Estimate, Finding, known
 from modbench.reports.tables.load import Loaded, Row
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 import pandas as pd
 
-from modbench.harness.core.case import Case, Place, Rung, UnitOfWork
+from modbench.harness.domain.case import Case, Place, Rung, UnitOfWork
 from modbench.harness.machine.busy_intervals import union_s
 from modbench.harness.machine.certificate import VERDICTS, Certificate
 from modbench.harness.results import run_folder

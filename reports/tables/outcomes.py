@@ -11,21 +11,21 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case, Comparison, UnitOfWork
 from modbench.harness.core.config import GENERATION_KEYS
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import Unmeasured, UsageError, unknown
 from modbench.harness.core.labels import Label
-from modbench.harness.core.passes import Pass
+from modbench.harness.domain.case import Case, Comparison, UnitOfWork
+from modbench.harness.domain.evidence import Doubt, Evidence, Launch, LaunchCount
+from modbench.harness.domain.notes.counting import CARRIER, CountNotes
+from modbench.harness.domain.notes.findings import PeakFinding, RooflineFinding, WithoutOwnFinding
+from modbench.harness.domain.notes.timing import TimeNotes
+from modbench.harness.domain.notes.training import TrainNotes
+from modbench.harness.domain.passes import Pass
+from modbench.harness.domain.records import Record
 from modbench.harness.planning.plan import Plan
 from modbench.harness.planning.search import first_launches
-from modbench.harness.results.evidence import Doubt, Evidence, Launch, LaunchCount
-from modbench.harness.results.notes.counting import CARRIER, CountNotes
-from modbench.harness.results.notes.findings import PeakFinding, RooflineFinding, WithoutOwnFinding
-from modbench.harness.results.notes.timing import TimeNotes
-from modbench.harness.results.notes.training import TrainNotes
-from modbench.harness.results.records import Record
+from modbench.harness.registry import catalogue
 from modbench.harness.results.run_file import StoredRun
 from modbench.harness.roofline.table import Table
 from modbench.harness.stats import block_effects, contamination, effects, mean_effects, trend_test

@@ -12,9 +12,9 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from modbench.harness.core.case import Case
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.labels import Label
+from modbench.harness.domain.case import Case
 from modbench.harness.stats import effects, verdicts
 from modbench.harness.stats.effects import Effect
 from modbench.reports.model import Estimate, Sentence

@@ -18,9 +18,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from modbench.harness.core import catalogue
+from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.machine.certificate import Certificate, from_dict
-from modbench.harness.results.records import Outcome, Record
+from modbench.harness.registry import catalogue
 from modbench.harness.results.run_file import StoredRun
 
 

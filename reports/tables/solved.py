@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from modbench.harness.core.case import Case
 from modbench.harness.core.contracts import SOLVED
 from modbench.harness.core.contracts import AnyMetric as Metric
-from modbench.harness.results.notes.training import TrainNotes
+from modbench.harness.domain.case import Case
+from modbench.harness.domain.notes.training import TrainNotes
 from modbench.harness.stats import exact_two_proportions, solved
 from modbench.harness.stats.effects import Effect
 from modbench.reports.model import Estimate, Sentence

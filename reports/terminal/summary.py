@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from modbench.harness.core.case import Case
 from modbench.harness.core.labels import Label
 from modbench.harness.core.units import human_duration
+from modbench.harness.domain.case import Case
+from modbench.harness.domain.evidence import LaunchCount
 from modbench.harness.planning import task_power
 from modbench.harness.planning.plan import Plan
-from modbench.harness.results.evidence import LaunchCount
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
 from modbench.reports.panel import InPlace, panels, shared_blocks
 from modbench.reports.panels import inference

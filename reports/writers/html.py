@@ -14,7 +14,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup, escape
 
-from modbench.harness.core.case import Case
+from modbench.harness.domain.case import Case
 from modbench.reports.figures.style import Look, look, to_svg
 from modbench.reports.model import Alert, Block, Figure, Note, Sentence, Table, Value
 from modbench.reports.wording import name, short

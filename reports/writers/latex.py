@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from modbench.harness.core.case import Case
 from modbench.harness.core.printable import escaped
 from modbench.harness.core.units import scale_of
+from modbench.harness.domain.case import Case
 from modbench.reports.model import ILLUSTRATION, Finding, Labelled, Table, Value
 from modbench.reports.writers.number_format import NONE, Inline, bare
 

@@ -9,9 +9,9 @@ import string
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from modbench.harness.core.case import Case, Place
 from modbench.harness.core.labels import LOOKED_AHEAD, Label
 from modbench.harness.core.units import human_duration, scale_of, three_digits
+from modbench.harness.domain.case import Case, Place
 from modbench.reports.model import (
     ILLUSTRATION,
     Arms,

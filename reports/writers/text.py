@@ -8,10 +8,10 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from modbench.harness.core.case import Case
 from modbench.harness.core.labels import OF_WORK, Label
 from modbench.harness.core.printable import aligned
 from modbench.harness.core.units import scale_of
+from modbench.harness.domain.case import Case
 from modbench.reports.model import (
     ILLUSTRATION,
     Alert,

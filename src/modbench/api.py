@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from modbench.harness.core import catalogue, files, torchrun
+from modbench.harness.core import files
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
-from modbench.harness.core.launching import is_remote
+from modbench.harness.domain.efforts import EFFORTS
 from modbench.harness.execution import resuming, runner, stopping
 from modbench.harness.execution.launcher_profile import read_profile
+from modbench.harness.execution.launching import is_remote
 from modbench.harness.machine import accelerators, certificate, environment
 from modbench.harness.planning import plan
-from modbench.harness.planning.efforts import EFFORTS
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override
+from modbench.harness.process import torchrun
+from modbench.harness.registry import catalogue
 from modbench.harness.results import lock
 from modbench.harness.results.run_folder import RunFolder, create, has_checkpoint, read
 from modbench.harness.results.trust import confirm
@@ -26,9 +28,9 @@ from modbench.reports.format import DEFAULT, PAGE
 if TYPE_CHECKING:  # reports, and pandas with them, are imported where one is written: a plan needs none
     from collections.abc import Callable, Sequence
 
-    from modbench.harness.core.case import Device
+    from modbench.harness.domain.case import Device
+    from modbench.harness.domain.records import Record
     from modbench.harness.planning.plan import Plan
-    from modbench.harness.results.records import Record
     from modbench.harness.results.trust import UntrustedFile
     from modbench.progress import Lines, Live
     from modbench.reports.tables.load import Loaded

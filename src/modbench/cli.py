@@ -14,9 +14,9 @@ import typer
 
 from modbench import commands
 from modbench.commands._app import app
-from modbench.harness.core import exits
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.graceful_stop import CannotWrite
+from modbench.harness.process import exits
+from modbench.harness.process.graceful_stop import CannotWrite
 from modbench.version import __version__
 
 __all__ = ["app", "main"]

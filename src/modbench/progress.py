@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress as Bar
 
-    from modbench.harness.core.case import UnitOfWork
+    from modbench.harness.domain.case import UnitOfWork
     from modbench.harness.results.progress import RunProgress
     from modbench.harness.training.trainer import Progress
 

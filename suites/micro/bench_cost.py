@@ -6,8 +6,8 @@ from typing import Any
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.config import ModelConfig
+from modbench.harness.registry import catalogue
 from modbench.models import mod
 
 

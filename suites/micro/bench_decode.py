@@ -15,7 +15,7 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
-from modbench.harness.core import catalogue
+from modbench.harness.registry import catalogue
 from modbench.models.layers.cost import CostSheet
 from modbench.models.layers.decoder import Decoder, mixer_cost, mlp_cost
 

@@ -19,14 +19,14 @@ from pathlib import Path
 
 import torch
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case, Place
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.lookup import with_facts
+from modbench.harness.domain.case import Case, Place
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.machine import environment
 from modbench.harness.profiling.measured_table import clock_of, measure
 from modbench.harness.profiling.operators_of_a_call import of_real_tensors
+from modbench.harness.registry import catalogue
+from modbench.harness.registry.lookup import with_facts
 from modbench.harness.roofline.table import Table
 from modbench.harness.subject.subject import Subject
 

@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from interleaved import Ratio, add_options, compare, save
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.config import ModelConfig
+from modbench.harness.registry import catalogue
 from modbench.models.layers.decoder import Decoder
 
 POLICIES = ("host", "budget", "masked")

@@ -21,7 +21,7 @@ import numpy as np
 from load import Launches, excludes_none, in_a_fresh_process, load, pairs_of, rms, twins, width
 
 from modbench.commands.doctor import aa_comparisons
-from modbench.harness.results.records import Record
+from modbench.harness.domain.records import Record
 from modbench.harness.stats import verdicts
 from modbench.harness.stats.effects import share_interval
 from modbench.harness.stats.paired import Paired

@@ -22,7 +22,7 @@ from typing import Any
 from load import Launches, in_a_fresh_process
 
 from modbench import api
-from modbench.harness.core.case import UnitOfWork
+from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.planning.overrides import Overrides, setting_of
 
 PARTS = ("building", "contract check", "warm-up", "measuring", "rest")
@@ -86,7 +86,7 @@ def settling(unit_json: str, calls: int) -> list[list[float]]:
     """CPU seconds of the k-th call of every arm over the median of its last calls, arm by arm; without a contract check."""
     import torch
 
-    from modbench.harness.core import catalogue
+    from modbench.harness.registry import catalogue
     from modbench.harness.subject.subject import Subject, clock_of
 
     unit = UnitOfWork.model_validate_json(unit_json)

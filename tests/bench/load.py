@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from modbench.commands.doctor import aa_comparisons
-from modbench.harness.core.case import UnitOfWork
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.records import Record
 from modbench.harness.execution.launch.local import PRELOAD, LocalLauncher
 from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.results.record_files import read_record
-from modbench.harness.results.records import Record
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.stats import paired
 from modbench.harness.stats.effects import Effect
@@ -106,7 +106,7 @@ def twins() -> tuple[Callable[[], object], Callable[[], object]]:
     """Forward passes of the doctor's two identical models on one input, on one thread, each warmed up."""
     import torch
 
-    from modbench.harness.core import catalogue
+    from modbench.harness.registry import catalogue
 
     torch.set_num_threads(1)
     case = aa_comparisons.units(1, "cpu", 1)[0].comparison.arms[0]

@@ -24,8 +24,8 @@ from unittest import mock
 
 import torch
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.config import ModelConfig
+from modbench.harness.registry import catalogue
 from modbench.models.layers.context import Cache
 from modbench.models.layers.decoder import Decoder
 from modbench.models.layers.experts import Experts

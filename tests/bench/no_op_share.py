@@ -25,9 +25,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.train_plan import learning_rate
+from modbench.harness.registry import catalogue
 from modbench.models.mode_integrated import MoDEIntegrated
 
 LAST, BATCH, LENGTH, TOP_K = 100, 8, 128, 2

@@ -15,11 +15,11 @@ from collections.abc import Callable
 import torch
 from interleaved import Ratio, add_options, compare, save
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case, Place
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.lookup import with_facts
 from modbench.harness.core.measure_plans import DecodePlan
+from modbench.harness.domain.case import Case, Place
+from modbench.harness.registry import catalogue
+from modbench.harness.registry.lookup import with_facts
 from modbench.harness.subject.subject import Subject
 
 # Small models: one sample is several calls in a row. After the first, weights are cached, as when one model runs alone.

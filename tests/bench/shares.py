@@ -12,8 +12,8 @@ import argparse
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.config import ModelConfig
+from modbench.harness.registry import catalogue
 
 PARTS = ("Block", "router", "top-k and sort", "gather", "chosen tokens", "experts", "scatter")
 

@@ -30,8 +30,8 @@ from torch import Tensor
 
 from modbench.commands.convert import router_tuning
 from modbench.commands.convert.to_mod import RULE_NAMES, RULES, dense_source, load_dense, rows_of
-from modbench.harness.core import catalogue
 from modbench.harness.core.train_plan import TrainRun
+from modbench.harness.registry import catalogue
 from modbench.harness.text.corpus import corpus_entry
 from modbench.harness.text.tokens import encode
 from modbench.harness.training.batches import Windows

@@ -28,10 +28,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from modbench import api
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case, UnitOfWork
 from modbench.harness.core.train_plan import learning_rate
+from modbench.harness.domain.case import Case, UnitOfWork
 from modbench.harness.flops.closed_form import case_cost
+from modbench.harness.registry import catalogue
 from modbench.harness.subject.subject import Subject
 from modbench.harness.text.tokens import encode
 from modbench.harness.training import trainer as training

@@ -282,7 +282,7 @@ def _python(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def main() -> None:
-    from modbench.harness.planning.efforts import EFFORTS
+    from modbench.harness.domain.efforts import EFFORTS
 
     launches, rounds = EFFORTS["draft"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -15,9 +15,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from modbench.harness.domain.notes.counting import CountNotes
+from modbench.harness.domain.notes.training import Curve, TrainNotes
 from modbench.harness.results import run_folder
-from modbench.harness.results.notes.counting import CountNotes
-from modbench.harness.results.notes.training import Curve, TrainNotes
 from modbench.harness.results.run_file import StoredRun
 
 

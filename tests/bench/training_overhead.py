@@ -12,11 +12,11 @@ import pstats
 
 import torch
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case, Place
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.lookup import with_facts
 from modbench.harness.core.train_plan import TrainRun
+from modbench.harness.domain.case import Case, Place
+from modbench.harness.registry import catalogue
+from modbench.harness.registry.lookup import with_facts
 from modbench.harness.subject.subject import Subject
 from modbench.harness.text.tokens import encode
 from modbench.harness.training.batches import Windows

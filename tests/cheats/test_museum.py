@@ -16,13 +16,14 @@ import pytest
 import torch
 from planted import ENVIRONMENT
 
-from modbench.harness.core import clocks, files
+from modbench.harness.core import files
 from modbench.harness.core.labels import Label
 from modbench.harness.execution import worker
 from modbench.harness.machine import busy_intervals
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import make_plan
+from modbench.harness.process import clocks
 from modbench.harness.results import run_folder
 from modbench.harness.subject import shared_state
 from modbench.harness.timing import interleave

@@ -13,18 +13,18 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from modbench.harness.core import catalogue
+from modbench.harness.domain.notes import Notes
+from modbench.harness.domain.records import Outcome
 from modbench.harness.execution import worker
-from modbench.harness.results.notes import Notes
-from modbench.harness.results.records import Outcome
+from modbench.harness.registry import catalogue
 
 FILES = {
     "passes/weigh_layers.py": '''
         """Count the layers of a built model."""
-        from modbench.harness.core.passes import Pass
-        from modbench.harness.results.notes import Notes
+        from modbench.harness.domain.passes import Pass
+        from modbench.harness.domain.notes import Notes
         from modbench.harness.results.outcomes import attempt, measured, missing
-        from modbench.harness.results.records import Gap
+        from modbench.harness.domain.records import Gap
 
         class LayerNotes(Notes):
             """What was looked at."""
@@ -91,7 +91,7 @@ FILES = {
     ''',
     "doubts/many_layers.py": '''
         """A model has many layers."""
-        from modbench.harness.results.evidence import Doubt
+        from modbench.harness.domain.evidence import Doubt
 
         def finds(evidence):
             if evidence.metric.key != "layers/linear" or not evidence.outcomes:

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 import modbench
-from modbench.harness.core import catalogue
 from modbench.harness.core.printable import SCREEN, WIDTH
+from modbench.harness.registry import catalogue
 from modbench.reports.tables.cases import CASES
 from modbench.reports.tables.comparisons import COMPARISONS
 

@@ -23,9 +23,9 @@ from test_leash import alive, wait_until_gone
 from torch import Tensor, nn
 
 import modbench as mb
-from modbench.harness.core import clocks
 from modbench.harness.core.errors import ModbenchError, UsageError
 from modbench.harness.core.labels import Label
+from modbench.harness.process import clocks
 from modbench.harness.timing import disturbances
 from modbench.harness.timing.callables import Launch
 from modbench.harness.timing.interleave import Clock

@@ -14,8 +14,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from modbench.harness.core import catalogue, included, project
 from modbench.harness.core.errors import UsageError
+from modbench.harness.registry import catalogue, included, project
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"

@@ -16,16 +16,16 @@ import pytest
 from planted import left, planted_suite
 
 from modbench import api
-from modbench.harness.core import catalogue, included, own_code, own_models
-from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import now
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.records import Gap, Record
 from modbench.harness.execution import worker
 from modbench.harness.planning.overrides import Overrides
+from modbench.harness.registry import catalogue, included, own_code, own_models
 from modbench.harness.results import trust
 from modbench.harness.results.outcomes import attempt
 from modbench.harness.results.record_files import read_record
-from modbench.harness.results.records import Gap, Record
 from modbench.harness.results.run_folder import RunFolder, read
 from modbench.reports.questions.machine import warnings
 from modbench.reports.tables.load import load

@@ -11,12 +11,12 @@ import pytest
 from planted import planted_suite
 
 from modbench import api
-from modbench.harness.core import own_code, own_imports
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.own_models import load_user_model
 from modbench.harness.execution import unit as cold
 from modbench.harness.planning.overrides import Overrides
+from modbench.harness.registry import own_code, own_imports
+from modbench.harness.registry.own_models import load_user_model
 from modbench.harness.results import trust
 from modbench.harness.results.record_files import read_record
 from modbench.harness.results.run_folder import RunFolder, read

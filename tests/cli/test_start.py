@@ -23,9 +23,9 @@ from resealed import reseal
 
 from modbench.commands import demo as demo_command
 from modbench.commands.init.suite_file import EXAMPLES, example
-from modbench.harness.core import catalogue
 from modbench.harness.planning.load_suite import load_suite, read_suite
 from modbench.harness.planning.suite_schema import suite_schema
+from modbench.harness.registry import catalogue
 from modbench.reports import demo
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]

@@ -20,10 +20,10 @@ from planted import ENVIRONMENT, left, planted_suite
 from resealed import plainly, reseal_with
 
 from modbench.commands.run import trust_policy
-from modbench.harness.core import catalogue, consent
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import unfinished
 from modbench.harness.execution.unit import planned
+from modbench.harness.registry import catalogue, consent
 from modbench.harness.results import own_files, trust
 from modbench.harness.results.reading import DamagedError
 from modbench.harness.results.run_folder import RunFolder, read

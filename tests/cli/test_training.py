@@ -171,8 +171,8 @@ def test_one_model_is_trained_and_its_weights_are_kept(modbench: Any, tmp_path: 
     (weights,) = (tmp_path / "out" / "weights").iterdir()
     import torch
 
-    from modbench.harness.core import catalogue
     from modbench.harness.core.config import ModelConfig
+    from modbench.harness.registry import catalogue
 
     config = ModelConfig.model_validate({"d_model": 32, "max_seq_len": 32, **catalogue.model_options("mod")})
     catalogue.load("models", "mod").build(config).load_state_dict(torch.load(weights, weights_only=True))

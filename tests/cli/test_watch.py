@@ -18,19 +18,19 @@ from planted import Trouble, fake_record
 from modbench.cli import main
 from modbench.commands.watch import _live, snapshot
 from modbench.commands.watch.snapshot import take
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import now
 from modbench.harness.core.printable import SCREEN
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.records import Gap
 from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.execution.runner import phases
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import Plan, make_plan
+from modbench.harness.registry import catalogue
 from modbench.harness.results import lock, progress
 from modbench.harness.results.outcomes import missing
 from modbench.harness.results.progress import Failure, Group, Running, RunProgress
-from modbench.harness.results.records import Gap
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.workspace import Workspace
 

@@ -14,9 +14,9 @@ from docs_drawing import DRAWINGS, IMAGES
 from docs_links import FENCED, anchors, links, with_anchors
 
 from modbench.cli import app
-from modbench.harness.core import catalogue
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.planning.suite import TABLES, Suite
+from modbench.harness.domain.suite import TABLES, Suite
+from modbench.harness.registry import catalogue
 
 ROOT = Path(__file__).parents[2]
 PAGES = docs_build.pages()

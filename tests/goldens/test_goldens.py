@@ -10,7 +10,7 @@ from pathlib import Path
 import goldens
 import pytest
 
-from modbench.harness.results.records import SCHEMA
+from modbench.harness.domain.records import SCHEMA
 from modbench.harness.results.run_folder import read
 
 

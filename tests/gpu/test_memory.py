@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import torch
 
-from modbench.harness.core.case import Case, Place
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.lookup import with_facts
+from modbench.harness.domain.case import Case, Place
 from modbench.harness.flops.closed_form import closed_form
 from modbench.harness.memory.step_peak import of_training
+from modbench.harness.registry.lookup import with_facts
 from modbench.harness.results import run_folder
 from modbench.harness.subject.subject import Subject
 

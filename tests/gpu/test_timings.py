@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from modbench.harness.core.case import Case, Place
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.lookup import with_facts
+from modbench.harness.domain.case import Case, Place
 from modbench.harness.doubts.launch_bound import LEAST_SHARE
+from modbench.harness.registry.lookup import with_facts
 from modbench.harness.subject.subject import Subject
 from modbench.harness.timing.cuda_events import DeviceTimer, GraphTimer, device_share
 

@@ -21,11 +21,11 @@ import stub_units
 from fault_process import PATIENCE_S, Process, children, command_of, kill, runs, start
 
 from modbench import api
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import UnitOfWork
+from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.execution.limits import Limits
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.planning.plan import Plan
+from modbench.harness.registry import catalogue
 from modbench.harness.results.workspace import Workspace
 
 

@@ -14,8 +14,15 @@ import pandas as pd
 import pytest
 
 from modbench.harness.core import files
-from modbench.harness.core.case import Case, UnitOfWork
 from modbench.harness.core.contracts import Text
+from modbench.harness.domain.case import Case, UnitOfWork
+from modbench.harness.domain.notes.causality import Causality
+from modbench.harness.domain.notes.counting import CountNotes
+from modbench.harness.domain.notes.findings import PeakFinding, WithoutOwnFinding
+from modbench.harness.domain.notes.memory import FitNotes, MemoryNotes
+from modbench.harness.domain.notes.timing import CompileNotes, TimeNotes
+from modbench.harness.domain.notes.training import TrainNotes
+from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.execution.rule_asker import Asker
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.machine.certificate import Certificate
@@ -23,13 +30,6 @@ from modbench.harness.planning import plan
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import run_folder
-from modbench.harness.results.notes.causality import Causality
-from modbench.harness.results.notes.counting import CountNotes
-from modbench.harness.results.notes.findings import PeakFinding, WithoutOwnFinding
-from modbench.harness.results.notes.memory import FitNotes, MemoryNotes
-from modbench.harness.results.notes.timing import CompileNotes, TimeNotes
-from modbench.harness.results.notes.training import TrainNotes
-from modbench.harness.results.records import Outcome, Record
 from modbench.harness.timing.interleave import Clock, Effort, Session
 from modbench.reports.page import render
 from modbench.reports.tables.load import load

@@ -9,8 +9,8 @@ from typing import Any
 from planted import FIT, Trouble, fake_record, planted_suite
 from planted_gate import ROUNDS, Truth, timed, written
 
-from modbench.harness.core.case import UnitOfWork
-from modbench.harness.results.records import Record
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.records import Record
 from modbench.reports.tables.load import Loaded
 
 ARMS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.25, 0.5]}, {"model": "moe"}]

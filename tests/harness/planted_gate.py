@@ -12,12 +12,12 @@ import numpy as np
 from planted import ENVIRONMENT, Trouble, fake_record, planted_suite
 
 from modbench.harness.core import files
-from modbench.harness.core.case import UnitOfWork
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.notes.timing import TimeNotes
+from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import decisions, run_folder
 from modbench.harness.results.decisions import Decided
-from modbench.harness.results.notes.timing import TimeNotes
-from modbench.harness.results.records import Outcome, Record
 from modbench.reports.model import Estimate, Kind
 from modbench.reports.questions.gate.non_inferiority import GateFinding
 from modbench.reports.tables.load import Loaded, load

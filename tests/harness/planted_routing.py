@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.language_model import Decision, Observation
+from modbench.harness.registry import catalogue
 
 TEXT = ("In 1984 the clocks_42 were striking 13; \n\tdef f(x1, y): return x1 + 2.5  # naïve\n" * 60).encode()
 BYTES = tuple(bytes([byte]) for byte in range(256))

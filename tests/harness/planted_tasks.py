@@ -8,11 +8,11 @@ from typing import Any
 from planted import ENVIRONMENT
 
 from modbench.harness.core import files
+from modbench.harness.domain.notes.training import TaskAnswers, TrainNotes
+from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.planning import plan
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.results import run_folder
-from modbench.harness.results.notes.training import TaskAnswers, TrainNotes
-from modbench.harness.results.records import Outcome, Record
 from modbench.reports.tables.load import Loaded, load
 
 # Correct answers out of 1,000 by arm and seed.

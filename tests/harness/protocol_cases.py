@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import nn
 
-from modbench.harness.core.case import Case, Place, Protocol
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.lookup import with_facts
 from modbench.harness.core.measure_plans import DecodePlan
 from modbench.harness.core.train_plan import TrainRun
+from modbench.harness.domain.case import Case, Place, Protocol
+from modbench.harness.registry.lookup import with_facts
 from modbench.harness.subject.subject import Subject
 from modbench.harness.text.corpus import from_file
 

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.contracts import Source
+from modbench.harness.registry import catalogue
 
 LABELS = ("entailment", "neutral", "contradiction")
 MED_COLUMNS = ("index", "genre", "sentence1", "sentence2", "label1", "gold_label")

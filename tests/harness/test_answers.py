@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case, Place, Protocol
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import UNASKED, Examples, Source, Task
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.core.lookup import with_facts
 from modbench.harness.core.train_plan import TrainRun
+from modbench.harness.domain.case import Case, Place, Protocol
 from modbench.harness.passes._training import drill
+from modbench.harness.registry import catalogue
+from modbench.harness.registry.lookup import with_facts
 from modbench.harness.subject.subject import Subject
 from modbench.harness.training.batches import batch_of, pieces
 from modbench.harness.training.task_eval import answer, one_question_each

@@ -11,13 +11,13 @@ import pytest
 import modbench as mb
 from modbench.commands.cost import costs
 from modbench.commands.train import training_run
-from modbench.harness.core.case import Case
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.own_models import way
+from modbench.harness.domain.case import Case
 from modbench.harness.planning.arms import unsolved_arms
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
+from modbench.harness.registry.own_models import way
 from modbench.harness.subject.build import build_module
 
 MODELS = """

@@ -14,12 +14,12 @@ from fake_nvml import fake_pynvml, refuse
 
 from modbench.commands.doctor import aa_comparisons, card_check, checkup
 from modbench.harness.core.errors import ModbenchError
+from modbench.harness.domain.notes.findings import PeakFinding
+from modbench.harness.domain.records import Death, Environment, Record
 from modbench.harness.machine import card_clocks
 from modbench.harness.machine.card_clocks import Clocks
 from modbench.harness.machine.certificate import Certificate
 from modbench.harness.machine.data_sheets import sheet_of
-from modbench.harness.results.notes.findings import PeakFinding
-from modbench.harness.results.records import Death, Environment, Record
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.paired import Paired
 

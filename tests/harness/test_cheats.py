@@ -12,10 +12,10 @@ import pytest
 from planted import ENVIRONMENT
 from test_faults import outcomes, planned, run_units
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.errors import UsageError
-from modbench.harness.results.notes.counting import CountNotes
-from modbench.harness.results.notes.timing import TimeNotes
+from modbench.harness.domain.notes.counting import CountNotes
+from modbench.harness.domain.notes.timing import TimeNotes
+from modbench.harness.registry import catalogue
 from modbench.harness.results.run_folder import FINISHED, read
 from modbench.harness.subject import shared_state
 from modbench.reports.questions import first_screen
@@ -44,7 +44,7 @@ def half_speed(config):
     time.perf_counter = lambda: real() / 2
     return Plain(config)
 def slow_everywhere(config):
-    from modbench.harness.core import clocks
+    from modbench.harness.process import clocks
     read, kernel = clocks.perf_counter, clocks.kernel_s
     clocks.perf_counter = lambda: read() / 2
     clocks.kernel_s = lambda: kernel() / 2

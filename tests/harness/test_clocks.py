@@ -13,15 +13,16 @@ from test_faults import planned
 from torch import nn
 
 from modbench.commands.doctor import aa_comparisons
-from modbench.harness.core import catalogue, clocks
-from modbench.harness.core.case import Case
 from modbench.harness.core.files import now
-from modbench.harness.core.lookup import with_facts
+from modbench.harness.domain.case import Case
+from modbench.harness.domain.notes.timing import TimeNotes
+from modbench.harness.domain.records import Record
 from modbench.harness.execution.parent_clock_check import ENDING_S, check_clock
-from modbench.harness.results.notes.timing import TimeNotes
+from modbench.harness.process import clocks
+from modbench.harness.registry import catalogue
+from modbench.harness.registry.lookup import with_facts
 from modbench.harness.results.outcomes import measured
 from modbench.harness.results.record_files import as_record, is_intact, write_record
-from modbench.harness.results.records import Record
 from modbench.harness.subject import shared_state
 from modbench.harness.subject.subject import Subject, clock_of
 

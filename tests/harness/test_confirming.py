@@ -15,7 +15,6 @@ from planted import left, planted_suite
 from test_search import Fake, new_folder
 
 from modbench.commands.plan.forecast import as_text, forecast
-from modbench.harness.core import catalogue
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.train_plan import TrainRun
@@ -28,6 +27,7 @@ from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.plan import Plan, make_plan, read_corpus
 from modbench.harness.planning.training_units import run_flops
+from modbench.harness.registry import catalogue
 from modbench.harness.results import decisions, run_folder
 from modbench.harness.results.reading import DamagedError
 from modbench.harness.results.run_folder import RunFolder

@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modbench.cli import main
-from modbench.harness.core import catalogue, extras
+from modbench.harness.core import extras
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
+from modbench.harness.registry import catalogue
 from modbench.harness.text.corpus import corpus_entry, from_documents, from_file
 from modbench.suites.corpora import _options, hf, path
 
@@ -413,7 +414,7 @@ def test_a_plan_reads_jsonl(
 
 def test_reading_modules_load_nothing_heavy() -> None:
     code = (
-        "import sys; from modbench.harness.core import catalogue; from modbench.harness.text import tokens; "
+        "import sys; from modbench.harness.registry import catalogue; from modbench.harness.text import tokens; "
         "[catalogue.load('corpora', n) for n in ('path', 'hf')]; "
         "print(*{'torch', 'numpy', 'datasets', 'pyarrow', 'tokenizers', 'pydantic'} & set(sys.modules))"
     )

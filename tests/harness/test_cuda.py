@@ -13,13 +13,13 @@ import torch
 from fake_cuda import FakeCuda
 from fake_nvml import FakeNVMLError, fake_pynvml, refuse
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case, Comparison, Place, Protocol, UnitOfWork
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Text
-from modbench.harness.core.device_lost import DeviceLost
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.core.lookup import with_facts
+from modbench.harness.domain.case import Case, Comparison, Place, Protocol, UnitOfWork
+from modbench.harness.domain.evidence import Evidence
+from modbench.harness.domain.notes.timing import EnergyNotes, TimeNotes
+from modbench.harness.domain.records import Blocks, Outcome
 from modbench.harness.execution.runner import phases
 from modbench.harness.machine import nvml
 from modbench.harness.memory import fit_trial
@@ -29,10 +29,10 @@ from modbench.harness.passes import time as time_pass
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import make_plan, predicted_seconds
-from modbench.harness.results.evidence import Evidence
-from modbench.harness.results.notes.timing import EnergyNotes, TimeNotes
+from modbench.harness.process.device_lost import DeviceLost
+from modbench.harness.registry import catalogue
+from modbench.harness.registry.lookup import with_facts
 from modbench.harness.results.outcomes import attempt
-from modbench.harness.results.records import Blocks, Outcome
 from modbench.harness.subject.subject import Subject
 from modbench.harness.timing import cuda_events, cuda_graph, host_sync_count
 

@@ -14,17 +14,17 @@ import torch
 from fake_cuda import FakeCuda
 from fake_nvml import fake_pynvml
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case, Comparison, Place, Protocol, UnitOfWork
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.device_lost import DeviceLost
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.core.lookup import with_facts
+from modbench.harness.domain.case import Case, Comparison, Place, Protocol, UnitOfWork
+from modbench.harness.domain.records import Gap, Outcome
 from modbench.harness.execution.crash_records import death
 from modbench.harness.execution.worker import environment_of
 from modbench.harness.passes import time as time_pass
+from modbench.harness.process.device_lost import DeviceLost
+from modbench.harness.registry import catalogue
+from modbench.harness.registry.lookup import with_facts
 from modbench.harness.results.outcomes import attempt
-from modbench.harness.results.records import Gap, Outcome
 from modbench.harness.subject import process_settings, shared_state
 from modbench.harness.subject.subject import Subject
 from modbench.harness.timing import cuda_events, host_sync_count
@@ -99,7 +99,7 @@ def test_a_device_that_answers_is_not_lost(cuda: FakeCuda) -> None:
 
 def test_the_reason_is_the_last_that_the_process_said(tmp_path: Path) -> None:
     log = tmp_path / "unit.log"
-    log.write_text(f"a warning\nmodbench.harness.core.device_lost.DeviceLost: AcceleratorError: {LOST}\n\n")
+    log.write_text(f"a warning\nmodbench.harness.process.device_lost.DeviceLost: AcceleratorError: {LOST}\n\n")
     died = death(DeviceLost.exit_code, timed_out=False, log=log)
     assert died.kind == "crash"
     assert died.reason.endswith(f" (AcceleratorError: {LOST})")

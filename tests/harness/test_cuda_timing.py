@@ -13,14 +13,14 @@ import torch
 from fake_cuda import FakeCuda
 from fake_nvml import fake_pynvml
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case, Comparison, Place, Protocol, UnitOfWork
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.lookup import with_facts
+from modbench.harness.domain.case import Case, Comparison, Place, Protocol, UnitOfWork
+from modbench.harness.domain.notes.timing import TimeNotes
+from modbench.harness.domain.records import Outcome
 from modbench.harness.passes import energy as energy_pass
 from modbench.harness.passes import time as time_pass
-from modbench.harness.results.notes.timing import TimeNotes
-from modbench.harness.results.records import Outcome
+from modbench.harness.registry import catalogue
+from modbench.harness.registry.lookup import with_facts
 from modbench.harness.subject.subject import Subject
 from modbench.harness.timing import cuda_events
 from modbench.harness.timing.interleave import Clock, Effort, Measured, Session

@@ -13,10 +13,10 @@ import pytest
 from planted import left, planted_suite
 from resealed import plainly, reseal
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.labels import Label
 from modbench.harness.core.units import Range
 from modbench.harness.execution import resuming
+from modbench.harness.registry import catalogue
 from modbench.harness.results.plausible import implausible, usable
 from modbench.harness.results.reading import DamagedError
 from modbench.harness.results.reading import load as read_json

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from modbench.harness.core import catalogue, discovery, included, packages
-from modbench.harness.core.catalogue import BrokenError
 from modbench.harness.core.errors import UsageError
+from modbench.harness.registry import catalogue, discovery, included, packages
+from modbench.harness.registry.catalogue import BrokenError
 
 METRIC = '''
 """Layers."""
@@ -172,7 +172,7 @@ def test_what_is_of_another_type_is_refused(
 
 def test_every_shipped_entry_is_of_its_type() -> None:
     """Else the check of types would refuse what a user copies from ours."""
-    from modbench.harness.core import addition
+    from modbench.harness.registry import addition
 
     for room, (_, exported) in discovery.ROOMS.items():
         for name in catalogue.entries(room) if exported else ():
@@ -217,7 +217,7 @@ def test_a_package_serves_what_it_exports(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_folder_of_a_users_model_holds_no_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is on the path only since a model was named there, and may be a stranger's."""
-    from modbench.harness.core import own_code
+    from modbench.harness.registry import own_code
 
     install(tmp_path, "stranger", "1.0", "[modbench.metrics]\nevil = stranger.m\n", m="")
     monkeypatch.setattr(own_code, "_FOLDERS", {tmp_path.resolve()})

@@ -15,14 +15,14 @@ import pytest
 from planted import DriftingClock
 
 from modbench.commands.doctor import aa_comparisons
-from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import ModbenchError
 from modbench.harness.core.printable import SCREEN
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.efforts import EFFORTS
+from modbench.harness.domain.notes.timing import TimeNotes
+from modbench.harness.domain.records import Blocks, Outcome, Record
 from modbench.harness.machine import certificate
 from modbench.harness.machine.certificate import Certificate
-from modbench.harness.planning.efforts import EFFORTS
-from modbench.harness.results.notes.timing import TimeNotes
-from modbench.harness.results.records import Blocks, Outcome, Record
 from modbench.harness.stats.effects import over_launches
 from modbench.harness.timing.interleave import Effort, Session
 

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from modbench.commands.doctor import aa_comparisons
-from modbench.harness.core import catalogue
-from modbench.harness.results.evidence import Evidence, Launch, LaunchCount
-from modbench.harness.results.notes import Notes
-from modbench.harness.results.notes.counting import CountNotes
-from modbench.harness.results.notes.memory import MemoryNotes
-from modbench.harness.results.notes.timing import TimeNotes
-from modbench.harness.results.notes.training import TrainNotes
-from modbench.harness.results.records import Outcome
+from modbench.harness.domain.evidence import Evidence, Launch, LaunchCount
+from modbench.harness.domain.notes import Notes
+from modbench.harness.domain.notes.counting import CountNotes
+from modbench.harness.domain.notes.memory import MemoryNotes
+from modbench.harness.domain.notes.timing import TimeNotes
+from modbench.harness.domain.notes.training import TrainNotes
+from modbench.harness.domain.records import Outcome
+from modbench.harness.registry import catalogue
 
 DOUBTS = sorted(catalogue.entries("doubts"))
 CASE, ANCHOR = aa_comparisons.units(1, "cpu", 1)[0].comparison.arms

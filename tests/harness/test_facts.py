@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from planted import Trouble, fake_record, planted_suite
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.lookup import facts_of_names
 from modbench.harness.execution.limits import allowance
 from modbench.harness.execution.runner import phases
 from modbench.harness.planning.plan import Plan
+from modbench.harness.registry import catalogue
+from modbench.harness.registry.lookup import facts_of_names
 from modbench.harness.results.compact_plan import packed, unpacked
 from modbench.harness.results.reading import DamagedError
 from modbench.harness.results.record_files import edit, read_record, write_record

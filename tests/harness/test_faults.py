@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from modbench import api
-from modbench.harness.core import catalogue, files
+from modbench.harness.core import files
 from modbench.harness.core.errors import IncompleteError, NumericsError, Unmeasured
+from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.execution import runner
 from modbench.harness.execution.crash_records import death
 from modbench.harness.execution.launch.local import LocalLauncher
@@ -25,11 +26,11 @@ from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
+from modbench.harness.registry import catalogue
 from modbench.harness.results import run_folder
 from modbench.harness.results.outcomes import gap_of
 from modbench.harness.results.progress import RunProgress
 from modbench.harness.results.record_files import write_record
-from modbench.harness.results.records import Outcome, Record
 from modbench.harness.results.run_folder import RunFolder
 from modbench.progress import Lines
 
@@ -40,7 +41,7 @@ def good(config):
 def dies(config):
     os.kill(os.getpid(), signal.SIGSEGV)
 def loses(config):
-    from modbench.harness.core.device_lost import DeviceLost
+    from modbench.harness.process.device_lost import DeviceLost
     raise DeviceLost("AcceleratorError: an assertion failed on the device")
 def exits(config):
     os._exit(9)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modbench.harness.core.case import ARMS_PER_BLOCK
+from modbench.harness.domain.case import ARMS_PER_BLOCK
 from modbench.harness.machine.counter_sampler import CounterSampler
 from modbench.harness.results.outcomes import SURVIVABLE
 from modbench.harness.timing.interleave import Call, Clock, Effort, Measured, Session, deal

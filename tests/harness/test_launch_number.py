@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from launch_power import Design, designs, simulate
 
-from modbench.harness.planning.efforts import TWO_STAGE
+from modbench.harness.domain.efforts import TWO_STAGE
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.stats import effects, sample_size
 

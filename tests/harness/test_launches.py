@@ -15,9 +15,10 @@ from planted import ENVIRONMENT, Trouble, fake_record, left, planted_suite, stor
 from modbench import api
 from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.core import files
-from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.evidence import LaunchCount
 from modbench.harness.execution import resuming
 from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.execution.progress_tracker import Tracker
@@ -28,7 +29,6 @@ from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import decisions, run_folder
-from modbench.harness.results.evidence import LaunchCount
 from modbench.harness.results.run_folder import RunFolder
 from modbench.progress import Lines
 from modbench.reports.page import render

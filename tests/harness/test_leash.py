@@ -306,7 +306,7 @@ def test_an_interrupt_that_was_for_the_parent_is_forgotten() -> None:
     """
     hears = (
         "import os, signal\n"
-        "from modbench.harness.core import leash\n"
+        "from modbench.harness.process import leash\n"
         "with leash.interrupts_wait():\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    leash.hear_interrupts()\n"
@@ -324,7 +324,7 @@ def test_the_first_process_does_not_hear_an_interrupt_that_waits() -> None:
     starts = (
         "import signal\n"
         "from multiprocessing import resource_tracker\n"
-        "from modbench.harness.core import leash\n"
+        "from modbench.harness.process import leash\n"
         "with leash.interrupts_wait():\n"
         "    resource_tracker.ensure_running()\n"
         "    print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))\n"

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from modbench.harness.core import processes
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
+from modbench.harness.process import processes
 from modbench.harness.results import lock
 
 

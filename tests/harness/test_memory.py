@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.distributed._tools.mem_tracker import MemTracker
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case, Comparison, Place
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.lookup import with_facts
 from modbench.harness.core.measure_plans import FIT_RESOLUTION
+from modbench.harness.domain.case import Case, Comparison, Place
+from modbench.harness.domain.notes.memory import FitNotes
 from modbench.harness.memory.step_peak import of_training
 from modbench.harness.memory.storage_tracker import StorageTracker
 from modbench.harness.passes import fit
 from modbench.harness.passes.fit import _try, bracket, forecast
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.units_of_work import units_of_work
-from modbench.harness.results.notes.memory import FitNotes
+from modbench.harness.registry import catalogue
+from modbench.harness.registry.lookup import with_facts
 from modbench.harness.subject.subject import Subject
 
 

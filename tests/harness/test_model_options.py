@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from modbench.commands._flags import listed
 from modbench.harness.core import options
-from modbench.harness.core.case import Case
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.model_specs import parse_spec
-from modbench.harness.core.own_models import check_user_model
+from modbench.harness.domain.case import Case
 from modbench.harness.planning.load_suite import load_suite, parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
+from modbench.harness.registry.own_models import check_user_model
 from modbench.harness.results.compact_plan import packed, unpacked
 from modbench.harness.subject.build import build_module
 

@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from modbench.harness.core import model_sources
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.ids import short_name
 from modbench.harness.core.model_specs import parse_spec
-from modbench.harness.core.own_models import check_user_model as check_model
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import make_plan
+from modbench.harness.registry import model_sources
+from modbench.harness.registry.own_models import check_user_model as check_model
 from modbench.harness.results import own_files
 from modbench.models.hf.files import read_gguf
 from modbench.models.hf.spec import Spec

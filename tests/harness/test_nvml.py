@@ -11,16 +11,16 @@ import torch
 from fake_cuda import FakeCuda
 from fake_nvml import FakeNVMLError, fake_pynvml, refuse
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case, Comparison, Place, Protocol, UnitOfWork
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.core.lookup import with_facts
+from modbench.harness.domain.case import Case, Comparison, Place, Protocol, UnitOfWork
+from modbench.harness.domain.evidence import Evidence
+from modbench.harness.domain.notes.timing import TimeNotes
+from modbench.harness.domain.records import Blocks, Outcome
 from modbench.harness.machine import counter_sampler, nvml
 from modbench.harness.passes import time as time_pass
-from modbench.harness.results.evidence import Evidence
-from modbench.harness.results.notes.timing import TimeNotes
-from modbench.harness.results.records import Blocks, Outcome
+from modbench.harness.registry import catalogue
+from modbench.harness.registry.lookup import with_facts
 from modbench.harness.stats import contamination
 from modbench.harness.subject.subject import Subject, clock_of
 

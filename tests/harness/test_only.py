@@ -8,10 +8,10 @@ import pytest
 from planted import left, planted_suite
 
 from modbench.harness.core.errors import UsageError
+from modbench.harness.domain.suite import Suite
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import make_plan
-from modbench.harness.planning.suite import Suite
 from modbench.reports.figures.style import look, numbered
 from modbench.reports.page import render
 from modbench.reports.panels import loss_cost, numbers, table, tiles

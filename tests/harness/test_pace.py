@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from planted_peaks import planted
 
-from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.contracts import Text
+from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.execution.limits import Limits
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import Plan, make_plan

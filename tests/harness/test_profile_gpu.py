@@ -15,10 +15,10 @@ from torch.autograd.profiler_util import EventList, FunctionEvent
 from modbench.commands.profile import module_profile
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.printable import SCREEN, WIDTH
+from modbench.harness.domain.notes.findings import ProfileFinding
 from modbench.harness.passes import profile as profile_pass
 from modbench.harness.profiling import machine_peak
 from modbench.harness.profiling.ranges import MODULE, ROOT, SPANS, count_kernels_once, operators, tree
-from modbench.harness.results.notes.findings import ProfileFinding
 
 
 def event(name: str, start: float, end: float, *, kernel_us: float = 0.0, kind: str | None = None) -> FunctionEvent:

@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import COUNTS, Case, UnitOfWork
-from modbench.harness.core.lookup import with_facts
-from modbench.harness.core.torchrun import Ranks
+from modbench.harness.domain.case import COUNTS, Case, UnitOfWork
+from modbench.harness.domain.notes.counting import CountNotes
 from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.execution.runner import phases
 from modbench.harness.passes import _guards, count, time
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import Plan, make_plan
+from modbench.harness.process.torchrun import Ranks
 from modbench.harness.profiling.operators_of_a_call import of_real_tensors
 from modbench.harness.profiling.run_time import RunTime
+from modbench.harness.registry import catalogue
+from modbench.harness.registry.lookup import with_facts
 from modbench.harness.results import workspace
-from modbench.harness.results.notes.counting import CountNotes
 from modbench.harness.results.progress import Group, Running, RunProgress
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.workspace import Steps, Workspace

@@ -13,12 +13,12 @@ from protocol_cases import EXAMPLES, case, example, protocol
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modbench.harness.core import catalogue, own_models
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.protocols import METHODS, parts_of
-from modbench.harness.core.torchrun import Ranks
 from modbench.harness.passes import _training
 from modbench.harness.passes.train import notes_of
+from modbench.harness.process.torchrun import Ranks
+from modbench.harness.registry import catalogue, own_models
 from modbench.harness.routing import flip_effects
 from modbench.harness.routing.decisions import observe, why_not_watched
 from modbench.harness.subject import skip_claims

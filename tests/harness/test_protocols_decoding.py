@@ -11,12 +11,12 @@ from protocol_cases import decodes, example, subject
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import Protocol
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.measure_plans import DecodePlan
 from modbench.harness.core.protocols import parts_of
+from modbench.harness.domain.case import Protocol
 from modbench.harness.passes.memory import Weighed
+from modbench.harness.registry import catalogue
 from modbench.harness.subject import decode_guard
 from modbench.harness.subject.generation import Generation
 from modbench.harness.subject.rewinding import held_bytes, rewinder

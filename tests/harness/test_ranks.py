@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from modbench.harness.core import files, graceful_stop
+from modbench.harness.core import files
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.torchrun import ALONE, Ranks
+from modbench.harness.domain.records import Record
 from modbench.harness.execution import ranks, runner
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.limits import Limits
@@ -21,9 +21,10 @@ from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan, read_corpus
+from modbench.harness.process import graceful_stop
+from modbench.harness.process.torchrun import ALONE, Ranks
 from modbench.harness.results import run_folder
 from modbench.harness.results.record_files import read_record
-from modbench.harness.results.records import Record
 from modbench.harness.results.workspace import Workspace
 
 MODELS = """

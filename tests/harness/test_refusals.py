@@ -16,9 +16,10 @@ import pytest
 import torch
 
 from modbench import api, cli
-from modbench.harness.core import files, graceful_stop, user_folders
+from modbench.harness.core import files, user_folders
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
 from modbench.harness.machine import certificate
+from modbench.harness.process import graceful_stop
 from modbench.harness.results import lock
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

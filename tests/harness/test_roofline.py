@@ -12,14 +12,14 @@ import pytest
 import torch
 from planted_peaks import planted
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case, Place
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.lookup import with_facts
+from modbench.harness.domain.case import Case, Place
+from modbench.harness.domain.notes.counting import CountNotes
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.profiling import probes
 from modbench.harness.profiling.operators_of_a_call import of_real_tensors, why_not
-from modbench.harness.results.notes.counting import CountNotes
+from modbench.harness.registry import catalogue
+from modbench.harness.registry.lookup import with_facts
 from modbench.harness.roofline import stored
 from modbench.harness.roofline.table import Point, Table
 from modbench.harness.roofline.work import Kind, Listed, Work, listed

@@ -30,8 +30,8 @@ from planted_routing import (
 )
 from torch import Tensor, nn
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.language_model import Observation
+from modbench.harness.registry import catalogue
 from modbench.harness.routing import Drift, describe, flip_effects
 from modbench.harness.routing.describe import NO_EXPERTS, NO_GATE, NO_ROUTER, NOT_ASKED
 from modbench.harness.routing.ngram import surprisal

@@ -26,9 +26,9 @@ TICK = '''"""Notes the length of its input; waits where a file says so."""
 
 import time
 
-from modbench.harness.core.passes import Pass
+from modbench.harness.domain.passes import Pass
 from modbench.harness.results import workspace
-from modbench.harness.results.notes import Notes
+from modbench.harness.domain.notes import Notes
 from modbench.harness.results.outcomes import measured
 
 

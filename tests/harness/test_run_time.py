@@ -8,7 +8,7 @@ from unittest import mock
 import pytest
 from planted_peaks import planted
 
-from modbench.harness.core.case import UnitOfWork
+from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.execution import peaks
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import Plan, make_plan, predicted_seconds

@@ -13,9 +13,10 @@ from planted import ENVIRONMENT, Trouble, fake_record, left, planted_suite, stor
 
 from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.core import files
-from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import human_duration
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.records import Death
 from modbench.harness.execution import resuming
 from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.execution.progress_tracker import Tracker
@@ -26,7 +27,6 @@ from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import progress, run_folder
 from modbench.harness.results.reading import DamagedError
-from modbench.harness.results.records import Death
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.rules.bisection import Reading, bracket, next_cells, rows_of, usual
 from modbench.reports.panels.search import sentences, spent

@@ -14,18 +14,18 @@ from typing import Any
 import pytest
 
 from modbench.commands.train import training_run
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.sinks import Opening, Sink
 from modbench.harness.core.train_plan import OF_THE_SINK, TrainPlan, TrainRun
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.notes.training import TrainNotes
+from modbench.harness.domain.records import Record
 from modbench.harness.execution import worker
 from modbench.harness.passes import _training
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import Plan, make_plan, read_corpus
+from modbench.harness.registry import catalogue
 from modbench.harness.results import workspace
-from modbench.harness.results.notes.training import TrainNotes
-from modbench.harness.results.records import Record
 from modbench.harness.results.workspace import Workspace
 from modbench.harness.training import trainer as training
 from modbench.harness.training.sink_log import FOLDER, SinkLog
@@ -312,7 +312,7 @@ def test_tensorboard_shows_every_step_once_after_a_kill(tmp_path: Path) -> None:
 
 
 def test_only_the_first_rank_sends(tmp_path: Path, kept: Kept) -> None:
-    from modbench.harness.core.torchrun import Ranks
+    from modbench.harness.process.torchrun import Ranks
 
     unit = next(unit for unit in plan_of(log_to="kept").units if unit.made_in == "train")
     for rank in (0, 1):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from modbench.harness.core import addition
 from modbench.harness.core.contracts import Task
+from modbench.harness.registry import addition
 from modbench.harness.stats import exact_two_proportions, solved
 from modbench.harness.stats.effects import POWER
 

@@ -15,13 +15,13 @@ import pytest
 from planted import Trouble, fake_record, planted_suite
 
 from modbench import api
-from modbench.harness.core import graceful_stop
-from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import IncompleteError, ModbenchError
+from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.execution import runner, stopping
 from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.execution.stopping import Stop
 from modbench.harness.planning.plan import Plan
+from modbench.harness.process import graceful_stop
 from modbench.harness.results import run_folder
 from modbench.harness.results.record_files import write_record
 from modbench.harness.results.run_folder import RunFolder

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case, Place
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.lookup import with_facts
+from modbench.harness.domain.case import Case, Place
+from modbench.harness.registry import catalogue
+from modbench.harness.registry.lookup import with_facts
 from modbench.harness.subject import subject as room
 from modbench.harness.subject.build import build_module
 from modbench.harness.subject.generation import Generation

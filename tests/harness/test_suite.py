@@ -13,20 +13,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.ids import slug
+from modbench.harness.domain.case import Case
+from modbench.harness.domain.efforts import EFFORTS
+from modbench.harness.domain.suite import Suite
 from modbench.harness.planning.arms import resolve_arms
 from modbench.harness.planning.dense_ladder import solve
-from modbench.harness.planning.efforts import EFFORTS
 from modbench.harness.planning.load_suite import load_suite, parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.planning.select import compile_expression
-from modbench.harness.planning.suite import Suite
+from modbench.harness.registry import catalogue
 
 TEXT = Text("t", b"a" * 5000, b"b" * 5000, "c0ffee")
 

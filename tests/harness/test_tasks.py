@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from task_files import opened
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.contracts import UNASKED, Examples, Source, Task
+from modbench.harness.registry import catalogue
 
 NAMES = sorted(catalogue.entries("tasks"))
 GENERATORS = [name for name in NAMES if not catalogue.load("tasks", name).needs_path]

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.contracts import UNASKED, Examples, Source
+from modbench.harness.registry import catalogue
 
 
 def copy(text: str) -> str:

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from task_files import LABELS, gsm8k, med_lines, mnli, snli, squad, write
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.contracts import UNASKED, Examples, Source
 from modbench.harness.core.errors import UsageError
+from modbench.harness.registry import catalogue
 from modbench.suites.tasks import nli_pairs, qa_pairs
 from modbench.suites.tasks._files import sides, split
 

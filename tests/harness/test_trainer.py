@@ -16,15 +16,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from modbench.harness.core import catalogue, files, own_code, torchrun
-from modbench.harness.core.case import Case, Place
+from modbench.harness.core import files
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import UNASKED, Text
 from modbench.harness.core.errors import NumericsError, Unmeasured, UsageError
-from modbench.harness.core.lookup import with_facts
-from modbench.harness.core.torchrun import Ranks
 from modbench.harness.core.train_plan import BUDGETS, TrainPlan, TrainRun, learning_rate, width_rule
+from modbench.harness.domain.case import Case, Place
 from modbench.harness.passes.rates import search
+from modbench.harness.process import torchrun
+from modbench.harness.process.torchrun import Ranks
+from modbench.harness.registry import catalogue, own_code
+from modbench.harness.registry.lookup import with_facts
 from modbench.harness.results import workspace
 from modbench.harness.subject.subject import Subject
 from modbench.harness.text.tokens import encode
@@ -479,7 +481,7 @@ def test_two_ranks_train_as_one(how: str, model: str, modbench: Any, tmp_path: P
     curves, weights = list[list[Any]](), []
     for out in ("one", "two"):
         (file,) = (tmp_path / out / "units").glob("train-*.json")
-        from modbench.harness.results.notes.training import TrainNotes
+        from modbench.harness.domain.notes.training import TrainNotes
         from modbench.harness.results.record_files import read_record
 
         record = read_record(file)

@@ -14,12 +14,12 @@ from fake_cuda import FakeCuda
 from fake_nvml import fake_pynvml
 from torch import Tensor, nn
 
-from modbench.harness.core.case import Case, Place
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Text
-from modbench.harness.core.lookup import with_facts
-from modbench.harness.core.torchrun import Ranks
 from modbench.harness.core.train_plan import TrainRun
+from modbench.harness.domain.case import Case, Place
+from modbench.harness.process.torchrun import Ranks
+from modbench.harness.registry.lookup import with_facts
 from modbench.harness.subject.subject import Subject
 from modbench.harness.text.tokens import encode
 from modbench.harness.training import batches, checkpoint, parallel, step_breakdown, trainer

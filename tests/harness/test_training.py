@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case, Place, Protocol
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import Unmeasured, UsageError
-from modbench.harness.core.lookup import with_facts
 from modbench.harness.core.train_plan import TrainRun, learning_rate
+from modbench.harness.domain.case import Case, Place, Protocol
 from modbench.harness.passes._training import train
+from modbench.harness.registry import catalogue
+from modbench.harness.registry.lookup import with_facts
 from modbench.harness.text.corpus import from_file, from_files
 from modbench.harness.text.tokens import encode
 from modbench.harness.training.batches import Windows

@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 from planted import left, planted_suite
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.errors import UsageError
+from modbench.harness.domain.evidence import LaunchCount
+from modbench.harness.domain.notes.counting import CountNotes
+from modbench.harness.domain.notes.timing import EnergyNotes
+from modbench.harness.domain.notes.training import TrainNotes
+from modbench.harness.domain.records import SCHEMA
 from modbench.harness.execution.unit import planned
-from modbench.harness.results.evidence import LaunchCount
-from modbench.harness.results.notes.counting import CountNotes
-from modbench.harness.results.notes.timing import EnergyNotes
-from modbench.harness.results.notes.training import TrainNotes
+from modbench.harness.registry import catalogue
 from modbench.harness.results.reading import DamagedError
 from modbench.harness.results.record_files import as_record, read_record
-from modbench.harness.results.records import SCHEMA
 from modbench.harness.results.run_folder import read
 from modbench.harness.results.upgrade import EARLIEST, upgraded
 from modbench.reports import demo

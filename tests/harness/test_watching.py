@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from modbench.harness.core.case import Case, Place
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.lookup import with_facts
+from modbench.harness.domain.case import Case, Place
+from modbench.harness.registry.lookup import with_facts
 from modbench.harness.routing import collect
 from modbench.harness.routing.decisions import observe as real
 from modbench.harness.subject.subject import Subject

@@ -13,8 +13,8 @@ import pytest
 from planted import ENVIRONMENT, left, planted_suite, stored
 from test_faults import run_units
 
-from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.labels import Label
+from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import make_plan
 from modbench.harness.stats.without_own import changed, column

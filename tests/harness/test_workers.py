@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from modbench.harness.core import files, safe_paths
-from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.execution import log_supervisor, log_supervisor_process, worker
 from modbench.harness.execution import unit as one_unit
 from modbench.harness.execution.launch.local import LocalLauncher
@@ -27,7 +28,6 @@ from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.results import run_folder
 from modbench.harness.results.layout import SPREAD, TOGETHER, make
 from modbench.harness.results.record_files import read_record
-from modbench.harness.results.records import Outcome, Record
 from modbench.harness.results.run_folder import RunFolder
 
 MODELS = """

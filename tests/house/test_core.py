@@ -20,9 +20,7 @@ from modbench.reports.panel import panels
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(modbench.__file__).parent
-CONTRACTS = tomllib.loads((ROOT / "tests/house/layers_with_types.toml").read_text(encoding="utf-8"))["tool"][
-    "importlinter"
-]
+CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
 (CONTRACT,) = (each for each in CONTRACTS["contracts"] if each["type"] == "additions")
 # Parts of the page that are additions.
 SECTIONS = ("Which settings are worth considering?",)

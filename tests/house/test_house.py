@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.labels import Label
+from modbench.harness.registry import catalogue
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("harness", "models", "reports", "suites")
@@ -77,7 +77,7 @@ def test_a_checkout_without_links_imports_the_same_names(tmp_path: Path) -> None
     for room in ROOMS:
         (tmp_path / room).symlink_to(ROOT / room)  # stands for the real top-level folder
         (package / room).write_text(f"../../{room}", encoding="utf-8")  # what git leaves in a link's place
-    code = "import modbench.harness.core.catalogue as c; print(c.__file__, *c.entries('models'))"
+    code = "import modbench.harness.registry.catalogue as c; print(c.__file__, *c.entries('models'))"
     environment = {"PYTHONPATH": str(tmp_path / "src"), "PATH": ""}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert str(tmp_path) in done.stdout

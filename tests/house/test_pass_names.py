@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modbench.harness.core import catalogue
+from modbench.harness.registry import catalogue
 
 ROOT = Path(__file__).parents[2]
 PASSES = frozenset(catalogue.entries("passes"))
@@ -20,7 +20,7 @@ OTHER_MEANINGS = {
     "src/modbench/commands/plan/forecast.py": {"time", "memory"},  # heads of a table
     "src/modbench/commands/profile/module_profile.py": {"time", "peak"},  # as above
     "src/modbench/commands/profile/__init__.py": {"profile"},  # a folder's name
-    "harness/planning/suite.py": {"train", "energy", "fit", "confirm"},  # tables of a suite file
+    "harness/domain/suite.py": {"train", "energy", "fit", "confirm"},  # tables of a suite file
     "harness/planning/overrides.py": {"train"},  # as above
     "reports/panels/confirm.py": {"confirm"},  # a table
     "reports/questions/first_screen.py": {"memory", "energy"},  # what was asked

@@ -9,7 +9,7 @@ import torch
 from toolbox import GATES, MODELS, VARIANTS, build, name_of, tokens
 from torch import Tensor, nn
 
-from modbench.harness.core import catalogue
+from modbench.harness.registry import catalogue
 from modbench.models.layers.decoder import Decoder
 
 CAUSAL = [

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from toolbox import MODELS, VARIANTS, WITH_ROUTER, build, config, name_of, tokens
 from torch import Tensor
 
-from modbench.harness.core import catalogue
+from modbench.harness.registry import catalogue
 from modbench.models.dense import Dense
 from modbench.models.layers.context import BlockCache, Cache
 from modbench.models.layers.decoder import Decoder

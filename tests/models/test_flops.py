@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case, Place
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Cost
-from modbench.harness.core.lookup import with_facts
+from modbench.harness.domain.case import Case, Place
 from modbench.harness.flops import counter, operators
 from modbench.harness.flops.operators import is_cheap
 from modbench.harness.flops.reconcile import disagreement
 from modbench.harness.passes.count import Counted, count
+from modbench.harness.registry import catalogue
+from modbench.harness.registry.lookup import with_facts
 from modbench.models.dense import Dense
 
 MODELS = sorted(catalogue.entries("models"))

@@ -18,11 +18,11 @@ from toolbox import build, tokens
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modbench.harness.core import catalogue
+from modbench.harness.domain.notes.counting import CountNotes
 from modbench.harness.flops import counter
 from modbench.harness.passes.count import Counted, count
 from modbench.harness.passes.time import MANY_INPUTS
-from modbench.harness.results.notes.counting import CountNotes
+from modbench.harness.registry import catalogue
 from modbench.harness.subject import after_timing, causality, output_caching_guard, rows, skip_claims
 from modbench.harness.subject.module_state import ModuleState
 from modbench.harness.subject.subject import Subject

@@ -13,14 +13,12 @@ import torch
 from hf_folders import SHAPE, text, tokenizer, write_llama
 from torch import Tensor
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case, Dtype, Place, Protocol
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.lookup import with_facts
 from modbench.harness.core.model_specs import parse_spec
 from modbench.harness.core.protocols import parts_of
 from modbench.harness.core.train_plan import TrainPlan
+from modbench.harness.domain.case import Case, Dtype, Place, Protocol
 from modbench.harness.flops import counter
 from modbench.harness.flops.closed_form import case_cost, case_decode_cost, closed_form
 from modbench.harness.memory.step_peak import of_fake_tensors, of_training
@@ -29,6 +27,8 @@ from modbench.harness.passes.count import count
 from modbench.harness.passes.memory import forecasts
 from modbench.harness.planning.arms import decided_by
 from modbench.harness.planning.training_units import tokenizer_of
+from modbench.harness.registry import catalogue
+from modbench.harness.registry.lookup import with_facts
 from modbench.harness.subject.build import build_module
 from modbench.harness.subject.subject import Subject
 from modbench.harness.text.corpus import from_file

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.config import ModelConfig
+from modbench.harness.registry import catalogue
 from modbench.models.layers.decoder import Decoder
 
 MODELS = sorted(catalogue.entries("models"))

@@ -10,13 +10,13 @@ import torch
 from toolbox import build, config, tokens
 from torch import Tensor
 
-from modbench.harness.core import own_routers
-from modbench.harness.core.case import Case, Place
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import Unmeasured, UsageError
-from modbench.harness.core.lookup import with_facts
+from modbench.harness.domain.case import Case, Place
 from modbench.harness.flops import own_router
 from modbench.harness.passes import count
+from modbench.harness.registry import own_routers
+from modbench.harness.registry.lookup import with_facts
 from modbench.harness.subject.generation import set_missing
 from modbench.harness.training.held_out import why_not_causal
 from modbench.models.layers.router import Calibrated, Router

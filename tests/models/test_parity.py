@@ -10,8 +10,8 @@ from toolbox import MODELS, WITH_CAPACITY, One, build, config, context, grads, t
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.config import kept
+from modbench.harness.registry import catalogue
 from modbench.models.dense import Dense
 from modbench.models.layers.decoder import Attention, Decoder
 from modbench.models.layers.experts import ExpertMLP

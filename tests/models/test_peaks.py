@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from test_flops import MODELS, case
 from torch import nn
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import ELEMENT_BYTES, Case
 from modbench.harness.core.errors import Unmeasured
+from modbench.harness.domain.case import ELEMENT_BYTES, Case
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.memory.rss_mark import MALLOC
 from modbench.harness.memory.step_peak import by_profiler, of_fake_tensors, of_training
 from modbench.harness.memory.storage_tracker import StorageTracker
+from modbench.harness.registry import catalogue
 from modbench.harness.subject.subject import Subject
 
 
@@ -198,7 +198,7 @@ def test_a_compiled_step_is_seen_by_the_profiler(monkeypatch: pytest.MonkeyPatch
 
 RSS = """
 import json, sys
-from modbench.harness.core.case import Case
+from modbench.harness.domain.case import Case
 from modbench.harness.memory.step_peak import of_training
 from modbench.harness.memory.rss_mark import high_water
 from modbench.harness.subject.subject import Subject
@@ -230,7 +230,7 @@ def test_rss_without_the_settings_is_null() -> None:
 
 
 def test_the_parts_add_up_to_what_is_resident() -> None:
-    from modbench.harness.core.case import Protocol
+    from modbench.harness.domain.case import Protocol
     from modbench.harness.passes.memory import Weighed
 
     made = case("mod", 64, 2)

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 import torch
 
-from modbench.harness.core.case import Case, Place
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.lookup import with_facts
+from modbench.harness.domain.case import Case, Place
+from modbench.harness.domain.records import Gap
 from modbench.harness.flops import counter
 from modbench.harness.passes.count import count
+from modbench.harness.registry.lookup import with_facts
 from modbench.harness.results.outcomes import attempt
-from modbench.harness.results.records import Gap
 from modbench.harness.subject.subject import Subject
 
 FOLDER = Path(__file__).parents[2] / "examples" / "rivals"

@@ -11,7 +11,7 @@ import torch
 from toolbox import ROUTERS, WITH_ROUTER, build, config, context, tokens
 from torch.nn import functional as F
 
-from modbench.harness.core import catalogue
+from modbench.harness.registry import catalogue
 from modbench.models.layers.context import ForwardContext
 from modbench.models.layers.experts import ExpertMLP
 from modbench.models.layers.router import Threshold, normal_quantile

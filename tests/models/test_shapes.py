@@ -12,9 +12,9 @@ from test_flops import case
 from toolbox import build, config, context, tokens
 from torch.nn import functional as F
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.flops.closed_form import case_cost, case_decode_cost
+from modbench.harness.registry import catalogue
 from modbench.models.layers.decoder import MLP, Attention
 from modbench.models.layers.experts import ExpertMLP
 

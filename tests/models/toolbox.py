@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.config import ModelConfig
+from modbench.harness.registry import catalogue
 from modbench.models.layers.context import ForwardContext
 from modbench.models.layers.decoder import Decoder
 from modbench.models.layers.router import Router

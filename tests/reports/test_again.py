@@ -12,7 +12,7 @@ from planted import left, planted_suite
 
 from modbench import api
 from modbench.cli import app
-from modbench.harness.core.case import Case
+from modbench.harness.domain.case import Case
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import override
 from modbench.harness.planning.plan import Plan, make_plan

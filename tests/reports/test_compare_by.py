@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from planted_compare import ARMS, compared_run
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.errors import UsageError
+from modbench.harness.registry import catalogue
 from modbench.reports import demo
 from modbench.reports.questions import compare_axis, win_rate
 from modbench.reports.questions.compare_axis import BASELINE, AlongAxis, Cell, Column, Filter, compare_by

@@ -15,9 +15,9 @@ from panels_of import drawn, shown
 from planted import left
 from test_confirming import BUDGET, SIZES, sweep
 
-from modbench.harness.core.case import Case
 from modbench.harness.core.errors import UsageError
-from modbench.harness.results.notes.counting import CountNotes
+from modbench.harness.domain.case import Case
+from modbench.harness.domain.notes.counting import CountNotes
 from modbench.reports.model import Estimate, Sentence, Table
 from modbench.reports.page import render
 from modbench.reports.panels import confirm as panel

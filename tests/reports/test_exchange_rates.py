@@ -12,9 +12,9 @@ import pytest
 from panels_of import drawn, shown
 from planted import PLANTED, planted_suite, stored
 
-from modbench.harness.core.case import Case
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.labels import Label
+from modbench.harness.domain.case import Case
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning import plan
 from modbench.harness.planning.plan import Plan

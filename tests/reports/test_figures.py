@@ -16,7 +16,7 @@ import pytest
 from panels_of import drawn, shown
 from planted import left, planted_suite
 
-from modbench.harness.core import catalogue
+from modbench.harness.registry import catalogue
 from modbench.reports.figures import style
 from modbench.reports.page import paper, render
 from modbench.reports.panel import Panel

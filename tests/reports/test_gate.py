@@ -12,10 +12,10 @@ import pytest
 from planted import Trouble, fake_record, left, planted_suite
 from planted_gate import written
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
 from modbench.harness.machine import certificate
+from modbench.harness.registry import catalogue
 from modbench.reports.model import Sentence
 from modbench.reports.questions.gate import comparer, gate
 from modbench.reports.questions.gate.fail_on import CHECKS, parse

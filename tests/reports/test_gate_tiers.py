@@ -12,10 +12,10 @@ import pytest
 from planted_gate import finding, planted_run
 from resealed import reseal
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
 from modbench.harness.machine.certificate import Certificate
+from modbench.harness.registry import catalogue
 from modbench.reports.questions.gate import fail_on, gate
 from modbench.reports.questions.gate.fail_on import CHECKS, FailOn, Rules, check_of, parse
 from modbench.reports.questions.gate.gate import Gate

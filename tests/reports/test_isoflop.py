@@ -16,10 +16,14 @@ from panels_of import drawn
 from planted import ENVIRONMENT
 
 from modbench.harness.core import files
-from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.train_plan import FLOPS_TOLERANCE, width_rule
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.notes.counting import CountNotes
+from modbench.harness.domain.notes.training import RatesNotes, TrainNotes
+from modbench.harness.domain.records import Outcome, Record
+from modbench.harness.domain.suite import Suite
 from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning import plan
@@ -27,11 +31,7 @@ from modbench.harness.planning.comparisons import keys_of
 from modbench.harness.planning.load_suite import load_suite, parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan
-from modbench.harness.planning.suite import Suite
 from modbench.harness.results import run_folder
-from modbench.harness.results.notes.counting import CountNotes
-from modbench.harness.results.notes.training import RatesNotes, TrainNotes
-from modbench.harness.results.records import Outcome, Record
 from modbench.harness.results.run_folder import RunFolder
 from modbench.reports.model import Estimate, Table
 from modbench.reports.page import render

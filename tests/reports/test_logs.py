@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.files import now
+from modbench.harness.domain.records import Gap
 from modbench.harness.execution import worker
 from modbench.harness.machine import environment
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import make_plan
+from modbench.harness.registry import catalogue
 from modbench.harness.results.outcomes import missing
-from modbench.harness.results.records import Gap
 from modbench.harness.results.run_folder import RunFolder, read
 from modbench.reports.panels.failures import failures
 from modbench.reports.tables import load, unit_files

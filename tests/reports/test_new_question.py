@@ -11,7 +11,7 @@ import goldens
 import pandas as pd
 import pytest
 
-from modbench.harness.core import catalogue
+from modbench.harness.registry import catalogue
 from modbench.reports import demo
 
 GOLDEN = Path(__file__).parent / "golden" / "new_question.txt"

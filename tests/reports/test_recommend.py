@@ -14,10 +14,10 @@ import typer
 from planted_choice import MEMORY, TAKES, TIME, run
 
 from modbench import cli
-from modbench.harness.core.case import Case
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
 from modbench.harness.core.units import parse_bytes, parse_duration, parse_percent
+from modbench.harness.domain.case import Case
 from modbench.harness.planning.select import compile_expression
 from modbench.reports import demo
 from modbench.reports.questions.recommend import recommend as question

@@ -16,8 +16,8 @@ from planted import ENVIRONMENT, left, planted_suite
 from scipy import stats
 
 from modbench.harness.core import files
-from modbench.harness.core.case import Case
 from modbench.harness.core.errors import UsageError
+from modbench.harness.domain.case import Case
 from modbench.harness.results import run_folder
 from modbench.harness.results.workspace import Workspace
 from modbench.reports.figures.style import new_figure

@@ -11,10 +11,10 @@ from panels_of import drawn, shown
 from planted import left, planted_suite
 from planted_peaks import planted
 
-from modbench.harness.core.case import Case
+from modbench.harness.domain.case import Case
+from modbench.harness.domain.notes.counting import CountNotes
+from modbench.harness.domain.notes.timing import TimeNotes
 from modbench.harness.profiling.operators_of_a_call import of_shapes
-from modbench.harness.results.notes.counting import CountNotes
-from modbench.harness.results.notes.timing import TimeNotes
 from modbench.harness.roofline.table import Point, Table
 from modbench.harness.roofline.work import Listed, Work
 from modbench.reports.model import Estimate, Sentence

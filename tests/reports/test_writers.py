@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from planted import planted_suite
 
-from modbench.harness.core.case import Case
 from modbench.harness.core.labels import LOOKED_AHEAD, Label
+from modbench.harness.domain.case import Case
 from modbench.reports.model import (
     ILLUSTRATION,
     Estimate,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from modbench.harness.core.case import UnitOfWork
+from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.results.run_folder import RunFolder
 
 if TYPE_CHECKING:

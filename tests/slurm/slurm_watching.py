@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from slurm_stubs import lines
 
-from modbench.harness.core.case import UnitOfWork
+from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.results import attempts
 from modbench.harness.results.run_folder import RunFolder
 

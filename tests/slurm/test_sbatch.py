@@ -12,13 +12,13 @@ import pytest
 from slurm_stubs import folder_at, stub_plan
 
 from modbench.harness.core.errors import UsageError
+from modbench.harness.domain.records import Death
 from modbench.harness.execution.crash_records import write_failure
 from modbench.harness.execution.slurm import queue
 from modbench.harness.execution.slurm.options import parse
 from modbench.harness.execution.slurm.submitting import Group, send
 from modbench.harness.results import attempts
 from modbench.harness.results.attempts import Submission
-from modbench.harness.results.records import Death
 
 TOKEN = "0123456789ab"  # noqa: S105  # names a submission
 

@@ -13,8 +13,9 @@ from slurm_stubs import Quiet, folder_at, lines, units_of, work
 from slurm_watching import beside, hows, hurry, job_of, record, slurm_says, starts, until
 
 from modbench.harness.core import files
-from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.records import Record
 from modbench.harness.execution import runner
 from modbench.harness.execution.launch import slurm
 from modbench.harness.execution.launch.local import LocalLauncher
@@ -25,7 +26,6 @@ from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import Plan, make_plan, read_corpus
 from modbench.harness.results import attempts, run_folder
 from modbench.harness.results.record_files import read_record
-from modbench.harness.results.records import Record
 
 
 def planned(here: Path) -> Plan:

@@ -21,16 +21,16 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from modbench.harness.core import included
-from modbench.harness.core.case import Device, UnitOfWork
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.graceful_stop import ASK
+from modbench.harness.domain.case import Device, UnitOfWork
 from modbench.harness.execution import fork_server
 from modbench.harness.execution.log_supervisor import Keeper
 from modbench.harness.execution.worker import Leash, work
 from modbench.harness.execution.worker_environment import worker_environment
 from modbench.harness.machine import cuda_driver
 from modbench.harness.machine.environment import usable_cores
+from modbench.harness.process.graceful_stop import ASK
+from modbench.harness.registry import included
 from modbench.harness.results.run_folder import RunFolder
 
 # A word that was meant for `--set`, which takes one.

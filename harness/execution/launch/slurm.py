@@ -14,15 +14,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from modbench.harness.core.case import Device, UnitOfWork
-from modbench.harness.core.launching import MakeLauncher
+from modbench.harness.domain.case import Device, UnitOfWork
+from modbench.harness.domain.records import Death, Failure
 from modbench.harness.execution.launch.local import LocalLauncher
+from modbench.harness.execution.launching import MakeLauncher
 from modbench.harness.execution.slurm import options as asked_for
 from modbench.harness.execution.slurm import queue
 from modbench.harness.execution.slurm.submitting import Group, groups, refuse_without_submitit, send
 from modbench.harness.results import attempts
 from modbench.harness.results.attempts import Attempt, Submission
-from modbench.harness.results.records import Death, Failure
 from modbench.harness.results.run_folder import RunFolder
 
 # Seconds between two questions to Slurm: often at first, then seldom, since its controller serves the whole site.

@@ -20,16 +20,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from modbench.harness.core.case import UnitOfWork
-from modbench.harness.core.launching import MakeLauncher
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.efforts import EFFORTS
 from modbench.harness.execution import ranks
 from modbench.harness.execution.launch.local import LocalLauncher
+from modbench.harness.execution.launching import MakeLauncher
 from modbench.harness.execution.parent_clock_check import check_clock
 from modbench.harness.execution.slurm import queue
 from modbench.harness.execution.slurm.nodes import LOOK_S, Nodes, OnNode
 from modbench.harness.execution.worker import NODE
 from modbench.harness.machine import certificate, environment
-from modbench.harness.planning.efforts import EFFORTS
 from modbench.harness.results import attempts
 from modbench.harness.results.run_folder import RunFolder
 

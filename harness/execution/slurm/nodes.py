@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from modbench.harness.core.case import UnitOfWork
+from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.execution import ranks
 from modbench.harness.execution.slurm import queue
 from modbench.harness.results import attempts

@@ -8,8 +8,9 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 
-from modbench.harness.core import masking, processes
+from modbench.harness.core import masking
 from modbench.harness.core.errors import ModbenchError, UsageError
+from modbench.harness.process import processes
 
 COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "srun")
 # States of a job that will not run again by itself; any other is waiting, running or about to.

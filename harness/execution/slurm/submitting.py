@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from modbench.harness.core import extras, masking
-from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.files import now
-from modbench.harness.core.launching import MakeLauncher
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.execution.launching import MakeLauncher
 from modbench.harness.execution.slurm.job import Task, run_task
 from modbench.harness.execution.slurm.options import Options
 from modbench.harness.execution.slurm.queue import refusal

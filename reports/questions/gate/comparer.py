@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from modbench.harness.core import options
-from modbench.harness.core.case import Case
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.labels import LOOKED_AHEAD, OF_PRECISION, Label
+from modbench.harness.domain.case import Case
+from modbench.harness.domain.notes.memory import FitNotes
+from modbench.harness.domain.notes.timing import TimeNotes
+from modbench.harness.domain.notes.training import TrainNotes
 from modbench.harness.results import run_folder
-from modbench.harness.results.notes.memory import FitNotes
-from modbench.harness.results.notes.timing import TimeNotes
-from modbench.harness.results.notes.training import TrainNotes
 from modbench.harness.stats import contamination, effects, mean_effects, paired
 from modbench.harness.stats.effects import Effect
 from modbench.reports.model import Estimate, Sentence

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError, shown, unknown
 from modbench.harness.core.units import parse_percent
+from modbench.harness.registry import catalogue
 from modbench.harness.stats.verdicts import exact_verdict
 from modbench.reports.questions.gate.non_inferiority import COMPARED, LABELS, GateFinding
 from modbench.reports.writers.number_format import typed

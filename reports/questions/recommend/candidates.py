@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from modbench.harness.core.case import Case, Comparison
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK, Label
+from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.stats import paired
 from modbench.harness.stats.effects import Effect, over_launches
 from modbench.reports.model import Estimate, Finding, Sentence, known

@@ -14,10 +14,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from modbench.harness.core.case import Case
 from modbench.harness.core.confirm_plan import Role
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import scale_of
+from modbench.harness.domain.case import Case
 from modbench.harness.stats import verdicts
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value
 from modbench.reports.questions.confirmation import Answer, answers, of

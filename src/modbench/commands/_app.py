@@ -10,8 +10,8 @@ from typing import Annotated, Any, Protocol, runtime_checkable
 import typer
 from typer.core import TyperGroup
 
-from modbench.harness.core import exits
 from modbench.harness.core.errors import brief
+from modbench.harness.process import exits
 
 IncludeFlag = Annotated[
     list[str] | None,
@@ -95,7 +95,7 @@ def include_additions(folders: Iterable[str]) -> None:
     Raises:
         UsageError: if one cannot be used.
     """
-    from modbench.harness.core import discovery, project
+    from modbench.harness.registry import discovery, project
 
     note = project.include(folders, discovery.ROOMS)
     if note is not None:

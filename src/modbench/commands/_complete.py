@@ -15,7 +15,7 @@ def _names_in(room: str) -> Completion:
     """Complete the name of an entry of a room, with its first line."""
 
     def complete(incomplete: str) -> list[tuple[str, str]]:
-        from modbench.harness.core import catalogue
+        from modbench.harness.registry import catalogue
 
         return _matching(((name, entry.about) for name, entry in catalogue.entries(room).items()), incomplete)
 
@@ -39,7 +39,7 @@ corpora, launchers = _names_in("corpora"), _names_in("launchers")
 
 def rooms(incomplete: str) -> list[tuple[str, str]]:
     """Complete what `modbench list` lists."""
-    from modbench.harness.core import catalogue
+    from modbench.harness.registry import catalogue
 
     return _matching(((name, "") for name in catalogue.ROOMS), incomplete)
 
@@ -52,8 +52,8 @@ def settings(incomplete: str) -> list[tuple[str, str]]:
             return []
         return [(f"metrics={name}", about) for name, about in metrics(typed)]
     from modbench.harness.core.config import ModelConfig
+    from modbench.harness.domain.suite import TABLES
     from modbench.harness.planning.overrides import TOP_KEYS
-    from modbench.harness.planning.suite import TABLES
 
     in_tables = (f"{table}.{name}" for table, kind in TABLES.items() for name in kind.model_fields)
     return _matching(((f"{name}=", "") for name in (*TOP_KEYS, *ModelConfig.model_fields, *in_tables)), incomplete)
@@ -61,7 +61,7 @@ def settings(incomplete: str) -> list[tuple[str, str]]:
 
 def metrics(incomplete: str) -> list[tuple[str, str]]:
     """Complete the key of a metric."""
-    from modbench.harness.core import catalogue
+    from modbench.harness.registry import catalogue
 
     return _matching(((name, metric.about) for name, metric in catalogue.metrics().items()), incomplete)
 

@@ -11,9 +11,9 @@ from modbench.commands._app import command
 from modbench.commands._complete import runs
 from modbench.commands._flags import JsonFlag
 from modbench.commands._output import say, say_json
-from modbench.harness.core import exits
 from modbench.harness.core.errors import IncompleteError, UsageError, unknown
 from modbench.harness.core.printable import aligned
+from modbench.harness.process import exits
 
 if TYPE_CHECKING:
     import pandas as pd

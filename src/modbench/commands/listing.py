@@ -16,7 +16,7 @@ from modbench.harness.core.errors import unknown
 from modbench.harness.core.printable import SCREEN
 
 if TYPE_CHECKING:
-    from modbench.harness.core.discovery import Entry
+    from modbench.harness.registry.discovery import Entry
 
 WIDTH = 80
 
@@ -43,7 +43,7 @@ def list_(
 
     Your additions are listed with the file or package that they come from.
     """
-    from modbench.harness.core import catalogue
+    from modbench.harness.registry import catalogue
 
     if what and what not in catalogue.ROOMS:
         raise unknown("list", what, catalogue.ROOMS)
@@ -60,7 +60,7 @@ def list_(
 
 def _broken(room: str, *, check: bool) -> Sequence[Entry]:
     """Additions of the user that cannot be used."""
-    from modbench.harness.core import catalogue, discovery
+    from modbench.harness.registry import catalogue, discovery
 
     if room == "suites" and check:
         from modbench.harness.planning.load_suite import broken_suites
@@ -74,7 +74,7 @@ def _broken(room: str, *, check: bool) -> Sequence[Entry]:
 
 def _usable(room: str, broken: Sequence[Entry]) -> dict[str, tuple[str, Entry]]:
     """Description and file by name."""
-    from modbench.harness.core import catalogue
+    from modbench.harness.registry import catalogue
 
     if room == "metrics":
         files = {key: catalogue.file_of_metric(key) for key in catalogue.metrics()}

@@ -46,9 +46,9 @@ def report(
     Without --format: the page and its tables.
     """
     from modbench import api
-    from modbench.harness.core import exits
-    from modbench.harness.core.consent import in_words
     from modbench.harness.core.errors import IncompleteError, UsageError
+    from modbench.harness.process import exits
+    from modbench.harness.registry.consent import in_words
     from modbench.harness.results.extension_sources import missing
     from modbench.harness.results.trust import changed_since
     from modbench.reports.format import DEFAULT, named

@@ -45,8 +45,8 @@ def _schema(kind: str) -> dict[str, Any]:
         return suite_schema()
     from pydantic import BaseModel
 
+    from modbench.harness.domain.records import Record
     from modbench.harness.planning.plan import Plan
-    from modbench.harness.results.records import Record
     from modbench.reports.formats.json import Report
 
     models: dict[str, type[BaseModel]] = {"report": Report, "record": Record, "plan": Plan}

@@ -13,11 +13,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from modbench.harness.core import catalogue
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Cost, DecodeCost
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.flops.closed_form import closed_form
+from modbench.harness.registry import catalogue
 
 OPERATORS: dict[type[ast.operator], Callable[[float, float], float]] = {
     ast.Add: operator.add,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from modbench.harness.core import clocks
+from modbench.harness.process import clocks
 
 
 def wall_s() -> float:

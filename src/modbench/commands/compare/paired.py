@@ -24,11 +24,10 @@ from modbench.commands.compare import paired_folder, turn_taking
 from modbench.commands.compare.paired_folder import timed_units
 from modbench.commands.compare.sides import Side, side
 from modbench.commands.compare.turn_taking import End, Start
-from modbench.harness.core import catalogue, masking
-from modbench.harness.core.case import UnitOfWork
+from modbench.harness.core import masking
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UnfitError, UsageError
-from modbench.harness.core.graceful_stop import CannotWrite
 from modbench.harness.core.units import counted, human_duration, parse_duration
+from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.execution import command, crash_records, limits
 from modbench.harness.execution.launch import local
 from modbench.harness.execution.limits import Limits
@@ -39,6 +38,8 @@ from modbench.harness.execution.stopping import Stop, interrupt_on_end, signals
 from modbench.harness.execution.unit import ENDLESS_S
 from modbench.harness.machine import certificate, environment
 from modbench.harness.planning.overrides import Overrides, setting_of
+from modbench.harness.process.graceful_stop import CannotWrite
+from modbench.harness.registry import catalogue
 from modbench.harness.results import lock, progress, run_folder
 from modbench.harness.results.run_folder import RunFolder
 from modbench.reports.questions import revisions

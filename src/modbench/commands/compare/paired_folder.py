@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from modbench.harness.core.case import UnitOfWork
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.files import now, write_atomically
+from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.execution.log_supervisor import Keeper
 from modbench.harness.results import lock, run_folder
 from modbench.harness.results.reading import load

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 
-from modbench.harness.core import processes
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.model_specs import is_user_model, parse_spec
 from modbench.harness.core.options import in_parentheses
+from modbench.harness.process import processes
 
 # Names the files of a repository as they lie there, changes that are not committed included.
 AS_IT_IS = "."

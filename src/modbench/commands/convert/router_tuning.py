@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from modbench.harness.core.case import Case, Place
 from modbench.harness.core.config import ModelConfig
+from modbench.harness.domain.case import Case, Place
 from modbench.harness.subject.subject import Subject
 from modbench.harness.training.trainer import Progress, Trainer
 from modbench.models.hf_mod import Logits, MoDModel, start_where_layers_do_most

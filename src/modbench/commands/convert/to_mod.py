@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from modbench.harness.core import catalogue, extras
+from modbench.harness.core import extras
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.files import naming
 from modbench.harness.core.printable import aligned
 from modbench.harness.core.train_plan import TrainRun
+from modbench.harness.registry import catalogue
 from modbench.harness.text.corpus import corpus_entry
 from modbench.models.hf.files import CONVERTED, raw_config
 from modbench.models.hf.loading import load, offline

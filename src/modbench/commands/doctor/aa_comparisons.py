@@ -14,17 +14,17 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case, Comparison, Device, Dtype, Place, Protocol, UnitOfWork
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import ModbenchError
-from modbench.harness.core.lookup import with_facts
+from modbench.harness.domain.case import Case, Comparison, Device, Dtype, Place, Protocol, UnitOfWork
+from modbench.harness.domain.notes.timing import TimeNotes
+from modbench.harness.domain.records import Record
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.phase import Progress
 from modbench.harness.execution.runner import run_in_temporary_folder
 from modbench.harness.passes.time import PASS as TIME
-from modbench.harness.results.notes.timing import TimeNotes
-from modbench.harness.results.records import Record
+from modbench.harness.registry import catalogue
+from modbench.harness.registry.lookup import with_facts
 from modbench.harness.stats import block_effects, effects, paired
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.time_to_detect import Spread

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case, Comparison, Dtype, Place, Protocol, UnitOfWork
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import ModbenchError
-from modbench.harness.core.lookup import with_facts
+from modbench.harness.domain.case import Case, Comparison, Dtype, Place, Protocol, UnitOfWork
+from modbench.harness.domain.notes.findings import PeakFinding
+from modbench.harness.domain.records import Record
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.phase import Progress
 from modbench.harness.execution.runner import run_in_temporary_folder
@@ -17,8 +17,8 @@ from modbench.harness.machine import card_clocks, data_sheets
 from modbench.harness.machine.card_clocks import Clocks
 from modbench.harness.machine.data_sheets import Sheet
 from modbench.harness.passes.peak import PASS as PEAK
-from modbench.harness.results.notes.findings import PeakFinding
-from modbench.harness.results.records import Record
+from modbench.harness.registry import catalogue
+from modbench.harness.registry.lookup import with_facts
 
 DTYPES: tuple[Dtype, ...] = ("bf16", "fp32")
 LIMIT_S = 120.0

@@ -13,15 +13,15 @@ from modbench.commands.doctor.card_check import Card
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.printable import aligned
 from modbench.harness.core.units import counted, human, human_duration
+from modbench.harness.domain.efforts import EFFORTS
 from modbench.harness.execution.peaks import keep_peaks
 from modbench.harness.machine import certificate, environment
 from modbench.harness.machine.certificate import Certificate
-from modbench.harness.planning.efforts import EFFORTS
 from modbench.harness.stats import time_to_detect
 from modbench.harness.stats.effects import POWER
 
 if TYPE_CHECKING:
-    from modbench.harness.core.case import Device
+    from modbench.harness.domain.case import Device
     from modbench.harness.execution.phase import Progress
 
 

@@ -8,10 +8,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from modbench.commands._output import elided
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import ELEMENT_BYTES
 from modbench.harness.core.printable import SCREEN, WIDTH, aligned
 from modbench.harness.core.units import human, human_duration
+from modbench.harness.domain.case import ELEMENT_BYTES
 from modbench.harness.execution.runner import phases
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.machine.environment import usable_cores
@@ -26,9 +25,10 @@ from modbench.harness.planning.plan import (
 )
 from modbench.harness.planning.units_of_work import UnitMaker
 from modbench.harness.profiling.run_time import RunTime
+from modbench.harness.registry import catalogue
 
 if TYPE_CHECKING:
-    from modbench.harness.core.case import Case
+    from modbench.harness.domain.case import Case
     from modbench.harness.planning.adaptive import AdaptiveRule
     from modbench.harness.planning.plan import Plan
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case, Comparison, UnitOfWork
 from modbench.harness.core.errors import ModbenchError, UsageError
 from modbench.harness.core.printable import SCREEN, WIDTH, aligned
 from modbench.harness.core.units import human
+from modbench.harness.domain.case import Case, Comparison, UnitOfWork
+from modbench.harness.domain.notes.findings import PeakFinding, ProfileFinding
 from modbench.harness.execution.launch.local import LAUNCHER
 from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.machine import environment
@@ -21,7 +21,7 @@ from modbench.harness.passes.profile import PASS
 from modbench.harness.planning.select import compile_expression
 from modbench.harness.planning.units_of_work import UnitMaker
 from modbench.harness.profiling.ranges import MODULE, ROOT
-from modbench.harness.results.notes.findings import PeakFinding, ProfileFinding
+from modbench.harness.registry import catalogue
 from modbench.harness.results.record_files import read_record
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modbench import api
-from modbench.harness.core import exits, files, graceful_stop, torchrun
+from modbench.harness.core import files
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
 from modbench.harness.core.printable import aligned
 from modbench.harness.core.units import human_duration
@@ -22,6 +22,7 @@ from modbench.harness.machine import certificate, environment
 from modbench.harness.planning import plan
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides, override
+from modbench.harness.process import exits, graceful_stop, torchrun
 from modbench.harness.results import lock, run_folder, workspace
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.upgrade import refuse_earlier
@@ -31,9 +32,9 @@ from modbench.progress import StepProgress
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from modbench.harness.core.case import UnitOfWork
-    from modbench.harness.core.torchrun import Ranks
+    from modbench.harness.domain.case import UnitOfWork
     from modbench.harness.planning.plan import Plan
+    from modbench.harness.process.torchrun import Ranks
     from modbench.harness.training.trainer import Progress
 
 LOSS = "loss/val"

@@ -2,8 +2,8 @@
 
 import stub_units
 
-from modbench.harness.core.passes import Pass
-from modbench.harness.core.phases import Phase
-from modbench.harness.results.notes import Notes
+from modbench.harness.domain.notes import Notes
+from modbench.harness.domain.passes import Pass
+from modbench.harness.domain.phases import Phase
 
 PASS = Pass(name="stub_side", run=stub_units.run, notes=Notes, each="case", phase=Phase.COUNT, order=8)

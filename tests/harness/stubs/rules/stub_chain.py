@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from modbench.harness.core.case import UnitOfWork
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.records import Record
+from modbench.harness.domain.suite import Suite
 from modbench.harness.planning.adaptive import AdaptiveRule, Decision
-from modbench.harness.planning.suite import Suite
-from modbench.harness.results.records import Record
 
 
 class Chain(AdaptiveRule):

@@ -13,11 +13,11 @@ import sys
 import traceback
 from typing import NoReturn
 
-from modbench.harness.core.device_lost import DeviceLost
 from modbench.harness.core.errors import IncompleteError, ModbenchError, brief
-from modbench.harness.core.graceful_stop import CannotWrite, Stopped
 from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import escaped
+from modbench.harness.process.device_lost import DeviceLost
+from modbench.harness.process.graceful_stop import CannotWrite, Stopped
 
 # Exit code after Ctrl-C where there was nothing to keep, as shells have it.
 INTERRUPTED = 130

@@ -6,15 +6,15 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
-from modbench.harness.core.case import Device
 from modbench.harness.core.confirm_plan import ConfirmPlan
 from modbench.harness.core.frozen import Frozen, Margin
 from modbench.harness.core.ids import slug
 from modbench.harness.core.measure_plans import DecodePlan, EnergyPlan, FitPlan, SearchPlan
 from modbench.harness.core.train_plan import IsoflopPlan, TaskPlan, TrainPlan
-from modbench.harness.planning.arm_tables import Arm
-from modbench.harness.planning.efforts import EFFORTS, FEWEST_PILOT, TWO_STAGE, WARM_UPS, Effort
-from modbench.harness.planning.grid import Execution, Grid
+from modbench.harness.domain.arm_tables import Arm
+from modbench.harness.domain.case import Device
+from modbench.harness.domain.efforts import EFFORTS, FEWEST_PILOT, TWO_STAGE, WARM_UPS, Effort
+from modbench.harness.domain.grid import Execution, Grid
 
 # Tables of a suite that set how something is measured; `--set TABLE.KEY` changes a value in them.
 TABLES: dict[str, type[Frozen]] = {

@@ -11,7 +11,7 @@ from importlib import metadata
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
-from modbench.harness.core import own_code
+from modbench.harness.registry import own_code
 
 
 @dataclass(frozen=True)

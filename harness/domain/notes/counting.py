@@ -5,12 +5,14 @@ from __future__ import annotations
 from pydantic import Field
 
 from modbench.harness.core.frozen import Frozen
-from modbench.harness.results.notes import Notes
-from modbench.harness.results.notes.causality import Causality
+from modbench.harness.domain.notes import Notes
+from modbench.harness.domain.notes.causality import Causality
 from modbench.harness.roofline.work import Listed
 
 # The metric that carries the long notes of a case.
 CARRIER = "flops/forward"
+# Name of the row of a whole forward pass among those of its modules.
+WHOLE = "the whole forward pass"
 
 
 class Claim(Frozen):

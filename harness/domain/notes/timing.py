@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modbench.harness.results.notes import Notes
+from modbench.harness.domain.notes import Notes
 
 
 class TimeNotes(Notes):

@@ -6,8 +6,9 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from modbench.harness.core import addition, catalogue, discovery, model_specs, own_models
+from modbench.harness.core import model_specs
 from modbench.harness.core.errors import UsageError
+from modbench.harness.registry import addition, catalogue, discovery, own_models
 
 
 def is_spec(router: str) -> bool:

@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from modbench.harness.core.case import Dtype
 from modbench.harness.core.config import MOST_TOKENS
 from modbench.harness.core.frozen import Frozen
+from modbench.harness.domain.case import Dtype
 
 Execution = Literal["eager", "compiled", "graph"]
 

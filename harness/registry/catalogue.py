@@ -15,14 +15,14 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from modbench.harness.core import addition, discovery, included, own_code
 from modbench.harness.core.contracts import AnyMetric
-from modbench.harness.core.discovery import ROOMS, Entry, one_of
 from modbench.harness.core.errors import UsageError, unknown
-from modbench.harness.core.passes import Pass
+from modbench.harness.domain.passes import Pass
+from modbench.harness.registry import addition, discovery, included, own_code
+from modbench.harness.registry.discovery import ROOMS, Entry, one_of
 
 if TYPE_CHECKING:
-    from modbench.harness.core.facts import UnitFacts
+    from modbench.harness.domain.facts import UnitFacts
 
 __all__ = ["ROOMS", "Entry"]
 
@@ -256,7 +256,7 @@ def facts_of_unit(name: str, workload: str, keys: tuple[str, ...]) -> UnitFacts:
 
 @functools.lru_cache(maxsize=4096)  # many units of a large plan share them
 def _facts_of_unit(name: str, workload: str, keys: tuple[str, ...], _included: str) -> UnitFacts:
-    from modbench.harness.core.facts import Made, UnitFacts  # what lists names must not load pydantic
+    from modbench.harness.domain.facts import Made, UnitFacts  # what lists names must not load pydantic
 
     made_in, asked = passes()[name], needed(keys)
     measured = [metric for metric in metrics().values() if metric.made_in == name and workload in {"", metric.group}]

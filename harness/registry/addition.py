@@ -6,10 +6,10 @@ import traceback
 from pathlib import Path
 
 from modbench.harness.core.contracts import Corpus, Metric, Model, Task
-from modbench.harness.core.discovery import Entry
 from modbench.harness.core.errors import in_short, shown
-from modbench.harness.core.passes import Pass
 from modbench.harness.core.sinks import Sink
+from modbench.harness.domain.passes import Pass
+from modbench.harness.registry.discovery import Entry
 
 TYPES = {"models": Model, "passes": Pass, "corpora": Corpus, "tasks": Task, "sinks": Sink}
 # Types that this room cannot import, known by what is asked of them.

@@ -8,8 +8,8 @@ from pydantic import Field, model_validator
 
 from modbench.harness.core.contracts import SOLVED
 from modbench.harness.core.frozen import Frozen
-from modbench.harness.results.notes import Notes
-from modbench.harness.results.notes.causality import Causality
+from modbench.harness.domain.notes import Notes
+from modbench.harness.domain.notes.causality import Causality
 
 Columns = TypeVar("Columns", bound=Frozen)
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from modbench.harness.core import config_reads, own_code, own_imports, signatures
 from modbench.harness.core.config import ROUTING_KEYS
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.model_sources import SourcedModel, sourced
+from modbench.harness.registry import config_reads, own_code, own_imports, signatures
+from modbench.harness.registry.model_sources import SourcedModel, sourced
 
 
 def check_user_model(spec: str, given: Mapping[str, Any]) -> None:

@@ -15,9 +15,9 @@ import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from modbench.harness.core.discovery import ROOMS
 from modbench.harness.core.errors import shown
-from modbench.harness.core.own_code import INSTALLED
+from modbench.harness.registry.discovery import ROOMS
+from modbench.harness.registry.own_code import INSTALLED
 
 CODE = (*importlib.machinery.SOURCE_SUFFIXES, *importlib.machinery.EXTENSION_SUFFIXES)
 # Models and routers that a suite names, such as `mine.py:build`.

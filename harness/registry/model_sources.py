@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from modbench.harness.core import catalogue
+from modbench.harness.registry import catalogue
 
 if TYPE_CHECKING:
     from modbench.harness.core.config import ModelConfig

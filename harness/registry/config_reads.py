@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.signatures import Module, signature_of
+from modbench.harness.registry.signatures import Module, signature_of
 
 # The parameters of the function in which a name stands; None outside of functions.
 Scope: TypeAlias = ast.arguments | None

@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
-from modbench.harness.core.phases import WALL, Phase
+from modbench.harness.domain.phases import WALL, Phase
 
 if TYPE_CHECKING:
-    from modbench.harness.core.case import Case, Comparison, UnitOfWork
     from modbench.harness.core.contracts import AnyMetric
     from modbench.harness.core.frozen import Frozen
     from modbench.harness.core.train_plan import TrainRun
-    from modbench.harness.planning.suite import Suite
-    from modbench.harness.results.notes import Notes
-    from modbench.harness.results.records import Blocks, Outcome
+    from modbench.harness.domain.case import Case, Comparison, UnitOfWork
+    from modbench.harness.domain.notes import Notes
+    from modbench.harness.domain.records import Blocks, Outcome
+    from modbench.harness.domain.suite import Suite
 
     # What a pass yields: outcomes, the witnesses' observations of blocks, or findings that belong to no metric.
     Yielded: TypeAlias = Outcome | Blocks | Notes

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from modbench.harness.core import included, packages
 from modbench.harness.core.errors import in_short
-from modbench.harness.core.packages import Point
+from modbench.harness.registry import included, packages
+from modbench.harness.registry.packages import Point
 
 # Where each kind lies in modbench, and what its files export.
 ROOMS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from modbench.harness.core.frozen import Frozen
-from modbench.harness.results.notes import Notes
+from modbench.harness.domain.notes import Notes
 from modbench.harness.roofline.table import Table
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from modbench.harness.core.frozen import Frozen
-from modbench.harness.core.phases import WALL, Phase
+from modbench.harness.domain.phases import WALL, Phase
 
 
 class CaseFacts(Frozen):
@@ -51,7 +51,7 @@ class Made(NamedTuple):
 
 
 class UnitFacts(Frozen):
-    """Facts of a unit's pass, whose attributes `core/passes.py` explains, and of its metrics.
+    """Facts of a unit's pass, whose attributes `domain/passes.py` explains, and of its metrics.
 
     Attributes:
         phase: the phase in which it runs.

@@ -15,9 +15,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from modbench.harness.core import consent, included, user_folders
+from modbench.harness.core import user_folders
 from modbench.harness.core.errors import UnreadableError, UsageError, in_short, shown, unknown
 from modbench.harness.core.files import write_atomically
+from modbench.harness.registry import consent, included
 
 NAME = "modbench.toml"
 KEYS = ("include",)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from modbench.harness.core import catalogue
-from modbench.harness.core.case import Case
 from modbench.harness.core.contracts import Model
-from modbench.harness.core.facts import CaseFacts
 from modbench.harness.core.ids import short_name
-from modbench.harness.core.own_routers import has_closed_form
+from modbench.harness.domain.case import Case
+from modbench.harness.domain.facts import CaseFacts
+from modbench.harness.registry import catalogue
+from modbench.harness.registry.own_routers import has_closed_form
 
 
 def with_facts(case: Case) -> Case:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from modbench.harness.core import catalogue
+from modbench.harness.registry import catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from modbench.harness.core.case import Device, UnitOfWork
-    from modbench.harness.results.records import Death
+    from modbench.harness.domain.case import Device, UnitOfWork
+    from modbench.harness.domain.records import Death
     from modbench.harness.results.run_folder import RunFolder
 
 
@@ -65,7 +65,7 @@ class Launcher(Protocol[Started]):
         """Block until a unit has ended, hangs, or the time is up; return the units that ended or hang."""
 
     def ask(self, handle: Started) -> None:
-        """Ask a training unit to save a checkpoint and end (`core/graceful_stop.py`). It is then waited for as any other."""
+        """Ask a training unit to save a checkpoint and end (`process/graceful_stop.py`). It is then waited for as any other."""
 
     def end(self, handle: Started) -> None:
         """Reap a unit; kill it if it is still running."""

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from modbench.harness.core import own_code
+from modbench.harness.registry import own_code
 
 # Folders that were put on the path, and modules that gave way to others of the same name, by the folder they came from.
 _USED: set[Path] = set()

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 from pydantic import model_validator
 
-from modbench.harness.core.case import Case
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.labels import Label
-from modbench.harness.results.notes import SomeNotes
-from modbench.harness.results.notes.counting import CountNotes
-from modbench.harness.results.records import Outcome
+from modbench.harness.domain.case import Case
+from modbench.harness.domain.notes import SomeNotes
+from modbench.harness.domain.notes.counting import CountNotes
+from modbench.harness.domain.records import Outcome
 from modbench.harness.stats import sample_size
 
 Columns = Mapping[str, Sequence[float]]

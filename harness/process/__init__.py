@@ -1,0 +1,1 @@
+"""One process: its clocks, its signals and its end, its ranks, the processes that it starts, and the modes of torch."""
