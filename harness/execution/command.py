@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from modbench.harness.execution.log_supervisor import Keeper
-from modbench.harness.process import leash
+from modbench.harness.process import parent_death
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ def started(
         with contextlib.ExitStack() as opened:
             return Command(
                 subprocess.Popen(  # noqa: S603  # what the caller names
-                    leash.tied(words, alarm_s),
-                    env={**environment, leash.MARK: mark},
+                    parent_death.tied(words, alarm_s),
+                    env={**environment, parent_death.MARK: mark},
                     cwd=folder,
                     stdin=subprocess.DEVNULL,
                     stdout=opened.enter_context(log.open("wb")) if out is None else out.fileno(),

@@ -24,7 +24,7 @@ from typing import Any, Protocol, TypeVar
 from modbench.harness.core.safe_paths import new_file
 from modbench.harness.execution import log_supervisor_process
 from modbench.harness.execution.worker_environment import worker_environment
-from modbench.harness.process import leash
+from modbench.harness.process import parent_death
 
 # Bytes that are kept of the beginning and of the end of a log.
 HEAD, TAIL = 2**20, 2**20
@@ -87,17 +87,19 @@ class Keeper:
             name: what it is called here, until it is stopped.
             log: a new file that takes what it prints.
             limit_s: seconds after which whoever starts it waits no longer.
-            make: starts it, given the mark of its environment (`leash.MARK`), the seconds of its alarm, and the pipe that it
-                prints to; None: it opens its log. It ties itself to this process by `leash`, in a session of its own.
+            make: starts it, given the mark of its environment (`parent_death.MARK`), the seconds of its alarm, and the pipe that it
+                prints to; None: it opens its log. It ties itself to this process by `parent_death`, in a session of its own.
         """
         mark = secrets.token_hex(8)
         with contextlib.ExitStack() as opened:
             pipe, out, file = prints(log, opened)
-            with leash.interrupts_wait():
+            with parent_death.interrupts_wait():
                 process = make(mark, limit_s + ALARM_S, out)
                 if pipe is not None:
                     assert process.pid is not None
-                    self.watch(name, process.pid, f"{leash.MARK}={mark}", limit_s + KEEPER_S, pipe.fileno(), file)
+                    self.watch(
+                        name, process.pid, f"{parent_death.MARK}={mark}", limit_s + KEEPER_S, pipe.fileno(), file
+                    )
         return process
 
     def stop(self, name: str, process: Process, *, may_leave_some: bool = False) -> None:

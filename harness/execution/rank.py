@@ -15,7 +15,7 @@ from pathlib import Path
 
 from modbench.harness.execution import worker
 from modbench.harness.execution.unit import planned
-from modbench.harness.process import exits, graceful_stop, leash, torchrun
+from modbench.harness.process import exits, graceful_stop, parent_death, torchrun
 from modbench.harness.results.run_folder import RunFolder
 
 
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> None:
     """Run a unit of a run folder as one of its ranks."""
     code = 1
     try:
-        leash.end_with_parent()
+        parent_death.end_with_parent()
         heed_torchrun()
         graceful_stop.listen()
         path, name = arguments

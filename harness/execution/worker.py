@@ -24,7 +24,7 @@ from modbench.harness.domain.notes import Notes
 from modbench.harness.domain.records import Blocks, Environment, Outcome, Record
 from modbench.harness.execution import ranks
 from modbench.harness.machine import busy_intervals
-from modbench.harness.process import clocks, exits, graceful_stop, leash
+from modbench.harness.process import clocks, exits, graceful_stop, parent_death
 from modbench.harness.process.torchrun import ALONE, Ranks
 from modbench.harness.registry import catalogue, included, own_code
 from modbench.harness.results import trust, workspace
@@ -41,7 +41,7 @@ NODE = "MODBENCH_NODE"
 
 
 @dataclass(frozen=True)
-class Leash:
+class Ties:
     """What a worker is told about how it must end, and where it prints.
 
     Attributes:
@@ -61,13 +61,13 @@ class Leash:
     def put_on(self) -> None:
         """Take this process into a session of its own and tie it to its parent and its limit."""
         parent = multiprocessing.parent_process()
-        leash.own_group()
-        leash.hear_interrupts()
-        leash.end_with_parent(self.parent)
+        parent_death.own_group()
+        parent_death.hear_interrupts()
+        parent_death.end_with_parent(self.parent)
         if parent is not None and not parent.is_alive():
             os._exit(1)
-        leash.end_after(self.limit_s)
-        os.environ[leash.MARK] = self.mark
+        parent_death.end_after(self.limit_s)
+        os.environ[parent_death.MARK] = self.mark
         os.environ[included.VARIABLE] = self.include
         if self.out is not None:
             redirect(self.out.fileno())
@@ -80,7 +80,7 @@ def redirect(file: int) -> None:
         os.dup2(file, stream)
 
 
-def work(unit_json: str, run_folder: str, token: str, held: Leash) -> None:
+def work(unit_json: str, run_folder: str, token: str, held: Ties) -> None:
     """Run one unit and end the process, even if a model left threads running that would keep it alive.
 
     Args:

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from modbench.harness.domain.case import Case
-from modbench.harness.process import leash
+from modbench.harness.process import parent_death
 from modbench.harness.registry import own_code
 
 # Memory that a process maps for itself while it works, beyond the step's.
@@ -17,9 +17,9 @@ OWN_BYTES = 2**20
 
 def main() -> None:
     """Read a case and a budget, take two steps under the limit, print `{"fits": …, "ran": …}`."""
-    leash.end_with_parent()
+    parent_death.end_with_parent()
     request = json.load(sys.stdin)
-    leash.end_after(float(request["limit_s"]))
+    parent_death.end_after(float(request["limit_s"]))
     own_code.expect(request["hashes"])
     case = Case.model_validate(request["case"])
 

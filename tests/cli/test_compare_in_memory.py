@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 import torch
 from moving_clock import FakeClock
-from test_leash import alive, wait_until_gone
+from test_parent_death import alive, wait_until_gone
 from torch import Tensor, nn
 
 import modbench as mb

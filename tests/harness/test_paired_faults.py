@@ -22,8 +22,8 @@ from uuid import UUID
 
 import pytest
 from planted import left, planted_suite
-from test_leash import alive, wait_until_gone
 from test_paired import repository
+from test_parent_death import alive, wait_until_gone
 
 from modbench.harness.results import trust
 

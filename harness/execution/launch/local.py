@@ -25,7 +25,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Device, UnitOfWork
 from modbench.harness.execution import fork_server
 from modbench.harness.execution.log_supervisor import Keeper
-from modbench.harness.execution.worker import Leash, work
+from modbench.harness.execution.worker import Ties, work
 from modbench.harness.execution.worker_environment import worker_environment
 from modbench.harness.machine import cuda_driver
 from modbench.harness.machine.environment import usable_cores
@@ -197,7 +197,7 @@ class LocalLauncher:
             nonlocal server
 
             def tied(parent: int | None) -> BaseProcess:
-                held = Leash(mark, alarm_s, out, parent, included.named())
+                held = Ties(mark, alarm_s, out, parent, included.named())
                 return context.Process(target=work, args=(*work_on, held), daemon=True)  # type: ignore[attr-defined, no-any-return]  # typeshed's BaseContext lacks it
 
             process, server = fork_server.started(tied, cold=facts.cold or self._cold)

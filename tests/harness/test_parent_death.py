@@ -306,10 +306,10 @@ def test_an_interrupt_that_was_for_the_parent_is_forgotten() -> None:
     """
     hears = (
         "import os, signal\n"
-        "from modbench.harness.process import leash\n"
-        "with leash.interrupts_wait():\n"
+        "from modbench.harness.process import parent_death\n"
+        "with parent_death.interrupts_wait():\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
-        "    leash.hear_interrupts()\n"
+        "    parent_death.hear_interrupts()\n"
         "try:\n"
         "    signal.raise_signal(signal.SIGINT)\n"
         "except KeyboardInterrupt:\n"
@@ -324,8 +324,8 @@ def test_the_first_process_does_not_hear_an_interrupt_that_waits() -> None:
     starts = (
         "import signal\n"
         "from multiprocessing import resource_tracker\n"
-        "from modbench.harness.process import leash\n"
-        "with leash.interrupts_wait():\n"
+        "from modbench.harness.process import parent_death\n"
+        "with parent_death.interrupts_wait():\n"
         "    resource_tracker.ensure_running()\n"
         "    print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))\n"
     )

@@ -1,6 +1,6 @@
 """Ties a process to its parent and to a time limit, so that none is left behind. Nothing here ticks while the process works.
 
-As a script, `python leash.py PARENT SECONDS COMMAND…`, it ties itself and becomes the command, whichever program that is.
+As a script, `python parent_death.py PARENT SECONDS COMMAND…`, it ties itself and becomes the command, whichever program that is.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 # Set in a worker's environment, so that what a model starts can be found even in a session of its own.
-MARK = "MODBENCH_LEASH"
+MARK = "MODBENCH_TIED"
 
 
 @contextlib.contextmanager
