@@ -58,7 +58,7 @@ class Ties:
     parent: int | None = None
     include: str = ""
 
-    def put_on(self) -> None:
+    def tie(self) -> None:
         """Take this process into a session of its own and tie it to its parent and its limit."""
         parent = multiprocessing.parent_process()
         parent_death.own_group()
@@ -92,7 +92,7 @@ def work(unit_json: str, run_folder: str, token: str, held: Ties) -> None:
     code = 1
     try:
         graceful_stop.listen()
-        held.put_on()
+        held.tie()
         unit, folder = UnitOfWork.model_validate_json(unit_json), RunFolder(Path(run_folder), known_token=token)
         if folder.record(unit).exists():
             # A fork server was killed after it started the unit and before it said so: that process wrote the record.
