@@ -69,7 +69,7 @@ def _ended(server: int) -> bool:
 def started(make: Callable[[int | None], BaseProcess], *, cold: bool) -> tuple[BaseProcess, int | None]:
     """Make a process, given the fork server's id, and start it; once more if the server ended meanwhile. Returns both.
 
-    The server may end after it started the process and before it said so: the process must then end itself (`parent_death.py`).
+    The server may end after it started the process and before it said so: the process must then end itself.
 
     Raises:
         ModbenchError: if it ends every time, as where it gets too little memory.
