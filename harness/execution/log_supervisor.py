@@ -88,7 +88,7 @@ class Keeper:
             log: a new file that takes what it prints.
             limit_s: seconds after which whoever starts it waits no longer.
             make: starts it, given the mark of its environment (`parent_death.MARK`), the seconds of its alarm, and the pipe
-                that it prints to; None: it opens its log. It ties itself to this process by `parent_death`, in a session of its own.
+                that it prints to; None: it opens its log. It ties itself to this process, in a session of its own.
         """
         mark = secrets.token_hex(8)
         with contextlib.ExitStack() as opened:
