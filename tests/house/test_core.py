@@ -100,3 +100,10 @@ def test_it_runs_quick(core: Mapping[str, str], tmp_path: Path) -> None:
     )
     assert {row["metric"] for row in measured} == {row["metric"] for row in stored}
     assert {row["status"] for row in measured} == {"ok"}
+
+
+def test_it_says_which_commands_it_has(core: Mapping[str, str], tmp_path: Path) -> None:
+    shown = ran(core, "-m", "modbench", "--help", cwd=tmp_path)
+    assert {word for word in ("run", "resume", "plan", "report", "list", "gate", "watch") if f" {word} " in shown} == {
+        *("run", "resume", "plan", "report", "list")
+    }

@@ -25,7 +25,7 @@ IncludeFlag = Annotated[
 
 # Characters up to which click takes the first sentence of a docstring for the one-line help; beyond, it cuts.
 UNCUT = 1000
-# Commands by purpose, in the order of `modbench --help`; a command that is missing here is not shown.
+# Commands by purpose, in the order of `modbench --help`; a command that is missing here is not shown. The core has some of them.
 GROUPS = {
     "Measure": ("run", "resume", "watch", "plan", "train", "profile", "doctor"),
     "Decide": ("compare", "recommend", "report", "figure"),
@@ -40,7 +40,7 @@ class _Group(TyperGroup):
 
     def list_commands(self, ctx: object) -> list[str]:  # noqa: ARG002  # as click calls it
         """Names of all commands, in the order of the help."""
-        return [name for names in GROUPS.values() for name in names]
+        return [name for names in GROUPS.values() for name in names if name in self.commands]
 
     def format_help_text(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401  # click's, or those of the copy of click in typer
         """Write the purpose and the commands: the options, which click puts first, are few and rarely needed."""
@@ -49,7 +49,7 @@ class _Group(TyperGroup):
         rows = [
             (f"{'' if at else group:<{width}}{name}", self.commands[name].get_short_help_str(UNCUT))
             for group, names in GROUPS.items()
-            for at, name in enumerate(names)
+            for at, name in enumerate(filter(self.commands.__contains__, names))
         ]
         formatter.write_paragraph()
         formatter.write_dl(rows)
