@@ -11,7 +11,7 @@ from typing import Any
 MODULE, ROOT = "module ", "the whole call"
 # Kernels of a call can add up to its duration; a little more, for two clocks.
 MOST_BUSY = 1.05
-# The steps that models name (timing/nvtx.py), and the parts of a training step.
+# The steps that models name (models/layers/kernels.py), and the parts of a training step.
 SPANS = {
     *("router", "top-k and sort", "gather", "scatter", "chosen tokens", "experts", "auxiliary loss"),
     *("forward", "backward", "optimizer"),

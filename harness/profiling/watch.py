@@ -1,6 +1,6 @@
 """A breakdown of one call: time, FLOPs, bytes and memory by module and by component, each from a run of its own.
 
-Ranges are the modules (hooks name them by path) and the steps that the model names (`timing/nvtx.py`). Every
+Ranges are the modules (hooks name them by path) and the steps that the model names (`models/layers/kernels.py`). Every
 moment belongs to the innermost range around it, so that components add up to the whole. Profiling costs time: shares come from
 the profiled run, seconds from one without a profiler.
 """

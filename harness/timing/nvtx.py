@@ -23,17 +23,6 @@ def sample(name: str) -> contextlib.AbstractContextManager[object]:
     return named(name)
 
 
-def span(name: str) -> contextlib.AbstractContextManager[object]:
-    """The range of a step that a model names, for NVIDIA's tools if enabled, else for a running `torch.profiler`, if any."""
-    import torch
-
-    if NVTX:
-        return named(name)
-    if torch.autograd.profiler._is_profiler_enabled:  # noqa: SLF001  # torch's own modules use it; there is no public way
-        return torch.profiler.record_function(name)
-    return contextlib.nullcontext()
-
-
 @contextlib.contextmanager
 def named(name: str) -> Iterator[None]:
     """A range of this name. `torch.cuda.nvtx.range` would format it, and a case's path may hold braces."""

@@ -14,10 +14,10 @@ from torch.nn import functional as F
 from modbench.harness.core.config import ModelConfig, kept
 from modbench.harness.core.language_model import Decision
 from modbench.harness.core.memory_ledger import FLOAT32, INT64, Amount, Layer
-from modbench.harness.timing.nvtx import span
 from modbench.models.layers.context import ForwardContext
 from modbench.models.layers.cost import CostSheet, DecodeSheet, highest, norm_back, norm_memory
 from modbench.models.layers.decoder import MLP
+from modbench.models.layers.kernels import span
 from modbench.models.layers.router import Threshold, own_precision
 
 # Rows of a step of decoding up to which sorting them by expert costs more than it saves.

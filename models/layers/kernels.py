@@ -1,10 +1,11 @@
-"""Rotary angles, and how softmax attention is computed: fused, and in pieces on a CPU. Tensors alone.
+"""Below the layers: rotary angles, how softmax attention is computed (fused, in pieces on a CPU), names of steps for profilers.
 
 Shapes: B batch, T tokens, H query heads, K key/value heads, d a head's width, C half of it, S keys.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modbench.harness.core.config import ModelConfig
+from modbench.harness.timing.nvtx import NVTX, named
 
 # torch's causal kernel for CPUs skips masked keys only in blocks of 512: below that it computes the whole square and discards
 # half of it. Pieces of 128 queries over the keys so far are a quarter faster at 512 tokens, in training too.
@@ -130,3 +132,12 @@ def in_pieces(q_BHTd: Tensor, k_BKTd: Tensor, v_BKTd: Tensor, causal_bias: Tenso
         )
         pieces.append(y.transpose(1, 2))
     return torch.cat(pieces, dim=1).flatten(2)
+
+
+def span(name: str) -> contextlib.AbstractContextManager[object]:
+    """A range called `name` in a running `torch.profiler.profile`, or in NVIDIA's tools if enabled; else, at no cost, nothing."""
+    if NVTX:
+        return named(name)
+    if torch.autograd.profiler._is_profiler_enabled:  # noqa: SLF001  # torch's own modules use it; there is no public way
+        return torch.profiler.record_function(name)
+    return contextlib.nullcontext()

@@ -9,7 +9,6 @@ import hashlib
 import math
 from collections.abc import Callable
 from statistics import NormalDist
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -134,7 +133,7 @@ class Threshold(nn.Module):
             self.value = exact.to(self.value.device)
         return self
 
-    def _load_from_state_dict(self, *args: Any) -> None:  # noqa: ANN401  # torch's signature
+    def _load_from_state_dict(self, *args: object) -> None:
         """Load, and look once whether the value that came was set."""
         super()._load_from_state_dict(*args)
         if not self.value.is_meta:

@@ -22,10 +22,10 @@ from torch.nn import functional as F
 from modbench.harness.core.config import MOST_EXPERTS, ModelConfig
 from modbench.harness.core.language_model import Decision
 from modbench.harness.core.memory_ledger import FLOAT32, INT64, Amount, Layer
-from modbench.harness.timing.nvtx import span
 from modbench.models.layers.context import ForwardContext
 from modbench.models.layers.cost import CostSheet, highest, norm_back, norm_memory
 from modbench.models.layers.experts import ExpertMLP, Experts, count_experts, has_values, with_shared
+from modbench.models.layers.kernels import span
 from modbench.models.layers.router import own_precision
 
 # rho is a decimal number such as 0.3, whose M is whole up to rounding.

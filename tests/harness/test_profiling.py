@@ -16,6 +16,7 @@ from modbench.harness.core.printable import SCREEN
 from modbench.harness.profiling.ranges import MODULE, REST, ROOT, SPANS, by_name, components, tree, typical
 from modbench.harness.profiling.watch import Kept, Traffic
 from modbench.harness.timing import nvtx
+from modbench.models.layers import kernels
 
 
 def event(name: str, start: float, end: float, device: str = "CPU", kernels_us: float = 0.0) -> Any:
@@ -127,9 +128,10 @@ def test_ranges_for_nvidias_tools_are_named_like_modules_steps_and_cases(monkeyp
     monkeypatch.setattr(torch.cuda.nvtx, "range_push", push)
     monkeypatch.setattr(torch.cuda.nvtx, "range_pop", lambda: log.append("end"))
     monkeypatch.setattr(nvtx, "NVTX", True)
+    monkeypatch.setattr(kernels, "NVTX", True)
     module = Two()
     nvtx.name_modules(module)
-    with nvtx.sample("{models}/mine.py[c0.5]"), nvtx.span("router"):
+    with nvtx.sample("{models}/mine.py[c0.5]"), kernels.span("router"):
         module(torch.randn(2, 4))
     assert log == ["{models}/mine.py[c0.5]", "router", "one", "end", "end", "end"]
 
@@ -137,7 +139,7 @@ def test_ranges_for_nvidias_tools_are_named_like_modules_steps_and_cases(monkeyp
 def test_without_being_asked_nothing_is_named() -> None:
     assert not nvtx.NVTX
     assert isinstance(nvtx.sample("x"), contextlib.nullcontext)
-    assert isinstance(nvtx.span("x"), contextlib.nullcontext)
+    assert isinstance(kernels.span("x"), contextlib.nullcontext)
 
 
 @pytest.mark.slow
