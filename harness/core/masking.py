@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
 
 MASK = "***"
 # Names of secrets: what the words of a name, in lower case, end with or are. `tokens`, a number of them, is no secret.
@@ -39,7 +38,7 @@ def masked(text: str) -> str:
     return text
 
 
-def everywhere(data: Any) -> Any:  # noqa: ANN401  # JSON of any kind
+def everywhere(data: object) -> object:
     """Mask all texts in JSON, but not fingerprints of machines, which are compared."""
     if isinstance(data, dict):
         return {key: value if key == "machine" else everywhere(value) for key, value in data.items()}

@@ -113,7 +113,7 @@ def parse(text: str, of: str) -> dict[str, Any]:
     return found
 
 
-def _value(text: str, of: str) -> Any:  # noqa: ANN401  # a value or a list of them
+def _value(text: str, of: str) -> object:
     for opens, kind in (("[", list), ("(", tuple)):
         if text.startswith(opens) and text.endswith(CLOSES[opens]):
             parts = [_value(part, of) for part in split(text[1:-1])]

@@ -8,7 +8,7 @@ Nothing is inherited, and a user's file imports nothing of modbench. Models of t
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,7 +74,7 @@ def parts_of(module: object, name: str) -> Parts:
     return Parts(name, found)
 
 
-def named(function: Any) -> set[str]:  # noqa: ANN401  # any callable
+def named(function: Callable[..., object]) -> set[str]:
     """Parameters that can be given by name; `**kwargs` names none, since nobody knows what it would do with them."""
     try:
         parameters = inspect.signature(function).parameters.values()

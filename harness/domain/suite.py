@@ -151,7 +151,7 @@ class Suite(Frozen):
 
     @model_validator(mode="before")
     @classmethod
-    def _share_axes(cls, data: Any) -> Any:  # noqa: ANN401  # TOML of any kind, checked after this
+    def _share_axes(cls, data: object) -> object:
         """Give the grid of decode metrics the axes that it does not name."""
         if not isinstance(data, dict) or not isinstance(data.get("decode_grid"), dict):
             return data

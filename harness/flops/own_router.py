@@ -13,7 +13,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import wraps
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from torch import Tensor, nn
 
@@ -22,6 +22,8 @@ from modbench.harness.flops import counter
 from modbench.harness.flops.counter import Count
 from modbench.harness.process.torch_modes import Operator, OperatorMode
 
+P = ParamSpec("P")
+R = TypeVar("R")
 # The methods of a router that compute.
 METHODS = ("score", "multiplier", "selects", "loss")
 
@@ -76,9 +78,9 @@ def tallied(routers: Mapping[str, nn.Module]) -> Iterator[Tally]:
                 router.__dict__.pop(name, None)
 
 
-def _counting(method: Callable[..., Any], found: Tally) -> Callable[..., Any]:
+def _counting(method: Callable[P, R], found: Tally) -> Callable[P, R]:
     @wraps(method)
-    def counted(*args: Any, **named: Any) -> Any:  # noqa: ANN401  # the method's
+    def counted(*args: P.args, **named: P.kwargs) -> R:
         if found.busy:  # one method calls another
             return method(*args, **named)
         found.busy = True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from typing import Any
 
 LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
@@ -18,14 +17,14 @@ def uuid_in_use() -> str | None:
     return None if driver is None or driver.cuInit(0) else _uuid(driver, 0)
 
 
-def _driver() -> Any:  # noqa: ANN401  # a library
+def _driver() -> ctypes.CDLL | None:
     try:
         return ctypes.CDLL(LIBRARY)
     except OSError:
         return None
 
 
-def _uuid(driver: Any, index: int) -> str | None:  # noqa: ANN401  # a library
+def _uuid(driver: ctypes.CDLL, index: int) -> str | None:
     device, uuid = ctypes.c_int(), (ctypes.c_ubyte * 16)()
     # The second version knows MIG instances; the driver has had it since CUDA 11.4.
     ask = getattr(driver, "cuDeviceGetUuid_v2", None) or driver.cuDeviceGetUuid

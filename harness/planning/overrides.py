@@ -278,7 +278,7 @@ def _name_files(data: dict[str, Any], task: str, path: str) -> None:
         data["metrics"] = [*data["metrics"], f"task/{task}"]
 
 
-def toml_value(text: str) -> Any:  # noqa: ANN401  # any TOML value
+def toml_value(text: str) -> object:
     """Parse a setting as a TOML value, such as a number, list or boolean; anything else is a string."""
     try:
         return tomllib.loads(f"value = {text}")["value"]

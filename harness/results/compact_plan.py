@@ -125,7 +125,7 @@ def unpacked(body: Any, file: Path) -> Any:  # noqa: ANN401  # JSON of any kind,
 def _made(
     kind: type[Made],
     name: str,
-    parts: Any,  # noqa: ANN401  # JSON of any kind
+    parts: object,
     file: Path,
     filled: Callable[[Mapping[str, Any]], Any],
 ) -> list[Made]:

@@ -89,7 +89,7 @@ def check_rewind(
         )
 
 
-def kept_bytes(subject: Subject, cache: Any) -> float:  # noqa: ANN401  # a model's own class
+def kept_bytes(subject: Subject, cache: object) -> float:
     """Bytes that a cache says it keeps.
 
     Raises:

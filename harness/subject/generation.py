@@ -166,7 +166,7 @@ class Generation:
         call(feed_BT)
         return call
 
-    def _graph(self, cache: Any) -> Callable[[Tensor], Tensor]:  # noqa: ANN401  # a model's own class
+    def _graph(self, cache: DecodeCache) -> Callable[[Tensor], Tensor]:
         case, parts = self.subject.case, self.subject.parts
         if case.place.device != "cuda":
             raise Unmeasured("a CUDA graph needs a CUDA device")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -46,7 +46,7 @@ def rewinder(cache: Any) -> Callable[[], None]:  # noqa: ANN401  # a model's own
     return rewind
 
 
-def held_bytes(cache: Any, module: nn.Module) -> int:  # noqa: ANN401  # a model's own class
+def held_bytes(cache: object, module: nn.Module) -> int:
     """Bytes of the tensors that a cache refers to, without the model's own; a shared storage counts once."""
     shared = {_storage(tensor) for tensor in (*module.parameters(), *module.buffers())}
     tensors = [part for part in _parts(cache) if isinstance(part, Tensor)]
@@ -95,5 +95,5 @@ def _slots(part: object) -> list[str]:
     return [name for name in names if name not in {"__dict__", "__weakref__"} and hasattr(part, name)]
 
 
-def _as_tuple(slots: Any) -> tuple[str, ...]:  # noqa: ANN401  # one name or several
+def _as_tuple(slots: str | Iterable[str]) -> tuple[str, ...]:
     return (slots,) if isinstance(slots, str) else tuple(slots)

@@ -179,8 +179,9 @@ def test_only_a_model_that_says_so_is_captured_as_a_graph(monkeypatch: pytest.Mo
         Generation(made).decode()
     place = SimpleNamespace(**made.case.place.model_dump() | {"device": "cuda"})
     monkeypatch.setattr(made, "case", SimpleNamespace(place=place, own=True, config=made.case.config))
+    cache: Any = []
     with pytest.raises(Unmeasured, match="no decode_step"):
-        Generation(made)._graph([])
+        Generation(made)._graph(cache)
     made.parts = parts_of(decodes(decode_step=lambda *_: None), "mine.py:build")
     with pytest.raises(Unmeasured, match=r"position_B .*advance"):
-        Generation(made)._graph([])
+        Generation(made)._graph(cache)

@@ -171,7 +171,7 @@ class _Work:
         if queue.requeue(self.job):
             time.sleep(queue.WAIT_S)  # Slurm ends this process; a return would complete the job
 
-    def _note(self, event: str, unit: UnitOfWork, **more: Any) -> None:  # noqa: ANN401  # plain data
+    def _note(self, event: str, unit: UnitOfWork, **more: object) -> None:
         line = {"event": event, "unit": unit.name, "job": self.job, "restart": self.restart, **more}
         this = 0 if self.nodes is None else self.nodes.this
         attempts.note(self.folder.path, self.task.token, self.task.index, line, node=this)

@@ -208,7 +208,7 @@ def _apart(executor: Any) -> Iterator[None]:  # noqa: ANN401  # a class of an op
     """
     usual, mask = executor._make_submission_command, os.umask(0o077)  # noqa: SLF001
 
-    def command(self: Any, script: Any) -> list[str]:  # noqa: ANN401
+    def command(self: object, script: object) -> list[str]:
         return [sys.executable, "-I", "-S", "-c", IN_A_SESSION, str(mask), *usual(self, script)]
 
     executor._make_submission_command = command  # noqa: SLF001
