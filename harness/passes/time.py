@@ -16,8 +16,9 @@ from modbench.harness.domain.notes.timing import TimeNotes
 from modbench.harness.domain.passes import Maker, Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Blocks, Gap, Outcome
+from modbench.harness.domain.suite import Suite
 from modbench.harness.machine import busy_intervals, counter_sampler, nvml
-from modbench.harness.planning.without_own import without_own
+from modbench.harness.planning.search import in_search
 from modbench.harness.process import clocks
 from modbench.harness.process.device_lost import end_if_lost
 from modbench.harness.results import workspace
@@ -284,3 +285,21 @@ PASS = Pass(
     column="wall_s",
     statistic="median",
 )
+
+
+def without_own(suite: Suite, comparison: Comparison) -> Comparison | None:
+    """The comparison without the arms that run a user's code, with a twin of the anchor; None where no such launch is made.
+
+    None is made at smoke effort, whose single launch does not tell how much launches differ, and where the anchor itself runs a
+    user's code. A search makes it at the place that each of its rows measures first.
+    """
+    anchor, *_ = comparison.arms
+    shipped = comparison.shipped
+    if not suite.claims or anchor not in shipped or len(shipped) == len(comparison.arms):
+        return None
+    if suite.search is not None and in_search(suite, comparison):
+        along = sorted(set(getattr(suite.grid, suite.search.axis)))
+        if getattr(comparison.place, suite.search.axis) != along[(len(along) - 1) // 2]:
+            return None
+    twin = anchor.model_copy(update={"twin": True})
+    return comparison.model_copy(update={"arms": (*shipped, twin), "twin": False})

@@ -6,12 +6,13 @@ what it means in the words of the docstring of its class.
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Iterator
 from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from modbench.harness.core.attributes import attributes, summary
 from modbench.harness.core.config import SHAPE_KEYS, ModelConfig
 from modbench.harness.domain.arm_tables import Arm, Match
 from modbench.harness.domain.grid import Grid
@@ -22,6 +23,8 @@ Schema = dict[str, Any]
 
 # A model of the user's own: FILE.py:build or package.module:build.
 OWN = {"type": "string", "pattern": r":|\.py"}
+# `    name: text` below "Attributes:"; a longer text goes on with more indentation.
+_FIRST = re.compile(r"^    (\w+): (.*)$")
 
 
 def suite_schema() -> Schema:
@@ -71,8 +74,8 @@ def _kinds(kind: type[BaseModel]) -> Iterator[type[BaseModel]]:
 
 def _describe(schema: Schema, kind: type[BaseModel]) -> None:
     """Let an object and its properties say what they mean, and drop titles and nulls, which TOML has not."""
-    said = attributes(kind)
-    schema["description"] = summary(kind)
+    said = _attributes(kind)
+    schema["description"] = _summary(kind)
     for name, key in schema["properties"].items():
         key.pop("title", None)
         kinds = [each for each in key.get("anyOf", ()) if each != {"type": "null"}]
@@ -103,3 +106,27 @@ def _swept(key: Schema) -> Schema:
     about = {name: key[name] for name in ("description", "default", "examples") if name in key}
     one = {name: value for name, value in key.items() if name not in about}
     return about | {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}
+
+
+def _attributes(kind: type) -> dict[str, str]:
+    """Return what the section `Attributes:` of a class's docstring says, by name, each in one line.
+
+    Args:
+        kind: the class; what only its bases say is not looked for.
+    """
+    _, _, section = inspect.cleandoc(kind.__doc__ or "").partition("Attributes:\n")
+    found: dict[str, str] = {}
+    name = ""
+    for line in section.splitlines():
+        if line and not line.startswith(" "):  # another section
+            break
+        if first := _FIRST.match(line):
+            name, found[first[1]] = first[1], first[2]
+        elif name and line.strip():
+            found[name] += " " + line.strip()
+    return found
+
+
+def _summary(kind: type) -> str:
+    """Return the first paragraph of a class's docstring, in one line."""
+    return " ".join(inspect.cleandoc(kind.__doc__ or "").partition("\n\n")[0].split())

@@ -1,21 +1,26 @@
 """The description of a routed model on held-out text, as plain data for an artifact.
 
-Shapes: N windows, T positions, L layers that route tokens.
+It says which tokens pass, by layer and stratum and as text, and how deep whole-input gates go.
+
+Shapes: N windows, T positions, L layers that route tokens, P prompts, B rows.
 """
 
 from __future__ import annotations
 
+import codecs
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
-from modbench.harness.routing import passage
-from modbench.harness.routing.collect import Watched, watch
-from modbench.harness.routing.depths import depths
+from modbench.harness.routing.collect import Watched, device_of, undisturbed, watch
+from modbench.harness.routing.decisions import observe
+from modbench.harness.routing.ngram import Array
 from modbench.harness.routing.overlap import between_layers
 from modbench.harness.routing.rank_correlation import within_windows
-from modbench.harness.routing.strata import Stratum, Tokens, quarters, text_strata
+from modbench.harness.routing.strata import KINDS, Stratum, Tokens, quarters, text_strata
 from modbench.harness.routing.tally import by_bin, confusion, histogram, plain, ratio
 
 VERSION = 1
@@ -26,6 +31,13 @@ NO_EXPERTS = "this model has no experts"
 NOT_ASKED = "routing without the future was not requested"
 SCORES = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "base_rate")
 NOT_PREDICTED = "this router has no rule that predicts the top-k without the future"
+# Lengths of prompts that are cut from a window, and prompts of a batch.
+LENGTHS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
+ROWS = 32
+# Positions that are shown as text.
+MOST_POSITIONS = 256
+# A rarer word says little about what a router does with it.
+OFTEN, WORDS = 8, 12
 
 
 def describe(
@@ -68,7 +80,7 @@ def describe(
         - `predictor`: by layer and (`layer` None) in all: the causal rule compared with the top-k on the same input (`tp`, `fp`,
           `fn`, `tn`, `accuracy`, `balanced_accuracy`, `precision`, `recall`, `f1`, `base_rate`);
         - `correlations`: Spearman's, within windows, of blocks used with `loss`, `entropy`, `difficulty`, `frequency`;
-        - `depth`: of whole-input gates (see `depths.depths`);
+        - `depth`: of whole-input gates (see `depths`);
         - `summary`: flat numbers.
 
     Raises:
@@ -94,8 +106,8 @@ def describe(
     reasons = {"causal": why_not_causal} if causal is None else {}
     if seen.layers:
         shown = (inputs, strata["kind"].bin_NT, tokens.pieces)
-        found["matrix"] = passage.matrix(seen, *shown, window=int(np.random.default_rng(seed).integers(n)))
-        found["words"] = passage.words(seen, *shown)
+        found["matrix"] = matrix(seen, *shown, window=int(np.random.default_rng(seed).integers(n)))
+        found["words"] = words(seen, *shown)
         found |= _of_layers(seen, causal) | {"correlations": _correlations(seen, strata)}
     else:
         reasons |= dict.fromkeys(("matrix", "words", "weights", "overlap", "participation", "correlations"), NO_ROUTER)
@@ -224,3 +236,106 @@ def summary(found: dict[str, Any], seen: Watched, causal: Watched | None) -> dic
 def _off_diagonal(matrix: list[list[float | None]]) -> float | None:
     values = [value for i, row in enumerate(matrix) for value in row[:i] if value is not None]
     return float(np.mean(values)) if values else None
+
+
+def depths(module: nn.Module, inputs_NT: Tensor, hard_NT: Array, depth_N: Array) -> dict[str, Any]:
+    """Measure mean depth in blocks: of the windows as they are scored, and of prompts of several lengths cut from them.
+
+    The gate reads each prompt whole. Its difficulty is the mean n-gram surprisal of the tokens to predict, in
+    nats, in quarters of the prompts of that length.
+    """
+    n, t = inputs_NT.shape
+    by_length = []
+    for length in [each for each in LENGTHS if each <= t]:
+        fits = t // length * length
+        prompts_PT = inputs_NT[:, :fits].reshape(-1, length)
+        hard_P = hard_NT[:, :fits].reshape(-1, length).mean(1)
+        depth_NP = _depth_of(module, prompts_PT).reshape(n, -1)
+        mean, se = ratio(depth_NP.sum(1), np.full(n, depth_NP.shape[1]))
+        row: dict[str, Any] = {"length": length, "n": len(prompts_PT), "depth": mean, "depth_se": se}
+        stratum = quarters("difficulty", "nat", hard_P.reshape(n, -1))
+        row["by_difficulty"] = [
+            _of_bin(label, ends, depth_NP, stratum.bin_NT == i)
+            for i, (label, ends) in enumerate(zip(stratum.labels, stratum.ranges or (), strict=True))
+        ]
+        by_length.append(row)
+    values, counts = np.unique(depth_N, return_counts=True)
+    config = getattr(module, "config", None)
+    return {
+        "blocks": getattr(config, "n_layers", None),
+        "depth": float(depth_N.mean()),
+        "depth_sd": float(depth_N.std(ddof=1)) if n > 1 else None,
+        "windows": [{"depth": int(depth), "n": int(count)} for depth, count in zip(values, counts, strict=True)],
+        "by_length": by_length,
+    }
+
+
+def _depth_of(module: nn.Module, prompts_PT: Tensor) -> Array:
+    device, found = device_of(module), list[int]()
+    with undisturbed(module):
+        for prompts_BT in prompts_PT.split(ROWS):
+            whole_B = torch.full((len(prompts_BT),), prompts_BT.shape[1], device=device)
+            depth_B = observe(module, prompts_BT.to(device), prompt_B=whole_B).depth_B
+            assert depth_B is not None, "only modules whose gate chose a depth come here"
+            found += depth_B
+    return np.array(found, dtype=float)
+
+
+def _of_bin(label: str, ends: tuple[float, float], depth_NP: Array, inside_NP: Array) -> dict[str, Any]:
+    mean, se = ratio((depth_NP * inside_NP).sum(1), inside_NP.sum(1))
+    return {
+        "label": label,
+        "low": ends[0],
+        "high": ends[1],
+        "n": int(inside_NP.sum()),
+        "depth": mean,
+        "depth_se": se,
+    }
+
+
+def texts_of(pieces: Iterable[bytes]) -> list[str]:
+    """Decode pieces; a character split over several goes to its last one, an invalid byte becomes a backslash and its code."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="backslashreplace")
+    return [decoder.decode(piece) for piece in pieces]
+
+
+def matrix(seen: Watched, inputs_NT: Array, kind_NT: Array, pieces: Sequence[bytes], window: int) -> dict[str, Any]:
+    """Tokens that passed, by layer, in at most 256 positions of one window, and its text."""
+    part = slice(0, MOST_POSITIONS)
+    chosen_LT = seen.chosen_LNT[:, window, part]
+    return {
+        "window": window,
+        "of": inputs_NT.shape[1],
+        "layers": list(seen.layers),
+        "rows": ["".join("1" if passed else "0" for passed in row) for row in chosen_LT],
+        "used": chosen_LT.sum(0).tolist(),
+        "pieces": texts_of(pieces[token] for token in inputs_NT[window, part]),
+        "kinds": kind_NT[window, part].tolist(),
+        "loss": seen.loss_NT[window, part].tolist(),
+    }
+
+
+def words(seen: Watched, inputs_NT: Array, kind_NT: Array, pieces: Sequence[bytes]) -> dict[str, Any]:
+    """Words (a start and its continuations) with the largest and smallest share of routed blocks that their tokens used.
+
+    The extremes of many noisy means are partly chance; each has its `n`.
+    """
+    share_NT = seen.chosen_LNT.mean(0)
+    start, inside = KINDS.index("word start"), KINDS.index("continuation")
+    found: dict[bytes, list[float]] = {}
+    for tokens_T, kinds_T, share_T in zip(inputs_NT, kind_NT, share_NT, strict=True):
+        # The first word of a window may be the rest of one, and its last may be cut.
+        starts = [int(at) for at in np.flatnonzero(kinds_T == start) if at > 0]
+        for at in starts:
+            end = at + 1
+            while end < len(kinds_T) and kinds_T[end] == inside:
+                end += 1
+            if end < len(kinds_T):
+                word = b"".join(pieces[token] for token in tokens_T[at:end]).strip()
+                found.setdefault(word, []).append(float(share_T[at:end].mean()))
+    often = sorted((float(np.mean(each)), len(each), word) for word, each in found.items() if len(each) >= OFTEN)
+    rows = [
+        {"word": word.decode("utf-8", errors="backslashreplace"), "share": share, "n": n} for share, n, word in often
+    ]
+    some = min(WORDS, len(rows) // 2)
+    return {"at_least": OFTEN, "words": len(rows), "deep": rows[::-1][:some], "shallow": rows[:some]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,6 @@ from modbench.harness.domain.case import Place
 from modbench.harness.domain.records import Gap
 from modbench.harness.results.outcomes import attempt
 from modbench.harness.subject import output_caching_guard, skip_claims, training
-from modbench.harness.subject.module_state import ModuleState
 from modbench.harness.subject.precision import Precision
 from modbench.harness.subject.subject import Subject
 
@@ -28,6 +27,8 @@ UNSEEN = frozenset({"device", "graph"})
 
 # Why this process does not run the guards: they ran before, on the same code.
 _left_out: str | None = None
+# What a module may hold beside weights and buffers and be set anew by a call, such as a capacity or the number of a step.
+PLAIN = (bool, int, float, str, type(None))
 
 
 def leave_out(why: str) -> None:
@@ -127,3 +128,50 @@ def of_module(model: nn.Module, tokens_BT: Tensor) -> dict[Label, str]:
     if masked:
         said[Label.MASKS_COMPUTE] = masked[0].said
     return said
+
+
+class ModuleState:
+    """Weights, buffers, and the plain values and tensors among the attributes of all submodules.
+
+    Gradients are no part of it: a step begins without them. Nor is the optimizer's state: what a step computes does not depend
+    on it, and what it made of the weights is put back. Copies lie in the host's memory, as large as the module's tensors.
+
+    Args:
+        module: as its steps shall find it.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        copies: dict[int, Tensor] = {}
+        self._places: list[tuple[dict[str, Any], str, Any, Tensor | None]] = []
+        for holder, name, value in _held(module):
+            copy = None
+            if isinstance(value, Tensor):
+                if id(value) not in copies:  # tied weights are one tensor
+                    copies[id(value)] = value.detach().to("cpu", copy=True)
+                copy = copies[id(value)]
+            self._places.append((holder, name, value, copy))
+
+    def put_back(self) -> None:
+        """Make the module what it was, in its own tensors: whatever refers to them sees it."""
+        done: set[int] = set()
+        with torch.no_grad():
+            for holder, name, value, copy in self._places:
+                holder[name] = value
+                if copy is not None and id(value) not in done:
+                    done.add(id(value))
+                    value.copy_(copy)
+
+
+def _held(module: nn.Module) -> Iterator[tuple[dict[str, Any], str, Any]]:
+    for part in module.modules():
+        for holder in (part._parameters, part._buffers, part.__dict__):  # noqa: SLF001  # no public way to set them
+            for name, value in holder.items():
+                if isinstance(value, PLAIN) or (isinstance(value, Tensor) and _is_own(value)):
+                    yield holder, name, value
+
+
+def _is_own(value: Tensor) -> bool:
+    """Whether a call may write into a tensor that a later call reads: not what the last call left, nor a number shown as many."""
+    return value.grad_fn is None and not any(
+        step == 0 < size - 1 for step, size in zip(value.stride(), value.shape, strict=True)
+    )

@@ -6,9 +6,10 @@ is killed and resumed has the same losses to the bit on a CPU: all that a step d
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,8 +23,6 @@ from modbench.harness.process.torchrun import ALONE, Ranks
 from modbench.harness.registry import own_code
 from modbench.harness.training import checkpoint
 from modbench.harness.training.parallel import piece, share
-from modbench.harness.training.resumable import resumable
-from modbench.harness.training.step_breakdown import Spent, event
 
 if TYPE_CHECKING:
     from modbench.harness.subject.subject import Subject
@@ -290,7 +289,7 @@ class Trainer:
     def _resume(self) -> None:
         """Continue from the checkpoint, if there is one of this run."""
         body = checkpoint.load(self.keep, self.fingerprint) if self.keep is not None and self.keep.exists() else None
-        if body is None or not resumable(body, self.subject.module.state_dict(), self.run, self.carried):
+        if body is None or not checkpoint.resumable(body, self.subject.module.state_dict(), self.run, self.carried):
             return
         if self.ranks.world == 1:
             self.subject.module.load_state_dict(body["model"])
@@ -310,3 +309,54 @@ class Trainer:
         self.spent.seconds, self.spent.whole = body["seconds"], body["whole"]
         for name, values in body["carried"].items():
             self.carried[name][:] = values
+
+
+@dataclass
+class Spent:
+    """Seconds of training by part; `outside` is the remainder: data, logging, bookkeeping.
+
+    On a GPU calls return before their work is done, so a part lasts from the event before it to the event after it: the device's
+    work, and its waits for the host inside. It is known only after `settle`.
+
+    Attributes:
+        on_gpu: whether parts are timed by events.
+        seconds: by part.
+        whole: of all steps.
+    """
+
+    on_gpu: bool = False
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("forward", "backward", "optimizer"), 0.0))
+    whole: float = 0.0
+    _open: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def on(self, what: str) -> Iterator[None]:
+        """Add the time of what runs inside to `what`."""
+        if self.on_gpu:
+            start = event()
+            yield
+            self._open.append((what, start, event()))
+            return
+        began = clocks.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[what] += clocks.perf_counter() - began
+
+    def settle(self) -> None:
+        """Read the events, all of which must have happened."""
+        for what, start, end in self._open:
+            self.seconds[what] += start.elapsed_time(end) / 1e3
+        self._open.clear()
+
+    @property
+    def outside(self) -> float:
+        """Seconds of the steps that were neither forward, backward nor optimizer."""
+        return self.whole - sum(self.seconds.values())
+
+
+def event() -> torch.cuda.Event:
+    """A moment in the work of the current stream."""
+    made = torch.cuda.Event(enable_timing=True)
+    made.record()
+    return made

@@ -22,7 +22,7 @@ from modbench.harness.process.torchrun import Ranks
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.subject.subject import Subject
 from modbench.harness.text.tokens import encode
-from modbench.harness.training import batches, checkpoint, parallel, step_breakdown, trainer
+from modbench.harness.training import batches, checkpoint, parallel, trainer
 from modbench.harness.training.batches import Batch, Windows
 
 RUN = TrainRun(seq_len=16, batch_size=4, steps=30, lr=5e-3, val_tokens=64, checkpoint_s=1e9)
@@ -44,7 +44,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
     made = FakeCuda().install(monkeypatch)
     clock = types.SimpleNamespace(perf_counter=lambda: made.host)
     monkeypatch.setattr(trainer, "clocks", clock)
-    monkeypatch.setattr(step_breakdown, "clocks", clock)
+    monkeypatch.setattr(trainer, "clocks", clock)
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
     return made
@@ -113,7 +113,7 @@ def test_parts_of_a_step_are_the_devices(training: Any) -> None:
 
 def test_a_part_that_fails_has_no_time(cuda: FakeCuda) -> None:
     del cuda
-    found = step_breakdown.Spent(on_gpu=True)
+    found = trainer.Spent(on_gpu=True)
     with pytest.raises(ZeroDivisionError), found.on("forward"):
         raise ZeroDivisionError
     found.settle()

@@ -1,12 +1,10 @@
-"""The rooms of harness, reports and front door, and the strings that name modules: a move must not break them without a word."""
+"""The rooms of harness and reports, and the strings that name modules: a move must not break them without a word."""
 
 from __future__ import annotations
 
 import ast
 import importlib.util
 import re
-from collections.abc import Iterator, Mapping
-from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -64,42 +62,6 @@ def test_the_module_that_tries_an_input_can_be_started() -> None:
     assert '__name__ == "__main__"' in Path(spec.origin).read_text(encoding="utf-8")
 
 
-# --- reports and the front door
-
-
-def modules_of(folder: Path, package: str) -> dict[str, Path]:
-    """Files of a package by the name under which they are imported."""
-    return {
-        ".".join((package, *path.relative_to(folder).with_suffix("").parts)).removesuffix(".__init__"): path
-        for path in folder.rglob("*.py")
-        if not (folder / path.relative_to(folder).parts[0]).is_symlink()  # another room
-    }
-
-
-def imported(path: Path, known: Mapping[str, Path]) -> Iterator[str]:
-    """Modules of a package that a file imports, for types alone too, and inside functions."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-            yield from (
-                name if name in known else node.module for name in names if name in known or node.module in known
-            )
-
-
-def imports_of(modules: Mapping[str, Path]) -> dict[str, set[str]]:
-    return {name: set(imported(path, modules)) for name, path in modules.items()}
-
-
-REPORT_MODULES = modules_of(REPORTS, "modbench.reports")
-FRONT_MODULES = modules_of(ROOT / "src" / "modbench", "modbench")
-BOTH = pytest.mark.parametrize("modules", [REPORT_MODULES, FRONT_MODULES], ids=["reports", "front door"])
-
-
-@BOTH
-def test_no_circle(modules: Mapping[str, Path]) -> None:
-    assert len([*TopologicalSorter(imports_of(modules)).static_order()]) == len(modules)
-
-
 def test_few_doors_lie_side_by_side_in_the_reports() -> None:
     """Contracts, data and vocabulary lie loose; a folder that additions do not grow has few files."""
     assert sorted(path.name for path in REPORTS.glob("*.py")) == [
@@ -112,20 +74,3 @@ def test_few_doors_lie_side_by_side_in_the_reports() -> None:
     for folder in (path for path in REPORTS.rglob("*") if path.is_dir() and path.name not in ADDITIONS):
         files = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
         assert len(files) <= (24 if folder.name == "tables" else 16), folder
-
-
-@BOTH
-def test_what_only_its_neighbour_uses_belongs_in_its_neighbour(modules: Mapping[str, Path]) -> None:
-    """A file of less than 80 lines, not an addition, that one other file of its folder imports."""
-    users: dict[str, list[Path]] = {name: [] for name in modules}
-    for name, names in imports_of(modules).items():
-        for each in names:
-            users[each].append(modules[name])
-    small = {
-        name: path
-        for name, path in modules.items()
-        if path.name != "__init__.py"
-        and path.parent.name not in ADDITIONS
-        and path.read_text(encoding="utf-8").count("\n") < 80
-    }
-    assert {name for name, path in small.items() if [user.parent for user in users[name]] == [path.parent]} == set()

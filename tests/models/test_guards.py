@@ -24,7 +24,7 @@ from modbench.harness.passes.count import Counted, count
 from modbench.harness.passes.time import MANY_INPUTS
 from modbench.harness.registry import catalogue
 from modbench.harness.subject import after_timing, causality, output_caching_guard, rows, skip_claims
-from modbench.harness.subject.module_state import ModuleState
+from modbench.harness.subject.after_timing import ModuleState
 from modbench.harness.subject.subject import Subject
 from modbench.reports.panels.flops import claimed
 from modbench.reports.writers.number_format import plain
