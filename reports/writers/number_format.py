@@ -108,6 +108,13 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f} %"
 
 
+def share(value: float | None, digits: int = 0, *, signed: bool = False) -> str:
+    """Write a share as in a table of a command, in few characters: `3.1%`; None is a dash."""
+    if value is None:
+        return NONE
+    return f"{value:+.{digits}%}" if signed else f"{value:.{digits}%}"
+
+
 def point(value: float) -> str:
     """Write a point of an axis with three digits: `1,230`."""
     return f"{float(f'{value:.3g}'):,.0f}" if value >= 10 else three_digits(value)

@@ -22,7 +22,7 @@ from modbench.harness.timing.in_process_verdicts import ONE_PROCESS
 from modbench.python.rendering import WIDTH, cut, html, html_lines, html_table, listed, text
 from modbench.reports.model import Estimate, Finding, Verdict
 from modbench.reports.notebook.frames import ratio_figure
-from modbench.reports.writers.number_format import plain, ratio
+from modbench.reports.writers.number_format import plain, ratio, share
 from modbench.reports.writers.text import wrapped
 
 if TYPE_CHECKING:
@@ -241,5 +241,5 @@ def _cells(row: Row, letters: int) -> tuple[str, ...]:
         return (cut(row.name, letters), time, "baseline", "", "", "")
     made = Estimate(row.ratio, row.ratio_low, row.ratio_high, "ratio", "s")
     ideal = plain(Estimate(row.ideal, kind="ratio"))
-    realised = f"{row.realised:.0%}".replace("-0%", "0%") if row.realised is not None else "–"
+    realised = share(row.realised).replace("-0%", "0%")
     return (cut(row.name, letters), time, plain(made), ideal, realised, plain(Verdict(row.verdict)))

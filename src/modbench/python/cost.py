@@ -14,6 +14,7 @@ from modbench.harness.core.public import public
 from modbench.harness.core.units import human
 from modbench.python import keywords
 from modbench.python.rendering import html, html_table, text
+from modbench.reports.writers.number_format import plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,7 +64,7 @@ class Costs:
 def _place(row: dict[str, Any]) -> str:
     capacity = row["config"]["capacity"]
     said = f" {capacity:g}" if capacity is not None else ""
-    return f"{row['model']}{said}, T = {row['seq_len']:,}, batch {row['batch_size']:,}, {row['dtype']}"
+    return f"{row['model']}{said}, T = {plain(row['seq_len'])}, batch {plain(row['batch_size'])}, {row['dtype']}"
 
 
 @public("mb.cost('mod', capacity=0.25)")

@@ -19,6 +19,7 @@ from modbench.harness.timing.threads import at_threads, working_threads
 from modbench.python.inputs import Inputs
 from modbench.python.job import Job
 from modbench.python.rendering import WIDTH, html, html_lines, html_table, text
+from modbench.reports.writers.number_format import share
 from modbench.reports.writers.text import wrapped
 
 # Keywords of `measure` itself; all others are those of what is measured.
@@ -71,7 +72,7 @@ class Measurement:
         if self.disturbed <= contamination.MOST:
             return ()
         why = f": {', '.join(self.disturbed_by)}" if self.disturbed_by else ""
-        first = f"⚠ disturbed in {self.disturbed:.0%} of the rounds{why}; these times say little."
+        first = f"⚠ disturbed in {share(self.disturbed)} of the rounds{why}; these times say little."
         return (first, f"{self.remedy}.") if self.remedy else (first,)
 
     @property
@@ -85,9 +86,8 @@ class Measurement:
         ends = self._claimed
         low = f" [{human(ends[0], 's')} – {human(ends[1], 's')}]" if ends else ""
         where = counted(self.threads, "thread") if self.device == "cpu" else ""
-        details = (
-            f"spread {self.spread:.1%}, {self.disturbed:.0%} of the rounds disturbed, {self.n} samples on {self.device}"
-        )
+        seen = f"spread {share(self.spread, 1)}, {share(self.disturbed)} of the rounds disturbed"
+        details = f"{seen}, {self.n} samples on {self.device}"
         more = "".join(f"; {each}" for each in (where, self.reason) if each)
         return text(
             [
@@ -101,7 +101,7 @@ class Measurement:
         ends = self._claimed
         interval = f"{human(ends[0], 's')} – {human(ends[1], 's')}" if ends else "–"
         cells = (self.name, human(self.median_s, "s"), interval, human(self.mean_s, "s"))
-        row = (*cells, f"{self.spread:.1%}", f"{self.disturbed:.0%}", str(self.n))
+        row = (*cells, share(self.spread, 1), share(self.disturbed), str(self.n))
         return html(
             html_lines(self.warnings), html_table(HEAD, [row]), html_lines([self.reason] if self.reason else [])
         )

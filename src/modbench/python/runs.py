@@ -24,6 +24,7 @@ from modbench.python.rendering import html, html_lines, html_table, text
 from modbench.reports.notebook.frames import Results
 from modbench.reports.questions import machine
 from modbench.reports.terminal import summary
+from modbench.reports.writers.number_format import plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +81,7 @@ class Planned:
             )
             for case in cases[:MOST_ROWS]
         ]
-        left = [f"and {len(cases) - MOST_ROWS:,} more cases"] if len(cases) > MOST_ROWS else []
+        left = [f"and {plain(len(cases) - MOST_ROWS)} more cases"] if len(cases) > MOST_ROWS else []
         took = f"about {human_duration(self.forecast['predicted_s'])} on {self.plan.device}"
         return html(html_table(HEAD, rows), html_lines([*left, f"{repr(self)[1:-1]}: {took}"]))
 

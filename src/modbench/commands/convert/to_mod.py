@@ -26,7 +26,7 @@ from modbench.models.hf.spec import FAMILIES, PREFIX, local
 from modbench.models.hf_mod.options import MoDOptions
 from modbench.models.sources.hf import HuggingFace
 from modbench.reports.model import Estimate
-from modbench.reports.writers.number_format import estimate
+from modbench.reports.writers.number_format import estimate, share
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -130,7 +130,7 @@ class Converted:
             table = [(f"  {when}", "nats/token", "bits/byte", "against dense [95 %]", "processed")]
             for rule, row in rows.items():
                 gap = "" if rule == "dense" else _gap(row)
-                cells = (f"{row['nats_per_token']:.3f}", f"{row['bits_per_byte']:.3f}", gap, f"{row['processed']:.1%}")
+                cells = (f"{row['nats_per_token']:.3f}", f"{row['bits_per_byte']:.3f}", gap, share(row["processed"], 1))
                 table.append((f"  {RULE_NAMES[rule]}", *cells))
             lines += aligned(table, right={1, 2, 3, 4})
         lines += ["", f"written: {self.out}", *self._next_commands()]

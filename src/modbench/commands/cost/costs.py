@@ -22,6 +22,7 @@ from modbench.harness.flops.closed_form import case_cost, case_decode_cost, clos
 from modbench.harness.planning.arms import check_capacity, decided_by, reached_by_name
 from modbench.harness.registry import catalogue, own_routers
 from modbench.harness.registry.lookup import with_facts
+from modbench.reports.writers.number_format import plain, share
 
 if TYPE_CHECKING:
     from modbench.harness.core.contracts import Cost
@@ -288,8 +289,8 @@ def _place(row: dict[str, Any]) -> dict[str, str]:
     return {
         "capacity": "" if capacity is None else f"{capacity:g}",
         "dtype": row["dtype"],
-        "batch": f"{row['batch_size']:,}",
-        "T": f"{row['seq_len']:,}",
+        "batch": plain(row["batch_size"]),
+        "T": plain(row["seq_len"]),
     }
 
 
@@ -321,7 +322,7 @@ def _table(row: dict[str, Any]) -> list[tuple[str, str, str]]:
     if parts:
         total = row["flops"]["forward"]
         table += [("", "", ""), ("Parts of a forward pass", "", "")]
-        table += [(f"  {part}", human(flops, "FLOP"), f"{flops / total:.1%}") for flops, part in parts]
+        table += [(f"  {part}", human(flops, "FLOP"), share(flops / total, 1)) for flops, part in parts]
     if row.get("predictor"):
         table += [("  predictor", human(row["predictor"], "FLOP"), "in addition, for causal routing")]
     moved = {"moved, forward": row["bytes"]["forward"], "read, decode step": row["bytes"]["decode_step"]}
@@ -340,7 +341,9 @@ def _notes(rows: list[dict[str, Any]]) -> list[str]:
     off = [each for row in rows if (each := row["counter"].get("difference")) is not None]
     if off:
         most = "at most " * (len(off) > 1)
-        notes.append(f"torch's counter on shapes alone: {most}{max(off, key=abs):+.4%} from the closed form")
+        notes.append(
+            f"torch's counter on shapes alone: {most}{share(max(off, key=abs), 4, signed=True)} from the closed form"
+        )
     notes += dict.fromkeys(f"FLOPs: {row['source']}" for row in rows if "lower bound" in row["source"])
     notes += dict.fromkeys(f"– : {row['reason']}" for row in rows if row["reason"])
     return [line for note in notes for line in textwrap.wrap(note, WIDTH)]

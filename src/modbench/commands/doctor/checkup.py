@@ -19,6 +19,7 @@ from modbench.harness.machine import certificate, environment
 from modbench.harness.machine.certificate import Certificate
 from modbench.harness.stats import time_to_detect
 from modbench.harness.stats.effects import POWER
+from modbench.reports.writers.number_format import plain, share
 
 if TYPE_CHECKING:
     from modbench.harness.domain.case import Device
@@ -100,19 +101,19 @@ def as_text(found: Checkup) -> str:
         causes.update(twin.causes)
     disturbed = sum(twin.pair.disturbed for twin in found.twins) / now
     why = f" ({', '.join(f'{cause}: {n} samples' for cause, n in causes.most_common())})" if causes else ""
-    rate = f"{pooled.rate:.1%}, 95 % interval {100 * pooled.low:.1f}–{100 * pooled.high:.1f} %; nominal 5 %"
-    in_cpu_time = "" if pooled.mde_cpu is None else f" ({_percent(pooled.mde_cpu)} in CPU time)"
-    smallest = f"{_percent(pooled.mde)}{in_cpu_time} with 80 % power at {aa_comparisons.LAUNCHES} launches"
+    rate = f"{share(pooled.rate, 1)}, 95 % interval {100 * pooled.low:.1f}–{100 * pooled.high:.1f} %; nominal 5 %"
+    in_cpu_time = "" if pooled.mde_cpu is None else f" ({share(pooled.mde_cpu, 1)} in CPU time)"
+    smallest = f"{share(pooled.mde, 1)}{in_cpu_time} with 80 % power at {aa_comparisons.LAUNCHES} launches"
     rows = (
         (
             "now",
             f"{now} A/A comparisons of {aa_comparisons.LAUNCHES} launches each in {found.wall_s:.0f} s; {hits} called different",
         ),
         ("pooled", f"{pooled.hits} of {pooled.comparisons} called different in {pooled.checks} check(s): {rate}"),
-        ("smallest effect", f"{smallest}; interval width {_percent(pooled.width)} (medians)"),
+        ("smallest effect", f"{smallest}; interval width {share(pooled.width, 1)} (medians)"),
         ("standard effort", _standard_effort(pooled)),
         ("time to decide", _time_to_decide(pooled)),
-        ("disturbed", f"{disturbed:.0%} of the blocks{why}"),
+        ("disturbed", f"{share(disturbed)} of the blocks{why}"),
     )
     lines = [_verdict(pooled), found.machine, "", *aligned([*_card_rows(found.card), *rows] if found.card else rows)]
     if found.advice:
@@ -143,31 +144,32 @@ def _share_of_sheet(measured: float, promised: float | None, unit: str) -> str:
     if promised is None:
         return "; no data sheet is listed for this card"
     sheet = f"{human(promised, unit)}/s" if unit == "FLOP" else f"{promised / 1e12:.3g} TB/s"
-    return f", {measured / promised:.0%} of the data sheet's {sheet}"
+    return f", {share(measured / promised)} of the data sheet's {sheet}"
 
 
 def _standard_effort(pooled: Certificate) -> str:
     """The smallest effect that standard effort tells apart on this machine."""
-    limit = f"at most {certificate.LARGEST_MDE:.0%} for a fit machine"
+    limit = f"at most {share(certificate.LARGEST_MDE)} for a fit machine"
     if pooled.launch_sd is None:
         return f"smallest effect not known ({limit})"
-    differ = f"launches differ by {pooled.launch_sd:.1%} (standard deviation)"
+    differ = f"launches differ by {share(pooled.launch_sd, 1)} (standard deviation)"
     return f"smallest effect {pooled.effect_in_words()} ({limit}); {differ}"
 
 
 def _time_to_decide(pooled: Certificate) -> str:
     """The time to decide, and from how many launches it comes."""
-    what = f"a true {time_to_detect.SLOWDOWN:+.0%} is called worse with {POWER:.0%} power (margin {time_to_detect.MARGIN:.0%})"
+    slowdown, margin = share(time_to_detect.SLOWDOWN, signed=True), share(time_to_detect.MARGIN)
+    what = f"a true {slowdown} is called worse with {share(POWER)} power (margin {margin})"
     found = pooled.time_to_decide
     if found is not None:
         return f"{human_duration(found.seconds)} of measuring, {found.launches} launches of {found.rounds} rounds, until {what}"
     if pooled.between_sd is None:
         return "not known: earlier checks did not measure what a launch costs"
-    return f"not even {time_to_detect.MOST_LAUNCHES:,} launches are enough until {what}"
+    return f"not even {plain(time_to_detect.MOST_LAUNCHES)} launches are enough until {what}"
 
 
 def _verdict(pooled: Certificate) -> str:
-    limit, largest = f"{certificate.LIMIT:.0%}", f"{certificate.LARGEST_MDE:.0%}"
+    limit, largest = share(certificate.LIMIT), share(certificate.LARGEST_MDE)
     if pooled.verdict == "undecided" and pooled.comparisons >= certificate.ENOUGH:
         return "undecided: how much launches differ is not known"
     if pooled.verdict == "doubtful" and pooled.rate <= certificate.LIMIT:
@@ -181,10 +183,6 @@ def _verdict(pooled: Certificate) -> str:
         "doubtful": f"doubtful: {found} over {limit}, but not significantly; run doctor again",
         "unfit": f"unfit: {found} significantly over {limit}; `modbench gate` compares no times of this machine",
     }[pooled.verdict]
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{share:.1%}"
 
 
 def as_json(found: Checkup) -> dict[str, Any]:

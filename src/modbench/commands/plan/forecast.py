@@ -26,6 +26,7 @@ from modbench.harness.planning.plan import (
 from modbench.harness.planning.units_of_work import UnitMaker
 from modbench.harness.profiling.run_time import RunTime
 from modbench.harness.registry import catalogue
+from modbench.reports.writers.number_format import share
 
 if TYPE_CHECKING:
     from modbench.harness.domain.case import Case
@@ -169,7 +170,7 @@ def _cells(case: dict[str, Any]) -> tuple[str, ...]:
         case["case"],
         "–" if case["params"] is None else f"{case['params'] / 1e6:.2f} M",
         human(case["flops_forward"], "FLOP"),
-        f"{case['flops_share']:.1%}" if case["flops_share"] else "–",
+        share(case["flops_share"] or None, 1),
         f"{case['ideal']:.2f}×" if case["ideal"] else "–",
         human(case["memory_train_step"], "B"),
         human(case["forward_s"], "s"),
@@ -217,7 +218,7 @@ def _basis(forecast: dict[str, Any]) -> Iterator[str]:
 def _twin_text(forecast: dict[str, Any]) -> list[str]:
     if not forecast["twins"]:
         return []
-    more = f", {forecast['twin_share']:.0%} more timed work" if forecast["twin_share"] else ""
+    more = f", {share(forecast['twin_share'])} more timed work" if forecast["twin_share"] else ""
     twins = forecast["twins"]
     others = f" and {len(twins) - 1} more" if len(twins) > 1 else ""
     return [

@@ -23,6 +23,7 @@ from modbench.harness.planning.units_of_work import UnitMaker
 from modbench.harness.profiling.ranges import MODULE, ROOT
 from modbench.harness.registry import catalogue
 from modbench.harness.results.record_files import read_record
+from modbench.reports.writers.number_format import share
 
 if TYPE_CHECKING:
     from modbench.harness.execution.phase import Progress
@@ -194,9 +195,9 @@ def as_text(done: Profiled, *, verbose: bool = False) -> str:
     if _on_gpu(found):
         busy_s = _whole_s(found)
         answer.append(
-            f"the device works for {human(busy_s, 's')} of it ({busy_s / found.wall_s:.0%}); times below are the device's"
+            f"the device works for {human(busy_s, 's')} of it ({share(busy_s / found.wall_s)}); times below are the device's"
         )
-    components = [(each["component"], human(each["seconds"], "s"), f"{each['share']:.1%}") for each in shares(found)]
+    components = [(each["component"], human(each["seconds"], "s"), share(each["share"], 1)) for each in shares(found)]
     below = ["", *aligned([("component", "time", "share"), *components], right={1, 2}), ""]
     below += [line for sentence in _roofline(modules[0], peak) for line in textwrap.wrap(sentence, WIDTH)]
     below += ["", f"trace: {done.folder / TRACE} (open it in Perfetto)"]
@@ -209,7 +210,7 @@ def as_text(done: Profiled, *, verbose: bool = False) -> str:
     if found.kept:
         table.append("modules: FLOPs, bytes and time of the forward pass; components: of the whole step")
     if len(names) < len(modules):
-        more = f"; -v lists those above {SMALL:.1%}" if len(names) < len(largest) else f" below {SMALL:.1%}"
+        more = f"; -v lists those above {share(SMALL, 1)}" if len(names) < len(largest) else f" below {share(SMALL, 1)}"
         table.append(f"{len(modules) - len(names)} modules left out{more}; {PROFILE} has all")
     return "\n".join([*answer, "", *table, *below])
 
@@ -228,12 +229,12 @@ def _modules(modules: list[dict[str, Any]], columns: Sequence[int]) -> list[str]
                 name[:MODULE_NAME],
                 ("█" * max(1, round(BAR * row["share"])))[:BAR] if row["share"] else "",
                 human(row["seconds"], "s"),
-                f"{row['share']:.1%}",
+                share(row["share"], 1),
                 human(row["flops"], "FLOP"),
                 "–" if row["flop_per_s"] is None else f"{human(row['flop_per_s'], 'FLOP')}/s",
-                _percent(row["of_peak"]),
+                share(row["of_peak"]),
                 human(row["bytes"], "B"),
-                _percent(row["of_bandwidth"]),
+                share(row["of_bandwidth"]),
                 human(row["keeps"], "B"),
             )
         )
@@ -247,10 +248,6 @@ def _short_name(path: str) -> str:
     return f"{before.rpartition('.')[2]}.{last}" if last.isdigit() and before else last
 
 
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{share:.0%}"
-
-
 def _roofline(whole: dict[str, Any], peak: PeakFinding) -> list[str]:
     """The call compared with the machine's measured roof."""
     product, copy = human(peak.flop_per_s, "FLOP"), human(peak.bytes_per_s, "B")
@@ -262,6 +259,6 @@ def _roofline(whole: dict[str, Any], peak: PeakFinding) -> list[str]:
         bound = "arithmetic" if intensity > ridge else "memory traffic"
         lines.append(
             f"the call: {intensity:.3g} FLOP per byte that operators move (ridge {ridge:.3g}): bound by {bound}; "
-            f"it reaches {whole['flop_per_s'] / roof:.0%} of the roof there"
+            f"it reaches {share(whole['flop_per_s'] / roof)} of the roof there"
         )
     return lines
