@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-REPORTS, PLUGIN = ROOT / "reports", ROOT / "src" / "modbench" / "testing"
+REPORTS, FRONT = ROOT / "reports", ROOT / "src" / "modbench"
+PLUGIN = FRONT / "testing"
 OUTSIDE = [path for path in sorted(REPORTS.rglob("*.py")) if "writers" not in path.parts]
 # `figures/` writes SVG.
 FILES = [path for path in OUTSIDE if "figures" not in path.parts]
@@ -125,6 +126,16 @@ def test_only_writers_format_numbers() -> None:
     found = {str(path.relative_to(REPORTS)): formats(path.read_text(encoding="utf-8")) for path in OUTSIDE}
     assert {name: specs for name, specs in found.items() if specs} == FORMATS
     assert not any(formats(path.read_text(encoding="utf-8")) for path in PLUGIN.glob("*.py"))
+
+
+def test_commands_and_the_python_api_write_shares_as_writers_do() -> None:
+    found = {
+        str(path.relative_to(FRONT)): specs
+        for room in ("commands", "python")
+        for path in sorted((FRONT / room).rglob("*.py"))
+        if (specs := {spec for spec in formats(path.read_text(encoding="utf-8")) if spec.endswith("%")})
+    }
+    assert found == {}
 
 
 def test_only_writers_write_intervals_and_escape() -> None:

@@ -11,6 +11,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.printable import WIDTH
 from modbench.harness.planning.select import compile_expression
 from modbench.published.rows import FILE, Row, Verdict, read
+from modbench.reports.writers.number_format import share
 
 MARKS: dict[Verdict, str] = {"reproduced": "ok", "not reproduced": "–", "wrong": "WRONG"}
 _LINE = "{:<32} {:>15} {:>16} {:>8} {:>5}"
@@ -104,7 +105,7 @@ def _row(each: Row) -> str:
 
 
 def _relative(each: Row) -> str:
-    return "0" if each.residual == 0 else f"{round(each.relative, 4) or 0.0:+.2%}"
+    return "0" if each.residual == 0 else share(round(each.relative, 4) or 0.0, 2, signed=True)
 
 
 def _wrapped(text: str) -> list[str]:
