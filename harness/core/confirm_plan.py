@@ -14,6 +14,8 @@ Role = Literal["anchor", "best", "runner_up", "control"]
 RIVALS: tuple[Role, ...] = ("anchor", "control", "runner_up")
 # Part of the held-out windows: all, or every other one, so that no window that chose a size confirms it.
 HeldOutPart = Literal["all", "explore", "confirm"]
+# Seeds of a smoke run, which claims nothing.
+SMOKE_SEEDS = 2
 
 
 class ConfirmPlan(Frozen):
@@ -53,6 +55,10 @@ class ConfirmPlan(Frozen):
     def most(self) -> int:
         """The most seeds of an arm that may be asked for."""
         return self.seeds or self.most_seeds
+
+    def fresh(self, claims: bool) -> range:  # noqa: FBT001  # of the suite
+        """The fresh seeds that may be asked for; a suite that claims nothing has few."""
+        return range(self.first_seed, self.first_seed + (self.most if claims else SMOKE_SEEDS))
 
     @property
     def rivals(self) -> tuple[Role, ...]:

@@ -19,7 +19,6 @@ from modbench.harness.passes._training import Trained, rates_unit, train
 from modbench.harness.passes.train import notes_of
 from modbench.harness.planning.training_units import run_flops, train_run, tries_rates
 from modbench.harness.results.outcomes import attempt, measured, missing
-from modbench.harness.rules.confirmation import seeds_of
 
 
 def run(unit: UnitOfWork, metrics: list[Metric[Trained, float]]) -> Iterator[Outcome]:
@@ -47,13 +46,15 @@ def units(maker: Maker, comparison: Comparison, _metrics: Sequence[AnyMetric], _
     Raises:
         UsageError: if a budget cannot be met.
     """
+    confirm = maker.suite.confirm
+    assert confirm is not None, "its metric needs the table"
     for case in comparison.arms:
         plain = {"held_out": "confirm", "looks": 0, "watch": False, "flips": 0}
         if tries_rates(maker.suite):
             plain["rate_from"] = rates_unit(case)
         plan = train_run(maker.suite, comparison, case).model_copy(update=plain)
         one = comparison.model_copy(update={"arms": (case,)})
-        for seed in seeds_of(maker.suite):
+        for seed in confirm.fresh(maker.suite.claims):
             name = f"{PASS.name}-{case.id}-seed{seed}"
             yield maker.unit(name, one, PASS.name, run_flops(plan, case), run=plan, seed=seed, workload="train")
 

@@ -32,16 +32,6 @@ if TYPE_CHECKING:
 NOISE = "stochastic"
 CONFIRMED = "loss/confirmed"
 CAUSAL = "loss/val_causal"
-# Seeds of a smoke run, which claims nothing.
-SMOKE_SEEDS = 2
-
-
-def seeds_of(suite: Suite) -> range:
-    """The fresh seeds that may be asked for; none if the suite confirms nothing."""
-    confirm = suite.confirm
-    if confirm is None:
-        return range(0)
-    return range(confirm.first_seed, confirm.first_seed + (confirm.most if suite.claims else SMOKE_SEEDS))
 
 
 class Found(NamedTuple):
@@ -162,7 +152,9 @@ class Confirmation:
     def of(cls, suite: Suite, units: Sequence[UnitOfWork]) -> Confirmation:
         """The confirmation that the units of a group explore for, and confirm."""
         assert suite.confirm is not None
-        made = cls(suite.confirm, suite.claims, units[0].comparison.arms[0].variant, len(seeds_of(suite)))
+        made = cls(
+            suite.confirm, suite.claims, units[0].comparison.arms[0].variant, len(suite.confirm.fresh(suite.claims))
+        )
         for unit in sorted(units, key=lambda unit: unit.protocol.seed if unit.rule else -1):
             (case,) = unit.comparison.arms
             made.cases.setdefault(case.id, case)
