@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from modbench.harness.core import extras
 from modbench.harness.core.errors import UnreadableError, UsageError, in_short
-from modbench.models.hf.spec import FAMILIES, Found, Spec
+from modbench.models.hf.spec import FAMILIES, Found
 
 # Our key to the names that configs use for it.
 NAMES = {
@@ -58,39 +58,40 @@ SINGLE = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q
 STRING, ARRAY = 8, 9
 
 
-def raw_config(spec: Spec, file: Path) -> dict[str, Any]:
+def raw_config(found: Found) -> dict[str, Any]:
     """The JSON of a config.
 
     Raises:
         UsageError: if it cannot be read, or is not that of a language model.
     """
+    assert found.config_file is not None
+    said = f"{found.said}: {str(found.config_file)!r}"
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
+        data = json.loads(found.config_file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UnreadableError(f"model '{spec}': {str(file)!r} cannot be read: {in_short(error)}.") from error
+        raise UnreadableError(f"{said} cannot be read: {in_short(error)}.") from error
     if not isinstance(data, dict) or not isinstance(data.get("model_type"), str):
-        raise UsageError(f"model '{spec}': {str(file)!r} is no config of a model: it names no 'model_type'.")
+        raise UsageError(f"{said} is no config of a model: it names no 'model_type'.")
     return data
 
 
-def shape(spec: Spec, found: Found) -> dict[str, Any]:
+def shape(found: Found) -> dict[str, Any]:
     """The keys of `ModelConfig` that the model decides; the suite's shape decides the others.
 
     Raises:
         UsageError: if its files cannot be read, or name no shape of a language model.
     """
     if found.kind == "family":
-        return dict(OF_FAMILY[spec.name])
-    assert found.config_file is not None
+        return dict(OF_FAMILY[found.spec.name])
     if found.kind == "gguf":
-        return _of_gguf(spec, found.config_file)
-    data = raw_config(spec, found.config_file)
+        return _of_gguf(found)
+    data = raw_config(found)
     made: dict[str, Any] = {}
     for key, names in NAMES.items():
         value = next((data[name] for name in names if data.get(name) is not None), None)
         if type(value) is not int:
             raise UsageError(
-                f"model '{spec}': its config (model_type {data['model_type']!r}) has no whole number {names[0]!r}: it is not "
+                f"{found.said}: its config (model_type {data['model_type']!r}) has no whole number {names[0]!r}: it is not "
                 "that of a language model of text."
             )
         made[key] = value
@@ -103,59 +104,62 @@ def shape(spec: Spec, found: Found) -> dict[str, Any]:
     return made | (GPT2 if gpt2 else OF_FAMILY["llama"])
 
 
-def model_type(spec: Spec, found: Found) -> str:
+def model_type(found: Found) -> str:
     """Transformers' name of the architecture."""
-    if found.config_file is None:
-        return FAMILIES[spec.name]
+    if found.kind == "family":
+        return FAMILIES[found.spec.name]
     if found.kind == "gguf":
-        return str(read_gguf(spec, found.config_file).values.get("general.architecture"))
-    return str(raw_config(spec, found.config_file)["model_type"])
+        return str(read_gguf(found).values.get("general.architecture"))
+    return str(raw_config(found)["model_type"])
 
 
-def converted(spec: Spec, found: Found) -> bool:
+def converted(found: Found) -> bool:
     """Whether `modbench convert` made it.
 
     Raises:
         UsageError: if the config says that it did, of a family that this version does not know; or if a rule of routing is
             asked of a model that has no routers.
     """
-    kind = "" if found.kind in {"family", "gguf"} else model_type(spec, found)
+    kind = "" if found.kind in {"family", "gguf"} else model_type(found)
     made = kind.startswith(CONVERTED)
     if made and kind.removeprefix(CONVERTED) not in FAMILIES.values():
         known = ", ".join(CONVERTED + name for name in dict.fromkeys(FAMILIES.values()))
-        raise UsageError(f"model '{spec}': its model_type {kind!r} is no converted model known here ({known}).")
-    if not made and "rule" in dict(spec.options):
-        raise UsageError(f"model '{spec}' has no routers: only a folder that `modbench convert` wrote takes 'rule'.")
+        raise UsageError(f"{found.said}: its model_type {kind!r} is no converted model known here ({known}).")
+    if not made and "rule" in dict(found.spec.options):
+        raise UsageError(f"{found.said} has no routers: only a folder that `modbench convert` wrote takes 'rule'.")
     return made
 
 
-def _of_gguf(spec: Spec, file: Path) -> dict[str, Any]:
-    header = read_gguf(spec, file)
+def _of_gguf(found: Found) -> dict[str, Any]:
+    assert found.path is not None
+    header = read_gguf(found)
     made = {key: header.of_model(name) for key, name in GGUF_NAMES.items()}
     made["n_kv_heads"] = made["n_kv_heads"] or made["n_heads"]
     made["vocab_size"] = header.lengths.get("tokenizer.ggml.tokens") or header.of_model("vocab_size")
     for key, value in made.items():
         if type(value) is not int and key != "head_dim":
-            raise UsageError(f"model '{spec}': {file.name} does not say its {key}: it is not that of a language model.")
+            said = f"{found.said}: {found.path.name} does not say its {key}"
+            raise UsageError(f"{said}: it is not that of a language model.")
     made["tied"] = "output.weight" not in header.tensors
     return made | OF_FAMILY["llama"]
 
 
-def check_safetensors(spec: Spec, file: Path) -> None:
-    """Check that a file's header is sound and names each of its bytes; tensors are not read.
+def check_safetensors(found: Found) -> None:
+    """Check that the header of each file of weights of a folder is sound and names each of its bytes; tensors are not read.
 
     Raises:
-        UsageError: if it is damaged or cannot be read.
+        UsageError: if one is damaged or cannot be read.
     """
-    library = extras.load("safetensors", "hf", f"model '{spec}'")
-    try:
-        library.safe_open(file, framework="np")
-    except (OSError, library.SafetensorError) as error:
-        raise _damaged(spec, file, in_short(error)) from error
+    library = extras.load("safetensors", "hf", found.said)
+    for file in found.weights:
+        try:
+            library.safe_open(file, framework="np")
+        except (OSError, library.SafetensorError) as error:
+            raise _damaged(found, file, error) from error
 
 
-def _damaged(spec: Spec, file: Path, why: str) -> UnreadableError:
-    return UnreadableError(f"model '{spec}': {file.name} is damaged: {why}. Fetch or save it again.")
+def _damaged(found: Found, file: Path, error: Exception) -> UnreadableError:
+    return UnreadableError(f"{found.said}: {file.name} is damaged: {in_short(error)}. Fetch or save it again.")
 
 
 @dataclass(frozen=True)
@@ -177,17 +181,18 @@ class Gguf:
         return self.values.get(f"{self.values.get('general.architecture')}.{key}")
 
 
-def read_gguf(spec: Spec, file: Path) -> Gguf:
+def read_gguf(found: Found) -> Gguf:
     """Read the header of a GGUF file (github.com/ggml-org/ggml, docs/gguf.md; versions 2 and 3).
 
     Raises:
         UsageError: if it is damaged or cannot be read.
     """
+    assert found.path is not None
     try:
-        with file.open("rb") as stream:
-            return _header(stream, file.stat().st_size)
+        with found.path.open("rb") as stream:
+            return _header(stream, found.path.stat().st_size)
     except BROKEN as error:
-        raise _damaged(spec, file, in_short(error)) from error
+        raise _damaged(found, found.path, error) from error
 
 
 def _header(stream: IO[bytes], size: int) -> Gguf:

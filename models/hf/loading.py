@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from modbench.harness.core import extras
 from modbench.harness.core.errors import UnreadableError, UsageError, in_short, shown
-from modbench.models.hf.spec import Found, Spec
+from modbench.models.hf.spec import Found
 
 Part = Literal["config", "model", "tokenizer"]
 AUTO: dict[Part, str] = {"config": "AutoConfig", "model": "AutoModelForCausalLM", "tokenizer": "AutoTokenizer"}
@@ -75,7 +75,7 @@ def tokenizer_files(found: Found) -> list[Path]:
     return [found.path / name for name in names if (found.path / name).is_file()]
 
 
-def tokenizer_json(spec: Spec, found: Found) -> bytes:
+def tokenizer_json(found: Found) -> bytes:
     """The tokenizer of a folder or GGUF, in the JSON format of the package `tokenizers`.
 
     Read tokenizer.json; else let transformers make it, from older files or a GGUF, which takes seconds.
@@ -83,19 +83,17 @@ def tokenizer_json(spec: Spec, found: Found) -> bytes:
     Raises:
         UsageError: if there is none, or it cannot be read.
     """
-    kept = tokenizer_files(found)
+    kept, said = tokenizer_files(found), f"tokenizer '{found.spec}'"
     if found.path is None or (not kept and found.kind != "gguf"):
-        raise UsageError(f"tokenizer '{spec}': there is no tokenizer.json. Save the tokenizer beside the model.")
+        raise UsageError(f"{said}: there is no tokenizer.json. Save the tokenizer beside the model.")
     try:
         if kept and kept[0].name == "tokenizer.json":
             return kept[0].read_bytes()
-        text: str = load(f"tokenizer '{spec}'", "tokenizer", found.path).backend_tokenizer.to_str()
+        text: str = load(said, "tokenizer", found.path).backend_tokenizer.to_str()
     except UsageError:
         raise
     except Exception as error:  # the library and its readers raise many types
-        raise UnreadableError(
-            f"tokenizer '{spec}' cannot be read: {type(error).__name__}: {in_short(error)}"
-        ) from error
+        raise UnreadableError(f"{said} cannot be read: {type(error).__name__}: {in_short(error)}") from error
     return text.encode()
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from transformers import DynamicCache
 
 
-def build(spec: Spec, found: Found, config: ModelConfig) -> nn.Module:
+def build(found: Found, config: ModelConfig) -> nn.Module:
     """The library's model, its random weights drawn from torch's generator; weights are float32.
 
     On shapes alone (the meta device, fake tensors) no weights are read.
@@ -35,7 +35,7 @@ def build(spec: Spec, found: Found, config: ModelConfig) -> nn.Module:
     Raises:
         UsageError: if the library is missing or cannot make the model, or weights are missing or damaged.
     """
-    said = f"model '{spec}'"
+    spec, said = found.spec, found.said
     source: object = found.path
     if found.kind == "family":
         with told(said, "config"):
@@ -198,7 +198,7 @@ class HfModel(Wrapper):
         """Logits [B, T, V]; with `lengths_B`, those of padding on the right mean nothing."""
         more: dict[str, Any] = {}
         if lengths_B is not None:
-            more["attention_mask"] = _real(tokens_BT, lengths_B).long()
+            more["attention_mask"] = real_tokens(tokens_BT, lengths_B).long()
         with called_with(tokens_BT):
             logits_BTV: Tensor = self.inner(input_ids=tokens_BT, use_cache=False, **more).logits
         return logits_BTV
@@ -245,7 +245,7 @@ class HfModel(Wrapper):
         if ragged:
             assert lengths_B is not None
             position_B = lengths_B.to(tokens_BT.device).clone()
-            real_BS = _real(tokens_BT, position_B)
+            real_BS = real_tokens(tokens_BT, position_B)
             more["attention_mask"] = real_BS.long()
             keep = t - int(position_B.min()) + 1
         if self.keeps_some:  # the head runs over the last positions only, as in the library's own generation
@@ -282,6 +282,6 @@ class HfModel(Wrapper):
         return logits_BV
 
 
-def _real(tokens_BT: Tensor, lengths_B: Tensor) -> Tensor:
+def real_tokens(tokens_BT: Tensor, lengths_B: Tensor) -> Tensor:
     """Bool [B, T]: which tokens are no padding."""
     return torch.arange(tokens_BT.shape[1], device=tokens_BT.device) < lengths_B.to(tokens_BT.device)[:, None]

@@ -78,14 +78,21 @@ class Found:
     """A model on this machine.
 
     Attributes:
+        spec: what it was asked for as.
         kind: how it is made.
         path: of a config its file, of a folder the folder, of a GGUF the file; None for a family.
         weights: files of stored weights; empty: random weights.
     """
 
+    spec: Spec
     kind: Literal["family", "config", "folder", "gguf"]
     path: Path | None = None
     weights: tuple[Path, ...] = ()
+
+    @property
+    def said(self) -> str:
+        """How an error about it begins."""
+        return f"model '{self.spec}'"
 
     @property
     def config_file(self) -> Path | None:
@@ -129,14 +136,14 @@ def locate(spec: Spec) -> Found:
     """
     path = Path(spec.name)
     if spec.name in FAMILIES:
-        return Found("family")
+        return Found(spec, "family")
     if path.is_file():
         return _file(spec, path)
     if not path.is_dir():
         path = _cached(spec)
     if spec["gguf_file"] or not (path / "config.json").is_file():
-        return Found("gguf", file := _gguf(spec, path), _stored(spec, (file,)))
-    return Found("folder", path, _stored(spec, _safetensors(spec, path)))
+        return Found(spec, "gguf", file := _gguf(spec, path), _stored(spec, (file,)))
+    return Found(spec, "folder", path, _stored(spec, _safetensors(spec, path)))
 
 
 def local(source: str) -> Path:
@@ -159,9 +166,9 @@ def _stored(spec: Spec, files: tuple[Path, ...]) -> tuple[Path, ...]:
 
 def _file(spec: Spec, path: Path) -> Found:
     if path.suffix == ".json":
-        return Found("config", path)
+        return Found(spec, "config", path)
     if path.suffix == ".gguf":
-        return Found("gguf", path, _stored(spec, (path,)))
+        return Found(spec, "gguf", path, _stored(spec, (path,)))
     raise UsageError(f"model '{spec}': {str(path)!r} is no config.json and no GGUF. Name the folder that holds both.")
 
 

@@ -15,7 +15,7 @@ from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.language_model import Decision
 from modbench.models.hf.files import CONVERTED
 from modbench.models.hf.loading import load
-from modbench.models.hf.model import Wrapper, called_with
+from modbench.models.hf.model import Wrapper, called_with, real_tokens
 from modbench.models.hf.spec import PREFIX, local
 from modbench.models.hf_mod.families import FAMILIES, MoDModel
 
@@ -91,13 +91,11 @@ class Logits(Wrapper):
 
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, *, causal: bool = False) -> Tensor:
         """Logits; `lengths_B` are the real tokens of each row, the rest is padding on the right."""
-        routing = self.model.routing
+        routing, mask_BT = self.model.routing, None if lengths_B is None else real_tokens(tokens_BT, lengths_B).long()
         routing.auxiliary = [] if self.training else None
         try:
             with self._routed(causal=causal), called_with(tokens_BT):
-                logits_BTV: Tensor = self.model(
-                    input_ids=tokens_BT, attention_mask=_mask(tokens_BT, lengths_B), use_cache=False
-                ).logits
+                logits_BTV: Tensor = self.model(input_ids=tokens_BT, attention_mask=mask_BT, use_cache=False).logits
             self._auxiliary = (
                 sum(routing.auxiliary, logits_BTV.new_zeros(())) if routing.auxiliary is not None else None
             )
@@ -159,12 +157,6 @@ class Logits(Wrapper):
 
     def _routed(self, *, causal: bool) -> AbstractContextManager[None]:
         return self.model.routed_by(self.model.options.causal if causal else self.rule)
-
-
-def _mask(tokens_BT: Tensor, lengths_B: Tensor | None) -> Tensor | None:
-    if lengths_B is None:
-        return None
-    return (torch.arange(tokens_BT.shape[1], device=tokens_BT.device) < lengths_B[:, None]).long()
 
 
 def build(config: object, path: str, rule: str = "top_k") -> Logits:

@@ -30,28 +30,27 @@ class HuggingFace:
         """Check that the model and the packages that load it are there, and that its files are whole."""
         found = self.found
         needs(self.spec, gguf=found.kind == "gguf")
-        if not converted(self.spec, found) and found.path is not None:
-            check_type(f"model '{self.spec}'", found.path)
-        shape(self.spec, found)  # a GGUF is checked as its header is read
-        if found.kind == "folder":
-            for file in found.weights:
-                check_safetensors(self.spec, file)
+        if not converted(found) and found.path is not None:
+            check_type(found.said, found.path)
+        shape(found)  # a GGUF is checked as its header is read
+        if found.kind == "folder" and found.weights:
+            check_safetensors(found)
 
     def settings(self) -> Mapping[str, Any]:
         """Its shape, as far as it decides that itself."""
-        return shape(self.spec, self.found)
+        return shape(self.found)
 
     def build(self, config: ModelConfig) -> object:
         """The module; a converted model is wrapped with its routers in view."""
         from modbench.models.hf.model import HfModel, build
 
-        if converted(self.spec, self.found):
+        if converted(self.found):
             from modbench.models import hf_mod  # makes the library know these models
 
-            made = build(self.spec, self.found, config)
+            made = build(self.found, config)
             assert isinstance(made, hf_mod.MoDModel)
             return hf_mod.Logits(made, self.spec["rule"])
-        return HfModel(build(self.spec, self.found, config))
+        return HfModel(build(self.found, config))
 
     def cost(self, config: ModelConfig, seq_len: int, batch_size: int) -> Cost | None:
         """Its closed form, of the families that are our dense model with biases or norms: Llama, Qwen 2 and 3, SmolLM, GPT-2.
@@ -59,7 +58,7 @@ class HuggingFace:
         Biases and norms count 0 FLOPs, so only parameters differ. Memory is not computed here: their code keeps other tensors
         than ours, and fake tensors forecast it exactly.
         """
-        more = _more_params(self.spec, self.found, config)
+        more = _more_params(self.found, config)
         if more is None:
             return None
         from modbench.models import dense
@@ -69,7 +68,7 @@ class HuggingFace:
 
     def decode_cost(self, config: ModelConfig, context: int, batch_size: int) -> DecodeCost | None:
         """Elements that one decode step reads, and keys and values after the context; None as for `cost`."""
-        if _more_params(self.spec, self.found, config) is None:
+        if _more_params(self.found, config) is None:
             return None
         from modbench.models import dense
 
@@ -86,15 +85,15 @@ class HuggingFace:
 
     def tokenizer_json(self) -> bytes:
         """The tokenizer of a folder or GGUF."""
-        return tokenizer_json(self.spec, self.found)
+        return tokenizer_json(self.found)
 
 
-def _more_params(spec: Spec, found: Found, config: ModelConfig) -> int | None:
+def _more_params(found: Found, config: ModelConfig) -> int | None:
     """Parameters beyond those of our dense model of the same shape; None if it is not such a model."""
-    kind = model_type(spec, found)
+    kind = model_type(found)
     data: dict[str, Any] = {}
     if found.kind in {"folder", "config"} and found.config_file is not None:
-        data = raw_config(spec, found.config_file)
+        data = raw_config(found)
     d, a, kv = config.d_model, config.attention_width, config.kv_width
     if data.get("use_sliding_window"):
         return None

@@ -23,8 +23,6 @@ from modbench.harness.planning.plan import make_plan
 from modbench.harness.registry import model_sources
 from modbench.harness.registry.own_models import check_user_model as check_model
 from modbench.harness.results import own_files
-from modbench.models.hf.files import read_gguf
-from modbench.models.hf.spec import Spec
 
 CONFIG = {
     "model_type": "llama",
@@ -203,11 +201,11 @@ def test_a_damaged_gguf_is_refused(tmp_path: Path) -> None:
     whole = gguf(tmp_path / "m.gguf").read_bytes()
     gguf(tmp_path / "m.gguf", short=True)
     with pytest.raises(UsageError, match="before its last tensor"):
-        read_gguf(Spec("m"), tmp_path / "m.gguf")
+        settings(f"hf:{tmp_path}/m.gguf")
     for cut in (0, 3, 20, 60, 300, 5000):
         (tmp_path / "m.gguf").write_bytes(whole[:cut])
         with pytest.raises(UsageError, match=r"m\.gguf is damaged"):
-            read_gguf(Spec("m"), tmp_path / "m.gguf")
+            settings(f"hf:{tmp_path}/m.gguf")
 
 
 def test_what_was_downloaded_before_is_found(cache: Path, folder: Path) -> None:

@@ -217,8 +217,8 @@ def dense_source(source: str) -> HuggingFace:
         raise UsageError(f"{shown(source)}: the folder has no weights (*.safetensors), only a configuration.")
     made = HuggingFace(str(path), {})
     made.check()
-    if made.found.kind == "folder" and made.found.config_file is not None:
-        config = raw_config(made.spec, made.found.config_file)
+    if made.found.kind == "folder":
+        config = raw_config(made.found)
         if config["model_type"].startswith(CONVERTED):
             raise UsageError(f"{shown(source)} is converted already: name the dense model that it was made from.")
         if config.get("quantization_config"):
@@ -238,7 +238,7 @@ def load_dense(source: HuggingFace) -> tuple[PreTrainedModel, PreTrainedTokenize
 
     path = source.found.path
     more = {"dtype": torch.float32} if source.found.kind == "gguf" else {}
-    return load(f"model '{source.spec}'", "model", path, **more), load(f"tokenizer '{source.spec}'", "tokenizer", path)
+    return load(source.found.said, "model", path, **more), load(f"tokenizer '{source.spec}'", "tokenizer", path)
 
 
 def rows_of(found: Losses) -> dict[str, dict[str, float]]:
