@@ -91,7 +91,8 @@ class Logits(Wrapper):
 
     def forward(self, tokens_BT: Tensor, lengths_B: Tensor | None = None, *, causal: bool = False) -> Tensor:
         """Logits; `lengths_B` are the real tokens of each row, the rest is padding on the right."""
-        routing, mask_BT = self.model.routing, None if lengths_B is None else real_tokens(tokens_BT, lengths_B).long()
+        routing = self.model.routing
+        mask_BT = None if lengths_B is None else real_tokens(tokens_BT, lengths_B).long()
         routing.auxiliary = [] if self.training else None
         try:
             with self._routed(causal=causal), called_with(tokens_BT):
