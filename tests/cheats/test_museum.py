@@ -65,6 +65,7 @@ def measured(file: str, dtype: str, out: Path, monkeypatch: pytest.MonkeyPatch) 
         "shape": {"d_model": 32, "n_layers": 1, "n_heads": 2},
         "grid": {"seq_len": [16], "dtype": [dtype]},
         "arms": [{"model": "dense"}, {"model": f"{file}:build"}],
+        "twin": False,
     }
     plan = make_plan(override(parse_suite(data, "museum"), Overrides()), device="cpu", text=None)
     folder = run_folder.create(str(out / "run"), "museum")

@@ -126,6 +126,7 @@ def test_a_plan_fits_a_screen_and_begins_with_the_answer(modbench: Any, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("unmeasured")
 def test_a_sweep_needs_no_file(modbench: Any, tmp_path: Path) -> None:
     done = modbench(
         *("plan", "quick", "--capacity", "0.0625,0.125", "--seq-len", "1024", "--device", "cpu", "--json"), cwd=tmp_path
@@ -328,25 +329,22 @@ def test_strict_ends_with_1_on_failed_cells(modbench: Any, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("metrics", "flags"),
     [
-        ('"latency/forward"', ("--effort", "smoke")),
-        ('"latency/forward"', ("--set", "launches=2")),
-        ('"loss/val"', ()),
-        ('"bpb/val", "flops/forward"', ("--batch-size", "1,2", "--dtype", "fp32,bf16", "--seeds", "0,1,2")),
+        ('"bpb/val", "flops/forward"', ("--dtype", "bf16", "--seeds", "0,1")),
         # Compiles training steps, which takes most of a minute; "latency/compile" below compiles too.
         pytest.param('"memory/peak_allocated"', ("--compile",), marks=pytest.mark.proof),
         ('"ttft", "tpot", "latency/decode", "latency/decode/p50", "latency/decode/p95", "tokens_per_s"', ()),
-        ('"mfu", "mfu/forward", "tokens_per_s/train_step", "latency/train_step/backward"', ()),
-        ('"memory/rss_peak", "memory/peak_reserved", "energy/total", "latency/forward/device"', ()),
+        ('"memory/rss_peak", "memory/peak_reserved", "latency/forward/device"', ()),
+        ('"mfu", "mfu/forward", "tokens_per_s/train_step", "latency/train_step/backward", "energy/total"', ()),
         ('"latency/compile"', ()),  # eager models: nothing is compiled, so that nothing is measured
     ],
 )
 def test_a_part_of_the_metrics_is_a_whole_run(
     metrics: str, flags: tuple[str, ...], modbench: Any, modbench_process: Any, tmp_path: Path
 ) -> None:
-    """Whatever is not measured, the page, the tables and the terminal still stand."""
+    """Whatever is not measured, the page, the tables and the terminal still stand; more in tests/harness/test_planted.py."""
     (tmp_path / "text.txt").write_text("all work and no play. " * 200)
     (tmp_path / "s.toml").write_text(
-        f"metrics = [{metrics}]\nlaunches = 3\nrounds = 2\n[shape]\nd_model = 32\nn_layers = 2\n[grid]\nseq_len = [8]\n"
+        f"metrics = [{metrics}]\nlaunches = 1\nrounds = 2\n[shape]\nd_model = 32\nn_layers = 2\n[grid]\nseq_len = [8]\n"
         '[[arms]]\nmodel = "dense"\n[[arms]]\nmodel = "mod"\ncapacity = 0.5\n'
         "[train]\nseq_len = 8\nbatch_size = 1\ntokens = 64\nval_tokens = 32\n"
     )

@@ -37,12 +37,12 @@ batch_size = 8
 [train]
 seq_len = 32
 batch_size = 4
-steps = 200
+steps = 100
 val_tokens = 512
 looks = 2
 watch = true
 flips = 8
-checkpoint_s = 0.2
+checkpoint_s = 0.1
 """
 
 

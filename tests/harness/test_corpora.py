@@ -399,6 +399,7 @@ def test_the_hub_out_of_reach_fails_at_once(modbench_process: Any, monkeypatch: 
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_a_plan_reads_jsonl(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,4 +1,4 @@
-"""No fault loses a finished unit, runs one twice, or leaves a wrong number: `fault_table.py` at a few moments, and at twenty."""
+"""No fault loses a finished unit, runs one twice, or leaves a wrong number: `fault_table.py` at one moment, and at twenty."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def served(moments: int) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.fixture(scope="module")
-def few() -> Iterator[subprocess.Popen[str]]:
-    yield from served(2)
+def one() -> Iterator[subprocess.Popen[str]]:
+    yield from served(1)
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +75,8 @@ def row(process: subprocess.Popen[str], name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_fault_costs_nothing(few: subprocess.Popen[str], name: str) -> None:
-    found = row(few, name)
+def test_a_fault_costs_nothing(one: subprocess.Popen[str], name: str) -> None:
+    found = row(one, name)
     assert (found["lost"], found["duplicated"], found["wrong"], found["problems"]) == (0, 0, 0, [])
     assert found["moments"]
 

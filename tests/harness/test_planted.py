@@ -66,6 +66,25 @@ def test_a_sequential_protocol_would_have_been_wrong(tmp_path: Path) -> None:
     assert times[1] / times[0] > 1.3
 
 
+@pytest.mark.parametrize(
+    ("effort", "suite"),
+    [
+        ("smoke", {"metrics": ["latency/forward"], "train": None}),
+        ("draft", {"metrics": ["latency/forward"], "train": None, "launches": 2}),
+        ("draft", {"metrics": ["loss/val"]}),
+    ],
+)
+def test_a_part_of_the_metrics_is_a_whole_report(effort: str, suite: dict[str, Any], tmp_path: Path) -> None:
+    """Whatever is not measured, the page, the tables and the terminal still stand."""
+    frame = stored(tmp_path, planted_suite(effort, **suite))
+    bare = frame[["ratio", "difference"]].isna().all(axis=1)
+    assert frame[bare].reason.notna().all()
+    assert not frame[~bare].empty
+    loaded = load(tmp_path / "run")
+    assert render.html(loaded).count("<section") >= 4
+    assert "MoD 0.5" in summary.closing(loaded, tmp_path / "report.html", None)
+
+
 def test_smoke_prints_no_verdict(tmp_path: Path) -> None:
     frame = stored(tmp_path, planted_suite("smoke"))
     assert frame.verdict.isna().all()

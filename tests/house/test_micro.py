@@ -34,11 +34,13 @@ def test_every_file_is_collected_and_every_benchmark_runs(arguments: tuple[str, 
     (tmp_path / "bench_mine.py").write_text("raise SystemExit\n")
     here = ROOT if arguments == ("suites/micro",) else tmp_path
     mine = () if here == ROOT else (str(tmp_path),)
-    done = run(*arguments, *mine, "--benchmark-disable", "-v", cwd=here)
+    # Once is enough to run them: the checkout's command collects the same ones.
+    how = ("--collect-only", "-q") if here == ROOT else ("-v",)
+    done = run(*arguments, *mine, "--benchmark-disable", *how, cwd=here)
     assert done.returncode == 0, done.stdout + done.stderr
-    passed = re.findall(r"(bench_\w+\.py)::bench_\S+ PASSED", done.stdout)
-    assert set(passed) == FILES
-    assert f"{len(passed) + len(mine)} passed" in done.stdout
+    found = re.findall(r"(bench_\w+\.py)::bench_\S+" + " PASSED" * (here != ROOT), done.stdout)
+    assert set(found) == FILES
+    assert f"{len(found) + len(mine)} {'tests collected' if here == ROOT else 'passed'}" in done.stdout
 
 
 @pytest.mark.slow

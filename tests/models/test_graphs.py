@@ -14,14 +14,14 @@ from torch.utils.checkpoint import checkpoint
 from modbench.harness.timing.host_sync_count import syncs
 from modbench.models.layers.decoder import Decoder
 
-SHAPES: list[tuple[str, dict[str, Any]]] = [
+SHAPES: list[Any] = [
     *((name, {}) for name in STATIC),
     ("mod", {"mixer": "window", "window": 5}),
-    ("mod", {"mixer": "convolution"}),
-    ("mod", {"granularity": "attention", "router": "stochastic"}),
+    pytest.param("mod", {"mixer": "convolution"}, marks=pytest.mark.proof),
+    pytest.param("mod", {"granularity": "attention", "router": "stochastic"}, marks=pytest.mark.proof),
     ("mod", {"granularity": "mlp", "multiplier": "sigmoid", "causal": "aux_loss"}),
     ("moe", {"choice": "token"}),
-    ("mode_staged", {"bidirectional": True}),
+    pytest.param("mode_staged", {"bidirectional": True}, marks=pytest.mark.proof),
 ]
 
 
