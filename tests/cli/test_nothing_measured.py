@@ -160,11 +160,11 @@ def test_a_model_alone_that_cannot_be_measured(tmp_path: Path, modbench: Modbenc
 
 
 @pytest.mark.slow
-def test_a_training_run_of_a_model_that_cannot_be_made(tmp_path: Path, modbench_process: Modbench) -> None:
+def test_a_training_run_of_a_model_that_cannot_be_made(tmp_path: Path, modbench: Modbench) -> None:
     (tmp_path / "bad.py").write_text(BAD)
     (tmp_path / "text.txt").write_text("a quick brown fox. " * 400)
     flags = ("--corpus", "text.txt", "--seq-len", "16", "--set", "train.steps=2", "--device", "cpu", "-o", "run")
-    done = modbench_process("train", "bad.py:raises", *flags, cwd=tmp_path)
+    done = modbench("train", "bad.py:raises", *flags, cwd=tmp_path)
     assert done.returncode == 1, done
     assert "cannot be made" in done.stdout
     assert "modbench: Nothing was measured" in done.stderr

@@ -465,10 +465,10 @@ def test_a_gate_reads_a_task_up_to_the_first_question() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["ddp", "fsdp"])
+@pytest.mark.parametrize("how", [pytest.param("ddp", marks=pytest.mark.proof), "fsdp"])
 @pytest.mark.parametrize("model", ["mod", pytest.param("dense", marks=pytest.mark.proof)])
 def test_two_ranks_train_as_one(how: str, model: str, modbench: Any, tmp_path: Path) -> None:
-    """torchrun with two gloo processes; the loss curve of one process within rounding."""
+    """torchrun with two gloo processes; the loss curve of one process within rounding. DDP: also tests/harness/test_ranks.py."""
     (tmp_path / "text.txt").write_bytes(TEXT.train)
     said = [*("train", model, "--corpus", "text.txt", "--seq-len", "16", "--batch-size", "4")]
     for setting in ("d_model=32", "n_layers=4", "train.steps=10", "train.val_tokens=64", f"train.parallel={how}"):
