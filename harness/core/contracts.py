@@ -204,6 +204,10 @@ class Metric(Generic[Given, Made]):
 AnyMetric = Metric[Any, Any]
 
 
+# modbench's own tokenizers; a model's own is named by its source, as in `hf:FOLDER`.
+TOKENIZERS = ("bytes", "bpe")
+
+
 @dataclass(frozen=True)
 class Text:
     """A corpus as read: bytes to train on, bytes held out, and their hash."""

@@ -16,11 +16,10 @@ from pydantic import Field, field_validator, model_validator
 
 from modbench.harness.core.config import MOST_TOKENS
 from modbench.harness.core.confirm_plan import HeldOutPart
+from modbench.harness.core.contracts import TOKENIZERS
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.frozen import Frozen
 
-# modbench's own tokenizers; a model's own is named by its source, as in `hf:FOLDER`.
-TOKENIZERS = ("bytes", "bpe")
 WIDTH, RATE_AT_WIDTH = 256, 2e-3
 WARM_UP_SHARE = 0.1
 DEFAULT_TOKENS = 200_000

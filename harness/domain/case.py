@@ -126,7 +126,7 @@ class Case(Frozen):
     @functools.cached_property
     def facts(self) -> CaseFacts:
         """Facts of its model and router, which whoever plans the case looks up (`lookup.py`); `Comparison` stores them."""
-        raise AssertionError(f"nobody looked up the facts of {self.model}")
+        raise AssertionError(f"no facts of {self.model} are known")
 
     def with_facts(self, facts: CaseFacts) -> Case:
         """The same case with the facts of its model and router."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from modbench.harness.core.frozen import Frozen
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from modbench.harness.domain.case import UnitOfWork
     from modbench.harness.domain.records import Record
     from modbench.harness.domain.suite import Suite
+
+# The type of what a rule leaves for reports.
+Result = TypeVar("Result", bound=Frozen)
 
 
 class Decision(NamedTuple):
@@ -35,14 +38,14 @@ class Decision(NamedTuple):
     found: Frozen | None = None
 
 
-class AdaptiveRule(ABC):
+class AdaptiveRule(ABC, Generic[Result]):
     """A rule. It keeps nothing: what it decides follows from the records, so that a resumed run decides the same.
 
     Attributes:
         found: type of its result for reports; None: it has none.
     """
 
-    found: type[Frozen] | None = None
+    found: type[Result] | None = None
 
     @abstractmethod
     def groups(self, suite: Suite, units: Sequence[UnitOfWork]) -> Mapping[str, Sequence[UnitOfWork]]:
@@ -69,7 +72,7 @@ class AdaptiveRule(ABC):
             records: records by name of these units.
         """
 
-    def check_suite(self, suite: Suite, source: str) -> None:  # noqa: B027  # few need it
+    def check_suite(self, suite: Suite, source: str) -> None:  # few need it
         """Check a suite that has the table of this rule, such as `[search]`.
 
         Args:
@@ -84,7 +87,7 @@ class AdaptiveRule(ABC):
         """Return the shares of a group's conditional units that it usually asks for, and that it asks for at most."""
         return 0.0, 1.0
 
-    def check(self, suite: Suite, units: Sequence[UnitOfWork], select: str | None) -> None:  # noqa: B027  # few need it
+    def check(self, suite: Suite, units: Sequence[UnitOfWork], select: str | None) -> None:  # few need it
         """Check that the rule can decide about a group.
 
         Args:
@@ -109,10 +112,10 @@ class AdaptiveRule(ABC):
         """Yield a sentence for each thing that `modbench plan` says of it, from the whole forecast."""
         yield from ()
 
-    def stands(self, found: Any) -> bool:  # noqa: ANN401, ARG002  # of the type `found`
+    def stands(self, found: Result) -> bool:  # noqa: ARG002  # for others
         """Whether what it decided is kept where units of the group are measured again; else it decides anew."""
         return False
 
-    def foreign(self, suite: Suite, units: Sequence[UnitOfWork], found: Any) -> Iterator[Problem]:  # noqa: ANN401, ARG002
+    def foreign(self, suite: Suite, units: Sequence[UnitOfWork], found: Result) -> Iterator[Problem]:  # noqa: ARG002
         """Yield names in a result that are of no unit, case or role of the group: the file may be a stranger's."""
         yield from ()

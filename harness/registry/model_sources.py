@@ -26,7 +26,7 @@ class SourcedModel(Protocol):
     def settings(self) -> Mapping[str, Any]:
         """The keys of `ModelConfig` that the model itself decides; the suite decides the others."""
 
-    def build(self, config: ModelConfig) -> Any:  # noqa: ANN401  # a module: torch is not imported here
+    def build(self, config: ModelConfig) -> object:
         """Make the module."""
 
     def cost(self, config: ModelConfig, seq_len: int, batch_size: int) -> Cost | None:

@@ -46,22 +46,24 @@ def check(router: str) -> None:
         raise UsageError(f"router {router!r}: {file}: {problem}.")
 
 
-def load(router: str) -> Any:  # noqa: ANN401  # a class that derives from a type of `models/`
+def load(router: str) -> type[Any]:
     """Import a router's class. Exceptions of a user's import are passed on.
 
     Raises:
         UsageError: if there is no such router, or it is no class with a method `score`.
     """
     if not is_spec(router):
-        return catalogue.load("routers", router)
+        shipped: type[Any] = catalogue.load("routers", router)
+        return shipped
     made = _class(router, Path.cwd())
     if wrong := addition.not_a("routers", made):
         raise UsageError(f"router {router!r} {wrong}.")
+    assert isinstance(made, type)
     return made
 
 
 @functools.lru_cache(maxsize=16)
-def _class(router: str, _from: Path) -> Any:  # noqa: ANN401  # as above
+def _class(router: str, _from: Path) -> object:
     """The class, the same for every block: importing a file again would make another one."""
     return own_models.load_user_model(router)
 

@@ -84,13 +84,13 @@ def _dumped(value: BaseModel, *without: str) -> dict[str, Any]:
     return value.model_dump(mode="json", exclude=set(without))
 
 
-def unpacked(body: Any, file: Path) -> Any:  # noqa: ANN401  # JSON of any kind, checked here or after this
+def unpacked(body: dict[str, Any], file: Path) -> dict[str, Any]:
     """A plan's JSON with its parts in place of their numbers; one that was written in full is returned as it is.
 
     Raises:
         DamagedError: if a part is damaged, or is missing.
     """
-    if not isinstance(body, dict) or "parts" not in body:
+    if "parts" not in body:
         return body
     parts = body["parts"]
     configs = _made(ModelConfig, "configs", parts, file, lambda each: each)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 from modbench.harness.core.errors import UsageError, in_short
 from modbench.harness.core.ids import short_name, slug
@@ -125,7 +126,7 @@ def _of_groups(plan: Plan) -> Iterator[Problem]:
                 yield Problem(("plan", "groups"), said)
 
 
-def _foreign_members(plan: Plan, name: str, rule: AdaptiveRule) -> Iterator[Problem]:
+def _foreign_members(plan: Plan, name: str, rule: AdaptiveRule[Any]) -> Iterator[Problem]:
     """Groups hold the units that their rule puts there, and it may ask for those that it says: it reads no other records."""
     try:
         made = {

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.units import counted
 from modbench.harness.domain.case import Case, Comparison, UnitOfWork
 from modbench.harness.domain.records import Record
@@ -102,7 +103,7 @@ def rows_of(plan: Plan) -> dict[str, Row]:
     return {name: Row.of(search, units) for name, units in plan.members("bisection").items()}
 
 
-class BisectionRule(AdaptiveRule):
+class BisectionRule(AdaptiveRule[Frozen]):
     """Asks for cells of a row: all launches of a cell at once."""
 
     def check_suite(self, suite: Suite, source: str) -> None:

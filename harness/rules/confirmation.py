@@ -210,7 +210,7 @@ def confirmations_of(plan: Plan) -> dict[str, Confirmation]:
     return {name: Confirmation.of(plan.suite, units) for name, units in plan.members("confirmation").items()}
 
 
-class ConfirmationRule(AdaptiveRule):
+class ConfirmationRule(AdaptiveRule[Confirmed]):
     """Asks for fresh runs of the best sizes, look by look, when all runs of the sweep at a budget have ended."""
 
     found = Confirmed

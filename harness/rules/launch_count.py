@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from modbench.harness.domain.suite import Suite
 
 
-class LaunchCountRule(AdaptiveRule):
+class LaunchCountRule(AdaptiveRule[LaunchCount]):
     """Asks for the launches after the pilot. A number that was computed stands, whatever is measured again."""
 
     found = LaunchCount

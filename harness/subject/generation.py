@@ -179,7 +179,7 @@ class Generation:
         missing = [name for name in ("position_B", "mark", "rewind", "advance") if not hasattr(cache, name)]
         if missing:
             raise Unmeasured(parts.lacks(f"{' and '.join(missing)} in its cache, which a captured step needs"))
-        return Replay(self.subject.language_model, cache)
+        return Replay(self.subject.language_model, cast("DecodeCache", cache))
 
 
 class Replay:

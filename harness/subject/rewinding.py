@@ -17,16 +17,16 @@ from modbench.harness.core.protocols import named
 COPIED = frozenset({torch.int64, torch.int32, torch.bool})
 
 
-def rewinder(cache: Any) -> Callable[[], None]:  # noqa: ANN401  # a model's own class
+def rewinder(cache: object) -> Callable[[], None]:
     """A call that returns a cache to its present state, as exactly as its times need.
 
     By its own `mark` and `rewind`, if it has both. Otherwise all that it refers to is put back: lists, dicts, attributes and
     integer tensors. Contents of other tensors stay: one that was replaced is there again, and what was written beyond a position
     is not read.
     """
-    if inspect.isroutine(getattr(cache, "mark", None)) and inspect.isroutine(getattr(cache, "rewind", None)):
-        mark = cache.mark(windows=False) if "windows" in named(cache.mark) else cache.mark()
-        return partial(cache.rewind, mark)
+    mark, back = getattr(cache, "mark", None), getattr(cache, "rewind", None)
+    if inspect.isroutine(mark) and inspect.isroutine(back):
+        return partial(back, mark(windows=False) if "windows" in named(mark) else mark())
     undo: list[Callable[[], object]] = []
     for part in _parts(cache):
         if isinstance(part, Tensor):

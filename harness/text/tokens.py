@@ -18,10 +18,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from modbench.harness.core import extras
-from modbench.harness.core.contracts import Text
+from modbench.harness.core.contracts import TOKENIZERS, Text
 from modbench.harness.core.errors import ModbenchError, UnreadableError, UsageError, in_short, unknown
-from modbench.harness.core.model_specs import parse_spec
-from modbench.harness.core.train_plan import TOKENIZERS
 from modbench.harness.registry.model_sources import sourced
 from modbench.harness.text import disk_cache
 
@@ -183,6 +181,8 @@ def _given(text: Text, spec: str, vocab_size: int) -> Tokens:
     Raises:
         UsageError: if there is no such tokenizer, the model cannot hold its ids, or it loses text.
     """
+    from modbench.harness.core.model_specs import parse_spec  # stands on pydantic
+
     found = sourced(*parse_spec(spec))
     if found is None:
         raise UsageError(f"tokenizer {spec!r} is none. Write bytes, bpe, or hf:FOLDER for that of a model.")

@@ -76,7 +76,7 @@ def forecast(plan: Plan) -> dict[str, Any]:
 
 def _of_rules(plan: Plan) -> dict[str, Any]:
     """What rules may request."""
-    rules: dict[str, AdaptiveRule] = catalogue.usable("rules")
+    rules: dict[str, AdaptiveRule[Any]] = catalogue.usable("rules")
     return {
         key: said for name, rule in rules.items() for key, said in rule.forecast(plan.suite, plan.members(name)).items()
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.domain.records import Record
@@ -10,7 +11,7 @@ from modbench.harness.domain.suite import Suite
 from modbench.harness.planning.adaptive import AdaptiveRule, Decision
 
 
-class Chain(AdaptiveRule):
+class Chain(AdaptiveRule[Any]):
     def groups(self, suite: Suite, units: Sequence[UnitOfWork]) -> dict[str, list[UnitOfWork]]:
         alone = [unit for unit in units if unit.made_in == "stub_alone"]
         return {"chain": alone} if suite.name == "stubs" else {}
