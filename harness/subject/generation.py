@@ -166,7 +166,7 @@ class Generation:
         call(feed_BT)
         return call
 
-    def _graph(self, cache: DecodeCache) -> Callable[[Tensor], Tensor]:
+    def _graph(self, cache: object) -> Callable[[Tensor], Tensor]:
         case, parts = self.subject.case, self.subject.parts
         if case.place.device != "cuda":
             raise Unmeasured("a CUDA graph needs a CUDA device")
