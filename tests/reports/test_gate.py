@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from modbench.reports.tables.load import Loaded, load
 from modbench.reports.writers.markdown import annotation
 
 TIME = "latency/forward"
+TIMED = {"metrics": [TIME], "launches": 3}
 
 
 def run(folder: Path, suite: dict[str, Any] | None = None, effort: str = "standard", **trouble: Any) -> Loaded:
@@ -50,6 +50,12 @@ def reasons(found: list[GateFinding], start: str, verdict: str = "cannot tell") 
     return {finding.reason for finding in found if finding.metric.startswith(start)}
 
 
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    """The earlier run, in which nothing went wrong."""
+    return run(tmp_path_factory.mktemp("gate") / "before")
+
+
 @pytest.fixture(autouse=True)
 def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep certificates of machines apart for each test."""
@@ -57,11 +63,12 @@ def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_a_gate_lets_the_same_pass_and_stops_a_planted_regression(tmp_path: Path) -> None:
+def test_a_gate_lets_the_same_pass_and_stops_a_planted_regression(
+    before: Loaded, tmp_path: Path, modbench: Any
+) -> None:
     """An arm that takes 10 % more than before is worse; nothing else is."""
-    before, same = run(tmp_path / "before"), run(tmp_path / "same")
     slow = run(tmp_path / "slow", slower={"mod[c0.125]": 1.10})
-    calm = gate.gate(same, before)
+    calm = gate.gate(run(tmp_path / "same"), before)
     assert {finding.verdict for finding in calm.findings} == {"pass", "not compared"}
     assert (calm.verdict, calm.exit_code()) == ("pass", 0)
     found = [finding for finding in findings(slow, before) if finding.verdict == "worse"]
@@ -75,6 +82,9 @@ def test_a_gate_lets_the_same_pass_and_stops_a_planted_regression(tmp_path: Path
     faster = findings(before, slow)
     assert sum(finding.verdict == "better" for finding in faster) == len(found)
     assert not any(finding.verdict == "worse" for finding in faster)
+    assert modbench("gate", before.path, "--against", slow.path).returncode == 0
+    assert modbench("gate", slow.path, "--against", before.path, "--margin", 2).returncode == 2
+    assert modbench("gate", slow.path, "--against", tmp_path).returncode == 2
 
 
 @pytest.mark.slow
@@ -103,15 +113,14 @@ def test_one_cold_compilation_gates_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_gate_refuses_times_of_an_unfit_machine_and_no_others(tmp_path: Path, modbench: Any) -> None:
+def test_a_gate_refuses_times_of_an_unfit_machine_and_no_others(before: Loaded, tmp_path: Path, modbench: Any) -> None:
     bad = unfit()
-    fit = run(tmp_path / "fit")
-    left(tmp_path, planted_suite("standard"), certificate=bad)
+    left(tmp_path, planted_suite("standard", metrics=[TIME]), certificate=bad)
     for more in ((), ("--lenient",)):
-        refused = modbench("gate", tmp_path / "run", "--against", fit.path, *more)
+        refused = modbench("gate", tmp_path / "run", "--against", before.path, *more)
         assert refused.returncode == 5
         assert "20 of 100" in refused.stderr
-    found = gate.gate(fit, load(tmp_path / "run"))
+    found = gate.gate(before, load(tmp_path / "run"))
     times = [each for each in found.findings if each.metric == TIME and each.typical.low is not None]
     assert {(each.verdict, each.reason) for each in times} == {("cannot tell", gate.UNFIT)}
     assert found.launches is None
@@ -123,37 +132,19 @@ def test_a_gate_refuses_times_of_an_unfit_machine_and_no_others(tmp_path: Path, 
 
 
 @pytest.mark.slow
-def test_the_gates_exit_codes(tmp_path: Path, modbench: Any) -> None:
-    run(tmp_path / "before")
-    run(tmp_path / "slow", slower={"moe": 1.3})
-    before, slow = tmp_path / "before", tmp_path / "slow"
-    stopped = modbench("gate", slow, "--against", before)
-    assert stopped.returncode == 1
-    assert re.search(r"^worse latency/forward: 2, worst moe\[T\d+\] 0.7", stopped.stdout, re.MULTILINE)
-    assert modbench("gate", before, "--against", slow).returncode == 0
-    told = json.loads(modbench("gate", slow, "--against", before, "--json").stdout)
-    assert (told["verdict"], told["exit_code"], told["margin"]) == ("worse", 1, 0.02)
-    assert any(finding["verdict"] == "worse" for finding in told["findings"])
-    assert modbench("gate", slow, "--against", before, "--margin", 2).returncode == 2
-    assert modbench("gate", slow, "--against", tmp_path).returncode == 2
-
-
-@pytest.mark.slow
-def test_runs_without_a_case_in_common_cannot_be_gated(tmp_path: Path) -> None:
-    here = run(tmp_path / "here")
-    there = run(tmp_path / "there", {"shape": {"d_model": 32, "n_layers": 4}})
+def test_runs_without_a_case_in_common_cannot_be_gated(before: Loaded, tmp_path: Path) -> None:
+    there = run(tmp_path / "there", {"shape": {"d_model": 32, "n_layers": 4}, "metrics": [TIME]})
     with pytest.raises(UsageError, match="no case in common"):
-        gate.gate(here, there)
+        gate.gate(before, there)
 
 
 @pytest.mark.slow
-def test_a_case_whose_shape_has_changed_cannot_be_told(tmp_path: Path) -> None:
+def test_a_case_whose_shape_has_changed_cannot_be_told(before: Loaded, tmp_path: Path) -> None:
     """The id stays the same: ids name arms of a suite, not shapes."""
-    here = run(tmp_path / "here")
     match = {"arm": "mod", "capacity": 0.125}
     mod = {"model": "mod", "capacity": [0.125, 0.5]}
     arms = [{"model": "dense"}, {"model": "dense", "match": match}, mod, {"model": "moe", "d_ff": 512}]
-    found = findings(here, run(tmp_path / "there", {"arms": arms}))
+    found = findings(before, run(tmp_path / "there", {"arms": arms}))
     of_moe = [finding for finding in found if finding.what.startswith("moe")]
     assert all("d_ff 192, was 512" in str(finding.reason) for finding in of_moe)
     assert {finding.verdict for finding in of_moe} == {"cannot tell"}
@@ -161,20 +152,19 @@ def test_a_case_whose_shape_has_changed_cannot_be_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_losses_of_other_training_cannot_be_told(tmp_path: Path) -> None:
+def test_losses_of_other_training_cannot_be_told(before: Loaded, tmp_path: Path) -> None:
     """A case's id does not say how long it was trained, nor from which seed."""
-    before = run(tmp_path / "before")
-    longer = run(tmp_path / "longer", {"train": {"seq_len": 128, "tokens": 2000}})
+    losses = {"metrics": ["loss/val", "loss/val_causal"]}
+    longer = run(tmp_path / "longer", losses | {"train": {"seq_len": 128, "tokens": 2000}})
     said = {each.reason for each in findings(longer, before) if each.metric.startswith("loss/val")}
     assert any("train.tokens 2000, was 1000" in str(each) for each in said)
-    other = run(tmp_path / "other", {"seeds": [1]})
+    other = run(tmp_path / "other", losses | {"seeds": [1]})
     said = {each.reason for each in findings(other, before) if each.metric == "loss/val"}
     assert all("no seed in common" in str(each) for each in said)
 
 
 @pytest.mark.slow
-def test_contaminated_times_cannot_be_told(tmp_path: Path) -> None:
-    before = run(tmp_path / "before")
+def test_contaminated_times_cannot_be_told(before: Loaded, tmp_path: Path) -> None:
     disturbed = run(tmp_path / "disturbed", waits="moe", slower={"moe": 2.0})
     for found in (gate.gate(disturbed, before), gate.gate(before, disturbed)):
         moe = [each for each in found.findings if each.what.startswith("moe") and each.metric == TIME]
@@ -193,9 +183,9 @@ def test_two_launches_tell_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_failed_anchor_leaves_no_other_arm_to_compare(tmp_path: Path) -> None:
+def test_a_failed_anchor_leaves_no_other_arm_to_compare(before: Loaded, tmp_path: Path) -> None:
     """Now it hides what may have got worse; before, there was nothing that could get worse."""
-    before, broken = run(tmp_path / "before"), run(tmp_path / "broken", fails="dense")
+    broken = run(tmp_path / "broken", fails="dense")
     for now, base, word in ((broken, before, "cannot tell"), (before, broken, "not compared")):
         timed = [each for each in findings(now, base) if each.metric == TIME and not each.what.startswith("dense[")]
         assert {each.verdict for each in timed} == {word}
@@ -203,19 +193,19 @@ def test_a_failed_anchor_leaves_no_other_arm_to_compare(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_worked_and_fails_now_is_worse(tmp_path: Path, modbench: Any) -> None:
-    before, broken = run(tmp_path / "before"), run(tmp_path / "broken", fails="moe")
+def test_what_worked_and_fails_now_is_worse(before: Loaded, tmp_path: Path) -> None:
+    broken = run(tmp_path / "broken", fails="moe")
     found = [each for each in findings(broken, before) if each.verdict == "worse"]
     assert {(each.what.partition("[")[0], each.metric) for each in found} == {("moe", TIME)}
     assert all("planted failure" in str(each.reason) for each in found)
+    assert gate.gate(broken, before).exit_code() == 1
     assert gate.gate(before, broken).verdict == "pass"
-    assert modbench("gate", tmp_path / "broken", "--against", tmp_path / "before").returncode == 1
 
 
 @pytest.mark.slow
-def test_a_label_that_is_new_is_worse(tmp_path: Path) -> None:
+def test_a_label_that_is_new_is_worse(before: Loaded, tmp_path: Path) -> None:
     """A model that now reads later tokens has a better loss, which is not an improvement."""
-    before, leaks = run(tmp_path / "before"), run(tmp_path / "leaks", leaks="moe")
+    leaks = run(tmp_path / "leaks", leaks="moe")
     found = [each for each in findings(leaks, before) if each.verdict == "worse"]
     assert {each.what.partition("[")[0] for each in found} == {"moe"}
     assert f"now {Label.NOT_AUTOREGRESSIVE}" in {each.reason for each in found}
@@ -252,8 +242,7 @@ def test_a_smoke_run_tells_nothing_of_times(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_labels_alone_are_no_comparison(tmp_path: Path) -> None:
     """Without named checks a gate is about numbers: smoke runs have no times to compare, though their labels are known."""
-    suite = {"launches": 3, "metrics": [TIME]}
-    one, two = (run(tmp_path / name, suite, effort="smoke") for name in ("one", "two"))
+    one, two = (run(tmp_path / name, TIMED, effort="smoke") for name in ("one", "two"))
     found = gate.gate(one, two)
     assert {each.verdict for each in found.findings if each.metric == "labels"} == {"pass"}
     assert (found.compared, found.exit_code(lenient=True)) == (False, 5)
@@ -263,9 +252,9 @@ def test_labels_alone_are_no_comparison(tmp_path: Path) -> None:
 MOD, MOE = ([{"model": "dense"}, arm] for arm in ({"model": "mod", "capacity": 0.125}, {"model": "moe"}))
 # Pairs of runs that share a case but no number, each as changes to the suite and planted troubles of the new and the old run.
 EMPTY: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
-    "other arms beside one anchor": ({"metrics": [TIME], "arms": MOD}, {"metrics": [TIME], "arms": MOE}, {}),
-    "other metrics": ({"metrics": [TIME]}, {"metrics": ["flops/forward"]}, {}),
-    "every earlier time failed": ({"metrics": [TIME]}, {"metrics": [TIME]}, {"fails": "dense"}),
+    "other arms beside one anchor": (TIMED | {"arms": MOD}, TIMED | {"arms": MOE}, {}),
+    "other metrics": (TIMED, {"metrics": ["flops/forward"]}, {}),
+    "every earlier time failed": (TIMED, TIMED, {"fails": "dense"}),
 }
 
 
@@ -291,7 +280,8 @@ def test_an_empty_comparison_never_passes(name: str, tmp_path: Path, modbench: A
 @pytest.mark.slow
 def test_each_named_check_must_compare_something(tmp_path: Path, modbench: Any) -> None:
     """A check that compared nothing is not made good by one that did; `--lenient` is for evidence that does not decide."""
-    now, before = (run(tmp_path / name, {"metrics": ["flops/forward", TIME]}) for name in ("now", "before"))
+    suite = TIMED | {"metrics": ["flops/forward", TIME]}
+    now, before = (run(tmp_path / name, suite) for name in ("now", "before"))
     asked = ("gate", now.path, "--against", before.path, "--lenient", "--fail-on")
     told = modbench(*asked, "flops:0%,breaks")
     assert told.returncode == 5
@@ -300,7 +290,7 @@ def test_each_named_check_must_compare_something(tmp_path: Path, modbench: Any) 
     tiers = json.loads(modbench(*asked, "flops:0%,breaks", "--json").stdout)["tiers"]
     assert {each["check"]: each["compared"] for each in tiers if each["named"]} == {"flops": True, "breaks": False}
     assert modbench(*asked, "flops:0%").returncode == 0
-    noisy = run(tmp_path / "noisy", {"metrics": [TIME], "launches": 3}, slower={"moe": 1.021})
+    noisy = run(tmp_path / "noisy", TIMED, slower={"moe": 1.021})
     undecided = gate.gate(noisy, before, 0.02)
     assert (undecided.verdict, undecided.exit_code(), undecided.exit_code(lenient=True)) == ("cannot tell", 5, 0)
     assert [*gate.remarks(undecided)] == []
