@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -134,10 +135,21 @@ def test_every_metric_with_a_direction_belongs_to_a_check() -> None:
         ("graph_breaks", 3, 2, "breaks", "worse"),
         ("syncs/forward", 1, 2, "syncs", "better"),
         ("flops/forward", 101, 100, "larger:1%", "pass"),  # not named: by the margin, 2 %
+        ("flops/forward", 103, 100, None, "worse"),  # nothing is named: by the margin as well
+        ("flops/forward", 97, 100, None, "better"),
+        ("flops/forward", 101, 100, None, "pass"),
     ],
 )
-def test_counts_are_compared_exactly(key: str, now: float, before: float, limit: str, word: str) -> None:
-    assert Rules(0.02, parse([limit])).exact(catalogue.metrics()[key], now, before) == word
+def test_counts_are_compared_exactly(key: str, now: float, before: float, limit: str | None, word: str) -> None:
+    assert Rules(0.02, parse([limit]) if limit else None).exact(catalogue.metrics()[key], now, before) == word
+
+
+@pytest.mark.slow
+def test_a_number_that_cannot_be_damages_the_whole_record(base: Loaded, tmp_path: Path) -> None:
+    now = run(tmp_path / "now", {"flops/forward": {0: math.nan}}, seed=2)
+    found = gate.gate(now, base)
+    assert {each.verdict for each in found.findings if each.metric == "flops/forward"} == {"cannot tell"}
+    json.dumps(found.as_dict(), allow_nan=False)
 
 
 @pytest.mark.slow
@@ -276,6 +288,26 @@ def test_times_of_another_machine_cannot_be_told(base: Loaded, tmp_path: Path) -
 
 
 # --- losses
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "word", "reason"),
+    [
+        ({}, "pass", "identical, seed by seed"),
+        ({0: 0.010, 1: 0.011, 2: 0.012}, "worse", "difference, seed by seed"),  # 0.5 %, shown by all seeds
+        ({0: -0.010, 1: -0.011, 2: -0.012}, "better", "difference, seed by seed"),
+        ({0: 0.002, 1: -0.001, 2: 0.001}, "pass", "difference, seed by seed"),
+        ({0: 0.2, 1: -0.2, 2: 0.1}, "cannot tell", "difference, seed by seed"),
+    ],
+)
+def test_without_a_limit_a_rise_that_all_seeds_show_is_worse(
+    change: dict[int, float], word: str, reason: str, base: Loaded, tmp_path: Path
+) -> None:
+    now = run(tmp_path / "now", {"loss/val": change}, seed=2)
+    found = {each.what.partition("[")[0]: each for each in gate.gate(now, base).findings if each.metric == "loss/val"}
+    assert (found["moe"].verdict, found["moe"].reason) == (word, reason)
+    assert found["dense"].verdict == "pass"
 
 
 @pytest.mark.slow
