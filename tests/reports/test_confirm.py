@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 from panels_of import drawn, shown
 from planted import left
@@ -19,7 +18,6 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes.counting import CountNotes
 from modbench.reports.model import Estimate, Sentence, Table
-from modbench.reports.page import render
 from modbench.reports.panels import confirm as panel
 from modbench.reports.panels import isoflop
 from modbench.reports.questions import confirmation, first_screen
@@ -40,7 +38,6 @@ def planted(
     mod: float,
     noise: float,
     run_noise: float = 0.01,
-    views: bool = False,
     sweeps: dict[str, Any] | None = None,
     bf16: float = 0.0,
     count: str = "full",
@@ -68,10 +65,13 @@ def planted(
         if case.place.dtype == "bf16":
             loss += bf16 * (case.model == "mod") + 0.1 * (case.budget is not None and case.budget < BUDGET)
         losses[case.id] = loss
-    folder = left(tmp_path, made, losses=losses, run_noise=run_noise)
-    if views:
-        render.write(folder)
-    return load(str(folder))
+    return load(str(left(tmp_path, made, losses=losses, run_noise=run_noise)))
+
+
+@pytest.fixture(scope="module")
+def paying(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    """A sweep in which MoD beats dense and noise."""
+    return planted(tmp_path_factory.mktemp("confirm"), mod=-0.1, noise=0.1)
 
 
 def sentences(loaded: Loaded) -> list[Sentence]:
@@ -91,41 +91,39 @@ def conclusion(loaded: Loaded) -> str:
     return " ".join(plain(each) for each in said if "found" not in each.given)
 
 
-def test_skipping_pays_where_dense_and_noise_are_beaten(tmp_path: Path) -> None:
-    loaded = planted(tmp_path, mod=-0.1, noise=0.1)
-    first: Any = first_screen.answer(loaded)[0]
+def test_skipping_pays_where_dense_and_noise_are_beaten(paying: Loaded) -> None:
+    first: Any = first_screen.answer(paying)[0]
     assert plain(first.given["at"].given["budget"]) == "2e10 training FLOPs"
     assert first.given["at"].given["attention"] == "full-square attention"
     assert (first.given["best"], first.given["other"]) == ("MoD 0.25 learned", "dense")
     assert first.given["found"].typical.value == pytest.approx(-0.1, abs=0.02)
-    assert verdicts(loaded) == dict.fromkeys(["dense", "MoD 0.25 stochastic", "MoD 0.5 learned"], "better")
-    (answer,) = confirmation.answers(loaded)
+    assert verdicts(paying) == dict.fromkeys(["dense", "MoD 0.25 stochastic", "MoD 0.5 learned"], "better")
+    (answer,) = confirmation.answers(paying)
     assert answer.pays
-    assert "pays here" in conclusion(loaded)
-    assert len(first_screen.answer(loaded)) == 2  # what the conclusion says is said once, and stands in a table
-    rows: Any = confirmation.short_table(loaded)
-    assert [(plain(row[0]), row[3].word) for row in rows.rows] == [*verdicts(loaded).items()]
-    assert {*first_screen.answer(loaded), *confirmation.rest(loaded)} == {*sentences(loaded)}
-    found = recommend.recommend_capacity(loaded)
+    assert "pays here" in conclusion(paying)
+    assert len(first_screen.answer(paying)) == 2  # what the conclusion says is said once, and stands in a table
+    rows: Any = confirmation.short_table(paying)
+    assert [(plain(row[0]), row[3].word) for row in rows.rows] == [*verdicts(paying).items()]
+    assert {*first_screen.answer(paying), *confirmation.rest(paying)} == {*sentences(paying)}
+    found = recommend.recommend_capacity(paying)
     assert (found.capacity, found.variant) == (0.25, "MoD 0.25 learned")
 
 
 @pytest.mark.parametrize(("held", "said"), [(182, 1.82), (50, 0.5), (120, None)])
 def test_many_more_or_fewer_parameters_are_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: int, said: float | None
+    paying: Loaded, monkeypatch: pytest.MonkeyPatch, held: int, said: float | None
 ) -> None:
-    loaded = planted(tmp_path, mod=-0.1, noise=0.1)
 
     def counted(case: Case) -> CountNotes:
         return CountNotes(params=100 if case.model == "dense" else held)
 
-    monkeypatch.setattr(loaded.tables, "counted", counted)
-    ratios = [each.given["ratio"] for each in sentences(loaded) if "parameters" in each.words]
+    monkeypatch.setattr(paying.tables, "counted", counted)
+    ratios = [each.given["ratio"] for each in sentences(paying) if "parameters" in each.words]
     assert ratios == ([Estimate(said, kind="ratio")] if said else [])
 
 
-def test_the_price_is_read_from_the_anchor_with_half_the_budget(tmp_path: Path) -> None:
-    table = confirmation.table(planted(tmp_path, mod=-0.1, noise=0.1))
+def test_the_price_is_read_from_the_anchor_with_half_the_budget(paying: Loaded) -> None:
+    table = confirmation.table(paying)
     row = table[table.role == "anchor"].iloc[0]
     # Half the compute costs 0.1 nats, so that 0.1 nats are worth a factor of two.
     assert row.effective_speedup == pytest.approx(2, rel=0.3)
@@ -144,11 +142,10 @@ def test_where_noise_does_as_well_the_router_gets_no_credit(tmp_path: Path) -> N
     assert plain(recommend.capacity_headline(found)).startswith("not decided: MoD 0.25 stochastic ")
 
 
-def test_a_runner_up_that_turns_out_better_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded = planted(tmp_path, mod=-0.1, noise=0.1)
+def test_a_runner_up_that_turns_out_better_is_named(paying: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     verdicts = {"anchor": "better", "control": "better", "runner_up": "worse"}
     monkeypatch.setattr(confirmation.Answer, "verdict", lambda _, role: verdicts[role])
-    first = plain(recommend.capacity_headline(recommend.recommend_capacity(loaded)))
+    first = plain(recommend.capacity_headline(recommend.recommend_capacity(paying)))
     assert first.startswith("not decided: MoD 0.5 learned ")
 
 
@@ -161,13 +158,12 @@ def test_it_says_which_flops_the_budget_counts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("wanted", "asked"), [(41, "41"), (None, "more than 2,000"), (8, "")])
 def test_fewer_seeds_than_the_spread_asks_for_are_a_doubt(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: int | None, asked: str
+    paying: Loaded, monkeypatch: pytest.MonkeyPatch, wanted: int | None, asked: str
 ) -> None:
-    loaded = planted(tmp_path, mod=-0.1, noise=0.1)
-    (made,) = confirmation.answers(loaded)
+    (made,) = confirmation.answers(paying)
     told = made.confirmed.model_copy(update={"wanted": wanted})
     monkeypatch.setattr(confirmation, "answers", lambda _: [replace(made, confirmed=told)])
-    doubts: Any = first_screen.head(loaded).doubts
+    doubts: Any = first_screen.head(paying).doubts
     said = [each.given for each in doubts if isinstance(each, Sentence) and "wanted" in each.given]
     assert [(plain(each["wanted"]), each["planned"]) for each in said] == ([(asked, 8)] if asked else [])
     assert all(plain(each["margin"]) == "1.5 % of the loss" for each in said)
@@ -205,21 +201,8 @@ def test_without_a_control_nothing_is_said_to_pay(tmp_path: Path) -> None:
     assert "no control" in plain(recommend.capacity_headline(found))
 
 
-def test_the_page_draws_it_and_cases_that_were_not_confirmed_say_why(tmp_path: Path) -> None:
-    loaded = planted(tmp_path, mod=-0.1, noise=0.1, views=True)
-    assert len(pd.read_csv(loaded.run.path / "confirm.csv")) == 3
-    page = (loaded.run.path / "report.html").read_text()
-    assert "What was confirmed?" in page
-    cases = pd.read_csv(loaded.run.path / "cases.csv")
-    confirmed = cases[cases.metric == "loss/confirmed"]
-    assert set(confirmed[confirmed.status == "ok"].n) <= set(range(4, 9))
-    assert confirmed[confirmed.status == "skipped"].reason.str.startswith("not confirmed:").all()
-
-
-def test_recommend_prints_a_capacity(tmp_path: Path, modbench: Modbench) -> None:
-    folder = planted(tmp_path, mod=-0.1, noise=0.1).run.path
-    assert modbench("recommend", folder).stdout.startswith("recommended: capacity 0.25 (MoD 0.25 learned)")
-    assert json.loads(modbench("recommend", folder, "--json").stdout)["capacity"] == 0.25
+def test_recommend_prints_a_capacity(paying: Loaded, modbench: Modbench) -> None:
+    assert json.loads(modbench("recommend", paying.path, "--json").stdout)["capacity"] == 0.25
 
 
 def test_a_sweep_that_confirmed_nothing_is_refused(tmp_path: Path) -> None:
@@ -292,5 +275,5 @@ def test_an_optimum_between_two_sizes_is_a_doubt(tmp_path: Path) -> None:
     assert said in first_screen.head(loaded).doubts
 
 
-def test_without_such_an_optimum_nothing_is_said(tmp_path: Path) -> None:
-    assert not any("gain" in each.given for each in confirmation.doubts(planted(tmp_path, mod=-0.1, noise=0.1)))
+def test_without_such_an_optimum_nothing_is_said(paying: Loaded) -> None:
+    assert not any("gain" in each.given for each in confirmation.doubts(paying))
