@@ -24,6 +24,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any
     """Make two rounds in this process of what is compared; plan runs and return a finished one; returns what they were given."""
     asked = list[dict[str, Any]]()
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "state"))  # a plan without peaks records no operators
     left(tmp_path, planted_suite("draft", launches=4, rounds=2, metrics=["flops/forward", "latency/forward"]))
 
     def run(suite: str, **given: Any) -> mb.Results:

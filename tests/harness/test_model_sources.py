@@ -293,6 +293,7 @@ def test_a_source_is_a_users_model_for_the_harness(folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("unmeasured")
 def test_planning_imports_no_library(folder: Path) -> None:
     words = ["modbench", "plan", "quick", "--model", f"hf:{folder}", "--model", "hf:gpt2", "--effort", "smoke"]
     words += ["--set", 'metrics=["flops/forward"]', "--seq-len", "64"]
