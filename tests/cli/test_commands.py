@@ -329,11 +329,11 @@ def test_strict_ends_with_1_on_failed_cells(modbench: Any, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("metrics", "flags"),
     [
-        ('"bpb/val", "flops/forward"', ("--dtype", "bf16", "--seeds", "0,1")),
+        ('"bpb/val", "flops/forward"', ("--effort", "smoke", "--dtype", "fp32,bf16", "--seeds", "0,1")),
         # Compiles training steps, which takes most of a minute; "latency/compile" below compiles too.
         pytest.param('"memory/peak_allocated"', ("--compile",), marks=pytest.mark.proof),
         ('"ttft", "tpot", "latency/decode", "latency/decode/p50", "latency/decode/p95", "tokens_per_s"', ()),
-        ('"memory/rss_peak", "memory/peak_reserved", "latency/forward/device"', ()),
+        ('"memory/rss_peak", "memory/peak_reserved", "latency/forward/device"', ("--effort", "smoke")),
         ('"mfu", "mfu/forward", "tokens_per_s/train_step", "latency/train_step/backward", "energy/total"', ()),
         ('"latency/compile"', ()),  # eager models: nothing is compiled, so that nothing is measured
     ],
