@@ -8,8 +8,8 @@ from unittest import mock
 import pytest
 from planted_peaks import planted
 
+from modbench.commands.doctor import checkup
 from modbench.harness.domain.case import UnitOfWork
-from modbench.harness.execution import peaks
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import Plan, make_plan, predicted_seconds
 from modbench.harness.profiling.run_time import ARM_S, DRAW_S, FIRST_CALLS, RunTime, operators
@@ -118,7 +118,7 @@ def test_the_list_from_shapes_is_that_of_the_real_call() -> None:
 
 
 def test_doctor_measures_the_peaks_in_a_unit_of_its_own() -> None:
-    unit = peaks.unit(2)
+    unit = checkup.peaks_unit(2)
     assert unit.made_in == "roofline"
     assert unit.comparison.place.threads == 2
 

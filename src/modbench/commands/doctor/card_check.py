@@ -7,8 +7,9 @@ from typing import Any
 
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import ModbenchError
-from modbench.harness.domain.case import Case, Comparison, Dtype, Place, Protocol, UnitOfWork
+from modbench.harness.domain.case import Case, Comparison, Device, Dtype, Place, Protocol, UnitOfWork
 from modbench.harness.domain.notes.findings import PeakFinding
+from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.records import Record
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.phase import Progress
@@ -56,24 +57,24 @@ class Card:
 
 def units() -> list[UnitOfWork]:
     """One unit for each number format."""
-    return [_unit(dtype) for dtype in DTYPES]
+    return [unit_of(PEAK, "cuda", dtype, 1e9) for dtype in DTYPES]
 
 
-def _unit(dtype: Dtype) -> UnitOfWork:
-    place = Place(seq_len=1, batch_size=1, dtype=dtype, device="cuda", threads=1, compile=False)
+def unit_of(made_in: Pass, device: Device, dtype: Dtype, flops: float, threads: int = 1) -> UnitOfWork:
+    """A unit that finds something about the machine: its pass reads the place, and runs no model."""
+    place = Place(seq_len=1, batch_size=1, dtype=dtype, device=device, threads=threads, compile=False)
     case = with_facts(
         Case(model="dense", arm_parts=(), config=ModelConfig.model_validate({"d_model": 64}), place=place)
     )
-    protocol = Protocol(rounds=1, warm_up_calls=1, seed=0, corpus="stdlib", corpus_path=None, corpus_sha256="")
     return UnitOfWork(
-        name=f"{PEAK.name}-{dtype}",
-        made_in=PEAK.name,
+        name=f"{made_in.name}-{dtype}",
+        made_in=made_in.name,
         workload="",
         launch=0,
         comparison=Comparison(arms=(case,), metrics=()),
-        protocol=protocol,
-        flops=1e9,
-        facts=catalogue.facts_of_unit(PEAK.name, "", ()),
+        protocol=Protocol(rounds=1, warm_up_calls=1, seed=0, corpus="stdlib", corpus_path=None, corpus_sha256=""),
+        flops=flops,
+        facts=catalogue.facts_of_unit(made_in.name, "", ()),
     )
 
 

@@ -10,20 +10,26 @@ from typing import TYPE_CHECKING, Any
 
 from modbench.commands.doctor import aa_comparisons, card_check
 from modbench.commands.doctor.card_check import Card
-from modbench.harness.core.errors import UsageError
+from modbench.harness.core.errors import ModbenchError, UsageError
 from modbench.harness.core.printable import aligned
 from modbench.harness.core.units import counted, human, human_duration
 from modbench.harness.domain.efforts import EFFORTS
-from modbench.harness.execution.peaks import keep_peaks
+from modbench.harness.domain.notes.findings import RooflineFinding
+from modbench.harness.execution.launch.local import LocalLauncher
+from modbench.harness.execution.runner import run_in_temporary_folder
 from modbench.harness.machine import certificate, environment
 from modbench.harness.machine.certificate import Certificate
+from modbench.harness.passes import roofline
 from modbench.harness.stats import time_to_detect
 from modbench.harness.stats.effects import POWER
 from modbench.reports.writers.number_format import plain, share
 
 if TYPE_CHECKING:
-    from modbench.harness.domain.case import Device
+    from modbench.harness.domain.case import Device, UnitOfWork
     from modbench.harness.execution.phase import Progress
+
+# Of the unit that measures the peaks of a CPU.
+PEAKS_LIMIT_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,24 @@ def check(number: int, device: Device, threads: int, progress: Progress, *, fres
     assert pooled is not None
     advice = aa_comparisons.advice(where, threads, aa_comparisons.read_file)
     return Checkup(twins, pooled, advice, _machine(where, card, threads), time.monotonic() - start, card)
+
+
+def peaks_unit(threads: int) -> UnitOfWork:
+    """The unit that measures the peaks of a CPU by shape, and keeps them for later plans."""
+    return card_check.unit_of(roofline.PASS, "cpu", "fp32", roofline.WORK, threads)
+
+
+def keep_peaks(threads: int, progress: Progress) -> None:
+    """Measure the CPU's peaks by shape, outside a run.
+
+    Raises:
+        ModbenchError: if the unit left no result.
+    """
+    launcher = LocalLauncher(cold=True, threads=threads)
+    (record,) = run_in_temporary_folder([peaks_unit(threads)], launcher, progress, PEAKS_LIMIT_S)
+    if not isinstance(record.findings, RooflineFinding):
+        why = record.died.reason if record.died else "no result"
+        raise ModbenchError(f"the peaks by shape could not be measured: {why}")
 
 
 def launches(number: int, device: Device) -> int:
