@@ -15,7 +15,7 @@ from pathlib import Path
 
 from modbench.harness.execution import worker
 from modbench.harness.execution.unit import planned
-from modbench.harness.process import exits, graceful_stop, parent_death, torchrun
+from modbench.harness.process import exit_codes, graceful_stop, parent_death, torchrun
 from modbench.harness.results.run_folder import RunFolder
 
 
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> None:
         code = 0
     except BaseException as error:  # noqa: BLE001  # the process ends with it; its traceback goes to the log
         traceback.print_exc()
-        code = exits.code_of_unit(error)
+        code = exit_codes.code_of_unit(error)
     finally:
         worker.end(code)
 

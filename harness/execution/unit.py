@@ -16,7 +16,7 @@ from pathlib import Path
 from modbench.harness.core import safe_paths
 from modbench.harness.core.errors import UnreadableError, UsageError, unknown
 from modbench.harness.domain.case import UnitOfWork
-from modbench.harness.process import exits
+from modbench.harness.process import exit_codes
 from modbench.harness.results import path_names, trust
 from modbench.harness.results.compact_plan import unpacked
 from modbench.harness.results.run_folder import RunFolder
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> None:
     try:
         unit = planned(asked.run, asked.unit)
     except UsageError as error:
-        exits.end(error)
+        exit_codes.end(error)
     if asked.shipped:
         unit = unit.shipped
     sys.exit(run(unit, asked.run, asked.limit))
@@ -94,7 +94,7 @@ def run(unit: UnitOfWork, folder: Path, limit_s: float | None) -> int:
     code = handle.exitcode
     assert code is not None
     if code < 0:
-        exits.by_signal(-code)
+        exit_codes.by_signal(-code)
     return code
 
 

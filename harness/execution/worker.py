@@ -24,7 +24,7 @@ from modbench.harness.domain.notes import Notes
 from modbench.harness.domain.records import Blocks, Environment, Outcome, Record
 from modbench.harness.execution import ranks
 from modbench.harness.machine import busy_intervals
-from modbench.harness.process import clocks, exits, graceful_stop, parent_death
+from modbench.harness.process import clocks, exit_codes, graceful_stop, parent_death
 from modbench.harness.process.torchrun import ALONE, Ranks
 from modbench.harness.registry import catalogue, included, own_code
 from modbench.harness.results import trust, workspace
@@ -110,7 +110,7 @@ def work(unit_json: str, run_folder: str, token: str, held: Ties) -> None:
             code = 0
     except BaseException as error:  # noqa: BLE001  # the process ends with it; its traceback goes to the log
         traceback.print_exc()
-        code = exits.code_of_unit(error)
+        code = exit_codes.code_of_unit(error)
     finally:
         end(code)
 
@@ -126,7 +126,7 @@ def end(code: int) -> None:
             sys.stderr.flush()
     finally:
         if code < 0:
-            exits.by_signal(-code)
+            exit_codes.by_signal(-code)
         os._exit(code)
 
 

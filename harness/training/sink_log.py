@@ -18,7 +18,7 @@ from modbench.harness.core.errors import in_short
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.sinks import Opening, Sink, Writer
 from modbench.harness.core.train_plan import TrainRun, learning_rate
-from modbench.harness.process import exits
+from modbench.harness.process import exit_codes
 from modbench.harness.process.device_lost import end_if_lost
 from modbench.harness.registry import catalogue
 
@@ -138,7 +138,7 @@ class SinkLog:
         except (Exception, SystemExit) as error:  # noqa: BLE001  # a foreign package may raise anything
             end_if_lost(error)
             self.sink = self.writer = None
-            exits.remark(
+            exit_codes.remark(
                 f"warning: the sink {self.name!r} failed and gets nothing more; training goes on: "
                 f"{type(error).__name__}: {in_short(error)}"
             )

@@ -15,7 +15,7 @@ import typer
 from modbench import commands
 from modbench.commands._app import app
 from modbench.harness.core.errors import UsageError
-from modbench.harness.process import exits
+from modbench.harness.process import exit_codes
 from modbench.harness.process.graceful_stop import CannotWrite
 from modbench.version import __version__
 
@@ -35,7 +35,7 @@ def main() -> None:
         _check_arguments()
         _run()
     except (Exception, KeyboardInterrupt, CannotWrite) as error:  # noqa: BLE001  # the outermost call
-        exits.end(error)
+        exit_codes.end(error)
 
 
 def _open_streams() -> None:
@@ -52,13 +52,13 @@ def _run() -> None:
     try:
         app(prog_name="modbench")  # also as `python -m modbench`: completion is looked for by this name
     except SystemExit as ended:
-        if ended.code == exits.INTERRUPTED:  # typer makes it of Ctrl-C
+        if ended.code == exit_codes.INTERRUPTED:  # typer makes it of Ctrl-C
             raise KeyboardInterrupt from None
         # typer makes exit code 1 of both: a reader has gone away, or a file that was read has no content.
         cause = ended.__context__ if ended.__context__ is None else (ended.__context__.__cause__ or ended.__context__)
         if isinstance(cause, BrokenPipeError | EOFError):
             raise cause from None
-        exits.ignore_interrupts()
+        exit_codes.ignore_interrupts()
         if sys.stdout is not None:
             sys.stdout.flush()
         raise

@@ -147,7 +147,7 @@ DOORS = {
             writes_a_line,
         ),
         {
-            "harness/process/exits.py": "",
+            "harness/process/exit_codes.py": "",
             "harness/execution/worker.py": "ends whatever threads a model left",
             "harness/execution/unit.py": "ends with the code of the process that it waited for",
             "harness/process/parent_death.py": "runs without modbench, as a script",

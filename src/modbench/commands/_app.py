@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from modbench.harness.core.errors import brief
-from modbench.harness.process import exits
+from modbench.harness.process import exit_codes
 
 IncludeFlag = Annotated[
     list[str] | None,
@@ -99,7 +99,7 @@ def include_additions(folders: Iterable[str]) -> None:
 
     note = project.include(folders, discovery.ROOMS)
     if note is not None:
-        exits.remark(note)
+        exit_codes.remark(note)
 
 
 def command(

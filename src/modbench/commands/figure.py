@@ -13,7 +13,7 @@ from modbench.commands._flags import JsonFlag
 from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import IncompleteError, UsageError, unknown
 from modbench.harness.core.printable import aligned
-from modbench.harness.process import exits
+from modbench.harness.process import exit_codes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +80,7 @@ def figure(
     else:
         say("\n".join([*map(str, written), "", plain(drawing.caption)]))
     if width == "column" and inches < NARROW:
-        exits.remark(f"its axes are {inches:.1f} inches wide in a column: --width text shows more.")
+        exit_codes.remark(f"its axes are {inches:.1f} inches wide in a column: --width text shows more.")
     if loaded.run.incomplete:
         raise IncompleteError(f"{loaded.run.incomplete} The figure shows what there is.")
 

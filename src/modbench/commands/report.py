@@ -47,7 +47,7 @@ def report(
     """
     from modbench import api
     from modbench.harness.core.errors import IncompleteError, UsageError
-    from modbench.harness.process import exits
+    from modbench.harness.process import exit_codes
     from modbench.harness.registry.consent import in_words
     from modbench.harness.results.extension_sources import missing
     from modbench.harness.results.trust import changed_since
@@ -65,9 +65,9 @@ def report(
         files = since.get(origin.name)
         changed = f" ({in_words(files, Path(origin.name))} changed since)" if files else ""
         said = f"this run began with {origin.in_words()}{changed}. What it adds to the report, such as panels, is not there."
-        exits.remark(said)
+        exit_codes.remark(said)
     for damaged in run.damaged:
-        exits.remark(str(damaged.error))
+        exit_codes.remark(str(damaged.error))
     if run.damaged:
         raise IncompleteError(
             f"{len(run.damaged)} of {len(run.plan.units)} units are damaged. Their cells have failed; `modbench resume "

@@ -22,7 +22,7 @@ from modbench.harness.machine import certificate, environment
 from modbench.harness.planning import plan
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides, override
-from modbench.harness.process import exits, graceful_stop, torchrun
+from modbench.harness.process import exit_codes, graceful_stop, torchrun
 from modbench.harness.results import lock, run_folder, workspace
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.upgrade import refuse_earlier
@@ -149,7 +149,7 @@ def _finish(folder: RunFolder, start: float) -> api.Finished:
 def _end_at_a_checkpoint() -> None:
     """Let training end at its next checkpoint, after the first Ctrl-C."""
     graceful_stop.ask_here()
-    exits.remark("training ends at a checkpoint. Press Ctrl-C again to stop now.")  # to who pressed it
+    exit_codes.remark("training ends at a checkpoint. Press Ctrl-C again to stop now.")  # to who pressed it
 
 
 def _tracker(
