@@ -13,8 +13,7 @@ from planted_compare import ARMS, compared_run
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.registry import catalogue
-from modbench.reports import demo
-from modbench.reports.questions import compare_axis, win_rate
+from modbench.reports.questions import compare_axis
 from modbench.reports.questions.compare_axis import BASELINE, AlongAxis, Cell, Column, Filter, compare_by
 from modbench.reports.tables import axes
 from modbench.reports.tables.load import Loaded, load
@@ -221,34 +220,13 @@ def test_the_table_in_a_terminal_fits_80_columns(
     assert first["rows"][2]["reason"] == "error: planted <b>failure</b>"
 
 
-def test_quick_by_capacity_is_one_table_for_each_metric(tmp_path: Path) -> None:
-    """At most 40 lines of 80 columns: lengths side by side, the baseline once, the best of a column where it is told apart."""
-    demo.unpack(tmp_path)
-    made = load(tmp_path)
+def test_metrics_that_are_not_shown_are_named_and_verbose_shows_them(tmp_path: Path) -> None:
+    made = compared_run(tmp_path / "run", suite={"metrics": [TIME, "flops/forward"], "grid": {"seq_len": [64]}})
     table = compare_by(made, "capacity")
-    lines = compare.along_axis(made, table, 80).splitlines()
-    assert len(lines) <= 40
-    assert max(map(len, lines)) <= 80
-    heads = [line for line in lines if "T=128" in line]
-    assert [line.split("  ")[0] for line in heads] == ["forward pass, ms", "train step, ms", "peak memory, MiB"]
-    assert sum(" dense " in f" {line} " and line.startswith("MoD ") for line in lines) == len(heads)
-    at = lines.index(heads[0])
-    marked = [line.split("  ")[-1].endswith("*") for line in lines[at + 1 : lines.index("", at)]]
-    last = column(table, seq_len=512, model="mod")
-    best = win_rate.best(
-        made,
-        TIME,
-        {
-            c.cells[v].case.arm: c.cells[v].case.id
-            for c in table.columns
-            for v in c.cells
-            if c.metric.key == TIME and dict(c.heading)["seq_len"] == 512
-        },
-    )
-    assert marked == [False, best == last.cells[0.125].case.arm, False, False, False, False]
-    assert marked[1]
+    assert "not shown: flops/forward" in compare.along_axis(made, table, 80)
     every = compare.along_axis(made, table, 80, verbose=True)
-    assert all(each.metric.key in every or compare_axis.TITLES[each.metric.key] in every for each in table.columns)
+    assert "not shown" not in every
+    assert all(compare_axis.TITLES.get(each.metric.key, each.metric.key) in every for each in table.columns)
 
 
 def test_lengths_as_the_axis_have_no_mark_for_another_place(run: Loaded) -> None:

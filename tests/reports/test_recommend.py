@@ -382,12 +382,11 @@ def test_an_incomplete_run_is_answered_from_what_is_there(tmp_path: Path, modben
     assert modbench("recommend", lost.path, "--max-latency", "1ms").returncode == 1
 
 
-@pytest.mark.parametrize("objective", ["latency", "loss"])
-def test_the_answer_for_quick_takes_12_lines(objective: str, tmp_path: Path) -> None:
+def test_the_answer_for_quick_takes_12_lines(tmp_path: Path) -> None:
     """Commands are whole; all else fits 80 columns. What is open is said with `-v`, or where no command measures it."""
     demo.unpack(tmp_path)
     loaded = load(tmp_path)
-    found = found_in(loaded, objective)
+    found = found_in(loaded, "loss")
     lines = [*as_text(found, 80)]
     assert len(lines) <= 12
     assert max(len(line) for line in lines if not line.startswith("  modbench ")) <= 80
