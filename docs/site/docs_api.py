@@ -15,7 +15,7 @@ PACKAGE = ROOT / "src" / "modbench"
 MODULES = (
     ("modbench.api", "The same as the commands, without printing."),
     ("modbench.harness.core.config", "What `build(config)` is given: every key of a model, as an attribute."),
-    ("modbench.harness.core.contracts", "What the files of the rooms export: models, metrics, tasks, corpora."),
+    ("modbench.harness.core.contracts", "What the files of an addition export: models, metrics, tasks, corpora."),
     ("modbench.harness.domain.evidence", "What a file in `doubts/` exports, and the evidence that it is given."),
     ("modbench.harness.domain.passes", "What a file in `passes/` exports."),
     ("modbench.harness.core.sinks", "What a file in `sinks/` exports."),

@@ -1,1 +1,1 @@
-"""Shared by every room: cases, metrics, models as data, errors, units, files. Loads no torch."""
+"""Shared by every package: errors, units, files, settings, and what models, metrics and tasks are. Loads no torch."""

@@ -1,6 +1,6 @@
 """The clocks, bound before any user's model is loaded, so that a model that replaces `time.perf_counter` moves no number.
 
-Every room reads its clocks from here. What a model replaced is put back and named. A second source tells whether the bound
+Every package reads its clocks from here. What a model replaced is put back and named. A second source tells whether the bound
 clock ran as fast as the kernel's: ticks that the kernel counts for the process, which nobody reads through `time`.
 """
 

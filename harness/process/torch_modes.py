@@ -1,4 +1,4 @@
-"""Bases for torch's modes, which see what runs while they are entered. The one file of this room that loads torch.
+"""Bases for torch's modes, which see what runs while they are entered. The one file of this package that loads torch.
 
 A subclass overrides the hooks; it calls nothing and returns nothing, so it cannot change what runs.
 """

@@ -39,7 +39,7 @@ __all__ = [
     "run",
 ]
 
-# The rooms (harness, models, suites, reports) are links to the top-level folders. A checkout without links
+# The packages (harness, models, suites, reports) are links to the top-level folders. A checkout without links
 # (the default on Windows) finds the same names by searching the project root as well.
 if not (Path(__file__).parent / "harness").is_dir():
     __path__.append(str(Path(__file__).parents[2]))
