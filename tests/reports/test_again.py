@@ -156,8 +156,10 @@ def test_ids_that_hold_one_another_are_told_apart(tmp_path: Path, monkeypatch: p
     """`mine:build[…]` is a part of `my mine:build[…]`, whose name holds a space."""
     run = run_of(tmp_path, [], monkeypatch)
     cases = run.plan.cases
-    short = cases[0].model_copy(update={"model": "mine.py:build"})
-    long = cases[0].model_copy(update={"model": "not (my) mine.py:build"})
+    short, long = (
+        cases[0].model_copy(update={"model": model}).with_facts(cases[0].facts)
+        for model in ("mine.py:build", "not (my) mine.py:build")
+    )
     comparison = run.plan.comparisons[0].model_copy(update={"arms": (cases[0], short, long)})
     made = rerun_command.Again(StoredRun(tmp_path, run.plan.model_copy(update={"comparisons": (comparison,)}), {},
                                             ["modbench", "run", "quick"], "", "local", [], []))  # fmt: skip

@@ -376,9 +376,3 @@ def test_quartiles_are_theirs(n: int) -> None:
     ours = pytest_benchmark.statistics_of(data)
     for field, value in by_pytest_benchmark(data).items():
         assert ours[field] == (value if isinstance(value, str) else pytest.approx(value)), (n, field)
-
-
-def test_every_format_is_in_the_table_of_the_documentation() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
-    names = re.findall(r"^\| `([\w-]+)` \|", page, flags=re.MULTILINE)
-    assert sorted(names) == sorted(name.replace("_", "-") for name in catalogue.entries("formats"))

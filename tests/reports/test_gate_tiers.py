@@ -331,26 +331,6 @@ def test_losses_must_show_that_they_did_not_rise_beyond_the_limit(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("change", "word", "reason"),
-    [
-        ({}, "pass", "identical, seed by seed"),
-        ({0: 0.010, 1: 0.011, 2: 0.012}, "worse", "difference, seed by seed"),  # 0.5 %, shown by all seeds
-        ({0: -0.010, 1: -0.011, 2: -0.012}, "better", "difference, seed by seed"),
-        ({0: 0.002, 1: -0.001, 2: 0.001}, "pass", "difference, seed by seed"),
-        ({0: 0.2, 1: -0.2, 2: 0.1}, "cannot tell", "difference, seed by seed"),
-    ],
-)
-def test_without_named_checks_losses_are_judged_seed_by_seed(
-    change: dict[int, float], word: str, reason: str, base: Loaded, tmp_path: Path
-) -> None:
-    now = run(tmp_path / "now", {"loss/val": change}, seed=2)
-    found = {each.what.partition("[")[0]: each for each in gate.gate(now, base).findings if each.metric == "loss/val"}
-    assert (found["moe"].verdict, found["moe"].reason) == (word, reason)
-    assert found["dense"].verdict == "pass"
-
-
-@pytest.mark.slow
 def test_two_seeds_tell_nothing_of_a_loss(base: Loaded, tmp_path: Path) -> None:
     two = run(tmp_path / "two", {"loss/val": {0: -0.1, 1: -0.1}}, suite={"seeds": [0, 1]}, seed=2)
     found = gated(two, base, "loss:0.5%")
