@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import html
-import os
-import shutil
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from modbench.reports.questions.compare_runs import compare_runs
 from modbench.reports.questions.machine import machine_check
 from modbench.reports.tables.load import Loaded
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EVIL = "<script>alert(1)</script>"
 
 
@@ -53,8 +52,6 @@ def pages(runs: list[Loaded], tmp_path_factory: pytest.TempPathFactory) -> list[
 
 
 def test_names_of_strangers_are_escaped_and_nothing_is_fetched(pages: list[Path]) -> None:
-    import re
-
     for page in pages:
         text = page.read_text(encoding="utf-8")
         assert EVIL not in text
@@ -108,42 +105,33 @@ def test_nothing_is_overwritten_and_nothing_is_written_into_a_run(
     assert "Traceback" not in missing.stderr
 
 
-if CHROMIUM is None and os.environ.get("CI"):
-    pytest.fail("no Chromium in CI: the browser tests must run there", pytrace=False)
-if CHROMIUM is not None:
-    from playwright.sync_api import Browser, sync_playwright
-    from screens import CHROMIUM_FLAGS
+Opened = Callable[..., Any]
 
-    @pytest.fixture(scope="module")
-    def chromium() -> Iterator[Browser]:
-        with sync_playwright() as playwright:
-            launched = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
-            yield launched
-            launched.close()
 
-    @pytest.mark.slow
-    @pytest.mark.parametrize("width", [375, 1280])
-    @pytest.mark.parametrize("which", [0, 1])
-    def test_the_page_fits_its_window_and_says_nothing_to_the_console(
-        which: int, width: int, chromium: Browser, pages: list[Path]
-    ) -> None:
-        context = chromium.new_context(viewport={"width": width, "height": 800}, offline=True)
-        page = context.new_page()
-        said: list[str] = []
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("dialog", lambda dialog: said.append(dialog.message))
-        page.goto(pages[which].resolve().as_uri())
+@pytest.fixture(scope="module")
+def opened() -> Iterator[Opened]:
+    """Open a page in a real Chromium."""
+    import chromium  # skips where there is none
+
+    with chromium.launched() as browser:
+        yield functools.partial(chromium.opened, browser)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [375, 1280])
+@pytest.mark.parametrize("which", [0, 1])
+def test_the_page_fits_its_window_and_says_nothing_to_the_console(
+    which: int, width: int, opened: Opened, pages: list[Path]
+) -> None:
+    with opened(pages[which], width=width) as page:
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert page.locator("h1").count() == 1
         assert page.locator("[role=region]:not([tabindex])").count() == 0  # every table can be reached by keyboard
-        assert said == []
-        context.close()
 
-    @pytest.mark.slow
-    def test_what_changed_stands_first_and_the_table_can_be_filtered(chromium: Browser, pages: list[Path]) -> None:
-        page = chromium.new_page()
-        page.goto(pages[0].resolve().as_uri())
+
+@pytest.mark.slow
+def test_what_changed_stands_first_and_the_table_can_be_filtered(opened: Opened, pages: list[Path]) -> None:
+    with opened(pages[0]) as page:
         rows = page.locator("#comparisons tbody tr")
         assert {rows.nth(i).locator("td").nth(6).inner_text() for i in range(2)} == {"▼ slower"}
         page.fill("#filter", "mod[c0.75 latency")
@@ -155,8 +143,5 @@ if CHROMIUM is not None:
         numbers = [float(each) for each in ratios if each]
         assert numbers == sorted(numbers)
         assert numbers[0] == pytest.approx(1 / 1.2, rel=0.01)
-        assert (
-            page.locator("section", has_text="Failed, damaged, missing").inner_text().count("planted <b>failure</b>")
-            == 1
-        )
-        page.close()
+        failed = page.locator("section", has_text="Failed, damaged, missing").inner_text()
+        assert failed.count("planted <b>failure</b>") == 1

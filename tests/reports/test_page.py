@@ -3,70 +3,41 @@
 from __future__ import annotations
 
 import io
-import os
-import shutil
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from chromium import launched, opened
 from PIL import Image, ImageColor
+from playwright.sync_api import Browser, Page
+from screens import shoot
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-if CHROMIUM is None and os.environ.get("CI"):
-    pytest.fail("no Chromium in CI: the browser tests must run there", pytrace=False)
-if CHROMIUM is None:
-    pytest.skip("no Chromium on this machine: install it to run the browser tests", allow_module_level=True)
-
-from playwright.sync_api import Browser, Page, sync_playwright  # noqa: E402  # only where there is a browser
-from screens import CHROMIUM_FLAGS, WIDTHS, shoot  # noqa: E402  # as above
-
-from modbench.harness.core.labels import Label  # noqa: E402  # as above
-from modbench.reports.tables.load import load  # noqa: E402  # as above
-from modbench.reports.terminal import summary  # noqa: E402  # as above
+from modbench.harness.core.labels import Label
+from modbench.reports.tables.load import load
+from modbench.reports.terminal import summary
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
-        yield launched
-        launched.close()
-
-
-class Opened:
-    """A page with its console messages, errors and requests."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.complaints: list[str] = []
-        self.requests: list[str] = []
-        page.on("console", lambda message: self.complaints.append(message.text))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("request", lambda request: self.requests.append(request.url))
+    with launched() as made:
+        yield made
 
 
 @pytest.fixture
-def opened(browser: Browser, tiny_run: Path) -> Iterator[Opened]:
-    context = browser.new_context(viewport={"width": 1280, "height": 800}, offline=True)
-    made = Opened(context.new_page())
-    made.page.goto((tiny_run / "report.html").resolve().as_uri())
-    yield made
-    assert made.complaints == []
-    # The page itself and its empty icon; nothing else is requested.
-    assert {url.partition("#")[0] for url in made.requests if not url.startswith("data:")} <= {
-        *("about:blank", (tiny_run / "report.html").resolve().as_uri())
-    }
-    context.close()
+def page(browser: Browser, tiny_run: Path) -> Iterator[Page]:
+    with opened(browser, tiny_run / "report.html") as made:
+        yield made
 
 
 SETTINGS = "Which settings are worth considering?"
 
 
-def test_title_asks_the_question_and_panels_are_there(opened: Opened) -> None:
-    assert opened.page.title().startswith("Does skipping ")
-    headings = opened.page.locator("h2").all_inner_texts()
+def test_title_asks_the_question_and_panels_are_there(page: Page) -> None:
+    assert page.title().startswith("Does skipping ")
+    headings = page.locator("h2").all_inner_texts()
     told_apart = SETTINGS in headings  # on a busy machine no setting may be
     expected = [
         "The answer",
@@ -92,19 +63,19 @@ def test_title_asks_the_question_and_panels_are_there(opened: Opened) -> None:
         "Machine and method",
     ]
     assert headings == expected
-    assert opened.page.locator("figure svg").count() == 15 or not told_apart
-    assert "GPU: not measured" in opened.page.locator(".badges").inner_text()
-    assert opened.page.locator("dl.machine dt").count() >= 12
+    assert page.locator("figure svg").count() == 15 or not told_apart
+    assert "GPU: not measured" in page.locator(".badges").inner_text()
+    assert page.locator("dl.machine dt").count() >= 12
 
 
-def test_table_holds_every_comparison(opened: Opened, tiny_run: Path) -> None:
+def test_table_holds_every_comparison(page: Page, tiny_run: Path) -> None:
     every = pd.read_csv(tiny_run / "comparisons.csv")
     frame = every[every.baseline_arm == "dense"]
     assert len(every) > len(frame)  # the file has all other pairs too
-    rows = opened.page.locator("#comparisons tbody tr")
+    rows = page.locator("#comparisons tbody tr")
     assert rows.count() == len(frame)
     row = frame[(frame.arm == "mod[c0.25]") & (frame.metric == "flops/forward")].iloc[0]
-    text = opened.page.locator("#comparisons tbody tr", has_text=row.case_id).first.inner_text()
+    text = page.locator("#comparisons tbody tr", has_text=row.case_id).first.inner_text()
     assert f"{row.ratio:.2f}×" in text
 
 
@@ -112,7 +83,7 @@ READERS = ("mod[c0.25]", "mod[c0.5]", "moe", "mine:peek")
 CAUSAL = ("dense", "mine:build")
 
 
-def test_a_model_that_reads_the_future_wears_its_label_in_every_output(opened: Opened, tiny_run: Path) -> None:
+def test_a_model_that_reads_the_future_wears_its_label_in_every_output(page: Page, tiny_run: Path) -> None:
     """A shipped and a user's model, in both tables, on the page and in the terminal; other models have no label."""
     cases, pairs = (pd.read_csv(tiny_run / f"{name}.csv") for name in ("cases", "comparisons"))
     losses = cases[(cases.metric == "loss/val") & (cases.status == "ok")].set_index("arm").labels.fillna("")
@@ -132,20 +103,18 @@ def test_a_model_that_reads_the_future_wears_its_label_in_every_output(opened: O
     assert any("†" in line for line in said.splitlines() if line.startswith("mine:peek"))
     assert not any("†" in line for line in said.splitlines() if line.startswith("mine:build"))
     assert f"† {Label.NOT_AUTOREGRESSIVE}" in said
-    doubts = opened.page.locator(
-        ".panel", has=opened.page.locator("h2", has_text="What should you doubt?")
-    ).inner_text()
+    doubts = page.locator(".panel", has=page.locator("h2", has_text="What should you doubt?")).inner_text()
     assert Label.NOT_AUTOREGRESSIVE in doubts
     assert "mine:peek" in doubts
 
 
-def test_table_sorts_by_number_and_keeps_empty_cells_last(opened: Opened) -> None:
+def test_table_sorts_by_number_and_keeps_empty_cells_last(page: Page) -> None:
     column = 5  # Ratio
-    head = opened.page.locator(f"#comparisons th:nth-child({column}) button")
+    head = page.locator(f"#comparisons th:nth-child({column}) button")
     cells = f"#comparisons td:nth-child({column})"
 
     def values() -> list[str]:
-        return opened.page.eval_on_selector_all(cells, "cells => cells.map(c => c.dataset.value)")  # type: ignore[no-any-return]
+        return page.eval_on_selector_all(cells, "cells => cells.map(c => c.dataset.value)")  # type: ignore[no-any-return]
 
     for reverse in (False, True):
         head.click()
@@ -156,116 +125,67 @@ def test_table_sorts_by_number_and_keeps_empty_cells_last(opened: Opened) -> Non
         assert len(set(numbers)) > 10
 
 
-def test_table_filters_by_words(opened: Opened) -> None:
-    opened.page.fill("#filter", "mod[c0.25 train_step T32")
-    shown = opened.page.locator("#comparisons tbody tr:visible")
+def test_table_filters_by_words(page: Page) -> None:
+    page.fill("#filter", "mod[c0.25 train_step T32")
+    shown = page.locator("#comparisons tbody tr:visible")
     assert shown.count() == 2  # FLOPs and latency
-    assert opened.page.locator("#shown").inner_text().startswith("2 of ")
+    assert page.locator("#shown").inner_text().startswith("2 of ")
 
 
-def test_chips_aim_the_tiles_and_the_address_keeps_it(opened: Opened, tiny_run: Path) -> None:
-    visible = opened.page.locator(".tiles:visible")
+def test_chips_aim_the_tiles_and_the_address_keeps_it(page: Page, tiny_run: Path) -> None:
+    visible = page.locator(".tiles:visible")
     assert visible.count() == 1
     assert visible.get_attribute("data-arm") == "mod[c0.25]"
     assert visible.get_attribute("data-length") == "32"
-    opened.page.click("button[data-value='moe']")
-    opened.page.click("button[data-group='length'][data-value='16']")
+    page.click("button[data-value='moe']")
+    page.click("button[data-group='length'][data-value='16']")
     assert visible.get_attribute("data-arm") == "moe"
     frame = pd.read_csv(tiny_run / "comparisons.csv")
     row = frame[(frame.arm == "moe") & (frame.metric == "memory/peak_allocated") & (frame.seq_len == 16)].iloc[0]
     tile = visible.locator(".tile", has_text="Peak memory").locator(".big").inner_text()
     assert float(tile.removesuffix("×")) == pytest.approx(row.ratio, rel=0.005)
-    address = opened.page.url
-    opened.page.goto("about:blank")
-    opened.page.goto(address)
-    assert opened.page.locator(".tiles:visible").get_attribute("data-arm") == "moe"
+    address = page.url
+    page.goto("about:blank")
+    page.goto(address)
+    assert page.locator(".tiles:visible").get_attribute("data-arm") == "moe"
 
 
-def test_a_users_words_are_shown_as_text(opened: Opened) -> None:
+def test_a_users_words_are_shown_as_text(page: Page) -> None:
     """The text of a user's exception is escaped, not run."""
-    failed = opened.page.locator(".panel", has=opened.page.locator("h2", has_text="What failed"))
+    failed = page.locator(".panel", has=page.locator("h2", has_text="What failed"))
     assert "the <b>user</b> wrote this" in failed.inner_text()
     assert failed.locator("b").count() == 0
-
-
-def test_reads_without_script(browser: Browser, tiny_run: Path) -> None:
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto((tiny_run / "report.html").resolve().as_uri())
-    assert page.locator(".tiles:visible").count() == 1
-    assert page.locator("#comparisons tbody tr:visible").count() > 50
-    context.close()
-
-
-@pytest.mark.parametrize("width", WIDTHS)
-def test_nothing_hangs_over_the_edge(width: int, browser: Browser, tiny_run: Path) -> None:
-    """No horizontal scroll of the page at any width; tables scroll inside their own frame."""
-    context = browser.new_context(viewport={"width": width, "height": 800})
-    page = context.new_page()
-    page.goto((tiny_run / "report.html").resolve().as_uri())
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    context.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_table_shows_at_which_edge_there_is_more(scheme: str, browser: Browser, tiny_run: Path) -> None:
     """On a phone: a shade at the edge beyond which columns lie, none where the table ends."""
-    context = browser.new_context(viewport={"width": 375, "height": 800}, color_scheme=scheme)  # type: ignore[arg-type]  # one of its literals
-    page = context.new_page()
-    page.goto((tiny_run / "report.html").resolve().as_uri())
-    table = page.locator(".scroll:has(#comparisons)")
-    page.locator("details:has(#comparisons)").evaluate_all("found => found.forEach(each => { each.open = true; })")
+    with opened(browser, tiny_run / "report.html", width=375, color_scheme=scheme) as page:
+        table = page.locator(".scroll:has(#comparisons)")
+        page.locator("details:has(#comparisons)").evaluate_all("found => found.forEach(each => { each.open = true; })")
 
-    paper = page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--paper').trim()")
+        paper = page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--paper').trim()")
 
-    def shaded() -> list[bool]:
-        """Whether most of the leftmost and of the rightmost pixels are not of the colour of the paper, nor nearly."""
-        picture = np.asarray(Image.open(io.BytesIO(table.screenshot())).convert("RGB"), dtype=int)
-        apart = [np.median(np.abs(picture[:, x] - ImageColor.getrgb(paper)).max(axis=1)) for x in (2, -3)]
-        return [bool(each > 12) for each in apart]
+        def shaded() -> list[bool]:
+            """Whether most of the leftmost and of the rightmost pixels are not of the colour of the paper, nor nearly."""
+            picture = np.asarray(Image.open(io.BytesIO(table.screenshot())).convert("RGB"), dtype=int)
+            apart = [np.median(np.abs(picture[:, x] - ImageColor.getrgb(paper)).max(axis=1)) for x in (2, -3)]
+            return [bool(each > 12) for each in apart]
 
-    assert page.locator("#comparisons").evaluate("each => each.offsetWidth") > 375
-    assert shaded() == [False, True]
-    table.evaluate("each => { each.scrollLeft = 1e6; }")
-    assert shaded() == [True, False]
-    context.close()
+        assert page.locator("#comparisons").evaluate("each => each.offsetWidth") > 375
+        assert shaded() == [False, True]
+        table.evaluate("each => { each.scrollLeft = 1e6; }")
+        assert shaded() == [True, False]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_has_contrast(scheme: str, browser: Browser, tiny_run: Path) -> None:
-    """WCAG 2.2 AA: at least 4.5 to 1 for body and caption colours on their background, and for every map cell."""
-    context = browser.new_context(color_scheme=scheme)  # type: ignore[arg-type]  # one of its literals
-    page = context.new_page()
-    page.goto((tiny_run / "report.html").resolve().as_uri())
-    pairs = [("--ink", "--paper"), ("--muted", "--paper"), ("--muted", "--ground"), ("--accent", "--paper")]
-    pairs += [("--warn", "--warn-ground"), ("--warn", "--paper")]
-    pairs += [(f"--map-ink-{i}", f"--map-{i}") for i in range(9)]
-    for front, back in pairs:
-        colors = page.evaluate(
-            "names => names.map(n => getComputedStyle(document.documentElement).getPropertyValue(n).trim())",
-            [front, back],
-        )
-        light, dark = sorted((luminance(color) for color in colors), reverse=True)
-        assert (light + 0.05) / (dark + 0.05) >= 4.5, (front, back, colors)
-    context.close()
-
-
-def luminance(color: str) -> float:
-    """Relative luminance of `#rrggbb` (WCAG 2.2)."""
-    channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-    return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
-
-
-def test_six_pictures(browser: Browser, tiny_run: Path, tmp_path: Path) -> None:
-    made = shoot(browser, tiny_run / "report.html", tmp_path)
+def test_six_pictures(browser: Browser, tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text("<p>a page")
+    made = shoot(browser, tmp_path / "page.html", tmp_path)
     assert len(made) == 6
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in made)
 
 
 def test_the_page_is_one_small_file_without_addresses(tiny_run: Path) -> None:
-    import re
-
     text = (tiny_run / "report.html").read_text()
     assert len(text) < 3e6
     assert not re.search(r'(src|href)="(?!#|data:)', text)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from modbench.reports import wording
 from modbench.reports.figures import style
 from modbench.reports.figures.point_labels import label
 from modbench.reports.figures.style import INK, new_figure, to_svg
+from modbench.reports.page import paper
 
 
 def svg(text: str, identity: str = "one") -> str:
@@ -122,3 +125,24 @@ def test_names_of_marks_that_lie_on_each_other_do_not() -> None:
     assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
     lines = "\n".join(text.get_text() for text in axis.texts).split("\n")
     assert sorted(lines) == sorted(name for _, _, name in marks)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_has_contrast(theme: str) -> None:
+    """WCAG 2.2 AA: at least 4.5 to 1 for body and caption colours on their background, and for every map cell."""
+    sheet = (Path(paper.__file__).parent / "theme.css").read_text(encoding="utf-8")
+    block = sheet.partition("prefers-color-scheme: dark")[0 if theme == "light" else 2]
+    colors = dict(re.findall(r"(--[\w-]+): (#[0-9a-f]{6});", block))
+    pairs = [("--ink", "--paper"), ("--muted", "--paper"), ("--muted", "--ground"), ("--accent", "--paper")]
+    pairs += [("--warn", "--warn-ground"), ("--warn", "--paper")]
+    pairs += [(f"--map-ink-{i}", f"--map-{i}") for i in range(9)]
+    for pair in pairs:
+        light, dark = sorted((luminance(colors[name]) for name in pair), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, pair
+
+
+def luminance(color: str) -> float:
+    """Relative luminance of `#rrggbb` (WCAG 2.2)."""
+    channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
