@@ -46,6 +46,7 @@ def test_help_and_list_load_neither_torch_nor_pandas(arguments: list[str]) -> No
     assert loaded.isdisjoint(HEAVY)
 
 
+@pytest.mark.slow
 def test_validate_loads_no_torch() -> None:
     assert loaded_by("validate", "quick").isdisjoint(HEAVY)
 

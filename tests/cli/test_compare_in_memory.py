@@ -106,6 +106,7 @@ def test_text_fits_80_columns_and_says_what_it_stands_on(found: mb.Comparison) -
     assert " dense: mod 1.25× better, " in repr(found)
 
 
+@pytest.mark.slow
 def test_html_is_a_table_and_a_figure_of_less_than_20_kb(found: mb.Comparison) -> None:
     html = found._repr_html_()
     assert len(html.encode()) < 20_000
@@ -202,6 +203,7 @@ def test_of_a_compiled_module_what_was_compiled_is_counted() -> None:
     assert [row.flops for row in mb.compare(models, X, rounds=1).rows] == [2 * 2 * 8 * 8] * 2
 
 
+@pytest.mark.slow
 def test_inputs_are_a_tensor_arguments_or_keywords() -> None:
     def seen(*args: object, **kwargs: object) -> list[object]:
         given.append((len(args), sorted(kwargs)))

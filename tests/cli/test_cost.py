@@ -60,6 +60,7 @@ def test_no_weight_is_allocated() -> None:
     assert "71.5 B parameters" in done.stdout or "70.6 B parameters" in done.stdout
 
 
+@pytest.mark.slow
 def test_lists_make_one_row_for_each(modbench: Any) -> None:
     rows = told(modbench, "mod", "--capacity", "0.125,0.5", "--seq-len", "256,512", "--batch-size", "1,4")
     assert [(row["config"]["capacity"], row["batch_size"], row["seq_len"]) for row in rows] == [
@@ -68,6 +69,7 @@ def test_lists_make_one_row_for_each(modbench: Any) -> None:
     assert rows[0]["flops"]["forward"] < rows[4]["flops"]["forward"]
 
 
+@pytest.mark.slow
 def test_many_rows_are_one_table_that_says_once_what_they_share(modbench: Any) -> None:
     words = ("cost", "mod", "--capacity", "0.125,0.5", "--batch-size", "4", "--seq-len")
     lines = modbench(*words, "256,512").stdout.splitlines()
@@ -82,6 +84,7 @@ def test_many_rows_are_one_table_that_says_once_what_they_share(modbench: Any) -
     assert as_text(many, verbose=True).count("Parts of a") == len(many)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["dense", "mod", "moe", "mode_staged", "mode_integrated", "early_exit"])
 def test_every_number_is_there_or_has_a_reason(model: str, modbench: Any) -> None:
     (row,) = told(modbench, model)

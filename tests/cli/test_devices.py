@@ -9,6 +9,7 @@ from modbench.cli import main
 from modbench.harness.machine import accelerators
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["run quick", "plan quick", "doctor", "train dense"])
 @pytest.mark.parametrize(
     ("device", "said"),

@@ -43,6 +43,7 @@ def test_a_long_argument_is_shortened(
     assert len(done.stderr) < 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -147,6 +148,7 @@ def test_a_key_that_was_typed_as_an_option_leads_to_set(
     assert ("--set" in message) is ("--set" in said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("toml", "said"),
     [

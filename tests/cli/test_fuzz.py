@@ -27,6 +27,8 @@ from modbench.harness.results.record_files import seal
 from modbench.reports.page import render
 from modbench.reports.tables import load as loading
 
+pytestmark = pytest.mark.slow
+
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 STOPPED = "stopped before the first unit"
 # Columns that hold what was measured; others are words and what follows from them.
@@ -133,6 +135,7 @@ def sealed_again(made: mutations.Mutation) -> mutations.Mutation:
         return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resealed", [False, True])
 @number(FEW, 2000)
 @pytest.mark.usefixtures("fast")
@@ -169,6 +172,7 @@ def test_unit_files_through_report_gate_and_resume(n: int, resealed: bool, folde
     assert not wrong, "\n".join(wrong[:20])
 
 
+@pytest.mark.slow
 @number(FEW, 500)
 @pytest.mark.usefixtures("fast")
 def test_run_files_through_report_gate_and_resume(n: int, folder: Folder, modbench: Modbench) -> None:
@@ -192,6 +196,7 @@ def test_run_files_through_report_gate_and_resume(n: int, folder: Folder, modben
     assert not wrong, "\n".join(wrong[:20])
 
 
+@pytest.mark.slow
 @number(12, 300)
 @pytest.mark.usefixtures("fast")
 def test_other_files_of_a_run_folder(n: int, folder: Folder, modbench: Modbench) -> None:
@@ -228,6 +233,7 @@ SUITE: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @number(FEW, 2000)
 def test_suite_files_through_validate_and_plan(n: int, modbench: Modbench, tmp_path: Path, tiny_corpus: Path) -> None:
     file, wrong = tmp_path / "fuzzed.toml", []
@@ -298,6 +304,7 @@ def arguments(rng: random.Random) -> list[str]:
     return made
 
 
+@pytest.mark.slow
 @number(FEW, 2000)
 @pytest.mark.usefixtures("fast")
 def test_arguments_through_every_command(

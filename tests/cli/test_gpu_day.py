@@ -71,6 +71,7 @@ def test_a_rehearsed_day_is_carried_away_and_not_repeated(names: tuple[str, ...]
     assert json.loads((again / "day.json").read_text(encoding="utf-8"))["training"] == facts["training"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("mode", get_args(Mode))
 @pytest.mark.parametrize(

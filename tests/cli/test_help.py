@@ -35,6 +35,7 @@ def test_the_help_has_one_line_for_each_command_in_the_order_of_the_groups(modbe
     assert printed.index("schema") < printed.index("--version")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", GROUP.commands)
 def test_no_help_is_cut_and_an_option_is_explained_in_a_few_lines(command: str, modbench: Any) -> None:
     for param in GROUP.commands[command].params:

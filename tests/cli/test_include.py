@@ -169,6 +169,7 @@ def test_the_example_folder_runs_and_its_run_finds_it_again(
     assert not (here.parent / "mark").exists()
 
 
+@pytest.mark.slow
 def test_a_router_is_named_on_the_command_line_and_in_the_id(here: Path, modbench: Any) -> None:
     """A sweep, as of capacities; beside a shipped one, alone, and in a suite's file."""
     spec = f"{EXAMPLES / 'routers' / 'scaled_norm.py'}:ROUTER"
@@ -274,6 +275,7 @@ def agreed(here: Path, modbench: Any) -> Path:
     return here
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_agreement_covers_what_is_included(agreed: Path, modbench: Any, change: str) -> None:
     """Another project in the same place, with the same modbench.toml, runs nothing unasked."""

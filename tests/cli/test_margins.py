@@ -63,6 +63,7 @@ def test_configuration_takes_no_other_number(value: str) -> None:
             given(value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_take_no_other_number(command: str, modbench: Any) -> None:
     for value in ("1", "5", "inf", "nan", "-0.1", "0"):

@@ -22,6 +22,8 @@ from modbench.reports.questions import first_screen, machine
 from modbench.reports.tables.load import Loaded
 from modbench.reports.terminal import summary
 
+pytestmark = pytest.mark.slow
+
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 SUITE = """
 name = "tiny"
@@ -91,6 +93,7 @@ def test_skipped_cells_and_units_without_a_record_are_no_measurements(tmp_path: 
     assert reason.startswith("dense[")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "suite",
     [
@@ -108,6 +111,7 @@ def test_one_value_is_something(tmp_path: Path, suite: dict[str, Any], modbench:
     assert "Nothing was measured" not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_to_resume_such_a_run_ends_with_1_and_python_raises(tmp_path: Path, modbench: Modbench) -> None:
     loaded = finished(tmp_path)
     for flags in ((), ("-q",), ("--json",)):
@@ -121,6 +125,7 @@ def test_to_resume_such_a_run_ends_with_1_and_python_raises(tmp_path: Path, modb
     assert not mb.load(loaded.path).cases.empty
 
 
+@pytest.mark.slow
 def test_failures_are_shown_quietly(tmp_path: Path, modbench: Modbench) -> None:
     """The only line on standard output is where the report is: a script may read it."""
     loaded = finished(tmp_path, metrics=["flops/forward", "latency/forward"])
@@ -136,7 +141,6 @@ def test_failures_are_shown_quietly(tmp_path: Path, modbench: Modbench) -> None:
     assert (done.stdout, done.stderr) == (f"{good / 'report.html'}\n", "")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -159,7 +163,6 @@ def test_a_model_alone_that_cannot_be_measured(tmp_path: Path, modbench: Modbenc
     assert said in " ".join(done.stderr.split())
 
 
-@pytest.mark.slow
 def test_a_training_run_of_a_model_that_cannot_be_made(tmp_path: Path, modbench: Modbench) -> None:
     (tmp_path / "bad.py").write_text(BAD)
     (tmp_path / "text.txt").write_text("a quick brown fox. " * 400)

@@ -30,6 +30,8 @@ from modbench.harness.results.run_folder import RunFolder, read
 from modbench.reports.questions.machine import warnings
 from modbench.reports.tables.load import load
 
+pytestmark = pytest.mark.slow
+
 BUILD = """
 import torch
 def build(config):
@@ -67,7 +69,6 @@ def planned(here: Path, *models: str) -> RunFolder:
     return folder
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="looks for the command beside Python")
 def test_nothing_in_the_current_folder_is_imported(here: Path) -> None:
     """Python puts it first on the path of processes that it starts with -c and -m."""
@@ -113,6 +114,7 @@ def test_a_file_that_changed_is_not_run(here: Path) -> None:
             own_models.load_user_model(spec)
 
 
+@pytest.mark.slow
 def test_a_worker_runs_what_the_run_began_with(here: Path) -> None:
     file = here / "mine.py"
     file.write_text(BUILD)
@@ -229,6 +231,7 @@ def test_a_record_holds_all_files_of_the_users_that_its_process_ran(helped: Path
     assert read_record(folder.record(counting(folder))).code == record.code
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edited", IMPORTED)
 def test_a_worker_runs_what_the_first_one_imported(helped: Path, edited: str) -> None:
     folder = planned(helped, "mine.py:build")
@@ -242,6 +245,7 @@ def test_a_worker_runs_what_the_first_one_imported(helped: Path, edited: str) ->
     assert edited not in (record.code or {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edited", IMPORTED)
 @pytest.mark.parametrize("recorded", [True, False])
 def test_a_run_is_not_resumed_with_another_import(helped: Path, edited: str, recorded: bool) -> None:

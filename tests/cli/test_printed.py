@@ -102,6 +102,7 @@ def poisoned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return here / "run"
 
 
+@pytest.mark.slow
 def test_a_strangers_reasons_steer_nothing(poisoned: Path, modbench: Modbench) -> None:
     """A failure's reason is any text: it reaches the page, the tables, the terminal and JSON."""
     shown, as_json = modbench("report", poisoned), modbench("report", poisoned, "--json")
@@ -114,6 +115,7 @@ def test_a_strangers_reasons_steer_nothing(poisoned: Path, modbench: Modbench) -
     assert not any(text.startswith(("=", "+", "@")) for text in cells)
 
 
+@pytest.mark.slow
 def test_the_page_shows_markup_as_text(poisoned: Path, modbench: Modbench) -> None:
     modbench("report", poisoned)
     page = (poisoned / "report.html").read_text()
@@ -124,6 +126,7 @@ def test_the_page_shows_markup_as_text(poisoned: Path, modbench: Modbench) -> No
 VIEWS = ("report.html", "cases.csv", "comparisons.csv")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "toml",
     [
@@ -180,6 +183,7 @@ def test_secrets_in_flags_are_masked(words: list[str], recorded: list[str]) -> N
     assert masking.command(["modbench", *words]) == ["modbench", *recorded]
 
 
+@pytest.mark.slow
 def test_chosen_texts_are_masked_in_all_that_is_written(
     tmp_path: Path, modbench: Modbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

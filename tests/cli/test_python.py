@@ -87,6 +87,7 @@ def test_every_name_is_there_and_no_other() -> None:
         _ = mb.compar  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_type_checkers_see_the_types() -> None:
     """mypy reads this file: what is not as it is written here, and what is ignored without need, is an error there."""
     made = mb.measure(abs, -1, rounds=6)
@@ -228,6 +229,7 @@ def test_what_a_model_raises_keeps_its_frames() -> None:
     assert traceback.extract_tb(caught.value.__traceback__)[-1].name == "deep"
 
 
+@pytest.mark.slow
 def test_costs_are_those_of_the_command(modbench: Any) -> None:
     said = json.loads(modbench("cost", "mod", "--set", "d_model=64", "--seq-len", "128,256", "--json").stdout)
     found = mb.cost("mod", d_model=64, seq_len=[128, 256])

@@ -15,6 +15,8 @@ from planted import left, planted_suite
 
 import modbench as mb
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
 
@@ -60,6 +62,7 @@ def executed(cells: list[str]) -> list[Any]:
     return values
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_and_shows_little(quick: list[dict[str, Any]]) -> None:
     notebook = json.loads((ROOT / "examples" / "notebook.ipynb").read_text(encoding="utf-8"))
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
@@ -72,6 +75,7 @@ def test_the_notebook_runs_and_shows_little(quick: list[dict[str, Any]]) -> None
     assert quick[-1]["effort"] == "smoke"
 
 
+@pytest.mark.slow
 def test_the_blocks_of_the_page_run(quick: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
     executed(blocks)
@@ -95,6 +99,7 @@ def test_the_page_names_everything_and_nothing_else() -> None:
     assert named <= set(mb.__all__)
 
 
+@pytest.mark.slow
 def test_the_script_compares_its_modules(quick: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
     runpy.run_path(str(ROOT / "examples" / "compare_modules.py"))
     said = capsys.readouterr().out

@@ -74,6 +74,7 @@ BAD: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", BAD, ids=json.dumps)
 def test_the_schema_refuses_what_modbench_refuses(change: dict[str, Any], tmp_path: Path, modbench: Modbench) -> None:
     assert not CHECK.is_valid(GOOD | change)
@@ -149,6 +150,7 @@ def test_keys_that_are_commented_out_are_keys_with_values_that_they_take(started
             assert example(name, key) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SUITES)
 def test_a_copy_measures_what_the_shipped_suite_does(name: str, tmp_path: Path, modbench: Modbench) -> None:
     done = modbench("init", "copy.toml", "--from", name, cwd=tmp_path)
@@ -207,6 +209,7 @@ def completed(modbench: Modbench, typed: str, cwd: Path | None = None) -> list[s
         return modbench(cwd=cwd).stdout.split()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
@@ -337,6 +340,7 @@ def run(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+@pytest.mark.slow
 def test_a_run_is_packed_without_its_host(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for unit in (run / "units").glob("*.json"):
         record = json.loads(unit.read_text())

@@ -29,6 +29,8 @@ from modbench.harness.results.reading import DamagedError
 from modbench.harness.results.run_folder import RunFolder, read
 from modbench.harness.training import checkpoint
 
+pytestmark = pytest.mark.slow
+
 if os.name != "posix":
     pytest.skip("links and pipes are POSIX's", allow_module_level=True)
 
@@ -120,6 +122,7 @@ def first(body: dict[str, Any]) -> Any:
     return body["plan"]["units"][0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -174,6 +177,7 @@ def test_a_metric_that_only_the_suite_names_is_known_too(stranger: Stranger) -> 
     stranger.refused("run.json", "no/such", command="report")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [None, 3, "--wrap", [1], {"a": 1}, True])
 def test_damaged_options_of_a_launcher_are_named(stranger: Stranger, value: object) -> None:
     stranger.plans()
@@ -188,6 +192,7 @@ def test_a_single_unit_is_named_as_a_plain_file_too(stranger: Stranger) -> None:
         planned(stranger.path, "../../victim")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["logs", "units", "checkpoints", "weights", "artifacts", "decisions"])
 def test_a_folder_that_is_a_link_is_refused(stranger: Stranger, place: str) -> None:
     stranger.plans()
@@ -204,7 +209,6 @@ def test_a_folder_that_is_a_link_is_refused(stranger: Stranger, place: str) -> N
     stranger.refused(place, command="report")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["logs/{}.log", "logs/{}.progress", "checkpoints/{}.part", "units/{}.json"])
 @pytest.mark.parametrize("how", ["symbolic", "hard"])
 def test_no_file_outside_is_written_through_a_link(stranger: Stranger, ending: str, how: str) -> None:
@@ -234,6 +238,7 @@ def test_views_replace_links_and_never_follow_them(stranger: Stranger) -> None:
     assert victim.read_text() == "precious"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["run.json", "finished.json", "units/x.json", "logs/pipe", "cases.csv"])
 def test_pipes_do_not_hang_a_reader(stranger: Stranger, name: str) -> None:
     stranger.plans()
@@ -263,7 +268,6 @@ def test_a_strangers_model_is_not_run(stranger: Stranger, monkeypatch: pytest.Mo
     assert not list((stranger.path / "logs").iterdir())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("model", ["mine.py:build", "mine:build", "package.inner:build"])
 def test_trusted_once_it_is_run_and_asked_about_no_more(
     stranger: Stranger, monkeypatch: pytest.MonkeyPatch, model: str
@@ -396,6 +400,7 @@ def test_a_strangers_router_is_asked_about(stranger: Stranger, monkeypatch: pyte
     assert not stranger.mark.exists()
 
 
+@pytest.mark.slow
 def test_folders_that_a_strangers_run_names_are_not_included(
     stranger: Stranger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -421,6 +426,7 @@ def test_folders_that_a_strangers_run_names_are_not_included(
     assert not stranger.mark.exists()
 
 
+@pytest.mark.slow
 def test_folders_that_a_run_began_with_are_included_again_as_they_were(
     stranger: Stranger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -548,6 +554,7 @@ RECORD_ATTACKS: dict[str, Callable[[dict[str, Any]], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resealed", [False, True])
 @pytest.mark.parametrize("attack", RECORD_ATTACKS)
 def test_a_strangers_record_is_damaged(attack: str, resealed: bool, measured: Path, modbench: Modbench) -> None:
@@ -610,6 +617,7 @@ def test_a_folder_in_the_place_of_a_decision_is_damage(tmp_path: Path) -> None:
         read(str(run))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

@@ -231,6 +231,7 @@ def test_budgets_of_flops_make_cheaper_models_go_further(modbench: Any, tmp_path
     assert told["training"]["places"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -317,6 +317,7 @@ DAMAGE: dict[str, Callable[[Path], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_strangers_progress_is_refused_in_a_line(
     damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

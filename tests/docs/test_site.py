@@ -103,6 +103,7 @@ def test_pages_load_nothing_over_the_network(tmp_path: Path) -> None:
 # --- everything that can be chosen is documented
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", app.registered_commands, ids=lambda command: command.callback.__name__)
 def test_every_flag_that_help_prints_is_on_the_page_of_commands(command: object, modbench: object) -> None:
     name = command.name or command.callback.__name__  # type: ignore[attr-defined]

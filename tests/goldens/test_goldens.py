@@ -23,6 +23,7 @@ def test_a_stored_run_gives_what_it_gave(name: str, tmp_path: Path) -> None:
     assert goldens.differences(name, golden) == []
 
 
+@pytest.mark.slow
 def test_the_schema_that_is_written_now_gives_the_same(tmp_path: Path) -> None:
     golden = goldens.made(goldens.CURRENT, tmp_path, "current")
     assert goldens.differences(goldens.CURRENT, golden) == []

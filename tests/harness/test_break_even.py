@@ -166,6 +166,7 @@ def test_more_launches_never_widen_the_band(given: list[Point]) -> None:
     assert higher <= high * (1 + 1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launches", script.LAUNCHES)
 def test_the_band_holds_planted_lines(launches: int) -> None:
     """Of 360 bands: 0.95 is within 0.92 to 0.98 with a probability of 0.99."""

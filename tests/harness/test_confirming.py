@@ -124,6 +124,7 @@ def test_runner_up_and_control_stop_by_themselves(tmp_path: Path) -> None:
     assert len(by_role["anchor"].seeds) < len(by_role["runner_up"].seeds) == len(by_role["best"].seeds)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_short_asks_for_the_same(tmp_path: Path) -> None:
     made = sweep()
     whole = told(left(tmp_path / "whole", made, losses=losses(), run_noise=0.01))
@@ -291,6 +292,7 @@ FOREIGN: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 def test_a_strangers_file_is_refused(tmp_path: Path) -> None:
     folder = left(tmp_path, sweep(), losses=losses(), run_noise=0.01)
     file = folder / "decisions" / f"{NAME}.json"

@@ -146,6 +146,7 @@ def test_waiting_for_a_processor_is_seen() -> None:
     assert grown["recompiles"] == 0
 
 
+@pytest.mark.slow
 def test_a_recompile_inside_the_timed_region_is_detected() -> None:
     """A really compiled function meets a new shape once while it is timed: that sample is labelled, and no other."""
     torch._dynamo.reset()

@@ -69,6 +69,7 @@ def read(corpus: object) -> Text:
     return text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make",
     [

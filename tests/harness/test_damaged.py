@@ -78,6 +78,7 @@ def in_other_blocks(body: Body) -> None:
     samples["block"] = [block + 1000 for block in samples["block"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_hand", [False, True])
 @pytest.mark.parametrize(
     ("name", "edit", "said"),
@@ -164,6 +165,7 @@ def test_a_file_that_is_no_record_at_all(content: bytes, said: str, run: Path) -
     assert len(str(damaged.error)) < len(str(run)) + 350
 
 
+@pytest.mark.slow
 def test_the_page_shows_the_cell_as_failed_and_nothing_else_moves(run: Path) -> None:
     render.write(run)
     before = pd.read_csv(run / "comparisons.csv")
@@ -183,6 +185,7 @@ def test_the_page_shows_the_cell_as_failed_and_nothing_else_moves(run: Path) -> 
     assert loaded.run.incomplete is not None
 
 
+@pytest.mark.slow
 def test_a_value_whose_checks_are_lost_wears_the_label(run: Path) -> None:
     """Guards leave what they found in the notes of counting: without them a time is a time of unchecked work."""
     change(run / "units" / COUNT, column("value", 0, -1.0))

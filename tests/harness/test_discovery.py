@@ -94,6 +94,7 @@ def test_the_order_is_ours_then_folders_then_packages(tmp_path: Path, monkeypatc
     assert "b" in catalogue.metrics()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -125,6 +126,7 @@ def test_a_broken_metric_stops_nothing_and_is_named_where_it_is_asked_for(
     assert said in str(raised.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("room", "exported", "said"),
     [

@@ -200,6 +200,7 @@ def fake_launch(unit: UnitOfWork, twin_takes: float) -> Record:
     return Record(unit=unit, started="", wall_s=0.0, outcomes=outcomes, blocks=blocks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("twin_takes", "low", "high"), [(1.0, 0, 12), (1.5, 95, 100)])
 def test_identical_models_are_called_different_at_the_nominal_rate(twin_takes: float, low: int, high: int) -> None:
     """100 comparisons on a drifting clock with launch effects of 1 %; twins that are none are found out."""

@@ -46,6 +46,7 @@ def test_an_arm_whose_mean_is_slower_is_not_called_better(world: World, typical:
     assert words([found]) == ["different"]
 
 
+@pytest.mark.slow
 def test_the_disagreement_is_in_the_tables(tmp_path: Path) -> None:
     """In CSV: both ratios with their intervals, verdict and label; and the input dependence as a label of its own."""
     made = planted_suite("draft", metrics=["latency/forward"], launches=5, rounds=16)
@@ -137,6 +138,7 @@ def test_a_verdict_does_not_depend_on_the_neighbours() -> None:
     assert beside[2] <= 0.05
 
 
+@pytest.mark.slow
 def test_other_metrics_and_places_are_no_neighbours(tmp_path: Path) -> None:
     """The adjusted p-value of a pair is that of its family: arms against the baseline, for one metric at one place."""
     small, large = (

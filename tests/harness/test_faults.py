@@ -389,6 +389,7 @@ def test_the_time_left_follows_from_how_long_units_took(tmp_path: Path, monkeypa
         assert tracker.now.left_s == 0
 
 
+@pytest.mark.slow
 def test_atomic_write_leaves_old_or_new_and_no_litter(tmp_path: Path) -> None:
     """Readers beside a writer see whole files only; a failed write leaves nothing behind."""
     path = tmp_path / "record.json"

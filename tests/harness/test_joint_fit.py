@@ -184,6 +184,7 @@ def test_an_end_is_open_where_the_curve_may_not_bend() -> None:
     assert any(isinstance(each, str) for each in made)
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth() -> None:
     told = bench.coverage(bench.World(offset=0.02), 500)
     for name in ("place", "loss", "difference"):

@@ -35,6 +35,8 @@ from modbench.reports.page import render
 from modbench.reports.tables.load import load
 from modbench.reports.terminal import summary
 
+pytestmark = pytest.mark.slow
+
 SERIES = "time-forward-T64-B1-fp32-cpu1"
 
 
@@ -194,6 +196,7 @@ def test_a_pilot_without_times_asks_for_nothing_until_it_runs_again(tmp_path: Pa
     assert len(again.decisions) == len(run.decisions) - 1
 
 
+@pytest.mark.slow
 def test_a_result_that_the_cap_cut_is_labelled(tmp_path: Path) -> None:
     """In both CSV files and on the page; the cap is printed."""
     made = timed_plan(mde=1e-6, most_launches=5)
@@ -267,6 +270,7 @@ def test_a_pilot_that_is_measured_again_decides_when_it_has_ended(tmp_path: Path
     assert asker.decide(SERIES).ended
 
 
+@pytest.mark.slow
 def test_a_decision_that_was_removed_is_made_again_where_nothing_is_left_to_run(tmp_path: Path) -> None:
     made = timed_plan(mde=1e-6, most_launches=5)
     left(tmp_path, made)
@@ -281,6 +285,7 @@ def test_a_decision_that_was_removed_is_made_again_where_nothing_is_left_to_run(
     assert decisions.read(folder.path, made) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [True, False])
 def test_a_run_whose_decision_is_lost_is_incomplete_though_all_units_have_records(tmp_path: Path, lost: bool) -> None:
     """Without it the report could not say that launches were capped."""

@@ -20,8 +20,9 @@ from modbench.reports.questions.machine import warnings
 from modbench.reports.tables.load import load
 from modbench.reports.terminal import summary
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 @pytest.mark.parametrize("effort", ["draft", "standard"])
 def test_planted_ratios_come_back(tmp_path: Path, effort: str) -> None:
     """Through drift and launch effects: each planted ratio lies in its interval, which is narrow; verdicts follow."""
@@ -66,6 +67,7 @@ def test_a_sequential_protocol_would_have_been_wrong(tmp_path: Path) -> None:
     assert times[1] / times[0] > 1.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("effort", "suite"),
     [
@@ -91,7 +93,6 @@ def test_smoke_prints_no_verdict(tmp_path: Path) -> None:
     assert frame[frame.metric == "latency/forward"].reason.str.contains("no claims").all()
 
 
-@pytest.mark.slow
 def test_losses_pair_by_seed(tmp_path: Path) -> None:
     """Seeds differ by 0.5 nats, arms by 0.05: the paired interval sees the difference; one seed claims nothing."""
     three = stored(tmp_path / "three", planted_suite("draft", seeds=[0, 1, 2]))
@@ -127,7 +128,6 @@ def test_memory_and_flops_are_exact(tmp_path: Path) -> None:
     assert "no interval" in memory.reason
 
 
-@pytest.mark.slow
 def test_a_missing_unit_is_said(tmp_path: Path) -> None:
     made = planted_suite("draft")
     name = next(unit.name for unit in made.units if unit.made_in == "memory")
@@ -147,7 +147,6 @@ def test_every_empty_cell_has_a_reason(tmp_path: Path) -> None:
     assert cases[cases[["value", "ci_low", "ci_high"]].isna().any(axis=1)].reason.notna().all()
 
 
-@pytest.mark.slow
 def test_a_rate_is_the_time_turned_round(tmp_path: Path) -> None:
     """Tokens per second and the share of the peak: value, interval and verdict follow from the seconds."""
     metrics = ["flops/forward", "latency/forward", "tokens_per_s/forward", "mfu/forward"]
@@ -174,7 +173,6 @@ def test_a_share_of_a_peak_that_nobody_measured_is_null_with_the_reason(tmp_path
     assert rows.reason.str.contains("no peak of").all()
 
 
-@pytest.mark.slow
 def test_every_pair_of_arms_has_a_row_and_another_baseline_only_moves_them(tmp_path: Path) -> None:
     """MoD at 0.125 against 0.5, MoE against the dense ladder: ratios multiply along the way."""
     frame = stored(tmp_path, planted_suite("draft"))
@@ -199,6 +197,7 @@ def test_a_single_launch_gives_an_interval_and_no_verdict(tmp_path: Path) -> Non
     assert timed.reason.str.contains("single launch").all()
 
 
+@pytest.mark.slow
 def test_where_the_anchor_failed_no_two_arms_are_a_pair_and_the_report_stands(tmp_path: Path) -> None:
     frame = stored(tmp_path, planted_suite("draft"), fails="dense")
     timed = frame[frame.metric == "latency/forward"]
@@ -210,6 +209,7 @@ def test_where_the_anchor_failed_no_two_arms_are_a_pair_and_the_report_stands(tm
     assert "planted failure" in render.html(load(tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_a_disturbed_ratio_wears_a_mark_and_claims_nothing(tmp_path: Path) -> None:
     frame = stored(tmp_path, planted_suite("draft"), waits="mod[c0.125]")
     timed = frame[(frame.metric == "latency/forward") & (frame.baseline_arm == "dense")].set_index("arm")
@@ -224,6 +224,7 @@ def test_a_disturbed_ratio_wears_a_mark_and_claims_nothing(tmp_path: Path) -> No
     assert "‡" not in next(line for line in said.splitlines() if line.startswith("MoE "))
 
 
+@pytest.mark.slow
 def test_a_smoke_run_on_a_busy_machine_says_so_first_and_in_labels(tmp_path: Path) -> None:
     frame = stored(tmp_path, planted_suite("smoke"), waits=EVERY_ARM)
     cases = pd.read_csv(tmp_path / "run" / "cases.csv")
@@ -276,7 +277,6 @@ def test_a_single_arm_has_a_report_and_no_comparison(tmp_path: Path) -> None:
     assert "Machine and method" in render.html(loaded)
 
 
-@pytest.mark.slow
 def test_the_mark_names_the_baseline_where_that_is_what_reads_the_future(tmp_path: Path) -> None:
     left(tmp_path, planted_suite("draft", seeds=[0, 1, 2], metrics=["flops/forward", "bpb/val"]), leaks="moe")
     said = summary.closing(load(str(tmp_path / "run"), "moe"), tmp_path / "report.html", None)
@@ -285,6 +285,7 @@ def test_the_mark_names_the_baseline_where_that_is_what_reads_the_future(tmp_pat
     assert any("±" in line for line in mine)  # three seeds: an interval
 
 
+@pytest.mark.slow
 def test_verdicts_heed_the_whole_list(tmp_path: Path) -> None:
     """The margin is the suite's, and it is printed."""
     wide = stored(tmp_path / "wide", planted_suite("draft", margin=0.5))

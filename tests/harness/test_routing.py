@@ -152,6 +152,7 @@ def test_blocks_used_follow_what_they_are_planted_on() -> None:
 # --- flips
 
 
+@pytest.mark.slow
 def test_a_gate_that_knows_is_told_from_one_that_does_not() -> None:
     inputs_NT, targets_NT = windows(16, 48)
     truth = truth_of(inputs_NT, targets_NT)
@@ -256,6 +257,7 @@ def test_looking_disturbs_no_training() -> None:
 # --- the catalogue
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "changes"),
     [
@@ -328,6 +330,7 @@ def test_tokens_that_choose_say_which_share_of_their_choices_is_real() -> None:
     assert of_experts["real_share"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("router", ["learned", "norm", "stochastic", "every_n"])
 def test_flips_of_every_router(router: str) -> None:
     module = built("mod", router=router, capacity=0.25)

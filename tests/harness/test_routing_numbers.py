@@ -204,6 +204,7 @@ def test_rank_correlation_forgets_what_groups_have_apart() -> None:
     assert found.rho == pytest.approx(0, abs=0.1)
 
 
+@pytest.mark.slow
 def test_the_interval_covers_as_often_as_it_says() -> None:
     """Independent sides whose windows have levels of their own: pooled tokens would be far too sure."""
     rng, missed = np.random.default_rng(0), 0

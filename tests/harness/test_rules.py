@@ -183,6 +183,7 @@ UNFIT: dict[str, Callable[[dict[str, Any]], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", UNFIT)
 @pytest.mark.parametrize("kind", ["pilot", "search", "sweep"])
 def test_a_strangers_plan_whose_groups_fit_no_rule_is_refused(kind: str, name: str, tmp_path: Path) -> None:

@@ -183,6 +183,7 @@ def test_the_usual_number_of_cells_is_within_the_row() -> None:
     assert [usual(cells, 2) for cells in (1, 3, 11, 21)] == [1, 3, 6, 7]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "visited"), [(96, [96, 48, 64]), (32, [96, 48, 32]), (1000, [96, 192, 256]), (192, [96, 192, 128])]
 )
@@ -238,6 +239,7 @@ def test_each_other_arm_is_searched_for(tmp_path: Path) -> None:
     assert {48, 64} <= set(asked_for(folder))
 
 
+@pytest.mark.slow
 def test_a_row_goes_on_where_it_was_cut(tmp_path: Path) -> None:
     """After a kill at any unit a resumed run asks for the same cells, and its file is the same to the byte."""
     made, grid = searching(), paying_from(128)
@@ -309,6 +311,7 @@ def edited(folder: RunFolder, change: Callable[[dict[str, Any]], object]) -> Non
     file.write_text(json.dumps(body))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -399,6 +402,7 @@ def test_launches_of_a_cell_lie_between_those_of_other_rows(tmp_path: Path) -> N
     assert asked_for(folder, ROW.replace("0.125", "0.5")) == [96, 192, 256]
 
 
+@pytest.mark.slow
 def test_arms_that_share_an_anchor_do_not_share_its_launches(tmp_path: Path) -> None:
     """Each arm is compared within its own launches: the anchor's times in another's say nothing of it."""
     grid = paying_from(96) | paying_from(96, "mod[c0.5]")

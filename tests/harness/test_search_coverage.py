@@ -12,6 +12,7 @@ from modbench.harness.stats.effects import Effect
 SECONDS = {length: 0.5 + length / 200 for length in (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "sd"), [("0.1 for each doubling", 0.01), ("0.03 for each doubling", 0.01)])
 def test_a_search_holds_the_line_for_half_of_the_time(name: str, sd: float) -> None:
     found, grid = script.over_lines(script.CURVES[name], 135, launches=7, sd=sd, seconds=SECONDS)
@@ -21,6 +22,7 @@ def test_a_search_holds_the_line_for_half_of_the_time(name: str, sd: float) -> N
     assert sum(found.widths) <= 1.02 * sum(grid.widths)
 
 
+@pytest.mark.slow
 def test_undecided_cells_need_their_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without them the search is cheaper, but bands lack an end that the whole grid shows: the test above can fail."""
 

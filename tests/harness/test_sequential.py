@@ -44,6 +44,7 @@ def test_boundaries_are_those_of_other_programs(looks: int, published: tuple[flo
     assert boundaries([1.0]) == pytest.approx((0.05,))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fractions", [(0.5, 1.0), (0.3, 0.45, 1.0), FOUR])
 @pytest.mark.parametrize("level", [0.05, 0.1])
 def test_the_share_spent_is_what_a_multivariate_normal_crosses(fractions: tuple[float, ...], level: float) -> None:

@@ -36,6 +36,7 @@ def test_none_against_all_has_a_closed_form(n: int) -> None:
     assert found.p < stats.fisher_exact([[0, n], [n, 0]])[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize("level", [0.05, 0.05 / 3, 0.05 / 6])
 def test_equal_arms_are_told_apart_at_most_as_often_as_the_level_says(sizes: tuple[int, int], level: float) -> None:
@@ -66,6 +67,7 @@ def test_seeds_that_succeed_together_make_it_stricter(n: int, together: float) -
     assert worst < independent <= 0.05
 
 
+@pytest.mark.slow
 def test_the_interval_excludes_no_difference_where_the_test_does() -> None:
     for n, other_n in ((3, 3), (5, 5), (6, 4)):
         for mine in range(n + 1):

@@ -60,6 +60,7 @@ def test_a_task_says_what_it_is(name: str) -> None:
     assert 1 <= task.steps <= 5000
 
 
+@pytest.mark.slow
 def test_arrays_have_their_shapes(named: tuple[str, Source]) -> None:
     _, source = named
     for side, n in zip(sides(source), (None, 65, 1), strict=True):

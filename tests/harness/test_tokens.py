@@ -212,6 +212,7 @@ def test_what_is_kept_is_not_made_again(own: Path, monkeypatch: pytest.MonkeyPat
     assert len(list((own / "tokens").iterdir())) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tokenizer.json", "train.npy", "val.npy", "manifest.json"])
 @pytest.mark.parametrize("damage", ["cut", "changed", "gone", "empty", "nonsense"])
 def test_what_is_damaged_is_made_again(name: str, damage: str, own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,6 +240,7 @@ class Trap:
         return Path.touch, (self.file,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change", ["pickle", "too large", "other type", "two rows", "no tokens", "not a tokenizer", "a gap"]
 )

@@ -56,6 +56,7 @@ class KilledError(Exception):
     """Stands for whatever ends a process."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["dense", "mod", "mode_staged", "depth_predictor"])
 @pytest.mark.parametrize("killed_after", [1, 5, 11])
 def test_killed_and_resumed_is_the_same_run_to_the_bit(model: str, killed_after: int, tmp_path: Path) -> None:
@@ -81,6 +82,7 @@ def test_killed_and_resumed_is_the_same_run_to_the_bit(model: str, killed_after:
         assert torch.equal(mine, theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("balance", ["bias", "threshold"])
 def test_a_controller_of_no_ops_goes_on_where_it_was(balance: str, tmp_path: Path) -> None:
     """It moves in every step, and what it became is in the checkpoint."""
@@ -135,6 +137,7 @@ def test_a_checkpoint_of_another_version_of_a_users_file_is_not_taken(
     assert (checkpoint.load(keep, stopped.fingerprint) is None) is changed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", ["another run", "damaged", "code"])
 def test_a_checkpoint_that_is_not_this_runs_is_not_taken(harm: str, tmp_path: Path) -> None:
     keep = tmp_path / "run.pt"
@@ -157,6 +160,7 @@ def _longer_step(body: dict[str, Any]) -> None:
     body["step"] = 11
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "harm",
     [
@@ -262,6 +266,7 @@ def test_what_the_environment_says_of_ranks(monkeypatch: pytest.MonkeyPatch) -> 
         torchrun.from_environment()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["dense", "mod", "moe"])
 def test_a_batch_in_pieces_is_the_batch(model: str) -> None:
     whole, pieces = trainer(case(model)), trainer(case(model), RUN.model_copy(update={"accumulate": 4}))

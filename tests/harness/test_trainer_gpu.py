@@ -160,6 +160,7 @@ class Wrapper(nn.Module):
         return self.module(*arguments)
 
 
+@pytest.mark.slow
 def test_ranks_average_gradients_once_for_all_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.nn.parallel, "DistributedDataParallel", Wrapper)
     shared = Wrapper(nn.Linear(2, 2), None)

@@ -74,6 +74,7 @@ def test_every_model_learns(model: str, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_training_repeats_to_the_bit_and_seeds_differ(tmp_path: Path) -> None:
     losses = [train(case("mod"), protocol(tmp_path / "t.txt", seed)).curve["loss"] for seed in (0, 0, 1)]
     assert losses[0] == losses[1]
@@ -195,6 +196,7 @@ def test_the_default_corpus_is_the_standard_library() -> None:
 WATCHED = PLAN.model_copy(update={"watch": True, "looks": 2, "flips": 4})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["mod", "mode_staged", "moe", "depth_predictor", "dense"])
 def test_what_routers_did_stands_in_the_metrics(model: str, tmp_path: Path) -> None:
     """A number where there is a router, a reason where there is none."""
@@ -226,6 +228,7 @@ def test_routers_that_nobody_watched_have_a_reason(tmp_path: Path) -> None:
         catalogue.metrics()["router/f1"].measure(trained)
 
 
+@pytest.mark.slow
 def test_looking_changes_nothing(tmp_path: Path) -> None:
     plain = train(case("mod"), protocol(tmp_path / "t.txt"))
     watched = train(case("mod"), protocol(tmp_path / "t.txt").model_copy(update={"train": WATCHED}))

@@ -22,6 +22,8 @@ from modbench.reports.tables.load import Loaded, default_arm, load
 from modbench.reports.tables.pair_verdicts import SILENT, UNCHECKED
 from modbench.reports.terminal import summary
 
+pytestmark = pytest.mark.slow
+
 TWIN = "dense-twin[T64-B1-fp32-cpu1]"
 
 
@@ -70,6 +72,7 @@ def test_the_name_of_a_twin_keeps_what_distinguishes_the_anchor() -> None:
     assert (twin.arm, twin.id) == ("mod-twin[c0.5]", "mod-twin[c0.5-T64-B1-fp32-cpu1]")
 
 
+@pytest.mark.slow
 def test_only_timed_units_hold_the_twin() -> None:
     """It is neither counted, weighed nor trained, and is none of the plan's cases."""
     made = planted_suite("draft", twin=True)
@@ -107,6 +110,7 @@ def test_shipped_suites_have_a_twin_unless_told_otherwise() -> None:
     ).twin
 
 
+@pytest.mark.slow
 def test_both_files_have_the_twins_rows(calm: Loaded) -> None:
     cases, pairs = (pd.read_csv(calm.path / f"{name}.csv") for name in ("cases", "comparisons"))
     for frame in (cases, pairs):
@@ -123,6 +127,7 @@ def test_both_files_have_the_twins_rows(calm: Loaded) -> None:
     assert "dense-twin[T64" in page(calm)
 
 
+@pytest.mark.slow
 def test_a_twin_is_no_contender(calm: Loaded, unchecked: Loaded) -> None:
     assert [case.arm for case in calm.arms] == [case.arm for case in unchecked.arms]
     assert default_arm(calm) == default_arm(unchecked)
@@ -157,6 +162,7 @@ def test_a_twin_does_not_enlarge_the_family(calm: Loaded, monkeypatch: pytest.Mo
     assert set(sizes) == {4, 6, 2}  # arms against the anchor, other pairs, and the twins at both places
 
 
+@pytest.mark.slow
 def test_without_a_certificate_the_twin_is_the_check(calm: Loaded) -> None:
     status, said = machine_check(calm)
     found = twin_check(calm)
@@ -175,6 +181,7 @@ def test_without_a_certificate_the_twin_is_the_check(calm: Loaded) -> None:
     assert 'class="span-12 warning"' not in page(calm)
 
 
+@pytest.mark.slow
 def test_an_unequal_twin_is_said_before_all_times(tmp_path: Path) -> None:
     loaded = run(tmp_path, slower={"dense-twin": 1.1})
     status, said = machine_check(loaded)
@@ -197,6 +204,7 @@ def test_an_unequal_twin_is_said_before_all_times(tmp_path: Path) -> None:
     assert loaded.comparisons[loaded.comparisons.metric == "latency/forward"].verdict.notna().all()
 
 
+@pytest.mark.slow
 def test_a_certificate_and_a_twin_are_both_said(tmp_path: Path) -> None:
     from planted import FIT
 
@@ -207,6 +215,7 @@ def test_a_certificate_and_a_twin_are_both_said(tmp_path: Path) -> None:
     assert "; identical twin: equivalent" in said
 
 
+@pytest.mark.slow
 def test_no_verdict_on_a_time_stands_beside_an_unchecked_machine(unchecked: Loaded, calm: Loaded) -> None:
     """Neither doctor nor a twin: ratios and intervals stay, verdicts do not; the page and the terminal begin with that."""
     pairs = pd.read_csv(unchecked.path / "comparisons.csv")
@@ -245,6 +254,7 @@ def test_a_run_without_times_needs_no_check(tmp_path: Path) -> None:
     assert warnings(loaded) == []
 
 
+@pytest.mark.slow
 def test_a_twin_that_failed_checks_nothing(tmp_path: Path) -> None:
     loaded = run(tmp_path, fails="dense-twin")
     assert not loaded.checked
@@ -255,6 +265,7 @@ def test_a_twin_that_failed_checks_nothing(tmp_path: Path) -> None:
     assert warnings(loaded) == [f"Times have no verdicts: {SILENT.replace('`', '')}."]
 
 
+@pytest.mark.slow
 def test_a_disturbed_twin_checks_nothing(tmp_path: Path) -> None:
     loaded = run(tmp_path, waits="dense-twin")
     assert set(loaded.twins.verdict) == {"contaminated"}
@@ -266,6 +277,7 @@ def test_a_disturbed_twin_checks_nothing(tmp_path: Path) -> None:
     assert terminal(loaded).startswith(f"⚠ Times have no verdicts: {SILENT.replace('`', '')}.")
 
 
+@pytest.mark.slow
 def test_an_unchecked_machine_says_nothing_about_where_skipping_pays(tmp_path: Path) -> None:
     metrics = ["latency/prefill"]
     checked = run(tmp_path / "checked", suite={"metrics": metrics})

@@ -117,6 +117,7 @@ def test_on_a_busy_machine_cpu_time_tells() -> None:
     assert column([(busy | {"cpu_s": [0.0, 0.01]}, {})], one_thread=True) is None  # a clock too coarse for it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [4, 10])
 def test_launches_that_differ_by_chance_are_accused_in_one_of_a_hundred_at_most(n: int) -> None:
     rng, draws = random.Random(n), 4000
@@ -124,6 +125,7 @@ def test_launches_that_differ_by_chance_are_accused_in_one_of_a_hundred_at_most(
     assert accused <= draws * 0.01 + NormalDist().inv_cdf(0.999) * math.sqrt(draws * 0.01 * 0.99)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("beside", [1.0, 20.0])
 def test_a_changed_process_is_labelled_in_every_output(tmp_path: Path, beside: float) -> None:

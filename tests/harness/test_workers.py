@@ -184,6 +184,7 @@ def test_a_log_is_cut_in_the_middle(here: Path, monkeypatch: pytest.MonkeyPatch)
         assert 0 < places[0] < places[1] < places[2] == len(said) - len(last[-1]) - 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "kept"), [(0, 0), (10, 10), (25, 25), (30, 30), (31, 0), (10_000_000, 0)])
 def test_only_what_is_too_long_is_cut(size: int, kept: int, tmp_path: Path) -> None:
     """Two bytes of three are kept at the beginning, one at the end, and nothing is lost at the seam."""

@@ -102,6 +102,7 @@ def test_it_runs_quick(core: Mapping[str, str], tmp_path: Path) -> None:
     assert {row["status"] for row in measured} == {"ok"}
 
 
+@pytest.mark.slow
 def test_it_says_which_commands_it_has(core: Mapping[str, str], tmp_path: Path) -> None:
     shown = ran(core, "-m", "modbench", "--help", cwd=tmp_path)
     assert {word for word in ("run", "resume", "plan", "report", "list", "gate", "watch") if f" {word} " in shown} == {

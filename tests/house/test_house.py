@@ -59,6 +59,7 @@ def test_docs_name_only_files_that_exist() -> None:
             assert "NAME" in rest or (ROOT / room / rest).exists(), f"{doc.name}: {room}/{rest}"
 
 
+@pytest.mark.slow
 def test_files_say_what_they_are() -> None:
     assert [path for path in SOURCES if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))] == []
 

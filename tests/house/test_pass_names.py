@@ -74,6 +74,7 @@ def named(tree: ast.AST) -> Iterator[tuple[int, str]]:
         yield from ((getattr(node, "lineno", 0), word) for word in found)
 
 
+@pytest.mark.slow
 def test_no_pass_is_named_elsewhere() -> None:
     sources = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in SOURCES}
     found = {(name, line, word) for name, source in sources.items() for line, word in named(ast.parse(source))}

@@ -95,6 +95,7 @@ def test_every_key_of_run_json_is_documented(tmp_path: Path, monkeypatch: pytest
     assert documented == found
 
 
+@pytest.mark.slow
 def test_every_promise_names_tests_that_exist() -> None:
     known = {
         node.name
@@ -110,6 +111,7 @@ def test_every_promise_names_tests_that_exist() -> None:
         assert set(names) <= known, promise
 
 
+@pytest.mark.slow
 def test_what_transformers_loads_goes_through_one_function_that_trusts_no_code() -> None:
     found = [
         (name, file.relative_to(ROOT).as_posix(), node) for file, tree in product() for name, node in guarded(tree)
@@ -136,6 +138,7 @@ def test_another_call_would_be_found(code: str, name: str) -> None:
     assert [found for found, _ in guarded(ast.parse(code))] == [name]
 
 
+@pytest.mark.slow
 def test_pickles_are_read_only_from_our_own_processes() -> None:
     """`torch.load` takes tensors alone, numpy no objects; what a launch of one's own models sends is our own."""
     for file, tree in product():

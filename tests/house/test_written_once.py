@@ -8,6 +8,8 @@ import string
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 REPORTS, FRONT = ROOT / "reports", ROOT / "src" / "modbench"
 PLUGIN = FRONT / "testing"
@@ -138,6 +140,7 @@ def test_commands_and_the_python_api_write_shares_as_writers_do() -> None:
     assert found == {}
 
 
+@pytest.mark.slow
 def test_only_writers_write_intervals_and_escape() -> None:
     sources = {path: path.read_text(encoding="utf-8") for path in FILES}
     for lines in (intervals, escapes, plurals):

@@ -57,6 +57,7 @@ def test_causal_routing_leaks_nothing(variant: tuple[str, dict[str, Any]], train
     assert leaks(module, causal=True).max() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", CAUSAL, ids=name_of)
 def test_a_later_token_changes_no_earlier_output(variant: tuple[str, dict[str, Any]]) -> None:
     """Gradients cannot see decisions; changing a token can. Bit for bit, at every position of a batch."""

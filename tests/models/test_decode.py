@@ -32,6 +32,7 @@ def replay(module: Decoder, x_BT: Tensor, lengths_B: Tensor, *, longest: int | N
     return worst, cache
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["host", "budget", "masked"])
 @pytest.mark.parametrize("variant", VARIANTS, ids=name_of)
 def test_decode_equals_one_forward(variant: tuple[str, dict[str, Any]], policy: str) -> None:
@@ -47,6 +48,7 @@ def test_decode_equals_one_forward(variant: tuple[str, dict[str, Any]], policy: 
         assert all(0 < share < 1 for share in shares), shares  # some passed, some skipped: the test saw both
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS, ids=name_of)
 def test_a_single_row_decodes_alike(variant: tuple[str, dict[str, Any]]) -> None:
     name, options = variant
@@ -158,6 +160,7 @@ def test_prompts_routed_by_top_k_route_at_least_one_token() -> None:
     assert cache.participation()[1] == 8 / 28
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_generate_is_greedy_decode_and_repeats_with_a_seed(name: str) -> None:
     module = build(name).eval()

@@ -66,6 +66,7 @@ def reconciled(made: Case) -> Counted:
     return counted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "options"), SIZES, ids=str)
 def test_closed_form_equals_counter_exactly(model: str, options: dict[str, Any]) -> None:
     """Forward, train step, parameters and every module: not within 0.5 %, but to the last FLOP; fvcore doubled agrees."""
@@ -140,6 +141,7 @@ def test_closed_form_equals_counter_on_any_shape(
     reconciled(case(model, t, b, n_heads=heads[0], n_kv_heads=heads[1], n_layers=layers, **shape, **changes))
 
 
+@pytest.mark.slow
 def test_a_batch_that_exits_before_the_last_block_is_counted() -> None:
     """fvcore misses the decision after which nothing runs; no other count does."""
     shape = {"activation": "gelu", "norm": "rms", "position": "rotary", "bidirectional": True, "n_layers": 4}
@@ -152,6 +154,7 @@ def test_a_batch_that_exits_before_the_last_block_is_counted() -> None:
     assert (head.closed_form, head.counter, head.fvcore) == (1024, 1024, 768)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_causal_closed_form_equals_causal_counter_on_real_tensors(model: str) -> None:
     """On a CPU torch up to 2.13 counts fused attention as 0 without a word; the registered formulas count it right."""
@@ -213,6 +216,7 @@ def test_backward_is_twice_forward_on_meta() -> None:
     assert counter.train(module, x_BT).total == 3 * counter.forward(module, x_BT).total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_hardware_flops_are_the_scores_computed_again(model: str) -> None:
     """Fused attention's backward recomputes its scores: the counter on real tensors sees exactly that much more."""
@@ -241,6 +245,7 @@ def fvcore_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
     sys.modules.update(installed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "reason"),
     [
@@ -267,6 +272,7 @@ def test_a_disagreement_over_half_a_percent_is_named() -> None:
     assert "0.60%" in said
 
 
+@pytest.mark.slow
 def test_a_users_model_is_counted_by_the_counter_alone(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.py").write_text(
         "import torch\n"

@@ -355,6 +355,7 @@ def test_an_answer_that_ignores_its_input_is_caught() -> None:
     assert "different tokens" in found
 
 
+@pytest.mark.slow
 def test_the_counting_pass_guards_a_users_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One model with all three faults, built from a file: each is in the notes of its count."""
     (tmp_path / "faulty.py").write_text(
@@ -458,6 +459,7 @@ def counted(piece: str, monkeypatch: pytest.MonkeyPatch) -> Counted:
     return count(case(f"{piece}.py:build"), seed=0)
 
 
+@pytest.mark.slow
 def test_a_cost_that_depends_on_the_input_is_the_mean_over_the_batches_that_are_timed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -472,6 +474,7 @@ def test_a_cost_that_depends_on_the_input_is_the_mean_over_the_batches_that_are_
     assert found["train_step_causal"] == 3 * fmean(each)
 
 
+@pytest.mark.slow
 def test_a_capacity_that_training_moves_is_counted_as_it_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Called once in training mode, as the contract check did, it computes all tokens from then on."""
     found = counted("honest/capacity_that_training_moves", monkeypatch)
@@ -592,6 +595,7 @@ def two_costs(tokens_BT: Tensor) -> int:
     return 200 if int(tokens_BT.sum()) % 2 else 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [1, 2, 3, 8])
 def test_a_gate_is_not_accused_by_chance_however_few_inputs_were_timed(number: int) -> None:
     """With two timed inputs, as in the suite `quick`, both are cheaper than two fresh ones once in sixteen times."""
@@ -638,6 +642,7 @@ class Flips(nn.Module):
             getattr(self, self.how).neg_()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [12, 13])
 @pytest.mark.parametrize("how", ["weight", "buffer", "tensor", "number"])
 def test_a_gate_that_each_training_step_flips_is_not_accused(how: str, steps: int) -> None:

@@ -48,6 +48,7 @@ def lengths(model: Any, x_BT: Tensor, mask_BT: Tensor | None = None) -> list[lis
     return [out[name_of_cache(model)].layers[layer.index].lengths for layer in model.routed_layers]
 
 
+@pytest.mark.slow
 @FAMILY
 def test_capacity_1_with_a_neutral_router_is_the_dense_model(family: str) -> None:
     """Logits by every rule; what it generates by the one that generation uses."""
@@ -61,6 +62,7 @@ def test_capacity_1_with_a_neutral_router_is_the_dense_model(family: str) -> Non
     assert torch.equal(written(model, x_BT, mask_BT), written(original, x_BT, mask_BT))
 
 
+@pytest.mark.slow
 @FAMILY
 @pytest.mark.parametrize("rule", ["top_k", "threshold"])
 def test_logits_are_those_of_a_slow_mixture_of_depths(family: str, rule: str) -> None:
@@ -75,6 +77,7 @@ def test_logits_are_those_of_a_slow_mixture_of_depths(family: str, rule: str) ->
     close(logits(model, x_BT), want_BTV)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("rule", ["top_k", "threshold", "predictor"])
@@ -91,6 +94,7 @@ def test_padding_changes_no_row(family: str, side: str, rule: str) -> None:
         close(got_BTV[row][mask_BT[row].bool()], logits(model, part[None])[0])
 
 
+@pytest.mark.slow
 @FAMILY
 @CAUSAL
 def test_a_ragged_batch_generates_what_each_prompt_does_alone(family: str, rule: str) -> None:
@@ -107,6 +111,7 @@ def test_a_ragged_batch_generates_what_each_prompt_does_alone(family: str, rule:
         )
 
 
+@pytest.mark.slow
 @FAMILY
 @CAUSAL
 def test_decoding_with_a_cache_is_one_forward_pass(family: str, rule: str) -> None:
@@ -191,6 +196,7 @@ def test_only_chosen_tokens_are_computed() -> None:
     assert out.shape == (2, 8)
 
 
+@pytest.mark.slow
 @FAMILY
 def test_saved_and_loaded_it_is_the_same_to_the_bit(family: str, tmp_path: Any) -> None:
     """Under the dense model's own names, and tied weights stay tied."""

@@ -139,6 +139,7 @@ def by_hand(mlp: TokenChoiceMLP, x_D: Tensor) -> tuple[Tensor, list[int]]:
     return y_D, [i for i in order if i < e]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "logits", "balance"), EVERY)
 def test_every_choice_weighs_what_the_formula_says(kind: str, logits: str, balance: str) -> None:
     """Against a loop over tokens: weights of no-ops, no expert 0 for a token that took none, in training and decoding."""
@@ -179,6 +180,7 @@ def test_no_choice_of_a_real_expert_is_dropped() -> None:
 # --- what they cost
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "logits", "balance", "capacity"),
     [("zero", "own", "loss", 0.5), ("identity", "shared", "bias", 0.25), ("constant", "own", "threshold", 0.5),

@@ -84,6 +84,7 @@ def case_of(router: str, **changes: object) -> Case:
     return with_facts(Case(model="mod", config=made, place=place, arm_parts=("c0.25",)))
 
 
+@pytest.mark.slow
 def test_what_its_methods_compute_is_counted(mlp: str) -> None:
     """Two layers of D to 2·D to 1, in two of four blocks; in training its loss scores once more."""
     counted = count.count(case_of(mlp), 0)
@@ -115,6 +116,7 @@ def test_an_error_elsewhere_still_fails_the_case(mlp: str, monkeypatch: pytest.M
     assert count._reference(case_of(mlp), 0, (), lambda _: None).mismatch is not None
 
 
+@pytest.mark.slow
 def test_a_router_without_products_costs_nothing() -> None:
     counted = count.count(case_of(f"{EXAMPLE}:ROUTER"), 0)
     assert counted.mismatch is None
@@ -142,6 +144,7 @@ def test_a_method_that_calls_another_is_counted_once(mlp: str) -> None:
     assert found.total == 2 * B * T * (D * 2 * D + 2 * D)
 
 
+@pytest.mark.slow
 def test_the_guard_sees_that_it_looks_ahead(mlp: str) -> None:
     """A top-k over the whole sequence reads later tokens, whoever wrote the scores; no declaration says otherwise."""
     case = case_of(mlp)

@@ -28,6 +28,7 @@ def routed_block(module: Decoder, layer: int = 1) -> RoutedBlock:
     return block
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("granularity", ["block", "attention", "mlp"])
 @pytest.mark.parametrize(
     "shape",
@@ -156,6 +157,7 @@ def test_padding_is_never_selected_and_k_follows_the_real_length() -> None:
     assert not (changed_BT & pad_BT).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", ["expert", "token"])
 @pytest.mark.parametrize("name", MODELS)
 def test_padded_rows_equal_rows_alone(name: str, choice: str) -> None:
@@ -198,6 +200,7 @@ def test_batch_rows_are_independent(name: str) -> None:
         torch.testing.assert_close(whole[row : row + 1], module(x_BT[row : row + 1]), rtol=1e-5, atol=2e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("name", MODELS)
 def test_every_parameter_gets_a_gradient(name: str, bidirectional: bool) -> None:

@@ -136,6 +136,7 @@ def test_every_option_is_in_the_closed_form(model: str, options: dict[str, Any])
     assert cost.memory_forward(4) == pytest.approx(peak, rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize(("t", "b"), [(64, 4), (600, 1)])
 def test_a_forward_pass_is_forecast_too(model: str, t: int, b: int) -> None:

@@ -170,6 +170,7 @@ def test_the_predictors_input_is_detached() -> None:
     assert "embedding.weight" in touched["aux_loss"]
 
 
+@pytest.mark.slow
 def test_a_predictor_learns_who_is_in_the_top_k() -> None:
     """Balanced accuracy, not accuracy: at c = 0.25 always saying no is right in 75 % of cases."""
     module = build("mod", capacity=0.25, aux_weight=1.0, predictor_width=32)

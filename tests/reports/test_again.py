@@ -103,6 +103,7 @@ def run_of(tmp_path: Path, flags: list[str], monkeypatch: pytest.MonkeyPatch) ->
     return rerun_command.Again(StoredRun(tmp_path, plan, {}, command, "", "local", [], []))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "flags",
     [

@@ -25,6 +25,8 @@ from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import summary
 from modbench.reports.writers.number_format import plain
 
+pytestmark = pytest.mark.slow
+
 LENGTHS = (64, 128, 256, 512)
 FAST, SLOW = "mod[c0.125]", "mod[c0.5]"
 # Planted for MoD 0.125: where it begins to pay, and the log effect for each doubling.
@@ -117,6 +119,7 @@ def table_of(loaded: Loaded, which: int = 0) -> dict[str, list[str]]:
     return {plain(arm): list(map(plain, cells)) for arm, *cells in made[which].rows}
 
 
+@pytest.mark.slow
 def test_the_table(crossing: Path) -> None:
     """In the terminal, and on the page below the tiles."""
     loaded = load(crossing / "run")
@@ -130,6 +133,7 @@ def test_the_table(crossing: Path) -> None:
     assert "(FLOPs ±35 %)" in summary.closing(loaded, crossing / "page", None)
 
 
+@pytest.mark.slow
 def test_decode_has_lines_along_the_context_and_along_the_batch(tmp_path: Path) -> None:
     """Planted: at B = 1 from T = 91 on; at B = 4 at every length; so along the batch from B = 1 on, or later, by the length."""
     grid: dict[Any, float] = {
@@ -158,6 +162,7 @@ def test_decode_has_lines_along_the_context_and_along_the_batch(tmp_path: Path) 
     assert table_of(loaded, 1)["MoD 0.125"][shape[0]].startswith("≈1.4")
 
 
+@pytest.mark.slow
 def test_what_carries_no_claim_says_so(tmp_path: Path) -> None:
     stored(tmp_path / "smoke", made("smoke"))
     smoke = lines(tmp_path / "smoke")
@@ -174,6 +179,7 @@ def test_what_carries_no_claim_says_so(tmp_path: Path) -> None:
     assert not speedup_map.break_even_lines(load(tmp_path / "unchecked" / "run"), "latency/forward")
 
 
+@pytest.mark.slow
 def test_a_disturbed_or_failed_point_is_left_out(tmp_path: Path) -> None:
     """Waits in every sample: nothing is left to judge by. A failed arm has no line, and others keep theirs."""
     stored(tmp_path / "waits", made(), waits=FAST)
@@ -250,6 +256,7 @@ def test_one_length_makes_no_file(tmp_path: Path) -> None:
     assert not [*break_even.blocks(load(tmp_path / "run"))]
 
 
+@pytest.mark.slow
 def test_the_map_has_the_line(crossing: Path) -> None:
     """Marks between the cells of 128 and 256 for both capacities, joined at their common edge; MoE at the right edge."""
     page = render.html(load(crossing / "run"))

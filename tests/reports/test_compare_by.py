@@ -42,6 +42,7 @@ def ratio(cell: Cell) -> tuple[Any, Any]:
     return cell.row["ratio"], cell.row["verdict"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", ["0.25", "c0.25", " C0.25 ", "0.250"])
 def test_a_value_of_the_axis_is_the_baseline_where_all_else_is_equal(run: Loaded, named: str) -> None:
     table = compare_by(run, "capacity", named)
@@ -130,6 +131,7 @@ def test_an_interval_across_places_is_that_of_two_independent_samples(tmp_path: 
     assert (row["ci_low"], row["ci_high"]) == (pytest.approx(math.exp(low)), pytest.approx(math.exp(high)))
 
 
+@pytest.mark.slow
 def test_of_an_unchecked_machine_and_of_smoke_no_time_has_a_verdict(tmp_path: Path) -> None:
     unknown = compared_run(tmp_path / "unknown", environment={"certificate": None})
     smoke = compared_run(tmp_path / "smoke", suite={"effort": "smoke", "launches": 3})
@@ -195,6 +197,7 @@ mod[c0.5-T64-B1-fp32-cpu1] and 1 more: failed: error: planted <b>failure</b>
 """
 
 
+@pytest.mark.slow
 def test_the_table_in_a_terminal_fits_80_columns(
     tmp_path: Path, modbench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,6 +240,7 @@ def test_lengths_as_the_axis_have_no_mark_for_another_place(run: Loaded) -> None
     assert [row.count("*") for row in rows] == [2 * (case.arm == "mod[c0.125]") for case in run.arms for _ in (64, 128)]
 
 
+@pytest.mark.slow
 def test_an_incomplete_run_is_compared_and_ends_with_4(tmp_path: Path, modbench: Any) -> None:
     made = compared_run(tmp_path / "run", leave_out="memory-T64-B1-bf16", suite={"grid": {"seq_len": [64]}})
     assert not made.run.missing

@@ -82,6 +82,7 @@ def test_an_unfit_machine_is_named_on_both_pages(tmp_path: Path) -> None:
         assert named in html.unescape(compare_page.html(page))
 
 
+@pytest.mark.slow
 def test_nothing_is_overwritten_and_nothing_is_written_into_a_run(
     runs: list[Loaded], tmp_path: Path, modbench: Any
 ) -> None:

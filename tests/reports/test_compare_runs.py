@@ -130,6 +130,7 @@ def test_what_differs_is_named_and_the_rest_is_said_to_be_the_same(runs: list[Lo
     assert the_same(same.differences, 2) == the_same([], 2)
 
 
+@pytest.mark.slow
 def test_unlike_machines_are_refused_unless_named_and_then_ratios_to_the_anchor_are_compared(
     runs: list[Loaded], tmp_path: Path, modbench: Any
 ) -> None:
@@ -188,6 +189,7 @@ def test_a_damaged_unit_is_named_and_ends_with_4(runs: list[Loaded], tmp_path: P
     assert before == {path: path.stat().st_mtime_ns for path in broken.path.rglob("*")}
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_what_changed_and_json_has_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modbench: Any
 ) -> None:
@@ -240,6 +242,7 @@ def test_three_runs_are_each_compared_with_the_first(runs: list[Loaded], tmp_pat
     assert max(len(line) for line in text.splitlines() if not line.startswith(("A  ", "B  ", "C  "))) <= 80
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "said"),
     [
@@ -271,6 +274,7 @@ def test_compared_knows_what_runs_lack(runs: list[Loaded]) -> None:
     assert found.incomplete is None
 
 
+@pytest.mark.slow
 def test_two_runs_like_quick_take_a_screen(tmp_path: Path) -> None:
     """The verdicts first; of rows that are open some, changed ones before them, and the others counted."""
     for side in "ab":

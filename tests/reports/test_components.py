@@ -22,6 +22,8 @@ from modbench.reports.formats import md, pytest_benchmark
 from modbench.reports.page import render
 from modbench.reports.tables.load import load
 
+pytestmark = pytest.mark.slow
+
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 BENCH = """
 def test_sum(benchmark):
@@ -62,6 +64,7 @@ def run(stored_run: Path, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+@pytest.mark.slow
 def test_components_stand_on_the_page_and_in_the_tables(run: Path, tmp_path: Path, modbench: Modbench) -> None:
     done = modbench("convert", file_of(tmp_path, benchmark(), benchmark("other")), "--into", run)
     assert done.returncode == 0, done.stderr
@@ -93,6 +96,7 @@ def test_another_machine_is_said(run: Path, tmp_path: Path) -> None:
     assert "Another processor" in page
 
 
+@pytest.mark.slow
 def test_what_pytest_benchmark_writes_is_read(run: Path, tmp_path: Path, modbench: Modbench) -> None:
     (tmp_path / "bench_it.py").write_text(BENCH)
     command = [
@@ -166,6 +170,7 @@ def test_a_damaged_file_is_named(run: Path, tmp_path: Path, modbench: Modbench) 
     assert "schema 9 of components" in done.stderr
 
 
+@pytest.mark.slow
 def test_names_are_escaped(run: Path, tmp_path: Path) -> None:
     components.keep(run, components.imported(file_of(tmp_path, benchmark("<script>alert(1)</script>|`@x`\x1b[2J"))))
     loaded = load(run)

@@ -26,6 +26,8 @@ from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal.recommend import capacity_as_dict
 from modbench.reports.writers.number_format import plain
 
+pytestmark = pytest.mark.slow
+
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 
 ARMS = [{"model": "dense"}, {"model": "mod", "capacity": [0.25, 0.5], "router": ["learned", "stochastic"]}]

@@ -229,6 +229,7 @@ def test_another_text_is_another_loss(tmp_path: Path) -> None:
     assert "different text" in row.reason
 
 
+@pytest.mark.slow
 def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:
     """A dense model without a seed is left out of the ladder; an arm without one has no rate."""
     made = planned(metrics=["flops/train_step", "loss/val"])
@@ -300,6 +301,7 @@ def swept(case: Case) -> float:
     return {32: 2.25, 48: 2.15, 64: 2.0, 96: 2.35}[case.config.d_model]
 
 
+@pytest.mark.slow
 def test_in_a_sweep_the_dense_sizes_of_a_budget_are_the_ladder(tmp_path: Path) -> None:
     made = planted_suite(
         "draft",
@@ -335,6 +337,7 @@ def test_in_a_sweep_the_dense_sizes_of_a_budget_are_the_ladder(tmp_path: Path) -
     assert "below the best" in said[0].words
 
 
+@pytest.mark.slow
 def test_the_panel_draws_what_is_stated_and_says_the_rest(run: Path, tmp_path: Path) -> None:
     page = shown(exchange_panel, load(run))
     for text in ("in training FLOPs", "in seconds of a train step", "dense 74 % (check)", "more than 1."):

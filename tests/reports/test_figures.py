@@ -24,6 +24,8 @@ from modbench.reports.tables.load import Loaded, load
 from modbench.reports.wording import short
 from modbench.reports.writers import html
 
+pytestmark = pytest.mark.slow
+
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 METRICS = ["flops/forward", "latency/forward", "latency/train_step", "memory/peak_allocated", "loss/val"]
 
@@ -35,6 +37,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     return load(folder / "run")
 
 
+@pytest.mark.slow
 def test_the_page_shows_the_figures_that_can_be_had_alone(loaded: Loaded) -> None:
     for name in catalogue.entries("panels"):
         panel: Panel = catalogue.load("panels", name)
@@ -46,6 +49,7 @@ def test_the_page_shows_the_figures_that_can_be_had_alone(loaded: Loaded) -> Non
     assert len(set(names)) == len(names)
 
 
+@pytest.mark.slow
 def test_the_data_beside_a_figure_are_what_it_draws(loaded: Loaded) -> None:
     data = render.named(loaded, "map").data
     assert len(data) == len(loaded.arms_shown) * len(loaded.lengths) * 2
@@ -56,6 +60,7 @@ def test_the_data_beside_a_figure_are_what_it_draws(loaded: Loaded) -> None:
     assert list(peaks.groupby("arm", sort=False)["measured_B"].sum()) == [1e6 * (1 + number) for number in range(5)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "inches", "rows"), [("column", 3.3, 2), ("text", 6.9, 1)])
 def test_a_figure_is_as_wide_as_the_paper_wants_and_wraps_its_axes(
     loaded: Loaded, width: str, inches: float, rows: int
@@ -74,6 +79,7 @@ def test_a_figure_is_as_wide_as_the_paper_wants_and_wraps_its_axes(
     assert render.named(loaded, "map").figure.get_figwidth() == 5.0  # the page is as before
 
 
+@pytest.mark.slow
 def test_colours_are_those_of_the_light_theme_and_fonts_lie_in_the_file(loaded: Loaded) -> None:
     page = html.figure(render.named(loaded, "map"))
     with paper.canvas("text"):
@@ -96,6 +102,7 @@ def test_every_sentinel_has_a_colour_in_the_page() -> None:
     assert paper.light_colors()["--ink"] == "#1c2024"
 
 
+@pytest.mark.slow
 def test_labels_that_are_too_wide_are_broken(loaded: Loaded) -> None:
     with paper.canvas("column"):
         drawing = render.named(loaded, "ideal")
@@ -109,6 +116,7 @@ def test_labels_that_are_too_wide_are_broken(loaded: Loaded) -> None:
     assert box.x1 <= drawing.figure.bbox.x1
 
 
+@pytest.mark.slow
 def test_arms_that_the_page_names_above_a_figure_are_named_in_it(loaded: Loaded) -> None:
     with paper.canvas("column"):
         drawing = render.named(loaded, "ideal")
@@ -120,6 +128,7 @@ def test_arms_that_the_page_names_above_a_figure_are_named_in_it(loaded: Loaded)
     assert drawing.figure.get_figheight() > height
 
 
+@pytest.mark.slow
 def test_labels_of_ticks_do_not_lie_on_each_other(loaded: Loaded) -> None:
     with paper.canvas("column"):
         drawing = render.named(loaded, "ideal")
@@ -134,6 +143,7 @@ def test_labels_of_ticks_do_not_lie_on_each_other(loaded: Loaded) -> None:
     assert all(one.x1 < other.x0 for one, other in itertools.pairwise(sorted(boxes, key=lambda box: float(box.x0))))
 
 
+@pytest.mark.slow
 def test_a_figure_that_a_column_squeezes_is_said_so(
     loaded: Loaded, modbench: Modbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +160,7 @@ def test_a_figure_that_a_column_squeezes_is_said_so(
         assert bool(done.stderr) == bool(said)
 
 
+@pytest.mark.slow
 def test_bytes_do_not_depend_on_the_process(loaded: Loaded, tmp_path: Path) -> None:
     """Not on the date, nor on the order of sets."""
     command = [sys.executable, "-m", "modbench", "figure", str(loaded.path), "memory", "--format", "pdf,svg,png"]
@@ -161,6 +172,7 @@ def test_bytes_do_not_depend_on_the_process(loaded: Loaded, tmp_path: Path) -> N
             assert (tmp_path / f"other.{kind}").read_bytes() == paper.saved(drawing, kind), kind
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_figure_and_its_data(loaded: Loaded, modbench: Modbench, tmp_path: Path) -> None:
     done = modbench("figure", loaded.path, "map", "-o", tmp_path / "paper" / "speed.svg")
     assert done.returncode == 0, done.stderr
@@ -173,12 +185,14 @@ def test_the_command_writes_the_figure_and_its_data(loaded: Loaded, modbench: Mo
     assert set(pd.read_csv(loaded.path / "figures" / "map.csv").baseline_arm) == {"mod[c0.125]"}
 
 
+@pytest.mark.slow
 def test_figures_are_listed(loaded: Loaded, modbench: Modbench) -> None:
     done = modbench("figure", loaded.path)
     listed = [line.split()[0] for line in done.stdout.splitlines()]
     assert listed == [drawing.name for _, drawing in render.drawn(loaded)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -60,6 +60,7 @@ def test_a_row_for_every_decided_ratio_and_one_for_those_that_are_equal(drawn: S
     assert len(forward.data) == 6
 
 
+@pytest.mark.slow
 def test_marks_are_on_the_page_with_their_arms(run: Path) -> None:
     page = render.html(load(run))
     assert len(re.findall(r'class="mark"[^>]*B = 1: [^>]*▼ slower" data-arm="moe"', page)) == 2

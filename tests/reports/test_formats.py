@@ -69,6 +69,7 @@ def written(loaded: Loaded, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     return {file.name: file.read_text(encoding="utf-8") for file in files}
 
 
+@pytest.mark.slow
 def test_every_format_writes_what_it_is_named_after(written: dict[str, str]) -> None:
     assert set(written) == {
         *("cases.csv", "comparisons.csv", "breakeven.csv", "report.md", "tables.tex", "report.tex", "report.json"),
@@ -335,6 +336,7 @@ def test_an_unknown_schema_is_refused(modbench: Modbench) -> None:
 # --- pytest-benchmark
 
 
+@pytest.mark.slow
 def test_pytest_benchmark_compares_two_exports(written: dict[str, str], tmp_path: Path) -> None:
     """Its own command, in a process of its own."""
     files = [tmp_path / "one.json", tmp_path / "two.json"]

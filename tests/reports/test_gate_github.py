@@ -112,6 +112,7 @@ def test_at_most_ten_annotations_of_a_kind() -> None:
         assert "moe[T9]" in errors[-1] or number != 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["short", "é" * 10_000, "@<|`" * 5_000])
 def test_a_summary_of_thousands_of_findings_stays_under_the_limit(text: str) -> None:
     words = ("worse", "cannot tell", "better", "not compared")

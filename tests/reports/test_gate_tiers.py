@@ -210,6 +210,7 @@ def masking(tmp_path_factory: pytest.TempPathFactory) -> list[Loaded]:
     return [before, load(str(here / "after"))]
 
 
+@pytest.mark.slow
 def test_a_new_label_is_one_finding_and_numbers_keep_their_verdicts(masking: list[Loaded], modbench: Any) -> None:
     before, after = masking
     assert verdicts(gated(after, before, "flops:0%,breaks")) == {"flops": "worse", "breaks": "pass"}

@@ -330,6 +330,7 @@ def test_what_repeats_has_one_line_with_the_worst_case() -> None:
     assert len([*gate.changed(found, every=True)]) == 10
 
 
+@pytest.mark.slow
 def test_a_run_against_itself_takes_8_lines(tmp_path: Path) -> None:
     demo.unpack(tmp_path)
     loaded = load(tmp_path)

@@ -46,6 +46,7 @@ def test_each_routed_arm_is_held_against_equal_cost_and_equal_shape(tmp_path: Pa
     assert decodes.head == ["arm", "context", "B", "a step [95 %]"]
 
 
+@pytest.mark.slow
 def test_every_arm_has_a_cell_at_every_place(tmp_path: Path) -> None:
     """The rate follows from the typical time where none was measured; the ratio colours the cell, a verdict names it."""
     arms = [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}, {"model": "moe"}]

@@ -18,6 +18,8 @@ from modbench.reports.tables.load import load
 from modbench.reports.terminal import summary
 from modbench.reports.writers.number_format import plain
 
+pytestmark = pytest.mark.slow
+
 # Of MoD against the dense model of equal cost: it pays at one place of six, the last.
 RATIOS = {
     ("forward", 64): 0.82,
@@ -49,6 +51,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+@pytest.mark.slow
 def test_one_win_of_six_is_called_one_of_six(run: Path) -> None:
     """Against the model of equal cost first, then against that of the same shape, in every output."""
     loaded = load(run)
@@ -107,6 +110,7 @@ def held(run: Path, ratio: float | None, verdict: str | None, *labels: str) -> F
     return replace(found, typical=Estimate(ratio, kind="ratio", unit="s"), verdict=verdict, labels=labels)
 
 
+@pytest.mark.slow
 def test_what_was_not_measured_or_judged_is_counted_as_such(run: Path) -> None:
     assert plain(win_rate.sentence([])) == "no time was measured"
     assert plain(win_rate.sentence([held(run, 1.2, None)])) == "1.20×, without a verdict"
@@ -129,6 +133,7 @@ def test_a_rung_as_baseline_is_not_said_twice(run: Path) -> None:
     assert plain(first).lower().count("against") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("said", "arm"),
     [
@@ -173,6 +178,7 @@ def test_what_the_short_answer_said_is_not_said_again(tmp_path: Path) -> None:
         assert (every == fewer) is (name != "one")
 
 
+@pytest.mark.slow
 def test_a_subject_goes_with_what_is_said_of_it(run: Path) -> None:
     cell = held(run, 1.5, "better")
     assert plain(win_rate.sentence([held(run, None, None)], "dense")).startswith("dense: no time ")

@@ -60,6 +60,7 @@ def test_a_strangers_text_stays_text() -> None:
     assert 'aria-label="&#34;&gt;&lt;script&gt;&amp;" data-arm="&#34;x"' in made
 
 
+@pytest.mark.slow
 def test_an_arms_name_stays_text_in_every_panel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A user's model is called after its file, and a folder may be a stranger's."""
     metrics = [

@@ -21,6 +21,8 @@ from modbench.reports.panels import every_case
 from modbench.reports.tables.load import load
 from modbench.reports.writers import html
 
+pytestmark = pytest.mark.slow
+
 METRICS = ["flops/forward", "latency/forward", "memory/peak_allocated", "loss/val", "bpb/val"]
 WIDTHS = (375, 1280, 1920)
 
@@ -306,6 +308,7 @@ def test_a_claim_has_a_card(page: Page, planted_page: Path) -> None:
     assert "Benjamini-Hochberg" in panel.inner_text()
 
 
+@pytest.mark.slow
 def test_too_many_samples_are_named_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(every_case, "MOST_SAMPLES", 10)
     monkeypatch.setattr(every_case, "MOST_CASES", 5)
@@ -380,6 +383,7 @@ def test_paper_is_white_and_whole(browser: Browser, planted_page: Path) -> None:
         assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
 
 
+@pytest.mark.slow
 def test_the_script_is_small(planted_page: Path) -> None:
     text = planted_page.read_text(encoding="utf-8")
     script = "".join(re.findall(r"<script>(.*?)</script>", text, flags=re.DOTALL))

@@ -29,6 +29,8 @@ from modbench.reports.tables.pair_verdicts import UNCHECKED
 from modbench.reports.terminal.recommend import as_dict, as_text
 from modbench.reports.writers.number_format import plain
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def quiet(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
@@ -47,7 +49,6 @@ def words(found: Recommended) -> dict[str, str]:
     return {each.candidate.case.arm: each.word for each in found.judged}
 
 
-@pytest.mark.slow
 def test_the_fastest_that_fits_with_its_evidence(quiet: Loaded) -> None:
     found = found_in(quiet, latency=0.05, memory=4.5e6, loss=0.03)
     assert (arm(found.best), arm(found.runner_up)) == ("mod[c0.125]", "dense-f0.58")
@@ -77,7 +78,6 @@ def test_the_fastest_that_fits_with_its_evidence(quiet: Loaded) -> None:
     assert (question.sides(found), len(question.table(found).rows)) == ([found.best, found.runner_up], 2)
 
 
-@pytest.mark.slow
 def test_the_best_is_dense_where_nothing_is_better(tmp_path: Path) -> None:
     slow = run(tmp_path / "slow", slower=dict.fromkeys(TAKES, 1.2))
     found = found_in(slow)
@@ -88,7 +88,6 @@ def test_the_best_is_dense_where_nothing_is_better(tmp_path: Path) -> None:
     assert arm(smaller.best) == "dense"
 
 
-@pytest.mark.slow
 def test_nothing_fits_and_the_nearest_is_named(quiet: Loaded) -> None:
     found = found_in(quiet, latency=0.010, memory=4e6)
     assert found.best is None
@@ -102,7 +101,6 @@ def test_nothing_fits_and_the_nearest_is_named(quiet: Loaded) -> None:
     assert [kept.excess for kept in found.nearest.kept] == pytest.approx([0.2, 3e6 / 4e6 - 1], abs=0.01)
 
 
-@pytest.mark.slow
 def test_a_limit_inside_the_interval_only_may_be_held(tmp_path: Path) -> None:
     """The estimate lies below the limit, the end of its interval above: that is said, with the launches that would show it."""
     noisy = run(tmp_path / "noisy", sd=0.05, suite={"metrics": [TIME]})
@@ -120,7 +118,6 @@ def test_a_limit_inside_the_interval_only_may_be_held(tmp_path: Path) -> None:
     assert words(found_in(noisy, latency=value.value * 0.99))["mod[c0.125]"] == BREAKS
 
 
-@pytest.mark.slow
 def test_what_fits_goes_before_what_may_fit(quiet: Loaded) -> None:
     """MoD's loss is 2.34 to 2.59 % above that of dense: at 2.5 % it may fit, and dense does."""
     found = found_in(quiet, loss=0.025)
@@ -135,7 +132,6 @@ def test_what_fits_goes_before_what_may_fit(quiet: Loaded) -> None:
     assert words(found_in(quiet, loss=0.02))["mod[c0.125]"] == BREAKS
 
 
-@pytest.mark.slow
 def test_two_seeds_are_an_illustration(tmp_path: Path) -> None:
     two = run(tmp_path / "two", suite={"seeds": [0, 1]})
     found = found_in(two, loss=0.5)
@@ -147,7 +143,6 @@ def test_two_seeds_are_an_illustration(tmp_path: Path) -> None:
     assert any("three seeds or more" in need for need in found.open)
 
 
-@pytest.mark.slow
 def test_a_loss_that_saw_the_future_shows_nothing(tmp_path: Path) -> None:
     future = run(tmp_path / "future", causal=False)
     found = found_in(future, loss=0.5)
@@ -162,7 +157,6 @@ def test_a_loss_that_saw_the_future_shows_nothing(tmp_path: Path) -> None:
     assert any("loss/val_causal of MoD 0.125" in need for need in found.open)
 
 
-@pytest.mark.slow
 def test_an_undecided_runner_up_says_how_many_launches_would_decide(tmp_path: Path) -> None:
     takes = TAKES | {"mod[c0.5]": 0.61, "dense-f0.58": 0.9}
     noisy = run(tmp_path / "noisy", sd=0.03, slower=takes, suite={"metrics": [TIME], "launches": 5})
@@ -174,7 +168,6 @@ def test_an_undecided_runner_up_says_how_many_launches_would_decide(tmp_path: Pa
     assert any("launches" in need and "to tell" in need for need in found.open)
 
 
-@pytest.mark.slow
 def test_settings_are_ranked_by_pairs(tmp_path: Path) -> None:
     """The machine changes its speed from round to round: MoD 0.5 is faster beside MoD 0.125, whose median time is lower."""
     speed = (1.0, 2.0, 2.0, 4.0)
@@ -189,7 +182,6 @@ def test_settings_are_ranked_by_pairs(tmp_path: Path) -> None:
     assert (found.apart.typical.value or 0) > 1.2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "how",
     [
@@ -209,7 +201,6 @@ def test_a_pair_that_is_not_told_apart_comes_first(how: dict[str, Any], tmp_path
     assert plain(question.headline(found).given["arms"]).count(", or MoD") == 1
 
 
-@pytest.mark.slow
 def test_both_losses_are_shown_and_an_unknown_one_says_why(quiet: Loaded, tmp_path: Path) -> None:
     known = found_in(quiet)
     at = [*question.table(known).head].index("loss")
@@ -229,7 +220,6 @@ def test_both_losses_are_shown_and_an_unknown_one_says_why(quiet: Loaded, tmp_pa
     ]
 
 
-@pytest.mark.slow
 def test_only_commands_stand_under_to_be_sure(tmp_path: Path) -> None:
     """Each can be pasted: its words are parsed as the shell and modbench do, and its -k selects these settings."""
     takes = TAKES | {"mod[c0.125]": 0.6, "mod[c0.5]": 0.61, "dense-f0.58": 0.9}
@@ -260,7 +250,6 @@ def test_only_commands_stand_under_to_be_sure(tmp_path: Path) -> None:
     assert "modbench doctor" in found_in(cases["unchecked"]).commands
 
 
-@pytest.mark.slow
 def test_times_of_an_unchecked_machine_and_of_a_smoke_run_show_nothing(quiet: Loaded, tmp_path: Path) -> None:
     unchecked = run(tmp_path / "unchecked", certificate=None)
     found = found_in(unchecked, latency=0.05)
@@ -275,7 +264,6 @@ def test_times_of_an_unchecked_machine_and_of_a_smoke_run_show_nothing(quiet: Lo
     assert all(kept.reason == SMOKE for each in brief.judged for kept in each.kept)
 
 
-@pytest.mark.slow
 def test_what_was_not_measured_is_asked_for(tmp_path: Path) -> None:
     timed = run(tmp_path / "timed", suite={"metrics": [TIME]})
     found = found_in(timed, memory=1e12, loss=0.5)
@@ -287,7 +275,6 @@ def test_what_was_not_measured_is_asked_for(tmp_path: Path) -> None:
     assert question.headline(found).given["fits"] == "is known to fit"
 
 
-@pytest.mark.slow
 def test_a_setting_that_may_not_do_its_work_is_not_recommended(quiet: Loaded) -> None:
     cases = quiet.cases.copy()
     cases.loc[(cases.arm == "mod[c0.125]") & (cases.metric == TIME), "labels"] = f"{Label.TAIL};{Label.MASKS_COMPUTE}"
@@ -297,7 +284,6 @@ def test_a_setting_that_may_not_do_its_work_is_not_recommended(quiet: Loaded) ->
     assert any(Label.MASKS_COMPUTE in line for line in as_text(found, 400))
 
 
-@pytest.mark.slow
 def test_a_pair_that_no_table_holds_is_computed_alike(quiet: Loaded) -> None:
     one, other = (case for case in quiet.run.plan.comparisons[0].arms if case.arm in {"mod[c0.125]", "moe"})
     few = dataclasses.replace(quiet, pairs=quiet.pairs[quiet.pairs.primary])
@@ -316,7 +302,6 @@ def test_a_pair_that_no_table_holds_is_computed_alike(quiet: Loaded) -> None:
             assert low is None or low < (value or 0) < (high or 0)
 
 
-@pytest.mark.slow
 def test_the_command(quiet: Loaded, modbench: Any) -> None:
     told = json.loads(
         modbench("recommend", quiet.path, "--max-latency", "50ms", "--max-loss-increase", "3%", "--json").stdout
@@ -354,7 +339,6 @@ def test_limits_are_read_with_units() -> None:
             parse_bytes(bad, "--max-memory")
 
 
-@pytest.mark.slow
 def test_keys_and_values_alone_break_a_limit_but_never_hold_it(quiet: Loaded) -> None:
     chosen = choice(quiet)
     few = dataclasses.replace(chosen.candidates[0], memory=Value(100.0, unit="B", metric=KV_CACHE, n=1))
@@ -362,7 +346,6 @@ def test_keys_and_values_alone_break_a_limit_but_never_hold_it(quiet: Loaded) ->
     assert check_limit(quiet, few, chosen.baseline, "memory", 50.0).word == BREAKS
 
 
-@pytest.mark.slow
 def test_disturbed_times_only_may_fit(tmp_path: Path) -> None:
     disturbed = run(tmp_path / "disturbed", waits="mod[c0.125]", suite={"metrics": [TIME]})
     found = found_in(disturbed, latency=0.05)
@@ -372,7 +355,6 @@ def test_disturbed_times_only_may_fit(tmp_path: Path) -> None:
     assert any("contaminated" in line for line in as_text(found, 400))
 
 
-@pytest.mark.slow
 def test_an_incomplete_run_is_answered_from_what_is_there(tmp_path: Path, modbench: Any) -> None:
     lost = run(tmp_path / "lost", leave_out="memory-")
     told = modbench("recommend", lost.path)
@@ -382,6 +364,7 @@ def test_an_incomplete_run_is_answered_from_what_is_there(tmp_path: Path, modben
     assert modbench("recommend", lost.path, "--max-latency", "1ms").returncode == 1
 
 
+@pytest.mark.slow
 def test_the_answer_for_quick_takes_12_lines(tmp_path: Path) -> None:
     """Commands are whole; all else fits 80 columns. What is open is said with `-v`, or where no command measures it."""
     demo.unpack(tmp_path)

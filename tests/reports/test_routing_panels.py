@@ -210,6 +210,7 @@ def test_no_artifacts_no_panels(tmp_path: Path) -> None:
     assert not any(shown(panel, loaded) for panel in PANELS)
 
 
+@pytest.mark.slow
 def test_every_figure_of_a_panel_can_be_had_alone(tmp_path: Path) -> None:
     """As many as the page shows, each under a name of its own, with the numbers that are drawn."""
     artifact = {"routing": routing(), "flips": flips(0.3), "drift": drift()}
@@ -296,6 +297,7 @@ def test_three_seeds_give_an_interval_over_seeds(tmp_path: Path) -> None:
 # --- profit
 
 
+@pytest.mark.slow
 def test_profit_is_against_the_rung_and_without_the_future(tmp_path: Path) -> None:
     """Routed: 1.5 + 0.1 nats when routed causally; the rung 1.55, the anchor 1.45."""
     loaded = run(tmp_path, mod={"routing": routing()}, rung={"routing": dense(1.55)}, dense={"routing": dense(1.45)})

@@ -75,6 +75,7 @@ def shown(loaded: Loaded) -> InPlace:
     return found
 
 
+@pytest.mark.slow
 def test_each_variant_has_one_row_at_its_best_size(swept: Loaded) -> None:
     """The anchor first, then from the lowest loss to the highest; a budget of the anchor alone has no table."""
     text = closing(swept)
@@ -125,6 +126,7 @@ def test_a_loss_that_saw_later_tokens_is_marked(tmp_path: Path, monkeypatch: pyt
     assert "where possible" in " ".join(text.split())
 
 
+@pytest.mark.slow
 def test_what_was_confirmed_stands_beside_what_chose_it(tmp_path: Path) -> None:
     """And the sentences say only what the table does not."""
     roles = ["anchor", "best", "control"]
@@ -140,6 +142,7 @@ def test_what_was_confirmed_stands_beside_what_chose_it(tmp_path: Path) -> None:
     assert plain(confirmation.in_short(loaded)[0]) in " ".join(text.split())
 
 
+@pytest.mark.slow
 def test_a_confirmed_loss_of_another_size_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The fit over all runs chose width 24 of MoD; the mean of the exploring seeds alone is lowest at another."""
     metrics = ["flops/forward", "flops/train_step", "loss/val", "loss/val_causal", "loss/confirmed"]

@@ -34,6 +34,8 @@ from modbench.reports.wording import name
 from modbench.reports.writers import text as text_writer
 from modbench.reports.writers.number_format import half, plain
 
+pytestmark = pytest.mark.slow
+
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 
 METRICS = ["latency/forward", "flops/forward", "memory/peak_allocated", "bpb/val", "loss/val", "loss/val_causal"]
@@ -144,6 +146,7 @@ def test_the_half_of_an_interval_is_short() -> None:
     assert half(Estimate.of(1.1, float("nan"), 1.0, kind="ratio")) == ""
 
 
+@pytest.mark.slow
 def test_quiet_prints_where_the_report_is(tmp_path: Path, modbench: Modbench) -> None:
     run = left(tmp_path, planted_suite("smoke", metrics=["flops/forward"], train=None))
     assert modbench("report", str(run), "--quiet").stdout == f"{run / 'report.html'}\n"
@@ -211,6 +214,7 @@ def skip(cases: pd.DataFrame, rows: pd.Series, why: str) -> None:
     cases.loc[rows, "value"] = float("nan")
 
 
+@pytest.mark.slow
 def test_a_ratio_that_its_two_times_contradict_is_marked(loaded: Loaded) -> None:
     """Planted: MoD 0.125 is 1.6× as fast. As if under load its median time were longer than dense's all the same."""
     explained = text_writer.OPPOSED_MEANS
@@ -256,6 +260,7 @@ def test_values_name_their_batch_where_there_are_several(tmp_path: Path) -> None
         assert (said in others) is ("largest" in others)
 
 
+@pytest.mark.slow
 def test_quick_ends_within_46_lines_of_80_columns(quick: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     """In order: the answer, a table for each workload, where arms pay, what marks mean, how sure, what to doubt, the report."""
     monkeypatch.setenv("COLUMNS", "80")
@@ -351,6 +356,7 @@ def test_of_a_smoke_run_no_arm_is_said_to_pay(tmp_path: Path) -> None:
     assert "doubt: A smoke run" in text
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_known_causally_is_that_of_training_and_marked(quick: Loaded) -> None:
     pairs = quick.pairs.copy()
     here = (pairs.metric == "loss/val_causal") & (pairs.arm == "moe")
@@ -411,6 +417,7 @@ def test_one_length_shows_the_ratio_to_the_model_of_equal_cost(tmp_path: Path) -
     assert set(cells[1:]) == {None}
 
 
+@pytest.mark.slow
 def test_what_arms_are_compared_with_is_named_by_the_baseline(quick: Loaded) -> None:
     """`modbench report --baseline moe`: of its shape is MoE, of equal cost a dense model."""
     for baseline, said in (

@@ -116,6 +116,7 @@ def known(run: Path, monkeypatch: pytest.MonkeyPatch) -> Loaded:
     return loaded
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["latency/forward", "latency/train_step"])
 def test_the_parts_lead_from_promised_to_measured(metric: str, known: Loaded) -> None:
     """Nothing is lost: promised, parts and the rest add up to the measured share; the sum on the way is attainable."""
