@@ -14,7 +14,7 @@ from planted import left, planted_suite
 from modbench.harness.core.labels import Label
 from modbench.reports.page import render
 from modbench.reports.panels.doubts import doubts
-from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import summary
 
 ARMS: list[dict[str, Any]] = [
@@ -27,7 +27,8 @@ ARMS: list[dict[str, Any]] = [
 
 def labelled(tmp_path: Path, arms: list[dict[str, Any]], losses: dict[str, float] | None = None, **suite: Any) -> Any:
     settings = {"metrics": ["flops/forward", "loss/val"], "arms": arms, "seeds": [0, 1]} | suite
-    loaded = render.write(left(tmp_path, planted_suite("draft", **settings), losses=losses or {}))
+    loaded = load(left(tmp_path, planted_suite("draft", **settings), losses=losses or {}))
+    render.views(loaded, ["csv"])
     rows = read(loaded, "cases.csv")
     assert not rows.empty
     return loaded, {*rows[rows.labels.str.contains(Label.SAME)].arm}
@@ -46,7 +47,7 @@ def test_two_settings_that_are_one_model_are_labelled_everywhere(tmp_path: Path)
     assert Label.SAME in " ".join(summary.closing(loaded, "page", None).split()).lower()
     said = {said for doubt in doubts(loaded) for said, _ in doubt.findings if "multiplier" in said}
     assert len(said) == 1
-    assert html.escape(said.pop()) in (loaded.path / "report.html").read_text()
+    assert html.escape(said.pop()) in render.html(loaded)
 
 
 @pytest.mark.parametrize(

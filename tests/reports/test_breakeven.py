@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import planted
 import pytest
+from panels_of import shown
 from planted import planted_suite, stored
 
 from modbench.harness.core.labels import Label
@@ -94,23 +95,6 @@ def test_a_planted_line_is_found_against_equal_shape_and_equal_cost(crossing: Pa
     assert set(found[found.arm == "moe"].against) == {"same shape"}
     assert set(found.arm) == {FAST, SLOW, "moe"}
     assert set(found[found.arm == "moe"].outcome) == {"never"}
-
-
-def test_the_table_as_it_is_written(crossing: Path) -> None:
-    found = lines(crossing).round({"value": 1, "ci_low": 1, "ci_high": 1})
-    rest = "cpu,fp32,False,False,1"
-    of, measured = "latency/forward,seq_len", f"{' '.join(map(str, LENGTHS))},5,,ok,"
-    assert found.to_csv(index=False).splitlines() == [
-        ",".join(break_even.COLUMNS),
-        f"{of},mod[c0.125],0.125,dense,same shape,,1,{rest},typical,crossing,179.7,174.8,185.7,0.95,{measured}",
-        f"{of},mod[c0.125],0.125,dense,same shape,,1,{rest},mean,crossing,179.7,174.8,185.7,0.95,{measured}",
-        f"{of},mod[c0.125],0.125,{RUNG},equal cost,,1,{rest},typical,never,,,,,{measured}",
-        f"{of},mod[c0.125],0.125,{RUNG},equal cost,,1,{rest},mean,never,,,,,{measured}",
-        f"{of},mod[c0.5],0.5,dense,same shape,,1,{rest},typical,crossing,181.1,176.4,186.0,0.95,{measured}",
-        f"{of},mod[c0.5],0.5,dense,same shape,,1,{rest},mean,crossing,181.1,176.4,186.0,0.95,{measured}",
-        f"{of},moe,,dense,same shape,,1,{rest},typical,never,,,,,{measured}",
-        f"{of},moe,,dense,same shape,,1,{rest},mean,never,,,,,{measured}",
-    ]
 
 
 def table_of(loaded: Loaded, which: int = 0) -> dict[str, list[str]]:
@@ -259,8 +243,7 @@ def test_one_length_makes_no_file(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_map_has_the_line(crossing: Path) -> None:
     """Marks between the cells of 128 and 256 for both capacities, joined at their common edge; MoE at the right edge."""
-    page = render.html(load(crossing / "run"))
-    assert "Thick line:" in page
+    page = shown(speedup_map, load(crossing / "run"))
     drawn = [
         path for path in re.findall(r'<path d="[^"]*"[^>]*style="[^"]*"', page) if path.endswith('stroke-width: 2"')
     ]

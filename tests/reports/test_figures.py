@@ -18,8 +18,8 @@ from planted import left, planted_suite
 
 from modbench.harness.registry import catalogue
 from modbench.reports.figures import style
+from modbench.reports.model import Figure
 from modbench.reports.page import paper, render
-from modbench.reports.panel import Panel
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.wording import short
 from modbench.reports.writers import html
@@ -37,16 +37,25 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     return load(folder / "run")
 
 
+def alone(loaded: Loaded, name: str) -> Figure:
+    """The only figure of a panel, as the page draws it; `render.named` draws those above it too."""
+    with style.numbered(loaded.arms):
+        (made,) = drawn(catalogue.load("panels", name), loaded)
+    return made
+
+
 @pytest.mark.slow
-def test_the_page_shows_the_figures_that_can_be_had_alone(loaded: Loaded) -> None:
-    for name in catalogue.entries("panels"):
-        panel: Panel = catalogue.load("panels", name)
+def test_the_page_shows_the_figures_that_can_be_had_alone(loaded: Loaded, modbench: Modbench) -> None:
+    """Which are those that the command lists, in the order of the page."""
+    names = []
+    for name, panel in render.panels():
         drawings = drawn(panel, loaded)
         assert shown(panel, loaded).count("<figure") == len(drawings), name
         assert panel.draws or not drawings, name
-    names = [drawing.name for _, drawing in render.drawn(loaded)]
+        names += [drawing.name for drawing in drawings]
     assert {"map", "ideal", "memory"} <= set(names)
     assert len(set(names)) == len(names)
+    assert [line.split()[0] for line in modbench("figure", loaded.path).stdout.splitlines()] == names
 
 
 @pytest.mark.slow
@@ -56,7 +65,7 @@ def test_the_data_beside_a_figure_are_what_it_draws(loaded: Loaded) -> None:
     row = data[(data.arm == "mod[c0.125]") & (data.seq_len == 64) & (data.metric == "latency/forward")].iloc[0]
     assert row.ratio == pytest.approx(1.6, rel=0.05)
     assert row.baseline_arm == "dense"
-    peaks = render.named(loaded, "memory").data
+    peaks = alone(loaded, "memory").data
     assert list(peaks.groupby("arm", sort=False)["measured_B"].sum()) == [1e6 * (1 + number) for number in range(5)]
 
 
@@ -105,7 +114,7 @@ def test_every_sentinel_has_a_colour_in_the_page() -> None:
 @pytest.mark.slow
 def test_labels_that_are_too_wide_are_broken(loaded: Loaded) -> None:
     with paper.canvas("column"):
-        drawing = render.named(loaded, "ideal")
+        drawing = alone(loaded, "ideal")
         axis = drawing.figure.axes[0]
         axis.set_xlabel("a label that nobody could fit into the width of a column of a paper, whatever they tried")
         paper.saved(drawing, "svg")
@@ -119,7 +128,7 @@ def test_labels_that_are_too_wide_are_broken(loaded: Loaded) -> None:
 @pytest.mark.slow
 def test_arms_that_the_page_names_above_a_figure_are_named_in_it(loaded: Loaded) -> None:
     with paper.canvas("column"):
-        drawing = render.named(loaded, "ideal")
+        drawing = alone(loaded, "ideal")
         height = drawing.figure.get_figheight()
         for kind in ("svg", "pdf"):  # one legend, however many formats
             paper.saved(drawing, kind)
@@ -131,7 +140,7 @@ def test_arms_that_the_page_names_above_a_figure_are_named_in_it(loaded: Loaded)
 @pytest.mark.slow
 def test_labels_of_ticks_do_not_lie_on_each_other(loaded: Loaded) -> None:
     with paper.canvas("column"):
-        drawing = render.named(loaded, "ideal")
+        drawing = alone(loaded, "ideal")
         axis = drawing.figure.axes[0]
         low, high = axis.get_xlim()
         at = [low * (high / low) ** (i / 40) for i in range(41)]
@@ -148,7 +157,7 @@ def test_a_figure_that_a_column_squeezes_is_said_so(
     loaded: Loaded, modbench: Modbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with paper.canvas("column"):
-        drawing = render.named(loaded, "memory")
+        drawing = alone(loaded, "memory")
         paper.saved(drawing, "svg")
         inches = paper.narrowest(drawing)
     assert 0 < inches < 3.3
@@ -163,11 +172,11 @@ def test_a_figure_that_a_column_squeezes_is_said_so(
 @pytest.mark.slow
 def test_bytes_do_not_depend_on_the_process(loaded: Loaded, tmp_path: Path) -> None:
     """Not on the date, nor on the order of sets."""
-    command = [sys.executable, "-m", "modbench", "figure", str(loaded.path), "memory", "--format", "pdf,svg,png"]
+    command = [sys.executable, "-m", "modbench", "figure", str(loaded.path), "map", "--format", "pdf,svg,png"]
     environment = os.environ | {"PYTHONHASHSEED": "1", "SOURCE_DATE_EPOCH": "100000000"}
     subprocess.run([*command, "-o", str(tmp_path / "other")], check=True, capture_output=True, env=environment)
     with paper.canvas("column"):
-        drawing = render.named(loaded, "memory")
+        drawing = render.named(loaded, "map")
         for kind in paper.FORMATS:
             assert (tmp_path / f"other.{kind}").read_bytes() == paper.saved(drawing, kind), kind
 
@@ -185,14 +194,6 @@ def test_the_command_writes_the_figure_and_its_data(loaded: Loaded, modbench: Mo
     assert set(pd.read_csv(loaded.path / "figures" / "map.csv").baseline_arm) == {"mod[c0.125]"}
 
 
-@pytest.mark.slow
-def test_figures_are_listed(loaded: Loaded, modbench: Modbench) -> None:
-    done = modbench("figure", loaded.path)
-    listed = [line.split()[0] for line in done.stdout.splitlines()]
-    assert listed == [drawing.name for _, drawing in render.drawn(loaded)]
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

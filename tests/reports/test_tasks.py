@@ -1,4 +1,4 @@
-"""Tasks that are all or nothing, planted: counts, exact verdicts and the seeds that would decide, in every output."""
+"""Tasks, planted: accuracies with their intervals and shortcuts; counts, exact verdicts and the seeds that would decide."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ import pandas as pd
 import pytest
 from planted_tasks import RIGHT, planted
 
-from modbench.harness.planning import task_power
-from modbench.harness.stats import exact_two_proportions
+from modbench.commands.plan.forecast import as_text, forecast
+from modbench.harness.flops.closed_form import case_cost
+from modbench.harness.planning import plan, task_power
+from modbench.harness.planning.load_suite import parse_suite
+from modbench.harness.stats import effects, exact_two_proportions
 from modbench.reports.formats import csv
 from modbench.reports.model import Estimate, Finding, Listed, Sentence
 from modbench.reports.page import render
-from modbench.reports.questions import tasks
+from modbench.reports.panels import tiles
+from modbench.reports.questions import first_screen, tasks
+from modbench.reports.questions.gate import gate
 from modbench.reports.tables.load import Loaded
 from modbench.reports.terminal import summary
 from modbench.reports.writers.number_format import plain
@@ -146,10 +151,82 @@ def test_an_arm_that_failed_has_no_count(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_the_plan_says_what_it_can_decide(tmp_path: Path) -> None:
-    from modbench.commands.plan.forecast import as_text, forecast
-
     made = planted(tmp_path / "run").run.plan
     assert task_power.in_words(made) in " ".join(summary.opening(made).split())
     predicted = forecast(made)
     assert predicted["solved"]["pairs"] == 2
     assert task_power.in_words(made) in " ".join(as_text(predicted).split())
+
+
+def test_three_seeds_give_an_interval_over_seeds(tmp_path: Path) -> None:
+    (task,) = tasks.results(planted(tmp_path / "run"))
+    dense, mod, gate = task.arms
+    wanted = effects.over_launches([0.990, 0.992, 0.994])
+    assert (dense.value.value, dense.value.low, dense.value.high) == (wanted.value, wanted.low, wanted.high)
+    assert mod.as_trained == pytest.approx(0.405)
+    assert dense.as_trained is None
+    assert dense.whole == pytest.approx(0.496)
+    assert gate.depth_by_kind == {"copy": 2.5}
+    assert dense.by_kind == {"copy": (3000, 2976)}
+    assert (task.majority, task.shortcut) == (0.07, ("last symbol", 0.35))
+    assert task.beyond_shortcut(dense)
+    assert not task.beyond_shortcut(mod)  # its mean is above, its interval is not
+
+
+def test_one_seed_has_the_binomial_interval_and_says_so(tmp_path: Path) -> None:
+    loaded = planted(tmp_path / "run", seeds=(0,))
+    row = loaded.cases[loaded.cases.arm == "mod[c0.125]"].iloc[0]
+    assert (row.ci_low, row.ci_high) == pytest.approx(effects.share_interval(300, 1000))
+    assert "1000 questions of one seed" in row.reason
+
+
+def test_a_task_that_a_filter_left_out_is_not_counted(tmp_path: Path) -> None:
+    loaded = planted(tmp_path / "run", filtered=("task/recall",))
+    assert "accuracy on 1 task at" in plain(first_screen.asked(loaded))
+
+
+def test_differences_are_paired_over_seeds(tmp_path: Path) -> None:
+    row = planted(tmp_path / "run").pair("depth_predictor", "task/copy")
+    assert row is not None
+    assert row.difference == pytest.approx(0.810 - 0.992)
+    assert row.verdict == "worse"
+
+
+def test_a_gate_calls_a_falling_accuracy_worse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = planted(tmp_path / "base")
+    monkeypatch.setitem(RIGHT, "dense", (890, 892, 894))
+    monkeypatch.setitem(RIGHT, "depth_predictor", (900, 910, 920))
+    findings = gate.gate(planted(tmp_path / "now"), base).findings
+    found = {each.what.partition("[")[0]: each for each in findings if each.metric != "labels"}
+    assert found["dense"].verdict == "worse"
+    assert found["depth_predictor"].verdict == "better"
+
+
+def test_every_arm_spends_what_the_anchor_spends() -> None:
+    suite = parse_suite(
+        {
+            "name": "tasks",
+            "metrics": ["task/copy", "task/recall"],
+            "shape": {"d_model": 32, "n_layers": 4},
+            "arms": [{"model": "dense"}, {"model": "mod"}, {"model": "depth_branches"}],
+            "tasks": {"steps": 300},
+        },
+        "test",
+    )
+    made = plan.make_plan(suite, device="cpu")
+    spent: dict[str, list[float]] = {}
+    for unit in made.units:
+        if unit.made_in == "train":
+            (case,) = unit.comparison.arms
+            cost = case_cost(case)
+            assert cost is not None
+            assert unit.protocol.train is not None
+            spent.setdefault(case.task, []).append(unit.protocol.train.steps * cost.train_step)
+    assert set(spent) == {"copy", "recall"}
+    for flops in spent.values():
+        assert flops == pytest.approx([flops[0]] * 3, rel=0.01)
+
+
+def test_a_run_of_tasks_alone_has_no_tiles(tmp_path: Path) -> None:
+    """There is nothing to show in them: no chips over empty tiles."""
+    assert tiles.render(planted(tmp_path / "run")) is None
