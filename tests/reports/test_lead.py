@@ -13,7 +13,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
 from modbench.reports.model import Estimate, Finding, Sentence
 from modbench.reports.questions import first_screen, win_rate
-from modbench.reports.tables.load import load
+from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import summary
 from modbench.reports.writers.number_format import plain
 
@@ -31,7 +31,7 @@ RATIOS = {
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     folder = tmp_path_factory.mktemp("lead")
     made = planted_suite(
         "draft",
@@ -46,14 +46,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for where, ratio in RATIOS.items()
         for arm in (rung, "mod[c0.125]")
     }
-    left(folder, made, grid=grid)
-    return folder / "run"
+    return load(left(folder, made, grid=grid))
 
 
 @pytest.mark.slow
-def test_one_win_of_six_is_called_one_of_six(run: Path) -> None:
+def test_one_win_of_six_is_called_one_of_six(loaded: Loaded) -> None:
     """Against the model of equal cost first, then against that of the same shape, in every output."""
-    loaded = load(run)
     shape, cost = first_screen.answer(loaded)
     assert isinstance(shape, Sentence)
     assert isinstance(cost, Sentence)
@@ -69,10 +67,10 @@ def test_one_win_of_six_is_called_one_of_six(run: Path) -> None:
     ratios = said.given["ratios"]
     assert isinstance(ratios, Estimate)
     assert [ratios.low, ratios.high] == pytest.approx([0.82, 1.06], rel=0.05)
-    assert plain(cost) in re.sub(r"\s+", " ", summary.closing(loaded, run / "report.html", None))
+    assert plain(cost) in re.sub(r"\s+", " ", summary.closing(loaded, loaded.path / "report.html", None))
 
 
-def test_every_place_is_counted_under_its_verdict(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_place_is_counted_under_its_verdict(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     verdicts = ("better", "worse", "equivalent", "different", "inconclusive", "contaminated")
     made = win_rate.places
     monkeypatch.setattr(
@@ -80,15 +78,14 @@ def test_every_place_is_counted_under_its_verdict(run: Path, monkeypatch: pytest
         "places",
         lambda *sides: [replace(each, verdict=word) for each, word in zip(made(*sides), verdicts, strict=True)],
     )
-    _, said = first_screen.answer(load(run))
+    _, said = first_screen.answer(loaded)
     assert isinstance(said, Sentence)
     words = ("faster", "slower", "equal", "different", "undecided", "disturbed")
     assert {word: said.given[word] for word in words} == dict.fromkeys(words, 1)
     assert all(f"{{{word}}}" in said.words for word in words[1:])  # the first one is counted as such
 
 
-def test_a_pair_that_is_stored_the_other_way_round_is_mirrored(run: Path) -> None:
-    loaded = load(run)
+def test_a_pair_that_is_stored_the_other_way_round_is_mirrored(loaded: Loaded) -> None:
     arms = {case.arm: case for case in loaded.arms}
     there = win_rate.places(loaded, arms["mod[c0.125]"], arms["moe"])
     back = win_rate.places(loaded, arms["moe"], arms["mod[c0.125]"])
@@ -100,18 +97,17 @@ def test_a_pair_that_is_stored_the_other_way_round_is_mirrored(run: Path) -> Non
     assert {each.verdict for each in back} == {"worse"}
 
 
-def held(run: Path, ratio: float | None, verdict: str | None, *labels: str) -> Finding:
+def held(loaded: Loaded, ratio: float | None, verdict: str | None, *labels: str) -> Finding:
     """What is found of MoD at the first place, with another ratio and verdict."""
-    loaded = load(run)
     found = win_rate.places(loaded, next(case for case in loaded.arms if case.model == "mod"), loaded.arms[0])[0]
     return replace(found, typical=Estimate(ratio, kind="ratio", unit="s"), verdict=verdict, labels=labels)
 
 
 @pytest.mark.slow
-def test_what_was_not_measured_or_judged_is_counted_as_such(run: Path) -> None:
+def test_what_was_not_measured_or_judged_is_counted_as_such(loaded: Loaded) -> None:
     assert plain(win_rate.sentence([])) == "no time was measured"
-    assert plain(win_rate.sentence([held(run, 1.2, None)])) == "1.20×, without a verdict"
-    mixed = [held(run, 1.2, "better"), held(run, None, None), held(run, 0.9, "inconclusive")]
+    assert plain(win_rate.sentence([held(loaded, 1.2, None)])) == "1.20×, without a verdict"
+    mixed = [held(loaded, 1.2, "better"), held(loaded, None, None), held(loaded, 0.9, "inconclusive")]
     said = win_rate.sentence(mixed)
     assert (said.given["won"], said.given["all"]) == (1, 3)
     assert [(each.words.split()[0], each.given["n"]) for each in vars(said.given["rest"])["values"]] == [
@@ -119,13 +115,13 @@ def test_what_was_not_measured_or_judged_is_counted_as_such(run: Path) -> None:
         ("not", 1),
     ]
     assert plain(said.given["where"]) == "forward pass at T = 64: 1.20×"
-    cheat = win_rate.sentence([held(run, 1.5, "better", Label.OTHER_PRECISION)])
+    cheat = win_rate.sentence([held(loaded, 1.5, "better", Label.OTHER_PRECISION)])
     assert cheat.given["doubts"] == Label.OTHER_PRECISION
 
 
-def test_a_rung_as_baseline_is_not_said_twice(run: Path) -> None:
-    rung = next(rung.arm for rung in load(run).run.plan.ladder if rung.target == "mod[c0.125]")
-    first = next(first_screen._by_arm(load(run, rung), answered=False))
+def test_a_rung_as_baseline_is_not_said_twice(loaded: Loaded) -> None:
+    rung = next(rung.arm for rung in loaded.run.plan.ladder if rung.target == "mod[c0.125]")
+    first = next(first_screen._by_arm(load(loaded.path, rung), answered=False))
     assert isinstance(first, Sentence)
     assert plain(first).lower().count("against") == 1
 
@@ -143,15 +139,13 @@ def test_a_rung_as_baseline_is_not_said_twice(run: Path) -> None:
         ("dense 58%", "dense-f0.58"),
     ],
 )
-def test_an_arm_answers_to_what_the_terminal_calls_it(tmp_path: Path, said: str, arm: str) -> None:
-    left(tmp_path, planted_suite("draft", metrics=["latency/forward"], train=None))
-    assert load(tmp_path / "run", said).arms[0].arm == arm
+def test_an_arm_answers_to_what_the_terminal_calls_it(loaded: Loaded, said: str, arm: str) -> None:
+    assert load(loaded.path, said).arms[0].arm == arm
 
 
-def test_an_ambiguous_arm_is_refused_with_its_candidates(tmp_path: Path) -> None:
-    left(tmp_path, planted_suite("draft", metrics=["latency/forward"], train=None))
+def test_an_ambiguous_arm_is_refused_with_its_candidates(loaded: Loaded) -> None:
     with pytest.raises(UsageError, match=r"baseline 'mod' could be any of mod\[c0.125\], mod\[c0.5\]"):
-        load(tmp_path / "run", "mod")
+        load(loaded.path, "mod")
 
 
 def test_what_the_short_answer_said_is_not_said_again(tmp_path: Path) -> None:
@@ -176,11 +170,11 @@ def test_what_the_short_answer_said_is_not_said_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_subject_goes_with_what_is_said_of_it(run: Path) -> None:
-    cell = held(run, 1.5, "better")
-    assert plain(win_rate.sentence([held(run, None, None)], "dense")).startswith("dense: no time ")
-    assert plain(win_rate.sentence([held(run, 1.2, None)], "dense", "it ")) == "dense: 1.20×, without a verdict"
+def test_a_subject_goes_with_what_is_said_of_it(loaded: Loaded) -> None:
+    cell = held(loaded, 1.5, "better")
+    assert plain(win_rate.sentence([held(loaded, None, None)], "dense")).startswith("dense: no time ")
+    assert plain(win_rate.sentence([held(loaded, 1.2, None)], "dense", "it ")) == "dense: 1.20×, without a verdict"
     assert plain(win_rate.sentence([cell], "Against dense", "it ")).startswith("Against dense it pays")
     assert win_rate.all_in_short([cell])
     assert not win_rate.all_in_short([cell, cell])
-    assert not win_rate.all_in_short([held(run, 1.5, "inconclusive")])
+    assert not win_rate.all_in_short([held(loaded, 1.5, "inconclusive")])

@@ -43,7 +43,7 @@ def certified(name: str, hits: int = 4) -> dict[str, Any]:
 
 def on_nodes(folder: Path, node_of: Callable[[int], dict[str, Any]]) -> Loaded:
     """A planted run whose units name the node of their launch."""
-    planted_run(folder)
+    planted_run(folder, suite={"launches": 4, "grid": {"seq_len": [64]}})
     for file in sorted((folder / "units").glob("time-*.json")):
         body = json.loads(file.read_text())
         told = {"torch": "2.11", "threads": 1, "pid": 1, **node_of(int(file.stem.rpartition("launch")[2]))}

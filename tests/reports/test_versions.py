@@ -30,7 +30,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def ran(folder: Path, monkeypatch: pytest.MonkeyPatch, version_of: dict[str, str], by_default: str = "a") -> Loaded:
     """A planted run of dense and a user's model; `version_of` has the version of parts.py by a part of the unit's name."""
     made = planted.planted_suite(
-        "standard",
+        "draft",
+        launches=3,
         arms=[{"model": "dense"}, {"model": "mine.py:build"}],
         metrics=["flops/forward", "latency/forward"],
         train=None,
