@@ -353,11 +353,6 @@ def test_the_panel_draws_what_is_stated_and_says_the_rest(run: Path, tmp_path: P
     assert "<svg" not in page
 
 
-def test_without_losses_there_is_no_panel(tmp_path: Path) -> None:
-    stored(tmp_path, planned(metrics=["flops/forward"]))
-    assert not shown(exchange_panel, load(tmp_path / "run"))
-
-
 def test_seconds_of_runs_with_equal_training_flops_are_those_of_the_whole_run(tmp_path: Path) -> None:
     """A cheaper model makes more steps: seconds of a step would flatter it."""
     made = planned(

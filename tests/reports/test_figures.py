@@ -20,6 +20,7 @@ from modbench.harness.registry import catalogue
 from modbench.reports.figures import style
 from modbench.reports.model import Figure
 from modbench.reports.page import paper, render
+from modbench.reports.panel import panels
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.wording import short
 from modbench.reports.writers import html
@@ -48,7 +49,7 @@ def alone(loaded: Loaded, name: str) -> Figure:
 def test_the_page_shows_the_figures_that_can_be_had_alone(loaded: Loaded, modbench: Modbench) -> None:
     """Which are those that the command lists, in the order of the page."""
     names = []
-    for name, panel in render.panels():
+    for name, panel in panels():
         drawings = drawn(panel, loaded)
         assert shown(panel, loaded).count("<figure") == len(drawings), name
         assert panel.draws or not drawings, name
@@ -59,6 +60,13 @@ def test_the_page_shows_the_figures_that_can_be_had_alone(loaded: Loaded, modben
 
 
 @pytest.mark.slow
+def test_nothing_is_drawn_of_what_was_not_measured(tmp_path: Path) -> None:
+    """FLOPs alone: no time, no memory, no loss."""
+    counted = load(left(tmp_path, planted_suite("draft", metrics=["flops/forward"], train=None)))
+    assert [name for name, panel in panels() if drawn(panel, counted)] == []
+    assert not any(shown(catalogue.load("panels", name), counted) for name in ("memory", "forest", "exchange"))
+
+
 def test_the_data_beside_a_figure_are_what_it_draws(loaded: Loaded) -> None:
     data = render.named(loaded, "map").data
     assert len(data) == len(loaded.arms_shown) * len(loaded.lengths) * 2

@@ -85,8 +85,3 @@ def test_of_too_many_rows_slower_ones_stay_and_the_rest_is_counted(run: Path, mo
     assert isinstance(few.caption, Sentence)
     assert few.caption.given["left_out"] == 2
     assert "not drawn" in few.caption.words
-
-
-def test_nothing_is_drawn_where_nothing_was_timed(tmp_path: Path) -> None:
-    left(tmp_path, planted_suite("draft", metrics=["flops/forward"], grid={"seq_len": [64]}, train=None))
-    assert forest.render(load(tmp_path / "run")) == []

@@ -74,8 +74,3 @@ def test_measured_beside_forecast(tmp_path: Path) -> None:
     assert mine.forecast_B[memory.MORE_REST] - mine.measured_B[memory.MORE_REST] == pytest.approx(4e6)
     assert drawn.marks is not None
     assert any(mark.text.startswith("MoE, optimizer: ") for mark in drawn.marks.said)
-
-
-def test_no_panel_without_memory(tmp_path: Path) -> None:
-    left(tmp_path, planted_suite("draft", metrics=["flops/forward"], train=None))
-    assert memory.render(load(tmp_path / "run")) == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import re
 from collections.abc import Callable
@@ -205,18 +204,31 @@ def is_near(found: Any, value: float, half: float | None = None, tolerance: floa
     return True
 
 
-def test_no_artifacts_no_panels(tmp_path: Path) -> None:
-    loaded = run(tmp_path)
-    assert not any(shown(panel, loaded) for panel in PANELS)
+def test_without_routing_there_are_no_panels(tmp_path: Path) -> None:
+    for loaded in (run(tmp_path / "none"), run(tmp_path / "dense", dense={"routing": dense()})):
+        assert not any(shown(panel, loaded) for panel in PANELS)
 
 
 @pytest.mark.slow
 def test_every_figure_of_a_panel_can_be_had_alone(tmp_path: Path) -> None:
-    """As many as the page shows, each under a name of its own, with the numbers that are drawn."""
-    artifact = {"routing": routing(), "flips": flips(0.3), "drift": drift()}
-    loaded = run(tmp_path, dense={"routing": dense()}, mod=artifact, stochastic={"routing": routing()})
+    """As many as the page shows, each under a name of its own, with the numbers that are drawn; ids of the page differ."""
+    expert = {**routing(), "experts": [{"layer": 1, "tokens": N, "load": [0.7, 0.3], "none": 0.25}]}
+    expert["summary"] |= {"expert_load_max": 1.4}
+    loaded = run(
+        tmp_path,
+        dense={"routing": dense()},
+        mod={"routing": expert, "flips": flips(0.3), "drift": drift()},
+        stochastic={"routing": routing(), "flips": flips(0.0), "drift": drift()},
+        rung={"routing": dense()},
+    )
+    page = render.html(loaded)
+    assert not re.search(r"#010[2-6]\d\d|#020[3-5]\d\d", page)
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    assert not re.search(r"\bnan\b", page, flags=re.IGNORECASE)
     names = []
     for panel in PANELS:
+        assert str(Markup.escape(panel.PANEL.title)) in page
         drawings = drawn(panel, loaded)
         assert len(drawings) == shown(panel, loaded).count("<figure")
         assert not any(drawing.data.empty for drawing in drawings)
@@ -234,11 +246,6 @@ def test_a_damaged_artifact_is_said_so(harm: str, tmp_path: Path) -> None:
     file.write_text(harm)
     with pytest.raises(UsageError, match=r"damaged \(.*If you remove it"):
         shown(routing_who, loaded)
-
-
-def test_a_dense_run_has_no_routing_to_show(tmp_path: Path) -> None:
-    loaded = run(tmp_path, dense={"routing": dense()})
-    assert not any(shown(panel, loaded) for panel in PANELS)
 
 
 # --- intervals
@@ -542,26 +549,3 @@ def test_experts_and_depths_are_read_out(tmp_path: Path) -> None:
     assert (none.given["share"].value, none.given["block"]) == (0.25, 1)
     said = given(found["depth-dense"])
     assert (said["length"], said["easiest"], said["hardest"], said["mean"], said["blocks"]) == (16, 2.0, 3.5, 2.5, 4)
-
-
-# --- the page
-
-
-@pytest.mark.slow
-def test_the_page_holds_all_panels_with_ids_of_their_own(tmp_path: Path) -> None:
-    expert = copy.deepcopy(routing())
-    expert["experts"] = [{"layer": 1, "tokens": N, "load": [0.7, 0.3], "none": 0.25}]
-    expert["summary"]["expert_load_max"] = 1.4
-    loaded = run(
-        tmp_path,
-        mod={"routing": expert, "flips": flips(0.5), "drift": drift()},
-        stochastic={"routing": routing(), "flips": flips(0.0), "drift": drift()},
-        rung={"routing": dense()},
-    )
-    page = render.html(loaded)
-    for panel in PANELS:
-        assert str(Markup.escape(panel.PANEL.title)) in page
-    assert not re.search(r"#010[2-6]\d\d|#020[3-5]\d\d", page)
-    ids = re.findall(r'\bid="([^"]+)"', page)
-    assert len(ids) == len(set(ids))
-    assert not re.search(r"\bnan\b", page, flags=re.IGNORECASE)
