@@ -14,8 +14,7 @@ from planted_compare import ARMS, compared_run
 
 from modbench.harness.core.errors import UsageError
 from modbench.reports import demo
-from modbench.reports.model import Estimate, Verdict
-from modbench.reports.questions import compare_runs as runs_question
+from modbench.reports.model import Estimate
 from modbench.reports.questions.compare_runs import (
     Against,
     Compared,
@@ -190,39 +189,10 @@ def test_a_damaged_unit_is_named_and_ends_with_4(runs: list[Loaded], tmp_path: P
 
 
 @pytest.mark.slow
-def test_a_terminal_shows_what_changed_and_json_has_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modbench: Any
-) -> None:
-    suite = {"metrics": [TIME]}
-    small(tmp_path / "before", sd=0.0, suite=suite)
-    small(tmp_path / "after", sd=0.0, suite=suite, slower={"mod[c0.125]": 1.2, "mod[c0.5]": 0.8})
-    monkeypatch.chdir(tmp_path)
-    found = compare_runs([load("before"), load("after")])
-    text = compare.side_by_side(found, 80)
-    assert max(map(len, text.splitlines())) <= 80
-    assert text.splitlines()[0] == plain(summary(found.against[0]))
-    assert [line.split("  ")[0] for line in text.splitlines() if line.startswith(("dense", "MoD"))] == [
-        "MoD 0.125",
-        "MoD 0.5",
-    ]
-    every = compare.side_by_side(found, 80, verbose=True)
-    assert [line.split("  ")[0] for line in every.splitlines() if line.startswith(("dense", "MoD"))] == [
-        *("dense", "MoD 0.125", "MoD 0.25", "MoD 0.5")
-    ]
-    shown = runs_question.table(found.against[0], [row for row in found.against[0].rows if row.metric == TIME])
-    assert [*shown.head] == ["", "A", "B", "ratio", "verdict"]
-    _, slower, *_ = shown.rows
-    assert [*map(plain, slower[1:3])] == ["10.0 ms", "12.0 ms"]
-    assert "forward pass, ms" in text
-    assert (plain(slower[3])[:6], slower[4]) == ("0.833×", Verdict("worse"))
-    done = modbench("compare", "before", "after", "--json", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["against"][0]["verdicts"] == {"not compared": 1, "worse": 1, "equivalent": 2, "better": 1}
-    worse = told["against"][0]["rows"][1]
-    assert worse["case"] == "mod[c0.125-T64-B1-fp32-cpu1]"
-    assert (worse["baseline_value"], worse["value"]) == (pytest.approx(0.01), pytest.approx(0.012))
-    assert (worse["ratio"], worse["difference"], worse["ci_level"]) == (pytest.approx(1 / 1.2), None, 0.9)
+def test_verbose_shows_what_did_not_change_too(runs: list[Loaded]) -> None:
+    every = compare.side_by_side(compare_runs(runs), 80, verbose=True).splitlines()
+    names = ("dense", "MoD 0.125", "MoD 0.25", "MoD 0.5", "MoE")
+    assert [line.split("  ")[0] for line in every if line.split("  ")[0] in names] == [*names] * 2  # times, bytes
 
 
 def test_losses_are_compared_seed_by_seed_as_differences(tmp_path: Path) -> None:

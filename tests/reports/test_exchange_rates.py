@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,16 +67,8 @@ def losses(flops: Mapping[str, float], **speedups: float) -> dict[str, float]:
 MOD, HALF, MOE = "mod[c0.125]", "mod[c0.5]", "moe"
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _tables_alone() -> Iterator[None]:
-    """Write tables without the page, which takes most of the time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(render, "html", lambda _: "")
-        yield
-
-
 @pytest.fixture(scope="module")
-def run(_tables_alone: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exchange")
     made = planned()
     planted = losses(step_flops(made), **{MOD: 1.25, HALF: 1.6, MOE: 0.2})
@@ -84,9 +76,19 @@ def run(_tables_alone: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+def rates(folder: Path, made: Plan, **how: Any) -> pd.DataFrame:
+    """`exchange.csv` of a run in which MoD has an effective speed-up of 1.25; `how` changes what is planted."""
+    stored(folder, made, **{"losses": losses(step_flops(made), **{MOD: 1.25}), "run_noise": 1e-3, **how})
+    return written(folder)
+
+
+def written(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(folder / "run" / "exchange.csv")
+
+
 @pytest.fixture(scope="module")
 def table(run: Path) -> pd.DataFrame:
-    return pd.read_csv(run / "exchange.csv")
+    return written(run.parent)
 
 
 def one(table: Any, arm: str, metric: str) -> Any:
@@ -165,9 +167,7 @@ def test_it_is_said_in_words(run: Path) -> None:
 
 def test_a_loss_that_saw_the_future_is_labelled(tmp_path: Path) -> None:
     made = planned(metrics=["flops/train_step", "loss/val"])
-    stored(tmp_path, made, losses=losses(step_flops(made), **{MOD: 1.25}), run_noise=0.003)
-    rows = pd.read_csv(tmp_path / "run" / "exchange.csv")
-    row = one(rows, MOD, "flops/train_step")
+    row = one(rates(tmp_path, made), MOD, "flops/train_step")
     assert (row.loss_metric, row.labels) == ("loss/val", Label.SAW_FUTURE)
     assert exchange.sentences(load(tmp_path / "run"))[0].given["doubts"] == Label.SAW_FUTURE
 
@@ -184,7 +184,7 @@ def test_where_a_larger_model_has_no_lower_loss_one_sentence_says_so(tmp_path: P
         ("dense", "3.347"),
     ]
     assert plain(reason.given["ladder"]).endswith("; 1 seed")
-    rows = pd.read_csv(tmp_path / "run" / "exchange.csv")
+    rows = written(tmp_path)
     assert rows.effective_speedup.isna().all()
     assert rows.ci_low.isna().all()
     assert set(rows.status) == {"skipped"}
@@ -195,7 +195,7 @@ def test_where_a_larger_model_has_no_lower_loss_one_sentence_says_so(tmp_path: P
 def test_few_seeds_illustrate(tmp_path: Path) -> None:
     made = planned(metrics=["flops/train_step", "loss/val", "loss/val_causal"], seeds=[0, 1])
     stored(tmp_path, made, losses=losses(step_flops(made), **{MOD: 1.25, HALF: 1.6, MOE: 0.2}))
-    row = one(pd.read_csv(tmp_path / "run" / "exchange.csv"), MOD, "flops/train_step")
+    row = one(written(tmp_path), MOD, "flops/train_step")
     assert row.effective_speedup == pytest.approx(1.25, rel=1e-6)
     assert math.isnan(row.ci_low)
     assert math.isnan(row.ci_level)
@@ -209,22 +209,20 @@ def test_few_seeds_illustrate(tmp_path: Path) -> None:
 
 def test_a_smoke_run_illustrates_however_many_seeds_it_has(tmp_path: Path) -> None:
     made = planned("smoke", metrics=["flops/train_step", "loss/val", "loss/val_causal"], launches=1)
-    stored(tmp_path, made, losses=losses(step_flops(made), **{MOD: 1.25}), run_noise=1e-4)
-    row = one(pd.read_csv(tmp_path / "run" / "exchange.csv"), MOD, "flops/train_step")
+    row = one(rates(tmp_path, made), MOD, "flops/train_step")
     assert row.reason.startswith("illustration, no claim: smoke")
     assert math.isnan(row.ci_low)
 
 
 def test_seconds_on_a_machine_that_was_not_checked_are_said_to_be(tmp_path: Path) -> None:
     made = planned(metrics=["flops/train_step", "latency/train_step", "loss/val", "loss/val_causal"])
-    stored(tmp_path, made, losses=losses(step_flops(made), **{MOD: 1.25}), run_noise=1e-3, certificate=None)
+    rates(tmp_path, made, certificate=None)
     assert "not checked" in exchange.sentences(load(tmp_path / "run"))[-1].words
 
 
 def test_another_text_is_another_loss(tmp_path: Path) -> None:
     made = planned(metrics=["flops/train_step", "loss/val"])
-    stored(tmp_path, made, losses=losses(step_flops(made)), other_text="train-mod_c0.125")
-    row = one(pd.read_csv(tmp_path / "run" / "exchange.csv"), MOD, "flops/train_step")
+    row = one(rates(tmp_path, made, other_text="train-mod_c0.125"), MOD, "flops/train_step")
     assert row.status == "skipped"
     assert "different text" in row.reason
 
@@ -233,12 +231,12 @@ def test_another_text_is_another_loss(tmp_path: Path) -> None:
 def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:
     """A dense model without a seed is left out of the ladder; an arm without one has no rate."""
     made = planned(metrics=["flops/train_step", "loss/val"])
-    stored(tmp_path, made, losses=losses(step_flops(made), **{MOD: 1.25}), run_noise=1e-3)
+    rates(tmp_path, made)
     for part in ("dense-f0.74", "moe"):
         (gone,) = (tmp_path / "run" / "units").glob(f"train-{part}*seed1*")
         gone.unlink()
-    render.write(tmp_path / "run")
-    rows = pd.read_csv(tmp_path / "run" / "exchange.csv")
+    render.views(load(tmp_path / "run"), ["csv"])
+    rows = written(tmp_path)
     row = one(rows, MOD, "flops/train_step")
     assert row.ladder == "dense-f0.58 dense"
     assert row.reason.startswith(f"{exchange.STRAIGHT}; left out")
@@ -253,19 +251,19 @@ def test_what_a_selection_left_out_has_a_reason(tmp_path: Path) -> None:
     made = plan.make_plan(
         suite, device="cpu", select="not (mod and B1)", text=Text("t", b"a" * 500, b"b" * 500, "c0ffee")
     )
-    stored(tmp_path, made, losses=losses(step_flops(planned()), **{MOD: 1.25}), run_noise=1e-3)
-    row = one(pd.read_csv(tmp_path / "run" / "exchange.csv"), MOD, "flops/train_step")
+    whole = losses(step_flops(planned()), **{MOD: 1.25})
+    row = one(rates(tmp_path, made, losses=whole), MOD, "flops/train_step")
     assert row.status == "skipped"
     assert row.reason.startswith("flops/train_step was not measured")
 
 
 def test_an_arm_whose_training_failed_is_named(tmp_path: Path) -> None:
     made = planned(metrics=["flops/train_step", "loss/val"])
-    stored(tmp_path, made, losses=losses(step_flops(made), **{MOD: 1.25}), run_noise=1e-3)
+    rates(tmp_path, made)
     (gone,) = (tmp_path / "run" / "units").glob("train-moe*seed1*")
     gone.write_text("{")
-    render.write(tmp_path / "run")
-    assert one(pd.read_csv(tmp_path / "run" / "exchange.csv"), "moe", "flops/train_step").status == "failed"
+    render.views(load(tmp_path / "run"), ["csv"])
+    assert one(written(tmp_path), "moe", "flops/train_step").status == "failed"
     (said,) = exchange.without_rate(exchange.exchanges(load(tmp_path / "run")))
     assert (plain(said.given["arms"]), said.given["reason"]) == ("MoE", "its training failed")
 
@@ -281,8 +279,8 @@ def test_without_a_dense_ladder_there_is_no_table(tmp_path: Path) -> None:
 
 def test_compute_from_another_length_is_said(tmp_path: Path) -> None:
     made = planned(metrics=["flops/train_step", "loss/val"], grid={"seq_len": [32, 64]})
-    stored(tmp_path, made, losses=losses(step_flops(planned()), **{MOD: 1.25}), run_noise=1e-3)
-    row = one(pd.read_csv(tmp_path / "run" / "exchange.csv"), MOD, "flops/train_step")
+    whole = losses(step_flops(planned()), **{MOD: 1.25})
+    row = one(rates(tmp_path, made, losses=whole), MOD, "flops/train_step")
     assert row.seq_len == 64
     assert "T = 64" in row.reason
     assert "training length, 128" in row.reason
@@ -315,7 +313,7 @@ def test_in_a_sweep_the_dense_sizes_of_a_budget_are_the_ladder(tmp_path: Path) -
     )
     planted = {case.id: swept(case) for case in made.cases if case.budget}
     stored(tmp_path, made, losses=planted, run_noise=1e-3)
-    rows = pd.read_csv(tmp_path / "run" / "exchange.csv")
+    rows = written(tmp_path)
     assert set(rows.budget) == {1e10, 3e10}
     here: Any = rows[rows.budget == 1e10].set_index(["arm", "metric"])
     small = here.loc["mod[c0.125-d32-L2]", "flops/forward"]
@@ -359,8 +357,7 @@ def test_seconds_of_runs_with_equal_training_flops_are_those_of_the_whole_run(tm
         metrics=["flops/train_step", "flops/forward", "latency/train_step", "loss/val"],
         train={"seq_len": 128, "batch_size": 1, "flops": 1e11},
     )
-    stored(tmp_path, made, losses=losses(step_flops(made), **{MOD: 1.25}), run_noise=1e-3)
-    rows = pd.read_csv(tmp_path / "run" / "exchange.csv")
+    rows = rates(tmp_path, made)
     flops = one(rows, MOD, "flops/train_step")
     assert (flops.kind, EQUAL_COST in flops.reason) == ("none", True)
     steps = {unit.comparison.arms[0].arm: run.steps for unit in made.units if (run := unit.protocol.train) is not None}

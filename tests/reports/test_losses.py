@@ -10,7 +10,6 @@ import pytest
 from planted import planted_suite, stored
 
 from modbench.harness.planning.plan import Plan
-from modbench.reports.page import render
 from modbench.reports.questions import exchange
 from modbench.reports.questions.recommend import candidates
 from modbench.reports.tables import losses
@@ -24,11 +23,6 @@ ARMS = [
 ]
 METRICS = ["flops/forward", "flops/train_step", "latency/forward", "loss/val", "loss/val_causal", "bpb/val"]
 MOD = "mod[c0.125]"
-
-
-@pytest.fixture(autouse=True)
-def _tables_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render, "html", lambda _: "")
 
 
 def planned(model: str | None) -> Plan:

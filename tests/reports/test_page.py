@@ -16,8 +16,6 @@ from playwright.sync_api import Browser, Page
 from screens import shoot
 
 from modbench.harness.core.labels import Label
-from modbench.reports.tables.load import load
-from modbench.reports.terminal import summary
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +81,8 @@ READERS = ("mod[c0.25]", "mod[c0.5]", "moe", "mine:peek")
 CAUSAL = ("dense", "mine:build")
 
 
-def test_a_model_that_reads_the_future_wears_its_label_in_every_output(page: Page, tiny_run: Path) -> None:
-    """A shipped and a user's model, in both tables, on the page and in the terminal; other models have no label."""
+def test_a_model_that_reads_the_future_wears_its_label(tiny_run: Path) -> None:
+    """A shipped and a user's model, in both tables and in the terminal; other models have no label."""
     cases, pairs = (pd.read_csv(tiny_run / f"{name}.csv") for name in ("cases", "comparisons"))
     losses = cases[(cases.metric == "loss/val") & (cases.status == "ok")].set_index("arm").labels.fillna("")
     assert all(Label.NOT_AUTOREGRESSIVE in losses[arm] for arm in READERS)
@@ -93,19 +91,9 @@ def test_a_model_that_reads_the_future_wears_its_label_in_every_output(page: Pag
     assert all(Label.NOT_AUTOREGRESSIVE in beside[arm] for arm in READERS)
     against = pairs[(pairs.metric == "bpb/val") & (pairs.arm == "mine:build") & (pairs.baseline_arm == "moe")]
     assert against.baseline_labels.str.contains(Label.NOT_AUTOREGRESSIVE).all()
-    said = (tiny_run.parent / "stdout").read_text()
-    assert f"{Label.NOT_AUTOREGRESSIVE.capitalize()}: " in " ".join(said.partition("\ndoubt: ")[2].split())
-    every = " ".join(summary.closing(load(tiny_run), "page", None, verbose=True).split())
-    every = every.partition("What to doubt: ")[2]
-    readers = every.partition(f"{Label.NOT_AUTOREGRESSIVE.capitalize()}: ")[2].partition(". ")[0]
-    assert "mine:peek" in readers
-    assert "mine:build" not in readers
-    assert any("†" in line for line in said.splitlines() if line.startswith("mine:peek"))
-    assert not any("†" in line for line in said.splitlines() if line.startswith("mine:build"))
-    assert f"† {Label.NOT_AUTOREGRESSIVE}" in said
-    doubts = page.locator(".panel", has=page.locator("h2", has_text="What should you doubt?")).inner_text()
-    assert Label.NOT_AUTOREGRESSIVE in doubts
-    assert "mine:peek" in doubts
+    said = (tiny_run.parent / "stdout").read_text().splitlines()
+    assert any("†" in line for line in said if line.startswith("mine:peek"))
+    assert not any("†" in line for line in said if line.startswith("mine:build"))
 
 
 def test_table_sorts_by_number_and_keeps_empty_cells_last(page: Page) -> None:

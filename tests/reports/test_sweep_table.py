@@ -12,7 +12,7 @@ from test_confirming import sweep as suite_of
 
 from modbench.harness.core.labels import Label
 from modbench.reports.panel import InPlace
-from modbench.reports.questions import confirmation, isoflop
+from modbench.reports.questions import isoflop
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import summary
 from modbench.reports.writers.number_format import plain
@@ -124,22 +124,6 @@ def test_a_loss_that_saw_later_tokens_is_marked(tmp_path: Path, monkeypatch: pyt
     assert [FUTURE in row[1] for row in table(text)] == [False, False, True, False]
     assert f"{FUTURE} {Label.NOT_AUTOREGRESSIVE}" in text
     assert "where possible" in " ".join(text.split())
-
-
-@pytest.mark.slow
-def test_what_was_confirmed_stands_beside_what_chose_it(tmp_path: Path) -> None:
-    """And the sentences say only what the table does not."""
-    roles = ["anchor", "best", "control"]
-    metrics = ["flops/forward", "flops/train_step", "loss/val", "loss/val_causal", "loss/confirmed"]
-    loaded = planted(tmp_path, metrics=metrics, seeds=[0, 1], confirm={"roles": roles, "most_seeds": 16})
-    text = closing(loaded)
-    head, *rows = table(text)
-    assert head[1:3] == ["explored, bits/byte", "confirmed"]
-    assert all(row[2] != "–" for row in rows)
-    assert "no claim" in " ".join(text.split())
-    assert "Explored," not in text
-    assert "loss/confirmed" not in text
-    assert plain(confirmation.in_short(loaded)[0]) in " ".join(text.split())
 
 
 @pytest.mark.slow
