@@ -75,7 +75,6 @@ def test_a_loss_that_differs_in_its_last_bit_is_another_loss(tmp_path: Path) -> 
     assert labelled(tmp_path / "not", ARMS, same | {other: math.nextafter(2.0, 4.0)})[1] == set()
 
 
-@pytest.mark.slow
 def test_an_anchors_twin_is_no_setting(tmp_path: Path) -> None:
     metrics = ["flops/forward", "latency/forward", "loss/val"]
     loaded, found = labelled(tmp_path, ARMS[:2], metrics=metrics, twin=True)
