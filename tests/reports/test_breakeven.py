@@ -18,7 +18,6 @@ from planted import planted_suite, stored
 from modbench.harness.core.labels import Label
 from modbench.harness.planning.plan import Plan
 from modbench.reports.model import Estimate, Finding, Table
-from modbench.reports.page import render
 from modbench.reports.panels import speedup_map
 from modbench.reports.questions import break_even
 from modbench.reports.tables import pair_verdicts
@@ -105,16 +104,14 @@ def table_of(loaded: Loaded, which: int = 0) -> dict[str, list[str]]:
 
 @pytest.mark.slow
 def test_the_table(crossing: Path) -> None:
-    """In the terminal, and on the page below the tiles."""
     loaded = load(crossing / "run")
     mine, half, moe = table_of(loaded).values()
     assert re.fullmatch(r"≈1[78]\d \[1[78]\d–1[89]\d\]", mine[0])
     assert re.fullmatch(r"≈1[78]\d \[1[78]\d–1[89]\d\]", half[0])
     assert (mine[1], half[1], moe) == ("never", "–", ["never", "–"])
-    page = " ".join(render.html(loaded).split())
-    assert page.index("At a glance") < page.index(mine[0]) < page.index("What stands behind the answer?")
-    assert mine[0] in summary.closing(loaded, crossing / "page", None)
-    assert "(FLOPs ±35 %)" in summary.closing(loaded, crossing / "page", None)
+    closing = summary.closing(loaded, crossing / "page", None)
+    assert mine[0] in closing
+    assert "(FLOPs ±35 %)" in closing
 
 
 @pytest.mark.slow

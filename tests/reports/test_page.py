@@ -66,17 +66,6 @@ def test_title_asks_the_question_and_panels_are_there(page: Page) -> None:
     assert page.locator("dl.machine dt").count() >= 12
 
 
-def test_table_holds_every_comparison(page: Page, tiny_run: Path) -> None:
-    every = pd.read_csv(tiny_run / "comparisons.csv")
-    frame = every[every.baseline_arm == "dense"]
-    assert len(every) > len(frame)  # the file has all other pairs too
-    rows = page.locator("#comparisons tbody tr")
-    assert rows.count() == len(frame)
-    row = frame[(frame.arm == "mod[c0.25]") & (frame.metric == "flops/forward")].iloc[0]
-    text = page.locator("#comparisons tbody tr", has_text=row.case_id).first.inner_text()
-    assert f"{row.ratio:.2f}×" in text
-
-
 READERS = ("mod[c0.25]", "mod[c0.5]", "moe", "mine:peek")
 CAUSAL = ("dense", "mine:build")
 
@@ -136,13 +125,6 @@ def test_chips_aim_the_tiles_and_the_address_keeps_it(page: Page, tiny_run: Path
     page.goto("about:blank")
     page.goto(address)
     assert page.locator(".tiles:visible").get_attribute("data-arm") == "moe"
-
-
-def test_a_users_words_are_shown_as_text(page: Page) -> None:
-    """The text of a user's exception is escaped, not run."""
-    failed = page.locator(".panel", has=page.locator("h2", has_text="What failed"))
-    assert "the <b>user</b> wrote this" in failed.inner_text()
-    assert failed.locator("b").count() == 0
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

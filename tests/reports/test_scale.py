@@ -8,6 +8,7 @@ from typing import Any
 
 import planted
 import pytest
+from panels_of import shown
 from planted import left, planted_suite, stored
 
 from modbench.harness.core.errors import UsageError
@@ -109,14 +110,14 @@ def test_a_rung_stays_paired_with_the_arm_that_it_was_solved_for(
 @pytest.mark.slow
 def test_a_page_of_many_cases_shows_some_and_says_how_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = load(left(tmp_path, grown(15, 3)))
-    small = render.html(loaded)
-    assert "show 12 of 15 lengths" in small
-    assert small.count('<div class="tiles"') == 3 * 12
-    assert "further rows" not in small
+    page, every = render.html(loaded), shown(table, loaded)
+    assert "show 12 of 15 lengths" in page
+    assert page.count('<div class="tiles"') == 3 * 12
+    assert "further rows" not in every
     monkeypatch.setattr(table, "MOST_ROWS", 20)
-    page = render.html(loaded)
-    assert f"{len(loaded.pairs[loaded.pairs.primary]) - 20} further rows" in page
-    assert page.count("<tr") < small.count("<tr")
+    few = shown(table, loaded)
+    assert f"{len(loaded.pairs[loaded.pairs.primary]) - 20} further rows" in few
+    assert few.count("<tr") < every.count("<tr")
     assert "12 of 15 lengths" in summary.closing(loaded, tmp_path / "report.html", None).replace("\n", " ")
 
 
