@@ -325,7 +325,10 @@ def test_strict_ends_with_1_on_failed_cells(modbench: Any, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("metrics", "flags"),
     [
-        ('"bpb/val", "flops/forward"', ("--effort", "smoke", "--dtype", "fp32,bf16", "--seeds", "0,1")),
+        (
+            '"bpb/val", "flops/forward"',
+            ("--effort", "smoke", "--batch-size", "1,2", "--dtype", "fp32,bf16", "--seeds", "0,1,2"),
+        ),
         # Compiles training steps, which takes most of a minute; "latency/compile" below compiles too.
         pytest.param('"memory/peak_allocated"', ("--compile",), marks=pytest.mark.proof),
         ('"ttft", "tpot", "latency/decode", "latency/decode/p50", "latency/decode/p95", "tokens_per_s"', ()),
