@@ -188,7 +188,6 @@ def test_a_damaged_unit_is_named_and_ends_with_4(runs: list[Loaded], tmp_path: P
     assert before == {path: path.stat().st_mtime_ns for path in broken.path.rglob("*")}
 
 
-@pytest.mark.slow
 def test_verbose_shows_what_did_not_change_too(runs: list[Loaded]) -> None:
     every = compare.side_by_side(compare_runs(runs), 80, verbose=True).splitlines()
     names = ("dense", "MoD 0.125", "MoD 0.25", "MoD 0.5", "MoE")

@@ -59,7 +59,6 @@ def test_the_page_shows_the_figures_that_can_be_had_alone(loaded: Loaded, modben
     assert [line.split()[0] for line in modbench("figure", loaded.path).stdout.splitlines()] == names
 
 
-@pytest.mark.slow
 def test_nothing_is_drawn_of_what_was_not_measured(tmp_path: Path) -> None:
     """FLOPs alone: no time, no memory, no loss."""
     counted = load(left(tmp_path, planted_suite("draft", metrics=["flops/forward"], train=None)))

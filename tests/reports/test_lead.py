@@ -49,7 +49,6 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     return load(left(folder, made, grid=grid))
 
 
-@pytest.mark.slow
 def test_one_win_of_six_is_called_one_of_six(loaded: Loaded) -> None:
     """Against the model of equal cost first, then against that of the same shape, in every output."""
     shape, cost = first_screen.answer(loaded)
@@ -103,7 +102,6 @@ def held(loaded: Loaded, ratio: float | None, verdict: str | None, *labels: str)
     return replace(found, typical=Estimate(ratio, kind="ratio", unit="s"), verdict=verdict, labels=labels)
 
 
-@pytest.mark.slow
 def test_what_was_not_measured_or_judged_is_counted_as_such(loaded: Loaded) -> None:
     assert plain(win_rate.sentence([])) == "no time was measured"
     assert plain(win_rate.sentence([held(loaded, 1.2, None)])) == "1.20×, without a verdict"
@@ -169,7 +167,6 @@ def test_what_the_short_answer_said_is_not_said_again(tmp_path: Path) -> None:
         assert (every == fewer) is (name != "one")
 
 
-@pytest.mark.slow
 def test_a_subject_goes_with_what_is_said_of_it(loaded: Loaded) -> None:
     cell = held(loaded, 1.5, "better")
     assert plain(win_rate.sentence([held(loaded, None, None)], "dense")).startswith("dense: no time ")
