@@ -93,7 +93,8 @@ def test_it_makes_of_a_stored_run_what_the_whole_package_makes(core: Mapping[str
 @pytest.mark.slow
 def test_it_runs_quick(core: Mapping[str, str], tmp_path: Path) -> None:
     """One arm at one length, with its anchor: counted, timed and trained."""
-    ran(core, "-m", "modbench", "run", "quick", "-k", "mod[c0.125-T256", "--effort", "smoke", "-o", "run", cwd=tmp_path)
+    small = ("--set", "d_model=64", "--effort", "smoke")
+    ran(core, "-m", "modbench", "run", "quick", "-k", "mod[c0.125-T256", *small, "-o", "run", cwd=tmp_path)
     measured, stored = (
         list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
         for path in (tmp_path / "run" / "cases.csv", goldens.HERE / "quick/data/cases.csv")
