@@ -41,7 +41,7 @@ def _nothing(_loaded: Loaded) -> Sequence[Value]:
 
 @dataclass(frozen=True)
 class Lead:
-    """What a question has to say in short: in the terminal, on the first screen of the page, in report.md and report.json.
+    """What a panel adds to the short answer: in the terminal, on the first screen of the page, in report.md and report.json.
 
     Attributes:
         answer: sentences that answer what the run asked, in place of the ratios of times.
@@ -76,7 +76,7 @@ class Panel:
         told: whether its tables and sentences stand in report.md and tables.tex too, and in the terminal with `-v`.
         reading: how to read it, for somebody who sees it for the first time: what it shows, and what it does not say.
         tables: name to a table in base units, which is written as NAME.csv and to report.json where it has rows.
-        lead: what it has to say in short, before any panel.
+        lead: what it adds to the short answer, which stands before all panels.
         rules: rules whose decisions it shows; what other rules decided is said in short.
     """
 

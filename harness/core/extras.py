@@ -7,6 +7,9 @@ from types import ModuleType
 
 from modbench.harness.core.errors import UsageError
 
+# The analysis of routing: what `train.watch` collects.
+ROUTING = "modbench.harness.passes._routing"
+
 
 def load(module: str, extra: str, purpose: str) -> ModuleType:
     """Import a package that `pip install .` does not install.
@@ -38,6 +41,15 @@ def part(module: str, purpose: str) -> ModuleType:
     Raises:
         UsageError: if this copy lacks it.
     """
-    if importlib.util.find_spec(module) is None:
-        raise UsageError(f"{purpose} needs {module}, which this copy of modbench lacks.")
+    check_part(module, purpose)
     return importlib.import_module(module)
+
+
+def check_part(module: str, purpose: str) -> None:
+    """Check, without importing it, that this copy of modbench has a part.
+
+    Raises:
+        UsageError: if it lacks it.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise UsageError(f"{purpose} needs {module}, which this copy of modbench lacks: leave it out.")

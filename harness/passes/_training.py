@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 # Held-out tokens per evaluation during training.
 LOOK_TOKENS = 2048
-# The analysis of routing, which nothing else here needs.
-ROUTING = "modbench.harness.passes._routing"
 
 
 def rates_unit(case: Case) -> str:
@@ -202,7 +200,7 @@ def _watched(subject: Subject, windows: Windows, plan: TrainRun, ranks: Ranks) -
         return "routers were not watched: train.watch is off"
     if ranks.world > 1:
         return "trained by several ranks: routers are watched only with one"
-    made: RoutingWatch | str = extras.part(ROUTING, "train.watch").watched(subject, windows)
+    made: RoutingWatch | str = extras.part(extras.ROUTING, "train.watch").watched(subject, windows)
     return made
 
 

@@ -72,7 +72,7 @@ class AdaptiveRule(ABC, Generic[Result]):
             records: records by name of these units.
         """
 
-    def check_suite(self, suite: Suite, source: str) -> None:  # few need it
+    def check_suite(self, suite: Suite, source: str) -> None:
         """Check a suite that has the table of this rule, such as `[search]`.
 
         Args:
@@ -87,7 +87,7 @@ class AdaptiveRule(ABC, Generic[Result]):
         """Return the shares of a group's conditional units that it usually asks for, and that it asks for at most."""
         return 0.0, 1.0
 
-    def check(self, suite: Suite, units: Sequence[UnitOfWork], select: str | None) -> None:  # few need it
+    def check(self, suite: Suite, units: Sequence[UnitOfWork], select: str | None) -> None:
         """Check that the rule can decide about a group.
 
         Args:

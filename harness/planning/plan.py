@@ -7,6 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
+from modbench.harness.core import extras
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.frozen import Frozen
@@ -115,6 +116,8 @@ def make_plan(suite: Suite, *, device: Device, select: str | None = None, text: 
     comparisons = with_twins(suite, comparisons)
     if suite.train is not None and suite.train.log_to is not None:
         catalogue.load("sinks", suite.train.log_to).check(suite.train.log_to)
+    if suite.train is not None and suite.train.watch:
+        extras.check_part(extras.ROUTING, "train.watch")
     units, groups = assigned(suite, tuple(units_of_work(suite, comparisons, text)), select)
     _check_rates(units, suite)
     if suite.isoflop is not None and text is not None and suite.claims:

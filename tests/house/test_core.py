@@ -104,6 +104,16 @@ def test_it_runs_quick(core: Mapping[str, str], tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_what_it_lacks_is_refused_before_anything_runs(core: Mapping[str, str], tmp_path: Path) -> None:
+    for setting, lacking in (("train.watch=true", "_routing"), ("metrics=task/copy", "task/copy")):
+        command = [sys.executable, "-m", "modbench", "run", "quick", "--set", setting, "-o", "run"]
+        done = subprocess.run(command, env=core, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert lacking in done.stderr
+        assert not (tmp_path / "run").exists()
+
+
 def test_it_says_which_commands_it_has(core: Mapping[str, str], tmp_path: Path) -> None:
     shown = ran(core, "-m", "modbench", "--help", cwd=tmp_path)
     assert {word for word in ("run", "resume", "plan", "report", "list", "gate", "watch") if f" {word} " in shown} == {
