@@ -20,6 +20,7 @@ class Label(StrEnum):
     UNCHECKED = "could not be checked"
     LOWER_BOUND = "FLOPs are a lower bound"
     CONTAMINATED = "contaminated"
+    BY_CPU = "by CPU time"
     INPUT_DEPENDENT = "cost depends on the input"
     TAIL = "tail"
     LAUNCHES_CAPPED = "launches capped"
@@ -51,6 +52,12 @@ OF_WORK = frozenset(
         Label.UNCHECKED,
         Label.PROCESS_CHANGED,
     }
+)
+
+
+# Of a model with one of these, work may be done where the time of its thread does not see it.
+ESCAPED = frozenset(
+    {Label.REUSES_OUTPUT, Label.IDLE_IN_TRAINING, Label.CLOCK_CHANGED, Label.FASTER, Label.PROCESS_CHANGED}
 )
 
 

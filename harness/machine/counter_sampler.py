@@ -65,19 +65,24 @@ def of_samples(threads: int, collector: Collector) -> CounterSampler:
     """Sampler of counters of disturbances of a sample: preemption, waiting for a processor, garbage collection, recompilation.
 
     Columns: `involuntary` (context switches against the thread's will), `wait_s` (ready but not running), `collect_s`
-    (garbage collection), `recompiles` (graphs that torch compiled).
+    (garbage collection), `recompiles` (graphs that torch compiled); of one thread also `voluntary` (context switches of its own
+    will, as to sleep or to wait for a file) and `others_s` (CPU time of the process's other threads).
 
     Args:
         threads: 1: this thread is read; more: all threads of the process.
         collector: counts the garbage collector's seconds.
     """
     counters: dict[str, Reader] = {"collect_s": lambda: collector.seconds, "recompiles": _graphs_compiled}
+    if threads == 1:
+        counters["others_s"] = lambda: clocks.process_time() - clocks.thread_time()
     if sys.platform != "win32":
         import resource
 
         who = getattr(resource, "RUSAGE_THREAD", None) if threads == 1 else resource.RUSAGE_SELF
         if who is not None:
             counters["involuntary"] = lambda: float(resource.getrusage(who).ru_nivcsw)
+            if threads == 1:
+                counters["voluntary"] = lambda: float(resource.getrusage(who).ru_nvcsw)
     waited = _thread_wait() if threads == 1 else _process_wait()
     if waited is not None:
         counters["wait_s"] = waited

@@ -21,9 +21,9 @@ from modbench.harness.results.reading import DamagedError
 
 # Columns of samples, and what their values can be.
 COLUMNS: dict[str, Range] = {
-    **dict.fromkeys(("round", "block", "position", "input", "involuntary", "recompiles"), COUNT),
+    **dict.fromkeys(("round", "block", "position", "input", "involuntary", "voluntary", "recompiles"), COUNT),
     **dict.fromkeys(("wall_s", "sample_s"), TIME),
-    **dict.fromkeys(("cpu_s", "wait_s", "collect_s", "escaped_s"), SECONDS),
+    **dict.fromkeys(("cpu_s", "wait_s", "collect_s", "escaped_s", "others_s", "blocked_s"), SECONDS),
     "calls": Range(1, 1e9, whole=True),
     "starved": SHARE,  # of the calls of a sample
 }

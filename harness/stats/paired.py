@@ -1,19 +1,31 @@
-"""Two arms of one comparison, from raw samples: typical and mean effect over launches, CPU time, and what was disturbed."""
+"""Two arms of one comparison, from raw samples: typical and mean effect by both clocks, and what was disturbed.
+
+Wall time is what a user waits for, and what a busy machine disturbs. CPU time is what the thread ran: waiting for a processor
+does not touch it. It sees no other waiting either, no other thread and no GPU, so that it stands for wall time only where one
+thread did the work and did not wait of itself (`unfit`).
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from modbench.harness.stats import contamination, effects, mean_effects, verdicts
+from modbench.harness.stats import contamination, effects, mean_effects
 from modbench.harness.stats.block_effects import Columns
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.memo import remembered
+from modbench.harness.stats.verdicts import NOT_RECORDED, Disturbed, Estimates, Judged, judge
 
+# Which samples count, given those of an arm and what witnesses saw of the blocks.
+Choose: TypeAlias = Callable[[Columns, Columns], Columns]
 # An estimate from undisturbed samples needs this share of a launch's blocks, in this share of the launches (at least three).
 LEAST_CLEAN = 0.25
 FEWEST_LAUNCHES = 3
+# CPU time of other threads, and waiting of its own, up to these shares of an arm's CPU time move no verdict.
+MOST_OTHERS, MOST_BLOCKED = 0.02, contamination.SHARE
+SEVERAL_THREADS = "several threads or a GPU do the work"
+NOT_TICKED = "its clock did not tick in a call this short"
 
 
 @dataclass(frozen=True)
@@ -44,6 +56,9 @@ class Paired:
         disturbed: share of the case's or baseline's blocks with a disturbed sample.
         mean: the effect on mean times, every input with the same weight; None where samples have no mean, such as quantiles.
         apart: mean minus typical effect, launch by launch; None where there is no mean.
+        cpu_mean: as `mean`, in CPU time.
+        cpu_apart: as `apart`, in CPU time.
+        unfit: why no verdict may rest on CPU time; None where it may.
     """
 
     effect: Effect
@@ -52,16 +67,23 @@ class Paired:
     disturbed: float
     mean: Effect | None = None
     apart: Effect | None = None
+    cpu_mean: Effect | None = None
+    cpu_apart: Effect | None = None
+    unfit: str | None = NOT_RECORDED
 
-    def contaminated(self) -> str | None:
-        """Why wall time supports no claim here, and the effect in CPU time; or None."""
-        found = verdicts.contaminated(self.effect, self.clean, self.disturbed)
-        if found is None or self.cpu is None:
-            return found
-        ends = ""
-        if self.cpu.low is not None and self.cpu.high is not None:
-            ends = f" [{math.exp(self.cpu.low):.3f}–{math.exp(self.cpu.high):.3f}]"
-        return f"{found}; CPU time, which waiting does not touch, says {math.exp(self.cpu.value):.3f}×{ends}"
+    @property
+    def wall(self) -> Estimates:
+        """By wall time."""
+        return Estimates(self.effect, self.mean, self.apart)
+
+    @property
+    def by_cpu(self) -> Estimates | None:
+        """By CPU time; None where it is not comparable."""
+        return None if self.cpu is None else Estimates(self.cpu, self.cpu_mean, self.cpu_apart)
+
+    def judged(self, margin: float) -> Judged:
+        """Judge the pair as the only one of its family."""
+        return judge(self.wall, margin, Disturbed(self.disturbed, self.clean, self.by_cpu, self.unfit))
 
 
 def compare(
@@ -75,18 +97,57 @@ def compare(
         one_thread: whether one thread does all the work, so that its CPU time is comparable.
         averaged: whether samples have a mean; quantiles have none.
     """
-    effect = _over(launches, column, _all)
+    effect = _over(launches, column, every)
     assert effect is not None, "an arm and its anchor share every round"
-    means = launch_means(launches, column) if averaged else []
-    apart = [mean - typical for mean, typical in zip(means, launch_effects(launches, column), strict=bool(means))]
+    cpu = _over(launches, "cpu_s", ticked) if one_thread else None
+    mean, apart = _means(launches, column) if averaged else (None, None)
+    cpu_mean, cpu_apart = _means(launches, "cpu_s") if averaged and cpu is not None else (None, None)
     return Paired(
         effect,
-        _over(launches, "cpu_s", _ticked) if one_thread else None,
+        cpu,
         _over(launches, column, contamination.clean, share=LEAST_CLEAN),
         _disturbed(launches),
-        effects.over_launches(means) if means else None,
-        effects.over_launches(apart) if means else None,
+        mean,
+        apart,
+        cpu_mean,
+        cpu_apart,
+        SEVERAL_THREADS if not one_thread else NOT_TICKED if cpu is None else unfit(_sides(launches)),
     )
+
+
+def _means(launches: Sequence[LaunchSamples], column: str) -> tuple[Effect | None, Effect | None]:
+    """The effect on mean times, and how far it lies from the typical one."""
+    means = launch_means(launches, column)
+    apart = [mean - typical for mean, typical in zip(means, launch_effects(launches, column), strict=bool(means))]
+    return (effects.over_launches(means), effects.over_launches(apart)) if means else (None, None)
+
+
+def unfit(sides: Iterable[Sequence[Columns]]) -> str | None:
+    """Why the CPU time of the thread does not stand for what the arms take; None where it does.
+
+    Args:
+        sides: the samples of each arm in all launches.
+    """
+    for side in sides:
+        cpu_s = sum(cpu * calls for each in side for cpu, calls in zip(each["cpu_s"], each["calls"], strict=True))
+        for name, most, said in (
+            ("others_s", MOST_OTHERS, "other threads work beside an arm's own"),
+            ("blocked_s", MOST_BLOCKED, "an arm waits of itself"),
+        ):
+            if not all(name in each for each in side):
+                return NOT_RECORDED
+            share = sum(sum(each[name]) for each in side) / cpu_s
+            if share > most:
+                return f"{said}, for {share:.0%} of its CPU time"
+    return None
+
+
+def _sides(launches: Sequence[LaunchSamples]) -> Iterator[list[Columns]]:
+    """The samples of case, baseline and anchor, each over all launches."""
+    for name in ("case", "baseline", "anchor"):
+        side = [each for launch in launches if (each := getattr(launch, name)) is not None]
+        if side:
+            yield side
 
 
 def launch_effects(launches: Sequence[LaunchSamples], column: str = "wall_s") -> list[float]:
@@ -101,28 +162,32 @@ def launch_means(launches: Sequence[LaunchSamples], column: str = "wall_s") -> l
     return [-effect for effect in found if effect is not None]
 
 
-def _all(samples: Columns, _blocks: Columns) -> Columns:
+def every(samples: Columns, _blocks: Columns) -> Columns:
+    """All samples."""
     return samples
 
 
-def _ticked(samples: Columns, _blocks: Columns) -> Columns:
+def ticked(samples: Columns, _blocks: Columns) -> Columns:
     """Samples whose CPU time was seen: a clock of coarse steps does not move in a short call."""
     return samples if all(samples.get("cpu_s", ())) else {}
 
 
-def _over(
-    launches: Sequence[LaunchSamples], column: str, choose: Callable[[Columns, Columns], Columns], *, share: float = 0.0
-) -> Effect | None:
+def in_launch(launch: LaunchSamples, column: str, choose: Choose) -> effects.Launch | None:
+    """The effect in a launch, from the samples that `choose` keeps; None where it keeps none of a side."""
+    arm, base = (None if side is None else choose(side, launch.blocks) for side in (launch.case, launch.baseline))
+    anchor = choose(launch.anchor, launch.blocks)
+    if any(side is not None and not side.get(column) for side in (arm, base, anchor)):
+        return None
+    return effects.pair_in_launch(arm, base, anchor, column)
+
+
+def _over(launches: Sequence[LaunchSamples], column: str, choose: Choose, *, share: float = 0.0) -> Effect | None:
     """The effect over launches, from the samples that `choose` keeps; None where too few launches keep that share of blocks."""
     found = []
     for launch in launches:
-        arm, base = (None if side is None else choose(side, launch.blocks) for side in (launch.case, launch.baseline))
-        anchor = choose(launch.anchor, launch.blocks)
-        if any(side is not None and not side.get(column) for side in (arm, base, anchor)):
-            continue
-        effect = effects.pair_in_launch(arm, base, anchor, column)
-        every = launch.case or launch.baseline or launch.anchor
-        if effect is not None and len(effect.within) >= share * len(set(every["block"])):
+        effect = in_launch(launch, column, choose)
+        samples = launch.case or launch.baseline or launch.anchor
+        if effect is not None and len(effect.within) >= share * len(set(samples["block"])):
             found.append(effect)
     if len(found) < max(min(FEWEST_LAUNCHES, len(launches)), share * len(launches)):
         return None

@@ -1,4 +1,4 @@
-"""Verdicts on an effect: better, worse, equivalent, different, inconclusive, contaminated; and launches that would decide.
+"""Verdicts on an effect: better, worse, equivalent, different, inconclusive, contaminated; by wall time or by CPU time.
 
 Effects are on the log scale, oriented so that above 0 is better. Two questions are kept apart: is there a difference (the 95 %
 interval, and its p-value among those of its family), and does it matter (the margin, 2 % unless the suite sets another).
@@ -14,6 +14,46 @@ from modbench.harness.stats import contamination
 from modbench.harness.stats.effects import LEVEL, Effect, t_quantile
 
 MOST_LAUNCHES = 1000
+# Of CPU time that may or may not stand for the work: it decides nothing, but may contradict.
+NOT_RECORDED = "whether an arm waits of itself, or other threads work, was not recorded"
+
+
+class Estimates(NamedTuple):
+    """What one clock says of a pair, on the log scale, above 0 where the case is better.
+
+    Attributes:
+        typical: the effect on a typical call.
+        mean: the effect on mean times; None where there is none.
+        apart: mean minus typical effect.
+        p: p-value of `typical` among all comparisons of its family; None: a family of one.
+        mean_p: the same of `mean`.
+    """
+
+    typical: Effect
+    mean: Effect | None = None
+    apart: Effect | None = None
+    p: float | None = None
+    mean_p: float | None = None
+
+
+class Disturbed(NamedTuple):
+    """What is known of a pair whose blocks may have been disturbed.
+
+    Attributes:
+        share: of its blocks in which something was.
+        clean: the typical effect from undisturbed samples alone; None where there are too few.
+        cpu: what CPU time says; None where nothing.
+        unfit: why no verdict may rest on CPU time; None where it may.
+        least: the margin of a verdict by CPU time, where it must be larger than that by wall time.
+        interleaved: whether the two were timed in the same blocks, so that a disturbance strikes both.
+    """
+
+    share: float
+    clean: Effect | None = None
+    cpu: Estimates | None = None
+    unfit: str | None = None
+    least: float | None = None
+    interleaved: bool = True
 
 
 class Judged(NamedTuple):
@@ -24,39 +64,91 @@ class Judged(NamedTuple):
         typical: the verdict on its typical calls.
         mean: the verdict on its mean times; None where there are none.
         tail: whether the two disagree.
+        by_cpu: whether CPU time decided.
+        reason: what the disturbance has to do with it: why the verdict is by CPU time, is *contaminated*, or was not reached.
     """
 
     word: str
     typical: str
     mean: str | None = None
     tail: bool = False
+    by_cpu: bool = False
+    reason: str | None = None
 
 
-def judge(
-    typical: Effect,
-    margin: float,
-    adjusted_p: float | None = None,
-    *,
-    mean: Effect | None = None,
-    apart: Effect | None = None,
-    mean_p: float | None = None,
-) -> Judged:
+DECIDED = frozenset({"better", "worse", "equivalent"})
+
+
+def judge(wall: Estimates, margin: float, disturbed: Disturbed | None = None) -> Judged:
     """Judge a ratio of two arms: the only way to a verdict on one, in runs, between revisions and in one process.
 
+    Wall time decides where it can. It cannot where over half of the blocks were disturbed and it tells nothing, or where
+    undisturbed samples or CPU time have the opposite verdict, or *equivalent*: it is contaminated. Then CPU time is judged by the
+    same rules, if it stands for what the arms take.
+
     Args:
-        typical: the log-ratio of typical calls.
+        wall: by wall time.
         margin: of practical interest, as a share.
-        adjusted_p: p-value of `typical` among all comparisons of its family; None: a family of one.
-        mean: the log-ratio of mean times; None where there is none.
-        apart: mean minus typical effect.
-        mean_p: as `adjusted_p`, of `mean`.
+        disturbed: what may have disturbed it; None: nothing.
     """
-    own = verdict(typical, margin, adjusted_p)
-    if mean is None or apart is None:
+    found = _by(wall, margin)
+    if disturbed is None or not disturbed.share:
+        return found
+    busy = f"{disturbed.share:.0%} of the blocks were disturbed"
+    contradicted = _contradicted(found.word, margin, disturbed)
+    if disturbed.share > contamination.MOST and (wall.typical.low is None or not disturbed.interleaved):
+        contradicted = busy
+    if contradicted is None and (found.word in DECIDED or disturbed.share <= contamination.MOST):
+        return found
+    by_cpu, why_not = _by_cpu(margin, disturbed)
+    if by_cpu is not None:
+        return by_cpu._replace(by_cpu=True, reason=f"by CPU time, since {contradicted or busy}")
+    if contradicted is not None:
+        return found._replace(word="contaminated", reason=f"{contradicted}; {why_not}")
+    return found._replace(reason=f"{busy}, and {why_not}")
+
+
+def _by(clock: Estimates, margin: float) -> Judged:
+    """The verdict by one clock, whatever disturbed it."""
+    own = verdict(clock.typical, margin, clock.p)
+    if clock.mean is None or clock.apart is None:
         return Judged(own, own)
-    of_mean = verdict(mean, margin, mean_p)
-    word, tail = joint(own, of_mean, apart, margin)
+    of_mean = verdict(clock.mean, margin, clock.mean_p)
+    word, tail = joint(own, of_mean, clock.apart, margin)
     return Judged(word, own, of_mean, tail)
+
+
+def _by_cpu(margin: float, disturbed: Disturbed) -> tuple[Judged | None, str]:
+    """The verdict by CPU time, or why there is none."""
+    if disturbed.cpu is None or disturbed.unfit is not None:
+        return None, f"CPU time does not count: {disturbed.unfit or 'it was not recorded'}"
+    least = max(margin, disturbed.least or 0.0)
+    found = _by(disturbed.cpu, least)
+    if found.word in DECIDED and (found.word != "equivalent" or least == margin):
+        return found, ""
+    beyond = f" beyond {least:.0%}" if least > margin else ""
+    return None, f"CPU time, {shown(disturbed.cpu.typical)}, does not decide{beyond} either"
+
+
+def _contradicted(word: str, margin: float, disturbed: Disturbed) -> str | None:
+    """Which other estimate has the opposite verdict, or *equivalent*; one that is undecided says nothing against it."""
+    cpu = disturbed.cpu if disturbed.unfit in {None, NOT_RECORDED} else None
+    others = {
+        "undisturbed samples alone": disturbed.clean and (verdict(disturbed.clean, margin), disturbed.clean),
+        "CPU time": cpu and (_by(cpu, margin).word, cpu.typical),
+    }
+    for name, other in others.items():
+        if other and word in DECIDED and other[0] in DECIDED - {word}:
+            return f"{name} give{'s' * (name == 'CPU time')} {shown(other[1])}: the disturbance made the result"
+    return None
+
+
+def shown(effect: Effect) -> str:
+    """A ratio with its interval, as reasons have it."""
+    ends = ""
+    if effect.low is not None and effect.high is not None:
+        ends = f" [{math.exp(effect.low):.3f}–{math.exp(effect.high):.3f}]"
+    return f"{math.exp(effect.value):.3f}×{ends}"
 
 
 def would_decide(effect: Effect, margin: float, what: str = "it") -> str:
@@ -165,30 +257,3 @@ def _fewest(sd: float, half_width: float, share: float) -> int | None:
     numbers = range(3, MOST_LAUNCHES + 1)
     place = bisect.bisect_left(numbers, True, key=narrow)  # the first that is narrow: all after it are
     return numbers[place] if place < len(numbers) else None
-
-
-def contaminated(effect: Effect, clean: Effect | None, share: float) -> str | None:
-    """Why wall time supports no claim, or None: what disturbed the samples made the result, or may have made it.
-
-    Disturbance that strikes all arms alike widens the interval and moves nothing: it is no reason to claim nothing.
-
-    Args:
-        effect: from all samples.
-        clean: from undisturbed samples alone; None where there are too few.
-        share: of blocks in which something was disturbed.
-    """
-    if not share:
-        return None
-    if clean is None:
-        return (
-            f"{share:.0%} of the blocks were disturbed, and the undisturbed samples are too few to confirm the result"
-        )
-    if effect.low is None or effect.high is None:
-        few = f"{share:.0%} of the blocks were disturbed, and there is no interval to hold the undisturbed ones against"
-        return few if share > contamination.MOST else None
-    if effect.low <= clean.value <= effect.high:
-        return None
-    return (
-        f"undisturbed samples alone give {math.exp(clean.value):.3f}×, outside the interval of all samples: "
-        "the disturbance made the result"
-    )

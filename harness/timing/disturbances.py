@@ -51,4 +51,4 @@ def doubtful(verdict: str | None, share: float) -> bool:
         verdict: on a callable.
         share: of its blocks in which something was disturbed.
     """
-    return verdict == "contaminated" or (verdict == "inconclusive" and share > contamination.MOST)
+    return verdict == "contaminated" or (verdict in {"inconclusive", "different"} and share > contamination.MOST)

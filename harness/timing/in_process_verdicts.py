@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from modbench.harness.core.errors import unknown
@@ -11,6 +11,7 @@ from modbench.harness.core.labels import Label
 from modbench.harness.stats import effects, one_process, paired, verdicts
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.paired import LaunchSamples, Paired
+from modbench.harness.stats.verdicts import Disturbed
 from modbench.harness.timing.callables import Launch
 
 # Differences below this are of no practical interest, unless a user says otherwise.
@@ -29,8 +30,10 @@ class Judged:
         mean_ratio: ratio of mean times, baseline over callable.
         disturbed: share of blocks in which a witness saw a disturbance.
         verdict: `better`, `worse`, `equivalent`, `different`, `inconclusive` or `contaminated`.
-        reason: why it is undecided; None where it is not.
-        labels: `one process`, `not steady`, `tail`, `clock was changed`, `contaminated`, `baseline differs from itself`.
+        reason: why it is undecided, or decided by CPU time; None where neither.
+        labels: `one process`, `not steady`, `tail`, `clock was changed`, `contaminated`, `by CPU time`, `baseline differs from
+            itself`.
+        cpu: log-ratio of a typical call in CPU time; None where that is not known.
     """
 
     name: str
@@ -41,21 +44,36 @@ class Judged:
     verdict: str
     reason: str | None = None
     labels: tuple[str, ...] = ()
+    cpu: Effect | None = None
+
+    @property
+    def decided(self) -> Effect:
+        """The effect that the verdict is on: in wall time, or in CPU time."""
+        return self.cpu if self.cpu is not None and Label.BY_CPU in self.labels else self.effect
 
     @property
     def ratio(self) -> float:
-        """Time of the baseline over the callable's: above 1 the callable is faster."""
-        return math.exp(self.effect.value)
+        """Time of the baseline over the callable's, as the verdict has it: above 1 the callable is faster."""
+        return math.exp(self.decided.value)
 
     @property
     def interval(self) -> tuple[float, float] | None:
         """The 95 % interval of the ratio; None where there is none."""
-        if self.effect.low is None or self.effect.high is None:
-            return None
-        return math.exp(self.effect.low), math.exp(self.effect.high)
+        return ends(self.decided)
 
 
-def judge(launches: Sequence[Launch], *, baseline: str | None = None, margin: float = MARGIN) -> dict[str, Judged]:
+def ends(effect: Effect) -> tuple[float, float] | None:
+    """The 95 % interval of the ratio of an effect; None where there is none."""
+    return None if effect.low is None or effect.high is None else (math.exp(effect.low), math.exp(effect.high))
+
+
+def judge(
+    launches: Sequence[Launch],
+    *,
+    baseline: str | None = None,
+    margin: float = MARGIN,
+    escaped: Mapping[str, str] | None = None,
+) -> dict[str, Judged]:
     """Judge every callable but the baseline, the baseline's twin among them.
 
     With one launch the rounds are the evidence, and every result is labelled `one process`; from three on the launches are, as
@@ -65,6 +83,7 @@ def judge(launches: Sequence[Launch], *, baseline: str | None = None, margin: fl
         launches: one per process, of the same callables.
         baseline: what the others are compared with; None: the callable that was in every block.
         margin: of practical interest, as a share.
+        escaped: name to why a callable's work may be done where the time of its thread does not see it.
 
     Raises:
         UsageError: if there is no such baseline.
@@ -74,12 +93,12 @@ def judge(launches: Sequence[Launch], *, baseline: str | None = None, margin: fl
     if base not in first.samples:
         raise unknown("baseline", base, first.samples)
     pairs = {name: _pair(launches, name, base) for name in first.samples if name != base}
-    family = {i: pair.effect.p for i, (name, pair) in enumerate(pairs.items()) if name != first.twin}
-    p_values = effects.adjusted({i: p for i, p in family.items() if p is not None})
-    found = {
-        name: _judged(launches, name, base, pair, margin, p_values.get(i))
-        for i, (name, pair) in enumerate(pairs.items())
-    }
+    others = [pair for name, pair in pairs.items() if name != first.twin]
+    p_values = _adjusted([pair.effect for pair in others]) | _adjusted([pair.cpu for pair in others])
+    for name, pair in pairs.items():
+        said = next((escaped[each] for each in (name, base) if escaped and each in escaped), None)
+        pairs[name] = replace(pair, unfit=said or pair.unfit)
+    found = {name: _judged(launches, name, base, pair, margin, p_values) for name, pair in pairs.items()}
     twin = found.get(first.twin or "")
     if twin is None or twin.verdict in {"equivalent", "inconclusive", "contaminated"}:
         return found
@@ -90,6 +109,11 @@ def judge(launches: Sequence[Launch], *, baseline: str | None = None, margin: fl
         else replace(each, verdict="inconclusive", reason=why, labels=(*each.labels, DIFFERS))
         for name, each in found.items()
     }
+
+
+def _adjusted(found: Sequence[Effect | None]) -> dict[int, float]:
+    """Adjusted p-values of the effects of one clock, by the identity of the effect."""
+    return effects.adjusted({id(each): each.p for each in found if each is not None and each.p is not None})
 
 
 def _pair(launches: Sequence[Launch], name: str, base: str) -> Paired:
@@ -104,44 +128,49 @@ def _pair(launches: Sequence[Launch], name: str, base: str) -> Paired:
         for each in launches
     ]
     pair = paired.compare(samples, one_thread=all(each.one_thread for each in launches))
-    if len(launches) > 1:
-        return pair
-    launch = effects.pair_in_launch(samples[0].case, samples[0].baseline, samples[0].anchor)
-    assert launch is not None, "a callable and its anchor share every round"
-    return replace(pair, effect=one_process.over_rounds([-value for value in launch.within]))
+    return pair if len(launches) > 1 else one_process.of_pair(samples[0], pair)
 
 
 def _judged(
-    launches: Sequence[Launch], name: str, base: str, pair: Paired, margin: float, adjusted_p: float | None
+    launches: Sequence[Launch], name: str, base: str, pair: Paired, margin: float, p_values: Mapping[int, float]
 ) -> Judged:
-    labels = [ONE_PROCESS] if len(launches) == 1 else []
+    alone = len(launches) == 1
+    labels = [ONE_PROCESS] if alone else []
     assert pair.mean is not None
-    assert pair.apart is not None
-    mean = pair.mean if len(launches) > 1 else None
-    word, _, _, tail = verdicts.judge(pair.effect, margin, adjusted_p, mean=mean, apart=pair.apart)
-    labels += [Label.TAIL] if tail else []
-    reason = None
-    if word == "inconclusive":
-        reason = _undecided(pair.effect, margin, len(launches))
-    elif word == "different":
-        reason = f"a difference, but whether by more than {margin:.0%} is open"
-    if Label.TAIL in labels:
-        ratios = f"{math.exp(pair.effect.value):.3g}× against {math.exp(pair.mean.value):.3g}×"
+    wall, cpu = pair.wall._replace(p=p_values.get(id(pair.effect))), pair.by_cpu
+    cpu = None if cpu is None else cpu._replace(p=p_values.get(id(cpu.typical)))
+    if alone:  # the mean of one process has no interval
+        wall, cpu = wall._replace(mean=None), None if cpu is None else cpu._replace(mean=None)
+    # Processes of the same code differ in CPU time, too: one alone decides beyond what that makes.
+    least = one_process.CPU_MARGIN if alone else None
+    changed = next((each.clock_changed for each in launches if each.clock_changed), None)
+    seen = verdicts.judge(wall, margin, Disturbed(pair.disturbed, pair.clean, cpu, changed or pair.unfit, least))
+    word, reason = seen.word, seen.reason
+    deciding = cpu if seen.by_cpu and cpu is not None else wall
+    if seen.by_cpu:
+        labels.append(Label.BY_CPU)
+        reason = f"{reason}{f'; one process: judged beyond {least:.0%}' if least and least > margin else ''}"
+    if seen.tail:
+        labels.append(Label.TAIL)
+        assert deciding.mean is not None
+        ratios = f"{math.exp(deciding.typical.value):.3g}× against {math.exp(deciding.mean.value):.3g}×"
         reason = f"typical calls and the mean disagree: {ratios}"
+    elif word in {"inconclusive", "different"}:
+        open_ = f"a difference, but whether by more than {margin:.0%} is open"
+        why = open_ if word == "different" else _undecided(pair.effect, margin, len(launches))
+        reason = "; ".join(filter(None, (reason, why)))
     drifted = next((each.unsteady[arm] for each in launches for arm in (name, base) if arm in each.unsteady), None)
     if drifted:
         labels.append(UNSTEADY)
         reason = reason or drifted
-    changed = next((each.clock_changed for each in launches if each.clock_changed), None)
     if changed:
         word, reason = "inconclusive", changed
         labels.append(Label.CLOCK_CHANGED)
-    contaminated = pair.contaminated()
-    if contaminated:
-        word, reason = "contaminated", contaminated
+    if word == "contaminated":
         labels.append(Label.CONTAMINATED)
     mean_ratio = math.exp(pair.mean.value)
-    return Judged(name, base, pair.effect, mean_ratio, pair.disturbed, word, reason, tuple(map(str, labels)))
+    said = tuple(map(str, labels))
+    return Judged(name, base, pair.effect, mean_ratio, pair.disturbed, word, reason, said, pair.cpu)
 
 
 def _undecided(effect: Effect, margin: float, launches: int) -> str:

@@ -266,8 +266,13 @@ class Session:
         for _ in range(repeats):
             made.append(call(number))
             self.clock.synchronize()  # else the next call would be launched while this one runs: a rate, not a latency
-        row = {"wall_s": (self.clock.wall_s() - wall) / repeats, "cpu_s": (self.clock.cpu_s() - cpu) / repeats}
-        return row | _laps(made) | self.of_samples.since(before)
+        wall, cpu = self.clock.wall_s() - wall, self.clock.cpu_s() - cpu
+        seen = self.of_samples.since(before)
+        row = {"wall_s": wall / repeats, "cpu_s": cpu / repeats} | _laps(made) | seen
+        if "voluntary" in seen and "wait_s" in seen:
+            # Time that it neither ran nor could have run. Without a switch of its own will another guest took that time.
+            row["blocked_s"] = max(0.0, wall - cpu - seen["wait_s"]) if seen["voluntary"] else 0.0
+        return row
 
 
 def _laps(made: Sequence[object]) -> dict[str, float]:

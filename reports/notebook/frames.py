@@ -22,9 +22,10 @@ from modbench.harness.results.run_file import StoredRun
 from modbench.reports.figures.axes import ends_of, name_rows, ratio_axis
 from modbench.reports.figures.style import HAIR, MUTED, PAPER, beside, new_figure, to_svg
 from modbench.reports.format import PAGE
-from modbench.reports.model import Estimate, Finding, Sentence, Table, Value, Verdict
+from modbench.reports.model import Finding, Sentence, Table, Value, Verdict
 from modbench.reports.questions import first_screen, machine, results
 from modbench.reports.tables.comparisons import COMPARISONS
+from modbench.reports.tables.findings import of_pair
 from modbench.reports.tables.load import Loaded, subsample_evenly
 from modbench.reports.tables.load import load as read
 from modbench.reports.terminal import summary
@@ -95,11 +96,7 @@ def _figure(loaded: Loaded) -> str:
     for _, metric in TIMED:
         rows = [loaded.pair(case.arm, metric, length) for length in loaded.lengths[-1:] for case in loaded.arms_shown]
         found = [
-            Finding(
-                f"{short(case)}, {grid_point('T', int(row.seq_len))}",
-                typical=Estimate.of(row.ratio, row.ci_low, row.ci_high, kind="ratio", unit="s"),
-                verdict=row.verdict if isinstance(row.verdict, str) else None,
-            )
+            replace(of_pair(loaded, row), what=f"{short(case)}, {grid_point('T', int(row.seq_len))}")
             for case, row in zip(loaded.arms_shown, rows, strict=False)
             if row is not None and is_number(row.ratio)
         ]

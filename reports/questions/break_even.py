@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import pandas as pd
 
-from modbench.harness.core.labels import OF_WORK
+from modbench.harness.core.labels import OF_WORK, Label
 from modbench.harness.domain.case import Case, Comparison, Place
 from modbench.harness.stats.break_even import Found, Point, break_even
 from modbench.harness.stats.effects import LEVEL
@@ -234,6 +234,8 @@ def _trouble(row: Row) -> str | None:
     """Why a point cannot be used, in a word; None if it can."""
     if row.status != "ok":
         return str(row.status)
+    if Label.BY_CPU in labels_of(row):
+        return f"decided {Label.BY_CPU} alone"
     return "contaminated" if row.verdict == "contaminated" else None
 
 

@@ -20,8 +20,9 @@ from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.domain.case import Case, Comparison, Place
 from modbench.harness.planning.select import compile_expression
-from modbench.harness.stats import contamination, effects, mean_effects, memo
+from modbench.harness.stats import effects, mean_effects, memo, paired
 from modbench.harness.stats.effects import LEVEL, POWER, Effect
+from modbench.harness.stats.verdicts import Disturbed, Estimates
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table
 from modbench.reports.model import Value as Shown
 from modbench.reports.questions import win_rate
@@ -29,23 +30,22 @@ from modbench.reports.questions.gate.non_inferiority import Change, welch
 from modbench.reports.tables import axes, comparisons
 from modbench.reports.tables.axes import Value
 from modbench.reports.tables.cell import joined_reasons
-from modbench.reports.tables.comparisons import pair_row, ratio_ends
+from modbench.reports.tables.comparisons import BY_CPU, pair_row, ratio_ends
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.outcomes import Tables, arm_named
 from modbench.reports.tables.pair_verdicts import Evidence
 from modbench.reports.wording import TIMED, name
-from modbench.reports.writers.number_format import percent
 
 NOT_INTERLEAVED = "not interleaved: measured in different processes"
 
 
 def unpaired_result(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
     """Compare the times (or rates) of two cases: columns of `comparisons.csv` from `ratio` on, and the evidence to judge."""
-    typical, mean, apart = _effects(tables, case, baseline, metric)
+    wall, cpu = _effects(tables, case, baseline, metric)
+    typical, mean, apart, *_ = wall
     values = [math.exp(tables.estimate(side, metric).value) for side in (case, baseline)]
     busy = max(tables.disturbed(side, metric) for side in (case, baseline))
-    why = f"{percent(busy, 0)} of the blocks of one of the two were disturbed" if busy > contamination.MOST else None
     hardware = {
         kind for side in (case, baseline) for kind in tables.cell(side.id, tables.source(metric).key).nodes.values()
     }
@@ -58,8 +58,10 @@ def unpaired_result(tables: Tables, case: Case, baseline: Case, metric: Metric) 
         {} if mean is None else dict(zip(("mean_ratio", "mean_ci_low", "mean_ci_high"), ratio_ends(mean), strict=True))
     )
     ratio, low, high = ratio_ends(typical)
+    disturbed = Disturbed(busy, cpu=cpu, unfit=_unfit(tables, case, baseline, metric), interleaved=False)
     return {
         "ratio": ratio,
+        **({} if cpu is None else dict(zip(BY_CPU, ratio_ends(cpu.typical), strict=True))),
         **means,
         "difference": values[0] - values[1],
         "ci_low": low,
@@ -70,37 +72,62 @@ def unpaired_result(tables: Tables, case: Case, baseline: Case, metric: Metric) 
         "status": "ok",
         "reason": joined_reasons(reasons),
         "disturbed": busy if tables.made_in(metric).times else None,
-        "evidence": None if len(hardware) > 1 else Evidence(typical, mean if apart else None, apart, contaminated=why),
+        "evidence": None if len(hardware) > 1 else Evidence(typical, mean if apart else None, apart, disturbed),
     }
 
 
-def _effects(tables: Tables, case: Case, baseline: Case, metric: Metric) -> tuple[Effect, Effect | None, Effect | None]:
-    """The effect on typical calls, on mean times, and mean minus typical; above 0 the case is better.
+def _effects(tables: Tables, case: Case, baseline: Case, metric: Metric) -> tuple[Estimates, Estimates | None]:
+    """What wall time and CPU time say; above 0 the case is better. CPU time is None where it was not recorded.
 
     A rate follows from mean times and has no other; quantiles have no mean.
     """
+    cpu = _by_clock(tables, case, baseline, metric, "cpu_s") if case.place.one_thread else None
     if metric.source:
         rate = _between(*(tables.estimate(side, metric) for side in (case, baseline)))
-        return rate, rate, None
+        by = math.log(tables.factor(case, metric) / tables.factor(baseline, metric))
+        return Estimates(rate, rate), None if cpu is None or cpu.mean is None else Estimates(cpu.mean.shifted(by))
     typical = _between(*(tables.estimate(side, metric).mirrored() for side in (case, baseline)))
     if metric.quantile:
-        return typical, None, None
-    logs = [_launches(tables, side, metric) for side in (case, baseline)]
-    mean = _between(*(effects.over_launches([each for _, each in side]).mirrored() for side in logs))
-    apart = _between(*(effects.over_launches([each - own for own, each in side]).mirrored() for side in logs))
-    return typical, mean, apart
+        return Estimates(typical), None
+    wall = _by_clock(tables, case, baseline, metric, tables.made_in(metric).column)
+    assert wall is not None, "each launch has the time that its pass measures"
+    return wall._replace(typical=typical), cpu if tables.made_in(metric).times else None
 
 
-def _launches(tables: Tables, case: Case, metric: Metric) -> list[tuple[float, float]]:
-    """Logarithms of a case's typical and of its mean time, in each launch."""
-    cell, column = tables.cell(case.id, metric.key), tables.made_in(metric).column
+def _by_clock(tables: Tables, case: Case, baseline: Case, metric: Metric, column: str) -> Estimates | None:
+    """What a clock says; None where a launch lacks it."""
+    sides = [_launches(tables, side, metric, column) for side in (case, baseline)]
+    if not all(sides):
+        return None
+    typical, mean, apart = (
+        _between(*(effects.over_launches([value(*each) for each in side]).mirrored() for side in sides))
+        for value in (lambda own, _: own, lambda _, each: each, lambda own, each: each - own)
+    )
+    return Estimates(typical, mean, apart)
+
+
+def _launches(tables: Tables, case: Case, metric: Metric, column: str) -> list[tuple[float, float]]:
+    """Logarithms of a case's typical and of its mean time, in each launch; none where a launch lacks the column."""
+    cell = tables.cell(case.id, tables.source(metric).key)
+    good = cell.good()
+    if not all(all(outcome.samples.get(column, (0.0,))) for outcome in good.values()):
+        return []
     return [
         (
             float(median(np.log(outcome.samples[column]).tolist())),
             mean_effects.undisturbed_log_mean(outcome.samples, column, cell.blocks.get(launch, {})),
         )
-        for launch, outcome in cell.good().items()
+        for launch, outcome in good.items()
     ]
+
+
+def _unfit(tables: Tables, case: Case, baseline: Case, metric: Metric) -> str | None:
+    """Return why no verdict on the two may rest on CPU time; None where it may."""
+    if not case.place.one_thread or not tables.made_in(metric).times:
+        return paired.SEVERAL_THREADS
+    cells = (tables.cell(side.id, tables.source(metric).key) for side in (case, baseline))
+    sides = ([outcome.samples for outcome in cell.good().values()] for cell in cells)
+    return tables.escapes(metric, case, baseline) or paired.unfit(sides)
 
 
 def _between(case: Effect, baseline: Effect) -> Effect:

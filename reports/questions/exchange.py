@@ -375,7 +375,7 @@ class Prices:
         for rung in held.ladder:
             for found in between(self.loaded, metric.key, held.case, rung):
                 if found.case.id in here and found.status == "ok":
-                    contaminated = contaminated or found.verdict == "contaminated"
+                    contaminated = contaminated or found.verdict == "contaminated" or Label.BY_CPU in found.labels
                     plain = found.typical if rung == held.same and found.typical.kind == "ratio" else plain
         return plain, contaminated
 

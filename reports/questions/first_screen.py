@@ -537,6 +537,11 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
         words = "{n:comparison is|comparisons are} contaminated: the machine was disturbed; "
         words += "the table says by what, with CPU times."
         yield Doubt(Sentence(words, n=disturbed), brief=Sentence("{n} contaminated", n=disturbed), heavy=True)
+    by_cpu = sum(Label.BY_CPU in str(labels).split(";") for labels in loaded.comparisons.labels)
+    if by_cpu:
+        words = "{n:comparison is|comparisons are} decided by CPU time, since the machine was disturbed: "
+        words += "it sees no waiting, no other thread and no GPU."
+        yield Doubt(Sentence(words, n=by_cpu), brief=Sentence("{n} by CPU time", n=by_cpu))
     twins = twin_check(loaded)
     if twins is not None and machine_check(loaded)[0] == "undecided":
         every = len(twins.verdicts)

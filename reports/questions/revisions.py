@@ -15,6 +15,7 @@ from modbench.harness.domain.case import Case
 from modbench.harness.results import run_folder
 from modbench.harness.stats import aba_blocks, effects, verdicts
 from modbench.harness.stats.effects import Effect
+from modbench.harness.stats.verdicts import Estimates
 from modbench.reports.model import Alert, Block, Estimate, Finding, Sentence, Table, Value, Verdict
 from modbench.reports.questions.gate.comparer import differences
 from modbench.reports.tables.outcomes import Tables
@@ -164,7 +165,7 @@ def _judged(rows: Sequence[Row | _Timed], margin: float) -> list[Row]:
         if isinstance(row, Row):
             made.append(row)
             continue
-        twin = verdicts.judge(row.same, margin, same.get(i)).word
+        twin = verdicts.judge(Estimates(row.same, p=same.get(i)), margin).word
         itself = Finding(row.row.what, row.row.what, metric=row.row.metric, typical=_ratio(row.same), verdict=twin)
         found = replace(row.row, against="", typical=_ratio(row.effect), same=itself)
         if twin in APART:
@@ -174,7 +175,7 @@ def _judged(rows: Sequence[Row | _Timed], margin: float) -> list[Row]:
             )
             made.append(replace(found, reason=plain(apart)))
         else:
-            word = verdicts.judge(row.effect, margin, p.get(i)).word
+            word = verdicts.judge(Estimates(row.effect, p=p.get(i)), margin).word
             why = _undecided(row.effect, margin, p, i) if word == "inconclusive" else None
             made.append(replace(found, verdict=word, reason=why))
     return made

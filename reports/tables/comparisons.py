@@ -22,6 +22,7 @@ from modbench.harness.domain.notes.memory import FitNotes, MemoryNotes
 from modbench.harness.domain.notes.training import TrainNotes
 from modbench.harness.planning.plan import Plan
 from modbench.harness.stats import effects, paired, verdicts
+from modbench.harness.stats.verdicts import Disturbed, Estimates
 from modbench.reports.model import Sentence
 from modbench.reports.tables import pair_verdicts, solved
 from modbench.reports.tables.cases import CASE_COLUMNS, no_interval
@@ -30,7 +31,9 @@ from modbench.reports.tables.outcomes import Tables
 from modbench.reports.tables.pair_verdicts import Evidence, judge, machine_labels
 from modbench.reports.writers.number_format import percent, plain
 
-# Columns of `comparisons.csv`, before the labels.
+# Columns of `comparisons.csv`: by CPU time, as `ratio, ci_low, ci_high` are by wall time.
+BY_CPU = ("cpu_ratio", "cpu_ci_low", "cpu_ci_high")
+# Columns before the labels.
 ATTAINABLE = ("attainable", "realised_ci_low", "realised_ci_high")
 # An ideal closer to 1 than this is too small a gain to say what share of it was realised.
 SMALLEST_PROMISE = 0.10
@@ -140,13 +143,17 @@ def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict
     averaged = not tables.source(metric).quantile
     found = paired.compare(launches, column=made_in.column, one_thread=one_thread, averaged=averaged)
     effect, mean, apart = found.effect, found.mean, found.apart
+    cpu, clean = found.by_cpu, found.clean
     if metric.source:
         # A rate is a number of tokens per mean second: it has no typical value of its own.
         assert mean is not None, "no rate is derived from a quantile"
-        effect = mean = mean.shifted(math.log(tables.factor(case, metric) / tables.factor(baseline, metric)))
-        apart = None
+        by = math.log(tables.factor(case, metric) / tables.factor(baseline, metric))
+        effect = mean = mean.shifted(by)
+        apart, clean = None, None
+        cpu = None if found.cpu_mean is None else Estimates(found.cpu_mean.shifted(by))
     ratio, low, high = ratio_ends(effect)
     means = dict(zip(("mean_ratio", "mean_ci_low", "mean_ci_high"), ratio_ends(mean), strict=True)) if mean else {}
+    disturbed = Disturbed(found.disturbed, clean, cpu, tables.escapes(metric, case, baseline) or found.unfit)
     difference = math.exp(tables.estimate(case, metric).value) - math.exp(tables.estimate(baseline, metric).value)
     promise, reasons = against_ideal(ratio, *_time_ideal(tables, case, baseline, metric), low, high)
     within_reach, unknown = attainable(tables, case, baseline, metric)
@@ -167,13 +174,18 @@ def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict
         "mde": None if effect.mde is None else math.expm1(effect.mde),
         "status": "ok",
         "reason": joined_reasons([effect.reason, *reasons]),
-        "cpu_ratio": None if found.cpu is None or metric.source else math.exp(found.cpu.value),
-        "clean_ratio": None if found.clean is None or metric.source else math.exp(found.clean.value),
+        **({} if cpu is None else dict(zip(BY_CPU, ratio_ends(cpu.typical), strict=True))),
+        "clean_ratio": None if clean is None else math.exp(clean.value),
         "disturbed": found.disturbed if made_in.times else None,
         "launch_sd": effect.sd,
         "launches": effect.n,
         **({} if mean is None else {"mean_launch_sd": mean.sd, "mean_launches": mean.n}),
-        "evidence": Evidence(effect, None if apart is None else mean, apart, contaminated=found.contaminated()),
+        "evidence": Evidence(
+            effect,
+            None if apart is None else mean,
+            apart,
+            disturbed if made_in.times else None,
+        ),
     }
 
 
@@ -287,6 +299,7 @@ COMPARISONS = [
     *("verdict", "mde", "paired", "status", "reason"),
     *("mean_ratio", "mean_ci_low", "mean_ci_high", *ATTAINABLE),
     *("labels", "baseline_labels"),
+    *BY_CPU,
 ]
 # Rows of all pairs up to which they are made unasked.
 MOST_PAIRS = 5000
@@ -294,7 +307,7 @@ MOST_PAIRS = 5000
 Targets: TypeAlias = "AbstractSet[tuple[str, str]] | None"
 # More columns, which only the page shows.
 MORE = (
-    *("cpu_ratio", "clean_ratio", "disturbed", "p_adjusted", "primary", "twin"),
+    *("clean_ratio", "disturbed", "p_adjusted", "primary", "twin"),
     *(
         "launch_sd",
         "launches",
@@ -340,7 +353,7 @@ def comparison_table(tables: Tables, rows: Sequence[dict[str, Any]]) -> pd.DataF
         *("ratio", "difference", "ci_low", "ci_high", "ci_level", "ideal", "efficiency", "realised", "mde"),
         *("mean_ratio", "mean_ci_low", "mean_ci_high"),
         *ATTAINABLE,
-        *("cpu_ratio", "clean_ratio", "disturbed", "p_adjusted"),
+        *(*BY_CPU, "clean_ratio", "disturbed", "p_adjusted"),
         *("launch_sd", "launches", "mean_launch_sd", "mean_launches"),
         *("capacity", "baseline_capacity", "depth_ratio", "baseline_depth_ratio"),
     )

@@ -8,8 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case
 from modbench.reports.model import Estimate, Finding, known
+from modbench.reports.tables.comparisons import BY_CPU
 from modbench.reports.tables.load import Loaded, Row
 
 # Ratios this near to 1 point nowhere, whatever their interval.
@@ -53,6 +55,8 @@ def of_row(
     ends = get("ci_low"), get("ci_high")
     if known(get("ratio")) is None:
         typical, mean = Estimate.of(get("difference"), *ends, kind="difference", unit=unit), None
+    elif Label.BY_CPU in labels:  # what the verdict is on
+        typical, mean = Estimate.of(*(get(column) for column in BY_CPU), kind="ratio", unit=unit), None
     else:
         typical = Estimate.of(get("ratio"), *ends, kind="ratio", unit=unit)
         ends = get("mean_ci_low"), get("mean_ci_high")

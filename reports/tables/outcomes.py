@@ -14,7 +14,7 @@ import numpy as np
 from modbench.harness.core.config import GENERATION_KEYS
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import Unmeasured, UsageError, unknown
-from modbench.harness.core.labels import Label
+from modbench.harness.core.labels import ESCAPED, Label
 from modbench.harness.domain.case import Case, Comparison, UnitOfWork
 from modbench.harness.domain.evidence import Doubt, Evidence, Launch, LaunchCount
 from modbench.harness.domain.notes.counting import CARRIER, CountNotes
@@ -402,6 +402,10 @@ class Tables:
         if notes is not None and notes.sees_future and metric.key != CAUSAL_LOSS:
             found.insert(0, Label.NOT_AUTOREGRESSIVE if case.own else Label.SAW_FUTURE)
         return list(dict.fromkeys(found))
+
+    def escapes(self, metric: Metric, *sides: Case) -> str | None:
+        """Return the label that says that work of a case may be done where its time does not see it; None without one."""
+        return next((str(label) for side in sides for label in self.row_labels(side, metric) if label in ESCAPED), None)
 
     def case_columns(self, case: Case, metric: Metric) -> dict[str, Any]:
         """Return the columns that identify what was measured."""

@@ -8,6 +8,7 @@ are a second family, and a row of it says so.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,13 +16,14 @@ from typing import Any
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case
-from modbench.harness.stats import effects, verdicts
+from modbench.harness.stats import contamination, effects, verdicts
 from modbench.harness.stats.effects import Effect
+from modbench.harness.stats.verdicts import Disturbed, Estimates
 from modbench.reports.model import Estimate, Sentence
 from modbench.reports.tables import provenance
 from modbench.reports.tables.cell import joined_reasons
 from modbench.reports.tables.outcomes import Tables
-from modbench.reports.writers.number_format import plain, ratio
+from modbench.reports.writers.number_format import percent, plain, ratio
 
 WORDS = {"better": "better", "worse": "worse", "equivalent": "equal within the margin", "different": "not the same"}
 
@@ -34,7 +36,7 @@ class Evidence:
         effect: of a typical call, or of a difference.
         mean: of mean times; None where there is none.
         apart: mean minus typical effect.
-        contaminated: why wall time supports no claim.
+        disturbed: what may have disturbed the two.
         better: for a difference without a ratio, which direction is better; None for a ratio.
         family: rows with the same value are judged together.
         other: whether the pair is not one against the report's baseline.
@@ -43,7 +45,7 @@ class Evidence:
     effect: Effect
     mean: Effect | None = None
     apart: Effect | None = None
-    contaminated: str | None = None
+    disturbed: Disturbed | None = None
     better: str | None = None
     family: Hashable = None
     other: bool = False
@@ -60,85 +62,88 @@ def judge(rows: Sequence[dict[str, Any]], margin: float, *, claims: bool) -> Non
     found: dict[int, Evidence] = {
         i: row.pop("evidence") for i, row in enumerate(rows) if row.get("evidence") is not None
     }
-    typical, mean = (
-        _adjusted({i: (each.family, each.effect.p) for i, each in found.items()}),
-        _adjusted({i: (each.family, each.mean.p) for i, each in found.items() if each.mean is not None}),
+    wall = _in_family({i: (each.family, Estimates(each.effect, each.mean, each.apart)) for i, each in found.items()})
+    cpu = _in_family(
+        {i: (each.family, each.disturbed.cpu) for i, each in found.items() if each.disturbed and each.disturbed.cpu}
     )
+    sizes = Counter(each.family for each in found.values() if each.effect.p is not None)
     for i, evidence in found.items():
-        row = rows[i]
-        row["p_adjusted"] = typical.get(i, (None, 1))[0]
+        row, estimates = rows[i], wall[i]
+        row["p_adjusted"] = estimates.p
+        disturbed = evidence.disturbed and evidence.disturbed._replace(cpu=cpu.get(i))
         if not claims:
-            _contaminated(row, evidence)
-            continue
-        if evidence.better is not None:
+            if disturbed is not None and disturbed.share > contamination.MOST:
+                _label(row, Label.CONTAMINATED)
+                said = f"{percent(disturbed.share, 0)} of the blocks were disturbed"
+                row["reason"] = joined_reasons([row["reason"], said])
+        elif evidence.better is not None:
             row["verdict"] = verdicts.difference_verdict(evidence.effect, evidence.better, row["p_adjusted"])
-            continue
-        _judge_ratio(row, evidence, margin, typical.get(i), mean.get(i))
+        else:
+            _judge_ratio(row, evidence, margin, estimates, disturbed, sizes[evidence.family])
 
 
-def _adjusted(p_values: Mapping[int, tuple[Hashable, float | None]]) -> dict[int, tuple[float, int]]:
-    """Adjusted p-value and size of the family, by row."""
+def _in_family(by_row: Mapping[int, tuple[Hashable, Estimates]]) -> dict[int, Estimates]:
+    """The estimates of one clock, by row, with p-values among the rows of a family."""
+    typical = _adjusted({i: (family, each.typical.p) for i, (family, each) in by_row.items()})
+    mean = _adjusted({i: (family, each.mean.p) for i, (family, each) in by_row.items() if each.mean is not None})
+    return {i: each._replace(p=typical.get(i), mean_p=mean.get(i)) for i, (_, each) in by_row.items()}
+
+
+def _adjusted(p_values: Mapping[int, tuple[Hashable, float | None]]) -> dict[int, float]:
+    """Adjusted p-value, by row."""
     families: dict[Hashable, dict[int, float]] = {}
     for i, (family, p) in p_values.items():
         if p is not None:
             families.setdefault(family, {})[i] = p
-    return {i: (p, len(family)) for family in families.values() for i, p in effects.adjusted(family).items()}
+    return {i: p for family in families.values() for i, p in effects.adjusted(family).items()}
 
 
 def _judge_ratio(
     row: dict[str, Any],
     evidence: Evidence,
     margin: float,
-    typical: tuple[float, int] | None,
-    mean: tuple[float, int] | None,
+    wall: Estimates,
+    disturbed: Disturbed | None,
+    family: int,
 ) -> None:
-    effect = evidence.effect
-    word, own, of_mean, tail = verdicts.judge(
-        effect,
-        margin,
-        typical and typical[0],
-        mean=evidence.mean,
-        apart=evidence.apart,
-        mean_p=mean and mean[0],
-    )
-    row["verdict"] = word
-    more: list[str] = []
-    if tail:
-        _label(row, Label.TAIL)
-        assert evidence.mean is not None
-        of_typical, mean_ratio = (ratio(math.exp(each.value)) for each in (effect, evidence.mean))
-        more.append(f"typical calls and the mean disagree: {of_typical} against {mean_ratio}")
-    elif word == "inconclusive":
-        more.append(_undecided(evidence, margin, own, typical))
-    elif word != own:
-        more.append(f"a typical call is {WORDS[own]}, the mean {WORDS.get(of_mean or '', 'undecided')}")
-    if evidence.other and word != "inconclusive":
-        more.append("not a pair against the report's baseline: judged in a family of its own")
-    if evidence.contaminated:
-        row["verdict"] = "contaminated"
-        _contaminated(row, evidence)
-        return
-    row["reason"] = joined_reasons([row["reason"], *more])
-
-
-def _contaminated(row: dict[str, Any], evidence: Evidence) -> None:
-    """Label a row whose ratio the machine made, or may have made: where there is no verdict, too."""
-    if evidence.contaminated:
+    found = verdicts.judge(wall, margin, disturbed)
+    row["verdict"] = found.word
+    if found.word == "contaminated":
         _label(row, Label.CONTAMINATED)
-        row["reason"] = joined_reasons([row["reason"], evidence.contaminated])
+        row["reason"] = joined_reasons([row["reason"], found.reason])
+        return
+    deciding = wall
+    if found.by_cpu:
+        assert disturbed is not None
+        assert disturbed.cpu is not None
+        deciding = disturbed.cpu
+        row["p_adjusted"] = deciding.p
+        _label(row, Label.BY_CPU)
+    more: list[str | None] = []
+    if found.tail:
+        _label(row, Label.TAIL)
+        assert deciding.mean is not None
+        of_typical, mean_ratio = (ratio(math.exp(each.value)) for each in (deciding.typical, deciding.mean))
+        more.append(f"typical calls and the mean disagree: {of_typical} against {mean_ratio}")
+    elif found.word == "inconclusive":
+        more.append(_undecided(wall, margin, found.typical, family))
+    elif found.word != found.typical:
+        more.append(f"a typical call is {WORDS[found.typical]}, the mean {WORDS.get(found.mean or '', 'undecided')}")
+    if evidence.other and found.word != "inconclusive":
+        more.append("not a pair against the report's baseline: judged in a family of its own")
+    row["reason"] = joined_reasons([row["reason"], found.reason, *more])
 
 
-def _undecided(evidence: Evidence, margin: float, own: str, typical: tuple[float, int] | None) -> str:
+def _undecided(wall: Estimates, margin: float, own: str, family: int) -> str:
     """Why a pair is inconclusive, and what would decide it."""
-    effect = evidence.effect
+    effect = wall.typical
     excludes = effect.low is not None and effect.high is not None and not effect.low <= 0 <= effect.high
-    if own == "inconclusive" and excludes and typical is not None:
-        p, n = typical
+    if own == "inconclusive" and excludes and wall.p is not None:
         words = "not significant among {n} comparisons (Benjamini-Hochberg p {p})"
-        return plain(Sentence(words, n=n, p=Estimate(p, kind="p")))
+        return plain(Sentence(words, n=family, p=Estimate(wall.p, kind="p")))
     if effect.sd is None:
         return "a single launch gives no verdict"
-    what, asked = ("it", effect) if own == "inconclusive" or evidence.mean is None else ("the mean", evidence.mean)
+    what, asked = ("it", effect) if own == "inconclusive" or wall.mean is None else ("the mean", wall.mean)
     return verdicts.would_decide(asked, margin, what)
 
 

@@ -21,7 +21,7 @@ from modbench.reports.writers.number_format import plain
 from modbench.reports.writers.text import cut, joined, wrapped
 
 # Labels that have a mark beside the number in a terminal.
-MARKED = frozenset({*LOOKED_AHEAD, Label.TAIL, Label.CONTAMINATED})
+MARKED = frozenset({*LOOKED_AHEAD, Label.TAIL, Label.CONTAMINATED, Label.BY_CPU})
 # Lines of tables along an axis that a terminal shows; the first table is shown whatever its length.
 MOST_LINES = 34
 # Reasons that are named, and rows of a run, with `-v` and without; of more rows, those that changed first.

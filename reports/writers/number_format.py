@@ -28,7 +28,7 @@ from modbench.reports.wording import name, verdict_words
 
 NONE = "–"
 # Labels of which the first stands beside a number.
-SHOWN = (Label.CONTAMINATED, *sorted(LOOKED_AHEAD), ILLUSTRATION, Label.TAIL)
+SHOWN = (Label.CONTAMINATED, Label.BY_CPU, *sorted(LOOKED_AHEAD), ILLUSTRATION, Label.TAIL)
 
 
 class Inline:

@@ -35,6 +35,8 @@ FUTURE, DISTURBED, TAIL, FEW = "†", "‡", "§", "¹"
 # Behind the best of a column; behind an arm whose times may not be those of the work that it claims; before a ratio that says the
 # opposite of the two times beside it; where it is open.
 BEST, WORK, OPPOSED, OPEN = "*", "!", "~", "?"
+# Before a ratio of CPU times.
+BY_CPU = "c"
 GLYPHS = {"better": "▲", "worse": "▼", "equivalent": "≈", "different": "△", "inconclusive": OPEN}
 # What marks mean, in the order in which they are explained: in a few words, and in sentences.
 _WORDS = {"▲": "faster", "▼": "slower", "≈": "equal", "△": "differs"}
@@ -45,6 +47,7 @@ _MEANINGS = {
     FEW: f"{ILLUSTRATION}: too few seeds for a claim",
     f" {WORK} ": "its times may not be those of the work that it claims: see what to doubt",
 }
+BY_CPU_MEANS = f"{BY_CPU} {Label.BY_CPU}, as the machine was disturbed: it sees no waiting, no other thread and no GPU"
 OPPOSED_MEANS = (
     "~ the two times say the opposite: ratios are taken within blocks of calls that lie beside each other, and may differ "
     "from the quotient of two times"
@@ -207,7 +210,8 @@ def compared(found: Finding) -> str:
     if made.value is None:
         return NONE
     if made.kind == "ratio":
-        return f"{OPPOSED * found.opposed}{made.value:.2f}×{half(made)}{_mark(found)}"
+        by_cpu = Label.BY_CPU in (*found.labels, *found.against_labels)
+        return f"{OPPOSED * found.opposed}{BY_CPU * by_cpu}{made.value:.2f}×{half(made)}{_mark(found)}"
     factor = scale(made)[0]
     digits = 1 if factor < 1 else 3  # of points one
     return f"{bare(made.value, made, factor)}{half(made.scaled(1 / factor), digits)}{_mark(found)}"
@@ -286,4 +290,5 @@ def legend(lines: Iterable[str], against: str, *, readers: str = "") -> tuple[li
     parts += [f"{BEST} best"] * bool(re.search(rf"\S\{BEST}", said))
     meanings = {mark: readers * (mark == FUTURE) + words for mark, words in _MEANINGS.items()}
     sentences = [f"{mark.strip()} {words}" for mark, words in meanings.items() if mark in said]
-    return parts, [*sentences, OPPOSED_MEANS] if re.search(rf"{OPPOSED}\d", said) else sentences
+    before = {OPPOSED: OPPOSED_MEANS, BY_CPU: BY_CPU_MEANS}
+    return parts, [*sentences, *(words for mark, words in before.items() if re.search(rf"\W{mark}\d+\.\d+×", said))]

@@ -22,11 +22,11 @@ from load import Launches, excludes_none, in_a_fresh_process, load, pairs_of, rm
 
 from modbench.commands.doctor import aa_comparisons
 from modbench.harness.domain.records import Record
-from modbench.harness.stats import verdicts
 from modbench.harness.stats.effects import share_interval
 from modbench.harness.stats.paired import Paired
 
 MARGIN = 0.02
+CLAIMS = ("better", "worse")
 
 
 @dataclass
@@ -114,17 +114,13 @@ def main() -> None:
         print(line)
     for title, row in rows.items():
         print(row.line(title))
-    contaminated = [pair for pair in found if pair.contaminated()]
-    claims = [pair for pair in found if not pair.contaminated() and _claims(pair)]
+    words = [pair.judged(MARGIN).word for pair in found]
+    claims = sum(word in CLAIMS for word in words)
     print(
         f"\n{len(found)} comparisons of {options.launches} launches x {options.rounds} rounds, {options.load} processes "
-        f"of load; {np.mean([pair.disturbed for pair in found]):.0%} of the blocks disturbed; {len(contaminated)} "
-        f"comparisons labelled contaminated; wall time claims better or worse (margin {MARGIN:.0%}) in {len(claims)}"
+        f"of load; {np.mean([pair.disturbed for pair in found]):.0%} of the blocks disturbed; {words.count('contaminated')} "
+        f"comparisons labelled contaminated; wall time claims better or worse (margin {MARGIN:.0%}) in {claims}"
     )
-
-
-def _claims(pair: Paired) -> bool:
-    return verdicts.verdict(pair.effect, MARGIN) in {"better", "worse"}
 
 
 def _ours(found: list[Paired]) -> list[str]:

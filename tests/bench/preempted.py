@@ -11,7 +11,7 @@ import argparse
 import random
 from dataclasses import replace
 
-from simulate import World, covered, pairs
+from simulate import MARGIN, World, covered, pairs
 
 SIZES = ((3, 20), (10, 6))
 
@@ -22,7 +22,7 @@ def vetoed(world: World, repeats: int, seed: int = 0) -> tuple[float, float]:
     vetoes = misses = 0
     for _ in range(repeats):
         found = pairs(world, [1.0], rng)[0]
-        vetoes += found.contaminated() is not None
+        vetoes += found.judged(MARGIN).word == "contaminated"
         misses += not covered(found.effect, 0.0)
     return vetoes / repeats, misses / repeats
 

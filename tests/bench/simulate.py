@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from modbench.harness.stats import paired, verdicts
 from modbench.harness.stats.effects import adjusted
 from modbench.harness.stats.paired import LaunchSamples, Paired
+from modbench.harness.stats.verdicts import Disturbed
 
 MARGIN = 0.02
 Columns = dict[str, list[float]]
@@ -91,13 +92,12 @@ def words(found: Sequence[Paired]) -> list[str]:
     """The verdict on each pair, all of them one family."""
     typical = adjusted({i: each.effect.p for i, each in enumerate(found) if each.effect.p is not None})
     mean = adjusted({i: each.mean.p for i, each in enumerate(found) if each.mean and each.mean.p is not None})
-    said = []
-    for i, each in enumerate(found):
-        word = verdicts.verdict(each.effect, MARGIN, typical.get(i))
-        if each.mean is not None and each.apart is not None:
-            word, _ = verdicts.joint(word, verdicts.verdict(each.mean, MARGIN, mean.get(i)), each.apart, MARGIN)
-        said.append("contaminated" if each.contaminated() else word)
-    return said
+    return [
+        verdicts.judge(
+            each.wall._replace(p=typical.get(i), mean_p=mean.get(i)), MARGIN, Disturbed(each.disturbed, each.clean)
+        ).word
+        for i, each in enumerate(found)
+    ]
 
 
 def covered(effect: object, truth: float) -> bool:

@@ -103,7 +103,6 @@ def ours(repeats: int, launches: int, rounds: int) -> Iterator[Row]:
 
     from modbench.harness.stats import paired, time_to_detect
     from modbench.harness.stats.block_effects import MEDIAN_PENALTY, differences, spread
-    from modbench.harness.stats.verdicts import verdict
 
     in_a_fresh_process(launch, 0, rounds, LESS)  # starts the fork server
     row = Row(f"**ours**, {launches} launches × {rounds} rounds", f"95 % interval outside the margin of {MARGIN:.0%}")
@@ -119,7 +118,7 @@ def ours(repeats: int, launches: int, rounds: int) -> Iterator[Row]:
             turns.append(inside / rounds)
             block_sds.append(spread(list(differences(found[-1].case, found[-1].anchor).values())))
         pair = paired.compare(found, one_thread=True)
-        said = "contaminated" if pair.contaminated() else verdict(pair.effect, MARGIN)
+        said = pair.judged(MARGIN).word
         row.seconds.append(time.monotonic() - begin)
         if slower == MORE:
             row.called.append(said == "worse")

@@ -121,7 +121,8 @@ class Trouble:
         slower: how much longer than planted it takes.
         costs: what it takes relative to that at each input, by arm.
         grid: what it takes instead of what is planted, by arm, workload and sequence length, or by batch size too.
-        waits: it waits for a processor in every sample; `EVERY_ARM`: the machine is busy.
+        waits: it waits for a processor in every sample, as long as it runs; `EVERY_ARM`: the machine is busy.
+        own_work_seen: whether it was recorded that no other thread works and no arm waits of itself.
         fails: its timing raises.
         leaks: its logits move when later tokens do.
         other_text: units whose name holds this were trained on another text.
@@ -138,6 +139,7 @@ class Trouble:
     costs: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     grid: Mapping[tuple[str, str, int], float] | Mapping[tuple[str, str, int, int], float] = field(default_factory=dict)
     waits: str | None = None
+    own_work_seen: bool = False
     fails: str | None = None
     leaks: str | None = None
     other_text: str | None = None
@@ -154,8 +156,11 @@ def _disturb(samples: dict[str, list[float]], arm: str, launch: int, trouble: Tr
     if arm == trouble.drifts and (trouble.drifts_in is None or launch in trouble.drifts_in):
         grows = zip(samples["wall_s"], samples["round"], strict=True)
         samples["wall_s"] = [wall * (1 + 0.01 * round_) for wall, round_ in grows]
+    if trouble.own_work_seen:
+        samples |= {"others_s": [0.0] * len(samples["wall_s"]), "blocked_s": [0.0] * len(samples["wall_s"])}
     if trouble.waits:
         waits = trouble.waits in {arm, EVERY_ARM}
+        samples["wall_s"] = [wall * (2 if waits else 1) for wall in samples["wall_s"]]
         samples["wait_s"] = [0.5 * wall * waits for wall in samples["wall_s"]]
 
 

@@ -36,6 +36,7 @@ class Truth:
         speed: how much longer everything takes.
         garbage: share of an arm's calls that garbage collection takes.
         waits: the arm that waits for a processor in every sample.
+        own_work_seen: whether it was recorded that no other thread works and no arm waits of itself.
         seed: of all draws.
         by_round: what an arm takes in each round, relative to what it takes else; "" is all arms without one of their own.
     """
@@ -45,6 +46,7 @@ class Truth:
     speed: float = 1.0
     garbage: Mapping[str, float] = field(default_factory=dict)
     waits: str = ""
+    own_work_seen: bool = False
     seed: int = 0
     by_round: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
@@ -62,7 +64,11 @@ def timed(unit: UnitOfWork, truth: Truth) -> Record:
         samples |= {"wall_s": [seconds * share for share in shape], "cpu_s": [seconds * share for share in shape]}
         if truth.garbage:
             samples["collect_s"] = [seconds * truth.garbage.get(case.arm, 0.0)] * ROUNDS
-        samples["wait_s"] = [seconds / 2 if case.arm == truth.waits else 0.0] * ROUNDS
+        if truth.own_work_seen:
+            samples |= {"others_s": [0.0] * ROUNDS, "blocked_s": [0.0] * ROUNDS}
+        waits = case.arm == truth.waits
+        samples["wait_s"] = [wall if waits else 0.0 for wall in samples["wall_s"]]
+        samples["wall_s"] = [wall * (2 if waits else 1) for wall in samples["wall_s"]]
         tokens = case.place.batch_size * case.place.seq_len
         result: dict[str, Any] = {"status": "ok", "samples": samples, "notes": TimeNotes(tokens=tokens)}
         outcomes.append(Outcome(case=case.id, metric=f"latency/{unit.workload}", unit="s", **result))

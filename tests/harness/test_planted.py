@@ -15,6 +15,7 @@ from modbench.harness.core.labels import Label
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.stats import verdicts
 from modbench.harness.stats.effects import Effect
+from modbench.harness.stats.verdicts import Disturbed, Estimates
 from modbench.reports.page import render
 from modbench.reports.questions.machine import warnings
 from modbench.reports.tables.load import load
@@ -225,6 +226,32 @@ def test_a_disturbed_ratio_wears_a_mark_and_claims_nothing(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+def test_cpu_time_decides_what_a_busy_machine_spoils(tmp_path: Path) -> None:
+    """The arm waits as long as it runs: wall time says slower, its CPU time what it takes."""
+    frame = stored(tmp_path, planted_suite("draft"), waits="mod[c0.125]", own_work_seen=True)
+    timed = frame[(frame.metric == "latency/forward") & (frame.baseline_arm == "dense")].set_index("arm")
+    found = timed.loc["mod[c0.125]"]
+    assert (found.verdict == "better").all()
+    assert (found.labels == Label.BY_CPU).all()
+    assert (found.ratio < 1).all()  # wall time, as measured
+    truth = 1 / PLANTED["mod[c0.125]"]
+    assert found.cpu_ratio.to_numpy() == pytest.approx(truth, rel=0.05)
+    assert (found.cpu_ci_low < found.cpu_ratio).all()
+    assert list(frame.columns[-3:]) == ["cpu_ratio", "cpu_ci_low", "cpu_ci_high"]
+    assert not (timed.labels.drop("mod[c0.125]") == Label.BY_CPU).any()
+    loaded = load(str(tmp_path / "run"))
+    said = summary.closing(loaded, tmp_path / "report.html", None)
+    row = next(line for line in said.splitlines() if re.match(r"MoD 0\.125 +\d", line))
+    assert re.findall(r"c(\d\.\d\d)×±\.\d+▲", row) == [f"{ratio:.2f}" for ratio in found.cpu_ratio]
+    assert f"c {Label.BY_CPU}, " in said
+    assert "2 comparisons are decided by CPU time" in " ".join(said.split())
+    assert "‡" not in said
+    page = render.html(loaded)
+    assert "(by CPU time)" in page
+    assert "comparisons are contaminated" not in page
+
+
+@pytest.mark.slow
 def test_a_smoke_run_on_a_busy_machine_says_so_first_and_in_labels(tmp_path: Path) -> None:
     frame = stored(tmp_path, planted_suite("smoke"), waits=EVERY_ARM)
     cases = pd.read_csv(tmp_path / "run" / "cases.csv")
@@ -234,7 +261,7 @@ def test_a_smoke_run_on_a_busy_machine_says_so_first_and_in_labels(tmp_path: Pat
         assert (rows[timed].labels == "contaminated").all()
         assert not rows[~timed].labels.str.contains("contaminated", na=False).any()
     assert frame.verdict.isna().all()
-    assert frame[frame.metric == "latency/forward"].reason.str.contains("100% of the blocks").all()
+    assert frame[frame.metric == "latency/forward"].reason.str.contains("100 % of the blocks").all()
     loaded = load(str(tmp_path / "run"))
     (warning,) = warnings(loaded)
     assert "10 of 10 times" in warning
@@ -258,8 +285,9 @@ def test_a_smoke_run_on_a_quiet_machine_has_no_such_label(tmp_path: Path) -> Non
 @pytest.mark.parametrize(("share", "found"), [(0.34, False), (0.51, True)])
 def test_without_an_interval_most_of_the_blocks_decide_what_is_contaminated(share: float, found: bool) -> None:
     """A smoke launch of three rounds has no interval that the undisturbed samples could lie outside of."""
-    said = verdicts.contaminated(Effect(0.7, reason="one launch of 3 blocks"), Effect(0.1), share)
-    assert (said is not None) is found
+    wall = Estimates(Effect(0.7, reason="one launch of 3 blocks"))
+    said = verdicts.judge(wall, 0.02, Disturbed(share, Effect(0.1)))
+    assert (said.word == "contaminated") is found
 
 
 def test_one_cold_compilation_has_no_verdict(tmp_path: Path) -> None:

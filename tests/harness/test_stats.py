@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,8 +23,8 @@ from modbench.harness.stats.effects import (
     pair_in_launch,
     share_interval,
 )
-from modbench.harness.stats.paired import LaunchSamples, Paired
-from modbench.harness.stats.verdicts import contaminated, exact_verdict, launches_needed, loss_verdict, verdict
+from modbench.harness.stats.paired import LaunchSamples
+from modbench.harness.stats.verdicts import exact_verdict, launches_needed, loss_verdict, verdict
 from modbench.harness.timing.interleave import deal
 
 MARGIN = 0.02
@@ -293,27 +294,6 @@ def test_what_no_number_of_launches_decides_is_said_so() -> None:
     assert launches_needed(Effect(0.1), MARGIN) == 3  # no spread is known yet
 
 
-def test_contaminated_where_clean_samples_disagree_or_are_too_few() -> None:
-    effect = Effect(0.05, 0.03, 0.07)
-    assert contaminated(effect, Effect(0.06), 0.9) is None  # disturbed, and not moved by it
-    said = contaminated(effect, Effect(0.10), 0.3)
-    assert said is not None
-    assert "1.105" in said
-    said = contaminated(effect, None, 0.51)
-    assert said is not None
-    assert "51%" in said
-    assert contaminated(effect, None, 0.0) is None
-
-
-def test_a_contaminated_pair_says_what_cpu_time_says() -> None:
-    effect = Effect(0.05, 0.03, 0.07)
-    said = Paired(effect, Effect(0.01, -0.01, 0.03), None, 0.8).contaminated()
-    assert said is not None
-    assert "CPU time" in said
-    assert "1.010× [0.990–1.030]" in said
-    assert Paired(effect, None, Effect(0.05), 0.1).contaminated() is None
-
-
 def test_disturbed_samples_are_kept_and_seen_through() -> None:
     """An arm waits for the processor in half of its blocks: wall time sees a difference, undisturbed samples none."""
     made = []
@@ -334,9 +314,11 @@ def test_disturbed_samples_are_kept_and_seen_through() -> None:
     assert found.cpu is not None
     assert found.cpu.value == pytest.approx(0.0, abs=1e-9)
     assert found.effect.value < -0.5
-    said = found.contaminated()
-    assert said is not None
-    assert "undisturbed samples alone give 1.000×" in said
+    judged = found.judged(MARGIN)
+    assert judged.word == "contaminated"
+    assert judged.reason is not None
+    assert "undisturbed samples alone give 1.000×" in judged.reason
+    assert replace(found, unfit=None).judged(MARGIN)[:1] == ("equivalent",)  # one thread that did not wait of itself
 
 
 def test_a_time_turned_into_a_rate_keeps_its_evidence() -> None:

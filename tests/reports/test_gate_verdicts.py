@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,6 @@ from planted_gate import finding, planted_run
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.stats import effects
-from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.paired import Paired
 from modbench.reports import demo
 from modbench.reports.model import Sentence
@@ -256,10 +257,14 @@ def test_earlier_runs_judge_the_anchor(base: Loaded, tmp_path: Path, modbench: A
 def test_mean_times_are_judged_beside_typical_calls(base: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if one call in ten stalled: typical calls are as before, their mean is a fifth slower."""
 
-    def both(now: Paired, before: Paired) -> list[tuple[Effect, Effect]]:
-        return [(now.effect, before.effect), (now.effect.shifted(-0.2), before.effect)]
+    own = comparer.changes
 
-    monkeypatch.setattr(comparer, "estimates", both)
+    def both(pairs: Sequence[Paired], names: Sequence[str], limit: float) -> list[Change]:
+        now, before = pairs
+        slower = replace(now, mean=now.effect.shifted(-0.2)), replace(before, mean=before.effect)
+        return own(slower, names, limit)
+
+    monkeypatch.setattr(comparer, "changes", both)
     found = gate.gate(base, base)
     assert words(found, "moe") == {"worse"}
     one = next(each for each in found.findings if each.verdict == "worse")

@@ -186,7 +186,6 @@ def test_settings_are_ranked_by_pairs(tmp_path: Path) -> None:
     "how",
     [
         {"sd": 0.03, "suite": {"launches": 5}},  # the interval holds 1
-        {"waits": "mod[c0.125]"},  # contaminated
         {"certificate": None},  # nothing speaks for the machine
         {"suite": {"launches": 1}},  # no interval
     ],
@@ -196,9 +195,20 @@ def test_a_pair_that_is_not_told_apart_comes_first(how: dict[str, Any], tmp_path
     near = run(tmp_path / "near", slower=takes, **how)
     found = found_in(near)
     assert {arm(found.best), arm(found.runner_up)} == {"mod[c0.125]", "mod[c0.5]"}
-    assert found.apart is None or found.apart.verdict in {"inconclusive", "contaminated", None}
+    assert found.apart is None or found.apart.verdict in {"inconclusive", None}
     assert as_dict(found)["answer"] == question.headline(found).given["answer"] == NO_DIFFERENCE
     assert plain(question.headline(found).given["arms"]).count(", or MoD") == 1
+
+
+def test_settings_that_a_busy_machine_spoils_are_ranked_by_cpu_time(tmp_path: Path) -> None:
+    takes = TAKES | {"mod[c0.125]": 0.6, "mod[c0.5]": 0.7, "dense-f0.58": 0.9}
+    suite = {"metrics": [TIME]}
+    busy = run(tmp_path / "busy", slower=takes, waits="mod[c0.125]", own_work_seen=True, suite=suite)
+    found = found_in(busy)
+    assert (arm(found.best), arm(found.runner_up)) == ("mod[c0.125]", "mod[c0.5]")
+    assert found.apart is not None
+    assert found.apart.verdict == "better"
+    assert found.apart.typical.value == pytest.approx(0.7 / 0.6, rel=0.01)
 
 
 def test_both_losses_are_shown_and_an_unknown_one_says_why(quiet: Loaded, tmp_path: Path) -> None:
@@ -347,7 +357,7 @@ def test_keys_and_values_alone_break_a_limit_but_never_hold_it(quiet: Loaded) ->
 
 
 def test_disturbed_times_only_may_fit(tmp_path: Path) -> None:
-    disturbed = run(tmp_path / "disturbed", waits="mod[c0.125]", suite={"metrics": [TIME]})
+    disturbed = run(tmp_path / "disturbed", waits="mod[c0.125]", own_work_seen=True, suite={"metrics": [TIME]})
     found = found_in(disturbed, latency=0.05)
     assert words(found)["mod[c0.125]"] == MAY
     assert words(found)["dense-f0.58"] == FITS

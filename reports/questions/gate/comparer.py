@@ -25,7 +25,6 @@ from modbench.harness.domain.notes.timing import TimeNotes
 from modbench.harness.domain.notes.training import TrainNotes
 from modbench.harness.results import run_folder
 from modbench.harness.stats import contamination, effects, mean_effects, paired
-from modbench.harness.stats.effects import Effect
 from modbench.reports.model import Estimate, Sentence
 from modbench.reports.questions.gate.fail_on import Rules
 from modbench.reports.questions.gate.non_inferiority import ALPHA, LABELS, Change, GateFinding, ratio, welch
@@ -224,10 +223,21 @@ FLATTERED = {
 }
 
 
-def estimates(now: paired.Paired, before: paired.Paired) -> list[tuple[Effect, Effect]]:
-    """Return what the gate judges of a pair in both runs, typical calls first."""
-    both = [(now.effect, before.effect), (now.mean, before.mean)]
-    return [(mine, theirs) for mine, theirs in both if mine is not None and theirs is not None]
+# Of a pair in both runs the gate judges typical calls first, then mean times: by wall time, by CPU time, and where undisturbed.
+WALL, CPU, CLEAN = ("effect", "mean"), ("cpu", "cpu_mean"), ("clean",)
+
+
+def changes(pairs: Sequence[paired.Paired], names: Sequence[str], limit: float) -> list[Change]:
+    """How estimates of a pair changed from the old run to the new one; none where one of them has no interval."""
+    both = [[getattr(pair, name) for pair in pairs] for name in names]
+    known = [each for each in both if None not in each]
+    found = [change for now, before in known if (change := welch(now, before, limit)) is not None]
+    return found if len(found) == len(known) else []
+
+
+def _opposed(one: Change, other: Change) -> bool:
+    """Whether one shows no slowdown beyond the limit, and the other shows one."""
+    return one.passes != other.passes and min(one.p_worse, other.p_worse) < ALPHA
 
 
 @dataclass(frozen=True)
@@ -382,20 +392,29 @@ class Comparer:
             launches = tables.launches(metric, case, anchors[0], anchors[0])
             one_thread, averaged = case.place.one_thread, not metric.quantile
             pairs.append(paired.compare(launches, column=column, one_thread=one_thread, averaged=averaged))
-        both = estimates(*pairs)
-        found = [change for now, before in both if (change := welch(now, before, self.rules.limit(metric))) is not None]
-        if len(found) < len(both):
+        limit = self.rules.limit(metric)
+        wall, cpu, clean = (changes(pairs, names, limit) for names in (WALL, CPU, CLEAN))
+        if not wall:
             return _told(TELL, THREE)
-        if not all(map(finite, found)):
+        if not all(map(finite, wall)):
             return _told(TELL, "a time is not a finite number")
+        found, reason, kept = wall, "ratio to the anchor, now divided by before", True
+        share = max(pair.disturbed for pair in pairs)
+        busy = f"{percent(share, 0)} of the blocks were disturbed"
+        escaped = [self.now.escapes(metric, case, anchors[0]), self.base.escapes(metric, old, anchors[1])]
+        unfit = next(filter(None, [*escaped, *(pair.unfit for pair in pairs)]), None)
+        # The clock is chosen by what was disturbed, before any change is looked at.
+        if share > contamination.MOST and unfit is None and cpu:
+            found, reason = cpu, f"{reason}, {Label.BY_CPU}: {busy}"
+        elif share > contamination.MOST:
+            reason, kept = f"contaminated: {busy}, and CPU time does not count: {unfit or THREE}", False
+        elif share and clean and _opposed(wall[0], clean[0]):
+            reason, kept = f"contaminated: undisturbed samples alone give {plain(clean[0].ratio)}", False
         where = f"{metric.key} {case.place.label}"
         found = [replace(change, alike=f"{where} {number}") for number, change in enumerate(found)]
-        disturbed = next(filter(None, (pair.contaminated() for pair in pairs)), None)
-        reason = f"contaminated: {disturbed}" if disturbed else "ratio to the anchor, now divided by before"
-        kept = () if disturbed else tuple(found)
         typical, mean = [*(each.ratio for each in found), None][:2]
         assert typical is not None
-        return _told(TELL, reason, typical=typical, mean=mean, changes=kept)
+        return _told(TELL, reason, typical=typical, mean=mean, changes=tuple(found) if kept else ())
 
     def _losses(self, case: Case, metric: Metric) -> GateFinding:
         """Compare losses or accuracies seed by seed. Without a named limit, any change for the worse alarms that is shown."""

@@ -13,7 +13,7 @@ from modbench.harness.stats.effects import Effect, over_launches
 from modbench.reports.model import Estimate, Finding, Sentence, known
 from modbench.reports.tables import pair_verdicts
 from modbench.reports.tables.comparisons import pair_row
-from modbench.reports.tables.findings import of_pair, of_row
+from modbench.reports.tables.findings import labels_of, of_pair, of_row
 from modbench.reports.tables.load import Loaded, Row
 from modbench.reports.tables.losses import BITS, NATS, mixed, unit_of
 from modbench.reports.tables.pair_verdicts import UNCHECKED, judge
@@ -51,11 +51,12 @@ def effect_between(loaded: Loaded, case: Case, other: Case, metric: str) -> Effe
     made_in = tables.made_in(known)
     if made_in.samples == "launches":
         launches = tables.launches(known, case, other, tables.anchor(case, known))
-        return (
-            paired.compare(launches, column=made_in.column, one_thread=False, averaged=False).effect
-            if launches
-            else None
-        )
+        if not launches:
+            return None
+        one_thread = made_in.times and case.place.one_thread
+        pair = paired.compare(launches, column=made_in.column, one_thread=one_thread, averaged=False)
+        pair = replace(pair, unfit=tables.escapes(known, case, other) or pair.unfit)
+        return pair.cpu if pair.judged(loaded.run.plan.suite.margin).by_cpu else pair.effect
     if made_in.samples == "seeds":
         mine, theirs = (tables.cell(side.id, metric).values() for side in (case, other))
         seeds = sorted(mine.keys() & theirs.keys())
@@ -226,9 +227,7 @@ def _made(loaded: Loaded, workload: str, comparison: Comparison) -> Choice:
     for case in comparison.arms:
         time = _value(rows.get((case.id, WORKLOADS[workload])), WORKLOADS[workload], unsure, sampled=True)
         pair = loaded.between(WORKLOADS[workload], case.arm, comparison.arms[0].arm)
-        disturbed = [
-            each for each in pair if each.verdict == "contaminated" and case.id in {each.case_id, each.baseline_case_id}
-        ]
+        disturbed = [each for each in pair if _disturbed(each) and case.id in {each.case_id, each.baseline_case_id}]
         if disturbed and case != comparison.arms[0]:
             time = replace(time, unsure=f"{CONTAMINATED}: {disturbed[0].reason}")
         memory = _value(rows.get((case.id, MEMORY)), MEMORY)
@@ -245,6 +244,11 @@ def _made(loaded: Loaded, workload: str, comparison: Comparison) -> Choice:
     baseline = _baseline(made)
     shown = (BITS, 1.0) if baseline.loss.unit == "bit/B" else unit_of(loaded)
     return Choice(workload, comparison, tuple(made), baseline, shown)
+
+
+def _disturbed(row: Row) -> bool:
+    """Whether wall time is no evidence of a pair: then neither is the time of an arm."""
+    return row.verdict == "contaminated" or Label.BY_CPU in labels_of(row)
 
 
 def _baseline(made: Sequence[Candidate]) -> Candidate:

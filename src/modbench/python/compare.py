@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,7 +11,7 @@ from torch import nn
 
 from modbench.harness.core import units
 from modbench.harness.core.errors import UsageError, shown, unknown
-from modbench.harness.core.labels import Label
+from modbench.harness.core.labels import ESCAPED, Label
 from modbench.harness.core.public import public
 from modbench.harness.subject import after_timing, in_memory
 from modbench.harness.timing import disturbances, in_process_verdicts
@@ -100,7 +101,9 @@ def _compare(job: Job, launches: int, margin: float, clock: Clock | None, *, out
     measured = (
         [job.measure(clock)] if launches == 1 else subprocess_launches.launches(job, launches, job.limit_s(calls_s))
     )
-    found, findings = in_process_verdicts.judge(measured, margin=margin), _guard_findings(job)
+    findings = _guard_findings(job)
+    escaped = {name: str(label) for name, said in findings.items() for label in said if label in ESCAPED}
+    found = in_process_verdicts.judge(measured, margin=margin, escaped=escaped)
     rows = [
         _with_findings(
             _row(name, measured, found.get(name), flops, base, differences.get(name) if name != base else None),
@@ -215,11 +218,15 @@ def _row(
     if against is None:
         return row
     ideal, otherwise = _ideal(own, flops[base])
-    low, high = against.interval or (None, None)
-    columns, reasons = against_ideal(against.ratio, ideal, otherwise) if name in flops else ({}, [])  # not of a twin
+    wall = math.exp(against.effect.value)
+    low, high = in_process_verdicts.ends(against.effect) or (None, None)
+    columns, reasons = against_ideal(wall, ideal, otherwise) if name in flops else ({}, [])  # not of a twin
+    if against.cpu is not None:
+        cpu_low, cpu_high = in_process_verdicts.ends(against.cpu) or (None, None)
+        columns |= {"cpu_ratio": math.exp(against.cpu.value), "cpu_ratio_low": cpu_low, "cpu_ratio_high": cpu_high}
     return replace(
         row,
-        ratio=against.ratio,
+        ratio=wall,
         ratio_low=low,
         ratio_high=high,
         mean_ratio=against.mean_ratio,

@@ -63,6 +63,9 @@ class Row:
         labels: what to know of the numbers, such as `one process`.
         disturbed: share of blocks in which the machine was disturbed.
         output_difference: largest difference to the baseline's output, as a share of its largest value; None: not asked.
+        cpu_ratio: as `ratio`, of CPU time: what the verdict is on where a label says `by CPU time`; None where it is not known.
+        cpu_ratio_low: lower end of the 95 % interval.
+        cpu_ratio_high: upper end.
     """
 
     name: str
@@ -82,6 +85,16 @@ class Row:
     labels: tuple[str, ...] = ()
     disturbed: float = 0.0
     output_difference: float | None = None
+    cpu_ratio: float | None = None
+    cpu_ratio_low: float | None = None
+    cpu_ratio_high: float | None = None
+
+    @property
+    def decided(self) -> Estimate:
+        """The ratio that the verdict is on."""
+        if Label.BY_CPU in self.labels:
+            return Estimate(self.cpu_ratio, self.cpu_ratio_low, self.cpu_ratio_high, "ratio", "s")
+        return Estimate(self.ratio, self.ratio_low, self.ratio_high, "ratio", "s")
 
 
 @dataclass(frozen=True, repr=False)
@@ -199,7 +212,7 @@ class Comparison:
         found = [
             Finding(
                 row.name,
-                typical=Estimate(row.ratio, row.ratio_low, row.ratio_high, "ratio", "s"),
+                typical=row.decided,
                 verdict=row.verdict,
             )
             for row in self.rows
@@ -229,7 +242,7 @@ class Comparison:
 
 def _remarks(row: Row) -> str:
     """Remarks on a row, besides its cells."""
-    parts = [row.reason, *(label for label in row.labels if label not in _SHOWN_ELSEWHERE)]
+    parts = [row.reason, *(label for label in row.labels if label not in {*_SHOWN_ELSEWHERE, Label.BY_CPU})]
     if row.output_difference is not None:
         parts.append(f"output differs by up to {row.output_difference:.2g} of the largest value")
     return "; ".join(filter(None, parts))
@@ -239,7 +252,6 @@ def _cells(row: Row, letters: int) -> tuple[str, ...]:
     time = plain(Estimate(row.time_s, unit="s"))
     if row.ratio is None:
         return (cut(row.name, letters), time, "baseline", "", "", "")
-    made = Estimate(row.ratio, row.ratio_low, row.ratio_high, "ratio", "s")
     ideal = plain(Estimate(row.ideal, kind="ratio"))
     realised = share(row.realised).replace("-0%", "0%")
-    return (cut(row.name, letters), time, plain(made), ideal, realised, plain(Verdict(row.verdict)))
+    return (cut(row.name, letters), time, plain(row.decided), ideal, realised, plain(Verdict(row.verdict)))

@@ -157,9 +157,9 @@ class Comparer:
             # Chance and a passing disturbance show a slowdown once; two measurements in a row, hardly.
             launch, found = self._judge_pair(baseline, candidate, settings, seed=1)
             if found.verdict != "worse":
-                why = f"slower beyond the margin at first ({first}), which a second measurement does not confirm"
+                why = f"slower at first ({first}), not when measured again"
                 word = found.verdict if found.verdict in UNDECIDED else "inconclusive"
-                found = replace(found, verdict=word, reason=why)
+                found = replace(found, verdict=word, reason="; ".join(filter(None, (why, found.reason))))
         values = (found.ratio, found.interval, found.reason, found.labels, launch)
         compared = Compared(key, found.verdict, settings.margin, *values)
         if self.store is None:
