@@ -56,7 +56,7 @@ class Outcome(Frozen):
         kind: kind of failure.
         reason: why there is no value, in words.
         samples: raw samples by column; `value`, or for timings `round, block, position, calls, wall_s, cpu_s` and the
-            witnesses' columns (`involuntary, voluntary, wait_s, blocked_s, others_s, collect_s, recompiles`).
+            witnesses' columns (`involuntary, voluntary, wait_s, blocked_s, others_s, collect_s, recompiles, instructions`).
         notes: further facts about the number, of the type that the metric's pass names (`record_files.py` reads them as such).
     """
 

@@ -6,9 +6,13 @@ unknown is not zero. Reading takes some microseconds, outside the timed region.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
+import platform
+import struct
 import sys
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +20,11 @@ from modbench.harness.process import clocks
 
 Reading = Mapping[str, float]
 Reader = Callable[[], float]
+
+# Numbers of the system call perf_event_open, by machine; its manual page has the layout of what it takes and gives.
+_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
+# Types and numbers of events: instructions retired; and the time of a thread, which the kernel counts by itself.
+INSTRUCTIONS, TASK_CLOCK = (0, 1), (1, 1)
 
 
 class CounterSampler:
@@ -66,7 +75,8 @@ def of_samples(threads: int, collector: Collector) -> CounterSampler:
 
     Columns: `involuntary` (context switches against the thread's will), `wait_s` (ready but not running), `collect_s`
     (garbage collection), `recompiles` (graphs that torch compiled); of one thread also `voluntary` (context switches of its own
-    will, as to sleep or to wait for a file) and `others_s` (CPU time of the process's other threads).
+    will, as to sleep or to wait for a file), `others_s` (CPU time of the process's other threads), and `instructions` (retired
+    outside of the kernel).
 
     Args:
         threads: 1: this thread is read; more: all threads of the process.
@@ -86,7 +96,7 @@ def of_samples(threads: int, collector: Collector) -> CounterSampler:
     waited = _thread_wait() if threads == 1 else _process_wait()
     if waited is not None:
         counters["wait_s"] = waited
-    return CounterSampler(counters)
+    return CounterSampler(counters | (thread_counter() if threads == 1 else {}))
 
 
 def of_blocks() -> CounterSampler:
@@ -154,3 +164,37 @@ def _text(path: Path) -> str | None:
         return path.read_text(encoding="ascii")
     except OSError:  # a thread may end between being listed and being read
         return None
+
+
+def thread_counter(event: tuple[int, int] = INSTRUCTIONS) -> dict[str, Reader]:
+    """The column `instructions` and its reader, for the thread that calls this, outside of the kernel; empty where it is refused.
+
+    Many guests have no such counter, many containers refuse it, and some hypervisors offer one that stands still.
+
+    Args:
+        event: type and number of what is counted.
+    """
+    number = _PERF_EVENT_OPEN.get(platform.machine()) if sys.platform == "linux" else None
+    handle = -1 if number is None else _open_counter(number, event)
+    if handle < 0:
+        return {}
+
+    def read() -> float:
+        count, enabled, running = struct.unpack("3Q", os.read(handle, 24))
+        # Where more events are counted than the processor has counters, they take turns.
+        return float(round(count * enabled / running)) if running else 0.0
+
+    weakref.finalize(read, os.close, handle)
+    return {"instructions": read} if read() > 0 else {}
+
+
+def _open_counter(number: int, event: tuple[int, int]) -> int:
+    """Open a counter of this thread on any processor: its file descriptor, or -1."""
+    both_times, without_kernel_and_hypervisor, close_on_exec, size = 0b11, 0b11 << 5, 8, 64
+    attributes = struct.pack("=IIQQQQQ16x", event[0], size, event[1], 0, 0, both_times, without_kernel_and_hypervisor)
+    return _system_call(number, attributes, 0, -1, -1, close_on_exec)
+
+
+def _system_call(*arguments: int | bytes) -> int:
+    wide = (ctypes.c_long(each) if isinstance(each, int) else each for each in arguments)
+    return int(ctypes.CDLL(None).syscall(*wide))

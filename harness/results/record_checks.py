@@ -21,7 +21,8 @@ from modbench.harness.results.reading import DamagedError
 
 # Columns of samples, and what their values can be.
 COLUMNS: dict[str, Range] = {
-    **dict.fromkeys(("round", "block", "position", "input", "involuntary", "voluntary", "recompiles"), COUNT),
+    **dict.fromkeys(("round", "block", "position", "input"), COUNT),
+    **dict.fromkeys(("involuntary", "voluntary", "recompiles", "instructions"), COUNT),
     **dict.fromkeys(("wall_s", "sample_s"), TIME),
     **dict.fromkeys(("cpu_s", "wait_s", "collect_s", "escaped_s", "others_s", "blocked_s"), SECONDS),
     "calls": Range(1, 1e9, whole=True),

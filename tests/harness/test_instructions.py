@@ -1,0 +1,121 @@
+"""Instructions retired: counted where the kernel allows it, and no column anywhere else."""
+
+from __future__ import annotations
+
+import gc
+import os
+import platform
+import struct
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from modbench.commands.doctor import aa_comparisons
+from modbench.harness.execution import worker
+from modbench.harness.machine import counter_sampler
+from modbench.harness.machine.counter_sampler import Collector
+
+Plant = Callable[..., list[tuple[object, ...]]]
+
+
+def open_files() -> int:
+    """How many files this process has open."""
+    return len(list(Path("/dev/fd").iterdir()))
+
+
+@pytest.fixture
+def plant(monkeypatch: pytest.MonkeyPatch) -> Plant:
+    """Let the system call return a pipe that holds readings (count, time enabled, time running), and list its arguments."""
+
+    def planted(*readings: tuple[int, int, int]) -> list[tuple[object, ...]]:
+        asked: list[tuple[object, ...]] = []
+
+        def call(*arguments: object) -> int:
+            asked.append(arguments)
+            handle, to = os.pipe()
+            os.write(to, b"".join(struct.pack("3Q", *each) for each in readings))
+            os.close(to)
+            return handle
+
+        monkeypatch.setattr(sys, "platform", "linux")
+        monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+        monkeypatch.setattr(counter_sampler, "_system_call", call)
+        return asked
+
+    return planted
+
+
+def test_growth_over_a_sample_is_scaled_to_the_time_that_the_counter_ran(plant: Plant) -> None:
+    asked = plant((5, 1, 1), (1000, 10, 10), (3000, 40, 20))
+    collector = Collector()
+    seen = counter_sampler.of_samples(1, collector)
+    collector.close()
+    assert seen.since(seen.read())["instructions"] == 5000
+    number, attributes, *where = asked[0]
+    assert (number, where) == (298, [0, -1, -1, 8])  # this thread on any processor, closed when another program starts
+    # type, size, event, period, sample type, read format; then the bits exclude_kernel and exclude_hv
+    assert struct.unpack_from("=IIQQQQQ", attributes) == (0, len(attributes), 1, 0, 0, 3, 0x60)  # type: ignore[arg-type]
+
+
+def test_several_threads_are_not_counted(plant: Plant) -> None:
+    plant((5, 1, 1))
+    collector = Collector()
+    assert "instructions" not in counter_sampler.of_samples(2, collector).columns
+    collector.close()
+
+
+@pytest.mark.parametrize("first", [(0, 1, 1), (0, 1, 0)])
+def test_a_counter_that_stands_still_is_no_column_and_is_closed(plant: Plant, first: tuple[int, int, int]) -> None:
+    plant(first)
+    before = open_files()
+    assert counter_sampler.thread_counter() == {}
+    gc.collect()
+    assert open_files() == before
+
+
+def test_the_counter_is_closed_with_its_reader(plant: Plant) -> None:
+    plant((5, 1, 1))
+    before = open_files()
+    found = counter_sampler.thread_counter()
+    assert open_files() == before + 1
+    found.clear()
+    gc.collect()
+    assert open_files() == before
+
+
+def test_what_the_kernel_refuses_and_other_systems_lack_is_no_column(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = plant((5, 1, 1))
+    for owner, name, value in ((platform, "machine", lambda: "riscv64"), (sys, "platform", "darwin")):
+        with monkeypatch.context() as there:
+            there.setattr(owner, name, value)
+            assert counter_sampler.thread_counter() == {}
+    assert asked == []
+    monkeypatch.setattr(counter_sampler, "_system_call", lambda *_: -1)
+    assert counter_sampler.thread_counter() == {}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what Linux exposes")
+def test_the_real_system_call_counts_this_thread() -> None:
+    """By an event that guests without counters have too: nanoseconds of the thread, against its own clock."""
+    found = counter_sampler.thread_counter(counter_sampler.TASK_CLOCK)
+    if not found:
+        pytest.skip("this kernel refuses perf_event_open")
+    (read,) = found.values()
+    before, start = read(), time.thread_time()
+    while time.thread_time() < start + 0.02:
+        pass
+    assert 0.02e9 <= read() - before < 0.03e9
+
+
+def test_a_launch_keeps_the_column(plant: Plant) -> None:
+    """Through the worker, which fails an outcome with a column that it does not know."""
+    plant((5, 1, 1), *((1000 * i, i, i) for i in range(1, 400)))
+    (unit,) = aa_comparisons.units(1, "cpu", 1, launches=1, rounds=6)
+    outcomes = worker.make_record(unit).outcomes
+    assert [each.reason for each in outcomes] == [None, None]
+    assert all({*each.samples["instructions"]} == {1000.0} for each in outcomes)
