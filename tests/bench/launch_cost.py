@@ -13,17 +13,23 @@ import math
 import multiprocessing
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from load import Launches, in_a_fresh_process
+from load import in_a_fresh_process
 
 from modbench import api
+from modbench.commands.doctor import aa_comparisons
 from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.records import Record
+from modbench.harness.execution.launch.local import LocalLauncher
+from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.planning.overrides import Overrides, setting_of
+from modbench.harness.results.record_files import read_record
+from modbench.harness.results.run_folder import RunFolder
 
 PARTS = ("building", "contract check", "warm-up", "measuring", "rest")
 Seconds = dict[str, tuple[float, float]]
@@ -69,6 +75,37 @@ def launch(unit_json: str) -> Seconds:
     known = [sum(each[clock] for each in spent.values()) for clock in (0, 1)]
     spent["rest"] = (whole[0] - known[0], whole[1] - known[1])
     return spent
+
+
+class Silent:
+    """A progress display that prints nothing."""
+
+    def started(self, unit: UnitOfWork) -> None:
+        """Ignore the start of a unit."""
+
+    def tick(self) -> None:
+        """Ignore the tick."""
+
+    def ended(self, unit: UnitOfWork) -> None:
+        """Ignore the end of a unit."""
+
+    def added(self, series: str, units: Sequence[UnitOfWork]) -> None:
+        """Ignore further units."""
+
+
+class Launches:
+    """Runs launches through the product's own runner, one at a time, and keeps their records in a folder."""
+
+    def __init__(self, folder: Path, *, cold: bool = False) -> None:
+        self._folder = RunFolder(folder)
+        self._folder.units.mkdir()
+        self._folder.logs.mkdir()
+        self._launcher = LocalLauncher(cold=cold, threads=1)
+
+    def make(self, unit: UnitOfWork) -> Record:
+        """Run a unit in a process of its own."""
+        Run(self._launcher, self._folder, Silent()).phase(Slots((unit,), 1), {unit.name: aa_comparisons.LIMIT_S})
+        return read_record(self._folder.record(unit), unit)
 
 
 def around(unit: UnitOfWork, *, cold: bool) -> float:

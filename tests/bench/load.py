@@ -1,97 +1,144 @@
-"""Shared by the scripts that measure under load: a load generator, fresh processes, and pairs of identical models.
+"""Shared by the scripts that measure under load: load processes, commands in process sessions of their own, fresh processes.
 
-The load: processes that compute and sleep in turn, for times drawn from an exponential distribution, so that the machine does
-not stay in one state for long. Three of them with a mean of one second on two cores resemble a shared build machine.
+Linux shares a processor first between process sessions, then inside them (its autogroup). A tool that starts its workers in
+sessions of their own, as modbench does, would get more than others beside load that has one session, and the same where every
+load process has its own. So every load process and every tool compared is started with `start_new_session`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
+import ctypes
 import multiprocessing
+import os
+import random
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from modbench.commands.doctor import aa_comparisons
-from modbench.harness.domain.case import UnitOfWork
-from modbench.harness.domain.records import Record
-from modbench.harness.execution.launch.local import PRELOAD, LocalLauncher
-from modbench.harness.execution.phase import Run, Slots
-from modbench.harness.results.record_files import read_record
-from modbench.harness.results.run_folder import RunFolder
-from modbench.harness.stats import paired
+from modbench.harness.execution.launch.local import PRELOAD
+from modbench.harness.machine import counter_sampler
 from modbench.harness.stats.effects import Effect
+from modbench.harness.stats.paired import LaunchSamples
+from modbench.harness.timing.interleave import Call, Clock, Effort, Session
 
 Result = TypeVar("Result")
 
+# Ends with the process that started it, whatever ends that.
 _BUSY = """
-import random, sys, time
-import numpy as np
-draw, mean = random.Random(int(sys.argv[1])), float(sys.argv[2])
-a = np.ones((192, 192), dtype=np.float32)
-while True:
-    until = time.monotonic() + draw.expovariate(1 / mean)
+import os, random, sys, time
+parent, mean, draw = int(sys.argv[1]), float(sys.argv[2]), random.Random(int(sys.argv[3]))
+while os.getppid() == parent:
+    until = time.monotonic() + (draw.expovariate(1 / mean) if mean else 1.0)
     while time.monotonic() < until:
-        a @ a
-    time.sleep(draw.expovariate(1 / mean))
+        pass
+    if mean:
+        time.sleep(draw.expovariate(1 / mean))
 """
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 @contextlib.contextmanager
-def load(processes: int, mean_s: float = 1.0) -> Iterator[None]:
-    """Run load processes in the background, each busy and asleep in turn for times of mean `mean_s`."""
+def load(processes: int, mean_s: float = 0.0, *, own_sessions: bool = True) -> Iterator[list[int]]:
+    """Run load processes in the background; gives their process ids.
+
+    Args:
+        processes: how many.
+        mean_s: each computes and sleeps in turn, for times drawn from an exponential distribution with this mean, so that the
+            machine does not stay in one state for long; 0: each spins without a pause.
+        own_sessions: whether each is in a process session of its own; else all are in that of this process.
+    """
     started = [
         subprocess.Popen(  # our own script
-            [sys.executable, "-c", _BUSY, str(seed), str(mean_s)], env={"OPENBLAS_NUM_THREADS": "1"}
+            [sys.executable, "-S", "-c", _BUSY, str(os.getpid()), str(mean_s), str(seed)],
+            start_new_session=own_sessions,
         )
         for seed in range(processes)
     ]
     try:
-        yield
+        yield [process.pid for process in started]
     finally:
         for process in started:
             process.kill()
             process.wait()
 
 
-class Silent:
-    """A progress display that prints nothing."""
+@dataclass(frozen=True)
+class Ran:
+    """What became of a command.
 
-    def started(self, unit: UnitOfWork) -> None:
-        """Ignore the start of a unit."""
+    Attributes:
+        code: its exit code.
+        out: its standard output.
+        err: its standard error.
+        wall_s: how long it ran.
+        cpu_s: CPU time of its process and of all that this one started.
+    """
 
-    def tick(self) -> None:
-        """Ignore the tick."""
-
-    def ended(self, unit: UnitOfWork) -> None:
-        """Ignore the end of a unit."""
-
-    def added(self, series: str, units: Sequence[UnitOfWork]) -> None:
-        """Ignore further units."""
-
-
-class Launches:
-    """Runs launches through the product's own runner, one at a time, and keeps their records in a folder."""
-
-    def __init__(self, folder: Path, *, cold: bool = False) -> None:
-        self._folder = RunFolder(folder)
-        self._folder.units.mkdir()
-        self._folder.logs.mkdir()
-        self._launcher = LocalLauncher(cold=cold, threads=1)
-
-    def make(self, unit: UnitOfWork) -> Record:
-        """Run a unit in a process of its own."""
-        Run(self._launcher, self._folder, Silent()).phase(Slots((unit,), 1), {unit.name: aa_comparisons.LIMIT_S})
-        return read_record(self._folder.record(unit), unit)
+    code: int
+    out: str
+    err: str
+    wall_s: float
+    cpu_s: float
 
 
-def pairs_of(records: Sequence[Record]) -> list[paired.Paired]:
-    """The A/A comparisons of these launches."""
-    return [twin.pair for twin in aa_comparisons.judge(list(records))]
+def run(command: Sequence[str], environment: Mapping[str, str] | None = None, *, own_session: bool = True) -> Ran:
+    """Run a command to its end, in a process session of its own, and end what it leaves behind.
+
+    Args:
+        command: the program and its arguments.
+        environment: its environment variables; None: those of this process.
+        own_session: False: it stays in the process session of this process, in a process group of its own.
+    """
+    group = None if own_session else 0
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err, _adopting():
+        start = time.monotonic()
+        process = subprocess.Popen(
+            command, stdout=out, stderr=err, env=environment, start_new_session=own_session, process_group=group
+        )
+        try:
+            wall_s, cpu_s = _waited(process, start)
+        finally:
+            _end(process.pid)
+        out.seek(0)
+        err.seek(0)
+        return Ran(process.returncode, out.read(), err.read(), wall_s, cpu_s)
+
+
+@contextlib.contextmanager
+def _adopting() -> Iterator[None]:
+    """Become the parent of processes that outlive their own, such as a fork server: only a parent learns of their CPU time."""
+    prctl = getattr(ctypes.CDLL(None), "prctl", lambda *_: None)
+    prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    try:
+        yield
+    finally:
+        prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+def _waited(process: subprocess.Popen[bytes], start: float) -> tuple[float, float]:
+    """Wait for a process and then for all of its group; returns its wall seconds, and the CPU seconds of all."""
+    wall_s = cpu_s = 0.0
+    with contextlib.suppress(ChildProcessError):  # none is left
+        while True:
+            pid, status, used = os.wait4(-process.pid, 0)
+            cpu_s += used.ru_utime + used.ru_stime
+            if pid == process.pid:
+                wall_s = time.monotonic() - start
+                process.returncode = os.waitstatus_to_exitcode(status)
+                _end(process.pid)
+    return wall_s, cpu_s
+
+
+def _end(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
 
 
 def in_a_fresh_process(function: Callable[..., Result], *arguments: Any) -> Result:
@@ -102,42 +149,31 @@ def in_a_fresh_process(function: Callable[..., Result], *arguments: Any) -> Resu
         return pool.submit(function, *arguments).result()
 
 
-def twins() -> tuple[Callable[[], object], Callable[[], object]]:
-    """Forward passes of the doctor's two identical models on one input, on one thread, each warmed up."""
-    import torch
+def launch(less: Call, more: Call, rounds: int, warm_up_s: float) -> LaunchSamples:
+    """What one process measures of two calls, interleaved by the product's session and watched by its witnesses.
 
-    from modbench.harness.registry import catalogue
-
-    torch.set_num_threads(1)
-    case = aa_comparisons.units(1, "cpu", 1)[0].comparison.arms[0]
-    tokens_BT = torch.randint(case.config.vocab_size, (case.place.batch_size, case.place.seq_len))
-
-    def twin() -> Callable[[], object]:
-        module = catalogue.load("models", case.model).build(case.config).eval()
-
-        def call() -> object:
-            with torch.no_grad():
-                return module(tokens_BT)
-
-        for _ in range(20):
-            call()
-        return call
-
-    return twin(), twin()
+    Args:
+        less: the baseline.
+        more: what is compared with it.
+        rounds: rounds of the launch.
+        warm_up_s: seconds that the warm-up takes at least.
+    """
+    collector = counter_sampler.Collector()
+    session = Session(
+        {"less": less, "more": more},
+        "less",
+        rng=random.Random(),
+        clock=Clock(),
+        on_error=lambda _arm, _error: None,
+        survivable=(),
+        of_samples=counter_sampler.of_samples(1, collector),
+        of_blocks=counter_sampler.of_blocks(),
+    )
+    found = session.measure(Effort(rounds, warm_up_calls=3, warm_up_s=warm_up_s))
+    collector.close()
+    return LaunchSamples(found.samples["more"], None, found.samples["less"], found.blocks)
 
 
 def excludes_none(effect: Effect) -> bool:
     """Whether the 95 % interval excludes no difference."""
     return effect.low is not None and effect.high is not None and not effect.low <= 0 <= effect.high
-
-
-def width(effect: Effect) -> float:
-    """Width of the 95 % interval of the ratio; infinite where there is none."""
-    if effect.low is None or effect.high is None:
-        return math.inf
-    return math.exp(effect.high) - math.exp(effect.low)
-
-
-def rms(log_ratios: Sequence[float]) -> float:
-    """Root mean square of log-ratios whose true value is 0, as a share."""
-    return math.expm1(math.sqrt(sum(value**2 for value in log_ratios) / len(log_ratios)))

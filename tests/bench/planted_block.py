@@ -1,6 +1,6 @@
-"""A dense block called 33 times, and with 3 % more work, 34 times: the pair that `time_to_decide.py` gives to every tool.
+"""A dense block called 100 times, or with 3 % more work, 103 times: what `planted_pairs.py` gives to every tool.
 
-    python tests/bench/planted_block.py 33 500   # a whole process: 500 calls of 33 blocks
+    python tests/bench/planted_block.py 100 50   # a whole process: 50 calls of 100 blocks
 
 The block is torch's own, so that no tool has to load more than torch.
 """
@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 import torch
 
-LESS, MORE = 33, 34
 T, D = 32, 64
 
 

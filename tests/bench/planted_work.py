@@ -10,18 +10,16 @@ from __future__ import annotations
 
 import argparse
 import math
-import random
 import sys
 from collections.abc import Callable, Iterator
 from statistics import median
 
+import load
 import torch
-from load import excludes_none, in_a_fresh_process, load
 
-from modbench.harness.machine import counter_sampler
 from modbench.harness.stats import paired, verdicts
 from modbench.harness.stats.effects import Effect, share_interval
-from modbench.harness.timing.interleave import Call, Clock, Effort, Session
+from modbench.harness.timing.interleave import Call
 
 LESS, MORE = 100, 103
 MARGIN = 0.02
@@ -39,20 +37,7 @@ def launch(seed: int, rounds: int) -> paired.LaunchSamples:
 
         return call
 
-    collector = counter_sampler.Collector()
-    session = Session(
-        {"less": arm(LESS), "more": arm(MORE)},
-        "less",
-        rng=random.Random(seed),
-        clock=Clock(),
-        on_error=lambda _arm, _error: None,
-        survivable=(),
-        of_samples=counter_sampler.of_samples(1, collector),
-        of_blocks=counter_sampler.of_blocks(),
-    )
-    found = session.measure(Effort(rounds, warm_up_calls=3, warm_up_s=0.15))
-    collector.close()
-    return paired.LaunchSamples(found.samples["more"], None, found.samples["less"], found.blocks)
+    return load.launch(arm(LESS), arm(MORE), rounds, warm_up_s=0.15)
 
 
 def _effects(pairs: list[paired.Paired]) -> Iterator[tuple[str, list[Effect]]]:
@@ -77,12 +62,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--load", type=int, default=0, help="processes of the load generator")
     options = parser.parse_args()
-    pairs = []
-    with load(options.load):
+    pairs, wall_s, cpu_s = [], 0.0, 0.0
+    with load.load(options.load):
         for comparison in range(options.comparisons):
             seeds = range(comparison * options.launches, (comparison + 1) * options.launches)
-            launches = [in_a_fresh_process(launch, seed, options.rounds) for seed in seeds]
+            launches = [load.in_a_fresh_process(launch, seed, options.rounds) for seed in seeds]
             pairs.append(paired.compare(launches, one_thread=True))
+            for columns in (side for each in launches for side in (each.case, each.anchor) if side is not None):
+                wall_s += sum(columns["wall_s"])
+                cpu_s += sum(columns["cpu_s"])
             print(f"\r{comparison + 1} of {options.comparisons}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     print(
@@ -92,11 +80,11 @@ def main() -> None:
     for clock, effects in _effects(pairs):
         took = math.exp(-median(effect.value for effect in effects))
         mde = median(effect.mde or 0.0 for effect in effects)
-        seen = _power(effects, 0.03, excludes_none)
+        seen = _power(effects, 0.03, load.excludes_none)
         worse = _power(effects, 0.01, lambda effect: verdicts.verdict(effect, MARGIN) == "worse")
         print(f"| {clock} | {mde:.2%} | {seen} | {worse} | {took:.4f} |")
     print(f"\n{options.comparisons} comparisons of {options.launches} launches x {options.rounds} rounds, "
-          f"{options.load} processes of load")  # fmt: skip
+          f"{options.load} processes of load beside {cpu_s / wall_s:.0%} of a core")  # fmt: skip
 
 
 if __name__ == "__main__":

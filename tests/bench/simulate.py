@@ -75,14 +75,19 @@ def launch(world: World, factors: Mapping[str, float], rng: random.Random) -> di
     return samples
 
 
+def blocks(rounds: int) -> Columns:
+    """What witnesses saw of the blocks of a launch: nothing."""
+    return {"block": [float(i) for i in range(rounds)], "wall_s": [1.0] * rounds}
+
+
 def pairs(world: World, factors: Sequence[float], rng: random.Random) -> list[Paired]:
     """Every arm against the anchor, as a report compares them; a factor of 1.03 takes 3 % longer."""
     arms = {"anchor": 1.0} | {f"arm{i}": factor for i, factor in enumerate(factors)}
     made = [launch(world, arms, rng) for _ in range(world.launches)]
-    blocks = {"block": [float(i) for i in range(world.rounds)], "wall_s": [1.0] * world.rounds}
+    seen = blocks(world.rounds)
     return [
         paired.compare(
-            [LaunchSamples(each[arm], None, each["anchor"], blocks) for each in made], one_thread=True, averaged=True
+            [LaunchSamples(each[arm], None, each["anchor"], seen) for each in made], one_thread=True, averaged=True
         )
         for arm in list(arms)[1:]
     ]
