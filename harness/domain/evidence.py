@@ -61,7 +61,7 @@ class LaunchCount(Frozen):
     @property
     def asked_in_words(self) -> str:
         """The number that was asked for, `1000 or more` where it was not searched further."""
-        return f"{self.asked}{' or more' * (self.asked is not None and self.asked >= sample_size.MOST_ASKED)}"
+        return f"{self.asked}{' or more' * (self.asked is not None and self.asked >= sample_size.MOST)}"
 
     @property
     def capped(self) -> bool:

@@ -96,9 +96,9 @@ class Certificate:
         """Minimum detectable effect at standard effort's launches, as a share; None where the spread is not known."""
         if self.launch_sd is None or self.launches is None:
             return None
-        from modbench.harness.stats.time_to_detect import detectable
+        from modbench.harness.stats.effects import detectable
 
-        return detectable(self.launch_sd, self.launches)
+        return math.expm1(detectable(self.launch_sd, self.launches))
 
     @property
     def time_to_decide(self) -> Decision | None:
@@ -274,9 +274,9 @@ def _spread(row: Mapping[str, Any]) -> dict[str, float | None]:
     """The spread between a comparison's launches; where a check did not store it, what its detectable effect was made from."""
     launches, sd = int(row.get("launches", FORMER_LAUNCHES)), row.get("launch_sd")
     if sd is None and row.get("mde") is not None:
-        from modbench.harness.stats.time_to_detect import detectable
+        from modbench.harness.stats.effects import detectable
 
-        sd = math.log1p(row["mde"]) / math.log1p(detectable(1.0, launches))
+        sd = math.log1p(row["mde"]) / detectable(1.0, launches)
     return {"launches": launches, "launch_sd": sd}
 
 

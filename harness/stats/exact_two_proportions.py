@@ -8,7 +8,6 @@ make it stricter. `docs/method-tasks.md` compares it with the tests of Fisher, B
 
 from __future__ import annotations
 
-import bisect
 import functools
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from modbench.harness.stats.effects import LEVEL, POWER, Effect
+from modbench.harness.stats.sample_size import fewest
 
 Floats = NDArray[np.float64]
 # Common rates at which the error is looked at: evenly spaced in units of the binomial's deviation.
@@ -136,10 +136,9 @@ def seeds_needed(rate: float, other_rate: float, level: float = 1 - LEVEL) -> in
     """Fewest seeds of each arm that tell these rates apart with 80 % power; None: over 100, or the rates are equal."""
     if rate == other_rate:
         return None
-    numbers = range(FEWEST_SEEDS, MOST_SEEDS + 1)
-    place = bisect.bisect_left(numbers, True, key=lambda n: power(n, rate, other_rate, level) >= POWER)
-    if place == len(numbers):
+    found = fewest(lambda n: power(n, rate, other_rate, level), least=FEWEST_SEEDS, most=MOST_SEEDS)
+    if found is None:
         return None
     # Power rises in a saw-tooth: a smaller number close by may also do.
-    least = max(FEWEST_SEEDS, numbers[place] - 4)
-    return next(n for n in range(least, numbers[place] + 1) if power(n, rate, other_rate, level) >= POWER)
+    least = max(FEWEST_SEEDS, found - 4)
+    return next(n for n in range(least, found + 1) if power(n, rate, other_rate, level) >= POWER)

@@ -2,45 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
-from scipy import special
-
 from modbench.harness.stats.block_effects import MEDIAN_PENALTY
-from modbench.harness.stats.effects import POWER, t_quantile
+from modbench.harness.stats.sample_size import fewest, told
 
 # The slowdown that is to be called worse, and the margin of the verdict.
 SLOWDOWN, MARGIN = 0.03, 0.02
 # With fewer rounds no drift could be shown (`steady.testable`); with more, a launch is no longer a short one.
 ROUNDS = range(6, 61)
-FEWEST_LAUNCHES, MOST_LAUNCHES = 3, 1000
-
-
-def detectable(sd: float, launches: int) -> float:
-    """Smallest true difference, as a share, that is told apart from none with 80 % power.
-
-    Args:
-        sd: standard deviation of a log-ratio between launches.
-        launches: at least two.
-    """
-    return math.expm1((t_quantile(0.975, launches) + t_quantile(POWER, launches)) * sd / math.sqrt(launches))
-
-
-def chance_of_worse(sd: float, launches: int, slowdown: float = SLOWDOWN, margin: float = MARGIN) -> float:
-    """Probability that the 95 % interval over launches lies below the margin, if launch effects are normal.
-
-    Args:
-        sd: standard deviation of a log-ratio between launches.
-        launches: at least two.
-        slowdown: the true one, as a share.
-        margin: of practical interest, as a share.
-    """
-    beyond = math.log1p(slowdown) - math.log1p(margin)
-    if sd <= 0:
-        return float(beyond > 0)
-    shift = beyond * math.sqrt(launches) / sd
-    return float(1 - special.nctdtr(launches - 1, shift, t_quantile(0.975, launches)))
 
 
 @dataclass(frozen=True)
@@ -89,23 +61,9 @@ def time_to_decide(spread: Spread, slowdown: float = SLOWDOWN, margin: float = M
         slowdown: the true one, as a share.
         margin: of the verdict.
     """
-    found = []
+    found, beyond = [], math.log1p(slowdown) - math.log1p(margin)
     for rounds in ROUNDS:
-        launches = _fewest(spread.launch_sd(rounds), slowdown, margin)
+        launches = fewest(functools.partial(told, beyond, spread.launch_sd(rounds)))
         if launches is not None:
             found.append(Decision(launches, rounds, launches * (spread.start_s + rounds * spread.round_s)))
     return min(found, key=lambda each: each.seconds, default=None)
-
-
-def _fewest(sd: float, slowdown: float, margin: float) -> int | None:
-    """Fewest launches with enough power, by bisection: more launches have more."""
-    low, high = FEWEST_LAUNCHES, MOST_LAUNCHES
-    if chance_of_worse(sd, high, slowdown, margin) < POWER:
-        return None
-    while low < high:
-        middle = (low + high) // 2
-        if chance_of_worse(sd, middle, slowdown, margin) >= POWER:
-            high = middle
-        else:
-            low = middle + 1
-    return low

@@ -6,14 +6,12 @@ interval, and its p-value among those of its family), and does it matter (the ma
 
 from __future__ import annotations
 
-import bisect
 import math
 from typing import NamedTuple
 
 from modbench.harness.stats import contamination
-from modbench.harness.stats.effects import LEVEL, Effect, t_quantile
+from modbench.harness.stats.effects import LEVEL, Effect
 
-MOST_LAUNCHES = 1000
 # Of CPU time that may or may not stand for the work: it decides nothing, but may contradict.
 NOT_RECORDED = "whether an arm waits of itself, or other threads work, was not recorded"
 
@@ -151,14 +149,6 @@ def shown(effect: Effect) -> str:
     return f"{math.exp(effect.value):.3f}×{ends}"
 
 
-def would_decide(effect: Effect, margin: float, what: str = "it") -> str:
-    """How many launches would decide an inconclusive comparison, in words."""
-    needed = launches_needed(effect, margin)
-    if needed is None:
-        return f"not even {MOST_LAUNCHES} launches would decide {what}"
-    return f"{needed} launches would decide {what}"
-
-
 def verdict(effect: Effect, margin: float, adjusted_p: float | None = None) -> str:
     """The verdict on a ratio.
 
@@ -229,31 +219,3 @@ def exact_verdict(ratio: float, margin: float) -> str:
     if ratio > 1 + margin:
         return "better"
     return "worse" if ratio < 1 / (1 + margin) else "equivalent"
-
-
-def launches_needed(effect: Effect, margin: float) -> int | None:
-    """Launches that would decide an inconclusive comparison, if effect and spread are as estimated; None: over 1,000.
-
-    It is decided by an interval that excludes no change, or by one inside the margin, whichever needs fewer.
-    """
-    if effect.sd is None:
-        return 3
-    away, inside = abs(effect.value), math.log1p(margin) - abs(effect.value)
-    options = [_fewest(effect.sd, away, 0.975)]
-    if inside > 0:
-        options.append(_fewest(effect.sd, inside, 0.95))
-    found = [n for n in options if n is not None]
-    return min(found) if found else None
-
-
-def _fewest(sd: float, half_width: float, share: float) -> int | None:
-    """Fewest launches whose t-interval has a smaller half-width than this."""
-
-    def narrow(n: int) -> bool:
-        return t_quantile(share, n) * sd / math.sqrt(n) < half_width
-
-    if half_width <= 0:
-        return None
-    numbers = range(3, MOST_LAUNCHES + 1)
-    place = bisect.bisect_left(numbers, True, key=narrow)  # the first that is narrow: all after it are
-    return numbers[place] if place < len(numbers) else None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from modbench.harness.core.errors import unknown
 from modbench.harness.core.labels import Label
-from modbench.harness.stats import effects, one_process, paired, verdicts
+from modbench.harness.stats import effects, one_process, paired, sample_size, verdicts
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.paired import LaunchSamples, Paired
 from modbench.harness.stats.verdicts import Disturbed
@@ -181,4 +181,4 @@ def _undecided(effect: Effect, margin: float, launches: int) -> str:
         return "not significant among all that were compared"
     if launches == 1:
         return "more rounds may decide it"
-    return verdicts.would_decide(effect, margin)
+    return sample_size.would_decide(effect, margin)

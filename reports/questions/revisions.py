@@ -13,7 +13,7 @@ import numpy as np
 
 from modbench.harness.domain.case import Case
 from modbench.harness.results import run_folder
-from modbench.harness.stats import aba_blocks, effects, verdicts
+from modbench.harness.stats import aba_blocks, effects, sample_size, verdicts
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.verdicts import Estimates
 from modbench.reports.model import Alert, Block, Estimate, Finding, Sentence, Table, Value, Verdict
@@ -201,10 +201,10 @@ def _undecided(effect: Effect, margin: float, p: dict[int, float], i: int) -> st
             p=Estimate(p[i], kind="p"),
         )
         return plain(said)
-    needed = verdicts.launches_needed(effect, margin)
+    needed = sample_size.to_decide(effect, margin)
     if needed is None:
-        return f"not even {verdicts.MOST_LAUNCHES} blocks would decide it"
-    return f"--launches {needed} would decide it"
+        return f"not even {sample_size.MOST} blocks would decide it"
+    return f"--launches {needed} would probably decide it"
 
 
 def blocks(found: Result) -> Iterator[Block]:

@@ -16,7 +16,7 @@ from typing import Any
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case
-from modbench.harness.stats import contamination, effects, verdicts
+from modbench.harness.stats import contamination, effects, sample_size, verdicts
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.verdicts import Disturbed, Estimates
 from modbench.reports.model import Estimate, Sentence
@@ -144,7 +144,7 @@ def _undecided(wall: Estimates, margin: float, own: str, family: int) -> str:
     if effect.sd is None:
         return "a single launch gives no verdict"
     what, asked = ("it", effect) if own == "inconclusive" or wall.mean is None else ("the mean", wall.mean)
-    return verdicts.would_decide(asked, margin, what)
+    return sample_size.would_decide(asked, margin, what)
 
 
 def _label(row: dict[str, Any], label: Label) -> None:

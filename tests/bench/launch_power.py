@@ -6,6 +6,9 @@ Samples are planted (nothing is timed): launches differ by a standard deviation 
 They go through the product's own code: the median and the mean of a launch, the number of launches from a pilot, the t-interval,
 the verdict on both at a margin of 2 %. Coverage is that of the whole rule for the typical effect, with the pilot's launches among
 those that are reported.
+
+A second table holds *n launches would probably decide it* against its promise of 80 %: for an effect and a spread that are known,
+and as it is printed, from what undecided comparisons of 3 to 10 launches estimated.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from modbench.harness.domain.efforts import EFFORTS, TWO_STAGE, TwoStage
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.stats import effects, mean_effects, sample_size, verdicts
 from modbench.harness.stats.block_effects import Columns
+from modbench.harness.stats.effects import Effect
 
 MARGIN, TRUTH = 0.02, 0.03
 
@@ -98,6 +102,25 @@ def simulate(
     return Result(float(np.mean(worse)), float(np.mean(covered)), made, asked)
 
 
+def advised(launches: int, effect: float, sd: float, comparisons: int, seed: int = 0) -> tuple[float, float]:
+    """Share of fresh runs that decide with as many launches as undecided comparisons ask for; their median number.
+
+    Args:
+        launches: of a comparison; 0: effect and spread are known.
+        effect: the true one, on the log scale.
+        sd: standard deviation of a launch's effect.
+        comparisons: how many are drawn.
+        seed: draws them.
+    """
+    known = Effect(effect, sd=sd, n=0)
+    drawn_CL = np.random.default_rng(seed).normal(effect, sd, (comparisons, launches)).tolist()
+    seen = [effects.over_launches(row_L) for row_L in drawn_CL] if launches else [known]
+    undecided = [each for each in seen if verdicts.verdict(each, MARGIN) == "inconclusive"]
+    numbers = [sample_size.to_decide(each, MARGIN) or sample_size.MOST for each in undecided]
+    decided = [sample_size.decided(effect, sd, number, MARGIN) for number in numbers]
+    return float(np.mean(decided)), float(np.median(numbers))
+
+
 class Launch(NamedTuple):
     """Typical effect of every arm against the anchor, and the mean effect of the one that is judged."""
 
@@ -134,6 +157,18 @@ def _samples(logs: Sequence[float] | np.ndarray) -> Columns:
     }
 
 
+def advice(comparisons: int) -> None:
+    """Print how often fresh runs decide that make as many launches as they are told to."""
+    pilots = (0, 3, 5, 8, 10)
+    heads = ["known", *(f"estimated from {n}" for n in pilots[1:])]
+    print(f"\n| effect, sd of a launch | {' | '.join(heads)} |\n| --- |{' --- |' * len(heads)}")
+    for sd in (0.02, 0.04):
+        for share in (0.0, 0.01, 0.02, 0.03):
+            found = [advised(n, math.log1p(share), sd, comparisons) for n in pilots]
+            cells = [f"{decided:.2f}, {number:.0f}" for decided, number in found]
+            print(f"| {share:.0%}, {sd:.0%} | {' | '.join(cells)} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--comparisons", type=int, default=1000)
@@ -157,6 +192,7 @@ def main() -> None:
                 f"{np.mean(found.made):.1f}, {low:.0f}–{high:.0f} | {capped} |",
                 flush=True,
             )
+    advice(options.comparisons)
 
 
 if __name__ == "__main__":

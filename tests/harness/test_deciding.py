@@ -12,7 +12,8 @@ from modbench.commands.doctor.aa_comparisons import Twin
 from modbench.harness.machine.certificate import Certificate
 from modbench.harness.stats.effects import over_launches
 from modbench.harness.stats.paired import Paired
-from modbench.harness.stats.time_to_detect import Spread, chance_of_worse, detectable, time_to_decide
+from modbench.harness.stats.sample_size import told
+from modbench.harness.stats.time_to_detect import Spread, time_to_decide
 from modbench.harness.stats.verdicts import verdict
 
 
@@ -23,22 +24,19 @@ def simulated(sd: float, launches: int, slowdown: float, times: int = 1000) -> f
     return sum(verdict(over_launches(list(row)), 0.02) == "worse" for row in effects) / times
 
 
+def chance(sd: float, launches: int) -> float:
+    """Of a true +3 % being called worse at a margin of 2 %."""
+    return told(math.log1p(0.03) - math.log1p(0.02), sd, launches)
+
+
 @pytest.mark.parametrize(("sd", "launches"), [(0.005, 3), (0.005, 5), (0.01, 10), (0.01, 15)])
 def test_the_chance_is_that_of_the_verdict(sd: float, launches: int) -> None:
-    assert chance_of_worse(sd, launches) == pytest.approx(simulated(sd, launches, 0.03), abs=0.04)
+    assert chance(sd, launches) == pytest.approx(simulated(sd, launches, 0.03), abs=0.04)
 
 
 def test_no_slowdown_beyond_the_margin_is_not_worse() -> None:
-    assert chance_of_worse(0.01, 100, slowdown=0.02) == pytest.approx(0.025, abs=1e-6)
-    assert chance_of_worse(0.0, 3) == 1.0
-    assert chance_of_worse(0.0, 3, slowdown=0.02) == 0.0
-
-
-def test_what_can_be_told_apart_is_what_a_comparison_prints() -> None:
-    effect = over_launches([-0.01, 0.0, 0.01, 0.02])
-    assert effect.sd is not None
-    assert effect.mde is not None
-    assert detectable(effect.sd, 4) == pytest.approx(math.expm1(effect.mde))
+    assert told(0.0, 0.01, 100) == pytest.approx(0.025, abs=1e-6)
+    assert time_to_decide(Spread(0.01, 0.01, 0.1, 0.01), slowdown=0.02) is None
 
 
 def test_the_decision_is_the_cheapest_that_has_the_power() -> None:
@@ -46,10 +44,10 @@ def test_the_decision_is_the_cheapest_that_has_the_power() -> None:
     found = time_to_decide(spread)
     assert found is not None
     assert found.seconds == pytest.approx(found.launches * (0.4 + found.rounds * 0.05))
-    assert chance_of_worse(spread.launch_sd(found.rounds), found.launches) >= 0.8
-    assert chance_of_worse(spread.launch_sd(found.rounds), found.launches - 1) < 0.8
+    assert chance(spread.launch_sd(found.rounds), found.launches) >= 0.8
+    assert chance(spread.launch_sd(found.rounds), found.launches - 1) < 0.8
     for rounds in (6, 12, 24, 48):
-        launches = next(n for n in range(3, 1000) if chance_of_worse(spread.launch_sd(rounds), n) >= 0.8)
+        launches = next(n for n in range(3, 1000) if chance(spread.launch_sd(rounds), n) >= 0.8)
         assert found.seconds <= launches * (0.4 + rounds * 0.05) + 1e-9
 
 

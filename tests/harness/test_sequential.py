@@ -247,8 +247,9 @@ def test_seeds_that_would_decide() -> None:
     assert margin == seeds_needed(1, 1, 1.0, looks=2)
     # Two one-sided tests without a difference: z(0.95) + z(0.9), on a variance of two.
     assert none == pytest.approx(2 * (1.645 + 1.282) ** 2, abs=2)
-    made = bench.shares(bench.World(schedule(quarter, 2), 0.25, margin=1.0), 800)
-    assert 0.77 < made.equivalent <= made.decided
+    for difference, total in ((0.25, quarter), (0.5, middle)):
+        made = bench.shares(bench.World(schedule(total, 2), difference, margin=1.0), 1500)
+        assert 0.76 < made.decided < 0.85
     assert seeds_to_decide(0.0, 1, 1, 1e-3) is None
 
 

@@ -24,7 +24,7 @@ from modbench.harness.stats.effects import (
     share_interval,
 )
 from modbench.harness.stats.paired import LaunchSamples
-from modbench.harness.stats.verdicts import exact_verdict, launches_needed, loss_verdict, verdict
+from modbench.harness.stats.verdicts import exact_verdict, loss_verdict, verdict
 from modbench.harness.timing.interleave import deal
 
 MARGIN = 0.02
@@ -275,23 +275,6 @@ def test_a_finding_that_the_list_does_not_let_stand_is_inconclusive() -> None:
     assert loss_verdict(Effect(-0.05, -0.07, -0.03), 0.04) == "better"
     # Equivalence is no finding of a difference: it does not depend on the list.
     assert verdict(Effect(0.0, -0.01, 0.01, -0.008, 0.008, p=0.9), MARGIN, 1.0) == "equivalent"
-
-
-@pytest.mark.parametrize(("value", "sd"), [(0.05, 0.04), (0.03, 0.04), (0.0, 0.02), (-0.01, 0.01)])
-def test_so_many_launches_would_decide_it_and_one_fewer_would_not(value: float, sd: float) -> None:
-    def decided(n: int) -> bool:
-        half = [scipy_stats.t.ppf(q, n - 1) * sd / math.sqrt(n) for q in (0.975, 0.95)]
-        return bool(half[0] < abs(value) or half[1] < math.log1p(MARGIN) - abs(value))
-
-    needed = launches_needed(Effect(value, sd=sd, n=3), MARGIN)
-    assert needed is not None
-    assert decided(needed)
-    assert needed == 3 or not decided(needed - 1)
-
-
-def test_what_no_number_of_launches_decides_is_said_so() -> None:
-    assert launches_needed(Effect(math.log1p(MARGIN), sd=0.5, n=3), MARGIN) is None
-    assert launches_needed(Effect(0.1), MARGIN) == 3  # no spread is known yet
 
 
 def test_disturbed_samples_are_kept_and_seen_through() -> None:

@@ -15,6 +15,7 @@ import pytest
 from gate_power import Truth, asked, shares, simulated
 from planted import left, planted_suite
 from planted_gate import finding, planted_run
+from scipy import stats
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.stats import effects
@@ -38,6 +39,19 @@ def words(found: Gate, arm: str) -> set[str | None]:
 
 
 # --- rules, on effects
+
+
+@pytest.mark.parametrize("sd", [0.02, 0.04])
+@pytest.mark.parametrize(("slower", "family"), [(0.0, 1), (0.05, 1), (0.05, 34)])
+def test_runs_of_as_many_launches_as_are_asked_for_decide_in_80_of_100(sd: float, slower: float, family: int) -> None:
+    change = Change(-math.log1p(slower), 0.01, 4, EDGE, EDGE, spread=sd * math.sqrt(2), alike="one")
+    if slower:
+        n, side = non_inferiority.launches_to_show(change, family), "less"
+    else:
+        n, side = non_inferiority.launches_to_pass([finding("c", TIME, "", changes=(change,))]).launches, "greater"
+    new_RN, old_RN = np.random.default_rng(0).normal(0, sd, (2, 10_000, n or 0))
+    found = stats.ttest_ind(new_RN + EDGE - math.log1p(slower), old_RN, axis=1, equal_var=False, alternative=side)
+    assert 0.79 < np.mean(found.pvalue <= 0.05 / family) < 0.85
 
 
 @pytest.mark.slow

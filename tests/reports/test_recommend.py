@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 import shlex
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import typer
 from planted_choice import MEMORY, TAKES, TIME, run
+from scipy import stats
 
 from modbench import cli
 from modbench.harness.core.errors import UsageError
@@ -101,6 +103,16 @@ def test_nothing_fits_and_the_nearest_is_named(quiet: Loaded) -> None:
     assert [kept.excess for kept in found.nearest.kept] == pytest.approx([0.2, 3e6 / 4e6 - 1], abs=0.01)
 
 
+def to_show(distance: float, half: float, made: int) -> int:
+    """More than were made, at which the upper end lies below the limit with 80 % power; now it is `half` above the estimate."""
+    sd = half * math.sqrt(made) / stats.t.ppf(0.975, made - 1)
+    return next(
+        n
+        for n in range(made + 1, 1000)
+        if stats.nct.sf(stats.t.ppf(0.975, n - 1), n - 1, distance * math.sqrt(n) / sd) >= 0.8
+    )
+
+
 def test_a_limit_inside_the_interval_only_may_be_held(tmp_path: Path) -> None:
     """The estimate lies below the limit, the end of its interval above: that is said, with the launches that would show it."""
     noisy = run(tmp_path / "noisy", sd=0.05, suite={"metrics": [TIME]})
@@ -111,7 +123,8 @@ def test_a_limit_inside_the_interval_only_may_be_held(tmp_path: Path) -> None:
     found = found_in(noisy, latency=inside)
     assert (arm(found.best), found.best and found.best.word) == ("mod[c0.125]", MAY)
     assert len([*question.remarks(found)]) == 1
-    assert any(re.search(r"\d+ launches, to show", need) for need in found.open)
+    launches = to_show(math.log(inside / value.value), math.log(value.high / value.value), value.n)
+    assert any(re.search(rf"\b{launches} launches, to show", need) for need in found.open)
     # A slower setting that surely fits goes first; the faster one is named.
     wide = found_in(noisy, latency=value.high * 1.001)
     assert (arm(wide.best), wide.best and wide.best.word) == ("mod[c0.125]", FITS)
@@ -127,7 +140,11 @@ def test_what_fits_goes_before_what_may_fit(quiet: Loaded) -> None:
     *_, may = question.held_limits(found)
     assert found.better is not None
     assert (may.given["more"], may.given["arm"]) == ("faster", found.better.candidate.case)
-    assert any(need.startswith("MoD 0.125: ") and "seeds, to show" in need for need in found.open)
+    (kept,) = found.better.kept
+    assert kept.value is not None
+    assert kept.end is not None
+    seeds = to_show(0.025 - kept.value, kept.end - kept.value, found.better.candidate.loss.n)
+    assert any(need.startswith("MoD 0.125: ") and f" {seeds} seeds, to show" in need for need in found.open)
     assert words(found_in(quiet, loss=0.03))["mod[c0.125]"] == FITS
     assert words(found_in(quiet, loss=0.02))["mod[c0.125]"] == BREAKS
 

@@ -7,17 +7,17 @@ above the margin is shown, at 5 % over all times of the gate, or all losses (Hol
 
 from __future__ import annotations
 
-import bisect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import optimize, special, stats
+from scipy import optimize, special
 
 from modbench.harness.stats import effects
-from modbench.harness.stats.effects import POWER, Effect
+from modbench.harness.stats.effects import Effect
+from modbench.harness.stats.sample_size import MOST, fewest, power
 from modbench.reports.model import Estimate, Finding
 
 ALPHA = 0.05
@@ -26,9 +26,6 @@ COMPARED = frozenset({"pass", "better", "worse"})
 LABELS = "labels"
 # Shares of gates of identical code that pass at the launches that a gate asks for: the first that asks for more than were made.
 PASSING = (0.8, 0.95, 0.99)
-MOST_LAUNCHES = 1000
-# A shift of so many standard errors is found with certainty; the noncentral t cannot be computed far beyond.
-CERTAIN = 30.0
 
 
 @dataclass(frozen=True)
@@ -242,10 +239,10 @@ def launches_to_pass(timed: Sequence[GateFinding]) -> Asked:
         return float(np.prod(_found(edges, spreads, launches, ALPHA)))
 
     for share in PASSING:
-        found = _fewest(all_pass, share)
+        found = fewest(all_pass, share)
         if found is None or found > made:
             return Asked(found, share, len(timed))
-    return Asked(min(2 * made, MOST_LAUNCHES), PASSING[-1], len(timed))
+    return Asked(min(2 * made, MOST), PASSING[-1], len(timed))
 
 
 def _kinds(timed: Sequence[GateFinding]) -> list[list[Change]]:
@@ -260,21 +257,13 @@ def _kinds(timed: Sequence[GateFinding]) -> list[list[Change]]:
 def launches_to_show(change: Change, family: int) -> int | None:
     """Return the launches in each run at which a slowdown as large as this is shown with 80 % power; None: over 1,000."""
     distance, spread = np.array([-change.value - change.alarms]), np.array([change.spread or 0.0])
-    return _fewest(lambda n: float(_found(distance, spread, n, ALPHA / family)[0]), POWER)
+    return fewest(lambda n: float(_found(distance, spread, n, ALPHA / family)[0]))
 
 
 def _found(distances: np.ndarray, spreads: np.ndarray, launches: int, alpha: float) -> np.ndarray:
     """Return the probabilities that a one-sided t-test finds these distances."""
-    df = 2 * (launches - 1)
-    errors = np.maximum(spreads / math.sqrt(launches), distances / CERTAIN)
-    return np.asarray(stats.nct.sf(stats.t.ppf(1 - alpha, df), df, distances / errors))
-
-
-def _fewest(chance: Callable[[int], float], wanted: float) -> int | None:
-    """Return the fewest launches with at least the wanted chance, which grows with them."""
-    numbers = range(3, MOST_LAUNCHES + 1)
-    place = bisect.bisect_left(numbers, True, key=lambda n: chance(n) >= wanted)
-    return numbers[place] if place < len(numbers) else None
+    with np.errstate(divide="ignore"):  # without a spread it is certain
+        return power(distances * math.sqrt(launches) / spreads, 2 * (launches - 1), alpha)
 
 
 def shrunk(variances: Sequence[float], df: Sequence[float]) -> np.ndarray:

@@ -5,12 +5,13 @@ A limit is held where the end of the 95 % interval holds it. A count has no inte
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from modbench.harness.stats import verdicts
-from modbench.harness.stats.effects import Effect, t_quantile
+from modbench.harness.stats.effects import t_quantile
+from modbench.harness.stats.sample_size import MOST, fewest, told
 from modbench.reports.model import Estimate, Finding, Sentence
 from modbench.reports.questions.recommend.candidates import (
     CONTAMINATED,
@@ -178,12 +179,9 @@ def _launches(value: Value, bound: float) -> Need:
         return Need("at least three launches", value.metric, launches=3)
     # The interval is one of logarithms: its half-width gives their standard deviation.
     sd = math.log(value.high / value.value) * math.sqrt(value.n) / t_quantile(0.975, value.n)
-    needed = verdicts.launches_needed(Effect(math.log(bound / value.value), sd=sd, n=value.n), 0.0)
-    if needed is None:
-        return Need(
-            f"more than {verdicts.MOST_LAUNCHES} launches would be needed to show that the time is below the limit"
-        )
-    launches = max(needed, value.n + 1)
+    launches = fewest(functools.partial(told, math.log(bound / value.value), sd), least=value.n + 1)
+    if launches is None:
+        return Need(f"more than {MOST} launches would be needed to show that the time is below the limit")
     return Need(f"{launches} launches, to show that the time is below the limit", value.metric, launches=launches)
 
 
@@ -232,12 +230,9 @@ def _seeds(loaded: Loaded, each: Candidate, baseline: Candidate, found: Finding,
     if effect is None or effect.sd is None or effect.n < FEWEST_SEEDS:
         said = f"three seeds or more, to show that its loss is within the limit: there {_number(each.loss.n)}"
         return Need(said, found.metric, seeds=FEWEST_SEEDS)
-    needed = verdicts.launches_needed(Effect(effect.value + allowed, sd=effect.sd, n=effect.n), 0.0)
-    if needed is None:
-        return Need(
-            f"more than {verdicts.MOST_LAUNCHES} seeds would be needed to show that its loss is within the limit"
-        )
-    seeds = max(needed, effect.n + 1)
+    seeds = fewest(functools.partial(told, allowed + effect.value, effect.sd), least=effect.n + 1)
+    if seeds is None:
+        return Need(f"more than {MOST} seeds would be needed to show that its loss is within the limit")
     return Need(f"{seeds} seeds, to show that its loss is within the limit", found.metric, seeds=seeds)
 
 

@@ -18,7 +18,7 @@ from modbench.harness.core.confirm_plan import Role
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import scale_of
 from modbench.harness.domain.case import Case
-from modbench.harness.stats import verdicts
+from modbench.harness.stats import sample_size
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value
 from modbench.reports.questions.confirmation import Answer, answers, of
 from modbench.reports.questions.recommend import candidates, limits
@@ -272,11 +272,9 @@ def _to_tell_apart(
     effect = effect_between(loaded, one, other, apart.metric) if one and other else None
     if effect is None or effect.sd is None:
         return number(3, f"at least three {what}, to tell {pair}")
-    needed = verdicts.launches_needed(effect, 0.0 if seeds else loaded.run.plan.suite.margin)
+    needed = sample_size.to_decide(effect, 0.0 if seeds else loaded.run.plan.suite.margin)
     if needed is None:
-        return Need(f"more than {verdicts.MOST_LAUNCHES} {what} would be needed to tell {pair}")
-    # Where as many were made, something else withholds the verdict: a disturbance, or the number of pairs, of which few are left.
-    needed = max(needed, effect.n)
+        return Need(f"more than {sample_size.MOST} {what} would be needed to tell {pair}")
     return number(needed, f"{needed} {what}, to tell {pair}")
 
 

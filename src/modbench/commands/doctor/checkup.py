@@ -20,7 +20,7 @@ from modbench.harness.execution.runner import run_in_temporary_folder
 from modbench.harness.machine import certificate, environment
 from modbench.harness.machine.certificate import Certificate
 from modbench.harness.passes import roofline
-from modbench.harness.stats import time_to_detect
+from modbench.harness.stats import sample_size, time_to_detect
 from modbench.harness.stats.effects import POWER
 from modbench.reports.writers.number_format import plain, share
 
@@ -189,7 +189,7 @@ def _time_to_decide(pooled: Certificate) -> str:
         return f"{human_duration(found.seconds)} of measuring, {found.launches} launches of {found.rounds} rounds, until {what}"
     if pooled.between_sd is None:
         return "not known: earlier checks did not measure what a launch costs"
-    return f"not even {plain(time_to_detect.MOST_LAUNCHES)} launches are enough until {what}"
+    return f"not even {plain(sample_size.MOST)} launches are enough until {what}"
 
 
 def _verdict(pooled: Certificate) -> str:
