@@ -21,12 +21,12 @@ import numpy as np
 from scipy import special
 
 from modbench.harness.stats.effects import LEVEL, t_quantile
+from modbench.harness.stats.fieller import Line
 
 Outcome: TypeAlias = Literal["crossing", "always", "never", "undecided", "not monotone"]
 FEWEST_LAUNCHES = 3
 # Standard deviation of an effect, far below what a clock resolves: where launches agree to the bit, weights stay finite.
 _LEAST_SD = 1e-9
-_HALVINGS = 50
 
 
 @dataclass(frozen=True)
@@ -118,22 +118,14 @@ def _first(points: Sequence[Point], ends: Sequence[float], sign: int) -> float |
     if reached in {0, len(points)}:
         return None
     here, there = points[reached - 1], points[reached]
-    before, after = 0.0, 1.0
-    for _ in range(_HALVINGS):
-        middle = (before + after) / 2
-        if sign * _end_between(here, there, middle, sign) >= 0:
-            after = middle
-        else:
-            before = middle
-    return _between(here, there, after)
 
+    def quantile(share: float) -> float:
+        freedom = _freedom((1 - share) ** 2 * here.variance, here.n, share**2 * there.variance, there.n)
+        return float(special.stdtrit(freedom, (1 + LEVEL) / 2))
 
-def _end_between(here: Point, there: Point, share: float, sign: int) -> float:
-    """End of the interval of the effect interpolated between two points; degrees of freedom after Satterthwaite."""
-    mine, theirs = (1 - share) ** 2 * here.variance, share**2 * there.variance
-    value = (1 - share) * here.value + share * there.value
-    quantile = float(special.stdtrit(_freedom(mine, here.n, theirs, there.n), (1 + LEVEL) / 2))
-    return value + sign * quantile * math.sqrt(mine + theirs)
+    slope, slope_variance = there.value - here.value, here.variance + there.variance
+    line = Line(here.value, slope, here.variance, -here.variance, slope_variance)
+    return _between(here, there, line.reached(quantile, sign))
 
 
 def _freedom(mine: float, n: int, theirs: float, m: int) -> float:

@@ -1,4 +1,4 @@
-"""The exchange rate: how much dense compute buys the loss of an arm, with an interval.
+"""The effective speed-up: how much dense compute buys the loss of an arm, with an interval.
 
 The dense models of a run, smallest first, are its ladder. Between two of them the mean loss over seeds is interpolated linearly
 over the logarithm of the compute. `crossing` finds where that curve has the arm's loss. Its interval is Fieller's (1954): the
@@ -19,6 +19,7 @@ import numpy as np
 from scipy import special
 
 from modbench.harness.stats.effects import over_launches, t_quantile
+from modbench.harness.stats.fieller import Line
 
 # With fewer seeds, or launches, there is no interval.
 FEWEST = 3
@@ -158,23 +159,12 @@ def _first_at_least_zero(means: Sequence[float]) -> float:
 
 
 def _edges(here: np.ndarray, there: np.ndarray, t: float, start: int) -> list[tuple[float, float]]:
-    """Places between two points where the mean difference is as large as its margin, and that difference there.
-
-    With u = here and v = there minus here the difference is u + w v: the places solve mean^2 = t^2 variance / n, which is a
-    quadratic in w.
-    """
-    u, v, n = here, there - here, len(here)
-    (uu, uv), (_, vv) = np.cov(u, v)
-    mean_u, mean_v, k = float(u.mean()), float(v.mean()), t * t / n
-    a, b, c = mean_v**2 - k * vv, mean_u * mean_v - k * uv, mean_u**2 - k * uu
-    # b^2 - a c, written so that nothing large cancels: it is 0 where seeds do not differ.
-    under = k * (mean_u**2 * vv + mean_v**2 * uu - 2 * mean_u * mean_v * uv) - k * k * (uu * vv - uv * uv)
-    if under < 0:
-        return []
-    q = -(b + math.copysign(math.sqrt(under), b))
-    found = [*([q / a] if a else []), *([c / q] if q else [])]
+    """Places between two points where the mean difference is as large as its margin, and that difference there."""
+    u, v = here, there - here
+    (uu, uv), (_, vv) = np.cov(u, v) / len(here)
+    line = Line(float(u.mean()), float(v.mean()), uu, uv, vv)
     # A root at a point may lie beyond it by rounding.
-    return [(start + min(max(w, 0.0), 1.0), mean_u + w * mean_v) for w in found if -ROUNDING <= w <= 1 + ROUNDING]
+    return [(start + min(max(w, 0.0), 1.0), line.value(w)) for w in line.edges(t) if -ROUNDING <= w <= 1 + ROUNDING]
 
 
 def rate(place: Crossing, costs: Sequence[Sequence[float]], *, counted: bool) -> Rate:

@@ -20,6 +20,7 @@ import numpy as np
 from scipy import special
 
 from modbench.harness.stats.alpha_spending import LEVEL
+from modbench.harness.stats.fieller import Line
 from modbench.harness.stats.group_sequential import ends, welch_freedom
 from modbench.harness.stats.seeds_needed import Spread
 
@@ -239,16 +240,11 @@ class JointFit:
         slope_C, bend_C = unit_CC[self._at(variant, "b")], 2 * unit_CC[self._at(variant, "c")]
         along_C = slope_C + at * bend_C
         parts = self._variance(along_C, along_C)
-        squared = float(special.stdtrit(welch_freedom(parts, self._freedoms()), LEVEL / 2)) ** 2
+        quantile = float(special.stdtrit(welch_freedom(parts, self._freedoms()), LEVEL / 2))
         error = math.sqrt(sum(parts)) / (2 * c)
-        # (b + 2 c u)² = t² times its variance: a quadratic in u, whose roots enclose the places that are not rejected.
-        second = 4 * c * c - squared * sum(self._variance(bend_C, bend_C))
-        first = 4 * b * c - 2 * squared * sum(self._variance(slope_C, bend_C))
-        none = b * b - squared * sum(self._variance(slope_C, slope_C))
-        root = first * first - 4 * second * none
-        if second <= 0 or root < 0:  # the curve may not bend at all
-            return Estimate(value, error=error)
-        low, high = ((-first + sign * math.sqrt(root)) / (2 * second) + self._middle for sign in (-1, 1))
+        variances = (sum(self._variance(*both)) for both in ((slope_C, slope_C), (slope_C, bend_C), (bend_C, bend_C)))
+        found = Line(b, 2 * c, *variances).interval(quantile)  # open where the curve may not bend at all
+        low, high = (None, None) if found is None else (end + self._middle for end in found)
         return Estimate(value, low, high, error)
 
     def _between_seeds(self) -> tuple[float, float]:

@@ -31,7 +31,7 @@ class _Shown:
     """What the panel shows.
 
     Attributes:
-        made: all exchange rates of the run.
+        made: all effective speed-ups of the run.
         rows: those with a rate or a bound, the checks last.
         drawn: whether one of an arm has an interval: a figure of illustrations would look like evidence.
     """
@@ -143,7 +143,7 @@ def _said(each: Exchange, price: Price) -> str:
 
 READING = (
     "For each arm that was trained: how much dense compute buys the loss that it has. 1.20 FLOPs means that a dense "
-    "model needs 1.2 times as many FLOPs to get there, so that above 1 the arm is worth more than its cost. It is "
+    "model needs 1.2 times as many FLOPs to get there, so that above 1 the arm saves compute. It is "
     "read off the curve of the dense models that were trained here. Where no dense model reaches that loss, or too "
     "few seeds were trained, there is no number but the reason: an arrow is an open end, and without a mark only a bound is "
     "known. The plain speed-up is that against dense of the same shape, whatever its loss. Where top-k routing saw later tokens, "

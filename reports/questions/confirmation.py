@@ -25,8 +25,8 @@ from modbench.harness.rules.confirmation import (
     is_noise,
     place_of,
 )
-from modbench.harness.stats import compute_equivalent
-from modbench.harness.stats.compute_equivalent import ComputeEquivalent
+from modbench.harness.stats import effective_speedup
+from modbench.harness.stats.effective_speedup import EffectiveSpeedup, Fall
 from modbench.harness.stats.joint_fit import JointFit, Optimum, Run
 from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, Verdict
 from modbench.reports.questions.isoflop import attention, without_size
@@ -106,7 +106,7 @@ class Answer:
         sides: by role.
         first_seed: of the fresh ones.
         at_once: runs that the machine trained side by side.
-        worth: of the difference from the anchor, in dense compute; None where the anchor was not compared.
+        speedup: the effective one, over the anchor; None where the anchor was not compared.
         dtype: number format of the runs, where the sweep has several; else empty.
     """
 
@@ -116,7 +116,7 @@ class Answer:
     sides: Mapping[Role, Side]
     first_seed: int
     at_once: int
-    worth: ComputeEquivalent | None
+    speedup: EffectiveSpeedup | None
     dtype: str = ""
 
     @property
@@ -193,18 +193,18 @@ def _answer(loaded: Loaded, made: Confirmation, told: Confirmed) -> Answer:
     sweep, budget = loaded.run.plan.suite.isoflop, next(iter(made.cases.values())).budget
     assert sweep is not None
     assert budget is not None
-    worth = _worth(loaded, made, told, budget) if any(each.role == "anchor" for each in told.compared) else None
+    speedup = _speedup(loaded, made, told, budget) if any(each.role == "anchor" for each in told.compared) else None
     cores, suite = loaded.run.environment.get("usable_cores"), loaded.run.plan.suite
     at_once = max(1, int(cores or 1) // suite.threads) if loaded.run.plan.device == "cpu" else 1
     dtype = next(iter(made.cases.values())).place.dtype if len(suite.grid.dtype) > 1 else ""
-    return Answer(budget, sweep.count, told, sides, made.plan.first_seed, at_once, worth, dtype)
+    return Answer(budget, sweep.count, told, sides, made.plan.first_seed, at_once, speedup, dtype)
 
 
-def _worth(loaded: Loaded, made: Confirmation, told: Confirmed, budget: float) -> ComputeEquivalent:
-    """What the difference from the anchor is worth, by the anchor's loss at the next smaller budget."""
+def _speedup(loaded: Loaded, made: Confirmation, told: Confirmed, budget: float) -> EffectiveSpeedup:
+    """The effective speed-up over the anchor, by the anchor's loss at the next smaller budget."""
     (compared,) = (each for each in told.compared if each.role == "anchor")
     if not compared.looks:
-        return ComputeEquivalent(reason=compared.reason)
+        return EffectiveSpeedup(reason=compared.reason)
     runs, cheaper, place = list[Run](), set[float](), next(iter(made.cases.values())).place
     for record in loaded.run.records:
         (case, *_), loss = record.unit.comparison.arms, found_in(record).loss
@@ -221,23 +221,20 @@ def _worth(loaded: Loaded, made: Confirmation, told: Confirmed, budget: float) -
         # Each budget has curves of its own; one fit of all of them knows the spread best.
         runs.append(Run(f"{case.variant} {typed(case.budget)}", place_of(case), record.unit.protocol.seed, loss))
     if not cheaper:
-        return ComputeEquivalent(
+        return EffectiveSpeedup(
             reason="the anchor was trained with no smaller budget: [isoflop] anchor_budgets names some"
         )
     fitted, below = JointFit(runs), max(cheaper)
     there, here = ((side, fitted.best(side)) for side in (f"{made.anchor} {typed(each)}" for each in (below, budget)))
     fall, last = fitted.apart(*there, *here), compared.looks[-1]
     if fall.low is None or fall.high is None:
-        return ComputeEquivalent(
+        return EffectiveSpeedup(
             reason="the sweep left too few runs of the anchor to tell how its loss falls with compute"
         )
     folds = math.log(budget / below)
-    return compute_equivalent.worth(
-        last.value,
-        last.low,
-        last.high,
-        compute_equivalent.Fall(*(each / folds for each in (fall.value, fall.low, fall.high))),
-    )
+    margin = None if last.low is None or last.high is None else (last.high - last.low) / 2
+    per_fold = Fall(fall.value / folds, (fall.high - fall.low) / 2 / folds)
+    return effective_speedup.from_fall(last.value, margin, per_fold)
 
 
 def table(loaded: Loaded) -> pd.DataFrame:
@@ -284,13 +281,13 @@ def _rows(answer: Answer) -> list[dict[str, object]]:
             whole = theirs
             for key, value in (("share", last.value), ("share_low", last.low), ("share_high", last.high)):
                 row[key] = None if value is None or whole is None else value / whole
-        if compared.role == "anchor" and answer.worth is not None:
+        if compared.role == "anchor" and answer.speedup is not None:
             row |= {
-                "effective_speedup": answer.worth.value,
-                "effective_ci_low": answer.worth.low,
-                "effective_ci_high": answer.worth.high,
+                "effective_speedup": answer.speedup.value,
+                "effective_ci_low": answer.speedup.low,
+                "effective_ci_high": answer.speedup.high,
             }
-            row["reason"] = compared.reason or answer.worth.reason
+            row["reason"] = compared.reason or answer.speedup.reason
         rows.append(row)
     return rows
 
@@ -423,20 +420,21 @@ def _against(answer: Answer, compared: Compared, at: Sentence | None) -> Sentenc
 
 
 def _difference(answer: Answer, compared: Compared, found: Finding) -> Sentence:
-    """`-0.050 [-0.061, -0.039] nats per token, 3.4 %, worth 1.31× [1.20–1.44] the training compute of dense (4 fresh …)`."""
+    """`-0.050 [-0.061, -0.039] nats per token, 3.4 %, an effective speed-up of 1.31× [1.20–1.44] (4 fresh seeds each)`."""
     one, other = compared.looks[-1].seeds
     share = answer.share(found.typical.value or 0.0, compared.role)
-    worth = answer.worth if compared.role == "anchor" and answer.worth and answer.worth.value is not None else None
+    speedup = (
+        answer.speedup if compared.role == "anchor" and answer.speedup and answer.speedup.value is not None else None
+    )
     seeds = "{one:fresh seed} each" if one == other else "{one} and {two} fresh seeds"
     return Sentence(
         f"{{difference}} {NATS}"
         + ", {share}" * (share is not None)
-        + ", worth {worth} the training compute of {anchor}" * (worth is not None)
+        + ", an effective speed-up of {speedup} in training FLOPs" * (speedup is not None)
         + f" ({seeds})",
         difference=found.typical,
         share=share,
-        worth=Estimate(worth.value, worth.low, worth.high, "ratio") if worth else None,
-        anchor=answer.name(compared.role),
+        speedup=Estimate(speedup.value, speedup.low, speedup.high, "ratio") if speedup else None,
         one=one,
         two=other,
     )

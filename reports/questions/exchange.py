@@ -65,7 +65,7 @@ HEAD = ("Arm", "In", "Effective speed-up [95 %]", "", "Plain speed-up", "Seeds",
 
 @dataclass(frozen=True)
 class Price:
-    """The exchange rate of one arm in one currency.
+    """The effective speed-up of one arm in one currency.
 
     Attributes:
         metric: the currency.
@@ -128,7 +128,7 @@ class Held:
 
 @dataclass(frozen=True)
 class Exchange:
-    """The exchange rates of one arm.
+    """The effective speed-ups of one arm.
 
     Attributes:
         case: the arm, as trained.
@@ -176,7 +176,7 @@ class _Trained:
 
 
 def exchanges(loaded: Loaded) -> list[Exchange]:
-    """Return the exchange rates of every arm that was trained beside a dense ladder, with the checks on the ladder itself."""
+    """Return the effective speed-ups of every arm that was trained beside a dense ladder, and the checks on the ladder itself."""
     with memo.remembering():
         maker = _Maker(loaded, Prices(loaded))
         return [made for group in _groups(loaded) for made in maker.of_group(group)]
@@ -204,13 +204,13 @@ def _groups(loaded: Loaded) -> Iterator[_Trained]:
 
 @dataclass(frozen=True)
 class _Maker:
-    """Makes exchange rates of a run."""
+    """Makes effective speed-ups of a run."""
 
     loaded: Loaded
     prices: Prices
 
     def of_group(self, group: _Trained) -> Iterator[Exchange]:
-        """Yield the exchange rates of every arm, and of every dense model that lies between two others."""
+        """Yield the effective speed-ups of every arm, and of every dense model that lies between two others."""
         dense = sorted(group.dense, key=self._size)
         for case in group.arms:
             yield self._exchange(group, case, dense)
@@ -223,7 +223,7 @@ class _Maker:
         return float(self.loaded.tables.counted(case).forward_causal or 0.0)
 
     def _exchange(self, group: _Trained, case: Case, dense: Sequence[Case], *, check: bool = False) -> Exchange:
-        """Make the exchange rates of one arm, by the first loss that it and two dense models have."""
+        """Make the effective speed-ups of one arm, by the first loss that it and two dense models have."""
         troubles = []
         for key in group.losses:
             own = self._losses(case, key)
@@ -284,7 +284,7 @@ class Prices:
         return [self.loaded.tables.metrics[key] for key in CURRENCIES if key in asked]
 
     def of(self, held: Held) -> Iterator[Price]:
-        """Yield the arm's exchange rate in every currency."""
+        """Yield the arm's effective speed-up in every currency."""
         for metric in self.currencies():
             where = self._measured(metric, held)
             if where is None:
@@ -431,7 +431,7 @@ def _row(made: Exchange, price: Price) -> dict[str, Any]:
         return row | {"status": price.trouble.status, "reason": joined_reasons([price.trouble.reason, price.reason])}
     told = {"kind": found.kind, "seeds": found.seeds, "launches": found.launches or None}
     if found.kind == "none":
-        reason = joined_reasons([f"no exchange rate at this budget: {found.reason}", price.reason])
+        reason = joined_reasons([f"no effective speed-up at this budget: {found.reason}", price.reason])
         return row | told | {"status": "skipped", "reason": reason}
     illustration = f"illustration, no claim: {found.reason}" if found.illustration else None
     closed = not found.illustration and (found.low is not None or found.high is not None)
@@ -488,7 +488,7 @@ def in_brief(loaded: Loaded) -> Iterator[Sentence]:
 
 
 def without_rate(made: Sequence[Exchange]) -> list[Sentence]:
-    """Say why arms have no exchange rate in any currency: a sentence for each reason."""
+    """Say why arms have no effective speed-up in any currency: a sentence for each reason."""
     arms = [each for each in best_sizes(made) if not each.check]
     by_reason: dict[str | Sentence, list[Exchange]] = {}
     for each in arms:
@@ -497,7 +497,7 @@ def without_rate(made: Sequence[Exchange]) -> list[Sentence]:
     said = []
     for reason, those in by_reason.items():
         budgets = [in_flops(budget) for budget in sorted({each.case.budget for each in those if each.case.budget})]
-        words = "No exchange rate" + " for {arms}" * (len(those) < len(arms))
+        words = "No effective speed-up" + " for {arms}" * (len(those) < len(arms))
         words += " at {budgets}: {reason}." if budgets else " at this budget: {reason}."
         names = Listed([*dict.fromkeys(name(each.case) for each in those)], last=" and ")
         said.append(Sentence(words, arms=names, budgets=Listed(budgets, " and "), reason=reason))
@@ -564,7 +564,7 @@ def _doubts(each: Exchange) -> list[Label]:
 
 
 def why_not(each: Exchange) -> str | Sentence:
-    """Why an arm has no exchange rate in any currency."""
+    """Why an arm has no effective speed-up in any currency."""
     failed = any(price.trouble is not None and price.trouble.status == "failed" for price in each.prices)
     if each.place is None:
         none = next((str(price.rate.reason) for price in each.prices), "no compute was asked for")

@@ -1,4 +1,4 @@
-"""The exchange rate on planted ladders: closed forms, what it may never do, when it is refused, and how often it is right."""
+"""The effective speed-up on planted ladders: closed forms, what it may never do, when it is refused, how often it is right."""
 
 from __future__ import annotations
 

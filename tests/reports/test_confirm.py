@@ -127,7 +127,7 @@ def test_many_more_or_fewer_parameters_are_named(
 def test_the_price_is_read_from_the_anchor_with_half_the_budget(paying: Loaded) -> None:
     table = confirmation.table(paying)
     row = table[table.role == "anchor"].iloc[0]
-    # Half the compute costs 0.1 nats, so that 0.1 nats are worth a factor of two.
+    # Half the compute costs 0.1 nats, so that 0.1 nats are an effective speed-up of two.
     assert row.effective_speedup == pytest.approx(2, rel=0.3)
     assert row.effective_ci_low < 2 < row.effective_ci_high
     assert row.share == pytest.approx(row.difference / row.baseline_loss)
@@ -231,9 +231,9 @@ def test_two_number_formats_are_told_apart(tmp_path: Path) -> None:
     assert found == [("fp32", "MoD 0.25 learned", "better"), ("bf16", "MoD 0.25 learned", "worse")]
     assert len({each.name for each in drawn(panel, loaded)}) == 2
     # In bf16 half the compute costs 0.2 nats: each format has a price of its own.
-    worth = confirmation.table(loaded).effective_speedup
-    assert worth[0] == pytest.approx(2, rel=0.2)
-    assert worth[1] == pytest.approx(2**-0.5, rel=0.2)
+    speedup = confirmation.table(loaded).effective_speedup
+    assert speedup[0] == pytest.approx(2, rel=0.2)
+    assert speedup[1] == pytest.approx(2**-0.5, rel=0.2)
 
 
 def test_a_row_has_the_losses_of_its_own_difference(tmp_path: Path) -> None:

@@ -188,7 +188,7 @@ def test_where_a_larger_model_has_no_lower_loss_one_sentence_says_so(tmp_path: P
     assert rows.effective_speedup.isna().all()
     assert rows.ci_low.isna().all()
     assert set(rows.status) == {"skipped"}
-    assert rows.reason.str.startswith("no exchange rate").all()
+    assert rows.reason.str.startswith("no effective speed-up").all()
     assert rows.reason.str.contains(NOT_FALLING).all()
 
 
@@ -340,14 +340,14 @@ def test_the_panel_draws_what_is_stated_and_says_the_rest(run: Path, tmp_path: P
     page = shown(exchange_panel, load(run))
     for text in ("in training FLOPs", "in seconds of a train step", "dense 74 % (check)", "more than 1."):
         assert text in page
-    assert "No exchange rate" not in page
+    assert "No effective speed-up" not in page
     assert 'aria-label="MoD 0.125: effective' in page  # on hover and focus
     (drawing,) = drawn(exchange_panel, load(run))
     assert set(drawing.data.arm) == {MOD, HALF, MOE, "dense-f0.74"}
     none = planned(metrics=["flops/train_step", "loss/val"], seeds=[0])
     stored(tmp_path, none, losses={"dense-f0.58": 2.0, "dense-f0.74": 2.01, "dense": 2.02, MOD: 2.01})
     page = shown(exchange_panel, load(tmp_path / "run"))
-    assert "No exchange rate" in page
+    assert "No effective speed-up" in page
     assert "<svg" not in page
 
 
