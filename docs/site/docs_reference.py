@@ -116,7 +116,11 @@ def suites_page() -> str:
             lines += [f"## `{head}`", "", _sentence(top[name].get("description") or part["description"]), ""]
             lines += _keys(part["properties"], part.get("required", ()))
     lines += ["## `match`", "", _sentence(schema["$defs"]["Match"]["description"]), ""]
-    own = {name: key for name, key in schema["$defs"]["Match"]["properties"].items() if name in {"arm", "quantity"}}
+    own = {
+        name: key
+        for name, key in schema["$defs"]["Match"]["properties"].items()
+        if name in {"arm", "quantity", "factor"}
+    }
     lines += [
         *_keys(own, ("arm",)),
         "Any key of `[[arms]]` that sets how the matched model routes may stand beside them.",

@@ -14,22 +14,24 @@ from modbench.harness.core.frozen import Frozen
 
 
 class Match(Frozen):
-    """Request for the smaller shape whose cost equals another arm's at the training length.
+    """Request for the shape whose cost equals another arm's, or a multiple of it, at the training length.
 
     Attributes:
         arm: model of the arm to match; its other settings may stand beside it, such as `capacity = 0.125`.
         quantity: what is to be equal.
+        factor: how many times that arm's cost it shall have; 1.4 of dense is a dense model above the anchor.
         settings: the settings that stand beside `arm`.
     """
 
     arm: str
     quantity: Literal["flops/forward", "flops/train_step", "params"] = "flops/forward"
+    factor: float = Field(1.0, gt=0, le=100)
     settings: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
     def _collect(cls, data: dict[str, Any]) -> dict[str, Any]:
-        return _collect_settings(data, own=("arm", "quantity", "settings"))
+        return _collect_settings(data, own=("arm", "quantity", "factor", "settings"))
 
 
 class Arm(Frozen):

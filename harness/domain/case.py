@@ -84,7 +84,7 @@ class Case(Frozen):
         arm_parts: what distinguishes this arm from others of its model in the suite, such as `c0.125`.
         config: shape of the model.
         place: where and on what input it runs.
-        rung: whether this is a rung of the dense ladder: a smaller shape solved to cost what another arm costs.
+        rung: whether this is a rung of the dense ladder: a shape solved to cost what another arm costs, or a multiple.
         task: the task that it is trained on; empty if it trains on a corpus or not at all.
         budget: training FLOPs that it may spend, in a sweep over several budgets.
         twin: whether it is a second instance of the anchor, timed to see whether the machine calls equals equal.

@@ -20,8 +20,8 @@ from modbench.harness.planning.dense_ladder import QUANTITIES
 from modbench.harness.registry import catalogue, own_models, own_routers
 from modbench.harness.registry.model_sources import sourced
 
-# (model to shrink, its shape, target model, target's shape, quantity) -> (solved shape, its share of the full shape's)
-Solver = Callable[[str, ModelConfig, str, ModelConfig, str], tuple[ModelConfig, float]]
+# (model to solve for, its shape, target model, target's shape, what is matched) -> (solved shape, its share of the full shape's)
+Solver = Callable[[str, ModelConfig, str, ModelConfig, Match], tuple[ModelConfig, float]]
 
 # Keys that say something to modbench, whatever the model does with them.
 OURS = ("vocab_size", "max_seq_len", "bidirectional", "n_classes")
@@ -40,6 +40,7 @@ class ResolvedArm:
         anchor: whether the suite names it as the anchor.
         target: the arm that it matches, if it is a rung.
         quantity: the quantity in which it matches.
+        factor: how many times the target's cost it has.
     """
 
     model: str
@@ -50,6 +51,7 @@ class ResolvedArm:
     anchor: bool = False
     target: ResolvedArm | None = None
     quantity: str = "flops/forward"
+    factor: float = 1.0
 
 
 def resolve_arms(suite: Suite, solve: Solver) -> list[ResolvedArm]:
@@ -106,7 +108,7 @@ def unsolved_arms(suite: Suite) -> list[ResolvedArm]:
         UsageError: as `resolve_arms`.
     """
     names = itertools.count()
-    return resolve_arms(suite, lambda _model, base, _target_model, _target, _quantity: (base, next(names)))
+    return resolve_arms(suite, lambda _model, base, _target_model, _target, _match: (base, next(names)))
 
 
 def _refuse_double_names(arms: list[ResolvedArm]) -> None:
@@ -246,7 +248,7 @@ def _label(
 def _rung(
     arm: Arm, match: Match, suite: Suite, shape: dict[str, Any], named: list[ResolvedArm], solve: Solver
 ) -> ResolvedArm:
-    """Shrink an arm until it costs what its target does: the suite's arm of that model with the match's settings."""
+    """Solve for the shape that costs what its target does: the suite's arm of that model with the match's settings."""
     if model_specs.is_user_model(arm.model) or model_specs.is_user_model(match.arm):
         raise UsageError("match needs closed forms: only catalogue models can be solved or matched.")
     if match.arm not in catalogue.entries("models"):
@@ -258,8 +260,14 @@ def _rung(
     target = next((a for a in named if (a.model, a.config) == (target.model, target.config)), None) or _label(
         target, {}, []
     )
-    config, share = solve(arm.model, base.config, target.model, target.config, match.quantity)
+    config, share = solve(arm.model, base.config, target.model, target.config, match)
     letter = QUANTITIES[match.quantity][1]
     return ResolvedArm(
-        arm.model, config, (f"{letter}{share:.2f}",), (), (), anchor=arm.anchor, target=target, quantity=match.quantity
+        arm.model,
+        config,
+        (f"{letter}{share:.2f}",),
+        anchor=arm.anchor,
+        target=target,
+        quantity=match.quantity,
+        factor=match.factor,
     )

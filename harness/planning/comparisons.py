@@ -12,6 +12,7 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Source, Task
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.ids import short_name, slug
+from modbench.harness.domain.arm_tables import Match
 from modbench.harness.domain.case import Case, Comparison, Device, Place, Rung
 from modbench.harness.domain.facts import CaseFacts
 from modbench.harness.domain.suite import Suite
@@ -89,7 +90,7 @@ class Expander:
         if not rivals:
             raise UsageError("[search] looks for where an arm beats the anchor: add an arm besides it and its ladder.")
         for arm in rivals:
-            rungs = [rung for rung in arms if rung.target == arm]
+            rungs = [rung for rung in arms if rung.target == arm and rung.factor == 1]
             if not rungs and "same shape" not in search.against:
                 raise UsageError(
                     f"[search]: no rung of the dense ladder was solved for {_name(arm)}, so nothing has its cost. Add an arm "
@@ -242,19 +243,21 @@ def open_task(suite: Suite, name: str) -> Source:
 
 
 def _solve(
-    seq_len: int, model: str, base: ModelConfig, target_model: str, target: ModelConfig, quantity: str
+    seq_len: int, model: str, base: ModelConfig, target_model: str, target: ModelConfig, match: Match
 ) -> tuple[ModelConfig, float]:
-    amount, _ = QUANTITIES[quantity]
-    wanted = amount(closed_form(target_model, target, seq_len, 1))
-    config = solve(base, lambda c: closed_form(model, c, seq_len, 1), wanted, quantity)
+    amount, _ = QUANTITIES[match.quantity]
+    wanted = match.factor * amount(closed_form(target_model, target, seq_len, 1))
+    config = solve(base, lambda c: closed_form(model, c, seq_len, 1), wanted, match.quantity)
     return config, amount(closed_form(model, config, seq_len, 1)) / amount(closed_form(model, base, seq_len, 1))
 
 
 def _ladder(suite: Suite, arms: Sequence[ResolvedArm], solved_at: int) -> Iterator[Rung]:
-    """The rungs among the arms, with their gap to the target at every length."""
+    """The rungs among the arms that are to cost what another does, with their gap to it at every length."""
     lengths = sorted({*suite.grid.seq_len, solved_at})
     for arm in arms:
-        if arm.target is None:
+        if (
+            arm.target is None or arm.factor != 1
+        ):  # a multiple is no alternative to the arm: it only extends the dense curve
             continue
         amount, _ = QUANTITIES[arm.quantity]
         gaps = {

@@ -1,4 +1,4 @@
-"""Solves for the shape that costs what another arm costs, in FLOPs or parameters: d_ff first, then depth."""
+"""Solves for the shape that costs what another arm costs, or a multiple of it, in FLOPs or parameters: d_ff first, then depth."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ QUANTITIES: dict[str, tuple[Callable[[Cost], float], str]] = {
 def solve(base: ModelConfig, cost: CostFunction, target: float, quantity: str = "flops/forward") -> ModelConfig:
     """Find the shape nearest to `base` whose cost is within 1 % of `target`.
 
-    The MLP is made narrower first; a layer is removed only if `d_ff` would fall below a quarter of `d_model`.
+    The MLP is made narrower, or wider, first; a layer is removed only if `d_ff` would fall below a quarter of `d_model`.
 
     Args:
-        base: shape to shrink; only `d_ff` and `n_layers` change.
+        base: shape to start from; only `d_ff` and `n_layers` change.
         cost: closed form of the model at the length and batch of interest.
         target: the cost to reach.
         quantity: the quantity to match: a key of `QUANTITIES`.

@@ -241,7 +241,7 @@ class _Maker:
                     [CHECK if check else None, STRAIGHT if len(known) == 2 and not check else None, *left_out]
                 )
                 ladder = tuple(known)
-                same = next((c for c in ladder if c.size == case.size), None) if group.turns else ladder[-1]
+                same = next((c for c in ladder if (c.size == case.size if group.turns else not c.rung)), None)
                 prices = tuple(self.prices.of(Held(case, ladder, key, place, same, reason)))
                 unit, factor = unit_of(self.loaded)
                 means = tuple(factor * sum(each) / len(each) for each in known.values())

@@ -40,6 +40,7 @@ PLANTED = {
     "dense-twin": 1.0,
     "dense-f0.58": 0.7,
     "dense-f0.74": 0.82,
+    "dense-f1.40": 1.4,
     "mod[c0.125]": 1 / 1.6,
     "mod[c0.5]": 1.0,
     "moe": 1.25,

@@ -180,6 +180,24 @@ def test_a_rung_can_match_training_flops_or_parameters() -> None:
     assert params[1] / params[0] == pytest.approx(1, abs=0.01)
 
 
+def test_a_rung_may_cost_a_multiple_of_an_arm() -> None:
+    """It extends the dense curve, so that it is no alternative to the arm: no rung of equal cost, in a search neither."""
+    suite = load_suite("exchange")
+    made = make_plan(suite, device="cpu")
+    above = next(case for case in first(made) if case.rung and float(case.arm_parts[0][1:]) > 1)
+    cost = {case.arm: catalogue.load("models", case.model).cost(case.config, 256, 1).train_step for case in first(made)}
+    assert cost[above.arm] / cost["dense"] == pytest.approx(1.4, rel=0.01)
+    assert above.config.n_layers == suite.shape["n_layers"]
+    assert len(made.ladder) == 3
+    assert not {above.arm, "dense"} & {name for rung in made.ladder for name in (rung.arm, rung.target)}
+    assert len(made.suite.seeds) == 5
+    arms = [{"model": "dense"}, {"model": "mod", "capacity": 0.5}]
+    arms += [{"model": "dense", "match": {"arm": "mod", "capacity": 0.5, "factor": factor}} for factor in (1, 2)]
+    given = {"name": "s", "metrics": ["latency/forward"], "grid": {"seq_len": [64, 128]}, "shape": {"d_model": 64}}
+    found = make_plan(parse_suite({**given, "arms": arms, "search": {}}, "s"), device="cpu").comparisons[0]
+    assert sum(case.rung for case in found.arms) == 1
+
+
 def test_the_same_value_twice_is_one_case() -> None:
     made = planned(seq_len=(128, 128), seeds=(0, 0), batch_size=(1, 1), capacity=(0.5, 0.5))
     assert len(made.comparisons) == 2

@@ -127,6 +127,19 @@ def test_whichever_the_baseline_of_the_report_the_plain_ratio_is_to_dense(run: P
         assert mine[column] == pytest.approx(theirs[column])
 
 
+def test_an_arm_as_good_as_the_anchor_has_both_ends_where_a_rung_lies_above(tmp_path: Path) -> None:
+    """With the anchor on top, what is better by chance has no upper end; the plain ratio stays that to the anchor."""
+    above = {"model": "dense", "match": {"arm": "dense", "factor": 1.4}}
+    for arms, ends, top in ((ARMS, "low", "dense"), ([*ARMS[:3], above, *ARMS[3:]], "both", "dense-f1.40")):
+        made = planned(arms=arms)
+        flops = step_flops(made)
+        even = losses(flops, **{MOD: flops["dense"] / flops[MOD]})
+        row = one(rates(tmp_path / ends, made, losses=even, run_noise=0.003), MOD, "latency/train_step")
+        assert row.ladder.split()[-1] == top
+        assert math.isnan(row.ci_high) == (ends == "low")
+        assert row.ratio == pytest.approx(1.6, rel=0.02)
+
+
 def test_beyond_the_ladder_there_are_bounds(table: pd.DataFrame) -> None:
     flops = step_flops(planned())
     better, worse = one(table, HALF, "flops/train_step"), one(table, MOE, "flops/train_step")
