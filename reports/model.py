@@ -121,6 +121,7 @@ class Finding:
         status: `ok`, `failed` or `skipped`.
         reason: why there is no number or no claim, or what else must be known.
         needed: how many launches or seeds would decide it; None where it is decided, or no number would.
+        measure_next: where to measure next, a length or batch size, so that a point of the axis is known better; else None.
         labels: warnings that stand with the number in every output.
         against_labels: those of what it is compared with.
         opposed: whether a ratio of times says the opposite of the quotient of both values.
@@ -138,6 +139,7 @@ class Finding:
     status: str = "ok"
     reason: str | None = None
     needed: int | None = None
+    measure_next: int | None = None
     labels: tuple[str, ...] = ()
     against_labels: tuple[str, ...] = ()
     opposed: bool = False

@@ -11,10 +11,11 @@ the share for this band.
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -22,11 +23,14 @@ from scipy import special
 
 from modbench.harness.stats.effects import LEVEL, t_quantile
 from modbench.harness.stats.fieller import Line
+from modbench.harness.stats.group_sequential import welch_freedom
 
 Outcome: TypeAlias = Literal["crossing", "always", "never", "undecided", "not monotone"]
 FEWEST_LAUNCHES = 3
 # Standard deviation of an effect, far below what a clock resolves: where launches agree to the bit, weights stay finite.
 _LEAST_SD = 1e-9
+# A line between lengths further apart than half an octave, as grids such as 32, 48, 64, 96 have it, may hide a bend.
+NEAR = 1.5
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,8 @@ class Found:
         low: lower end of the band; None: the line may lie at or before the first point.
         high: upper end, of `crossing`; None: the line may lie beyond the last point.
         reason: why there is no line; None where there is one.
+        measure_next: the point of the axis to measure next, where the estimate may be off since the effect may bend between the
+            points beside it; None where it is as good as these points, or no whole number lies between them.
     """
 
     outcome: Outcome | None
@@ -70,6 +76,7 @@ class Found:
     low: float | None = None
     high: float | None = None
     reason: str | None = None
+    measure_next: int | None = None
 
 
 def break_even(points: Sequence[Point]) -> Found:
@@ -93,7 +100,8 @@ def break_even(points: Sequence[Point]) -> Found:
         return Found("not monotone", reason=f"the ratio falls: {said}")
     if lows[0] > 0 or highs[-1] < 0:
         return Found("always" if lows[0] > 0 else "never")
-    return _crossing(points, lows, highs)
+    found = _crossing(points, lows, highs)
+    return found if found.at is None else replace(found, measure_next=_measure_next(points, found.at))
 
 
 def _crossing(points: Sequence[Point], lows: Sequence[float], highs: Sequence[float]) -> Found:
@@ -171,6 +179,32 @@ def _root(points: Sequence[Point]) -> float | None:
         if after >= 0:
             return _between(here, there, before / (before - after))
     raise AssertionError("it ends at or above 0")
+
+
+def _measure_next(points: Sequence[Point], at: float) -> int | None:
+    """The middle, on the log scale, of the two points beside an estimate, where they are far apart or the effect bends there."""
+    after = min(max(bisect.bisect_left([point.at for point in points], at), 1), len(points) - 1)
+    here, there = points[after - 1 : after + 1]
+    middle = round(_between(here, there, 0.5))
+    if not here.at < middle < there.at:
+        return None
+    outside = [points[i] for i in (after - 2, after + 1) if 0 <= i < len(points)]
+    third = min(outside, key=lambda point: abs(math.log(point.at / at)), default=None)
+    bent = third is not None and bends(sorted((here, there, third), key=lambda point: point.at))
+    return middle if bent or there.at > NEAR * here.at else None
+
+
+def bends(points: Sequence[Point]) -> bool:
+    """Whether the effect of three points, ascending, has a significant second difference over the logarithm of the axis.
+
+    That is a t-test at 5 % of the difference of the two slopes, with Welch's degrees of freedom.
+    """
+    near, far = (math.log(there.at / here.at) for here, there in itertools.pairwise(points))
+    weights = (1 / near, -1 / near - 1 / far, 1 / far)
+    bend = sum(weight * point.value for weight, point in zip(weights, points, strict=True))
+    parts = [weight**2 * point.variance for weight, point in zip(weights, points, strict=True)]
+    freedom = welch_freedom(parts, [point.n - 1 for point in points])
+    return abs(bend) > float(special.stdtrit(freedom, (1 + LEVEL) / 2)) * math.sqrt(sum(parts))
 
 
 def isotonic(values: Sequence[float], weights: Sequence[float]) -> list[float]:

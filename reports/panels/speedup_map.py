@@ -14,7 +14,7 @@ from modbench.harness.domain.case import Case
 from modbench.reports.figures.style import INK, MAP, MAP_INK, MUTED, PAPER, Mark, Marks, bin_of, new_figure
 from modbench.reports.model import Block, Estimate, Figure, Finding, Note, Sentence, Value
 from modbench.reports.panel import Panel
-from modbench.reports.questions.break_even import Line, lines
+from modbench.reports.questions.break_even import Line, lines, measure_next
 from modbench.reports.questions.first_screen import residuals
 from modbench.reports.tables.cases import RATIOS, figure_rows
 from modbench.reports.tables.findings import of_pair
@@ -47,15 +47,20 @@ def render(loaded: Loaded) -> Iterator[Block]:
     whole = min(WIDEST, max(WIDTH, NAMES + CELL * cells))
     made, axes = new_figure(whole, 0.8 + 0.36 * len(arms), len(sides), share_y=True)
     width = whole * POINTS * MAPS_SHARE / cells
-    lined, marks = False, Marks()
+    lined, to_measure, marks = False, set[int](), Marks()
     for axis, (title, metric) in zip(axes, sides, strict=True):
         _draw(axis, loaded, title, metric, marks)
-        lined |= _draw_lines(axis, arms, loaded.lengths_shown, break_even_lines(loaded, metric), width)
+        known = break_even_lines(loaded, metric)
+        lined |= _draw_lines(axis, arms, loaded.lengths_shown, known, width)
+        to_measure |= {at for line in known.values() if (at := line.later.measure_next) is not None}
     axes[0].set_yticks([i + 0.5 for i in range(len(arms))], [short(case) for case in arms])
     caption = Sentence(
         "Speed-up over {anchor}, ± half the 95 % interval. Purple is faster, orange slower; hatched: undecided."
-        + " Thick line: from this length on the arm pays." * lined,
+        + " Thick line: from this length on the arm pays" * lined
+        + "; {next}" * bool(to_measure)
+        + "." * lined,
         anchor=loaded.arms[0],
+        next=measure_next("seq_len", to_measure),
     )
     label = "Speed-up over the anchor by arm and sequence length"
     data = _data(loaded, [metric for _, metric in sides])

@@ -7,7 +7,7 @@ statistics are in `harness/stats/break_even.py`.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -31,7 +31,7 @@ AXES: tuple[Axis, Axis] = ("seq_len", "batch_size")
 COLUMNS = (
     *("metric", "axis", "arm", "capacity", "baseline_arm", "against", "seq_len", "batch_size", "device", "dtype"),
     *("compile", "graph", "threads", "estimand", "outcome", "value", "ci_low", "ci_high", "ci_level"),
-    *("measured", "launches", "labels", "status", "reason"),
+    *("measured", "launches", "labels", "status", "reason", "measure_next"),
 )
 ALL_TIMED = tuple(metric for _, metric in TIMED)
 # Workloads whose batch is a choice of whoever serves the model.
@@ -218,7 +218,16 @@ def _line(
         point = Estimate(made.at, made.low, made.high, "point", n=launches)
         status = "ok" if made.outcome else "skipped"
         found[estimand] = Finding(
-            case, baseline, case.place, metric, None, point, None, made.outcome, status, made.reason, labels=labels
+            case,
+            baseline,
+            case.place,
+            metric,
+            typical=point,
+            verdict=made.outcome,
+            status=status,
+            reason=made.reason,
+            measure_next=made.measure_next,
+            labels=labels,
         )
     withheld = unfit or _withheld([row for row, _ in good.values()], labels)
     return Line(axis, kind, found["typical"], found["mean"], tuple(good), troubles, launches, withheld)
@@ -267,7 +276,7 @@ def table(loaded: Loaded) -> pd.DataFrame:
     rows = [_row(line, estimand) for line in lines(loaded) for estimand in _ESTIMANDS]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     numbers = dict.fromkeys(("capacity", "value", "ci_low", "ci_high", "ci_level"), "float64")
-    return frame.astype(numbers | dict.fromkeys(("seq_len", "batch_size", "launches"), "Int64"))
+    return frame.astype(numbers | dict.fromkeys(("seq_len", "batch_size", "launches", "measure_next"), "Int64"))
 
 
 def _row(line: Line, estimand: str) -> dict[str, object]:
@@ -305,6 +314,7 @@ def _row(line: Line, estimand: str) -> dict[str, object]:
                 without,
             ]
         ),
+        "measure_next": found.measure_next,
     }
 
 
@@ -320,12 +330,14 @@ class Column:
         title: what arms are compared with.
         cells: one for each arm.
         axis: along what its lines run; None where it holds none.
+        measure_next: points of that axis whose measurement would narrow lines of the column.
     """
 
     group: str
     title: str
     cells: Sequence[Value]
     axis: Axis | None = None
+    measure_next: tuple[int, ...] = ()
 
 
 def columns(loaded: Loaded, arms: Sequence[Case], metrics: Collection[str] = ALL_TIMED) -> list[Column]:
@@ -344,10 +356,23 @@ def columns(loaded: Loaded, arms: Sequence[Case], metrics: Collection[str] = ALL
             AGAINST.get(kind, kind),
             [pays_from(of_arm.get(case.arm)) for case in arms],
             where.axis,
+            _to_measure(of_arm.values()),
         )
         for where, kinds in found.items()
         for kind, of_arm in kinds.items()
     ]
+
+
+def _to_measure(made: Iterable[Line]) -> tuple[int, ...]:
+    return tuple(sorted({at for line in made if not line.withheld and (at := line.later.measure_next) is not None}))
+
+
+def measure_next(axis: Axis, places: Collection[int]) -> Sentence | None:
+    """Say which points of an axis to measure next: `measure T = 181 to narrow the line`; None where none would help."""
+    if not places:
+        return None
+    words = "measure {axis} = {places} to narrow the line" + "s" * (len(places) > 1)
+    return Sentence(words, axis=LETTERS[axis], places=Listed(sorted(places), last=" and "))
 
 
 def blocks(loaded: Loaded, metrics: Collection[str] = ALL_TIMED) -> Iterator[Block]:
@@ -401,6 +426,10 @@ def meanings(loaded: Loaded, made: Sequence[Column]) -> Iterator[Value]:
         yield "– none"
     texts = [cell.words for column in made for cell in column.cells if isinstance(cell, Sentence)]
     yield from (meaning for sign, meaning in _SIGNS.items() if any(sign in text for text in texts))
+    for axis in AXES:
+        said = measure_next(axis, {at for column in made if column.axis == axis for at in column.measure_next})
+        if said is not None:
+            yield said
 
 
 def _apart(loaded: Loaded) -> Estimate | None:

@@ -6,12 +6,13 @@ import math
 from dataclasses import replace
 
 import break_even as script
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
-from modbench.harness.stats.break_even import Found, Point, break_even, isotonic
+from modbench.harness.stats.break_even import Found, Point, bends, break_even, isotonic
 
 INF = math.inf
 
@@ -164,6 +165,53 @@ def test_more_launches_never_widen_the_band(given: list[Point]) -> None:
     (low, high), (lower, higher) = ends(before), ends(after)
     assert low <= lower * (1 + 1e-9) if lower > 0 else low == lower
     assert higher <= high * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("values", "at", "wanted"),
+    [
+        ((-0.1, 0.1), (128, 256), 181),
+        ((-0.18, -0.04, 0.06), (64, 96, 128), None),  # as dense as grids are
+        ((-0.1, 0.1), (2, 4), 3),
+        ((-0.1, 0.1), (1, 2), None),  # no length between
+        ((-0.3, -0.1, 0.1), (64, 128, 256), 181),
+        ((-0.15, -0.05, 0.4), (64, 96, 128), 111),  # bent
+        ((-0.001, 0.001), (128, 256), 181),  # undecided, with an estimate
+        ((0.1, 0.3), (128, 512), None),
+        ((-0.3, -0.1), (128, 512), None),
+    ],
+)
+def test_the_length_to_measure_next_is_named(
+    values: tuple[float, ...], at: tuple[int, ...], wanted: int | None
+) -> None:
+    """The middle of two lengths beside the line that are more than half an octave apart, or between which the effect bends."""
+    found = break_even([Point(length, value, 0.01, 5) for length, value in zip(at, values, strict=True)])
+    assert found.measure_next == wanted
+
+
+def test_a_bend_is_called_in_one_of_twenty_straight_lines() -> None:
+    """Whatever the distances and the spreads; and a bend of four standard errors nearly always."""
+    rng, hits = np.random.default_rng(0), {0.0: 0, 0.15: 0}
+    at, sds = (64, 96, 256), (0.01, 0.03, 0.02)
+    for bend in hits:
+        for _ in range(2000):
+            values = [0.1 * math.log(length / 100) + bend * (i == 1) for i, length in enumerate(at)]
+            samples = [rng.normal(value, sd, 6) for value, sd in zip(values, sds, strict=True)]
+            hits[bend] += bends(
+                [Point(place, each.mean(), each.std(ddof=1), 6) for place, each in zip(at, samples, strict=True)]
+            )
+    assert 70 <= hits[0.0] <= 130
+    assert hits[0.15] > 1990
+
+
+def test_measuring_what_is_named_makes_the_band_hold_a_line_that_bends() -> None:
+    """At ten launches the band of straight pieces over octaves holds the curve's own line in about a third of the runs."""
+    shares = [
+        script.tally(script.CURVES[script.CURVED], 10, 100, places=(0.5, 2.5), true=True, again=again).coverage
+        for again in (False, True)
+    ]
+    assert shares[0] < 0.5
+    assert shares[1] > 0.85
 
 
 @pytest.mark.slow

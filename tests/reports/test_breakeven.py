@@ -17,7 +17,7 @@ from planted import planted_suite, stored
 
 from modbench.harness.core.labels import Label
 from modbench.harness.planning.plan import Plan
-from modbench.reports.model import Estimate, Finding, Table
+from modbench.reports.model import Estimate, Figure, Finding, Listed, Table
 from modbench.reports.panels import speedup_map
 from modbench.reports.questions import break_even
 from modbench.reports.tables import pair_verdicts
@@ -109,6 +109,13 @@ def test_the_table(crossing: Path) -> None:
     assert re.fullmatch(r"≈1[78]\d \[1[78]\d–1[89]\d\]", mine[0])
     assert re.fullmatch(r"≈1[78]\d \[1[78]\d–1[89]\d\]", half[0])
     assert (mine[1], half[1], moe) == ("never", "–", ["never", "–"])
+    # Beside the line octaves were measured, so that it may bend between them.
+    assert set(lines(crossing).measure_next.dropna()) == {181}
+    shown = (*break_even.blocks(loaded), *speedup_map.render(loaded))
+    (notes,) = (plain(Listed(each.notes)) for each in shown if isinstance(each, Table))
+    (caption,) = (plain(each.caption) for each in shown if isinstance(each, Figure))
+    for said in (notes, caption, summary.closing(loaded, crossing / "page", None)):
+        assert "measure T = 181 to narrow the line" in " ".join(said.split())
     closing = summary.closing(loaded, crossing / "page", None)
     assert mine[0] in closing
     assert "(FLOPs ±35 %)" in closing
