@@ -23,7 +23,6 @@ from scipy import special
 
 from modbench.harness.stats.effects import LEVEL, t_quantile
 from modbench.harness.stats.fieller import Line
-from modbench.harness.stats.group_sequential import welch_freedom
 
 Outcome: TypeAlias = Literal["crossing", "always", "never", "undecided", "not monotone"]
 FEWEST_LAUNCHES = 3
@@ -203,8 +202,9 @@ def bends(points: Sequence[Point]) -> bool:
     weights = (1 / near, -1 / near - 1 / far, 1 / far)
     bend = sum(weight * point.value for weight, point in zip(weights, points, strict=True))
     parts = [weight**2 * point.variance for weight, point in zip(weights, points, strict=True)]
-    freedom = welch_freedom(parts, [point.n - 1 for point in points])
-    return abs(bend) > float(special.stdtrit(freedom, (1 + LEVEL) / 2)) * math.sqrt(sum(parts))
+    whole = sum(parts)
+    freedom = whole**2 / sum(part**2 / (point.n - 1) for part, point in zip(parts, points, strict=True))
+    return abs(bend) > float(special.stdtrit(freedom, (1 + LEVEL) / 2)) * math.sqrt(whole)
 
 
 def isotonic(values: Sequence[float], weights: Sequence[float]) -> list[float]:
