@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from modbench.harness.roofline.table import RATIO_ERROR
 from modbench.reports.figures.axes import ends_of, ratio_axis
 from modbench.reports.figures.point_labels import label
 from modbench.reports.figures.style import HAIR, INK, MUTED, Mark, Marks, look, new_figure
 from modbench.reports.model import Estimate, Figure, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.tables.cases import RATIOS
+from modbench.reports.tables.comparisons import attainable_bias
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded, Row
 from modbench.reports.wording import TIMED, is_number, short
@@ -47,11 +49,21 @@ def render(loaded: Loaded) -> list[Figure]:
         _draw(axis, loaded, rows, ends, marks)
         axis.set_title(title)
         axis.set_xlabel("promised by bytes read" if title == "decode step" else "promised by FLOPs")
-    attainable = any(is_number(value) for _, rows in sides for value in rows.attainable)
-    caption = (
+    attained = [
+        loaded.cases_by_id[row.case_id]
+        for _, rows in sides
+        for row in rows.itertuples(index=False)
+        if is_number(row.attainable)
+    ]
+    bias = next(filter(None, (attainable_bias(case, loaded.arms[0]) for case in attained)), None)
+    caption = Sentence(
         "FLOPs with causal attention; of decode, bytes read. "
-        + "Dashes: what the machine can attain. " * attainable
-        + "Larger marks: longer sequences."
+        + "Dashes: what the machine can attain, ±{error}" * bool(attained)
+        + " ({bias})" * (bias is not None)
+        + ". " * bool(attained)
+        + "Larger marks: longer sequences.",
+        error=Estimate(RATIO_ERROR, kind="about"),
+        bias=bias,
     )
     about = "Measured speed-up against the speed-up that FLOPs promise"
     data = pd.concat([rows for _, rows in sides])[list(RATIOS)]
@@ -111,13 +123,18 @@ def _draw(axis: Axes, loaded: Loaded, frame: pd.DataFrame, ends: tuple[float, fl
 def _said(loaded: Loaded, row: Row) -> Sentence:
     """What a mark says on hover."""
     case = loaded.cases_by_id[row.case_id]
-    known = ", attainable {attainable}" * is_number(row.attainable)
+    known, bias = is_number(row.attainable), attainable_bias(case, loaded.arms[0])
     return Sentence(
-        "{arm}, T = {length}: promised {promised}" + known + ", measured {measured}",
+        "{arm}, T = {length}: promised {promised}"
+        + ", attainable {attainable} ±{error}" * known
+        + ", measured {measured}"
+        + "; {bias}" * (known and bias is not None),
         arm=short(case),
         length=case.place.seq_len,
         promised=Estimate.of(row.ideal, kind="ratio"),
         attainable=Estimate.of(row.attainable, kind="ratio"),
+        error=Estimate(RATIO_ERROR, kind="about"),
+        bias=bias,
         measured=of_row(row, case, loaded.arms[0]).typical,
     )
 
@@ -126,7 +143,8 @@ READING = (
     "Each mark is one arm at one length. Sideways: the speed-up that its saved FLOPs promise over the anchor. Upwards: the "
     "speed-up that was measured, with its 95 % interval. On the dashed diagonal the promise was kept; further below it, "
     "more of the promise was lost. A dash is what this machine can attain: the same operators at its measured peaks by "
-    "shape. From the diagonal to the dash is what small shapes cost; from the dash to the mark is not explained by them."
+    "shape, which was within 15 % of the measured speed-up in 79 of 80 pairs that were tried. From the diagonal to the dash "
+    "is what small shapes cost; from the dash to the mark is not explained by them."
 )
 
 PANEL = Panel(title="Did FLOPs become milliseconds?", order=40, span=7, render=render, draws=True, reading=READING)

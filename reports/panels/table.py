@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from modbench.harness.roofline.table import RATIO_ERROR
 from modbench.reports.model import Block, Code, Estimate, Finding, Kind, Note, Sentence, Verdict
 from modbench.reports.panel import Panel
 from modbench.reports.panels import every_case
@@ -28,7 +29,7 @@ _HEAD = (
     ("95 % interval", "number", "mean_ci_low mean_ci_high"),
     ("Verdict", "", "verdict"),
     ("Ideal", "number", "ideal"),
-    ("Attainable", "number", "attainable"),
+    (plain(Sentence("Attainable ±{error}", error=Estimate(RATIO_ERROR, kind="about"))), "number", "attainable"),
     ("Realised", "number", "realised"),
     ("MDE", "number", "mde"),
     ("CPU-time ratio", "number", "cpu_ratio"),

@@ -371,7 +371,7 @@ def measure_next(axis: Axis, places: Collection[int]) -> Sentence | None:
     """Say which points of an axis to measure next: `measure T = 181 to narrow the line`; None where none would help."""
     if not places:
         return None
-    words = "measure {axis} = {places} to narrow the line" + "s" * (len(places) > 1)
+    words = "measure {axis} = {places} to narrow " + ("the line" if len(places) == 1 else "the lines")
     return Sentence(words, axis=LETTERS[axis], places=Listed(sorted(places), last=" and "))
 
 

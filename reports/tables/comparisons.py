@@ -21,9 +21,10 @@ from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.domain.notes.memory import FitNotes, MemoryNotes
 from modbench.harness.domain.notes.training import TrainNotes
 from modbench.harness.planning.plan import Plan
+from modbench.harness.roofline.table import ROUTED_BIAS, SHORT
 from modbench.harness.stats import effects, paired, verdicts
 from modbench.harness.stats.verdicts import Disturbed, Estimates
-from modbench.reports.model import Sentence
+from modbench.reports.model import Estimate, Sentence
 from modbench.reports.tables import pair_verdicts, solved
 from modbench.reports.tables.cases import CASE_COLUMNS, no_interval
 from modbench.reports.tables.cell import Cell, joined_reasons
@@ -42,7 +43,9 @@ RECORDED = {"latency/forward": "forward_operators", "latency/train_step": "train
 
 
 def attainable(tables: Tables, case: Case, baseline: Case, metric: Metric) -> tuple[float | None, str | None]:
-    """Return the time ratio that the peaks of this machine allow, or None and the reason; neither if no time is compared.
+    """Return the time ratio that the peaks of this machine allow, and its known bias; or None and the reason.
+
+    Neither if no time is compared. The ratio is right to within `RATIO_ERROR`.
 
     Both sides' operators are added up at the peaks by shape that this run measured (`harness/roofline/table.py`).
     """
@@ -61,7 +64,17 @@ def attainable(tables: Tables, case: Case, baseline: Case, metric: Metric) -> tu
     lacks = f"no peaks by shape were measured for {case.place.dtype}" if table is None else table.lacks(mine, theirs)
     if table is None or lacks is not None:
         return None, f"attainable is not known: {lacks}"
-    return table.seconds(theirs) / table.seconds(mine), None
+    return table.seconds(theirs) / table.seconds(mine), attainable_bias(case, baseline)
+
+
+def attainable_bias(case: Case, baseline: Case) -> str | None:
+    """Say by how much what is attainable is known to be off: where one side alone routes, at short lengths; None elsewhere."""
+    routed = case.facts.routes
+    if routed == baseline.facts.routes or case.place.seq_len > SHORT:
+        return None
+    low, high = (Estimate(share, kind="about") for share in ROUTED_BIAS)
+    words = f"attainable is {{low}} to {{high}} too {'high' if routed else 'low'}: routing at T ≤ {{length}}"
+    return plain(Sentence(words, low=low, high=high, length=SHORT))
 
 
 def against_ideal(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import typing
 from pathlib import Path
@@ -130,10 +131,26 @@ def test_a_twin_attains_exactly_1_and_a_cheaper_arm_more() -> None:
     assert attainable(same, tiny(), tiny(), METRICS["latency/forward"]) == (1.0, None)
     tables = fake_tables(CountNotes(), planted())
     tables.counted = lambda case: CountNotes(forward_operators=mod if case.model == "mod" else dense)
-    value, reason = attainable(tables, tiny("mod"), tiny(), METRICS["latency/forward"])
+    value, reason = attainable(tables, tiny("mod", 256), tiny(seq_len=256), METRICS["latency/forward"])
     assert reason is None
     assert value is not None
     assert value > 1
+
+
+def test_the_known_bias_of_routing_at_short_lengths_is_said() -> None:
+    """Of a pair in which one side alone routes; between two routed arms it cancels."""
+    one = fake_tables(CountNotes(forward_operators=of_real_tensors(tiny(seq_len=64), 0, training=False)), planted())
+    said = {
+        (mine, theirs, length): attainable(one, tiny(mine, length), tiny(theirs, length), METRICS["latency/forward"])
+        for mine, theirs in itertools.product(("dense", "mod", "moe"), repeat=2)
+        for length in (128, 129)
+    }
+    too = {names[:2]: reason for names, (value, reason) in said.items() if value is not None and reason is not None}
+    bias = "attainable is 8 % to 21 % too {}: routing at T ≤ 128"
+    assert too == {(arm, "dense"): bias.format("high") for arm in ("mod", "moe")} | {
+        ("dense", arm): bias.format("low") for arm in ("mod", "moe")
+    }
+    assert {names[2] for names, (_, reason) in said.items() if reason is not None} == {128}
 
 
 @pytest.mark.parametrize(

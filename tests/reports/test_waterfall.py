@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,9 @@ from modbench.harness.profiling.operators_of_a_call import of_shapes
 from modbench.harness.roofline.table import Point, Table
 from modbench.harness.roofline.work import Listed, Work
 from modbench.reports.model import Estimate, Sentence
-from modbench.reports.panels import waterfall
+from modbench.reports.model import Table as Shown
+from modbench.reports.panels import ideal, waterfall
+from modbench.reports.panels import table as every_pair
 from modbench.reports.panels import waterfall as panel
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.tables.outcomes import Tables
@@ -151,6 +154,32 @@ def test_the_figure_names_its_parts(known: Loaded) -> None:
     assert list(forward.data.part)[:3] == ["dense", "FLOPs saved", "promised"]
     assert forward.data.to_share.iloc[-1] == pytest.approx(0.625, abs=0.02)
     assert "MoD 0.125" in shown(panel, known)
+    said = plain(forward.caption)
+    assert "give or take 15 % of that" in said
+    assert said.endswith("As a speed-up attainable is 8 % to 21 % too high: routing at T ≤ 128.")  # T = 64
+    (table,) = (each for each in panel.render(known) if isinstance(each, Shown))
+    assert "attainable ±15 %" in [*map(plain, table.head)]
+
+
+def test_beside_ideal_and_measured_it_stands_with_its_error_and_its_bias(known: Loaded) -> None:
+    """In the caption, at the mark, and in the table of all comparisons."""
+    known.pairs["attainable"] = 1.5
+    (figure,) = drawn(ideal, known)
+    bias = "attainable is 8 % to 21 % too high: routing at T ≤ 128"
+    assert f"what the machine can attain, ±15 % ({bias})." in plain(figure.caption)
+    assert figure.marks is not None
+    assert all("attainable 1.50× ±15 %, measured" in mark.text for mark in figure.marks.said)
+    assert all(mark.text.endswith(bias) for mark in figure.marks.said)
+    assert "Attainable ±15 %" in shown(every_pair, known)
+
+
+def test_what_is_unexplained_within_the_error_is_said_to_be(known: Loaded) -> None:
+    found = waterfall.fall(known, "mod[c0.125]", "latency/forward", 64)
+    assert found is not None
+    for beyond, said in ((1.14, True), (0.86, True), (1.16, False)):
+        share = replace(found.share, value=beyond * found.attainable, low=9.0, high=10.0)
+        caption = plain(waterfall._caption(replace(found, share=share)))
+        assert ("within that error" in caption) == said
 
 
 def test_on_a_gpu_the_wait_for_the_host_is_told_apart(run: Path) -> None:
