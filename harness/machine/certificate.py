@@ -1,7 +1,8 @@
 """A machine's certificate: how often it called two identical models different, and how much its launches differ; over all checks.
 
 Each check is a file under the user's state folder (`core/user_folders.py`), by a fingerprint of the machine, device and
-threads. A verdict needs 100 comparisons: at 20 a fit machine would be refused 7.5 % of the time and a bad one passed 21 %.
+threads. A verdict needs 100 comparisons: at 20, a machine that calls 5 % different would not be fit 7.5 % of the time, and one
+that calls 20 % different would be 21 %; at 100 that is 1.1 and 0.6 %. docs/method-verdicts.md has the chances of each word.
 """
 
 from __future__ import annotations
@@ -116,7 +117,8 @@ class Certificate:
     def verdict(self) -> str:
         """What the machine is good for.
 
-        `undecided` below 100 comparisons; `unfit` if the interval of the rate lies above 10 %; `doubtful` if the rate does, or if
+        `undecided` below 100 comparisons; `unfit` if the interval of the rate lies above 10 %, which errs in 2.1 % of machines at
+        10 % at the first verdict, and in more where calls go on; `doubtful` if the rate does, or if
         the minimum detectable effect at standard effort is above 3 %; `undecided` if that effect is not known; else `fit`.
         """
         if self.comparisons < ENOUGH:

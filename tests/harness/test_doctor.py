@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import bisect
 import json
 import math
 import os
 import random
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import pytest
 from planted import DriftingClock
+from scipy import stats
 
 from modbench.commands.doctor import aa_comparisons
 from modbench.harness.core.errors import ModbenchError
@@ -23,7 +28,7 @@ from modbench.harness.domain.notes.timing import TimeNotes
 from modbench.harness.domain.records import Blocks, Outcome, Record
 from modbench.harness.machine import certificate
 from modbench.harness.machine.certificate import Certificate
-from modbench.harness.stats.effects import over_launches
+from modbench.harness.stats.effects import over_launches, share_interval
 from modbench.harness.timing.interleave import Effort, Session
 
 STANDARD, _ = EFFORTS["standard"]
@@ -62,6 +67,46 @@ def test_a_verdict_needs_a_hundred_comparisons(hits: tuple[int, ...], verdict: s
     assert (found.comparisons, found.hits, found.checks) == (20 * len(hits), sum(hits), len(hits))
     assert found.low <= found.rate <= found.high
     assert f"{verdict}: {sum(hits)} of {20 * len(hits)}" in found.in_words()
+
+
+# Of a machine whose launches hardly differ.
+KNOWN = Certificate("m", 1, 0, 0, 0, None, None, None, 0, 1, "", launches=STANDARD, launch_sd=0.01)
+
+
+def verdict_at(hits: int, comparisons: int) -> str:
+    """By the number of hits alone."""
+    low, high = share_interval(hits, comparisons)
+    return replace(KNOWN, comparisons=comparisons, hits=hits, low=low, high=high).verdict
+
+
+def ever_unfit(rate: float, least: Mapping[int, int]) -> float:
+    """Chance that one of the looks, each after further comparisons, says `unfit`, as it does from so many hits on."""
+    still, before, total = np.ones(1), 0, 0.0
+    for comparisons, hits in least.items():
+        more = comparisons - before
+        still = np.convolve(still, stats.binom.pmf(np.arange(more + 1), more, rate))
+        total += float(still[hits:].sum())
+        still[hits:], before = 0.0, comparisons
+    return total
+
+
+def test_the_chances_of_each_word_are_those_of_the_page_on_verdicts() -> None:
+    """Exact binomial probabilities, by the verdict itself; and what calling again and again adds."""
+    page = (Path(__file__).parents[2] / "docs" / "method-verdicts.md").read_text(encoding="utf-8")
+    said = re.findall(r"^\| (\d+) %[^|]*" + 5 * r"\| ([\d.]+) % " + r"\|$", page, re.MULTILINE)
+    words = np.array([verdict_at(hits, 100) for hits in range(101)])
+    least = {
+        n: bisect.bisect_left(range(n + 1), True, key=lambda hits, n=n: verdict_at(hits, n) == "unfit")
+        for n in range(100, 1001, 20)
+    }
+    made = []
+    for percent in (5, 7, 10, 20):
+        chances = stats.binom.pmf(np.arange(101), 100, percent / 100)
+        row = [chances[words == wanted].sum() for wanted in ("fit", "doubtful", "unfit")]
+        row += [ever_unfit(percent / 100, {n: hits for n, hits in least.items() if n <= most}) for most in (200, 1000)]
+        made.append((str(percent), *(f"{100 * chance:.1f}" for chance in row)))
+    assert said == made
+    assert least[100] == 17
 
 
 @pytest.mark.parametrize(
