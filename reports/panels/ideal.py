@@ -50,7 +50,7 @@ def render(loaded: Loaded) -> list[Figure]:
         axis.set_title(title)
         axis.set_xlabel("promised by bytes read" if title == "decode step" else "promised by FLOPs")
     attained = [
-        loaded.cases_by_id[row.case_id]
+        loaded.cases_by_id[str(row.case_id)]
         for _, rows in sides
         for row in rows.itertuples(index=False)
         if is_number(row.attainable)
@@ -122,7 +122,7 @@ def _draw(axis: Axes, loaded: Loaded, frame: pd.DataFrame, ends: tuple[float, fl
 
 def _said(loaded: Loaded, row: Row) -> Sentence:
     """What a mark says on hover."""
-    case = loaded.cases_by_id[row.case_id]
+    case = loaded.cases_by_id[str(row.case_id)]
     known, bias = is_number(row.attainable), attainable_bias(case, loaded.arms[0])
     return Sentence(
         "{arm}, T = {length}: promised {promised}"

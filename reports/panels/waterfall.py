@@ -197,7 +197,7 @@ def blocks(every: Sequence[tuple[str, Fall]]) -> Iterator[Block]:
     parts = [part for part in ORDER if any(part in found.parts for _, found in every)]
     predicted = any(found.predicted for _, found in every)
     attainable = Sentence("attainable" + " ±{error}" * predicted, error=Estimate(RATIO_ERROR, kind="about"))
-    head = ("arm", "workload", "promised", *parts, attainable, "unexplained", "measured")
+    head: tuple[Value, ...] = ("arm", "workload", "promised", *parts, attainable, "unexplained", "measured")
     length = every[0][1].case.place.seq_len
     rows = [_row(_TITLES[metric], found, parts) for metric, found in every]
     yield Table(f"All arms at {grid_point('T', length)}, in % of the baseline's time", head, rows, folded=True)

@@ -427,9 +427,9 @@ def meanings(loaded: Loaded, made: Sequence[Column]) -> Iterator[Value]:
     texts = [cell.words for column in made for cell in column.cells if isinstance(cell, Sentence)]
     yield from (meaning for sign, meaning in _SIGNS.items() if any(sign in text for text in texts))
     for axis in AXES:
-        said = measure_next(axis, {at for column in made if column.axis == axis for at in column.measure_next})
-        if said is not None:
-            yield said
+        asked = measure_next(axis, {at for column in made if column.axis == axis for at in column.measure_next})
+        if asked is not None:
+            yield asked
 
 
 def _apart(loaded: Loaded) -> Estimate | None:

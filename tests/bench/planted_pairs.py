@@ -95,9 +95,9 @@ def block_launch(less: int, more: int, rounds: int) -> LaunchSamples:
 
 
 def ours(less: int, more: int, seconds: float) -> dict[str, Found]:
-    """As many forked launches as fit into the time, and the product's verdicts."""
+    """As many forked launches as fit into the time, the product's verdict, and what each clock alone would say."""
     from modbench.harness.stats import paired
-    from modbench.harness.stats.verdicts import verdict
+    from modbench.harness.stats.verdicts import judge
 
     load.in_a_fresh_process(block_launch, 1, 1, 1)  # starts the fork server, as once in a run
     launches, begin, spent = list[Any](), time.monotonic(), 0.0
@@ -106,17 +106,17 @@ def ours(less: int, more: int, seconds: float) -> dict[str, Found]:
         spent = time.monotonic() - begin
     pair = paired.compare(launches, one_thread=True)
 
-    def of(effect: Effect, said: str) -> Found:
+    def of(said: str, effect: Effect) -> Found:
         apart = _direction(math.exp(-effect.value)) if load.excludes_none(effect) else UNDECIDED
         return Found(said, apart, math.exp(-effect.value))
 
     judged = pair.judged(MARGIN)
     found = {
-        "**ours**": of(pair.cpu if judged.by_cpu and pair.cpu else pair.effect, judged.word),
-        "**ours**, wall time alone": of(pair.effect, verdict(pair.effect, MARGIN)),
+        "**ours**": of(judged.word, pair.cpu if judged.by_cpu and pair.cpu is not None else pair.effect),
+        "**ours**, wall time alone": of(judge(pair.wall, MARGIN).word, pair.effect),
     }
-    if pair.cpu is not None:
-        found["**ours**, CPU time alone"] = of(pair.cpu, verdict(pair.cpu, MARGIN))
+    if pair.by_cpu is not None:
+        found["**ours**, CPU time alone"] = of(judge(pair.by_cpu, MARGIN).word, pair.by_cpu.typical)
     counted = [
         _instructions(each.case) / _instructions(each.anchor) for each in launches if "instructions" in each.anchor
     ]

@@ -10,6 +10,7 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -95,10 +96,11 @@ def test_the_chances_of_each_word_are_those_of_the_page_on_verdicts() -> None:
     page = (Path(__file__).parents[2] / "docs" / "method-verdicts.md").read_text(encoding="utf-8")
     said = re.findall(r"^\| (\d+) %[^|]*" + 5 * r"\| ([\d.]+) % " + r"\|$", page, re.MULTILINE)
     words = np.array([verdict_at(hits, 100) for hits in range(101)])
-    least = {
-        n: bisect.bisect_left(range(n + 1), True, key=lambda hits, n=n: verdict_at(hits, n) == "unfit")
-        for n in range(100, 1001, 20)
-    }
+
+    def unfit(n: int, hits: int) -> bool:
+        return verdict_at(hits, n) == "unfit"
+
+    least = {n: bisect.bisect_left(range(n + 1), True, key=partial(unfit, n)) for n in range(100, 1001, 20)}
     made = []
     for percent in (5, 7, 10, 20):
         chances = stats.binom.pmf(np.arange(101), 100, percent / 100)

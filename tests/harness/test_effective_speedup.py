@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from modbench.harness.stats.effective_speedup import Fall, from_fall
@@ -93,6 +93,10 @@ def test_at_the_edges_a_test_begins_to_tell_the_line_from_0(
         variance = error**2 + 2 * place * line.covariance + place**2 * slope_error**2
         return abs(start + place * slope) > quantile * math.sqrt(variance)
 
+    # Where the two places are one, the estimate is as large as its margin there and nowhere larger.
+    a = slope**2 - (quantile * slope_error) ** 2
+    b = start * slope - quantile**2 * line.covariance
+    assume(abs(b * b - a * (start**2 - (quantile * error) ** 2)) > 1e-9)
     edges = line.edges(quantile)
     for edge in edges:
         step = 1e-4 * (1 + abs(edge)) if len(edges) < 2 else 1e-4 * min(1 + abs(edge), abs(edges[0] - edges[1]))

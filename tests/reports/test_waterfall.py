@@ -154,9 +154,9 @@ def test_the_figure_names_its_parts(known: Loaded) -> None:
     assert list(forward.data.part)[:3] == ["dense", "FLOPs saved", "promised"]
     assert forward.data.to_share.iloc[-1] == pytest.approx(0.625, abs=0.02)
     assert "MoD 0.125" in shown(panel, known)
-    said = plain(forward.caption)
-    assert "give or take 15 % of that" in said
-    assert said.endswith("As a speed-up attainable is 8 % to 21 % too high: routing at T ≤ 128.")  # T = 64
+    caption = plain(forward.caption)
+    assert "give or take 15 % of that" in caption
+    assert caption.endswith("As a speed-up attainable is 8 % to 21 % too high: routing at T ≤ 128.")  # T = 64
     (table,) = (each for each in panel.render(known) if isinstance(each, Shown))
     assert "attainable ±15 %" in [*map(plain, table.head)]
 
