@@ -64,6 +64,7 @@ class Judged(NamedTuple):
         tail: whether the two disagree.
         by_cpu: whether CPU time decided.
         reason: what the disturbance has to do with it: why the verdict is by CPU time, is *contaminated*, or was not reached.
+        next_by_cpu: whether CPU time may decide with more launches, where neither clock does yet.
     """
 
     word: str
@@ -72,6 +73,7 @@ class Judged(NamedTuple):
     tail: bool = False
     by_cpu: bool = False
     reason: str | None = None
+    next_by_cpu: bool = False
 
 
 DECIDED = frozenset({"better", "worse", "equivalent"})
@@ -103,7 +105,8 @@ def judge(wall: Estimates, margin: float, disturbed: Disturbed | None = None) ->
         return by_cpu._replace(by_cpu=True, reason=f"by CPU time, since {contradicted or busy}")
     if contradicted is not None:
         return found._replace(word="contaminated", reason=f"{contradicted}; {why_not}")
-    return found._replace(reason=f"{busy}, and {why_not}")
+    usable = disturbed.cpu is not None and disturbed.unfit is None
+    return found._replace(reason=f"{busy}, and {why_not}", next_by_cpu=usable)
 
 
 def _by(clock: Estimates, margin: float) -> Judged:

@@ -146,7 +146,7 @@ def _judged(
     changed = next((each.clock_changed for each in launches if each.clock_changed), None)
     seen = verdicts.judge(wall, margin, Disturbed(pair.disturbed, pair.clean, cpu, changed or pair.unfit, least))
     word, reason = seen.word, seen.reason
-    deciding = cpu if seen.by_cpu and cpu is not None else wall
+    deciding = cpu if (seen.by_cpu or seen.next_by_cpu) and cpu is not None else wall
     if seen.by_cpu:
         labels.append(Label.BY_CPU)
         reason = f"{reason}{f'; one process: judged beyond {least:.0%}' if least and least > margin else ''}"
@@ -157,7 +157,7 @@ def _judged(
         reason = f"typical calls and the mean disagree: {ratios}"
     elif word in {"inconclusive", "different"}:
         open_ = f"a difference, but whether by more than {margin:.0%} is open"
-        why = open_ if word == "different" else _undecided(pair.effect, margin, len(launches))
+        why = open_ if word == "different" else _undecided(deciding.typical, margin, len(launches))
         reason = "; ".join(filter(None, (reason, why)))
     drifted = next((each.unsteady[arm] for each in launches for arm in (name, base) if arm in each.unsteady), None)
     if drifted:

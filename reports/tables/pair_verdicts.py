@@ -113,10 +113,11 @@ def _judge_ratio(
         row["reason"] = joined_reasons([row["reason"], found.reason])
         return
     deciding = wall
-    if found.by_cpu:
+    if found.by_cpu or found.next_by_cpu:
         assert disturbed is not None
         assert disturbed.cpu is not None
         deciding = disturbed.cpu
+    if found.by_cpu:
         row["p_adjusted"] = deciding.p
         _label(row, Label.BY_CPU)
     more: list[str | None] = []
@@ -126,7 +127,7 @@ def _judge_ratio(
         of_typical, mean_ratio = (ratio(math.exp(each.value)) for each in (deciding.typical, deciding.mean))
         more.append(f"typical calls and the mean disagree: {of_typical} against {mean_ratio}")
     elif found.word == "inconclusive":
-        more.append(_undecided(wall, margin, found.typical, family))
+        more.append(_undecided(deciding, margin, found.typical, family))
     elif found.word != found.typical:
         more.append(f"a typical call is {WORDS[found.typical]}, the mean {WORDS.get(found.mean or '', 'undecided')}")
     if evidence.other and found.word != "inconclusive":
@@ -134,16 +135,16 @@ def _judge_ratio(
     row["reason"] = joined_reasons([row["reason"], found.reason, *more])
 
 
-def _undecided(wall: Estimates, margin: float, own: str, family: int) -> str:
+def _undecided(clock: Estimates, margin: float, own: str, family: int) -> str:
     """Why a pair is inconclusive, and what would decide it."""
-    effect = wall.typical
+    effect = clock.typical
     excludes = effect.low is not None and effect.high is not None and not effect.low <= 0 <= effect.high
-    if own == "inconclusive" and excludes and wall.p is not None:
+    if own == "inconclusive" and excludes and clock.p is not None:
         words = "not significant among {n} comparisons (Benjamini-Hochberg p {p})"
-        return plain(Sentence(words, n=family, p=Estimate(wall.p, kind="p")))
+        return plain(Sentence(words, n=family, p=Estimate(clock.p, kind="p")))
     if effect.sd is None:
         return "a single launch gives no verdict"
-    what, asked = ("it", effect) if own == "inconclusive" or wall.mean is None else ("the mean", wall.mean)
+    what, asked = ("it", effect) if own == "inconclusive" or clock.mean is None else ("the mean", clock.mean)
     return sample_size.would_decide(asked, margin, what)
 
 

@@ -198,7 +198,7 @@ def _log_ratio(stored: Stored) -> tuple[float, str]:
     """The log-ratio of a session, above 0 where the candidate is faster, and why it is doubted; empty: it is not."""
     launch = stored.launch()
     (found,) = (each for name, each in in_process_verdicts.judge([launch]).items() if name != launch.twin)
-    return found.effect.value, ", ".join(label for label in found.labels if label in DOUBTED)
+    return found.decided.value, ", ".join(label for label in found.labels if label in DOUBTED)
 
 
 def _cannot_tell(name: str, reason: str) -> GateFinding:
