@@ -161,12 +161,12 @@ def test_one_process_is_judged_by_cpu_time_beyond_five_percent(slower: float, wo
 
 
 def _computes() -> None:
-    sum(i * i for i in range(20_000))
+    sum(i * i for i in range(100_000))
 
 
 def _sleeps() -> None:
     _computes()
-    time.sleep(0.001)
+    time.sleep(0.005)
 
 
 def _uses_a_thread() -> None:
@@ -178,7 +178,7 @@ def _uses_a_thread() -> None:
 def _waits_for_a_file() -> None:
     _computes()
     read, write = os.pipe()
-    timer = threading.Timer(0.001, os.write, (write, b"x"))
+    timer = threading.Timer(0.005, os.write, (write, b"x"))
     timer.start()
     os.read(read, 1)
     timer.join()
