@@ -25,7 +25,7 @@ from modbench import api
 from modbench.commands.doctor import aa_comparisons
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.domain.records import Record
-from modbench.harness.execution.launch.local import LocalLauncher
+from modbench.harness.execution.launch.local import PRELOAD, LocalLauncher
 from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.planning.overrides import Overrides, setting_of
 from modbench.harness.results.record_files import read_record
@@ -144,6 +144,11 @@ def settling(unit_json: str, calls: int) -> list[list[float]]:
     return [[each / median(row[calls // 2 :]) for each in row] for row in times]
 
 
+def _forked(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in a process that is forked as the product's."""
+    return in_a_fresh_process(function, *arguments, preload=PRELOAD)
+
+
 def _cold(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function in a fresh interpreter."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -152,7 +157,7 @@ def _cold(function: Callable[..., Any], *arguments: Any) -> Any:
 
 def _print_settling(unit: UnitOfWork, launches: int, calls: int) -> None:
     """Print the k-th call's time over that of later calls: the median over arms, and the root mean square between arms."""
-    made = [in_a_fresh_process(settling, unit.model_dump_json(), calls) for _ in range(launches)]
+    made = [_forked(settling, unit.model_dump_json(), calls) for _ in range(launches)]
     logs = [[fmean(math.log(one[arm][k]) for one in made) for k in range(calls)] for arm in range(len(made[0]))]
     middle = [median(column) for column in zip(*logs, strict=True)]
     apart = [math.sqrt(fmean((row[k] - middle[k]) ** 2 for row in logs)) for k in range(calls)]
@@ -175,7 +180,7 @@ def main() -> None:
         if options.settle:
             _print_settling(unit, options.launches, options.calls)
             continue
-        for how, run in (("forked", in_a_fresh_process), ("cold", _cold)):
+        for how, run in (("forked", _forked), ("cold", _cold)):
             spent = run(launch, unit.model_dump_json())
             told = "  ".join(f"{part} {spent[part][0]:.2f} ({spent[part][1]:.2f})" for part in PARTS if part in spent)
             print(f"{unit.name:45} {how:6} {told}", flush=True)

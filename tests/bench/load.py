@@ -22,7 +22,6 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from modbench.harness.execution.launch.local import PRELOAD
 from modbench.harness.machine import counter_sampler
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.paired import LaunchSamples
@@ -30,6 +29,8 @@ from modbench.harness.timing.interleave import Call, Clock, Effort, Session
 
 Result = TypeVar("Result")
 
+# What a launch of planted work needs; one that is not found is loaded by each child.
+PRELOAD = ("torch", "load", "planted_block", "modbench.harness.execution.gc_freeze")
 # Ends with the process that started it, whatever ends that.
 _BUSY = """
 import os, random, sys, time
@@ -141,10 +142,10 @@ def _end(group: int) -> None:
         os.killpg(group, signal.SIGKILL)
 
 
-def in_a_fresh_process(function: Callable[..., Result], *arguments: Any) -> Result:
-    """Call a function in a child of a fork server that has torch loaded, and return its result."""
+def in_a_fresh_process(function: Callable[..., Result], *arguments: Any, preload: Sequence[str] = PRELOAD) -> Result:
+    """Call a function in a child of a fork server that has these modules loaded, and return its result."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOAD)
+    context.set_forkserver_preload([*preload])
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(function, *arguments).result()
 
