@@ -7,7 +7,8 @@
 Prints Markdown tables for docs/method-confirm.md: how often two identical arms are called different, and how often that happens
 at 5 % at every look; power at the planned difference, seeds on average, how often the printed interval holds the truth, how often
 a difference as large as the margin is called equivalent; and what becomes of the power if a small pilot plans the seeds (mean
-power; share of the plans that have 80 %; mean number of seeds). `joint_fit.py` does the same for the fit of a sweep.
+power; share of the plans that have 80 %; mean number of seeds), and how often as many seeds decide as an undecided one asks for.
+`joint_fit.py` does the same for the fit of a sweep.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy as np
 from scipy import stats
 
 from modbench.harness.stats.group_sequential import Looked, fractions_of, look, schedule
-from modbench.harness.stats.seeds_needed import inflation, prospect, seeds_needed
+from modbench.harness.stats.seeds_needed import inflation, prospect, seeds_needed, seeds_to_decide
 
 POWER = 0.8
 
@@ -192,11 +193,26 @@ def pilots(bins: int = 30) -> None:
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
+def advice(runs: int) -> None:
+    """As many seeds as would decide what stayed undecided, if all is as estimated: share decided, seeds."""
+    shares_of_margin = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
+    print(f"| margin in deviations | {' | '.join(f'{each:g} margins apart' for each in shares_of_margin)} |")
+    print("| --- |", " --- |" * len(shares_of_margin))
+    for margin in (0.7, 1.0, 1.8):
+        cells = []
+        for share in shares_of_margin:
+            total = seeds_to_decide(share * margin, 1, 1, margin)
+            assert total is not None
+            found = shares(World(schedule(total), share * margin, margin=margin), runs)
+            cells.append(f"{found.decided:.2f}; {total}")
+        print(f"| {margin:g} | {' | '.join(cells)} |", flush=True)
+
+
 def main() -> None:
     """Print all tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=20000)
-    parser.add_argument("--table", choices=("errors", "powers", "pilots"), help="print this one alone")
+    parser.add_argument("--table", choices=("errors", "powers", "pilots", "advice"), help="print this one alone")
     parser.add_argument(
         "--asks", nargs=3, type=float, metavar=("SD", "SD", "MARGIN"), help="print only how many seeds these ask for"
     )
@@ -208,7 +224,7 @@ def main() -> None:
                 f"{seeds_needed(mine, theirs, share * margin)} seeds of each arm for {share * margin:.4f}, 80 % power"
             )
         return
-    for name, table in (("errors", errors), ("powers", powers), ("pilots", lambda _: pilots())):
+    for name, table in (("errors", errors), ("powers", powers), ("pilots", lambda _: pilots()), ("advice", advice)):
         if asked.table in (None, name):
             table(asked.runs)
             print()
