@@ -11,7 +11,7 @@ from modbench.harness.core.labels import Label
 from modbench.harness.stats import effects, one_process, paired, sample_size, verdicts
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.paired import LaunchSamples, Paired
-from modbench.harness.stats.verdicts import Disturbed
+from modbench.harness.stats.verdicts import Disturbed, Estimates
 from modbench.harness.timing.callables import Launch
 
 # Differences below this are of no practical interest, unless a user says otherwise.
@@ -157,7 +157,7 @@ def _judged(
         reason = f"typical calls and the mean disagree: {ratios}"
     elif word in {"inconclusive", "different"}:
         open_ = f"a difference, but whether by more than {margin:.0%} is open"
-        why = open_ if word == "different" else _undecided(deciding.typical, margin, len(launches))
+        why = open_ if word == "different" else _undecided(deciding, margin, len(launches))
         reason = "; ".join(filter(None, (reason, why)))
     drifted = next((each.unsteady[arm] for each in launches for arm in (name, base) if arm in each.unsteady), None)
     if drifted:
@@ -173,12 +173,13 @@ def _judged(
     return Judged(name, base, pair.effect, mean_ratio, pair.disturbed, word, reason, said, pair.cpu)
 
 
-def _undecided(effect: Effect, margin: float, launches: int) -> str:
+def _undecided(wall: Estimates, margin: float, launches: int) -> str:
     """Why a pair is inconclusive, and what would decide it."""
+    effect = wall.typical
     if effect.low is None or effect.high is None:
         return effect.reason or "there is no interval"
     if not effect.low <= 0 <= effect.high:
         return "not significant among all that were compared"
     if launches == 1:
         return "more rounds may decide it"
-    return sample_size.would_decide(effect, margin)
+    return sample_size.would_decide(effect, margin, wall.mean)

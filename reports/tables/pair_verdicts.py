@@ -144,8 +144,7 @@ def _undecided(clock: Estimates, margin: float, own: str, family: int) -> str:
         return plain(Sentence(words, n=family, p=Estimate(clock.p, kind="p")))
     if effect.sd is None:
         return "a single launch gives no verdict"
-    what, asked = ("it", effect) if own == "inconclusive" or clock.mean is None else ("the mean", clock.mean)
-    return sample_size.would_decide(asked, margin, what)
+    return sample_size.would_decide(effect, margin, clock.mean)
 
 
 def _label(row: dict[str, Any], label: Label) -> None:
