@@ -59,7 +59,7 @@ COLUMNS = (
         "margin",
     ),
     *("effective_speedup", "effective_ci_low", "effective_ci_high", "looks", "planned_seeds", "wanted_seeds"),
-    *("more_seeds", "more_hours", "reason"),
+    *("more_seeds", "more_hours", "reason", "estimate"),
 )
 
 
@@ -134,7 +134,7 @@ class Answer:
         if not compared.looks:
             return Finding(best, other, status="skipped", reason=compared.reason or "no run left a loss")
         last = compared.looks[-1]
-        difference = Estimate(last.value, last.low, last.high, "difference", "nat", n=min(last.seeds))
+        difference = Estimate(last.difference, last.low, last.high, "difference", "nat", n=min(last.seeds))
         word = "inconclusive" if last.verdict == "undecided" else last.verdict  # as in comparisons.csv
         return Finding(best, other, typical=difference, verdict=word, reason=compared.reason, needed=compared.more)
 
@@ -234,7 +234,9 @@ def _speedup(loaded: Loaded, made: Confirmation, told: Confirmed, budget: float)
     folds = math.log(budget / below)
     margin = None if last.low is None or last.high is None else (last.high - last.low) / 2
     per_fold = Fall(fall.value / folds, (fall.high - fall.low) / 2 / folds)
-    return effective_speedup.from_fall(last.value, margin, per_fold)
+    found = effective_speedup.from_fall(last.value, margin, per_fold)
+    # The interval is that of the look; the value is that of the estimate.
+    return found if found.value is None else replace(found, value=math.exp(-last.difference / per_fold.value))
 
 
 def table(loaded: Loaded) -> pd.DataFrame:
@@ -278,6 +280,7 @@ def _rows(answer: Answer) -> list[dict[str, object]]:
             mine, theirs = (side.after(number) for side, number in zip((best, other), last.seeds, strict=True))
             row |= {"seeds": last.seeds[0], "baseline_seeds": last.seeds[1], "loss": mine, "baseline_loss": theirs}
             row |= {"difference": last.value, "ci_low": last.low, "ci_high": last.high, "verdict": last.verdict}
+            row["estimate"] = last.estimate
             whole = theirs
             for key, value in (("share", last.value), ("share_low", last.low), ("share_high", last.high)):
                 row[key] = None if value is None or whole is None else value / whole
@@ -505,7 +508,14 @@ def blocks(loaded: Loaded) -> Iterator[Block]:
         yield Note(
             "Differences are the best's loss minus the other's, in nats per token: below 0 the best is better. The verdict is "
             "about the best: worse means worse than the model in that row."
+            + " Where looking stopped early they are median-unbiased estimates, a little smaller than those of the mean losses."
+            * any(_corrected(answer) for answer in made)
         )
+
+
+def _corrected(answer: Answer) -> bool:
+    """Whether an estimate differs from the difference of the mean losses."""
+    return any(each.looks and each.looks[-1].difference != each.looks[-1].value for each in answer.confirmed.compared)
 
 
 def _shown(answer: Answer) -> Iterator[Sequence[Value]]:

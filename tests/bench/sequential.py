@@ -1,13 +1,14 @@
 """Does a confirmation that looks several times keep its promises? Planted losses, through the statistics of a report.
 
-    python tests/bench/sequential.py                # two minutes on one core
+    python tests/bench/sequential.py                # four minutes on one core
     python tests/bench/sequential.py --runs 400     # does it run? the figures say little
     python tests/bench/sequential.py --asks 0.019 0.011 0.0219   # how many seeds two spreads ask for, at a margin and 2/3 of it
 
 Prints Markdown tables for docs/method-confirm.md: how often two identical arms are called different, and how often that happens
 at 5 % at every look; power at the planned difference, seeds on average, how often the printed interval holds the truth, how often
-a difference as large as the margin is called equivalent; and what becomes of the power if a small pilot plans the seeds (mean
-power; share of the plans that have 80 %; mean number of seeds), and how often as many seeds decide as an undecided one asks for.
+a difference as large as the margin is called equivalent; how often the difference of the means and the estimate are too large;
+and what becomes of the power if a small pilot plans the seeds (mean power; share of the plans that have 80 %; mean number of
+seeds), and how often as many seeds decide as an undecided one asks for.
 `joint_fit.py` does the same for the fit of a sweep.
 """
 
@@ -17,7 +18,7 @@ import argparse
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
+from statistics import fmean, median
 
 import numpy as np
 from scipy import stats
@@ -59,6 +60,8 @@ class Shares:
         equivalent: share called equivalent.
         decided: share with a verdict.
         held: share of the printed intervals that hold the truth.
+        above: share of the runs that found a difference above the truth, by the means and by the estimate.
+        medians: of the difference of the means, and of the estimate.
         seeds: mean number of seeds of each arm.
     """
 
@@ -67,6 +70,8 @@ class Shares:
     equivalent: float
     decided: float
     held: float
+    above: tuple[float, float]
+    medians: tuple[float, float]
     seeds: float
 
 
@@ -102,6 +107,11 @@ def shares(world: World, runs: int, seed: int = 0) -> Shares:
         fmean(each.verdict == "equivalent" for each in made),
         fmean(each.verdict != "undecided" for each in made),
         fmean(held),
+        (
+            fmean(each.difference > world.difference for each in made),
+            fmean(each.estimate > world.difference for each in made),
+        ),
+        (median(each.difference for each in made), median(each.estimate for each in made)),
         fmean(each.seeds[0] for each in made),
     )
 
@@ -164,6 +174,16 @@ def powers(runs: int) -> None:
         print(f"| {' | '.join(cells)} |", flush=True)
 
 
+def estimates(runs: int) -> None:
+    """Where looking stops early, the difference of the means is too large in most runs; the estimate in half of them."""
+    found = ("difference of the means: too large in, median", "estimate: too large in, median")
+    print(f"| true difference, seeds at the looks | {' | '.join(found)} |\n| --- | --- | --- |")
+    for total, difference in ((6, 1.6), (18, 0.95), (32, 0.7), (32, 1.0)):
+        told = shares(World(schedule(total), difference), runs)
+        cells = (f"{above:.3f}, {middle:.3f}" for above, middle in zip(told.above, told.medians, strict=True))
+        print(f"| {difference:g}; {', '.join(map(str, schedule(total)))} | {' | '.join(cells)} |", flush=True)
+
+
 def pilots(bins: int = 30) -> None:
     """A pilot plans the seeds: mean power over pilots, share of the plans that reach it, seeds planned, by rule.
 
@@ -212,7 +232,9 @@ def main() -> None:
     """Print all tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=20000)
-    parser.add_argument("--table", choices=("errors", "powers", "pilots", "advice"), help="print this one alone")
+    parser.add_argument(
+        "--table", choices=("errors", "powers", "estimates", "pilots", "advice"), help="print this one alone"
+    )
     parser.add_argument(
         "--asks", nargs=3, type=float, metavar=("SD", "SD", "MARGIN"), help="print only how many seeds these ask for"
     )
@@ -224,7 +246,14 @@ def main() -> None:
                 f"{seeds_needed(mine, theirs, share * margin)} seeds of each arm for {share * margin:.4f}, 80 % power"
             )
         return
-    for name, table in (("errors", errors), ("powers", powers), ("pilots", lambda _: pilots()), ("advice", advice)):
+    tables = {
+        "errors": errors,
+        "powers": powers,
+        "estimates": estimates,
+        "pilots": lambda _: pilots(),
+        "advice": advice,
+    }
+    for name, table in tables.items():
         if asked.table in (None, name):
             table(asked.runs)
             print()

@@ -83,8 +83,8 @@ def joint(effect: float, sd: float, mean_sd: float, n: int, runs: int = 1500) ->
     decided = 0
     for typical, mean in zip((effect + sd * drawn_RN).tolist(), (effect + means_RN).tolist(), strict=True):
         apart = effects.over_launches([b - a for a, b in zip(typical, mean, strict=True)])
-        words = (verdicts.verdict(effects.over_launches(each), MARGIN) for each in (typical, mean))
-        decided += verdicts.joint(*words, apart, MARGIN)[0] != "inconclusive"
+        own, of_mean = (verdicts.verdict(effects.over_launches(each), MARGIN) for each in (typical, mean))
+        decided += verdicts.joint(own, of_mean, apart, MARGIN)[0] != "inconclusive"
     return decided / runs
 
 

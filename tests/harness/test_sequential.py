@@ -15,7 +15,7 @@ from scipy import stats
 
 from modbench.harness.stats import alpha_spending, group_sequential
 from modbench.harness.stats import seeds_needed as plans
-from modbench.harness.stats.alpha_spending import boundaries, spent
+from modbench.harness.stats.alpha_spending import boundaries, middle_drift, spent
 from modbench.harness.stats.group_sequential import look, schedule
 from modbench.harness.stats.seeds_needed import Spread, inflation, planned, prospect, seeds_needed, seeds_to_decide
 
@@ -170,6 +170,7 @@ def test_turning_the_arms_round_turns_the_interval_round(
     mine, theirs = [difference + each for each in noise], [each**2 for each in noise]
     one, other = (look(a, b, number, FOUR, 0.5, paired=paired) for a, b in ((mine, theirs), (theirs, mine)))
     assert (one.low, one.high) == pytest.approx((-other.high, -other.low), abs=1e-9)  # type: ignore[operator]
+    assert one.estimate == pytest.approx(-other.estimate, abs=1e-9)
     assert {one.verdict, other.verdict} in ({"better", "worse"}, {"equivalent"}, {"undecided"})
 
 
@@ -178,6 +179,45 @@ def test_several_looks_err_no_more_often_than_one() -> None:
     world = bench.World((4, 8, 12, 16))
     assert 0.03 < bench.shares(world, 1500).apart < 0.067
     assert 0.03 < bench.shares(replace(world, paired=True), 1000).apart < 0.07
+
+
+def test_half_of_all_estimates_lie_above_the_truth() -> None:
+    """Of the differences of the means more do, since looks stop where these are large."""
+    found = bench.shares(bench.World(schedule(18), 0.95), 2500)
+    assert found.above[0] > 0.525
+    assert 0.47 < found.above[1] < 0.53
+    assert found.medians[1] == pytest.approx(0.95, rel=0.03)
+
+
+def test_the_middle_of_what_could_be_found_is_that_of_simulated_paths() -> None:
+    """Paths that left upwards at an earlier look lie above, those that left downwards below."""
+    fractions, criticals, z = (0.3, 0.6, 1.0), (2.6, 2.2), 2.1
+    drift = middle_drift(fractions, criticals, z)
+    steps = np.diff([0.0, *fractions])
+    rng = np.random.default_rng(0)
+    sums = np.cumsum(drift * steps + np.sqrt(steps) * rng.standard_normal((200_000, 3)), axis=1)
+    first, second, last = (sums / np.sqrt(fractions)).T
+    inside = (abs(first) < 2.6) & (abs(second) < 2.2)
+    above = (first >= 2.6) | ((abs(first) < 2.6) & (second >= 2.2)) | (inside & (last >= z))
+    assert above.mean() == pytest.approx(0.5, abs=0.005)
+    assert drift < z  # it left late: a larger drift would have left before
+    assert middle_drift(fractions, criticals, -z) == pytest.approx(-drift)
+    assert middle_drift((0.3,), (), z) == pytest.approx(z / math.sqrt(0.3))
+
+
+def test_the_estimate_is_the_difference_where_nothing_stops_early() -> None:
+    """At a plan's first look, for equivalence, and where it goes on; elsewhere it is smaller, and inside the interval."""
+    for found in (looked(-0.3, 0.01, None, number=1), looked(0.0, 0.01, 0.1), looked(0.2, 1.0, None, number=2)):
+        assert found.estimate == found.difference
+    for difference in (-1e6, -0.3, 0.02, 1e6):
+        found = looked(difference, 0.01, None, number=3)
+        assert found.stop
+        assert abs(found.estimate) < abs(found.difference)
+        assert found.low is not None
+        assert found.high is not None
+        assert found.low <= found.estimate <= found.high
+    still = look([1.0] * 8, [2.0] * 8, 2, FOUR, None, paired=False)
+    assert still.estimate == still.difference == -1.0
 
 
 def test_five_per_cent_at_each_look_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from test_confirming import BUDGET, SIZES, sweep
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes.counting import CountNotes
-from modbench.reports.model import Estimate, Sentence, Table
+from modbench.reports.model import Estimate, Note, Sentence, Table
 from modbench.reports.panels import confirm as panel
 from modbench.reports.panels import isoflop
 from modbench.reports.questions import confirmation, first_screen
@@ -240,6 +240,21 @@ def test_a_row_has_the_losses_of_its_own_difference(tmp_path: Path) -> None:
     table = confirmation.table(planted(tmp_path, mod=-0.1, noise=0.01, run_noise=0.02))
     assert len(set(table.seeds)) > 1  # the best got more for the control
     assert list(table.loss - table.baseline_loss) == pytest.approx(list(table.difference))
+
+
+def test_what_is_said_after_an_early_stop_is_median_unbiased(tmp_path: Path) -> None:
+    """A little nearer to 0 than the difference of the mean losses, which a note says; after the first look they are equal."""
+    loaded = planted(tmp_path, mod=-0.1, noise=0.02, run_noise=0.02)
+    table = confirmation.table(loaded).set_index("role")
+    assert set(table.looks) == {1, 2}
+    (answer,) = confirmation.answers(loaded)
+    note = "they are median-unbiased estimates"
+    assert note in "".join(plain(block.said) for block in confirmation.blocks(loaded) if isinstance(block, Note))
+    for compared in answer.confirmed.compared:
+        row = table.loc[compared.role]
+        assert answer.finding(compared).typical.value == row.estimate
+        assert (row.estimate == row.difference) == (row.looks == 1)
+        assert row.difference <= row.estimate <= row.ci_high
 
 
 def test_a_control_that_is_no_noise_is_not_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
