@@ -62,7 +62,8 @@ def of_row(
         ends = get("mean_ci_low"), get("mean_ci_high")
         mean = Estimate.of(get("mean_ratio"), *ends, kind="ratio", unit=unit)
     mean = None if mean is None or mean.value is None else mean
-    return replace(made, typical=typical, mean=mean, verdict=verdict, opposed=_opposed(typical, value, base))
+    opposed = Label.BY_CPU not in labels and _opposed(typical, value, base)
+    return replace(made, typical=typical, mean=mean, verdict=verdict, opposed=opposed)
 
 
 def of_pair(loaded: Loaded, row: Row) -> Finding:
