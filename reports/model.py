@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 
-from modbench.harness.core.labels import LOOKED_AHEAD
+from modbench.harness.core.labels import LOOKED_AHEAD, Label
 from modbench.harness.domain.case import Case, Place
 from modbench.harness.stats.effects import LEVEL
 
@@ -163,13 +163,19 @@ class Finding:
         return self.typical.kind == "ratio" and self.typical.unit == "s"
 
     @property
+    def by_cpu(self) -> bool:
+        """Whether it is a ratio of CPU times, since the machine was disturbed."""
+        return Label.BY_CPU in (*self.labels, *self.against_labels)
+
+    @property
     def saw_future(self) -> bool:
         """Whether a model of the two read later tokens: a loss is then not comparable with a causal one; a ratio of costs is."""
         return not LOOKED_AHEAD.isdisjoint((*self.labels, *self.against_labels))
 
     def judged(self) -> Sentence:
         """Return the comparison with its verdict, or `no claim`, for where it stands alone: `1.62× [1.60–1.65] ▲ faster`."""
-        return Sentence("{ratio} {verdict}", ratio=self.typical, verdict=Verdict(self.verdict, self.timed))
+        words = "{ratio} {verdict}" + f" {Label.BY_CPU}" * self.by_cpu
+        return Sentence(words, ratio=self.typical, verdict=Verdict(self.verdict, self.timed))
 
     def beside(self) -> Finding:
         """Return the same without the arm's own value."""

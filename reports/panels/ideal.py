@@ -14,7 +14,7 @@ from modbench.reports.figures.style import HAIR, INK, MUTED, Mark, Marks, look, 
 from modbench.reports.model import Estimate, Figure, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.tables.cases import RATIOS
-from modbench.reports.tables.comparisons import attainable_bias
+from modbench.reports.tables.comparisons import attainable_bias, deciding
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded, Row
 from modbench.reports.wording import TIMED, is_number, short
@@ -36,7 +36,7 @@ def render(loaded: Loaded) -> list[Figure]:
         shown = every.arm.isin([case.arm for case in loaded.arms_shown]) & every.seq_len.isin(loaded.lengths_shown)
         rows = every[(every.metric == metric) & every.ideal.notna() & place & shown]
         if not rows.empty:
-            sides.append((title, rows))
+            sides.append((title, deciding(rows)))
     if not sides:
         return []
     made, axes = new_figure(max(5.4, 2.2 + 1.9 * len(sides)), 3.1, len(sides), share_y=True)

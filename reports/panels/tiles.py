@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 from markupsafe import Markup
@@ -100,7 +101,7 @@ def content(loaded: Loaded, row: pd.Series, found: Finding) -> tuple[Value, Valu
     verdict = Verdict(found.verdict, found.timed)
     said: list[Value] = [
         values,
-        Sentence("{spread} {verdict}", spread=spread, verdict=verdict) if spread.closed else verdict,
+        replace(found, typical=spread).judged() if spread.closed else verdict,
     ]
     if is_number(row.ideal):
         said.append(_promised(row, "forecast" if row.unit == "B" else "promised"))

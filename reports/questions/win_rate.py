@@ -31,7 +31,7 @@ def places(loaded: Loaded, case: Case, baseline: Case) -> list[Finding]:
 
 
 def doubts(found: Finding) -> tuple[str, ...]:
-    """Return labels of either arm that say that its time may not be that of the work it claims, may be the machine's, or is no wall time."""
+    """Return labels of either arm that say that its time may not be that of the work it claims, or may be the machine's."""
     # A verdict says `contaminated` itself.
     wanted = OF_WORK | {Label.BY_CPU} if found.verdict is not None else OF_WORK | {Label.CONTAMINATED}
     return tuple(label for label in (*found.labels, *found.against_labels) if label in wanted)

@@ -357,7 +357,7 @@ def comparison_table(tables: Tables, rows: Sequence[dict[str, Any]]) -> pd.DataF
     """
     rows = list(rows)
     twins = [of_family(pair_row(tables, *pair), "twins", primary=False, twin=True) for pair in tables.twins()]
-    judge([*rows, *twins], tables.run.plan.suite.margin, claims=tables.run.plan.suite.claims)
+    _judge(tables, [*rows, *twins])
     pair_verdicts.suppress(tables, rows, twins)
     rows.sort(key=lambda row: not row["primary"])
     rows += twins
@@ -384,8 +384,26 @@ def settle(tables: Tables, rows: Sequence[dict[str, Any]], twins: Sequence[dict[
         rows: rows with a family (`of_family`).
         twins: pairs of an anchor and its twin, judged.
     """
-    judge(rows, tables.run.plan.suite.margin, claims=tables.run.plan.suite.claims)
+    _judge(tables, rows)
     pair_verdicts.suppress(tables, rows, twins)
+
+
+def _judge(tables: Tables, rows: Sequence[dict[str, Any]]) -> None:
+    """Add verdicts; where CPU time decided, what was realised of a promise is that of CPU time, too."""
+    judge(rows, tables.run.plan.suite.margin, claims=tables.run.plan.suite.claims)
+    for row in rows:
+        if row.get("ideal") is not None and Label.BY_CPU in str(row.get("labels")).split(";"):
+            ratio, low, high = (row[column] for column in BY_CPU)
+            row.update(against_ideal(ratio, row["ideal"], "", low, high)[0])
+
+
+def deciding(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows of `comparisons.csv` whose ratios are those that the verdicts are on."""
+    by_cpu = rows.labels.fillna("").str.split(";").map(lambda labels: Label.BY_CPU in labels)
+    made = rows.copy()
+    for wall, cpu in zip(("ratio", "ci_low", "ci_high"), BY_CPU, strict=True):
+        made[wall] = made[wall].mask(by_cpu, made[cpu])
+    return made
 
 
 def of_family(row: dict[str, Any], family: Hashable, *, primary: bool, twin: bool = False) -> dict[str, Any]:

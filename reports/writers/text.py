@@ -210,8 +210,7 @@ def compared(found: Finding) -> str:
     if made.value is None:
         return NONE
     if made.kind == "ratio":
-        by_cpu = Label.BY_CPU in (*found.labels, *found.against_labels)
-        return f"{OPPOSED * found.opposed}{BY_CPU * by_cpu}{made.value:.2f}×{half(made)}{_mark(found)}"
+        return f"{OPPOSED * found.opposed}{BY_CPU * found.by_cpu}{made.value:.2f}×{half(made)}{_mark(found)}"
     factor = scale(made)[0]
     digits = 1 if factor < 1 else 3  # of points one
     return f"{bare(made.value, made, factor)}{half(made.scaled(1 / factor), digits)}{_mark(found)}"
