@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from moving_clock import FakeClock
 
 from modbench.harness.core.errors import UsageError
+from modbench.harness.stats import sample_size
 from modbench.harness.stats.one_process import over_rounds
 from modbench.harness.timing.callables import LEAST_ROUNDS, MOST_ROUNDS, Launch, time_callables
 from modbench.harness.timing.in_process_verdicts import DIFFERS, ONE_PROCESS, UNSTEADY, judge
@@ -46,6 +47,17 @@ def test_noise_above_the_difference_is_inconclusive_and_says_what_may_decide() -
     found = judge([launch({"old": 0.0100, "new": 0.0102}, noise=0.1)])["new"]
     assert found.verdict == "inconclusive"
     assert "more rounds" in str(found.reason)
+
+
+def test_what_would_decide_counts_the_mean_where_arms_may_be_equivalent() -> None:
+    """Typical calls are equal; one call stalls in every second process."""
+    launches = [launch({"old": 0.01, "new": 0.01}, noise=0.002, seed=i) for i in range(6)]
+    for each, stall in zip(launches, (1.0, 2.6, 1.0, 2.6, 1.0, 2.6), strict=True):
+        each.samples["new"]["wall_s"][0] *= stall
+    found = judge(launches)["new"]
+    assert found.verdict == "inconclusive"
+    assert sample_size.to_decide(found.effect, 0.02) == 7  # typical calls are decided: one more than were made
+    assert int((found.reason or "").split()[0]) > 10
 
 
 def test_too_few_rounds_claim_nothing() -> None:

@@ -6,6 +6,7 @@ import math
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import estimands
 import families
@@ -17,9 +18,10 @@ from simulate import MARGIN, World, covered, pairs, words
 
 from modbench.harness.core.labels import Label
 from modbench.harness.passes.time import number_of_inputs
-from modbench.harness.stats import mean_effects, verdicts
-from modbench.harness.stats.effects import Effect
+from modbench.harness.stats import mean_effects, sample_size, verdicts
+from modbench.harness.stats.effects import Effect, over_launches
 from modbench.reports.page import render
+from modbench.reports.tables import pair_verdicts
 from modbench.reports.tables.load import load
 
 # Input costs of an arm: cheap for most inputs, dear for some. Its typical call is faster than the anchor's, its mean is slower.
@@ -81,6 +83,17 @@ def test_the_disagreement_is_in_the_tables(tmp_path: Path) -> None:
 )
 def test_both_must_say_so(typical: str, mean: str, apart: float, word: str, tail: bool) -> None:
     assert verdicts.joint(typical, mean, Effect(apart, apart / 2, 2 * apart), MARGIN) == (word, tail)
+
+
+def test_an_undecided_row_asks_for_the_launches_of_its_mean() -> None:
+    typical = over_launches([0.01, -0.01, 0.011, -0.009, 0.0, -0.001])
+    mean = over_launches([0.04, -0.05, 0.045, -0.04, 0.02, -0.02])
+    evidence = pair_verdicts.Evidence(typical, mean, Effect(0.0, -0.1, 0.1))
+    row: dict[str, Any] = {"reason": None, "labels": None, "evidence": evidence}
+    pair_verdicts.judge([row], MARGIN, claims=True)
+    needed = [sample_size.to_decide(each, MARGIN) for each in (typical, mean)]
+    assert (row["verdict"], needed[0]) == ("inconclusive", 7)
+    assert row["reason"] == f"{needed[1]} launches would probably decide it"
 
 
 def test_every_input_has_the_same_weight() -> None:
