@@ -248,7 +248,7 @@ def estimate(kept: LimitCheck, value: float | None) -> Estimate:
 
 
 def shown(kept: LimitCheck) -> Sentence:
-    """Return a limit and how it is held: `limit 50.0 ms: fits`."""
+    """Return a limit and how it is held: `limit 50.0 ms: fits in this run`."""
     bound = Estimate(kept.bound, kind="share") if kept.limit == "loss" else estimate(kept, kept.bound)
     why = Sentence(" ({why})", why=kept.reason) if kept.reason else ""
     over: Sentence | str = ""
@@ -256,7 +256,9 @@ def shown(kept: LimitCheck) -> Sentence:
         share = Estimate(kept.excess, kind="share")
         points = " of the baseline's loss" if kept.limit == "loss" else ""
         over = Sentence(" it by {share}{points}", share=share, points=points)
-    return Sentence("limit {bound}: {word}{over}{why}", bound=bound, word=kept.word, over=over, why=why)
+    # Its interval is over the launches or seeds of one run.
+    words = "limit {bound}: {word}" + " in this run" * (kept.word == FITS) + "{over}{why}"
+    return Sentence(words, bound=bound, word=kept.word, over=over, why=why)
 
 
 # --- the commands that measure what is lacking

@@ -298,11 +298,17 @@ def headline(found: Recommended) -> Sentence:
             words = "no setting can be recommended for a {place}: none has a value of {objective}"
             return Sentence(words, place=place, objective=found.objective)
         unknown = any(each.word == UNKNOWN for each in found.judged)
-        return Sentence("no setting {fits} for a {place}", fits="is known to fit" if unknown else "fits", place=place)
+        return Sentence(
+            "no setting {fits} in this run for a {place}", fits="is known to fit" if unknown else "fits", place=place
+        )
     answered = [each.candidate for each in sides(found)[: 1 if found.answer == RECOMMENDED else 2]]
     lacks = [each.case for each in answered if each.loss.value is None]
     whose: Value = "its loss" if len(answered) == 1 else Sentence("the loss of {arms}", arms=Listed(lacks, " and of "))
-    fits = f" that {'fits' if best.word == FITS else 'may fit'}" if found.limits.asked else "; no limit was asked"
+    fits = (
+        f" that {'fits in this run' if best.word == FITS else 'may fit'}"
+        if found.limits.asked
+        else "; no limit was asked"
+    )
     return Sentence(
         "{answer}: {arms} ({aim}{fits}{lacks}), for a {place}",
         answer="equal within the margin" if found.answer == EQUAL else found.answer,
@@ -386,7 +392,7 @@ def pairs(found: Recommended, *, reasons: bool) -> Iterator[Sentence]:
     assert found.best is not None
     case, other = found.best.candidate.case, found.runner_up
     if other is None:
-        yield Sentence("runner-up: none; no other setting fits or may fit")
+        yield Sentence("runner-up: none; no other setting fits or may fit in this run")
     else:
         said = _lacking_words(found, reasons=reasons)
         yield Sentence("{arm} against {other}: {said}", arm=short(case), other=short(other.candidate.case), said=said)
