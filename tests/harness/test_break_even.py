@@ -195,7 +195,7 @@ def test_a_bend_is_called_in_one_of_twenty_straight_lines() -> None:
     at, sds = (64, 96, 256), (0.01, 0.03, 0.02)
     for bend in hits:
         for _ in range(2000):
-            values = [0.1 * math.log(length / 100) + bend * (i == 1) for i, length in enumerate(at)]
+            values = [0.3 + 0.1 * math.log(length / 100) + bend * (i == 1) for i, length in enumerate(at)]
             samples = [rng.normal(value, sd, 6) for value, sd in zip(values, sds, strict=True)]
             hits[bend] += bends(
                 [Point(place, each.mean(), each.std(ddof=1), 6) for place, each in zip(at, samples, strict=True)]
