@@ -97,7 +97,7 @@ def content(loaded: Loaded, row: pd.Series, found: Finding) -> tuple[Value, Valu
         return value, Listed([values, "counted exactly"], " · ")
     if row.metric == "memory/kv_cache":
         return value, Listed([values, "allocated"], " · ")
-    spread = Estimate(None, found.typical.low, found.typical.high, "ratio")
+    spread = replace(found.typical, value=None)
     verdict = Verdict(found.verdict, found.timed)
     said: list[Value] = [
         values,

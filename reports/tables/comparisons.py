@@ -399,7 +399,7 @@ def _judge(tables: Tables, rows: Sequence[dict[str, Any]]) -> None:
 
 def deciding(rows: pd.DataFrame) -> pd.DataFrame:
     """Return rows of `comparisons.csv` whose ratios are those that the verdicts are on."""
-    by_cpu = rows.labels.fillna("").str.split(";").map(lambda labels: Label.BY_CPU in labels)
+    by_cpu = rows.labels.map(lambda said: isinstance(said, str) and Label.BY_CPU in said.split(";")).astype(bool)
     made = rows.copy()
     for wall, cpu in zip(("ratio", "ci_low", "ci_high"), BY_CPU, strict=True):
         made[wall] = made[wall].mask(by_cpu, made[cpu])
