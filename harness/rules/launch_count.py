@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from modbench.harness.core.errors import UsageError
@@ -10,7 +10,7 @@ from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.domain.evidence import LaunchCount
 from modbench.harness.domain.records import Record
 from modbench.harness.planning.adaptive import AdaptiveRule, Decision
-from modbench.harness.results.launch_effects import effect_in_launch
+from modbench.harness.results.launch_effects import clock, effect_in_launch
 from modbench.harness.stats import sample_size
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class LaunchCountRule(AdaptiveRule[LaunchCount]):
         """
         mde, (pilot, _) = suite.wanted_mde, suite.protocol_size
         assert mde is not None
-        arms = _effects(records.values())
+        arms = _effects(list(records.values()))
         used = max(map(len, arms), default=0)
         arms = [values for values in arms if len(values) == used]
         told: dict[str, Any] = {
@@ -74,13 +74,16 @@ class LaunchCountRule(AdaptiveRule[LaunchCount]):
         return Decision(asked, ended=True, why=why, found=found)
 
 
-def _effects(records: Iterable[Record]) -> list[list[float]]:
-    """Log-effects of every arm against the anchor, launch by launch. Nothing is claimed about a twin, so it has none."""
-    arms: dict[str, list[float]] = {}
+def _effects(records: Sequence[Record]) -> list[list[float]]:
+    """Log-effects of every arm against the anchor, launch by launch. Nothing is claimed about a twin, so it has none.
+
+    Where the machine was disturbed and CPU time will decide, its spread counts.
+    """
+    arms, column = dict[str, list[float]](), clock(records)
     for record in records:
         anchor, *others = (case for case in record.unit.comparison.arms if not case.twin)
         for arm in others:
-            if isinstance(effect := effect_in_launch(record, arm, anchor), float):
+            if isinstance(effect := effect_in_launch(record, arm, anchor, column), float):
                 arms.setdefault(arm.id, []).append(effect)
     return list(arms.values())
 

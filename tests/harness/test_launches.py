@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from in_process import command_line
-from planted import ENVIRONMENT, Trouble, fake_record, left, planted_suite, stored
+from planted import ENVIRONMENT, EVERY_ARM, Trouble, fake_record, left, planted_suite, stored
 
 from modbench import api
 from modbench.commands.plan.forecast import as_text, forecast
@@ -149,6 +150,26 @@ def test_a_number_is_computed_once(tmp_path: Path) -> None:
             leave(folder, unit, slower={"moe": 1 + 0.2 * unit.launch})
     assert Asker(made, folder).decide(SERIES).found == count(made, folder)
     assert (folder.path / "decisions" / f"{SERIES}.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_the_spread_of_a_pilot_is_that_of_the_clock_that_will_decide(seen: bool, tmp_path: Path) -> None:
+    """Every arm waits, for a time that differs between arms and launches; its CPU time does not."""
+    made = timed_plan()
+    folder = new_folder(made, tmp_path)
+    for unit in made.units:
+        if unit.series == SERIES and unit.launch < 4:
+            record, rng = fake_record(unit, Trouble(waits=EVERY_ARM, own_work_seen=seen)), random.Random(unit.name)
+            outcomes = []
+            for outcome in record.outcomes:
+                waited = rng.uniform(1, 2)
+                wall_s = [waited * wall for wall in outcome.samples["wall_s"]]
+                outcomes.append(outcome.model_copy(update={"samples": {**outcome.samples, "wall_s": wall_s}}))
+            folder.write_record(record.model_copy(update={"outcomes": tuple(outcomes)}))
+    found = Asker(made, folder).decide(SERIES).found
+    assert isinstance(found, LaunchCount)
+    assert found.asked is not None
+    assert (found.asked < 9) is seen
 
 
 def test_an_interrupted_pilot_is_incomplete_and_goes_on(tmp_path: Path) -> None:
