@@ -24,8 +24,9 @@ from modbench.harness.timing.threads import working_threads
 # Rounds where neither their number nor a time is given: as many as fit into these seconds for each callable, within limits.
 SECONDS_EACH, LEAST_ROUNDS, MOST_ROUNDS = 1.0, 10, 100
 # Their number is planned from the shortest call of the warm-up. On a busy machine calls may take a hundred times as long: the
-# rounds end when so many times the planned time is over, with as many as an interval needs, and repeat calls less often.
-PATIENCE, FEWEST_ROUNDS = 1.5, 6
+# rounds end when so many times the planned time is over, and repeat calls less often: with as many as an interval needs that
+# leaves out the slowest round and the fastest.
+PATIENCE, FEWEST_ROUNDS = 1.5, 9
 WARM_UP_CALLS, WARM_UP_S = 3, 0.25
 
 
@@ -89,7 +90,7 @@ def time_callables(
         baseline: the name that is in every block; None: the first.
         rounds: rounds, each of which calls everything at least twice; None: as many as fit into `seconds`.
         seconds: how long the rounds may take together (10 are planned at least); None: one second for each callable. Where
-            calls take longer than they did in the warm-up, the rounds end after 1.5 times that, when 6 are made, and a warm-up
+            calls take longer than they did in the warm-up, the rounds end after 1.5 times that, when 9 are made, and a warm-up
             is not repeated. With `rounds` nothing ends them.
         twin: time the baseline once more under another name, as a check of this machine (A/A).
         clock: what to read; None: this machine's clocks, while witnesses watch what else happens.

@@ -60,7 +60,7 @@ def compare(
         inputs: a tensor, a tuple of positional arguments or a dict of keyword arguments; None: nothing.
         workload: `forward` or `train_step`.
         rounds: rounds of each process; None: as many as fit into `seconds`.
-        seconds: how long the rounds of a process take together; None: one second for each model. At least 6 are made; the
+        seconds: how long the rounds of a process take together; None: one second for each model. At least 9 are made; the
             others end after 1.5 times that, or 1.5 times what 10 take.
         launches: processes. 1: this one, whose interval lacks what differs between processes; more are started afresh, for
             which models and inputs must be picklable and defined in a module. From three on the interval is over processes.

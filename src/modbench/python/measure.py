@@ -124,7 +124,7 @@ def measure(
         f: what is called.
         *args: its arguments.
         rounds: rounds of two samples; None: as many as fit into `seconds`.
-        seconds: how long the rounds take together; None: one second. At least 6 are made; the others end after 1.5 times that.
+        seconds: how long the rounds take together; None: one second. At least 9 are made; the others end after 1.5 times that.
         threads: torch's threads while it is timed; None: as many as it has.
         **kwargs: its keyword arguments.
 
