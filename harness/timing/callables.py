@@ -27,6 +27,8 @@ SECONDS_EACH, LEAST_ROUNDS, MOST_ROUNDS = 1.0, 10, 100
 # rounds end when so many times the planned time is over, and repeat calls less often: with as many as an interval needs that
 # leaves out the slowest round and the fastest.
 PATIENCE, FEWEST_ROUNDS = 1.5, 9
+# Where the thread waits for a processor, the time that it runs counts, up to so many times as long.
+BUSY = 5.0
 WARM_UP_CALLS, WARM_UP_S = 3, 0.25
 
 
@@ -91,7 +93,7 @@ def time_callables(
         rounds: rounds, each of which calls everything at least twice; None: as many as fit into `seconds`.
         seconds: how long the rounds may take together (10 are planned at least); None: one second for each callable. Where
             calls take longer than they did in the warm-up, the rounds end after 1.5 times that, when 9 are made, and a warm-up
-            is not repeated. With `rounds` nothing ends them.
+            is not repeated. Waiting for a processor does not count, up to 5 times as long. With `rounds` nothing ends them.
         twin: time the baseline once more under another name, as a check of this machine (A/A).
         clock: what to read; None: this machine's clocks, while witnesses watch what else happens.
         seed: draws the orders.
@@ -130,13 +132,14 @@ class _Session(Session):
     budget_s: float | None = None
     limit_s: float = math.inf
     started_s: float = 0.0
+    cpu_started_s: float = 0.0
 
     def _play(self, effort: Effort) -> dict[str, str]:
         if self.budget_s is not None:
             each_s = self._round_s()
             effort = replace(effort, rounds=min(effort.rounds, max(LEAST_ROUNDS, int(self.budget_s / each_s))))
             self.limit_s = PATIENCE * max(self.budget_s, LEAST_ROUNDS * each_s)
-        self.started_s = self.clock.wall_s()
+        self.started_s, self.cpu_started_s = self.clock.wall_s(), self.clock.cpu_s()
         return super()._play(effort)
 
     def _round(self, round_: int) -> None:
@@ -154,7 +157,10 @@ class _Session(Session):
             self.repeats = dict.fromkeys(self.repeats, max(self.repeats.values()))
 
     def _out_of_time(self, played: int) -> bool:
-        return played >= FEWEST_ROUNDS and self.clock.wall_s() - self.started_s >= self.limit_s
+        spent_s, ran_s = self.clock.wall_s() - self.started_s, self.clock.cpu_s() - self.cpu_started_s
+        if self.clock.on_device or spent_s >= BUSY * self.limit_s:
+            ran_s = spent_s
+        return played >= FEWEST_ROUNDS and ran_s >= self.limit_s
 
     def _round_s(self) -> float:
         """Seconds of a round: everything twice, and the anchor in every block."""

@@ -81,6 +81,19 @@ def test_rounds_end_where_calls_take_longer_than_in_the_warm_up(later_s: float, 
     assert len(set(asked.samples["new"]["round"])) == 25  # what was asked for is made
 
 
+@pytest.mark.parametrize(("runs", "rounds"), [(1.0, 18), (0.5, 36), (0.25, 72), (0.1, 90)])
+def test_waiting_for_a_processor_does_not_count_up_to_a_limit(runs: float, rounds: int) -> None:
+    """As above, where the thread runs for a share of the time of each call; a round takes four samples of 21 calls."""
+    clock = FakeClock()
+    clock.cpu_s = lambda: runs * clock.now
+
+    def call() -> None:
+        clock.now += 1e-4 if clock.now < 0.25 else 2e-3
+
+    found = time_callables({"old": call, "new": call}, clock=clock)
+    assert len(set(found.samples["new"]["round"])) == rounds
+
+
 @pytest.mark.parametrize(("later_s", "plays"), [(1e-4, 2), (2e-3, 1)])
 def test_what_ran_out_of_time_is_not_measured_again_and_says_that_it_drifts(later_s: float, plays: int) -> None:
     clock, called = FakeClock(), list[int]()
