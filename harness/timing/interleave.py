@@ -187,7 +187,7 @@ class Session:
                 if first and turn == 0:
                     self.made.first_call_s[arm] = row["wall_s"]
                 quiet[arm] = 0 if row.get("recompiles") else quiet[arm] + 1
-                shortest[arm] = min(row["wall_s"], shortest.get(arm, math.inf))
+                shortest[arm] = min(_ran_s(row), shortest.get(arm, math.inf))
             turn += 1
             waited = self.clock.wall_s() - start
             ready = all(quiet[arm] >= min(calls, QUIET_CALLS) for arm in self.calls) and self.settled()
@@ -273,6 +273,12 @@ class Session:
             # Time that it neither ran nor could have run. Without a switch of its own will another guest took that time.
             row["blocked_s"] = max(0.0, wall - cpu - seen["wait_s"]) if seen["voluntary"] else 0.0
         return row
+
+
+def _ran_s(row: Mapping[str, float]) -> float:
+    """Wall seconds of a call of its own, without those in which it waited for a processor that others had."""
+    wall_s = row["wall_s"]
+    return min(wall_s, max(wall_s - row.get("wait_s", 0.0), row["cpu_s"])) or wall_s
 
 
 def _laps(made: Sequence[object]) -> dict[str, float]:

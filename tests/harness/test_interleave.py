@@ -210,6 +210,20 @@ def test_witnesses_stand_beside_every_sample_and_block() -> None:
     assert found.blocks["load"] == [1.5] * 3
 
 
+@pytest.mark.parametrize(("waits_s", "calls"), [(0.0, 1), (3e-3, 2), (3.9e-3, 4), (9e-3, 4)])
+def test_waiting_for_a_processor_is_no_part_of_a_call(waits_s: float, calls: int) -> None:
+    """Calls of 4 ms, half a millisecond of which is CPU time: as many are repeated as fill 2 ms of their own."""
+    clock, waited = FakeClock(), [0.0]
+    clock.on_device, clock.cpu_s = False, lambda: clock.now / 8
+
+    def call(_number: int) -> None:
+        clock.now += 4e-3
+        waited[0] += waits_s
+
+    found = measure({"a": call}, clock, 1, of_samples=CounterSampler({"wait_s": lambda: waited[0]}))
+    assert found.samples["a"]["calls"] == [calls] * 2
+
+
 def test_a_call_may_time_its_own_parts() -> None:
     clock = FakeClock()
 
