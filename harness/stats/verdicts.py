@@ -7,6 +7,7 @@ interval, and its p-value among those of its family), and does it matter (the ma
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from modbench.harness.stats import contamination
@@ -84,7 +85,8 @@ def judge(wall: Estimates, margin: float, disturbed: Disturbed | None = None) ->
 
     Wall time decides where it can. It cannot where over half of the blocks were disturbed and it tells nothing, or where
     undisturbed samples or CPU time have the opposite verdict, or *equivalent*: it is contaminated. Then CPU time is judged by the
-    same rules, if it stands for what the arms take.
+    same rules, if it stands for what the arms take. Rounds of one process that were mostly disturbed depend on each other by what
+    disturbed them: there one of the other two must say the same.
 
     Args:
         wall: by wall time.
@@ -95,18 +97,23 @@ def judge(wall: Estimates, margin: float, disturbed: Disturbed | None = None) ->
     if disturbed is None or not disturbed.share:
         return found
     busy = f"{disturbed.share:.0%} of the blocks were disturbed"
-    contradicted = _contradicted(found.word, margin, disturbed)
+    others = _others(margin, disturbed)
+    contradicted = _contradicted(found.word, others)
     if disturbed.share > contamination.MOST and (wall.typical.low is None or not disturbed.interleaved):
         contradicted = busy
-    if contradicted is None and (found.word in DECIDED or disturbed.share <= contamination.MOST):
+    usable = disturbed.cpu is not None and disturbed.unfit is None
+    doubtful = disturbed.least is not None and usable and found.word not in {word for _, word, _ in others}
+    if contradicted is None and disturbed.share <= contamination.MOST:
+        return found
+    if contradicted is None and found.word in DECIDED and not doubtful:
         return found
     by_cpu, why_not = _by_cpu(margin, disturbed)
     if by_cpu is not None:
         return by_cpu._replace(by_cpu=True, reason=f"by CPU time, since {contradicted or busy}")
     if contradicted is not None:
         return found._replace(word="contaminated", reason=f"{contradicted}; {why_not}")
-    usable = disturbed.cpu is not None and disturbed.unfit is None
-    return found._replace(reason=f"{busy}, and {why_not}", next_by_cpu=usable)
+    word = "inconclusive" if found.word in DECIDED else found.word
+    return found._replace(word=word, reason=f"{busy}, and {why_not}", next_by_cpu=usable)
 
 
 def _by(clock: Estimates, margin: float) -> Judged:
@@ -131,16 +138,21 @@ def _by_cpu(margin: float, disturbed: Disturbed) -> tuple[Judged | None, str]:
     return None, f"CPU time, {shown(disturbed.cpu.typical)}, does not decide{beyond} either"
 
 
-def _contradicted(word: str, margin: float, disturbed: Disturbed) -> str | None:
+def _others(margin: float, disturbed: Disturbed) -> list[tuple[str, str, Effect]]:
+    """What undisturbed samples and CPU time say: their name, verdict and effect."""
+    found = []
+    if disturbed.clean is not None:
+        found.append(("undisturbed samples alone give", verdict(disturbed.clean, margin), disturbed.clean))
+    if disturbed.cpu is not None and disturbed.unfit in {None, NOT_RECORDED}:
+        found.append(("CPU time gives", _by(disturbed.cpu, margin).word, disturbed.cpu.typical))
+    return found
+
+
+def _contradicted(word: str, others: Sequence[tuple[str, str, Effect]]) -> str | None:
     """Which other estimate has the opposite verdict, or *equivalent*; one that is undecided says nothing against it."""
-    cpu = disturbed.cpu if disturbed.unfit in {None, NOT_RECORDED} else None
-    others = {
-        "undisturbed samples alone": disturbed.clean and (verdict(disturbed.clean, margin), disturbed.clean),
-        "CPU time": cpu and (_by(cpu, margin).word, cpu.typical),
-    }
-    for name, other in others.items():
-        if other and word in DECIDED and other[0] in DECIDED - {word}:
-            return f"{name} give{'s' * (name == 'CPU time')} {shown(other[1])}: the disturbance made the result"
+    for name, other, effect in others:
+        if word in DECIDED and other in DECIDED - {word}:
+            return f"{name} {shown(effect)}: the disturbance made the result"
     return None
 
 

@@ -68,6 +68,29 @@ def test_wall_time_decides_where_it_can(
     assert other.word == {"better": "worse", "worse": "better"}.get(word, word)
 
 
+@pytest.mark.parametrize(
+    ("wall", "clean", "cpu", "share", "word", "by_cpu"),
+    [
+        (SLOWER, None, near(-3), 0.9, "worse", False),  # CPU time says the same at the user's margin
+        (SLOWER, SLOWER, OPEN, 0.9, "worse", False),
+        (SLOWER, OPEN, OPEN, 0.9, "inconclusive", False),
+        (SLOWER, OPEN, OPEN, 0.4, "worse", False),
+        (EQUAL, None, OPEN, 0.9, "inconclusive", False),
+        (SLOWER, None, near(-8), 0.9, "worse", False),
+        (OPEN, None, near(-8), 0.9, "worse", True),
+        (OPEN, None, near(-4), 0.9, "inconclusive", False),  # within 5 %
+        (SLOWER, None, EQUAL, 0.9, "contaminated", False),
+        (SLOWER, None, None, 0.9, "worse", False),
+    ],
+)
+def test_one_process_needs_a_second_witness(
+    wall: Effect, clean: Effect | None, cpu: Effect | None, share: float, word: str, by_cpu: bool
+) -> None:
+    disturbed = Disturbed(share, clean, None if cpu is None else Estimates(cpu), least=one_process.CPU_MARGIN)
+    found = verdicts.judge(Estimates(wall), MARGIN, disturbed)
+    assert (found.word, found.by_cpu) == (word, by_cpu)
+
+
 def test_typical_calls_and_the_mean_decide_by_cpu_time_too() -> None:
     apart = near(-3)
     cpu = Estimates(EQUAL, SLOWER, apart)
