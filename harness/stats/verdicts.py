@@ -108,7 +108,7 @@ def judge(wall: Estimates, margin: float, disturbed: Disturbed | None = None) ->
     if contradicted is None and found.word in DECIDED and not doubtful:
         return found
     by_cpu, why_not = _by_cpu(margin, disturbed)
-    if by_cpu is not None:
+    if by_cpu is not None and (by_cpu.word in DECIDED or found.word == "inconclusive"):
         return by_cpu._replace(by_cpu=True, reason=f"by CPU time, since {contradicted or busy}")
     if contradicted is not None:
         return found._replace(word="contaminated", reason=f"{contradicted}; {why_not}")
@@ -132,7 +132,7 @@ def _by_cpu(margin: float, disturbed: Disturbed) -> tuple[Judged | None, str]:
         return None, f"CPU time does not count: {disturbed.unfit or 'it was not recorded'}"
     least = max(margin, disturbed.least or 0.0)
     found = _by(disturbed.cpu, least)
-    if found.word in DECIDED and (found.word != "equivalent" or least == margin):
+    if found.word in {"better", "worse"} or (found.word != "inconclusive" and least == margin):
         return found, ""
     beyond = f" beyond {least:.0%}" if least > margin else ""
     return None, f"CPU time, {shown(disturbed.cpu.typical)}, does not decide{beyond} either"

@@ -158,7 +158,7 @@ def _judged(
     elif word in {"inconclusive", "different"}:
         open_ = f"a difference, but whether by more than {margin:.0%} is open"
         why = open_ if word == "different" else _undecided(deciding, margin, len(launches))
-        reason = "; ".join(filter(None, (reason, why)))
+        reason = "; ".join(filter(None, (reason, None if seen.next_by_cpu and alone else why)))
     drifted = next((each.unsteady[arm] for each in launches for arm in (name, base) if arm in each.unsteady), None)
     if drifted:
         labels.append(UNSTEADY)
