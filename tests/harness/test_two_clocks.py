@@ -95,7 +95,7 @@ def test_typical_calls_and_the_mean_decide_by_cpu_time_too() -> None:
     apart = near(-3)
     cpu = Estimates(EQUAL, SLOWER, apart)
     found = verdicts.judge(Estimates(OPEN), MARGIN, Disturbed(0.9, cpu=cpu))
-    assert (found.word, found.by_cpu) == ("inconclusive", False)
+    assert (found.word, found.by_cpu) == ("different", True)
     assert found.reason is not None
     assert "CPU time" in found.reason
 
