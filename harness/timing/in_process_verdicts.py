@@ -149,7 +149,8 @@ def _judged(
     deciding = cpu if (seen.by_cpu or seen.next_by_cpu) and cpu is not None else wall
     if seen.by_cpu:
         labels.append(Label.BY_CPU)
-        reason = f"{reason}{f'; one process: judged beyond {least:.0%}' if least and least > margin else ''}"
+        if least is not None and least > margin:
+            reason = f"{reason}; one process: judged beyond {least:.0%}"
     if seen.tail:
         labels.append(Label.TAIL)
         assert deciding.mean is not None
