@@ -140,7 +140,17 @@ def human_span(least_s: float, most_s: float) -> str:
     return f"{least} to {most} {unit}" if float(least.replace(",", "")) else f"up to {most} {unit}"
 
 
-_DURATIONS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
+_DURATIONS = {
+    "us": 1e-6,
+    "µs": 1e-6,
+    "ms": 1e-3,
+    "s": 1.0,
+    "sec": 1.0,
+    "min": 60.0,
+    "m": 60.0,
+    "h": 3600.0,
+    "d": 86_400.0,
+}
 
 
 def parse_duration(text: str, flag: str, such_as: str = "90s, 10min or 2h") -> float:

@@ -7,21 +7,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from modbench.harness.domain.case import Case
 from modbench.harness.results import run_folder
-from modbench.harness.stats import aba_blocks, effects, sample_size, verdicts
+from modbench.harness.stats import aba_blocks, contamination, effects, paired, sample_size, verdicts
+from modbench.harness.stats.block_effects import Columns
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.verdicts import Estimates
 from modbench.reports.model import Alert, Block, Estimate, Finding, Sentence, Table, Value, Verdict
 from modbench.reports.questions.gate.comparer import differences
+from modbench.reports.tables.cell import Trouble
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.tables.pair_verdicts import APART
 from modbench.reports.wording import TIMED
 from modbench.reports.writers.number_format import plain
+
+Lacking: TypeAlias = Literal["first", "second", "fails"]
 
 
 @dataclass(frozen=True)
@@ -34,11 +38,13 @@ class Row(Finding):
         what: the case.
         seconds: median time of the first and of the second side; None where there is none.
         same: the A/A test: the first side against itself, in the same blocks.
+        lacking: the side that has no number, where one alone lacks it: it has no such case, or `fails` at it now.
     """
 
     what: Case
     seconds: tuple[Estimate, Estimate] | None = None
     same: Finding | None = None
+    lacking: Lacking | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data: ratios, above 1 the second side is faster."""
@@ -90,26 +96,51 @@ def result(blocks: Sequence[Sequence[Path]], sides: tuple[str, str], margin: flo
     """
     read = [[Tables(run_folder.read(str(path))) for path in block] for block in blocks]
     chosen = read[0][0].run.plan.suite.margin if margin is None else margin
-    return Result(sides, chosen, _judged([*_rows(read)], chosen))
+    return Result(sides, chosen, _judged([*timed(read)], chosen))
 
 
 @dataclass(frozen=True)
-class _Timed:
-    """A case that was timed on both sides: its row without the ratios, and the effects that are to be judged (log scale)."""
+class Timed:
+    """A case that was timed on both sides.
+
+    Attributes:
+        row: without the ratios.
+        wall: the effects of its blocks by wall time.
+        cpu: by CPU time; None where that is not comparable.
+        disturbed: share of the rounds in which one of the three processes was disturbed.
+        unfit: why no verdict may rest on CPU time; None where it may.
+    """
 
     row: Row
-    effect: Effect
-    same: Effect
+    wall: list[aba_blocks.Block]
+    cpu: list[aba_blocks.Block] | None
+    disturbed: float
+    unfit: str | None
+
+    @property
+    def effect(self) -> Effect:
+        """The effect of the second side by wall time."""
+        return aba_blocks.between(self.wall)
+
+    @property
+    def same(self) -> Effect:
+        """The A/A effect by wall time."""
+        return aba_blocks.same(self.wall)
 
 
-def _rows(blocks: Sequence[Sequence[Tables]]) -> Iterator[Row | _Timed]:
+def timed(blocks: Sequence[Sequence[Tables]]) -> Iterator[Row | Timed]:
+    """Yield the cases of both sides; one that cannot be compared as a row with its reason.
+
+    Args:
+        blocks: the tables of every block: first side, second side, first side again.
+    """
     first, second = blocks[0][0], blocks[0][1]
     there = {case.id: case for case in second.run.plan.cases}
     here = {case.id for case in first.run.plan.cases}
     for metric in first.run.plan.suite.metrics:
         for case in first.run.plan.cases:
             if case.id not in there:
-                yield Row(case, metric=metric, reason="the second side has no such case")
+                yield Row(case, metric=metric, reason="the second side has no such case", lacking="second")
             elif _changed(case, there[case.id]):
                 changed = f"the same id, but another case: {differences(there[case.id], case)}"
                 yield Row(case, metric=metric, reason=changed)
@@ -117,7 +148,7 @@ def _rows(blocks: Sequence[Sequence[Tables]]) -> Iterator[Row | _Timed]:
                 yield _row(blocks, case, metric)
         for case in second.run.plan.cases:
             if case.id not in here:
-                yield Row(case, metric=metric, reason="new: the first side has no such case")
+                yield Row(case, metric=metric, reason="new: the first side has no such case", lacking="first")
 
 
 def _changed(case: Case, other: Case) -> bool:
@@ -125,39 +156,80 @@ def _changed(case: Case, other: Case) -> bool:
     return case.model_copy(update={"model": other.model}) != other
 
 
-def _row(blocks: Sequence[Sequence[Tables]], case: Case, metric: str) -> Row | _Timed:
-    known, times = list[aba_blocks.Block](), list[tuple[float, ...]]()
+def _row(blocks: Sequence[Sequence[Tables]], case: Case, metric: str) -> Row | Timed:
+    made, times = list[tuple[_Rounds, ...]](), list[tuple[float, ...]]()
     for block in blocks:
-        found = [_log_times(tables, case, metric) for tables in block]
-        wrong = next((each for each in found if isinstance(each, str)), None)
-        if wrong is not None:
-            return Row(case, metric=metric, reason=wrong)
-        first, second, again = (each for each in found if not isinstance(each, str))
-        known.append(aba_blocks.block(first, second, again))
-        times.append(tuple(median(each) for each in (first, second, again)))
+        found = [_rounds(tables, case, metric) for tables in block]
+        wrong = [each if isinstance(each, Trouble) else None for each in found]
+        if any(wrong):
+            return lost(case, metric, wrong[0] or wrong[-1], wrong[1])
+        made.append(tuple(each for each in found if isinstance(each, _Rounds)))
+        times.append(tuple(median(each.wall) for each in made[-1]))
     outer, inner = median([*(t[0] for t in times), *(t[2] for t in times)]), median(t[1] for t in times)
     seconds = Estimate(math.exp(outer), unit="s"), Estimate(math.exp(inner), unit="s")
-    return _Timed(Row(case, metric=metric, seconds=seconds), aba_blocks.between(known), aba_blocks.same(known))
+    wall = [aba_blocks.block(*(each.wall for each in three)) for three in made]
+    ticked = case.place.one_thread and all(each.cpu for three in made for each in three)
+    cpu = [aba_blocks.block(*(each.cpu for each in three)) for three in made] if ticked else None
+    disturbed = [any(marks) for three in made for marks in zip(*(each.disturbed for each in three), strict=True)]
+    sides = [each.samples for first, _, again in made for each in (first, again)], [each.samples for _, each, _ in made]
+    unfit = paired.unfit(sides) if case.place.one_thread else paired.SEVERAL_THREADS
+    row = Row(case, metric=metric, seconds=seconds)
+    return Timed(row, wall, cpu, sum(disturbed) / len(disturbed), unfit if ticked else unfit or paired.NOT_TICKED)
 
 
-def _log_times(tables: Tables, case: Case, metric: str) -> list[float] | str:
-    """The mean log time of a process in every round; or why there is none."""
+def lost(case: Case, metric: str, first: Trouble | None, second: Trouble | None) -> Row:
+    """A case without a number, by what happened to each side; not both are None."""
+    lacking: Lacking | None = None
+    if first is None or second is None:
+        lacking = "first" if first else "fails" if second and second.status == "failed" else "second"
+    wrong = first or second
+    assert wrong is not None
+    return Row(case, metric=metric, reason=f"{wrong.status}: {wrong.reason}", lacking=lacking)
+
+
+class _Rounds(NamedTuple):
+    """The rounds of a process.
+
+    Attributes:
+        wall: the mean log time of each.
+        cpu: of CPU time; empty where its clock did not tick in each call.
+        disturbed: whether one of its samples was.
+        samples: as they were recorded.
+    """
+
+    wall: list[float]
+    cpu: list[float]
+    disturbed: list[bool]
+    samples: Columns
+
+
+def _rounds(tables: Tables, case: Case, metric: str) -> _Rounds | Trouble:
+    """The rounds of the process that a run folder holds; or why there are none."""
     mine = next((each for each in tables.run.plan.cases if each.id == case.id), None)
     known = tables.metrics[metric]
     if mine is None:
-        return "a launch has no such case"
+        return Trouble("skipped", "a launch has no such case")
     trouble = tables.trouble(mine, known)
     if trouble is not None and trouble.kind != "not_steady":  # what drifts is compared with rounds right beside it
-        return f"{trouble.status}: {trouble.reason}"
-    (own,) = tables.cell(mine.id, metric).good().values()
-    logs = np.log(own.samples[tables.made_in(known).column])
-    rounds = np.asarray(own.samples["round"])
-    return [float(logs[rounds == each].mean()) for each in np.unique(rounds)]
+        return trouble
+    cell = tables.cell(mine.id, metric)
+    ((launch, own),) = cell.good().items()
+    numbers = np.asarray(own.samples["round"])
+    rounds = [numbers == each for each in np.unique(numbers)]
+
+    def means(column: str) -> list[float]:
+        logs = np.log(own.samples[column])
+        return [float(logs[each].mean()) for each in rounds]
+
+    marks = np.array([bool(each) for each in contamination.causes(own.samples, cell.blocks.get(launch, {}))])
+    cpu = means("cpu_s") if paired.ticked(own.samples, {}) else []
+    disturbed = [bool(marks[each].any()) for each in rounds]
+    return _Rounds(means(tables.made_in(known).column), cpu, disturbed, own.samples)
 
 
-def _judged(rows: Sequence[Row | _Timed], margin: float) -> list[Row]:
+def _judged(rows: Sequence[Row | Timed], margin: float) -> list[Row]:
     """Add ratios and verdicts; all cases are one family, and the A/A tests another."""
-    timed = {i: row for i, row in enumerate(rows) if isinstance(row, _Timed)}
+    timed = {i: row for i, row in enumerate(rows) if isinstance(row, Timed)}
     p = effects.adjusted({i: row.effect.p for i, row in timed.items() if row.effect.p is not None})
     same = effects.adjusted({i: row.same.p for i, row in timed.items() if row.same.p is not None})
     made = list[Row]()

@@ -27,7 +27,7 @@ def as_text(found: Gate, *, verbose: bool = False) -> Iterator[str]:
 def _said(found: Gate, *, verbose: bool) -> Iterator[Value]:
     yield gate.headline(found, every=verbose)
     yield from gate.remarks(found)
-    yield from gate.changed(found, every=verbose)
+    yield from gate.by_block(found, every=verbose) if found.blocks else gate.changed(found, every=verbose)
     yield from gate.checks(found, every=verbose)
     yield from found.said
     # What decides the exit code is the error's to say.

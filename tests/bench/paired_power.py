@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from modbench.commands.compare.paired import BLOCKS, ROUNDS
+from modbench.commands._paired.measure import ROUNDS
+from modbench.commands.compare.paired import BLOCKS
 from modbench.harness.stats import aba_blocks
 
 

@@ -17,8 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from planted import left, planted_suite
 
-from modbench.commands.compare import paired, paired_folder
-from modbench.commands.compare import sides as paired_sides
+from modbench.commands._paired import folder as paired_folder
+from modbench.commands._paired import measure as paired
+from modbench.commands._paired import sides as paired_sides
+from modbench.commands.compare import paired as compare_paired
 from modbench.harness.core.errors import UnfitError, UsageError
 from modbench.harness.execution.limits import Limits
 from modbench.harness.execution.log_supervisor import Keeper
@@ -167,7 +169,7 @@ def test_a_modbench_that_cannot_take_turns_is_refused_before_anything_runs(tmp_p
 
 def test_too_few_blocks_are_refused() -> None:
     with pytest.raises(UsageError, match="at least 3"):
-        paired.Request(("a", "b"), "quick", blocks=2)
+        compare_paired.compare_revisions(["a", "b", "quick"], launches=2)
 
 
 def launched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slower: dict[str, float]) -> list[list[Path]]:
@@ -198,13 +200,13 @@ def launched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slower: dict[str, 
     monkeypatch.setattr(paired_sides.Side, "identity", lambda self: self.name)
     monkeypatch.chdir(tmp_path)
     said = list[str]()
-    request = paired.Request(("a", "b"), "quick", blocks=5, metrics=("latency/forward",))
-    found = paired.measure(request, "quick", "compared", said.append)
+    request = paired.Request(("a", "b"), "quick", name="quick", metrics=("latency/forward",))
+    found = paired.measure(request, "compared", said.append, lambda _: paired.Goal(5, 5))
     assert found.sides == ("a", "b")
     assert prepared == ["a first", "b second"]
     names = [f"block{block}-{called}" for block in (0, 1) for called in ("first", "second", "again")]
     assert made[:6] == [*names[:3], *names[:2:-1]]
-    assert said[0].startswith("a against b: 5 blocks")
+    assert said[0].startswith("a against b: blocks of three")
     assert said[-1] == "[5/5]"
     return found.blocks
 
@@ -284,7 +286,7 @@ def test_sides_without_a_time_in_common_are_not_equal(monkeypatch: pytest.Monkey
     measured = SimpleNamespace(folder=tmp_path, sides=("a", "b"), blocks=blocks)
     monkeypatch.setattr(paired, "measure", lambda *_, **__: measured)
     with pytest.raises(UnfitError, match="nothing was compared"):
-        paired.compare_revisions(["a", "b", "quick"], out=str(tmp_path / "out"))
+        compare_paired.compare_revisions(["a", "b", "quick"], out=str(tmp_path / "out"))
 
 
 def test_the_words_of_a_launch(tmp_path: Path) -> None:

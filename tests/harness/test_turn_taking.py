@@ -6,8 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-from modbench.commands.compare import turn_taking
-from modbench.commands.compare.turn_taking import Start
+from modbench.commands._paired import turn_taking
+from modbench.commands._paired.turn_taking import Start
 from modbench.harness.execution.log_supervisor import Keeper
 
 CHILD = """

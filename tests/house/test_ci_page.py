@@ -64,7 +64,7 @@ def test_its_commands_are_commands_of_modbench() -> None:
         if name == "gate":
             parse(context.params["fail_on"])
             assert context.params["style"] == "github"
-            assert context.params["run_folder"] == "runs/new"
+            assert context.params["words"] == ["runs/new"]
             assert context.params["against"] == "runs/base"
 
 

@@ -7,13 +7,17 @@ each check found, and what would decide the rest.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from modbench.harness.core.errors import UsageError
+from modbench.harness.machine.certificate import Certificate
+from modbench.harness.stats import gate_looks
 from modbench.reports.model import Code, Estimate, Listed, Sentence, Table, Value
 from modbench.reports.questions.gate import comparer, non_inferiority
 from modbench.reports.questions.gate.comparer import Comparer
@@ -24,6 +28,34 @@ from modbench.reports.tables.load import Loaded
 from modbench.reports.writers.number_format import percent
 
 UNFIT = "the machine is unfit to compare times"
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """The blocks of `gate --paired`.
+
+    Attributes:
+        sides: the two sides in words.
+        made: how many there are.
+        planned: how many there would be without a decision; 0: that was not planned yet.
+        timed: cases that both sides timed.
+        needed: how many would probably decide what is open; None: nothing is, or over 1,000.
+        block_s: seconds that one takes; None where none was made now.
+        fixed_s: seconds before the first one.
+    """
+
+    sides: tuple[str, ...]
+    made: int
+    planned: int
+    timed: int
+    needed: int | None = None
+    block_s: float | None = None
+    fixed_s: float = 0.0
+
+    @property
+    def budget_s(self) -> float | None:
+        """Seconds that would probably decide what is open; None: not known."""
+        return None if self.needed is None or self.block_s is None else self.fixed_s + self.needed * self.block_s
 
 
 @dataclass(frozen=True)
@@ -42,6 +74,7 @@ class Gate:
         said: what else must be known.
         fail_on: the checks that `--fail-on` named; None: all findings count.
         checks: the check that judges each metric, and labels.
+        blocks: the blocks of both sides that it was judged by; None: two stored runs were.
     """
 
     findings: list[GateFinding]
@@ -55,6 +88,7 @@ class Gate:
     said: tuple[str, ...] = ()
     fail_on: FailOn | None = None
     checks: Mapping[str, str | None] = field(default_factory=dict)
+    blocks: Blocks | None = None
 
     def counts(self, finding: GateFinding) -> bool:
         """Whether the gate can fail on a finding: of several checks, only on those that were named."""
@@ -117,6 +151,8 @@ class Gate:
         told = {name: getattr(self, name) for name in ("verdict", "compared", "margin", "unfit", "incomplete", "said")}
         findings = [finding.as_dict() for finding in self.findings]
         told |= {"exit_code": self.exit_code(lenient=lenient), "launches": self.launches}
+        if self.blocks is not None:
+            told["paired"] = asdict(self.blocks) | {"budget_s": self.blocks.budget_s}
         if self.fail_on is not None:
             told |= {"fail_on": str(self.fail_on), "tiers": [each.as_dict() for each in self.tiers]}
             for data, finding in zip(findings, self.findings, strict=True):
@@ -160,11 +196,12 @@ def gate(
     # Checks that are not named take no evidence from those that are.
     groups = [[i for i, each in enumerate(named) if each is wanted] for wanted in (True, False)]
     asked = Asked()
-    unfit, said = None, list(past.said)
+    no_times, said = None, list(past.said)
+    why = next(filter(None, (unfit(loaded.path, loaded.certificate) for loaded in (run, base))), None)
     for wanted, places in zip((True, False), groups, strict=True):
         mine = non_inferiority.judge([findings[i] for i in places])
-        if (why := _unfit(run, base)) and any(_counts(each) and each.metric in timed for each in mine):
-            unfit = why if wanted else unfit
+        if why and any(_counts(each) and each.metric in timed for each in mine):
+            no_times = why if wanted else no_times
             said += [] if wanted else [why]
             mine = [_untold(each) if each.changes and each.metric in timed else each for each in mine]
         mine, launches = non_inferiority.with_launches(mine)
@@ -181,7 +218,7 @@ def gate(
         now.run.plan.suite.effort,
         now.run.plan.suite.protocol_size[1],
         timed,
-        unfit,
+        no_times,
         next(lacking, None),
         tuple(said),
         fail_on,
@@ -198,15 +235,16 @@ def _counts(finding: GateFinding) -> bool:
     return bool(finding.changes) or finding.verdict == "cannot tell"
 
 
-def _unfit(*runs: Loaded) -> str | None:
-    """Return which run's times come from a machine that calls identical models different too often, or None."""
-    for loaded in runs:
-        known = loaded.certificate
-        if known is not None and known.verdict == "unfit":
-            return (
-                f"{loaded.path}: its times cannot be compared. {known.in_words()}. Run `modbench doctor` for details."
-            )
-    return None
+def unfit(path: Path, known: Certificate | None) -> str | None:
+    """Return why a run's times cannot be used, if its machine calls identical models different too often.
+
+    Args:
+        path: the run folder.
+        known: its machine's certificate; None if it was never checked.
+    """
+    if known is None or known.verdict != "unfit":
+        return None
+    return f"{path}: its times cannot be compared. {known.in_words()}. Run `modbench doctor` for details."
 
 
 # Reasons why there is no verdict that are named: all, and in short.
@@ -392,6 +430,9 @@ def by_reason(findings: Sequence[GateFinding]) -> list[list[GateFinding]]:
 def advice(found: Gate) -> Iterator[Sentence]:
     """Say how many launches would decide what the gate cannot tell."""
     asked = found.asked
+    if found.blocks is not None:
+        yield from _longer(found.blocks, open_=found.verdict == "cannot tell" and found.unfit is None)
+        return
     if not found.too_few:
         return
     if asked.launches is None:
@@ -404,6 +445,46 @@ def advice(found: Gate) -> Iterator[Sentence]:
         "to pass identical code in {share}: {flags}",
         share=Estimate(asked.passing, kind="share"),
         flags=Code(f"--effort {found.effort} --set launches={asked.launches} --set rounds={found.rounds}"),
+    )
+
+
+def _longer(blocks: Blocks, *, open_: bool) -> Iterator[Sentence]:
+    """Say which budget would decide what blocks of both sides leave open."""
+    if not open_ or blocks.made < gate_looks.FEWEST:
+        return
+    if blocks.needed is None:
+        yield Sentence("not even 1,000 blocks would decide it")
+    elif blocks.budget_s is not None:
+        yield Sentence(
+            "{n:block} would probably decide it: {flag}",
+            n=blocks.needed,
+            flag=Code(f"--budget {math.ceil(blocks.budget_s / 60)}min"),
+        )
+
+
+def by_block(found: Gate, *, every: bool = False) -> Iterator[Sentence]:
+    """Say what was compared in how many blocks, and of each case how it changed, whatever the verdict."""
+    if found.blocks is None:
+        return
+    first, *rest = found.blocks.sides
+    yield Sentence("A: {first}; B: {rest}", first=first, rest=Listed(rest))
+    most = len(found.findings) if every else MOST_REASONS
+    known = sorted((each for each in found.findings if each.typical.value is not None), key=_goodness)
+    for each in known[:most]:
+        yield Sentence(
+            "{verdict} {metric} {case} {change}{why}",
+            verdict=each.verdict,
+            metric=each.metric,
+            case=each.what,
+            change=each.typical,
+            why=Sentence("; {why}", why=each.reason) if each.verdict == "cannot tell" and not each.changes else "",
+        )
+    if len(known) > most:
+        yield Sentence("and {n} more: -v, or --json", n=len(known) - most)
+    of = Sentence(" of at most {n}", n=found.blocks.planned) if found.blocks.planned > found.blocks.made else ""
+    readings = dict.fromkeys(str(each.reason) for each in known if each.changes)
+    yield Sentence(
+        "{n:block}{of}: {how}", n=found.blocks.made, of=of, how=Listed([*readings], "; ") if readings else "no ratio"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
@@ -197,3 +197,14 @@ def not_of_kind(flag: str, kind: Callable[[str], object], items: Sequence[str]) 
     """The error for values of a flag that are no numbers, or no whole ones."""
     what = {"int": "whole numbers", "float": "numbers"}[getattr(kind, "__name__", "")]
     return UsageError(f"{flag} takes {what} joined by commas; got {','.join(items)!r}.")
+
+
+def refuse(given: Mapping[str, object], needs: str) -> None:
+    """Refuse flags that belong to another way of using a command.
+
+    Raises:
+        UsageError: if one was given.
+    """
+    for flag, value in given.items():
+        if value is not None:
+            raise UsageError(f"{flag} needs {needs}: it means nothing here.")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from modbench.commands._app import command
 from modbench.commands._complete import metrics, runs
-from modbench.commands._flags import JsonFlag, SelectFlag, VerboseFlag, checked_margin, listed
+from modbench.commands._flags import JsonFlag, SelectFlag, VerboseFlag, checked_margin, listed, refuse
 from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import IncompleteError, UsageError
 
@@ -133,7 +132,7 @@ def compare(
     """
     only_paired = {"--model": model, "--set": settings, "--launches": launches, "--timeout": timeout, "--out": out}
     if paired:
-        _refuse(
+        refuse(
             {"--by": by, "--baseline": baseline, "--metric": metric, "--workload": workload, "--html": html},
             "runs that were made",
         )
@@ -152,7 +151,7 @@ def compare(
             as_json=as_json,
         )
         return
-    _refuse(only_paired, "--paired REV_A REV_B SUITE")
+    refuse(only_paired, "--paired REV_A REV_B SUITE")
     if by is not None:
         if len(runs) != 1:
             raise UsageError(f"--by compares the cases of one run; {len(runs)} were named.")
@@ -166,23 +165,12 @@ def compare(
         )
         return
     chosen = {"--baseline": baseline, "--metric": metric, "--seq-len": seq_len, "--workload": workload, "-k": select}
-    _refuse(chosen, "--by AXIS, or --paired")
+    refuse(chosen, "--by AXIS, or --paired")
     if len(runs) == 1:
         raise UsageError("one run was named: name another, or compare its cases with --by AXIS, such as --by capacity.")
     _compare_runs(
         runs, margin, Output(html, force=force, as_json=as_json, verbose=verbose), across_machines=across_machines
     )
-
-
-def _refuse(given: Mapping[str, object], needs: str) -> None:
-    """Refuse flags that belong to another way of comparing.
-
-    Raises:
-        UsageError: if one was given.
-    """
-    for flag, value in given.items():
-        if value is not None:
-            raise UsageError(f"{flag} needs {needs}: it means nothing here.")
 
 
 def _compare_cases(folder: str, axis: str, baseline: str | None, keep: Filter, out: Output) -> None:

@@ -1,4 +1,4 @@
-"""The folder of `compare --paired`: one run folder for each launch, and the request, so that the same command can continue.
+"""The folder of a paired comparison: one run folder for each launch, and the request, so that the same command can continue.
 
 A block is finished when each of its launches has the record of every unit that it times; records are written whole or not at all.
 """
@@ -98,6 +98,23 @@ def _is_free(path: Path) -> bool:
 def timed_units(run: Path) -> dict[str, UnitOfWork]:
     """The units of a run folder that time calls, by name."""
     return {unit.name: unit for unit in run_folder.read(str(run)).plan.units if unit.facts.times}
+
+
+def block(folder: Path, number: int, names: Sequence[str]) -> list[Path]:
+    """The run folders of a block.
+
+    Args:
+        folder: of the comparison.
+        number: of the block, from 0.
+        names: of its processes.
+    """
+    return [folder / f"block{number}-{name}" for name in names]
+
+
+def finished(folder: Path, names: Sequence[str]) -> list[list[Path]]:
+    """The blocks that are finished, up to the first that is not."""
+    every = (block(folder, number, names) for number in itertools.count())
+    return list(itertools.takewhile(is_finished, every))
 
 
 def is_finished(block: Sequence[Path]) -> bool:

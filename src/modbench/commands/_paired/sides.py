@@ -1,4 +1,4 @@
-"""The two sides of `compare --paired`: a revision of a git repository, its files as they are, or an installed environment."""
+"""The sides of a paired comparison: a revision of a git repository, its files as they are, or an installed environment."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ class Side:
         folder: where its files lie and where it runs; None: the current folder.
         source: what goes to the front of the interpreter's path; None: nothing.
         models: models of the user with the file of this side.
+        files: what else it runs.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Side:
     folder: Path | None = None
     source: Path | None = None
     models: dict[str, str] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
 
     def environment(self) -> dict[str, str]:
         """The environment of its processes."""
@@ -66,6 +68,8 @@ class Side:
                     digest.update(f"\0{file.relative_to(top)}\0".encode(errors="surrogateescape"))
                     if file.is_file():
                         digest.update(file.read_bytes())
+        for file in self.files:
+            digest.update(f"\0{file}\0".encode(errors="surrogateescape") + file.read_bytes())
         return digest.hexdigest()
 
     def modbench(self) -> tuple[str, str, str]:
@@ -134,6 +138,17 @@ def side(name: str, models: tuple[str, ...], into: Path) -> Side:
         _, inside = in_parentheses(model.strip())
         found[model] = f"{file}:{attribute}" + (f"({inside})" if inside is not None else "")
     return Side(name, label, sys.executable, into, None, found)
+
+
+def builds(models: tuple[str, ...]) -> Side:
+    """The one side of two builds, timed as they are: its processes time both.
+
+    Args:
+        models: the two values of `--model`.
+    """
+    own = [Path(parse_spec(model)[0].rpartition(":")[0]) for model in models if is_user_model(model)]
+    beside = {each for file in own if file.is_file() for each in file.resolve().parent.glob("*.py")}
+    return Side("both", " against ".join(models), sys.executable, files=tuple(sorted(beside)))
 
 
 def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:

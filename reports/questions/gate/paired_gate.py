@@ -1,0 +1,212 @@
+"""`gate --paired`: is the second side slower than the margin allows? Asked look by look, over blocks that hold both sides.
+
+Two revisions are judged by the blocks of `compare --paired`, two builds of a model by launches that time both. The clock is
+chosen by what was disturbed, before any change is looked at. What else decides, such as a case that fails now, is as between
+stored runs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from modbench.harness.core.labels import Label
+from modbench.harness.stats import contamination, effects, gate_looks, paired, verdicts
+from modbench.harness.stats.gate_looks import Looked
+from modbench.harness.stats.verdicts import Estimates
+from modbench.reports.questions import revisions
+from modbench.reports.questions.gate.comparer import FLATTERED
+from modbench.reports.questions.gate.fail_on import FailOn
+from modbench.reports.questions.gate.gate import Blocks, Gate, unfit
+from modbench.reports.questions.gate.non_inferiority import Asked, Change, GateFinding, ratio
+from modbench.reports.questions.revisions import Row
+from modbench.reports.tables import provenance
+from modbench.reports.tables.outcomes import Tables
+from modbench.reports.tables.pair_verdicts import APART
+from modbench.reports.writers.number_format import percent, plain
+
+RATIO = "time of the first side ÷ that of the second"
+# What is said of a case that one side lacks, by that side.
+LACKING = {"first": "not compared", "second": "cannot tell", "fails": "worse"}
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A case that both sides timed.
+
+    Attributes:
+        finding: not yet judged; with a verdict where its number, whatever it is, decides nothing.
+        values: the effects of the blocks by the clock that decides, above 0 where the second side is faster.
+        same: of the first side against itself; empty where that was not timed.
+    """
+
+    finding: GateFinding
+    values: list[float]
+    same: list[float]
+
+
+def look(
+    blocks: Sequence[Sequence[Tables]], sides: tuple[str, ...], fail_on: FailOn, looks: Sequence[int], total: int
+) -> Gate:
+    """Judge the blocks so far.
+
+    Args:
+        blocks: the tables of every block: first side, second side, first side again; of two builds one.
+        sides: the two sides in words.
+        fail_on: the one check, `slower` or `cpu`, with its limit.
+        looks: the number of blocks at every look until now, this one included; empty: there are too few to look at.
+        total: blocks that were planned.
+    """
+    ((check, limit),) = fail_on.limits.items()
+    margin = float(limit or 0)
+    edge = math.log1p(margin)
+    read = _builds if len(blocks[0]) == 1 else _revisions
+    candidates = list(read(blocks, by_cpu=check == "cpu"))
+    timed = [each for each in candidates if isinstance(each, _Candidate)]
+    looked = gate_looks.look([each.values for each in timed], [edge] * len(timed), looks, total) if looks else []
+    if looks:
+        judged = iter([_judged(*each, edge) for each in zip(timed, looked, _fooled(timed, margin), strict=True)])
+    else:
+        judged = map(_few, timed)
+    findings = [each if isinstance(each, GateFinding) else next(judged) for each in candidates]
+    open_ = any(each.verdict == "cannot tell" and each.changes for each in findings)
+    needed = gate_looks.blocks_needed(looked, [edge] * len(looked)) if open_ else None
+    first, keys = blocks[0][0].run, dict.fromkeys(each.metric for each in findings)
+    no_times = next(filter(None, (unfit(first.path, known) for known in provenance.certificates(first))), None)
+    if no_times:
+        findings = [replace(each, verdict="cannot tell", changes=()) if each.changes else each for each in findings]
+    effort, (_, rounds) = first.plan.suite.effort, first.plan.suite.protocol_size
+    return Gate(
+        findings,
+        margin,
+        Asked(),
+        effort,
+        rounds,
+        frozenset(keys),
+        no_times,
+        fail_on=fail_on,
+        checks=dict.fromkeys(keys, check),
+        blocks=Blocks(sides, len(blocks), total, len(timed), needed),
+    )
+
+
+def _judged(candidate: _Candidate, looked: Looked, fooled: str | None, edge: float) -> GateFinding:
+    finding = candidate.finding
+    typical = ratio(*map(math.exp, (looked.value, looked.low, looked.high)))
+    if finding.verdict or fooled:
+        return replace(finding, typical=typical, verdict="cannot tell", reason=fooled or finding.reason)
+    change = Change(looked.value, looked.error, looked.n - 1, edge, edge)
+    return replace(finding, typical=typical, changes=(change,), verdict=looked.word)
+
+
+def _few(candidate: _Candidate) -> GateFinding:
+    return replace(candidate.finding, verdict="cannot tell", reason=f"an interval needs {gate_looks.FEWEST} blocks")
+
+
+def _fooled(timed: Sequence[_Candidate], margin: float) -> list[str | None]:
+    """Of each case why this machine cannot tell the sides apart: the first side came out different from itself."""
+    twins = {i: effects.over_launches(each.same) for i, each in enumerate(timed) if each.same}
+    p = effects.adjusted({i: twin.p for i, twin in twins.items() if twin.p is not None})
+    said = {
+        i: f"the first side came out {plain(ratio(math.exp(twin.value)))} itself: the machine is too uneven now"
+        for i, twin in twins.items()
+        if verdicts.judge(Estimates(twin, p=p.get(i)), margin).word in APART
+    }
+    return [said.get(i) for i in range(len(timed))]
+
+
+def _revisions(blocks: Sequence[Sequence[Tables]], *, by_cpu: bool) -> Iterator[GateFinding | _Candidate]:
+    """The cases of two revisions."""
+    first, second = blocks[0][0], blocks[0][1]
+    for row in revisions.timed(blocks):
+        if isinstance(row, Row):
+            yield _without_number(row)
+            continue
+        case, metric = row.row.case, first.metrics[row.row.metric]
+        theirs = next(each for each in second.run.plan.cases if each.id == case.id)
+        escaped = first.escapes(metric, case) or second.escapes(metric, theirs)
+        clock = _clock(row.disturbed, escaped or row.unfit, by_cpu=by_cpu)
+        labels = first.row_labels(case, metric), second.row_labels(theirs, metric)
+        made = row.cpu if clock.by_cpu and row.cpu is not None else row.wall
+        values, same = [each.effect for each in made], [each.same for each in made]
+        yield _candidate(case.id, metric.key, clock, labels, values, same)
+
+
+def _builds(blocks: Sequence[Sequence[Tables]], *, by_cpu: bool) -> Iterator[GateFinding | _Candidate]:
+    """The cases of the second of two builds, which one process times beside the first."""
+    every = [block[0] for block in blocks]
+    tables = every[0]
+    for comparison in tables.run.plan.comparisons:
+        anchor = comparison.arms[0]
+        timed = (tables.metrics[key] for key in comparison.metrics)
+        for metric in (each for each in timed if tables.made_in(each).times and not each.source):
+            for case in comparison.arms[1:]:
+                first, second = (
+                    next(filter(None, (each.trouble(arm, metric) for each in every)), None) for arm in (anchor, case)
+                )
+                if first or second:
+                    yield _without_number(revisions.lost(case, metric.key, first, second))
+                    continue
+                launches = [launch for each in every for launch in each.launches(metric, case, anchor, anchor)]
+                column, one_thread = tables.made_in(metric).column, case.place.one_thread
+                pair = paired.compare(launches, column=column, one_thread=one_thread, averaged=False)
+                clock = _clock(pair.disturbed, tables.escapes(metric, case, anchor) or pair.unfit, by_cpu=by_cpu)
+                labels = tables.row_labels(anchor, metric), tables.row_labels(case, metric)
+                values = paired.launch_effects(launches, "cpu_s" if clock.by_cpu else column)
+                yield _candidate(case.id, metric.key, clock, labels, values, [])
+
+
+class _Clock(NamedTuple):
+    """By which clock a case is judged.
+
+    Attributes:
+        by_cpu: whether by CPU time.
+        refused: whether by none.
+        why: what is said of it.
+    """
+
+    by_cpu: bool
+    refused: bool
+    why: str
+
+
+def _clock(disturbed: float, unfit_why: str | None, *, by_cpu: bool) -> _Clock:
+    """Choose the clock.
+
+    Args:
+        disturbed: share of the rounds that were disturbed.
+        unfit_why: why no verdict may rest on CPU time; None where it may.
+        by_cpu: whether CPU time was asked for.
+    """
+    busy = f"{percent(disturbed, 0)} of the rounds were disturbed"
+    if not by_cpu and disturbed <= contamination.MOST:
+        return _Clock(by_cpu=False, refused=False, why=RATIO)
+    if unfit_why is None:
+        return _Clock(by_cpu=True, refused=False, why=f"{RATIO}, {Label.BY_CPU}" + f": {busy}" * (not by_cpu))
+    return _Clock(by_cpu=False, refused=True, why=f"{busy}, and CPU time does not count: {unfit_why}")
+
+
+def _candidate(
+    case: str,
+    metric: str,
+    clock: _Clock,
+    labels: tuple[Sequence[Label], Sequence[Label]],
+    values: list[float],
+    same: list[float],
+) -> GateFinding | _Candidate:
+    finding = GateFinding(case, metric=metric, reason=clock.why)
+    if clock.refused:
+        return replace(finding, verdict="cannot tell")
+    before, now = (FLATTERED["launches"] & {*each} for each in labels)
+    if now != before:
+        said = f"now {', '.join(sorted(now - before))}" if now - before else f"before {', '.join(sorted(before - now))}"
+        finding = replace(finding, verdict="cannot tell", reason=f"{said}: not the same quantity")
+    return _Candidate(finding, values, same)
+
+
+def _without_number(row: Row) -> GateFinding:
+    word = LACKING[row.lacking] if row.lacking else "cannot tell"
+    said = f"fails now: {row.reason}" if row.lacking == "fails" else row.reason
+    return GateFinding(row.case.id, metric=row.metric, verdict=word, reason=said)

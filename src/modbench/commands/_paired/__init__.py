@@ -1,0 +1,1 @@
+"""Two sides measured block by block, for `compare --paired` and `gate --paired`."""

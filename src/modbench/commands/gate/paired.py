@@ -1,0 +1,221 @@
+"""`gate --paired`: both sides are measured in turn, and looked at until the gate is decided or the budget is spent."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+
+from modbench.commands._paired import measure
+from modbench.commands._paired.measure import Compared, Goal
+from modbench.harness.core.errors import UsageError
+from modbench.harness.core.files import write_atomically
+from modbench.harness.core.units import counted, human_duration, parse_duration
+from modbench.harness.execution.stopping import interrupt_on_end
+from modbench.harness.results import run_folder
+from modbench.harness.results.reading import load
+from modbench.harness.stats import gate_looks
+from modbench.reports.questions.gate import paired_gate
+from modbench.reports.questions.gate.fail_on import FailOn
+from modbench.reports.questions.gate.gate import Gate
+from modbench.reports.tables.outcomes import Tables
+
+BUDGET = "10min"
+# Checks of what is measured here.
+CHECKS = ("slower", "cpu")
+# Blocks from which the duration of one is taken.
+PILOT = 2
+# In the folder of the comparison: how many blocks were planned, and at how many it was looked at.
+PLAN = "looks.json"
+
+
+def gate_paired(
+    words: Sequence[str],
+    checks: FailOn | None,
+    margin: float | None,
+    *,
+    models: Sequence[str],
+    settings: Sequence[str],
+    lengths: Sequence[int],
+    select: str | None,
+    budget: str | None,
+    timeout: str | None,
+    out: str | None,
+) -> Gate:
+    """Measure two revisions, or two builds of a model, until it is decided whether the second is slower.
+
+    Args:
+        words: the two revisions and the suite; of two builds the suite.
+        checks: the check that counts; None: slower by more than the margin.
+        margin: the largest slowdown that does not matter, as a share; None: the suite's.
+        models: values of `--model`.
+        settings: values of `--set`.
+        lengths: values of `--seq-len`.
+        select: `-k` expression.
+        budget: the longest time to measure, such as `10min`.
+        timeout: the longest time of a unit; None: from its prediction.
+        out: folder for the run folders; None: one in `runs/`.
+
+    Raises:
+        UsageError: if the words name nothing that can be compared, or a check is not one of times.
+        IncompleteError: if it was interrupted; finished blocks are kept.
+    """
+    start = time.monotonic()
+    sides = _sides(words, models)
+    asked_s = parse_duration(budget or BUDGET, "--budget", "90s, 10min or 1h")
+    interrupt_on_end()
+    asked = measure.request(
+        sides,
+        words[-1],
+        models=models,
+        settings=settings,
+        lengths=lengths,
+        select=select,
+        timeout=timeout,
+        only=bool(models),
+    )
+    named = _check(checks, asked.margin if margin is None else margin)
+    looking = _Looking(named, asked_s, start)
+    measure.measure(
+        replace(asked, amount=f"{named} {budget or BUDGET}"),
+        out,
+        lambda line: print(line, file=sys.stderr, flush=True),
+        looking.wanted,
+    )
+    assert looking.found is not None, "each measurement ends with a look"
+    return looking.found
+
+
+def _sides(words: Sequence[str], models: Sequence[str]) -> tuple[str, ...]:
+    """The two revisions; none where two builds are compared."""
+    if len(words) == 3:
+        return tuple(words[:2])
+    if len(words) != 1 or len(models) != 2:
+        raise UsageError(
+            "--paired takes two revisions and a suite, `gate --paired main HEAD quick`; or a suite and two builds, "
+            "`gate --paired quick --model old.py:build --model new.py:build`."
+        )
+    return ()
+
+
+def _check(checks: FailOn | None, margin: float) -> FailOn:
+    """The one check, with its limit.
+
+    Raises:
+        UsageError: if there are several, or one that no time answers.
+    """
+    if checks is None:
+        if not margin:
+            raise UsageError("the margin is 0: samples never exclude a change of exactly 0. Write --fail-on slower:2%.")
+        return FailOn({"slower": Fraction(str(margin))})
+    other = [word for word in checks.limits if word not in CHECKS]
+    if other:
+        raise UsageError(
+            f"--paired compares times: --fail-on slower:2% or cpu:2%. {other[0]} is for two runs: gate RUN --against BASE."
+        )
+    if len(checks.limits) > 1:
+        raise UsageError(f"--paired takes one check, not {checks}: one clock decides. Write --fail-on slower:2%.")
+    return checks
+
+
+@dataclass
+class _Looking:
+    """Looks at the blocks while they are made.
+
+    Attributes:
+        check: what is asked.
+        budget_s: the longest time to measure.
+        start: when the command began, on the monotonic clock.
+        total: blocks that were planned, fixed once two are there; 0: not yet.
+        looks: the number of blocks at each look until now.
+        tables: of each block, read once.
+        fixed_s: seconds before the first block.
+        found: what was found last.
+    """
+
+    check: FailOn
+    budget_s: float
+    start: float
+    total: int = 0
+    looks: list[int] = field(default_factory=list)
+    tables: list[list[Tables]] = field(default_factory=list)
+    fixed_s: float = 0.0
+    found: Gate | None = None
+
+    def wanted(self, done: Compared) -> Goal:
+        """How many blocks there shall be: no more than there are where it is decided, or the time is over."""
+        number, spent_s = len(done.blocks), time.monotonic() - self.start
+        if number == 0:
+            return Goal(PILOT)
+        self.tables += [
+            [Tables(run_folder.read(str(path))) for path in block] for block in done.blocks[len(self.tables) :]
+        ]
+        if len(done.block_s) == 1:
+            self.fixed_s = spent_s - done.block_s[0]
+        if not self.total and not self._plan(done, spent_s):
+            return Goal(PILOT if self.found is None else number)
+        late = bool(done.block_s) and spent_s + done.block_s[-1] > self.budget_s
+        ahead = [each for each in gate_looks.schedule(self.total) if each > max(self.looks, default=0)]
+        if number >= gate_looks.FEWEST and number not in self.looks and (late or not ahead or number >= ahead[0]):
+            self.looks.append(number)
+            self._keep(done.folder)
+        if number in self.looks:
+            self.found = self._look(done)
+            if self.found.verdict != "cannot tell" or not self.found.blocks or not self.found.blocks.timed:
+                return Goal(number)
+        if late or number >= self.total:
+            self.found = self.found if number in self.looks else self._too_few(done, number, spent_s)
+            return Goal(number)
+        return Goal(next((each for each in ahead if each > number), self.total), self.total)
+
+    def _plan(self, done: Compared, spent_s: float) -> bool:
+        """Fix the number of blocks, by the time that two take; whether there is a plan.
+
+        Without one, `found` says why there is nothing to plan, or is None where two blocks are not there yet.
+        """
+        file, number = done.folder / PLAN, len(done.blocks)
+        if file.is_file():
+            stored = load(file)
+            self.total, self.looks = stored["total"], stored["looks"]
+            return True
+        first = self._look(done)
+        if first.verdict == "worse" or first.unfit or not first.blocks or not first.blocks.timed:
+            self.found = first
+            return False
+        if number < PILOT:
+            return False
+        each_s = statistics.fmean(done.block_s) if done.block_s else 0.0
+        held = math.floor(max(0.0, self.budget_s - spent_s) / each_s) if each_s else gate_looks.MOST
+        total = min(number + held, gate_looks.MOST)
+        if total < gate_looks.FEWEST:
+            self.found = self._too_few(done, total, spent_s)
+            return False
+        self.total = total
+        self._keep(done.folder)
+        return True
+
+    def _too_few(self, done: Compared, held: int, spent_s: float) -> Gate:
+        """The result where the budget holds too few blocks to look at."""
+        each_s = statistics.fmean(done.block_s)
+        needed_s = spent_s + (gate_looks.FEWEST + 1 - len(done.blocks)) * each_s
+        said = (
+            f"--budget {human_duration(self.budget_s)} holds {counted(held, 'block')} of {human_duration(each_s)} each; a look "
+            f"needs {gate_looks.FEWEST}: --budget {math.ceil(needed_s / 60)}min, or fewer cases (-k, --seq-len)"
+        )
+        return replace(self._look(done), said=(said,))
+
+    def _keep(self, folder: Path) -> None:
+        write_atomically(folder / PLAN, json.dumps({"total": self.total, "looks": self.looks}))
+
+    def _look(self, done: Compared) -> Gate:
+        looks = self.looks if len(done.blocks) in self.looks else []
+        found = paired_gate.look(self.tables, done.sides, self.check, looks, self.total)
+        assert found.blocks is not None, "it was judged by blocks"
+        each_s = statistics.fmean(done.block_s) if done.block_s else None
+        return replace(found, blocks=replace(found.blocks, block_s=each_s, fixed_s=self.fixed_s))

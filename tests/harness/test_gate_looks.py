@@ -1,0 +1,111 @@
+"""A gate that looks several times: its level, its power, its boundaries, and the cases that it calls worse together."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modbench.harness.stats import alpha_spending, effects, gate_looks, group_sequential
+
+EDGE = math.log1p(0.02)
+
+
+def simulated(sd: float, slower: float, *, total: int, gates: int, cases: int = 1) -> dict[str, float]:
+    """Shares of gates by their verdict; one case is slower."""
+    random, told = np.random.default_rng(0), list[str]()
+    for _ in range(gates):
+        values_CN = random.normal(0, sd, (cases, total))
+        values_CN[0] -= math.log1p(slower)
+        told.append(first_answer(values_CN, total))
+    return {word: told.count(word) / gates for word in ("pass", "worse", "cannot tell")}
+
+
+def first_answer(values_CN: np.ndarray, total: int) -> str:
+    looks = gate_looks.schedule(total)
+    for number, blocks in enumerate(looks, start=1):
+        found = gate_looks.look(values_CN[:, :blocks].tolist(), [EDGE] * len(values_CN), looks[:number], total)
+        words = {each.word for each in found}
+        if "worse" in words:
+            return "worse"
+        if words == {"pass"}:
+            return "pass"
+    return "cannot tell"
+
+
+def test_equal_code_passes_and_three_per_cent_fail() -> None:
+    """At a spread of 1.5 % between blocks, in 60 of them: a small form of tests/bench/paired_power.py."""
+    assert simulated(0.015, 0.0, total=60, gates=100)["pass"] == 1
+    assert simulated(0.015, 0.03, total=60, gates=100)["worse"] == 1
+
+
+def test_what_is_slower_by_exactly_the_margin_rarely_passes_or_fails() -> None:
+    """At most 5 % of either: 15 of 200 gates leave room for chance (a binomial of 5 % exceeds it in 1 of 30)."""
+    told = simulated(0.02, 0.02, total=20, gates=200, cases=2)
+    assert told["pass"] <= 15 / 200
+    assert told["worse"] <= 15 / 200
+
+
+def test_one_look_is_a_t_test() -> None:
+    """Of a plan of one look the interval is Student's 90 % interval."""
+    values = np.random.default_rng(1).normal(0.01, 0.02, 12)
+    (found,) = gate_looks.look([values.tolist()], [EDGE], [12], 12)
+    known = effects.over_launches(values)
+    level = alpha_spending.boundaries([1.0], group_sequential.guarded(0.1, 12, gate_looks.LOOKS))[0]
+    assert level == pytest.approx(0.1 * (1 - 1 / 12))
+    low, high = group_sequential.ends(known.value, found.error, 11, level)
+    assert (found.value, found.low, found.high) == pytest.approx((known.value, low, high))
+
+
+@given(st.lists(st.floats(-0.1, 0.1), min_size=5, max_size=30), st.integers(0, 30))
+def test_an_earlier_look_is_never_narrower(values: list[float], more: int) -> None:
+    number = len(values)
+    (early,) = gate_looks.look([values], [EDGE], [number], number + more + 1)
+    (late,) = gate_looks.look([values], [EDGE], [number], number)
+    assert early.low <= late.low + 1e-12
+    assert early.high >= late.high - 1e-12
+
+
+def test_holm_stops_at_the_first_case_that_it_does_not_show() -> None:
+    """Of two cases just as slow as one needs alone, neither is shown; the step after the first is that of one case."""
+    random = np.random.default_rng(2)
+    noise = random.normal(0, 0.01, 20)
+    noise = (noise - noise.mean()) / noise.std(ddof=1) * 0.01
+    critical = group_sequential.ends(0, 0.01 / math.sqrt(20), 19, 2 * gate_looks.ALPHA * (1 - 1 / 20))[1]
+    barely = (noise - EDGE - critical * 1.001).tolist()
+    far = (noise - 2 * EDGE - 1).tolist()
+    words = [each.word for each in gate_looks.look([barely, barely], [EDGE] * 2, [20], 20)]
+    assert words == ["cannot tell", "cannot tell"]
+    assert [each.word for each in gate_looks.look([barely, far], [EDGE] * 2, [20], 20)] == ["worse", "worse"]
+
+
+def test_no_spread_is_no_doubt() -> None:
+    same, slow = [0.0] * 5, [-0.1] * 5
+    assert [each.word for each in gate_looks.look([same, slow], [EDGE] * 2, [5], 5)] == ["pass", "worse"]
+
+
+def test_the_blocks_that_it_asks_for_decide() -> None:
+    random = np.random.default_rng(3)
+    equal = random.normal(0, 0.03, 10)
+    found = gate_looks.look([(equal - equal.mean()).tolist()], [EDGE], [10], 10)
+    assert found[0].word == "cannot tell"
+    needed = gate_looks.blocks_needed(found, [EDGE])
+    assert needed is not None
+    assert needed > 10
+    assert simulated(found[0].sd, 0.0, total=needed, gates=100)["pass"] >= 0.75
+    slow = gate_looks.look([(equal - equal.mean() - math.log1p(0.04)).tolist()], [EDGE], [10], 10)
+    needed = gate_looks.blocks_needed(slow, [EDGE])
+    assert needed is not None
+    assert simulated(slow[0].sd, 0.04, total=needed, gates=100)["worse"] >= 0.75
+
+
+def test_a_look_needs_five_blocks_of_each_case() -> None:
+    with pytest.raises(ValueError, match="at least 5"):
+        gate_looks.look([[0.0] * 4], [EDGE], [4], 10)
+    with pytest.raises(ValueError, match="as many of each"):
+        gate_looks.look([[0.0] * 6, [0.0] * 5], [EDGE] * 2, [6], 10)
+    with pytest.raises(ValueError, match="at least 5"):
+        gate_looks.schedule(4)
