@@ -18,7 +18,7 @@ from modbench.harness.stats.block_effects import Columns
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.verdicts import Estimates
 from modbench.reports.model import Alert, Block, Estimate, Finding, Sentence, Table, Value, Verdict
-from modbench.reports.questions.gate.comparer import differences
+from modbench.reports.questions.gate.comparer import UNKNOWN, differences
 from modbench.reports.tables.cell import Trouble
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.tables.pair_verdicts import APART
@@ -38,7 +38,7 @@ class Row(Finding):
         what: the case.
         seconds: median time of the first and of the second side; None where there is none.
         same: the A/A test: the first side against itself, in the same blocks.
-        lacking: the side that has no number, where one alone lacks it: it has no such case, or `fails` at it now.
+        lacking: the side without a number: the first whenever it has none; `fails`: the second one does now; None: neither.
     """
 
     what: Case
@@ -179,11 +179,10 @@ def _row(blocks: Sequence[Sequence[Tables]], case: Case, metric: str) -> Row | T
 
 def lost(case: Case, metric: str, first: Trouble | None, second: Trouble | None) -> Row:
     """A case without a number, by what happened to each side; not both are None."""
-    lacking: Lacking | None = None
-    if first is None or second is None:
-        lacking = "first" if first else "fails" if second and second.status == "failed" else "second"
     wrong = first or second
     assert wrong is not None
+    failed = wrong.status == "failed" and wrong.kind not in UNKNOWN
+    lacking: Lacking = "second" if wrong.kind in UNKNOWN else "first" if first else "fails" if failed else "second"
     return Row(case, metric=metric, reason=f"{wrong.status}: {wrong.reason}", lacking=lacking)
 
 

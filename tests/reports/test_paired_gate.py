@@ -1,0 +1,244 @@
+"""`gate --paired`: what blocks of planted runs say, when it looks at them, and when it stops."""
+
+from __future__ import annotations
+
+import json
+import math
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from planted import EVERY_ARM, left, planted_suite
+
+from modbench.commands._paired.measure import Compared
+from modbench.commands.gate import paired as command
+from modbench.harness.core.errors import UsageError
+from modbench.harness.machine.certificate import Certificate
+from modbench.harness.results import run_folder
+from modbench.reports.questions.gate import paired_gate
+from modbench.reports.questions.gate.fail_on import FailOn, parse
+from modbench.reports.questions.gate.gate import Gate
+from modbench.reports.tables.outcomes import Tables
+from modbench.reports.terminal.gate import as_text
+
+TIME = "latency/forward"
+ARMS = [{"model": "dense"}, {"model": "mod", "capacity": 0.125}]
+TWO = parse(["slower:2%"])
+MOD = "mod[c0.125-T64-B1-fp32-cpu1]"
+
+
+def made(
+    folder: Path,
+    number: int,
+    *,
+    places: tuple[str, ...] = ("first", "second", "again"),
+    first: dict[str, Any] | None = None,
+    second: dict[str, Any] | None = None,
+    arms: list[dict[str, Any]] | None = None,
+) -> list[list[Path]]:
+    """Blocks of planted runs: what goes wrong on each side, and the arms of the second one."""
+    random, blocks = np.random.default_rng(0), list[list[Path]]()
+    for block in range(number):
+        blocks.append([])
+        for place in places:
+            trouble = dict((second if place == "second" else first) or {})
+            plan = planted_suite(
+                "draft",
+                metrics=[TIME],
+                train=None,
+                launches=1,
+                rounds=4,
+                grid={"seq_len": [64]},
+                arms=arms if arms and place == "second" else ARMS,
+            )
+            noise = {case.arm: math.exp(random.normal(0, 0.005)) for case in plan.cases}
+            slower = {arm: own * trouble.get("slower", {}).get(arm, 1.0) for arm, own in noise.items()}
+            out = folder / f"block{block}-{place}"
+            left(folder / f"made-{out.name}", plan, **(trouble | {"slower": slower, "seed": 1 + block})).rename(out)
+            blocks[-1].append(out)
+    return blocks
+
+
+def looked(blocks: list[list[Path]], check: FailOn = TWO) -> Gate:
+    tables = [[Tables(run_folder.read(str(path))) for path in block] for block in blocks]
+    return paired_gate.look(tables, ("a", "b"), check, [len(blocks)], len(blocks))
+
+
+def words(found: Gate) -> dict[str, str | None]:
+    return {each.what.partition("-T")[0]: each.verdict for each in found.findings}
+
+
+def test_equal_code_passes_and_the_slower_case_alone_fails(tmp_path: Path) -> None:
+    equal = looked(made(tmp_path / "equal", 6))
+    assert (equal.verdict, equal.exit_code()) == ("pass", 0)
+    slow = looked(made(tmp_path / "slow", 6, second={"slower": {"mod[c0.125]": 1.1}}))
+    assert (slow.verdict, slow.exit_code()) == ("worse", 1)
+    assert words(slow) == {"dense[T64-B1-fp32-cpu1]": "pass", "mod[c0.125": "worse"}
+    (mod,) = (each for each in slow.findings if each.what == MOD)
+    assert mod.typical.value == pytest.approx(1 / 1.1, rel=0.01)
+    data = slow.as_dict()
+    assert data["paired"] == {
+        "sides": ("a", "b"),
+        "made": 6,
+        "planned": 6,
+        "timed": 2,
+        "needed": None,
+        "block_s": None,
+        "fixed_s": 0.0,
+        "budget_s": None,
+    }
+    json.dumps(data)
+    lines = list(as_text(slow))
+    assert len(lines) <= 10
+    assert any(MOD in line for line in lines)
+
+
+def test_two_builds_are_judged_within_their_process(tmp_path: Path) -> None:
+    equal = looked(made(tmp_path / "equal", 6, places=("both",), first={"slower": {"mod[c0.125]": 1.0}}))
+    # The arm is a model of less work: it is better than its anchor, and no other case is judged.
+    assert words(equal) == {"mod[c0.125": "pass"}
+    slow = looked(made(tmp_path / "slow", 6, places=("both",), first={"slower": {"mod[c0.125]": 4.0}}))
+    assert words(slow) == {"mod[c0.125": "worse"}
+
+
+def test_what_one_side_lacks_is_as_between_stored_runs(tmp_path: Path) -> None:
+    now = looked(made(tmp_path / "now", 5, second={"fails": "mod[c0.125]"}))
+    assert words(now)["mod[c0.125"] == "worse"
+    before = looked(made(tmp_path / "before", 5, first={"fails": "mod[c0.125]"}))
+    assert words(before)["mod[c0.125"] == "not compared"
+    both = looked(made(tmp_path / "both", 5, first={"fails": "mod[c0.125]"}, second={"fails": "mod[c0.125]"}))
+    assert words(both)["mod[c0.125"] == "not compared"
+    gone = looked(made(tmp_path / "gone", 5, arms=ARMS[:1]))
+    assert words(gone)["mod[c0.125"] == "cannot tell"
+    new = looked(made(tmp_path / "new", 8, arms=[*ARMS, {"model": "mod", "capacity": 0.5}]))
+    assert (words(new)["mod[c0.5"], new.verdict) == ("not compared", "pass")
+
+
+def test_the_clock_is_chosen_by_what_was_disturbed(tmp_path: Path) -> None:
+    """A busy machine is judged by CPU time, where that stands for the work; else it cannot tell."""
+    busy = {"waits": EVERY_ARM}
+    seen = busy | {"own_work_seen": True}
+    told = looked(made(tmp_path / "told", 6, first=seen, second=seen | {"slower": {"mod[c0.125]": 1.1}}))
+    assert words(told) == {"dense[T64-B1-fp32-cpu1]": "pass", "mod[c0.125": "worse"}
+    assert all("by CPU time" in str(each.reason) for each in told.findings)
+    silent = looked(made(tmp_path / "silent", 6, first=busy, second=busy))
+    assert {each.verdict for each in silent.findings} == {"cannot tell"}
+    assert all("CPU time does not count" in str(each.reason) for each in silent.findings)
+    assert silent.exit_code(lenient=True) == 5
+
+
+def test_a_machine_that_calls_the_same_code_different_cannot_tell(tmp_path: Path) -> None:
+    blocks = made(tmp_path, 6, second={"slower": {"mod[c0.125]": 1.3}})
+    # As if one of the two processes of the first side had been another program.
+    mixed = looked([[first, second, second] for first, second, _ in blocks])
+    assert words(mixed)["mod[c0.125"] == "cannot tell"
+    assert mixed.exit_code() == 5
+
+
+def test_an_unfit_machine_cannot_tell(tmp_path: Path) -> None:
+    unfit = Certificate(
+        "m", 100, 20, 0.127, 0.292, mde=0.03, mde_cpu=0.01, width=0.05, disturbed=0.1, checks=5, last=""
+    )
+    found = looked(made(tmp_path, 5, first={"certificate": unfit.as_dict()}))
+    assert (found.verdict, found.exit_code(lenient=True)) == ("cannot tell", 5)
+
+
+class Clock:
+    """A monotonic clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(command, "time", clock)
+    return clock
+
+
+def measured(
+    clock: Clock, folder: Path, blocks: list[list[Path]], *, budget_s: float, each_s: float
+) -> tuple[Gate, int, list[int]]:
+    """What a gate finds that gets one more of these blocks whenever it wants one, at how many, and after which looks."""
+    looking = command._Looking(TWO, budget_s, 0.0)
+    done = Compared(folder, ("a", "b"), [], [])
+    while len(done.blocks) < looking.wanted(done).blocks:
+        done.blocks.append(blocks[len(done.blocks)])
+        done.block_s.append(each_s)
+        clock.now += each_s
+    assert looking.found is not None
+    return looking.found, len(done.blocks), looking.looks
+
+
+def test_it_looks_at_even_distances_and_stops_once_it_knows(tmp_path: Path, clock: Clock) -> None:
+    blocks = made(tmp_path, 20)
+    found, number, looks = measured(clock, tmp_path, blocks, budget_s=200, each_s=10)
+    assert found.verdict == "pass"
+    assert looks == list(range(5, number + 1))  # of 20 blocks: at each, from the fifth on
+    assert number < 20
+    assert json.loads((tmp_path / command.PLAN).read_text()) == {"total": 20, "looks": looks}
+    again = command._Looking(TWO, 200, 0.0)
+    done = Compared(tmp_path, ("a", "b"), blocks[:number], [])
+    assert again.wanted(done).blocks == number  # the same command goes on, and has nothing to do
+    assert again.found is not None
+    assert again.found.verdict == "pass"
+    assert again.looks == looks
+
+
+def test_a_budget_that_ends_sooner_than_planned_ends_with_a_look(tmp_path: Path, clock: Clock) -> None:
+    """The machine becomes three times as slow after two blocks, on which the plan rests."""
+    blocks = made(tmp_path, 12, second={"slower": {"mod[c0.125]": 1.02}})
+    looking = command._Looking(TWO, 100, 0.0)
+    done = Compared(tmp_path, ("a", "b"), [], [])
+    while len(done.blocks) < looking.wanted(done).blocks:
+        each_s = 5.0 if len(done.blocks) < 2 else 15.0
+        done.blocks.append(blocks[len(done.blocks)])
+        done.block_s.append(each_s)
+        clock.now += each_s
+    assert looking.total == 20
+    assert clock.now <= 100
+    assert looking.looks[-1] == len(done.blocks)
+    assert looking.found is not None
+    assert looking.found.verdict == "cannot tell"
+    assert looking.found.blocks is not None
+    assert looking.found.blocks.needed
+    assert any("--budget" in line for line in as_text(looking.found))
+
+
+def test_a_budget_of_too_few_blocks_says_which_would_do(tmp_path: Path, clock: Clock) -> None:
+    found, number, _ = measured(clock, tmp_path, made(tmp_path, 3), budget_s=35, each_s=10)
+    assert (number, found.exit_code(lenient=True)) == (2, 5)
+    assert any("--budget 1min" in said for said in found.said)
+
+
+def test_it_does_not_go_on_where_nothing_can_be_measured(tmp_path: Path, clock: Clock) -> None:
+    broken = {"fails": "dense"}, {"fails": "mod[c0.125]"}
+    found, number, _ = measured(clock, tmp_path, made(tmp_path, 2, second=broken[1]), budget_s=200, each_s=10)
+    assert (found.verdict, number) == ("worse", 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "models", "said"),
+    [
+        (["a", "b"], [], "two revisions and a suite"),
+        (["quick"], ["one.py:build"], "two builds"),
+        (["quick"], [], "two builds"),
+    ],
+)
+def test_words_that_name_no_two_sides_are_refused(words: list[str], models: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        command._sides(words, models)
+
+
+def test_only_a_check_of_times_is_taken() -> None:
+    with pytest.raises(UsageError, match="flops is for two runs"):
+        command._check(parse(["slower:2%,flops:0%"]), 0.02)
+    with pytest.raises(UsageError, match="exactly 0"):
+        command._check(None, 0.0)
+    assert command._check(None, 0.02) == FailOn({"slower": Fraction(1, 50)})
