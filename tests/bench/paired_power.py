@@ -1,4 +1,4 @@
-"""How often `compare --paired` tells two revisions apart, by the noise of the machine.
+"""How often `compare --paired` and `gate --paired` tell two revisions apart, by the noise of the machine.
 
 python tests/bench/paired_power.py
 """
@@ -12,7 +12,9 @@ import numpy as np
 
 from modbench.commands._paired.measure import ROUNDS
 from modbench.commands.compare.paired import BLOCKS
-from modbench.harness.stats import aba_blocks
+from modbench.harness.stats import aba_blocks, gate_looks
+
+MARGIN = 0.02
 
 
 class Noise(NamedTuple):
@@ -80,8 +82,86 @@ def simulate(
     return Found(apart / repeats, covers / repeats, fooled / repeats)
 
 
+class Gates(NamedTuple):
+    """Shares of simulated gates by their exit code, and the blocks that they took.
+
+    Attributes:
+        passed: 0.
+        worse: 1.
+        open: 5.
+        false: those that called a case worse that is not slower.
+        blocks: median.
+        most_blocks: what nine of ten gates need at most.
+    """
+
+    passed: float
+    worse: float
+    open: float
+    false: float
+    blocks: float
+    most_blocks: float
+
+
+def gates(
+    random: np.random.Generator, spread: float, *, slower: float, total: int, repeats: int, cases: int = 1
+) -> Gates:
+    """Simulate gates of `gate --paired` that look until they know, or have no block left.
+
+    Args:
+        random: source of the noise.
+        spread: standard deviation of a block's effect, on the log scale.
+        slower: how much longer the first case takes in the second revision, as a share.
+        total: blocks that the budget holds.
+        repeats: gates.
+        cases: timed cases; the others did not change.
+    """
+    looks, edges = gate_looks.schedule(total), [math.log1p(MARGIN)] * cases
+    rows = list[tuple[bool, bool, bool, bool, int]]()
+    for _ in range(repeats):
+        values_CN = random.normal(0, spread, (cases, total))
+        values_CN[0] -= math.log1p(slower)
+        for number, blocks in enumerate(looks, start=1):
+            first, *others = (
+                each.word for each in gate_looks.look(values_CN[:, :blocks].tolist(), edges, looks[:number], total)
+            )
+            worse, passed = "worse" in {first, *others}, {first, *others} == {"pass"}
+            if worse or passed or blocks == total:
+                false = "worse" in others or (first == "worse" and slower <= MARGIN)
+                rows.append((passed, worse, not (passed or worse), false, blocks))
+                break
+    shares = np.mean([row[:-1] for row in rows], axis=0).tolist()
+    return Gates(*shares, *np.quantile([row[-1] for row in rows], (0.5, 0.9)).tolist())
+
+
+def print_gates(repeats: int) -> None:
+    """Print what gates of one, eight and 34 cases say, by the spread of a block."""
+    heads = (
+        "block sd",
+        "cases",
+        "blocks",
+        "one case",
+        "passes",
+        "worse",
+        "cannot tell",
+        "false worse",
+        "took",
+        "9 in 10",
+    )
+    print("| " + " | ".join(heads) + " |\n" + "| --- " * len(heads) + "|")
+    random = np.random.default_rng(0)
+    for total, cases in ((100, 1), (100, 8), (100, 34), (30, 1)):
+        for spread in (0.015, 0.025):
+            for slower in (0.0, MARGIN, 0.03, 0.1):
+                found = gates(random, spread, slower=slower, total=total, repeats=repeats, cases=cases)
+                shares = " | ".join(f"{share:.1%}" for share in found[:4])
+                what = f"+{slower:.0%}" if slower else "equal"
+                took = f"{found.blocks:.0f} | {found.most_blocks:.0f}"
+                print(f"| {spread:.1%} | {cases} | {total} | {what} | {shares} | {took} |", flush=True)
+
+
 def main() -> None:
-    """Print a table."""
+    """Print the tables."""
+    print_gates(2000)
     random = np.random.default_rng(0)
     print("blocks  process  rounds   3 % slower told apart  covers  equal told apart  A/A told apart")
     for blocks in (6, BLOCKS, 20):

@@ -8,45 +8,25 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from paired_power import gates
 
 from modbench.harness.stats import alpha_spending, effects, gate_looks, group_sequential
 
 EDGE = math.log1p(0.02)
 
 
-def simulated(sd: float, slower: float, *, total: int, gates: int, cases: int = 1) -> dict[str, float]:
-    """Shares of gates by their verdict; one case is slower."""
-    random, told = np.random.default_rng(0), list[str]()
-    for _ in range(gates):
-        values_CN = random.normal(0, sd, (cases, total))
-        values_CN[0] -= math.log1p(slower)
-        told.append(first_answer(values_CN, total))
-    return {word: told.count(word) / gates for word in ("pass", "worse", "cannot tell")}
-
-
-def first_answer(values_CN: np.ndarray, total: int) -> str:
-    looks = gate_looks.schedule(total)
-    for number, blocks in enumerate(looks, start=1):
-        found = gate_looks.look(values_CN[:, :blocks].tolist(), [EDGE] * len(values_CN), looks[:number], total)
-        words = {each.word for each in found}
-        if "worse" in words:
-            return "worse"
-        if words == {"pass"}:
-            return "pass"
-    return "cannot tell"
-
-
 def test_equal_code_passes_and_three_per_cent_fail() -> None:
     """At a spread of 1.5 % between blocks, in 60 of them: a small form of tests/bench/paired_power.py."""
-    assert simulated(0.015, 0.0, total=60, gates=100)["pass"] == 1
-    assert simulated(0.015, 0.03, total=60, gates=100)["worse"] == 1
+    random = np.random.default_rng(0)
+    assert gates(random, 0.015, slower=0.0, total=60, repeats=100).passed == 1
+    assert gates(random, 0.015, slower=0.03, total=60, repeats=100).worse == 1
 
 
 def test_what_is_slower_by_exactly_the_margin_rarely_passes_or_fails() -> None:
     """At most 5 % of either: 15 of 200 gates leave room for chance (a binomial of 5 % exceeds it in 1 of 30)."""
-    told = simulated(0.02, 0.02, total=20, gates=200, cases=2)
-    assert told["pass"] <= 15 / 200
-    assert told["worse"] <= 15 / 200
+    told = gates(np.random.default_rng(0), 0.02, slower=0.02, total=20, repeats=200, cases=2)
+    assert told.passed <= 15 / 200
+    assert told.worse <= 15 / 200
 
 
 def test_one_look_is_a_t_test() -> None:
@@ -95,11 +75,11 @@ def test_the_blocks_that_it_asks_for_decide() -> None:
     needed = gate_looks.blocks_needed(found, [EDGE])
     assert needed is not None
     assert needed > 10
-    assert simulated(found[0].sd, 0.0, total=needed, gates=100)["pass"] >= 0.75
+    assert gates(random, found[0].sd, slower=0.0, total=needed, repeats=100).passed >= 0.75
     slow = gate_looks.look([(equal - equal.mean() - math.log1p(0.04)).tolist()], [EDGE], [10], 10)
     needed = gate_looks.blocks_needed(slow, [EDGE])
     assert needed is not None
-    assert simulated(slow[0].sd, 0.04, total=needed, gates=100)["worse"] >= 0.75
+    assert gates(random, slow[0].sd, slower=0.04, total=needed, repeats=100).worse >= 0.75
 
 
 def test_a_look_needs_five_blocks_of_each_case() -> None:
