@@ -1,81 +1,75 @@
-"""The workflow of docs/ci.md: YAML that GitHub could read, whose commands are commands of modbench with flags that it has."""
+"""The workflows of docs/ci.md and of this project: YAML that GitHub could read, with inputs that the action has."""
 
 from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import pytest
-import typer.main
 import yaml  # type: ignore[import-untyped]  # it has no types
 
-from modbench.cli import app
-from modbench.reports.questions.gate.fail_on import CHECKS, parse
+from modbench.reports.questions.gate.fail_on import CHECKS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
+(PRINTED,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
+# YAML 1.1 reads `on` as true, GitHub does not.
+TEACHES: dict[Any, Any] = yaml.safe_load(PRINTED)
+USES: dict[Any, Any] = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
+ACTION: dict[str, Any] = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
-def workflow() -> dict[Any, Any]:
-    (text,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
-    loaded: dict[Any, Any] = yaml.safe_load(text)
-    return loaded
+def steps(workflow: dict[Any, Any]) -> list[dict[str, Any]]:
+    return [step for job in workflow["jobs"].values() for step in job["steps"]]
 
 
-def commands(made: dict[Any, Any]) -> list[list[str]]:
-    """The words of every modbench command, with variables of the workflow put in."""
-    found = []
-    for job in made["jobs"].values():
-        known = {**made.get("env", {}), **job.get("env", {})}
-        for step in job["steps"]:
-            for line in str(step.get("run", "")).splitlines():
-                words = shlex.split(Template(line).safe_substitute(known))
-                if words and Path(words[0]).name == "modbench":
-                    found.append(words[1:])
-    return found
+def gate_of(workflow: dict[Any, Any]) -> dict[str, str]:
+    """Inputs of the action."""
+    (found,) = (step for step in steps(workflow) if step.get("uses") in {"./", "OWNER/modbench@main"})
+    given: dict[str, str] = found["with"]
+    return given
 
 
-def test_the_workflow_is_one_that_github_reads() -> None:
-    made = workflow()
-    assert set(made[True]) == {"push", "pull_request"}  # YAML 1.1 reads `on` as true, GitHub does not
-    assert made["permissions"] == {"contents": "read"}
-    for job in made["jobs"].values():
-        assert {"runs-on", "steps", "timeout-minutes"} <= {*job}
-        for step in job["steps"]:
-            assert ("uses" in step) != ("run" in step)
-            assert "${{" not in str(step.get("run", "")), "an expression in a script is code of whoever wrote its value"
-            if "uses" in step:
-                assert re.fullmatch(r"actions/[\w/-]+@v\d+", step["uses"])
-    keys = [step["with"]["key"] for step in made["jobs"]["any-machine"]["steps"] if "key" in step.get("with", {})]
-    assert [key.partition("$")[0] for key in keys] == ["modbench-base-"] * 2
+def test_the_page_begins_with_a_workflow_of_eight_lines() -> None:
+    assert PAGE.index(PRINTED) < 80
+    assert PRINTED.count("\n") <= 8
+    assert TEACHES[True] == "pull_request"
 
 
-def test_its_commands_are_commands_of_modbench() -> None:
-    group = typer.main.get_command(app)
-    found = commands(workflow())
-    assert [words[0] for words in found] == ["run", "run", "gate", "run", "run", "run", "gate"]
-    for name, *words in found:
-        command = group.get_command(None, name)  # type: ignore[attr-defined]  # a group
-        context = command.make_context(name, list(words))  # what the parser refuses ends the test
-        assert not context.args
-        if name == "gate":
-            parse(context.params["fail_on"])
-            assert context.params["style"] == "github"
-            assert context.params["words"] == ["runs/new"]
-            assert context.params["against"] == "runs/base"
+@pytest.mark.parametrize("workflow", [TEACHES, USES], ids=["page", "project"])
+def test_a_workflow_reads_only_and_gives_the_action_inputs_that_it_has(workflow: dict[Any, Any]) -> None:
+    assert workflow["permissions"] == {"contents": "read"}
+    assert {*gate_of(workflow)} <= {*ACTION["inputs"]}
+    for step in steps(workflow):
+        assert ("uses" in step) != ("run" in step)
+        assert "${{" not in str(step.get("run", "")), "an expression in a script is code of whoever wrote its value"
+        assert re.fullmatch(r"actions/[\w-]+@v\d+|\./|OWNER/modbench@main", step.get("uses", "./"))
+
+
+def test_the_project_runs_the_readmes_command_on_every_python() -> None:
+    command = re.findall(r"^python3 -m venv .*/tox$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    jobs = USES["jobs"]
+    assert [step["run"] for step in jobs["tests"]["steps"] if "run" in step] == command
+    classified = [each.removeprefix("Programming Language :: Python :: ") for each in PROJECT["project"]["classifiers"]]
+    versions = [each for each in classified if re.fullmatch(r"3\.\d+", each)]
+    assert jobs["tests"]["strategy"]["matrix"]["python-version"] == versions
+    assert [step["run"] for step in jobs["site"]["steps"] if "run" in step] == [f"{command[0]} -e docs"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [words for words in commands(workflow()) if words[0] == "run"], ids=" ".join)
-def test_its_runs_can_be_planned(words: list[str], modbench: Any) -> None:
-    asked = [word for word in words[1:] if word != "--strict"]
-    at = asked.index("-o")
-    planned = modbench("plan", *asked[:at], *asked[at + 2 :])
+def test_the_gate_of_the_project_has_cases(modbench: Any) -> None:
+    given = gate_of(USES)
+    suite = given.get("suite", ACTION["inputs"]["suite"]["default"])
+    planned = modbench("plan", suite, *shlex.split(given["args"]), "--json")
     assert planned.returncode == 0, planned.stderr
+    assert "mod[c0.125-T128" in planned.stdout
 
 
-def test_the_page_names_every_check() -> None:
+def test_the_page_names_every_check_and_every_input() -> None:
     assert {word for word in CHECKS if f"`{word}" in PAGE} == {*CHECKS}
+    rows = re.findall(r"^\| `([\w-]+)` \|.*\| (?:`([^`]+)`)?[^|`]*\|$", PAGE, flags=re.MULTILINE)
+    assert dict(rows) == {name: each.get("default", "") for name, each in ACTION["inputs"].items()}
