@@ -39,8 +39,8 @@ from typing import Any
 import load
 from pydantic import TypeAdapter
 
-from modbench.commands.compare import turn_taking
-from modbench.commands.compare.paired import ROUNDS
+from modbench.commands._paired import turn_taking
+from modbench.commands._paired.measure import ROUNDS
 from modbench.harness.execution.log_supervisor import Keeper
 from modbench.harness.machine import environment
 from modbench.harness.stats import aba_blocks

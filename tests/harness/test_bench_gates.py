@@ -10,7 +10,7 @@ import gate_rivals
 import pytest
 from gate_rivals import BASE, HEADS, Decide, Pool, Process, Slot
 
-from modbench.commands.compare.paired import ROUNDS
+from modbench.commands._paired.measure import ROUNDS
 from modbench.harness.execution.log_supervisor import Keeper
 
 
