@@ -28,7 +28,7 @@ def _said(found: Gate, *, verbose: bool) -> Iterator[Value]:
     yield gate.headline(found, every=verbose)
     yield from gate.remarks(found)
     yield from gate.by_block(found, every=verbose) if found.blocks else gate.changed(found, every=verbose)
-    yield from gate.checks(found, every=verbose)
+    yield from gate.checks(found, every=verbose) if not found.blocks else ()
     yield from found.said
     # What decides the exit code is the error's to say.
     yield from (why for why in (found.incomplete, found.unfit) if why and found.verdict == "worse")
