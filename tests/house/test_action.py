@@ -170,7 +170,7 @@ def test_the_first_commit_of_a_repository_passes_too(job: Job) -> None:
     git(job.repository, "checkout", "-q", "--orphan", "first")
     commit(job.repository)
     code, printed, called = job.run(model="mine.py:build")
-    assert (code, called[-1]) == (0, "modbench plan quick --model mine.py:build")
+    assert (code, called[-1]) == (0, "modbench plan quick --model mine.py:build --only")
     assert printed.startswith("::notice ")
 
 
@@ -218,9 +218,9 @@ def test_counts_are_compared_with_a_run_of_the_base_that_is_kept(job: Job) -> No
     assert (job.temporary / "notes.models").read_text() == "old\nnew\n"
     runs = [each for each in called if each.startswith("modbench run")]
     metrics = "flops/forward,memory/peak_allocated,loss/val,loss/val_causal"
-    assert [f"--seeds 0,1,2 quick --model mine.py:build --set metrics={metrics} -o" in each for each in runs] == [
-        True
-    ] * 2
+    assert [
+        f"--seeds 0,1,2 quick --model mine.py:build --only --set metrics={metrics} -o" in each for each in runs
+    ] == [True] * 2
     assert "--fail-on labels,larger:1%,loss:1% " in called[-2]
     assert "--fail-on cpu:2% " in called[-1]
     kept = job.used["actions/cache/restore@v4"]
@@ -235,7 +235,13 @@ def test_counts_are_compared_with_a_run_of_the_base_that_is_kept(job: Job) -> No
 
 
 @pytest.mark.parametrize(
-    "inputs", [{"model": "mine.py:build", "fail_on": "slow:2%"}, {}, {"model": "mine.py:build", "base": "nowhere"}]
+    "inputs",
+    [
+        {},
+        {"model": "mine.py:build", "fail_on": "slow:2%"},
+        {"model": "mine.py:build", "fail_on": "slower:2%,cpu:2%"},
+        {"model": "mine.py:build", "base": "nowhere"},
+    ],
 )
 def test_a_mistake_ends_with_2_before_anything_is_installed(job: Job, inputs: dict[str, str]) -> None:
     code, printed, called = job.run(**inputs)
