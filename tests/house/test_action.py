@@ -21,7 +21,7 @@ GIT = ("git", "-c", "user.name=n", "-c", "user.email=n@example.org", "-c", "init
 MODBENCH = """#!/bin/sh
 echo "modbench $*" >>"$NOTES"
 case "$1 $*" in
-run*) for last; do :; done && mkdir "$last" && cat mine.py >"$last/model" ;;
+run*) for last; do :; done && mkdir "$last" && cat mine.py >"$last/model" && exit "${MEASURED:-0}" ;;
 gate*--paired*--lenient*) exit 0 ;;
 gate*--paired*) echo "$PYTHONPATH" >"$NOTES.path" && exit "$PAIRED" ;;
 gate*) cat "$4/model" "$2/model" >"$NOTES.models" && exit "$RUNS" ;;
@@ -205,6 +205,21 @@ def test_the_step_ends_as_the_gates_do(job: Job, paired: str, runs: str, ends: i
     code, _, called = job.run(model="mine.py:build", fail_on="slower:5%, flops:0%")
     assert code == ends
     assert [("--paired" in each) for each in called if each.startswith("modbench gate")] == [False, True]
+
+
+def test_a_side_without_any_number_is_left_to_the_gate(job: Job) -> None:
+    job.codes = {"MEASURED": "1", "RUNS": "5"}
+    code, _, called = job.run(model="mine.py:build", fail_on="flops:0%")
+    assert (code, called[-1].startswith("modbench gate")) == (5, True)
+    job.codes = {"MEASURED": "2"}
+    code, _, called = job.run(model="mine.py:build", fail_on="larger:1%")
+    assert (code, called[-1].startswith("modbench run")) == (2, True)
+
+
+def test_a_quote_that_is_not_closed_is_a_mistake(job: Job) -> None:
+    code, printed, called = job.run(model="mine.py:build", args='-k "mine')
+    assert (code, "not closed" in printed) == (2, True)
+    assert not any(each.startswith("modbench") for each in called)
 
 
 def test_lenient_passes_where_the_gate_cannot_tell(job: Job) -> None:
