@@ -123,8 +123,8 @@ def gates(
             if worse or passed or blocks == total:
                 rows.append((passed, worse, not (passed or worse), blocks))
                 break
-    shares = np.mean([row[:-1] for row in rows], axis=0).tolist()
-    return Gates(*shares, float(np.median([row[-1] for row in rows])))
+    passes, fails, left = (sum(row[i] for row in rows) / repeats for i in range(3))
+    return Gates(passes, fails, left, float(np.median([row[3] for row in rows])))
 
 
 def print_gates(repeats: int) -> None:

@@ -33,7 +33,7 @@ def test_one_look_is_a_t_test() -> None:
     """Of a plan of one look the interval is Student's 90 % interval."""
     values = np.random.default_rng(1).normal(0.01, 0.02, 12)
     (found,) = gate_looks.look([values.tolist()], [EDGE], [12], 12)
-    known = effects.over_launches(values)
+    known = effects.over_launches(values.tolist())
     level = alpha_spending.boundaries([1.0], group_sequential.guarded(0.1, 12, gate_looks.LOOKS))[0]
     assert level == pytest.approx(0.1 * (1 - 1 / 12))
     low, high = group_sequential.ends(known.value, found.error, 11, level)

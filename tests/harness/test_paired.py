@@ -129,6 +129,26 @@ def test_a_model_comes_from_its_revision(repository: Path, tmp_path: Path) -> No
     assert one.modbench() == two.modbench()  # the same modbench on both sides
 
 
+def test_what_a_model_imports_comes_from_its_revision_also_where_it_is_installed(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A package in `src` or at the root of the repository; but modbench is the same on both sides."""
+    for name, what in (("installed/beside.py", "here"), ("repo/src/beside.py", "a revision")):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(f"what = {what!r}\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "installed"))
+    side = paired_sides.side(".", (f"{repository / 'deep' / 'mine.py'}:build",), tmp_path / "a")
+    code = "import beside, sys; print(beside.what)"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], env=side.environment(), check=True, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "a revision"
+    (repository / "src" / "modbench").mkdir()
+    (repository / "src" / "modbench" / "__init__.py").touch()
+    own = paired_sides.side(".", (f"{repository / 'deep' / 'mine.py'}:build",), tmp_path / "b")
+    assert tmp_path / "b" / "src" not in own.imported
+
+
 @pytest.mark.parametrize(
     ("name", "model", "said"),
     [
@@ -290,7 +310,7 @@ def test_sides_without_a_time_in_common_are_not_equal(monkeypatch: pytest.Monkey
 
 
 def test_the_words_of_a_launch(tmp_path: Path) -> None:
-    side = paired_sides.Side("one", "one", "python", tmp_path, None, {"mine.py:build": "/a/mine.py:build"})
+    side = paired_sides.Side("one", "one", "python", tmp_path, models={"mine.py:build": "/a/mine.py:build"})
     request = paired.Request(
         ("one", "two"), "quick", ("mine.py:build",), "mine and T512", ("--seq-len", "512"), metrics=("latency/forward",)
     )

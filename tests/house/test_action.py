@@ -31,7 +31,7 @@ esac
 PYTHON = """#!/bin/sh
 case "$*" in
 "-m pip cache dir") echo pip-cache ;;
-"-m pip install"*) echo "pip ${PIP_INDEX_URL:+CPU }$*" >>"$NOTES" ;;
+"-m pip install"*) echo "pip ${PIP_INDEX_URL:+from $PIP_INDEX_URL }$*" >>"$NOTES" ;;
 "-c import torch") exit 1 ;;
 esac
 """
@@ -133,10 +133,12 @@ def test_inputs_are_used_and_no_script_holds_an_expression() -> None:
 def test_a_change_is_compared_with_the_commit_before_it(job: Job) -> None:
     base = git(job.repository, "rev-parse", "HEAD~1")
     code, printed, called = job.run(
-        model="mine.py:build", args="""-k "mine and T128" --set 'metrics=["latency/forward"]'"""
+        model="mine.py:build",
+        args="""-k "mine and T128" --set 'metrics=["latency/forward"]'""",
+        torch_index="of the CPU",
     )
     assert (code, printed) == (0, "")
-    assert called[:-1] == ["pip CPU -m pip install -q torch", f"pip -m pip install -q {ROOT}"]
+    assert called[:-1] == ["pip from of the CPU -m pip install -q torch", f"pip -m pip install -q {ROOT}"]
     words = 'quick --model mine.py:build -k mine and T128 --set metrics=["latency/forward"] --fail-on slower:5% --budget 10m'
     (folder,) = job.temporary.glob("modbench-*")
     assert called[-1] == f"modbench gate --paired {base} HEAD {words} -o {folder}/paired --format github"

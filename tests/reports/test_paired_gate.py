@@ -24,7 +24,7 @@ from modbench.reports.tables.outcomes import Tables
 from modbench.reports.terminal.gate import as_text
 
 TIME = "latency/forward"
-ARMS = [{"model": "dense"}, {"model": "mod", "capacity": 0.125}]
+ARMS: list[dict[str, Any]] = [{"model": "dense"}, {"model": "mod", "capacity": 0.125}]
 TWO = parse(["slower:2%"])
 MOD = "mod[c0.125-T64-B1-fp32-cpu1]"
 

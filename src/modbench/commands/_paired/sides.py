@@ -32,7 +32,8 @@ class Side:
         label: the name with what it stands for, such as `HEAD~1 (3f2a9c1)`.
         python: the interpreter.
         folder: where its files lie and where it runs; None: the current folder.
-        source: what goes to the front of the interpreter's path; None: nothing.
+        source: the folder of its modbench, at the front of the interpreter's path; None: the modbench that is found there.
+        imported: more folders at the front of that path: modules that its models import come from there.
         models: models of the user with the file of this side.
         files: what else it runs.
     """
@@ -42,14 +43,15 @@ class Side:
     python: str
     folder: Path | None = None
     source: Path | None = None
+    imported: tuple[Path, ...] = ()
     models: dict[str, str] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
 
     def environment(self) -> dict[str, str]:
         """The environment of its processes."""
         found = dict(os.environ)
-        if self.source is not None:
-            found["PYTHONPATH"] = os.pathsep.join(filter(None, (str(self.source), found.get("PYTHONPATH", ""))))
+        first = [str(each) for each in (self.source, *self.imported) if each is not None]
+        found["PYTHONPATH"] = os.pathsep.join(filter(None, (*first, found.get("PYTHONPATH", ""))))
         return found
 
     def identity(self) -> str:
@@ -137,7 +139,9 @@ def side(name: str, models: tuple[str, ...], into: Path) -> Side:
             )
         _, inside = in_parentheses(model.strip())
         found[model] = f"{file}:{attribute}" + (f"({inside})" if inside is not None else "")
-    return Side(name, label, sys.executable, into, None, found)
+    # A package of the repository comes from the revision, also where it is installed; modbench is the same on both sides.
+    imported = tuple(each for each in (into / "src", into) if each.is_dir() and not (each / "modbench").exists())
+    return Side(name, label, sys.executable, into, imported=imported, models=found)
 
 
 def builds(models: tuple[str, ...]) -> Side:
