@@ -43,7 +43,7 @@ from modbench.commands._paired import turn_taking
 from modbench.commands._paired.measure import ROUNDS
 from modbench.harness.execution.log_supervisor import Keeper
 from modbench.harness.machine import environment
-from modbench.harness.stats import aba_blocks
+from modbench.harness.stats import aba_blocks, gate_looks
 from modbench.harness.timing import turns
 
 # Calls of a block (`planted_block.py`): of the base, and of a head that is equal, 3 % and 10 % slower. About 30 ms each.
@@ -225,25 +225,20 @@ def benchstats() -> Decide:
     return decide
 
 
-def modbench() -> Decide:
+def modbench(stretch: Stretch) -> str:
     """The looks of `gate --paired` at the effects of its blocks, of which as many were planned as there are."""
-    looks = importlib.import_module("modbench.harness.stats.gate_looks")
-
-    def decide(stretch: Stretch) -> str:
-        effects, edges = blocks(stretch), [math.log1p(MARGIN)]
-        if len(effects) < looks.FEWEST:
-            return UNDECIDED
-        plan = looks.schedule(len(effects))
-        made = (looks.look([effects[:n]], edges, plan[: i + 1], len(effects)) for i, n in enumerate(plan))
-        return next((one.word for (one,) in made if one.word != UNDECIDED), UNDECIDED)
-
-    return decide
+    effects, edges = blocks(stretch), [math.log1p(MARGIN)]
+    if len(effects) < gate_looks.FEWEST:
+        return UNDECIDED
+    plan = gate_looks.schedule(len(effects))
+    made = (gate_looks.look([effects[:n]], edges, plan[: i + 1], len(effects)) for i, n in enumerate(plan))
+    return next((one.word for (one,) in made if one.word != UNDECIDED), UNDECIDED)
 
 
 # Name to the clock, and what makes the rule from the tool's code.
 WAYS: dict[str, tuple[str, Callable[[], Decide]]] = {
-    f"modbench `gate --paired`, `slower:{MARGIN:.0%}`": ("wall", modbench),
-    f"modbench `gate --paired`, `cpu:{MARGIN:.0%}`": ("cpu", modbench),
+    f"modbench `gate --paired`, `slower:{MARGIN:.0%}`": ("wall", lambda: modbench),
+    f"modbench `gate --paired`, `cpu:{MARGIN:.0%}`": ("cpu", lambda: modbench),
     "pyperf `compare_to`": ("wall", lambda: pyperf(None)),
     f"pyperf `compare_to --min-speed={100 * MARGIN:g}`": ("wall", lambda: pyperf(100 * MARGIN)),
     "asv `continuous`, factor 1.1": ("wall", lambda: asv(1.1)),

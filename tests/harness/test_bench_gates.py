@@ -84,10 +84,8 @@ def test_every_way_decides_planted_times_by_its_own_rule(case: str, way: str) ->
 
 
 def test_a_gate_of_few_or_noisy_blocks_cannot_tell() -> None:
-    pytest.importorskip("modbench.harness.stats.gate_looks")
-    decide = gate_rivals.modbench()
-    assert decide(stretch(0.1, slots=4)) == gate_rivals.UNDECIDED
-    assert decide(stretch(0.05, sd=0.05)) == gate_rivals.UNDECIDED
+    assert gate_rivals.modbench(stretch(0.1, slots=4)) == gate_rivals.UNDECIDED
+    assert gate_rivals.modbench(stretch(0.05, sd=0.05)) == gate_rivals.UNDECIDED
 
 
 def test_the_table_has_the_shares_of_gates_and_why_a_tool_has_none() -> None:
