@@ -1,0 +1,97 @@
+"""Real gates of `gate --paired` on planted changes: what each says, and how long it takes.
+
+    python tests/bench/gate_trials.py --tries 2                  # two builds, and two revisions
+    python tests/bench/gate_trials.py --tries 2 --load 4         # the same beside processes that spin
+
+The base is the model of `busy_machine.py` with 30 layers; the change has 30, 31 or 33 of them: 0, 3.3 and 10 % more. Prints a Markdown
+table for docs/ci.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+BASE, HEADS = 30, (30, 31, 33)
+FLAGS = ("--seq-len=128", "--set=metrics=latency/forward", "--set=d_model=256", "--fail-on=slower:2%", "--json")
+MODEL = "from busy_machine import Stack\n\n\ndef build(config):\n    return Stack(config.vocab_size, config.d_model, {layers})\n"
+VERDICTS = {0: "pass", 1: "fail", 5: "cannot tell"}
+
+
+def git(folder: Path, *words: str) -> None:
+    """Run git as somebody."""
+    who = {f"GIT_{role}_{what}": "a@b.c" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    program = shutil.which("git") or "git"
+    subprocess.run([program, "-C", str(folder), *words], check=True, capture_output=True, env=os.environ | who)
+
+
+def builds(folder: Path, layers: int) -> list[str]:
+    """The words for two builds."""
+    for name, number in (("base", BASE), ("head", layers)):
+        (folder / f"{name}.py").write_text(MODEL.format(layers=number), encoding="utf-8")
+    return ["quick", "--model", "base.py:build", "--model", "head.py:build"]
+
+
+def revisions(folder: Path, layers: int) -> list[str]:
+    """The words for two revisions of a repository, the first of which is tagged."""
+    git(folder, "init", "-q")
+    for number in (BASE, layers):
+        (folder / "mine.py").write_text(MODEL.format(layers=number), encoding="utf-8")
+        git(folder, "add", "-A")
+        git(folder, "commit", "-q", "--allow-empty", "-m", "layers")
+    return ["HEAD~1", "HEAD", "quick", "--model", "mine.py:build"]
+
+
+def trial(words: list[str], folder: Path, budget: str) -> str:
+    """One gate, as cells of a table: the verdict, the ratio, the clock, blocks and time."""
+    start = time.monotonic()
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent)}
+    command = [sys.executable, "-P", "-m", "modbench", "gate", "--paired", *words, *FLAGS, "--budget", budget]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    took = time.monotonic() - start
+    if done.returncode not in VERDICTS:
+        raise SystemExit(f"{command} ended with {done.returncode}: {done.stderr[-500:]}")
+    found = json.loads(done.stdout)
+    (finding,) = found["findings"]
+    ratio = (
+        "none" if finding["change"] is None else f"{finding['change']:.3f} [{finding['low']:.3f}–{finding['high']:.3f}]"
+    )
+    clock = "CPU" if "by CPU time" in str(finding["reason"]) else "wall"
+    each_s = found["paired"]["block_s"] or math.nan
+    blocks = f"{found['paired']['made']} of {found['paired']['planned']} | {each_s:.1f} s"
+    return f"{VERDICTS[done.returncode]} | {ratio} | {clock} | {blocks} | {took:.0f} s"
+
+
+def main() -> None:
+    """Run the gates, and print a row for each."""
+    from load import load
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tries", type=int, default=2)
+    parser.add_argument("--load", type=int, default=0, help="processes that spin beside it")
+    parser.add_argument("--budget", default="10m")
+    parser.add_argument("--sides", choices=("both", "builds", "revisions"), default="both")
+    asked = parser.parse_args()
+    ways = {"builds": builds, "revisions": revisions}
+    print("| load | sides | change | verdict | ratio | clock | blocks | a block | took |\n" + "| --- " * 9 + "|")
+    with load(asked.load):
+        for name, way in ways.items():
+            if asked.sides not in {name, "both"}:
+                continue
+            for layers in HEADS:
+                for _ in range(asked.tries):
+                    with tempfile.TemporaryDirectory() as folder:
+                        row = trial(way(Path(folder), layers), Path(folder), asked.budget)
+                    print(f"| {asked.load} | {name} | +{layers / BASE - 1:.1%} | {row} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
