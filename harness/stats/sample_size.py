@@ -33,7 +33,7 @@ APART = 0.01
 _BINS = 256
 
 
-def power(shift: float | Floats, freedom: float, level: float) -> Floats:
+def power(shift: float | Floats, freedom: float | Floats, level: float) -> Floats:
     """Return the probability that a one-sided t-test finds what lies `shift` standard errors away, in the shape of `shift`.
 
     Args:
@@ -44,7 +44,7 @@ def power(shift: float | Floats, freedom: float, level: float) -> Floats:
     quantile = -special.stdtrit(freedom, level)
     below = special.nctdtr(freedom, shift, quantile)
     # Far out the non-central t has no digits left; its normal approximation has.
-    normal = (quantile * (1 - 1 / (4 * freedom)) - shift) / math.sqrt(1 + quantile**2 / (2 * freedom))
+    normal = (quantile * (1 - 1 / (4 * freedom)) - shift) / np.sqrt(1 + quantile**2 / (2 * freedom))
     return np.asarray(1 - np.where(np.isnan(below), special.ndtr(normal), below))
 
 

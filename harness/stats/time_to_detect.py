@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import variance
 
+from modbench.harness.stats import block_effects, effects
 from modbench.harness.stats.block_effects import MEDIAN_PENALTY
+from modbench.harness.stats.paired import LaunchSamples
 from modbench.harness.stats.sample_size import fewest, told
 
 # The slowdown that is to be called worse, and the margin of the verdict.
@@ -61,9 +65,56 @@ def time_to_decide(spread: Spread, slowdown: float = SLOWDOWN, margin: float = M
         slowdown: the true one, as a share.
         margin: of the verdict.
     """
-    found, beyond = [], math.log1p(slowdown) - math.log1p(margin)
+    beyond = math.log1p(slowdown) - math.log1p(margin)
+    return cheapest(spread, lambda rounds: fewest(functools.partial(told, beyond, spread.launch_sd(rounds))))
+
+
+def cheapest(spread: Spread, launches_of: Callable[[int], int | None]) -> Decision | None:
+    """Return what takes least time of all numbers of rounds; None where none decides.
+
+    Args:
+        spread: says what a launch and a round take.
+        launches_of: returns how many launches of so many rounds decide; None: none.
+    """
+    found = []
     for rounds in ROUNDS:
-        launches = fewest(functools.partial(told, beyond, spread.launch_sd(rounds)))
+        launches = launches_of(rounds)
         if launches is not None:
             found.append(Decision(launches, rounds, launches * (spread.start_s + rounds * spread.round_s)))
     return min(found, key=lambda each: each.seconds, default=None)
+
+
+def measured(column: str, launches: Sequence[LaunchSamples], start_s: float, round_s: float) -> Spread | None:
+    """The spread between launches with and without the error inside them; blocks are pooled around their launch's median.
+
+    Args:
+        column: what is compared.
+        launches: the samples of a pair.
+        start_s: seconds of a launch besides its rounds.
+        round_s: seconds of a round.
+
+    Returns:
+        None where two launches of the pair do not share blocks with the anchor.
+    """
+    inside = [effects.pair_in_launch(each.case, each.baseline, each.anchor, column) for each in launches]
+    known = [one for one in inside if one is not None]
+    if len(known) < 2:
+        return None
+    around = [value - one.effect for one in known for value in one.within]
+    blocks = len(around) / len(known)
+    # Croux & Rousseeuw 1992: few blocks look too alike.
+    block_sd = block_effects.spread(around) * blocks / (blocks - 0.8)
+    error = MEDIAN_PENALTY * block_sd / math.sqrt(blocks)
+    between_sd = math.sqrt(max(0.0, variance([one.effect for one in known]) - error**2))
+    return Spread(between_sd, block_sd, start_s, round_s)
+
+
+def cost(took_s: float, walls_s: Sequence[float], rounds: int) -> tuple[float, float]:
+    """Return the seconds of a launch besides its rounds, and of one round.
+
+    Args:
+        took_s: seconds of the whole launch.
+        walls_s: seconds of each of its blocks.
+        rounds: that they make.
+    """
+    return max(0.0, took_s - sum(walls_s)), sum(walls_s) / rounds

@@ -10,17 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import median
 from typing import Any, TypeAlias
 
-import numpy as np
 from scipy import special
 
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.domain.case import Case, Comparison, Place
 from modbench.harness.planning.select import compile_expression
-from modbench.harness.stats import effects, mean_effects, memo, paired
+from modbench.harness.stats import effects, memo
 from modbench.harness.stats.effects import LEVEL, POWER, Effect
 from modbench.harness.stats.verdicts import Disturbed, Estimates
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table
@@ -58,7 +56,7 @@ def unpaired_result(tables: Tables, case: Case, baseline: Case, metric: Metric) 
         {} if mean is None else dict(zip(("mean_ratio", "mean_ci_low", "mean_ci_high"), ratio_ends(mean), strict=True))
     )
     ratio, low, high = ratio_ends(typical)
-    disturbed = Disturbed(busy, cpu=cpu, unfit=_unfit(tables, case, baseline, metric), interleaved=False)
+    disturbed = Disturbed(busy, cpu=cpu, unfit=tables.cpu_unfit(metric, case, baseline), interleaved=False)
     return {
         "ratio": ratio,
         **({} if cpu is None else dict(zip(BY_CPU, ratio_ends(cpu.typical), strict=True))),
@@ -96,7 +94,7 @@ def _effects(tables: Tables, case: Case, baseline: Case, metric: Metric) -> tupl
 
 def _by_clock(tables: Tables, case: Case, baseline: Case, metric: Metric, column: str) -> Estimates | None:
     """What a clock says; None where a launch lacks it."""
-    sides = [_launches(tables, side, metric, column) for side in (case, baseline)]
+    sides = [tables.log_times(side, metric, column) for side in (case, baseline)]
     if not all(sides):
         return None
     typical, mean, apart = (
@@ -104,30 +102,6 @@ def _by_clock(tables: Tables, case: Case, baseline: Case, metric: Metric, column
         for value in (lambda own, _: own, lambda _, each: each, lambda own, each: each - own)
     )
     return Estimates(typical, mean, apart)
-
-
-def _launches(tables: Tables, case: Case, metric: Metric, column: str) -> list[tuple[float, float]]:
-    """Logarithms of a case's typical and of its mean time, in each launch; none where a launch lacks the column."""
-    cell = tables.cell(case.id, tables.source(metric).key)
-    good = cell.good()
-    if not all(all(outcome.samples.get(column, (0.0,))) for outcome in good.values()):
-        return []
-    return [
-        (
-            float(median(np.log(outcome.samples[column]).tolist())),
-            mean_effects.undisturbed_log_mean(outcome.samples, column, cell.blocks.get(launch, {})),
-        )
-        for launch, outcome in good.items()
-    ]
-
-
-def _unfit(tables: Tables, case: Case, baseline: Case, metric: Metric) -> str | None:
-    """Return why no verdict on the two may rest on CPU time; None where it may."""
-    if not case.place.one_thread or not tables.made_in(metric).times:
-        return paired.SEVERAL_THREADS
-    cells = (tables.cell(side.id, tables.source(metric).key) for side in (case, baseline))
-    sides = ([outcome.samples for outcome in cell.good().values()] for cell in cells)
-    return tables.escapes(metric, case, baseline) or paired.unfit(sides)
 
 
 def _between(case: Effect, baseline: Effect) -> Effect:

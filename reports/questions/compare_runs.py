@@ -22,6 +22,7 @@ from modbench.reports.model import Estimate, Finding, Kind, Listed, Sentence, Ta
 from modbench.reports.questions.compare_axis import TITLES
 from modbench.reports.questions.gate.gate import gate
 from modbench.reports.questions.gate.non_inferiority import LABELS, GateFinding
+from modbench.reports.questions.gate.run_spread import RUN_SD
 from modbench.reports.tables import axes, provenance
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.pair_verdicts import UNCHECKED
@@ -459,6 +460,8 @@ def reasons(against: Against, most: int) -> Iterator[Sentence]:
     needed = [row.needed for row in against.rows if row.needed]
     if needed:
         yield Sentence("more launches would tell, about {n} in each run by the gate's count", n=max(needed))
+    elif any(row.reason == UNDECIDED and row.of.unit == "s" for row in against.rows):
+        yield Sentence("more launches would not tell: compare both revisions in one job (--paired)")
 
 
 def _of_cases(what: str, cases: Sequence[str], reason: str, metrics: Sequence[str]) -> Sentence:
@@ -491,8 +494,9 @@ def how_to_read(compared: Compared) -> Iterator[Sentence]:
     """Say what the numbers are."""
     yield Sentence(
         "Above 1 is better; intervals of 90 %; margin {margin}. Times are compared as ratios to each run's own anchor, by the "
-        "rules of modbench gate in both directions.",
+        "rules of modbench gate in both directions (run sd {run_sd} assumed).",
         margin=Estimate(compared.margin, kind="share"),
+        run_sd=Estimate(RUN_SD, kind="share"),
     )
     if compared.unlike:
         yield Sentence("The machines are unlike: the anchors' own times have no verdict.")

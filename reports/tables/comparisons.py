@@ -22,7 +22,7 @@ from modbench.harness.domain.notes.memory import FitNotes, MemoryNotes
 from modbench.harness.domain.notes.training import TrainNotes
 from modbench.harness.planning.plan import Plan
 from modbench.harness.roofline.table import ROUTED_BIAS, SHORT
-from modbench.harness.stats import effects, paired, verdicts
+from modbench.harness.stats import effects, verdicts
 from modbench.harness.stats.verdicts import Disturbed, Estimates
 from modbench.reports.model import Estimate, Sentence
 from modbench.reports.tables import pair_verdicts, solved
@@ -150,11 +150,7 @@ def _result(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[
 
 def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
     """Compare launch by launch through the anchor, with a t-interval over launches. A rate is its time's effect, shifted."""
-    made_in = tables.made_in(metric)
-    launches = tables.launches(metric, case, baseline, tables.anchor(case, metric))
-    one_thread = made_in.times and case.place.one_thread
-    averaged = not tables.source(metric).quantile
-    found = paired.compare(launches, column=made_in.column, one_thread=one_thread, averaged=averaged)
+    found = tables.pair(metric, case, baseline)
     effect, mean, apart = found.effect, found.mean, found.apart
     cpu, clean = found.by_cpu, found.clean
     if metric.source:
@@ -189,7 +185,7 @@ def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict
         "reason": joined_reasons([effect.reason, *reasons]),
         **({} if cpu is None else dict(zip(BY_CPU, ratio_ends(cpu.typical), strict=True))),
         "clean_ratio": None if clean is None else math.exp(clean.value),
-        "disturbed": found.disturbed if made_in.times else None,
+        "disturbed": found.disturbed if tables.made_in(metric).times else None,
         "launch_sd": effect.sd,
         "launches": effect.n,
         **({} if mean is None else {"mean_launch_sd": mean.sd, "mean_launches": mean.n}),
@@ -197,7 +193,7 @@ def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict
             effect,
             None if apart is None else mean,
             apart,
-            disturbed if made_in.times else None,
+            disturbed if tables.made_in(metric).times else None,
         ),
     }
 

@@ -28,7 +28,7 @@ from modbench.harness.planning.search import first_launches
 from modbench.harness.registry import catalogue
 from modbench.harness.results.run_file import StoredRun
 from modbench.harness.roofline.table import Table
-from modbench.harness.stats import block_effects, contamination, effects, mean_effects, trend_test
+from modbench.harness.stats import block_effects, contamination, effects, mean_effects, paired, trend_test
 from modbench.harness.stats.paired import LaunchSamples
 from modbench.reports.tables import provenance, solved
 from modbench.reports.tables.cell import Cell, Trouble
@@ -259,6 +259,16 @@ class Tables:
             if number in sides[1] and number in sides[2]
         ]
 
+    def pair(self, metric: Metric, case: Case, baseline: Case) -> paired.Paired:
+        """Return how two arms compare, launch by launch through their anchor; of a rate, how their times do."""
+        source, made_in = self.source(metric), self.made_in(metric)
+        return paired.compare(
+            self.launches(metric, case, baseline, self.anchor(case, metric)),
+            column=made_in.column,
+            one_thread=made_in.times and case.place.one_thread,
+            averaged=not source.quantile,
+        )
+
     def trouble(self, case: Case, metric: Metric) -> Trouble | None:
         """Return why the metric has no value, or None; wrong FLOPs fail the whole case, an unsteady arm its times."""
         key = (case.id, metric.key)
@@ -406,6 +416,28 @@ class Tables:
     def escapes(self, metric: Metric, *sides: Case) -> str | None:
         """Return the label that says that work of a case may be done where its time does not see it; None without one."""
         return next((str(label) for side in sides for label in self.row_labels(side, metric) if label in ESCAPED), None)
+
+    def cpu_unfit(self, metric: Metric, *sides: Case) -> str | None:
+        """Return why no verdict on these cases may rest on CPU time; None where it may."""
+        if not self.made_in(metric).times or not all(side.place.one_thread for side in sides):
+            return paired.SEVERAL_THREADS
+        cells = (self.cell(side.id, self.source(metric).key) for side in sides)
+        samples = ([outcome.samples for outcome in cell.good().values()] for cell in cells)
+        return self.escapes(metric, *sides) or paired.unfit(samples)
+
+    def log_times(self, case: Case, metric: Metric, column: str) -> list[tuple[float, float]]:
+        """Return logarithms of a case's typical and of its mean time, in each launch; none where a launch lacks the column."""
+        cell = self.cell(case.id, self.source(metric).key)
+        good = cell.good()
+        if not all(all(outcome.samples.get(column, (0.0,))) for outcome in good.values()):
+            return []
+        return [
+            (
+                float(median(np.log(outcome.samples[column]).tolist())),
+                mean_effects.undisturbed_log_mean(outcome.samples, column, cell.blocks.get(launch, {})),
+            )
+            for launch, outcome in good.items()
+        ]
 
     def case_columns(self, case: Case, metric: Metric) -> dict[str, Any]:
         """Return the columns that identify what was measured."""

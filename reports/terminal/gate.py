@@ -57,7 +57,7 @@ def annotated(found: Gate) -> Iterator[str]:
                 change = plain(gate.change(each))
                 why = f": {each.reason}" if each.reason and change != each.reason else ""
                 only = "" if counts else " (reported only)"
-                told[kind].append((f"{verdict}: {each.what}", f"{each.metric} {change}{why}{only}"))
+                told[kind].append((f"{verdict}: {each.what}", f"{gate.metric_of(each)} {change}{why}{only}"))
     for kind, those in told.items():
         yield from markdown.first_annotations(kind, those, "the job summary lists them")
 

@@ -31,6 +31,8 @@ from modbench.reports.terminal import compare
 from modbench.reports.writers.number_format import plain
 
 TIME, MEMORY = "latency/forward", "memory/peak_allocated"
+# A margin that two runs can decide, though runs of the same code are assumed to differ by 1 %.
+MARGIN = 0.06
 SMALL: dict[str, Any] = {"grid": {"seq_len": [64]}}
 GIT = {"commit": "0123456789abcdef", "dirty": False}
 MIRRORED = {
@@ -64,7 +66,7 @@ def rows(found: Against, metric: str = TIME) -> dict[str, Row]:
 
 
 def test_planted_changes_are_found_and_nothing_else(runs: list[Loaded]) -> None:
-    found = rows(compare_runs(runs).against[0])
+    found = rows(compare_runs(runs, MARGIN).against[0])
     assert {arm: row.verdict for arm, row in found.items()} == {
         "dense": "not compared",
         "mod[c0.125]": "worse",
@@ -138,7 +140,7 @@ def test_unlike_machines_are_refused_unless_named_and_then_ratios_to_the_anchor_
         compare_runs([runs[0], elsewhere])
     done = modbench("compare", runs[0].path, elsewhere.path)
     assert (done.returncode, done.stdout) == (2, "")
-    found = rows(compare_runs([runs[0], elsewhere], across_machines=True).against[0])
+    found = rows(compare_runs([runs[0], elsewhere], MARGIN, across_machines=True).against[0])
     assert {found[arm].verdict for arm in ("mod[c0.125]", "mod[c0.25]", "moe")} == {"equivalent"}
     assert found["dense"].verdict == "not compared"
     assert (found["dense"].value and found["dense"].value.value) == pytest.approx(0.06, rel=0.01)
@@ -203,7 +205,7 @@ def test_losses_are_compared_seed_by_seed_as_differences(tmp_path: Path) -> None
 
 
 def test_three_runs_are_each_compared_with_the_first(runs: list[Loaded], tmp_path: Path) -> None:
-    found = compare_runs([*runs, small(tmp_path / "third", seed=6)])
+    found = compare_runs([*runs, small(tmp_path / "third", seed=6)], MARGIN)
     assert [each.run for each in found.against] == [1, 2]
     assert rows(found.against[1])["mod[c0.125]"].verdict == "equivalent"
     text = compare.side_by_side(found, 80)

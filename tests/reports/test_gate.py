@@ -23,6 +23,8 @@ from modbench.reports.tables.load import Loaded, load
 from modbench.reports.writers.markdown import annotation
 
 TIME = "latency/forward"
+# A gate of planted runs, whose arms differ from launch to launch, and not from run to run.
+judged = partial(gate.gate, run_sd=0.0)
 TIMED = {"metrics": [TIME], "launches": 3}
 
 
@@ -33,7 +35,7 @@ def run(folder: Path, suite: dict[str, Any] | None = None, effort: str = "standa
 
 
 def findings(now: Loaded, base: Loaded) -> list[GateFinding]:
-    return gate.gate(now, base, 0.02).findings
+    return judged(now, base, 0.02).findings
 
 
 def unfit() -> dict[str, Any]:
@@ -68,7 +70,7 @@ def test_a_gate_lets_the_same_pass_and_stops_a_planted_regression(
 ) -> None:
     """An arm that takes 10 % more than before is worse; nothing else is."""
     slow = run(tmp_path / "slow", slower={"mod[c0.125]": 1.10})
-    calm = gate.gate(run(tmp_path / "same"), before)
+    calm = judged(run(tmp_path / "same"), before)
     assert {finding.verdict for finding in calm.findings} == {"pass", "not compared"}
     assert (calm.verdict, calm.exit_code()) == ("pass", 0)
     found = [finding for finding in findings(slow, before) if finding.verdict == "worse"]
@@ -82,7 +84,7 @@ def test_a_gate_lets_the_same_pass_and_stops_a_planted_regression(
     faster = findings(before, slow)
     assert sum(finding.verdict == "better" for finding in faster) == len(found)
     assert not any(finding.verdict == "worse" for finding in faster)
-    assert modbench("gate", before.path, "--against", slow.path).returncode == 0
+    assert modbench("gate", before.path, "--against", slow.path, "--run-sd", "0%").returncode == 0
     assert modbench("gate", slow.path, "--against", before.path, "--margin", 2).returncode == 2
     assert modbench("gate", slow.path, "--against", tmp_path).returncode == 2
 
@@ -92,7 +94,7 @@ def test_what_has_no_comparison_by_nature_counts_neither_for_nor_against(tmp_pat
     """A rate follows from its time, a loss with a future from none; the rest decides."""
     keys = ["flops/forward", TIME, "tokens_per_s/forward", "loss/val", "loss/val_causal"]
     now, before = (run(tmp_path / name, {"metrics": keys}) for name in ("now", "before"))
-    found = gate.gate(now, before)
+    found = judged(now, before)
     out = {finding.metric for finding in found.findings if finding.verdict == "not compared"}
     assert out == {
         "tokens_per_s/forward",
@@ -105,7 +107,7 @@ def test_what_has_no_comparison_by_nature_counts_neither_for_nor_against(tmp_pat
 def test_one_cold_compilation_gates_nothing(tmp_path: Path) -> None:
     """And a gate that compared nothing is not green."""
     one, two = (run(tmp_path / name, {"compile": True, "metrics": ["latency/compile"]}) for name in ("a", "b"))
-    found = gate.gate(one, two)
+    found = judged(one, two)
     said = reasons(found.findings, "latency/compile", "not compared")
     assert said == {catalogue.passes()["compile"].no_interval}
     assert (found.verdict, found.exit_code(), found.exit_code(lenient=True)) == ("cannot tell", 5, 5)
@@ -120,14 +122,14 @@ def test_a_gate_refuses_times_of_an_unfit_machine_and_no_others(before: Loaded, 
         refused = modbench("gate", tmp_path / "run", "--against", before.path, *more)
         assert refused.returncode == 5
         assert "20 of 100" in refused.stderr
-    found = gate.gate(before, load(tmp_path / "run"))
+    found = judged(before, load(tmp_path / "run"))
     times = [each for each in found.findings if each.metric == TIME and each.typical.low is not None]
     assert {(each.verdict, each.reason) for each in times} == {("cannot tell", gate.UNFIT)}
     assert found.launches is None
     # Counts need no clock.
     counts, environment = planted_suite("draft", metrics=["flops/forward"]), {"certificate": bad}
     a, b = (written(tmp_path / name, counts, partial(fake_record, trouble=Trouble()), environment) for name in "ab")
-    passed = modbench("gate", a.path, "--against", b.path)
+    passed = modbench("gate", a.path, "--against", b.path, "--run-sd", "0%")
     assert passed.returncode == 0, passed.stderr
 
 
@@ -135,7 +137,7 @@ def test_a_gate_refuses_times_of_an_unfit_machine_and_no_others(before: Loaded, 
 def test_runs_without_a_case_in_common_cannot_be_gated(before: Loaded, tmp_path: Path) -> None:
     there = run(tmp_path / "there", {"shape": {"d_model": 32, "n_layers": 4}, "metrics": [TIME]})
     with pytest.raises(UsageError, match="no case in common"):
-        gate.gate(before, there)
+        judged(before, there)
 
 
 @pytest.mark.slow
@@ -166,7 +168,7 @@ def test_losses_of_other_training_cannot_be_told(before: Loaded, tmp_path: Path)
 @pytest.mark.slow
 def test_contaminated_times_cannot_be_told(before: Loaded, tmp_path: Path) -> None:
     disturbed = run(tmp_path / "disturbed", waits="moe", slower={"moe": 2.0})
-    for found in (gate.gate(disturbed, before), gate.gate(before, disturbed)):
+    for found in (judged(disturbed, before), judged(before, disturbed)):
         moe = [each for each in found.findings if each.what.startswith("moe") and each.metric == TIME]
         assert {each.verdict for each in moe} == {"cannot tell"}
         assert all(each.reason and each.reason.startswith("contaminated: ") for each in moe)
@@ -187,7 +189,7 @@ def test_cpu_time_tells_where_the_machine_was_busy(before: Loaded, tmp_path: Pat
         (slower, quiet, "worse"),
         (slower, same, "worse"),
     ):
-        found = gate.gate(now, base)
+        found = judged(now, base)
         moe = [each for each in found.findings if each.what.startswith("moe") and each.metric == TIME]
         assert {each.verdict for each in moe} == {word}
         assert all("by CPU time" in str(each.reason) for each in moe) is (word != "cannot tell")
@@ -196,7 +198,7 @@ def test_cpu_time_tells_where_the_machine_was_busy(before: Loaded, tmp_path: Pat
 @pytest.mark.slow
 def test_two_launches_tell_nothing(tmp_path: Path) -> None:
     one, two = (run(tmp_path / name, {"launches": 2, "metrics": [TIME]}) for name in ("a", "b"))
-    found = gate.gate(one, two)
+    found = judged(one, two)
     said = {each.reason for each in found.findings if each.verdict == "cannot tell"}
     assert said == {comparer.THREE}
     assert found.exit_code() == 5
@@ -218,8 +220,8 @@ def test_what_worked_and_fails_now_is_worse(before: Loaded, tmp_path: Path) -> N
     found = [each for each in findings(broken, before) if each.verdict == "worse"]
     assert {(each.what.partition("[")[0], each.metric) for each in found} == {("moe", TIME)}
     assert all("planted failure" in str(each.reason) for each in found)
-    assert gate.gate(broken, before).exit_code() == 1
-    assert gate.gate(before, broken).verdict == "pass"
+    assert judged(broken, before).exit_code() == 1
+    assert judged(before, broken).verdict == "pass"
 
 
 @pytest.mark.slow
@@ -236,22 +238,22 @@ def test_what_is_gone_counts_and_what_is_new_does_not(tmp_path: Path) -> None:
     keys = {"metrics": ["flops/forward", TIME]}
     fewer = [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.5]}]
     before, gone = run(tmp_path / "before", keys), run(tmp_path / "gone", {"arms": fewer, **keys})
-    lost = gate.gate(gone, before)
+    lost = judged(gone, before)
     said = {(each.reason, each.verdict) for each in lost.findings if each.what == "moe[T64-B1-fp32-cpu1]"}
     assert said == {(comparer.GONE, "cannot tell")}
     assert lost.exit_code() == 5
-    added = gate.gate(before, gone)
+    added = judged(before, gone)
     said = {(each.reason, each.verdict) for each in added.findings if each.what == "moe[T64-B1-fp32-cpu1]"}
     assert said == {(comparer.NEW, "not compared")}
     assert added.exit_code() == 0
-    fewer_metrics = gate.gate(run(tmp_path / "untimed", {"metrics": ["flops/forward"]}), before)
+    fewer_metrics = judged(run(tmp_path / "untimed", {"metrics": ["flops/forward"]}), before)
     assert comparer.NOT_ASKED in reasons(fewer_metrics.findings, TIME)
 
 
 @pytest.mark.slow
 def test_a_smoke_run_tells_nothing_of_times(tmp_path: Path) -> None:
     one, two = (run(tmp_path / name, {"launches": 3}, effort="smoke") for name in ("one", "two"))
-    found = gate.gate(one, two)
+    found = judged(one, two)
     assert reasons(found.findings, "latency/") == {comparer.SMOKE}
     assert [*gate.remarks(found)] == [Sentence("no time was compared")]
     (said,) = (each for each in gate.without_verdict(found) if each.given["word"] == "cannot tell")
@@ -263,10 +265,10 @@ def test_a_smoke_run_tells_nothing_of_times(tmp_path: Path) -> None:
 def test_labels_alone_are_no_comparison(tmp_path: Path) -> None:
     """Without named checks a gate is about numbers: smoke runs have no times to compare, though their labels are known."""
     one, two = (run(tmp_path / name, TIMED, effort="smoke") for name in ("one", "two"))
-    found = gate.gate(one, two)
+    found = judged(one, two)
     assert {each.verdict for each in found.findings if each.metric == "labels"} == {"pass"}
     assert (found.compared, found.exit_code(lenient=True)) == (False, 5)
-    assert gate.gate(one, two, fail_on=parse(["labels"])).exit_code() == 0
+    assert judged(one, two, fail_on=parse(["labels"])).exit_code() == 0
 
 
 MOD, MOE = ([{"model": "dense"}, arm] for arm in ({"model": "mod", "capacity": 0.125}, {"model": "moe"}))
@@ -286,7 +288,7 @@ def test_an_empty_comparison_never_passes(name: str, tmp_path: Path, modbench: A
     runs = run(tmp_path / "now", now), run(tmp_path / "before", before, **trouble)
     of_numbers = {word: check for word, check in CHECKS.items() if word != "labels"}
     for checks in (None, *(f"{word}:5%" if check.limited else word for word, check in of_numbers.items())):
-        found = gate.gate(*runs, fail_on=parse([checks]) if checks else None)
+        found = judged(*runs, fail_on=parse([checks]) if checks else None)
         assert (found.verdict, found.exit_code(), found.exit_code(lenient=True)) == ("cannot tell", 5, 5), checks
         assert found.as_dict(lenient=True)["compared"] is False
     asked = ("gate", runs[0].path, "--against", runs[1].path, "--lenient")
@@ -311,6 +313,6 @@ def test_each_named_check_must_compare_something(tmp_path: Path, modbench: Any) 
     assert {each["check"]: each["compared"] for each in tiers if each["named"]} == {"flops": True, "breaks": False}
     assert modbench(*asked, "flops:0%").returncode == 0
     noisy = run(tmp_path / "noisy", TIMED, slower={"moe": 1.021})
-    undecided = gate.gate(noisy, before, 0.02)
+    undecided = judged(noisy, before, 0.02)
     assert (undecided.verdict, undecided.exit_code(), undecided.exit_code(lenient=True)) == ("cannot tell", 5, 0)
     assert [*gate.remarks(undecided)] == []

@@ -6,6 +6,7 @@ import html
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -45,9 +46,8 @@ FINDINGS = (
 
 def made(findings: Sequence[GateFinding], **more: Any) -> Gate:
     limits = {"slower": Fraction(2, 100), "flops": Fraction(0), "loss": Fraction(5, 1000), "syncs": None}
-    return Gate(
-        [*findings], 0.02, Asked(), "draft", 4, frozenset({TIME}), fail_on=FailOn(limits), checks=CHECKS, **more
-    )
+    checked = [replace(each, check=CHECKS.get(each.metric)) for each in findings]
+    return Gate(checked, 0.02, Asked(), "draft", 4, timed=frozenset({TIME}), fail_on=FailOn(limits), **more)
 
 
 def rendered(text: str) -> str:
@@ -68,7 +68,7 @@ def golden(name: str, text: str) -> None:
     [
         ("gate_tiers", made(FINDINGS, said=("--history old is left out: another machine",))),
         ("gate_attacked", made([finding(ATTACK, TIME, "worse", reason=ATTACK)], incomplete=ATTACK, unfit=ATTACK)),
-        ("gate_plain", Gate([*FINDINGS[:1]], 0.02, Asked(), "draft", 4, frozenset({TIME}))),
+        ("gate_plain", Gate([*FINDINGS[:1]], 0.02, Asked(), "draft", 4, timed=frozenset({TIME}))),
         ("gate_passes", made([FINDINGS[6]], incomplete=None)),
     ],
 )

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from modbench.reports.tables.load import Loaded, load
 from modbench.reports.writers.number_format import plain
 
 TIME = "latency/forward"
+# A gate of planted runs, whose arms differ from launch to launch, and not from run to run.
+judged = partial(gate.gate, run_sd=0.0)
 METRICS = [TIME, "flops/forward", "memory/peak_allocated", "loss/val"]
 ALL = "slower:2%,larger:1%,flops:0%,loss:0.5%"
 
@@ -47,7 +50,7 @@ def run(folder: Path, changes: Mapping[str, Mapping[int, float]] | None = None, 
 
 
 def gated(now: Loaded, base: Loaded, fail_on: str = ALL) -> Gate:
-    return gate.gate(now, base, fail_on=parse([fail_on]))
+    return judged(now, base, fail_on=parse([fail_on]))
 
 
 def verdicts(found: Gate) -> dict[str, str]:
@@ -113,7 +116,7 @@ def test_every_metric_with_a_direction_belongs_to_a_check() -> None:
     assert {key for key, word in checks.items() if word is None} == {
         key for key, metric in metrics.items() if metric.better == "neither"
     }
-    assert {word for word in checks.values() if word} == {*CHECKS} - {"labels"}  # of a case, not of a metric
+    assert {word for word in checks.values() if word} == {*CHECKS} - {"labels", "cpu"}  # of a case, and of a clock
     assert (checks["mfu"], checks["bpb/val"], checks["task/copy"]) == ("slower", "loss", "accuracy")
     assert (checks["memory/largest_seq_len"], checks["energy/per_token"]) == ("larger", "energy")
 
@@ -147,7 +150,7 @@ def test_counts_are_compared_exactly(key: str, now: float, before: float, limit:
 @pytest.mark.slow
 def test_a_number_that_cannot_be_damages_the_whole_record(base: Loaded, tmp_path: Path) -> None:
     now = run(tmp_path / "now", {"flops/forward": {0: math.nan}}, seed=2)
-    found = gate.gate(now, base)
+    found = judged(now, base)
     assert {each.verdict for each in found.findings if each.metric == "flops/forward"} == {"cannot tell"}
     json.dumps(found.as_dict(), allow_nan=False)
 
@@ -185,7 +188,7 @@ def test_a_single_flop_more_fails(base: Loaded, tmp_path: Path) -> None:
     assert before is not None
     now = run(tmp_path / "now", {"flops/forward": {0: 1 / before}}, seed=2)
     assert verdicts(gated(now, base, "flops:0%")) == {"flops": "worse"}
-    assert gate.gate(now, base).verdict == "pass"  # within the margin
+    assert judged(now, base).verdict == "pass"  # within the margin
 
 
 # --- labels
@@ -227,7 +230,7 @@ def test_a_new_label_is_one_finding_and_numbers_keep_their_verdicts(masking: lis
     assert gated(after, before, "breaks").exit_code() == 0
     assert gated(after, before, "labels").exit_code() == 1
     assert gated(before, after, "labels").exit_code() == 0  # a label that is gone
-    assert gate.gate(after, before).exit_code() == 1
+    assert judged(after, before).exit_code() == 1
     some = gated(after, before, "flops:0%,breaks")
     told = [(each.given["metric"], each.given["case"], bool(each.given["only"])) for each in gate.changed(some)]
     assert told == [("flops/forward", "moe[T64-B1]", False), ("labels", "moe[T64-B1]", True)]
@@ -283,7 +286,7 @@ def test_times_of_another_machine_cannot_be_told(base: Loaded, tmp_path: Path) -
     assert (found.exit_code(), found.exit_code(lenient=True)) == (5, 5)  # that check compared nothing
     (timed,) = (each for each in found.tiers if each.word == "slower")
     assert timed.reason == fail_on.OTHER_MACHINE
-    assert gate.gate(now, base).verdict == "worse"
+    assert judged(now, base).verdict == "worse"
     unnamed = run(tmp_path / "unnamed", machine=None, seed=2)
     assert verdicts(gated(unnamed, unnamed))["slower"] == "cannot tell"
 
@@ -306,7 +309,7 @@ def test_without_a_limit_a_rise_that_all_seeds_show_is_worse(
     change: dict[int, float], word: str, reason: str, base: Loaded, tmp_path: Path
 ) -> None:
     now = run(tmp_path / "now", {"loss/val": change}, seed=2)
-    found = {each.what.partition("[")[0]: each for each in gate.gate(now, base).findings if each.metric == "loss/val"}
+    found = {each.what.partition("[")[0]: each for each in judged(now, base).findings if each.metric == "loss/val"}
     assert (found["moe"].verdict, found["moe"].reason) == (word, reason)
     assert found["dense"].verdict == "pass"
 
@@ -389,9 +392,8 @@ def test_a_run_that_lacks_units_is_incomplete_whatever_is_named(base: Loaded, tm
 
 
 def test_what_is_reported_alone_shows_nothing() -> None:
-    told = [finding("c", "loss/val", "pass"), finding("c", TIME, "worse")]
-    checks = {"loss/val": "loss", TIME: "slower"}
-    found = Gate(told, 0.02, Asked(), "draft", 4, fail_on=FailOn({"flops": Fraction(0)}), checks=checks)
+    told = [finding("c", "loss/val", "pass", check="loss"), finding("c", TIME, "worse", check="slower")]
+    found = Gate(told, 0.02, Asked(), "draft", 4, fail_on=FailOn({"flops": Fraction(0)}))
     assert found.counted == []
     assert (found.verdict, found.exit_code()) == ("cannot tell", 5)
     assert [each.given["check"] for each in gate.remarks(found)] == ["flops:0%"]

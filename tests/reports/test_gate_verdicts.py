@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,18 @@ from modbench.harness.stats import effects
 from modbench.harness.stats.paired import Paired
 from modbench.reports import demo
 from modbench.reports.model import Sentence
-from modbench.reports.questions.gate import comparer, gate, non_inferiority
+from modbench.reports.questions.gate import comparer, gate, history, non_inferiority
 from modbench.reports.questions.gate.gate import Gate
 from modbench.reports.questions.gate.non_inferiority import Asked, Change
+from modbench.reports.questions.gate.run_spread import RunSpread
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import gate as gate_text
 from modbench.reports.writers.number_format import plain
 from modbench.reports.writers.text import wrapped
 
 TIME = "latency/forward"
+# A gate of planted runs, whose arms differ from launch to launch, and not from run to run.
+judged = partial(gate.gate, run_sd=0.0)
 EDGE = math.log1p(0.02)
 
 
@@ -44,7 +48,7 @@ def words(found: Gate, arm: str) -> set[str | None]:
 @pytest.mark.parametrize("sd", [0.02, 0.04])
 @pytest.mark.parametrize(("slower", "family"), [(0.0, 1), (0.05, 1), (0.05, 34)])
 def test_runs_of_as_many_launches_as_are_asked_for_decide_in_80_of_100(sd: float, slower: float, family: int) -> None:
-    change = Change(-math.log1p(slower), 0.01, 4, EDGE, EDGE, spread=sd * math.sqrt(2), alike="one")
+    change = Change(-math.log1p(slower), 0.01, 4, EDGE, EDGE, spread=sd * math.sqrt(2), launches=5, alike="one")
     if slower:
         n, side = non_inferiority.launches_to_show(change, family), "less"
     else:
@@ -124,25 +128,25 @@ def test_launches_without_variance_decide() -> None:
 
 def test_more_launches_are_asked_for_a_slowdown_that_must_be_shown() -> None:
     """By the estimate a case is 3 % slower: as many launches as show that, not as many as would let it pass."""
-    slow, even = (Change(value, 0.015, 8, EDGE, EDGE, 0.0336) for value in (-0.03, 0.0))
+    slow, even = (Change(value, 0.015, 8, EDGE, EDGE, 0.0336, 5) for value in (-0.03, 0.0))
     judged = non_inferiority.judge([finding("a", TIME, "", changes=(slow,)), finding("b", TIME, "", changes=(even,))])
     (shown, passes), whole = non_inferiority.with_launches(judged)
     assert (shown.verdict, passes.verdict) == ("cannot tell", "cannot tell")
-    assert passes.needed == whole.launches
-    assert whole.launches is not None
+    assert passes.needed == whole.as_made
+    assert whole.as_made is not None
     assert shown.needed is not None
     n = (
         shown.needed
     )  # the mean over n launches of each run must lie so far beyond the margin that 80 % of gates show it
     spare = (0.03 - EDGE) / (0.0336 / math.sqrt(n))
     assert spare == pytest.approx(effects.t_quantile(1 - 0.05 / 2, 2 * n - 1) + 0.85, abs=0.2)
-    hopeless = finding("c", TIME, "cannot tell", changes=(Change(0.0, 1.0, 8, EDGE, EDGE, 3.0),))
+    hopeless = finding("c", TIME, "cannot tell", changes=(Change(0.0, 1.0, 8, EDGE, EDGE, 3.0, 9),))
     assert non_inferiority.with_launches([hopeless])[1].launches is None
 
 
 def test_a_gate_asks_for_more_launches_than_were_made() -> None:
     """By chance one case of a gate with enough launches cannot be told: as many again would not do."""
-    unlucky, others = (Change(value, 0.0041, 18, EDGE, EDGE, 0.013) for value in (-0.0135, 0.0))
+    unlucky, others = (Change(value, 0.0041, 18, EDGE, EDGE, 0.013, 10) for value in (-0.0135, 0.0))
     judged = non_inferiority.judge([finding("a", TIME, "", changes=(each,)) for each in (unlucky, *[others] * 33)])
     assert [each.verdict for each in judged] == ["cannot tell", *["pass"] * 33]
     asked_for = non_inferiority.with_launches(judged)[1]
@@ -181,7 +185,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 @pytest.mark.slow
 def test_garbage_collection_in_every_call_is_found(base: Loaded, tmp_path: Path) -> None:
     """+50 % that the model's own calls cause: it was contaminated, not compared, and exit 0."""
-    found = gate.gate(planted_run(tmp_path / "now", garbage={"moe": 1 / 3}, slower={"moe": 1.5}), base)
+    found = judged(planted_run(tmp_path / "now", garbage={"moe": 1 / 3}, slower={"moe": 1.5}), base)
     assert words(found, "moe") == {"worse"}
     assert found.exit_code() == 1
 
@@ -189,19 +193,21 @@ def test_garbage_collection_in_every_call_is_found(base: Loaded, tmp_path: Path)
 @pytest.mark.slow
 def test_a_small_slowdown_in_noise_cannot_be_told(base: Loaded, tmp_path: Path, modbench: Any) -> None:
     now = planted_run(tmp_path / "now", sd=0.02, slower={"moe": 1.03}, seed=2)
-    found = gate.gate(now, base)
+    found = judged(now, base)
     assert words(found, "moe") == {"cannot tell"}
     assert found.launches is not None
     assert found.launches > 10
-    told = modbench("gate", now.path, "--against", base.path)
+    told = modbench("gate", now.path, "--against", base.path, "--run-sd", "0%")
     assert told.returncode == 5
     (said,) = (each for each in gate.changed(found) if str(each.given["case"]).startswith("moe"))
     assert re.match(r"; \d\d+ launches .* would show", plain(said.given["more"]))
     advice = f"--effort draft --set launches={found.launches} --set rounds={found.rounds}"
     assert " ".join(told.stdout.split()).endswith(advice)
-    assert modbench("gate", now.path, "--against", base.path, "--lenient").returncode == 0
-    assert modbench("gate", now.path, "--against", base.path, "--margin", 0.2).returncode == 0
-    told = json.loads(modbench("gate", now.path, "--against", base.path, "--lenient", "--json").stdout)
+    assert modbench("gate", now.path, "--against", base.path, "--lenient", "--run-sd", "0%").returncode == 0
+    assert modbench("gate", now.path, "--against", base.path, "--margin", 0.2, "--run-sd", "0%").returncode == 0
+    told = json.loads(
+        modbench("gate", now.path, "--against", base.path, "--lenient", "--run-sd", "0%", "--json").stdout
+    )
     assert (told["verdict"], told["exit_code"], told["launches"]) == ("cannot tell", 0, found.launches)
 
 
@@ -209,7 +215,7 @@ def test_a_small_slowdown_in_noise_cannot_be_told(base: Loaded, tmp_path: Path, 
 def test_one_goes_before_four_and_four_before_five(base: Loaded, tmp_path: Path, modbench: Any) -> None:
     lost: dict[str, Any] = {"leave_out": "time-forward-T128", "seed": 2}
     slow = planted_run(tmp_path / "slow", slower={"moe": 1.3}, **lost)
-    assert modbench("gate", slow.path, "--against", base.path).returncode == 1
+    assert modbench("gate", slow.path, "--against", base.path, "--run-sd", "0%").returncode == 1
     noisy = planted_run(tmp_path / "noisy", sd=0.03, **lost)
     for more in ((), ("--lenient",)):
         half = modbench("gate", noisy.path, "--against", base.path, *more)
@@ -222,19 +228,19 @@ def test_one_goes_before_four_and_four_before_five(base: Loaded, tmp_path: Path,
 def test_a_slower_anchor_on_the_same_machine_is_not_green(base: Loaded, tmp_path: Path) -> None:
     """All others look better; how much runs of this machine differ is not known, which is said."""
     slow: dict[str, Any] = {"slower": {"dense": 1.10}, "seed": 2}
-    found = gate.gate(planted_run(tmp_path / "now", **slow), base)
+    found = judged(planted_run(tmp_path / "now", **slow), base)
     assert words(found, "moe") == {"better"}
     assert words(found, "dense") == {"cannot tell"}
     assert found.exit_code() == 5
     (reason,) = {str(each.reason) for each in found.findings if each.what.startswith("dense[") and each.metric == TIME}
     assert "1 earlier run" in reason
     assert "look better" in reason
-    same = gate.gate(planted_run(tmp_path / "same", seed=3, speed=1.01), base)
+    same = judged(planted_run(tmp_path / "same", seed=3, speed=1.01), base)
     assert words(same, "dense") == {"not compared"}
     assert same.exit_code() == 0
-    elsewhere = gate.gate(planted_run(tmp_path / "elsewhere", machine="other", **slow), base)
+    elsewhere = judged(planted_run(tmp_path / "elsewhere", machine="other", **slow), base)
     assert words(elsewhere, "dense") == {"not compared"}
-    assert any(each.reason == comparer.ELSEWHERE for each in elsewhere.findings)
+    assert any(each.reason == history.ELSEWHERE for each in elsewhere.findings)
 
 
 @pytest.mark.slow
@@ -251,20 +257,20 @@ def test_earlier_runs_judge_the_anchor(base: Loaded, tmp_path: Path, modbench: A
         ("less", 1.018, "not compared"),
     ):
         now = planted_run(tmp_path / name, speed=speed, seed=2)
-        found = gate.gate(now, base, history=[str(past)])
+        found = judged(now, base, history=[str(past)])
         assert words(found, "dense") == {word}
         assert words(found, "moe") == {"pass"}
         said = next(str(each.reason) for each in found.findings if each.what.startswith("dense["))
         assert re.search(r"\b5 earlier runs .* 0\.3 %", said)
         assert any("elsewhere is left out" in said for said in found.said)
     far = planted_run(tmp_path / "far", machine="far", seed=3)
-    assert words(gate.gate(planted_run(tmp_path / "slow2", speed=1.1, seed=2), far, history=[str(past)]), "dense") == {
+    assert words(judged(planted_run(tmp_path / "slow2", speed=1.1, seed=2), far, history=[str(past)]), "dense") == {
         "worse"
     }
     told = modbench("gate", tmp_path / "slow", "--against", base.path, "--history", past / "run0", "--history", past)
     assert told.returncode == 1
     with pytest.raises(UsageError, match="is not a run folder, and holds none"):
-        gate.gate(now, base, history=[str(tmp_path / "slow" / "units")])
+        judged(now, base, history=[str(tmp_path / "slow" / "units")])
 
 
 @pytest.mark.slow
@@ -273,13 +279,15 @@ def test_mean_times_are_judged_beside_typical_calls(base: Loaded, monkeypatch: p
 
     own = comparer.changes
 
-    def both(pairs: Sequence[Paired], names: Sequence[str], limit: float) -> list[Change]:
+    def both(
+        pairs: Sequence[Paired], names: Sequence[str], limit: float, spread_of: Callable[[str], RunSpread]
+    ) -> list[Change]:
         now, before = pairs
         slower = replace(now, mean=now.effect.shifted(-0.2)), replace(before, mean=before.effect)
-        return own(slower, names, limit)
+        return own(slower, names, limit, spread_of)
 
     monkeypatch.setattr(comparer, "changes", both)
-    found = gate.gate(base, base)
+    found = judged(base, base)
     assert words(found, "moe") == {"worse"}
     one = next(each for each in found.findings if each.verdict == "worse")
     assert (one.typical.value, (one.mean and one.mean.value)) == pytest.approx((1.0, math.exp(-0.2)))
@@ -290,7 +298,7 @@ def test_mean_times_are_judged_beside_typical_calls(base: Loaded, monkeypatch: p
 
 @pytest.mark.slow
 def test_a_disturbed_anchor_is_not_called_slower(base: Loaded, tmp_path: Path) -> None:
-    found = gate.gate(planted_run(tmp_path / "now", waits="dense", speed=1.5, seed=2), base)
+    found = judged(planted_run(tmp_path / "now", waits="dense", speed=1.5, seed=2), base)
     assert {each.verdict for each in found.findings if each.metric == TIME} == {"cannot tell"}
     assert all(str(each.reason).startswith("contaminated: ") for each in found.findings if each.metric == TIME)
 
@@ -299,10 +307,10 @@ def test_a_disturbed_anchor_is_not_called_slower(base: Loaded, tmp_path: Path) -
 def test_the_smaller_of_two_margins_is_used(base: Loaded, tmp_path: Path) -> None:
     """A commit that widens its suite's margin does not widen the gate."""
     wide = planted_run(tmp_path / "wide", suite={"margin": 0.5}, slower={"moe": 1.3}, seed=2)
-    found = gate.gate(wide, base)
+    found = judged(wide, base)
     assert (found.margin, found.verdict) == (0.02, "worse")
     assert len(found.said) == 1
-    assert gate.gate(wide, base, 0.5).verdict == "pass"
+    assert judged(wide, base, 0.5).verdict == "pass"
 
 
 def test_a_model_whose_cost_depends_on_the_input_is_compared_on_equal_inputs_only(tmp_path: Path) -> None:
@@ -311,7 +319,7 @@ def test_a_model_whose_cost_depends_on_the_input_is_compared_on_equal_inputs_onl
     plans = [planted_suite("draft", metrics=["latency/forward"], launches=4, rounds=rounds) for rounds in (6, 3)]
     for name, made, number in zip(("base", "now"), plans, (6, 3), strict=True):
         left(tmp_path / name, made, costs={arm: values[:number] for arm, values in costs.items()})
-    found = gate.gate(load(tmp_path / "now" / "run"), load(tmp_path / "base" / "run"))
+    found = judged(load(tmp_path / "now" / "run"), load(tmp_path / "base" / "run"))
     of_arm = [each for each in found.findings if each.what.startswith("mod[c0.5") and each.metric == TIME]
     assert {each.verdict for each in of_arm} == {"cannot tell"}
     assert all("on 3 and 6 of them" in str(each.reason) for each in of_arm)
@@ -353,7 +361,7 @@ def test_what_repeats_has_one_line_with_the_worst_case() -> None:
 def test_a_run_against_itself_takes_8_lines(tmp_path: Path) -> None:
     demo.unpack(tmp_path)
     loaded = load(tmp_path)
-    found = gate.gate(loaded, loaded)
+    found = judged(loaded, loaded)
     lines = [*gate_text.as_text(found)]
     assert len(wrapped(lines, 80)) <= 8
     counts = {word: sum(each.verdict == word for each in found.findings) for word in gate.WORDS}

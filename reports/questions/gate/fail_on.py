@@ -22,6 +22,8 @@ from modbench.reports.writers.number_format import typed
 
 FLAG = "--fail-on"
 EXAMPLE = "slower:2%,larger:1%,flops:0%,loss:0.5%"
+# The check that judges times by CPU time, whatever was disturbed: beside `slower`, and only where it is named.
+CPU = "cpu"
 # Memory that holds libraries too, which differ between machines: counted, but not a property of the code alone.
 OF_THE_MACHINE = frozenset({"memory/rss_peak"})
 NOTHING = "nothing was compared"
@@ -53,6 +55,7 @@ CHECKS: dict[str, Check] = {
     "syncs": Check("exact", "more synchronisations with the host", limited=False),
     LABELS: Check("exact", "a label that the case did not have", limited=False),
     "slower": Check("timed", "longer times", above_0=True),
+    CPU: Check("timed", "longer times, by CPU time", above_0=True),
     "energy": Check("timed", "more energy", above_0=True),
     "loss": Check("loss", "a higher loss"),
     "accuracy": Check("loss", "a lower accuracy"),
@@ -114,7 +117,7 @@ def _limit(word: str, text: str, *, given: bool) -> Fraction | None:
 
 
 def check_of(metric: Metric) -> str | None:
-    """Return the check that judges a metric; None if none does: it is reported alone."""
+    """Return the check that judges a metric, named or not; None if none does: it is reported alone."""
     made_in = catalogue.pass_of(metric)
     kinds = {
         "energy": metric.unit == "J",
@@ -140,45 +143,42 @@ class Rules:
 
     margin: float
     fail_on: FailOn | None = None
-    _checks: dict[str, str | None] = field(default_factory=dict, compare=False)
+    _checks: dict[str, tuple[str | None, ...]] = field(default_factory=dict, compare=False)
 
-    def check(self, metric: Metric) -> str | None:
-        """Return the check that judges a metric, as `check_of`, which is asked once."""
+    def checks(self, metric: Metric) -> tuple[str | None, ...]:
+        """Return the checks that judge a metric: that of `check_of`, and CPU time of a time where it is named."""
         if metric.key not in self._checks:
-            self._checks[metric.key] = check_of(metric)
+            made_in = catalogue.pass_of(metric)
+            by_cpu = self.fail_on is not None and CPU in self.fail_on.limits and made_in.times and not metric.source
+            self._checks[metric.key] = (check_of(metric), *[CPU] * by_cpu)
         return self._checks[metric.key]
-
-    def checks(self, metrics: Iterable[Metric]) -> dict[str, str | None]:
-        """Return the check of every finding, by the key of its metric; of the finding about labels by `LABELS`."""
-        return {metric.key: self.check(metric) for metric in metrics} | {LABELS: LABELS}
 
     def named(self, check: str | None) -> bool:
         """Whether the gate fails on this check."""
         return self.fail_on is None or check in self.fail_on.limits
 
-    def limit(self, metric: Metric) -> float:
-        """Return the largest change of this metric that passes, as a share."""
-        own = self._own(metric)
+    def limit(self, check: str | None) -> float:
+        """Return the largest change that passes this check, as a share."""
+        own = self._own(check)
         return self.margin if own is None else float(own)
 
-    def _own(self, metric: Metric) -> Fraction | None:
+    def _own(self, check: str | None) -> Fraction | None:
         """Return the limit that was named for it; None if there is none."""
-        word = self.check(metric)
-        if self.fail_on is None or word is None or word not in self.fail_on.limits:
+        if self.fail_on is None or check is None or check not in self.fail_on.limits:
             return None
-        limit = self.fail_on.limits[word]
+        limit = self.fail_on.limits[check]
         return Fraction(0) if limit is None else limit
 
-    def alarms(self, metric: Metric, allowed: float) -> float:
+    def alarms(self, check: str | None, allowed: float) -> float:
         """Return the rise of a loss beyond which it is worse: any without a limit of its own, else what that allows."""
-        return 0.0 if self._own(metric) is None else allowed
+        return 0.0 if self._own(check) is None else allowed
 
     def exact(self, metric: Metric, now: float, before: float) -> str:
         """Return the verdict on two counted numbers, neither of which is 0.
 
         A named limit is applied to the numbers as they are: 1 % more than 100 is 101, which no rounding makes too much.
         """
-        own = self._own(metric)
+        own = self._own(self.checks(metric)[0])
         lower = metric.better == "lower"
         if own is None:
             word = exact_verdict(before / now if lower else now / before, self.margin)
@@ -242,17 +242,16 @@ class Checked:
         }
 
 
-def checked(findings: Sequence[GateFinding], checks: Mapping[str, str | None], fail_on: FailOn) -> tuple[Checked, ...]:
+def checked(findings: Sequence[GateFinding], fail_on: FailOn) -> tuple[Checked, ...]:
     """Return what every check found that was named, or that has findings.
 
     Args:
         findings: judged.
-        checks: the check of each metric.
         fail_on: the checks that were named.
     """
     found = []
     for word, check in CHECKS.items():
-        mine, named = [each for each in findings if checks.get(each.metric) == word], word in fail_on.limits
+        mine, named = [each for each in findings if each.check == word], word in fail_on.limits
         if mine or named:
             verdict, reason = _verdict(mine)
             counts = Counter(each.verdict or "" for each in mine)

@@ -8,23 +8,33 @@ each check found, and what would decide the rest.
 from __future__ import annotations
 
 import math
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.labels import Label
+from modbench.harness.core.units import human_duration
 from modbench.harness.machine.certificate import Certificate
-from modbench.harness.stats import gate_looks
+from modbench.harness.stats import gate_looks, time_to_detect
+from modbench.harness.stats.time_to_detect import Spread
 from modbench.reports.model import Code, Estimate, Listed, Sentence, Table, Value
-from modbench.reports.questions.gate import comparer, non_inferiority
+from modbench.reports.questions.gate import history as earlier_runs
+from modbench.reports.questions.gate import non_inferiority
 from modbench.reports.questions.gate.comparer import Comparer
+from modbench.reports.questions.gate.fail_on import CPU, Checked, FailOn, Rules, checked, written
 from modbench.reports.questions.gate.fail_on import NOTHING as NOTHING_COMPARED
-from modbench.reports.questions.gate.fail_on import Checked, FailOn, Rules, checked
-from modbench.reports.questions.gate.non_inferiority import LABELS, Asked, GateFinding
+from modbench.reports.questions.gate.non_inferiority import LABELS, PASSING, Asked, GateFinding
+from modbench.reports.questions.gate.run_spread import RUN_SD
+from modbench.reports.tables import rerun_command
 from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.outcomes import Tables
 from modbench.reports.writers.number_format import percent
 
 UNFIT = "the machine is unfit to compare times"
@@ -65,15 +75,16 @@ class Gate:
     Attributes:
         findings: one for every case and metric of either run.
         margin: the largest change that does not matter, as a share.
-        asked: launches that would let identical code pass.
+        asked: what would let identical code pass.
         effort: effort of the new run.
         rounds: rounds of a launch in the new run.
+        suite: the suite of the new run, as its command named it.
+        run_sd: standard deviation between runs that was assumed, as a share; None: none was, since earlier runs tell.
         timed: keys of metrics that are sampled in launches: times, and energy.
         unfit: why times of a run cannot be used; None: they can.
         incomplete: why a run lacks something; None: neither does.
         said: what else must be known.
         fail_on: the checks that `--fail-on` named; None: all findings count.
-        checks: the check that judges each metric, and labels.
         blocks: the blocks of both sides that it was judged by; None: two stored runs were.
     """
 
@@ -82,17 +93,18 @@ class Gate:
     asked: Asked
     effort: str
     rounds: int
+    suite: str = "SUITE"
+    run_sd: float | None = None
     timed: frozenset[str] = frozenset()
     unfit: str | None = None
     incomplete: str | None = None
     said: tuple[str, ...] = ()
     fail_on: FailOn | None = None
-    checks: Mapping[str, str | None] = field(default_factory=dict)
     blocks: Blocks | None = None
 
     def counts(self, finding: GateFinding) -> bool:
         """Whether the gate can fail on a finding: of several checks, only on those that were named."""
-        return self.fail_on is None or self.checks.get(finding.metric) in self.fail_on.limits
+        return self.fail_on is None or finding.check in self.fail_on.limits
 
     @property
     def counted(self) -> list[GateFinding]:
@@ -102,7 +114,7 @@ class Gate:
     @cached_property
     def tiers(self) -> tuple[Checked, ...]:
         """What each check found; empty where none was named."""
-        return () if self.fail_on is None else checked(self.findings, self.checks, self.fail_on)
+        return () if self.fail_on is None else checked(self.findings, self.fail_on)
 
     @cached_property
     def compared(self) -> bool:
@@ -133,8 +145,13 @@ class Gate:
 
     @property
     def launches(self) -> int | None:
-        """The launches in each run that would let identical code pass; None where it can tell, or over 1,000."""
+        """The launches in each run that would let identical code pass; None where it can tell, or no number does."""
         return self.asked.launches if self.too_few else None
+
+    def limit(self, check: str) -> float:
+        """The largest change that passes a check, as a share."""
+        named = None if self.fail_on is None else self.fail_on.limits.get(check)
+        return self.margin if named is None else float(named)
 
     def exit_code(self, *, lenient: bool = False) -> int:
         """Return 0, 1 (worse), 4 (incomplete) or 5 (cannot tell).
@@ -150,13 +167,14 @@ class Gate:
         """Return plain data for `--json`."""
         told = {name: getattr(self, name) for name in ("verdict", "compared", "margin", "unfit", "incomplete", "said")}
         findings = [finding.as_dict() for finding in self.findings]
-        told |= {"exit_code": self.exit_code(lenient=lenient), "launches": self.launches}
+        told |= {"exit_code": self.exit_code(lenient=lenient), "launches": self.launches, "run_sd": self.run_sd}
+        told |= {"rounds": self.launches and (self.asked.rounds or self.rounds), "usable": dict(self.asked.usable)}
         if self.blocks is not None:
             told["paired"] = asdict(self.blocks) | {"budget_s": self.blocks.budget_s}
         if self.fail_on is not None:
             told |= {"fail_on": str(self.fail_on), "tiers": [each.as_dict() for each in self.tiers]}
             for data, finding in zip(findings, self.findings, strict=True):
-                data |= {"check": self.checks.get(finding.metric), "counts": self.counts(finding)}
+                data |= {"check": finding.check, "counts": self.counts(finding)}
         return told | {"findings": findings}
 
 
@@ -166,6 +184,7 @@ def gate(
     margin: float | None = None,
     history: Sequence[str] = (),
     fail_on: FailOn | None = None,
+    run_sd: float | None = None,
 ) -> Gate:
     """Compare every case and metric of two runs.
 
@@ -173,8 +192,10 @@ def gate(
         run: the new one.
         base: the old one.
         margin: the largest change that does not matter, as a share; None: the suites', the smaller if they differ.
-        history: more earlier runs of this machine, or folders of them, from which the anchor's own time is judged.
+        history: more earlier runs of this machine, or folders of them, which tell how much runs differ.
         fail_on: the checks that count, with limits of their own; None: every finding counts.
+        run_sd: standard deviation of an arm's ratio between runs of the same code, as a share, where fewer than three earlier
+            runs tell; None: `run_spread.RUN_SD`.
 
     Raises:
         UsageError: if the two have no case in common, or a folder of the history is none.
@@ -185,14 +206,15 @@ def gate(
     margins = [tables.run.plan.suite.margin for tables in (now, then)]
     chosen = min(margins) if margin is None else margin
     rules = Rules(chosen, fail_on)
-    metrics = {**then.metrics, **now.metrics}
-    past = comparer.history(now, then, history)
+    past = earlier_runs.history(now, then, history, RUN_SD if run_sd is None else run_sd)
     findings = [*Comparer(now, then, rules, past).findings()]
-    checks = rules.checks(metrics.values())
-    named = [rules.named(checks[finding.metric]) for finding in findings]
+    named = [rules.named(finding.check) for finding in findings]
     timed = frozenset(
         key for key, metric in now.metrics.items() if now.made_in(metric).samples == "launches" and not metric.source
     )
+    of_runs = {change.runs.runs for each in findings for change in each.changes if change.spread is not None}
+    assumed = past.run_sd if 0 in of_runs else None
+    cost, rounds = launch_cost(now), now.run.plan.suite.protocol_size[1]
     # Checks that are not named take no evidence from those that are.
     groups = [[i for i, each in enumerate(named) if each is wanted] for wanted in (True, False)]
     asked = Asked()
@@ -204,26 +226,68 @@ def gate(
             no_times = why if wanted else no_times
             said += [] if wanted else [why]
             mine = [_untold(each) if each.changes and each.metric in timed else each for each in mine]
-        mine, launches = non_inferiority.with_launches(mine)
+        mine, launches = non_inferiority.with_launches(mine, cost, rounds)
         asked = launches if wanted else asked
         for i, finding in zip(places, mine, strict=True):
             findings[i] = finding
     if margin is None and fail_on is None and margins[0] != margins[1]:
         said.insert(0, f"margins differ ({percent(margins[0])} now, {percent(margins[1])} before): the smaller is used")
+    if run_sd is not None and of_runs and assumed is None:
+        said.append(f"--run-sd {percent(run_sd)} is not used: {max(of_runs)} earlier runs tell how much runs differ")
     lacking = filter(None, (tables.run.incomplete for tables in (now, then)))
     return Gate(
         findings,
         chosen,
         asked,
         now.run.plan.suite.effort,
-        now.run.plan.suite.protocol_size[1],
+        rounds,
+        _suite_of(run),
+        assumed,
         timed,
         no_times,
         next(lacking, None),
         tuple(said),
         fail_on,
-        checks if fail_on is not None else {},
     )
+
+
+def launch_cost(tables: Tables) -> Spread | None:
+    """Return the time of one launch of every comparison of a run, and the spreads of an arm's ratio, pooled over its timed cases.
+
+    Returns:
+        None where the run has no record of how long its blocks took, or no two launches of a pair.
+    """
+    costs: dict[str, list[tuple[float, float]]] = {}
+    for record in tables.run.records:
+        walls_s = [wall for blocks in record.blocks for wall in blocks.columns.get("wall_s", ())]
+        if record.unit.facts.samples == "launches" and walls_s:
+            cost = time_to_detect.cost(record.wall_s, walls_s, record.unit.protocol.rounds)
+            costs.setdefault(f"{record.unit.workload} {record.unit.comparison.label}", []).append(cost)
+    start_s, round_s = (sum(fmean(cost[part] for cost in each) for each in costs.values()) for part in (0, 1))
+    spreads = []
+    for comparison in tables.run.plan.comparisons if costs else ():
+        anchor, *arms = comparison.arms
+        for metric in (tables.metrics[key] for key in comparison.metrics):
+            if tables.made_in(metric).samples != "launches" or metric.source or tables.anchor_trouble(anchor, metric):
+                continue
+            for case in arms:
+                launches = tables.launches(metric, case, anchor, anchor) if tables.trouble(case, metric) is None else []
+                spread = time_to_detect.measured(tables.made_in(metric).column, launches, start_s, round_s)
+                spreads += [] if spread is None else [spread]
+    if not spreads:
+        return None
+    between, block = (
+        math.sqrt(fmean(getattr(each, name) ** 2 for each in spreads)) for name in ("between_sd", "block_sd")
+    )
+    return Spread(between, block, start_s, round_s)
+
+
+def _suite_of(run: Loaded) -> str:
+    """Return the suite as the run's command named it, as a word of a command; `SUITE` where no command did."""
+    try:
+        return shlex.quote(rerun_command.asked(run.run.command).suite)
+    except rerun_command.NotAgainError:
+        return "SUITE"
 
 
 def _untold(finding: GateFinding) -> GateFinding:
@@ -247,6 +311,8 @@ def unfit(path: Path, known: Certificate | None) -> str | None:
     return f"{path}: its times cannot be compared. {known.in_words()}. Run `modbench doctor` for details."
 
 
+# Checks that a gate of both revisions in one job can answer, one at a time.
+PAIRED = ("slower", CPU)
 # Reasons why there is no verdict that are named: all, and in short.
 MOST_REASONS, FEW_REASONS = 8, 3
 NOTHING = "nothing was compared, so this gate shows nothing"
@@ -266,9 +332,10 @@ def judged_by(found: Gate, *, every: bool = True) -> Sentence:
     told = [each for each in found.findings if each.typical.value is not None and each.verdict != "pass"]
     level = next((each.typical.level for each in told if each.typical.low is not None), None) if every else None
     return Sentence(
-        "{counts} ({by}{read}{intervals})",
+        "{counts} ({by}{runs}{read}{intervals})",
         counts=numbers(Counter(each.verdict or "" for each in found.counted)) or "nothing to compare",
         by=by if found.fail_on is None else Sentence("--fail-on {checks}", checks=str(found.fail_on)),
+        runs=runs_differ(found) or "",
         read="; above 1 is better" if told else "",
         intervals=Sentence(", {level} intervals", level=Estimate(level, kind="share")) if level else "",
     )
@@ -292,13 +359,20 @@ def remarks(found: Gate) -> Iterator[Sentence]:
         yield Sentence("no time was compared")
 
 
+def metric_of(finding: GateFinding) -> str:
+    """Return the metric of a finding, and that CPU time is judged where it is."""
+    return f"{finding.metric} {Label.BY_CPU}" if finding.by_cpu else finding.metric
+
+
 def changed(found: Gate, *, every: bool = False) -> Iterator[Sentence]:
     """Say what changed or cannot be told: for each metric and verdict the worst case and how many there are; or every case."""
     alike: dict[tuple[str, ...], list[GateFinding]] = {}
     for each in found.findings:
         if each.verdict in {"worse", "better"} or (each.verdict == "cannot tell" and each.typical.value is not None):
             why = str(each.reason) if each.typical.value is None else ""
-            alike.setdefault((str(each.verdict), each.metric, why, each.what * every), []).append(each)
+            alike.setdefault((str(each.verdict), metric_of(each), why, each.what * every, str(each.check)), []).append(
+                each
+            )
     parts = [{*_parts(each.what)} for those in alike.values() for each in those]
     shared = {part for part in set.intersection(*parts) if not part.startswith("T")} if parts else set[str]()
     for (verdict, metric, *_), those in sorted(alike.items(), key=lambda item: not found.counts(item[1][0])):
@@ -306,7 +380,7 @@ def changed(found: Gate, *, every: bool = False) -> Iterator[Sentence]:
             continue
         worst = min(those, key=_goodness)
         # What would let the whole gate pass is said once.
-        once = worst.needed and worst.needed == found.launches and not every
+        once = worst.needed and worst.needed == found.asked.as_made and not every
         yield Sentence(
             "{verdict} {metric}: {how}{case} {change}{more}{only}",
             verdict=verdict,
@@ -363,7 +437,7 @@ def more(finding: GateFinding) -> Value:
         slower = any(each.value < -each.alarms for each in finding.changes)
         what = "show a slowdown as large as this" if slower else "let it pass if nothing changed"
         return Sentence("; {n} launches in each run would {what}", n=finding.needed, what=what)
-    told = finding.verdict == "cannot tell" or str(finding.reason).startswith("the anchor")
+    told = (finding.verdict == "cannot tell" and not finding.changes) or str(finding.reason).startswith("the anchor")
     if finding.reason and finding.typical.value is not None and told:
         return Sentence("; {reason}", reason=finding.reason)
     return ""
@@ -412,7 +486,7 @@ def _group(word: str, those: Sequence[GateFinding], *, every: bool) -> Sentence:
         "{word}: {case} {metric}{others}: {changes}{reason}",
         word=word,
         case=first.what,
-        metric=first.metric,
+        metric=metric_of(first),
         others=Sentence(" and {n} more", n=len(those) - 1) if len(those) > 1 else "",
         changes=Sentence("{ends}: ", ends=ends) if ends else "",
         reason=first.reason,
@@ -428,24 +502,67 @@ def by_reason(findings: Sequence[GateFinding]) -> list[list[GateFinding]]:
 
 
 def advice(found: Gate) -> Iterator[Sentence]:
-    """Say how many launches would decide what the gate cannot tell."""
+    """Say what would decide what the gate cannot tell: more launches; or, where none would, a larger limit, or a paired gate."""
     asked = found.asked
     if found.blocks is not None:
         yield from _longer(found.blocks, open_=found.verdict == "cannot tell" and found.unfit is None)
         return
     if not found.too_few:
         return
-    if asked.launches is None:
+    if asked.launches is not None:
+        took = Sentence("; about {time} for each run", time=human_duration(asked.seconds)) if asked.seconds else ""
         yield Sentence(
-            "not even 1,000 launches in each run would let identical code pass all {cases} timed comparisons",
-            cases=asked.cases,
+            "to pass identical code in {share}: {flags}{took}",
+            share=Estimate(asked.passing, kind="share"),
+            flags=Code(
+                f"--effort {found.effort} --set launches={asked.launches} --set rounds={asked.rounds or found.rounds}"
+            ),
+            took=took,
         )
         return
+    checks = [each for each in asked.usable if any(_open(finding, each) for finding in found.counted)]
+    if not checks:
+        return
+    usable = {check: asked.usable[check] for check in checks}
     yield Sentence(
-        "to pass identical code in {share}: {flags}",
-        share=Estimate(asked.passing, kind="share"),
-        flags=Code(f"--effort {found.effort} --set launches={asked.launches} --set rounds={found.rounds}"),
+        "identical code passes in {share} of gates of two such runs from {usable} on{history}",
+        share=Estimate(PASSING[0], kind="share"),
+        usable=_limits(found, usable),
+        history="; three earlier runs of this machine (--history) measure how much runs differ" if found.run_sd else "",
     )
+    wanted = {check: found.limit(check) for check in checks}
+    first = next((_typed(check, limit) for check, limit in wanted.items() if check in PAIRED), None)
+    paired = Code(f"modbench gate --paired BASE HEAD {found.suite} --fail-on {first}")
+    yield Sentence(
+        "at {wanted} not even 1,000 launches in each run would do{both}",
+        wanted=_limits(found, wanted),
+        both=Sentence("; both revisions in one job may: {paired}", paired=paired) if first else "",
+    )
+
+
+def _open(finding: GateFinding, check: str) -> bool:
+    return finding.check == check and finding.verdict == "cannot tell" and bool(finding.changes)
+
+
+def _limits(found: Gate, limits: Mapping[str, float]) -> Value:
+    """Return limits as they are typed; without named checks, the margin that is as large as the largest."""
+    if found.fail_on is None:
+        return Sentence("a margin of {margin}", margin=Estimate(max(limits.values()), kind="share"))
+    return ",".join(map(_typed, limits, limits.values()))
+
+
+def _typed(check: str, limit: float) -> str:
+    return written(check, Fraction(limit).limit_denominator(10**9))
+
+
+def runs_differ(found: Gate) -> Sentence | None:
+    """Return how much runs of the same code differ, as times are judged by it, and how that is known; None: no time is judged."""
+    runs = [change.runs for each in found.counted for change in each.changes if change.spread is not None]
+    if not runs:
+        return None
+    largest = max(runs, key=lambda each: each.sd)
+    known = Sentence("in {n:earlier run}", n=largest.runs) if largest.runs else "assumed"
+    return Sentence(", run sd {sd} {known}", sd=Estimate(largest.share, kind="share"), known=known)
 
 
 def _longer(blocks: Blocks, *, open_: bool) -> Iterator[Sentence]:
@@ -474,7 +591,7 @@ def by_block(found: Gate, *, every: bool = False) -> Iterator[Sentence]:
         yield Sentence(
             "{verdict} {metric} {case} {change}{why}",
             verdict=each.verdict,
-            metric=each.metric,
+            metric=metric_of(each),
             case=each.what,
             change=each.typical,
             why=Sentence("; {why}", why=each.reason) if each.verdict == "cannot tell" and not each.changes else "",
@@ -511,7 +628,7 @@ def tables(found: Gate) -> Iterator[Table]:
         groups = by_reason([each for each in mine if not _has_number(each)])
         if groups:
             label = f"{verdict}, without a number" if known else verdict
-            rows = [(those[0].reason, len(those), Code(f"{those[0].what} {those[0].metric}")) for those in groups]
+            rows = [(those[0].reason, len(those), Code(f"{those[0].what} {metric_of(those[0])}")) for those in groups]
             head = ["why", "findings", "such as"]
             yield Table(label, head, rows[:MOST_ROWS], left_out=max(0, len(rows) - MOST_ROWS), file=FILE)
 
@@ -530,4 +647,4 @@ def _row(found: Gate, each: GateFinding, *, means: bool) -> tuple[Value, ...]:
     if isinstance(beside, Sentence):
         beside = Sentence(beside.words.removeprefix("; "), **beside.given)
     why = beside if found.counts(each) else Sentence("{why} (reported only)", why=beside)
-    return Code(each.what), Code(each.metric), each.typical, *((each.mean or "",) if means else ()), why
+    return Code(each.what), Code(metric_of(each)), each.typical, *((each.mean or "",) if means else ()), why

@@ -70,10 +70,10 @@ def look(
         judged = iter([_judged(*each, edge) for each in zip(timed, looked, _fooled(timed, margin), strict=True)])
     else:
         judged = map(_few, timed)
-    findings = [each if isinstance(each, GateFinding) else next(judged) for each in candidates]
+    findings = [replace(each if isinstance(each, GateFinding) else next(judged), check=check) for each in candidates]
     open_ = any(each.verdict == "cannot tell" and each.changes for each in findings)
     needed = gate_looks.blocks_needed(looked, [edge] * len(looked)) if open_ else None
-    first, keys = blocks[0][0].run, dict.fromkeys(each.metric for each in findings)
+    first, keys = blocks[0][0].run, {each.metric for each in findings}
     no_times = next(filter(None, (unfit(first.path, known) for known in provenance.certificates(first))), None)
     if no_times:
         findings = [replace(each, verdict="cannot tell", changes=()) if each.changes else each for each in findings]
@@ -84,10 +84,9 @@ def look(
         Asked(),
         effort,
         rounds,
-        frozenset(keys),
-        no_times,
+        timed=frozenset(keys),
+        unfit=no_times,
         fail_on=fail_on,
-        checks=dict.fromkeys(keys, check),
         blocks=Blocks(sides, len(blocks), total, len(timed), needed),
     )
 
@@ -196,7 +195,7 @@ def _candidate(
     values: list[float],
     same: list[float],
 ) -> GateFinding | _Candidate:
-    finding = GateFinding(case, metric=metric, reason=clock.why)
+    finding = GateFinding(case, metric=metric, reason=clock.why, by_cpu=clock.by_cpu)
     if clock.refused:
         return replace(finding, verdict="cannot tell")
     before, now = (FLATTERED["launches"] & {*each} for each in labels)

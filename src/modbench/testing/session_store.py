@@ -27,8 +27,8 @@ from modbench.harness.timing.callables import Launch, working_device
 from modbench.harness.timing.threads import working_threads
 from modbench.reports.model import Estimate
 from modbench.reports.questions.gate import non_inferiority
-from modbench.reports.questions.gate.comparer import FEWEST_RUNS
 from modbench.reports.questions.gate.non_inferiority import Change, GateFinding, ratio
+from modbench.reports.questions.gate.run_spread import FEWEST_RUNS
 from modbench.reports.writers.number_format import plain
 from modbench.testing import samples
 from modbench.testing.samples import Samples, Stored

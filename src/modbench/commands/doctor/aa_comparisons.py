@@ -25,7 +25,7 @@ from modbench.harness.execution.runner import run_in_temporary_folder
 from modbench.harness.passes.time import PASS as TIME
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.lookup import with_facts
-from modbench.harness.stats import block_effects, effects, paired
+from modbench.harness.stats import paired, time_to_detect
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.time_to_detect import Spread
 
@@ -200,30 +200,17 @@ def judge(records: list[Record], took_s: Mapping[str, float] | None = None) -> I
             for mark in contamination.causes(side, launch.blocks)
         ]
         pair = paired.compare(launches, one_thread=place.one_thread)
-        costs = [_cost(record, (took_s or {}).get(record.unit.name, record.wall_s)) for record, _ in found]
+        costs = [
+            time_to_detect.cost(
+                (took_s or {}).get(record.unit.name, record.wall_s),
+                record.blocks[0].columns["wall_s"],
+                record.unit.protocol.rounds,
+            )
+            for record, _ in found
+        ]
         blocks = len(launches[0].blocks["block"])
-        yield Twin(pair, contamination.counted(marks), _spread(pair.effect, launches, costs), blocks)
-
-
-def _cost(record: Record, took_s: float) -> tuple[float, float]:
-    """Seconds of a launch besides its rounds, and of one round."""
-    walls, rounds = record.blocks[0].columns["wall_s"], record.unit.protocol.rounds
-    return max(0.0, took_s - sum(walls)), sum(walls) / rounds
-
-
-def _spread(effect: Effect, launches: list[paired.LaunchSamples], costs: list[tuple[float, float]]) -> Spread | None:
-    """The spread between launches with and without the error inside them; blocks are pooled around their launch's median."""
-    if effect.sd is None:
-        return None
-    inside = [effects.pair_in_launch(each.case, each.baseline, each.anchor) for each in launches]
-    around = [value - one.effect for one in inside if one is not None for value in one.within]
-    blocks = len(around) / len(launches)
-    block_sd = (
-        block_effects.spread(around) * blocks / (blocks - 0.8)
-    )  # Croux & Rousseeuw 1992: few blocks look too alike
-    error = block_effects.MEDIAN_PENALTY * block_sd / math.sqrt(blocks)
-    between_sd = math.sqrt(max(0.0, effect.sd**2 - error**2))
-    return Spread(between_sd, block_sd, *(fmean(cost) for cost in zip(*costs, strict=True)))
+        spread = time_to_detect.measured("wall_s", launches, *map(fmean, zip(*costs, strict=True)))
+        yield Twin(pair, contamination.counted(marks), spread, blocks)
 
 
 Read = Callable[[str], str | None]

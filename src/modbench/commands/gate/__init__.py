@@ -13,6 +13,7 @@ from modbench.commands._complete import runs
 from modbench.commands._flags import JsonFlag, SelectFlag, VerboseFlag, checked_margin, listed, refuse
 from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import IncompleteError, UnfitError, UsageError, unknown
+from modbench.harness.core.units import parse_percent
 
 if TYPE_CHECKING:
     from modbench.reports.questions.gate.gate import Gate
@@ -40,6 +41,15 @@ def gate(
             help="An earlier run of this machine, or a folder of runs: how much runs differ. May be repeated.",
         ),
     ] = None,
+    run_sd: Annotated[
+        str | None,
+        typer.Option(
+            "--run-sd",
+            metavar="PERCENT",
+            help="How much runs of the same code differ in an arm's ratio, as a standard deviation, where fewer than three "
+            "earlier runs tell; default 1%.",
+        ),
+    ] = None,
     margin: Annotated[
         float | None,
         typer.Option(
@@ -58,8 +68,8 @@ def gate(
         typer.Option(
             "--fail-on",
             metavar="CHECK:LIMIT",
-            help="Fail on these alone, joined by commas: slower:2%, energy:2%, larger:1%, flops:0%, breaks, syncs, labels, "
-            "loss:0.5%, accuracy:1%.",
+            help="Fail on these alone, joined by commas: slower:2%, cpu:2%, energy:2%, larger:1%, flops:0%, breaks, syncs, "
+            "labels, loss:0.5%, accuracy:1%.",
         ),
     ] = None,
     style: Annotated[
@@ -129,7 +139,7 @@ def gate(
     checks = parse(fail_on) if fail_on else None
     only_paired = {"--budget": budget, "--model": model, "--set": settings, "--seq-len": seq_len, "-k": select}
     if paired:
-        refuse({"--against": against, "--history": history}, "two runs that were made")
+        refuse({"--against": against, "--history": history, "--run-sd": run_sd}, "two runs that were made")
         from modbench.commands.gate.paired import gate_paired
 
         models = tuple(listed("--model", model, str))
@@ -156,7 +166,8 @@ def gate(
         from modbench.reports.tables.load import load
 
         (run_folder,) = words
-        found = judge(load(run_folder), load(against), margin, history or (), checks)
+        spread = None if run_sd is None else float(parse_percent(run_sd, "--run-sd"))
+        found = judge(load(run_folder), load(against), margin, history or (), checks, spread)
     _tell(found, run_folder, against, style="json" if as_json else style, lenient=lenient, verbose=verbose)
     code = found.exit_code(lenient=lenient)
     if code == IncompleteError.exit_code:
