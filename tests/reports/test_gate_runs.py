@@ -278,9 +278,17 @@ def test_the_anchor_has_cpu_time_too(base: Loaded, tmp_path: Path) -> None:
     past = tmp_path / "past"
     for number, speed in enumerate((1.004, 0.996, 1.002)):
         planted_run(past / str(number), speed=speed, seed=10 + number, own_work_seen=True)
-    now = planted_run(tmp_path / "now", waits="dense", speed=1.5, seed=2, own_work_seen=True)
-    for checks in ("cpu:5%", "slower:5%"):
+    waits, quiet = (
+        planted_run(tmp_path / name, waits=arm, speed=1.5, seed=2, own_work_seen=True)
+        for name, arm in (("waits", "dense"), ("quiet", ""))
+    )
+    for now, checks, by_cpu in (
+        (waits, "cpu:5%", True),
+        (waits, "slower:5%", True),
+        (quiet, "cpu:5%", True),
+        (quiet, "slower:5%", False),
+    ):
         found = gate.gate(now, base, history=[str(past)], fail_on=parse([checks]))
         dense = [each for each in found.counted if each.what.startswith("dense[")]
-        assert {(each.verdict, each.by_cpu) for each in dense} == {("worse", True)}
+        assert {(each.verdict, each.by_cpu) for each in dense} == {("worse", by_cpu)}
         assert all(each.typical.value == pytest.approx(1 / 1.5, rel=0.01) for each in dense)

@@ -268,7 +268,8 @@ def _verdict(findings: Iterable[GateFinding]) -> tuple[str, str | None]:
         return "worse", None
     if not findings:
         return "cannot tell", NEITHER
-    silent = {str(each.reason) for each in findings if each.verdict == "cannot tell"}
+    # What an interval leaves open has no reason but its width.
+    silent = {None if each.changes else str(each.reason) for each in findings if each.verdict == "cannot tell"}
     if silent:
         return "cannot tell", next(iter(silent)) if len(silent) == 1 else None
     if not words & COMPARED:
