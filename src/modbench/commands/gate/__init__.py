@@ -116,7 +116,7 @@ def gate(
     verbose: VerboseFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Fail if a run is worse than an earlier one, or a revision than its base.
+    """Fail if a run, or a revision, is worse than its base.
 
     gate RUN --against BASE: two runs that were made
 
