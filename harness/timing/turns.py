@@ -7,6 +7,7 @@ once it can read one from the other; its next question, or its end, hands the tu
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 
@@ -28,4 +29,11 @@ def between(ask: int, granted: int) -> None:
         if not os.read(granted, 1):
             raise SystemExit("the process that grants turns is gone")
 
+    def leave() -> None:
+        for each in (ask, granted):
+            with contextlib.suppress(OSError):
+                os.close(each)
+
+    # A process that a model forks must not hold the pipes open after this one has ended.
+    os.register_at_fork(after_in_child=leave)
     take = wait

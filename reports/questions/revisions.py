@@ -25,6 +25,8 @@ from modbench.reports.tables.pair_verdicts import APART
 from modbench.reports.wording import TIMED
 from modbench.reports.writers.number_format import plain
 
+# Failures of a process, not of what it measured.
+DIED = frozenset({"crash", "timeout", "oom"})
 Lacking: TypeAlias = Literal["first", "second", "fails"]
 
 
@@ -181,8 +183,9 @@ def lost(case: Case, metric: str, first: Trouble | None, second: Trouble | None)
     """A case without a number, by what happened to each side; not both are None."""
     wrong = first or second
     assert wrong is not None
-    failed = wrong.status == "failed" and wrong.kind not in UNKNOWN
-    lacking: Lacking = "second" if wrong.kind in UNKNOWN else "first" if first else "fails" if failed else "second"
+    # A launch of the first side that died says nothing of a case that its preparation, and maybe other blocks, have measured.
+    unknown = wrong.kind in UNKNOWN or (first is not None and wrong.kind in DIED)
+    lacking: Lacking = "second" if unknown else "first" if first else "fails" if wrong.status == "failed" else "second"
     return Row(case, metric=metric, reason=f"{wrong.status}: {wrong.reason}", lacking=lacking)
 
 

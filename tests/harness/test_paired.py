@@ -31,6 +31,7 @@ from modbench.harness.stats import aba_blocks
 from modbench.harness.stats.aba_blocks import Block
 from modbench.reports.model import Alert, Sentence, Table, Verdict
 from modbench.reports.questions import revisions
+from modbench.reports.tables.cell import Trouble
 from modbench.reports.writers import text
 
 logs = st.floats(-10, 2)
@@ -147,6 +148,73 @@ def test_what_a_model_imports_comes_from_its_revision_also_where_it_is_installed
     (repository / "src" / "modbench" / "__init__.py").touch()
     own = paired_sides.side(".", (f"{repository / 'deep' / 'mine.py'}:build",), tmp_path / "b")
     assert tmp_path / "b" / "src" not in own.imported
+
+
+def test_folders_of_a_path_inside_the_repository_are_those_of_the_revision(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not one with a file that would hide a module of Python."""
+    for name in ("lib", "hides"):
+        (repository / name).mkdir()
+        (repository / name / f"{'statistics' if name == 'hides' else 'own'}.py").touch()
+        monkeypatch.syspath_prepend(str(repository / name))
+    side = paired_sides.side(".", (f"{repository / 'deep' / 'mine.py'}:build",), tmp_path / "a")
+    assert side.imported == (tmp_path / "a" / "lib", tmp_path / "a")
+
+
+def test_a_link_to_its_own_folder_is_read_once(repository: Path, tmp_path: Path) -> None:
+    for name in "abc":
+        (repository / name).symlink_to(".")
+    side = paired_sides.side(".", (f"{repository / 'deep' / 'mine.py'}:build",), tmp_path / "a")
+    assert len(side.identity()) == 64
+
+
+def test_the_files_of_two_builds_are_part_of_what_is_compared(tmp_path: Path) -> None:
+    (tmp_path / "part").mkdir()
+    for name in ("old.py", "new.py", "part/__init__.py", "part/layers.py"):
+        (tmp_path / name).write_text("one\n")
+    models = tuple(f"{tmp_path / name}.py:build" for name in ("old", "new"))
+    before = paired_sides.builds(models).identity()
+    (tmp_path / "part" / "layers.py").write_text("two\n")
+    assert paired_sides.builds(models).identity() != before
+    interpreter = paired_sides.side(sys.executable, models, tmp_path / "a")
+    assert {each.name for each in interpreter.files} == {"old.py", "new.py", "__init__.py", "layers.py"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"), [(["launches=2"], "launches: --paired sets"), (["rounds=1"], "rounds: --paired sets")]
+)
+def test_what_a_paired_comparison_sets_is_not_set(settings: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        paired.request(("a", "b"), "quick", models=(), settings=settings, lengths=(), select=None, timeout=None)
+
+
+def test_a_suite_that_names_the_users_model_itself_is_refused(repository: Path, tmp_path: Path) -> None:
+    """Else the revisions would be those of modbench's own checkout, and both sides run the same file."""
+    file = tmp_path / "own.toml"
+    model = f"{repository / 'deep' / 'mine.py'}:build"
+    file.write_text(
+        f'name = "own"\neffort = "draft"\nmetrics = ["latency/forward"]\n[grid]\nseq_len = [16]\n[[arms]]\nmodel = "dense"\n'
+        f'[[arms]]\nmodel = "{model}"\n'
+    )
+    with pytest.raises(UsageError, match="only where it is given as --model"):
+        paired.request(("a", "b"), str(file), models=(), settings=(), lengths=(), select=None, timeout=None)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "lacking"),
+    [
+        (None, Trouble("failed", "it raised", "error"), "fails"),
+        (None, Trouble("failed", "it died twice", "crash"), "fails"),
+        (Trouble("failed", "it raised", "error"), None, "first"),
+        (Trouble("failed", "it died twice", "crash"), None, "second"),
+        (None, Trouble("failed", "a damaged file", "damaged"), "second"),
+        (None, Trouble("skipped", "a launch has no such case"), "second"),
+    ],
+)
+def test_what_a_side_without_a_number_says(first: Trouble | None, second: Trouble | None, lacking: str) -> None:
+    (case, *_) = planted_suite("draft", metrics=["latency/forward"], train=None).cases
+    assert revisions.lost(case, "latency/forward", first, second).lacking == lacking
 
 
 @pytest.mark.parametrize(

@@ -223,6 +223,20 @@ def test_it_does_not_go_on_where_nothing_can_be_measured(tmp_path: Path, clock: 
     assert (found.verdict, number) == ("worse", 1)
 
 
+@pytest.mark.usefixtures("clock")
+def test_blocks_without_a_launch_that_did_not_die_end_with_what_is_known(tmp_path: Path) -> None:
+    """Nothing is left to measure before the first look, or after it."""
+    for number in (1, 7):
+        blocks = made(tmp_path / str(number), number)
+        looking = command._Looking(TWO, 200, 0.0)
+        done = Compared(tmp_path / str(number), ("a", "b"), blocks[: number - 1], [10.0] * (number - 1))
+        looking.wanted(done)
+        done.blocks.append(blocks[-1])
+        found = looking.result(done)
+        assert found.blocks is not None
+        assert (found.blocks.made, found.verdict) == (number, "cannot tell")
+
+
 @pytest.mark.parametrize(
     ("words", "models", "said"),
     [

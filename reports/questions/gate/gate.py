@@ -586,15 +586,17 @@ def by_block(found: Gate, *, every: bool = False) -> Iterator[Sentence]:
     first, *rest = found.blocks.sides
     yield Sentence("A: {first}; B: {rest}", first=first, rest=Listed(rest))
     most = len(found.findings) if every else MOST_REASONS
-    known = sorted((each for each in found.findings if each.typical.value is not None), key=_goodness)
+    known = [each for each in found.findings if each.typical.value is not None or each.verdict == "worse"]
+    known.sort(key=lambda each: (each.verdict != "worse", _goodness(each)))
     for each in known[:most]:
+        open_ = each.typical.value is not None and each.verdict == "cannot tell" and not each.changes
         yield Sentence(
             "{verdict} {metric} {case} {change}{why}",
             verdict=each.verdict,
-            metric=metric_of(each),
+            metric=each.metric,
             case=each.what,
-            change=each.typical,
-            why=Sentence("; {why}", why=each.reason) if each.verdict == "cannot tell" and not each.changes else "",
+            change=change(each),
+            why=Sentence("; {why}", why=each.reason) if open_ else "",
         )
     if len(known) > most:
         yield Sentence("and {n} more: -v, or --json", n=len(known) - most)

@@ -27,6 +27,7 @@ from modbench.commands._paired.sides import Side, builds, side
 from modbench.commands._paired.turn_taking import End, Start
 from modbench.harness.core import masking
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
+from modbench.harness.core.model_specs import is_user_model
 from modbench.harness.core.units import counted, human_duration, parse_duration
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.execution import command, crash_records, limits
@@ -51,6 +52,8 @@ BUILDS = {"both": 0}
 # Rounds of a launch: six inputs, twice each. Starting its processes takes about as long; with more rounds or fewer, the same time
 # tells less where processes of equal code differ by 1.5 % and rounds by 5 %.
 ROUNDS = 12
+# Keys of a suite that a paired comparison sets.
+FIXED = frozenset({"launches", "rounds", "twin"})
 # Run as a file: another revision may not have it.
 SCRIPT = Path(__file__).resolve().with_name("one_launch.py")
 
@@ -144,6 +147,11 @@ def request(
     Raises:
         UsageError: if the suite or a flag is invalid, or the suite times nothing.
     """
+    fixed = {setting_of(setting)[0] for setting in settings} & FIXED
+    if fixed:
+        raise UsageError(
+            f"--set {min(fixed)}: --paired sets {', '.join(sorted(FIXED))} itself, the same on both sides."
+        )
     flags = [word for setting in settings for word in ("--set", setting)]
     flags += ["--seq-len", ",".join(map(str, lengths))] if lengths else []
     if timeout is not None:
@@ -155,6 +163,12 @@ def request(
         settings=dict(map(setting_of, settings)),
     )
     plan = api.make_plan(suite, wanted, select)
+    own = {case.model for case in plan.cases if is_user_model(case.model)} if sides and not models else ()
+    if own:
+        named = min(own)
+        raise UsageError(
+            f"{suite} names {named} itself: both revisions have it only where it is given as --model {named}."
+        )
     known = catalogue.metrics()
     timed = [key for key in plan.suite.metrics if catalogue.pass_of(known[key]).times and not known[key].source]
     if not timed:
@@ -207,12 +221,14 @@ class Supervision:
         stop: what signals requested.
         limits: of a prepared folder, the limits of its units.
         died: units of which a launch died: they have no number any more, and are not measured again.
+        hung: those of them that passed their limit, which a second try would take again.
     """
 
     keeper: Keeper
     stop: Stop
     limits: dict[Path, Limits] = field(default_factory=dict)
     died: set[str] = field(default_factory=set)
+    hung: set[str] = field(default_factory=set)
 
     def refuse_if_stopped(self) -> None:
         """Check that no signal requested to stop.
@@ -289,7 +305,13 @@ def _run_blocks(
             for which, out in zip(request.order.values(), block, strict=True)
         ]
         # In reverse in every other block: a steady drift then cancels in the A/A test too.
-        units_left = _launch(launches[::-1] if len(done.blocks) % 2 else launches, supervision)
+        launches = launches[::-1] if len(done.blocks) % 2 else launches
+        before = {*supervision.died}
+        units_left = _launch(launches, supervision)
+        again = supervision.died - before - supervision.hung
+        if again:  # as in a run: what died is tried once more
+            supervision.died.difference_update(again)
+            units_left = _launch(launches, supervision)
         done.blocks.append(block)
         done.block_s.append(time.monotonic() - start)
         most = goal.at_most or goal.blocks
@@ -297,7 +319,7 @@ def _run_blocks(
         known = f" at most {human_duration(left)} left" if most > goal.blocks else f" about {human_duration(left)} left"
         say(f"[{len(done.blocks)}/{most}]" + known * (left > 0))
         if not units_left:
-            say("nothing is left to measure: a launch of each unit died")
+            say("nothing is left to measure: a launch of each unit died twice")
             break
 
 
@@ -356,15 +378,19 @@ def _launch(sides: Sequence[tuple[Side, Path, Path]], supervision: Supervision) 
     for (_, prepared, out), timed in zip(sides, units, strict=True):
         shutil.rmtree(out, ignore_errors=True)  # of a block that did not come to its end
         old = {RunFolder(prepared).record(unit) for unit in timed.values()}
-        shutil.copytree(
-            prepared,
-            out,
-            ignore=lambda where, names, old=old: [
-                each
-                for each in names
-                if Path(where, each) in old or each == progress.NAME or each.endswith((".html", ".csv"))
-            ],
-        )
+        try:
+            shutil.copytree(
+                prepared,
+                out,
+                ignore=lambda where, names, old=old: [
+                    each
+                    for each in names
+                    if Path(where, each) in old or each == progress.NAME or each.endswith((".html", ".csv"))
+                ],
+            )
+        except OSError as error:  # of several files: a list of what each of them said
+            why = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror
+            raise ModbenchError(f"{out} cannot be written: {why}. Finished blocks are kept.") from error
     for name in _units_left(units, supervision):
         supervision.refuse_if_stopped()
         launches = [
@@ -374,7 +400,7 @@ def _launch(sides: Sequence[tuple[Side, Path, Path]], supervision: Supervision) 
         ]
         ends = turn_taking.run([_start(*each, supervision) for each in launches], supervision.keeper)
         for (_, prepared, out, unit), ended in zip(launches, ends, strict=True):
-            _keep_record(RunFolder(out), unit, ended, supervision.limits[prepared], supervision.died)
+            _keep_record(RunFolder(out), unit, ended, supervision.limits[prepared], supervision)
     return any(_units_left(units, supervision))
 
 
@@ -394,7 +420,9 @@ def _start(one: Side, prepared: Path, out: Path, unit: UnitOfWork, supervision: 
     return Start(words, environ, one.folder, log, supervision.limits[prepared][unit.name])
 
 
-def _keep_record(folder: RunFolder, unit: UnitOfWork, ended: End, unit_limits: Limits, died: set[str]) -> None:
+def _keep_record(
+    folder: RunFolder, unit: UnitOfWork, ended: End, unit_limits: Limits, supervision: Supervision
+) -> None:
     """Take the record of a launch, or write one with the cause of its death."""
     record, log = folder.record(unit), folder.log(unit)
     check_clock(record, unit, ended.ended_s)
@@ -407,4 +435,6 @@ def _keep_record(folder: RunFolder, unit: UnitOfWork, ended: End, unit_limits: L
     )
     crash_records.keep_log(log)
     crash_records.write_failure(unit, folder, why)
-    died.add(unit.name)
+    supervision.died.add(unit.name)
+    if ended.hung:
+        supervision.hung.add(unit.name)

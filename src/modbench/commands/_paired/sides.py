@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -63,8 +64,11 @@ class Side:
         where, *versions = self.modbench()
         digest = hashlib.sha256("\n".join(versions).encode())
         for top in filter(None, (self.folder, Path(where).parent)):
+            seen = set[Path]()  # a link may lead to a folder that holds it
             for folder, inside, names in os.walk(top, followlinks=True):
-                inside[:] = sorted(set(inside) - {"__pycache__"})
+                seen.add(Path(folder).resolve())
+                new = {each for each in inside if Path(folder, each).resolve() not in seen}
+                inside[:] = sorted(new - {"__pycache__"})
                 for name in sorted(names):
                     file = Path(folder, name)
                     digest.update(f"\0{file.relative_to(top)}\0".encode(errors="surrogateescape"))
@@ -88,7 +92,7 @@ class Side:
             if TURNS in last:
                 raise UsageError(f"{self.name}: its modbench is too old for --paired: it has no {TURNS}.")
             raise UsageError(f"{self.name}: modbench cannot be imported there ({last[:160]}).")
-        where, version, torch = done.stdout.decode().splitlines()
+        where, version, torch = os.fsdecode(done.stdout).splitlines()[-3:]  # a start-up file may print, too
         if self.source is not None and not Path(where).resolve().is_relative_to(self.source.parent.resolve()):
             raise UsageError(
                 f"{self.name}: another modbench is found first, {where}. Is PYTHONPATH set by a start-up file?"
@@ -115,9 +119,9 @@ def side(name: str, models: tuple[str, ...], into: Path) -> Side:
     Raises:
         UsageError: if there is no such revision, no repository, or the revision lacks the model's file.
     """
-    if is_interpreter(name):
-        return Side(name, name, name)
     own = [Path(parse_spec(model)[0].rpartition(":")[0]) for model in models if is_user_model(model)]
+    if is_interpreter(name):
+        return Side(name, name, name, files=_files_of(own))
     for file in own:
         if not file.is_file():
             raise UsageError(f"--model {file}: there is no such file here. --paired reads it from both revisions.")
@@ -139,8 +143,7 @@ def side(name: str, models: tuple[str, ...], into: Path) -> Side:
             )
         _, inside = in_parentheses(model.strip())
         found[model] = f"{file}:{attribute}" + (f"({inside})" if inside is not None else "")
-    # A package of the repository comes from the revision, also where it is installed; modbench is the same on both sides.
-    imported = tuple(each for each in (into / "src", into) if each.is_dir() and not (each / "modbench").exists())
+    imported = tuple(_imported(root, into))
     return Side(name, label, sys.executable, into, imported=imported, models=found)
 
 
@@ -151,8 +154,34 @@ def builds(models: tuple[str, ...]) -> Side:
         models: the two values of `--model`.
     """
     own = [Path(parse_spec(model)[0].rpartition(":")[0]) for model in models if is_user_model(model)]
-    beside = {each for file in own if file.is_file() for each in file.resolve().parent.glob("*.py")}
-    return Side("both", " against ".join(models), sys.executable, files=tuple(sorted(beside)))
+    return Side("both", " against ".join(models), sys.executable, files=_files_of(own))
+
+
+def _files_of(own: Sequence[Path]) -> tuple[Path, ...]:
+    """The files of a user's models, with the modules and packages beside them."""
+    found = set[Path]()
+    for folder in {file.resolve().parent for file in own if file.is_file()}:
+        packages = (each.parent for each in folder.glob("*/__init__.py"))
+        found |= {*folder.glob("*.py"), *(file for package in packages for file in package.rglob("*.py"))}
+    return tuple(sorted(found))
+
+
+def _imported(root: Path, into: Path) -> Iterator[Path]:
+    """Where modules of a repository come from, in a revision's files: also those that are installed, or that a path names.
+
+    Not where modbench lies, which is the same on both sides, nor where a file would hide a module of Python.
+
+    Args:
+        root: of the repository.
+        into: the revision's files.
+    """
+    named = (Path(each).resolve() for each in sys.path if each)
+    inside = [into / each.relative_to(root) for each in named if each.is_relative_to(root) and each != root]
+    for folder in dict.fromkeys([*inside, into / "src", into]):
+        if folder.is_dir():
+            modules = {each.name.partition(".")[0] for each in folder.iterdir()}
+            if "modbench" not in modules and not modules & sys.stdlib_module_names:
+                yield folder
 
 
 def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
@@ -164,6 +193,9 @@ def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
 
 def _root(folder: Path, *, named: bool) -> Path:
     found = _git(folder, "rev-parse", "--show-toplevel")
+    why = found.stderr.decode(errors="replace").partition("\n")[0].strip()
+    if found.returncode and "not a git repository" not in why:
+        raise UsageError(f"git cannot read {folder}: {why[:160]}")
     if found.returncode:
         if named:
             raise UsageError(f"{folder} is in no git repository: --paired compares two revisions of the model's file.")
@@ -171,14 +203,16 @@ def _root(folder: Path, *, named: bool) -> Path:
             "this modbench does not run from a git checkout, so that it has no revisions. Add --model FILE.py:build to compare "
             "two revisions of a model, or name two Python interpreters."
         )
-    return Path(found.stdout.decode().strip())
+    return Path(os.fsdecode(found.stdout).strip())
 
 
 def _copy_files(root: Path, name: str, into: Path) -> str:
     """Copy the files of a revision, or those that lie there, into a folder; return the side in words."""
     into.mkdir(parents=True)
     if name == AS_IT_IS:
-        listed = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard").stdout.decode().split("\0")
+        listed = os.fsdecode(_git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard").stdout).split(
+            "\0"
+        )
         for each in filter(None, listed):
             source, target = root / each, into / each
             if (
@@ -189,8 +223,10 @@ def _copy_files(root: Path, name: str, into: Path) -> str:
         return f"the files in {root.name} as they are"
     known = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
     if known.returncode:
+        shallow = _git(root, "rev-parse", "--is-shallow-repository").stdout.strip() == b"true"
+        fetch = " The clone is shallow: git fetch --unshallow, or fetch-depth: 0, brings older ones." if shallow else ""
         raise UsageError(
-            f"{root.name} has no revision {name!r}. Give a branch, a tag or a commit; `.` for the files as they are."
+            f"{root.name} has no revision {name!r}. Give a branch, a tag or a commit; `.` for the files as they are.{fetch}"
         )
     commit = known.stdout.decode().strip()
     archive = _git(root, "archive", "--format=tar", commit)

@@ -82,14 +82,13 @@ def gate_paired(
     )
     named = _check(checks, asked.margin if margin is None else margin)
     looking = _Looking(named, asked_s, start)
-    measure.measure(
+    done = measure.measure(
         replace(asked, amount=f"{named} {budget or BUDGET}"),
         out,
         lambda line: print(line, file=sys.stderr, flush=True),
         looking.wanted,
     )
-    assert looking.found is not None, "each measurement ends with a look"
-    return looking.found
+    return looking.result(done)
 
 
 def _sides(words: Sequence[str], models: Sequence[str]) -> tuple[str, ...]:
@@ -153,9 +152,7 @@ class _Looking:
         number, spent_s = len(done.blocks), time.monotonic() - self.start
         if number == 0:
             return Goal(PILOT)
-        self.tables += [
-            [Tables(run_folder.read(str(path))) for path in block] for block in done.blocks[len(self.tables) :]
-        ]
+        self._read(done)
         if len(done.block_s) == 1:
             self.fixed_s = spent_s - done.block_s[0]
         if not self.total and not self._plan(done, spent_s):
@@ -173,6 +170,19 @@ class _Looking:
             self.found = self.found if number in self.looks else self._too_few(done, number, spent_s)
             return Goal(number)
         return Goal(next((each for each in ahead if each > number), self.total), self.total)
+
+    def result(self, done: Compared) -> Gate:
+        """What the blocks say in the end, also where the last launch of what was left died."""
+        made = self.found.blocks.made if self.found is not None and self.found.blocks else 0
+        if self.found is None or made < len(done.blocks):
+            self._read(done)
+            self.found = self._look(done)
+        return self.found
+
+    def _read(self, done: Compared) -> None:
+        self.tables += [
+            [Tables(run_folder.read(str(path))) for path in block] for block in done.blocks[len(self.tables) :]
+        ]
 
     def _plan(self, done: Compared, spent_s: float) -> bool:
         """Fix the number of blocks, by the time that two take; whether there is a plan.
