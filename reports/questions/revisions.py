@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.domain.case import Case
 from modbench.harness.results import run_folder
 from modbench.harness.stats import aba_blocks, contamination, effects, paired, sample_size, verdicts
@@ -189,6 +190,12 @@ def lost(case: Case, metric: str, first: Trouble | None, second: Trouble | None)
     return Row(case, metric=metric, reason=f"{wrong.status}: {wrong.reason}", lacking=lacking)
 
 
+def trouble(tables: Tables, case: Case, metric: AnyMetric) -> Trouble | None:
+    """Why a case has no number in a launch, or None: what drifts is compared with rounds right beside it."""
+    found = tables.trouble(case, metric)
+    return None if found is not None and found.kind == "not_steady" else found
+
+
 class _Rounds(NamedTuple):
     """The rounds of a process.
 
@@ -211,9 +218,9 @@ def _rounds(tables: Tables, case: Case, metric: str) -> _Rounds | Trouble:
     known = tables.metrics[metric]
     if mine is None:
         return Trouble("skipped", "a launch has no such case")
-    trouble = tables.trouble(mine, known)
-    if trouble is not None and trouble.kind != "not_steady":  # what drifts is compared with rounds right beside it
-        return trouble
+    wrong = trouble(tables, mine, known)
+    if wrong is not None:
+        return wrong
     cell = tables.cell(mine.id, metric)
     ((launch, own),) = cell.good().items()
     numbers = np.asarray(own.samples["round"])

@@ -37,6 +37,7 @@ def made(
     first: dict[str, Any] | None = None,
     second: dict[str, Any] | None = None,
     arms: list[dict[str, Any]] | None = None,
+    rounds: int = 4,
 ) -> list[list[Path]]:
     """Blocks of planted runs: what goes wrong on each side, and the arms of the second one."""
     random, blocks = np.random.default_rng(0), list[list[Path]]()
@@ -49,7 +50,7 @@ def made(
                 metrics=[TIME],
                 train=None,
                 launches=1,
-                rounds=4,
+                rounds=rounds,
                 grid={"seq_len": [64]},
                 arms=arms if arms and place == "second" else ARMS,
             )
@@ -101,6 +102,13 @@ def test_two_builds_are_judged_within_their_process(tmp_path: Path) -> None:
     assert words(equal) == {"mod[c0.125": "pass"}
     slow = looked(made(tmp_path / "slow", 6, places=("both",), first={"slower": {"mod[c0.125]": 4.0}}))
     assert words(slow) == {"mod[c0.125": "worse"}
+
+
+def test_what_drifts_is_compared_with_the_rounds_beside_it(tmp_path: Path) -> None:
+    drifts = {"drifts": "mod[c0.125]"}
+    for places in (("both",), ("first", "second", "again")):
+        found = looked(made(tmp_path / places[0], 6, places=places, first=drifts, second=drifts, rounds=12))
+        assert words(found)["mod[c0.125"] == "pass"
 
 
 def test_what_one_side_lacks_is_as_between_stored_runs(tmp_path: Path) -> None:

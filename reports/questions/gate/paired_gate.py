@@ -143,7 +143,8 @@ def _builds(blocks: Sequence[Sequence[Tables]], *, by_cpu: bool) -> Iterator[Gat
         for metric in (each for each in timed if tables.made_in(each).times and not each.source):
             for case in comparison.arms[1:]:
                 first, second = (
-                    next(filter(None, (each.trouble(arm, metric) for each in every)), None) for arm in (anchor, case)
+                    next(filter(None, (revisions.trouble(each, arm, metric) for each in every)), None)
+                    for arm in (anchor, case)
                 )
                 if first or second:
                     yield _without_number(revisions.lost(case, metric.key, first, second))
