@@ -5,7 +5,7 @@
     python tests/bench/gate_rivals.py quiet.json busy.json --gates 1,4  # the table of pools that are there, for these minutes
 
 A pool is measured once. Three fresh processes are alive together and take turns, round by round, as in a block of `gate
---paired`; then three more. In every round a process times the same code with its work, and with 3 % and 10 % more of it, in
+--paired`; then three more. In every round a process times the same code with its work, and with 2, 3 and 10 % more of it, in
 random order. So it can stand for a process of the base, or of a head that is equal or slower, whose truth is known.
 
 A gate is a stretch of the pool without a gap that took its minutes; the time of works that it does not need is not counted. Each
@@ -46,8 +46,8 @@ from modbench.harness.machine import environment
 from modbench.harness.stats import aba_blocks, gate_looks
 from modbench.harness.timing import turns
 
-# Calls of a block (`planted_block.py`): of the base, and of a head that is equal, 3 % and 10 % slower. About 30 ms each.
-BASE, HEADS = 200, {"equal": 200, "+3 %": 206, "+10 %": 220}
+# Calls of a block (`planted_block.py`): of the base, and of a head that is equal, 2, 3 and 10 % slower. About 30 ms each.
+BASE, HEADS = 200, {"equal": 200, "+2 %": 204, "+3 %": 206, "+10 %": 220}
 MARGIN = 0.02
 WARM_UP_CALLS, LIMIT_S = 2, 300.0
 UNDECIDED = "cannot tell"

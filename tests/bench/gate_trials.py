@@ -78,6 +78,7 @@ def main() -> None:
     parser.add_argument("--tries", type=int, default=2)
     parser.add_argument("--load", type=int, default=0, help="processes that spin beside it")
     parser.add_argument("--budget", default="10m")
+    parser.add_argument("--layers", type=int, nargs="+", default=HEADS, help="of the change")
     parser.add_argument("--sides", choices=("both", "builds", "revisions"), default="both")
     asked = parser.parse_args()
     ways = {"builds": builds, "revisions": revisions}
@@ -86,7 +87,7 @@ def main() -> None:
         for name, way in ways.items():
             if asked.sides not in {name, "both"}:
                 continue
-            for layers in HEADS:
+            for layers in asked.layers:
                 for _ in range(asked.tries):
                     with tempfile.TemporaryDirectory() as folder:
                         row = trial(way(Path(folder), layers), Path(folder), asked.budget)

@@ -100,7 +100,7 @@ def test_the_table_has_the_shares_of_gates_and_why_a_tool_has_none() -> None:
     ways: dict[str, tuple[str, Callable[[], Decide]]] = {"ratio": ("wall", by_ratio), "absent": ("cpu", absent)}
     pools = [Pool(0, {}, [slot(61.3)] * 4), Pool(4, {}, [slot(61.3)])]
     assert gate_rivals.table(pools, [2.0], ways).splitlines() == [
-        "| beside | minutes | gates (apart) | way | equal: *worse* / passes | +3 %: *worse* / passes | +10 %: *worse* / passes |",
+        "| beside | minutes | gates (apart) | way | equal: *worse* / passes | +2 %: *worse* / passes | +3 %: *worse* / passes | +10 %: *worse* / passes |",
         "| --- | --- | --- | --- | --- | --- | --- |",
         "| nothing | 2 | 3 (2) | ratio | 0% / 100% | 0% / 0% | 100% / 0% |",
         "| nothing | 2 | 3 (2) | absent | not installed (absent) | – | – |",
