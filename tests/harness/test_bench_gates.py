@@ -21,7 +21,7 @@ def slot(took_s: float, level_s: float = 0.1) -> Slot:
 
 
 def test_a_stretch_has_no_gap_and_its_minutes_without_the_works_that_a_gate_does_not_need() -> None:
-    extra_s = 3 * 2 * 0.1 * (1.03 + 1.10)
+    extra_s = 3 * 2 * 0.1 * (1.02 + 1.03 + 1.10)
     slots = [slot(30 + extra_s), slot(30 + extra_s), slot(60 + extra_s), slot(30 + extra_s)]
     assert [each.minutes() for each in slots] == pytest.approx([0.5, 0.5, 1.0, 0.5])
     assert gate_rivals.stretches(slots, 1 - 1e-9) == [slice(0, 2), slice(1, 3), slice(2, 3)]
@@ -98,14 +98,17 @@ def test_the_table_has_the_shares_of_gates_and_why_a_tool_has_none() -> None:
         )
 
     ways: dict[str, tuple[str, Callable[[], Decide]]] = {"ratio": ("wall", by_ratio), "absent": ("cpu", absent)}
-    pools = [Pool(0, {}, [slot(61.3)] * 4), Pool(4, {}, [slot(61.3)])]
+    pools = [Pool(0, {}, [slot(61.9)] * 4), Pool(4, {}, [slot(61.9)])]
     assert gate_rivals.table(pools, [2.0], ways).splitlines() == [
-        "| beside | minutes | gates (apart) | way | equal: *worse* / passes | +2 %: *worse* / passes | +3 %: *worse* / passes | +10 %: *worse* / passes |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-        "| nothing | 2 | 3 (2) | ratio | 0% / 100% | 0% / 0% | 100% / 0% |",
-        "| nothing | 2 | 3 (2) | absent | not installed (absent) | – | – |",
-        "| 4 processes | 2 | 0 (0) | ratio | – / – | – / – | – / – |",
-        "| 4 processes | 2 | 0 (0) | absent | not installed (absent) | – | – |",
+        (
+            "| beside | minutes | gates (apart) | way | equal: *worse* / passes | +2 %: *worse* / passes "
+            "| +3 %: *worse* / passes | +10 %: *worse* / passes |"
+        ),
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| nothing | 2 | 3 (2) | ratio | 0% / 100% | 100% / 0% | 0% / 0% | 100% / 0% |",
+        "| nothing | 2 | 3 (2) | absent | not installed (absent) | – | – | – |",
+        "| 4 processes | 2 | 0 (0) | ratio | – / – | – / – | – / – | – / – |",
+        "| 4 processes | 2 | 0 (0) | absent | not installed (absent) | – | – | – |",
     ]
 
 
