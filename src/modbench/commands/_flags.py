@@ -20,6 +20,23 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# Of comparisons and gates that measure both sides themselves.
+PairedSetFlag = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="With --paired: any key of a suite.")
+]
+PairedTimeoutFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--timeout", metavar="DURATION", help="With --paired: longest time of a unit; default: by prediction."
+    ),
+]
+PairedOutFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--out", "-o", metavar="DIR", help="With --paired: folder for the runs; continues what was interrupted."
+    ),
+]
+
 SuiteName = Annotated[
     str, typer.Argument(metavar="SUITE", help="A shipped suite's name, or a TOML file.", autocompletion=suites)
 ]

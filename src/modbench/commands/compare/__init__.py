@@ -9,7 +9,17 @@ import typer
 
 from modbench.commands._app import command
 from modbench.commands._complete import metrics, runs
-from modbench.commands._flags import JsonFlag, SelectFlag, VerboseFlag, checked_margin, listed, refuse
+from modbench.commands._flags import (
+    JsonFlag,
+    PairedOutFlag,
+    PairedSetFlag,
+    PairedTimeoutFlag,
+    SelectFlag,
+    VerboseFlag,
+    checked_margin,
+    listed,
+    refuse,
+)
 from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import IncompleteError, UsageError
 
@@ -96,28 +106,13 @@ def compare(
         list[str] | None,
         typer.Option("--model", metavar="LIST", help="With --paired: FILE.py:build, taken from both revisions."),
     ] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="With --paired: any key of a suite.")
-    ] = None,
+    settings: PairedSetFlag = None,
     launches: Annotated[
         int | None,
         typer.Option("--launches", metavar="N", help="With --paired: blocks of three processes; default 12."),
     ] = None,
-    timeout: Annotated[
-        str | None,
-        typer.Option(
-            "--timeout", metavar="DURATION", help="With --paired: longest time of a unit; default: by prediction."
-        ),
-    ] = None,
-    out: Annotated[
-        str | None,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="DIR",
-            help="With --paired: folder for the runs; continues an interrupted comparison.",
-        ),
-    ] = None,
+    timeout: PairedTimeoutFlag = None,
+    out: PairedOutFlag = None,
     verbose: VerboseFlag = False,
     as_json: JsonFlag = False,
 ) -> None:

@@ -10,7 +10,17 @@ import typer
 
 from modbench.commands._app import command
 from modbench.commands._complete import runs
-from modbench.commands._flags import JsonFlag, SelectFlag, VerboseFlag, checked_margin, listed, refuse
+from modbench.commands._flags import (
+    JsonFlag,
+    PairedOutFlag,
+    PairedSetFlag,
+    PairedTimeoutFlag,
+    SelectFlag,
+    VerboseFlag,
+    checked_margin,
+    listed,
+    refuse,
+)
 from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import IncompleteError, UnfitError, UsageError, unknown
 from modbench.harness.core.units import parse_percent
@@ -94,25 +104,13 @@ def gate(
             help="With --paired: FILE.py:build of both revisions; without revisions two builds.",
         ),
     ] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="With --paired: any key of a suite.")
-    ] = None,
+    settings: PairedSetFlag = None,
     seq_len: Annotated[
         list[str] | None, typer.Option("--seq-len", metavar="LIST", help="With --paired: only these lengths.")
     ] = None,
     select: SelectFlag = None,
-    timeout: Annotated[
-        str | None,
-        typer.Option(
-            "--timeout", metavar="DURATION", help="With --paired: longest time of a unit; default: by prediction."
-        ),
-    ] = None,
-    out: Annotated[
-        str | None,
-        typer.Option(
-            "--out", "-o", metavar="DIR", help="With --paired: folder for the runs; continues an interrupted gate."
-        ),
-    ] = None,
+    timeout: PairedTimeoutFlag = None,
+    out: PairedOutFlag = None,
     verbose: VerboseFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
