@@ -72,7 +72,12 @@ def summary(found: Gate, run: str, base: str, most: int = markdown.MOST_BYTES) -
         most: bytes that it may have.
     """
     judged = gate.judged_by(found)
-    said: list[Value] = [*filter(None, (found.incomplete, found.unfit)), *found.said, *gate.advice(found)]
+    said: list[Value] = [
+        *filter(None, (found.incomplete, found.unfit)),
+        *found.said,
+        *gate.by_block(found),
+        *gate.advice(found),
+    ]
     blocks = [
         markdown.Block([f"## modbench gate: {markdown.text(found.verdict)}"]),
         markdown.block(Sentence("{run} against {base}: {judged}.", run=Code(run), base=Code(base), judged=judged)),

@@ -33,7 +33,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 import load
@@ -266,6 +266,14 @@ def table(pools: Sequence[Pool], lengths: Sequence[float], ways: dict[str, tuple
     return "\n".join(lines)
 
 
+def spread(pool: Pool) -> str:
+    """How much blocks of a pool spread, and what it says of each head by wall time: its gates share what chance made of it."""
+    known = {name: blocks(seen(pool, "wall", calls)) for name, calls in HEADS.items()}
+    said = [f"{name} {fmean(each):+.1%} ± {stdev(each) / math.sqrt(len(each)):.2%}" for name, each in known.items()]
+    made = known["equal"]
+    return f"{len(made)} blocks, which spread by {stdev(made):.1%}; effect and standard error: {', '.join(said)}"
+
+
 def _cell(words: Sequence[str]) -> str:
     return " / ".join(f"{words.count(word) / len(words):.0%}" if words else "–" for word in ("worse", "pass"))
 
@@ -282,6 +290,8 @@ def main() -> None:
         if not path.exists():
             measure(path, asked.minutes, asked.load)
     made = [POOL.validate_json(path.read_bytes()) for path in asked.pools]
+    for path, pool in zip(asked.pools, made, strict=True):
+        print(f"{path.name}: {spread(pool)}")
     print(table(made, [float(each) for each in asked.gates.split(",")], WAYS))
 
 

@@ -21,7 +21,7 @@ from modbench.reports.questions.gate import paired_gate
 from modbench.reports.questions.gate.fail_on import FailOn, parse
 from modbench.reports.questions.gate.gate import Gate
 from modbench.reports.tables.outcomes import Tables
-from modbench.reports.terminal.gate import as_text
+from modbench.reports.terminal.gate import as_text, summary
 
 TIME = "latency/forward"
 ARMS: list[dict[str, Any]] = [{"model": "dense"}, {"model": "mod", "capacity": 0.125}]
@@ -91,6 +91,7 @@ def test_equal_code_passes_and_the_slower_case_alone_fails(tmp_path: Path) -> No
         "budget_s": None,
     }
     json.dumps(data)
+    assert MOD in summary(equal, "b", "a").replace("\\", "")  # how it changed, also where it passes
     lines = list(as_text(slow))
     assert len(lines) <= 10
     assert any(MOD in line for line in lines)

@@ -594,7 +594,7 @@ def by_block(found: Gate, *, every: bool = False) -> Iterator[Sentence]:
             "{verdict} {metric} {case} {change}{why}",
             verdict=each.verdict,
             metric=each.metric,
-            case=each.what,
+            case=Code(each.what),
             change=change(each),
             why=Sentence("; {why}", why=each.reason) if open_ else "",
         )
