@@ -11,7 +11,7 @@ from modbench.harness.core.units import counted
 from modbench.harness.domain.case import Case, Rung
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value
 from modbench.reports.panel import panels
-from modbench.reports.questions import break_even, machine, win_rate
+from modbench.reports.questions import break_even, machine, rivals, win_rate
 from modbench.reports.questions.machine import GLYPHS, machine_check, machine_facts, twin_check
 from modbench.reports.tables import losses
 from modbench.reports.tables.cases import looked_ahead
@@ -80,6 +80,8 @@ def answer(loaded: Loaded) -> list[Value]:
         return [_alone(loaded)]
     if answered := _answered(loaded):
         return answered
+    if found := rivals.with_rivals(loaded):
+        return _own(loaded, found)
     case = default_arm(loaded)
     if case is None or loaded.run.plan.suite.isoflop is not None:
         return []
@@ -96,6 +98,19 @@ def answer(loaded: Loaded) -> list[Value]:
         for i, (found, (_, called)) in enumerate(zip(places, others, strict=False))
     ]
     return [each for each in said if each is not None]
+
+
+def _own(loaded: Loaded, found: Sequence[tuple[Case, Case, Rung]]) -> list[Value]:
+    """Say of each model of the user's how fast it is against dense of equal cost; of the first everywhere, and against dense."""
+    said = [rivals.headline(loaded, *each) for each in found[:MOST_NAMED]]
+    (case, rival, _), anchor = found[0], loaded.arms[0]
+    against = [(rival, Sentence("{rival}", rival=rival))] if len(win_rate.places(loaded, case, rival)) > 1 else []
+    against += [(anchor, _called(anchor))] if anchor.arm not in {case.arm, rival.arm} else []
+    for other, called in against:
+        places = win_rate.places(loaded, case, other)
+        if win_rate.span(places) is not None or not any(said):
+            said.append(_against(case, places, called, again=any(said)))
+    return [*(each for each in said if each is not None), *rivals.missed(loaded)]
 
 
 def _answered(loaded: Loaded) -> list[Value]:
@@ -211,7 +226,10 @@ def asked(loaded: Loaded) -> Sentence:
     plan = loaded.run.plan
     others, baseline = contenders(loaded), loaded.arms[0]
     words = "{arms} against {baseline}" if others else "{baseline} alone"
-    if others and any(rung.arm in {case.arm for case in loaded.arms} for rung in plan.ladder):
+    rungs = {rung.arm for rung in plan.ladder} & {case.arm for case in loaded.arms}
+    if others and rungs == {baseline.arm}:
+        words += ", a dense model of equal cost"
+    elif others and rungs:
         words += " of the same shape, and against smaller dense models of equal cost"
     what = [workload for workload, metric in TIMED if metric in plan.suite.metrics]
     what += [name for name in ("memory", "energy") if any(key.startswith(f"{name}/") for key in plan.suite.metrics)]
@@ -557,6 +575,8 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
     if loaded.trained_metric is not None and seeds < 3 and not _answered(loaded):
         few = Sentence("{n:seed}", n=seeds)
         yield Doubt(Sentence("Losses are from {few}: an illustration, no claim.", few=few), brief=few)
+    for said in rivals.left_out(loaded):
+        yield Doubt(said)
     for _, panel in panels():
         yield from map(Doubt, panel.lead.doubts(loaded))
     failed = len(loaded.failed.case_id.unique())

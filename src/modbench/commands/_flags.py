@@ -81,6 +81,15 @@ class Flags:
     only: Annotated[
         bool, typer.Option("--only", help="Compare the models of --model alone; the first one is the baseline.")
     ] = False
+    rival: Annotated[
+        str | None,
+        typer.Option(
+            "--rival",
+            metavar="NAME",
+            help="Beside each model of yours, a dense one of equal flops, params or time; or none.",
+            autocompletion=one_of("flops", "params", "time", "none"),
+        ),
+    ] = None
     capacity: Annotated[
         list[str] | None, typer.Option("--capacity", metavar="LIST", help="Capacities, such as 0.125,0.5.")
     ] = None
@@ -143,6 +152,7 @@ class Flags:
         return Overrides(
             model=listed("--model", self.model, str),
             only=self.only,
+            rival=self.rival,
             capacity=listed("--capacity", self.capacity, float),
             router=listed("--router", self.router, str),
             seq_len=listed("--seq-len", self.seq_len, int),
