@@ -17,7 +17,7 @@ from modbench.reports.questions import best_setting, break_even, machine, win_ra
 from modbench.reports.questions.machine import GLYPHS, machine_check, machine_facts, twin_check
 from modbench.reports.tables import losses
 from modbench.reports.tables.cases import looked_ahead
-from modbench.reports.tables.load import Loaded, contenders, rung_beside, subsample_evenly
+from modbench.reports.tables.load import Loaded, contenders, rung_beside, same_shape, subsample_evenly
 from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.wording import MATCHED, TIMED, name, short
 from modbench.reports.writers.number_format import plain
@@ -92,7 +92,7 @@ def answer(loaded: Loaded) -> list[Value]:
     anchor, subject, arms = loaded.arms[0], case, [case]
     if (settings := best_setting.settings_of(loaded, case)) and best_setting.fastest(loaded, case) is None:
         subject, arms = _model(case), [each for each in settings if each.arm != anchor.arm]
-    others: list[tuple[Case, Value]] = [(anchor, _called(anchor))]
+    others: list[tuple[Case, Value]] = [(anchor, described(anchor))]
     beside = rung_beside(loaded, case) if subject is case else None
     if beside is not None and beside[0].arm != anchor.arm:
         others.append((beside[0], Sentence("the dense model of equal cost ({arm})", arm=short(beside[0]))))
@@ -139,10 +139,9 @@ def _answered(loaded: Loaded) -> list[Value]:
     return [sentence for _, panel in panels() for sentence in panel.lead.answer(loaded)]
 
 
-def _called(anchor: Case) -> Sentence:
+def described(anchor: Case) -> Sentence:
     """Name the baseline; of a dense one that it has the arms' shape."""
-    same = anchor.config.capacity is None and not anchor.rung and not anchor.own
-    return Sentence("{arm}" + " of the same shape" * same, arm=anchor)
+    return Sentence("{arm}" + " of the same shape" * same_shape(anchor), arm=anchor)
 
 
 def _alone(loaded: Loaded) -> Sentence:
@@ -347,7 +346,7 @@ def _of_arm(loaded: Loaded, case: Case, rung: Case, solved: Rung) -> Sentence | 
         quantity=MATCHED[solved.quantity],
         at=solved.solved_at,
         equal=win_rate.sentence(win_rate.places(loaded, case, rung)),
-        shape=win_rate.sentence(places, Sentence("Against {base}", base=_called(loaded.arms[0])), pronoun="it "),
+        shape=win_rate.sentence(places, Sentence("Against {base}", base=described(loaded.arms[0])), pronoun="it "),
         loss=loss,
     )
 
@@ -355,7 +354,7 @@ def _of_arm(loaded: Loaded, case: Case, rung: Case, solved: Rung) -> Sentence | 
 def _others(loaded: Loaded, arms: Sequence[Case]) -> Sentence | None:
     """Say where the arms pay that have no dense model of equal cost beside them: one sentence for all."""
     parts = [win_rate.sentence(places, case) for case in arms if (places := _places(loaded, case))]
-    base = _called(loaded.arms[0])
+    base = described(loaded.arms[0])
     return Sentence("Against {base}: {parts}.", base=base, parts=Listed(parts, ". ")) if parts else None
 
 
