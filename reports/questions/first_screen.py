@@ -99,8 +99,7 @@ def answer(loaded: Loaded) -> list[Value]:
     places = [[found for each in arms for found in win_rate.places(loaded, each, other)] for other, _ in others]
     if not any(win_rate.span(found) for found in places):
         del places[1:]  # that nothing can be compared is said once
-    fastest = best_setting.answer(loaded, case)
-    groups, said = dict.fromkeys(_group(loaded, each) for each in places[0]), list[Value]([fastest] if fastest else [])
+    groups, said = dict.fromkeys(_group(loaded, each) for each in places[0]), list[Value](best_setting.answers(loaded))
     for group in groups or [None]:
         made = [
             _against(subject, [each for each in found if _group(loaded, each) == group], called, again=i > 0)
@@ -287,7 +286,7 @@ def _listed(cases: Sequence[Case]) -> Listed:
 
 
 def _model(case: Case) -> Case:
-    return case.model_copy(update={"arm_parts": (), "rung": False})
+    return case.with_title("").model_copy(update={"arm_parts": (), "rung": False})
 
 
 def place_shown(loaded: Loaded) -> list[Value]:
