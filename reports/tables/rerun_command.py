@@ -22,6 +22,7 @@ KEPT = (
     "--seq-len",
     "--batch-size",
     "--dtype",
+    "--request",
     "--device",
     "--seeds",
     "--corpus",
