@@ -9,11 +9,12 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from modbench.harness.core import model_specs
+from modbench.harness.core import model_specs, titles
 from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS, ModelConfig
 from modbench.harness.core.errors import UsageError, in_words, unknown
 from modbench.harness.core.ids import short_name
 from modbench.harness.core.options import Pairs, label
+from modbench.harness.core.units import check_capacity
 from modbench.harness.domain.arm_tables import Arm, Match, Quantity
 from modbench.harness.domain.suite import RIVALS, Suite
 from modbench.harness.planning.dense_ladder import QUANTITIES
@@ -46,6 +47,7 @@ class ResolvedArm:
         share: its share of the cost of the full shape, by which it is named.
         tokens_of: model and options whose tokenizer it takes, where that is no model of the suite's own.
         no_rival: why a user's model has no dense model of equal cost, although the suite asks for one.
+        title: what tables and figures call it; empty: its own name.
     """
 
     model: str
@@ -61,6 +63,7 @@ class ResolvedArm:
     share: float = 0.0
     tokens_of: str = ""
     no_rival: str = ""
+    title: str = ""
 
     @property
     def own(self) -> bool:
@@ -104,6 +107,8 @@ def resolve_arms(suite: Suite, solver: Solver) -> list[ResolvedArm]:
     room = max(contexts) + suite.decode.tokens
     if "decode" in served:
         lengths.append(room)
+    if "request" in served:
+        lengths += [prompt + new for prompt, new in (suite.decode_grid or suite.grid).requests(suite.decode.tokens)]
     # A prompt is read into a cache with room for what follows it, where the model has positions for that.
     shape = {"max_seq_len": max(*lengths, room) if "prefill" in served else max(lengths), **suite.shape}
     if sum(arm.anchor for arm in suite.arms) > 1:
@@ -112,7 +117,7 @@ def resolve_arms(suite: Suite, solver: Solver) -> list[ResolvedArm]:
     for arm in suite.arms:
         if arm.match is None:
             plain += [
-                (_resolve(arm.model, shape, s, o, anchor=arm.anchor), s)
+                (replace(_resolve(arm.model, shape, s, o, anchor=arm.anchor), title=_title(arm, {**s, **o})), s)
                 for s in product_of(arm.settings)
                 for o in product_of(arm.options)
             ]
@@ -123,7 +128,7 @@ def resolve_arms(suite: Suite, solver: Solver) -> list[ResolvedArm]:
         if sourced(each.model) and each.config.max_seq_len < max(lengths):
             raise UsageError(
                 f"model {each.model!r} has {each.config.max_seq_len} positions; this suite reads {max(lengths)} tokens. Lower "
-                "--seq-len, train.seq_len or decode.tokens."
+                "--seq-len, --request, train.seq_len or decode.tokens."
             )
     if longest < max(lengths):
         raise UsageError(f"seq_len {max(lengths)} is more than max_seq_len {longest}: raise max_seq_len.")
@@ -141,6 +146,7 @@ def resolve_arms(suite: Suite, solver: Solver) -> list[ResolvedArm]:
     anchor = rungs[0] if alone else next((arm for arm in named if arm.anchor), named[0])
     arms = [anchor, *(arm for arm in (*rungs, *named) if arm is not anchor)]
     _refuse_double_names(arms)
+    check_titles([(short_name(arm.model), arm.title) for arm in arms])
     return arms
 
 
@@ -169,6 +175,34 @@ def unsolved_arms(suite: Suite) -> list[ResolvedArm]:
         UsageError: as `resolve_arms`.
     """
     return resolve_arms(suite, _Unsolved())
+
+
+def _title(arm: Arm, point: Mapping[str, Any]) -> str:
+    """The title of one of the arms of a table: with the values in which they differ, where it makes several."""
+    several = [
+        key for key, tried in {**arm.settings, **arm.options}.items() if isinstance(tried, list) and len(tried) > 1
+    ]
+    values = (f"{point[key]}" if key == "capacity" else f"{key} {point[key]}" for key in several)
+    return titles.checked(" ".join([arm.title, *values])) if arm.title else ""
+
+
+def check_titles(arms: Iterable[tuple[str, str]]) -> None:
+    """Check that each title names one arm.
+
+    Args:
+        arms: of each its own name, and its title or nothing.
+
+    Raises:
+        UsageError: if a title is that of another arm, or its name.
+    """
+    taken = dict[str, str]()
+    for name, title in sorted(arms, key=lambda arm: bool(arm[1])):  # names before titles
+        called = (title or name).casefold()
+        if title and called in taken:
+            raise UsageError(
+                f"title {title!r} is what {taken[called]} is called, too: give each arm a title of its own."
+            )
+        taken.setdefault(called, name)
 
 
 def _refuse_double_names(arms: list[ResolvedArm]) -> None:
@@ -273,19 +307,6 @@ def decided_by(model: str, given: Mapping[str, Any], settings: Mapping[str, Any]
     return dict(found.settings())
 
 
-def check_capacity(capacity: object) -> None:
-    """Check that a capacity is a share of tokens.
-
-    Raises:
-        UsageError: for a capacity outside (0, 1].
-    """
-    number = isinstance(capacity, int | float) and not isinstance(capacity, bool)
-    if capacity is not None and not (number and 0 < capacity <= 1):  # type: ignore[operator]  # number says so
-        raise UsageError(
-            f"capacity {capacity!r} is outside (0, 1]: it is the share of tokens that a routed block processes."
-        )
-
-
 def _label(
     arm: ResolvedArm, settings: dict[str, Any], siblings: list[tuple[ResolvedArm, dict[str, Any]]]
 ) -> ResolvedArm:
@@ -347,7 +368,8 @@ def _matched(arm: Arm, match: Match, suite: Suite, shape: dict[str, Any], named:
     same = (target.model, target.config, target.options)
     target = next((a for a in named if (a.model, a.config, a.options) == same), None) or _label(target, {}, [])
     base = _resolve(arm.model, {**shape, **_shape_of(target)} if own else shape, arm.settings, anchor=arm.anchor)
-    return _Wanted(replace(base, tokens_of=_tokens_of(target)), target, match.quantity, match.factor)
+    base = replace(base, tokens_of=_tokens_of(target), title=arm.title)
+    return _Wanted(base, target, match.quantity, match.factor)
 
 
 def _rival(target: ResolvedArm, suite: Suite) -> _Wanted:

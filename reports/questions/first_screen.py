@@ -5,19 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+from modbench.harness.core.contracts import GENERATION
 from modbench.harness.core.labels import OF_WORK, Label
 from modbench.harness.core.units import counted
 from modbench.harness.domain.case import Case, Rung
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value
 from modbench.reports.panel import panels
-from modbench.reports.questions import break_even, machine, rivals, win_rate
-from modbench.reports.questions.machine import GLYPHS, machine_check, machine_facts, twin_check
+from modbench.reports.questions import best_setting, break_even, machine, rivals, win_rate
+from modbench.reports.questions.machine import GLYPHS, machine_facts, twin_check
 from modbench.reports.tables import losses
 from modbench.reports.tables.cases import looked_ahead
-from modbench.reports.tables.load import Loaded, contenders, default_arm, rung_beside, subsample_evenly
+from modbench.reports.tables.load import Loaded, contenders, rung_beside, same_shape, subsample_evenly
 from modbench.reports.tables.losses import seeds_in_words
-from modbench.reports.wording import MATCHED, TIMED, name, short
+from modbench.reports.wording import ANSWERED, MATCHED, name, short
 from modbench.reports.writers.number_format import plain
 
 # Arms that the answer is about; the rest are counted.
@@ -25,7 +27,7 @@ MOST_ANSWERS = 24
 # Lengths at which a rung's distance from its target is said.
 MOST_GAPS = 4
 # What is said in one sentence of a model that was measured alone.
-NUMBERS = (*TIMED, ("forward FLOPs", "flops/forward"), ("peak memory", "memory/peak_allocated"))
+NUMBERS = (*ANSWERED, ("forward FLOPs", "flops/forward"), ("peak memory", "memory/peak_allocated"))
 NOTHING_COMPARED = "nothing is compared, so that there is no ratio, no verdict and no identical twin of a baseline"
 
 
@@ -34,7 +36,9 @@ WHERE = {
     frozenset({"train_step"}): " in training",
     frozenset({"prefill"}): " in prefill",
     frozenset({"decode"}): " in decoding",
+    frozenset({"request"}): " in generation",
     frozenset({"prefill", "decode"}): " in generation",
+    frozenset({"prefill", "decode", "request"}): " in generation",
 }
 # More names than this are counted.
 MOST_NAMED = 6
@@ -59,8 +63,13 @@ class Head:
     doubts: Sequence[Value]
 
 
-def head(loaded: Loaded) -> Head:
-    """Return the first screen of a report."""
+def head(loaded: Loaded, *, machine_check: bool = True) -> Head:
+    """Return the first screen of a report.
+
+    Args:
+        loaded: the run.
+        machine_check: whether it says what is known of the machine; the page says it at its top.
+    """
     said = asked(loaded)
     if not loaded.measured:  # why stands above it, among the warnings
         return Head(said, [f"{machine.NOTHING}."], [], [], [])
@@ -71,46 +80,84 @@ def head(loaded: Loaded) -> Head:
     )
     details += [sentence for _, panel in panels() for sentence in panel.lead.details(loaded)]
     details += _requested(loaded)
-    return Head(said, short, details, sure(loaded), doubts(loaded))
+    return Head(
+        said, short, details, sure(loaded, machine_check=machine_check), doubts(loaded, machine_check=machine_check)
+    )
 
 
 def answer(loaded: Loaded) -> list[Value]:
-    """Say in two sentences how fast the arm that is shown first is against dense, and against dense of equal cost."""
+    """Say how fast the arm that is shown first is against dense, and against dense of equal cost.
+
+    In two sentences; of prefill and decoding in two for each workload and batch size, which one ratio could not stand for. Of a
+    user's model with several settings it is the fastest, which is named before; where none is told apart, all of them.
+    """
     if loaded.alone:
         return [_alone(loaded)]
     if answered := _answered(loaded):
         return answered
+    case, first = best_setting.first_arm(loaded), list[Value]()
     if found := rivals.with_rivals(loaded):
-        return _own(loaded, found)
-    case = default_arm(loaded)
+        case, first = _own(loaded, found)
     if case is None or loaded.run.plan.suite.isoflop is not None:
         return []
-    anchor = loaded.arms[0]
-    others = [(anchor, _called(anchor))]
-    beside = rung_beside(loaded, case)
+    anchor, subject, arms = loaded.arms[0], case, [case]
+    if (settings := best_setting.settings_of(loaded, case)) and best_setting.fastest(loaded, case) is None:
+        subject, arms = _model(case), [each for each in settings if each.arm != anchor.arm]
+    others: list[tuple[Case, Value]] = [(anchor, described(anchor))] if anchor.arm != case.arm else []
+    beside = rung_beside(loaded, case) if subject is case else None
     if beside is not None and beside[0].arm != anchor.arm:
-        others.append((beside[0], Sentence("the dense model of equal cost ({arm})", arm=short(beside[0]))))
-    places = [win_rate.places(loaded, case, other) for other, _ in others]
+        equal = beside[0] if first else Sentence("the dense model of equal cost ({arm})", arm=short(beside[0]))
+        others.insert(0 if first else len(others), (beside[0], equal))
+    if first and beside is not None and len(win_rate.places(loaded, case, beside[0])) == 1:  # it has been said
+        others = [each for each in others if each[0].arm != beside[0].arm]
+    places = [[found for each in arms for found in win_rate.places(loaded, each, other)] for other, _ in others]
     if not any(win_rate.span(found) for found in places):
         del places[1:]  # that nothing can be compared is said once
-    said = [
-        _against(case, found, called, again=i > 0)
-        for i, (found, (_, called)) in enumerate(zip(places, others, strict=False))
-    ]
-    return [each for each in said if each is not None]
+    groups = dict.fromkeys(_group(loaded, each) for found in places[:1] for each in found)
+    said = [*first, *best_setting.answers(loaded)]
+    named = bool(first) and subject is case
+    for group in groups or [None]:
+        made = [
+            _against(subject, [each for each in found if _group(loaded, each) == group], called, again=named or i > 0)
+            for i, (found, (_, called)) in enumerate(zip(places, others, strict=False))
+        ]
+        known = [each for each in made if each is not None]
+        if known and group is not None and len(groups) > 1:
+            said.append(Sentence("{workload}, B = {batch}: {said}", said=Listed(known, " "), **group._asdict()))
+        else:
+            said += known
+        others = [(other, other) for other, _ in others]  # what they are to the arm is said once
+    return [*said, *rivals.missed(loaded)]
 
 
-def _own(loaded: Loaded, found: Sequence[tuple[Case, Case, Rung]]) -> list[Value]:
-    """Say of each model of the user's how fast it is against dense of equal cost; of the first everywhere, and against dense."""
-    said = [rivals.headline(loaded, *each) for each in found[:MOST_NAMED]]
-    (case, rival, _), anchor = found[0], loaded.arms[0]
-    against = [(rival, Sentence("{rival}", rival=rival))] if len(win_rate.places(loaded, case, rival)) > 1 else []
-    against += [(anchor, _called(anchor))] if anchor.arm not in {case.arm, rival.arm} else []
-    for other, called in against:
-        places = win_rate.places(loaded, case, other)
-        if win_rate.span(places) is not None or not any(said):
-            said.append(_against(case, places, called, again=any(said)))
-    return [*(each for each in said if each is not None), *rivals.missed(loaded)]
+class _Group(NamedTuple):
+    """Places that one answer is about: those of a workload of generation at a batch size.
+
+    Attributes:
+        workload: its title.
+        batch: the batch size.
+    """
+
+    workload: str
+    batch: int
+
+
+def _group(loaded: Loaded, found: Finding) -> _Group | None:
+    """Return what an answer about a place is about; None for a forward pass or a training step."""
+    if loaded.tables.metrics[found.metric].workload not in GENERATION:
+        return None
+    return _Group(win_rate.WORKLOADS[found.metric].capitalize(), found.place.batch_size)
+
+
+def _own(loaded: Loaded, found: Sequence[tuple[Case, Case, Rung]]) -> tuple[Case, list[Value]]:
+    """Return the model of the user's that the answer is about, and how fast it is against dense of equal cost.
+
+    Of several settings it is the fastest; where none is told apart, each is held against its rival.
+    """
+    fastest = best_setting.fastest(loaded, found[0][0])
+    told = [each for each in found if fastest is not None and each[0].arm == fastest.arm] or found
+    said = [rivals.headline(loaded, *each) for each in told[:MOST_NAMED]]
+    return told[0][0], [each for each in said if each is not None]
 
 
 def _answered(loaded: Loaded) -> list[Value]:
@@ -118,10 +165,9 @@ def _answered(loaded: Loaded) -> list[Value]:
     return [sentence for _, panel in panels() for sentence in panel.lead.answer(loaded)]
 
 
-def _called(anchor: Case) -> Sentence:
+def described(anchor: Case) -> Sentence:
     """Name the baseline; of a dense one that it has the arms' shape."""
-    same = anchor.config.capacity is None and not anchor.rung and not anchor.own
-    return Sentence("{arm}" + " of the same shape" * same, arm=anchor)
+    return Sentence("{arm}" + " of the same shape" * same_shape(anchor), arm=anchor)
 
 
 def _alone(loaded: Loaded) -> Sentence:
@@ -151,7 +197,7 @@ def _alone(loaded: Loaded) -> Sentence:
     )
 
 
-def _against(case: Case, places: Sequence[Finding], called: Sentence, *, again: bool = False) -> Sentence | None:
+def _against(case: Case, places: Sequence[Finding], called: Value, *, again: bool = False) -> Sentence | None:
     """One sentence: `MoD 0.125 is faster than dense of the same shape in 5 of 6 places, failed in 1: 1.29× to 1.70×.`."""
     # A search leaves out places that it does not need; a failure is no such place.
     found = [each for each in places if each.typical.value is not None or each.status == "failed"]
@@ -231,7 +277,7 @@ def asked(loaded: Loaded) -> Sentence:
         words += ", a dense model of equal cost"
     elif others and rungs:
         words += " of the same shape, and against smaller dense models of equal cost"
-    what = [workload for workload, metric in TIMED if metric in plan.suite.metrics]
+    what = [workload for workload, metric in ANSWERED if metric in plan.suite.metrics]
     what += [name for name in ("memory", "energy") if any(key.startswith(f"{name}/") for key in plan.suite.metrics)]
     made = {key for comparison in plan.comparisons for key in comparison.metrics}  # a filter may leave tasks out
     asked_for = {task for key in made if (task := loaded.tables.metrics[key].task)}
@@ -270,7 +316,7 @@ def _listed(cases: Sequence[Case]) -> Listed:
 
 
 def _model(case: Case) -> Case:
-    return case.model_copy(update={"arm_parts": (), "rung": False})
+    return case.with_title("").model_copy(update={"arm_parts": (), "rung": False})
 
 
 def place_shown(loaded: Loaded) -> list[Value]:
@@ -329,7 +375,7 @@ def _of_arm(loaded: Loaded, case: Case, rung: Case, solved: Rung) -> Sentence | 
         quantity=MATCHED[solved.quantity],
         at=solved.solved_at,
         equal=win_rate.sentence(win_rate.places(loaded, case, rung)),
-        shape=win_rate.sentence(places, Sentence("Against {base}", base=_called(loaded.arms[0])), pronoun="it "),
+        shape=win_rate.sentence(places, Sentence("Against {base}", base=described(loaded.arms[0])), pronoun="it "),
         loss=loss,
     )
 
@@ -337,7 +383,7 @@ def _of_arm(loaded: Loaded, case: Case, rung: Case, solved: Rung) -> Sentence | 
 def _others(loaded: Loaded, arms: Sequence[Case]) -> Sentence | None:
     """Say where the arms pay that have no dense model of equal cost beside them: one sentence for all."""
     parts = [win_rate.sentence(places, case) for case in arms if (places := _places(loaded, case))]
-    base = _called(loaded.arms[0])
+    base = described(loaded.arms[0])
     return Sentence("Against {base}: {parts}.", base=base, parts=Listed(parts, ". ")) if parts else None
 
 
@@ -436,6 +482,7 @@ class Doubt:
         said: the sentence.
         short: the same where the numbers stand elsewhere.
         brief: the same in a few words.
+        of_machine: whether it is what the check of the machine has found.
         heavy: whether numbers may be missing, disturbed, or not those of the work that a model claims: these come first where
             there is room for a few.
     """
@@ -444,6 +491,7 @@ class Doubt:
     short: Value = ""
     brief: Value = ""
     heavy: bool = False
+    of_machine: bool = False
 
 
 def evidence(loaded: Loaded) -> Evidence | None:
@@ -462,8 +510,8 @@ def evidence(loaded: Loaded) -> Evidence | None:
     return Evidence(int(launches.min()), int(launches.max()), half, len(rows), judged, undecided)
 
 
-def sure(loaded: Loaded) -> list[Value]:
-    """Say what the numbers stand on: processes, width of the intervals, margin, the check of the machine."""
+def sure(loaded: Loaded, *, machine_check: bool = True) -> list[Value]:
+    """Say what the numbers stand on: processes, width of the intervals, margin, the check of the machine if it is wanted."""
     suite, found = loaded.run.plan.suite, evidence(loaded)
     if found is None:
         return []
@@ -477,7 +525,7 @@ def sure(loaded: Loaded) -> list[Value]:
         words += "; {open} of {all} ratios of times undecided" * bool(found.undecided)
         margin = Estimate(suite.margin, kind="share")
         said.append(Sentence(words + ".", margin=margin, open=found.undecided, all=found.ratios))
-    return [*said, f"{machine_check(loaded)[1]}."]
+    return [*said, *[f"{machine.machine_check(loaded)[1]}."] * machine_check]
 
 
 def sure_in_brief(loaded: Loaded) -> Sentence | None:
@@ -485,9 +533,8 @@ def sure_in_brief(loaded: Loaded) -> Sentence | None:
     found = evidence(loaded)
     if found is None:
         return None
-    words = "{processes}" + ", ±{half}" * (found.half is not None) + ", machine {status}"
-    half = Estimate(found.half, kind="share")
-    return Sentence(words, processes=found.processes, half=half, status=machine_facts(loaded)[0])
+    words = "{processes}" + ", ±{half}" * (found.half is not None)
+    return Sentence(words, processes=found.processes, half=Estimate(found.half, kind="share"))
 
 
 def sure_in_short(loaded: Loaded) -> Sentence | None:
@@ -515,9 +562,9 @@ def sure_in_short(loaded: Loaded) -> Sentence | None:
     )
 
 
-def doubts(loaded: Loaded) -> list[Value]:
+def doubts(loaded: Loaded, *, machine_check: bool = True) -> list[Value]:
     """Say what a reader should hold against the numbers: labels, disturbed times, failures, what is missing."""
-    return [each.said for each in _doubts(loaded, MOST_DOUBTED)]
+    return [each.said for each in _doubts(loaded, MOST_DOUBTED) if machine_check or not each.of_machine]
 
 
 def doubts_in_short(loaded: Loaded) -> list[Value]:
@@ -561,7 +608,7 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
         words += "it sees no waiting, no other thread and no GPU."
         yield Doubt(Sentence(words, n=by_cpu), brief=Sentence("{n} by CPU time", n=by_cpu))
     twins = twin_check(loaded)
-    if twins is not None and machine_check(loaded)[0] == "undecided":
+    if twins is not None and machine_facts(loaded)[0] == "undecided":
         every = len(twins.verdicts)
         said = Sentence(
             "The machine check cannot tell: two identical models were shown to be equal in {equal} of {all:comparison}; "
@@ -570,7 +617,7 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
             all=every,
             largest=Estimate(twins.largest, kind="share"),
         )
-        yield Doubt(said, "The A/A test is undecided.", "the A/A test is undecided")
+        yield Doubt(said, "The A/A test is undecided.", of_machine=True)
     seeds = len(loaded.run.plan.suite.seeds)
     if loaded.trained_metric is not None and seeds < 3 and not _answered(loaded):
         few = Sentence("{n:seed}", n=seeds)

@@ -18,10 +18,12 @@ from modbench.harness.results.run_file import StoredRun
 KEPT = (
     "--model",
     "--rival",
+    "--option",
     "--capacity",
     "--seq-len",
     "--batch-size",
     "--dtype",
+    "--request",
     "--device",
     "--seeds",
     "--corpus",
@@ -31,7 +33,7 @@ KEPT = (
     "--effort",
 )
 KEPT_ALONE = ("--compile", "--only")
-LEFT = ("-o", "--out", "-k", "--timeout", "--launcher", "--launcher-profile")
+LEFT = ("--title", "-o", "--out", "-k", "--timeout", "--launcher", "--launcher-profile")
 LEFT_ALONE = ("--strict", "--json", "-q", "--quiet", "-v", "--verbose")
 
 

@@ -6,7 +6,8 @@ A word that begins none of the names is left to the shell, which completes paths
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
+
+import typer
 
 Completion = Callable[[str], list[tuple[str, str]]]
 
@@ -59,6 +60,25 @@ def settings(incomplete: str) -> list[tuple[str, str]]:
     return _matching(((f"{name}=", "") for name in (*TOP_KEYS, *ModelConfig.model_fields, *in_tables)), incomplete)
 
 
+def options(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Complete the name of an option: one that the build of a model of the command line takes."""
+    from modbench.harness.core.errors import UsageError
+    from modbench.harness.core.model_specs import is_user_model, parse_spec
+    from modbench.harness.core.options import split
+    from modbench.harness.registry import own_models
+
+    typed = ctx.params.get("model") or []
+    names = dict[str, None]()
+    try:
+        for text in [typed] if isinstance(typed, str) else [each for value in typed for each in split(value)]:
+            model, given = parse_spec(text)
+            if is_user_model(model):
+                names |= dict.fromkeys(name for name in own_models.option_names(model) if name not in given)
+    except (UsageError, ValueError):  # what is typed wrong is refused when the command runs
+        return []
+    return [] if "=" in incomplete else _matching(((f"{name}=", "") for name in names), incomplete)
+
+
 def metrics(incomplete: str) -> list[tuple[str, str]]:
     """Complete the key of a metric."""
     from modbench.harness.registry import catalogue
@@ -66,7 +86,15 @@ def metrics(incomplete: str) -> list[tuple[str, str]]:
     return _matching(((name, metric.about) for name, metric in catalogue.metrics().items()), incomplete)
 
 
+def beginnings(incomplete: str) -> list[tuple[str, str]]:
+    """Complete what `modbench init` begins with."""
+    from modbench.commands.init.doors import DOORS
+
+    return _matching(((door.command.split()[2].removesuffix("FOLDER"), door.does) for door in DOORS), incomplete)
+
+
 def runs(incomplete: str) -> list[tuple[str, str]]:
     """Complete a run folder in `runs/`, the newest first."""
-    found = sorted(Path("runs").glob("*/run.json"), key=lambda file: -file.stat().st_mtime)
-    return _matching(((str(file.parent), "") for file in found), incomplete)
+    from modbench.harness.results.stored_runs import stored
+
+    return _matching(((str(run), "") for run in stored()), incomplete)

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
-from modbench.commands._complete import corpora, models, one_of, routers, settings, suites
+from modbench.commands._complete import corpora, models, one_of, options, routers, runs, settings, suites
+from modbench.harness.core import titles
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.options import listed as options_listed
 from modbench.harness.core.options import split
 from modbench.harness.core.units import margin
 
@@ -23,6 +25,10 @@ T = TypeVar("T")
 # Of comparisons and gates that measure both sides themselves.
 PairedSetFlag = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="With --paired: any key of a suite.")
+]
+PairedOptionFlag = Annotated[
+    list[str] | None,
+    typer.Option("--option", metavar="K=V", help="With --paired: an option of your own models: threshold=0.5."),
 ]
 PairedTimeoutFlag = Annotated[
     str | None,
@@ -40,6 +46,10 @@ PairedOutFlag = Annotated[
 SuiteName = Annotated[
     str, typer.Argument(metavar="SUITE", help="A shipped suite's name, or a TOML file.", autocompletion=suites)
 ]
+RunOrNewest = Annotated[
+    str | None,
+    typer.Argument(metavar="RUN", help="A run folder; default the newest in runs/.", autocompletion=runs),
+]
 ModelName = Annotated[
     str,
     typer.Argument(metavar="MODEL", help="A catalogue model, or 'FILE.py:build(OPTION=VALUE)'.", autocompletion=models),
@@ -51,6 +61,12 @@ DeviceFlag = Annotated[
         metavar="NAME",
         help="cpu or cuda; default cuda if there is a GPU.",
         autocompletion=one_of("cpu", "cuda"),
+    ),
+]
+TitleFlag = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--title", metavar="ARM=TEXT", help="What tables and figures call an arm: 'mod[c0.125]=Ours'. May be repeated."
     ),
 ]
 SelectFlag = Annotated[str | None, typer.Option("-k", metavar="EXPR", help="Only matching cases: 'mod and not c0.5'.")]
@@ -90,6 +106,15 @@ class Flags:
             autocompletion=one_of("flops", "params", "time", "none"),
         ),
     ] = None
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--option",
+            metavar="K=V",
+            help="An option of your own models that take it, or several values: threshold=0.5,0.7.",
+            autocompletion=options,
+        ),
+    ] = None
     capacity: Annotated[
         list[str] | None, typer.Option("--capacity", metavar="LIST", help="Capacities, such as 0.125,0.5.")
     ] = None
@@ -114,6 +139,10 @@ class Flags:
             help="Number formats: fp32, bf16, fp16.",
             autocompletion=one_of("fp32", "bf16", "fp16"),
         ),
+    ] = None
+    request: Annotated[
+        list[str] | None,
+        typer.Option("--request", metavar="LIST", help="Whole requests, prompt and new tokens, such as 512+128."),
     ] = None
     device: DeviceFlag = None
     compile: Annotated[bool, typer.Option("--compile", help="Wrap every model in torch.compile.")] = False
@@ -141,6 +170,8 @@ class Flags:
         ),
     ] = None
 
+    title: TitleFlag = None
+
     def overrides(self) -> Overrides:
         """Parse the flags.
 
@@ -153,16 +184,19 @@ class Flags:
             model=listed("--model", self.model, str),
             only=self.only,
             rival=self.rival,
+            option=options_listed(self.option or ()),
             capacity=listed("--capacity", self.capacity, float),
             router=listed("--router", self.router, str),
             seq_len=listed("--seq-len", self.seq_len, int),
             batch_size=listed("--batch-size", self.batch_size, int),
             dtype=listed("--dtype", self.dtype, str),
+            request=listed("--request", self.request, str),
             device=self.device,
             compile=self.compile,
             seeds=listed("--seeds", self.seeds, int),
             corpus=self.corpus,
             effort=self.effort,
+            title=titles.listed(self.title or ()),
             settings=dict(map(setting_of, self.settings or ())),
         )
 

@@ -92,16 +92,19 @@ def run(
     *,
     model: Some[str] | None = None,
     only: bool = False,
+    option: Mapping[str, object] | Some[str] | None = None,
     capacity: Some[float] | None = None,
     router: Some[str] | None = None,
     seq_len: Some[int] | None = None,
     batch_size: Some[int] | None = None,
     dtype: Some[str] | None = None,
+    request: Some[str] | None = None,
     device: str | None = None,
     compile: bool = False,  # noqa: A002  # the flag's name
     seeds: Some[int] | None = None,
     corpus: str | Path | None = None,
     effort: str | None = None,
+    title: Mapping[str, str] | None = None,
     select: str | None = None,
     out: str | Path | None = None,
     timeout: str | None = None,
@@ -121,16 +124,19 @@ def run(
         suite: a shipped suite's name, or a TOML file.
         model: keep only these models (the anchor stays), or add your own: `FILE.py:build`, `FILE.py:build(OPTION=VALUE)`.
         only: compare the models of `model` alone; the first one is the baseline.
+        option: options of your own models that take them, such as `{"threshold": [0.5, 0.7]}`: a list has an arm for each value.
         capacity: capacities.
         router: routers, or a class of your own as `FILE.py:ROUTER`.
         seq_len: sequence lengths.
         batch_size: batch sizes.
         dtype: number formats: fp32, bf16, fp16.
+        request: whole requests, prompt and new tokens, such as `512+128`.
         device: cpu or cuda; None: cuda if there is a GPU.
         compile: wrap every model in torch.compile.
         seeds: seeds of weights and data.
         corpus: text to train on.
         effort: smoke, draft, standard or rigorous.
+        title: what tables and figures call arms, such as `{"mod[c0.125]": "Ours"}`.
         select: only matching cases, such as `mod and not c0.5` (the flag `-k`).
         out: the run folder; None: runs/SUITE-DATE-N.
         timeout: longest time of a unit, such as `10min`.
@@ -157,15 +163,18 @@ def run(
     values = {
         "model": model,
         "only": only,
+        "option": option,
         "capacity": capacity,
         "router": router,
         "seq_len": seq_len,
         "batch_size": batch_size,
         "dtype": dtype,
+        "request": request,
         "device": device,
         "compile": compile,
         "seeds": seeds,
         "effort": effort,
+        "title": title,
         "corpus": None if corpus is None else str(corpus),
     }
     given = keywords.overrides(values, _all_settings(settings, more))
