@@ -155,7 +155,7 @@ def test_what_it_refuses(modbench: Any, source: Path, flags: list[str], tmp_path
         ("times.json",): "needs --into RUN",
         ("times.json", "--capacity", "0.5", "--into", "runs/x"): "--capacity: for a Hugging Face model",
         (*flags, "--out", source): "exists already: name a new folder",
-        (*flags, "--out", out, "--capacity", "1.5"): "capacity 1.5: must be a share above 0",
+        (*flags, "--out", out, "--capacity", "1.5"): "capacity 1.5 is outside (0, 1]",
         (*flags, "--out", out, "--first-routed", "3"): "layers 0 to 2, so none would be routed",
         (*flags, "--out", out, "--causal", "none"): "must be threshold or predictor",
         (*flags, "--out", out, "--start", "best"): "must be change or random",

@@ -6,7 +6,6 @@ A word that begins none of the names is left to the shell, which completes paths
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 Completion = Callable[[str], list[tuple[str, str]]]
 
@@ -68,5 +67,6 @@ def metrics(incomplete: str) -> list[tuple[str, str]]:
 
 def runs(incomplete: str) -> list[tuple[str, str]]:
     """Complete a run folder in `runs/`, the newest first."""
-    found = sorted(Path("runs").glob("*/run.json"), key=lambda file: -file.stat().st_mtime)
-    return _matching(((str(file.parent), "") for file in found), incomplete)
+    from modbench.harness.results.stored_runs import stored
+
+    return _matching(((str(run), "") for run in stored()), incomplete)
