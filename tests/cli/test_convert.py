@@ -293,7 +293,18 @@ def test_a_tokenizer_that_loses_text_is_refused_as_run_refuses_it(
     lossy(kind, folder)
     (folder / "text.txt").write_text("A Cat sat. " * 800)
     corpus = ("--corpus", folder / "text.txt")
-    run = ("--effort", "smoke", "--device", "cpu", "--seq-len", "32", "--set", "train.steps=0", "--set", "train.seq_len=32")
+    run = (
+        "--effort",
+        "smoke",
+        "--device",
+        "cpu",
+        "--seq-len",
+        "32",
+        "--set",
+        "train.steps=0",
+        "--set",
+        "train.seq_len=32",
+    )
     said = []
     for done in (
         modbench("run", "quick", "--model", f"hf:{folder}", "--only", *run, *corpus, "-o", tmp_path / "run"),

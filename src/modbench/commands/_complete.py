@@ -65,6 +65,13 @@ def metrics(incomplete: str) -> list[tuple[str, str]]:
     return _matching(((name, metric.about) for name, metric in catalogue.metrics().items()), incomplete)
 
 
+def beginnings(incomplete: str) -> list[tuple[str, str]]:
+    """Complete what `modbench init` begins with."""
+    from modbench.commands.init.doors import DOORS
+
+    return _matching(((door.command.split()[2].removesuffix("FOLDER"), door.does) for door in DOORS), incomplete)
+
+
 def runs(incomplete: str) -> list[tuple[str, str]]:
     """Complete a run folder in `runs/`, the newest first."""
     from modbench.harness.results.stored_runs import stored

@@ -42,7 +42,7 @@ SuiteName = Annotated[
 ]
 RunOrNewest = Annotated[
     str | None,
-    typer.Argument(metavar="[RUN]", help="A run folder; default the newest in runs/.", autocompletion=runs),
+    typer.Argument(metavar="RUN", help="A run folder; default the newest in runs/.", autocompletion=runs),
 ]
 ModelName = Annotated[
     str,

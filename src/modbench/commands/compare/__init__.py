@@ -53,7 +53,7 @@ def compare(
     runs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RUN]...",
+            metavar="RUN",
             help="With --by one run, default the newest in runs/; else several.",
             autocompletion=runs,
         ),
