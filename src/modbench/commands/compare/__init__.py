@@ -11,6 +11,7 @@ from modbench.commands._app import command
 from modbench.commands._complete import metrics, runs
 from modbench.commands._flags import (
     JsonFlag,
+    PairedOptionFlag,
     PairedOutFlag,
     PairedSetFlag,
     PairedTimeoutFlag,
@@ -110,6 +111,7 @@ def compare(
         list[str] | None,
         typer.Option("--model", metavar="LIST", help="With --paired: FILE.py:build, taken from both revisions."),
     ] = None,
+    option: PairedOptionFlag = None,
     settings: PairedSetFlag = None,
     launches: Annotated[
         int | None,
@@ -130,7 +132,14 @@ def compare(
     files as they are, or the path of a Python interpreter.
     """
     named = runs or []
-    only_paired = {"--model": model, "--set": settings, "--launches": launches, "--timeout": timeout, "--out": out}
+    only_paired = {
+        "--model": model,
+        "--option": option,
+        "--set": settings,
+        "--launches": launches,
+        "--timeout": timeout,
+        "--out": out,
+    }
     if paired:
         refuse(
             {"--by": by, "--baseline": baseline, "--metric": metric, "--workload": workload, "--html": html},
@@ -141,6 +150,7 @@ def compare(
         compare_revisions(
             named,
             models=listed("--model", model, str),
+            options=option or (),
             settings=settings or (),
             lengths=listed("--seq-len", seq_len, int),
             select=select,
