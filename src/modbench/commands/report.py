@@ -42,7 +42,8 @@ def report(
 ) -> None:
     """Render a stored run again, also in other formats.
 
-    Without --format: the page and its tables, and the answer in short. With it: the paths of the files; -v: the answer too.
+    Without --format: the page and its tables, and the answer in short. Of other formats the paths are
+    printed, with -v the answer too.
     """
     from modbench import api
     from modbench.harness.core.errors import IncompleteError, UsageError
@@ -57,8 +58,7 @@ def report(
     chosen = DEFAULT if formats is None else named(formats)
     folder = chosen_run(run_folder, quiet=quiet, as_json=as_json)
     finished = api.report(folder, baseline, all_pairs=all_pairs, formats=chosen, out=out)
-    only_files = formats is not None and not verbose
-    print_summary(finished, as_json=as_json, quiet=quiet or only_files, verbose=verbose, every_file=formats is not None)
+    print_summary(finished, as_json=as_json, quiet=quiet, verbose=verbose)
     run = finished.loaded.run
     gone = missing(run.included)
     since = changed_since(run.token) if gone else {}
