@@ -124,7 +124,7 @@ def _scale(cells: Iterable[Value]) -> tuple[float, str] | None:
 
 def _math(title: str) -> str:
     """Set a title such as `T = 128` as mathematics."""
-    return f"${title}$" if re.fullmatch(r"[TB] = [\d,]+", title) else title
+    return f"${title}$" if re.fullmatch(r"[TB] = [\d,]+(, B = [\d,]+)?", title) else title
 
 
 def _cell(cell: Value, factor: float, unit: str, *, intervals: bool) -> str:

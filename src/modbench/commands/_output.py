@@ -52,21 +52,26 @@ def say_json(data: object, *, allow_nan: bool = True) -> None:
     print(masked(escaped_json(json.dumps(data, indent=1, allow_nan=allow_nan))), flush=True)
 
 
-def print_summary(finished: Finished, *, as_json: bool, quiet: bool = False, verbose: bool = False) -> None:
+def print_summary(
+    finished: Finished, *, as_json: bool, quiet: bool = False, verbose: bool = False, every_file: bool = False
+) -> None:
     """Print the summary of a run as text or JSON; quietly only the path of the report, and failures on standard error.
 
-    Where other formats than the page were written, the paths of their files are enough too, unless verbose.
+    Args:
+        finished: the run.
+        as_json: whether JSON is printed.
+        quiet: whether text is paths alone.
+        verbose: whether the text leaves nothing out.
+        every_file: whether the paths are those of all files that were written.
     """
-    from modbench.reports.format import PAGE
     from modbench.reports.questions import machine
     from modbench.reports.terminal import summary
 
-    others = finished.report.name != PAGE
-    if not as_json and (quiet or (others and not verbose)):
+    if quiet and not as_json:
         lines = [] if finished.loaded.measured else [machine.nothing_measured(finished.loaded)]
         if lines := [*lines, *summary.troubles(finished.loaded)]:
             say("\n".join(lines), sys.stderr)
-        say("\n".join(map(str, finished.files if others else [finished.report])))
+        say("\n".join(map(str, finished.files if every_file else [finished.report])))
         return
     result = (finished.loaded, finished.report, finished.wall_s)
     files = [str(file) for file in finished.files]

@@ -9,7 +9,7 @@ import typer
 
 from modbench.commands._app import command
 from modbench.commands._complete import formats as formats_named
-from modbench.commands._flags import JsonFlag, QuietFlag, RunOrNewest, VerboseFlag
+from modbench.commands._flags import JsonFlag, QuietFlag, RunOrNewest, TitleFlag, VerboseFlag
 from modbench.commands._output import chosen_run, print_summary
 
 
@@ -38,14 +38,15 @@ def report(
     out: Annotated[
         str | None, typer.Option("-o", "--out", metavar="DIR", help="Where to write; default the run folder.")
     ] = None,
+    title: TitleFlag = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Render a stored run again, also in other formats.
 
-    Without --format: the page and its tables, and the answer in short. Of other formats the paths are
-    printed, with -v the answer too.
+    Without --format: the page and its tables, and the answer in short. With it: the paths of the files; -v: the answer too.
     """
     from modbench import api
+    from modbench.harness.core import titles
     from modbench.harness.core.errors import IncompleteError, UsageError
     from modbench.harness.process import exit_codes
     from modbench.harness.registry.consent import in_words
@@ -57,8 +58,11 @@ def report(
         raise UsageError("--out '' names no folder. Name one, or omit --out.")
     chosen = DEFAULT if formats is None else named(formats)
     folder = chosen_run(run_folder, quiet=quiet, as_json=as_json)
-    finished = api.report(folder, baseline, all_pairs=all_pairs, formats=chosen, out=out)
-    print_summary(finished, as_json=as_json, quiet=quiet, verbose=verbose)
+    finished = api.report(
+        folder, baseline, all_pairs=all_pairs, formats=chosen, out=out, title=titles.listed(title or ())
+    )
+    only_files = formats is not None and not verbose
+    print_summary(finished, as_json=as_json, quiet=quiet or only_files, verbose=verbose, every_file=formats is not None)
     run = finished.loaded.run
     gone = missing(run.included)
     since = changed_since(run.token) if gone else {}

@@ -18,12 +18,14 @@ from modbench.commands._flags import (
     PairedSetFlag,
     PairedTimeoutFlag,
     SelectFlag,
+    TitleFlag,
     VerboseFlag,
     checked_margin,
     listed,
     refuse,
 )
 from modbench.commands._output import chosen_run, say, say_json
+from modbench.harness.core import titles
 from modbench.harness.core.errors import IncompleteError, UsageError, unknown
 
 if TYPE_CHECKING:
@@ -105,6 +107,7 @@ def compare(
         bool,
         typer.Option("--across-machines", help="Of several runs: compare unlike machines, by ratios to the anchor."),
     ] = False,
+    title: TitleFlag = None,
     html: Annotated[
         str | None, typer.Option("--html", metavar="FILE", help="Also write the comparison as a page, into a new file.")
     ] = None,
@@ -171,6 +174,7 @@ def compare(
                 "--metric": metric,
                 "--workload": workload,
                 "--html": html,
+                "--title": title,
             },
             "runs that were made",
         )
@@ -198,24 +202,19 @@ def compare(
             raise UsageError("--margin and --across-machines are for several runs; --by takes the suite's margin.")
         folder = chosen_run(named[0] if named else None, quiet=style is not None, as_json=as_json)
         from modbench.reports.questions.compare_axis import Filter
+        from modbench.reports.tables.load import load
 
         lists = listed("--metric", metric, str), listed("--seq-len", seq_len, int), listed("--workload", workload, str)
         _compare_cases(
-            folder,
+            load(folder, title=titles.listed(title or ())),
             by,
             baseline,
             Filter(*lists, select),
             Output(html, force=force, style=style, as_json=as_json, verbose=verbose),
         )
         return
-    chosen = {
-        "--format": style,
-        "--baseline": baseline,
-        "--metric": metric,
-        "--seq-len": seq_len,
-        "--workload": workload,
-        "-k": select,
-    }
+    refuse({"--title": title, "--format": style}, "--by AXIS")
+    chosen = {"--baseline": baseline, "--metric": metric, "--seq-len": seq_len, "--workload": workload, "-k": select}
     refuse(chosen, "--by AXIS, or --paired")
     if len(named) < 2:
         number = "one run was named: name another" if named else "no run was named: name two"
@@ -230,14 +229,12 @@ def compare(
     )
 
 
-def _compare_cases(folder: str, axis: str, baseline: str | None, keep: Filter, out: Output) -> None:
+def _compare_cases(loaded: Loaded, axis: str, baseline: str | None, keep: Filter, out: Output) -> None:
     from modbench.reports.page import compare_page
     from modbench.reports.questions.compare_axis import compare_by, one_table
-    from modbench.reports.tables.load import load
     from modbench.reports.terminal import compare
     from modbench.reports.writers import text
 
-    loaded = load(folder)
     # One table has a loss beside times: that of its own length, whatever length was named for times.
     table = compare_by(loaded, axis, baseline, keep if out.style is None else replace(keep, seq_lens=()))
     if out.html is not None:
