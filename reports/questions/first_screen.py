@@ -15,7 +15,7 @@ from modbench.reports.questions import break_even, machine, win_rate
 from modbench.reports.questions.machine import GLYPHS, machine_check, machine_facts, twin_check
 from modbench.reports.tables import losses
 from modbench.reports.tables.cases import looked_ahead
-from modbench.reports.tables.load import Loaded, contenders, default_arm, rung_beside, subsample_evenly
+from modbench.reports.tables.load import Loaded, contenders, default_arm, rung_beside, same_shape, subsample_evenly
 from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.wording import MATCHED, TIMED, name, short
 from modbench.reports.writers.number_format import plain
@@ -84,7 +84,7 @@ def answer(loaded: Loaded) -> list[Value]:
     if case is None or loaded.run.plan.suite.isoflop is not None:
         return []
     anchor = loaded.arms[0]
-    others = [(anchor, _called(anchor))]
+    others = [(anchor, described(anchor))]
     beside = rung_beside(loaded, case)
     if beside is not None and beside[0].arm != anchor.arm:
         others.append((beside[0], Sentence("the dense model of equal cost ({arm})", arm=short(beside[0]))))
@@ -103,10 +103,9 @@ def _answered(loaded: Loaded) -> list[Value]:
     return [sentence for _, panel in panels() for sentence in panel.lead.answer(loaded)]
 
 
-def _called(anchor: Case) -> Sentence:
+def described(anchor: Case) -> Sentence:
     """Name the baseline; of a dense one that it has the arms' shape."""
-    same = anchor.config.capacity is None and not anchor.rung and not anchor.own
-    return Sentence("{arm}" + " of the same shape" * same, arm=anchor)
+    return Sentence("{arm}" + " of the same shape" * same_shape(anchor), arm=anchor)
 
 
 def _alone(loaded: Loaded) -> Sentence:
@@ -311,7 +310,7 @@ def _of_arm(loaded: Loaded, case: Case, rung: Case, solved: Rung) -> Sentence | 
         quantity=MATCHED[solved.quantity],
         at=solved.solved_at,
         equal=win_rate.sentence(win_rate.places(loaded, case, rung)),
-        shape=win_rate.sentence(places, Sentence("Against {base}", base=_called(loaded.arms[0])), pronoun="it "),
+        shape=win_rate.sentence(places, Sentence("Against {base}", base=described(loaded.arms[0])), pronoun="it "),
         loss=loss,
     )
 
@@ -319,7 +318,7 @@ def _of_arm(loaded: Loaded, case: Case, rung: Case, solved: Rung) -> Sentence | 
 def _others(loaded: Loaded, arms: Sequence[Case]) -> Sentence | None:
     """Say where the arms pay that have no dense model of equal cost beside them: one sentence for all."""
     parts = [win_rate.sentence(places, case) for case in arms if (places := _places(loaded, case))]
-    base = _called(loaded.arms[0])
+    base = described(loaded.arms[0])
     return Sentence("Against {base}: {parts}.", base=base, parts=Listed(parts, ". ")) if parts else None
 
 

@@ -312,6 +312,11 @@ def rung_beside(loaded: Loaded, case: Case) -> tuple[Case, Rung] | None:
     return None
 
 
+def same_shape(baseline: Case) -> bool:
+    """Whether a baseline is dense of the arms' shape: what shape a user's model has is not known."""
+    return baseline.config.capacity is None and not baseline.rung and not baseline.own
+
+
 def load(folder: str | Path, baseline: str | None = None, *, all_pairs: bool = False) -> Loaded:
     """Read a run folder.
 
