@@ -75,6 +75,8 @@ TIME_WORDS = {
     "contaminated": "‡ contaminated",
 }
 PLAIN_WORDS = {**TIME_WORDS, "better": "▲ better", "worse": "▼ worse"}
+# Those that leave nothing open.
+DECIDED = {"better", "worse", "equivalent"}
 # Verdicts on one of several runs: shown in one direction alone, or nothing is claimed.
 _OF_RUNS = {
     "not worse": "≥ not worse",

@@ -13,7 +13,6 @@ from modbench.harness.domain.case import Case
 from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, Verdict
 from modbench.reports.panel import Panel
 from modbench.reports.questions import win_rate
-from modbench.reports.questions.machine import machine_check
 from modbench.reports.tables import findings
 from modbench.reports.tables.load import Loaded, contenders, default_arm, rung_beside
 from modbench.reports.tables.rerun_command import Again, NotAgainError
@@ -112,7 +111,6 @@ class Behind:
         self.counts = dict(
             zip(zip(loaded.cases.case_id, loaded.cases.metric, strict=True), loaded.cases.n, strict=True)
         )
-        self.machine = machine_check(loaded)
 
     def evidence(self, claim: Claim) -> Evidence:
         """Return what stands behind a claim."""
@@ -160,9 +158,6 @@ class Behind:
                 said.setdefault(each.reason, []).append(where)
         if not self.loaded.run.plan.suite.claims:
             said["a smoke run makes no claims"] = []
-        status, words = self.machine
-        if status != "fit":
-            said[words.lstrip("●○!× ")] = []
         return [_at(text, where) if where else text for text, where in said.items()]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -226,7 +225,10 @@ def render(loaded: Loaded) -> Iterator[Block | Markup]:
     for made in filter(None, (table(loaded, served) for served in SERVED)):
         left_out = max(0, len(made.rows) - MOST_ROWS)
         yield replace(made, rows=subsample_evenly(made.rows, MOST_ROWS), left_out=left_out, file="cases.csv")
-    said = "Ratios are those of the time, over {anchor}: purple is faster, orange slower. {file} has both estimates."
+    said = (
+        "Ratios are those of the time, over {anchor}: purple is faster, orange slower, grey neither or without a verdict. "
+        "{file} has both estimates."
+    )
     if any(each.derived for each in grids):
         said += " No rate was asked for, so that tokens per second follow from the typical time."
     yield Note(Sentence(said, anchor=loaded.arms[0], file=Code("breakeven.csv")))
@@ -249,7 +251,7 @@ def _cell(cell: Cell | None) -> dict[str, object] | None:
     if cell.against is not None and cell.against.typical.value is not None:
         ratio = Estimate(cell.against.typical.value, kind="ratio")
         speed = inline(Sentence("{ratio} {verdict}", ratio=ratio, verdict=Verdict(cell.against.verdict)))
-        colour = bin_of(math.log2(cell.against.typical.value))
+        colour = bin_of(cell.against.typical.value, cell.against.verdict)
     rate = None if cell.rate is None else inline(cell.rate)
     return {"rate": rate, "speed": speed, "bin": colour, "lines": list(map(inline, cell.more))}
 

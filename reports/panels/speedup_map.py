@@ -20,7 +20,7 @@ from modbench.reports.questions.first_screen import residuals
 from modbench.reports.tables.cases import RATIOS, figure_rows
 from modbench.reports.tables.findings import Against, against, by_length, row_of
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording import TIMED, short
+from modbench.reports.wording import DECIDED, TIMED, short
 from modbench.reports.writers.number_format import NONE, half, plain
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ WIDTH, POINTS, MAPS_SHARE = 5.0, 72, 0.75
 WIDEST, NAMES, CELL = 7.5, 1.3, 0.4
 # With more lengths a cell has room for its ratio alone.
 FEW_LENGTHS = 7
-UNDECIDED = {"inconclusive", "different", "contaminated"}
 # Where the numbers of a cell stand: heights in a row, and half their width in points.
 _NUMBERS, _HALF_WIDTH = (0.2, 0.92), 14.0
 _BAND_AT = 0.955
@@ -70,7 +69,7 @@ def _figure(loaded: Loaded, sides: Sequence[tuple[str, str]], choice: Against) -
     over = [Sentence("{arm} over {rung}", arm=short(case), rung=short(rung)) for case, rung in pairs]
     caption = Sentence(
         ("Speed-up over dense of equal cost ({pairs})" if choice.equal_cost else "Speed-up over {anchor}")
-        + ", ± half the 95 % interval. Purple is faster, orange slower; hatched: undecided."
+        + ", ± half the 95 % interval. Purple is faster, orange slower; hatched: undecided, or no verdict."
         + " Thick line: from this length on the arm pays" * lined
         + "; {next}" * bool(to_measure)
         + "." * lined,
@@ -127,7 +126,7 @@ def _draw(
                 if written:  # inside its cell, so that the layout need not ask how wide it is
                     label = axis.text(x + 0.5, y + down, written, ha="center", va="center", color=ink, fontsize=size)
                     label.set_in_layout(False)
-            if row is not None and row.status == "ok" and (row.verdict in UNDECIDED or not loaded.checked):
+            if row is not None and row.status == "ok" and row.verdict not in DECIDED:
                 axis.add_patch(
                     Rectangle((x, y), 1, 1, fill=False, hatch="///", edgecolor=MUTED, linewidth=0, alpha=0.5)
                 )
@@ -149,8 +148,9 @@ def _mark(case: Case, length: int, title: str, found: Finding | None) -> Mark:
 
 
 def _bin(found: Finding | None) -> float:
-    ratio = None if found is None else found.typical.value
-    return math.nan if ratio is None else float(bin_of(math.log2(ratio)))
+    return (
+        math.nan if found is None or found.typical.value is None else float(bin_of(found.typical.value, found.verdict))
+    )
 
 
 def _text(found: Finding | None) -> tuple[str, str, str]:
@@ -251,12 +251,12 @@ def _position(at: float, lengths: Sequence[int]) -> float:
 
 
 READING = (
-    "Each cell is one arm at one sequence length. Its number is the time of the anchor divided by the time of the arm: 1.50 "
-    "means that the arm does the same call in two thirds of the time, and above 1 is better. Purple is faster, orange is "
-    "slower, grey is within 9 % of 1, and a hatched cell is not decided, by its interval or since the machine was disturbed or "
-    "not checked. Rows of dense models are the alternatives of equal cost. The thick line is read from all lengths together: "
-    "from it on the arm pays against the baseline, in typical calls and in the mean; at the left edge at every length, at the "
-    "right at none, and dashed where else it may lie (95 %)."
+    "Each cell is one arm at one sequence length. Its number is the time of the dense model of equal cost, or of the anchor, as "
+    "the buttons choose, divided by the time of the arm: 1.50 means that the arm does the same call in two thirds of the time, "
+    "and above 1 is better. Purple is faster, orange is slower, grey is within 9 % of 1 or shows no direction, and a hatched "
+    "cell is not decided, by its interval or since the machine was disturbed or not checked. The thick line is read from all "
+    "lengths together: from it on the arm pays, in typical calls and in the mean; at the left edge at every length, at the right "
+    "at none, and dashed where else it may lie (95 %)."
 )
 
 PANEL = Panel(

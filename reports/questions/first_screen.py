@@ -12,7 +12,7 @@ from modbench.harness.domain.case import Case, Rung
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value
 from modbench.reports.panel import panels
 from modbench.reports.questions import break_even, machine, win_rate
-from modbench.reports.questions.machine import GLYPHS, machine_check, machine_facts, twin_check
+from modbench.reports.questions.machine import GLYPHS, machine_facts, twin_check
 from modbench.reports.tables import losses
 from modbench.reports.tables.cases import looked_ahead
 from modbench.reports.tables.load import Loaded, contenders, default_arm, rung_beside, same_shape, subsample_evenly
@@ -59,8 +59,13 @@ class Head:
     doubts: Sequence[Value]
 
 
-def head(loaded: Loaded) -> Head:
-    """Return the first screen of a report."""
+def head(loaded: Loaded, *, machine_check: bool = True) -> Head:
+    """Return the first screen of a report.
+
+    Args:
+        loaded: the run.
+        machine_check: whether it says what is known of the machine; the page says it at its top.
+    """
     said = asked(loaded)
     if not loaded.measured:  # why stands above it, among the warnings
         return Head(said, [f"{machine.NOTHING}."], [], [], [])
@@ -71,7 +76,9 @@ def head(loaded: Loaded) -> Head:
     )
     details += [sentence for _, panel in panels() for sentence in panel.lead.details(loaded)]
     details += _requested(loaded)
-    return Head(said, short, details, sure(loaded), doubts(loaded))
+    return Head(
+        said, short, details, sure(loaded, machine_check=machine_check), doubts(loaded, machine_check=machine_check)
+    )
 
 
 def answer(loaded: Loaded) -> list[Value]:
@@ -417,6 +424,7 @@ class Doubt:
         said: the sentence.
         short: the same where the numbers stand elsewhere.
         brief: the same in a few words.
+        of_machine: whether it is what the check of the machine has found.
         heavy: whether numbers may be missing, disturbed, or not those of the work that a model claims: these come first where
             there is room for a few.
     """
@@ -425,6 +433,7 @@ class Doubt:
     short: Value = ""
     brief: Value = ""
     heavy: bool = False
+    of_machine: bool = False
 
 
 def evidence(loaded: Loaded) -> Evidence | None:
@@ -443,8 +452,8 @@ def evidence(loaded: Loaded) -> Evidence | None:
     return Evidence(int(launches.min()), int(launches.max()), half, len(rows), judged, undecided)
 
 
-def sure(loaded: Loaded) -> list[Value]:
-    """Say what the numbers stand on: processes, width of the intervals, margin, the check of the machine."""
+def sure(loaded: Loaded, *, machine_check: bool = True) -> list[Value]:
+    """Say what the numbers stand on: processes, width of the intervals, margin, the check of the machine if it is wanted."""
     suite, found = loaded.run.plan.suite, evidence(loaded)
     if found is None:
         return []
@@ -458,7 +467,7 @@ def sure(loaded: Loaded) -> list[Value]:
         words += "; {open} of {all} ratios of times undecided" * bool(found.undecided)
         margin = Estimate(suite.margin, kind="share")
         said.append(Sentence(words + ".", margin=margin, open=found.undecided, all=found.ratios))
-    return [*said, f"{machine_check(loaded)[1]}."]
+    return [*said, *[f"{machine.machine_check(loaded)[1]}."] * machine_check]
 
 
 def sure_in_brief(loaded: Loaded) -> Sentence | None:
@@ -466,9 +475,8 @@ def sure_in_brief(loaded: Loaded) -> Sentence | None:
     found = evidence(loaded)
     if found is None:
         return None
-    words = "{processes}" + ", ±{half}" * (found.half is not None) + ", machine {status}"
-    half = Estimate(found.half, kind="share")
-    return Sentence(words, processes=found.processes, half=half, status=machine_facts(loaded)[0])
+    words = "{processes}" + ", ±{half}" * (found.half is not None)
+    return Sentence(words, processes=found.processes, half=Estimate(found.half, kind="share"))
 
 
 def sure_in_short(loaded: Loaded) -> Sentence | None:
@@ -496,9 +504,9 @@ def sure_in_short(loaded: Loaded) -> Sentence | None:
     )
 
 
-def doubts(loaded: Loaded) -> list[Value]:
+def doubts(loaded: Loaded, *, machine_check: bool = True) -> list[Value]:
     """Say what a reader should hold against the numbers: labels, disturbed times, failures, what is missing."""
-    return [each.said for each in _doubts(loaded, MOST_DOUBTED)]
+    return [each.said for each in _doubts(loaded, MOST_DOUBTED) if machine_check or not each.of_machine]
 
 
 def doubts_in_short(loaded: Loaded) -> list[Value]:
@@ -542,7 +550,7 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
         words += "it sees no waiting, no other thread and no GPU."
         yield Doubt(Sentence(words, n=by_cpu), brief=Sentence("{n} by CPU time", n=by_cpu))
     twins = twin_check(loaded)
-    if twins is not None and machine_check(loaded)[0] == "undecided":
+    if twins is not None and machine_facts(loaded)[0] == "undecided":
         every = len(twins.verdicts)
         said = Sentence(
             "The machine check cannot tell: two identical models were shown to be equal in {equal} of {all:comparison}; "
@@ -551,7 +559,7 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
             all=every,
             largest=Estimate(twins.largest, kind="share"),
         )
-        yield Doubt(said, "The A/A test is undecided.", "the A/A test is undecided")
+        yield Doubt(said, "The A/A test is undecided.", of_machine=True)
     seeds = len(loaded.run.plan.suite.seeds)
     if loaded.trained_metric is not None and seeds < 3 and not _answered(loaded):
         few = Sentence("{n:seed}", n=seeds)
