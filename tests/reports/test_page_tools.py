@@ -266,7 +266,8 @@ def too_wide(page: Page) -> list[str]:
             const range = document.createRange();
             range.selectNodeContents(cell);
             const text = range.getBoundingClientRect(), own = cell.getBoundingClientRect();
-            return text.width && getComputedStyle(cell).overflow !== "hidden" && (text.right > own.right + 1 || text.left < own.left - 1);
+            const outside = text.right > own.right + 1 || text.left < own.left - 1;
+            return text.width && outside && getComputedStyle(cell).overflow !== "hidden";
         }).map((cell) => cell.textContent.trim().slice(0, 60))"""
     )
     return found
