@@ -44,11 +44,13 @@ class Overrides:
         seq_len: replaces the grid's lengths.
         batch_size: replaces the grid's batch sizes.
         dtype: replaces the grid's number formats.
+        request: replaces the grid's whole requests, such as `512+128`, and adds `latency/request` to the metrics.
         device: `cpu` or `cuda`.
         compile: wraps every model in torch.compile.
         seeds: seeds of weights and data.
         corpus: catalogue name or path of the text.
         effort: preset that replaces the suite's launches and rounds; `smoke` also shortens training.
+        title: what tables and figures call arms, by the arm as the user names it; it changes nothing of the suite.
         settings: values of everything else by key, such as `train.steps`.
 
     Raises:
@@ -63,11 +65,13 @@ class Overrides:
     seq_len: tuple[int, ...] = ()
     batch_size: tuple[int, ...] = ()
     dtype: tuple[str, ...] = ()
+    request: tuple[str, ...] = ()
     device: str | None = None
     compile: bool = False
     seeds: tuple[int, ...] = ()
     corpus: str | None = None
     effort: str | None = None
+    title: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -83,10 +87,7 @@ def override(suite: Suite, flags: Overrides) -> Suite:
         UsageError: for a value that is not valid in a suite.
     """
     data = suite.model_dump()
-    for axis in ("seq_len", "batch_size", "dtype"):
-        if getattr(flags, axis):
-            for grid in filter(None, (data["grid"], data["decode_grid"])):
-                grid[axis] = getattr(flags, axis)
+    _set_axes(data, flags)
     for key in ("device", "seeds", "corpus"):
         if getattr(flags, key):
             data[key] = getattr(flags, key)
@@ -110,6 +111,16 @@ def override(suite: Suite, flags: Overrides) -> Suite:
     made = parse_suite(data, "command line")
     _check_pilot(made, flags.settings)
     return made
+
+
+def _set_axes(data: dict[str, Any], flags: Overrides) -> None:
+    """Replace the axes of the grids; requests are timed where they are given."""
+    for axis in ("seq_len", "batch_size", "dtype", "request"):
+        if getattr(flags, axis):
+            for grid in filter(None, (data["grid"], data["decode_grid"])):
+                grid[axis] = getattr(flags, axis)
+    if flags.request:
+        data["metrics"] = [*data["metrics"], "latency/request"]
 
 
 def _choose_models(arms: list[dict[str, Any]], names: tuple[str, ...], *, only: bool) -> list[dict[str, Any]]:

@@ -13,9 +13,10 @@ from modbench.harness.domain.case import Case
 from modbench.reports.figures.style import look
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value, Verdict
 from modbench.reports.panel import Panel
+from modbench.reports.questions.best_setting import first_arm
 from modbench.reports.questions.first_screen import described
 from modbench.reports.tables.findings import against, between, by_length
-from modbench.reports.tables.load import Loaded, default_arm, rung_beside
+from modbench.reports.tables.load import Loaded, rung_beside
 from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.wording import MATCHED, TIMED, is_number, short
 from modbench.reports.writers.html import fill, inline
@@ -40,7 +41,7 @@ Bar = dict[str, float | None]  # places along that axis, in per cent
 
 def render(loaded: Loaded) -> Markup | None:
     """Show chips, and a set of tiles for each arm, length and what the arm is compared with, of which one is visible."""
-    first = default_arm(loaded)
+    first = first_arm(loaded)
     if first is None or not loaded.lengths or loaded.run.plan.suite.isoflop:
         return None
     longest = loaded.lengths[-1]

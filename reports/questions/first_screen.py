@@ -5,19 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+from modbench.harness.core.contracts import GENERATION
 from modbench.harness.core.labels import OF_WORK, Label
 from modbench.harness.core.units import counted
 from modbench.harness.domain.case import Case, Rung
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value
 from modbench.reports.panel import panels
-from modbench.reports.questions import break_even, machine, win_rate
+from modbench.reports.questions import best_setting, break_even, machine, win_rate
 from modbench.reports.questions.machine import GLYPHS, machine_facts, twin_check
 from modbench.reports.tables import losses
 from modbench.reports.tables.cases import looked_ahead
-from modbench.reports.tables.load import Loaded, contenders, default_arm, rung_beside, same_shape, subsample_evenly
+from modbench.reports.tables.load import Loaded, contenders, rung_beside, same_shape, subsample_evenly
 from modbench.reports.tables.losses import seeds_in_words
-from modbench.reports.wording import MATCHED, TIMED, name, short
+from modbench.reports.wording import ANSWERED, MATCHED, name, short
 from modbench.reports.writers.number_format import plain
 
 # Arms that the answer is about; the rest are counted.
@@ -25,7 +27,7 @@ MOST_ANSWERS = 24
 # Lengths at which a rung's distance from its target is said.
 MOST_GAPS = 4
 # What is said in one sentence of a model that was measured alone.
-NUMBERS = (*TIMED, ("forward FLOPs", "flops/forward"), ("peak memory", "memory/peak_allocated"))
+NUMBERS = (*ANSWERED, ("forward FLOPs", "flops/forward"), ("peak memory", "memory/peak_allocated"))
 NOTHING_COMPARED = "nothing is compared, so that there is no ratio, no verdict and no identical twin of a baseline"
 
 
@@ -34,7 +36,9 @@ WHERE = {
     frozenset({"train_step"}): " in training",
     frozenset({"prefill"}): " in prefill",
     frozenset({"decode"}): " in decoding",
+    frozenset({"request"}): " in generation",
     frozenset({"prefill", "decode"}): " in generation",
+    frozenset({"prefill", "decode", "request"}): " in generation",
 }
 # More names than this are counted.
 MOST_NAMED = 6
@@ -82,27 +86,60 @@ def head(loaded: Loaded, *, machine_check: bool = True) -> Head:
 
 
 def answer(loaded: Loaded) -> list[Value]:
-    """Say in two sentences how fast the arm that is shown first is against dense, and against dense of equal cost."""
+    """Say how fast the arm that is shown first is against dense, and against dense of equal cost.
+
+    In two sentences; of prefill and decoding in two for each workload and batch size, which one ratio could not stand for. Of a
+    user's model with several settings it is the fastest, which is named before; where none is told apart, all of them.
+    """
     if loaded.alone:
         return [_alone(loaded)]
     if answered := _answered(loaded):
         return answered
-    case = default_arm(loaded)
+    case = best_setting.first_arm(loaded)
     if case is None or loaded.run.plan.suite.isoflop is not None:
         return []
-    anchor = loaded.arms[0]
-    others = [(anchor, described(anchor))]
-    beside = rung_beside(loaded, case)
+    anchor, subject, arms = loaded.arms[0], case, [case]
+    if (settings := best_setting.settings_of(loaded, case)) and best_setting.fastest(loaded, case) is None:
+        subject, arms = _model(case), [each for each in settings if each.arm != anchor.arm]
+    others: list[tuple[Case, Value]] = [(anchor, described(anchor))]
+    beside = rung_beside(loaded, case) if subject is case else None
     if beside is not None and beside[0].arm != anchor.arm:
         others.append((beside[0], Sentence("the dense model of equal cost ({arm})", arm=short(beside[0]))))
-    places = [win_rate.places(loaded, case, other) for other, _ in others]
+    places = [[found for each in arms for found in win_rate.places(loaded, each, other)] for other, _ in others]
     if not any(win_rate.span(found) for found in places):
         del places[1:]  # that nothing can be compared is said once
-    said = [
-        _against(case, found, called, again=i > 0)
-        for i, (found, (_, called)) in enumerate(zip(places, others, strict=False))
-    ]
-    return [each for each in said if each is not None]
+    groups, said = dict.fromkeys(_group(loaded, each) for each in places[0]), list[Value](best_setting.answers(loaded))
+    for group in groups or [None]:
+        made = [
+            _against(subject, [each for each in found if _group(loaded, each) == group], called, again=i > 0)
+            for i, (found, (_, called)) in enumerate(zip(places, others, strict=False))
+        ]
+        known = [each for each in made if each is not None]
+        if known and group is not None and len(groups) > 1:
+            said.append(Sentence("{workload}, B = {batch}: {said}", said=Listed(known, " "), **group._asdict()))
+        else:
+            said += known
+        others = [(other, other) for other, _ in others]  # what they are to the arm is said once
+    return said
+
+
+class _Group(NamedTuple):
+    """Places that one answer is about: those of a workload of generation at a batch size.
+
+    Attributes:
+        workload: its title.
+        batch: the batch size.
+    """
+
+    workload: str
+    batch: int
+
+
+def _group(loaded: Loaded, found: Finding) -> _Group | None:
+    """Return what an answer about a place is about; None for a forward pass or a training step."""
+    if loaded.tables.metrics[found.metric].workload not in GENERATION:
+        return None
+    return _Group(win_rate.WORKLOADS[found.metric].capitalize(), found.place.batch_size)
 
 
 def _answered(loaded: Loaded) -> list[Value]:
@@ -142,7 +179,7 @@ def _alone(loaded: Loaded) -> Sentence:
     )
 
 
-def _against(case: Case, places: Sequence[Finding], called: Sentence, *, again: bool = False) -> Sentence | None:
+def _against(case: Case, places: Sequence[Finding], called: Value, *, again: bool = False) -> Sentence | None:
     """One sentence: `MoD 0.125 is faster than dense of the same shape in 5 of 6 places, failed in 1: 1.29× to 1.70×.`."""
     # A search leaves out places that it does not need; a failure is no such place.
     found = [each for each in places if each.typical.value is not None or each.status == "failed"]
@@ -219,7 +256,7 @@ def asked(loaded: Loaded) -> Sentence:
     words = "{arms} against {baseline}" if others else "{baseline} alone"
     if others and any(rung.arm in {case.arm for case in loaded.arms} for rung in plan.ladder):
         words += " of the same shape, and against smaller dense models of equal cost"
-    what = [workload for workload, metric in TIMED if metric in plan.suite.metrics]
+    what = [workload for workload, metric in ANSWERED if metric in plan.suite.metrics]
     what += [name for name in ("memory", "energy") if any(key.startswith(f"{name}/") for key in plan.suite.metrics)]
     made = {key for comparison in plan.comparisons for key in comparison.metrics}  # a filter may leave tasks out
     asked_for = {task for key in made if (task := loaded.tables.metrics[key].task)}
@@ -258,7 +295,7 @@ def _listed(cases: Sequence[Case]) -> Listed:
 
 
 def _model(case: Case) -> Case:
-    return case.model_copy(update={"arm_parts": (), "rung": False})
+    return case.with_title("").model_copy(update={"arm_parts": (), "rung": False})
 
 
 def place_shown(loaded: Loaded) -> list[Value]:

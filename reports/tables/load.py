@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import pandas as pd
 
+from modbench.harness.core.contracts import GENERATION
 from modbench.harness.domain.case import Case, Place, Rung, UnitOfWork
 from modbench.harness.machine.busy_intervals import union_s
 from modbench.harness.machine.certificate import VERDICTS, Certificate
@@ -21,6 +22,7 @@ from modbench.harness.stats import memo
 from modbench.reports.tables import cases, comparisons, provenance
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.tables.pair_verdicts import has_evidence
+from modbench.reports.tables.titles import titled
 
 # Lengths and arms that figures, tiles and the terminal show at most; of more, so many that lie evenly among them.
 MOST_LENGTHS, MOST_ARMS = 12, 24
@@ -84,6 +86,13 @@ class Loaded:
         return len(self.arms) == 1 and self.run.plan.suite.isoflop is None
 
     @property
+    def generates_only(self) -> bool:
+        """Whether the only workloads that it timed are those of generation."""
+        metrics = [self.tables.metrics[key] for key in self.run.plan.suite.metrics]
+        timed = {metric.workload for metric in metrics if self.tables.made_in(metric).times}
+        return bool(timed) and timed <= GENERATION
+
+    @property
     def failed(self) -> pd.DataFrame:
         """Rows of `cases` that failed."""
         return self.cases[self.cases.status == "failed"]
@@ -119,12 +128,16 @@ class Loaded:
 
     @cached_property
     def lengths(self) -> list[int]:
-        """Sequence lengths of the grid, ascending; if the run only trained, the training length; of a search those it timed."""
-        measured = self.cases[self.cases.workload != "train"]
+        """Sequence lengths of the grid, ascending; if the run only trained, the training length; of a search those it timed.
+
+        Prompts of whole requests are lengths where nothing else has any.
+        """
+        grids = (self.cases[~self.cases.workload.isin(others)] for others in (["train", "request"], ["train"]))
+        measured = next((rows for rows in grids if not rows.empty), self.cases)
         if self.run.plan.suite.search is not None:
             timed = measured[(measured.unit == "s") & (measured.status != "skipped")]
             measured = measured if timed.empty else timed
-        return sorted((self.cases if measured.empty else measured).seq_len.unique().tolist())
+        return sorted(measured.seq_len.unique().tolist())
 
     @property
     def device_name(self) -> str:
@@ -317,19 +330,27 @@ def same_shape(baseline: Case) -> bool:
     return baseline.config.capacity is None and not baseline.rung and not baseline.own
 
 
-def load(folder: str | Path, baseline: str | None = None, *, all_pairs: bool = False) -> Loaded:
+def load(
+    folder: str | Path,
+    baseline: str | None = None,
+    *,
+    all_pairs: bool = False,
+    title: Mapping[str, str] | None = None,
+) -> Loaded:
     """Read a run folder.
 
     Args:
         folder: the run folder.
         baseline: the arm that others are compared with; None: the suite's anchor.
         all_pairs: whether any two arms are compared however many pairs that makes (`pairs.MOST_PAIRS`).
+        title: titles of arms, in place of those that the run has.
 
     Raises:
         UsageError: if it is not a run folder, is damaged, or has no such arm.
     """
     with without_collections():
         run = run_folder.read(str(folder))
+        run = replace(run, plan=titled(run.plan, title)) if title else run
         complete(run.environment, run.path / "run.json")
         tables = Tables(run, baseline)
         return Loaded(run, tables, *tables_of(tables, all_pairs=all_pairs))

@@ -116,8 +116,8 @@ def share(value: float | None, digits: int = 0, *, signed: bool = False) -> str:
 
 
 def point(value: float) -> str:
-    """Write a point of an axis with three digits: `1,230`."""
-    return f"{float(f'{value:.3g}'):,.0f}" if value >= 10 else three_digits(value)
+    """Write a point of an axis with three digits, a small whole one without decimals: `1,230`, `1.41`, `1`."""
+    return f"{float(f'{value:.3g}'):,.0f}" if value >= 10 or value.is_integer() else three_digits(value)
 
 
 def _per_cent(share: float, sign: str = "") -> str:
@@ -128,6 +128,11 @@ def _per_cent(share: float, sign: str = "") -> str:
 def grid_point(axis: str, value: int) -> str:
     """Write a point of the grid: `T = 1,024`."""
     return f"{axis} = {value:,}"
+
+
+def length(of: Place) -> str:
+    """Write the length of a place, of a request with the new tokens: `T = 512`, `T = 512 + 128`."""
+    return grid_point("T", of.seq_len) + f" + {of.new_tokens:,}" * bool(of.new_tokens)
 
 
 def place(of: Place, among: Iterable[Place] | None = None) -> str:
@@ -142,11 +147,16 @@ def place(of: Place, among: Iterable[Place] | None = None) -> str:
         field: others is None or len({getattr(each, field) for each in others}) > 1
         for field in ("batch_size", "dtype", "execution")
     }
-    parts = [grid_point("T", of.seq_len), *[grid_point("B", of.batch_size)] * differs["batch_size"]]
+    parts = [length(of), *[grid_point("B", of.batch_size)] * differs["batch_size"]]
     parts += [of.dtype] * differs["dtype"]
     return ", ".join(
         [*parts, *[of.execution] * (differs["execution"] and (others is not None or of.execution != "eager"))]
     )
+
+
+def sizes(of: Place) -> str:
+    """Write the length and the batch size of a place: `T = 512, B = 8`."""
+    return f"{length(of)}, {grid_point('B', of.batch_size)}"
 
 
 def typed(value: float) -> str:

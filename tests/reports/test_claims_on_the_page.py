@@ -6,6 +6,7 @@ import html
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from planted import left, planted_suite
@@ -17,7 +18,7 @@ from modbench.reports.questions.machine import machine_check, warnings
 from modbench.reports.tables.load import Loaded, load
 
 METRICS = ["flops/forward", "latency/forward", "memory/peak_allocated"]
-STATUS = {
+STATUS: dict[str, dict[str, Any]] = {
     "fit": {},
     "undecided twin": {"certificate": None, "suite": {"twin": True}},
     "unchecked": {"certificate": None},
@@ -28,7 +29,7 @@ STATUS = {
 
 def run(folder: Path, name: str) -> Loaded:
     how = dict(STATUS[name])
-    suite = {"metrics": METRICS, "launches": 5, "rounds": 3, "train": None, **how.pop("suite", {})}  # type: ignore[dict-item]
+    suite = {"metrics": METRICS, "launches": 5, "rounds": 3, "train": None} | how.pop("suite", {})
     made = load(left(folder, planted_suite(str(suite.pop("effort", "draft")), **suite), **how))
     if name == "undecided twin":  # equal at one length alone
         made.pairs.loc[made.pairs.index[made.pairs.twin][0], "verdict"] = "inconclusive"

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
-from modbench.commands._complete import corpora, models, one_of, options, routers, settings, suites
+from modbench.commands._complete import corpora, models, one_of, options, routers, runs, settings, suites
+from modbench.harness.core import titles
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.options import listed as options_listed
 from modbench.harness.core.options import split
@@ -45,6 +46,10 @@ PairedOutFlag = Annotated[
 SuiteName = Annotated[
     str, typer.Argument(metavar="SUITE", help="A shipped suite's name, or a TOML file.", autocompletion=suites)
 ]
+RunOrNewest = Annotated[
+    str | None,
+    typer.Argument(metavar="RUN", help="A run folder; default the newest in runs/.", autocompletion=runs),
+]
 ModelName = Annotated[
     str,
     typer.Argument(metavar="MODEL", help="A catalogue model, or 'FILE.py:build(OPTION=VALUE)'.", autocompletion=models),
@@ -56,6 +61,12 @@ DeviceFlag = Annotated[
         metavar="NAME",
         help="cpu or cuda; default cuda if there is a GPU.",
         autocompletion=one_of("cpu", "cuda"),
+    ),
+]
+TitleFlag = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--title", metavar="ARM=TEXT", help="What tables and figures call an arm: 'mod[c0.125]=Ours'. May be repeated."
     ),
 ]
 SelectFlag = Annotated[str | None, typer.Option("-k", metavar="EXPR", help="Only matching cases: 'mod and not c0.5'.")]
@@ -120,6 +131,10 @@ class Flags:
             autocompletion=one_of("fp32", "bf16", "fp16"),
         ),
     ] = None
+    request: Annotated[
+        list[str] | None,
+        typer.Option("--request", metavar="LIST", help="Whole requests, prompt and new tokens, such as 512+128."),
+    ] = None
     device: DeviceFlag = None
     compile: Annotated[bool, typer.Option("--compile", help="Wrap every model in torch.compile.")] = False
     seeds: Annotated[list[str] | None, typer.Option("--seeds", metavar="LIST", help="Seeds, such as 0,1,2.")] = None
@@ -146,6 +161,8 @@ class Flags:
         ),
     ] = None
 
+    title: TitleFlag = None
+
     def overrides(self) -> Overrides:
         """Parse the flags.
 
@@ -163,11 +180,13 @@ class Flags:
             seq_len=listed("--seq-len", self.seq_len, int),
             batch_size=listed("--batch-size", self.batch_size, int),
             dtype=listed("--dtype", self.dtype, str),
+            request=listed("--request", self.request, str),
             device=self.device,
             compile=self.compile,
             seeds=listed("--seeds", self.seeds, int),
             corpus=self.corpus,
             effort=self.effort,
+            title=titles.listed(self.title or ()),
             settings=dict(map(setting_of, self.settings or ())),
         )
 

@@ -98,11 +98,13 @@ def run(
     seq_len: Some[int] | None = None,
     batch_size: Some[int] | None = None,
     dtype: Some[str] | None = None,
+    request: Some[str] | None = None,
     device: str | None = None,
     compile: bool = False,  # noqa: A002  # the flag's name
     seeds: Some[int] | None = None,
     corpus: str | Path | None = None,
     effort: str | None = None,
+    title: Mapping[str, str] | None = None,
     select: str | None = None,
     out: str | Path | None = None,
     timeout: str | None = None,
@@ -128,11 +130,13 @@ def run(
         seq_len: sequence lengths.
         batch_size: batch sizes.
         dtype: number formats: fp32, bf16, fp16.
+        request: whole requests, prompt and new tokens, such as `512+128`.
         device: cpu or cuda; None: cuda if there is a GPU.
         compile: wrap every model in torch.compile.
         seeds: seeds of weights and data.
         corpus: text to train on.
         effort: smoke, draft, standard or rigorous.
+        title: what tables and figures call arms, such as `{"mod[c0.125]": "Ours"}`.
         select: only matching cases, such as `mod and not c0.5` (the flag `-k`).
         out: the run folder; None: runs/SUITE-DATE-N.
         timeout: longest time of a unit, such as `10min`.
@@ -165,10 +169,12 @@ def run(
         "seq_len": seq_len,
         "batch_size": batch_size,
         "dtype": dtype,
+        "request": request,
         "device": device,
         "compile": compile,
         "seeds": seeds,
         "effort": effort,
+        "title": title,
         "corpus": None if corpus is None else str(corpus),
     }
     given = keywords.overrides(values, _all_settings(settings, more))
