@@ -195,8 +195,11 @@ def test_the_answer_counts_failures_and_names_doubts(
     assert "ratios" not in said.given
 
 
-def test_a_verdict_while_the_run_goes_on_is_that_of_the_report(loaded: Loaded, tmp_path: Path) -> None:
+def test_a_verdict_while_the_run_goes_on_is_that_of_the_report(tmp_path: Path) -> None:
     """Whatever is measured later."""
+    suite = planted_suite("draft", metrics=METRICS, grid={"seq_len": [64, 128]}, launches=3, twin=True)
+    left(tmp_path, suite)
+    loaded = load(tmp_path / "run")
     columns = ["case_id", "ratio", "ci_low", "ci_high", "ideal", "verdict", "p_adjusted", "labels", "reason"]
     units = loaded.run.plan.units
     for series in dict.fromkeys(unit.series for unit in units if unit.facts.timed and unit.series):
