@@ -17,6 +17,7 @@ from modbench.reports.questions import best_setting, break_even, machine, rivals
 from modbench.reports.questions.machine import GLYPHS, machine_facts, twin_check
 from modbench.reports.tables import losses
 from modbench.reports.tables.cases import looked_ahead
+from modbench.reports.tables.comparisons import trained_apart
 from modbench.reports.tables.load import Loaded, contenders, rung_beside, same_shape, subsample_evenly
 from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.wording import ANSWERED, MATCHED, name, short
@@ -412,7 +413,7 @@ def _losses(loaded: Loaded) -> Iterator[Sentence]:
 def _loss(loaded: Loaded, case: Case, rung: Case) -> Sentence | None:
     """Compare the losses of an arm and its rung, if both were trained, and say from how many seeds."""
     mine, theirs = loaded.value(case.arm, "bpb/val"), loaded.value(rung.arm, "bpb/val")
-    if mine is None or theirs is None:
+    if mine is None or theirs is None or trained_apart(case, rung):
         return None
     pair = loaded.pair(case.arm, "bpb/val")
     future = "; top-k routing saw the future" * bool(pair is not None and looked_ahead(pair))
@@ -622,7 +623,7 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
     if loaded.trained_metric is not None and not loaded.evaluates_only and seeds < 3 and not _answered(loaded):
         few = Sentence("{n:seed}", n=seeds)
         yield Doubt(Sentence("Losses are from {few}: an illustration, no claim.", few=few), brief=few)
-    for said in rivals.left_out(loaded):
+    for said in (*rivals.left_out(loaded), *rivals.trained_before(loaded)):
         yield Doubt(said)
     for _, panel in panels():
         yield from map(Doubt, panel.lead.doubts(loaded))
