@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+from modbench.harness.core.contracts import GENERATION
 from modbench.harness.core.labels import OF_WORK, Label
 from modbench.harness.core.units import counted
 from modbench.harness.domain.case import Case, Rung
@@ -75,7 +77,10 @@ def head(loaded: Loaded) -> Head:
 
 
 def answer(loaded: Loaded) -> list[Value]:
-    """Say in two sentences how fast the arm that is shown first is against dense, and against dense of equal cost."""
+    """Say how fast the arm that is shown first is against dense, and against dense of equal cost.
+
+    In two sentences; of prefill and decoding in two for each workload and batch size, which one ratio could not stand for.
+    """
     if loaded.alone:
         return [_alone(loaded)]
     if answered := _answered(loaded):
@@ -91,11 +96,37 @@ def answer(loaded: Loaded) -> list[Value]:
     places = [win_rate.places(loaded, case, other) for other, _ in others]
     if not any(win_rate.span(found) for found in places):
         del places[1:]  # that nothing can be compared is said once
-    said = [
-        _against(case, found, called, again=i > 0)
-        for i, (found, (_, called)) in enumerate(zip(places, others, strict=False))
-    ]
-    return [each for each in said if each is not None]
+    groups, said = dict.fromkeys(_group(loaded, each) for each in places[0]), list[Value]()
+    for group in groups or [None]:
+        made = [
+            _against(case, [each for each in found if _group(loaded, each) == group], called, again=i > 0)
+            for i, (found, (_, called)) in enumerate(zip(places, others, strict=False))
+        ]
+        known = [each for each in made if each is not None]
+        if known and group is not None and len(groups) > 1:
+            said.append(Sentence("{workload}, B = {batch}: {said}", said=Listed(known, " "), **group._asdict()))
+        else:
+            said += known
+    return said
+
+
+class _Group(NamedTuple):
+    """Places that one answer is about: those of a workload of generation at a batch size.
+
+    Attributes:
+        workload: its title.
+        batch: the batch size.
+    """
+
+    workload: str
+    batch: int
+
+
+def _group(loaded: Loaded, found: Finding) -> _Group | None:
+    """Return what an answer about a place is about; None for a forward pass or a training step."""
+    if loaded.tables.metrics[found.metric].workload not in GENERATION:
+        return None
+    return _Group(win_rate.WORKLOADS[found.metric].capitalize(), found.place.batch_size)
 
 
 def _answered(loaded: Loaded) -> list[Value]:

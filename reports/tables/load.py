@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 import pandas as pd
 
+from modbench.harness.core.contracts import GENERATION
 from modbench.harness.domain.case import Case, Place, Rung, UnitOfWork
 from modbench.harness.machine.busy_intervals import union_s
 from modbench.harness.machine.certificate import VERDICTS, Certificate
@@ -82,6 +83,13 @@ class Loaded:
     def alone(self) -> bool:
         """Whether it has one arm, at whatever lengths, so that nothing is compared."""
         return len(self.arms) == 1 and self.run.plan.suite.isoflop is None
+
+    @property
+    def generates_only(self) -> bool:
+        """Whether the only workloads that it timed are those of generation."""
+        metrics = [self.tables.metrics[key] for key in self.run.plan.suite.metrics]
+        timed = {metric.workload for metric in metrics if self.tables.made_in(metric).times}
+        return bool(timed) and timed <= GENERATION
 
     @property
     def failed(self) -> pd.DataFrame:
