@@ -89,7 +89,7 @@ def answer(loaded: Loaded) -> list[Value]:
     if case is None or loaded.run.plan.suite.isoflop is not None:
         return []
     anchor = loaded.arms[0]
-    others = [(anchor, _called(anchor))]
+    others: list[tuple[Case, Value]] = [(anchor, _called(anchor))]
     beside = rung_beside(loaded, case)
     if beside is not None and beside[0].arm != anchor.arm:
         others.append((beside[0], Sentence("the dense model of equal cost ({arm})", arm=short(beside[0]))))
@@ -107,6 +107,7 @@ def answer(loaded: Loaded) -> list[Value]:
             said.append(Sentence("{workload}, B = {batch}: {said}", said=Listed(known, " "), **group._asdict()))
         else:
             said += known
+        others = [(other, other) for other, _ in others]  # what they are to the arm is said once
     return said
 
 
@@ -167,7 +168,7 @@ def _alone(loaded: Loaded) -> Sentence:
     )
 
 
-def _against(case: Case, places: Sequence[Finding], called: Sentence, *, again: bool = False) -> Sentence | None:
+def _against(case: Case, places: Sequence[Finding], called: Value, *, again: bool = False) -> Sentence | None:
     """One sentence: `MoD 0.125 is faster than dense of the same shape in 5 of 6 places, failed in 1: 1.29× to 1.70×.`."""
     # A search leaves out places that it does not need; a failure is no such place.
     found = [each for each in places if each.typical.value is not None or each.status == "failed"]
