@@ -93,7 +93,9 @@ TIMED = (
     ("decode step", "latency/decode"),
 )
 # Workloads of generation, and the words of serving for them: time to first token, time per output token.
-SERVING = {"latency/prefill": "prefill (TTFT)", "latency/decode": "decode step (TPOT)"}
+SERVING = {"latency/prefill": "prefill (TTFT)", "latency/decode": "decode step (TPOT)", "latency/request": "request"}
+# Times of which an answer speaks; figures along the length have those of single calls.
+ANSWERED = (*TIMED, ("request", "latency/request"))
 # What a rung of the dense ladder has in common with its target.
 MATCHED = {"flops/forward": "FLOPs", "flops/train_step": "training FLOPs", "params": "parameters"}
 

@@ -40,6 +40,7 @@ class Place(Frozen):
         threads: intra-op CPU threads.
         compile: whether `torch.compile` wraps the model.
         graph: whether decode steps are replayed as a CUDA graph.
+        new_tokens: decode steps that follow the prompt of `seq_len` tokens in a whole request; 0: no request.
     """
 
     seq_len: Size
@@ -49,6 +50,7 @@ class Place(Frozen):
     threads: Size
     compile: bool
     graph: bool = False
+    new_tokens: Annotated[int, Field(ge=0)] = 0
 
     @property
     def one_thread(self) -> bool:
@@ -65,12 +67,16 @@ class Place(Frozen):
         """How calls run, in words: `eager`, `compiled` or `CUDA graph`."""
         return "CUDA graph" if self.graph else "compiled" if self.compile else "eager"
 
+    def tokens(self, workload: str) -> int:
+        """Tokens that a rate of a workload counts: of a decode step one for each row, of a request the new ones."""
+        return self.batch_size * {"decode": 1, "request": self.new_tokens}.get(workload, self.seq_len)
+
     @property
     def label(self) -> str:
-        """Label in ids and file names: `T512-B1-fp32-cpu1`."""
+        """Label in ids and file names: `T512-B1-fp32-cpu1`, of a request `T512+128-B1-fp32-cpu1`."""
         device = f"cpu{self.threads}" if self.device == "cpu" else self.device
         return (
-            f"T{self.seq_len}-B{self.batch_size}-{self.dtype}-{device}"
+            f"T{self.seq_len}{f'+{self.new_tokens}' * bool(self.new_tokens)}-B{self.batch_size}-{self.dtype}-{device}"
             + "-compile" * self.compile
             + "-graph" * self.graph
         )

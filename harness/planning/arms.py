@@ -70,6 +70,8 @@ def resolve_arms(suite: Suite, solve: Solver) -> list[ResolvedArm]:
     room = max(contexts) + suite.decode.tokens
     if "decode" in served:
         lengths.append(room)
+    if "request" in served:
+        lengths += [prompt + new for prompt, new in (suite.decode_grid or suite.grid).requests(suite.decode.tokens)]
     # A prompt is read into a cache with room for what follows it, where the model has positions for that.
     shape = {"max_seq_len": max(*lengths, room) if "prefill" in served else max(lengths), **suite.shape}
     if sum(arm.anchor for arm in suite.arms) > 1:
@@ -89,7 +91,7 @@ def resolve_arms(suite: Suite, solve: Solver) -> list[ResolvedArm]:
         if sourced(each.model) and each.config.max_seq_len < max(lengths):
             raise UsageError(
                 f"model {each.model!r} has {each.config.max_seq_len} positions; this suite reads {max(lengths)} tokens. Lower "
-                "--seq-len, train.seq_len or decode.tokens."
+                "--seq-len, --request, train.seq_len or decode.tokens."
             )
     if longest < max(lengths):
         raise UsageError(f"seq_len {max(lengths)} is more than max_seq_len {longest}: raise max_seq_len.")

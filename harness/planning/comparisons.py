@@ -105,16 +105,27 @@ class Expander:
         return suite.twin and suite.claims and any(catalogue.pass_of(known[key]).times for key in metrics)
 
     def _grid(self, measured: tuple[str, ...]) -> Iterator[tuple[Place, tuple[str, ...]]]:
-        """Places of the grid and what is measured there; decode metrics may have a grid of their own."""
+        """Places of the grid and what is measured there; decode metrics may have a grid of their own, requests have lengths."""
         suite, known = self.suite, catalogue.metrics()
+        of_requests = [key for key in measured if known[key].workload == "request"]
         own = [key for key in measured if suite.decode_grid is not None and known[key].workload == "decode"]
+        others = [key for key in measured if key not in {*own, *of_requests}]
         asked: dict[Place, list[str]] = {}
-        for grid, keys in ((suite.grid, [key for key in measured if key not in own]), (suite.decode_grid, own)):
-            if grid is None or not keys:
+        decoding = suite.decode_grid or suite.grid
+        for grid, keys, sizes in (
+            (suite.grid, others, [(length, 0) for length in suite.grid.seq_len]),
+            (decoding, own, [(length, 0) for length in decoding.seq_len]),
+            (decoding, of_requests, decoding.requests(suite.decode.tokens)),
+        ):
+            if not keys:
                 continue
-            axes = (suite.executions(grid), grid.dtype, grid.batch_size, grid.seq_len)
-            for execution, dtype, batch_size, seq_len in itertools.product(*axes):
-                asked.setdefault(self._place(seq_len, batch_size, dtype, execution), []).extend(keys)
+            # A graph replays decode steps alone: requests beside it are served eagerly.
+            ways = dict.fromkeys(
+                "eager" if keys == of_requests and way == "graph" else way for way in suite.executions(grid)
+            )
+            axes = (ways, grid.dtype, grid.batch_size, sizes)
+            for execution, dtype, batch_size, (length, new) in itertools.product(*axes):
+                asked.setdefault(self._place(length, batch_size, dtype, execution, new), []).extend(keys)
         yield from ((place, tuple(keys)) for place, keys in asked.items())
 
     @property
@@ -134,7 +145,7 @@ class Expander:
             replace(new, target=named.get(arm.target, arm.target) if arm.target else None) for arm, new in named.items()
         ]
 
-    def _place(self, seq_len: int, batch_size: int, dtype: str, execution: str) -> Place:
+    def _place(self, seq_len: int, batch_size: int, dtype: str, execution: str, new_tokens: int = 0) -> Place:
         return Place(
             seq_len=seq_len,
             batch_size=batch_size,
@@ -143,6 +154,7 @@ class Expander:
             threads=self.suite.threads,
             compile=execution == "compiled",
             graph=execution == "graph",
+            new_tokens=new_tokens,
         )
 
     def _comparison(

@@ -42,6 +42,7 @@ class Overrides:
         seq_len: replaces the grid's lengths.
         batch_size: replaces the grid's batch sizes.
         dtype: replaces the grid's number formats.
+        request: replaces the grid's whole requests, such as `512+128`, and adds `latency/request` to the metrics.
         device: `cpu` or `cuda`.
         compile: wraps every model in torch.compile.
         seeds: seeds of weights and data.
@@ -60,6 +61,7 @@ class Overrides:
     seq_len: tuple[int, ...] = ()
     batch_size: tuple[int, ...] = ()
     dtype: tuple[str, ...] = ()
+    request: tuple[str, ...] = ()
     device: str | None = None
     compile: bool = False
     seeds: tuple[int, ...] = ()
@@ -80,10 +82,12 @@ def override(suite: Suite, flags: Overrides) -> Suite:
         UsageError: for a value that is not valid in a suite.
     """
     data = suite.model_dump()
-    for axis in ("seq_len", "batch_size", "dtype"):
+    for axis in ("seq_len", "batch_size", "dtype", "request"):
         if getattr(flags, axis):
             for grid in filter(None, (data["grid"], data["decode_grid"])):
                 grid[axis] = getattr(flags, axis)
+    if flags.request:
+        data["metrics"] = [*data["metrics"], "latency/request"]
     for key in ("device", "seeds", "corpus"):
         if getattr(flags, key):
             data[key] = getattr(flags, key)

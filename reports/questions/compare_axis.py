@@ -33,7 +33,7 @@ from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.outcomes import Tables, arm_named
 from modbench.reports.tables.pair_verdicts import Evidence
-from modbench.reports.wording import TIMED, name
+from modbench.reports.wording import ANSWERED, name
 
 NOT_INTERLEAVED = "not interleaved: measured in different processes"
 
@@ -129,9 +129,9 @@ def _p_value(change: Change) -> float:
 
 
 # Shown where no metric is named: the others are in the JSON.
-SHOWN = (*(metric for _, metric in TIMED), "memory/peak_allocated", "memory/kv_cache", "bpb/val")
+SHOWN = (*(metric for _, metric in ANSWERED), "memory/peak_allocated", "memory/kv_cache", "bpb/val")
 # How metrics are called in headings; the others by their keys.
-TITLES = {metric: title for title, metric in TIMED} | {
+TITLES = {metric: title for title, metric in ANSWERED} | {
     "memory/peak_allocated": "peak memory",
     "memory/kv_cache": "KV cache",
     "bpb/val": "bits/byte",

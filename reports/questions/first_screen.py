@@ -19,7 +19,7 @@ from modbench.reports.tables import losses
 from modbench.reports.tables.cases import looked_ahead
 from modbench.reports.tables.load import Loaded, contenders, default_arm, rung_beside, subsample_evenly
 from modbench.reports.tables.losses import seeds_in_words
-from modbench.reports.wording import MATCHED, TIMED, name, short
+from modbench.reports.wording import ANSWERED, MATCHED, name, short
 from modbench.reports.writers.number_format import plain
 
 # Arms that the answer is about; the rest are counted.
@@ -27,7 +27,7 @@ MOST_ANSWERS = 24
 # Lengths at which a rung's distance from its target is said.
 MOST_GAPS = 4
 # What is said in one sentence of a model that was measured alone.
-NUMBERS = (*TIMED, ("forward FLOPs", "flops/forward"), ("peak memory", "memory/peak_allocated"))
+NUMBERS = (*ANSWERED, ("forward FLOPs", "flops/forward"), ("peak memory", "memory/peak_allocated"))
 NOTHING_COMPARED = "nothing is compared, so that there is no ratio, no verdict and no identical twin of a baseline"
 
 
@@ -36,7 +36,9 @@ WHERE = {
     frozenset({"train_step"}): " in training",
     frozenset({"prefill"}): " in prefill",
     frozenset({"decode"}): " in decoding",
+    frozenset({"request"}): " in generation",
     frozenset({"prefill", "decode"}): " in generation",
+    frozenset({"prefill", "decode", "request"}): " in generation",
 }
 # More names than this are counted.
 MOST_NAMED = 6
@@ -245,7 +247,7 @@ def asked(loaded: Loaded) -> Sentence:
     words = "{arms} against {baseline}" if others else "{baseline} alone"
     if others and any(rung.arm in {case.arm for case in loaded.arms} for rung in plan.ladder):
         words += " of the same shape, and against smaller dense models of equal cost"
-    what = [workload for workload, metric in TIMED if metric in plan.suite.metrics]
+    what = [workload for workload, metric in ANSWERED if metric in plan.suite.metrics]
     what += [name for name in ("memory", "energy") if any(key.startswith(f"{name}/") for key in plan.suite.metrics)]
     made = {key for comparison in plan.comparisons for key in comparison.metrics}  # a filter may leave tasks out
     asked_for = {task for key in made if (task := loaded.tables.metrics[key].task)}

@@ -45,7 +45,7 @@ def fields(case: Case) -> Fields:
         config.pop("decode_policy", None)
     unread: Fields = dict.fromkeys(ModelConfig.model_fields)
     more: Fields = {"model": case.model, "arm": case.arm, "task": case.task or None, "budget": case.budget}
-    known = unread | config | case.place.model_dump() | more
+    known = unread | config | case.place.model_dump() | {"new_tokens": case.place.new_tokens or None} | more
     return known | {
         f"options.{name}" if name in known else name: str(value) if isinstance(value, tuple) else value
         for name, value in case.options

@@ -127,12 +127,16 @@ class Loaded:
 
     @cached_property
     def lengths(self) -> list[int]:
-        """Sequence lengths of the grid, ascending; if the run only trained, the training length; of a search those it timed."""
-        measured = self.cases[self.cases.workload != "train"]
+        """Sequence lengths of the grid, ascending; if the run only trained, the training length; of a search those it timed.
+
+        Prompts of whole requests are lengths where nothing else has any.
+        """
+        grids = (self.cases[~self.cases.workload.isin(others)] for others in (["train", "request"], ["train"]))
+        measured = next((rows for rows in grids if not rows.empty), self.cases)
         if self.run.plan.suite.search is not None:
             timed = measured[(measured.unit == "s") & (measured.status != "skipped")]
             measured = measured if timed.empty else timed
-        return sorted((self.cases if measured.empty else measured).seq_len.unique().tolist())
+        return sorted(measured.seq_len.unique().tolist())
 
     @property
     def device_name(self) -> str:

@@ -21,6 +21,7 @@ KEPT = (
     "--seq-len",
     "--batch-size",
     "--dtype",
+    "--request",
     "--device",
     "--seeds",
     "--corpus",

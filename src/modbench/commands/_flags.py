@@ -106,6 +106,10 @@ class Flags:
             autocompletion=one_of("fp32", "bf16", "fp16"),
         ),
     ] = None
+    request: Annotated[
+        list[str] | None,
+        typer.Option("--request", metavar="LIST", help="Whole requests, prompt and new tokens, such as 512+128."),
+    ] = None
     device: DeviceFlag = None
     compile: Annotated[bool, typer.Option("--compile", help="Wrap every model in torch.compile.")] = False
     seeds: Annotated[list[str] | None, typer.Option("--seeds", metavar="LIST", help="Seeds, such as 0,1,2.")] = None
@@ -148,6 +152,7 @@ class Flags:
             seq_len=listed("--seq-len", self.seq_len, int),
             batch_size=listed("--batch-size", self.batch_size, int),
             dtype=listed("--dtype", self.dtype, str),
+            request=listed("--request", self.request, str),
             device=self.device,
             compile=self.compile,
             seeds=listed("--seeds", self.seeds, int),
