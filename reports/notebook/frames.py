@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from modbench.harness.core import titles
 from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import escaped
 from modbench.harness.core.public import public
@@ -29,7 +30,7 @@ from modbench.reports.tables.findings import of_pair
 from modbench.reports.tables.load import Loaded, subsample_evenly
 from modbench.reports.tables.load import load as read
 from modbench.reports.terminal import summary
-from modbench.reports.wording import TIMED, is_number, name, short
+from modbench.reports.wording import DECIDED, TIMED, is_number, name, short
 from modbench.reports.writers import text
 from modbench.reports.writers.html import inline
 from modbench.reports.writers.number_format import grid_point, number, plain
@@ -42,7 +43,6 @@ MOST_SAID = 4000
 MOST_ROWS, MOST_LETTERS = 12, 28
 # An interval may leave the frame: one of a single noisy row would hide all the others.
 ROOM = 1.25
-_DECIDED = {"better", "worse", "equivalent"}
 # Colours that can be read on a light ground and on a dark one; text has the notebook's own.
 _COLOURS = {"ink": "currentColor", "muted": "#7d868f", "hair": "#9aa3ab55", "paper": "none", "series-1": "#2b87c8"}
 _SERIES_1 = "#020501"
@@ -125,7 +125,7 @@ def ratio_figure(found: Sequence[Finding], baseline: str, margin: float) -> str:
     for y, (_, ratio, verdict) in enumerate(rows):
         if ratio.low is not None and ratio.high is not None:
             axis.plot([ratio.low, ratio.high], [y, y], color=_SERIES_1, linewidth=1.4)
-        face = _SERIES_1 if verdict in _DECIDED else PAPER
+        face = _SERIES_1 if verdict in DECIDED else PAPER
         axis.plot([ratios[y]], [y], "o", markersize=5, markerfacecolor=face, markeredgecolor=_SERIES_1)
         beside(axis, y, f"{number(ratio)}  {plain(Verdict(verdict))}")
     name_rows(axis, [called for called, *_ in rows])
@@ -227,18 +227,25 @@ class Results:
 
 
 @public("mb.load('runs/quick-1')")
-def load(run_folder: str | Path, baseline: str | None = None, *, all_pairs: bool = False) -> Results:
+def load(
+    run_folder: str | Path,
+    baseline: str | None = None,
+    *,
+    all_pairs: bool = False,
+    title: Mapping[str, str] | None = None,
+) -> Results:
     """Read a run folder as tables.
 
     Args:
         run_folder: the run folder.
         baseline: the arm that others are compared with, by its id or by what the report calls it; None: the suite's anchor.
         all_pairs: whether any two arms are compared, however many pairs that makes.
+        title: titles of arms, in place of those that the run has, such as `{"mod[c0.125]": "Ours"}`.
 
     Raises:
         UsageError: if it is not a run folder, is damaged, or has no such arm.
     """
-    return Results(read(run_folder, baseline, all_pairs=all_pairs))
+    return Results(read(run_folder, baseline, all_pairs=all_pairs, title=titles.of(title or {}, "title")))
 
 
 def _samples(record: Record) -> Iterator[pd.DataFrame]:

@@ -13,11 +13,11 @@ from modbench.harness.core.units import counted
 from modbench.harness.domain.case import Case, Rung
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value
 from modbench.reports.panel import panels
-from modbench.reports.questions import break_even, machine, win_rate
-from modbench.reports.questions.machine import GLYPHS, machine_check, machine_facts, twin_check
+from modbench.reports.questions import best_setting, break_even, machine, win_rate
+from modbench.reports.questions.machine import GLYPHS, machine_facts, twin_check
 from modbench.reports.tables import losses
 from modbench.reports.tables.cases import looked_ahead
-from modbench.reports.tables.load import Loaded, contenders, default_arm, rung_beside, subsample_evenly
+from modbench.reports.tables.load import Loaded, contenders, rung_beside, same_shape, subsample_evenly
 from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.wording import ANSWERED, MATCHED, name, short
 from modbench.reports.writers.number_format import plain
@@ -63,8 +63,13 @@ class Head:
     doubts: Sequence[Value]
 
 
-def head(loaded: Loaded) -> Head:
-    """Return the first screen of a report."""
+def head(loaded: Loaded, *, machine_check: bool = True) -> Head:
+    """Return the first screen of a report.
+
+    Args:
+        loaded: the run.
+        machine_check: whether it says what is known of the machine; the page says it at its top.
+    """
     said = asked(loaded)
     if not loaded.measured:  # why stands above it, among the warnings
         return Head(said, [f"{machine.NOTHING}."], [], [], [])
@@ -75,33 +80,38 @@ def head(loaded: Loaded) -> Head:
     )
     details += [sentence for _, panel in panels() for sentence in panel.lead.details(loaded)]
     details += _requested(loaded)
-    return Head(said, short, details, sure(loaded), doubts(loaded))
+    return Head(
+        said, short, details, sure(loaded, machine_check=machine_check), doubts(loaded, machine_check=machine_check)
+    )
 
 
 def answer(loaded: Loaded) -> list[Value]:
     """Say how fast the arm that is shown first is against dense, and against dense of equal cost.
 
-    In two sentences; of prefill and decoding in two for each workload and batch size, which one ratio could not stand for.
+    In two sentences; of prefill and decoding in two for each workload and batch size, which one ratio could not stand for. Of a
+    user's model with several settings it is the fastest, which is named before; where none is told apart, all of them.
     """
     if loaded.alone:
         return [_alone(loaded)]
     if answered := _answered(loaded):
         return answered
-    case = default_arm(loaded)
+    case = best_setting.first_arm(loaded)
     if case is None or loaded.run.plan.suite.isoflop is not None:
         return []
-    anchor = loaded.arms[0]
-    others: list[tuple[Case, Value]] = [(anchor, _called(anchor))]
-    beside = rung_beside(loaded, case)
+    anchor, subject, arms = loaded.arms[0], case, [case]
+    if (settings := best_setting.settings_of(loaded, case)) and best_setting.fastest(loaded, case) is None:
+        subject, arms = _model(case), [each for each in settings if each.arm != anchor.arm]
+    others: list[tuple[Case, Value]] = [(anchor, described(anchor))]
+    beside = rung_beside(loaded, case) if subject is case else None
     if beside is not None and beside[0].arm != anchor.arm:
         others.append((beside[0], Sentence("the dense model of equal cost ({arm})", arm=short(beside[0]))))
-    places = [win_rate.places(loaded, case, other) for other, _ in others]
+    places = [[found for each in arms for found in win_rate.places(loaded, each, other)] for other, _ in others]
     if not any(win_rate.span(found) for found in places):
         del places[1:]  # that nothing can be compared is said once
-    groups, said = dict.fromkeys(_group(loaded, each) for each in places[0]), list[Value]()
+    groups, said = dict.fromkeys(_group(loaded, each) for each in places[0]), list[Value](best_setting.answers(loaded))
     for group in groups or [None]:
         made = [
-            _against(case, [each for each in found if _group(loaded, each) == group], called, again=i > 0)
+            _against(subject, [each for each in found if _group(loaded, each) == group], called, again=i > 0)
             for i, (found, (_, called)) in enumerate(zip(places, others, strict=False))
         ]
         known = [each for each in made if each is not None]
@@ -137,10 +147,9 @@ def _answered(loaded: Loaded) -> list[Value]:
     return [sentence for _, panel in panels() for sentence in panel.lead.answer(loaded)]
 
 
-def _called(anchor: Case) -> Sentence:
+def described(anchor: Case) -> Sentence:
     """Name the baseline; of a dense one that it has the arms' shape."""
-    same = anchor.config.capacity is None and not anchor.rung and not anchor.own
-    return Sentence("{arm}" + " of the same shape" * same, arm=anchor)
+    return Sentence("{arm}" + " of the same shape" * same_shape(anchor), arm=anchor)
 
 
 def _alone(loaded: Loaded) -> Sentence:
@@ -286,7 +295,7 @@ def _listed(cases: Sequence[Case]) -> Listed:
 
 
 def _model(case: Case) -> Case:
-    return case.model_copy(update={"arm_parts": (), "rung": False})
+    return case.with_title("").model_copy(update={"arm_parts": (), "rung": False})
 
 
 def place_shown(loaded: Loaded) -> list[Value]:
@@ -345,7 +354,7 @@ def _of_arm(loaded: Loaded, case: Case, rung: Case, solved: Rung) -> Sentence | 
         quantity=MATCHED[solved.quantity],
         at=solved.solved_at,
         equal=win_rate.sentence(win_rate.places(loaded, case, rung)),
-        shape=win_rate.sentence(places, Sentence("Against {base}", base=_called(loaded.arms[0])), pronoun="it "),
+        shape=win_rate.sentence(places, Sentence("Against {base}", base=described(loaded.arms[0])), pronoun="it "),
         loss=loss,
     )
 
@@ -353,7 +362,7 @@ def _of_arm(loaded: Loaded, case: Case, rung: Case, solved: Rung) -> Sentence | 
 def _others(loaded: Loaded, arms: Sequence[Case]) -> Sentence | None:
     """Say where the arms pay that have no dense model of equal cost beside them: one sentence for all."""
     parts = [win_rate.sentence(places, case) for case in arms if (places := _places(loaded, case))]
-    base = _called(loaded.arms[0])
+    base = described(loaded.arms[0])
     return Sentence("Against {base}: {parts}.", base=base, parts=Listed(parts, ". ")) if parts else None
 
 
@@ -452,6 +461,7 @@ class Doubt:
         said: the sentence.
         short: the same where the numbers stand elsewhere.
         brief: the same in a few words.
+        of_machine: whether it is what the check of the machine has found.
         heavy: whether numbers may be missing, disturbed, or not those of the work that a model claims: these come first where
             there is room for a few.
     """
@@ -460,6 +470,7 @@ class Doubt:
     short: Value = ""
     brief: Value = ""
     heavy: bool = False
+    of_machine: bool = False
 
 
 def evidence(loaded: Loaded) -> Evidence | None:
@@ -478,8 +489,8 @@ def evidence(loaded: Loaded) -> Evidence | None:
     return Evidence(int(launches.min()), int(launches.max()), half, len(rows), judged, undecided)
 
 
-def sure(loaded: Loaded) -> list[Value]:
-    """Say what the numbers stand on: processes, width of the intervals, margin, the check of the machine."""
+def sure(loaded: Loaded, *, machine_check: bool = True) -> list[Value]:
+    """Say what the numbers stand on: processes, width of the intervals, margin, the check of the machine if it is wanted."""
     suite, found = loaded.run.plan.suite, evidence(loaded)
     if found is None:
         return []
@@ -493,7 +504,7 @@ def sure(loaded: Loaded) -> list[Value]:
         words += "; {open} of {all} ratios of times undecided" * bool(found.undecided)
         margin = Estimate(suite.margin, kind="share")
         said.append(Sentence(words + ".", margin=margin, open=found.undecided, all=found.ratios))
-    return [*said, f"{machine_check(loaded)[1]}."]
+    return [*said, *[f"{machine.machine_check(loaded)[1]}."] * machine_check]
 
 
 def sure_in_brief(loaded: Loaded) -> Sentence | None:
@@ -501,9 +512,8 @@ def sure_in_brief(loaded: Loaded) -> Sentence | None:
     found = evidence(loaded)
     if found is None:
         return None
-    words = "{processes}" + ", ±{half}" * (found.half is not None) + ", machine {status}"
-    half = Estimate(found.half, kind="share")
-    return Sentence(words, processes=found.processes, half=half, status=machine_facts(loaded)[0])
+    words = "{processes}" + ", ±{half}" * (found.half is not None)
+    return Sentence(words, processes=found.processes, half=Estimate(found.half, kind="share"))
 
 
 def sure_in_short(loaded: Loaded) -> Sentence | None:
@@ -531,9 +541,9 @@ def sure_in_short(loaded: Loaded) -> Sentence | None:
     )
 
 
-def doubts(loaded: Loaded) -> list[Value]:
+def doubts(loaded: Loaded, *, machine_check: bool = True) -> list[Value]:
     """Say what a reader should hold against the numbers: labels, disturbed times, failures, what is missing."""
-    return [each.said for each in _doubts(loaded, MOST_DOUBTED)]
+    return [each.said for each in _doubts(loaded, MOST_DOUBTED) if machine_check or not each.of_machine]
 
 
 def doubts_in_short(loaded: Loaded) -> list[Value]:
@@ -577,7 +587,7 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
         words += "it sees no waiting, no other thread and no GPU."
         yield Doubt(Sentence(words, n=by_cpu), brief=Sentence("{n} by CPU time", n=by_cpu))
     twins = twin_check(loaded)
-    if twins is not None and machine_check(loaded)[0] == "undecided":
+    if twins is not None and machine_facts(loaded)[0] == "undecided":
         every = len(twins.verdicts)
         said = Sentence(
             "The machine check cannot tell: two identical models were shown to be equal in {equal} of {all:comparison}; "
@@ -586,7 +596,7 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
             all=every,
             largest=Estimate(twins.largest, kind="share"),
         )
-        yield Doubt(said, "The A/A test is undecided.", "the A/A test is undecided")
+        yield Doubt(said, "The A/A test is undecided.", of_machine=True)
     seeds = len(loaded.run.plan.suite.seeds)
     if loaded.trained_metric is not None and not loaded.evaluates_only and seeds < 3 and not _answered(loaded):
         few = Sentence("{n:seed}", n=seeds)

@@ -17,6 +17,7 @@ from modbench.harness.results.run_file import StoredRun
 # Options of `modbench run` that say what is measured, with a value and without; the others say where to and how it is shown.
 KEPT = (
     "--model",
+    "--option",
     "--capacity",
     "--seq-len",
     "--batch-size",
@@ -31,7 +32,7 @@ KEPT = (
     "--effort",
 )
 KEPT_ALONE = ("--compile", "--only")
-LEFT = ("-o", "--out", "-k", "--timeout", "--launcher", "--launcher-profile")
+LEFT = ("--title", "-o", "--out", "-k", "--timeout", "--launcher", "--launcher-profile")
 LEFT_ALONE = ("--strict", "--json", "-q", "--quiet", "-v", "--verbose")
 
 

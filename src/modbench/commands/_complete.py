@@ -6,7 +6,8 @@ A word that begins none of the names is left to the shell, which completes paths
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
+
+import typer
 
 Completion = Callable[[str], list[tuple[str, str]]]
 
@@ -17,12 +18,12 @@ def _names_in(room: str) -> Completion:
     def complete(incomplete: str) -> list[tuple[str, str]]:
         from modbench.harness.registry import catalogue
 
-        return _matching(((name, entry.about) for name, entry in catalogue.entries(room).items()), incomplete)
+        return matching(((name, entry.about) for name, entry in catalogue.entries(room).items()), incomplete)
 
     return complete
 
 
-def _matching(named: Iterable[tuple[str, str]], incomplete: str) -> list[tuple[str, str]]:
+def matching(named: Iterable[tuple[str, str]], incomplete: str) -> list[tuple[str, str]]:
     """The names that begin as typed; after a comma the next name of a list is completed."""
     before, comma, last = incomplete.rpartition(",")
     return [(f"{before}{comma}{name}", about) for name, about in named if name.startswith(last)]
@@ -30,7 +31,7 @@ def _matching(named: Iterable[tuple[str, str]], incomplete: str) -> list[tuple[s
 
 def one_of(*names: str) -> Completion:
     """Complete one of these words."""
-    return lambda incomplete: _matching(((name, "") for name in names), incomplete)
+    return lambda incomplete: matching(((name, "") for name in names), incomplete)
 
 
 suites, models, routers, formats = _names_in("suites"), _names_in("models"), _names_in("routers"), _names_in("formats")
@@ -41,7 +42,7 @@ def rooms(incomplete: str) -> list[tuple[str, str]]:
     """Complete what `modbench list` lists."""
     from modbench.harness.registry import catalogue
 
-    return _matching(((name, "") for name in catalogue.ROOMS), incomplete)
+    return matching(((name, "") for name in catalogue.ROOMS), incomplete)
 
 
 def settings(incomplete: str) -> list[tuple[str, str]]:
@@ -56,17 +57,37 @@ def settings(incomplete: str) -> list[tuple[str, str]]:
     from modbench.harness.planning.overrides import TOP_KEYS
 
     in_tables = (f"{table}.{name}" for table, kind in TABLES.items() for name in kind.model_fields)
-    return _matching(((f"{name}=", "") for name in (*TOP_KEYS, *ModelConfig.model_fields, *in_tables)), incomplete)
+    return matching(((f"{name}=", "") for name in (*TOP_KEYS, *ModelConfig.model_fields, *in_tables)), incomplete)
+
+
+def options(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Complete the name of an option: one that the build of a model of the command line takes."""
+    from modbench.harness.core.errors import UsageError
+    from modbench.harness.core.model_specs import is_user_model, parse_spec
+    from modbench.harness.core.options import split
+    from modbench.harness.registry import own_models
+
+    typed = ctx.params.get("model") or []
+    names = dict[str, None]()
+    try:
+        for text in [typed] if isinstance(typed, str) else [each for value in typed for each in split(value)]:
+            model, given = parse_spec(text)
+            if is_user_model(model):
+                names |= dict.fromkeys(name for name in own_models.option_names(model) if name not in given)
+    except (UsageError, ValueError):  # what is typed wrong is refused when the command runs
+        return []
+    return [] if "=" in incomplete else matching(((f"{name}=", "") for name in names), incomplete)
 
 
 def metrics(incomplete: str) -> list[tuple[str, str]]:
     """Complete the key of a metric."""
     from modbench.harness.registry import catalogue
 
-    return _matching(((name, metric.about) for name, metric in catalogue.metrics().items()), incomplete)
+    return matching(((name, metric.about) for name, metric in catalogue.metrics().items()), incomplete)
 
 
 def runs(incomplete: str) -> list[tuple[str, str]]:
     """Complete a run folder in `runs/`, the newest first."""
-    found = sorted(Path("runs").glob("*/run.json"), key=lambda file: -file.stat().st_mtime)
-    return _matching(((str(file.parent), "") for file in found), incomplete)
+    from modbench.harness.results.stored_runs import stored
+
+    return matching(((str(run), "") for run in stored()), incomplete)

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
-from modbench.commands._complete import corpora, models, one_of, routers, settings, suites
+from modbench.commands._complete import corpora, models, one_of, options, routers, runs, settings, suites
+from modbench.harness.core import titles
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.options import listed as options_listed
 from modbench.harness.core.options import split
 from modbench.harness.core.units import margin
 
@@ -23,6 +25,10 @@ T = TypeVar("T")
 # Of comparisons and gates that measure both sides themselves.
 PairedSetFlag = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="With --paired: any key of a suite.")
+]
+PairedOptionFlag = Annotated[
+    list[str] | None,
+    typer.Option("--option", metavar="K=V", help="With --paired: an option of your own models: threshold=0.5."),
 ]
 PairedTimeoutFlag = Annotated[
     str | None,
@@ -40,6 +46,10 @@ PairedOutFlag = Annotated[
 SuiteName = Annotated[
     str, typer.Argument(metavar="SUITE", help="A shipped suite's name, or a TOML file.", autocompletion=suites)
 ]
+RunOrNewest = Annotated[
+    str | None,
+    typer.Argument(metavar="RUN", help="A run folder; default the newest in runs/.", autocompletion=runs),
+]
 ModelName = Annotated[
     str,
     typer.Argument(metavar="MODEL", help="A catalogue model, or 'FILE.py:build(OPTION=VALUE)'.", autocompletion=models),
@@ -51,6 +61,12 @@ DeviceFlag = Annotated[
         metavar="NAME",
         help="cpu or cuda; default cuda if there is a GPU.",
         autocompletion=one_of("cpu", "cuda"),
+    ),
+]
+TitleFlag = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--title", metavar="ARM=TEXT", help="What tables and figures call an arm: 'mod[c0.125]=Ours'. May be repeated."
     ),
 ]
 SelectFlag = Annotated[str | None, typer.Option("-k", metavar="EXPR", help="Only matching cases: 'mod and not c0.5'.")]
@@ -81,6 +97,15 @@ class Flags:
     only: Annotated[
         bool, typer.Option("--only", help="Compare the models of --model alone; the first one is the baseline.")
     ] = False
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--option",
+            metavar="K=V",
+            help="An option of your own models that take it, or several values: threshold=0.5,0.7.",
+            autocompletion=options,
+        ),
+    ] = None
     capacity: Annotated[
         list[str] | None, typer.Option("--capacity", metavar="LIST", help="Capacities, such as 0.125,0.5.")
     ] = None
@@ -136,6 +161,8 @@ class Flags:
         ),
     ] = None
 
+    title: TitleFlag = None
+
     def overrides(self) -> Overrides:
         """Parse the flags.
 
@@ -147,6 +174,7 @@ class Flags:
         return Overrides(
             model=listed("--model", self.model, str),
             only=self.only,
+            option=options_listed(self.option or ()),
             capacity=listed("--capacity", self.capacity, float),
             router=listed("--router", self.router, str),
             seq_len=listed("--seq-len", self.seq_len, int),
@@ -158,6 +186,7 @@ class Flags:
             seeds=listed("--seeds", self.seeds, int),
             corpus=self.corpus,
             effort=self.effort,
+            title=titles.listed(self.title or ()),
             settings=dict(map(setting_of, self.settings or ())),
         )
 

@@ -92,6 +92,7 @@ def run(
     *,
     model: Some[str] | None = None,
     only: bool = False,
+    option: Mapping[str, object] | Some[str] | None = None,
     capacity: Some[float] | None = None,
     router: Some[str] | None = None,
     seq_len: Some[int] | None = None,
@@ -103,6 +104,7 @@ def run(
     seeds: Some[int] | None = None,
     corpus: str | Path | None = None,
     effort: str | None = None,
+    title: Mapping[str, str] | None = None,
     select: str | None = None,
     out: str | Path | None = None,
     timeout: str | None = None,
@@ -122,6 +124,7 @@ def run(
         suite: a shipped suite's name, or a TOML file.
         model: keep only these models (the anchor stays), or add your own: `FILE.py:build`, `FILE.py:build(OPTION=VALUE)`.
         only: compare the models of `model` alone; the first one is the baseline.
+        option: options of your own models that take them, such as `{"threshold": [0.5, 0.7]}`: a list has an arm for each value.
         capacity: capacities.
         router: routers, or a class of your own as `FILE.py:ROUTER`.
         seq_len: sequence lengths.
@@ -133,6 +136,7 @@ def run(
         seeds: seeds of weights and data.
         corpus: text to train on.
         effort: smoke, draft, standard or rigorous.
+        title: what tables and figures call arms, such as `{"mod[c0.125]": "Ours"}`.
         select: only matching cases, such as `mod and not c0.5` (the flag `-k`).
         out: the run folder; None: runs/SUITE-DATE-N.
         timeout: longest time of a unit, such as `10min`.
@@ -159,6 +163,7 @@ def run(
     values = {
         "model": model,
         "only": only,
+        "option": option,
         "capacity": capacity,
         "router": router,
         "seq_len": seq_len,
@@ -169,6 +174,7 @@ def run(
         "compile": compile,
         "seeds": seeds,
         "effort": effort,
+        "title": title,
         "corpus": None if corpus is None else str(corpus),
     }
     given = keywords.overrides(values, _all_settings(settings, more))

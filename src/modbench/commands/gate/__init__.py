@@ -12,6 +12,7 @@ from modbench.commands._app import command
 from modbench.commands._complete import runs
 from modbench.commands._flags import (
     JsonFlag,
+    PairedOptionFlag,
     PairedOutFlag,
     PairedSetFlag,
     PairedTimeoutFlag,
@@ -21,7 +22,7 @@ from modbench.commands._flags import (
     listed,
     refuse,
 )
-from modbench.commands._output import say, say_json
+from modbench.commands._output import chosen_run, say, say_json
 from modbench.harness.core.errors import IncompleteError, UnfitError, UsageError, unknown
 from modbench.harness.core.units import parse_percent
 
@@ -104,6 +105,7 @@ def gate(
             help="With --paired: FILE.py:build of both revisions; without revisions two builds.",
         ),
     ] = None,
+    option: PairedOptionFlag = None,
     settings: PairedSetFlag = None,
     seq_len: Annotated[
         list[str] | None, typer.Option("--seq-len", metavar="LIST", help="With --paired: only these lengths.")
@@ -135,7 +137,14 @@ def gate(
             "--margin and --fail-on do not go together: each check has a limit of its own. Write --fail-on slower:2%."
         )
     checks = parse(fail_on) if fail_on else None
-    only_paired = {"--budget": budget, "--model": model, "--set": settings, "--seq-len": seq_len, "-k": select}
+    only_paired = {
+        "--budget": budget,
+        "--model": model,
+        "--option": option,
+        "--set": settings,
+        "--seq-len": seq_len,
+        "-k": select,
+    }
     if paired:
         refuse({"--against": against, "--history": history, "--run-sd": run_sd}, "two runs that were made")
         from modbench.commands.gate.paired import gate_paired
@@ -146,6 +155,7 @@ def gate(
             checks,
             margin,
             models=models,
+            options=option or (),
             settings=settings or (),
             lengths=listed("--seq-len", seq_len, int),
             select=select,
@@ -160,10 +170,12 @@ def gate(
             raise UsageError(
                 "a gate takes the new run and the old one, `gate RUN --against BASE`; or `gate --paired BASE HEAD SUITE`."
             )
+        (run_folder,) = words
+        for folder in (run_folder, against):
+            chosen_run(folder)
         from modbench.reports.questions.gate.gate import gate as judge
         from modbench.reports.tables.load import load
 
-        (run_folder,) = words
         spread = None if run_sd is None else float(parse_percent(run_sd, "--run-sd"))
         found = judge(load(run_folder), load(against), margin, history or (), checks, spread)
     _tell(found, run_folder, against, style="json" if as_json else style, lenient=lenient, verbose=verbose)
