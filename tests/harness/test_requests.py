@@ -46,19 +46,19 @@ def test_a_flag_adds_the_metric_and_its_places_and_leaves_the_grid() -> None:
         override(load_suite("decode"), Overrides(request=given)) for given in (("64+32", "128+8", "064+32"), ())
     )
     assert [*asked.metrics] == [*plain.metrics, "latency/request"]
-    assert served(asked) == [f"T{size}-B{batch}-fp32-cpu1" for batch in (1, 8) for size in ("64+32", "128+8")]
+    assert served(asked) == [f"T{size}-B{batch}-fp32-cpu1" for batch in (1, 8) for size in ("64-N32", "128-N8")]
     rest = [each for each in make_plan(asked, device="cpu").comparisons if not each.place.new_tokens]
     assert [each.place for each in rest] == [each.place for each in make_plan(plain, device="cpu").comparisons]
 
 
 def test_without_requests_each_length_has_the_steps_of_the_decode_plan() -> None:
     made = SUITE | {"grid": {"seq_len": [16, 64]}, "decode": {"tokens": 8}}
-    assert served(parse_suite(made, "s")) == ["T16+8-B1-fp32-cpu1", "T64+8-B1-fp32-cpu1"]
+    assert served(parse_suite(made, "s")) == ["T16-N8-B1-fp32-cpu1", "T64-N8-B1-fp32-cpu1"]
 
 
 def test_beside_decode_steps_as_a_graph_requests_are_served_eagerly_at_their_batch_sizes() -> None:
     grid = {"decode_grid": {"batch_size": [1, 16], "execution": ["graph"]}}
-    assert served(parse_suite(SUITE | grid, "s"))[::2] == ["T64+32-B1-fp32-cpu1", "T64+32-B16-fp32-cpu1"]
+    assert served(parse_suite(SUITE | grid, "s"))[::2] == ["T64-N32-B1-fp32-cpu1", "T64-N32-B16-fp32-cpu1"]
 
 
 @pytest.mark.parametrize(
