@@ -27,7 +27,7 @@ def answer(folder: Path, launches: Sequence[UnitOfWork]) -> list[str]:
     """
     stored = run_folder.read(str(folder))
     part = part_of(stored, launches) if stored.plan.suite.claims else None
-    said = first_screen.answer(part) if part else []
+    said = first_screen.answer(part) if part and not part.alone else []
     if not part or not said:
         return []
     if rivals.with_rivals(part):  # says itself where it was measured

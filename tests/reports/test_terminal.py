@@ -219,6 +219,12 @@ def test_a_verdict_while_the_run_goes_on_is_that_of_the_report(tmp_path: Path) -
         assert line.startswith(f"forward pass at T = {length:,}: MoD 0.125 is faster")
 
 
+def test_of_a_model_that_is_measured_alone_nothing_is_decided(tmp_path: Path) -> None:
+    left(tmp_path, planted_suite("draft", metrics=["latency/forward"], arms=[{"model": "dense"}], train=None))
+    run = run_folder.read(str(tmp_path / "run"))
+    assert decided.answer(run.path, [unit for unit in run.plan.units if unit.facts.timed][:1]) == []
+
+
 def test_a_check_that_cannot_tell_is_a_doubt(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     twins = TwinCheck(["equivalent", "inconclusive", "inconclusive"], [], 0.064)
     monkeypatch.setattr(first_screen, "twin_check", lambda _: twins)
@@ -282,7 +288,9 @@ def test_values_name_their_batch_where_there_are_several(tmp_path: Path) -> None
         folder = tmp_path / str(len(sizes))
         folder.mkdir()
         left(folder, suite)
-        others = "\n".join(line for lines in summary._others(load(folder / "run"), 200, None) for line in lines)
+        others = "\n".join(
+            line for lines in summary._others(load(folder / "run"), 200, None, every=True) for line in lines
+        )
         assert (said in others) is ("largest" in others)
 
 
