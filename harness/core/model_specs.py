@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,20 +41,37 @@ def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
     return spec, options.parse(inside, f"model {spec!r}")
 
 
-def parse_single(text: str) -> tuple[str, options.Pairs]:
+def parse_single(text: str, more: Mapping[str, list[options.Value]] | None = None) -> tuple[str, options.Pairs]:
     """Part a model from its options, where each has one value; options as a case keeps them.
 
+    Args:
+        text: as typed.
+        more: values of `--option`.
+
     Raises:
-        UsageError: for a list, options of a catalogue model, or what `parse_spec` refuses.
+        UsageError: for a list, an option that is given twice, options of a catalogue model, or what `parse_spec` refuses.
     """
-    model, given = parse_spec(text)
+    model, typed = parse_spec(text)
+    given = together(model, typed, more or {})
     if given and not is_user_model(model):
         raise UsageError(f"model {model!r} is one of modbench's own: it takes --capacity and --set, not options.")
     tried = options.checked(given, f"model {model!r}")
     for name, values in tried.items():
         if len(values) > 1:
-            raise UsageError(f"option {name} = {list(values)}: give one value; `modbench plan` takes lists.")
+            raise UsageError(f"option {name} = {list(values)}: give one value; `modbench run` and `plan` take lists.")
     return model, tuple((name, values[0]) for name, values in sorted(tried.items()))
+
+
+def together(model: str, typed: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """The options behind a model's name, and those that are given beside it.
+
+    Raises:
+        UsageError: for an option in both.
+    """
+    for name in typed:
+        if name in more:
+            raise UsageError(f"model {model!r}: option {name!r} is given twice: behind the name and beside it.")
+    return {**more, **typed}
 
 
 def beside(spec: str, folder: Path) -> str:

@@ -9,7 +9,7 @@ import keyword
 import math
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import BeforeValidator, PlainSerializer
@@ -111,6 +111,47 @@ def parse(text: str, of: str) -> dict[str, Any]:
             raise UsageError(f"{of}: option {name!r} is given twice. To try several values, write {name}=[…, …].")
         found[name] = _value(value, of)
     return found
+
+
+def listed(texts: Iterable[str], of: str = "--option") -> dict[str, list[Value]]:
+    """Parse what stands behind `--option`, each `threshold=0.5,0.7`: the values that each option is tried with.
+
+    Values are read as by `parse`. One list is swept, too; a list among several values is one value.
+
+    Raises:
+        UsageError: if a text is not NAME=VALUE, a name is repeated, or a suite cannot have a value.
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, given = (each.strip() for each in text.partition("="))
+        try:
+            parts = split(given)
+        except ValueError as error:
+            raise UsageError(f"{of}: {error}.") from error
+        if not equals or not parts:
+            raise UsageError(
+                f"{of} {shown(text)} lacks a value. Write {of} NAME=VALUE, such as {of} threshold=0.5,0.7."
+            )
+        another = next((part for part in parts if re.match(r"[A-Za-z_]\w*\s*=", part)), None)
+        if another is not None:
+            raise UsageError(f"{of} {shown(text)} names two options: write {of} {name}=… {of} {another}.")
+        if name in found:
+            raise UsageError(f"{of}: option {name!r} is given twice. To try several values, write {of} {name}=V,V.")
+        values = [_value(part, of) for part in parts]
+        found[name] = values[0] if len(values) == 1 else values
+    return checked(found, of)
+
+
+def written(name: str, values: Iterable[Value]) -> str:
+    """An option as `listed` reads it: `threshold=0.5,0.7`, `mode=hard`."""
+    return f"{name}={','.join(map(_written, values))}"
+
+
+def _written(value: Value) -> str:
+    if isinstance(value, float):
+        return float.__repr__(value)
+    plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z][\w./:-]*", value) and _value(value, "") == value
+    return str(value) if plain else repr(value)
 
 
 def _value(text: str, of: str) -> object:

@@ -81,10 +81,7 @@ def _with_options(data: dict[str, Any]) -> dict[str, Any]:
     table = data.get("options", {})
     if not isinstance(table, dict):
         raise ValueError(f"options must be a table such as {{ threshold = 0.7 }}, not {table!r}")  # noqa: TRY004  # as above
-    twice = next((name for name in typed if name in table), None)
-    if twice is not None:
-        raise UsageError(f"model {model!r}: option {twice!r} is given twice: behind the name and under options.")
-    given = {**table, **typed}
+    given = model_specs.together(model, typed, table)
     if given and not model_specs.is_user_model(model):
         raise UsageError(f"model {model!r} is one of modbench's own: write {next(iter(given))!r} as a key of its arm.")
     return {**data, "model": model, "options": options.checked(given, f"model {model!r}")}

@@ -10,6 +10,7 @@ from typing import Any
 from modbench.harness.core import model_specs
 from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS
 from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.core.options import Value
 from modbench.harness.core.train_plan import BUDGETS
 from modbench.harness.domain.efforts import EFFORTS
 from modbench.harness.domain.suite import TABLES, Suite
@@ -37,6 +38,7 @@ class Overrides:
         model: catalogue names keep only those arms and the anchor, and add models that the suite lacks;
             `FILE.py:build` or `package.module:build` adds an arm, with options in parentheses.
         only: whether these models are all: the first is the anchor.
+        option: for each option of the user's models that take it, the values that it is tried with.
         capacity: replaces the capacities of every arm that has one, and of user models that it reaches.
         router: replaces the routers of every arm that has one; catalogue names and `FILE.py:ROUTER`.
         seq_len: replaces the grid's lengths.
@@ -55,6 +57,7 @@ class Overrides:
 
     model: tuple[str, ...] = ()
     only: bool = False
+    option: Mapping[str, list[Value]] = field(default_factory=dict)
     capacity: tuple[float, ...] = ()
     router: tuple[str, ...] = ()
     seq_len: tuple[int, ...] = ()
@@ -95,6 +98,8 @@ def override(suite: Suite, flags: Overrides) -> Suite:
     if data["effort"] == "smoke":
         _shorten(data)
     data["arms"] = _choose_models(data["arms"], flags.model, only=flags.only)
+    for name, values in flags.option.items():
+        _set_option(data["arms"], name, values)
     if flags.capacity:
         _set_routing(data, "capacity", list(flags.capacity), "--capacity")
         _aim_ladder(data, sorted(set(flags.capacity)))
@@ -177,6 +182,27 @@ def _check_pilot(suite: Suite, settings: Iterable[str]) -> None:
         why = "launches are set" if suite.launches else f"{who} has a fixed number of launches"
         instead = "Use --set launches=N." if suite.search else "Use --effort standard or rigorous."
         raise UsageError(f"--set {idle[0]}: {why}, so no pilot decides it. {instead}")
+
+
+def _set_option(arms: list[dict[str, Any]], name: str, values: list[Value]) -> None:
+    """Set an option of every user's model that takes it, in the place of the suite's values."""
+    own = [arm for arm in arms if model_specs.is_user_model(arm["model"])]
+    if not own:
+        raise UsageError(
+            f"--option {name}: no model here is your own. Name one by --model FILE.py:build; modbench's own models take "
+            "--capacity, --router and --set."
+        )
+    why_not = {}
+    for arm in own:
+        model = model_specs.parse_spec(arm["model"])[0]
+        try:
+            own_models.check_option(model, name, values[0])
+        except UsageError as error:
+            why_not[model] = str(error)
+        else:
+            arm["options"] = {**arm.get("options", {}), name: values}
+    if not any(name in arm.get("options", {}) for arm in own):
+        raise UsageError(f"--option {name}: {' '.join(why_not.values())}")
 
 
 def _set_routing(data: dict[str, Any], key: str, value: object, flag: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from modbench.harness.core.config import ROUTING_KEYS
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.options import Value
 from modbench.harness.registry import config_reads, own_code, own_imports, signatures
 from modbench.harness.registry.model_sources import SourcedModel, sourced
 
@@ -94,11 +95,40 @@ def _way_into(found: SourcedModel, key: str) -> Way:
     return Way(why_not=f"it has no {key}") if key in ROUTING_KEYS else Way()
 
 
-def _way_by_source(spec: str, key: str) -> Way:
+def check_option(spec: str, name: str, value: Value) -> None:
+    """Check that a user's model takes an option, whatever else it needs; what its source does not tell is taken to be right.
+
+    Args:
+        spec: `FILE.py:build`, `package.module:build`, or `PREFIX:WHAT` of a source.
+        name: the option.
+        value: one of its values.
+
+    Raises:
+        UsageError: if it does not take it.
+    """
+    if sourced(spec, {name: value}) is None:
+        _, build = _by_source(spec)
+        if build is not None:
+            signatures.check_option(build, name, f"model {spec!r}")
+
+
+def option_names(spec: str) -> tuple[str, ...]:
+    """The options of a user's model, as far as its source tells them."""
+    _, build = _by_source(spec)
+    return build.options if build is not None else ()
+
+
+def _by_source(spec: str) -> tuple[signatures.Module | None, signatures.Signature | None]:
+    """The file of a user's model and the signature of its build; None where there is no source, or it does not tell."""
     where, _, attribute = spec.rpartition(":")
     source = _source(where)
     module = signatures.module_of(source, f"model {spec!r}") if source else None
-    build = signatures.signature_of(module, attribute, f"model {spec!r}") if module else None
+    return module, signatures.signature_of(module, attribute, f"model {spec!r}") if module else None
+
+
+def _way_by_source(spec: str, key: str) -> Way:
+    attribute = spec.rpartition(":")[2]
+    module, build = _by_source(spec)
     if module is None or build is None:
         return Way()
     read = config_reads.reads(module, attribute)

@@ -101,17 +101,27 @@ def _check_call(signature: Signature, options: Mapping[str, object], of: str) ->
         raise UsageError(f"{of}: {said}, but it is called with the configuration: build(config).")
     known = signature.options
     for option in options:
-        if option == signature.config and signature.only_positional == 0:
-            raise UsageError(f"{of}: {option!r} is the configuration, which modbench passes: it is no option. {said}.")
-        if option not in known and not signature.more_by_name:
-            near = difflib.get_close_matches(option, known, n=1, cutoff=0.6)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise UsageError(f"{of}: no option {option!r}. {said}.{hint}")
+        check_option(signature, option, of)
     for each in (*signature.positional[1:], *signature.by_name):
         if each not in signature.defaults and each not in options:
             if each not in known:
                 raise UsageError(f"{of}: {said}, in which {each!r} cannot be given by name. Let it have a default.")
             raise UsageError(f"{of}: the option {each!r} is missing. {said}: write …({each}=VALUE).")
+
+
+def check_option(signature: Signature, option: str, of: str) -> None:
+    """Check that a function takes an option of this name; `of` begins the message.
+
+    Raises:
+        UsageError: if it does not.
+    """
+    said = f"Its signature is {signature}"
+    if option == signature.config and signature.only_positional == 0:
+        raise UsageError(f"{of}: {option!r} is the configuration, which modbench passes: it is no option. {said}.")
+    if option not in signature.options and not signature.more_by_name:
+        near = difflib.get_close_matches(option, signature.options, n=1, cutoff=0.6)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise UsageError(f"{of}: no option {option!r}. {said}.{hint}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -121,6 +121,11 @@ def test_values_become_the_flags_of_the_command_line() -> None:
     assert keywords.words(keywords.overrides(several, {})) == [
         *("--model", "a.py:build(x=1,y=2)", "--model", "b.py:build", "--only", "--router", "norm,learned"),
     ]
+    tried = {"threshold": [0.5, 0.7], "layers": (0, 2), "mode": "it's"}
+    for option in (tried, ["threshold=0.5,0.7", "layers=(0,2)", "mode=it's"]):
+        assert keywords.words(keywords.overrides({"option": option}, {})) == [
+            *("--option", "threshold=0.5,0.7", "--option", "layers=(0, 2)", "--option", 'mode="it\'s"'),
+        ]
 
 
 @pytest.mark.parametrize(
@@ -131,6 +136,10 @@ def test_values_become_the_flags_of_the_command_line() -> None:
         (lambda: mb.run(seq_len={"a": 1}), "seq_len takes"),  # type: ignore[arg-type]
         (lambda: mb.run(seq_len=12.5), "--seq-len takes whole numbers .*'12.5'"),  # type: ignore[arg-type]
         (lambda: mb.run(capacity="half"), "--capacity takes numbers .*'half'"),  # type: ignore[arg-type]
+        (lambda: mb.run(option=3), "option takes a dict"),  # type: ignore[arg-type]
+        (lambda: mb.run(option={"a b": 3}), "'a b' is no name"),
+        (lambda: mb.run(option={"threshold": 3}), "--option threshold: .*--model"),
+        (lambda: mb.plan(option="threshold"), "threshold=0.5"),
         (lambda: mb.run(compile="yes"), "compile takes True or False; got 'yes'"),  # type: ignore[arg-type]
         (lambda: mb.run(d_model=object()), "d_model.*object"),
         (lambda: mb.run(timeout="soon"), "timeout"),

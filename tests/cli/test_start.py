@@ -235,6 +235,13 @@ def test_a_shell_completes(modbench: Modbench, typed: str, offered: list[str]) -
     assert completed(modbench, typed) == offered
 
 
+def test_options_of_the_models_on_the_line_are_completed(modbench: Modbench, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def build(config, threshold=1, thick=2, mode=3): ...")
+    line = "modbench plan quick --model mine.py:build(thick=1) --option th"
+    assert completed(modbench, line, tmp_path) == ["threshold="]
+    assert completed(modbench, "modbench plan quick --option th", tmp_path) == []
+
+
 def test_run_folders_are_completed(modbench: Modbench, tmp_path: Path) -> None:
     (tmp_path / "runs" / "one").mkdir(parents=True)
     (tmp_path / "runs" / "other").mkdir()

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modbench.commands._flags import listed
+from modbench.commands._flags import Flags, listed
 from modbench.harness.core import options
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.model_specs import parse_spec
+from modbench.harness.core.model_specs import parse_single, parse_spec
 from modbench.harness.domain.case import Case
 from modbench.harness.planning.load_suite import load_suite, parse_suite
 from modbench.harness.planning.overrides import Overrides, override
@@ -301,3 +301,88 @@ def test_a_suite_may_name_a_file_beside_itself(file: Path) -> None:
         ("suites/near.py:build", {"threshold": [1]}),
         ("mine.py:build", {}),
     ]
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["threshold=0.5,0.7", "mode=hard"], {"threshold": [0.5, 0.7], "mode": ["hard"]}),
+        (["threshold=[0.5,0.7]"], {"threshold": [0.5, 0.7]}),
+        (["layers=[0,2],[1,3]"], {"layers": [(0, 2), (1, 3)]}),
+        (["layers=(0,2)"], {"layers": [(0, 2)]}),
+        (["a=true, None ,'x,y',1e-3"], {"a": [True, None, "x,y", 1e-3]}),
+        (["path=a/b.pt,it's"], {"path": ["a/b.pt", "it's"]}),
+    ],
+)
+def test_values_behind_the_flag_need_no_brackets(texts: list[str], expected: dict[str, object]) -> None:
+    assert options.listed(texts) == expected
+    assert Flags(option=texts).overrides().option == expected
+    assert options.listed([options.written(*each) for each in options.listed(texts).items()]) == expected
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (["threshold"], "NAME=VALUE"),
+        (["threshold="], "NAME=VALUE"),
+        (["threshold=,"], "NAME=VALUE"),
+        (["a=1,b=2"], "--option a=… --option b=2"),
+        (["a=1", "a=2"], "'a' is given twice"),
+        (["a=(1"], "not closed"),
+        (["a b=1"], "'a b' is no name"),
+        (["a=nan"], "finite"),
+        (["a={b=1}"], "is a table"),
+        (["a=[]"], "leaves no arm"),
+    ],
+)
+def test_a_flag_that_is_no_option_is_refused(texts: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(said)):
+        options.listed(texts)
+
+
+def with_option(*models: str, arms: list[dict[str, object]] | None = None, **option: list[options.Value]) -> list[str]:
+    suite = parse_suite(SUITE | {"arms": arms or [{"model": "dense"}]}, "s")
+    return [case.arm for case in make_plan(override(suite, Overrides(model=models, option=option)), device="cpu").cases]
+
+
+def test_an_option_is_set_for_every_model_that_takes_it(file: Path) -> None:
+    assert with_option(f"{file.name}:build", "mine.py:bound", "mine.py:anything", threshold=[0.5, 0.7]) == [
+        *("dense", "mine:build[threshold0.5]", "mine:build[threshold0.7]", "mine:bound"),
+        *("mine:anything[threshold0.5]", "mine:anything[threshold0.7]"),
+    ]
+    assert with_option("mine.py:needs", width=[2]) == ["dense", "mine:needs[width2]"]
+    of_suite: list[dict[str, object]] = [{"model": "mine.py:build(mode=hard)", "options": {"threshold": [0.1, 0.2]}}]
+    assert with_option(arms=of_suite, threshold=[0.5]) == ["mine:build[mode_hard-threshold0.5]"]
+
+
+@pytest.mark.parametrize(
+    ("models", "option", "said"),
+    [
+        (("mine.py:build",), {"treshold": [1]}, ["--option treshold", "'threshold'?"]),
+        (("mine.py:build", "mine.py:needs"), {"treshold": [1]}, ["mine.py:build", "mine.py:needs", "'threshold'?"]),
+        (("mine.py:build(threshold=1)",), {"threshold": [1]}, ["'threshold' is given twice"]),
+        (("mime.py:build",), {"threshold": [1]}, ["'mine.py'?"]),
+        (("mine.py:build",), {"config": [1]}, ["'config' is"]),
+        (("hf:gpt2",), {"weigths": [1]}, ["--option weigths", "'weights'?"]),
+        ((), {"capacity": [1]}, ["--option capacity", "--model FILE.py:build", "--capacity"]),
+    ],
+)
+def test_an_option_that_no_model_takes_is_refused(
+    file: Path, models: tuple[str, ...], option: dict[str, list[options.Value]], said: list[str]
+) -> None:
+    assert file.is_file()
+    with pytest.raises(UsageError) as found:
+        with_option(*models, **option)
+    assert all(words in str(found.value) for words in said), found.value
+
+
+def test_one_model_takes_one_value_of_each_option(file: Path) -> None:
+    given = Overrides(option={"threshold": [0.7]})
+    assert parse_single(f"{file.name}:build(mode=hard)", given.option)[1] == (("mode", "hard"), ("threshold", 0.7))
+    for model, option, said in (
+        ("mine.py:build", {"threshold": [1, 2]}, "one value"),
+        ("mine.py:build(threshold=1)", {"threshold": [1]}, "given twice"),
+        ("mod", {"threshold": [1]}, "--capacity and --set"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            parse_single(model, option)  # type: ignore[arg-type]  # of each pair

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -187,6 +188,24 @@ def test_the_files_of_two_builds_are_part_of_what_is_compared(tmp_path: Path) ->
 def test_what_a_paired_comparison_sets_is_not_set(settings: list[str], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         paired.request(("a", "b"), "quick", models=(), settings=settings, lengths=(), select=None, timeout=None)
+
+
+def test_options_reach_both_sides_and_two_builds_have_one_value_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text("def build(config, threshold=1): ...\ndef other(config): ...\n")
+
+    def asked(sides: tuple[str, ...], *models: str, option: str) -> paired.Request:
+        place: dict[str, Any] = {"settings": (), "lengths": (), "select": None, "timeout": None, "only": not sides}
+        return paired.request(sides, "quick", models=models, options=(option,), **place)
+
+    both = asked(("a", "b"), "mine.py:build", option="threshold=0.5,0.7")
+    one = paired_sides.Side("a", "a", sys.executable)
+    assert paired.preparing_command(one, both, tmp_path)[-2:] == ["--option", "threshold=0.5,0.7"]
+    assert asked((), "mine.py:build", "mine.py:other", option="threshold=0.5").only
+    with pytest.raises(UsageError, match=r"two builds .*threshold0\.5.*one value"):
+        asked((), "mine.py:build", "mine.py:other", option="threshold=0.5,0.7")
 
 
 def test_a_suite_that_names_the_users_model_itself_is_refused(repository: Path, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import typer
+
 Completion = Callable[[str], list[tuple[str, str]]]
 
 
@@ -57,6 +59,25 @@ def settings(incomplete: str) -> list[tuple[str, str]]:
 
     in_tables = (f"{table}.{name}" for table, kind in TABLES.items() for name in kind.model_fields)
     return _matching(((f"{name}=", "") for name in (*TOP_KEYS, *ModelConfig.model_fields, *in_tables)), incomplete)
+
+
+def options(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Complete the name of an option: one that the build of a model of the command line takes."""
+    from modbench.harness.core.errors import UsageError
+    from modbench.harness.core.model_specs import is_user_model, parse_spec
+    from modbench.harness.core.options import split
+    from modbench.harness.registry import own_models
+
+    typed = ctx.params.get("model") or []
+    names = dict[str, None]()
+    try:
+        for text in [typed] if isinstance(typed, str) else [each for value in typed for each in split(value)]:
+            model, given = parse_spec(text)
+            if is_user_model(model):
+                names |= dict.fromkeys(name for name in own_models.option_names(model) if name not in given)
+    except (UsageError, ValueError):  # what is typed wrong is refused when the command runs
+        return []
+    return [] if "=" in incomplete else _matching(((f"{name}=", "") for name in names), incomplete)
 
 
 def metrics(incomplete: str) -> list[tuple[str, str]]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
-from modbench.commands._complete import corpora, models, one_of, routers, settings, suites
+from modbench.commands._complete import corpora, models, one_of, options, routers, settings, suites
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.options import listed as options_listed
 from modbench.harness.core.options import split
 from modbench.harness.core.units import margin
 
@@ -23,6 +24,10 @@ T = TypeVar("T")
 # Of comparisons and gates that measure both sides themselves.
 PairedSetFlag = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="With --paired: any key of a suite.")
+]
+PairedOptionFlag = Annotated[
+    list[str] | None,
+    typer.Option("--option", metavar="K=V", help="With --paired: an option of your own models: threshold=0.5."),
 ]
 PairedTimeoutFlag = Annotated[
     str | None,
@@ -81,6 +86,15 @@ class Flags:
     only: Annotated[
         bool, typer.Option("--only", help="Compare the models of --model alone; the first one is the baseline.")
     ] = False
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--option",
+            metavar="K=V",
+            help="An option of your own models that take it, or several values: threshold=0.5,0.7.",
+            autocompletion=options,
+        ),
+    ] = None
     capacity: Annotated[
         list[str] | None, typer.Option("--capacity", metavar="LIST", help="Capacities, such as 0.125,0.5.")
     ] = None
@@ -143,6 +157,7 @@ class Flags:
         return Overrides(
             model=listed("--model", self.model, str),
             only=self.only,
+            option=options_listed(self.option or ()),
             capacity=listed("--capacity", self.capacity, float),
             router=listed("--router", self.router, str),
             seq_len=listed("--seq-len", self.seq_len, int),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -75,6 +75,7 @@ def cost(
     seq_len: int | Sequence[int] | None = None,
     batch_size: int | Sequence[int] | None = None,
     dtype: str | Sequence[str] | None = None,
+    option: Mapping[str, object] | str | Sequence[str] | None = None,
     **settings: object,
 ) -> Costs:
     """The costs of a model of any size, as `modbench cost` prints them: parameters, FLOPs, bytes, memory, from closed forms.
@@ -85,6 +86,7 @@ def cost(
         seq_len: sequence lengths; default 512.
         batch_size: default 1.
         dtype: number formats; default fp32.
+        option: options of a user's build, one value each, such as `{"threshold": 0.5}`.
         **settings: shape and routing, such as `d_model=1024`.
 
     Raises:
@@ -92,7 +94,7 @@ def cost(
     """
     _check_name(model)
     include_additions(())
-    values = {"capacity": capacity, "seq_len": seq_len, "batch_size": batch_size, "dtype": dtype}
+    values = {"option": option, "capacity": capacity, "seq_len": seq_len, "batch_size": batch_size, "dtype": dtype}
     return Costs(tuple(costs(Request.from_flags(model, keywords.overrides(values, settings)))))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from modbench.commands._flags import listed, not_of_kind
+from modbench.harness.core import options
 from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.planning.overrides import Overrides
@@ -59,10 +60,22 @@ def _typed(name: str, value: object) -> object:
         if not isinstance(value, bool):
             raise UsageError(f"{name} takes True or False; got {shown(value)}.")
         return value
+    if name == "option":
+        return _options(value)
     if name not in KINDS:
         return str(_plain(name, value))
     several = [value] if isinstance(value, str) or not isinstance(value, Sequence) else value
     return tuple(each for item in several for each in _values(name, _plain(name, item)))
+
+
+def _options(value: object) -> dict[str, list[options.Value]]:
+    """Options as a dict of values, a list of which is swept, or as texts of the command line: `threshold=0.5,0.7`."""
+    if isinstance(value, Mapping):
+        return options.checked({str(name): each for name, each in value.items()}, "option")
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
+        raise UsageError(f"option takes a dict, such as {{'threshold': [0.5, 0.7]}}; got {shown(value)}.")
+    return options.listed(texts, "option")
 
 
 def _plain(name: str, value: object) -> str | int | float:
@@ -93,6 +106,8 @@ def words(given: Overrides) -> list[str]:
             # A comma may be a part of one, as in the options of a model.
             plain = not any("," in text for text in texts)
             words += [flag, ",".join(texts)] if plain else [word for text in texts for word in (flag, text)]
+        elif isinstance(value, Mapping):
+            words += [word for key, tried in value.items() for word in (flag, options.written(key, tried))]
         elif value:
             words += [flag, value]
     settings = (f"{key}={setting_text(key, value)}" for key, value in given.settings.items())

@@ -92,6 +92,7 @@ def run(
     *,
     model: Some[str] | None = None,
     only: bool = False,
+    option: Mapping[str, object] | Some[str] | None = None,
     capacity: Some[float] | None = None,
     router: Some[str] | None = None,
     seq_len: Some[int] | None = None,
@@ -121,6 +122,7 @@ def run(
         suite: a shipped suite's name, or a TOML file.
         model: keep only these models (the anchor stays), or add your own: `FILE.py:build`, `FILE.py:build(OPTION=VALUE)`.
         only: compare the models of `model` alone; the first one is the baseline.
+        option: options of your own models that take them, such as `{"threshold": [0.5, 0.7]}`: a list has an arm for each value.
         capacity: capacities.
         router: routers, or a class of your own as `FILE.py:ROUTER`.
         seq_len: sequence lengths.
@@ -157,6 +159,7 @@ def run(
     values = {
         "model": model,
         "only": only,
+        "option": option,
         "capacity": capacity,
         "router": router,
         "seq_len": seq_len,

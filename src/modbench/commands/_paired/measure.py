@@ -28,6 +28,7 @@ from modbench.commands._paired.turn_taking import End, Start
 from modbench.harness.core import masking
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
 from modbench.harness.core.model_specs import is_user_model
+from modbench.harness.core.options import listed as options_listed
 from modbench.harness.core.units import counted, human_duration, parse_duration
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.execution import command, crash_records, limits
@@ -130,6 +131,7 @@ def request(
     lengths: Sequence[int],
     select: str | None,
     timeout: str | None,
+    options: Sequence[str] = (),
     only: bool = False,
 ) -> Request:
     """Return what is to be compared, planned here first, so that a mistake shows before anything runs.
@@ -142,6 +144,7 @@ def request(
         lengths: values of `--seq-len`.
         select: `-k` expression.
         timeout: the longest time of a unit, such as `10min`; None: from its prediction.
+        options: values of `--option`.
         only: whether the models are all that is measured.
 
     Raises:
@@ -153,12 +156,14 @@ def request(
             f"--set {min(fixed)}: --paired sets {', '.join(sorted(FIXED))} itself, the same on both sides."
         )
     flags = [word for setting in settings for word in ("--set", setting)]
+    flags += [word for option in options for word in ("--option", option)]
     flags += ["--seq-len", ",".join(map(str, lengths))] if lengths else []
     if timeout is not None:
         parse_duration(timeout, "--timeout")
     wanted = Overrides(
         model=tuple(models),
         only=only,
+        option=options_listed(options),
         seq_len=tuple(lengths),
         settings=dict(map(setting_of, settings)),
     )
@@ -169,6 +174,9 @@ def request(
         raise UsageError(
             f"{suite} names {named} itself: both revisions have it only where it is given as --model {named}."
         )
+    arms = {case.arm: case for case in plan.cases if case.own}
+    if not sides and len(arms) > len({case.model for case in arms.values()}):
+        raise UsageError(f"two builds are compared; these are {', '.join(arms)}. Give each option one value.")
     known = catalogue.metrics()
     timed = [key for key in plan.suite.metrics if catalogue.pass_of(known[key]).times and not known[key].source]
     if not timed:

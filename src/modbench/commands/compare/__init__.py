@@ -11,6 +11,7 @@ from modbench.commands._app import command
 from modbench.commands._complete import metrics, runs
 from modbench.commands._flags import (
     JsonFlag,
+    PairedOptionFlag,
     PairedOutFlag,
     PairedSetFlag,
     PairedTimeoutFlag,
@@ -106,6 +107,7 @@ def compare(
         list[str] | None,
         typer.Option("--model", metavar="LIST", help="With --paired: FILE.py:build, taken from both revisions."),
     ] = None,
+    option: PairedOptionFlag = None,
     settings: PairedSetFlag = None,
     launches: Annotated[
         int | None,
@@ -125,7 +127,14 @@ def compare(
     compare --paired REV REV SUITE: two revisions, timed in processes that take turns. A revision is one of git, `.` for the
     files as they are, or the path of a Python interpreter.
     """
-    only_paired = {"--model": model, "--set": settings, "--launches": launches, "--timeout": timeout, "--out": out}
+    only_paired = {
+        "--model": model,
+        "--option": option,
+        "--set": settings,
+        "--launches": launches,
+        "--timeout": timeout,
+        "--out": out,
+    }
     if paired:
         refuse(
             {"--by": by, "--baseline": baseline, "--metric": metric, "--workload": workload, "--html": html},
@@ -136,6 +145,7 @@ def compare(
         compare_revisions(
             runs,
             models=listed("--model", model, str),
+            options=option or (),
             settings=settings or (),
             lengths=listed("--seq-len", seq_len, int),
             select=select,

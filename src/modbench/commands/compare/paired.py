@@ -24,6 +24,7 @@ def compare_revisions(
     models: Sequence[str] = (),
     settings: Sequence[str] = (),
     lengths: Sequence[int] = (),
+    options: Sequence[str] = (),
     select: str | None = None,
     launches: int | None = None,
     margin: float | None = None,
@@ -38,6 +39,7 @@ def compare_revisions(
         models: values of `--model`.
         settings: values of `--set`.
         lengths: values of `--seq-len`.
+        options: values of `--option`.
         select: `-k` expression.
         launches: blocks of three processes; None: the default.
         margin: the largest difference that does not matter, as a share; None: the suite's.
@@ -65,6 +67,7 @@ def compare_revisions(
         models=models,
         settings=settings,
         lengths=lengths,
+        options=options,
         select=select,
         timeout=timeout,
     )

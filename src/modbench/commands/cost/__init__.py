@@ -8,7 +8,7 @@ from modbench.commands._output import say, say_json
 
 
 @command()
-@with_flags("settings", "capacity", "seq_len", "batch_size", "dtype")
+@with_flags("option", "settings", "capacity", "seq_len", "batch_size", "dtype")
 def cost(model: ModelName, *, flags: Flags, verbose: VerboseFlag = False, as_json: JsonFlag = False) -> None:
     """Show what a model of any size costs.
 

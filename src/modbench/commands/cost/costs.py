@@ -75,7 +75,7 @@ class Request:
         for name in flags.dtype:
             if name not in dtypes:
                 raise unknown("dtype", name, dtypes)
-        model, options = model_specs.parse_single(model)
+        model, options = model_specs.parse_single(model, flags.option)
         return cls(
             model,
             options,

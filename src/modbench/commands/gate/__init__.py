@@ -12,6 +12,7 @@ from modbench.commands._app import command
 from modbench.commands._complete import runs
 from modbench.commands._flags import (
     JsonFlag,
+    PairedOptionFlag,
     PairedOutFlag,
     PairedSetFlag,
     PairedTimeoutFlag,
@@ -104,6 +105,7 @@ def gate(
             help="With --paired: FILE.py:build of both revisions; without revisions two builds.",
         ),
     ] = None,
+    option: PairedOptionFlag = None,
     settings: PairedSetFlag = None,
     seq_len: Annotated[
         list[str] | None, typer.Option("--seq-len", metavar="LIST", help="With --paired: only these lengths.")
@@ -135,7 +137,14 @@ def gate(
             "--margin and --fail-on do not go together: each check has a limit of its own. Write --fail-on slower:2%."
         )
     checks = parse(fail_on) if fail_on else None
-    only_paired = {"--budget": budget, "--model": model, "--set": settings, "--seq-len": seq_len, "-k": select}
+    only_paired = {
+        "--budget": budget,
+        "--model": model,
+        "--option": option,
+        "--set": settings,
+        "--seq-len": seq_len,
+        "-k": select,
+    }
     if paired:
         refuse({"--against": against, "--history": history, "--run-sd": run_sd}, "two runs that were made")
         from modbench.commands.gate.paired import gate_paired
@@ -146,6 +155,7 @@ def gate(
             checks,
             margin,
             models=models,
+            options=option or (),
             settings=settings or (),
             lengths=listed("--seq-len", seq_len, int),
             select=select,

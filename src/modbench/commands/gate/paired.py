@@ -43,6 +43,7 @@ def gate_paired(
     models: Sequence[str],
     settings: Sequence[str],
     lengths: Sequence[int],
+    options: Sequence[str],
     select: str | None,
     budget: str | None,
     timeout: str | None,
@@ -57,6 +58,7 @@ def gate_paired(
         models: values of `--model`.
         settings: values of `--set`.
         lengths: values of `--seq-len`.
+        options: values of `--option`.
         select: `-k` expression.
         budget: the longest time to measure, such as `10min`.
         timeout: the longest time of a unit; None: from its prediction.
@@ -76,6 +78,7 @@ def gate_paired(
         models=models,
         settings=settings,
         lengths=lengths,
+        options=options,
         select=select,
         timeout=timeout,
         only=bool(models),

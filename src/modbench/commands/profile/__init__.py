@@ -13,7 +13,7 @@ from modbench.harness.core.errors import unknown
 
 
 @command()
-@with_flags("model", "only", "capacity", "router", "seq_len", "batch_size", "dtype", "device", "settings")
+@with_flags("model", "only", "option", "capacity", "router", "seq_len", "batch_size", "dtype", "device", "settings")
 def profile(
     suite: SuiteName,
     *,

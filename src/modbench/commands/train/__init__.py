@@ -15,7 +15,9 @@ from modbench.commands._output import print_summary, say
 
 
 @command()
-@with_flags("capacity", "router", "seq_len", "batch_size", "dtype", "device", "compile", "seeds", "corpus", "settings")
+@with_flags(
+    "option", "capacity", "router", "seq_len", "batch_size", "dtype", "device", "compile", "seeds", "corpus", "settings"
+)
 def train(
     model: ModelName,
     *,

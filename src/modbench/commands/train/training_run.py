@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modbench import api
-from modbench.harness.core import files
+from modbench.harness.core import files, model_specs
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
 from modbench.harness.core.printable import aligned
 from modbench.harness.core.units import human_duration
@@ -51,14 +51,15 @@ def make_plan(model: str, flags: Overrides) -> Plan:
         _single_value("--seq-len", flags.seq_len, 256),
         _single_value("--batch-size", flags.batch_size, 8),
     )
+    name, options = model_specs.parse_single(model, flags.option)
     data = {
         "name": "train",
         "metrics": METRICS,
         "grid": {"seq_len": [seq_len], "batch_size": [batch_size]},
-        "arms": [{"model": model}],
+        "arms": [{"model": name, "options": dict(options)}],
         "train": {"seq_len": seq_len, "batch_size": batch_size},
     }
-    suite = override(parse_suite(data, "command line"), replace(flags, seq_len=(), batch_size=()))
+    suite = override(parse_suite(data, "command line"), replace(flags, seq_len=(), batch_size=(), option={}))
     text = plan.read_corpus(suite)
     planned = plan.make_plan(suite, device=api.device_named(suite.device), text=text)
     trained = dict.fromkeys(unit.comparison.arms[0].id for unit in planned.units if unit.protocol.train is not None)
