@@ -42,6 +42,9 @@ class Display(Interface):
     def show(self, now: RunProgress, ended: str = "") -> None:
         """Called after every event and about once a second, with the name of the unit that has just ended, if one has."""
 
+    def complete(self, launches: Sequence[UnitOfWork]) -> None:
+        """Called with the launches of a timed comparison when the last has ended, before another unit starts."""
+
 
 class Tracker:
     """Receives the events of a run, counts, shows the progress, and writes it for others. Use as a context manager.
@@ -60,6 +63,9 @@ class Tracker:
         stop: what signals ask for.
         lock: the lease on the folder; whoever lost it writes no more.
         clock: time in s.
+
+    Attributes:
+        cpu_s: CPU time that the display took for complete comparisons.
     """
 
     def __init__(
@@ -84,6 +90,13 @@ class Tracker:
         self.decided = {} if decided is None else decided  # an empty one grows
         title = f"{plan.suite.name}, {plan.suite.effort}, {plan.device}"
         self.now = RunProgress(title=title, resumable=resumable, started=now(), remote=remote)
+        self.cpu_s = 0.0
+        # Launches of each timed comparison: those that have ended, and those that have not.
+        self._ended: dict[str, list[UnitOfWork]] = {}
+        self._waiting: dict[str, set[str]] = {}
+        for unit in plan.units:
+            if unit.facts.timed and unit.series and not remote and not unit.rule:
+                self._waiting.setdefault(unit.series, set()).add(unit.name)
         self._running: dict[str, Running] = {}
         self._timing: set[str] = set()
         self._predict(plan, slots)
@@ -155,8 +168,13 @@ class Tracker:
             self._groups[unit.made_in].waiting += 1
             self._total += seconds
             self._open[rule] = max(0.0, self._open[rule] - seconds)
+            self._waiting.setdefault(unit.series, set()).add(unit.name)
         self._open.pop(group, None)
         self._changed()
+        if not units:
+            for series, ended in self._ended.items():
+                if ended[0].group == group:
+                    self._complete(series)
 
     def ended(self, unit: UnitOfWork) -> None:
         """A unit has its record: count it, and learn from it."""
@@ -174,6 +192,19 @@ class Tracker:
             if self.limits is not None:
                 self.limits.learn(unit, record)
         self._changed(unit.name)
+        if unit.series in self._waiting:
+            self._ended.setdefault(unit.series, []).append(unit)
+            self._waiting[unit.series].discard(unit.name)
+            if unit.group not in self._open:
+                self._complete(unit.series)
+
+    def _complete(self, series: str) -> None:
+        """Hand over a timed comparison whose launches have all ended, once."""
+        if self.display is not None and not self._waiting.get(series, {""}):
+            start = time.process_time()
+            self.display.complete(self._ended[series])
+            self.cpu_s += time.process_time() - start
+            del self._waiting[series]
 
     def _finish(self, unit: UnitOfWork, failed: Sequence[Failure]) -> None:
         group = self._groups[unit.made_in]

@@ -125,8 +125,11 @@ def run(
                 wall, cpu = time.monotonic(), time.process_time()
                 running.phase(slots, limits)
                 if slots.timed and slots.units:
-                    # Rules decide while no unit runs.
-                    timed_wall, timed_cpu = time.monotonic() - wall, time.process_time() - cpu - asker.cpu_s
+                    # Rules decide, and answers are printed, while no unit runs.
+                    timed_wall, timed_cpu = (
+                        time.monotonic() - wall,
+                        time.process_time() - cpu - asker.cpu_s - tracker.cpu_s,
+                    )
         remove_empty(folder.path)
         folder.write_finished(
             {

@@ -9,6 +9,7 @@ from modbench.harness.core.contracts import AnyMetric, Text
 from modbench.harness.core.ids import slug
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.domain.case import ARMS_PER_BLOCK, Case, Comparison, Protocol, UnitOfWork
+from modbench.harness.domain.efforts import TWO_STAGE
 from modbench.harness.domain.passes import Maker, Pass
 from modbench.harness.domain.suite import Suite
 from modbench.harness.flops.closed_form import case_cost
@@ -125,7 +126,7 @@ def units_of_work(suite: Suite, comparisons: Sequence[Comparison], text: Text | 
     found_out = set()
     whole = {c.place for c in comparisons if not in_search(suite, c)}  # where all arms are counted, searched or not
     for repeated, group in itertools.groupby(catalogue.passes().values(), key=lambda each: (each.phase, each.repeated)):
-        passes = list(group)
+        passes, made = list(group), list[UnitOfWork]()
         # Launches of one comparison lie far apart in time, so that one slow minute does not affect all of them.
         for launch in range(suite.launches_limit if repeated[1] else 1):
             for (comparison, metrics, needed), each in itertools.product(asked, passes):
@@ -142,7 +143,24 @@ def units_of_work(suite: Suite, comparisons: Sequence[Comparison], text: Text | 
                         if unit.name in found_out:
                             continue
                         found_out.add(unit.name)
-                    yield _limited(each, unit)
+                    made.append(_limited(each, unit))
+        yield from _first_answer_first(made) if repeated[1] and suite.effort not in TWO_STAGE else made
+
+
+def _first_answer_first(units: Sequence[UnitOfWork]) -> list[UnitOfWork]:
+    """Order launches so that a quick look has its first verdict early: one workload after the other, long inputs first.
+
+    The launches of a comparison lie between those of other lengths still, but within a minute or two of each other.
+    """
+    workloads = list(dict.fromkeys((unit.made_in, unit.workload) for unit in units))
+    return sorted(
+        units,
+        key=lambda unit: (
+            workloads.index((unit.made_in, unit.workload)),
+            unit.launch,
+            -unit.comparison.place.seq_len,
+        ),
+    )
 
 
 def _limited(each: Pass, unit: UnitOfWork) -> UnitOfWork:

@@ -78,20 +78,30 @@ class Lines:
             what = f": {step}" if step else ""
             self._print(f"[{now.count}] {unit}, {human_duration(moment - start)}{what}", now)
 
+    def complete(self, launches: Sequence[UnitOfWork]) -> None:
+        """Print what the launches of a comparison have shown."""
+        self._say(_answer(self.folder, launches))
+
     def finishing(self) -> None:
         """Print that running units end in good order."""
-        with contextlib.suppress(OSError):
-            print(FINISHING, file=self.stream, flush=True)
+        self._say([FINISHING])
+
+    def _say(self, lines: Sequence[str]) -> None:
+        with contextlib.suppress(OSError):  # a closed pipe must not end a measurement
+            for line in lines:
+                print(escaped(line, lines=False), file=self.stream, flush=True)
 
     def _print(self, line: str, now: RunProgress) -> None:  # noqa: ARG002  # for those that print less
-        with contextlib.suppress(OSError):  # a closed pipe must not end a measurement
-            print(escaped(line, lines=False), file=self.stream, flush=True)
+        self._say([line])
 
 
 class Quiet(Lines):
     """Prints only that running units end in good order."""
 
     def show(self, now: RunProgress, ended: str = "") -> None:
+        """Print nothing."""
+
+    def complete(self, launches: Sequence[UnitOfWork]) -> None:
         """Print nothing."""
 
 
@@ -150,6 +160,11 @@ class Live:
             left=now.left,
         )
 
+    def complete(self, launches: Sequence[UnitOfWork]) -> None:
+        """Print above the bar what the launches of a comparison have shown."""
+        for line in _answer(self.folder, launches):
+            self.bar.console.print(escaped(line, lines=False), markup=False, highlight=False)
+
     def finishing(self) -> None:
         """Print above the bar that running units end in good order."""
         self.bar.console.print(FINISHING, markup=False, highlight=False)
@@ -163,6 +178,16 @@ class Live:
         """The last line of progress of a unit, then its name: the end of the line may be cut."""
         step = Workspace(self.folder, unit).said()
         return escaped(f"{step} ({unit})" if step else unit, lines=False)
+
+
+def _answer(folder: Path | None, launches: Sequence[UnitOfWork]) -> list[str]:
+    """Lines on a comparison whose last launch has ended."""
+    from modbench.reports.terminal import decided  # pandas comes with it
+
+    try:
+        return decided.answer(folder, launches) if folder else []
+    except Exception:  # noqa: BLE001  # the report meets the same error and says so; it must not end the measurement
+        return []
 
 
 class Counter:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import types
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +268,74 @@ def test_a_bar_shows_what_the_runner_counts(tmp_path: Path) -> None:
     assert task.description.endswith("1 more")
     bar.show(RunProgress(left_reason="nobody knows"))
     assert (task.description, task.fields["left"]) == ("finishing", "time left unknown: nobody knows")
+
+
+class Shown:
+    """A display that keeps what is complete."""
+
+    def __init__(self) -> None:
+        self.series: list[list[str]] = []
+
+    def show(self, now: RunProgress, ended: str = "") -> None:
+        """Nothing."""
+
+    def complete(self, launches: Sequence[UnitOfWork]) -> None:
+        self.series.append([unit.name for unit in launches])
+
+
+@pytest.mark.parametrize("effort", ["draft", "standard"])
+def test_a_timed_comparison_is_shown_once_when_its_last_launch_has_ended(tmp_path: Path, effort: str) -> None:
+    shown = Shown()
+    plan = plan_of(["latency/forward", "latency/train_step"], effort=effort)
+    tracker = tracking(plan, tmp_path, display=shown)
+    series: dict[str, list[UnitOfWork]] = {}
+    for unit in plan.units:
+        if unit.series:
+            series.setdefault(unit.series, []).append(unit)
+    for units in series.values():
+        planned = [unit for unit in units if not unit.rule]
+        more = [unit for unit in units if unit.rule][:2]
+        assert (not more) == (effort == "draft")
+        before = len(shown.series)
+        for unit in planned:
+            assert len(shown.series) == before
+            tracker.started(unit)
+            tracker.ended(unit)
+        if more:
+            assert len(shown.series) == before
+            tracker.added("", more[:1])
+            tracker.added(more[0].group, more[1:])
+            for unit in more:
+                assert len(shown.series) == before
+                tracker.started(unit)
+                tracker.ended(unit)
+        assert shown.series[before:] == [[unit.name for unit in (*planned, *more)]]
+
+
+def test_a_rule_that_asks_for_no_more_completes_a_comparison(tmp_path: Path) -> None:
+    shown = Shown()
+    plan = plan_of(["latency/forward"], effort="standard")
+    tracker = tracking(plan, tmp_path, display=shown)
+    planned = [unit for unit in plan.units if unit.series and not unit.rule]
+    for unit in planned:
+        tracker.started(unit)
+        tracker.ended(unit)
+    assert not shown.series
+    tracker.added(planned[0].group, [])
+    assert shown.series == [[unit.name for unit in planned]]
+
+
+def test_a_quick_look_times_one_workload_after_the_other_and_long_inputs_first() -> None:
+    metrics, grid = ["latency/forward", "latency/train_step"], {"seq_len": [16, 32]}
+
+    def order(effort: str) -> list[tuple[str, int, int]]:
+        units = plan_of(metrics, effort=effort, grid=grid, launches=2).units
+        return [(unit.workload, unit.launch, unit.comparison.place.seq_len) for unit in units if unit.series]
+
+    assert order("draft") == [
+        (workload, launch, length) for workload in ("forward", "train_step") for launch in (0, 1) for length in (32, 16)
+    ]
+    assert [launch for _, launch, _ in order("standard")] == [0] * 4 + [1] * 4
 
 
 def test_a_plan_counts_the_counting() -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from planted import left, planted_suite
 
 from modbench.commands import _output
 from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK, Label
+from modbench.harness.results import run_folder
 from modbench.reports import demo
 from modbench.reports.model import Estimate, Finding, Sentence
 from modbench.reports.notebook import frames
@@ -29,7 +31,7 @@ from modbench.reports.questions.break_even import Line
 from modbench.reports.questions.machine import TwinCheck
 from modbench.reports.tables.cases import looked_ahead
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.terminal import summary
+from modbench.reports.terminal import decided, summary
 from modbench.reports.wording import name
 from modbench.reports.writers import text as text_writer
 from modbench.reports.writers.number_format import half, plain
@@ -191,6 +193,27 @@ def test_the_answer_counts_failures_and_names_doubts(
     (said,) = first_screen.answer(load(tmp_path / "run"))
     assert isinstance(said, Sentence)
     assert "ratios" not in said.given
+
+
+def test_a_verdict_while_the_run_goes_on_is_that_of_the_report(loaded: Loaded, tmp_path: Path) -> None:
+    """Whatever is measured later."""
+    columns = ["case_id", "ratio", "ci_low", "ci_high", "ideal", "verdict", "p_adjusted", "labels", "reason"]
+    units = loaded.run.plan.units
+    for series in dict.fromkeys(unit.series for unit in units if unit.facts.timed and unit.series):
+        launches = [unit for unit in units if unit.series == series]
+        run, length = tmp_path / series, launches[0].comparison.place.seq_len
+        shutil.copytree(loaded.path, run)
+        for unit in units:
+            if unit.series != series and unit.made_in != "count":
+                (run / "units" / f"{unit.name}.json").unlink()
+        part = decided.part_of(run_folder.read(str(run)), launches)
+        assert part is not None
+        final = loaded.comparisons[loaded.comparisons.metric == "latency/forward"]
+        final = final[final.seq_len == length]
+        made, final = (rows[columns].fillna("").reset_index(drop=True) for rows in (part.comparisons, final))
+        pd.testing.assert_frame_equal(made, final, check_dtype=False)
+        (line, *_) = decided.answer(run, launches)
+        assert line.startswith(f"forward pass at T = {length:,}: MoD 0.125 is faster")
 
 
 def test_a_check_that_cannot_tell_is_a_doubt(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
