@@ -162,7 +162,7 @@ def of_axis(loaded: Loaded, table: AlongAxis, command: Sequence[str]) -> Page:
     notes += [machine_check(loaded)[1], compare_axis.margin(loaded)]
     return Page(
         f"{loaded.path.name} by {table.axis}",
-        f"against {table.baseline} · {compare.about(loaded)}",
+        f"against {table.over} · {compare.about(loaded)}",
         shlex.join(masking.command(list(command))),
         [
             *(["⚠ smoke run: no claims"] if not loaded.run.plan.suite.claims else []),

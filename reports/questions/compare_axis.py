@@ -212,6 +212,7 @@ class AlongAxis:
     Attributes:
         axis: its name.
         baseline: the arm, or the value of the axis, that others are compared with, in words.
+        by_default: whether that is the anchor because no baseline was named, though it has one of the values of the axis.
         rows: values of the axis, in order.
         columns: one for each metric and each combination of the other fields.
         notes: what must be known to read it.
@@ -219,9 +220,15 @@ class AlongAxis:
 
     axis: str
     baseline: str
+    by_default: bool
     rows: list[Value]
     columns: list[Column]
     notes: tuple[str, ...]
+
+    @property
+    def over(self) -> str:
+        """The baseline, and where it is not the one that was named, that it is the anchor."""
+        return f"{self.baseline}, the anchor (--baseline VALUE takes another)" if self.by_default else self.baseline
 
     def shown(self) -> list[Column]:
         """The columns of the metrics that are shown where none is named."""
@@ -433,11 +440,11 @@ class _Maker:
     """Makes the table of one run, axis and baseline."""
 
     def __init__(self, loaded: Loaded, axis: str, baseline: str | None, keep: Filter) -> None:
-        self.tables, self.loaded, self.keep = loaded.tables, loaded, keep
+        self.tables, self.loaded, self.keep, self.baseline = loaded.tables, loaded, keep, baseline
         self.plan = loaded.run.plan
         cases = self.plan.cases
         known = axes.of(cases)
-        self.axis = axes.checked_axis(axis, [*known.values()])
+        self.axis = axis = axes.checked_axis(axis, [*known.values()])
         self.at = {case: fields[self.axis] for case, fields in known.items()}
         self.known = axes.ordered(self.at.values())
         self.value = None if baseline is None or axis == "arm" else axes.value_named(axis, baseline, self.known)
@@ -504,7 +511,16 @@ class _Maker:
         # What belongs to one model stands together, place by place.
         keys, models = self.plan.suite.metrics, list(dict.fromkeys(_without_place(column.heading) for column in made))
         made.sort(key=lambda column: (keys.index(column.metric.key), models.index(_without_place(column.heading))))
-        return AlongAxis(self.axis, self._called(), self._order(made), made, tuple(self._notes(made, dropped)))
+        anchor = self.plan.comparisons[0].arms[0]
+        by_default = self.baseline is None and not self.across and self.axis not in {"arm", "model"}
+        return AlongAxis(
+            self.axis,
+            self._called(),
+            by_default and self.at[anchor.id] is not None,
+            self._order(made),
+            made,
+            tuple(self._notes(made, dropped)),
+        )
 
     def _measured(self) -> Iterator[Measured]:
         for key in self.keep.metrics:

@@ -28,6 +28,8 @@ ONLY_WITH: dict[str, tuple[str, Value]] = {
     "n_classes": ("bidirectional", True),
     "decode_rows": ("decode_policy", "budget"),
 }
+# Before the name of a user's option where a field of each case has that name.
+OPTION = "options."
 # How a value is written in a heading, where its name alone would be too long.
 _LETTERS = {"seq_len": "T", "batch_size": "B"}
 
@@ -46,10 +48,11 @@ def fields(case: Case) -> Fields:
     unread: Fields = dict.fromkeys(ModelConfig.model_fields)
     more: Fields = {"model": case.model, "arm": case.arm, "task": case.task or None, "budget": case.budget}
     known = unread | config | case.place.model_dump() | more
-    return known | {
-        f"options.{name}" if name in known else name: str(value) if isinstance(value, tuple) else value
-        for name, value in case.options
-    }
+    for name, value in case.options:
+        # An option takes the place of a key of the same name that the model does not read.
+        taken = name in known and (name not in unread or known[name] is not None)
+        known[f"{OPTION}{name}" if taken else name] = str(value) if isinstance(value, tuple) else value
+    return known
 
 
 def of(cases: Sequence[Case]) -> dict[str, Fields]:
@@ -76,14 +79,15 @@ def agree(one: tuple[tuple[str, Value], ...], other: tuple[tuple[str, Value], ..
 
 
 def checked_axis(name: str, known: Sequence[Fields]) -> str:
-    """Return the axis.
+    """Return the axis. An option of a user's model may be named without the prefix that tells it from a field of the same name.
 
     Raises:
         UsageError: if there is no such field, or it has one value alone in this run.
     """
     axes = [each for each in differing(known) if len({case[each] for case in known} - {None}) > 1]
-    if name in axes:
-        return name
+    for known_as in (name, f"{OPTION}{name}", name.removeprefix(OPTION)):
+        if known_as in axes:
+            return known_as
     if known and name in known[0]:
         values = {case[name] for case in known} - {None}
         said = f"is {', '.join(map(str, values))} wherever it applies" if values else "applies to no case"

@@ -60,7 +60,7 @@ def along_axis(loaded: Loaded, table: AlongAxis, width: int, *, every: bool = Fa
     """
     columns = table.columns if every or verbose else table.shown()
     blocks = [wrapped([f"⚠ {sentence}"], width) for sentence in reversed(warnings(loaded))]
-    blocks.append(wrapped([f"{loaded.path} by {table.axis}, over {table.baseline}"], width))
+    blocks.append(wrapped([f"{loaded.path} by {table.axis}, over {table.over}"], width))
     left, made = dict.fromkeys(column.metric.key for column in table.columns), list[str]()
     for grid in _fitting(loaded, table, columns, width):
         lines = [*text.table(compare_axis.told_once(grid.table), width), ""]
@@ -100,6 +100,7 @@ def axis_as_dict(loaded: Loaded, table: AlongAxis) -> dict[str, Any]:
         "run": str(loaded.path),
         "by": table.axis,
         "baseline": table.baseline,
+        "baseline_by_default": table.by_default,
         "margin": loaded.run.plan.suite.margin,
         "machine_check": machine_check(loaded)[1],
         "incomplete": loaded.run.incomplete,

@@ -167,7 +167,8 @@ def _disturb(samples: dict[str, list[float]], arm: str, launch: int, trouble: Tr
 
 def _takes(unit: UnitOfWork, trouble: Trouble) -> dict[str, float]:
     """What each arm takes relative to the anchor where a unit is timed."""
-    takes = {arm: share * trouble.slower.get(arm, 1.0) for arm, share in PLANTED.items()}
+    known = dict.fromkeys((case.arm for case in unit.comparison.arms), 1.0) | PLANTED
+    takes = {arm: share * trouble.slower.get(arm, 1.0) for arm, share in known.items()}
     here = (unit.workload, unit.comparison.place.seq_len, unit.comparison.place.batch_size)
     return takes | {name: share for (name, *where), share in trouble.grid.items() if (*where,) == here[: len(where)]}
 

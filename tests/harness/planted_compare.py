@@ -19,6 +19,27 @@ ARM = {"mod[c0.125]": 0.5, "mod[c0.25]": 0.8, "mod[c0.5]": 1.0, "moe": 1.25}
 AT = {64: 1.0, 128: 2.0, 256: 4.0, 512: 8.0, "fp32": 1.0, "bf16": 0.8}
 
 
+# A model of one's own whose options are an axis: the first of its arms is the slowest.
+OWN = {
+    "arms": [{"model": "mine.py:build", "options": {"capacity": [0.5, 0.25, 0.125]}}],
+    "metrics": ["latency/forward"],
+    "grid": {"seq_len": [64, 128], "dtype": ["fp32"]},
+}
+OWN_ARM = {"mine:build[capacity0.5]": 1.0, "mine:build[capacity0.25]": 0.8, "mine:build[capacity0.125]": 0.5}
+
+
+def own_run(here: Path, suite: Mapping[str, Any] | None = None, **truth: Any) -> Loaded:
+    """Write a run of a model of one's own, whose file lies in the current folder.
+
+    Args:
+        here: the current folder.
+        suite: changes to the suite.
+        truth: fields of `Truth`.
+    """
+    (here / "mine.py").write_text("def build(config, capacity=1.0, router='a'): ...\n")
+    return compared_run(here / "run", suite=OWN | dict(suite or {}), slower=truth.pop("slower", OWN_ARM), **truth)
+
+
 def compared_run(
     folder: Path,
     *,
@@ -42,7 +63,10 @@ def compared_run(
     changes: dict[str, Any] = {"metrics": ["latency/forward", "memory/peak_allocated"], "arms": ARMS, "grid": grid}
     changes |= {"launches": 5, "rounds": ROUNDS} | dict(suite or {})
     made = planted_suite(str(changes.pop("effort", "draft")), **changes)
-    slower = {arm: ARM.get(arm, 1.0) * truth.get("slower", {}).get(arm, 1.0) for arm in ("dense", *ARM)}
+    slower = {
+        arm: ARM.get(arm, 1.0) * truth.get("slower", {}).get(arm, 1.0)
+        for arm in ("dense", *ARM, *truth.get("slower", {}))
+    }
     speed = float(truth.get("speed", 1.0))
 
     def record(unit: UnitOfWork) -> Record:

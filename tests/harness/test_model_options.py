@@ -340,19 +340,22 @@ def test_a_flag_that_is_no_option_is_refused(texts: list[str], said: str) -> Non
         options.listed(texts)
 
 
-def with_option(*models: str, arms: list[dict[str, object]] | None = None, **option: list[options.Value]) -> list[str]:
+def with_option(
+    option: dict[str, list[options.Value]], *models: str, arms: list[dict[str, object]] | None = None
+) -> list[str]:
     suite = parse_suite(SUITE | {"arms": arms or [{"model": "dense"}]}, "s")
     return [case.arm for case in make_plan(override(suite, Overrides(model=models, option=option)), device="cpu").cases]
 
 
 def test_an_option_is_set_for_every_model_that_takes_it(file: Path) -> None:
-    assert with_option(f"{file.name}:build", "mine.py:bound", "mine.py:anything", threshold=[0.5, 0.7]) == [
+    assert file.is_file()
+    assert with_option({"threshold": [0.5, 0.7]}, "mine.py:build", "mine.py:bound", "mine.py:anything") == [
         *("dense", "mine:build[threshold0.5]", "mine:build[threshold0.7]", "mine:bound"),
         *("mine:anything[threshold0.5]", "mine:anything[threshold0.7]"),
     ]
-    assert with_option("mine.py:needs", width=[2]) == ["dense", "mine:needs[width2]"]
+    assert with_option({"width": [2]}, "mine.py:needs") == ["dense", "mine:needs[width2]"]
     of_suite: list[dict[str, object]] = [{"model": "mine.py:build(mode=hard)", "options": {"threshold": [0.1, 0.2]}}]
-    assert with_option(arms=of_suite, threshold=[0.5]) == ["mine:build[mode_hard-threshold0.5]"]
+    assert with_option({"threshold": [0.5]}, arms=of_suite) == ["mine:build[mode_hard-threshold0.5]"]
 
 
 @pytest.mark.parametrize(
@@ -372,7 +375,7 @@ def test_an_option_that_no_model_takes_is_refused(
 ) -> None:
     assert file.is_file()
     with pytest.raises(UsageError) as found:
-        with_option(*models, **option)
+        with_option(option, *models)
     assert all(words in str(found.value) for words in said), found.value
 
 

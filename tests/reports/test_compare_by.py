@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted_compare import ARMS, compared_run
+from planted_compare import ARMS, OWN, compared_run, own_run
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.registry import catalogue
@@ -290,3 +290,49 @@ def test_a_models_file_is_parsed_for_no_stored_case(run: Loaded) -> None:
     catalogue.forget()
     compare_by(run, "capacity", "0.25", Filter(metrics=(MEMORY,)))
     assert catalogue._options_in.cache_info().misses == 0
+
+
+def test_an_option_of_ones_own_is_an_axis_also_where_it_is_named_like_a_routing_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = own_run(tmp_path)
+    table = compare_by(own, "capacity")
+    assert (table.rows, compare_by(own, "options.capacity").rows) == ([0.125, 0.25, 0.5], table.rows)
+    for each in table.columns:
+        assert each.cells[0.5].is_baseline
+        assert ratio(each.cells[0.125])[1] == "better"
+    # The first value is the baseline, and the head says that it is the anchor.
+    head = " ".join(compare.along_axis(own, table, 80).partition("\n\n")[0].split())
+    assert head.startswith(f"{own.path} by capacity, over mine:build capacity0.5, the anchor")
+    assert compare.axis_as_dict(own, table)["baseline_by_default"]
+    named = compare_by(own, "capacity", "0.25")
+    assert (named.baseline, named.by_default) == ("capacity=0.25", False)
+
+
+@pytest.mark.slow
+def test_an_option_stands_beside_the_key_of_that_name_of_other_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arms = [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.25]}, *OWN["arms"]]
+    loaded = own_run(tmp_path, {"arms": arms}, slower={})
+    table = compare_by(loaded, "capacity")
+    assert not table.by_default
+    assert {model: {*column(table, seq_len=64, model=model).cells} for model in ("mod", "mine.py:build")} == {
+        "mod": {BASELINE, 0.125, 0.25},
+        "mine.py:build": {BASELINE, 0.5, 0.25, 0.125},
+    }
+
+
+def test_an_option_named_like_a_field_that_every_case_has_is_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arms = [{"model": "mine.py:build", "options": {"router": ["a", "b"]}}]
+    loaded = own_run(tmp_path, {"arms": arms, "twin": True}, slower={})
+    known = [*axes.of(loaded.run.plan.cases).values()]
+    assert {axes.checked_axis(name, known) for name in ("router", "options.router")} == {"options.router"}
+    assert axes.checked_axis("seq_len", known) == "seq_len"
+    with pytest.raises(UsageError, match=r"options\.router"):
+        axes.checked_axis("ruoter", known)
