@@ -70,21 +70,21 @@ TIME_WORDS = {
     "better": "▲ faster",
     "worse": "▼ slower",
     "equivalent": "≈ equivalent",
-    "different": "△ different",
+    "different": "≠ different",
     "inconclusive": "? undecided",
-    "contaminated": "⚠ contaminated",
+    "contaminated": "‡ contaminated",
 }
 PLAIN_WORDS = {**TIME_WORDS, "better": "▲ better", "worse": "▼ worse"}
 # Verdicts on one of several runs: shown in one direction alone, or nothing is claimed.
 _OF_RUNS = {
-    "not worse": "▵ not worse",
-    "not better": "▿ not better",
+    "not worse": "≥ not worse",
+    "not better": "≤ not better",
     "cannot tell": "? cannot tell",
     "not compared": "· not compared",
     "new": "+ new",
     "missing": "– missing",
 }
-_TIMES_OF_RUNS = _OF_RUNS | {"not worse": "▵ not slower", "not better": "▿ not faster"}
+_TIMES_OF_RUNS = _OF_RUNS | {"not worse": "≥ not slower", "not better": "≤ not faster"}
 # Timed workloads in the order of the page.
 TIMED = (
     ("forward pass", "latency/forward"),

@@ -120,13 +120,11 @@ class Look:
     Attributes:
         color: sentinel colour.
         marker: matplotlib marker.
-        glyph: the marker as a character.
         opacity: of MoD by capacity, of rungs by their share of the cost.
     """
 
     color: str
     marker: str
-    glyph: str
     opacity: float = 1.0
 
     @property
@@ -134,24 +132,43 @@ class Look:
         """The number of the colour: `var(--series-N)` on the page."""
         return int(self.color[-2:])
 
+    @property
+    def outline(self) -> str:
+        """The marker as the data of an SVG path, from -0.5 to 0.5: few fonts have all of these shapes as characters."""
+        return _outline(self.marker)
+
+
+@functools.cache
+def _outline(marker: str) -> str:
+    from matplotlib.markers import MarkerStyle
+    from matplotlib.path import Path
+
+    style, letters = MarkerStyle(marker), {Path.MOVETO: "M", Path.LINETO: "L", Path.CURVE3: "Q", Path.CURVE4: "C"}
+    parts = [
+        letters[code] + " ".join(str(round(place, 2)) for place in (points * ([1, -1] * (len(points) // 2))).tolist())
+        for points, code in style.get_path().transformed(style.get_transform()).iter_segments()
+        if code != Path.CLOSEPOLY
+    ]
+    return "".join(parts) + "z"
+
 
 _LOOKS = {
-    "dense": (0, "o", "●"),
-    "mod": (1, "s", "■"),
-    "mode_staged": (2, "^", "▲"),
-    "mode_integrated": (3, "v", "▼"),
-    "moe": (4, "D", "◆"),
+    "dense": (0, "o"),
+    "mod": (1, "s"),
+    "mode_staged": (2, "^"),
+    "mode_integrated": (3, "v"),
+    "moe": (4, "D"),
     # Whole-input gates share one colour and differ in shape.
-    "depth_predictor": (5, "<", "◀"),
-    "depth_branches": (5, ">", "▶"),
-    "depth_scale": (5, "p", "⬟"),
-    "early_exit": (5, "X", "✖"),
+    "depth_predictor": (5, "<"),
+    "depth_branches": (5, ">"),
+    "depth_scale": (5, "p"),
+    "early_exit": (5, "X"),
 }
-OTHER = (6, "P", "✚")  # controls
+OTHER = (6, "P")  # controls
 # Controls share one colour and differ in shape, by their router.
-_CONTROLS = {"stochastic": ("o", "●"), "norm": ("D", "◆"), "every_n": ("^", "▲")}
+_CONTROLS = {"stochastic": "o", "norm": "D", "every_n": "^"}
 # Users' models, in the order of their arms; of more than there are looks, some share one.
-OWN = (OTHER, (3, "*", "★"), (5, "h", "⬢"), (2, "8", "⯃"), (4, "d", "♦"))
+OWN = (OTHER, (3, "*"), (5, "h"), (2, "8"), (4, "d"))
 # The user's arms of the run that is drawn, with their numbers.
 OWN_ARMS: contextvars.ContextVar[dict[str, int] | None] = contextvars.ContextVar("own_arms", default=None)
 # Width of the paper that figures are drawn for, in inches (`paper.py`); None: they are drawn for the page.
@@ -172,17 +189,17 @@ def numbered(arms: Sequence[Case]) -> Iterator[None]:
 
 def look(case: Case) -> Look:
     """Return the look of a case's arm: MoD is lighter the more it computes, a rung of the dense ladder the less."""
-    index, marker, glyph = _LOOKS.get(case.model, OTHER)
+    index, marker = _LOOKS.get(case.model, OTHER)
     if case.own:
-        index, marker, glyph = OWN[(OWN_ARMS.get() or {}).get(case.arm, 0) % len(OWN)]
+        index, marker = OWN[(OWN_ARMS.get() or {}).get(case.arm, 0) % len(OWN)]
     if case.config.router not in {"learned", "synthetic"} and case.config.capacity is not None:
-        index, (marker, glyph) = OTHER[0], _CONTROLS.get(case.config.router, OTHER[1:])
+        index, marker = OTHER[0], _CONTROLS.get(case.config.router, OTHER[1])
     opacity = 1.0
     if case.model == "mod" and case.config.capacity is not None:
         opacity = 1.0 - 0.55 * min(1.0, case.config.capacity / 0.75)
     if case.rung:  # lighter the less it computes
         opacity = 0.25 + 0.6 * min(1.0, float(case.arm_parts[0][1:]))
-    return Look(SERIES[index], marker, glyph, opacity)
+    return Look(SERIES[index], marker, opacity)
 
 
 def bin_of(log2_ratio: float) -> int:

@@ -132,7 +132,7 @@ def of_runs(compared: Compared, command: Sequence[str]) -> Page:
         f"{len(names)} runs side by side: {', '.join(run.path.name for run in compared.runs)}",
         f"{', '.join(names[1:])} against {names[0]} · {plain(margin)}",
         shlex.join(masking.command(list(command))),
-        [f"⚠ {name} is incomplete" for name, run in zip(names, compared.runs, strict=True) if run.run.incomplete],
+        [f"{name} is incomplete" for name, run in zip(names, compared.runs, strict=True) if run.run.incomplete],
         [f"{name}: {said}" for name, run in zip(names, compared.runs, strict=True) for said in warnings(run)],
         [
             Section("Runs", [Table("Runs", ("Run", "Folder", "What was run"), about)]),
@@ -165,8 +165,8 @@ def of_axis(loaded: Loaded, table: AlongAxis, command: Sequence[str]) -> Page:
         f"against {table.over} · {compare.about(loaded)}",
         shlex.join(masking.command(list(command))),
         [
-            *(["⚠ smoke run: no claims"] if not loaded.run.plan.suite.claims else []),
-            *(["⚠ incomplete"] if loaded.run.incomplete else []),
+            *(["smoke run: no claims"] if not loaded.run.plan.suite.claims else []),
+            *(["incomplete"] if loaded.run.incomplete else []),
         ],
         warnings(loaded),
         [Section(grid.table.label, [_with_values(compare_axis.told_once(grid.table))]) for grid in grids],

@@ -162,7 +162,7 @@ class Behind:
             said["a smoke run makes no claims"] = []
         status, words = self.machine
         if status != "fit":
-            said[words.lstrip("●○⚠✗ ")] = []
+            said[words.lstrip("●○!× ")] = []
         return [_at(text, where) if where else text for text, where in said.items()]
 
 

@@ -20,7 +20,7 @@ from modbench.reports.writers.html import fill, inline
 
 # Per cent of the arm's colour behind a token that used every block; with more, contrast would fall below 4.5 to 1.
 FULL = 46
-_SHOWN = {"\n": "↵\n", "\t": "⇥\t", "\r": "␍"}
+_SHOWN = {"\n": "¶\n", "\t": "→\t", "\r": "\\r"}
 TOP = 8
 
 
@@ -38,8 +38,7 @@ def _of_arm(arm: Arm) -> dict[str, object]:
     layers = len(matrix["layers"])
     return {
         "name": name(arm.case),
-        "glyph": arm.look.glyph,
-        "series": arm.look.series,
+        "look": arm.look,
         "layers": layers,
         "strength": [round(FULL * n / layers) for n in range(layers + 1)],
         "passage": _passage(matrix),

@@ -50,8 +50,8 @@ def render(loaded: Loaded) -> Markup | None:
     if not tiles:
         return None
     chips = (
-        ("arm", "Model", [(case.arm, name(case), look(case).glyph) for case in arms], first.arm),
-        ("length", "Tokens", [(str(t), str(t), "") for t in lengths], str(longest)),
+        ("arm", "Model", [(case.arm, name(case), look(case)) for case in arms], first.arm),
+        ("length", "Tokens", [(str(t), str(t), None) for t in lengths], str(longest)),
     )
     sets = [
         (case.arm, length, [_tile(loaded, case, length, title, metric) for title, metric in tiles])

@@ -75,7 +75,7 @@ def jobs(loaded: Loaded) -> list[tuple[str, str]]:
     return said
 
 
-GLYPHS = {"unknown": "○", "fit": "●", "undecided": "○", "doubtful": "⚠", "unfit": "✗"}
+GLYPHS = {"unknown": "○", "fit": "●", "undecided": "○", "doubtful": "!", "unfit": "×"}
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ def _block(block: Block | Markup) -> Markup:
         case Note():
             return Markup('<p class="note">{}</p>').format(inline(block.said))
         case Alert():
-            return Markup('<p class="warning" role="alert">⚠ {}</p>').format(inline(block.said))
+            return Markup('<p class="warning" role="alert">{}</p>').format(inline(block.said))
         case Table():
             return _table(block)
         case Figure():

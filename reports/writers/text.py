@@ -37,9 +37,9 @@ FUTURE, DISTURBED, TAIL, FEW = "†", "‡", "§", "¹"
 BEST, WORK, OPPOSED, OPEN = "*", "!", "~", "?"
 # Before a ratio of CPU times.
 BY_CPU = "c"
-GLYPHS = {"better": "▲", "worse": "▼", "equivalent": "≈", "different": "△", "inconclusive": OPEN}
+GLYPHS = {"better": "▲", "worse": "▼", "equivalent": "≈", "different": "≠", "inconclusive": OPEN}
 # What marks mean, in the order in which they are explained: in a few words, and in sentences.
-_WORDS = {"▲": "faster", "▼": "slower", "≈": "equal", "△": "differs"}
+_WORDS = {"▲": "faster", "▼": "slower", "≈": "equal", "≠": "differs"}
 _MEANINGS = {
     FUTURE: f"{Label.NOT_AUTOREGRESSIVE}: not comparable with a causal loss",
     DISTURBED: "contaminated: the machine was disturbed, its wall time supports no claim",

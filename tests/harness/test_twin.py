@@ -17,7 +17,7 @@ from modbench.harness.stats import effects
 from modbench.reports.page import render
 from modbench.reports.questions import break_even
 from modbench.reports.questions.gate import gate
-from modbench.reports.questions.machine import machine_check, twin_check, warnings
+from modbench.reports.questions.machine import GLYPHS, machine_check, twin_check, warnings
 from modbench.reports.tables.load import Loaded, default_arm, load
 from modbench.reports.tables.pair_verdicts import SILENT, UNCHECKED
 from modbench.reports.terminal import summary
@@ -192,7 +192,7 @@ def test_an_unequal_twin_is_said_before_all_times(tmp_path: Path) -> None:
     assert "different in 2" in found.in_words()
     assert found.in_brief().given["apart"] == 2
     assert "{apart}" in found.in_brief().words
-    assert said == f"⚠ machine check (A/A): {found.in_words()}"
+    assert said == f"{GLYPHS['doubtful']} machine check (A/A): {found.in_words()}"
     (warning,) = warnings(loaded)
     assert "different in 2 of 2" in warning
     assert all(place in warning for place in found.apart)

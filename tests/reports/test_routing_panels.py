@@ -430,7 +430,7 @@ def test_the_text_is_escaped_and_coloured_by_depth(tmp_path: Path) -> None:
     assert [(said, text) for _, said, text in spans] == [
         ("0 of 2", "&lt;b&gt;"),
         ("2 of 2", "x"),
-        ("1 of 2", "↵\n"),
+        ("1 of 2", "¶\n"),
         ("0 of 2", " y"),
     ]
     shades = [re.search(r"(\d+)%,transparent", style) for style, _, _ in spans]
