@@ -14,7 +14,7 @@ from modbench.reports.formats.csv import more
 from modbench.reports.panels.doubts import doubts
 from modbench.reports.panels.failures import failures
 from modbench.reports.panels.machine import facts
-from modbench.reports.questions import first_screen
+from modbench.reports.questions import best_setting, first_screen
 from modbench.reports.questions.machine import machine_check, warnings
 from modbench.reports.tables.cases import CASES
 from modbench.reports.tables.comparisons import COMPARISONS, MORE
@@ -138,6 +138,28 @@ class Arm(Frozen):
     rung_of: str | None
 
 
+class BestSetting(Frozen):
+    """The fastest of several settings of a user's model at one place.
+
+    Attributes:
+        model: the model.
+        metric: which time.
+        seq_len: tokens per sequence.
+        batch_size: sequences per call.
+        dtype: number format.
+        settings: how many were timed there.
+        arm: the one that is shown to be faster than every other; null where none is.
+    """
+
+    model: str
+    metric: str
+    seq_len: int
+    batch_size: int
+    dtype: str
+    settings: int
+    arm: str | None
+
+
 class Failed(Frozen):
     """A failure.
 
@@ -183,6 +205,7 @@ class Report(Frozen):
         title: the question.
         asked: what was compared with what.
         answer: the answer, in short and arm by arm.
+        best_settings: of a user's model with several settings the fastest at each place.
         sure: what the numbers stand on.
         cautions: what a reader should hold against them.
         warnings: what must be read before anything else.
@@ -200,6 +223,7 @@ class Report(Frozen):
     title: str
     asked: str
     answer: tuple[str, ...]
+    best_settings: tuple[BestSetting, ...] = ()
     sure: tuple[str, ...]
     cautions: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -226,6 +250,7 @@ def report(loaded: Loaded) -> Report:
         title=first_screen.title(loaded),
         asked=plain(told.asked),
         answer=sentences([*told.answer, *told.details]),
+        best_settings=tuple(BestSetting(**each) for each in best_setting.rows(loaded)),
         sure=sentences(told.sure),
         cautions=sentences(told.doubts),
         warnings=tuple(warnings(loaded)),

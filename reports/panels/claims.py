@@ -13,9 +13,10 @@ from modbench.harness.domain.case import Case
 from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, Verdict
 from modbench.reports.panel import Panel
 from modbench.reports.questions import win_rate
+from modbench.reports.questions.best_setting import first_arm
 from modbench.reports.questions.machine import machine_check
 from modbench.reports.tables import findings
-from modbench.reports.tables.load import Loaded, contenders, default_arm, rung_beside
+from modbench.reports.tables.load import Loaded, contenders, rung_beside
 from modbench.reports.tables.rerun_command import Again, NotAgainError
 from modbench.reports.tables.unit_files import Files
 from modbench.reports.wording import TIMED
@@ -49,7 +50,7 @@ def claims(loaded: Loaded) -> list[Claim]:
     """Return the claims of the first screen: the arm shown first against dense of equal cost, then arms against the anchor."""
     if loaded.run.plan.suite.isoflop is not None:
         return []
-    first = default_arm(loaded)
+    first = first_arm(loaded)
     anchor = loaded.arms[0]
     pairs: list[tuple[Case, Case]] = []
     if first is not None:

@@ -20,8 +20,9 @@ from modbench.harness.roofline.work import Work
 from modbench.reports.figures.style import INK, MUTED, Mark, Marks, look, new_figure
 from modbench.reports.model import Estimate, Figure, Listed, Sentence
 from modbench.reports.panel import Panel
+from modbench.reports.questions.best_setting import first_arm
 from modbench.reports.tables.comparisons import RECORDED
-from modbench.reports.tables.load import Loaded, default_arm
+from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import TIMED, short
 from modbench.reports.writers.number_format import plain, typed
 
@@ -237,7 +238,7 @@ def _said(each: Placed, limit: Roof) -> str:
 
 
 def _caption(loaded: Loaded, calls: Sequence[Placed], limit: Roof) -> Sentence:
-    arms = [loaded.arms[0], *filter(None, [default_arm(loaded)])]
+    arms = [loaded.arms[0], *filter(None, [first_arm(loaded)])]
     length = max(each.case.place.seq_len for each in calls)
     shares = [
         Sentence("{arm} {share}", arm=each.case, share=_share(each, limit))

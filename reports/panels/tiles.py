@@ -14,9 +14,10 @@ from modbench.harness.domain.case import Case
 from modbench.reports.figures.style import look
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value, Verdict
 from modbench.reports.panel import Panel
+from modbench.reports.questions.best_setting import first_arm
 from modbench.reports.tables import findings
 from modbench.reports.tables.cases import looked_ahead
-from modbench.reports.tables.load import Loaded, default_arm
+from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.wording import TIMED, is_number, name
 from modbench.reports.writers.html import fill, inline
@@ -39,7 +40,7 @@ Bar = dict[str, float | None]  # places along that axis, in per cent
 
 def render(loaded: Loaded) -> Markup | None:
     """Show chips, and a set of tiles for each arm and length, of which one is visible."""
-    first = default_arm(loaded)
+    first = first_arm(loaded)
     if first is None or not loaded.lengths or loaded.run.plan.suite.isoflop:
         return None
     longest = loaded.lengths[-1]

@@ -29,9 +29,10 @@ from modbench.reports.figures.axes import name_rows, ticks
 from modbench.reports.figures.style import INK, MAP, MAP_INK, MUTED, Mark, Marks, beside, look, new_figure
 from modbench.reports.model import Block, Estimate, Figure, Note, Sentence, Table, Value
 from modbench.reports.panel import Panel
+from modbench.reports.questions.best_setting import first_arm
 from modbench.reports.tables.comparisons import RECORDED, attainable_bias
 from modbench.reports.tables.findings import of_row
-from modbench.reports.tables.load import Loaded, default_arm
+from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import TIMED, in_title, is_number, name, short
 from modbench.reports.writers.number_format import grid_point, plain
 
@@ -227,7 +228,7 @@ _TITLES = {metric: title for title, metric in TIMED}
 
 def render(loaded: Loaded) -> Iterator[Block]:
     """Take each workload apart, of the arm that the page shows first at the longest length; then the numbers of all arms."""
-    first = default_arm(loaded)
+    first = first_arm(loaded)
     if first is None or not loaded.lengths or loaded.run.plan.suite.isoflop:
         return
     length = loaded.lengths[-1]

@@ -343,16 +343,23 @@ def _column(
     loaded: Loaded, metric: Metric, cells: Sequence[Cell | None], known: Mapping[str, float | None]
 ) -> list[Shown]:
     """Return one column; the best of each place is marked where it is told apart from all others there."""
-    places: dict[Place, dict[str, str]] = {}
-    for case in (cell.case for cell in cells if cell is not None and cell.value is not None):
-        places.setdefault(case.place, {})[case.arm] = case.id
-    best = {(win_rate.best(loaded, metric.key, arms), place) for place, arms in places.items()}
+    best = _best(loaded, metric, [cell for cell in cells if cell is not None])
     return [
-        ""
-        if cell is None
-        else replace(found(loaded, metric, cell, known), best=(cell.case.arm, cell.case.place) in best)
-        for cell in cells
+        "" if cell is None else replace(found(loaded, metric, cell, known), best=cell.case.id in best) for cell in cells
     ]
+
+
+def best(loaded: Loaded, column: Column) -> set[str]:
+    """Return the ids of the cases of a column that are told apart as the best of their place."""
+    return _best(loaded, column.metric, [*column.cells.values()])
+
+
+def _best(loaded: Loaded, metric: Metric, cells: Sequence[Cell]) -> set[str]:
+    places: dict[Place, dict[str, str]] = {}
+    for case in (cell.case for cell in cells if cell.value is not None):
+        places.setdefault(case.place, {})[case.arm] = case.id
+    found = (arms.get(win_rate.best(loaded, metric.key, arms) or "") for place, arms in places.items())
+    return {case for case in found if case}
 
 
 def found(loaded: Loaded, metric: Metric, cell: Cell, known: Mapping[str, float | None]) -> Finding:

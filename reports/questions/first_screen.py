@@ -11,11 +11,11 @@ from modbench.harness.core.units import counted
 from modbench.harness.domain.case import Case, Rung
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value
 from modbench.reports.panel import panels
-from modbench.reports.questions import break_even, machine, win_rate
+from modbench.reports.questions import best_setting, break_even, machine, win_rate
 from modbench.reports.questions.machine import GLYPHS, machine_check, machine_facts, twin_check
 from modbench.reports.tables import losses
 from modbench.reports.tables.cases import looked_ahead
-from modbench.reports.tables.load import Loaded, contenders, default_arm, rung_beside, subsample_evenly
+from modbench.reports.tables.load import Loaded, contenders, rung_beside, subsample_evenly
 from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.wording import MATCHED, TIMED, name, short
 from modbench.reports.writers.number_format import plain
@@ -75,24 +75,29 @@ def head(loaded: Loaded) -> Head:
 
 
 def answer(loaded: Loaded) -> list[Value]:
-    """Say in two sentences how fast the arm that is shown first is against dense, and against dense of equal cost."""
+    """Say in two sentences how fast the arm that is shown first is against dense, and against dense of equal cost.
+
+    Of a user's model with several settings it is the fastest, which is named before; where none is told apart, all of them.
+    """
     if loaded.alone:
         return [_alone(loaded)]
     if answered := _answered(loaded):
         return answered
-    case = default_arm(loaded)
+    case = best_setting.first_arm(loaded)
     if case is None or loaded.run.plan.suite.isoflop is not None:
         return []
-    anchor = loaded.arms[0]
+    anchor, subject, arms = loaded.arms[0], case, [case]
+    if (settings := best_setting.settings_of(loaded, case)) and best_setting.fastest(loaded, case) is None:
+        subject, arms = _model(case), [each for each in settings if each.arm != anchor.arm]
     others = [(anchor, _called(anchor))]
-    beside = rung_beside(loaded, case)
+    beside = rung_beside(loaded, case) if subject is case else None
     if beside is not None and beside[0].arm != anchor.arm:
         others.append((beside[0], Sentence("the dense model of equal cost ({arm})", arm=short(beside[0]))))
-    places = [win_rate.places(loaded, case, other) for other, _ in others]
+    places = [[found for each in arms for found in win_rate.places(loaded, each, other)] for other, _ in others]
     if not any(win_rate.span(found) for found in places):
         del places[1:]  # that nothing can be compared is said once
-    said = [
-        _against(case, found, called, again=i > 0)
+    said = [best_setting.answer(loaded, case)] + [
+        _against(subject, found, called, again=i > 0)
         for i, (found, (_, called)) in enumerate(zip(places, others, strict=False))
     ]
     return [each for each in said if each is not None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -109,17 +109,20 @@ def axis_as_dict(loaded: Loaded, table: AlongAxis) -> dict[str, Any]:
                 "metric": column.metric.key,
                 "unit": column.metric.unit,
                 "fields": dict(column.heading),
-                "rows": [_cell(table, value, column.cells[value]) for value in table.rows if value in column.cells],
+                "rows": [
+                    _cell(table, value, column.cells[value], best) for value in table.rows if value in column.cells
+                ],
             }
-            for column in table.columns
+            for column, best in ((column, compare_axis.best(loaded, column)) for column in table.columns)
         ],
         "notes": [*warnings(loaded), *table.notes],
     }
 
 
-def _cell(table: AlongAxis, value: axes.Value, cell: Cell) -> dict[str, Any]:
+def _cell(table: AlongAxis, value: axes.Value, cell: Cell, best: Collection[str]) -> dict[str, Any]:
     found = cell.row or {"case_id": cell.case.id, "status": "baseline" if cell.is_baseline else "skipped"}
     known = {key: data.value(found.get(key)) for key in KEPT} | {"value": cell.value}
+    known["best"] = cell.case.id in best
     at = axes.fields(cell.case).get(table.axis) if value == BASELINE else value
     return {table.axis: at} | known | ({"reason": cell.why} if cell.why else {})
 

@@ -17,7 +17,7 @@ from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
 from modbench.reports.panel import InPlace, panels, shared_blocks
 from modbench.reports.panels import inference
 from modbench.reports.panels import pays_from as pays_question
-from modbench.reports.questions import first_screen, results
+from modbench.reports.questions import best_setting, first_screen, results
 from modbench.reports.questions.first_screen import place_shown
 from modbench.reports.questions.machine import machine_check, warnings
 from modbench.reports.tables import unit_files
@@ -288,5 +288,6 @@ def as_json(loaded: Loaded, page: Path, wall_s: float | None) -> dict[str, Any]:
             {"series": series, **found.model_dump(), "capped": found.capped}
             for series, found in loaded.run.found(LaunchCount).items()
         ],
+        "best_settings": best_setting.rows(loaded),
         "comparisons": data.rows(loaded.comparisons),
     }

@@ -10,6 +10,7 @@ from planted import FIT, Trouble, fake_record, planted_suite
 from planted_gate import ROUNDS, Truth, timed, written
 
 from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.notes.findings import WithoutOwnFinding
 from modbench.harness.domain.records import Record
 from modbench.reports.tables.load import Loaded
 
@@ -28,16 +29,17 @@ OWN = {
 OWN_ARM = {"mine:build[capacity0.5]": 1.0, "mine:build[capacity0.25]": 0.8, "mine:build[capacity0.125]": 0.5}
 
 
-def own_run(here: Path, suite: Mapping[str, Any] | None = None, **truth: Any) -> Loaded:
+def own_run(here: Path, suite: Mapping[str, Any] | None = None, *, name: str = "run", **truth: Any) -> Loaded:
     """Write a run of a model of one's own, whose file lies in the current folder.
 
     Args:
         here: the current folder.
         suite: changes to the suite.
-        truth: fields of `Truth`.
+        name: of the run folder.
+        truth: fields of `Truth`, and `at`.
     """
     (here / "mine.py").write_text("def build(config, capacity=1.0, router='a'): ...\n")
-    return compared_run(here / "run", suite=OWN | dict(suite or {}), slower=truth.pop("slower", OWN_ARM), **truth)
+    return compared_run(here / name, suite=OWN | dict(suite or {}), slower=truth.pop("slower", OWN_ARM), **truth)
 
 
 def compared_run(
@@ -47,6 +49,7 @@ def compared_run(
     environment: Mapping[str, Any] | None = None,
     leave_out: str = "",
     fails: str = "",
+    at: Mapping[int, Mapping[str, float]] | None = None,
     **truth: Any,
 ) -> Loaded:
     """Write a run folder and read it.
@@ -57,6 +60,7 @@ def compared_run(
         environment: changes to the machine and its software.
         leave_out: units whose names begin with this have no record.
         fails: the arm whose timing fails.
+        at: by length, what arms take there instead.
         truth: fields of `Truth`; `slower` is multiplied with `ARM`.
     """
     grid = {"seq_len": [64, 128], "dtype": ["fp32", "bf16"]}
@@ -70,11 +74,17 @@ def compared_run(
     speed = float(truth.get("speed", 1.0))
 
     def record(unit: UnitOfWork) -> Record:
-        if unit.made_in != "time":
+        if unit.made_in not in {"time", "without_own"}:
             return fake_record(unit, Trouble())
         place = unit.comparison.place
-        here = truth | {"slower": slower, "speed": speed * AT[place.seq_len] * AT[place.dtype]}
+        here = truth | {
+            "slower": slower | dict((at or {}).get(place.seq_len, {})),
+            "speed": speed * AT[place.seq_len] * AT[place.dtype],
+        }
         found, failed = timed(unit, Truth(**here)), [case.id for case in unit.comparison.arms if case.arm == fails]
+        if unit.made_in == "without_own":
+            samples = {f"latency/{unit.workload}": {each.case: each.samples for each in found.outcomes}}
+            return found.model_copy(update={"outcomes": (), "findings": WithoutOwnFinding(samples=samples, blocks={})})
         outcomes = tuple(
             each.model_copy(
                 update={"status": "failed", "kind": "error", "reason": "planted <b>failure</b>", "samples": {}}

@@ -1,0 +1,155 @@
+"""Which setting of a user's model is the fastest, and from which length on: told only where it is told apart from all others."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from modbench.harness.domain.case import Case, Place
+from modbench.reports.model import Listed, Sentence, Value
+from modbench.reports.questions import win_rate
+from modbench.reports.tables.load import Loaded, default_arm
+from modbench.reports.wording import TIMED
+
+
+@dataclass(frozen=True)
+class Best:
+    """The fastest setting of a model at one place.
+
+    Attributes:
+        model: the model.
+        metric: which time.
+        case: the fastest there; of another setting where none is told apart.
+        told_apart: whether it is shown to be faster than every other setting.
+        settings: how many were timed there.
+    """
+
+    model: str
+    metric: str
+    case: Case
+    told_apart: bool
+    settings: int
+
+
+def settings_of(loaded: Loaded, case: Case) -> list[Case]:
+    """Return the arms of a user's model, the baseline among them; none of a model with one arm, or of ours."""
+    alike = [each for each in loaded.arms if each.model == case.model]
+    return alike if case.own and len(alike) > 1 else []
+
+
+def best_settings(loaded: Loaded) -> list[Best]:
+    """Return the fastest setting of each user's model that has several, at every place where they were timed."""
+    firsts = {case.model: case for case in reversed(loaded.arms)}
+    models = [case for case in loaded.arms if firsts[case.model] is case and settings_of(loaded, case)]
+    return [each for case in models for each in _best(loaded, case)] if loaded.run.plan.suite.claims else []
+
+
+def rows(loaded: Loaded) -> list[dict[str, Any]]:
+    """Return the same as data: the arm is null where none is told apart."""
+    return [
+        {
+            "model": each.case.short_model,
+            "metric": each.metric,
+            **{key: getattr(each.case.place, key) for key in ("seq_len", "batch_size", "dtype")},
+            "settings": each.settings,
+            "arm": each.case.arm if each.told_apart else None,
+        }
+        for each in best_settings(loaded)
+    ]
+
+
+def _best(loaded: Loaded, model: Case) -> Iterator[Best]:
+    for (_, metric), comparison in itertools.product(TIMED, loaded.run.plan.comparisons):
+        timed = {
+            case.arm: case
+            for case in comparison.arms
+            if case.model == model.model and metric in comparison.metrics and _ok(loaded, metric, case)
+        }
+        # Of very many arms not all pairs are compared.
+        if len(timed) > 1 and all(loaded.between(metric, *pair) for pair in itertools.combinations(timed, 2)):
+            arm = win_rate.best(loaded, metric, {arm: case.id for arm, case in timed.items()})
+            case = timed[arm] if arm else next(iter(timed.values()))
+            yield Best(model.model, metric, case, arm is not None, len(timed))
+
+
+def _ok(loaded: Loaded, metric: str, case: Case) -> bool:
+    row = loaded.at(metric, case.arm, case.place)
+    return row is not None and row.status == "ok"
+
+
+def fastest(loaded: Loaded, model: Case) -> Case | None:
+    """Return the setting that is told apart as the fastest at the longest length of the first workload that has one.
+
+    The anchor is left out, which has no ratio.
+
+    Args:
+        loaded: the run.
+        model: any arm of the model.
+    """
+    anchor = loaded.arms[0].arm
+    told = [each for each in best_settings(loaded) if each.told_apart and each.model == model.model]
+    told = [each for each in told if each.case.arm != anchor]
+    found = [each for each in told if each.metric == told[0].metric]
+    return max(found, key=lambda each: each.case.place.seq_len).case if found else None
+
+
+def first_arm(loaded: Loaded) -> Case | None:
+    """Return the arm to show first; of a user's model with several settings the fastest, if one is told apart."""
+    first = default_arm(loaded)
+    found = fastest(loaded, first) if first is not None and first.own else None
+    return first if found is None else next(case for case in loaded.arms if case.arm == found.arm)
+
+
+def answer(loaded: Loaded, case: Case) -> Sentence | None:
+    """Name the fastest setting of a model at each length, by workload; None where it has one setting, or no time.
+
+    `Fastest of 3 settings of mine:build: mine:build capacity0.125 from T = 256 on, none is told apart at T = 128 (train step).`
+
+    Args:
+        loaded: the run.
+        case: any arm of the model.
+    """
+    mine = [each for each in best_settings(loaded) if each.model == case.model]
+    said: dict[tuple[tuple[str, int], ...], list[str]] = {}
+    runs = dict[tuple[tuple[str, int], ...], Value]()
+    for workload, metric in TIMED:
+        here = [each for each in mine if each.metric == metric]
+        here = sorted(
+            (each for each in here if _without_length(each) == _without_length(here[0])),
+            key=lambda each: each.case.place.seq_len,
+        )
+        if here:
+            key = tuple((each.case.arm if each.told_apart else "", each.case.place.seq_len) for each in here)
+            said.setdefault(key, []).append(workload)
+            runs[key] = Listed([*_runs(here)])
+    if not said:
+        return None
+    number = max(each.settings for each in mine)
+    model = case.model_copy(update={"arm_parts": ()})
+    if not any(each.told_apart for each in mine):
+        words = "Of {n} settings of {model} none is told apart as the fastest."
+        return Sentence(words, n=number, model=model)
+    parts = [
+        Sentence("{runs} ({workloads})", runs=runs[key], workloads=Listed(workloads)) for key, workloads in said.items()
+    ]
+    return Sentence("Fastest of {n} settings of {model}: {parts}.", n=number, model=model, parts=Listed(parts, "; "))
+
+
+def _without_length(best: Best) -> Place:
+    return best.case.place.model_copy(update={"seq_len": 1})
+
+
+def _runs(found: Sequence[Best]) -> Iterator[Sentence]:
+    """Say it of lengths in order: those in a row with the same fastest setting in one part."""
+    groups = [[*group] for _, group in itertools.groupby(found, key=lambda each: each.told_apart and each.case.arm)]
+    for i, group in enumerate(groups):
+        first, last = (each.case.place.seq_len for each in (group[0], group[-1]))
+        where = " to {last}" * (first != last)
+        if i == len(groups) - 1 and len(found) > 1 and group[0].told_apart:
+            yield Sentence("{arm} from T = {first} on", arm=group[0].case, first=first)
+        elif group[0].told_apart:
+            yield Sentence("{arm} at T = {first}" + where, arm=group[0].case, first=first, last=last)
+        else:
+            yield Sentence("none is told apart at T = {first}" + where, first=first, last=last)

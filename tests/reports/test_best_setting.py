@@ -1,0 +1,106 @@
+"""The answer about a user's model with several settings: the fastest that is told apart, at each length, not the first one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from planted_compare import OWN, own_run
+
+from modbench.harness.domain.case import Case
+from modbench.reports.formats import json as report_json
+from modbench.reports.model import Sentence
+from modbench.reports.panels import claims
+from modbench.reports.questions import best_setting, first_screen
+from modbench.reports.questions.compare_axis import compare_by
+from modbench.reports.tables.load import Loaded
+from modbench.reports.terminal import compare, summary
+from modbench.reports.writers.number_format import plain
+
+BEST = "mine:build[capacity0.125]"
+ALL_ALIKE = {f"mine:build[capacity{share}]": 1.0 for share in (0.5, 0.25, 0.125)}
+WITH_DENSE = [{"model": "dense"}, *OWN["arms"]]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def arm_of(sentence: Any) -> str:
+    """The arm that a sentence is about."""
+    assert isinstance(sentence, Sentence)
+    case = sentence.given["arm"]
+    assert isinstance(case, Case)
+    return case.arm
+
+
+def told(loaded: Loaded) -> dict[tuple[str, int], str | None]:
+    return {(each["metric"], each["seq_len"]): each["arm"] for each in best_setting.rows(loaded)}
+
+
+def test_the_fastest_setting_is_the_answer_and_not_the_first(here: Path) -> None:
+    loaded = own_run(here, {"arms": WITH_DENSE})
+    assert loaded.arms[1].arm != BEST
+    fastest, ratios = first_screen.answer(loaded)
+    assert isinstance(fastest, Sentence)
+    assert (fastest.given["n"], BEST.replace("[", " ").strip("]") in plain(fastest)) == (3, True)
+    assert "from T = 64 on" in plain(fastest)
+    assert arm_of(ratios) == BEST
+    assert told(loaded) == {("latency/forward", 64): BEST, ("latency/forward", 128): BEST}
+    assert claims.claims(loaded)[0].case.arm == BEST
+    # All outputs have it.
+    assert {each.arm for each in report_json.report(loaded).best_settings} == {BEST}
+    assert report_json.report(loaded).answer[0] == plain(fastest)
+    assert [each["arm"] for each in summary.as_json(loaded, here, None)["best_settings"]] == [BEST] * 2
+    assert plain(fastest) in " ".join(summary.closing(loaded, here, None).split())
+    columns = compare.axis_as_dict(loaded, compare_by(loaded, "capacity"))["columns"]
+    assert {row["case_id"].partition("-T")[0] for each in columns for row in each["rows"] if row["best"]} == {BEST[:-1]}
+
+
+def test_it_is_named_length_by_length(here: Path) -> None:
+    """At 64 tokens another one is the fastest; at 128 none is told apart; the first is the anchor, which has no ratio."""
+    faster, slower = {"mine:build[capacity0.25]": 0.5}, {"mine:build[capacity0.125]": 0.5}
+    grid = {"seq_len": [64, 128, 256, 512], "dtype": ["fp32"]}
+    loaded = own_run(here, {"grid": grid}, slower=ALL_ALIKE, at={64: faster, 256: slower, 512: slower})
+    assert [arm and arm.partition("[")[2] for arm in told(loaded).values()] == [
+        "capacity0.25]",
+        None,
+        "capacity0.125]",
+        "capacity0.125]",
+    ]
+    said = plain(first_screen.answer(loaded)[0])
+    for words in ("0.25 at T = 64", "none is told apart at T = 128", "0.125 from T = 256 on"):
+        assert words in said
+    assert arm_of(first_screen.answer(loaded)[1]) == BEST
+
+
+def test_where_none_is_told_apart_all_settings_are_the_answer(here: Path) -> None:
+    loaded = own_run(here, {"arms": WITH_DENSE}, slower=ALL_ALIKE)
+    assert set(told(loaded).values()) == {None}
+    none, ratios = first_screen.answer(loaded)
+    assert isinstance(none, Sentence)
+    assert none.given["n"] == 3
+    assert arm_of(ratios) == "mine:build"
+    assert isinstance(ratios, Sentence)
+    assert ratios.given["all"] == 3 * 2
+
+
+def test_where_the_anchor_is_the_fastest_the_others_are_compared_with_it(here: Path) -> None:
+    arms = [{"model": "mine.py:build", "options": {"capacity": [0.125, 0.25, 0.5]}}]
+    loaded = own_run(here, {"arms": arms})
+    assert set(told(loaded).values()) == {BEST} == {loaded.arms[0].arm}
+    assert BEST.replace("[", " ").strip("]") in plain(first_screen.answer(loaded)[0])
+    assert arm_of(first_screen.answer(loaded)[1]) == "mine:build"
+
+
+def test_a_smoke_run_and_a_model_with_one_setting_name_none(here: Path) -> None:
+    smoke = own_run(here, {"arms": WITH_DENSE, "effort": "smoke", "launches": 1})
+    assert best_setting.rows(smoke) == []
+    (said,) = first_screen.answer(smoke)
+    assert arm_of(said) == "mine:build"
+    one = own_run(here, {"arms": [{"model": "dense"}, {"model": "mine.py:build"}]}, name="one", slower={})
+    assert best_setting.rows(one) == []
+    assert arm_of(first_screen.answer(one)[0]) == "mine:build"
