@@ -36,7 +36,9 @@ def in_title(case: Case) -> str:
 
 
 def name(case: Case) -> str:
-    """Return the display name of an arm: `MoD 0.125`, `dense, 56 % of the FLOPs`, `mine:build`."""
+    """Return the display name of an arm: `MoD 0.125`, `dense, 56 % of the FLOPs`, `mine:build`, or the title that it has."""
+    if case.title:
+        return case.title
     if case.rung:
         share, quantity = _rung(case)
         return f"{_NAMES.get(case.model, case.model)}, {share} of the {quantity}"
@@ -55,7 +57,8 @@ def short(case: Case) -> str:
 
     Of a long name the middle is left out.
     """
-    said = f"{_NAMES.get(case.model, case.model)} {_rung(case)[0]}" if case.rung else name(case)
+    of_rung = case.rung and not case.title
+    said = f"{_NAMES.get(case.model, case.model)} {_rung(case)[0]}" if of_rung else name(case)
     return said if len(said) <= MOST_LETTERS else f"{said[: MOST_LETTERS - 12]}…{said[-11:]}"
 
 

@@ -11,6 +11,7 @@ from modbench.harness.core import model_specs, options
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.frozen import Frozen
+from modbench.harness.domain.facts import Title
 
 
 class Match(Frozen):
@@ -42,6 +43,7 @@ class Arm(Frozen):
         anchor: whether the others are compared with this arm; without one, with the first.
         match: solve the shape of this arm so that it costs what another arm does.
         options: for each option of your own `build`, the value or the values that it is tried with.
+        title: what tables and figures call the arm; where its table makes several, the values that differ follow it.
         settings: keys of the model beside these.
     """
 
@@ -49,12 +51,13 @@ class Arm(Frozen):
     anchor: bool = False
     match: Match | None = None
     options: dict[str, Any] = Field(default_factory=dict)
+    title: Title = ""
     settings: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
     def _collect(cls, data: dict[str, Any]) -> dict[str, Any]:
-        return _with_options(_collect_settings(data, own=("model", "anchor", "match", "options", "settings")))
+        return _with_options(_collect_settings(data, own=("model", "anchor", "match", "options", "title", "settings")))
 
 
 def _collect_settings(data: dict[str, Any], own: tuple[str, ...]) -> dict[str, Any]:

@@ -142,6 +142,16 @@ class Case(Frozen):
             made.__dict__.pop("facts", None)
         return made
 
+    @property
+    def title(self) -> str:
+        """What tables and figures call the arm, in the user's words; empty: its own name."""
+        facts: CaseFacts | None = self.__dict__.get("facts")
+        return facts.title if facts is not None else ""
+
+    def with_title(self, title: str) -> Case:
+        """The same case with a title; the empty one takes its title away."""
+        return self.with_facts(self.facts.model_copy(update={"title": title}))
+
     @functools.cached_property
     def id(self) -> str:
         """Case id, like pytest's: `mod[c0.125-T512-B1-fp32-cpu1]`, of a rung `dense-f0.56[…]`, of a twin `dense-twin[…]`."""

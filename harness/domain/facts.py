@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
+from pydantic import AfterValidator
+
+from modbench.harness.core import titles
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.domain.phases import WALL, Phase
+
+# Of a stranger's folder too: no title steers a terminal.
+Title = Annotated[str, AfterValidator(lambda text: text and titles.checked(text))]
 
 
 class CaseFacts(Frozen):
@@ -18,6 +24,7 @@ class CaseFacts(Frozen):
         keys: routing keys that the model reads; None for a model that is not in the catalogue: nobody knows.
         dynamic: whether its cost depends on the input, as the model's file declares; None: as for `keys`.
         sees_future: whether a top-k depends on later tokens, as the model's file declares; None: as for `keys`.
+        title: what tables and figures call the arm, in the user's words; empty: its own name.
     """
 
     short: str
@@ -26,6 +33,7 @@ class CaseFacts(Frozen):
     keys: tuple[str, ...] | None = None
     dynamic: bool | None = None
     sees_future: bool | None = None
+    title: Title = ""
 
     @property
     def runs_user_code(self) -> bool:

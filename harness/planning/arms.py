@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
 
-from modbench.harness.core import model_specs
+from modbench.harness.core import model_specs, titles
 from modbench.harness.core.config import ROUTING_KEYS, ModelConfig
 from modbench.harness.core.errors import UsageError, in_words, unknown
 from modbench.harness.core.ids import short_name
@@ -41,6 +41,7 @@ class ResolvedArm:
         target: the arm that it matches, if it is a rung.
         quantity: the quantity in which it matches.
         factor: how many times the target's cost it has.
+        title: what tables and figures call it; empty: its own name.
     """
 
     model: str
@@ -52,6 +53,7 @@ class ResolvedArm:
     target: ResolvedArm | None = None
     quantity: str = "flops/forward"
     factor: float = 1.0
+    title: str = ""
 
 
 def resolve_arms(suite: Suite, solve: Solver) -> list[ResolvedArm]:
@@ -78,7 +80,7 @@ def resolve_arms(suite: Suite, solve: Solver) -> list[ResolvedArm]:
     for arm in suite.arms:
         if arm.match is None:
             plain += [
-                (_resolve(arm.model, shape, s, o, anchor=arm.anchor), s)
+                (replace(_resolve(arm.model, shape, s, o, anchor=arm.anchor), title=_title(arm, {**s, **o})), s)
                 for s in product_of(arm.settings)
                 for o in product_of(arm.options)
             ]
@@ -98,6 +100,7 @@ def resolve_arms(suite: Suite, solve: Solver) -> list[ResolvedArm]:
     anchor = next((arm for arm in named if arm.anchor), named[0])
     arms = [anchor, *dict.fromkeys(rungs), *(arm for arm in named if arm is not anchor)]
     _refuse_double_names(arms)
+    check_titles([(short_name(arm.model), arm.title) for arm in arms])
     return arms
 
 
@@ -109,6 +112,34 @@ def unsolved_arms(suite: Suite) -> list[ResolvedArm]:
     """
     names = itertools.count()
     return resolve_arms(suite, lambda _model, base, _target_model, _target, _match: (base, next(names)))
+
+
+def _title(arm: Arm, point: Mapping[str, Any]) -> str:
+    """The title of one of the arms of a table: with the values in which they differ, where it makes several."""
+    several = [
+        key for key, tried in {**arm.settings, **arm.options}.items() if isinstance(tried, list) and len(tried) > 1
+    ]
+    values = (f"{point[key]}" if key == "capacity" else f"{key} {point[key]}" for key in several)
+    return titles.checked(" ".join([arm.title, *values])) if arm.title else ""
+
+
+def check_titles(arms: Iterable[tuple[str, str]]) -> None:
+    """Check that each title names one arm.
+
+    Args:
+        arms: of each its own name, and its title or nothing.
+
+    Raises:
+        UsageError: if a title is that of another arm, or its name.
+    """
+    taken = dict[str, str]()
+    for name, title in sorted(arms, key=lambda arm: bool(arm[1])):  # names before titles
+        called = (title or name).casefold()
+        if title and called in taken:
+            raise UsageError(
+                f"title {title!r} is what {taken[called]} is called, too: give each arm a title of its own."
+            )
+        taken.setdefault(called, name)
 
 
 def _refuse_double_names(arms: list[ResolvedArm]) -> None:
@@ -270,4 +301,5 @@ def _rung(
         target=target,
         quantity=match.quantity,
         factor=match.factor,
+        title=arm.title,
     )

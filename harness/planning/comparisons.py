@@ -129,7 +129,10 @@ class Expander:
         if self.suite.isoflop is None:
             return arms
         size = "-".join(f"{SHORT.get(key, key)}{value}" for key, value in shape.items())
-        named = {arm: replace(arm, parts=(*arm.parts, size)) for arm in arms}
+        named = {
+            arm: replace(arm, parts=(*arm.parts, size), title=f"{arm.title} {size}" if arm.title else "")
+            for arm in arms
+        }
         return [
             replace(new, target=named.get(arm.target, arm.target) if arm.target else None) for arm, new in named.items()
         ]
@@ -170,7 +173,9 @@ class Expander:
             )
             for arm in arms
         )
-        facts = tuple(self._facts_of(case) for case in cases)
+        facts = tuple(
+            self._facts_of(case).model_copy(update={"title": arm.title}) for case, arm in zip(cases, arms, strict=True)
+        )
         return Comparison(arms=cases, metrics=keys, name=name, twin=twin, facts=facts)
 
     def _facts_of(self, case: Case) -> CaseFacts:

@@ -49,6 +49,7 @@ class Overrides:
         seeds: seeds of weights and data.
         corpus: catalogue name or path of the text.
         effort: preset that replaces the suite's launches and rounds; `smoke` also shortens training.
+        title: what tables and figures call arms, by the arm as the user names it; it changes nothing of the suite.
         settings: values of everything else by key, such as `train.steps`.
 
     Raises:
@@ -68,6 +69,7 @@ class Overrides:
     seeds: tuple[int, ...] = ()
     corpus: str | None = None
     effort: str | None = None
+    title: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -37,7 +37,20 @@ _NUMBERS = {
 }
 _FLAGS = {"compile", "paired", "primary", "twin"}
 _TEXTS = {
-    *("case_id", "arm", "model", "workload", "device", "dtype", "seed", "effort", "config", "metric", "unit"),
+    *(
+        "case_id",
+        "arm",
+        "arm_title",
+        "model",
+        "workload",
+        "device",
+        "dtype",
+        "seed",
+        "effort",
+        "config",
+        "metric",
+        "unit",
+    ),
     *("statistic", "verdict", "status", "reason", "labels"),
 }
 

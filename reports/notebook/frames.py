@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from modbench.harness.core import titles
 from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import escaped
 from modbench.harness.core.public import public
@@ -227,18 +228,25 @@ class Results:
 
 
 @public("mb.load('runs/quick-1')")
-def load(run_folder: str | Path, baseline: str | None = None, *, all_pairs: bool = False) -> Results:
+def load(
+    run_folder: str | Path,
+    baseline: str | None = None,
+    *,
+    all_pairs: bool = False,
+    title: Mapping[str, str] | None = None,
+) -> Results:
     """Read a run folder as tables.
 
     Args:
         run_folder: the run folder.
         baseline: the arm that others are compared with, by its id or by what the report calls it; None: the suite's anchor.
         all_pairs: whether any two arms are compared, however many pairs that makes.
+        title: titles of arms, in place of those that the run has, such as `{"mod[c0.125]": "Ours"}`.
 
     Raises:
         UsageError: if it is not a run folder, is damaged, or has no such arm.
     """
-    return Results(read(run_folder, baseline, all_pairs=all_pairs))
+    return Results(read(run_folder, baseline, all_pairs=all_pairs, title=titles.of(title or {}, "title")))
 
 
 def _samples(record: Record) -> Iterator[pd.DataFrame]:

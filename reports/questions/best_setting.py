@@ -102,7 +102,13 @@ def first_arm(loaded: Loaded) -> Case | None:
     return first if found is None else next(case for case in loaded.arms if case.arm == found.arm)
 
 
-def answer(loaded: Loaded, case: Case) -> Sentence | None:
+def answers(loaded: Loaded) -> list[Sentence]:
+    """Name the fastest setting of each user's model that has several."""
+    models = {each.model: each.case for each in best_settings(loaded)}
+    return [said for case in models.values() if (said := _answer(loaded, case))]
+
+
+def _answer(loaded: Loaded, case: Case) -> Sentence | None:
     """Name the fastest setting of a model at each length, by workload; None where it has one setting, or no time.
 
     `Fastest of 3 settings of mine:build: mine:build capacity0.125 from T = 256 on, none is told apart at T = 128 (train step).`
@@ -127,7 +133,7 @@ def answer(loaded: Loaded, case: Case) -> Sentence | None:
     if not said:
         return None
     number = max(each.settings for each in mine)
-    model = case.model_copy(update={"arm_parts": ()})
+    model = case.with_title("").model_copy(update={"arm_parts": ()})
     if not any(each.told_apart for each in mine):
         words = "Of {n} settings of {model} none is told apart as the fastest."
         return Sentence(words, n=number, model=model)

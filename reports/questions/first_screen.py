@@ -96,7 +96,7 @@ def answer(loaded: Loaded) -> list[Value]:
     places = [[found for each in arms for found in win_rate.places(loaded, each, other)] for other, _ in others]
     if not any(win_rate.span(found) for found in places):
         del places[1:]  # that nothing can be compared is said once
-    said = [best_setting.answer(loaded, case)] + [
+    said = [*best_setting.answers(loaded)] + [
         _against(subject, found, called, again=i > 0)
         for i, (found, (_, called)) in enumerate(zip(places, others, strict=False))
     ]
@@ -257,7 +257,7 @@ def _listed(cases: Sequence[Case]) -> Listed:
 
 
 def _model(case: Case) -> Case:
-    return case.model_copy(update={"arm_parts": (), "rung": False})
+    return case.with_title("").model_copy(update={"arm_parts": (), "rung": False})
 
 
 def place_shown(loaded: Loaded) -> list[Value]:

@@ -33,6 +33,7 @@ CASES = [
     "status",
     "reason",
     "labels",
+    "arm_title",
 ]
 
 

@@ -309,6 +309,7 @@ COMPARISONS = [
     *("mean_ratio", "mean_ci_low", "mean_ci_high", *ATTAINABLE),
     *("labels", "baseline_labels"),
     *BY_CPU,
+    *("arm_title", "baseline_arm_title"),
 ]
 # Rows of all pairs up to which they are made unasked.
 MOST_PAIRS = 5000

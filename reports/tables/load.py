@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -21,6 +21,7 @@ from modbench.harness.stats import memo
 from modbench.reports.tables import cases, comparisons, provenance
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.tables.pair_verdicts import has_evidence
+from modbench.reports.tables.titles import titled
 
 # Lengths and arms that figures, tiles and the terminal show at most; of more, so many that lie evenly among them.
 MOST_LENGTHS, MOST_ARMS = 12, 24
@@ -312,19 +313,27 @@ def rung_beside(loaded: Loaded, case: Case) -> tuple[Case, Rung] | None:
     return None
 
 
-def load(folder: str | Path, baseline: str | None = None, *, all_pairs: bool = False) -> Loaded:
+def load(
+    folder: str | Path,
+    baseline: str | None = None,
+    *,
+    all_pairs: bool = False,
+    title: Mapping[str, str] | None = None,
+) -> Loaded:
     """Read a run folder.
 
     Args:
         folder: the run folder.
         baseline: the arm that others are compared with; None: the suite's anchor.
         all_pairs: whether any two arms are compared however many pairs that makes (`pairs.MOST_PAIRS`).
+        title: titles of arms, in place of those that the run has.
 
     Raises:
         UsageError: if it is not a run folder, is damaged, or has no such arm.
     """
     with without_collections():
         run = run_folder.read(str(folder))
+        run = replace(run, plan=titled(run.plan, title)) if title else run
         complete(run.environment, run.path / "run.json")
         tables = Tables(run, baseline)
         return Loaded(run, tables, *tables_of(tables, all_pairs=all_pairs))

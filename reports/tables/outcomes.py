@@ -464,6 +464,7 @@ class Tables:
             "params": self.counted(case).params,
             "effort": self.run.plan.suite.effort,
             "config": case.config_diff(),
+            "arm_title": name(case),
         }
 
 

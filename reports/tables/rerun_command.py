@@ -31,7 +31,7 @@ KEPT = (
     "--effort",
 )
 KEPT_ALONE = ("--compile", "--only")
-LEFT = ("-o", "--out", "-k", "--timeout", "--launcher", "--launcher-profile")
+LEFT = ("--title", "-o", "--out", "-k", "--timeout", "--launcher", "--launcher-profile")
 LEFT_ALONE = ("--strict", "--json", "-q", "--quiet", "-v", "--verbose")
 
 

@@ -26,7 +26,7 @@ from modbench.harness.results.upgrade import refuse_earlier
 from modbench.reports.format import DEFAULT, PAGE
 
 if TYPE_CHECKING:  # reports, and pandas with them, are imported where one is written: a plan needs none
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from modbench.harness.domain.case import Device
     from modbench.harness.domain.records import Record
@@ -74,9 +74,16 @@ def make_plan(
     Raises:
         UsageError: if the suite, a flag or the selection is invalid.
     """
-    suite = override(load_suite(suite_name), flags or Overrides())
+    flags = flags or Overrides()
+    suite = override(load_suite(suite_name), flags)
     text = plan.read_corpus(suite)
-    return plan.make_plan(suite, device=device_named(suite.device, present=not only_plan), select=select, text=text)
+    device = device_named(suite.device, present=not only_plan)
+    made = plan.make_plan(suite, device=device, select=select, text=text)
+    if not flags.title and not any(case.title for case in made.cases):
+        return made
+    from modbench.reports.tables.titles import titled
+
+    return titled(made, flags.title)
 
 
 def device_named(name: str | None, *, present: bool = True) -> Device:
@@ -348,6 +355,7 @@ def report(
     all_pairs: bool = False,
     formats: Sequence[str] = DEFAULT,
     out: str | None = None,
+    title: Mapping[str, str] | None = None,
 ) -> Finished:
     """Render the report of a stored run again. Does not import torch.
 
@@ -357,6 +365,7 @@ def report(
         all_pairs: whether `comparisons.csv` has every two arms, however many pairs that makes.
         formats: what is written, such as `md` and `tex`; default the page and the tables.
         out: the folder that takes the files; None: the run folder.
+        title: titles of arms, in place of those that the run has.
 
     Raises:
         UsageError: if the folder holds no readable run, or has no such arm.
@@ -364,7 +373,7 @@ def report(
     from modbench.reports.page import render
     from modbench.reports.tables.load import load
 
-    loaded = load(Path(run_folder), baseline, all_pairs=all_pairs)
+    loaded = load(Path(run_folder), baseline, all_pairs=all_pairs, title=title)
     files = render.views(loaded, formats, out)
     page = next((file for file in files if file.name == PAGE), files[0])
     return Finished(Path(run_folder), page, None, loaded, tuple(files))

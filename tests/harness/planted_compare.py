@@ -21,7 +21,7 @@ AT = {64: 1.0, 128: 2.0, 256: 4.0, 512: 8.0, "fp32": 1.0, "bf16": 0.8}
 
 
 # A model of one's own whose options are an axis: the first of its arms is the slowest.
-OWN = {
+OWN: dict[str, Any] = {
     "arms": [{"model": "mine.py:build", "options": {"capacity": [0.5, 0.25, 0.125]}}],
     "metrics": ["latency/forward"],
     "grid": {"seq_len": [64, 128], "dtype": ["fp32"]},

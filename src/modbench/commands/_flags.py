@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 import typer
 
 from modbench.commands._complete import corpora, models, one_of, options, routers, settings, suites
+from modbench.harness.core import titles
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.options import listed as options_listed
 from modbench.harness.core.options import split
@@ -56,6 +57,12 @@ DeviceFlag = Annotated[
         metavar="NAME",
         help="cpu or cuda; default cuda if there is a GPU.",
         autocompletion=one_of("cpu", "cuda"),
+    ),
+]
+TitleFlag = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--title", metavar="ARM=TEXT", help="What tables and figures call an arm: 'mod[c0.125]=Ours'. May be repeated."
     ),
 ]
 SelectFlag = Annotated[str | None, typer.Option("-k", metavar="EXPR", help="Only matching cases: 'mod and not c0.5'.")]
@@ -146,6 +153,8 @@ class Flags:
         ),
     ] = None
 
+    title: TitleFlag = None
+
     def overrides(self) -> Overrides:
         """Parse the flags.
 
@@ -168,6 +177,7 @@ class Flags:
             seeds=listed("--seeds", self.seeds, int),
             corpus=self.corpus,
             effort=self.effort,
+            title=titles.listed(self.title or ()),
             settings=dict(map(setting_of, self.settings or ())),
         )
 

@@ -9,8 +9,9 @@ import typer
 
 from modbench.commands._app import command
 from modbench.commands._complete import runs
-from modbench.commands._flags import JsonFlag
+from modbench.commands._flags import JsonFlag, TitleFlag
 from modbench.commands._output import say, say_json
+from modbench.harness.core import titles
 from modbench.harness.core.errors import IncompleteError, UsageError, unknown
 from modbench.harness.core.printable import aligned
 from modbench.harness.process import exit_codes
@@ -49,6 +50,7 @@ def figure(
         str | None,
         typer.Option("--baseline", metavar="ARM", help="Compare all arms with this one; default the anchor."),
     ] = None,
+    title: TitleFlag = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Save one figure of the report for a paper.
@@ -62,7 +64,7 @@ def figure(
     if width not in paper.WIDTHS:
         raise unknown("width", width, paper.WIDTHS)
     kinds, stem = _target(formats, out, paper.FORMATS)
-    loaded = load(run_folder, baseline)
+    loaded = load(run_folder, baseline, title=titles.listed(title or ()))
     if name is None:
         listed = {drawing.name: drawing.label for _, drawing in render.drawn(loaded)}
         if as_json:

@@ -10,7 +10,7 @@ import typer
 from modbench.commands._app import command
 from modbench.commands._complete import formats as formats_named
 from modbench.commands._complete import runs
-from modbench.commands._flags import JsonFlag, QuietFlag, VerboseFlag
+from modbench.commands._flags import JsonFlag, QuietFlag, TitleFlag, VerboseFlag
 from modbench.commands._output import print_summary
 
 
@@ -39,6 +39,7 @@ def report(
     out: Annotated[
         str | None, typer.Option("-o", "--out", metavar="DIR", help="Where to write; default the run folder.")
     ] = None,
+    title: TitleFlag = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Render a stored run again, also in other formats.
@@ -46,6 +47,7 @@ def report(
     Without --format: the page and its tables.
     """
     from modbench import api
+    from modbench.harness.core import titles
     from modbench.harness.core.errors import IncompleteError, UsageError
     from modbench.harness.process import exit_codes
     from modbench.harness.registry.consent import in_words
@@ -56,7 +58,9 @@ def report(
     if out is not None and not out.strip():
         raise UsageError("--out '' names no folder. Name one, or omit --out.")
     chosen = DEFAULT if formats is None else named(formats)
-    finished = api.report(run_folder, baseline, all_pairs=all_pairs, formats=chosen, out=out)
+    finished = api.report(
+        run_folder, baseline, all_pairs=all_pairs, formats=chosen, out=out, title=titles.listed(title or ())
+    )
     print_summary(finished, as_json=as_json, quiet=quiet, verbose=verbose)
     run = finished.loaded.run
     gone = missing(run.included)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from modbench.commands._flags import listed, not_of_kind
-from modbench.harness.core import options
+from modbench.harness.core import options, titles
 from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.planning.overrides import Overrides
@@ -62,6 +62,8 @@ def _typed(name: str, value: object) -> object:
         return value
     if name == "option":
         return _options(value)
+    if name == "title":
+        return titles.of(value, name)  # type: ignore[arg-type]  # it checks that it is a dict
     if name not in KINDS:
         return str(_plain(name, value))
     several = [value] if isinstance(value, str) or not isinstance(value, Sequence) else value
@@ -107,7 +109,8 @@ def words(given: Overrides) -> list[str]:
             plain = not any("," in text for text in texts)
             words += [flag, ",".join(texts)] if plain else [word for text in texts for word in (flag, text)]
         elif isinstance(value, Mapping):
-            words += [word for key, tried in value.items() for word in (flag, options.written(key, tried))]
+            texts = [f"{k}={v}" if name == "title" else options.written(k, v) for k, v in value.items()]
+            words += [word for text in texts for word in (flag, text)]
         elif value:
             words += [flag, value]
     settings = (f"{key}={setting_text(key, value)}" for key, value in given.settings.items())

@@ -103,6 +103,7 @@ def run(
     seeds: Some[int] | None = None,
     corpus: str | Path | None = None,
     effort: str | None = None,
+    title: Mapping[str, str] | None = None,
     select: str | None = None,
     out: str | Path | None = None,
     timeout: str | None = None,
@@ -133,6 +134,7 @@ def run(
         seeds: seeds of weights and data.
         corpus: text to train on.
         effort: smoke, draft, standard or rigorous.
+        title: what tables and figures call arms, such as `{"mod[c0.125]": "Ours"}`.
         select: only matching cases, such as `mod and not c0.5` (the flag `-k`).
         out: the run folder; None: runs/SUITE-DATE-N.
         timeout: longest time of a unit, such as `10min`.
@@ -169,6 +171,7 @@ def run(
         "compile": compile,
         "seeds": seeds,
         "effort": effort,
+        "title": title,
         "corpus": None if corpus is None else str(corpus),
     }
     given = keywords.overrides(values, _all_settings(settings, more))

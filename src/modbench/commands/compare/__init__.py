@@ -16,16 +16,19 @@ from modbench.commands._flags import (
     PairedSetFlag,
     PairedTimeoutFlag,
     SelectFlag,
+    TitleFlag,
     VerboseFlag,
     checked_margin,
     listed,
     refuse,
 )
 from modbench.commands._output import say, say_json
+from modbench.harness.core import titles
 from modbench.harness.core.errors import IncompleteError, UsageError
 
 if TYPE_CHECKING:
     from modbench.reports.questions.compare_axis import Filter
+    from modbench.reports.tables.load import Loaded
 
 
 class Output(NamedTuple):
@@ -92,6 +95,7 @@ def compare(
         bool,
         typer.Option("--across-machines", help="Of several runs: compare unlike machines, by ratios to the anchor."),
     ] = False,
+    title: TitleFlag = None,
     html: Annotated[
         str | None, typer.Option("--html", metavar="FILE", help="Also write the comparison as a page, into a new file.")
     ] = None,
@@ -137,7 +141,14 @@ def compare(
     }
     if paired:
         refuse(
-            {"--by": by, "--baseline": baseline, "--metric": metric, "--workload": workload, "--html": html},
+            {
+                "--by": by,
+                "--baseline": baseline,
+                "--metric": metric,
+                "--workload": workload,
+                "--html": html,
+                "--title": title,
+            },
             "runs that were made",
         )
         from modbench.commands.compare.paired import compare_revisions
@@ -163,12 +174,18 @@ def compare(
         if margin is not None or across_machines:
             raise UsageError("--margin and --across-machines are for several runs; --by takes the suite's margin.")
         from modbench.reports.questions.compare_axis import Filter
+        from modbench.reports.tables.load import load
 
         lists = listed("--metric", metric, str), listed("--seq-len", seq_len, int), listed("--workload", workload, str)
         _compare_cases(
-            runs[0], by, baseline, Filter(*lists, select), Output(html, force=force, as_json=as_json, verbose=verbose)
+            load(runs[0], title=titles.listed(title or ())),
+            by,
+            baseline,
+            Filter(*lists, select),
+            Output(html, force=force, as_json=as_json, verbose=verbose),
         )
         return
+    refuse({"--title": title}, "--by AXIS")
     chosen = {"--baseline": baseline, "--metric": metric, "--seq-len": seq_len, "--workload": workload, "-k": select}
     refuse(chosen, "--by AXIS, or --paired")
     if len(runs) == 1:
@@ -178,14 +195,12 @@ def compare(
     )
 
 
-def _compare_cases(folder: str, axis: str, baseline: str | None, keep: Filter, out: Output) -> None:
+def _compare_cases(loaded: Loaded, axis: str, baseline: str | None, keep: Filter, out: Output) -> None:
     from modbench.reports.page import compare_page
     from modbench.reports.questions.compare_axis import compare_by
-    from modbench.reports.tables.load import load
     from modbench.reports.terminal import compare
     from modbench.reports.writers import text
 
-    loaded = load(folder)
     table = compare_by(loaded, axis, baseline, keep)
     if out.html is not None:
         compare_page.write(

@@ -1,0 +1,59 @@
+"""Titles of arms: what tables, the page and figures call an arm, in a user's words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from modbench.harness.core.errors import UsageError, shown
+from modbench.harness.core.printable import is_printable
+
+# A longer one fits in no table.
+MOST_LETTERS = 60
+
+
+def checked(text: object, of: str = "title") -> str:
+    """Return a title with single spaces between its words; `of` begins the message.
+
+    Raises:
+        UsageError: if it is no text, is empty or too long, or holds characters that are not printed.
+    """
+    if not isinstance(text, str):
+        raise UsageError(f"{of} takes text; got {shown(text)}.")
+    if not is_printable(text):
+        raise UsageError(
+            f"{of} {shown(text)} holds a line break or another character that is not printed: leave it out."
+        )
+    title = " ".join(text.split())
+    if not title:
+        raise UsageError(f"{of} is empty: write what tables and figures shall call the arm.")
+    if len(title) > MOST_LETTERS:
+        raise UsageError(f"{of} {shown(title)} is too long: at most {MOST_LETTERS} characters fit in a table.")
+    return title
+
+
+def of(given: Mapping[str, object], name: str) -> dict[str, str]:
+    """Check titles by arm; `name` begins the message.
+
+    Raises:
+        UsageError: if it is no such table, or a title is refused.
+    """
+    if not isinstance(given, Mapping):
+        raise UsageError(f"{name} takes a dict, such as {{'mod[c0.125]': 'Ours'}}; got {shown(given)}.")
+    return {str(arm): checked(text, f"{name} {arm}:") for arm, text in given.items()}
+
+
+def listed(texts: Iterable[str], of: str = "--title") -> dict[str, str]:
+    """Parse what stands behind `--title`, each `ARM=TEXT`: titles by arm, as named by the user.
+
+    Raises:
+        UsageError: if a text is not ARM=TEXT, an arm is named twice, or a title is refused.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        arm, equals, title = text.partition("=")
+        if not equals or not arm.strip():
+            raise UsageError(f"{of} {shown(text)} is not ARM=TEXT. Write {of} 'mod[c0.125]=Ours', for example.")
+        if arm.strip() in found:
+            raise UsageError(f"{of}: {shown(arm.strip())} is given two titles.")
+        found[arm.strip()] = checked(title, f"{of} {arm.strip()}:")
+    return found

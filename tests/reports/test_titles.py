@@ -1,0 +1,174 @@
+"""Titles of arms: from a suite's file or the command line, in all outputs and escaped in each; ids stay as they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from planted_compare import compared_run
+
+from modbench import api
+from modbench.commands._flags import Flags
+from modbench.harness.core import titles
+from modbench.harness.core.errors import UsageError
+from modbench.harness.domain.facts import CaseFacts
+from modbench.harness.planning.load_suite import parse_suite
+from modbench.harness.planning.overrides import Overrides
+from modbench.harness.planning.plan import Plan, make_plan
+from modbench.harness.results.compact_plan import packed, unpacked
+from modbench.python import keywords
+from modbench.reports.notebook import frames
+from modbench.reports.page import render
+from modbench.reports.questions.compare_axis import compare_by
+from modbench.reports.tables.cases import CASES
+from modbench.reports.tables.comparisons import COMPARISONS
+from modbench.reports.tables.load import Loaded, load
+from modbench.reports.tables.titles import titled
+from modbench.reports.terminal import compare
+from modbench.reports.wording import name
+
+ODD = "Ours <b>&|*a* $x_1$ 50 %"
+ARM = "mod[c0.25]"
+SUITE = {"name": "s", "metrics": ["flops/forward"], "grid": {"seq_len": [16]}}
+
+
+def planned(*arms: dict[str, Any], **more: Any) -> Plan:
+    return make_plan(parse_suite(SUITE | {"arms": arms} | more, "s"), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    return compared_run(tmp_path_factory.mktemp("titled") / "run")
+
+
+@pytest.mark.parametrize(
+    ("title", "said"),
+    [
+        ("", "is empty"),
+        (" \t", "not printed"),
+        ("two\nlines", "not printed"),
+        ("red\x1b[31m", "not printed"),
+        ("turned \u202e", "not printed"),
+        ("a" * 61, "61 characters"),
+        (3, "takes text"),
+    ],
+)
+def test_what_is_no_title_is_refused(title: object, said: str) -> None:
+    with pytest.raises(UsageError, match=said.replace("61 characters", "too long")):
+        titles.checked(title)
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [(["Ours"], "ARM=TEXT"), (["=Ours"], "ARM=TEXT"), (["a=", "b=B"], "empty"), (["a=A", "a=B"], "two")],
+)
+def test_what_is_no_arm_and_title_is_refused(texts: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        Flags(title=texts).overrides()
+
+
+def test_an_arm_of_a_suite_has_a_title_and_keeps_its_id() -> None:
+    arms: list[dict[str, Any]] = [
+        {"model": "dense", "title": "  Our \u00e9  baseline "},
+        {"model": "dense", "match": {"arm": "mod", "capacity": 0.25}, "title": "Equal cost"},
+        {"model": "mod", "capacity": [0.25, 0.5], "every": 2, "title": "Router"},
+        {"model": "moe"},
+    ]
+    made, plain = planned(*arms), planned(*({k: v for k, v in arm.items() if k != "title"} for arm in arms))
+    assert [name(case) for case in made.cases] == [
+        "Our \u00e9 baseline",
+        "Equal cost",
+        "Router 0.25",
+        "Router 0.5",
+        "MoE",
+    ]
+    assert made.cases == plain.cases
+    assert [case.id for case in made.cases] == [case.id for case in plain.cases]
+    stored = Plan.model_validate(unpacked(json.loads(json.dumps(packed(made))), Path("run.json")))
+    assert [case.title for case in stored.cases] == [case.title for case in made.cases]
+    assert {case.title for unit in stored.units for case in unit.comparison.arms} == {case.title for case in made.cases}
+
+
+def test_a_title_that_is_another_arms_is_refused() -> None:
+    for arms in (
+        [{"model": "dense", "title": "A"}, {"model": "moe", "title": "a"}],
+        [{"model": "dense"}, {"model": "moe", "title": "Dense"}],
+    ):
+        with pytest.raises(UsageError, match="a title of its own"):
+            planned(*arms)
+    with pytest.raises(UsageError, match="title"):
+        planned({"model": "dense", "title": "a" * 100})
+
+
+def test_sizes_of_a_sweep_keep_theirs_behind_the_title() -> None:
+    sweep = {"isoflop": {"budgets": [1e12], "sizes": [{"d_model": 32}, {"d_model": 64}]}, "metrics": ["loss/val"]}
+    made = planned({"model": "dense", "title": "Ours"}, **sweep, train={"seq_len": 16})
+    assert {name(case).removesuffix(case.size).strip() for case in made.cases} == {"Ours"}
+    assert len({name(case) for case in made.cases}) == 2
+
+
+def test_the_command_line_titles_arms_of_any_run(run: Loaded) -> None:
+    made = api.make_plan(
+        "quick", Overrides(title={"MoD 0.125": "Ours", "dense": "Theirs"}, device="cpu"), only_plan=True
+    )
+    assert {case.arm: case.title for case in made.cases if case.title} == {"mod[c0.125]": "Ours", "dense": "Theirs"}
+    assert {case.title for unit in made.units for case in unit.comparison.arms} >= {"Ours", "Theirs"}
+    again = titled(run.run.plan, {ARM: "Ours"})
+    assert again.cases == run.run.plan.cases
+    for given, said in (({"dens": "x"}, "'dense'"), ({ARM: "MoD 0.5"}, "of its own"), ({ARM: "dense"}, "of its own")):
+        with pytest.raises(UsageError, match=said):
+            titled(run.run.plan, given)
+
+
+def test_the_last_columns_of_the_tables_are_what_arms_are_called(run: Loaded) -> None:
+    assert (CASES[-1], COMPARISONS[-2:]) == ("arm_title", ["arm_title", "baseline_arm_title"])
+    made = load(run.path, title={ARM: ODD})
+    assert dict(zip(made.cases.arm, made.cases.arm_title, strict=True)) == {
+        "dense": "dense",
+        "mod[c0.125]": "MoD 0.125",
+        ARM: ODD,
+        "mod[c0.5]": "MoD 0.5",
+        "moe": "MoE",
+    }
+    rows = made.pairs[made.pairs.arm == ARM]
+    assert (set(rows.arm_title), "dense" in set(rows.baseline_arm_title)) == ({ODD}, True)
+    assert CaseFacts.model_validate({"short": "a", "shipped": True, "own_router": False}).title == ""
+
+
+def test_a_title_is_in_every_output_and_escaped_in_each(run: Loaded, tmp_path: Path) -> None:
+    made = load(run.path, title={ARM: ODD})
+    render.views(made, ("html", "md", "tex", "csv", "json"), str(tmp_path))
+    page, md, tex = ((tmp_path / file).read_text() for file in ("report.html", "report.md", "tables.tex"))
+    assert "Ours &lt;b&gt;&amp;|*a* $x_1$" in page
+    assert "Ours <b>" not in page
+    assert r"Ours \<b\>&amp;\|\*a\* \$x\_1\$" in md
+    assert r"Ours \textless{}b\textgreater{}\&\textbar{}{*}a{*} \$x\_1\$ 50 \%" in tex
+    arms = json.loads((tmp_path / "report.json").read_text())["arms"]
+    assert {each["arm"]: each["name"] for each in arms}[ARM] == ODD
+    table = compare_by(made, "capacity", ODD)
+    assert table.baseline == ODD
+    assert ODD in compare.along_axis(made, table, 200)
+
+
+def test_python_has_them_too(run: Loaded) -> None:
+    assert ODD in set(frames.load(run.path, title={ARM: ODD}).cases.arm_title)
+    with pytest.raises(UsageError, match="takes a dict"):
+        frames.load(run.path, title="x")  # type: ignore[arg-type]
+    given = keywords.overrides({"title": {ARM: "a=b"}}, {})
+    assert keywords.words(given) == ["--title", f"{ARM}=a=b"]
+    assert titles.listed([f"{ARM}=a=b"]) == given.title
+
+
+@pytest.mark.parametrize("words", [("report",), ("figure", "map", "--format", "svg"), ("compare", "--by", "capacity")])
+def test_commands_that_show_a_run_take_titles(
+    run: Loaded, tmp_path: Path, modbench: Any, words: tuple[str, ...]
+) -> None:
+    command, *rest = words
+    out = [] if command == "compare" else ["--out", str(tmp_path / ("map.svg" if command == "figure" else "out"))]
+    done = modbench(command, str(run.path), *rest, *out, "--title", f"{ARM}=Ours")
+    assert done.returncode == 0, done.stderr
+    refused = modbench(command, str(run.path), *rest, *out, "--title", "mod[c0.24]=Ours")
+    assert (refused.returncode, ARM in refused.stderr) == (2, True)
+    assert not (run.path / "figures").exists()
