@@ -314,6 +314,8 @@ class Figure:
         marks: what its marks say on hover and focus.
         key: arms whose marks it shows without a name beside them.
         least: width in pixels from which it stands beside its neighbours; 0: in a row of its own.
+        against: what its ratios are taken to, where a reader chooses: of a panel's figures the page shows those of one choice,
+            the first one at first. Empty: there is no choice.
     """
 
     name: str
@@ -325,6 +327,7 @@ class Figure:
     marks: Marks | None = None
     key: Sequence[Case] = ()
     least: int = 0
+    against: str = ""
 
 
 @dataclass(frozen=True)

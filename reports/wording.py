@@ -95,6 +95,8 @@ TIMED = (
     ("prefill", "latency/prefill"),
     ("decode step", "latency/decode"),
 )
+# Workloads of generation, and the words of serving for them: time to first token, time per output token.
+SERVING = {"latency/prefill": "prefill (TTFT)", "latency/decode": "decode step (TPOT)"}
 # What a rung of the dense ladder has in common with its target.
 MATCHED = {"flops/forward": "FLOPs", "flops/train_step": "training FLOPs", "params": "parameters"}
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class UnfitError(ModbenchError):
 
 # Nobody reads a longer list: only the nearest names are shown.
 MOST_NAMES = 16
+# Least similarity of a path that is suggested: names of runs share their dates.
+CUTOFF_OF_PATHS = 0.6
 
 
 def shown(value: object, most: int = 60) -> str:
@@ -70,17 +73,59 @@ def brief(message: str, most: int = 600) -> str:
     return message if len(message) <= most else f"{message[: 3 * most // 10]} […] {message[-most // 8 :]}"
 
 
+# Characters of a name that are compared: comparing a long text with every name takes long.
+MOST_COMPARED = 100
+
+
+def nearest(asked: str, names: Iterable[str], cutoff: float = 0.5) -> str | None:
+    """The first of the names that begins as asked, else the most similar one; None if none is.
+
+    Args:
+        asked: what was typed.
+        names: what there is.
+        cutoff: the least similarity, from 0 to 1.
+    """
+    asked, known = asked[:MOST_COMPARED], list(names)
+    begins = (name for name in known if asked and name.startswith(asked))
+    return next(begins, None) or next(iter(difflib.get_close_matches(asked, known, n=1, cutoff=cutoff)), None)
+
+
+def near_path(asked: str | Path, fits: Callable[[Path], bool], prefix: str = "") -> str:
+    """The path that was probably meant, as the end of a message: ` Did you mean 'own.toml'?`; empty if none is similar.
+
+    Args:
+        asked: a path that does not exist, or is not what it should be.
+        fits: whether a file or folder beside it could be meant. Of several that begin as asked the newest is named.
+        prefix: what stands before a path where it is typed, such as `hf:`.
+    """
+    path = Path(asked)
+    found = Path(path.anchor)
+    try:
+        for part in path.parts[1 if path.anchor else 0 : -1]:
+            folder: str | None = part
+            if not (found / part).is_dir():
+                folder = nearest(part, (each.name for each in found.iterdir() if each.is_dir()), CUTOFF_OF_PATHS)
+            if folder is None:
+                return ""
+            found /= folder
+        beside = sorted(filter(fits, found.iterdir()), key=lambda each: -each.stat().st_mtime)
+    except (OSError, ValueError):  # not a folder, not readable, too long or gone by now
+        return ""
+    # Compared without their endings, which make any two files of a kind similar.
+    stems = {each.stem: each for each in reversed(beside) if each != path}
+    meant = nearest(path.stem, reversed(stems), CUTOFF_OF_PATHS)
+    return "" if meant is None else f" Did you mean {shown(f'{prefix}{stems[meant]}', 200)}?"
+
+
 def unknown(kind: str, asked: str, known: Iterable[str]) -> UsageError:
     """Make the error for an unknown name, with the nearest known one."""
     names, whole = sorted(known), asked
-    asked = asked[:100]  # comparing a long text with every name takes long
-    near = [name for name in names if asked and name.startswith(asked)]
-    near = near or difflib.get_close_matches(asked, names, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    asked, near = asked[:MOST_COMPARED], nearest(asked, names)
+    hint = f" Did you mean {near!r}?" if near else ""
     more, most = "", MOST_NAMES if asked == whole else 4
     if len(names) > most:
-        nearest = sorted(names, key=lambda name: -difflib.SequenceMatcher(None, asked, name).ratio())[:most]
-        names, more = sorted(nearest), f" and {len(names) - most} more"
+        similar = sorted(names, key=lambda name: -difflib.SequenceMatcher(None, asked, name).ratio())[:most]
+        names, more = sorted(similar), f" and {len(names) - most} more"
     return UsageError(f"unknown {kind} {shown(whole)}.{hint} Known: {', '.join(names)}{more}.")
 
 

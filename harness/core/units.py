@@ -214,6 +214,22 @@ def margin(value: object, *, asked: str = "") -> float:
     return number
 
 
+def check_capacity(capacity: object) -> None:
+    """Check that a capacity is a share of tokens; None is none.
+
+    Raises:
+        UsageError: for a capacity outside (0, 1].
+    """
+    if capacity is None:
+        return
+    number = capacity if isinstance(capacity, int | float) and not isinstance(capacity, bool) else None
+    if number is None or not 0 < number <= 1:
+        near = f" Did you mean {number / 100:g}?" if number is not None and 1 < number <= 100 else ""
+        raise UsageError(
+            f"capacity {capacity!r} is outside (0, 1]: it is the share of tokens that a routed block processes.{near}"
+        )
+
+
 def parse_percent(text: str, flag: str) -> Fraction:
     """Read a percentage such as `2%` or `0.5%`, from 0% to below 100%, as an exact share.
 

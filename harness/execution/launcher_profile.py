@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-from modbench.harness.core.errors import UnreadableError, UsageError
+from modbench.harness.core.errors import UnreadableError, UsageError, near_path
 
 # An option in a batch script, such as `#SBATCH --partition=gpu`.
 IN_A_SCRIPT = "#SBATCH"
@@ -30,7 +30,8 @@ def read_profile(file: str | Path) -> tuple[str, ...]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise UnreadableError(f"--launcher-profile {str(file)!r} cannot be read: {why}.") from error
+        near = "" if path.exists() else near_path(path, Path.is_file)
+        raise UnreadableError(f"--launcher-profile {str(file)!r} cannot be read: {why}.{near}") from error
     return tuple(_from_toml(text, path) if path.suffix == ".toml" else _from_lines(text, path))
 
 

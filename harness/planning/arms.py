@@ -14,6 +14,7 @@ from modbench.harness.core.config import ROUTING_KEYS, ModelConfig
 from modbench.harness.core.errors import UsageError, in_words, unknown
 from modbench.harness.core.ids import short_name
 from modbench.harness.core.options import Pairs, label
+from modbench.harness.core.units import check_capacity
 from modbench.harness.domain.arm_tables import Arm, Match
 from modbench.harness.domain.suite import Suite
 from modbench.harness.planning.dense_ladder import QUANTITIES
@@ -242,19 +243,6 @@ def decided_by(model: str, given: Mapping[str, Any], settings: Mapping[str, Any]
         if settings.get(key) not in {None, ModelConfig.model_fields[key].default}:
             raise UsageError(f"model {model!r} has no {key} = {settings[key]!r}: leave it out of this suite.")
     return dict(found.settings())
-
-
-def check_capacity(capacity: object) -> None:
-    """Check that a capacity is a share of tokens.
-
-    Raises:
-        UsageError: for a capacity outside (0, 1].
-    """
-    number = isinstance(capacity, int | float) and not isinstance(capacity, bool)
-    if capacity is not None and not (number and 0 < capacity <= 1):  # type: ignore[operator]  # number says so
-        raise UsageError(
-            f"capacity {capacity!r} is outside (0, 1]: it is the share of tokens that a routed block processes."
-        )
 
 
 def _label(

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS
-from modbench.harness.core.errors import UnreadableError, UsageError, in_short, in_words, unknown
+from modbench.harness.core.errors import UnreadableError, UsageError, in_short, in_words, near_path, nearest, unknown
 from modbench.harness.core.ids import slug
 from modbench.harness.domain.arm_tables import look_beside
 from modbench.harness.domain.suite import READ_BY, TABLES, Suite
@@ -28,16 +28,33 @@ def load_suite(name: str) -> Suite:
     return parse_suite(read_suite(name), name)
 
 
+def is_file_name(name: str) -> bool:
+    """Whether a suite is named by its file: by a path, or a name with an ending."""
+    return "/" in name or bool(Path(name).suffix)
+
+
+def is_suite(name: str) -> bool:
+    """Whether this names a suite: one of the catalogue's, or a file."""
+    return name in catalogue.entries("suites") or is_suite_file(Path(name))
+
+
+def is_suite_file(path: Path) -> bool:
+    """Whether a file could be a suite, by its name."""
+    return path.suffix == ".toml" and path.is_file()
+
+
 def read_suite(name: str) -> dict[str, Any]:
     """Read the table of a shipped suite, or of a suite's TOML file, without checking its keys; with its name.
 
     Raises:
         UsageError: if there is no such suite, or it is not TOML.
     """
-    if name.endswith(".toml") or "/" in name:
+    known = catalogue.entries("suites")
+    near = "" if name in known else near_path(name, is_suite_file)
+    if name not in known and (is_file_name(name) or (near and nearest(name, known) is None)):
         path = Path(name)
         if not path.is_file():
-            raise UsageError(f"there is no suite file {name!r}. `modbench list suites` shows the shipped ones.")
+            raise UsageError(f"there is no suite file {name!r}.{near} `modbench list suites` shows the shipped ones.")
     else:
         path = catalogue.find("suites", name).path
     try:

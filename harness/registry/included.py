@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from modbench.harness.core.errors import UsageError, shown
+from modbench.harness.core.errors import UsageError, near_path, shown
 
 VARIABLE = "MODBENCH_INCLUDE"
 
@@ -53,7 +53,7 @@ def check(folder: Path, rooms: Iterable[str], by: str) -> None:
         UsageError: if it is no folder, or holds none of the folders that are looked for.
     """
     if not folder.is_dir():
-        raise UsageError(f"{by} {shown(str(folder), 200)}: there is no such folder.")
+        raise UsageError(f"{by} {shown(str(folder), 200)}: there is no such folder.{near_path(folder, Path.is_dir)}")
     if os.pathsep in str(folder):
         raise UsageError(
             f"{by} {shown(str(folder), 200)}: a folder with {os.pathsep!r} in its path cannot be included."

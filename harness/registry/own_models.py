@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import importlib.machinery
@@ -14,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from modbench.harness.core.config import ROUTING_KEYS
-from modbench.harness.core.errors import UsageError
+from modbench.harness.core.errors import UsageError, near_path
 from modbench.harness.core.options import Value
 from modbench.harness.registry import config_reads, own_code, own_imports, signatures
 from modbench.harness.registry.model_sources import SourcedModel, sourced
@@ -40,9 +39,7 @@ def check_user_model(spec: str, given: Mapping[str, Any]) -> None:
         if not all(_specs(where)):
             raise UsageError(f"model {spec!r}: there is no module {where!r} to import. Write a file as FILE.py:build.")
     elif not Path(where).is_file():
-        near = difflib.get_close_matches(Path(where).name, _python_files(Path(where).parent), n=1, cutoff=0.7)
-        hint = f" Did you mean {str(Path(where).with_name(near[0]))!r}?" if near else ""
-        raise UsageError(f"model {spec!r}: there is no file {where!r} in {Path.cwd()}.{hint}")
+        raise UsageError(f"model {spec!r}: {no_python_file(where)}")
     if (source := _source(where)) is not None:
         signatures.check(source, attribute, given, f"model {spec!r}")
 
@@ -142,11 +139,9 @@ def _way_by_source(spec: str, key: str) -> Way:
     )
 
 
-def _python_files(folder: Path) -> list[str]:
-    try:
-        return sorted(each.name for each in folder.iterdir() if each.suffix == ".py")
-    except OSError:
-        return []
+def no_python_file(where: str) -> str:
+    """The end of the error for a file of Python that does not exist."""
+    return f"there is no file {where!r} in {Path.cwd()}.{near_path(where, lambda each: each.suffix == '.py')}"
 
 
 def files_of_module(name: str) -> dict[str, Path]:

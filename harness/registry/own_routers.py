@@ -36,7 +36,7 @@ def check(router: str) -> None:
     file: Path | None = Path(where)
     if where.endswith(".py"):
         if not Path(where).is_file():
-            raise UsageError(f"router {router!r}: there is no file {where!r} in {Path.cwd()}.")
+            raise UsageError(f"router {router!r}: {own_models.no_python_file(where)}")
     else:
         file = own_models.files_of_module(where).get(where)
     if file is None:

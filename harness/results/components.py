@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from modbench.harness.core.errors import UsageError
+from modbench.harness.core.errors import UsageError, near_path
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.ids import slug
@@ -103,7 +103,10 @@ def imported(file: Path) -> Components:
         UsageError: if it is none, or a number in it cannot be a time.
     """
     if not file.is_file():
-        raise UsageError(f"{str(file)!r} is no file. Name a JSON file of pytest-benchmark (--benchmark-json FILE).")
+        near = near_path(file, lambda each: each.suffix == ".json")
+        raise UsageError(
+            f"{str(file)!r} is no file.{near} Name a JSON file of pytest-benchmark (--benchmark-json FILE)."
+        )
     content = file.read_bytes()
     body = load(file, content)
     benchmarks = body.get("benchmarks")

@@ -27,6 +27,7 @@ from modbench.harness.results.reading import DamagedError, load, parse
 from modbench.harness.results.record_checks import DuplicateLaunches
 from modbench.harness.results.record_files import Damaged, current, read_record, stand_in, write_record
 from modbench.harness.results.run_file import RunFile, StoredRun, read_finished
+from modbench.harness.results.stored_runs import run_file
 from modbench.harness.results.upgrade import earlier_decisions
 
 FINISHED = "finished.json"
@@ -173,9 +174,7 @@ def read(folder: str) -> StoredRun:
         UsageError: if it is not a run folder, or one of its files cannot be read.
     """
     path = Path(folder)
-    file = path / "run.json"
-    if not file.is_file():
-        raise UsageError(f"{folder!r} is not a run folder: it has no run.json. `modbench run` creates one.")
+    file = run_file(folder)
     safe_paths.refuse_links(path)
     written = load(file)
     body = current(written, file)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from modbench.harness.core.errors import UnreadableError, UsageError, in_short, shown, unknown
+from modbench.harness.core.errors import UnreadableError, UsageError, in_short, near_path, shown, unknown
 
 PREFIX = "hf:"
 # Families with random weights in the suite's shape: name to transformers' `model_type`.
@@ -156,8 +156,19 @@ def local(source: str) -> Path:
     if path.is_dir() or (path.suffix == ".gguf" and path.is_file()):
         return path
     raise UsageError(
-        f"{shown(source)}: no such folder, and nothing is downloaded. Give a folder with config.json, or FOLDER/FILE.gguf."
+        f"{shown(source)}: no such folder, and nothing is downloaded.{_near(source.removeprefix(PREFIX))} Give a folder with "
+        "config.json, or FOLDER/FILE.gguf."
     )
+
+
+def _near(name: str) -> str:
+    """The model that was probably meant; empty if no file or folder is like it."""
+    return near_path(name, _is_model, PREFIX)
+
+
+def _is_model(path: Path) -> bool:
+    """Whether a file or folder may hold a model."""
+    return path.suffix == ".gguf" or (path / "config.json").is_file() or (path.is_dir() and any(path.glob("*.gguf")))
 
 
 def _stored(spec: Spec, files: tuple[Path, ...]) -> tuple[Path, ...]:
@@ -237,6 +248,8 @@ def hub_cache() -> Path:
 def _cached(spec: Spec) -> Path:
     """The newest snapshot of a hub name in the local cache; downloaded only if the spec says so."""
     if not HUB_NAME.fullmatch(spec.name):
+        if near := _near(spec.name):
+            raise UsageError(f"model '{spec}': there is no such folder, and no family of that name.{near}")
         known = unknown("Hugging Face model", spec.name, FAMILIES)
         raise UsageError(f"{known} There is no file or folder of that name in {str(Path.cwd())!r} either.")
     kept = hub_cache() / f"models--{spec.name.replace('/', '--')}"
@@ -247,7 +260,7 @@ def _cached(spec: Spec) -> Path:
     except OSError:
         raise UsageError(
             f"model '{spec}' is no folder here and not in the cache {str(hub_cache())!r}, and nothing is downloaded unless "
-            f"told. Write 'hf:{spec.name}(download=true)', or name a local folder."
+            f"told.{_near(spec.name)} Write 'hf:{spec.name}(download=true)', or name a local folder."
         ) from None
 
 

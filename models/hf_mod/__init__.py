@@ -10,10 +10,10 @@ from modbench.harness.core import extras
 
 extras.load("transformers", "hf", "modbench.models.hf_mod")
 
+from modbench.models.hf.mod_options import MoDOptions  # noqa: E402  # as above
 from modbench.models.hf_mod.converting import convert, start_where_layers_do_most  # noqa: E402  # after the check
 from modbench.models.hf_mod.families import FAMILIES, MoDModel  # noqa: E402  # as above
 from modbench.models.hf_mod.measured import Logits, MoDForCausalLM, build  # noqa: E402  # as above
-from modbench.models.hf_mod.options import MoDOptions  # noqa: E402  # as above
 
 __all__ = [
     "FAMILIES",

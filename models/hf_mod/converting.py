@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from modbench.harness.core.errors import UsageError
+from modbench.models.hf.mod_options import MoDOptions
 from modbench.models.hf_mod.families import FAMILIES, MoDModel
 from modbench.models.hf_mod.layer import RoutedLayer, unit
-from modbench.models.hf_mod.options import MoDOptions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -31,8 +31,8 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 from transformers.models.qwen3.modeling_qwen3 import Qwen3DecoderLayer
 
 from modbench.harness.core.errors import UsageError
+from modbench.models.hf.mod_options import MoDOptions
 from modbench.models.hf_mod.layer import RULES, RoutedLayer, Routing, TokenRouter
-from modbench.models.hf_mod.options import MoDOptions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig

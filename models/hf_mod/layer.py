@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from transformers.cache_utils import DynamicLayer
 
 from modbench.harness.core.language_model import Decision
-from modbench.models.hf_mod.options import MoDOptions
+from modbench.models.hf.mod_options import MoDOptions
 from modbench.models.layers.context import Selection, from_mask
 from modbench.models.layers.router import Threshold, own_precision
 from modbench.models.mod import top_k

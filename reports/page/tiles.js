@@ -1,19 +1,19 @@
-// Tiles: one set per arm and length; the chips choose which one shows.
+// Chips: which arm and length the tiles show, and what ratios are taken to; groups of one kind in several panels move together.
 {
-  const chips = all(".chips button");
-  const chosen = {};
+  const chips = all(".chips input"), chosen = {};
   const aim = () => {
-    for (const chip of chips) chip.setAttribute("aria-pressed", String(chosen[chip.dataset.group] === chip.dataset.value));
-    for (const set of all(".tiles")) set.hidden = set.dataset.arm !== chosen.arm || set.dataset.length !== chosen.length;
+    for (const chip of chips) chip.checked = chosen[chip.dataset.group] === chip.value;
+    for (const set of all(".set")) set.hidden = set.dataset.arm !== chosen.arm || set.dataset.length !== chosen.length;
   };
   for (const chip of chips) {
-    const { group, value } = chip.dataset;
-    if (state.get(group) === value || (!chosen[group] && chip.getAttribute("aria-pressed") === "true")) chosen[group] = value;
-    chip.addEventListener("click", () => {
-      chosen[group] = value;
+    const group = chip.dataset.group;
+    if (state.get(group) === chip.value || (!(group in chosen) && chip.checked)) chosen[group] = chip.value;
+    chip.addEventListener("change", () => {
+      chosen[group] = chip.value;
       aim();
-      keep(group, value);
+      keep(group, chip.value);
     });
   }
+  for (const group of all(".chips[hidden]")) group.hidden = false;
   if (chips.length) aim();
 }

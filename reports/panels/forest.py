@@ -1,4 +1,4 @@
-"""Every time ratio against the baseline with its interval, one row each; those equal within the margin share a row."""
+"""Every ratio of times with its interval, over dense of equal cost and over the baseline; equal ones share a row."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from modbench.reports.figures.axes import ends_of, name_rows, ratio_axis
 from modbench.reports.figures.style import HAIR, MUTED, PAPER, Mark, Marks, beside, look, new_figure
 from modbench.reports.model import Estimate, Figure, Finding, Listed, Sentence, Verdict
 from modbench.reports.panel import Panel
-from modbench.reports.tables.cases import RATIOS
-from modbench.reports.tables.findings import of_pair
+from modbench.reports.tables.cases import RATIOS, figure_rows
+from modbench.reports.tables.findings import Against, against, between, row_of
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import TIMED, in_title, name, short
 from modbench.reports.writers.number_format import plain
@@ -30,6 +28,8 @@ MOST_ROWS = 24
 FEW = 3  # what a caption lists
 # An interval may leave the frame: one of a single noisy case would hide all the others.
 ROOM = 1.25
+# What the dense models of equal cost are called together.
+SOLVED = "dense of equal cost"
 _DECIDED = {"better", "worse", "equivalent"}
 
 
@@ -37,37 +37,46 @@ def render(loaded: Loaded) -> list[Figure]:
     """Draw a figure for each workload that was timed."""
     if loaded.run.plan.suite.isoflop:  # sizes differ: a speed-up compares nothing
         return []
-    every = loaded.comparisons
-    shown = every[
-        every.arm.isin([case.arm for case in loaded.arms_shown])
-        & every.seq_len.isin(loaded.lengths_shown)
-        & every.ratio.notna()
+    choices = against(loaded, [metric for _, metric in TIMED])
+    return [
+        replace(_figure(loaded, title, rows, equal_cost=choice.equal_cost), against=choice.title * (len(choices) > 1))
+        for choice in choices
+        for title, metric in TIMED
+        if (rows := _rows(loaded, metric, choice))
     ]
-    sides = [(title, metric, shown[shown.metric == metric]) for title, metric in TIMED]
-    return [_figure(loaded, title, metric, rows) for title, metric, rows in sides if not rows.empty]
 
 
-def _figure(loaded: Loaded, title: str, metric: str, frame: pd.DataFrame) -> Figure:
-    order = {case.arm: i for i, case in enumerate(loaded.arms)}
-    rows = sorted(
-        (of_pair(loaded, row) for row in frame.itertuples(index=False)),
-        key=lambda found: (order[found.case.arm], found.place.dtype, found.place.batch_size, found.place.seq_len),
-    )
+def _rows(loaded: Loaded, metric: str, choice: Against) -> list[Finding]:
+    """What was found of each pair at each place, by arm."""
+    lengths = set(loaded.lengths_shown)
+    return [
+        found
+        for pair in choice.pairs
+        for found in sorted(
+            between(loaded, metric, *pair),
+            key=lambda found: (found.place.dtype, found.place.batch_size, found.place.seq_len),
+        )
+        if found.typical.value is not None and found.place.seq_len in lengths
+    ]
+
+
+def _figure(loaded: Loaded, title: str, rows: Sequence[Finding], *, equal_cost: bool) -> Figure:
     equal = [found for found in rows if found.verdict == "equivalent"]
     equal = equal if len(equal) > 1 else []
     alone = [found for found in rows if found.verdict != "equivalent"] if equal else rows
     kept = most_informative(alone, MOST_ROWS - bool(equal))
     made, (axis,) = new_figure(4.5, 0.75 + 0.19 * (len(kept) + bool(equal)))
     marks = Marks()
-    over = f"{title}: speed-up over {in_title(loaded.arms[0])} (further right is better)"
+    base = loaded.arms[0]
+    over = f"{title}: speed-up over {SOLVED if equal_cost else in_title(base)} (further right is better)"
     made.suptitle(over, x=0.01, ha="left", fontsize=9, color=MUTED)
     _draw(axis, loaded, kept, equal, marks)
     return Figure(
-        f"forest-{metric.partition('/')[2]}",
+        f"forest-{rows[0].metric.partition('/')[2]}" + "-cost" * equal_cost,
         made,
-        f"Speed-up of every arm over {name(loaded.arms[0])} with its interval: {title}",
-        _caption(loaded, rows, equal, len(alone) - len(kept)),
-        frame[list(RATIOS)],
+        f"Speed-up of every arm over {SOLVED if equal_cost else name(base)} with its interval: {title}",
+        _caption(loaded, rows, equal, len(alone) - len(kept), equal_cost=equal_cost),
+        figure_rows((row_of(loaded, found) for found in rows), RATIOS),
         marks=marks,
         least=430,
     )
@@ -151,7 +160,9 @@ def _said(found: Finding) -> Sentence:
     return Sentence(words, arm=short(found.case), length=here.seq_len, batch=here.batch_size, found=found.judged())
 
 
-def _caption(loaded: Loaded, rows: Sequence[Finding], equal: Sequence[Finding], left_out: int) -> Sentence:
+def _caption(
+    loaded: Loaded, rows: Sequence[Finding], equal: Sequence[Finding], left_out: int, *, equal_cost: bool
+) -> Sentence:
     counts = Counter(found.verdict for found in rows)
     listed = [Sentence("{arm} at {place}", arm=short(found.case), place=_place(found, rows)) for found in equal]
     return Sentence(
@@ -159,7 +170,7 @@ def _caption(loaded: Loaded, rows: Sequence[Finding], equal: Sequence[Finding], 
         + " Equivalent: {listed}." * (0 < len(equal) <= FEW)
         + " {left_out} more are not drawn: those nearest to 1×." * bool(left_out),
         all=len(rows),
-        base=loaded.arms[0],
+        base=SOLVED if equal_cost else loaded.arms[0],
         counts=Listed([Sentence("{n} {verdict}", n=n, verdict=Verdict(word)) for word, n in counts.items()]),
         margin=Estimate(loaded.run.plan.suite.margin, kind="share"),
         listed=Listed(listed, "; "),

@@ -1,23 +1,24 @@
-"""Speed-up over the anchor by arm (capacity) and sequence length, a map per timed workload, with the break-even line."""
+"""Speed-up by arm (capacity) and length, over dense of equal cost and over the anchor, with the line from which on arms pay."""
 
 from __future__ import annotations
 
 import bisect
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from modbench.harness.domain.case import Case
 from modbench.reports.figures.style import INK, MAP, MAP_INK, MUTED, PAPER, Mark, Marks, bin_of, new_figure
-from modbench.reports.model import Block, Estimate, Figure, Finding, Note, Sentence, Value
+from modbench.reports.model import Block, Estimate, Figure, Finding, Listed, Note, Sentence, Value
 from modbench.reports.panel import Panel
 from modbench.reports.questions.break_even import Line, lines, measure_next
 from modbench.reports.questions.first_screen import residuals
 from modbench.reports.tables.cases import RATIOS, figure_rows
-from modbench.reports.tables.findings import of_pair
+from modbench.reports.tables.findings import Against, against, by_length, row_of
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import TIMED, short
 from modbench.reports.writers.number_format import NONE, half, plain
@@ -40,53 +41,63 @@ _BAND_AT = 0.955
 def render(loaded: Loaded) -> Iterator[Block]:
     """Draw cells coloured by log2 speed-up in nine bins; undecided cells hatched; failures named."""
     sides = [(title, metric) for title, metric in TIMED if (loaded.comparisons.metric == metric).any()]
-    arms = loaded.arms_shown
-    if not sides or not arms or loaded.run.plan.suite.isoflop:  # sizes differ: a speed-up compares nothing
+    if not sides or not loaded.arms_shown or loaded.run.plan.suite.isoflop:  # sizes differ: a speed-up compares nothing
         return
-    cells = len(sides) * len(loaded.lengths_shown)
-    whole = min(WIDEST, max(WIDTH, NAMES + CELL * cells))
-    made, axes = new_figure(whole, 0.8 + 0.36 * len(arms), len(sides), share_y=True)
-    width = whole * POINTS * MAPS_SHARE / cells
-    lined, to_measure, marks = False, set[int](), Marks()
-    for axis, (title, metric) in zip(axes, sides, strict=True):
-        _draw(axis, loaded, title, metric, marks)
-        known = break_even_lines(loaded, metric)
-        lined |= _draw_lines(axis, arms, loaded.lengths_shown, known, width)
-        to_measure |= {at for line in known.values() if (at := line.later.measure_next) is not None}
-    axes[0].set_yticks([i + 0.5 for i in range(len(arms))], [short(case) for case in arms])
-    caption = Sentence(
-        "Speed-up over {anchor}, ± half the 95 % interval. Purple is faster, orange slower; hatched: undecided."
-        + " Thick line: from this length on the arm pays" * lined
-        + "; {next}" * bool(to_measure)
-        + "." * lined,
-        anchor=loaded.arms[0],
-        next=measure_next("seq_len", to_measure),
-    )
-    label = "Speed-up over the anchor by arm and sequence length"
-    data = _data(loaded, [metric for _, metric in sides])
-    yield Figure("map", made, label, caption, data, wide=True, marks=marks)
+    choices = against(loaded, [metric for _, metric in sides])
+    for choice in choices:
+        yield replace(_figure(loaded, sides, choice), against=choice.title * (len(choices) > 1))
     if said := residuals(loaded):
         yield Note(said)
 
 
-def _data(loaded: Loaded, metrics: list[str]) -> pd.DataFrame:
-    found = (
-        loaded.pair(case.arm, metric, length)
-        for metric in metrics
-        for case in loaded.arms_shown
-        for length in loaded.lengths_shown
+def _figure(loaded: Loaded, sides: Sequence[tuple[str, str]], choice: Against) -> Figure:
+    pairs, arms = choice.pairs, [case for case, _ in choice.pairs]
+    cells = len(sides) * len(loaded.lengths_shown)
+    whole = min(WIDEST, max(WIDTH, NAMES + CELL * cells))
+    made, axes = new_figure(whole, 0.8 + 0.36 * len(arms), len(sides), share_y=True)
+    width = whole * POINTS * MAPS_SHARE / cells
+    lined, to_measure, marks, data = False, set[int](), Marks(), list[pd.Series]()
+    for axis, (title, metric) in zip(axes, sides, strict=True):
+        found = [by_length(loaded, metric, *pair) for pair in pairs]
+        _draw(axis, loaded, title, pairs, found, marks)
+        data += [
+            row_of(loaded, each) for line in found for length in loaded.lengths_shown if (each := line.get(length))
+        ]
+        known = break_even_lines(loaded, metric, pairs)
+        lined |= _draw_lines(axis, arms, loaded.lengths_shown, known, width)
+        to_measure |= {at for line in known.values() if (at := line.later.measure_next) is not None}
+    axes[0].set_yticks([i + 0.5 for i in range(len(arms))], [short(case) for case in arms])
+    over = [Sentence("{arm} over {rung}", arm=short(case), rung=short(rung)) for case, rung in pairs]
+    caption = Sentence(
+        ("Speed-up over dense of equal cost ({pairs})" if choice.equal_cost else "Speed-up over {anchor}")
+        + ", ± half the 95 % interval. Purple is faster, orange slower; hatched: undecided."
+        + " Thick line: from this length on the arm pays" * lined
+        + "; {next}" * bool(to_measure)
+        + "." * lined,
+        anchor=loaded.arms[0],
+        pairs=Listed(over),
+        next=measure_next("seq_len", to_measure),
     )
-    return figure_rows(found, RATIOS)
+    label = f"Speed-up over {'dense of equal cost' if choice.equal_cost else 'the anchor'} by arm and sequence length"
+    name, frame = "map-cost" if choice.equal_cost else "map", figure_rows(data, RATIOS)
+    return Figure(name, made, label, caption, frame, wide=True, marks=marks)
 
 
-def _draw(axis: Axes, loaded: Loaded, title: str, metric: str, marks: Marks) -> None:
+def _draw(
+    axis: Axes,
+    loaded: Loaded,
+    title: str,
+    pairs: Sequence[tuple[Case, Case]],
+    found: Sequence[Mapping[int, Finding]],
+    marks: Marks,
+) -> None:
     import numpy as np
     import seaborn as sns
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Rectangle
 
-    arms, lengths = loaded.arms_shown, loaded.lengths_shown
-    rows = [[_found(loaded, loaded.pair(case.arm, metric, length)) for length in lengths] for case in arms]
+    lengths = loaded.lengths_shown
+    rows = [[line.get(length) for length in lengths] for line in found]
     bins = np.array([[_bin(row) for row in line] for line in rows], dtype=float)
     sns.heatmap(
         bins,
@@ -102,7 +113,7 @@ def _draw(axis: Axes, loaded: Loaded, title: str, metric: str, marks: Marks) -> 
     (cells,) = axis.collections
     said = (
         _mark(case, length, title, row)
-        for case, line in zip(arms, rows, strict=True)
+        for (case, _), line in zip(pairs, rows, strict=True)
         for length, row in zip(lengths, line, strict=True)
     )
     marks.name(cells, *said)
@@ -125,11 +136,6 @@ def _draw(axis: Axes, loaded: Loaded, title: str, metric: str, marks: Marks) -> 
     axis.grid(visible=False)
     axis.tick_params(length=0)
     axis.tick_params(axis="y", rotation=0)
-
-
-def _found(loaded: Loaded, row: pd.Series | None) -> Finding | None:
-    """What a row says of a cell; None where there is none."""
-    return None if row is None else of_pair(loaded, row)
 
 
 def _mark(case: Case, length: int, title: str, found: Finding | None) -> Mark:
@@ -158,12 +164,12 @@ def _text(found: Finding | None) -> tuple[str, str, str]:
 # --- the break-even line: a mark in each row, joined between neighbouring capacities
 
 
-def break_even_lines(loaded: Loaded, metric: str) -> dict[str, Line]:
-    """The line of each arm of the map against the report's baseline, at the place that figures show."""
-    every = lines(loaded, arms={case.arm for case in loaded.arms_shown}, metrics=(metric,))
+def break_even_lines(loaded: Loaded, metric: str, pairs: Iterable[tuple[Case, Case]]) -> dict[str, Line]:
+    """The line of each arm of the map against what it is compared with, at the place that figures show."""
+    others = {case.arm: other.arm for case, other in pairs}
     found: dict[str, Line] = {}
-    for line in every:
-        if line.axis == "seq_len" and line.baseline.arm == loaded.arms[0].arm and not line.withheld:
+    for line in lines(loaded, arms=others, metrics=(metric,)):
+        if line.axis == "seq_len" and line.baseline.arm == others[line.case.arm] and not line.withheld:
             found.setdefault(line.case.arm, line)
     return found
 

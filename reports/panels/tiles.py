@@ -1,10 +1,9 @@
-"""Tiles, one per requested metric: one arm at one length against the anchor, chosen with chips."""
+"""Tiles, one per requested metric: one arm at one length against dense of equal cost or the anchor, as chips choose."""
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -15,19 +14,21 @@ from modbench.reports.figures.style import look
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value, Verdict
 from modbench.reports.panel import Panel
 from modbench.reports.questions.best_setting import first_arm
-from modbench.reports.tables import findings
-from modbench.reports.tables.cases import looked_ahead
-from modbench.reports.tables.load import Loaded
+from modbench.reports.questions.first_screen import described
+from modbench.reports.tables.findings import against, between, by_length
+from modbench.reports.tables.load import Loaded, rung_beside
 from modbench.reports.tables.losses import seeds_in_words
-from modbench.reports.wording import TIMED, is_number, name
+from modbench.reports.wording import MATCHED, TIMED, is_number, short
 from modbench.reports.writers.html import fill, inline
+from modbench.reports.writers.number_format import grid_point
 
+LOSS = "bpb/val"
 _TILES = (
     *((title.capitalize(), metric) for title, metric in TIMED),
     ("Forward FLOPs", "flops/forward"),
     ("Peak memory", "memory/peak_allocated"),
     ("KV cache", "memory/kv_cache"),
-    ("Loss", "bpb/val"),
+    ("Loss", LOSS),
 )
 # Ends of the log axis of all tiles.
 _LOW, _HIGH = math.log2(0.5), math.log2(4)
@@ -39,7 +40,7 @@ Bar = dict[str, float | None]  # places along that axis, in per cent
 
 
 def render(loaded: Loaded) -> Markup | None:
-    """Show chips, and a set of tiles for each arm and length, of which one is visible."""
+    """Show chips, and a set of tiles for each arm, length and what the arm is compared with, of which one is visible."""
     first = first_arm(loaded)
     if first is None or not loaded.lengths or loaded.run.plan.suite.isoflop:
         return None
@@ -50,53 +51,87 @@ def render(loaded: Loaded) -> Markup | None:
     tiles = _measured(loaded, arms, lengths)
     if not tiles:
         return None
-    chips = (
-        ("arm", "Model", [(case.arm, name(case), look(case)) for case in arms], first.arm),
-        ("length", "Tokens", [(str(t), str(t), None) for t in lengths], str(longest)),
+    sets = [each for case in arms for each in _sets(loaded, case, lengths, tiles)]
+    return fill(
+        "tiles",
+        choices=[choice.title for choice in against(loaded, [metric for _, metric in tiles])],
+        arms=[(case.arm, short(case), look(case)) for case in arms],
+        lengths=[(str(length), str(length), None) for length in lengths],
+        sets=sets,
+        first=(first.arm, str(longest)),
+        one=_place(1),
     )
-    sets = [
-        (case.arm, length, [_tile(loaded, case, length, title, metric) for title, metric in tiles])
-        for case, length in itertools.product(arms, lengths)
-    ]
-    anchor = name(loaded.arms[0])
-    return fill("tiles", chips=chips, sets=sets, first=(first.arm, longest), one=_place(1), anchor=anchor)
 
 
 def _measured(loaded: Loaded, arms: Sequence[Case], lengths: Sequence[int]) -> list[tuple[str, str]]:
     """The tiles that hold a number, or a failure, for some arm and length: an empty tile says nothing."""
     rows = loaded.comparisons
-    at = rows.seq_len.isin(lengths) | (rows.metric == "bpb/val")
+    at = rows.seq_len.isin(lengths) | (rows.metric == LOSS)
     known = set(rows[rows.arm.isin([case.arm for case in arms]) & at & rows.status.isin(["ok", "failed"])].metric)
     return [(title, metric) for title, metric in _TILES if metric in known]
 
 
-def _tile(loaded: Loaded, case: Case, length: int, title: str, metric: str) -> dict[str, object]:
-    row = loaded.pair(case.arm, metric, None if metric == "bpb/val" else length)
-    if row is None:
+def _sets(
+    loaded: Loaded, case: Case, lengths: Sequence[int], tiles: Sequence[tuple[str, str]]
+) -> Iterator[dict[str, object]]:
+    """Yield for each length the tiles against dense of equal cost, if it was measured, then those against the baseline."""
+    base, beside = loaded.arms[0], rung_beside(loaded, case)
+    every = {metric: by_length(loaded, metric, case, base) for _, metric in tiles}
+    solved = {} if beside is None else {metric: by_length(loaded, metric, case, beside[0]) for _, metric in tiles}
+    for length in lengths:
+        words: dict[str, Value] = {"arm": case, "at": grid_point("T", length)}
+        here = {metric: _at(found, metric, length) for metric, found in solved.items()}
+        measured = any(each is not None and each.typical.value is not None for each in here.values())
+        shown = {"arm": case.arm, "length": str(length)}
+        if beside is not None and measured:
+            rung, of = beside
+            said = "{arm} at {at} against {rung}, a dense model of equal {quantity}"
+            compared = inline(Sentence(said, **words, rung=rung, quantity=MATCHED[of.quantity]))
+            made = [_tile(loaded, title, here[metric], None) for title, metric in tiles]
+            yield {**shown, "at": 0, "compared": compared, "tiles": made}
+        said = "{arm} at {at} against {base}" + "; no dense model of equal cost was measured" * (
+            not measured and not case.rung
+        )
+        compared = inline(Sentence(said, **words, base=described(base)))
+        made = [
+            _tile(loaded, title, _at(every[metric], metric, length), _promise(loaded, case, metric, length))
+            for title, metric in tiles
+        ]
+        yield {**shown, "at": 1 if measured else None, "compared": compared, "tiles": made}
+
+
+def _at(found: Mapping[int, Finding], metric: str, length: int) -> Finding | None:
+    """What is found at a length; of a loss at the length of training."""
+    return next(iter(found.values()), None) if metric == LOSS else found.get(length)
+
+
+def _promise(loaded: Loaded, case: Case, metric: str, length: int) -> pd.Series | None:
+    """The row of `comparisons.csv` that holds what FLOPs promise."""
+    return loaded.pair(case.arm, metric, None if metric == LOSS else length)
+
+
+def _tile(loaded: Loaded, title: str, found: Finding | None, promise: pd.Series | None) -> dict[str, object]:
+    """Return a tile. `promise`: the row of `comparisons.csv` that holds what FLOPs promise; None: equal FLOPs promise nothing."""
+    if found is None:
         return {"title": title, "big": inline(None), "bar": None, "small": "not asked for"}
-    found = findings.of_pair(loaded, row)
-    big, small = content(loaded, row, found)
-    bar = _bar(found.typical, row.ideal) if found.typical.kind == "ratio" and found.typical.value else None
+    big, small = _content(loaded, found, promise)
+    ideal = None if promise is None else promise.ideal
+    bar = _bar(found.typical, ideal) if found.typical.kind == "ratio" and found.typical.value else None
+    title = f"{title}, {grid_point('T', found.place.seq_len)}"
     return {"title": title, "big": inline(big), "bar": bar, "small": inline(small)}
 
 
-def content(loaded: Loaded, row: pd.Series, found: Finding) -> tuple[Value, Value]:
+def _content(loaded: Loaded, found: Finding, promise: pd.Series | None) -> tuple[Value, Value]:
     """Return what stands in a tile large, and small below it."""
     if found.status != "ok":
         return "failed" if found.status == "failed" else None, found.reason
-    if row.metric == "bpb/val":
-        return _loss(loaded, row, found)
+    if found.metric == LOSS:
+        return _loss(loaded, found)
     value = Estimate(found.typical.value, kind="ratio")
-    units = {"unit": str(row.unit)}
-    values = Sentence(
-        "{mine}, {base} {theirs}",
-        mine=Estimate(loaded.value(str(row.arm), row.metric, row.seq_len), **units),  # type: ignore[arg-type]  # a unit
-        base=loaded.arms[0],
-        theirs=Estimate(loaded.value(str(row.baseline_arm), row.metric, row.seq_len), **units),  # type: ignore[arg-type]
-    )
-    if row.unit == "FLOP":
+    values = Listed([_value(loaded, side, found) for side in (found.case, found.against)])
+    if found.typical.unit == "FLOP":
         return value, Listed([values, "counted exactly"], " · ")
-    if row.metric == "memory/kv_cache":
+    if found.metric == "memory/kv_cache":
         return value, Listed([values, "allocated"], " · ")
     spread = replace(found.typical, value=None)
     verdict = Verdict(found.verdict, found.timed)
@@ -104,23 +139,31 @@ def content(loaded: Loaded, row: pd.Series, found: Finding) -> tuple[Value, Valu
         values,
         replace(found, typical=spread).judged() if spread.closed else verdict,
     ]
-    if is_number(row.ideal):
-        said.append(_promised(row, "forecast" if row.unit == "B" else "promised"))
+    if promise is not None and is_number(promise.ideal):
+        said.append(_promised(promise, "forecast" if found.typical.unit == "B" else "promised"))
     return value, Listed(said, " · ")
 
 
-def _loss(loaded: Loaded, row: pd.Series, found: Finding) -> tuple[Value, Value]:
-    words, causal = "bits/byte at T = {length}. {verdict}.", None
-    if looked_ahead(row):
+def _value(loaded: Loaded, side: Case | str | None, found: Finding) -> Sentence:
+    """An arm's own value: `MoD 0.125: 23.6 ms`."""
+    assert isinstance(side, Case)
+    value = loaded.value(side.arm, found.metric, found.place.seq_len)
+    return Sentence("{arm}: {value}", arm=short(side), value=Estimate(value, unit=found.typical.unit))
+
+
+def _loss(loaded: Loaded, found: Finding) -> tuple[Value, Value]:
+    words, causal = "bits/byte against {base}. {verdict}.", None
+    assert isinstance(found.against, Case)
+    if found.saw_future:
         words += " It read later tokens."
-        routed = loaded.pair(str(row.arm), "loss/val_causal")
-        if routed is not None and routed.status == "ok":
+        routed = next(iter(between(loaded, "loss/val_causal", found.case, found.against)), None)
+        if routed is not None and routed.typical.value is not None:
             words += " Routed causally: {causal}."
-            causal = Estimate(routed.difference / math.log(2), kind="difference", unit="bit/B")
+            causal = Estimate(routed.typical.value / math.log(2), kind="difference", unit="bit/B")
     verdict: Value = Verdict(found.verdict, timed=False) if found.verdict else seeds_in_words(loaded)
-    small = Sentence(words, length=int(row.seq_len), verdict=verdict, causal=causal)
+    small = Sentence(words, base=short(found.against), verdict=verdict, causal=causal)
     value = Estimate(found.typical.value, kind="difference", unit="bit/B")
-    if not found.verdict or _steps(loaded, str(row.case_id)) < FEWEST_STEPS:
+    if not found.verdict or _steps(loaded, found.case.id) < FEWEST_STEPS:
         # What a few steps or seeds made is no result: it does not stand in large type.
         return "no claim", Sentence("{value} {small}", value=value, small=small)
     return value, small
@@ -141,13 +184,13 @@ def _steps(loaded: Loaded, case_id: str) -> int:
     return notes.steps or 0 if notes is not None else 0
 
 
-def _bar(ratio: Estimate, ideal: float) -> Bar:
+def _bar(ratio: Estimate, ideal: float | None) -> Bar:
     assert ratio.value is not None
     left, right = (_place(ratio.value if end is None else end) for end in (ratio.low, ratio.high))
     return {
         "left": left,
         "width": max(1.2, round(right - left, 1)),
-        "ideal": _place(ideal) if is_number(ideal) else None,
+        "ideal": _place(ideal) if ideal is not None and is_number(ideal) else None,
     }
 
 
@@ -158,9 +201,10 @@ def _place(ratio: float) -> float:
 
 
 READING = (
-    "One arm at one length against the anchor; the buttons choose which. The large number is a ratio: above 1× is "
-    "better, and 2× means half the time or half the bytes. The bar is its 95 % interval, the tall tick what the saved"
-    " FLOPs promise. A number without a verdict is no claim."
+    "One arm at one length against one dense model; the buttons choose which. Dense of equal cost comes first: you could take it "
+    "instead. Dense of the same shape costs more. The large number is a ratio: above 1× is better, and 2× means half the time or "
+    "half the bytes. The bar is its 95 % interval, the tall tick what the saved FLOPs promise. A number without a verdict is no "
+    "claim."
 )
 
 PANEL = Panel(title="At a glance", order=10, span=12, render=render, reading=READING)

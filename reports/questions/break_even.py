@@ -21,7 +21,7 @@ from modbench.reports.model import Block, Estimate, Finding, Listed, Sentence, T
 from modbench.reports.tables import pair_verdicts
 from modbench.reports.tables.cell import joined_reasons
 from modbench.reports.tables.findings import labels_of
-from modbench.reports.tables.load import MOST_ARMS, Loaded, Row, contenders, rung_beside
+from modbench.reports.tables.load import MOST_ARMS, Loaded, Row, contenders, rung_beside, same_shape
 from modbench.reports.tables.outcomes import LEFT_OUT
 from modbench.reports.wording import TIMED, is_number, name
 from modbench.reports.writers.number_format import grid_point, plain
@@ -150,8 +150,7 @@ def other(axis: Axis) -> Axis:
 def _baselines(loaded: Loaded, case: Case) -> list[tuple[Case, str]]:
     """What an arm is compared with, and why: the report's baseline, and the rung that was solved for the arm."""
     base, beside = loaded.arms[0], rung_beside(loaded, case)
-    shape = base.config.capacity is None and not base.rung and not base.own  # what shape a user's has is not known
-    found = [(base, "same shape" if shape else "baseline")]
+    found = [(base, "same shape" if same_shape(base) else "baseline")]
     if beside is None:
         return found
     return [(beside[0], "equal cost")] if beside[0].arm == base.arm else [*found, (beside[0], "equal cost")]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+from modbench.harness.core.contracts import GENERATION
 from modbench.harness.core.labels import OF_WORK, Label
 from modbench.harness.core.units import counted
 from modbench.harness.domain.case import Case, Rung
@@ -15,7 +17,7 @@ from modbench.reports.questions import best_setting, break_even, machine, win_ra
 from modbench.reports.questions.machine import GLYPHS, machine_check, machine_facts, twin_check
 from modbench.reports.tables import losses
 from modbench.reports.tables.cases import looked_ahead
-from modbench.reports.tables.load import Loaded, contenders, rung_beside, subsample_evenly
+from modbench.reports.tables.load import Loaded, contenders, rung_beside, same_shape, subsample_evenly
 from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.wording import MATCHED, TIMED, name, short
 from modbench.reports.writers.number_format import plain
@@ -75,9 +77,10 @@ def head(loaded: Loaded) -> Head:
 
 
 def answer(loaded: Loaded) -> list[Value]:
-    """Say in two sentences how fast the arm that is shown first is against dense, and against dense of equal cost.
+    """Say how fast the arm that is shown first is against dense, and against dense of equal cost.
 
-    Of a user's model with several settings it is the fastest, which is named before; where none is told apart, all of them.
+    In two sentences; of prefill and decoding in two for each workload and batch size, which one ratio could not stand for. Of a
+    user's model with several settings it is the fastest, which is named before; where none is told apart, all of them.
     """
     if loaded.alone:
         return [_alone(loaded)]
@@ -89,18 +92,46 @@ def answer(loaded: Loaded) -> list[Value]:
     anchor, subject, arms = loaded.arms[0], case, [case]
     if (settings := best_setting.settings_of(loaded, case)) and best_setting.fastest(loaded, case) is None:
         subject, arms = _model(case), [each for each in settings if each.arm != anchor.arm]
-    others = [(anchor, _called(anchor))]
+    others: list[tuple[Case, Value]] = [(anchor, described(anchor))]
     beside = rung_beside(loaded, case) if subject is case else None
     if beside is not None and beside[0].arm != anchor.arm:
         others.append((beside[0], Sentence("the dense model of equal cost ({arm})", arm=short(beside[0]))))
     places = [[found for each in arms for found in win_rate.places(loaded, each, other)] for other, _ in others]
     if not any(win_rate.span(found) for found in places):
         del places[1:]  # that nothing can be compared is said once
-    said = [*best_setting.answers(loaded)] + [
-        _against(subject, found, called, again=i > 0)
-        for i, (found, (_, called)) in enumerate(zip(places, others, strict=False))
-    ]
-    return [each for each in said if each is not None]
+    groups = dict.fromkeys(_group(loaded, each) for each in places[0])
+    said: list[Value] = [*best_setting.answers(loaded)]
+    for group in groups or [None]:
+        made = [
+            _against(subject, [each for each in found if _group(loaded, each) == group], called, again=i > 0)
+            for i, (found, (_, called)) in enumerate(zip(places, others, strict=False))
+        ]
+        known = [each for each in made if each is not None]
+        if known and group is not None and len(groups) > 1:
+            said.append(Sentence("{workload}, B = {batch}: {said}", said=Listed(known, " "), **group._asdict()))
+        else:
+            said += known
+        others = [(other, other) for other, _ in others]  # what they are to the arm is said once
+    return said
+
+
+class _Group(NamedTuple):
+    """Places that one answer is about: those of a workload of generation at a batch size.
+
+    Attributes:
+        workload: its title.
+        batch: the batch size.
+    """
+
+    workload: str
+    batch: int
+
+
+def _group(loaded: Loaded, found: Finding) -> _Group | None:
+    """Return what an answer about a place is about; None for a forward pass or a training step."""
+    if loaded.tables.metrics[found.metric].workload not in GENERATION:
+        return None
+    return _Group(win_rate.WORKLOADS[found.metric].capitalize(), found.place.batch_size)
 
 
 def _answered(loaded: Loaded) -> list[Value]:
@@ -108,10 +139,9 @@ def _answered(loaded: Loaded) -> list[Value]:
     return [sentence for _, panel in panels() for sentence in panel.lead.answer(loaded)]
 
 
-def _called(anchor: Case) -> Sentence:
+def described(anchor: Case) -> Sentence:
     """Name the baseline; of a dense one that it has the arms' shape."""
-    same = anchor.config.capacity is None and not anchor.rung and not anchor.own
-    return Sentence("{arm}" + " of the same shape" * same, arm=anchor)
+    return Sentence("{arm}" + " of the same shape" * same_shape(anchor), arm=anchor)
 
 
 def _alone(loaded: Loaded) -> Sentence:
@@ -141,7 +171,7 @@ def _alone(loaded: Loaded) -> Sentence:
     )
 
 
-def _against(case: Case, places: Sequence[Finding], called: Sentence, *, again: bool = False) -> Sentence | None:
+def _against(case: Case, places: Sequence[Finding], called: Value, *, again: bool = False) -> Sentence | None:
     """One sentence: `MoD 0.125 is faster than dense of the same shape in 5 of 6 places, failed in 1: 1.29× to 1.70×.`."""
     # A search leaves out places that it does not need; a failure is no such place.
     found = [each for each in places if each.typical.value is not None or each.status == "failed"]
@@ -316,7 +346,7 @@ def _of_arm(loaded: Loaded, case: Case, rung: Case, solved: Rung) -> Sentence | 
         quantity=MATCHED[solved.quantity],
         at=solved.solved_at,
         equal=win_rate.sentence(win_rate.places(loaded, case, rung)),
-        shape=win_rate.sentence(places, Sentence("Against {base}", base=_called(loaded.arms[0])), pronoun="it "),
+        shape=win_rate.sentence(places, Sentence("Against {base}", base=described(loaded.arms[0])), pronoun="it "),
         loss=loss,
     )
 
@@ -324,7 +354,7 @@ def _of_arm(loaded: Loaded, case: Case, rung: Case, solved: Rung) -> Sentence | 
 def _others(loaded: Loaded, arms: Sequence[Case]) -> Sentence | None:
     """Say where the arms pay that have no dense model of equal cost beside them: one sentence for all."""
     parts = [win_rate.sentence(places, case) for case in arms if (places := _places(loaded, case))]
-    base = _called(loaded.arms[0])
+    base = described(loaded.arms[0])
     return Sentence("Against {base}: {parts}.", base=base, parts=Listed(parts, ". ")) if parts else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
+from modbench.harness.core.contracts import GENERATION
 from modbench.harness.core.labels import OF_WORK
 from modbench.harness.domain.case import Case, Place
 from modbench.reports.model import Estimate, Finding, Labelled, Sentence, Table, Value
@@ -12,16 +13,23 @@ from modbench.reports.questions import win_rate
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import MOST_LENGTHS, Loaded, subsample_evenly
-from modbench.reports.wording import TIMED
-from modbench.reports.writers.number_format import grid_point
+from modbench.reports.wording import SERVING, TIMED
+from modbench.reports.writers.number_format import grid_point, sizes
 
 # Metrics of the tables, with their titles, in the order in which they are printed.
 TABLES = (
-    *((metric, title) for title, metric in TIMED),
+    *((metric, SERVING.get(metric, title)) for title, metric in TIMED),
+    ("ttft", "TTFT, read by the host"),
+    ("tpot", "TPOT, read by the host"),
+    ("tokens_per_s/prefill", "prefill"),
+    ("tokens_per_s/decode", "decode"),
+    ("tokens_per_s", "greedy decode"),
     ("flops/forward", "forward FLOPs"),
     ("memory/peak_allocated", "peak memory"),
     ("memory/kv_cache", "KV cache"),
 )
+# Times whose tables stand without `-v`.
+TIMES = frozenset({*(metric for _, metric in TIMED), "ttft", "tpot"})
 # Settings of one metric that get a table of their own at most.
 MOST_SETTINGS = 6
 
@@ -34,7 +42,8 @@ def tables(loaded: Loaded, metrics: Collection[str] | None = None, settings: int
     Args:
         loaded: the run.
         metrics: those that are wanted; None: all.
-        settings: tables of one metric at most: one for each batch size, number format and way of execution.
+        settings: tables of one metric at most: one for each batch size (of generation all batch sizes are in one), number format
+            and way of execution.
     """
     if loaded.run.plan.suite.isoflop is not None or not loaded.arms:
         return []
@@ -45,14 +54,15 @@ def tables(loaded: Loaded, metrics: Collection[str] | None = None, settings: int
 def _of_metric(loaded: Loaded, metric: str, title: str, settings: int) -> Iterator[Table]:
     places = [each.place for each in loaded.run.plan.comparisons if metric in each.metrics]
     places = list(dict.fromkeys(places))
+    generated = loaded.tables.metrics[metric].workload in GENERATION
     over_batches = len({place.seq_len for place in places}) == 1 and len({place.batch_size for place in places}) > 1
     groups: dict[tuple[object, ...], list[Place]] = {}
     for place in places:
-        fixed = place.seq_len if over_batches else place.batch_size
+        fixed = "" if generated else place.seq_len if over_batches else place.batch_size
         groups.setdefault((fixed, place.dtype, place.execution), []).append(place)
     axis, letter = ("batch_size", "B") if over_batches else ("seq_len", "T")
     for theirs in list(groups.values())[:settings]:
-        ordered = sorted(theirs, key=lambda place: int(getattr(place, axis)))
+        ordered = sorted(theirs, key=lambda place: (place.batch_size, place.seq_len))
         known = [place for place in ordered if any(_measured(loaded, metric, case, place) for case in loaded.arms)]
         shown = subsample_evenly(known or ordered, MOST_LENGTHS)
         rows = [_row(loaded, metric, case, shown) for case in (loaded.arms[0], *loaded.arms_shown)]
@@ -60,11 +70,11 @@ def _of_metric(loaded: Loaded, metric: str, title: str, settings: int) -> Iterat
         if not rows:
             continue
         first = shown[0]
-        shared = [grid_point("T", first.seq_len) if over_batches else grid_point("B", first.batch_size), first.dtype]
-        shared += [first.execution] * (first.execution != "eager")
+        held = grid_point("T", first.seq_len) if over_batches else grid_point("B", first.batch_size)
+        shared = [*[held] * (not generated), first.dtype, *[first.execution] * (first.execution != "eager")]
         yield Table(
             title,
-            ("", *(grid_point(letter, getattr(place, axis)) for place in shown)),
+            ("", *(sizes(at) if generated else grid_point(letter, getattr(at, axis)) for at in shown)),
             _with_best(loaded, metric, rows),
             at=", ".join(shared),
             notes=[*_notes(loaded, metric, letter, len(known or ordered) - len(shown))],

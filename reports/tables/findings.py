@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case
-from modbench.reports.model import Estimate, Finding, known
+from modbench.reports.model import MIRRORED, Estimate, Finding, known
 from modbench.reports.tables.comparisons import BY_CPU
-from modbench.reports.tables.load import Loaded, Row
+from modbench.reports.tables.load import Loaded, Row, rung_beside, same_shape
+from modbench.reports.wording import short
 
 # Ratios this near to 1 point nowhere, whatever their interval.
 NEAR = 0.02
@@ -90,6 +91,27 @@ def _opposed(ratio: Estimate, value: float | None, base: float | None) -> bool:
     return (above and base < value) or (below and base > value)
 
 
+def row_of(loaded: Loaded, found: Finding) -> pd.Series:
+    """Return the row of `comparisons.csv` that says it of times, in the columns of a figure's data.
+
+    It is turned round where the arm is the baseline of that row.
+    """
+    assert isinstance(found.against, Case)
+    row = next(
+        row
+        for row in loaded.between(found.metric, found.case.arm, found.against.arm)
+        if found.case.id in {row.case_id, row.baseline_case_id}
+    )
+    told = row._asdict()
+    if row.case_id == found.case.id:
+        return pd.Series(told)
+    sides = {column: told[f"baseline_{column}"] for column in told if f"baseline_{column}" in told}
+    sides |= {f"baseline_{column}": told[column] for column in sides}
+    ratios = {column: 1 / told[column] for column in ("ratio", "ideal", "attainable")}
+    ends = {"ci_low": 1 / row.ci_high, "ci_high": 1 / row.ci_low, "verdict": MIRRORED.get(row.verdict, row.verdict)}
+    return pd.Series(told | sides | ratios | ends)
+
+
 def between(loaded: Loaded, metric: str, case: Case, other: Case) -> list[Finding]:
     """Return what is found of an arm against another in one metric, at every place; stored either way round."""
     found = list[Finding]()
@@ -97,3 +119,44 @@ def between(loaded: Loaded, metric: str, case: Case, other: Case) -> list[Findin
         made = of_pair(loaded, row)
         found.append(made if row.arm == case.arm else made.mirrored())
     return found
+
+
+def by_length(loaded: Loaded, metric: str, case: Case, other: Case) -> dict[int, Finding]:
+    """Return the same by sequence length, at the batch size and in the number format that figures and tiles show."""
+    found = dict[int, Finding]()
+    for each in between(loaded, metric, case, other):
+        found.setdefault(each.place.seq_len, each)
+    return found
+
+
+class Against(NamedTuple):
+    """What the ratios of figures and tiles are taken to.
+
+    Attributes:
+        title: of the choice: `equal cost`, `same shape`, or the baseline's name.
+        equal_cost: whether each arm is compared with the dense model that was solved for it, not all with the baseline.
+        pairs: arms, each with what it is compared with.
+    """
+
+    title: str
+    equal_cost: bool
+    pairs: Sequence[tuple[Case, Case]]
+
+
+def against(loaded: Loaded, metrics: Iterable[str]) -> list[Against]:
+    """Return what can be chosen. The dense models of equal cost come first, if any was measured: a reader would take one instead.
+
+    Args:
+        loaded: the run.
+        metrics: what is compared.
+    """
+    base, wanted = loaded.arms[0], [*metrics]
+    beside = ((case, found[0]) for case in loaded.arms_shown if (found := rung_beside(loaded, case)) is not None)
+    solved = [
+        pair
+        for pair in beside
+        if any(each.typical.value is not None for metric in wanted for each in between(loaded, metric, *pair))
+    ]
+    shape = "same shape" if same_shape(base) else short(base)
+    every = Against(shape, equal_cost=False, pairs=[(case, base) for case in loaded.arms_shown])
+    return [Against("equal cost", equal_cost=True, pairs=solved), every] if solved else [every]

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 import pandas as pd
 
+from modbench.harness.core.contracts import GENERATION
 from modbench.harness.domain.case import Case, Place, Rung, UnitOfWork
 from modbench.harness.machine.busy_intervals import union_s
 from modbench.harness.machine.certificate import VERDICTS, Certificate
@@ -83,6 +84,13 @@ class Loaded:
     def alone(self) -> bool:
         """Whether it has one arm, at whatever lengths, so that nothing is compared."""
         return len(self.arms) == 1 and self.run.plan.suite.isoflop is None
+
+    @property
+    def generates_only(self) -> bool:
+        """Whether the only workloads that it timed are those of generation."""
+        metrics = [self.tables.metrics[key] for key in self.run.plan.suite.metrics]
+        timed = {metric.workload for metric in metrics if self.tables.made_in(metric).times}
+        return bool(timed) and timed <= GENERATION
 
     @property
     def failed(self) -> pd.DataFrame:
@@ -311,6 +319,11 @@ def rung_beside(loaded: Loaded, case: Case) -> tuple[Case, Rung] | None:
         if rung.target == case.arm and rung.arm in by_arm:
             return by_arm[rung.arm], rung
     return None
+
+
+def same_shape(baseline: Case) -> bool:
+    """Whether a baseline is dense of the arms' shape: what shape a user's model has is not known."""
+    return baseline.config.capacity is None and not baseline.rung and not baseline.own
 
 
 def load(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from modbench.harness.planning import task_power
 from modbench.harness.planning.plan import Plan
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
 from modbench.reports.panel import InPlace, panels, shared_blocks
-from modbench.reports.panels import inference
 from modbench.reports.panels import pays_from as pays_question
 from modbench.reports.questions import best_setting, first_screen, results
 from modbench.reports.questions.first_screen import place_shown
@@ -29,10 +27,10 @@ from modbench.reports.writers.text import joined, wrapped
 
 # Shown in a table of their own, in one unit.
 LOSSES = ("loss/val", "loss/val_causal", "bpb/val")
-# Most rows of a table of prefill or decode.
-MOST_SERVED = 24
 # Failed cases and skipped models that are named, and reasons where what repeats is counted.
 MOST_FAILED, MOST_REASONS = 24, 4
+# Sentences of the answer that stand behind each other; of more each begins a line.
+MOST_IN_A_ROW = 2
 # Lines of doubts at most.
 MOST_DOUBTS = 3
 
@@ -91,7 +89,8 @@ def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str
     suite, told = loaded.run.plan.suite, first_screen.head(loaded) if verbose else None
     launches = f": {suite.launches_in_words}" if any(metric in suite.metrics for _, metric in TIMED) else ""
     yield wrapped([f"{suite.name} on {first_screen.measured_on(loaded)}{launches}"], width)
-    yield wrapped([Listed(answer, " ")] if (answer := first_screen.answer(loaded)) else [], width)
+    answer = first_screen.answer(loaded)
+    yield wrapped([Listed(answer, " ")] if 0 < len(answer) <= MOST_IN_A_ROW else answer, width)
     leads = [panel.lead for _, panel in panels()]
     tables = [(table, lead.above) for lead in leads if (table := lead.table(loaded))]
     yield from (text.table(table, width) for table, above in tables if above)
@@ -106,7 +105,8 @@ def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str
     yield from _others(loaded, width, swept)
     yield from _more(loaded, width) if verbose else ()
     brief = [sentence for lead in leads for sentence in lead.brief(loaded)]
-    for sentence in brief if swept else told.details if told else (*brief, *place_shown(loaded)):
+    hidden = () if loaded.generates_only else place_shown(loaded)  # tables of generation have all batch sizes
+    for sentence in brief if swept else told.details if told else (*brief, *hidden):
         yield wrapped([sentence], width)
     meanings = [*map(plain, pays.notes if pays else ())]
     legend = _legend(loaded, [line for lines in shown for line in lines], meanings, width, swept)
@@ -124,7 +124,7 @@ def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str
 def _tables(loaded: Loaded, *, every: bool) -> list[Table]:
     """Return the tables of times; of everything else too if that is wanted, or where nothing was timed or compared."""
     asked = loaded.run.plan.suite.metrics
-    timed = {metric for _, metric in TIMED if metric in asked}
+    timed = results.TIMES.intersection(asked)
     every = every or not timed or loaded.alone
     made = results.tables(loaded, None if every else timed, settings=1)
     loss = results.loss_table(loaded) if every else None
@@ -215,20 +215,25 @@ def _spent(loaded: Loaded, width: int) -> list[str]:
 
 
 def _others(loaded: Loaded, width: int, swept: InPlace | None) -> Iterator[list[str]]:
-    """Yield values of requested metrics that the tables above lack, as many as fit in the width."""
+    """Yield values of requested metrics that the tables above lack, as many as fit in the width; equal ones in a line."""
     if not loaded.lengths:
         return
     length = loaded.lengths[-1]
     shown = {*(metric for metric, _ in results.TABLES), "flops/train_step", *LOSSES}
-    shown |= {served.rate for served in inference.SERVED}
     known = loaded.tables.metrics
     shown |= swept.metrics if swept else set()
     left = [metric for metric in loaded.run.plan.suite.metrics if metric not in shown and not known[metric].task]
     arms = swept.arms if swept else [loaded.arms[0], *loaded.arms_shown]
     head, rows = f"values at T={length}{_batch(loaded, left, length)}", [[case] for case in arms]
+    values = {metric: [_value(loaded, case, metric, length) for case in arms] for metric in left}
+    alike = [key for key, (first, *others) in values.items() if others and first and {*others} == {first}]
+    if alike:
+        said = [Sentence(f"{key} {{value}}", value=values[key][0]) for key in alike]
+        yield wrapped([Sentence("{where}, of every arm: {said}", where=head, said=Listed(said))], width)
+    left = [metric for metric in left if metric not in alike]
     made, kept = Table("values", (head,), rows), 0
     for metric in left:
-        cells = [[*row, _value(loaded, case, metric, length)] for row, case in zip(made.rows, arms, strict=True)]
+        cells = [[*row, value] for row, value in zip(made.rows, values[metric], strict=True)]
         wider = Table("values", (*made.head, metric), cells)
         if kept and len(text.table(wider, 10**6)[0]) > width:
             break
@@ -252,14 +257,8 @@ def _batch(loaded: Loaded, metrics: Sequence[str], length: int) -> str:
 
 
 def _more(loaded: Loaded, width: int) -> Iterator[list[str]]:
-    """Yield times, rates and bytes of prefill and decode, of a long table the first rows; and what panels have to share."""
-    for served in inference.SERVED:
-        found = inference.table(loaded, served)
-        if found is not None:
-            left_out, head = max(0, len(found.rows) - MOST_SERVED), (served.title.lower(), *found.head[1:])
-            rows = found.rows[:MOST_SERVED]
-            yield text.table(replace(found, head=head, rows=rows, left_out=left_out, file="cases.csv"), width)
-    for block in shared_blocks(loaded, but="pays"):  # which stands there without `-v` too
+    """Yield what panels have to share."""
+    for block in shared_blocks(loaded, but="pays_from"):  # which stands there without `-v` too
         notes = block.notes if isinstance(block, Table) else ()
         yield [*text.written([block], width).splitlines(), *wrapped(notes, width)]
 

@@ -76,7 +76,23 @@ def inline(value: Value) -> Markup:
 
 
 def written(blocks: Iterable[Block | Markup]) -> Markup | None:
-    """Write blocks below each other, figures that are narrow enough side by side; None where there is none."""
+    """Write blocks below each other, figures that are narrow enough side by side; None where there is none.
+
+    Above figures among which the reader chooses (`Figure.against`) stand the choices.
+    """
+    made, every = list[Markup](), [*blocks]
+    choices = [*dict.fromkeys(each.against for each in every if isinstance(each, Figure) and each.against)]
+    for against, group in groupby(every, lambda each: each.against if isinstance(each, Figure) else ""):
+        parts = _in_rows([*group])
+        if against and against == choices[0]:
+            made.append(
+                fill("choices", choices=choices, of=next(each.name for each in every if isinstance(each, Figure)))
+            )
+        made += [fill("choice", at=choices.index(against), parts=parts)] if against else parts
+    return Markup("\n").join(made) if made else None
+
+
+def _in_rows(blocks: Iterable[Block | Markup]) -> list[Markup]:
     made = list[Markup]()
     for least, group in groupby(blocks, lambda each: each.least if isinstance(each, Figure) else 0):
         parts = list(group)
@@ -88,7 +104,7 @@ def written(blocks: Iterable[Block | Markup]) -> Markup | None:
             made.append(fill("side_by_side", figures=drawn, least=least))
         else:
             made += [_block(each) for each in parts]
-    return Markup("\n").join(made) if made else None
+    return made
 
 
 def _block(block: Block | Markup) -> Markup:

@@ -114,7 +114,7 @@ def table(made: Table, label: str) -> str:
 
 def _math(title: str) -> str:
     """Set a title such as `T = 128` as mathematics."""
-    return f"${title}$" if re.fullmatch(r"[TB] = [\d,]+", title) else title
+    return f"${title}$" if re.fullmatch(r"[TB] = [\d,]+(, B = [\d,]+)?", title) else title
 
 
 def _cell(cell: Value, factor: float, unit: str, *, intervals: bool) -> str:

@@ -116,8 +116,8 @@ def share(value: float | None, digits: int = 0, *, signed: bool = False) -> str:
 
 
 def point(value: float) -> str:
-    """Write a point of an axis with three digits: `1,230`."""
-    return f"{float(f'{value:.3g}'):,.0f}" if value >= 10 else three_digits(value)
+    """Write a point of an axis with three digits, a small whole one without decimals: `1,230`, `1.41`, `1`."""
+    return f"{float(f'{value:.3g}'):,.0f}" if value >= 10 or value.is_integer() else three_digits(value)
 
 
 def _per_cent(share: float, sign: str = "") -> str:
@@ -147,6 +147,11 @@ def place(of: Place, among: Iterable[Place] | None = None) -> str:
     return ", ".join(
         [*parts, *[of.execution] * (differs["execution"] and (others is not None or of.execution != "eager"))]
     )
+
+
+def sizes(of: Place) -> str:
+    """Write the length and the batch size of a place: `T = 512, B = 8`."""
+    return f"{grid_point('T', of.seq_len)}, {grid_point('B', of.batch_size)}"
 
 
 def typed(value: float) -> str:

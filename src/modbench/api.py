@@ -15,6 +15,7 @@ from modbench.harness.execution.launcher_profile import read_profile
 from modbench.harness.execution.launching import is_remote
 from modbench.harness.machine import accelerators, certificate, environment
 from modbench.harness.planning import plan
+from modbench.harness.planning.arms import unsolved_arms
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.process import torchrun
@@ -76,6 +77,7 @@ def make_plan(
     """
     flags = flags or Overrides()
     suite = override(load_suite(suite_name), flags)
+    unsolved_arms(suite)  # what does not exist is refused before the corpus is read and torch is imported
     text = plan.read_corpus(suite)
     device = device_named(suite.device, present=not only_plan)
     made = plan.make_plan(suite, device=device, select=select, text=text)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from modbench.harness.core.contracts import Corpus, Text
-from modbench.harness.core.errors import UsageError
+from modbench.harness.core.errors import UsageError, near_path
 from modbench.harness.text.corpus import from_documents, from_file, from_files, read_text
 from modbench.suites.corpora._options import split
 from modbench.suites.corpora._records import documents, holds_records
@@ -29,7 +29,10 @@ def read(path: str | None) -> Text:
             raise UsageError(f"corpus {path!r}: a text file has no columns. Name it without '?column={asked}'.")
         return from_file(where)
     if not name or not where.is_dir():
-        raise UsageError(f"corpus {name!r} is neither a file, a folder, nor a known corpus ('stdlib', 'hf:NAME').")
+        near = near_path(name, Path.exists)
+        raise UsageError(
+            f"corpus {name!r} is neither a file, a folder, nor a known corpus ('stdlib', 'hf:NAME').{near}"
+        )
     files = list(_visible(where))
     if any(map(holds_records, files)):
         return from_documents(str(where), _all(files, asked))

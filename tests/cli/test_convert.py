@@ -155,7 +155,7 @@ def test_what_it_refuses(modbench: Any, source: Path, flags: list[str], tmp_path
         ("times.json",): "needs --into RUN",
         ("times.json", "--capacity", "0.5", "--into", "runs/x"): "--capacity: for a Hugging Face model",
         (*flags, "--out", source): "exists already: name a new folder",
-        (*flags, "--out", out, "--capacity", "1.5"): "capacity 1.5: must be a share above 0",
+        (*flags, "--out", out, "--capacity", "1.5"): "capacity 1.5 is outside (0, 1]",
         (*flags, "--out", out, "--first-routed", "3"): "layers 0 to 2, so none would be routed",
         (*flags, "--out", out, "--causal", "none"): "must be threshold or predictor",
         (*flags, "--out", out, "--start", "best"): "must be change or random",
@@ -293,7 +293,18 @@ def test_a_tokenizer_that_loses_text_is_refused_as_run_refuses_it(
     lossy(kind, folder)
     (folder / "text.txt").write_text("A Cat sat. " * 800)
     corpus = ("--corpus", folder / "text.txt")
-    run = ("--effort", "smoke", "--device", "cpu", "--seq-len", "32", "--set", "train.steps=0")
+    run = (
+        "--effort",
+        "smoke",
+        "--device",
+        "cpu",
+        "--seq-len",
+        "32",
+        "--set",
+        "train.steps=0",
+        "--set",
+        "train.seq_len=32",
+    )
     said = []
     for done in (
         modbench("run", "quick", "--model", f"hf:{folder}", "--only", *run, *corpus, "-o", tmp_path / "run"),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import platform
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
 import webbrowser
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -18,10 +21,12 @@ from unittest import mock
 import jsonschema  # type: ignore[import-untyped]  # it has no types
 import make_demo
 import pytest
+import yaml  # type: ignore[import-untyped]  # it has no types
 from planted import left, planted_suite
 from resealed import reseal
 
 from modbench.commands import demo as demo_command
+from modbench.commands.init.doors import DOORS, TEMPLATE, Door, kind_of
 from modbench.commands.init.suite_file import EXAMPLES, example
 from modbench.harness.planning.load_suite import load_suite, read_suite
 from modbench.harness.planning.suite_schema import suite_schema
@@ -29,6 +34,7 @@ from modbench.harness.registry import catalogue
 from modbench.reports import demo
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
+ROOT = Path(__file__).parents[2]
 SUITES = list(catalogue.entries("suites"))
 SCHEMA = suite_schema()
 CHECK = jsonschema.Draft202012Validator(SCHEMA)
@@ -105,7 +111,7 @@ def test_the_schema_accepts_what_modbench_accepts(change: dict[str, Any]) -> Non
 @pytest.fixture(scope="module")
 def started(modbench: Modbench, tmp_path_factory: pytest.TempPathFactory) -> Path:
     here = tmp_path_factory.mktemp("start")
-    done = modbench("init", cwd=here)
+    done = modbench("init", "suite.toml", cwd=here)
     assert done.returncode == 0, done.stderr
     assert "modbench run suite.toml" in done.stdout
     return here / "suite.toml"
@@ -176,13 +182,28 @@ def test_a_model_of_ones_own_is_compared(tmp_path: Path, modbench: Modbench) -> 
         (("--model", "mdo"), "unknown model 'mdo'"),
         (("--model", "none.py:build"), "no file"),
         (("suite.json",), "must end in .toml"),
+        (("model",), "`modbench init` alone lists them"),
+        (("my_llama",), "Did you mean 'hf:my_llama'"),
+        (("mine.py",), "never overwritten"),
+        (("new.py", "--model", "mod"), "--model needs a suite or a workflow"),
+        (("hf:my_lama",), "Did you mean 'hf:my_llama'"),
+        (("hf:my_llama",), "holds no weights"),
+        (("gate.yml",), "--model FILE.py:build"),
+        (("gate.yml", "--model", "mine.py:build,mine.py:build"), "gates one model"),
+        (("gate.yml", "--model", "mine.py:biuld"), "Did you mean 'build'"),
+        (("gate.yml", "--model", "mine.py:build", "--from", "quik"), "Did you mean 'quick'"),
+        (("there.yml", "--model", "mine.py:build"), "never overwritten"),
         (("there.toml",), "never overwritten"),
         (("other/new.toml",), "suite.schema.json"),
         (("nowhere/new.toml",), "nowhere"),
     ],
 )
 def test_init_refuses_and_writes_nothing(words: tuple[str, ...], said: str, tmp_path: Path, modbench: Modbench) -> None:
-    (tmp_path / "there.toml").write_text("mine")
+    for name in ("there.toml", "there.yml"):
+        (tmp_path / name).write_text("mine")
+    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "my_llama").mkdir()
+    (tmp_path / "my_llama" / "config.json").write_text('{"model_type": "llama"}')
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "suite.schema.json").write_text("{}")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -193,9 +214,82 @@ def test_init_refuses_and_writes_nothing(words: tuple[str, ...], said: str, tmp_
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+def test_init_alone_shows_three_doors_and_a_suite(tmp_path: Path, modbench: Modbench) -> None:
+    done = modbench("init", cwd=tmp_path)
+    assert (done.returncode, done.stderr, list(tmp_path.iterdir())) == (0, "", [])
+    assert len(done.stdout.splitlines()) <= 10
+    assert all(each in done.stdout for door in DOORS for each in (door.what, door.command, door.docs))
+    assert json.loads(modbench("init", "--json", cwd=tmp_path).stdout)["doors"] == [asdict(door) for door in DOORS]
+    for door in DOORS:  # each command is one that its door takes
+        (word, *_) = shlex.split(door.command)[2:]
+        assert kind_of(word) is door
+
+
+def commands_of(begun: str) -> list[list[str]]:
+    """The words of the commands that `init --json` names."""
+    return [shlex.split(command)[1:] for command in json.loads(begun)["commands"].values()]
+
+
+@pytest.mark.slow
+def test_the_door_of_a_model_writes_one_that_can_be_measured(tmp_path: Path, modbench: Modbench) -> None:
+    done = modbench("init", "mine.py", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    plan, run = commands_of(done.stdout)
+    assert modbench(*plan, cwd=tmp_path).returncode == 0
+    small = ("--only", "--effort", "smoke", "--seq-len", "32", "--set", "d_model=32", "--set", "train.seq_len=32")
+    ran = modbench(*run, *small, "--device", "cpu", "--strict", "-o", "run", cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    with (tmp_path / "run" / "cases.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["status"] for row in rows} == {"ok"}
+    assert not any("future" in row["labels"] for row in rows)  # what it skips depends on nothing that comes later
+
+
+def test_the_door_of_a_repository_writes_the_workflow_of_the_page(tmp_path: Path, modbench: Modbench) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    file = ".github/workflows/modbench.yml"
+    done = modbench("init", file, "--model", "mine.py:build", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert (shown["written"], "OWNER" in shown["note"]) == (file, True)
+    written = (tmp_path / file).read_text(encoding="utf-8")
+    assert written in (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
+    other = modbench("init", "b.yml", "--model", "mine.py:build", "--from", "decode", cwd=tmp_path)
+    assert other.returncode == 0, other.stderr
+    (step,) = yaml.safe_load((tmp_path / "b.yml").read_text())["jobs"]["modbench"]["steps"]
+    assert step["with"] == {"model": "mine.py:build", "suite": "decode", "fail-on": "slower:5%"}
+
+
+@pytest.mark.slow
+def test_the_door_of_a_checkpoint_names_commands_that_work(tmp_path: Path, modbench: Modbench) -> None:
+    pytest.importorskip("transformers", reason="the extra hf is not installed")
+    from hf_folders import text, write_llama
+
+    write_llama(tmp_path / "my llama", max_position_embeddings=2048)
+    (tmp_path / "text.txt").write_text(text())
+    done = modbench("init", "hf:my llama", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    measure, convert, compare = commands_of(done.stdout)
+    small = ("--corpus", "text.txt", "--seq-len", "32", "--val-tokens", "128")
+    for command in (["plan", *measure[1:]], [*convert, *small], ["plan", *compare[1:]]):
+        worked = modbench(*command, cwd=tmp_path)
+        assert worked.returncode == 0, worked.stderr
+
+
+@pytest.mark.parametrize("door", DOORS[:3], ids=lambda door: door.what)
+def test_the_page_of_a_door_begins_with_one_screen(door: Door) -> None:
+    first = (ROOT / door.docs).read_text(encoding="utf-8").partition("\n## ")[0]
+    assert len(first.splitlines()) <= 40
+    assert " ".join(door.command.split()[:3]) in first
+
+
+def test_the_page_shows_the_model_that_is_written() -> None:
+    assert f"```python\n{TEMPLATE}```" in (ROOT / "docs" / "own_model.md").read_text(encoding="utf-8")
+
+
 def test_an_older_schema_is_replaced(tmp_path: Path, modbench: Modbench) -> None:
     (tmp_path / "suite.schema.json").write_text(json.dumps({"title": SCHEMA["title"]}))
-    assert modbench("init", cwd=tmp_path).returncode == 0
+    assert modbench("init", "suite.toml", cwd=tmp_path).returncode == 0
     assert "properties" in json.loads((tmp_path / "suite.schema.json").read_text())
 
 
@@ -216,6 +310,7 @@ def completed(modbench: Modbench, typed: str, cwd: Path | None = None) -> list[s
         ("modbench dem", ["demo"]),
         ("modbench run qui", ["quick"]),
         ("modbench init --from qui", ["quick"]),
+        ("modbench init mi", ["mine.py"]),
         ("modbench plan quick --model mo", ["mod", "mode_integrated", "mode_staged", "moe"]),
         ("modbench plan quick --model dense,moe", ["dense,moe"]),
         ("modbench cost early", ["early_exit"]),

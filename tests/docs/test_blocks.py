@@ -306,7 +306,7 @@ def test_commands_run(block: Block, command: str, two_runs: list[Path], modbench
     runs = iter(two_runs)
     words = [str(next(runs)) if word.startswith("runs/") else word for word in words]
     if words[0] != "init" and "suite.toml" in words:
-        assert modbench_process("init", cwd=here).returncode == 0
+        assert modbench_process("init", "suite.toml", cwd=here).returncode == 0
     done = modbench_process(*at_smoke(words, command), cwd=here)
     # Whether this machine is fit is its own matter, and smoke runs tell a gate nothing of times.
     wanted = {0, 5} if words[0] in {"doctor", "gate"} else {0}

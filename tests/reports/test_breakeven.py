@@ -21,6 +21,7 @@ from modbench.reports.model import Estimate, Figure, Finding, Listed, Table
 from modbench.reports.panels import speedup_map
 from modbench.reports.questions import break_even
 from modbench.reports.tables import pair_verdicts
+from modbench.reports.tables.findings import against
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import summary
 from modbench.reports.writers.number_format import plain
@@ -113,7 +114,10 @@ def test_the_table(crossing: Path) -> None:
     assert set(lines(crossing).measure_next.dropna()) == {181}
     shown = (*break_even.blocks(loaded), *speedup_map.render(loaded))
     (notes,) = (plain(Listed(each.notes)) for each in shown if isinstance(each, Table))
-    (caption,) = (plain(each.caption) for each in shown if isinstance(each, Figure))
+    cost, shape = (each for each in shown if isinstance(each, Figure))
+    assert (cost.name, cost.against, shape.name, shape.against) == ("map-cost", "equal cost", "map", "same shape")
+    assert "Thick line" in plain(cost.caption)  # it pays at no length
+    caption = plain(shape.caption)
     for said in (notes, caption, summary.closing(loaded, crossing / "page", None)):
         assert "measure T = 181 to narrow the line" in " ".join(said.split())
     closing = summary.closing(loaded, crossing / "page", None)
@@ -164,7 +168,9 @@ def test_what_carries_no_claim_says_so(tmp_path: Path) -> None:
     assert unchecked.value.notna().any()
     assert unchecked.reason.str.startswith(pair_verdicts.UNCHECKED).all()
     assert not [*break_even.blocks(load(tmp_path / "unchecked" / "run"))]
-    assert not speedup_map.break_even_lines(load(tmp_path / "unchecked" / "run"), "latency/forward")
+    unchecked_run = load(tmp_path / "unchecked" / "run")
+    for choice in against(unchecked_run, ["latency/forward"]):
+        assert not speedup_map.break_even_lines(unchecked_run, "latency/forward", choice.pairs)
 
 
 @pytest.mark.slow

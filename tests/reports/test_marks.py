@@ -110,7 +110,7 @@ def names_in_key(*arms: Mapping[str, object]) -> list[str]:
     """The names in the key of a suite's arms."""
     plan = planted_suite("draft", metrics=["flops/forward"], arms=list(arms), train=None)
     cases = {case.arm: case for case in plan.cases}.values()
-    return [re.sub(r"\s+", " ", each).strip() for each in re.findall(r"</b>(.*?)</span>", str(key_of(list(cases))))]
+    return [re.sub(r"\s+", " ", each).strip() for each in re.findall(r"</svg>(.*?)</span>", str(key_of(list(cases))))]
 
 
 def test_arms_that_look_different_are_named() -> None:

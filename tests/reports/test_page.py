@@ -110,12 +110,12 @@ def test_table_filters_by_words(page: Page) -> None:
 
 
 def test_chips_aim_the_tiles_and_the_address_keeps_it(page: Page, tiny_run: Path) -> None:
-    visible = page.locator(".tiles:visible")
+    visible = page.locator(".set:visible")
     assert visible.count() == 1
     assert visible.get_attribute("data-arm") == "mod[c0.25]"
     assert visible.get_attribute("data-length") == "32"
-    page.click("button[data-value='moe']")
-    page.click("button[data-group='length'][data-value='16']")
+    page.check("input[data-group='arm'][value='moe']")
+    page.check("input[data-group='length'][value='16']")
     assert visible.get_attribute("data-arm") == "moe"
     frame = pd.read_csv(tiny_run / "comparisons.csv")
     row = frame[(frame.arm == "moe") & (frame.metric == "memory/peak_allocated") & (frame.seq_len == 16)].iloc[0]
@@ -124,7 +124,7 @@ def test_chips_aim_the_tiles_and_the_address_keeps_it(page: Page, tiny_run: Path
     address = page.url
     page.goto("about:blank")
     page.goto(address)
-    assert page.locator(".tiles:visible").get_attribute("data-arm") == "moe"
+    assert page.locator(".set:visible").get_attribute("data-arm") == "moe"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

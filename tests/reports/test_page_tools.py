@@ -75,7 +75,7 @@ def test_a_mark_says_on_hover_what_it_stands_for(page: Page) -> None:
 
 
 def test_arrow_keys_visit_every_mark_of_a_figure(page: Page) -> None:
-    for figure in page.locator("figure:has(.mark)").all():
+    for figure in page.locator("figure:has(.mark):visible").all():
         marks = figure.locator(".mark")
         labels = sorted(str(each.get_attribute("aria-label")) for each in marks.all())
         assert figure.locator('.mark[tabindex="0"]').count() == 1
@@ -136,6 +136,7 @@ def test_the_downloaded_table_holds_the_rows_of_the_csv(page: Page, planted_page
 
 
 def test_the_data_of_a_figure_are_read_and_downloaded(page: Page, planted_page: Path) -> None:
+    page.get_by_label("same shape").first.check()
     page.locator("details.data:has(#data-map) > summary").click()
     head, *rows = rows_of(page, "button.csv[data-of=data-map]")
     got = pd.DataFrame(rows, columns=head)
@@ -229,6 +230,7 @@ def test_keys_alone_reach_everything(page: Page) -> None:
     assert all(stop.split()[1] != "none" for stop in stops if not stop.startswith("MAIN")), stops  # a visible focus
     missed = page.evaluate(
         """() => [...document.querySelectorAll("a[href], button, input, summary, [tabindex='0']")]
+        .filter((each) => !each.matches("[type='radio']:not(:checked)")) // arrow keys lead from the checked one to these
         .filter((each) => each.checkVisibility() && each.tabIndex >= 0 && !each.dataset.seen)
         .map((each) => each.outerHTML.slice(0, 90))"""
     )
@@ -354,11 +356,74 @@ def test_a_strangers_words_stay_text(tmp_path: Path, browser: Browser) -> None:
         assert HOSTILE in str(page.locator("#tip").text_content())
 
 
+# The panels in which a reader chooses what ratios are taken to, and the figures of each choice.
+CHOOSES = ".panel:has([data-group='against'])"
+COST = [
+    "Speed-up over dense of equal cost by arm and sequence length",
+    "Speed-up of every arm over dense of equal cost",
+]
+SHAPE = ["Speed-up over the anchor by arm and sequence length", "Speed-up of every arm over dense"]
+
+
+def compared(page: Page) -> list[str]:
+    """What the tiles that are shown compare."""
+    return page.locator(".set:visible .compared").all_inner_texts()
+
+
+def figures_shown(page: Page) -> list[str]:
+    labels = [each.get_attribute("aria-label") for each in page.locator(f"{CHOOSES} figure > div > svg:visible").all()]
+    return [str(label).partition(" with its interval")[0] for label in labels]
+
+
+def test_a_choice_holds_in_every_panel_and_in_the_address(page: Page, browser: Browser, planted_page: Path) -> None:
+    assert page.locator(CHOOSES).count() == 3  # tiles, map, forest
+    assert compared(page) == ["MoD 0.125 at T = 128 against dense, 58 % of the FLOPs, a dense model of equal FLOPs"]
+    assert figures_shown(page) == COST
+    # The largest numbers on the page are those against dense of equal cost.
+    largest = page.locator("main *:visible").evaluate_all(
+        """found => { const own = (each) => [...each.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+        const sized = found.filter(own).map((each) => [parseFloat(getComputedStyle(each).fontSize), each]);
+        const most = Math.max(...sized.map(([size]) => size));
+        return sized.filter(([size]) => size === most).map(([, each]) => each.closest("[data-at]")?.dataset.at); }"""
+    )
+    assert set(largest) == {"0"}
+    # Keys alone: an arrow moves from one choice to the next, in a group that is one stop of Tab and has a name.
+    group = page.locator(".panel:has(figure) [role='radiogroup']").first
+    assert group.get_attribute("aria-label") == "Against"
+    group.locator("input:checked").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.get_by_role("radio", name="same shape").evaluate_all("found => found.every(each => each.checked)")
+    assert compared(page) == ["MoD 0.125 at T = 128 against dense of the same shape"]
+    assert figures_shown(page) == SHAPE
+    # An arm without a dense model of equal cost is shown whatever is chosen.
+    for choice in ("equal cost", "same shape"):
+        page.get_by_label(choice).first.check()
+        page.get_by_label("MoE", exact=True).check()
+        assert compared(page) == [
+            "MoE at T = 128 against dense of the same shape; no dense model of equal cost was measured"
+        ]
+        page.get_by_label("MoD 0.125", exact=True).check()
+    with opened(browser, planted_page) as other:
+        other.goto("about:blank")
+        other.goto(page.url)
+        assert compared(other) == ["MoD 0.125 at T = 128 against dense of the same shape"]
+        assert figures_shown(other) == SHAPE
+
+
 def test_it_reads_without_script(browser: Browser, planted_page: Path) -> None:
     with opened(browser, planted_page, java_script_enabled=False) as page:
         assert page.locator("#comparisons tbody tr:visible").count() > 20
-        assert page.locator(".tiles:visible").count() == 1
-        assert page.locator("button.csv:visible").count() == 0  # nothing that does nothing
+        assert compared(page) == ["MoD 0.125 at T = 128 against dense, 58 % of the FLOPs, a dense model of equal FLOPs"]
+        assert figures_shown(page) == COST
+        # Each panel chooses for itself; nothing is shown that does nothing.
+        page.locator(".panel:has(.tiles)").get_by_label("same shape").check()
+        assert compared(page) == ["MoD 0.125 at T = 128 against dense of the same shape"]
+        assert figures_shown(page) == COST
+        assert (
+            page.locator(".chips:visible").evaluate_all("found => found.map(each => each.ariaLabel)") == ["Against"] * 3
+        )
+        assert page.locator("button.csv:visible").count() == 0
+        page.locator(".panel:has(#data-map)").get_by_label("same shape").check()
         page.locator("details.data:has(#data-map) > summary").click()
         assert page.locator("#data-map tbody tr:visible").count() > 5
         page.locator("#comparisons a").nth(2).click()  # the browser itself unfolds what an address names
@@ -373,6 +438,12 @@ def test_paper_is_white_and_whole(browser: Browser, planted_page: Path) -> None:
         assert paper == "#ffffff"
         for hidden in (".chips", ".tools", ".command button", "details.reading", ".skip"):
             assert page.locator(f"{hidden}:visible").count() == 0, hidden
+        # Nothing can be chosen on paper: both are there, with the arm and the length of each tile.
+        assert compared(page) == [
+            "MoD 0.125 at T = 128 against dense, 58 % of the FLOPs, a dense model of equal FLOPs",
+            "MoD 0.125 at T = 128 against dense of the same shape",
+        ]
+        assert sorted(figures_shown(page)) == sorted([*COST, *SHAPE])
         assert page.locator("#comparisons th button").first.inner_text() == "Case"
         scroll = page.locator(".scroll:has(#comparisons)")
         assert scroll.evaluate("each => getComputedStyle(each).overflow") == "visible"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+import shlex
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Protocol, runtime_checkable
 
 import typer
 from typer.core import TyperGroup
 
-from modbench.harness.core.errors import brief
+from modbench.harness.core.errors import UsageError, brief, shown
 from modbench.harness.process import exit_codes
 
 IncludeFlag = Annotated[
@@ -56,6 +57,19 @@ class _Group(TyperGroup):
 
     def format_commands(self, ctx: object, formatter: object) -> None:
         """Write nothing: the commands stand above the options."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401  # as above
+        """Find the command; of a suite that was typed as one say how it is run.
+
+        Raises:
+            UsageError: for a suite.
+        """
+        if args and self.get_command(ctx, args[0]) is None and not ctx.resilient_parsing:
+            from modbench.harness.planning.load_suite import is_suite
+
+            if is_suite(args[0]):
+                raise UsageError(f"{shown(args[0])} is a suite: modbench run {shlex.join(args)}")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> object:  # noqa: ANN401  # as above
         try:

@@ -6,7 +6,6 @@ A word that begins none of the names is left to the shell, which completes paths
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import typer
 
@@ -87,7 +86,15 @@ def metrics(incomplete: str) -> list[tuple[str, str]]:
     return _matching(((name, metric.about) for name, metric in catalogue.metrics().items()), incomplete)
 
 
+def beginnings(incomplete: str) -> list[tuple[str, str]]:
+    """Complete what `modbench init` begins with."""
+    from modbench.commands.init.doors import DOORS
+
+    return _matching(((door.command.split()[2].removesuffix("FOLDER"), door.does) for door in DOORS), incomplete)
+
+
 def runs(incomplete: str) -> list[tuple[str, str]]:
     """Complete a run folder in `runs/`, the newest first."""
-    found = sorted(Path("runs").glob("*/run.json"), key=lambda file: -file.stat().st_mtime)
-    return _matching(((str(file.parent), "") for file in found), incomplete)
+    from modbench.harness.results.stored_runs import stored
+
+    return _matching(((str(run), "") for run in stored()), incomplete)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
-from modbench.commands._complete import corpora, models, one_of, options, routers, settings, suites
+from modbench.commands._complete import corpora, models, one_of, options, routers, runs, settings, suites
 from modbench.harness.core import titles
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.options import listed as options_listed
@@ -45,6 +45,10 @@ PairedOutFlag = Annotated[
 
 SuiteName = Annotated[
     str, typer.Argument(metavar="SUITE", help="A shipped suite's name, or a TOML file.", autocompletion=suites)
+]
+RunOrNewest = Annotated[
+    str | None,
+    typer.Argument(metavar="RUN", help="A run folder; default the newest in runs/.", autocompletion=runs),
 ]
 ModelName = Annotated[
     str,

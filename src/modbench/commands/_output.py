@@ -52,8 +52,18 @@ def say_json(data: object, *, allow_nan: bool = True) -> None:
     print(masked(escaped_json(json.dumps(data, indent=1, allow_nan=allow_nan))), flush=True)
 
 
-def print_summary(finished: Finished, *, as_json: bool, quiet: bool = False, verbose: bool = False) -> None:
-    """Print the summary of a run as text or JSON; quietly only the path of the report, and failures on standard error."""
+def print_summary(
+    finished: Finished, *, as_json: bool, quiet: bool = False, verbose: bool = False, every_file: bool = False
+) -> None:
+    """Print the summary of a run as text or JSON; quietly only the path of the report, and failures on standard error.
+
+    Args:
+        finished: the run.
+        as_json: whether JSON is printed.
+        quiet: whether text is paths alone.
+        verbose: whether the text leaves nothing out.
+        every_file: whether the paths are those of all files that were written.
+    """
     from modbench.reports.questions import machine
     from modbench.reports.terminal import summary
 
@@ -61,7 +71,7 @@ def print_summary(finished: Finished, *, as_json: bool, quiet: bool = False, ver
         lines = [] if finished.loaded.measured else [machine.nothing_measured(finished.loaded)]
         if lines := [*lines, *summary.troubles(finished.loaded)]:
             say("\n".join(lines), sys.stderr)
-        say(str(finished.report))
+        say("\n".join(map(str, finished.files if every_file else [finished.report])))
         return
     result = (finished.loaded, finished.report, finished.wall_s)
     files = [str(file) for file in finished.files]
@@ -74,6 +84,28 @@ def print_summary(finished: Finished, *, as_json: bool, quiet: bool = False, ver
         }
         others = [file for file in files if file not in usual and file != str(finished.report)]
         say("\n".join([summary.closing(*result, verbose=verbose), *(f"also: {file}" for file in others)]))
+
+
+def chosen_run(named: str | None, *, quiet: bool = False, as_json: bool = False) -> str:
+    """The run folder that a command reads: the one that was named, or else the newest in `runs/`, which is then named first.
+
+    Args:
+        named: the folder as typed; None: the newest.
+        quiet: whether standard output takes paths alone: the name then goes to standard error.
+        as_json: whether JSON is printed, which names the run itself.
+
+    Raises:
+        UsageError: if it is not a run folder, or there is no newest.
+    """
+    from modbench.harness.results import stored_runs
+
+    if named is not None:
+        stored_runs.run_file(named)  # before anything heavy is imported
+        return named
+    found = str(stored_runs.newest())
+    if not as_json:
+        say(f"newest run: {found}", sys.stderr if quiet else None)
+    return found
 
 
 def elided(lines: Sequence[str], most: int, what: str) -> list[str]:

@@ -10,7 +10,7 @@ import typer
 from modbench.commands._app import command
 from modbench.commands._complete import runs
 from modbench.commands._flags import JsonFlag, TitleFlag
-from modbench.commands._output import say, say_json
+from modbench.commands._output import chosen_run, say, say_json
 from modbench.harness.core import titles
 from modbench.harness.core.errors import IncompleteError, UsageError, unknown
 from modbench.harness.core.printable import aligned
@@ -57,6 +57,7 @@ def figure(
 
     Its data are written beside it as CSV.
     """
+    chosen_run(run_folder)
     from modbench.reports.page import paper, render
     from modbench.reports.tables.load import load
     from modbench.reports.writers.number_format import plain

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modbench.commands._app import command
-from modbench.commands._complete import runs
-from modbench.commands._flags import JsonFlag, VerboseFlag
-from modbench.commands._output import say, say_json
+from modbench.commands._flags import JsonFlag, RunOrNewest, VerboseFlag
+from modbench.commands._output import chosen_run, say, say_json
 
 if TYPE_CHECKING:
     from modbench.reports.tables.load import Loaded
@@ -17,9 +16,7 @@ if TYPE_CHECKING:
 
 @command()
 def recommend(
-    run_folder: Annotated[
-        str, typer.Argument(metavar="RUN", help="The run folder to choose from.", autocompletion=runs)
-    ],
+    run_folder: RunOrNewest = None,
     max_latency: Annotated[
         str | None,
         typer.Option("--max-latency", metavar="DURATION", help="Longest time of a typical call, such as 50ms."),
@@ -64,6 +61,8 @@ def recommend(
 
     from modbench.harness.core.errors import IncompleteError, UsageError, unknown
     from modbench.harness.core.units import parse_bytes, parse_duration, parse_percent
+
+    folder = chosen_run(run_folder, as_json=as_json)
     from modbench.reports.questions.recommend.candidates import choice
     from modbench.reports.questions.recommend.limits import Limits
     from modbench.reports.questions.recommend.recommend import OBJECTIVES
@@ -78,9 +77,9 @@ def recommend(
         None if max_memory is None else parse_bytes(max_memory, "--max-memory"),
         None if max_loss_increase is None else float(parse_percent(max_loss_increase, "--max-loss-increase")),
     )
-    loaded = load(run_folder)
+    loaded = load(folder)
     if loaded.run.plan.suite.isoflop is not None:
-        _from_sweep(loaded, as_json=as_json)
+        _from_sweep(folder, loaded, as_json=as_json)
         return
     chosen = choice(loaded, workload, seq_len, batch_size, dtype)
     if all(each.of(minimize).value is None for each in chosen.candidates):
@@ -93,7 +92,7 @@ def recommend(
         )
     found = judge(loaded, chosen, limits, minimize)
     if as_json:
-        say_json(as_dict(found), allow_nan=False)
+        say_json({"run": folder} | as_dict(found), allow_nan=False)
     else:
         say("\n".join(as_text(found, min(110, shutil.get_terminal_size().columns), verbose=verbose)))
     if found.best is None:
@@ -102,7 +101,7 @@ def recommend(
         raise IncompleteError(found.incomplete)
 
 
-def _from_sweep(loaded: Loaded, *, as_json: bool) -> None:
+def _from_sweep(folder: str, loaded: Loaded, *, as_json: bool) -> None:
     """Recommend a capacity from a sweep that confirmed its best."""
     import shutil
 
@@ -112,7 +111,7 @@ def _from_sweep(loaded: Loaded, *, as_json: bool) -> None:
 
     found = recommend_capacity(loaded)
     if as_json:
-        say_json(capacity_as_dict(found), allow_nan=False)
+        say_json({"run": folder} | capacity_as_dict(found), allow_nan=False)
     else:
         say("\n".join(capacity_as_text(found, min(110, shutil.get_terminal_size().columns))))
     if loaded.run.incomplete:

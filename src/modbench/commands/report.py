@@ -9,14 +9,13 @@ import typer
 
 from modbench.commands._app import command
 from modbench.commands._complete import formats as formats_named
-from modbench.commands._complete import runs
-from modbench.commands._flags import JsonFlag, QuietFlag, TitleFlag, VerboseFlag
-from modbench.commands._output import print_summary
+from modbench.commands._flags import JsonFlag, QuietFlag, RunOrNewest, TitleFlag, VerboseFlag
+from modbench.commands._output import chosen_run, print_summary
 
 
 @command()
 def report(
-    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.", autocompletion=runs)],
+    run_folder: RunOrNewest = None,
     baseline: Annotated[
         str | None,
         typer.Option("--baseline", metavar="ARM", help="Compare all arms with this one; default the anchor."),
@@ -44,7 +43,7 @@ def report(
 ) -> None:
     """Render a stored run again, also in other formats.
 
-    Without --format: the page and its tables.
+    Without --format: the page and its tables, and the answer in short. With it: the paths of the files; -v: the answer too.
     """
     from modbench import api
     from modbench.harness.core import titles
@@ -58,10 +57,12 @@ def report(
     if out is not None and not out.strip():
         raise UsageError("--out '' names no folder. Name one, or omit --out.")
     chosen = DEFAULT if formats is None else named(formats)
+    folder = chosen_run(run_folder, quiet=quiet, as_json=as_json)
     finished = api.report(
-        run_folder, baseline, all_pairs=all_pairs, formats=chosen, out=out, title=titles.listed(title or ())
+        folder, baseline, all_pairs=all_pairs, formats=chosen, out=out, title=titles.listed(title or ())
     )
-    print_summary(finished, as_json=as_json, quiet=quiet, verbose=verbose)
+    only_files = formats is not None and not verbose
+    print_summary(finished, as_json=as_json, quiet=quiet or only_files, verbose=verbose, every_file=formats is not None)
     run = finished.loaded.run
     gone = missing(run.included)
     since = changed_since(run.token) if gone else {}
@@ -75,7 +76,7 @@ def report(
     if run.damaged:
         raise IncompleteError(
             f"{len(run.damaged)} of {len(run.plan.units)} units are damaged. Their cells have failed; `modbench resume "
-            f"{run_folder}` measures them again."
+            f"{folder}` measures them again."
         )
     if run.missing:
         raise IncompleteError(
@@ -83,4 +84,4 @@ def report(
             f"({', '.join(run.missing[:3])}{' …' if len(run.missing) > 3 else ''}). The report says so."
         )
     if run.incomplete:
-        raise IncompleteError(f"{run.incomplete.removesuffix('.')}: `modbench resume {run_folder}` decides.")
+        raise IncompleteError(f"{run.incomplete.removesuffix('.')}: `modbench resume {folder}` decides.")

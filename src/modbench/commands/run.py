@@ -21,7 +21,7 @@ from modbench.commands._flags import (
     VerboseFlag,
     with_flags,
 )
-from modbench.commands._output import print_summary, say
+from modbench.commands._output import chosen_run, print_summary, say
 from modbench.harness.core.printable import escaped
 
 if TYPE_CHECKING:
@@ -70,9 +70,6 @@ def run(
     from modbench import api
     from modbench.harness.core.units import parse_duration
     from modbench.harness.execution import stopping
-    from modbench.progress import progress_for
-    from modbench.reports.questions import machine
-    from modbench.reports.terminal import summary
 
     overrides = flags.overrides()
     timeout_s = parse_duration(timeout, "--timeout") if timeout is not None else None
@@ -86,6 +83,11 @@ def run(
         launcher_profile=launcher_profile,
         options=options or (),
     )
+    # They import pandas: what does not exist is refused before.
+    from modbench.progress import progress_for
+    from modbench.reports.questions import machine
+    from modbench.reports.terminal import summary
+
     if gap is not None:
         print(gap, file=sys.stderr, flush=True)
     if not as_json and not quiet:
@@ -132,6 +134,7 @@ def resume(
 
     Finished units are kept, and training continues from its checkpoint.
     """
+    chosen_run(run_folder)
     from modbench import api
     from modbench.harness.core.units import parse_duration
     from modbench.harness.execution import stopping

@@ -22,7 +22,7 @@ from modbench.commands._flags import (
     listed,
     refuse,
 )
-from modbench.commands._output import say, say_json
+from modbench.commands._output import chosen_run, say, say_json
 from modbench.harness.core import titles
 from modbench.harness.core.errors import IncompleteError, UsageError
 
@@ -55,9 +55,13 @@ def _command_line() -> list[str]:
 @command()
 def compare(
     runs: Annotated[
-        list[str],
-        typer.Argument(metavar="RUN", help="One run folder with --by, else several.", autocompletion=runs),
-    ],
+        list[str] | None,
+        typer.Argument(
+            metavar="RUN",
+            help="With --by one run, default the newest in runs/; else several.",
+            autocompletion=runs,
+        ),
+    ] = None,
     by: Annotated[
         str | None,
         typer.Option(
@@ -124,13 +128,14 @@ def compare(
 ) -> None:
     """Compare the cases of a run, runs, or two revisions.
 
-    compare RUN --by AXIS: the cases of one run, along an axis
+    compare --by AXIS: the cases of one run, along an axis
 
     compare RUN RUN: runs with the first one
 
     compare --paired REV REV SUITE: two revisions, timed in processes that take turns. A revision is one of git, `.` for the
     files as they are, or the path of a Python interpreter.
     """
+    named = runs or []
     only_paired = {
         "--model": model,
         "--option": option,
@@ -154,7 +159,7 @@ def compare(
         from modbench.commands.compare.paired import compare_revisions
 
         compare_revisions(
-            runs,
+            named,
             models=listed("--model", model, str),
             options=option or (),
             settings=settings or (),
@@ -169,16 +174,17 @@ def compare(
         return
     refuse(only_paired, "--paired REV_A REV_B SUITE")
     if by is not None:
-        if len(runs) != 1:
-            raise UsageError(f"--by compares the cases of one run; {len(runs)} were named.")
+        if len(named) > 1:
+            raise UsageError(f"--by compares the cases of one run; {len(named)} were named.")
         if margin is not None or across_machines:
             raise UsageError("--margin and --across-machines are for several runs; --by takes the suite's margin.")
+        folder = chosen_run(named[0] if named else None, as_json=as_json)
         from modbench.reports.questions.compare_axis import Filter
         from modbench.reports.tables.load import load
 
         lists = listed("--metric", metric, str), listed("--seq-len", seq_len, int), listed("--workload", workload, str)
         _compare_cases(
-            load(runs[0], title=titles.listed(title or ())),
+            load(folder, title=titles.listed(title or ())),
             by,
             baseline,
             Filter(*lists, select),
@@ -188,10 +194,13 @@ def compare(
     refuse({"--title": title}, "--by AXIS")
     chosen = {"--baseline": baseline, "--metric": metric, "--seq-len": seq_len, "--workload": workload, "-k": select}
     refuse(chosen, "--by AXIS, or --paired")
-    if len(runs) == 1:
-        raise UsageError("one run was named: name another, or compare its cases with --by AXIS, such as --by capacity.")
+    if len(named) < 2:
+        number = "one run was named: name another" if named else "no run was named: name two"
+        raise UsageError(f"{number}, or compare the cases of one with --by AXIS, such as --by capacity.")
+    for folder in named:
+        chosen_run(folder)
     _compare_runs(
-        runs, margin, Output(html, force=force, as_json=as_json, verbose=verbose), across_machines=across_machines
+        named, margin, Output(html, force=force, as_json=as_json, verbose=verbose), across_machines=across_machines
     )
 
 

@@ -22,8 +22,8 @@ from modbench.harness.registry import catalogue
 from modbench.harness.text.corpus import corpus_entry
 from modbench.models.hf.files import CONVERTED, raw_config
 from modbench.models.hf.loading import load, offline
+from modbench.models.hf.mod_options import MoDOptions
 from modbench.models.hf.spec import FAMILIES, PREFIX, local
-from modbench.models.hf_mod.options import MoDOptions
 from modbench.models.sources.hf import HuggingFace
 from modbench.reports.model import Estimate
 from modbench.reports.writers.number_format import estimate, share
@@ -167,6 +167,9 @@ def to_mod(request: Request) -> Converted:
     out = Path(request.out).expanduser()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"--out {shown(request.out)} exists already: name a new folder.")
+    source = dense_source(request.source)  # importing transformers takes seconds: what is wrong is found before
+    name, path = corpus_entry(request.corpus)
+    text = catalogue.load("corpora", name).read(path)
     extras.load("transformers", "hf", "convert")
     from modbench.commands.convert import router_tuning
     from modbench.harness.text.tokens import encode
@@ -174,9 +177,6 @@ def to_mod(request: Request) -> Converted:
     from modbench.models import hf_mod
     from modbench.progress import StepProgress
 
-    source = dense_source(request.source)
-    name, path = corpus_entry(request.corpus)
-    text = catalogue.load("corpora", name).read(path)
     dense, tokenizer = load_dense(source)
     longest = getattr(dense.config, "max_position_embeddings", None)
     if longest is not None and request.seq_len > longest:

@@ -16,10 +16,10 @@ from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS, ModelConfig
 from modbench.harness.core.errors import UsageError, in_words, unknown
 from modbench.harness.core.options import Pairs, typed
 from modbench.harness.core.printable import SCREEN, WIDTH, aligned
-from modbench.harness.core.units import human
+from modbench.harness.core.units import check_capacity, human
 from modbench.harness.domain.case import ELEMENT_BYTES, Case, Dtype, Place
 from modbench.harness.flops.closed_form import case_cost, case_decode_cost, closed_form
-from modbench.harness.planning.arms import check_capacity, decided_by, reached_by_name
+from modbench.harness.planning.arms import decided_by, reached_by_name
 from modbench.harness.registry import catalogue, own_routers
 from modbench.harness.registry.lookup import with_facts
 from modbench.reports.writers.number_format import plain, share

@@ -22,7 +22,7 @@ from modbench.commands._flags import (
     listed,
     refuse,
 )
-from modbench.commands._output import say, say_json
+from modbench.commands._output import chosen_run, say, say_json
 from modbench.harness.core.errors import IncompleteError, UnfitError, UsageError, unknown
 from modbench.harness.core.units import parse_percent
 
@@ -170,10 +170,12 @@ def gate(
             raise UsageError(
                 "a gate takes the new run and the old one, `gate RUN --against BASE`; or `gate --paired BASE HEAD SUITE`."
             )
+        (run_folder,) = words
+        for folder in (run_folder, against):
+            chosen_run(folder)
         from modbench.reports.questions.gate.gate import gate as judge
         from modbench.reports.tables.load import load
 
-        (run_folder,) = words
         spread = None if run_sd is None else float(parse_percent(run_sd, "--run-sd"))
         found = judge(load(run_folder), load(against), margin, history or (), checks, spread)
     _tell(found, run_folder, against, style="json" if as_json else style, lenient=lenient, verbose=verbose)

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from modbench.commands._app import command
-from modbench.commands._complete import models, suites
-from modbench.commands._flags import JsonFlag, listed
+from modbench.commands._complete import beginnings, models, suites
+from modbench.commands._flags import JsonFlag, listed, refuse
 from modbench.commands._output import say, say_json
 
 
 @command()
 def init(
     file: Annotated[
-        str, typer.Argument(metavar="[FILE]", help="The suite file to write; it must not exist.")
-    ] = "suite.toml",
+        str | None,
+        typer.Argument(
+            metavar="FILE",
+            help="What to write: FILE.py, FILE.yml or FILE.toml, which must not exist; or hf:FOLDER.",
+            autocompletion=beginnings,
+        ),
+    ] = None,
     source: Annotated[
         str | None,
         typer.Option(
             "--from",
             metavar="SUITE",
-            help="Take the values of this suite, a shipped one or a file.",
+            help="For a suite: take the values of this one, shipped or a file. For a workflow: what it measures.",
             autocompletion=suites,
         ),
     ] = None,
@@ -31,19 +37,41 @@ def init(
         typer.Option(
             "--model",
             metavar="LIST",
-            help="Compare these models with dense: names, or FILE.py:build.",
+            help="For a suite: compare these models with dense, names or FILE.py:build. For a workflow: the one to gate.",
             autocompletion=models,
         ),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Write a suite file with every key explained.
+    """Begin with a model, a checkpoint or a repository.
 
-    A schema is written beside it: editors complete and check keys by it.
+    Without FILE: what you may have, and the command for it.
+
+    FILE.toml is a suite, written with every key explained, and a schema by which editors check it; FILE.py a model; FILE.yml a
+    workflow that gates pull requests. Of hf:FOLDER the commands are printed.
     """
+    from modbench.commands.init import doors
+
+    if file is None and source is None and model is None:
+        if as_json:
+            say_json({"doors": [asdict(door) for door in doors.DOORS]})
+        else:
+            say(doors.as_text())
+        return
+    named, chosen = file or "suite.toml", listed("--model", model, str)
+    kind = doors.kind_of(named)
+    if kind is not doors.SUITE:
+        if kind is not doors.REPOSITORY:
+            refuse({"--from": source, "--model": model}, "a suite or a workflow, such as suite.toml")
+        begun = doors.begin(kind, named, chosen, source)
+        if as_json:
+            say_json(begun.as_json())
+        else:
+            say(begun.as_text())
+        return
     from modbench.commands.init.suite_file import write_suite
 
-    written, schema = write_suite(file, source, listed("--model", model, str))
+    written, schema = write_suite(named, source, chosen)
     if as_json:
         say_json({"suite": str(written), "schema": str(schema)})
         return

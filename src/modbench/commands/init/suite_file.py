@@ -97,8 +97,6 @@ def write_suite(file: str, source: str | None = None, models: Sequence[str] = ()
         UsageError: if a file exists, if there is no such suite or model, or if the suite would not be valid.
     """
     path = Path(file)
-    if path.suffix != ".toml":
-        raise UsageError(f"{file!r} is no name of a suite's file: it must end in .toml, such as suite.toml.")
     if path.exists():
         raise UsageError(f"{file!r} exists, and files are never overwritten. Name another file.")
     data = STARTER if source is None else read_suite(source)

@@ -22,9 +22,12 @@ def plan(
     Lists its cases with predicted FLOPs, memory and time. Nothing is run.
     """
     from modbench import api
+
+    resolved = api.make_plan(suite, flags.overrides(), select, only_plan=True)
+    # It imports scipy: what does not exist is refused before.
     from modbench.commands.plan.forecast import as_text, forecast
 
-    predicted = forecast(api.make_plan(suite, flags.overrides(), select, only_plan=True))
+    predicted = forecast(resolved)
     if as_json:
         say_json(predicted)
     else:

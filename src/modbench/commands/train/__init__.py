@@ -39,7 +39,6 @@ def train(
 ) -> None:
     """Train and evaluate one model, also under torchrun."""
     from modbench.commands.train import training_run
-    from modbench.reports.questions import machine
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's SIGTERM is handled like Ctrl-C
     given = flags.overrides()
@@ -49,6 +48,8 @@ def train(
     done = training_run.run(plan, out, ["modbench", *sys.argv[1:]])
     if done is None:
         return
+    from modbench.reports.questions import machine  # it imports pandas: what does not exist is refused before
+
     if as_json:
         print_summary(done, as_json=True)
     else:

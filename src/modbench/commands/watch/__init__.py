@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modbench.commands._app import command
-from modbench.commands._complete import runs
-from modbench.commands._flags import JsonFlag, VerboseFlag
-from modbench.commands._output import say, say_json
+from modbench.commands._flags import JsonFlag, RunOrNewest, VerboseFlag
+from modbench.commands._output import chosen_run, say, say_json
 from modbench.harness.core.errors import IncompleteError
 
 if TYPE_CHECKING:
@@ -23,10 +22,7 @@ if TYPE_CHECKING:
 
 @command()
 def watch(
-    run_folder: Annotated[
-        str,
-        typer.Argument(metavar="RUN", help="The folder of a run, finished or not.", autocompletion=runs),
-    ],
+    run_folder: RunOrNewest = None,
     *,
     once: Annotated[bool, typer.Option("--once", help="Print once; exit 4 if the run is incomplete.")] = False,
     verbose: VerboseFlag = False,
@@ -40,8 +36,9 @@ def watch(
     from modbench.commands.watch.snapshot import as_lines, take
     from modbench.harness.core.safe_paths import refuse_links
 
-    seen = take(run_folder)
-    refuse_links(Path(run_folder))
+    folder = chosen_run(run_folder, as_json=as_json)
+    seen = take(folder)
+    refuse_links(Path(folder))
     if seen.alive and sys.stdout.isatty() and not (once or as_json):
         seen = _live(seen)
     if as_json:

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from modbench.harness.core.errors import UsageError
 from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import SCREEN, aligned, escaped
 from modbench.harness.core.units import counted, human_duration
 from modbench.harness.results import lock, progress
 from modbench.harness.results.progress import Failure, RunProgress
+from modbench.harness.results.stored_runs import run_file
 from modbench.harness.results.workspace import Workspace
 
 # Running units and decisions that a screen lists; failures take the rest of it, at least so many.
@@ -70,9 +69,7 @@ def take(run: str) -> Snapshot:
     Raises:
         UsageError: if it is no run folder (any more), or its progress.json or lock.json is damaged.
     """
-    path = Path(run)
-    if not (path / "run.json").is_file():
-        raise UsageError(f"{run!r} is not a run folder: it has no run.json. `modbench run` creates one.")
+    path = run_file(run).parent
     lease, now = lock.lease(path, writes=False), progress.read(path)
     written = now.state if now is not None else "finished" if (path / "finished.json").is_file() else "unknown"
     said = {}
@@ -93,8 +90,8 @@ def as_json(seen: Snapshot) -> dict[str, Any]:
     body |= {"groups": [group.model_dump() | {"units": group.units} for group in now.groups]}
     running = [each.model_dump() | {"said": seen.said[each.unit]} for each in now.running if each.unit in seen.said]
     runner = seen.lease.words if seen.lease else None
-    body |= {"run": seen.run, "running": running, "state": seen.state, "runner": runner, "records": seen.records}
-    return body | {"complete": seen.complete, "next": seen.next_step}
+    body |= {"running": running, "state": seen.state, "runner": runner, "records": seen.records}
+    return {"run": seen.run} | body | {"complete": seen.complete, "next": seen.next_step}
 
 
 def as_lines(seen: Snapshot, width: int = 80, height: int | None = None, *, verbose: bool = False) -> list[str]:

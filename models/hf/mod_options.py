@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.units import check_capacity
 
 Causal = Literal["threshold", "predictor"]
 MOST_WIDTH = 2**20
@@ -39,8 +40,8 @@ class MoDOptions:
         Raises:
             UsageError: if a value is out of its range.
         """
+        check_capacity(self.capacity)
         rules = (
-            ("capacity", 0 < self.capacity <= 1, "a share above 0 and at most 1"),
             ("every", self.every >= 1, "1 or more"),
             ("first_routed", self.first_routed >= 0, "0 or more"),
             ("causal", self.causal in get_args(Causal), "threshold or predictor"),

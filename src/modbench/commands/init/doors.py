@@ -1,0 +1,228 @@
+"""The doors that `modbench init` shows: what a user may have, the command that begins with it, and what that writes or prints."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modbench.harness.core.errors import UsageError, shown
+from modbench.harness.core.files import write_once
+from modbench.harness.core.model_specs import parse_single
+from modbench.harness.planning.load_suite import read_suite
+from modbench.harness.registry.own_models import check_user_model
+
+PREFIX = "hf:"
+
+
+@dataclass(frozen=True)
+class Door:
+    """A way to begin.
+
+    Attributes:
+        what: what a user has.
+        command: what begins with it.
+        does: what that does.
+        docs: the page that goes on from there.
+    """
+
+    what: str
+    command: str
+    does: str
+    docs: str
+
+
+MODEL = Door(
+    "a model", "modbench init mine.py", "writes a small model that skips tokens, to change", "docs/own_model.md"
+)
+CHECKPOINT = Door(
+    "a checkpoint", "modbench init hf:FOLDER", "prints how to measure it and to convert it to MoD", "docs/convert.md"
+)
+REPOSITORY = Door(
+    "a repository",
+    "modbench init .github/workflows/modbench.yml --model mine.py:build",
+    "writes a gate that fails a pull request that makes the model slower",
+    "docs/ci.md",
+)
+SUITE = Door("none of these", "modbench init suite.toml", "writes a suite with every key explained", "docs/start.md")
+DOORS = (MODEL, CHECKPOINT, REPOSITORY, SUITE)
+ENDINGS = {".py": MODEL, ".yml": REPOSITORY, ".yaml": REPOSITORY, ".toml": SUITE}
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What was begun.
+
+    Attributes:
+        written: the file; None where nothing was written.
+        commands: what to run next, with what it is for.
+        docs: the page that goes on from there.
+        note: what must be done before; empty: nothing.
+    """
+
+    written: Path | None
+    commands: dict[str, str]
+    docs: str
+    note: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        written = None if self.written is None else str(self.written)
+        return {"written": written, "commands": self.commands, "note": self.note or None, "docs": self.docs}
+
+    def as_text(self) -> str:
+        """A few lines: the file, the commands, the page."""
+        width = max(map(len, self.commands)) + 1
+        lines = [f"wrote {self.written}"] * (self.written is not None) + [self.note] * bool(self.note)
+        lines += [f"{f'{what}:':<{width}} {command}" for what, command in self.commands.items()]
+        return "\n".join([*lines, f"more: {self.docs}"])
+
+
+def as_text() -> str:
+    """All doors, each in two lines."""
+    width = max(len(door.what) for door in DOORS) + 2
+    lines = [f"{door.what:<{width}}{door.command}\n{'':<{width}}{door.does}: {door.docs}" for door in DOORS]
+    return "\n".join(["What do you have?", "", *lines])
+
+
+# As docs/own_model.md shows it.
+TEMPLATE = """\
+import torch
+from torch import nn
+
+
+class Skipping(nn.Module):
+    def __init__(self, config, keep):
+        super().__init__()
+        d, self.keep = config.d_model, keep
+        self.embedding, self.head = nn.Embedding(config.vocab_size, d), nn.Linear(d, config.vocab_size)
+        self.layers = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(d), nn.Linear(d, 4 * d), nn.GELU(), nn.Linear(4 * d, d))
+            for _ in range(config.n_layers)
+        )
+
+    def forward(self, tokens_BT):  # int64 tokens [B, T]
+        x_BTD = self.embedding(tokens_BT)
+        count_T1 = torch.arange(1, x_BTD.shape[1] + 1, device=x_BTD.device)[:, None]
+        for number, layer in enumerate(self.layers):
+            some = slice(None, None, self.keep if number % 2 else 1)  # every second layer skips tokens
+            context_BTD = x_BTD + x_BTD.cumsum(1) / count_T1
+            x_BTD = x_BTD.clone()
+            x_BTD[:, some] += layer(context_BTD[:, some])
+        return self.head(x_BTD)  # logits [B, T, vocabulary]
+
+
+def build(config, keep=4):
+    return Skipping(config, keep)
+"""
+
+
+def kind_of(named: str) -> Door:
+    """The door that a name belongs to: a checkpoint by its prefix, files by their endings.
+
+    Raises:
+        UsageError: if it belongs to none.
+    """
+    if named.startswith(PREFIX):
+        return CHECKPOINT
+    ending = Path(named).suffix
+    if ending not in ENDINGS:
+        near = f" Did you mean {shown(f'{PREFIX}{named}')}?" if Path(named).is_dir() else ""
+        raise UsageError(
+            f"init {shown(named)}: a suite must end in .toml, a model in .py, a workflow in .yml; a checkpoint is named as "
+            f"hf:FOLDER.{near} `modbench init` alone lists them."
+        )
+    return ENDINGS[ending]
+
+
+def begin(door: Door, named: str, models: tuple[str, ...], suite: str | None) -> Begun:
+    """Write or print what a door offers; a suite is written by `suite_file.py`."""
+    if door is REPOSITORY:
+        return write_workflow(named, models, suite)
+    return write_model(named) if door is MODEL else commands_for(named)
+
+
+def write_model(file: str) -> Begun:
+    """Write a model to begin with.
+
+    Raises:
+        UsageError: if the file exists.
+    """
+    path = _new(file, TEMPLATE)
+    spec = shlex.quote(f"{path}:build")
+    commands = {
+        "what would run": f"modbench plan quick --model {spec}",
+        "measure it": f"modbench run quick --model {spec}",
+    }
+    return Begun(path, commands, MODEL.docs)
+
+
+def commands_for(checkpoint: str) -> Begun:
+    """The commands for a checkpoint, whose files are checked first.
+
+    Args:
+        checkpoint: `hf:FOLDER`, or whatever `--model` takes with this prefix.
+
+    Raises:
+        UsageError: if there is no such model.
+    """
+    check_user_model(checkpoint, {})
+    model, path = shlex.quote(checkpoint), Path(checkpoint.removeprefix(PREFIX))
+    commands = {"measure it": f"modbench run quick --model {model} --only --set train.steps=0"}
+    if path.exists():
+        out = path.with_name(f"{path.stem if path.is_file() else path.name}-mod")
+        commands |= {
+            "convert it": f"modbench convert {model} --to mod --capacity 0.125 --out {shlex.quote(str(out))}",
+            "then compare": f"modbench run decode --model {model} --model {shlex.quote(f'{PREFIX}{out}')} --only",
+        }
+    return Begun(None, commands, CHECKPOINT.docs)
+
+
+# As docs/ci.md shows it.
+WORKFLOW = """\
+on: pull_request
+permissions: {{ contents: read }} # the gate runs a branch's code: give it nothing to write with
+jobs:
+  modbench:
+    runs-on: ubuntu-latest
+    steps:
+      - uses: OWNER/modbench@main
+        with: {{ model: {model}, suite: {suite}, fail-on: "slower:5%" }}
+"""
+
+
+def write_workflow(file: str, models: tuple[str, ...], suite: str | None) -> Begun:
+    """Write a workflow of GitHub Actions that gates pull requests.
+
+    Args:
+        file: its file, whose folders are made.
+        models: what it measures: one model of the repository.
+        suite: a shipped suite, or a file of the repository; None: quick.
+
+    Raises:
+        UsageError: if the file exists, or there is no such model or suite.
+    """
+    if len(models) != 1 or Path(models[0]).is_absolute() or models[0].startswith(PREFIX):
+        raise UsageError(
+            f"{shown(file)}: a workflow gates one model of the repository: name it with --model FILE.py:build."
+        )
+    (model,) = models
+    spec, options = parse_single(model)
+    check_user_model(spec, dict(options))
+    if suite is not None:
+        read_suite(suite)
+    path = _new(file, WORKFLOW.format(model=json.dumps(model), suite=suite or "quick"))
+    again = f"modbench gate --paired main . {shlex.quote(suite or 'quick')} --model {shlex.quote(model)} --fail-on slower:5%"
+    note = "Replace OWNER in it by the account with your copy of modbench, and commit it."
+    return Begun(path, {"the same here": again}, REPOSITORY.docs, note)
+
+
+def _new(file: str, content: str) -> Path:
+    """Write a file that does not exist, and its folders."""
+    path = Path(file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() or not write_once(path, content):
+        raise UsageError(f"{shown(file)} exists, and files are never overwritten. Name another file.")
+    return path

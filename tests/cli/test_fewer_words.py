@@ -1,0 +1,180 @@
+"""Fewer words to type: the newest run, a suite typed as a command, and what was meant by a path that does not exist."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from planted_compare import compared_run
+
+Modbench = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two runs, of which the first by name is the newest, and files of a user's."""
+    folder = tmp_path_factory.mktemp("here")
+    for name, when in (("new-20261129-1", 2e9), ("old-20261129-1", 1e9)):
+        run = compared_run(folder / "runs" / name).path
+        os.utime(run / "run.json", (when, when))
+    (folder / "runs" / "zz-no-run").mkdir()
+    (folder / "runs" / "latest").symlink_to("old-20261129-1")
+    os.utime(folder / "runs" / "old-20261129-1", (3e9, 3e9))  # a report that was written into it later
+    (folder / "own.toml").write_text('metrics = ["flops/forward"]\n[[arms]]\nmodel = "dense"\n')
+    (folder / "mine.py").write_text("def build(config):\n    ...\n")
+    (folder / "novels.txt").write_text("a text\n")
+    (folder / "times.json").write_text("{}")
+    (folder / "my_llama").mkdir()
+    (folder / "my_llama" / "config.json").write_text("{}")
+    return folder
+
+
+# --- the newest run
+
+
+NEWEST = "runs/new-20261129-1"
+READ = ["report", "recommend", "watch", "compare --by capacity"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", READ)
+def test_the_newest_run_is_read_and_named_in_the_first_line(command: str, here: Path, modbench: Modbench) -> None:
+    found = modbench(*command.split(), cwd=here)
+    assert found.returncode in {0, 4}, found.stderr  # planted runs have no end
+    first, _, rest = found.stdout.partition("\n")
+    assert first.split()[-1] == NEWEST
+    asked = modbench(*command.split()[:1], NEWEST, *command.split()[1:], cwd=here)
+    assert rest == asked.stdout
+    for words in ((), (NEWEST,)):
+        shown = json.loads(modbench(*command.split()[:1], *words, *command.split()[1:], "--json", cwd=here).stdout)
+        assert next(iter(shown.items())) == ("run", NEWEST)
+
+
+@pytest.mark.slow
+def test_quietly_the_path_of_the_report_is_all(here: Path, modbench: Modbench) -> None:
+    done = modbench("report", "-q", cwd=here)
+    assert done.stdout == f"{NEWEST}/report.html\n"
+    assert NEWEST in done.stderr.splitlines()[0]
+
+
+@pytest.mark.parametrize("command", READ)
+def test_where_there_is_no_run_the_error_says_what_makes_one(command: str, tmp_path: Path, modbench: Modbench) -> None:
+    done = modbench(*command.split(), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert "`modbench run quick`" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["gate", "gate --against runs/old-20261129-1", "resume", "figure", "compare"])
+def test_other_commands_are_told_which_run(command: str, here: Path, modbench: Modbench) -> None:
+    done = modbench(*command.split(), cwd=here)
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+# --- what was meant
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("quick",), "'quick' is a suite: modbench run quick\n"),
+        (("own.toml", "--only"), "'own.toml' is a suite: modbench run own.toml --only\n"),
+        (("quick", "--model", "mine.py:build(a=1)"), "modbench run quick --model 'mine.py:build(a=1)'\n"),
+    ],
+)
+def test_a_suite_typed_as_a_command(words: tuple[str, ...], said: str, here: Path, modbench: Modbench) -> None:
+    done = modbench(*words, cwd=here)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith(said)
+
+
+# What is typed, and what was meant. All of it is found before any of HEAVY is imported.
+HEAVY = ("torch", "transformers", "pandas", "matplotlib")
+MEANT = {
+    "run own.tml": "'own.toml'",
+    "run own": "'own.toml'",
+    "plan owm.toml": "'own.toml'",
+    "validate own.tml": "'own.toml'",
+    "init new.toml --from own.tml": "'own.toml'",
+    "run quik": "'quick'",
+    "run quick --model min.py:build": "'mine.py'",
+    "plan quick --router norm,min.py:R": "'mine.py'",
+    "run quick --model hf:my_lama": "'hf:my_llama'",
+    "run quick --model hf:lama": "'hf:my_llama'",
+    "run quick --capacity 12.5": "0.125",
+    "run quick --include run": "runs'",
+    "cost hf:my_lama": "'hf:my_llama'",
+    "convert hf:my_lama --to mod --out new": "'hf:my_llama'",
+    "convert hf:my_llama --to mod --capacity 12.5 --out new": "0.125",
+    f"convert time.json --into {NEWEST}": "'times.json'",
+    "convert times.json --into runs/nw-20261129-1": f"'{NEWEST}'",
+    "report runs/nw-20261129-1": f"'{NEWEST}'",
+    "report run/new": f"'{NEWEST}'",
+    "recommend runs/new": f"'{NEWEST}'",
+    "watch runs/new-20261129": f"'{NEWEST}'",
+    "compare runs/new --by capacity": f"'{NEWEST}'",
+    f"compare {NEWEST} runs/od-20261129-1": "'runs/old-20261129-1'",
+    f"gate {NEWEST} --against runs/od-20261129-1": "'runs/old-20261129-1'",
+    "figure runs/new map": f"'{NEWEST}'",
+    "resume runs/new": f"'{NEWEST}'",
+    "train mod --corpus novel.txt": "'novels.txt'",
+}
+RUN_ALL = """
+import contextlib, io, json, sys
+from modbench.cli import main
+heavy, found = sys.argv[1].split(","), {}
+for command in json.load(sys.stdin):
+    sys.argv, said = ["modbench", *command.split()], io.StringIO()
+    with contextlib.redirect_stderr(said):
+        try:
+            main()
+        except SystemExit as ended:
+            found[command] = [ended.code, said.getvalue(), [each for each in heavy if each in sys.modules]]
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def refused(here: Path) -> dict[str, tuple[int, str, list[str]]]:
+    """By command its exit code, its message, and what was imported that takes seconds; all in one process."""
+    command = [sys.executable, "-c", RUN_ALL, ",".join(HEAVY)]
+    done = subprocess.run(command, cwd=here, input=json.dumps([*MEANT]), capture_output=True, text=True, check=True)
+    found: dict[str, tuple[int, str, list[str]]] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", MEANT)
+def test_what_was_meant_is_said_before_anything_heavy_is_imported(
+    command: str, refused: dict[str, tuple[int, str, list[str]]]
+) -> None:
+    code, said, imported = refused[command]
+    assert code == 2
+    assert len(said.strip().splitlines()) == 1
+    assert "Did you mean " in said
+    assert said.partition("Did you mean ")[2].partition("?")[0].endswith(MEANT[command])
+    assert imported == []
+
+
+@pytest.mark.parametrize("command", ["report runs/quite-another", "run nothing.toml", "convert hf:x --to mod --out y"])
+def test_nothing_is_guessed_where_nothing_is_similar(command: str, here: Path, modbench: Modbench) -> None:
+    done = modbench(*command.split(), cwd=here)
+    assert done.returncode == 2
+    assert "Did you mean" not in done.stderr
+
+
+# --- the files of a report
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quiet", [(), ("-q",)])
+def test_a_report_in_a_format_prints_the_paths_of_its_files(
+    quiet: tuple[str, ...], here: Path, tmp_path: Path, modbench: Modbench
+) -> None:
+    done = modbench("report", NEWEST, "--format", "tex", "-o", tmp_path, *quiet, cwd=here)
+    assert done.stdout.splitlines() == [str(tmp_path / "tables.tex"), str(tmp_path / "report.tex")]
