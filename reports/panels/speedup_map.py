@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from modbench.harness.domain.case import Case
-from modbench.reports.figures.style import INK, MAP, MAP_INK, MUTED, PAPER, Mark, Marks, bin_of, new_figure
+from modbench.reports.figures.style import INK, MAP, MAP_INK, MUTED, PAPER, Mark, Marks, bin_of, in_lines, new_figure
 from modbench.reports.model import Block, Estimate, Figure, Finding, Listed, Note, Sentence, Value
 from modbench.reports.panel import Panel
 from modbench.reports.questions.break_even import Line, lines, measure_next
@@ -56,21 +56,26 @@ def _figure(loaded: Loaded, sides: Sequence[tuple[str, str]], choice: Against) -
     whole = min(WIDEST, max(WIDTH, NAMES + CELL * cells))
     made, axes = new_figure(whole, 0.8 + 0.36 * len(arms), len(sides), share_y=True)
     width = whole * POINTS * MAPS_SHARE / cells
-    lined, to_measure, marks, data = False, set[int](), Marks(), list[pd.Series]()
+    hatched, lined, to_measure, marks, data = False, False, set[int](), Marks(), list[pd.Series]()
     for axis, (title, metric) in zip(axes, sides, strict=True):
         found = [by_length(loaded, metric, *pair) for pair in pairs]
         _draw(axis, loaded, title, pairs, found, marks)
+        hatched |= any(_hatched(loaded, line.get(length)) for line in found for length in loaded.lengths_shown)
         data += [
             row_of(loaded, each) for line in found for length in loaded.lengths_shown if (each := line.get(length))
         ]
         known = break_even_lines(loaded, metric, pairs)
         lined |= _draw_lines(axis, arms, loaded.lengths_shown, known, width)
         to_measure |= {at for line in known.values() if (at := line.later.measure_next) is not None}
-    axes[0].set_yticks([i + 0.5 for i in range(len(arms))], [short(case) for case in arms])
+    axes[0].set_yticks([i + 0.5 for i in range(len(arms))], [in_lines(case) for case in arms])
     over = [Sentence("{arm} over {rung}", arm=short(case), rung=short(rung)) for case, rung in pairs]
     caption = Sentence(
         ("Speed-up over dense of equal cost ({pairs})" if choice.equal_cost else "Speed-up over {anchor}")
-        + ", ± half the 95 % interval. Purple is faster, orange slower; hatched: undecided."
+        + ", ± half the 95 % interval. Purple is faster, orange slower"
+        + "; hatched: undecided" * hatched
+        + "."
+        + " Rows of dense models: the alternatives of equal cost."
+        * (not choice.equal_cost and any(c.rung for c in arms))
         + " Thick line: from this length on the arm pays" * lined
         + "; {next}" * bool(to_measure)
         + "." * lined,
@@ -127,7 +132,7 @@ def _draw(
                 if written:  # inside its cell, so that the layout need not ask how wide it is
                     label = axis.text(x + 0.5, y + down, written, ha="center", va="center", color=ink, fontsize=size)
                     label.set_in_layout(False)
-            if row is not None and row.status == "ok" and (row.verdict in UNDECIDED or not loaded.checked):
+            if _hatched(loaded, row):
                 axis.add_patch(
                     Rectangle((x, y), 1, 1, fill=False, hatch="///", edgecolor=MUTED, linewidth=0, alpha=0.5)
                 )
@@ -136,6 +141,11 @@ def _draw(
     axis.grid(visible=False)
     axis.tick_params(length=0)
     axis.tick_params(axis="y", rotation=0)
+
+
+def _hatched(loaded: Loaded, found: Finding | None) -> bool:
+    """Whether a cell is not decided."""
+    return found is not None and found.status == "ok" and (found.verdict in UNDECIDED or not loaded.checked)
 
 
 def _mark(case: Case, length: int, title: str, found: Finding | None) -> Mark:
@@ -254,7 +264,7 @@ READING = (
     "Each cell is one arm at one sequence length. Its number is the time of the anchor divided by the time of the arm: 1.50 "
     "means that the arm does the same call in two thirds of the time, and above 1 is better. Purple is faster, orange is "
     "slower, grey is within 9 % of 1, and a hatched cell is not decided, by its interval or since the machine was disturbed or "
-    "not checked. Rows of dense models are the alternatives of equal cost. The thick line is read from all lengths together: "
+    "not checked. The thick line is read from all lengths together: "
     "from it on the arm pays against the baseline, in typical calls and in the mean; at the left edge at every length, at the "
     "right at none, and dashed where else it may lie (95 %)."
 )
