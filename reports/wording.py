@@ -19,7 +19,7 @@ _NAMES = {
     "early_exit": "early exit",
 }
 # What a rung has in common with its target, by the letter in its name (`planning/dense_ladder.py`).
-_QUANTITIES = {"f": "FLOPs", "t": "training FLOPs", "p": "parameters"}
+_QUANTITIES = {"f": "FLOPs", "t": "training FLOPs", "p": "parameters", "s": "time"}
 # A longer name would leave a figure no room.
 MOST_LETTERS = 32
 MOST_IN_TITLE = 16
@@ -74,7 +74,7 @@ def cut(said: str) -> str:
 def _rung(case: Case) -> tuple[str, str]:
     """The share of the anchor's cost that a rung has, and the quantity, from its only part, such as `f0.56`."""
     part = case.arm_parts[0]
-    return f"{float(part[1:]):.0%}".replace("%", " %"), _QUANTITIES[part[0]]
+    return f"{100 * float(part[1:]):.4g} %", _QUANTITIES[part[0]]
 
 
 # Glyph and word of each verdict, for times; below for everything else.
@@ -87,6 +87,8 @@ TIME_WORDS = {
     "contaminated": "‡ contaminated",
 }
 PLAIN_WORDS = {**TIME_WORDS, "better": "▲ better", "worse": "▼ worse"}
+# Those that leave nothing open.
+DECIDED = {"better", "worse", "equivalent"}
 # Verdicts on one of several runs: shown in one direction alone, or nothing is claimed.
 _OF_RUNS = {
     "not worse": "≥ not worse",
@@ -105,9 +107,16 @@ TIMED = (
     ("decode step", "latency/decode"),
 )
 # Workloads of generation, and the words of serving for them: time to first token, time per output token.
-SERVING = {"latency/prefill": "prefill (TTFT)", "latency/decode": "decode step (TPOT)"}
+SERVING = {"latency/prefill": "prefill (TTFT)", "latency/decode": "decode step (TPOT)", "latency/request": "request"}
+# Times of which an answer speaks; figures along the length have those of single calls.
+ANSWERED = (*TIMED, ("request", "latency/request"))
 # What a rung of the dense ladder has in common with its target.
-MATCHED = {"flops/forward": "FLOPs", "flops/train_step": "training FLOPs", "params": "parameters"}
+MATCHED = {
+    "flops/forward": "FLOPs",
+    "flops/train_step": "training FLOPs",
+    "params": "parameters",
+    "latency/forward": "predicted time",
+}
 
 
 def verdict_words(verdict: object, unit: str) -> str:

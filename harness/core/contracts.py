@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from modbench.harness.core.config import ModelConfig
     from modbench.harness.core.language_model import LanguageModel
 
-Workload = Literal["forward", "train_step", "prefill", "decode", "train"]
+Workload = Literal["forward", "train_step", "prefill", "decode", "request", "train"]
 # Workloads that need a cache of keys and values; a time of one is of one batch size, which decides what pays.
-GENERATION: frozenset[Workload] = frozenset({"prefill", "decode"})
+GENERATION: frozenset[Workload] = frozenset({"prefill", "decode", "request"})
 # How a workload is timed: whole calls end to end, the parts of a step, single decode steps, up to the first token, token by
 # token as a server does, device events behind a spin kernel, or the replay of a CUDA graph.
 Timer = Literal["", "parts", "steps", "first-token", "serving", "device", "graph"]

@@ -40,6 +40,7 @@ class Place(Frozen):
         threads: intra-op CPU threads.
         compile: whether `torch.compile` wraps the model.
         graph: whether decode steps are replayed as a CUDA graph.
+        new_tokens: decode steps that follow the prompt of `seq_len` tokens in a whole request; 0: no request.
     """
 
     seq_len: Size
@@ -49,6 +50,7 @@ class Place(Frozen):
     threads: Size
     compile: bool
     graph: bool = False
+    new_tokens: Annotated[int, Field(ge=0)] = 0
 
     @property
     def one_thread(self) -> bool:
@@ -65,12 +67,16 @@ class Place(Frozen):
         """How calls run, in words: `eager`, `compiled` or `CUDA graph`."""
         return "CUDA graph" if self.graph else "compiled" if self.compile else "eager"
 
+    def tokens(self, workload: str) -> int:
+        """Tokens that a rate of a workload counts: of a decode step one for each row, of a request the new ones."""
+        return self.batch_size * {"decode": 1, "request": self.new_tokens}.get(workload, self.seq_len)
+
     @property
     def label(self) -> str:
-        """Label in ids and file names: `T512-B1-fp32-cpu1`."""
+        """Label in ids and file names: `T512-B1-fp32-cpu1`, of a request `T512+128-B1-fp32-cpu1`."""
         device = f"cpu{self.threads}" if self.device == "cpu" else self.device
         return (
-            f"T{self.seq_len}-B{self.batch_size}-{self.dtype}-{device}"
+            f"T{self.seq_len}{f'+{self.new_tokens}' * bool(self.new_tokens)}-B{self.batch_size}-{self.dtype}-{device}"
             + "-compile" * self.compile
             + "-graph" * self.graph
         )
@@ -90,6 +96,7 @@ class Case(Frozen):
         twin: whether it is a second instance of the anchor, timed to see whether the machine calls equals equal.
         options: what a user's build is given by name besides the configuration.
         by_name: keys of the configuration that it is given by name as well, since it has options of these names.
+        tokenizer: the tokenizer of a pretrained model whose tokens it reads; empty: it reads the suite's.
     """
 
     model: str
@@ -102,6 +109,7 @@ class Case(Frozen):
     twin: bool = False
     options: Options = ()
     by_name: tuple[Key, ...] = ()
+    tokenizer: str = ""
 
     @property
     def given(self) -> dict[str, Any]:
@@ -178,7 +186,7 @@ class Case(Frozen):
 
     def _named(self, parts: tuple[str, ...]) -> str:
         if self.rung:
-            return "-".join((self.short_model, *parts))
+            return "-".join((self.short_model, *parts, *(("twin",) if self.twin else ())))
         return f"{self._called}[{'-'.join(parts)}]" if parts else self._called
 
     @property
@@ -264,7 +272,7 @@ class Rung(Frozen):
         target: the arm that it matches.
         solved_at: the sequence length at which the match was solved.
         gaps: sequence length to relative gap of the quantity, rung over target minus 1.
-        quantity: what is matched: forward or training FLOPs, or parameters.
+        quantity: what is matched: forward or training FLOPs, parameters, or the time that peaks predict.
     """
 
     arm: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -21,6 +22,8 @@ class Grid(Frozen):
         batch_size: sequences in a call.
         dtype: number formats of weights and computation.
         execution: as written (`eager`), by torch.compile (`compiled`), or decode steps as a CUDA graph (`graph`).
+        request: whole requests of `latency/request`, in place of lengths: a prompt and new tokens, such as `512+128`; none: each
+            length, with `decode.tokens` new ones.
     """
 
     seq_len: tuple[int, ...] = Field((128, 256, 512), min_length=1)
@@ -28,13 +31,29 @@ class Grid(Frozen):
     dtype: tuple[Dtype, ...] = Field(("fp32",), min_length=1)
     execution: tuple[Execution, ...] = Field(("eager",), min_length=1)
 
-    @field_validator("seq_len", "batch_size", "dtype", "execution", mode="before")
+    request: tuple[str, ...] = ()
+
+    @field_validator("seq_len", "batch_size", "dtype", "execution", "request", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
         """Turn a single value into a list, and drop repeated values, which would measure a case twice."""
         if not isinstance(value, list | tuple):
             return (value,)
         return tuple(item for i, item in enumerate(value) if item not in value[:i])
+
+    @field_validator("request")
+    @classmethod
+    def _are_requests(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            if not re.fullmatch(r"0*[1-9]\d{0,18}\+0*[1-9]\d{0,18}", text):
+                raise ValueError(f"{text!r} is no request: write a prompt and new tokens, such as 512+128")
+            cls._positive(tuple(map(int, text.split("+"))))
+        return tuple(dict.fromkeys("+".join(str(int(part)) for part in text.split("+")) for text in value))
+
+    def requests(self, new_tokens: int) -> list[tuple[int, int]]:
+        """Tokens of the prompt and new tokens of each request; `new_tokens` where only lengths are given."""
+        asked = [(int(prompt), int(new)) for prompt, new in (text.split("+") for text in self.request)]
+        return asked or [(length, new_tokens) for length in self.seq_len]
 
     @field_validator("seq_len", "batch_size")
     @classmethod

@@ -10,7 +10,7 @@ from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from modbench.harness.core.contracts import AnyMetric, Metric
+from modbench.harness.core.contracts import GENERATION, AnyMetric, Metric
 from modbench.harness.domain.case import Case, Comparison, Protocol, UnitOfWork
 from modbench.harness.domain.notes.timing import TimeNotes
 from modbench.harness.domain.passes import Maker, Pass
@@ -105,7 +105,7 @@ def varies(case: Case, workload: str) -> bool:
         return True
     facts = case.facts
     chosen = "balance" in (facts.keys or ()) and case.config.choice == "token"  # as many experts as its tokens choose
-    return bool(facts.dynamic) or chosen or (facts.routes and workload in {"prefill", "decode"})
+    return bool(facts.dynamic) or chosen or (facts.routes and workload in GENERATION)
 
 
 def _prepare_all(
@@ -214,7 +214,7 @@ def _notes(unit: UnitOfWork, metric: AnyMetric, case: Case, found: Measured, inp
     again = "; ".join(f"{arm}: {what}" for arm, what in found.warmed_up_again.items())
     return TimeNotes(
         clock=f"wall: perf_counter, end to end; cpu: {cpu} time",
-        tokens=place.batch_size * (1 if metric.workload == "decode" else place.seq_len),
+        tokens=place.tokens(metric.workload),
         inputs=inputs,
         first_call_s=found.first_call_s.get(case.id),
         steadiness_tested=found.steadiness_tested,

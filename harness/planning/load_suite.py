@@ -112,6 +112,8 @@ def _check_metrics(suite: Suite, source: str) -> None:
             raise UsageError(
                 f"{source}: metric {metric!r} is measured where a sweep is confirmed: add a [confirm] table, or leave it out."
             )
+    if suite.grid.request and "latency/request" not in suite.metrics:
+        raise UsageError(f"{source}: grid.request is read by the metric 'latency/request' alone: add it to metrics.")
     if suite.isoflop is not None and suite.train is None:
         raise UsageError(f"{source}: [isoflop] needs a [train] table, which sets how a run is trained.")
 

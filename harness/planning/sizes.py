@@ -45,7 +45,7 @@ def check_size(suite: Suite, source: str) -> None:
     arms *= len(suite.isoflop.sizes) if suite.isoflop else 1
     _at_most(source, arms, MOST_ARMS, "arms", "Give fewer capacities, sizes or other values")
     grids = [suite.grid, *([suite.decode_grid] if suite.decode_grid else [])]
-    points = sum(math.prod(map(len, (g.seq_len, g.batch_size, g.dtype, g.execution))) for g in grids)
+    points = sum(math.prod(map(len, ((*g.seq_len, *g.request), g.batch_size, g.dtype, g.execution))) for g in grids)
     _at_most(
         source, arms * points, MOST_CASES, "cases", f"{arms} arms at {points} points of the grid: give fewer of them"
     )

@@ -97,8 +97,9 @@ class UnitMaker:
         warm_up = self.suite.warm_up_calls * (anchor + sum(others))
         workload = group.partition("-")[0]
         # A decode step reads all weights for few tokens: on a CPU it takes about 20 times as long per FLOP.
-        step = 20 * self.suite.decode.tokens / comparison.place.seq_len
-        share = {"train_step": 3.0, "decode": step}.get(workload, 1.0)
+        steps = comparison.place.new_tokens or self.suite.decode.tokens
+        step = 20 * steps / comparison.place.seq_len
+        share = {"train_step": 3.0, "decode": step, "request": 1 + step}.get(workload, 1.0)
         prefills = (anchor + sum(others)) if workload == "decode" else 0.0
         return share * (rounds * per_round + warm_up) + prefills
 

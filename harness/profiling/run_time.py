@@ -132,6 +132,9 @@ class RunTime:
 
     def _known(self, case: Case, anchor: Case, workload: str) -> float:
         """Seconds of a call; of one that shapes alone do not tell, the anchor's by FLOPs, or by bytes read."""
+        if workload == "request":
+            steps = case.place.new_tokens * self._known(case, anchor, "decode")
+            return self._known(case, anchor, "prefill") + steps
         own = self.call(case, workload)
         if own is not None:
             return own

@@ -106,7 +106,7 @@ def _of_protocol(outcome: Outcome, unit: UnitOfWork, place: Path_) -> Iterator[P
     if isinstance(notes, TrainNotes) and notes.seed != unit.protocol.seed:
         yield Problem((*place, "seed"), f"{notes.seed}, where {unit.protocol.seed} was planned")
     if isinstance(notes, TimeNotes) and notes.tokens is not None:
-        planned = at.batch_size * (1 if unit.workload.partition("-")[0] == "decode" else at.seq_len)
+        planned = at.tokens(unit.workload.partition("-")[0])
         if notes.tokens != planned:
             yield Problem((*place, "tokens"), f"{notes.tokens}, where {planned} were planned")
 

@@ -105,6 +105,25 @@ class Generation:
 
         return call
 
+    def request(self) -> Callable[[Tensor], None]:
+        """A call that serves a request as a server does: reads prompts, then makes `steps` decode steps.
+
+        The host reads the likeliest token of each row after the prompt and after every step. What is fed are the prompt's tokens
+        again, so that every arm computes the same tokens.
+        """
+        self.ready()
+        self._require_eager("a whole request is served")
+        subject, model = self.subject, self.subject.language_model
+
+        @torch.no_grad()
+        def call(tokens_BT: Tensor) -> None:
+            logits_BV, cache = self.read(tokens_BT, tokens_BT.shape[1] + subject.steps)
+            logits_BV.argmax(-1).tolist()
+            for i in range(subject.steps):
+                model.decode(tokens_BT[:, i % tokens_BT.shape[1]], cache).argmax(-1).tolist()
+
+        return call
+
     def _continued(self) -> tuple[Callable[[Tensor], Tensor], Callable[[], None], Tensor]:
         """A decode step after the context, a call that rewinds the cache to it, and tokens to feed."""
         subject = self.subject

@@ -40,7 +40,7 @@ class Subject:
         case: what to build.
         seed: seeds the weights.
         dtype: number format of the weights; default the case's.
-        decode: how many steps a decode call makes.
+        decode: how many steps a decode call makes, unless the place says how many tokens follow a prompt.
         clock: times laps; default the place's.
         module: a module that is already built, on its device and in its number format.
     """
@@ -55,7 +55,8 @@ class Subject:
         module: nn.Module | None = None,
     ) -> None:
         self.case, self.seed, self.replaced_clocks = case, seed, list[str]()
-        self.steps, self.clock = (decode or DecodePlan()).tokens, clock or clock_of(case.place)
+        self.steps = case.place.new_tokens or (decode or DecodePlan()).tokens
+        self.clock = clock or clock_of(case.place)
         if module is None:
             # A user's file may change what the whole process shares, which must not change the speed of the other arms.
             shared_state.restore(case.place.threads)

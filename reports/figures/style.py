@@ -101,6 +101,8 @@ def _members(svg: str, start: int) -> list[int]:
     return found
 
 
+# Verdicts that show in which direction a difference lies; a colour claims one too.
+DIRECTED = {"better", "worse", "different"}
 # Sentinel colours, used by no palette; `VARIABLES` has the CSS variable of each.
 INK, MUTED, HAIR, PAPER = "#010203", "#010204", "#010205", "#010206"
 MAP = tuple(f"#0203{i:02d}" for i in range(9))
@@ -219,9 +221,9 @@ def in_lines(case: Case) -> str:
     return "\n".join(map(cut, lines))
 
 
-def bin_of(log2_ratio: float) -> int:
-    """Return the bin (0 to 8) of a speed-up in the map: from one half to double, bin 4 around 1."""
-    return max(0, min(8, round(4 + 4 * log2_ratio)))
+def bin_of(ratio: float, verdict: str | None) -> int:
+    """Return the bin (0 to 8) of a speed-up in the map: from one half to double; 4 around 1 and where no direction is shown."""
+    return max(0, min(8, round(4 + 4 * math.log2(ratio)))) if verdict in DIRECTED else 4
 
 
 @functools.cache

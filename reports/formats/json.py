@@ -28,7 +28,7 @@ from modbench.reports.writers.number_format import plain
 # Version of report.json: it rises when a field changes its meaning or goes; new fields do not raise it.
 VERSION = 1
 
-_WHOLE = {"seq_len", "batch_size", "threads", "params", "n"}
+_WHOLE = {"seq_len", "batch_size", "threads", "params", "n", "new_tokens"}
 _NUMBERS = {
     *("capacity", "depth_ratio", "value", "ci_low", "ci_high", "ci_level", "ratio", "difference", "ideal"),
     *("efficiency", "realised", "mde", "mean_ratio", "mean_ci_low", "mean_ci_high", "attainable"),

@@ -30,7 +30,7 @@ from modbench.reports.tables.findings import of_pair
 from modbench.reports.tables.load import Loaded, subsample_evenly
 from modbench.reports.tables.load import load as read
 from modbench.reports.terminal import summary
-from modbench.reports.wording import TIMED, is_number, name, short
+from modbench.reports.wording import DECIDED, TIMED, is_number, name, short
 from modbench.reports.writers import text
 from modbench.reports.writers.html import inline
 from modbench.reports.writers.number_format import grid_point, number, plain
@@ -43,7 +43,6 @@ MOST_SAID = 4000
 MOST_ROWS, MOST_LETTERS = 12, 28
 # An interval may leave the frame: one of a single noisy row would hide all the others.
 ROOM = 1.25
-_DECIDED = {"better", "worse", "equivalent"}
 # Colours that can be read on a light ground and on a dark one; text has the notebook's own.
 _COLOURS = {"ink": "currentColor", "muted": "#7d868f", "hair": "#9aa3ab55", "paper": "none", "series-1": "#2b87c8"}
 _SERIES_1 = "#020501"
@@ -126,7 +125,7 @@ def ratio_figure(found: Sequence[Finding], baseline: str, margin: float) -> str:
     for y, (_, ratio, verdict) in enumerate(rows):
         if ratio.low is not None and ratio.high is not None:
             axis.plot([ratio.low, ratio.high], [y, y], color=_SERIES_1, linewidth=1.4)
-        face = _SERIES_1 if verdict in _DECIDED else PAPER
+        face = _SERIES_1 if verdict in DECIDED else PAPER
         axis.plot([ratios[y]], [y], "o", markersize=5, markerfacecolor=face, markeredgecolor=_SERIES_1)
         beside(axis, y, f"{number(ratio)}  {plain(Verdict(verdict))}")
     name_rows(axis, [called for called, *_ in rows])

@@ -20,7 +20,7 @@ from modbench.reports.format import DEFAULT, Format
 from modbench.reports.model import Alert, Block, Figure, Listed, Sentence
 from modbench.reports.panel import Panel, panels
 from modbench.reports.questions import first_screen
-from modbench.reports.questions.machine import gpu, machine_check, warnings
+from modbench.reports.questions.machine import doubtful, gpu, machine_check, warnings
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.writers.html import fill, inline, written
 
@@ -140,7 +140,7 @@ def html(loaded: Loaded) -> str:
         if fragment is not None:
             sections.append((panel, fragment))
     sections += broken()
-    run, told = loaded.run, first_screen.head(loaded)
+    run, told = loaded.run, first_screen.head(loaded, machine_check=False)
     page = fill(
         "report",
         title=first_screen.title(loaded),
@@ -154,8 +154,8 @@ def html(loaded: Loaded) -> str:
         suite=run.plan.suite,
         version=run.environment["packages"]["modbench"],
         commit=(run.environment["git"]["commit"] or "")[:7],
-        gpu=gpu(loaded),
-        machine_check=machine_check(loaded),
+        gpu=gpu(loaded) if run.plan.device == "cuda" else "",
+        machine_check=None if doubtful(loaded) else machine_check(loaded),
         warnings=warnings(loaded),
         missing=run.missing,
         damaged=run.damaged,

@@ -14,7 +14,6 @@ from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sente
 from modbench.reports.panel import Panel
 from modbench.reports.questions import win_rate
 from modbench.reports.questions.best_setting import first_arm
-from modbench.reports.questions.machine import machine_check
 from modbench.reports.tables import findings
 from modbench.reports.tables.load import Loaded, contenders, rung_beside
 from modbench.reports.tables.rerun_command import Again, NotAgainError
@@ -113,7 +112,6 @@ class Behind:
         self.counts = dict(
             zip(zip(loaded.cases.case_id, loaded.cases.metric, strict=True), loaded.cases.n, strict=True)
         )
-        self.machine = machine_check(loaded)
 
     def evidence(self, claim: Claim) -> Evidence:
         """Return what stands behind a claim."""
@@ -161,9 +159,6 @@ class Behind:
                 said.setdefault(each.reason, []).append(where)
         if not self.loaded.run.plan.suite.claims:
             said["a smoke run makes no claims"] = []
-        status, words = self.machine
-        if status != "fit":
-            said[words.lstrip("●○!× ")] = []
         return [_at(text, where) if where else text for text, where in said.items()]
 
 

@@ -16,7 +16,7 @@ from modbench.reports.panel import Panel
 from modbench.reports.tables.cases import RATIOS, figure_rows
 from modbench.reports.tables.findings import Against, against, between, row_of
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording import TIMED, in_title, name, short
+from modbench.reports.wording import DECIDED, TIMED, in_title, name, short
 from modbench.reports.writers.number_format import plain
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ FEW = 3  # what a caption lists
 ROOM = 1.25
 # What the dense models of equal cost are called together.
 SOLVED = "dense of equal cost"
-_DECIDED = {"better", "worse", "equivalent"}
 
 
 def render(loaded: Loaded) -> list[Figure]:
@@ -134,7 +133,7 @@ def _draw(
         colors = [looks[kept[y].case.arm].color for y in ys]
         # The mark of a decided row is filled, any other is hollow.
         faces = [
-            to_rgba(color, looks[kept[y].case.arm].opacity) if kept[y].verdict in _DECIDED else PAPER
+            to_rgba(color, looks[kept[y].case.arm].opacity) if kept[y].verdict in DECIDED else PAPER
             for y, color in zip(ys, colors, strict=True)
         ]
         places = [_ratio(kept[y]) for y in ys], ys
@@ -184,13 +183,14 @@ def _caption(
     listed = [Sentence("{arm} at {place}", arm=short(found.case), place=_place(found, rows)) for found in equal]
     return Sentence(
         "Of {all} against {base}: {counts}"
-        + "; hollow: undecided" * any(found.verdict not in _DECIDED for found in rows)
+        + "; hollow: {open}" * any(found.verdict not in DECIDED for found in rows)
         + ". Shaded: ±{margin}."
         + " Equivalent: {listed}." * (0 < len(equal) <= FEW)
         + " {left_out} more are not drawn: those nearest to 1×." * bool(left_out),
         all=len(rows),
         base=SOLVED if equal_cost else loaded.arms[0],
         counts=Listed([Sentence("{n} {verdict}", n=n, verdict=Verdict(word)) for word, n in counts.items()]),
+        open="undecided" if counts.keys() - {None} else "no verdict",
         margin=Estimate(loaded.run.plan.suite.margin, kind="share"),
         listed=Listed(listed, "; "),
         left_out=left_out,

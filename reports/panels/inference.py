@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from modbench.reports.model import Block, Code, Finding, Note, Sentence, Table, Value
-from modbench.reports.panel import Panel
-from modbench.reports.questions import break_even, results
+from modbench.harness.domain.case import Case
+from modbench.reports.model import Block, Code, Estimate, Finding, Note, Sentence, Table, Value
+from modbench.reports.panel import Lead, Panel
+from modbench.reports.questions import break_even, requests, results
 from modbench.reports.tables.load import Loaded, subsample_evenly
 from modbench.reports.wording import SERVING, in_title
 
@@ -21,7 +22,10 @@ BESIDE: Mapping[str, Mapping[str, str]] = {
         "tokens_per_s": "tokens/s, greedy",
         "memory/kv_cache": "KV cache",
     },
+    requests.REQUEST: {"tokens_per_s/request": "tokens/s"},
 }
+# What prefill and decode steps, measured apart, predict of a request, and what part of it was measured.
+PREDICTED = ("prefill + N steps", "measured ÷ that")
 # Rows of a table that the page holds at most; of more, so many that lie evenly among them.
 MOST_ROWS = 500
 
@@ -42,23 +46,18 @@ def table(loaded: Loaded, metric: str) -> Table | None:
             results.named(loaded, case),
             f"{place.dtype}, {place.execution}" if len(ways) > 1 else "",
             place.seq_len,
+            place.new_tokens or "",
             place.batch_size,
             *_compared(found),
+            *_predicted(loaded, found.case),
             *(_number(results.cell(loaded, key, case, place)) for key in BESIDE[metric]),
         ]
         for place in places
         for case in (loaded.arms[0], *loaded.arms_shown)
         if isinstance(found := results.cell(loaded, metric, case, place), Finding)
     ]
-    head = (
-        SERVING[metric],
-        "as",
-        "T",
-        "B",
-        "time",
-        f"over {in_title(loaded.arms[0])} [95 %]",
-        *BESIDE[metric].values(),
-    )
+    ratio = f"over {in_title(loaded.arms[0])} [95 %]"
+    head = (SERVING[metric], "as", "T", "new", "B", "time", ratio, *PREDICTED, *BESIDE[metric].values())
     kept = [at for at in range(len(head)) if at == 0 or any(row[at] != "" for row in rows)]
     return Table(
         SERVING[metric],
@@ -67,6 +66,14 @@ def table(loaded: Loaded, metric: str) -> Table | None:
         left_out=max(0, len(rows) - MOST_ROWS),
         file="comparisons.csv",
     )
+
+
+def _predicted(loaded: Loaded, case: Case) -> tuple[Value, Value]:
+    """Return what prefill and decode steps predict of a request, and the measured time as a multiple of it."""
+    made = requests.request(loaded, case) if case.place.new_tokens else None
+    if made is None or made.measured_over_predicted is None:
+        return "", ""
+    return Estimate(made.predicted_s, unit="s"), Estimate(made.measured_over_predicted, kind="fraction")
 
 
 def _compared(found: Finding) -> tuple[Value, Value]:
@@ -100,9 +107,16 @@ READING = (
     "one token of each row per step (TPOT, time per output token), and tokens per second count all rows. The first table says "
     "from which length or batch size on each model is faster, in typical calls and in the mean; in brackets stands the 95 % "
     "interval, and between measured points the line is interpolated. p50 and p95 are of single steps; KV cache is what the cache "
-    "of keys and values holds. Whether a model's text is as good is not part of it."
+    "of keys and values holds. A request is a prompt and N decode steps in one call, each token read by the host; beside it "
+    "stands what prefill and decode predict. Whether a model's text is as good is not part of it."
 )
 
 PANEL = Panel(
-    title="Prefill and decode: where does it start to pay?", order=15, span=12, render=render, reading=READING
+    title="Prefill and decode: where does it start to pay?",
+    order=15,
+    span=12,
+    render=render,
+    reading=READING,
+    tables={"requests": requests.table},
+    lead=Lead(details=requests.in_short, brief=requests.in_short),
 )

@@ -10,9 +10,11 @@ from modbench.harness.domain.evidence import LaunchCount
 from modbench.harness.domain.notes.training import TrainNotes
 from modbench.reports.model import Code, Estimate, Listed, Sentence, Value
 from modbench.reports.panel import Panel
-from modbench.reports.questions.machine import gpu, jobs, machine_check
+from modbench.reports.questions.machine import doubtful, gpu, jobs, machine_check
 from modbench.reports.tables.load import Loaded
 from modbench.reports.writers.html import fill, inline
+
+CHECK = "Machine check"
 
 
 def facts(loaded: Loaded) -> list[tuple[str, Value]]:
@@ -45,7 +47,7 @@ def facts(loaded: Loaded) -> list[tuple[str, Value]]:
         ("Text", _text(loaded)),
         ("Inside measured or trained work", _share(inside, "not known", "{share} of the run's wall time")),
         ("This process beside timed ones", _share(parent, "nothing was timed", "{share} of a core")),
-        ("Machine check", machine_check(loaded)[1]),
+        (CHECK, machine_check(loaded)[1]),
         *jobs(loaded),
         ("Command", Code(shlex.join(run.command))),
     ]
@@ -97,8 +99,9 @@ def _launches(loaded: Loaded) -> Value:
 
 
 def render(loaded: Loaded) -> Markup | None:
-    """Show a list of terms and facts."""
-    return fill("machine", facts=[(term, inline(fact)) for term, fact in facts(loaded)])
+    """Show a list of terms and facts; the check of the machine stands at the top of the page, unless a warning stands there."""
+    said_above = set() if doubtful(loaded) else {CHECK}
+    return fill("machine", facts=[(term, inline(fact)) for term, fact in facts(loaded) if term not in said_above])
 
 
 READING = (

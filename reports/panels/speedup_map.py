@@ -9,18 +9,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from modbench.harness.domain.case import Case
 from modbench.reports.figures.style import INK, MAP, MAP_INK, MUTED, PAPER, Mark, Marks, bin_of, in_lines, new_figure
-from modbench.reports.model import Block, Estimate, Figure, Finding, Listed, Note, Sentence, Value
+from modbench.reports.model import Block, Estimate, Figure, Finding, Note, Sentence, Value
 from modbench.reports.panel import Panel
 from modbench.reports.questions.break_even import Line, lines, measure_next
 from modbench.reports.questions.first_screen import residuals
 from modbench.reports.tables.cases import RATIOS, figure_rows
 from modbench.reports.tables.findings import Against, against, by_length, row_of
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording import TIMED, short
+from modbench.reports.wording import DECIDED, TIMED, short
 from modbench.reports.writers.number_format import NONE, half, plain
 
 if TYPE_CHECKING:
@@ -32,10 +30,11 @@ WIDTH, POINTS, MAPS_SHARE = 5.0, 72, 0.75
 WIDEST, NAMES, CELL = 7.5, 1.3, 0.4
 # With more lengths a cell has room for its ratio alone.
 FEW_LENGTHS = 7
-UNDECIDED = {"inconclusive", "different", "contaminated"}
 # Where the numbers of a cell stand: heights in a row, and half their width in points.
 _NUMBERS, _HALF_WIDTH = (0.2, 0.92), 14.0
 _BAND_AT = 0.955
+# Least height of a row in inches, and of a line of its name.
+ROW, LINE = 0.36, 0.17
 
 
 def render(loaded: Loaded) -> Iterator[Block]:
@@ -54,37 +53,37 @@ def _figure(loaded: Loaded, sides: Sequence[tuple[str, str]], choice: Against) -
     pairs, arms = choice.pairs, [case for case, _ in choice.pairs]
     cells = len(sides) * len(loaded.lengths_shown)
     whole = min(WIDEST, max(WIDTH, NAMES + CELL * cells))
-    made, axes = new_figure(whole, 0.8 + 0.36 * len(arms), len(sides), share_y=True)
+    over = [f"\nover {short(other)}" * choice.equal_cost for _, other in pairs]
+    names = [in_lines(case) + over[i] for i, case in enumerate(arms)]
+    row = max(ROW, LINE * max(text.count("\n") + 1 for text in names))
+    made, axes = new_figure(whole, 0.8 + row * len(arms), len(sides), share_y=True)
     width = whole * POINTS * MAPS_SHARE / cells
-    hatched, lined, to_measure, marks, data = False, False, set[int](), Marks(), list[pd.Series]()
+    lined, to_measure, marks, data = False, set[int](), Marks(), list[Finding]()
     for axis, (title, metric) in zip(axes, sides, strict=True):
         found = [by_length(loaded, metric, *pair) for pair in pairs]
         _draw(axis, loaded, title, pairs, found, marks)
-        hatched |= any(_hatched(loaded, line.get(length)) for line in found for length in loaded.lengths_shown)
-        data += [
-            row_of(loaded, each) for line in found for length in loaded.lengths_shown if (each := line.get(length))
-        ]
+        data += [each for line in found for length in loaded.lengths_shown if (each := line.get(length))]
         known = break_even_lines(loaded, metric, pairs)
         lined |= _draw_lines(axis, arms, loaded.lengths_shown, known, width)
         to_measure |= {at for line in known.values() if (at := line.later.measure_next) is not None}
-    axes[0].set_yticks([i + 0.5 for i in range(len(arms))], [in_lines(case) for case in arms])
-    over = [Sentence("{arm} over {rung}", arm=short(case), rung=short(rung)) for case, rung in pairs]
+    axes[0].set_yticks([i + 0.5 for i in range(len(arms))], names)
     caption = Sentence(
-        ("Speed-up over dense of equal cost ({pairs})" if choice.equal_cost else "Speed-up over {anchor}")
-        + ", ± half the 95 % interval. Purple is faster, orange slower"
-        + "; hatched: undecided" * hatched
+        "Speed-up over {base}, ± half the 95 % interval. Purple is faster, orange slower"
+        + "; hatched: {open}" * any(_hatched(each) for each in data)
         + "."
-        + " Rows of dense models: the alternatives of equal cost."
-        * (not choice.equal_cost and any(c.rung for c in arms))
+        + " Rows of dense models: the alternatives of equal cost." * any(case.rung for case in arms)
         + " Thick line: from this length on the arm pays" * lined
         + "; {next}" * bool(to_measure)
         + "." * lined,
-        anchor=loaded.arms[0],
-        pairs=Listed(over),
+        base="dense of equal cost" if choice.equal_cost else loaded.arms[0],
+        open="undecided" if any(each.verdict for each in data) else "no verdict",
         next=measure_next("seq_len", to_measure),
     )
     label = f"Speed-up over {'dense of equal cost' if choice.equal_cost else 'the anchor'} by arm and sequence length"
-    name, frame = "map-cost" if choice.equal_cost else "map", figure_rows(data, RATIOS)
+    name, frame = (
+        "map-cost" if choice.equal_cost else "map",
+        figure_rows((row_of(loaded, each) for each in data), RATIOS),
+    )
     return Figure(name, made, label, caption, frame, wide=True, marks=marks)
 
 
@@ -132,7 +131,7 @@ def _draw(
                 if written:  # inside its cell, so that the layout need not ask how wide it is
                     label = axis.text(x + 0.5, y + down, written, ha="center", va="center", color=ink, fontsize=size)
                     label.set_in_layout(False)
-            if _hatched(loaded, row):
+            if row is not None and _hatched(row):
                 axis.add_patch(
                     Rectangle((x, y), 1, 1, fill=False, hatch="///", edgecolor=MUTED, linewidth=0, alpha=0.5)
                 )
@@ -143,9 +142,9 @@ def _draw(
     axis.tick_params(axis="y", rotation=0)
 
 
-def _hatched(loaded: Loaded, found: Finding | None) -> bool:
+def _hatched(found: Finding) -> bool:
     """Whether a cell is not decided."""
-    return found is not None and found.status == "ok" and (found.verdict in UNDECIDED or not loaded.checked)
+    return found.status == "ok" and found.verdict not in DECIDED
 
 
 def _mark(case: Case, length: int, title: str, found: Finding | None) -> Mark:
@@ -159,8 +158,9 @@ def _mark(case: Case, length: int, title: str, found: Finding | None) -> Mark:
 
 
 def _bin(found: Finding | None) -> float:
-    ratio = None if found is None else found.typical.value
-    return math.nan if ratio is None else float(bin_of(math.log2(ratio)))
+    return (
+        math.nan if found is None or found.typical.value is None else float(bin_of(found.typical.value, found.verdict))
+    )
 
 
 def _text(found: Finding | None) -> tuple[str, str, str]:
@@ -261,12 +261,12 @@ def _position(at: float, lengths: Sequence[int]) -> float:
 
 
 READING = (
-    "Each cell is one arm at one sequence length. Its number is the time of the anchor divided by the time of the arm: 1.50 "
-    "means that the arm does the same call in two thirds of the time, and above 1 is better. Purple is faster, orange is "
-    "slower, grey is within 9 % of 1, and a hatched cell is not decided, by its interval or since the machine was disturbed or "
-    "not checked. The thick line is read from all lengths together: "
-    "from it on the arm pays against the baseline, in typical calls and in the mean; at the left edge at every length, at the "
-    "right at none, and dashed where else it may lie (95 %)."
+    "Each cell is one arm at one sequence length. Its number is the time of the dense model of equal cost, or of the anchor, as "
+    "the buttons choose, divided by the time of the arm: 1.50 means that the arm does the same call in two thirds of the time, "
+    "and above 1 is better. Purple is faster, orange is slower, grey is within 9 % of 1 or shows no direction, and a hatched "
+    "cell is not decided, by its interval or since the machine was disturbed or not checked. The thick line is read from all "
+    "lengths together: from it on the arm pays, in typical calls and in the mean; at the left edge at every length, at the right "
+    "at none, and dashed where else it may lie (95 %)."
 )
 
 PANEL = Panel(

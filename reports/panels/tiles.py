@@ -113,12 +113,16 @@ def _promise(loaded: Loaded, case: Case, metric: str, length: int) -> pd.Series 
 def _tile(loaded: Loaded, title: str, found: Finding | None, promise: pd.Series | None) -> dict[str, object]:
     """Return a tile. `promise`: the row of `comparisons.csv` that holds what FLOPs promise; None: equal FLOPs promise nothing."""
     if found is None:
-        return {"title": title, "big": inline(None), "bar": None, "small": "not asked for"}
+        return {"title": title, "big": inline(None), "bar": None, "small": "not asked for", "open": True}
     big, small = _content(loaded, found, promise)
     ideal = None if promise is None else promise.ideal
     bar = _bar(found.typical, ideal) if found.typical.kind == "ratio" and found.typical.value else None
     title = f"{title}, {grid_point('T', found.place.seq_len)}"
-    return {"title": title, "big": inline(big), "bar": bar, "small": inline(small)}
+    # What was counted or allocated is exact.
+    open_ = (
+        found.verdict in {None, "contaminated"} and found.typical.unit != "FLOP" and found.metric != "memory/kv_cache"
+    )
+    return {"title": title, "big": inline(big), "bar": bar, "small": inline(small), "open": open_}
 
 
 def _content(loaded: Loaded, found: Finding, promise: pd.Series | None) -> tuple[Value, Value]:

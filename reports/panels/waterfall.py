@@ -26,7 +26,7 @@ from modbench.harness.roofline.table import RATIO_ERROR, amount
 from modbench.harness.roofline.table import Table as Peaks
 from modbench.harness.roofline.work import Listed, Work
 from modbench.reports.figures.axes import name_rows, ticks
-from modbench.reports.figures.style import INK, MAP, MAP_INK, MUTED, Mark, Marks, beside, look, new_figure
+from modbench.reports.figures.style import INK, MAP, MAP_INK, MUTED, PAPER, Mark, Marks, beside, look, new_figure
 from modbench.reports.model import Block, Estimate, Figure, Note, Sentence, Table, Value
 from modbench.reports.panel import Panel
 from modbench.reports.questions.best_setting import first_arm
@@ -65,6 +65,7 @@ class Fall:
         parts: what is predicted to be added, by name, in `ORDER`; those that neither arm has are left out.
         share: share that was measured.
         predicted: whether the parts are predicted from operators; else they are measured.
+        claimed: whether a verdict on the measured time says anything: without one, no bar has the colour of one.
     """
 
     case: Case
@@ -74,6 +75,7 @@ class Fall:
     parts: dict[str, float]
     share: Estimate
     predicted: bool = True
+    claimed: bool = True
 
     @property
     def measured(self) -> float:
@@ -103,17 +105,18 @@ def fall(loaded: Loaded, arm: str, metric: str, seq_len: int) -> Fall | None:
     if seconds is None:
         return None
     ideal = float(row.ideal)
-    share = replace(of_row(row, case, baseline).typical.mirrored(), kind="share")
+    found = of_row(row, case, baseline)
+    share, claimed = replace(found.typical.mirrored(), kind="share"), found.verdict not in {None, "contaminated"}
     table = loaded.tables.rooflines.get(case.place.dtype)
     mine, theirs = (getattr(loaded.tables.counted(side), field) for side in (case, baseline))
     if table is not None and mine is not None and theirs is not None and table.lacks(mine, theirs) is None:
         parts = parts_of(table, mine, theirs, ideal)
-        return Fall(case, baseline, seconds, 1 / ideal, parts, share)
+        return Fall(case, baseline, seconds, 1 / ideal, parts, share, claimed=claimed)
     waited, base = (_waited(loaded, side, metric) for side in (case, baseline))
     if waited is None or base is None:
         return None
     parts = {LAUNCHES: waited / float(row.ratio) - base / ideal}
-    return Fall(case, baseline, seconds, 1 / ideal, parts, share, predicted=False)
+    return Fall(case, baseline, seconds, 1 / ideal, parts, share, predicted=False, claimed=claimed)
 
 
 def _waited(loaded: Loaded, case: Case, metric: str) -> float | None:
@@ -287,7 +290,7 @@ def _draw(axis: Axes, found: Fall, rows: list[Step], marks: Marks) -> None:
         [end - start for *_, start, end in steps],
         left=[start for _, _, start, _ in steps],
         height=0.66,
-        color=[SLOWER if end > start else FASTER for *_, start, end in steps],
+        color=[(SLOWER if end > start else FASTER) if found.claimed else MUTED for *_, start, end in steps],
         edgecolor=INK,
         linewidth=0.4,
     )
@@ -300,7 +303,13 @@ def _draw(axis: Axes, found: Fall, rows: list[Step], marks: Marks) -> None:
     axis.vlines([end for *_, end in totals], [y for y, *_ in totals], len(rows) - 0.5, color=MUTED, linewidth=0.5)
     if high < 1:
         axis.annotate(
-            "from 100 %", (high, 1), (-4, 0), textcoords="offset points", ha="right", va="center", color=MAP_INK[7]
+            "from 100 %",
+            (high, 1),
+            (-4, 0),
+            textcoords="offset points",
+            ha="right",
+            va="center",
+            color=MAP_INK[7] if found.claimed else PAPER,
         )
     style = look(found.case)
     if found.share.ends is not None:

@@ -13,13 +13,13 @@ from modbench.harness.core.units import counted
 from modbench.harness.domain.case import Case, Rung
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value
 from modbench.reports.panel import panels
-from modbench.reports.questions import best_setting, break_even, machine, win_rate
-from modbench.reports.questions.machine import GLYPHS, machine_check, machine_facts, twin_check
+from modbench.reports.questions import best_setting, break_even, machine, rivals, win_rate
+from modbench.reports.questions.machine import GLYPHS, machine_facts, twin_check
 from modbench.reports.tables import losses
 from modbench.reports.tables.cases import looked_ahead
 from modbench.reports.tables.load import Loaded, contenders, rung_beside, same_shape, subsample_evenly
 from modbench.reports.tables.losses import seeds_in_words
-from modbench.reports.wording import MATCHED, TIMED, name, short
+from modbench.reports.wording import ANSWERED, MATCHED, name, short
 from modbench.reports.writers.number_format import plain
 
 # Arms that the answer is about; the rest are counted.
@@ -27,7 +27,7 @@ MOST_ANSWERS = 24
 # Lengths at which a rung's distance from its target is said.
 MOST_GAPS = 4
 # What is said in one sentence of a model that was measured alone.
-NUMBERS = (*TIMED, ("forward FLOPs", "flops/forward"), ("peak memory", "memory/peak_allocated"))
+NUMBERS = (*ANSWERED, ("forward FLOPs", "flops/forward"), ("peak memory", "memory/peak_allocated"))
 NOTHING_COMPARED = "nothing is compared, so that there is no ratio, no verdict and no identical twin of a baseline"
 
 
@@ -36,7 +36,9 @@ WHERE = {
     frozenset({"train_step"}): " in training",
     frozenset({"prefill"}): " in prefill",
     frozenset({"decode"}): " in decoding",
+    frozenset({"request"}): " in generation",
     frozenset({"prefill", "decode"}): " in generation",
+    frozenset({"prefill", "decode", "request"}): " in generation",
 }
 # More names than this are counted.
 MOST_NAMED = 6
@@ -61,8 +63,13 @@ class Head:
     doubts: Sequence[Value]
 
 
-def head(loaded: Loaded) -> Head:
-    """Return the first screen of a report."""
+def head(loaded: Loaded, *, machine_check: bool = True) -> Head:
+    """Return the first screen of a report.
+
+    Args:
+        loaded: the run.
+        machine_check: whether it says what is known of the machine; the page says it at its top.
+    """
     said = asked(loaded)
     if not loaded.measured:  # why stands above it, among the warnings
         return Head(said, [f"{machine.NOTHING}."], [], [], [])
@@ -73,7 +80,9 @@ def head(loaded: Loaded) -> Head:
     )
     details += [sentence for _, panel in panels() for sentence in panel.lead.details(loaded)]
     details += _requested(loaded)
-    return Head(said, short, details, sure(loaded), doubts(loaded))
+    return Head(
+        said, short, details, sure(loaded, machine_check=machine_check), doubts(loaded, machine_check=machine_check)
+    )
 
 
 def answer(loaded: Loaded) -> list[Value]:
@@ -86,24 +95,30 @@ def answer(loaded: Loaded) -> list[Value]:
         return [_alone(loaded)]
     if answered := _answered(loaded):
         return answered
-    case = best_setting.first_arm(loaded)
+    case, first = best_setting.first_arm(loaded), list[Value]()
+    if found := rivals.with_rivals(loaded):
+        case, first = _own(loaded, found)
     if case is None or loaded.run.plan.suite.isoflop is not None:
         return []
     anchor, subject, arms = loaded.arms[0], case, [case]
     if (settings := best_setting.settings_of(loaded, case)) and best_setting.fastest(loaded, case) is None:
         subject, arms = _model(case), [each for each in settings if each.arm != anchor.arm]
-    others: list[tuple[Case, Value]] = [(anchor, described(anchor))]
+    others: list[tuple[Case, Value]] = [(anchor, described(anchor))] if anchor.arm != case.arm else []
     beside = rung_beside(loaded, case) if subject is case else None
     if beside is not None and beside[0].arm != anchor.arm:
-        others.append((beside[0], Sentence("the dense model of equal cost ({arm})", arm=short(beside[0]))))
+        equal = beside[0] if first else Sentence("the dense model of equal cost ({arm})", arm=short(beside[0]))
+        others.insert(0 if first else len(others), (beside[0], equal))
+    if first and beside is not None and len(win_rate.places(loaded, case, beside[0])) == 1:  # it has been said
+        others = [each for each in others if each[0].arm != beside[0].arm]
     places = [[found for each in arms for found in win_rate.places(loaded, each, other)] for other, _ in others]
     if not any(win_rate.span(found) for found in places):
         del places[1:]  # that nothing can be compared is said once
-    groups = dict.fromkeys(_group(loaded, each) for each in places[0])
-    said: list[Value] = [*best_setting.answers(loaded)]
+    groups = dict.fromkeys(_group(loaded, each) for found in places[:1] for each in found)
+    said = [*first, *best_setting.answers(loaded)]
+    named = bool(first) and subject is case
     for group in groups or [None]:
         made = [
-            _against(subject, [each for each in found if _group(loaded, each) == group], called, again=i > 0)
+            _against(subject, [each for each in found if _group(loaded, each) == group], called, again=named or i > 0)
             for i, (found, (_, called)) in enumerate(zip(places, others, strict=False))
         ]
         known = [each for each in made if each is not None]
@@ -112,7 +127,7 @@ def answer(loaded: Loaded) -> list[Value]:
         else:
             said += known
         others = [(other, other) for other, _ in others]  # what they are to the arm is said once
-    return said
+    return [*said, *rivals.missed(loaded)]
 
 
 class _Group(NamedTuple):
@@ -132,6 +147,17 @@ def _group(loaded: Loaded, found: Finding) -> _Group | None:
     if loaded.tables.metrics[found.metric].workload not in GENERATION:
         return None
     return _Group(win_rate.WORKLOADS[found.metric].capitalize(), found.place.batch_size)
+
+
+def _own(loaded: Loaded, found: Sequence[tuple[Case, Case, Rung]]) -> tuple[Case, list[Value]]:
+    """Return the model of the user's that the answer is about, and how fast it is against dense of equal cost.
+
+    Of several settings it is the fastest; where none is told apart, each is held against its rival.
+    """
+    fastest = best_setting.fastest(loaded, found[0][0])
+    told = [each for each in found if fastest is not None and each[0].arm == fastest.arm] or found
+    said = [rivals.headline(loaded, *each) for each in told[:MOST_NAMED]]
+    return told[0][0], [each for each in said if each is not None]
 
 
 def _answered(loaded: Loaded) -> list[Value]:
@@ -246,9 +272,12 @@ def asked(loaded: Loaded) -> Sentence:
     plan = loaded.run.plan
     others, baseline = contenders(loaded), loaded.arms[0]
     words = "{arms} against {baseline}" if others else "{baseline} alone"
-    if others and any(rung.arm in {case.arm for case in loaded.arms} for rung in plan.ladder):
+    rungs = {rung.arm for rung in plan.ladder} & {case.arm for case in loaded.arms}
+    if others and rungs == {baseline.arm}:
+        words += ", a dense model of equal cost"
+    elif others and rungs:
         words += " of the same shape, and against smaller dense models of equal cost"
-    what = [workload for workload, metric in TIMED if metric in plan.suite.metrics]
+    what = [workload for workload, metric in ANSWERED if metric in plan.suite.metrics]
     what += [name for name in ("memory", "energy") if any(key.startswith(f"{name}/") for key in plan.suite.metrics)]
     made = {key for comparison in plan.comparisons for key in comparison.metrics}  # a filter may leave tasks out
     asked_for = {task for key in made if (task := loaded.tables.metrics[key].task)}
@@ -453,6 +482,7 @@ class Doubt:
         said: the sentence.
         short: the same where the numbers stand elsewhere.
         brief: the same in a few words.
+        of_machine: whether it is what the check of the machine has found.
         heavy: whether numbers may be missing, disturbed, or not those of the work that a model claims: these come first where
             there is room for a few.
     """
@@ -461,6 +491,7 @@ class Doubt:
     short: Value = ""
     brief: Value = ""
     heavy: bool = False
+    of_machine: bool = False
 
 
 def evidence(loaded: Loaded) -> Evidence | None:
@@ -479,8 +510,8 @@ def evidence(loaded: Loaded) -> Evidence | None:
     return Evidence(int(launches.min()), int(launches.max()), half, len(rows), judged, undecided)
 
 
-def sure(loaded: Loaded) -> list[Value]:
-    """Say what the numbers stand on: processes, width of the intervals, margin, the check of the machine."""
+def sure(loaded: Loaded, *, machine_check: bool = True) -> list[Value]:
+    """Say what the numbers stand on: processes, width of the intervals, margin, the check of the machine if it is wanted."""
     suite, found = loaded.run.plan.suite, evidence(loaded)
     if found is None:
         return []
@@ -494,7 +525,7 @@ def sure(loaded: Loaded) -> list[Value]:
         words += "; {open} of {all} ratios of times undecided" * bool(found.undecided)
         margin = Estimate(suite.margin, kind="share")
         said.append(Sentence(words + ".", margin=margin, open=found.undecided, all=found.ratios))
-    return [*said, f"{machine_check(loaded)[1]}."]
+    return [*said, *[f"{machine.machine_check(loaded)[1]}."] * machine_check]
 
 
 def sure_in_brief(loaded: Loaded) -> Sentence | None:
@@ -502,9 +533,8 @@ def sure_in_brief(loaded: Loaded) -> Sentence | None:
     found = evidence(loaded)
     if found is None:
         return None
-    words = "{processes}" + ", ±{half}" * (found.half is not None) + ", machine {status}"
-    half = Estimate(found.half, kind="share")
-    return Sentence(words, processes=found.processes, half=half, status=machine_facts(loaded)[0])
+    words = "{processes}" + ", ±{half}" * (found.half is not None)
+    return Sentence(words, processes=found.processes, half=Estimate(found.half, kind="share"))
 
 
 def sure_in_short(loaded: Loaded) -> Sentence | None:
@@ -532,9 +562,9 @@ def sure_in_short(loaded: Loaded) -> Sentence | None:
     )
 
 
-def doubts(loaded: Loaded) -> list[Value]:
+def doubts(loaded: Loaded, *, machine_check: bool = True) -> list[Value]:
     """Say what a reader should hold against the numbers: labels, disturbed times, failures, what is missing."""
-    return [each.said for each in _doubts(loaded, MOST_DOUBTED)]
+    return [each.said for each in _doubts(loaded, MOST_DOUBTED) if machine_check or not each.of_machine]
 
 
 def doubts_in_short(loaded: Loaded) -> list[Value]:
@@ -578,7 +608,7 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
         words += "it sees no waiting, no other thread and no GPU."
         yield Doubt(Sentence(words, n=by_cpu), brief=Sentence("{n} by CPU time", n=by_cpu))
     twins = twin_check(loaded)
-    if twins is not None and machine_check(loaded)[0] == "undecided":
+    if twins is not None and machine_facts(loaded)[0] == "undecided":
         every = len(twins.verdicts)
         said = Sentence(
             "The machine check cannot tell: two identical models were shown to be equal in {equal} of {all:comparison}; "
@@ -587,11 +617,13 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
             all=every,
             largest=Estimate(twins.largest, kind="share"),
         )
-        yield Doubt(said, "The A/A test is undecided.", "the A/A test is undecided")
+        yield Doubt(said, "The A/A test is undecided.", of_machine=True)
     seeds = len(loaded.run.plan.suite.seeds)
     if loaded.trained_metric is not None and seeds < 3 and not _answered(loaded):
         few = Sentence("{n:seed}", n=seeds)
         yield Doubt(Sentence("Losses are from {few}: an illustration, no claim.", few=few), brief=few)
+    for said in rivals.left_out(loaded):
+        yield Doubt(said)
     for _, panel in panels():
         yield from map(Doubt, panel.lead.doubts(loaded))
     failed = len(loaded.failed.case_id.unique())

@@ -171,7 +171,7 @@ def warnings(loaded: Loaded) -> list[str]:
         *_shipped(loaded),
         *_two_versions(loaded),
         *_busy(loaded),
-        *_of_machine(loaded),
+        *doubtful(loaded),
     ]
 
 
@@ -225,7 +225,8 @@ def _two_versions(loaded: Loaded) -> Iterator[str]:
         )
 
 
-def _of_machine(loaded: Loaded) -> list[str]:
+def doubtful(loaded: Loaded) -> list[str]:
+    """Return what must be read of the machine first: that equal models came out unequal, or that times have no verdicts."""
     twins = twin_check(loaded)
     if twins is not None and twins.apart:
         share = f"{len(twins.apart)} of {counted(len(twins.verdicts), 'comparison')}"

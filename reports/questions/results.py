@@ -13,23 +13,24 @@ from modbench.reports.questions import win_rate
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import MOST_LENGTHS, Loaded, subsample_evenly
-from modbench.reports.wording import SERVING, TIMED
+from modbench.reports.wording import ANSWERED, SERVING
 from modbench.reports.writers.number_format import grid_point, sizes
 
 # Metrics of the tables, with their titles, in the order in which they are printed.
 TABLES = (
-    *((metric, SERVING.get(metric, title)) for title, metric in TIMED),
+    *((metric, SERVING.get(metric, title)) for title, metric in ANSWERED),
     ("ttft", "TTFT, read by the host"),
     ("tpot", "TPOT, read by the host"),
     ("tokens_per_s/prefill", "prefill"),
     ("tokens_per_s/decode", "decode"),
     ("tokens_per_s", "greedy decode"),
+    ("tokens_per_s/request", "new tokens of requests"),
     ("flops/forward", "forward FLOPs"),
     ("memory/peak_allocated", "peak memory"),
     ("memory/kv_cache", "KV cache"),
 )
 # Times whose tables stand without `-v`.
-TIMES = frozenset({*(metric for _, metric in TIMED), "ttft", "tpot"})
+TIMES = frozenset({*(metric for _, metric in ANSWERED), "ttft", "tpot"})
 # Settings of one metric that get a table of their own at most.
 MOST_SETTINGS = 6
 
@@ -62,7 +63,7 @@ def _of_metric(loaded: Loaded, metric: str, title: str, settings: int) -> Iterat
         groups.setdefault((fixed, place.dtype, place.execution), []).append(place)
     axis, letter = ("batch_size", "B") if over_batches else ("seq_len", "T")
     for theirs in list(groups.values())[:settings]:
-        ordered = sorted(theirs, key=lambda place: (place.batch_size, place.seq_len))
+        ordered = sorted(theirs, key=lambda place: (place.batch_size, place.seq_len, place.new_tokens))
         known = [place for place in ordered if any(_measured(loaded, metric, case, place) for case in loaded.arms)]
         shown = subsample_evenly(known or ordered, MOST_LENGTHS)
         rows = [_row(loaded, metric, case, shown) for case in (loaded.arms[0], *loaded.arms_shown)]

@@ -9,7 +9,7 @@ from modbench.harness.domain.case import Case
 from modbench.reports.model import MIRRORED, Estimate, Finding, Listed, Sentence, Value
 from modbench.reports.tables.findings import between, labels_of
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording import TIMED
+from modbench.reports.wording import ANSWERED
 from modbench.reports.writers.number_format import place
 
 # Verdicts in the order of a sentence, and the word for each.
@@ -22,12 +22,12 @@ WORDS = {
 }
 # More wins than this are counted, not listed.
 MOST_LISTED = 2
-WORKLOADS = {metric: workload for workload, metric in TIMED}
+WORKLOADS = {metric: workload for workload, metric in ANSWERED}
 
 
 def places(loaded: Loaded, case: Case, baseline: Case) -> list[Finding]:
     """Return what is found of an arm against another at every place and workload that was timed, favourable or not."""
-    return [found for _, metric in TIMED for found in between(loaded, metric, case, baseline)]
+    return [found for _, metric in ANSWERED for found in between(loaded, metric, case, baseline)]
 
 
 def doubts(found: Finding) -> tuple[str, ...]:

@@ -47,7 +47,7 @@ def fields(case: Case) -> Fields:
         config.pop("decode_policy", None)
     unread: Fields = dict.fromkeys(ModelConfig.model_fields)
     more: Fields = {"model": case.model, "arm": case.arm, "task": case.task or None, "budget": case.budget}
-    known = unread | config | case.place.model_dump() | more
+    known = unread | config | case.place.model_dump() | {"new_tokens": case.place.new_tokens or None} | more
     for name, value in case.options:
         # An option takes the place of a key of the same name that the model does not read.
         taken = name in known and (name not in unread or known[name] is not None)

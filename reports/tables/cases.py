@@ -14,7 +14,7 @@ from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.stats import contamination, effects
 from modbench.reports.tables import pair_verdicts
-from modbench.reports.tables.outcomes import Tables
+from modbench.reports.tables.outcomes import NEW_TOKENS, Tables
 
 CASE_COLUMNS = [
     *("case_id", "arm", "model", "capacity", "depth_ratio", "seq_len", "batch_size", "workload", "device", "dtype"),
@@ -34,6 +34,7 @@ CASES = [
     "reason",
     "labels",
     "arm_title",
+    NEW_TOKENS,
 ]
 
 
@@ -47,7 +48,7 @@ def case_table(tables: Tables, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Return `cases.csv`: the rows of all comparisons, then those of the twins."""
     rows = list(rows)
     rows += [_case_row(tables, twin, metric) for twin, _, metric in tables.twins()]
-    frame = pd.DataFrame(rows, columns=CASES).astype({"params": "Int64", "n": "Int64"})
+    frame = pd.DataFrame(rows, columns=CASES).astype(dict.fromkeys(("params", "n", NEW_TOKENS), "Int64"))
     return frame.astype(dict.fromkeys(("capacity", "depth_ratio", "value", "ci_low", "ci_high", "ci_level"), "float64"))
 
 

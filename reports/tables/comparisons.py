@@ -28,7 +28,7 @@ from modbench.reports.model import Estimate, Sentence
 from modbench.reports.tables import pair_verdicts, solved
 from modbench.reports.tables.cases import CASE_COLUMNS, no_interval
 from modbench.reports.tables.cell import Cell, joined_reasons
-from modbench.reports.tables.outcomes import Tables
+from modbench.reports.tables.outcomes import NEW_TOKENS, Tables
 from modbench.reports.tables.pair_verdicts import Evidence, judge, machine_labels
 from modbench.reports.writers.number_format import percent, plain
 
@@ -310,6 +310,7 @@ COMPARISONS = [
     *("labels", "baseline_labels"),
     *BY_CPU,
     *("arm_title", "baseline_arm_title"),
+    NEW_TOKENS,
 ]
 # Rows of all pairs up to which they are made unasked.
 MOST_PAIRS = 5000
@@ -370,7 +371,7 @@ def comparison_table(tables: Tables, rows: Sequence[dict[str, Any]]) -> pd.DataF
     frame = frame.astype(
         dict.fromkeys(numbers, "float64") | {"primary": "bool", "twin": "bool"}
     )  # also where there is no row
-    return frame.astype({"params": "Int64", "baseline_params": "Int64"})
+    return frame.astype({"params": "Int64", "baseline_params": "Int64", NEW_TOKENS: "Int64"})
 
 
 def settle(tables: Tables, rows: Sequence[dict[str, Any]], twins: Sequence[dict[str, Any]]) -> None:

@@ -128,12 +128,16 @@ class Loaded:
 
     @cached_property
     def lengths(self) -> list[int]:
-        """Sequence lengths of the grid, ascending; if the run only trained, the training length; of a search those it timed."""
-        measured = self.cases[self.cases.workload != "train"]
+        """Sequence lengths of the grid, ascending; if the run only trained, the training length; of a search those it timed.
+
+        Prompts of whole requests are lengths where nothing else has any.
+        """
+        grids = (self.cases[~self.cases.workload.isin(others)] for others in (["train", "request"], ["train"]))
+        measured = next((rows for rows in grids if not rows.empty), self.cases)
         if self.run.plan.suite.search is not None:
             timed = measured[(measured.unit == "s") & (measured.status != "skipped")]
             measured = measured if timed.empty else timed
-        return sorted((self.cases if measured.empty else measured).seq_len.unique().tolist())
+        return sorted(measured.seq_len.unique().tolist())
 
     @property
     def device_name(self) -> str:
@@ -313,12 +317,13 @@ def default_arm(loaded: Loaded) -> Case | None:
 
 
 def rung_beside(loaded: Loaded, case: Case) -> tuple[Case, Rung] | None:
-    """Return the rung of the dense ladder of equal cost: the alternative to the arm."""
+    """Return the dense arm of equal cost, of several that of equal forward FLOPs: the alternative to the arm."""
     by_arm = {other.arm: other for other in loaded.arms}
-    for rung in loaded.run.plan.ladder:
-        if rung.target == case.arm and rung.arm in by_arm:
-            return by_arm[rung.arm], rung
-    return None
+    found = [rung for rung in loaded.run.plan.ladder if rung.target == case.arm and rung.arm in by_arm]
+    if not found:
+        return None
+    rung = min(found, key=lambda rung: rung.quantity != "flops/forward")
+    return by_arm[rung.arm], rung
 
 
 def same_shape(baseline: Case) -> bool:

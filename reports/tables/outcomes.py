@@ -108,6 +108,8 @@ def refuse_apart(plan: Plan, baseline: str) -> None:
         )
 
 
+# The column of tokens that follow a prompt in a whole request; a last one of each table.
+NEW_TOKENS = "new_tokens"
 # The loss whose routers decided without later tokens.
 CAUSAL_LOSS = "loss/val_causal"
 # Where a number was measured, what it is, its launch or seed, and its samples.
@@ -465,6 +467,7 @@ class Tables:
             "effort": self.run.plan.suite.effort,
             "config": case.config_diff(),
             "arm_title": name(case),
+            NEW_TOKENS: case.place.new_tokens or None,
         }
 
 

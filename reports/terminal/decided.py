@@ -11,13 +11,11 @@ from modbench.harness.results import run_folder
 from modbench.harness.results.run_file import StoredRun
 from modbench.reports.model import Listed, Sentence
 from modbench.reports.questions import first_screen
+from modbench.reports.questions.win_rate import WORKLOADS
 from modbench.reports.tables.load import Loaded, tables_of
 from modbench.reports.tables.outcomes import Tables
-from modbench.reports.wording import TIMED
 from modbench.reports.writers import text
 from modbench.reports.writers.number_format import place
-
-WORKLOADS = {metric: workload for workload, metric in TIMED}
 
 
 def answer(folder: Path, launches: Sequence[UnitOfWork]) -> list[str]:

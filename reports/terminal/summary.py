@@ -20,7 +20,7 @@ from modbench.reports.questions.first_screen import place_shown
 from modbench.reports.questions.machine import machine_check, warnings
 from modbench.reports.tables import unit_files
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording import TIMED, name
+from modbench.reports.wording import name
 from modbench.reports.writers import data, text
 from modbench.reports.writers.number_format import percent, plain
 from modbench.reports.writers.text import joined, wrapped
@@ -87,7 +87,7 @@ def closing(
 def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str]]:
     """Yield the answer, the tables, what their marks mean, how sure it is, and what to doubt."""
     suite, told = loaded.run.plan.suite, first_screen.head(loaded) if verbose else None
-    launches = f": {suite.launches_in_words}" if any(metric in suite.metrics for _, metric in TIMED) else ""
+    launches = f": {suite.launches_in_words}" if results.TIMES.intersection(suite.metrics) else ""
     yield wrapped([f"{suite.name} on {first_screen.measured_on(loaded)}{launches}"], width)
     answer = first_screen.answer(loaded)
     yield wrapped([Listed(answer, " ")] if 0 < len(answer) <= MOST_IN_A_ROW else answer, width)

@@ -130,6 +130,11 @@ def grid_point(axis: str, value: int) -> str:
     return f"{axis} = {value:,}"
 
 
+def length(of: Place) -> str:
+    """Write the length of a place, of a request with the new tokens: `T = 512`, `T = 512 + 128`."""
+    return grid_point("T", of.seq_len) + f" + {of.new_tokens:,}" * bool(of.new_tokens)
+
+
 def place(of: Place, among: Iterable[Place] | None = None) -> str:
     """Write where a case runs: `T = 512, B = 1, fp32`.
 
@@ -142,7 +147,7 @@ def place(of: Place, among: Iterable[Place] | None = None) -> str:
         field: others is None or len({getattr(each, field) for each in others}) > 1
         for field in ("batch_size", "dtype", "execution")
     }
-    parts = [grid_point("T", of.seq_len), *[grid_point("B", of.batch_size)] * differs["batch_size"]]
+    parts = [length(of), *[grid_point("B", of.batch_size)] * differs["batch_size"]]
     parts += [of.dtype] * differs["dtype"]
     return ", ".join(
         [*parts, *[of.execution] * (differs["execution"] and (others is not None or of.execution != "eager"))]
@@ -151,7 +156,7 @@ def place(of: Place, among: Iterable[Place] | None = None) -> str:
 
 def sizes(of: Place) -> str:
     """Write the length and the batch size of a place: `T = 512, B = 8`."""
-    return f"{grid_point('T', of.seq_len)}, {grid_point('B', of.batch_size)}"
+    return f"{length(of)}, {grid_point('B', of.batch_size)}"
 
 
 def typed(value: float) -> str:

@@ -331,7 +331,10 @@ def test_strict_ends_with_1_on_failed_cells(modbench: Any, tmp_path: Path) -> No
         ),
         # Compiles training steps, which takes most of a minute; "latency/compile" below compiles too.
         pytest.param('"memory/peak_allocated"', ("--compile",), marks=pytest.mark.proof),
-        ('"ttft", "tpot", "latency/decode", "latency/decode/p50", "latency/decode/p95", "tokens_per_s"', ()),
+        (
+            '"ttft", "tpot", "latency/decode", "latency/decode/p50", "latency/decode/p95", "tokens_per_s", "latency/request"',
+            (),
+        ),
         ('"memory/rss_peak", "memory/peak_reserved", "latency/forward/device"', ("--effort", "smoke")),
         ('"mfu", "mfu/forward", "tokens_per_s/train_step", "latency/train_step/backward", "energy/total"', ()),
         ('"latency/compile"', ()),  # eager models: nothing is compiled, so that nothing is measured

@@ -38,7 +38,8 @@ SENTENCES = {
     *("check_in_words", "about", "advice", "notes", "differs", "summary", "why", "said", "found", "how"),
 }
 # What is made of every run, and what more of some: a name, and the command.
-EVERY = {"report": "report run"}
+FORMATS = "csv,html,md,tex,json"
+EVERY = {"report": "report run", "files": f"report run --format {FORMATS} -o views"}
 MORE: Mapping[str, Mapping[str, str]] = {
     "quick": {
         "by_capacity": "compare run --by capacity",
@@ -53,6 +54,7 @@ MORE: Mapping[str, Mapping[str, str]] = {
     "decode": {"by_batch": "compare run --by batch_size", "recommend": "recommend run --batch-size 8"},
     "gate": {
         "report": "report new",
+        "files": f"report new --format {FORMATS} -o views",
         "gate": "gate new --against old --fail-on slower:2%,flops:0%",
         "gate_json": "gate new --against old --fail-on slower:2%,flops:0% --json",
         "gate_lenient": "gate new --against old --lenient",
@@ -64,7 +66,6 @@ MORE: Mapping[str, Mapping[str, str]] = {
 NAMES = tuple(MORE)
 # The golden that is stored in the schema that is written now as well (`current_schema.py`).
 CURRENT = "tasks"
-FORMATS = "csv,html,md,tex,json"
 # Files of formats, and of which part they are.
 PAGES = {".md", ".tex"}
 
@@ -98,8 +99,7 @@ def made(name: str, folder: Path, stored: str = ".") -> Golden:
     words: dict[str, str] = {}
     exits: dict[str, int] = {}
     for title, command in {**EVERY, **MORE[name]}.items():
-        views = f" --format {FORMATS} -o views" if title == "report" else ""
-        done = command_line(*(command + views).split(), cwd=folder, columns=80)
+        done = command_line(*command.split(), cwd=folder, columns=80)
         exits[command] = done.returncode
         if command.endswith("--json"):
             part, sentences = _split_json(json.loads(done.stdout))

@@ -236,7 +236,7 @@ def _timed(unit: UnitOfWork, trouble: Trouble) -> list[Outcome]:
         for case in unit.comparison.arms:
             samples = timed[case.id]
             _disturb(samples, case.arm, unit.launch, trouble)
-            tokens = case.place.batch_size * (1 if unit.workload == "decode" else case.place.seq_len)
+            tokens = case.place.tokens(unit.workload)
             result: dict[str, Any] = {
                 "status": "ok",
                 "samples": samples,

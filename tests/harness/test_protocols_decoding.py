@@ -23,7 +23,7 @@ from modbench.harness.subject.rewinding import held_bytes, rewinder
 from modbench.harness.subject.subject import Subject
 
 METRICS = catalogue.metrics()
-GENERATION = ("latency/prefill", "ttft", "latency/decode", "latency/decode/p95", "tpot")
+GENERATION = ("latency/prefill", "ttft", "latency/decode", "latency/decode/p95", "tpot", "latency/request")
 
 
 @pytest.mark.parametrize("metric", GENERATION)

@@ -19,7 +19,7 @@ from modbench.harness.planning.plan import make_plan
 from modbench.harness.results import run_folder
 from modbench.reports.tables import load
 
-METRICS = ["latency/prefill", "latency/decode", "tokens_per_s/decode", "memory/kv_cache"]
+METRICS = ["latency/prefill", "latency/decode", "tokens_per_s/decode", "latency/request", "memory/kv_cache"]
 MODELS = {
     # Steps on tokens that it has decoded before repeat what it answered then.
     "keeps_its_steps": """
@@ -96,3 +96,4 @@ def test_what_decodes_is_reported_and_what_does_not_has_a_reason(
         )  # rows, tokens, keys and values, width, fp32
     kept = of["keeps_its_steps:build"].set_index("metric").labels
     assert Label.REUSES_OUTPUT in kept["latency/decode"]
+    assert Label.REUSES_OUTPUT in kept["latency/request"]

@@ -37,7 +37,7 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> load.Loaded:
 
 
 def test_a_row_is_an_arm_at_a_length_and_batch_size_with_its_ratio_and_verdict(grid: load.Loaded) -> None:
-    prefills, decodes = (inference.table(grid, metric) for metric in inference.BESIDE)
+    prefills, decodes = (inference.table(grid, f"latency/{workload}") for workload in ("prefill", "decode"))
     assert prefills is not None
     assert decodes is not None
     assert prefills.head == ["prefill (TTFT)", "T", "B", "time", "over dense [95 %]", "tokens/s"]

@@ -220,7 +220,7 @@ def test_a_check_that_cannot_tell_is_a_doubt(loaded: Loaded, monkeypatch: pytest
     twins = TwinCheck(["equivalent", "inconclusive", "inconclusive"], [], 0.064)
     monkeypatch.setattr(first_screen, "twin_check", lambda _: twins)
     before = first_screen.doubts(loaded)  # doctor knows this machine
-    monkeypatch.setattr(first_screen, "machine_check", lambda _: ("undecided", ""))
+    monkeypatch.setattr(first_screen, "machine_facts", lambda _: ("undecided", ""))
     (said,) = (plain(each) for each in first_screen.doubts(loaded) if each not in before)
     assert "1 of 3" in said
     assert "6.4 %" in said

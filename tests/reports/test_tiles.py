@@ -20,7 +20,7 @@ def titles(folder: Path, metrics: list[str], **trouble: Any) -> list[str]:
     made = planted_suite("draft", metrics=metrics, arms=arms, grid={"seq_len": [64]}, launches=3, rounds=2, train=None)
     counts = next(unit.name for unit in made.units if unit.made_in == "count")
     left(folder, made, leave_out=counts if trouble.pop("uncounted", False) else None, **trouble)
-    return re.findall(r'<div class="tile">\s*<h3>([^<,]*)', str(tiles.render(load(folder / "run")) or ""))
+    return re.findall(r'<div class="tile[^"]*">\s*<h3>([^<,]*)', str(tiles.render(load(folder / "run")) or ""))
 
 
 @pytest.mark.parametrize(

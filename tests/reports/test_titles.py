@@ -122,8 +122,11 @@ def test_the_command_line_titles_arms_of_any_run(run: Loaded) -> None:
             titled(run.run.plan, given)
 
 
-def test_the_last_columns_of_the_tables_are_what_arms_are_called(run: Loaded) -> None:
-    assert (CASES[-1], COMPARISONS[-2:]) == ("arm_title", ["arm_title", "baseline_arm_title"])
+def test_new_columns_of_the_tables_are_what_arms_are_called(run: Loaded) -> None:
+    assert (CASES[-2:], COMPARISONS[-3:]) == (
+        ["arm_title", "new_tokens"],
+        ["arm_title", "baseline_arm_title", "new_tokens"],
+    )
     made = load(run.path, title={ARM: ODD})
     assert dict(zip(made.cases.arm, made.cases.arm_title, strict=True)) == {
         "dense": "dense",

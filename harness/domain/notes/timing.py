@@ -10,7 +10,7 @@ class TimeNotes(Notes):
 
     Attributes:
         clock: the clocks that were read.
-        tokens: tokens of one call, or of one decode step.
+        tokens: tokens of one call, of one decode step, or new ones of a request.
         inputs: input batches that the calls read in turn.
         first_call_s: seconds of the first call.
         steadiness_tested: whether there were enough rounds to test for drift.

@@ -18,12 +18,12 @@ def _names_in(room: str) -> Completion:
     def complete(incomplete: str) -> list[tuple[str, str]]:
         from modbench.harness.registry import catalogue
 
-        return _matching(((name, entry.about) for name, entry in catalogue.entries(room).items()), incomplete)
+        return matching(((name, entry.about) for name, entry in catalogue.entries(room).items()), incomplete)
 
     return complete
 
 
-def _matching(named: Iterable[tuple[str, str]], incomplete: str) -> list[tuple[str, str]]:
+def matching(named: Iterable[tuple[str, str]], incomplete: str) -> list[tuple[str, str]]:
     """The names that begin as typed; after a comma the next name of a list is completed."""
     before, comma, last = incomplete.rpartition(",")
     return [(f"{before}{comma}{name}", about) for name, about in named if name.startswith(last)]
@@ -31,7 +31,7 @@ def _matching(named: Iterable[tuple[str, str]], incomplete: str) -> list[tuple[s
 
 def one_of(*names: str) -> Completion:
     """Complete one of these words."""
-    return lambda incomplete: _matching(((name, "") for name in names), incomplete)
+    return lambda incomplete: matching(((name, "") for name in names), incomplete)
 
 
 suites, models, routers, formats = _names_in("suites"), _names_in("models"), _names_in("routers"), _names_in("formats")
@@ -42,7 +42,7 @@ def rooms(incomplete: str) -> list[tuple[str, str]]:
     """Complete what `modbench list` lists."""
     from modbench.harness.registry import catalogue
 
-    return _matching(((name, "") for name in catalogue.ROOMS), incomplete)
+    return matching(((name, "") for name in catalogue.ROOMS), incomplete)
 
 
 def settings(incomplete: str) -> list[tuple[str, str]]:
@@ -57,7 +57,7 @@ def settings(incomplete: str) -> list[tuple[str, str]]:
     from modbench.harness.planning.overrides import TOP_KEYS
 
     in_tables = (f"{table}.{name}" for table, kind in TABLES.items() for name in kind.model_fields)
-    return _matching(((f"{name}=", "") for name in (*TOP_KEYS, *ModelConfig.model_fields, *in_tables)), incomplete)
+    return matching(((f"{name}=", "") for name in (*TOP_KEYS, *ModelConfig.model_fields, *in_tables)), incomplete)
 
 
 def options(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
@@ -76,25 +76,18 @@ def options(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
                 names |= dict.fromkeys(name for name in own_models.option_names(model) if name not in given)
     except (UsageError, ValueError):  # what is typed wrong is refused when the command runs
         return []
-    return [] if "=" in incomplete else _matching(((f"{name}=", "") for name in names), incomplete)
+    return [] if "=" in incomplete else matching(((f"{name}=", "") for name in names), incomplete)
 
 
 def metrics(incomplete: str) -> list[tuple[str, str]]:
     """Complete the key of a metric."""
     from modbench.harness.registry import catalogue
 
-    return _matching(((name, metric.about) for name, metric in catalogue.metrics().items()), incomplete)
-
-
-def beginnings(incomplete: str) -> list[tuple[str, str]]:
-    """Complete what `modbench init` begins with."""
-    from modbench.commands.init.doors import DOORS
-
-    return _matching(((door.command.split()[2].removesuffix("FOLDER"), door.does) for door in DOORS), incomplete)
+    return matching(((name, metric.about) for name, metric in catalogue.metrics().items()), incomplete)
 
 
 def runs(incomplete: str) -> list[tuple[str, str]]:
     """Complete a run folder in `runs/`, the newest first."""
     from modbench.harness.results.stored_runs import stored
 
-    return _matching(((str(run), "") for run in stored()), incomplete)
+    return matching(((str(run), "") for run in stored()), incomplete)

@@ -97,6 +97,15 @@ class Flags:
     only: Annotated[
         bool, typer.Option("--only", help="Compare the models of --model alone; the first one is the baseline.")
     ] = False
+    rival: Annotated[
+        str | None,
+        typer.Option(
+            "--rival",
+            metavar="NAME",
+            help="Beside each model of yours, a dense one of equal flops, params or time; or none.",
+            autocompletion=one_of("flops", "params", "time", "none"),
+        ),
+    ] = None
     option: Annotated[
         list[str] | None,
         typer.Option(
@@ -130,6 +139,10 @@ class Flags:
             help="Number formats: fp32, bf16, fp16.",
             autocompletion=one_of("fp32", "bf16", "fp16"),
         ),
+    ] = None
+    request: Annotated[
+        list[str] | None,
+        typer.Option("--request", metavar="LIST", help="Whole requests, prompt and new tokens, such as 512+128."),
     ] = None
     device: DeviceFlag = None
     compile: Annotated[bool, typer.Option("--compile", help="Wrap every model in torch.compile.")] = False
@@ -170,12 +183,14 @@ class Flags:
         return Overrides(
             model=listed("--model", self.model, str),
             only=self.only,
+            rival=self.rival,
             option=options_listed(self.option or ()),
             capacity=listed("--capacity", self.capacity, float),
             router=listed("--router", self.router, str),
             seq_len=listed("--seq-len", self.seq_len, int),
             batch_size=listed("--batch-size", self.batch_size, int),
             dtype=listed("--dtype", self.dtype, str),
+            request=listed("--request", self.request, str),
             device=self.device,
             compile=self.compile,
             seeds=listed("--seeds", self.seeds, int),

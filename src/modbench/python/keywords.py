@@ -23,6 +23,7 @@ KINDS: dict[str, Callable[[Any], Any]] = {
     "seq_len": int,
     "batch_size": int,
     "dtype": str,
+    "request": str,
     "seeds": int,
 }
 SWITCHES = ("only", "compile")

@@ -98,6 +98,7 @@ def run(
     seq_len: Some[int] | None = None,
     batch_size: Some[int] | None = None,
     dtype: Some[str] | None = None,
+    request: Some[str] | None = None,
     device: str | None = None,
     compile: bool = False,  # noqa: A002  # the flag's name
     seeds: Some[int] | None = None,
@@ -129,6 +130,7 @@ def run(
         seq_len: sequence lengths.
         batch_size: batch sizes.
         dtype: number formats: fp32, bf16, fp16.
+        request: whole requests, prompt and new tokens, such as `512+128`.
         device: cpu or cuda; None: cuda if there is a GPU.
         compile: wrap every model in torch.compile.
         seeds: seeds of weights and data.
@@ -167,6 +169,7 @@ def run(
         "seq_len": seq_len,
         "batch_size": batch_size,
         "dtype": dtype,
+        "request": request,
         "device": device,
         "compile": compile,
         "seeds": seeds,

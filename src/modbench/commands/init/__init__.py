@@ -8,9 +8,16 @@ from typing import Annotated
 import typer
 
 from modbench.commands._app import command
-from modbench.commands._complete import beginnings, models, suites
+from modbench.commands._complete import matching, models, suites
 from modbench.commands._flags import JsonFlag, listed, refuse
 from modbench.commands._output import say, say_json
+
+
+def _files(incomplete: str) -> list[tuple[str, str]]:
+    """Complete what FILE begins with."""
+    from modbench.commands.init.doors import DOORS
+
+    return matching(((door.command.split()[2].removesuffix("FOLDER"), door.does) for door in DOORS), incomplete)
 
 
 @command()
@@ -20,7 +27,7 @@ def init(
         typer.Argument(
             metavar="FILE",
             help="What to write: FILE.py, FILE.yml or FILE.toml, which must not exist; or hf:FOLDER.",
-            autocompletion=beginnings,
+            autocompletion=_files,
         ),
     ] = None,
     source: Annotated[

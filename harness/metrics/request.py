@@ -1,0 +1,36 @@
+"""Whole requests: a prompt is read and new tokens are made, from end to end in one call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from modbench.harness.core.contracts import Metric
+from modbench.harness.metrics.decode import NOT_KNOWN, generation
+from modbench.harness.metrics.rates import Derived
+
+if TYPE_CHECKING:
+    from modbench.harness.passes.time import Call
+    from modbench.harness.subject.subject import Subject
+
+REQUEST: Metric[Subject, Call] = Metric(
+    key="latency/request",
+    unit="s",
+    better="lower",
+    made_in="time",
+    workload="request",
+    no_ideal=NOT_KNOWN,
+    about="End-to-end wall time of a request P+N: a prompt of P tokens and N decode steps, each token read by the host",
+    measure=lambda subject: generation(subject).request(),
+)
+
+RATE: Metric[Derived, float] = Metric(
+    key="tokens_per_s/request",
+    unit="token/s",
+    better="higher",
+    workload="request",
+    source="latency/request",
+    about="New tokens of the whole batch per second of whole requests, the reading of prompts included",
+    measure=lambda derived: derived.tokens,
+)
+
+METRICS = (REQUEST, RATE)

@@ -1,0 +1,107 @@
+"""Whole requests beside what prefill and decode steps, measured apart, predict for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+import pandas as pd
+
+from modbench.harness.domain.case import Case, Place
+from modbench.reports.model import Estimate, Sentence
+from modbench.reports.tables.load import Loaded
+
+REQUEST = "latency/request"
+# Times that a prediction is made of, the first that was measured.
+PROMPT, STEP = ("latency/prefill", "ttft"), ("latency/decode", "tpot")
+_NUMBERS = ("seconds", "prefill_s", "step_s", "predicted_s", "measured_over_predicted")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request of an arm, and its prediction: the time of the prompt, and a step's time for each new token.
+
+    Attributes:
+        case_id: the case.
+        arm: its arm.
+        seq_len: tokens of the prompt.
+        new_tokens: decode steps after it.
+        batch_size: sequences at once.
+        seconds: as measured from end to end; None where it was not.
+        prefill_s: time of a prompt of this length, as measured by itself.
+        step_s: time of a decode step after such a prompt, as measured by itself.
+        reason: why there is no prediction.
+    """
+
+    case_id: str
+    arm: str
+    seq_len: int
+    new_tokens: int
+    batch_size: int
+    seconds: float | None
+    prefill_s: float | None
+    step_s: float | None
+    reason: str | None
+
+    @property
+    def predicted_s(self) -> float | None:
+        """The prediction."""
+        if self.prefill_s is None or self.step_s is None:
+            return None
+        return self.prefill_s + self.new_tokens * self.step_s
+
+    @property
+    def measured_over_predicted(self) -> float | None:
+        """The measured time as a multiple of the prediction."""
+        predicted = self.predicted_s
+        return None if self.seconds is None or predicted is None else self.seconds / predicted
+
+
+def request(loaded: Loaded, case: Case) -> Request:
+    """Return a request beside its prediction.
+
+    Args:
+        loaded: the run.
+        case: a case whose place has new tokens.
+    """
+    apart = case.place.model_copy(update={"new_tokens": 0})
+
+    def known(metrics: tuple[str, ...], place: Place = apart) -> float | None:
+        rows = (loaded.at(metric, case.arm, place) for metric in metrics)
+        return next((float(row.value) for row in rows if row is not None and row.status == "ok"), None)
+
+    parts = known(PROMPT), known(STEP)
+    lacks = [what for what, value in zip(("prefill", "decode step"), parts, strict=True) if value is None]
+    where = f"T = {apart.seq_len}, B = {apart.batch_size}"
+    reason = f"no prediction: {' and '.join(lacks)} at {where} not measured" if lacks else None
+    place = case.place
+    return Request(
+        case.id, case.arm, place.seq_len, place.new_tokens, place.batch_size, known((REQUEST,), place), *parts, reason
+    )
+
+
+def requests(loaded: Loaded) -> Iterator[Request]:
+    """Yield the requests of a run, place by place."""
+    for comparison in loaded.run.plan.comparisons:
+        if REQUEST in comparison.metrics:
+            yield from (request(loaded, case) for case in comparison.arms)
+
+
+def table(loaded: Loaded) -> pd.DataFrame:
+    """Return `requests.csv`: a row for each request of each arm, in s."""
+    columns = ("case_id", "arm", "seq_len", "new_tokens", "batch_size", *_NUMBERS, "reason")
+    rows = [
+        asdict(each) | {"predicted_s": each.predicted_s, "measured_over_predicted": each.measured_over_predicted}
+        for each in requests(loaded)
+    ]
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(_NUMBERS, "float64"))
+
+
+def in_short(loaded: Loaded) -> list[Sentence]:
+    """Say between which multiples of their predictions the measured requests lie; nothing where none was predicted."""
+    found = [each.measured_over_predicted for each in requests(loaded)]
+    known = [each for each in found if each is not None]
+    if not known:
+        return []
+    span = Estimate(None, min(known), max(known), "ratio")
+    return [Sentence("Requests took {span} as long as prefill + N decode steps, measured apart.", span=span)]

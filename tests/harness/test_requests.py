@@ -1,0 +1,204 @@
+"""Whole requests, a prompt and new tokens: how they are asked for, what is timed, what is predicted, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from planted import left, planted_suite
+from planted_peaks import planted
+from protocol_cases import decodes, subject
+
+from modbench.harness.core.errors import UsageError
+from modbench.harness.domain.suite import Suite
+from modbench.harness.planning.load_suite import load_suite, parse_suite
+from modbench.harness.planning.overrides import Overrides, override
+from modbench.harness.planning.plan import make_plan
+from modbench.harness.profiling.run_time import RunTime
+from modbench.harness.subject.generation import Generation
+from modbench.reports.model import Estimate, Sentence, Table
+from modbench.reports.panels import inference
+from modbench.reports.questions import first_screen, requests, results
+from modbench.reports.tables import axes, load
+from modbench.reports.tables.rerun_command import Again
+
+SUITE = {
+    "name": "served",
+    "metrics": ["latency/prefill", "latency/decode", "latency/request"],
+    "shape": {"d_model": 64, "n_layers": 4},
+    "grid": {"seq_len": [64], "batch_size": [1, 4], "request": ["64+32", "16+8"]},
+    "arms": [{"model": "dense"}, {"model": "mod", "capacity": [0.125]}],
+}
+
+
+def served(suite: Suite) -> list[str]:
+    """Labels of the places where requests are timed."""
+    plan = make_plan(suite, device="cpu")
+    return [each.place.label for each in plan.comparisons if "latency/request" in each.metrics]
+
+
+# --- how they are asked for
+
+
+def test_a_flag_adds_the_metric_and_its_places_and_leaves_the_grid() -> None:
+    asked, plain = (
+        override(load_suite("decode"), Overrides(request=given)) for given in (("64+32", "128+8", "064+32"), ())
+    )
+    assert [*asked.metrics] == [*plain.metrics, "latency/request"]
+    assert served(asked) == [f"T{size}-B{batch}-fp32-cpu1" for batch in (1, 8) for size in ("64+32", "128+8")]
+    rest = make_plan(asked, device="cpu").comparisons[: len(make_plan(plain, device="cpu").comparisons)]
+    assert [each.place.new_tokens for each in rest] == [0] * len(rest)
+
+
+def test_without_requests_each_length_has_the_steps_of_the_decode_plan() -> None:
+    made = SUITE | {"grid": {"seq_len": [16, 64]}, "decode": {"tokens": 8}}
+    assert served(parse_suite(made, "s")) == ["T16+8-B1-fp32-cpu1", "T64+8-B1-fp32-cpu1"]
+
+
+def test_beside_decode_steps_as_a_graph_requests_are_served_eagerly_at_their_batch_sizes() -> None:
+    grid = {"decode_grid": {"batch_size": [1, 16], "execution": ["graph"]}}
+    assert served(parse_suite(SUITE | grid, "s"))[::2] == ["T64+32-B1-fp32-cpu1", "T64+32-B16-fp32-cpu1"]
+
+
+@pytest.mark.parametrize(
+    "text", ["512", "512+", "+4", "0+4", "512+0", "a+b", "512+-4", "1.5+2", "512+128+4", "9" * 30 + "+1"]
+)
+def test_what_is_no_request_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"grid\.request.* 512\+128|more than anything"):
+        override(load_suite("decode"), Overrides(request=(text,)))
+
+
+def test_requests_that_no_metric_reads_are_refused() -> None:
+    with pytest.raises(UsageError, match="latency/request"):
+        parse_suite(SUITE | {"metrics": ["latency/decode"]}, "s")
+
+
+def test_a_model_has_positions_for_prompt_and_new_tokens() -> None:
+    (first, *_) = make_plan(
+        parse_suite(SUITE | {"grid": {"seq_len": [16], "request": ["500+64"]}}, "s"), device="cpu"
+    ).cases
+    assert first.config.max_seq_len == 564
+    fixed = SUITE | {"shape": {"max_seq_len": 512}, "grid": {"seq_len": [16], "request": ["500+64"]}}
+    with pytest.raises(UsageError, match=r"564 .* 512"):
+        make_plan(parse_suite(fixed, "s"), device="cpu")
+
+
+# --- what is timed
+
+
+def test_a_request_is_a_prompt_and_its_new_tokens_in_one_call() -> None:
+    calls: list[tuple[int, ...]] = []
+    plain = type(decodes())
+
+    def prefill(self: Any, tokens_BT: Any) -> Any:
+        calls.append(tuple(tokens_BT.shape))
+        return plain.prefill(self, tokens_BT)
+
+    def decode(self: Any, tokens_B: Any, cache: Any) -> Any:
+        calls.append(tuple(tokens_B.shape))
+        return plain.decode(self, tokens_B, cache)
+
+    made = subject(decodes(prefill=prefill, decode=decode), new_tokens=5)
+    call = Generation(made).request()
+    calls.clear()  # of the guard
+    call(made.inputs(0, 1)[0])
+    assert calls == [(2, 16), *[(2,)] * 5]
+
+
+def test_a_decode_step_that_computes_something_else_is_refused_in_a_request_too() -> None:
+    wrong = decodes(decode=lambda self, tokens_B, _: self(tokens_B[:, None])[:, -1])
+    with pytest.raises(ValueError, match="one forward pass"):
+        Generation(subject(wrong, new_tokens=5)).request()
+
+
+def test_a_request_takes_as_long_as_its_parts_in_a_forecast() -> None:
+    plan = make_plan(parse_suite(SUITE | {"twin": False}, "s"), device="cpu")
+    run_time = RunTime(plan, {"fp32": planted()})
+    where = next(each for each in plan.comparisons if each.place.new_tokens == 32)
+    dense = where.arms[0]
+    parts = {workload: run_time._known(dense, dense, workload) for workload in ("prefill", "decode", "request")}
+    assert parts["request"] == pytest.approx(parts["prefill"] + 32 * parts["decode"])
+    units = {
+        unit.workload: unit for unit in plan.units if unit.comparison.place in {where.place, plan.comparisons[0].place}
+    }
+    assert units["request"].flops > units["prefill"].flops
+
+
+# --- what is said of them
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> load.Loaded:
+    """Planted: each call takes 20 ms at dense, however much it does; MoD takes 1/1.6."""
+    folder = tmp_path_factory.mktemp("served")
+    left(folder, planted_suite("draft", train=None, launches=3, rounds=4, **{**SUITE, "name": "planted"}))
+    return load.load(folder / "run")
+
+
+def test_requests_have_tables_answers_and_places_of_their_own(run: load.Loaded) -> None:
+    tables = {made.label: made for made in results.tables(run, results.TIMES, settings=1)}
+    assert tables["request"].head[1:] == tuple(
+        f"T = {size}, B = {batch}" for batch in (1, 4) for size in ("16 + 8", "64 + 32")
+    )
+    answers = [each.given for each in first_screen.answer(run) if isinstance(each, Sentence)]
+    assert [(each["workload"], each["batch"]) for each in answers][-2:] == [("Request", 1), ("Request", 4)]
+    assert run.lengths == [64]  # a prompt is no length of the grid
+
+
+def test_beside_a_request_stands_what_prefill_and_decode_predict(run: load.Loaded) -> None:
+    found = {(each.arm, each.seq_len, each.batch_size): each for each in requests.requests(run)}
+    dense = found["dense", 64, 4]
+    assert dense.prefill_s is not None
+    assert dense.step_s is not None
+    assert dense.predicted_s == pytest.approx(dense.prefill_s + 32 * dense.step_s)
+    assert dense.seconds is not None
+    assert dense.measured_over_predicted == pytest.approx(dense.seconds / (dense.prefill_s + 32 * dense.step_s))
+    assert dense.reason is None
+    short = found["dense", 16, 1]
+    assert (short.predicted_s, short.measured_over_predicted) == (None, None)
+    assert short.reason is not None
+    assert "T = 16, B = 1" in short.reason
+    frame = requests.table(run)
+    assert len(frame) == len(found) == 8
+    assert frame.predicted_s.isna().equals(frame.reason.notna())
+    (said,) = requests.in_short(run)
+    span = said.given["span"]
+    assert isinstance(span, Estimate)
+    known = [each.measured_over_predicted for each in found.values() if each.measured_over_predicted is not None]
+    assert span.ends == (min(known), max(known))
+
+
+def test_on_the_page_a_row_has_the_prediction_beside_the_time(run: load.Loaded) -> None:
+    made = inference.table(run, "latency/request")
+    assert isinstance(made, Table)
+    assert made.head[1:4] == ["T", "new", "B"]
+    at = made.head.index(inference.PREDICTED[0])
+    rows = {(row[1], row[2]): row[at : at + 2] for row in made.rows}
+    assert rows[16, 8] == ["", ""]
+    assert all(isinstance(each, Estimate) for each in rows[64, 32])
+
+
+def test_without_prefill_there_is_no_prediction_but_a_reason(tmp_path: Path) -> None:
+    made = {**SUITE, "name": "planted", "metrics": ["latency/request"]}
+    left(tmp_path, planted_suite("draft", train=None, launches=1, rounds=2, **made))
+    loaded = load.load(tmp_path / "run")
+    assert requests.in_short(loaded) == []
+    assert requests.table(loaded).reason.str.contains("prefill and decode step").all()
+    assert loaded.lengths == [16, 64]
+
+
+def test_new_tokens_are_a_last_column_and_an_axis(run: load.Loaded) -> None:
+    for frame in (run.cases, run.comparisons):
+        new = frame.set_index("metric").new_tokens
+        assert set(new["latency/request"]) == {8, 32}
+        assert new["latency/decode"].isna().all()
+    fields = axes.of(run.run.plan.cases)
+    assert {each["new_tokens"] for each in fields.values()} == {None, 8, 32}
+
+
+def test_a_command_that_measures_again_has_the_requests(run: load.Loaded) -> None:
+    stored = run.run
+    stored = type(stored)(**{**stored.__dict__, "command": ["modbench", "run", "decode", "--request", "64+32"]})
+    case = next(each for each in stored.plan.cases if each.place.new_tokens == 32)
+    assert "--request 64+32" in Again(stored).command([case], "latency/request")

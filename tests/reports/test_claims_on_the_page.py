@@ -1,0 +1,106 @@
+"""The page claims nothing twice, and nothing without a verdict: no colour, no large number in ink."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from planted import left, planted_suite
+
+from modbench.reports import demo
+from modbench.reports.figures.style import bin_of
+from modbench.reports.page import render
+from modbench.reports.questions.machine import machine_check, warnings
+from modbench.reports.tables.load import Loaded, load
+
+METRICS = ["flops/forward", "latency/forward", "memory/peak_allocated"]
+STATUS: dict[str, dict[str, Any]] = {
+    "fit": {},
+    "undecided twin": {"certificate": None, "suite": {"twin": True}},
+    "unchecked": {"certificate": None},
+    "unequal twins": {"suite": {"twin": True}, "slower": {"dense-twin": 1.08}},
+    "smoke": {"certificate": None, "suite": {"effort": "smoke"}},
+}
+
+
+def run(folder: Path, name: str) -> Loaded:
+    how = dict(STATUS[name])
+    suite = {"metrics": METRICS, "launches": 5, "rounds": 3, "train": None} | how.pop("suite", {})
+    made = load(left(folder, planted_suite(str(suite.pop("effort", "draft")), **suite), **how))
+    if name == "undecided twin":  # equal at one length alone
+        made.pairs.loc[made.pairs.index[made.pairs.twin][0], "verdict"] = "inconclusive"
+    return made
+
+
+def body(loaded: Loaded) -> str:
+    """The page as it is read: without styles, scripts, and what explains how to read it."""
+    page = render.html(loaded).partition("<body>")[2]
+    return html.unescape(
+        re.sub(r'<script.*?</script>|<details class="reading">.*?</details>', "", page, flags=re.DOTALL)
+    )
+
+
+@pytest.mark.parametrize("name", STATUS)
+def test_what_is_known_of_the_machine_is_said_once(name: str, tmp_path: Path) -> None:
+    loaded = run(tmp_path, name)
+    page = body(loaded)
+    text = re.sub(r"<details.*?</details>", "", page, flags=re.DOTALL)  # what a reader sees first
+    top = [each for each in warnings(loaded) if "twin" in each or "no verdicts" in each]
+    assert len(top) == (name in {"unchecked", "unequal twins"})
+    if top:  # it stands there instead
+        assert text.count(top[0]) == 1
+        assert "<li>○ machine" not in text
+    else:
+        assert len(re.findall("machine check", page, re.IGNORECASE)) == 1
+        assert (machine_check(loaded)[0] == "undecided") is (name == "undecided twin")
+        assert text.index(machine_check(loaded)[1]) < text.index("The answer")
+    assert page.count("identical twin:") <= 1
+
+
+def test_a_gpu_is_named_only_where_one_was_asked_for(tmp_path: Path) -> None:
+    loaded = run(tmp_path, "fit")
+    assert "GPU" not in body(loaded).partition("</header>")[0]
+    object.__setattr__(loaded.run.plan, "device", "cuda")
+    assert "GPU: " in body(loaded).partition("</header>")[0]
+
+
+def colours(page: str) -> set[str]:
+    return set(re.findall(r"var\((--map-\d)\)", page))
+
+
+@pytest.mark.parametrize("name", ["unchecked", "smoke"])
+def test_without_a_verdict_there_is_no_colour_of_one(name: str, tmp_path: Path) -> None:
+    page = body(run(tmp_path, name))
+    assert colours(page) == {"--map-4"}
+    timed = re.findall(r'<div class="tile( open)?">\s*<h3>(Forward pass|Forward FLOPs)', page)
+    assert {title: state for state, title in timed} == {"Forward pass": " open", "Forward FLOPs": ""}
+
+
+def test_with_one_there_is(tmp_path: Path) -> None:
+    page = body(run(tmp_path, "fit"))
+    assert colours(page) > {"--map-4"}
+    assert 'class="tile open"' not in page
+
+
+@pytest.mark.parametrize(
+    ("verdict", "shade"),
+    [("better", 7), ("different", 7), ("equivalent", 4), ("inconclusive", 4), ("contaminated", 4), (None, 4)],
+)
+def test_a_colour_shows_a_direction(verdict: str | None, shade: int) -> None:
+    assert bin_of(1.6, verdict) == shade
+
+
+@pytest.mark.slow
+def test_no_panel_of_a_smoke_run_has_the_colour_of_a_verdict(tmp_path: Path) -> None:
+    """All panels of `quick`: the run that ships, as if its effort had been smoke."""
+    demo.unpack(tmp_path)
+    stored = tmp_path / "run.json"
+    assert colours(body(load(tmp_path))) > {"--map-4"}
+    changed = json.loads(stored.read_text())
+    changed["plan"]["suite"]["effort"] = "smoke"
+    stored.write_text(json.dumps(changed))
+    assert colours(body(load(tmp_path))) == {"--map-4"}
