@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from panels_of import drawn, shown
 from planted import left, planted_suite
@@ -286,7 +287,8 @@ def test_a_label_without_a_free_place_is_in_the_key(own: Loaded) -> None:
         keyed = replace(drawing or render.named(own, "map"), key=own.arms[1:])
         paper.saved(keyed, "svg")
         (legend,) = keyed.figure.legends
-        handles = [(mark.get_marker(), mark.get_color()) for mark in legend.legend_handles]
+        lines = [mark for mark in legend.legend_handles if isinstance(mark, Line2D)]
+        handles = [(mark.get_marker(), mark.get_color()) for mark in lines]
         assert handles == [(style.look(case).marker, style.look(case).color) for case in own.arms[1:]]
     assert len(set(handles)) == 4
 
