@@ -619,7 +619,7 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
         )
         yield Doubt(said, "The A/A test is undecided.", of_machine=True)
     seeds = len(loaded.run.plan.suite.seeds)
-    if loaded.trained_metric is not None and seeds < 3 and not _answered(loaded):
+    if loaded.trained_metric is not None and not loaded.evaluates_only and seeds < 3 and not _answered(loaded):
         few = Sentence("{n:seed}", n=seeds)
         yield Doubt(Sentence("Losses are from {few}: an illustration, no claim.", few=few), brief=few)
     for said in rivals.left_out(loaded):
