@@ -63,13 +63,14 @@ def _figure(loaded: Loaded, sides: Sequence[tuple[str, str]], choice: Against) -
         to_measure |= {at for line in known.values() if (at := line.later.measure_next) is not None}
     over = [f"\nover {short(other)}" * choice.equal_cost for _, other in pairs]
     axes[0].set_yticks([i + 0.5 for i in range(len(arms))], [short(case) + over[i] for i, case in enumerate(arms)])
+    judged = any(each.verdict for each in data)
     caption = Sentence(
-        "Speed-up over {base}, ± half the 95 % interval. Purple is faster, orange slower; hatched: {open}."
+        "Speed-up over {base}, ± half the 95 % interval. "
+        + ("Purple is faster, orange slower; hatched: undecided." if judged else "Grey, hatched: no verdict.")
         + " Thick line: from this length on the arm pays" * lined
         + "; {next}" * bool(to_measure)
         + "." * lined,
         base="dense of equal cost" if choice.equal_cost else loaded.arms[0],
-        open="undecided" if any(each.verdict for each in data) else "no verdict",
         next=measure_next("seq_len", to_measure),
     )
     label = f"Speed-up over {'dense of equal cost' if choice.equal_cost else 'the anchor'} by arm and sequence length"
