@@ -40,7 +40,9 @@ def train_run(suite: Suite, comparison: Comparison, case: Case) -> TrainRun:
             "of FLOPs does not determine their number. Set capacity_warmup=0, or give train.steps."
         )
     # A smoke run only shows that training works: it makes its few steps whatever the budget.
-    plan = suite.train.model_copy(update={"tokenizer": tokenizer_of(case.model, case.options, suite.train)})
+    plan = suite.train.model_copy(
+        update={"tokenizer": case.tokenizer or tokenizer_of(case.model, case.options, suite.train)}
+    )
     run = plan.resolved(case.config.d_model, step_flops, case.budget if suite.claims else None)
     if case.budget is not None and step_flops is not None and suite.claims:
         off = run.steps * step_flops / case.budget - 1
@@ -50,6 +52,16 @@ def train_run(suite: Suite, comparison: Comparison, case: Case) -> TrainRun:
                 f"at most {FLOPS_TOLERANCE:.0%} is allowed. Raise the budget, or lower train.batch_size."
             )
     return run if suite.confirm is None else run.model_copy(update={"held_out": "explore"})
+
+
+def reads_text(steps: int | None, model: str, options: Pairs) -> bool:
+    """Whether a model gets a corpus: where it is not trained, weights must come with it; a user's file may load some."""
+    if steps != 0:
+        return True
+    if catalogue.is_shipped("models", model):
+        return False
+    found = sourced(model, options)
+    return found is None or found.tokenizer() is not None
 
 
 def tokenizer_of(model: str, options: Pairs, plan: TrainPlan) -> str:
@@ -73,6 +85,8 @@ def _task_run(suite: Suite, comparison: Comparison, case: Case, step_flops: floa
 
 def run_flops(run: TrainRun, case: Case) -> float:
     """FLOPs of a run and its evaluation, from which the time left is estimated; routed models are judged twice."""
+    if not reads_text(run.steps, case.model, case.options):
+        return 0.0
     cost = case_cost(case)
     step = cost.train_step if cost else GUESSED_STEP
     evaluations = 2 if case.facts.routes else 1

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from modbench.reports.format import Format
-from modbench.reports.model import Alert, Listed, Sentence, Value
+from modbench.reports.model import Alert, Listed, Sentence, Table, Value
 from modbench.reports.panel import shared_blocks
 from modbench.reports.panels import failures
 from modbench.reports.panels.doubts import doubts
 from modbench.reports.panels.machine import facts
 from modbench.reports.questions import first_screen, results
-from modbench.reports.questions.first_screen import place_shown
+from modbench.reports.questions.first_screen import measured_on, place_shown
 from modbench.reports.questions.machine import warnings
 from modbench.reports.tables.load import Loaded
 from modbench.reports.writers.markdown import Block, block, inline, listed, text, within
@@ -47,6 +47,19 @@ def markdown(loaded: Loaded) -> str:
     ]
     blocks += [*_failed(loaded), *_doubts(loaded), *_method(loaded)]
     return within(blocks)
+
+
+def fragment(loaded: Loaded, made: Table, first: str) -> str:
+    """Return one table as Markdown.
+
+    Args:
+        loaded: the run.
+        made: the table.
+        first: a comment that stands first, such as the command that made it.
+    """
+    notes = [*made.notes, measured_on(loaded)]
+    alerts = [block(Alert(said)) for said in warnings(loaded)]
+    return within([Block([f"<!-- {text(first)} -->"]), *alerts, block(replace(made, notes=notes))])
 
 
 def _said(title: str, said: Sequence[Value]) -> Block:

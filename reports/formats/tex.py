@@ -12,6 +12,7 @@ from modbench.reports.model import Finding, Sentence, Table, Value
 from modbench.reports.panel import shared_blocks
 from modbench.reports.questions import results
 from modbench.reports.questions.first_screen import measured_on
+from modbench.reports.questions.machine import warnings
 from modbench.reports.tables.load import Loaded, subsample_evenly
 from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.writers import latex
@@ -43,6 +44,21 @@ def tables(loaded: Loaded) -> str:
     return masked(_HEAD + ("".join(made) or NONE))
 
 
+def fragment(loaded: Loaded, made: Table, label: str, first: str) -> str:
+    r"""Return one table as a fragment, for `\input`.
+
+    Args:
+        loaded: the run.
+        made: the table.
+        label: of `\ref`.
+        first: a comment that stands first, such as the command that made it.
+    """
+    table = latex.table(_captioned(loaded, replace(made, notes=[*made.notes, *_dagger(made)])), label)
+    return masked(
+        "".join([f"% {latex.text(first)}\n", *(f"% {latex.text(said)}\n" for said in warnings(loaded)), _HEAD, table])
+    )
+
+
 def _label(made: Table, number: int) -> str:
     return f"modbench-{re.sub('[^a-zA-Z]+', '-', made.label)}-{number}"
 
@@ -69,8 +85,13 @@ def _captioned(loaded: Loaded, made: Table) -> Table:
 
 def _of_losses(loaded: Loaded, made: Table) -> Iterator[Value]:
     yield f"{seeds_in_words(loaded)}."
+    yield from _dagger(made)
+
+
+def _dagger(made: Table) -> Iterator[Value]:
+    """Say what a dagger is, where one stands: beside a difference of losses."""
     cells = [cell for row in made.rows for cell in row if isinstance(cell, Finding)]
-    if any(cell.saw_future for cell in cells):
+    if any(cell.saw_future and cell.typical.kind == "difference" for cell in cells):
         yield "Dagger: routed with later tokens in sight, so not comparable with a causal loss."
 
 

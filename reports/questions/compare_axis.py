@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from scipy import special
 
@@ -25,7 +25,7 @@ from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table
 from modbench.reports.model import Value as Shown
 from modbench.reports.questions import win_rate
 from modbench.reports.questions.gate.non_inferiority import Change, welch
-from modbench.reports.tables import axes, comparisons
+from modbench.reports.tables import axes, comparisons, losses
 from modbench.reports.tables.axes import Value
 from modbench.reports.tables.cell import joined_reasons
 from modbench.reports.tables.comparisons import BY_CPU, pair_row, ratio_ends
@@ -317,6 +317,115 @@ def grids(loaded: Loaded, table: AlongAxis, columns: Sequence[Column]) -> Iterat
         ]
         rows = [(*names[i], *(column[i] for column in cells)) for i in kept]
         yield Grid((key,), Table(TITLES.get(key, key), ("", "", *titles), rows))
+
+
+# Losses in the order in which one table prefers them: where routers decide as in generation, one is comparable with dense.
+LOSSES = ("loss/val_causal", "bpb/val", "loss/val")
+# Titles of the columns of one table, in its order.
+IN_ONE = {metric: title.removesuffix(" pass") for title, metric in ANSWERED} | {
+    "flops/forward": "FLOPs",
+    "memory/peak_allocated": "memory",
+    "memory/kv_cache": "KV cache",
+}
+
+
+class _Head(NamedTuple):
+    """A column of one table: its metric and length, and the columns that it stands for, by what else distinguishes them."""
+
+    metric: str
+    length: int | None
+    groups: dict[Heading, Column]
+
+    @property
+    def title(self) -> str:
+        """The metric in a word or two."""
+        return IN_ONE.get(self.metric, "loss" if self.metric in LOSSES else self.metric)
+
+
+def one_table(loaded: Loaded, table: AlongAxis, keep: Filter) -> Table:
+    """Return one table of all that was measured, for a paper: a column for each metric, a row for each value of the axis.
+
+    Times, FLOPs, memory and a loss, unless metrics are named; at the longest length of each, unless it has one that was named.
+
+    Args:
+        loaded: the run.
+        table: what was compared, at all lengths.
+        keep: what was asked for.
+
+    Raises:
+        UsageError: if nothing has a length that was named.
+    """
+    heads = [*_heads(table, keep)]
+    groups = {group: column for head in reversed(heads) for group, column in head.groups.items()}
+    at = [
+        (group, value)
+        for group in dict.fromkeys(group for head in heads for group in head.groups)
+        for value in table.rows
+        if any(group in head.groups and value in head.groups[group].cells for head in heads)
+    ]
+    cells = [
+        _column(
+            loaded,
+            next(iter(head.groups.values())).metric,
+            [head.groups[group].cells.get(value) if group in head.groups else None for group, value in at],
+            {cell.case.id: cell.value for column in head.groups.values() for cell in column.cells.values()},
+        )
+        for head in heads
+    ]
+    names = [(named(groups[group], group), row_label(table, value)) for group, value in at]
+    if grouped := any(name_of_group for name_of_group, _ in names):
+        names = [(table.baseline, "") if at[i][1] == BASELINE else both for i, both in enumerate(names)]
+    kept = _once([value == BASELINE for _, value in at], [(first, first) for first, _ in names], cells)
+    rows = [(*names[i], *(column[i] for column in cells)) for i in kept]
+    usual = {head.length for head in heads if head.metric not in LOSSES} or {head.length for head in heads}
+    titles = [", ".join([head.title, *(_length(head.length) if len(usual) > 1 else [])]) for head in heads]
+    notes: list[Shown] = [
+        Sentence("Over {baseline}: a ratio above 1 and a difference below 0 are better", baseline=table.baseline)
+    ]
+    for head in (head for head in heads if head.metric in LOSSES):
+        where = [head.metric, *_length(head.length)]
+        notes.append(Sentence("loss: {where}; {seeds}", where=" at ".join(where), seeds=losses.seeds_in_words(loaded)))
+    made = Table(
+        f"{loaded.run.plan.suite.name} by {table.axis}",
+        ("", table.axis, *titles),
+        rows,
+        at="".join(_length(*usual)) if len(usual) == 1 else "",
+        notes=notes,
+    )
+    return made if grouped else replace(made, head=made.head[1:], rows=[row[1:] for row in rows])
+
+
+def _heads(table: AlongAxis, keep: Filter) -> Iterator[_Head]:
+    """Yield the columns of one table."""
+    known = {column.metric.key for column in table.columns}
+    compared = {column.metric.key for column in table.columns for cell in column.cells.values() if _has_number(cell)}
+    loss = next((key for key in LOSSES if key in compared), None)
+    lengths = {_length_of(column) for column in table.columns}
+    if keep.seq_lens and lengths.isdisjoint(keep.seq_lens):
+        raise UsageError(f"--seq-len {', '.join(map(str, keep.seq_lens))}: nothing that is compared has this length.")
+    for key in keep.metrics or [key for key in (*IN_ONE, loss) if key in known] or [*known]:
+        mine = [column for column in table.columns if column.metric.key == key]
+        has = {_length_of(column) for column in mine}
+        for length in [each for each in keep.seq_lens if each in has] or sorted(has, key=lambda each: each or 0)[-1:]:
+            alike = [column for column in mine if _length_of(column) == length]
+            groups = {tuple(each for each in column.heading if each[0] != "seq_len"): column for column in alike}
+            yield _Head(key, length, groups)
+
+
+def _has_number(cell: Cell) -> bool:
+    """Whether a case that is no baseline has a value."""
+    return cell.row is not None and cell.value is not None
+
+
+def _length_of(column: Column) -> int | None:
+    """Return the length of a column; None where the axis is the length itself."""
+    found = dict(column.heading).get("seq_len")
+    return found if isinstance(found, int) else None
+
+
+def _length(length: int | None) -> list[str]:
+    """Write a length, where there is one."""
+    return [] if length is None else [axes.heading("seq_len", length)]
 
 
 def told_once(table: Table) -> Table:

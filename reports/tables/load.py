@@ -86,6 +86,12 @@ class Loaded:
         return len(self.arms) == 1 and self.run.plan.suite.isoflop is None
 
     @property
+    def evaluates_only(self) -> bool:
+        """Whether losses are those of weights as they were stored, from no seed."""
+        train = self.run.plan.suite.train
+        return train is not None and train.steps == 0
+
+    @property
     def generates_only(self) -> bool:
         """Whether the only workloads that it timed are those of generation."""
         metrics = [self.tables.metrics[key] for key in self.run.plan.suite.metrics]
@@ -317,12 +323,13 @@ def default_arm(loaded: Loaded) -> Case | None:
 
 
 def rung_beside(loaded: Loaded, case: Case) -> tuple[Case, Rung] | None:
-    """Return the rung of the dense ladder of equal cost: the alternative to the arm."""
+    """Return the dense arm of equal cost, of several that of equal forward FLOPs: the alternative to the arm."""
     by_arm = {other.arm: other for other in loaded.arms}
-    for rung in loaded.run.plan.ladder:
-        if rung.target == case.arm and rung.arm in by_arm:
-            return by_arm[rung.arm], rung
-    return None
+    found = [rung for rung in loaded.run.plan.ladder if rung.target == case.arm and rung.arm in by_arm]
+    if not found:
+        return None
+    rung = min(found, key=lambda rung: rung.quantity != "flops/forward")
+    return by_arm[rung.arm], rung
 
 
 def same_shape(baseline: Case) -> bool:

@@ -102,7 +102,7 @@ def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str
         shown = [text.table(each, width) for each in (*_tables(loaded, every=verbose), *([pays] if pays else []))]
     yield from shown
     yield from (text.table(table, width) for table, above in tables if not above)
-    yield from _others(loaded, width, swept)
+    yield from _others(loaded, width, swept, every=verbose)
     yield from _more(loaded, width) if verbose else ()
     brief = [sentence for lead in leads for sentence in lead.brief(loaded)]
     hidden = () if loaded.generates_only else place_shown(loaded)  # tables of generation have all batch sizes
@@ -214,8 +214,8 @@ def _spent(loaded: Loaded, width: int) -> list[str]:
     return wrapped(["; ".join(facts)], width) if facts else []
 
 
-def _others(loaded: Loaded, width: int, swept: InPlace | None) -> Iterator[list[str]]:
-    """Yield values of requested metrics that the tables above lack, as many as fit in the width; equal ones in a line."""
+def _others(loaded: Loaded, width: int, swept: InPlace | None, *, every: bool) -> Iterator[list[str]]:
+    """Yield values of requested metrics that the tables above lack, as many as fit in the width; equal ones only if wanted."""
     if not loaded.lengths:
         return
     length = loaded.lengths[-1]
@@ -227,7 +227,7 @@ def _others(loaded: Loaded, width: int, swept: InPlace | None) -> Iterator[list[
     head, rows = f"values at T={length}{_batch(loaded, left, length)}", [[case] for case in arms]
     values = {metric: [_value(loaded, case, metric, length) for case in arms] for metric in left}
     alike = [key for key, (first, *others) in values.items() if others and first and {*others} == {first}]
-    if alike:
+    if alike and every:
         said = [Sentence(f"{key} {{value}}", value=values[key][0]) for key in alike]
         yield wrapped([Sentence("{where}, of every arm: {said}", where=head, said=Listed(said))], width)
     left = [metric for metric in left if metric not in alike]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from modbench.harness.core.printable import escaped
 from modbench.harness.core.units import scale_of
@@ -89,11 +90,12 @@ def table(made: Table, label: str) -> str:
         label: of `\ref`.
     """
     intervals = len(made.head) - 1 <= MOST_WITH_INTERVALS
-    values = [cell.value for row in made.rows for cell in row if isinstance(cell, Finding) and cell.value is not None]
-    known = [value.value for value in values if value.value is not None]
-    units = {value.unit for value in values}
-    factor, unit = scale_of(max(known, default=0.0), units.pop()) if len(units) == 1 else (1.0, "")
-    body = [[_cell(cell, factor, unit, intervals=intervals) for cell in row] for row in made.rows]
+    columns = [*zip(*made.rows, strict=True)]
+    whole = _scale([cell for row in made.rows for cell in row])
+    scales = [whole or _scale(column) or (1.0, "") for column in columns]
+    body = [
+        [_cell(cell, *scale, intervals=intervals) for cell, scale in zip(row, scales, strict=True)] for row in made.rows
+    ]
     title = made.label[:1].upper() + made.label[1:] + (f", {made.at}" if made.at else "")
     caption = " ".join(
         [text(f"{title}."), *(f"{note}." if note[-1:] not in ".:" else note for note in map(inline, made.notes))]
@@ -110,6 +112,14 @@ def table(made: Table, label: str) -> str:
         head=" & ".join(head),
         body="\n".join(f"    {' & '.join(row)} \\\\" for row in body),
     )
+
+
+def _scale(cells: Iterable[Value]) -> tuple[float, str] | None:
+    """Return the factor and the name of the unit that values share; None where they share none."""
+    values = [cell.value for cell in cells if isinstance(cell, Finding) and cell.value is not None]
+    units = {value.unit for value in values}
+    known = [value.value for value in values if value.value is not None]
+    return scale_of(max(known, default=0.0), units.pop()) if len(units) == 1 else None
 
 
 def _math(title: str) -> str:

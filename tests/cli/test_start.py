@@ -322,6 +322,7 @@ def completed(modbench: Modbench, typed: str, cwd: Path | None = None) -> list[s
         ("modbench compare x --metric ttf", ["ttft"]),
         ("modbench list rou", ["routers"]),
         ("modbench report x --format te", ["tex"]),
+        ("modbench compare --format m", ["md"]),
         ("modbench schema su", ["suite"]),
         ("modbench run nothing-such", []),
     ],

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from modbench.commands._app import command
-from modbench.commands._complete import metrics, runs
+from modbench.commands._complete import metrics, one_of, runs
 from modbench.commands._flags import (
     JsonFlag,
     PairedOptionFlag,
@@ -24,11 +26,15 @@ from modbench.commands._flags import (
 )
 from modbench.commands._output import chosen_run, say, say_json
 from modbench.harness.core import titles
-from modbench.harness.core.errors import IncompleteError, UsageError
+from modbench.harness.core.errors import IncompleteError, UsageError, unknown
 
 if TYPE_CHECKING:
+    from modbench.reports.model import Table
     from modbench.reports.questions.compare_axis import Filter
     from modbench.reports.tables.load import Loaded
+
+# Formats of one table.
+STYLES = ("md", "tex")
 
 
 class Output(NamedTuple):
@@ -37,12 +43,14 @@ class Output(NamedTuple):
     Attributes:
         html: a file for the page; None: none.
         force: whether that file may exist.
+        style: `md` or `tex` for one table in that format; None: text.
         as_json: whether JSON is printed instead of text.
         verbose: whether the text leaves nothing out.
     """
 
     html: str | None
     force: bool
+    style: str | None
     as_json: bool
     verbose: bool
 
@@ -104,6 +112,15 @@ def compare(
         str | None, typer.Option("--html", metavar="FILE", help="Also write the comparison as a page, into a new file.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Let --html replace a file.")] = False,
+    style: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="With --by: print one table as md or tex: times, FLOPs, memory, loss.",
+            autocompletion=one_of(*STYLES),
+        ),
+    ] = None,
     paired: Annotated[
         bool,
         typer.Option(
@@ -144,9 +161,14 @@ def compare(
         "--timeout": timeout,
         "--out": out,
     }
+    if style is not None and style not in STYLES:
+        raise unknown("--format", style, STYLES)
+    if style is not None and as_json:
+        raise UsageError(f"--format {style} and --json both print to standard output. Choose one.")
     if paired:
         refuse(
             {
+                "--format": style,
                 "--by": by,
                 "--baseline": baseline,
                 "--metric": metric,
@@ -178,7 +200,7 @@ def compare(
             raise UsageError(f"--by compares the cases of one run; {len(named)} were named.")
         if margin is not None or across_machines:
             raise UsageError("--margin and --across-machines are for several runs; --by takes the suite's margin.")
-        folder = chosen_run(named[0] if named else None, as_json=as_json)
+        folder = chosen_run(named[0] if named else None, quiet=style is not None, as_json=as_json)
         from modbench.reports.questions.compare_axis import Filter
         from modbench.reports.tables.load import load
 
@@ -188,10 +210,10 @@ def compare(
             by,
             baseline,
             Filter(*lists, select),
-            Output(html, force=force, as_json=as_json, verbose=verbose),
+            Output(html, force=force, style=style, as_json=as_json, verbose=verbose),
         )
         return
-    refuse({"--title": title}, "--by AXIS")
+    refuse({"--title": title, "--format": style}, "--by AXIS")
     chosen = {"--baseline": baseline, "--metric": metric, "--seq-len": seq_len, "--workload": workload, "-k": select}
     refuse(chosen, "--by AXIS, or --paired")
     if len(named) < 2:
@@ -200,28 +222,42 @@ def compare(
     for folder in named:
         chosen_run(folder)
     _compare_runs(
-        named, margin, Output(html, force=force, as_json=as_json, verbose=verbose), across_machines=across_machines
+        named,
+        margin,
+        Output(html, force=force, style=None, as_json=as_json, verbose=verbose),
+        across_machines=across_machines,
     )
 
 
 def _compare_cases(loaded: Loaded, axis: str, baseline: str | None, keep: Filter, out: Output) -> None:
     from modbench.reports.page import compare_page
-    from modbench.reports.questions.compare_axis import compare_by
+    from modbench.reports.questions.compare_axis import compare_by, one_table
     from modbench.reports.terminal import compare
     from modbench.reports.writers import text
 
-    table = compare_by(loaded, axis, baseline, keep)
+    # One table has a loss beside times: that of its own length, whatever length was named for times.
+    table = compare_by(loaded, axis, baseline, keep if out.style is None else replace(keep, seq_lens=()))
     if out.html is not None:
         compare_page.write(
             compare_page.of_axis(loaded, table, _command_line()), out.html, force=out.force, compared=[loaded]
         )
-    if out.as_json:
+    if out.style is not None:
+        say(_in_format(out.style, loaded, one_table(loaded, table, keep)))
+    elif out.as_json:
         say_json(compare.axis_as_dict(loaded, table), allow_nan=False)
     else:
         every = bool(keep.metrics)
         say(compare.along_axis(loaded, table, text.width(), every=every, verbose=out.verbose))
     if loaded.run.incomplete:
         raise IncompleteError(loaded.run.incomplete)
+
+
+def _in_format(style: str, loaded: Loaded, made: Table) -> str:
+    """One table for a document. Its first line is a comment that names the run."""
+    from modbench.reports.formats import md, tex
+
+    first = f"{loaded.path}: {shlex.join(_command_line())}"
+    return tex.fragment(loaded, made, "modbench-compare", first) if style == "tex" else md.fragment(loaded, made, first)
 
 
 def _compare_runs(folders: list[str], margin: float | None, out: Output, *, across_machines: bool) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.files import write_once
 from modbench.harness.core.model_specs import parse_single
+from modbench.harness.core.printable import aligned
 from modbench.harness.planning.load_suite import read_suite
 from modbench.harness.registry.own_models import check_user_model
 
@@ -74,17 +75,15 @@ class Begun:
 
     def as_text(self) -> str:
         """A few lines: the file, the commands, the page."""
-        width = max(map(len, self.commands)) + 1
         lines = [f"wrote {self.written}"] * (self.written is not None) + [self.note] * bool(self.note)
-        lines += [f"{f'{what}:':<{width}} {command}" for what, command in self.commands.items()]
+        lines += aligned([(f"{what}:", command) for what, command in self.commands.items()])
         return "\n".join([*lines, f"more: {self.docs}"])
 
 
 def as_text() -> str:
     """All doors, each in two lines."""
-    width = max(len(door.what) for door in DOORS) + 2
-    lines = [f"{door.what:<{width}}{door.command}\n{'':<{width}}{door.does}: {door.docs}" for door in DOORS]
-    return "\n".join(["What do you have?", "", *lines])
+    rows = [row for door in DOORS for row in ((door.what, door.command), ("", f"{door.does}: {door.docs}"))]
+    return "\n".join(["What do you have?", "", *aligned(rows)])
 
 
 # As docs/own_model.md shows it.

@@ -95,7 +95,7 @@ def _twin_share(plan: Plan) -> float | None:
 
 def _training(plan: Plan) -> dict[str, Any] | None:
     """Training runs: their number, their cost, and how often they read the corpus."""
-    units = [unit for unit in plan.units if unit.facts.trains and not unit.rule]
+    units = [unit for unit in plan.units if unit.facts.trains and not unit.rule and unit.flops]
     if not units:
         return None
     on_corpus = [unit.protocol.train for unit in units if not unit.comparison.arms[0].task and unit.protocol.train]
@@ -109,6 +109,7 @@ def _training(plan: Plan) -> dict[str, Any] | None:
         "device_hours": flops / TRAINING_FLOP_PER_S[plan.device] / 3600,
         "assumed_flop_per_s": TRAINING_FLOP_PER_S[plan.device],
         "most_tokens": most,
+        "evaluates_only": bool(on_corpus) and most == 0,
         "epochs": most / training_tokens(plan.suite, text) if text else None,
         "places": [*dict.fromkeys(f"T{place.seq_len}-B{place.batch_size}" for place in places)],
     }
@@ -239,13 +240,13 @@ def _places_text(places: list[str]) -> str:
 def _training_text(training: dict[str, Any] | None) -> list[str]:
     if training is None:
         return []
-    rates = training["of_these_for_rates"]
+    rates, tokens, epochs = training["of_these_for_rates"], training["most_tokens"], training["epochs"]
+    what = "evaluations of stored weights" if training["evaluates_only"] else "training runs"
     searches = f" ({rates} of them to find learning rates)" if rates else ""
-    tokens, epochs = training["most_tokens"], training["epochs"]
     text = f"; at most {tokens:.3g} tokens per run, {epochs:.2g} epochs over the corpus" if tokens and epochs else ""
     runs = (
-        f"{training['runs']} training runs{_places_text(training['places'])}{searches}, "
-        f"{human(training['flops'], 'FLOP')} with evaluation, "
+        f"{training['runs']} {what}{_places_text(training['places'])}{searches}, "
+        f"{human(training['flops'], 'FLOP')}{' with evaluation' * (not training['evaluates_only'])}, "
         f"{training['device_hours']:.2g} device hours at {training['assumed_flop_per_s'] / 1e9:g} GFLOP/s{text}."
     )
     return [runs]

@@ -1,0 +1,159 @@
+"""`modbench compare --by AXIS --format md|tex`: one table of times, FLOPs, memory and a loss, for a pull request or a paper."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from planted_compare import ARMS, compared_run
+
+from modbench.harness.core.errors import UsageError
+from modbench.reports.formats import tex
+from modbench.reports.model import Finding, Table
+from modbench.reports.questions.compare_axis import Filter, compare_by, one_table
+from modbench.reports.tables.load import Loaded
+
+Modbench = Callable[..., subprocess.CompletedProcess[str]]
+METRICS = [
+    "flops/forward",
+    "latency/forward",
+    "latency/train_step",
+    "memory/peak_allocated",
+    "loss/val",
+    "loss/val_causal",
+]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    """MoD at three capacities and dense, at two lengths, with losses at a third."""
+    grid = {"seq_len": [64, 128], "dtype": ["fp32"]}
+    train = {"seq_len": 256, "tokens": 4096}
+    suite = {
+        "metrics": METRICS,
+        "grid": grid,
+        "arms": ARMS[:2],
+        "train": train,
+        "shape": {"d_model": 64, "n_layers": 2},
+    }
+    return compared_run(tmp_path_factory.mktemp("one") / "run", suite=suite)
+
+
+def made(run: Loaded, axis: str = "capacity", keep: Filter | None = None) -> Table:
+    kept = keep or Filter()
+    return one_table(run, compare_by(run, axis, None, Filter(kept.metrics)), kept)
+
+
+def test_it_has_times_flops_memory_and_a_loss_that_was_measured(run: Loaded) -> None:
+    table = made(run)
+    assert table.head == ("capacity", "forward", "train step", "FLOPs", "memory", "loss")
+    assert table.at == "T=128"
+    assert [row[0] for row in table.rows] == ["dense", "0.125", "0.25", "0.5"]
+    cells = [[cell for cell in row[1:] if isinstance(cell, Finding)] for row in table.rows]
+    assert {len(row) for row in cells} == {5}
+    assert [cell.metric for cell in cells[1]] == [
+        *("latency/forward", "latency/train_step", "flops/forward", "memory/peak_allocated", "loss/val")
+    ]
+    assert [cell.place.seq_len for cell in cells[1]] == [128, 128, 128, 128, 256]
+    assert all(cell.against is None for cell in cells[0])  # the baseline has values
+    assert [cell.typical.kind for cell in cells[1]] == [*["ratio"] * 4, "difference"]
+    along = compare_by(run, "capacity")
+    for column in along.columns:  # the same numbers as the tables of the terminal
+        length = dict(column.heading).get("seq_len")
+        for cell in (cell for row in cells[1:] for cell in row):
+            if cell.metric == column.metric.key and cell.place.seq_len == length:
+                row = column.cells[cell.case.config.capacity].row
+                assert row is not None
+                assert cell.typical.value == row.get("difference" if cell.metric.startswith("loss") else "ratio")
+
+
+@pytest.mark.parametrize(
+    ("keep", "head", "at"),
+    [
+        (Filter(seq_lens=(64,)), ("forward", "train step", "FLOPs", "memory", "loss"), "T=64"),
+        (Filter((METRICS[1],), (64, 128)), ("forward, T=64", "forward, T=128"), ""),
+        (Filter(("loss/val", METRICS[1])), ("loss", "forward"), "T=128"),
+    ],
+)
+def test_metrics_and_lengths_that_were_named(run: Loaded, keep: Filter, head: tuple[str, ...], at: str) -> None:
+    table = made(run, keep=keep)
+    assert (table.head[1:], table.at) == (head, at)
+    assert all(cell != "" for row in table.rows for cell in row[1:])
+
+
+def test_a_length_that_nothing_has_is_refused(run: Loaded) -> None:
+    with pytest.raises(UsageError, match="--seq-len 300"):
+        made(run, keep=Filter(seq_lens=(300,)))
+
+
+@pytest.mark.parametrize("axis", ["arm", "seq_len"])
+def test_any_axis_makes_one_table(run: Loaded, axis: str) -> None:
+    table = made(run, axis)
+    assert {len(row) for row in table.rows} == {len(table.head)}
+    assert table.head[:2] == (("arm", "forward") if axis == "arm" else ("", "seq_len"))  # no empty column
+
+
+def test_several_models_are_named_beside_their_values(tmp_path: Path) -> None:
+    arms = [*ARMS[:1], *({"model": model, "capacity": [0.25, 0.5]} for model in ("mod", "mode_integrated"))]
+    table = made(compared_run(tmp_path / "run", suite={"arms": arms, "metrics": METRICS[:2]}))
+    names = [("MoD", "0.25"), ("MoD", "0.5"), ("MoDE integrated", "0.25"), ("MoDE integrated", "0.5")]
+    of_both = {(f"{model}, {dtype}", value) for model, value in names for dtype in ("fp32", "bf16")}
+    assert {row[:2] for row in table.rows} == of_both | {("dense", "")}
+
+
+# --- the command
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("style", ["md", "tex"])
+def test_the_command_prints_it_below_a_comment_that_names_the_run(style: str, run: Loaded, modbench: Modbench) -> None:
+    done = modbench("compare", run.path, "--by", "capacity", "--format", style)
+    assert done.returncode in {0, 4}, done.stderr  # planted runs have no end
+    first, *lines = done.stdout.splitlines()
+    assert str(run.path) in first.replace("\\_", "_").replace("-{}-", "--")
+    assert first.startswith({"md": "<!-- ", "tex": "% "}[style])
+    ending = {"md": " |", "tex": r" \\"}[style]
+    rows = [line for line in lines if line.endswith(ending)]
+    assert [row.count({"md": " | ", "tex": " & "}[style]) for row in rows] == [5] * 5
+
+
+def test_what_does_not_go_together_is_refused(run: Loaded, modbench: Modbench) -> None:
+    for words, said in (
+        (("--by", "capacity", "--format", "txt"), "unknown --format 'txt'"),
+        (("--by", "capacity", "--format", "md", "--json"), "both print"),
+        ((run.path, "--format", "md"), "--by"),
+        (("--paired", "--format", "md"), "--format"),
+    ):
+        done = modbench("compare", run.path, *words)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert said in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_the_newest_run_is_named_beside_a_table_not_in_it(run: Loaded, modbench: Modbench, tmp_path: Path) -> None:
+    shutil.copytree(run.path, tmp_path / "runs" / "one")
+    done = modbench("compare", "--by", "capacity", "--format", "tex", cwd=tmp_path)
+    assert done.stdout.splitlines()[0].startswith("% runs/one")
+    assert "runs/one" in done.stderr.splitlines()[0]
+
+
+@pytest.mark.slow
+def test_the_latex_compiles_and_fits_the_page(run: Loaded, modbench: Modbench, tmp_path: Path) -> None:
+    pdflatex = shutil.which("pdflatex")
+    if pdflatex is None:
+        pytest.skip("no pdflatex on this machine: install texlive-latex-base and texlive-latex-recommended")
+    (tmp_path / "report.tex").write_text(tex._DOCUMENT)
+    done = modbench("compare", run.path, "--by", "capacity", "--format", "tex")
+    (tmp_path / "tables.tex").write_text(done.stdout)
+    command = [pdflatex, "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
+    compiled = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, errors="replace")
+    assert compiled.returncode == 0, compiled.stdout[-2000:]
+    log = (tmp_path / "report.log").read_text(errors="replace")
+    assert "Missing character" not in log
+    assert not re.search(r"Overfull \\hbox .* in (paragraph|alignment)", log), log
+    assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
