@@ -67,16 +67,15 @@ def _figure(loaded: Loaded, sides: Sequence[tuple[str, str]], choice: Against) -
         lined |= _draw_lines(axis, arms, loaded.lengths_shown, known, width)
         to_measure |= {at for line in known.values() if (at := line.later.measure_next) is not None}
     axes[0].set_yticks([i + 0.5 for i in range(len(arms))], names)
+    judged, hatched = any(each.verdict for each in data), any(map(_hatched, data))
+    colours = "Purple is faster, orange slower" + "; hatched: undecided" * hatched if judged else "Grey: no verdict"
     caption = Sentence(
-        "Speed-up over {base}, ± half the 95 % interval. Purple is faster, orange slower"
-        + "; hatched: {open}" * any(_hatched(each) for each in data)
-        + "."
+        f"Speed-up over {{base}}, ± half the 95 % interval. {colours}."
         + " Rows of dense models: the alternatives of equal cost." * any(case.rung for case in arms)
         + " Thick line: from this length on the arm pays" * lined
         + "; {next}" * bool(to_measure)
         + "." * lined,
         base="dense of equal cost" if choice.equal_cost else loaded.arms[0],
-        open="undecided" if any(each.verdict for each in data) else "no verdict",
         next=measure_next("seq_len", to_measure),
     )
     label = f"Speed-up over {'dense of equal cost' if choice.equal_cost else 'the anchor'} by arm and sequence length"
