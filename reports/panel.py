@@ -72,6 +72,7 @@ class Panel:
         span: width on a wide screen, in twelfths.
         render: pure function from a loaded run to its blocks, or to HTML; to None or nothing if the run has nothing to show here.
         folded: whether it is collapsed at first.
+        printed: whether it stands on paper; an appendix of many pages does not.
         draws: whether there are figures among its blocks, which `modbench figure` saves.
         told: whether its tables and sentences stand in report.md and tables.tex too, and in the terminal with `-v`.
         reading: how to read it, for somebody who sees it for the first time: what it shows, and what it does not say.
@@ -85,6 +86,7 @@ class Panel:
     span: int
     render: Callable[[Loaded], Iterable[Block | Markup] | Markup | None]
     folded: bool = False
+    printed: bool = True
     draws: bool = False
     told: bool = False
     reading: str = ""

@@ -19,7 +19,7 @@ _NAMES = {
     "early_exit": "early exit",
 }
 # What a rung has in common with its target, by the letter in its name (`planning/dense_ladder.py`).
-_QUANTITIES = {"f": "FLOPs", "t": "training FLOPs", "p": "parameters"}
+_QUANTITIES = {"f": "FLOPs", "t": "training FLOPs", "p": "parameters", "s": "time"}
 # A longer name would leave a figure no room.
 MOST_LETTERS = 32
 MOST_IN_TITLE = 16
@@ -65,7 +65,7 @@ def short(case: Case) -> str:
 def _rung(case: Case) -> tuple[str, str]:
     """The share of the anchor's cost that a rung has, and the quantity, from its only part, such as `f0.56`."""
     part = case.arm_parts[0]
-    return f"{float(part[1:]):.0%}".replace("%", " %"), _QUANTITIES[part[0]]
+    return f"{100 * float(part[1:]):.4g} %", _QUANTITIES[part[0]]
 
 
 # Glyph and word of each verdict, for times; below for everything else.
@@ -102,7 +102,12 @@ SERVING = {"latency/prefill": "prefill (TTFT)", "latency/decode": "decode step (
 # Times of which an answer speaks; figures along the length have those of single calls.
 ANSWERED = (*TIMED, ("request", "latency/request"))
 # What a rung of the dense ladder has in common with its target.
-MATCHED = {"flops/forward": "FLOPs", "flops/train_step": "training FLOPs", "params": "parameters"}
+MATCHED = {
+    "flops/forward": "FLOPs",
+    "flops/train_step": "training FLOPs",
+    "params": "parameters",
+    "latency/forward": "predicted time",
+}
 
 
 def verdict_words(verdict: object, unit: str) -> str:

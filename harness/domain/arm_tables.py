@@ -13,26 +13,38 @@ from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.domain.facts import Title
 
+# What a dense model can have in common with the arm that it is solved for.
+Quantity = Literal["flops/forward", "flops/train_step", "params", "latency/forward"]
+
 
 class Match(Frozen):
-    """Request for the shape whose cost equals another arm's, or a multiple of it, at the training length.
+    """Request for the shape whose cost equals another arm's, or a multiple of it.
+
+    A model of modbench's own is matched at the training length, a model of yours at the longest length of the grid.
 
     Attributes:
-        arm: model of the arm to match; its other settings may stand beside it, such as `capacity = 0.125`.
-        quantity: what is to be equal.
+        arm: model of the arm to match, a catalogue name or a model of your own; its other settings may stand beside it, such as
+            `capacity = 0.125`.
+        quantity: what is to be equal; `latency/forward` is the time that this machine's peaks predict.
         factor: how many times that arm's cost it shall have; 1.4 of dense is a dense model above the anchor.
+        options: for options of your own `build`, the value of the arm to match.
         settings: the settings that stand beside `arm`.
     """
 
     arm: str
-    quantity: Literal["flops/forward", "flops/train_step", "params"] = "flops/forward"
+    quantity: Quantity = "flops/forward"
     factor: float = Field(1.0, gt=0, le=100)
+    options: dict[str, Any] = Field(default_factory=dict)
     settings: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
     def _collect(cls, data: dict[str, Any]) -> dict[str, Any]:
-        return _collect_settings(data, own=("arm", "quantity", "factor", "settings"))
+        made = _with_options(_collect_settings(data, own=("arm", "quantity", "factor", "options", "settings")), "arm")
+        several = next((name for name, values in made.get("options", {}).items() if len(values) > 1), None)
+        if several is not None:
+            raise UsageError(f"match: option {several!r} has several values: give the one of the arm to match.")
+        return made
 
 
 class Arm(Frozen):
@@ -57,7 +69,8 @@ class Arm(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _collect(cls, data: dict[str, Any]) -> dict[str, Any]:
-        return _with_options(_collect_settings(data, own=("model", "anchor", "match", "options", "title", "settings")))
+        own = ("model", "anchor", "match", "options", "title", "settings")
+        return _with_options(_collect_settings(data, own=own), "model")
 
 
 def _collect_settings(data: dict[str, Any], own: tuple[str, ...]) -> dict[str, Any]:
@@ -76,27 +89,28 @@ def _collect_settings(data: dict[str, Any], own: tuple[str, ...]) -> dict[str, A
     return {**kept, "settings": settings}
 
 
-def _with_options(data: dict[str, Any]) -> dict[str, Any]:
-    """Gather the options of an arm: those in its table, and those behind the model's name."""
-    if not isinstance(data.get("model"), str):
+def _with_options(data: dict[str, Any], key: Literal["arm", "model"]) -> dict[str, Any]:
+    """Gather the options of an arm: those in its table, and those behind the model's name, which stands under `key`."""
+    if not isinstance(data.get(key), str):
         return data
-    model, typed = model_specs.parse_spec(data["model"])
+    model, typed = model_specs.parse_spec(data[key])
     table = data.get("options", {})
     if not isinstance(table, dict):
         raise ValueError(f"options must be a table such as {{ threshold = 0.7 }}, not {table!r}")  # noqa: TRY004  # as above
     given = model_specs.together(model, typed, table)
     if given and not model_specs.is_user_model(model):
         raise UsageError(f"model {model!r} is one of modbench's own: write {next(iter(given))!r} as a key of its arm.")
-    return {**data, "model": model, "options": options.checked(given, f"model {model!r}")}
+    return {**data, key: model, "options": options.checked(given, f"model {model!r}")}
 
 
 def look_beside(data: dict[str, Any], folder: Path) -> None:
     """Let the arms name files relative to the current folder, or else to the suite's."""
     arms = data.get("arms")
     for arm in arms if isinstance(arms, list) else []:
-        if isinstance(arm, dict) and isinstance(arm.get("model"), str):
-            spec, inside = options.in_parentheses(arm["model"])
-            arm["model"] = model_specs.beside(spec, folder) + (f"({inside})" if inside is not None else "")
+        for table, key in ((arm, "model"), (arm.get("match") if isinstance(arm, dict) else None, "arm")):
+            if isinstance(table, dict) and isinstance(table.get(key), str):
+                spec, inside = options.in_parentheses(table[key])
+                table[key] = model_specs.beside(spec, folder) + (f"({inside})" if inside is not None else "")
         if isinstance(arm, dict) and (routers := arm.get("router")) is not None:
             arm["router"] = (
                 [_router(r, folder) for r in routers] if isinstance(routers, list) else _router(routers, folder)

@@ -96,6 +96,7 @@ class Case(Frozen):
         twin: whether it is a second instance of the anchor, timed to see whether the machine calls equals equal.
         options: what a user's build is given by name besides the configuration.
         by_name: keys of the configuration that it is given by name as well, since it has options of these names.
+        tokenizer: the tokenizer of a pretrained model whose tokens it reads; empty: it reads the suite's.
     """
 
     model: str
@@ -108,6 +109,7 @@ class Case(Frozen):
     twin: bool = False
     options: Options = ()
     by_name: tuple[Key, ...] = ()
+    tokenizer: str = ""
 
     @property
     def given(self) -> dict[str, Any]:
@@ -184,7 +186,7 @@ class Case(Frozen):
 
     def _named(self, parts: tuple[str, ...]) -> str:
         if self.rung:
-            return "-".join((self.short_model, *parts))
+            return "-".join((self.short_model, *parts, *(("twin",) if self.twin else ())))
         return f"{self._called}[{'-'.join(parts)}]" if parts else self._called
 
     @property
@@ -270,7 +272,7 @@ class Rung(Frozen):
         target: the arm that it matches.
         solved_at: the sequence length at which the match was solved.
         gaps: sequence length to relative gap of the quantity, rung over target minus 1.
-        quantity: what is matched: forward or training FLOPs, or parameters.
+        quantity: what is matched: forward or training FLOPs, parameters, or the time that peaks predict.
     """
 
     arm: str

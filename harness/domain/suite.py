@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -11,7 +11,7 @@ from modbench.harness.core.frozen import Frozen, Margin
 from modbench.harness.core.ids import slug
 from modbench.harness.core.measure_plans import DecodePlan, EnergyPlan, FitPlan, SearchPlan
 from modbench.harness.core.train_plan import IsoflopPlan, TaskPlan, TrainPlan
-from modbench.harness.domain.arm_tables import Arm
+from modbench.harness.domain.arm_tables import Arm, Quantity
 from modbench.harness.domain.case import Device
 from modbench.harness.domain.efforts import EFFORTS, FEWEST_PILOT, TWO_STAGE, WARM_UPS, Effort
 from modbench.harness.domain.grid import Execution, Grid
@@ -28,6 +28,14 @@ TABLES: dict[str, type[Frozen]] = {
     "energy": EnergyPlan,
     "fit": FitPlan,
     "search": SearchPlan,
+}
+# What a suite's `rival` may be, and the quantity that it names.
+Rival = Literal["flops", "params", "time", "none"]
+RIVALS: dict[Rival, Quantity | None] = {
+    "flops": "flops/forward",
+    "params": "params",
+    "time": "latency/forward",
+    "none": None,
 }
 # Tables that a rule reads, which checks them.
 READ_BY = {"search": "bisection", "confirm": "confirmation"}
@@ -51,6 +59,8 @@ class Suite(Frozen):
         grid: axes of the grid.
         decode_grid: axes of the grid of decode metrics; axes that it lacks are those of `grid`; None: all are.
         arms: the models.
+        rival: what a dense model of ours has in common with each model of yours, beside which it is measured: forward `flops`,
+            `params`, the predicted `time` of a forward pass; `none`: there is no such model.
         train: training run; None: no training on a corpus.
         tasks: how tasks are trained.
         isoflop: budgets and sizes that every arm is trained at; None: one run, of one shape.
@@ -82,6 +92,7 @@ class Suite(Frozen):
     grid: Grid = Field(default_factory=lambda: Grid.model_validate({}))
     decode_grid: Grid | None = None
     arms: tuple[Arm, ...] = Field(min_length=1)
+    rival: Rival = "none"
     train: TrainPlan | None = None
     tasks: TaskPlan = TaskPlan()
     isoflop: IsoflopPlan | None = None

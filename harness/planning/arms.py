@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import ValidationError
 
 from modbench.harness.core import model_specs, titles
-from modbench.harness.core.config import ROUTING_KEYS, ModelConfig
+from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS, ModelConfig
 from modbench.harness.core.errors import UsageError, in_words, unknown
 from modbench.harness.core.ids import short_name
 from modbench.harness.core.options import Pairs, label
 from modbench.harness.core.units import check_capacity
-from modbench.harness.domain.arm_tables import Arm, Match
-from modbench.harness.domain.suite import Suite
+from modbench.harness.domain.arm_tables import Arm, Match, Quantity
+from modbench.harness.domain.suite import RIVALS, Suite
 from modbench.harness.planning.dense_ladder import QUANTITIES
 from modbench.harness.registry import catalogue, own_models, own_routers
 from modbench.harness.registry.model_sources import sourced
 
-# (model to solve for, its shape, target model, target's shape, what is matched) -> (solved shape, its share of the full shape's)
-Solver = Callable[[str, ModelConfig, str, ModelConfig, Match], tuple[ModelConfig, float]]
-
+# The model that is matched to each of the user's.
+RIVAL = "dense"
+# Digits of a rung's share of the full shape's cost in its name; more where two rungs would have one name.
+DIGITS = (2, 3, 4)
 # Keys that say something to modbench, whatever the model does with them.
 OURS = ("vocab_size", "max_seq_len", "bidirectional", "n_classes")
 
@@ -39,9 +40,13 @@ class ResolvedArm:
         options: what a user's build is given by name.
         by_name: keys of the configuration that it is given by name as well.
         anchor: whether the suite names it as the anchor.
-        target: the arm that it matches, if it is a rung.
-        quantity: the quantity in which it matches.
-        factor: how many times the target's cost it has.
+        rung: whether its shape was solved for.
+        targets: the arms that it matches: of a rung those that it was solved for, of another dense arm those that cost the same.
+        quantity: the quantity in which it matches them.
+        factor: how many times the targets' cost it has.
+        share: its share of the cost of the full shape, by which it is named.
+        tokens_of: model and options whose tokenizer it takes, where that is no model of the suite's own.
+        no_rival: why a user's model has no dense model of equal cost, although the suite asks for one.
         title: what tables and figures call it; empty: its own name.
     """
 
@@ -51,18 +56,47 @@ class ResolvedArm:
     options: Pairs = ()
     by_name: tuple[str, ...] = ()
     anchor: bool = False
-    target: ResolvedArm | None = None
-    quantity: str = "flops/forward"
+    rung: bool = False
+    targets: tuple[ResolvedArm, ...] = ()
+    quantity: Quantity = "flops/forward"
     factor: float = 1.0
+    share: float = 0.0
+    tokens_of: str = ""
+    no_rival: str = ""
     title: str = ""
 
+    @property
+    def own(self) -> bool:
+        """Whether it is the user's model."""
+        return model_specs.is_user_model(self.model)
 
-def resolve_arms(suite: Suite, solve: Solver) -> list[ResolvedArm]:
+
+class Solver(Protocol):
+    """Knows what arms cost where they are matched."""
+
+    def prepare(self, wanted: Iterable[tuple[ResolvedArm, Quantity]]) -> None:
+        """Find what all these arms have of a quantity, which is faster than one after the other."""
+
+    def solved(self, base: ResolvedArm, target: ResolvedArm, quantity: Quantity, factor: float) -> ModelConfig:
+        """The shape near `base` that costs as much as the target, or `factor` times.
+
+        Raises:
+            UsageError: if there is none, or the target's cost is not known.
+        """
+
+    def ratio(self, arm: ResolvedArm, other: ResolvedArm, target: ResolvedArm, quantity: Quantity) -> float:
+        """Cost of an arm over that of another, where `target` is matched."""
+
+
+def resolve_arms(suite: Suite, solver: Solver) -> list[ResolvedArm]:
     """Resolve all arms of a suite: the anchor, the rungs of the ladder, then the others in the suite's order.
+
+    Each model of the user's gets a rung of equal cost beside it if the suite has a `rival`; if nothing else is compared, that is
+    the anchor.
 
     Args:
         suite: what to resolve.
-        solve: finds the shape of an arm with `match`.
+        solver: finds the shapes of arms with `match`, and of rivals.
 
     Raises:
         UsageError: for a model that does not exist, a key that it does not read, or an impossible shape.
@@ -99,22 +133,48 @@ def resolve_arms(suite: Suite, solve: Solver) -> list[ResolvedArm]:
     if longest < max(lengths):
         raise UsageError(f"seq_len {max(lengths)} is more than max_seq_len {longest}: raise max_seq_len.")
     named = list(dict.fromkeys(_label(arm, settings, plain) for arm, settings in plain))  # equal arms are one
-    rungs = [_rung(arm, arm.match, suite, shape, named, solve) for arm in suite.arms if arm.match is not None]
-    anchor = next((arm for arm in named if arm.anchor), named[0])
-    arms = [anchor, *dict.fromkeys(rungs), *(arm for arm in named if arm is not anchor)]
+    wanted = [_matched(arm, arm.match, suite, shape, named) for arm in suite.arms if arm.match is not None]
+    rivals = [] if RIVALS[suite.rival] is None else [_rival(arm, suite) for arm in named if arm.own]
+    rivals = [
+        each for each in rivals if not any((o.target, o.quantity) == (each.target, each.quantity) for o in wanted)
+    ]
+    solver.prepare((each.target, each.quantity) for each in (*wanted, *rivals))
+    rungs = [each.solved(solver) for each in wanted]
+    named, rungs = _with_rivals(named, rungs, rivals, solver)
+    rungs = _distinct(rungs)
+    alone = len(named) == len(rungs) == 1 and named[0].own  # nothing else is compared with it
+    anchor = rungs[0] if alone else next((arm for arm in named if arm.anchor), named[0])
+    arms = [anchor, *(arm for arm in (*rungs, *named) if arm is not anchor)]
     _refuse_double_names(arms)
     check_titles([(short_name(arm.model), arm.title) for arm in arms])
     return arms
 
 
+class _Unsolved:
+    """Solves nothing: every rung has the shape that it starts from, and a share of its own."""
+
+    def __init__(self) -> None:
+        self.names = itertools.count()
+
+    def prepare(self, wanted: Iterable[tuple[ResolvedArm, Quantity]]) -> None:
+        """Find nothing."""
+
+    def solved(self, base: ResolvedArm, _target: ResolvedArm, _quantity: Quantity, _factor: float) -> ModelConfig:
+        """The shape that it starts from."""
+        return base.config
+
+    def ratio(self, _arm: ResolvedArm, _other: ResolvedArm, _target: ResolvedArm, _quantity: Quantity) -> float:
+        """A number that no other arm has."""
+        return 1e9 + next(self.names)
+
+
 def unsolved_arms(suite: Suite) -> list[ResolvedArm]:
-    """Resolve all arms without torch: the dense ladder is checked but not solved, which needs closed forms.
+    """Resolve all arms without torch: the dense ladder is checked but not solved, which needs the arms' costs.
 
     Raises:
         UsageError: as `resolve_arms`.
     """
-    names = itertools.count()
-    return resolve_arms(suite, lambda _model, base, _target_model, _target, _match: (base, next(names)))
+    return resolve_arms(suite, _Unsolved())
 
 
 def _title(arm: Arm, point: Mapping[str, Any]) -> str:
@@ -266,30 +326,117 @@ def _label(
     return replace(arm, parts=tuple(parts))
 
 
-def _rung(
-    arm: Arm, match: Match, suite: Suite, shape: dict[str, Any], named: list[ResolvedArm], solve: Solver
-) -> ResolvedArm:
-    """Solve for the shape that costs what its target does: the suite's arm of that model with the match's settings."""
-    if model_specs.is_user_model(arm.model) or model_specs.is_user_model(match.arm):
-        raise UsageError("match needs closed forms: only catalogue models can be solved or matched.")
-    if match.arm not in catalogue.entries("models"):
+@dataclass(frozen=True)
+class _Wanted:
+    """A rung that is to be solved.
+
+    Attributes:
+        base: the arm whose shape is changed.
+        target: the arm to match.
+        quantity: what is matched.
+        factor: how many times the target's cost it shall have.
+    """
+
+    base: ResolvedArm
+    target: ResolvedArm
+    quantity: Quantity
+    factor: float = 1.0
+
+    def solved(self, solver: Solver) -> ResolvedArm:
+        """The rung, without a name."""
+        config = solver.solved(self.base, self.target, self.quantity, self.factor)
+        made = replace(
+            self.base, config=config, rung=True, targets=(self.target,), quantity=self.quantity, factor=self.factor
+        )
+        return replace(made, share=solver.ratio(made, self.base, self.target, self.quantity))
+
+
+def _matched(arm: Arm, match: Match, suite: Suite, shape: dict[str, Any], named: Sequence[ResolvedArm]) -> _Wanted:
+    """The rung of an arm with `match`, whose target is the suite's arm of that model with the match's settings and options."""
+    if model_specs.is_user_model(arm.model):
+        raise UsageError("match needs a closed form: only the shape of a catalogue model can be solved.")
+    own = model_specs.is_user_model(match.arm)
+    if not own and match.arm not in catalogue.entries("models"):
         raise UsageError(f"match: {unknown('arm', match.arm, catalogue.entries('models'))}")
-    theirs = next((other.settings for other in suite.arms if other.model == match.arm and other.match is None), {})
-    fixed = {key: value for key, value in theirs.items() if not isinstance(value, list | tuple)}
-    base = _resolve(arm.model, shape, arm.settings)
-    target = _resolve(match.arm, shape, {**fixed, **match.settings})
-    target = next((a for a in named if (a.model, a.config) == (target.model, target.config)), None) or _label(
-        target, {}, []
+    theirs = next((other for other in suite.arms if other.model == match.arm and other.match is None), None)
+    fixed = (
+        {key: value for key, value in theirs.settings.items() if not isinstance(value, list | tuple)} if theirs else {}
     )
-    config, share = solve(arm.model, base.config, target.model, target.config, match)
-    letter = QUANTITIES[match.quantity][1]
-    return ResolvedArm(
-        arm.model,
-        config,
-        (f"{letter}{share:.2f}",),
-        anchor=arm.anchor,
-        target=target,
-        quantity=match.quantity,
-        factor=match.factor,
-        title=arm.title,
-    )
+    given = {key: values[0] for key, values in theirs.options.items() if len(values) == 1} if theirs else {}
+    given |= {key: values[0] for key, values in match.options.items()}
+    target = _resolve(match.arm, shape, {**fixed, **match.settings}, given)
+    same = (target.model, target.config, target.options)
+    target = next((a for a in named if (a.model, a.config, a.options) == same), None) or _label(target, {}, [])
+    base = _resolve(arm.model, {**shape, **_shape_of(target)} if own else shape, arm.settings, anchor=arm.anchor)
+    base = replace(base, tokens_of=_tokens_of(target), title=arm.title)
+    return _Wanted(base, target, match.quantity, match.factor)
+
+
+def _rival(target: ResolvedArm, suite: Suite) -> _Wanted:
+    """The dense model of equal cost that a user's model gets by the suite's `rival`."""
+    quantity = RIVALS[suite.rival]
+    assert quantity is not None
+    base = replace(_resolve(RIVAL, _shape_of(target), {}), tokens_of=_tokens_of(target))
+    return _Wanted(base, target, quantity)
+
+
+def _shape_of(target: ResolvedArm) -> dict[str, Any]:
+    """The shape of an arm: of a checkpoint its own, else the suite's."""
+    return {key: getattr(target.config, key) for key in SHAPE_KEYS}
+
+
+def _tokens_of(target: ResolvedArm) -> str:
+    """The tokenizer that comes with a model's trained weights; empty where there is none."""
+    found = sourced(target.model, target.options)
+    return (found.tokenizer() or "") if found else ""
+
+
+def _with_rivals(
+    named: Sequence[ResolvedArm], rungs: Sequence[ResolvedArm], rivals: Sequence[_Wanted], solver: Solver
+) -> tuple[list[ResolvedArm], list[ResolvedArm]]:
+    """The arms and the rungs with a rung of equal cost for each of the user's models; arms of the same cost share one.
+
+    A dense arm without `match` that costs as much is taken too. An arm for which no shape can be solved says why.
+    """
+    arms, made = list(named), list(rungs)
+    for each in rivals:
+        try:
+            found = each.solved(solver)
+        except UsageError as error:
+            at = arms.index(each.target)
+            arms[at] = replace(arms[at], no_rival=str(error))
+            continue
+        for group in (made, arms):
+            same = next((other for other in group if _costs_as_much(other, each, solver)), None)
+            if same is not None:
+                targets = (*same.targets, each.target)
+                group[group.index(same)] = replace(same, targets=targets, quantity=each.quantity)
+                break
+        else:
+            made.append(found)
+    return arms, made
+
+
+def _costs_as_much(arm: ResolvedArm, wanted: _Wanted, solver: Solver) -> bool:
+    """Whether an arm can be the rung that is wanted."""
+    if arm.model != RIVAL or (arm.targets and arm.quantity != wanted.quantity) or arm.factor != 1:
+        return False
+    if (arm.config.vocab_size, arm.tokens_of) != (wanted.base.config.vocab_size, wanted.base.tokens_of):
+        return False
+    gap = solver.ratio(arm, wanted.target, wanted.target, wanted.quantity) - 1
+    return abs(gap) <= QUANTITIES[wanted.quantity].tolerance
+
+
+def _distinct(rungs: Sequence[ResolvedArm]) -> list[ResolvedArm]:
+    """The rungs with their names: equal ones once, with all their targets; others by as many digits as tell them apart."""
+    merged: dict[ResolvedArm, list[ResolvedArm]] = {}
+    for rung in rungs:
+        merged.setdefault(replace(rung, targets=()), []).extend(rung.targets)
+    made = [replace(rung, targets=tuple(dict.fromkeys(targets))) for rung, targets in merged.items()]
+    names = [tuple(_name_of(rung, digits) for rung in made) for digits in DIGITS]
+    chosen = next((each for each in names if len(set(each)) == len(made)), names[0])
+    return [replace(rung, parts=(part,)) for rung, part in zip(made, chosen, strict=True)]
+
+
+def _name_of(rung: ResolvedArm, digits: int) -> str:
+    return f"{QUANTITIES[rung.quantity].letter}{rung.share:.{digits}f}"

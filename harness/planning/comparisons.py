@@ -12,13 +12,11 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Source, Task
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.ids import short_name, slug
-from modbench.harness.domain.arm_tables import Match
 from modbench.harness.domain.case import Case, Comparison, Device, Place, Rung
 from modbench.harness.domain.facts import CaseFacts
 from modbench.harness.domain.suite import Suite
-from modbench.harness.flops.closed_form import closed_form
 from modbench.harness.planning.arms import ResolvedArm, resolve_arms
-from modbench.harness.planning.dense_ladder import QUANTITIES, solve
+from modbench.harness.planning.matching import Costs, Matcher, case_of
 from modbench.harness.planning.search import searched_keys
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.lookup import with_facts
@@ -53,11 +51,12 @@ class Expander:
 
     suite: Suite
     device: Device
+    costs: Costs | None = None
     # By model and configuration: an arm has the same at every place.
     _facts: dict[tuple[str, ModelConfig], CaseFacts] = field(default_factory=dict, repr=False)
 
-    def comparisons(self) -> tuple[list[Comparison], list[Rung]]:
-        """All comparisons in order, and the rungs of the dense ladder.
+    def comparisons(self) -> tuple[list[Comparison], list[Rung], dict[str, str]]:
+        """All comparisons in order, the rungs of the dense ladder, and why arms have no rival, by their names.
 
         Raises:
             UsageError: if the suite asks for something impossible.
@@ -65,7 +64,8 @@ class Expander:
         suite, keys = self.suite, keys_of(self.suite)
         sizes: Sequence[Mapping[str, int]] = suite.isoflop.sizes if suite.isoflop else ({},)
         by_size = [self.arms(size, self._solved_at) for size in sizes]
-        ladder = [rung for arms in by_size for rung in _ladder(suite, arms, self._solved_at)]
+        ladder = [rung for arms in by_size for rung in self._ladder(arms)]
+        no_rivals = {_name(arm): arm.no_rival for arms in by_size for arm in arms if arm.no_rival}
         made = []
         if keys.measured:
             # All shapes of a sweep are in one comparison; the anchor is that of the middle size.
@@ -81,23 +81,24 @@ class Expander:
         if keys.trained and suite.train is not None:
             made += self._trained(by_size, keys.trained)
         made += [self._task(key) for key in keys.tasks]
-        return made, ladder
+        return made, ladder, no_rivals
 
     def _of_search(self, arms: Sequence[ResolvedArm], place: Place, keys: tuple[str, ...]) -> Iterator[Comparison]:
         """A comparison for each arm that is searched: the anchor, the rungs that were solved for it, and the arm."""
-        search, rivals = self.suite.search, [arm for arm in arms[1:] if arm.target is None]
+        search, rivals = self.suite.search, [arm for arm in arms[1:] if not arm.rung]
         assert search is not None
         if not rivals:
             raise UsageError("[search] looks for where an arm beats the anchor: add an arm besides it and its ladder.")
         for arm in rivals:
-            rungs = [rung for rung in arms if rung.target == arm and rung.factor == 1]
+            rungs = [rung for rung in arms if arm in rung.targets and rung.factor == 1]
             if not rungs and "same shape" not in search.against:
                 raise UsageError(
                     f"[search]: no rung of the dense ladder was solved for {_name(arm)}, so nothing has its cost. Add an arm "
                     'with `match`, or write against = ["same shape"].'
                 )
             name = slug("-".join((short_name(arm.model), *arm.parts)))
-            yield self._comparison([arms[0], *rungs, arm], place, keys, name)
+            others = [rung for rung in rungs if rung is not arms[0]]
+            yield self._comparison([arms[0], *others, arm], place, keys, name)
 
     def _has_twin(self, metrics: tuple[str, ...]) -> bool:
         """Whether times are measured about which something may be claimed."""
@@ -136,7 +137,7 @@ class Expander:
     def arms(self, shape: Mapping[str, Any], seq_len: int) -> list[ResolvedArm]:
         """The suite's arms at a size, which becomes part of their names."""
         suite = self.suite.model_copy(update={"shape": {**self.suite.shape, **shape}})
-        arms = resolve_arms(suite, lambda *args: _solve(seq_len, *args))
+        arms = resolve_arms(suite, self._matcher(seq_len))
         if self.suite.isoflop is None:
             return arms
         size = "-".join(f"{SHORT.get(key, key)}{value}" for key, value in shape.items())
@@ -144,9 +145,29 @@ class Expander:
             arm: replace(arm, parts=(*arm.parts, size), title=f"{arm.title} {size}" if arm.title else "")
             for arm in arms
         }
-        return [
-            replace(new, target=named.get(arm.target, arm.target) if arm.target else None) for arm, new in named.items()
-        ]
+        return [replace(new, targets=tuple(named.get(each, each) for each in new.targets)) for new in named.values()]
+
+    def _matcher(self, seq_len: int) -> Matcher:
+        """What knows the arms' costs where they are matched."""
+        grid, measured = self.suite.grid, keys_of(self.suite).measured
+        lengths = tuple(sorted({*grid.seq_len, seq_len}))
+        place = self._place(seq_len, 1, grid.dtype[0], "eager")
+        return Matcher(place, lengths, max(grid.seq_len) if measured else seq_len, grid.batch_size[0], self.costs)
+
+    def _ladder(self, arms: Sequence[ResolvedArm]) -> Iterator[Rung]:
+        """Which dense arm costs what another does, with its gap to it at every length."""
+        matcher = self._matcher(self._solved_at)
+        for arm in arms:
+            if arm.factor != 1:  # a multiple is no alternative to the arm: it only extends the dense curve
+                continue
+            for target in arm.targets:
+                yield Rung(
+                    arm=_name(arm),
+                    target=_name(target),
+                    solved_at=matcher.solved_at(target),
+                    gaps=matcher.gaps(arm, target, arm.quantity),
+                    quantity=arm.quantity,
+                )
 
     def _place(self, seq_len: int, batch_size: int, dtype: str, execution: str, new_tokens: int = 0) -> Place:
         return Place(
@@ -171,20 +192,7 @@ class Expander:
         budget: float | None = None,
         twin: bool = False,
     ) -> Comparison:
-        cases = tuple(
-            Case(
-                model=arm.model,
-                arm_parts=arm.parts,
-                config=arm.config,
-                place=place,
-                rung=arm.target is not None,
-                task=task,
-                budget=budget,
-                options=arm.options,
-                by_name=arm.by_name,
-            )
-            for arm in arms
-        )
+        cases = tuple(case_of(arm, place).model_copy(update={"task": task, "budget": budget}) for arm in arms)
         facts = tuple(
             self._facts_of(case).model_copy(update={"title": arm.title}) for case, arm in zip(cases, arms, strict=True)
         )
@@ -259,33 +267,6 @@ def open_task(suite: Suite, name: str) -> Source:
     return _opened(name, path)
 
 
-def _solve(
-    seq_len: int, model: str, base: ModelConfig, target_model: str, target: ModelConfig, match: Match
-) -> tuple[ModelConfig, float]:
-    amount, _ = QUANTITIES[match.quantity]
-    wanted = match.factor * amount(closed_form(target_model, target, seq_len, 1))
-    config = solve(base, lambda c: closed_form(model, c, seq_len, 1), wanted, match.quantity)
-    return config, amount(closed_form(model, config, seq_len, 1)) / amount(closed_form(model, base, seq_len, 1))
-
-
-def _ladder(suite: Suite, arms: Sequence[ResolvedArm], solved_at: int) -> Iterator[Rung]:
-    """The rungs among the arms that are to cost what another does, with their gap to it at every length."""
-    lengths = sorted({*suite.grid.seq_len, solved_at})
-    for arm in arms:
-        if (
-            arm.target is None or arm.factor != 1
-        ):  # a multiple is no alternative to the arm: it only extends the dense curve
-            continue
-        amount, _ = QUANTITIES[arm.quantity]
-        gaps = {
-            t: amount(closed_form(arm.model, arm.config, t, 1))
-            / amount(closed_form(arm.target.model, arm.target.config, t, 1))
-            - 1
-            for t in lengths
-        }
-        yield Rung(arm=_name(arm), target=_name(arm.target), solved_at=solved_at, gaps=gaps, quantity=arm.quantity)
-
-
 def _sized(arms: Sequence[ResolvedArm], budget: float) -> str:
     """Name of a sweep's comparison: its size and its budget."""
     return f"{arms[0].parts[-1]}-F{budget:.3g}".replace("+", "")
@@ -293,5 +274,4 @@ def _sized(arms: Sequence[ResolvedArm], budget: float) -> str:
 
 def _name(arm: ResolvedArm) -> str:
     """Name of an arm, as in `Case.arm`."""
-    place = Place(seq_len=1, batch_size=1, dtype="fp32", device="cpu", threads=1, compile=False)
-    return Case(model=arm.model, arm_parts=arm.parts, config=arm.config, place=place, rung=arm.target is not None).arm
+    return case_of(arm, Place(seq_len=1, batch_size=1, dtype="fp32", device="cpu", threads=1, compile=False)).arm

@@ -13,7 +13,7 @@ from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.options import Value
 from modbench.harness.core.train_plan import BUDGETS
 from modbench.harness.domain.efforts import EFFORTS
-from modbench.harness.domain.suite import TABLES, Suite
+from modbench.harness.domain.suite import RIVALS, TABLES, Suite
 from modbench.harness.machine import accelerators
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.registry import catalogue, own_models
@@ -38,6 +38,7 @@ class Overrides:
         model: catalogue names keep only those arms and the anchor, and add models that the suite lacks;
             `FILE.py:build` or `package.module:build` adds an arm, with options in parentheses.
         only: whether these models are all: the first is the anchor.
+        rival: what the dense model beside each of the user's has in common with it; `none`: there is none.
         option: for each option of the user's models that take it, the values that it is tried with.
         capacity: replaces the capacities of every arm that has one, and of user models that it reaches.
         router: replaces the routers of every arm that has one; catalogue names and `FILE.py:ROUTER`.
@@ -54,11 +55,12 @@ class Overrides:
         settings: values of everything else by key, such as `train.steps`.
 
     Raises:
-        UsageError: if the device or the effort is unknown.
+        UsageError: if the device, the effort or the rival is unknown.
     """
 
     model: tuple[str, ...] = ()
     only: bool = False
+    rival: str | None = None
     option: Mapping[str, list[Value]] = field(default_factory=dict)
     capacity: tuple[float, ...] = ()
     router: tuple[str, ...] = ()
@@ -77,6 +79,8 @@ class Overrides:
     def __post_init__(self) -> None:
         if self.effort is not None and self.effort not in EFFORTS:
             raise unknown("effort", self.effort, EFFORTS)
+        if self.rival is not None and self.rival not in RIVALS:
+            raise unknown("rival", self.rival, RIVALS)
         accelerators.check(self.device)
 
 
@@ -88,7 +92,7 @@ def override(suite: Suite, flags: Overrides) -> Suite:
     """
     data = suite.model_dump()
     _set_axes(data, flags)
-    for key in ("device", "seeds", "corpus"):
+    for key in ("device", "seeds", "corpus", "rival"):
         if getattr(flags, key):
             data[key] = getattr(flags, key)
     data["compile"] = data["compile"] or flags.compile
@@ -99,6 +103,10 @@ def override(suite: Suite, flags: Overrides) -> Suite:
     if data["effort"] == "smoke":
         _shorten(data)
     data["arms"] = _choose_models(data["arms"], flags.model, only=flags.only)
+    if flags.rival not in {None, "none"} and not any(model_specs.is_user_model(arm["model"]) for arm in data["arms"]):
+        raise UsageError(
+            f"--rival {flags.rival}: this suite has no model of yours. Add one, such as --model mine.py:build."
+        )
     for name, values in flags.option.items():
         _set_option(data["arms"], name, values)
     if flags.capacity:
@@ -128,7 +136,7 @@ def _choose_models(arms: list[dict[str, Any]], names: tuple[str, ...], *, only: 
 
     Without `only`, catalogue names keep those arms and the anchor, and a user's models are added. With it, the named models are
     all: their arms as the suite has them, the first as the anchor; rungs of the dense ladder stay if their own model and the one
-    that they match are named.
+    that they match are named, those of a user's model if that is.
 
     Args:
         arms: the suite's arms as tables.
@@ -167,7 +175,9 @@ def _only(arms: list[dict[str, Any]], parsed: dict[str, tuple[str, dict[str, Any
         suites = [arm for arm in arms if arm["model"] == model and arm["match"] is None and not given]
         made += suites or [_plain(name)]
     models = {model for model, _ in parsed.values()}
-    made += [arm for arm in arms if arm["match"] and {arm["model"], arm["match"]["arm"]} <= models]
+    for arm in (arm for arm in arms if arm["match"]):
+        target = arm["match"]["arm"]
+        made += [arm] if target in models and (arm["model"] in models or model_specs.is_user_model(target)) else []
     return [arm | {"anchor": i == 0} for i, arm in enumerate(made)]
 
 

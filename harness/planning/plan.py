@@ -18,6 +18,7 @@ from modbench.harness.domain.suite import Suite
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning.arms import product_of
 from modbench.harness.planning.comparisons import Expander, keys_of
+from modbench.harness.planning.matching import Costs
 from modbench.harness.planning.search import in_search, with_twins
 from modbench.harness.planning.select import compile_expression
 from modbench.harness.planning.sizes import check_memory
@@ -59,7 +60,18 @@ class Group(Frozen):
 
 
 class Plan(Frozen):
-    """Everything that a run will do, with all defaults resolved: written to run.json and sent to the workers."""
+    """Everything that a run will do, with all defaults resolved: written to run.json and sent to the workers.
+
+    Attributes:
+        suite: what was asked for.
+        device: where everything runs.
+        comparisons: what is measured side by side.
+        units: the work.
+        ladder: dense arms that cost what another arm does.
+        corpus_sha256: hash of the corpus; empty if nothing is trained on one.
+        groups: units that rules look at together.
+        no_rivals: by arm, why a user's model has no dense model of equal cost although the suite asks for one.
+    """
 
     suite: Suite
     device: Device
@@ -68,6 +80,7 @@ class Plan(Frozen):
     ladder: tuple[Rung, ...]
     corpus_sha256: str
     groups: tuple[Group, ...] = ()
+    no_rivals: dict[str, str] = Field(default_factory=dict)
 
     @property
     def cold(self) -> bool:
@@ -96,7 +109,9 @@ class Plan(Frozen):
         return {unit.name: groups[unit.group] if unit.rule else 1.0 for unit in self.units}
 
 
-def make_plan(suite: Suite, *, device: Device, select: str | None = None, text: Text | None = None) -> Plan:
+def make_plan(
+    suite: Suite, *, device: Device, select: str | None = None, text: Text | None = None, costs: Costs | None = None
+) -> Plan:
     """Make the plan of a suite.
 
     Args:
@@ -104,11 +119,12 @@ def make_plan(suite: Suite, *, device: Device, select: str | None = None, text: 
         device: where the cases run.
         select: `-k` expression over case ids.
         text: the corpus as read, if the suite trains.
+        costs: what users' models cost; None: only closed forms are known.
 
     Raises:
         UsageError: if the suite asks for something impossible.
     """
-    comparisons, ladder = Expander(suite, device).comparisons()
+    comparisons, ladder, no_rivals = Expander(suite, device, costs).comparisons()
     check_memory(comparisons)
     if select:
         comparisons = _selected(comparisons, select)
@@ -131,6 +147,7 @@ def make_plan(suite: Suite, *, device: Device, select: str | None = None, text: 
         ladder=tuple(ladder),
         corpus_sha256=text.sha256 if text else "",
         groups=groups,
+        no_rivals=no_rivals,
     )
 
 

@@ -198,4 +198,4 @@ READING = (
     "command measures this case again, with its anchor and nothing else."
 )
 
-PANEL = Panel(title="Every case", order=73, span=12, render=render, folded=True, reading=READING)
+PANEL = Panel(title="Every case", order=73, span=12, render=render, folded=True, printed=False, reading=READING)

@@ -140,4 +140,6 @@ READING = (
     "not that fewer FLOPs take less time."
 )
 
-PANEL = Panel(title="How sure are the FLOPs?", order=80, span=12, render=render, folded=True, reading=READING)
+PANEL = Panel(
+    title="How sure are the FLOPs?", order=80, span=12, render=render, folded=True, printed=False, reading=READING
+)

@@ -165,12 +165,13 @@ def _caption(
     counts = Counter(found.verdict for found in rows)
     listed = [Sentence("{arm} at {place}", arm=short(found.case), place=_place(found, rows)) for found in equal]
     return Sentence(
-        "Of {all} against {base}: {counts}; hollow: undecided, or no verdict. Shaded: ±{margin}."
+        "Of {all} against {base}: {counts}; hollow: {open}. Shaded: ±{margin}."
         + " Equivalent: {listed}." * (0 < len(equal) <= FEW)
         + " {left_out} more are not drawn: those nearest to 1×." * bool(left_out),
         all=len(rows),
         base=SOLVED if equal_cost else loaded.arms[0],
         counts=Listed([Sentence("{n} {verdict}", n=n, verdict=Verdict(word)) for word, n in counts.items()]),
+        open="undecided" if counts.keys() - {None} else "no verdict",
         margin=Estimate(loaded.run.plan.suite.margin, kind="share"),
         listed=Listed(listed, "; "),
         left_out=left_out,

@@ -9,11 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from modbench.harness.domain.case import Case
 from modbench.reports.figures.style import INK, MAP, MAP_INK, MUTED, PAPER, Mark, Marks, bin_of, new_figure
-from modbench.reports.model import Block, Estimate, Figure, Finding, Listed, Note, Sentence, Value
+from modbench.reports.model import Block, Estimate, Figure, Finding, Note, Sentence, Value
 from modbench.reports.panel import Panel
 from modbench.reports.questions.break_even import Line, lines, measure_next
 from modbench.reports.questions.first_screen import residuals
@@ -55,30 +53,30 @@ def _figure(loaded: Loaded, sides: Sequence[tuple[str, str]], choice: Against) -
     whole = min(WIDEST, max(WIDTH, NAMES + CELL * cells))
     made, axes = new_figure(whole, 0.8 + 0.36 * len(arms), len(sides), share_y=True)
     width = whole * POINTS * MAPS_SHARE / cells
-    lined, to_measure, marks, data = False, set[int](), Marks(), list[pd.Series]()
+    lined, to_measure, marks, data = False, set[int](), Marks(), list[Finding]()
     for axis, (title, metric) in zip(axes, sides, strict=True):
         found = [by_length(loaded, metric, *pair) for pair in pairs]
         _draw(axis, loaded, title, pairs, found, marks)
-        data += [
-            row_of(loaded, each) for line in found for length in loaded.lengths_shown if (each := line.get(length))
-        ]
+        data += [each for line in found for length in loaded.lengths_shown if (each := line.get(length))]
         known = break_even_lines(loaded, metric, pairs)
         lined |= _draw_lines(axis, arms, loaded.lengths_shown, known, width)
         to_measure |= {at for line in known.values() if (at := line.later.measure_next) is not None}
-    axes[0].set_yticks([i + 0.5 for i in range(len(arms))], [short(case) for case in arms])
-    over = [Sentence("{arm} over {rung}", arm=short(case), rung=short(rung)) for case, rung in pairs]
+    over = [f"\nover {short(other)}" * choice.equal_cost for _, other in pairs]
+    axes[0].set_yticks([i + 0.5 for i in range(len(arms))], [short(case) + over[i] for i, case in enumerate(arms)])
     caption = Sentence(
-        ("Speed-up over dense of equal cost ({pairs})" if choice.equal_cost else "Speed-up over {anchor}")
-        + ", ± half the 95 % interval. Purple is faster, orange slower; hatched: undecided, or no verdict."
+        "Speed-up over {base}, ± half the 95 % interval. Purple is faster, orange slower; hatched: {open}."
         + " Thick line: from this length on the arm pays" * lined
         + "; {next}" * bool(to_measure)
         + "." * lined,
-        anchor=loaded.arms[0],
-        pairs=Listed(over),
+        base="dense of equal cost" if choice.equal_cost else loaded.arms[0],
+        open="undecided" if any(each.verdict for each in data) else "no verdict",
         next=measure_next("seq_len", to_measure),
     )
     label = f"Speed-up over {'dense of equal cost' if choice.equal_cost else 'the anchor'} by arm and sequence length"
-    name, frame = "map-cost" if choice.equal_cost else "map", figure_rows(data, RATIOS)
+    name, frame = (
+        "map-cost" if choice.equal_cost else "map",
+        figure_rows((row_of(loaded, each) for each in data), RATIOS),
+    )
     return Figure(name, made, label, caption, frame, wide=True, marks=marks)
 
 

@@ -13,7 +13,7 @@ from modbench.harness.core.units import counted
 from modbench.harness.domain.case import Case, Rung
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value
 from modbench.reports.panel import panels
-from modbench.reports.questions import best_setting, break_even, machine, win_rate
+from modbench.reports.questions import best_setting, break_even, machine, rivals, win_rate
 from modbench.reports.questions.machine import GLYPHS, machine_facts, twin_check
 from modbench.reports.tables import losses
 from modbench.reports.tables.cases import looked_ahead
@@ -95,23 +95,30 @@ def answer(loaded: Loaded) -> list[Value]:
         return [_alone(loaded)]
     if answered := _answered(loaded):
         return answered
-    case = best_setting.first_arm(loaded)
+    case, first = best_setting.first_arm(loaded), list[Value]()
+    if found := rivals.with_rivals(loaded):
+        case, first = _own(loaded, found)
     if case is None or loaded.run.plan.suite.isoflop is not None:
         return []
     anchor, subject, arms = loaded.arms[0], case, [case]
     if (settings := best_setting.settings_of(loaded, case)) and best_setting.fastest(loaded, case) is None:
         subject, arms = _model(case), [each for each in settings if each.arm != anchor.arm]
-    others: list[tuple[Case, Value]] = [(anchor, described(anchor))]
+    others: list[tuple[Case, Value]] = [(anchor, described(anchor))] if anchor.arm != case.arm else []
     beside = rung_beside(loaded, case) if subject is case else None
     if beside is not None and beside[0].arm != anchor.arm:
-        others.append((beside[0], Sentence("the dense model of equal cost ({arm})", arm=short(beside[0]))))
+        equal = beside[0] if first else Sentence("the dense model of equal cost ({arm})", arm=short(beside[0]))
+        others.insert(0 if first else len(others), (beside[0], equal))
+    if first and beside is not None and len(win_rate.places(loaded, case, beside[0])) == 1:  # it has been said
+        others = [each for each in others if each[0].arm != beside[0].arm]
     places = [[found for each in arms for found in win_rate.places(loaded, each, other)] for other, _ in others]
     if not any(win_rate.span(found) for found in places):
         del places[1:]  # that nothing can be compared is said once
-    groups, said = dict.fromkeys(_group(loaded, each) for each in places[0]), list[Value](best_setting.answers(loaded))
+    groups = dict.fromkeys(_group(loaded, each) for found in places[:1] for each in found)
+    said = [*first, *best_setting.answers(loaded)]
+    named = bool(first) and subject is case
     for group in groups or [None]:
         made = [
-            _against(subject, [each for each in found if _group(loaded, each) == group], called, again=i > 0)
+            _against(subject, [each for each in found if _group(loaded, each) == group], called, again=named or i > 0)
             for i, (found, (_, called)) in enumerate(zip(places, others, strict=False))
         ]
         known = [each for each in made if each is not None]
@@ -120,7 +127,7 @@ def answer(loaded: Loaded) -> list[Value]:
         else:
             said += known
         others = [(other, other) for other, _ in others]  # what they are to the arm is said once
-    return said
+    return [*said, *rivals.missed(loaded)]
 
 
 class _Group(NamedTuple):
@@ -140,6 +147,17 @@ def _group(loaded: Loaded, found: Finding) -> _Group | None:
     if loaded.tables.metrics[found.metric].workload not in GENERATION:
         return None
     return _Group(win_rate.WORKLOADS[found.metric].capitalize(), found.place.batch_size)
+
+
+def _own(loaded: Loaded, found: Sequence[tuple[Case, Case, Rung]]) -> tuple[Case, list[Value]]:
+    """Return the model of the user's that the answer is about, and how fast it is against dense of equal cost.
+
+    Of several settings it is the fastest; where none is told apart, each is held against its rival.
+    """
+    fastest = best_setting.fastest(loaded, found[0][0])
+    told = [each for each in found if fastest is not None and each[0].arm == fastest.arm] or found
+    said = [rivals.headline(loaded, *each) for each in told[:MOST_NAMED]]
+    return told[0][0], [each for each in said if each is not None]
 
 
 def _answered(loaded: Loaded) -> list[Value]:
@@ -254,7 +272,10 @@ def asked(loaded: Loaded) -> Sentence:
     plan = loaded.run.plan
     others, baseline = contenders(loaded), loaded.arms[0]
     words = "{arms} against {baseline}" if others else "{baseline} alone"
-    if others and any(rung.arm in {case.arm for case in loaded.arms} for rung in plan.ladder):
+    rungs = {rung.arm for rung in plan.ladder} & {case.arm for case in loaded.arms}
+    if others and rungs == {baseline.arm}:
+        words += ", a dense model of equal cost"
+    elif others and rungs:
         words += " of the same shape, and against smaller dense models of equal cost"
     what = [workload for workload, metric in ANSWERED if metric in plan.suite.metrics]
     what += [name for name in ("memory", "energy") if any(key.startswith(f"{name}/") for key in plan.suite.metrics)]
@@ -601,6 +622,8 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
     if loaded.trained_metric is not None and seeds < 3 and not _answered(loaded):
         few = Sentence("{n:seed}", n=seeds)
         yield Doubt(Sentence("Losses are from {few}: an illustration, no claim.", few=few), brief=few)
+    for said in rivals.left_out(loaded):
+        yield Doubt(said)
     for _, panel in panels():
         yield from map(Doubt, panel.lead.doubts(loaded))
     failed = len(loaded.failed.case_id.unique())

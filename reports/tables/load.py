@@ -317,12 +317,13 @@ def default_arm(loaded: Loaded) -> Case | None:
 
 
 def rung_beside(loaded: Loaded, case: Case) -> tuple[Case, Rung] | None:
-    """Return the rung of the dense ladder of equal cost: the alternative to the arm."""
+    """Return the dense arm of equal cost, of several that of equal forward FLOPs: the alternative to the arm."""
     by_arm = {other.arm: other for other in loaded.arms}
-    for rung in loaded.run.plan.ladder:
-        if rung.target == case.arm and rung.arm in by_arm:
-            return by_arm[rung.arm], rung
-    return None
+    found = [rung for rung in loaded.run.plan.ladder if rung.target == case.arm and rung.arm in by_arm]
+    if not found:
+        return None
+    rung = min(found, key=lambda rung: rung.quantity != "flops/forward")
+    return by_arm[rung.arm], rung
 
 
 def same_shape(baseline: Case) -> bool:

@@ -17,6 +17,7 @@ from modbench.harness.results.run_file import StoredRun
 # Options of `modbench run` that say what is measured, with a value and without; the others say where to and how it is shown.
 KEPT = (
     "--model",
+    "--rival",
     "--option",
     "--capacity",
     "--seq-len",

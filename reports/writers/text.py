@@ -175,9 +175,10 @@ def cells(made: Table, style: Inline = _STYLES[0]) -> list[Sequence[str]]:
 
 
 def _stub(made: Table) -> int:
-    """How many columns name the rows: the first, and others up to the first that holds a number."""
+    """How many columns name the rows: the first, and others up to the first that holds a number or belongs to a group."""
     for at in range(1, len(made.head)):
-        if any(isinstance(row[at], int | Estimate | Finding | Sentence) for row in made.rows):
+        numbers = any(isinstance(row[at], int | Estimate | Finding | Sentence) for row in made.rows)
+        if numbers or (made.groups and made.groups[at]):
             return at
     return 1
 

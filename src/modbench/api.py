@@ -13,6 +13,7 @@ from modbench.harness.domain.efforts import EFFORTS
 from modbench.harness.execution import resuming, runner, stopping
 from modbench.harness.execution.launcher_profile import read_profile
 from modbench.harness.execution.launching import is_remote
+from modbench.harness.execution.own_costs import OwnCosts
 from modbench.harness.machine import accelerators, certificate, environment
 from modbench.harness.planning import plan
 from modbench.harness.planning.arms import unsolved_arms
@@ -62,7 +63,12 @@ class Finished:
 
 
 def make_plan(
-    suite_name: str, flags: Overrides | None = None, select: str | None = None, *, only_plan: bool = False
+    suite_name: str,
+    flags: Overrides | None = None,
+    select: str | None = None,
+    *,
+    only_plan: bool = False,
+    costs: OwnCosts | None = None,
 ) -> Plan:
     """Resolve a suite into a plan.
 
@@ -71,6 +77,7 @@ def make_plan(
         flags: values that override the suite's.
         select: `-k` expression over case ids.
         only_plan: the plan will not be run here, so a GPU suite may be planned on a machine without a GPU.
+        costs: counts users' models; None: a new one.
 
     Raises:
         UsageError: if the suite, a flag or the selection is invalid.
@@ -80,7 +87,11 @@ def make_plan(
     unsolved_arms(suite)  # what does not exist is refused before the corpus is read and torch is imported
     text = plan.read_corpus(suite)
     device = device_named(suite.device, present=not only_plan)
-    made = plan.make_plan(suite, device=device, select=select, text=text)
+    made = plan.make_plan(suite, device=device, select=select, text=text, costs=costs or OwnCosts())
+    for arm, why in made.no_rivals.items() if flags.rival is not None else ():
+        raise UsageError(
+            f"--rival {flags.rival}: {arm} gets no dense model of equal {flags.rival}: {why} --rival none leaves it out."
+        )
     if not flags.title and not any(case.title for case in made.cases):
         return made
     from modbench.reports.tables.titles import titled

@@ -26,7 +26,7 @@ FORMATS = {
     "panels/confirm.py": {".0f"},  # the name of a figure, and so of its file
     "panels/every_case.py": {".6g"},  # rounded samples, which are data of a script
     "panels/isoflop.py": {".0f"},  # the name of a figure, and so of its file
-    "wording.py": {".0%"},  # the name of an arm, which the writers write
+    "wording.py": {".4g"},  # the name of an arm, which the writers write
 }
 NUMBER = re.compile(r"[,_]|\.|0\d|[bdeEfFgGnxX%]$")
 # Escaping, wrapping and cutting of text.

@@ -16,6 +16,7 @@ from planted import left, planted_suite
 from playwright.sync_api import Browser, Page
 from resealed import reseal
 
+from modbench.reports import demo
 from modbench.reports.page import render
 from modbench.reports.panels import every_case
 from modbench.reports.tables.load import load
@@ -258,11 +259,26 @@ def test_axe_finds_nothing(scheme: str, rules: object, browser: Browser, planted
         assert found.violations_count == 0, found.generate_report()
 
 
+def too_wide(page: Page) -> list[str]:
+    """Cells of tables whose text reaches into the next cell."""
+    found: list[str] = page.locator("td:visible, th:visible").evaluate_all(
+        """found => found.filter((cell) => {
+            const range = document.createRange();
+            range.selectNodeContents(cell);
+            const text = range.getBoundingClientRect(), own = cell.getBoundingClientRect();
+            const outside = text.right > own.right + 1 || text.left < own.left - 1;
+            return text.width && outside && getComputedStyle(cell).overflow !== "hidden";
+        }).map((cell) => cell.textContent.trim().slice(0, 60))"""
+    )
+    return found
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_nothing_hangs_over_the_edge_when_unfolded(width: int, browser: Browser, planted_page: Path) -> None:
     with opened(browser, planted_page, width=width) as page:
         page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert too_wide(page) == []
         page.locator("#comparisons td").first.focus()
         box = page.locator("#tip").bounding_box()
         assert box is not None
@@ -447,10 +463,29 @@ def test_paper_is_white_and_whole(browser: Browser, planted_page: Path) -> None:
         assert page.locator("#comparisons th button").first.inner_text() == "Case"
         scroll = page.locator(".scroll:has(#comparisons)")
         assert scroll.evaluate("each => getComputedStyle(each).overflow") == "visible"
-        folded = page.locator(".panel:not(:has(#cases)) > details:not(.reading) > .scroll td")
+        folded = page.locator(".panel:not(.unprinted) > details:not(.reading) > .card > summary")
         assert folded.count() > 0
         assert folded.first.evaluate("each => each.getClientRects().length") > 0
+        # Of the table what is read, and what is left out is named.
+        heads = page.locator("#comparisons th:visible").all_inner_texts()
+        assert heads == ["Case", "Metric", "Value", "Baseline", "Ratio", "95 % interval", "Verdict"]
+        assert page.locator("#cases:visible").count() == 0
+        assert "Every case" in page.locator(".printed").inner_text()
         assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
+
+
+def test_quick_takes_eight_pages_of_paper(tmp_path: Path, browser: Browser) -> None:
+    """The run that ships is one of `quick`."""
+    demo.unpack(tmp_path)
+    (tmp_path / "report.html").write_text(render.html(load(tmp_path)), encoding="utf-8")
+    with opened(browser, tmp_path / "report.html") as page:
+        paper = page.pdf(prefer_css_page_size=True)
+        pages = len(re.findall(rb"/Type\s*/Page\b", paper))
+        assert 3 < pages <= 8
+        page.emulate_media(media="print")
+        page.set_viewport_size({"width": 718, "height": 1047})  # A4 without its margins, in CSS pixels
+        assert page.evaluate("document.documentElement.scrollWidth") <= 718
+        assert too_wide(page) == []
 
 
 @pytest.mark.slow

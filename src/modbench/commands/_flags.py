@@ -97,6 +97,15 @@ class Flags:
     only: Annotated[
         bool, typer.Option("--only", help="Compare the models of --model alone; the first one is the baseline.")
     ] = False
+    rival: Annotated[
+        str | None,
+        typer.Option(
+            "--rival",
+            metavar="NAME",
+            help="Beside each model of yours, a dense one of equal flops, params or time; or none.",
+            autocompletion=one_of("flops", "params", "time", "none"),
+        ),
+    ] = None
     option: Annotated[
         list[str] | None,
         typer.Option(
@@ -174,6 +183,7 @@ class Flags:
         return Overrides(
             model=listed("--model", self.model, str),
             only=self.only,
+            rival=self.rival,
             option=options_listed(self.option or ()),
             capacity=listed("--capacity", self.capacity, float),
             router=listed("--router", self.router, str),

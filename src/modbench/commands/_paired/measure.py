@@ -9,6 +9,7 @@ after them.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import shutil
@@ -167,7 +168,7 @@ def request(
         seq_len=tuple(lengths),
         settings=dict(map(setting_of, settings)),
     )
-    plan = api.make_plan(suite, wanted, select)
+    plan = api.make_plan(suite, dataclasses.replace(wanted, rival="none"), select)
     own = {case.model for case in plan.cases if is_user_model(case.model)} if sides and not models else ()
     if own:
         named = min(own)
@@ -345,6 +346,8 @@ def preparing_command(one: Side, request: Request, out: Path) -> list[str]:
         words += ["--set", setting]
     for model in request.models:
         words += ["--model", one.models.get(model, model)]
+    # Two revisions of a model may differ in their FLOPs: their rivals would be two models.
+    words += ["--rival", "none"] if any(map(is_user_model, request.models)) else []
     words += ["-k", request.select] if request.select else []
     words += ["--timeout", request.timeout] if request.timeout else []
     return [*words, *request.flags]

@@ -1,0 +1,224 @@
+"""What users' models cost, counted before a run in a process of its own: on shapes alone, or if they need values, on this CPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from modbench.harness.core.errors import Unmeasured, UsageError, in_short
+from modbench.harness.core.units import human_duration
+from modbench.harness.domain.case import Case
+from modbench.harness.domain.own_cost import OwnCost
+from modbench.harness.execution import command
+from modbench.harness.execution.launch.local import variables
+from modbench.harness.execution.log_supervisor import Keeper
+from modbench.harness.execution.worker_environment import worker_environment
+from modbench.harness.machine import certificate, environment
+from modbench.harness.registry.lookup import with_facts
+from modbench.harness.results.outcomes import SURVIVABLE
+from modbench.harness.roofline import stored
+
+if TYPE_CHECKING:
+    from modbench.harness.roofline.work import Listed
+
+# Seconds after which a process that counts is ended: a plan must not take longer than what it plans.
+LIMIT_S = 120.0
+# Random batches over which FLOPs are averaged where shapes alone do not tell.
+BATCHES = 4
+# Files by which the two processes talk.
+ASKED, ANSWERED, LOG = "asked.json", "answered.jsonl", "count.log"
+
+
+class OwnCosts:
+    """Counts each case once, however often it is asked for (`planning/matching.py`).
+
+    Args:
+        memory: whether the memory of a training step is forecast too.
+    """
+
+    def __init__(self, *, memory: bool = False) -> None:
+        self.memory = memory
+        self._known: dict[tuple[Case, bool], OwnCost | str] = {}
+
+    def counted(self, cases: Sequence[Case], *, operators: bool = False) -> list[OwnCost | str]:
+        """The costs of each case, or why they are not known.
+
+        Args:
+            cases: of the user's models.
+            operators: whether the operators of a forward pass are recorded too.
+        """
+        wanted = [_plain(case) for case in cases]
+        new = [case for case in dict.fromkeys(wanted) if (case, operators) not in self._known]
+        for case, found in zip(new, _in_processes(new, memory=self.memory, operators=operators), strict=True):
+            self._known[case, operators] = found
+        return [self._known[case, operators] for case in wanted]
+
+    def seconds(self, case: Case) -> float:
+        """Seconds of a forward pass, as the stored peaks of this machine predict.
+
+        Raises:
+            UsageError: if there are no peaks, or the model's operators are not known.
+        """
+        place = case.place
+        table = stored.latest(certificate.fingerprint(self._machine, place.device, place.threads), place.dtype)
+        if place.device != "cpu" or table is None:
+            where = (
+                "on a GPU"
+                if place.device != "cpu"
+                else f"in {place.dtype} before `modbench doctor` has measured its peaks"
+            )
+            raise UsageError(f"no time is predicted {where}: match flops or params instead.")
+        found = self._operators(case)
+        why_not = table.lacks(found)
+        if why_not is not None:
+            raise UsageError(f"the time of {case.arm} cannot be predicted: {why_not}.")
+        return table.seconds(found)
+
+    @cached_property
+    def _machine(self) -> dict[str, object]:
+        return environment.collect()
+
+    def _operators(self, case: Case) -> Listed:
+        from modbench.harness.profiling import run_time
+
+        if not case.own:
+            found = run_time.operators(with_facts(_plain(case)), "forward")
+            assert found is not None, "a dense model runs on shapes alone"
+            return found
+        (counted,) = self.counted([case], operators=True)
+        if isinstance(counted, str) or counted.operators is None:
+            why = counted if isinstance(counted, str) else counted.operators_reason
+            raise UsageError(f"the time of {case.arm} cannot be predicted: {why}.")
+        return counted.operators
+
+
+def _plain(case: Case) -> Case:
+    """The case without what makes no difference to its costs."""
+    place = case.place.model_copy(update={"compile": False, "graph": False})
+    nothing = {"arm_parts": (), "rung": False, "task": "", "budget": None, "twin": False, "tokenizer": ""}
+    return case.model_copy(update={**nothing, "place": place})
+
+
+def _in_processes(cases: Sequence[Case], *, memory: bool, operators: bool) -> Iterator[OwnCost | str]:
+    """Count all cases in one process; if a case ends it, the others are counted in a further one."""
+    keeper, done = Keeper(), 0
+    while done < len(cases):
+        with keeper.temporary("modbench-count-") as folder:
+            ended = _process(cases[done:], folder, keeper, memory=memory, operators=operators)
+            found = list(_answers(folder))
+        yield from found
+        done += len(found)
+        if done < len(cases):
+            yield ended
+            done += 1
+
+
+def _process(cases: Sequence[Case], folder: Path, keeper: Keeper, *, memory: bool, operators: bool) -> str:
+    """Count in one process; returns how it ended."""
+    (folder / ASKED).write_text(json.dumps([case.model_dump(mode="json") for case in cases]), encoding="utf-8")
+    code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import child; "
+    code += f"child({str(folder)!r}, memory={memory}, operators={operators})"
+    variables_ = worker_environment(os.environ) | {"PYTHONSAFEPATH": "1"} | variables(cases[0].place.threads)
+    with command.started([sys.executable, "-c", code], variables_, folder / LOG, keeper, LIMIT_S) as running:
+        running.join(LIMIT_S)
+        if running.is_alive():
+            return f"was not counted within {human_duration(LIMIT_S)}"
+    log = (folder / LOG).read_text(encoding="utf-8", errors="replace").strip()
+    return f"ended the process that counted it: {log.rpartition(chr(10))[2] or f'exit code {running.exitcode}'}"
+
+
+def _answers(folder: Path) -> Iterator[OwnCost | str]:
+    """What a process found, case by case; fewer than were asked for if it ended before."""
+    file = folder / ANSWERED
+    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
+        cost, reason = json.loads(line)
+        yield reason if cost is None else OwnCost.model_validate(cost)
+
+
+def child(folder: str, *, memory: bool, operators: bool) -> None:
+    """Count every case that a folder's file names; runs in a process of its own.
+
+    Args:
+        folder: has the file, and takes the answers.
+        memory: whether the memory of a training step is forecast too.
+        operators: whether the operators of a forward pass are recorded too.
+    """
+    cases = [
+        with_facts(Case.model_validate(each)) for each in json.loads((Path(folder) / ASKED).read_text(encoding="utf-8"))
+    ]
+    with (Path(folder) / ANSWERED).open("w", encoding="utf-8") as answers:
+        for case in cases:
+            found = count(case, memory=memory, operators=operators)
+            said = [None, found] if isinstance(found, str) else [found.model_dump(mode="json"), None]
+            answers.write(json.dumps(said) + "\n")
+            answers.flush()
+
+
+def count(case: Case, *, memory: bool = False, operators: bool = False) -> OwnCost | str:
+    """What a user's model costs, counted in this process; a text says why it cannot be counted.
+
+    Args:
+        case: its model and place.
+        memory: whether the memory of a training step is forecast too.
+        operators: whether the operators of a forward pass are recorded too.
+    """
+    reasons = []
+    for on, device in (("shapes alone", "meta"), ("this CPU", "cpu")):
+        try:
+            found = _counted_on(case, device)
+        except SURVIVABLE as error:
+            reasons.append(f"on {on} it raised {type(error).__name__}: {in_short(error, 120)}")
+            continue
+        if memory:
+            found = found.model_copy(update=_memory(case))
+        if operators:
+            found = found.model_copy(update=_recorded(case))
+        return found
+    return f"cannot be counted: {'; '.join(reasons)}"
+
+
+def _counted_on(case: Case, device: str) -> OwnCost:
+    import torch
+
+    from modbench.harness.flops import counter
+    from modbench.harness.subject.build import build_module
+
+    shape = (case.place.batch_size, case.place.seq_len)
+    with torch.device(device):
+        module = build_module(case, 0)
+        if device == "meta":
+            batches = [torch.zeros(shape, dtype=torch.int64)]
+        else:
+            batches = [torch.randint(case.config.vocab_size, shape) for _ in range(BATCHES)]
+        counts = [counter.forward(module, tokens_BT) for tokens_BT in batches]
+    unknown = tuple(dict.fromkeys(name for each in counts for name in each.unknown))
+    forward = fmean(each.total for each in counts)
+    if forward == 0:
+        raise ValueError(f"the counter has no formula for {', '.join(unknown) or 'any of its operators'}")
+    params = sum(parameter.numel() for parameter in module.parameters())
+    return OwnCost(params=params, forward=forward, computed=device != "meta", unknown=unknown)
+
+
+def _memory(case: Case) -> dict[str, object]:
+    from modbench.harness.passes.memory import forecasts
+
+    forecast = forecasts(case)
+    return {"memory": forecast.bytes.get("memory/peak_allocated"), "memory_reason": forecast.reason}
+
+
+def _recorded(case: Case) -> dict[str, object]:
+    from modbench.harness.profiling import operators_of_a_call as calls
+
+    try:
+        try:
+            return {"operators": calls.of_shapes(case, training=False)}
+        except Unmeasured:
+            return {"operators": calls.of_real_tensors(case, 0, training=False)}
+    except SURVIVABLE as error:
+        return {"operators_reason": f"its operators were not recorded: {type(error).__name__}: {in_short(error, 120)}"}

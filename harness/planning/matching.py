@@ -1,0 +1,128 @@
+"""What arms cost where they are matched: by closed forms, as counted elsewhere, or as this machine's peaks predict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.errors import UsageError
+from modbench.harness.domain.arm_tables import Quantity
+from modbench.harness.domain.case import Case, Place
+from modbench.harness.domain.own_cost import OwnCost
+from modbench.harness.flops.closed_form import case_cost
+from modbench.harness.planning.arms import ResolvedArm
+from modbench.harness.planning.dense_ladder import QUANTITIES, Amounts, solve
+
+
+class Costs(Protocol):
+    """What is known of costs besides closed forms. Whoever plans a run gives it, since planning runs no code of a user's."""
+
+    def counted(self, cases: Sequence[Case], *, operators: bool = False) -> Sequence[OwnCost | str]:
+        """What models of the user's cost, or why that is not known; each is counted once, if asked for with its operators too."""
+
+    def seconds(self, case: Case) -> float:
+        """Seconds of a forward pass, as the stored peaks of this machine predict.
+
+        Raises:
+            UsageError: if there are no peaks, or the model's operators are not known.
+        """
+
+
+@dataclass(frozen=True)
+class Matcher:
+    """Solves shapes of equal cost.
+
+    Attributes:
+        place: where arms of modbench's own are matched: at the training length, batch size 1.
+        lengths: all sequence lengths.
+        longest: where arms of the user's are matched.
+        batch_size: of predicted times.
+        costs: what is known besides closed forms; None: nothing.
+    """
+
+    place: Place
+    lengths: tuple[int, ...]
+    longest: int
+    batch_size: int
+    costs: Costs | None
+
+    def prepare(self, wanted: Iterable[tuple[ResolvedArm, Quantity]]) -> None:
+        """Count what users' models cost, in one go: at all lengths, for times where they are matched."""
+        counted, timed = [], []
+        for target, quantity in wanted:
+            if target.own and QUANTITIES[quantity].of is None:
+                timed.append(self._timed(self._case(target, self.longest)))
+            elif target.own:
+                cases = (self._case(target, length) for length in self.lengths)
+                counted += [case for case in cases if case_cost(case) is None]
+        if self.costs is not None:
+            self.costs.counted(counted)
+            self.costs.counted(timed, operators=True)
+
+    def solved(self, base: ResolvedArm, target: ResolvedArm, quantity: Quantity, factor: float) -> ModelConfig:
+        """The shape near `base` that costs as much as the target, or `factor` times.
+
+        Raises:
+            UsageError: if there is none, or the target's cost is not known.
+        """
+        length = self.solved_at(target)
+
+        def amount(config: ModelConfig) -> float:
+            return self._amount(self._case(base, length).model_copy(update={"config": config}), quantity)
+
+        return solve(base.config, amount, factor * self._amount(self._case(target, length), quantity), quantity)
+
+    def ratio(self, arm: ResolvedArm, other: ResolvedArm, target: ResolvedArm, quantity: Quantity) -> float:
+        """Cost of an arm over that of another, where `target` is matched."""
+        mine, theirs = (self._amount(self._case(each, self.solved_at(target)), quantity) for each in (arm, other))
+        return mine / theirs
+
+    def solved_at(self, target: ResolvedArm) -> int:
+        """The sequence length at which an arm is matched."""
+        return self.longest if target.own else self.place.seq_len
+
+    def gaps(self, arm: ResolvedArm, target: ResolvedArm, quantity: Quantity) -> dict[int, float]:
+        """By length, the relative gap of an arm to its target; of predicted times only where they were matched."""
+        lengths = self.lengths if QUANTITIES[quantity].of else (self.solved_at(target),)
+        amounts = {t: [self._amount(self._case(each, t), quantity) for each in (arm, target)] for t in lengths}
+        return {t: mine / theirs - 1 for t, (mine, theirs) in amounts.items()}
+
+    def _case(self, arm: ResolvedArm, seq_len: int) -> Case:
+        return case_of(arm, self.place.model_copy(update={"seq_len": seq_len}))
+
+    def _timed(self, case: Case) -> Case:
+        """The case at the batch size that is timed."""
+        return case.model_copy(update={"place": case.place.model_copy(update={"batch_size": self.batch_size})})
+
+    def _amount(self, case: Case, quantity: Quantity) -> float:
+        read = QUANTITIES[quantity].of
+        if read is not None:
+            return read(case_cost(case) or self._counted(case, quantity))
+        if self.costs is None:
+            raise UsageError(f"the time of {case.arm} cannot be predicted here.")
+        return self.costs.seconds(self._timed(case))
+
+    def _counted(self, case: Case, quantity: Quantity) -> Amounts:
+        found = self.costs.counted([case])[0] if self.costs else "has no closed form, and nothing counted it"
+        if isinstance(found, str):
+            raise UsageError(f"{case.arm} {found}.")
+        if found.unknown and quantity != "params":
+            named = ", ".join(found.unknown)
+            raise UsageError(f"{case.arm}: no FLOPs of {named} are known, so that a model of equal FLOPs is not.")
+        return found
+
+
+def case_of(arm: ResolvedArm, place: Place) -> Case:
+    """The case of an arm at a place."""
+    return Case(
+        model=arm.model,
+        arm_parts=arm.parts,
+        config=arm.config,
+        place=place,
+        rung=arm.rung,
+        options=arm.options,
+        by_name=arm.by_name,
+        tokenizer=arm.tokens_of if arm.rung else "",
+    )

@@ -1,0 +1,88 @@
+"""Does a model of the user's beat the dense model of equal cost? That is what it has to replace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from modbench.harness.domain.case import Case, Rung
+from modbench.reports.model import Estimate, Finding, Sentence, Verdict
+from modbench.reports.questions import win_rate
+from modbench.reports.tables.findings import between
+from modbench.reports.tables.load import Loaded, rung_beside
+from modbench.reports.wording import MATCHED
+from modbench.reports.writers.number_format import place
+
+# A rival further than this from equal in what it was solved for is said to be.
+MISSED = 0.05
+PREDICTED = "latency/forward"
+
+
+def with_rivals(loaded: Loaded) -> list[tuple[Case, Case, Rung]]:
+    """Return the user's models that have a dense model of equal cost beside them, with that one."""
+    if loaded.run.plan.suite.isoflop is not None:
+        return []
+    beside = ((case, rung_beside(loaded, case)) for case in loaded.arms if case.own)
+    return [(case, *found) for case, found in beside if found is not None]
+
+
+def headline(loaded: Loaded, case: Case, rival: Case, solved: Rung) -> Sentence | None:
+    """Say how fast a model is against its rival at the longest length: the forward pass, or what was timed instead.
+
+    Returns:
+        `mine:build is 1.12× [1.08–1.16] as fast as dense of equal FLOPs (forward pass, T = 512): ▲ faster.`; None where the
+        two have no ratio.
+    """
+    every = [each for each in win_rate.places(loaded, case, rival) if each.typical.value is not None]
+    if not every:
+        return None
+    found = max(every, key=lambda each: each.place.seq_len)  # of equal lengths the first: forward, the first batch size
+    doubts = ", ".join(win_rate.doubts(found))
+    words = f"{{arm}} is {{ratio}} as fast as dense of equal {MATCHED[solved.quantity]} ({{where}}): {{verdict}}"
+    return Sentence(
+        words + " (but: {doubts})" * bool(doubts) + ".",
+        arm=case,
+        ratio=found.typical,
+        where=_where(found, every),
+        verdict=Verdict(found.verdict),
+        doubts=doubts,
+    )
+
+
+def _where(found: Finding, among: list[Finding]) -> str:
+    return f"{win_rate.WORKLOADS[found.metric]}, {place(found.place, [each.place for each in among])}"
+
+
+def missed(loaded: Loaded) -> Iterator[Sentence]:
+    """Say how near a rival's time is to the predicted one, and which rival's FLOPs are not what they were solved to be."""
+    for case, rival, solved in with_rivals(loaded):
+        ratio = _measured(loaded, case, rival, solved)
+        if ratio is None or (solved.quantity != PREDICTED and abs(ratio - 1) <= MISSED):
+            continue
+        what = {PREDICTED: "time"}.get(solved.quantity, MATCHED[solved.quantity])
+        yield Sentence(
+            f"{{rival}} was solved to have the {what} of {{arm}} at T = {{at}}: measured it has {{ratio}} of it"
+            + ", off by {off}" * (abs(ratio - 1) > MISSED)
+            + ".",
+            rival=rival,
+            arm=case,
+            at=solved.solved_at,
+            ratio=Estimate(ratio, kind="fraction"),
+            off=Estimate(abs(ratio - 1), kind="share"),
+        )
+
+
+def _measured(loaded: Loaded, case: Case, rival: Case, solved: Rung) -> float | None:
+    """The rival's time, or its FLOPs, over the model's, as measured where it was solved; None where they were not."""
+    if solved.quantity == PREDICTED:
+        found = between(loaded, PREDICTED, case, rival)
+        return next((each.typical.value for each in found if each.place.seq_len == solved.solved_at), None)
+    rows = [loaded.case(each.arm, solved.quantity, solved.solved_at) for each in (rival, case)]
+    theirs, own = (float(row.value) if row is not None and row.status == "ok" else 0.0 for row in rows)
+    return theirs / own if theirs and own else None
+
+
+def left_out(loaded: Loaded) -> Iterator[Sentence]:
+    """Say which models of the user's have no rival although the suite asks for one, and why."""
+    names = {case.arm: case for case in loaded.arms}
+    for arm, why in loaded.run.plan.no_rivals.items():
+        yield Sentence("{arm} has no dense model of equal cost beside it: {why}", arm=names.get(arm, arm), why=why)

@@ -1,0 +1,364 @@
+"""Rivals: beside each model of the user's a dense one of equal FLOPs, parameters or time, which the answer names first."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import planted
+import pytest
+from planted import left
+
+from modbench import api
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.errors import UsageError
+from modbench.harness.domain.case import Case, Rung
+from modbench.harness.domain.own_cost import OwnCost
+from modbench.harness.execution import own_costs
+from modbench.harness.execution.own_costs import OwnCosts
+from modbench.harness.flops.closed_form import case_cost, closed_form
+from modbench.harness.planning.dense_ladder import QUANTITIES, solve
+from modbench.harness.planning.load_suite import parse_suite
+from modbench.harness.planning.overrides import Overrides, override
+from modbench.harness.planning.plan import Plan, make_plan
+from modbench.progress import progress_for
+from modbench.reports.model import Estimate, Sentence, Verdict
+from modbench.reports.questions import first_screen, rivals
+from modbench.reports.tables.load import load, rung_beside
+
+SUITE: dict[str, Any] = {
+    "name": "s",
+    "metrics": ["flops/forward", "latency/forward"],
+    "shape": {"d_model": 64},
+    "grid": {"seq_len": [32, 64]},
+    "arms": [{"model": "dense"}],
+    "rival": "flops",
+}
+# A block that a learned router feeds with the best eighth of all tokens, on shapes alone and where the host reads scores.
+MODELS = """
+import os
+from pathlib import Path
+import torch
+from torch import nn
+with open("imported.txt", "a") as file:
+    print(os.getpid(), file=file)
+class Net(nn.Module):
+    def __init__(self, config, host, dies):
+        super().__init__()
+        d = config.d_model
+        self.embedding, self.head = nn.Embedding(config.vocab_size, d), nn.Linear(d, config.vocab_size, bias=False)
+        self.router, self.mlp, self.host, self.dies = nn.Linear(d, 1), nn.Linear(d, d), host, dies
+    def forward(self, tokens_BT):
+        x_BTD = self.embedding(tokens_BT)
+        score_BT = self.router(x_BTD).squeeze(-1)
+        if self.dies == "raises":
+            raise RuntimeError("it cannot run")
+        if self.dies == "exits":
+            os._exit(7)
+        if self.host:
+            at_N = (score_BT[0] > score_BT[0].median()).nonzero().squeeze(-1)
+            return self.head(x_BTD.index_add(1, at_N, self.mlp(x_BTD[:, at_N])))
+        at_BKD = score_BT.topk(tokens_BT.shape[1] // 8, dim=1).indices[..., None].expand(-1, -1, x_BTD.shape[-1])
+        return self.head(x_BTD.scatter_add(1, at_BKD, self.mlp(x_BTD.gather(1, at_BKD))))
+def build(config, host=False, dies="", width=1):
+    return Net(config, host, dies)
+"""
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(MODELS)
+    return tmp_path
+
+
+@dataclass
+class Planted:
+    """Costs of users' models by the value of their option `width`: FLOPs for each token, parameters, seconds for each token."""
+
+    flops: Mapping[int, float | str] = field(default_factory=dict)
+    params: int = 0
+    asked: list[Case] = field(default_factory=list)
+
+    def counted(self, cases: Sequence[Case], *, operators: bool = False) -> list[OwnCost | str]:  # noqa: ARG002  # of `Costs`
+        self.asked += cases
+        return [self._of(case) for case in cases]
+
+    def _of(self, case: Case) -> OwnCost | str:
+        known = self.flops[dict(case.options).get("width", 1)]  # type: ignore[index]  # a number
+        return known if isinstance(known, str) else OwnCost(params=self.params, forward=known * case.place.seq_len)
+
+    def seconds(self, case: Case) -> float:
+        found = case_cost(case)
+        return 2e-6 * case.place.seq_len if found is None else found.forward / 1e11
+
+
+def dense_at(seq_len: int, **shape: Any) -> float:
+    config = ModelConfig.model_validate({"d_model": 64, "max_seq_len": 64, **shape})
+    return closed_form("dense", config, seq_len, 1).forward
+
+
+def planned(costs: Planted, *models: str, changes: Mapping[str, Any] | None = None, **flags: Any) -> Plan:
+    suite = parse_suite({**SUITE, **(changes or {})}, "s")
+    return make_plan(override(suite, Overrides(model=models, **flags)), device="cpu", costs=costs)
+
+
+def arms(made: Plan) -> list[str]:
+    return [case.arm for case in made.comparisons[0].arms]
+
+
+def of(made: Plan, target: str) -> tuple[Case, Rung]:
+    """The dense arm that was matched to another, and how."""
+    (rung,) = (each for each in made.ladder if each.target == target)
+    return next(case for case in made.cases if case.arm == rung.arm), rung
+
+
+def test_a_model_gets_a_dense_one_of_its_flops_at_the_longest_length() -> None:
+    costs = Planted({1: 0.6 * dense_at(64) / 64})
+    made = planned(costs, "mine.py:build")
+    rival, rung = of(made, "mine:build")
+    assert arms(made) == ["dense", rival.arm, "mine:build"]
+    assert (rival.arm, rung.solved_at, rung.quantity) == ("dense-f0.60", 64, "flops/forward")
+    assert rival.rung
+    cost = case_cost(next(case for case in made.cases if case.arm == rival.arm and case.place.seq_len == 64))
+    assert cost is not None
+    assert cost.forward == pytest.approx(0.6 * dense_at(64), rel=0.01)
+    assert abs(rung.gaps[64]) <= 0.01 < abs(rung.gaps[32])  # attention grows faster than a planted cost
+    assert {case.place.seq_len for case in costs.asked} == {32, 64}
+    assert Plan.model_validate_json(made.model_dump_json()) == made
+
+
+@pytest.mark.parametrize(("rival", "letter"), [("params", "p"), ("time", "s")])
+def test_parameters_and_predicted_times_are_matched_too(rival: str, letter: str) -> None:
+    dense = closed_form("dense", ModelConfig.model_validate({"d_model": 64, "max_seq_len": 64}), 64, 1)
+    made = planned(Planted({1: 1e6}, params=int(0.7 * dense.params)), "mine.py:build", rival=rival)
+    case, rung = of(made, "mine:build")
+    assert case.arm.startswith(f"dense-{letter}")
+    cost = case_cost(next(each for each in made.cases if each.arm == case.arm and each.place.seq_len == 64))
+    assert cost is not None
+    wanted = 0.7 * dense.params if rival == "params" else 2e-6 * 64 * 1e11
+    assert (cost.params if rival == "params" else cost.forward) == pytest.approx(wanted, rel=0.02)
+    assert set(rung.gaps) == ({32, 64} if rival == "params" else {64})  # a time is predicted where it is matched
+
+
+def test_arms_of_the_same_cost_share_a_rival() -> None:
+    """Within the solver's tolerance; a dense arm of the suite's that costs as much is one too."""
+    full = dense_at(64) / 64
+    costs = Planted({1: 0.6 * full, 2: 0.603 * full, 3: 0.4 * full, 4: full})
+    made = planned(costs, "mine.py:build(width=[1,2,3,4])")
+    shared, _ = of(made, "mine:build[width1]")
+    assert of(made, "mine:build[width2]")[0] == shared
+    assert of(made, "mine:build[width3]")[0].arm != shared.arm
+    same, rung = of(made, "mine:build[width4]")
+    assert (same.arm, same.rung) == ("dense", False)
+    assert abs(rung.gaps[64]) <= 0.01
+    assert sum(case.rung for case in made.comparisons[0].arms) == 2
+
+
+def test_names_of_rivals_differ_where_their_costs_do() -> None:
+    full = dense_at(64) / 64
+    made = planned(Planted({1: 0.1 * full, 2: 0.1035 * full}), "mine.py:build(width=[1,2])")
+    names = [case.arm for case in made.comparisons[0].arms if case.rung]
+    assert len(set(names)) == 2
+
+
+def test_a_model_alone_is_compared_with_its_rival() -> None:
+    costs = Planted({1: 0.6 * dense_at(64) / 64})
+    made = planned(costs, "mine.py:build", only=True)
+    assert arms(made) == ["dense-f0.60", "mine:build"]
+    assert made.comparisons[0].twin_arm is not None
+    assert made.comparisons[0].twin_arm.arm == "dense-f0.60-twin"
+    assert arms(planned(costs, "mine.py:build", only=True, rival="none")) == ["mine:build"]
+    assert not planned(costs, "mine.py:build", rival="none").ladder
+
+
+def test_a_match_names_a_model_of_ones_own_with_its_options() -> None:
+    full = dense_at(64) / 64
+    match = {"arm": "mine.py:build", "options": {"width": 2}}
+    given: list[dict[str, Any]] = [
+        {"model": "dense"},
+        {"model": "dense", "match": match},
+        {"model": "mine.py:build", "options": {"width": [1, 2]}},
+    ]
+    costs = Planted({1: 0.6 * full, 2: 0.4 * full})
+    made = planned(costs, changes={"arms": given, "rival": "none"})
+    assert of(made, "mine:build[width2]")[0].arm == "dense-f0.40"
+    assert len(made.ladder) == 1
+    both = planned(costs, changes={"arms": given, "rival": "flops"})  # what is matched already is not matched again
+    assert sorted(rung.arm for rung in both.ladder) == ["dense-f0.40", "dense-f0.60"]
+    given[1]["match"] = {"arm": "mine.py:build(width=2)"}
+    assert planned(costs, changes={"arms": given, "rival": "none"}).ladder == made.ladder
+    assert (
+        arms(planned(costs, "mine.py:build", changes={"arms": given, "rival": "none"}, only=True))[0]
+        == "mine:build[width1]"
+    )
+    for wrong, error in (({"arm": "mine.py:bild"}, "bild"), ({"arm": "mine.py:build(width=[1,2])"}, "several values")):
+        given[1]["match"] = wrong
+        with pytest.raises(UsageError, match=error):
+            planned(costs, changes={"arms": given, "rival": "none"})
+
+
+def test_what_cannot_be_counted_has_no_rival_and_says_why() -> None:
+    costs = Planted({1: "cannot be counted: it needs a GPU"})
+    made = planned(costs, "mine.py:build")
+    assert arms(made) == ["dense", "mine:build"]
+    assert "needs a GPU" in made.no_rivals["mine:build"]
+    match = [{"model": "dense"}, {"model": "dense", "match": {"arm": "mine.py:build"}}]
+    with pytest.raises(UsageError, match="needs a GPU"):
+        planned(costs, changes={"arms": match})
+
+
+def test_a_lower_bound_of_flops_is_matched_by_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    bound = OwnCost(params=1000, forward=1e6, unknown=("mylib.conv",))
+    monkeypatch.setattr(Planted, "_of", lambda *_: bound)
+    assert "mylib.conv" in planned(Planted(), "mine.py:build").no_rivals["mine:build"]
+
+
+def test_a_flag_that_says_nothing_or_nothing_known_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"--rival flops.*no model of yours"):
+        planned(Planted(), rival="flops")
+    with pytest.raises(UsageError, match="flops"):
+        Overrides(rival="flop")
+
+
+def test_shapes_are_solved_far_below_and_above_the_suites() -> None:
+    """By narrower and wider models, where no MLP and no depth suffices; `d_ff` keeps to what anybody would choose."""
+    base = ModelConfig.model_validate({"d_model": 256, "n_layers": 4, "max_seq_len": 512})
+
+    def forward(config: ModelConfig) -> float:
+        return closed_form("dense", config, 512, 1).forward
+
+    for share in (0.015, 0.05, 0.2, 3.0, 40.0):
+        found = solve(base, forward, share * forward(base))
+        assert forward(found) == pytest.approx(share * forward(base), rel=QUANTITIES["flops/forward"].tolerance)
+        assert ModelConfig.model_validate(found.model_dump()) == found
+        if share > 1:
+            assert found.n_layers == base.n_layers
+            assert found.d_ff <= 6 * found.d_model
+    with pytest.raises(UsageError, match="no shape"):
+        solve(base, forward, 1.0)
+
+
+# --- counted in a process
+
+
+def case_of(made: Plan, arm: str) -> Case:
+    return next(case for case in made.cases if case.arm == arm and case.place.seq_len == 64)
+
+
+@pytest.mark.slow
+def test_models_are_counted_in_one_process_of_their_own(here: Path) -> None:
+    """On shapes alone, or where the host reads values on this CPU; one that fails or ends the process does not end the others."""
+    options = "(host=[false,true],dies=['','raises','exits'])"
+    made = planned(Planted({1: 1e6}), f"mine.py:build{options}", rival="none")
+    parts = {"": "dies_-", "raises": "dies_raises-", "exits": "dies_exits-"}
+    names = [case.arm for case in made.comparisons[0].arms if case.own]
+    assert len(names) == len(parts) * 2
+    costs = OwnCosts()
+    found = dict(zip(names, costs.counted([case_of(made, name) for name in names]), strict=True))
+    d, t, vocabulary = 64, 64, 256
+    plain = 2 * t * d * (1 + vocabulary)
+    for name, cost in found.items():
+        if "raises" in name:
+            assert isinstance(cost, str)
+            assert "RuntimeError: it cannot run" in cost
+        elif "exits" in name:
+            assert isinstance(cost, str)
+            assert "exit code 7" in cost
+        else:
+            assert isinstance(cost, OwnCost)
+            host = "host_true" in name
+            assert cost.computed == host
+            assert cost.forward == plain + 2 * d * d * (t // 2 if host else t // 8)
+            assert cost.params == 2 * d * vocabulary + (d + 1) + (d * d + d)
+    ran = set((here / "imported.txt").read_text().split())
+    assert str(os.getpid()) not in ran
+    assert len(ran) == 2  # the second model that ends its process is the last
+    costs.counted([case_of(made, name) for name in names])
+    assert set((here / "imported.txt").read_text().split()) == ran
+
+
+@pytest.mark.slow
+def test_an_explicit_rival_that_cannot_be_had_is_refused_and_a_default_one_is_left_out(here: Path) -> None:
+    (here / "s.toml").write_text(
+        'metrics = ["flops/forward"]\nrival = "flops"\n[grid]\nseq_len = [16]\n[[arms]]\nmodel = "dense"\n'
+    )
+    flags = {"model": ("mine.py:build(dies=raises)",), "device": "cpu"}
+    made = api.make_plan("s.toml", Overrides(**flags))  # type: ignore[arg-type]
+    assert "it cannot run" in made.no_rivals["mine:build[dies_raises]"]
+    with pytest.raises(UsageError, match=r"--rival params: .*it cannot run"):
+        api.make_plan("s.toml", Overrides(**flags, rival="params"))  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_a_resumed_run_counts_nothing_again(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "s.toml").write_text(
+        'metrics = ["flops/forward"]\neffort = "smoke"\nrival = "flops"\n[shape]\nd_model = 32\nn_layers = 1\n'
+        '[grid]\nseq_len = [16]\n[[arms]]\nmodel = "dense"\n'
+    )
+    made, folder, *_ = api.prepare("s.toml", Overrides(model=("mine.py:build",), device="cpu"), out=str(here / "run"))
+    assert made.ladder
+    folder.write_run(made, planted.ENVIRONMENT, ["modbench", "run", "s.toml"], "2026-01-01T00:00:00+00:00")
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("counted again")
+
+    monkeypatch.setattr(own_costs, "_in_processes", never)
+    finished = api.resume(str(folder.path), partial(progress_for, quiet=True), trust=True)
+    assert finished.loaded.run.plan == made
+    counted = finished.loaded.cases.set_index("arm").value
+    rival, _ = of(made, "mine:build")
+    assert counted[rival.arm] == pytest.approx(counted["mine:build"], rel=0.01)
+
+
+# --- shown
+
+
+def test_the_answer_begins_with_the_rival(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = dense_at(64) / 64
+    made = planned(
+        Planted({1: 0.6 * full}),
+        "mine.py:build",
+        changes={"arms": [{"model": "dense"}, {"model": "mod"}], "effort": "draft", "twin": False},
+    )
+    monkeypatch.setitem(planted.PLANTED, "dense-f0.60", 0.6)
+    monkeypatch.setitem(planted.PLANTED, "mine:build", 0.5)
+    loaded = load(left(here, made))
+    own = next(case for case in loaded.arms if case.own)
+    assert rung_beside(loaded, own) is not None
+    first, everywhere, shape, *_ = first_screen.answer(loaded)
+    assert isinstance(first, Sentence)
+    assert first.given["arm"] == own
+    ratio = first.given["ratio"]
+    assert isinstance(ratio, Estimate)
+    assert ratio.value == pytest.approx(1.2, rel=0.05)
+    assert "T = 64" in str(first.given["where"])
+    assert first.given["verdict"] == Verdict("better")
+    assert isinstance(everywhere, Sentence)
+    assert everywhere.given["all"] == 2
+    assert isinstance(shape, Sentence)
+    assert not list(rivals.missed(loaded))  # its FLOPs were not measured here
+
+
+def test_a_predicted_time_is_held_against_the_measured_one(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = planned(Planted({1: 1e6}), "mine.py:build", rival="time", changes={"effort": "draft", "twin": False})
+    rival, _ = of(made, "mine:build")
+    for theirs, off in ((0.5, False), (0.6, True)):
+        monkeypatch.setitem(planted.PLANTED, rival.arm, theirs)
+        monkeypatch.setitem(planted.PLANTED, "mine:build", 0.5)
+        (here / str(theirs)).mkdir()
+        (said,) = rivals.missed(load(left(here / str(theirs), made)))
+        ratio = said.given["ratio"]
+        assert isinstance(ratio, Estimate)
+        assert ratio.value == pytest.approx(theirs / 0.5, rel=0.04)
+        assert ("{off}" in said.words) == off
+
+
+def test_a_model_without_a_rival_is_named_among_the_doubts(here: Path) -> None:
+    made = planned(Planted({1: "cannot be counted: it needs a GPU"}), "mine.py:build")
+    (said,) = rivals.left_out(load(left(here, made)))
+    assert "needs a GPU" in str(said.given["why"])
