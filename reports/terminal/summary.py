@@ -56,7 +56,8 @@ def opening(plan: Plan) -> str:
         effort=suite.effort,
         launches=suite.launches_in_words,
     )
-    return "\n".join([plain(line), *wrapped(list(filter(None, [task_power.in_words(plan)])), text.width())])
+    more = [f"{arm} has no dense model of equal cost beside it: {why}" for arm, why in plan.no_rivals.items()]
+    return "\n".join([plain(line), *wrapped([*more, *filter(None, [task_power.in_words(plan)])], text.width())])
 
 
 def closing(

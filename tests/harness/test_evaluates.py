@@ -75,9 +75,9 @@ def test_a_folder_is_evaluated_by_its_own_tokens_but_for_random_weights(
     tmp_path: Path, options: dict[str, str], *, reads: bool
 ) -> None:
     pytest.importorskip("transformers", reason="the extra hf is not installed")
-    from tests.models import hf_folders
+    from hf_folders import write_llama
 
-    hf_folders.write_llama(tmp_path / "tiny")
+    write_llama(tmp_path / "tiny")
     assert reads_text(0, f"hf:{tmp_path / 'tiny'}", tuple(options.items())) is reads
     assert reads_text(None, f"hf:{tmp_path / 'tiny'}", tuple(options.items()))
 
