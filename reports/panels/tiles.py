@@ -218,10 +218,10 @@ def _place(ratio: float) -> float:
 
 
 READING = (
-    "One arm at one length against one dense model; the buttons choose which. Dense of equal cost comes first: you could take it "
-    "instead. Dense of the same shape costs more. The large number is a ratio: above 1× is better, and 2× means half the time or "
-    "half the bytes. The bar is its 95 % interval, the tall tick what the saved FLOPs promise. A number without a verdict is no "
-    "claim."
+    "One arm at one length against another; the buttons choose which. Dense of equal cost, where it was measured, comes first: "
+    "you could take it instead. Dense of the same shape costs more. The large number is a ratio: above 1× is better, and 2× "
+    "means half the time or half the bytes. The bar is its 95 % interval, the tall tick what the saved FLOPs promise. A number "
+    "without a verdict is no claim."
 )
 
 PANEL = Panel(title="At a glance", order=10, span=12, render=render, reading=READING)

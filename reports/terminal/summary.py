@@ -89,7 +89,7 @@ def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str
     """Yield the answer, the tables, what their marks mean, how sure it is, and what to doubt."""
     suite, told = loaded.run.plan.suite, first_screen.head(loaded) if verbose else None
     launches = f": {suite.launches_in_words}" if results.TIMES.intersection(suite.metrics) else ""
-    yield wrapped([f"{suite.name} on {first_screen.measured_on(loaded)}{launches}"], width)
+    yield wrapped([f"{suite.name} on {first_screen.measured_on(loaded)}{launches}{_first_of_several(loaded)}"], width)
     answer = first_screen.answer(loaded)
     yield wrapped([Listed(answer, " ")] if 0 < len(answer) <= MOST_IN_A_ROW else answer, width)
     leads = [panel.lead for _, panel in panels()]
@@ -120,6 +120,14 @@ def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str
         sure = first_screen.sure_in_short(loaded)
         said = [Sentence("sure: {said}", said=sure)] if sure else []
         yield [*legend, *wrapped(said, width), *_doubts(loaded, width)]
+
+
+def _first_of_several(loaded: Loaded) -> str:
+    """Name the baseline where it is only the first of several settings of a user's model, which nobody chose."""
+    anchor = loaded.run.plan.comparisons[0].arms[0]
+    if loaded.arms[0].arm != anchor.arm or not best_setting.settings_of(loaded, anchor):
+        return ""
+    return f"; baseline: {name(anchor)}, the first setting (report --baseline ARM takes another)"
 
 
 def _tables(loaded: Loaded, *, every: bool) -> list[Table]:

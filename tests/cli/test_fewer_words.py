@@ -161,6 +161,21 @@ def test_what_was_meant_is_said_before_anything_heavy_is_imported(
     assert imported == []
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "meant"),
+    [
+        (f"gate {NEWEST} --against {NEWEST} --history run", "'runs'"),
+        ("compare --paired HEAD HEAD quick --model min.py:build", "'mine.py'"),
+        ("run quick --launcher slurm --launcher-profile own.tml", "'own.toml'"),
+    ],
+)
+def test_what_was_meant_is_said_later_too(command: str, meant: str, here: Path, modbench: Modbench) -> None:
+    done = modbench(*command.split(), cwd=here)
+    assert done.returncode == 2
+    assert f"Did you mean {meant}?" in done.stderr
+
+
 @pytest.mark.parametrize("command", ["report runs/quite-another", "run nothing.toml", "convert hf:x --to mod --out y"])
 def test_nothing_is_guessed_where_nothing_is_similar(command: str, here: Path, modbench: Modbench) -> None:
     done = modbench(*command.split(), cwd=here)

@@ -13,7 +13,7 @@ import re
 import shutil
 import struct
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -52,6 +52,7 @@ OTHERS = {
     "mypy": "CI runs it",
     "lint-imports": "CI runs it",
     "cd": "the shell",
+    "source": "the shell",
     "jupyter": "a program of others",
 }
 
@@ -154,6 +155,12 @@ def parsed(words: list[str]) -> None:
     GROUP.commands[words[0]].make_context(words[0], words[1:])
 
 
+def without_what_init_writes(words: Sequence[str], folder: Path) -> None:
+    """Remove the file that `modbench init` is to write: a reader has none yet."""
+    if words[0] == "init" and len(words) > 1:
+        (folder / words[1]).unlink(missing_ok=True)
+
+
 def planned(words: list[str]) -> list[str]:
     """The words of `modbench plan` for those of `modbench run`."""
     kept, skip = ["plan"], 0
@@ -209,6 +216,7 @@ def test_commands_do_what_the_page_says(page: Path, here: Path, planted: Path, m
             parsed([name, *rest])
             if name in LONG or block.how == "proof" or "--paired" in rest:
                 continue
+            without_what_init_writes([name, *rest], here)
             done = modbench(*(planned(words[1:]) if name == "run" else words[1:]), cwd=here)
             wanted = ANSWERS.get(name, {0})
             assert done.returncode in wanted, f"{block.place}: {command}\n{done.stderr}"
@@ -307,6 +315,7 @@ def test_commands_run(block: Block, command: str, two_runs: list[Path], modbench
     words = [str(next(runs)) if word.startswith("runs/") else word for word in words]
     if words[0] != "init" and "suite.toml" in words:
         assert modbench_process("init", "suite.toml", cwd=here).returncode == 0
+    without_what_init_writes(words, here)
     done = modbench_process(*at_smoke(words, command), cwd=here)
     # Whether this machine is fit is its own matter, and smoke runs tell a gate nothing of times.
     wanted = {0, 5} if words[0] in {"doctor", "gate"} else {0}

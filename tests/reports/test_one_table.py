@@ -118,7 +118,11 @@ def test_the_command_prints_it_below_a_comment_that_names_the_run(style: str, ru
     assert first.startswith({"md": "<!-- ", "tex": "% "}[style])
     ending = {"md": " |", "tex": r" \\"}[style]
     rows = [line for line in lines if line.endswith(ending)]
-    assert [row.count({"md": " | ", "tex": " & "}[style]) for row in rows] == [5] * 5
+    cells = [row.split({"md": " | ", "tex": " & "}[style]) for row in rows]
+    assert {len(row) for row in cells} == {6}
+    baseline = next(row for row in cells if "dense" in row[0])
+    units = [cell.split()[-1] for cell in baseline[1:5]]  # each column in its own
+    assert units == ["ms", "ms", "MFLOP", {"md": "KiB", "tex": "MiB"}[style]]
 
 
 def test_what_does_not_go_together_is_refused(run: Loaded, modbench: Modbench) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from modbench.harness.core.contracts import AnyMetric as Metric
-from modbench.harness.core.errors import UsageError
+from modbench.harness.core.errors import UsageError, near_path
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes.memory import FitNotes
@@ -224,5 +224,7 @@ def _runs_in(folder: Path) -> list[Path]:
         return [folder]
     inside = sorted(file.parent for file in folder.glob("*/run.json"))
     if not inside:
-        raise UsageError(f"--history {str(folder)!r} is not a run folder, and holds none.")
+        raise UsageError(
+            f"--history {str(folder)!r} is not a run folder, and holds none.{near_path(folder, Path.is_dir)}"
+        )
     return inside

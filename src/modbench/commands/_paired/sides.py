@@ -17,6 +17,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.model_specs import is_user_model, parse_spec
 from modbench.harness.core.options import in_parentheses
 from modbench.harness.process import processes
+from modbench.harness.registry.own_models import no_python_file
 
 # Names the files of a repository as they lie there, changes that are not committed included.
 AS_IT_IS = "."
@@ -124,7 +125,7 @@ def side(name: str, models: tuple[str, ...], into: Path) -> Side:
         return Side(name, name, name, files=_files_of(own))
     for file in own:
         if not file.is_file():
-            raise UsageError(f"--model {file}: there is no such file here. --paired reads it from both revisions.")
+            raise UsageError(f"--model: {no_python_file(str(file))} --paired reads it from both revisions.")
     root = _root(own[0].resolve().parent if own else Path(__file__).resolve().parent, named=bool(own))
     label = _copy_files(root, name, into)
     if not own:
