@@ -57,8 +57,17 @@ def short(case: Case) -> str:
 
     Of a long name the middle is left out.
     """
+    return cut(whole(case))
+
+
+def whole(case: Case) -> str:
+    """Return the same, however long it is: for a figure that breaks it into lines."""
     of_rung = case.rung and not case.title
-    said = f"{_NAMES.get(case.model, case.model)} {_rung(case)[0]}" if of_rung else name(case)
+    return f"{_NAMES.get(case.model, case.model)} {_rung(case)[0]}" if of_rung else name(case)
+
+
+def cut(said: str) -> str:
+    """Leave out the middle of a long name."""
     return said if len(said) <= MOST_LETTERS else f"{said[: MOST_LETTERS - 12]}…{said[-11:]}"
 
 

@@ -73,10 +73,10 @@ class Place(Frozen):
 
     @property
     def label(self) -> str:
-        """Label in ids and file names: `T512-B1-fp32-cpu1`, of a request `T512+128-B1-fp32-cpu1`."""
+        """Label in ids and file names: `T512-B1-fp32-cpu1`, of a request `T512-N128-B1-fp32-cpu1`."""
         device = f"cpu{self.threads}" if self.device == "cpu" else self.device
         return (
-            f"T{self.seq_len}{f'+{self.new_tokens}' * bool(self.new_tokens)}-B{self.batch_size}-{self.dtype}-{device}"
+            f"T{self.seq_len}{f'-N{self.new_tokens}' * bool(self.new_tokens)}-B{self.batch_size}-{self.dtype}-{device}"
             + "-compile" * self.compile
             + "-graph" * self.graph
         )

@@ -24,6 +24,7 @@ class CaseFacts(Frozen):
         keys: routing keys that the model reads; None for a model that is not in the catalogue: nobody knows.
         dynamic: whether its cost depends on the input, as the model's file declares; None: as for `keys`.
         sees_future: whether a top-k depends on later tokens, as the model's file declares; None: as for `keys`.
+        trained: whether it comes with trained weights, as a checkpoint does; of a user's own file nobody knows.
         title: what tables and figures call the arm, in the user's words; empty: its own name.
     """
 
@@ -33,6 +34,7 @@ class CaseFacts(Frozen):
     keys: tuple[str, ...] | None = None
     dynamic: bool | None = None
     sees_future: bool | None = None
+    trained: bool = False
     title: Title = ""
 
     @property

@@ -39,3 +39,9 @@ class OwnCost(Frozen):
     def train_step(self) -> float:
         """FLOPs of a training step: backward is twice forward."""
         return 3 * self.forward
+
+    @property
+    def source(self) -> str:
+        """How its FLOPs were counted, in words."""
+        said = "counted on random batches, as they depend on values" if self.computed else "counted on shapes alone"
+        return said + f"; a lower bound: no formula for {', '.join(self.unknown)}" * bool(self.unknown)

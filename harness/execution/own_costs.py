@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 # Seconds after which a process that counts is ended: a plan must not take longer than what it plans.
 LIMIT_S = 120.0
+TOO_LONG = f"is not counted, as that took longer than {human_duration(LIMIT_S)}"
 # Random batches over which FLOPs are averaged where shapes alone do not tell.
 BATCHES = 4
 # Files by which the two processes talk.
@@ -110,25 +111,25 @@ def _in_processes(cases: Sequence[Case], *, memory: bool, operators: bool) -> It
     keeper, done = Keeper(), 0
     while done < len(cases):
         with keeper.temporary("modbench-count-") as folder:
-            ended = _process(cases[done:], folder, keeper, memory=memory, operators=operators)
+            why = _process(cases[done:], folder, keeper, memory=memory, operators=operators)
             found = list(_answers(folder))
         yield from found
         done += len(found)
-        if done < len(cases):
-            yield ended
-            done += 1
+        left = len(cases) - done if why is None else min(1, len(cases) - done)
+        yield from [why or TOO_LONG] * left
+        done += left
 
 
-def _process(cases: Sequence[Case], folder: Path, keeper: Keeper, *, memory: bool, operators: bool) -> str:
-    """Count in one process; returns how it ended."""
+def _process(cases: Sequence[Case], folder: Path, keeper: Keeper, *, memory: bool, operators: bool) -> str | None:
+    """Count in one process; returns how it ended, or None if it took too long."""
     (folder / ASKED).write_text(json.dumps([case.model_dump(mode="json") for case in cases]), encoding="utf-8")
     code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import child; "
     code += f"child({str(folder)!r}, memory={memory}, operators={operators})"
-    variables_ = worker_environment(os.environ) | {"PYTHONSAFEPATH": "1"} | variables(cases[0].place.threads)
-    with command.started([sys.executable, "-c", code], variables_, folder / LOG, keeper, LIMIT_S) as running:
+    seen = worker_environment(os.environ) | {"PYTHONSAFEPATH": "1"} | variables(cases[0].place.threads)
+    with command.started([sys.executable, "-c", code], seen, folder / LOG, keeper, LIMIT_S) as running:
         running.join(LIMIT_S)
         if running.is_alive():
-            return f"was not counted within {human_duration(LIMIT_S)}"
+            return None
     log = (folder / LOG).read_text(encoding="utf-8", errors="replace").strip()
     return f"ended the process that counted it: {log.rpartition(chr(10))[2] or f'exit code {running.exitcode}'}"
 

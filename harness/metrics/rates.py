@@ -46,6 +46,12 @@ RATES: tuple[tuple[str, Workload, str, str], ...] = (
     ("tokens_per_s", "decode", "tpot", "Generated tokens of the whole batch per second, after the first"),
     ("tokens_per_s/decode", "decode", "latency/decode", "Tokens of the whole batch per second of decode steps"),
     ("tokens_per_s/prefill", "prefill", "latency/prefill", "Prompt tokens read per second"),
+    (
+        "tokens_per_s/request",
+        "request",
+        "latency/request",
+        "New tokens of the whole batch per second of whole requests",
+    ),
     ("tokens_per_s/forward", "forward", "latency/forward", "Tokens per second of a forward pass"),
     ("tokens_per_s/train_step", "train_step", "latency/train_step", "Tokens per second of training steps"),
 )

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from modbench.harness.core.contracts import Metric
 from modbench.harness.metrics.decode import NOT_KNOWN, generation
-from modbench.harness.metrics.rates import Derived
 
 if TYPE_CHECKING:
     from modbench.harness.passes.time import Call
@@ -23,14 +22,4 @@ REQUEST: Metric[Subject, Call] = Metric(
     measure=lambda subject: generation(subject).request(),
 )
 
-RATE: Metric[Derived, float] = Metric(
-    key="tokens_per_s/request",
-    unit="token/s",
-    better="higher",
-    workload="request",
-    source="latency/request",
-    about="New tokens of the whole batch per second of whole requests, the reading of prompts included",
-    measure=lambda derived: derived.tokens,
-)
-
-METRICS = (REQUEST, RATE)
+METRICS = (REQUEST,)

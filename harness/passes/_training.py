@@ -14,6 +14,7 @@ from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.ids import slug
 from modbench.harness.core.train_plan import OF_THE_SINK, TrainRun
 from modbench.harness.domain.case import Case, Protocol, UnitOfWork
+from modbench.harness.planning.training_units import reads_text
 from modbench.harness.process import clocks
 from modbench.harness.process.torchrun import ALONE, Ranks
 from modbench.harness.registry import catalogue
@@ -112,6 +113,8 @@ def train(case: Case, protocol: Protocol, log: SinkLog | None = None) -> Trained
     _refuse(case)
     if case.config.bidirectional:
         raise Unmeasured("a bidirectional model has no next token to predict: it can train on tasks, not on a corpus")
+    if protocol.train is not None and not reads_text(protocol.train.steps, case.model, case.options):
+        raise Unmeasured("its weights are random and train.steps = 0 trains nothing: there is nothing to evaluate")
     from modbench.harness.text.tokens import encode
     from modbench.harness.training import checkpoint
     from modbench.harness.training.batches import Windows

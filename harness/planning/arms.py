@@ -44,7 +44,7 @@ class ResolvedArm:
         targets: the arms that it matches: of a rung those that it was solved for, of another dense arm those that cost the same.
         quantity: the quantity in which it matches them.
         factor: how many times the targets' cost it has.
-        share: its share of the cost of the full shape, by which it is named.
+        share: its share of the cost of the suite's dense arm, or of the full shape, by which it is named.
         tokens_of: model and options whose tokenizer it takes, where that is no model of the suite's own.
         no_rival: why a user's model has no dense model of equal cost, although the suite asks for one.
         title: what tables and figures call it; empty: its own name.
@@ -134,7 +134,7 @@ def resolve_arms(suite: Suite, solver: Solver) -> list[ResolvedArm]:
         raise UsageError(f"seq_len {max(lengths)} is more than max_seq_len {longest}: raise max_seq_len.")
     named = list(dict.fromkeys(_label(arm, settings, plain) for arm, settings in plain))  # equal arms are one
     wanted = [_matched(arm, arm.match, suite, shape, named) for arm in suite.arms if arm.match is not None]
-    rivals = [] if RIVALS[suite.rival] is None else [_rival(arm, suite) for arm in named if arm.own]
+    rivals = [] if RIVALS[suite.rival] is None else [_rival(arm, suite, named) for arm in named if arm.own]
     rivals = [
         each for each in rivals if not any((o.target, o.quantity) == (each.target, each.quantity) for o in wanted)
     ]
@@ -332,12 +332,14 @@ class _Wanted:
 
     Attributes:
         base: the arm whose shape is changed.
+        whole: the arm of whose cost it is named a share.
         target: the arm to match.
         quantity: what is matched.
         factor: how many times the target's cost it shall have.
     """
 
     base: ResolvedArm
+    whole: ResolvedArm
     target: ResolvedArm
     quantity: Quantity
     factor: float = 1.0
@@ -348,7 +350,7 @@ class _Wanted:
         made = replace(
             self.base, config=config, rung=True, targets=(self.target,), quantity=self.quantity, factor=self.factor
         )
-        return replace(made, share=solver.ratio(made, self.base, self.target, self.quantity))
+        return replace(made, share=solver.ratio(made, self.whole, self.target, self.quantity))
 
 
 def _matched(arm: Arm, match: Match, suite: Suite, shape: dict[str, Any], named: Sequence[ResolvedArm]) -> _Wanted:
@@ -369,15 +371,20 @@ def _matched(arm: Arm, match: Match, suite: Suite, shape: dict[str, Any], named:
     target = next((a for a in named if (a.model, a.config, a.options) == same), None) or _label(target, {}, [])
     base = _resolve(arm.model, {**shape, **_shape_of(target)} if own else shape, arm.settings, anchor=arm.anchor)
     base = replace(base, tokens_of=_tokens_of(target), title=arm.title)
-    return _Wanted(base, target, match.quantity, match.factor)
+    return _Wanted(base, _whole(base, named) if own else base, target, match.quantity, match.factor)
 
 
-def _rival(target: ResolvedArm, suite: Suite) -> _Wanted:
+def _rival(target: ResolvedArm, suite: Suite, named: Sequence[ResolvedArm]) -> _Wanted:
     """The dense model of equal cost that a user's model gets by the suite's `rival`."""
     quantity = RIVALS[suite.rival]
     assert quantity is not None
     base = replace(_resolve(RIVAL, _shape_of(target), {}), tokens_of=_tokens_of(target))
-    return _Wanted(base, target, quantity)
+    return _Wanted(base, _whole(base, named), target, quantity)
+
+
+def _whole(base: ResolvedArm, named: Sequence[ResolvedArm]) -> ResolvedArm:
+    """The suite's dense arm, of which the names of all its rungs give a share; without one the shape that is solved from."""
+    return next((arm for arm in named if arm.model == RIVAL), base)
 
 
 def _shape_of(target: ResolvedArm) -> dict[str, Any]:

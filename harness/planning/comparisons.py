@@ -12,6 +12,7 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Source, Task
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.ids import short_name, slug
+from modbench.harness.core.options import Pairs
 from modbench.harness.domain.case import Case, Comparison, Device, Place, Rung
 from modbench.harness.domain.facts import CaseFacts
 from modbench.harness.domain.suite import Suite
@@ -52,8 +53,8 @@ class Expander:
     suite: Suite
     device: Device
     costs: Costs | None = None
-    # By model and configuration: an arm has the same at every place.
-    _facts: dict[tuple[str, ModelConfig], CaseFacts] = field(default_factory=dict, repr=False)
+    # By model, options and configuration: an arm has the same at every place.
+    _facts: dict[tuple[str, Pairs, ModelConfig], CaseFacts] = field(default_factory=dict, repr=False)
 
     def comparisons(self) -> tuple[list[Comparison], list[Rung], dict[str, str]]:
         """All comparisons in order, the rungs of the dense ladder, and why arms have no rival, by their names.
@@ -199,7 +200,7 @@ class Expander:
         return Comparison(arms=cases, metrics=keys, name=name, twin=twin, facts=facts)
 
     def _facts_of(self, case: Case) -> CaseFacts:
-        key = case.model, case.config
+        key = case.model, case.options, case.config
         if key not in self._facts:
             self._facts[key] = with_facts(case).facts
         return self._facts[key]

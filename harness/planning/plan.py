@@ -22,7 +22,7 @@ from modbench.harness.planning.matching import Costs
 from modbench.harness.planning.search import in_search, with_twins
 from modbench.harness.planning.select import compile_expression
 from modbench.harness.planning.sizes import check_memory
-from modbench.harness.planning.training_units import tokenizer_of
+from modbench.harness.planning.training_units import reads_text, tokenizer_of
 from modbench.harness.planning.units_of_work import units_of_work
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.catalogue import BrokenError
@@ -212,12 +212,12 @@ def _with_rivals(suite: Suite, comparisons: list[Comparison], select: str) -> li
 
 
 def read_corpus(suite: Suite) -> Text | None:
-    """Read the text that the suite trains on; None if it trains nothing.
+    """Read the text that the suite trains or evaluates on; None if it does neither.
 
     Raises:
         UsageError: if it cannot be read or is too short.
     """
-    if suite.train is None or not keys_of(suite).trained:
+    if suite.train is None or not keys_of(suite).trained or not any(_tokenizers(suite)):
         return None
     name, path = corpus_entry(suite.corpus)
     text: Text = catalogue.load("corpora", name).read(path)
@@ -231,10 +231,12 @@ def read_corpus(suite: Suite) -> Text | None:
 
 
 def _tokenizers(suite: Suite) -> Iterator[tuple[str, int]]:
-    """The tokenizers of all arms, each with the vocabulary of the model that gets its tokens."""
+    """The tokenizers of all arms that get tokens, each with the vocabulary of the model that gets them."""
     assert suite.train is not None
     for arm in suite.arms:
         for given in product_of(arm.options):
+            if not reads_text(suite.train.steps, arm.model, tuple(given.items())):
+                continue
             found = sourced(arm.model, given)
             own = found.settings().get("vocab_size") if found else None
             yield tokenizer_of(arm.model, tuple(given.items()), suite.train), own or _vocab_size(suite)

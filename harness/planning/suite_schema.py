@@ -45,7 +45,7 @@ def suite_schema() -> Schema:
     top["metrics"]["items"] = {"enum": list(catalogue.metrics())}
     models = {"enum": list(catalogue.entries("models"))}
     defs[Arm.__name__]["properties"]["model"] |= {"anyOf": [models, OWN]}
-    defs[Match.__name__]["properties"]["arm"] |= models
+    defs[Match.__name__]["properties"]["arm"] |= {"anyOf": [models, OWN]}
     made["required"] = [key for key in made["required"] if key != "name"]  # the file's name is the default
     made["title"] = "modbench suite"
     return made

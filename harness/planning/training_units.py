@@ -54,6 +54,16 @@ def train_run(suite: Suite, comparison: Comparison, case: Case) -> TrainRun:
     return run if suite.confirm is None else run.model_copy(update={"held_out": "explore"})
 
 
+def reads_text(steps: int | None, model: str, options: Pairs) -> bool:
+    """Whether a model gets a corpus: where it is not trained, weights must come with it; a user's file may load some."""
+    if steps != 0:
+        return True
+    if catalogue.is_shipped("models", model):
+        return False
+    found = sourced(model, options)
+    return found is None or found.tokenizer() is not None
+
+
 def tokenizer_of(model: str, options: Pairs, plan: TrainPlan) -> str:
     """The tokenizer that a model's text is cut by: the suite's, or where that names none, a pretrained model's own."""
     found = sourced(model, options)
@@ -75,6 +85,8 @@ def _task_run(suite: Suite, comparison: Comparison, case: Case, step_flops: floa
 
 def run_flops(run: TrainRun, case: Case) -> float:
     """FLOPs of a run and its evaluation, from which the time left is estimated; routed models are judged twice."""
+    if not reads_text(run.steps, case.model, case.options):
+        return 0.0
     cost = case_cost(case)
     step = cost.train_step if cost else GUESSED_STEP
     evaluations = 2 if case.facts.routes else 1

@@ -9,12 +9,15 @@ from modbench.harness.core.ids import short_name
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.facts import CaseFacts
 from modbench.harness.registry import catalogue
+from modbench.harness.registry.model_sources import sourced
 from modbench.harness.registry.own_routers import has_closed_form
 
 
 def with_facts(case: Case) -> Case:
     """The case with the facts of its model and router. A model of the catalogue is imported, and with it torch."""
     found = facts_of_names(case.model, case.config.router)
+    if source := sourced(case.model, case.options):
+        found = found.model_copy(update={"trained": source.tokenizer() is not None})
     if found.keys is not None:
         model: Model = catalogue.load("models", case.model)
         declared = {"dynamic": model.dynamic, "sees_future": model.sees_future(case.config)}

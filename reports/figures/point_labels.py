@@ -8,15 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from modbench.reports.figures.style import INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+Align: TypeAlias = Literal["left", "right", "center"]
 # Offsets in points and alignments, in order of preference.
-_PLACES = (
+_PLACES: Sequence[tuple[tuple[float, float], Align]] = (
     ((8, 0), "left"),
     ((-8, 0), "right"),
     ((0, 9), "center"),
@@ -27,20 +28,28 @@ _PLACES = (
     ((-7, -9), "right"),
     ((7, 18), "left"),
     ((-7, -18), "right"),
+    ((-7, 18), "right"),
+    ((7, -18), "left"),
+    ((0, 20), "center"),
+    ((0, -20), "center"),
+    ((12, 30), "left"),
+    ((-12, 30), "right"),
+    ((12, -30), "left"),
+    ((-12, -30), "right"),
 )
 _SIZE = 8.0
-# Marks closer than this, in points, overlap.
-_CLOSE = 9.0
+# Marks closer than this, in points, overlap; so much is free between two labels.
+_CLOSE, _GAP = 9.0, 3.0
 
 Box = tuple[float, float, float, float]
 
 
-def label(axis: Axes, marks: Sequence[tuple[float, float, str]], obstacles: Sequence[Box] = ()) -> None:
-    """Label the marks of a figure whose axis limits are final.
+def label(axis: Axes, marks: Sequence[tuple[float, float, str]], obstacles: Sequence[Box] = ()) -> list[int]:
+    """Label the marks of a figure whose axis limits are final; return which have no label, since no place for it is free.
 
     Args:
         axis: the axes that hold the marks.
-        marks: x and y in data coordinates, and the label.
+        marks: x and y in data coordinates, and the label, in one line or several.
         obstacles: more boxes to avoid, (left, bottom, right, top) in data coordinates.
     """
     from matplotlib.figure import Figure
@@ -62,37 +71,47 @@ def label(axis: Axes, marks: Sequence[tuple[float, float, str]], obstacles: Sequ
         px, py = points(x, y)
         taken.append((px - 4, py - 4, px + 4, py + 4))
     taken += [(*points(left, bottom), *points(right, top)) for left, bottom, right, top in obstacles]
+    without: list[int] = []
     for group in _together(marks, points):
-        x, y = fmean(mark[0] for mark in group), fmean(mark[1] for mark in group)
-        text = "\n".join(name for _, _, name in group)
-        boxes = [(_box(points(x, y), offset, align, text), offset, align) for offset, align in _PLACES]
-        free = [place for place in boxes if _within(place[0], edges) and not any(_meet(place[0], box) for box in taken)]
-        box, offset, align = (free or boxes)[0]
-        taken.append(box)
-        axis.annotate(
-            text, (x, y), offset, textcoords="offset points", ha=align, va="center", fontsize=_SIZE, color=INK
+        x, y = fmean(marks[i][0] for i in group), fmean(marks[i][1] for i in group)
+        text = "\n".join(marks[i][2] for i in group)
+        written = axis.annotate(
+            text, (x, y), (0, 0), textcoords="offset points", va="center", fontsize=_SIZE, color=INK
         )
+        size = written.get_window_extent()
+        boxes = [
+            (_box(points(x, y), offset, align, size.width * to_points, size.height * to_points), offset, align)
+            for offset, align in _PLACES
+        ]
+        free = [place for place in boxes if _within(place[0], edges) and not any(_meet(place[0], box) for box in taken)]
+        if not free:
+            written.remove()
+            without += group
+            continue
+        box, offset, align = free[0]
+        taken.append((box[0] - _GAP, box[1], box[2] + _GAP, box[3]))
+        written.set_position(offset)
+        written.set_horizontalalignment(align)
+    return without
 
 
 def _together(
     marks: Sequence[tuple[float, float, str]], points: Callable[[float, float], tuple[float, float]]
-) -> list[list[tuple[float, float, str]]]:
-    """Group overlapping marks, from the highest down."""
-    groups: list[list[tuple[float, float, str]]] = []
-    for mark in sorted(marks, key=lambda mark: mark[1], reverse=True):
-        here = points(*mark[:2])
-        near = (group for group in groups if any(math.dist(here, points(*other[:2])) < _CLOSE for other in group))
+) -> list[list[int]]:
+    """Group overlapping marks by their numbers, from the highest down."""
+    groups: list[list[int]] = []
+    for number in sorted(range(len(marks)), key=lambda i: marks[i][1], reverse=True):
+        here = points(*marks[number][:2])
+        near = (group for group in groups if any(math.dist(here, points(*marks[i][:2])) < _CLOSE for i in group))
         group = next(near, None)
         if group is None:
-            groups.append([mark])
+            groups.append([number])
         else:
-            group.append(mark)
+            group.append(number)
     return groups
 
 
-def _box(at: tuple[float, float], offset: tuple[float, float], align: str, text: str) -> Box:
-    lines = text.split("\n")
-    width, height = 0.62 * _SIZE * max(map(len, lines)), 1.1 * _SIZE + 1.25 * _SIZE * (len(lines) - 1)
+def _box(at: tuple[float, float], offset: tuple[float, float], align: Align, width: float, height: float) -> Box:
     x, y = at[0] + offset[0], at[1] + offset[1]
     left = {"left": x, "right": x - width, "center": x - width / 2}[align]
     return left, y - height / 2, left + width, y + height / 2

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from markupsafe import escape
 
 from modbench.harness.domain.case import Case
+from modbench.reports.wording import cut, whole
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -175,6 +176,8 @@ OWN = (OTHER, (3, "*"), (5, "h"), (2, "8"), (4, "d"))
 OWN_ARMS: contextvars.ContextVar[dict[str, int] | None] = contextvars.ContextVar("own_arms", default=None)
 # Width of the paper that figures are drawn for, in inches (`paper.py`); None: they are drawn for the page.
 CANVAS: contextvars.ContextVar[float | None] = contextvars.ContextVar("canvas", default=None)
+# Letters in a line of an arm's name, and on a canvas of at most so many inches.
+LINE, LINE_IN_COLUMN, COLUMN = 26, 18, 4.0
 # On paper: the least width of axes in inches, and the least height of a row of them as a share of that on the page.
 NARROWEST, SHORTEST = 2.2, 0.75
 
@@ -202,6 +205,20 @@ def look(case: Case) -> Look:
     if case.rung:  # lighter the less it computes
         opacity = 0.25 + 0.6 * min(1.0, float(case.arm_parts[0][1:]))
     return Look(SERIES[index], marker, opacity)
+
+
+def in_lines(case: Case) -> str:
+    """An arm's name in a figure, in lines that leave the figure room: broken between words, or within a word behind `:_/-`."""
+    paper = CANVAS.get()
+    most, lines = LINE if paper is None or paper > COLUMN else LINE_IN_COLUMN, [""]
+    for word in whole(case).split():
+        for i, piece in enumerate([word] if len(word) <= most else re.split(r"(?<=[:_/-])", word)):
+            longer = f"{lines[-1]}{'' if i else ' '}{piece}".strip()
+            if lines[-1] and len(longer) > most:
+                lines.append(piece)
+            else:
+                lines[-1] = longer
+    return "\n".join(map(cut, lines))
 
 
 def bin_of(ratio: float, verdict: str | None) -> int:

@@ -18,7 +18,7 @@ from modbench.reports.questions import best_setting, first_screen
 from modbench.reports.questions.machine import machine_check, warnings
 from modbench.reports.tables.cases import CASES
 from modbench.reports.tables.comparisons import COMPARISONS, MORE
-from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.load import Loaded, rung_beside
 from modbench.reports.wording import name, short
 from modbench.reports.writers.data import rows, sentences
 from modbench.reports.writers.number_format import plain
@@ -140,7 +140,10 @@ class Arm(Frozen):
         short: what figures call it.
         model: the model.
         capacity: MoD's share of tokens in a routed block; null for others.
-        rung_of: for a rung of the dense ladder, the arm that it costs as much as.
+        rung_of: for a rung of the dense ladder, the first arm that it costs as much as.
+        rival: the dense arm that costs as much as this one; null where there is none.
+        rival_quantity: what they have in common; null where there is none.
+        no_rival: why a model of the user's has none although the suite asks for one; null otherwise.
     """
 
     arm: str
@@ -149,6 +152,9 @@ class Arm(Frozen):
     model: str
     capacity: float | None
     rung_of: str | None
+    rival: str | None = None
+    rival_quantity: str | None = None
+    no_rival: str | None = None
 
 
 class BestSetting(Frozen):
@@ -315,7 +321,9 @@ def _run(loaded: Loaded) -> Run:
 
 
 def _arms(loaded: Loaded) -> tuple[Arm, ...]:
-    targets = {rung.arm: rung.target for rung in loaded.run.plan.ladder}
+    plan = loaded.run.plan
+    targets = {rung.arm: rung.target for rung in reversed(plan.ladder)}
+    beside = {case.arm: rung_beside(loaded, case) for case in loaded.arms}
     return tuple(
         Arm(
             arm=case.arm,
@@ -323,7 +331,10 @@ def _arms(loaded: Loaded) -> tuple[Arm, ...]:
             short=short(case),
             model=case.short_model,
             capacity=case.config.capacity,
-            rung_of=targets.get(case.arm),
+            rung_of=targets.get(case.arm) if case.rung else None,
+            rival=found[0].arm if (found := beside[case.arm]) else None,
+            rival_quantity=found[1].quantity if found else None,
+            no_rival=plan.no_rivals.get(case.arm),
         )
         for case in loaded.arms
     )

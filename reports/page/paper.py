@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from modbench.reports.figures import style
 from modbench.reports.model import Figure as Block
-from modbench.reports.wording import short
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,8 +29,10 @@ FORMATS = ("pdf", "svg", "png")
 # Largest size of text in points.
 LARGEST = 8.0
 DPI = 300
-# A legend's column and row in inches.
-COLUMN_OF_KEY, ROW_OF_KEY = 1.6, 0.18
+# A legend's row in inches; of a column its mark, and each letter.
+ROW_OF_KEY, MARK_OF_KEY, LETTER_OF_KEY = 0.18, 0.45, 0.075
+# Share of a line's height that its letters take.
+LETTERS = 0.6
 # Entries that would date a file or name the program that wrote it.
 _METADATA: Mapping[str, dict[str, Any]] = {
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
@@ -110,17 +111,38 @@ def narrowest(drawing: Block) -> float:
     return min(float(axis.get_position().width) * drawing.figure.get_figwidth() for axis in drawing.figure.axes)
 
 
+def printed_over(drawing: Block) -> list[tuple[str, str]]:
+    """Return the texts of a figure that lie on each other, in pairs."""
+    from matplotlib.text import Text
+
+    figure = drawing.figure
+    figure.draw_without_rendering()
+    unseen = set[Text]()  # matplotlib keeps ticks beyond the ends of an axis
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        low, high = sorted(axis.get_view_interval())
+        unseen |= {tick.label1 for tick in axis.get_major_ticks() if not low <= tick.get_loc() <= high}
+    boxes = []
+    for text in cast("list[Text]", figure.findobj(Text)):
+        if text.get_visible() and text.get_text().strip() and text not in unseen:
+            box = text.get_window_extent()
+            boxes.append((text.get_text(), box.expanded(1, LETTERS)))
+    return [(one, other) for (one, a), (other, b) in itertools.combinations(boxes, 2) if a.overlaps(b)]
+
+
 def _add_key(drawing: Block) -> None:
     """Add a legend of the arms that the page names above the figure, below it and in as many rows as fit; once."""
     if not drawing.key or drawing.figure.legends:
         return
     from matplotlib.lines import Line2D
 
-    figure, looks = drawing.figure, [(style.look(case), short(case)) for case in drawing.key]
-    columns = max(1, min(len(looks), int(figure.get_figwidth() / COLUMN_OF_KEY)))
-    figure.set_figheight(figure.get_figheight() + ROW_OF_KEY * math.ceil(len(looks) / columns))
+    figure, looks = drawing.figure, [(style.look(case), style.in_lines(case)) for case in drawing.key]
+    lines = [line for _, name in looks for line in name.split("\n")]
+    width = MARK_OF_KEY + LETTER_OF_KEY * max(map(len, lines))
+    columns = max(1, min(len(looks), int(figure.get_figwidth() / width)))
+    tallest = max(name.count("\n") + 1 for _, name in looks)
+    figure.set_figheight(figure.get_figheight() + ROW_OF_KEY * tallest * math.ceil(len(looks) / columns))
     handles = [
-        Line2D([], [], color=look.color, alpha=look.opacity, marker=look.marker, linestyle="none", label=f" {name}")
+        Line2D([], [], color=look.color, alpha=look.opacity, marker=look.marker, linestyle="none", label=name)
         for look, name in looks
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=LARGEST, labelcolor=style.MUTED)

@@ -6,11 +6,11 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 from modbench.reports.figures.axes import ends_of, name_rows, ratio_axis
-from modbench.reports.figures.style import HAIR, MUTED, PAPER, Mark, Marks, beside, look, new_figure
+from modbench.reports.figures.style import HAIR, MUTED, PAPER, Mark, Marks, beside, in_lines, look, new_figure
 from modbench.reports.model import Estimate, Figure, Finding, Listed, Sentence, Verdict
 from modbench.reports.panel import Panel
 from modbench.reports.tables.cases import RATIOS, figure_rows
@@ -22,8 +22,8 @@ from modbench.reports.writers.number_format import plain
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Rows of a figure at most; the rest are counted.
-MOST_ROWS = 24
+# Rows of a figure at most; the rest are counted. The height of one in inches.
+MOST_ROWS, ROW = 24, 0.19
 # Equivalent places that the caption names.
 FEW = 3  # what a caption lists
 # An interval may leave the frame: one of a single noisy case would hide all the others.
@@ -64,12 +64,14 @@ def _figure(loaded: Loaded, title: str, rows: Sequence[Finding], *, equal_cost: 
     equal = equal if len(equal) > 1 else []
     alone = [found for found in rows if found.verdict != "equivalent"] if equal else rows
     kept = most_informative(alone, MOST_ROWS - bool(equal))
-    made, (axis,) = new_figure(4.5, 0.75 + 0.19 * (len(kept) + bool(equal)))
+    left = _left(kept)
+    row = ROW * max((text.count("\n") + 1 for text in left), default=1)
+    made, (axis,) = new_figure(4.5, 0.75 + row * (len(kept) + bool(equal)))
     marks = Marks()
     base = loaded.arms[0]
     over = f"{title}: speed-up over {SOLVED if equal_cost else in_title(base)} (further right is better)"
     made.suptitle(over, x=0.01, ha="left", fontsize=9, color=MUTED)
-    _draw(axis, loaded, kept, equal, marks)
+    _draw(axis, loaded, kept, equal, marks, left)
     return Figure(
         f"forest-{rows[0].metric.partition('/')[2]}" + "-cost" * equal_cost,
         made,
@@ -94,7 +96,28 @@ def most_informative(rows: Sequence[Finding], most: int) -> list[Finding]:
     return [rows[i] for i in sorted(order[:most])]
 
 
-def _draw(axis: Axes, loaded: Loaded, kept: Sequence[Finding], equal: Sequence[Finding], marks: Marks) -> None:
+def _left(kept: Sequence[Finding]) -> list[str]:
+    """What stands left of each row: its place, and the arm's name, whose lines share the arm's rows."""
+    said = list[str]()
+    for _, rows in groupby(kept, key=lambda found: found.case.arm):
+        arms = [*rows]
+        lines = in_lines(arms[0].case).split("\n")
+        if len(lines) > len(arms):
+            lines = ["\n".join(lines)]
+        lines += [""] * (len(arms) - len(lines))
+        said += [f"{line}  {plain(_place(found, kept))}".strip() for line, found in zip(lines, arms, strict=True)]
+    return said
+
+
+def _draw(
+    axis: Axes,
+    loaded: Loaded,
+    kept: Sequence[Finding],
+    equal: Sequence[Finding],
+    marks: Marks,
+    left: Sequence[str],
+) -> None:
+    """Draw the rows; `left` names them."""
     from matplotlib.colors import to_rgba
 
     margin = loaded.run.plan.suite.margin
@@ -116,17 +139,11 @@ def _draw(axis: Axes, loaded: Loaded, kept: Sequence[Finding], equal: Sequence[F
         places = [_ratio(kept[y]) for y in ys], ys
         made = axis.scatter(*places, s=26, marker=shape, c=faces, edgecolors=colors, linewidths=1.1, zorder=3)
         marks.name(made, *(Mark(plain(_said(kept[y])), kept[y].case.arm) for y in ys))
-    left = [
-        f"{short(found.case)}  {plain(_place(found, kept))}"
-        if i == 0 or kept[i - 1].case.arm != found.case.arm
-        else plain(_place(found, kept))
-        for i, found in enumerate(kept)
-    ]
     right = [plain(replace(found, typical=replace(found.typical, low=None, high=None)).judged()) for found in kept]
     if equal:
         ends = [end for found in equal for end in found.typical.ends or ()]
         axis.plot([min(ends), max(ends)], [len(kept)] * 2, color=MUTED, linewidth=4, alpha=0.5, solid_capstyle="butt")
-        left.append(f"{len(equal)} equivalent")
+        left = [*left, f"{len(equal)} equivalent"]
         right.append(plain(Sentence("≈ within {margin}", margin=Estimate(margin, kind="share"))))
     name_rows(axis, left)
     for y, text in enumerate(right):
@@ -165,7 +182,9 @@ def _caption(
     counts = Counter(found.verdict for found in rows)
     listed = [Sentence("{arm} at {place}", arm=short(found.case), place=_place(found, rows)) for found in equal]
     return Sentence(
-        "Of {all} against {base}: {counts}; hollow: {open}. Shaded: ±{margin}."
+        "Of {all} against {base}: {counts}"
+        + "; hollow: {open}" * any(found.verdict not in DECIDED for found in rows)
+        + ". Shaded: ±{margin}."
         + " Equivalent: {listed}." * (0 < len(equal) <= FEW)
         + " {left_out} more are not drawn: those nearest to 1×." * bool(left_out),
         all=len(rows),

@@ -10,7 +10,7 @@ import pandas as pd
 from modbench.harness.roofline.table import RATIO_ERROR
 from modbench.reports.figures.axes import ends_of, ratio_axis
 from modbench.reports.figures.point_labels import label
-from modbench.reports.figures.style import HAIR, INK, MUTED, Mark, Marks, look, new_figure
+from modbench.reports.figures.style import HAIR, INK, MUTED, Mark, Marks, in_lines, look, new_figure
 from modbench.reports.model import Estimate, Figure, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.tables.cases import RATIOS
@@ -57,11 +57,13 @@ def render(loaded: Loaded) -> list[Figure]:
     ]
     bias = next(filter(None, (attainable_bias(case, loaded.arms[0]) for case in attained)), None)
     caption = Sentence(
-        "FLOPs with causal attention; of decode, bytes read. "
+        "FLOPs with causal attention"
+        + "; of decode, bytes read" * any(title == "decode step" for title, _ in sides)
+        + ". "
         + "Dashes: what the machine can attain, ±{error}" * bool(attained)
         + " ({bias})" * (bias is not None)
         + ". " * bool(attained)
-        + "Larger marks: longer sequences.",
+        + "Larger marks: longer sequences." * (len(loaded.lengths_shown) > 1),
         error=Estimate(RATIO_ERROR, kind="about"),
         bias=bias,
     )
@@ -75,7 +77,7 @@ def _draw(axis: Axes, loaded: Loaded, frame: pd.DataFrame, ends: tuple[float, fl
     from matplotlib.colors import to_rgba
 
     looks = {case.arm: look(case) for case in loaded.arms}
-    names = {case.arm: short(case) for case in loaded.arms}
+    names = {case.arm: in_lines(case) for case in loaded.arms}
     sizes = {length: (4 + 1.8 * i) ** 2 for i, length in enumerate(loaded.lengths_shown)}
     ratio_axis(axis, "x", ends)
     ratio_axis(axis, "y", ends)
@@ -117,7 +119,7 @@ def _draw(axis: Axes, loaded: Loaded, frame: pd.DataFrame, ends: tuple[float, fl
     alike = Counter(looks[arm] for arm in {row.arm for row in rows})
     last = {row.arm: row for row in sorted(rows, key=lambda row: row.seq_len) if alike[looks[row.arm]] > 1}
     if 0 < len(last) <= MOST_NAMED:
-        label(axis, [(row.ideal, row.ratio, names[row.arm]) for row in last.values()])
+        label(axis, [(row.ideal, row.ratio, names[row.arm]) for row in last.values()])  # the others are in the key
 
 
 def _said(loaded: Loaded, row: Row) -> Sentence:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from modbench.harness.domain.case import Case
 from modbench.reports.figures.point_labels import label
-from modbench.reports.figures.style import HAIR, PAPER, Mark, Marks, look, new_figure
+from modbench.reports.figures.style import HAIR, PAPER, Mark, Marks, in_lines, look, new_figure
 from modbench.reports.model import Estimate, Figure, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.tables.cases import looked_ahead
@@ -76,19 +76,31 @@ def render(loaded: Loaded) -> list[Figure]:
     taken = [(low, each.loss, high, each.loss) for each in points for low, high in [each.ends]] + _along(
         _ladder(points)
     )
-    label(axis, [(*each.place, short(each.case)) for each in points], taken)
+    without = label(axis, [(*each.place, in_lines(each.case)) for each in points], taken)
     runs = [unit.protocol.train for unit in loaded.runs if unit.protocol.train]
     trained = max(run.steps * run.tokens_per_step for run in runs)
     caption = Sentence(
         "{seeds}; {trained} training tokens"
         + " (fp32 weights, bf16 autocast)" * ("bf16" in suite.grid.dtype)
         + "."
-        + " Hollow: top-k routing saw later tokens." * any(each.looked_ahead for each in points),
+        + " Hollow: top-k routing saw later tokens." * any(each.looked_ahead for each in points)
+        + " Grey line: dense models of several sizes, interpolated; an arm is worth its trouble below it."
+        * (len(_ladder(points)) > 1),
         seeds=seeds_in_words(loaded),
         trained=trained,
     )
     data = _data(loaded, points, metric, length)
-    return [Figure("loss-cost", made, "Held-out loss against cost", caption, data, marks=marks)]
+    return [
+        Figure(
+            "loss-cost",
+            made,
+            "Held-out loss against cost",
+            caption,
+            data,
+            marks=marks,
+            key=[points[i].case for i in without],
+        )
+    ]
 
 
 def _data(loaded: Loaded, points: list[Point], metric: str, length: int) -> pd.DataFrame:
@@ -169,10 +181,9 @@ def _draw(axis: Axes, loaded: Loaded, points: list[Point], marks: Marks) -> None
 
 READING = (
     "Each mark is one arm: sideways its cost relative to the anchor, upwards its loss on text that it was not trained on. "
-    "Left and low is good. The grey line joins dense models of several sizes, which are what a reader could take instead: "
-    "an arm is worth its trouble where its mark lies below that line; between two of its models it is interpolated. Shaded "
-    "is what lies below the best dense model of at most that cost. Thin lines are 95 % intervals of the cost. A short "
-    "training run says little about a long one."
+    "Left and low is good. Dense models of several sizes, where they were trained, are what a reader could take instead, and "
+    "joined by a line. Shaded is what lies below the best dense model of at most that cost. Thin lines are 95 % intervals of "
+    "the cost. A short training run says little about a long one."
 )
 
 PANEL = Panel(title="What does it cost in loss?", order=30, span=5, render=render, draws=True, reading=READING)

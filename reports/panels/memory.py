@@ -12,7 +12,7 @@ from modbench.harness.core.units import scale_of
 from modbench.harness.domain.case import ELEMENT_BYTES, Case
 from modbench.harness.domain.notes.memory import MemoryNotes
 from modbench.reports.figures.axes import name_rows
-from modbench.reports.figures.style import MUTED, PAPER, Mark, Marks, beside, look, new_figure
+from modbench.reports.figures.style import MUTED, PAPER, Mark, Marks, beside, in_lines, look, new_figure
 from modbench.reports.model import Estimate, Figure, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.tables.load import Loaded, Row
@@ -178,7 +178,7 @@ def _figure(identity: str, bars: Sequence[Bar], title: str, about: str, what: st
     marks = Marks()
     for measured in (True, False):
         _stack(axis, bars, kinds, factor, marks if measured else None)
-    name_rows(axis, [short(bar.case) for bar in bars])
+    name_rows(axis, [in_lines(bar.case) for bar in bars])
     axis.margins(x=0.02)
     for y, bar in enumerate(bars):
         beside(axis, y, plain(Sentence("{total}, {forecast}", total=_bytes(bar.total), forecast=bar.against_forecast)))

@@ -16,7 +16,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import scale_of
 from modbench.harness.stats.verdicts import exact_verdict
 from modbench.reports.figures.point_labels import label
-from modbench.reports.figures.style import HAIR, MUTED, PAPER, Mark, Marks, look, new_figure
+from modbench.reports.figures.style import HAIR, MUTED, PAPER, Mark, Marks, in_lines, look, new_figure
 from modbench.reports.model import Block, Estimate, Figure, Listed, Note, Sentence, Table, Value
 from modbench.reports.panel import Panel
 from modbench.reports.questions.recommend.candidates import (
@@ -216,10 +216,11 @@ def _plane(loaded: Loaded, chosen: Choice, weighed: Sequence[Weighed], what: str
     taken = [box for point in drawn for box in _whiskers(point)]
     for (x, y), (then, lower) in itertools.pairwise(_steps(drawn)):
         taken += [(x, y, then, y), (then, lower, then, y)]
-    label(axis, [(*point.place, short(point.weighed.candidate.case)) for point in drawn], taken)
+    without = label(axis, [(*point.place, in_lines(point.weighed.candidate.case)) for point in drawn], taken)
     identity = "pareto" if what == "loss" else "pareto-memory"
     about = f"Time against {what} of every setting"
-    return Figure(identity, made, about, caption, _data(points, chosen, what), marks=marks, least=360)
+    key = [drawn[i].weighed.candidate.case for i in without]
+    return Figure(identity, made, about, caption, _data(points, chosen, what), marks=marks, key=key, least=360)
 
 
 def _point(loaded: Loaded, each: Weighed, baseline: Candidate, what: str) -> Point:

@@ -97,7 +97,9 @@ def _loss(loaded: Loaded, arms: Sequence[Case]) -> tuple[list[Column], list[Valu
                 break
     if not used:
         return [], []
-    words = f"loss: {known[0].unit} over {{baseline}}, {', else '.join(used)}, {{seeds}}"
+    words = f"loss: {known[0].unit} over {{baseline}}, {', else '.join(used)}" + ", {seeds}" * (
+        not loaded.evaluates_only
+    )
     said = Sentence(words, baseline=loaded.arms[0], seeds=counted(len(loaded.run.plan.suite.seeds), "seed"))
     return [Column("", "loss", [cells.get(case.arm) for case in arms])], [said]
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from modbench.harness.domain.case import Case
-from modbench.reports.figures.style import INK, MAP, MAP_INK, MUTED, PAPER, Mark, Marks, bin_of, new_figure
+from modbench.reports.figures.style import INK, MAP, MAP_INK, MUTED, PAPER, Mark, Marks, bin_of, in_lines, new_figure
 from modbench.reports.model import Block, Estimate, Figure, Finding, Note, Sentence, Value
 from modbench.reports.panel import Panel
 from modbench.reports.questions.break_even import Line, lines, measure_next
@@ -33,6 +33,8 @@ FEW_LENGTHS = 7
 # Where the numbers of a cell stand: heights in a row, and half their width in points.
 _NUMBERS, _HALF_WIDTH = (0.2, 0.92), 14.0
 _BAND_AT = 0.955
+# Least height of a row in inches, and of a line of its name.
+ROW, LINE = 0.36, 0.17
 
 
 def render(loaded: Loaded) -> Iterator[Block]:
@@ -51,7 +53,10 @@ def _figure(loaded: Loaded, sides: Sequence[tuple[str, str]], choice: Against) -
     pairs, arms = choice.pairs, [case for case, _ in choice.pairs]
     cells = len(sides) * len(loaded.lengths_shown)
     whole = min(WIDEST, max(WIDTH, NAMES + CELL * cells))
-    made, axes = new_figure(whole, 0.8 + 0.36 * len(arms), len(sides), share_y=True)
+    over = [f"\nover {short(other)}" * choice.equal_cost for _, other in pairs]
+    names = [in_lines(case) + over[i] for i, case in enumerate(arms)]
+    row = max(ROW, LINE * max(text.count("\n") + 1 for text in names))
+    made, axes = new_figure(whole, 0.8 + row * len(arms), len(sides), share_y=True)
     width = whole * POINTS * MAPS_SHARE / cells
     lined, to_measure, marks, data = False, set[int](), Marks(), list[Finding]()
     for axis, (title, metric) in zip(axes, sides, strict=True):
@@ -61,15 +66,16 @@ def _figure(loaded: Loaded, sides: Sequence[tuple[str, str]], choice: Against) -
         known = break_even_lines(loaded, metric, pairs)
         lined |= _draw_lines(axis, arms, loaded.lengths_shown, known, width)
         to_measure |= {at for line in known.values() if (at := line.later.measure_next) is not None}
-    over = [f"\nover {short(other)}" * choice.equal_cost for _, other in pairs]
-    axes[0].set_yticks([i + 0.5 for i in range(len(arms))], [short(case) + over[i] for i, case in enumerate(arms)])
+    axes[0].set_yticks([i + 0.5 for i in range(len(arms))], names)
+    judged, hatched = any(each.verdict for each in data), any(map(_hatched, data))
+    colours = "Purple is faster, orange slower" + "; hatched: undecided" * hatched if judged else "Grey: no verdict"
     caption = Sentence(
-        "Speed-up over {base}, ± half the 95 % interval. Purple is faster, orange slower; hatched: {open}."
+        f"Speed-up over {{base}}, ± half the 95 % interval. {colours}."
+        + " Rows of dense models: the alternatives of equal cost." * any(case.rung for case in arms)
         + " Thick line: from this length on the arm pays" * lined
         + "; {next}" * bool(to_measure)
         + "." * lined,
         base="dense of equal cost" if choice.equal_cost else loaded.arms[0],
-        open="undecided" if any(each.verdict for each in data) else "no verdict",
         next=measure_next("seq_len", to_measure),
     )
     label = f"Speed-up over {'dense of equal cost' if choice.equal_cost else 'the anchor'} by arm and sequence length"
@@ -124,7 +130,7 @@ def _draw(
                 if written:  # inside its cell, so that the layout need not ask how wide it is
                     label = axis.text(x + 0.5, y + down, written, ha="center", va="center", color=ink, fontsize=size)
                     label.set_in_layout(False)
-            if row is not None and row.status == "ok" and row.verdict not in DECIDED:
+            if row is not None and _hatched(row):
                 axis.add_patch(
                     Rectangle((x, y), 1, 1, fill=False, hatch="///", edgecolor=MUTED, linewidth=0, alpha=0.5)
                 )
@@ -133,6 +139,11 @@ def _draw(
     axis.grid(visible=False)
     axis.tick_params(length=0)
     axis.tick_params(axis="y", rotation=0)
+
+
+def _hatched(found: Finding) -> bool:
+    """Whether a cell is not decided."""
+    return found.status == "ok" and found.verdict not in DECIDED
 
 
 def _mark(case: Case, length: int, title: str, found: Finding | None) -> Mark:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pandas as pd
 from markupsafe import Markup
 
-from modbench.harness.domain.case import Case
+from modbench.harness.domain.case import Case, Place
 from modbench.reports.figures.style import look
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value, Verdict
 from modbench.reports.panel import Panel
@@ -20,7 +20,7 @@ from modbench.reports.tables.load import Loaded, rung_beside
 from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.wording import MATCHED, TIMED, is_number, short
 from modbench.reports.writers.html import fill, inline
-from modbench.reports.writers.number_format import grid_point
+from modbench.reports.writers.number_format import grid_point, place
 
 LOSS = "bpb/val"
 _TILES = (
@@ -30,6 +30,8 @@ _TILES = (
     ("KV cache", "memory/kv_cache"),
     ("Loss", LOSS),
 )
+# `T = 512` is not broken over lines.
+NARROW = "\u00a0=\u00a0"
 # Ends of the log axis of all tiles.
 _LOW, _HIGH = math.log2(0.5), math.log2(4)
 
@@ -75,11 +77,13 @@ def _sets(
     loaded: Loaded, case: Case, lengths: Sequence[int], tiles: Sequence[tuple[str, str]]
 ) -> Iterator[dict[str, object]]:
     """Yield for each length the tiles against dense of equal cost, if it was measured, then those against the baseline."""
-    base, beside = loaded.arms[0], rung_beside(loaded, case)
+    base, beside, places = loaded.arms[0], rung_beside(loaded, case), _places(loaded, tiles)
     every = {metric: by_length(loaded, metric, case, base) for _, metric in tiles}
     solved = {} if beside is None else {metric: by_length(loaded, metric, case, beside[0]) for _, metric in tiles}
     for length in lengths:
-        words: dict[str, Value] = {"arm": case, "at": grid_point("T", length)}
+        timed = (found.get(length) for metric, found in every.items() if metric != LOSS)
+        at = next((place(found.place, places) for found in timed if found is not None), grid_point("T", length))
+        words: dict[str, Value] = {"arm": case, "at": at}
         here = {metric: _at(found, metric, length) for metric, found in solved.items()}
         measured = any(each is not None and each.typical.value is not None for each in here.values())
         shown = {"arm": case.arm, "length": str(length)}
@@ -87,17 +91,23 @@ def _sets(
             rung, of = beside
             said = "{arm} at {at} against {rung}, a dense model of equal {quantity}"
             compared = inline(Sentence(said, **words, rung=rung, quantity=MATCHED[of.quantity]))
-            made = [_tile(loaded, title, here[metric], None) for title, metric in tiles]
+            made = [_tile(loaded, title, here[metric], None, places) for title, metric in tiles]
             yield {**shown, "at": 0, "compared": compared, "tiles": made}
         said = "{arm} at {at} against {base}" + "; no dense model of equal cost was measured" * (
             not measured and not case.rung
         )
         compared = inline(Sentence(said, **words, base=described(base)))
         made = [
-            _tile(loaded, title, _at(every[metric], metric, length), _promise(loaded, case, metric, length))
+            _tile(loaded, title, _at(every[metric], metric, length), _promise(loaded, case, metric, length), places)
             for title, metric in tiles
         ]
         yield {**shown, "at": 1 if measured else None, "compared": compared, "tiles": made}
+
+
+def _places(loaded: Loaded, tiles: Sequence[tuple[str, str]]) -> list[Place]:
+    """Where what tiles show was measured, but for the loss, which has one place."""
+    metrics = {metric for _, metric in tiles if metric != LOSS}
+    return [each.place for each in loaded.run.plan.comparisons if metrics & {*each.metrics}]
 
 
 def _at(found: Mapping[int, Finding], metric: str, length: int) -> Finding | None:
@@ -110,14 +120,17 @@ def _promise(loaded: Loaded, case: Case, metric: str, length: int) -> pd.Series 
     return loaded.pair(case.arm, metric, None if metric == LOSS else length)
 
 
-def _tile(loaded: Loaded, title: str, found: Finding | None, promise: pd.Series | None) -> dict[str, object]:
+def _tile(
+    loaded: Loaded, title: str, found: Finding | None, promise: pd.Series | None, places: Sequence[Place]
+) -> dict[str, object]:
     """Return a tile. `promise`: the row of `comparisons.csv` that holds what FLOPs promise; None: equal FLOPs promise nothing."""
     if found is None:
         return {"title": title, "big": inline(None), "bar": None, "small": "not asked for", "open": True}
     big, small = _content(loaded, found, promise)
     ideal = None if promise is None else promise.ideal
     bar = _bar(found.typical, ideal) if found.typical.kind == "ratio" and found.typical.value else None
-    title = f"{title}, {grid_point('T', found.place.seq_len)}"
+    where = place(found.place, [found.place] if found.metric == LOSS else places)
+    title = f"{title}, {where.replace(' = ', NARROW)}"
     # What was counted or allocated is exact.
     open_ = (
         found.verdict in {None, "contaminated"} and found.typical.unit != "FLOP" and found.metric != "memory/kv_cache"
@@ -205,10 +218,10 @@ def _place(ratio: float) -> float:
 
 
 READING = (
-    "One arm at one length against one dense model; the buttons choose which. Dense of equal cost comes first: you could take it "
-    "instead. Dense of the same shape costs more. The large number is a ratio: above 1× is better, and 2× means half the time or "
-    "half the bytes. The bar is its 95 % interval, the tall tick what the saved FLOPs promise. A number without a verdict is no "
-    "claim."
+    "One arm at one length against another; the buttons choose which. Dense of equal cost, where it was measured, comes first: "
+    "you could take it instead. Dense of the same shape costs more. The large number is a ratio: above 1× is better, and 2× "
+    "means half the time or half the bytes. The bar is its 95 % interval, the tall tick what the saved FLOPs promise. A number "
+    "without a verdict is no claim."
 )
 
 PANEL = Panel(title="At a glance", order=10, span=12, render=render, reading=READING)

@@ -264,7 +264,7 @@ def _figure(metric: str, found: Fall) -> Figure:
 
 def _steps(found: Fall) -> list[Step]:
     """Name, start and end of each row; a sum starts where it ends."""
-    rows = [(short(found.baseline), 1.0, 1.0), ("FLOPs saved", 1.0, found.promised)]
+    rows = [(in_title(found.baseline), 1.0, 1.0), ("FLOPs saved", 1.0, found.promised)]
     rows.append(("promised", found.promised, found.promised))
     at = found.promised
     for part, share in found.parts.items():

@@ -35,7 +35,7 @@ class Best:
 
 def settings_of(loaded: Loaded, case: Case) -> list[Case]:
     """Return the arms of a user's model, the baseline among them; none of a model with one arm, or of ours."""
-    alike = [each for each in loaded.arms if each.model == case.model]
+    alike = [each for each in loaded.arms if each.model == case.model and not each.twin]
     return alike if case.own and len(alike) > 1 else []
 
 
@@ -65,7 +65,10 @@ def _best(loaded: Loaded, model: Case) -> Iterator[Best]:
         timed = {
             case.arm: case
             for case in comparison.arms
-            if case.model == model.model and metric in comparison.metrics and _ok(loaded, metric, case)
+            if case.model == model.model
+            and not case.twin
+            and metric in comparison.metrics
+            and _ok(loaded, metric, case)
         }
         # Of very many arms not all pairs are compared.
         if len(timed) > 1 and all(loaded.between(metric, *pair) for pair in itertools.combinations(timed, 2)):

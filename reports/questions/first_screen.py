@@ -17,6 +17,7 @@ from modbench.reports.questions import best_setting, break_even, machine, rivals
 from modbench.reports.questions.machine import GLYPHS, machine_facts, twin_check
 from modbench.reports.tables import losses
 from modbench.reports.tables.cases import looked_ahead
+from modbench.reports.tables.comparisons import trained_apart
 from modbench.reports.tables.load import Loaded, contenders, rung_beside, same_shape, subsample_evenly
 from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.wording import ANSWERED, MATCHED, name, short
@@ -116,17 +117,18 @@ def answer(loaded: Loaded) -> list[Value]:
     groups = dict.fromkeys(_group(loaded, each) for found in places[:1] for each in found)
     said = [*first, *best_setting.answers(loaded)]
     named = bool(first) and subject is case
-    for group in groups or [None]:
+    for at, group in enumerate(groups or [None]):
+        here = [[each for each in found if _group(loaded, each) == group] for found in places]
         made = [
-            _against(subject, [each for each in found if _group(loaded, each) == group], called, again=named or i > 0)
-            for i, (found, (_, called)) in enumerate(zip(places, others, strict=False))
+            _against(subject, found, called, again=named or i > 0, whole=at == 0)
+            for i, (found, (_, called)) in enumerate(zip(here, others, strict=False))
         ]
         known = [each for each in made if each is not None]
         if known and group is not None and len(groups) > 1:
             said.append(Sentence("{workload}, B = {batch}: {said}", said=Listed(known, " "), **group._asdict()))
         else:
             said += known
-        others = [(other, other) for other, _ in others]  # what they are to the arm is said once
+        others = [(other, other) for other, _ in others]  # what they are to the arm is said once, as who it is
     return [*said, *rivals.missed(loaded)]
 
 
@@ -197,8 +199,18 @@ def _alone(loaded: Loaded) -> Sentence:
     )
 
 
-def _against(case: Case, places: Sequence[Finding], called: Value, *, again: bool = False) -> Sentence | None:
-    """One sentence: `MoD 0.125 is faster than dense of the same shape in 5 of 6 places, failed in 1: 1.29× to 1.70×.`."""
+def _against(
+    case: Case, places: Sequence[Finding], called: Value, *, again: bool = False, whole: bool = True
+) -> Sentence | None:
+    """One sentence: `MoD 0.125 is faster than dense of the same shape in 5 of 6 places, failed in 1: 1.29× to 1.70×.`.
+
+    Args:
+        case: the arm.
+        places: what is found of it at each place.
+        called: what it is compared with.
+        again: whether the arm was named, and was compared with something else.
+        whole: whether both are named; else a sentence of other places has named them.
+    """
     # A search leaves out places that it does not need; a failure is no such place.
     found = [each for each in places if each.typical.value is not None or each.status == "failed"]
     if not found:
@@ -207,7 +219,9 @@ def _against(case: Case, places: Sequence[Finding], called: Value, *, again: boo
     if ratios is None:
         return Sentence("{arm} has no time to compare with {base}: one of the two failed.", arm=case, base=called)
     verdicts = [each.verdict for each in found]
-    failed, ratio = sum(each.typical.value is None for each in found), "Against {base} it is" if again else "{arm} is"
+    failed = sum(each.typical.value is None for each in found)
+    ratio = "Against {base} it is" if again else "{arm} is" if whole else "it is"
+    than, as_base = (" than {base}", " as {base}") if whole and not again else ("", "")
     counts = {"faster": verdicts.count("better"), "slower": verdicts.count("worse"), "failed": failed}
     said_of = {
         "equal": "equivalent",
@@ -217,13 +231,13 @@ def _against(case: Case, places: Sequence[Finding], called: Value, *, again: boo
     }
     counts |= {word: verdicts.count(verdict) for word, verdict in said_of.items()}
     if all(verdict is None for verdict in verdicts):
-        said = f"{ratio} {{ratios}} as fast" + (", without a verdict" if again else " as {base}, without a verdict")
+        said = f"{ratio} {{ratios}} as fast{as_base}, without a verdict"
     elif len(found) == 1:
         word = "faster" if counts["faster"] else "slower" if counts["slower"] else "not shown to be faster"
-        said = f"{ratio} {word}{'' if again else ' than {base}'}: {{ratios}}"
+        said = f"{ratio} {word}{than}: {{ratios}}"
     else:
         words = [word for word in ("faster", "slower") if counts[word]] or ["not shown to be faster"]
-        first = f"{words[0]}{'' if again else ' than {base}'} in {{first}} of {{all}} places"
+        first = f"{words[0]}{than} in {{first}} of {{all}} places"
         rest = "".join(f", {word} in {{{word}}}" for word, n in counts.items() if n and word != words[0])
         said = f"{ratio} {first}{rest}: {{ratios}}"
         counts["first"] = counts.get(words[0], len(found))
@@ -412,7 +426,7 @@ def _losses(loaded: Loaded) -> Iterator[Sentence]:
 def _loss(loaded: Loaded, case: Case, rung: Case) -> Sentence | None:
     """Compare the losses of an arm and its rung, if both were trained, and say from how many seeds."""
     mine, theirs = loaded.value(case.arm, "bpb/val"), loaded.value(rung.arm, "bpb/val")
-    if mine is None or theirs is None:
+    if mine is None or theirs is None or trained_apart(case, rung):
         return None
     pair = loaded.pair(case.arm, "bpb/val")
     future = "; top-k routing saw the future" * bool(pair is not None and looked_ahead(pair))
@@ -604,9 +618,10 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
         yield Doubt(Sentence(words, n=disturbed), brief=Sentence("{n} contaminated", n=disturbed), heavy=True)
     by_cpu = sum(Label.BY_CPU in str(labels).split(";") for labels in loaded.comparisons.labels)
     if by_cpu:
-        words = "{n:comparison is|comparisons are} decided by CPU time, since the machine was disturbed: "
-        words += "it sees no waiting, no other thread and no GPU."
-        yield Doubt(Sentence(words, n=by_cpu), brief=Sentence("{n} by CPU time", n=by_cpu))
+        words = "{n:comparison is|comparisons are} decided by CPU time"
+        why = ", since the machine was disturbed: it sees no waiting, no other thread and no GPU."
+        brief = Sentence("{n} by CPU time", n=by_cpu)
+        yield Doubt(Sentence(words + why, n=by_cpu), Sentence(f"{words}.", n=by_cpu), brief)
     twins = twin_check(loaded)
     if twins is not None and machine_facts(loaded)[0] == "undecided":
         every = len(twins.verdicts)
@@ -619,10 +634,10 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
         )
         yield Doubt(said, "The A/A test is undecided.", of_machine=True)
     seeds = len(loaded.run.plan.suite.seeds)
-    if loaded.trained_metric is not None and seeds < 3 and not _answered(loaded):
+    if loaded.trained_metric is not None and not loaded.evaluates_only and seeds < 3 and not _answered(loaded):
         few = Sentence("{n:seed}", n=seeds)
         yield Doubt(Sentence("Losses are from {few}: an illustration, no claim.", few=few), brief=few)
-    for said in rivals.left_out(loaded):
+    for said in (*rivals.left_out(loaded), *rivals.trained_before(loaded)):
         yield Doubt(said)
     for _, panel in panels():
         yield from map(Doubt, panel.lead.doubts(loaded))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from modbench.harness.domain.case import Case, Rung
-from modbench.reports.model import Estimate, Finding, Sentence, Verdict
+from modbench.reports.model import Estimate, Finding, Listed, Sentence, Verdict
 from modbench.reports.questions import win_rate
+from modbench.reports.tables.comparisons import trained_apart
 from modbench.reports.tables.findings import between
 from modbench.reports.tables.load import Loaded, rung_beside
 from modbench.reports.wording import MATCHED
@@ -86,3 +87,17 @@ def left_out(loaded: Loaded) -> Iterator[Sentence]:
     names = {case.arm: case for case in loaded.arms}
     for arm, why in loaded.run.plan.no_rivals.items():
         yield Sentence("{arm} has no dense model of equal cost beside it: {why}", arm=names.get(arm, arm), why=why)
+
+
+def trained_before(loaded: Loaded) -> Iterator[Sentence]:
+    """Say whose losses are not compared with those of modbench's models, since their weights were trained before."""
+    if loaded.trained_metric is None:
+        return
+    for case in loaded.arms:
+        others = [other for other in loaded.arms if trained_apart(case, other) == (case, other)]
+        if others:
+            yield Sentence(
+                "The weights of {arm} were trained before this run, those of {others} were not: their losses are not compared.",
+                arm=case,
+                others=Listed(others, last=" and ", most=2),
+            )

@@ -271,9 +271,19 @@ def _tokenizers(*cells: Cell) -> int:
     return len({notes.tokenizer for cell in cells for notes in cell.notes(TrainNotes)[:1]} - {None})
 
 
+def trained_apart(case: Case, other: Case) -> tuple[Case, Case] | None:
+    """Return of two cases the one that comes with trained weights, then the one of modbench's that does not; None otherwise."""
+    trained, untrained = sorted((case, other), key=lambda each: not each.facts.trained)
+    apart = trained.facts.trained and untrained.facts.shipped and not untrained.facts.trained
+    return (trained, untrained) if apart else None
+
+
 def _difference(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[str, Any]:
     """Compare case minus baseline, seed by seed; a loss has no ratio."""
     mine, theirs = (tables.cell(side.id, metric.key) for side in (case, baseline))
+    if apart := trained_apart(case, baseline):
+        words = "the weights of {trained} were trained before, those of {other} were not: their losses are not compared"
+        return {"status": "skipped", "reason": plain(Sentence(words, trained=apart[0], other=apart[1]))}
     hashes = {notes.corpus_sha256 for cell in (mine, theirs) for notes in cell.notes(TrainNotes)[:1]}
     if len(hashes) > 1:
         return {"status": "skipped", "reason": "the two were trained on different text: their losses are not compared"}

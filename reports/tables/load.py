@@ -86,6 +86,12 @@ class Loaded:
         return len(self.arms) == 1 and self.run.plan.suite.isoflop is None
 
     @property
+    def evaluates_only(self) -> bool:
+        """Whether losses are those of weights as they were stored, from no seed."""
+        train = self.run.plan.suite.train
+        return train is not None and train.steps == 0
+
+    @property
     def generates_only(self) -> bool:
         """Whether the only workloads that it timed are those of generation."""
         metrics = [self.tables.metrics[key] for key in self.run.plan.suite.metrics]

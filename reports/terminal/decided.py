@@ -10,7 +10,7 @@ from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.results import run_folder
 from modbench.harness.results.run_file import StoredRun
 from modbench.reports.model import Listed, Sentence
-from modbench.reports.questions import first_screen
+from modbench.reports.questions import first_screen, rivals
 from modbench.reports.questions.win_rate import WORKLOADS
 from modbench.reports.tables.load import Loaded, tables_of
 from modbench.reports.tables.outcomes import Tables
@@ -27,9 +27,11 @@ def answer(folder: Path, launches: Sequence[UnitOfWork]) -> list[str]:
     """
     stored = run_folder.read(str(folder))
     part = part_of(stored, launches) if stored.plan.suite.claims else None
-    said = first_screen.answer(part) if part else []
+    said = first_screen.answer(part) if part and not part.alone else []
     if not part or not said:
         return []
+    if rivals.with_rivals(part):  # says itself where it was measured
+        return text.wrapped([Listed(said, " ")], text.width())
     (comparison,) = part.run.plan.comparisons
     timed = {unit.comparison.place for unit in stored.plan.units if unit.facts.timed}
     where = f"{WORKLOADS[comparison.metrics[0]]} at {place(comparison.place, timed)}"
@@ -46,6 +48,8 @@ def part_of(stored: StoredRun, launches: Sequence[UnitOfWork]) -> Loaded | None:
     made = tuple(metric.key for metric in first.facts.makes if metric.key in WORKLOADS)
     if not made:
         return None
+    # As planned: a unit's own has the twin among its arms.
+    planned = next(each for each in stored.plan.comparisons if each.label == first.comparison.label)
     cases = {case.id for case in first.comparison.arms}
     # With what was counted, from which labels and ideals come.
     units = tuple(
@@ -54,7 +58,7 @@ def part_of(stored: StoredRun, launches: Sequence[UnitOfWork]) -> Loaded | None:
         if unit.series == first.series or (not unit.series and cases & {case.id for case in unit.comparison.arms})
     )
     names = {unit.name for unit in units}
-    comparison = first.comparison.model_copy(update={"metrics": made})
+    comparison = planned.model_copy(update={"metrics": made})
     plan = stored.plan.model_copy(update={"comparisons": (comparison,), "units": units})
     records = [record for record in stored.records if record.unit.name in names]
     tables = Tables(replace(stored, plan=plan, records=records))

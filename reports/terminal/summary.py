@@ -56,7 +56,8 @@ def opening(plan: Plan) -> str:
         effort=suite.effort,
         launches=suite.launches_in_words,
     )
-    return "\n".join([plain(line), *wrapped(list(filter(None, [task_power.in_words(plan)])), text.width())])
+    more = [f"{arm} has no dense model of equal cost beside it: {why}" for arm, why in plan.no_rivals.items()]
+    return "\n".join([plain(line), *wrapped([*more, *filter(None, [task_power.in_words(plan)])], text.width())])
 
 
 def closing(
@@ -88,7 +89,7 @@ def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str
     """Yield the answer, the tables, what their marks mean, how sure it is, and what to doubt."""
     suite, told = loaded.run.plan.suite, first_screen.head(loaded) if verbose else None
     launches = f": {suite.launches_in_words}" if results.TIMES.intersection(suite.metrics) else ""
-    yield wrapped([f"{suite.name} on {first_screen.measured_on(loaded)}{launches}"], width)
+    yield wrapped([f"{suite.name} on {first_screen.measured_on(loaded)}{launches}{_first_of_several(loaded)}"], width)
     answer = first_screen.answer(loaded)
     yield wrapped([Listed(answer, " ")] if 0 < len(answer) <= MOST_IN_A_ROW else answer, width)
     leads = [panel.lead for _, panel in panels()]
@@ -102,7 +103,7 @@ def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str
         shown = [text.table(each, width) for each in (*_tables(loaded, every=verbose), *([pays] if pays else []))]
     yield from shown
     yield from (text.table(table, width) for table, above in tables if not above)
-    yield from _others(loaded, width, swept)
+    yield from _others(loaded, width, swept, every=verbose)
     yield from _more(loaded, width) if verbose else ()
     brief = [sentence for lead in leads for sentence in lead.brief(loaded)]
     hidden = () if loaded.generates_only else place_shown(loaded)  # tables of generation have all batch sizes
@@ -119,6 +120,14 @@ def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str
         sure = first_screen.sure_in_short(loaded)
         said = [Sentence("sure: {said}", said=sure)] if sure else []
         yield [*legend, *wrapped(said, width), *_doubts(loaded, width)]
+
+
+def _first_of_several(loaded: Loaded) -> str:
+    """Name the baseline where it is only the first of several settings of a user's model, which nobody chose."""
+    anchor = loaded.run.plan.comparisons[0].arms[0]
+    if loaded.arms[0].arm != anchor.arm or not best_setting.settings_of(loaded, anchor):
+        return ""
+    return f"; baseline: {name(anchor)}, the first setting (report --baseline ARM takes another)"
 
 
 def _tables(loaded: Loaded, *, every: bool) -> list[Table]:
@@ -214,8 +223,8 @@ def _spent(loaded: Loaded, width: int) -> list[str]:
     return wrapped(["; ".join(facts)], width) if facts else []
 
 
-def _others(loaded: Loaded, width: int, swept: InPlace | None) -> Iterator[list[str]]:
-    """Yield values of requested metrics that the tables above lack, as many as fit in the width; equal ones in a line."""
+def _others(loaded: Loaded, width: int, swept: InPlace | None, *, every: bool) -> Iterator[list[str]]:
+    """Yield values of requested metrics that the tables above lack, as many as fit in the width; equal ones only if wanted."""
     if not loaded.lengths:
         return
     length = loaded.lengths[-1]
@@ -227,7 +236,7 @@ def _others(loaded: Loaded, width: int, swept: InPlace | None) -> Iterator[list[
     head, rows = f"values at T={length}{_batch(loaded, left, length)}", [[case] for case in arms]
     values = {metric: [_value(loaded, case, metric, length) for case in arms] for metric in left}
     alike = [key for key, (first, *others) in values.items() if others and first and {*others} == {first}]
-    if alike:
+    if alike and every:
         said = [Sentence(f"{key} {{value}}", value=values[key][0]) for key in alike]
         yield wrapped([Sentence("{where}, of every arm: {said}", where=head, said=Listed(said))], width)
     left = [metric for metric in left if metric not in alike]

@@ -91,7 +91,7 @@ def test_plan_runs_nothing(modbench: Any, tmp_path: Path) -> None:
     text = modbench("plan", "quick", "--device", "cpu", "-k", "mod and not mode", cwd=tmp_path).stdout
     assert "mod[c0.125-T512-B1-fp32-cpu1]" in text
     assert "mode_staged" not in text
-    assert "Nothing was run." in text
+    assert "Nothing was measured." in text
     assert "up to" not in text
     assert "pilots" not in text
     two_stage = modbench("plan", "quick", "--device", "cpu", "--effort", "standard", cwd=tmp_path).stdout

@@ -107,13 +107,32 @@ def test_what_it_writes_is_a_model_for_transformers_and_for_modbench(
     assert len(done.stdout.splitlines()) <= SCREEN
     assert "top-k, sees later tokens" in done.stdout
     assert "not tuned" in done.stdout
-    written, measure, load, then = done.stdout.splitlines()[-4:]
+    written, measure, decode, load, then = done.stdout.splitlines()[-5:]
     assert written == f"written: {out}"
     pair = f"--model {flags[0]} --model hf:{out}"
     assert measure == f"measure: modbench run quick {pair} --only --set train.steps=0"
-    words = shlex.split(measure.removeprefix("measure: modbench run"))
-    planned = modbench("plan", *words, "--effort", "smoke", "--seq-len", "32", "--set", "train.seq_len=32")
+    assert decode == f"decode:  modbench run decode {pair} --only"
+    small = ("--effort", "smoke", "--device", "cpu", "--seq-len", "32", "--set", "train.seq_len=32")
+    planned = modbench("plan", *shlex.split(measure.removeprefix("measure: modbench run")), *small)
     assert planned.returncode == 0, planned.stderr
+    words = [
+        *shlex.split(decode.removeprefix("decode:  modbench run")),
+        *small,
+        "--request",
+        "32+4",
+        "--set",
+        "decode.tokens=4",
+    ]
+    found = modbench("run", *words, "--set", "train.val_tokens=256", "-o", tmp_path / "run")
+    assert found.returncode == 0, found.stderr
+    cases = pd.read_csv(tmp_path / "run" / "cases.csv").set_index(["metric", "arm"])
+    losses = cases.loc["loss/val_causal"]
+    assert (losses.status == "ok").all()
+    assert len(losses) == 2
+    answer = found.stdout[found.stdout.index("decode on") :].splitlines()
+    assert sum("loss" in line for line in answer) >= 2  # its column, and what it is
+    for title in ("prefill (TTFT)", "decode step (TPOT)", "request"):
+        assert any(line.startswith(title) and "T = 32" in line for line in answer), found.stdout
     names = dict[str, Any]()
     exec(f"{load.removeprefix('load:').strip()}\n{then.strip()}", names)  # noqa: S102  # what is printed must run as it is
     assert names["model"].options.causal == "predictor"

@@ -83,7 +83,7 @@ def test_every_size_of_a_step_has_cases(step: Step, mode: Mode, modbench: Modben
     at = words.index("-o")
     planned = modbench("plan", *words[:at], *words[at + 2 :])
     assert planned.returncode == 0, planned.stderr
-    assert "Nothing was run." in planned.stdout
+    assert "Nothing was measured." in planned.stdout
 
 
 def test_the_steps_fit_a_day() -> None:

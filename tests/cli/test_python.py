@@ -253,7 +253,7 @@ def test_a_plan_is_that_of_the_command() -> None:
     found = mb.plan("quick", effort="smoke", model="mod", capacity=0.25, seq_len=16, d_model=32)
     assert "'quick', smoke, 4 cases, " in repr(found)
     assert len(found.table) == 4
-    assert "Nothing was run." in str(found)
+    assert "Nothing was measured." in str(found)
     assert found._repr_html_().count("<tr>") == 5
 
 

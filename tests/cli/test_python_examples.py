@@ -81,7 +81,7 @@ def test_the_blocks_of_the_page_run(quick: list[dict[str, Any]], capsys: pytest.
     executed(blocks)
     said = capsys.readouterr().out
     assert "over dense" in said  # a comparison
-    assert "Nothing was run." in said  # a plan
+    assert "Nothing was measured." in said  # a plan
     assert [given for given in quick if given.get("launches") == 3]
 
 

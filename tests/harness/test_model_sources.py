@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import itertools
 import json
 import re
 import struct
@@ -12,9 +13,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import planted
 import pytest
 
 from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.ids import short_name
 from modbench.harness.core.model_specs import parse_spec
@@ -23,6 +26,8 @@ from modbench.harness.planning.plan import make_plan
 from modbench.harness.registry import model_sources
 from modbench.harness.registry.own_models import check_user_model as check_model
 from modbench.harness.results import own_files
+from modbench.reports.questions import rivals
+from modbench.reports.tables.load import load
 
 CONFIG = {
     "model_type": "llama",
@@ -290,6 +295,43 @@ def test_a_source_is_a_users_model_for_the_harness(folder: Path) -> None:
     _, case = make_plan(suite(f"hf:{folder}"), device="cpu").cases
     assert case.own  # every guard runs
     assert case.config == ModelConfig.model_validate(settings(f"hf:{folder}"))
+
+
+def trained(model: str) -> Any:
+    data = {"metrics": ["flops/forward", "loss/val"], "train": {"seq_len": 64, "tokens": 1000}, "rival": "flops"}
+    return make_plan(suite(model, **data), device="cpu", text=Text("t", b"a" * 5000, b"b" * 5000, "c0ffee"))
+
+
+def test_a_rival_has_the_shape_the_vocabulary_and_the_tokenizer_of_a_checkpoint(folder: Path) -> None:
+    made = trained(f"hf:{folder}")
+    (rung,) = made.ladder
+    dense, rival, own = made.comparisons[0].arms
+    assert (rung.arm, rung.target) == (rival.arm, own.arm)
+    assert rival.config.model_dump(include=set(SHAPE)) == SHAPE  # as many FLOPs as the checkpoint
+    runs = {unit.comparison.arms[0].arm: unit.protocol.train for unit in made.units if unit.facts.trains}
+    assert runs[rival.arm].tokenizer == runs[own.arm].tokenizer == f"hf:{folder}"
+    assert runs[dense.arm].tokenizer == "bytes"
+    assert float(rival.arm_parts[0][1:]) < 0.5  # of the suite's dense model
+    random = trained(f"hf:{folder}(weights=random)").comparisons[0].arms[1]
+    assert (random.config.vocab_size, random.tokenizer) == (512, "")
+
+
+def test_losses_of_trained_weights_are_not_compared_with_those_of_weights_at_random(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = trained(f"hf:{folder}")
+    rival, own = made.comparisons[0].arms[1:]
+    for arm in (rival.arm, own.arm):
+        monkeypatch.setitem(planted.PLANTED, arm, 1.0)
+    loaded = load(planted.left(tmp_path, made))
+    for one, other in itertools.combinations([case.arm for case in loaded.arms], 2):
+        (row,) = loaded.between("loss/val", one, other)
+        assert row.status == "skipped"  # the checkpoint's tokens are no bytes
+        assert ("trained before" in str(row.reason)) == (own.arm in {one, other})
+    (said,) = rivals.trained_before(loaded)
+    assert said.given["arm"] == own
+    others = trained(f"hf:{folder}(weights=random)")
+    assert not any(facts.trained for each in others.comparisons for facts in each.facts)
 
 
 @pytest.mark.slow

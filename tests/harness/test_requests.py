@@ -20,6 +20,7 @@ from modbench.harness.subject.generation import Generation
 from modbench.reports.model import Estimate, Sentence, Table
 from modbench.reports.panels import inference
 from modbench.reports.questions import first_screen, requests, results
+from modbench.reports.questions.recommend import candidates
 from modbench.reports.tables import axes, load
 from modbench.reports.tables.rerun_command import Again
 
@@ -46,19 +47,19 @@ def test_a_flag_adds_the_metric_and_its_places_and_leaves_the_grid() -> None:
         override(load_suite("decode"), Overrides(request=given)) for given in (("64+32", "128+8", "064+32"), ())
     )
     assert [*asked.metrics] == [*plain.metrics, "latency/request"]
-    assert served(asked) == [f"T{size}-B{batch}-fp32-cpu1" for batch in (1, 8) for size in ("64+32", "128+8")]
-    rest = make_plan(asked, device="cpu").comparisons[: len(make_plan(plain, device="cpu").comparisons)]
-    assert [each.place.new_tokens for each in rest] == [0] * len(rest)
+    assert served(asked) == [f"T{size}-B{batch}-fp32-cpu1" for batch in (1, 8) for size in ("64-N32", "128-N8")]
+    rest = [each for each in make_plan(asked, device="cpu").comparisons if not each.place.new_tokens]
+    assert [each.place for each in rest] == [each.place for each in make_plan(plain, device="cpu").comparisons]
 
 
 def test_without_requests_each_length_has_the_steps_of_the_decode_plan() -> None:
     made = SUITE | {"grid": {"seq_len": [16, 64]}, "decode": {"tokens": 8}}
-    assert served(parse_suite(made, "s")) == ["T16+8-B1-fp32-cpu1", "T64+8-B1-fp32-cpu1"]
+    assert served(parse_suite(made, "s")) == ["T16-N8-B1-fp32-cpu1", "T64-N8-B1-fp32-cpu1"]
 
 
 def test_beside_decode_steps_as_a_graph_requests_are_served_eagerly_at_their_batch_sizes() -> None:
     grid = {"decode_grid": {"batch_size": [1, 16], "execution": ["graph"]}}
-    assert served(parse_suite(SUITE | grid, "s"))[::2] == ["T64+32-B1-fp32-cpu1", "T64+32-B16-fp32-cpu1"]
+    assert served(parse_suite(SUITE | grid, "s"))[::2] == ["T64-N32-B1-fp32-cpu1", "T64-N32-B16-fp32-cpu1"]
 
 
 @pytest.mark.parametrize(
@@ -195,6 +196,13 @@ def test_new_tokens_are_a_last_column_and_an_axis(run: load.Loaded) -> None:
         assert new["latency/decode"].isna().all()
     fields = axes.of(run.run.plan.cases)
     assert {each["new_tokens"] for each in fields.values()} == {None, 8, 32}
+
+
+def test_a_setting_can_be_chosen_by_its_requests(run: load.Loaded) -> None:
+    made = candidates.choice(run, "request")
+    assert (made.comparison.place.seq_len, made.comparison.place.new_tokens) == (64, 32)
+    assert [each.time.metric for each in made.candidates] == ["latency/request"] * 2
+    assert all(each.time.value is not None for each in made.candidates)
 
 
 def test_a_command_that_measures_again_has_the_requests(run: load.Loaded) -> None:

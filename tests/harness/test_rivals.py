@@ -14,6 +14,7 @@ import pytest
 from planted import left
 
 from modbench import api
+from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Case, Rung
@@ -362,3 +363,28 @@ def test_a_model_without_a_rival_is_named_among_the_doubts(here: Path) -> None:
     made = planned(Planted({1: "cannot be counted: it needs a GPU"}), "mine.py:build")
     (said,) = rivals.left_out(load(left(here, made)))
     assert "needs a GPU" in str(said.given["why"])
+
+
+def test_a_plan_says_what_rivals_cost_in_time_and_counts_models_of_ones_own() -> None:
+    full = dense_at(64) / 64
+    costs = Planted({1: 0.6 * full, 2: 0.603 * full, 3: "cannot be counted: it needs a GPU"})
+    made = planned(costs, "mine.py:build(width=[1,2,3])", changes={"effort": "draft"})
+    found = forecast(made, costs)
+    (rival,) = found["rivals"]
+    assert rival["targets"] == ["mine:build[width1]", "mine:build[width2]"]
+    assert 0 < rival["predicted_s"] < found["predicted_s"]
+    assert found["no_rivals"] == made.no_rivals
+    rows = {row["case"]: row for row in found["cases"]}
+    known, unknown = rows["mine:build[width1-T64-B1-fp32-cpu1]"], rows["mine:build[width3-T64-B1-fp32-cpu1]"]
+    assert known["flops_forward"] == pytest.approx(0.6 * full * 64)
+    assert known["flops_share"] == pytest.approx(0.6, rel=0.01)
+    assert known["forward_s"] is None
+    assert known["reason"]
+    assert unknown["flops_forward"] is None
+    assert "needs a GPU" in unknown["reason"]
+    lines = " ".join(as_text(found).split())
+    assert rival["arm"] in lines
+    assert "needs a GPU" in lines
+    without = planned(costs, "mine.py:build(width=[1,2,3])", changes={"effort": "draft"}, rival="none")
+    less = found["predicted_s"] - forecast(without, costs)["predicted_s"]
+    assert rival["predicted_s"] == pytest.approx(less, rel=0.3)

@@ -10,6 +10,7 @@ from modbench.reports.questions.machine import GLYPHS
 from modbench.reports.wording import verdict_words
 
 REPORTS = Path(__file__).parents[2] / "reports"
+GOLDENS = Path(__file__).parents[1] / "goldens"
 # Of WGL4, the characters that system fonts have held for thirty years; shapes that it lacks are drawn (`Look.outline`).
 ALLOWED = set("×÷±·°µ½¹§¶†‡–—…→≈≠≤≥▲▼●○")
 # They print to terminals, where a warning has another sign.
@@ -29,6 +30,11 @@ def unusual(text: str) -> set[str]:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(REPORTS)))
 def test_the_page_writes_characters_that_every_font_has(path: Path) -> None:
     assert unusual(path.read_text(encoding="utf-8")) == set()
+
+
+@pytest.mark.parametrize("page", sorted(GOLDENS.glob("*/words/page.txt")), ids=lambda path: path.parents[1].name)
+def test_so_do_labels_and_reasons_on_stored_pages(page: Path) -> None:
+    assert unusual(page.read_text(encoding="utf-8")) == set()
 
 
 def test_signs_of_verdicts_are_told_apart_without_colour() -> None:

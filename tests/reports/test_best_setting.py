@@ -9,13 +9,14 @@ import pytest
 from planted_compare import OWN, own_run
 
 from modbench.harness.domain.case import Case
+from modbench.harness.results import run_folder
 from modbench.reports.formats import json as report_json
 from modbench.reports.model import Sentence
 from modbench.reports.panels import claims
 from modbench.reports.questions import best_setting, first_screen
 from modbench.reports.questions.compare_axis import compare_by
-from modbench.reports.tables.load import Loaded
-from modbench.reports.terminal import compare, summary
+from modbench.reports.tables.load import Loaded, load
+from modbench.reports.terminal import compare, decided, summary
 from modbench.reports.writers.number_format import plain
 
 BEST = "mine:build[capacity0.125]"
@@ -104,3 +105,24 @@ def test_a_smoke_run_and_a_model_with_one_setting_name_none(here: Path) -> None:
     one = own_run(here, {"arms": [{"model": "dense"}, {"model": "mine.py:build"}]}, name="one", slower={})
     assert best_setting.rows(one) == []
     assert arm_of(first_screen.answer(one)[0]) == "mine:build"
+
+
+def test_while_a_run_goes_on_the_anchors_twin_is_no_setting(here: Path) -> None:
+    loaded = own_run(here, {"twin": True})
+    launches = [
+        unit for unit in loaded.run.plan.units if unit.made_in == "time" and unit.comparison.place.seq_len == 128
+    ]
+    assert any(case.twin for case in launches[0].comparison.arms)
+    part = decided.part_of(run_folder.read(str(loaded.path)), launches)
+    assert part is not None
+    assert [(each["settings"], each["arm"]) for each in best_setting.rows(part)] == [(3, BEST)]
+
+
+def test_the_head_names_a_baseline_that_is_only_the_first_setting(here: Path) -> None:
+    loaded = own_run(here)
+    heads = [
+        " ".join(summary.closing(run, here, None).partition("\n\n")[0].split())
+        for run in (loaded, load(loaded.path, BEST), own_run(here, {"arms": WITH_DENSE}, name="dense"))
+    ]
+    assert ["the first setting" in head for head in heads] == [True, False, False]
+    assert "mine:build capacity0.5" in heads[0]

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import json
 import os
 import re
 import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from panels_of import drawn, shown
 from planted import left, planted_suite
+from planted_compare import own_run
 
 from modbench.harness.registry import catalogue
-from modbench.reports.figures import style
+from modbench.reports.figures import point_labels, style
 from modbench.reports.model import Figure
 from modbench.reports.page import paper, render
 from modbench.reports.panel import panels
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.wording import short
 from modbench.reports.writers import html
+from modbench.reports.writers.number_format import plain
 
 pytestmark = pytest.mark.slow
 
@@ -168,12 +175,14 @@ def test_a_figure_that_a_column_squeezes_is_said_so(
         paper.saved(drawing, "svg")
         inches = paper.narrowest(drawing)
     assert 0 < inches < 3.3
-    for limit, said in ((inches - 0.01, ""), (inches + 0.01, "--width text shows more")):
+    asked = ("figure", loaded.path, "memory", "-o", tmp_path / "x.svg", "--json")
+    for limit, width, wider in ((inches - 0.01, "column", ""), (inches + 0.01, "text", "--width text shows more")):
         monkeypatch.setattr(sys.modules["modbench.commands.figure"], "NARROW", limit)
-        done = modbench("figure", loaded.path, "memory", "-o", tmp_path / "x.svg")
-        assert done.returncode == 0
-        assert said in done.stderr
-        assert bool(done.stderr) == bool(said)
+        done, narrow = modbench(*asked), modbench(*asked, "--width", "column")
+        assert (done.returncode, narrow.returncode) == (0, 0)
+        assert (json.loads(done.stdout)["width"], json.loads(narrow.stdout)["width"]) == (width, "column")
+        assert wider in narrow.stderr
+        assert bool(done.stderr) == bool(narrow.stderr) == bool(wider)
 
 
 @pytest.mark.slow
@@ -194,7 +203,7 @@ def test_the_command_writes_the_figure_and_its_data(loaded: Loaded, modbench: Mo
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "paper").iterdir()) == ["speed.csv", "speed.svg"]
     assert len(pd.read_csv(tmp_path / "paper" / "speed.csv")) == 16
-    assert "hatched: undecided" in done.stdout  # the caption, to be pasted
+    assert "Purple is faster" in done.stdout  # the caption, to be pasted
     done = modbench("figure", loaded.path, "speedup_map", "--baseline", "MoD 0.125", "--json")
     assert done.returncode == 0, done.stderr
     assert (loaded.path / "figures" / "map.pdf").read_bytes().startswith(b"%PDF")
@@ -219,3 +228,78 @@ def test_mistakes_are_said(
     assert done.returncode == 2
     assert said in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+SHARES = (0.125, 0.25, 0.375, 0.5, 0.75)
+LONG = {f"mod[c{share}]": f"mymod:build capacity{share}" for share in SHARES} | {
+    "mod[c0.25]": "Our router with a fairly long name for a figure",
+    "dense": "Baseline, as published",
+}
+
+
+@pytest.fixture(scope="module")
+def titled(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    """Arms with long names that lie near each other, in time, memory and loss."""
+    folder = tmp_path_factory.mktemp("titled")
+    rung = {"model": "dense", "match": {"arm": "mod", "capacity": 0.125}}
+    arms = [{"model": "dense"}, rung, {"model": "mod", "capacity": list(SHARES)}]
+    left(folder, planted_suite("draft", metrics=[*METRICS, "bpb/val"], arms=arms, launches=3, rounds=2))
+    return load(folder / "run", title=LONG)
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    """Four settings of a user's model."""
+    here = tmp_path_factory.mktemp("own")
+    arms = [{"model": "dense"}, {"model": "mine.py:build", "options": {"capacity": [0.5, 0.25, 0.125, 0.0625]}}]
+    with contextlib.chdir(here):
+        made = own_run(here, {"arms": arms})
+    return load(made.path)
+
+
+@pytest.mark.parametrize("width", [None, "text"])
+def test_labels_are_never_printed_over_each_other(titled: Loaded, width: str | None) -> None:
+    names = [drawing.name for _, drawing in render.drawn(titled)]
+    assert {"map", "ideal", "memory", "loss-cost", "pareto", "pareto-memory", "forest-forward"} <= {*names}
+    for name in names:
+        with paper.canvas(width) if width else contextlib.nullcontext(), style.numbered(titled.arms):
+            drawing = render.named(titled, name)
+            if width:
+                paper.saved(drawing, "svg")
+            assert paper.printed_over(drawing) == [], name
+            texts = [re.sub(r"\s", "", text.get_text()) for text in drawing.figure.findobj(Text)]
+        keyed = {case.arm for case in drawing.key}
+        for arm, title in LONG.items() if name in {"map", "memory", "loss-cost", "pareto", "pareto-memory"} else ():
+            # Whole, beside its mark or row, or else in the key.
+            assert (re.sub(r"\s", "", title) in "".join(texts)) or arm in keyed or (name, arm) == ("map", "dense")
+
+
+def test_a_label_without_a_free_place_is_in_the_key(own: Loaded) -> None:
+    figure, (axis,) = style.new_figure(2.0, 2.0)
+    axis.set_xlim(0, 1)
+    axis.set_ylim(0, 1)
+    marks = [(0.5, 0.5, "a label"), (0.2, 0.2, "a label that is wider than all of the axes together"), (0.9, 0.9, "b")]
+    assert point_labels.label(axis, marks) == [1]
+    assert {text.get_text() for text in axis.texts} == {"a label", "b"}
+    assert figure.axes == [axis]
+    with paper.canvas("column"), style.numbered(own.arms):
+        drawing = render.named(own, "ideal") if "ideal" in {d.name for _, d in render.drawn(own)} else None
+        keyed = replace(drawing or render.named(own, "map"), key=own.arms[1:])
+        paper.saved(keyed, "svg")
+        (legend,) = keyed.figure.legends
+        lines = [mark for mark in legend.legend_handles if isinstance(mark, Line2D)]
+        handles = [(mark.get_marker(), mark.get_color()) for mark in lines]
+        assert handles == [(style.look(case).marker, style.look(case).color) for case in own.arms[1:]]
+    assert len(set(handles)) == 4
+
+
+def test_captions_say_what_is_drawn(loaded: Loaded, own: Loaded) -> None:
+    """Of dense rows only where there are any; of hollow and hatched marks likewise."""
+    captions = [{drawing.name: plain(drawing.caption) for _, drawing in render.drawn(run)} for run in (loaded, own)]
+    assert ["Rows of dense models" in each["map"] for each in captions] == [True, False]
+    for each, run in zip(captions, (loaded, own), strict=True):
+        rows = run.comparisons[run.comparisons.metric == "latency/forward"]
+        undecided = not set(rows.verdict) <= {"better", "worse", "equivalent"}
+        assert ("hollow" in each["forest-forward"]) is undecided
+    for panel in ("speedup_map", "loss_cost", "tiles"):
+        assert "Rows of dense models" not in catalogue.load("panels", panel).reading

@@ -94,10 +94,12 @@ def test_each_workload_and_batch_size_has_an_answer_of_its_own(grid: load.Loaded
     ]
 
 
-def test_a_value_that_every_arm_shares_takes_one_line(tmp_path: Path) -> None:
+def test_a_value_that_every_arm_shares_takes_one_line_and_that_only_with_v(tmp_path: Path) -> None:
     left(tmp_path, planted_suite("draft", metrics=["latency/decode", "syncs/forward"], arms=ARMS[:2], train=None))
-    lines = summary.closing(load.load(tmp_path / "run"), "report.html", None).splitlines()
-    assert [line.partition(": ")[2] for line in lines if "syncs/forward" in line] == ["syncs/forward 0"]
+    loaded = load.load(tmp_path / "run")
+    short, whole = (summary.closing(loaded, "report.html", None, verbose=every).splitlines() for every in (False, True))
+    assert [line.partition(": ")[2] for line in whole if "syncs/forward" in line] == ["syncs/forward 0"]
+    assert not [line for line in short if "syncs/forward" in line]
 
 
 def test_each_routed_arm_is_held_against_equal_cost_and_equal_shape(tmp_path: Path) -> None:

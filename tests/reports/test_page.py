@@ -61,7 +61,7 @@ def test_title_asks_the_question_and_panels_are_there(page: Page) -> None:
         "Machine and method",
     ]
     assert headings == expected
-    assert page.locator("figure svg").count() == 15 or not told_apart
+    assert page.locator("figure svg").count() == 18 or not told_apart
     assert "GPU" not in page.locator(".badges").inner_text()  # none was asked for
     assert page.locator("dl.machine dt").count() >= 12
 

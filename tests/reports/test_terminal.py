@@ -195,8 +195,11 @@ def test_the_answer_counts_failures_and_names_doubts(
     assert "ratios" not in said.given
 
 
-def test_a_verdict_while_the_run_goes_on_is_that_of_the_report(loaded: Loaded, tmp_path: Path) -> None:
+def test_a_verdict_while_the_run_goes_on_is_that_of_the_report(tmp_path: Path) -> None:
     """Whatever is measured later."""
+    suite = planted_suite("draft", metrics=METRICS, grid={"seq_len": [64, 128]}, launches=3, twin=True)
+    left(tmp_path, suite)
+    loaded = load(tmp_path / "run")
     columns = ["case_id", "ratio", "ci_low", "ci_high", "ideal", "verdict", "p_adjusted", "labels", "reason"]
     units = loaded.run.plan.units
     for series in dict.fromkeys(unit.series for unit in units if unit.facts.timed and unit.series):
@@ -214,6 +217,12 @@ def test_a_verdict_while_the_run_goes_on_is_that_of_the_report(loaded: Loaded, t
         pd.testing.assert_frame_equal(made, final, check_dtype=False)
         (line, *_) = decided.answer(run, launches)
         assert line.startswith(f"forward pass at T = {length:,}: MoD 0.125 is faster")
+
+
+def test_of_a_model_that_is_measured_alone_nothing_is_decided(tmp_path: Path) -> None:
+    left(tmp_path, planted_suite("draft", metrics=["latency/forward"], arms=[{"model": "dense"}], train=None))
+    run = run_folder.read(str(tmp_path / "run"))
+    assert decided.answer(run.path, [unit for unit in run.plan.units if unit.facts.timed][:1]) == []
 
 
 def test_a_check_that_cannot_tell_is_a_doubt(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,7 +288,9 @@ def test_values_name_their_batch_where_there_are_several(tmp_path: Path) -> None
         folder = tmp_path / str(len(sizes))
         folder.mkdir()
         left(folder, suite)
-        others = "\n".join(line for lines in summary._others(load(folder / "run"), 200, None) for line in lines)
+        others = "\n".join(
+            line for lines in summary._others(load(folder / "run"), 200, None, every=True) for line in lines
+        )
         assert (said in others) is ("largest" in others)
 
 

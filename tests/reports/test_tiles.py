@@ -66,7 +66,7 @@ def sets(loaded: Loaded) -> dict[tuple[str, str, str], tuple[bool, str, list[str
         (arm, length, at): (
             bool(hidden),
             compared,
-            re.findall(r"<h3>([^<]*)", body),
+            [title.replace("\u00a0", " ") for title in re.findall(r"<h3>([^<]*)", body)],
             re.findall(r'class="big">([^<]*)', body),
         )
         for arm, length, at, hidden, compared, body in SETS.findall(str(tiles.render(loaded)))
@@ -86,6 +86,14 @@ def test_dense_of_equal_cost_comes_first_and_tiles_name_arm_and_length(loaded: L
     _, compared, _, big = found["mod[c0.125]", "128", "1"]
     assert compared == "MoD 0.125 at T = 128 against dense of the same shape"
     assert float(big[0].removesuffix("×")) == pytest.approx(1.6, rel=0.03)
+
+
+def test_of_several_batch_sizes_the_one_that_is_shown_is_named(tmp_path: Path) -> None:
+    grid = {"seq_len": [64], "batch_size": [1, 4]}
+    planned = planted_suite("draft", metrics=["latency/forward"], grid=grid, launches=3, rounds=2, train=None)
+    (_, compared, titles, _), *_ = sets(load(left(tmp_path, planned))).values()
+    assert "T = 64, B = 1" in compared
+    assert titles == ["Forward pass, T = 64, B = 1"]
 
 
 @pytest.mark.parametrize(("arm", "said"), [("mod[c0.5]", True), ("moe", True), ("dense-f0.58", False)])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from planted_compare import compared_run
+from pydantic import ValidationError
 
 from modbench import api
 from modbench.commands._flags import Flags
@@ -137,7 +138,10 @@ def test_new_columns_of_the_tables_are_what_arms_are_called(run: Loaded) -> None
     }
     rows = made.pairs[made.pairs.arm == ARM]
     assert (set(rows.arm_title), "dense" in set(rows.baseline_arm_title)) == ({ODD}, True)
-    assert CaseFacts.model_validate({"short": "a", "shipped": True, "own_router": False}).title == ""
+    facts = {"short": "a", "shipped": True, "own_router": False}
+    assert CaseFacts.model_validate(facts).title == ""
+    with pytest.raises(ValidationError, match="not printed"):  # of a stranger's folder
+        CaseFacts.model_validate(facts | {"title": "red\x1b[31m"})
 
 
 def test_a_title_is_in_every_output_and_escaped_in_each(run: Loaded, tmp_path: Path) -> None:

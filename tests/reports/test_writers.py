@@ -87,6 +87,7 @@ def test_a_sentence_keeps_foreign_text_as_it_is(case: Case) -> None:
     assert "<b>" not in html.inline(Sentence("{x}", x="<b>"))
     assert markdown.inline(Sentence("{x}", x="*a*")) == r"\*a\*"
     assert latex.inline(Sentence("100 {x}", x="50 % & more")) == r"100 50 \% \& more"
+    assert latex.text("512°") == r"512$^{\circ}$"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from modbench.reports.tables.findings import labels_of, of_pair, of_row
 from modbench.reports.tables.load import Loaded, Row
 from modbench.reports.tables.losses import BITS, NATS, mixed, unit_of
 from modbench.reports.tables.pair_verdicts import UNCHECKED, judge
-from modbench.reports.wording import TIMED
+from modbench.reports.wording import ANSWERED
 
 
 def against(loaded: Loaded, case: Case, other: Case, metric: str) -> Finding | None:
@@ -67,8 +67,8 @@ def effect_between(loaded: Loaded, case: Case, other: Case, metric: str) -> Effe
 # Rows of `cases.csv` by case and metric.
 Rows = dict[tuple[str, str], Row]
 # What `--workload` names, with the key of its time, in the order of preference.
-WORKLOADS = {name: f"latency/{name}" for name in ("forward", "decode", "prefill", "train_step")}
-IN_WORDS = {key.partition("/")[2]: words for words, key in TIMED}
+WORKLOADS = {name: f"latency/{name}" for name in ("forward", "decode", "prefill", "request", "train_step")}
+IN_WORDS = {key.partition("/")[2]: words for words, key in ANSWERED}
 # The objective, limit and axis of this name; the word alone would read as the pass.
 SIZE = "memory"
 MEMORY, KV_CACHE = "memory/peak_allocated", "memory/kv_cache"
@@ -130,7 +130,7 @@ class Choice:
     """What there is to choose from.
 
     Attributes:
-        workload: `forward`, `train_step`, `prefill` or `decode`.
+        workload: `forward`, `train_step`, `prefill`, `decode` or `request`.
         comparison: the arms that were measured side by side.
         candidates: one for each of them.
         baseline: the dense model of the same shape, or the anchor where there is none.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -17,8 +17,11 @@ from modbench.harness.core.printable import aligned
 from modbench.harness.process import exit_codes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
+    from modbench.reports.model import Figure
     from modbench.reports.tables.load import Loaded
 
 # Folder of a run that takes figures.
@@ -38,8 +41,13 @@ def figure(
         typer.Option("--format", metavar="LIST", help="pdf, svg, png or several joined by commas; default pdf."),
     ] = None,
     width: Annotated[
-        str, typer.Option("--width", metavar="NAME", help="column (3.3 inches) or text (6.9 inches).")
-    ] = "column",
+        str | None,
+        typer.Option(
+            "--width",
+            metavar="NAME",
+            help="column (3.3 inches) or text (6.9 inches); default column, or text where names need it.",
+        ),
+    ] = None,
     out: Annotated[
         str | None,
         typer.Option(
@@ -62,7 +70,7 @@ def figure(
     from modbench.reports.tables.load import load
     from modbench.reports.writers.number_format import plain
 
-    if width not in paper.WIDTHS:
+    if width is not None and width not in paper.WIDTHS:
         raise unknown("width", width, paper.WIDTHS)
     kinds, stem = _target(formats, out, paper.FORMATS)
     loaded = load(run_folder, baseline, title=titles.listed(title or ()))
@@ -73,19 +81,53 @@ def figure(
         else:
             say("\n".join(aligned([*listed.items()])) or "This run has no figure.")
         return
-    with paper.canvas(width):
-        drawing = render.named(loaded, name)
-        images = {kind: paper.saved(drawing, kind) for kind in kinds}
-        inches = paper.narrowest(drawing)
+    made = _drawn(loaded, name, width or "column", kinds)
+    squeezed = made.squeezed
+    if squeezed and width is None:
+        made = _drawn(loaded, name, "text", kinds)
+    drawing, images = made.drawing, made.images
     written = _write(images, drawing.data, _stem(loaded, drawing.name, stem))
     if as_json:
-        say_json({"figure": drawing.name, "files": [str(path) for path in written], "caption": plain(drawing.caption)})
+        said = {"figure": drawing.name, "files": [str(path) for path in written], "width": made.width}
+        say_json(said | {"caption": plain(drawing.caption)})
     else:
         say("\n".join([*map(str, written), "", plain(drawing.caption)]))
-    if width == "column" and inches < NARROW:
-        exit_codes.remark(f"its axes are {inches:.1f} inches wide in a column: --width text shows more.")
+    if squeezed and width is None:
+        exit_codes.remark(f"drawn {paper.WIDTHS['text']} inches wide: in a column {squeezed}.")
+    elif squeezed and width == "column":
+        exit_codes.remark(f"in a column {squeezed}: --width text shows more.")
     if loaded.run.incomplete:
         raise IncompleteError(f"{loaded.run.incomplete} The figure shows what there is.")
+
+
+class Drawn(NamedTuple):
+    """A figure on paper.
+
+    Attributes:
+        drawing: the figure.
+        width: of the paper: a key of `paper.WIDTHS`.
+        images: its files by format.
+        squeezed: what is wrong where the paper is too narrow for it; empty: nothing.
+    """
+
+    drawing: Figure
+    width: str
+    images: dict[str, bytes]
+    squeezed: str
+
+
+def _drawn(loaded: Loaded, name: str, width: str, kinds: Sequence[str]) -> Drawn:
+    from modbench.reports.figures import style
+    from modbench.reports.page import paper, render
+
+    with paper.canvas(width), style.numbered(loaded.arms):
+        drawing = render.named(loaded, name)
+        images = {kind: paper.saved(drawing, kind) for kind in kinds}
+        inches, over = paper.narrowest(drawing), paper.printed_over(drawing)
+    squeezed = (
+        f"its axes are {inches:.1f} inches wide" if inches < NARROW else "its labels lie on each other" * bool(over)
+    )
+    return Drawn(drawing, width, images, squeezed)
 
 
 def _target(formats: str | None, out: str | None, known: tuple[str, ...]) -> tuple[list[str], str | None]:

@@ -38,7 +38,9 @@ def recommend(
     workload: Annotated[
         str | None,
         typer.Option(
-            "--workload", metavar="NAME", help="forward, train_step, prefill or decode; default the first measured."
+            "--workload",
+            metavar="NAME",
+            help="forward, train_step, prefill, decode or request; default the first measured.",
         ),
     ] = None,
     seq_len: Annotated[

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -17,6 +17,7 @@ from modbench.commands.plan.forecast import forecast as predict
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.public import public
 from modbench.harness.core.units import counted, human, human_duration, parse_duration
+from modbench.harness.execution.own_costs import OwnCosts
 from modbench.harness.planning.plan import Plan
 from modbench.progress import in_notebook, progress_for
 from modbench.python import keywords
@@ -43,14 +44,16 @@ class Planned:
 
     Attributes:
         plan: its cases and units.
+        costs: counts users' models.
     """
 
     plan: Plan
+    costs: OwnCosts = field(default_factory=lambda: OwnCosts(memory=True))
 
     @cached_property
     def forecast(self) -> dict[str, Any]:
         """As `modbench plan --json` prints it, in base units."""
-        return predict(self.plan)
+        return predict(self.plan, self.costs)
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -92,6 +95,7 @@ def run(
     *,
     model: Some[str] | None = None,
     only: bool = False,
+    rival: str | None = None,
     option: Mapping[str, object] | Some[str] | None = None,
     capacity: Some[float] | None = None,
     router: Some[str] | None = None,
@@ -124,6 +128,7 @@ def run(
         suite: a shipped suite's name, or a TOML file.
         model: keep only these models (the anchor stays), or add your own: `FILE.py:build`, `FILE.py:build(OPTION=VALUE)`.
         only: compare the models of `model` alone; the first one is the baseline.
+        rival: what a dense model beside each of yours has in common with it: flops, params or time; none: there is none.
         option: options of your own models that take them, such as `{"threshold": [0.5, 0.7]}`: a list has an arm for each value.
         capacity: capacities.
         router: routers, or a class of your own as `FILE.py:ROUTER`.
@@ -163,6 +168,7 @@ def run(
     values = {
         "model": model,
         "only": only,
+        "rival": rival,
         "option": option,
         "capacity": capacity,
         "router": router,
@@ -231,7 +237,7 @@ def plan(
     settings: Mapping[str, object] | None = None,
     **flags: object,
 ) -> Planned:
-    """The cases of a suite with predicted FLOPs, memory and time, as `modbench plan` shows them; nothing is run.
+    """The cases of a suite with predicted FLOPs, memory and time, as `modbench plan` shows them; nothing is measured.
 
     Args:
         suite: a shipped suite's name, or a TOML file.
@@ -246,7 +252,8 @@ def plan(
     _check_texts(suite=suite, select=select)
     _include(include)
     given = keywords.overrides({}, _all_settings(settings, flags))
-    return Planned(api.make_plan(str(suite), given, select, only_plan=True))
+    costs = OwnCosts(memory=True)
+    return Planned(api.make_plan(str(suite), given, select, only_plan=True, costs=costs), costs)
 
 
 @public("mb.resume('runs/quick-1')")

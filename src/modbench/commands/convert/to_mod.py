@@ -142,6 +142,7 @@ class Converted:
         loading = "from modbench.models.hf_mod import MoDForCausalLM"
         return [
             f"measure: modbench run quick {models} --only --set train.steps=0",
+            f"decode:  modbench run decode {models} --only",
             f"load:    {loading}  # before AutoModelForCausalLM, which then knows it too",
             f"         model = MoDForCausalLM.from_pretrained({str(self.out)!r})",
         ]

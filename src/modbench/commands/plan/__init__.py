@@ -19,15 +19,17 @@ def plan(
 ) -> None:
     """Show what a suite would run, and how long it takes.
 
-    Lists its cases with predicted FLOPs, memory and time. Nothing is run.
+    Lists its cases with predicted FLOPs, memory and time. Nothing is measured; a model of yours is built to count it.
     """
     from modbench import api
+    from modbench.harness.execution.own_costs import OwnCosts
 
-    resolved = api.make_plan(suite, flags.overrides(), select, only_plan=True)
+    costs = OwnCosts(memory=True)
+    resolved = api.make_plan(suite, flags.overrides(), select, only_plan=True, costs=costs)
     # It imports scipy: what does not exist is refused before.
     from modbench.commands.plan.forecast import as_text, forecast
 
-    predicted = forecast(resolved)
+    predicted = forecast(resolved, costs)
     if as_json:
         say_json(predicted)
     else:

@@ -1,4 +1,4 @@
-"""The forecast of `modbench plan`: predicted FLOPs, memory and time of every case, and the time of the run. Nothing is run."""
+"""The forecast of `modbench plan`: FLOPs, memory and time of every case, and the time of the run. Nothing is measured."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from modbench.commands._output import elided
 from modbench.harness.core.printable import SCREEN, WIDTH, aligned
 from modbench.harness.core.units import human, human_duration
 from modbench.harness.domain.case import ELEMENT_BYTES
+from modbench.harness.domain.own_cost import OwnCost
 from modbench.harness.execution.runner import phases
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.machine.environment import usable_cores
@@ -26,11 +27,15 @@ from modbench.harness.planning.plan import (
 from modbench.harness.planning.units_of_work import UnitMaker
 from modbench.harness.profiling.run_time import RunTime
 from modbench.harness.registry import catalogue
+from modbench.reports.wording import MATCHED
 from modbench.reports.writers.number_format import share
 
 if TYPE_CHECKING:
-    from modbench.harness.domain.case import Case
+    from collections.abc import Mapping, Sequence
+
+    from modbench.harness.domain.case import Case, UnitOfWork
     from modbench.harness.planning.adaptive import AdaptiveRule
+    from modbench.harness.planning.matching import Costs
     from modbench.harness.planning.plan import Plan
 
 NUMBERS = ("params", "flops_forward", "flops_train_step", "flops_share", "ideal", "memory_train_step", "forward_s")
@@ -41,13 +46,21 @@ MOST_PLACES = 3
 HEADER = ("case", "params", "FLOPs", "share", "ideal", "memory", "time")
 # Columns of the short table, which fit 80 columns.
 SHORT = (0, 2, 3, 5, 6)
+UNTIMED = "how long a user's model takes is known when it runs"
 LEGEND = "FLOPs, share (of the anchor's FLOPs) and time: one forward pass. Memory: one training step."
 IDEAL = "Ideal: how much faster the FLOPs promise to be, with causal attention."
 
 
-def forecast(plan: Plan) -> dict[str, Any]:
-    """The forecast in base units; None where a number is known only after a user's model has run."""
+def forecast(plan: Plan, costs: Costs | None = None) -> dict[str, Any]:
+    """The forecast in base units; None where a number is known only after a user's model has run.
+
+    Args:
+        plan: the plan.
+        costs: counts users' models, in a process of its own; None: they are not counted.
+    """
     every = [(unit, slot.at_once) for slot in phases(plan, usable_cores()) for unit in slot.units]
+    own = [case for case in plan.cases if case.own]
+    counted = dict(zip(own, costs.counted(own), strict=True)) if costs is not None else {}
     anchors = {case: comparison.arms[0] for comparison in plan.comparisons for case in comparison.arms}
     run_time = RunTime(plan)
     predicted = [(unit, run_time.seconds(unit, at_once)) for unit, at_once in every]
@@ -68,8 +81,10 @@ def forecast(plan: Plan) -> dict[str, Any]:
         "solved": _solved(plan),
         "twins": [twin.id for comparison in plan.comparisons if (twin := comparison.twin_arm)],
         "twin_share": _twin_share(plan),
+        "rivals": [*_rivals(plan, run_time, every)],
+        "no_rivals": plan.no_rivals,
         "routers_uncounted": [*dict.fromkeys(case.config.router for case in plan.cases if case.facts.own_router)],
-        "cases": [_case(plan, case, anchors[case], run_time) for case in plan.cases],
+        "cases": [_case(plan, case, anchors[case], run_time, counted) for case in plan.cases],
         **_of_rules(plan),
     }
 
@@ -95,7 +110,7 @@ def _twin_share(plan: Plan) -> float | None:
 
 def _training(plan: Plan) -> dict[str, Any] | None:
     """Training runs: their number, their cost, and how often they read the corpus."""
-    units = [unit for unit in plan.units if unit.facts.trains and not unit.rule]
+    units = [unit for unit in plan.units if unit.facts.trains and not unit.rule and unit.flops]
     if not units:
         return None
     on_corpus = [unit.protocol.train for unit in units if not unit.comparison.arms[0].task and unit.protocol.train]
@@ -109,6 +124,7 @@ def _training(plan: Plan) -> dict[str, Any] | None:
         "device_hours": flops / TRAINING_FLOP_PER_S[plan.device] / 3600,
         "assumed_flop_per_s": TRAINING_FLOP_PER_S[plan.device],
         "most_tokens": most,
+        "evaluates_only": bool(on_corpus) and most == 0,
         "epochs": most / training_tokens(plan.suite, text) if text else None,
         "places": [*dict.fromkeys(f"T{place.seq_len}-B{place.batch_size}" for place in places)],
     }
@@ -123,22 +139,70 @@ def _solved(plan: Plan) -> dict[str, Any] | None:
     return asdict(found) | {"needed": needed, "in_words": task_power.in_words(plan)}
 
 
-def _case(plan: Plan, case: Case, anchor: Case, run_time: RunTime) -> dict[str, Any]:
-    cost, base = case_cost(case), case_cost(anchor)
+def _rivals(plan: Plan, run_time: RunTime, every: Sequence[tuple[UnitOfWork, int]]) -> Iterator[dict[str, Any]]:
+    """The dense models that were solved to cost what the user's do, with the time that each adds to the run."""
+    if plan.suite.rival == "none":
+        return
+    own, solved = {case.arm for case in plan.cases if case.own}, {case.arm for case in plan.cases if case.rung}
+    targets: dict[tuple[str, str], list[str]] = {}
+    for rung in plan.ladder:
+        if rung.target in own and rung.arm in solved:
+            targets.setdefault((rung.arm, rung.quantity), []).append(rung.target)
+    usual, maker = plan.shares("usual"), UnitMaker(plan.suite, None)
+    for (arm, quantity), of in targets.items():
+        seconds = sum(usual[unit.name] * _adds(unit, arm, run_time, maker, at_once) for unit, at_once in every)
+        yield {"arm": arm, "targets": of, "quantity": quantity, "predicted_s": seconds}
+
+
+def _adds(unit: UnitOfWork, arm: str, run_time: RunTime, maker: UnitMaker, at_once: int) -> float:
+    """Seconds that an arm adds to a unit: all of a unit of its own."""
+    arms = unit.comparison.arms
+    rest = tuple(case for case in arms if case.arm != arm)
+    if len(rest) == len(arms) or unit.facts.about_machine:
+        return 0.0
+    whole = run_time.seconds(unit, at_once)
+    if not rest:
+        return whole
+    work = {case: maker.forward(unit.comparison, case) for case in arms}
+    left = unit.flops * sum(work[case] for case in rest) / sum(work.values())
+    without = {"comparison": unit.comparison.model_copy(update={"arms": rest}), "series": "", "flops": left}
+    return whole - run_time.seconds(unit.model_copy(update=without), at_once)
+
+
+def _case(
+    plan: Plan, case: Case, anchor: Case, run_time: RunTime, counted: Mapping[Case, OwnCost | str]
+) -> dict[str, Any]:
+    closed, base_closed = case_cost(case), case_cost(anchor)
+    found = counted.get(case, "is counted when it runs")
+    cost, base = closed or _known(found), base_closed or _known(counted.get(anchor))
     known = {"case": case.id, "model": case.model, "options": dict(case.options)}
     if cost is None:
-        return known | dict.fromkeys(NUMBERS) | {"reason": "a user's model: counted when it runs"}
+        return known | dict.fromkeys(NUMBERS) | {"source": None, "reason": f"a user's model {found}"}
+    memory, why, source = None, None, "closed form"
+    if isinstance(found, OwnCost):  # other tensors than ours are kept
+        memory, why = found.memory, found.memory_reason
+        source = source if closed else found.source
+    elif closed is not None and not case.own:
+        memory = closed.memory_train(ELEMENT_BYTES[case.place.dtype])
+    seconds = run_time.call(case, "forward")
+    if seconds is None and closed is not None:
+        seconds = closed.forward / assumed_speed(plan.device, closed.forward)
+    reasons = [UNTIMED] * (seconds is None) + [f"memory: {why}"] * (memory is None and why is not None)
     return known | {
         "params": cost.params,
         "flops_forward": cost.forward,
         "flops_train_step": cost.train_step,
         "flops_share": cost.forward / base.forward if base else None,
-        "ideal": base.forward_causal / cost.forward_causal if base else None,
-        # Of a model that is not ours other tensors are kept: fake tensors forecast it when it runs.
-        "memory_train_step": None if case.own else cost.memory_train(ELEMENT_BYTES[case.place.dtype]),
-        "forward_s": run_time.call(case, "forward") or cost.forward / assumed_speed(plan.device, cost.forward),
-        "reason": None,
+        "ideal": base_closed.forward_causal / closed.forward_causal if closed and base_closed else None,
+        "memory_train_step": memory,
+        "forward_s": seconds,
+        "source": source,
+        "reason": "; ".join(reasons) or None,
     }
+
+
+def _known(found: OwnCost | str | None) -> OwnCost | None:
+    return found if isinstance(found, OwnCost) else None
 
 
 def as_text(forecast: dict[str, Any], *, verbose: bool = False) -> str:
@@ -146,13 +210,14 @@ def as_text(forecast: dict[str, Any], *, verbose: bool = False) -> str:
     notes = [
         LEGEND,
         *([IDEAL] if verbose else []),
+        *_rivals_text(forecast),
         *_twin_text(forecast),
         *_router_text(forecast),
         *_training_text(forecast["training"]),
     ]
     notes += [forecast["solved"]["in_words"]] if forecast["solved"] else []
     notes += [note for rule in catalogue.usable("rules").values() for note in rule.forecast_in_words(forecast)]
-    notes += [*_reasons(forecast["cases"]), *_basis(forecast)]
+    notes += [*_reasons(forecast["cases"]), *_sources(forecast["cases"]), *_basis(forecast)]
     wrapped_notes = [
         line for note in notes for line in textwrap.wrap(note, WIDTH, break_on_hyphens=False, break_long_words=False)
     ]
@@ -194,7 +259,7 @@ def _answer(forecast: dict[str, Any]) -> str:
     else:
         amount = f"{units}{f' to {most}' * (most > units)} units on {forecast['device']}, about {usual}"
         amount += f", up to {longest}" * (forecast["predicted_most_s"] > forecast["predicted_s"])
-    return f"{forecast['suite']}: {amount}. Nothing was run."
+    return f"{forecast['suite']}: {amount}. Nothing was measured."
 
 
 def _basis(forecast: dict[str, Any]) -> Iterator[str]:
@@ -213,6 +278,24 @@ def _basis(forecast: dict[str, Any]) -> Iterator[str]:
         yield "Those of training also follow from how long it took in earlier runs."
     elif forecast["training"]:
         yield "No run here has shown how long training takes: small models may take twice as long as predicted."
+
+
+def _rivals_text(forecast: dict[str, Any]) -> list[str]:
+    """Each rival, what it has in common with which models, and what it costs in time; and which models have none."""
+    said = [
+        f"{each['arm']} has the {MATCHED[each['quantity']]} of {', '.join(each['targets'])} and takes about "
+        f"{human_duration(each['predicted_s'])} of the run. --rival none leaves it out."
+        for each in forecast["rivals"]
+    ]
+    return said + [
+        f"{arm} has no dense model of equal cost beside it: {why}" for arm, why in forecast["no_rivals"].items()
+    ]
+
+
+def _sources(cases: list[dict[str, Any]]) -> list[str]:
+    """How the FLOPs of users' models were counted, once for all cases."""
+    found = dict.fromkeys(case["source"] for case in cases if case["source"] not in {None, "closed form"})
+    return [f"FLOPs of users' models: {source}." for source in found]
 
 
 def _twin_text(forecast: dict[str, Any]) -> list[str]:
@@ -239,13 +322,13 @@ def _places_text(places: list[str]) -> str:
 def _training_text(training: dict[str, Any] | None) -> list[str]:
     if training is None:
         return []
-    rates = training["of_these_for_rates"]
+    rates, tokens, epochs = training["of_these_for_rates"], training["most_tokens"], training["epochs"]
+    what = "evaluations of stored weights" if training["evaluates_only"] else "training runs"
     searches = f" ({rates} of them to find learning rates)" if rates else ""
-    tokens, epochs = training["most_tokens"], training["epochs"]
     text = f"; at most {tokens:.3g} tokens per run, {epochs:.2g} epochs over the corpus" if tokens and epochs else ""
     runs = (
-        f"{training['runs']} training runs{_places_text(training['places'])}{searches}, "
-        f"{human(training['flops'], 'FLOP')} with evaluation, "
+        f"{training['runs']} {what}{_places_text(training['places'])}{searches}, "
+        f"{human(training['flops'], 'FLOP')}{' with evaluation' * (not training['evaluates_only'])}, "
         f"{training['device_hours']:.2g} device hours at {training['assumed_flop_per_s'] / 1e9:g} GFLOP/s{text}."
     )
     return [runs]

@@ -1,0 +1,115 @@
+"""`train.steps = 0` evaluates stored weights; random ones have a reason in place of a loss, and nothing is trained in silence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from planted import left, planted_suite
+from protocol_cases import case
+
+from modbench.commands.plan.forecast import forecast as made_forecast
+from modbench.harness.core.contracts import Text
+from modbench.harness.core.errors import Unmeasured
+from modbench.harness.core.train_plan import TrainRun
+from modbench.harness.domain.case import Protocol
+from modbench.harness.passes._training import train
+from modbench.harness.planning import plan as planning
+from modbench.harness.planning.load_suite import load_suite
+from modbench.harness.planning.overrides import Overrides, override
+from modbench.harness.planning.training_units import reads_text
+from modbench.reports.questions import first_screen
+from modbench.reports.tables import load
+from modbench.reports.terminal import summary
+from modbench.reports.writers.number_format import plain
+
+TEXT = Text("t", b"a" * 5000, b"b" * 5000, "c0ffee")
+BOTH = ({"model": "dense"}, {"model": "mod", "capacity": [0.125]})
+OWN = "from torch import nn\n\n\ndef build(config):\n    return nn.Embedding(config.vocab_size, config.vocab_size)\n"
+
+
+def texts(made: planning.Plan) -> list[tuple[str, int, bool]]:
+    """By training unit its model, its steps, and whether it has anything to do."""
+    units = [unit for unit in made.units if unit.facts.trains]
+    return [(u.comparison.arms[0].model, u.protocol.train.steps, u.flops > 0) for u in units if u.protocol.train]
+
+
+def test_decode_evaluates_what_may_have_weights_and_trains_nothing(tmp_path: Path) -> None:
+    own = tmp_path / "mine.py"
+    own.write_text(OWN, encoding="utf-8")
+    suite = override(load_suite("decode"), Overrides(model=("dense", "mod", f"{own}:build")))
+    assert "loss/val_causal" in suite.metrics
+    made = planning.make_plan(suite, device="cpu", text=TEXT)
+    assert texts(made) == [
+        ("dense", 0, False),
+        ("dense", 0, False),
+        *[("mod", 0, False)] * 3,
+        (f"{own}:build", 0, True),
+    ]
+    forecast = made_forecast(made)["training"]
+    assert (forecast["runs"], forecast["evaluates_only"]) == (1, True)
+
+
+def test_where_no_model_has_weights_no_text_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "corpus_entry", lambda _: pytest.fail("the corpus was read"))
+    suite = load_suite("decode")
+    assert planning.read_corpus(suite) is None
+    made = planning.make_plan(suite, device="cpu")
+    assert {each[1:] for each in texts(made)} == {(0, False)}
+    assert made_forecast(made)["training"] is None
+
+
+@pytest.mark.parametrize("model", ["dense", "hf:llama"])
+def test_random_weights_have_a_reason_in_place_of_a_loss(model: str) -> None:
+    if model.startswith("hf:"):
+        pytest.importorskip("transformers", reason="the extra hf is not installed")
+    plan = TrainRun(seq_len=16, batch_size=1, steps=0, lr=1e-3, val_tokens=16)
+    protocol = Protocol(rounds=1, warm_up_calls=1, seed=0, train=plan, corpus="no", corpus_path=None, corpus_sha256="")
+    with pytest.raises(Unmeasured, match="random"):
+        train(case(model), protocol)
+
+
+@pytest.mark.parametrize(("options", "reads"), [({}, True), ({"weights": "random"}, False)])
+def test_a_folder_is_evaluated_by_its_own_tokens_but_for_random_weights(
+    tmp_path: Path, options: dict[str, str], *, reads: bool
+) -> None:
+    pytest.importorskip("transformers", reason="the extra hf is not installed")
+    from hf_folders import write_llama
+
+    write_llama(tmp_path / "tiny")
+    assert reads_text(0, f"hf:{tmp_path / 'tiny'}", tuple(options.items())) is reads
+    assert reads_text(None, f"hf:{tmp_path / 'tiny'}", tuple(options.items()))
+
+
+def planted(folder: Path, **changes: Any) -> load.Loaded:
+    """Times of prefill and decode steps at two batch sizes, and losses."""
+    made = {
+        "metrics": ["latency/prefill", "latency/decode", "memory/kv_cache", "syncs/forward", "loss/val_causal"],
+        "grid": {"seq_len": [256], "batch_size": [1, 8]},
+        "arms": BOTH,
+        **changes,
+    }
+    left(folder, planted_suite("draft", **made), losses={"dense": 2.0, "mod[c0.125]": 2.1})
+    return load.load(folder / "run")
+
+
+def test_of_stored_weights_there_is_no_doubt_about_seeds(tmp_path: Path) -> None:
+    evaluated, made = (
+        planted(tmp_path / str(i), train={"seq_len": 256, "batch_size": 8, **budget})
+        for i, budget in enumerate(({"steps": 0}, {"tokens": 4096}))
+    )
+    assert [any("seed" in plain(each) for each in first_screen.doubts(run)) for run in (evaluated, made)] == [
+        False,
+        True,
+    ]
+
+
+def test_ratio_verdict_and_loss_of_two_arms_take_a_screen(tmp_path: Path) -> None:
+    """For each length and batch size, in 25 lines."""
+    loaded = planted(tmp_path, train={"seq_len": 256, "batch_size": 8, "steps": 0})
+    lines = summary.closing(loaded, "report.html", 60.0).splitlines()
+    assert len(lines) <= 25, "\n".join(lines)
+    assert sum("×±" in line for line in lines) == 2  # of each workload, both batch sizes
+    # 0.1 nats per byte, in bits
+    assert sum("+0.144" in line for line in lines) == 1
