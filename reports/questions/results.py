@@ -48,7 +48,8 @@ def tables(loaded: Loaded, metrics: Collection[str] | None = None, settings: int
     """
     if loaded.run.plan.suite.isoflop is not None or not loaded.arms:
         return []
-    wanted = [(metric, title) for metric, title in TABLES if metrics is None or metric in metrics]
+    known = loaded.tables.metrics  # some are additions, which a copy may lack
+    wanted = [(metric, title) for metric, title in TABLES if metric in known and (metrics is None or metric in metrics)]
     return [made for metric, title in wanted for made in _of_metric(loaded, metric, title, settings)]
 
 

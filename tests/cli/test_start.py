@@ -236,13 +236,16 @@ def test_the_door_of_a_model_writes_one_that_can_be_measured(tmp_path: Path, mod
     assert done.returncode == 0, done.stderr
     plan, run = commands_of(done.stdout)
     assert modbench(*plan, cwd=tmp_path).returncode == 0
-    small = ("--only", "--effort", "smoke", "--seq-len", "32", "--set", "d_model=32", "--set", "train.seq_len=32")
+    small = ("--effort", "smoke", "--seq-len", "32", "--set", "d_model=32", "--set", "train.seq_len=32")
     ran = modbench(*run, *small, "--device", "cpu", "--strict", "-o", "run", cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     with (tmp_path / "run" / "cases.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert {row["status"] for row in rows} == {"ok"}
     assert not any("future" in row["labels"] for row in rows)  # what it skips depends on nothing that comes later
+    counted = {row["model"]: float(row["value"]) for row in rows if row["metric"] == "flops/forward"}
+    mine, dense = counted["mine.py:build"], counted["dense"]  # its rival
+    assert abs(mine / dense - 1) < 0.05
 
 
 def test_the_door_of_a_repository_writes_the_workflow_of_the_page(tmp_path: Path, modbench: Modbench) -> None:

@@ -152,8 +152,8 @@ def write_model(file: str) -> Begun:
     path = _new(file, TEMPLATE)
     spec = shlex.quote(f"{path}:build")
     commands = {
-        "what would run": f"modbench plan quick --model {spec}",
-        "measure it": f"modbench run quick --model {spec}",
+        "what would run": f"modbench plan quick --model {spec} --only",
+        "against dense of equal FLOPs": f"modbench run quick --model {spec} --only",
     }
     return Begun(path, commands, MODEL.docs)
 
