@@ -71,8 +71,8 @@ def test_quick_is_what_the_readme_says() -> None:
     assert len(timed) == 3 * 2 * launches  # lengths x workloads x launches
     # Those of other lengths lie between launches of one comparison.
     names = [unit.name for unit in timed]
-    first, second = (names.index(f"time-forward-T128-B1-fp32-cpu1-launch{launch}") for launch in (0, 1))
-    assert second - first == 3
+    one, two = (names.index(f"time-forward-T128-B1-fp32-cpu1-launch{launch}") for launch in (0, 1))
+    assert two - one == 3
 
 
 @pytest.mark.parametrize(("effort", "size"), EFFORTS.items())
