@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from modbench.harness.core.contracts import GENERATION
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.evidence import Doubt, Evidence
 from modbench.harness.domain.notes.training import TrainNotes
-
-CAUSAL = ("prefill", "decode")
 
 
 def finds(evidence: Evidence) -> str | None:
@@ -16,7 +15,7 @@ def finds(evidence: Evidence) -> str | None:
     `loss/val_causal` is that of the routing by which it was measured.
     """
     causal_loss = evidence.metric.key == "loss/val_causal"
-    if evidence.metric.workload in CAUSAL or (causal_loss and not evidence.case.own):
+    if evidence.metric.workload in GENERATION or (causal_loss and not evidence.case.own):
         return None
     counted = None if causal_loss else evidence.counted.causality
     found = [counted, *(notes.causality for notes in evidence.notes(TrainNotes))]

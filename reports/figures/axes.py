@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Ticks of an axis whose ends are at most so far apart; a longer one has powers of two.
 _TICKS = (
@@ -61,3 +63,17 @@ def ratio_axis(axes: Axes, which: Literal["x", "y"], ends: tuple[float, float]) 
         axes.set_ylim(low, high)
     axis.set_ticks(shown, [written(tick, None) for tick in shown])
     axis.set_ticks([], minor=True)
+
+
+def thin_ticks(figure: Figure) -> None:
+    """Leave out every other label of an axis below the axes while two of them overlap."""
+    figure.draw_without_rendering()
+    for axis in figure.axes:
+        labels = [label for label in axis.get_xticklabels() if label.get_visible() and label.get_text()]
+        while len(labels) > 2 and any(
+            one.get_window_extent().x1 + 2 > other.get_window_extent().x0
+            for one, other in itertools.pairwise(sorted(labels, key=lambda label: label.get_window_extent().x0))
+        ):
+            for label in labels[1::2]:
+                label.set_visible(False)
+            labels = labels[::2]

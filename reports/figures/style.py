@@ -176,6 +176,8 @@ OWN = (OTHER, (3, "*"), (5, "h"), (2, "8"), (4, "d"))
 OWN_ARMS: contextvars.ContextVar[dict[str, int] | None] = contextvars.ContextVar("own_arms", default=None)
 # Width of the paper that figures are drawn for, in inches (`paper.py`); None: they are drawn for the page.
 CANVAS: contextvars.ContextVar[float | None] = contextvars.ContextVar("canvas", default=None)
+# Width of a letter as a share of the size of its type, and points in an inch.
+LETTER, POINTS = 0.57, 72
 # Letters in a line of an arm's name, and on a canvas of at most so many inches.
 LINE, LINE_IN_COLUMN, COLUMN = 26, 18, 4.0
 # On paper: the least width of axes in inches, and the least height of a row of them as a share of that on the page.
@@ -207,10 +209,16 @@ def look(case: Case) -> Look:
     return Look(SERIES[index], marker, opacity)
 
 
-def in_lines(case: Case) -> str:
-    """An arm's name in a figure, in lines that leave the figure room: broken between words, or within a word behind `:_/-`."""
+def in_lines(case: Case, *, short: bool = False) -> str:
+    """An arm's name in a figure, in lines that leave the figure room: broken between words, or within a word behind `:_/-`.
+
+    Args:
+        case: the arm.
+        short: whether there is more text beside the name.
+    """
     paper = CANVAS.get()
-    most, lines = LINE if paper is None or paper > COLUMN else LINE_IN_COLUMN, [""]
+    short |= paper is not None and paper <= COLUMN
+    most, lines = LINE_IN_COLUMN if short else LINE, [""]
     for word in whole(case).split():
         for i, piece in enumerate([word] if len(word) <= most else re.split(r"(?<=[:_/-])", word)):
             longer = f"{lines[-1]}{'' if i else ' '}{piece}".strip()
@@ -287,6 +295,13 @@ def new_figure(width: float, height: float, columns: int = 1, *, share_y: bool =
     for spare in axes[columns:]:
         spare.remove()
     return figure, axes[:columns]
+
+
+def headline(figure: Figure, text: str) -> None:
+    """Write what a figure shows above it; what stands in parentheses goes into a second line where one is too short for both."""
+    first, _, behind = text.rpartition(" (")
+    long = len(text) * LETTER * 9 / POINTS > figure.get_figwidth()
+    figure.suptitle(f"{first}\n({behind}" if first and long else text, x=0.01, ha="left", fontsize=9, color=MUTED)
 
 
 def beside(axis: Axes, y: float, text: str, color: str = INK) -> None:

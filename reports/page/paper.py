@@ -17,11 +17,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 from modbench.reports.figures import style
+from modbench.reports.figures.axes import thin_ticks
 from modbench.reports.model import Figure as Block
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.text import Text
+    from matplotlib.transforms import Bbox
 
 # Width in inches of a column of two, and of the whole text.
 WIDTHS = MappingProxyType({"column": 3.3, "text": 6.9})
@@ -99,7 +101,7 @@ def saved(drawing: Block, kind: str) -> bytes:
     for text in texts:
         text.set_fontsize(min(LARGEST, float(text.get_fontsize())))
     _keep_inside(drawing.figure, texts)
-    _thin_ticks(drawing.figure)
+    thin_ticks(drawing.figure)
     buffer = io.BytesIO()
     drawing.figure.savefig(buffer, format=kind, dpi=DPI, metadata=_METADATA[kind])
     return buffer.getvalue()
@@ -113,20 +115,28 @@ def narrowest(drawing: Block) -> float:
 
 def printed_over(drawing: Block) -> list[tuple[str, str]]:
     """Return the texts of a figure that lie on each other, in pairs."""
+    boxes = [(text, box.expanded(1, LETTERS)) for text, box in _shown(drawing)]
+    return [(one, other) for (one, a), (other, b) in itertools.combinations(boxes, 2) if a.overlaps(b)]
+
+
+def cut_off(drawing: Block) -> list[str]:
+    """Return the texts of a figure that reach beyond its edges."""
+    frame = drawing.figure.bbox
+    return [text for text, box in _shown(drawing) if box.x0 < frame.x0 - 1 or box.x1 > frame.x1 + 1]
+
+
+def _shown(drawing: Block) -> list[tuple[str, Bbox]]:
+    """The texts of a figure, and where they lie; matplotlib keeps ticks beyond the ends of an axis, which are not drawn."""
     from matplotlib.text import Text
 
     figure = drawing.figure
     figure.draw_without_rendering()
-    unseen = set[Text]()  # matplotlib keeps ticks beyond the ends of an axis
+    unseen = set[Text]()
     for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
         low, high = sorted(axis.get_view_interval())
         unseen |= {tick.label1 for tick in axis.get_major_ticks() if not low <= tick.get_loc() <= high}
-    boxes = []
-    for text in cast("list[Text]", figure.findobj(Text)):
-        if text.get_visible() and text.get_text().strip() and text not in unseen:
-            box = text.get_window_extent()
-            boxes.append((text.get_text(), box.expanded(1, LETTERS)))
-    return [(one, other) for (one, a), (other, b) in itertools.combinations(boxes, 2) if a.overlaps(b)]
+    texts = [text for text in cast("list[Text]", figure.findobj(Text)) if text.get_visible() and text not in unseen]
+    return [(text.get_text(), text.get_window_extent()) for text in texts if text.get_text().strip()]
 
 
 def _add_key(drawing: Block) -> None:
@@ -146,20 +156,6 @@ def _add_key(drawing: Block) -> None:
         for look, name in looks
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=LARGEST, labelcolor=style.MUTED)
-
-
-def _thin_ticks(figure: Figure) -> None:
-    """Leave out every other label of an axis below the axes while two of them overlap."""
-    figure.draw_without_rendering()
-    for axis in figure.axes:
-        labels = [label for label in axis.get_xticklabels() if label.get_visible() and label.get_text()]
-        while len(labels) > 2 and any(
-            one.get_window_extent().x1 + 2 > other.get_window_extent().x0
-            for one, other in itertools.pairwise(sorted(labels, key=lambda label: label.get_window_extent().x0))
-        ):
-            for label in labels[1::2]:
-                label.set_visible(False)
-            labels = labels[::2]
 
 
 def _keep_inside(figure: Figure, texts: Sequence[Text]) -> None:

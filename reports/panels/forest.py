@@ -9,8 +9,8 @@ from dataclasses import replace
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
-from modbench.reports.figures.axes import ends_of, name_rows, ratio_axis
-from modbench.reports.figures.style import HAIR, MUTED, PAPER, Mark, Marks, beside, in_lines, look, new_figure
+from modbench.reports.figures.axes import ends_of, name_rows, ratio_axis, thin_ticks
+from modbench.reports.figures.style import HAIR, MUTED, PAPER, Mark, Marks, beside, headline, in_lines, look, new_figure
 from modbench.reports.model import Estimate, Figure, Finding, Listed, Sentence, Verdict
 from modbench.reports.panel import Panel
 from modbench.reports.tables.cases import RATIOS, figure_rows
@@ -70,8 +70,9 @@ def _figure(loaded: Loaded, title: str, rows: Sequence[Finding], *, equal_cost: 
     marks = Marks()
     base = loaded.arms[0]
     over = f"{title}: speed-up over {SOLVED if equal_cost else in_title(base)} (further right is better)"
-    made.suptitle(over, x=0.01, ha="left", fontsize=9, color=MUTED)
+    headline(made, over)
     _draw(axis, loaded, kept, equal, marks, left)
+    thin_ticks(made)  # names and verdicts may leave little room between them
     return Figure(
         f"forest-{rows[0].metric.partition('/')[2]}" + "-cost" * equal_cost,
         made,
@@ -101,7 +102,7 @@ def _left(kept: Sequence[Finding]) -> list[str]:
     said = list[str]()
     for _, rows in groupby(kept, key=lambda found: found.case.arm):
         arms = [*rows]
-        lines = in_lines(arms[0].case).split("\n")
+        lines = in_lines(arms[0].case, short=True).split("\n")
         if len(lines) > len(arms):
             lines = ["\n".join(lines)]
         lines += [""] * (len(arms) - len(lines))

@@ -10,7 +10,7 @@ import pandas as pd
 from modbench.harness.roofline.table import RATIO_ERROR
 from modbench.reports.figures.axes import ends_of, ratio_axis
 from modbench.reports.figures.point_labels import label
-from modbench.reports.figures.style import HAIR, INK, MUTED, Mark, Marks, in_lines, look, new_figure
+from modbench.reports.figures.style import HAIR, INK, MUTED, Mark, Marks, headline, in_lines, look, new_figure
 from modbench.reports.model import Estimate, Figure, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.tables.cases import RATIOS
@@ -40,7 +40,7 @@ def render(loaded: Loaded) -> list[Figure]:
     if not sides:
         return []
     made, axes = new_figure(max(5.4, 2.2 + 1.9 * len(sides)), 3.1, len(sides), share_y=True)
-    made.suptitle("measured speed-up (higher is better)", x=0.01, ha="left", fontsize=9, color=MUTED)
+    headline(made, "measured speed-up (higher is better)")
     # An interval may leave the frame: one of a single noisy case would press all marks together.
     columns = [column for _, rows in sides for column in (rows.ideal, rows.attainable, rows.ratio)]
     ends = ends_of((value for column in columns for value in column if is_number(value)), 1.12)

@@ -11,7 +11,7 @@ import pandas as pd
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes.training import TrainNotes
 from modbench.reports.figures.axes import ticks
-from modbench.reports.figures.style import MUTED, look, new_figure
+from modbench.reports.figures.style import headline, look, new_figure
 from modbench.reports.model import Estimate, Figure, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.tables.load import Loaded
@@ -116,7 +116,7 @@ def _positions(curves: Sequence[Trained]) -> list[Figure]:
 
 def _frame(about: str, ticks: Callable[[float, float], str]) -> tuple[Drawn, Axes]:
     made, (axis,) = new_figure(4.0, 2.7)
-    made.suptitle("bits per token (lower is better)", x=0.01, ha="left", fontsize=9, color=MUTED)
+    headline(made, "bits per token (lower is better)")
     axis.set_xlabel(about)
     axis.xaxis.set_major_formatter(ticks)
     axis.locator_params(axis="x", nbins=5)

@@ -12,7 +12,7 @@ from modbench.harness.core.units import scale_of
 from modbench.harness.domain.case import ELEMENT_BYTES, Case
 from modbench.harness.domain.notes.memory import MemoryNotes
 from modbench.reports.figures.axes import name_rows
-from modbench.reports.figures.style import MUTED, PAPER, Mark, Marks, beside, in_lines, look, new_figure
+from modbench.reports.figures.style import MUTED, PAPER, Mark, Marks, beside, headline, in_lines, look, new_figure
 from modbench.reports.model import Estimate, Figure, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.tables.load import Loaded, Row
@@ -174,7 +174,7 @@ def _figure(identity: str, bars: Sequence[Bar], title: str, about: str, what: st
     factor, unit = scale_of(max(bar.total for bar in bars), "B")
     kinds = [kind for kind in _STRENGTH if any(kind in bar.measured or kind in bar.forecast for bar in bars)]
     made, (axis,) = new_figure(4.6, 0.75 + 0.3 * len(bars) + 0.2 * (len(kinds) > 1))
-    made.suptitle(title.format(unit), x=0.01, ha="left", fontsize=9, color=MUTED)
+    headline(made, title.format(unit))
     marks = Marks()
     for measured in (True, False):
         _stack(axis, bars, kinds, factor, marks if measured else None)

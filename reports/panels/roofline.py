@@ -17,7 +17,7 @@ from modbench.harness.roofline.table import Point, amount
 from modbench.harness.roofline.table import Table as Peaks
 from modbench.harness.roofline.work import Listed as Operators
 from modbench.harness.roofline.work import Work
-from modbench.reports.figures.style import INK, MUTED, Mark, Marks, look, new_figure
+from modbench.reports.figures.style import INK, Mark, Marks, headline, look, new_figure
 from modbench.reports.model import Estimate, Figure, Listed, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.questions.best_setting import first_arm
@@ -144,7 +144,7 @@ def render(loaded: Loaded) -> list[Figure]:
         return []
     sides = [(metric, some) for metric in _TITLES if (some := [each for each in calls if each.metric == metric])]
     made, axes = new_figure(5.2, 3.4, len(sides), share_y=True)
-    made.suptitle("attained FLOP/s (higher is better)", x=0.01, ha="left", fontsize=9, color=MUTED)
+    headline(made, "attained FLOP/s (higher is better)")
     marks = Marks()
     for axis, (metric, some) in zip(axes, sides, strict=True):
         _draw(axis, loaded, some, limit, marks)

@@ -68,7 +68,9 @@ def _figure(loaded: Loaded, sides: Sequence[tuple[str, str]], choice: Against) -
         to_measure |= {at for line in known.values() if (at := line.later.measure_next) is not None}
     axes[0].set_yticks([i + 0.5 for i in range(len(arms))], names)
     judged, hatched = any(each.verdict for each in data), any(map(_hatched, data))
-    colours = "Purple is faster, orange slower" + "; hatched: undecided" * hatched if judged else "Grey: no verdict"
+    colours = (
+        "Purple is faster, orange slower" + "; hatched: undecided" * hatched if judged else "Grey, hatched: no verdict"
+    )
     caption = Sentence(
         f"Speed-up over {{base}}, ± half the 95 % interval. {colours}."
         + " Rows of dense models: the alternatives of equal cost." * any(case.rung for case in arms)

@@ -26,7 +26,19 @@ from modbench.harness.roofline.table import RATIO_ERROR, amount
 from modbench.harness.roofline.table import Table as Peaks
 from modbench.harness.roofline.work import Listed, Work
 from modbench.reports.figures.axes import name_rows, ticks
-from modbench.reports.figures.style import INK, MAP, MAP_INK, MUTED, PAPER, Mark, Marks, beside, look, new_figure
+from modbench.reports.figures.style import (
+    INK,
+    MAP,
+    MAP_INK,
+    MUTED,
+    PAPER,
+    Mark,
+    Marks,
+    beside,
+    headline,
+    look,
+    new_figure,
+)
 from modbench.reports.model import Block, Estimate, Figure, Note, Sentence, Table, Value
 from modbench.reports.panel import Panel
 from modbench.reports.questions.best_setting import first_arm
@@ -247,7 +259,7 @@ def _figure(metric: str, found: Fall) -> Figure:
     rows = _steps(found)
     made, (axis,) = new_figure(4.5, 0.7 + 0.21 * len(rows))
     title = f"{_TITLES[metric]}: time as a share of {in_title(found.baseline)}'s (further left is better)"
-    made.suptitle(title, x=0.01, ha="left", fontsize=9, color=MUTED)
+    headline(made, title)
     marks = Marks()
     _draw(axis, found, rows, marks)
     frame = pd.DataFrame(

@@ -9,7 +9,7 @@ from typing import Any
 
 from modbench.harness.domain.case import Case, Place
 from modbench.reports.model import Listed, Sentence, Value
-from modbench.reports.questions import win_rate
+from modbench.reports.questions import rivals, win_rate
 from modbench.reports.tables.load import Loaded, default_arm
 from modbench.reports.wording import TIMED
 
@@ -99,8 +99,12 @@ def fastest(loaded: Loaded, model: Case) -> Case | None:
 
 
 def first_arm(loaded: Loaded) -> Case | None:
-    """Return the arm to show first; of a user's model with several settings the fastest, if one is told apart."""
-    first = default_arm(loaded)
+    """Return the arm to show first: the user's model whose rival the answer names, else one of the suite.
+
+    Of a user's model with several settings it is the fastest, if one is told apart.
+    """
+    own = [case for case, *_ in rivals.with_rivals(loaded) if case.arm != loaded.arms[0].arm]
+    first = own[0] if own else default_arm(loaded)
     found = fastest(loaded, first) if first is not None and first.own else None
     return first if found is None else next(case for case in loaded.arms if case.arm == found.arm)
 

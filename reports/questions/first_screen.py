@@ -37,9 +37,6 @@ WHERE = {
     frozenset({"train_step"}): " in training",
     frozenset({"prefill"}): " in prefill",
     frozenset({"decode"}): " in decoding",
-    frozenset({"request"}): " in generation",
-    frozenset({"prefill", "decode"}): " in generation",
-    frozenset({"prefill", "decode", "request"}): " in generation",
 }
 # More names than this are counted.
 MOST_NAMED = 6
@@ -274,7 +271,7 @@ def _question(loaded: Loaded) -> Value:
     metrics = [loaded.tables.metrics[key] for key in loaded.run.plan.suite.metrics]
     timed = {metric.workload for metric in metrics if loaded.tables.made_in(metric).times}
     if timed:
-        return f"Does skipping tokens pay{WHERE.get(frozenset(timed), '')}"
+        return f"Does skipping tokens pay{WHERE.get(frozenset(timed), ' in generation' if timed <= GENERATION else '')}"
     if metrics and all(metric.task for metric in metrics):
         return "Do models that skip tokens still solve these tasks"
     memory = any(metric.key.startswith("memory/") for metric in metrics)

@@ -158,7 +158,7 @@ def test_generation_and_causal_losses_wear_no_label() -> None:
     """They route without the future. A user's loss may do anything: what the guard found of its own routing decides."""
     finds = catalogue.load("doubts", "reads_future").finds
     guard = {"causality": {"reads_future": True, "change": 0.7}}
-    for metric in ("latency/decode", "latency/prefill", "loss/val_causal"):
+    for metric in ("latency/decode", "latency/prefill", "latency/request", "loss/val_causal"):
         assert finds(evidence(metric=metric, counted=guard)) is None
     own = CASE.model_copy(update={"model": "mine.py:build"})
     for metric, leaks, labelled in (

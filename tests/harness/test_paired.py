@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -404,6 +405,8 @@ def test_the_words_of_a_launch(tmp_path: Path) -> None:
     words = paired.preparing_command(side, request, tmp_path / "out")
     assert words[words.index("--model") + 1] == "/a/mine.py:build"
     assert words[words.index("-k") + 1] == "mine and T512"
+    assert words[words.index("--rival") + 1] == "none"  # two revisions would be held against two rivals
+    assert "--rival" not in paired.preparing_command(side, replace(request, models=()), tmp_path / "out")
     assert 'metrics=["latency/forward"]' in words
     assert words[-2:] == ["--seq-len", "512"]
 

@@ -28,7 +28,7 @@ from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.progress import progress_for
 from modbench.reports.model import Estimate, Sentence, Verdict
-from modbench.reports.questions import first_screen, rivals
+from modbench.reports.questions import best_setting, first_screen, rivals
 from modbench.reports.tables.load import load, rung_beside
 
 SUITE: dict[str, Any] = {
@@ -331,6 +331,7 @@ def test_the_answer_begins_with_the_rival(here: Path, monkeypatch: pytest.Monkey
     loaded = load(left(here, made))
     own = next(case for case in loaded.arms if case.own)
     assert rung_beside(loaded, own) is not None
+    assert best_setting.first_arm(loaded) == own  # what the page shows first is about it too
     first, everywhere, shape, *_ = first_screen.answer(loaded)
     assert isinstance(first, Sentence)
     assert first.given["arm"] == own

@@ -267,6 +267,7 @@ def test_labels_are_never_printed_over_each_other(titled: Loaded, width: str | N
             if width:
                 paper.saved(drawing, "svg")
             assert paper.printed_over(drawing) == [], name
+            assert paper.cut_off(drawing) == [], name
             texts = [re.sub(r"\s", "", text.get_text()) for text in drawing.figure.findobj(Text)]
         keyed = {case.arm for case in drawing.key}
         for arm, title in LONG.items() if name in {"map", "memory", "loss-cost", "pareto", "pareto-memory"} else ():

@@ -222,7 +222,7 @@ def test_a_verdict_while_the_run_goes_on_is_that_of_the_report(tmp_path: Path) -
 def test_of_a_model_that_is_measured_alone_nothing_is_decided(tmp_path: Path) -> None:
     left(tmp_path, planted_suite("draft", metrics=["latency/forward"], arms=[{"model": "dense"}], train=None))
     run = run_folder.read(str(tmp_path / "run"))
-    assert decided.answer(run.path, [unit for unit in run.plan.units if unit.facts.timed][:1]) == []
+    assert decided.answer(run.path, [unit for unit in run.plan.units if unit.made_in == "time"]) == []
 
 
 def test_a_check_that_cannot_tell_is_a_doubt(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:

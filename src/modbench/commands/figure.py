@@ -123,9 +123,9 @@ def _drawn(loaded: Loaded, name: str, width: str, kinds: Sequence[str]) -> Drawn
     with paper.canvas(width), style.numbered(loaded.arms):
         drawing = render.named(loaded, name)
         images = {kind: paper.saved(drawing, kind) for kind in kinds}
-        inches, over = paper.narrowest(drawing), paper.printed_over(drawing)
+        inches, over = paper.narrowest(drawing), paper.printed_over(drawing) or paper.cut_off(drawing)
     squeezed = (
-        f"its axes are {inches:.1f} inches wide" if inches < NARROW else "its labels lie on each other" * bool(over)
+        f"its axes are {inches:.1f} inches wide" if inches < NARROW else "its labels have too little room" * bool(over)
     )
     return Drawn(drawing, width, images, squeezed)
 

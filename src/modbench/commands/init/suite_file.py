@@ -15,6 +15,7 @@ from modbench.commands.schema import schema_of
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.ids import slug
+from modbench.harness.core.model_specs import is_user_model
 from modbench.harness.planning.arms import unsolved_arms
 from modbench.harness.planning.load_suite import parse_suite, read_suite
 
@@ -88,7 +89,7 @@ def write_suite(file: str, source: str | None = None, models: Sequence[str] = ()
         file: the suite's file, which must not exist.
         source: name or file of a suite whose values it takes; None: a small comparison of dense and MoD.
         models: models that are compared with the anchor, catalogue names or `FILE.py:build`. Without a source they stand in the
-            place of its other arms.
+            place of its other arms, and each of the user's has a rival of equal FLOPs.
 
     Returns:
         Both files.
@@ -100,6 +101,8 @@ def write_suite(file: str, source: str | None = None, models: Sequence[str] = ()
     if path.exists():
         raise UsageError(f"{file!r} exists, and files are never overwritten. Name another file.")
     data = STARTER if source is None else read_suite(source)
+    if source is None and any(map(is_user_model, models)):
+        data = {**data, "rival": "flops"}
     arms = data["arms"][:1] if source is None and models else data["arms"]
     data = {**data, "name": slug(path.stem), "arms": [*arms, *({"model": model} for model in models)]}
     schema = schema_of("suite")
