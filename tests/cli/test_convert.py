@@ -360,7 +360,7 @@ def test_bits_per_byte_are_those_that_a_run_finds(
     dense_row = json.loads(done.stdout)["losses"]["not tuned"]["dense"]
     sizes = [*("--seq-len", "32"), *(f"--set=train.{key}" for key in ("steps=0", "seq_len=32", "val_tokens=256"))]
     run = ("--effort", "smoke", "--device", "cpu", "--set", "metrics=bpb/val", *sizes, "-o", tmp_path / "run")
-    found = modbench("run", "quick", "--model", f"hf:{source}", "--only", *run, "--corpus", text)
+    found = modbench("run", "quick", "--model", f"hf:{source}", "--only", "--rival", "none", *run, "--corpus", text)
     assert found.returncode == 0, found.stderr
     cases = pd.read_csv(tmp_path / "run" / "cases.csv")
     (value,) = cases[cases.metric == "bpb/val"].value
