@@ -78,7 +78,7 @@ class OwnCosts:
         found = self._operators(case)
         why_not = table.lacks(found)
         if why_not is not None:
-            raise UsageError(f"the time of {case.arm} cannot be predicted: {why_not}.")
+            raise UsageError(f"its time cannot be predicted: {why_not}.")
         return table.seconds(found)
 
     @cached_property
@@ -95,7 +95,7 @@ class OwnCosts:
         (counted,) = self.counted([case], operators=True)
         if isinstance(counted, str) or counted.operators is None:
             why = counted if isinstance(counted, str) else counted.operators_reason
-            raise UsageError(f"the time of {case.arm} cannot be predicted: {why}.")
+            raise UsageError(f"its time cannot be predicted: {why}.")
         return counted.operators
 
 
@@ -169,18 +169,19 @@ def count(case: Case, *, memory: bool = False, operators: bool = False) -> OwnCo
         memory: whether the memory of a training step is forecast too.
         operators: whether the operators of a forward pass are recorded too.
     """
-    reasons = []
+    raised: dict[str, list[str]] = {}
     for on, device in (("shapes alone", "meta"), ("this CPU", "cpu")):
         try:
             found = _counted_on(case, device)
         except SURVIVABLE as error:
-            reasons.append(f"on {on} it raised {type(error).__name__}: {in_short(error, 120)}")
+            raised.setdefault(f"it raised {type(error).__name__}: {in_short(error, 120)}", []).append(on)
             continue
         if memory:
             found = found.model_copy(update=_memory(case))
         if operators:
             found = found.model_copy(update=_recorded(case))
         return found
+    reasons = (f"on {' and '.join(places)} {what}" for what, places in raised.items())
     return f"cannot be counted: {'; '.join(reasons)}"
 
 

@@ -139,7 +139,7 @@ def resolve_arms(suite: Suite, solver: Solver) -> list[ResolvedArm]:
         each for each in rivals if not any((o.target, o.quantity) == (each.target, each.quantity) for o in wanted)
     ]
     solver.prepare((each.target, each.quantity) for each in (*wanted, *rivals))
-    rungs = [each.solved(solver) for each in wanted]
+    rungs = [_solved(each, solver) for each in wanted]
     named, rungs = _with_rivals(named, rungs, rivals, solver)
     rungs = _distinct(rungs)
     alone = len(named) == len(rungs) == 1 and named[0].own  # nothing else is compared with it
@@ -372,6 +372,15 @@ def _matched(arm: Arm, match: Match, suite: Suite, shape: dict[str, Any], named:
     base = _resolve(arm.model, {**shape, **_shape_of(target)} if own else shape, arm.settings, anchor=arm.anchor)
     base = replace(base, tokens_of=_tokens_of(target), title=arm.title)
     return _Wanted(base, _whole(base, named) if own else base, target, match.quantity, match.factor)
+
+
+def _solved(wanted: _Wanted, solver: Solver) -> ResolvedArm:
+    """The rung of a `match`, which nothing replaces if it cannot be had."""
+    try:
+        return wanted.solved(solver)
+    except UsageError as error:
+        target = "-".join((short_name(wanted.target.model), *wanted.target.parts))
+        raise UsageError(f"match of {target}: {error}") from error
 
 
 def _rival(target: ResolvedArm, suite: Suite, named: Sequence[ResolvedArm]) -> _Wanted:

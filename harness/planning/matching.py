@@ -101,16 +101,16 @@ class Matcher:
         if read is not None:
             return read(case_cost(case) or self._counted(case, quantity))
         if self.costs is None:
-            raise UsageError(f"the time of {case.arm} cannot be predicted here.")
+            raise UsageError("its time cannot be predicted here.")
         return self.costs.seconds(self._timed(case))
 
     def _counted(self, case: Case, quantity: Quantity) -> Amounts:
         found = self.costs.counted([case])[0] if self.costs else "has no closed form, and nothing counted it"
         if isinstance(found, str):
-            raise UsageError(f"{case.arm} {found}.")
+            raise UsageError(f"it {found}.")
         if found.unknown and quantity != "params":
             named = ", ".join(found.unknown)
-            raise UsageError(f"{case.arm}: no FLOPs of {named} are known, so that a model of equal FLOPs is not.")
+            raise UsageError(f"no FLOPs of {named} are known, and so no model of equal FLOPs.")
         return found
 
 

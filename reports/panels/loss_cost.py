@@ -84,8 +84,7 @@ def render(loaded: Loaded) -> list[Figure]:
         + " (fp32 weights, bf16 autocast)" * ("bf16" in suite.grid.dtype)
         + "."
         + " Hollow: top-k routing saw later tokens." * any(each.looked_ahead for each in points)
-        + " Grey line: dense models of several sizes, interpolated; an arm is worth its trouble below it."
-        * (len(_ladder(points)) > 1),
+        + " Grey line: dense models." * (len(_ladder(points)) > 1),
         seeds=seeds_in_words(loaded),
         trained=trained,
     )

@@ -74,7 +74,7 @@ def _figure(loaded: Loaded, sides: Sequence[tuple[str, str]], choice: Against) -
     caption = Sentence(
         f"Speed-up over {{base}}, ± half the 95 % interval. {colours}."
         + " Rows of dense models: the alternatives of equal cost." * any(case.rung for case in arms)
-        + " Thick line: from this length on the arm pays" * lined
+        + " Thick line: from there on it pays" * lined
         + "; {next}" * bool(to_measure)
         + "." * lined,
         base="dense of equal cost" if choice.equal_cost else loaded.arms[0],

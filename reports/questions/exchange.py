@@ -184,7 +184,7 @@ def exchanges(loaded: Loaded) -> list[Exchange]:
 
 def _groups(loaded: Loaded) -> Iterator[_Trained]:
     found: dict[tuple[str, float | None], list[Comparison]] = {}
-    for comparison in loaded.run.plan.comparisons:
+    for comparison in () if loaded.evaluates_only else loaded.run.plan.comparisons:
         first = comparison.arms[0]
         if not first.task and any(key in comparison.metrics for key in PER_TOKEN):
             found.setdefault((comparison.place.dtype, first.budget), []).append(comparison)

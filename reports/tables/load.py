@@ -192,8 +192,15 @@ class Loaded:
 
     @property
     def trained_metric(self) -> str | None:
-        """A requested metric of the training runs on a corpus, any of which holds the training curve; None if there is none."""
+        """A requested metric of the training runs on a corpus, any of which holds the training curve; None if there is none.
+
+        None too where stored weights were to be evaluated, and no model has any.
+        """
         metrics = [self.tables.metrics[key] for key in self.run.plan.suite.metrics]
+        measured = (
+            set(self.cases[self.cases.status == "ok"].metric) if self.evaluates_only else set(self.tables.metrics)
+        )
+        metrics = [metric for metric in metrics if metric.key in measured]
         return next((m.key for m in metrics if self.tables.made_in(m).samples == "seeds" and not m.task), None)
 
     @property

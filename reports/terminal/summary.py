@@ -91,7 +91,8 @@ def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str
     launches = f": {suite.launches_in_words}" if results.TIMES.intersection(suite.metrics) else ""
     yield wrapped([f"{suite.name} on {first_screen.measured_on(loaded)}{launches}{_first_of_several(loaded)}"], width)
     answer = first_screen.answer(loaded)
-    yield wrapped([Listed(answer, " ")] if 0 < len(answer) <= MOST_IN_A_ROW else answer, width)
+    in_a_row = 0 < len(answer) <= MOST_IN_A_ROW and not loaded.generates_only
+    yield wrapped([Listed(answer, " ")] if in_a_row else answer, width)
     leads = [panel.lead for _, panel in panels()]
     tables = [(table, lead.above) for lead in leads if (table := lead.table(loaded))]
     yield from (text.table(table, width) for table, above in tables if above)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,14 @@ from modbench.harness.planning import plan as planning
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.training_units import reads_text
-from modbench.reports.questions import first_screen
+from modbench.reports.questions import exchange, first_screen
 from modbench.reports.tables import load
 from modbench.reports.terminal import summary
 from modbench.reports.writers.number_format import plain
 
 TEXT = Text("t", b"a" * 5000, b"b" * 5000, "c0ffee")
 BOTH = ({"model": "dense"}, {"model": "mod", "capacity": [0.125]})
+LADDER = (*BOTH, {"model": "dense", "match": {"arm": "mod", "capacity": 0.125}})
 OWN = "from torch import nn\n\n\ndef build(config):\n    return nn.Embedding(config.vocab_size, config.vocab_size)\n"
 
 
@@ -103,6 +105,17 @@ def test_of_stored_weights_there_is_no_doubt_about_seeds(tmp_path: Path) -> None
         False,
         True,
     ]
+
+
+def test_where_no_model_has_weights_the_report_asks_nothing_about_losses(tmp_path: Path) -> None:
+    made = planted(tmp_path, train={"seq_len": 256, "batch_size": 8, "steps": 0}, arms=LADDER)
+    assert made.trained_metric == "loss/val_causal"
+    cases = made.cases.copy()
+    cases.loc[cases.metric == "loss/val_causal", ["value", "status"]] = [None, "skipped"]
+    assert replace(made, cases=cases).trained_metric is None
+    assert not exchange.exchanges(made)  # nothing was trained that FLOPs could buy
+    trained = planted(tmp_path / "trained", train={"seq_len": 256, "batch_size": 8, "tokens": 4096}, arms=LADDER)
+    assert exchange.exchanges(trained)
 
 
 def test_ratio_verdict_and_loss_of_two_arms_take_a_screen(tmp_path: Path) -> None:

@@ -124,14 +124,17 @@ def test_a_full_disk_is_recognised_behind_torch(
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(file))
 
 
-def test_a_file_without_content_is_no_decision_of_the_users(modbench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_without_content_is_no_decision_of_the_users(
+    modbench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """typer takes any EOFError for an answer that the user did not give, and ends with 1."""
 
     def empty(*_: Any, **__: Any) -> None:
         raise EOFError("planted")
 
     monkeypatch.setattr(api, "report", empty)
-    done = modbench("report", "somewhere")
+    (tmp_path / "run.json").touch()
+    done = modbench("report", str(tmp_path))
     assert done.returncode == 3
     assert "EOFError: planted" in done.stderr
 
@@ -184,7 +187,9 @@ def test_a_folder_that_was_moved_away_was_not_taken_over(tmp_path: Path) -> None
         held.check()
 
 
-def test_one_more_interrupt_at_the_end_takes_no_word_away(modbench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_more_interrupt_at_the_end_takes_no_word_away(
+    modbench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A second Ctrl-C while the folder is given back: the exit code and what is kept are those of the first."""
 
     def interrupted_twice(*_: Any, **__: Any) -> None:
@@ -194,5 +199,6 @@ def test_one_more_interrupt_at_the_end_takes_no_word_away(modbench: Any, monkeyp
             raise KeyboardInterrupt
 
     monkeypatch.setattr(api, "report", interrupted_twice)
-    done = modbench("report", "somewhere")
+    (tmp_path / "run.json").touch()
+    done = modbench("report", str(tmp_path))
     assert (done.returncode, done.stderr) == (4, "modbench: interrupted.\n")

@@ -120,7 +120,7 @@ def of(made: Plan, target: str) -> tuple[Case, Rung]:
 
 def test_a_model_gets_a_dense_one_of_its_flops_at_the_longest_length() -> None:
     costs = Planted({1: 0.6 * dense_at(64) / 64})
-    made = planned(costs, "mine.py:build")
+    made = planned(costs, "mine.py:build", changes={"train": {"seq_len": 32, "tokens": 1000}})
     rival, rung = of(made, "mine:build")
     assert arms(made) == ["dense", rival.arm, "mine:build"]
     assert (rival.arm, rung.solved_at, rung.quantity) == ("dense-f0.60", 64, "flops/forward")

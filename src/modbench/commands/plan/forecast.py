@@ -155,17 +155,18 @@ def _rivals(plan: Plan, run_time: RunTime, every: Sequence[tuple[UnitOfWork, int
 
 
 def _adds(unit: UnitOfWork, arm: str, run_time: RunTime, maker: UnitMaker, at_once: int) -> float:
-    """Seconds that an arm adds to a unit: all of a unit of its own."""
+    """Seconds that an arm, and its twin if it is the anchor, add to a unit: all of a unit of its own."""
     arms = unit.comparison.arms
-    rest = tuple(case for case in arms if case.arm != arm)
+    rest = tuple(case for case in arms if case.original.arm != arm)
     if len(rest) == len(arms) or unit.facts.about_machine:
         return 0.0
     whole = run_time.seconds(unit, at_once)
-    if not rest:
-        return whole
     work = {case: maker.forward(unit.comparison, case) for case in arms}
-    left = unit.flops * sum(work[case] for case in rest) / sum(work.values())
-    without = {"comparison": unit.comparison.model_copy(update={"arms": rest}), "series": "", "flops": left}
+    left = sum(work[case] for case in rest) / sum(work.values())
+    if not rest or arms[0] not in rest:  # what the others take is known from the anchor
+        return whole * (1 - left)
+    comparison = unit.comparison.model_copy(update={"arms": rest})
+    without = {"comparison": comparison, "series": "", "flops": unit.flops * left}
     return whole - run_time.seconds(unit.model_copy(update=without), at_once)
 
 
