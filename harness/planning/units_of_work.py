@@ -127,7 +127,7 @@ def units_of_work(suite: Suite, comparisons: Sequence[Comparison], text: Text | 
     found_out = set()
     whole = {c.place for c in comparisons if not in_search(suite, c)}  # where all arms are counted, searched or not
     for repeated, group in itertools.groupby(catalogue.passes().values(), key=lambda each: (each.phase, each.repeated)):
-        passes, made = list(group), list[UnitOfWork]()
+        passes, made = list(group), list[tuple[int, UnitOfWork]]()  # in which launch, and the unit
         # Launches of one comparison lie far apart in time, so that one slow minute does not affect all of them.
         for launch in range(suite.launches_limit if repeated[1] else 1):
             for (comparison, metrics, needed), each in itertools.product(asked, passes):
@@ -144,24 +144,23 @@ def units_of_work(suite: Suite, comparisons: Sequence[Comparison], text: Text | 
                         if unit.name in found_out:
                             continue
                         found_out.add(unit.name)
-                    made.append(_limited(each, unit))
-        yield from _first_answer_first(made) if repeated[1] and suite.effort not in TWO_STAGE else made
+                    made.append((launch, _limited(each, unit)))
+        quick_look = suite.effort not in TWO_STAGE and suite.search is None
+        yield from (unit for _, unit in (_first_answer_first(made) if repeated[1] and quick_look else made))
 
 
-def _first_answer_first(units: Sequence[UnitOfWork]) -> list[UnitOfWork]:
+def _first_answer_first(units: Sequence[tuple[int, UnitOfWork]]) -> list[tuple[int, UnitOfWork]]:
     """Order launches so that a quick look has its first verdict early: one workload after the other, long inputs first.
 
     The launches of a comparison lie between those of other lengths still, but within a minute or two of each other.
     """
-    workloads = list(dict.fromkeys((unit.made_in, unit.workload) for unit in units))
-    return sorted(
-        units,
-        key=lambda unit: (
-            workloads.index((unit.made_in, unit.workload)),
-            unit.launch,
-            -unit.comparison.place.seq_len,
-        ),
-    )
+    workloads = list(dict.fromkeys(unit.workload for _, unit in units))
+
+    def turn(made: tuple[int, UnitOfWork]) -> tuple[int, int, int]:
+        launch, unit = made
+        return workloads.index(unit.workload), launch, -unit.comparison.place.seq_len
+
+    return sorted(units, key=turn)
 
 
 def _limited(each: Pass, unit: UnitOfWork) -> UnitOfWork:

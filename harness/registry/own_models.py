@@ -141,7 +141,8 @@ def _way_by_source(spec: str, key: str) -> Way:
 
 def no_python_file(where: str) -> str:
     """The end of the error for a file of Python that does not exist."""
-    return f"there is no file {where!r} in {Path.cwd()}.{near_path(where, lambda each: each.suffix == '.py')}"
+    here = "" if Path(where).is_absolute() else f" in {Path.cwd()}"
+    return f"there is no file {where!r}{here}.{near_path(where, lambda each: each.suffix == '.py')}"
 
 
 def files_of_module(name: str) -> dict[str, Path]:

@@ -243,7 +243,7 @@ def test_what_a_side_without_a_number_says(first: Trouble | None, second: Troubl
         ("nowhere", "deep/mine.py:build", "no revision 'nowhere'"),
         ("--output=x", "deep/mine.py:build", "no revision '--output=x'"),
         ("zero", "deep/mine.py:build", "zero .* deep/mine.py"),
-        ("one", "deep/none.py:build", "no such file"),
+        ("one", "deep/none.py:build", "there is no file"),
     ],
 )
 def test_what_is_not_there_is_refused(repository: Path, tmp_path: Path, name: str, model: str, said: str) -> None:

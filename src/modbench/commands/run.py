@@ -134,15 +134,16 @@ def resume(
 
     Finished units are kept, and training continues from its checkpoint.
     """
+    from modbench.harness.core.units import parse_duration
+
+    timeout_s = parse_duration(timeout, "--timeout") if timeout is not None else None
     chosen_run(run_folder)
     from modbench import api
-    from modbench.harness.core.units import parse_duration
     from modbench.harness.execution import stopping
     from modbench.harness.execution.launcher_profile import read_profile
     from modbench.progress import progress_for
     from modbench.reports.questions import machine
 
-    timeout_s = parse_duration(timeout, "--timeout") if timeout is not None else None
     if launcher_profile:
         options = [*read_profile(launcher_profile), *(options or ())]
     stopping.interrupt_on_end()
