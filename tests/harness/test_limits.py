@@ -141,6 +141,9 @@ def test_a_flag_sets_the_limit(
     assert done.returncode == 2
     assert "--timeout 'soon'" in done.stderr
     given: list[float | None] = []
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "run.json").touch()
 
     def stop(*_: object, timeout_s: float | None = None, **__: object) -> None:
         given.append(timeout_s)
