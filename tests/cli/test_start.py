@@ -26,7 +26,7 @@ from planted import left, planted_suite
 from resealed import reseal
 
 from modbench.commands import demo as demo_command
-from modbench.commands.init.doors import DOORS, TEMPLATE, Door, kind_of
+from modbench.commands.init.starts import STARTS, TEMPLATE, Start, kind_of
 from modbench.commands.init.suite_file import EXAMPLES, example
 from modbench.harness.planning.load_suite import load_suite, read_suite
 from modbench.harness.planning.suite_schema import suite_schema
@@ -214,15 +214,15 @@ def test_init_refuses_and_writes_nothing(words: tuple[str, ...], said: str, tmp_
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-def test_init_alone_shows_three_doors_and_a_suite(tmp_path: Path, modbench: Modbench) -> None:
+def test_init_alone_shows_three_starts_and_a_suite(tmp_path: Path, modbench: Modbench) -> None:
     done = modbench("init", cwd=tmp_path)
     assert (done.returncode, done.stderr, list(tmp_path.iterdir())) == (0, "", [])
     assert len(done.stdout.splitlines()) <= 10
-    assert all(each in done.stdout for door in DOORS for each in (door.what, door.command, door.docs))
-    assert json.loads(modbench("init", "--json", cwd=tmp_path).stdout)["doors"] == [asdict(door) for door in DOORS]
-    for door in DOORS:  # each command is one that its door takes
-        (word, *_) = shlex.split(door.command)[2:]
-        assert kind_of(word) is door
+    assert all(each in done.stdout for start in STARTS for each in (start.what, start.command, start.docs))
+    assert json.loads(modbench("init", "--json", cwd=tmp_path).stdout)["starts"] == [asdict(start) for start in STARTS]
+    for start in STARTS:  # each command is one that its start takes
+        (word, *_) = shlex.split(start.command)[2:]
+        assert kind_of(word) is start
 
 
 def commands_of(begun: str) -> list[list[str]]:
@@ -231,7 +231,7 @@ def commands_of(begun: str) -> list[list[str]]:
 
 
 @pytest.mark.slow
-def test_the_door_of_a_model_writes_one_that_can_be_measured(tmp_path: Path, modbench: Modbench) -> None:
+def test_the_start_of_a_model_writes_one_that_can_be_measured(tmp_path: Path, modbench: Modbench) -> None:
     done = modbench("init", "mine.py", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     plan, run = commands_of(done.stdout)
@@ -248,7 +248,7 @@ def test_the_door_of_a_model_writes_one_that_can_be_measured(tmp_path: Path, mod
     assert abs(mine / dense - 1) < 0.05
 
 
-def test_the_door_of_a_repository_writes_the_workflow_of_the_page(tmp_path: Path, modbench: Modbench) -> None:
+def test_the_start_of_a_repository_writes_the_workflow_of_the_page(tmp_path: Path, modbench: Modbench) -> None:
     (tmp_path / "mine.py").write_text(MINE)
     file = ".github/workflows/modbench.yml"
     done = modbench("init", file, "--model", "mine.py:build", "--json", cwd=tmp_path)
@@ -264,7 +264,7 @@ def test_the_door_of_a_repository_writes_the_workflow_of_the_page(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_the_door_of_a_checkpoint_names_commands_that_work(tmp_path: Path, modbench: Modbench) -> None:
+def test_the_start_of_a_checkpoint_names_commands_that_work(tmp_path: Path, modbench: Modbench) -> None:
     pytest.importorskip("transformers", reason="the extra hf is not installed")
     from hf_folders import text, write_llama
 
@@ -279,11 +279,11 @@ def test_the_door_of_a_checkpoint_names_commands_that_work(tmp_path: Path, modbe
         assert worked.returncode == 0, worked.stderr
 
 
-@pytest.mark.parametrize("door", DOORS[:3], ids=lambda door: door.what)
-def test_the_page_of_a_door_begins_with_one_screen(door: Door) -> None:
-    first = (ROOT / door.docs).read_text(encoding="utf-8").partition("\n## ")[0]
+@pytest.mark.parametrize("start", STARTS[:3], ids=lambda start: start.what)
+def test_the_page_of_a_start_begins_with_one_screen(start: Start) -> None:
+    first = (ROOT / start.docs).read_text(encoding="utf-8").partition("\n## ")[0]
     assert len(first.splitlines()) <= 40
-    assert " ".join(door.command.split()[:3]) in first
+    assert " ".join(start.command.split()[:3]) in first
 
 
 def test_the_page_shows_the_model_that_is_written() -> None:

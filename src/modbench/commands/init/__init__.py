@@ -15,9 +15,9 @@ from modbench.commands._output import say, say_json
 
 def _files(incomplete: str) -> list[tuple[str, str]]:
     """Complete what FILE begins with."""
-    from modbench.commands.init.doors import DOORS
+    from modbench.commands.init.starts import STARTS
 
-    return matching(((door.command.split()[2].removesuffix("FOLDER"), door.does) for door in DOORS), incomplete)
+    return matching(((start.command.split()[2].removesuffix("FOLDER"), start.does) for start in STARTS), incomplete)
 
 
 @command()
@@ -57,20 +57,20 @@ def init(
     FILE.toml is a suite, written with every key explained, and a schema by which editors check it; FILE.py a model; FILE.yml a
     workflow that gates pull requests. Of hf:FOLDER the commands are printed.
     """
-    from modbench.commands.init import doors
+    from modbench.commands.init import starts
 
     if file is None and source is None and model is None:
         if as_json:
-            say_json({"doors": [asdict(door) for door in doors.DOORS]})
+            say_json({"starts": [asdict(start) for start in starts.STARTS]})
         else:
-            say(doors.as_text())
+            say(starts.as_text())
         return
     named, chosen = file or "suite.toml", listed("--model", model, str)
-    kind = doors.kind_of(named)
-    if kind is not doors.SUITE:
-        if kind is not doors.REPOSITORY:
+    kind = starts.kind_of(named)
+    if kind is not starts.SUITE:
+        if kind is not starts.REPOSITORY:
             refuse({"--from": source, "--model": model}, "a suite or a workflow, such as suite.toml")
-        begun = doors.begin(kind, named, chosen, source)
+        begun = starts.begin(kind, named, chosen, source)
         if as_json:
             say_json(begun.as_json())
         else:

@@ -1,4 +1,4 @@
-"""The doors that `modbench init` shows: what a user may have, the command that begins with it, and what that writes or prints."""
+"""What `modbench init` begins with: what a user may have, the command that begins with it, and what that writes or prints."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PREFIX = "hf:"
 
 
 @dataclass(frozen=True)
-class Door:
+class Start:
     """A way to begin.
 
     Attributes:
@@ -35,20 +35,20 @@ class Door:
     docs: str
 
 
-MODEL = Door(
+MODEL = Start(
     "a model", "modbench init mine.py", "writes a small model that skips tokens, to change", "docs/own_model.md"
 )
-CHECKPOINT = Door(
+CHECKPOINT = Start(
     "a checkpoint", "modbench init hf:FOLDER", "prints how to measure it and to convert it to MoD", "docs/convert.md"
 )
-REPOSITORY = Door(
+REPOSITORY = Start(
     "a repository",
     "modbench init .github/workflows/modbench.yml --model mine.py:build",
     "writes a gate that fails a pull request that makes the model slower",
     "docs/ci.md",
 )
-SUITE = Door("none of these", "modbench init suite.toml", "writes a suite with every key explained", "docs/start.md")
-DOORS = (MODEL, CHECKPOINT, REPOSITORY, SUITE)
+SUITE = Start("none of these", "modbench init suite.toml", "writes a suite with every key explained", "docs/start.md")
+STARTS = (MODEL, CHECKPOINT, REPOSITORY, SUITE)
 ENDINGS = {".py": MODEL, ".yml": REPOSITORY, ".yaml": REPOSITORY, ".toml": SUITE}
 
 
@@ -81,8 +81,8 @@ class Begun:
 
 
 def as_text() -> str:
-    """All doors, each in two lines."""
-    rows = [row for door in DOORS for row in ((door.what, door.command), ("", f"{door.does}: {door.docs}"))]
+    """All ways to begin, each in two lines."""
+    rows = [row for start in STARTS for row in ((start.what, start.command), ("", f"{start.does}: {start.docs}"))]
     return "\n".join(["What do you have?", "", *aligned(rows)])
 
 
@@ -118,8 +118,8 @@ def build(config, keep=4):
 """
 
 
-def kind_of(named: str) -> Door:
-    """The door that a name belongs to: a checkpoint by its prefix, files by their endings.
+def kind_of(named: str) -> Start:
+    """The start that a name belongs to: a checkpoint by its prefix, files by their endings.
 
     Raises:
         UsageError: if it belongs to none.
@@ -136,11 +136,11 @@ def kind_of(named: str) -> Door:
     return ENDINGS[ending]
 
 
-def begin(door: Door, named: str, models: tuple[str, ...], suite: str | None) -> Begun:
-    """Write or print what a door offers; a suite is written by `suite_file.py`."""
-    if door is REPOSITORY:
+def begin(start: Start, named: str, models: tuple[str, ...], suite: str | None) -> Begun:
+    """Write or print what a start offers; a suite is written by `suite_file.py`."""
+    if start is REPOSITORY:
         return write_workflow(named, models, suite)
-    return write_model(named) if door is MODEL else commands_for(named)
+    return write_model(named) if start is MODEL else commands_for(named)
 
 
 def write_model(file: str) -> Begun:
