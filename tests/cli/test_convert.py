@@ -118,6 +118,8 @@ def test_what_it_writes_is_a_model_for_transformers_and_for_modbench(
     words = [
         *shlex.split(decode.removeprefix("decode:  modbench run")),
         *small,
+        "--batch-size",
+        "1",
         "--request",
         "32+4",
         "--set",

@@ -25,7 +25,11 @@ from doc_blocks import ALL, PAGES, ROOT, Block, blocks, inline_commands, words_o
 from planted_compare import ARMS, compared_run
 
 from modbench.cli import app
+from modbench.harness.domain.case import Case
+from modbench.harness.domain.own_cost import OwnCost
+from modbench.harness.execution import own_costs
 from modbench.harness.planning.load_suite import parse_suite
+from modbench.harness.registry.lookup import with_facts
 from modbench.harness.text.tokens import byte_characters
 from modbench.reports.formats.pytest_benchmark import statistics_of
 
@@ -133,7 +137,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     make_named_files(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MODBENCH_INCLUDE", "")
+    monkeypatch.setattr(own_costs, "_in_processes", in_this_process)
     return tmp_path
+
+
+def in_this_process(cases: Sequence[Case], *, memory: bool, operators: bool) -> list[OwnCost | str]:
+    """Count models of the pages here: a process for each command of each page would import torch some thirty times."""
+    return [own_costs.count(with_facts(case), memory=memory, operators=operators) for case in cases]
 
 
 # --- what every block must be

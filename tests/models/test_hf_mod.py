@@ -298,7 +298,7 @@ def test_what_cannot_be_done_is_refused() -> None:
         model.route_by("topk")
     with pytest.raises(UsageError, match="layers 0 to 2"):
         routed("llama", first_routed=3)
-    with pytest.raises(UsageError, match="capacity 0: "):
+    with pytest.raises(UsageError, match="capacity 0 is outside"):
         routed("llama", capacity=0)
     windows = dense("qwen2", use_sliding_window=True, sliding_window=8, max_window_layers=0)
     with pytest.raises(UsageError, match="sliding-window"):
