@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from page_tables import filled
 from planted import left, planted_suite
 
 from modbench.harness.stats.paired import LaunchSamples, compare_pairs
@@ -116,7 +117,8 @@ def test_losses_add_up_or_do_not(table: pd.DataFrame) -> None:
 
 
 def test_the_answer_has_the_longest_length_and_counts_verdicts(run: Loaded) -> None:
-    window, convolution = combine.answer(run)
+    answer: list[Any] = list(combine.answer(run))
+    window, convolution = answer
     assert (window.given["length"], window.given["both"]) == (128, "MoD 0.125 × window 16")
     assert window.given["together"].value == pytest.approx(0.8, rel=0.01)
     assert window.given["n"] == convolution.given["n"] == 8
@@ -136,6 +138,17 @@ def test_the_figure_has_a_column_for_each_combination_and_length(run: Loaded) ->
     figure: Any = next(iter(panel.render(run)))
     assert len(figure.figure.axes) == 4
     assert len(figure.data) == 4 * 4
+
+
+def test_a_page_takes_the_tables_of_a_run_and_keeps_the_rest(run: Loaded) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "combine.md").read_text(encoding="utf-8")
+    made = filled(page, "combine", run)
+    assert made.count("\n### MoD 0.125 × ") == made.count("\n| forward pass | T = 64 |") == 2
+    assert filled(made, "combine", run) == made
+    assert made.partition("<!--")[0] == page.partition("<!--")[0]
+    assert made.rpartition("<!--")[2] == page.rpartition("<!--")[2]
+    with pytest.raises(ValueError, match="0 places"):
+        filled("no place", "combine", run)
 
 
 def test_smoke_claims_nothing(tmp_path: Path) -> None:
