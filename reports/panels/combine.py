@@ -41,12 +41,13 @@ def _figure(ratios: Sequence[Combined]) -> Figure:
     for each in ratios:
         columns.setdefault((each.square.title, each.length), []).append(each)
     shown, marks = subsample_evenly([*columns.values()], MOST_COLUMNS), Marks()
-    made, axes = new_figure(12.0, 1.0 + 0.34 * len(metrics), len(shown), share_y=True)
+    made, axes = new_figure(max(5.4, 1.6 + 1.6 * len(shown)), 0.9 + 0.24 * len(metrics), len(shown), share_y=True)
     ends = ends_of((value for column in shown for each in column for value in _values(each)), room=1.08)
     for axis, column in zip(axes, shown, strict=True):
         ratio_axis(axis, "x", ends)
         axis.axvline(1, color=MUTED, linewidth=0.9)
-        axis.set_title(f"{column[0].square.title}\n{plain(grid_point('T', column[0].length))}")
+        square, at = column[0].square, plain(grid_point("T", column[0].length))
+        axis.set_title(f"{square.skipping} ×\n{square.mixing}, {at}")
         for each in column:
             _mark(axis, each, metrics.index(each.metric), marks)
     name_rows(axes[0], [SHOWN[metric] for metric in metrics], room=0.5)
@@ -71,7 +72,7 @@ def _mark(axis: Axes, each: Combined, y: float, marks: Marks) -> None:
     if found.ends is not None:
         axis.plot(found.ends, [y, y], color=style.color, linewidth=1.6)
     assert found.value is not None
-    (drawn,) = axis.plot([found.value], [y], style.marker, markersize=7, color=style.color)
+    (drawn,) = axis.plot([found.value], [y], style.marker, markersize=6, color=style.color)
     drawn.set(markeredgecolor=INK, markeredgewidth=0.6)
     words = Sentence(
         "{both}, {what}: {said}", both=each.square.both, what=SHOWN[each.metric], said=combine.in_words(each)
@@ -103,7 +104,7 @@ READING = (
 
 PANEL = Panel(
     title="Do the savings multiply?",
-    order=12,
+    order=9,
     span=12,
     render=render,
     draws=True,

@@ -358,7 +358,7 @@ def _table(loaded: Loaded, group: Sequence[Combined]) -> Table:
     sides = [[_alone(one) for one in (each.skips, each.mixes, each.both)] for each in group]
     return Table(
         square.title,
-        ("", "", square.skipping, square.mixing, "both", "both ÷ product"),
+        (square.title, "", square.skipping, square.mixing, "both", "both ÷ product"),
         [(*named, *cells, in_words(each)) for named, cells, each in zip(_named(group), sides, group, strict=True)],
         notes=[*_notes(loaded, group)],
         file="combine.csv",
