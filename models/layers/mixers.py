@@ -105,8 +105,7 @@ class DynamicConvolution(nn.Module):
         v_R1D, kernel_R1HW = self.project(x_R1D)
         v_RH1d = self._heads(v_R1D)
         _, v_RHSd, mask = cache.append(v_RH1d[..., :0], v_RH1d, rows)
-        age_RS = cache.age(rows)[:, : v_RHSd.shape[2]]
-        weight_RHS = kernel_R1HW[:, 0].gather(-1, (self.size - 1 - age_RS)[:, None].expand(-1, self.n_heads, -1))
+        weight_RHS = cache.by_slot(kernel_R1HW[:, 0], rows)[..., : v_RHSd.shape[2]]
         if mask is not None:
             weight_RHS = weight_RHS.masked_fill(~mask[:, 0], 0)
         y_RH1d = weight_RHS[:, :, None] @ v_RHSd.to(weight_RHS.dtype)
