@@ -160,7 +160,8 @@ def _legend(loaded: Loaded, lines: Sequence[str], more: Sequence[str], width: in
     anchor = loaded.arms[0]
     readers = {case.arm for case in loaded.labelled().get(Label.NOT_AUTOREGRESSIVE, [])}
     who = f"{name(anchor)}, or both sides, " if anchor.arm in readers else ""
-    parts, said = text.legend(lines, swept.baseline if swept else name(anchor), readers=who)
+    against, words = (swept.baseline, swept.words) if swept else (name(anchor), {})
+    parts, said = text.legend(lines, against, readers=who, words=words)
     return [*joined([*parts, *more], width), *wrapped(said, width)]
 
 
