@@ -57,7 +57,7 @@ class ModelConfig(BaseModel):
         position: `rotary` (queries and keys are rotated), or `learned` (a vector for each position is added to the embedding).
         tied: whether the head shares the embedding's weights.
         mixer: what mixes tokens: `attention`, `window` (each token attends to the last `window` tokens that its block
-            saw), `convolution` (dynamic, causal; cannot decode).
+            saw), `convolution` (dynamic, causal).
         window: tokens that a window reaches back, the token itself included.
         kernel_size: tokens that a dynamic convolution reaches back, the token itself included.
         bidirectional: an encoder with a classifier head over the mean of the tokens, instead of a language model.
@@ -219,6 +219,11 @@ class ModelConfig(BaseModel):
     def attention_width(self) -> int:
         """Width of all heads' queries together, and of what attention hands to its output projection."""
         return self.n_heads * self.head_dim
+
+    @property
+    def reach(self) -> int | None:
+        """Tokens that the mixer reaches back, the token itself included; None: all."""
+        return {"window": self.window, "convolution": self.kernel_size}.get(self.mixer)
 
     @property
     def kv_width(self) -> int:

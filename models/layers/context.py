@@ -175,6 +175,8 @@ class Rows(NamedTuple):
 class BlockCache:
     """Keys and values of one block, its decode policy, and counts of tokens.
 
+    A window and a convolution keep a ring of the last tokens; the keys of a convolution have width 0.
+
     Args:
         config: shape and decode policy.
         batch_size: rows.
@@ -197,16 +199,18 @@ class BlockCache:
         self.policy = config.decode_policy
         self.static = self.policy != "host"
         self.batch_size, self.max_len = batch_size, max_len
-        self.ring = config.mixer == "window"
+        self.ring = config.reach is not None
         self.n_rows = _ceil(config.row_share * batch_size) if routed else batch_size
-        slots = config.window if self.ring else max_len
+        slots = max_len if config.reach is None else config.reach
         if share < 1 and not self.ring:  # under the host policy the cache grows if more tokens come than expected
             spare = {"host": 1.0, "budget": SLACK, "masked": 1 / share}[self.policy]
             slots = min(slots, _ceil(share * spare * max_len))
         self.slots = min(slots, max_len)
         # One slot more where shapes are fixed: invalid rows write there, and it is never read.
-        shape = (batch_size, config.n_kv_heads, self.slots + self.static, config.head_dim)
-        self.k_BKSd, self.v_BKSd = like.new_zeros(shape), like.new_zeros(shape)
+        convolves = config.mixer == "convolution"
+        shape = (batch_size, config.n_heads if convolves else config.n_kv_heads, self.slots + self.static)
+        self.v_BKSd = like.new_zeros(*shape, config.head_dim)
+        self.k_BKSd = like.new_zeros(*shape, 0 if convolves else config.head_dim)
         self.length_B = torch.zeros(batch_size, dtype=torch.int64, device=like.device)
         # Under the host policy: the host's copy, and tokens that all rows took since `length_B` was written, which saves
         # the device a write at every step.
@@ -218,7 +222,7 @@ class BlockCache:
     @property
     def nbytes(self) -> int:
         """Bytes allocated for keys and values."""
-        return 2 * self.k_BKSd.numel() * self.k_BKSd.element_size()
+        return self.k_BKSd.nbytes + self.v_BKSd.nbytes
 
     def count(self, seen: int, processed: Tensor | int) -> None:
         """Add tokens of a prompt that reached the block, and tokens that it processed."""
@@ -293,6 +297,12 @@ class BlockCache:
         grown = min(self.max_len, max(wanted, self.slots + self.slots // 4 + 8))
         more = (0, 0, 0, grown - self.slots)
         self.k_BKSd, self.v_BKSd, self.slots = F.pad(self.k_BKSd, more), F.pad(self.v_BKSd, more), grown
+
+    def age(self, rows: Rows) -> Tensor:
+        """How many tokens ago [R, S] each slot of a ring was written, 0 for the newest; of empty slots any number."""
+        length_B = self.length_B + self.since
+        length_R = length_B if rows.index_R is None else length_B[rows.index_R]
+        return (length_R[:, None] - 1 - torch.arange(self.slots, device=length_R.device)) % self.slots
 
     def append(self, k_RK1d: Tensor, v_RK1d: Tensor, rows: Rows) -> tuple[Tensor, Tensor, Tensor | None]:
         """Keep one more token of each of these rows; return keys, values and mask of all that they may attend to."""

@@ -134,7 +134,6 @@ class Block(nn.Module):
         if rows is None:
             y_BTD: Tensor = self.attention(self.norm_attention(x_BTD), ctx, cache)
             return y_BTD
-        assert isinstance(self.attention, Attention)
         assert cache is not None
         return self.attention.step(self.norm_attention(x_BTD), ctx, cache, rows)
 
@@ -310,8 +309,6 @@ class Decoder(nn.Module):
         """Why this model cannot generate; None if it can."""
         if self.config.bidirectional:
             return "a bidirectional model classifies: it cannot generate. Build it with bidirectional=false."
-        if self.config.mixer == "convolution":
-            return "mixer 'convolution' has no decode: build the model with mixer 'attention' or 'window'"
         return None
 
     @torch.no_grad()
@@ -456,15 +453,19 @@ def mlp_cost(sheet: CostSheet, n: int, *, residual: bool = True) -> None:
 
 
 def mixer_reads(sheet: DecodeSheet, share: float) -> None:
-    """Projections, and keys and values, of a block that processes this share of the tokens."""
-    config, d, kv = sheet.config, sheet.config.d_model, sheet.config.kv_width
-    sheet.weights(d * (2 * config.attention_width + 2 * kv), share)
-    held = share * sheet.context
-    if config.mixer == "window":
-        held = min(held, config.window)
-    sheet.held += 2 * kv * held * sheet.batch_size
+    """Projections, and what is cached, of a block that processes this share of the tokens: a convolution keeps no keys."""
+    config, d = sheet.config, sheet.config.d_model
+    if config.mixer == "convolution":
+        weights, width = d * (3 * d + config.n_heads * config.kernel_size), d
+    else:
+        width = 2 * config.kv_width
+        weights = d * (2 * config.attention_width + width)
+    sheet.weights(weights, share)
+    tokens = share * sheet.context
+    held = width * (tokens if config.reach is None else min(tokens, config.reach)) * sheet.batch_size
+    sheet.held += held
     rows = {"host": share, "budget": max(share, min(config.row_share, 1)), "masked": 1.0}
-    sheet.elements += 2 * kv * held * sheet.batch_size * (rows[config.decode_policy] if share < 1 else 1.0)
+    sheet.elements += held * (rows[config.decode_policy] if share < 1 else 1.0)
 
 
 def mlp_reads(sheet: DecodeSheet, share: float) -> None:

@@ -25,7 +25,7 @@ def generate(
     """Continue prompts.
 
     Args:
-        model: a causal model with a causal router (every catalogue model but convolutions and `causal = "none"`).
+        model: a causal model with a causal router (every catalogue model but those of `causal = "none"`).
         prompts_BT: int64, padded on the right.
         n_new: tokens to add to each row.
         lengths_B: real lengths of the prompts; default all T.

@@ -1,6 +1,7 @@
 """What can take the place of full attention: a sliding window, or a dynamic convolution (Wu et al. 2019, arXiv 1901.10430).
 
-Shapes: B batch, T tokens, D width, H heads, K key/value heads, d a head's width, W window or kernel size, N windows.
+Shapes: B batch, T tokens, D width, H heads, K key/value heads, d a head's width, W window or kernel size, N windows, R rows
+and S cached tokens of a decode step.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.memory_ledger import FLOAT32, Amount, Layer
-from modbench.models.layers.context import ForwardContext
+from modbench.models.layers.context import BlockCache, ForwardContext, Rows
 from modbench.models.layers.cost import CostSheet, norm_memory
 from modbench.models.layers.kernels import fused_attention
 
@@ -68,8 +69,8 @@ class DynamicConvolution(nn.Module):
 
     Gated values, one softmax-normalised kernel per token and head, an output projection.
 
-    Causal, or centred where the model is bidirectional. It cannot decode: a routed block would have to keep the last W
-    inputs of each row, which is not implemented.
+    Causal, or centred where the model is bidirectional. To decode, the values of the last W tokens suffice; of a routed block
+    these are the last W that it processed.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -80,18 +81,41 @@ class DynamicConvolution(nn.Module):
         self.kernel = nn.Linear(config.d_model, config.n_heads * config.kernel_size, bias=False)
         self.out = nn.Linear(config.d_model, config.d_model, bias=False)
 
-    def forward(self, x_BTD: Tensor, ctx: ForwardContext, cache: object = None) -> Tensor:
+    def project(self, x_BTD: Tensor) -> tuple[Tensor, Tensor]:
+        """Values [B, T, D], and of each token and head the weights [B, T, H, W] of its last W tokens, its own last."""
+        kernel_BTHW = self.kernel(x_BTD).unflatten(-1, (self.n_heads, self.size)).softmax(dim=-1)
+        return F.glu(self.value(x_BTD), dim=-1), kernel_BTHW
+
+    def forward(self, x_BTD: Tensor, ctx: ForwardContext, cache: BlockCache | None = None) -> Tensor:
         """[B, T, D] to [B, T, D]; in a routed block the neighbours are the other selected tokens."""
-        assert cache is None
-        v_BTD = F.glu(self.value(x_BTD), dim=-1)
+        v_BTD, kernel_BTHW = self.project(x_BTD)
         real_BT = ctx.real_BT
         if real_BT is not None:
             v_BTD = v_BTD * real_BT[..., None]
-        kernel_BTHW = self.kernel(x_BTD).unflatten(-1, (self.n_heads, self.size)).softmax(dim=-1)
+        if cache is not None:
+            v_BHTd = self._heads(v_BTD)
+            cache.fill(v_BHTd[..., :0], v_BHTd, ctx.lengths_B, ctx.lengths)
         padded = F.pad(v_BTD, (0, 0, self.size - 1 - self.ahead, self.ahead)).unflatten(-1, (self.n_heads, -1))
         y_BTHd1 = padded.unfold(1, self.size, 1) @ kernel_BTHW[..., None]
         y_BTD: Tensor = self.out(y_BTHd1.flatten(2))
         return y_BTD
+
+    def step(self, x_R1D: Tensor, _: ForwardContext, cache: BlockCache, rows: Rows) -> Tensor:
+        """One new token of some rows, which mixes the last tokens of its row; those before its first count as 0."""
+        v_R1D, kernel_R1HW = self.project(x_R1D)
+        v_RH1d = self._heads(v_R1D)
+        _, v_RHSd, mask = cache.append(v_RH1d[..., :0], v_RH1d, rows)
+        age_RS = cache.age(rows)[:, : v_RHSd.shape[2]]
+        weight_RHS = kernel_R1HW[:, 0].gather(-1, (self.size - 1 - age_RS)[:, None].expand(-1, self.n_heads, -1))
+        if mask is not None:
+            weight_RHS = weight_RHS.masked_fill(~mask[:, 0], 0)
+        y_RH1d = weight_RHS[:, :, None] @ v_RHSd.to(weight_RHS.dtype)
+        y_R1D: Tensor = self.out(y_RH1d.transpose(1, 2).flatten(2))
+        return y_R1D
+
+    def _heads(self, v_BTD: Tensor) -> Tensor:
+        """[B, T, D] to [B, H, T, d]."""
+        return v_BTD.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
 
 
 def convolution_cost(sheet: CostSheet, n: int) -> None:

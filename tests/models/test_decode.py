@@ -13,6 +13,7 @@ from torch import Tensor
 
 from modbench.harness.registry import catalogue
 from modbench.models.dense import Dense
+from modbench.models.dense import decode_cost as dense_decode_cost
 from modbench.models.layers.context import BlockCache, Cache
 from modbench.models.layers.decoder import Decoder
 from modbench.models.layers.generate import generate
@@ -199,7 +200,6 @@ def test_bad_input_is_refused_in_words() -> None:
         (lambda: dense.decode(torch.zeros(2), cache), "int64"),
         (lambda: build("mod", causal="none").prefill(tokens(1, 4)), "no causal router"),
         (lambda: MoD(config(capacity=0.5, router="norm"))(tokens(1, 4), causal=True), "calibrate"),
-        (lambda: build("dense", mixer="convolution").prefill(tokens(1, 4)), "no decode"),
         (lambda: build("dense", bidirectional=True).prefill(tokens(1, 4)), "cannot generate"),
         (lambda: generate(dense, tokens(1, 60), 6), "more than max_seq_len"),
         (lambda: generate(dense, tokens(1, 4), 0), "at least 1"),
@@ -240,15 +240,10 @@ def test_dense_decode_reads_no_future_slots() -> None:
 
 
 @pytest.mark.parametrize("policy", ["host", "budget", "masked"])
-def test_a_routed_window_keeps_its_whole_width(policy: str) -> None:
-    """More tokens pass than the capacity says; the ring holds the window all the same."""
-    options: dict[str, Any] = {
-        "causal": "aux_loss",
-        "capacity": 0.125,
-        "mixer": "window",
-        "window": 16,
-        "decode_rows": 1.0,
-    }
+@pytest.mark.parametrize("mixer", [{"mixer": "window", "window": 16}, {"mixer": "convolution", "kernel_size": 16}])
+def test_a_routed_ring_keeps_its_whole_width(policy: str, mixer: dict[str, Any]) -> None:
+    """More tokens pass than the capacity says; the ring holds all that the mixer reaches all the same."""
+    options: dict[str, Any] = {"causal": "aux_loss", "capacity": 0.125, "decode_rows": 1.0, **mixer}
     module = build("mod", decode_policy=policy, **options).eval()
     with torch.no_grad():
         worst, cache = replay(module, tokens(3, 44), torch.tensor([20, 5, 1]), longest=64)
@@ -256,7 +251,17 @@ def test_a_routed_window_keeps_its_whole_width(policy: str) -> None:
     assert [block.slots for block in cache.blocks] == [16] * 4
 
 
-@pytest.mark.parametrize("options", [{}, {"mixer": "window", "window": 4}])
+@pytest.mark.parametrize("mixer", ["attention", "window", "convolution"])
+def test_a_cache_holds_the_bytes_that_the_closed_form_says(mixer: str) -> None:
+    """After a context that is longer than the mixer reaches; a convolution keeps 7 values of each block and no keys."""
+    module = build("dense", mixer=mixer, window=8).eval()
+    held = dense_decode_cost(module.config, 24, 2).held
+    _, cache = module.prefill(tokens(2, 24), max_len=24)
+    of_a_row = {"attention": 24 * 64, "window": 8 * 64, "convolution": 7 * 32}[mixer]
+    assert cache.nbytes == 4 * held == 4 * 2 * 4 * of_a_row
+
+
+@pytest.mark.parametrize("options", [{}, {"mixer": "window", "window": 4}, {"mixer": "convolution", "kernel_size": 4}])
 @pytest.mark.parametrize("policy", ["host", "masked"])
 def test_rewinding_repeats_the_same_numbers(policy: str, options: dict[str, Any]) -> None:
     module = build("mod", router="synthetic", capacity=0.5, decode_policy=policy, **options).eval()
@@ -271,10 +276,11 @@ def test_rewinding_repeats_the_same_numbers(policy: str, options: dict[str, Any]
 
 
 @pytest.mark.parametrize("policy", ["host", "masked"])
+@pytest.mark.parametrize("mixer", ["attention", "convolution"])
 @pytest.mark.parametrize("name", ["dense", "mod"])
-def test_decode_under_autocast(name: str, policy: str) -> None:
+def test_decode_under_autocast(name: str, mixer: str, policy: str) -> None:
     """Weights in fp32, products in bf16, ragged rows: the format that training leaves."""
-    module = build(name, decode_policy=policy, **({"capacity": 0.5} if name == "mod" else {})).eval()
+    module = build(name, mixer=mixer, decode_policy=policy, **({"capacity": 0.5} if name == "mod" else {})).eval()
     with torch.autocast("cpu", torch.bfloat16):
         _, cache = module.prefill(tokens(3, 8), torch.tensor([8, 3, 5]))
         assert module.decode(tokens(3, 1)[:, 0], cache).isfinite().all()
