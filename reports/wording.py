@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from modbench.harness.core.ids import short_name
 from modbench.harness.domain.case import Case
@@ -41,10 +42,15 @@ def name(case: Case) -> str:
         return case.title
     if case.rung:
         share, quantity = _rung(case)
-        return f"{_NAMES.get(case.model, case.model)}, {share} of the {quantity}"
-    base = case.short_model if case.own else _NAMES.get(case.model, case.model)
-    parts = [re.sub(r"^(c(?=[0-9.e-]+$)|experts_top_k(?=[0-9]+$))", _instead, part) for part in case.arm_parts]
-    return " ".join((base, *parts))
+        return f"{model_name(case.model)}, " + (
+            f"{share} of the {quantity}" if share else f"{quantity} of {_target(case)}"
+        )
+    return _of_parts(case.model, case.arm_parts)
+
+
+def _of_parts(model: str, parts: Iterable[str]) -> str:
+    said = (re.sub(r"^(c(?=[0-9.e-]+$)|experts_top_k(?=[0-9]+$))", _instead, part) for part in parts)
+    return " ".join((model_name(model), *said))
 
 
 def _instead(key: re.Match[str]) -> str:
@@ -55,6 +61,8 @@ def _instead(key: re.Match[str]) -> str:
 def short(case: Case) -> str:
     """Return the display name where a figure has little room: `dense 56 %` for `dense, 56 % of the FLOPs`.
 
+    `dense = MoD 0.125` stands for `dense, FLOPs of MoD 0.125`.
+
     Of a long name the middle is left out.
     """
     return cut(whole(case))
@@ -62,8 +70,9 @@ def short(case: Case) -> str:
 
 def whole(case: Case) -> str:
     """Return the same, however long it is: for a figure that breaks it into lines."""
-    of_rung = case.rung and not case.title
-    return f"{_NAMES.get(case.model, case.model)} {_rung(case)[0]}" if of_rung else name(case)
+    if not case.rung or case.title:
+        return name(case)
+    return f"{model_name(case.model)} {_rung(case)[0] or f'= {_target(case)}'}"
 
 
 def cut(said: str) -> str:
@@ -72,9 +81,18 @@ def cut(said: str) -> str:
 
 
 def _rung(case: Case) -> tuple[str, str]:
-    """The share of the anchor's cost that a rung has, and the quantity, from its only part, such as `f0.56`."""
+    """The share of the anchor's cost that a rung has, and the quantity, from its first part, such as `f0.56`.
+
+    The share is empty where it depends on the length.
+    """
     part = case.arm_parts[0]
-    return f"{100 * float(part[1:]):.4g} %", _QUANTITIES[part[0]]
+    return f"{100 * float(part[1:]):.4g} %" if part[1:] else "", _QUANTITIES[part[0]]
+
+
+def _target(case: Case) -> str:
+    """The arm that a rung with a shape for each length is named by: of the parts `f`, `mod` and `c0.125` MoD 0.125."""
+    _, model, *parts = case.arm_parts
+    return _of_parts(model, parts)
 
 
 # Glyph and word of each verdict, for times; below for everything else.

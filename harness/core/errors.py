@@ -145,7 +145,9 @@ class NumericsError(ArithmeticError):
 def in_words(error: ValidationError) -> str:
     """The first problem of a pydantic error as one line: the place, the problem and the value."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "value"
+    # Of a key that takes one value or a list, pydantic names the kind that it tried, too.
+    parts = (str(part) for part in first["loc"])
+    where = ".".join(part for part in parts if not part.startswith(("constrained-", "tuple["))) or "value"
     if first["type"] == "missing":
         return f"{where} is missing."
     message = first["msg"].removeprefix("Value error, ")

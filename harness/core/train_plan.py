@@ -33,6 +33,10 @@ MOST_TRAINED, MOST_STEPS, MOST_FLOPS = 10**15, 10**10, 1e30
 
 # Fields that change nothing that is measured.
 OF_THE_SINK = frozenset({"log_to", "log_every"})
+# Fields that are the place of a case, too.
+OF_THE_PLACE = frozenset({"seq_len", "batch_size"})
+
+Tokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
 
 Parallel = Literal["ddp", "fsdp"]
 
@@ -41,8 +45,8 @@ class TrainPlan(Frozen):
     """A training run as a suite describes it. The budget is one of `steps`, `tokens` or `flops`; default 200,000 tokens.
 
     Attributes:
-        seq_len: tokens per sequence.
-        batch_size: sequences per step.
+        seq_len: tokens per sequence; of several lengths, every arm is trained at each.
+        batch_size: sequences per step; for several lengths as many batch sizes, of the same tokens per step.
         tokens: tokens to train on; steps = tokens / (seq_len * batch_size).
         steps: optimizer steps; 0 evaluates the weights as they are.
         flops: training FLOPs (`flops/train_step` times steps); each model takes as many steps as this budget allows.
@@ -64,8 +68,8 @@ class TrainPlan(Frozen):
         parallel: how ranks share a run: `ddp` (each holds the model) or `fsdp` (each holds a part of it).
     """
 
-    seq_len: Annotated[int, Field(ge=1, le=MOST_TOKENS)] = 256
-    batch_size: Annotated[int, Field(ge=1, le=MOST_TOKENS)] = 4
+    seq_len: Tokens | tuple[Tokens, ...] = 256
+    batch_size: Tokens | tuple[Tokens, ...] = 4
     tokens: Annotated[int, Field(ge=1, le=MOST_TRAINED)] | None = None
     steps: Annotated[int, Field(ge=0, le=MOST_STEPS)] | None = None
     flops: Annotated[float, Field(gt=0, le=MOST_FLOPS)] | None = None
@@ -94,6 +98,11 @@ class TrainPlan(Frozen):
             raise ValueError(f"{' and '.join(said)} are {len(said)} budgets: a run has one. Keep one of them")
         return data if said else {**data, "tokens": DEFAULT_TOKENS}
 
+    @field_validator("seq_len", "batch_size", mode="before")
+    @classmethod
+    def _one_is_itself(cls, value: object) -> object:
+        return value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
+
     @field_validator("tokenizer")
     @classmethod
     def _is_tokenizer(cls, name: str) -> str:
@@ -103,21 +112,53 @@ class TrainPlan(Frozen):
 
     @model_validator(mode="after")
     def _divides(self) -> TrainPlan:
-        if self.batch_size % self.accumulate:
-            raise ValueError(f"accumulate {self.accumulate} does not divide batch_size {self.batch_size}")
-        if self.batch_size % (self.ranks * self.accumulate):
-            parts = f"{self.ranks} ranks" + f", {self.accumulate} pieces each" * (self.accumulate > 1)
-            raise ValueError(f"batch_size {self.batch_size} cannot be divided among {parts}")
+        for _, batch_size in self.places:
+            if batch_size % self.accumulate:
+                raise ValueError(f"accumulate {self.accumulate} does not divide batch_size {batch_size}")
+            if batch_size % (self.ranks * self.accumulate):
+                parts = f"{self.ranks} ranks" + f", {self.accumulate} pieces each" * (self.accumulate > 1)
+                raise ValueError(f"batch_size {batch_size} cannot be divided among {parts}")
         return self
 
     @property
+    def places(self) -> tuple[tuple[int, int], ...]:
+        """Length and batch size of every place that arms are trained at.
+
+        Raises:
+            ValueError: if the two lists do not belong together.
+        """
+        lengths, batches = (each if isinstance(each, tuple) else (each,) for each in (self.seq_len, self.batch_size))
+        if not lengths or len(set(lengths)) < len(lengths):
+            raise ValueError(f"seq_len {list(lengths)}: give at least one length, and each once")
+        if len(lengths) != len(batches) or len({t * b for t, b in zip(lengths, batches, strict=True)}) > 1:
+            step = max(*lengths, *(t * b for t, b in zip(lengths, batches, strict=False)))
+            fits = not any(step % length for length in lengths)
+            raise ValueError(
+                f"seq_len {list(lengths)} with batch_size {list(batches)}: every length needs a batch size of its own, and all "
+                "steps the same tokens"
+                + f". For {step:,} tokens a step write batch_size = {[step // length for length in lengths]}"
+                * fits
+            )
+        return tuple(zip(lengths, batches, strict=True))
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The sequence lengths that arms are trained at."""
+        return tuple(length for length, _ in self.places)
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens of a batch, the same at every length."""
+        return math.prod(self.places[0])
+
+    @property
     def measured(self) -> TrainPlan:
-        """The plan without its sink, on which no number depends."""
+        """What numbers depend on besides the place of their case: the plan without its lengths, batches and sink."""
         fields = TrainPlan.model_fields
-        return self.model_copy(update={name: fields[name].default for name in OF_THE_SINK})
+        return self.model_copy(update={name: fields[name].default for name in OF_THE_SINK | OF_THE_PLACE})
 
     def resolved(self, d_model: int, step_flops: float | None, budget: float | None = None) -> TrainRun:
-        """Resolve the plan for one model.
+        """Resolve the plan, which has one length, for one model.
 
         Args:
             d_model: its width, for the learning-rate rule.
@@ -140,7 +181,7 @@ class TrainPlan(Frozen):
             steps = (
                 self.steps
                 if self.steps is not None
-                else max(1, (self.tokens or DEFAULT_TOKENS) // (self.seq_len * self.batch_size))
+                else max(1, (self.tokens or DEFAULT_TOKENS) // self.tokens_per_step)
             )
         said = self.model_dump() | {"steps": steps, "tokens": None, "flops": None, "lr": self.lr or width_rule(d_model)}
         return TrainRun.model_validate(said)
@@ -154,15 +195,12 @@ class TrainRun(TrainPlan):
         held_out: which of the held-out windows the loss is measured on.
     """
 
+    seq_len: Tokens = 256
+    batch_size: Tokens = 4
     steps: Annotated[int, Field(ge=0, le=10**18)]
     lr: Annotated[float, Field(gt=0, le=10)]
     rate_from: str | None = None
     held_out: HeldOutPart = "all"
-
-    @property
-    def tokens_per_step(self) -> int:
-        """Tokens of a batch."""
-        return self.seq_len * self.batch_size
 
 
 class TaskPlan(Frozen):

@@ -41,6 +41,7 @@ class ResolvedArm:
         by_name: keys of the configuration that it is given by name as well.
         anchor: whether the suite names it as the anchor.
         rung: whether its shape was solved for.
+        shapes: its shape at each length, where lengths need different ones; `config` is that of the longest.
         targets: the arms that it matches: of a rung those that it was solved for, of another dense arm those that cost the same.
         quantity: the quantity in which it matches them.
         factor: how many times the targets' cost it has.
@@ -57,6 +58,7 @@ class ResolvedArm:
     by_name: tuple[str, ...] = ()
     anchor: bool = False
     rung: bool = False
+    shapes: tuple[tuple[int, ModelConfig], ...] = ()
     targets: tuple[ResolvedArm, ...] = ()
     quantity: Quantity = "flops/forward"
     factor: float = 1.0
@@ -70,6 +72,10 @@ class ResolvedArm:
         """Whether it is the user's model."""
         return model_specs.is_user_model(self.model)
 
+    def config_at(self, seq_len: int) -> ModelConfig:
+        """Its shape at a sequence length."""
+        return dict(self.shapes).get(seq_len, self.config)
+
 
 class Solver(Protocol):
     """Knows what arms cost where they are matched."""
@@ -77,15 +83,17 @@ class Solver(Protocol):
     def prepare(self, wanted: Iterable[tuple[ResolvedArm, Quantity]]) -> None:
         """Find what all these arms have of a quantity, which is faster than one after the other."""
 
-    def solved(self, base: ResolvedArm, target: ResolvedArm, quantity: Quantity, factor: float) -> ModelConfig:
-        """The shape near `base` that costs as much as the target, or `factor` times.
+    def solved(
+        self, base: ResolvedArm, target: ResolvedArm, quantity: Quantity, factor: float
+    ) -> dict[int, ModelConfig]:
+        """By length, shortest first, the shape near `base` that costs as much as the target, or `factor` times.
 
         Raises:
             UsageError: if there is none, or the target's cost is not known.
         """
 
-    def ratio(self, arm: ResolvedArm, other: ResolvedArm, target: ResolvedArm, quantity: Quantity) -> float:
-        """Cost of an arm over that of another, where `target` is matched."""
+    def ratios(self, arm: ResolvedArm, other: ResolvedArm, target: ResolvedArm, quantity: Quantity) -> list[float]:
+        """Cost of an arm over that of another, at each length where `target` is matched."""
 
 
 def resolve_arms(suite: Suite, solver: Solver) -> list[ResolvedArm]:
@@ -102,7 +110,7 @@ def resolve_arms(suite: Suite, solver: Solver) -> list[ResolvedArm]:
         UsageError: for a model that does not exist, a key that it does not read, or an impossible shape.
     """
     contexts = (suite.decode_grid or suite.grid).seq_len
-    lengths = [*suite.grid.seq_len, *contexts, *([suite.train.seq_len] if suite.train else [])]
+    lengths = [*suite.grid.seq_len, *contexts, *(suite.train.lengths if suite.train else ())]
     served = {metric.workload for key, metric in catalogue.metrics().items() if key in suite.metrics}
     room = max(contexts) + suite.decode.tokens
     if "decode" in served:
@@ -159,13 +167,15 @@ class _Unsolved:
     def prepare(self, wanted: Iterable[tuple[ResolvedArm, Quantity]]) -> None:
         """Find nothing."""
 
-    def solved(self, base: ResolvedArm, _target: ResolvedArm, _quantity: Quantity, _factor: float) -> ModelConfig:
+    def solved(
+        self, base: ResolvedArm, _target: ResolvedArm, _quantity: Quantity, _factor: float
+    ) -> dict[int, ModelConfig]:
         """The shape that it starts from."""
-        return base.config
+        return {base.config.max_seq_len: base.config}
 
-    def ratio(self, _arm: ResolvedArm, _other: ResolvedArm, _target: ResolvedArm, _quantity: Quantity) -> float:
+    def ratios(self, _arm: ResolvedArm, _other: ResolvedArm, _target: ResolvedArm, _quantity: Quantity) -> list[float]:
         """A number that no other arm has."""
-        return 1e9 + next(self.names)
+        return [1e9 + next(self.names)]
 
 
 def unsolved_arms(suite: Suite) -> list[ResolvedArm]:
@@ -346,11 +356,17 @@ class _Wanted:
 
     def solved(self, solver: Solver) -> ResolvedArm:
         """The rung, without a name."""
-        config = solver.solved(self.base, self.target, self.quantity, self.factor)
+        shapes = solver.solved(self.base, self.target, self.quantity, self.factor)
         made = replace(
-            self.base, config=config, rung=True, targets=(self.target,), quantity=self.quantity, factor=self.factor
+            self.base,
+            config=list(shapes.values())[-1],
+            shapes=tuple(shapes.items()) if len(set(shapes.values())) > 1 else (),
+            rung=True,
+            targets=(self.target,),
+            quantity=self.quantity,
+            factor=self.factor,
         )
-        return replace(made, share=solver.ratio(made, self.whole, self.target, self.quantity))
+        return replace(made, share=solver.ratios(made, self.whole, self.target, self.quantity)[-1])
 
 
 def _matched(arm: Arm, match: Match, suite: Suite, shape: dict[str, Any], named: Sequence[ResolvedArm]) -> _Wanted:
@@ -439,8 +455,8 @@ def _costs_as_much(arm: ResolvedArm, wanted: _Wanted, solver: Solver) -> bool:
         return False
     if (arm.config.vocab_size, arm.tokens_of) != (wanted.base.config.vocab_size, wanted.base.tokens_of):
         return False
-    gap = solver.ratio(arm, wanted.target, wanted.target, wanted.quantity) - 1
-    return abs(gap) <= QUANTITIES[wanted.quantity].tolerance
+    ratios = solver.ratios(arm, wanted.target, wanted.target, wanted.quantity)
+    return max(abs(ratio - 1) for ratio in ratios) <= QUANTITIES[wanted.quantity].tolerance
 
 
 def _distinct(rungs: Sequence[ResolvedArm]) -> list[ResolvedArm]:
@@ -449,10 +465,14 @@ def _distinct(rungs: Sequence[ResolvedArm]) -> list[ResolvedArm]:
     for rung in rungs:
         merged.setdefault(replace(rung, targets=()), []).extend(rung.targets)
     made = [replace(rung, targets=tuple(dict.fromkeys(targets))) for rung, targets in merged.items()]
-    names = [tuple(_name_of(rung, digits) for rung in made) for digits in DIGITS]
+    names = [tuple(_parts_of(rung, digits) for rung in made) for digits in DIGITS]
     chosen = next((each for each in names if len(set(each)) == len(made)), names[0])
-    return [replace(rung, parts=(part,)) for rung, part in zip(made, chosen, strict=True)]
+    return [replace(rung, parts=parts) for rung, parts in zip(made, chosen, strict=True)]
 
 
-def _name_of(rung: ResolvedArm, digits: int) -> str:
-    return f"{QUANTITIES[rung.quantity].letter}{rung.share:.{digits}f}"
+def _parts_of(rung: ResolvedArm, digits: int) -> tuple[str, ...]:
+    """A rung's share of the full shape's cost; where that depends on the length, the arm that costs the same."""
+    letter, target = QUANTITIES[rung.quantity].letter, rung.targets[0]
+    if not rung.shapes:
+        return (f"{letter}{rung.share:.{digits}f}",)
+    return (letter, short_name(target.model), *target.parts, *[f"x{rung.factor:g}"] * (rung.factor != 1))

@@ -132,8 +132,8 @@ class Expander:
 
     @property
     def _solved_at(self) -> int:
-        """Sequence length at which the ladder is solved: that of training, else the grid's longest."""
-        return self.suite.train.seq_len if self.suite.train else max(self.suite.grid.seq_len)
+        """Sequence length at which the ladder is solved: that of training, of several the longest, else the grid's longest."""
+        return max(self.suite.train.lengths if self.suite.train else self.suite.grid.seq_len)
 
     def arms(self, shape: Mapping[str, Any], seq_len: int) -> list[ResolvedArm]:
         """The suite's arms at a size, which becomes part of their names."""
@@ -150,10 +150,18 @@ class Expander:
 
     def _matcher(self, seq_len: int) -> Matcher:
         """What knows the arms' costs where they are matched."""
-        grid, measured = self.suite.grid, keys_of(self.suite).measured
-        lengths = tuple(sorted({*grid.seq_len, seq_len}))
-        place = self._place(seq_len, 1, grid.dtype[0], "eager")
-        return Matcher(place, lengths, max(grid.seq_len) if measured else seq_len, grid.batch_size[0], self.costs)
+        suite, grid, measured = self.suite, self.suite.grid, keys_of(self.suite).measured
+        trained = suite.train.lengths if suite.train else ()
+        decoded = suite.decode_grid.seq_len if suite.decode_grid and len(trained) > 1 else ()
+        lengths = tuple(sorted({*grid.seq_len, *decoded, *trained, seq_len}))
+        return Matcher(
+            place=self._place(seq_len, 1, grid.dtype[0], "eager"),
+            lengths=lengths,
+            longest=max(grid.seq_len) if measured else seq_len,
+            each_length=len(trained) > 1,
+            batch_size=grid.batch_size[0],
+            costs=self.costs,
+        )
 
     def _ladder(self, arms: Sequence[ResolvedArm]) -> Iterator[Rung]:
         """Which dense arm costs what another does, with its gap to it at every length."""
@@ -206,12 +214,12 @@ class Expander:
         return self._facts[key]
 
     def _trained(self, by_size: list[list[ResolvedArm]], keys: tuple[str, ...]) -> Iterator[Comparison]:
-        """One comparison per number format; for a sweep, one per number format, budget and size."""
+        """One comparison per length and number format; for a sweep, one per number format, budget and size."""
         train, sweep = self.suite.train, self.suite.isoflop
         assert train is not None
         grid = self.suite.grid
         execution = self.suite.executions(grid)[0]
-        places = [self._place(train.seq_len, train.batch_size, dtype, execution) for dtype in grid.dtype]
+        places = [self._place(*sizes, dtype, execution) for sizes in train.places for dtype in grid.dtype]
         if sweep is None:
             yield from (self._comparison(by_size[0], place, keys) for place in places)
             return

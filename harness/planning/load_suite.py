@@ -116,6 +116,10 @@ def _check_metrics(suite: Suite, source: str) -> None:
         raise UsageError(f"{source}: grid.request is read by the metric 'latency/request' alone: add it to metrics.")
     if suite.isoflop is not None and suite.train is None:
         raise UsageError(f"{source}: [isoflop] needs a [train] table, which sets how a run is trained.")
+    if suite.isoflop is not None and suite.train is not None and len(suite.train.places) > 1:
+        raise UsageError(
+            f"{source}: a sweep ([isoflop]) trains at one length: give train.seq_len and train.batch_size one each."
+        )
 
 
 def broken_suites() -> list[Entry]:

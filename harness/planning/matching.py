@@ -38,6 +38,7 @@ class Matcher:
         place: where arms of modbench's own are matched: at the training length, batch size 1.
         lengths: all sequence lengths.
         longest: where arms of the user's are matched.
+        each_length: whether arms are matched at every length, each with the shape that costs the same there.
         batch_size: of predicted times.
         costs: what is known besides closed forms; None: nothing.
     """
@@ -45,6 +46,7 @@ class Matcher:
     place: Place
     lengths: tuple[int, ...]
     longest: int
+    each_length: bool
     batch_size: int
     costs: Costs | None
 
@@ -61,33 +63,44 @@ class Matcher:
             self.costs.counted(counted)
             self.costs.counted(timed, operators=True)
 
-    def solved(self, base: ResolvedArm, target: ResolvedArm, quantity: Quantity, factor: float) -> ModelConfig:
-        """The shape near `base` that costs as much as the target, or `factor` times.
+    def solved(
+        self, base: ResolvedArm, target: ResolvedArm, quantity: Quantity, factor: float
+    ) -> dict[int, ModelConfig]:
+        """By length, shortest first, the shape near `base` that costs as much as the target, or `factor` times.
 
         Raises:
             UsageError: if there is none, or the target's cost is not known.
         """
-        length = self.solved_at(target)
+        return {length: self._solved(base, target, quantity, factor, length) for length in self._at(target, quantity)}
 
+    def _solved(
+        self, base: ResolvedArm, target: ResolvedArm, quantity: Quantity, factor: float, length: int
+    ) -> ModelConfig:
         def amount(config: ModelConfig) -> float:
             return self._amount(self._case(base, length).model_copy(update={"config": config}), quantity)
 
         return solve(base.config, amount, factor * self._amount(self._case(target, length), quantity), quantity)
 
-    def ratio(self, arm: ResolvedArm, other: ResolvedArm, target: ResolvedArm, quantity: Quantity) -> float:
-        """Cost of an arm over that of another, where `target` is matched."""
-        mine, theirs = (self._amount(self._case(each, self.solved_at(target)), quantity) for each in (arm, other))
+    def ratios(self, arm: ResolvedArm, other: ResolvedArm, target: ResolvedArm, quantity: Quantity) -> list[float]:
+        """Cost of an arm over that of another, at each length where `target` is matched."""
+        return [self._ratio(arm, other, quantity, length) for length in self._at(target, quantity)]
+
+    def _ratio(self, arm: ResolvedArm, other: ResolvedArm, quantity: Quantity, length: int) -> float:
+        mine, theirs = (self._amount(self._case(each, length), quantity) for each in (arm, other))
         return mine / theirs
 
     def solved_at(self, target: ResolvedArm) -> int:
-        """The sequence length at which an arm is matched."""
+        """The sequence length at which an arm is matched, of several the longest."""
         return self.longest if target.own else self.place.seq_len
+
+    def _at(self, target: ResolvedArm, quantity: Quantity) -> tuple[int, ...]:
+        """The lengths at which an arm is matched; times are predicted at one."""
+        return self.lengths if self.each_length and QUANTITIES[quantity].of else (self.solved_at(target),)
 
     def gaps(self, arm: ResolvedArm, target: ResolvedArm, quantity: Quantity) -> dict[int, float]:
         """By length, the relative gap of an arm to its target; of predicted times only where they were matched."""
         lengths = self.lengths if QUANTITIES[quantity].of else (self.solved_at(target),)
-        amounts = {t: [self._amount(self._case(each, t), quantity) for each in (arm, target)] for t in lengths}
-        return {t: mine / theirs - 1 for t, (mine, theirs) in amounts.items()}
+        return {length: self._ratio(arm, target, quantity, length) - 1 for length in lengths}
 
     def _case(self, arm: ResolvedArm, seq_len: int) -> Case:
         return case_of(arm, self.place.model_copy(update={"seq_len": seq_len}))
@@ -119,7 +132,7 @@ def case_of(arm: ResolvedArm, place: Place) -> Case:
     return Case(
         model=arm.model,
         arm_parts=arm.parts,
-        config=arm.config,
+        config=arm.config_at(place.seq_len),
         place=place,
         rung=arm.rung,
         options=arm.options,

@@ -11,7 +11,7 @@ from modbench.harness.core import model_specs
 from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.options import Value
-from modbench.harness.core.train_plan import BUDGETS
+from modbench.harness.core.train_plan import BUDGETS, TrainPlan
 from modbench.harness.domain.efforts import EFFORTS
 from modbench.harness.domain.suite import RIVALS, TABLES, Suite
 from modbench.harness.machine import accelerators
@@ -192,7 +192,7 @@ def _shorten(data: dict[str, Any]) -> None:
     if (train := data["train"]) is not None:
         if train["steps"] != 0:  # a run that only evaluates stays one
             _budget(train, "steps", SMOKE_STEPS)
-        train["val_tokens"] = min(train["val_tokens"], 4 * train["seq_len"])
+        train["val_tokens"] = min(train["val_tokens"], 4 * max(TrainPlan.model_validate(train).lengths))
 
 
 def _check_pilot(suite: Suite, settings: Iterable[str]) -> None:

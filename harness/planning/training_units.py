@@ -40,9 +40,9 @@ def train_run(suite: Suite, comparison: Comparison, case: Case) -> TrainRun:
             "of FLOPs does not determine their number. Set capacity_warmup=0, or give train.steps."
         )
     # A smoke run only shows that training works: it makes its few steps whatever the budget.
-    plan = suite.train.model_copy(
-        update={"tokenizer": case.tokenizer or tokenizer_of(case.model, case.options, suite.train)}
-    )
+    tokenizer = case.tokenizer or tokenizer_of(case.model, case.options, suite.train)
+    place = {"seq_len": case.place.seq_len, "batch_size": case.place.batch_size}
+    plan = suite.train.model_copy(update={"tokenizer": tokenizer, **place})
     run = plan.resolved(case.config.d_model, step_flops, case.budget if suite.claims else None)
     if case.budget is not None and step_flops is not None and suite.claims:
         off = run.steps * step_flops / case.budget - 1

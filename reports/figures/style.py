@@ -205,7 +205,8 @@ def look(case: Case) -> Look:
     if case.model == "mod" and case.config.capacity is not None:
         opacity = 1.0 - 0.55 * min(1.0, case.config.capacity / 0.75)
     if case.rung:  # lighter the less it computes
-        opacity = 0.25 + 0.6 * min(1.0, float(case.arm_parts[0][1:]))
+        share = next((float(part[1:]) for part in case.arm_parts if re.fullmatch(r"[a-z][0-9.]+", part)), 0.5)
+        opacity = 0.25 + 0.6 * min(1.0, share)
     return Look(SERIES[index], marker, opacity)
 
 

@@ -163,6 +163,29 @@ def test_the_ladder_follows_the_arms_that_it_matches() -> None:
     assert [rung.target for rung in planned(capacity=(0.5,)).ladder] == ["mod[c0.5]"]
 
 
+def test_at_several_training_lengths_a_rung_costs_as_much_at_each() -> None:
+    """One arm of several shapes, named by its target; each training run has the shape of its length."""
+    made = make_plan(override(load_suite("map"), Overrides(seeds=(0,))), device="cpu", text=TEXT)
+    assert [rung.arm for rung in made.ladder] == [f"dense-f-mod-c{c}" for c in (0.0625, 0.125, 0.25, 0.5)]
+    trained = {c.place.seq_len: c for c in made.comparisons if "loss/val" in c.metrics}
+    assert {length: c.place.batch_size for length, c in trained.items()} == {128: 8, 256: 4, 512: 2, 1024: 1}
+    for rung in made.ladder:
+        assert set(rung.gaps) == set(trained)
+        assert max(map(abs, rung.gaps.values())) <= 0.01
+        shapes = {length: next(case.config for case in c.arms if case.arm == rung.arm) for length, c in trained.items()}
+        assert len(set(shapes.values())) > 1
+        timed = {case.place.seq_len: case.config for case in made.comparisons[0].arms if case.arm == rung.arm}
+        assert timed.items() <= shapes.items()
+    runs = [unit.protocol.train for unit in made.units if unit.protocol.train]
+    assert {(run.seq_len, run.batch_size) for run in runs} == {(128, 8), (256, 4), (512, 2), (1024, 1)}
+
+
+def test_a_sweep_trains_at_one_length() -> None:
+    lists = {"train.seq_len": [64, 128], "train.batch_size": [2, 1]}
+    with pytest.raises(UsageError, match="one each"):
+        override(load_suite("isoflop-cpu"), Overrides(settings=lists))
+
+
 def test_a_rung_can_match_training_flops_or_parameters() -> None:
     """Named by what it matches; at the length it was solved for within 1 % of it, parameters at every length."""
     quantities = ("flops/forward", "flops/train_step", "params")
