@@ -52,6 +52,12 @@ def shown(loaded: Loaded) -> list[Loss]:
     return found
 
 
+def lengths(loaded: Loaded) -> list[int]:
+    """Return the sequence lengths at which losses were planned, ascending."""
+    rows = loaded.cases[loaded.cases.metric.isin((*PER_TOKEN, "bpb/val"))]
+    return sorted(map(int, rows.seq_len.unique()))
+
+
 def mixed(loaded: Loaded) -> bool:
     """Whether arms read different tokens: then losses per token do not compare, and bits per byte do."""
     return len(_tokenizers(loaded)) > 1
