@@ -52,6 +52,17 @@ def shown(loaded: Loaded) -> list[Loss]:
     return found
 
 
+def lengths(loaded: Loaded) -> list[int]:
+    """Return the sequence lengths at which arms were trained on a corpus, ascending."""
+    return sorted({unit.comparison.place.seq_len for unit in loaded.runs})
+
+
+def beside(loaded: Loaded, length: int) -> int:
+    """Return the length of training whose losses stand beside a length: the same, or where none was trained the longest."""
+    trained = lengths(loaded)
+    return length if length in trained or not trained else trained[-1]
+
+
 def mixed(loaded: Loaded) -> bool:
     """Whether arms read different tokens: then losses per token do not compare, and bits per byte do."""
     return len(_tokenizers(loaded)) > 1
