@@ -235,6 +235,14 @@ def bin_of(ratio: float, verdict: str | None) -> int:
     return max(0, min(8, round(4 + 4 * math.log2(ratio)))) if verdict in DIRECTED else 4
 
 
+def bin_of_share(share: float | None, verdict: str | None) -> int:
+    """Return the bin of a loss over the baseline's, as a share of that: one for each per cent, below 4 where it is higher."""
+    if share is None or verdict not in DIRECTED:
+        return 4
+    bins = max(1, min(4, round(100 * abs(share))))
+    return 4 + bins if share < 0 else 4 - bins
+
+
 @functools.cache
 def prepare() -> None:
     """Set matplotlib up once, whatever settings lie about."""
@@ -277,20 +285,22 @@ def prepare() -> None:
     )
 
 
-def new_figure(width: float, height: float, columns: int = 1, *, share_y: bool = False) -> tuple[Figure, list[Axes]]:
+def new_figure(
+    width: float, height: float, columns: int = 1, *, share_y: bool = False, rows: int = 1
+) -> tuple[Figure, list[Axes]]:
     """Make a styled figure (in inches, 72 points each on the page) and return it with its axes from left to right.
 
-    On a paper's canvas the figure is as wide as the canvas, and axes that would be too narrow are wrapped into several rows.
+    On a paper's canvas the figure is as wide as the canvas, and axes that would be too narrow are wrapped into more rows.
     """
     prepare()
     from matplotlib.figure import Figure as Made
 
-    paper, rows, per_row = CANVAS.get(), 1, columns
+    paper, per_row = CANVAS.get(), math.ceil(columns / rows)
     if paper is not None:
-        rows = math.ceil(columns / max(1, int(paper / NARROWEST)))
+        on_page, row = width / per_row, height / rows
+        rows = max(rows, math.ceil(columns / max(1, int(paper / NARROWEST))))
         per_row = math.ceil(columns / rows)
-        scale = (paper / per_row) / (width / columns)
-        width, height = paper, rows * height * min(1.0, max(SHORTEST, scale))
+        width, height = paper, rows * row * min(1.0, max(SHORTEST, (paper / per_row) / on_page))
     figure = Made(figsize=(width, height), layout="constrained")
     axes = list(figure.subplots(rows, per_row, squeeze=False, sharey=share_y).flat)
     for spare in axes[columns:]:

@@ -33,7 +33,7 @@ _NUMBERS = {
     *("capacity", "depth_ratio", "value", "ci_low", "ci_high", "ci_level", "ratio", "difference", "ideal"),
     *("efficiency", "realised", "mde", "mean_ratio", "mean_ci_low", "mean_ci_high", "attainable"),
     *("realised_ci_low", "realised_ci_high", "cpu_ratio", "cpu_ci_low", "cpu_ci_high", "clean_ratio", "disturbed"),
-    *("p_adjusted", "launches", "launch_sd", "mean_launches", "mean_launch_sd"),
+    *("p_adjusted", "needed", "launches", "launch_sd", "mean_launches", "mean_launch_sd"),
 }
 _FLAGS = {"compile", "paired", "primary", "twin"}
 _TEXTS = {

@@ -10,11 +10,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from modbench.harness.domain.case import Case
-from modbench.reports.figures.style import INK, MAP, MAP_INK, MUTED, PAPER, Mark, Marks, bin_of, in_lines, new_figure
+from modbench.reports.figures.heat_map import HeatCell, draw_heat_map
+from modbench.reports.figures.style import INK, Mark, Marks, bin_of, in_lines, new_figure
 from modbench.reports.model import Block, Estimate, Figure, Finding, Note, Sentence, Value
 from modbench.reports.panel import Panel
 from modbench.reports.questions.break_even import Line, lines, measure_next
 from modbench.reports.questions.first_screen import residuals
+from modbench.reports.tables import losses
 from modbench.reports.tables.cases import RATIOS, figure_rows
 from modbench.reports.tables.findings import Against, against, by_length, row_of
 from modbench.reports.tables.load import Loaded
@@ -81,11 +83,11 @@ def _figure(loaded: Loaded, sides: Sequence[tuple[str, str]], choice: Against) -
         next=measure_next("seq_len", to_measure),
     )
     label = f"Speed-up over {'dense of equal cost' if choice.equal_cost else 'the anchor'} by arm and sequence length"
-    name, frame = (
-        "map-cost" if choice.equal_cost else "map",
-        figure_rows((row_of(loaded, each) for each in data), RATIOS),
-    )
-    return Figure(name, made, label, caption, frame, wide=True, marks=marks)
+    name = (
+        "map" if len(losses.lengths(loaded)) < 2 else "speedup"
+    )  # losses at several lengths have a map (`panels/map.py`)
+    frame = figure_rows((row_of(loaded, each) for each in data), RATIOS)
+    return Figure(f"{name}-cost" if choice.equal_cost else name, made, label, caption, frame, wide=True, marks=marks)
 
 
 def _draw(
@@ -96,51 +98,25 @@ def _draw(
     found: Sequence[Mapping[int, Finding]],
     marks: Marks,
 ) -> None:
-    import numpy as np
-    import seaborn as sns
-    from matplotlib.colors import ListedColormap
-    from matplotlib.patches import Rectangle
-
     lengths = loaded.lengths_shown
-    rows = [[line.get(length) for length in lengths] for line in found]
-    bins = np.array([[_bin(row) for row in line] for line in rows], dtype=float)
-    sns.heatmap(
-        bins,
-        ax=axis,
-        cmap=ListedColormap(list(MAP)),
-        vmin=0,
-        vmax=8,
-        cbar=False,
-        linewidths=1.5,
-        linecolor=PAPER,
-        xticklabels=[str(length) for length in lengths],
-    )
-    (cells,) = axis.collections
-    said = (
-        _mark(case, length, title, row)
-        for (case, _), line in zip(pairs, rows, strict=True)
-        for length, row in zip(lengths, line, strict=True)
-    )
-    marks.name(cells, *said)
     few = len(lengths) <= FEW_LENGTHS
-    for y, line in enumerate(rows):
-        for x, row in enumerate(line):
-            text, spread, ink = _text(row)
-            spread = spread if few else ""  # on hover, and in the table
-            up = 0.1 if spread else 0
-            for down, written, size in ((0.5 - up, text, 8.5 if few else 6.5), (0.78, spread, 6.5)):
-                if written:  # inside its cell, so that the layout need not ask how wide it is
-                    label = axis.text(x + 0.5, y + down, written, ha="center", va="center", color=ink, fontsize=size)
-                    label.set_in_layout(False)
-            if row is not None and _hatched(row):
-                axis.add_patch(
-                    Rectangle((x, y), 1, 1, fill=False, hatch="///", edgecolor=MUTED, linewidth=0, alpha=0.5)
-                )
+    cells = [
+        [_cell(case, length, title, line.get(length), few=few) for length in lengths]
+        for (case, _), line in zip(pairs, found, strict=True)
+    ]
+    draw_heat_map(axis, cells, [str(length) for length in lengths], marks, 8.5 if few else 6.5)
     axis.set_title(title)
     axis.set_xlabel("tokens per sequence")
-    axis.grid(visible=False)
-    axis.tick_params(length=0)
-    axis.tick_params(axis="y", rotation=0)
+
+
+def _cell(case: Case, length: int, title: str, found: Finding | None, *, few: bool) -> HeatCell:
+    mark = said_on_hover(case, length, title, found)
+    if found is None or found.typical.value is None:
+        return HeatCell(None, "failed" if found is not None and found.status == "failed" else NONE, "", False, mark)
+    ratio = found.typical
+    spread = half(ratio) if few else ""  # on hover, and in the table
+    text = plain(Estimate(ratio.value, kind="fraction"))
+    return HeatCell(bin_of(ratio.value or 1.0, found.verdict), text, spread, _hatched(found), mark)
 
 
 def _hatched(found: Finding) -> bool:
@@ -148,7 +124,7 @@ def _hatched(found: Finding) -> bool:
     return found.status == "ok" and found.verdict not in DECIDED
 
 
-def _mark(case: Case, length: int, title: str, found: Finding | None) -> Mark:
+def said_on_hover(case: Case, length: int, title: str, found: Finding | None) -> Mark:
     """What a cell says on hover: `MoD 0.125, T = 512, forward pass: 1.62× [1.60–1.65] ▲ faster`."""
     told: Value = "not measured"
     if found is not None:
@@ -156,20 +132,6 @@ def _mark(case: Case, length: int, title: str, found: Finding | None) -> Mark:
         told = failed if found.typical.value is None else found.judged()
     said = Sentence("{arm}, T = {length}, {title}: {told}", arm=case, length=length, title=title, told=told)
     return Mark(plain(said), case.arm)
-
-
-def _bin(found: Finding | None) -> float:
-    return (
-        math.nan if found is None or found.typical.value is None else float(bin_of(found.typical.value, found.verdict))
-    )
-
-
-def _text(found: Finding | None) -> tuple[str, str, str]:
-    """The ratio and half its interval, as short as can be, and their colour."""
-    if found is None or found.typical.value is None:
-        return ("failed" if found is not None and found.status == "failed" else NONE), "", MUTED
-    ratio = found.typical
-    return plain(Estimate(ratio.value, kind="fraction")), half(ratio), MAP_INK[int(_bin(found))]
 
 
 # --- the break-even line: a mark in each row, joined between neighbouring capacities

@@ -328,7 +328,7 @@ MOST_PAIRS = 5000
 Targets: TypeAlias = "AbstractSet[tuple[str, str]] | None"
 # More columns, which only the page shows.
 MORE = (
-    *("clean_ratio", "disturbed", "p_adjusted", "primary", "twin"),
+    *("clean_ratio", "disturbed", "p_adjusted", "primary", "twin", "needed"),
     *(
         "launch_sd",
         "launches",
@@ -374,7 +374,7 @@ def comparison_table(tables: Tables, rows: Sequence[dict[str, Any]]) -> pd.DataF
         *("ratio", "difference", "ci_low", "ci_high", "ci_level", "ideal", "efficiency", "realised", "mde"),
         *("mean_ratio", "mean_ci_low", "mean_ci_high"),
         *ATTAINABLE,
-        *(*BY_CPU, "clean_ratio", "disturbed", "p_adjusted"),
+        *(*BY_CPU, "clean_ratio", "disturbed", "p_adjusted", "needed"),
         *("launch_sd", "launches", "mean_launch_sd", "mean_launches"),
         *("capacity", "baseline_capacity", "depth_ratio", "baseline_depth_ratio"),
     )

@@ -47,6 +47,7 @@ def of_row(
         value=None if value is None else Estimate(value, unit=unit),
         status=str(get("status")),
         reason=get("reason") if isinstance(get("reason"), str) else None,
+        needed=None if (needed := known(get("needed"))) is None else int(needed),
         labels=labels,
         against_labels=others,
     )

@@ -25,6 +25,8 @@ from modbench.reports.tables.cell import joined_reasons
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.writers.number_format import percent, plain, ratio
 
+# Units of losses.
+LOSS_UNITS = ("nat", "bit/B")
 WORDS = {"better": "better", "worse": "worse", "equivalent": "equal within the margin", "different": "not the same"}
 
 
@@ -78,6 +80,9 @@ def judge(rows: Sequence[dict[str, Any]], margin: float, *, claims: bool) -> Non
                 row["reason"] = joined_reasons([row["reason"], said])
         elif evidence.better is not None:
             row["verdict"] = verdicts.difference_verdict(evidence.effect, evidence.better, row["p_adjusted"])
+            if row["verdict"] == "inconclusive" and row["unit"] in LOSS_UNITS:
+                row["needed"] = sample_size.to_decide(evidence.effect, 0.0)
+                row["reason"] = joined_reasons([row["reason"], _seeds(row["needed"])])
         else:
             _judge_ratio(row, evidence, margin, estimates, disturbed, sizes[evidence.family])
 
@@ -145,6 +150,13 @@ def _undecided(clock: Estimates, margin: float, own: str, family: int) -> str:
     if effect.sd is None:
         return "a single launch gives no verdict"
     return sample_size.would_decide(effect, margin, clock.mean)
+
+
+def _seeds(needed: int | None) -> str:
+    """Say how many seeds would decide a difference of losses, if effect and spread are as estimated."""
+    if needed is None:
+        return f"not even {sample_size.MOST} seeds would tell it from none"
+    return f"{needed} seeds would probably tell it from none"
 
 
 def _label(row: dict[str, Any], label: Label) -> None:

@@ -7,14 +7,17 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from planted import planted_suite, stored
+from planted import left, planted_suite, stored
 
 from modbench.harness.domain.case import Case
 from modbench.harness.planning.plan import Plan
+from modbench.harness.stats.effects import POWER, t_quantile
+from modbench.harness.stats.sample_size import decided
 from modbench.reports.model import Finding
 from modbench.reports.questions import compare_axis, exchange, results
 from modbench.reports.questions.recommend import candidates, limits
 from modbench.reports.tables import losses
+from modbench.reports.tables.findings import by_length
 from modbench.reports.tables.load import load
 
 ARMS = [
@@ -125,3 +128,20 @@ def test_beside_a_length_that_nothing_was_trained_at_stands_the_longest(tmp_path
     stored(tmp_path, made)
     loaded = load(tmp_path / "run")
     assert [losses.beside(loaded, length) for length in (64, 128, 256)] == [64, 128, 128]
+
+
+def test_a_loss_that_is_open_has_the_number_of_seeds_that_would_decide_it(tmp_path: Path) -> None:
+    """The fewest with 80 % power, if difference and spread are as they were estimated; one that is decided has none."""
+    made = planted_suite("draft", arms=ARMS, metrics=["loss/val"], seeds=[0, 1, 2, 3], launches=3, rounds=2)
+    planted = {"dense": 2.0, MOD: 2.004, "moe": 2.5}
+    loaded = load(left(tmp_path, made, losses=planted, run_noise=0.01))
+    found = {case.arm: by_length(loaded, "loss/val", case, loaded.arms[0])[128] for case in loaded.arms[1:]}
+    assert (found[MOD].verdict, found["moe"].verdict) == ("inconclusive", "worse")
+    assert found["moe"].needed is None
+    needed, typical = found[MOD].needed, found[MOD].typical
+    assert needed is not None
+    assert typical.value is not None
+    assert typical.half is not None
+    sd = typical.half / t_quantile(0.975, 4) * 2
+    assert needed > 4
+    assert decided(typical.value, sd, needed, 0) >= POWER > decided(typical.value, sd, needed - 1, 0)

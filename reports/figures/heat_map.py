@@ -1,0 +1,77 @@
+"""A heat map: cells in nine colours, each with its number, hatched where nothing is decided."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from modbench.reports.figures.style import MAP, MAP_INK, MUTED, PAPER, Mark, Marks
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+class HeatCell(NamedTuple):
+    """One cell.
+
+    Attributes:
+        bin: of its colour, 0 to 8; None: it has no number, and no colour.
+        text: its number.
+        below: what stands below it, smaller.
+        hatched: whether it is not decided.
+        mark: what it says on hover.
+    """
+
+    bin: int | None
+    text: str
+    below: str
+    hatched: bool
+    mark: Mark
+
+
+def draw_heat_map(
+    axis: Axes, rows: Sequence[Sequence[HeatCell]], columns: Sequence[str], marks: Marks, size: float = 8.5
+) -> None:
+    """Draw cells one unit wide and high; the first row is at the top.
+
+    Args:
+        axis: takes them.
+        rows: the cells.
+        columns: names of the columns.
+        marks: takes what cells say on hover.
+        size: of the numbers in points.
+    """
+    import numpy as np
+    import seaborn as sns
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Rectangle
+
+    sns.heatmap(
+        np.array([[math.nan if cell.bin is None else cell.bin for cell in row] for row in rows], dtype=float),
+        ax=axis,
+        cmap=ListedColormap(list(MAP)),
+        vmin=0,
+        vmax=8,
+        cbar=False,
+        linewidths=1.5,
+        linecolor=PAPER,
+        xticklabels=list(columns),
+    )
+    (cells,) = axis.collections
+    marks.name(cells, *(cell.mark for row in rows for cell in row))
+    for y, row in enumerate(rows):
+        for x, cell in enumerate(row):
+            ink = MUTED if cell.bin is None else MAP_INK[cell.bin]
+            up = 0.1 if cell.below else 0
+            for down, written, points in ((0.5 - up, cell.text, size), (0.78, cell.below, 6.5)):
+                if written:  # inside its cell, so that the layout need not ask how wide it is
+                    label = axis.text(x + 0.5, y + down, written, ha="center", va="center", color=ink, fontsize=points)
+                    label.set_in_layout(False)
+            if cell.hatched:
+                axis.add_patch(
+                    Rectangle((x, y), 1, 1, fill=False, hatch="///", edgecolor=MUTED, linewidth=0, alpha=0.5)
+                )
+    axis.grid(visible=False)
+    axis.tick_params(length=0)
+    axis.tick_params(axis="y", rotation=0)
