@@ -27,12 +27,14 @@ class InPlace:
         baseline: names what their ratios are taken to.
         arms: the cases of their rows, of which other values are shown.
         metrics: metrics that these tables have, or that say nothing of one arm.
+        words: what their verdicts mean, by glyph, where it is not that of times.
     """
 
     tables: Sequence[Table]
     baseline: str
     arms: Sequence[Case]
     metrics: frozenset[str]
+    words: Mapping[str, str] = field(default_factory=dict)
 
 
 def _nothing(_loaded: Loaded) -> Sequence[Value]:

@@ -1,4 +1,4 @@
-"""The arms of a suite as its file has them: a model, its settings, and the options of a user's model."""
+"""The arms of a suite as its file has them, and those that it takes from a run: a model, its settings, its options."""
 
 from __future__ import annotations
 
@@ -71,6 +71,44 @@ class Arm(Frozen):
     def _collect(cls, data: dict[str, Any]) -> dict[str, Any]:
         own = ("model", "anchor", "match", "options", "title", "settings")
         return _with_options(_collect_settings(data, own=own), "model")
+
+
+class TakenArm(Frozen):
+    """An arm that was taken.
+
+    Attributes:
+        model: its model, one of modbench's own.
+        settings: its routing keys that are not the model's defaults, and its capacity.
+        arm: its name in that run; empty where that run has no such model.
+        loss: its mean held-out loss there in nats per token; None where that run has no such model.
+        seeds: runs that the mean is over.
+        among: arms of its kind there that have this loss.
+    """
+
+    model: str
+    settings: dict[str, Any]
+    arm: str = ""
+    loss: float | None = None
+    seeds: int = 0
+    among: int = 0
+
+
+class ArmsFrom(Frozen):
+    """What was taken from a run.
+
+    Attributes:
+        run: the run folder, as typed.
+        metric: the loss that chose.
+        seq_len: the length at which it was measured, the longest that the run trained at.
+        smoke: whether that run makes no claims: then its losses choose nothing but the names of arms.
+        arms: the arms.
+    """
+
+    run: str
+    metric: str
+    seq_len: int
+    smoke: bool
+    arms: tuple[TakenArm, ...]
 
 
 def _collect_settings(data: dict[str, Any], own: tuple[str, ...]) -> dict[str, Any]:

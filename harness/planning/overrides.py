@@ -12,6 +12,7 @@ from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.options import Value
 from modbench.harness.core.train_plan import BUDGETS, TrainPlan
+from modbench.harness.domain.arm_tables import Arm, ArmsFrom
 from modbench.harness.domain.efforts import EFFORTS
 from modbench.harness.domain.suite import RIVALS, TABLES, Suite
 from modbench.harness.machine import accelerators
@@ -52,6 +53,7 @@ class Overrides:
         corpus: catalogue name or path of the text.
         effort: preset that replaces the suite's launches and rounds; `smoke` also shortens training.
         title: what tables and figures call arms, by the arm as the user names it; it changes nothing of the suite.
+        arms_from: run folder whose best MoD and MoDE arm take the place of the suite's arms beside its anchor.
         settings: values of everything else by key, such as `train.steps`.
 
     Raises:
@@ -74,6 +76,7 @@ class Overrides:
     corpus: str | None = None
     effort: str | None = None
     title: Mapping[str, str] = field(default_factory=dict)
+    arms_from: str | None = None
     settings: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -119,6 +122,21 @@ def override(suite: Suite, flags: Overrides) -> Suite:
     made = parse_suite(data, "command line")
     _check_pilot(made, flags.settings)
     return made
+
+
+def with_arms(suite: Suite, taken: ArmsFrom, flags: Overrides) -> Suite:
+    """Return the suite with its anchor and the arms that are taken from a run.
+
+    Raises:
+        UsageError: if a flag would change how these arms route.
+    """
+    also = [f"--{name}" for name in ("capacity", "router") if getattr(flags, name)]
+    also += [f"--set {key}" for key in flags.settings if key in ROUTING_KEYS]
+    if also:
+        raise UsageError(f"--arms-from takes capacity and routing from {taken.run}: leave out {', '.join(also)}.")
+    anchor = next((arm for arm in suite.arms if arm.anchor), suite.arms[0])
+    arms = (Arm(model=each.model, settings=each.settings) for each in taken.arms)
+    return suite.model_copy(update={"arms": (anchor, *arms)})
 
 
 def _set_axes(data: dict[str, Any], flags: Overrides) -> None:

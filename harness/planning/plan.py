@@ -12,6 +12,7 @@ from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.ids import slug
+from modbench.harness.domain.arm_tables import ArmsFrom
 from modbench.harness.domain.case import Case, Comparison, Device, Rung, UnitOfWork
 from modbench.harness.domain.efforts import TWO_STAGE
 from modbench.harness.domain.suite import Suite
@@ -71,6 +72,7 @@ class Plan(Frozen):
         corpus_sha256: hash of the corpus; empty if nothing is trained on one.
         groups: units that rules look at together.
         no_rivals: by arm, why a user's model has no dense model of equal cost although the suite asks for one.
+        arms_from: what was taken from another run; None: the arms are the suite's.
     """
 
     suite: Suite
@@ -81,6 +83,7 @@ class Plan(Frozen):
     corpus_sha256: str
     groups: tuple[Group, ...] = ()
     no_rivals: dict[str, str] = Field(default_factory=dict)
+    arms_from: ArmsFrom | None = None
 
     @property
     def cold(self) -> bool:

@@ -115,6 +115,45 @@ def compare(
     )
 
 
+def compare_pairs(
+    one: Sequence[LaunchSamples], other: Sequence[LaunchSamples], *, column: str = "wall_s", one_thread: bool
+) -> Paired:
+    """Compare the ratio of one pair with that of another, launch by launch: above 0 the first pair's is larger.
+
+    What drifts between launches cancels, as in a pair. There is no estimate from undisturbed samples alone.
+
+    Args:
+        one: launches of a pair.
+        other: the same launches of another pair.
+        column: what is compared.
+        one_thread: whether one thread does all the work, so that its CPU time is comparable.
+    """
+
+    def apart(clock: str, of: Callable[[Sequence[LaunchSamples], str], list[float]]) -> list[float]:
+        return [mine - theirs for mine, theirs in zip(of(one, clock), of(other, clock), strict=True)]
+
+    def by(clock: str) -> tuple[Effect, Effect, Effect]:
+        typical, mean = apart(clock, launch_effects), apart(clock, launch_means)
+        differ = [late - middle for late, middle in zip(mean, typical, strict=True)]
+        return effects.over_launches(typical), effects.over_launches(mean), effects.over_launches(differ)
+
+    effect, mean, differ = by(column)
+    ticks = one_thread and all(in_launch(each, "cpu_s", ticked) is not None for each in (*one, *other))
+    cpu, cpu_mean, cpu_differ = by("cpu_s") if ticks else (None, None, None)
+    why = SEVERAL_THREADS if not one_thread else NOT_TICKED if cpu is None else None
+    return Paired(
+        effect,
+        cpu,
+        None,
+        max(_disturbed(one), _disturbed(other)),
+        mean,
+        differ,
+        cpu_mean,
+        cpu_differ,
+        why or unfit(_sides(one)) or unfit(_sides(other)),
+    )
+
+
 def _means(launches: Sequence[LaunchSamples], column: str) -> tuple[Effect | None, Effect | None]:
     """The effect on mean times, and how far it lies from the typical one."""
     means = launch_means(launches, column)

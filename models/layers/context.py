@@ -298,11 +298,15 @@ class BlockCache:
         more = (0, 0, 0, grown - self.slots)
         self.k_BKSd, self.v_BKSd, self.slots = F.pad(self.k_BKSd, more), F.pad(self.v_BKSd, more), grown
 
-    def age(self, rows: Rows) -> Tensor:
-        """How many tokens ago [R, S] each slot of a ring was written, 0 for the newest; of empty slots any number."""
+    def by_slot(self, weight_RHW: Tensor, rows: Rows) -> Tensor:
+        """Weights of the last W tokens of each row, the newest last, in the order of the ring's slots: [R, H, S]."""
+        held = {self.lengths[row] for row in (range(self.batch_size) if rows.host is None else rows.host)}
+        if not self.static and len(held) == 1:  # equal lengths
+            return weight_RHW.roll(held.pop(), -1)[..., : self.slots]
         length_B = self.length_B + self.since
         length_R = length_B if rows.index_R is None else length_B[rows.index_R]
-        return (length_R[:, None] - 1 - torch.arange(self.slots, device=length_R.device)) % self.slots
+        index_RS = (torch.arange(self.slots, device=length_R.device) - length_R[:, None]) % weight_RHW.shape[-1]
+        return weight_RHW.gather(-1, index_RS[:, None].expand(-1, weight_RHW.shape[1], -1))
 
     def append(self, k_RK1d: Tensor, v_RK1d: Tensor, rows: Rows) -> tuple[Tensor, Tensor, Tensor | None]:
         """Keep one more token of each of these rows; return keys, values and mask of all that they may attend to."""

@@ -56,8 +56,9 @@ class Attention(nn.Module):
         if rotary is None:
             q_BTHd, k_BTKd, v_BTKd = qkv_BTHd.split((h, k, k), dim=2)
             return q_BTHd.transpose(1, 2), k_BTKd.transpose(1, 2), v_BTKd.transpose(1, 2)
-        qk_BHTd = rotary.rotate(qkv_BTHd[:, :, : h + k]).transpose(1, 2)
-        return qk_BHTd[:, :h], qk_BHTd[:, h:], qkv_BTHd[:, :, h + k :].transpose(1, 2)
+        qk_BTHd, v_BTKd = qkv_BTHd.split((h + k, k), dim=2)
+        q_BHTd, k_BKTd = rotary.rotate(qk_BTHd).transpose(1, 2).split((h, k), dim=1)
+        return q_BHTd, k_BKTd, v_BTKd.transpose(1, 2)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, is_causal: bool = False) -> Tensor:
         """[B, H, T, d] over keys [B, K, S, d] to [B, T, D], through the output projection."""

@@ -120,10 +120,11 @@ def in_pieces(q_BHTd: Tensor, k_BKTd: Tensor, v_BKTd: Tensor, causal_bias: Tenso
     """Causal attention for a CPU, in pieces of queries, each over the keys so far: [B, T, H d]."""
     t, pieces = q_BHTd.shape[2], []
     bias = causal_bias.to(q_BHTd.dtype)
-    for start in range(0, t, PIECE):
-        end = min(start + PIECE, t)
+    # Split, not sliced: the gradient of each slice is as large as all queries.
+    for start, q_BHPd in zip(range(0, t, PIECE), q_BHTd.split(PIECE, dim=2), strict=True):
+        end = start + q_BHPd.shape[2]
         y = fused_attention(
-            q_BHTd[:, :, start:end],
+            q_BHPd,
             k_BKTd[:, :, :end],
             v_BKTd[:, :, :end],
             bias[: end - start, WHOLE_BLOCK - start : WHOLE_BLOCK + end - start] if start else None,

@@ -100,13 +100,12 @@ class DynamicConvolution(nn.Module):
         y_BTD: Tensor = self.out(y_BTHd1.flatten(2))
         return y_BTD
 
-    def step(self, x_R1D: Tensor, _: ForwardContext, cache: BlockCache, rows: Rows) -> Tensor:
+    def step(self, x_R1D: Tensor, ctx: ForwardContext, cache: BlockCache, rows: Rows) -> Tensor:  # noqa: ARG002  # as attention's
         """One new token of some rows, which mixes the last tokens of its row; those before its first count as 0."""
         v_R1D, kernel_R1HW = self.project(x_R1D)
         v_RH1d = self._heads(v_R1D)
         _, v_RHSd, mask = cache.append(v_RH1d[..., :0], v_RH1d, rows)
-        age_RS = cache.age(rows)[:, : v_RHSd.shape[2]]
-        weight_RHS = kernel_R1HW[:, 0].gather(-1, (self.size - 1 - age_RS)[:, None].expand(-1, self.n_heads, -1))
+        weight_RHS = cache.by_slot(kernel_R1HW[:, 0], rows)[..., : v_RHSd.shape[2]]
         if mask is not None:
             weight_RHS = weight_RHS.masked_fill(~mask[:, 0], 0)
         y_RH1d = weight_RHS[:, :, None] @ v_RHSd.to(weight_RHS.dtype)
@@ -115,7 +114,8 @@ class DynamicConvolution(nn.Module):
 
     def _heads(self, v_BTD: Tensor) -> Tensor:
         """[B, T, D] to [B, H, T, d]."""
-        return v_BTD.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+        v_BTHd: Tensor = v_BTD.unflatten(-1, (self.n_heads, -1))
+        return v_BTHd.transpose(1, 2)
 
 
 def convolution_cost(sheet: CostSheet, n: int) -> None:

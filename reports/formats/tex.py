@@ -40,7 +40,7 @@ def tables(loaded: Loaded) -> str:
     if loss is not None:
         made.append(latex.table(replace(loss, notes=[*_of_losses(loaded, loss)]), "modbench-loss"))
     tables = (each for each in shared_blocks(loaded) if isinstance(each, Table))
-    made += [latex.table(each, f"modbench-{re.sub('[^a-z]+', '-', each.label)}") for each in tables]
+    made += [latex.table(each, f"modbench-{re.sub('[^a-z]+', '-', each.label.lower())}") for each in tables]
     return masked(_HEAD + ("".join(made) or NONE))
 
 

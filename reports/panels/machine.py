@@ -11,6 +11,7 @@ from modbench.harness.domain.notes.training import TrainNotes
 from modbench.reports.model import Code, Estimate, Listed, Sentence, Value
 from modbench.reports.panel import Panel
 from modbench.reports.questions.machine import doubtful, gpu, jobs, machine_check
+from modbench.reports.tables.best_arms import sentence
 from modbench.reports.tables.load import Loaded
 from modbench.reports.writers.html import fill, inline
 
@@ -45,6 +46,7 @@ def facts(loaded: Loaded) -> list[tuple[str, Value]]:
         ("Many comparisons", "Benjamini-Hochberg over the arms against the baseline, for one metric at one place"),
         ("Threads", f"{suite.threads} per worker"),
         ("Text", _text(loaded)),
+        *([("Arms", sentence(run.plan.arms_from))] if run.plan.arms_from else []),
         ("Inside measured or trained work", _share(inside, "not known", "{share} of the run's wall time")),
         ("This process beside timed ones", _share(parent, "nothing was timed", "{share} of a core")),
         (CHECK, machine_check(loaded)[1]),

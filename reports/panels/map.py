@@ -14,10 +14,10 @@ from modbench.reports.panel import Lead, Panel
 from modbench.reports.panels.speedup_map import said_on_hover
 from modbench.reports.questions import map as capacity_map
 from modbench.reports.questions.first_screen import described
-from modbench.reports.questions.map import FLOPS, LOSS_MARGIN, MEMORY, Map, Quantity, row_name
+from modbench.reports.questions.map import FLOPS, MEMORY, Map, Quantity, row_name
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import seeds_in_words
-from modbench.reports.writers.number_format import NONE, half, percent, plain
+from modbench.reports.writers.number_format import NONE, half, plain
 from modbench.reports.writers.text import GLYPHS
 
 # Of the figure, in inches: names of the rows, a cell, a row, and what a map has above and below its rows.
@@ -121,7 +121,7 @@ READING = (
     "smaller dense model that needs as many FLOPs, which is the alternative to skipping tokens. Purple and ▲ are better, orange "
     "and ▼ worse, in all maps alike; a stronger colour is a larger difference (time, FLOPs and memory up to a factor of two, "
     "loss up to 4 %). Grey: no direction is shown. A capacity pays at a length if it is better in time or loss than dense of "
-    f"equal cost, and not worse in the other; a loss whose interval lies within {percent(LOSS_MARGIN)} of it counts as equal."
+    "equal cost, and not worse in the other; a loss whose interval lies within 1.5 % of it counts as equal."
 )
 
 PANEL = Panel(

@@ -107,6 +107,7 @@ PANEL = Panel(
     span=12,
     render=render,
     draws=True,
+    told=True,
     reading=READING,
     tables={"solved": tasks.table},
     lead=Lead(details=tasks.sentences, brief=tasks.sentences, table=tasks.in_short),

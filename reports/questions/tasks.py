@@ -31,10 +31,8 @@ COLUMNS = (
 )
 WHOLE = ("solved", "seeds", "baseline_solved", "baseline_seeds", "seeds_to_decide")
 NUMBERS = ("shortcut", "solved_from", "difference", "ci_low", "ci_high", "ci_level", "p", "p_adjusted")
-HEAD = (
-    *("Task", "n", "Majority", "Best shortcut", "Arm", "Accuracy [95 % over seeds]", "Solved", "Against the baseline"),
-    *("95 % binomial", "As trained", "All of a sequence", "CPU s"),
-)
+HEAD = ("Task", "Best shortcut", "Arm", "Accuracy [95 % over seeds]", "Solved", "Against the baseline")
+MORE = ("Task", "n", "Majority", "Arm", "95 % binomial", "As trained", "All of a sequence", "CPU s")
 KINDS = ("Task", "Arm", "Accuracy by kind", "Blocks run by kind")
 MAJORITY = "majority"
 # Arms that a sentence names; the rest are in solved.csv.
@@ -57,8 +55,9 @@ class Accuracy:
         cpu_s: CPU time of a training run, mean over seeds.
         values: accuracy of each seed.
         solved: seeds that solved the task.
-        against: what is found against the baseline, by the share of runs that solved the task; None where none is compared so.
-        p: exact p-value of that.
+        against: what is found against the baseline: by the share of runs that solved the task where these are counted, else by
+            mean accuracy; None where there is no interval.
+        p: exact p-value of two counts.
     """
 
     case: Case
@@ -141,10 +140,20 @@ def results(loaded: Loaded) -> list[TaskResult]:
             against = {row.arm: row for row in rows if row.task == name and not pd.isna(row.p)}
             baseline = loaded.tables.baseline_of(comparison)
             arms = [replace(arm, solved=found.of(arm.case)[0]) for arm in arms]
-            arms = [_beside(arm, baseline, against[arm.case.arm]) if arm.case.arm in against else arm for arm in arms]
+            arms = [
+                _beside(arm, baseline, against[arm.case.arm]) if arm.case.arm in against else _by_mean(loaded, arm, key)
+                for arm in arms
+            ]
             majority = shortcuts.get(MAJORITY, 0.0)
             made.append(TaskResult(name, arms, failed, majority, best, found.level, found.why_not))
     return made
+
+
+def _by_mean(loaded: Loaded, arm: Accuracy, key: str) -> Accuracy:
+    """Add how the mean accuracy differs from the baseline's, where it has an interval."""
+    row = loaded.pair(arm.case.arm, key)
+    found = None if row is None else of_row(row, arm.case, loaded.arms[0])
+    return replace(arm, against=found) if found is not None and found.typical.closed else arm
 
 
 def _beside(arm: Accuracy, baseline: Case, row: Row) -> Accuracy:
@@ -286,7 +295,7 @@ def sentences(loaded: Loaded) -> Iterator[Sentence]:
         words = "Compared by mean accuracy, as runs are not simply solved or not: {tasks}."
         yield Sentence(words, tasks=_names(by_mean))
     if sum(len(task.arms) - 1 for task in by_mean) <= MOST_NAMED:
-        yield from filter(None, (_by_mean(loaded, task) for task in by_mean))
+        yield from filter(None, (_means(loaded, task) for task in by_mean))
 
 
 def _names(tasks: Sequence[TaskResult]) -> Listed:
@@ -305,13 +314,11 @@ def _solved(task: TaskResult) -> Sentence:
     return Sentence("{task}, solved from {level}: {arms}.", task=task.name, level=level, arms=Listed(arms, "; "))
 
 
-def _by_mean(loaded: Loaded, task: TaskResult) -> Sentence | None:
+def _means(loaded: Loaded, task: TaskResult) -> Sentence | None:
     """`copy against dense: MoD 0.125 -2.7 points [-13.0, +7.6] ? undecided; …`; None where no arm has an interval."""
     arms, allowed = list[Value](), False
     for arm in task.arms:
-        row = loaded.pair(arm.case.arm, f"task/{task.name}")
-        found = None if row is None else of_row(row, arm.case, loaded.arms[0])
-        if found is not None and found.typical.closed:
+        if (found := arm.against) is not None:
             arms.append(Sentence("{arm} {found}", arm=arm.case, found=found))
             apart = (found.typical.low or 0.0) * (found.typical.high or 0.0) > 0
             allowed |= found.verdict == "inconclusive" and apart
@@ -320,10 +327,12 @@ def _by_mean(loaded: Loaded, task: TaskResult) -> Sentence | None:
 
 
 def against(arm: Accuracy) -> Sentence | None:
-    """Return how an arm compares with the baseline: `▼ worse, p 0.0004`; None where runs are not counted."""
+    """Return how an arm compares with the baseline: `▼ worse, p 0.0004`, or by its mean; None where there is no interval."""
     found = arm.against
     if found is None:
         return None
+    if arm.p is None:
+        return Sentence("{found}", found=found)
     words = "{verdict}, p {p}" if found.verdict is not None else "p {p}"
     words += "; {needed} seeds would decide" * (found.needed is not None)
     p, verdict = Estimate(arm.p, kind="p"), Verdict(found.verdict, timed=False)
@@ -356,33 +365,42 @@ def blocks(loaded: Loaded) -> Iterator[Block]:
     if not made:
         return
     yield Table("Accuracy on tasks", HEAD, [row for task in made for row in _shown(task)])
+    how = [_how(task) for task in made]
+    yield Note(Listed(["▲ beyond the best shortcut: both intervals, or where runs are counted every seed.", *how], " "))
+    yield Table("Questions, routing and cost", MORE, [row for task in made for row in _more(task)], folded=True)
     yield Note(
-        "n: held-out questions of each seed, one per sequence. ▲ beyond the best shortcut: both intervals, or where runs are "
-        "counted every seed. As trained: routed by top-k over the sequence, where that differs. CPU s: of a training run."
+        "n: held-out questions of each seed, one per sequence. As trained: routed by top-k over the sequence, where that "
+        "differs. CPU s: of a training run."
     )
-    yield Note(Listed([_how(task) for task in made], " "))
     yield Table("By kind of question, and how deep gates went", KINDS, _kinds(made), folded=True)
 
 
 def _shown(task: TaskResult) -> Iterator[Sequence[Value]]:
     for i, arm in enumerate(task.arms):
-        shortcut, majority = (Estimate(share, kind="share") for share in (task.shortcut[1], task.majority))
-        best = Sentence("{share} ({rule})", share=shortcut, rule=task.shortcut[0])
+        rule, shortcut = task.shortcut[0], Estimate(task.shortcut[1], kind="share")
+        best = Sentence("{share} ({rule})", share=shortcut, rule=rule)
         over_seeds = arm.value if arm.seeds > 1 else replace(arm.value, low=None, high=None)
-        solved = Sentence("{solved} of {seeds}", solved=arm.solved, seeds=arm.seeds) if task.counted else None
         yield (
-            *((task.name, arm.n, majority, best) if i == 0 else ("", "", "", "")),
+            *((task.name, best) if i == 0 else ("", "")),
             arm.case,
             Sentence("▲ " * task.beyond_shortcut(arm) + "{share}", share=over_seeds),
-            solved,
+            Sentence("{solved} of {seeds}", solved=arm.solved, seeds=arm.seeds) if arm.seeds > 1 else None,
             against(arm),
+        )
+    for failed, why in task.failed.items():
+        yield "", "", failed, Sentence("failed: {why}", why=why), "", ""
+
+
+def _more(task: TaskResult) -> Iterator[Sequence[Value]]:
+    for i, arm in enumerate(task.arms):
+        yield (
+            *((task.name, arm.n, Estimate(task.majority, kind="share")) if i == 0 else ("", "", "")),
+            arm.case,
             arm.questions,
             None if arm.as_trained is None else Estimate(arm.as_trained, kind="share"),
             Estimate(arm.whole, kind="share"),
             Estimate(arm.cpu_s, kind="count"),
         )
-    for failed, why in task.failed.items():
-        yield "", "", "", "", failed, Sentence("failed: {why}", why=why), *[""] * 6
 
 
 def _how(task: TaskResult) -> Sentence:

@@ -31,6 +31,7 @@ KEPT = (
     "--include",
     "--set",
     "--effort",
+    "--arms-from",
 )
 KEPT_ALONE = ("--compile", "--only")
 LEFT = ("--title", "-o", "--out", "-k", "--timeout", "--launcher", "--launcher-profile")

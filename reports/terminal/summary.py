@@ -18,7 +18,7 @@ from modbench.reports.panels import pays_from as pays_question
 from modbench.reports.questions import best_setting, first_screen, results
 from modbench.reports.questions.first_screen import place_shown
 from modbench.reports.questions.machine import machine_check, warnings
-from modbench.reports.tables import unit_files
+from modbench.reports.tables import best_arms, unit_files
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import name
 from modbench.reports.writers import data, text
@@ -56,7 +56,8 @@ def opening(plan: Plan) -> str:
         effort=suite.effort,
         launches=suite.launches_in_words,
     )
-    more = [f"{arm} has no dense model of equal cost beside it: {why}" for arm, why in plan.no_rivals.items()]
+    more: list[Value] = [best_arms.sentence(plan.arms_from)] if plan.arms_from else []
+    more += [f"{arm} has no dense model of equal cost beside it: {why}" for arm, why in plan.no_rivals.items()]
     return "\n".join([plain(line), *wrapped([*more, *filter(None, [task_power.in_words(plan)])], text.width())])
 
 
@@ -160,7 +161,8 @@ def _legend(loaded: Loaded, lines: Sequence[str], more: Sequence[str], width: in
     anchor = loaded.arms[0]
     readers = {case.arm for case in loaded.labelled().get(Label.NOT_AUTOREGRESSIVE, [])}
     who = f"{name(anchor)}, or both sides, " if anchor.arm in readers else ""
-    parts, said = text.legend(lines, swept.baseline if swept else name(anchor), readers=who)
+    against, words = (swept.baseline, swept.words) if swept else (name(anchor), {})
+    parts, said = text.legend(lines, against, readers=who, words=words)
     return [*joined([*parts, *more], width), *wrapped(said, width)]
 
 

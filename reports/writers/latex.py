@@ -38,6 +38,8 @@ _SPELT = {
     "…": r"\ldots{}",
     "·": r"$\cdot$",
     "°": r"$^{\circ}$",
+    "▲": r"$\triangle$",
+    "▼": r"$\nabla$",
 }
 # What LaTeX prints without further packages: ASCII, and the letters of Western Europe.
 _OTHER = re.compile(r"[^\x20-\x7e\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u00ff]")
@@ -132,7 +134,7 @@ def _cell(cell: Value, factor: float, unit: str, *, intervals: bool) -> str:
     if isinstance(cell, Labelled | Case):
         return inline(cell)
     if not isinstance(cell, Finding):
-        return "--" if cell in {None, NONE, ""} else inline(cell)
+        return "--" if cell is None or (isinstance(cell, str) and cell in {NONE, ""}) else inline(cell)
     if cell.status != "ok":
         return text(cell.status)
     if cell.against is None:

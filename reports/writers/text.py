@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from modbench.harness.core.labels import OF_WORK, Label
@@ -278,17 +278,20 @@ def _aligned(
     return lines
 
 
-def legend(lines: Iterable[str], against: str, *, readers: str = "") -> tuple[list[str], list[str]]:
+def legend(
+    lines: Iterable[str], against: str, *, readers: str = "", words: Mapping[str, str] | None = None
+) -> tuple[list[str], list[str]]:
     """Explain the marks that occur in tables: in a few words, and in sentences.
 
     Args:
         lines: the tables.
         against: what ratios are taken to.
         readers: who is meant by the mark of a loss that saw the future, besides its row.
+        words: what glyphs mean that is not what they mean of times.
     """
     said = "\n".join(lines)
     parts = [f"ratio: {against} ÷ row"] * ("×" in said) + ["± half of 95 %"] * ("±" in said)
-    used = [f"{glyph} {word}" for glyph, word in _WORDS.items() if re.search(rf"\d{glyph}", said)]
+    used = [f"{glyph} {word}" for glyph, word in {**_WORDS, **(words or {})}.items() if re.search(rf"\d{glyph}", said)]
     used += [f"{OPEN} open"] if re.search(r"[\d ]\?", said) else []
     parts += [" ".join(used)] if used else []
     parts += [f"{BEST} best"] * bool(re.search(rf"\S\{BEST}", said))

@@ -18,10 +18,10 @@ from modbench.harness.machine import accelerators, certificate, environment
 from modbench.harness.planning import plan
 from modbench.harness.planning.arms import unsolved_arms
 from modbench.harness.planning.load_suite import load_suite
-from modbench.harness.planning.overrides import Overrides, override
+from modbench.harness.planning.overrides import Overrides, override, with_arms
 from modbench.harness.process import torchrun
 from modbench.harness.registry import catalogue
-from modbench.harness.results import lock
+from modbench.harness.results import lock, stored_runs
 from modbench.harness.results.run_folder import RunFolder, create, has_checkpoint, read
 from modbench.harness.results.trust import confirm
 from modbench.harness.results.upgrade import refuse_earlier
@@ -83,11 +83,20 @@ def make_plan(
         UsageError: if the suite, a flag or the selection is invalid.
     """
     flags = flags or Overrides()
-    suite = override(load_suite(suite_name), flags)
+    suite, taken = load_suite(suite_name), None
+    if flags.arms_from is not None:
+        stored_runs.run_file(flags.arms_from)
+        from modbench.reports.tables.best_arms import best_arms
+        from modbench.reports.tables.load import load
+
+        taken = best_arms(load(Path(flags.arms_from)))
+        suite = with_arms(suite, taken, flags)
+    suite = override(suite, flags)
     unsolved_arms(suite)  # what does not exist is refused before the corpus is read and torch is imported
     text = plan.read_corpus(suite)
     device = device_named(suite.device, present=not only_plan)
     made = plan.make_plan(suite, device=device, select=select, text=text, costs=costs or OwnCosts())
+    made = made.model_copy(update={"arms_from": taken})
     for arm, why in made.no_rivals.items() if flags.rival is not None else ():
         raise UsageError(
             f"--rival {flags.rival}: {arm} gets no dense model of equal {flags.rival}: {why} --rival none leaves it out."

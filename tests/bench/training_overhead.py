@@ -15,6 +15,7 @@ import torch
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.domain.case import Case, Place
+from modbench.harness.process import allocator
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.subject.subject import Subject
@@ -42,6 +43,7 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="list the functions that make up the rest")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    allocator.keep_freed_memory()  # as in workers that train
     print("model  batch  step ms  forward  backward  optimizer  outside")
     for model in ("dense", "mod"):
         for batch_size in (1, 4, 8):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -309,3 +310,29 @@ def test_a_unit_that_has_a_record_is_not_run_again(here: Path) -> None:
     launcher.end(handle)
     assert (handle.exitcode, folder.record(unit).read_text()) == (0, "kept")
     assert not folder.log(unit).exists() or folder.log(unit).read_text() == ""
+
+
+# Tensors of 1,953 pages in all are made and freed, again and again.
+FEW, MANY = 100, 1000
+FREES = """
+import resource
+import torch
+from modbench.harness.process import allocator
+def faults():
+    for _ in range(60):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        made = [torch.ones(50_000) for _ in range(40)]
+        del made
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(faults())
+allocator.keep_freed_memory()
+print(faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+def test_a_process_that_keeps_freed_memory_faults_it_in_once() -> None:
+    printed = subprocess.run([sys.executable, "-c", FREES], capture_output=True, check=True, timeout=60).stdout
+    returned, kept = map(int, printed.split())
+    assert kept < FEW
+    assert returned > MANY

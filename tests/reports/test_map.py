@@ -23,7 +23,7 @@ from modbench.reports.questions import map as capacity_map
 from modbench.reports.questions.map import Map
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import summary
-from modbench.reports.writers.number_format import plain
+from modbench.reports.writers.number_format import percent, plain
 
 LOW, HIGH = (f"mod[c{capacity}]" for capacity in CAPACITIES)
 SHORT, LONG = LENGTHS
@@ -48,6 +48,10 @@ def test_a_capacity_pays_where_it_was_planted_to(made: Map) -> None:
     pays = next(iter(capacity_map.answer(made.loaded)))
     assert (pays.given["n"], pays.given["all"]) == (1, 4)
     assert plain(pays.given["parts"]) == f"at T = {SHORT} none; at T = {LONG} MoD {CAPACITIES[0]}"
+
+
+def test_the_reading_names_the_margin_of_a_loss() -> None:
+    assert f"within {percent(capacity_map.LOSS_MARGIN)} of it" in panel.READING
 
 
 def test_each_cell_is_held_against_both_dense_models(made: Map) -> None:

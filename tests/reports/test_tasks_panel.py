@@ -14,7 +14,7 @@ from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning import plan, task_power
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.stats import effects, exact_two_proportions
-from modbench.reports.formats import csv
+from modbench.reports.formats import csv, md, tex
 from modbench.reports.model import Estimate, Finding, Listed, Sentence
 from modbench.reports.page import render
 from modbench.reports.panels import tiles
@@ -92,7 +92,12 @@ def test_a_task_between_the_two_keeps_its_t_interval(tmp_path: Path) -> None:
         "depth predictor": "worse",
     }
     assert found_in(differences)[1].typical == Estimate(row.difference, row.ci_low, row.ci_high, "difference", "ratio")
-    assert plain(found_in(differences)[1].typical) in " ".join(summary.closing(loaded, tmp_path, None).split())
+    said = plain(found_in(differences)[1].typical)
+    assert said in " ".join(summary.closing(loaded, tmp_path, None).split())
+    (gate,) = (
+        line for line in md.markdown(loaded).splitlines() if line.startswith("|  |") and said in line.replace("\\", "")
+    )
+    assert "| 0 of 3 |" in gate
 
 
 def test_an_interval_without_zero_that_decides_nothing_is_explained(
@@ -136,6 +141,8 @@ def test_every_output_says_how_many_solved_it(tmp_path: Path, monkeypatch: pytes
     render.write(tmp_path / "run")
     page = (tmp_path / "run" / "report.html").read_text()
     assert ">0 of 5</td>" in page
+    assert "| 0 of 5 | ▼ worse, p 0.002 |" in md.markdown(loaded)
+    assert r"0 of 5 & $\nabla$ worse, p 0.002 \\" in tex.tables(loaded)
     assert "exact test" in page
     assert "solved" in csv.more(loaded)
     (task,) = tasks.results(loaded)

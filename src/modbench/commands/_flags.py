@@ -169,7 +169,15 @@ class Flags:
             autocompletion=one_of("smoke", "draft", "standard", "rigorous"),
         ),
     ] = None
-
+    arms_from: Annotated[
+        str | None,
+        typer.Option(
+            "--arms-from",
+            metavar="RUN",
+            help="Beside the anchor, the MoD and the MoDE arm of a run with the lowest held-out loss.",
+            autocompletion=runs,
+        ),
+    ] = None
     title: TitleFlag = None
 
     def overrides(self) -> Overrides:
@@ -196,6 +204,7 @@ class Flags:
             seeds=listed("--seeds", self.seeds, int),
             corpus=self.corpus,
             effort=self.effort,
+            arms_from=self.arms_from,
             title=titles.listed(self.title or ()),
             settings=dict(map(setting_of, self.settings or ())),
         )

@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from modbench.commands._flags import listed, not_of_kind
@@ -66,7 +67,7 @@ def _typed(name: str, value: object) -> object:
     if name == "title":
         return titles.of(value, name)  # type: ignore[arg-type]  # it checks that it is a dict
     if name not in KINDS:
-        return str(_plain(name, value))
+        return str(value if isinstance(value, Path) else _plain(name, value))
     several = [value] if isinstance(value, str) or not isinstance(value, Sequence) else value
     return tuple(each for item in several for each in _values(name, _plain(name, item)))
 

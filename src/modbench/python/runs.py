@@ -108,6 +108,7 @@ def run(
     seeds: Some[int] | None = None,
     corpus: str | Path | None = None,
     effort: str | None = None,
+    arms_from: str | Path | None = None,
     title: Mapping[str, str] | None = None,
     select: str | None = None,
     out: str | Path | None = None,
@@ -141,6 +142,7 @@ def run(
         seeds: seeds of weights and data.
         corpus: text to train on.
         effort: smoke, draft, standard or rigorous.
+        arms_from: run folder whose MoD and MoDE arm with the lowest held-out loss take the place of the suite's.
         title: what tables and figures call arms, such as `{"mod[c0.125]": "Ours"}`.
         select: only matching cases, such as `mod and not c0.5` (the flag `-k`).
         out: the run folder; None: runs/SUITE-DATE-N.
@@ -180,8 +182,9 @@ def run(
         "compile": compile,
         "seeds": seeds,
         "effort": effort,
+        "arms_from": arms_from,
         "title": title,
-        "corpus": None if corpus is None else str(corpus),
+        "corpus": corpus,
     }
     given = keywords.overrides(values, _all_settings(settings, more))
     timeout_s = parse_duration(timeout, "timeout") if timeout is not None else None

@@ -28,7 +28,7 @@ from modbench.harness.planning.units_of_work import UnitMaker
 from modbench.harness.profiling.run_time import RunTime
 from modbench.harness.registry import catalogue
 from modbench.reports.wording import MATCHED
-from modbench.reports.writers.number_format import share
+from modbench.reports.writers.number_format import plain, share
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -84,6 +84,7 @@ def forecast(plan: Plan, costs: Costs | None = None) -> dict[str, Any]:
         "rivals": [*_rivals(plan, run_time, every)],
         "no_rivals": plan.no_rivals,
         "routers_uncounted": [*dict.fromkeys(case.config.router for case in plan.cases if case.facts.own_router)],
+        "arms_from": _arms_from(plan),
         "cases": [_case(plan, case, anchors[case], run_time, counted) for case in plan.cases],
         **_of_rules(plan),
     }
@@ -137,6 +138,15 @@ def _solved(plan: Plan) -> dict[str, Any] | None:
         return None
     needed = [{"rates": rates, "seeds": seeds} for rates, seeds in found.needed.items()]
     return asdict(found) | {"needed": needed, "in_words": task_power.in_words(plan)}
+
+
+def _arms_from(plan: Plan) -> dict[str, Any] | None:
+    """The arms that were taken from another run; None where they are the suite's."""
+    if plan.arms_from is None:
+        return None
+    from modbench.reports.tables.best_arms import sentence  # pandas, which other plans do without
+
+    return plan.arms_from.model_dump() | {"in_words": plain(sentence(plan.arms_from))}
 
 
 def _rivals(plan: Plan, run_time: RunTime, every: Sequence[tuple[UnitOfWork, int]]) -> Iterator[dict[str, Any]]:
@@ -216,7 +226,7 @@ def as_text(forecast: dict[str, Any], *, verbose: bool = False) -> str:
         *_router_text(forecast),
         *_training_text(forecast["training"]),
     ]
-    notes += [forecast["solved"]["in_words"]] if forecast["solved"] else []
+    notes += [forecast[key]["in_words"] for key in ("arms_from", "solved") if forecast[key]]
     notes += [note for rule in catalogue.usable("rules").values() for note in rule.forecast_in_words(forecast)]
     notes += [*_reasons(forecast["cases"]), *_sources(forecast["cases"]), *_basis(forecast)]
     wrapped_notes = [

@@ -1,0 +1,440 @@
+"""Do savings multiply? Skipping tokens and a cheaper mixer, each alone and both together, by time, FLOPs, memory and loss.
+
+Four arms are the corners of a square: the baseline, one that skips tokens, one with another mixer, one with both. With ratios
+to the baseline, the ratio of ratios is (both) ÷ (skips x mixes): 1 where savings multiply, below 1 where both together save less
+than the product. Of times it is taken launch by launch, as every ratio. A loss has the difference of differences, seed by seed: 0
+where both add up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import pandas as pd
+
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.contracts import AnyMetric as Metric
+from modbench.harness.domain.case import Case, Comparison
+from modbench.harness.stats import effects, memo, paired, verdicts
+from modbench.harness.stats.effects import LEVEL
+from modbench.harness.stats.verdicts import Disturbed
+from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value
+from modbench.reports.panel import InPlace
+from modbench.reports.tables import comparisons, losses
+from modbench.reports.tables.comparisons import BY_CPU, pair_row, ratio_ends
+from modbench.reports.tables.findings import of_row
+from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.outcomes import CAUSAL_LOSS, Tables
+from modbench.reports.tables.pair_verdicts import Evidence
+from modbench.reports.wording import ANSWERED, name
+from modbench.reports.writers.number_format import grid_point
+
+# Fields of a configuration that say how tokens are mixed.
+MIXER = ("mixer", "window", "kernel_size")
+# Rows of a table, in order; the CSV has all metrics.
+SHOWN: dict[str, str] = {
+    "flops/forward": "FLOPs, forward",
+    "flops/train_step": "FLOPs, train step",
+    **{metric: workload for workload, metric in ANSWERED},
+    "memory/peak_allocated": "peak memory",
+    "memory/kv_cache": "KV cache",
+    "loss/val_causal": "loss, causal",
+    "loss/val": "loss",
+}
+# What both together save, against the product of what each saves alone; of a loss against the sum.
+OF_RATIOS = {
+    "better": "▲ more",
+    "worse": "▼ less",
+    "equivalent": "≈ product",
+    "different": "≠ not the product",
+    "inconclusive": "? undecided",
+    "contaminated": "‡ contaminated",
+}
+COUNTED = (("worse", "less than the product"), ("equivalent", "equal to it"), ("better", "more"))
+OF_LOSSES = OF_RATIOS | {"better": "▲ lower", "worse": "▼ higher"}
+COLUMNS = (
+    *("metric", "unit", "arm", "skips_arm", "mixes_arm", "baseline_arm", "capacity", "mixer", "seq_len", "batch_size"),
+    *("device", "dtype", "compile", "threads", "quantity"),
+    *(f"{which}{end}" for which in ("skips", "mixes", "both") for end in ("", "_ci_low", "_ci_high")),
+    *("expected", "value", "ci_low", "ci_high", "ci_level", "verdict", "n", "labels", "status", "reason"),
+)
+
+
+@dataclass(frozen=True)
+class Square:
+    """Four arms of one place.
+
+    Attributes:
+        base: the report's baseline.
+        skips: with the baseline's mixer, and something else that differs.
+        mixes: the baseline with another mixer.
+        both: with both.
+    """
+
+    base: Case
+    skips: Case
+    mixes: Case
+    both: Case
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The same at every place."""
+        return self.skips.arm, self.mixes.arm
+
+    @property
+    def skipping(self) -> str:
+        """The first change in few words: `MoD 0.125`."""
+        own = [part for part in self.skips.arm_parts if part not in self.base.arm_parts]
+        return name(self.skips.model_copy(update={"arm_parts": tuple(own)}))
+
+    @property
+    def mixing(self) -> str:
+        """The second: `window 64`."""
+        config = self.both.config
+        return config.mixer if config.reach is None else f"{config.mixer} {config.reach}"
+
+    @property
+    def title(self) -> str:
+        """Both: `MoD 0.125 × window 64`."""
+        return f"{self.skipping} × {self.mixing}"
+
+
+@dataclass(frozen=True)
+class Combined:
+    """A square in one metric.
+
+    Attributes:
+        square: the four arms.
+        skips: the first change alone, against the baseline.
+        mixes: the second.
+        both: both.
+        together: what both save over the product of what each saves alone, or the loss of both over the sum.
+        n: launches or seeds; None of what was counted.
+    """
+
+    square: Square
+    skips: Finding
+    mixes: Finding
+    both: Finding
+    together: Finding
+    n: int | None
+
+    @property
+    def metric(self) -> str:
+        """Key of the metric."""
+        return self.together.metric
+
+    def scaled(self, factor: float) -> Combined:
+        """Return it in another unit, which stands elsewhere, where it is a loss."""
+        if self.together.typical.kind == "ratio":
+            return self
+        sides = {which: getattr(self, which) for which in ("skips", "mixes", "both", "together")}
+        made = {which: replace(each, typical=each.typical.scaled(factor, "")) for which, each in sides.items()}
+        return replace(self, **made)
+
+    @property
+    def length(self) -> int:
+        """Tokens of the sequence."""
+        return self.square.both.place.seq_len
+
+    @property
+    def expected(self) -> float | None:
+        """The product of both ratios, or the sum of both differences; None where one of them is not known."""
+        alone = [each.typical.value for each in (self.skips, self.mixes)]
+        if None in alone or self.together.typical.value is None:
+            return None
+        known = [each for each in alone if each is not None]
+        return math.prod(known) if self.together.typical.kind == "ratio" else sum(known)
+
+
+def combined(loaded: Loaded) -> list[Combined]:
+    """Return every square in every metric: by square, metric and length; empty where no four arms are one."""
+    tables, found = loaded.tables, list[tuple[Square, dict[str, dict[str, Any]]]]()
+    for comparison in loaded.run.plan.comparisons:
+        if comparison.arms[0].task or comparison.arms[0].budget is not None:
+            continue
+        here = list(squares(comparison, tables.baseline_of(comparison)))
+        for key in comparison.metrics if here else ():
+            metric = tables.metrics[key]
+            if metric.source or metric.better == "neither":  # a rate is the inverse of its time
+                continue
+            with memo.remembering():
+                found += [(square, _rows(tables, square, metric)) for square in here]
+    rows = [rows[which] for _, rows in found for which in rows]
+    comparisons.settle(tables, rows, [{"verdict": verdict} for verdict in loaded.twins.verdict])
+    made = [_finding(square, rows) for square, rows in found]
+    squares_, metrics = list(dict.fromkeys(each.square.key for each in made)), list(SHOWN)
+    order = {key: at for at, key in enumerate(dict.fromkeys([*metrics, *loaded.run.plan.suite.metrics]))}
+    return sorted(made, key=lambda each: (squares_.index(each.square.key), order[each.metric], each.length))
+
+
+def squares(comparison: Comparison, base: Case) -> Iterator[Square]:
+    """Yield the squares of a place around its baseline; of users' models, whose mixers are not known, none."""
+    arms = [case for case in comparison.arms if not (case.rung or case.own or base.own)]
+    if len({_mixer(case.config) for case in arms}) < 2:
+        return
+    by_place = {(_rest(case), _mixer(case.config)): case for case in arms}
+    rest, mixer = _rest(base), _mixer(base.config)
+    for (own, other), both in by_place.items():
+        if own != rest and other != mixer:
+            skips, mixes = by_place.get((own, mixer)), by_place.get((rest, other))
+            if skips is not None and mixes is not None:
+                yield Square(base, skips, mixes, both)
+
+
+def _mixer(config: ModelConfig) -> tuple[str, int | None]:
+    return config.mixer, config.reach
+
+
+def _rest(case: Case) -> tuple[str, ModelConfig, Any]:
+    """What an arm is besides its mixer."""
+    same = {key: ModelConfig.model_fields[key].default for key in MIXER}
+    return case.model, case.config.model_copy(update=same), case.options
+
+
+def _rows(tables: Tables, square: Square, metric: Metric) -> dict[str, dict[str, Any]]:
+    """Return rows like those of `comparisons.csv`, not yet judged, each in a family with the same ones of other squares."""
+    against = {"skips": square.skips, "mixes": square.mixes, "both": square.both}
+    rows = {which: pair_row(tables, case, square.base, metric) for which, case in against.items()}
+    rows["together"] = pair_row(tables, square.both, square.mixes, metric, partial(_together, square))
+    place = tables.comparison(square.both, metric).label
+    return {which: comparisons.of_family(row, (place, metric.key, which), primary=True) for which, row in rows.items()}
+
+
+def _together(square: Square, tables: Tables, both: Case, mixes: Case, metric: Metric) -> dict[str, Any]:
+    """Return what skipping does beside the other mixer, over what it does beside the baseline's."""
+    pairs = ((both, mixes), (square.skips, square.base))
+    beside, alone = (pair_row(tables, case, base, metric) for case, base in pairs)
+    for row in (beside, alone):
+        if row["status"] != "ok":
+            return {"status": row["status"], "reason": row["reason"]}
+    samples = tables.made_in(metric).samples
+    if samples == "launches":
+        return _of_times(tables, pairs, metric)
+    if metric.scored_as == "ratio":
+        if beside.get("ratio") is None or alone.get("ratio") is None:
+            return {"status": "skipped", "reason": "one of the four is 0: there is no ratio"}
+        value, suite = beside["ratio"] / alone["ratio"], tables.run.plan.suite
+        judged = suite.claims and tables.made_in(metric).judged
+        verdict = verdicts.exact_verdict(value, suite.margin) if judged else None
+        return {"status": "ok", "reason": beside["reason"], "ratio": value, "verdict": verdict}
+    return _of_seeds(tables, pairs, metric)
+
+
+def _of_times(tables: Tables, pairs: Sequence[tuple[Case, Case]], metric: Metric) -> dict[str, Any]:
+    anchor, place = tables.anchor(pairs[0][0], metric), pairs[0][0].place
+    beside, alone = (tables.launches(metric, case, base, anchor) for case, base in pairs)
+    made_in = tables.made_in(metric)
+    found = paired.compare_pairs(beside, alone, column=made_in.column, one_thread=made_in.times and place.one_thread)
+    sides = [case for pair in pairs for case in pair]
+    unfit = tables.escapes(metric, *sides) or found.unfit
+    ratio, low, high = ratio_ends(found.effect)
+    cpu = found.by_cpu
+    said = [found.effect.reason, None if tables.run.plan.suite.claims else "smoke effort: no claims, so no verdict"]
+    return {
+        "status": "ok",
+        "reason": "; ".join(filter(None, said)) or None,
+        "ratio": ratio,
+        "ci_low": low,
+        "ci_high": high,
+        **({} if cpu is None else dict(zip(BY_CPU, ratio_ends(cpu.typical), strict=True))),
+        "n": found.effect.n,
+        "evidence": Evidence(found.effect, found.mean, found.apart, Disturbed(found.disturbed, cpu=cpu, unfit=unfit)),
+    }
+
+
+def _of_seeds(tables: Tables, pairs: Sequence[tuple[Case, Case]], metric: Metric) -> dict[str, Any]:
+    values = [[tables.cell(case.id, metric.key).values() for case in pair] for pair in pairs]
+    (both, mixes), (skips, base) = values
+    seeds = sorted(both.keys() & mixes.keys() & skips.keys() & base.keys())
+    effect = effects.over_launches([(both[s] - mixes[s]) - (skips[s] - base[s]) for s in seeds])
+    return {
+        "status": "ok",
+        "reason": effect.reason,
+        "difference": effect.value,
+        "ci_low": effect.low,
+        "ci_high": effect.high,
+        "n": effect.n,
+        "evidence": None if effect.low is None else Evidence(effect, better=metric.better),
+    }
+
+
+def _finding(square: Square, rows: Mapping[str, dict[str, Any]]) -> Combined:
+    cases = {"skips": square.skips, "mixes": square.mixes, "both": square.both}
+    alone = {which: of_row(rows[which], case, square.base) for which, case in cases.items()}
+    together = of_row(rows["together"], square.both, square.mixes)
+    return Combined(square, **alone, together=together, n=rows["together"].get("n"))
+
+
+def table(loaded: Loaded) -> pd.DataFrame:
+    """Return `combine.csv`, a row for each square, metric and length, in base units.
+
+    `value` is the ratio of ratios, or of a loss the difference of differences (`quantity`); `expected` the product or the sum.
+    """
+    frame = pd.DataFrame([_row(each) for each in combined(loaded)], columns=list(COLUMNS))
+    numbers = [
+        column for column in COLUMNS if column in {"capacity", "expected", "value", "ci_level"} or "ci_" in column
+    ]
+    numbers += ["skips", "mixes", "both"]
+    return frame.astype(dict.fromkeys(numbers, "float64") | dict.fromkeys(("seq_len", "batch_size", "n"), "Int64"))
+
+
+def _row(each: Combined) -> dict[str, Any]:
+    square, place, found = each.square, each.square.both.place, each.together
+    ends = {
+        f"{which}{end}": value
+        for which, one in (("skips", each.skips), ("mixes", each.mixes), ("both", each.both))
+        for end, value in zip(("", "_ci_low", "_ci_high"), _ends(one.typical), strict=True)
+    }
+    labels = dict.fromkeys(
+        label for one in (each.skips, each.both, found) for label in (*one.labels, *one.against_labels)
+    )
+    return ends | {
+        "metric": each.metric,
+        "unit": "" if found.typical.kind == "ratio" else found.typical.unit,
+        "arm": square.both.arm,
+        "skips_arm": square.skips.arm,
+        "mixes_arm": square.mixes.arm,
+        "baseline_arm": square.base.arm,
+        "capacity": square.both.config.capacity,
+        "mixer": square.both.config.mixer,
+        "seq_len": place.seq_len,
+        "batch_size": place.batch_size,
+        "device": place.device,
+        "dtype": place.dtype,
+        "compile": place.compile,
+        "threads": place.threads,
+        "quantity": "ratio of ratios" if found.typical.kind == "ratio" else "difference of differences",
+        "expected": each.expected,
+        **dict(zip(("value", "ci_low", "ci_high"), _ends(found.typical), strict=True)),
+        "ci_level": LEVEL if found.typical.closed else None,
+        "verdict": found.verdict,
+        "n": each.n,
+        "labels": ";".join(labels) or None,
+        "status": found.status,
+        "reason": found.reason,
+    }
+
+
+def _ends(made: Estimate) -> tuple[float | None, float | None, float | None]:
+    return made.value, made.low, made.high
+
+
+# --- in sentences and tables
+
+
+def in_words(each: Combined) -> Value:
+    """Return what both save over the product, or their loss over the sum, with its interval and verdict."""
+    found = each.together
+    if found.typical.value is None:
+        return found.status
+    words = OF_RATIOS if found.typical.kind == "ratio" else OF_LOSSES
+    return Sentence("{value} {verdict}", value=found.typical, verdict=words.get(found.verdict or "", "no claim"))
+
+
+def tables(loaded: Loaded) -> list[Table]:
+    """Return a table for each combination: what each change saves alone, what both save, and that over the product."""
+    return [_table(loaded, group) for group in _shown(loaded).values()]
+
+
+def _shown(loaded: Loaded) -> dict[tuple[str, str], list[Combined]]:
+    """Return what tables have, by square: a loss that saw later tokens only where there is no causal one; losses in one unit."""
+    _, factor = losses.unit_of(loaded)
+    made = [each for each in combined(loaded) if each.metric in SHOWN]
+    causal = any(each.metric == CAUSAL_LOSS and each.together.typical.value is not None for each in made)
+    groups = dict[tuple[str, str], list[Combined]]()
+    for each in made:
+        if not (causal and each.metric == "loss/val"):
+            groups.setdefault(each.square.key, []).append(each.scaled(factor))
+    return groups
+
+
+def _table(loaded: Loaded, group: Sequence[Combined]) -> Table:
+    square = group[0].square
+    sides = [[_alone(one) for one in (each.skips, each.mixes, each.both)] for each in group]
+    return Table(
+        square.title,
+        (square.title, "", square.skipping, square.mixing, "both", "both ÷ product"),
+        [(*named, *cells, in_words(each)) for named, cells, each in zip(_named(group), sides, group, strict=True)],
+        notes=[*_notes(loaded, group)],
+        file="combine.csv",
+    )
+
+
+def _named(group: Sequence[Combined]) -> Iterator[tuple[Value, Value]]:
+    """Yield the first two cells of rows: a metric at its first length, and each length."""
+    before = ""
+    for each in group:
+        yield SHOWN[each.metric] if each.metric != before else "", grid_point("T", each.length)
+        before = each.metric
+
+
+def _alone(found: Finding) -> Value:
+    """A ratio or a difference without its interval, which `combine.csv` has; else its status."""
+    return found.status if found.typical.value is None else replace(found.typical, low=None, high=None)
+
+
+def _notes(loaded: Loaded, group: Sequence[Combined]) -> Iterator[Value]:
+    base, unit = group[0].square.base, losses.unit_of(loaded)[0]
+    yield Sentence("ratios: {base} ÷ row; ÷ product: 1× where savings multiply, less where they overlap", base=base)
+    if any(each.together.typical.kind == "difference" for each in group):
+        words = "losses: {unit} over {base}, then over the sum of both alone, {n:seed}"
+        yield Sentence(words, unit=unit, base=base, n=len(loaded.run.plan.suite.seeds))
+
+
+def in_place(loaded: Loaded) -> InPlace | None:
+    """Return one table of all combinations, in place of those of times; None where there is none."""
+    groups = list(_shown(loaded).values())
+    if not groups:
+        return None
+    rows = {(each.metric, each.length): each for group in groups for each in group}
+    cells = [{(each.metric, each.length): (_alone(each.both), each.together) for each in group} for group in groups]
+    made = Table(
+        "do savings multiply",
+        ("", "", *(title for _ in groups for title in ("both", "÷ product"))),
+        [
+            (*named, *(cell for of in cells for cell in of.get(key, ("", ""))))
+            for named, key in zip(_named([*rows.values()]), rows, strict=True)
+        ],
+        groups=("", "", *(group[0].square.title for group in groups for _ in range(2))),
+        notes=[*_notes(loaded, groups[0])],
+    )
+    words = {"▲": "more than the product", "▼": "less", "≈": "the product"}
+    return InPlace([made], name(loaded.arms[0]), [], frozenset(SHOWN), words)
+
+
+def answer(loaded: Loaded) -> Iterator[Sentence]:
+    """Say of each combination what both save at the longest length in the first time that was measured, and how often less."""
+    for group in _shown(loaded).values():
+        ratios = [each for each in group if each.together.typical.kind == "ratio"]
+        known = [each for each in ratios if each.together.typical.value is not None]
+        timed = [each for each in known if each.together.timed] or known
+        if not timed:
+            continue
+        first = max((each for each in timed if each.metric == timed[0].metric), key=lambda each: each.length)
+        verdicts_ = [each.together.verdict for each in ratios]
+        counts = [
+            Sentence(f"{word} in {{n}}", n=verdicts_.count(verdict))
+            for verdict, word in COUNTED
+            if verdict in verdicts_
+        ]
+        left = sum(verdict not in dict(COUNTED) for verdict in verdicts_)
+        counts += [Sentence("open in {n}", n=left)] if left else []
+        judged = any(verdicts_)
+        yield Sentence(
+            "{both}, {what} at T = {length}: {ratio} together, {skips} and {mixes} alone, so {together} the product."
+            + " Of {n:ratio}: {counts}." * judged,
+            both=first.square.title,
+            what=SHOWN[first.metric],
+            length=first.length,
+            ratio=_alone(first.both),
+            skips=_alone(first.skips),
+            mixes=_alone(first.mixes),
+            together=first.together.typical,
+            counts=Listed(counts),
+            n=len(ratios),
+        )

@@ -1,0 +1,113 @@
+"""The MoD and the MoDE arm of a run with the lowest held-out loss, which `--arms-from` takes into another suite."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from modbench.harness.core.config import SHAPE_KEYS
+from modbench.harness.core.errors import UsageError
+from modbench.harness.domain.arm_tables import ArmsFrom, TakenArm
+from modbench.harness.domain.case import Case
+from modbench.harness.registry import catalogue
+from modbench.harness.registry.own_routers import is_spec
+from modbench.reports.model import Estimate, Listed, Sentence
+from modbench.reports.tables.load import Loaded, Row
+from modbench.reports.tables.losses import PER_TOKEN
+from modbench.reports.wording import model_name
+
+MOD, MODE = ("mod",), ("mode_staged", "mode_integrated")
+# Taken at the capacity of the best MoD arm where the run has no MoDE: the better of the two in docs/tasks.md.
+DEFAULT_MODE = "mode_integrated"
+
+
+def best_arms(loaded: Loaded) -> ArmsFrom:
+    """Return the best MoD and the best MoDE arm of a run, by their mean loss at the longest length that it trained at.
+
+    Arms that differ from the run's dense model in more than routing, such as their mixer, are left out, and so are those whose
+    router is a user's file: a run folder may be a stranger's.
+
+    Raises:
+        UsageError: if the run is a sweep over sizes, lacks records, or trained no MoD.
+    """
+    run, asked = loaded.run, f"--arms-from {loaded.path}"
+    if run.plan.suite.isoflop is not None:
+        raise UsageError(f"{asked}: a sweep over sizes has no arms of one shape. Take a run of one shape.")
+    if run.incomplete is not None:
+        raise UsageError(f"{asked}: {run.incomplete} `modbench resume {loaded.path}` completes it.")
+    for metric in PER_TOKEN:
+        rows = _rows(loaded, metric)
+        if any(case.model in MOD for case, _ in rows):
+            break
+    else:
+        raise UsageError(
+            f"{asked}: no MoD arm there has a held-out loss, by which the best is chosen. Take a run that trains MoD."
+        )
+    length = max(int(row.seq_len) for case, row in rows if case.model in MOD)
+    rows = [(case, row) for case, row in rows if int(row.seq_len) == length]
+    mod = _best(rows, MOD)
+    assert mod is not None
+    mode = _best(rows, MODE) or TakenArm(model=DEFAULT_MODE, settings=_settings(DEFAULT_MODE, mod.settings))
+    return ArmsFrom(
+        run=str(loaded.path),
+        metric=metric,
+        seq_len=length,
+        smoke=not run.plan.suite.claims,
+        arms=(mod, mode),
+    )
+
+
+def _rows(loaded: Loaded, metric: str) -> list[tuple[Case, Row]]:
+    """The rows of a loss whose arms differ from the dense model in their routing alone, and run no code of a user's."""
+    dense = next((case for case in loaded.arms if case.model == "dense" and not case.rung), loaded.arms[0])
+    shape = dense.config.model_dump(include={*SHAPE_KEYS})
+    found = loaded.cases[(loaded.cases.metric == metric) & (loaded.cases.status == "ok")]
+    rows = [(loaded.cases_by_id[str(row.case_id)], row) for row in found.itertuples(index=False)]
+    return [
+        (case, row)
+        for case, row in rows
+        if case.config.model_dump(include={*SHAPE_KEYS}) == shape and not is_spec(case.config.router)
+    ]
+
+
+def _best(rows: list[tuple[Case, Row]], models: Collection[str]) -> TakenArm | None:
+    """The arm of these models with the lowest loss; None where there is none."""
+    found = [(case, row) for case, row in rows if case.model in models]
+    if not found:
+        return None
+    case, row = min(found, key=lambda each: float(each[1].value))
+    return TakenArm(
+        model=case.model,
+        settings=_settings(case.model, case.config.model_dump()),
+        arm=case.arm,
+        loss=float(row.value),
+        seeds=int(row.n),
+        among=len(found),
+    )
+
+
+def _settings(model: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The keys among these that a model reads, where they are not its defaults; its capacity always."""
+    options = catalogue.model_options(model)
+    return {key: given[key] for key in options if key in given and (key == "capacity" or given[key] != options[key])}
+
+
+def sentence(taken: ArmsFrom) -> Sentence:
+    """Say which arms were taken from which run, and why these."""
+    arms = [
+        Sentence(
+            "{arm} has the lowest {metric} of {among} {kind} there at T = {length} ({loss}, {seeds:seed})",
+            arm=each.arm,
+            metric=taken.metric,
+            among=each.among,
+            kind=f"{'MoD' if each.model in MOD else 'MoDE'} arm{'s' * (each.among != 1)}",
+            length=taken.seq_len,
+            loss=Estimate(each.loss, unit="nat"),
+            seeds=each.seeds,
+        )
+        if each.arm
+        else Sentence("{mode} takes its capacity, as that run has no MoDE", mode=model_name(each.model))
+        for each in taken.arms
+    ]
+    no_evidence = " A smoke run: its losses are no evidence." * taken.smoke
+    return Sentence(f"Arms from {{run}}: {{arms}}.{no_evidence}", run=taken.run, arms=Listed(arms, "; "))

@@ -1,0 +1,204 @@
+"""Combinations of planted effects: what multiplies, overlaps or helps more comes back, in times, losses and counts."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from page_tables import filled
+from planted import left, planted_suite
+
+from modbench.harness.stats.paired import LaunchSamples, compare_pairs
+from modbench.reports.panels import combine as panel
+from modbench.reports.questions import combine
+from modbench.reports.tables.load import Loaded, load
+
+METRICS = [
+    "flops/forward",
+    "latency/forward",
+    "latency/train_step",
+    "memory/peak_allocated",
+    "loss/val",
+    "loss/val_causal",
+]
+MIXERS = ["attention", "window", "convolution"]
+WINDOW, CONVOLUTION = "mod[c0.125-window]", "mod[c0.125-convolution]"
+TIMES = {
+    "dense[window]": 0.5,
+    "dense[convolution]": 0.8,
+    "mod[c0.125-attention]": 0.4,
+    WINDOW: 0.25,  # the product is 0.2
+    CONVOLUTION: 0.32,  # the product
+}
+LOSSES = {
+    "dense[attention]": 2.0,
+    "dense[window]": 2.1,
+    "dense[convolution]": 2.2,
+    "mod[c0.125-attention]": 2.3,
+    WINDOW: 2.4,  # the sum
+    CONVOLUTION: 2.6,  # 0.1 more than the sum
+}
+
+
+def planted(tmp_path: Path, *, effort: str = "draft", arms: Any = None, **trouble: Any) -> Loaded:
+    both = [{"model": "dense", "mixer": MIXERS}, {"model": "mod", "capacity": 0.125, "mixer": MIXERS}]
+    made = planted_suite(
+        effort,
+        metrics=METRICS,
+        arms=arms or both,
+        shape={"d_model": 64, "n_layers": 4, "window": 16},
+        seeds=[0, 1, 2, 3, 4],
+        launches=8,
+        rounds=2,
+    )
+    told = {"slower": TIMES, "losses": LOSSES, "run_noise": 0.001, "own_work_seen": True, **trouble}
+    return load(str(left(tmp_path, made, **told)))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    return planted(tmp_path_factory.mktemp("combine"))
+
+
+@pytest.fixture(scope="module")
+def table(run: Loaded) -> pd.DataFrame:
+    return combine.table(run)
+
+
+def one(table: pd.DataFrame, arm: str, metric: str, seq_len: int = 128) -> Any:
+    return table[(table.arm == arm) & (table.metric == metric) & (table.seq_len == seq_len)].iloc[0]
+
+
+def test_a_row_for_each_combination_metric_and_length(table: pd.DataFrame) -> None:
+    cells = {(row.arm, row.metric, row.seq_len) for row in table.itertuples()}
+    wanted = set(itertools.product((WINDOW, CONVOLUTION), METRICS[:4], (64, 128)))
+    assert cells == wanted | set(itertools.product((WINDOW, CONVOLUTION), METRICS[4:], (128,)))
+    assert len(table) == len(cells)
+    assert set(table.status) == {"ok"}
+
+
+@pytest.mark.parametrize("metric", ["latency/forward", "latency/train_step"])
+def test_planted_ratios_of_ratios_come_back(table: pd.DataFrame, metric: str) -> None:
+    for arm, value, verdict in ((WINDOW, 0.8, "worse"), (CONVOLUTION, 1.0, "equivalent")):
+        row = one(table, arm, metric)
+        assert row.value == pytest.approx(value, rel=0.01)
+        assert row.ci_low < row.value < row.ci_high < 1.05 * row.ci_low
+        assert (row.verdict, row.n, row.ci_level, row.quantity) == (verdict, 8, 0.95, "ratio of ratios")
+        assert row.both == pytest.approx(1 / TIMES[arm], rel=0.01)
+        assert row.skips * row.mixes == pytest.approx(row.expected)
+        assert row.value == pytest.approx(row.both / row.expected, rel=0.01)
+
+
+def test_more_than_the_product_is_better(tmp_path: Path) -> None:
+    made = combine.table(planted(tmp_path, slower={**TIMES, WINDOW: 0.15}))
+    row = one(made, WINDOW, "latency/forward")
+    assert (row.verdict, row.value) == ("better", pytest.approx(4 / 3, rel=0.01))
+
+
+def test_counts_have_a_ratio_and_no_interval(run: Loaded, table: pd.DataFrame) -> None:
+    flops = {case.arm: run.value(case.arm, "flops/forward", 128) or 0.0 for case in run.arms}
+    row = one(table, WINDOW, "flops/forward")
+    product = flops["dense[attention]"] ** 2 / flops["dense[window]"] / flops["mod[c0.125-attention]"]
+    assert row.expected == pytest.approx(product)
+    assert row.value == pytest.approx(flops["dense[attention]"] / flops[WINDOW] / product)
+    assert (row.verdict, row.isna()["ci_low"], row.isna()["n"]) == ("worse", True, True)
+
+
+def test_losses_add_up_or_do_not(table: pd.DataFrame) -> None:
+    sums, more = one(table, WINDOW, "loss/val_causal"), one(table, CONVOLUTION, "loss/val_causal")
+    assert sums.ci_low < 0 < sums.ci_high
+    assert (sums.verdict, sums.n, sums.quantity) == ("inconclusive", 5, "difference of differences")
+    assert (more.verdict, more.value) == ("worse", pytest.approx(0.1, abs=0.01))
+    assert more.expected == pytest.approx(0.5, abs=0.01)
+
+
+def test_the_answer_has_the_longest_length_and_counts_verdicts(run: Loaded) -> None:
+    answer: list[Any] = list(combine.answer(run))
+    window, convolution = answer
+    assert (window.given["length"], window.given["both"]) == (128, "MoD 0.125 × window 16")
+    assert window.given["together"].value == pytest.approx(0.8, rel=0.01)
+    assert window.given["n"] == convolution.given["n"] == 8
+
+
+def test_tables_and_terminal_have_the_causal_loss_alone(run: Loaded) -> None:
+    tables, shown = combine.tables(run), combine.in_place(run)
+    assert [made.label for made in tables] == ["MoD 0.125 × window 16", "MoD 0.125 × convolution 7"]
+    assert shown is not None
+    for made in (*tables, *shown.tables):
+        assert [row[0] for row in made.rows if row[0]] == [
+            *("FLOPs, forward", "forward pass", "train step", "peak memory", "loss, causal"),
+        ]
+
+
+def test_the_figure_has_a_column_for_each_combination_and_length(run: Loaded) -> None:
+    figure: Any = next(iter(panel.render(run)))
+    assert len(figure.figure.axes) == 4
+    assert len(figure.data) == 4 * 4
+
+
+def test_a_page_takes_the_tables_of_a_run_and_keeps_the_rest(run: Loaded) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "combine.md").read_text(encoding="utf-8")
+    made = filled(page, "combine", run)
+    assert made.count("\n### MoD 0.125 × ") == made.count("\n| forward pass | T = 64 |") == 2
+    assert filled(made, "combine", run) == made
+    assert made.partition("<!--")[0] == page.partition("<!--")[0]
+    assert made.rpartition("<!--")[2] == page.rpartition("<!--")[2]
+    with pytest.raises(ValueError, match="0 places"):
+        filled("no place", "combine", run)
+
+
+def test_smoke_claims_nothing(tmp_path: Path) -> None:
+    run = planted(tmp_path, effort="smoke")
+    assert combine.table(run).verdict.isna().all()
+    assert all("counts" not in sentence.words for sentence in combine.answer(run))
+
+
+def test_a_failed_arm_takes_its_combination_with_it(tmp_path: Path) -> None:
+    made = combine.table(planted(tmp_path, fails="dense[window]"))
+    failed, other = one(made, WINDOW, "latency/forward"), one(made, CONVOLUTION, "latency/forward")
+    assert (failed.status, other.status) == ("failed", "ok")
+    assert "planted failure" in failed.reason
+    assert failed.isna()[["value", "verdict"]].all()
+
+
+@pytest.mark.parametrize(
+    "arms",
+    [
+        [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.5]}],
+        [{"model": "dense", "mixer": MIXERS}],
+        [{"model": "dense"}, {"model": "mod", "capacity": 0.125, "mixer": "window"}],
+    ],
+)
+def test_without_four_corners_there_is_nothing(tmp_path: Path, arms: Any) -> None:
+    run = planted(tmp_path, arms=arms, slower={}, losses={})
+    assert combine.table(run).empty
+    assert list(panel.render(run)) == list(combine.answer(run)) == []
+    assert combine.in_place(run) is None
+
+
+def test_drift_that_launches_share_cancels() -> None:
+    """Launches differ tenfold, the ratio of ratios does not: its interval covers 0.8 in nine of ten draws or more."""
+    rng, covered = np.random.default_rng(0), 0
+    blocks = list(range(4))
+
+    def side(share: float, speed: float) -> dict[str, list[float]]:
+        wall = [speed * share * float(np.exp(rng.normal(0, 0.02))) for _ in blocks]
+        columns = {"block": blocks, "round": blocks, "input": [0] * 4, "calls": [1] * 4, "position": [0] * 4}
+        return {**{key: list(map(float, value)) for key, value in columns.items()}, "wall_s": wall, "cpu_s": wall}
+
+    for _ in range(60):
+        one, other = [], []
+        for _ in range(6):
+            speed = float(np.exp(rng.normal(0, 1)))
+            anchor, skips, mixes, both = (side(share, speed) for share in (1.0, 0.4, 0.5, 0.25))
+            one.append(LaunchSamples(both, mixes, anchor, {}))
+            other.append(LaunchSamples(skips, None, anchor, {}))
+        effect = compare_pairs(one, other, one_thread=False).effect
+        assert effect.low is not None
+        assert effect.high is not None
+        covered += effect.low < np.log(0.8) < effect.high
+    assert covered >= 54
