@@ -118,13 +118,15 @@ def compared(options: argparse.Namespace) -> list[tuple[str, str, Ratio]]:
     notes = []
     for model in MODELS:
         for seq_len, batch_size in SHAPES:
+            row = f"{model} d{options.d_model} T{seq_len} B{batch_size}"
+            if options.only not in row:
+                continue
             what = [model, str(options.d_model), str(seq_len), str(batch_size)]
             made = {
                 anchor: Steps(HERE if options.compile else options.against.resolve(), what),
                 arm: Steps(HERE, [*what, *(["--compile"] if options.compile else [])]),
             }
             ratio = compare({name: each.step for name, each in made.items()}, anchor, rounds=options.rounds)[arm]
-            row = f"{model} d{options.d_model} T{seq_len} B{batch_size}"
             rows.append((f"{row} {arm}", anchor, ratio))
             print_row(*rows[-1])
             for each in made.values():
@@ -153,6 +155,7 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="list the functions that make up the rest")
     parser.add_argument("--against", type=Path, metavar="FOLDER", help="a checkout whose steps these are compared with")
     parser.add_argument("--compile", action="store_true", help="compare compiled steps with eager ones")
+    parser.add_argument("--only", default="", help="compare the rows whose name contains this")
     add_options(parser, rounds=20)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
