@@ -161,11 +161,14 @@ def test_smoke_claims_nothing(tmp_path: Path) -> None:
 
 
 def test_a_failed_arm_takes_its_combination_with_it(tmp_path: Path) -> None:
-    made = combine.table(planted(tmp_path, fails="dense[window]"))
+    run = planted(tmp_path, fails="dense[window]")
+    made = combine.table(run)
     failed, other = one(made, WINDOW, "latency/forward"), one(made, CONVOLUTION, "latency/forward")
     assert (failed.status, other.status) == ("failed", "ok")
     assert "planted failure" in failed.reason
     assert failed.isna()[["value", "verdict"]].all()
+    row: Any = next(row for row in combine.tables(run)[0].rows if row[0] == "forward pass")
+    assert (row[3], row[4].value, row[5]) == ("failed", pytest.approx(4.0, rel=0.01), "failed")
 
 
 @pytest.mark.parametrize(
