@@ -19,6 +19,7 @@ from modbench.harness.domain.notes.training import TaskAnswers, TrainNotes
 from modbench.harness.stats import effects, exact_two_proportions, solved
 from modbench.harness.stats.effects import LEVEL
 from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, Verdict
+from modbench.reports.tables import best_arms
 from modbench.reports.tables.cell import Cell
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded, Row
@@ -365,6 +366,8 @@ def blocks(loaded: Loaded) -> Iterator[Block]:
     if not made:
         return
     yield Table("Accuracy on tasks", HEAD, [row for task in made for row in _shown(task)])
+    if taken := loaded.run.plan.arms_from:
+        yield Note(best_arms.sentence(taken))
     how = [_how(task) for task in made]
     yield Note(Listed(["▲ beyond the best shortcut: both intervals, or where runs are counted every seed.", *how], " "))
     yield Table("Questions, routing and cost", MORE, [row for task in made for row in _more(task)], folded=True)
