@@ -126,6 +126,7 @@ class Finding:
         against_labels: those of what it is compared with.
         opposed: whether a ratio of times says the opposite of the quotient of both values.
         best: whether it is told apart from everything beside it, and better.
+        at_equal_cost: the same against the dense model of equal cost, where a cell has room for both; else None.
     """
 
     what: Case | str
@@ -144,6 +145,7 @@ class Finding:
     against_labels: tuple[str, ...] = ()
     opposed: bool = False
     best: bool = False
+    at_equal_cost: Finding | None = None
 
     @property
     def case(self) -> Case:

@@ -83,7 +83,7 @@ def _figure(loaded: Loaded, shown: _Shown) -> Figure:
 
 def _called(each: Exchange, arms: Sequence[Exchange]) -> str:
     """Name in the figure; with the budget where there are several."""
-    said = short(each.case) + " (check)" * each.check
+    said = short(each.case) + each.where + " (check)" * each.check
     if len({other.case.budget for other in arms}) > 1 and each.case.budget:
         said += f", {plain(Estimate(each.case.budget, kind='budget'))}"
     return said
@@ -132,7 +132,7 @@ def _said(each: Exchange, price: Price) -> str:
     """What a mark says on hover."""
     beside = "; plain {plain}" * (price.plain.value is not None)
     said = Sentence(
-        "{arm}: effective speed-up {speedup} in {currency}" + beside,
+        f"{{arm}}{each.where}: effective speed-up {{speedup}} in {{currency}}" + beside,
         arm=short(each.case),
         speedup=price.speedup,
         currency=price.currency,

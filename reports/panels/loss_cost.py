@@ -16,7 +16,7 @@ from modbench.reports.panel import Panel
 from modbench.reports.tables.cases import looked_ahead
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
-from modbench.reports.tables.losses import seeds_in_words
+from modbench.reports.tables.losses import beside, seeds_in_words
 from modbench.reports.wording import in_title, short
 from modbench.reports.writers.number_format import plain
 
@@ -56,7 +56,8 @@ def render(loaded: Loaded) -> list[Figure]:
         or "bpb/val" not in suite.metrics
     ):
         return []
-    length = suite.train.seq_len if suite.train.seq_len in loaded.lengths else loaded.lengths[-1]
+    trained = suite.train.lengths[-1]
+    length = trained if trained in loaded.lengths else loaded.lengths[-1]
     metric = next((m for m in ("latency/train_step", "latency/forward", "flops/forward") if m in suite.metrics), None)
     if metric is None:
         return []
@@ -121,11 +122,10 @@ def _data(loaded: Loaded, points: list[Point], metric: str, length: int) -> pd.D
 
 
 def _point(loaded: Loaded, case: Case, metric: str, length: int) -> Point | None:
-    loss = loaded.value(case.arm, "bpb/val")
-    if loss is None:
+    own = loaded.case(case.arm, "bpb/val", beside(loaded, length))
+    if own is None or own.status != "ok":
         return None
-    rows = loaded.cases[(loaded.cases.arm == case.arm) & (loaded.cases.metric == "bpb/val")]
-    ahead = looked_ahead(rows.iloc[0])
+    loss, ahead = float(own.value), looked_ahead(own)
     if case is loaded.arms[0]:
         return Point(case, Estimate(1.0, kind="fraction"), loss, ahead)
     row = loaded.pair(case.arm, metric, length)

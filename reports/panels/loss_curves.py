@@ -15,6 +15,7 @@ from modbench.reports.figures.style import headline, look, new_figure
 from modbench.reports.model import Estimate, Figure, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.losses import lengths
 from modbench.reports.writers.number_format import plain
 
 if TYPE_CHECKING:
@@ -130,12 +131,16 @@ def _top(losses: Sequence[list[float]]) -> float | None:
 
 
 def _protocol(loaded: Loaded) -> Sentence:
-    runs = [unit.protocol.train for unit in loaded.runs if unit.protocol.train]
+    several, longest = len(lengths(loaded)) > 1, lengths(loaded)[-1]
+    runs = [run for unit in loaded.runs if (run := unit.protocol.train) and run.seq_len == longest]
     steps, rates = (sorted({getattr(run, key) for run in runs}) for key in ("steps", "lr"))
     return Sentence(
-        "{steps} steps of {tokens} tokens; AdamW, {rates}, cosine to zero; seed {seed}.",
+        "{steps} steps of {tokens} tokens"
+        + ", T = {length}" * several
+        + "; AdamW, {rates}, cosine to zero; seed {seed}.",
         steps=Estimate(None, steps[0], steps[-1], "count"),
         tokens=runs[0].tokens_per_step,
+        length=longest,
         rates=Estimate(None, rates[0], rates[-1]),
         seed=loaded.run.plan.suite.seeds[0],
     )
@@ -155,8 +160,8 @@ def _step_flops(loaded: Loaded, case: Case, metric: str) -> float | None:
 
 
 def _case_id(loaded: Loaded, case: Case, metric: str) -> str | None:
-    ids = loaded.cases[(loaded.cases.arm == case.arm) & (loaded.cases.metric == metric)].case_id
-    return None if ids.empty else str(ids.iloc[0])
+    row = loaded.case(case.arm, metric, lengths(loaded)[-1])
+    return None if row is None else str(row.case_id)
 
 
 def _smooth(losses: Sequence[float | None]) -> list[float]:

@@ -89,18 +89,20 @@ def _shares(loaded: Loaded, arms: Sequence[Case]) -> Iterator[Column]:
 def _loss(loaded: Loaded, arms: Sequence[Case]) -> tuple[list[Column], list[Value]]:
     """Return a column of held-out losses over the baseline's, routed causally where that was measured; and what it is."""
     known, cells, used = losses.shown(loaded)[::-1], dict[str, Finding](), dict[str, None]()
+    trained = losses.lengths(loaded)
+    length = losses.beside(loaded, loaded.lengths[-1]) if trained and loaded.lengths else None
     for case in arms:
         for loss in known:
-            found = loss_cell(loaded, case, loss)
+            found = loss_cell(loaded, case, loss, length)
             if isinstance(found, Finding) and found.typical.value is not None:
                 cells[case.arm], used[loss.title] = found.beside(), None
                 break
     if not used:
         return [], []
-    words = f"loss: {known[0].unit} over {{baseline}}, {', else '.join(used)}" + ", {seeds}" * (
-        not loaded.evaluates_only
-    )
-    said = Sentence(words, baseline=loaded.arms[0], seeds=counted(len(loaded.run.plan.suite.seeds), "seed"))
+    words = f"loss: {known[0].unit} over {{baseline}}, {', else '.join(used)}"
+    words += ", T = {length}" * (len(trained) > 1) + ", {seeds}" * (not loaded.evaluates_only)
+    seeds = counted(len(loaded.run.plan.suite.seeds), "seed")
+    said = Sentence(words, baseline=loaded.arms[0], length=length, seeds=seeds)
     return [Column("", "loss", [cells.get(case.arm) for case in arms])], [said]
 
 

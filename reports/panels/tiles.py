@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -15,7 +15,8 @@ from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value, V
 from modbench.reports.panel import Panel
 from modbench.reports.questions.best_setting import first_arm
 from modbench.reports.questions.first_screen import described
-from modbench.reports.tables.findings import against, between, by_length
+from modbench.reports.tables import losses
+from modbench.reports.tables.findings import against, by_length
 from modbench.reports.tables.load import Loaded, rung_beside
 from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.wording import MATCHED, TIMED, is_number, short
@@ -84,7 +85,9 @@ def _sets(
         timed = (found.get(length) for metric, found in every.items() if metric != LOSS)
         at = next((place(found.place, places) for found in timed if found is not None), grid_point("T", length))
         words: dict[str, Value] = {"arm": case, "at": at}
-        here = {metric: _at(found, metric, length) for metric, found in solved.items()}
+        of_loss = losses.beside(loaded, length)
+        where = {metric: of_loss if metric == LOSS else length for _, metric in tiles}
+        here = {metric: found.get(where[metric]) for metric, found in solved.items()}
         measured = any(each is not None and each.typical.value is not None for each in here.values())
         shown = {"arm": case.arm, "length": str(length)}
         if beside is not None and measured:
@@ -98,7 +101,8 @@ def _sets(
         )
         compared = inline(Sentence(said, **words, base=described(base)))
         made = [
-            _tile(loaded, title, _at(every[metric], metric, length), _promise(loaded, case, metric, length), places)
+            # The row of `comparisons.csv` holds what FLOPs promise.
+            _tile(loaded, title, every[metric].get(where[metric]), loaded.pair(case.arm, metric, where[metric]), places)
             for title, metric in tiles
         ]
         yield {**shown, "at": 1 if measured else None, "compared": compared, "tiles": made}
@@ -108,16 +112,6 @@ def _places(loaded: Loaded, tiles: Sequence[tuple[str, str]]) -> list[Place]:
     """Where what tiles show was measured, but for the loss, which has one place."""
     metrics = {metric for _, metric in tiles if metric != LOSS}
     return [each.place for each in loaded.run.plan.comparisons if metrics & {*each.metrics}]
-
-
-def _at(found: Mapping[int, Finding], metric: str, length: int) -> Finding | None:
-    """What is found at a length; of a loss at the length of training."""
-    return next(iter(found.values()), None) if metric == LOSS else found.get(length)
-
-
-def _promise(loaded: Loaded, case: Case, metric: str, length: int) -> pd.Series | None:
-    """The row of `comparisons.csv` that holds what FLOPs promise."""
-    return loaded.pair(case.arm, metric, None if metric == LOSS else length)
 
 
 def _tile(
@@ -173,7 +167,7 @@ def _loss(loaded: Loaded, found: Finding) -> tuple[Value, Value]:
     assert isinstance(found.against, Case)
     if found.saw_future:
         words += " It read later tokens."
-        routed = next(iter(between(loaded, "loss/val_causal", found.case, found.against)), None)
+        routed = by_length(loaded, "loss/val_causal", found.case, found.against).get(found.place.seq_len)
         if routed is not None and routed.typical.value is not None:
             words += " Routed causally: {causal}."
             causal = Estimate(routed.typical.value / math.log(2), kind="difference", unit="bit/B")

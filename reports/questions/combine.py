@@ -360,7 +360,7 @@ def _table(loaded: Loaded, group: Sequence[Combined]) -> Table:
         square.title,
         (square.title, "", square.skipping, square.mixing, "both", "both ÷ product"),
         [(*named, *cells, in_words(each)) for named, cells, each in zip(_named(group), sides, group, strict=True)],
-        notes=[*_notes(loaded, group)],
+        notes=[Sentence("ratios: {base} ÷ row", base=square.base), *_notes(loaded, group)],
         file="combine.csv",
     )
 
@@ -380,7 +380,7 @@ def _alone(found: Finding) -> Value:
 
 def _notes(loaded: Loaded, group: Sequence[Combined]) -> Iterator[Value]:
     base, unit = group[0].square.base, losses.unit_of(loaded)[0]
-    yield Sentence("ratios: {base} ÷ row; ÷ product: 1× where savings multiply, less where they overlap", base=base)
+    yield "÷ product: 1× where savings multiply, less where they overlap"
     if any(each.together.typical.kind == "difference" for each in group):
         words = "losses: {unit} over {base}, then over the sum of both alone, {n:seed}"
         yield Sentence(words, unit=unit, base=base, n=len(loaded.run.plan.suite.seeds))

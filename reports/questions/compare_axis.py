@@ -232,7 +232,9 @@ class AlongAxis:
 
     def shown(self) -> list[Column]:
         """The columns of the metrics that are shown where none is named."""
-        few = [column for column in self.columns if column.metric.key in SHOWN]
+        known = {column.metric.key for column in self.columns}
+        loss = next((key for key in ("bpb/val", *LOSSES) if key in known), None)
+        few = [column for column in self.columns if column.metric.key in {*SHOWN, loss}]
         return few or self.columns
 
 
@@ -772,7 +774,9 @@ def _distinguishing(wanted: Sequence[Measured], rest: Mapping[str, Heading]) -> 
 
 def _needed(found: Sequence[Mapping[str, Value]]) -> set[str]:
     told = [key for key in found[0] if key == "seq_len" or len({each[key] for each in found} - {None}) > 1]
-    for key in [each for each in told if each not in NAMED]:
+    # A batch is trained at each length with a size of its own.
+    implied = {"batch_size"} if "seq_len" in told else set()
+    for key in [each for each in told if each not in NAMED or each in implied]:
         less = [each for each in told if each != key]
         if len({tuple(each[k] for k in less) for each in found}) == len(
             {tuple(each[k] for k in told) for each in found}

@@ -27,9 +27,9 @@ from modbench.reports.tables import pair_verdicts
 from modbench.reports.tables.cell import Trouble, joined_reasons
 from modbench.reports.tables.findings import between
 from modbench.reports.tables.load import Loaded
-from modbench.reports.tables.losses import NATS, PER_TOKEN, in_flops, unit_of
+from modbench.reports.tables.losses import NATS, PER_TOKEN, in_flops, lengths, unit_of
 from modbench.reports.wording import name, short
-from modbench.reports.writers.number_format import plain
+from modbench.reports.writers.number_format import grid_point, plain
 
 COLUMNS = (
     *("arm", "model", "capacity", "budget", "seq_len", "batch_size", "dtype", "metric", "unit", "loss_metric"),
@@ -137,6 +137,7 @@ class Exchange:
         place: where on the ladder its loss lies; None where it has no loss.
         prices: by currency, in the order of `CURRENCIES`.
         check: whether the arm is itself a dense model of the ladder.
+        at: the training length, where the run has several.
         means: mean loss of each model of the ladder, in `unit`.
         mean: mean loss of the arm.
         unit: bits per byte, or nats per token where they cannot be converted.
@@ -148,9 +149,15 @@ class Exchange:
     place: Crossing | None
     prices: tuple[Price, ...]
     check: bool = False
+    at: int | None = None
     means: tuple[float, ...] = ()
     mean: float | None = None
     unit: str = NATS
+
+    @property
+    def where(self) -> str:
+        """The training length after a name, where the run has several: ` at T = 512`."""
+        return f" at {grid_point('T', self.at)}" if self.at else ""
 
     @property
     def stated(self) -> list[Price]:
@@ -160,7 +167,7 @@ class Exchange:
 
 @dataclass(frozen=True)
 class _Trained:
-    """The training runs that are compared with each other: of one number format and one budget.
+    """The training runs that are compared with each other: of one length, one number format and one budget.
 
     Attributes:
         losses: keys of the losses that were asked for.
@@ -177,18 +184,21 @@ class _Trained:
 
 def exchanges(loaded: Loaded) -> list[Exchange]:
     """Return the effective speed-ups of every arm that was trained beside a dense ladder, and the checks on the ladder itself."""
+    several = len(lengths(loaded)) > 1
     with memo.remembering():
         maker = _Maker(loaded, Prices(loaded))
-        return [made for group in _groups(loaded) for made in maker.of_group(group)]
+        made = [each for group in _groups(loaded) for each in maker.of_group(group)]
+    return [replace(each, at=each.case.place.seq_len) for each in made] if several else made
 
 
 def _groups(loaded: Loaded) -> Iterator[_Trained]:
-    found: dict[tuple[str, float | None], list[Comparison]] = {}
+    found: dict[tuple[int, str, float | None], list[Comparison]] = {}
     for comparison in () if loaded.evaluates_only else loaded.run.plan.comparisons:
         first = comparison.arms[0]
         if not first.task and any(key in comparison.metrics for key in PER_TOKEN):
-            found.setdefault((comparison.place.dtype, first.budget), []).append(comparison)
-    for (_, budget), comparisons in found.items():
+            key = (comparison.place.seq_len, comparison.place.dtype, first.budget)
+            found.setdefault(key, []).append(comparison)
+    for (*_, budget), comparisons in found.items():
         cases = [case for comparison in comparisons for case in comparison.arms]
         plain = [case for case in cases if case.model == "dense" and not case.rung]
         if not plain:
@@ -245,7 +255,8 @@ class _Maker:
                 prices = tuple(self.prices.of(Held(case, ladder, key, place, same, reason)))
                 unit, factor = unit_of(self.loaded)
                 means = tuple(factor * sum(each) / len(each) for each in known.values())
-                return Exchange(case, ladder, key, place, prices, check, means, factor * sum(own) / len(own), unit)
+                mean = factor * sum(own) / len(own)
+                return Exchange(case, ladder, key, place, prices, check, means=means, mean=mean, unit=unit)
         found = next((each for each in troubles if each.status == "failed"), troubles[-1])
         none = tuple(unpriced(metric, None, found) for metric in self.prices.currencies())
         return Exchange(case, tuple(dense), group.losses[-1], None, none, check)
@@ -497,10 +508,11 @@ def without_rate(made: Sequence[Exchange]) -> list[Sentence]:
     said = []
     for reason, those in by_reason.items():
         budgets = [in_flops(budget) for budget in sorted({each.case.budget for each in those if each.case.budget})]
-        words = "No effective speed-up" + " for {arms}" * (len(those) < len(arms))
+        where = Listed([grid_point("T", at) for at in sorted({each.at for each in those if each.at})], last=" and ")
+        words = "No effective speed-up" + " at {where}" * bool(where.values) + " for {arms}" * (len(those) < len(arms))
         words += " at {budgets}: {reason}." if budgets else " at this budget: {reason}."
         names = Listed([*dict.fromkeys(name(each.case) for each in those)], last=" and ")
-        said.append(Sentence(words, arms=names, budgets=Listed(budgets, " and "), reason=reason))
+        said.append(Sentence(words, where=where, arms=names, budgets=Listed(budgets, " and "), reason=reason))
     return said
 
 
@@ -509,7 +521,8 @@ def best_sizes(made: Iterable[Exchange]) -> list[Exchange]:
     best: dict[tuple[object, ...], Exchange] = {}
     for each in made:
         case = each.case
-        key = (case.budget, case.place.dtype, case.arm if case.budget is None else case.variant)
+        place = case.place
+        key = (case.budget, place.seq_len, place.dtype, case.arm if case.budget is None else case.variant)
         known = best.get(key)
         if known is None or (each.mean is not None and (known.mean is None or each.mean < known.mean)):
             best[key] = each
@@ -523,7 +536,7 @@ def sentence(each: Exchange) -> Sentence:
     better = first.kind == "bound_below"
     side = "below the best" if better else "above the smallest"
     return Sentence(
-        "Effective speed-up of {arm}"
+        f"Effective speed-up of {{arm}}{each.where}"
         + " at {budget}" * bool(each.case.budget)
         + ": {rates} ({seeds})"
         + f"; it ends {side} dense model measured, {{mean}} against {{dense}} {{unit}}" * outside
@@ -598,7 +611,9 @@ def _ladder(each: Exchange) -> Sentence:
 
 
 def _check(each: Exchange) -> Sentence:
-    words = "Check of the dense ladder: {arm} against the others has {rate} in {currency}, should be 1."
+    words = (
+        f"Check of the dense ladder{each.where}: {{arm}} against the others has {{rate}} in {{currency}}, should be 1."
+    )
     first = each.stated[0]
     return Sentence(words, arm=short(each.case), rate=first.speedup, currency=first.currency)
 
@@ -613,7 +628,7 @@ def _shown(each: Exchange) -> Iterator[Sequence[Value]]:
     for price in each.stated:
         found = price.rate
         yield (
-            short(each.case) + " (check)" * each.check,
+            short(each.case) + each.where + " (check)" * each.check,
             price.currency,
             price.speedup,
             "illustration" if found.illustration else "",

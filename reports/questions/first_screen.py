@@ -180,7 +180,7 @@ def _alone(loaded: Loaded) -> Sentence:
         if row is not None and row.status == "ok"
     ]
     for loss in losses.shown(loaded)[:1]:
-        value = loaded.value(case.arm, loss.metric)
+        value = loaded.value(case.arm, loss.metric, None if length is None else losses.beside(loaded, length))
         said += (
             []
             if value is None
@@ -422,16 +422,21 @@ def _losses(loaded: Loaded) -> Iterator[Sentence]:
 
 def _loss(loaded: Loaded, case: Case, rung: Case) -> Sentence | None:
     """Compare the losses of an arm and its rung, if both were trained, and say from how many seeds."""
-    mine, theirs = loaded.value(case.arm, "bpb/val"), loaded.value(rung.arm, "bpb/val")
+    lengths = losses.lengths(loaded)
+    at = lengths[-1] if lengths else None
+    mine, theirs = (loaded.value(each.arm, "bpb/val", at) for each in (case, rung))
     if mine is None or theirs is None or trained_apart(case, rung):
         return None
-    pair = loaded.pair(case.arm, "bpb/val")
+    pair = loaded.pair(case.arm, "bpb/val", at)
     future = "; top-k routing saw the future" * bool(pair is not None and looked_ahead(pair))
     return Sentence(
-        f"{{arm}} ends {{difference}} {'above' if theirs < mine else 'below'} {{rung}} ({{seeds}}{future}).",
+        f"{{arm}} ends {{difference}} {'above' if theirs < mine else 'below'} {{rung}}"
+        + " at T = {at}" * (len(lengths) > 1)
+        + f" ({{seeds}}{future}).",
         arm=case,
         difference=Estimate(abs(theirs - mine), unit="bit/B"),
         rung=rung,
+        at=at,
         seeds=seeds_in_words(loaded),
     )
 

@@ -146,13 +146,19 @@ def _notes(loaded: Loaded, metric: str, letter: str, left_out: int) -> Iterator[
 
 
 def loss_table(loaded: Loaded) -> Table | None:
-    """Return held-out losses, all in one unit, each with its difference to the baseline's; None where none was asked for."""
-    shown = losses.shown(loaded)
+    """Return held-out losses, all in one unit, each with its difference to the baseline's; None where none was asked for.
+
+    Of several lengths each has a column, with the loss that is comparable with dense where that was asked for.
+    """
+    shown, lengths = losses.shown(loaded), losses.lengths(loaded)
     if not shown or loaded.run.plan.suite.isoflop is not None:
         return None
-    arms = (loaded.arms[0], *loaded.arms_shown)
-    rows = [[case, *(loss_cell(loaded, case, each) for each in shown)] for case in arms]
-    head = (f"held-out loss, {shown[0].unit} (lower is better)", *(each.title for each in shown))
+    arms, several = (loaded.arms[0], *loaded.arms_shown), len(lengths) > 1
+    columns = [(shown[-1], length) for length in lengths] if several else [(each, None) for each in shown]
+    rows = [[case, *(loss_cell(loaded, case, each, length) for each, length in columns)] for case in arms]
+    what = f"held-out loss, {shown[0].unit}" + f", {shown[-1].title}" * several
+    titles = (each.title if length is None else grid_point("T", length) for each, length in columns)
+    head = (f"{what} (lower is better)", *titles)
     rows = [row for row in rows if any(cell != "" for cell in row[1:])]
     left_out = len(loaded.arms) - 1 - len(loaded.arms_shown)
     notes = [losses.seeds_in_words(loaded)]
@@ -163,9 +169,16 @@ def loss_table(loaded: Loaded) -> Table | None:
     )
 
 
-def loss_cell(loaded: Loaded, case: Case, loss: losses.Loss) -> Value:
-    """Return a loss in the unit in which it is shown, and its difference to the baseline's; empty where it was not planned."""
-    own, pair = loaded.case(case.arm, loss.metric), loaded.pair(case.arm, loss.metric)
+def loss_cell(loaded: Loaded, case: Case, loss: losses.Loss, length: int | None = None) -> Value:
+    """Return a loss in the unit in which it is shown, and its difference to the baseline's; empty where it was not planned.
+
+    Args:
+        loaded: the run.
+        case: the arm.
+        loss: which loss.
+        length: of which training; None: of the only one.
+    """
+    own, pair = (found(case.arm, loss.metric, length) for found in (loaded.case, loaded.pair))
     if own is None:
         return ""
     value = Estimate(float(own.value) * loss.factor if own.status == "ok" else None, unit=loss.base)

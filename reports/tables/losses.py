@@ -53,9 +53,14 @@ def shown(loaded: Loaded) -> list[Loss]:
 
 
 def lengths(loaded: Loaded) -> list[int]:
-    """Return the sequence lengths at which losses were planned, ascending."""
-    rows = loaded.cases[loaded.cases.metric.isin((*PER_TOKEN, "bpb/val"))]
-    return sorted(map(int, rows.seq_len.unique()))
+    """Return the sequence lengths at which arms were trained on a corpus, ascending."""
+    return sorted({unit.comparison.place.seq_len for unit in loaded.runs})
+
+
+def beside(loaded: Loaded, length: int) -> int:
+    """Return the length of training whose losses stand beside a length: the same, or where none was trained the longest."""
+    trained = lengths(loaded)
+    return length if length in trained or not trained else trained[-1]
 
 
 def mixed(loaded: Loaded) -> bool:

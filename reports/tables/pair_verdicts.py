@@ -25,8 +25,8 @@ from modbench.reports.tables.cell import joined_reasons
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.writers.number_format import percent, plain, ratio
 
-# Units of losses.
-LOSS_UNITS = ("nat", "bit/B")
+# Losses of which a number of seeds is advised; confirmation looks several times, and advises its own.
+HELD_OUT = ("loss/val", "loss/val_causal", "bpb/val")
 WORDS = {"better": "better", "worse": "worse", "equivalent": "equal within the margin", "different": "not the same"}
 
 
@@ -80,7 +80,7 @@ def judge(rows: Sequence[dict[str, Any]], margin: float, *, claims: bool) -> Non
                 row["reason"] = joined_reasons([row["reason"], said])
         elif evidence.better is not None:
             row["verdict"] = verdicts.difference_verdict(evidence.effect, evidence.better, row["p_adjusted"])
-            if row["verdict"] == "inconclusive" and row["unit"] in LOSS_UNITS:
+            if row["verdict"] == "inconclusive" and row["metric"] in HELD_OUT:
                 row["needed"] = sample_size.to_decide(evidence.effect, 0.0)
                 row["reason"] = joined_reasons([row["reason"], _seeds(row["needed"])])
         else:

@@ -206,15 +206,19 @@ def _finding(found: Finding, factor: float) -> tuple[str, str]:
 
 
 def compared(found: Finding) -> str:
-    """Write a comparison as short as can be, with half its interval and its mark: `1.79×±.08▲`, `+0.017±.004†`."""
+    """Write a comparison as short as can be, with half its interval and its mark: `1.79×±.08▲`, `+0.017±.004†`.
+
+    Where it is known at equal cost too, that has the second mark: `1.79×±.08▲▼`.
+    """
+    second = "" if found.at_equal_cost is None else _mark(found.at_equal_cost)
     made = found.typical
     if made.value is None:
         return NONE
     if made.kind == "ratio":
-        return f"{OPPOSED * found.opposed}{BY_CPU * found.by_cpu}{made.value:.2f}×{half(made)}{_mark(found)}"
+        return f"{OPPOSED * found.opposed}{BY_CPU * found.by_cpu}{made.value:.2f}×{half(made)}{_mark(found)}{second}"
     factor = scale(made)[0]
     digits = 1 if factor < 1 else 3  # of points one
-    return f"{bare(made.value, made, factor)}{half(made.scaled(1 / factor), digits)}{_mark(found)}"
+    return f"{bare(made.value, made, factor)}{half(made.scaled(1 / factor), digits)}{_mark(found)}{second}"
 
 
 def _mark(found: Finding) -> str:

@@ -6,12 +6,15 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import docs_tables
 import numpy as np
 import pandas as pd
 import pytest
-from page_tables import filled
 from planted import left, planted_suite
 
+from modbench.harness.core.contracts import Text
+from modbench.harness.planning import plan
+from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.stats.paired import LaunchSamples, compare_pairs
 from modbench.reports.panels import combine as panel
 from modbench.reports.questions import combine
@@ -140,15 +143,15 @@ def test_the_figure_has_a_column_for_each_combination_and_length(run: Loaded) ->
     assert len(figure.data) == 4 * 4
 
 
-def test_a_page_takes_the_tables_of_a_run_and_keeps_the_rest(run: Loaded) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "combine.md").read_text(encoding="utf-8")
-    made = filled(page, "combine", run)
-    assert made.count("\n### MoD 0.125 × ") == made.count("\n| forward pass | T = 64 |") == 2
-    assert filled(made, "combine", run) == made
-    assert made.partition("<!--")[0] == page.partition("<!--")[0]
-    assert made.rpartition("<!--")[2] == page.rpartition("<!--")[2]
-    with pytest.raises(ValueError, match="0 places"):
-        filled("no place", "combine", run)
+def test_the_suite_has_two_combinations_at_each_length_and_the_page_a_place_for_each() -> None:
+    made = plan.make_plan(load_suite("combine"), device="cpu", text=Text("t", b"a" * 50_000, b"b" * 50_000, "c0ffee"))
+    titles = dict[str, set[int]]()
+    for comparison in made.comparisons:
+        for square in combine.squares(comparison, comparison.arms[0]):
+            titles.setdefault(square.title, set()).add(comparison.place.seq_len)
+    page = (docs_tables.DOCS / "combine.md").read_text(encoding="utf-8")
+    assert [place[3] for place in docs_tables.PLACE.finditer(page)] == list(titles)
+    assert list(titles.values()) == [{512, 2048}] * 2
 
 
 def test_smoke_claims_nothing(tmp_path: Path) -> None:

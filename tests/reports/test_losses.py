@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 from planted import left, planted_suite, stored
 
+from modbench.harness.domain.case import Case
 from modbench.harness.planning.plan import Plan
 from modbench.harness.stats.effects import POWER, t_quantile
 from modbench.harness.stats.sample_size import decided
-from modbench.reports.questions import exchange
-from modbench.reports.questions.recommend import candidates
+from modbench.reports.model import Finding
+from modbench.reports.questions import compare_axis, exchange, results
+from modbench.reports.questions.recommend import candidates, limits
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import by_length
 from modbench.reports.tables.load import load
@@ -75,6 +77,57 @@ def test_of_one_tokenizer_all_compare(tmp_path: Path, model: str | None, factor:
     loaded = load(tmp_path / "run")
     assert not losses.mixed(loaded)
     assert losses.unit_of(loaded) == (losses.BITS, factor)
+
+
+def test_a_loss_stands_beside_the_length_that_it_was_trained_at(tmp_path: Path) -> None:
+    """Routing ends 0.5 nats above dense of its shape at 64 tokens, and 0.25 below it at 128."""
+    made = planted_suite(
+        "draft",
+        arms=[*ARMS[:3], {"model": "mod", "capacity": 0.5}],
+        metrics=METRICS,
+        seeds=[0, 1, 2],
+        launches=5,
+        rounds=2,
+        grid={"seq_len": [64, 128]},
+        train={"seq_len": [64, 128], "batch_size": [2, 1], "tokens": 1000},
+    )
+    trained = [case for each in made.comparisons if "loss/val" in each.metrics for case in each.arms]
+    planted = {case.id: 2.0 for case in trained} | {
+        case.id: {64: 2.5, 128: 1.75}[case.place.seq_len] for case in trained if case.arm == MOD
+    }
+    stored(tmp_path, made, losses=planted)
+    loaded = load(tmp_path / "run")
+    rises = {64: 0.5, 128: -0.25}
+    table = results.loss_table(loaded)
+    assert table is not None
+    assert table.head[1:] == ("T = 64", "T = 128")
+    cells = next(each[1:] for each in table.rows if isinstance(each[0], Case) and each[0].arm == MOD)
+    bits = [each.typical.value for each in cells if isinstance(each, Finding)]
+    assert bits == pytest.approx([rise / math.log(2) for rise in rises.values()], abs=0.05)
+    for length, rise in rises.items():
+        chosen = candidates.choice(loaded, "forward", length)
+        (arm,) = (each for each in chosen.candidates if each.case.arm == MOD)
+        assert arm.trained is not None
+        assert (arm.trained.place.seq_len, arm.trained.place.batch_size) == (length, 128 // length)
+        assert arm.loss.value == pytest.approx(2 + rise, abs=0.1)
+        found = limits.loss_against(loaded, arm, chosen.baseline)
+        assert found is not None
+        assert found.typical.value == pytest.approx(rise, abs=0.05)
+    # One column for each length, in which an arm of another length is not.
+    by = compare_axis.compare_by(loaded, "capacity", keep=compare_axis.Filter(("loss/val_causal",)))
+    assert [each.heading for each in by.columns] == [(("seq_len", 64),), (("seq_len", 128),)]
+    held = {(each.case.arm, each.case.place.seq_len): each for each in exchange.exchanges(loaded)}
+    assert {at for _, at in held} == {64, 128}
+    for (_, length), each in held.items():
+        assert {case.place.seq_len for case in each.ladder} == {length}
+        assert each.at == length
+
+
+def test_beside_a_length_that_nothing_was_trained_at_stands_the_longest(tmp_path: Path) -> None:
+    made = planted_suite("draft", grid={"seq_len": [64, 256]}, train={"seq_len": [64, 128], "batch_size": [2, 1]})
+    stored(tmp_path, made)
+    loaded = load(tmp_path / "run")
+    assert [losses.beside(loaded, length) for length in (64, 128, 256)] == [64, 128, 128]
 
 
 def test_a_loss_that_is_open_has_the_number_of_seeds_that_would_decide_it(tmp_path: Path) -> None:

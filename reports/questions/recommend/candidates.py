@@ -15,7 +15,7 @@ from modbench.reports.tables import pair_verdicts
 from modbench.reports.tables.comparisons import pair_row
 from modbench.reports.tables.findings import labels_of, of_pair, of_row
 from modbench.reports.tables.load import Loaded, Row
-from modbench.reports.tables.losses import BITS, NATS, mixed, unit_of
+from modbench.reports.tables.losses import BITS, NATS, beside, mixed, unit_of
 from modbench.reports.tables.pair_verdicts import UNCHECKED, judge
 from modbench.reports.wording import ANSWERED
 
@@ -214,10 +214,11 @@ def _at(found: list[Comparison], name: str, asked: object, default: object) -> l
 
 def _made(loaded: Loaded, workload: str, comparison: Comparison) -> Choice:
     rows: Rows = {(str(row.case_id), str(row.metric)): row for row in loaded.cases.itertuples(index=False)}
+    length = beside(loaded, comparison.place.seq_len)
     trained = {
         (case.arm, key): case
         for each in loaded.run.plan.comparisons
-        if not each.arms[0].task
+        if not each.arms[0].task and each.place.seq_len == length
         for key in each.metrics
         if key in LOSSES
         for case in each.arms

@@ -299,6 +299,8 @@ def _command(loaded: Loaded, again: Again, metric: str, needs: Sequence[tuple[Ca
         settings["--seeds"] = ",".join(str(seed) for seed in [*suite.seeds, *more][:seeds])
     if length := next((need.seq_len for need in numbers if need.seq_len), None):
         settings["--set train.seq_len"] = str(length)
+        if suite.train is not None and len(suite.train.places) > 1:
+            settings["--set train.batch_size"] = str(max(1, suite.train.tokens_per_step // length))
     # Trained in a place of their own, which a run that trained nothing does not have.
     cases = list(dict.fromkeys(each.case for each, _ in needs))
     return again.command(cases, metric, settings, everywhere=metric in LOSSES)

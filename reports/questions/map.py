@@ -1,0 +1,389 @@
+"""Which capacity at which length? Time, FLOPs, memory and loss of every capacity at every length, over two dense models.
+
+Each cell is compared with the dense model of the same shape, and with the smaller dense model of equal cost, which is the
+alternative to skipping. There is a map where losses were planned at two lengths or more, for two capacities or more.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeAlias
+
+import pandas as pd
+
+from modbench.harness.core.confirm_plan import ConfirmPlan
+from modbench.harness.domain.case import Case
+from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value
+from modbench.reports.panel import InPlace
+from modbench.reports.questions.first_screen import described
+from modbench.reports.tables import losses
+from modbench.reports.tables.axes import in_words
+from modbench.reports.tables.cell import joined_reasons
+from modbench.reports.tables.findings import by_length
+from modbench.reports.tables.load import Loaded, rung_beside
+from modbench.reports.tables.losses import Loss
+from modbench.reports.wording import ANSWERED, DECIDED, name, short
+from modbench.reports.writers.number_format import grid_point
+
+# What is counted or allocated, so that it has no interval.
+FLOPS, MEMORY = ("forward FLOPs", "flops/forward"), ("peak memory", "memory/peak_allocated")
+EXACT = (FLOPS, MEMORY, ("KV cache", "memory/kv_cache"))
+# Of a loss, as a share of dense's: where the interval lies within it, neither model is taken for its loss.
+LOSS_MARGIN = ConfirmPlan().margin
+NOT_MEASURED = "not measured at this length"
+NO_RUNG = "no dense model of equal cost is in this run"
+# What a cell says of an arm beside the dense model of equal cost, by the first time and the loss.
+Standing: TypeAlias = Literal["pays", "dense", "either", "equal", "open"]
+# What stands behind the cells that pay, each with its number.
+_OTHERS: Sequence[tuple[Standing, str]] = (
+    ("dense", "dense is better in {n}"),
+    ("either", "each is better in one of the two in {n}"),
+    ("equal", "equal in {n}"),
+    ("open", "open in {n}"),
+)
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One of the maps.
+
+    Attributes:
+        title: names it.
+        metric: its key.
+        loss: how losses are shown; None for everything else.
+        exact: whether it was counted or allocated, and so has no interval.
+    """
+
+    title: str
+    metric: str
+    loss: Loss | None = None
+    exact: bool = False
+
+
+@dataclass(frozen=True)
+class Map:
+    """Capacities × lengths.
+
+    Attributes:
+        loaded: the run.
+        arms: its rows: the arms that have a capacity, in the order of the plan.
+        lengths: its columns: the lengths at which something was planned.
+        times: the times that were asked for, the first of which decides; may be empty.
+        counts: what was counted or allocated.
+        loss: the loss, routed causally where that was measured.
+    """
+
+    loaded: Loaded
+    arms: Sequence[Case]
+    lengths: Sequence[int]
+    times: Sequence[Quantity]
+    counts: Sequence[Quantity]
+    loss: Quantity
+    _found: dict[tuple[str, str, str], dict[int, Finding]] = field(default_factory=dict)
+
+    @property
+    def base(self) -> Case:
+        """The dense model of the same shape, or the report's other baseline."""
+        return self.loaded.arms[0]
+
+    @property
+    def quantities(self) -> list[Quantity]:
+        """All maps in their order."""
+        return [*self.times, *self.counts, self.loss]
+
+    @property
+    def deciding(self) -> list[Quantity]:
+        """The quantities by which an arm is taken or not: the first time, and the loss."""
+        return [*self.times[:1], self.loss]
+
+    def other(self, case: Case, *, equal_cost: bool) -> Case | None:
+        """Return what an arm is compared with; None where it has no dense model of equal cost."""
+        if not equal_cost:
+            return self.base
+        rung = rung_beside(self.loaded, case)
+        return rung[0] if rung else None
+
+    @property
+    def ladder(self) -> bool:
+        """Whether an arm has a dense model of equal cost beside it."""
+        return any(self.other(case, equal_cost=True) for case in self.arms)
+
+    def cell(self, case: Case, length: int, quantity: Quantity, *, equal_cost: bool) -> Finding:
+        """Return what is found of an arm at a length, or why there is nothing; a loss in the unit in which losses are shown."""
+        other = self.other(case, equal_cost=equal_cost)
+        if other is None:
+            return Finding(case, None, case.place, quantity.metric, status="skipped", reason=NO_RUNG)
+        key = quantity.metric, case.arm, other.arm
+        if key not in self._found:
+            self._found[key] = by_length(self.loaded, quantity.metric, case, other)
+        found = self._found[key].get(length)
+        if found is None:
+            return Finding(case, other, case.place, quantity.metric, status="skipped", reason=NOT_MEASURED)
+        if quantity.loss is None:
+            return found
+        return replace(found, typical=found.typical.scaled(quantity.loss.factor, quantity.loss.base))
+
+    def row(self, case: Case, quantity: Quantity, *, equal_cost: bool) -> list[Finding]:
+        """Return the cells of an arm at every length."""
+        return [self.cell(case, length, quantity, equal_cost=equal_cost) for length in self.lengths]
+
+    def share(self, found: Finding, end: float | None) -> float | None:
+        """Return a difference of losses, or an end of it, as a share of the loss of what the arm is compared with."""
+        assert isinstance(found.against, Case)
+        assert self.loss.loss is not None
+        theirs = self.loaded.value(found.against.arm, found.metric, found.place.seq_len)
+        return None if theirs is None or end is None else end / (theirs * self.loss.loss.factor)
+
+    def standing(self, case: Case, length: int) -> Standing:
+        """Return whether an arm is to be taken in place of the dense model of equal cost.
+
+        `pays`: it is better in one of time and loss, and not worse in the other; `dense`: the dense model is; `either`: each is
+        better in one of the two. A loss is equal where its interval lies within `LOSS_MARGIN`.
+        """
+        words = {self._word(self.cell(case, length, each, equal_cost=True)) for each in self.deciding}
+        if words == {"better", "worse"}:
+            return "either"
+        if words <= {"better", "equivalent"}:
+            return "pays" if "better" in words else "equal"
+        return "dense" if words <= {"worse", "equivalent"} else "open"
+
+    def _word(self, found: Finding) -> str | None:
+        ends = found.typical.ends
+        if found.metric == self.loss.metric and found.verdict is not None and ends is not None:
+            shares = [self.share(found, end) for end in ends]
+            if all(each is not None and abs(each) <= LOSS_MARGIN for each in shares):
+                return "equivalent"
+        return found.verdict
+
+
+def of(loaded: Loaded) -> Map | None:
+    """Return the map of a run; None where it has fewer than two capacities, or losses at fewer than two lengths."""
+    arms = [case for case in loaded.arms if case.config.capacity is not None and not case.rung]
+    lengths = losses.lengths(loaded)
+    if (
+        len({case.config.capacity for case in arms}) < 2
+        or len(lengths) < 2
+        or loaded.run.plan.suite.isoflop is not None
+    ):
+        return None
+    asked = loaded.run.plan.suite.metrics
+    shown, ok = losses.shown(loaded)[::-1], set(loaded.comparisons[loaded.comparisons.status == "ok"].metric)
+    loss = next((each for each in shown if each.metric in ok), shown[0])
+    return Map(
+        loaded,
+        arms,
+        sorted({*loaded.lengths, *lengths}),
+        [Quantity(title.removesuffix(" pass"), metric) for title, metric in ANSWERED if metric in asked],
+        [Quantity(title, metric, exact=True) for title, metric in EXACT if metric in asked],
+        Quantity(f"loss, {loss.unit}", loss.metric, loss),
+    )
+
+
+# --- the answer
+
+
+def answer(loaded: Loaded) -> Iterator[Value]:
+    """Yield which capacity pays at which length over dense of equal cost, and what is found over the same shape."""
+    made = of(loaded)
+    if made is None or not loaded.run.plan.suite.claims:
+        return
+    if made.ladder:
+        yield _pays(made)
+    found = [each for each in (_best(made, quantity) for quantity in made.deciding) if each is not None]
+    if found:
+        yield Sentence("Against {base}: {found}.", base=described(made.base), found=Listed(found, "; "))
+
+
+def _pays(made: Map) -> Sentence:
+    """Say at which lengths which arms pay over the dense models of equal cost; lengths with the same arms stand together."""
+    at: dict[tuple[str, ...], list[int]] = {}
+    standings = {(case.arm, length): made.standing(case, length) for case in made.arms for length in made.lengths}
+    for length in made.lengths:
+        at.setdefault(tuple(each.arm for each in made.arms if standings[each.arm, length] == "pays"), []).append(length)
+    named, counts = {case.arm: case for case in made.arms}, Counter(standings.values())
+    parts = [
+        Sentence(
+            "at {lengths} {arms}",
+            lengths=_lengths(lengths),
+            arms=_listed([named[arm] for arm in arms]) if arms else "none",
+        )
+        for arms, lengths in at.items()
+    ]
+    others = [Sentence(words, n=counts[word]) for word, words in _OTHERS if counts[word]]
+    return Sentence(
+        "Pays over dense of equal cost, in {costs}: {parts} ({n} of {all} cells" + "; {others}" * bool(others) + ").",
+        costs=Listed([*(f"{each.title} time" for each in made.times[:1]), "loss"], last=" and "),
+        parts=Listed(parts, "; "),
+        n=counts["pays"],
+        all=len(standings),
+        others=Listed(others),
+    )
+
+
+def _best(made: Map, quantity: Quantity) -> Sentence | None:
+    """Say between what all cells lie over the baseline, and which arm is best by the estimates, if at every length."""
+    best, values = dict[str, Case](), list[float]()
+    for length in made.lengths:
+        cells = (made.cell(case, length, quantity, equal_cost=False) for case in made.arms)
+        known = [(each.typical.value, each.case) for each in cells if each.typical.value is not None]
+        values += (value for value, _ in known)
+        if known:
+            _, case = (min if quantity.loss else max)(known, key=lambda each: each[0])
+            best[case.arm] = case
+    if not values:
+        return None
+    if quantity.loss:
+        words, of, kind, unit = "loss {span} {of}, lowest", quantity.loss.unit, "difference", quantity.loss.base
+    else:
+        words, of, kind, unit = "{of} {span} as fast, fastest", quantity.title, "ratio", "s"
+    arms = [*best.values()]
+    span = Estimate(None, min(values), max(values), kind=kind, unit=unit)  # type: ignore[arg-type]
+    words = words + " {arm}" if len(arms) == 1 else words.partition(",")[0]
+    return Sentence(words, of=of, span=span, arm=short(arms[0]))
+
+
+def _lengths(lengths: Sequence[int]) -> Sentence:
+    return Sentence("T = {lengths}", lengths=Listed(lengths, last=" and "))
+
+
+def _listed(arms: Sequence[Case]) -> Listed:
+    return Listed([short(case) for case in arms], last=" and ")
+
+
+# --- tables
+
+
+def in_place(loaded: Loaded) -> InPlace | None:
+    """Return what stands in the terminal in place of the tables of times: the map, and what was counted."""
+    made = of(loaded)
+    if made is None:
+        return None
+    return InPlace(
+        tables=[each for each in (_short(made), _counted(made)) if each.rows],
+        baseline=name(made.base),
+        arms=[made.base, *made.arms],
+        metrics=frozenset(loaded.run.plan.suite.metrics),
+    )
+
+
+def _short(made: Map) -> Table:
+    """Return times and loss over the baseline, each with the mark of what is found at equal cost."""
+    rows = [
+        (
+            quantity.title.partition(",")[0] if not i else "",
+            row_name(made, case),
+            *(_both(made, case, length, quantity) for length in made.lengths),
+        )
+        for quantity in (*made.times, made.loss)
+        for i, case in enumerate(made.arms)
+    ]
+    words = "second mark: over dense of equal cost; " * made.ladder + "{loss} over {base}, {seeds}"
+    notes = [Sentence(words, loss=made.loss.title, base=made.base, seeds=losses.seeds_in_words(made.loaded))]
+    return Table("capacity", ("", "", *(grid_point("T", at) for at in made.lengths)), rows, notes=notes)
+
+
+def _both(made: Map, case: Case, length: int, quantity: Quantity) -> Finding:
+    first, second = (made.cell(case, length, quantity, equal_cost=each) for each in (False, True))
+    return replace(first.beside(), at_equal_cost=second)
+
+
+def row_name(made: Map, case: Case) -> str:
+    """Name a row by its capacity alone where no other model has one."""
+    alone = len({(each.model, each.config.router, each.title) for each in made.arms}) == 1
+    return in_words("capacity", case.config.capacity) if alone else short(case)
+
+
+def _counted(made: Map) -> Table:
+    """Return what was counted as shares of the baseline's, one small table beside the other."""
+    rows = [
+        (
+            row_name(made, case),
+            *(
+                None if (ratio := each.typical.value) is None else Estimate(1 / ratio, kind="fraction")
+                for quantity in made.counts
+                for each in made.row(case, quantity, equal_cost=False)
+            ),
+        )
+        for case in made.arms
+        if made.counts
+    ]
+    groups = [f"{quantity.title}, T =" for quantity in made.counts for _ in made.lengths]
+    return Table(
+        "÷ baseline", ("", *(length for _ in made.counts for length in made.lengths)), rows, groups=("", *groups)
+    )
+
+
+def full_tables(made: Map) -> Iterator[Table]:
+    """Yield every quantity over the same shape, then at equal cost; and how many seeds would decide the losses that are open."""
+    sides = (("same shape", False), ("equal cost", True)) if made.ladder else (("same shape", False),)
+    lengths = [grid_point("T", at) for at in made.lengths]
+    for label, equal_cost in sides:
+        rows = [
+            (
+                quantity.title.partition(",")[0] if not i else "",
+                row_name(made, case),
+                *(each.beside() for each in made.row(case, quantity, equal_cost=equal_cost)),
+            )
+            for quantity in made.quantities
+            for i, case in enumerate(made.arms)
+        ]
+        base = "dense of equal cost" if equal_cost else described(made.base)
+        said = Sentence("Over {base}; {loss}.", base=base, loss=made.loss.title)
+        yield Table(label, ("", "", *lengths), rows, notes=[said], folded=True)
+    needed = [
+        (
+            row_name(made, case),
+            *(each.needed for _, cost in sides for each in made.row(case, made.loss, equal_cost=cost)),
+        )
+        for case in made.arms
+    ]
+    if any(each is not None for _, *row in needed for each in row):
+        groups = ("", *(label for label, _ in sides for _ in lengths))
+        head = ("", *(at for _ in sides for at in made.lengths))
+        notes = ["With so many seeds a loss that is open would probably be told from none."]
+        yield Table("seeds needed", head, needed, groups=groups, notes=notes, folded=True)
+
+
+# --- map.csv
+
+
+def table(loaded: Loaded) -> pd.DataFrame:
+    """Return `map.csv`: one row for each arm and length, with every requested quantity in columns of its own."""
+    made = of(loaded)
+    if made is None:
+        return pd.DataFrame()
+    return pd.DataFrame([_csv_row(made, case, length) for case in made.arms for length in made.lengths])
+
+
+def _csv_row(made: Map, case: Case, length: int) -> dict[str, Any]:
+    rung, metrics = made.other(case, equal_cost=True), made.loaded.tables.metrics
+    row: dict[str, Any] = {
+        "arm": case.arm,
+        "model": case.model,
+        "capacity": case.config.capacity,
+        "seq_len": length,
+        "baseline_arm": made.base.arm,
+        "equal_cost_arm": rung.arm if rung else None,
+    }
+    if made.ladder:
+        row["at_equal_cost"] = made.standing(case, length)
+    for metric in made.loaded.run.plan.suite.metrics:
+        quantity, key = Quantity(metric, metric), metric.replace("/", "_")
+        what = "difference" if made.loaded.tables.made_in(metrics[metric]).samples == "seeds" else "ratio"
+        own = made.loaded.case(case.arm, metric, length)
+        row[key] = own.value if own is not None and own.status == "ok" else None
+        reasons = [None if own is None else own.reason if own.status != "ok" else None]
+        for equal_cost in (False, True) if made.ladder else (False,):
+            found = made.cell(case, length, quantity, equal_cost=equal_cost)
+            prefix = f"{key}_at_equal_cost" if equal_cost else key
+            row |= {
+                f"{prefix}_{what}": found.typical.value,
+                f"{prefix}_ci_low": found.typical.low,
+                f"{prefix}_ci_high": found.typical.high,
+                f"{prefix}_verdict": found.verdict,
+            }
+            reasons.append(None if found.verdict in DECIDED else found.reason)
+        row[f"{key}_reason"] = joined_reasons([*dict.fromkeys(reasons)])
+    return row
