@@ -174,6 +174,7 @@ class Expander:
                     arm=_name(arm),
                     target=_name(target),
                     solved_at=matcher.solved_at(target),
+                    everywhere=bool(arm.shapes),
                     gaps=matcher.gaps(arm, target, arm.quantity),
                     quantity=arm.quantity,
                 )

@@ -174,6 +174,7 @@ def test_at_several_training_lengths_a_rung_costs_as_much_at_each() -> None:
     trained = {c.place.seq_len: c for c in made.comparisons if "loss/val" in c.metrics}
     assert {length: c.place.batch_size for length, c in trained.items()} == {128: 8, 256: 4, 512: 2, 1024: 1}
     for rung in made.ladder:
+        assert rung.everywhere
         assert set(rung.gaps) == set(trained)
         assert max(map(abs, rung.gaps.values())) <= 0.01
         shapes = {length: next(case.config for case in c.arms if case.arm == rung.arm) for length, c in trained.items()}
