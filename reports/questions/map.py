@@ -187,13 +187,15 @@ def of(loaded: Loaded) -> Map | None:
 def answer(loaded: Loaded) -> Iterator[Value]:
     """Yield which capacity pays at which length over dense of equal cost, and what is found over the same shape."""
     made = of(loaded)
-    if made is None or not loaded.run.plan.suite.claims:
+    if made is None:
         return
-    if made.ladder:
+    claims = loaded.run.plan.suite.claims
+    if made.ladder and claims:
         yield _pays(made)
     found = [each for each in (_best(made, quantity) for quantity in made.deciding) if each is not None]
     if found:
-        yield Sentence("Against {base}: {found}.", base=described(made.base), found=Listed(found, "; "))
+        words = "Against {base}: {found}" + ", without a verdict" * (not claims) + "."
+        yield Sentence(words, base=described(made.base), found=Listed(found, "; "))
 
 
 def _pays(made: Map) -> Sentence:
@@ -265,6 +267,12 @@ def in_place(loaded: Loaded) -> InPlace | None:
         baseline=name(made.base),
         arms=[made.base, *made.arms],
         metrics=frozenset(loaded.run.plan.suite.metrics),
+        notes=[
+            *["second mark: over dense of equal cost"] * made.ladder,
+            Sentence(
+                "{loss} over {base}, {seeds}", loss=made.loss.title, base=made.base, seeds=losses.seeds_in_words(loaded)
+            ),
+        ],
     )
 
 
@@ -279,9 +287,7 @@ def _short(made: Map) -> Table:
         for quantity in (*made.times, made.loss)
         for i, case in enumerate(made.arms)
     ]
-    words = "second mark: over dense of equal cost; " * made.ladder + "{loss} over {base}, {seeds}"
-    notes = [Sentence(words, loss=made.loss.title, base=made.base, seeds=losses.seeds_in_words(made.loaded))]
-    return Table("capacity", ("", "", *(grid_point("T", at) for at in made.lengths)), rows, notes=notes)
+    return Table("capacity", ("", "", *(grid_point("T", at) for at in made.lengths)), rows)
 
 
 def _both(made: Map, case: Case, length: int, quantity: Quantity) -> Finding:
