@@ -61,7 +61,7 @@ def _figure(made: Map, *, equal_cost: bool) -> Figure:
             for case, row in zip(arms, found, strict=True)
         ]
         draw_heat_map(axis, cells, [str(length) for length in lengths], marks, LOSSES if quantity.loss else RATIOS)
-        axis.set_title(quantity.title)
+        axis.set_title(f"{quantity.title} time" if quantity in made.times else quantity.title)
         axis.set_xlabel("tokens per sequence" * (at + COLUMNS >= len(shown)))
         axis.set_ylabel("capacity" * (at % COLUMNS == 0))
         axis.set_yticks([i + 0.5 for i in range(len(arms))], [row_name(made, case) for case in arms])
