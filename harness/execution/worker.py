@@ -24,7 +24,7 @@ from modbench.harness.domain.notes import Notes
 from modbench.harness.domain.records import Blocks, Environment, Outcome, Record
 from modbench.harness.execution import ranks
 from modbench.harness.machine import busy_intervals
-from modbench.harness.process import allocator, clocks, exit_codes, graceful_stop, parent_death
+from modbench.harness.process import clocks, exit_codes, graceful_stop, parent_death
 from modbench.harness.process.torchrun import ALONE, Ranks
 from modbench.harness.registry import catalogue, included, own_code
 from modbench.harness.results import trust, workspace
@@ -197,8 +197,6 @@ def make_record(unit: UnitOfWork) -> Record:
     shared_state.CHANGED.clear()
     place = unit.comparison.place
     torch.set_num_threads(place.threads)
-    if unit.facts.trains:
-        allocator.keep_freed_memory()
     environment = environment_of(place)
     if place.compile:
         # All arms share one forward method: the default limit of 8 would silently run the ninth arm eagerly.

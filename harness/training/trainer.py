@@ -18,7 +18,7 @@ import torch
 from modbench.harness.core.errors import NumericsError, Unmeasured
 from modbench.harness.core.train_plan import TrainRun, learning_rate
 from modbench.harness.core.units import human_duration
-from modbench.harness.process import clocks, graceful_stop
+from modbench.harness.process import allocator, clocks, graceful_stop
 from modbench.harness.process.torchrun import ALONE, Ranks
 from modbench.harness.registry import own_code
 from modbench.harness.training import checkpoint
@@ -122,6 +122,7 @@ class Trainer:
             NumericsError: as soon as a loss is known not to be finite; names the step.
             Stopped: if the process was asked to end at a checkpoint, which is saved.
         """
+        allocator.keep_freed_memory()
         self._resume()
         saved = reported = self._start = clocks.perf_counter()
         self._before_s, self._apart_s = self.curve["wall_s"][-1] if self.step else 0.0, 0.0

@@ -97,6 +97,10 @@ def test_smoke_trains_a_handful_of_steps() -> None:
     assert suite.train is not None
     assert suite.train.steps == 4
     assert not suite.claims
+    seeds = {
+        flags: override(load_suite("map"), Overrides(effort="smoke", seeds=flags)).seeds for flags in ((), (4, 7, 9))
+    }
+    assert seeds == {(): (0, 1), (4, 7, 9): (4, 7, 9)}
 
 
 def test_set_reaches_shape_routing_protocol_and_training() -> None:

@@ -23,7 +23,7 @@ from modbench.harness.core.errors import NumericsError, Unmeasured, UsageError
 from modbench.harness.core.train_plan import BUDGETS, TrainPlan, TrainRun, learning_rate, width_rule
 from modbench.harness.domain.case import Case, Place
 from modbench.harness.passes.rates import search
-from modbench.harness.process import torchrun
+from modbench.harness.process import allocator, torchrun
 from modbench.harness.process.torchrun import Ranks
 from modbench.harness.registry import catalogue, own_code
 from modbench.harness.registry.lookup import with_facts
@@ -50,6 +50,14 @@ def trainer(made: Case | None = None, run: TrainRun = RUN, seed: int = 0, **name
     subject = Subject(made or case(), seed)
     windows = Windows(encode(TEXT, "bytes", 256), run, seed)
     return Trainer(subject, windows, run, **named)
+
+
+def test_memory_that_a_step_frees_is_kept_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[int] = []
+    monkeypatch.setattr(allocator, "keep_freed_memory", lambda: steps.append(made.step))
+    made = trainer(run=RUN.model_copy(update={"steps": 2}))
+    made.train()
+    assert steps == [0]
 
 
 class KilledError(Exception):
