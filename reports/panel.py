@@ -28,6 +28,7 @@ class InPlace:
         arms: the cases of their rows, of which other values are shown.
         metrics: metrics that these tables have, or that say nothing of one arm.
         words: what their verdicts mean, by glyph, where it is not that of times.
+        notes: what else stands among these meanings.
     """
 
     tables: Sequence[Table]
@@ -35,6 +36,7 @@ class InPlace:
     arms: Sequence[Case]
     metrics: frozenset[str]
     words: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[Value] = ()
 
 
 def _nothing(_loaded: Loaded) -> Sequence[Value]:

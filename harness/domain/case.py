@@ -270,7 +270,8 @@ class Rung(Frozen):
     Attributes:
         arm: the rung.
         target: the arm that it matches.
-        solved_at: the sequence length at which the match was solved.
+        solved_at: the sequence length at which the match was solved, of several the longest.
+        everywhere: whether it was solved at every length, with a shape for each.
         gaps: sequence length to relative gap of the quantity, rung over target minus 1.
         quantity: what is matched: forward or training FLOPs, parameters, or the time that peaks predict.
     """
@@ -278,6 +279,7 @@ class Rung(Frozen):
     arm: str
     target: str
     solved_at: int
+    everywhere: bool = False
     gaps: dict[int, float]
     quantity: str = "flops/forward"
 

@@ -25,6 +25,8 @@ _OF_PILOT = ("pilot_launches", "most_launches", "mde")
 UNREAD = "it does not read it"
 # The anchor's steps of training at smoke effort.
 SMOKE_STEPS = 4
+# Seeds of a smoke run that names none: it claims nothing, and two show that values are joined by seed.
+SMOKE_SEEDS = 2
 # Beginning of keys whose value is a path, whatever it looks like.
 PATHS = "tasks.paths."
 # Keys of a suite outside its tables that `--set` changes.
@@ -51,7 +53,8 @@ class Overrides:
         compile: wraps every model in torch.compile.
         seeds: seeds of weights and data.
         corpus: catalogue name or path of the text.
-        effort: preset that replaces the suite's launches and rounds; `smoke` also shortens training.
+        effort: preset that replaces the suite's launches and rounds; `smoke` also shortens training and keeps
+            two seeds of the suite's.
         title: what tables and figures call arms, by the arm as the user names it; it changes nothing of the suite.
         arms_from: run folder whose best MoD and MoDE arm take the place of the suite's arms beside its anchor.
         settings: values of everything else by key, such as `train.steps`.
@@ -105,6 +108,7 @@ def override(suite: Suite, flags: Overrides) -> Suite:
         )
     if data["effort"] == "smoke":
         _shorten(data)
+        data["seeds"] = flags.seeds or data["seeds"][:SMOKE_SEEDS]
     data["arms"] = _choose_models(data["arms"], flags.model, only=flags.only)
     if flags.rival not in {None, "none"} and not any(model_specs.is_user_model(arm["model"]) for arm in data["arms"]):
         raise UsageError(

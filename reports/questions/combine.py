@@ -18,6 +18,7 @@ import pandas as pd
 
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import AnyMetric as Metric
+from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.stats import effects, memo, paired, verdicts
 from modbench.harness.stats.effects import LEVEL
@@ -25,6 +26,8 @@ from modbench.harness.stats.verdicts import Disturbed
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value
 from modbench.reports.panel import InPlace
 from modbench.reports.tables import comparisons, losses
+from modbench.reports.tables.cases import no_interval
+from modbench.reports.tables.cell import joined_reasons
 from modbench.reports.tables.comparisons import BY_CPU, pair_row, ratio_ends
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
@@ -54,6 +57,7 @@ OF_RATIOS = {
     "inconclusive": "? undecided",
     "contaminated": "‡ contaminated",
 }
+SMOKE = "smoke effort: no claims, so no verdict"
 COUNTED = (("worse", "less than the product"), ("equivalent", "equal to it"), ("better", "more"))
 OF_LOSSES = OF_RATIOS | {"better": "▲ lower", "worse": "▼ higher"}
 COLUMNS = (
@@ -129,12 +133,12 @@ class Combined:
         return self.together.metric
 
     def scaled(self, factor: float) -> Combined:
-        """Return it in another unit, which stands elsewhere, where it is a loss."""
-        if self.together.typical.kind == "ratio":
-            return self
+        """Return it with differences in another unit, which stands elsewhere."""
         sides = {which: getattr(self, which) for which in ("skips", "mixes", "both", "together")}
-        made = {which: replace(each, typical=each.typical.scaled(factor, "")) for which, each in sides.items()}
-        return replace(self, **made)
+        losses_ = {which: each for which, each in sides.items() if each.typical.kind == "difference"}
+        return replace(
+            self, **{which: replace(each, typical=each.typical.scaled(factor, "")) for which, each in losses_.items()}
+        )
 
     @property
     def length(self) -> int:
@@ -153,7 +157,7 @@ class Combined:
 
 def combined(loaded: Loaded) -> list[Combined]:
     """Return every square in every metric: by square, metric and length; empty where no four arms are one."""
-    tables, found = loaded.tables, list[tuple[Square, dict[str, dict[str, Any]]]]()
+    tables, found = loaded.tables, list[tuple[Square, dict[str, Any]]]()
     for comparison in loaded.run.plan.comparisons:
         if comparison.arms[0].task or comparison.arms[0].budget is not None:
             continue
@@ -163,13 +167,14 @@ def combined(loaded: Loaded) -> list[Combined]:
             if metric.source or metric.better == "neither":  # a rate is the inverse of its time
                 continue
             with memo.remembering():
-                found += [(square, _rows(tables, square, metric)) for square in here]
-    rows = [rows[which] for _, rows in found for which in rows]
-    comparisons.settle(tables, rows, [{"verdict": verdict} for verdict in loaded.twins.verdict])
-    made = [_finding(square, rows) for square, rows in found]
-    squares_, metrics = list(dict.fromkeys(each.square.key for each in made)), list(SHOWN)
-    order = {key: at for at, key in enumerate(dict.fromkeys([*metrics, *loaded.run.plan.suite.metrics]))}
-    return sorted(made, key=lambda each: (squares_.index(each.square.key), order[each.metric], each.length))
+                found += [(square, _judged_row(tables, square, metric)) for square in here]
+    comparisons.settle(tables, [row for _, row in found], [{"verdict": verdict} for verdict in loaded.twins.verdict])
+    made = [_of_square(loaded, square, row) for square, row in found]
+    keys, metrics = (
+        list(dict.fromkeys(order))
+        for order in ((each.square.key for each in made), (*SHOWN, *loaded.run.plan.suite.metrics))
+    )
+    return sorted(made, key=lambda each: (keys.index(each.square.key), metrics.index(each.metric), each.length))
 
 
 def squares(comparison: Comparison, base: Case) -> Iterator[Square]:
@@ -196,13 +201,10 @@ def _rest(case: Case) -> tuple[str, ModelConfig, Any]:
     return case.model, case.config.model_copy(update=same), case.options
 
 
-def _rows(tables: Tables, square: Square, metric: Metric) -> dict[str, dict[str, Any]]:
-    """Return rows like those of `comparisons.csv`, not yet judged, each in a family with the same ones of other squares."""
-    against = {"skips": square.skips, "mixes": square.mixes, "both": square.both}
-    rows = {which: pair_row(tables, case, square.base, metric) for which, case in against.items()}
-    rows["together"] = pair_row(tables, square.both, square.mixes, metric, partial(_together, square))
-    place = tables.comparison(square.both, metric).label
-    return {which: comparisons.of_family(row, (place, metric.key, which), primary=True) for which, row in rows.items()}
+def _judged_row(tables: Tables, square: Square, metric: Metric) -> dict[str, Any]:
+    """Return a row like those of `comparisons.csv`, to be judged in a family with the other squares of its place."""
+    row = pair_row(tables, square.both, square.mixes, metric, partial(_together, square))
+    return comparisons.of_family(row, (tables.comparison(square.both, metric).label, metric.key), primary=True)
 
 
 def _together(square: Square, tables: Tables, both: Case, mixes: Case, metric: Metric) -> dict[str, Any]:
@@ -221,7 +223,8 @@ def _together(square: Square, tables: Tables, both: Case, mixes: Case, metric: M
         value, suite = beside["ratio"] / alone["ratio"], tables.run.plan.suite
         judged = suite.claims and tables.made_in(metric).judged
         verdict = verdicts.exact_verdict(value, suite.margin) if judged else None
-        return {"status": "ok", "reason": beside["reason"], "ratio": value, "verdict": verdict}
+        reason = joined_reasons([no_interval(tables, both, metric), None if suite.claims else SMOKE])
+        return {"status": "ok", "reason": reason, "ratio": value, "verdict": verdict}
     return _of_seeds(tables, pairs, metric)
 
 
@@ -234,10 +237,9 @@ def _of_times(tables: Tables, pairs: Sequence[tuple[Case, Case]], metric: Metric
     unfit = tables.escapes(metric, *sides) or found.unfit
     ratio, low, high = ratio_ends(found.effect)
     cpu = found.by_cpu
-    said = [found.effect.reason, None if tables.run.plan.suite.claims else "smoke effort: no claims, so no verdict"]
     return {
         "status": "ok",
-        "reason": "; ".join(filter(None, said)) or None,
+        "reason": joined_reasons([found.effect.reason, None if tables.run.plan.suite.claims else SMOKE]),
         "ratio": ratio,
         "ci_low": low,
         "ci_high": high,
@@ -263,11 +265,12 @@ def _of_seeds(tables: Tables, pairs: Sequence[tuple[Case, Case]], metric: Metric
     }
 
 
-def _finding(square: Square, rows: Mapping[str, dict[str, Any]]) -> Combined:
-    cases = {"skips": square.skips, "mixes": square.mixes, "both": square.both}
-    alone = {which: of_row(rows[which], case, square.base) for which, case in cases.items()}
-    together = of_row(rows["together"], square.both, square.mixes)
-    return Combined(square, **alone, together=together, n=rows["together"].get("n"))
+def _of_square(loaded: Loaded, square: Square, row: Mapping[str, Any]) -> Combined:
+    """Each change alone is compared as everywhere, with the report's baseline."""
+    corners = {"skips": square.skips, "mixes": square.mixes, "both": square.both}
+    rows = {which: loaded.pair_at(row["metric"], case.arm, case.place) for which, case in corners.items()}
+    known = {which: of_row(found, corners[which], square.base) for which, found in rows.items() if found is not None}
+    return Combined(square, **known, together=of_row(row, square.both, square.mixes), n=row.get("n"))
 
 
 def table(loaded: Loaded) -> pd.DataFrame:
@@ -333,7 +336,8 @@ def in_words(each: Combined) -> Value:
     if found.typical.value is None:
         return found.status
     words = OF_RATIOS if found.typical.kind == "ratio" else OF_LOSSES
-    return Sentence("{value} {verdict}", value=found.typical, verdict=words.get(found.verdict or "", "no claim"))
+    said = "{value} {verdict}" + f" {Label.BY_CPU}" * found.by_cpu
+    return Sentence(said, value=found.typical, verdict=words.get(found.verdict or "", "no claim"))
 
 
 def tables(loaded: Loaded) -> list[Table]:
@@ -426,7 +430,9 @@ def answer(loaded: Loaded) -> Iterator[Sentence]:
         counts += [Sentence("open in {n}", n=left)] if left else []
         judged = any(verdicts_)
         yield Sentence(
-            "{both}, {what} at T = {length}: {ratio} together, {skips} and {mixes} alone, so {together} the product."
+            "{both}, {what} at T = {length}: {ratio} together, {skips} and {mixes} alone, so {together} the product"
+            + f" ({Label.BY_CPU})" * first.together.by_cpu
+            + "."
             + " Of {n:ratio}: {counts}." * judged,
             both=first.square.title,
             what=SHOWN[first.metric],

@@ -231,11 +231,12 @@ class AlongAxis:
         return f"{self.baseline}, the anchor (--baseline VALUE takes another)" if self.by_default else self.baseline
 
     def shown(self) -> list[Column]:
-        """The columns of the metrics that are shown where none is named."""
+        """The columns of the metrics that are shown where none is named; bytes come after losses at several lengths."""
         known = {column.metric.key for column in self.columns}
         loss = next((key for key in ("bpb/val", *LOSSES) if key in known), None)
         few = [column for column in self.columns if column.metric.key in {*SHOWN, loss}]
-        return few or self.columns
+        along = len({dict(column.heading).get("seq_len") for column in few if column.metric.key == loss}) > 1
+        return sorted(few, key=lambda column: along and column.metric.unit == "B") or self.columns
 
 
 def row_label(table: AlongAxis, value: Value) -> str:

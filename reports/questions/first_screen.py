@@ -378,7 +378,9 @@ def _of_arm(loaded: Loaded, case: Case, rung: Case, solved: Rung) -> Sentence | 
         return loss
     own = rung.arm != loaded.arms[0].arm
     return Sentence(
-        "{arm} against {rung}, the dense model of equal {quantity} at T = {at}: {equal}."
+        "{arm} against {rung}, the dense model of equal {quantity}"
+        + " at T = {at}" * (not solved.everywhere)
+        + ": {equal}."
         + " {shape}." * own
         + " {loss}" * (loss is not None),
         arm=case,

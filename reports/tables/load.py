@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 import pandas as pd
 
 from modbench.harness.core.contracts import GENERATION
+from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Case, Place, Rung, UnitOfWork
 from modbench.harness.machine.busy_intervals import union_s
 from modbench.harness.machine.certificate import VERDICTS, Certificate
@@ -350,6 +351,7 @@ def load(
     *,
     all_pairs: bool = False,
     title: Mapping[str, str] | None = None,
+    lacking: dict[str, UsageError] | None = None,
 ) -> Loaded:
     """Read a run folder.
 
@@ -358,16 +360,33 @@ def load(
         baseline: the arm that others are compared with; None: the suite's anchor.
         all_pairs: whether any two arms are compared however many pairs that makes (`pairs.MOST_PAIRS`).
         title: titles of arms, in place of those that the run has.
+        lacking: takes what is wrong with titles of arms that it does not have; None: it is raised.
 
     Raises:
         UsageError: if it is not a run folder, is damaged, or has no such arm.
     """
     with without_collections():
         run = run_folder.read(str(folder))
-        run = replace(run, plan=titled(run.plan, title)) if title else run
+        run = replace(run, plan=titled(run.plan, title, lacking)) if title else run
         complete(run.environment, run.path / "run.json")
         tables = Tables(run, baseline)
         return Loaded(run, tables, *tables_of(tables, all_pairs=all_pairs))
+
+
+def load_all(folders: Iterable[str], title: Mapping[str, str]) -> list[Loaded]:
+    """Read several runs; each takes the titles of arms that it has.
+
+    Raises:
+        UsageError: if one is not a run folder or is damaged, or none has an arm of a title.
+    """
+    found, lacking = list[Loaded](), list[dict[str, UsageError]]()
+    for folder in folders:
+        lacking.append({})
+        found.append(load(folder, title=title, lacking=lacking[-1]))
+    for arm, error in lacking[0].items():
+        if all(arm in each for each in lacking):
+            raise error
+    return found
 
 
 def tables_of(tables: Tables, *, all_pairs: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Comparison
 from modbench.harness.planning.arms import check_titles
 from modbench.harness.planning.plan import Plan
@@ -11,17 +12,25 @@ from modbench.reports.tables.outcomes import arm_named
 from modbench.reports.wording import name
 
 
-def titled(plan: Plan, given: Mapping[str, str]) -> Plan:
+def titled(plan: Plan, given: Mapping[str, str], lacking: dict[str, UsageError] | None = None) -> Plan:
     """Return the plan with titles for some of its arms; nothing else of it changes.
 
     Args:
         plan: the plan.
         given: titles by arm, each named as `arm_named` takes it.
+        lacking: takes what is wrong with arms that the plan does not have, by their names; None: it is raised.
 
     Raises:
         UsageError: if there is no such arm, or two would have the same name.
     """
-    by_arm = {arm_named(plan.cases, arm, "arm of --title").arm: title for arm, title in given.items()}
+    by_arm = dict[str, str]()
+    for arm, title in given.items():
+        try:
+            by_arm[arm_named(plan.cases, arm, "arm of --title").arm] = title
+        except UsageError as error:
+            if lacking is None:
+                raise
+            lacking[arm] = error
     known: dict[int, Comparison] = {}
 
     def of(comparison: Comparison) -> Comparison:

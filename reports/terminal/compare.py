@@ -23,7 +23,7 @@ from modbench.reports.writers.text import cut, joined, wrapped
 # Labels that have a mark beside the number in a terminal.
 MARKED = frozenset({*LOOKED_AHEAD, Label.TAIL, Label.CONTAMINATED, Label.BY_CPU})
 # Lines of tables along an axis that a terminal shows; the first table is shown whatever its length.
-MOST_LINES = 34
+MOST_LINES = 36
 # Reasons that are named, and rows of a run, with `-v` and without; of more rows, those that changed first.
 MOST_REASONS, FEW_REASONS = 8, 2
 MOST_ROWS, FEW_ROWS = 80, 16

@@ -111,7 +111,7 @@ def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str
     hidden = () if loaded.generates_only else place_shown(loaded)  # tables of generation have all batch sizes
     for sentence in brief if swept else told.details if told else (*brief, *hidden):
         yield wrapped([sentence], width)
-    meanings = [*map(plain, pays.notes if pays else ())]
+    meanings = [*map(plain, swept.notes if swept else pays.notes if pays else ())]
     legend = _legend(loaded, [line for lines in shown for line in lines], meanings, width, swept)
     if told:
         yield legend

@@ -37,7 +37,18 @@ if TYPE_CHECKING:  # reports, and pandas with them, are imported where one is wr
     from modbench.progress import Lines, Live
     from modbench.reports.tables.load import Loaded
 
-__all__ = ["Finished", "Prepared", "device_named", "make_plan", "new_folder", "prepare", "report", "resume", "run"]
+__all__ = [
+    "Finished",
+    "Prepared",
+    "device_named",
+    "make_plan",
+    "new_folder",
+    "prepare",
+    "report",
+    "resume",
+    "run",
+    "with_titles",
+]
 
 
 @dataclass(frozen=True, repr=False)
@@ -101,11 +112,20 @@ def make_plan(
         raise UsageError(
             f"--rival {flags.rival}: {arm} gets no dense model of equal {flags.rival}: {why} --rival none leaves it out."
         )
-    if not flags.title and not any(case.title for case in made.cases):
+    return with_titles(made, flags.title)
+
+
+def with_titles(made: Plan, given: Mapping[str, str]) -> Plan:
+    """The plan with titles for some of its arms, by their names.
+
+    Raises:
+        UsageError: if there is no such arm, or two would have the same name.
+    """
+    if not given and not any(case.title for case in made.cases):
         return made
     from modbench.reports.tables.titles import titled
 
-    return titled(made, flags.title)
+    return titled(made, given)
 
 
 def device_named(name: str | None, *, present: bool = True) -> Device:

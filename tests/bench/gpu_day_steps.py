@@ -70,10 +70,10 @@ def train(model: str) -> Step:
     return Step(
         f"train-{model}",
         f"about a minute of training {model} in bf16, compiled: tokens per second, MFU",
-        1.25,
+        0.9,
         240,
         f"{shlex.quote(str(HERE / 'timed_training.py'))} {model} --device cuda -o OUT",
-        day="--seconds 40",  # and about twenty to compile
+        day="--seconds 20",  # and about as many to compile
         look="--steps 10 --d-model 256 --n-layers 2 --seq-len 512 --batch-size 8",
         rehearse="--steps 4 --d-model 64 --n-layers 2 --seq-len 64 --batch-size 2",
     )
@@ -153,6 +153,17 @@ STEPS: tuple[Step, ...] = (
         day=f"{DRAFT} --batch-size 1,16 --set decode.tokens=16",
         look="--batch-size 4 --set decode.tokens=8",
         rehearse="--set n_kv_heads=1 --seq-len 256 --batch-size 2 --set decode.tokens=4",
+    ),
+    suite(
+        "map-gpu",
+        "time and loss of dense and MoD at two lengths, trained at each",
+        1.4,
+        300,
+        every=f"{MOD} --seeds 0 --set metrics=flops/forward,latency/forward,loss/val_causal",
+        day=f"{DRAFT} --seq-len 1024,8192 --set train.seq_len=[1024,8192] --set train.batch_size=[64,8] --set train.flops=1e15",
+        look="--seq-len 1024,2048 --set train.seq_len=[1024,2048] --set train.batch_size=[4,2]",
+        rehearse="--seq-len 64,128 --batch-size 2 --set train.seq_len=[64,128] --set train.batch_size=[2,1] "
+        "--set train.tokenizer=bytes",
     ),
     *map(train, ("dense", "mod", "mode_staged", "mode_integrated")),
     suite(

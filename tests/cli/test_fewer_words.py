@@ -110,6 +110,7 @@ MEANT = {
     "run quick --include run": "runs'",
     "cost hf:my_lama": "'hf:my_llama'",
     "convert hf:my_lama --to mod --out new": "'hf:my_llama'",
+    "convert hf:my_lama": "'hf:my_llama'",
     "convert hf:my_llama --to mod --capacity 12.5 --out new": "0.125",
     f"convert time.json --into {NEWEST}": "'times.json'",
     "convert times.json --into runs/nw-20261129-1": f"'{NEWEST}'",
@@ -122,6 +123,7 @@ MEANT = {
     f"gate {NEWEST} --against runs/od-20261129-1": "'runs/old-20261129-1'",
     "figure runs/new map": f"'{NEWEST}'",
     "resume runs/new": f"'{NEWEST}'",
+    "run tasks-confirm --arms-from runs/new": f"'{NEWEST}'",
     "train mod --corpus novel.txt": "'novels.txt'",
 }
 RUN_ALL = """

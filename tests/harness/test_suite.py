@@ -97,6 +97,10 @@ def test_smoke_trains_a_handful_of_steps() -> None:
     assert suite.train is not None
     assert suite.train.steps == 4
     assert not suite.claims
+    seeds = {
+        flags: override(load_suite("map"), Overrides(effort="smoke", seeds=flags)).seeds for flags in ((), (4, 7, 9))
+    }
+    assert seeds == {(): (0, 1), (4, 7, 9): (4, 7, 9)}
 
 
 def test_set_reaches_shape_routing_protocol_and_training() -> None:
@@ -170,6 +174,7 @@ def test_at_several_training_lengths_a_rung_costs_as_much_at_each() -> None:
     trained = {c.place.seq_len: c for c in made.comparisons if "loss/val" in c.metrics}
     assert {length: c.place.batch_size for length, c in trained.items()} == {128: 8, 256: 4, 512: 2, 1024: 1}
     for rung in made.ladder:
+        assert rung.everywhere
         assert set(rung.gaps) == set(trained)
         assert max(map(abs, rung.gaps.values())) <= 0.01
         shapes = {length: next(case.config for case in c.arms if case.arm == rung.arm) for length, c in trained.items()}

@@ -6,13 +6,14 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-import docs_tables
 import numpy as np
 import pandas as pd
 import pytest
+from page_tables import filled
 from planted import left, planted_suite
 
 from modbench.harness.core.contracts import Text
+from modbench.harness.core.labels import Label
 from modbench.harness.planning import plan
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.stats.paired import LaunchSamples, compare_pairs
@@ -102,6 +103,14 @@ def test_more_than_the_product_is_better(tmp_path: Path) -> None:
     assert (row.verdict, row.value) == ("better", pytest.approx(4 / 3, rel=0.01))
 
 
+def test_cpu_time_decides_where_the_disturbance_made_the_result(tmp_path: Path) -> None:
+    run = planted(tmp_path, waits=CONVOLUTION)  # its wall time is twice what it runs
+    row = one(combine.table(run), CONVOLUTION, "latency/forward")
+    assert (row.verdict, row.value) == ("equivalent", pytest.approx(1.0, rel=0.01))
+    assert Label.BY_CPU in row.labels.split(";")
+    assert [sentence.words.count(Label.BY_CPU) for sentence in combine.answer(run)] == [0, 1]
+
+
 def test_counts_have_a_ratio_and_no_interval(run: Loaded, table: pd.DataFrame) -> None:
     flops = {case.arm: run.value(case.arm, "flops/forward", 128) or 0.0 for case in run.arms}
     row = one(table, WINDOW, "flops/forward")
@@ -143,15 +152,24 @@ def test_the_figure_has_a_column_for_each_combination_and_length(run: Loaded) ->
     assert len(figure.data) == 4 * 4
 
 
-def test_the_suite_has_two_combinations_at_each_length_and_the_page_a_place_for_each() -> None:
+def test_the_suite_has_two_combinations_at_each_length() -> None:
     made = plan.make_plan(load_suite("combine"), device="cpu", text=Text("t", b"a" * 50_000, b"b" * 50_000, "c0ffee"))
     titles = dict[str, set[int]]()
     for comparison in made.comparisons:
         for square in combine.squares(comparison, comparison.arms[0]):
             titles.setdefault(square.title, set()).add(comparison.place.seq_len)
-    page = (docs_tables.DOCS / "combine.md").read_text(encoding="utf-8")
-    assert [place[3] for place in docs_tables.PLACE.finditer(page)] == list(titles)
-    assert list(titles.values()) == [{512, 2048}] * 2
+    assert titles == {key: {512, 2048} for key in ("MoD 0.125 × window 64", "MoD 0.125 × convolution 7")}
+
+
+def test_a_page_takes_the_tables_of_a_run_and_keeps_the_rest(run: Loaded) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "combine.md").read_text(encoding="utf-8")
+    made = filled(page, "combine", run)
+    assert made.count("\n### MoD 0.125 × ") == made.count("\n| forward pass | T = 64 |") == 2
+    assert filled(made, "combine", run) == made
+    assert made.partition("<!--")[0] == page.partition("<!--")[0]
+    assert made.rpartition("<!--")[2] == page.rpartition("<!--")[2]
+    with pytest.raises(ValueError, match="0 places"):
+        filled("no place", "combine", run)
 
 
 def test_smoke_claims_nothing(tmp_path: Path) -> None:
@@ -161,11 +179,14 @@ def test_smoke_claims_nothing(tmp_path: Path) -> None:
 
 
 def test_a_failed_arm_takes_its_combination_with_it(tmp_path: Path) -> None:
-    made = combine.table(planted(tmp_path, fails="dense[window]"))
+    run = planted(tmp_path, fails="dense[window]")
+    made = combine.table(run)
     failed, other = one(made, WINDOW, "latency/forward"), one(made, CONVOLUTION, "latency/forward")
     assert (failed.status, other.status) == ("failed", "ok")
     assert "planted failure" in failed.reason
     assert failed.isna()[["value", "verdict"]].all()
+    row: Any = next(row for row in combine.tables(run)[0].rows if row[0] == "forward pass")
+    assert (row[3], row[4].value, row[5]) == ("failed", pytest.approx(4.0, rel=0.01), "failed")
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 from planted_compare import compared_run
+from planted_gate import planted_run
 from pydantic import ValidationError
 
 from modbench import api
 from modbench.commands._flags import Flags
+from modbench.commands.train import training_run
 from modbench.harness.core import titles
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.facts import CaseFacts
@@ -25,7 +27,7 @@ from modbench.reports.page import render
 from modbench.reports.questions.compare_axis import compare_by
 from modbench.reports.tables.cases import CASES
 from modbench.reports.tables.comparisons import COMPARISONS
-from modbench.reports.tables.load import Loaded, load
+from modbench.reports.tables.load import Loaded, load, load_all
 from modbench.reports.tables.titles import titled
 from modbench.reports.terminal import compare
 from modbench.reports.wording import name
@@ -168,14 +170,37 @@ def test_python_has_them_too(run: Loaded) -> None:
     assert titles.listed([f"{ARM}=a=b"]) == given.title
 
 
-@pytest.mark.parametrize("words", [("report",), ("figure", "map", "--format", "svg"), ("compare", "--by", "capacity")])
+@pytest.mark.parametrize(
+    "words",
+    [("report",), ("figure", "map", "--format", "svg"), ("compare", "--by", "capacity"), ("recommend",)],
+    ids=lambda words: words[0],
+)
 def test_commands_that_show_a_run_take_titles(
     run: Loaded, tmp_path: Path, modbench: Any, words: tuple[str, ...]
 ) -> None:
     command, *rest = words
-    out = [] if command == "compare" else ["--out", str(tmp_path / ("map.svg" if command == "figure" else "out"))]
+    out = (
+        []
+        if command in {"compare", "recommend"}
+        else ["--out", str(tmp_path / ("map.svg" if command == "figure" else "out"))]
+    )
     done = modbench(command, str(run.path), *rest, *out, "--title", f"{ARM}=Ours")
     assert done.returncode == 0, done.stderr
     refused = modbench(command, str(run.path), *rest, *out, "--title", "mod[c0.24]=Ours")
     assert (refused.returncode, ARM in refused.stderr) == (2, True)
     assert not (run.path / "figures").exists()
+
+
+def test_of_several_runs_each_takes_the_titles_of_its_arms(run: Loaded, tmp_path: Path, modbench: Any) -> None:
+    fewer = planted_run(tmp_path / "fewer", suite={"arms": [{"model": "dense"}, {"model": "moe"}]})
+    first, second = load_all([str(fewer.path), str(run.path)], {ARM: "Ours", "moe": "Theirs"})
+    assert [{case.title for case in each.arms} - {""} for each in (first, second)] == [{"Theirs"}, {"Ours", "Theirs"}]
+    done = modbench("compare", str(run.path), str(fewer.path), "--title", f"{ARM}=Ours", "--title", "moe=Theirs")
+    assert (done.returncode, "Theirs" in done.stdout) == (0, True)
+    refused = modbench("compare", str(run.path), str(fewer.path), "--title", "mod[c0.24]=Ours")
+    assert (refused.returncode, ARM in refused.stderr) == (2, True)
+
+
+def test_train_keeps_a_title() -> None:
+    made = training_run.make_plan("mod", Overrides(title={"mod": "Ours"}, settings={"train.steps": 1}, device="cpu"))
+    assert [case.title for case in made.cases] == ["Ours"]

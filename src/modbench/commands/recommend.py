@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modbench.commands._app import command
-from modbench.commands._flags import JsonFlag, RunOrNewest, VerboseFlag
+from modbench.commands._flags import JsonFlag, RunOrNewest, TitleFlag, VerboseFlag
 from modbench.commands._output import chosen_run, say, say_json
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def recommend(
     dtype: Annotated[
         str | None, typer.Option("--dtype", metavar="NAME", help="Number format; default the first of the suite.")
     ] = None,
+    title: TitleFlag = None,
     verbose: VerboseFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -61,6 +62,7 @@ def recommend(
     """
     import shutil
 
+    from modbench.harness.core import titles
     from modbench.harness.core.errors import IncompleteError, UsageError, unknown
     from modbench.harness.core.units import parse_bytes, parse_duration, parse_percent
 
@@ -79,7 +81,7 @@ def recommend(
         None if max_memory is None else parse_bytes(max_memory, "--max-memory"),
         None if max_loss_increase is None else float(parse_percent(max_loss_increase, "--max-loss-increase")),
     )
-    loaded = load(folder)
+    loaded = load(folder, title=titles.listed(title or ()))
     if loaded.run.plan.suite.isoflop is not None:
         _from_sweep(folder, loaded, as_json=as_json)
         return

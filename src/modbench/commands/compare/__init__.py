@@ -213,7 +213,7 @@ def compare(
             Output(html, force=force, style=style, as_json=as_json, verbose=verbose),
         )
         return
-    refuse({"--title": title, "--format": style}, "--by AXIS")
+    refuse({"--format": style}, "--by AXIS")
     chosen = {"--baseline": baseline, "--metric": metric, "--seq-len": seq_len, "--workload": workload, "-k": select}
     refuse(chosen, "--by AXIS, or --paired")
     if len(named) < 2:
@@ -223,6 +223,7 @@ def compare(
         chosen_run(folder)
     _compare_runs(
         named,
+        titles.listed(title or ()),
         margin,
         Output(html, force=force, style=None, as_json=as_json, verbose=verbose),
         across_machines=across_machines,
@@ -260,14 +261,16 @@ def _in_format(style: str, loaded: Loaded, made: Table) -> str:
     return tex.fragment(loaded, made, "modbench-compare", first) if style == "tex" else md.fragment(loaded, made, first)
 
 
-def _compare_runs(folders: list[str], margin: float | None, out: Output, *, across_machines: bool) -> None:
+def _compare_runs(
+    folders: list[str], title: dict[str, str], margin: float | None, out: Output, *, across_machines: bool
+) -> None:
     from modbench.reports.page import compare_page
     from modbench.reports.questions.compare_runs import compare_runs
-    from modbench.reports.tables.load import load
+    from modbench.reports.tables.load import load_all
     from modbench.reports.terminal import compare
     from modbench.reports.writers import text
 
-    compared = compare_runs([load(folder) for folder in folders], margin, across_machines=across_machines)
+    compared = compare_runs(load_all(folders, title), margin, across_machines=across_machines)
     if out.html is not None:
         page = compare_page.of_runs(compared, _command_line())
         compare_page.write(page, out.html, force=out.force, compared=compared.runs)

@@ -128,6 +128,9 @@ def _convert_model(
         raise UsageError(
             f"--to {to}: converts a model that is named as hf:FOLDER or hf:FOLDER/FILE.gguf; got {shown(source)}."
         )
+    from modbench.models.hf.spec import local
+
+    local(source)  # a model that is missing is named before flags that are
     if to != "mod":
         raise UsageError(
             f"convert {shown(source)}: "

@@ -16,7 +16,8 @@ from modbench.commands._output import print_summary, say
 
 @command()
 @with_flags(
-    "option", "capacity", "router", "seq_len", "batch_size", "dtype", "device", "compile", "seeds", "corpus", "settings"
+    *("option", "capacity", "router", "seq_len", "batch_size", "dtype", "device", "compile", "seeds", "corpus"),
+    *("settings", "title"),
 )
 def train(
     model: ModelName,

@@ -68,7 +68,7 @@ def make_plan(model: str, flags: Overrides) -> Plan:
             f"this would train {', '.join(trained) or 'nothing'}: a training run has one model and a metric such as loss/val. "
             "`modbench run` takes lists."
         )
-    return planned
+    return api.with_titles(planned, flags.title)
 
 
 def _single_value(flag: str, values: tuple[int, ...], default: int) -> int:

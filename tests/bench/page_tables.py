@@ -1,0 +1,60 @@
+"""Puts what a panel shows of a run into a page of the documentation: python tests/bench/page_tables.py RUN PANEL docs/PAGE.md
+
+The page has two lines between which it stands, and which the script leaves:
+
+    <!-- combine: from here on made by tests/bench/page_tables.py -->
+    <!-- combine: to here -->
+
+Figures are left out; `modbench figure RUN PANEL` saves them.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from modbench.harness.registry import catalogue
+from modbench.reports.model import Note, Sentence, Table
+from modbench.reports.panel import Panel
+from modbench.reports.questions.first_screen import measured_on
+from modbench.reports.tables.load import Loaded, load
+from modbench.reports.writers import markdown
+
+
+def filled(page: str, name: str, loaded: Loaded) -> str:
+    """Return a page with the tables and sentences of a panel, above them where they were measured.
+
+    Raises:
+        ValueError: if the page has no place for them, or the run has nothing that the panel shows.
+    """
+    panel: Panel = catalogue.load("panels", name)
+    blocks = [each for each in panel.render(loaded) or () if isinstance(each, Table | Sentence | Note)]
+    if not blocks:
+        raise ValueError(f"{loaded.path} has nothing that the panel {name} shows")
+    run = loaded.run
+    where = Sentence(
+        "{suite}, {launches}, {n:seed}; {machine}, torch {torch}",
+        suite=run.plan.suite.name,
+        launches=run.plan.suite.launches_in_words,
+        n=len(run.plan.suite.seeds),
+        machine=measured_on(loaded),
+        torch=str(run.environment["packages"].get("torch")),
+    )
+    answer = [Sentence("{said}", said=each) for each in panel.lead.answer(loaded)]
+    text = markdown.within([markdown.block(each) for each in (*answer, Note(where), *blocks)])
+    between = re.compile(rf"(<!-- {name}: from here [^>]*-->\n).*?(<!-- {name}: to here -->)", re.DOTALL)
+    made, places = between.subn(lambda found: f"{found[1]}\n{text.strip()}\n\n{found[2]}", page)
+    if places != 1:
+        raise ValueError(f"the page has {places} places for the panel {name}: one is needed")
+    return made
+
+
+def main() -> None:
+    """Rewrite the page."""
+    run, name, page = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+    page.write_text(filled(page.read_text(encoding="utf-8"), name, load(run)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
