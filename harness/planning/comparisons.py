@@ -157,6 +157,7 @@ class Expander:
         return Matcher(
             place=self._place(seq_len, 1, grid.dtype[0], "eager"),
             lengths=lengths,
+            places=(*(place for place, _ in self._grid(measured)), *self._training_places()),
             longest=max(grid.seq_len) if measured else seq_len,
             each_length=len(trained) > 1,
             batch_size=grid.batch_size[0],
@@ -214,13 +215,16 @@ class Expander:
             self._facts[key] = with_facts(case).facts
         return self._facts[key]
 
+    def _training_places(self) -> list[Place]:
+        """Places of training on a corpus, by length and number format."""
+        train, grid = self.suite.train, self.suite.grid
+        execution = self.suite.executions(grid)[0]
+        sizes = train.places if train else ()
+        return [self._place(*each, dtype, execution) for each in sizes for dtype in grid.dtype]
+
     def _trained(self, by_size: list[list[ResolvedArm]], keys: tuple[str, ...]) -> Iterator[Comparison]:
         """One comparison per length and number format; for a sweep, one per number format, budget and size."""
-        train, sweep = self.suite.train, self.suite.isoflop
-        assert train is not None
-        grid = self.suite.grid
-        execution = self.suite.executions(grid)[0]
-        places = [self._place(*sizes, dtype, execution) for sizes in train.places for dtype in grid.dtype]
+        sweep, places = self.suite.isoflop, self._training_places()
         if sweep is None:
             yield from (self._comparison(by_size[0], place, keys) for place in places)
             return

@@ -17,7 +17,13 @@ from modbench.harness.planning.dense_ladder import QUANTITIES, Amounts, solve
 
 
 class Costs(Protocol):
-    """What is known of costs besides closed forms. Whoever plans a run gives it, since planning runs no code of a user's."""
+    """What is known of costs besides closed forms. Whoever plans a run gives it, since planning runs no code of a user's.
+
+    Attributes:
+        memory: whether memory is known too, for a forecast of the plan: it asks for every place.
+    """
+
+    memory: bool
 
     def counted(self, cases: Sequence[Case], *, operators: bool = False) -> Sequence[OwnCost | str]:
         """What models of the user's cost, or why that is not known; each is counted once, if asked for with its operators too."""
@@ -37,6 +43,7 @@ class Matcher:
     Attributes:
         place: where arms of modbench's own are matched: at the training length, batch size 1.
         lengths: all sequence lengths.
+        places: where arms are measured or trained.
         longest: where arms of the user's are matched.
         each_length: whether arms are matched at every length, each with the shape that costs the same there.
         batch_size: of predicted times.
@@ -45,20 +52,22 @@ class Matcher:
 
     place: Place
     lengths: tuple[int, ...]
+    places: tuple[Place, ...]
     longest: int
     each_length: bool
     batch_size: int
     costs: Costs | None
 
     def prepare(self, wanted: Iterable[tuple[ResolvedArm, Quantity]]) -> None:
-        """Count what users' models cost, in one go: at all lengths, for times where they are matched."""
+        """Count what users' models cost, in one go: at all lengths or, for a forecast, all places; for times where they match."""
         counted, timed = [], []
+        places = self.places if self.costs is not None and self.costs.memory else ()
         for target, quantity in wanted:
             if target.own and QUANTITIES[quantity].of is None:
                 timed.append(self._timed(self._case(target, self.longest)))
             elif target.own:
-                cases = (self._case(target, length) for length in self.lengths)
-                counted += [case for case in cases if case_cost(case) is None]
+                counted += [case for length in self.lengths if case_cost(case := self._case(target, length)) is None]
+            counted += [case_of(target, place) for place in places if target.own]
         if self.costs is not None:
             self.costs.counted(counted)
             self.costs.counted(timed, operators=True)

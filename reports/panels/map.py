@@ -9,7 +9,7 @@ import pandas as pd
 from modbench.harness.domain.case import Case
 from modbench.reports.figures.heat_map import HeatCell, draw_heat_map
 from modbench.reports.figures.style import Marks, bin_of, bin_of_share, headline, new_figure
-from modbench.reports.model import Block, Estimate, Figure, Finding, Sentence, Value
+from modbench.reports.model import Block, Estimate, Figure, Finding, Kind, Sentence, Value
 from modbench.reports.panel import Lead, Panel
 from modbench.reports.panels.speedup_map import said_on_hover
 from modbench.reports.questions import map as capacity_map
@@ -54,16 +54,18 @@ def _figure(made: Map, *, equal_cost: bool) -> Figure:
     base: Value = "dense of equal cost" if equal_cost else described(made.base)
     headline(figure, plain(Sentence("over {base}", base=base)))
     marks, data = Marks(), list[Finding]()
-    for at, (axis, quantity) in enumerate(zip(axes, shown, strict=True)):
+    for axis, quantity in zip(axes, shown, strict=True):
         found = [made.row(case, quantity, equal_cost=equal_cost) for case in arms]
         cells = [
             [_cell(made, quantity, case, length, each) for length, each in zip(lengths, row, strict=True)]
             for case, row in zip(arms, found, strict=True)
         ]
         draw_heat_map(axis, cells, [str(length) for length in lengths], marks, LOSSES if quantity.loss else RATIOS)
-        axis.set_title(quantity.title)
-        axis.set_xlabel("tokens per sequence" * (at + COLUMNS >= len(shown)))
-        axis.set_ylabel("capacity" * (at % COLUMNS == 0))
+        axis.set_title(f"{quantity.title} time" if quantity in made.times else quantity.title)
+        place = axis.get_subplotspec()
+        assert place is not None, "it is one of several"
+        axis.set_xlabel("tokens per sequence" * place.is_last_row())
+        axis.set_ylabel("capacity" * place.is_first_col())
         axis.set_yticks([i + 0.5 for i in range(len(arms))], [row_name(made, case) for case in arms])
         data += [each for row in found for each in row]
     words = "Purple and ▲ better, orange and ▼ worse, ≈ equal, ? undecided. " * any(each.verdict for each in data)
@@ -90,7 +92,7 @@ def _cell(made: Map, quantity: Quantity, case: Case, length: int, found: Finding
     value = found.typical.value
     if value is None:
         return HeatCell(None, "failed" if found.status == "failed" else NONE, "", False, mark)
-    kind = "difference" if quantity.loss else "fraction"
+    kind: Kind = "difference" if quantity.loss else "fraction"
     text = plain(Estimate(value, kind=kind, unit=found.typical.unit))
     spread = half(found.typical, 3 if quantity.loss else 2)
     color = bin_of_share(made.share(found, value), found.verdict) if quantity.loss else bin_of(value, found.verdict)

@@ -18,6 +18,7 @@ import pandas as pd
 
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import AnyMetric as Metric
+from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.stats import effects, memo, paired, verdicts
 from modbench.harness.stats.effects import LEVEL
@@ -335,7 +336,8 @@ def in_words(each: Combined) -> Value:
     if found.typical.value is None:
         return found.status
     words = OF_RATIOS if found.typical.kind == "ratio" else OF_LOSSES
-    return Sentence("{value} {verdict}", value=found.typical, verdict=words.get(found.verdict or "", "no claim"))
+    said = "{value} {verdict}" + f" {Label.BY_CPU}" * found.by_cpu
+    return Sentence(said, value=found.typical, verdict=words.get(found.verdict or "", "no claim"))
 
 
 def tables(loaded: Loaded) -> list[Table]:
@@ -428,7 +430,9 @@ def answer(loaded: Loaded) -> Iterator[Sentence]:
         counts += [Sentence("open in {n}", n=left)] if left else []
         judged = any(verdicts_)
         yield Sentence(
-            "{both}, {what} at T = {length}: {ratio} together, {skips} and {mixes} alone, so {together} the product."
+            "{both}, {what} at T = {length}: {ratio} together, {skips} and {mixes} alone, so {together} the product"
+            + f" ({Label.BY_CPU})" * first.together.by_cpu
+            + "."
             + " Of {n:ratio}: {counts}." * judged,
             both=first.square.title,
             what=SHOWN[first.metric],

@@ -7,7 +7,7 @@ alternative to skipping. There is a map where losses were planned at two lengths
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
@@ -278,21 +278,24 @@ def in_place(loaded: Loaded) -> InPlace | None:
 
 def _short(made: Map) -> Table:
     """Return times and loss over the baseline, each with the mark of what is found at equal cost."""
-    rows = [
-        (
-            quantity.title.partition(",")[0] if not i else "",
-            row_name(made, case),
-            *(_both(made, case, length, quantity) for length in made.lengths),
-        )
-        for quantity in (*made.times, made.loss)
+
+    def both(case: Case, quantity: Quantity) -> Iterator[Finding]:
+        sides = (made.row(case, quantity, equal_cost=each) for each in (False, True))
+        yield from (replace(first.beside(), at_equal_cost=second) for first, second in zip(*sides, strict=True))
+
+    head = ("", "", *(grid_point("T", at) for at in made.lengths))
+    return Table("capacity", head, _rows(made, [*made.times, made.loss], both))
+
+
+def _rows(
+    made: Map, quantities: Sequence[Quantity], cells: Callable[[Case, Quantity], Iterable[Value]]
+) -> list[list[Value]]:
+    """Return the rows of several maps below each other; a quantity is named at its first row."""
+    return [
+        [quantity.title.partition(",")[0] if not i else "", row_name(made, case), *cells(case, quantity)]
+        for quantity in quantities
         for i, case in enumerate(made.arms)
     ]
-    return Table("capacity", ("", "", *(grid_point("T", at) for at in made.lengths)), rows)
-
-
-def _both(made: Map, case: Case, length: int, quantity: Quantity) -> Finding:
-    first, second = (made.cell(case, length, quantity, equal_cost=each) for each in (False, True))
-    return replace(first.beside(), at_equal_cost=second)
 
 
 def row_name(made: Map, case: Case) -> str:
@@ -303,53 +306,48 @@ def row_name(made: Map, case: Case) -> str:
 
 def _counted(made: Map) -> Table:
     """Return what was counted as shares of the baseline's, one small table beside the other."""
-    rows = [
-        (
+    rows: list[list[Value]] = [
+        [
             row_name(made, case),
-            *(
-                None if (ratio := each.typical.value) is None else Estimate(1 / ratio, kind="fraction")
-                for quantity in made.counts
-                for each in made.row(case, quantity, equal_cost=False)
-            ),
-        )
+            *(_share(each) for quantity in made.counts for each in made.row(case, quantity, equal_cost=False)),
+        ]
         for case in made.arms
         if made.counts
     ]
-    groups = [f"{quantity.title}, T =" for quantity in made.counts for _ in made.lengths]
-    return Table(
-        "÷ baseline", ("", *(length for _ in made.counts for length in made.lengths)), rows, groups=("", *groups)
-    )
+    head: list[Value] = ["", *(length for _ in made.counts for length in made.lengths)]
+    groups = ["", *(f"{quantity.title}, T =" for quantity in made.counts for _ in made.lengths)]
+    return Table("÷ baseline", head, rows, groups=groups)
+
+
+def _share(found: Finding) -> Estimate | None:
+    """Return an arm's cost as a share of the baseline's."""
+    return None if found.typical.value is None else Estimate(1 / found.typical.value, kind="fraction")
 
 
 def full_tables(made: Map) -> Iterator[Table]:
     """Yield every quantity over the same shape, then at equal cost; and how many seeds would decide the losses that are open."""
     sides = (("same shape", False), ("equal cost", True)) if made.ladder else (("same shape", False),)
-    lengths = [grid_point("T", at) for at in made.lengths]
-    for label, equal_cost in sides:
-        rows = [
-            (
-                quantity.title.partition(",")[0] if not i else "",
-                row_name(made, case),
-                *(each.beside() for each in made.row(case, quantity, equal_cost=equal_cost)),
-            )
-            for quantity in made.quantities
-            for i, case in enumerate(made.arms)
-        ]
-        base = "dense of equal cost" if equal_cost else described(made.base)
-        said = Sentence("Over {base}; {loss}.", base=base, loss=made.loss.title)
-        yield Table(label, ("", "", *lengths), rows, notes=[said], folded=True)
-    needed = [
-        (
+    head = ("", "", *(grid_point("T", at) for at in made.lengths))
+    for label, cost in sides:
+        rows = _rows(
+            made, made.quantities, lambda *of, cost=cost: [each.beside() for each in made.row(*of, equal_cost=cost)]
+        )
+        base = "dense of equal cost" if cost else described(made.base)
+        yield Table(
+            label, head, rows, notes=[Sentence("Over {base}; {loss}.", base=base, loss=made.loss.title)], folded=True
+        )
+    needed: list[list[Value]] = [
+        [
             row_name(made, case),
             *(each.needed for _, cost in sides for each in made.row(case, made.loss, equal_cost=cost)),
-        )
+        ]
         for case in made.arms
     ]
     if any(each is not None for _, *row in needed for each in row):
-        groups = ("", *(label for label, _ in sides for _ in lengths))
-        head = ("", *(at for _ in sides for at in made.lengths))
+        lengths: list[Value] = ["", *(at for _ in sides for at in made.lengths)]
+        groups = ["", *(label for label, _ in sides for _ in made.lengths)]
         notes = ["With so many seeds a loss that is open would probably be told from none."]
-        yield Table("seeds needed", head, needed, groups=groups, notes=notes, folded=True)
+        yield Table("seeds needed", lengths, needed, groups=groups, notes=notes, folded=True)
 
 
 # --- map.csv

@@ -19,7 +19,7 @@ METRICS = [
 def map_plan(**changes: Any) -> Plan:
     """The plan of a small map: two capacities, each beside dense of equal FLOPs, at two lengths, five seeds."""
     rungs = [{"model": "dense", "match": {"arm": "mod", "capacity": capacity}} for capacity in CAPACITIES]
-    suite = {
+    suite: dict[str, Any] = {
         "effort": "draft",
         "metrics": METRICS,
         "launches": 3,
@@ -47,4 +47,5 @@ def map_run(folder: Path, made: Plan | None = None, **trouble: Any) -> Path:
         share = 0.8 if case.rung else 1.0 if capacity is None else 0.7 if capacity == low and at == lengths[-1] else 0.9
         grid |= {(case.arm, each, at): share for each in timed}
         losses[case.id] = 2.0 - 0.03 * (capacity == low and at == lengths[-1])
-    return left(folder, made, **({"grid": grid, "losses": losses, "run_noise": 0.002} | trouble))
+    planted: dict[str, Any] = {"grid": grid, "losses": losses, "run_noise": 0.002}
+    return left(folder, made, **(planted | trouble))

@@ -84,6 +84,7 @@ class Planted:
     flops: Mapping[int, float | str] = field(default_factory=dict)
     params: int = 0
     asked: list[Case] = field(default_factory=list)
+    memory: bool = False
 
     def counted(self, cases: Sequence[Case], *, operators: bool = False) -> list[OwnCost | str]:  # noqa: ARG002  # of `Costs`
         self.asked += cases
@@ -296,6 +297,21 @@ def test_an_explicit_rival_that_cannot_be_had_is_refused_and_a_default_one_is_le
 
 
 @pytest.mark.slow
+def test_a_forecast_counts_all_its_places_at_once() -> None:
+    """Each further call would start a process, which imports torch."""
+    train = {"seq_len": 32, "batch_size": 3, "tokens": 1000}
+    changes = {
+        "train": train,
+        "metrics": ["latency/forward", "loss/val"],
+        "grid": {"seq_len": [64], "batch_size": [1, 2]},
+    }
+    for memory, places in ((False, {(32, 1), (64, 1)}), (True, {(32, 1), (64, 1), (64, 2), (32, 3)})):
+        costs = Planted({1: 0.6 * dense_at(64) / 64}, memory=memory)
+        made = planned(costs, "mine.py:build", changes=changes)
+        assert {(case.place.seq_len, case.place.batch_size) for case in costs.asked} == places
+        assert not memory or {case.place for case in made.cases} <= {case.place for case in costs.asked}
+
+
 def test_a_resumed_run_counts_nothing_again(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (here / "s.toml").write_text(
         'metrics = ["flops/forward"]\neffort = "smoke"\nrival = "flops"\n[shape]\nd_model = 32\nn_layers = 1\n'

@@ -13,6 +13,7 @@ from page_tables import filled
 from planted import left, planted_suite
 
 from modbench.harness.core.contracts import Text
+from modbench.harness.core.labels import Label
 from modbench.harness.planning import plan
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.stats.paired import LaunchSamples, compare_pairs
@@ -100,6 +101,14 @@ def test_more_than_the_product_is_better(tmp_path: Path) -> None:
     made = combine.table(planted(tmp_path, slower={**TIMES, WINDOW: 0.15}))
     row = one(made, WINDOW, "latency/forward")
     assert (row.verdict, row.value) == ("better", pytest.approx(4 / 3, rel=0.01))
+
+
+def test_cpu_time_decides_where_the_disturbance_made_the_result(tmp_path: Path) -> None:
+    run = planted(tmp_path, waits=CONVOLUTION)  # its wall time is twice what it runs
+    row = one(combine.table(run), CONVOLUTION, "latency/forward")
+    assert (row.verdict, row.value) == ("equivalent", pytest.approx(1.0, rel=0.01))
+    assert Label.BY_CPU in row.labels.split(";")
+    assert [sentence.words.count(Label.BY_CPU) for sentence in combine.answer(run)] == [0, 1]
 
 
 def test_counts_have_a_ratio_and_no_interval(run: Loaded, table: pd.DataFrame) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from panels_of import drawn, shown
@@ -14,7 +15,7 @@ from modbench.harness.core.contracts import Text
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.plan import make_plan
 from modbench.reports.figures.style import MAP
-from modbench.reports.model import Finding
+from modbench.reports.model import Finding, Sentence
 from modbench.reports.page import render
 from modbench.reports.panels import map as panel
 from modbench.reports.panels import speedup_map
@@ -46,6 +47,7 @@ def test_a_capacity_pays_where_it_was_planted_to(made: Map) -> None:
     standings = {(case.arm, length): made.standing(case, length) for case in made.arms for length in made.lengths}
     assert standings == {(LOW, SHORT): "dense", (LOW, LONG): "pays", (HIGH, SHORT): "dense", (HIGH, LONG): "dense"}
     pays = next(iter(capacity_map.answer(made.loaded)))
+    assert isinstance(pays, Sentence)
     assert (pays.given["n"], pays.given["all"]) == (1, 4)
     assert plain(pays.given["parts"]) == f"at T = {SHORT} none; at T = {LONG} MoD {CAPACITIES[0]}"
 
@@ -111,7 +113,7 @@ def test_the_figure_has_four_maps_with_one_scale(made: Map) -> None:
         assert len(axes) == len(panel.four(made)) == 4
         for axis, quantity in zip(axes, panel.four(made), strict=True):
             (cells,) = axis.collections
-            bins = cells.get_array().reshape(len(made.arms), len(made.lengths))
+            bins = np.asarray(cells.get_array()).reshape(len(made.arms), len(made.lengths))
             rows = [made.row(case, quantity, equal_cost=drawing is over_cost) for case in made.arms]
             glyphs = [text.get_text()[:1] for text in axis.texts if text.get_text()[:1] in "▲▼≈?"]
             for found, shade, glyph in zip(
