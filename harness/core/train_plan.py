@@ -131,8 +131,8 @@ class TrainPlan(Frozen):
         if not lengths or len(set(lengths)) < len(lengths):
             raise ValueError(f"seq_len {list(lengths)}: give at least one length, and each once")
         if len(lengths) != len(batches) or len({t * b for t, b in zip(lengths, batches, strict=True)}) > 1:
-            largest = max(t * b for t, b in zip(lengths, batches, strict=False))
-            step = next((each for each in (largest, max(lengths)) if not any(each % t for t in lengths)), 0)
+            largest = max((t * b for t, b in zip(lengths, batches, strict=False)), default=0)
+            step = next((each for each in (largest, max(lengths)) if each and not any(each % t for t in lengths)), 0)
             raise ValueError(
                 f"seq_len {list(lengths)} with batch_size {list(batches)}: every length needs a batch size of its own, and all "
                 "steps the same tokens"
