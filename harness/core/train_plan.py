@@ -131,13 +131,13 @@ class TrainPlan(Frozen):
         if not lengths or len(set(lengths)) < len(lengths):
             raise ValueError(f"seq_len {list(lengths)}: give at least one length, and each once")
         if len(lengths) != len(batches) or len({t * b for t, b in zip(lengths, batches, strict=True)}) > 1:
-            step = max(*lengths, *(t * b for t, b in zip(lengths, batches, strict=False)))
-            fits = not any(step % length for length in lengths)
+            largest = max((t * b for t, b in zip(lengths, batches, strict=False)), default=0)
+            step = next((each for each in (largest, max(lengths)) if each and not any(each % t for t in lengths)), 0)
             raise ValueError(
                 f"seq_len {list(lengths)} with batch_size {list(batches)}: every length needs a batch size of its own, and all "
                 "steps the same tokens"
-                + f". For {step:,} tokens a step write batch_size = {[step // length for length in lengths]}"
-                * fits
+                + f". For {step:,} tokens a step write batch_size = {[step // t for t in lengths]}"
+                * bool(step)
             )
         return tuple(zip(lengths, batches, strict=True))
 

@@ -612,7 +612,7 @@ class _Maker:
         if not wanted:
             filters = "--metric, --seq-len, --workload or -k"
             raise UsageError(f"no case with a value of {self.axis} is left: loosen {filters}.")
-        self._told = _distinguishing(wanted, self.rest)
+        self._told = self._distinguishing(wanted)
         columns: dict[tuple[str, Heading], Column] = {}
         with memo.remembering():
             for comparison, metric, case in wanted:
@@ -654,6 +654,13 @@ class _Maker:
     def _kept(self, case: Case, metric: Metric) -> bool:
         matches = self.matches is None or self.matches(case.id)
         return self.at[case.id] is not None and matches and self.keep.keeps(case, metric)
+
+    def _distinguishing(self, wanted: Sequence[Measured]) -> dict[str, set[str]]:
+        """Return by metric the fields that name its columns: those that differ where they apply, none that others imply."""
+        keys: dict[str, dict[Heading, None]] = {}
+        for _, metric, case in wanted:
+            keys.setdefault(metric.key, {})[*self.rest[case.id], (self.axis, self.at[case.id])] = None
+        return {metric: _needed([dict(each) for each in found], self.axis) for metric, found in keys.items()}
 
     def _heading(self, case: Case, metric: Metric) -> Heading:
         told = self._told[metric.key]
@@ -765,22 +772,17 @@ def _without_place(heading: Heading) -> Heading:
     return tuple((field, value) for field, value in heading if field not in axes.PLACE)
 
 
-def _distinguishing(wanted: Sequence[Measured], rest: Mapping[str, Heading]) -> dict[str, set[str]]:
-    """Return by metric the fields that name its columns: those that differ where they apply, none that others imply."""
-    keys: dict[str, dict[Heading, None]] = {}
-    for _, metric, case in wanted:
-        keys.setdefault(metric.key, {})[rest[case.id]] = None
-    return {metric: _needed([dict(each) for each in found]) for metric, found in keys.items()}
+def _needed(found: Sequence[Mapping[str, Value]], axis: str) -> set[str]:
+    told = [key for key in found[0] if key != axis and (key == "seq_len" or len({e[key] for e in found} - {None}) > 1)]
 
+    def differ(keys: Sequence[str]) -> int:
+        return len({tuple(each[key] for key in keys) for each in found})
 
-def _needed(found: Sequence[Mapping[str, Value]]) -> set[str]:
-    told = [key for key in found[0] if key == "seq_len" or len({each[key] for each in found} - {None}) > 1]
-    # A batch is trained at each length with a size of its own.
-    implied = {"batch_size"} if "seq_len" in told else set()
-    for key in [each for each in told if each not in NAMED or each in implied]:
+    # At each length arms are trained in batches of a size of its own.
+    by_length = "seq_len" in {*told, axis}
+    for key in [each for each in told if each not in NAMED or (each == "batch_size" and by_length)]:
         less = [each for each in told if each != key]
-        if len({tuple(each[k] for k in less) for each in found}) == len(
-            {tuple(each[k] for k in told) for each in found}
-        ):
+        also = [axis] if key == "batch_size" else []
+        if differ([*less, *also]) == differ([*told, *also]):
             told = less
     return set(told)

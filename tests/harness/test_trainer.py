@@ -437,7 +437,7 @@ def test_lengths_have_batches_of_equal_tokens() -> None:
     assert TrainPlan(seq_len=(16, 64), batch_size=(4, 1)).places == ((16, 4), (64, 1))
     one = TrainPlan(seq_len=(16,), batch_size=(4,))
     assert (one.seq_len, one.batch_size, one.places, one.tokens_per_step) == (16, 4, ((16, 4),), 64)
-    for batch_size in (4, (4, 2)):
+    for batch_size in (4, (4, 2), (3, 1), ()):
         with pytest.raises(ValueError, match=r"batch_size = \[\d+, \d\]"):  # what would work
             TrainPlan(seq_len=(16, 64), batch_size=batch_size)
     for seq_len in ((), (16, 16)):

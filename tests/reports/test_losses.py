@@ -116,6 +116,8 @@ def test_a_loss_stands_beside_the_length_that_it_was_trained_at(tmp_path: Path) 
     # One column for each length, in which an arm of another length is not.
     by = compare_axis.compare_by(loaded, "capacity", keep=compare_axis.Filter(("loss/val_causal",)))
     assert [each.heading for each in by.columns] == [(("seq_len", 64),), (("seq_len", 128),)]
+    by = compare_axis.compare_by(loaded, "seq_len", keep=compare_axis.Filter(("loss/val_causal",)))
+    assert {heading for each in by.columns for heading, _ in each.heading} == {"arm"}
     held = {(each.case.arm, each.case.place.seq_len): each for each in exchange.exchanges(loaded)}
     assert {at for _, at in held} == {64, 128}
     for (_, length), each in held.items():

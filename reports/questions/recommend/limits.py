@@ -301,6 +301,9 @@ def _command(loaded: Loaded, again: Again, metric: str, needs: Sequence[tuple[Ca
         settings["--set train.seq_len"] = str(length)
         if suite.train is not None and len(suite.train.places) > 1:
             settings["--set train.batch_size"] = str(max(1, suite.train.tokens_per_step // length))
+    trained = [each.trained for each, need in needs if each.trained is not None and not need.seq_len]
+    if metric in LOSSES and suite.train is not None and len(suite.train.places) > 1 and len(trained) == len(needs):
+        return again.command(list(dict.fromkeys(trained)), metric, settings)  # at their own length alone
     # Trained in a place of their own, which a run that trained nothing does not have.
     cases = list(dict.fromkeys(each.case for each, _ in needs))
     return again.command(cases, metric, settings, everywhere=metric in LOSSES)
