@@ -21,7 +21,7 @@ from modbench.reports.writers.number_format import NONE, half, plain
 from modbench.reports.writers.text import GLYPHS
 
 # Of the figure, in inches: names of the rows, a cell, a row, and what a map has above and below its rows.
-NAMES, CELL, ROW, AROUND = 0.62, 0.47, 0.34, 0.56
+NAMES, CELL, ROW, AROUND = 0.62, 0.47, 0.31, 0.56
 # Width of a figure in pixels from which the two stand side by side.
 LEAST = 420
 COLUMNS = 2

@@ -160,13 +160,8 @@ class Map:
 
 def of(loaded: Loaded) -> Map | None:
     """Return the map of a run; None where it has fewer than two capacities, or losses at fewer than two lengths."""
-    arms = [case for case in loaded.arms if case.config.capacity is not None and not case.rung]
-    lengths = losses.lengths(loaded)
-    if (
-        len({case.config.capacity for case in arms}) < 2
-        or len(lengths) < 2
-        or loaded.run.plan.suite.isoflop is not None
-    ):
+    arms = losses.along_capacity(loaded)
+    if not arms:
         return None
     asked = loaded.run.plan.suite.metrics
     shown, ok = losses.shown(loaded)[::-1], set(loaded.comparisons[loaded.comparisons.status == "ok"].metric)
@@ -174,7 +169,7 @@ def of(loaded: Loaded) -> Map | None:
     return Map(
         loaded,
         arms,
-        sorted({*loaded.lengths, *lengths}),
+        sorted({*loaded.lengths, *losses.lengths(loaded)}),
         [Quantity(title.removesuffix(" pass"), metric) for title, metric in ANSWERED if metric in asked],
         [Quantity(title, metric, exact=True) for title, metric in EXACT if metric in asked],
         Quantity(f"loss, {loss.unit}", loss.metric, loss),
@@ -215,7 +210,9 @@ def _pays(made: Map) -> Sentence:
     ]
     others = [Sentence(words, n=counts[word]) for word, words in _OTHERS if counts[word]]
     return Sentence(
-        "Pays over dense of equal cost, in {costs}: {parts} ({n} of {all} cells" + "; {others}" * bool(others) + ").",
+        "Skipping pays over dense of equal cost, in {costs}: {parts} ({n} of {all} cells"
+        + "; {others}" * bool(others)
+        + ").",
         costs=Listed([*(f"{each.title} time" for each in made.times[:1]), "loss"], last=" and "),
         parts=Listed(parts, "; "),
         n=counts["pays"],

@@ -141,6 +141,7 @@ def test_there_is_no_map_of_one_length_of_losses_or_one_capacity(tmp_path: Path)
         assert capacity_map.table(other).empty
         assert list(capacity_map.answer(other)) == []
         assert capacity_map.in_place(other) is None
+        assert render.named(other, "map").name in {each.name for each in drawn(speedup_map, other)}
 
 
 def test_a_smoke_run_claims_nothing(tmp_path: Path) -> None:
