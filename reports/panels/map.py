@@ -8,7 +8,7 @@ import pandas as pd
 
 from modbench.harness.domain.case import Case
 from modbench.reports.figures.heat_map import HeatCell, draw_heat_map
-from modbench.reports.figures.style import Marks, bin_of, bin_of_share, headline, new_figure
+from modbench.reports.figures.style import LETTER, POINTS, Marks, bin_of, bin_of_share, headline, new_figure
 from modbench.reports.model import Block, Estimate, Figure, Finding, Kind, Sentence, Value
 from modbench.reports.panel import Lead, Panel
 from modbench.reports.panels.speedup_map import said_on_hover
@@ -20,8 +20,8 @@ from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.writers.number_format import NONE, half, plain
 from modbench.reports.writers.text import GLYPHS
 
-# Of the figure, in inches: names of the rows, a cell, a row, and what a map has above and below its rows.
-NAMES, CELL, ROW, AROUND = 0.62, 0.47, 0.34, 0.56
+# Of the figure, in inches: what stands beside the names of rows, a cell, a row, and what a map has above and below its rows.
+BESIDE, CELL, ROW, AROUND = 0.22, 0.47, 0.31, 0.56
 # Width of a figure in pixels from which the two stand side by side.
 LEAST = 420
 COLUMNS = 2
@@ -46,10 +46,15 @@ def four(made: Map) -> list[Quantity]:
 
 
 def _figure(made: Map, *, equal_cost: bool) -> Figure:
-    shown, lengths, arms = four(made), made.lengths, made.arms
+    shown, lengths, arms = four(made), made.lengths, made.compared(equal_cost=equal_cost)
+    names = [row_name(made, case) for case in arms]
     rows = -(-len(shown) // COLUMNS)
     figure, axes = new_figure(
-        NAMES + COLUMNS * CELL * len(lengths), rows * (AROUND + ROW * len(arms)), len(shown), share_y=True, rows=rows
+        BESIDE + max(map(len, names)) * LETTER * RATIOS / POINTS + COLUMNS * CELL * len(lengths),
+        rows * (AROUND + ROW * len(arms)),
+        len(shown),
+        share_y=True,
+        rows=rows,
     )
     base: Value = "dense of equal cost" if equal_cost else described(made.base)
     headline(figure, plain(Sentence("over {base}", base=base)))
@@ -66,7 +71,7 @@ def _figure(made: Map, *, equal_cost: bool) -> Figure:
         assert place is not None, "it is one of several"
         axis.set_xlabel("tokens per sequence" * place.is_last_row())
         axis.set_ylabel("capacity" * place.is_first_col())
-        axis.set_yticks([i + 0.5 for i in range(len(arms))], [row_name(made, case) for case in arms])
+        axis.set_yticks([i + 0.5 for i in range(len(arms))], names)
         data += [each for row in found for each in row]
     words = "Purple and ▲ better, orange and ▼ worse, ≈ equal, ? undecided. " * any(each.verdict for each in data)
     words += (

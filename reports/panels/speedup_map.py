@@ -83,9 +83,8 @@ def _figure(loaded: Loaded, sides: Sequence[tuple[str, str]], choice: Against) -
         next=measure_next("seq_len", to_measure),
     )
     label = f"Speed-up over {'dense of equal cost' if choice.equal_cost else 'the anchor'} by arm and sequence length"
-    name = (
-        "map" if len(losses.lengths(loaded)) < 2 else "speedup"
-    )  # losses at several lengths have a map (`panels/map.py`)
+    # Where losses lie along capacity and length, `panels/map.py` has the figure of that name.
+    name = "speedup" if losses.along_capacity(loaded) else "map"
     frame = figure_rows((row_of(loaded, each) for each in data), RATIOS)
     return Figure(f"{name}-cost" if choice.equal_cost else name, made, label, caption, frame, wide=True, marks=marks)
 

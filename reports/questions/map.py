@@ -6,6 +6,7 @@ alternative to skipping. There is a map where losses were planned at two lengths
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -108,7 +109,11 @@ class Map:
     @property
     def ladder(self) -> bool:
         """Whether an arm has a dense model of equal cost beside it."""
-        return any(self.other(case, equal_cost=True) for case in self.arms)
+        return bool(self.compared(equal_cost=True))
+
+    def compared(self, *, equal_cost: bool) -> list[Case]:
+        """Return the arms that have something to be compared with."""
+        return [case for case in self.arms if self.other(case, equal_cost=equal_cost) is not None]
 
     def cell(self, case: Case, length: int, quantity: Quantity, *, equal_cost: bool) -> Finding:
         """Return what is found of an arm at a length, or why there is nothing; a loss in the unit in which losses are shown."""
@@ -160,13 +165,8 @@ class Map:
 
 def of(loaded: Loaded) -> Map | None:
     """Return the map of a run; None where it has fewer than two capacities, or losses at fewer than two lengths."""
-    arms = [case for case in loaded.arms if case.config.capacity is not None and not case.rung]
-    lengths = losses.lengths(loaded)
-    if (
-        len({case.config.capacity for case in arms}) < 2
-        or len(lengths) < 2
-        or loaded.run.plan.suite.isoflop is not None
-    ):
+    arms = losses.along_capacity(loaded)
+    if not arms:
         return None
     asked = loaded.run.plan.suite.metrics
     shown, ok = losses.shown(loaded)[::-1], set(loaded.comparisons[loaded.comparisons.status == "ok"].metric)
@@ -174,7 +174,7 @@ def of(loaded: Loaded) -> Map | None:
     return Map(
         loaded,
         arms,
-        sorted({*loaded.lengths, *lengths}),
+        sorted({*loaded.lengths, *losses.lengths(loaded)}),
         [Quantity(title.removesuffix(" pass"), metric) for title, metric in ANSWERED if metric in asked],
         [Quantity(title, metric, exact=True) for title, metric in EXACT if metric in asked],
         Quantity(f"loss, {loss.unit}", loss.metric, loss),
@@ -201,21 +201,24 @@ def answer(loaded: Loaded) -> Iterator[Value]:
 def _pays(made: Map) -> Sentence:
     """Say at which lengths which arms pay over the dense models of equal cost; lengths with the same arms stand together."""
     at: dict[tuple[str, ...], list[int]] = {}
-    standings = {(case.arm, length): made.standing(case, length) for case in made.arms for length in made.lengths}
+    arms = made.compared(equal_cost=True)
+    standings = {(case.arm, length): made.standing(case, length) for case in arms for length in made.lengths}
     for length in made.lengths:
-        at.setdefault(tuple(each.arm for each in made.arms if standings[each.arm, length] == "pays"), []).append(length)
+        at.setdefault(tuple(each.arm for each in arms if standings[each.arm, length] == "pays"), []).append(length)
     named, counts = {case.arm: case for case in made.arms}, Counter(standings.values())
     parts = [
         Sentence(
             "at {lengths} {arms}",
             lengths=_lengths(lengths),
-            arms=_listed([named[arm] for arm in arms]) if arms else "none",
+            arms=_listed([named[arm] for arm in those]) if those else "none",
         )
-        for arms, lengths in at.items()
+        for those, lengths in at.items()
     ]
     others = [Sentence(words, n=counts[word]) for word, words in _OTHERS if counts[word]]
     return Sentence(
-        "Pays over dense of equal cost, in {costs}: {parts} ({n} of {all} cells" + "; {others}" * bool(others) + ").",
+        "Skipping pays over dense of equal cost, in {costs}: {parts} ({n} of {all} cells"
+        + "; {others}" * bool(others)
+        + ").",
         costs=Listed([*(f"{each.title} time" for each in made.times[:1]), "loss"], last=" and "),
         parts=Listed(parts, "; "),
         n=counts["pays"],
@@ -284,17 +287,17 @@ def _short(made: Map) -> Table:
         yield from (replace(first.beside(), at_equal_cost=second) for first, second in zip(*sides, strict=True))
 
     head = ("", "", *(grid_point("T", at) for at in made.lengths))
-    return Table("capacity", head, _rows(made, [*made.times, made.loss], both))
+    return Table("capacity", head, _rows(made, made.arms, [*made.times, made.loss], both))
 
 
 def _rows(
-    made: Map, quantities: Sequence[Quantity], cells: Callable[[Case, Quantity], Iterable[Value]]
+    made: Map, arms: Sequence[Case], quantities: Sequence[Quantity], cells: Callable[[Case, Quantity], Iterable[Value]]
 ) -> list[list[Value]]:
     """Return the rows of several maps below each other; a quantity is named at its first row."""
     return [
         [quantity.title.partition(",")[0] if not i else "", row_name(made, case), *cells(case, quantity)]
         for quantity in quantities
-        for i, case in enumerate(made.arms)
+        for i, case in enumerate(arms)
     ]
 
 
@@ -324,14 +327,17 @@ def _share(found: Finding) -> Estimate | None:
     return None if found.typical.value is None else Estimate(1 / found.typical.value, kind="fraction")
 
 
+def _alone(made: Map, case: Case, quantity: Quantity, *, equal_cost: bool) -> list[Finding]:
+    return [each.beside() for each in made.row(case, quantity, equal_cost=equal_cost)]
+
+
 def full_tables(made: Map) -> Iterator[Table]:
     """Yield every quantity over the same shape, then at equal cost; and how many seeds would decide the losses that are open."""
     sides = (("same shape", False), ("equal cost", True)) if made.ladder else (("same shape", False),)
     head = ("", "", *(grid_point("T", at) for at in made.lengths))
     for label, cost in sides:
-        rows = _rows(
-            made, made.quantities, lambda *of, cost=cost: [each.beside() for each in made.row(*of, equal_cost=cost)]
-        )
+        arms = made.compared(equal_cost=cost)
+        rows = _rows(made, arms, made.quantities, functools.partial(_alone, made, equal_cost=cost))
         base = "dense of equal cost" if cost else described(made.base)
         yield Table(
             label, head, rows, notes=[Sentence("Over {base}; {loss}.", base=base, loss=made.loss.title)], folded=True
@@ -372,7 +378,7 @@ def _csv_row(made: Map, case: Case, length: int) -> dict[str, Any]:
         "equal_cost_arm": rung.arm if rung else None,
     }
     if made.ladder:
-        row["at_equal_cost"] = made.standing(case, length)
+        row["at_equal_cost"] = made.standing(case, length) if rung else None
     for metric in made.loaded.run.plan.suite.metrics:
         quantity, key = Quantity(metric, metric), metric.replace("/", "_")
         what = "difference" if made.loaded.tables.made_in(metrics[metric]).samples == "seeds" else "ratio"

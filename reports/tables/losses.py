@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from modbench.harness.domain.case import Case
 from modbench.reports.model import Estimate, Sentence
 from modbench.reports.tables.load import Loaded
 from modbench.reports.writers.number_format import plain
@@ -61,6 +62,13 @@ def beside(loaded: Loaded, length: int) -> int:
     """Return the length of training whose losses stand beside a length: the same, or where none was trained the longest."""
     trained = lengths(loaded)
     return length if length in trained or not trained else trained[-1]
+
+
+def along_capacity(loaded: Loaded) -> list[Case]:
+    """Return the arms that have a capacity, where there are several capacities with losses at several lengths; else none."""
+    arms = [case for case in loaded.arms if case.config.capacity is not None and not case.rung]
+    several = len({case.config.capacity for case in arms}) > 1 and len(lengths(loaded)) > 1
+    return arms if several and shown(loaded) and loaded.run.plan.suite.isoflop is None else []
 
 
 def mixed(loaded: Loaded) -> bool:

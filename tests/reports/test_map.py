@@ -141,6 +141,21 @@ def test_there_is_no_map_of_one_length_of_losses_or_one_capacity(tmp_path: Path)
         assert capacity_map.table(other).empty
         assert list(capacity_map.answer(other)) == []
         assert capacity_map.in_place(other) is None
+        assert render.named(other, "map").name in {each.name for each in drawn(speedup_map, other)}
+
+
+def test_arms_without_a_dense_model_of_equal_cost_are_compared_with_the_same_shape_alone(tmp_path: Path) -> None:
+    rung = {"model": "dense", "match": {"arm": "mod", "capacity": CAPACITIES[0]}}
+    arms = [{"model": "dense"}, rung, {"model": "mod", "capacity": [*CAPACITIES]}]
+    made = capacity_map.of(load(map_run(tmp_path, map_plan(arms=arms))))
+    assert made is not None
+    pays = next(iter(capacity_map.answer(made.loaded)))
+    assert isinstance(pays, Sentence)
+    assert pays.given["all"] == len(LENGTHS)
+    rows = capacity_map.table(made.loaded)
+    assert rows.at_equal_cost.isna().tolist() == [False, False, True, True]
+    over_shape, over_cost = drawn(panel, made.loaded)
+    assert (over_shape.data.arm.nunique(), over_cost.data.arm.nunique()) == (2, 1)
 
 
 def test_a_smoke_run_claims_nothing(tmp_path: Path) -> None:
