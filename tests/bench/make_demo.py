@@ -4,7 +4,8 @@ Run it on a quick run of a machine that is otherwise idle, with a certificate (`
 
     modbench run quick -o runs/for-demo && python tests/bench/make_demo.py runs/for-demo
 
-Names of hosts, and the kernel's build, are left out; a run with files of its own, or with a path in it, is refused.
+Names of hosts, the kernel's build, and losses by position that no figure shows are left out; a run with files of its own,
+or with a path in it, is refused.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import platform
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from modbench.harness.core import masking
 from modbench.harness.results.run_folder import read
@@ -52,6 +54,7 @@ def packed(run: Path) -> bytes:
     for name, content in files.items():
         if name.startswith("units/") and content["environment"] is not None:
             content["environment"]["host"] = None
+    _thin(files)
     host = platform.node()
     for name, content in files.items():
         text = json.dumps(content)
@@ -63,6 +66,20 @@ def packed(run: Path) -> bytes:
     if len(made) > MOST_BYTES:
         raise ValueError(f"packed it has {len(made):,} bytes, over {MOST_BYTES:,}")
     return made
+
+
+def _thin(files: dict[str, Any]) -> None:
+    """Leave out losses by position but those of the first seed at the longest length, which a figure shows."""
+    units = {name: content["unit"] for name, content in files.items() if name.startswith("units/")}
+    runs = {
+        name: (-unit["comparison"]["arms"][0]["place"]["seq_len"], unit["protocol"]["seed"])
+        for name, unit in units.items()
+        if unit["made_in"] == "train"
+    }
+    for name, run in runs.items():
+        for outcome in files[name]["outcomes"]:
+            if run > min(runs.values()) and "by_position" in (outcome["notes"] or {}):
+                outcome["notes"]["by_position"] = None
 
 
 def _without_out(words: list[str]) -> list[str]:

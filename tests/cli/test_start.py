@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import os
 import platform
@@ -23,6 +24,7 @@ import make_demo
 import pytest
 import yaml  # type: ignore[import-untyped]  # it has no types
 from planted import left, planted_suite
+from planted_map import LENGTHS, map_run
 from resealed import reseal
 
 from modbench.commands import demo as demo_command
@@ -396,8 +398,6 @@ def test_the_demo_is_a_run_like_any_other(shown: tuple[Path, str], modbench: Mod
 
 
 def test_the_stored_run_is_small_and_names_no_host() -> None:
-    import gzip
-
     data = demo.PACKED.read_bytes()
     assert len(data) <= make_demo.MOST_BYTES
     files = json.loads(gzip.decompress(data))
@@ -430,10 +430,8 @@ def test_the_page_is_opened_where_there_is_a_window(
     assert asked == [(tmp_path / "report.html").as_uri()] * bool(windows)
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    """A small finished run with planted times."""
-    left(tmp_path, planted_suite("draft", metrics=["latency/forward"], launches=3, rounds=1))
+def finish(folder: Path) -> None:
+    """Leave what a run leaves that has ended."""
     ended = {
         "ended": "2026-11-26T12:00:00+00:00",
         "wall_s": 60.0,
@@ -441,7 +439,14 @@ def run(tmp_path: Path) -> Path:
         "parent_cpu_s": 0.1,
         "resumed": False,
     }
-    (tmp_path / "run" / "finished.json").write_text(json.dumps(ended | {"started_monotonic_s": 0.0}))
+    (folder / "finished.json").write_text(json.dumps(ended | {"started_monotonic_s": 0.0}))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A small finished run with planted times."""
+    left(tmp_path, planted_suite("draft", metrics=["latency/forward"], launches=3, rounds=1))
+    finish(tmp_path / "run")
     return tmp_path / "run"
 
 
@@ -464,6 +469,25 @@ def test_a_run_is_packed_without_its_host(run: Path, tmp_path: Path, monkeypatch
     assert finished.loaded.run.environment["shipped"] is True
     assert not any(b"secret-host" in path.read_bytes() for path in finished.folder.rglob("*.*"))
     assert make_demo.packed(run) == demo.PACKED.read_bytes()
+
+
+def test_losses_by_position_are_packed_where_a_figure_shows_them(tmp_path: Path) -> None:
+    """Of the first seed, at the longest length; the page draws no others."""
+    folder = map_run(tmp_path)
+    finish(folder)
+    for unit in (folder / "units").glob("train*.json"):
+        record = json.loads(unit.read_text())
+        for outcome in record["outcomes"]:
+            outcome["notes"]["by_position"] = [2.0, 1.0]
+        reseal(unit, record)
+    files = json.loads(gzip.decompress(make_demo.packed(folder)))
+    units = [json.loads(content) for name, content in files.items() if name.startswith("units/train")]
+    kept = {
+        (unit["unit"]["comparison"]["arms"][0]["place"]["seq_len"], unit["unit"]["protocol"]["seed"])
+        for unit in units
+        if any((outcome["notes"] or {}).get("by_position") for outcome in unit["outcomes"])
+    }
+    assert kept == {(LENGTHS[-1], 0)}
 
 
 @pytest.mark.parametrize(
