@@ -54,8 +54,8 @@ def trainer(made: Case | None = None, run: TrainRun = RUN, seed: int = 0, **name
 
 def test_memory_that_a_step_frees_is_kept_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[int] = []
-    monkeypatch.setattr(allocator, "keep_freed_memory", lambda: steps.append(made.step))
     made = trainer(run=RUN.model_copy(update={"steps": 2}))
+    monkeypatch.setattr(allocator, "keep_freed_memory", lambda: steps.append(made.step))
     made.train()
     assert steps == [0]
 
