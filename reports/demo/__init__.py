@@ -1,4 +1,4 @@
-"""The stored run that `modbench demo` shows, and how it is packed: one compressed file with the JSON files of a run folder."""
+"""The stored runs that `modbench demo` shows, and how they are packed: each in one compressed file with the JSON files of its folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from modbench.harness.results.record_files import seal
 
 # A run that many people unpack is nobody's.
 TOKEN = "0" * 32
-PACKED = Path(__file__).parent / "run.json.gz"
+# The runs that ship, by their suites.
+SHIPPED = {suite: Path(__file__).parent / f"{suite}.json.gz" for suite in ("map", "quick")}
 
 
 def pack(files: Mapping[str, Any]) -> bytes:
@@ -28,9 +29,9 @@ def pack(files: Mapping[str, Any]) -> bytes:
     return gzip.compress(json.dumps(dict(sorted(files.items())), separators=(",", ":")).encode(), mtime=0)
 
 
-def unpack(folder: Path, packed: Path | None = None) -> None:
-    """Write a packed run's files, by default those of the run that is stored here, into a folder, which exists."""
-    for name, content in json.loads(gzip.decompress((packed or PACKED).read_bytes())).items():
+def unpack(folder: Path, packed: Path) -> None:
+    """Write a packed run's files into a folder, which exists."""
+    for name, content in json.loads(gzip.decompress(packed.read_bytes())).items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")

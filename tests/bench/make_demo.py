@@ -1,8 +1,8 @@
-"""Packs a finished run into the one that `modbench demo` shows: python tests/bench/make_demo.py RUN
+"""Packs a finished run of `map` or `quick` into the one that `modbench demo` shows: python tests/bench/make_demo.py RUN
 
-Run it on a quick run of a machine that is otherwise idle, with a certificate (`modbench doctor`) if possible:
+Run it on a run of a machine that is otherwise idle, with a certificate (`modbench doctor`) if possible:
 
-    modbench run quick -o runs/for-demo && python tests/bench/make_demo.py runs/for-demo
+    modbench run map -o runs/for-demo && python tests/bench/make_demo.py runs/for-demo
 
 Names of hosts, the kernel's build, and losses by position that no figure shows are left out; a run with files of its own,
 or with a path in it, is refused.
@@ -94,9 +94,9 @@ def _without_out(words: list[str]) -> list[str]:
 
 def main(run: str) -> None:
     """Pack a run and put it where `modbench demo` looks."""
-    made = packed(Path(run))
-    demo.PACKED.write_bytes(made)
-    print(f"{demo.PACKED}: {len(made):,} bytes")
+    made, to = packed(Path(run)), demo.SHIPPED[read(run).plan.suite.name]
+    to.write_bytes(made)
+    print(f"{to}: {len(made):,} bytes")
 
 
 if __name__ == "__main__":

@@ -397,8 +397,9 @@ def test_the_demo_is_a_run_like_any_other(shown: tuple[Path, str], modbench: Mod
     assert "already holds another run" in again.stderr
 
 
-def test_the_stored_run_is_small_and_names_no_host() -> None:
-    data = demo.PACKED.read_bytes()
+@pytest.mark.parametrize("packed", demo.SHIPPED.values(), ids=demo.SHIPPED)
+def test_a_stored_run_is_small_and_names_no_host(packed: Path) -> None:
+    data = packed.read_bytes()
     assert len(data) <= make_demo.MOST_BYTES
     files = json.loads(gzip.decompress(data))
     assert files["run.json"]["environment"]["shipped"] is True
@@ -462,13 +463,14 @@ def test_a_run_is_packed_without_its_host(run: Path, tmp_path: Path, monkeypatch
         json.dumps(head | {"command": ["bin/modbench", "run", "quick", "-o", "there", "--seeds", "0"]})
     )
     monkeypatch.setattr(platform, "node", lambda: "secret-host")
-    monkeypatch.setattr(demo, "PACKED", tmp_path / "run.json.gz")
+    packed = tmp_path / "planted.json.gz"
+    monkeypatch.setitem(demo.SHIPPED, "planted", packed)
     make_demo.main(str(run))
-    finished = demo_command.render_demo(str(tmp_path / "shown"))
+    finished = demo_command.render_demo("planted", str(tmp_path / "shown"))
     assert finished.loaded.run.command == ["modbench", "run", "quick", "--seeds", "0"]
     assert finished.loaded.run.environment["shipped"] is True
     assert not any(b"secret-host" in path.read_bytes() for path in finished.folder.rglob("*.*"))
-    assert make_demo.packed(run) == demo.PACKED.read_bytes()
+    assert make_demo.packed(run) == packed.read_bytes()
 
 
 def test_losses_by_position_are_packed_where_a_figure_shows_them(tmp_path: Path) -> None:

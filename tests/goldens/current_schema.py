@@ -1,4 +1,4 @@
-"""Writes the golden of the current schema, and the run of `modbench demo`, through the code that writes runs.
+"""Writes the golden of the current schema, and the runs of `modbench demo`, through the code that writes runs.
 
     PYTHONPATH=tests/harness:tests/reports:tests/goldens:tests/bench python tests/goldens/current_schema.py
 
@@ -40,12 +40,12 @@ def rewritten(packed: Path, within: Path) -> Path:
 
 
 def main() -> None:
-    """Write both."""
+    """Write them."""
     golden = HERE / CURRENT / "current" / "run.json.gz"
     with tempfile.TemporaryDirectory() as temporary:
         made = demo.pack(plant.stored(rewritten(HERE / CURRENT / "run.json.gz", Path(temporary) / "golden")))
-        shown = make_demo.packed(rewritten(demo.PACKED, Path(temporary) / "demo"))
-    for file, content in ((golden, made), (demo.PACKED, shown)):
+        shown = {file: make_demo.packed(rewritten(file, Path(temporary) / suite)) for suite, file in demo.SHIPPED.items()}
+    for file, content in {golden: made, **shown}.items():
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(content)
         print(f"{file}: {len(content):,} bytes")

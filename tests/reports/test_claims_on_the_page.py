@@ -97,7 +97,7 @@ def test_a_colour_shows_a_direction(verdict: str | None, shade: int) -> None:
 @pytest.mark.slow
 def test_no_panel_of_a_smoke_run_has_the_colour_of_a_verdict(tmp_path: Path) -> None:
     """All panels of `quick`: the run that ships, as if its effort had been smoke."""
-    demo.unpack(tmp_path)
+    demo.unpack(tmp_path, demo.SHIPPED["quick"])
     stored = tmp_path / "run.json"
     assert colours(body(load(tmp_path))) > {"--map-4"}
     changed = json.loads(stored.read_text())

@@ -250,7 +250,7 @@ def test_two_runs_like_quick_take_a_screen(tmp_path: Path) -> None:
     """The verdicts first; of rows that are open some, changed ones before them, and the others counted."""
     for side in "ab":
         (tmp_path / side).mkdir()
-        demo.unpack(tmp_path / side)
+        demo.unpack(tmp_path / side, demo.SHIPPED["quick"])
     found = compare_runs([load(tmp_path / side) for side in "ab"])
     lines = compare.side_by_side(found, 80).splitlines()
     assert len(lines) <= 40

@@ -154,7 +154,7 @@ def test_rounds_are_traded_for_launches() -> None:
 
 
 def test_what_a_launch_costs_is_known_from_a_run(tmp_path: Path) -> None:
-    demo.unpack(tmp_path)
+    demo.unpack(tmp_path, demo.SHIPPED["quick"])
     loaded = load(tmp_path)
     found = gate.launch_cost(loaded.tables)
     assert found is not None

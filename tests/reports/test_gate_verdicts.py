@@ -359,7 +359,7 @@ def test_what_repeats_has_one_line_with_the_worst_case() -> None:
 
 @pytest.mark.slow
 def test_a_run_against_itself_takes_8_lines(tmp_path: Path) -> None:
-    demo.unpack(tmp_path)
+    demo.unpack(tmp_path, demo.SHIPPED["quick"])
     loaded = load(tmp_path)
     found = judged(loaded, loaded)
     lines = [*gate_text.as_text(found)]

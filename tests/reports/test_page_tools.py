@@ -476,7 +476,7 @@ def test_paper_is_white_and_whole(browser: Browser, planted_page: Path) -> None:
 
 def test_quick_takes_eight_pages_of_paper(tmp_path: Path, browser: Browser) -> None:
     """The run that ships is one of `quick`."""
-    demo.unpack(tmp_path)
+    demo.unpack(tmp_path, demo.SHIPPED["quick"])
     (tmp_path / "report.html").write_text(render.html(load(tmp_path)), encoding="utf-8")
     with opened(browser, tmp_path / "report.html") as page:
         paper = page.pdf(prefer_css_page_size=True)

@@ -404,7 +404,7 @@ def test_an_incomplete_run_is_answered_from_what_is_there(tmp_path: Path, modben
 @pytest.mark.slow
 def test_the_answer_for_quick_takes_12_lines(tmp_path: Path) -> None:
     """Commands are whole; all else fits 80 columns. What is open is said with `-v`, or where no command measures it."""
-    demo.unpack(tmp_path)
+    demo.unpack(tmp_path, demo.SHIPPED["quick"])
     loaded = load(tmp_path)
     found = found_in(loaded, "loss")
     lines = [*as_text(found, 80)]

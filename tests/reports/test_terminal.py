@@ -55,7 +55,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 def quick(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     """The run that is shipped, which says nothing of that."""
     folder = tmp_path_factory.mktemp("quick")
-    demo.unpack(folder)
+    demo.unpack(folder, demo.SHIPPED["quick"])
     stored_run = json.loads((folder / "run.json").read_text())
     stored_run["environment"].pop("shipped")
     (folder / "run.json").write_text(json.dumps(stored_run))

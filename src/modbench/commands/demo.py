@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modbench.commands._app import command
+from modbench.commands._complete import one_of
 from modbench.commands._flags import JsonFlag, QuietFlag
 from modbench.commands._output import print_summary, say
+from modbench.harness.core.errors import unknown
 
 if TYPE_CHECKING:
     from modbench.api import Finished
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
 
 @command()
 def demo(
+    suite: Annotated[
+        str,
+        typer.Argument(metavar="[SUITE]", help="Whose run: map or quick.", autocompletion=one_of("map", "quick")),
+    ] = "map",
     out: Annotated[
         str | None, typer.Option("-o", "--out", metavar="DIR", help="Run folder; default runs/demo-DATE-N.")
     ] = None,
@@ -32,27 +38,30 @@ def demo(
 
     Nothing is measured: the run ships with modbench.
     """
-    finished = render_demo(out)
+    finished = render_demo(suite, out)
     print_summary(finished, as_json=as_json, quiet=quiet)
     if open_ and not as_json and not open_page(finished.report) and not quiet:
         say("no browser was found: open the report's file in one.")
 
 
-def render_demo(out: str | None = None) -> Finished:
-    """Copy the stored run into a folder of its own, and render its report.
+def render_demo(suite: str, out: str | None = None) -> Finished:
+    """Copy a stored run into a folder of its own, and render its report.
 
     Args:
+        suite: whose run: a key of `modbench.reports.demo.SHIPPED`.
         out: the folder, which must be new; None: `runs/demo-DATE-N`.
 
     Raises:
-        UsageError: if the folder cannot be written, or holds files.
+        UsageError: if no run of this suite ships, or the folder cannot be written or holds files.
     """
     from modbench import api
     from modbench.harness.results.run_folder import create
-    from modbench.reports.demo import unpack
+    from modbench.reports.demo import SHIPPED, unpack
 
+    if suite not in SHIPPED:
+        raise unknown("stored run", suite, SHIPPED)
     folder = create(out, "demo").path
-    unpack(folder)
+    unpack(folder, SHIPPED[suite])
     return api.report(str(folder))
 
 
