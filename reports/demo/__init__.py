@@ -1,4 +1,4 @@
-"""The stored runs that `modbench demo` shows, and how they are packed: each in one compressed file with the JSON files of its folder."""
+"""The runs that `modbench demo` shows, and how they are packed: each in one file, with the JSON files of a run folder."""
 
 from __future__ import annotations
 

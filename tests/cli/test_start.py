@@ -397,6 +397,13 @@ def test_the_demo_is_a_run_like_any_other(shown: tuple[Path, str], modbench: Mod
     assert "already holds another run" in again.stderr
 
 
+def test_a_run_that_does_not_ship_is_refused(modbench: Modbench, tmp_path: Path) -> None:
+    done = modbench("demo", "quik", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Did you mean 'quick'?" in done.stderr
+    assert not [*tmp_path.iterdir()]
+
+
 @pytest.mark.parametrize("packed", demo.SHIPPED.values(), ids=demo.SHIPPED)
 def test_a_stored_run_is_small_and_names_no_host(packed: Path) -> None:
     data = packed.read_bytes()

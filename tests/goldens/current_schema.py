@@ -44,7 +44,9 @@ def main() -> None:
     golden = HERE / CURRENT / "current" / "run.json.gz"
     with tempfile.TemporaryDirectory() as temporary:
         made = demo.pack(plant.stored(rewritten(HERE / CURRENT / "run.json.gz", Path(temporary) / "golden")))
-        shown = {file: make_demo.packed(rewritten(file, Path(temporary) / suite)) for suite, file in demo.SHIPPED.items()}
+        shown = {
+            file: make_demo.packed(rewritten(file, Path(temporary) / suite)) for suite, file in demo.SHIPPED.items()
+        }
     for file, content in {golden: made, **shown}.items():
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(content)
