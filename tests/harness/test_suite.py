@@ -191,6 +191,19 @@ def test_a_sweep_trains_at_one_length() -> None:
         override(load_suite("isoflop-cpu"), Overrides(settings=lists))
 
 
+@pytest.mark.parametrize(
+    ("key", "values", "place"),
+    [
+        ("train.seq_len", [128, 0], r"train\.seq_len\.1: .* \(got 0\)"),
+        ("train.batch_size", [8, 4, 1.5], r"train\.batch_size\.2: .* \(got 1\.5\)"),
+        ("train.seq_len", ["a", "b"], r"train\.seq_len\.0: .* \(got 'a'\)"),
+    ],
+)
+def test_of_a_list_of_lengths_the_wrong_one_is_named(key: str, values: list[object], place: str) -> None:
+    with pytest.raises(UsageError, match=place):
+        override(load_suite("map"), Overrides(settings={key: values}))
+
+
 def test_a_rung_can_match_training_flops_or_parameters() -> None:
     """Named by what it matches; at the length it was solved for within 1 % of it, parameters at every length."""
     quantities = ("flops/forward", "flops/train_step", "params")
