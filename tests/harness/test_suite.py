@@ -185,6 +185,18 @@ def test_at_several_training_lengths_a_rung_costs_as_much_at_each() -> None:
     assert {(run.seq_len, run.batch_size) for run in runs} == {(128, 8), (256, 4), (512, 2), (1024, 1)}
 
 
+def test_at_several_training_lengths_rungs_of_arms_that_only_the_match_names_have_names() -> None:
+    """The suite exchange has a rung for MoD in every block, which is no arm of it."""
+    lists = {"train.seq_len": [64, 128], "train.batch_size": [16, 8]}
+    made = make_plan(override(load_suite("exchange"), Overrides(settings=lists)), device="cpu", text=TEXT)
+    assert {case.arm for case in first(made) if case.rung} == {
+        "dense-t-mod-c0.125",
+        "dense-t-mod-c0.125-every1",
+        "dense-t-mod-c0.5",
+        "dense-t-dense-x1.4",
+    }
+
+
 def test_a_sweep_trains_at_one_length() -> None:
     lists = {"train.seq_len": [64, 128], "train.batch_size": [2, 1]}
     with pytest.raises(UsageError, match="one each"):
