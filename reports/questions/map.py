@@ -395,5 +395,5 @@ def _csv_row(made: Map, case: Case, length: int) -> dict[str, Any]:
                 f"{prefix}_verdict": found.verdict,
             }
             reasons.append(None if found.verdict in DECIDED else found.reason)
-        row[f"{key}_reason"] = joined_reasons([*dict.fromkeys(reasons)])
+        row[f"{key}_reason"] = joined_reasons(reasons)
     return row
