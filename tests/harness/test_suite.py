@@ -115,6 +115,13 @@ def test_set_reaches_shape_routing_protocol_and_training() -> None:
     assert made.suite.train.lr == 0.001
 
 
+@pytest.mark.parametrize("mixers", [["window"], ["attention", "window"]])
+def test_set_reaches_what_every_arm_says_itself(mixers: list[str]) -> None:
+    made = override(load_suite("combine"), Overrides(settings={"mixer": mixers if len(mixers) > 1 else mixers[0]}))
+    arms = make_plan(made, device="cpu", text=TEXT).comparisons[0].arms
+    assert {(case.model, case.config.mixer) for case in arms} == {(m, x) for m in ("dense", "mod") for x in mixers}
+
+
 def test_named_models_keep_the_anchor_and_add_what_is_lacking() -> None:
     assert [case.arm for case in first(planned(model=("moe",)))] == ["dense", "moe"]
     suite = parse_suite({"name": "s", "metrics": ["flops/forward"], "arms": [{"model": "dense"}]}, "s")
