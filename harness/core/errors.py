@@ -156,4 +156,5 @@ def in_words(error: ValidationError) -> str:
     message = first["msg"].removeprefix("Value error, ")
     got = first["input"]
     value = f" (got {shown(got)})" if isinstance(got, str | int | float | bool) else ""
-    return f"{brief(where, 100)}: {brief(message, 300).removesuffix('.')}{value}."
+    said = f"{brief(message, 300).removesuffix('.')}{value}."
+    return said if first["type"] == "value_error" and not first["loc"] else f"{brief(where, 100)}: {said}"

@@ -122,6 +122,11 @@ def test_set_reaches_what_every_arm_says_itself(mixers: list[str]) -> None:
     assert {(case.model, case.config.mixer) for case in arms} == {(m, x) for m in ("dense", "mod") for x in mixers}
 
 
+def test_keys_that_do_not_go_together_are_named_alone() -> None:
+    with pytest.raises(UsageError, match=r"^model 'dense': mixer 'window' takes position"):
+        make_plan(override(load_suite("combine"), Overrides(settings={"position": "learned"})), device="cpu", text=TEXT)
+
+
 def test_named_models_keep_the_anchor_and_add_what_is_lacking() -> None:
     assert [case.arm for case in first(planned(model=("moe",)))] == ["dense", "moe"]
     suite = parse_suite({"name": "s", "metrics": ["flops/forward"], "arms": [{"model": "dense"}]}, "s")
