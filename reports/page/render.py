@@ -75,7 +75,13 @@ def named(loaded: Loaded, name: str) -> Figure:
         return next(drawing for panel, drawing in drawn(loaded) if panel == name)
     if not passed:
         raise UsageError(f"{str(loaded.path)!r} has no figure: none of its panels has data to draw.")
-    raise unknown("figure", name, [each for names in passed.values() for each in names])
+    there = [each for names in passed.values() for each in names]
+    if any(panel.draws and of == name for of, panel in panels()):
+        raise UsageError(
+            f"panel {name!r} draws nothing in {str(loaded.path)!r}: the run lacks what it compares. Figures there: "
+            f"{', '.join(there)}."
+        )
+    raise unknown("figure", name, there)
 
 
 def rendered(name: str, panel: Panel, loaded: Loaded) -> Markup | None:
