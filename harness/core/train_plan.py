@@ -101,7 +101,8 @@ class TrainPlan(Frozen):
     @field_validator("seq_len", "batch_size", mode="before")
     @classmethod
     def _one_is_itself(cls, value: object) -> object:
-        return value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
+        one = isinstance(value, list | tuple) and len(value) == 1 and not isinstance(value[0], list | tuple)
+        return value[0] if one else value
 
     @field_validator("tokenizer")
     @classmethod
