@@ -101,8 +101,9 @@ class TrainPlan(Frozen):
     @field_validator("seq_len", "batch_size", mode="before")
     @classmethod
     def _one_is_itself(cls, value: object) -> object:
-        one = isinstance(value, list | tuple) and len(value) == 1 and not isinstance(value[0], list | tuple)
-        return value[0] if one else value
+        if isinstance(value, list | tuple) and len(value) == 1 and not isinstance(value[0], list | tuple):
+            return value[0]
+        return value
 
     @field_validator("tokenizer")
     @classmethod

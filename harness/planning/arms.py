@@ -384,7 +384,7 @@ def _matched(arm: Arm, match: Match, suite: Suite, shape: dict[str, Any], named:
     given |= {key: values[0] for key, values in match.options.items()}
     target = _resolve(match.arm, shape, {**fixed, **match.settings}, given)
     same = (target.model, target.config, target.options)
-    beside = [(other, {}) for other in (target, *named)]
+    beside: list[tuple[ResolvedArm, dict[str, Any]]] = [(other, {}) for other in (target, *named)]
     target = next((a for a in named if (a.model, a.config, a.options) == same), None) or _label(
         target, match.settings, beside
     )
