@@ -54,13 +54,11 @@ class Quantity:
         title: names it.
         metric: its key.
         loss: how losses are shown; None for everything else.
-        exact: whether it was counted or allocated, and so has no interval.
     """
 
     title: str
     metric: str
     loss: Loss | None = None
-    exact: bool = False
 
 
 @dataclass(frozen=True)
@@ -176,7 +174,7 @@ def of(loaded: Loaded) -> Map | None:
         arms,
         sorted({*loaded.lengths, *losses.lengths(loaded)}),
         [Quantity(title.removesuffix(" pass"), metric) for title, metric in ANSWERED if metric in asked],
-        [Quantity(title, metric, exact=True) for title, metric in EXACT if metric in asked],
+        [Quantity(title, metric) for title, metric in EXACT if metric in asked],
         Quantity(f"loss, {loss.unit}", loss.metric, loss),
     )
 
