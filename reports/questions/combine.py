@@ -28,7 +28,7 @@ from modbench.reports.panel import InPlace
 from modbench.reports.tables import comparisons, losses
 from modbench.reports.tables.cases import no_interval
 from modbench.reports.tables.cell import joined_reasons
-from modbench.reports.tables.comparisons import BY_CPU, pair_row, ratio_ends
+from modbench.reports.tables.comparisons import BY_CPU, SMOKE, pair_row, ratio_ends
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.outcomes import CAUSAL_LOSS, Tables
@@ -57,7 +57,6 @@ OF_RATIOS = {
     "inconclusive": "? undecided",
     "contaminated": "‡ contaminated",
 }
-SMOKE = "smoke effort: no claims, so no verdict"
 COUNTED = (("worse", "less than the product"), ("equivalent", "equal to it"), ("better", "more"))
 OF_LOSSES = OF_RATIOS | {"better": "▲ lower", "worse": "▼ higher"}
 COLUMNS = (
