@@ -231,7 +231,13 @@ def _of_times(tables: Tables, pairs: Sequence[tuple[Case, Case]], metric: Metric
     anchor, place = tables.anchor(pairs[0][0], metric), pairs[0][0].place
     beside, alone = (tables.launches(metric, case, base, anchor) for case, base in pairs)
     made_in = tables.made_in(metric)
-    found = paired.compare_pairs(beside, alone, column=made_in.column, one_thread=made_in.times and place.one_thread)
+    found = paired.compare_pairs(
+        beside,
+        alone,
+        column=made_in.column,
+        one_thread=made_in.times and place.one_thread,
+        averaged=not metric.quantile,
+    )
     sides = [case for pair in pairs for case in pair]
     unfit = tables.escapes(metric, *sides) or found.unfit
     ratio, low, high = ratio_ends(found.effect)
