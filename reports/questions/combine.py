@@ -412,7 +412,7 @@ def in_place(loaded: Loaded) -> InPlace | None:
         groups=("", "", *(group[0].square.title for group in groups for _ in range(2))),
         notes=[*_notes(loaded, groups[0])],
     )
-    words = {"▲": "more than the product", "▼": "less", "≈": "the product"}
+    words = {"▲": "better", "▼": "worse", "≈": "equal"}
     return InPlace([made], name(loaded.arms[0]), [], frozenset(SHOWN), words)
 
 
