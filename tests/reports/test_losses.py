@@ -11,6 +11,7 @@ from planted import left, planted_suite, stored
 
 from modbench.harness.domain.case import Case
 from modbench.harness.planning.plan import Plan
+from modbench.harness.stats import effects
 from modbench.harness.stats.effects import POWER, t_quantile
 from modbench.harness.stats.sample_size import decided
 from modbench.reports.model import Finding
@@ -19,6 +20,7 @@ from modbench.reports.questions.recommend import candidates, limits
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import by_length
 from modbench.reports.tables.load import load
+from modbench.reports.tables.pair_verdicts import Evidence, judge
 
 ARMS = [
     {"model": "dense"},
@@ -147,3 +149,18 @@ def test_a_loss_that_is_open_has_the_number_of_seeds_that_would_decide_it(tmp_pa
     sd = typical.half / t_quantile(0.975, 4) * 2
     assert needed > 4
     assert decided(typical.value, sd, needed, 0) >= POWER > decided(typical.value, sd, needed - 1, 0)
+
+
+def test_a_loss_that_is_open_for_its_many_comparisons_alone_has_no_number_of_seeds() -> None:
+    """Its interval excludes none already."""
+    values = [[0.01, 0.03, 0.02, 0.04, 0.005], *[[-0.01, 0.01, 0.01, 0.02, -0.005]] * 7]
+    rows = [
+        {"metric": "loss/val", "reason": None, "evidence": Evidence(effects.over_launches(each), better="lower")}
+        for each in values
+    ]
+    judge(rows, 0.02, claims=True)
+    first, *others = rows
+    assert first["verdict"] == "inconclusive"
+    assert first["needed"] is None
+    assert "among 8 comparisons" in str(first["reason"])
+    assert all(each["needed"] for each in others)
