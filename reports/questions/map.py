@@ -143,7 +143,7 @@ class Map:
         """Return whether an arm is to be taken in place of the dense model of equal cost.
 
         `pays`: it is better in one of time and loss, and not worse in the other; `dense`: the dense model is; `either`: each is
-        better in one of the two. A loss is equal where its interval lies within `LOSS_MARGIN`.
+        better in one of the two.
         """
         words = {self._word(self.cell(case, length, each, equal_cost=True)) for each in self.deciding}
         if words == {"better", "worse"}:
@@ -152,7 +152,12 @@ class Map:
             return "pays" if "better" in words else "equal"
         return "dense" if words <= {"worse", "equivalent"} else "open"
 
+    def needed(self, found: Finding) -> int | None:
+        """Return how many seeds would tell a loss from that of the dense model, where it is open."""
+        return found.needed if self._word(found) == "inconclusive" else None
+
     def _word(self, found: Finding) -> str | None:
+        """Return a verdict; a loss whose interval lies within `LOSS_MARGIN` is equivalent."""
         ends = found.typical.ends
         if found.metric == self.loss.metric and found.verdict is not None and ends is not None:
             shares = [self.share(found, end) for end in ends]
@@ -343,14 +348,14 @@ def full_tables(made: Map) -> Iterator[Table]:
     needed: list[list[Value]] = [
         [
             row_name(made, case),
-            *(each.needed for _, cost in sides for each in made.row(case, made.loss, equal_cost=cost)),
+            *(made.needed(each) for _, cost in sides for each in made.row(case, made.loss, equal_cost=cost)),
         ]
         for case in made.arms
     ]
     if any(each is not None for _, *row in needed for each in row):
         lengths: list[Value] = ["", *(at for _ in sides for at in made.lengths)]
         groups = ["", *(label for label, _ in sides for _ in made.lengths)]
-        notes = ["With so many seeds a loss that is open would probably be told from none."]
+        notes = ["With so many seeds a loss that is open would probably be told from that of the dense model."]
         yield Table("seeds needed", lengths, needed, groups=groups, notes=notes, folded=True)
 
 
@@ -392,6 +397,7 @@ def _csv_row(made: Map, case: Case, length: int) -> dict[str, Any]:
                 f"{prefix}_ci_high": found.typical.high,
                 f"{prefix}_verdict": found.verdict,
             }
-            reasons.append(None if found.verdict in DECIDED else found.reason)
+            why = None if found.verdict in DECIDED else found.reason
+            reasons.append(f"at equal cost: {why}" if why and equal_cost else why)
         row[f"{key}_reason"] = joined_reasons([*dict.fromkeys(reasons)])
     return row
