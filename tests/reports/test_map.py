@@ -114,7 +114,10 @@ def test_seeds_are_advised_for_losses_that_are_open_alone(tmp_path: Path) -> Non
         assert {each.verdict for each in cells} == {"inconclusive"}
         assert [made.needed(each) is not None for each in cells] == [advised] * len(LENGTHS)
         assert ("seeds needed" in {each.label for each in capacity_map.full_tables(made)}) == advised
-    reasons = capacity_map.table(made.loaded).loss_val_reason
+
+
+def test_a_reason_says_which_dense_model_it_is_about(tmp_path: Path) -> None:
+    reasons = capacity_map.table(load(map_run(tmp_path, run_noise=0.03))).loss_val_reason
     assert all(said.count("seeds would") == 2 and said.count("at equal cost: ") == 1 for said in reasons)
 
 
