@@ -144,8 +144,9 @@ class NumericsError(ArithmeticError):
 
 def in_words(error: ValidationError) -> str:
     """The first problem of a pydantic error as one line: the place, the problem and the value."""
-    first = error.errors()[0]
-    # Of a key that takes one value or a list, pydantic names the kind that it tried, too.
+    found = error.errors()
+    # Of a key that takes one value or a list, pydantic says of a list that it is not one value, and names the kind that it tried.
+    first = next((each for each in found if not isinstance(each["input"], list | tuple)), found[0])
     parts = (str(part) for part in first["loc"])
     where = ".".join(part for part in parts if not part.startswith(("constrained-", "tuple["))) or "value"
     if first["type"] == "missing":
