@@ -274,7 +274,7 @@ def in_place(loaded: Loaded) -> InPlace | None:
         arms=[made.base, *made.arms],
         metrics=frozenset(loaded.run.plan.suite.metrics),
         notes=[
-            *["second mark: over dense of equal cost"] * made.ladder,
+            *["second mark: over dense of equal cost"] * (made.ladder and loaded.run.plan.suite.claims),
             Sentence(
                 "{loss} over {base}, {seeds}", loss=made.loss.title, base=made.base, seeds=losses.seeds_in_words(loaded)
             ),
