@@ -14,6 +14,7 @@ from modbench.harness.planning.plan import Plan
 from modbench.harness.stats import effects
 from modbench.harness.stats.effects import POWER, t_quantile
 from modbench.harness.stats.sample_size import decided
+from modbench.reports.formats import tex
 from modbench.reports.model import Finding
 from modbench.reports.questions import compare_axis, exchange, results
 from modbench.reports.questions.recommend import candidates, limits
@@ -103,6 +104,7 @@ def test_a_loss_stands_beside_the_length_that_it_was_trained_at(tmp_path: Path) 
     table = results.loss_table(loaded)
     assert table is not None
     assert table.head[1:] == ("T = 64", "T = 128")
+    assert f"Held-out loss. {table.notes[0]}. " in tex.tables(loaded)
     cells = next(each[1:] for each in table.rows if isinstance(each[0], Case) and each[0].arm == MOD)
     bits = [each.typical.value for each in cells if isinstance(each, Finding)]
     assert bits == pytest.approx([rise / math.log(2) for rise in rises.values()], abs=0.05)
