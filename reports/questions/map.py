@@ -171,9 +171,7 @@ def of(loaded: Loaded) -> Map | None:
     arms = losses.along_capacity(loaded)
     if not arms:
         return None
-    asked = loaded.run.plan.suite.metrics
-    shown, ok = losses.shown(loaded)[::-1], set(loaded.comparisons[loaded.comparisons.status == "ok"].metric)
-    loss = next((each for each in shown if each.metric in ok), shown[0])
+    asked, loss = loaded.run.plan.suite.metrics, losses.comparable(loaded)
     return Map(
         loaded,
         arms,
