@@ -142,8 +142,8 @@ class Map:
     def standing(self, case: Case, length: int) -> Standing:
         """Return whether an arm is to be taken in place of the dense model of equal cost.
 
-        `pays`: it is better in one of time and loss, and better or equal in the other; `dense`: the dense model is; `either`: each is
-        better in one of the two.
+        `pays`: it is better in one of time and loss, and better or equal in the other; `dense`: the dense model is;
+        `either`: each is better in one of the two.
         """
         words = {self._word(self.cell(case, length, each, equal_cost=True)) for each in self.deciding}
         if words == {"better", "worse"}:
