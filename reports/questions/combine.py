@@ -413,7 +413,7 @@ def in_place(loaded: Loaded) -> InPlace | None:
         notes=[*_notes(loaded, groups[0])],
     )
     words = {"▲": "better", "▼": "worse", "≈": "equal"}
-    return InPlace([made], name(loaded.arms[0]), [], frozenset(SHOWN), words)
+    return InPlace([made], name(loaded.arms[0]), [loaded.arms[0], *loaded.arms_shown], frozenset(SHOWN), words)
 
 
 def answer(loaded: Loaded) -> Iterator[Sentence]:

@@ -270,7 +270,7 @@ def in_place(loaded: Loaded) -> InPlace | None:
         tables=[each for each in (_short(made), _counted(made)) if each.rows],
         baseline=name(made.base),
         arms=[made.base, *made.arms],
-        metrics=frozenset(loaded.run.plan.suite.metrics),
+        metrics=frozenset(each.metric for each in made.quantities),
         notes=[
             *["second mark: over dense of equal cost"] * (made.ladder and loaded.run.plan.suite.claims),
             Sentence(

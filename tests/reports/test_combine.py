@@ -20,6 +20,7 @@ from modbench.harness.stats.paired import LaunchSamples, compare_pairs
 from modbench.reports.panels import combine as panel
 from modbench.reports.questions import combine
 from modbench.reports.tables.load import Loaded, load
+from modbench.reports.terminal import summary
 
 METRICS = [
     "flops/forward",
@@ -48,11 +49,13 @@ LOSSES = {
 }
 
 
-def planted(tmp_path: Path, *, effort: str = "draft", arms: Any = None, **trouble: Any) -> Loaded:
+def planted(
+    tmp_path: Path, *, effort: str = "draft", arms: Any = None, metrics: list[str] = METRICS, **trouble: Any
+) -> Loaded:
     both = [{"model": "dense", "mixer": MIXERS}, {"model": "mod", "capacity": 0.125, "mixer": MIXERS}]
     made = planted_suite(
         effort,
-        metrics=METRICS,
+        metrics=metrics,
         arms=arms or both,
         shape={"d_model": 64, "n_layers": 4, "window": 16},
         seeds=[0, 1, 2, 3, 4],
@@ -144,6 +147,11 @@ def test_tables_and_terminal_have_the_causal_loss_alone(run: Loaded) -> None:
         assert [row[0] for row in made.rows if row[0]] == [
             *("FLOPs, forward", "forward pass", "train step", "peak memory", "loss, causal"),
         ]
+
+
+def test_other_values_stand_beside_the_table(tmp_path: Path) -> None:
+    run = planted(tmp_path, metrics=[*METRICS, "memory/parameters"])
+    assert "memory/parameters" in summary.closing(run, "report.html", 1.0)
 
 
 def test_the_figure_has_a_column_for_each_combination_and_length(run: Loaded) -> None:

@@ -184,6 +184,11 @@ def test_a_smoke_run_claims_nothing(tmp_path: Path) -> None:
     assert {made.standing(case, length) for case in made.arms for length in made.lengths} == {"open"}
 
 
+def test_other_values_stand_beside_the_map(tmp_path: Path) -> None:
+    loaded = load(map_run(tmp_path, map_plan(metrics=[*METRICS, "memory/parameters"])))
+    assert "memory/parameters" in summary.closing(loaded, "report.html", 1.0)
+
+
 def test_the_shipped_suite_fits_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Forty lines of eighty characters, with every time, the loss, and what was counted."""
     monkeypatch.setenv("COLUMNS", "80")
