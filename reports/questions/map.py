@@ -266,16 +266,21 @@ def in_place(loaded: Loaded) -> InPlace | None:
     made = of(loaded)
     if made is None:
         return None
+    marked = made.ladder and loaded.run.plan.suite.claims
+    margin = Sentence(
+        "a loss whose interval lies within {share} counts as equal", share=Estimate(LOSS_MARGIN, kind="share")
+    )
     return InPlace(
         tables=[each for each in (_short(made), _counted(made)) if each.rows],
         baseline=name(made.base),
         arms=[made.base, *made.arms],
         metrics=frozenset(each.metric for each in made.quantities),
         notes=[
-            *["second mark: over dense of equal cost"] * (made.ladder and loaded.run.plan.suite.claims),
+            *["second mark: over dense of equal cost"] * marked,
             Sentence(
                 "{loss} over {base}, {seeds}", loss=made.loss.title, base=made.base, seeds=losses.seeds_in_words(loaded)
             ),
+            *[margin] * marked,
         ],
     )
 
