@@ -21,6 +21,7 @@ from modbench.reports.panels import combine as panel
 from modbench.reports.questions import combine
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import summary
+from modbench.reports.writers import latex
 
 METRICS = [
     "flops/forward",
@@ -147,6 +148,11 @@ def test_tables_and_terminal_have_the_causal_loss_alone(run: Loaded) -> None:
         assert [row[0] for row in made.rows if row[0]] == [
             *("FLOPs, forward", "forward pass", "train step", "peak memory", "loss, causal"),
         ]
+
+
+@pytest.mark.parametrize("words", sorted({*combine.OF_RATIOS.values(), *combine.OF_LOSSES.values()}))
+def test_latex_spells_every_mark(words: str) -> None:
+    assert "U+" not in latex.text(words)
 
 
 def test_other_values_stand_beside_the_table(tmp_path: Path) -> None:
