@@ -144,9 +144,11 @@ class NumericsError(ArithmeticError):
 
 def in_words(error: ValidationError) -> str:
     """The first problem of a pydantic error as one line: the place, the problem and the value."""
-    found = error.errors()
-    # Of a key that takes one value or a list, pydantic says of a list that it is not one value, and names the kind that it tried.
-    first = next((each for each in found if not isinstance(each["input"], list | tuple)), found[0])
+    problems = error.errors()
+    first = problems[0]
+    # Of a key that takes one value or a list, pydantic names the kind that it tried, too; of a list, what is wrong in it counts.
+    if isinstance(first["input"], list):
+        first = next((each for each in problems if any(str(part).startswith("tuple[") for part in each["loc"])), first)
     parts = (str(part) for part in first["loc"])
     where = ".".join(part for part in parts if not part.startswith(("constrained-", "tuple["))) or "value"
     if first["type"] == "missing":

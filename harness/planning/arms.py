@@ -318,7 +318,7 @@ def decided_by(model: str, given: Mapping[str, Any], settings: Mapping[str, Any]
 
 
 def _label(
-    arm: ResolvedArm, settings: dict[str, Any], siblings: list[tuple[ResolvedArm, dict[str, Any]]]
+    arm: ResolvedArm, settings: dict[str, Any], siblings: Sequence[tuple[ResolvedArm, dict[str, Any]]]
 ) -> ResolvedArm:
     """Name an arm: its capacity, options and a router of the user's always, other keys if arms of the same model differ."""
     parts = [f"c{arm.config.capacity:g}"] if arm.config.capacity is not None else []
@@ -384,7 +384,10 @@ def _matched(arm: Arm, match: Match, suite: Suite, shape: dict[str, Any], named:
     given |= {key: values[0] for key, values in match.options.items()}
     target = _resolve(match.arm, shape, {**fixed, **match.settings}, given)
     same = (target.model, target.config, target.options)
-    target = next((a for a in named if (a.model, a.config, a.options) == same), None) or _label(target, {}, [])
+    beside = [(other, {}) for other in (target, *named)]
+    target = next((a for a in named if (a.model, a.config, a.options) == same), None) or _label(
+        target, match.settings, beside
+    )
     base = _resolve(arm.model, {**shape, **_shape_of(target)} if own else shape, arm.settings, anchor=arm.anchor)
     base = replace(base, tokens_of=_tokens_of(target), title=arm.title)
     return _Wanted(base, _whole(base, named) if own else base, target, match.quantity, match.factor)

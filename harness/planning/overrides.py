@@ -285,7 +285,11 @@ def setting_of(text: str) -> tuple[str, object]:
 
 def _set(data: dict[str, Any], key: str, value: object) -> None:
     in_tables = _keys_in_tables()
-    if key in SHAPE_KEYS:
+    plain = [arm for arm in data["arms"] if arm["match"] is None]
+    if key in SHAPE_KEYS and all(key in arm["settings"] for arm in plain):
+        for arm in plain:  # each has a value of its own, so that the shape's would change nothing
+            arm["settings"][key] = value
+    elif key in SHAPE_KEYS:
         data["shape"][key] = value
     elif key in ROUTING_KEYS:
         _set_routing(data, key, value, f"--set {key}")

@@ -401,6 +401,6 @@ def _csv_row(made: Map, case: Case, length: int) -> dict[str, Any]:
                 f"{prefix}_verdict": found.verdict,
             }
             why = None if found.verdict in DECIDED else found.reason
-            reasons.append(f"at equal cost: {why}" if why and equal_cost else why)
-        row[f"{key}_reason"] = joined_reasons([*dict.fromkeys(reasons)])
+            reasons.append(f"at equal cost: {why}" if why and equal_cost and why not in reasons else why)
+        row[f"{key}_reason"] = joined_reasons(reasons)
     return row

@@ -41,7 +41,8 @@ def best_arms(loaded: Loaded) -> ArmsFrom:
             break
     else:
         raise UsageError(
-            f"{asked}: no MoD arm there has a held-out loss, by which the best is chosen. Take a run that trains MoD."
+            f"{asked}: no MoD arm there has a held-out loss, by which the best is chosen, and differs from {_dense(loaded).arm} "
+            "only in modbench's own routing (not in its mixer, say). Take a run that trains one."
         )
     length = max(int(row.seq_len) for case, row in rows if case.model in MOD)
     rows = [(case, row) for case, row in rows if int(row.seq_len) == length]
@@ -57,10 +58,13 @@ def best_arms(loaded: Loaded) -> ArmsFrom:
     )
 
 
+def _dense(loaded: Loaded) -> Case:
+    return next((case for case in loaded.arms if case.model == "dense" and not case.rung), loaded.arms[0])
+
+
 def _rows(loaded: Loaded, metric: str) -> list[tuple[Case, Row]]:
     """The rows of a loss whose arms differ from the dense model in their routing alone, and run no code of a user's."""
-    dense = next((case for case in loaded.arms if case.model == "dense" and not case.rung), loaded.arms[0])
-    shape = dense.config.model_dump(include={*SHAPE_KEYS})
+    shape = _dense(loaded).config.model_dump(include={*SHAPE_KEYS})
     found = loaded.cases[(loaded.cases.metric == metric) & (loaded.cases.status == "ok")]
     rows = [(loaded.cases_by_id[str(row.case_id)], row) for row in found.itertuples(index=False)]
     return [

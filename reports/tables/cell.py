@@ -90,5 +90,5 @@ class Cell:
 
 
 def joined_reasons(reasons: list[str | None]) -> str | None:
-    """Join reasons into one cell, each once; None if there are none."""
-    return "; ".join(dict.fromkeys(reason for reason in reasons if reason)) or None
+    """Join reasons, of which some may be joined already, into one cell, each once; None if there are none."""
+    return "; ".join(dict.fromkeys(each for reason in reasons if reason for each in reason.split("; "))) or None

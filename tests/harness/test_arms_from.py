@@ -101,6 +101,8 @@ def test_runs_without_a_best_arm_are_refused(tmp_path: Path) -> None:
         planned(tmp_path / "rum")
     with pytest.raises(UsageError, match="no MoD arm"):
         planned(run(tmp_path / "none", {"model": "mode_staged"}))
+    with pytest.raises(UsageError, match="mixer"):
+        planned(run(tmp_path / "mixed", MOD | {"mixer": "window"}))
     with pytest.raises(UsageError, match="modbench resume"):
         planned(run(tmp_path / "part", MOD, leave_out="train-mod_c0.5"))
     sweep = {"budgets": [1e12], "sizes": [{"d_model": 32}, {"d_model": 64}], "max_epochs": 100_000}

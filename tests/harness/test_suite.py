@@ -115,6 +115,13 @@ def test_set_reaches_shape_routing_protocol_and_training() -> None:
     assert made.suite.train.lr == 0.001
 
 
+@pytest.mark.parametrize("mixers", [["window"], ["attention", "window"]])
+def test_set_reaches_what_every_arm_says_itself(mixers: list[str]) -> None:
+    made = override(load_suite("combine"), Overrides(settings={"mixer": mixers if len(mixers) > 1 else mixers[0]}))
+    arms = make_plan(made, device="cpu", text=TEXT).comparisons[0].arms
+    assert {(case.model, case.config.mixer) for case in arms} == {(m, x) for m in ("dense", "mod") for x in mixers}
+
+
 def test_named_models_keep_the_anchor_and_add_what_is_lacking() -> None:
     assert [case.arm for case in first(planned(model=("moe",)))] == ["dense", "moe"]
     suite = parse_suite({"name": "s", "metrics": ["flops/forward"], "arms": [{"model": "dense"}]}, "s")
@@ -185,10 +192,35 @@ def test_at_several_training_lengths_a_rung_costs_as_much_at_each() -> None:
     assert {(run.seq_len, run.batch_size) for run in runs} == {(128, 8), (256, 4), (512, 2), (1024, 1)}
 
 
+def test_at_several_training_lengths_rungs_of_arms_that_only_the_match_names_have_names() -> None:
+    """The suite exchange has a rung for MoD in every block, which is no arm of it."""
+    lists = {"train.seq_len": [64, 128], "train.batch_size": [16, 8]}
+    made = make_plan(override(load_suite("exchange"), Overrides(settings=lists)), device="cpu", text=TEXT)
+    assert {case.arm for case in first(made) if case.rung} == {
+        "dense-t-mod-c0.125",
+        "dense-t-mod-c0.125-every1",
+        "dense-t-mod-c0.5",
+        "dense-t-dense-x1.4",
+    }
+
+
 def test_a_sweep_trains_at_one_length() -> None:
     lists = {"train.seq_len": [64, 128], "train.batch_size": [2, 1]}
     with pytest.raises(UsageError, match="one each"):
         override(load_suite("isoflop-cpu"), Overrides(settings=lists))
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "place"),
+    [
+        ("train.seq_len", [128, 0], r"train\.seq_len\.1: .* \(got 0\)"),
+        ("train.batch_size", [8, 4, 1.5], r"train\.batch_size\.2: .* \(got 1\.5\)"),
+        ("train.seq_len", ["a", "b"], r"train\.seq_len\.0: .* \(got 'a'\)"),
+    ],
+)
+def test_of_a_list_of_lengths_the_wrong_one_is_named(key: str, values: list[object], place: str) -> None:
+    with pytest.raises(UsageError, match=place):
+        override(load_suite("map"), Overrides(settings={key: values}))
 
 
 def test_a_rung_can_match_training_flops_or_parameters() -> None:

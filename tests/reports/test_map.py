@@ -189,6 +189,16 @@ def test_other_values_stand_beside_the_map(tmp_path: Path) -> None:
     assert "memory/parameters" in summary.closing(loaded, "report.html", 1.0)
 
 
+def test_each_reason_stands_once_in_a_row(tmp_path: Path) -> None:
+    """Also one that holds against both dense models, beside others that do not."""
+    rows = capacity_map.table(load(map_run(tmp_path, map_plan(effort="smoke"))))
+    cells = [
+        [*map(str.strip, cell.split(";"))] for metric in METRICS for cell in rows[f"{metric.replace('/', '_')}_reason"]
+    ]
+    assert any(len(each) > 2 for each in cells)
+    assert all(len(set(each)) == len(each) for each in cells)
+
+
 def test_the_shipped_suite_fits_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Forty lines of eighty characters, with every time, the loss, and what was counted."""
     monkeypatch.setenv("COLUMNS", "80")
