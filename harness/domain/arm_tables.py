@@ -20,7 +20,8 @@ Quantity = Literal["flops/forward", "flops/train_step", "params", "latency/forwa
 class Match(Frozen):
     """Request for the shape whose cost equals another arm's, or a multiple of it.
 
-    A model of modbench's own is matched at the training length, a model of yours at the longest length of the grid.
+    A model of modbench's own is matched at the training length, a model of yours at the longest length of the grid; where the
+    run trains at several lengths, FLOPs of both are matched at each.
 
     Attributes:
         arm: model of the arm to match, a catalogue name or a model of your own; its other settings may stand beside it, such as

@@ -41,7 +41,7 @@ class Matcher:
     """Solves shapes of equal cost.
 
     Attributes:
-        place: where arms of modbench's own are matched: at the training length, batch size 1.
+        place: where arms of modbench's own are matched: at the training length, of several the longest, batch size 1.
         lengths: all sequence lengths.
         places: where arms are measured or trained.
         longest: where arms of the user's are matched.

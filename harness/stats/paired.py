@@ -116,7 +116,12 @@ def compare(
 
 
 def compare_pairs(
-    one: Sequence[LaunchSamples], other: Sequence[LaunchSamples], *, column: str = "wall_s", one_thread: bool
+    one: Sequence[LaunchSamples],
+    other: Sequence[LaunchSamples],
+    *,
+    column: str = "wall_s",
+    one_thread: bool,
+    averaged: bool = True,
 ) -> Paired:
     """Compare the ratio of one pair with that of another, launch by launch: above 0 the first pair's is larger.
 
@@ -127,13 +132,17 @@ def compare_pairs(
         other: the same launches of another pair.
         column: what is compared.
         one_thread: whether one thread does all the work, so that its CPU time is comparable.
+        averaged: whether samples have a mean; quantiles have none.
     """
 
     def apart(clock: str, of: Callable[[Sequence[LaunchSamples], str], list[float]]) -> list[float]:
         return [mine - theirs for mine, theirs in zip(of(one, clock), of(other, clock), strict=True)]
 
-    def by(clock: str) -> tuple[Effect, Effect, Effect]:
-        typical, mean = apart(clock, launch_effects), apart(clock, launch_means)
+    def by(clock: str) -> tuple[Effect, Effect | None, Effect | None]:
+        typical = apart(clock, launch_effects)
+        if not averaged:
+            return effects.over_launches(typical), None, None
+        mean = apart(clock, launch_means)
         differ = [late - middle for late, middle in zip(mean, typical, strict=True)]
         return effects.over_launches(typical), effects.over_launches(mean), effects.over_launches(differ)
 

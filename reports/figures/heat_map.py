@@ -31,7 +31,7 @@ class HeatCell(NamedTuple):
 
 
 def draw_heat_map(
-    axis: Axes, rows: Sequence[Sequence[HeatCell]], columns: Sequence[str], marks: Marks, size: float = 8.5
+    axis: Axes, rows: Sequence[Sequence[HeatCell]], columns: Sequence[str], marks: Marks, size: float
 ) -> None:
     """Draw cells one unit wide and high; the first row is at the top.
 

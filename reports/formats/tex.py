@@ -14,7 +14,6 @@ from modbench.reports.questions import results
 from modbench.reports.questions.first_screen import measured_on
 from modbench.reports.questions.machine import warnings
 from modbench.reports.tables.load import Loaded, subsample_evenly
-from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.writers import latex
 
 FRAGMENT, DOCUMENT = "tables.tex", "report.tex"
@@ -38,7 +37,7 @@ def tables(loaded: Loaded) -> str:
     made = [latex.table(_captioned(loaded, _narrow(each)), _label(each, n)) for n, each in enumerate(grids, start=1)]
     loss = results.loss_table(loaded)
     if loss is not None:
-        made.append(latex.table(replace(loss, notes=[*_of_losses(loaded, loss)]), "modbench-loss"))
+        made.append(latex.table(replace(loss, notes=[*loss.notes, *_dagger(loss)]), "modbench-loss"))
     tables = (each for each in shared_blocks(loaded) if isinstance(each, Table))
     made += [latex.table(each, f"modbench-{re.sub('[^a-z]+', '-', each.label.lower())}") for each in tables]
     return masked(_HEAD + ("".join(made) or NONE))
@@ -81,11 +80,6 @@ def _captioned(loaded: Loaded, made: Table) -> Table:
     )
     left = [Sentence("{more} more arms are in comparisons.csv.", more=made.left_out)] if made.left_out else []
     return replace(made, notes=[*made.notes, *marks, f"{measured_on(loaded)}.", *left])
-
-
-def _of_losses(loaded: Loaded, made: Table) -> Iterator[Value]:
-    yield f"{seeds_in_words(loaded)}."
-    yield from _dagger(made)
 
 
 def _dagger(made: Table) -> Iterator[Value]:

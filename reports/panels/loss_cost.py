@@ -56,7 +56,7 @@ def render(loaded: Loaded) -> list[Figure]:
         or "bpb/val" not in suite.metrics
     ):
         return []
-    trained = suite.train.lengths[-1]
+    trained = max(suite.train.lengths)
     length = trained if trained in loaded.lengths else loaded.lengths[-1]
     metric = next((m for m in ("latency/train_step", "latency/forward", "flops/forward") if m in suite.metrics), None)
     if metric is None:

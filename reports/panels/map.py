@@ -128,7 +128,7 @@ READING = (
     "smaller dense model that needs as many FLOPs, which is the alternative to skipping tokens. Purple and ▲ are better, orange "
     "and ▼ worse, in all maps alike; a stronger colour is a larger difference (time, FLOPs and memory up to a factor of two, "
     "loss up to 4 %). Grey: no direction is shown. A capacity pays at a length if it is better in time or loss than dense of "
-    "equal cost, and not worse in the other; a loss whose interval lies within 1.5 % of it counts as equal."
+    "equal cost, and better or equal in the other; a loss whose interval lies within 1.5 % of it counts as equal."
 )
 
 PANEL = Panel(

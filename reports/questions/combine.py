@@ -28,7 +28,7 @@ from modbench.reports.panel import InPlace
 from modbench.reports.tables import comparisons, losses
 from modbench.reports.tables.cases import no_interval
 from modbench.reports.tables.cell import joined_reasons
-from modbench.reports.tables.comparisons import BY_CPU, pair_row, ratio_ends
+from modbench.reports.tables.comparisons import BY_CPU, SMOKE, pair_row, ratio_ends
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.outcomes import CAUSAL_LOSS, Tables
@@ -57,7 +57,6 @@ OF_RATIOS = {
     "inconclusive": "? undecided",
     "contaminated": "‡ contaminated",
 }
-SMOKE = "smoke effort: no claims, so no verdict"
 COUNTED = (("worse", "less than the product"), ("equivalent", "equal to it"), ("better", "more"))
 OF_LOSSES = OF_RATIOS | {"better": "▲ lower", "worse": "▼ higher"}
 COLUMNS = (
@@ -232,7 +231,13 @@ def _of_times(tables: Tables, pairs: Sequence[tuple[Case, Case]], metric: Metric
     anchor, place = tables.anchor(pairs[0][0], metric), pairs[0][0].place
     beside, alone = (tables.launches(metric, case, base, anchor) for case, base in pairs)
     made_in = tables.made_in(metric)
-    found = paired.compare_pairs(beside, alone, column=made_in.column, one_thread=made_in.times and place.one_thread)
+    found = paired.compare_pairs(
+        beside,
+        alone,
+        column=made_in.column,
+        one_thread=made_in.times and place.one_thread,
+        averaged=not metric.quantile,
+    )
     sides = [case for pair in pairs for case in pair]
     unfit = tables.escapes(metric, *sides) or found.unfit
     ratio, low, high = ratio_ends(found.effect)
@@ -407,8 +412,8 @@ def in_place(loaded: Loaded) -> InPlace | None:
         groups=("", "", *(group[0].square.title for group in groups for _ in range(2))),
         notes=[*_notes(loaded, groups[0])],
     )
-    words = {"▲": "more than the product", "▼": "less", "≈": "the product"}
-    return InPlace([made], name(loaded.arms[0]), [], frozenset(SHOWN), words)
+    words = {"▲": "better", "▼": "worse", "≈": "equal"}
+    return InPlace([made], name(loaded.arms[0]), [loaded.arms[0], *loaded.arms_shown], frozenset(SHOWN), words)
 
 
 def answer(loaded: Loaded) -> Iterator[Sentence]:

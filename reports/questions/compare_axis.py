@@ -28,7 +28,7 @@ from modbench.reports.questions.gate.non_inferiority import Change, welch
 from modbench.reports.tables import axes, comparisons, losses
 from modbench.reports.tables.axes import Value
 from modbench.reports.tables.cell import joined_reasons
-from modbench.reports.tables.comparisons import BY_CPU, pair_row, ratio_ends
+from modbench.reports.tables.comparisons import BY_CPU, SMOKE, pair_row, ratio_ends
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.outcomes import Tables, arm_named
@@ -51,7 +51,7 @@ def unpaired_result(tables: Tables, case: Case, baseline: Case, metric: Metric) 
     if len(hardware) > 1:
         reasons.append(f"the two ran on different hardware ({' and '.join(sorted(hardware))}): no verdict")
     if not tables.run.plan.suite.claims:
-        reasons.append("smoke effort: no claims, so no verdict")
+        reasons.append(SMOKE)
     means = (
         {} if mean is None else dict(zip(("mean_ratio", "mean_ci_low", "mean_ci_high"), ratio_ends(mean), strict=True))
     )

@@ -54,13 +54,11 @@ class Quantity:
         title: names it.
         metric: its key.
         loss: how losses are shown; None for everything else.
-        exact: whether it was counted or allocated, and so has no interval.
     """
 
     title: str
     metric: str
     loss: Loss | None = None
-    exact: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,8 +142,8 @@ class Map:
     def standing(self, case: Case, length: int) -> Standing:
         """Return whether an arm is to be taken in place of the dense model of equal cost.
 
-        `pays`: it is better in one of time and loss, and not worse in the other; `dense`: the dense model is; `either`: each is
-        better in one of the two. A loss is equal where its interval lies within `LOSS_MARGIN`.
+        `pays`: it is better in one of time and loss, and better or equal in the other; `dense`: the dense model is;
+        `either`: each is better in one of the two.
         """
         words = {self._word(self.cell(case, length, each, equal_cost=True)) for each in self.deciding}
         if words == {"better", "worse"}:
@@ -154,7 +152,12 @@ class Map:
             return "pays" if "better" in words else "equal"
         return "dense" if words <= {"worse", "equivalent"} else "open"
 
+    def needed(self, found: Finding) -> int | None:
+        """Return how many seeds would tell a loss from that of the dense model, where it is open."""
+        return found.needed if self._word(found) == "inconclusive" else None
+
     def _word(self, found: Finding) -> str | None:
+        """Return a verdict; a loss whose interval lies within `LOSS_MARGIN` is equivalent."""
         ends = found.typical.ends
         if found.metric == self.loss.metric and found.verdict is not None and ends is not None:
             shares = [self.share(found, end) for end in ends]
@@ -168,15 +171,13 @@ def of(loaded: Loaded) -> Map | None:
     arms = losses.along_capacity(loaded)
     if not arms:
         return None
-    asked = loaded.run.plan.suite.metrics
-    shown, ok = losses.shown(loaded)[::-1], set(loaded.comparisons[loaded.comparisons.status == "ok"].metric)
-    loss = next((each for each in shown if each.metric in ok), shown[0])
+    asked, loss = loaded.run.plan.suite.metrics, losses.comparable(loaded)
     return Map(
         loaded,
         arms,
         sorted({*loaded.lengths, *losses.lengths(loaded)}),
         [Quantity(title.removesuffix(" pass"), metric) for title, metric in ANSWERED if metric in asked],
-        [Quantity(title, metric, exact=True) for title, metric in EXACT if metric in asked],
+        [Quantity(title, metric) for title, metric in EXACT if metric in asked],
         Quantity(f"loss, {loss.unit}", loss.metric, loss),
     )
 
@@ -265,16 +266,21 @@ def in_place(loaded: Loaded) -> InPlace | None:
     made = of(loaded)
     if made is None:
         return None
+    marked = made.ladder and loaded.run.plan.suite.claims
+    margin = Sentence(
+        "a loss whose interval lies within {share} counts as equal", share=Estimate(LOSS_MARGIN, kind="share")
+    )
     return InPlace(
         tables=[each for each in (_short(made), _counted(made)) if each.rows],
         baseline=name(made.base),
         arms=[made.base, *made.arms],
-        metrics=frozenset(loaded.run.plan.suite.metrics),
+        metrics=frozenset(each.metric for each in made.quantities),
         notes=[
-            *["second mark: over dense of equal cost"] * made.ladder,
+            *["second mark: over dense of equal cost"] * marked,
             Sentence(
                 "{loss} over {base}, {seeds}", loss=made.loss.title, base=made.base, seeds=losses.seeds_in_words(loaded)
             ),
+            *[margin] * marked,
         ],
     )
 
@@ -345,14 +351,14 @@ def full_tables(made: Map) -> Iterator[Table]:
     needed: list[list[Value]] = [
         [
             row_name(made, case),
-            *(each.needed for _, cost in sides for each in made.row(case, made.loss, equal_cost=cost)),
+            *(made.needed(each) for _, cost in sides for each in made.row(case, made.loss, equal_cost=cost)),
         ]
         for case in made.arms
     ]
     if any(each is not None for _, *row in needed for each in row):
         lengths: list[Value] = ["", *(at for _ in sides for at in made.lengths)]
         groups = ["", *(label for label, _ in sides for _ in made.lengths)]
-        notes = ["With so many seeds a loss that is open would probably be told from none."]
+        notes = ["With so many seeds a loss that is open would probably be told from that of the dense model."]
         yield Table("seeds needed", lengths, needed, groups=groups, notes=notes, folded=True)
 
 
@@ -394,6 +400,7 @@ def _csv_row(made: Map, case: Case, length: int) -> dict[str, Any]:
                 f"{prefix}_ci_high": found.typical.high,
                 f"{prefix}_verdict": found.verdict,
             }
-            reasons.append(None if found.verdict in DECIDED else found.reason)
+            why = None if found.verdict in DECIDED else found.reason
+            reasons.append(f"at equal cost: {why}" if why and equal_cost and why not in reasons else why)
         row[f"{key}_reason"] = joined_reasons(reasons)
     return row

@@ -154,13 +154,13 @@ def loss_table(loaded: Loaded) -> Table | None:
     if not shown or loaded.run.plan.suite.isoflop is not None:
         return None
     arms, several = (loaded.arms[0], *loaded.arms_shown), len(lengths) > 1
-    columns = [(shown[-1], length) for length in lengths] if several else [(each, None) for each in shown]
+    columns = [(losses.comparable(loaded), at) for at in lengths] if several else [(each, None) for each in shown]
     rows = [[case, *(loss_cell(loaded, case, each, length) for each, length in columns)] for case in arms]
     titles = [each.title if length is None else grid_point("T", length) for each, length in columns]
     head = ("" if several else f"held-out loss, {shown[0].unit} (lower is better)", *titles)
     rows = [row for row in rows if any(cell != "" for cell in row[1:])]
     left_out = len(loaded.arms) - 1 - len(loaded.arms_shown)
-    notes = [*[f"{shown[-1].title}, lower is better"] * several, losses.seeds_in_words(loaded)]
+    notes = [*[f"{columns[0][0].title}, {shown[0].unit}, lower is better"] * several, losses.seeds_in_words(loaded)]
     return (
         Table("held-out loss", head, rows, notes=notes, left_out=left_out, file="cases.csv", rows_are="arms")
         if rows

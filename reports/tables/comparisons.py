@@ -38,6 +38,8 @@ BY_CPU = ("cpu_ratio", "cpu_ci_low", "cpu_ci_high")
 ATTAINABLE = ("attainable", "realised_ci_low", "realised_ci_high")
 # An ideal closer to 1 than this is too small a gain to say what share of it was realised.
 SMALLEST_PROMISE = 0.10
+# Why a run makes no claims.
+SMOKE = "smoke effort: no claims, so no verdict"
 # Whole calls whose operators the counting pass records, and the field of its notes that holds them.
 RECORDED = {"latency/forward": "forward_operators", "latency/train_step": "train_operators"}
 
@@ -168,7 +170,7 @@ def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict
     within_reach, unknown = attainable(tables, case, baseline, metric)
     reasons.append(unknown)
     if not tables.run.plan.suite.claims:
-        reasons.append("smoke effort: no claims, so no verdict")
+        reasons.append(SMOKE)
     if mean is None:
         reasons.append("no mean ratio: samples are quantiles")
     return {
@@ -247,7 +249,7 @@ def _exact(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[s
         )
     suite = tables.run.plan.suite
     if not suite.claims:
-        reasons.append("smoke effort: no claims, so no verdict")
+        reasons.append(SMOKE)
     judged = suite.claims and tables.made_in(metric).judged
     return {
         "ratio": ratio,

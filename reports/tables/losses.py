@@ -53,6 +53,12 @@ def shown(loaded: Loaded) -> list[Loss]:
     return found
 
 
+def comparable(loaded: Loaded) -> Loss:
+    """Return the loss that compares with dense, of a run that asked for one: routed causally where that was measured."""
+    ok, known = set(loaded.comparisons[loaded.comparisons.status == "ok"].metric), shown(loaded)[::-1]
+    return next((each for each in known if each.metric in ok), known[0])
+
+
 def lengths(loaded: Loaded) -> list[int]:
     """Return the sequence lengths at which arms were trained on a corpus, ascending."""
     return sorted({unit.comparison.place.seq_len for unit in loaded.runs})

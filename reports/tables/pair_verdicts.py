@@ -81,8 +81,9 @@ def judge(rows: Sequence[dict[str, Any]], margin: float, *, claims: bool) -> Non
         elif evidence.better is not None:
             row["verdict"] = verdicts.difference_verdict(evidence.effect, evidence.better, row["p_adjusted"])
             if row["verdict"] == "inconclusive" and row["metric"] in HELD_OUT:
-                row["needed"] = sample_size.to_decide(evidence.effect, 0.0)
-                row["reason"] = joined_reasons([row["reason"], _seeds(row["needed"])])
+                among = _among(estimates, sizes[evidence.family])
+                row["needed"] = None if among else sample_size.to_decide(evidence.effect, 0.0)
+                row["reason"] = joined_reasons([row["reason"], among or _seeds(row["needed"])])
         else:
             _judge_ratio(row, evidence, margin, estimates, disturbed, sizes[evidence.family])
 
@@ -142,14 +143,20 @@ def _judge_ratio(
 
 def _undecided(clock: Estimates, margin: float, own: str, family: int) -> str:
     """Why a pair is inconclusive, and what would decide it."""
-    effect = clock.typical
-    excludes = effect.low is not None and effect.high is not None and not effect.low <= 0 <= effect.high
-    if own == "inconclusive" and excludes and clock.p is not None:
-        words = "not significant among {n} comparisons (Benjamini-Hochberg p {p})"
-        return plain(Sentence(words, n=family, p=Estimate(clock.p, kind="p")))
-    if effect.sd is None:
+    if own == "inconclusive" and (among := _among(clock, family)):
+        return among
+    if clock.typical.sd is None:
         return "a single launch gives no verdict"
-    return sample_size.would_decide(effect, margin, clock.mean)
+    return sample_size.would_decide(clock.typical, margin, clock.mean)
+
+
+def _among(clock: Estimates, family: int) -> str | None:
+    """Say that an effect whose interval excludes none is not significant in its family; None where the interval includes none."""
+    effect = clock.typical
+    if clock.p is None or effect.low is None or effect.high is None or effect.low <= 0 <= effect.high:
+        return None
+    words = "not significant among {n} comparisons (Benjamini-Hochberg p {p})"
+    return plain(Sentence(words, n=family, p=Estimate(clock.p, kind="p")))
 
 
 def _seeds(needed: int | None) -> str:

@@ -38,6 +38,8 @@ _SPELT = {
     "…": r"\ldots{}",
     "·": r"$\cdot$",
     "°": r"$^{\circ}$",
+    "≠": r"$\neq$",
+    "‡": r"\ddag{}",
     "▲": r"$\triangle$",
     "▼": r"$\nabla$",
 }

@@ -86,6 +86,7 @@ def test_a_long_argument_is_shortened(
         ("run quick --model dense --capacity 0.5", ["reads 'capacity'"]),
         ("run quick --seeds=-1", ["-1 is not a seed"]),
         ("run quick --set train.batch_size=0", ["train.batch_size", "equal to 1"]),
+        ("run quick --set train.seq_len=[128,-1]", ["train.seq_len.1", "equal to 1"]),
         ("run quick --set max_seq_len=abc", ["max_seq_len", "integer"]),
         (["run", "quick", "--corpus", "x" * 300], ["File name too long"]),
         (["run", "quick", "-k", "(" * 5000 + "mod"], ["nested too deeply"]),

@@ -20,6 +20,8 @@ from modbench.harness.stats.paired import LaunchSamples, compare_pairs
 from modbench.reports.panels import combine as panel
 from modbench.reports.questions import combine
 from modbench.reports.tables.load import Loaded, load
+from modbench.reports.terminal import summary
+from modbench.reports.writers import latex
 
 METRICS = [
     "flops/forward",
@@ -48,11 +50,13 @@ LOSSES = {
 }
 
 
-def planted(tmp_path: Path, *, effort: str = "draft", arms: Any = None, **trouble: Any) -> Loaded:
+def planted(
+    tmp_path: Path, *, effort: str = "draft", arms: Any = None, metrics: list[str] = METRICS, **trouble: Any
+) -> Loaded:
     both = [{"model": "dense", "mixer": MIXERS}, {"model": "mod", "capacity": 0.125, "mixer": MIXERS}]
     made = planted_suite(
         effort,
-        metrics=METRICS,
+        metrics=metrics,
         arms=arms or both,
         shape={"d_model": 64, "n_layers": 4, "window": 16},
         seeds=[0, 1, 2, 3, 4],
@@ -146,6 +150,16 @@ def test_tables_and_terminal_have_the_causal_loss_alone(run: Loaded) -> None:
         ]
 
 
+@pytest.mark.parametrize("words", sorted({*combine.OF_RATIOS.values(), *combine.OF_LOSSES.values()}))
+def test_latex_spells_every_mark(words: str) -> None:
+    assert "U+" not in latex.text(words)
+
+
+def test_other_values_stand_beside_the_table(tmp_path: Path) -> None:
+    run = planted(tmp_path, metrics=[*METRICS, "memory/parameters"])
+    assert "memory/parameters" in summary.closing(run, "report.html", 1.0)
+
+
 def test_the_figure_has_a_column_for_each_combination_and_length(run: Loaded) -> None:
     figure: Any = next(iter(panel.render(run)))
     assert len(figure.figure.axes) == 4
@@ -222,6 +236,8 @@ def test_drift_that_launches_share_cancels() -> None:
             one.append(LaunchSamples(both, mixes, anchor, {}))
             other.append(LaunchSamples(skips, None, anchor, {}))
         effect = compare_pairs(one, other, one_thread=False).effect
+        quantiles = compare_pairs(one, other, one_thread=False, averaged=False)
+        assert (quantiles.effect, quantiles.mean, quantiles.apart) == (effect, None, None)
         assert effect.low is not None
         assert effect.high is not None
         covered += effect.low < np.log(0.8) < effect.high

@@ -11,14 +11,17 @@ from planted import left, planted_suite, stored
 
 from modbench.harness.domain.case import Case
 from modbench.harness.planning.plan import Plan
+from modbench.harness.stats import effects
 from modbench.harness.stats.effects import POWER, t_quantile
 from modbench.harness.stats.sample_size import decided
+from modbench.reports.formats import tex
 from modbench.reports.model import Finding
 from modbench.reports.questions import compare_axis, exchange, results
 from modbench.reports.questions.recommend import candidates, limits
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import by_length
 from modbench.reports.tables.load import load
+from modbench.reports.tables.pair_verdicts import Evidence, judge
 
 ARMS = [
     {"model": "dense"},
@@ -101,6 +104,7 @@ def test_a_loss_stands_beside_the_length_that_it_was_trained_at(tmp_path: Path) 
     table = results.loss_table(loaded)
     assert table is not None
     assert table.head[1:] == ("T = 64", "T = 128")
+    assert f"Held-out loss. {table.notes[0]}. " in tex.tables(loaded)
     cells = next(each[1:] for each in table.rows if isinstance(each[0], Case) and each[0].arm == MOD)
     bits = [each.typical.value for each in cells if isinstance(each, Finding)]
     assert bits == pytest.approx([rise / math.log(2) for rise in rises.values()], abs=0.05)
@@ -147,3 +151,18 @@ def test_a_loss_that_is_open_has_the_number_of_seeds_that_would_decide_it(tmp_pa
     sd = typical.half / t_quantile(0.975, 4) * 2
     assert needed > 4
     assert decided(typical.value, sd, needed, 0) >= POWER > decided(typical.value, sd, needed - 1, 0)
+
+
+def test_a_loss_that_is_open_for_its_many_comparisons_alone_has_no_number_of_seeds() -> None:
+    """Its interval excludes none already."""
+    values = [[0.01, 0.03, 0.02, 0.04, 0.005], *[[-0.01, 0.01, 0.01, 0.02, -0.005]] * 7]
+    rows = [
+        {"metric": "loss/val", "reason": None, "evidence": Evidence(effects.over_launches(each), better="lower")}
+        for each in values
+    ]
+    judge(rows, 0.02, claims=True)
+    first, *others = rows
+    assert first["verdict"] == "inconclusive"
+    assert first["needed"] is None
+    assert "among 8 comparisons" in str(first["reason"])
+    assert all(each["needed"] for each in others)

@@ -104,6 +104,23 @@ def test_every_cell_has_a_value_or_a_reason(tmp_path: Path) -> None:
     assert "failed" in shown(panel, loaded)
 
 
+def test_seeds_are_advised_for_losses_that_are_open_alone(tmp_path: Path) -> None:
+    """Without noise to speak of, losses that are not told apart lie within the margin; with it they are open."""
+    for noise, advised in ((0.002, False), (0.03, True)):
+        (tmp_path / str(noise)).mkdir()
+        made = capacity_map.of(load(map_run(tmp_path / str(noise), run_noise=noise)))
+        assert made is not None
+        (cells,) = [made.row(case, made.loss, equal_cost=True) for case in made.arms if case.arm == HIGH]
+        assert {each.verdict for each in cells} == {"inconclusive"}
+        assert [made.needed(each) is not None for each in cells] == [advised] * len(LENGTHS)
+        assert ("seeds needed" in {each.label for each in capacity_map.full_tables(made)}) == advised
+
+
+def test_a_reason_says_which_dense_model_it_is_about(tmp_path: Path) -> None:
+    reasons = capacity_map.table(load(map_run(tmp_path, run_noise=0.03))).loss_val_reason
+    assert all(said.count("seeds would") == 2 and said.count("at equal cost: ") == 1 for said in reasons)
+
+
 def test_the_figure_has_four_maps_with_one_scale(made: Map) -> None:
     """Better is above the middle of the palette in every map, worse below it; marks say the same without colours."""
     over_shape, over_cost = drawn(panel, made.loaded)
@@ -165,6 +182,11 @@ def test_a_smoke_run_claims_nothing(tmp_path: Path) -> None:
     (said,) = capacity_map.answer(loaded)
     assert plain(said).endswith("without a verdict.")
     assert {made.standing(case, length) for case in made.arms for length in made.lengths} == {"open"}
+
+
+def test_other_values_stand_beside_the_map(tmp_path: Path) -> None:
+    loaded = load(map_run(tmp_path, map_plan(metrics=[*METRICS, "memory/parameters"])))
+    assert "memory/parameters" in summary.closing(loaded, "report.html", 1.0)
 
 
 def test_each_reason_stands_once_in_a_row(tmp_path: Path) -> None:
