@@ -216,10 +216,13 @@ def _pays(made: Map) -> Sentence:
         for those, lengths in at.items()
     ]
     others = [Sentence(words, n=counts[word]) for word, words in _OTHERS if counts[word]]
+    where = (
+        ": {parts} ({n} of {all} cells" + "; {others}" * bool(others)
+        if counts["pays"]
+        else ", in none of {all} cells ({others}"
+    )
     return Sentence(
-        "Skipping pays over dense of equal cost, in {costs}: {parts} ({n} of {all} cells"
-        + "; {others}" * bool(others)
-        + ").",
+        "Skipping pays over dense of equal cost, in {costs}" + where + ").",
         costs=Listed([*(f"{each.title} time" for each in made.times[:1]), "loss"], last=" and "),
         parts=Listed(parts, "; "),
         n=counts["pays"],

@@ -21,8 +21,10 @@ from modbench.harness.core import masking
 from modbench.harness.results.run_folder import read
 from modbench.reports import demo
 
-# Far below what a wheel may weigh, and enough for a quick run.
-MOST_BYTES = 300_000
+# Far below what a wheel may weigh, and enough for a run of `map`.
+MOST_BYTES = 500_000
+# Points of a training curve at most.
+MOST_POINTS = 100
 # Folders of files that a report is made from.
 FOLDERS = ("units", "decisions")
 PATHS = re.compile(r"(?<![\w.~])/(?:home|root|Users|tmp|work|mnt|data)/|[A-Z]:\\\\")
@@ -69,7 +71,10 @@ def packed(run: Path) -> bytes:
 
 
 def _thin(files: dict[str, Any]) -> None:
-    """Leave out losses by position but those of the first seed at the longest length, which a figure shows."""
+    """Leave out training curves and losses by position but those of the first seed at the longest length, which figures show.
+
+    These curves have every nth step, and these losses four decimals.
+    """
     units = {name: content["unit"] for name, content in files.items() if name.startswith("units/")}
     runs = {
         name: (-unit["comparison"]["arms"][0]["place"]["seq_len"], unit["protocol"]["seed"])
@@ -77,9 +82,13 @@ def _thin(files: dict[str, Any]) -> None:
         if unit["made_in"] == "train"
     }
     for name, run in runs.items():
-        for outcome in files[name]["outcomes"]:
-            if run > min(runs.values()) and "by_position" in (outcome["notes"] or {}):
-                outcome["notes"]["by_position"] = None
+        for notes in filter(None, (outcome["notes"] for outcome in files[name]["outcomes"])):
+            if run > min(runs.values()):
+                notes.update(dict.fromkeys({"by_position", "curve"} & {*notes}))
+            elif curve := notes.get("curve"):
+                every = -(-len(curve["step"]) // MOST_POINTS)
+                notes["curve"] = {column: values[::-every][::-1] for column, values in curve.items()}
+                notes["by_position"] = notes["by_position"] and [round(value, 4) for value in notes["by_position"]]
 
 
 def _without_out(words: list[str]) -> list[str]:
