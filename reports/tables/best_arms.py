@@ -100,11 +100,11 @@ def sentence(taken: ArmsFrom) -> Sentence:
     """Say which arms were taken from which run, and why these."""
     arms = [
         Sentence(
-            "{arm} has the lowest {metric} of {among} {kind} there at T = {length} ({loss}, {seeds:seed})",
+            f"{{arm}} has the lowest {{metric}} of {{among:{'MoD' if each.model in MOD else 'MoDE'} arm}} there "
+            "at T = {length} ({loss}, {seeds:seed})",
             arm=each.arm,
             metric=taken.metric,
             among=each.among,
-            kind=f"{'MoD' if each.model in MOD else 'MoDE'} arm{'s' * (each.among != 1)}",
             length=taken.seq_len,
             loss=Estimate(each.loss, unit="nat"),
             seeds=each.seeds,
