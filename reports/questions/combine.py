@@ -57,7 +57,7 @@ OF_RATIOS = {
     "inconclusive": "? undecided",
     "contaminated": "‡ contaminated",
 }
-COUNTED = (("worse", "less than the product"), ("equivalent", "equal to it"), ("better", "more"))
+COUNTED = (("equivalent", "as much"), ("better", "more"))
 OF_LOSSES = OF_RATIOS | {"better": "▲ lower", "worse": "▼ higher"}
 COLUMNS = (
     *("metric", "unit", "arm", "skips_arm", "mixes_arm", "baseline_arm", "capacity", "mixer", "seq_len", "batch_size"),
@@ -426,19 +426,20 @@ def answer(loaded: Loaded) -> Iterator[Sentence]:
             continue
         first = max((each for each in timed if each.metric == timed[0].metric), key=lambda each: each.length)
         verdicts_ = [each.together.verdict for each in ratios]
-        counts = [
-            Sentence(f"{word} in {{n}}", n=verdicts_.count(verdict))
-            for verdict, word in COUNTED
-            if verdict in verdicts_
-        ]
-        left = sum(verdict not in dict(COUNTED) for verdict in verdicts_)
+        counts = [Sentence(f"{word} in {{n}}", n=n) for verdict, word in COUNTED if (n := verdicts_.count(verdict))]
+        left = sum(verdict not in {"worse", *dict(COUNTED)} for verdict in verdicts_)
         counts += [Sentence("open in {n}", n=left)] if left else []
-        judged = any(verdicts_)
+        counted = any(verdicts_) and len(ratios) > 1
         yield Sentence(
-            "{both}, {what} at T = {length}: {ratio} together, {skips} and {mixes} alone, so {together} the product"
+            (
+                "{both} saves less than the product in {less} of {n:ratio}" + " ({counts})" * bool(counts) + "; "
+                if counted
+                else "{both}, "
+            )
+            + "{what} at T = {length}: {ratio} together, {skips} and {mixes} alone, so {together} the product"
             + f" ({Label.BY_CPU})" * first.together.by_cpu
-            + "."
-            + " Of {n:ratio}: {counts}." * judged,
+            + ".",
+            less=verdicts_.count("worse"),
             both=first.square.title,
             what=SHOWN[first.metric],
             length=first.length,
