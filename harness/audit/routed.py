@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 # Outputs of a router for each token: a score, or logits of both choices.
 OUTPUTS = 2
-# Share of tokens that weights must be spared for a block to be routed.
-SPARED = 0.02
+# Share of tokens that weights must be spared for a block to be routed, and tokens of a row: nothing depends on the query of a first
+# token, which can attend to itself alone.
+SPARED, FIRST = 0.02, 1.5
 NONE = "no block is routed: its blocks change every token and compute all rows"
 
 
@@ -104,8 +105,8 @@ NO_ROUTER = "no router is seen: a weight in the block with one output for each t
 
 def routed_blocks(audited: Audited) -> list[Routed]:
     """The routed blocks of a model."""
-    tokens = audited.tokens().numel()
-    zeroed = {each.name for each in audited.products if _share_zeroed(each, tokens) > SPARED}
+    tokens, least = audited.tokens().numel(), max(SPARED, FIRST / audited.case.place.seq_len)
+    zeroed = {each.name for each in audited.products if _share_zeroed(each, tokens) > least}
     found = []
     for number, call in enumerate(audited.block_calls):
         watch = ProductWatch(call.module)
