@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 # Outputs of a router for each token: a score, or logits of both choices.
 OUTPUTS = 2
-# Share of tokens that weights must be spared for a block to be routed, and tokens of a row: nothing depends on the query of a first
-# token, which can attend to itself alone.
+# Share of tokens that weights must be spared for a block to be routed, and tokens of a row: nothing depends on the query of a
+# first token, which can attend to itself alone.
 SPARED, FIRST = 0.02, 1.5
 NONE = "no block is routed: its blocks change every token and compute all rows"
 

@@ -30,9 +30,9 @@ def check(audited: Audited) -> Finding:
     Without a build with capacity 1, routed blocks are compared with the model's others, and a cache by its places for each token.
     """
     dense = all_on(audited)
-    stored = {"activations": _activations(audited, dense), "keys and values": _cached(audited, dense)}
+    stored = {"activations": _activations(audited, dense), "cache": _cached(audited, dense)}
     shares = {name: share for name, share in stored.items() if share is not None}
-    facts: dict[str, object] = {name.replace(" ", "_"): share for name, share in stored.items()}
+    facts: dict[str, object] = dict(stored)
     if not shares:
         kept = Number(value=_kept(audited.another(), audited.tokens()), unit="B")
         words = "keeps {kept} for backward; a build with capacity=… would compare"
@@ -43,7 +43,7 @@ def check(audited: Audited) -> Finding:
             else reported(words, "kept", kept=kept, facts=facts)
         )
     given: dict[str, Given] = {f"s{at}": Number(value=share, kind="share") for at, share in enumerate(shares.values())}
-    words = "stores " + ", ".join(f"{{s{at}}} of the {name}" for at, name in enumerate(shares)) + " of dense"
+    words = ", ".join(f"{{s{at}}} of dense's {name}" for at, name in enumerate(shares))
     if audited.of not in SAVING:
         return reported(words, f"s{len(shares) - 1}", facts=facts, **given)
     skipped = 1 - rows_computed(audited)

@@ -37,7 +37,7 @@ def check(audited: Audited) -> Finding:
     }
     if share.value <= LITTLE:
         return holds("nothing is computed and then zeroed", share=share, number="share", facts=facts)
-    words = "{share} of what weights compute is then zeroed or dropped"
+    words = "{share} of the work of weights is zeroed or dropped"
     if audited.of is None or audited.of == "dense":
         return reported(words, "share", share=share, facts=facts)
     return deviates(words, "share", share=share, facts=facts)
