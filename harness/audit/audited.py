@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from modbench.harness.core.errors import Unmeasured
+from modbench.harness.registry import own_models
 from modbench.harness.subject import causality
 from modbench.harness.subject.after_timing import ModuleState
 from modbench.harness.subject.generation import set_missing
@@ -80,6 +81,15 @@ class Audited:
         tokens_BT = self.tokens()
         return not torch.equal(self.log_p(tokens_BT), self.log_p(tokens_BT))
 
+    @cached_property
+    def noise(self) -> float:
+        """Nats by which calls from equal seeds and states differ: what it draws from a generator of its own."""
+        tokens_BT, found = self.tokens(), list[Tensor]()
+        for _ in range(2):
+            with same_draws(tokens_BT):
+                found.append(self.log_p(tokens_BT))
+        return float((found[0] - found[1]).abs().max())
+
     def reset(self) -> None:
         """Put back what earlier calls left behind, so that what differs comes from the tokens alone."""
         if self._state is not None:
@@ -111,7 +121,13 @@ class Audited:
         place = self.case.place
         generator = torch.Generator().manual_seed(1000 * self.seed + number + 1)
         shape = (rows or place.batch_size, length or place.seq_len)
-        return torch.randint(self.vocab_size, shape, generator=generator).to(place.device)
+        tokens_BT = torch.randint(self.vocab_size, shape, generator=generator)
+        if (
+            shape[1] > 1
+        ):  # two equal tokens at the start get equal scores, to the last bit: which one is chosen is chance
+            same_B = tokens_BT[:, 0] == tokens_BT[:, 1]
+            tokens_BT[:, 1] = (tokens_BT[:, 1] + same_B) % self.vocab_size
+        return tokens_BT.to(place.device)
 
     def logits(self, tokens_BT: Tensor, *, causal: bool = False) -> Tensor:
         """Logits [B, T, V] as the model returns them; `causal`: routed without later tokens."""
@@ -157,8 +173,9 @@ class Audited:
         case = self.case
         if changes:
             config = case.config.model_copy(update=changes)
-            options = tuple((name, changes.get(name, value)) for name, value in case.options)
-            case = case.model_copy(update={"config": config, "options": options})
+            given = {name: value for name, value in changes.items() if own_models.way(case.model, {}, name).by_name}
+            options = dict(case.options) | given if case.own else {}
+            case = case.model_copy(update={"config": config, "options": tuple(sorted(options.items()))})
             if "facts" in self.case.__dict__:
                 case = case.with_facts(self.case.facts)
         made = Subject(case, self.seed)

@@ -25,9 +25,10 @@ def check(audited: Audited) -> Finding:
     evaluated = counter.forward(module, tokens_BT).total
     module.train()
     trained = []
-    for number in range(CALLS):
-        with torch.enable_grad():
-            trained.append(counter.count(module, partial(module, audited.tokens(number))).total)
+    for _ in range(CALLS):
+        # The same tokens each time, and the same draws: where a choice depends on them, FLOPs do.
+        with same_draws(tokens_BT), torch.enable_grad():
+            trained.append(counter.count(module, partial(module, tokens_BT)).total)
     with same_draws(tokens_BT):
         carried = float((audited.log_p(tokens_BT, module.eval()) - before_BTV).abs().max())
     share = Number(value=sum(trained) / len(trained) / max(1, evaluated), kind="share")

@@ -8,8 +8,8 @@ from modbench.harness.audit.audited import Audited
 from modbench.harness.audit.card import Finding, Number, deviates, holds, reported, unseen
 from modbench.harness.audit.probe import Probe
 
-# Share of the work of weights below which nothing is said: a row that fills a shape.
-LITTLE = 0.005
+# Share of the work of weights below which nothing is said: keys of tokens behind the last chosen one, which nobody reads.
+LITTLE = 0.02
 
 
 def check(audited: Audited) -> Finding:
