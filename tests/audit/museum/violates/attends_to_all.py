@@ -3,7 +3,7 @@
 import torch
 from routed import Routed, TopK, mod
 
-EXPECTED = {"of": "mod", "deviates": ["causal", "attention"]}
+EXPECTED = {"of": "mod", "deviates": ["causal", "mod_attention"]}
 
 
 class Wide(Routed):

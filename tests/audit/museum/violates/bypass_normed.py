@@ -2,7 +2,7 @@
 
 from routed import Routed, mod
 
-EXPECTED = {"of": "mod", "deviates": ["causal", "bypass"]}
+EXPECTED = {"of": "mod", "deviates": ["causal", "mod_bypass"]}
 
 
 class Normed(Routed):

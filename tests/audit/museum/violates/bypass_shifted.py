@@ -4,7 +4,7 @@ import torch
 from routed import Routed, mod
 from torch import nn
 
-EXPECTED = {"of": "mod", "deviates": ["causal", "bypass"]}
+EXPECTED = {"of": "mod", "deviates": ["causal", "mod_bypass"]}
 
 
 class Shifted(Routed):

@@ -3,7 +3,7 @@
 import torch
 from routed import Routed, mod
 
-EXPECTED = {"of": "mod", "deviates": ["causal", "capacity_moves"]}
+EXPECTED = {"of": "mod", "deviates": ["causal"], "shows": ["training"]}
 
 
 class Drawn(Routed):

@@ -2,7 +2,7 @@
 
 from routed import Routed, mod
 
-EXPECTED = {"of": "mod", "deviates": ["causal", "capacity_moves"]}
+EXPECTED = {"of": "mod", "deviates": ["causal"], "shows": ["training"]}
 
 
 class Falls(Routed):

@@ -2,7 +2,7 @@
 
 from routed import MoD, Routed, mod
 
-EXPECTED = {"of": "mod", "deviates": ["causal", "routers"]}
+EXPECTED = {"of": "mod", "deviates": ["causal", "mod_routers"]}
 
 
 class Follows(Routed):

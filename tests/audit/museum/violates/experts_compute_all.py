@@ -3,7 +3,7 @@
 from experts import Experts
 from small import dense
 
-EXPECTED = {"of": "moe", "deviates": ["skips"]}
+EXPECTED = {"of": "moe", "deviates": ["zeroed"]}
 
 
 class All(Experts):

@@ -4,7 +4,7 @@ import torch
 from experts import Experts
 from small import dense
 
-EXPECTED = {"of": "moe", "deviates": ["skips"]}
+EXPECTED = {"of": "moe", "deviates": ["zeroed"]}
 
 
 class Stacked(Experts):

@@ -4,7 +4,7 @@ import math
 
 from routed import Routed, mod
 
-EXPECTED = {"of": "mod", "deviates": ["causal", "k"]}
+EXPECTED = {"of": "mod", "deviates": ["causal", "mod_k"]}
 
 
 class Up(Routed):

@@ -2,7 +2,7 @@
 
 from routed import Routed, mod
 
-EXPECTED = {"of": "mod", "deviates": ["causal", "k"]}
+EXPECTED = {"of": "mod", "deviates": ["causal", "mod_k"]}
 
 
 class Eight(Routed):

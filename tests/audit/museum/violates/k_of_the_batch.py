@@ -3,7 +3,7 @@
 import torch
 from routed import Routed, mod
 
-EXPECTED = {"of": "mod", "deviates": ["causal", "rows", "k"]}
+EXPECTED = {"of": "mod", "deviates": ["causal", "rows_independent", "mod_k"]}
 
 
 class Pooled(Routed):

@@ -3,7 +3,7 @@
 from masks import Masked
 from routed import skipper
 
-EXPECTED = {"deviates": ["skips"]}
+EXPECTED = {"deviates": [], "shows": ["zeroed"]}
 
 
 class Takes(Masked):

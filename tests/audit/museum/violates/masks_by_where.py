@@ -4,7 +4,7 @@ import torch
 from masks import Masked
 from routed import skipper
 
-EXPECTED = {"deviates": ["skips"]}
+EXPECTED = {"deviates": [], "shows": ["zeroed"]}
 
 
 class Drops(Masked):

@@ -3,7 +3,7 @@
 from experts import NoOps
 from small import dense
 
-EXPECTED = {"of": "mode", "deviates": ["skips"]}
+EXPECTED = {"of": "mode", "deviates": ["zeroed"]}
 
 
 class Computed(NoOps):

@@ -4,7 +4,7 @@ import torch
 from experts import NoOps
 from small import dense
 
-EXPECTED = {"of": "mode", "deviates": ["skips"]}
+EXPECTED = {"of": "mode", "deviates": ["zeroed"]}
 
 
 class Dropped(NoOps):

@@ -2,7 +2,7 @@
 
 from routed import mod
 
-EXPECTED = {"of": "mod", "deviates": ["causal", "routers"]}
+EXPECTED = {"of": "mod", "deviates": ["causal", "mod_routers"]}
 
 
 def build(config, capacity=0.25):

@@ -2,7 +2,7 @@
 
 from routed import Routed, mod
 
-EXPECTED = {"of": "mod", "deviates": ["causal", "positions"]}
+EXPECTED = {"of": "mod", "deviates": ["causal", "mod_attention"]}
 
 
 class Halves(Routed):

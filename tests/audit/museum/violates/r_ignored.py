@@ -2,7 +2,7 @@
 
 from routed import Routed, mod
 
-EXPECTED = {"of": "mod", "deviates": ["causal", "gate", "gradients"]}
+EXPECTED = {"of": "mod", "deviates": ["causal", "mod_residual", "mod_gradient"]}
 
 
 class Combines(Routed):

@@ -2,7 +2,7 @@
 
 from routed import Routed, mod
 
-EXPECTED = {"of": "mod", "deviates": ["causal", "gate"]}
+EXPECTED = {"of": "mod", "deviates": ["causal", "mod_residual"]}
 
 
 class Combines(Routed):

@@ -2,7 +2,7 @@
 
 from routed import Routed, mod
 
-EXPECTED = {"of": "mod", "deviates": ["causal", "gradients"]}
+EXPECTED = {"of": "mod", "deviates": ["causal", "mod_gradient"]}
 
 
 class Combines(Routed):

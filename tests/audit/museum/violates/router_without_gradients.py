@@ -3,7 +3,7 @@
 import torch
 from routed import Routed, mod
 
-EXPECTED = {"of": "mod", "deviates": ["causal", "gradients"]}
+EXPECTED = {"of": "mod", "deviates": ["causal", "mod_gradient"]}
 
 
 class Fixed(Routed):

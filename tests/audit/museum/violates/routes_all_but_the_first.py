@@ -3,7 +3,7 @@
 from routed import Routed, mod
 from small import Block
 
-EXPECTED = {"of": "mod", "deviates": ["causal", "every"]}
+EXPECTED = {"of": "mod", "deviates": ["causal", "mod_blocks"]}
 
 
 def build(config, capacity=0.25):

@@ -2,7 +2,7 @@
 
 from routed import mod
 
-EXPECTED = {"of": "mod", "deviates": ["causal", "every"]}
+EXPECTED = {"of": "mod", "deviates": ["causal", "mod_blocks"]}
 
 
 def build(config, capacity=0.25):
