@@ -4,7 +4,7 @@ import torch
 from attention import Attention
 from routed import Routed, skipper
 
-EXPECTED = {"deviates": []}
+EXPECTED = {"deviates": [], "like": "saves"}
 
 
 class Rounded(Attention):

@@ -3,7 +3,7 @@
 from routed import Routed, mod
 from torch.utils.checkpoint import checkpoint
 
-EXPECTED = {"of": "mod", "deviates": ["causal"]}
+EXPECTED = {"of": "mod", "deviates": ["causal"], "like": "training"}
 
 
 class Again(Routed):

@@ -3,7 +3,7 @@
 from routed import Routed, skipper
 from small import Plain
 
-EXPECTED = {"deviates": []}
+EXPECTED = {"deviates": [], "like": "skips"}
 
 
 class Twice(Routed):

@@ -4,7 +4,7 @@ from small import Plain, dense
 from torch import nn
 from torch.nn import functional as F
 
-EXPECTED = {"deviates": []}
+EXPECTED = {"deviates": [], "like": "causal"}
 
 
 class Convolves(Plain):

@@ -3,7 +3,7 @@
 import torch
 from small import Plain, dense
 
-EXPECTED = {"deviates": []}
+EXPECTED = {"deviates": [], "like": "alone"}
 
 
 class Exits(Plain):

@@ -2,7 +2,7 @@
 
 from routed import MoD, mod
 
-EXPECTED = {"of": "mod", "deviates": ["causal"]}
+EXPECTED = {"of": "mod", "deviates": ["causal"], "like": "mod_stream"}
 
 
 class Doubled(MoD):

@@ -5,7 +5,7 @@ from routed import Routed, mod
 from torch import nn
 from torch.nn import functional as F
 
-EXPECTED = {"of": "mod", "deviates": ["causal"]}
+EXPECTED = {"of": "mod", "deviates": ["causal"], "like": "mod_gradient"}
 
 
 class Experts(Routed):

@@ -2,7 +2,7 @@
 
 from routed import Routed, mod
 
-EXPECTED = {"of": "mod", "deviates": ["causal"]}
+EXPECTED = {"of": "mod", "deviates": ["causal"], "like": "mod_k"}
 
 
 class Reaches(Routed):

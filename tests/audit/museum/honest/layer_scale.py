@@ -4,7 +4,7 @@ import torch
 from routed import Routed, mod
 from torch import nn
 
-EXPECTED = {"of": "mod", "deviates": ["causal"]}
+EXPECTED = {"of": "mod", "deviates": ["causal"], "like": "mod_residual"}
 
 
 class Scaled(Routed):

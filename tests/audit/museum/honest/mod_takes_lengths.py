@@ -4,7 +4,7 @@ import torch
 from routed import Routed, mod
 from small import Plain
 
-EXPECTED = {"of": "mod", "deviates": ["causal"]}
+EXPECTED = {"of": "mod", "deviates": ["causal"], "like": "alone"}
 
 
 class Real(Routed):

@@ -3,7 +3,7 @@
 from experts import Experts
 from small import dense
 
-EXPECTED = {"of": "moe", "deviates": []}
+EXPECTED = {"of": "moe", "deviates": [], "like": "skips"}
 
 
 def build(config):

@@ -4,7 +4,7 @@ import torch
 from routed import Routed, skipper
 from small import Plain
 
-EXPECTED = {"deviates": []}
+EXPECTED = {"deviates": [], "like": "zeroed"}
 
 
 class Padded(Routed):

@@ -2,7 +2,7 @@
 
 from routed import mod
 
-EXPECTED = {"of": "mod", "deviates": ["causal"]}
+EXPECTED = {"of": "mod", "deviates": ["causal"], "like": "mod_k"}
 
 
 def build(config, capacity=0.25):

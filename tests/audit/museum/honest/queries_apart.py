@@ -4,7 +4,7 @@ from attention import Attention, rotate
 from routed import Routed, mod
 from torch import nn
 
-EXPECTED = {"of": "mod", "deviates": ["causal"]}
+EXPECTED = {"of": "mod", "deviates": ["causal"], "like": "mod_attention"}
 
 
 class Apart(Attention):

@@ -3,7 +3,7 @@
 from small import Block, dense
 from torch import nn
 
-EXPECTED = {"deviates": []}
+EXPECTED = {"deviates": [], "like": "zeroed"}
 
 
 class Gated(Block):

@@ -3,7 +3,7 @@
 from routed import Routed, skipper
 from small import Dense
 
-EXPECTED = {"deviates": []}
+EXPECTED = {"deviates": [], "like": "deterministic"}
 
 
 class Hashed(Routed):

@@ -3,7 +3,7 @@
 from routed import Routed, mod
 from torch import nn
 
-EXPECTED = {"of": "mod", "deviates": ["causal"]}
+EXPECTED = {"of": "mod", "deviates": ["causal"], "like": "mod_residual"}
 
 
 class Biased(Routed):

@@ -3,7 +3,7 @@
 import torch
 from routed import Routed, skipper
 
-EXPECTED = {"deviates": []}
+EXPECTED = {"deviates": [], "like": "alone"}
 
 
 class Rounds(Routed):

@@ -2,7 +2,7 @@
 
 from small import Plain, dense
 
-EXPECTED = {"deviates": []}
+EXPECTED = {"deviates": [], "like": "rows_independent"}
 
 
 class Sorts(Plain):

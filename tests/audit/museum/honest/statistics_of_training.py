@@ -3,7 +3,7 @@
 from small import Dense, dense
 from torch import nn
 
-EXPECTED = {"deviates": []}
+EXPECTED = {"deviates": [], "like": "rows_independent", "shows": ["training"]}
 
 
 class Runs(Dense):
