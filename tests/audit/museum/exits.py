@@ -46,13 +46,14 @@ class Exiting(Block):
 class Gated(Plain):  # cannot generate
     def __init__(self, config, blocks):
         super().__init__(config, blocks)
-        self.gates = nn.ModuleList(nn.Linear(config.d_model, 1) for _ in self.blocks)
+        self.gates = nn.ModuleList(nn.Linear(config.d_model, 1) for _ in self.blocks[1:])
 
     def body(self, x_BTD, at_BT, cache, causal):
         goes_on_BT = torch.ones_like(at_BT, dtype=torch.bool)
-        for i, (block, gate) in enumerate(zip(self.blocks, self.gates, strict=True)):
+        for i, block in enumerate(self.blocks):
+            if i:
+                goes_on_BT = goes_on_BT & (self.gates[i - 1](x_BTD)[..., 0] < 0)
             x_BTD = block(x_BTD, at_BT, None if cache is None else cache[i], goes_on_BT)
-            goes_on_BT = goes_on_BT & (gate(x_BTD)[..., 0] < 0)
         return x_BTD
 
 

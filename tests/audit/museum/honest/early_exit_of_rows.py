@@ -12,10 +12,10 @@ class Rows(Gated):
         rows = []
         for x_TD in x_BTD:
             x_1TD = x_TD[None]
-            for block, gate in zip(self.blocks, self.gates, strict=True):
-                x_1TD = block(x_1TD, at_BT[:1])
-                if gate(x_1TD[:, 0]) > 0:
+            for i, block in enumerate(self.blocks):
+                if i and self.gates[i - 1](x_1TD[:, 0]) > 0:
                     break
+                x_1TD = block(x_1TD, at_BT[:1])
             rows.append(x_1TD)
         return torch.cat(rows)
 

@@ -10,11 +10,10 @@ EXPECTED = {"of": "early_exit", "deviates": ["skips", "zeroed"]}
 class Afterwards(Gated):
     def body(self, x_BTD, at_BT, cache, causal):
         streams, left = [], []
-        for block, gate in zip(self.blocks, self.gates, strict=True):
+        for block, gate in zip(self.blocks, [*self.gates, None], strict=True):
             x_BTD = block(x_BTD, at_BT)
             streams.append(x_BTD)
-            left.append(gate(x_BTD)[..., 0] > 0)
-        left[-1] = torch.ones_like(left[-1])
+            left.append(torch.ones_like(left[-1]) if gate is None else gate(x_BTD)[..., 0] > 0)
         first_BT = torch.stack(left).int().argmax(0)
         return torch.stack(streams).gather(0, first_BT[None, ..., None].expand(1, *x_BTD.shape))[0]
 
