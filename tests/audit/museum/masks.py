@@ -14,7 +14,7 @@ class Masked(Routed):
 
     def forward(self, x_BTD, at_BT, cache=None, causal=True):
         r_BT = self.score(x_BTD)
-        chosen_BT = self.passes(r_BT)
+        chosen_BT = self.passes(r_BT) if causal else torch.zeros_like(r_BT).scatter(1, self.top_k(r_BT), 1.0) > 0
         f_BTD = r_BT[..., None] * self.f_of_all(x_BTD, at_BT, chosen_BT, cache)
         return self.drop(x_BTD, f_BTD, chosen_BT)
 

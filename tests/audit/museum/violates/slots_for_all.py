@@ -2,9 +2,9 @@
 
 import torch
 from attention import Attention
-from routed import Routed, skipper
+from routed import Routed, mod
 
-EXPECTED = {"deviates": [], "shows": ["saves"]}
+EXPECTED = {"of": "mod", "deviates": ["causal", "saves"]}
 
 
 class Slots(Attention):
@@ -33,4 +33,4 @@ class Wide(Routed):
 
 
 def build(config, capacity=0.25):
-    return skipper(config, capacity, Wide)
+    return mod(config, capacity, Wide)
