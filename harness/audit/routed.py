@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
 
 # Outputs of a router for each token: a score, or logits of both choices.
 OUTPUTS = 2
-# Share of tokens that weights must be spared for a block to be routed.
-SPARED = 0.02
+# Share of tokens that weights must be spared for a block to be routed, and tokens of a row: nothing depends on the query of a
+# first token, which can attend to itself alone.
+SPARED, FIRST = 0.02, 1.5
 NONE = "no block is routed: its blocks change every token and compute all rows"
 
 
@@ -102,10 +104,20 @@ class Routed:
 NO_ROUTER = "no router is seen: a weight in the block with one output for each token would be one"
 
 
+# Routed blocks of models that were looked at.
+_FOUND: WeakKeyDictionary[Audited, list[Routed]] = WeakKeyDictionary()
+
+
 def routed_blocks(audited: Audited) -> list[Routed]:
-    """The routed blocks of a model."""
-    tokens = audited.tokens().numel()
-    zeroed = {each.name for each in audited.products if _share_zeroed(each, tokens) > SPARED}
+    """The routed blocks of a model, in the order of their calls; they are looked for once."""
+    if audited not in _FOUND:
+        _FOUND[audited] = _look(audited)
+    return _FOUND[audited]
+
+
+def _look(audited: Audited) -> list[Routed]:
+    tokens, least = audited.tokens().numel(), max(SPARED, FIRST / audited.case.place.seq_len)
+    zeroed = {each.name for each in audited.products if _share_zeroed(each, tokens) > least}
     found = []
     for number, call in enumerate(audited.block_calls):
         watch = ProductWatch(call.module)
@@ -138,9 +150,10 @@ def need(audited: Audited) -> list[Routed]:
     """
     if not audited.block_calls:
         raise Unmeasured("no block is seen: modules that map [B, T, D] to [B, T, D] would be blocks")
-    if not audited.routed:
+    found = routed_blocks(audited)
+    if not found:
         raise Unmeasured(NONE)
-    return audited.routed
+    return found
 
 
 def is_router(product: Product, tokens: int) -> bool:

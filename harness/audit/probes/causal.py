@@ -27,7 +27,7 @@ def check(audited: Audited) -> Finding:
     if not found.reads_future:
         return holds("no later token moves a log-probability", change=change, facts=facts)
     first = _first_moved(audited, found.at or 1)
-    words = "position {first} moves, by {change}, with later tokens"
+    words = "position {first} moves {change}"
     if facts["causal_rule"]:
         words += "; not with causal=True"
     elif facts["causal_rule"] is False:

@@ -27,7 +27,7 @@ def check(audited: Audited) -> Finding:
     facts = {"tokens": found.steps}
     if found.within:
         return holds("{n:decoded token} as in a forward pass", n=found.steps, change=change, facts=facts)
-    return deviates("decoded tokens differ by {change} from a forward pass", "change", change=change, facts=facts)
+    return deviates("decoded tokens are {change} off a forward pass", "change", change=change, facts=facts)
 
 
 def _why_not(audited: Audited) -> str | None:

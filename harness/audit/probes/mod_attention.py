@@ -47,9 +47,9 @@ def _block(routed: Routed) -> Finding:
         one = Number(value=1.0, kind="share")
         return deviates("chosen tokens are numbered anew, not at their positions", "one", one=one, facts=facts)
     words = {
-        "own": "chosen ones attend to one another, at their own positions",
-        "none": "chosen ones attend to one another; blocks know no positions",
-        "": "chosen ones attend to one another alone",
+        "own": "to one another, at their own positions",
+        "none": "to one another; its blocks know no positions",
+        "": "to one another alone",
     }
     return holds(words[positions], "share", share=share, facts=facts)
 

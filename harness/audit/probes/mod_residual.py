@@ -37,7 +37,7 @@ def _block(routed: Routed) -> Finding:
         )
     others = _moves_others(routed)
     if others is not None and others > ROUNDING:
-        words = "another chosen token's score moves it by {share}: normalised over them"
+        words = "another score moves it {share}: normalised over the chosen"
         return deviates(words, "share", share=Number(value=others, kind="share"), facts={"form": "normalised"})
     return _line(once, twice, half, x_BTD[chosen_BT].double())
 

@@ -12,6 +12,7 @@ from modbench.harness.audit.audited import Audited
 from modbench.harness.audit.card import Finding, Given, Number, deviates, holds, reported, unseen
 from modbench.harness.audit.probe import Probe
 from modbench.harness.audit.probes.skips import all_on, rows_computed
+from modbench.harness.audit.routed import routed_blocks
 from modbench.harness.core.protocols import parts_of
 from modbench.harness.subject.output_caching_guard import same_draws
 from modbench.harness.subject.rewinding import held_bytes, tensors_of
@@ -30,9 +31,9 @@ def check(audited: Audited) -> Finding:
     Without a build with capacity 1, routed blocks are compared with the model's others, and a cache by its places for each token.
     """
     dense = all_on(audited)
-    stored = {"activations": _activations(audited, dense), "keys and values": _cached(audited, dense)}
+    stored = {"activations": _activations(audited, dense), "cache": _cached(audited, dense)}
     shares = {name: share for name, share in stored.items() if share is not None}
-    facts: dict[str, object] = {name.replace(" ", "_"): share for name, share in stored.items()}
+    facts: dict[str, object] = dict(stored)
     if not shares:
         kept = Number(value=_kept(audited.another(), audited.tokens()), unit="B")
         words = "keeps {kept} for backward; a build with capacity=… would compare"
@@ -43,7 +44,7 @@ def check(audited: Audited) -> Finding:
             else reported(words, "kept", kept=kept, facts=facts)
         )
     given: dict[str, Given] = {f"s{at}": Number(value=share, kind="share") for at, share in enumerate(shares.values())}
-    words = "stores " + ", ".join(f"{{s{at}}} of the {name}" for at, name in enumerate(shares)) + " of dense"
+    words = ", ".join(f"{{s{at}}} of dense's {name}" for at, name in enumerate(shares))
     if audited.of not in SAVING:
         return reported(words, f"s{len(shares) - 1}", facts=facts, **given)
     skipped = 1 - rows_computed(audited)
@@ -57,7 +58,7 @@ def _activations(audited: Audited, dense: nn.Module | None) -> float | None:
     """What is kept for backward, as a share of that of the dense model, or of a block that is not routed."""
     if dense is not None:
         return _kept(audited.another(), audited.tokens()) / max(1.0, _kept(dense, audited.tokens()))
-    numbers = {each.number for each in audited.routed}
+    numbers = {each.number for each in routed_blocks(audited)}
     held = [_kept_by(call) for call in audited.block_calls]
     others = [each for at, each in enumerate(held) if at not in numbers]
     if not numbers or not others:

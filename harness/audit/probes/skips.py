@@ -31,9 +31,9 @@ def check(audited: Audited) -> Finding:
     of_dense = None if dense is None else flops / dense
     facts = {"rows": rows.value, "flops": flops, "flops_all_on": dense, "flops_share": of_dense}
     least = min(rows.value, 1.0 if of_dense is None else of_dense)
-    words, given = "computes {rows} of its rows", {"rows": rows}
+    words, given = "computes {rows} of rows", {"rows": rows}
     if of_dense is not None:
-        words += ", {flops} of the FLOPs at capacity 1"
+        words += ", {flops} of the FLOPs at c = 1"
         given["flops"] = Number(value=of_dense, kind="share")
     if audited.of not in SKIPPING:
         return reported(words, "rows", facts=facts, **given)

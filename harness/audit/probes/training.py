@@ -32,9 +32,9 @@ def check(audited: Audited) -> Finding:
         carried = float((audited.log_p(tokens_BT, module.eval()) - before_BTV).abs().max())
     share = Number(value=sum(trained) / len(trained) / max(1, evaluated), kind="share")
     facts = {"flops": trained, "flops_in_evaluation": evaluated, "carried_nats": carried}
-    words = "forward passes compute {share} of evaluation's FLOPs"
+    words = "{share} of evaluation's forward FLOPs"
     if max(trained) - min(trained) > LITTLE * max(trained):
-        words += "; it moves from call to call"
+        words += ", which move"
     if carried > TOLERANCE:
         words += "; calls change evaluation by {carried}"
     return reported(words, "share", share=share, carried=Number(value=carried, unit="nat"), facts=facts)
