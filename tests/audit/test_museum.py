@@ -29,8 +29,8 @@ HERE = Path(__file__).parent / "museum"
 CHEATS = Path(__file__).parents[1] / "cheats"
 VIOLATES = sorted(f"violates/{path.stem}" for path in (HERE / "violates").glob("*.py"))
 HONEST = sorted(f"honest/{path.stem}" for path in (HERE / "honest").glob("*.py"))
-# Reported in any case, and no model violates it.
-UNSEEDED = {"mod_causal_rule"}
+# Reported in any case: nothing violates them.
+UNSEEDED = {"mod_causal_rule", "moe_load", "moe_dropped", "exit_cache"}
 SHAPES: list[dict[str, Any]] = [
     {"d_model": 32, "n_layers": 4, "n_heads": 2, "seq_len": 40, "batch_size": 4},
     {"d_model": 48, "n_layers": 4, "n_heads": 4, "seq_len": 53, "batch_size": 3, "vocab_size": 64, "seed": 1},
@@ -63,9 +63,10 @@ def shown(card: mb.Audit) -> set[str]:
 
 
 def _trains_otherwise(found: Finding) -> bool:
-    flops = [*map(float, found.facts["flops"]), float(found.facts["flops_in_evaluation"])]  # type: ignore[arg-type]
-    moves = max(flops) - min(flops) > training.LITTLE * max(flops)
-    return moves or float(found.facts["carried_nats"]) > TOLERANCE  # type: ignore[arg-type]
+    facts: dict[str, Any] = found.facts
+    pairs = zip(facts["flops"], facts["flops_in_evaluation"], strict=True)
+    apart = any(abs(one - other) > training.LITTLE * other for one, other in pairs)
+    return apart or facts["carried_nats"] > TOLERANCE
 
 
 SHOWS = {"zeroed": lambda found: (found.value or 0.0) > zeroed.LITTLE, "training": _trains_otherwise}

@@ -4,7 +4,7 @@ import torch
 from exits import Gated
 from small import dense
 
-EXPECTED = {"of": "early_exit", "deviates": [], "like": "skips"}
+EXPECTED = {"of": "early_exit", "deviates": [], "like": "exit_layers"}
 
 
 class Rows(Gated):

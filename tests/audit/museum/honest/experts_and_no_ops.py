@@ -3,7 +3,7 @@
 from experts import NoOps
 from small import dense
 
-EXPECTED = {"of": "mode", "deviates": [], "like": "skips"}
+EXPECTED = {"of": "mode", "deviates": [], "like": "moe_experts"}
 
 
 def build(config):

@@ -3,7 +3,7 @@
 from experts import Experts
 from small import dense
 
-EXPECTED = {"of": "moe", "deviates": [], "like": "skips"}
+EXPECTED = {"of": "moe", "deviates": [], "like": "moe_experts"}
 
 
 def build(config):

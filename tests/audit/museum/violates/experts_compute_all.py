@@ -3,7 +3,7 @@
 from experts import Experts
 from small import dense
 
-EXPECTED = {"of": "moe", "deviates": ["zeroed"]}
+EXPECTED = {"of": "moe", "deviates": ["zeroed", "moe_experts"]}
 
 
 class All(Experts):

@@ -4,7 +4,7 @@ import torch
 from experts import Experts
 from small import dense
 
-EXPECTED = {"of": "moe", "deviates": ["zeroed"]}
+EXPECTED = {"of": "moe", "deviates": ["zeroed", "moe_experts"]}
 
 
 class Stacked(Experts):

@@ -3,7 +3,7 @@
 from experts import NoOps
 from small import dense
 
-EXPECTED = {"of": "mode", "deviates": ["zeroed"]}
+EXPECTED = {"of": "mode", "deviates": ["moe_experts"]}
 
 
 class Computed(NoOps):

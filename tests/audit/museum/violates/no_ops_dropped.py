@@ -4,7 +4,7 @@ import torch
 from experts import NoOps
 from small import dense
 
-EXPECTED = {"of": "mode", "deviates": ["skips", "zeroed"]}
+EXPECTED = {"of": "mode", "deviates": ["skips", "zeroed", "moe_experts"]}
 
 
 class Dropped(NoOps):

@@ -2,7 +2,7 @@
 
 from routed import Routed, mod
 
-EXPECTED = {"of": "mod", "deviates": ["causal", "mod_residual"]}
+EXPECTED = {"of": "mod", "deviates": ["causal", "mod_residual", "mod_stream"]}
 
 
 class Combines(Routed):

@@ -4,7 +4,7 @@ import torch
 from masks import Masked
 from routed import mod
 
-EXPECTED = {"of": "mod", "deviates": ["skips", "zeroed", "causal", "saves"]}
+EXPECTED = {"of": "mod", "deviates": ["skips", "zeroed", "causal"]}
 
 
 class Drops(Masked):
