@@ -82,13 +82,13 @@ class Audited:
         return not torch.equal(self.log_p(tokens_BT), self.log_p(tokens_BT))
 
     @cached_property
-    def noise(self) -> float:
-        """Nats by which calls from equal seeds and states differ: what it draws from a generator of its own."""
+    def unsteady(self) -> bool:
+        """Whether equal calls with equal seeds differ beyond rounding: by chance that no seed of torch reaches."""
         tokens_BT, found = self.tokens(), list[Tensor]()
         for _ in range(2):
             with same_draws(tokens_BT):
                 found.append(self.log_p(tokens_BT))
-        return float((found[0] - found[1]).abs().max())
+        return float((found[0] - found[1]).abs().max()) > TOLERANCE
 
     def reset(self) -> None:
         """Put back what earlier calls left behind, so that what differs comes from the tokens alone."""
@@ -173,9 +173,10 @@ class Audited:
         case = self.case
         if changes:
             config = case.config.model_copy(update=changes)
-            given = {name: value for name, value in changes.items() if own_models.way(case.model, {}, name).by_name}
-            options = dict(case.options) | given if case.own else {}
-            case = case.model_copy(update={"config": config, "options": tuple(sorted(options.items()))})
+            options = tuple((name, changes.get(name, value)) for name, value in case.options)
+            reached = {key for key in changes if case.own and own_models.way(case.model, dict(options), key).by_name}
+            by_name = tuple(sorted({*case.by_name, *reached}))
+            case = case.model_copy(update={"config": config, "options": options, "by_name": by_name})
             if "facts" in self.case.__dict__:
                 case = case.with_facts(self.case.facts)
         made = Subject(case, self.seed)
@@ -200,4 +201,7 @@ class Audited:
         """Products of its weights in one forward pass on the first batch, with the rows of which nothing is left."""
         from modbench.harness.audit import products
 
-        return products.zeroed(self.module, self.tokens(), self.reset)
+        module = products.awake(self.another())
+        if self._state is None:
+            return products.zeroed(module, self.tokens())
+        return products.zeroed(module, self.tokens(), ModuleState(module).put_back)

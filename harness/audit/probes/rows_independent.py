@@ -23,6 +23,8 @@ def check(audited: Audited) -> Finding:
     """
     if audited.case.place.batch_size < 2:
         return unseen("a batch of one row: --batch-size 2 would show it")
+    if audited.unsteady:
+        return unseen("the same call differs by itself, and no seed of torch holds it still")
     moved, ties = _largest(audited, None), 0
     if audited.noise > TOLERANCE and moved <= MORE * audited.noise:
         return unseen("equal calls differ as much: it draws from a generator of its own")

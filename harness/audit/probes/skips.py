@@ -55,6 +55,11 @@ def rows_computed(audited: Audited) -> float:
 
 def all_on(audited: Audited) -> nn.Module | None:
     """The same model with capacity 1; None where that cannot be built."""
+    return built_with(audited, 1.0)
+
+
+def built_with(audited: Audited, capacity: float) -> nn.Module | None:
+    """The same model with another capacity; None where that cannot be built."""
     case = audited.case
     if audited.in_memory:
         return None
@@ -64,7 +69,7 @@ def all_on(audited: Audited) -> nn.Module | None:
     elif case.config.capacity is None:
         return None
     try:
-        return audited.another(capacity=1.0)
+        return audited.another(capacity=capacity)
     except (Unmeasured, ValueError):
         return None
 
