@@ -140,28 +140,28 @@ class TrendRule(AdaptiveRule[Followed]):
         for variant in made.variants:
             for cases in made.sizes(variant).values():
                 costs = [sum(unit.flops for unit in made.fresh[case.id].values()) for case in cases]
-                pairs = [one + other for one, other in itertools.pairwise(costs)] or [sum(costs)]
-                usual, most, whole = usual + sum(pairs) / len(pairs), most + max(pairs), whole + sum(costs)
+                both = [one + other for one, other in itertools.pairwise(costs)] or [sum(costs)]
+                usual, most, whole = usual + sum(both) / len(both), most + max(both), whole + sum(costs)
         return usual / whole, most / whole
 
-    def decide(self, suite: Suite, units: Sequence[UnitOfWork], records: Mapping[str, Record]) -> Decision:  # noqa: ARG002
+    def decide(self, suite: Suite, units: Sequence[UnitOfWork], records: Mapping[str, Record]) -> Decision:
         """Choose two sizes of each arm at each budget from the sweep; move them where their first seeds show better ones."""
         made = Runs.of(units)
         left = [(unit, loss) for unit in made.explored if (loss := found_in(records[unit.name]).loss) is not None]
         fitted = curves(tried_in(left))
-        chosen = choose(made, fitted)
+        chosen = choose(made, fitted, claims=suite.claims)
         if isinstance(chosen, str):
             return Decision(ended=True, why=chosen, found=Followed(reason=chosen))
-        pairs_now = [_settled(made, side, records, bend_of(fitted[side.variant])) for side in chosen]
-        first = [unit for side in pairs_now for unit in _first(made, side)]
+        settled = [_settled(made, side, records, bend_of(fitted[side.variant])) for side in chosen]
+        first = [unit for side in settled for unit in _first(made, side)]
         if any(unit.name not in records for unit in first):
             return Decision([unit.name for unit in first], why="two sizes of each arm, first seeds")
-        runs = [list(made.fresh[case].values()) for side in pairs_now for case in side.cases]
+        runs = [list(made.fresh[case].values()) for side in settled for case in side.cases]
         most = max(map(len, runs))
         # Seed by seed at all budgets: where a run is stopped, each has its share.
         turns = {unit.name: i * most // len(each) for each in runs for i, unit in enumerate(each)}
         why = f"two sizes of each arm, {len(turns)} fresh runs"
-        return Decision(list(turns), ended=True, why=why, found=Followed(sides=tuple(pairs_now)), turns=turns)
+        return Decision(list(turns), ended=True, why=why, found=Followed(sides=tuple(settled)), turns=turns)
 
     def check_suite(self, suite: Suite, source: str) -> None:
         """Check that there is a sweep to follow, and that none of its seeds does both."""
@@ -257,12 +257,13 @@ def _listed(seeds: Sequence[int]) -> str:
     return str(seeds[0]) if len(set(seeds)) == 1 else ", ".join(map(str, seeds))
 
 
-def choose(made: Runs, fitted: Mapping[str, JointFit]) -> list[Side] | str:
+def choose(made: Runs, fitted: Mapping[str, JointFit], *, claims: bool = True) -> list[Side] | str:
     """Choose two neighbouring sizes of each arm at each budget, or return the reason why there are none.
 
     Args:
         made: the runs.
         fitted: the curves of the sweep, by arm.
+        claims: whether anything may be claimed; a smoke run, whose curves mean nothing, trains the sizes in the middle.
     """
     sides = []
     for variant in made.variants:
@@ -270,6 +271,8 @@ def choose(made: Runs, fitted: Mapping[str, JointFit]) -> list[Side] | str:
             return f"no run of {variant} in the sweep left a loss"
         sizes = made.sizes(variant)
         chosen = pairs(fitted[variant], variant, {flops: [*map(place_of, cases)] for flops, cases in sizes.items()})
+        if chosen is None and not claims:
+            chosen = {flops: len(cases) // 2 - 1 for flops, cases in sizes.items()}
         if chosen is None:
             return f"the losses of {variant} do not bend upwards over its sizes: they have no optimum"
         sides += [_side(variant, flops, sizes[flops], i) for flops, i in chosen.items()]

@@ -224,6 +224,7 @@ def test_arms_share_a_curvature_where_each_has_too_little_to_tell_its_own() -> N
 
 def followed(**changes: Any) -> Plan:
     """A plan that follows MoD beside dense."""
+    effort = changes.pop("effort", "draft")
     asked = {
         "metrics": ["loss/val", "loss/val_causal", "loss/confirmed"],
         "shape": {},
@@ -235,7 +236,7 @@ def followed(**changes: Any) -> Plan:
         "trend": {"seeds": [5, 4, 3], "forecast": 8e10},
         **changes,
     }
-    return planted_suite("draft", **asked)
+    return planted_suite(effort, **asked)
 
 
 def planted_losses(
@@ -309,6 +310,13 @@ def test_where_losses_do_not_bend_nothing_is_trained_again(tmp_path: Path) -> No
     found = told(left(tmp_path, made, losses=planted_losses(made, 0.0, bend=-0.1), run_noise=0.001))
     assert not found.sides
     assert "no optimum" in (found.reason or "")
+
+
+@pytest.mark.slow
+def test_a_smoke_run_trains_two_sizes_again_whatever_their_losses(tmp_path: Path) -> None:
+    made = followed(effort="smoke")
+    found = told(left(tmp_path, made, losses=planted_losses(made, 0.0, bend=-0.1), run_noise=0.001))
+    assert len(found.sides) == 2 * len(BUDGETS)
 
 
 def test_each_budget_is_spent_on_the_sizes_near_the_expected_width() -> None:
