@@ -1,0 +1,99 @@
+"""`modbench audit`: builds the models that are named, probes them one after the other, and says what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modbench.commands.audit import targets
+from modbench.harness.audit.auditing import audit, probes
+from modbench.harness.audit.card import Card
+from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.core.files import write_atomically
+from modbench.harness.core.ids import slug
+from modbench.harness.planning.overrides import Overrides
+from modbench.harness.results import run_folder
+from modbench.reports.page import audit_files
+from modbench.reports.terminal import audit as terminal
+from modbench.reports.writers.text import width
+
+
+@dataclass(frozen=True)
+class Request:
+    """What shall be audited.
+
+    Attributes:
+        models: as they were named.
+        flags: shape, options and capacity of all of them.
+        of: what they are held to; None: to nothing.
+        properties: to look at; none: all.
+        formats: files beside audit.json.
+    """
+
+    models: Sequence[str]
+    flags: Overrides
+    of: str | None = None
+    properties: Sequence[str] = ()
+    formats: Sequence[str] = ("html",)
+
+
+@dataclass(frozen=True)
+class Audited:
+    """What was found.
+
+    Attributes:
+        cards: one for each model.
+        command: the command line.
+        folder: holds audit.json and the page.
+        files: what was written.
+    """
+
+    cards: tuple[Card, ...]
+    command: tuple[str, ...]
+    folder: Path
+    files: tuple[Path, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """What audit.json holds."""
+        return audit_files.as_data(self.cards, self.command).model_dump(mode="json")
+
+    def as_text(self) -> str:
+        """The card, or the table of several, and the page."""
+        return "\n".join([terminal.text(self.cards, width()), str(self.files[-1])])
+
+
+def run(request: Request, out: str | None, command: Sequence[str]) -> Audited:
+    """Audit models, and write what was found.
+
+    Args:
+        request: what shall be audited.
+        out: folder; None: `runs/audit-MODEL-DATE-N`.
+        command: the command line.
+
+    Raises:
+        UsageError: if something that was asked is impossible, or a model cannot be built or called.
+    """
+    held = targets.architecture(request.of)
+    probes(held, request.properties)  # refuses an unknown property before anything is built
+    for each in request.formats:
+        if each not in audit_files.FORMATS:
+            raise unknown("format of an audit", each, audit_files.FORMATS)
+    if len(set(request.models)) < len(request.models):
+        raise UsageError("a model is named twice. Name each once, or give different options in parentheses.")
+    cases = [targets.case_of_flags(name, request.flags) for name in request.models]
+    models = [targets.built(case, held) for case in cases]  # all, before the first is probed
+    folder = run_folder.create(out, f"audit-{slug(cases[0].short_model)}").path
+    cards = tuple(audit(model, only=request.properties) for model in models)
+    made = audit_files.files(cards, command, request.formats)
+    for name, text in made.items():
+        write_atomically(folder / name, text)
+    return Audited(cards, tuple(command), folder, tuple(folder / name for name in made))
+
+
+def exit_code(made: Sequence[Card], asked: Sequence[str]) -> int:
+    """1 where a property deviates, else 5 where one that was asked for by name cannot be seen, else 0."""
+    if any(card.deviates for card in made):
+        return 1
+    return 5 if any(name in asked for card in made for name in card.named("cannot be seen")) else 0
