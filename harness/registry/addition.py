@@ -15,6 +15,7 @@ TYPES = {"models": Model, "passes": Pass, "corpora": Corpus, "tasks": Task, "sin
 # Types that this room cannot import, known by what is asked of them.
 PARTS = {
     "doubts": ("finds", "advice", "label"),
+    "probes": ("title", "check", "order", "of"),
     "rules": ("groups", "is_conditional", "decide"),
     "panels": ("title", "order", "span", "render"),
     "formats": ("files",),

@@ -6,7 +6,7 @@ Models of the catalogue are held to the same by tests, at any length.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,11 +26,26 @@ TOLERANCE = {torch.float32: 2e-3, torch.float64: 1e-6, torch.bfloat16: 0.3, torc
 UNSAID, FREE = 1.05, 4096
 
 
-@torch.no_grad()
+class Compared(NamedTuple):
+    """How prefill and decode compare with one forward pass.
+
+    Attributes:
+        nats: by how much log-probabilities differ: the most, in half precision typically.
+        exact: whether it is the most.
+        causal: whether the forward pass was asked to route without the future.
+        within: whether rounding explains it.
+        steps: tokens that were decoded.
+    """
+
+    nats: float
+    exact: bool
+    causal: bool
+    within: bool
+    steps: int
+
+
 def check(subject: Subject, read: Callable[[Tensor, int], tuple[Tensor, Any]]) -> None:
     """Compare prefill and a few steps with one forward pass, without the future where `forward` takes `causal`.
-
-    In half precision a router may decide otherwise where two scores are nearly equal, so most positions must agree; else all.
 
     Args:
         subject: the model.
@@ -38,6 +53,29 @@ def check(subject: Subject, read: Callable[[Tensor, int], tuple[Tensor, Any]]) -
 
     Raises:
         ValueError: if they differ, or return something else than logits [B, V].
+    """
+    found = compare(subject, read)
+    if found.within:
+        return
+    advice = "" if found.causal else "; a router that decides otherwise while decoding needs forward(..., causal=True)"
+    raise ValueError(
+        f"{subject.case.model}: prefill and decode do not compute what one forward pass computes: log-probabilities differ by "
+        f"{'up to' if found.exact else 'typically'} {found.nats:.2g} nats{advice} ({PAGE})"
+    )
+
+
+@torch.no_grad()
+def compare(subject: Subject, read: Callable[[Tensor, int], tuple[Tensor, Any]]) -> Compared:
+    """How prefill and a few steps differ from one forward pass, without the future where `forward` takes `causal`.
+
+    In half precision a router may decide otherwise where two scores are nearly equal, so most positions must agree; else all.
+
+    Args:
+        subject: the model.
+        read: as for `check`.
+
+    Raises:
+        ValueError: if they return something else than logits [B, V].
     """
     module, parts, name = subject.module, subject.parts, subject.case.model
     x_BT = torch.cat(subject.inputs(subject.seed + 2, 2), 1)[:ROWS]
@@ -56,15 +94,8 @@ def check(subject: Subject, read: Callable[[Tensor, int], tuple[Tensor, Any]]) -
     apart = torch.cat(found)
     exact = dtype in {torch.float32, torch.float64}
     worst = float(apart.max() if exact else apart.median())
-    if worst <= TOLERANCE.get(dtype, TOLERANCE[torch.float32]):
-        return
-    advice = (
-        "" if "causal" in how else "; a router that decides otherwise while decoding needs forward(..., causal=True)"
-    )
-    raise ValueError(
-        f"{name}: prefill and decode do not compute what one forward pass computes: log-probabilities differ by "
-        f"{'up to' if exact else 'typically'} {worst:.2g} nats{advice} ({PAGE})"
-    )
+    within = worst <= TOLERANCE.get(dtype, TOLERANCE[torch.float32])
+    return Compared(worst, exact, "causal" in how, within, steps)
 
 
 def check_rewind(

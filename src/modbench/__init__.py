@@ -12,6 +12,7 @@ from modbench.version import __version__
 
 if TYPE_CHECKING:
     from modbench.harness.core.errors import IncompleteError, ModbenchError, NothingMeasuredError, UsageError
+    from modbench.python.audit import Audit, audit
     from modbench.python.compare import compare
     from modbench.python.comparison import Comparison
     from modbench.python.cost import Costs, cost
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from modbench.reports.notebook.frames import Results, load
 
 __all__ = [
+    "Audit",
     "Comparison",
     "Costs",
     "IncompleteError",
@@ -30,6 +32,7 @@ __all__ = [
     "Results",
     "UsageError",
     "__version__",
+    "audit",
     "compare",
     "cost",
     "load",
@@ -49,6 +52,7 @@ if not TYPE_CHECKING:  # else type checkers would believe that the package has e
     # Names of the Python API, by the module that has them: imported when first asked for, since they stand on torch or pandas.
     _PLACES = {
         "harness.core.errors": ("IncompleteError", "ModbenchError", "NothingMeasuredError", "UsageError"),
+        "python.audit": ("Audit", "audit"),
         "python.compare": ("compare",),
         "python.comparison": ("Comparison",),
         "python.cost": ("Costs", "cost"),

@@ -31,7 +31,7 @@ GROUPS = {
     "Measure": ("run", "resume", "watch", "plan", "train", "profile", "doctor"),
     "Decide": ("compare", "recommend", "report", "figure"),
     "Gate": ("gate",),
-    "Look up": ("cost", "verify", "list", "demo"),
+    "Look up": ("cost", "audit", "verify", "list", "demo"),
     "Yours": ("init", "validate", "convert", "schema"),
 }
 

@@ -140,12 +140,23 @@ def _config(request: Request, capacity: float | None, seq_len: int) -> tuple[Mod
     return config, by_name
 
 
-def _costs_of(request: Request, capacity: float | None, dtype: Dtype, batch_size: int, seq_len: int) -> dict[str, Any]:
+def case_of(request: Request, capacity: float | None, dtype: Dtype, batch_size: int, seq_len: int) -> Case:
+    """One point of a request as a case on the CPU.
+
+    Raises:
+        UsageError: if the model or a setting is unknown, or the shape is invalid.
+    """
+    _check(request)
     config, by_name = _config(request, capacity, seq_len)
     place = Place(seq_len=seq_len, batch_size=batch_size, dtype=dtype, device="cpu", threads=1, compile=False)
-    case = with_facts(
+    return with_facts(
         Case(model=request.model, arm_parts=(), config=config, place=place, options=request.options, by_name=by_name)
     )
+
+
+def _costs_of(request: Request, capacity: float | None, dtype: Dtype, batch_size: int, seq_len: int) -> dict[str, Any]:
+    case = case_of(request, capacity, dtype, batch_size, seq_len)
+    config = case.config
     row: dict[str, Any] = {
         "model": request.model,
         "seq_len": seq_len,

@@ -1,0 +1,138 @@
+"""The model under audit: how it is called, and how it is built again where a probe changes it.
+
+Shapes: B rows, T tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import copy
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from modbench.harness.core.errors import Unmeasured
+from modbench.harness.subject import causality
+from modbench.harness.subject.generation import set_missing
+from modbench.harness.subject.modes import evaluating
+from modbench.harness.subject.subject import Subject
+
+if TYPE_CHECKING:
+    from modbench.harness.audit.blocks import BlockCall
+    from modbench.harness.audit.card import Architecture
+    from modbench.harness.core.protocols import Parts
+    from modbench.harness.domain.case import Case
+
+# Nats by which log-probabilities may differ from rounding alone; in float64 nothing else is left.
+TOLERANCE = causality.TOLERANCE[torch.float32]
+EXACT = causality.TOLERANCE[torch.float64]
+
+
+class Audited:
+    """A model that probes call.
+
+    Args:
+        case: what it is, and the place: rows and tokens of a call.
+        of: what it is held to; None: to nothing.
+        module: a module that is built already; None: the case's is built.
+        seed: of weights and tokens.
+
+    Attributes:
+        of: what it is held to; None: to nothing.
+        case: what it is, and the place.
+        seed: of weights and tokens.
+        in_memory: whether it was given as a module, which cannot be built with other settings.
+        subject: the built model. Probes call it in evaluation mode only: training may change a model for good.
+    """
+
+    def __init__(
+        self, case: Case, of: Architecture | None = None, *, module: nn.Module | None = None, seed: int = 0
+    ) -> None:
+        self.case, self.of, self.seed = case, of, seed
+        self.in_memory = module is not None
+        self.subject = Subject(case, seed, module=module)
+        self.subject.module.eval()
+        self.subject.check(self.tokens())
+        if not case.own:
+            set_missing(self.subject.module, self.tokens)
+
+    @property
+    def module(self) -> nn.Module:
+        """The module, in evaluation mode."""
+        return self.subject.module
+
+    @property
+    def parts(self) -> Parts:
+        """The methods that it has beside `forward`."""
+        return self.subject.parts
+
+    @property
+    def vocab_size(self) -> int:
+        """Tokens are below it."""
+        return self.case.config.vocab_size
+
+    def tokens(self, number: int = 0, rows: int | None = None, length: int | None = None) -> Tensor:
+        """Random tokens [B, T], the same for each number.
+
+        Args:
+            number: which batch.
+            rows: B; None: the place's.
+            length: T; None: the place's.
+        """
+        place = self.case.place
+        generator = torch.Generator().manual_seed(1000 * self.seed + number + 1)
+        shape = (rows or place.batch_size, length or place.seq_len)
+        return torch.randint(self.vocab_size, shape, generator=generator).to(place.device)
+
+    @torch.no_grad()
+    def log_p(self, tokens_BT: Tensor, module: nn.Module | None = None, **how: Any) -> Tensor:  # noqa: ANN401  # as its forward takes it
+        """Log-probabilities [B, T, V] in evaluation mode, of a copy of the module if that is given.
+
+        Forbidden tokens count alike, however a model forbids them.
+        """
+        called = self.module if module is None else module
+        with evaluating(called):
+            logits_BTV: Tensor = called(tokens_BT, **how)
+        wide = logits_BTV if logits_BTV.dtype == torch.float64 else logits_BTV.float()
+        return wide.log_softmax(-1).clamp(min=causality.LEAST)
+
+    @cached_property
+    def exact(self) -> nn.Module | None:
+        """A copy in float64, where rounding decides nothing; None if it does not run so."""
+        try:
+            made = copy.deepcopy(self.module).double()
+            found = self.log_p(self.tokens(), made)
+        except Exception:  # noqa: BLE001  # a user's model may raise anything
+            return None
+        return made if found.dtype == torch.float64 else None
+
+    def another(self, **changes: Any) -> nn.Module:
+        """The model built again, in evaluation mode, with other values of its configuration.
+
+        Raises:
+            Unmeasured: if it is a module in memory and something shall be changed, or a change does not reach it.
+        """
+        if self.in_memory:
+            if changes:
+                raise Unmeasured("a module in memory cannot be built with other settings; FILE.py:build can")
+            return copy.deepcopy(self.module)
+        case = self.case
+        if changes:
+            config = case.config.model_copy(update=changes)
+            options = tuple((name, changes.get(name, value)) for name, value in case.options)
+            case = case.model_copy(update={"config": config, "options": options})
+            if "facts" in self.case.__dict__:
+                case = case.with_facts(self.case.facts)
+        made = Subject(case, self.seed)
+        made.module.eval()
+        if not case.own:
+            set_missing(made.module, self.tokens)
+        return made.module
+
+    @cached_property
+    def block_calls(self) -> list[BlockCall]:
+        """Calls of its blocks on the first batch, in their order."""
+        from modbench.harness.audit.blocks import calls_of_blocks
+
+        return calls_of_blocks(self.module, self.tokens())

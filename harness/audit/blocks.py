@@ -1,0 +1,104 @@
+"""The blocks of a model, found by calling it: what maps the residual stream [B, T, D] to itself, and what it was called with.
+
+Shapes: B rows, T tokens, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from modbench.harness.subject.modes import evaluating
+from modbench.harness.subject.output_caching_guard import same_draws
+
+
+@dataclass(frozen=True)
+class BlockCall:
+    """One call of a block.
+
+    Attributes:
+        path: of the module; a block that is used several times has several calls.
+        module: the block.
+        args: what it was called with.
+        kwargs: the same by name.
+        at: where the stream is among them: a position, or a name.
+        x_BTD: the stream before it.
+        y_BTD: the stream after it.
+    """
+
+    path: str
+    module: nn.Module
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    at: int | str
+    x_BTD: Tensor
+    y_BTD: Tensor
+
+    @property
+    def moved_BT(self) -> Tensor:  # noqa: N802  # a tensor of that shape
+        """Tokens that did not leave the block bit for bit as they came."""
+        return (self.x_BTD != self.y_BTD).any(-1)
+
+    @torch.no_grad()
+    def again(self, x_BTD: Tensor) -> Tensor:
+        """The stream after the block for another stream before it, everything else as it was."""
+        args, kwargs = list(self.args), dict(self.kwargs)
+        if isinstance(self.at, int):
+            args[self.at] = x_BTD
+        else:
+            kwargs[self.at] = x_BTD
+        with evaluating(self.module), same_draws(x_BTD):
+            return _stream_of(self.module(*args, **kwargs))  # type: ignore[return-value]  # it returned one before
+
+
+def _stream_of(output: object) -> Tensor | None:
+    """The first tensor of what a module returned."""
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, tuple | list) and output and isinstance(output[0], Tensor):
+        return output[0]
+    return None
+
+
+@torch.no_grad()
+def calls_of_blocks(module: nn.Module, tokens_BT: Tensor) -> list[BlockCall]:
+    """The calls of blocks in one forward pass: of the outermost modules with weights that map [B, T, D] to the same shape.
+
+    A container of blocks is none itself, nor are a single linear layer and an embedding.
+    """
+    found: list[BlockCall] = []
+    entered: list[
+        list[Tensor]
+    ] = []  # a block may write into its input: copies of what it might be, innermost call last
+
+    def enter(_part: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        entered.append([value.clone() if isinstance(value, Tensor) else value for value in (*args, *kwargs.values())])
+
+    def leave(path: str, part: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: object) -> None:
+        given, y_BTD = entered.pop(), _stream_of(output)
+        if y_BTD is None or y_BTD.ndim != 3 or y_BTD.shape[:2] != tokens_BT.shape or not y_BTD.is_floating_point():
+            return
+        names = [*range(len(args)), *kwargs]
+        for at, value in zip(names, given, strict=True):
+            if isinstance(value, Tensor) and value.shape == y_BTD.shape and value.dtype == y_BTD.dtype:
+                found.append(BlockCall(path, part, args, kwargs, at, value, y_BTD.clone()))
+                return
+
+    hooks = []
+    for path, part in module.named_modules():
+        weighty = any(p.ndim > 1 for p in part.parameters())
+        if path and weighty and not isinstance(part, nn.Sequential | nn.ModuleList | nn.Linear | nn.Embedding):
+            hooks.append(part.register_forward_pre_hook(enter, with_kwargs=True))
+            hooks.append(part.register_forward_hook(partial(leave, path), with_kwargs=True))
+    try:
+        with evaluating(module), same_draws(tokens_BT):
+            module(tokens_BT)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [each for each in found if not any(each.path.startswith(f"{other.path}.") for other in found)]

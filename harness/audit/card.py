@@ -1,0 +1,123 @@
+"""The card of a model: what each probe found, as typed values. No torch, not even for types: reports read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, TypeAlias, get_args
+
+from pydantic import Field, JsonValue
+
+from modbench.harness.core.frozen import Frozen
+
+# What a property may be: judged twice, not decided with the reason, or a fact that nobody is judged by.
+Verdict: TypeAlias = Literal["holds", "deviates", "cannot be seen", "reported"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+# What a model may be held to with `--of`.
+Architecture: TypeAlias = Literal["dense", "mod", "mode", "moe", "early_exit"]
+ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
+# How a number is written (`reports/model.py`).
+Kind: TypeAlias = Literal["quantity", "ratio", "fraction", "share", "count", "point"]
+
+
+class Number(Frozen):
+    """A number that a probe measured.
+
+    Attributes:
+        value: in the base unit.
+        kind: what it is: a quantity in its unit, a ratio, a fraction, a share, a count, or a point of an axis.
+        unit: base unit of a quantity (`harness/core/units.py`).
+    """
+
+    value: float
+    kind: Kind = "quantity"
+    unit: str = ""
+
+
+Given: TypeAlias = Number | int | str | tuple[str, ...]
+
+
+class Finding(Frozen):
+    """What one probe found.
+
+    Attributes:
+        verdict: whether the property holds.
+        words: a sentence with `{names}`, which a writer fills in; a noun may follow a number: `{n:token}`.
+        given: the values by name.
+        number: the name of the value that shows it; empty: no number does.
+        facts: further values for the JSON.
+    """
+
+    verdict: Verdict
+    words: str
+    given: dict[str, Given] = Field(default_factory=dict)
+    number: str = ""
+    facts: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @property
+    def value(self) -> float | None:
+        """The number that shows it, in its base unit; None: there is none."""
+        found = self.given.get(self.number)
+        if isinstance(found, Number):
+            return found.value
+        return float(found) if isinstance(found, int) else None
+
+
+def holds(words: str, number: str = "", *, facts: Mapping[str, JsonValue] | None = None, **given: Given) -> Finding:
+    """A property that holds."""
+    return Finding(verdict="holds", words=words, given=given, number=number, facts=dict(facts or {}))
+
+
+def deviates(words: str, number: str, *, facts: Mapping[str, JsonValue] | None = None, **given: Given) -> Finding:
+    """A property that does not hold, with the number that shows it."""
+    return Finding(verdict="deviates", words=words, given=given, number=number, facts=dict(facts or {}))
+
+
+def reported(words: str, number: str = "", *, facts: Mapping[str, JsonValue] | None = None, **given: Given) -> Finding:
+    """A fact."""
+    return Finding(verdict="reported", words=words, given=given, number=number, facts=dict(facts or {}))
+
+
+def unseen(words: str, *, facts: Mapping[str, JsonValue] | None = None, **given: Given) -> Finding:
+    """A property that calls do not show; the words say why, or what would show it."""
+    return Finding(verdict="cannot be seen", words=words, given=given, facts=dict(facts or {}))
+
+
+class Card(Frozen):
+    """What all probes found of one model.
+
+    Attributes:
+        target: the model, as it was named.
+        of: what it was held to; None: to nothing.
+        params: elements of its parameters.
+        seq_len: tokens of each row that it was called with.
+        batch_size: rows.
+        dtype: number format.
+        config: its shape, where it was built from one.
+        findings: by property, in the order of the card.
+        titles: the name of each property for people.
+        wall_s: seconds that the probes took.
+    """
+
+    target: str
+    of: Architecture | None
+    params: int
+    seq_len: int
+    batch_size: int
+    dtype: str
+    config: dict[str, JsonValue] = Field(default_factory=dict)
+    findings: dict[str, Finding]
+    titles: dict[str, str]
+    wall_s: float
+
+    def __getitem__(self, name: str) -> Finding:
+        """The finding of a property."""
+        return self.findings[name]
+
+    def named(self, verdict: Verdict) -> tuple[str, ...]:
+        """Properties with this verdict."""
+        return tuple(name for name, found in self.findings.items() if found.verdict == verdict)
+
+    @property
+    def deviates(self) -> tuple[str, ...]:
+        """Properties that do not hold."""
+        return self.named("deviates")

@@ -1,0 +1,1 @@
+"""Properties of a model that calls alone can show: one file per property."""

@@ -1,0 +1,64 @@
+"""No later token moves an earlier prediction."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from modbench.harness.audit.audited import TOLERANCE, Audited
+from modbench.harness.audit.card import Finding, Number, deviates, holds, unseen
+from modbench.harness.audit.probe import Probe
+from modbench.harness.domain.notes.causality import Causality
+from modbench.harness.subject import causality
+from modbench.harness.subject.output_caching_guard import same_draws
+
+
+def check(audited: Audited) -> Finding:
+    """Change later tokens under the routing of `forward`, and without later tokens where `forward` takes `causal`."""
+    if audited.case.config.bidirectional:
+        return unseen("it reads all tokens and classifies: nothing is later")
+    found = _guarded(audited)
+    ruled = _guarded(audited, causal=True) if audited.parts.accepts("forward", "causal") else None
+    facts = {"causal_rule": None if ruled is None or ruled.reads_future is None else not ruled.reads_future}
+    if found.reads_future is None:
+        return unseen("{why}", why=found.reason or "it could not be tested", facts=facts)
+    change = Number(value=found.change or 0.0, unit="nat")
+    if not found.reads_future:
+        return holds("no later token moves a log-probability", change=change, facts=facts)
+    first = _first_moved(audited, found.at or 1)
+    words = "position {first} moves, by {change}, with later tokens"
+    if facts["causal_rule"]:
+        words += "; not with causal=True"
+    elif facts["causal_rule"] is False:
+        words += "; also with causal=True"
+    return deviates(words, "change", first=first, change=change, facts=facts | {"first": first})
+
+
+def _guarded(audited: Audited, **how: bool) -> Causality:
+    return causality.guard(partial(_logits, audited, how), audited.tokens(), audited.vocab_size, audited.seed)
+
+
+def _logits(audited: Audited, how: dict[str, bool], tokens_BT: Tensor) -> Tensor:
+    logits_BTV: Tensor = audited.module(tokens_BT, **how)
+    return logits_BTV
+
+
+def _first_moved(audited: Audited, at: int) -> int:
+    """The first position whose predictions move when tokens from `at` on change, over some changes."""
+    tokens_BT = audited.tokens()
+    with same_draws(tokens_BT):
+        base_BTV = audited.log_p(tokens_BT)
+    first = at
+    for number in range(4):
+        other_BT = tokens_BT.clone()
+        other_BT[:, at:] = audited.tokens(20 + number)[:, at:]
+        with same_draws(tokens_BT):
+            moved_T = (audited.log_p(other_BT) - base_BTV).abs().amax(-1).amax(0)[:at] > TOLERANCE
+        if bool(moved_T.any()):
+            first = min(first, int(torch.nonzero(moved_T)[0]))
+    return min(first, at - 1)
+
+
+PROBE = Probe("causal", check, order=20)

@@ -1,0 +1,31 @@
+"""The same call in evaluation mode computes the same."""
+
+from __future__ import annotations
+
+from modbench.harness.audit.audited import TOLERANCE, Audited
+from modbench.harness.audit.card import Finding, Number, deviates, holds
+from modbench.harness.audit.probe import Probe
+from modbench.harness.subject.output_caching_guard import same_draws
+
+CALLS = 4
+
+
+def check(audited: Audited) -> Finding:
+    """Repeat a call as it is, and again with the same seeds: what differs then too is state, not chance."""
+    tokens_BT = audited.tokens()
+    base_BTV = audited.log_p(tokens_BT)
+    apart = max(float((audited.log_p(tokens_BT) - base_BTV).abs().max()) for _ in range(CALLS))
+    change = Number(value=apart, unit="nat")
+    if apart <= TOLERANCE:
+        return holds("the same call gives the same", change=change)
+    seeded = []
+    for _ in range(2):
+        with same_draws(tokens_BT):
+            seeded.append(audited.log_p(tokens_BT))
+    drawn = float((seeded[0] - seeded[1]).abs().max()) <= TOLERANCE
+    cause = "it draws random numbers" if drawn else "it carries state from call to call"
+    facts = {"draws": drawn}
+    return deviates("the same call differs by {change}: {cause}", "change", change=change, cause=cause, facts=facts)
+
+
+PROBE = Probe("deterministic", check, order=40)

@@ -1,0 +1,51 @@
+"""Nothing is computed and then zeroed: multiplied by exact 0, or dropped by `where` or an index."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from pydantic import JsonValue
+
+from modbench.harness.audit import products
+from modbench.harness.audit.audited import Audited
+from modbench.harness.audit.card import Finding, Number, deviates, holds, reported, unseen
+from modbench.harness.audit.probe import Probe
+
+# Share of the work of weights below which nothing is said: a row that fills a shape.
+LITTLE = 0.005
+
+
+def check(audited: Audited) -> Finding:
+    """Find the rows of products that no logit depends on, and weigh them by what they cost.
+
+    A weight that meets fewer rows than there are tokens was spared some: rows of it that come to nothing fill a shape, such as
+    that of the longest choice of a batch. They are told apart.
+    """
+    audited.module.eval()
+    tokens_BT = audited.tokens(2)
+    found = products.zeroed(audited.module, tokens_BT)
+    known = [each for each in found if each.zeroed_N is not None]
+    whole = sum(each.rows * each.cost for each in found)
+    if not whole or 2 * sum(each.rows * each.cost for each in known) < whole:
+        return unseen("its products have no gradient: a forward pass that torch can differentiate would show it")
+    met, lost = Counter[str](), dict[str, float]()
+    for each in known:
+        met[each.name] += each.rows
+        if each.zeroed_N is not None:
+            lost[each.name] = lost.get(each.name, 0.0) + int(each.zeroed_N.sum()) * each.cost
+    every = {name for name, rows in met.items() if rows >= tokens_BT.numel()}
+    share = Number(value=sum(work for name, work in lost.items() if name in every) / whole, kind="share")
+    filling = sum(work for name, work in lost.items() if name not in every) / whole
+    facts: dict[str, JsonValue] = {
+        "filling": filling,
+        "weights": [name for name, work in lost.items() if name in every and work],
+    }
+    if share.value <= LITTLE:
+        return holds("nothing is computed and then zeroed", share=share, number="share", facts=facts)
+    words = "{share} of what weights compute is then zeroed or dropped"
+    if audited.of is None or audited.of == "dense":
+        return reported(words, "share", share=share, facts=facts)
+    return deviates(words, "share", share=share, facts=facts)
+
+
+PROBE = Probe("nothing zeroed", check, order=12)

@@ -1,0 +1,129 @@
+"""From what a user names or holds in memory to a model that probes call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, get_args
+
+from modbench.commands.cost.costs import Request, case_of
+from modbench.harness.audit.card import ARCHITECTURES
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.errors import ModbenchError, UsageError, in_short, shown, unknown
+from modbench.harness.domain.case import Case, Dtype, Place
+from modbench.harness.registry import own_code
+from modbench.harness.registry.model_sources import sourced
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from modbench.harness.audit.audited import Audited
+    from modbench.harness.audit.card import Architecture
+    from modbench.harness.planning.overrides import Overrides
+
+# The default shape: small, so that a card takes seconds.
+SHAPE: Mapping[str, Any] = {"d_model": 128, "n_layers": 4}
+SEQ_LEN, BATCH_SIZE = 64, 4
+
+
+@dataclass(frozen=True)
+class Called:
+    """With what a model is called.
+
+    Attributes:
+        seq_len: tokens of a row.
+        batch_size: rows.
+        dtype: number format.
+        seed: of weights and tokens.
+    """
+
+    seq_len: int = SEQ_LEN
+    batch_size: int = BATCH_SIZE
+    dtype: Dtype = "fp32"
+    seed: int = 0
+
+
+def architecture(name: str | None) -> Architecture | None:
+    """The architecture that a model is held to.
+
+    Raises:
+        UsageError: if there is no such architecture.
+    """
+    for known in ARCHITECTURES:
+        if name == known:
+            return known
+    if name is None:
+        return None
+    raise unknown("architecture", name, ARCHITECTURES)
+
+
+def case_of_flags(model: str, flags: Overrides) -> Case:
+    """The case of a model that is named, in the default shape as far as nothing else decides it.
+
+    Raises:
+        UsageError: if the model or a setting is unknown, the shape is invalid, or a flag has several values.
+    """
+    request = Request.from_flags(model, flags)
+    for flag in ("capacity", "seq_len", "batch_size", "dtype"):
+        if len(getattr(flags, flag)) > 1:
+            raise UsageError(f"--{flag.replace('_', '-')}: an audit takes one value. Audit each setting by itself.")
+    shape = {} if sourced(request.model, request.options) else SHAPE
+    request = replace(request, settings={**shape, **flags.settings})
+    capacity = request.capacity[0] if request.capacity else None
+    place = (*flags.dtype, "fp32")[0]
+    dtype = next(known for known in get_args(Dtype) if known == place)
+    return case_of(request, capacity, dtype, (*flags.batch_size, BATCH_SIZE)[0], (*flags.seq_len, SEQ_LEN)[0])
+
+
+def built(case: Case, of: Architecture | None, seed: int = 0) -> Audited:
+    """Build a model that is named.
+
+    Raises:
+        UsageError: if it cannot be built or called.
+    """
+    from modbench.harness.audit.audited import Audited
+
+    try:
+        return Audited(case, of, seed=seed)
+    except ModbenchError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise UsageError(f"model {case.model!r} cannot be audited: {_why(error)}") from error
+
+
+def in_memory(module: nn.Module, of: Architecture | None, called: Called, *, vocab_size: int | None = None) -> Audited:
+    """Take a module as it is.
+
+    Args:
+        module: maps int64 tokens [B, T] to logits [B, T, V].
+        of: what it is held to.
+        called: with what it is called.
+        vocab_size: V; None: the rows of its first embedding.
+
+    Raises:
+        UsageError: if V is not known, or the module cannot be called so.
+    """
+    from torch import nn
+
+    from modbench.harness.audit.audited import Audited
+
+    tables = (part.num_embeddings for part in module.modules() if isinstance(part, nn.Embedding))
+    found = vocab_size or next(tables, None)
+    if found is None:
+        raise UsageError("the module has no nn.Embedding, so its vocabulary is not known. Give vocab_size=….")
+    config = ModelConfig.model_validate({"vocab_size": found, "max_seq_len": called.seq_len})
+    place = Place(
+        seq_len=called.seq_len, batch_size=called.batch_size, dtype=called.dtype, device="cpu", threads=1, compile=False
+    )
+    case = Case(model=f"{type(module).__name__}:module", arm_parts=(), config=config, place=place)
+    try:
+        return Audited(case, of, module=module, seed=called.seed)
+    except ModbenchError:
+        raise
+    except Exception as error:
+        raise UsageError(f"the module {shown(type(module).__name__)} cannot be audited: {_why(error)}") from error
+
+
+def _why(error: BaseException) -> str:
+    where = own_code.where_in(error.__traceback__)
+    return f"{type(error).__name__}: {in_short(error)}{f' ({where})' if where else ''}"
