@@ -14,13 +14,17 @@ from torch import Tensor, nn
 
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.subject import causality
+from modbench.harness.subject.after_timing import ModuleState
 from modbench.harness.subject.generation import set_missing
 from modbench.harness.subject.modes import evaluating
+from modbench.harness.subject.output_caching_guard import same_draws
 from modbench.harness.subject.subject import Subject
 
 if TYPE_CHECKING:
     from modbench.harness.audit.blocks import BlockCall
     from modbench.harness.audit.card import Architecture
+    from modbench.harness.audit.products import Product
+    from modbench.harness.audit.routed import Routed
     from modbench.harness.core.protocols import Parts
     from modbench.harness.domain.case import Case
 
@@ -56,6 +60,31 @@ class Audited:
         self.subject.check(self.tokens())
         if not case.own:
             set_missing(self.subject.module, self.tokens)
+        self._state: ModuleState | None = None
+        self._state = self._carried()
+
+    def _carried(self) -> ModuleState | None:
+        """The state to put back before each call, if equal calls with equal seeds differ; None: there is none that matters."""
+        state = ModuleState(self.module)
+        tokens_BT, found = self.tokens(), list[Tensor]()
+        for _ in range(2):
+            with same_draws(tokens_BT):
+                found.append(self.log_p(tokens_BT))
+        if torch.equal(*found):
+            return None
+        state.put_back()
+        return state
+
+    @cached_property
+    def draws(self) -> bool:
+        """Whether equal calls differ by random numbers that it draws."""
+        tokens_BT = self.tokens()
+        return not torch.equal(self.log_p(tokens_BT), self.log_p(tokens_BT))
+
+    def reset(self) -> None:
+        """Put back what earlier calls left behind, so that what differs comes from the tokens alone."""
+        if self._state is not None:
+            self._state.put_back()
 
     @property
     def module(self) -> nn.Module:
@@ -85,6 +114,13 @@ class Audited:
         shape = (rows or place.batch_size, length or place.seq_len)
         return torch.randint(self.vocab_size, shape, generator=generator).to(place.device)
 
+    def logits(self, tokens_BT: Tensor, *, causal: bool = False) -> Tensor:
+        """Logits [B, T, V] as the model returns them; `causal`: routed without later tokens."""
+        self.reset()
+        with evaluating(self.module):
+            logits_BTV: Tensor = self.module(tokens_BT, causal=True) if causal else self.module(tokens_BT)
+        return logits_BTV
+
     @torch.no_grad()
     def log_p(self, tokens_BT: Tensor, module: nn.Module | None = None, **how: Any) -> Tensor:  # noqa: ANN401  # as its forward takes it
         """Log-probabilities [B, T, V] in evaluation mode, of a copy of the module if that is given.
@@ -92,6 +128,8 @@ class Audited:
         Forbidden tokens count alike, however a model forbids them.
         """
         called = self.module if module is None else module
+        if module is None:
+            self.reset()
         with evaluating(called):
             logits_BTV: Tensor = called(tokens_BT, **how)
         wide = logits_BTV if logits_BTV.dtype == torch.float64 else logits_BTV.float()
@@ -107,7 +145,7 @@ class Audited:
             return None
         return made if found.dtype == torch.float64 else None
 
-    def another(self, **changes: Any) -> nn.Module:
+    def another(self, **changes: float | None) -> nn.Module:
         """The model built again, in evaluation mode, with other values of its configuration.
 
         Raises:
@@ -133,6 +171,24 @@ class Audited:
     @cached_property
     def block_calls(self) -> list[BlockCall]:
         """Calls of its blocks on the first batch, in their order."""
+        return self.blocks_on(self.tokens())
+
+    def blocks_on(self, tokens_BT: Tensor, **how: bool) -> list[BlockCall]:
+        """Calls of its blocks on some tokens."""
         from modbench.harness.audit.blocks import calls_of_blocks
 
-        return calls_of_blocks(self.module, self.tokens())
+        return calls_of_blocks(self.module, tokens_BT, self.reset, **how)
+
+    @cached_property
+    def products(self) -> list[Product]:
+        """Products of its weights in one forward pass on the first batch, with the rows of which nothing is left."""
+        from modbench.harness.audit import products
+
+        return products.zeroed(self.module, self.tokens(), self.reset)
+
+    @cached_property
+    def routed(self) -> list[Routed]:
+        """Its routed blocks, in the order of their calls."""
+        from modbench.harness.audit.routed import routed_blocks
+
+        return routed_blocks(self)

@@ -5,7 +5,7 @@ Shapes: B rows, T tokens, D width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -29,6 +29,7 @@ class BlockCall:
         at: where the stream is among them: a position, or a name.
         x_BTD: the stream before it.
         y_BTD: the stream after it.
+        reset: puts back what earlier calls left behind in the model.
     """
 
     path: str
@@ -38,22 +39,29 @@ class BlockCall:
     at: int | str
     x_BTD: Tensor
     y_BTD: Tensor
+    reset: Callable[[], None]
 
     @property
     def moved_BT(self) -> Tensor:  # noqa: N802  # a tensor of that shape
         """Tokens that did not leave the block bit for bit as they came."""
         return (self.x_BTD != self.y_BTD).any(-1)
 
-    @torch.no_grad()
-    def again(self, x_BTD: Tensor) -> Tensor:
-        """The stream after the block for another stream before it, everything else as it was."""
+    def again(self, x_BTD: Tensor | None = None) -> Tensor:
+        """The stream after the block for another stream before it, everything else as it was; None: for the same stream.
+
+        Gradients are taken where autograd is on, and nowhere else does a caller want them.
+        """
+        x_BTD = self.x_BTD.clone() if x_BTD is None else x_BTD
         args, kwargs = list(self.args), dict(self.kwargs)
         if isinstance(self.at, int):
             args[self.at] = x_BTD
         else:
             kwargs[self.at] = x_BTD
+        self.reset()
         with evaluating(self.module), same_draws(x_BTD):
-            return _stream_of(self.module(*args, **kwargs))  # type: ignore[return-value]  # it returned one before
+            y_BTD = _stream_of(self.module(*args, **kwargs))
+        assert y_BTD is not None, "it returned one before"
+        return y_BTD
 
 
 def _stream_of(output: object) -> Tensor | None:
@@ -66,15 +74,22 @@ def _stream_of(output: object) -> Tensor | None:
 
 
 @torch.no_grad()
-def calls_of_blocks(module: nn.Module, tokens_BT: Tensor) -> list[BlockCall]:
+def calls_of_blocks(
+    module: nn.Module, tokens_BT: Tensor, reset: Callable[[], None] = lambda: None, **how: bool
+) -> list[BlockCall]:
     """The calls of blocks in one forward pass: of the outermost modules with weights that map [B, T, D] to the same shape.
 
     A container of blocks is none itself, nor are a single linear layer and an embedding.
+
+    Args:
+        module: the model.
+        tokens_BT: int64.
+        reset: called before each call, to put back what the last one left behind.
+        **how: arguments of its `forward`.
     """
     found: list[BlockCall] = []
-    entered: list[
-        list[Tensor]
-    ] = []  # a block may write into its input: copies of what it might be, innermost call last
+    # A block may write into its input: copies of what it might be, the innermost call last.
+    entered: list[list[object]] = []
 
     def enter(_part: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         entered.append([value.clone() if isinstance(value, Tensor) else value for value in (*args, *kwargs.values())])
@@ -86,7 +101,7 @@ def calls_of_blocks(module: nn.Module, tokens_BT: Tensor) -> list[BlockCall]:
         names = [*range(len(args)), *kwargs]
         for at, value in zip(names, given, strict=True):
             if isinstance(value, Tensor) and value.shape == y_BTD.shape and value.dtype == y_BTD.dtype:
-                found.append(BlockCall(path, part, args, kwargs, at, value, y_BTD.clone()))
+                found.append(BlockCall(path, part, args, kwargs, at, value, y_BTD.clone(), reset))
                 return
 
     hooks = []
@@ -95,9 +110,10 @@ def calls_of_blocks(module: nn.Module, tokens_BT: Tensor) -> list[BlockCall]:
         if path and weighty and not isinstance(part, nn.Sequential | nn.ModuleList | nn.Linear | nn.Embedding):
             hooks.append(part.register_forward_pre_hook(enter, with_kwargs=True))
             hooks.append(part.register_forward_hook(partial(leave, path), with_kwargs=True))
+    reset()
     try:
         with evaluating(module), same_draws(tokens_BT):
-            module(tokens_BT)
+            module(tokens_BT, **how)
     finally:
         for hook in hooks:
             hook.remove()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from pydantic import Field, JsonValue
 
@@ -62,22 +62,22 @@ class Finding(Frozen):
         return float(found) if isinstance(found, int) else None
 
 
-def holds(words: str, number: str = "", *, facts: Mapping[str, JsonValue] | None = None, **given: Given) -> Finding:
+def holds(words: str, number: str = "", *, facts: Mapping[str, Any] | None = None, **given: Given) -> Finding:
     """A property that holds."""
     return Finding(verdict="holds", words=words, given=given, number=number, facts=dict(facts or {}))
 
 
-def deviates(words: str, number: str, *, facts: Mapping[str, JsonValue] | None = None, **given: Given) -> Finding:
+def deviates(words: str, number: str, *, facts: Mapping[str, Any] | None = None, **given: Given) -> Finding:
     """A property that does not hold, with the number that shows it."""
     return Finding(verdict="deviates", words=words, given=given, number=number, facts=dict(facts or {}))
 
 
-def reported(words: str, number: str = "", *, facts: Mapping[str, JsonValue] | None = None, **given: Given) -> Finding:
+def reported(words: str, number: str = "", *, facts: Mapping[str, Any] | None = None, **given: Given) -> Finding:
     """A fact."""
     return Finding(verdict="reported", words=words, given=given, number=number, facts=dict(facts or {}))
 
 
-def unseen(words: str, *, facts: Mapping[str, JsonValue] | None = None, **given: Given) -> Finding:
+def unseen(words: str, *, facts: Mapping[str, Any] | None = None, **given: Given) -> Finding:
     """A property that calls do not show; the words say why, or what would show it."""
     return Finding(verdict="cannot be seen", words=words, given=given, facts=dict(facts or {}))
 

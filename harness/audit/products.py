@@ -101,13 +101,21 @@ def weights(module: nn.Module) -> dict[str, int]:
     return {name: p.numel() for name, p in module.named_parameters() if p.ndim > 1 and id(p) not in tables}
 
 
-def zeroed(module: nn.Module, tokens_BT: Tensor) -> list[Product]:
+def zeroed(module: nn.Module, tokens_BT: Tensor, reset: Callable[[], None] = lambda: None) -> list[Product]:
     """The products of one forward pass in evaluation mode, each with the rows of which nothing is left.
 
     Args:
         module: called once, and once more for every product that seems to have such rows.
         tokens_BT: int64.
+        reset: called before each call, to put back what the last one left behind.
     """
+
+    def matter(rows: Mapping[int, Tensor]) -> bool:
+        reset()
+        return _matter(module, tokens_BT, rows, base_BTV)
+
+    reset()
+    module.eval()
     watch, logits_BTV = _watched(module, tokens_BT, None)
     products = watch.products
     edges = [product for product in products if product.edge is not None]
@@ -127,10 +135,10 @@ def zeroed(module: nn.Module, tokens_BT: Tensor) -> list[Product]:
     base_BTV = logits_BTV.detach()
     for number, product in enumerate(products):
         named_N = product.zeroed_N
-        if named_N is not None and bool(named_N.any()) and _matter(module, tokens_BT, {number: named_N}, base_BTV):
+        if named_N is not None and bool(named_N.any()) and matter({number: named_N}):
             product.zeroed_N = None
     every = {number: each.zeroed_N for number, each in enumerate(products) if each.zeroed_N is not None}
-    if every and _matter(module, tokens_BT, every, base_BTV):
+    if every and matter(every):
         for product in products:
             product.zeroed_N = None
     return products

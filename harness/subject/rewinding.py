@@ -46,11 +46,15 @@ def rewinder(cache: object) -> Callable[[], None]:
     return rewind
 
 
+def tensors_of(cache: object) -> list[Tensor]:
+    """The tensors that a cache refers to, each once, in the same order for caches that were made alike."""
+    return [part for part in _parts(cache) if isinstance(part, Tensor)]
+
+
 def held_bytes(cache: object, module: nn.Module) -> int:
     """Bytes of the tensors that a cache refers to, without the model's own; a shared storage counts once."""
     shared = {_storage(tensor) for tensor in (*module.parameters(), *module.buffers())}
-    tensors = [part for part in _parts(cache) if isinstance(part, Tensor)]
-    storages = {_storage(tensor): tensor.untyped_storage().nbytes() for tensor in tensors}
+    storages = {_storage(tensor): tensor.untyped_storage().nbytes() for tensor in tensors_of(cache)}
     return sum(size for storage, size in storages.items() if storage not in shared)
 
 

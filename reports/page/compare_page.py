@@ -59,6 +59,7 @@ class Page:
         sections: the page's sections, before the large table.
         table: the large table, which can be sorted and filtered; None: there is none.
         after: sections below it.
+        orientation: how to read its ratios; empty: it has none.
     """
 
     title: str
@@ -69,6 +70,7 @@ class Page:
     sections: Sequence[Section] = ()
     table: Table | None = None
     after: Sequence[Section] = ()
+    orientation: str = "Above 1 is better"
 
     @property
     def left_out(self) -> Markup:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from modbench.harness.audit.card import Card, Finding, Given, Number
 from modbench.reports.model import Code, Estimate, Listed, Sentence, Table, Value
 
-MARKS = {"holds": "✓", "deviates": "✗", "cannot be seen": "?", "reported": "·"}
-LEGEND = "✓ holds · ✗ deviates · ? cannot be seen by calls · · reported, not judged"
+MARKS = {"holds": "=", "deviates": "≠", "cannot be seen": "?", "reported": "·"}
+LEGEND = "= holds, ≠ deviates, ? cannot be seen by calls, · reported and not judged"
 
 
 def _value(given: Given) -> Value:
@@ -46,9 +46,8 @@ def answer(card: Card) -> Sentence:
 
 def called(card: Card) -> Sentence:
     """Return what was built and called."""
-    words = "{params:parameter}, B = {rows}, T = {tokens}, {dtype}, held to {of}, probed by calls alone in {wall}"
-    if card.of is None:
-        words = words.replace("held to {of}", "held to no architecture")
+    words = "held to {of}, " if card.of else ""
+    words += "by calls alone: B = {rows}, T = {tokens}, {dtype}; {params:parameter}; {wall}"
     return Sentence(
         words,
         params=card.params,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from torch import Tensor
 
 from modbench.harness.audit.audited import TOLERANCE, Audited
 from modbench.harness.audit.card import Finding, Number, deviates, holds, unseen
@@ -28,7 +27,7 @@ def check(audited: Audited) -> Finding:
     if not found.reads_future:
         return holds("no later token moves a log-probability", change=change, facts=facts)
     first = _first_moved(audited, found.at or 1)
-    words = "position {first} moves, by {change}, with later tokens"
+    words = "position {first} moves {change}"
     if facts["causal_rule"]:
         words += "; not with causal=True"
     elif facts["causal_rule"] is False:
@@ -36,13 +35,8 @@ def check(audited: Audited) -> Finding:
     return deviates(words, "change", first=first, change=change, facts=facts | {"first": first})
 
 
-def _guarded(audited: Audited, **how: bool) -> Causality:
-    return causality.guard(partial(_logits, audited, how), audited.tokens(), audited.vocab_size, audited.seed)
-
-
-def _logits(audited: Audited, how: dict[str, bool], tokens_BT: Tensor) -> Tensor:
-    logits_BTV: Tensor = audited.module(tokens_BT, **how)
-    return logits_BTV
+def _guarded(audited: Audited, *, causal: bool = False) -> Causality:
+    return causality.guard(partial(audited.logits, causal=causal), audited.tokens(), audited.vocab_size, audited.seed)
 
 
 def _first_moved(audited: Audited, at: int) -> int:

@@ -12,16 +12,17 @@ CALLS = 4
 
 def check(audited: Audited) -> Finding:
     """Repeat a call as it is, and again with the same seeds: what differs then too is state, not chance."""
-    tokens_BT = audited.tokens()
+    tokens_BT, module = audited.tokens(), audited.module
     base_BTV = audited.log_p(tokens_BT)
-    apart = max(float((audited.log_p(tokens_BT) - base_BTV).abs().max()) for _ in range(CALLS))
+    # A module that is named is called as earlier calls left it.
+    apart = max(float((audited.log_p(tokens_BT, module) - base_BTV).abs().max()) for _ in range(CALLS))
     change = Number(value=apart, unit="nat")
     if apart <= TOLERANCE:
         return holds("the same call gives the same", change=change)
     seeded = []
     for _ in range(2):
         with same_draws(tokens_BT):
-            seeded.append(audited.log_p(tokens_BT))
+            seeded.append(audited.log_p(tokens_BT, module))
     drawn = float((seeded[0] - seeded[1]).abs().max()) <= TOLERANCE
     cause = "it draws random numbers" if drawn else "it carries state from call to call"
     facts = {"draws": drawn}

@@ -21,7 +21,7 @@ def check(audited: Audited) -> Finding:
     """
     if audited.case.place.batch_size < 2:
         return unseen("a batch of one row: --batch-size 2 would show it")
-    moved, ties = _largest(audited, audited.module), 0
+    moved, ties = _largest(audited, None), 0
     if moved > TOLERANCE and audited.exact is not None:
         exact = _largest(audited, audited.exact)
         moved, ties = (exact, 0) if exact > EXACT else (0.0, 1)
@@ -33,7 +33,7 @@ def check(audited: Audited) -> Finding:
     return deviates("other rows move a row's predictions by {change}", "change", change=change, facts=facts)
 
 
-def _largest(audited: Audited, module: nn.Module) -> float:
+def _largest(audited: Audited, module: nn.Module | None) -> float:
     """Largest change of a log-probability of a kept row, over its places in the batch and its neighbours."""
     tokens_BT, worst = audited.tokens(), 0.0
     base_BTV = _log_p(audited, module, tokens_BT)
@@ -48,7 +48,7 @@ def _largest(audited: Audited, module: nn.Module) -> float:
     return worst
 
 
-def _log_p(audited: Audited, module: nn.Module, tokens_BT: Tensor) -> Tensor:
+def _log_p(audited: Audited, module: nn.Module | None, tokens_BT: Tensor) -> Tensor:
     with same_draws(tokens_BT):
         return audited.log_p(tokens_BT, module)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import torch
+from torch import nn
+
 from modbench.harness.audit.audited import Audited
 from modbench.harness.audit.card import Finding, Number, deviates, holds, reported
 from modbench.harness.audit.probe import Probe
@@ -9,6 +12,7 @@ from modbench.harness.audit.products import weights
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.flops import counter
 from modbench.harness.registry import own_models
+from modbench.harness.subject.modes import evaluating
 from modbench.harness.subject.rows import RowWatch
 
 # Shares above it are all: k is rounded, and a predictor adds some FLOPs.
@@ -19,20 +23,17 @@ SKIPPING = frozenset({"mod", "mode", "early_exit"})
 def check(audited: Audited) -> Finding:
     """Count rows and FLOPs of one forward pass, and of one of the same model with capacity 1 if it can be built."""
     tokens_BT = audited.tokens(1)
-    watch = RowWatch(audited.module)
-    audited.module.eval()
-    with watch:
-        flops = counter.forward(audited.module, tokens_BT).total
-    sizes = weights(audited.module)
-    whole = sum(sizes.values()) * tokens_BT.numel()
-    rows = Number(value=sum(watch.work.get(name, 0.0) for name in sizes) / whole if whole else 1.0, kind="share")
-    dense = _all_on(audited)
+    audited.reset()
+    flops = counter.forward(audited.module, tokens_BT).total
+    rows = Number(value=rows_computed(audited), kind="share")
+    module = all_on(audited)
+    dense = None if module is None else counter.forward(module, tokens_BT).total
     of_dense = None if dense is None else flops / dense
     facts = {"rows": rows.value, "flops": flops, "flops_all_on": dense, "flops_share": of_dense}
     least = min(rows.value, 1.0 if of_dense is None else of_dense)
-    words, given = "computes {rows} of its rows", {"rows": rows}
+    words, given = "computes {rows} of rows", {"rows": rows}
     if of_dense is not None:
-        words += ", {flops} of the FLOPs at capacity 1"
+        words += ", {flops} of the FLOPs at c = 1"
         given["flops"] = Number(value=of_dense, kind="share")
     if audited.of not in SKIPPING:
         return reported(words, "rows", facts=facts, **given)
@@ -41,20 +42,29 @@ def check(audited: Audited) -> Finding:
     return deviates(words, "rows", facts=facts, **given)
 
 
-def _all_on(audited: Audited) -> int | None:
-    """FLOPs of the same call with capacity 1; None where that cannot be built."""
+def rows_computed(audited: Audited) -> float:
+    """Rows that weights are multiplied with in a forward pass, as a share of all tokens for each."""
+    tokens_BT, watch = audited.tokens(1), RowWatch(audited.module)
+    audited.reset()
+    with watch, torch.no_grad(), evaluating(audited.module):
+        audited.module(tokens_BT)
+    sizes = weights(audited.module)
+    whole = sum(sizes.values()) * tokens_BT.numel()
+    return sum(watch.work.get(name, 0.0) for name in sizes) / whole if whole else 1.0
+
+
+def all_on(audited: Audited) -> nn.Module | None:
+    """The same model with capacity 1; None where that cannot be built."""
     case = audited.case
     if audited.in_memory:
         return None
-    capacity = dict(case.options).get("capacity", case.config.capacity)
     if case.own:
-        way = own_models.way(case.model, {}, "capacity")
-        if way.why_not:
+        if own_models.way(case.model, {}, "capacity").why_not:
             return None
-    elif capacity is None:
+    elif case.config.capacity is None:
         return None
     try:
-        return counter.forward(audited.another(capacity=1.0), audited.tokens(1)).total
+        return audited.another(capacity=1.0)
     except (Unmeasured, ValueError):
         return None
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 
-from pydantic import JsonValue
-
-from modbench.harness.audit import products
 from modbench.harness.audit.audited import Audited
 from modbench.harness.audit.card import Finding, Number, deviates, holds, reported, unseen
 from modbench.harness.audit.probe import Probe
@@ -21,9 +18,7 @@ def check(audited: Audited) -> Finding:
     A weight that meets fewer rows than there are tokens was spared some: rows of it that come to nothing fill a shape, such as
     that of the longest choice of a batch. They are told apart.
     """
-    audited.module.eval()
-    tokens_BT = audited.tokens(2)
-    found = products.zeroed(audited.module, tokens_BT)
+    found, tokens_BT = audited.products, audited.tokens()
     known = [each for each in found if each.zeroed_N is not None]
     whole = sum(each.rows * each.cost for each in found)
     if not whole or 2 * sum(each.rows * each.cost for each in known) < whole:
@@ -36,13 +31,13 @@ def check(audited: Audited) -> Finding:
     every = {name for name, rows in met.items() if rows >= tokens_BT.numel()}
     share = Number(value=sum(work for name, work in lost.items() if name in every) / whole, kind="share")
     filling = sum(work for name, work in lost.items() if name not in every) / whole
-    facts: dict[str, JsonValue] = {
+    facts = {
         "filling": filling,
         "weights": [name for name, work in lost.items() if name in every and work],
     }
     if share.value <= LITTLE:
         return holds("nothing is computed and then zeroed", share=share, number="share", facts=facts)
-    words = "{share} of what weights compute is then zeroed or dropped"
+    words = "{share} of the work of weights is zeroed or dropped"
     if audited.of is None or audited.of == "dense":
         return reported(words, "share", share=share, facts=facts)
     return deviates(words, "share", share=share, facts=facts)

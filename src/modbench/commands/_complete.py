@@ -35,7 +35,7 @@ def one_of(*names: str) -> Completion:
 
 
 suites, models, routers, formats = _names_in("suites"), _names_in("models"), _names_in("routers"), _names_in("formats")
-corpora, launchers = _names_in("corpora"), _names_in("launchers")
+corpora, launchers, probes = _names_in("corpora"), _names_in("launchers"), _names_in("probes")
 
 
 def rooms(incomplete: str) -> list[tuple[str, str]]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _COLOURS = (
     (re.compile(r"\d[\d.,]*×(?:±[\d.]+)?▲"), "35"),
     (re.compile(r"\d[\d.,]*×(?:±[\d.]+)?▼"), "33"),
-    (re.compile(r"^(?:failed:|⚠).*$", re.MULTILINE), "1;33"),
+    (re.compile(r"^(?:failed:|⚠|≠).*$", re.MULTILINE), "1;33"),
 )
 
 

@@ -18,13 +18,15 @@ KINDS = {
     "suite": "a suite's TOML file",
     "record": "a file in a run's units/",
     "plan": "the plan in a run's run.json",
+    "audit": "audit.json, which `modbench audit` writes and --json prints",
 }
 
 
 @command(include=False)
 def schema(
     kind: Annotated[
-        str, typer.Argument(metavar="[KIND]", help="report, suite, record or plan.", autocompletion=one_of(*KINDS))
+        str,
+        typer.Argument(metavar="[KIND]", help="report, suite, record, plan or audit.", autocompletion=one_of(*KINDS)),
     ] = "report",
 ) -> None:
     """Print the JSON Schema of a kind of file."""
@@ -48,6 +50,7 @@ def _schema(kind: str) -> dict[str, Any]:
     from modbench.harness.domain.records import Record
     from modbench.harness.planning.plan import Plan
     from modbench.reports.formats.json import Report
+    from modbench.reports.page.audit_files import Audit
 
-    models: dict[str, type[BaseModel]] = {"report": Report, "record": Record, "plan": Plan}
-    return models[kind].model_json_schema(mode="serialization" if kind == "report" else "validation")
+    models: dict[str, type[BaseModel]] = {"report": Report, "record": Record, "plan": Plan, "audit": Audit}
+    return models[kind].model_json_schema(mode="serialization" if kind in {"report", "audit"} else "validation")

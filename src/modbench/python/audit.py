@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from modbench.commands._app import include_additions
-from modbench.commands.audit import auditing, targets
+from modbench.commands.audit import targets
 from modbench.commands.audit.targets import BATCH_SIZE, SEQ_LEN, Called
 from modbench.harness.audit.auditing import audit as fill
 from modbench.harness.audit.auditing import probes
@@ -17,6 +17,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.public import public
 from modbench.python import keywords
 from modbench.python.rendering import html, html_table, text
+from modbench.reports.page import audit_files
 from modbench.reports.questions.audit import MARKS, answer, sentence
 from modbench.reports.terminal.audit import card as as_text
 from modbench.reports.writers.number_format import plain
@@ -50,8 +51,8 @@ class Audit:
         return self.card.deviates
 
     def as_json(self) -> dict[str, Any]:
-        """The card, as `modbench audit --json` prints it."""
-        return auditing.as_json([self.card])[0]
+        """The card, as `modbench audit --json` prints it among `models`."""
+        return audit_files.as_data([self.card], ()).models[0].model_dump(mode="json")
 
     def __repr__(self) -> str:
         return f"<modbench audit of {self.card.target}: {len(self.deviates)} properties deviate>"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
 from modbench.commands._app import command
-from modbench.commands._complete import models, one_of
+from modbench.commands._complete import models, one_of, probes
 from modbench.commands._flags import Flags, JsonFlag, listed, with_flags
 from modbench.commands._output import say, say_json
 from modbench.harness.audit.card import ARCHITECTURES
@@ -36,20 +37,41 @@ def audit(
     ] = None,
     properties: Annotated[
         list[str] | None,
-        typer.Option("--property", metavar="LIST", help="Look at these alone; exit 5 where one cannot be seen."),
+        typer.Option(
+            "--property",
+            metavar="LIST",
+            help="Look at these alone; the exit code is 5 if one cannot be seen.",
+            autocompletion=probes,
+        ),
     ] = None,
     flags: Flags,
+    formats: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="LIST",
+            help="Files beside audit.json: html, md, tex.",
+            autocompletion=one_of("html", "md", "tex"),
+        ),
+    ] = "html",
+    out: Annotated[
+        str | None, typer.Option("-o", "--out", metavar="DIR", help="Folder; default runs/audit-MODEL-DATE-N.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Find out by calls alone what a model computes, and whether it may be believed."""
+    """Find out by calls alone what a model computes.
+
+    Does it skip, is it causal, do rows depend on each other? With --of mod: is it the paper's? Its source is not read.
+    """
     from modbench.commands.audit import auditing
 
     asked = listed("--property", properties, str)
-    cards = auditing.cards(targets, flags.overrides(), of=of, only=asked)
+    request = auditing.Request(tuple(targets), flags.overrides(), of, asked, listed("--format", [formats], str))
+    done = auditing.run(request, out, ["modbench", *sys.argv[1:]])
     if as_json:
-        say_json(auditing.as_json(cards))
+        say_json(done.as_json())
     else:
-        say(auditing.as_text(cards))
-    code = auditing.exit_code(cards, asked)
+        say(done.as_text())
+    code = auditing.exit_code(done.cards, asked)
     if code:
         raise typer.Exit(code)

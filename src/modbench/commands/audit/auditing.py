@@ -3,34 +3,93 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from modbench.commands.audit import targets
 from modbench.harness.audit.auditing import audit, probes
 from modbench.harness.audit.card import Card
+from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.core.files import write_atomically
+from modbench.harness.core.ids import slug
 from modbench.harness.planning.overrides import Overrides
-from modbench.reports.questions.audit import sentence
+from modbench.harness.results import run_folder
+from modbench.reports.page import audit_files
 from modbench.reports.terminal import audit as terminal
-from modbench.reports.writers.number_format import plain
 from modbench.reports.writers.text import width
 
 
-def cards(named: Sequence[str], flags: Overrides, *, of: str | None, only: Sequence[str]) -> list[Card]:
-    """The card of each model.
+@dataclass(frozen=True)
+class Request:
+    """What shall be audited.
+
+    Attributes:
+        models: as they were named.
+        flags: shape, options and capacity of all of them.
+        of: what they are held to; None: to nothing.
+        properties: to look at; none: all.
+        formats: files beside audit.json.
+    """
+
+    models: Sequence[str]
+    flags: Overrides
+    of: str | None = None
+    properties: Sequence[str] = ()
+    formats: Sequence[str] = ("html",)
+
+
+@dataclass(frozen=True)
+class Audited:
+    """What was found.
+
+    Attributes:
+        cards: one for each model.
+        command: the command line.
+        folder: holds audit.json and the page.
+        files: what was written.
+    """
+
+    cards: tuple[Card, ...]
+    command: tuple[str, ...]
+    folder: Path
+    files: tuple[Path, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """What audit.json holds."""
+        return audit_files.as_data(self.cards, self.command).model_dump(mode="json")
+
+    def as_text(self) -> str:
+        """The card, or the table of several, and the page."""
+        return "\n".join([terminal.text(self.cards, width()), str(self.files[-1])])
+
+
+def run(request: Request, out: str | None, command: Sequence[str]) -> Audited:
+    """Audit models, and write what was found.
 
     Args:
-        named: the models.
-        flags: shape, options and capacity of all of them.
-        of: what they are held to.
-        only: properties to look at; none: all.
+        request: what shall be audited.
+        out: folder; None: `runs/audit-MODEL-DATE-N`.
+        command: the command line.
 
     Raises:
         UsageError: if something that was asked is impossible, or a model cannot be built or called.
     """
-    held = targets.architecture(of)
-    probes(held, only)  # refuses an unknown property before anything is built
-    cases = [targets.case_of_flags(name, flags) for name in named]
-    return [audit(targets.built(case, held), only=only) for case in cases]
+    held = targets.architecture(request.of)
+    probes(held, request.properties)  # refuses an unknown property before anything is built
+    for each in request.formats:
+        if each not in audit_files.FORMATS:
+            raise unknown("format of an audit", each, audit_files.FORMATS)
+    if len(set(request.models)) < len(request.models):
+        raise UsageError("a model is named twice. Name each once, or give different options in parentheses.")
+    cases = [targets.case_of_flags(name, request.flags) for name in request.models]
+    models = [targets.built(case, held) for case in cases]  # all, before the first is probed
+    folder = run_folder.create(out, f"audit-{slug(cases[0].short_model)}").path
+    cards = tuple(audit(model, only=request.properties) for model in models)
+    made = audit_files.files(cards, command, request.formats)
+    for name, text in made.items():
+        write_atomically(folder / name, text)
+    return Audited(cards, tuple(command), folder, tuple(folder / name for name in made))
 
 
 def exit_code(made: Sequence[Card], asked: Sequence[str]) -> int:
@@ -38,19 +97,3 @@ def exit_code(made: Sequence[Card], asked: Sequence[str]) -> int:
     if any(card.deviates for card in made):
         return 1
     return 5 if any(name in asked for card in made for name in card.named("cannot be seen")) else 0
-
-
-def as_json(made: Sequence[Card]) -> list[dict[str, Any]]:
-    """One object for each model: the card, and each finding also as a sentence."""
-    found = []
-    for card in made:
-        body = card.model_dump(mode="json")
-        for name, each in card.findings.items():
-            body["findings"][name] |= {"said": plain(sentence(each)), "value": each.value}
-        found.append(body)
-    return found
-
-
-def as_text(made: Sequence[Card]) -> str:
-    """The card, or the table of several."""
-    return terminal.text(made, width())

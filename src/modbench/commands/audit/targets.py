@@ -106,7 +106,13 @@ def in_memory(module: nn.Module, of: Architecture | None, called: Called, *, voc
     from torch import nn
 
     from modbench.harness.audit.audited import Audited
+    from modbench.models.hf.model import HfModel
 
+    name = type(module).__name__
+    if hasattr(module, "generate") and hasattr(
+        module, "get_output_embeddings"
+    ):  # of transformers: it has a cache of its own
+        module = HfModel(module)
     tables = (part.num_embeddings for part in module.modules() if isinstance(part, nn.Embedding))
     found = vocab_size or next(tables, None)
     if found is None:
@@ -115,13 +121,13 @@ def in_memory(module: nn.Module, of: Architecture | None, called: Called, *, voc
     place = Place(
         seq_len=called.seq_len, batch_size=called.batch_size, dtype=called.dtype, device="cpu", threads=1, compile=False
     )
-    case = Case(model=f"{type(module).__name__}:module", arm_parts=(), config=config, place=place)
+    case = Case(model=f"{name}:module", arm_parts=(), config=config, place=place)
     try:
         return Audited(case, of, module=module, seed=called.seed)
     except ModbenchError:
         raise
     except Exception as error:
-        raise UsageError(f"the module {shown(type(module).__name__)} cannot be audited: {_why(error)}") from error
+        raise UsageError(f"the module {shown(name)} cannot be audited: {_why(error)}") from error
 
 
 def _why(error: BaseException) -> str:

@@ -1,0 +1,65 @@
+"""A row gets the same alone, in a batch, and padded on the right where `forward` takes `lengths_B`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from modbench.harness.audit.audited import EXACT, TOLERANCE, Audited
+from modbench.harness.audit.card import Finding, Number, deviates, holds, unseen
+from modbench.harness.audit.probe import Probe
+from modbench.harness.audit.probes import rows_independent
+from modbench.harness.subject.output_caching_guard import same_draws
+
+DRAWS = "it draws random numbers, and others for other shapes"
+
+
+def check(audited: Audited) -> Finding:
+    """Call each row by itself, and all rows with padding behind them. In float64 no choice is flipped by rounding."""
+    if audited.draws:
+        return unseen(DRAWS)
+    # What depends on the other rows is found by `rows_independent`; here padding is left.
+    coupled = rows_independent.check(audited).verdict == "deviates"
+    bound, ties = TOLERANCE, False
+    found = _apart(audited, None, coupled=coupled)
+    if not found:
+        return unseen("its rows depend on each other, and it takes no lengths_B")
+    if max(found.values()) > bound and audited.exact is not None:
+        exact = _apart(audited, audited.exact, coupled=coupled)
+        ties = max(exact.values()) <= EXACT
+        found = {how: 0.0 if each <= EXACT else each for how, each in exact.items()}
+    change = Number(value=max(found.values()), unit="nat")
+    facts = {"near_ties": ties, **found}
+    if change.value <= bound:
+        words = "a row alone{padded} gets what it gets in a batch" + "; near ties flip choices" * ties
+        return holds(words, change=change, padded=" or padded" * ("padded" in found), facts=facts)
+    how = max(found, key=lambda each: found[each])
+    return deviates(
+        "a row {how} differs by {change} from the same in a batch", "change", how=how, change=change, facts=facts
+    )
+
+
+def _apart(audited: Audited, module: nn.Module | None, *, coupled: bool) -> dict[str, float]:
+    """Largest difference of a log-probability, by what was done to the rows."""
+    tokens_BT = audited.tokens()
+    found = dict[str, float]()
+    if not coupled:
+        base_BTV = _log_p(audited, module, tokens_BT)
+        alone = torch.cat([_log_p(audited, module, tokens_BT[row : row + 1]) for row in range(len(tokens_BT))])
+        found["alone"] = float((alone - base_BTV).abs().max())
+    if audited.parts.accepts("forward", "lengths_B"):
+        t = tokens_BT.shape[1]
+        short = max(1, 3 * t // 4)
+        lengths_B = torch.full((len(tokens_BT),), short, device=tokens_BT.device)
+        padded_BTV = _log_p(audited, module, tokens_BT, lengths_B=lengths_B)[:, :short]
+        cut_BTV = _log_p(audited, module, tokens_BT[:, :short])
+        found["padded"] = float((padded_BTV - cut_BTV).abs().max())
+    return found
+
+
+def _log_p(audited: Audited, module: nn.Module | None, tokens_BT: Tensor, **how: Tensor) -> Tensor:
+    with same_draws(tokens_BT):
+        return audited.log_p(tokens_BT, module, **how)
+
+
+PROBE = Probe("same alone", check, order=50)

@@ -1,0 +1,113 @@
+"""Chosen tokens attend to one another alone, each at its own position."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from modbench.harness.audit.audited import Audited
+from modbench.harness.audit.card import Finding, Number, deviates, holds, unseen
+from modbench.harness.audit.probe import Probe
+from modbench.harness.audit.routed import Routed, largest, need
+
+# Share of what a chosen token gets by which rounding may change it.
+ROUNDING = 1e-4
+
+
+def check(audited: Audited) -> Finding:
+    """Change bypassed tokens before a routed block, the choice as it was; then move chosen ones to other positions."""
+    routed = [each for each in need(audited) if each.bypasses and bool(each.chosen_BT.any())]
+    if not routed:
+        return unseen("every token leaves its routed blocks changed: which were chosen is not seen")
+    found = [_block(each) for each in routed]
+    return next((each for each in found if each.verdict == "deviates"), found[0])
+
+
+def _block(routed: Routed) -> Finding:
+    x_BTD, chosen_BT = routed.call.x_BTD, routed.chosen_BT
+    base = (routed.held(x_BTD) - x_BTD)[chosen_BT]
+    draw = torch.Generator().manual_seed(0)
+    noise_BTD = torch.randn(x_BTD.shape, generator=draw) * float(x_BTD.std())
+    # Without pinned scores the change must be small, or others would be chosen.
+    other_BTD = x_BTD + (1.0 if routed.candidates else 0.01) * noise_BTD * ~chosen_BT[..., None]
+    found_BTD = routed.held(other_BTD)
+    if not torch.equal((found_BTD != other_BTD).any(-1), chosen_BT):
+        return unseen("its choice moves with bypassed tokens, and no router is seen that could be held")
+    moved = largest((found_BTD - other_BTD)[chosen_BT], base)
+    if moved > ROUNDING:
+        share = Number(value=moved, kind="share")
+        return deviates("bypassed tokens move what chosen ones get by {share}", "share", share=share)
+    mixes = _mixes(routed)
+    if not mixes:
+        return unseen("its routed blocks mix no tokens, so nothing attends")
+    positions = _positions(routed)
+    facts = {"positions": positions}
+    share = Number(value=moved, kind="share")
+    if positions == "compacted":
+        one = Number(value=1.0, kind="share")
+        return deviates("chosen tokens are numbered anew, not at their positions", "one", one=one, facts=facts)
+    words = {
+        "own": "to one another, at their own positions",
+        "none": "to one another; its blocks know no positions",
+        "": "to one another alone",
+    }
+    return holds(words[positions], "share", share=share, facts=facts)
+
+
+def _mixes(routed: Routed) -> bool:
+    """Whether a chosen token's gain depends on another chosen token of its row."""
+    x_BTD, chosen_BT = routed.call.x_BTD, routed.chosen_BT
+    other_BTD, last_BT = x_BTD.clone(), torch.zeros_like(chosen_BT)
+    for row, mask_T in enumerate(chosen_BT):
+        places = torch.nonzero(mask_T).flatten()
+        if len(places) > 1:
+            other_BTD[row, places[0]] = x_BTD[row, places[0]].flip(-1)
+            last_BT[row, places[-1]] = True
+    if not bool(last_BT.any()):
+        return True
+    base_BTD, found_BTD = (routed.held(each) for each in (x_BTD, other_BTD))
+    return largest((found_BTD - other_BTD)[last_BT], (base_BTD - x_BTD)[last_BT]) > ROUNDING
+
+
+def _positions(routed: Routed) -> str:
+    """`own` positions, `compacted` ones, `none`, or empty where that is not seen. Needs a router, whose choice is moved."""
+    x_BTD, chosen_BT = routed.call.x_BTD, routed.chosen_BT
+    if not routed.candidates:
+        return ""
+    row = int(chosen_BT.sum(-1).argmax())
+    places, free = torch.nonzero(chosen_BT[row]).flatten(), torch.nonzero(~chosen_BT[row]).flatten()
+    # The first chosen token moves to a place before the second: gaps change, the order stays.
+    before = [int(place) for place in free if len(places) > 2 and int(place) < int(places[1])]
+    if not before:
+        return ""
+    last = int(places[-1])
+    base = (routed.held(x_BTD) - x_BTD)[row, last]
+    moved = _exchanged(routed, row, int(places[0]), before[0])
+    if moved is None:
+        return ""
+    if largest(moved[row, last], base) > ROUNDING:
+        return "own"
+    # Two earlier chosen tokens change places: without positions the last one gets the same.
+    swapped = _exchanged(routed, row, int(places[0]), int(places[1]))
+    return "compacted" if swapped is not None and largest(swapped[row, last], base) > ROUNDING else "none"
+
+
+def _exchanged(routed: Routed, row: int, one: int, other: int) -> Tensor | None:
+    """What tokens gain when two of a row change places, with their scores; None if the choice does not follow."""
+    order = torch.arange(routed.chosen_BT.shape[1])
+    order[one], order[other] = other, one
+    x_BTD, wanted_BT = routed.call.x_BTD.clone(), routed.chosen_BT.clone()
+    x_BTD[row], wanted_BT[row] = x_BTD[row, order], wanted_BT[row, order]
+
+    scores = routed.scores
+
+    def follow(number: int, score: Tensor) -> Tensor:
+        by_token = scores[number].reshape(*wanted_BT.shape, -1).clone()
+        by_token[row] = by_token[row, order]
+        return by_token.reshape(score.shape)
+
+    y_BTD = routed.scored(follow, x_BTD)
+    return y_BTD - x_BTD if torch.equal((y_BTD != x_BTD).any(-1), wanted_BT) else None
+
+
+PROBE = Probe("attention among chosen", check, order=118, of=("mod",))

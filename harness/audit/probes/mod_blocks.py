@@ -1,0 +1,30 @@
+"""Which blocks are routed: every n-th."""
+
+from __future__ import annotations
+
+import itertools
+
+from modbench.harness.audit.audited import Audited
+from modbench.harness.audit.card import Finding, deviates, holds, unseen
+from modbench.harness.audit.probe import Probe
+
+
+def check(audited: Audited) -> Finding:
+    """See which blocks let tokens by, or skip rows."""
+    blocks = len(audited.block_calls)
+    if not blocks:
+        return unseen("no block is seen: modules that map [B, T, D] to [B, T, D] would be blocks")
+    numbers = [each.number for each in audited.routed]
+    facts = {"routed": numbers, "blocks": blocks}
+    which = tuple(str(number) for number in numbers)
+    if not numbers:
+        return deviates("none of {blocks:block} is routed", "n", n=0, blocks=blocks, facts=facts)
+    steps = {after - before for before, after in itertools.pairwise(numbers)}
+    if len(steps) > 1:
+        words = "blocks {which} of {blocks} (from 0) are routed, in uneven steps"
+        return deviates(words, "n", n=len(numbers), which=which, blocks=blocks, facts=facts)
+    words = "{n:block|blocks} of {blocks} routed, from 0: {which}"
+    return holds(words, "n", n=len(numbers), which=which, blocks=blocks, facts=facts)
+
+
+PROBE = Probe("every n-th block", check, order=122, of=("mod",))

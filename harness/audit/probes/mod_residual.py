@@ -1,0 +1,96 @@
+"""A chosen token becomes x + r·f(x), linear in its own score r."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from modbench.harness.audit.audited import Audited
+from modbench.harness.audit.card import Finding, Number, deviates, holds, unseen
+from modbench.harness.audit.probe import Probe
+from modbench.harness.audit.routed import NO_ROUTER, Routed, largest, need, real_scores
+
+# Share of what a chosen token gets by which rounding may change it.
+ROUNDING = 1e-3
+
+
+def check(audited: Audited) -> Finding:
+    """Scale the scores of a block's router: what a chosen token gets must scale with them."""
+    routed = [each for each in need(audited) if each.bypasses]
+    if not routed:
+        return unseen("every token leaves its routed blocks changed: which were chosen is not seen")
+    found = [_block(each) for each in routed]
+    return next((each for each in found if each.verdict == "deviates"), found[0])
+
+
+def _block(routed: Routed) -> Finding:
+    chosen_BT, x_BTD = routed.chosen_BT, routed.call.x_BTD
+    if not routed.candidates:
+        return unseen(NO_ROUTER)
+    gained = [_gained(routed, factor) for factor in (1.0, 2.0, 0.5)]
+    once, twice, half = gained
+    if once is None or twice is None or half is None:
+        return unseen("scaling the router's scores changes its choice")
+    if largest(twice, once) <= ROUNDING:
+        return deviates(
+            "the score does not weigh what a chosen token gets", "zero", zero=Number(value=0.0, kind="share")
+        )
+    others = _moves_others(routed)
+    if others is not None and others > ROUNDING:
+        words = "another score moves it {share}: normalised over the chosen"
+        return deviates(words, "share", share=Number(value=others, kind="share"), facts={"form": "normalised"})
+    return _line(once, twice, half, x_BTD[chosen_BT].double())
+
+
+def _gained(routed: Routed, factor: float) -> Tensor | None:
+    """What chosen tokens get where all scores are scaled; None if others are chosen then."""
+    chosen_BT, x_BTD = routed.chosen_BT, routed.call.x_BTD
+    y_BTD = routed.scored(lambda _number, score: factor * score)
+    return (y_BTD - x_BTD)[chosen_BT].double() if torch.equal((y_BTD != x_BTD).any(-1), chosen_BT) else None
+
+
+def _line(once: Tensor, twice: Tensor, half: Tensor, x_ND: Tensor) -> Finding:
+    """Whether what is gained lies on a line through 0 over the factor of the scores."""
+    slope = twice - once
+    fixed = once - slope
+    if largest(half, fixed + 0.5 * slope) > ROUNDING:
+        share = Number(value=largest(twice, 2 * once), kind="share")
+        return deviates("not linear in r: {share} off at twice the score", "share", share=share, facts={"form": "bent"})
+    apart = Number(value=float(fixed.abs().max()) / max(float(once.abs().max()), 1e-30), kind="share")
+    if apart.value <= ROUNDING:
+        return holds("x + r·f(x), linear in r", "apart", apart=apart)
+    if largest(-fixed, x_ND) <= 10 * ROUNDING:
+        times = Number(value=float(fixed.norm() / once.norm()), kind="ratio")
+        return deviates("r·(x + f(x)): the residual is weighed too", "times", times=times, facts={"form": "r(x + f)"})
+    share = Number(value=float(fixed.norm() / (fixed.norm() + slope.norm())), kind="share")
+    words = "{share} of what a chosen token gets is not weighed by r"
+    return deviates(words, "share", share=share, facts={"form": "part"})
+
+
+def _moves_others(routed: Routed) -> float | None:
+    """By what share other chosen tokens' gain changes when the first row's best score rises; None if the choice changes."""
+    chosen_BT, x_BTD = routed.chosen_BT, routed.call.x_BTD
+    t = chosen_BT.shape[1]
+    router = routed.candidates[0]
+    score_BT = real_scores(routed.scores[router]).view(chosen_BT.shape)
+    row = int(chosen_BT.sum(-1).argmax())
+    if int(chosen_BT[row].sum()) < 2:
+        return None
+    best = int(score_BT[row].masked_fill(~chosen_BT[row], -torch.inf).argmax())
+
+    def raise_best(number: int, score: Tensor) -> Tensor:
+        if number != router:
+            return score
+        flat = score.view(-1, score.shape[-1]) if score.shape[-1] <= 2 else score.view(-1, 1)
+        flat[row * t + best, -1] += 1.0
+        return score
+
+    y_BTD, base_BTD = routed.scored(raise_best), routed.held(x_BTD)
+    if not torch.equal((y_BTD != x_BTD).any(-1), chosen_BT):
+        return None
+    others_T = chosen_BT[row].clone()
+    others_T[best] = False
+    return largest((y_BTD - x_BTD)[row][others_T], (base_BTD - x_BTD)[row][others_T])
+
+
+PROBE = Probe("x + r·f(x)", check, order=114, of=("mod",))

@@ -1,0 +1,44 @@
+"""The stream passes a chosen token once: nothing adds x to it again, or scales it."""
+
+from __future__ import annotations
+
+import torch
+
+from modbench.harness.audit.audited import Audited
+from modbench.harness.audit.card import Finding, Number, deviates, holds, unseen
+from modbench.harness.audit.probe import Probe
+from modbench.harness.audit.routed import Routed, need
+
+# Factors of the stream: what a block with a norm adds does not grow with it, so that what grows is the stream itself.
+FACTORS = (1e3, 2e3)
+# Growth that is none, and the least likeness to the stream of growth that is the stream.
+LITTLE, LIKE = 0.02, 0.999
+
+
+def check(audited: Audited) -> Finding:
+    """Make the stream large before each routed block, the choice as it was, and see what grows with it."""
+    found = [_block(each) for each in need(audited) if each.bypasses and bool(each.chosen_BT.any())]
+    if not found:
+        return unseen("every token leaves its routed blocks changed: which were chosen is not seen")
+    seen = [each for each in found if each.verdict != "cannot be seen"]
+    return next((each for each in seen if each.verdict == "deviates"), (seen or found)[0])
+
+
+def _block(routed: Routed) -> Finding:
+    x_BTD, chosen_BT = routed.call.x_BTD, routed.chosen_BT
+    first, second = (routed.held(factor * x_BTD) for factor in FACTORS)
+    step = (FACTORS[1] - FACTORS[0]) * x_BTD
+    grown = (second - first - step)[chosen_BT].double()
+    step = step[chosen_BT].double()
+    share = (grown.norm(dim=-1) / step.norm(dim=-1)).median()
+    factor = (((second - first)[chosen_BT].double() * step).sum(-1) / step.square().sum(-1)).abs()
+    if float(share) <= LITTLE:
+        return holds("a chosen token's stream passes once", number="times", times=Number(value=1.0, kind="ratio"))
+    like = torch.cosine_similarity(grown, step, dim=-1).abs().median()
+    if float(like) < LIKE:
+        return unseen("what its blocks add grows with the stream: a norm before them would show it")
+    times = Number(value=float(factor.median()), kind="ratio")
+    return deviates("a chosen token's stream is scaled, typically {times}", "times", times=times)
+
+
+PROBE = Probe("stream passes once", check, order=116, of=("mod",))

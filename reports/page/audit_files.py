@@ -1,0 +1,127 @@
+"""The files of an audit: audit.json, and the cards as a page, as Markdown or as a LaTeX table."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Literal
+
+from modbench.harness.audit.card import Card, Finding
+from modbench.harness.core import masking
+from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.masking import masked
+from modbench.reports.model import Note, Table
+from modbench.reports.page.compare_page import Page, Section, html
+from modbench.reports.questions import audit
+from modbench.reports.writers import latex
+from modbench.reports.writers.markdown import Block, block, within
+from modbench.reports.writers.number_format import plain
+from modbench.version import __version__
+
+JSON = "audit.json"
+
+
+class Found(Finding):
+    """A finding with its sentence.
+
+    Attributes:
+        said: the sentence, its values filled in.
+        shown: the number that shows it, in its base unit; None: there is none.
+    """
+
+    said: str
+    shown: float | None
+
+
+class AuditedModel(Card):
+    """The card of one model.
+
+    Attributes:
+        answer: what deviates, in a sentence.
+        findings: by property, in the order of the card.
+    """
+
+    answer: str
+    findings: dict[str, Found]  # type: ignore[assignment]  # a narrower type
+
+
+class Audit(Frozen):
+    """What `modbench audit` found.
+
+    Attributes:
+        schema_version: of this file.
+        modbench: the version that made it.
+        command: the command line.
+        models: one card for each model that was named.
+    """
+
+    schema_version: Literal[1]
+    modbench: str
+    command: tuple[str, ...]
+    models: tuple[AuditedModel, ...]
+
+
+def as_data(cards: Sequence[Card], command: Sequence[str]) -> Audit:
+    """Return what audit.json holds."""
+    models = []
+    for card in cards:
+        found = {
+            name: Found(**each.model_dump(), said=plain(audit.sentence(each)), shown=each.value)
+            for name, each in card.findings.items()
+        }
+        body: dict[str, Any] = {**card.model_dump(), "findings": found, "answer": plain(audit.answer(card))}
+        models.append(AuditedModel(**body))
+    shown = tuple(masking.command(list(command)))
+    return Audit(schema_version=1, modbench=__version__, command=shown, models=tuple(models))
+
+
+def as_json(made: Audit) -> str:
+    """Return the text of audit.json."""
+    return masked(json.dumps(made.model_dump(mode="json"), indent=1))
+
+
+def _tables(cards: Sequence[Card]) -> list[Table]:
+    return [audit.side_by_side(cards)] if len(cards) > 1 else [audit.table(cards[0])]
+
+
+def _title(cards: Sequence[Card]) -> str:
+    return f"Audit of {', '.join(card.target for card in cards)}"
+
+
+def _html(cards: Sequence[Card], command: Sequence[str]) -> str:
+    sections = [Section(plain(audit.answer(card)), [Note(audit.called(card)), audit.table(card)]) for card in cards]
+    if len(cards) > 1:
+        sections = [Section("Side by side", _tables(cards)), *sections]
+    shown = shlex.join(masking.command(list(command)))
+    return html(Page(_title(cards), f"modbench {__version__}", shown, sections=sections, orientation=""))
+
+
+def _markdown(cards: Sequence[Card], command: Sequence[str]) -> str:
+    blocks = [Block([f"<!-- {shlex.join(masking.command(list(command)))} -->"])]
+    blocks += [block(each) for card in cards for each in (audit.answer(card), Note(audit.called(card)))]
+    return within([*blocks, *map(block, _tables(cards))])
+
+
+def _latex(cards: Sequence[Card], command: Sequence[str]) -> str:
+    head = f"% {latex.text(shlex.join(masking.command(list(command))))}\n% In the preamble: \\usepackage{{booktabs}}\n"
+    return masked(head + "".join(latex.table(each, "modbench-audit") for each in _tables(cards)))
+
+
+# What `--format` names, and the file that it writes.
+FORMATS: Mapping[str, tuple[str, Callable[[Sequence[Card], Sequence[str]], str]]] = MappingProxyType(
+    {"html": ("audit.html", _html), "md": ("audit.md", _markdown), "tex": ("audit.tex", _latex)}
+)
+
+
+def files(cards: Sequence[Card], command: Sequence[str], formats: Sequence[str]) -> dict[str, str]:
+    """Return the files of an audit by name.
+
+    Args:
+        cards: one for each model.
+        command: the command line.
+        formats: keys of `FORMATS`.
+    """
+    made = {JSON: as_json(as_data(cards, command))}
+    return made | {FORMATS[each][0]: FORMATS[each][1](cards, command) for each in formats}

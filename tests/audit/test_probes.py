@@ -1,0 +1,78 @@
+"""Each probe on models that break its property, on honest ones that look as if they did, and on all that modbench ships."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from expected_cards import check_card
+from mod_toys import Toy, toy
+
+from modbench.commands.audit import targets
+from modbench.harness.audit.auditing import audit
+from modbench.harness.audit.card import Architecture, Card
+from modbench.harness.planning.overrides import Overrides
+from modbench.harness.registry import catalogue
+
+# What each shipped model is.
+KINDS: dict[str, Architecture] = {
+    "dense": "dense",
+    "mod": "mod",
+    "mode_integrated": "mode",
+    "mode_staged": "mode",
+    "moe": "moe",
+    "early_exit": "early_exit",
+}
+# Which switch breaks what, beside being top-k.
+BREAKS: list[tuple[dict[str, Any], set[str]]] = [
+    ({}, set()),
+    ({"positions": "none"}, set()),
+    ({"capacity": 0.5}, set()),
+    ({"routed": (0, 2)}, set()),
+    ({"less": 1}, {"mod_k"}),
+    ({"less": -1}, {"mod_k"}),
+    ({"weigh": "sigmoid"}, {"mod_residual"}),
+    ({"weigh": "softmax"}, {"mod_residual"}),
+    ({"weigh": "none"}, {"mod_residual", "mod_gradient"}),
+    ({"form": "mlp"}, {"mod_residual"}),
+    ({"form": "r(x + f)"}, {"mod_residual", "mod_stream"}),
+    ({"form": "doubled"}, {"mod_stream"}),
+    ({"form": "twice"}, {"mod_residual", "mod_stream"}),
+    ({"masks": True}, {"skips", "zeroed", "saves", "mod_attention"}),
+    ({"keys": "all"}, {"mod_attention"}),
+    ({"positions": "compact"}, {"mod_attention"}),
+    ({"routers": 0}, {"mod_routers"}),
+    ({"routers": 2}, {"mod_routers"}),
+    ({"routed": (0, 1, 3)}, {"mod_blocks"}),
+    ({"routed": ()}, {"mod_blocks", "skips"}),
+    ({"cut": True}, {"mod_gradient"}),
+    ({"bypass": 0.5}, {"mod_bypass"}),
+    ({"noise": 1.0}, {"deterministic"}),
+    ({"state": True}, {"deterministic"}),
+    ({"coupled": True}, {"rows_independent"}),
+    ({"over_batch": True}, {"rows_independent", "mod_k"}),
+    ({"causal": True}, {"mod_k"}),
+]
+
+
+def card_of(module: Any, of: Architecture | None, *, seq_len: int = 32, seed: int = 0) -> Card:
+    """The card of a module in memory."""
+    return audit(targets.in_memory(module, of, targets.Called(seq_len, 3, seed=seed)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("switches", "broken"), BREAKS, ids=lambda each: str(each) if isinstance(each, dict) else "")
+def test_what_is_broken_is_named_and_nothing_else(switches: dict[str, Any], broken: set[str]) -> None:
+    card = card_of(toy(**switches), "mod")
+    # A top-k over the sequence reads later tokens, unless there is none.
+    future = set() if Toy(**switches).causal or not Toy(**switches).routed else {"causal"}
+    assert set(card.deviates) == broken | future
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(catalogue.entries("models")))
+def test_each_shipped_model_has_its_expected_card(name: str) -> None:
+    of = KINDS.get(name)
+    flags = Overrides(seq_len=(32,), batch_size=(3,), settings={"d_model": 64})
+    card = audit(targets.built(targets.case_of_flags(name, flags), of))
+    check_card(card, name)
