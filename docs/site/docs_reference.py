@@ -21,6 +21,7 @@ ABOUT_ROOMS = {
     "rules": "What asks for units while a run goes on, from what it has measured so far.",
     "launchers": "What starts the work: `--launcher NAME`.",
     "doubts": "Reasons to doubt a cell; each puts a label beside its numbers.",
+    "probes": "Properties of a model that `modbench audit` finds by calling it.",
     "corpora": "Text to train on: `--corpus NAME`, a file, a folder or `hf:NAME`.",
     "panels": "The parts of the page; `modbench figure RUN NAME` saves one figure.",
     "formats": "What `modbench report RUN --format NAME` writes.",

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from modbench.harness.audit.blocks import BlockCall
     from modbench.harness.audit.card import Architecture
     from modbench.harness.audit.products import Product
-    from modbench.harness.audit.routed import Routed
     from modbench.harness.core.protocols import Parts
     from modbench.harness.domain.case import Case
 
@@ -185,10 +184,3 @@ class Audited:
         from modbench.harness.audit import products
 
         return products.zeroed(self.module, self.tokens(), self.reset)
-
-    @cached_property
-    def routed(self) -> list[Routed]:
-        """Its routed blocks, in the order of their calls."""
-        from modbench.harness.audit.routed import routed_blocks
-
-        return routed_blocks(self)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -103,8 +104,18 @@ class Routed:
 NO_ROUTER = "no router is seen: a weight in the block with one output for each token would be one"
 
 
+# Routed blocks of models that were looked at.
+_FOUND: WeakKeyDictionary[Audited, list[Routed]] = WeakKeyDictionary()
+
+
 def routed_blocks(audited: Audited) -> list[Routed]:
-    """The routed blocks of a model."""
+    """The routed blocks of a model, in the order of their calls; they are looked for once."""
+    if audited not in _FOUND:
+        _FOUND[audited] = _look(audited)
+    return _FOUND[audited]
+
+
+def _look(audited: Audited) -> list[Routed]:
     tokens, least = audited.tokens().numel(), max(SPARED, FIRST / audited.case.place.seq_len)
     zeroed = {each.name for each in audited.products if _share_zeroed(each, tokens) > least}
     found = []
@@ -139,9 +150,10 @@ def need(audited: Audited) -> list[Routed]:
     """
     if not audited.block_calls:
         raise Unmeasured("no block is seen: modules that map [B, T, D] to [B, T, D] would be blocks")
-    if not audited.routed:
+    found = routed_blocks(audited)
+    if not found:
         raise Unmeasured(NONE)
-    return audited.routed
+    return found
 
 
 def is_router(product: Product, tokens: int) -> bool:

@@ -13,7 +13,7 @@ import modbench
 
 PACKAGE = Path(modbench.__file__).parent
 # Folders to which files are added, one for each question, panel, format, metric, pass or rule.
-ADDITIONS = {"questions", "panels", "formats", "metrics", "doubts", "passes", "rules"}
+ADDITIONS = {"questions", "panels", "formats", "metrics", "doubts", "passes", "probes", "rules"}
 
 
 def modules_of(package: Path) -> dict[str, Path]:

@@ -7,6 +7,7 @@ import itertools
 from modbench.harness.audit.audited import Audited
 from modbench.harness.audit.card import Finding, deviates, holds, unseen
 from modbench.harness.audit.probe import Probe
+from modbench.harness.audit.routed import routed_blocks
 
 
 def check(audited: Audited) -> Finding:
@@ -14,7 +15,7 @@ def check(audited: Audited) -> Finding:
     blocks = len(audited.block_calls)
     if not blocks:
         return unseen("no block is seen: modules that map [B, T, D] to [B, T, D] would be blocks")
-    numbers = [each.number for each in audited.routed]
+    numbers = [each.number for each in routed_blocks(audited)]
     facts = {"routed": numbers, "blocks": blocks}
     which = tuple(str(number) for number in numbers)
     if not numbers:

@@ -12,6 +12,7 @@ from modbench.harness.audit.audited import Audited
 from modbench.harness.audit.card import Finding, Given, Number, deviates, holds, reported, unseen
 from modbench.harness.audit.probe import Probe
 from modbench.harness.audit.probes.skips import all_on, rows_computed
+from modbench.harness.audit.routed import routed_blocks
 from modbench.harness.core.protocols import parts_of
 from modbench.harness.subject.output_caching_guard import same_draws
 from modbench.harness.subject.rewinding import held_bytes, tensors_of
@@ -57,7 +58,7 @@ def _activations(audited: Audited, dense: nn.Module | None) -> float | None:
     """What is kept for backward, as a share of that of the dense model, or of a block that is not routed."""
     if dense is not None:
         return _kept(audited.another(), audited.tokens()) / max(1.0, _kept(dense, audited.tokens()))
-    numbers = {each.number for each in audited.routed}
+    numbers = {each.number for each in routed_blocks(audited)}
     held = [_kept_by(call) for call in audited.block_calls]
     others = [each for at, each in enumerate(held) if at not in numbers]
     if not numbers or not others:

@@ -35,12 +35,13 @@ def check(audited: Audited) -> Finding:
         "filling": filling,
         "weights": [name for name, work in lost.items() if name in every and work],
     }
-    if share.value <= LITTLE:
-        return holds("nothing is computed and then zeroed", share=share, number="share", facts=facts)
     words = "{share} of the work of weights is zeroed or dropped"
+    if share.value <= LITTLE:
+        words = "nothing is computed and then zeroed"
     if audited.of is None or audited.of == "dense":
         return reported(words, "share", share=share, facts=facts)
-    return deviates(words, "share", share=share, facts=facts)
+    judge = holds if share.value <= LITTLE else deviates
+    return judge(words, "share", share=share, facts=facts)
 
 
 PROBE = Probe("nothing zeroed", check, order=12)

@@ -27,8 +27,8 @@ def list_(
         str,
         typer.Argument(
             metavar="[WHAT]",
-            help="models, routers, metrics, passes, rules, launchers, suites, tasks, corpora, panels, formats, doubts, sinks, "
-            "sources.",
+            help="models, routers, metrics, passes, rules, launchers, suites, tasks, corpora, panels, formats, doubts, probes, "
+            "sinks, sources.",
             autocompletion=rooms,
         ),
     ] = "",
