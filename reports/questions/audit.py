@@ -38,7 +38,7 @@ def answer(card: Card) -> Sentence:
         return Sentence(words, target=target, n=len(against), judged=judged, names=titles(card, against))
     if not judged:
         return Sentence("{target}: no property could be judged", target=target)
-    words = "{target}: all {judged:judged property holds|judged properties hold}"
+    words = "{target}: all {judged} judged properties hold" if judged > 1 else "{target}: the judged property holds"
     if hidden:
         words += "; {n} cannot be seen: {names}"
     return Sentence(words, target=target, judged=judged, n=len(hidden), names=titles(card, hidden))

@@ -28,7 +28,7 @@ class Toy:
         bypass: what a token that is not chosen is multiplied by.
         noise: size of random noise in scores, in evaluation too.
         coupled: whether the first row decides for all.
-        state: whether each call adds to a sum that the next one reads.
+        state: whether each call counts, and the count scales the scores.
         over_batch: whether the top-k is taken over the whole batch.
         causal: whether a score above 0 decides, not the top-k.
     """
@@ -110,7 +110,7 @@ class RoutedBlock(Dense):
             r_BT = r_BT + toy.noise * torch.randn_like(r_BT)
         if toy.state:
             self.total += 1
-            r_BT = r_BT + 0.1 * self.total
+            r_BT = r_BT * (1 + 0.1 * self.total)
         if toy.cut:
             r_BT = r_BT.detach()
         return r_BT

@@ -76,18 +76,25 @@ def _cached(audited: Audited, dense: nn.Module | None) -> float | None:
     if dense is not None:
         whole = _cache(audited, dense, audited.tokens())
         return None if whole is None else own / max(1, held_bytes(whole, dense))
+    return places(audited)
+
+
+def places(audited: Audited) -> float | None:
+    """Places in a cache after a prompt, as a share of one for every token in each of its tensors; None: there is no cache."""
     t = audited.case.place.seq_len
+    cache = _cache(audited, audited.another(), audited.tokens())
+    if cache is None:
+        return None
     short = _cache(audited, audited.another(), audited.tokens(length=max(2, t // 2)))
-    one, other = tensors_of(cache), tensors_of(short)
-    kept = whole_bytes = 0.0
-    for longer, shorter in zip(one, other, strict=False):
+    kept = whole = 0.0
+    for longer, shorter in zip(tensors_of(cache), tensors_of(short), strict=False):
         if longer.ndim != shorter.ndim or not longer.is_floating_point():
             continue
         grown = [size for size, before in zip(longer.shape, shorter.shape, strict=True) if size != before]
         if len(grown) == 1 and grown[0]:
             size = longer.numel() * longer.element_size()
-            kept, whole_bytes = kept + size, whole_bytes + size * t / grown[0]
-    return kept / whole_bytes if whole_bytes else None
+            kept, whole = kept + size, whole + size * t / grown[0]
+    return kept / whole if whole else None
 
 
 def _kept_by(call: BlockCall) -> float:

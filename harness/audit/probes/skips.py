@@ -17,7 +17,7 @@ from modbench.harness.subject.rows import RowWatch
 
 # Shares above it are all: k is rounded, and a predictor adds some FLOPs.
 ALL = 0.995
-SKIPPING = frozenset({"mod", "mode", "early_exit"})
+SKIPPING = frozenset({"mod", "mode"})
 
 
 def check(audited: Audited) -> Finding:
