@@ -1,6 +1,7 @@
 """The museum of released code: each rebuild of `examples/released/` gets the card that its source predicts.
 
-What must deviate and what must hold is written from papers and released code, before any card was seen; the whole card is a golden.
+What must deviate and what must hold is written from papers and released code, before any card was seen; the whole card is a
+golden.
 """
 
 from __future__ import annotations
