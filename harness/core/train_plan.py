@@ -221,6 +221,26 @@ class TaskPlan(Frozen):
     paths: dict[str, str] = Field(default_factory=dict)
 
 
+class ExpectedOptimum(Frozen):
+    """Where the anchor's best size is expected: a width at one budget, which grows with the fourth root of the budget.
+
+    At one depth parameters then grow with its square root (Hoffmann et al. 2022).
+
+    Attributes:
+        flops: a budget.
+        d_model: the width that is expected to be best there.
+        sizes: how many sizes are trained at a budget: those nearest to the expected width, in the logarithm.
+    """
+
+    flops: Annotated[float, Field(gt=0, le=MOST_FLOPS)]
+    d_model: Annotated[int, Field(ge=1)]
+    sizes: Annotated[int, Field(ge=2, le=100)] = 4
+
+    def width(self, budget: float) -> float:
+        """The width that is expected to be best at a budget."""
+        return self.d_model * float((budget / self.flops) ** 0.25)
+
+
 class IsoflopPlan(Frozen):
     """Budgets of training FLOPs, each spent on models of several sizes.
 
@@ -229,6 +249,8 @@ class IsoflopPlan(Frozen):
         anchor_budgets: further budgets, with which only the anchor is trained: they show what its loss costs in compute, so
             that a difference of losses has a price.
         sizes: shapes, such as `{ d_model = 64, n_layers = 4 }`, smallest first.
+        expected: where the best size is expected, such as `{ flops = 4e12, d_model = 48, sizes = 4 }`: each budget is then
+            spent only on the sizes near it; None: on all.
         rates: multiples of the width rule that are tried for every variant, at the middle size and the smallest budget. If
             the best is at the edge, more are tried beyond it.
         max_epochs: most passes that a run may make over the corpus.
@@ -239,6 +261,7 @@ class IsoflopPlan(Frozen):
     budgets: tuple[Annotated[float, Field(gt=0, le=MOST_FLOPS)], ...] = Field(min_length=1, max_length=100)
     anchor_budgets: tuple[Annotated[float, Field(gt=0, le=MOST_FLOPS)], ...] = Field((), max_length=100)
     sizes: tuple[dict[str, int], ...] = Field(min_length=1, max_length=100)
+    expected: ExpectedOptimum | None = None
     rates: tuple[Annotated[float, Field(gt=0, le=100)], ...] = Field((0.5, 1.0, 2.0), max_length=100)
     max_epochs: Annotated[float, Field(gt=0, le=1e9)] = 4.0
     count: Literal["full", "causal"] = "full"
@@ -272,10 +295,26 @@ class IsoflopPlan(Frozen):
             raise ValueError(f"rates {list(rates)} are fewer than three: the best needs one on each side")
         return tuple(sorted(set(rates)))
 
+    @model_validator(mode="after")
+    def _has_widths(self) -> IsoflopPlan:
+        if self.expected is not None and not all("d_model" in size for size in self.sizes):
+            raise ValueError("expected names a width: every size needs its d_model")
+        return self
+
+    def at(self, budget: float) -> list[int]:
+        """Indices of the sizes that a budget is spent on."""
+        every = range(len(self.sizes))
+        if self.expected is None:
+            return [*every]
+        width = self.expected.width(budget)
+        near = sorted(every, key=lambda i: abs(math.log(self.sizes[i]["d_model"] / width)))
+        return sorted(near[: self.expected.sizes])
+
     @property
     def middle(self) -> int:
-        """Index of the size at which rates are tried."""
-        return len(self.sizes) // 2
+        """Index of the size at which rates are tried: the middle one of the first budget's."""
+        sizes = self.at(self.budgets[0])
+        return sizes[len(sizes) // 2]
 
 
 def width_rule(d_model: int) -> float:

@@ -11,6 +11,7 @@ from modbench.harness.core.frozen import Frozen, Margin
 from modbench.harness.core.ids import slug
 from modbench.harness.core.measure_plans import DecodePlan, EnergyPlan, FitPlan, SearchPlan
 from modbench.harness.core.train_plan import IsoflopPlan, TaskPlan, TrainPlan
+from modbench.harness.core.trend_plan import TrendPlan
 from modbench.harness.domain.arm_tables import Arm, Quantity
 from modbench.harness.domain.case import Device
 from modbench.harness.domain.efforts import EFFORTS, FEWEST_PILOT, TWO_STAGE, WARM_UPS, Effort
@@ -24,6 +25,7 @@ TABLES: dict[str, type[Frozen]] = {
     "tasks": TaskPlan,
     "isoflop": IsoflopPlan,
     "confirm": ConfirmPlan,
+    "trend": TrendPlan,
     "decode": DecodePlan,
     "energy": EnergyPlan,
     "fit": FitPlan,
@@ -38,7 +40,7 @@ RIVALS: dict[Rival, Quantity | None] = {
     "none": None,
 }
 # Tables that a rule reads, which checks them.
-READ_BY = {"search": "bisection", "confirm": "confirmation"}
+READ_BY = {"search": "bisection", "confirm": "confirmation", "trend": "trend"}
 
 
 class Suite(Frozen):
@@ -65,6 +67,7 @@ class Suite(Frozen):
         tasks: how tasks are trained.
         isoflop: budgets and sizes that every arm is trained at; None: one run, of one shape.
         confirm: how the best of a sweep is compared again, on fresh seeds; None: it is not.
+        trend: how the difference of two arms is followed over the budgets of a sweep; None: it is not.
         decode: how decode steps are timed.
         energy: how energy is measured.
         fit: how the largest input that fits is searched for.
@@ -97,6 +100,7 @@ class Suite(Frozen):
     tasks: TaskPlan = TaskPlan()
     isoflop: IsoflopPlan | None = None
     confirm: ConfirmPlan | None = None
+    trend: TrendPlan | None = None
     decode: DecodePlan = DecodePlan()
     energy: EnergyPlan = EnergyPlan()
     fit: FitPlan = FitPlan()
@@ -182,6 +186,18 @@ class Suite(Frozen):
     def warm_up_s(self) -> float:
         """Least duration of a warm-up of all arms together on a CPU, in s."""
         return WARM_UPS[self.effort].seconds
+
+    @property
+    def confirms(self) -> bool:
+        """Whether what a sweep explores is trained again, on fresh seeds and on held-out windows that chose nothing."""
+        return self.confirm is not None or self.trend is not None
+
+    def fresh_seeds(self, budget: float) -> range:
+        """The fresh seeds that may be asked for at a budget of a suite that confirms."""
+        if self.trend is not None and self.isoflop is not None:
+            return self.trend.fresh(budget, self.isoflop.budgets, self.claims)
+        assert self.confirm is not None
+        return self.confirm.fresh(self.claims)
 
     @property
     def claims(self) -> bool:

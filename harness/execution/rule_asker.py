@@ -60,7 +60,7 @@ class Asker:
         while not decided.ended and (records := self._of(group, decided)) is not None:
             decision = catalogue.load("rules", name).decide(self.suite, self._units[group], records)
             turn = max(decided.asked.values(), default=-1) + 1
-            more = {unit: turn for unit in decision.asked if unit not in decided.asked}
+            more = {unit: turn + decision.turns.get(unit, 0) for unit in decision.asked if unit not in decided.asked}
             if foreign := more.keys() - {unit.name for unit in self._units[group] if unit.rule}:
                 raise ModbenchError(f"the rule {name!r} asks for {min(foreign)!r}, which is no unit of {group}.")
             decided = Decided(

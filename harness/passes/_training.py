@@ -136,7 +136,7 @@ def train(case: Case, protocol: Protocol, log: SinkLog | None = None) -> Trained
 
     def look(step: int) -> None:
         subject.module.eval()
-        loss, _ = mean_loss(subject, windows.val(min(LOOK_TOKENS, plan.val_tokens)))
+        loss = mean_loss(subject, windows.val(min(LOOK_TOKENS, plan.val_tokens))).loss
         looks["step"].append(step)
         looks["loss"].append(loss)
         if not isinstance(watched, str):

@@ -1,6 +1,6 @@
 """Train the best of a sweep again: with fresh seeds, judged on held-out windows that chose nothing.
 
-Which cases run, and how many seeds of each, is decided while the suite runs (`rules/confirmation.py`).
+Which cases run, and how many seeds of each, is decided while the suite runs (`rules/confirmation.py`, `rules/trend.py`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def run(unit: UnitOfWork, metrics: list[Metric[Trained, float]]) -> Iterator[Out
         if made.held_out.causal_causality is not None:
             notes = notes.model_copy(update={"causality": made.held_out.causal_causality})
         # What is measured routes without the future. A hundred runs need no curves.
-        notes = notes.model_copy(update={"sees_future": False, "curve": None, "looks": None})
+        update = {"sees_future": False, "curve": None, "looks": None, "by_block": made.held_out.by_block}
+        notes = notes.model_copy(update=update)
         yield measured(case, metric, {"value": [float(value)]}, notes)
 
 
@@ -46,15 +47,14 @@ def units(maker: Maker, comparison: Comparison, _metrics: Sequence[AnyMetric], _
     Raises:
         UsageError: if a budget cannot be met.
     """
-    confirm = maker.suite.confirm
-    assert confirm is not None, "its metric needs the table"
     for case in comparison.arms:
         plain = {"held_out": "confirm", "looks": 0, "watch": False, "flips": 0}
         if tries_rates(maker.suite):
             plain["rate_from"] = rates_unit(case)
         plan = train_run(maker.suite, comparison, case).model_copy(update=plain)
         one = comparison.model_copy(update={"arms": (case,)})
-        for seed in confirm.fresh(maker.suite.claims):
+        assert case.budget is not None, "a sweep has budgets"
+        for seed in maker.suite.fresh_seeds(case.budget):
             name = f"{PASS.name}-{case.id}-seed{seed}"
             yield maker.unit(name, one, PASS.name, run_flops(plan, case), run=plan, seed=seed, workload="train")
 
@@ -70,5 +70,5 @@ PASS = Pass(
     confirms=True,
     samples="seeds",
     statistic="mean",
-    settings=lambda suite, _case: suite.confirm,
+    settings=lambda suite, _case: suite.confirm or suite.trend,
 )

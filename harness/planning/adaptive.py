@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from modbench.harness.core.frozen import Frozen
@@ -27,6 +28,7 @@ class Decision(NamedTuple):
 
     Attributes:
         asked: names of units to run. Those that it asked for before may be among them.
+        turns: of those that run after others of the same decision, after how many turns; the others run in the first.
         ended: whether it asks for nothing after these. A decision that asks for nothing new is the last as well.
         why: what it asked for and why, in a few words.
         found: its result for reports, of the rule's type `found`; None: it has none.
@@ -36,6 +38,7 @@ class Decision(NamedTuple):
     ended: bool = False
     why: str = ""
     found: Frozen | None = None
+    turns: Mapping[str, int] = MappingProxyType({})
 
 
 class AdaptiveRule(ABC, Generic[Result]):

@@ -230,13 +230,17 @@ class Expander:
             return
         known = catalogue.metrics()
         plain = tuple(key for key in keys if not catalogue.pass_of(known[key]).once)
-        for place, (i, budget), (j, arms) in itertools.product(places, enumerate(sweep.budgets), enumerate(by_size)):
-            # Rates are tried once, at the first budget and the middle size.
-            asked = keys if i == 0 and j == sweep.middle else plain
-            yield self._comparison(arms, place, asked, _sized(arms, budget), budget=budget)
-        alone = tuple(key for key in plain if not catalogue.pass_of(known[key]).confirms)
-        for place, budget, arms in itertools.product(places, sweep.anchor_budgets, by_size):
-            yield self._comparison(arms[:1], place, alone, _sized(arms, budget), budget=budget)
+        fresh = tuple(key for key in plain if catalogue.pass_of(known[key]).confirms)
+        for place, (i, budget) in itertools.product(places, enumerate(sweep.budgets)):
+            wanted = plain if self.suite.trend is None or self.suite.trend.explores(budget) else fresh
+            for j in sweep.at(budget):
+                # Rates are tried once, at the first budget and the middle size.
+                asked = keys if i == 0 and j == sweep.middle else wanted
+                yield self._comparison(by_size[j], place, asked, _sized(by_size[j], budget), budget=budget)
+        alone = tuple(key for key in plain if key not in fresh)
+        for place, budget in itertools.product(places, sweep.anchor_budgets):
+            for arms in (by_size[j] for j in sweep.at(budget)):
+                yield self._comparison(arms[:1], place, alone, _sized(arms, budget), budget=budget)
 
     def _task(self, key: str) -> Comparison:
         name = catalogue.metrics()[key].task

@@ -108,9 +108,10 @@ def _check_metrics(suite: Suite, source: str) -> None:
             raise UsageError(
                 f"{source}: metric {metric!r} needs a training run: add a [train] table, or leave the metric out."
             )
-        if made.confirms and suite.confirm is None:
+        if made.confirms and not suite.confirms:
             raise UsageError(
-                f"{source}: metric {metric!r} is measured where a sweep is confirmed: add a [confirm] table, or leave it out."
+                f"{source}: metric {metric!r} is measured where a sweep is confirmed: add a [confirm] or [trend] table, or leave "
+                "it out."
             )
     if suite.grid.request and "latency/request" not in suite.metrics:
         raise UsageError(f"{source}: grid.request is read by the metric 'latency/request' alone: add it to metrics.")

@@ -51,7 +51,7 @@ def train_run(suite: Suite, comparison: Comparison, case: Case) -> TrainRun:
                 f"{case.id}: {run.steps} whole steps of {step_flops:.3g} FLOPs are {off:+.1%} off the budget {case.budget:.3g}; "
                 f"at most {FLOPS_TOLERANCE:.0%} is allowed. Raise the budget, or lower train.batch_size."
             )
-    return run if suite.confirm is None else run.model_copy(update={"held_out": "explore"})
+    return run.model_copy(update={"held_out": "explore"}) if suite.confirms else run
 
 
 def reads_text(steps: int | None, model: str, options: Pairs) -> bool:

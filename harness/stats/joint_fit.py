@@ -28,6 +28,8 @@ from modbench.harness.stats.seeds_needed import Spread
 LEAST_FREEDOM = 4.0
 # Residuals with fewer degrees of freedom make no interval.
 FEWEST_FREEDOM = 2.0
+# At or below this a curve does not open upwards: rounding alone may leave as much.
+LEAST_BEND = 1e-12
 
 FLAT = "the curve does not open upwards"
 
@@ -87,6 +89,7 @@ class JointFit:
         shared_bend: whether all variants have the same curvature.
 
     Attributes:
+        variants: whose curves it has.
         seeds: that were seen.
         residual: deviation of a run from its curve and its seed's offset; None where nothing is left over.
         over_seeds: deviation between runs of one arm with different seeds: of the residual and the seeds' offsets together. It
@@ -100,10 +103,10 @@ class JointFit:
         if not runs:
             raise ValueError("a fit needs runs")
         self._runs = tuple(runs)
-        self._variants = sorted({run.variant for run in runs})
+        self.variants = sorted({run.variant for run in runs})
         self.seeds = sorted({run.seed for run in runs})
         self._middle = float(np.mean(sorted({run.x for run in runs})))
-        self._sizes = {v: sorted({run.x for run in runs if run.variant == v}) for v in self._variants}
+        self._sizes = {v: sorted({run.x for run in runs if run.variant == v}) for v in self.variants}
         self._columns = self._named(shared_bend=shared_bend)
         self._groups = linked(runs)
         design_RC = np.array([self._row(run) for run in runs])
@@ -117,8 +120,8 @@ class JointFit:
         left_R = loss_R - design_RC @ self._found_C
         free_R = 1 - np.einsum("rc,cr->r", design_RC, self._weights_CR)
         self.residual = _spread(left_R, free_R)
-        self._of = np.array([self._variants.index(run.variant) for run in runs])
-        own = [_spread(left_R[self._of == i], free_R[self._of == i]) for i in range(len(self._variants))]
+        self._of = np.array([self.variants.index(run.variant) for run in runs])
+        own = [_spread(left_R[self._of == i], free_R[self._of == i]) for i in range(len(self.variants))]
         enough = [each for each in own if each is not None and each.freedom >= LEAST_FREEDOM]
         self._own = enough if len(enough) == len(own) else None
         self._seeds_seen, self._seed_variance = self._between_seeds()
@@ -126,17 +129,30 @@ class JointFit:
 
     def spread(self, variant: str) -> Spread | None:
         """Return the deviation of a variant's run from its curve: its own where every variant has enough runs, else all's."""
-        return self.residual if self._own is None else self._own[self._variants.index(variant)]
+        return self.residual if self._own is None else self._own[self.variants.index(variant)]
+
+    @property
+    def bend(self) -> Estimate | None:
+        """Curvature that all variants share: loss = … + bend x²; None where each has its own, or none has three sizes."""
+        column = self._columns.get((None, "c"))
+        return None if column is None else self._estimate(np.eye(len(self._found_C))[column])
+
+    def vertex(self, variant: str) -> float | None:
+        """Return the place of a curve's lowest point, also beyond its sizes; None where it does not open upwards."""
+        b, c = (self._at(variant, name) for name in "bc")
+        if b is None or c is None or self._found_C[c] <= LEAST_BEND:
+            return None
+        return float(-self._found_C[b] / (2 * self._found_C[c])) + self._middle
 
     def optimum(self, variant: str) -> Optimum | str:
         """Return the lowest point of a variant's curve, or the reason why there is none."""
         sizes = self._sizes[variant]
         if self._at(variant, "c") is None or len(sizes) < 2:
             return f"{len(sizes)} size{'s are' if len(sizes) > 1 else ' is'} too few for a parabola"
-        b, c = (float(self._found_C[self._at(variant, name)]) for name in "bc")
-        if c <= 1e-12:
+        place = self.vertex(variant)
+        if place is None:
             return FLAT
-        place = -b / (2 * c) + self._middle
+        b, c = (float(self._found_C[self._at(variant, name)]) for name in "bc")
         if not sizes[0] <= place <= sizes[-1]:
             return f"the optimum is beyond the {'smallest' if place < sizes[0] else 'largest'} size"
         return Optimum(self._place(variant, b, c), self._loss(variant, place))
@@ -165,7 +181,7 @@ class JointFit:
     def _named(self, *, shared_bend: bool) -> dict[tuple[str | None, str], int]:
         """The column of each coefficient; a variant's curve has as many as its sizes can tell."""
         names: list[tuple[str | None, str]] = []
-        for variant in self._variants:
+        for variant in self.variants:
             names += [(variant, name) for name in "abc"[: len(self._sizes[variant])] if name != "c" or not shared_bend]
         if shared_bend and any(len(sizes) > 2 for sizes in self._sizes.values()):
             names.append((None, "c"))

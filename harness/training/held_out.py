@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -27,6 +28,24 @@ if TYPE_CHECKING:
     from modbench.harness.training.batches import Batch, Windows
 
 
+# Stretches of the held-out text of which each has a loss of its own.
+BLOCKS = 64
+
+
+class Mean(NamedTuple):
+    """A mean held-out loss, in nats per token.
+
+    Attributes:
+        loss: over all tokens.
+        by_position: at each position of a window.
+        by_block: of each of up to 64 stretches of the text, as even as windows allow.
+    """
+
+    loss: float
+    by_position: list[float]
+    by_block: list[float]
+
+
 @dataclass(frozen=True)
 class HeldOut:
     """Loss of a trained model on held-out text.
@@ -34,6 +53,7 @@ class HeldOut:
     Attributes:
         loss: nats per token, routed as while training.
         by_position: the same at each position of the window.
+        by_block: of the routing by which the loss is judged, of each stretch of the text.
         causal: nats per token with routers that decide without the future; None where the model has none.
         causal_reason: why it is None.
         sees_future: whether top-k routing looked ahead, as the model's own file declares; None for a user's model.
@@ -48,6 +68,7 @@ class HeldOut:
     sees_future: bool | None
     causality: Causality
     causal_causality: Causality | None = None
+    by_block: list[float] = field(default_factory=list)
 
 
 def evaluate(subject: Subject, windows: Windows) -> HeldOut:
@@ -55,7 +76,7 @@ def evaluate(subject: Subject, windows: Windows) -> HeldOut:
     case = subject.case
     subject.module.eval()
     set_progress(subject, 1.0)
-    loss, by_position = mean_loss(subject, windows.val())
+    loss, by_position, by_block = mean_loss(subject, windows.val())
     inputs_BT = next(windows.val()).tokens_BT[:1].to(case.place.device)
     vocabulary = min(case.config.vocab_size, windows.tokens.vocab_size)
     found = guard(subject.module, inputs_BT, vocabulary, subject.seed)
@@ -67,18 +88,19 @@ def evaluate(subject: Subject, windows: Windows) -> HeldOut:
         reason = f"{Label.NOT_AUTOREGRESSIVE}: logits changed with later tokens; {why_not_causal(subject)}"
         if found.reads_future is None:
             reason = f"whether it reads the future could not be tested: {found.reason}"
-        return HeldOut(loss, by_position, loss if found.reads_future is False else None, reason, None, found)
+        causal = loss if found.reads_future is False else None
+        return HeldOut(loss, by_position, causal, reason, None, found, by_block=by_block)
     sees_future = case.facts.sees_future
     if case.facts.own_router and found.reads_future is False:
         sees_future = False  # nobody declares it for a user's router: what was measured counts
     if not case.facts.routes:  # nothing is routed differently in training and at decode
-        return HeldOut(loss, by_position, loss, "", sees_future, found)
+        return HeldOut(loss, by_position, loss, "", sees_future, found, by_block=by_block)
     why = why_not_causal(subject)
     if why:
         return HeldOut(loss, by_position, None, why, sees_future, found)
     calibrate(subject, windows.train(windows.run.steps).tokens_BT.to(case.place.device))
-    causal, _ = mean_loss(subject, windows.val(), causal=True)
-    return HeldOut(loss, by_position, causal, "", sees_future, found)
+    judged = mean_loss(subject, windows.val(), causal=True)
+    return HeldOut(loss, by_position, judged.loss, "", sees_future, found, by_block=judged.by_block)
 
 
 def _of_own_router(
@@ -92,8 +114,8 @@ def _of_own_router(
         return replace(held_out, causal_reason=reason)
     if found.reads_future is None:
         return replace(held_out, causal_reason=f"whether forward(causal=True) reads the future: {found.reason}")
-    causal, _ = mean_loss(subject, windows.val(), causal=True)
-    return replace(held_out, causal=causal, causal_causality=found)
+    judged = mean_loss(subject, windows.val(), causal=True)
+    return replace(held_out, causal=judged.loss, causal_causality=found, by_block=judged.by_block)
 
 
 def set_progress(subject: Subject, done: float) -> None:
@@ -127,22 +149,25 @@ def why_not_causal(subject: Subject) -> str:
     return ""
 
 
-def mean_loss(subject: Subject, batches: Iterable[Batch], *, causal: bool = False) -> tuple[float, list[float]]:
-    """Mean loss in nats per token, and by position.
+def mean_loss(subject: Subject, batches: Iterable[Batch], *, causal: bool = False) -> Mean:
+    """Mean loss, by position and by stretch of the text, whose windows are in order.
 
     Raises:
         NumericsError: if it is not finite.
     """
-    device, rows, sum_T = subject.case.place.device, 0, torch.zeros(())
+    device, sum_T = subject.case.place.device, torch.zeros(())
+    rows: list[float] = []
     with torch.no_grad(), autocast_of(subject.case):
         for batch in batches:
             here = batch.to(device)
             logits_BTV, _ = subject.logits(here.tokens_BT, causal=causal)
             loss_BT = F.cross_entropy(logits_BTV.float().flatten(0, 1), here.targets_BT.flatten(), reduction="none")
-            sum_T = sum_T + loss_BT.view(here.tokens_BT.shape).double().sum(0).cpu()
-            rows += len(batch.tokens_BT)
-    by_position = (sum_T / rows).tolist()
+            loss_BT = loss_BT.view(here.tokens_BT.shape).double()
+            sum_T = sum_T + loss_BT.sum(0).cpu()
+            rows += loss_BT.mean(1).tolist()
+    by_position = (sum_T / len(rows)).tolist()
     mean = sum(by_position) / len(by_position)
     if not math.isfinite(mean):
         raise NumericsError(f"held-out loss {mean} after training")
-    return mean, by_position
+    blocks = np.array_split(rows, min(BLOCKS, len(rows)))
+    return Mean(mean, by_position, [float(block.mean()) for block in blocks])

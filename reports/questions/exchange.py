@@ -485,7 +485,8 @@ def sentences(loaded: Loaded, made: Sequence[Exchange] | None = None) -> list[Se
 
 def in_brief(loaded: Loaded) -> Iterator[Sentence]:
     """Yield those of a sweep where there is little room: effective speed-ups from too few seeds are counted."""
-    if loaded.run.plan.suite.isoflop is None:
+    suite = loaded.run.plan.suite
+    if suite.isoflop is None or suite.trend is not None:  # what a trend says is not of the sizes that were explored
         return
     told, few = list[Exchange](), 0
     for each in best_sizes(exchanges(loaded)):

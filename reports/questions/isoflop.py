@@ -294,8 +294,8 @@ def _optimum(found: Optimum) -> dict[str, object]:
 
 def sentences(loaded: Loaded) -> Iterator[Sentence]:
     """Compare the best size of each routed variant with the best dense size, by the causal loss."""
-    made, explored = curves(loaded), loaded.run.plan.suite.confirm is not None
-    for curve in made:
+    made, explored = curves(loaded), loaded.run.plan.suite.confirms
+    for curve in made if loaded.run.plan.suite.trend is None else ():  # what is followed stands for all budgets
         dense = dense_beside(loaded, curve, made)
         if curve.metric == PER_TOKEN[0] and dense is not None and curve.variant != dense.variant:
             yield _sentence(loaded, curve, dense, explored=explored)
@@ -362,7 +362,7 @@ def _table(loaded: Loaded, rows: Sequence[Curve]) -> Table:
     """Return names, losses, parameters, and what was counted and timed, of one budget."""
     cases = [curve.best.case for curve in rows]
     unit, _ = losses.unit_of(loaded)
-    explored = "explored, " * (loaded.run.plan.suite.confirm is not None)
+    explored = "explored, " * (loaded.run.plan.suite.confirms)
     columns: list[tuple[Value, Sequence[Value]]] = [
         (Sentence("at {budget}", budget=in_flops(rows[0].budget)), cases),
         (f"{explored}{unit}", [_loss(loaded, curve, rows[0]) for curve in rows]),
@@ -429,7 +429,7 @@ def _below(loaded: Loaded, rows: Sequence[Curve]) -> Sentence:
         "routed causally" if all(curve.metric == PER_TOKEN[0] for curve in rows) else "routed causally where possible"
     )
     seeds: Value = seeds_in_words(loaded)
-    if loaded.run.plan.suite.confirm is not None:
+    if loaded.run.plan.suite.confirms:
         seeds = Sentence("mean of {n:seed}, which also chose the size: no claim", n=len(rows[0].seeds))
     lacking = [f"{curve.name} {size}" for curve in rows for size in curve.lacking]
     made = {curve.variant for curve in rows}

@@ -134,6 +134,7 @@ class Trouble:
         losses: instead of what is planted, the loss by arm (or, in a sweep over budgets, by case), routed causally too; each seed
             adds an offset that all arms share, but for fresh seeds, and each run noise of its own.
         run_noise: standard deviation of that noise.
+        text_noise: standard deviation of what each block of the held-out text adds to a routed arm's loss, of fresh runs.
     """
 
     slower: Mapping[str, float] = field(default_factory=dict)
@@ -150,6 +151,7 @@ class Trouble:
     seed: int = 0
     losses: Mapping[str, float] = field(default_factory=dict)
     run_noise: float = 0.0
+    text_noise: float | None = None
 
 
 def _disturb(samples: dict[str, list[float]], arm: str, launch: int, trouble: Trouble) -> None:
@@ -190,7 +192,9 @@ def _trained(unit: UnitOfWork, case: Case, trouble: Trouble) -> Iterator[Outcome
         if case.arm == trouble.fails:
             told = {"status": "failed", "kind": "numerics", "reason": "planted failure"}
         elif told["notes"]:
-            told["notes"] = trained.model_copy(update={"sees_future": False})
+            noise_B = np.random.default_rng(0).normal(0, 1, 8) * (trouble.text_noise or 0.0) * (case.model == "mod")
+            blocks = None if trouble.text_noise is None else [*(loss + noise_B - noise_B.mean())]
+            told["notes"] = trained.model_copy(update={"sees_future": False, "by_block": blocks})
         yield Outcome(case=case.id, metric="loss/confirmed", unit="nat", **told)
         return
     for metric, unit_of in (("loss/val", "nat"), ("bpb/val", "bit/B")):

@@ -201,7 +201,7 @@ def test_a_smoke_run_trains_two_seeds_and_claims_nothing(tmp_path: Path) -> None
         ({"isoflop": None}, r"needs an \[isoflop\] table"),
         ({"metrics": ["loss/val_causal"]}, "needs metric 'loss/confirmed'"),
         ({"metrics": ["loss/val", "loss/confirmed"]}, "needs metric 'loss/val_causal'"),
-        ({"confirm": None}, r"add a \[confirm\] table"),
+        ({"confirm": None}, r"add a \[confirm\] or"),
         ({"seeds": [0, 1000]}, "Raise first_seed"),
         ({"seeds": [3]}, "shows no spread"),
         ({"confirm": {"roles": ["anchor", "runner_up"]}}, "must hold 'best'"),

@@ -1,4 +1,4 @@
-"""Which blocks are routed: every n-th."""
+"""Which blocks are routed: every second, or fewer at even steps."""
 
 from __future__ import annotations
 
@@ -31,4 +31,4 @@ def check(audited: Audited) -> Finding:
     return holds(words, "n", n=len(numbers), which=which, blocks=blocks, facts=facts)
 
 
-PROBE = Probe("every n-th block", check, order=122, of=("mod",))
+PROBE = Probe("every second block", check, order=122, of=("mod",))

@@ -66,7 +66,7 @@ def _asked_for(audited: Audited, numbers: list[int]) -> Finding | None:
     share = wrong[0]
     words = "{got} of {t} tokens at c = {c}, where max(1, floor(c·T)) is {wanted}"
     facts = {"counts": {str(each): counts for each, counts in got.items()}}
-    of = Number(value=share, kind="point")
+    of = Number(value=share, kind="fraction")
     return deviates(words, "got", got=got[share][-1], t=t, c=of, wanted=kept(share, t), facts=facts)
 
 

@@ -41,6 +41,7 @@ def _dense(call: BlockCall) -> Finding:
     return unseen("a norm after the sum") if (found.value or 1.0) < LITTLE else found
 
 
+@torch.no_grad()
 def _grown(again: Callable[[Tensor], Tensor], x_BTD: Tensor, chosen_BT: Tensor, whose: str) -> Finding:
     first, second = (again(factor * x_BTD) for factor in FACTORS)
     step = (FACTORS[1] - FACTORS[0]) * x_BTD

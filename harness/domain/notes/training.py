@@ -102,6 +102,8 @@ class TrainNotes(Notes):
         curve: the training run.
         looks: held-out losses during training.
         by_position: held-out loss at each position in the window.
+        by_block: held-out loss, without the future, of each of up to 64 stretches of the held-out text, in order: what the choice
+            of text adds to the error of a difference. Of fresh runs only; None before schema 11.
         spent: seconds of forward, backward, optimizer, and outside of all three; on a GPU between CUDA events, not of launching.
         resumed_at: steps that were made before the run was last resumed.
         routing: what the routers did, in numbers (`harness/routing/describe.py`).
@@ -119,6 +121,7 @@ class TrainNotes(Notes):
     curve: Curve | None = None
     looks: Looks | None = None
     by_position: list[float] | None = None
+    by_block: list[float] | None = None
     spent: dict[str, float] = Field(default_factory=dict)
     resumed_at: int = 0
     routing: dict[str, float | str | None] | None = None

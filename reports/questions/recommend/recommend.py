@@ -528,7 +528,7 @@ def recommend_capacity(loaded: Loaded) -> Capacity:
         UsageError: if it confirmed nothing.
     """
     found = answers(loaded)
-    if not found and loaded.run.plan.suite.confirm is not None and not loaded.run.finished:
+    if not found and loaded.run.plan.suite.confirms and not loaded.run.finished:
         raise UsageError(
             f"{loaded.path} is not finished: its best is not confirmed yet. `modbench resume {loaded.path}` goes on with it."
         )

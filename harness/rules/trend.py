@@ -1,0 +1,309 @@
+"""Trains two neighbouring sizes of each arm on fresh seeds, at every budget of a sweep, around the optimum that it found.
+
+From two sizes and the curvature of the sweep follows the loss at each arm's own optimum: the difference of two arms then holds
+nothing of the widths that somebody chose, and its interval holds the error of the optimum.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from modbench.harness.core.errors import UsageError, shown
+from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.problems import Problem
+from modbench.harness.core.units import human_duration
+from modbench.harness.domain.case import Case, UnitOfWork
+from modbench.harness.domain.records import Record
+from modbench.harness.planning.adaptive import AdaptiveRule, Decision
+from modbench.harness.rules.confirmation import CAUSAL, CONFIRMED, explores, found_in, place_of
+from modbench.harness.stats.joint_fit import JointFit
+from modbench.harness.stats.trend import FIRST_SEEDS, Bend, Sizes, Tried, bend_of, curves, pairs, step
+
+if TYPE_CHECKING:
+    from modbench.harness.domain.suite import Suite
+    from modbench.harness.planning.plan import Plan
+
+
+class Side(Frozen):
+    """An arm at a budget: the two sizes that were trained on fresh seeds.
+
+    Attributes:
+        budget: training FLOPs.
+        variant: the arm without its size.
+        cases: ids of the two, the smaller first.
+    """
+
+    budget: float
+    variant: str
+    cases: tuple[str, str]
+
+
+class Followed(Frozen):
+    """What a trend trained again.
+
+    Attributes:
+        sides: by budget and arm, in the order of the plan.
+        reason: why nothing was.
+    """
+
+    sides: tuple[Side, ...] = ()
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The runs of a sweep at one place.
+
+    Attributes:
+        anchor: the anchor's variant.
+        cases: every variant at every size and budget, by id, in plan order.
+        explored: the runs that choose.
+        fresh: the runs that may be asked for, by case and seed.
+    """
+
+    anchor: str
+    cases: dict[str, Case] = field(default_factory=dict)
+    explored: list[UnitOfWork] = field(default_factory=list)
+    fresh: dict[str, dict[int, UnitOfWork]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, units: Sequence[UnitOfWork]) -> Runs:
+        """The trend that the units of a group explore for, and follow."""
+        made = cls(units[0].comparison.arms[0].variant)
+        for unit in units:
+            (case,) = unit.comparison.arms
+            made.cases.setdefault(case.id, case)
+            if unit.rule:
+                made.fresh.setdefault(case.id, {})[unit.protocol.seed] = unit
+            else:
+                made.explored.append(unit)
+        return made
+
+    @property
+    def variants(self) -> list[str]:
+        """The arms, the anchor first."""
+        return [
+            self.anchor,
+            *dict.fromkeys(case.variant for case in self.cases.values() if case.variant != self.anchor),
+        ]
+
+    def sizes(self, variant: str) -> dict[float, list[Case]]:
+        """The sizes of an arm that may be trained again, smallest first, by budget."""
+        found: dict[float, list[Case]] = {}
+        for case in self.cases.values():
+            if case.variant == variant and case.budget is not None and case.id in self.fresh:
+                found.setdefault(case.budget, []).append(case)
+        return {budget: sorted(cases, key=place_of) for budget, cases in sorted(found.items())}
+
+
+def tried_in(runs: Sequence[tuple[UnitOfWork, float]]) -> list[Tried]:
+    """Exploring runs that left a loss, each with it, as the fit takes them."""
+    return [
+        Tried(case.variant, case.budget or 0.0, place_of(case), unit.protocol.seed, loss)
+        for unit, loss in runs
+        for case in unit.comparison.arms
+    ]
+
+
+def runs_of(plan: Plan) -> dict[str, Runs]:
+    """The trends of a plan, by name; none if it follows none."""
+    return {name: Runs.of(units) for name, units in plan.members("trend").items()}
+
+
+class TrendRule(AdaptiveRule[Followed]):
+    """Asks, when all runs of the sweep have ended, for fresh runs of two sizes of each arm at each budget."""
+
+    found = Followed
+
+    def groups(self, suite: Suite, units: Sequence[UnitOfWork]) -> dict[str, list[UnitOfWork]]:
+        """Return the runs that explore at each place, with the fresh ones that may be asked for after them."""
+        found: dict[str, list[UnitOfWork]] = {}
+        for unit in units if suite.trend is not None else ():
+            (first, *_) = unit.comparison.arms
+            if first.budget is not None and (self.is_conditional(suite, unit) or explores(unit)):
+                found.setdefault(f"trend-{first.place.label}", []).append(unit)
+        return {name: each for name, each in found.items() if any(self.is_conditional(suite, unit) for unit in each)}
+
+    def is_conditional(self, suite: Suite, unit: UnitOfWork) -> bool:  # noqa: ARG002  # as every rule
+        """Whether the unit trains again what a sweep found best."""
+        return unit.facts.confirms
+
+    def shares(self, suite: Suite, units: Sequence[UnitOfWork]) -> tuple[float, float]:  # noqa: ARG002  # as every rule
+        """Return the share of the fresh runs' FLOPs that two sizes take at each budget: on average, and those that cost most."""
+        usual, most, whole = 0.0, 0.0, 0.0
+        made = Runs.of(units)
+        for variant in made.variants:
+            for cases in made.sizes(variant).values():
+                costs = [sum(unit.flops for unit in made.fresh[case.id].values()) for case in cases]
+                both = [one + other for one, other in itertools.pairwise(costs)] or [sum(costs)]
+                usual, most, whole = usual + sum(both) / len(both), most + max(both), whole + sum(costs)
+        return usual / whole, most / whole
+
+    def decide(self, suite: Suite, units: Sequence[UnitOfWork], records: Mapping[str, Record]) -> Decision:
+        """Choose two sizes of each arm at each budget from the sweep; move them where their first seeds show better ones."""
+        made = Runs.of(units)
+        left = [(unit, loss) for unit in made.explored if (loss := found_in(records[unit.name]).loss) is not None]
+        fitted = curves(tried_in(left))
+        chosen = choose(made, fitted, claims=suite.claims)
+        if isinstance(chosen, str):
+            return Decision(ended=True, why=chosen, found=Followed(reason=chosen))
+        settled = [_settled(made, side, records, bend_of(fitted[side.variant])) for side in chosen]
+        first = [unit for side in settled for unit in _first(made, side)]
+        if any(unit.name not in records for unit in first):
+            return Decision([unit.name for unit in first], why="two sizes of each arm, first seeds")
+        runs = [list(made.fresh[case].values()) for side in settled for case in side.cases]
+        most = max(map(len, runs))
+        # Seed by seed at all budgets: where a run is stopped, each has its share.
+        turns = {unit.name: i * most // len(each) for each in runs for i, unit in enumerate(each)}
+        why = f"two sizes of each arm, {len(turns)} fresh runs"
+        return Decision(list(turns), ended=True, why=why, found=Followed(sides=tuple(settled)), turns=turns)
+
+    def check_suite(self, suite: Suite, source: str) -> None:
+        """Check that there is a sweep to follow, and that none of its seeds does both."""
+        plan, sweep = suite.trend, suite.isoflop
+        assert plan is not None
+        where = f"{source}: [trend]"
+        if sweep is None:
+            raise UsageError(f"{where} follows a difference over the budgets of a sweep: it needs an [isoflop] table.")
+        if suite.confirm is not None:
+            raise UsageError(f"{where} and [confirm] both train again what a sweep found: keep one of them.")
+        for key in (CAUSAL, CONFIRMED):
+            if key not in suite.metrics:
+                raise UsageError(f"{where} needs metric {key!r}: add it to metrics.")
+        if not isinstance(plan.seeds, int) and len(plan.seeds) != len(sweep.budgets):
+            raise UsageError(
+                f"{where}: {len(plan.seeds)} numbers of seeds for {len(sweep.budgets)} budgets: give one for each or for all."
+            )
+        if max(suite.seeds) >= plan.first_seed:
+            raise UsageError(
+                f"{where}: seed {max(suite.seeds)} explores, and fresh seeds begin at {plan.first_seed}. Raise first_seed, so "
+                "that none does both."
+            )
+        if not any(map(plan.explores, sweep.budgets)):
+            raise UsageError(
+                f"{where}: explored = {plan.explored:g} is below every budget: sizes must be explored at one at least."
+            )
+        for budget in sweep.budgets:
+            least = 3 if plan.explores(budget) else 2
+            if len(sweep.at(budget)) < least:
+                raise UsageError(
+                    f"{where}: {len(sweep.at(budget))} sizes at {budget:g} FLOPs: "
+                    + ("a curve needs three." if least == 3 else "two are trained on fresh seeds.")
+                )
+        if plan.forecast is not None and plan.forecast <= max(sweep.budgets):
+            raise UsageError(
+                f"{where}: forecast = {plan.forecast:g} must be above the budgets, the largest of which is "
+                f"{max(sweep.budgets):g}."
+            )
+
+    def check(self, suite: Suite, units: Sequence[UnitOfWork], select: str | None) -> None:
+        """Check that there are two arms."""
+        if len(Runs.of(units).variants) < 2:
+            what = f"-k {select!r} leaves" if select else "there is"
+            raise UsageError(f"{suite.name}: [trend] compares arms with the anchor, and {what} only one: add another.")
+
+    def forecast(self, suite: Suite, groups: Mapping[str, Sequence[UnitOfWork]]) -> Mapping[str, Any]:
+        """Return the fresh runs of each trend, and their share of the sweep's FLOPs."""
+        found = []
+        for name, units in groups.items():
+            assert suite.trend is not None
+            assert suite.isoflop is not None
+            made, (usual, _) = Runs.of(units), self.shares(suite, units)
+            explored = sum(unit.flops for unit in made.explored)
+            fresh = usual * sum(unit.flops for each in made.fresh.values() for unit in each.values())
+            budgets = sorted(suite.isoflop.budgets)
+            seeds = [len(suite.fresh_seeds(budget)) for budget in budgets]
+            found.append(
+                {
+                    "name": name,
+                    "budgets": budgets,
+                    "seeds": seeds,
+                    "runs": 2 * len(made.variants) * sum(seeds),
+                    "share": fresh / (fresh + explored),
+                    "minutes": suite.trend.minutes,
+                }
+            )
+        return {"followed": found}
+
+    def forecast_in_words(self, forecast: Mapping[str, Any]) -> Iterator[str]:
+        """Say how many fresh runs follow, how long they take, and how many seeds would fit."""
+        for each in forecast["followed"]:
+            seconds = each["share"] * forecast["predicted_s"]
+            budgets = ", ".join(f"{budget:g}".replace("e+", "e") for budget in each["budgets"])
+            yield (
+                f"Then two sizes of each arm are trained again at each of {budgets} FLOPs, with {_listed(each['seeds'])} fresh "
+                f"seeds: {each['runs']} runs, all of them counted above, about {human_duration(seconds)}."
+            )
+            if each["minutes"] is not None and seconds > 60 * each["minutes"]:
+                fits = [max(2, int(seeds * 60 * each["minutes"] / seconds)) for seeds in each["seeds"]]
+                given = f"[{','.join(map(str, fits))}]"
+                yield f"trend.minutes plans {human_duration(60 * each['minutes'])} for them: --set trend.seeds={given} fits."
+
+    def foreign(self, suite: Suite, units: Sequence[UnitOfWork], found: Followed) -> Iterator[Problem]:  # noqa: ARG002
+        """Yield cases that were not planned."""
+        made = Runs.of(units)
+        for i, side in enumerate(found.sides):
+            for j, case in enumerate(side.cases):
+                if case not in made.fresh:
+                    yield Problem(("sides", i, "cases", j), f"no fresh runs of {shown(case)} were planned")
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    return str(seeds[0]) if len(set(seeds)) == 1 else ", ".join(map(str, seeds))
+
+
+def choose(made: Runs, fitted: Mapping[str, JointFit], *, claims: bool = True) -> list[Side] | str:
+    """Choose two neighbouring sizes of each arm at each budget, or return the reason why there are none.
+
+    Args:
+        made: the runs.
+        fitted: the curves of the sweep, by arm.
+        claims: whether anything may be claimed; a smoke run, whose curves mean nothing, trains the sizes in the middle.
+    """
+    sides = []
+    for variant in made.variants:
+        if variant not in fitted:
+            return f"no run of {variant} in the sweep left a loss"
+        sizes = made.sizes(variant)
+        chosen = pairs(fitted[variant], variant, {flops: [*map(place_of, cases)] for flops, cases in sizes.items()})
+        if chosen is None and not claims:
+            chosen = {flops: len(cases) // 2 - 1 for flops, cases in sizes.items()}
+        if chosen is None:
+            return f"the losses of {variant} do not bend upwards over its sizes: they have no optimum"
+        sides += [_side(variant, flops, sizes[flops], i) for flops, i in chosen.items()]
+    return sorted(sides, key=lambda side: side.budget)
+
+
+def _side(variant: str, flops: float, sizes: Sequence[Case], i: int) -> Side:
+    return Side(budget=flops, variant=variant, cases=(sizes[i].id, sizes[i + 1].id))
+
+
+def _first(made: Runs, side: Side) -> list[UnitOfWork]:
+    """The first fresh runs of both sizes."""
+    return [unit for case in side.cases for unit in [*made.fresh[case].values()][:FIRST_SEEDS]]
+
+
+def _settled(made: Runs, side: Side, records: Mapping[str, Record], bend: Bend | None) -> Side:
+    """The sizes beside which the first fresh seeds place the optimum, as far as these have been trained."""
+    sizes, toward = made.sizes(side.variant)[side.budget], 0
+    while True:
+        first = _first(made, side)
+        found = [found_in(records[unit.name]).loss if unit.name in records else None for unit in first]
+        losses = [loss for loss in found if loss is not None]
+        if len(losses) < len(first):
+            return side
+        low, high = (made.cases[case] for case in side.cases)
+        losses_S2 = np.array(losses).reshape(2, -1).T
+        move = step(Sizes(place_of(low), place_of(high), losses_S2), bend)
+        i = sizes.index(low) + move
+        if not move or move == -toward or not 0 <= i < len(sizes) - 1:
+            return side
+        side, toward = _side(side.variant, side.budget, sizes, i), move
+
+
+RULE = TrendRule()

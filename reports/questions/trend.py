@@ -1,0 +1,450 @@
+"""How the difference of two arms changes with the training budget: its slope, where it is 0, and what is forecast.
+
+Every arm is taken at its own optimum over sizes at each budget (`harness/stats/trend.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from modbench.harness.core.trend_plan import TrendPlan
+from modbench.harness.domain.case import Case
+from modbench.harness.domain.notes.training import TrainNotes
+from modbench.harness.domain.records import Record
+from modbench.harness.rules.confirmation import CONFIRMED, found_in, place_of
+from modbench.harness.rules.trend import Followed, Runs, Side, runs_of, tried_in
+from modbench.harness.stats.joint_fit import Estimate as Fitted
+from modbench.harness.stats.trend import Budget, Crossing, Sizes, Trend, bend_of, curves
+from modbench.reports.model import Block, Estimate, Listed, Note, Sentence, Table, Value
+from modbench.reports.panel import InPlace
+from modbench.reports.questions.confirmation import NATS
+from modbench.reports.questions.isoflop import without_size
+from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.losses import in_flops
+
+COLUMNS = (
+    *("variant", "baseline_variant", "quantity", "budget", "value", "ci_low", "ci_high", "unit", "outcome", "seeds"),
+    *("sizes", "baseline_sizes", "loss", "baseline_loss", "planned_seeds", "reason"),
+)
+# Half width of a slope's interval for which the seeds are said.
+WANTED = 0.012
+
+
+@dataclass(frozen=True)
+class At:
+    """An arm and the anchor at a budget.
+
+    Attributes:
+        flops: the budget.
+        mine: the arm's two sizes, smaller first.
+        theirs: the anchor's.
+        seeds: with which all four sizes left a loss.
+        planned: that were asked for.
+        reason: why a seed left none; None where all did.
+    """
+
+    flops: float
+    mine: tuple[Case, Case]
+    theirs: tuple[Case, Case]
+    seeds: int
+    planned: int
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How an arm goes on beside the anchor.
+
+    Attributes:
+        arm: one of its cases.
+        anchor: one of the anchor's.
+        plan: the suite's table.
+        rows: the budgets at which something was trained, ascending.
+        trend: what was found; None with the reason.
+        reason: why nothing was.
+        explored: largest budget at which sizes were explored.
+    """
+
+    arm: Case
+    anchor: Case
+    plan: TrendPlan
+    rows: Sequence[At] = ()
+    trend: Trend | None = None
+    reason: str | None = None
+    explored: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """Display name of the arm, without its size."""
+        return without_size(self.arm)
+
+    @property
+    def base(self) -> str:
+        """Display name of the anchor, without its size."""
+        return without_size(self.anchor)
+
+    @property
+    def used(self) -> list[At]:
+        """The budgets that have a difference."""
+        known = {each.flops for each in self.trend.budgets} if self.trend else set()
+        return [row for row in self.rows if row.flops in known]
+
+
+def answers(loaded: Loaded) -> list[Answer]:
+    """Return the trend of each arm beside the anchor, at each place; none where nothing was followed yet."""
+    suite, told = loaded.run.plan.suite, loaded.run.found(Followed)
+    if suite.trend is None:
+        return []
+    plan = loaded.run.plan.model_copy(update={"units": loaded.run.planned})
+    records = {record.unit.name: record for record in loaded.run.records}
+    return [
+        _answer(made, told[name], variant, suite.trend, records)
+        for name, made in runs_of(plan).items()
+        if name in told
+        for variant in made.variants[1:]
+    ]
+
+
+def _answer(made: Runs, told: Followed, variant: str, plan: TrendPlan, records: Mapping[str, Record]) -> Answer:
+    arm, anchor = (
+        next(case for case in made.cases.values() if case.variant == each) for each in (variant, made.anchor)
+    )
+    explored = [
+        (unit, loss)
+        for unit in made.explored
+        if unit.name in records and (loss := found_in(records[unit.name]).loss) is not None
+    ]
+    largest = max((unit.comparison.arms[0].budget or 0.0 for unit, _ in explored), default=0.0)
+    fitted = curves(tried_in(explored))
+    mine, theirs = (bend_of(fitted[each]) if each in fitted else None for each in (variant, made.anchor))
+    if told.reason is not None or mine is None or theirs is None:
+        reason = told.reason or "the runs that explored sizes do not tell how sharply losses bend over them"
+        return Answer(arm, anchor, plan, reason=reason, explored=largest)
+    sides = {(side.budget, side.variant): side for side in told.sides}
+    rows, budgets = [], []
+    for flops in sorted({side.budget for side in told.sides}):
+        both = [sides[flops, each] for each in (variant, made.anchor)]
+        row, budget = _at(made, both, records)
+        rows.append(row)
+        budgets += [budget] if budget else []
+    if not budgets:
+        reason = f"no budget has two seeds with all sizes yet ({rows[0].reason or 'runs are missing'})"
+        return Answer(arm, anchor, plan, rows, reason=reason, explored=largest)
+    return Answer(arm, anchor, plan, rows, Trend(budgets, mine, theirs), explored=largest)
+
+
+def _at(made: Runs, both: Sequence[Side], records: Mapping[str, Record]) -> tuple[At, Budget | None]:
+    """Both arms at a budget, from the seeds with which all four sizes left a loss."""
+    cases = [(made.cases[side.cases[0]], made.cases[side.cases[1]]) for side in both]
+    fresh = [made.fresh[case.id] for pair in cases for case in pair]
+    planned = sorted(set.intersection(*(set(each) for each in fresh)))
+    found = {seed: [_judged(records.get(each[seed].name)) for each in fresh] for seed in planned}
+    whole = {seed: each for seed, each in found.items() if all(one.loss is not None for one in each)}
+    lost = next((one.reason for each in found.values() for one in each if one.loss is None), None)
+    flops = both[0].budget
+    row = At(flops, cases[0], cases[1], len(whole), len(planned), lost)
+    if len(whole) < 2:  # one seed has no spread
+        return row, None
+    losses_S4 = np.array([[one.loss for one in each] for each in whole.values()])
+    blocks = [[one.blocks for one in each] for each in whole.values()]
+    same = {len(one) for each in blocks for one in each}
+    blocks_SB4 = np.array(blocks).transpose(0, 2, 1) if len(same) == 1 and same != {0} else None
+    sizes = []
+    for pair, columns in zip(cases, (slice(0, 2), slice(2, 4)), strict=True):
+        blocks_SB2 = None if blocks_SB4 is None else blocks_SB4[:, :, columns]
+        sizes.append(Sizes(place_of(pair[0]), place_of(pair[1]), losses_S4[:, columns], blocks_SB2))
+    return row, Budget(flops, sizes[0], sizes[1])
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What a fresh run left."""
+
+    loss: float | None
+    blocks: Sequence[float] = ()
+    reason: str | None = None
+
+
+def _judged(record: Record | None) -> _Judged:
+    if record is None:
+        return _Judged(None, reason="runs are missing")
+    found = found_in(record)
+    if found.loss is None:
+        return _Judged(None, reason=found.reason)
+    notes = next(outcome.notes for outcome in record.outcomes if outcome.metric == CONFIRMED)
+    return _Judged(found.loss, (notes.by_block if isinstance(notes, TrainNotes) else None) or ())
+
+
+# --- tables
+
+
+def table(loaded: Loaded) -> pd.DataFrame:
+    """Return `trend.csv`: for each arm its difference at every budget, slope, straightness, crossing and forecast."""
+    return pd.DataFrame([row for answer in answers(loaded) for row in rows_of(answer)], columns=list(COLUMNS))
+
+
+def rows_of(answer: Answer) -> Iterator[dict[str, object]]:
+    """Yield the rows of `trend.csv` about an arm."""
+    base = {"variant": answer.arm.variant, "baseline_variant": answer.anchor.variant}
+    if answer.trend is None:
+        yield base | {"reason": answer.reason}
+    trend = answer.trend
+    known = {each.flops: i for i, each in enumerate(trend.budgets)} if trend else {}
+    for row in answer.rows:
+        made = base | {"quantity": "difference", "budget": row.flops, "unit": "nat", "planned_seeds": row.planned}
+        made |= {"seeds": row.seeds, "reason": row.reason}
+        for key, cases in (("sizes", row.mine), ("baseline_sizes", row.theirs)):
+            made[key] = " ".join(case.size for case in cases)
+        if trend is not None and row.flops in known:
+            made |= _cells(trend.differences[known[row.flops]])
+            mine, theirs = trend.lowest(known[row.flops])
+            made |= {"loss": mine, "baseline_loss": theirs}
+        yield made
+    if trend is None:
+        return
+    for quantity, found, unit in (
+        ("slope", trend.slope, "nat per e-fold"),
+        ("bend", trend.bent, "nat per squared e-fold"),
+    ):
+        if found is not None:
+            yield base | {"quantity": quantity, "unit": unit} | _cells(found)
+    crossing = trend.crossing()
+    yield base | {
+        "quantity": "crossing",
+        "value": crossing.flops,
+        "ci_low": crossing.low,
+        "ci_high": crossing.high,
+        "unit": "FLOP",
+        "outcome": crossing.outcome,
+    }
+    ahead = forecast_of(answer)
+    if ahead is not None:
+        yield (
+            base
+            | {
+                "quantity": "forecast",
+                "budget": answer.plan.forecast,
+                "unit": "nat",
+                "seeds": answer.plan.forecast_seeds,
+            }
+            | _cells(ahead)
+        )
+
+
+def _cells(found: Fitted) -> dict[str, object]:
+    return {"value": found.value, "ci_low": found.low, "ci_high": found.high}
+
+
+def forecast_of(answer: Answer) -> Fitted | None:
+    """The forecast that the suite asks for; None where it asks for none, or the differences do not support one."""
+    if answer.trend is None or answer.plan.forecast is None or answer.trend.is_straight is False:
+        return None
+    return answer.trend.forecast(answer.plan.forecast, answer.plan.forecast_seeds)
+
+
+def in_place(loaded: Loaded) -> InPlace | None:
+    """Return the table that stands in place of those of times and of the sweep; None where nothing was followed."""
+    made = answers(loaded)
+    if not any(answer.rows for answer in made):
+        return None
+    return InPlace(
+        tables=[_table(answer) for answer in made if answer.rows],
+        baseline=made[0].base,
+        arms=[case for answer in made for case in dict.fromkeys((answer.arm, answer.anchor))],
+        metrics=frozenset({"loss/val", "loss/val_causal", CONFIRMED, "flops/train_step", "lr/best"}),
+    )
+
+
+def _table(answer: Answer) -> Table:
+    rows: list[Sequence[Value]] = []
+    known = {each.flops: i for i, each in enumerate(answer.trend.budgets)} if answer.trend else {}
+    for row in answer.rows:
+        at = known.get(row.flops)
+        losses: Sequence[float | None] = (None, None)
+        difference: Value = row.reason
+        if answer.trend is not None and at is not None:
+            losses, difference = answer.trend.lowest(at), _nats(answer.trend.differences[at])
+        sides = (_side(loss, cases) for loss, cases in zip(losses, (row.mine, row.theirs), strict=True))
+        rows.append((Estimate(row.flops, kind="budget"), row.seeds, *sides, difference))
+    return Table(
+        "the difference over training budgets",
+        ("FLOPs", "Seeds", answer.name, answer.base, "Difference [95 %]"),
+        rows,
+        notes=["Nats per token at each arm's optimum over sizes, routed causally; in parentheses the widths trained."],
+    )
+
+
+def _side(loss: float | None, cases: tuple[Case, Case]) -> Sentence:
+    """An arm's loss at its optimum, and the widths that it follows from."""
+    widths = Listed([str(case.config.d_model) for case in cases], ", ")
+    return Sentence(
+        "{loss} ({widths})" if loss is not None else "({widths})", loss=Estimate(loss, kind="loss"), widths=widths
+    )
+
+
+def _nats(found: Fitted) -> Estimate:
+    return Estimate(found.value, found.low, found.high, "difference", "nat")
+
+
+def blocks(loaded: Loaded) -> Iterator[Block]:
+    """Return the differences at every budget."""
+    made = [answer for answer in answers(loaded) if answer.rows]
+    yield from (_table(answer) for answer in made)
+    if made:
+        yield Note(
+            "Each arm was trained at two neighbouring sizes on the same fresh seeds. With the curvature that the sweep found, "
+            "these give its loss at its own optimum. Intervals hold the spread over seeds and the errors of optimum and text."
+        )
+
+
+# --- in sentences
+
+
+def in_short(loaded: Loaded) -> Iterator[Sentence]:
+    """Say where the arm has the lower loss, how the difference goes on, and what is forecast."""
+    for answer in answers(loaded):
+        if answer.trend is None:
+            yield Sentence(
+                "No trend of {arm} beside {base}: {reason}.", arm=answer.name, base=answer.base, reason=answer.reason
+            )
+            continue
+        yield _where(answer, answer.trend)
+        if (slope := answer.trend.slope) is not None:
+            yield _slope(answer, slope)
+        ahead = forecast_of(answer)
+        if ahead is not None:
+            yield Sentence(
+                "Forecast for {budget}: {difference} {nats}, as {n:fresh seed} of each would measure it.",
+                budget=in_flops(answer.plan.forecast or 0.0),
+                difference=_nats(ahead),
+                nats=NATS,
+                n=answer.plan.forecast_seeds,
+            )
+
+
+def _where(answer: Answer, trend: Trend) -> Sentence:
+    """Say at which budgets which arm has the lower loss."""
+    crossing, first, last = trend.crossing(), trend.budgets[0].flops, trend.budgets[-1].flops
+    given: dict[str, Value] = {
+        "arm": answer.name,
+        "base": answer.base,
+        "first": _flops(first),
+        "last": in_flops(last),
+        "largest": _flops(last),
+    }
+    if len(trend.budgets) == 1:
+        (found,) = trend.differences
+        return Sentence("At {last} {arm} " + _word(found) + " {base}: {found}.", found=_nats(found), **given)
+    if trend.is_straight is False:
+        return Sentence("From {first} to {last} the difference of {arm} and {base} follows no straight line.", **given)
+    falls = (trend.slope.value if trend.slope else 0.0) < 0
+    if crossing.outcome == "both ends":
+        where = Estimate(crossing.flops, crossing.low, crossing.high, "budget")
+        words = "{arm} has the lower loss " + ("above" if falls else "below") + " {where} training FLOPs, {base} "
+        return Sentence(
+            words + ("below" if falls else "above") + " (trained from {first} to {largest}).", where=where, **given
+        )
+    if crossing.outcome == "none":
+        lower = "lower" if trend.differences[0].value < 0 else "higher"
+        return Sentence(
+            f"{{arm}} has the {lower} loss beside {{base}} at all budgets from {{first}} to {{last}}.", **given
+        )
+    if crossing.outcome == "one end":
+        return _one_end(crossing, trend, given)
+    return Sentence("From {first} to {last} it cannot be told which of {arm} and {base} has the lower loss.", **given)
+
+
+def _one_end(crossing: Crossing, trend: Trend, given: Mapping[str, Value]) -> Sentence:
+    """Say up to which budget, or from which on, the sign is known."""
+    at_first = crossing.low is not None
+    end = crossing.low if at_first else crossing.high
+    shown = trend.at(trend.budgets[0 if at_first else -1].flops)
+    lower = "lower" if shown is not None and shown.value < 0 else "higher"
+    words = f"{{arm}} has the {lower} loss beside {{base}} " + (
+        "from {first} up to {end} training FLOPs; above, to {last}, it cannot be told."
+        if at_first
+        else "from {end} to {last}; below, from {first}, it cannot be told."
+    )
+    return Sentence(words, end=_flops(end or 0.0), **given)
+
+
+def _word(found: Fitted) -> str:
+    if found.low is None or found.high is None or found.low <= 0 <= found.high:
+        return "is not told from"
+    return "has a lower loss than" if found.high < 0 else "has a higher loss than"
+
+
+def _flops(flops: float) -> Estimate:
+    return Estimate(flops, kind="budget")
+
+
+def _slope(answer: Answer, slope: Fitted) -> Sentence:
+    """Say how the difference changes with the budget."""
+    told = slope.low is not None and slope.high is not None and not slope.low <= 0 <= slope.high
+    word = "neither gains on nor falls behind {base} by more than can be told"
+    if told:
+        word = "gains on {base}" if slope.value < 0 else "falls behind {base}"
+    return Sentence(
+        f"With more compute {{arm}} {word}: {{slope}} {{nats}} for each e-fold of training FLOPs.",
+        arm=answer.name,
+        base=answer.base,
+        slope=_nats(slope),
+        nats=NATS,
+    )
+
+
+def doubts(loaded: Loaded) -> Iterator[Sentence]:
+    """Say what the trend covers, and what its intervals leave out."""
+    for answer in answers(loaded):
+        trend = answer.trend
+        if trend is None:
+            continue
+        yield Sentence(
+            "The trend covers models of {params} parameters at most, of one depth, at one length.",
+            params=Estimate(math.exp(max(each.mine.high for each in trend.budgets)), unit="param"),
+        )
+        slope, times = trend.slope, trend.seeds_for(WANTED)
+        half = _nats(slope).half if slope is not None else None
+        if half is not None and half > WANTED:
+            needed = (
+                "it takes {times} as many seeds" if times else "no number of seeds is enough with this sweep and text"
+            )
+            yield Sentence(
+                f"The slope is known to {{half}} nats: for {{wanted}} {needed}.",
+                half=Estimate(half, unit="nat"),
+                wanted=Estimate(WANTED, unit="nat"),
+                times=Estimate(times, kind="ratio"),
+            )
+        far = [row for row, near in zip(answer.used, trend.near, strict=True) if not near]
+        if far:
+            yield Sentence(
+                "At {budgets} the optimum of an arm lies far beyond its two sizes: that difference is extrapolated.",
+                budgets=Listed([in_flops(row.flops) for row in far]),
+            )
+        guessed = [row for row in answer.used if row.flops > answer.explored]
+        if guessed:
+            yield Sentence(
+                "Sizes were explored up to {explored}; those of {budgets} follow from them.",
+                explored=in_flops(answer.explored),
+                budgets=Listed([_flops(row.flops) for row in guessed]),
+            )
+        lacking = [row for row in answer.rows if row.seeds < row.planned]
+        if lacking:
+            yield Sentence(
+                "Seeds with all sizes: {counts}.",
+                counts=Listed(
+                    [
+                        Sentence(
+                            "{n} of {planned} at {budget}", n=row.seeds, planned=row.planned, budget=_flops(row.flops)
+                        )
+                        for row in lacking
+                    ]
+                ),
+            )
+        if not trend.has_text:
+            yield Sentence("The error of the held-out text is in no interval: the records have no losses of its parts.")

@@ -1,0 +1,108 @@
+"""The museum of released code: each rebuild of `examples/released/` gets the card that its source predicts.
+
+What must deviate and what must hold is written from papers and released code, before any card was seen; the whole card is a golden.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from expected_cards import check_card
+
+from modbench.commands.audit import targets
+from modbench.harness.audit.auditing import audit
+from modbench.harness.audit.card import Architecture, Card
+from modbench.harness.planning.overrides import Overrides
+
+FOLDER = Path(__file__).parents[2] / "examples" / "released"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One rebuild and what its source says of it.
+
+    Attributes:
+        of: what it is held to.
+        deviates: properties that its source breaks.
+        holds: properties that its source keeps, though another of the museum breaks them.
+        options: of `build`.
+    """
+
+    of: Architecture | None
+    deviates: frozenset[str]
+    holds: frozenset[str]
+    options: dict[str, object] = field(default_factory=dict)
+
+
+def piece(of: Architecture | None, deviates: str, holds: str, **options: object) -> Piece:
+    return Piece(of, frozenset(deviates.split()), frozenset(holds.split()), options)
+
+
+CAUSAL = "causal rows_independent deterministic"
+PIECES = {
+    "dense": piece("dense", "", f"{CAUSAL} alone decode zeroed"),
+    # k - 1 tokens, r · (x + f(x)), a decoded token is always taken
+    "astramind": piece(
+        "mod",
+        "causal decode mod_k mod_residual",
+        "skips zeroed rows_independent deterministic mod_bypass mod_routers",
+        capacity=0.125,
+    ),
+    # a softmax over the chosen, the stream twice
+    "kyegomez": piece(
+        "mod",
+        "causal mod_residual mod_stream",
+        "skips zeroed rows_independent deterministic mod_k mod_routers",
+        capacity=0.125,
+    ),
+    # the gate on the MLP alone, the stream twice, one router for all blocks, positions by rank
+    "sramshetty": piece(
+        "mod",
+        "causal mod_residual mod_stream mod_routers mod_attention",
+        "skips zeroed rows_independent deterministic mod_k mod_bypass",
+    ),
+    # no router, nothing is multiplied
+    "a_mod": piece(
+        "mod", "causal", "skips zeroed rows_independent deterministic mod_k mod_bypass mod_stream", capacity=0.5
+    ),
+    # gate · Block(x) with Block's own residual; top-k in evaluation
+    "mor": piece("mod", "causal mod_stream", "skips zeroed rows_independent deterministic mod_bypass mod_attention"),
+    # computes everything, multiplies by 0 or 1; the mean of a sequence reads later tokens; decoding decides anew
+    "router_tuning": piece(None, "causal decode", "rows_independent deterministic"),
+    "router_tuning_block": piece("mod", "skips zeroed", CAUSAL, part="block", level="token"),
+    # noise in evaluation, everything computed
+    "skipgpt": piece("mod", "skips zeroed deterministic", "causal rows_independent"),
+    "skipgpt_quiet": piece("mod", "skips zeroed", f"{CAUSAL} decode", noise=False),
+    # row 0 decides for the batch, from the whole sequence
+    "dr_llm": piece(None, "causal rows_independent", "deterministic decode"),
+    "dr_llm_uncoupled": piece(None, "causal", "rows_independent deterministic decode", coupled=False),
+    "layerskip": piece("early_exit", "", f"{CAUSAL} skips zeroed alone decode"),
+    "zero_experts": piece("mode", "", f"{CAUSAL} skips zeroed alone decode"),
+}
+
+
+def file_of(name: str) -> Path:
+    """The file of a piece: a name may end in what its options make of it."""
+    return next(file for file in sorted(FOLDER.glob("*.py"), reverse=True) if name.startswith(file.stem))
+
+
+def card_of(name: str, seed: int = 0) -> Card:
+    """The card of a piece, in the default shape."""
+    given = ",".join(f"{key}={value}" for key, value in PIECES[name].options.items())
+    model = f"{file_of(name)}:build({given})"
+    return audit(targets.built(targets.case_of_flags(model, Overrides()), PIECES[name].of, seed=seed))
+
+
+def test_every_rebuild_has_a_card() -> None:
+    assert {file_of(name) for name in PIECES} == set(FOLDER.glob("*.py"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PIECES)
+def test_the_card_says_what_the_source_says(name: str) -> None:
+    card, said = card_of(name), PIECES[name]
+    assert said.deviates <= set(card.deviates)
+    assert said.holds <= set(card.named("holds") + card.named("reported"))
+    check_card(card, f"released_{name}")

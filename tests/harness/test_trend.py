@@ -1,0 +1,386 @@
+"""A trend over budgets: its statistics in closed form, which sizes are trained again, what a suite may ask for."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from planted import left, planted_suite
+
+from modbench.commands.plan.forecast import as_text, forecast
+from modbench.harness.core.errors import UsageError
+from modbench.harness.flops.closed_form import case_cost
+from modbench.harness.planning.plan import Plan
+from modbench.harness.results import run_folder
+from modbench.harness.rules.trend import Followed, runs_of
+from modbench.harness.stats.trend import Bend, Budget, Sizes, Trend, Tried, bend_of, curves, pairs, step
+from modbench.harness.training.batches import Batch
+from modbench.harness.training.held_out import mean_loss
+
+BUDGETS = (1e10, 2e10, 4e10)
+SIZES = [{"d_model": d, "n_layers": 2, "n_heads": 1} for d in (16, 24, 32, 48)]
+SURE = Bend(0.05, 0.0, 100.0)
+
+
+def sizes(
+    optimum: float, level: float, noise_S: Any = (0.0, 0.0, 0.0), bend: float = 0.05, text_B: Any = None
+) -> Sizes:
+    """Losses of two sizes on a parabola, with an offset of each seed, and of each block of the text."""
+    low, high = 12.0, 12.6
+    exact_2 = level + bend * (np.array([low, high]) - optimum) ** 2
+    losses_S2 = exact_2 + np.asarray(noise_S)[:, None]
+    return Sizes(
+        low, high, losses_S2, None if text_B is None else losses_S2[:, None, :] + np.asarray(text_B)[None, :, None]
+    )
+
+
+def over(differences: Any, noise_S: Any = (-0.01, 0.0, 0.01)) -> Trend:
+    """A trend of these differences at 1e12, 4e12, … FLOPs."""
+    budgets = [
+        Budget(1e12 * 4**i, sizes(12.2, 1.5 + each, noise_S), sizes(12.4, 1.5, [0.0] * len(noise_S)))
+        for i, each in enumerate(differences)
+    ]
+    return Trend(budgets, SURE, SURE)
+
+
+@given(st.floats(11.5, 13.1), st.floats(0.01, 0.3), st.floats(-1, 1))
+def test_the_lowest_point_of_a_parabola_is_found_from_two_sizes(optimum: float, bend: float, level: float) -> None:
+    made = sizes(optimum, level, bend=bend)
+    assert made.place(bend) == pytest.approx(optimum, abs=1e-9)
+    assert made.lowest(made.losses_S2, bend) == pytest.approx(level, abs=1e-9)
+    assert made.is_near(bend) == (11.4 <= optimum <= 13.2)
+
+
+def test_differences_and_slope_are_those_of_the_optima_not_of_the_sizes() -> None:
+    found = over([-0.02, 0.0, 0.02])
+    assert [each.value for each in found.differences] == pytest.approx([-0.02, 0.0, 0.02], abs=1e-12)
+    slope = found.slope
+    assert slope is not None
+    assert slope.value == pytest.approx(0.02 / math.log(4))
+    # Seeds at the two ends count: sd 0.01, 3 seeds each, over 2 log 4 e-folds.
+    assert slope.error == pytest.approx(0.01 / math.sqrt(3) * math.sqrt(2) / (2 * math.log(4)))
+    assert found.bent is not None
+    assert found.bent.value == pytest.approx(0, abs=1e-12)
+    assert found.lowest(0) == pytest.approx((1.48, 1.5))
+
+
+def test_a_bent_trend_is_not_straight_and_says_no_crossing() -> None:
+    found = over([-0.2, 0.3, -0.1])
+    assert found.is_straight is False
+    assert found.crossing().outcome == "cannot tell"
+    assert over([-0.2, 0.3]).is_straight is None
+
+
+@pytest.mark.parametrize(
+    ("differences", "outcome", "known"),
+    [
+        ((-0.1, 0.0, 0.1), "both ends", (True, True)),
+        ((-0.1, -0.05, 0.0), "one end", (True, False)),
+        ((0.005, 0.05, 0.095), "one end", (False, True)),
+        ((0.1, 0.11, 0.12), "none", (False, False)),
+        ((-0.005, 0.0, 0.005), "cannot tell", (False, False)),
+    ],
+)
+def test_where_the_difference_is_zero(differences: Any, outcome: str, known: tuple[bool, bool]) -> None:
+    found = over(differences).crossing()
+    assert (found.outcome, (found.low is not None, found.high is not None)) == (outcome, known)
+    if outcome == "both ends":
+        assert found.flops == pytest.approx(4e12)
+        assert found.low is not None
+        assert found.high is not None
+        assert 1e12 < found.low < 4e12 < found.high < 1.6e13
+        # The same seen from the other arm.
+        turned = over([-each for each in differences]).crossing()
+        assert (turned.flops, turned.low, turned.high) == pytest.approx((found.flops, found.low, found.high))
+
+
+def test_at_an_end_of_the_crossing_the_interval_reaches_zero() -> None:
+    found = over([-0.1, 0.0, 0.1])
+    crossing = found.crossing()
+    assert crossing.low is not None
+    assert crossing.high is not None
+    below, above = found.at(crossing.low), found.at(crossing.high)
+    assert below is not None
+    assert above is not None
+    assert below.high == pytest.approx(0, abs=1e-9)
+    assert above.low == pytest.approx(0, abs=1e-9)
+
+
+def test_the_curvature_and_the_text_add_to_the_error() -> None:
+    budgets = [Budget(1e12 * 4**i, sizes(12.0, 1.5), sizes(12.3, 1.5)) for i in range(3)]
+    found = Trend(budgets, Bend(0.05, 0.02, 20.0), Bend(0.05, 0.01, 20.0))
+    # At 12.0 the arm's optimum is at its smaller size, where the curvature says nothing; the anchor's lies between: 0.3² below.
+    assert found.differences[0].error == pytest.approx(0.3**2 * 0.01)
+    assert found.slope is not None
+    assert found.slope.error == pytest.approx(0, abs=1e-12)  # common to all budgets
+    text_B = [-0.02, 0.0, 0.02, 0.0]
+    budgets = [
+        Budget(1e12 * 4**i, sizes(12.2, 1.5, text_B=text_B), sizes(12.4, 1.5, text_B=[0.0] * 4)) for i in range(2)
+    ]
+    with_text = Trend(budgets, SURE, SURE)
+    assert with_text.has_text
+    assert with_text.differences[0].error == pytest.approx(np.std(text_B, ddof=1) / 2)
+    assert with_text.slope is not None
+    assert with_text.slope.error == pytest.approx(0, abs=1e-12)  # the same text at both budgets
+
+
+def test_one_curvature_of_both_arms_errs_for_both_alike() -> None:
+    shared = Bend(0.05, 0.02, 20.0)
+    same = [Budget(1e12, sizes(12.3, 1.5), sizes(12.3, 1.4))]
+    assert Trend(same, shared, shared).differences[0].error == pytest.approx(0, abs=1e-12)
+    assert Trend(same, shared, Bend(0.05, 0.02, 21.0)).differences[0].error == pytest.approx(0.09 * 0.02 * math.sqrt(2))
+
+
+def test_noise_of_the_chord_is_added_back() -> None:
+    """Over seeds whose two losses are independent, the mean of what is found is the true optimum."""
+    rng = np.random.default_rng(0)
+    exact = sizes(12.3, 1.5)
+    drawn = [Sizes(exact.low, exact.high, exact.losses_S2 + rng.normal(0, 0.03, (3, 2))) for _ in range(4000)]
+    plain = [float(each.lowest(each.losses_S2, 0.05).mean()) for each in drawn]
+    found = [value + each.raised(0.05) for value, each in zip(plain, drawn, strict=True)]
+    error = np.std(found) / math.sqrt(len(found))
+    assert np.mean(found) == pytest.approx(1.5, abs=float(4 * error))
+    # Variance of the chord, 2 sd² / (3 seeds 0.6²), over four times the curvature.
+    assert np.mean(plain) == pytest.approx(1.5 - 2 * 0.03**2 / (3 * 0.6**2) / 0.2, abs=float(4 * error))
+
+
+def test_a_forecast_is_wider_than_the_line_and_narrower_with_more_seeds() -> None:
+    found = over([-0.02, 0.0, 0.02])
+    line, few, many = found.at(6.4e13), found.forecast(6.4e13, 4), found.forecast(6.4e13, 400)
+    assert line is not None
+    assert few is not None
+    assert many is not None
+    assert (few.value, many.value) == pytest.approx((0.04, 0.04))
+    assert line.error is not None
+    assert few.error is not None
+    assert few.error**2 == pytest.approx(line.error**2 + 0.01**2 / 4)
+    assert line.error < (many.error or 0) < few.error
+
+
+def test_two_seeds_have_no_interval() -> None:
+    found = over([-0.02, 0.0, 0.02], noise_S=(-0.01, 0.01))
+    assert found.slope is not None
+    assert (found.slope.low, found.forecast(6.4e13, 4), found.crossing().outcome) == (None, None, "cannot tell")
+
+
+def test_seeds_for_a_half_width() -> None:
+    found = over([-0.02, 0.0, 0.02])
+    assert found.slope is not None
+    assert found.slope.error is not None
+    assert found.seeds_for(1.96 * found.slope.error / 2) == pytest.approx(4, rel=0.01)
+
+
+# --- which sizes
+
+
+@pytest.mark.parametrize(("optimum", "move"), [(12.3, 0), (12.74, 0), (12.76, 1), (11.86, 0), (11.84, -1)])
+def test_sizes_move_towards_an_optimum_that_lies_beyond_them(optimum: float, move: int) -> None:
+    assert step(sizes(optimum, 1.5), SURE) == move
+    assert step(sizes(optimum, 1.5), None) == 0
+
+
+PLACES = (10.0, 10.5, 11.0, 11.5)
+
+
+def tried(optimum: dict[str, float], budgets: tuple[float, ...] = (1.0, 4.0), bend: float = 0.1) -> list[Tried]:
+    """Exact losses of two seeds; the optimum moves by half the logarithm of the budget."""
+    return [
+        Tried(arm, flops, place, seed, 2 + seed * 0.01 + bend * (place - at - math.log(flops) / 2) ** 2)
+        for arm, at in optimum.items()
+        for flops in budgets
+        for place in PLACES
+        for seed in (0, 1)
+    ]
+
+
+def test_two_sizes_lie_around_the_optimum_also_where_nothing_was_explored() -> None:
+    fitted = curves(tried({"dense": 10.2, "mod": 10.6}))
+    places = dict.fromkeys((1.0, 4.0, 16.0), PLACES)
+    assert pairs(fitted["dense"], "dense", places) == {1.0: 0, 4.0: 1, 16.0: 2}  # 10.2, 10.9, 11.6
+    assert pairs(fitted["mod"], "mod", places) == {1.0: 1, 4.0: 2, 16.0: 2}  # 10.6, 11.3, 12.0
+    assert pairs(curves(tried({"dense": 10.2}, bend=-0.1))["dense"], "dense", places) is None
+
+
+def test_arms_share_a_curvature_where_each_has_too_little_to_tell_its_own() -> None:
+    own = curves(tried({"dense": 10.2, "mod": 10.6}))
+    assert own["dense"] is not own["mod"]
+    shared = curves(tried({"dense": 10.2, "mod": 10.6}, budgets=(1.0,)))
+    assert shared["dense"] is shared["mod"]
+    bend = bend_of(shared["mod"])
+    assert bend is not None
+    assert bend.value == pytest.approx(0.1)
+    assert bend_of(curves(tried({"dense": 10.2}, bend=-0.1))["dense"]) is None
+
+
+# --- suites
+
+
+def followed(**changes: Any) -> Plan:
+    """A plan that follows MoD beside dense."""
+    effort = changes.pop("effort", "draft")
+    asked = {
+        "metrics": ["loss/val", "loss/val_causal", "loss/confirmed"],
+        "shape": {},
+        "grid": {"seq_len": [32]},
+        "arms": [{"model": "dense"}, {"model": "mod", "capacity": 0.25}],
+        "seeds": [0, 1],
+        "train": {"seq_len": 32, "batch_size": 4},
+        "isoflop": {"budgets": [*BUDGETS], "sizes": SIZES, "max_epochs": 1e9},
+        "trend": {"seeds": [5, 4, 3], "forecast": 8e10},
+        **changes,
+    }
+    return planted_suite(effort, **asked)
+
+
+def planted_losses(
+    made: Plan, slope: float, level: float = 0.0, bend: float = 0.1, growth: float = 0.5
+) -> dict[str, float]:
+    """Losses by case: MoD's optimum lies at larger sizes, its difference from dense changes with the budget."""
+    found = {}
+    for case in made.cases:
+        cost = case_cost(case)
+        assert cost is not None
+        folds = math.log((case.budget or BUDGETS[1]) / BUDGETS[1])
+        away = math.log(cost.params) - 9.6 - growth * folds - 0.3 * (case.model == "mod")
+        found[case.id] = 2 - 0.1 * folds + bend * away**2 + (level + slope * folds) * (case.model == "mod")
+    return found
+
+
+def told(folder: Path) -> Followed:
+    """What the rule left."""
+    run = run_folder.read(str(folder))
+    assert not run.incomplete
+    (found,) = run.found(Followed).values()
+    return found
+
+
+@pytest.mark.slow
+def test_two_sizes_of_each_arm_get_the_fresh_seeds_of_their_budget(tmp_path: Path) -> None:
+    made = followed()
+    folder = left(tmp_path, made, losses=planted_losses(made, 0.02), run_noise=0.001)
+    found = told(folder)
+    assert [(side.budget, side.variant) for side in found.sides] == [
+        (budget, variant) for budget in BUDGETS for variant in dict.fromkeys(case.variant for case in made.cases)
+    ]
+    fresh = [record.unit for record in run_folder.read(str(folder)).records if record.unit.facts.confirms]
+    asked = {case for side in found.sides for case in side.cases}
+    assert {unit.comparison.arms[0].id for unit in fresh} == asked
+    seeds = {(unit.comparison.arms[0].budget, unit.protocol.seed) for unit in fresh}
+    counts = {budget: sum(each == budget for each, _ in seeds) for budget in BUDGETS}
+    assert counts == dict(zip(BUDGETS, (5, 4, 3), strict=True))
+    assert min(unit.protocol.seed for unit in fresh) >= 1000
+    assert {unit.protocol.train.held_out for unit in fresh if unit.protocol.train} == {"confirm"}
+
+
+@pytest.mark.slow
+def test_above_the_explored_budgets_only_fresh_runs_are_planned(tmp_path: Path) -> None:
+    made = followed(trend={"seeds": 3, "explored": BUDGETS[1]})
+    exploring = {case.budget for unit in made.units if unit.made_in == "train" for case in unit.comparison.arms}
+    assert exploring == {*BUDGETS[:2]}
+    found = told(left(tmp_path, made, losses=planted_losses(made, 0.02), run_noise=0.001))
+    assert {side.budget for side in found.sides} == {*BUDGETS}
+
+
+@pytest.mark.slow
+def test_where_first_seeds_place_the_optimum_elsewhere_other_sizes_are_taken(tmp_path: Path) -> None:
+    """The best size grows with twice the power that is expected, and only the smallest budget is explored."""
+    made = followed(trend={"seeds": 4, "explored": BUDGETS[0]})
+    folder = left(tmp_path, made, losses=planted_losses(made, 0.0, growth=1.5), run_noise=0.001)
+    widths = {case.id: case.config.d_model for case in made.cases}
+    chosen = {(side.budget, side.variant): [widths[case] for case in side.cases] for side in told(folder).sides}
+    assert chosen[BUDGETS[2], "dense"] == [24, 32]
+    fresh = [record.unit for record in run_folder.read(str(folder)).records if record.unit.facts.confirms]
+    seeds: dict[int, int] = {}
+    for case in (unit.comparison.arms[0] for unit in fresh):
+        if case.model == "dense" and case.budget == BUDGETS[2]:
+            seeds[case.config.d_model] = seeds.get(case.config.d_model, 0) + 1
+    assert seeds == {16: 2, 24: 4, 32: 4}
+
+
+@pytest.mark.slow
+def test_where_losses_do_not_bend_nothing_is_trained_again(tmp_path: Path) -> None:
+    made = followed()
+    found = told(left(tmp_path, made, losses=planted_losses(made, 0.0, bend=-0.1), run_noise=0.001))
+    assert not found.sides
+    assert "no optimum" in (found.reason or "")
+
+
+@pytest.mark.slow
+def test_a_smoke_run_trains_two_sizes_again_whatever_their_losses(tmp_path: Path) -> None:
+    made = followed(effort="smoke")
+    found = told(left(tmp_path, made, losses=planted_losses(made, 0.0, bend=-0.1), run_noise=0.001))
+    assert len(found.sides) == 2 * len(BUDGETS)
+
+
+def test_each_budget_is_spent_on_the_sizes_near_the_expected_width() -> None:
+    sweep = {
+        "budgets": [*BUDGETS],
+        "sizes": SIZES,
+        "max_epochs": 1e9,
+        "expected": {"flops": 2e10, "d_model": 24, "sizes": 3},
+    }
+    made = followed(isoflop=sweep)
+    widths = {
+        budget: sorted({case.config.d_model for case in made.cases if case.budget == budget}) for budget in BUDGETS
+    }
+    assert widths == {1e10: [16, 24, 32], 2e10: [16, 24, 32], 4e10: [24, 32, 48]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"isoflop": None}, "needs an [isoflop] table"),
+        ({"confirm": {}}, "keep one of them"),
+        ({"metrics": ["loss/confirmed"]}, "needs metric 'loss/val_causal'"),
+        ({"trend": {"seeds": [4, 4]}}, "2 numbers of seeds for 3 budgets"),
+        ({"trend": {"first_seed": 1}}, "seed 1 explores"),
+        ({"trend": {"explored": 1e9}}, "below every budget"),
+        ({"trend": {"forecast": 2e10}}, "must be above"),
+        ({"isoflop": {"budgets": [*BUDGETS], "sizes": SIZES[:2], "max_epochs": 1e9}}, "a curve needs three"),
+        ({"arms": [{"model": "dense"}]}, "add another"),
+    ],
+)
+def test_what_cannot_be_followed_is_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words.replace("[", r"\[")):
+        followed(**changes)
+
+
+def test_a_plan_says_how_many_fresh_runs_follow_and_how_many_seeds_fit() -> None:
+    made = followed(trend={"seeds": [8, 6, 4], "minutes": 1e-3})
+    data = forecast(made)
+    (each,) = data["followed"]
+    assert (each["seeds"], each["runs"], each["budgets"]) == ([8, 6, 4], 2 * 2 * 18, [*BUDGETS])
+    assert 0 < each["share"] < 1
+    assert "trend.minutes" in as_text(data)
+    assert "trend.minutes" not in as_text(forecast(followed(trend={"seeds": 8, "minutes": 1e9})))
+    assert list(runs_of(made)) == ["trend-T32-B4-fp32-cpu1"]
+
+
+# --- losses of the text's stretches
+
+
+class Known:
+    """A subject whose loss on a window follows from its first token: softmax over two logits, the right one higher by it."""
+
+    case = SimpleNamespace(place=SimpleNamespace(device="cpu", dtype="fp32"))
+
+    def logits(self, tokens_BT: torch.Tensor, *, causal: bool) -> tuple[torch.Tensor, None]:  # noqa: ARG002  # as a subject
+        right_BT = tokens_BT[:, :1].expand_as(tokens_BT).float() / 100
+        return torch.stack([right_BT, torch.zeros_like(right_BT)], -1), None
+
+
+@pytest.mark.parametrize(("windows", "blocks"), [(6, 6), (64, 64), (192, 64)])
+def test_each_stretch_of_the_text_has_a_loss_in_order(windows: int, blocks: int) -> None:
+    tokens_NT = torch.arange(windows)[:, None].expand(windows, 3)
+    batches = [Batch(part, torch.zeros_like(part)) for part in tokens_NT.split(5)]
+    made = mean_loss(Known(), batches)  # type: ignore[arg-type]  # what it reads of a subject
+    exact_N = np.log1p(np.exp(-np.arange(windows) / 100))
+    assert made.by_block == pytest.approx(exact_N.reshape(blocks, -1).mean(1), rel=1e-5)
+    assert made.loss == pytest.approx(exact_N.mean(), rel=1e-5)

@@ -1,0 +1,511 @@
+"""The rebuilds in `examples/released/`: each decides as its docstring says, by closed form, and is measured as a user's model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.measure_plans import DecodePlan
+from modbench.harness.domain.case import Case, Place
+from modbench.harness.flops import counter
+from modbench.harness.passes.count import count
+from modbench.harness.registry.lookup import with_facts
+from modbench.harness.subject import decode_guard
+from modbench.harness.subject.subject import Subject
+
+FOLDER = Path(__file__).parents[2] / "examples" / "released"
+REBUILDS = sorted(file.stem for file in FOLDER.glob("*.py"))
+SHAPE = {"d_model": 32, "n_layers": 4, "n_heads": 4, "n_kv_heads": 2, "d_ff": 48, "max_seq_len": 64}
+D, LAYERS, WIDE, NARROW, FF, V = 32, 4, 32, 16, 48, 256
+B, T = 2, 32
+READS_FUTURE = {"a_mod", "astramind", "dr_llm", "kyegomez", "mor", "router_tuning", "sramshetty"}
+DECODES = {"dense": True, "dr_llm": True, "layerskip": True, "zero_experts": True} | dict.fromkeys(
+    ("astramind", "router_tuning", "skipgpt"), False
+)
+
+
+def case(name: str, **options: Any) -> Case:
+    place = Place(seq_len=T, batch_size=B, dtype="fp32", device="cpu", threads=1, compile=False)
+    model, config = f"{FOLDER / name}.py:build", ModelConfig.model_validate(SHAPE)
+    return with_facts(Case(model=model, arm_parts=(), config=config, place=place, options=tuple(options.items())))
+
+
+def built(name: str, seed: int = 0, **options: Any) -> Any:
+    module: Any = Subject(case(name, **options), seed).module
+    return module.eval().requires_grad_(requires_grad=False)
+
+
+def tokens(rows: int = B, length: int = T, seed: int = 1) -> Tensor:
+    return torch.randint(V, (rows, length), generator=torch.Generator().manual_seed(seed))
+
+
+def stream(length: int = T, seed: int = 2) -> tuple[Tensor, Tensor]:
+    """A residual stream [B, T, D] and its positions."""
+    x_BTD = torch.randn(B, length, D, generator=torch.Generator().manual_seed(seed))
+    return x_BTD, torch.arange(length).expand(B, -1)
+
+
+def silent(module: nn.Module) -> None:
+    """Let attentions and MLPs return 0, so that a block returns its input."""
+    for name, weight in module.named_parameters():
+        if ".out." in name or ".down." in name:
+            weight.zero_()
+
+
+@contextmanager
+def rows_of(module: nn.Module, name: str) -> Iterator[list[int]]:
+    """Rows that enter each submodule whose path ends in this name, call by call."""
+    rows: list[int] = []
+    hooks = [
+        part.register_forward_pre_hook(lambda _, given: rows.append(given[0].shape[:-1].numel()))
+        for path, part in module.named_modules()
+        if path.endswith(name)
+    ]
+    assert hooks
+    yield rows
+    for hook in hooks:
+        hook.remove()
+
+
+def flops_of_block(n: int, rows: int = B) -> int:
+    """Of `n` tokens in each row: four projections, the full square of attention, three matrices of the MLP."""
+    return 2 * rows * n * (D * (2 * WIDE + 2 * NARROW) + 3 * D * FF) + rows * 4 * n * n * WIDE
+
+
+# All of them
+
+
+def test_each_is_short_and_names_its_source() -> None:
+    assert len(REBUILDS) >= 11
+    for name in REBUILDS:
+        text = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
+        assert len(text.splitlines()) < 120, name
+        assert "arXiv:" in text, name
+        assert f"modbench cost examples/released/{name}.py:build" in text, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REBUILDS)
+def test_it_is_measured_as_a_users_model(name: str) -> None:
+    """Its contract, a training step in which weights move, and whether it reads later tokens."""
+    subject = Subject(case(name), 0)
+    tokens_BT = subject.inputs(0, 1)[0]
+    subject.check(tokens_BT)
+    before = [weight.clone() for weight in subject.module.parameters()]
+    subject.module.train()
+    subject.train_step(tokens_BT)
+    assert any(not torch.equal(a, b) for a, b in zip(before, subject.module.parameters(), strict=True))
+    found = count(case(name), 0, inputs=4, parts=())
+    assert found.notes.causality is not None
+    assert found.notes.causality.reads_future is (name in READS_FUTURE)
+
+
+@pytest.mark.parametrize("name", REBUILDS)
+def test_decoding_computes_what_forward_does_or_it_does_not(name: str) -> None:
+    """Where its rule has a cache; else it says why it cannot generate."""
+    subject = Subject(case(name), 0, decode=DecodePlan(tokens=3))
+    module: Any = subject.module.eval()
+    if name not in DECODES:
+        assert module.why_no_decode()
+    elif DECODES[name]:
+        decode_guard.check(subject, lambda prompt_BT, _: module.prefill(prompt_BT))
+    else:
+        with pytest.raises(ValueError, match="do not compute what one forward pass computes"):
+            decode_guard.check(subject, lambda prompt_BT, _: module.prefill(prompt_BT))
+
+
+def choices(module: Any, tokens_BT: Tensor) -> int:
+    with rows_of(module, "mlp.experts.0") as first, rows_of(module, "mlp.experts.1") as second:
+        module(tokens_BT)
+    return sum(first) + sum(second)
+
+
+@pytest.mark.parametrize("name", REBUILDS)
+def test_flops_by_hand(name: str) -> None:
+    """What is computed of each block, and the routers."""
+    options = {"experts": 2, "zero_experts": 2} if name == "zero_experts" else {}
+    module, tokens_BT = built(name, **options), tokens()
+    eighth, half, full = T // 8, T // 2, [flops_of_block(T)] * LAYERS
+    blocks, routers = {
+        "dense": (full, 0),
+        "router_tuning": (full, 3 * 2 * B * D),  # computed, whatever the gate says; the last layer has none
+        "skipgpt": (full, LAYERS * 2 * 2 * B * T * (D * D // 4 + D // 4 * 2)),
+        "astramind": ([flops_of_block(T), flops_of_block(eighth - 1)] * 2, 2 * 2 * B * T * D),
+        "kyegomez": ([flops_of_block(T), flops_of_block(eighth)] * 2, 2 * 2 * B * T * D),
+        "sramshetty": ([flops_of_block(T), flops_of_block(eighth)] * 2, 2 * 2 * B * T * D),
+        "a_mod": ([flops_of_block(T), flops_of_block(half)] * 2, 0),
+        "mor": ([flops_of_block(n) for n in (T, T, half, T)], 2 * B * 2 * T * D),
+        "layerskip": (full[:2], 0),
+    }.get(name, ([], 0))
+    counted = counter.forward(module, tokens_BT)
+    if name == "dr_llm":  # row 0 alone is read, in 8 windows
+        blocks, routers = [flops_of_block(T)] * module.realised[0], LAYERS * 2 * 8 * (D * 128 + 128 * 3)
+        assert module.realised[0] != LAYERS
+    if name == "zero_experts":
+        without_mlp = flops_of_block(T) - 2 * B * T * 3 * D * FF
+        blocks, routers = [without_mlp] * LAYERS, LAYERS * 2 * B * T * D * 4
+        entered = choices(module, tokens_BT)
+        assert 0 < entered < LAYERS * B * T * 2
+        routers += entered * 2 * 3 * D * (FF // 2)
+    assert not counted.unknown
+    assert counted.total == sum(blocks) + routers + 2 * B * T * D * V
+
+
+@pytest.mark.parametrize("name", ["a_mod", "astramind", "kyegomez", "mor"])
+def test_chosen_tokens_keep_their_own_positions(name: str) -> None:
+    """What enters the attention of the first routed block is what stood at the positions that it is given."""
+    module = built(name)
+    silent(module)  # recursions of `mor` then scale the stream alone, which the norm takes away
+    before, seen = [], []
+    module.blocks[0].register_forward_hook(lambda *given: before.append(given[-1]))
+    turn = module.blocks[2 if name == "mor" else 1]
+    inner = turn.shared[0] if name == "mor" else turn.block
+    inner.attention.register_forward_pre_hook(lambda _, given: seen.append(given[:2]))
+    module(tokens())
+    x_BKD, position_BK = seen[-1]
+    assert torch.allclose(x_BKD, inner.norm_attention(before[0].take_along_dim(position_BK[..., None], 1)), atol=1e-4)
+    assert not torch.equal(position_BK, torch.arange(position_BK.shape[1]).expand_as(position_BK))
+
+
+# One by one
+
+
+def test_dense_turns_pairs_by_their_position() -> None:
+    attention = built("dense").blocks[0].attention
+    x_BTD, position_BT = stream(8)
+    for turned_BHTd, still_BHTd in zip(
+        attention.project(x_BTD, 5 * position_BT)[:2], attention.project(x_BTD, 0 * position_BT)[:2], strict=True
+    ):
+        half = still_BHTd.shape[-1] // 2
+        still, turned = (torch.complex(*each.double().chunk(2, -1)) for each in (still_BHTd, turned_BHTd))
+        angle_Td = 5 * torch.arange(8.0)[:, None] * 10_000.0 ** (-torch.arange(half) / half)
+        assert torch.allclose(turned, still * torch.polar(torch.ones(8, half).double(), angle_Td.double()), atol=1e-5)
+
+
+def test_router_tuning_computes_rows_and_multiplies_them_by_zero() -> None:
+    gated = built("router_tuning").blocks[0]
+    x_BTD, position_BT = stream()
+    mean_BD = gated.norm_attention(x_BTD).mean(1)
+    gated.router.weight.copy_(
+        (torch.linalg.pinv(mean_BD) @ torch.tensor([1.0, -1.0]))[None]
+    )  # row 0 open, row 1 closed
+    with rows_of(gated, "attention.q") as rows:
+        y_BTD = gated(x_BTD, position_BT)
+    assert rows == [B * T]
+    assert gated.open.flatten().tolist() == [1, 0]
+    closed_TD = x_BTD[1] + gated.mlp(gated.norm_mlp(x_BTD[1]))
+    assert torch.equal(y_BTD[1], closed_TD)
+    assert not torch.allclose(y_BTD[0], x_BTD[0] + gated.mlp(gated.norm_mlp(x_BTD[0])))
+
+
+@pytest.mark.parametrize(("part", "level"), [("mlp", "sequence"), ("block", "token"), ("attention", "token")])
+def test_router_tuning_gates_what_it_is_told_to(part: str, level: str) -> None:
+    gated = built("router_tuning", part=part, level=level).blocks[0]
+    x_BTD, position_BT = stream()
+    y_BTD = gated(x_BTD, position_BT)
+    assert gated.open.shape == (B, T if level == "token" else 1, 1)
+    assert set(gated.open.flatten().tolist()) == {0.0, 1.0}
+    attended_BTD = x_BTD + gated.attention(gated.norm_attention(x_BTD), position_BT)
+    closed_BTD = {
+        "attention": x_BTD + gated.mlp(gated.norm_mlp(x_BTD)),
+        "mlp": attended_BTD,
+        "block": x_BTD,
+    }[part]
+    closed_BT = gated.open.expand(B, T, 1)[..., 0] == 0
+    assert torch.allclose(y_BTD[closed_BT], closed_BTD[closed_BT], atol=1e-6)
+    open_BTD = attended_BTD + gated.mlp(gated.norm_mlp(attended_BTD))
+    assert torch.allclose(y_BTD[~closed_BT], open_BTD[~closed_BT], atol=1e-6)
+
+
+def test_router_tuning_trains_through_the_gate_and_towards_its_target() -> None:
+    module = built("router_tuning", target=0.25, scale=2.0).requires_grad_().train()
+    module(tokens())
+    excess = [max(0.0, block.open.mean().item() - 0.25) * 2 for block in module.blocks[:-1]]
+    assert module.aux_loss().item() == pytest.approx(sum(excess))
+    last = module.blocks[2]
+    seen: list[Tensor] = []
+    last.norm_attention.register_forward_hook(lambda *given: seen.append(given[-1].detach().mean(1)))
+    module(tokens())
+    assert last.open.mean() > 0.25
+    module.aux_loss().backward()
+    soft_B1 = (seen[0] @ last.router.weight.detach().T).sigmoid()  # forward 0 or 1, backward the sigmoid's slope
+    wanted_1D = 2.0 * (soft_B1 * (1 - soft_B1) * seen[0]).mean(0, keepdim=True)
+    assert torch.allclose(last.router.weight.grad, wanted_1D, atol=1e-6)
+
+
+def test_skipgpt_draws_in_evaluation_and_computes_what_it_skips() -> None:
+    module, tokens_BT = built("skipgpt"), tokens()
+    torch.manual_seed(0)
+    with rows_of(module, "attention.q") as attended, rows_of(module, "mlp.up") as computed:
+        first, second = module(tokens_BT), module(tokens_BT)
+    assert attended == computed == [B * T] * LAYERS * 2
+    assert (first - second).abs().max() > 0.1
+    quiet = built("skipgpt", noise=False)
+    assert torch.equal(quiet(tokens_BT), quiet(tokens_BT))
+
+
+def test_skipgpt_runs_with_the_probability_of_its_router() -> None:
+    """A Gumbel maximum is a sample of the softmax, for each part and token apart; without noise the larger logit decides."""
+    block = built("skipgpt").blocks[0]
+    x_BTD, position_BT = stream()
+    torch.manual_seed(0)
+    drawn, n = [], 400
+    for _ in range(n):
+        y_BTD = block(x_BTD, position_BT)
+        drawn.append(torch.stack([block.gate_attention.runs_BT1, block.gate_mlp.runs_BT1])[..., 0])
+    skipped_BT = (drawn[-1] == 0).all(0)
+    assert torch.equal(y_BTD[skipped_BT], x_BTD[skipped_BT])
+    assert skipped_BT.any()
+    for gate, share_BT in zip((block.gate_attention, block.gate_mlp), torch.stack(drawn).mean(0), strict=True):
+        logits_BT2 = gate.logits(gate.hidden(x_BTD).relu())
+        p_BT = logits_BT2.softmax(-1)[..., 0]
+        assert ((share_BT - p_BT).abs() < 5 * (p_BT * (1 - p_BT) / n).sqrt()).all()
+        gate.noise = False
+        assert torch.equal(gate(x_BTD)[..., 0] == 1, p_BT >= 0.5)
+
+
+def test_skipgpt_pays_for_its_distance_from_the_sparsity() -> None:
+    module = built("skipgpt", sparsity=0.9).train()
+    module(tokens())
+    share = sum(gate.runs_BT1.mean().item() for gate in module.gates) / len(module.gates)
+    assert module.aux_loss().item() == pytest.approx(20 * abs(0.1 - share), rel=1e-5)
+    module.set_progress(0.25)
+    assert {gate.temperature for gate in module.gates} == {4.0}
+
+
+def test_dr_llm_lets_row_0_decide_for_the_batch() -> None:
+    """Row 1 alone, or behind another row 0, is another row 1, unless each row has a path of its own."""
+    differ = {}
+    for coupled in (True, False):
+        module = built("dr_llm", coupled=coupled)
+        own = [module(tokens(1, seed=seed)) for seed in range(8)]
+        behind = [module(torch.cat([tokens(1, seed=0), tokens(1, seed=seed)]))[1:] for seed in range(1, 8)]
+        differ[coupled] = max(float((a - b).abs().max()) for a, b in zip(own[1:], behind, strict=True))
+    assert differ[True] > 0.1
+    assert differ[False] < 1e-5
+
+
+def test_dr_llm_reads_whole_windows_and_runs_a_layer_as_often_as_it_says() -> None:
+    module = built("dr_llm")
+    router = module.routers[0]
+    x_TD = stream(19)[0][0]
+    logits = [
+        router.logits(nn.functional.gelu(router.hidden(x_TD[i : i + 2].mean(0)), approximate="tanh"))
+        for i in range(0, 16, 2)
+    ]
+    assert router(x_TD) == int(torch.stack(logits).mean(0).argmax())
+    for times in range(3):
+        for each in module.routers:
+            each.logits.weight.zero_()
+            each.logits.bias.copy_(torch.eye(3)[times])
+        with rows_of(module, "attention.q") as rows:
+            module(tokens())
+        assert rows == [B * T] * (LAYERS * times)
+        assert module.realised == [LAYERS * times] * B
+
+
+def test_a_mod_takes_the_tokens_that_were_attended_to() -> None:
+    module = built("a_mod", capacity=0.25, relative=False)
+    scoring, routed = module.blocks[:2]
+    scoring.attention.q.weight.zero_()  # uniform attention: query i gives 1 / (i + 1) to each token up to i
+    x_BTD, position_BT = stream()
+    seen_BTD = scoring(x_BTD, position_BT)
+    by_hand_T = torch.tensor([sum(1 / (i + 1) for i in range(j, T)) / T for j in range(T)])
+    assert torch.allclose(scoring.attention.received_BT, by_hand_T.expand(B, T), atol=1e-6)
+    assert torch.allclose(scoring.attention.relative_BT, torch.ones(B, T), atol=1e-5)
+    dense = built("dense").blocks[0]
+    dense.load_state_dict(scoring.state_dict())
+    assert torch.allclose(dense(x_BTD, position_BT), seen_BTD, atol=1e-5)
+    out_BTD = routed(seen_BTD, position_BT)
+    k = T // 4  # of uniform attention the first tokens receive most
+    assert torch.equal(out_BTD[:, k:], seen_BTD[:, k:])
+    assert torch.allclose(out_BTD[:, :k], routed.block(seen_BTD[:, :k], position_BT[:, :k]), atol=1e-5)
+    late_BT = torch.zeros(B, T)
+    late_BT[:, -k:] = torch.arange(k, 0.0, -1)
+    scoring.attention.received_BT = late_BT
+    late_BTD = routed(seen_BTD, position_BT)
+    assert torch.equal(late_BTD[:, :-k], seen_BTD[:, :-k])
+    assert torch.allclose(late_BTD[:, -k:], routed.block(seen_BTD[:, -k:], position_BT[:, -k:]), atol=1e-5)
+
+
+def test_mor_adds_the_stream_once_more_and_narrows() -> None:
+    """With blocks that return their input, a token that was taken n times is x · (1 + gate)^n."""
+    module = built("mor", recursions=3)
+    silent(module)
+    for turn in module.blocks[1:-1]:
+        turn.router.weight.zero_()  # a gate of 0.1 · sigmoid(0) = 0.05, and any tokens
+    x_BTD, position_BT = stream()
+    ratio_BT = (module.body(x_BTD, position_BT, None) / x_BTD).mean(-1)
+    taken_BT = (ratio_BT.log() / math.log(1.05)).round()
+    assert torch.allclose(1.05**taken_BT, ratio_BT, atol=1e-4)
+    for row_T in taken_BT:
+        assert [int((row_T >= n).sum()) for n in (1, 2, 3)] == [T, 2 * T // 3, T // 3]
+    assert module.aux_loss().item() == pytest.approx(0.001 * 3 * math.log(2), rel=1e-5)
+
+
+def test_mor_takes_the_best_of_those_it_took_before() -> None:
+    module = built("mor", recursions=2)
+    silent(module)
+    x_BTD, position_BT = stream()
+    first, second = (turn.router.weight[0] for turn in module.blocks[1:-1])
+    scaled_BTD = x_BTD * (1 + 0.1 * (x_BTD @ first).sigmoid()[..., None])
+    score_BT = scaled_BTD @ second
+    best_BT = score_BT >= score_BT.topk(T // 2, 1).values[:, -1:]
+    wanted_BTD = torch.where(best_BT[..., None], scaled_BTD * (1 + 0.1 * score_BT.sigmoid()[..., None]), scaled_BTD)
+    assert torch.allclose(module.body(x_BTD, position_BT, None), wanted_BTD, atol=1e-5)
+
+
+@pytest.mark.parametrize("exit_layer", [1, 3])
+def test_layerskip_computes_and_stores_nothing_beyond_its_exit(exit_layer: int) -> None:
+    module = built("layerskip", exit_layer=exit_layer)
+    with rows_of(module, "attention.q") as rows:
+        _, cache = module.prefill(tokens())
+    assert rows == [B * T] * exit_layer
+    assert cache.nbytes == exit_layer * 2 * B * T * NARROW * 4
+    dense = built("dense")
+    dense.load_state_dict(module.state_dict())
+    dense.blocks = dense.blocks[:exit_layer]
+    assert torch.equal(module(tokens()), dense(tokens()))
+
+
+@pytest.mark.slow
+def test_layerskip_drops_rows_in_training_and_trains_every_exit() -> None:
+    module = built("layerskip", p_max=0.5).train()
+    assert [module.dropout(layer) for layer in range(LAYERS)] == [0.0] * LAYERS
+    module.set_progress(1)
+    wanted = [0.5 * (2 ** (layer / 3) - 1) for layer in range(LAYERS)]
+    assert [module.dropout(layer) for layer in range(LAYERS)] == pytest.approx(wanted)
+    torch.manual_seed(0)
+    n = 400
+    with rows_of(module.blocks[3], "attention.q") as rows:
+        for _ in range(n):
+            module(tokens())
+    assert abs(sum(rows) / (n * B * T) - 0.5) < 5 * 0.5 / math.sqrt(n * B)
+    assert module.weights() == pytest.approx([raw / 4.4 for raw in (0.0, 0.2, 0.6, 3.6)])
+    module.set_progress(0)
+    logits_BTV, targets_BT = module(tokens()), tokens(seed=3)
+    single = [
+        nn.functional.cross_entropy(module.head(module.norm(x)).flatten(0, 1), targets_BT.flatten())
+        for x in module.exits
+    ]
+    assert module.training_loss(logits_BTV, targets_BT).item() == pytest.approx(
+        sum(weight * loss.item() for weight, loss in zip(module.weights(), single, strict=True)), rel=1e-5
+    )
+
+
+def test_astramind_takes_one_less_and_scales_the_stream() -> None:
+    routed = built("astramind", capacity=0.25).blocks[1]
+    x_BTD, position_BT = stream()
+    y_BTD = routed(x_BTD, position_BT)
+    score_BT = routed.router(x_BTD)[..., 0]
+    chosen_BT = score_BT > score_BT.topk(8, 1).values[:, -1:]
+    assert torch.equal((y_BTD != x_BTD).any(-1), chosen_BT)
+    assert chosen_BT.sum(1).tolist() == [7] * B
+    silent(routed)  # f is 0: what is left is r · x, where the paper leaves x
+    assert torch.allclose(routed(x_BTD, position_BT)[chosen_BT], (score_BT[..., None] * x_BTD)[chosen_BT])
+    single_B1D = x_BTD[:, :1]
+    assert not torch.equal(routed(single_B1D, position_BT[:, :1]), single_B1D)  # of one token it takes one
+
+
+def test_astramind_widens_with_calls_in_training() -> None:
+    module = built("astramind").train()
+    seen = []
+    for _ in range(3):
+        with rows_of(module.blocks[1], "attention.q") as rows:
+            module(tokens())
+        seen += rows
+    wanted = [int(T * (1 / 8 + 7 / 8 / n)) - 1 for n in (1, 2, 3)]
+    assert seen == [B * n for n in wanted]
+    module.eval()
+    with rows_of(module.blocks[1], "attention.q") as rows:
+        module(tokens())
+    assert rows == seen[-1:]  # evaluation keeps the last
+
+
+def test_kyegomez_shares_one_weight_among_the_chosen_and_doubles_the_stream() -> None:
+    routed = built("kyegomez", capacity=0.25).blocks[1]
+    silent(routed)
+    x_BTD, position_BT = stream()
+    weight_BT = (routed(x_BTD, position_BT) / x_BTD - 1).mean(-1)  # x + w · x, where the paper leaves x
+    chosen_BT = weight_BT.abs() > 1e-6
+    assert chosen_BT.sum(1).tolist() == [T // 4] * B
+    assert torch.allclose(weight_BT.sum(1), torch.ones(B), atol=1e-5)
+    score_BT = routed.router(x_BTD)[..., 0].masked_fill(~chosen_BT, float("-inf"))
+    assert torch.allclose(weight_BT, score_BT.softmax(1), atol=1e-5)
+    short_BTD = x_BTD[:, :3]  # a quarter of 3 tokens is none
+    assert torch.equal(routed(short_BTD, position_BT[:, :3]), short_BTD)
+
+
+def test_sramshetty_gates_the_mlp_alone_and_holds_the_stream_twice() -> None:
+    module = built("sramshetty")
+    x_BTD, position_BT = stream()
+    for dense in module.blocks[::2]:
+        silent(dense)
+    module.blocks = module.blocks[:2]
+    router = module.blocks[1].router
+    index_BK = router(x_BTD)[..., 0].topk(T // 8, 1).indices.sort(1).values
+    chosen_BKD = x_BTD.take_along_dim(index_BK[..., None], 1)
+    routed, y_BTD = module.blocks[1], module.body(x_BTD, position_BT, None)
+    gate_BK1 = router(chosen_BKD).sigmoid()
+    rank_BK = torch.arange(T // 8).expand(B, -1)
+    h_BKD = chosen_BKD + routed.attention(routed.norm_attention(chosen_BKD), rank_BK)
+    wanted_BKD = chosen_BKD + h_BKD + gate_BK1 * routed.mlp(routed.norm_mlp(h_BKD))
+    assert torch.allclose(y_BTD.take_along_dim(index_BK[..., None], 1), wanted_BKD, atol=1e-5)
+    assert ((y_BTD != x_BTD).any(-1).sum(1) == T // 8).all()
+    silent(routed)
+    assert torch.equal(module.body(x_BTD, position_BT, None).take_along_dim(index_BK[..., None], 1), 2 * chosen_BKD)
+    assert torch.equal(module.body(x_BTD, 3 * position_BT, None), module.body(x_BTD, position_BT, None))
+
+
+def test_sramshetty_has_one_router_and_a_number_of_tokens() -> None:
+    module = built("sramshetty", tokens=5)
+    routers = [name for name, weight in module.named_parameters() if tuple(weight.shape) == (1, D)]
+    assert len(routers) == 1
+    for length in (T, 3):
+        with rows_of(module.blocks[1], "attention.q") as rows:
+            module(tokens(length=length))
+        assert rows == [B * min(5, length)]
+
+
+def test_zero_experts_return_the_token_by_its_score() -> None:
+    part = built("zero_experts", scale=2.0).blocks[0].mlp
+    for expert in part.experts:
+        expert.down.weight.zero_()
+        expert.down.bias.zero_()
+    x_BTD, _ = stream()
+    score_BTE = part.router(x_BTD).softmax(-1)
+    chosen_BT2 = score_BTE.topk(2, -1).indices
+    weight_BT2 = 2 * score_BTE.take_along_dim(chosen_BT2, 2) * (chosen_BT2 >= 4)
+    assert torch.allclose(part(x_BTD), weight_BT2.sum(-1, keepdim=True) * x_BTD, atol=1e-6)
+    part.bias[4] = 1.0  # every token takes the first zero expert, at the weight that its score gives
+    assert part(x_BTD).shape == x_BTD.shape
+    assert part.counts[4].item() == B * T
+    other_BTE = score_BTE.clone()
+    other_BTE[..., 4] = -1
+    second_BT1 = other_BTE.argmax(-1, keepdim=True)
+    zero_BT1 = 2 * other_BTE.take_along_dim(second_BT1, 2) * (second_BT1 >= 4) + 2 * score_BTE[..., 4:5]
+    assert torch.allclose(part(x_BTD), zero_BT1 * x_BTD, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_zero_experts_hold_their_budget() -> None:
+    """Each step moves a bias by rate · (wanted share - share); after enough steps the wanted number of experts is real."""
+    module = built("zero_experts", real_experts=0.5, rate=0.05)
+    tokens_BT, part = tokens(), module.blocks[0].mlp
+    module(tokens_BT)
+    share_E = part.counts[:4] / (2 * B * T)
+    module.after_step()
+    assert torch.allclose(part.bias, torch.cat([0.05 * (0.5 / 2 / 4 - share_E), torch.zeros(2)]))
+    before = part.counts[:4].sum().item() / (B * T)
+    for _ in range(200):
+        module(tokens_BT)
+        module.after_step()
+    assert abs(part.counts[:4].sum().item() / (B * T) - 0.5) < 0.2 < abs(before - 0.5)
