@@ -12,6 +12,7 @@ says what the card of a model must say:
 from __future__ import annotations
 
 import ast
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,10 @@ from modbench.harness.audit.audited import TOLERANCE
 from modbench.harness.audit.auditing import probes
 from modbench.harness.audit.card import ARCHITECTURES, Finding
 from modbench.harness.audit.probes import training, zeroed
+from modbench.harness.core.errors import UsageError
+from modbench.harness.machine import busy_intervals
+from modbench.harness.subject import shared_state
+from modbench.harness.timing import interleave
 
 HERE = Path(__file__).parent / "museum"
 CHEATS = Path(__file__).parents[1] / "cheats"
@@ -133,3 +138,71 @@ def drawn(run: int) -> dict[str, Any]:
 def test_audit_is_right_at_twenty_seeds_and_shapes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found = [wrong(name, drawn(run), monkeypatch) for run in range(20)]
     assert [each for each in found if each] == []
+
+
+# The pieces of `tests/cheats`: what their cards say, where that is not nothing. Most attacks are on times and counts, which a
+# card does not look at; `docs/method-guards.md` says how these are found.
+ATTACKS = {
+    "computes_with_copies": {"zeroed", "alone"},  # its share of the tokens follows the length of the batch
+    "copied_when_built": {"alone"},
+    "drops_a_block_in_training": {"training"},
+    "drops_blocks_at_random": {"training"},
+    "int8_products": {"causal", "rows_independent"},  # one scale for all rows and tokens
+    "masks_in_pieces": {"zeroed", "alone"},
+    "masks_what_it_computed": {"zeroed", "alone"},
+    "reads_the_last_token": {"causal"},
+    "reads_the_next_token": {"causal"},
+    "states_a_capacity_alone": {"zeroed", "alone"},
+    "works_in_numpy": {"training"},
+}
+# What they compute depends on earlier calls, so that a card depends on the order of its probes.
+BY_CALLS = {"bf16_when_nobody_looks", "half_kept_by_address", "kept_where_cost_varies", "stored_by_tokens"}
+BY_CALLS |= {"drops_a_block_later", "stored_on_third_sight", "half_kept_for_all", "fails_when_it_is_examined"}
+REFUSED = {"returns_from_elsewhere", "returns_no_numbers", "writes_into_its_input"}
+# True of honest models, and no accusation: `tests/cheats` says the same of those that read the future.
+TOLD = {
+    "capacity_that_training_moves": {"causal", "training"},
+    "early_exit": {"rows_independent"},  # the sum of all rows' first tokens decides
+    "gate_at_its_threshold": {"causal", "rows_independent"},
+    "gate_that_learns": {"rows_independent"},
+    "lazy_table": {"alone"},  # its table follows the length of the batch
+    "names_a_capacity": {"alone"},  # and so does its k
+    "noise_in_every_call": {"deterministic"},
+    "rare_shortcut": {"rows_independent"},  # the first row decides
+    "running_statistics": {"training"},
+    "spectral": {"training"},
+}
+SMALL = {"d_model": 32, "n_layers": 1, "n_heads": 2, "seq_len": 16, "batch_size": 4}
+
+
+def of_cheats(file: str, patch: pytest.MonkeyPatch) -> set[str]:
+    """What the card of a piece of `tests/cheats` names."""
+    patch.chdir(CHEATS)
+    patch.syspath_prepend(CHEATS)
+    patch.setattr(time, "perf_counter", time.perf_counter)
+    patch.setattr(interleave.Clock, "wall_s", interleave.Clock.wall_s)
+    patch.setattr(busy_intervals, "INTERVALS", [])
+    try:
+        card = mb.audit(f"{file}.py:build", **SMALL)  # type: ignore[arg-type]
+    finally:
+        shared_state.restore(1)
+    return set(card.deviates) | shown(card)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", sorted(path.stem for path in CHEATS.glob("*.py") if path.stem not in {"plain", "test_museum"})
+)
+def test_cards_of_attacks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if name in REFUSED:
+        with pytest.raises(UsageError, match="cannot be audited"):
+            of_cheats(name, monkeypatch)
+        return
+    named = of_cheats(name, monkeypatch)
+    assert name in BY_CALLS or named == ATTACKS.get(name, set())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CHEATS / "honest").glob("*.py")))
+def test_cards_accuse_no_honest_model(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert of_cheats(f"honest/{name}", monkeypatch) == TOLD.get(name, set())

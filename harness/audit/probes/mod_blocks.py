@@ -7,6 +7,7 @@ import itertools
 from modbench.harness.audit.audited import Audited
 from modbench.harness.audit.card import Finding, deviates, holds, unseen
 from modbench.harness.audit.probe import Probe
+from modbench.harness.audit.probes.skips import ALL, rows_computed
 from modbench.harness.audit.routed import routed_blocks
 
 
@@ -18,6 +19,8 @@ def check(audited: Audited) -> Finding:
     numbers = [each.number for each in routed_blocks(audited)]
     facts = {"routed": numbers, "blocks": blocks}
     which = tuple(str(number) for number in numbers)
+    if not numbers and rows_computed(audited) < ALL:
+        return unseen("tokens are skipped outside of the modules that map [B, T, D] to [B, T, D]", facts=facts)
     if not numbers:
         return deviates("none of {blocks:block} is routed", "n", n=0, blocks=blocks, facts=facts)
     steps = {after - before for before, after in itertools.pairwise(numbers)}

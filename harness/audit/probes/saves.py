@@ -58,9 +58,19 @@ def check(audited: Audited) -> Finding:
 
 
 def _activations(audited: Audited, dense: nn.Module | None) -> float | None:
-    """What is kept for backward, as a share of that of the dense model, or of a block that is not routed."""
-    if dense is not None:
-        return _kept(audited.another(), audited.tokens()) / max(1.0, _kept(dense, audited.tokens()))
+    """What is kept for backward, as a share of that of the dense model, or of blocks that are not routed; the smaller one.
+
+    A routed block that is computed again in the backward pass keeps little at any capacity.
+    """
+    by_blocks = _activations_of_blocks(audited)
+    if dense is None:
+        return by_blocks
+    share = _kept(audited.another(), audited.tokens()) / max(1.0, _kept(dense, audited.tokens()))
+    return share if by_blocks is None else min(share, by_blocks)
+
+
+def _activations_of_blocks(audited: Audited) -> float | None:
+    """What all blocks keep for backward, as a share of as many that are not routed; None where all are routed, or none."""
     numbers = {each.number for each in routed_blocks(audited)}
     held = [_kept_by(call) for call in audited.block_calls]
     others = [each for at, each in enumerate(held) if at not in numbers]

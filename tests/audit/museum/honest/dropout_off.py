@@ -3,7 +3,7 @@
 from small import Block, dense
 from torch import nn
 
-EXPECTED = {"deviates": [], "like": "deterministic"}
+EXPECTED = {"deviates": [], "like": "training"}
 
 
 class Drops(Block):

@@ -3,7 +3,7 @@
 import torch
 from routed import Routed, skipper
 
-EXPECTED = {"deviates": [], "like": "training"}
+EXPECTED = {"deviates": [], "like": "deterministic", "shows": ["training"]}
 
 
 class Draws(Routed):
