@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from modbench.harness.core.errors import Unmeasured
+from modbench.harness.registry import own_models
 from modbench.harness.subject import causality
 from modbench.harness.subject.after_timing import ModuleState
 from modbench.harness.subject.generation import set_missing
@@ -157,7 +158,11 @@ class Audited:
         case = self.case
         if changes:
             config = case.config.model_copy(update=changes)
-            options = tuple((name, changes.get(name, value)) for name, value in case.options)
+            given = dict(case.options)
+            by_name = [name for name in changes if case.own and own_models.way(case.model, given, name).by_name]
+            options = tuple(
+                (given | {name: changes[name] for name in changes if name in given or name in by_name}).items()
+            )
             case = case.model_copy(update={"config": config, "options": options})
             if "facts" in self.case.__dict__:
                 case = case.with_facts(self.case.facts)

@@ -1,6 +1,6 @@
 """The museum of released code: each rebuild of `examples/released/` gets the card that its source predicts.
 
-What must deviate and what must hold is written from papers and released code, before any card was seen; the whole card is a golden.
+What must deviate and what must hold is written from papers and facts of released code; the whole card is a golden.
 """
 
 from __future__ import annotations
@@ -88,11 +88,11 @@ def file_of(name: str) -> Path:
     return next(file for file in sorted(FOLDER.glob("*.py"), reverse=True) if name.startswith(file.stem))
 
 
-def card_of(name: str, seed: int = 0) -> Card:
+def card_of(name: str, only: tuple[str, ...] = ()) -> Card:
     """The card of a piece, in the default shape."""
     given = ",".join(f"{key}={value}" for key, value in PIECES[name].options.items())
     model = f"{file_of(name)}:build({given})"
-    return audit(targets.built(targets.case_of_flags(model, Overrides()), PIECES[name].of, seed=seed))
+    return audit(targets.built(targets.case_of_flags(model, Overrides()), PIECES[name].of), only=only)
 
 
 def test_every_rebuild_has_a_card() -> None:
@@ -106,3 +106,26 @@ def test_the_card_says_what_the_source_says(name: str) -> None:
     assert said.deviates <= set(card.deviates)
     assert said.holds <= set(card.named("holds") + card.named("reported"))
     check_card(card, f"released_{name}")
+
+
+@pytest.mark.slow
+def test_flops_are_compared_with_capacity_1_where_capacity_reaches_something() -> None:
+    """As a default of `build` too; a model that reads no capacity has nothing to be compared with."""
+    dense = card_of("dense", ("skips",))["skips"].facts["flops"]
+    facts = card_of("a_mod", ("skips",))["skips"].facts
+    assert facts["flops_all_on"] == dense
+    assert facts["flops_share"] == pytest.approx(facts["flops"] / dense)  # type: ignore[operator]
+    assert {name: card_of(name, ("skips",))["skips"].facts["flops_share"] for name in ("layerskip", "mor")} == {
+        "layerskip": None,
+        "mor": None,
+    }
+
+
+@pytest.mark.slow
+def test_a_shared_block_is_counted_by_its_passes() -> None:
+    """Two recursions, of all tokens and of half: 1.5 of 2 passes."""
+    d, ff, v = 128, 384, 256
+    block = 4 * d * d + 3 * d * ff
+    whole = 2 * block + 2 * block + v * d + 2 * d
+    by_hand = (whole - 0.5 * block) / whole
+    assert card_of("mor", ("skips",))["skips"].value == pytest.approx(by_hand)
