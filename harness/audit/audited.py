@@ -81,6 +81,15 @@ class Audited:
         tokens_BT = self.tokens()
         return not torch.equal(self.log_p(tokens_BT), self.log_p(tokens_BT))
 
+    @cached_property
+    def unsteady(self) -> bool:
+        """Whether equal calls with equal seeds differ beyond rounding: by chance that no seed of torch reaches."""
+        tokens_BT, found = self.tokens(), list[Tensor]()
+        for _ in range(2):
+            with same_draws(tokens_BT):
+                found.append(self.log_p(tokens_BT))
+        return float((found[0] - found[1]).abs().max()) > TOLERANCE
+
     def reset(self) -> None:
         """Put back what earlier calls left behind, so that what differs comes from the tokens alone."""
         if self._state is not None:
@@ -112,7 +121,13 @@ class Audited:
         place = self.case.place
         generator = torch.Generator().manual_seed(1000 * self.seed + number + 1)
         shape = (rows or place.batch_size, length or place.seq_len)
-        return torch.randint(self.vocab_size, shape, generator=generator).to(place.device)
+        tokens_BT = torch.randint(self.vocab_size, shape, generator=generator)
+        if (
+            shape[1] > 1
+        ):  # two equal tokens at the start get equal scores, to the last bit: which one is chosen is chance
+            same_B = tokens_BT[:, 0] == tokens_BT[:, 1]
+            tokens_BT[:, 1] = (tokens_BT[:, 1] + same_B) % self.vocab_size
+        return tokens_BT.to(place.device)
 
     def logits(self, tokens_BT: Tensor, *, causal: bool = False) -> Tensor:
         """Logits [B, T, V] as the model returns them; `causal`: routed without later tokens."""
@@ -158,12 +173,10 @@ class Audited:
         case = self.case
         if changes:
             config = case.config.model_copy(update=changes)
-            given = dict(case.options)
-            by_name = [name for name in changes if case.own and own_models.way(case.model, given, name).by_name]
-            options = tuple(
-                (given | {name: changes[name] for name in changes if name in given or name in by_name}).items()
-            )
-            case = case.model_copy(update={"config": config, "options": options})
+            options = tuple((name, changes.get(name, value)) for name, value in case.options)
+            reached = {key for key in changes if case.own and own_models.way(case.model, dict(options), key).by_name}
+            by_name = tuple(sorted({*case.by_name, *reached}))
+            case = case.model_copy(update={"config": config, "options": options, "by_name": by_name})
             if "facts" in self.case.__dict__:
                 case = case.with_facts(self.case.facts)
         made = Subject(case, self.seed)
@@ -188,4 +201,7 @@ class Audited:
         """Products of its weights in one forward pass on the first batch, with the rows of which nothing is left."""
         from modbench.harness.audit import products
 
-        return products.zeroed(self.module, self.tokens(), self.reset)
+        module = products.awake(self.another())
+        if self._state is None:
+            return products.zeroed(module, self.tokens())
+        return products.zeroed(module, self.tokens(), ModuleState(module).put_back)

@@ -5,6 +5,7 @@ Shapes: B rows, T tokens, D width.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -79,7 +80,8 @@ def calls_of_blocks(
 ) -> list[BlockCall]:
     """The calls of blocks in one forward pass: of the outermost modules with weights that map [B, T, D] to the same shape.
 
-    A container of blocks is none itself, nor are a single linear layer and an embedding.
+    A container of blocks is none itself, nor are a single linear layer and an embedding. A module is a container if it calls
+    blocks one after the other, each with what the last one returned, and some of them are of one class.
 
     Args:
         module: the model.
@@ -117,4 +119,15 @@ def calls_of_blocks(
     finally:
         for hook in hooks:
             hook.remove()
-    return [each for each in found if not any(each.path.startswith(f"{other.path}.") for other in found)]
+    return _outermost(found)
+
+
+def _outermost(calls: list[BlockCall]) -> list[BlockCall]:
+    """The calls that lie in no other one, in their order; a container's place is taken by what it holds."""
+    outer = [each for each in calls if not any(each.path.startswith(f"{other.path}.") for other in calls)]
+    for each in outer:
+        inner = _outermost([other for other in calls if other.path.startswith(f"{each.path}.")])
+        chained = all(torch.equal(one.y_BTD, after.x_BTD) for one, after in itertools.pairwise(inner))
+        if chained and len({type(other.module) for other in inner}) < len({id(other.module) for other in inner}):
+            return _outermost([other for other in calls if other.path != each.path])
+    return outer

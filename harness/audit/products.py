@@ -101,6 +101,21 @@ def weights(module: nn.Module) -> dict[str, int]:
     return {name: p.numel() for name, p in module.named_parameters() if p.ndim > 1 and id(p) not in tables}
 
 
+@torch.no_grad()
+def awake(module: nn.Module) -> nn.Module:
+    """The module itself, changed: no element of its weights is exactly 0, and each has a gradient.
+
+    What a weight of 0 multiplies is not left out by choice: many recipes begin so. What is frozen computes as well.
+    """
+    draw = torch.Generator().manual_seed(0)
+    for p in module.parameters():
+        if p.is_floating_point():
+            small = 0.02 * torch.randn(p.shape, generator=draw).to(p)
+            p.copy_(torch.where(p == 0, small, p))
+            p.requires_grad_()
+    return module
+
+
 def zeroed(module: nn.Module, tokens_BT: Tensor, reset: Callable[[], None] = lambda: None) -> list[Product]:
     """The products of one forward pass in evaluation mode, each with the rows of which nothing is left.
 

@@ -13,6 +13,7 @@ from modbench.harness.audit.auditing import audit
 from modbench.harness.audit.card import Architecture, Card
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.registry import catalogue
+from modbench.reports.terminal import audit as terminal
 
 # What each shipped model is.
 KINDS: dict[str, Architecture] = {
@@ -76,3 +77,6 @@ def test_each_shipped_model_has_its_expected_card(name: str) -> None:
     flags = Overrides(seq_len=(32,), batch_size=(3,), settings={"d_model": 64})
     card = audit(targets.built(targets.case_of_flags(name, flags), of))
     check_card(card, name)
+    lines = terminal.card(card, 80).splitlines()
+    assert len(lines) <= 30 - 1  # the path of the page follows
+    assert max(map(len, lines)) <= 80

@@ -1,4 +1,4 @@
-"""A row gets the same alone, in a batch, and padded on the right where `forward` takes `lengths_B`."""
+"""A row gets the same alone, in a batch, and padded on the right: by `lengths_B`, or where no later token is read."""
 
 from __future__ import annotations
 
@@ -54,7 +54,24 @@ def _apart(audited: Audited, module: nn.Module | None, *, coupled: bool) -> dict
         padded_BTV = _log_p(audited, module, tokens_BT, lengths_B=lengths_B)[:, :short]
         cut_BTV = _log_p(audited, module, tokens_BT[:, :short])
         found["padded"] = float((padded_BTV - cut_BTV).abs().max())
+    elif (cut := _cut(audited, module)) is not None:
+        found["padded"] = cut
     return found
+
+
+def _cut(audited: Audited, module: nn.Module | None) -> float | None:
+    """By how much the first tokens of rows differ from rows that end there: tokens behind are padding to a causal model.
+
+    None: the model reads them.
+    """
+    tokens_BT = audited.tokens()
+    short = max(1, 3 * tokens_BT.shape[1] // 4)
+    other_BT = audited.tokens(7)
+    other_BT[:, :short] = tokens_BT[:, :short]
+    whole_BTV, other_BTV = (_log_p(audited, module, each_BT)[:, :short] for each_BT in (tokens_BT, other_BT))
+    if float((whole_BTV - other_BTV).abs().max()) > TOLERANCE:
+        return None
+    return float((whole_BTV - _log_p(audited, module, tokens_BT[:, :short])).abs().max())
 
 
 def _log_p(audited: Audited, module: nn.Module | None, tokens_BT: Tensor, **how: Tensor) -> Tensor:

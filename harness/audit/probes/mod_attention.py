@@ -37,6 +37,10 @@ def _block(routed: Routed) -> Finding:
     if moved > ROUNDING:
         share = Number(value=moved, kind="share")
         return deviates("bypassed tokens move what chosen ones get by {share}", "share", share=share)
+    later = _later(routed)
+    if later > ROUNDING:
+        share = Number(value=later, kind="share")
+        return deviates("later chosen tokens move what earlier ones get by {share}", "share", share=share)
     mixes = _mixes(routed)
     if not mixes:
         return unseen("its routed blocks mix no tokens, so nothing attends")
@@ -52,6 +56,21 @@ def _block(routed: Routed) -> Finding:
         "": "to one another alone",
     }
     return holds(words[positions], "share", share=share, facts=facts)
+
+
+def _later(routed: Routed) -> float:
+    """By what share other content of the last chosen token of each row, its score as it was, moves what earlier ones gain."""
+    x_BTD, chosen_BT = routed.call.x_BTD, routed.chosen_BT
+    if not routed.candidates:
+        return 0.0
+    other_BTD, earlier_BT = x_BTD.clone(), chosen_BT.clone()
+    for row, mask_T in enumerate(chosen_BT):
+        places = torch.nonzero(mask_T).flatten()
+        if len(places):
+            other_BTD[row, places[-1]] = x_BTD[row, places[-1]].flip(-1)
+            earlier_BT[row, places[-1]] = False
+    base_BTD, found_BTD = (routed.held(each) for each in (x_BTD, other_BTD))
+    return largest((found_BTD - other_BTD)[earlier_BT], (base_BTD - x_BTD)[earlier_BT])
 
 
 def _mixes(routed: Routed) -> bool:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from modbench.harness.audit.audited import Audited
+from modbench.harness.audit.blocks import calls_of_blocks
 from modbench.harness.audit.card import Finding, Number, deviates, holds, unseen
 from modbench.harness.audit.probe import Probe
+from modbench.harness.audit.probes.skips import built_with
 from modbench.harness.audit.routed import need, of_rows
 from modbench.harness.core.config import kept
 
 # Lengths as shares of the longest: uneven, so that few rules of rounding agree on all.
 SHARES = (1.0, 0.52, 0.32, 0.19, 0.14)
+# Capacities that a model is built with, if it takes one: few lengths make them whole numbers of tokens.
+CAPACITIES = (0.21, 0.47)
 # A capacity may lie this far beyond the ends that lengths allow.
 LITTLE = 1e-9
 
@@ -30,6 +34,8 @@ def check(audited: Audited) -> Finding:
     if low != high:
         words = "from {low} to {high} of {t} tokens of a row, not one k"
         return deviates(words, "high", low=low, high=high, t=longest, facts=facts)
+    if (found := _asked_for(audited, numbers)) is not None:
+        return found
     claimed = dict(audited.case.options).get("capacity", audited.case.config.capacity)
     share = claimed if isinstance(claimed, float) else low / longest
     if _capacity(counts) is not None and kept(share, longest) == low:
@@ -39,6 +45,29 @@ def check(audited: Audited) -> Finding:
     got = max(counts[length])
     words = "{got} of {t} tokens, where max(1, floor(c·T)) is {wanted}"
     return deviates(words, "got", got=got, t=length, wanted=wanted, facts=facts)
+
+
+def _asked_for(audited: Audited, numbers: list[int]) -> Finding | None:
+    """A deviation at capacities that the model is built with; None: there is none, or no capacity reaches it."""
+    tokens_BT = audited.tokens(3)
+    t = tokens_BT.shape[1]
+    got: dict[float, list[int]] = {}
+    for share in CAPACITIES:
+        module = built_with(audited, share)
+        if module is None:
+            return None
+        calls = calls_of_blocks(module, tokens_BT)
+        got[share] = sorted({count for number in numbers for count in of_rows(calls[number].moved_BT)})
+    if len({tuple(counts) for counts in got.values()}) < len(CAPACITIES):
+        return None
+    wrong = [share for share, counts in got.items() if counts != [kept(share, t)]]
+    if not wrong:
+        return None
+    share = wrong[0]
+    words = "{got} of {t} tokens at c = {c}, where max(1, floor(c·T)) is {wanted}"
+    facts = {"counts": {str(each): counts for each, counts in got.items()}}
+    of = Number(value=share, kind="point")
+    return deviates(words, "got", got=got[share][-1], t=t, c=of, wanted=kept(share, t), facts=facts)
 
 
 def _capacity(counts: dict[int, set[int]]) -> float | None:

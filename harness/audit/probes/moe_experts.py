@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from modbench.harness.audit.audited import Audited
 from modbench.harness.audit.card import Finding, Number, deviates, holds
-from modbench.harness.audit.experts import layers
+from modbench.harness.audit.experts import Layer, layers
 from modbench.harness.audit.probe import Probe
+
+# Share of the rows of experts that may fill a shape.
+FILLING = 0.2
 
 
 def check(audited: Audited) -> Finding:
@@ -18,7 +21,17 @@ def check(audited: Audited) -> Finding:
     }
     if all(min(layer.rows) >= n for layer in found):
         return deviates("each expert computes {share} of tokens", "share", share=share, facts=facts)
+    if audited.of == "mode" and (lost := _lost(found)) > FILLING:
+        words = "{lost} of the rows that experts compute come to nothing: no-ops are computed"
+        return deviates(words, "lost", lost=Number(value=lost, kind="share"), facts=facts)
     return holds("each expert computes {share} of tokens", "share", share=share, facts=facts)
+
+
+def _lost(found: list[Layer]) -> float:
+    """The share of computed rows that come to nothing, over the layers of which that is known."""
+    known = [layer for layer in found if layer.taken is not None]
+    computed = sum(sum(layer.rows) for layer in known)
+    return 1 - sum(sum(layer.taken or ()) for layer in known) / computed if computed else 0.0
 
 
 PROBE = Probe("experts skip", check, order=144, of=("moe", "mode"))

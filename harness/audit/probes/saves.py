@@ -47,7 +47,10 @@ def check(audited: Audited) -> Finding:
     words = ", ".join(f"{{s{at}}} of dense's {name}" for at, name in enumerate(shares))
     if audited.of not in SAVING:
         return reported(words, f"s{len(shares) - 1}", facts=facts, **given)
-    skipped = 1 - rows_computed(audited)
+    # What should be saved is what is skipped, or would be, were it not masked.
+    blocks = max(1, len(audited.block_calls))
+    around = sum(1 - float(each.chosen_BT.double().mean()) for each in routed_blocks(audited)) / blocks
+    skipped = max(1 - rows_computed(audited), around)
     full = [at for at, share in enumerate(shares.values()) if 1 - share < LEAST * skipped]
     if full:
         return deviates(words, f"s{full[-1]}", facts=facts, **given)

@@ -65,6 +65,16 @@ def rows_computed(audited: Audited) -> float:
 
 def all_on(audited: Audited) -> nn.Module | None:
     """The same model with capacity 1; None where that cannot be built, or capacity reaches nothing that is computed."""
+    module = built_with(audited, 1.0)
+    lower = built_with(audited, LOWER) if module is not None and audited.case.own else None
+    if module is None or lower is None:
+        return module
+    whole, part = (counter.forward(each, audited.tokens(1)).total for each in (module, lower))
+    return module if whole != part else None
+
+
+def built_with(audited: Audited, capacity: float) -> nn.Module | None:
+    """The same model with another capacity; None where that cannot be built."""
     case = audited.case
     if audited.in_memory:
         return None
@@ -74,12 +84,9 @@ def all_on(audited: Audited) -> nn.Module | None:
     elif case.config.capacity is None:
         return None
     try:
-        module, lower = audited.another(capacity=1.0), audited.another(capacity=LOWER)
+        return audited.another(capacity=capacity)
     except (Unmeasured, ValueError):
         return None
-    tokens_BT = audited.tokens(1)
-    reaches = counter.forward(module, tokens_BT).total != counter.forward(lower, tokens_BT).total
-    return module if reaches or not case.own else None
 
 
 PROBE = Probe("skips", check, order=10)

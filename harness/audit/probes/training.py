@@ -22,18 +22,22 @@ def check(audited: Audited) -> Finding:
     module, tokens_BT = audited.another(), audited.tokens()
     with same_draws(tokens_BT):
         before_BTV = audited.log_p(tokens_BT, module)
-    evaluated = counter.forward(module, tokens_BT).total
+    # Cost may depend on the tokens: each batch is compared with itself.
+    batches = [audited.tokens(number) for number in range(CALLS)]
+    evaluated = [counter.forward(module, each_BT).total for each_BT in batches]
     module.train()
     trained = []
-    for number in range(CALLS):
+    for each_BT in batches:
         with torch.enable_grad():
-            trained.append(counter.count(module, partial(module, audited.tokens(number))).total)
+            trained.append(counter.count(module, partial(module, each_BT)).total)
     with same_draws(tokens_BT):
         carried = float((audited.log_p(tokens_BT, module.eval()) - before_BTV).abs().max())
-    share = Number(value=sum(trained) / len(trained) / max(1, evaluated), kind="share")
-    facts = {"flops": trained, "flops_in_evaluation": evaluated, "carried_nats": carried}
+    shares = [one / max(1, other) for one, other in zip(trained, evaluated, strict=True)]
+    share = Number(value=sum(shares) / CALLS, kind="share")
+    moves = max(shares) - min(shares) > LITTLE * max(shares)
+    facts = {"flops": trained, "flops_in_evaluation": evaluated, "moves": moves, "carried_nats": carried}
     words = "{share} of evaluation's forward FLOPs"
-    if max(trained) - min(trained) > LITTLE * max(trained):
+    if moves:
         words += ", which move"
     if carried > TOLERANCE:
         words += "; calls change evaluation by {carried}"

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 
+from torch import Tensor
+
 from modbench.harness.audit.audited import Audited
 from modbench.harness.audit.card import Finding, Number, deviates, holds, reported, unseen
 from modbench.harness.audit.probe import Probe
 
-# Share of the work of weights below which nothing is said: a row that fills a shape.
-LITTLE = 0.005
+# Share of the work of weights below which nothing is said: a row that fills a shape, or that no later token happened to read.
+LITTLE = 0.01
 
 
 def check(audited: Audited) -> Finding:
     """Find the rows of products that no logit depends on, and weigh them by what they cost.
 
     A weight that meets fewer rows than there are tokens was spared some: rows of it that come to nothing fill a shape, such as
-    that of the longest choice of a batch. They are told apart.
+    that of the longest choice of a batch. They are told apart. Keys and values of the last tokens may be read by none that
+    follow, and are kept for those to come: of products with all tokens of a row, only the first half counts, for both.
     """
     found, tokens_BT = audited.products, audited.tokens()
     known = [each for each in found if each.zeroed_N is not None]
@@ -27,7 +30,7 @@ def check(audited: Audited) -> Finding:
     for each in known:
         met[each.name] += each.rows
         if each.zeroed_N is not None:
-            lost[each.name] = lost.get(each.name, 0.0) + int(each.zeroed_N.sum()) * each.cost
+            lost[each.name] = lost.get(each.name, 0.0) + _lost(each.zeroed_N, tokens_BT.shape[1]) * each.cost
     every = {name for name, rows in met.items() if rows >= tokens_BT.numel()}
     share = Number(value=sum(work for name, work in lost.items() if name in every) / whole, kind="share")
     filling = sum(work for name, work in lost.items() if name not in every) / whole
@@ -42,6 +45,15 @@ def check(audited: Audited) -> Finding:
         return reported(words, "share", share=share, facts=facts)
     judge = holds if share.value <= LITTLE else deviates
     return judge(words, "share", share=share, facts=facts)
+
+
+def _lost(zeroed_N: Tensor, t: int) -> float:
+    """Rows of a product that came to nothing."""
+    zeroed_N = zeroed_N.flatten()
+    if zeroed_N.numel() % t:
+        return float(zeroed_N.sum())
+    first = t // 2
+    return float(zeroed_N.view(-1, t)[:, :first].sum()) * t / first
 
 
 PROBE = Probe("nothing zeroed", check, order=12)

@@ -1,0 +1,190 @@
+"""`modbench audit`: what it prints and writes, how it ends, and what it refuses; `mb.audit` on modules in memory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import Tensor, nn
+
+import modbench as mb
+from modbench.commands.audit.auditing import exit_code
+from modbench.commands.schema import schema_of
+from modbench.harness.audit.card import Card, deviates, holds, unseen
+from modbench.reports.page import audit_files
+from modbench.reports.questions import audit as question
+
+HERE = Path(__file__).parent
+SMALL = ("--seq-len", "16", "--batch-size", "2", "--set", "d_model=32", "--set", "n_layers=2", "--set", "n_heads=1")
+# Files of users that cannot be audited, and a part of what is said.
+BROKEN = {
+    "raises.py": ("def build(config):\n    raise RuntimeError('no weights')", "no weights"),
+    "no_module.py": ("def build(config):\n    return 3", "int"),
+    "two_arguments.py": (
+        "from torch import nn\nclass M(nn.Module):\n    def forward(self, tokens, mask): ...\nbuild = lambda config: M()",
+        "mask",
+    ),
+    "no_logits.py": (
+        "from torch import nn\nclass M(nn.Module):\n    def forward(self, tokens): return None\nbuild = lambda config: M()",
+        "must map tokens",
+    ),
+}
+
+
+def card(**findings: Any) -> Card:
+    """A card with these findings."""
+    titles = {name: name.replace("_", " ") for name in findings}
+    return Card(
+        target="mine",
+        of=None,
+        params=1,
+        seq_len=8,
+        batch_size=2,
+        dtype="fp32",
+        findings=findings,
+        titles=titles,
+        wall_s=1.0,
+    )
+
+
+def test_the_exit_code_is_what_was_found() -> None:
+    good, bad, hidden = holds("yes"), deviates("{n:token}", "n", n=2), unseen("why")
+    assert exit_code([card(causal=good, decode=hidden)], ()) == 0
+    assert exit_code([card(causal=good, decode=hidden)], ("decode",)) == 5
+    assert exit_code([card(causal=good), card(causal=bad, decode=hidden)], ("decode",)) == 1
+
+
+def test_the_answer_names_what_deviates() -> None:
+    bad = deviates("{n:token}", "n", n=2)
+    assert question.answer(card(a_b=bad, c=holds("yes"), d=unseen("why"))).given["n"] == 1
+    assert question.answer(card(c=holds("yes"), d=unseen("why"))).given["judged"] == 1
+    assert question.side_by_side([card(c=bad), card(c=holds("yes"))]).rows[0][2] == "="
+
+
+def test_what_is_written_fits_its_schema() -> None:
+    made = audit_files.as_data([card(c=deviates("{n:token}", "n", n=2))], ["modbench", "audit", "mine"])
+    body = json.loads(audit_files.as_json(made))
+    assert audit_files.Audit.model_validate(body) == made
+    assert body["models"][0]["findings"]["c"] | {"said": "2 tokens", "shown": 2.0} == body["models"][0]["findings"]["c"]
+    assert set(schema_of("audit")["properties"]) == set(body)
+    files = audit_files.files([card(c=holds("yes"))], ["modbench"], ["html", "md", "tex"])
+    assert list(files) == ["audit.json", "audit.html", "audit.md", "audit.tex"]
+
+
+@pytest.mark.slow
+def test_a_run_of_the_command(modbench: Any, tmp_path: Path) -> None:
+    asked = ("--property", "causal,deterministic", *SMALL, "-o", str(tmp_path / "out"), "--format", "html,md,tex")
+    done = modbench("audit", "dense", "mod", *asked, "--json")
+    assert done.returncode == 1, done.stderr
+    body = json.loads(done.stdout)
+    assert [model["findings"]["causal"]["verdict"] for model in body["models"]] == ["holds", "deviates"]
+    stored = json.loads((tmp_path / "out" / "audit.json").read_text(encoding="utf-8"))
+    assert stored == body
+    assert {"audit.html", "audit.md", "audit.tex"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    again = modbench("audit", "dense", "--property", "causal", *SMALL, "-o", str(tmp_path / "out"))
+    assert again.returncode == 2
+    fine = modbench("audit", "dense", "--property", "causal", *SMALL, "-o", str(tmp_path / "fine"))
+    assert (fine.returncode, fine.stdout.splitlines()[-1]) == (0, str(tmp_path / "fine" / "audit.html"))
+
+
+@pytest.mark.slow
+def test_a_property_that_was_asked_for_and_cannot_be_seen(
+    modbench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\ndef build(config):\n"
+        "    return nn.Sequential(nn.Embedding(config.vocab_size, 8), nn.Linear(8, config.vocab_size))\n",
+        encoding="utf-8",
+    )
+    done = modbench("audit", "mine.py:build", "--property", "decode", *SMALL)
+    assert done.returncode == 5, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("dense", "--property", "nosuch"), "unknown property"),
+        (("dense", "--property", "mod_k"), "unknown property"),
+        (("dense", "--of", "moo"), "unknown architecture"),
+        (("nosuch",), "unknown model"),
+        (("missing.py:build",), "there is no file"),
+        (("dense", "dense"), "named twice"),
+        (("dense", "--seq-len", "8,16"), "one value"),
+        (("dense", "--format", "pdf"), "unknown format"),
+        (("dense", "--seq-len", "0"), "below 1"),
+    ],
+)
+def test_what_is_refused(modbench: Any, arguments: tuple[str, ...], said: str) -> None:
+    done = modbench("audit", *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 2
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_model_that_cannot_be_audited(
+    name: str, modbench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source, said = BROKEN[name]
+    (tmp_path / name).write_text(source, encoding="utf-8")
+    done = modbench("audit", f"{name}:build", *SMALL)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 2
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_five_planted_faults_are_named() -> None:
+    found = mb.audit(f"{HERE / 'museum' / 'stranger.py'}:build", of="mod", capacity=0.25, seq_len=32, d_model=32)
+    assert {"causal", "mod_k", "mod_stream", "zeroed", "skips", "saves"} <= set(found.deviates)
+
+
+@pytest.mark.slow
+def test_a_module_of_transformers() -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.LlamaConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        vocab_size=64,
+        max_position_embeddings=64,
+    )
+    found = mb.audit(transformers.LlamaForCausalLM(config), of="dense", seq_len=16)
+    assert set(found.verdicts.values()) <= {"holds", "reported"}
+    assert found["decode"].verdict == "holds"
+
+
+class Mean(nn.Module):
+    """Each token gets the mean of all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(32, 8), nn.Linear(8, 32)
+
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        x_BTD = self.embedding(tokens_BT)
+        logits_BTV: Tensor = self.head(x_BTD + x_BTD.mean(1, keepdim=True))
+        return logits_BTV
+
+
+def test_in_python() -> None:
+    found = mb.audit(Mean(), properties=["causal"], seq_len=8)
+    assert found.deviates == ("causal",)
+    assert found["causal"].facts["first"] == 0
+    assert found.as_json()["findings"]["causal"]["verdict"] == "deviates"
+    assert "causal" in str(found)
+    for wrong in (
+        {"properties": ["nosuch"]},
+        {"of": "moo"},
+        {"d_model": 8},
+    ):
+        with pytest.raises(mb.UsageError):
+            mb.audit(Mean(), **wrong)
+    with pytest.raises(mb.UsageError, match="vocab_size"):
+        mb.audit(nn.Linear(2, 2))

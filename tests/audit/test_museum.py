@@ -1,0 +1,135 @@
+"""The museum of `modbench audit`: every seeded violation is named, and no honest model of an odd kind is accused.
+
+One file per model: in `museum/violates/` each violates one property, and in `museum/honest/` each looks as if it did. `EXPECTED`
+says what the card of a model must say:
+
+    of        what it is held to; absent: to nothing
+    deviates  the properties that deviate, all of them. Top-k reads the future, so `causal` is one wherever it routes.
+    shows     of an unjudged property, that its number shows a violation
+    like      of an honest model: the property that it seems to violate
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import modbench as mb
+from modbench.harness.audit.audited import TOLERANCE
+from modbench.harness.audit.auditing import probes
+from modbench.harness.audit.card import ARCHITECTURES, Finding
+from modbench.harness.audit.probes import training, zeroed
+
+HERE = Path(__file__).parent / "museum"
+CHEATS = Path(__file__).parents[1] / "cheats"
+VIOLATES = sorted(f"violates/{path.stem}" for path in (HERE / "violates").glob("*.py"))
+HONEST = sorted(f"honest/{path.stem}" for path in (HERE / "honest").glob("*.py"))
+# Reported in any case: nothing violates them.
+UNSEEDED = {"mod_causal_rule", "moe_load", "moe_dropped", "exit_cache"}
+SHAPES: list[dict[str, Any]] = [
+    {"d_model": 32, "n_layers": 4, "n_heads": 2, "seq_len": 40, "batch_size": 4},
+    {"d_model": 48, "n_layers": 4, "n_heads": 4, "seq_len": 53, "batch_size": 3, "vocab_size": 64, "seed": 1},
+]
+
+
+def expected(name: str) -> dict[str, Any]:
+    """What a file says about itself, without loading it."""
+    tree = ast.parse((HERE / f"{name}.py").read_text(encoding="utf-8"))
+    (said,) = (
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "EXPECTED"
+    )
+    found: dict[str, Any] = ast.literal_eval(said)
+    assert set(found) <= {"of", "deviates", "shows", "like"}
+    return found
+
+
+def audit(name: str, shape: dict[str, Any], patch: pytest.MonkeyPatch) -> mb.Audit:
+    """The card of a piece."""
+    patch.chdir(HERE)
+    patch.syspath_prepend(HERE)
+    return mb.audit(f"{name}.py:build", of=expected(name).get("of"), **shape)
+
+
+def shown(card: mb.Audit) -> set[str]:
+    """Properties that nobody is judged by, whose numbers show a violation."""
+    return {name for name, shows in SHOWS.items() if card.verdicts[name] == "reported" and shows(card[name])}
+
+
+def _trains_otherwise(found: Finding) -> bool:
+    facts: dict[str, Any] = found.facts
+    pairs = zip(facts["flops"], facts["flops_in_evaluation"], strict=True)
+    apart = any(abs(one - other) > training.LITTLE * other for one, other in pairs)
+    return apart or facts["carried_nats"] > TOLERANCE
+
+
+SHOWS = {"zeroed": lambda found: (found.value or 0.0) > zeroed.LITTLE, "training": _trains_otherwise}
+
+
+def wrong(name: str, shape: dict[str, Any], patch: pytest.MonkeyPatch) -> str | None:
+    """How the card of a piece differs from what is expected; None if it does not."""
+    said, card = expected(name), audit(name, shape, patch)
+    wanted, got = set(said["deviates"]) | set(said.get("shows", ())), set(card.deviates) | shown(card)
+    if wanted == got:
+        return None
+    return f"{name} at {shape}: missed {sorted(wanted - got)}, accused {sorted(got - wanted)}\n{card}"
+
+
+def test_every_property_is_seeded_and_imitated() -> None:
+    """At least two models violate each property, and at least two honest ones seem to."""
+    every = {each for of in (None, *ARCHITECTURES) for each in probes(of)} - UNSEEDED
+    said = {name: expected(name) for name in VIOLATES + HONEST}
+    seeded = Counter(each for name in VIOLATES for each in {*said[name]["deviates"], *said[name].get("shows", ())})
+    imitated = Counter(said[name].get("like", "") for name in HONEST)
+    assert {name for name in every if seeded[name] < 2 or imitated[name] < 2} == set()
+    beside_top_k = {
+        name: set(each["deviates"]) - ({"causal"} if each.get("of") == "mod" else set()) for name, each in said.items()
+    }
+    assert [name for name in HONEST if beside_top_k[name]] == []
+    assert [name for name in VIOLATES if not beside_top_k[name] and not said[name].get("shows")] == []
+
+
+def test_pieces_are_small() -> None:
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in HERE.rglob("*.py")}
+    assert {path.name: n for path, n in lines.items() if n > 80} == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", SHAPES, ids=["0", "1"])
+@pytest.mark.parametrize("name", VIOLATES + HONEST)
+def test_audit_names_what_is_seeded_and_nothing_else(
+    name: str, shape: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert wrong(name, shape, monkeypatch) is None
+
+
+def drawn(run: int) -> dict[str, Any]:
+    """A shape and a seed for a run."""
+    draw = torch.Generator().manual_seed(run)
+
+    def one_of(*values: float) -> Any:
+        return values[int(torch.randint(len(values), (), generator=draw))]
+
+    return {
+        "d_model": one_of(16, 32, 48, 64),
+        "n_layers": one_of(4, 6),
+        "n_heads": one_of(2, 4),
+        "vocab_size": one_of(64, 256),
+        "seq_len": int(torch.randint(32, 80, (), generator=draw)),
+        "batch_size": one_of(2, 3, 4, 5),
+        "seed": 100 + run,
+    }
+
+
+@pytest.mark.proof
+@pytest.mark.slow
+@pytest.mark.parametrize("name", VIOLATES + HONEST)
+def test_audit_is_right_at_twenty_seeds_and_shapes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [wrong(name, drawn(run), monkeypatch) for run in range(20)]
+    assert [each for each in found if each] == []
