@@ -5,6 +5,7 @@ What must deviate and what must hold is written from papers and facts of release
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,11 +13,14 @@ import pytest
 from expected_cards import check_card
 
 from modbench.commands.audit import targets
-from modbench.harness.audit.auditing import audit
+from modbench.harness.audit.auditing import audit, probes
 from modbench.harness.audit.card import Architecture, Card
 from modbench.harness.planning.overrides import Overrides
+from modbench.reports.questions.audit import MARKS
 
-FOLDER = Path(__file__).parents[2] / "examples" / "released"
+ROOT = Path(__file__).parents[2]
+FOLDER, PAGE, CARDS = ROOT / "examples" / "released", ROOT / "docs" / "audits.md", Path(__file__).parent / "cards"
+ALWAYS = ("causal", "rows_independent", "deterministic", "alone", "decode")
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,42 @@ def card_of(name: str, only: tuple[str, ...] = ()) -> Card:
 
 def test_every_rebuild_has_a_card() -> None:
     assert {file_of(name) for name in PIECES} == set(FOLDER.glob("*.py"))
+
+
+def shown() -> dict[str, list[dict[str, str]]]:
+    """The tables of `docs/audits.md`: of each model the marks of its columns, by the title of the property."""
+    columns: dict[str, list[dict[str, str]]] = {}
+    head: list[str] = []
+    for line in PAGE.read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")] if line.startswith("| ") else []
+        if cells[:1] == ["property"]:
+            head = cells[1:]
+            for name in head:
+                columns.setdefault(name, []).append({})
+        elif cells and head:
+            for name, cell in zip(head, cells[1:], strict=True):
+                columns[name][-1][cells[0]] = cell[:1]
+        elif not line.startswith("|"):
+            head = []
+    return columns
+
+
+def test_the_page_shows_the_marks_of_the_goldens() -> None:
+    """Of every rebuild: what is judged without `--of` in any table, and all of its card where it was held to the same."""
+    columns, pieces = shown(), {}
+    for name, said in PIECES.items():
+        given = ",".join(f"{key}={value}" for key, value in said.options.items() if key != "capacity")
+        pieces[name] = f"{file_of(name).name}:build" + (f"({given})" if given else "")
+    on_page = [name for name, model in pieces.items() if model in columns]
+    assert len(on_page) >= 11
+    titles = {key: probe.title for of in (None, "mod") for key, probe in probes(of).items()}
+    for name in on_page:
+        card = json.loads((CARDS / f"released_{name}.json").read_text(encoding="utf-8"))
+        for column in columns[pieces[name]]:
+            held = (titles["mod_k"] in column) == (PIECES[name].of == "mod")
+            for key, found in card.items():
+                if key in ALWAYS or (held and PIECES[name].of in {None, "mod"}):
+                    assert column[titles[key]] == MARKS[found["verdict"]], (name, key)
 
 
 @pytest.mark.slow
