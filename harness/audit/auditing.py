@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from modbench.harness.audit.audited import Audited
     from modbench.harness.audit.card import Architecture
     from modbench.harness.audit.probe import Probe
+    from modbench.harness.domain.case import Case
 
 
 def probes(of: Architecture | None, only: Collection[str] = ()) -> dict[str, Probe]:
@@ -62,7 +63,7 @@ def audit(audited: Audited, *, only: Iterable[str] = (), say: Callable[[str], No
         findings[name] = _found(probe, audited)
     place = audited.case.place
     return Card(
-        target=audited.case.model,
+        target=_name(audited.case),
         of=audited.of,
         params=sum(p.numel() for p in audited.module.parameters()),
         seq_len=place.seq_len,
@@ -82,3 +83,9 @@ def _found(probe: Probe, audited: Audited) -> Finding:
     if isinstance(found, Gap):
         return unseen("{why}", why=found.reason)
     return found
+
+
+def _name(case: Case) -> str:
+    """Return the model as it is named, with its options."""
+    given = ",".join(f"{name}={value}" for name, value in case.options)
+    return f"{case.model}({given})" if given else case.model

@@ -1,11 +1,11 @@
 """The museum of released code: each rebuild of `examples/released/` gets the card that its source predicts.
 
-What must deviate and what must hold is written from papers and released code, before any card was seen; the whole card is a
-golden.
+What must deviate and what must hold is written from papers and facts of released code; the whole card is a golden.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,11 +13,14 @@ import pytest
 from expected_cards import check_card
 
 from modbench.commands.audit import targets
-from modbench.harness.audit.auditing import audit
+from modbench.harness.audit.auditing import audit, probes
 from modbench.harness.audit.card import Architecture, Card
 from modbench.harness.planning.overrides import Overrides
+from modbench.reports.questions.audit import MARKS
 
-FOLDER = Path(__file__).parents[2] / "examples" / "released"
+ROOT = Path(__file__).parents[2]
+FOLDER, PAGE, CARDS = ROOT / "examples" / "released", ROOT / "docs" / "audits.md", Path(__file__).parent / "cards"
+ALWAYS = ("causal", "rows_independent", "deterministic", "alone", "decode")
 
 
 @dataclass(frozen=True)
@@ -89,15 +92,51 @@ def file_of(name: str) -> Path:
     return next(file for file in sorted(FOLDER.glob("*.py"), reverse=True) if name.startswith(file.stem))
 
 
-def card_of(name: str, seed: int = 0) -> Card:
+def card_of(name: str, only: tuple[str, ...] = ()) -> Card:
     """The card of a piece, in the default shape."""
     given = ",".join(f"{key}={value}" for key, value in PIECES[name].options.items())
     model = f"{file_of(name)}:build({given})"
-    return audit(targets.built(targets.case_of_flags(model, Overrides()), PIECES[name].of, seed=seed))
+    return audit(targets.built(targets.case_of_flags(model, Overrides()), PIECES[name].of), only=only)
 
 
 def test_every_rebuild_has_a_card() -> None:
     assert {file_of(name) for name in PIECES} == set(FOLDER.glob("*.py"))
+
+
+def shown() -> dict[str, list[dict[str, str]]]:
+    """The tables of `docs/audits.md`: of each model the marks of its columns, by the title of the property."""
+    columns: dict[str, list[dict[str, str]]] = {}
+    head: list[str] = []
+    for line in PAGE.read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")] if line.startswith("| ") else []
+        if cells[:1] == ["property"]:
+            head = cells[1:]
+            for name in head:
+                columns.setdefault(name, []).append({})
+        elif cells and head:
+            for name, cell in zip(head, cells[1:], strict=True):
+                columns[name][-1][cells[0]] = cell[:1]
+        elif not line.startswith("|"):
+            head = []
+    return columns
+
+
+def test_the_page_shows_the_marks_of_the_goldens() -> None:
+    """Of every rebuild: what is judged without `--of` in any table, and all of its card where it was held to the same."""
+    columns, pieces = shown(), {}
+    for name, said in PIECES.items():
+        given = ",".join(f"{key}={value}" for key, value in said.options.items() if key != "capacity")
+        pieces[name] = f"{file_of(name).name}:build" + (f"({given})" if given else "")
+    on_page = [name for name, model in pieces.items() if model in columns]
+    assert len(on_page) >= 11
+    titles = {key: probe.title for of in (None, "mod") for key, probe in probes(of).items()}
+    for name in on_page:
+        card = json.loads((CARDS / f"released_{name}.json").read_text(encoding="utf-8"))
+        for column in columns[pieces[name]]:
+            held = (titles["mod_k"] in column) == (PIECES[name].of == "mod")
+            for key, found in card.items():
+                if key in ALWAYS or (held and PIECES[name].of in {None, "mod"}):
+                    assert column[titles[key]] == MARKS[found["verdict"]], (name, key)
 
 
 @pytest.mark.slow
@@ -107,3 +146,26 @@ def test_the_card_says_what_the_source_says(name: str) -> None:
     assert said.deviates <= set(card.deviates)
     assert said.holds <= set(card.named("holds") + card.named("reported"))
     check_card(card, f"released_{name}")
+
+
+@pytest.mark.slow
+def test_flops_are_compared_with_capacity_1_where_capacity_reaches_something() -> None:
+    """As a default of `build` too; a model that reads no capacity has nothing to be compared with."""
+    dense = card_of("dense", ("skips",))["skips"].facts["flops"]
+    facts = card_of("a_mod", ("skips",))["skips"].facts
+    assert facts["flops_all_on"] == dense
+    assert facts["flops_share"] == pytest.approx(facts["flops"] / dense)  # type: ignore[operator]
+    assert {name: card_of(name, ("skips",))["skips"].facts["flops_share"] for name in ("layerskip", "mor")} == {
+        "layerskip": None,
+        "mor": None,
+    }
+
+
+@pytest.mark.slow
+def test_a_shared_block_is_counted_by_its_passes() -> None:
+    """Two recursions, of all tokens and of half: 1.5 of 2 passes."""
+    d, ff, v = 128, 384, 256
+    block = 4 * d * d + 3 * d * ff
+    whole = 2 * block + 2 * block + v * d + 2 * d
+    by_hand = (whole - 0.5 * block) / whole
+    assert card_of("mor", ("skips",))["skips"].value == pytest.approx(by_hand)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,22 @@ from torch import Tensor, nn
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.measure_plans import DecodePlan
 from modbench.harness.domain.case import Case, Place
+from modbench.harness.domain.records import Gap
 from modbench.harness.flops import counter
 from modbench.harness.passes.count import count
 from modbench.harness.registry.lookup import with_facts
+from modbench.harness.results.outcomes import attempt
 from modbench.harness.subject import decode_guard
 from modbench.harness.subject.subject import Subject
 
 FOLDER = Path(__file__).parents[2] / "examples" / "released"
 REBUILDS = sorted(file.stem for file in FOLDER.glob("*.py"))
+ORIGINALS = {file.stem: file for file in (FOLDER / "originals").glob("*.py")}
+# Of each original: the file of its clone, the function in it, and a version of transformers that it fits.
+CLONES = {
+    "router_tuning": ("utils/model/model_patch.py", "apply_router_tuning_patch", "4.40.2"),
+    "skipgpt": ("router_attn_mlp.py", "apply_router_attn_mlp", "4.46.3"),
+}
 SHAPE = {"d_model": 32, "n_layers": 4, "n_heads": 4, "n_kv_heads": 2, "d_ff": 48, "max_seq_len": 64}
 D, LAYERS, WIDE, NARROW, FF, V = 32, 4, 32, 16, 48, 256
 B, T = 2, 32
@@ -509,3 +518,49 @@ def test_zero_experts_hold_their_budget() -> None:
         module(tokens_BT)
         module.after_step()
     assert abs(part.counts[:4].sum().item() / (B * T) - 0.5) < 0.2 < abs(before - 0.5)
+
+
+# The released code itself
+
+
+def original(name: str, clone: Path) -> Any:
+    return attempt(partial(Subject, case(f"originals/{name}", clone=str(clone)), 0))
+
+
+@pytest.mark.parametrize("name", CLONES)
+def test_without_a_clone_or_its_transformers_an_original_is_skipped_with_the_reason(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("transformers", minversion="5.0")
+    assert set(CLONES) == set(ORIGINALS)
+    file, function, version = CLONES[name]
+    missing = original(name, tmp_path)
+    assert isinstance(missing, Gap)
+    assert missing.status == "skipped"
+    assert str(tmp_path / file) in missing.reason
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text(f"def {function}(model, *_):\n    return model\n")
+    other = original(name, tmp_path)
+    assert isinstance(other, Gap)
+    assert other.status == "skipped"
+    assert version in other.reason
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CLONES)
+def test_an_original_is_the_clones_function_of_a_llama(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transformers = pytest.importorskip("transformers", minversion="5.0")
+    file, function, version = CLONES[name]
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text(f"def {function}(model, *given):\n    model.given = given\n    return model\n")
+    monkeypatch.setattr(transformers, "__version__", version)
+    subject = original(name, tmp_path)
+    assert isinstance(subject, Subject)
+    subject.check(tokens())
+    inner: Any = subject.module.inner
+    assert inner.config.num_hidden_layers == LAYERS
+    if name == "router_tuning":
+        assert inner.config.is_mod == [True] * (LAYERS - 1) + [False]
+        assert inner.config.granularity == "attn_sequence"
+    else:
+        assert inner.given[0].final_temperature == 1.0

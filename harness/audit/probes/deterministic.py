@@ -13,9 +13,12 @@ CALLS = 4
 def check(audited: Audited) -> Finding:
     """Repeat a call as it is, and again with the same seeds: what differs then too is state, not chance."""
     tokens_BT, module = audited.tokens(), audited.module
-    base_BTV = audited.log_p(tokens_BT)
-    # A module that is named is called as earlier calls left it.
-    apart = max(float((audited.log_p(tokens_BT, module) - base_BTV).abs().max()) for _ in range(CALLS))
+    with same_draws(
+        tokens_BT
+    ):  # begun alike, so that the number is the same in every audit; no two calls draw the same
+        base_BTV = audited.log_p(tokens_BT)
+        # A module that is named is called as earlier calls left it.
+        apart = max(float((audited.log_p(tokens_BT, module) - base_BTV).abs().max()) for _ in range(CALLS))
     change = Number(value=apart, unit="nat")
     if apart <= TOLERANCE:
         return holds("the same call gives the same", change=change)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 
@@ -18,6 +20,8 @@ from modbench.harness.subject.rows import RowWatch
 # Shares above it are all: k is rounded, and a predictor adds some FLOPs.
 ALL = 0.995
 SKIPPING = frozenset({"mod", "mode"})
+# A capacity at which a model that reads it computes less than at 1.
+LOWER = 0.25
 
 
 def check(audited: Audited) -> Finding:
@@ -43,19 +47,30 @@ def check(audited: Audited) -> Finding:
 
 
 def rows_computed(audited: Audited) -> float:
-    """Rows that weights are multiplied with in a forward pass, as a share of all tokens for each."""
+    """Rows that weights are multiplied with in a forward pass, as a share of all tokens for each.
+
+    A weight that meets more rows than there are tokens is used by several passes, such as the recursions of a shared block: its
+    share is that of so many passes over all tokens.
+    """
     tokens_BT, watch = audited.tokens(1), RowWatch(audited.module)
     audited.reset()
     with watch, torch.no_grad(), evaluating(audited.module):
         audited.module(tokens_BT)
     sizes = weights(audited.module)
-    whole = sum(sizes.values()) * tokens_BT.numel()
-    return sum(watch.work.get(name, 0.0) for name in sizes) / whole if whole else 1.0
+    work = {name: watch.work.get(name, 0.0) for name in sizes}
+    one = {name: size * tokens_BT.numel() for name, size in sizes.items()}
+    whole = sum(one[name] * max(1, math.ceil(work[name] / one[name])) for name in sizes)
+    return sum(work.values()) / whole if whole else 1.0
 
 
 def all_on(audited: Audited) -> nn.Module | None:
-    """The same model with capacity 1; None where that cannot be built."""
-    return built_with(audited, 1.0)
+    """The same model with capacity 1; None where that cannot be built, or capacity reaches nothing that is computed."""
+    module = built_with(audited, 1.0)
+    lower = built_with(audited, LOWER) if module is not None and audited.case.own else None
+    if module is None or lower is None:
+        return module
+    whole, part = (counter.forward(each, audited.tokens(1)).total for each in (module, lower))
+    return module if whole != part else None
 
 
 def built_with(audited: Audited, capacity: float) -> nn.Module | None:
