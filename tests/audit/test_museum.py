@@ -71,7 +71,7 @@ def _trains_otherwise(found: Finding) -> bool:
     facts: dict[str, Any] = found.facts
     pairs = zip(facts["flops"], facts["flops_in_evaluation"], strict=True)
     apart = any(abs(one - other) > training.LITTLE * other for one, other in pairs)
-    return apart or facts["carried_nats"] > TOLERANCE
+    return apart or (facts["carried_nats"] or 0.0) > TOLERANCE
 
 
 SHOWS = {"zeroed": lambda found: (found.value or 0.0) > zeroed.LITTLE, "training": _trains_otherwise}
@@ -169,6 +169,7 @@ TOLD = {
     "names_a_capacity": {"alone"},  # and so does its k
     "noise_in_every_call": {"deterministic"},
     "rare_shortcut": {"rows_independent"},  # the first row decides
+    "router_with_a_capacity": {"alone"},  # its k follows the length too
     "running_statistics": {"training"},
     "spectral": {"training"},
 }
