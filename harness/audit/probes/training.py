@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from modbench.harness.audit.audited import TOLERANCE, Audited
 from modbench.harness.audit.card import Finding, Number, reported
@@ -24,11 +26,14 @@ def check(audited: Audited) -> Finding:
         before_BTV = audited.log_p(tokens_BT, module)
     # Cost may depend on the tokens: each batch is compared with itself.
     batches = [audited.tokens(number) for number in range(CALLS)]
-    evaluated = [counter.forward(module, each_BT).total for each_BT in batches]
+    evaluated = []
+    for each_BT in batches:
+        with _drawn(audited, each_BT):
+            evaluated.append(counter.forward(module, each_BT).total)
     module.train()
     trained = []
     for each_BT in batches:
-        with torch.enable_grad():
+        with _drawn(audited, each_BT), torch.enable_grad():
             trained.append(counter.count(module, partial(module, each_BT)).total)
     with same_draws(tokens_BT):
         after_BTV = audited.log_p(tokens_BT, module.eval())
@@ -44,6 +49,11 @@ def check(audited: Audited) -> Finding:
     if carried is not None and carried > TOLERANCE:
         words += "; calls change evaluation by {carried}"
     return reported(words, "share", share=share, carried=Number(value=carried or 0.0, unit="nat"), facts=facts)
+
+
+def _drawn(audited: Audited, tokens_BT: Tensor) -> AbstractContextManager[object]:
+    """Equal random numbers for both modes, if evaluation draws some too."""
+    return same_draws(tokens_BT) if audited.draws else nullcontext()
 
 
 PROBE = Probe("in training", check, order=80)
