@@ -31,6 +31,7 @@ COLUMNS = (
     *("variant", "baseline_variant", "quantity", "budget", "value", "ci_low", "ci_high", "unit", "outcome", "seeds"),
     *("sizes", "baseline_sizes", "loss", "baseline_loss", "planned_seeds", "reason"),
 )
+UNTOLD = "is not told from"
 # Half width of a slope's interval for which the seeds are said.
 WANTED = 0.012
 
@@ -356,7 +357,27 @@ def _where(answer: Answer, trend: Trend) -> Sentence:
         )
     if crossing.outcome == "one end":
         return _one_end(crossing, trend, given)
+    return _cannot_tell(trend, given)
+
+
+def _cannot_tell(trend: Trend, given: Mapping[str, Value]) -> Sentence:
+    """Say at which budgets the sign is known by their own seeds, where the line does not tell it."""
+    told = {each.flops: found.value < 0 for each, found in _alone(trend) if _word(found) != UNTOLD}
+    if told and len(set(told.values())) == 1:
+        lower = "lower" if next(iter(told.values())) else "higher"
+        open_ = [_flops(each.flops) for each in trend.budgets if each.flops not in told]
+        return Sentence(
+            f"{{arm}} has the {lower} loss beside {{base}} at {{where}} training FLOPs; at {{open}} it cannot be told.",
+            where=Listed([*map(_flops, told)]),
+            open=Listed(open_),
+            **given,
+        )
     return Sentence("From {first} to {last} it cannot be told which of {arm} and {base} has the lower loss.", **given)
+
+
+def _alone(trend: Trend) -> list[tuple[Budget, Fitted]]:
+    """Each budget with its own difference, whatever the line says."""
+    return list(zip(trend.budgets, trend.differences, strict=True))
 
 
 def _one_end(crossing: Crossing, trend: Trend, given: Mapping[str, Value]) -> Sentence:
@@ -375,7 +396,7 @@ def _one_end(crossing: Crossing, trend: Trend, given: Mapping[str, Value]) -> Se
 
 def _word(found: Fitted) -> str:
     if found.low is None or found.high is None or found.low <= 0 <= found.high:
-        return "is not told from"
+        return UNTOLD
     return "has a lower loss than" if found.high < 0 else "has a higher loss than"
 
 
@@ -415,7 +436,7 @@ def doubts(loaded: Loaded) -> Iterator[Sentence]:
                 "it takes {times} as many seeds" if times else "no number of seeds is enough with this sweep and text"
             )
             yield Sentence(
-                f"The slope is known to {{half}} nats: for {{wanted}} {needed}.",
+                f"The slope is known to {{half}} for each e-fold: for {{wanted}} {needed}.",
                 half=Estimate(half, unit="nat"),
                 wanted=Estimate(WANTED, unit="nat"),
                 times=Estimate(times, kind="ratio"),

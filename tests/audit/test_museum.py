@@ -42,6 +42,20 @@ SHAPES: list[dict[str, Any]] = [
 ]
 
 
+# What runs in CI, at the first shape: the faults of released code, and what honest models share with them. A proof runs all.
+IN_CI = {
+    *("masks_by_product", "masks_by_where", "gumbel_in_evaluation", "row_0_decides", "k_minus_1", "r_times_all"),
+    *("softmax_of_the_chosen", "gate_on_the_mlp", "residual_doubled", "decode_keeps_skipped", "top_k_of_the_sequence"),
+    *("plain_mod", "weights_shared_over_depth", "dropout_off", "router_with_a_bias", "tied_experts"),
+    *("masks_what_it_computed", "reads_the_next_token", "tied_weights", "rare_shortcut"),
+}
+
+
+def in_ci(names: list[str]) -> list[Any]:
+    """Parameters of a test: those that CI leaves out are a proof."""
+    return [pytest.param(name, marks=() if name.rpartition("/")[2] in IN_CI else pytest.mark.proof) for name in names]
+
+
 def expected(name: str) -> dict[str, Any]:
     """What a file says about itself, without loading it."""
     tree = ast.parse((HERE / f"{name}.py").read_text(encoding="utf-8"))
@@ -106,12 +120,16 @@ def test_pieces_are_small() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", SHAPES, ids=["0", "1"])
+@pytest.mark.parametrize("name", in_ci(VIOLATES + HONEST))
+def test_audit_names_what_is_seeded_and_nothing_else(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert wrong(name, SHAPES[0], monkeypatch) is None
+
+
+@pytest.mark.proof
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VIOLATES + HONEST)
-def test_audit_names_what_is_seeded_and_nothing_else(
-    name: str, shape: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert wrong(name, shape, monkeypatch) is None
+def test_another_shape_and_seed_say_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert wrong(name, SHAPES[1], monkeypatch) is None
 
 
 def drawn(run: int) -> dict[str, Any]:
@@ -192,7 +210,7 @@ def of_cheats(file: str, patch: pytest.MonkeyPatch) -> set[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", sorted(path.stem for path in CHEATS.glob("*.py") if path.stem not in {"plain", "test_museum"})
+    "name", in_ci(sorted(path.stem for path in CHEATS.glob("*.py") if path.stem not in {"plain", "test_museum"}))
 )
 def test_cards_of_attacks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if name in REFUSED:
@@ -204,6 +222,6 @@ def test_cards_of_attacks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(path.stem for path in (CHEATS / "honest").glob("*.py")))
+@pytest.mark.parametrize("name", in_ci(sorted(path.stem for path in (CHEATS / "honest").glob("*.py"))))
 def test_cards_accuse_no_honest_model(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert of_cheats(f"honest/{name}", monkeypatch) == TOLD.get(name, set())

@@ -62,6 +62,7 @@ def card_of(module: Any, of: Architecture | None, *, seq_len: int = 32, seed: in
 
 
 @pytest.mark.slow
+@pytest.mark.proof  # the museum has one of most in CI
 @pytest.mark.parametrize(("switches", "broken"), BREAKS, ids=lambda each: str(each) if isinstance(each, dict) else "")
 def test_what_is_broken_is_named_and_nothing_else(switches: dict[str, Any], broken: set[str]) -> None:
     card = card_of(toy(**switches), "mod")
@@ -71,7 +72,13 @@ def test_what_is_broken_is_named_and_nothing_else(switches: dict[str, Any], brok
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(catalogue.entries("models")))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in {"dense", "mod", "mode_integrated"} else pytest.mark.proof)
+        for name in sorted(catalogue.entries("models"))
+    ],
+)
 def test_each_shipped_model_has_its_expected_card(name: str) -> None:
     of = KINDS.get(name)
     flags = Overrides(seq_len=(32,), batch_size=(3,), settings={"d_model": 64})
