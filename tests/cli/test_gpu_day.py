@@ -75,7 +75,13 @@ def test_a_rehearsed_day_is_carried_away_and_not_repeated(names: tuple[str, ...]
 @pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("mode", get_args(Mode))
 @pytest.mark.parametrize(
-    "step", [step for step in STEPS if re.match("-m modbench (run|profile) ", step.command)], ids=lambda step: step.name
+    "step",
+    [
+        pytest.param(step, marks=pytest.mark.proof if step.name == "map-gpu" else ())  # its ladder takes half a minute
+        for step in STEPS
+        if re.match("-m modbench (run|profile) ", step.command)
+    ],
+    ids=lambda step: step.name,
 )
 def test_every_size_of_a_step_has_cases(step: Step, mode: Mode, modbench: Modbench, tmp_path: Path) -> None:
     """All flags are known and `-k` matches a case, at the sizes that no rehearsal runs as well."""

@@ -174,9 +174,16 @@ METHODS = {
     f"Comparison.{name}": getattr(mb.Comparison(ROWS, "a", "forward", "cpu", 1, 1, 0.02), name)
     for name in ("verdict", "ratio", "save")
 }
-OPEN = {"measure", "run", "plan", "cost"}  # which take further keywords, checked by what takes them
-SHORT = {"cost": 2, "measure": None, "compare": 3, "load": 3, "plan": 2, "resume": 2, "run": 2}
-NEEDS = {"compare": "models", "cost": "model", "load": "run_folder", "measure": "f", "resume": "run_folder"}
+OPEN = {"measure", "run", "plan", "cost", "audit"}  # which take further keywords, checked by what takes them
+SHORT = {"audit": 2, "cost": 2, "measure": None, "compare": 3, "load": 3, "plan": 2, "resume": 2, "run": 2}
+NEEDS = {
+    "audit": "model",
+    "compare": "models",
+    "cost": "model",
+    "load": "run_folder",
+    "measure": "f",
+    "resume": "run_folder",
+}
 
 
 def refused(call: Any, *args: Any, **kwargs: Any) -> str:

@@ -161,6 +161,7 @@ DOORS = {
             "src/modbench/cli.py": "--version ends the parser",
             **dict.fromkeys(
                 (
+                    "src/modbench/commands/audit/__init__.py",
                     "src/modbench/commands/gate/__init__.py",
                     "src/modbench/commands/listing.py",
                     "src/modbench/commands/recommend.py",
