@@ -3,7 +3,7 @@
 from masks import Masked
 from routed import mod
 
-EXPECTED = {"of": "mod", "deviates": ["skips", "zeroed", "causal"]}
+EXPECTED = {"of": "mod", "deviates": ["skips", "zeroed", "saves", "causal"]}
 
 
 class Multiplies(Masked):

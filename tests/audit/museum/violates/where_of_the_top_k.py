@@ -4,7 +4,7 @@ import torch
 from masks import Masked
 from routed import mod
 
-EXPECTED = {"of": "mod", "deviates": ["skips", "zeroed", "causal"]}
+EXPECTED = {"of": "mod", "deviates": ["skips", "zeroed", "saves", "causal"]}
 
 
 class Drops(Masked):
