@@ -122,9 +122,8 @@ class Audited:
         generator = torch.Generator().manual_seed(1000 * self.seed + number + 1)
         shape = (rows or place.batch_size, length or place.seq_len)
         tokens_BT = torch.randint(self.vocab_size, shape, generator=generator)
-        if (
-            shape[1] > 1
-        ):  # two equal tokens at the start get equal scores, to the last bit: which one is chosen is chance
+        # Two equal tokens at the start get equal scores, to the last bit: which of them is chosen is chance.
+        if shape[1] > 1:
             same_B = tokens_BT[:, 0] == tokens_BT[:, 1]
             tokens_BT[:, 1] = (tokens_BT[:, 1] + same_B) % self.vocab_size
         return tokens_BT.to(place.device)

@@ -202,6 +202,19 @@ def explores(unit: UnitOfWork) -> bool:
     return unit.facts.trains and unit.facts.samples == "seeds" and not unit.facts.confirms
 
 
+def of_sweep(units: Sequence[UnitOfWork], name: Callable[[Case], str]) -> dict[str, list[UnitOfWork]]:
+    """Return the runs of a sweep that belong together, by the name of their case's group: those that explore and the fresh ones.
+
+    A group without fresh runs is none.
+    """
+    found: dict[str, list[UnitOfWork]] = {}
+    for unit in units:
+        (first, *_) = unit.comparison.arms
+        if first.budget is not None and (unit.facts.confirms or explores(unit)):
+            found.setdefault(name(first), []).append(unit)
+    return {group: each for group, each in found.items() if any(unit.facts.confirms for unit in each)}
+
+
 def is_noise(case: Case) -> bool:
     """Whether tokens are routed by noise."""
     return case.config.router == NOISE
@@ -225,13 +238,9 @@ class ConfirmationRule(AdaptiveRule[Confirmed]):
 
     def groups(self, suite: Suite, units: Sequence[UnitOfWork]) -> dict[str, list[UnitOfWork]]:
         """Return the runs that explore at each budget and place, with the fresh ones that may be asked for after them."""
-        found: dict[str, list[UnitOfWork]] = {}
-        for unit in units if suite.confirm is not None else ():
-            (first, *_) = unit.comparison.arms
-            if first.budget is not None and (self.is_conditional(suite, unit) or explores(unit)):
-                name = f"best-{first.place.label}-F{first.budget:.3g}".replace("+", "")
-                found.setdefault(name, []).append(unit)
-        return {name: each for name, each in found.items() if any(self.is_conditional(suite, unit) for unit in each)}
+        if suite.confirm is None:
+            return {}
+        return of_sweep(units, lambda case: f"best-{case.place.label}-F{case.budget:.3g}".replace("+", ""))
 
     def is_conditional(self, suite: Suite, unit: UnitOfWork) -> bool:  # noqa: ARG002  # as every rule
         """Whether the unit trains again what a sweep found best."""

@@ -20,7 +20,7 @@ from modbench.harness.core.units import human_duration
 from modbench.harness.domain.case import Case, UnitOfWork
 from modbench.harness.domain.records import Record
 from modbench.harness.planning.adaptive import AdaptiveRule, Decision
-from modbench.harness.rules.confirmation import CAUSAL, CONFIRMED, explores, found_in, place_of
+from modbench.harness.rules.confirmation import CAUSAL, CONFIRMED, found_in, of_sweep, place_of
 from modbench.harness.stats.joint_fit import JointFit
 from modbench.harness.stats.trend import FIRST_SEEDS, Bend, Sizes, Tried, bend_of, curves, pairs, step
 
@@ -122,12 +122,7 @@ class TrendRule(AdaptiveRule[Followed]):
 
     def groups(self, suite: Suite, units: Sequence[UnitOfWork]) -> dict[str, list[UnitOfWork]]:
         """Return the runs that explore at each place, with the fresh ones that may be asked for after them."""
-        found: dict[str, list[UnitOfWork]] = {}
-        for unit in units if suite.trend is not None else ():
-            (first, *_) = unit.comparison.arms
-            if first.budget is not None and (self.is_conditional(suite, unit) or explores(unit)):
-                found.setdefault(f"trend-{first.place.label}", []).append(unit)
-        return {name: each for name, each in found.items() if any(self.is_conditional(suite, unit) for unit in each)}
+        return {} if suite.trend is None else of_sweep(units, lambda case: f"trend-{case.place.label}")
 
     def is_conditional(self, suite: Suite, unit: UnitOfWork) -> bool:  # noqa: ARG002  # as every rule
         """Whether the unit trains again what a sweep found best."""

@@ -368,8 +368,8 @@ def _cannot_tell(trend: Trend, given: Mapping[str, Value]) -> Sentence:
         open_ = [_flops(each.flops) for each in trend.budgets if each.flops not in told]
         return Sentence(
             f"{{arm}} has the {lower} loss beside {{base}} at {{where}} training FLOPs; at {{open}} it cannot be told.",
-            where=Listed([*map(_flops, told)]),
-            open=Listed(open_),
+            where=Listed([*map(_flops, told)], last=" and "),
+            open=Listed(open_, last=" and "),
             **given,
         )
     return Sentence("From {first} to {last} it cannot be told which of {arm} and {base} has the lower loss.", **given)

@@ -8,7 +8,6 @@ from modbench.harness.audit.card import Card
 from modbench.harness.core.printable import aligned
 from modbench.reports.model import Block, Note
 from modbench.reports.questions import audit
-from modbench.reports.writers.number_format import plain
 from modbench.reports.writers.text import wrapped, written
 
 
@@ -35,8 +34,3 @@ def table(cards: Sequence[Card], columns: int) -> str:
 def text(cards: Sequence[Card], columns: int) -> str:
     """Return the card of one model, or the table of several."""
     return card(cards[0], columns) if len(cards) == 1 else table(cards, columns)
-
-
-def name(made: Card) -> str:
-    """Return the model, as it was named."""
-    return plain(made.target)

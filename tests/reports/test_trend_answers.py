@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from panels_of import drawn
 from planted import left
-from test_trend import BUDGETS, followed, planted_losses
+from test_trend import BUDGETS, followed, over, planted_losses
 
 from modbench.harness.stats.trend import Trend
 from modbench.reports.page import render
@@ -123,3 +123,10 @@ def test_terminal_page_and_tables_show_it(crossing: Loaded) -> None:
     assert (crossing.path / "trend.csv").exists()
     assert json.loads((crossing.path / "report.json").read_text())
     assert "From which training budget" in (crossing.path / "report.html").read_text()
+
+
+def test_where_the_line_tells_nothing_a_budget_may_tell_by_itself() -> None:
+    made = over([-0.02, -0.0505, -0.02], noise_S=(-0.02, 0.0, 0.02))
+    assert (made.crossing().outcome, made.is_straight) == ("cannot tell", True)
+    said = plain(trend._cannot_tell(made, {"arm": "MoD", "base": "dense"}))
+    assert said == "MoD has the lower loss beside dense at 4e12 training FLOPs; at 1e12 and 1.6e13 it cannot be told."

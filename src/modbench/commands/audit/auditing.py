@@ -84,7 +84,10 @@ def run(request: Request, out: str | None, command: Sequence[str]) -> Audited:
         raise UsageError("a model is named twice. Name each once, or give different options in parentheses.")
     cases = [targets.case_of_flags(name, request.flags) for name in request.models]
     models = [targets.built(case, held) for case in cases]  # all, before the first is probed
-    folder = run_folder.create(out, f"audit-{slug(cases[0].short_model)}").path
+    made_folder = run_folder.create(out, f"audit-{slug(cases[0].short_model)}")
+    for of_runs in (made_folder.units, made_folder.logs):  # an audit has neither
+        of_runs.rmdir()
+    folder = made_folder.path
     cards = tuple(audit(model, only=request.properties) for model in models)
     made = audit_files.files(cards, command, request.formats)
     for name, text in made.items():
