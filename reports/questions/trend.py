@@ -352,9 +352,7 @@ def _where(answer: Answer, trend: Trend) -> Sentence:
         )
     if crossing.outcome == "none":
         lower = "lower" if trend.differences[0].value < 0 else "higher"
-        return Sentence(
-            f"{{arm}} has the {lower} loss beside {{base}} at all budgets from {{first}} to {{last}}.", **given
-        )
+        return Sentence(f"{{arm}} has a {lower} loss than {{base}} at all budgets from {{first}} to {{last}}.", **given)
     if crossing.outcome == "one end":
         return _one_end(crossing, trend, given)
     return _cannot_tell(trend, given)
@@ -367,7 +365,7 @@ def _cannot_tell(trend: Trend, given: Mapping[str, Value]) -> Sentence:
         lower = "lower" if next(iter(told.values())) else "higher"
         open_ = [_flops(each.flops) for each in trend.budgets if each.flops not in told]
         return Sentence(
-            f"{{arm}} has the {lower} loss beside {{base}} at {{where}} training FLOPs; at {{open}} it cannot be told.",
+            f"{{arm}} has a {lower} loss than {{base}} at {{where}} training FLOPs; at {{open}} it cannot be told.",
             where=Listed([*map(_flops, told)], last=" and "),
             open=Listed(open_, last=" and "),
             **given,
@@ -386,7 +384,7 @@ def _one_end(crossing: Crossing, trend: Trend, given: Mapping[str, Value]) -> Se
     end = crossing.low if at_first else crossing.high
     shown = trend.at(trend.budgets[0 if at_first else -1].flops)
     lower = "lower" if shown is not None and shown.value < 0 else "higher"
-    words = f"{{arm}} has the {lower} loss beside {{base}} " + (
+    words = f"{{arm}} has a {lower} loss than {{base}} " + (
         "from {first} up to {end} training FLOPs; above, to {last}, it cannot be told."
         if at_first
         else "from {end} to {last}; below, from {first}, it cannot be told."
@@ -407,11 +405,11 @@ def _flops(flops: float) -> Estimate:
 def _slope(answer: Answer, slope: Fitted) -> Sentence:
     """Say how the difference changes with the budget."""
     told = slope.low is not None and slope.high is not None and not slope.low <= 0 <= slope.high
-    word = "neither gains on nor falls behind {base} by more than can be told"
+    words = "No trend with compute is shown"
     if told:
-        word = "gains on {base}" if slope.value < 0 else "falls behind {base}"
+        words = "With more compute {arm} " + ("gains on {base}" if slope.value < 0 else "falls behind {base}")
     return Sentence(
-        f"With more compute {{arm}} {word}: {{slope}} {{nats}} for each e-fold of training FLOPs.",
+        words + ": {slope} {nats} for each e-fold of training FLOPs.",
         arm=answer.name,
         base=answer.base,
         slope=_nats(slope),

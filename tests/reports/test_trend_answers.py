@@ -67,11 +67,11 @@ def test_the_answer_says_where_which_arm_is_better(crossing: Loaded) -> None:
     ("slope", "level", "words"),
     [
         (-0.05, 0.0, "has the lower loss above 2"),
-        (0.0, -0.1, "has the lower loss beside dense at all budgets"),
-        (0.02, 0.1, "has the higher loss beside dense at all budgets"),
+        (0.0, -0.1, "has a lower loss than dense at all budgets"),
+        (0.02, 0.1, "has a higher loss than dense at all budgets"),
         (-0.01, 0.0, "cannot be told which"),
-        (0.05, -0.055 * math.log(2), "has the lower loss beside dense from 1e10 up to"),
-        (0.05, 0.05 * math.log(2), "has the higher loss beside dense from"),
+        (0.05, -0.055 * math.log(2), "has a lower loss than dense from 1e10 up to"),
+        (0.05, 0.05 * math.log(2), "has a higher loss than dense from"),
     ],
 )
 def test_every_outcome_has_its_words(tmp_path: Path, slope: float, level: float, words: str) -> None:
@@ -129,4 +129,4 @@ def test_where_the_line_tells_nothing_a_budget_may_tell_by_itself() -> None:
     made = over([-0.02, -0.0505, -0.02], noise_S=(-0.02, 0.0, 0.02))
     assert (made.crossing().outcome, made.is_straight) == ("cannot tell", True)
     said = plain(trend._cannot_tell(made, {"arm": "MoD", "base": "dense"}))
-    assert said == "MoD has the lower loss beside dense at 4e12 training FLOPs; at 1e12 and 1.6e13 it cannot be told."
+    assert said == "MoD has a lower loss than dense at 4e12 training FLOPs; at 1e12 and 1.6e13 it cannot be told."
