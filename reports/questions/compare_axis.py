@@ -16,6 +16,7 @@ from scipy import special
 
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.core.labels import of_cell
 from modbench.harness.domain.case import Case, Comparison, Place
 from modbench.harness.planning.select import compile_expression
 from modbench.harness.stats import effects, memo
@@ -511,8 +512,8 @@ def labels(columns: Sequence[Column], most: int = 0, *, marked: Collection[str] 
     """
     found: dict[str, dict[str, None]] = {}
     for cell in (cell for column in columns for cell in column.cells.values() if cell.row is not None):
-        for label in str((cell.row or {}).get("labels") or "").split(";"):
-            if label and label not in marked:
+        for label in of_cell((cell.row or {}).get("labels")):
+            if label not in marked:
                 found.setdefault(label, {})[name(cell.case)] = None
     for label, arms in found.items():
         yield Sentence("{label}: {arms}", label=label, arms=Listed([*arms], "; ", most=most))

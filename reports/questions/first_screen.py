@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from modbench.harness.core.contracts import GENERATION
-from modbench.harness.core.labels import OF_WORK, Label
+from modbench.harness.core.labels import OF_WORK, Label, of_cell
 from modbench.harness.core.units import counted
 from modbench.harness.domain.case import Case, Rung
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value
@@ -615,12 +615,12 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
         words = "{who} changed {what} for every model of its process; it was put back before anything was measured."
         brief = Sentence("{who} changed its process", who=who)
         yield Doubt(Sentence(words, who=who, what=what), brief=brief, heavy=True)
-    disturbed = sum(Label.CONTAMINATED in str(labels).split(";") for labels in loaded.comparisons.labels)
+    disturbed = sum(Label.CONTAMINATED in of_cell(cell) for cell in loaded.comparisons.labels)
     if disturbed:
         words = "{n:comparison is|comparisons are} contaminated: the machine was disturbed; "
         words += "the table says by what, with CPU times."
         yield Doubt(Sentence(words, n=disturbed), brief=Sentence("{n} contaminated", n=disturbed), heavy=True)
-    by_cpu = sum(Label.BY_CPU in str(labels).split(";") for labels in loaded.comparisons.labels)
+    by_cpu = sum(Label.BY_CPU in of_cell(cell) for cell in loaded.comparisons.labels)
     if by_cpu:
         words = "{n:comparison is|comparisons are} decided by CPU time"
         why = ", since the machine was disturbed: it sees no waiting, no other thread and no GPU."

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from modbench.harness.core.errors import NothingMeasuredError, brief
-from modbench.harness.core.labels import Label
+from modbench.harness.core.labels import Label, of_cell
 from modbench.harness.core.units import counted
 from modbench.harness.results import attempts, trust
 from modbench.harness.stats import contamination
@@ -179,7 +179,7 @@ def _busy(loaded: Loaded) -> Iterator[str]:
     """Say how many of the times in `cases.csv` were taken on a busy machine, and what disturbed them; nothing if none was."""
     tables, rows = loaded.tables, list[Any](loaded.cases.itertuples(index=False))
     timed = [row for row in rows if row.status == "ok" and tables.made_in(tables.metrics[row.metric]).times]
-    busy = [row for row in timed if isinstance(row.labels, str) and Label.CONTAMINATED in row.labels.split(";")]
+    busy = [row for row in timed if Label.CONTAMINATED in of_cell(row.labels)]
     if not busy:
         return
     cells = [tables.cell(row.case_id, tables.source(tables.metrics[row.metric]).key) for row in busy]

@@ -98,8 +98,8 @@ def _filled(
 
 def looked_ahead(row: pd.Series | Mapping[str, Any]) -> bool:
     """Whether the model of a row, or the baseline's, read later tokens when its loss was measured."""
-    said = ";".join(str(row[column]) for column in ("labels", "baseline_labels") if column in row)
-    return any(label in labels.LOOKED_AHEAD for label in said.split(";"))
+    cells = (row[column] for column in ("labels", "baseline_labels") if column in row)
+    return any(labels.LOOKED_AHEAD.intersection(labels.of_cell(cell)) for cell in cells)
 
 
 # Of rows of `comparisons.csv`.

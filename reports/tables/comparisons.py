@@ -402,14 +402,14 @@ def _judge(tables: Tables, rows: Sequence[dict[str, Any]]) -> None:
     """Add verdicts; where CPU time decided, what was realised of a promise is that of CPU time, too."""
     judge(rows, tables.run.plan.suite.margin, claims=tables.run.plan.suite.claims)
     for row in rows:
-        if row.get("ideal") is not None and Label.BY_CPU in str(row.get("labels")).split(";"):
+        if row.get("ideal") is not None and Label.BY_CPU in labels.of_cell(row.get("labels")):
             ratio, low, high = (row[column] for column in BY_CPU)
             row.update(against_ideal(ratio, row["ideal"], "", low, high)[0])
 
 
 def deciding(rows: pd.DataFrame) -> pd.DataFrame:
     """Return rows of `comparisons.csv` whose ratios are those that the verdicts are on."""
-    by_cpu = rows.labels.map(lambda said: isinstance(said, str) and Label.BY_CPU in said.split(";")).astype(bool)
+    by_cpu = rows.labels.map(lambda cell: Label.BY_CPU in labels.of_cell(cell)).astype(bool)
     made = rows.copy()
     for wall, cpu in zip(("ratio", "ci_low", "ci_high"), BY_CPU, strict=True):
         made[wall] = made[wall].mask(by_cpu, made[cpu])

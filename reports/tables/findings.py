@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from modbench.harness.core.labels import Label
+from modbench.harness.core.labels import Label, of_cell
 from modbench.harness.domain.case import Case
 from modbench.reports.model import MIRRORED, Estimate, Finding, known
 from modbench.reports.tables.comparisons import BY_CPU
@@ -38,7 +38,7 @@ def of_row(
     get: Callable[[str], Any] = (
         row.get if isinstance(row, Mapping | pd.Series) else lambda column: getattr(row, column, None)
     )
-    unit, labels, others = str(get("unit")), _labels(get("labels")), _labels(get("baseline_labels"))
+    unit, labels, others = str(get("unit")), of_cell(get("labels")), of_cell(get("baseline_labels"))
     made = Finding(
         what,
         against,
@@ -74,13 +74,9 @@ def of_pair(loaded: Loaded, row: Row) -> Finding:
     return of_row(row, cases[str(row.case_id)], cases[str(row.baseline_case_id)])
 
 
-def _labels(cell: object) -> tuple[str, ...]:
-    return tuple(cell.split(";")) if isinstance(cell, str) else ()
-
-
 def labels_of(row: Row) -> tuple[str, ...]:
     """Return the labels of both sides of a row."""
-    return (*_labels(row.labels), *_labels(row.baseline_labels))
+    return (*of_cell(row.labels), *of_cell(row.baseline_labels))
 
 
 def _opposed(ratio: Estimate, value: float | None, base: float | None) -> bool:

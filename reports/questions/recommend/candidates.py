@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from modbench.harness.core.errors import UsageError, unknown
-from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK, Label
+from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK, Label, of_cell
 from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.stats import paired
 from modbench.harness.stats.effects import Effect, over_launches
@@ -298,13 +298,12 @@ def _loss(
             continue
         value = _value(row, key, None if loaded.run.plan.suite.claims else SMOKE, sampled=True)
         if value.value is not None:
-            labels = set(row.labels.split(";")) if isinstance(row.labels, str) else set()
-            return value, where, bool(labels & LOOKED_AHEAD)
+            return value, where, bool(LOOKED_AHEAD.intersection(of_cell(row.labels)))
         found = value if found.reason == NOT_MEASURED else found
     return found, None, False
 
 
 def _doubts(rows: Sequence[Row | None]) -> str | None:
     """Return the labels that say that a setting may not do the work it claims, or None."""
-    said = (row.labels.split(";") for row in rows if row is not None and isinstance(row.labels, str))
-    return ", ".join(dict.fromkeys(label for labels in said for label in labels if label in OF_WORK)) or None
+    said = (label for row in rows if row is not None for label in of_cell(row.labels))
+    return ", ".join(dict.fromkeys(label for label in said if label in OF_WORK)) or None
