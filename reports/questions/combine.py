@@ -167,7 +167,7 @@ def combined(loaded: Loaded) -> list[Combined]:
                 continue
             with memo.remembering():
                 found += [(square, _judged_row(tables, square, metric)) for square in here]
-    comparisons.settle(tables, [row for _, row in found], [{"verdict": verdict} for verdict in loaded.twins.verdict])
+    comparisons.settle(tables, [row for _, row in found], [*loaded.twins.verdict])
     made = [_of_square(loaded, square, row) for square, row in found]
     keys, metrics = (
         list(dict.fromkeys(order))

@@ -585,7 +585,6 @@ class _Maker:
             for row in loaded.cases.to_dict("records")
             if row["status"] == "ok"
         }
-        self.twins = [{"verdict": verdict} for verdict in loaded.twins.verdict]
         self._told: dict[str, set[str]] = {}
         self._against: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
 
@@ -736,7 +735,7 @@ class _Maker:
         rows += [
             c.row for column in columns for c in column.cells.values() if c.row is not None and id(c.row) not in known
         ]
-        comparisons.settle(self.tables, rows, self.twins)
+        comparisons.settle(self.tables, rows, [*self.loaded.twins.verdict])
 
     def _called(self) -> str:
         if self.value is not None:

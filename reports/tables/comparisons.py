@@ -368,7 +368,7 @@ def comparison_table(tables: Tables, rows: Sequence[dict[str, Any]]) -> pd.DataF
     rows = list(rows)
     twins = [of_family(pair_row(tables, *pair), "twins", primary=False, twin=True) for pair in tables.twins()]
     _judge(tables, [*rows, *twins])
-    pair_verdicts.suppress(tables, rows, twins)
+    pair_verdicts.suppress(tables, rows, [row.get("verdict") for row in twins])
     rows.sort(key=lambda row: not row["primary"])
     rows += twins
     frame = pd.DataFrame(rows, columns=[*COMPARISONS, *MORE])
@@ -386,13 +386,13 @@ def comparison_table(tables: Tables, rows: Sequence[dict[str, Any]]) -> pd.DataF
     return frame.astype({"params": "Int64", "baseline_params": "Int64", NEW_TOKENS: "Int64"})
 
 
-def settle(tables: Tables, rows: Sequence[dict[str, Any]], twins: Sequence[dict[str, Any]]) -> None:
+def settle(tables: Tables, rows: Sequence[dict[str, Any]], twins: Sequence[object]) -> None:
     """Judge rows that were made outside of `comparisons.csv`, and withhold what may not be claimed.
 
     Args:
         tables: the run.
         rows: rows with a family (`of_family`).
-        twins: pairs of an anchor and its twin, judged.
+        twins: verdicts on anchors and their twins.
     """
     _judge(tables, rows)
     pair_verdicts.suppress(tables, rows, twins)

@@ -11,12 +11,11 @@ from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.stats import paired
 from modbench.harness.stats.effects import Effect, over_launches
 from modbench.reports.model import Estimate, Finding, Sentence, known
-from modbench.reports.tables import pair_verdicts
-from modbench.reports.tables.comparisons import pair_row
+from modbench.reports.tables.comparisons import pair_row, settle
 from modbench.reports.tables.findings import labels_of, of_pair, of_row
 from modbench.reports.tables.load import Loaded, Row
 from modbench.reports.tables.losses import BITS, NATS, beside, mixed, unit_of
-from modbench.reports.tables.pair_verdicts import UNCHECKED, judge
+from modbench.reports.tables.pair_verdicts import UNCHECKED
 from modbench.reports.wording import ANSWERED
 
 
@@ -30,9 +29,8 @@ def against(loaded: Loaded, case: Case, other: Case, metric: str) -> Finding | N
     together = (each for each in loaded.run.plan.comparisons if case in each.arms and other in each.arms)
     if known is None or case.arm == other.arm or not any(metric in each.metrics for each in together):
         return None
-    pair = pair_row(loaded.tables, case, other, known) | {"primary": False, "twin": False}
-    judge([pair], loaded.run.plan.suite.margin, claims=loaded.run.plan.suite.claims)
-    pair_verdicts.suppress(loaded.tables, [pair], [{"verdict": verdict} for verdict in loaded.twins.verdict])
+    pair = pair_row(loaded.tables, case, other, known)
+    settle(loaded.tables, [pair], [*loaded.twins.verdict])
     return _known(of_row(pair, case, other))
 
 
