@@ -54,6 +54,12 @@ class Effect:
     n: int = 1
     reason: str | None = None
 
+    @property
+    def ratio(self) -> tuple[float, float | None, float | None]:
+        """Of an effect on the log scale the ratio and the ends of its interval."""
+        low, high = (None if end is None else math.exp(end) for end in (self.low, self.high))
+        return math.exp(self.value), low, high
+
     def mirrored(self) -> Effect:
         """The effect on the inverse: of a time, its rate."""
         ends = {"low": self.high, "high": self.low, "low90": self.high90, "high90": self.low90}

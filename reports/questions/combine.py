@@ -28,7 +28,7 @@ from modbench.reports.panel import InPlace
 from modbench.reports.tables import comparisons, losses
 from modbench.reports.tables.cases import no_interval
 from modbench.reports.tables.cell import joined_reasons
-from modbench.reports.tables.comparisons import BY_CPU, SMOKE, pair_row, ratio_ends
+from modbench.reports.tables.comparisons import SMOKE, pair_row, ratio_columns
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.outcomes import CAUSAL_LOSS, Tables
@@ -240,17 +240,14 @@ def _of_times(tables: Tables, pairs: Sequence[tuple[Case, Case]], metric: Metric
     )
     sides = [case for pair in pairs for case in pair]
     unfit = tables.escapes(metric, *sides) or found.unfit
-    ratio, low, high = ratio_ends(found.effect)
-    cpu = found.by_cpu
     return {
         "status": "ok",
         "reason": joined_reasons([found.effect.reason, None if tables.run.plan.suite.claims else SMOKE]),
-        "ratio": ratio,
-        "ci_low": low,
-        "ci_high": high,
-        **({} if cpu is None else dict(zip(BY_CPU, ratio_ends(cpu.typical), strict=True))),
+        **ratio_columns(found.effect, cpu=found.by_cpu),
         "n": found.effect.n,
-        "evidence": Evidence(found.effect, found.mean, found.apart, Disturbed(found.disturbed, cpu=cpu, unfit=unfit)),
+        "evidence": Evidence(
+            found.effect, found.mean, found.apart, Disturbed(found.disturbed, cpu=found.by_cpu, unfit=unfit)
+        ),
     }
 
 

@@ -20,7 +20,7 @@ from modbench.harness.core.labels import of_cell
 from modbench.harness.domain.case import Case, Comparison, Place
 from modbench.harness.planning.select import compile_expression
 from modbench.harness.stats import effects, memo
-from modbench.harness.stats.effects import LEVEL, POWER, Effect
+from modbench.harness.stats.effects import POWER, Effect
 from modbench.harness.stats.verdicts import Disturbed, Estimates
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table
 from modbench.reports.model import Value as Shown
@@ -29,7 +29,7 @@ from modbench.reports.questions.gate.non_inferiority import Change, welch
 from modbench.reports.tables import axes, comparisons, losses
 from modbench.reports.tables.axes import Value
 from modbench.reports.tables.cell import joined_reasons
-from modbench.reports.tables.comparisons import BY_CPU, SMOKE, pair_row, ratio_ends
+from modbench.reports.tables.comparisons import SMOKE, pair_row, ratio_columns
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.outcomes import Tables, arm_named
@@ -53,20 +53,10 @@ def unpaired_result(tables: Tables, case: Case, baseline: Case, metric: Metric) 
         reasons.append(f"the two ran on different hardware ({' and '.join(sorted(hardware))}): no verdict")
     if not tables.run.plan.suite.claims:
         reasons.append(SMOKE)
-    means = (
-        {} if mean is None else dict(zip(("mean_ratio", "mean_ci_low", "mean_ci_high"), ratio_ends(mean), strict=True))
-    )
-    ratio, low, high = ratio_ends(typical)
     disturbed = Disturbed(busy, cpu=cpu, unfit=tables.cpu_unfit(metric, case, baseline), interleaved=False)
     return {
-        "ratio": ratio,
-        **({} if cpu is None else dict(zip(BY_CPU, ratio_ends(cpu.typical), strict=True))),
-        **means,
+        **ratio_columns(typical, mean, cpu),
         "difference": values[0] - values[1],
-        "ci_low": low,
-        "ci_high": high,
-        "ci_level": None if low is None else LEVEL,
-        "mde": None if typical.mde is None else math.expm1(typical.mde),
         "paired": False,
         "status": "ok",
         "reason": joined_reasons(reasons),

@@ -264,8 +264,7 @@ def _judged(rows: Sequence[Row | Timed], margin: float) -> list[Row]:
 
 def _ratio(effect: Effect) -> Estimate:
     """Return an effect on the log scale as a ratio of times."""
-    low, high = (None if end is None else math.exp(end) for end in (effect.low, effect.high))
-    return Estimate(math.exp(effect.value), low, high, "ratio", "s", n=effect.n)
+    return Estimate(*effect.ratio, "ratio", "s", n=effect.n)
 
 
 def _undecided(effect: Effect, margin: float, p: dict[int, float], i: int) -> str:

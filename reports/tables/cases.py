@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -74,9 +73,8 @@ def _case_row(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
         return row | _filled(statistic, effect.value, None, None, 1, no_interval(tables, case, metric))
     if made_in.samples == "seeds":
         return row | _filled(made_in.statistic, effect.value, effect.low, effect.high, effect.n, effect.reason)
-    low, high = (None if end is None else math.exp(end) for end in (effect.low, effect.high))
     statistic = "rate at the mean" if metric.source else made_in.statistic
-    return row | _filled(statistic, math.exp(effect.value), low, high, effect.n, effect.reason)
+    return row | _filled(statistic, *effect.ratio, effect.n, effect.reason)
 
 
 def no_interval(tables: Tables, case: Case, metric: Metric) -> str:

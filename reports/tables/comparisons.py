@@ -32,7 +32,9 @@ from modbench.reports.tables.outcomes import NEW_TOKENS, Tables
 from modbench.reports.tables.pair_verdicts import Evidence, judge, machine_labels
 from modbench.reports.writers.number_format import percent, plain
 
-# Columns of `comparisons.csv`: by CPU time, as `ratio, ci_low, ci_high` are by wall time.
+# Columns of `comparisons.csv`: ratios of typical calls and of mean times by wall time, and by CPU time.
+RATIO = ("ratio", "ci_low", "ci_high")
+MEAN = ("mean_ratio", "mean_ci_low", "mean_ci_high")
 BY_CPU = ("cpu_ratio", "cpu_ci_low", "cpu_ci_high")
 # Columns before the labels.
 ATTAINABLE = ("attainable", "realised_ci_low", "realised_ci_high")
@@ -162,10 +164,9 @@ def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict
         effect = mean = mean.shifted(by)
         apart, clean = None, None
         cpu = None if found.cpu_mean is None else Estimates(found.cpu_mean.shifted(by))
-    ratio, low, high = ratio_ends(effect)
-    means = dict(zip(("mean_ratio", "mean_ci_low", "mean_ci_high"), ratio_ends(mean), strict=True)) if mean else {}
     disturbed = Disturbed(found.disturbed, clean, cpu, tables.escapes(metric, case, baseline) or found.unfit)
     difference = math.exp(tables.estimate(case, metric).value) - math.exp(tables.estimate(baseline, metric).value)
+    ratio, low, high = effect.ratio
     promise, reasons = against_ideal(ratio, *_time_ideal(tables, case, baseline, metric), low, high)
     within_reach, unknown = attainable(tables, case, baseline, metric)
     reasons.append(unknown)
@@ -174,18 +175,12 @@ def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict
     if mean is None:
         reasons.append("no mean ratio: samples are quantiles")
     return {
-        "ratio": ratio,
-        **means,
+        **ratio_columns(effect, mean, cpu),
         "difference": difference,
-        "ci_low": low,
-        "ci_high": high,
-        "ci_level": None if low is None else effects.LEVEL,
         **promise,
         "attainable": within_reach,
-        "mde": None if effect.mde is None else math.expm1(effect.mde),
         "status": "ok",
         "reason": joined_reasons([effect.reason, *reasons]),
-        **({} if cpu is None else dict(zip(BY_CPU, ratio_ends(cpu.typical), strict=True))),
         "clean_ratio": None if clean is None else math.exp(clean.value),
         "disturbed": found.disturbed if tables.made_in(metric).times else None,
         "launch_sd": effect.sd,
@@ -200,10 +195,17 @@ def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict
     }
 
 
-def ratio_ends(effect: effects.Effect) -> tuple[float, float | None, float | None]:
-    """Ratio and interval of an effect on the log scale."""
-    low, high = (None if end is None else math.exp(end) for end in (effect.low, effect.high))
-    return math.exp(effect.value), low, high
+def ratio_columns(
+    effect: effects.Effect, mean: effects.Effect | None = None, cpu: Estimates | None = None
+) -> dict[str, Any]:
+    """Return the columns of a ratio and its interval; of mean times and by CPU time where these are known."""
+    known = {RATIO: effect, MEAN: mean, BY_CPU: None if cpu is None else cpu.typical}
+    found: dict[str, Any] = {}
+    for columns, each in known.items():
+        if each is not None:
+            found |= zip(columns, each.ratio, strict=True)
+    level = None if effect.low is None else effects.LEVEL
+    return found | {"ci_level": level, "mde": None if effect.mde is None else math.expm1(effect.mde)}
 
 
 def _time_ideal(tables: Tables, case: Case, baseline: Case, metric: Metric) -> tuple[float | None, str]:
@@ -318,7 +320,7 @@ COMPARISONS = [
     *(f"baseline_{column}" for column in CASE_COLUMNS),
     *("metric", "unit", "ratio", "difference", "ci_low", "ci_high", "ci_level", "ideal", "efficiency", "realised"),
     *("verdict", "mde", "paired", "status", "reason"),
-    *("mean_ratio", "mean_ci_low", "mean_ci_high", *ATTAINABLE),
+    *(*MEAN, *ATTAINABLE),
     *("labels", "baseline_labels"),
     *BY_CPU,
     *("arm_title", "baseline_arm_title"),
@@ -411,7 +413,7 @@ def deciding(rows: pd.DataFrame) -> pd.DataFrame:
     """Return rows of `comparisons.csv` whose ratios are those that the verdicts are on."""
     by_cpu = rows.labels.map(lambda cell: Label.BY_CPU in labels.of_cell(cell)).astype(bool)
     made = rows.copy()
-    for wall, cpu in zip(("ratio", "ci_low", "ci_high"), BY_CPU, strict=True):
+    for wall, cpu in zip(RATIO, BY_CPU, strict=True):
         made[wall] = made[wall].mask(by_cpu, made[cpu])
     return made
 
