@@ -306,13 +306,7 @@ def _row(line: Line, estimand: str) -> dict[str, object]:
         "launches": line.launches,
         "labels": ";".join(found.labels) or None,
         "status": found.status,
-        "reason": joined_reasons(
-            [
-                line.withheld,
-                found.reason,
-                without,
-            ]
-        ),
+        "reason": joined_reasons([line.withheld, found.reason, without]),
         "measure_next": found.measure_next,
     }
 

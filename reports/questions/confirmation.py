@@ -35,34 +35,12 @@ from modbench.reports.tables.losses import in_flops
 from modbench.reports.writers.number_format import typed
 
 COLUMNS = (
-    *(
-        "budget",
-        "count",
-        "variant",
-        "case_id",
-        "role",
-        "baseline_variant",
-        "baseline_case_id",
-        "seeds",
-        "baseline_seeds",
-    ),
-    *(
-        "loss",
-        "baseline_loss",
-        "difference",
-        "ci_low",
-        "ci_high",
-        "share",
-        "share_low",
-        "share_high",
-        "verdict",
-        "margin",
-    ),
+    *("budget", "count", "variant", "case_id", "role", "baseline_variant", "baseline_case_id", "seeds"),
+    *("baseline_seeds", "loss", "baseline_loss", "difference", "ci_low", "ci_high", "share", "share_low", "share_high"),
+    *("verdict", "margin"),
     *("effective_speedup", "effective_ci_low", "effective_ci_high", "looks", "planned_seeds", "wanted_seeds"),
     *("more_seeds", "more_hours", "reason", "estimate"),
 )
-
-
 HEAD = ("Compared with", "Size", "Seeds", "Loss", "Difference [95 %]", "Of the loss", "Verdict")
 NATS = "nats per token"
 # An optimum between two sizes that lies lower by less than this share of the margin decides nothing.

@@ -21,20 +21,19 @@ CASE_COLUMNS = [
 ]
 CASES = [
     *CASE_COLUMNS,
-    "metric",
-    "unit",
-    "statistic",
-    "value",
-    "ci_low",
-    "ci_high",
-    "ci_level",
-    "n",
-    "status",
-    "reason",
-    "labels",
-    "arm_title",
-    NEW_TOKENS,
+    *("metric", "unit", "statistic", "value", "ci_low", "ci_high", "ci_level", "n", "status", "reason", "labels"),
+    *("arm_title", NEW_TOKENS),
 ]
+# Columns of `cases.csv` and `comparisons.csv` that hold numbers, and whole numbers that may be null; a baseline's likewise.
+NUMBERS = frozenset(
+    {
+        *("capacity", "depth_ratio", "value", "ci_low", "ci_high", "ci_level", "ratio", "difference", "ideal"),
+        *("efficiency", "realised", "mde", "mean_ratio", "mean_ci_low", "mean_ci_high", "attainable"),
+        *("realised_ci_low", "realised_ci_high", "cpu_ratio", "cpu_ci_low", "cpu_ci_high", "clean_ratio", "disturbed"),
+        *("p_adjusted", "needed", "launches", "launch_sd", "mean_launches", "mean_launch_sd"),
+    }
+)
+COUNTS = frozenset({"params", "n", NEW_TOKENS})
 
 
 def rows_of(tables: Tables, comparison: Comparison) -> list[dict[str, Any]]:
@@ -47,8 +46,20 @@ def case_table(tables: Tables, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Return `cases.csv`: the rows of all comparisons, then those of the twins."""
     rows = list(rows)
     rows += [_case_row(tables, twin, metric) for twin, _, metric in tables.twins()]
-    frame = pd.DataFrame(rows, columns=CASES).astype(dict.fromkeys(("params", "n", NEW_TOKENS), "Int64"))
-    return frame.astype(dict.fromkeys(("capacity", "depth_ratio", "value", "ci_low", "ci_high", "ci_level"), "float64"))
+    return table_of(rows, CASES)
+
+
+def table_of(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+    """Return rows as a table in which numbers have their type, also where there is no row."""
+    kinds = {"float64": NUMBERS, "Int64": COUNTS}
+    return pd.DataFrame(rows, columns=columns).astype(
+        {
+            column: kind
+            for column in columns
+            for kind, those in kinds.items()
+            if column.removeprefix("baseline_") in those
+        }
+    )
 
 
 def _case_row(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from modbench.harness.stats import effects, verdicts
 from modbench.harness.stats.verdicts import Disturbed, Estimates
 from modbench.reports.model import Estimate, Sentence
 from modbench.reports.tables import pair_verdicts, solved
-from modbench.reports.tables.cases import CASE_COLUMNS, no_interval
+from modbench.reports.tables.cases import CASE_COLUMNS, no_interval, table_of
 from modbench.reports.tables.cell import Cell, joined_reasons
 from modbench.reports.tables.outcomes import NEW_TOKENS, Tables
 from modbench.reports.tables.pair_verdicts import Evidence, judge, machine_labels
@@ -333,12 +333,8 @@ Targets: TypeAlias = "AbstractSet[tuple[str, str]] | None"
 # More columns, which only the page shows.
 MORE = (
     *("clean_ratio", "disturbed", "p_adjusted", "primary", "twin", "needed"),
-    *(
-        "launch_sd",
-        "launches",
-        "mean_launch_sd",
-        "mean_launches",
-    ),  # of the effects on the log scale: reports/questions/break_even.py
+    # Of the effects on the log scale: reports/questions/break_even.py.
+    *("launch_sd", "launches", "mean_launch_sd", "mean_launches"),
 )
 
 
@@ -373,19 +369,7 @@ def comparison_table(tables: Tables, rows: Sequence[dict[str, Any]]) -> pd.DataF
     pair_verdicts.suppress(tables, rows, [row.get("verdict") for row in twins])
     rows.sort(key=lambda row: not row["primary"])
     rows += twins
-    frame = pd.DataFrame(rows, columns=[*COMPARISONS, *MORE])
-    numbers = (
-        *("ratio", "difference", "ci_low", "ci_high", "ci_level", "ideal", "efficiency", "realised", "mde"),
-        *("mean_ratio", "mean_ci_low", "mean_ci_high"),
-        *ATTAINABLE,
-        *(*BY_CPU, "clean_ratio", "disturbed", "p_adjusted", "needed"),
-        *("launch_sd", "launches", "mean_launch_sd", "mean_launches"),
-        *("capacity", "baseline_capacity", "depth_ratio", "baseline_depth_ratio"),
-    )
-    frame = frame.astype(
-        dict.fromkeys(numbers, "float64") | {"primary": "bool", "twin": "bool"}
-    )  # also where there is no row
-    return frame.astype({"params": "Int64", "baseline_params": "Int64", NEW_TOKENS: "Int64"})
+    return table_of(rows, [*COMPARISONS, *MORE]).astype({"primary": "bool", "twin": "bool"})
 
 
 def settle(tables: Tables, rows: Sequence[dict[str, Any]], twins: Sequence[object]) -> None:
