@@ -570,11 +570,6 @@ class _Maker:
         self.matches = None if keep.select is None else compile_expression(keep.select)
         # Cases that have the value which is the baseline, by metric: what each other case is held against.
         self.with_value = self._with_value() if self.value is not None else {}
-        self.values: dict[tuple[str, str], float] = {
-            (row["case_id"], row["metric"]): row["value"]
-            for row in loaded.cases.to_dict("records")
-            if row["status"] == "ok"
-        }
         self._told: dict[str, set[str]] = {}
         self._against: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
 
@@ -670,25 +665,22 @@ class _Maker:
 
     def _fill(self, column: Column, comparison: Comparison, case: Case) -> None:
         """Add a case to its column, and its baseline beside it."""
-        metric = column.metric
+        metric, values = column.metric, self.loaded.values
         base, why = self._baseline(comparison, metric, case)
-        cell = column.cells[self.at[case.id]] = Cell(case, self._value(case, metric), why=why)
+        cell = column.cells[self.at[case.id]] = Cell(case, values.get((case.id, metric.key)), why=why)
         if base is None or base.id == case.id:
             return
         if self.value is not None or not self.across:  # else it has a column of its own
             own = self.at[base.id]
             key = tuple((each, value) for each, value in self.rest[base.id] if each in self._told[metric.key])
             here = self.value is not None or (own is not None and _fits(key, column.heading))
-            column.cells.setdefault(own if here else BASELINE, Cell(base, self._value(base, metric)))
+            column.cells.setdefault(own if here else BASELINE, Cell(base, values.get((base.id, metric.key))))
         if case.place == base.place:
             cell.row = self._pairs(comparison, metric, base)[case.id]
         else:
             compared = unpaired_result if self.tables.made_in(metric).samples == "launches" else None
             row = pair_row(self.tables, case, base, metric, compared)
             cell.row = comparisons.of_family(row, (metric.key, column.heading), primary=True)
-
-    def _value(self, case: Case, metric: Metric) -> float | None:
-        return self.values.get((case.id, metric.key))
 
     def _baseline(self, comparison: Comparison, metric: Metric, case: Case) -> tuple[Case | None, str]:
         """Return what a case is compared with; or why there is nothing."""

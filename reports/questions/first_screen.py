@@ -604,7 +604,7 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
             brief=Sentence("{n:missing unit}", n=missing),
             heavy=True,
         )
-    for label, cases in loaded.labelled().items():
+    for label, cases in loaded.labelled.items():
         names = Listed(_named(loaded, cases), most=most_named)
         yield Doubt(
             Sentence("{label}: {names}.", label=f"{label[:1].upper()}{label[1:]}", names=names),

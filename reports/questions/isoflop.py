@@ -389,7 +389,7 @@ def _loss(loaded: Loaded, curve: Curve, dense: Curve) -> Finding:
         return Finding(case, value=value)
     effect = paired(curve.best.losses, dense.best.losses)
     made = Estimate(effect.value, effect.low, effect.high, "difference", base).scaled(factor)
-    ahead = {each.arm for each in loaded.labelled().get(Label.NOT_AUTOREGRESSIVE, [])}
+    ahead = {each.arm for each in loaded.labelled.get(Label.NOT_AUTOREGRESSIVE, [])}
     future = curve.metric != PER_TOKEN[0] and case.arm in ahead
     return Finding(case, dense.best.case, value=value, typical=made, labels=(Label.NOT_AUTOREGRESSIVE,) * future)
 

@@ -98,10 +98,8 @@ def _measured(loaded: Loaded, metric: str, case: Case, place: Place) -> bool:
 
 def named(loaded: Loaded, case: Case) -> Labelled:
     """Return an arm with the labels that say that its times may not be those of the work that it claims."""
-    labels = (label for label, cases in loaded.labelled().items() if label in OF_WORK)
-    return Labelled(
-        case, tuple(label for label in labels if case.arm in {each.arm for each in loaded.labelled()[label]})
-    )
+    labels = (label for label, cases in loaded.labelled.items() if label in OF_WORK)
+    return Labelled(case, tuple(label for label in labels if case.arm in {each.arm for each in loaded.labelled[label]}))
 
 
 def cell(loaded: Loaded, metric: str, case: Case, place: Place) -> Value:

@@ -159,7 +159,7 @@ def _legend(loaded: Loaded, lines: Sequence[str], more: Sequence[str], width: in
     if not loaded.arms:
         return []
     anchor = loaded.arms[0]
-    readers = {case.arm for case in loaded.labelled().get(Label.NOT_AUTOREGRESSIVE, [])}
+    readers = {case.arm for case in loaded.labelled.get(Label.NOT_AUTOREGRESSIVE, [])}
     who = f"{name(anchor)}, or both sides, " if anchor.arm in readers else ""
     against, words = (swept.baseline, swept.words) if swept else (name(anchor), {})
     parts, said = text.legend(lines, against, readers=who, words=words)
