@@ -92,7 +92,6 @@ def _point_rate(point: Point) -> float:
 
 def placed(loaded: Loaded, arms: Sequence[Case], lengths: Sequence[int]) -> list[Placed]:
     """Return the calls of these arms whose time, FLOPs and operators are known."""
-    cases = {case.id: case for case in loaded.run.plan.cases}
     found = []
     for metric, flops in _FLOPS.items():
         for arm in arms:
@@ -100,7 +99,7 @@ def placed(loaded: Loaded, arms: Sequence[Case], lengths: Sequence[int]) -> list
                 row = loaded.case(arm.arm, metric, length)
                 if row is None or row.status != "ok":
                     continue
-                case = cases[row.case_id]
+                case = loaded.cases_by_id[str(row.case_id)]
                 notes = loaded.tables.counted(case)
                 done, call = getattr(notes, flops), getattr(notes, RECORDED[metric])
                 if done and call is not None:

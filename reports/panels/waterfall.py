@@ -111,8 +111,7 @@ def fall(loaded: Loaded, arm: str, metric: str, seq_len: int) -> Fall | None:
     row, field = loaded.pair(arm, metric, seq_len), RECORDED.get(metric)
     if row is None or field is None or not is_number(row.ratio) or not is_number(row.ideal):
         return None
-    cases = {case.id: case for case in loaded.run.plan.cases}
-    case, baseline = cases[row.case_id], cases[row.baseline_case_id]
+    case, baseline = (loaded.cases_by_id[str(each)] for each in (row.case_id, row.baseline_case_id))
     seconds = loaded.value(baseline.arm, metric, seq_len)
     if seconds is None:
         return None

@@ -98,8 +98,8 @@ def _measured(loaded: Loaded, metric: str, case: Case, place: Place) -> bool:
 
 def named(loaded: Loaded, case: Case) -> Labelled:
     """Return an arm with the labels that say that its times may not be those of the work that it claims."""
-    labels = (label for label, cases in loaded.labelled.items() if label in OF_WORK)
-    return Labelled(case, tuple(label for label in labels if case.arm in {each.arm for each in loaded.labelled[label]}))
+    found = {label: {each.arm for each in cases} for label, cases in loaded.labelled.items() if label in OF_WORK}
+    return Labelled(case, tuple(label for label, arms in found.items() if case.arm in arms))
 
 
 def cell(loaded: Loaded, metric: str, case: Case, place: Place) -> Value:
@@ -108,13 +108,12 @@ def cell(loaded: Loaded, metric: str, case: Case, place: Place) -> Value:
     if own is None:
         return ""
     where = loaded.cases_by_id[own.case_id]
-    value = float(own.value) if own.status == "ok" else None
+    value = loaded.values.get((own.case_id, metric))
     alone = Finding(where, None, place, metric, value=Estimate(value, unit=str(own.unit)), status=str(own.status))
     if pair is None or value is None:
         return alone
     base = loaded.cases_by_id[pair.baseline_case_id]
-    other = loaded.at(metric, base.arm, place)
-    made = of_row(pair, where, base, value, float(other.value) if other is not None and other.status == "ok" else None)
+    made = of_row(pair, where, base, value, loaded.values.get((base.id, metric)))
     return replace(alone, against=base) if made.status != "ok" else made
 
 

@@ -77,8 +77,7 @@ def _measured(loaded: Loaded, case: Case, rival: Case, solved: Rung) -> float | 
     if solved.quantity == PREDICTED:
         found = between(loaded, PREDICTED, case, rival)
         return next((each.typical.value for each in found if each.place.seq_len == solved.solved_at), None)
-    rows = [loaded.case(each.arm, solved.quantity, solved.solved_at) for each in (rival, case)]
-    theirs, own = (float(row.value) if row is not None and row.status == "ok" else 0.0 for row in rows)
+    theirs, own = (loaded.value(each.arm, solved.quantity, solved.solved_at) for each in (rival, case))
     return theirs / own if theirs and own else None
 
 

@@ -49,17 +49,12 @@ def case_table(tables: Tables, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     return table_of(rows, CASES)
 
 
-def table_of(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+def table_of(rows: Sequence[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
     """Return rows as a table in which numbers have their type, also where there is no row."""
-    kinds = {"float64": NUMBERS, "Int64": COUNTS}
-    return pd.DataFrame(rows, columns=columns).astype(
-        {
-            column: kind
-            for column in columns
-            for kind, those in kinds.items()
-            if column.removeprefix("baseline_") in those
-        }
-    )
+    plain = {column: column.removeprefix("baseline_") for column in columns}
+    numbers = dict.fromkeys((column for column in columns if plain[column] in NUMBERS), "float64")
+    counts = dict.fromkeys((column for column in columns if plain[column] in COUNTS), "Int64")
+    return pd.DataFrame(rows, columns=columns).astype(numbers | counts)
 
 
 def _case_row(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
