@@ -287,24 +287,10 @@ def grids(loaded: Loaded, table: AlongAxis, columns: Sequence[Column]) -> Iterat
         for column in mine:
             group = tuple(each for each in column.heading if each[0] != across)
             heads.setdefault(dict(column.heading).get(across), {})[group] = column
-        firsts = {group: column for found in heads.values() for group, column in found.items()}
-        at = [
-            (group, value)
-            for group in firsts
-            for value in table.rows
-            if any(group in found and value in found[group].cells for found in heads.values())
-        ]
+        at = _rows(table, [*heads.values()])
         known = {cell.case.id: cell.value for column in mine for cell in column.cells.values()}
-        cells = [
-            _column(
-                loaded,
-                mine[0].metric,
-                [found[group].cells.get(value) if group in found else None for group, value in at],
-                known,
-            )
-            for found in heads.values()
-        ]
-        names = [(named(firsts[group], group), row_label(table, value)) for group, value in at]
+        cells = [_column(loaded, mine[0].metric, found, at, known) for found in heads.values()]
+        names = [*at.values()]
         kept = _once([value == BASELINE for _, value in at], names, cells)
         titles = [
             named(next(iter(found.values())), ((across, value),)) if across else "" for value, found in heads.items()
@@ -350,26 +336,15 @@ def one_table(loaded: Loaded, table: AlongAxis, keep: Filter) -> Table:
         UsageError: if nothing has a length that was named.
     """
     heads = [*_heads(table, keep)]
-    groups = {group: column for head in reversed(heads) for group, column in head.groups.items()}
-    at = [
-        (group, value)
-        for group in dict.fromkeys(group for head in heads for group in head.groups)
-        for value in table.rows
-        if any(group in head.groups and value in head.groups[group].cells for head in heads)
-    ]
-    cells = [
-        _column(
-            loaded,
-            next(iter(head.groups.values())).metric,
-            [head.groups[group].cells.get(value) if group in head.groups else None for group, value in at],
-            {cell.case.id: cell.value for column in head.groups.values() for cell in column.cells.values()},
-        )
-        for head in heads
-    ]
-    names = [(named(groups[group], group), row_label(table, value)) for group, value in at]
+    at = _rows(table, [head.groups for head in heads])
+    cells = []
+    for head in heads:
+        known = {cell.case.id: cell.value for column in head.groups.values() for cell in column.cells.values()}
+        cells.append(_column(loaded, next(iter(head.groups.values())).metric, head.groups, at, known))
+    names, of_baseline = [*at.values()], [value == BASELINE for _, value in at]
     if grouped := any(name_of_group for name_of_group, _ in names):
-        names = [(table.baseline, "") if at[i][1] == BASELINE else both for i, both in enumerate(names)]
-    kept = _once([value == BASELINE for _, value in at], [(first, first) for first, _ in names], cells)
+        names = [(table.baseline, "") if base else both for base, both in zip(of_baseline, names, strict=True)]
+    kept = _once(of_baseline, [(first, first) for first, _ in names], cells)
     rows = [(*names[i], *(column[i] for column in cells)) for i in kept]
     usual = {head.length for head in heads if head.metric not in LOSSES} or {head.length for head in heads}
     titles = [", ".join([head.title, *(_length(head.length) if len(usual) > 1 else [])]) for head in heads]
@@ -442,10 +417,30 @@ def _once(of_baseline: Sequence[bool], names: Sequence[tuple[str, str]], cells: 
     return kept
 
 
+# Rows of a table, by what distinguishes their columns and by their value of the axis, each with the names of both.
+_Rows: TypeAlias = Mapping[tuple[Heading, Value], tuple[str, str]]
+
+
+def _rows(table: AlongAxis, heads: Sequence[Mapping[Heading, Column]]) -> _Rows:
+    """Return the rows of a table whose columns stand for several, by what distinguishes these."""
+    groups = {group: column for head in reversed(heads) for group, column in head.items()}
+    return {
+        (group, value): (named(groups[group], group), row_label(table, value))
+        for group in dict.fromkeys(group for head in heads for group in head)
+        for value in table.rows
+        if any(group in head and value in head[group].cells for head in heads)
+    }
+
+
 def _column(
-    loaded: Loaded, metric: Metric, cells: Sequence[Cell | None], known: Mapping[str, float | None]
+    loaded: Loaded,
+    metric: Metric,
+    head: Mapping[Heading, Column],
+    at: _Rows,
+    known: Mapping[str, float | None],
 ) -> list[Shown]:
     """Return one column; the best of each place is marked where it is told apart from all others there."""
+    cells = [head[group].cells.get(value) if group in head else None for group, value in at]
     best = _best(loaded, metric, [cell for cell in cells if cell is not None])
     return [
         "" if cell is None else replace(found(loaded, metric, cell, known), best=cell.case.id in best) for cell in cells
