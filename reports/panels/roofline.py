@@ -23,7 +23,7 @@ from modbench.reports.panel import Panel
 from modbench.reports.questions.best_setting import first_arm
 from modbench.reports.tables.comparisons import RECORDED
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording import TIMED, short
+from modbench.reports.wording import WORKLOADS, short
 from modbench.reports.writers.number_format import plain, typed
 
 if TYPE_CHECKING:
@@ -128,9 +128,6 @@ def _bytes(work: Work, element: int) -> int:
     return element * batch * (rows * inner + inner * columns + rows * columns)
 
 
-_TITLES = {metric: title for title, metric in TIMED}
-
-
 def render(loaded: Loaded) -> list[Figure]:
     """Draw one mark per arm, length and workload, larger for longer; left out where no roof was measured."""
     dtype = loaded.run.plan.suite.grid.dtype[0]
@@ -141,13 +138,13 @@ def render(loaded: Loaded) -> list[Figure]:
     calls = [each for each in placed(loaded, arms, loaded.lengths_shown) if each.case.place.dtype == dtype]
     if not calls:
         return []
-    sides = [(metric, some) for metric in _TITLES if (some := [each for each in calls if each.metric == metric])]
+    sides = [(metric, some) for metric in WORKLOADS if (some := [each for each in calls if each.metric == metric])]
     made, axes = new_figure(5.2, 3.4, len(sides), share_y=True)
     headline(made, "attained FLOP/s (higher is better)")
     marks = Marks()
     for axis, (metric, some) in zip(axes, sides, strict=True):
         _draw(axis, loaded, some, limit, marks)
-        axis.set_title(_TITLES[metric])
+        axis.set_title(WORKLOADS[metric])
     _ends(axes, calls, limit)
     data = pd.DataFrame(
         [
@@ -227,7 +224,7 @@ def _said(each: Placed, limit: Roof) -> str:
     said = Sentence(
         "{arm}, {workload}, T = {length}: {rate} at {intensity} FLOP/B, {share} of the roof",
         arm=short(each.case),
-        workload=_TITLES[each.metric],
+        workload=WORKLOADS[each.metric],
         length=each.case.place.seq_len,
         rate=_per_second(each.flop_per_s, "FLOP"),
         intensity=Estimate(each.intensity),
@@ -247,7 +244,7 @@ def _caption(loaded: Loaded, calls: Sequence[Placed], limit: Roof) -> Sentence:
     ]
     return Sentence(
         "Of the roof, the {workload} at T = {length} attains: {shares}. Roof: {flop}, {bytes}.",
-        workload=_TITLES[calls[0].metric],
+        workload=WORKLOADS[calls[0].metric],
         length=length,
         shares=Listed(shares),
         flop=_per_second(limit.flop_per_s, "FLOP"),

@@ -23,7 +23,7 @@ from modbench.reports.tables.cell import joined_reasons
 from modbench.reports.tables.findings import labels_of
 from modbench.reports.tables.load import MOST_ARMS, Loaded, Row, contenders, rung_beside, same_shape
 from modbench.reports.tables.outcomes import LEFT_OUT
-from modbench.reports.wording import TIMED, is_number, name
+from modbench.reports.wording import TIMED, WORKLOADS, is_number, name
 from modbench.reports.writers.number_format import grid_point, plain
 
 Axis: TypeAlias = Literal["seq_len", "batch_size"]
@@ -455,5 +455,4 @@ def _title(where: _Where, places: Collection[_Where]) -> str:
     fixed = where.axis == "batch_size" or "fixed" in several
     parts = [grid_point(LETTERS[other(where.axis)], where.fixed)] * fixed
     parts += [getattr(where, field) for field in ("dtype", "execution") if field in several]
-    title = {metric: title for title, metric in TIMED}[where.metric]
-    return " at ".join(filter(None, [title, ", ".join(parts)]))
+    return " at ".join(filter(None, [WORKLOADS[where.metric], ", ".join(parts)]))

@@ -33,7 +33,7 @@ from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.outcomes import CAUSAL_LOSS, Tables
 from modbench.reports.tables.pair_verdicts import Evidence
-from modbench.reports.wording import ANSWERED, name
+from modbench.reports.wording import WORKLOADS, name
 from modbench.reports.writers.number_format import grid_point
 
 # Fields of a configuration that say how tokens are mixed.
@@ -42,7 +42,7 @@ MIXER = ("mixer", "window", "kernel_size")
 SHOWN: dict[str, str] = {
     "flops/forward": "FLOPs, forward",
     "flops/train_step": "FLOPs, train step",
-    **{metric: workload for workload, metric in ANSWERED},
+    **WORKLOADS,
     "memory/peak_allocated": "peak memory",
     "memory/kv_cache": "KV cache",
     "loss/val_causal": "loss, causal",

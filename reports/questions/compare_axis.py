@@ -34,7 +34,7 @@ from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.outcomes import Tables, arm_named
 from modbench.reports.tables.pair_verdicts import Evidence
-from modbench.reports.wording import ANSWERED, name
+from modbench.reports.wording import WORKLOADS, name
 
 NOT_INTERLEAVED = "not interleaved: measured in different processes"
 
@@ -120,9 +120,9 @@ def _p_value(change: Change) -> float:
 
 
 # Shown where no metric is named: the others are in the JSON.
-SHOWN = (*(metric for _, metric in ANSWERED), "memory/peak_allocated", "memory/kv_cache", "bpb/val")
+SHOWN = (*WORKLOADS, "memory/peak_allocated", "memory/kv_cache", "bpb/val")
 # How metrics are called in headings; the others by their keys.
-TITLES = {metric: title for title, metric in ANSWERED} | {
+TITLES = WORKLOADS | {
     "memory/peak_allocated": "peak memory",
     "memory/kv_cache": "KV cache",
     "bpb/val": "bits/byte",
@@ -302,7 +302,7 @@ def grids(loaded: Loaded, table: AlongAxis, columns: Sequence[Column]) -> Iterat
 # Losses in the order in which one table prefers them: where routers decide as in generation, one is comparable with dense.
 LOSSES = ("loss/val_causal", "bpb/val", "loss/val")
 # Titles of the columns of one table, in its order.
-IN_ONE = {metric: title.removesuffix(" pass") for title, metric in ANSWERED} | {
+IN_ONE = {metric: title.removesuffix(" pass") for metric, title in WORKLOADS.items()} | {
     "flops/forward": "FLOPs",
     "memory/peak_allocated": "memory",
     "memory/kv_cache": "KV cache",

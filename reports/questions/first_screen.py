@@ -20,7 +20,7 @@ from modbench.reports.tables.cases import looked_ahead
 from modbench.reports.tables.comparisons import trained_apart
 from modbench.reports.tables.load import Loaded, contenders, rung_beside, same_shape, subsample_evenly
 from modbench.reports.tables.losses import seeds_in_words
-from modbench.reports.wording import ANSWERED, MATCHED, name, short
+from modbench.reports.wording import ANSWERED, MATCHED, WORKLOADS, name, short
 from modbench.reports.writers.number_format import plain
 
 # Arms that the answer is about; the rest are counted.
@@ -145,7 +145,7 @@ def _group(loaded: Loaded, found: Finding) -> _Group | None:
     """Return what an answer about a place is about; None for a forward pass or a training step."""
     if loaded.tables.metrics[found.metric].workload not in GENERATION:
         return None
-    return _Group(win_rate.WORKLOADS[found.metric].capitalize(), found.place.batch_size)
+    return _Group(WORKLOADS[found.metric].capitalize(), found.place.batch_size)
 
 
 def _own(loaded: Loaded, found: Sequence[tuple[Case, Case, Rung]]) -> tuple[Case, list[Value]]:

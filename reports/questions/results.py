@@ -13,12 +13,12 @@ from modbench.reports.questions import win_rate
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import MOST_LENGTHS, Loaded, subsample_evenly
-from modbench.reports.wording import ANSWERED, SERVING
+from modbench.reports.wording import SERVING, WORKLOADS
 from modbench.reports.writers.number_format import grid_point, sizes
 
 # Metrics of the tables, with their titles, in the order in which they are printed.
 TABLES = (
-    *((metric, SERVING.get(metric, title)) for title, metric in ANSWERED),
+    *(WORKLOADS | SERVING).items(),
     ("ttft", "TTFT, read by the host"),
     ("tpot", "TPOT, read by the host"),
     ("tokens_per_s/prefill", "prefill"),
@@ -30,7 +30,7 @@ TABLES = (
     ("memory/kv_cache", "KV cache"),
 )
 # Times whose tables stand without `-v`.
-TIMES = frozenset({*(metric for _, metric in ANSWERED), "ttft", "tpot"})
+TIMES = frozenset({*WORKLOADS, "ttft", "tpot"})
 # Settings of one metric that get a table of their own at most.
 MOST_SETTINGS = 6
 

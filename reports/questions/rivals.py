@@ -10,7 +10,7 @@ from modbench.reports.questions import win_rate
 from modbench.reports.tables.comparisons import trained_apart
 from modbench.reports.tables.findings import between
 from modbench.reports.tables.load import Loaded, rung_beside
-from modbench.reports.wording import MATCHED
+from modbench.reports.wording import MATCHED, WORKLOADS
 from modbench.reports.writers.number_format import place
 
 # A rival further than this from equal in what it was solved for is said to be.
@@ -50,7 +50,7 @@ def headline(loaded: Loaded, case: Case, rival: Case, solved: Rung) -> Sentence 
 
 
 def _where(found: Finding, among: list[Finding]) -> str:
-    return f"{win_rate.WORKLOADS[found.metric]}, {place(found.place, [each.place for each in among])}"
+    return f"{WORKLOADS[found.metric]}, {place(found.place, [each.place for each in among])}"
 
 
 def missed(loaded: Loaded) -> Iterator[Sentence]:

@@ -10,13 +10,13 @@ from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK, Label, of_cell
 from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.stats import paired
 from modbench.harness.stats.effects import Effect, over_launches
+from modbench.reports import wording
 from modbench.reports.model import Estimate, Finding, Sentence, known
 from modbench.reports.tables.comparisons import pair_row, settle
 from modbench.reports.tables.findings import labels_of, of_pair, of_row
 from modbench.reports.tables.load import Loaded, Row
 from modbench.reports.tables.losses import BITS, NATS, beside, mixed, unit_of
 from modbench.reports.tables.pair_verdicts import UNCHECKED
-from modbench.reports.wording import ANSWERED
 
 
 def against(loaded: Loaded, case: Case, other: Case, metric: str) -> Finding | None:
@@ -66,7 +66,7 @@ def effect_between(loaded: Loaded, case: Case, other: Case, metric: str) -> Effe
 Rows = dict[tuple[str, str], Row]
 # What `--workload` names, with the key of its time, in the order of preference.
 WORKLOADS = {name: f"latency/{name}" for name in ("forward", "decode", "prefill", "request", "train_step")}
-IN_WORDS = {key.partition("/")[2]: words for words, key in ANSWERED}
+IN_WORDS = {key.partition("/")[2]: workload for key, workload in wording.WORKLOADS.items()}
 # The objective, limit and axis of this name; the word alone would read as the pass.
 SIZE = "memory"
 MEMORY, KV_CACHE = "memory/peak_allocated", "memory/kv_cache"
