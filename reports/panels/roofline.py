@@ -17,7 +17,7 @@ from modbench.harness.roofline.table import Point, amount
 from modbench.harness.roofline.table import Table as Peaks
 from modbench.harness.roofline.work import Listed as Operators
 from modbench.harness.roofline.work import Work
-from modbench.reports.figures.style import INK, Mark, Marks, headline, look, new_figure
+from modbench.reports.figures.style import INK, Marks, draw_dots, headline, new_figure
 from modbench.reports.model import Estimate, Figure, Listed, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.questions.best_setting import first_arm
@@ -159,29 +159,12 @@ def render(loaded: Loaded) -> list[Figure]:
 
 def _draw(axis: Axes, loaded: Loaded, calls: Sequence[Placed], limit: Roof, marks: Marks) -> None:
     sizes = {length: (3.5 + 1.6 * i) ** 2 for i, length in enumerate(loaded.lengths_shown)}
-    by_shape: dict[str, list[Placed]] = {}
-    for each in calls:
-        by_shape.setdefault(look(each.case).marker, []).append(each)
-    for shape, group in by_shape.items():
-        made = axis.scatter(
-            [each.intensity for each in group],
-            [each.flop_per_s for each in group],
-            s=[sizes.get(each.case.place.seq_len, 36) for each in group],
-            marker=shape,
-            c=[_color(each) for each in group],
-            edgecolors=INK,
-            linewidths=0.5,
-            zorder=3,
-        )
-        marks.name(made, *(Mark(_said(each, limit), each.case.arm) for each in group))
+    dots = (
+        (each.intensity, each.flop_per_s, sizes.get(each.case.place.seq_len, 36), each.case, _said(each, limit))
+        for each in calls
+    )
+    draw_dots(axis, dots, marks)
     axis.set_xlabel("FLOPs per byte")
-
-
-def _color(each: Placed) -> tuple[float, ...]:
-    from matplotlib.colors import to_rgba
-
-    style = look(each.case)
-    return to_rgba(style.color, style.opacity)
 
 
 def _ends(axes: Sequence[Axes], calls: Sequence[Placed], limit: Roof) -> None:
