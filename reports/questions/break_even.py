@@ -19,7 +19,7 @@ from modbench.harness.stats.break_even import Found, Point, break_even
 from modbench.harness.stats.effects import LEVEL
 from modbench.reports.model import Block, Estimate, Finding, Listed, Sentence, Table, Value
 from modbench.reports.tables import pair_verdicts
-from modbench.reports.tables.cell import joined_reasons
+from modbench.reports.tables.cell import columns_of, joined_reasons
 from modbench.reports.tables.findings import labels_of
 from modbench.reports.tables.load import MOST_ARMS, Loaded, Row, contenders, rung_beside, same_shape
 from modbench.reports.tables.outcomes import LEFT_OUT
@@ -298,9 +298,7 @@ def _row(line: Line, estimand: str) -> dict[str, object]:
         "threads": place.threads,
         "estimand": estimand,
         "outcome": None if line.withheld else found.verdict,
-        "value": point.value,
-        "ci_low": point.low,
-        "ci_high": point.high,
+        **columns_of(point),
         "ci_level": LEVEL if point.low is not None or point.high is not None else None,
         "measured": " ".join(map(str, line.measured)) or None,
         "launches": line.launches,

@@ -23,11 +23,11 @@ from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.stats import effects, memo, paired, verdicts
 from modbench.harness.stats.effects import LEVEL
 from modbench.harness.stats.verdicts import Disturbed
-from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value
+from modbench.reports.model import Finding, Listed, Sentence, Table, Value
 from modbench.reports.panel import InPlace
 from modbench.reports.tables import comparisons, losses
 from modbench.reports.tables.cases import no_interval
-from modbench.reports.tables.cell import joined_reasons
+from modbench.reports.tables.cell import columns_of, joined_reasons
 from modbench.reports.tables.comparisons import SMOKE, pair_row, ratio_columns
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
@@ -259,9 +259,7 @@ def _of_seeds(tables: Tables, pairs: Sequence[tuple[Case, Case]], metric: Metric
     return {
         "status": "ok",
         "reason": effect.reason,
-        "difference": effect.value,
-        "ci_low": effect.low,
-        "ci_high": effect.high,
+        **columns_of(effect, "difference"),
         "n": effect.n,
         "evidence": None if effect.low is None else Evidence(effect, better=metric.better),
     }
@@ -290,15 +288,13 @@ def table(loaded: Loaded) -> pd.DataFrame:
 
 def _row(each: Combined) -> dict[str, Any]:
     square, place, found = each.square, each.square.both.place, each.together
-    ends = {
-        f"{which}{end}": value
-        for which, one in (("skips", each.skips), ("mixes", each.mixes), ("both", each.both))
-        for end, value in zip(("", "_ci_low", "_ci_high"), _ends(one.typical), strict=True)
-    }
     labels = dict.fromkeys(
         label for one in (each.skips, each.both, found) for label in (*one.labels, *one.against_labels)
     )
-    return ends | {
+    return {
+        **columns_of(each.skips.typical, "skips", "skips_"),
+        **columns_of(each.mixes.typical, "mixes", "mixes_"),
+        **columns_of(each.both.typical, "both", "both_"),
         "metric": each.metric,
         "unit": "" if found.typical.kind == "ratio" else found.typical.unit,
         "arm": square.both.arm,
@@ -315,7 +311,7 @@ def _row(each: Combined) -> dict[str, Any]:
         "threads": place.threads,
         "quantity": "ratio of ratios" if found.typical.kind == "ratio" else "difference of differences",
         "expected": each.expected,
-        **dict(zip(("value", "ci_low", "ci_high"), _ends(found.typical), strict=True)),
+        **columns_of(found.typical),
         "ci_level": LEVEL if found.typical.closed else None,
         "verdict": found.verdict,
         "n": each.n,
@@ -323,10 +319,6 @@ def _row(each: Combined) -> dict[str, Any]:
         "status": found.status,
         "reason": found.reason,
     }
-
-
-def _ends(made: Estimate) -> tuple[float | None, float | None, float | None]:
-    return made.value, made.low, made.high
 
 
 # --- in sentences and tables

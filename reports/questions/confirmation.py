@@ -30,6 +30,7 @@ from modbench.harness.stats.effective_speedup import EffectiveSpeedup, Fall
 from modbench.harness.stats.joint_fit import JointFit, Optimum, Run
 from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, Verdict
 from modbench.reports.questions.isoflop import attention, without_size
+from modbench.reports.tables.cell import columns_of
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import in_flops
 from modbench.reports.writers.number_format import typed
@@ -257,17 +258,12 @@ def _rows(answer: Answer) -> list[dict[str, object]]:
             # The best may have got further seeds for another comparison: the row has those of its own difference.
             mine, theirs = (side.after(number) for side, number in zip((best, other), last.seeds, strict=True))
             row |= {"seeds": last.seeds[0], "baseline_seeds": last.seeds[1], "loss": mine, "baseline_loss": theirs}
-            row |= {"difference": last.value, "ci_low": last.low, "ci_high": last.high, "verdict": last.verdict}
-            row["estimate"] = last.estimate
+            row |= columns_of(last, "difference") | {"verdict": last.verdict, "estimate": last.estimate}
             whole = theirs
             for key, value in (("share", last.value), ("share_low", last.low), ("share_high", last.high)):
                 row[key] = None if value is None or whole is None else value / whole
         if compared.role == "anchor" and answer.speedup is not None:
-            row |= {
-                "effective_speedup": answer.speedup.value,
-                "effective_ci_low": answer.speedup.low,
-                "effective_ci_high": answer.speedup.high,
-            }
+            row |= columns_of(answer.speedup, "effective_speedup", "effective_")
             row["reason"] = compared.reason or answer.speedup.reason
         rows.append(row)
     return rows

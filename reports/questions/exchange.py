@@ -24,7 +24,7 @@ from modbench.harness.stats import effects, memo
 from modbench.harness.stats.exchange import FEW_POINTS, NOT_FALLING, Crossing, Rate, crossing, rate
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
 from modbench.reports.tables import pair_verdicts
-from modbench.reports.tables.cell import Trouble, joined_reasons
+from modbench.reports.tables.cell import Trouble, columns_of, joined_reasons
 from modbench.reports.tables.findings import between
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import NATS, PER_TOKEN, in_flops, lengths, unit_of
@@ -433,9 +433,7 @@ def _row(made: Exchange, price: Price) -> dict[str, Any]:
         "unit": price.metric.unit,
         "loss_metric": made.loss,
         "ladder": " ".join(rung.arm for rung in made.ladder),
-        "ratio": price.plain.value,
-        "ratio_ci_low": price.plain.low,
-        "ratio_ci_high": price.plain.high,
+        **columns_of(price.plain, "ratio", "ratio_"),
         "labels": labels.joined(price.labels),
     }
     if price.trouble is not None:
@@ -450,9 +448,7 @@ def _row(made: Exchange, price: Price) -> dict[str, Any]:
         row
         | told
         | {
-            "effective_speedup": found.value,
-            "ci_low": found.low,
-            "ci_high": found.high,
+            **columns_of(found, "effective_speedup"),
             "ci_level": effects.LEVEL if closed else None,
             "status": "ok",
             "reason": joined_reasons([illustration, price.reason]),

@@ -30,6 +30,7 @@ from modbench.reports.panel import InPlace
 from modbench.reports.questions.recommend.candidates import against, has_tail
 from modbench.reports.questions.results import TABLES
 from modbench.reports.tables import losses
+from modbench.reports.tables.cell import columns_of
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import PER_TOKEN, in_flops, seeds_in_words
 from modbench.reports.wording import name
@@ -254,12 +255,12 @@ def _row(loaded: Loaded, curve: Curve, dense: Curve | None, fitted: JointFit) ->
         }
         if curve.variant != dense.variant:
             effect = paired(best.losses, dense.best.losses)
-            row |= _difference("best", effect.value, effect.low, effect.high)
+            row |= columns_of(effect, "best_difference", "best_")
             apart = fitted.difference(curve.variant, dense.variant)
             if isinstance(fitted.optimum(dense.variant), str):
                 reasons.append("the anchor's curve has no optimum")
             elif apart is not None and not reasons:
-                row |= _difference("optimum", apart.value, apart.low, apart.high)
+                row |= columns_of(apart, "optimum_difference", "optimum_")
     return row | {"reason": "; ".join(reasons) or None}
 
 
@@ -504,7 +505,3 @@ def _rates(loaded: Loaded) -> Iterator[Sequence[Value]]:
 def attention(count: str) -> str:
     """Which attention FLOPs a budget is charged with, `full` or `causal`, in words."""
     return {"full": "full-square attention", "causal": "causal attention"}[count]
-
-
-def _difference(which: str, value: float, low: float | None, high: float | None) -> dict[str, object]:
-    return {f"{which}_difference": value, f"{which}_ci_low": low, f"{which}_ci_high": high}

@@ -20,7 +20,7 @@ from modbench.harness.stats import effects, exact_two_proportions, solved
 from modbench.harness.stats.effects import LEVEL
 from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, Verdict
 from modbench.reports.tables import best_arms
-from modbench.reports.tables.cell import Cell
+from modbench.reports.tables.cell import Cell, columns_of
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded, Row
 from modbench.reports.tables.solved import Counts
@@ -249,9 +249,7 @@ def _compared(loaded: Loaded, found: Counts, case: Case, baseline: Case, key: st
     verdict = None if pair is None or not isinstance(pair.verdict, str) else pair.verdict
     more = _seeds_to_decide(found, case, baseline) if verdict == "inconclusive" else None
     return row | {
-        "difference": effect.value,
-        "ci_low": effect.low,
-        "ci_high": effect.high,
+        **columns_of(effect, "difference"),
         "ci_level": LEVEL,
         "p": effect.p,
         "p_adjusted": None if pair is None else pair.p_adjusted,

@@ -27,7 +27,7 @@ from modbench.harness.stats.verdicts import Disturbed, Estimates
 from modbench.reports.model import Estimate, Sentence
 from modbench.reports.tables import pair_verdicts, solved
 from modbench.reports.tables.cases import CASE_COLUMNS, no_interval, table_of
-from modbench.reports.tables.cell import Cell, joined_reasons
+from modbench.reports.tables.cell import Cell, columns_of, joined_reasons
 from modbench.reports.tables.outcomes import NEW_TOKENS, Tables
 from modbench.reports.tables.pair_verdicts import Evidence, judge, machine_labels
 from modbench.reports.writers.number_format import percent, plain
@@ -304,9 +304,7 @@ def _difference(tables: Tables, case: Case, baseline: Case, metric: Metric) -> d
     if effect.low is None:
         reasons.append(plain(Sentence("{n:seed}: illustration, no claim", n=len(seeds))))
     return {
-        "difference": effect.value,
-        "ci_low": effect.low,
-        "ci_high": effect.high,
+        **columns_of(effect, "difference"),
         "ci_level": None if effect.low is None else effects.LEVEL,
         "mde": effect.mde,
         "status": "ok",
