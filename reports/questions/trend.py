@@ -214,7 +214,7 @@ def rows_of(answer: Answer) -> Iterator[dict[str, object]]:
         ("bend", trend.bent, "nat per squared e-fold"),
     ):
         if found is not None:
-            yield base | {"quantity": quantity, "unit": unit} | columns_of(found)
+            yield {**base, "quantity": quantity, "unit": unit, **columns_of(found)}
     crossing = trend.crossing()
     yield base | {
         "quantity": "crossing",
@@ -226,16 +226,8 @@ def rows_of(answer: Answer) -> Iterator[dict[str, object]]:
     }
     ahead = forecast_of(answer)
     if ahead is not None:
-        yield (
-            base
-            | {
-                "quantity": "forecast",
-                "budget": answer.plan.forecast,
-                "unit": "nat",
-                "seeds": answer.plan.forecast_seeds,
-            }
-            | columns_of(ahead)
-        )
+        seeds = {"budget": answer.plan.forecast, "seeds": answer.plan.forecast_seeds}
+        yield {**base, "quantity": "forecast", "unit": "nat", **seeds, **columns_of(ahead)}
 
 
 def forecast_of(answer: Answer) -> Fitted | None:
