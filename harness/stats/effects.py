@@ -76,6 +76,11 @@ class Effect:
         return Effect(self.value + by, **ends, mde=self.mde, sd=self.sd, p=p, n=self.n, reason=self.reason)
 
 
+def by_seed(mine: Mapping[int, float], theirs: Mapping[int, float]) -> Effect:
+    """Return the mean of the differences, seed by seed, with its interval over the seeds that both have."""
+    return over_launches([mine[seed] - theirs[seed] for seed in sorted(mine.keys() & theirs.keys())])
+
+
 @dataclass(frozen=True)
 class Launch:
     """Result of one launch for a pair: the effect, and the block effects whose median it is (by round, if no anchor)."""

@@ -22,8 +22,7 @@ from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes.training import RatesNotes
 from modbench.harness.rules.confirmation import CONFIRMED
-from modbench.harness.stats import effects
-from modbench.harness.stats.effects import Effect
+from modbench.harness.stats.effects import by_seed
 from modbench.harness.stats.joint_fit import JointFit, Optimum, Run
 from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, known
 from modbench.reports.panel import InPlace
@@ -178,11 +177,6 @@ def dense_beside(loaded: Loaded, curve: Curve, all_curves: Sequence[Curve]) -> C
     return next((other for other in same if other.metric == curve.metric), same[0] if same else None)
 
 
-def paired(mine: dict[int, float], theirs: dict[int, float]) -> Effect:
-    """Difference, seed by seed."""
-    return effects.over_launches([mine[seed] - theirs[seed] for seed in sorted(mine.keys() & theirs.keys())])
-
-
 def parity(curve: Curve, dense: Curve) -> tuple[float, bool] | None:
     """Find the fewest forward FLOPs, relative to the best dense size, at which the mean curve reaches the best dense loss.
 
@@ -254,7 +248,7 @@ def _row(loaded: Loaded, curve: Curve, dense: Curve | None, fitted: JointFit) ->
             "parity_is_at_most": there[1] if there else None,
         }
         if curve.variant != dense.variant:
-            effect = paired(best.losses, dense.best.losses)
+            effect = by_seed(best.losses, dense.best.losses)
             row |= columns_of(effect, "best_difference", "best_")
             apart = fitted.difference(curve.variant, dense.variant)
             if isinstance(fitted.optimum(dense.variant), str):
@@ -388,7 +382,7 @@ def _loss(loaded: Loaded, curve: Curve, dense: Curve) -> Finding:
     value = Estimate(curve.best.mean * factor, unit=base)
     if curve is dense:
         return Finding(case, value=value)
-    effect = paired(curve.best.losses, dense.best.losses)
+    effect = by_seed(curve.best.losses, dense.best.losses)
     made = Estimate(effect.value, effect.low, effect.high, "difference", base).scaled(factor)
     ahead = {each.arm for each in loaded.labelled.get(Label.NOT_AUTOREGRESSIVE, [])}
     future = curve.metric != PER_TOKEN[0] and case.arm in ahead

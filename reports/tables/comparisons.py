@@ -298,11 +298,10 @@ def _difference(tables: Tables, case: Case, baseline: Case, metric: Metric) -> d
     if by_count is not None and not by_count.why_not:
         row = solved.result(by_count, case, baseline, (mine.values(), theirs.values()))
         return row | {"evidence": Evidence(by_count.effect(case, baseline), better=metric.better)}
-    seeds = sorted(mine.values().keys() & theirs.values().keys())
-    effect = effects.over_launches([mine.values()[seed] - theirs.values()[seed] for seed in seeds])
+    effect = effects.by_seed(mine.values(), theirs.values())
     reasons: list[str | None] = [f"{metric.noun} has a difference, but no ratio"]
     if effect.low is None:
-        reasons.append(plain(Sentence("{n:seed}: illustration, no claim", n=len(seeds))))
+        reasons.append(plain(Sentence("{n:seed}: illustration, no claim", n=effect.n)))
     return {
         **columns_of(effect, "difference"),
         "ci_level": None if effect.low is None else effects.LEVEL,

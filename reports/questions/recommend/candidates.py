@@ -9,7 +9,7 @@ from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK, Label, of_cell
 from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.stats import paired
-from modbench.harness.stats.effects import Effect, over_launches
+from modbench.harness.stats.effects import Effect, by_seed
 from modbench.reports import wording
 from modbench.reports.model import Estimate, Finding, Sentence, known
 from modbench.reports.tables.comparisons import pair_row, settle
@@ -57,8 +57,7 @@ def effect_between(loaded: Loaded, case: Case, other: Case, metric: str) -> Effe
         return pair.cpu if pair.judged(loaded.run.plan.suite.margin).by_cpu else pair.effect
     if made_in.samples == "seeds":
         mine, theirs = (tables.cell(side.id, metric).values() for side in (case, other))
-        seeds = sorted(mine.keys() & theirs.keys())
-        return over_launches([theirs[seed] - mine[seed] for seed in seeds]) if seeds else None
+        return by_seed(theirs, mine) if mine.keys() & theirs.keys() else None
     return None
 
 
