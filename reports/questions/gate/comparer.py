@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from modbench.harness.core import options
@@ -60,6 +61,12 @@ FLATTERED = {
     "seeds": LOOKED_AHEAD,
     "launches": frozenset({Label.REUSES_OUTPUT, Label.IDLE_IN_TRAINING, Label.OTHER_PRECISION, Label.CLOCK_CHANGED}),
 }
+
+
+def other_quantity(now: AbstractSet[Label], before: AbstractSet[Label]) -> str:
+    """Say which labels of `FLATTERED` one of two numbers has, so that they are not compared."""
+    fresh, gone = (", ".join(sorted(each)) for each in (now - before, before - now))
+    return f"{f'now {fresh}' if fresh else f'before {gone}'}: not the same quantity"
 
 
 # Of a pair in both runs the gate judges typical calls first, then mean times: by wall time, by CPU time, and where undisturbed.
@@ -162,8 +169,7 @@ class Comparer:
         certain = samples == "one" and found.verdict not in unsure
         if now == before or certain or found.verdict == COUNT_OUT:
             return found
-        said = f"now {', '.join(sorted(now - before))}" if now - before else f"before {', '.join(sorted(before - now))}"
-        return replace(found, verdict=TELL, reason=f"{said}: not the same quantity", changes=())
+        return replace(found, verdict=TELL, reason=other_quantity(now, before), changes=())
 
     def _labels(self, case: Case, old: Case) -> GateFinding:
         """Return whether the case has a label that it had not, over all metrics that both runs measured."""
@@ -279,10 +285,10 @@ class Comparer:
             return unnamed("pass", "identical, seed by seed", typical=_difference(0.0))
         broken = _broken([now[seed] for seed in seeds], [before[seed] for seed in seeds])
         if broken:
-            return unnamed(broken[0], broken[1])
-        effect = effects.over_launches([now[seed] - before[seed] for seed in seeds])
+            return unnamed(*broken)
+        effect = effects.by_seed(now, before)
         if effect.low is None or effect.sd is None:
-            said = plain(Sentence("{n:seed}: three give an interval", n=len(seeds)))
+            said = plain(Sentence("{n:seed}: three give an interval", n=effect.n))
             return unnamed(TELL, said, typical=_difference(effect.value))
         sign = -1 if metric.better == "lower" else 1
         allowed = self.rules.limit(check) * abs(sum(before[seed] for seed in seeds) / len(seeds))
@@ -304,7 +310,7 @@ class Comparer:
             return unnamed("pass", "counted: identical", typical=ratio(1.0))
         broken = _broken([now], [before])
         if broken:
-            return unnamed(broken[0], broken[1])
+            return unnamed(*broken)
         if 0 in {now, before}:
             word = "worse" if (now > before) == (metric.better == "lower") else "better"
             return unnamed(word, f"counted: {typed(before)} before, {typed(now)} now")
