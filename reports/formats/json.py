@@ -12,7 +12,7 @@ from modbench.harness.core.masking import masked
 from modbench.reports.format import Format
 from modbench.reports.formats.csv import more
 from modbench.reports.panels.doubts import doubts
-from modbench.reports.panels.failures import failures
+from modbench.reports.panels.failures import Failed, failures
 from modbench.reports.panels.machine import facts
 from modbench.reports.questions import best_setting, first_screen
 from modbench.reports.questions.machine import machine_check, warnings
@@ -160,20 +160,6 @@ class BestSetting(Frozen):
     arm: str | None
 
 
-class Failed(Frozen):
-    """A failure.
-
-    Attributes:
-        case_id: the case.
-        metrics: keys of the metrics without a value.
-        reason: the reason, with the log that tells more.
-    """
-
-    case_id: str
-    metrics: tuple[str, ...]
-    reason: str
-
-
 class Finding(Frozen):
     """What a doubt found, and in which cells."""
 
@@ -266,9 +252,7 @@ def report(loaded: Loaded) -> Report:
         cases=tuple(CaseRow(**row) for row in rows(loaded.cases)),
         comparisons=tuple(PairRow(**row) for row in rows(loaded.pairs)),
         tables={title: tuple(rows(table)) for title, table in more(loaded).items()},
-        failed=tuple(
-            Failed(case_id=each.case_id, metrics=each.metrics, reason=each.reason) for each in failures(loaded)
-        ),
+        failed=tuple(failures(loaded)),
         doubts=tuple(
             Doubted(
                 doubt=each.title,
