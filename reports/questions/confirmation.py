@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from modbench.harness.core.confirm_plan import Role
-from modbench.harness.domain.case import Case
+from modbench.harness.domain.case import Case, Place, UnitOfWork
 from modbench.harness.rules.confirmation import (
     Compared,
     Confirmation,
@@ -185,20 +185,13 @@ def _speedup(loaded: Loaded, made: Confirmation, told: Confirmed, budget: float)
     if not compared.looks:
         return EffectiveSpeedup(reason=compared.reason)
     runs, cheaper, place = list[Run](), set[float](), next(iter(made.cases.values())).place
-    for record in loaded.run.records:
-        (case, *_), loss = record.unit.comparison.arms, found_in(record).loss
-        if (
-            not explores(record.unit)
-            or case.budget is None
-            or case.budget > budget
-            or case.place != place
-            or loss is None
-        ):
+    for unit, case, loss in _explored(loaded, place):
+        if case.budget is None or case.budget > budget:
             continue
         if case.budget < budget and case.variant == made.anchor:
             cheaper.add(case.budget)
         # Each budget has curves of its own; one fit of all of them knows the spread best.
-        runs.append(Run(f"{case.variant} {typed(case.budget)}", place_of(case), record.unit.protocol.seed, loss))
+        runs.append(Run(f"{case.variant} {typed(case.budget)}", place_of(case), unit.protocol.seed, loss))
     if not cheaper:
         return EffectiveSpeedup(
             reason="the anchor was trained with no smaller budget: [isoflop] anchor_budgets names some"
@@ -216,6 +209,14 @@ def _speedup(loaded: Loaded, made: Confirmation, told: Confirmed, budget: float)
     found = effective_speedup.from_fall(last.value, margin, per_fold)
     # The interval is that of the look; the value is that of the estimate.
     return found if found.value is None else replace(found, value=math.exp(-last.difference / per_fold.value))
+
+
+def _explored(loaded: Loaded, place: Place | None) -> Iterator[tuple[UnitOfWork, Case, float]]:
+    """Yield the units at a place that explored sizes and left a loss, each with its case and that loss."""
+    for record in loaded.run.records:
+        case, loss = record.unit.comparison.arms[0], found_in(record).loss
+        if explores(record.unit) and case.place == place and loss is not None:
+            yield record.unit, case, loss
 
 
 def table(loaded: Loaded) -> pd.DataFrame:
@@ -451,11 +452,7 @@ def doubts(loaded: Loaded) -> Iterator[Sentence]:
 def _between_sizes(loaded: Loaded, answer: Answer) -> Iterator[Sentence]:
     """Say of which arms the fit expects a lower loss between two sizes."""
     place = next((side.case.place for side in answer.sides.values()), None)
-    left = []
-    for record in loaded.run.records:
-        (case, *_), loss = record.unit.comparison.arms, found_in(record).loss
-        if case.budget == answer.budget and case.place == place and explores(record.unit) and loss is not None:
-            left.append((record.unit, loss))
+    left = [(unit, loss) for unit, case, loss in _explored(loaded, place) if case.budget == answer.budget]
     if not left or answer.confirmed.margin is None:
         return
     fitted = fit_of(left)
