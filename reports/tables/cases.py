@@ -58,7 +58,7 @@ def table_of(rows: Sequence[dict[str, Any]], columns: list[str]) -> pd.DataFrame
 
 
 def _case_row(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
-    row = tables.case_columns(case, metric) | {"metric": metric.key, "unit": metric.unit}
+    row = {**tables.case_columns(case, metric), "metric": metric.key, "unit": metric.unit}
     trouble = tables.trouble(case, metric)
     if trouble:
         damaged = Label.DAMAGED if trouble.kind == "damaged" else None

@@ -120,7 +120,7 @@ def pair_row(
     tables: Tables, case: Case, baseline: Case, metric: Metric, result: Result | None = None
 ) -> dict[str, Any]:
     """Return the row of two cases, not yet judged; `result` compares them where they are no arms of one comparison."""
-    row = tables.case_columns(case, metric)
+    row = {**tables.case_columns(case, metric)}
     row |= {f"baseline_{key}": value for key, value in tables.case_columns(baseline, metric).items()}
     row |= {"metric": metric.key, "unit": metric.unit, "paired": tables.made_in(metric).samples != "one"}
     troubles = {"": tables.trouble(case, metric), "baseline: ": tables.trouble(baseline, metric)}
