@@ -60,6 +60,11 @@ class Head:
     sure: Sequence[Value]
     doubts: Sequence[Value]
 
+    @property
+    def evidence(self) -> list[tuple[str, Sequence[Value]]]:
+        """What the numbers stand on and what to hold against them, each with its title, where there is any."""
+        return [(title, said) for title, said in (("How sure", self.sure), ("What to doubt", self.doubts)) if said]
+
 
 def head(loaded: Loaded, *, machine_check: bool = True) -> Head:
     """Return the first screen of a report.
@@ -296,13 +301,13 @@ def asked(loaded: Loaded) -> Sentence:
     what += ["held-out loss"] * (loaded.trained_metric is not None)
     where = "" if asked_for and not loaded.lengths else " at {lengths}"
     said = Listed(what, last=" and ") if what else "FLOPs"
-    given: dict[str, Value] = {
-        "arms": _listed(others),
-        "baseline": baseline,
-        "what": said,
-        "lengths": _lengths(loaded.lengths),
-    }
-    return Sentence(f"{words}: {{what}}{where}.", **given)
+    return Sentence(
+        f"{words}: {{what}}{where}.",
+        arms=_listed(others),
+        baseline=baseline,
+        what=said,
+        lengths=_lengths(loaded.lengths),
+    )
 
 
 def _lengths(lengths: Sequence[int]) -> Sentence:

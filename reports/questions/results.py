@@ -53,6 +53,12 @@ def tables(loaded: Loaded, metrics: Collection[str] | None = None, settings: int
     return [made for metric, title in wanted for made in _of_metric(loaded, metric, title, settings)]
 
 
+def with_losses(loaded: Loaded, settings: int = MOST_SETTINGS) -> list[Table]:
+    """Return all of these tables, then that of held-out losses where there is one."""
+    loss = loss_table(loaded)
+    return [*tables(loaded, settings=settings), *([] if loss is None else [loss])]
+
+
 def _of_metric(loaded: Loaded, metric: str, title: str, settings: int) -> Iterator[Table]:
     places = [each.place for each in loaded.run.plan.comparisons if metric in each.metrics]
     places = list(dict.fromkeys(places))
