@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -100,9 +100,9 @@ def _filled(
     return {"statistic": statistic, "value": value, **interval, "n": n, "reason": reason}
 
 
-def looked_ahead(row: pd.Series | Mapping[str, Any]) -> bool:
+def looked_ahead(row: object) -> bool:
     """Whether the model of a row, or the baseline's, read later tokens when its loss was measured."""
-    cells = (row[column] for column in ("labels", "baseline_labels") if column in row)
+    cells = (getattr(row, column, None) for column in ("labels", "baseline_labels"))
     return any(labels.LOOKED_AHEAD.intersection(labels.of_cell(cell)) for cell in cells)
 
 
@@ -112,10 +112,3 @@ RATIOS = (
     *("baseline_arm", "metric", "unit", "ratio", "ci_low", "ci_high", "ci_level"),
     *("ideal", "attainable", "verdict", "status", "reason", "labels"),
 )
-
-
-def figure_rows(rows: Iterable[pd.Series | None], columns: Iterable[str]) -> pd.DataFrame:
-    """Return rows of a table as a table; rows that are None are left out."""
-    wanted = list(columns)
-    found = [row[wanted] for row in rows if row is not None]
-    return pd.DataFrame([row.to_dict() for row in found], columns=wanted)

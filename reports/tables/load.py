@@ -248,13 +248,13 @@ class Loaded:
         """Return the row that compares an arm with the report's baseline at a place, or None."""
         return self._pair_rows.at.get((metric, arm, place))
 
-    def pair(self, arm: str, metric: str, seq_len: int | None = None) -> pd.Series | None:
+    def pair(self, arm: str, metric: str, seq_len: int | None = None) -> Row | None:
         """Return the comparison row of an arm, metric and length at the first batch size and number format, or None."""
-        return self._pair_rows.first(arm, metric, seq_len)
+        return self._pair_rows.first.get((arm, metric, seq_len))
 
-    def case(self, arm: str, metric: str, seq_len: int | None = None) -> pd.Series | None:
+    def case(self, arm: str, metric: str, seq_len: int | None = None) -> Row | None:
         """Return the first row of `cases` of an arm, metric and length, or None."""
-        return self._case_rows.first(arm, metric, seq_len)
+        return self._case_rows.first.get((arm, metric, seq_len))
 
     def value(self, arm: str, metric: str, seq_len: int | None = None) -> float | None:
         """Return the measured value of an arm, or None."""
@@ -267,24 +267,17 @@ class _Rows:
 
     Attributes:
         at: rows by metric, arm and place.
+        first: rows by arm, metric and length; with None of any length.
     """
 
     def __init__(self, frame: pd.DataFrame, cases: Mapping[str, Case]) -> None:
         self.at: dict[tuple[str, str, Place], Row] = {}
-        self._frame, self._made = frame, dict[int, pd.Series]()
-        self._numbers: dict[tuple[str, str, int | None], int] = {}  # at each length and (None) at any
+        self.first: dict[tuple[str, str, int | None], Row] = {}
         rows: Iterator[Row] = frame.itertuples(index=False)
-        for number, row in enumerate(rows):
+        for row in rows:
             self.at.setdefault((row.metric, row.arm, cases[row.case_id].place), row)
-            self._numbers.setdefault((row.arm, row.metric, None), number)
-            self._numbers.setdefault((row.arm, row.metric, int(row.seq_len)), number)
-
-    def first(self, arm: str, metric: str, seq_len: int | None) -> pd.Series | None:
-        """Return a row; panels ask for the same ones again and again, and to make one takes a millisecond."""
-        number = self._numbers.get((arm, metric, seq_len))
-        if number is not None and number not in self._made:
-            self._made[number] = self._frame.iloc[number]
-        return None if number is None else self._made[number]
+            self.first.setdefault((row.arm, row.metric, None), row)
+            self.first.setdefault((row.arm, row.metric, int(row.seq_len)), row)
 
 
 def subsample_evenly(values: Sequence[Shown], most: int) -> list[Shown]:
