@@ -170,6 +170,7 @@ def _label(row: dict[str, Any], label: Label) -> None:
     row["labels"] = ";".join(filter(None, [row["labels"], label]))
 
 
+SMOKE = "a smoke run makes no claims"
 UNCHECKED = "the machine was not checked: run `modbench doctor`, or leave `twin` on"
 SILENT = "the machine was not checked, as its twin was disturbed or failed: run `modbench doctor`, or measure again"
 # Verdicts on a twin that say that equal models came out unequal, beyond chance over all twins of the run.

@@ -26,6 +26,7 @@ from modbench.reports.questions.gate.non_inferiority import ALPHA, LABELS, Chang
 from modbench.reports.questions.gate.run_spread import RunSpread
 from modbench.reports.tables.cell import Trouble
 from modbench.reports.tables.outcomes import Tables
+from modbench.reports.tables.pair_verdicts import SMOKE
 from modbench.reports.writers.number_format import percent, plain, typed
 
 
@@ -53,7 +54,7 @@ TELL, COUNT_OUT = "cannot tell", "not compared"
 # Reasons.
 GONE, NOT_ASKED = "the new run has no such case", "the new run did not request it"
 NEW, NEWLY_ASKED = "new: the earlier run has no such case", "new: the earlier run did not request it"
-SMOKE, THREE = "a smoke run makes no claims", "an interval needs three launches in each run"
+THREE = "an interval needs three launches in each run"
 # Failures that say nothing about the code: what was measured is not known.
 UNKNOWN = {"not_steady", "damaged"}
 # Labels with which a number looks better than it is, by what it comes from: losses, times.

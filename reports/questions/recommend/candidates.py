@@ -16,7 +16,7 @@ from modbench.reports.tables.comparisons import pair_row, settle
 from modbench.reports.tables.findings import labels_of, of_pair, of_row
 from modbench.reports.tables.load import Loaded, Row
 from modbench.reports.tables.losses import BITS, NATS, beside, mixed, unit_of
-from modbench.reports.tables.pair_verdicts import UNCHECKED
+from modbench.reports.tables.pair_verdicts import SMOKE, UNCHECKED
 
 
 def against(loaded: Loaded, case: Case, other: Case, metric: str) -> Finding | None:
@@ -72,7 +72,7 @@ MEMORY, KV_CACHE = "memory/peak_allocated", "memory/kv_cache"
 # The loss whose routers decided without later tokens comes first; bits per byte where no loss in nats was asked for.
 LOSSES = ("loss/val_causal", "loss/val", "bpb/val")
 FEWEST_SEEDS = 3
-NOT_MEASURED, SMOKE, CONTAMINATED = "not measured", "a smoke run makes no claims", "contaminated"
+NOT_MEASURED, CONTAMINATED = "not measured", "contaminated"
 
 
 @dataclass(frozen=True, kw_only=True)
