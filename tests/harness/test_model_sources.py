@@ -339,6 +339,7 @@ def test_losses_of_trained_weights_are_not_compared_with_those_of_weights_at_ran
 def test_planning_imports_no_library(folder: Path) -> None:
     words = ["modbench", "plan", "quick", "--model", f"hf:{folder}", "--model", "hf:gpt2", "--effort", "smoke"]
     words += ["--set", 'metrics=["flops/forward"]', "--seq-len", "64"]
+    words += ["--rival", "none"]  # would count it, in a process of its own (test_rivals.py)
     code = (
         f"import sys; from modbench.cli import main; sys.argv = {words!r}\n"
         "try: main()\n"
