@@ -220,7 +220,7 @@ print(high_water(Subject(made, 0)), of_training(Subject(made, 0)).peak)
 @pytest.mark.parametrize("model", [pytest.param("dense", marks=pytest.mark.proof), "mod"])
 def test_rss_counts_tensors_within_two_percent(model: str) -> None:
     """In a cold process whose malloc gives every tensor its own pages, whatever the parent's size is."""
-    made = case(model, 256, 4, d_model=256, n_layers=2)
+    made = case(model, 256, 4, d_model=256)
     command = [sys.executable, "-c", RSS, json.dumps(made.model_dump(mode="json"))]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | MALLOC, check=False)
     assert done.returncode == 0, done.stderr
