@@ -33,7 +33,7 @@ from modbench.reports.tables.load import Loaded
 HERE = Path(__file__).parent
 ATTACKS = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in {"plain", "test_museum"})
 HONEST = sorted(path.stem for path in (HERE / "honest").glob("*.py"))
-METRICS = ["latency/forward", "latency/train_step", "flops/forward"]
+METRICS = ["latency/forward", "flops/forward"]
 
 
 def says(file: str) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from in_process import command_line
 
 from modbench.reports import demo
 from modbench.reports.tables import load as loading
+from modbench.reports.tables.load import Loaded
 
 HERE = Path(__file__).parent
 TOLERANCE = 1e-9
