@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from modbench.harness.audit.card import Card, Finding, unseen
-from modbench.harness.core.errors import unknown
+from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.errors import ModbenchError, UsageError, in_short, unknown
+from modbench.harness.domain.case import Place
 from modbench.harness.domain.records import Gap
 from modbench.harness.process import clocks
-from modbench.harness.registry import catalogue
+from modbench.harness.registry import catalogue, own_code
+from modbench.harness.registry.model_sources import sourced
 from modbench.harness.results.outcomes import attempt
 
 if TYPE_CHECKING:
@@ -20,6 +24,51 @@ if TYPE_CHECKING:
     from modbench.harness.audit.card import Architecture
     from modbench.harness.audit.probe import Probe
     from modbench.harness.domain.case import Case
+
+# The default shape: small, so that a card takes seconds.
+SHAPE: Mapping[str, int] = MappingProxyType({"d_model": 128, "n_layers": 4})
+SEQ_LEN, BATCH_SIZE = 64, 4
+# Keys that follow from the width, or that are given for one width.
+OF_WIDTH = {"n_heads", "n_kv_heads", "head_dim", "d_ff", "expert_d_ff"}
+
+
+def small(case: Case) -> Case:
+    """A case of a run, in the default shape on the CPU; a checkpoint, and what is no larger, keeps its shape.
+
+    Raises:
+        ValueError: if its other settings do not fit that shape.
+    """
+    config, threads = case.config, case.place.threads
+    values = {"max_seq_len": max(SEQ_LEN, config.max_seq_len)}
+    whole = all(getattr(config, key) <= size for key, size in SHAPE.items())
+    if not whole and sourced(case.model, case.options) is None:
+        values |= SHAPE
+    kept = config.model_dump(exclude=set() if values.keys() <= {"max_seq_len"} else OF_WIDTH)
+    place = Place(seq_len=SEQ_LEN, batch_size=BATCH_SIZE, dtype="fp32", device="cpu", threads=threads, compile=False)
+    made = ModelConfig.model_validate(kept | values)
+    return case.model_copy(update={"config": made, "place": place}).with_facts(case.facts)
+
+
+def built(case: Case, of: Architecture | None, seed: int = 0) -> Audited:
+    """Build a model that is named.
+
+    Raises:
+        UsageError: if it cannot be built or called.
+    """
+    from modbench.harness.audit.audited import Audited
+
+    try:
+        return Audited(case, of, seed=seed)
+    except ModbenchError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise UsageError(f"model {case.model!r} cannot be audited: {why(error)}") from error
+
+
+def why(error: BaseException) -> str:
+    """What a model raised, and where."""
+    where = own_code.where_in(error.__traceback__)
+    return f"{type(error).__name__}: {in_short(error)}{f' ({where})' if where else ''}"
 
 
 def probes(of: Architecture | None, only: Collection[str] = ()) -> dict[str, Probe]:

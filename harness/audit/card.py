@@ -8,7 +8,11 @@ from typing import Any, Literal, TypeAlias, get_args
 from pydantic import Field, JsonValue
 
 from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.labels import Label
+from modbench.harness.domain.notes import Notes
 
+# The pass that audits models of a run.
+AUDIT = "audit"
 # What a property may be: judged twice, not decided with the reason, or a fact that nobody is judged by.
 Verdict: TypeAlias = Literal["holds", "deviates", "cannot be seen", "reported"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
@@ -45,6 +49,7 @@ class Finding(Frozen):
         given: the values by name.
         number: the name of the value that shows it; empty: no number does.
         facts: further values for the JSON.
+        label: what a run that audits the model says beside its numbers; None: nothing.
     """
 
     verdict: Verdict
@@ -52,6 +57,11 @@ class Finding(Frozen):
     given: dict[str, Given] = Field(default_factory=dict)
     number: str = ""
     facts: dict[str, JsonValue] = Field(default_factory=dict)
+    label: Label | None = None
+
+    def labelled(self, label: Label) -> Finding:
+        """The same with the label that it brings to a run."""
+        return self.model_copy(update={"label": label})
 
     @property
     def value(self) -> float | None:
@@ -69,7 +79,8 @@ def holds(words: str, number: str = "", *, facts: Mapping[str, Any] | None = Non
 
 def deviates(words: str, number: str, *, facts: Mapping[str, Any] | None = None, **given: Given) -> Finding:
     """A property that does not hold, with the number that shows it."""
-    return Finding(verdict="deviates", words=words, given=given, number=number, facts=dict(facts or {}))
+    found = Finding(verdict="deviates", words=words, given=given, number=number, facts=dict(facts or {}))
+    return found.labelled(Label.DEVIATES)
 
 
 def reported(words: str, number: str = "", *, facts: Mapping[str, Any] | None = None, **given: Given) -> Finding:
@@ -121,3 +132,15 @@ class Card(Frozen):
     def deviates(self) -> tuple[str, ...]:
         """Properties that do not hold."""
         return self.named("deviates")
+
+
+class AuditFinding(Notes):
+    """The audit of a model in a run (`harness/passes/audit.py`).
+
+    Attributes:
+        card: what the probes found; None: it could not be audited.
+        reason: why not; None: it was.
+    """
+
+    card: Card | None = None
+    reason: str | None = None

@@ -29,10 +29,17 @@ class Label(StrEnum):
     SAME = "same as another setting"
     PROCESS_CHANGED = "process was changed"
     CODE_CHANGED = "code changed"
+    ZEROES = "computes, then zeroes"
+    ROWS_DEPEND = "rows depend on each other"
+    RANDOM = "random in evaluation"
+    DEVIATES = "deviates in its audit"
 
 
 # A loss with one of these labels comes from a model that read later tokens.
 LOOKED_AHEAD = frozenset({Label.NOT_AUTOREGRESSIVE, Label.SAW_FUTURE})
+
+# What an audit finds: a run that was not audited lacks them, whatever its models do.
+OF_AUDIT = frozenset({Label.ZEROES, Label.ROWS_DEPEND, Label.RANDOM, Label.DEVIATES})
 
 # These say what a number stands for and how well it was measured, not what is wrong with the model.
 OF_PRECISION = frozenset(

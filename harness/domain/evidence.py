@@ -86,6 +86,7 @@ class Evidence:
         same_as: other settings of the model with the same FLOPs, parameters and losses, bit for bit; by arm, what differs.
         without_own: the anchor in a process without the user's code; None where there was none.
         timed: whether the metric is measured as a time, not derived from one.
+        audited: sentences of the model's audit by the label that they bring; empty where it was not audited.
     """
 
     case: Case
@@ -100,6 +101,7 @@ class Evidence:
     same_as: Mapping[str, Sequence[str]] = field(default_factory=dict)
     without_own: Launch | None = None
     timed: bool = False
+    audited: Mapping[Label, str] = field(default_factory=dict)
 
     def notes(self, kind: type[SomeNotes]) -> list[SomeNotes]:
         """Notes of that kind, of the outcomes that have them."""

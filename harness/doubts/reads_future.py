@@ -21,7 +21,8 @@ def finds(evidence: Evidence) -> str | None:
     found = [counted, *(notes.causality for notes in evidence.notes(TrainNotes))]
     moved = [each.change or 0.0 for each in found if each is not None and each.reads_future]
     if not moved:
-        return None
+        audited = None if causal_loss else evidence.audited.get(Label.NOT_AUTOREGRESSIVE)
+        return f"{Label.NOT_AUTOREGRESSIVE}: {audited}" if audited else None
     finding = f"earlier log-probabilities moved by up to {max(moved):.2g} nats when later tokens changed"
     return f"{Label.NOT_AUTOREGRESSIVE}: {finding}"
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from modbench.harness.execution.launch.local import variables
 from modbench.harness.execution.log_supervisor import Keeper
+from modbench.harness.execution.worker_environment import worker_environment
 from modbench.harness.process import parent_death
 
 
@@ -90,3 +94,36 @@ def started(
         yield running
     finally:
         keeper.stop(str(log), running)
+
+
+def called(
+    function: Callable[..., None],
+    folder: Path,
+    keeper: Keeper,
+    limit_s: float,
+    *,
+    threads: int | None,
+    **values: object,
+) -> str | None:
+    """Call a function of ours in a process of its own; returns how that ended, or None if it took too long.
+
+    What it finds, it leaves in the folder: it may end at any time.
+
+    Args:
+        function: called with the folder's path and the values.
+        folder: takes its log too.
+        keeper: ends it where this process cannot.
+        limit_s: seconds after which it is ended.
+        threads: of torch; None: as many as torch takes.
+        **values: arguments that `repr` can write.
+    """
+    name, log = function.__name__, folder / "process.log"
+    code = f"import sys; sys.path[:] = {sys.path!r}; from {function.__module__} import {name}; "
+    code += f"{name}({str(folder)!r}, **{values!r})"
+    seen = worker_environment(os.environ) | {"PYTHONSAFEPATH": "1"} | (variables(threads) if threads else {})
+    with started([sys.executable, "-c", code], seen, log, keeper, limit_s) as running:
+        running.join(limit_s)
+        if running.is_alive():
+            return None
+    said = log.read_text(encoding="utf-8", errors="replace").strip()
+    return said.rpartition("\n")[2] or f"exit code {running.exitcode}"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +14,7 @@ from modbench.harness.core.units import human_duration
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.own_cost import OwnCost
 from modbench.harness.execution import command
-from modbench.harness.execution.launch.local import variables
 from modbench.harness.execution.log_supervisor import Keeper
-from modbench.harness.execution.worker_environment import worker_environment
 from modbench.harness.machine import certificate, environment
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.results.outcomes import SURVIVABLE
@@ -33,7 +29,7 @@ TOO_LONG = f"is not counted, as that took longer than {human_duration(LIMIT_S)}"
 # Random batches over which FLOPs are averaged where shapes alone do not tell.
 BATCHES = 4
 # Files by which the two processes talk.
-ASKED, ANSWERED, LOG = "asked.json", "answered.jsonl", "count.log"
+ASKED, ANSWERED = "asked.json", "answered.jsonl"
 
 
 class OwnCosts:
@@ -123,15 +119,9 @@ def _in_processes(cases: Sequence[Case], *, memory: bool, operators: bool) -> It
 def _process(cases: Sequence[Case], folder: Path, keeper: Keeper, *, memory: bool, operators: bool) -> str | None:
     """Count in one process; returns how it ended, or None if it took too long."""
     (folder / ASKED).write_text(json.dumps([case.model_dump(mode="json") for case in cases]), encoding="utf-8")
-    code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import child; "
-    code += f"child({str(folder)!r}, memory={memory}, operators={operators})"
-    seen = worker_environment(os.environ) | {"PYTHONSAFEPATH": "1"} | variables(cases[0].place.threads)
-    with command.started([sys.executable, "-c", code], seen, folder / LOG, keeper, LIMIT_S) as running:
-        running.join(LIMIT_S)
-        if running.is_alive():
-            return None
-    log = (folder / LOG).read_text(encoding="utf-8", errors="replace").strip()
-    return f"ended the process that counted it: {log.rpartition(chr(10))[2] or f'exit code {running.exitcode}'}"
+    threads = cases[0].place.threads
+    ended = command.called(child, folder, keeper, LIMIT_S, threads=threads, memory=memory, operators=operators)
+    return None if ended is None else f"ended the process that counted it: {ended}"
 
 
 def _answers(folder: Path) -> Iterator[OwnCost | str]:

@@ -57,6 +57,7 @@ class Overrides:
             two seeds of the suite's.
         title: what tables and figures call arms, by the arm as the user names it; it changes nothing of the suite.
         arms_from: run folder whose best MoD and MoDE arm take the place of the suite's arms beside its anchor.
+        audit: whether the user's models are audited; it changes nothing of the suite.
         settings: values of everything else by key, such as `train.steps`.
 
     Raises:
@@ -80,6 +81,7 @@ class Overrides:
     effort: str | None = None
     title: Mapping[str, str] = field(default_factory=dict)
     arms_from: str | None = None
+    audit: bool = False
     settings: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

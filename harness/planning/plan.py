@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
@@ -113,7 +113,13 @@ class Plan(Frozen):
 
 
 def make_plan(
-    suite: Suite, *, device: Device, select: str | None = None, text: Text | None = None, costs: Costs | None = None
+    suite: Suite,
+    *,
+    device: Device,
+    select: str | None = None,
+    text: Text | None = None,
+    costs: Costs | None = None,
+    also: Collection[str] = (),
 ) -> Plan:
     """Make the plan of a suite.
 
@@ -123,10 +129,13 @@ def make_plan(
         select: `-k` expression over case ids.
         text: the corpus as read, if the suite trains.
         costs: what users' models cost; None: only closed forms are known.
+        also: passes that run though no metric needs them.
 
     Raises:
-        UsageError: if the suite asks for something impossible.
+        UsageError: if the suite asks for something impossible, or there is no such pass.
     """
+    for name in also:
+        catalogue.find("passes", name)
     comparisons, ladder, no_rivals = Expander(suite, device, costs).comparisons()
     check_memory(comparisons)
     if select:
@@ -137,7 +146,7 @@ def make_plan(
         catalogue.load("sinks", suite.train.log_to).check(suite.train.log_to)
     if suite.train is not None and suite.train.watch:
         extras.check_part(extras.ROUTING, "train.watch")
-    units, groups = assigned(suite, tuple(units_of_work(suite, comparisons, text)), select)
+    units, groups = assigned(suite, tuple(units_of_work(suite, comparisons, text, also)), select)
     _check_rates(units, suite)
     if suite.isoflop is not None and text is not None and suite.claims:
         _check_epochs(suite, units, text)

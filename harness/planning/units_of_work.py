@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from modbench.harness.core.contracts import AnyMetric, Text
 from modbench.harness.core.ids import slug
@@ -109,8 +109,16 @@ def task_path(suite: Suite, task: str) -> tuple[str | None, str]:
     return suite.tasks.paths.get(task), open_task(suite, task).sha256
 
 
-def units_of_work(suite: Suite, comparisons: Sequence[Comparison], text: Text | None) -> Iterator[UnitOfWork]:
+def units_of_work(
+    suite: Suite, comparisons: Sequence[Comparison], text: Text | None, also: Collection[str] = ()
+) -> Iterator[UnitOfWork]:
     """All units of a run, in order; where a pilot decides the number of launches, as many as it may ask for.
+
+    Args:
+        suite: the suite.
+        comparisons: what is measured side by side.
+        text: the corpus, if the suite trains.
+        also: passes that run though no metric needs them.
 
     Raises:
         UsageError: if the suite asks for something impossible, such as a budget that pays for no training step.
@@ -120,7 +128,7 @@ def units_of_work(suite: Suite, comparisons: Sequence[Comparison], text: Text | 
         (
             c,
             [known[known[key].source or key] for key in c.metrics],
-            {known[n].needs for n in catalogue.needed(c.metrics)},
+            {known[n].needs for n in catalogue.needed(c.metrics)} | {*also},
         )
         for c in comparisons
     ]
@@ -140,7 +148,7 @@ def units_of_work(suite: Suite, comparisons: Sequence[Comparison], text: Text | 
                 if not wanted and each.name not in needed:
                     continue
                 for unit in _units(each, maker, comparison, wanted, launch):
-                    if each.findings is not None:  # about the machine: measured once for all comparisons
+                    if each.findings is not None:  # of no metric: found out once for all comparisons
                         if unit.name in found_out:
                             continue
                         found_out.add(unit.name)

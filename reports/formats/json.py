@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import UnionType
 from typing import Any
 
-from pydantic import BaseModel, create_model
+from pydantic import BaseModel, Field, create_model
 
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.masking import masked
@@ -14,7 +14,7 @@ from modbench.reports.formats.csv import more
 from modbench.reports.panels.doubts import doubts
 from modbench.reports.panels.failures import Failed, failures
 from modbench.reports.panels.machine import facts
-from modbench.reports.questions import best_setting, first_screen
+from modbench.reports.questions import audit, best_setting, first_screen
 from modbench.reports.questions.machine import machine_check, warnings
 from modbench.reports.tables.cases import CASES, COUNTS, NUMBERS
 from modbench.reports.tables.comparisons import COMPARISONS, MORE
@@ -192,6 +192,7 @@ class Report(Frozen):
         asked: what was compared with what.
         answer: the answer, in short and arm by arm.
         best_settings: of a user's model with several settings the fastest at each place.
+        audits: what was found of the user's models, by arm, where the run audits them.
         sure: what the numbers stand on.
         cautions: what a reader should hold against them.
         warnings: what must be read before anything else.
@@ -210,6 +211,7 @@ class Report(Frozen):
     asked: str
     answer: tuple[str, ...]
     best_settings: tuple[BestSetting, ...] = ()
+    audits: dict[str, audit.ArmAudit] = Field(default_factory=dict)
     sure: tuple[str, ...]
     cautions: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -237,6 +239,7 @@ def report(loaded: Loaded) -> Report:
         asked=plain(told.asked),
         answer=sentences([*told.answer, *told.details]),
         best_settings=tuple(BestSetting(**each) for each in best_setting.rows(loaded)),
+        audits=audit.by_arm(loaded),
         sure=sentences(told.sure),
         cautions=sentences(told.doubts),
         warnings=tuple(warnings(loaded)),

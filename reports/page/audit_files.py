@@ -6,9 +6,9 @@ import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
-from modbench.harness.audit.card import Card, Finding
+from modbench.harness.audit.card import Card
 from modbench.harness.core import masking
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.masking import masked
@@ -21,30 +21,6 @@ from modbench.reports.writers.number_format import plain
 from modbench.version import __version__
 
 JSON = "audit.json"
-
-
-class Found(Finding):
-    """A finding with its sentence.
-
-    Attributes:
-        said: the sentence, its values filled in.
-        shown: the number that shows it, in its base unit; None: there is none.
-    """
-
-    said: str
-    shown: float | None
-
-
-class AuditedModel(Card):
-    """The card of one model.
-
-    Attributes:
-        answer: what deviates, in a sentence.
-        findings: by property, in the order of the card.
-    """
-
-    answer: str
-    findings: dict[str, Found]  # type: ignore[assignment]  # a narrower type
 
 
 class Audit(Frozen):
@@ -60,21 +36,13 @@ class Audit(Frozen):
     schema_version: Literal[1]
     modbench: str
     command: tuple[str, ...]
-    models: tuple[AuditedModel, ...]
+    models: tuple[audit.AuditedModel, ...]
 
 
 def as_data(cards: Sequence[Card], command: Sequence[str]) -> Audit:
     """Return what audit.json holds."""
-    models = []
-    for card in cards:
-        found = {
-            name: Found(**each.model_dump(), said=plain(audit.sentence(each)), shown=each.value)
-            for name, each in card.findings.items()
-        }
-        body: dict[str, Any] = {**card.model_dump(), "findings": found, "answer": plain(audit.answer(card))}
-        models.append(AuditedModel(**body))
     shown = tuple(masking.command(list(command)))
-    return Audit(schema_version=1, modbench=__version__, command=shown, models=tuple(models))
+    return Audit(schema_version=1, modbench=__version__, command=shown, models=tuple(map(audit.as_model, cards)))
 
 
 def as_json(made: Audit) -> str:
@@ -91,7 +59,7 @@ def _title(cards: Sequence[Card]) -> str:
 
 
 def _html(cards: Sequence[Card], command: Sequence[str]) -> str:
-    sections = [Section(plain(audit.answer(card)), [Note(audit.called(card)), audit.table(card)]) for card in cards]
+    sections = [Section(plain(audit.answer(card)), audit.blocks(card)) for card in cards]
     if len(cards) > 1:
         sections = [Section("Side by side", _tables(cards)), *sections]
     shown = shlex.join(masking.command(list(command)))

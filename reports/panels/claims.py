@@ -1,4 +1,7 @@
-"""A card for each claim of the first screen: the numbers behind it, what to doubt, how to measure it again, and its samples."""
+"""A card for each claim of the first screen: the numbers behind it, what to doubt, how to measure it again, and its samples.
+
+Below them stands what the audits of the run found of the user's models, as on the page of `modbench audit`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from markupsafe import Markup
 from modbench.harness.domain.case import Case
 from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, Verdict
 from modbench.reports.panel import Panel
-from modbench.reports.questions import win_rate
+from modbench.reports.questions import audit, win_rate
 from modbench.reports.questions.best_setting import first_arm
 from modbench.reports.tables import findings
 from modbench.reports.tables.load import Loaded, contenders, rung_beside
@@ -170,11 +173,20 @@ def _at(text: str, where: Sequence[Value]) -> Sentence:
 
 def render(loaded: Loaded) -> list[Block | Markup]:
     """Show the cards, folded."""
-    made = claims(loaded)
-    if not made:
-        return []
-    behind = Behind(loaded, made)
-    return [fill("claims", cards=[_card(behind.evidence(claim)) for claim in made]), Note(_rule(loaded))]
+    made, blocks = claims(loaded), list[Block | Markup]()
+    if made:
+        behind = Behind(loaded, made)
+        blocks += [fill("claims", cards=[_card(behind.evidence(claim)) for claim in made]), Note(_rule(loaded))]
+    return [*blocks, *_audits(loaded)]
+
+
+def _audits(loaded: Loaded) -> list[Block | Markup]:
+    """The cards of audited models, folded, and why others have none."""
+    cards = [
+        {"answer": inline(audit.answer(card)), "found": written(audit.blocks(card))}
+        for card in audit.cards(loaded).values()
+    ]
+    return [*([fill("model_cards", cards=cards)] if cards else []), *audit.failures(loaded)]
 
 
 def _rule(loaded: Loaded) -> Value:

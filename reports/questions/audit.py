@@ -3,24 +3,74 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from modbench.harness.audit.card import Card, Finding, Given, Number
-from modbench.reports.model import Code, Estimate, Listed, Sentence, Table, Value
+from modbench.harness.audit.card import Card, Finding
+from modbench.harness.core.frozen import Frozen
+from modbench.reports.model import Block, Code, Estimate, Listed, Note, Sentence, Table, Value
+from modbench.reports.tables.audits import sentence, written
+from modbench.reports.wording import name
+from modbench.reports.writers.number_format import plain
+
+if TYPE_CHECKING:
+    from modbench.reports.tables.load import Loaded
 
 MARKS = {"holds": "=", "deviates": "≠", "cannot be seen": "?", "reported": "·"}
 LEGEND = "= holds, ≠ deviates, ? cannot be seen by calls, · reported and not judged"
 
 
-def _value(given: Given) -> Value:
-    """Return a value of a finding as a writer takes it."""
-    if isinstance(given, Number):
-        return Estimate(given.value, kind=given.kind, unit=given.unit)
-    return Listed(given) if isinstance(given, tuple) else given
+class Found(Finding):
+    """A finding with its sentence.
+
+    Attributes:
+        said: the sentence, its values filled in.
+        shown: the number that shows it, in its base unit; None: there is none.
+    """
+
+    said: str
+    shown: float | None
 
 
-def sentence(found: Finding) -> Sentence:
-    """Return what a probe found in words."""
-    return Sentence(found.words, **{name: _value(given) for name, given in found.given.items()})
+class AuditedModel(Card):
+    """The card of one model.
+
+    Attributes:
+        answer: what deviates, in a sentence.
+        findings: by property, in the order of the card.
+    """
+
+    answer: str
+    findings: dict[str, Found]  # type: ignore[assignment]  # a narrower type
+
+
+class ArmAudit(Frozen):
+    """The audit of an arm of a run.
+
+    Attributes:
+        card: what was found; null: it could not be audited.
+        reason: why not; null: it was.
+    """
+
+    card: AuditedModel | None
+    reason: str | None
+
+
+def by_arm(loaded: Loaded) -> dict[str, ArmAudit]:
+    """Return the audits of a run by arm, as data."""
+    return {
+        arm: ArmAudit(card=None if each.card is None else as_model(each.card), reason=each.reason)
+        for arm, each in loaded.tables.audits.items()
+    }
+
+
+def as_model(card: Card) -> AuditedModel:
+    """Return a card as data, with its sentences."""
+    found = {
+        name: Found(**each.model_dump(), said=plain(sentence(each)), shown=each.value)
+        for name, each in card.findings.items()
+    }
+    body: dict[str, Any] = {**card.model_dump(), "findings": found, "answer": plain(answer(card))}
+    return AuditedModel(**body)
 
 
 def titles(card: Card, names: Sequence[str]) -> Listed:
@@ -67,6 +117,35 @@ def table(card: Card) -> Table:
     return Table("Properties", ("property", "", "found"), rows, notes=[LEGEND])
 
 
+def blocks(card: Card) -> list[Block]:
+    """Return what a page has of a card below its answer."""
+    return [Note(called(card)), table(card)]
+
+
+def cards(loaded: Loaded) -> dict[str, Card]:
+    """Return the cards of a run by arm, each called as the arm is."""
+    return {
+        arm: found.card.model_copy(update={"target": _called(loaded, arm)})
+        for arm, found in loaded.tables.audits.items()
+        if found.card is not None
+    }
+
+
+def failures(loaded: Loaded) -> list[Sentence]:
+    """Return which arms of a run could not be audited, and why."""
+    words = "{arm} could not be audited: {why}."
+    return [
+        Sentence(words, arm=_called(loaded, arm), why=found.reason.rstrip("."))
+        for arm, found in loaded.tables.audits.items()
+        if found.reason
+    ]
+
+
+def _called(loaded: Loaded, arm: str) -> str:
+    """What tables call an arm; of a sweep's sizes what they have in common."""
+    return next((name(case) for case in loaded.run.plan.cases if case.arm == arm), arm)
+
+
 def side_by_side(cards: Sequence[Card]) -> Table:
     """Return one row for each property, one column for each model: its mark, with the number that shows a deviation."""
     names = {name: card.titles[name] for card in cards for name in card.findings}
@@ -80,5 +159,5 @@ def _cell(card: Card, name: str) -> Value:
         return ""
     mark = MARKS[found.verdict]
     if found.verdict in {"deviates", "reported"} and found.number:
-        return Sentence("{mark} {number}", mark=mark, number=_value(found.given[found.number]))
+        return Sentence("{mark} {number}", mark=mark, number=written(found.given[found.number]))
     return mark

@@ -13,7 +13,7 @@ from modbench.harness.core.units import counted
 from modbench.harness.domain.case import Case, Rung
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value
 from modbench.reports.panel import panels
-from modbench.reports.questions import best_setting, break_even, machine, rivals, win_rate
+from modbench.reports.questions import audit, best_setting, break_even, machine, rivals, win_rate
 from modbench.reports.questions.machine import GLYPHS, machine_facts, twin_check
 from modbench.reports.tables import losses
 from modbench.reports.tables.cases import looked_ahead
@@ -646,7 +646,7 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
     if loaded.trained_metric is not None and not loaded.evaluates_only and seeds < 3 and not _answered(loaded):
         few = Sentence("{n:seed}", n=seeds)
         yield Doubt(Sentence("Losses are from {few}: an illustration, no claim.", few=few), brief=few)
-    for said in (*rivals.left_out(loaded), *rivals.trained_before(loaded)):
+    for said in (*rivals.left_out(loaded), *rivals.trained_before(loaded), *audit.failures(loaded)):
         yield Doubt(said)
     for _, panel in panels():
         yield from map(Doubt, panel.lead.doubts(loaded))

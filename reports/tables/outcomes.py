@@ -11,6 +11,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
+from modbench.harness.audit.card import AuditFinding
 from modbench.harness.core.config import GENERATION_KEYS
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import Unmeasured, UsageError, unknown
@@ -30,7 +31,7 @@ from modbench.harness.results.run_file import StoredRun
 from modbench.harness.roofline.table import Table
 from modbench.harness.stats import block_effects, contamination, effects, mean_effects, paired, trend_test
 from modbench.harness.stats.paired import LaunchSamples
-from modbench.reports.tables import provenance, solved
+from modbench.reports.tables import audits, provenance, solved
 from modbench.reports.tables.cell import Cell, Trouble
 from modbench.reports.wording import name, short
 
@@ -158,6 +159,7 @@ class Tables:
         self.known: dict[tuple[str, str, str], Any] = {}  # what `once` remembers
         self.rooflines: dict[str, Table] = {}
         self.without_own: dict[tuple[str, str], Launch] = {}
+        self.audits: dict[str, AuditFinding] = {}
         # Where each metric of a case was measured: searching the plan anew for every cell takes time quadratic in its cases.
         self._measured_in: dict[tuple[str, str], Comparison] = {}
         for comparison in run.plan.comparisons:
@@ -206,6 +208,8 @@ class Tables:
             for key, arms in record.findings.samples.items():
                 if anchor in arms:
                     self.without_own[label, key] = Launch(arms[anchor], record.findings.blocks)
+        if (audit := audits.audit_in(record)) is not None:
+            self.audits[self._audited_as(record.unit.comparison.arms[0])] = audit
         blocks = {each.group: each.columns for each in record.blocks}
         for outcome in record.outcomes:
             cell = self.cell(outcome.case, outcome.metric)
@@ -371,9 +375,23 @@ class Tables:
             self._alike.get(case.arm, {}),
             self.without_own.get((self.comparison(case, metric).label, self.source(metric).key)),
             timed=bool(metric.made_in) and self.made_in(metric).times,
+            audited=self._audited(case),
         )
         found = {name: doubt.finds(evidence) for name, doubt in self.doubts.items()}
         return {name: said for name, said in found.items() if said}
+
+    def _audited(self, case: Case) -> Mapping[Label, str]:
+        """Sentences of the audit of a case's arm by the label that they bring."""
+        audit = self.audit(case)
+        return {} if audit is None or audit.card is None else audits.by_label(audit.card)
+
+    def audit(self, case: Case) -> AuditFinding | None:
+        """Return the audit of a case's arm; None where there is none."""
+        return self.audits.get(self._audited_as(case.original))
+
+    def _audited_as(self, case: Case) -> str:
+        """The arm that is audited for a case: sizes of a sweep are one."""
+        return case.arm if self.run.plan.suite.isoflop is None else case.variant
 
     def disturbed(self, case: Case, metric: Metric) -> float:
         """Return the mean share of a case's blocks, over its launches, in which it was disturbed; 0 for what is no time."""

@@ -21,7 +21,7 @@ KEPT = (
 )
 KEPT_ALONE = ("--compile", "--only")
 LEFT = ("--title", "-o", "--out", "-k", "--timeout", "--launcher", "--launcher-profile")
-LEFT_ALONE = ("--strict", "--json", "-q", "--quiet", "-v", "--verbose")
+LEFT_ALONE = ("--audit", "--strict", "--json", "-q", "--quiet", "-v", "--verbose")
 
 
 @dataclass(frozen=True)

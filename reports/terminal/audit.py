@@ -8,6 +8,7 @@ from modbench.harness.audit.card import Card
 from modbench.harness.core.printable import aligned
 from modbench.reports.model import Block, Note
 from modbench.reports.questions import audit
+from modbench.reports.tables.audits import sentence
 from modbench.reports.writers.text import wrapped, written
 
 
@@ -17,7 +18,7 @@ def card(made: Card, columns: int) -> str:
     lines = wrapped([audit.answer(made)], columns) + wrapped([audit.called(made)], columns) + [""]
     for start, found in zip(aligned(rows), made.findings.values(), strict=True):
         indent = max(len(line) for line in aligned(rows)) + 2
-        said = wrapped([audit.sentence(found)], columns - indent)
+        said = wrapped([sentence(found)], columns - indent)
         lines += [f"{start:{indent}}{said[0]}", *(" " * indent + line for line in said[1:])]
     return "\n".join([*lines, "", audit.LEGEND])
 

@@ -15,11 +15,12 @@ from modbench.harness.planning.plan import Plan
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
 from modbench.reports.panel import InPlace, panels, shared_blocks
 from modbench.reports.panels import pays_from as pays_question
-from modbench.reports.questions import best_setting, first_screen, results
+from modbench.reports.questions import audit, best_setting, first_screen, results
 from modbench.reports.questions.first_screen import place_shown
 from modbench.reports.questions.machine import machine_check, warnings
 from modbench.reports.tables import best_arms, unit_files
 from modbench.reports.tables.load import Loaded
+from modbench.reports.terminal import audit as audit_text
 from modbench.reports.wording import name
 from modbench.reports.writers import data, text
 from modbench.reports.writers.number_format import percent, plain
@@ -269,6 +270,8 @@ def _batch(loaded: Loaded, metrics: Sequence[str], length: int) -> str:
 
 def _more(loaded: Loaded, width: int) -> Iterator[list[str]]:
     """Yield what panels have to share."""
+    for card in audit.cards(loaded).values():
+        yield audit_text.card(card, width).splitlines()
     for block in shared_blocks(loaded, but="pays_from"):  # which stands there without `-v` too
         notes = block.notes if isinstance(block, Table) else ()
         yield [*text.written([block], width).splitlines(), *wrapped(notes, width)]
@@ -298,6 +301,7 @@ def as_json(loaded: Loaded, page: Path, wall_s: float | None) -> dict[str, Any]:
             {"series": series, **found.model_dump(), "capped": found.capped}
             for series, found in loaded.run.found(LaunchCount).items()
         ],
+        "audits": {arm: each.model_dump(mode="json") for arm, each in audit.by_arm(loaded).items()},
         "best_settings": best_setting.rows(loaded),
         "comparisons": data.rows(loaded.comparisons),
     }

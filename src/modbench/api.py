@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from modbench.harness.audit.card import AUDIT
 from modbench.harness.core import files
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
 from modbench.harness.domain.efforts import EFFORTS
@@ -106,7 +107,12 @@ def make_plan(
     unsolved_arms(suite)  # what does not exist is refused before the corpus is read and torch is imported
     text = plan.read_corpus(suite)
     device = device_named(suite.device, present=not only_plan)
-    made = plan.make_plan(suite, device=device, select=select, text=text, costs=costs or OwnCosts())
+    also = {AUDIT} if flags.audit else ()
+    made = plan.make_plan(suite, device=device, select=select, text=text, costs=costs or OwnCosts(), also=also)
+    if flags.audit and not any(case.own for case in made.cases):
+        raise UsageError(
+            "--audit: no model here is your own. Add one, such as --model mine.py:build; `modbench audit` audits modbench's."
+        )
     made = made.model_copy(update={"arms_from": taken})
     for arm, why in made.no_rivals.items() if flags.rival is not None else ():
         raise UsageError(

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +14,14 @@ import pytest
 from torch import Tensor, nn
 
 import modbench as mb
+from modbench.commands.audit import targets
 from modbench.commands.audit.auditing import exit_code
 from modbench.commands.schema import schema_of
-from modbench.harness.audit.card import Card, deviates, holds, unseen
+from modbench.harness.audit.card import Architecture, Card, deviates, holds, unseen
+from modbench.harness.core.errors import UsageError
+from modbench.harness.domain.case import Case
+from modbench.harness.execution import audits, command
+from modbench.harness.planning.overrides import Overrides
 from modbench.reports.page import audit_files
 from modbench.reports.questions import audit as question
 
@@ -85,29 +94,11 @@ def test_a_run_of_the_command(modbench: Any, tmp_path: Path) -> None:
     assert {"audit.html", "audit.md", "audit.tex"} <= {path.name for path in (tmp_path / "out").iterdir()}
     again = modbench("audit", "dense", "--property", "causal", *SMALL, "-o", str(tmp_path / "out"))
     assert again.returncode == 2
-    fine = modbench("audit", "dense", "--property", "causal", *SMALL, "-o", str(tmp_path / "fine"))
-    assert (fine.returncode, fine.stdout.splitlines()[-1]) == (0, str(tmp_path / "fine" / "audit.html"))
-
-
-@pytest.mark.slow
-def test_a_property_that_was_asked_for_and_cannot_be_seen(
-    modbench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine.py").write_text(
-        "from torch import nn\ndef build(config):\n"
-        "    return nn.Sequential(nn.Embedding(config.vocab_size, 8), nn.Linear(8, config.vocab_size))\n",
-        encoding="utf-8",
-    )
-    done = modbench("audit", "mine.py:build", "--property", "decode", *SMALL)
-    assert done.returncode == 5, done.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("dense", "--property", "nosuch"), "unknown property"),
-        (("dense", "--property", "mod_k"), "unknown property"),
         (("dense", "--of", "moo"), "unknown architecture"),
         (("nosuch",), "unknown model"),
         (("missing.py:build",), "there is no file"),
@@ -125,17 +116,112 @@ def test_what_is_refused(modbench: Any, arguments: tuple[str, ...], said: str) -
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_model_that_cannot_be_audited(
-    name: str, modbench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_that_cannot_be_audited(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused where it is built, before any other is called."""
     monkeypatch.chdir(tmp_path)
     source, said = BROKEN[name]
     (tmp_path / name).write_text(source, encoding="utf-8")
-    done = modbench("audit", f"{name}:build", *SMALL)
-    assert done.returncode == 2
-    assert said in done.stderr
-    assert len(done.stderr.strip().splitlines()) <= 2
-    assert not (tmp_path / "runs").exists()
+    found = in_this_process(tmp_path, [case("dense"), case(f"{name}:build")])
+    assert [each.keys() for each in found] == [{"model"}, {"model"}, {"error"}]
+    assert said in found[-1]["error"]
+
+
+def test_properties_that_there_are_not(tmp_path: Path) -> None:
+    asked: list[tuple[Architecture | None, str]] = [(None, "nosuch"), (None, "mod_k"), ("dense", "mod_k")]
+    for of, name in asked:
+        (found,) = in_this_process(tmp_path, [case("dense")], of, (name,))
+        assert name in found["error"]
+
+
+def case(model: str) -> Case:
+    settings = {"d_model": 32, "n_layers": 2, "n_heads": 1}
+    return targets.case_of_flags(model, Overrides(settings=settings, seq_len=(16,), batch_size=(2,)))
+
+
+def in_this_process(
+    folder: Path, cases: list[Case], of: Architecture | None = None, only: tuple[str, ...] = ()
+) -> list[dict[str, Any]]:
+    """What the process of an audit writes."""
+    asked = json.dumps([each.model_dump(mode="json") for each in cases])
+    (folder / audits.ASKED).write_text(asked, encoding="utf-8")
+    audits.child(str(folder), of, only)
+    return [json.loads(line) for line in (folder / audits.ANSWERED).read_text(encoding="utf-8").splitlines()]
+
+
+def test_the_process_says_what_it_is_about_to_do(tmp_path: Path) -> None:
+    found = in_this_process(tmp_path, [case("dense")], only=("causal",))
+    assert found[:2] == [{"model": 0}, {"model": 0, "probe": "causal"}]
+    assert Card.model_validate(found[2]["card"])["causal"].verdict == "holds"
+
+
+@pytest.mark.parametrize(
+    ("written", "ended", "said"),
+    [
+        ([{"error": "no weights"}], "exit code 0", "no weights"),
+        ([{"model": 0}, {"model": 1}], "exit code 3", "mod' cannot be audited: it ended its process (exit code 3)"),
+        (
+            [{"model": 0, "probe": "causal"}],
+            "exit code -11",
+            "dense' cannot be audited: it ended its process at 'causal'",
+        ),
+        ([{"model": 0, "probe": "causal"}], None, "dense' was not audited within 5 s: it was ended at 'causal'"),
+        ([], "exit code -9", "dense' cannot be audited"),
+    ],
+)
+def test_how_the_process_of_an_audit_ends_is_told(
+    written: list[dict[str, Any]], ended: str | None, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def called(_function: Any, folder: Path, *_: object, **__: object) -> str | None:
+        lines = "".join(json.dumps(each) + "\n" for each in written)
+        (folder / audits.ANSWERED).write_text(lines, encoding="utf-8")
+        return ended
+
+    monkeypatch.setattr(command, "called", called)
+    with pytest.raises(UsageError) as error:
+        audits.audits([case("dense"), case("mod")], None, limit_s=5.0)
+    assert said in str(error.value)
+
+
+MINE = """
+import os, time
+from torch import nn
+class Model(nn.Module):
+    def __init__(self, config, end):
+        super().__init__()
+        self.end, self.layers = end, nn.Sequential(nn.Embedding(config.vocab_size, 8), nn.Linear(8, config.vocab_size))
+    def forward(self, tokens):
+        self.end()
+        return self.layers(tokens)
+def dies(config):
+    return Model(config, lambda: os._exit(3))
+def hangs(config):
+    return Model(config, lambda: time.sleep(1e6))
+"""
+
+
+@pytest.mark.proof
+def test_a_model_that_ends_or_holds_its_process(modbench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(MINE, encoding="utf-8")
+    for name, limit, said in (("dies", "30min", "exit code 3"), ("hangs", "20s", "within 20 s")):
+        done = modbench("audit", f"mine.py:{name}", *SMALL, "--timeout", limit)
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.py"]
+
+
+@pytest.mark.proof
+def test_an_audit_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(MINE.replace("time.sleep", "open('called', 'w').close() or time.sleep"))
+    words = [sys.executable, "-m", "modbench", "audit", "mine.py:hangs", *SMALL]
+    with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True) as running:
+        while running.poll() is None and not (tmp_path / "called").exists():
+            time.sleep(0.05)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=120)
+    assert (running.returncode, len(said.splitlines())) == (130, 1)
+    assert {path.name for path in tmp_path.iterdir()} <= {"mine.py", "called", "__pycache__"}
 
 
 @pytest.mark.slow

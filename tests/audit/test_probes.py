@@ -9,7 +9,7 @@ from expected_cards import check_card
 from mod_toys import Toy, toy
 
 from modbench.commands.audit import targets
-from modbench.harness.audit.auditing import audit
+from modbench.harness.audit.auditing import audit, built
 from modbench.harness.audit.card import Architecture, Card
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.registry import catalogue
@@ -82,7 +82,7 @@ def test_what_is_broken_is_named_and_nothing_else(switches: dict[str, Any], brok
 def test_each_shipped_model_has_its_expected_card(name: str) -> None:
     of = KINDS.get(name)
     flags = Overrides(seq_len=(32,), batch_size=(3,), settings={"d_model": 64})
-    card = audit(targets.built(targets.case_of_flags(name, flags), of))
+    card = audit(built(targets.case_of_flags(name, flags), of))
     check_card(card, name)
     lines = terminal.card(card, 80).splitlines()
     assert len(lines) <= 30 - 1  # the path of the page follows

@@ -13,7 +13,7 @@ import pytest
 from expected_cards import check_card
 
 from modbench.commands.audit import targets
-from modbench.harness.audit.auditing import audit, probes
+from modbench.harness.audit.auditing import audit, built, probes
 from modbench.harness.audit.card import Architecture, Card
 from modbench.harness.planning.overrides import Overrides
 from modbench.reports.questions.audit import MARKS
@@ -100,7 +100,7 @@ def card_of(name: str, only: tuple[str, ...] = ()) -> Card:
     """The card of a piece, in the default shape."""
     given = ",".join(f"{key}={value}" for key, value in PIECES[name].options.items())
     model = f"{file_of(name)}:build({given})"
-    return audit(targets.built(targets.case_of_flags(model, Overrides()), PIECES[name].of), only=only)
+    return audit(built(targets.case_of_flags(model, Overrides()), PIECES[name].of), only=only)
 
 
 def test_every_rebuild_has_a_card() -> None:

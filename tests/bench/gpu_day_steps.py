@@ -91,9 +91,17 @@ STEPS: tuple[Step, ...] = (
     Step(
         "packages",
         "one small run on the CPU: do the packages of this machine fit?",
-        0.3,
+        0.2,
         120,
         f"-m modbench run quick --device cpu -o OUT {SMOKE} --set d_model=64 --set n_layers=2 --seq-len 64 {MOD}",
+    ),
+    Step(
+        "audit",
+        "the audit of one model, on the CPU: do its probes run with this torch?",
+        0.1,
+        120,
+        "-m modbench audit dense --of dense -o OUT",
+        rehearse="--seq-len 16 --batch-size 2 --set d_model=32 --set n_layers=2 --set n_heads=1",
     ),
     Step(
         "tests",

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from modbench.commands.doctor import aa_comparisons
+from modbench.harness.core.labels import Label
 from modbench.harness.domain.evidence import Evidence, Launch, LaunchCount
 from modbench.harness.domain.notes import Notes
 from modbench.harness.domain.notes.counting import CountNotes
@@ -79,6 +80,10 @@ PLANTED: dict[str, tuple[Evidence, str]] = {
         replace(evidence([outcome()] * 3), anchors=BESIDE, without_own=WITHOUT),
         "takes 4.2 times as long beside the user's code",
     ),
+    "audit_deviates": (replace(evidence(), audited={Label.DEVIATES: "a row padded differs"}), "a row padded differs"),
+    "computes_zeroes": (replace(evidence(), audited={Label.ZEROES: "30 % is zeroed"}), "30 % is zeroed"),
+    "random_in_evaluation": (replace(evidence(), audited={Label.RANDOM: "it draws"}), "it draws"),
+    "rows_depend": (replace(evidence(), audited={Label.ROWS_DEPEND: "other rows move it"}), "other rows move it"),
     "allocator_retried": (evidence([outcome(alloc_retries=3)]), "3 times"),
     "capped_launches": (replace(evidence(), decision=CAPPED), "asked for 60 launches"),
     "clock_changed": (evidence([outcome(clock_changed="it replaced time.perf_counter")]), "time.perf_counter"),

@@ -312,6 +312,7 @@ def test_every_pass_runs_where_it_must() -> None:
     expected = {
         "count": ("COUNT", False, False, False, False),
         "inspect": ("COUNT", False, False, False, False),
+        "audit": ("COUNT", False, False, False, False),
         "peak": ("TIME", True, True, False, False),
         "roofline": ("TIME", True, True, False, False),
         "without_own": ("TIME", True, True, False, False),

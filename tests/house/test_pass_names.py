@@ -17,6 +17,10 @@ MAY_NAME = ("harness/passes/", "harness/metrics/", "suites/")
 OTHER_MEANINGS = {
     "src/modbench/commands/_app.py": {"train", "profile"},  # commands
     "src/modbench/api.py": {"train"},  # a command
+    "src/modbench/commands/audit/auditing.py": {"audit"},  # a folder's name
+    "src/modbench/commands/schema.py": {"audit"},  # a file
+    "src/modbench/python/keywords.py": {"compile", "audit"},  # flags
+    "src/modbench/python/runs.py": {"compile", "audit"},  # as above
     "src/modbench/commands/plan/forecast.py": {"time", "memory"},  # heads of a table
     "src/modbench/commands/profile/module_profile.py": {"time", "peak"},  # as above
     "src/modbench/commands/profile/__init__.py": {"profile"},  # a folder's name

@@ -108,7 +108,7 @@ def run_of(tmp_path: Path, flags: list[str], monkeypatch: pytest.MonkeyPatch) ->
     "flags",
     [
         [],
-        ["-o", "a folder", "--set", "d_model=128", "--strict", "--json"],
+        ["-o", "a folder", "--set", "d_model=128", "--strict", "--audit", "--json"],
         ["--out=x", "--capacity", "0.25,0.5", "--seq-len=32", "-k", "mod or moe", "--set", "metrics=latency/forward"],
         ["--dtype", "fp32,bf16", "--batch-size", "1,2", "--timeout", "5min", "--seeds", "0,1"],
     ],

@@ -9,6 +9,7 @@ import torch
 from modbench.harness.audit.audited import TOLERANCE, Audited
 from modbench.harness.audit.card import Finding, Number, deviates, holds, unseen
 from modbench.harness.audit.probe import Probe
+from modbench.harness.core.labels import Label
 from modbench.harness.domain.notes.causality import Causality
 from modbench.harness.subject import causality
 from modbench.harness.subject.output_caching_guard import same_draws
@@ -32,7 +33,8 @@ def check(audited: Audited) -> Finding:
         words += "; not with causal=True"
     elif facts["causal_rule"] is False:
         words += "; also with causal=True"
-    return deviates(words, "change", first=first, change=change, facts=facts | {"first": first})
+    made = deviates(words, "change", first=first, change=change, facts=facts | {"first": first})
+    return made.labelled(Label.NOT_AUTOREGRESSIVE)
 
 
 def _guarded(audited: Audited, *, causal: bool = False) -> Causality:

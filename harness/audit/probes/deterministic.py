@@ -5,6 +5,7 @@ from __future__ import annotations
 from modbench.harness.audit.audited import TOLERANCE, Audited
 from modbench.harness.audit.card import Finding, Number, deviates, holds
 from modbench.harness.audit.probe import Probe
+from modbench.harness.core.labels import Label
 from modbench.harness.subject.output_caching_guard import same_draws
 
 CALLS = 4
@@ -28,8 +29,9 @@ def check(audited: Audited) -> Finding:
             seeded.append(audited.log_p(tokens_BT, module))
     drawn = float((seeded[0] - seeded[1]).abs().max()) <= TOLERANCE
     cause = "it draws random numbers" if drawn else "it carries state from call to call"
-    facts = {"draws": drawn}
-    return deviates("the same call differs by {change}: {cause}", "change", change=change, cause=cause, facts=facts)
+    facts, label = {"draws": drawn}, Label.RANDOM if drawn else Label.DEVIATES
+    words = "the same call differs by {change}: {cause}"
+    return deviates(words, "change", change=change, cause=cause, facts=facts).labelled(label)
 
 
 PROBE = Probe("deterministic", check, order=40)

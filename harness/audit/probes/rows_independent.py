@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from modbench.harness.audit.audited import EXACT, TOLERANCE, Audited
 from modbench.harness.audit.card import Finding, Number, deviates, holds, unseen
 from modbench.harness.audit.probe import Probe
+from modbench.harness.core.labels import Label
 from modbench.harness.subject.output_caching_guard import same_draws
 
 # Batches that take the place of a row's neighbours.
@@ -32,7 +33,8 @@ def check(audited: Audited) -> Finding:
     if moved <= TOLERANCE:
         words = "other rows of the batch change nothing" + "; near ties flip choices" * ties
         return holds(words, change=change, facts=facts)
-    return deviates("other rows move a row's predictions by {change}", "change", change=change, facts=facts)
+    words = "other rows move a row's predictions by {change}"
+    return deviates(words, "change", change=change, facts=facts).labelled(Label.ROWS_DEPEND)
 
 
 def _largest(audited: Audited, module: nn.Module | None) -> float:

@@ -9,6 +9,7 @@ from torch import Tensor
 from modbench.harness.audit.audited import Audited
 from modbench.harness.audit.card import Finding, Number, deviates, holds, reported, unseen
 from modbench.harness.audit.probe import Probe
+from modbench.harness.core.labels import Label
 
 # Share of the work of weights below which nothing is said: a row that fills a shape, or that no later token happened to read.
 LITTLE = 0.01
@@ -42,9 +43,11 @@ def check(audited: Audited) -> Finding:
     if share.value <= LITTLE:
         words = "nothing is computed and then zeroed"
     if audited.of is None or audited.of == "dense":
-        return reported(words, "share", share=share, facts=facts)
-    judge = holds if share.value <= LITTLE else deviates
-    return judge(words, "share", share=share, facts=facts)
+        fact = reported(words, "share", share=share, facts=facts)
+        return fact.labelled(Label.ZEROES) if share.value > LITTLE else fact
+    if share.value <= LITTLE:
+        return holds(words, "share", share=share, facts=facts)
+    return deviates(words, "share", share=share, facts=facts).labelled(Label.ZEROES)
 
 
 def _lost(zeroed_N: Tensor, t: int) -> float:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from modbench.harness.core import options
 from modbench.harness.core.contracts import AnyMetric as Metric
-from modbench.harness.core.labels import LOOKED_AHEAD, OF_PRECISION, Label
+from modbench.harness.core.labels import LOOKED_AHEAD, OF_AUDIT, OF_PRECISION, Label
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes.timing import TimeNotes
 from modbench.harness.domain.notes.training import TrainNotes
@@ -189,6 +189,7 @@ class Comparer:
                 return unnamed(TELL, lost)
         now, before = ({label for m in both for label in tables.row_labels(each, m)} for tables, each in sides)
         fresh = now - before - OF_PRECISION - {Label.FASTER}
+        fresh -= frozenset() if self.base.audit(old) else OF_AUDIT
         if fresh:
             return unnamed("worse", f"now {', '.join(sorted(fresh))}")
         return unnamed("pass", "no label that it had not")

@@ -178,6 +178,10 @@ class Flags:
             autocompletion=runs,
         ),
     ] = None
+    audit: Annotated[
+        bool,
+        typer.Option("--audit", help="Audit each model of yours as `modbench audit` does; the report has its card."),
+    ] = False
     title: TitleFlag = None
 
     def overrides(self) -> Overrides:
@@ -205,6 +209,7 @@ class Flags:
             corpus=self.corpus,
             effort=self.effort,
             arms_from=self.arms_from,
+            audit=self.audit,
             title=titles.listed(self.title or ()),
             settings=dict(map(setting_of, self.settings or ())),
         )

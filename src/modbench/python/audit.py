@@ -10,15 +10,16 @@ from torch import nn
 
 from modbench.commands._app import include_additions
 from modbench.commands.audit import targets
-from modbench.commands.audit.targets import BATCH_SIZE, SEQ_LEN, Called
+from modbench.commands.audit.targets import Called
+from modbench.harness.audit.auditing import BATCH_SIZE, SEQ_LEN, built, probes
 from modbench.harness.audit.auditing import audit as fill
-from modbench.harness.audit.auditing import probes
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.public import public
 from modbench.python import keywords
 from modbench.python.rendering import html, html_table, text
 from modbench.reports.page import audit_files
-from modbench.reports.questions.audit import MARKS, answer, sentence
+from modbench.reports.questions.audit import MARKS, answer
+from modbench.reports.tables.audits import sentence
 from modbench.reports.terminal.audit import card as as_text
 from modbench.reports.writers.number_format import plain
 
@@ -114,5 +115,5 @@ def audit(
         if vocab_size is not None:
             settings["vocab_size"] = vocab_size
         values = {"option": option, "capacity": capacity, "seq_len": seq_len, "batch_size": batch_size}
-        audited = targets.built(targets.case_of_flags(model, keywords.overrides(values, settings)), held, seed)
+        audited = built(targets.case_of_flags(model, keywords.overrides(values, settings)), held, seed)
     return Audit(fill(audited, only=tuple(properties)))

@@ -27,7 +27,7 @@ KINDS: dict[str, Callable[[Any], Any]] = {
     "request": str,
     "seeds": int,
 }
-SWITCHES = ("only", "compile")
+SWITCHES = ("only", "compile", "audit")
 # How near a name must be to that of a flag to be the flag, misspelled.
 NEAR = 0.8
 

@@ -109,6 +109,7 @@ def run(
     corpus: str | Path | None = None,
     effort: str | None = None,
     arms_from: str | Path | None = None,
+    audit: bool = False,
     title: Mapping[str, str] | None = None,
     select: str | None = None,
     out: str | Path | None = None,
@@ -143,6 +144,7 @@ def run(
         corpus: text to train on.
         effort: smoke, draft, standard or rigorous.
         arms_from: run folder whose MoD and MoDE arm with the lowest held-out loss take the place of the suite's.
+        audit: audit each model of yours as `audit` does; the report has its card.
         title: what tables and figures call arms, such as `{"mod[c0.125]": "Ours"}`.
         select: only matching cases, such as `mod and not c0.5` (the flag `-k`).
         out: the run folder; None: runs/SUITE-DATE-N.
@@ -183,6 +185,7 @@ def run(
         "seeds": seeds,
         "effort": effort,
         "arms_from": arms_from,
+        "audit": audit,
         "title": title,
         "corpus": corpus,
     }

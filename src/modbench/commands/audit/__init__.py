@@ -57,6 +57,10 @@ def audit(
     out: Annotated[
         str | None, typer.Option("-o", "--out", metavar="DIR", help="Folder; default runs/audit-MODEL-DATE-N.")
     ] = None,
+    timeout: Annotated[
+        str | None,
+        typer.Option("--timeout", metavar="DURATION", help="Longest time of the audit, such as 10min; default 30min."),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Find out by calls alone what a model computes.
@@ -64,9 +68,12 @@ def audit(
     Does it skip, is it causal, do rows depend on each other? With --of mod: is it the paper's? Its source is not read.
     """
     from modbench.commands.audit import auditing
+    from modbench.harness.core.units import parse_duration
 
+    timeout_s = parse_duration(timeout, "--timeout") if timeout is not None else None
     asked = listed("--property", properties, str)
-    request = auditing.Request(tuple(targets), flags.overrides(), of, asked, listed("--format", [formats], str))
+    named = listed("--format", [formats], str)
+    request = auditing.Request(tuple(targets), flags.overrides(), of, asked, named, timeout_s)
     done = auditing.run(request, out, ["modbench", *sys.argv[1:]])
     if as_json:
         say_json(done.as_json())

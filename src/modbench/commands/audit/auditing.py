@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from modbench.commands.audit import targets
-from modbench.harness.audit.auditing import audit, probes
 from modbench.harness.audit.card import Card
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.ids import slug
+from modbench.harness.execution.audits import audits
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.results import run_folder
 from modbench.reports.page import audit_files
@@ -30,6 +30,7 @@ class Request:
         of: what they are held to; None: to nothing.
         properties: to look at; none: all.
         formats: files beside audit.json.
+        timeout_s: seconds that all may take; None: half an hour.
     """
 
     models: Sequence[str]
@@ -37,6 +38,7 @@ class Request:
     of: str | None = None
     properties: Sequence[str] = ()
     formats: Sequence[str] = ("html",)
+    timeout_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -76,19 +78,20 @@ def run(request: Request, out: str | None, command: Sequence[str]) -> Audited:
         UsageError: if something that was asked is impossible, or a model cannot be built or called.
     """
     held = targets.architecture(request.of)
-    probes(held, request.properties)  # refuses an unknown property before anything is built
     for each in request.formats:
         if each not in audit_files.FORMATS:
             raise unknown("format of an audit", each, audit_files.FORMATS)
     if len(set(request.models)) < len(request.models):
         raise UsageError("a model is named twice. Name each once, or give different options in parentheses.")
     cases = [targets.case_of_flags(name, request.flags) for name in request.models]
-    models = [targets.built(case, held) for case in cases]  # all, before the first is probed
-    made_folder = run_folder.create(out, f"audit-{slug(cases[0].short_model)}")
-    for of_runs in (made_folder.units, made_folder.logs):  # an audit has neither
-        of_runs.rmdir()
-    folder = made_folder.path
-    cards = tuple(audit(model, only=request.properties) for model in models)
+    was_there = out is not None and Path(out).exists()
+    folder = run_folder.create_empty(out, f"audit-{slug(cases[0].short_model)}")
+    try:
+        cards = audits(cases, held, request.properties, request.timeout_s)
+    except BaseException:  # an interrupt too
+        if not was_there:
+            run_folder.remove_empty(folder)
+        raise
     made = audit_files.files(cards, command, request.formats)
     for name, text in made.items():
         write_atomically(folder / name, text)

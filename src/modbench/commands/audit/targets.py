@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 from modbench.commands.cost.costs import Request, case_of
+from modbench.harness.audit.auditing import BATCH_SIZE, SEQ_LEN, SHAPE, why
 from modbench.harness.audit.card import ARCHITECTURES
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.errors import ModbenchError, UsageError, in_short, shown, unknown
+from modbench.harness.core.errors import ModbenchError, UsageError, shown, unknown
 from modbench.harness.domain.case import Case, Dtype, Place
-from modbench.harness.registry import own_code
 from modbench.harness.registry.model_sources import sourced
 
 if TYPE_CHECKING:
@@ -20,10 +19,6 @@ if TYPE_CHECKING:
     from modbench.harness.audit.audited import Audited
     from modbench.harness.audit.card import Architecture
     from modbench.harness.planning.overrides import Overrides
-
-# The default shape: small, so that a card takes seconds.
-SHAPE: Mapping[str, Any] = {"d_model": 128, "n_layers": 4}
-SEQ_LEN, BATCH_SIZE = 64, 4
 
 
 @dataclass(frozen=True)
@@ -75,22 +70,6 @@ def case_of_flags(model: str, flags: Overrides) -> Case:
     return case_of(request, capacity, dtype, (*flags.batch_size, BATCH_SIZE)[0], (*flags.seq_len, SEQ_LEN)[0])
 
 
-def built(case: Case, of: Architecture | None, seed: int = 0) -> Audited:
-    """Build a model that is named.
-
-    Raises:
-        UsageError: if it cannot be built or called.
-    """
-    from modbench.harness.audit.audited import Audited
-
-    try:
-        return Audited(case, of, seed=seed)
-    except ModbenchError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise UsageError(f"model {case.model!r} cannot be audited: {_why(error)}") from error
-
-
 def in_memory(module: nn.Module, of: Architecture | None, called: Called, *, vocab_size: int | None = None) -> Audited:
     """Take a module as it is.
 
@@ -127,9 +106,4 @@ def in_memory(module: nn.Module, of: Architecture | None, called: Called, *, voc
     except ModbenchError:
         raise
     except Exception as error:
-        raise UsageError(f"the module {shown(name)} cannot be audited: {_why(error)}") from error
-
-
-def _why(error: BaseException) -> str:
-    where = own_code.where_in(error.__traceback__)
-    return f"{type(error).__name__}: {in_short(error)}{f' ({where})' if where else ''}"
+        raise UsageError(f"the module {shown(name)} cannot be audited: {why(error)}") from error

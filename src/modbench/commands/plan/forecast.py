@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from modbench.commands._output import elided
+from modbench.harness.audit.card import AUDIT
 from modbench.harness.core.printable import SCREEN, WIDTH, aligned
 from modbench.harness.core.units import human, human_duration
 from modbench.harness.domain.case import ELEMENT_BYTES
@@ -85,6 +86,8 @@ def forecast(plan: Plan, costs: Costs | None = None) -> dict[str, Any]:
         "no_rivals": plan.no_rivals,
         "routers_uncounted": [*dict.fromkeys(case.config.router for case in plan.cases if case.facts.own_router)],
         "arms_from": _arms_from(plan),
+        "audits": [unit.comparison.arms[0].arm for unit in plan.units if unit.made_in == AUDIT],
+        "audits_s": sum(seconds for unit, seconds in predicted if unit.made_in == AUDIT),
         "cases": [_case(plan, case, anchors[case], run_time, counted) for case in plan.cases],
         **_of_rules(plan),
     }
@@ -224,6 +227,7 @@ def as_text(forecast: dict[str, Any], *, verbose: bool = False) -> str:
         *_rivals_text(forecast),
         *_twin_text(forecast),
         *_router_text(forecast),
+        *_audits_text(forecast),
         *_training_text(forecast["training"]),
     ]
     notes += [forecast[key]["in_words"] for key in ("arms_from", "solved") if forecast[key]]
@@ -323,6 +327,11 @@ def _twin_text(forecast: dict[str, Any]) -> list[str]:
 def _router_text(forecast: dict[str, Any]) -> list[str]:
     named = ", ".join(forecast["routers_uncounted"])
     return [f"Without what the router {named} computes: the run counts it."] if named else []
+
+
+def _audits_text(forecast: dict[str, Any]) -> list[str]:
+    named, took = ", ".join(forecast["audits"]), human_duration(forecast["audits_s"])
+    return [f"Audited in a process of its own, about {took} of the run: {named}."] if named else []
 
 
 def _places_text(places: list[str]) -> str:

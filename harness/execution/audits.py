@@ -1,0 +1,91 @@
+"""Audits models in a process of its own: one that ends its process, or hangs, ends the audit with a line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from modbench.harness.audit.card import Architecture, Card
+from modbench.harness.core.errors import UsageError
+from modbench.harness.core.units import human_duration
+from modbench.harness.domain.case import Case
+from modbench.harness.execution import command
+from modbench.harness.execution.log_supervisor import Keeper
+from modbench.harness.registry.lookup import with_facts
+
+# Seconds after which an audit is ended: a card of the default shape takes some.
+LIMIT_S = 1800.0
+# Characters of a log's last line in a message.
+MOST_SAID = 200
+# Files by which the two processes talk.
+ASKED, ANSWERED = "asked.json", "answered.jsonl"
+
+
+def audits(
+    cases: Sequence[Case], of: Architecture | None, only: Sequence[str] = (), limit_s: float | None = None
+) -> tuple[Card, ...]:
+    """The card of each case. All are built before the first is called.
+
+    Args:
+        cases: the models.
+        of: what they are held to; None: to nothing.
+        only: properties to look at; none: all.
+        limit_s: seconds that all may take; None: half an hour.
+
+    Raises:
+        UsageError: if a property is unknown, or a model cannot be built or called, ends its process, or takes too long.
+    """
+    keeper, limit_s = Keeper(), LIMIT_S if limit_s is None else limit_s
+    with keeper.temporary("modbench-audit-") as folder:
+        (folder / ASKED).write_text(json.dumps([case.model_dump(mode="json") for case in cases]), encoding="utf-8")
+        ended = command.called(child, folder, keeper, limit_s, threads=None, of=of, only=tuple(only))
+        file = folder / ANSWERED
+        found = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+    cards = tuple(Card.model_validate(each["card"]) for each in found if "card" in each)
+    if len(cards) == len(cases):
+        return cards
+    last: dict[str, Any] = found[-1] if found else {}
+    if "error" in last:
+        raise UsageError(last["error"])
+    who = f"model {cases[last.get('model', 0)].model!r}"
+    where = f" at {last['probe']!r}" if "probe" in last else ""
+    if ended is None:
+        more = human_duration(2 * limit_s).replace(" ", "")
+        raise UsageError(
+            f"{who} was not audited within {human_duration(limit_s)}: it was ended{where}. --timeout {more} gives it more."
+        )
+    raise UsageError(f"{who} cannot be audited: it ended its process{where} ({ended[:MOST_SAID]}).")
+
+
+def child(folder: str, of: Architecture | None, only: tuple[str, ...]) -> None:
+    """Audit models in this process, and write what is done before it is done.
+
+    Args:
+        folder: has the file of what is asked, and gets that of the answers.
+        of: what they are held to; None: to nothing.
+        only: properties to look at; none: all.
+    """
+    from modbench.harness.audit.auditing import audit, built, probes
+
+    cases = [
+        with_facts(Case.model_validate(each)) for each in json.loads((Path(folder) / ASKED).read_text(encoding="utf-8"))
+    ]
+    with (Path(folder) / ANSWERED).open("w", encoding="utf-8") as answers:
+
+        def say(**said: object) -> None:
+            answers.write(json.dumps(said) + "\n")
+            answers.flush()
+
+        try:
+            probes(of, only)  # refuses an unknown property before anything is built
+            models = []
+            for at, case in enumerate(cases):
+                say(model=at)
+                models.append(built(case, of))
+            for at, model in enumerate(models):
+                card = audit(model, only=only, say=lambda title, at=at: say(model=at, probe=title))  # type: ignore[misc]  # bound
+                say(card=card.model_dump(mode="json"))
+        except UsageError as error:
+            say(error=str(error))

@@ -1,0 +1,39 @@
+"""Audits of a run: what the probes found of the user's models, by arm, and findings as sentences."""
+
+from __future__ import annotations
+
+from modbench.harness.audit.card import AUDIT, AuditFinding, Card, Finding, Given, Number
+from modbench.harness.core.labels import Label
+from modbench.harness.domain.records import Record
+from modbench.reports.model import Estimate, Listed, Sentence, Value
+from modbench.reports.writers.number_format import plain
+
+
+def written(given: Given) -> Value:
+    """Return a value of a finding as a writer takes it."""
+    if isinstance(given, Number):
+        return Estimate(given.value, kind=given.kind, unit=given.unit)
+    return Listed(given) if isinstance(given, tuple) else given
+
+
+def sentence(found: Finding) -> Sentence:
+    """Return what a probe found in words."""
+    return Sentence(found.words, **{name: written(value) for name, value in found.given.items()})
+
+
+def audit_in(record: Record) -> AuditFinding | None:
+    """Return the audit that a record holds, or why it holds none; None for a unit that audits nothing."""
+    if record.unit.made_in != AUDIT:
+        return None
+    if isinstance(record.findings, AuditFinding):
+        return record.findings
+    return AuditFinding(reason=record.died.reason if record.died else "its record is damaged")
+
+
+def by_label(card: Card) -> dict[Label, str]:
+    """Return sentences of a card by the label that they bring, most important first."""
+    said: dict[Label, list[str]] = {}
+    for found in card.findings.values():
+        if found.label is not None:
+            said.setdefault(found.label, []).append(plain(sentence(found)))
+    return {label: "; ".join(each) for label, each in said.items()}
