@@ -240,6 +240,7 @@ def test_a_cap_at_the_pilot_is_labelled_too(tmp_path: Path) -> None:
     assert frame.labels.str.contains(Label.LAUNCHES_CAPPED).all()
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_the_plan_says_the_least_and_the_most() -> None:
     told = forecast(timed_plan())
     least, most = told["units"], told["units_most"]
@@ -314,7 +315,7 @@ def test_a_run_whose_decision_is_lost_is_incomplete_though_all_units_have_record
     left(tmp_path, made)
     run = tmp_path / "run"
     assert run_folder.read(str(run)).incomplete is None
-    assert command_line("report", run).returncode == 0
+    assert command_line("report", run, "--format", "csv").returncode == 0
     if lost:
         decisions.file_of(run, SERIES).unlink()
     else:
@@ -322,6 +323,6 @@ def test_a_run_whose_decision_is_lost_is_incomplete_though_all_units_have_record
         decisions.write(run, decided.model_copy(update={"ended": False}))
     assert run_folder.read(str(run)).missing == []
     assert f"{SERIES} was not decided" in str(run_folder.read(str(run)).incomplete)
-    done = command_line("report", run)
+    done = command_line("report", run, "--format", "csv")
     assert done.returncode == 4
     assert f"was not decided; all its units have records: `modbench resume {run}` decides." in done.stderr
