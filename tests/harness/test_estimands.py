@@ -49,6 +49,7 @@ def test_an_arm_whose_mean_is_slower_is_not_called_better(world: World, typical:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_the_disagreement_is_in_the_tables(tmp_path: Path) -> None:
     """In CSV: both ratios with their intervals, verdict and label; and the input dependence as a label of its own."""
     made = planted_suite("draft", metrics=["latency/forward"], launches=5, rounds=16)

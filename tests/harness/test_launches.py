@@ -218,6 +218,7 @@ def test_a_pilot_without_times_asks_for_nothing_until_it_runs_again(tmp_path: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_a_result_that_the_cap_cut_is_labelled(tmp_path: Path) -> None:
     """In both CSV files and on the page; the cap is printed."""
     made = timed_plan(mde=1e-6, most_launches=5)
@@ -293,6 +294,7 @@ def test_a_pilot_that_is_measured_again_decides_when_it_has_ended(tmp_path: Path
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_a_decision_that_was_removed_is_made_again_where_nothing_is_left_to_run(tmp_path: Path) -> None:
     made = timed_plan(mde=1e-6, most_launches=5)
     left(tmp_path, made)
