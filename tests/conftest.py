@@ -173,6 +173,17 @@ def unmeasured(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setenv("MODBENCH_STATE", str(tmp_path_factory.mktemp("state")))
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages whose figures have no lines, for tests of their words: matplotlib takes half of a page's time.
+
+    Panels make their figures as ever; tests of figures and of whole pages, and the goldens, draw them.
+    """
+    from modbench.reports.writers import html
+
+    monkeypatch.setattr(html, "to_svg", lambda *_: "<svg></svg>")
+
+
 @pytest.fixture(scope="session")
 def modbench() -> Modbench:
     """Run the command line in this process, which loads torch once, and put back what a command changes."""

@@ -166,6 +166,7 @@ def test_a_file_that_is_no_record_at_all(content: bytes, said: str, run: Path) -
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_the_page_shows_the_cell_as_failed_and_nothing_else_moves(run: Path) -> None:
     render.write(run)
     before = pd.read_csv(run / "comparisons.csv")
@@ -186,6 +187,7 @@ def test_the_page_shows_the_cell_as_failed_and_nothing_else_moves(run: Path) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_a_value_whose_checks_are_lost_wears_the_label(run: Path) -> None:
     """Guards leave what they found in the notes of counting: without them a time is a time of unchecked work."""
     change(run / "units" / COUNT, column("value", 0, -1.0))

@@ -218,6 +218,7 @@ def test_a_pilot_without_times_asks_for_nothing_until_it_runs_again(tmp_path: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_a_result_that_the_cap_cut_is_labelled(tmp_path: Path) -> None:
     """In both CSV files and on the page; the cap is printed."""
     made = timed_plan(mde=1e-6, most_launches=5)
@@ -240,6 +241,7 @@ def test_a_cap_at_the_pilot_is_labelled_too(tmp_path: Path) -> None:
     assert frame.labels.str.contains(Label.LAUNCHES_CAPPED).all()
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_the_plan_says_the_least_and_the_most() -> None:
     told = forecast(timed_plan())
     least, most = told["units"], told["units_most"]
@@ -292,6 +294,7 @@ def test_a_pilot_that_is_measured_again_decides_when_it_has_ended(tmp_path: Path
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_a_decision_that_was_removed_is_made_again_where_nothing_is_left_to_run(tmp_path: Path) -> None:
     made = timed_plan(mde=1e-6, most_launches=5)
     left(tmp_path, made)
@@ -314,7 +317,7 @@ def test_a_run_whose_decision_is_lost_is_incomplete_though_all_units_have_record
     left(tmp_path, made)
     run = tmp_path / "run"
     assert run_folder.read(str(run)).incomplete is None
-    assert command_line("report", run).returncode == 0
+    assert command_line("report", run, "--format", "csv").returncode == 0
     if lost:
         decisions.file_of(run, SERIES).unlink()
     else:
@@ -322,6 +325,6 @@ def test_a_run_whose_decision_is_lost_is_incomplete_though_all_units_have_record
         decisions.write(run, decided.model_copy(update={"ended": False}))
     assert run_folder.read(str(run)).missing == []
     assert f"{SERIES} was not decided" in str(run_folder.read(str(run)).incomplete)
-    done = command_line("report", run)
+    done = command_line("report", run, "--format", "csv")
     assert done.returncode == 4
     assert f"was not decided; all its units have records: `modbench resume {run}` decides." in done.stderr

@@ -148,7 +148,7 @@ def test_a_killed_try_did_not_fit_and_a_crashed_one_says_nothing(
 @pytest.mark.parametrize(("share", "answer"), [(0.6, True), (1.6, False)])
 def test_a_try_is_a_process_that_may_run_out_of_memory(share: float, *, answer: bool) -> None:
     """Well under what the forecast says fits, and well above it."""
-    budget = 100_000_000
+    budget = 40_000_000
     longest = forecast(case(), budget, "seq_len", 10**6)
     assert longest is not None
     assert _try(case(), budget, "seq_len", 200.0, int(share * longest)) is answer

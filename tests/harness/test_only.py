@@ -62,6 +62,7 @@ def test_only_needs_a_model(suite: Suite) -> None:
         override(suite, Overrides(only=True))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_lone_model_gets_its_numbers_and_is_told_why_there_is_no_ratio(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

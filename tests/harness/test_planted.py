@@ -129,6 +129,7 @@ def test_memory_and_flops_are_exact(tmp_path: Path) -> None:
     assert "no interval" in memory.reason
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_missing_unit_is_said(tmp_path: Path) -> None:
     made = planted_suite("draft")
     name = next(unit.name for unit in made.units if unit.made_in == "memory")
@@ -199,6 +200,7 @@ def test_a_single_launch_gives_an_interval_and_no_verdict(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_where_the_anchor_failed_no_two_arms_are_a_pair_and_the_report_stands(tmp_path: Path) -> None:
     frame = stored(tmp_path, planted_suite("draft"), fails="dense")
     timed = frame[frame.metric == "latency/forward"]
@@ -226,6 +228,7 @@ def test_a_disturbed_ratio_wears_a_mark_and_claims_nothing(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_cpu_time_decides_what_a_busy_machine_spoils(tmp_path: Path) -> None:
     """The arm waits as long as it runs: wall time says slower, its CPU time what it takes."""
     frame = stored(tmp_path, planted_suite("draft"), waits="mod[c0.125]", own_work_seen=True)
@@ -255,6 +258,7 @@ def test_cpu_time_decides_what_a_busy_machine_spoils(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_a_smoke_run_on_a_busy_machine_says_so_first_and_in_labels(tmp_path: Path) -> None:
     frame = stored(tmp_path, planted_suite("smoke"), waits=EVERY_ARM)
     cases = pd.read_csv(tmp_path / "run" / "cases.csv")
@@ -300,6 +304,7 @@ def test_one_cold_compilation_has_no_verdict(tmp_path: Path) -> None:
     assert frame.reason.str.contains("one cold compilation each").all()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_single_arm_has_a_report_and_no_comparison(tmp_path: Path) -> None:
     frame = stored(tmp_path, planted_suite("draft", arms=[{"model": "dense"}]))
     assert frame.empty
@@ -317,6 +322,7 @@ def test_the_mark_names_the_baseline_where_that_is_what_reads_the_future(tmp_pat
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_verdicts_heed_the_whole_list(tmp_path: Path) -> None:
     """The margin is the suite's, and it is printed."""
     wide = stored(tmp_path / "wide", planted_suite("draft", margin=0.5))

@@ -31,6 +31,7 @@ def content(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_of_a_finished_run_nothing_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = left(tmp_path, planted_suite("smoke"))
     render.write(folder)
@@ -109,6 +110,7 @@ def test_a_run_that_ended_before_its_first_unit_is_begun_again(tmp_path: Path) -
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_where_nothing_is_left_no_launcher_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that was killed before it wrote its end, maybe a stranger's: its launcher's options were not agreed to."""
     left(tmp_path, planted_suite("smoke"), fails="moe")

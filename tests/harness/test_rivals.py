@@ -316,6 +316,7 @@ def test_a_forecast_counts_all_its_places_at_once() -> None:
         assert not memory or {case.place for case in made.cases} <= {case.place for case in costs.asked}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_resumed_run_counts_nothing_again(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (here / "s.toml").write_text(
         'metrics = ["flops/forward"]\neffort = "smoke"\nrival = "flops"\n[shape]\nd_model = 32\nn_layers = 1\n'

@@ -22,7 +22,7 @@ from modbench.reports.tables.load import Loaded, default_arm, load
 from modbench.reports.tables.pair_verdicts import SILENT, UNCHECKED
 from modbench.reports.terminal import summary
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
 TWIN = "dense-twin[T64-B1-fp32-cpu1]"
 

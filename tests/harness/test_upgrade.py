@@ -122,6 +122,7 @@ def test_other_schemas_are_refused_with_what_to_do(folder: Path, version: int | 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("schema", [9, 10])
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_of_an_earlier_schema_is_not_continued(folder: Path, schema: int, modbench: Modbench) -> None:
     next((folder / "units").glob("train-*")).unlink()
     if schema == 9:

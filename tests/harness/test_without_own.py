@@ -128,6 +128,7 @@ def test_launches_that_differ_by_chance_are_accused_in_one_of_a_hundred_at_most(
 @pytest.mark.slow
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("beside", [1.0, 20.0])
+@pytest.mark.usefixtures("undrawn")
 def test_a_changed_process_is_labelled_in_every_output(tmp_path: Path, beside: float) -> None:
     """Launches of the planted machine differ by a third; the user's code makes all arms alike slower, so no ratio shows it."""
     made = planted_suite("draft", metrics=["latency/forward"], arms=ARMS, train=None)

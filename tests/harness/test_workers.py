@@ -23,6 +23,7 @@ from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.execution.worker_environment import worker_environment
+from modbench.harness.machine import cuda_driver
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
@@ -39,6 +40,7 @@ def good(config):
 def dies(config):
     os.kill(os.getpid(), signal.SIGSEGV)
 def exits(config):
+    print("hello from the model", flush=True)
     os._exit(9)
 def tells(config):
     from pathlib import Path
@@ -75,10 +77,12 @@ def planned(model: str) -> Plan:
     return make_plan(override(parse_suite(data, "workers"), Overrides()), device="cpu")
 
 
-def run_all(made: Plan, folder: RunFolder, units: tuple[UnitOfWork, ...] | None = None, *, cold: bool = False) -> None:
+def run_all(
+    made: Plan, folder: RunFolder, units: tuple[UnitOfWork, ...] | None = None, *, launcher: LocalLauncher | None = None
+) -> None:
     limits = {unit.name: 200.0 for unit in made.units}
     slots = Slots(made.units if units is None else units, 1)
-    Run(LocalLauncher(cold=cold, threads=1), folder, Tracker(made, [slots], folder)).phase(slots, limits)
+    Run(launcher or LocalLauncher(cold=False, threads=1), folder, Tracker(made, [slots], folder)).phase(slots, limits)
 
 
 def folder_of(made: Plan, here: Path) -> RunFolder:
@@ -93,24 +97,18 @@ def run_one(folder: RunFolder, name: str, *more: str) -> subprocess.CompletedPro
 
 
 @pytest.mark.slow
-def test_a_unit_runs_by_its_name_alone(here: Path) -> None:
-    made = planned("good")
-    folder = folder_of(made, here)
-    done = run_one(folder, made.units[0].name)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    stored = run_folder.read(str(folder.path))
-    assert [record.unit for record in stored.records] == [made.units[0]]
-    assert "hello from the model" in folder.log(made.units[0]).read_text()
-
-
-@pytest.mark.slow
-def test_a_unit_that_dies_ends_with_its_code_and_runs_without_users_models(here: Path) -> None:
+def test_a_unit_runs_by_its_name_alone_and_where_it_dies_without_users_models(here: Path) -> None:
+    """It ends with its code; nothing is printed but into its log."""
     made = planned("exits")
     folder = folder_of(made, here)
     unit = made.units[-1]
-    assert run_one(folder, unit.name).returncode == 9
+    died = run_one(folder, unit.name)
+    assert (died.returncode, died.stdout, died.stderr) == (9, "", "")
     assert not folder.record(unit).exists()
-    assert run_one(folder, unit.name, "--shipped").returncode == 0
+    assert "hello from the model" in folder.log(unit).read_text()
+    done = run_one(folder, unit.name, "--shipped")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert [record.unit for record in run_folder.read(str(folder.path)).records] == [unit]
     assert [case.model for case in read_record(folder.record(unit)).unit.comparison.arms] == ["dense"]
 
 
@@ -135,8 +133,11 @@ def test_a_worker_sees_no_secret_of_its_parent(cold: bool, here: Path, monkeypat
     monkeypatch.setenv("HF_HOME", "shown-1")
     made = planned("tells")
     folder = folder_of(made, here)
-    units = made.units[-1:] if cold else made.units  # to start a cold process takes seconds
-    run_all(made, folder, units, cold=cold)
+    units = made.units[-1:]  # to start a process takes seconds
+    if cold:  # also sees the GPU that its launcher gave it, and no other
+        monkeypatch.setattr(cuda_driver, "gpus_in_use", lambda: ("GPU-a", "GPU-b"))
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4")
+    run_all(made, folder, units, launcher=LocalLauncher(cold=cold, threads=1, device="cuda" if cold else "cpu"))
     for unit in units:
         said = folder.log(unit).read_text()
         assert "hidden-" not in said
@@ -146,6 +147,7 @@ def test_a_worker_sees_no_secret_of_its_parent(cold: bool, here: Path, monkeypat
         assert "proc ['" in said
     # Only a cold process has an environment of its own: the fork server may have been started before.
     assert not cold or "HF_HOME=shown-1" in said
+    assert not cold or set(re.findall(r"CUDA_VISIBLE_DEVICES=([\w,-]+)", said)) == {"GPU-a"}
     assert os.environ["HF_TOKEN"] == "hidden-2"  # noqa: S105  # ours is as it was
 
 
@@ -312,16 +314,15 @@ def test_a_unit_that_has_a_record_is_not_run_again(here: Path) -> None:
     assert not folder.log(unit).exists() or folder.log(unit).read_text() == ""
 
 
-# Tensors of 1,953 pages in all are made and freed, again and again.
+# As much as 40 tensors of 50,000 numbers, 1,953 pages in all, is made and freed, again and again.
 FEW, MANY = 100, 1000
 FREES = """
 import resource
-import torch
 from modbench.harness.process import allocator
 def faults():
     for _ in range(60):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        made = [torch.ones(50_000) for _ in range(40)]
+        made = [b"1" * 200_000 for _ in range(40)]
         del made
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 print(faults())
