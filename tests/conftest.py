@@ -131,9 +131,6 @@ match = { arm = "mod", capacity = 0.25, quantity = "flops/forward" }
 model = "mod"
 capacity = [0.25, 0.5]
 [[arms]]
-model = "mode_integrated"
-capacity = 0.5
-[[arms]]
 model = "mode_staged"
 capacity = 0.5
 [[arms]]
@@ -212,7 +209,7 @@ def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A suite file with every model, every metric, two lengths."""
+    """A suite file with models of every family, the usual metrics, two lengths."""
     path = tmp_path_factory.mktemp("suite") / "tiny.toml"
     path.write_text(TINY_SUITE)
     return path

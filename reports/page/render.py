@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from markupsafe import Markup
@@ -44,10 +45,10 @@ def blaming_artifacts(panel: str, loaded: Loaded) -> Iterator[None]:
         ) from error
 
 
-def drawn(loaded: Loaded) -> Iterator[tuple[str, Figure]]:
-    """Yield the panel and every figure that the run has data for, in the order of the page."""
+def drawn(loaded: Loaded, of: Callable[[str], object] = bool) -> Iterator[tuple[str, Figure]]:
+    """Yield the panel and every figure that the run has data for, in the order of the page; only `of` some panels' names."""
     for name, panel in panels():
-        if panel.draws:
+        if panel.draws and of(name):
             try:
                 with blaming_artifacts(name, loaded), style.numbered(loaded.arms):
                     found = [each for each in panel.render(loaded) or () if isinstance(each, Figure)]
@@ -64,6 +65,11 @@ def named(loaded: Loaded, name: str) -> Figure:
     Raises:
         UsageError: if the run has no such figure, or the panel has several.
     """
+    words = set(re.split("[-_]", name))
+    # Figures are mostly named like their panel: those above it need not be drawn.
+    for _, drawing in drawn(loaded, lambda panel: words & {*panel.split("_")}):
+        if drawing.name == name:
+            return drawing
     passed: dict[str, list[str]] = {}
     for panel, drawing in drawn(loaded):
         if drawing.name == name:

@@ -239,7 +239,7 @@ SUITE: dict[str, Any] = {
 
 
 @pytest.mark.slow
-@number(FEW, 2000)
+@number(12, 2000)
 def test_suite_files_through_validate_and_plan(n: int, modbench: Modbench, tmp_path: Path, tiny_corpus: Path) -> None:
     file, wrong = tmp_path / "fuzzed.toml", []
     whole = mutations.toml(SUITE | {"corpus": str(tiny_corpus)})

@@ -246,8 +246,7 @@ def test_a_worker_runs_what_the_first_one_imported(helped: Path, edited: str) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("edited", IMPORTED)
-@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.parametrize(("edited", "recorded"), [*((name, True) for name in IMPORTED), (IMPORTED[0], False)])
 def test_a_run_is_not_resumed_with_another_import(helped: Path, edited: str, recorded: bool) -> None:
     """Whether its unit left a record, or was killed after it had run the file."""
     folder = planned(helped, "mine.py:build")

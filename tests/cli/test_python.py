@@ -44,7 +44,7 @@ def python(code: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.proof  # below without the run
 def test_a_script_needs_no_guard(tmp_path: Path) -> None:
     """Children of the fork server leave the script alone."""
     done = python(SCRIPT, tmp_path)
@@ -55,16 +55,19 @@ def test_a_script_needs_no_guard(tmp_path: Path) -> None:
     assert "left" in done.stderr  # progress
 
 
-def test_a_cold_process_leaves_the_script_alone_too(tmp_path: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "cold"), [("spawn", True), ("forkserver", False)])
+def test_a_process_leaves_the_script_alone(method: str, cold: bool, tmp_path: Path) -> None:
+    """As units are started: each in a fresh interpreter, or by the fork server."""
     code = (
         "import multiprocessing, os, pathlib\n"
         "from modbench.harness.execution import fork_server\n"
         "with pathlib.Path('started').open('a') as file:\n    file.write('once ')\n"
-        "spawn = multiprocessing.get_context('spawn')\n"
-        "process, _ = fork_server.started(lambda server: spawn.Process(target=os.getpid), cold=True)\n"
+        f"context = multiprocessing.get_context({method!r})\n"
+        f"process, _ = fork_server.started(lambda server: context.Process(target=os.getpid), cold={cold})\n"
         "process.join()\n"
         "import __main__\n"
-        "print(process.exitcode, __main__.spawn is spawn)\n"
+        "print(process.exitcode, __main__.context is context)\n"
     )
     done = python(code, tmp_path)
     assert done.stdout == "0 True\n", done.stderr

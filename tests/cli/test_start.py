@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tomllib
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,13 @@ from resealed import reseal
 from modbench.commands import demo as demo_command
 from modbench.commands.init.starts import STARTS, TEMPLATE, Start, kind_of
 from modbench.commands.init.suite_file import EXAMPLES, example
+from modbench.harness.domain.case import Case
+from modbench.harness.domain.own_cost import OwnCost
+from modbench.harness.execution import own_costs
 from modbench.harness.planning.load_suite import load_suite, read_suite
 from modbench.harness.planning.suite_schema import suite_schema
 from modbench.harness.registry import catalogue
+from modbench.harness.registry.lookup import with_facts
 from modbench.reports import demo
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
@@ -227,6 +231,11 @@ def test_init_alone_shows_three_starts_and_a_suite(tmp_path: Path, modbench: Mod
         assert kind_of(word) is start
 
 
+def counted_here(cases: Sequence[Case], **_: bool) -> list[OwnCost | str]:
+    """What models cost, counted in this process."""
+    return [own_costs.count(with_facts(case)) for case in cases]
+
+
 def commands_of(begun: str) -> list[list[str]]:
     """The words of the commands that `init --json` names."""
     return [shlex.split(command)[1:] for command in json.loads(begun)["commands"].values()]
@@ -238,7 +247,8 @@ def test_the_start_of_a_model_writes_one_that_can_be_measured(tmp_path: Path, mo
     assert done.returncode == 0, done.stderr
     _, run = commands_of(done.stdout)
     small = ("--effort", "smoke", "--seeds", "0", "--seq-len", "32", "--set", "d_model=32", "--set", "train.seq_len=32")
-    ran = modbench(*run, *small, "--device", "cpu", "--strict", "-o", "run", cwd=tmp_path)
+    metrics = "metrics=flops/forward,latency/forward,latency/train_step,loss/val,loss/val_causal"
+    ran = modbench(*run, *small, "--set", metrics, "--device", "cpu", "--strict", "-o", "run", cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     with (tmp_path / "run" / "cases.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -266,10 +276,14 @@ def test_the_start_of_a_repository_writes_the_workflow_of_the_page(tmp_path: Pat
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("unmeasured")
-def test_the_start_of_a_checkpoint_names_commands_that_work(tmp_path: Path, modbench: Modbench) -> None:
+def test_the_start_of_a_checkpoint_names_commands_that_work(
+    tmp_path: Path, modbench: Modbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("transformers", reason="the extra hf is not installed")
     from hf_folders import text, write_llama
 
+    # Another process would load transformers anew; tests/harness/test_rivals.py counts models there.
+    monkeypatch.setattr(own_costs, "_in_processes", counted_here)
     write_llama(tmp_path / "my llama", max_position_embeddings=2048)
     (tmp_path / "text.txt").write_text(text())
     done = modbench("init", "hf:my llama", "--json", cwd=tmp_path)

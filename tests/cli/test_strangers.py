@@ -281,7 +281,9 @@ def test_a_strangers_model_is_not_run(stranger: Stranger, monkeypatch: pytest.Mo
     assert not list((stranger.path / "logs").iterdir())
 
 
-@pytest.mark.parametrize("model", ["mine.py:build", "mine:build", "package.inner:build"])
+@pytest.mark.parametrize(
+    "model", ["mine.py:build", pytest.param("mine:build", marks=pytest.mark.proof), "package.inner:build"]
+)
 def test_trusted_once_it_is_run_and_asked_about_no_more(
     stranger: Stranger, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:

@@ -110,7 +110,7 @@ def test_a_colour_shows_a_direction(verdict: str | None, shade: int) -> None:
     assert bin_of(1.6, verdict) == shade
 
 
-@pytest.mark.slow
+@pytest.mark.proof  # of a planted smoke run see above
 def test_no_panel_of_a_smoke_run_has_the_colour_of_a_verdict(tmp_path: Path) -> None:
     """All panels of `quick`: the run that ships, as if its effort had been smoke: its verdicts lose their colours."""
     demo.unpack(tmp_path, demo.SHIPPED["quick"])

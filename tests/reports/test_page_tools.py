@@ -474,6 +474,7 @@ def test_paper_is_white_and_whole(browser: Browser, planted_page: Path) -> None:
         assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
 
 
+@pytest.mark.proof  # all that is printed of a planted run, see above, takes a third of the time
 def test_quick_takes_eight_pages_of_paper(tmp_path: Path, browser: Browser) -> None:
     """The run that ships is one of `quick`."""
     demo.unpack(tmp_path, demo.SHIPPED["quick"])

@@ -172,7 +172,12 @@ def test_python_has_them_too(run: Loaded) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [("report",), ("figure", "map", "--format", "svg"), ("compare", "--by", "capacity"), ("recommend",)],
+    [
+        ("report", "--format", "csv"),
+        ("figure", "map", "--format", "svg"),
+        ("compare", "--by", "capacity"),
+        ("recommend",),
+    ],
     ids=lambda words: words[0],
 )
 def test_commands_that_show_a_run_take_titles(
