@@ -119,7 +119,7 @@ def test_a_loss_that_saw_later_tokens_is_marked(tmp_path: Path, monkeypatch: pyt
     """Losses as trained stand there where none was routed causally."""
     swept = planted(tmp_path, metrics=["flops/forward", "loss/val"])
     routed = shown(swept).arms[1]
-    monkeypatch.setattr(Loaded, "labelled", lambda _: {Label.NOT_AUTOREGRESSIVE: [routed]})
+    monkeypatch.setattr(Loaded, "labelled", property(lambda _: {Label.NOT_AUTOREGRESSIVE: [routed]}))
     text = closing(swept)
     assert [FUTURE in row[1] for row in table(text)] == [False, False, True, False]
     assert f"{FUTURE} {Label.NOT_AUTOREGRESSIVE}" in text

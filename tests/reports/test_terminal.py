@@ -417,7 +417,8 @@ def test_an_arm_whose_work_is_in_doubt_is_marked_and_named_first(
     monkeypatch.setenv("COLUMNS", "80")
     arms = loaded.arms
     light = {label: arms[1:] for label in Label if label not in OF_WORK and label != Label.CONTAMINATED}
-    monkeypatch.setattr(Loaded, "labelled", lambda _: light | {Label.MASKS_COMPUTE: arms[3:4]})
+    doubted = light | {Label.MASKS_COMPUTE: arms[3:4]}
+    monkeypatch.setattr(Loaded, "labelled", property(lambda _: doubted))
     lines = closing(loaded).splitlines()
     marked = [line for line in lines if line.startswith(f"{name(arms[3])} ! ")]
     assert len(marked) == 3  # among the times, in two parts, and where arms pay
