@@ -6,12 +6,16 @@ Shapes: B rows, T tokens, V vocabulary.
 from __future__ import annotations
 
 import copy
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from modbench.harness.audit import products
+from modbench.harness.audit.decoding import Decoding
+from modbench.harness.audit.draws import HeldDraws
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.registry import own_models
 from modbench.harness.subject import causality
@@ -22,6 +26,8 @@ from modbench.harness.subject.output_caching_guard import same_draws
 from modbench.harness.subject.subject import Subject
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from modbench.harness.audit.blocks import BlockCall
     from modbench.harness.audit.card import Architecture
     from modbench.harness.audit.products import Product
@@ -31,6 +37,8 @@ if TYPE_CHECKING:
 # Nats by which log-probabilities may differ from rounding alone; in float64 nothing else is left.
 TOLERANCE = causality.TOLERANCE[torch.float32]
 EXACT = causality.TOLERANCE[torch.float64]
+# The least rows of a decode step: of fewer, chance decides what share passes.
+DECODED = 8
 
 
 class Audited:
@@ -81,6 +89,19 @@ class Audited:
         tokens_BT = self.tokens()
         return not torch.equal(self.log_p(tokens_BT), self.log_p(tokens_BT))
 
+    def held_draws(self) -> AbstractContextManager[object]:
+        """While it is entered, random numbers are held at their medians, if the model draws some."""
+        return HeldDraws() if self.draws else nullcontext()
+
+    @cached_property
+    def draws_unheld(self) -> bool:
+        """Whether equal calls differ though random numbers are held: by some that `HeldDraws` does not reach, or by state."""
+        if not self.draws:
+            return False
+        tokens_BT = self.tokens()
+        with self.held_draws():
+            return not torch.equal(self.log_p(tokens_BT), self.log_p(tokens_BT))
+
     @cached_property
     def unsteady(self) -> bool:
         """Whether equal calls with equal seeds differ beyond rounding: by chance that no seed of torch reaches."""
@@ -89,6 +110,11 @@ class Audited:
             with same_draws(tokens_BT):
                 found.append(self.log_p(tokens_BT))
         return float((found[0] - found[1]).abs().max()) > TOLERANCE
+
+    @property
+    def carries_state(self) -> bool:
+        """Whether calls leave something behind in it that later ones read."""
+        return self._state is not None
 
     def reset(self) -> None:
         """Put back what earlier calls left behind, so that what differs comes from the tokens alone."""
@@ -195,12 +221,57 @@ class Audited:
 
         return calls_of_blocks(self.module, tokens_BT, self.reset, **how)
 
+    def copied(self, *, awake: bool = False) -> Subject:
+        """The model built again, in evaluation mode; `awake`: with no weight of exactly 0, and a gradient for each."""
+        module = self.another()
+        return self.subject_of(products.awake(module) if awake else module)
+
+    def subject_of(self, module: nn.Module) -> Subject:
+        """Another build of the model, to be called as a subject is."""
+        return Subject(self.case, self.seed, module=module)
+
     @cached_property
     def products(self) -> list[Product]:
         """Products of its weights in one forward pass on the first batch, with the rows of which nothing is left."""
-        from modbench.harness.audit import products
+        module, tokens_BT = self.copied(awake=True).module, self.tokens()
+        reset = self._back(module)
+        return products.zeroed(module, lambda: [module(tokens_BT)], tokens_BT, reset)
 
-        module = products.awake(self.another())
-        if self._state is None:
-            return products.zeroed(module, self.tokens())
-        return products.zeroed(module, self.tokens(), ModuleState(module).put_back)
+    @cached_property
+    def products_in_training(self) -> list[Product]:
+        """The same of the forward pass of a training step, whose losses count too."""
+        subject, tokens_BT, logits = self.copied(awake=True), self.tokens(), list[Tensor]()
+        subject.module.train()
+
+        def keep(_module: nn.Module, _args: object, output: Any) -> None:  # noqa: ANN401  # as its forward returns it
+            logits.append(output[0] if isinstance(output, tuple) else output)
+
+        def call() -> list[Tensor]:
+            loss, auxiliary = subject.loss(tokens_BT, subject.targets(tokens_BT))
+            return [logits.pop(), loss, *([auxiliary] if isinstance(auxiliary, Tensor) else [])]
+
+        with subject.module.register_forward_hook(keep):
+            return products.zeroed(subject.module, call, tokens_BT, ModuleState(subject.module).put_back)
+
+    @cached_property
+    def decoding(self) -> Decoding:
+        """A decode step of a copy, no weight of which is exactly 0.
+
+        Raises:
+            Unmeasured: if it cannot decode.
+        """
+        return self.decoding_of(self.copied(awake=True).module)
+
+    def decoding_of(self, module: nn.Module) -> Decoding:
+        """A decode step of another build of the model.
+
+        Raises:
+            Unmeasured: if it cannot decode.
+        """
+        place = self.case.place
+        tokens_BT = self.tokens(8, rows=max(DECODED, place.batch_size), length=max(2, place.seq_len // 2))
+        return Decoding(self.subject_of(module), tokens_BT, self._back(module))
+
+    def _back(self, module: nn.Module) -> Callable[[], None]:
+        """Puts back what calls leave behind in a copy, if any do."""
+        return (lambda: None) if self._state is None else ModuleState(module).put_back

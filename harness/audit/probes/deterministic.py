@@ -27,9 +27,9 @@ def check(audited: Audited) -> Finding:
         with same_draws(tokens_BT):
             seeded.append(audited.log_p(tokens_BT, module))
     drawn = float((seeded[0] - seeded[1]).abs().max()) <= TOLERANCE
-    cause = "it draws random numbers" if drawn else "it carries state from call to call"
+    cause = "random numbers" if drawn else "it carries state"
     facts = {"draws": drawn}
-    return deviates("the same call differs by {change}: {cause}", "change", change=change, cause=cause, facts=facts)
+    return deviates("equal calls differ by {change}: {cause}", "change", change=change, cause=cause, facts=facts)
 
 
 PROBE = Probe("deterministic", check, order=40)
