@@ -128,6 +128,8 @@ TIMED = (
 SERVING = {"latency/prefill": "prefill (TTFT)", "latency/decode": "decode step (TPOT)", "latency/request": "request"}
 # Times of which an answer speaks; figures along the length have those of single calls.
 ANSWERED = (*TIMED, ("request", "latency/request"))
+# Their workloads by metric.
+WORKLOADS = {metric: workload for workload, metric in ANSWERED}
 # What a rung of the dense ladder has in common with its target.
 MATCHED = {
     "flops/forward": "FLOPs",

@@ -64,3 +64,8 @@ ESCAPED = frozenset(
 def joined(labels: Iterable[Label]) -> str | None:
     """Join labels into one table cell, each once; None if there are none."""
     return ";".join(dict.fromkeys(labels)) or None
+
+
+def of_cell(cell: object) -> tuple[str, ...]:
+    """Return the labels that a table cell joins; none where it holds none."""
+    return tuple(cell.split(";")) if isinstance(cell, str) and cell else ()

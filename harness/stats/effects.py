@@ -54,6 +54,12 @@ class Effect:
     n: int = 1
     reason: str | None = None
 
+    @property
+    def ratio(self) -> tuple[float, float | None, float | None]:
+        """Of an effect on the log scale the ratio and the ends of its interval."""
+        low, high = (None if end is None else math.exp(end) for end in (self.low, self.high))
+        return math.exp(self.value), low, high
+
     def mirrored(self) -> Effect:
         """The effect on the inverse: of a time, its rate."""
         ends = {"low": self.high, "high": self.low, "low90": self.high90, "high90": self.low90}
@@ -68,6 +74,11 @@ class Effect:
         }
         p = None if self.p is None or self.sd is None else _p_value(self.value + by, self.sd, self.n)
         return Effect(self.value + by, **ends, mde=self.mde, sd=self.sd, p=p, n=self.n, reason=self.reason)
+
+
+def by_seed(mine: Mapping[int, float], theirs: Mapping[int, float]) -> Effect:
+    """Return the mean of the differences, seed by seed, with its interval over the seeds that both have."""
+    return over_launches([mine[seed] - theirs[seed] for seed in sorted(mine.keys() & theirs.keys())])
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import io
 import logging
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -327,6 +327,27 @@ def beside(axis: Axes, y: float, text: str, color: str = INK) -> None:
         fontsize=8,
         color=color,
     )
+
+
+def draw_dots(axis: Axes, dots: Iterable[tuple[float, float, float, Case, str]], marks: Marks) -> None:
+    """Draw marks in the looks of their arms, those of one shape together.
+
+    Args:
+        axis: takes them.
+        dots: of each x, y, its area in square points, the arm, and what it says on hover.
+        marks: takes what they say.
+    """
+    from matplotlib.colors import to_rgba
+
+    by_shape: dict[str, list[tuple[float, float, float, Look, Mark]]] = {}
+    for x, y, size, case, text in dots:
+        style = look(case)
+        by_shape.setdefault(style.marker, []).append((x, y, size, style, Mark(text, case.arm)))
+    for shape, group in by_shape.items():
+        xs, ys, sizes, looks, named = zip(*group, strict=True)
+        colors = [to_rgba(each.color, each.opacity) for each in looks]
+        made = axis.scatter(xs, ys, s=sizes, marker=shape, c=colors, edgecolors=INK, linewidths=0.5, zorder=3)
+        marks.name(made, *named)
 
 
 def to_svg(figure: Figure, identity: str, label: str, marks: Marks | None = None) -> str:

@@ -12,11 +12,11 @@ from modbench.harness.core.masking import masked
 from modbench.reports.format import Format
 from modbench.reports.formats.csv import more
 from modbench.reports.panels.doubts import doubts
-from modbench.reports.panels.failures import failures
+from modbench.reports.panels.failures import Failed, failures
 from modbench.reports.panels.machine import facts
 from modbench.reports.questions import best_setting, first_screen
 from modbench.reports.questions.machine import machine_check, warnings
-from modbench.reports.tables.cases import CASES
+from modbench.reports.tables.cases import CASES, COUNTS, NUMBERS
 from modbench.reports.tables.comparisons import COMPARISONS, MORE
 from modbench.reports.tables.load import Loaded, rung_beside
 from modbench.reports.wording import name, short
@@ -28,37 +28,18 @@ from modbench.reports.writers.number_format import plain
 # Version of report.json: it rises when a field changes its meaning or goes; new fields do not raise it.
 VERSION = 1
 
-_WHOLE = {"seq_len", "batch_size", "threads", "params", "n", "new_tokens"}
-_NUMBERS = {
-    *("capacity", "depth_ratio", "value", "ci_low", "ci_high", "ci_level", "ratio", "difference", "ideal"),
-    *("efficiency", "realised", "mde", "mean_ratio", "mean_ci_low", "mean_ci_high", "attainable"),
-    *("realised_ci_low", "realised_ci_high", "cpu_ratio", "cpu_ci_low", "cpu_ci_high", "clean_ratio", "disturbed"),
-    *("p_adjusted", "needed", "launches", "launch_sd", "mean_launches", "mean_launch_sd"),
-}
+_WHOLE = {*COUNTS, "seq_len", "batch_size", "threads"}
 _FLAGS = {"compile", "paired", "primary", "twin"}
 _TEXTS = {
-    *(
-        "case_id",
-        "arm",
-        "arm_title",
-        "model",
-        "workload",
-        "device",
-        "dtype",
-        "seed",
-        "effort",
-        "config",
-        "metric",
-        "unit",
-    ),
-    *("statistic", "verdict", "status", "reason", "labels"),
+    *("case_id", "arm", "arm_title", "model", "workload", "device", "dtype", "seed", "effort", "config", "metric"),
+    *("unit", "statistic", "verdict", "status", "reason", "labels"),
 }
 
 
 def type_of(column: str) -> type | UnionType:
     """Return the type of a column's values that are not null; any scalar for a column that is not listed here."""
     name = column.removeprefix("baseline_")
-    kinds = {int: _WHOLE, float: _NUMBERS, bool: _FLAGS, str: _TEXTS}
+    kinds = {int: _WHOLE, float: NUMBERS, bool: _FLAGS, str: _TEXTS}
     return next((kind for kind, names in kinds.items() if name in names), bool | int | float | str)
 
 
@@ -179,20 +160,6 @@ class BestSetting(Frozen):
     arm: str | None
 
 
-class Failed(Frozen):
-    """A failure.
-
-    Attributes:
-        case_id: the case.
-        metrics: keys of the metrics without a value.
-        reason: the reason, with the log that tells more.
-    """
-
-    case_id: str
-    metrics: tuple[str, ...]
-    reason: str
-
-
 class Finding(Frozen):
     """What a doubt found, and in which cells."""
 
@@ -285,9 +252,7 @@ def report(loaded: Loaded) -> Report:
         cases=tuple(CaseRow(**row) for row in rows(loaded.cases)),
         comparisons=tuple(PairRow(**row) for row in rows(loaded.pairs)),
         tables={title: tuple(rows(table)) for title, table in more(loaded).items()},
-        failed=tuple(
-            Failed(case_id=each.case_id, metrics=each.metrics, reason=each.reason) for each in failures(loaded)
-        ),
+        failed=tuple(failures(loaded)),
         doubts=tuple(
             Doubted(
                 doubt=each.title,

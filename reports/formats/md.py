@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from modbench.reports.format import Format
-from modbench.reports.model import Alert, Listed, Sentence, Table, Value
+from modbench.reports.model import Alert, Listed, Sentence, Table
 from modbench.reports.panel import shared_blocks
 from modbench.reports.panels import failures
 from modbench.reports.panels.doubts import doubts
@@ -35,15 +34,14 @@ def markdown(loaded: Loaded) -> str:
     # What figures and tiles leave out is not left out here.
     answers = [each for each in (*told.answer, *told.details) if each not in place_shown(loaded)]
     alerts = [*warnings(loaded), *filter(None, [run.incomplete])]
-    tables = [*results.tables(loaded), results.loss_table(loaded)]
     blocks = [
         Block([f"## {text(first_screen.title(loaded))}", "", text(about)]),
         *(block(Alert(said)) for said in alerts),
         block(Sentence("Asked: {asked}", asked=told.asked)),
         listed("Answer", answers, "sentences", "report.html"),
-        *(_said(title, said) for title, said in (("How sure", told.sure), ("What to doubt", told.doubts)) if said),
+        *(Block([f"**{title}:** {inline(Listed(said, ' '))}"]) for title, said in told.evidence),
         *map(block, shared_blocks(loaded)),
-        *(block(table) for table in tables if table is not None),
+        *map(block, results.with_losses(loaded)),
     ]
     blocks += [*_failed(loaded), *_doubts(loaded), *_method(loaded)]
     return within(blocks)
@@ -60,10 +58,6 @@ def fragment(loaded: Loaded, made: Table, first: str) -> str:
     notes = [*made.notes, measured_on(loaded)]
     alerts = [block(Alert(said)) for said in warnings(loaded)]
     return within([Block([f"<!-- {text(first)} -->"]), *alerts, block(replace(made, notes=notes))])
-
-
-def _said(title: str, said: Sequence[Value]) -> Block:
-    return Block([f"**{title}:** {inline(Listed(said, ' '))}"])
 
 
 def _failed(loaded: Loaded) -> list[Block]:

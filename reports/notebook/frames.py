@@ -57,8 +57,7 @@ def html(loaded: Loaded, page: Path | None) -> str:
     """
     told = first_screen.head(loaded)
     said = [*(f"⚠ {each}" for each in machine.warnings(loaded)), told.asked, *told.answer, *told.details]
-    titled = (("How sure", told.sure), ("What to doubt", told.doubts))
-    doubts: list[Value] = [f"{title}: {' '.join(map(plain, said))}"[:MOST_SAID] for title, said in titled if said]
+    doubts: list[Value] = [f"{title}: {' '.join(map(plain, said))}"[:MOST_SAID] for title, said in told.evidence]
     failed = len(set(loaded.failed.case_id))
     doubts += [Sentence("{n:case} failed: the report says why.", n=failed)] * bool(failed)
     where = f"report: {page}" if page else f"modbench report {loaded.path} writes its page"
@@ -75,8 +74,7 @@ def _lines(sentences: Sequence[Value]) -> str:
 
 def _tables(loaded: Loaded) -> list[str]:
     """The first tables of the terminal that have something to show."""
-    made = [*results.tables(loaded, settings=1), *filter(None, [results.loss_table(loaded)])][:MOST_TABLES]
-    return [_table(each) for each in made]
+    return [_table(each) for each in results.with_losses(loaded, settings=1)[:MOST_TABLES]]
 
 
 def _table(made: Table) -> str:

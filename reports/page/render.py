@@ -174,9 +174,7 @@ def _details(told: first_screen.Head) -> Iterator[Block]:
     """Yield what the first screen leaves out: what was asked, sentences, how sure, what to doubt."""
     yield Sentence("Asked: {asked}", asked=told.asked)
     yield from (Sentence("{said}", said=each) for each in told.details)
-    for title, said in (("How sure", told.sure), ("What to doubt", told.doubts)):
-        if said:
-            yield Sentence(f"{title}: {{said}}", said=Listed(said, " "))
+    yield from (Sentence(f"{title}: {{said}}", said=Listed(said, " ")) for title, said in told.evidence)
 
 
 def _few(doubts: Sequence[Markup]) -> str:

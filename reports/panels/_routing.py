@@ -10,6 +10,7 @@ import pandas as pd
 from modbench.reports.figures.axes import name_rows
 from modbench.reports.figures.style import MUTED
 from modbench.reports.questions.routing import Arm, Bin
+from modbench.reports.tables.cell import columns_of
 from modbench.reports.writers.text import wrapped
 
 if TYPE_CHECKING:
@@ -61,9 +62,7 @@ def data_of(series: Series) -> pd.DataFrame:
         {
             "arm": arm.case.arm,
             "bin": each.label,
-            "value": each.value,
-            "ci_low": each.estimate.low,
-            "ci_high": each.estimate.high,
+            **columns_of(each.estimate),
             "n": each.n,
             "seeds": ";".join(f"{value:.9g}" for value in each.seeds),
         }

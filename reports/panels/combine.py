@@ -13,6 +13,7 @@ from modbench.reports.model import Block, Figure, Sentence
 from modbench.reports.panel import Lead, Panel
 from modbench.reports.questions import combine
 from modbench.reports.questions.combine import SHOWN, Combined
+from modbench.reports.tables.cell import columns_of
 from modbench.reports.tables.load import Loaded, subsample_evenly
 from modbench.reports.writers.number_format import grid_point, plain
 
@@ -87,9 +88,7 @@ def _data(ratios: Sequence[Combined]) -> pd.DataFrame:
             "metric": each.metric,
             "seq_len": each.length,
             "expected": each.expected,
-            "ratio_of_ratios": each.together.typical.value,
-            "ci_low": each.together.typical.low,
-            "ci_high": each.together.typical.high,
+            **columns_of(each.together.typical, "ratio_of_ratios"),
         }
         for each in ratios
     )

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from modbench.harness.core.labels import of_cell
 from modbench.harness.core.options import typed
 from modbench.harness.domain.case import Case
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
@@ -120,8 +121,10 @@ def _doubts(loaded: Loaded, case: Case, rows: Sequence[Row]) -> list[Value]:
     """Return labels and doubts, each with the metrics that it is about."""
     found: dict[str, dict[str, None]] = {}
     for row in rows:
-        said = row.labels.split(";") if isinstance(row.labels, str) else []
-        for text in (*said, *loaded.tables.doubts_about(case, loaded.tables.metrics[row.metric]).values()):
+        for text in (
+            *of_cell(row.labels),
+            *loaded.tables.doubts_about(case, loaded.tables.metrics[row.metric]).values(),
+        ):
             found.setdefault(text, {})[row.metric] = None
     return [Sentence("{doubt} ({metrics})", doubt=text, metrics=Listed([*metrics])) for text, metrics in found.items()]
 

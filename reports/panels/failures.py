@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from modbench.harness.core.frozen import Frozen
 from modbench.reports.model import Block, Code, Listed, Note, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.tables import unit_files
@@ -14,14 +14,13 @@ from modbench.reports.tables.load import Loaded
 MOST = 200
 
 
-@dataclass(frozen=True)
-class Failure:
-    """A case of which metrics failed for one reason.
+class Failed(Frozen):
+    """A failure.
 
     Attributes:
         case_id: the case.
-        metrics: keys of the metrics.
-        reason: why, and the log that tells more.
+        metrics: keys of the metrics without a value.
+        reason: the reason, with the log that tells more.
     """
 
     case_id: str
@@ -29,12 +28,14 @@ class Failure:
     reason: str
 
 
-def failures(loaded: Loaded) -> list[Failure]:
-    """Return every failure."""
+def failures(loaded: Loaded) -> list[Failed]:
+    """Return a failure for each case and reason."""
     known = unit_files.logs(loaded.run)
     return [
-        Failure(
-            str(case), tuple(rows.metric), f"{reason}{unit_files.beside(str(reason), known, str(case), rows.metric)}"
+        Failed(
+            case_id=str(case),
+            metrics=tuple(rows.metric),
+            reason=f"{reason}{unit_files.beside(str(reason), known, str(case), rows.metric)}",
         )
         for (case, reason), rows in loaded.failed.groupby(["case_id", "reason"], sort=False)
     ]

@@ -13,8 +13,7 @@ from modbench.reports.figures.axes import ends_of, name_rows, ratio_axis, thin_t
 from modbench.reports.figures.style import HAIR, MUTED, PAPER, Mark, Marks, beside, headline, in_lines, look, new_figure
 from modbench.reports.model import Estimate, Figure, Finding, Listed, Sentence, Verdict
 from modbench.reports.panel import Panel
-from modbench.reports.tables.cases import RATIOS, figure_rows
-from modbench.reports.tables.findings import Against, against, between, row_of
+from modbench.reports.tables.findings import Against, against, between, figure_rows
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import DECIDED, TIMED, in_title, name, short
 from modbench.reports.writers.number_format import plain
@@ -78,7 +77,7 @@ def _figure(loaded: Loaded, title: str, rows: Sequence[Finding], *, equal_cost: 
         made,
         f"Speed-up of every arm over {SOLVED if equal_cost else name(base)} with its interval: {title}",
         _caption(loaded, rows, equal, len(alone) - len(kept), equal_cost=equal_cost),
-        figure_rows((row_of(loaded, found) for found in rows), RATIOS),
+        figure_rows(loaded, rows),
         marks=marks,
         least=430,
     )

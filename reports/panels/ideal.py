@@ -10,7 +10,7 @@ import pandas as pd
 from modbench.harness.roofline.table import RATIO_ERROR
 from modbench.reports.figures.axes import ends_of, ratio_axis
 from modbench.reports.figures.point_labels import label
-from modbench.reports.figures.style import HAIR, INK, MUTED, Mark, Marks, headline, in_lines, look, new_figure
+from modbench.reports.figures.style import HAIR, MUTED, Marks, draw_dots, headline, in_lines, look, new_figure
 from modbench.reports.model import Estimate, Figure, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.tables.cases import RATIOS
@@ -74,7 +74,6 @@ def render(loaded: Loaded) -> list[Figure]:
 
 def _draw(axis: Axes, loaded: Loaded, frame: pd.DataFrame, ends: tuple[float, float], marks: Marks) -> None:
     from matplotlib.collections import LineCollection
-    from matplotlib.colors import to_rgba
 
     looks = {case.arm: look(case) for case in loaded.arms}
     names = {case.arm: in_lines(case) for case in loaded.arms}
@@ -100,21 +99,11 @@ def _draw(axis: Axes, loaded: Loaded, frame: pd.DataFrame, ends: tuple[float, fl
         lines = [[(x0, y0), (x1, y1)] for x0, y0, x1, y1, _ in found]
         colors = [looks[arm].color for *_, arm in found]
         axis.add_collection(LineCollection(lines, colors=colors, linewidths=width, alpha=alpha), autolim=False)
-    by_shape: dict[str, list[Row]] = {}
-    for row in rows:
-        by_shape.setdefault(looks[row.arm].marker, []).append(row)
-    for shape, group in by_shape.items():
-        made = axis.scatter(
-            [row.ideal for row in group],
-            [row.ratio for row in group],
-            s=[sizes.get(row.seq_len, 36) for row in group],
-            marker=shape,
-            c=[to_rgba(looks[row.arm].color, looks[row.arm].opacity) for row in group],
-            edgecolors=INK,
-            linewidths=0.5,
-            zorder=3,
-        )
-        marks.name(made, *(Mark(plain(_said(loaded, row)), row.arm) for row in group))
+    dots = (
+        (row.ideal, row.ratio, sizes.get(row.seq_len, 36), loaded.cases_by_id[row.case_id], plain(_said(loaded, row)))
+        for row in rows
+    )
+    draw_dots(axis, dots, marks)
     # Arms of one look, such as one model's ways to decode, have their names beside their marks.
     alike = Counter(looks[arm] for arm in {row.arm for row in rows})
     last = {row.arm: row for row in sorted(rows, key=lambda row: row.seq_len) if alike[looks[row.arm]] > 1}

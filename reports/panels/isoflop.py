@@ -12,15 +12,7 @@ from modbench.reports.figures.style import MUTED, OTHER, Look, look, new_figure
 from modbench.reports.model import Block, Figure, Sentence
 from modbench.reports.panel import Lead, Panel
 from modbench.reports.questions import isoflop
-from modbench.reports.questions.isoflop import (
-    Curve,
-    attention,
-    blocks,
-    curves,
-    dense_beside,
-    shown,
-    step_share,
-)
+from modbench.reports.questions.isoflop import Curve, curves, dense_beside, step_share
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import in_flops, seeds_in_words
 from modbench.reports.writers.number_format import plain
@@ -39,11 +31,11 @@ def render(loaded: Loaded) -> Iterator[Block]:
         return
     drawn = (_figure(loaded, budget, made) for budget in sorted({curve.budget for curve in made}))
     yield from filter(None, drawn)
-    yield from blocks(loaded)
+    yield from isoflop.blocks(loaded)
 
 
 def _figure(loaded: Loaded, budget: float, made: Sequence[Curve]) -> Figure | None:
-    own, sweep = shown(made, budget), loaded.run.plan.suite.isoflop
+    own, sweep = isoflop.shown(made, budget), loaded.run.plan.suite.isoflop
     assert sweep is not None, "only a sweep has budgets"
     dense = dense_beside(loaded, own[0], made)
     if dense is None or budget in sweep.anchor_budgets:  # one curve compares nothing
@@ -69,7 +61,7 @@ def _figure(loaded: Loaded, budget: float, made: Sequence[Curve]) -> Figure | No
         "{budget} a run ({attention}); {seeds}; routed causally where a model can be."
         + " Step times were not measured." * (not timed),
         budget=in_flops(budget),
-        attention=attention(sweep.count),
+        attention=isoflop.attention(sweep.count),
         seeds=seeds_in_words(loaded),
     )
     of = "parameters, forward FLOPs and step time" if timed else "parameters and forward FLOPs"

@@ -15,6 +15,7 @@ from modbench.reports.panels.speedup_map import said_on_hover
 from modbench.reports.questions import map as capacity_map
 from modbench.reports.questions.first_screen import described
 from modbench.reports.questions.map import FLOPS, MEMORY, Map, Quantity, row_name
+from modbench.reports.tables.cell import columns_of
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.writers.number_format import NONE, half, plain
@@ -114,9 +115,7 @@ def _datum(found: Finding) -> dict[str, object]:
         "baseline_arm": other.arm if isinstance(other, Case) else None,
         "metric": found.metric,
         "unit": typical.unit if typical.kind == "difference" else "ratio",
-        "value": typical.value,
-        "ci_low": typical.low,
-        "ci_high": typical.high,
+        **columns_of(typical),
         "verdict": found.verdict,
         "status": found.status,
         "reason": found.reason,

@@ -78,7 +78,7 @@ def of_training(loaded: Loaded, arm: str, seq_len: int) -> Bar | None:
     row = loaded.case(arm, PEAK, seq_len)
     if row is None or row.status != "ok" or not row.value:
         return None
-    case = _case(loaded, row.case_id)
+    case = loaded.cases_by_id[str(row.case_id)]
     kinds = {
         PARAMETERS: _parameters(loaded, case, seq_len),
         OPTIMIZER: _optimizer(loaded, case, seq_len),
@@ -90,13 +90,9 @@ def of_training(loaded: Loaded, arm: str, seq_len: int) -> Bar | None:
 
 def of_cache(loaded: Loaded, row: Row) -> Bar:
     """Return the bytes of a cache of keys and values."""
-    case = _case(loaded, row.case_id)
+    case = loaded.cases_by_id[str(row.case_id)]
     forecast = _forecast(loaded, case, CACHE)
     return Bar(case, {KEYS: float(row.value)}, {KEYS: forecast} if forecast else {})
-
-
-def _case(loaded: Loaded, case_id: object) -> Case:
-    return next(case for case in loaded.run.plan.cases if case.id == case_id)
 
 
 def _parameters(loaded: Loaded, case: Case, seq_len: int) -> float | None:

@@ -9,7 +9,7 @@ import pandas as pd
 from modbench.reports.model import Block, Code, Estimate, Note, Sentence, Table, Value
 from modbench.reports.panel import Panel
 from modbench.reports.questions.first_screen import NOTHING_COMPARED
-from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.load import Loaded, Row
 
 
 def render(loaded: Loaded) -> Iterator[Block]:
@@ -42,7 +42,7 @@ def _trained(rows: pd.DataFrame) -> set[int]:
     return {int(length) for length in rows[rows.workload == "train"].seq_len}
 
 
-def _cell(row: pd.Series | None) -> Value:
+def _cell(row: Row | None) -> Value:
     """A value with its interval; empty where the metric is not measured at that length."""
     if row is None:
         return ""

@@ -30,6 +30,7 @@ from modbench.reports.questions.recommend.candidates import (
     has_tail,
 )
 from modbench.reports.questions.recommend.limits import loss_against
+from modbench.reports.tables.cell import columns_of
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.wording import in_title, short
@@ -286,13 +287,9 @@ def _data(points: Sequence[Point], chosen: Choice, what: str) -> pd.DataFrame:
             "arm": each.candidate.case.arm,
             "baseline_arm": chosen.baseline.case.arm,
             "metric": each.candidate.time.metric,
-            "value": point.time.value,
-            "ci_low": point.time.low,
-            "ci_high": point.time.high,
+            **columns_of(point.time),
             "other_metric": each.candidate.of(what).metric,
-            "other_value" if what == SIZE else "other_difference": point.other.value,
-            "other_ci_low": point.other.low,
-            "other_ci_high": point.other.high,
+            **columns_of(point.other, "other_value" if what == SIZE else "other_difference", "other_"),
             "saw_later_tokens": each.candidate.flattered,
             "ruled_out_by": None if each.beaten_by is None else each.beaten_by.case.arm,
         }

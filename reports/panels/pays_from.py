@@ -14,7 +14,7 @@ from modbench.reports.questions.break_even import AGAINST, AXES, LETTERS, OPEN, 
 from modbench.reports.questions.results import loss_cell, named
 from modbench.reports.tables import losses
 from modbench.reports.tables.load import Loaded, rung_beside
-from modbench.reports.wording import TIMED, is_number
+from modbench.reports.wording import TIMED, WORKLOADS, is_number
 from modbench.reports.writers.number_format import grid_point
 
 # What has a column as a share of the baseline's, by metric.
@@ -58,7 +58,7 @@ def _counted(loaded: Loaded, arms: Sequence[Case]) -> Iterator[Column]:
     every = {
         case.arm: win_rate.places(loaded, case, rung[0]) for case in arms if (rung := beside[case.arm]) is not None
     }
-    for metric, workload in win_rate.WORKLOADS.items():
+    for metric, workload in WORKLOADS.items():
         found = {arm: [each for each in places if each.metric == metric] for arm, places in every.items()}
         yield Column(workload, AGAINST["equal cost"], [_wins(found.get(case.arm, [])) for case in arms])
 

@@ -17,13 +17,13 @@ from modbench.harness.roofline.table import Point, amount
 from modbench.harness.roofline.table import Table as Peaks
 from modbench.harness.roofline.work import Listed as Operators
 from modbench.harness.roofline.work import Work
-from modbench.reports.figures.style import INK, Mark, Marks, headline, look, new_figure
+from modbench.reports.figures.style import INK, Marks, draw_dots, headline, new_figure
 from modbench.reports.model import Estimate, Figure, Listed, Sentence
 from modbench.reports.panel import Panel
 from modbench.reports.questions.best_setting import first_arm
 from modbench.reports.tables.comparisons import RECORDED
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording import TIMED, short
+from modbench.reports.wording import WORKLOADS, short
 from modbench.reports.writers.number_format import plain, typed
 
 if TYPE_CHECKING:
@@ -92,7 +92,6 @@ def _point_rate(point: Point) -> float:
 
 def placed(loaded: Loaded, arms: Sequence[Case], lengths: Sequence[int]) -> list[Placed]:
     """Return the calls of these arms whose time, FLOPs and operators are known."""
-    cases = {case.id: case for case in loaded.run.plan.cases}
     found = []
     for metric, flops in _FLOPS.items():
         for arm in arms:
@@ -100,7 +99,7 @@ def placed(loaded: Loaded, arms: Sequence[Case], lengths: Sequence[int]) -> list
                 row = loaded.case(arm.arm, metric, length)
                 if row is None or row.status != "ok":
                     continue
-                case = cases[row.case_id]
+                case = loaded.cases_by_id[str(row.case_id)]
                 notes = loaded.tables.counted(case)
                 done, call = getattr(notes, flops), getattr(notes, RECORDED[metric])
                 if done and call is not None:
@@ -129,9 +128,6 @@ def _bytes(work: Work, element: int) -> int:
     return element * batch * (rows * inner + inner * columns + rows * columns)
 
 
-_TITLES = {metric: title for title, metric in TIMED}
-
-
 def render(loaded: Loaded) -> list[Figure]:
     """Draw one mark per arm, length and workload, larger for longer; left out where no roof was measured."""
     dtype = loaded.run.plan.suite.grid.dtype[0]
@@ -142,13 +138,13 @@ def render(loaded: Loaded) -> list[Figure]:
     calls = [each for each in placed(loaded, arms, loaded.lengths_shown) if each.case.place.dtype == dtype]
     if not calls:
         return []
-    sides = [(metric, some) for metric in _TITLES if (some := [each for each in calls if each.metric == metric])]
+    sides = [(metric, some) for metric in WORKLOADS if (some := [each for each in calls if each.metric == metric])]
     made, axes = new_figure(5.2, 3.4, len(sides), share_y=True)
     headline(made, "attained FLOP/s (higher is better)")
     marks = Marks()
     for axis, (metric, some) in zip(axes, sides, strict=True):
         _draw(axis, loaded, some, limit, marks)
-        axis.set_title(_TITLES[metric])
+        axis.set_title(WORKLOADS[metric])
     _ends(axes, calls, limit)
     data = pd.DataFrame(
         [
@@ -163,29 +159,12 @@ def render(loaded: Loaded) -> list[Figure]:
 
 def _draw(axis: Axes, loaded: Loaded, calls: Sequence[Placed], limit: Roof, marks: Marks) -> None:
     sizes = {length: (3.5 + 1.6 * i) ** 2 for i, length in enumerate(loaded.lengths_shown)}
-    by_shape: dict[str, list[Placed]] = {}
-    for each in calls:
-        by_shape.setdefault(look(each.case).marker, []).append(each)
-    for shape, group in by_shape.items():
-        made = axis.scatter(
-            [each.intensity for each in group],
-            [each.flop_per_s for each in group],
-            s=[sizes.get(each.case.place.seq_len, 36) for each in group],
-            marker=shape,
-            c=[_color(each) for each in group],
-            edgecolors=INK,
-            linewidths=0.5,
-            zorder=3,
-        )
-        marks.name(made, *(Mark(_said(each, limit), each.case.arm) for each in group))
+    dots = (
+        (each.intensity, each.flop_per_s, sizes.get(each.case.place.seq_len, 36), each.case, _said(each, limit))
+        for each in calls
+    )
+    draw_dots(axis, dots, marks)
     axis.set_xlabel("FLOPs per byte")
-
-
-def _color(each: Placed) -> tuple[float, ...]:
-    from matplotlib.colors import to_rgba
-
-    style = look(each.case)
-    return to_rgba(style.color, style.opacity)
 
 
 def _ends(axes: Sequence[Axes], calls: Sequence[Placed], limit: Roof) -> None:
@@ -228,7 +207,7 @@ def _said(each: Placed, limit: Roof) -> str:
     said = Sentence(
         "{arm}, {workload}, T = {length}: {rate} at {intensity} FLOP/B, {share} of the roof",
         arm=short(each.case),
-        workload=_TITLES[each.metric],
+        workload=WORKLOADS[each.metric],
         length=each.case.place.seq_len,
         rate=_per_second(each.flop_per_s, "FLOP"),
         intensity=Estimate(each.intensity),
@@ -248,7 +227,7 @@ def _caption(loaded: Loaded, calls: Sequence[Placed], limit: Roof) -> Sentence:
     ]
     return Sentence(
         "Of the roof, the {workload} at T = {length} attains: {shares}. Roof: {flop}, {bytes}.",
-        workload=_TITLES[calls[0].metric],
+        workload=WORKLOADS[calls[0].metric],
         length=length,
         shares=Listed(shares),
         flop=_per_second(limit.flop_per_s, "FLOP"),

@@ -17,8 +17,7 @@ from modbench.reports.panel import Panel
 from modbench.reports.questions.break_even import Line, lines, measure_next
 from modbench.reports.questions.first_screen import residuals
 from modbench.reports.tables import losses
-from modbench.reports.tables.cases import RATIOS, figure_rows
-from modbench.reports.tables.findings import Against, against, by_length, row_of
+from modbench.reports.tables.findings import Against, against, by_length, figure_rows
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import DECIDED, TIMED, short
 from modbench.reports.writers.number_format import NONE, half, plain
@@ -85,7 +84,7 @@ def _figure(loaded: Loaded, sides: Sequence[tuple[str, str]], choice: Against) -
     label = f"Speed-up over {'dense of equal cost' if choice.equal_cost else 'the anchor'} by arm and sequence length"
     # Where losses lie along capacity and length, `panels/map.py` has the figure of that name.
     name = "speedup" if losses.along_capacity(loaded) else "map"
-    frame = figure_rows((row_of(loaded, each) for each in data), RATIOS)
+    frame = figure_rows(loaded, data)
     return Figure(f"{name}-cost" if choice.equal_cost else name, made, label, caption, frame, wide=True, marks=marks)
 
 

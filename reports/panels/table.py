@@ -54,13 +54,12 @@ def render(loaded: Loaded) -> list[Block | Markup]:
     if among > MOST_ROWS:
         few = shown.arm.isin([case.arm for case in loaded.arms_shown]) | shown.twin
         shown = shown[few & shown.seq_len.isin(loaded.lengths_shown)][:MOST_ROWS]
-    values = dict(zip(zip(loaded.cases.case_id, loaded.cases.metric, strict=True), loaded.cases.value, strict=True))
     numbers = {case.id: number for number, case in enumerate(every_case.shown(loaded))}
     rows = Markup("").join(
         _row(
             row,
             findings.of_pair(loaded, row),
-            [values.get((case, row.metric)) for case in (row.case_id, row.baseline_case_id)],
+            [loaded.values.get((str(case), str(row.metric))) for case in (row.case_id, row.baseline_case_id)],
             numbers.get(str(row.case_id)),
         )
         for row in shown.itertuples(index=False)

@@ -15,6 +15,7 @@ from modbench.reports.model import Block, Figure, Sentence
 from modbench.reports.panel import Lead, Panel
 from modbench.reports.questions import tasks
 from modbench.reports.questions.tasks import TaskResult
+from modbench.reports.tables.cell import columns_of
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import seeds_in_words
 
@@ -51,9 +52,7 @@ def _figure(loaded: Loaded, made: list[TaskResult]) -> Figure:
         {
             "task": task.name,
             "arm": arm.case.arm,
-            "accuracy": arm.value.value,
-            "ci_low": arm.value.low,
-            "ci_high": arm.value.high,
+            **columns_of(arm.value, "accuracy"),
             "questions": arm.n,
             "seeds": arm.seeds,
             "majority": task.majority,

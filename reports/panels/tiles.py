@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-import pandas as pd
 from markupsafe import Markup
 
 from modbench.harness.domain.case import Case, Place
@@ -17,7 +16,7 @@ from modbench.reports.questions.best_setting import first_arm
 from modbench.reports.questions.first_screen import described
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import against, by_length
-from modbench.reports.tables.load import Loaded, rung_beside
+from modbench.reports.tables.load import Loaded, Row, rung_beside
 from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.wording import MATCHED, TIMED, is_number, short
 from modbench.reports.writers.html import fill, inline
@@ -115,7 +114,7 @@ def _places(loaded: Loaded, tiles: Sequence[tuple[str, str]]) -> list[Place]:
 
 
 def _tile(
-    loaded: Loaded, title: str, found: Finding | None, promise: pd.Series | None, places: Sequence[Place]
+    loaded: Loaded, title: str, found: Finding | None, promise: Row | None, places: Sequence[Place]
 ) -> dict[str, object]:
     """Return a tile. `promise`: the row of `comparisons.csv` that holds what FLOPs promise; None: equal FLOPs promise nothing."""
     if found is None:
@@ -132,7 +131,7 @@ def _tile(
     return {"title": title, "big": inline(big), "bar": bar, "small": inline(small), "open": open_}
 
 
-def _content(loaded: Loaded, found: Finding, promise: pd.Series | None) -> tuple[Value, Value]:
+def _content(loaded: Loaded, found: Finding, promise: Row | None) -> tuple[Value, Value]:
     """Return what stands in a tile large, and small below it."""
     if found.status != "ok":
         return "failed" if found.status == "failed" else None, found.reason
@@ -180,7 +179,7 @@ def _loss(loaded: Loaded, found: Finding) -> tuple[Value, Value]:
     return value, small
 
 
-def _promised(row: pd.Series, promised: str) -> Sentence:
+def _promised(row: Row, promised: str) -> Sentence:
     """Which share of the ideal gain was realised."""
     words = "{ideal} {promised}"
     if is_number(row.realised) and row.ideal > 1:

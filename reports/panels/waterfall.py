@@ -45,7 +45,7 @@ from modbench.reports.questions.best_setting import first_arm
 from modbench.reports.tables.comparisons import RECORDED, attainable_bias
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording import TIMED, in_title, is_number, name, short
+from modbench.reports.wording import WORKLOADS, in_title, is_number, name, short
 from modbench.reports.writers.number_format import grid_point, plain
 
 if TYPE_CHECKING:
@@ -111,8 +111,7 @@ def fall(loaded: Loaded, arm: str, metric: str, seq_len: int) -> Fall | None:
     row, field = loaded.pair(arm, metric, seq_len), RECORDED.get(metric)
     if row is None or field is None or not is_number(row.ratio) or not is_number(row.ideal):
         return None
-    cases = {case.id: case for case in loaded.run.plan.cases}
-    case, baseline = cases[row.case_id], cases[row.baseline_case_id]
+    case, baseline = (loaded.cases_by_id[str(each)] for each in (row.case_id, row.baseline_case_id))
     seconds = loaded.value(baseline.arm, metric, seq_len)
     if seconds is None:
         return None
@@ -215,7 +214,7 @@ def blocks(every: Sequence[tuple[str, Fall]]) -> Iterator[Block]:
     attainable = Sentence("attainable" + " ±{error}" * predicted, error=Estimate(RATIO_ERROR, kind="about"))
     head: tuple[Value, ...] = ("arm", "workload", "promised", *parts, attainable, "unexplained", "measured")
     length = every[0][1].case.place.seq_len
-    rows = [_row(_TITLES[metric], found, parts) for metric, found in every]
+    rows = [_row(WORKLOADS[metric], found, parts) for metric, found in every]
     yield Table(f"All arms at {grid_point('T', length)}, in % of the baseline's time", head, rows, folded=True)
     if predicted:
         yield Note(
@@ -238,7 +237,6 @@ def _row(workload: str, found: Fall, parts: Sequence[str]) -> Sequence[Value]:
 SLOWER, FASTER = MAP[1], MAP[7]
 UNEXPLAINED, ON_DEVICE, MEASURED = "unexplained", "on the device", "measured"
 Step: TypeAlias = tuple[str, float, float]
-_TITLES = {metric: title for title, metric in TIMED}
 
 
 def render(loaded: Loaded) -> Iterator[Block]:
@@ -247,7 +245,7 @@ def render(loaded: Loaded) -> Iterator[Block]:
     if first is None or not loaded.lengths or loaded.run.plan.suite.isoflop:
         return
     length = loaded.lengths[-1]
-    every = falls(loaded, loaded.arms_shown, list(_TITLES), length)
+    every = falls(loaded, loaded.arms_shown, list(WORKLOADS), length)
     made = [_figure(metric, found) for metric, found in every if found.case.arm == first.arm]
     if not made:
         return
@@ -258,7 +256,7 @@ def render(loaded: Loaded) -> Iterator[Block]:
 def _figure(metric: str, found: Fall) -> Figure:
     rows = _steps(found)
     made, (axis,) = new_figure(4.5, 0.7 + 0.21 * len(rows))
-    title = f"{_TITLES[metric]}: time as a share of {in_title(found.baseline)}'s (further left is better)"
+    title = f"{WORKLOADS[metric]}: time as a share of {in_title(found.baseline)}'s (further left is better)"
     headline(made, title)
     marks = Marks()
     _draw(axis, found, rows, marks)
@@ -269,7 +267,7 @@ def _figure(metric: str, found: Fall) -> Figure:
             for part, start, end in rows
         ]
     )
-    label = f"From promised to measured time of {name(found.case)}: {_TITLES[metric]}"
+    label = f"From promised to measured time of {name(found.case)}: {WORKLOADS[metric]}"
     identity = f"waterfall-{metric.partition('/')[2]}"
     return Figure(identity, made, label, _caption(found), frame, marks=marks, least=430)
 

@@ -19,14 +19,12 @@ class Best:
     """The fastest setting of a model at one place.
 
     Attributes:
-        model: the model.
         metric: which time.
         case: the fastest there; of another setting where none is told apart.
         told_apart: whether it is shown to be faster than every other setting.
         settings: how many were timed there.
     """
 
-    model: str
     metric: str
     case: Case
     told_apart: bool
@@ -68,18 +66,13 @@ def _best(loaded: Loaded, model: Case) -> Iterator[Best]:
             if case.model == model.model
             and not case.twin
             and metric in comparison.metrics
-            and _ok(loaded, metric, case)
+            and (case.id, metric) in loaded.values
         }
         # Of very many arms not all pairs are compared.
         if len(timed) > 1 and all(loaded.between(metric, *pair) for pair in itertools.combinations(timed, 2)):
             arm = win_rate.best(loaded, metric, {arm: case.id for arm, case in timed.items()})
             case = timed[arm] if arm else next(iter(timed.values()))
-            yield Best(model.model, metric, case, arm is not None, len(timed))
-
-
-def _ok(loaded: Loaded, metric: str, case: Case) -> bool:
-    row = loaded.at(metric, case.arm, case.place)
-    return row is not None and row.status == "ok"
+            yield Best(metric, case, arm is not None, len(timed))
 
 
 def fastest(loaded: Loaded, model: Case) -> Case | None:
@@ -92,7 +85,7 @@ def fastest(loaded: Loaded, model: Case) -> Case | None:
         model: any arm of the model.
     """
     anchor = loaded.arms[0].arm
-    told = [each for each in best_settings(loaded) if each.told_apart and each.model == model.model]
+    told = [each for each in best_settings(loaded) if each.told_apart and each.case.model == model.model]
     told = [each for each in told if each.case.arm != anchor]
     found = [each for each in told if each.metric == told[0].metric]
     return max(found, key=lambda each: each.case.place.seq_len).case if found else None
@@ -111,7 +104,7 @@ def first_arm(loaded: Loaded) -> Case | None:
 
 def answers(loaded: Loaded) -> list[Sentence]:
     """Name the fastest setting of each user's model that has several."""
-    models = {each.model: each.case for each in best_settings(loaded)}
+    models = {each.case.model: each.case for each in best_settings(loaded)}
     return [said for case in models.values() if (said := _answer(loaded, case))]
 
 
@@ -124,7 +117,7 @@ def _answer(loaded: Loaded, case: Case) -> Sentence | None:
         loaded: the run.
         case: any arm of the model.
     """
-    mine = [each for each in best_settings(loaded) if each.model == case.model]
+    mine = [each for each in best_settings(loaded) if each.case.model == case.model]
     said: dict[tuple[tuple[str, int], ...], list[str]] = {}
     runs = dict[tuple[tuple[str, int], ...], Value]()
     for workload, metric in TIMED:

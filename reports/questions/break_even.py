@@ -19,11 +19,11 @@ from modbench.harness.stats.break_even import Found, Point, break_even
 from modbench.harness.stats.effects import LEVEL
 from modbench.reports.model import Block, Estimate, Finding, Listed, Sentence, Table, Value
 from modbench.reports.tables import pair_verdicts
-from modbench.reports.tables.cell import joined_reasons
+from modbench.reports.tables.cell import columns_of, joined_reasons
 from modbench.reports.tables.findings import labels_of
 from modbench.reports.tables.load import MOST_ARMS, Loaded, Row, contenders, rung_beside, same_shape
 from modbench.reports.tables.outcomes import LEFT_OUT
-from modbench.reports.wording import TIMED, is_number, name
+from modbench.reports.wording import TIMED, WORKLOADS, is_number, name
 from modbench.reports.writers.number_format import grid_point, plain
 
 Axis: TypeAlias = Literal["seq_len", "batch_size"]
@@ -298,21 +298,13 @@ def _row(line: Line, estimand: str) -> dict[str, object]:
         "threads": place.threads,
         "estimand": estimand,
         "outcome": None if line.withheld else found.verdict,
-        "value": point.value,
-        "ci_low": point.low,
-        "ci_high": point.high,
+        **columns_of(point),
         "ci_level": LEVEL if point.low is not None or point.high is not None else None,
         "measured": " ".join(map(str, line.measured)) or None,
         "launches": line.launches,
         "labels": ";".join(found.labels) or None,
         "status": found.status,
-        "reason": joined_reasons(
-            [
-                line.withheld,
-                found.reason,
-                without,
-            ]
-        ),
+        "reason": joined_reasons([line.withheld, found.reason, without]),
         "measure_next": found.measure_next,
     }
 
@@ -461,5 +453,4 @@ def _title(where: _Where, places: Collection[_Where]) -> str:
     fixed = where.axis == "batch_size" or "fixed" in several
     parts = [grid_point(LETTERS[other(where.axis)], where.fixed)] * fixed
     parts += [getattr(where, field) for field in ("dtype", "execution") if field in several]
-    title = {metric: title for title, metric in TIMED}[where.metric]
-    return " at ".join(filter(None, [title, ", ".join(parts)]))
+    return " at ".join(filter(None, [WORKLOADS[where.metric], ", ".join(parts)]))

@@ -23,17 +23,17 @@ from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.stats import effects, memo, paired, verdicts
 from modbench.harness.stats.effects import LEVEL
 from modbench.harness.stats.verdicts import Disturbed
-from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value
+from modbench.reports.model import Finding, Listed, Sentence, Table, Value
 from modbench.reports.panel import InPlace
 from modbench.reports.tables import comparisons, losses
 from modbench.reports.tables.cases import no_interval
-from modbench.reports.tables.cell import joined_reasons
-from modbench.reports.tables.comparisons import BY_CPU, SMOKE, pair_row, ratio_ends
+from modbench.reports.tables.cell import columns_of, joined_reasons
+from modbench.reports.tables.comparisons import SMOKE, pair_row, ratio_columns
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.outcomes import CAUSAL_LOSS, Tables
 from modbench.reports.tables.pair_verdicts import Evidence
-from modbench.reports.wording import ANSWERED, name
+from modbench.reports.wording import WORKLOADS, name
 from modbench.reports.writers.number_format import grid_point
 
 # Fields of a configuration that say how tokens are mixed.
@@ -42,7 +42,7 @@ MIXER = ("mixer", "window", "kernel_size")
 SHOWN: dict[str, str] = {
     "flops/forward": "FLOPs, forward",
     "flops/train_step": "FLOPs, train step",
-    **{metric: workload for workload, metric in ANSWERED},
+    **WORKLOADS,
     "memory/peak_allocated": "peak memory",
     "memory/kv_cache": "KV cache",
     "loss/val_causal": "loss, causal",
@@ -167,7 +167,7 @@ def combined(loaded: Loaded) -> list[Combined]:
                 continue
             with memo.remembering():
                 found += [(square, _judged_row(tables, square, metric)) for square in here]
-    comparisons.settle(tables, [row for _, row in found], [{"verdict": verdict} for verdict in loaded.twins.verdict])
+    comparisons.settle(tables, [row for _, row in found], [*loaded.twins.verdict])
     made = [_of_square(loaded, square, row) for square, row in found]
     keys, metrics = (
         list(dict.fromkeys(order))
@@ -240,17 +240,14 @@ def _of_times(tables: Tables, pairs: Sequence[tuple[Case, Case]], metric: Metric
     )
     sides = [case for pair in pairs for case in pair]
     unfit = tables.escapes(metric, *sides) or found.unfit
-    ratio, low, high = ratio_ends(found.effect)
-    cpu = found.by_cpu
     return {
         "status": "ok",
         "reason": joined_reasons([found.effect.reason, None if tables.run.plan.suite.claims else SMOKE]),
-        "ratio": ratio,
-        "ci_low": low,
-        "ci_high": high,
-        **({} if cpu is None else dict(zip(BY_CPU, ratio_ends(cpu.typical), strict=True))),
+        **ratio_columns(found.effect, cpu=found.by_cpu),
         "n": found.effect.n,
-        "evidence": Evidence(found.effect, found.mean, found.apart, Disturbed(found.disturbed, cpu=cpu, unfit=unfit)),
+        "evidence": Evidence(
+            found.effect, found.mean, found.apart, Disturbed(found.disturbed, cpu=found.by_cpu, unfit=unfit)
+        ),
     }
 
 
@@ -262,9 +259,7 @@ def _of_seeds(tables: Tables, pairs: Sequence[tuple[Case, Case]], metric: Metric
     return {
         "status": "ok",
         "reason": effect.reason,
-        "difference": effect.value,
-        "ci_low": effect.low,
-        "ci_high": effect.high,
+        **columns_of(effect, "difference"),
         "n": effect.n,
         "evidence": None if effect.low is None else Evidence(effect, better=metric.better),
     }
@@ -293,15 +288,13 @@ def table(loaded: Loaded) -> pd.DataFrame:
 
 def _row(each: Combined) -> dict[str, Any]:
     square, place, found = each.square, each.square.both.place, each.together
-    ends = {
-        f"{which}{end}": value
-        for which, one in (("skips", each.skips), ("mixes", each.mixes), ("both", each.both))
-        for end, value in zip(("", "_ci_low", "_ci_high"), _ends(one.typical), strict=True)
-    }
     labels = dict.fromkeys(
         label for one in (each.skips, each.both, found) for label in (*one.labels, *one.against_labels)
     )
-    return ends | {
+    return {
+        **columns_of(each.skips.typical, "skips", "skips_"),
+        **columns_of(each.mixes.typical, "mixes", "mixes_"),
+        **columns_of(each.both.typical, "both", "both_"),
         "metric": each.metric,
         "unit": "" if found.typical.kind == "ratio" else found.typical.unit,
         "arm": square.both.arm,
@@ -318,7 +311,7 @@ def _row(each: Combined) -> dict[str, Any]:
         "threads": place.threads,
         "quantity": "ratio of ratios" if found.typical.kind == "ratio" else "difference of differences",
         "expected": each.expected,
-        **dict(zip(("value", "ci_low", "ci_high"), _ends(found.typical), strict=True)),
+        **columns_of(found.typical),
         "ci_level": LEVEL if found.typical.closed else None,
         "verdict": found.verdict,
         "n": each.n,
@@ -326,10 +319,6 @@ def _row(each: Combined) -> dict[str, Any]:
         "status": found.status,
         "reason": found.reason,
     }
-
-
-def _ends(made: Estimate) -> tuple[float | None, float | None, float | None]:
-    return made.value, made.low, made.high
 
 
 # --- in sentences and tables

@@ -16,10 +16,11 @@ from scipy import special
 
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.core.labels import of_cell
 from modbench.harness.domain.case import Case, Comparison, Place
 from modbench.harness.planning.select import compile_expression
 from modbench.harness.stats import effects, memo
-from modbench.harness.stats.effects import LEVEL, POWER, Effect
+from modbench.harness.stats.effects import POWER, Effect
 from modbench.harness.stats.verdicts import Disturbed, Estimates
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table
 from modbench.reports.model import Value as Shown
@@ -28,12 +29,12 @@ from modbench.reports.questions.gate.non_inferiority import Change, welch
 from modbench.reports.tables import axes, comparisons, losses
 from modbench.reports.tables.axes import Value
 from modbench.reports.tables.cell import joined_reasons
-from modbench.reports.tables.comparisons import BY_CPU, SMOKE, pair_row, ratio_ends
+from modbench.reports.tables.comparisons import SMOKE, pair_row, ratio_columns
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.outcomes import Tables, arm_named
 from modbench.reports.tables.pair_verdicts import Evidence
-from modbench.reports.wording import ANSWERED, name
+from modbench.reports.wording import WORKLOADS, name
 
 NOT_INTERLEAVED = "not interleaved: measured in different processes"
 
@@ -52,20 +53,10 @@ def unpaired_result(tables: Tables, case: Case, baseline: Case, metric: Metric) 
         reasons.append(f"the two ran on different hardware ({' and '.join(sorted(hardware))}): no verdict")
     if not tables.run.plan.suite.claims:
         reasons.append(SMOKE)
-    means = (
-        {} if mean is None else dict(zip(("mean_ratio", "mean_ci_low", "mean_ci_high"), ratio_ends(mean), strict=True))
-    )
-    ratio, low, high = ratio_ends(typical)
     disturbed = Disturbed(busy, cpu=cpu, unfit=tables.cpu_unfit(metric, case, baseline), interleaved=False)
     return {
-        "ratio": ratio,
-        **({} if cpu is None else dict(zip(BY_CPU, ratio_ends(cpu.typical), strict=True))),
-        **means,
+        **ratio_columns(typical, mean, cpu),
         "difference": values[0] - values[1],
-        "ci_low": low,
-        "ci_high": high,
-        "ci_level": None if low is None else LEVEL,
-        "mde": None if typical.mde is None else math.expm1(typical.mde),
         "paired": False,
         "status": "ok",
         "reason": joined_reasons(reasons),
@@ -129,9 +120,9 @@ def _p_value(change: Change) -> float:
 
 
 # Shown where no metric is named: the others are in the JSON.
-SHOWN = (*(metric for _, metric in ANSWERED), "memory/peak_allocated", "memory/kv_cache", "bpb/val")
+SHOWN = (*WORKLOADS, "memory/peak_allocated", "memory/kv_cache", "bpb/val")
 # How metrics are called in headings; the others by their keys.
-TITLES = {metric: title for title, metric in ANSWERED} | {
+TITLES = WORKLOADS | {
     "memory/peak_allocated": "peak memory",
     "memory/kv_cache": "KV cache",
     "bpb/val": "bits/byte",
@@ -296,24 +287,10 @@ def grids(loaded: Loaded, table: AlongAxis, columns: Sequence[Column]) -> Iterat
         for column in mine:
             group = tuple(each for each in column.heading if each[0] != across)
             heads.setdefault(dict(column.heading).get(across), {})[group] = column
-        firsts = {group: column for found in heads.values() for group, column in found.items()}
-        at = [
-            (group, value)
-            for group in firsts
-            for value in table.rows
-            if any(group in found and value in found[group].cells for found in heads.values())
-        ]
+        at = _rows(table, [*heads.values()])
         known = {cell.case.id: cell.value for column in mine for cell in column.cells.values()}
-        cells = [
-            _column(
-                loaded,
-                mine[0].metric,
-                [found[group].cells.get(value) if group in found else None for group, value in at],
-                known,
-            )
-            for found in heads.values()
-        ]
-        names = [(named(firsts[group], group), row_label(table, value)) for group, value in at]
+        cells = [_column(loaded, mine[0].metric, found, at, known) for found in heads.values()]
+        names = [*at.values()]
         kept = _once([value == BASELINE for _, value in at], names, cells)
         titles = [
             named(next(iter(found.values())), ((across, value),)) if across else "" for value, found in heads.items()
@@ -325,7 +302,7 @@ def grids(loaded: Loaded, table: AlongAxis, columns: Sequence[Column]) -> Iterat
 # Losses in the order in which one table prefers them: where routers decide as in generation, one is comparable with dense.
 LOSSES = ("loss/val_causal", "bpb/val", "loss/val")
 # Titles of the columns of one table, in its order.
-IN_ONE = {metric: title.removesuffix(" pass") for title, metric in ANSWERED} | {
+IN_ONE = {metric: title.removesuffix(" pass") for metric, title in WORKLOADS.items()} | {
     "flops/forward": "FLOPs",
     "memory/peak_allocated": "memory",
     "memory/kv_cache": "KV cache",
@@ -359,26 +336,15 @@ def one_table(loaded: Loaded, table: AlongAxis, keep: Filter) -> Table:
         UsageError: if nothing has a length that was named.
     """
     heads = [*_heads(table, keep)]
-    groups = {group: column for head in reversed(heads) for group, column in head.groups.items()}
-    at = [
-        (group, value)
-        for group in dict.fromkeys(group for head in heads for group in head.groups)
-        for value in table.rows
-        if any(group in head.groups and value in head.groups[group].cells for head in heads)
-    ]
-    cells = [
-        _column(
-            loaded,
-            next(iter(head.groups.values())).metric,
-            [head.groups[group].cells.get(value) if group in head.groups else None for group, value in at],
-            {cell.case.id: cell.value for column in head.groups.values() for cell in column.cells.values()},
-        )
-        for head in heads
-    ]
-    names = [(named(groups[group], group), row_label(table, value)) for group, value in at]
+    at = _rows(table, [head.groups for head in heads])
+    cells = []
+    for head in heads:
+        known = {cell.case.id: cell.value for column in head.groups.values() for cell in column.cells.values()}
+        cells.append(_column(loaded, next(iter(head.groups.values())).metric, head.groups, at, known))
+    names, of_baseline = [*at.values()], [value == BASELINE for _, value in at]
     if grouped := any(name_of_group for name_of_group, _ in names):
-        names = [(table.baseline, "") if at[i][1] == BASELINE else both for i, both in enumerate(names)]
-    kept = _once([value == BASELINE for _, value in at], [(first, first) for first, _ in names], cells)
+        names = [(table.baseline, "") if base else both for base, both in zip(of_baseline, names, strict=True)]
+    kept = _once(of_baseline, [(first, first) for first, _ in names], cells)
     rows = [(*names[i], *(column[i] for column in cells)) for i in kept]
     usual = {head.length for head in heads if head.metric not in LOSSES} or {head.length for head in heads}
     titles = [", ".join([head.title, *(_length(head.length) if len(usual) > 1 else [])]) for head in heads]
@@ -451,10 +417,30 @@ def _once(of_baseline: Sequence[bool], names: Sequence[tuple[str, str]], cells: 
     return kept
 
 
+# Rows of a table, by what distinguishes their columns and by their value of the axis, each with the names of both.
+_Rows: TypeAlias = Mapping[tuple[Heading, Value], tuple[str, str]]
+
+
+def _rows(table: AlongAxis, heads: Sequence[Mapping[Heading, Column]]) -> _Rows:
+    """Return the rows of a table whose columns stand for several, by what distinguishes these."""
+    groups = {group: column for head in reversed(heads) for group, column in head.items()}
+    return {
+        (group, value): (named(groups[group], group), row_label(table, value))
+        for group in dict.fromkeys(group for head in heads for group in head)
+        for value in table.rows
+        if any(group in head and value in head[group].cells for head in heads)
+    }
+
+
 def _column(
-    loaded: Loaded, metric: Metric, cells: Sequence[Cell | None], known: Mapping[str, float | None]
+    loaded: Loaded,
+    metric: Metric,
+    head: Mapping[Heading, Column],
+    at: _Rows,
+    known: Mapping[str, float | None],
 ) -> list[Shown]:
     """Return one column; the best of each place is marked where it is told apart from all others there."""
+    cells = [head[group].cells.get(value) if group in head else None for group, value in at]
     best = _best(loaded, metric, [cell for cell in cells if cell is not None])
     return [
         "" if cell is None else replace(found(loaded, metric, cell, known), best=cell.case.id in best) for cell in cells
@@ -511,8 +497,8 @@ def labels(columns: Sequence[Column], most: int = 0, *, marked: Collection[str] 
     """
     found: dict[str, dict[str, None]] = {}
     for cell in (cell for column in columns for cell in column.cells.values() if cell.row is not None):
-        for label in str((cell.row or {}).get("labels") or "").split(";"):
-            if label and label not in marked:
+        for label in of_cell((cell.row or {}).get("labels")):
+            if label not in marked:
                 found.setdefault(label, {})[name(cell.case)] = None
     for label, arms in found.items():
         yield Sentence("{label}: {arms}", label=label, arms=Listed([*arms], "; ", most=most))
@@ -579,12 +565,6 @@ class _Maker:
         self.matches = None if keep.select is None else compile_expression(keep.select)
         # Cases that have the value which is the baseline, by metric: what each other case is held against.
         self.with_value = self._with_value() if self.value is not None else {}
-        self.values: dict[tuple[str, str], float] = {
-            (row["case_id"], row["metric"]): row["value"]
-            for row in loaded.cases.to_dict("records")
-            if row["status"] == "ok"
-        }
-        self.twins = [{"verdict": verdict} for verdict in loaded.twins.verdict]
         self._told: dict[str, set[str]] = {}
         self._against: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
 
@@ -680,25 +660,22 @@ class _Maker:
 
     def _fill(self, column: Column, comparison: Comparison, case: Case) -> None:
         """Add a case to its column, and its baseline beside it."""
-        metric = column.metric
+        metric, values = column.metric, self.loaded.values
         base, why = self._baseline(comparison, metric, case)
-        cell = column.cells[self.at[case.id]] = Cell(case, self._value(case, metric), why=why)
+        cell = column.cells[self.at[case.id]] = Cell(case, values.get((case.id, metric.key)), why=why)
         if base is None or base.id == case.id:
             return
         if self.value is not None or not self.across:  # else it has a column of its own
             own = self.at[base.id]
             key = tuple((each, value) for each, value in self.rest[base.id] if each in self._told[metric.key])
             here = self.value is not None or (own is not None and _fits(key, column.heading))
-            column.cells.setdefault(own if here else BASELINE, Cell(base, self._value(base, metric)))
+            column.cells.setdefault(own if here else BASELINE, Cell(base, values.get((base.id, metric.key))))
         if case.place == base.place:
             cell.row = self._pairs(comparison, metric, base)[case.id]
         else:
             compared = unpaired_result if self.tables.made_in(metric).samples == "launches" else None
             row = pair_row(self.tables, case, base, metric, compared)
             cell.row = comparisons.of_family(row, (metric.key, column.heading), primary=True)
-
-    def _value(self, case: Case, metric: Metric) -> float | None:
-        return self.values.get((case.id, metric.key))
 
     def _baseline(self, comparison: Comparison, metric: Metric, case: Case) -> tuple[Case | None, str]:
         """Return what a case is compared with; or why there is nothing."""
@@ -735,7 +712,7 @@ class _Maker:
         rows += [
             c.row for column in columns for c in column.cells.values() if c.row is not None and id(c.row) not in known
         ]
-        comparisons.settle(self.tables, rows, self.twins)
+        comparisons.settle(self.tables, rows, [*self.loaded.twins.verdict])
 
     def _called(self) -> str:
         if self.value is not None:

@@ -274,7 +274,6 @@ class _Pair:
     def __init__(self, first: Loaded, run: Loaded, number: int) -> None:
         self.first, self.run, self.number = first, run, number
         self.planned = [_planned(side) for side in (first, run)]
-        self.values = [_values(side) for side in (first, run)]
 
     def against(self, margin: float) -> Against:
         """Compare every case and metric of either run."""
@@ -307,7 +306,7 @@ class _Pair:
         if verdict not in SILENT and self._withheld(metric):
             verdict, reason = "cannot tell", UNCHECKED.replace("`", "")
         kind: Kind = "loss" if metric.unit in LOSS_UNITS else "quantity"
-        first, value = (Estimate(values.get(key), kind=kind, unit=metric.unit) for values in self.values)
+        first, value = (Estimate(side.values.get(key), kind=kind, unit=metric.unit) for side in (self.first, self.run))
         row = Row(case, metric=metric.key, value=value, verdict=verdict, reason=reason, of=metric, first=first)
         if forward is None or verdict in {"new", "missing"}:
             return row
@@ -351,11 +350,6 @@ def _planned(loaded: Loaded) -> Planned:
         for key in comparison.metrics
         for case in comparison.arms
     }
-
-
-def _values(loaded: Loaded) -> dict[Key, float]:
-    rows = loaded.cases.to_dict("records")
-    return {(str(row["case_id"]), str(row["metric"])): float(row["value"]) for row in rows if row["status"] == "ok"}
 
 
 def _by_cell(findings: Sequence[GateFinding]) -> dict[Key, GateFinding]:

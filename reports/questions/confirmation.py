@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from modbench.harness.core.confirm_plan import Role
-from modbench.harness.domain.case import Case
+from modbench.harness.domain.case import Case, Place, UnitOfWork
 from modbench.harness.rules.confirmation import (
     Compared,
     Confirmation,
@@ -30,39 +30,18 @@ from modbench.harness.stats.effective_speedup import EffectiveSpeedup, Fall
 from modbench.harness.stats.joint_fit import JointFit, Optimum, Run
 from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, Verdict
 from modbench.reports.questions.isoflop import attention, without_size
+from modbench.reports.tables.cell import columns_of
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import in_flops
 from modbench.reports.writers.number_format import typed
 
 COLUMNS = (
-    *(
-        "budget",
-        "count",
-        "variant",
-        "case_id",
-        "role",
-        "baseline_variant",
-        "baseline_case_id",
-        "seeds",
-        "baseline_seeds",
-    ),
-    *(
-        "loss",
-        "baseline_loss",
-        "difference",
-        "ci_low",
-        "ci_high",
-        "share",
-        "share_low",
-        "share_high",
-        "verdict",
-        "margin",
-    ),
+    *("budget", "count", "variant", "case_id", "role", "baseline_variant", "baseline_case_id", "seeds"),
+    *("baseline_seeds", "loss", "baseline_loss", "difference", "ci_low", "ci_high", "share", "share_low", "share_high"),
+    *("verdict", "margin"),
     *("effective_speedup", "effective_ci_low", "effective_ci_high", "looks", "planned_seeds", "wanted_seeds"),
     *("more_seeds", "more_hours", "reason", "estimate"),
 )
-
-
 HEAD = ("Compared with", "Size", "Seeds", "Loss", "Difference [95 %]", "Of the loss", "Verdict")
 NATS = "nats per token"
 # An optimum between two sizes that lies lower by less than this share of the margin decides nothing.
@@ -206,20 +185,13 @@ def _speedup(loaded: Loaded, made: Confirmation, told: Confirmed, budget: float)
     if not compared.looks:
         return EffectiveSpeedup(reason=compared.reason)
     runs, cheaper, place = list[Run](), set[float](), next(iter(made.cases.values())).place
-    for record in loaded.run.records:
-        (case, *_), loss = record.unit.comparison.arms, found_in(record).loss
-        if (
-            not explores(record.unit)
-            or case.budget is None
-            or case.budget > budget
-            or case.place != place
-            or loss is None
-        ):
+    for unit, case, loss in _explored(loaded, place):
+        if case.budget is None or case.budget > budget:
             continue
         if case.budget < budget and case.variant == made.anchor:
             cheaper.add(case.budget)
         # Each budget has curves of its own; one fit of all of them knows the spread best.
-        runs.append(Run(f"{case.variant} {typed(case.budget)}", place_of(case), record.unit.protocol.seed, loss))
+        runs.append(Run(f"{case.variant} {typed(case.budget)}", place_of(case), unit.protocol.seed, loss))
     if not cheaper:
         return EffectiveSpeedup(
             reason="the anchor was trained with no smaller budget: [isoflop] anchor_budgets names some"
@@ -237,6 +209,14 @@ def _speedup(loaded: Loaded, made: Confirmation, told: Confirmed, budget: float)
     found = effective_speedup.from_fall(last.value, margin, per_fold)
     # The interval is that of the look; the value is that of the estimate.
     return found if found.value is None else replace(found, value=math.exp(-last.difference / per_fold.value))
+
+
+def _explored(loaded: Loaded, place: Place | None) -> Iterator[tuple[UnitOfWork, Case, float]]:
+    """Yield the units at a place that explored sizes and left a loss, each with its case and that loss."""
+    for record in loaded.run.records:
+        case, loss = record.unit.comparison.arms[0], found_in(record).loss
+        if explores(record.unit) and case.place == place and loss is not None:
+            yield record.unit, case, loss
 
 
 def table(loaded: Loaded) -> pd.DataFrame:
@@ -279,17 +259,12 @@ def _rows(answer: Answer) -> list[dict[str, object]]:
             # The best may have got further seeds for another comparison: the row has those of its own difference.
             mine, theirs = (side.after(number) for side, number in zip((best, other), last.seeds, strict=True))
             row |= {"seeds": last.seeds[0], "baseline_seeds": last.seeds[1], "loss": mine, "baseline_loss": theirs}
-            row |= {"difference": last.value, "ci_low": last.low, "ci_high": last.high, "verdict": last.verdict}
-            row["estimate"] = last.estimate
+            row |= columns_of(last, "difference") | {"verdict": last.verdict, "estimate": last.estimate}
             whole = theirs
             for key, value in (("share", last.value), ("share_low", last.low), ("share_high", last.high)):
                 row[key] = None if value is None or whole is None else value / whole
         if compared.role == "anchor" and answer.speedup is not None:
-            row |= {
-                "effective_speedup": answer.speedup.value,
-                "effective_ci_low": answer.speedup.low,
-                "effective_ci_high": answer.speedup.high,
-            }
+            row |= columns_of(answer.speedup, "effective_speedup", "effective_")
             row["reason"] = compared.reason or answer.speedup.reason
         rows.append(row)
     return rows
@@ -477,11 +452,7 @@ def doubts(loaded: Loaded) -> Iterator[Sentence]:
 def _between_sizes(loaded: Loaded, answer: Answer) -> Iterator[Sentence]:
     """Say of which arms the fit expects a lower loss between two sizes."""
     place = next((side.case.place for side in answer.sides.values()), None)
-    left = []
-    for record in loaded.run.records:
-        (case, *_), loss = record.unit.comparison.arms, found_in(record).loss
-        if case.budget == answer.budget and case.place == place and explores(record.unit) and loss is not None:
-            left.append((record.unit, loss))
+    left = [(unit, loss) for unit, case, loss in _explored(loaded, place) if case.budget == answer.budget]
     if not left or answer.confirmed.margin is None:
         return
     fitted = fit_of(left)

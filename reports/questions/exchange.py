@@ -24,7 +24,7 @@ from modbench.harness.stats import effects, memo
 from modbench.harness.stats.exchange import FEW_POINTS, NOT_FALLING, Crossing, Rate, crossing, rate
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
 from modbench.reports.tables import pair_verdicts
-from modbench.reports.tables.cell import Trouble, joined_reasons
+from modbench.reports.tables.cell import Trouble, columns_of, joined_reasons
 from modbench.reports.tables.findings import between
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import NATS, PER_TOKEN, in_flops, lengths, unit_of
@@ -186,7 +186,7 @@ def exchanges(loaded: Loaded) -> list[Exchange]:
     """Return the effective speed-ups of every arm that was trained beside a dense ladder, and the checks on the ladder itself."""
     several = len(lengths(loaded)) > 1
     with memo.remembering():
-        maker = _Maker(loaded, Prices(loaded))
+        maker = _Maker(loaded)
         made = [each for group in _groups(loaded) for each in maker.of_group(group)]
     return [replace(each, at=each.case.place.seq_len) for each in made] if several else made
 
@@ -217,7 +217,6 @@ class _Maker:
     """Makes effective speed-ups of a run."""
 
     loaded: Loaded
-    prices: Prices
 
     def of_group(self, group: _Trained) -> Iterator[Exchange]:
         """Yield the effective speed-ups of every arm, and of every dense model that lies between two others."""
@@ -252,13 +251,13 @@ class _Maker:
                 )
                 ladder = tuple(known)
                 same = next((c for c in ladder if (c.size == case.size if group.turns else not c.rung)), None)
-                prices = tuple(self.prices.of(Held(case, ladder, key, place, same, reason)))
+                prices = tuple(self._prices(Held(case, ladder, key, place, same, reason)))
                 unit, factor = unit_of(self.loaded)
                 means = tuple(factor * sum(each) / len(each) for each in known.values())
                 mean = factor * sum(own) / len(own)
                 return Exchange(case, ladder, key, place, prices, check, means=means, mean=mean, unit=unit)
         found = next((each for each in troubles if each.status == "failed"), troubles[-1])
-        none = tuple(unpriced(metric, None, found) for metric in self.prices.currencies())
+        none = tuple(unpriced(metric, None, found) for metric in self._currencies())
         return Exchange(case, tuple(dense), group.losses[-1], None, none, check)
 
     def _losses(self, case: Case, key: str) -> list[float] | Trouble:
@@ -276,27 +275,20 @@ class _Maker:
             for notes in self.loaded.tables.cell(case.id, key).notes(TrainNotes)[:1]
         }
 
-
-@dataclass(frozen=True)
-class Prices:
-    """Reads prices from a run."""
-
-    loaded: Loaded
-
     @functools.cached_property
-    def steps(self) -> dict[str, int]:
+    def _steps(self) -> dict[str, int]:
         """Optimizer steps of each trained case."""
         runs = ((unit.comparison.arms[0].id, unit.protocol.train) for unit in self.loaded.runs)
         return {case: run.steps for case, run in runs if run is not None}
 
-    def currencies(self) -> list[Metric]:
+    def _currencies(self) -> list[Metric]:
         """The currencies that the suite asked for."""
         asked = self.loaded.run.plan.suite.metrics
         return [self.loaded.tables.metrics[key] for key in CURRENCIES if key in asked]
 
-    def of(self, held: Held) -> Iterator[Price]:
+    def _prices(self, held: Held) -> Iterator[Price]:
         """Yield the arm's effective speed-up in every currency."""
-        for metric in self.currencies():
+        for metric in self._currencies():
             where = self._measured(metric, held)
             if where is None:
                 said = f"{metric.key} was not measured for the arm and its dense ladder side by side"
@@ -351,7 +343,7 @@ class Prices:
         """Log of each dense model's steps over the arm's, for what is paid at every step of a training run; else 0."""
         if metric.workload != "train_step" or metric.unit == "B":
             return [0.0] * len(held.ladder)
-        return [math.log(self.steps[rung.id] / self.steps[held.case.id]) for rung in held.ladder]
+        return [math.log(self._steps[rung.id] / self._steps[held.case.id]) for rung in held.ladder]
 
     def _costs(self, metric: Metric, sides: Sequence[Case], steps: Sequence[float]) -> list[list[float]]:
         """Log of each dense model's compute over the arm's (the first of `sides`), by launch."""
@@ -433,9 +425,7 @@ def _row(made: Exchange, price: Price) -> dict[str, Any]:
         "unit": price.metric.unit,
         "loss_metric": made.loss,
         "ladder": " ".join(rung.arm for rung in made.ladder),
-        "ratio": price.plain.value,
-        "ratio_ci_low": price.plain.low,
-        "ratio_ci_high": price.plain.high,
+        **columns_of(price.plain, "ratio", "ratio_"),
         "labels": labels.joined(price.labels),
     }
     if price.trouble is not None:
@@ -450,9 +440,7 @@ def _row(made: Exchange, price: Price) -> dict[str, Any]:
         row
         | told
         | {
-            "effective_speedup": found.value,
-            "ci_low": found.low,
-            "ci_high": found.high,
+            **columns_of(found, "effective_speedup"),
             "ci_level": effects.LEVEL if closed else None,
             "status": "ok",
             "reason": joined_reasons([illustration, price.reason]),

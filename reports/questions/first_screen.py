@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from modbench.harness.core.contracts import GENERATION
-from modbench.harness.core.labels import OF_WORK, Label
+from modbench.harness.core.labels import OF_WORK, Label, of_cell
 from modbench.harness.core.units import counted
 from modbench.harness.domain.case import Case, Rung
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value
@@ -20,7 +20,7 @@ from modbench.reports.tables.cases import looked_ahead
 from modbench.reports.tables.comparisons import trained_apart
 from modbench.reports.tables.load import Loaded, contenders, rung_beside, same_shape, subsample_evenly
 from modbench.reports.tables.losses import seeds_in_words
-from modbench.reports.wording import ANSWERED, MATCHED, name, short
+from modbench.reports.wording import ANSWERED, MATCHED, WORKLOADS, name, short
 from modbench.reports.writers.number_format import plain
 
 # Arms that the answer is about; the rest are counted.
@@ -59,6 +59,11 @@ class Head:
     details: Sequence[Value]
     sure: Sequence[Value]
     doubts: Sequence[Value]
+
+    @property
+    def evidence(self) -> list[tuple[str, Sequence[Value]]]:
+        """What the numbers stand on and what to hold against them, each with its title, where there is any."""
+        return [(title, said) for title, said in (("How sure", self.sure), ("What to doubt", self.doubts)) if said]
 
 
 def head(loaded: Loaded, *, machine_check: bool = True) -> Head:
@@ -145,7 +150,7 @@ def _group(loaded: Loaded, found: Finding) -> _Group | None:
     """Return what an answer about a place is about; None for a forward pass or a training step."""
     if loaded.tables.metrics[found.metric].workload not in GENERATION:
         return None
-    return _Group(win_rate.WORKLOADS[found.metric].capitalize(), found.place.batch_size)
+    return _Group(WORKLOADS[found.metric].capitalize(), found.place.batch_size)
 
 
 def _own(loaded: Loaded, found: Sequence[tuple[Case, Case, Rung]]) -> tuple[Case, list[Value]]:
@@ -296,13 +301,13 @@ def asked(loaded: Loaded) -> Sentence:
     what += ["held-out loss"] * (loaded.trained_metric is not None)
     where = "" if asked_for and not loaded.lengths else " at {lengths}"
     said = Listed(what, last=" and ") if what else "FLOPs"
-    given: dict[str, Value] = {
-        "arms": _listed(others),
-        "baseline": baseline,
-        "what": said,
-        "lengths": _lengths(loaded.lengths),
-    }
-    return Sentence(f"{words}: {{what}}{where}.", **given)
+    return Sentence(
+        f"{words}: {{what}}{where}.",
+        arms=_listed(others),
+        baseline=baseline,
+        what=said,
+        lengths=_lengths(loaded.lengths),
+    )
 
 
 def _lengths(lengths: Sequence[int]) -> Sentence:
@@ -604,7 +609,7 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
             brief=Sentence("{n:missing unit}", n=missing),
             heavy=True,
         )
-    for label, cases in loaded.labelled().items():
+    for label, cases in loaded.labelled.items():
         names = Listed(_named(loaded, cases), most=most_named)
         yield Doubt(
             Sentence("{label}: {names}.", label=f"{label[:1].upper()}{label[1:]}", names=names),
@@ -615,12 +620,12 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
         words = "{who} changed {what} for every model of its process; it was put back before anything was measured."
         brief = Sentence("{who} changed its process", who=who)
         yield Doubt(Sentence(words, who=who, what=what), brief=brief, heavy=True)
-    disturbed = sum(Label.CONTAMINATED in str(labels).split(";") for labels in loaded.comparisons.labels)
+    disturbed = sum(Label.CONTAMINATED in of_cell(cell) for cell in loaded.comparisons.labels)
     if disturbed:
         words = "{n:comparison is|comparisons are} contaminated: the machine was disturbed; "
         words += "the table says by what, with CPU times."
         yield Doubt(Sentence(words, n=disturbed), brief=Sentence("{n} contaminated", n=disturbed), heavy=True)
-    by_cpu = sum(Label.BY_CPU in str(labels).split(";") for labels in loaded.comparisons.labels)
+    by_cpu = sum(Label.BY_CPU in of_cell(cell) for cell in loaded.comparisons.labels)
     if by_cpu:
         words = "{n:comparison is|comparisons are} decided by CPU time"
         why = ", since the machine was disturbed: it sees no waiting, no other thread and no GPU."

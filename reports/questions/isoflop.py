@@ -22,14 +22,14 @@ from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes.training import RatesNotes
 from modbench.harness.rules.confirmation import CONFIRMED
-from modbench.harness.stats import effects
-from modbench.harness.stats.effects import Effect
+from modbench.harness.stats.effects import by_seed
 from modbench.harness.stats.joint_fit import JointFit, Optimum, Run
 from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, known
 from modbench.reports.panel import InPlace
 from modbench.reports.questions.recommend.candidates import against, has_tail
 from modbench.reports.questions.results import TABLES
 from modbench.reports.tables import losses
+from modbench.reports.tables.cell import columns_of
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import PER_TOKEN, in_flops, seeds_in_words
 from modbench.reports.wording import name
@@ -38,23 +38,9 @@ from modbench.reports.writers.number_format import grid_point
 COLUMNS = (
     *("budget", "variant", "metric", "best_arm", "best_size", "best_params", "best_forward_share", "best_step_share"),
     *("best_loss", "best_difference", "best_ci_low", "best_ci_high"),
-    *(
-        "optimum_params",
-        "optimum_params_low",
-        "optimum_params_high",
-        "optimum_loss",
-        "optimum_loss_low",
-        "optimum_loss_high",
-    ),
-    *(
-        "optimum_difference",
-        "optimum_ci_low",
-        "optimum_ci_high",
-        "seeds",
-        "forward_share_at_parity",
-        "parity_is_at_most",
-        "reason",
-    ),
+    *("optimum_params", "optimum_params_low", "optimum_params_high", "optimum_loss", "optimum_loss_low"),
+    *("optimum_loss_high", "optimum_difference", "optimum_ci_low", "optimum_ci_high", "seeds"),
+    *("forward_share_at_parity", "parity_is_at_most", "reason"),
 )
 HEAD = (
     *("Variant", "Budget", "Loss", "Best size", "Parameters", "Forward FLOPs", "Step time", "Best loss"),
@@ -191,11 +177,6 @@ def dense_beside(loaded: Loaded, curve: Curve, all_curves: Sequence[Curve]) -> C
     return next((other for other in same if other.metric == curve.metric), same[0] if same else None)
 
 
-def paired(mine: dict[int, float], theirs: dict[int, float]) -> Effect:
-    """Difference, seed by seed."""
-    return effects.over_launches([mine[seed] - theirs[seed] for seed in sorted(mine.keys() & theirs.keys())])
-
-
 def parity(curve: Curve, dense: Curve) -> tuple[float, bool] | None:
     """Find the fewest forward FLOPs, relative to the best dense size, at which the mean curve reaches the best dense loss.
 
@@ -267,13 +248,13 @@ def _row(loaded: Loaded, curve: Curve, dense: Curve | None, fitted: JointFit) ->
             "parity_is_at_most": there[1] if there else None,
         }
         if curve.variant != dense.variant:
-            effect = paired(best.losses, dense.best.losses)
-            row |= _difference("best", effect.value, effect.low, effect.high)
+            effect = by_seed(best.losses, dense.best.losses)
+            row |= columns_of(effect, "best_difference", "best_")
             apart = fitted.difference(curve.variant, dense.variant)
             if isinstance(fitted.optimum(dense.variant), str):
                 reasons.append("the anchor's curve has no optimum")
             elif apart is not None and not reasons:
-                row |= _difference("optimum", apart.value, apart.low, apart.high)
+                row |= columns_of(apart, "optimum_difference", "optimum_")
     return row | {"reason": "; ".join(reasons) or None}
 
 
@@ -401,9 +382,9 @@ def _loss(loaded: Loaded, curve: Curve, dense: Curve) -> Finding:
     value = Estimate(curve.best.mean * factor, unit=base)
     if curve is dense:
         return Finding(case, value=value)
-    effect = paired(curve.best.losses, dense.best.losses)
+    effect = by_seed(curve.best.losses, dense.best.losses)
     made = Estimate(effect.value, effect.low, effect.high, "difference", base).scaled(factor)
-    ahead = {each.arm for each in loaded.labelled().get(Label.NOT_AUTOREGRESSIVE, [])}
+    ahead = {each.arm for each in loaded.labelled.get(Label.NOT_AUTOREGRESSIVE, [])}
     future = curve.metric != PER_TOKEN[0] and case.arm in ahead
     return Finding(case, dense.best.case, value=value, typical=made, labels=(Label.NOT_AUTOREGRESSIVE,) * future)
 
@@ -518,7 +499,3 @@ def _rates(loaded: Loaded) -> Iterator[Sequence[Value]]:
 def attention(count: str) -> str:
     """Which attention FLOPs a budget is charged with, `full` or `causal`, in words."""
     return {"full": "full-square attention", "causal": "causal attention"}[count]
-
-
-def _difference(which: str, value: float, low: float | None, high: float | None) -> dict[str, object]:
-    return {f"{which}_difference": value, f"{which}_ci_low": low, f"{which}_ci_high": high}

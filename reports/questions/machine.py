@@ -7,16 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from modbench.harness.core.errors import NothingMeasuredError, brief
-from modbench.harness.core.labels import Label
+from modbench.harness.core.labels import Label, of_cell
 from modbench.harness.core.units import counted
 from modbench.harness.results import attempts, trust
 from modbench.harness.stats import contamination
 from modbench.reports.model import Estimate, Sentence
 from modbench.reports.tables import provenance, unit_files
-from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.load import Loaded, Row
 from modbench.reports.tables.pair_verdicts import APART, SILENT, UNCHECKED
 from modbench.reports.writers.number_format import percent, ratio
 
@@ -123,16 +121,14 @@ def twin_check(loaded: Loaded) -> TwinCheck | None:
     rows = loaded.twins[loaded.twins.verdict.notna()]
     if rows.empty:
         return None
-    apart = [
-        f"{row.metric} at {_place(row)} {ratio(row.ratio)} ({row.verdict})"
-        for _, row in rows[rows.verdict.isin(APART)].iterrows()
-    ]
+    wrong: Iterator[Row] = rows[rows.verdict.isin(APART)].itertuples(index=False)
+    apart = [f"{row.metric} at {_place(row)} {ratio(row.ratio)} ({row.verdict})" for row in wrong]
     largest = max(max(each, 1 / each) - 1 for each in rows.ratio)
     return TwinCheck(list(rows.verdict), apart, largest)
 
 
-def _place(row: pd.Series) -> str:
-    return f"T = {row.seq_len}, B = {row.batch_size}, {row['dtype']}"
+def _place(row: Row) -> str:
+    return f"T = {row.seq_len}, B = {row.batch_size}, {row.dtype}"
 
 
 def machine_check(loaded: Loaded) -> tuple[str, str]:
@@ -179,7 +175,7 @@ def _busy(loaded: Loaded) -> Iterator[str]:
     """Say how many of the times in `cases.csv` were taken on a busy machine, and what disturbed them; nothing if none was."""
     tables, rows = loaded.tables, list[Any](loaded.cases.itertuples(index=False))
     timed = [row for row in rows if row.status == "ok" and tables.made_in(tables.metrics[row.metric]).times]
-    busy = [row for row in timed if isinstance(row.labels, str) and Label.CONTAMINATED in row.labels.split(";")]
+    busy = [row for row in timed if Label.CONTAMINATED in of_cell(row.labels)]
     if not busy:
         return
     cells = [tables.cell(row.case_id, tables.source(tables.metrics[row.metric]).key) for row in busy]

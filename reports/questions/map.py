@@ -21,7 +21,7 @@ from modbench.reports.panel import InPlace
 from modbench.reports.questions.first_screen import described
 from modbench.reports.tables import losses
 from modbench.reports.tables.axes import in_words
-from modbench.reports.tables.cell import joined_reasons
+from modbench.reports.tables.cell import columns_of, joined_reasons
 from modbench.reports.tables.findings import by_length
 from modbench.reports.tables.load import Loaded, rung_beside
 from modbench.reports.tables.losses import Loss
@@ -397,12 +397,7 @@ def _csv_row(made: Map, case: Case, length: int) -> dict[str, Any]:
         for equal_cost in (False, True) if made.ladder else (False,):
             found = made.cell(case, length, quantity, equal_cost=equal_cost)
             prefix = f"{key}_at_equal_cost" if equal_cost else key
-            row |= {
-                f"{prefix}_{what}": found.typical.value,
-                f"{prefix}_ci_low": found.typical.low,
-                f"{prefix}_ci_high": found.typical.high,
-                f"{prefix}_verdict": found.verdict,
-            }
+            row |= columns_of(found.typical, f"{prefix}_{what}", f"{prefix}_") | {f"{prefix}_verdict": found.verdict}
             why = None if found.verdict in DECIDED else found.reason
             reasons.append(f"at equal cost: {why}" if why and equal_cost and why not in reasons else why)
         row[f"{key}_reason"] = joined_reasons(reasons)

@@ -13,12 +13,12 @@ from modbench.reports.questions import win_rate
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import MOST_LENGTHS, Loaded, subsample_evenly
-from modbench.reports.wording import ANSWERED, SERVING
+from modbench.reports.wording import SERVING, WORKLOADS
 from modbench.reports.writers.number_format import grid_point, sizes
 
 # Metrics of the tables, with their titles, in the order in which they are printed.
 TABLES = (
-    *((metric, SERVING.get(metric, title)) for title, metric in ANSWERED),
+    *(WORKLOADS | SERVING).items(),
     ("ttft", "TTFT, read by the host"),
     ("tpot", "TPOT, read by the host"),
     ("tokens_per_s/prefill", "prefill"),
@@ -30,7 +30,7 @@ TABLES = (
     ("memory/kv_cache", "KV cache"),
 )
 # Times whose tables stand without `-v`.
-TIMES = frozenset({*(metric for _, metric in ANSWERED), "ttft", "tpot"})
+TIMES = frozenset({*WORKLOADS, "ttft", "tpot"})
 # Settings of one metric that get a table of their own at most.
 MOST_SETTINGS = 6
 
@@ -51,6 +51,12 @@ def tables(loaded: Loaded, metrics: Collection[str] | None = None, settings: int
     known = loaded.tables.metrics  # some are additions, which a copy may lack
     wanted = [(metric, title) for metric, title in TABLES if metric in known and (metrics is None or metric in metrics)]
     return [made for metric, title in wanted for made in _of_metric(loaded, metric, title, settings)]
+
+
+def with_losses(loaded: Loaded, settings: int = MOST_SETTINGS) -> list[Table]:
+    """Return all of these tables, then that of held-out losses where there is one."""
+    loss = loss_table(loaded)
+    return [*tables(loaded, settings=settings), *([] if loss is None else [loss])]
 
 
 def _of_metric(loaded: Loaded, metric: str, title: str, settings: int) -> Iterator[Table]:
@@ -98,10 +104,8 @@ def _measured(loaded: Loaded, metric: str, case: Case, place: Place) -> bool:
 
 def named(loaded: Loaded, case: Case) -> Labelled:
     """Return an arm with the labels that say that its times may not be those of the work that it claims."""
-    labels = (label for label, cases in loaded.labelled().items() if label in OF_WORK)
-    return Labelled(
-        case, tuple(label for label in labels if case.arm in {each.arm for each in loaded.labelled()[label]})
-    )
+    found = {label: {each.arm for each in cases} for label, cases in loaded.labelled.items() if label in OF_WORK}
+    return Labelled(case, tuple(label for label, arms in found.items() if case.arm in arms))
 
 
 def cell(loaded: Loaded, metric: str, case: Case, place: Place) -> Value:
@@ -110,13 +114,12 @@ def cell(loaded: Loaded, metric: str, case: Case, place: Place) -> Value:
     if own is None:
         return ""
     where = loaded.cases_by_id[own.case_id]
-    value = float(own.value) if own.status == "ok" else None
+    value = loaded.values.get((own.case_id, metric))
     alone = Finding(where, None, place, metric, value=Estimate(value, unit=str(own.unit)), status=str(own.status))
     if pair is None or value is None:
         return alone
     base = loaded.cases_by_id[pair.baseline_case_id]
-    other = loaded.at(metric, base.arm, place)
-    made = of_row(pair, where, base, value, float(other.value) if other is not None and other.status == "ok" else None)
+    made = of_row(pair, where, base, value, loaded.values.get((base.id, metric)))
     return replace(alone, against=base) if made.status != "ok" else made
 
 

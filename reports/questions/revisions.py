@@ -20,7 +20,7 @@ from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.verdicts import Estimates
 from modbench.reports.model import Alert, Block, Estimate, Finding, Sentence, Table, Value, Verdict
 from modbench.reports.questions.gate.comparer import UNKNOWN, differences
-from modbench.reports.tables.cell import Trouble
+from modbench.reports.tables.cell import Trouble, columns_of
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.tables.pair_verdicts import APART
 from modbench.reports.wording import TIMED
@@ -56,7 +56,7 @@ class Row(Finding):
         told["seconds"] = None if self.seconds is None else [each.value for each in self.seconds]
         told["same_verdict"] = None if self.same is None else self.same.verdict
         for key, made in (("", self.typical), ("same_", self.same.typical if self.same else Estimate(None))):
-            told |= {f"{key}ratio": made.value, f"{key}ci_low": made.low, f"{key}ci_high": made.high}
+            told |= columns_of(made, f"{key}ratio", key)
         return told | {"blocks": self.typical.n}
 
 
@@ -264,8 +264,7 @@ def _judged(rows: Sequence[Row | Timed], margin: float) -> list[Row]:
 
 def _ratio(effect: Effect) -> Estimate:
     """Return an effect on the log scale as a ratio of times."""
-    low, high = (None if end is None else math.exp(end) for end in (effect.low, effect.high))
-    return Estimate(math.exp(effect.value), low, high, "ratio", "s", n=effect.n)
+    return Estimate(*effect.ratio, "ratio", "s", n=effect.n)
 
 
 def _undecided(effect: Effect, margin: float, p: dict[int, float], i: int) -> str:

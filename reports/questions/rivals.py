@@ -10,7 +10,7 @@ from modbench.reports.questions import win_rate
 from modbench.reports.tables.comparisons import trained_apart
 from modbench.reports.tables.findings import between
 from modbench.reports.tables.load import Loaded, rung_beside
-from modbench.reports.wording import MATCHED
+from modbench.reports.wording import MATCHED, WORKLOADS
 from modbench.reports.writers.number_format import place
 
 # A rival further than this from equal in what it was solved for is said to be.
@@ -50,7 +50,7 @@ def headline(loaded: Loaded, case: Case, rival: Case, solved: Rung) -> Sentence 
 
 
 def _where(found: Finding, among: list[Finding]) -> str:
-    return f"{win_rate.WORKLOADS[found.metric]}, {place(found.place, [each.place for each in among])}"
+    return f"{WORKLOADS[found.metric]}, {place(found.place, [each.place for each in among])}"
 
 
 def missed(loaded: Loaded) -> Iterator[Sentence]:
@@ -77,8 +77,7 @@ def _measured(loaded: Loaded, case: Case, rival: Case, solved: Rung) -> float | 
     if solved.quantity == PREDICTED:
         found = between(loaded, PREDICTED, case, rival)
         return next((each.typical.value for each in found if each.place.seq_len == solved.solved_at), None)
-    rows = [loaded.case(each.arm, solved.quantity, solved.solved_at) for each in (rival, case)]
-    theirs, own = (float(row.value) if row is not None and row.status == "ok" else 0.0 for row in rows)
+    theirs, own = (loaded.value(each.arm, solved.quantity, solved.solved_at) for each in (rival, case))
     return theirs / own if theirs and own else None
 
 

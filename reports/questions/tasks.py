@@ -20,9 +20,10 @@ from modbench.harness.stats import effects, exact_two_proportions, solved
 from modbench.harness.stats.effects import LEVEL
 from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, Verdict
 from modbench.reports.tables import best_arms
-from modbench.reports.tables.cell import Cell
+from modbench.reports.tables.cell import Cell, columns_of
+from modbench.reports.tables.comparisons import SMOKE
 from modbench.reports.tables.findings import of_row
-from modbench.reports.tables.load import Loaded, Row
+from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.solved import Counts
 
 COLUMNS = (
@@ -119,7 +120,6 @@ class TaskResult:
 def results(loaded: Loaded) -> list[TaskResult]:
     """Return every task that at least one arm has a result on."""
     made = list[TaskResult]()
-    rows: list[Row] = list(table(loaded).itertuples(index=False))
     for comparison in loaded.run.plan.comparisons:
         name, (key, *_) = comparison.arms[0].task, comparison.metrics
         if not name:
@@ -138,7 +138,7 @@ def results(loaded: Loaded) -> list[TaskResult]:
             best = max(shortcuts.items(), key=lambda pair: pair[1])
             found = loaded.tables.counts(arms[0].case, loaded.tables.metrics[key])
             assert found is not None, "an arm has a value"
-            against = {row.arm: row for row in rows if row.task == name and not pd.isna(row.p)}
+            against = {row["arm"]: row for row in _rows(loaded, comparison) if row.get("p") is not None}
             baseline = loaded.tables.baseline_of(comparison)
             arms = [replace(arm, solved=found.of(arm.case)[0]) for arm in arms]
             arms = [
@@ -157,19 +157,18 @@ def _by_mean(loaded: Loaded, arm: Accuracy, key: str) -> Accuracy:
     return replace(arm, against=found) if found is not None and found.typical.closed else arm
 
 
-def _beside(arm: Accuracy, baseline: Case, row: Row) -> Accuracy:
+def _beside(arm: Accuracy, baseline: Case, row: Mapping[str, Any]) -> Accuracy:
     """Add what a row of `solved.csv` says."""
-    verdict, reason = (each if isinstance(each, str) else None for each in (row.verdict, row.reason))
     found = Finding(
         arm.case,
         baseline,
         arm.case.place,
-        typical=Estimate(row.difference, row.ci_low, row.ci_high, "difference", "ratio"),
-        verdict=verdict,
-        reason=reason,
-        needed=None if pd.isna(row.seeds_to_decide) else int(row.seeds_to_decide),
+        typical=Estimate(row["difference"], row["ci_low"], row["ci_high"], "difference", "ratio"),
+        verdict=row["verdict"],
+        reason=row["reason"],
+        needed=row["seeds_to_decide"],
     )
-    return replace(arm, against=found, p=float(row.p))
+    return replace(arm, against=found, p=row["p"])
 
 
 def _accuracy(case: Case, effect: effects.Effect, cell: Cell, answers: list[TaskAnswers]) -> Accuracy:
@@ -249,9 +248,7 @@ def _compared(loaded: Loaded, found: Counts, case: Case, baseline: Case, key: st
     verdict = None if pair is None or not isinstance(pair.verdict, str) else pair.verdict
     more = _seeds_to_decide(found, case, baseline) if verdict == "inconclusive" else None
     return row | {
-        "difference": effect.value,
-        "ci_low": effect.low,
-        "ci_high": effect.high,
+        **columns_of(effect, "difference"),
         "ci_level": LEVEL,
         "p": effect.p,
         "p_adjusted": None if pair is None else pair.p_adjusted,
@@ -263,7 +260,7 @@ def _compared(loaded: Loaded, found: Counts, case: Case, baseline: Case, key: st
 
 def _reason(loaded: Loaded, verdict: str | None, difference: float, more: int | None) -> str | None:
     if verdict is None:
-        return None if loaded.run.plan.suite.claims else "smoke effort: no claims, so no verdict"
+        return None if loaded.run.plan.suite.claims else SMOKE
     if verdict != "inconclusive":
         return None
     if difference == 0:

@@ -24,6 +24,7 @@ from modbench.reports.model import Block, Estimate, Listed, Note, Sentence, Tabl
 from modbench.reports.panel import InPlace
 from modbench.reports.questions.confirmation import NATS
 from modbench.reports.questions.isoflop import without_size
+from modbench.reports.tables.cell import columns_of
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import in_flops
 
@@ -202,7 +203,7 @@ def rows_of(answer: Answer) -> Iterator[dict[str, object]]:
         for key, cases in (("sizes", row.mine), ("baseline_sizes", row.theirs)):
             made[key] = " ".join(case.size for case in cases)
         if trend is not None and row.flops in known:
-            made |= _cells(trend.differences[known[row.flops]])
+            made |= columns_of(trend.differences[known[row.flops]])
             mine, theirs = trend.lowest(known[row.flops])
             made |= {"loss": mine, "baseline_loss": theirs}
         yield made
@@ -213,7 +214,7 @@ def rows_of(answer: Answer) -> Iterator[dict[str, object]]:
         ("bend", trend.bent, "nat per squared e-fold"),
     ):
         if found is not None:
-            yield base | {"quantity": quantity, "unit": unit} | _cells(found)
+            yield {**base, "quantity": quantity, "unit": unit, **columns_of(found)}
     crossing = trend.crossing()
     yield base | {
         "quantity": "crossing",
@@ -225,20 +226,8 @@ def rows_of(answer: Answer) -> Iterator[dict[str, object]]:
     }
     ahead = forecast_of(answer)
     if ahead is not None:
-        yield (
-            base
-            | {
-                "quantity": "forecast",
-                "budget": answer.plan.forecast,
-                "unit": "nat",
-                "seeds": answer.plan.forecast_seeds,
-            }
-            | _cells(ahead)
-        )
-
-
-def _cells(found: Fitted) -> dict[str, object]:
-    return {"value": found.value, "ci_low": found.low, "ci_high": found.high}
+        seeds = {"budget": answer.plan.forecast, "seeds": answer.plan.forecast_seeds}
+        yield {**base, "quantity": "forecast", "unit": "nat", **seeds, **columns_of(ahead)}
 
 
 def forecast_of(answer: Answer) -> Fitted | None:

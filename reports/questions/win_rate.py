@@ -9,7 +9,7 @@ from modbench.harness.domain.case import Case
 from modbench.reports.model import MIRRORED, Estimate, Finding, Listed, Sentence, Value
 from modbench.reports.tables.findings import between, labels_of
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording import ANSWERED
+from modbench.reports.wording import ANSWERED, WORKLOADS
 from modbench.reports.writers.number_format import place
 
 # Verdicts in the order of a sentence, and the word for each.
@@ -22,7 +22,6 @@ WORDS = {
 }
 # More wins than this are counted, not listed.
 MOST_LISTED = 2
-WORKLOADS = {metric: workload for workload, metric in ANSWERED}
 
 
 def places(loaded: Loaded, case: Case, baseline: Case) -> list[Finding]:

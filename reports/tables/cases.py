@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -22,20 +21,19 @@ CASE_COLUMNS = [
 ]
 CASES = [
     *CASE_COLUMNS,
-    "metric",
-    "unit",
-    "statistic",
-    "value",
-    "ci_low",
-    "ci_high",
-    "ci_level",
-    "n",
-    "status",
-    "reason",
-    "labels",
-    "arm_title",
-    NEW_TOKENS,
+    *("metric", "unit", "statistic", "value", "ci_low", "ci_high", "ci_level", "n", "status", "reason", "labels"),
+    *("arm_title", NEW_TOKENS),
 ]
+# Columns of `cases.csv` and `comparisons.csv` that hold numbers, and whole numbers that may be null; a baseline's likewise.
+NUMBERS = frozenset(
+    {
+        *("capacity", "depth_ratio", "value", "ci_low", "ci_high", "ci_level", "ratio", "difference", "ideal"),
+        *("efficiency", "realised", "mde", "mean_ratio", "mean_ci_low", "mean_ci_high", "attainable"),
+        *("realised_ci_low", "realised_ci_high", "cpu_ratio", "cpu_ci_low", "cpu_ci_high", "clean_ratio", "disturbed"),
+        *("p_adjusted", "needed", "launches", "launch_sd", "mean_launches", "mean_launch_sd"),
+    }
+)
+COUNTS = frozenset({"params", "n", NEW_TOKENS})
 
 
 def rows_of(tables: Tables, comparison: Comparison) -> list[dict[str, Any]]:
@@ -48,12 +46,19 @@ def case_table(tables: Tables, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Return `cases.csv`: the rows of all comparisons, then those of the twins."""
     rows = list(rows)
     rows += [_case_row(tables, twin, metric) for twin, _, metric in tables.twins()]
-    frame = pd.DataFrame(rows, columns=CASES).astype(dict.fromkeys(("params", "n", NEW_TOKENS), "Int64"))
-    return frame.astype(dict.fromkeys(("capacity", "depth_ratio", "value", "ci_low", "ci_high", "ci_level"), "float64"))
+    return table_of(rows, CASES)
+
+
+def table_of(rows: Sequence[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
+    """Return rows as a table in which numbers have their type, also where there is no row."""
+    plain = {column: column.removeprefix("baseline_") for column in columns}
+    numbers = dict.fromkeys((column for column in columns if plain[column] in NUMBERS), "float64")
+    counts = dict.fromkeys((column for column in columns if plain[column] in COUNTS), "Int64")
+    return pd.DataFrame(rows, columns=columns).astype(numbers | counts)
 
 
 def _case_row(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
-    row = tables.case_columns(case, metric) | {"metric": metric.key, "unit": metric.unit}
+    row = {**tables.case_columns(case, metric), "metric": metric.key, "unit": metric.unit}
     trouble = tables.trouble(case, metric)
     if trouble:
         damaged = Label.DAMAGED if trouble.kind == "damaged" else None
@@ -74,9 +79,8 @@ def _case_row(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
         return row | _filled(statistic, effect.value, None, None, 1, no_interval(tables, case, metric))
     if made_in.samples == "seeds":
         return row | _filled(made_in.statistic, effect.value, effect.low, effect.high, effect.n, effect.reason)
-    low, high = (None if end is None else math.exp(end) for end in (effect.low, effect.high))
     statistic = "rate at the mean" if metric.source else made_in.statistic
-    return row | _filled(statistic, math.exp(effect.value), low, high, effect.n, effect.reason)
+    return row | _filled(statistic, *effect.ratio, effect.n, effect.reason)
 
 
 def no_interval(tables: Tables, case: Case, metric: Metric) -> str:
@@ -96,10 +100,10 @@ def _filled(
     return {"statistic": statistic, "value": value, **interval, "n": n, "reason": reason}
 
 
-def looked_ahead(row: pd.Series | Mapping[str, Any]) -> bool:
+def looked_ahead(row: object) -> bool:
     """Whether the model of a row, or the baseline's, read later tokens when its loss was measured."""
-    said = ";".join(str(row[column]) for column in ("labels", "baseline_labels") if column in row)
-    return any(label in labels.LOOKED_AHEAD for label in said.split(";"))
+    cells = (getattr(row, column, None) for column in ("labels", "baseline_labels"))
+    return any(labels.LOOKED_AHEAD.intersection(labels.of_cell(cell)) for cell in cells)
 
 
 # Of rows of `comparisons.csv`.
@@ -108,10 +112,3 @@ RATIOS = (
     *("baseline_arm", "metric", "unit", "ratio", "ci_low", "ci_high", "ci_level"),
     *("ideal", "attainable", "verdict", "status", "reason", "labels"),
 )
-
-
-def figure_rows(rows: Iterable[pd.Series | None], columns: Iterable[str]) -> pd.DataFrame:
-    """Return rows of a table as a table; rows that are None are left out."""
-    wanted = list(columns)
-    found = [row[wanted] for row in rows if row is not None]
-    return pd.DataFrame([row.to_dict() for row in found], columns=wanted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from modbench.harness.domain.notes import SomeNotes
 from modbench.harness.domain.notes.training import TrainNotes
@@ -87,6 +87,33 @@ class Cell:
     def notes(self, kind: type[SomeNotes]) -> list[SomeNotes]:
         """Return the notes of that kind, of all outcomes in order."""
         return [outcome.notes for _, outcome in self.outcomes if isinstance(outcome.notes, kind)]
+
+
+class Interval(Protocol):
+    """A number with an interval: an effect, an estimate, the result of a fit."""
+
+    @property
+    def value(self) -> float | None:
+        """The number; None where it is not known."""
+
+    @property
+    def low(self) -> float | None:
+        """Lower end; None where there is none."""
+
+    @property
+    def high(self) -> float | None:
+        """Upper end."""
+
+
+def columns_of(found: Interval, value: str = "value", before: str = "") -> dict[str, float | None]:
+    """Return a number and its ends by the names of their columns: `value`, `ci_low`, `ci_high`.
+
+    Args:
+        found: the number.
+        value: its column.
+        before: stands before the names of both ends.
+    """
+    return {value: found.value, f"{before}ci_low": found.low, f"{before}ci_high": found.high}
 
 
 def joined_reasons(reasons: list[str | None]) -> str | None:

@@ -26,13 +26,15 @@ from modbench.harness.stats import effects, verdicts
 from modbench.harness.stats.verdicts import Disturbed, Estimates
 from modbench.reports.model import Estimate, Sentence
 from modbench.reports.tables import pair_verdicts, solved
-from modbench.reports.tables.cases import CASE_COLUMNS, no_interval
-from modbench.reports.tables.cell import Cell, joined_reasons
+from modbench.reports.tables.cases import CASE_COLUMNS, no_interval, table_of
+from modbench.reports.tables.cell import Cell, columns_of, joined_reasons
 from modbench.reports.tables.outcomes import NEW_TOKENS, Tables
 from modbench.reports.tables.pair_verdicts import Evidence, judge, machine_labels
 from modbench.reports.writers.number_format import percent, plain
 
-# Columns of `comparisons.csv`: by CPU time, as `ratio, ci_low, ci_high` are by wall time.
+# Columns of `comparisons.csv`: ratios of typical calls and of mean times by wall time, and by CPU time.
+RATIO = ("ratio", "ci_low", "ci_high")
+MEAN = ("mean_ratio", "mean_ci_low", "mean_ci_high")
 BY_CPU = ("cpu_ratio", "cpu_ci_low", "cpu_ci_high")
 # Columns before the labels.
 ATTAINABLE = ("attainable", "realised_ci_low", "realised_ci_high")
@@ -118,7 +120,7 @@ def pair_row(
     tables: Tables, case: Case, baseline: Case, metric: Metric, result: Result | None = None
 ) -> dict[str, Any]:
     """Return the row of two cases, not yet judged; `result` compares them where they are no arms of one comparison."""
-    row = tables.case_columns(case, metric)
+    row = {**tables.case_columns(case, metric)}
     row |= {f"baseline_{key}": value for key, value in tables.case_columns(baseline, metric).items()}
     row |= {"metric": metric.key, "unit": metric.unit, "paired": tables.made_in(metric).samples != "one"}
     troubles = {"": tables.trouble(case, metric), "baseline: ": tables.trouble(baseline, metric)}
@@ -162,10 +164,9 @@ def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict
         effect = mean = mean.shifted(by)
         apart, clean = None, None
         cpu = None if found.cpu_mean is None else Estimates(found.cpu_mean.shifted(by))
-    ratio, low, high = ratio_ends(effect)
-    means = dict(zip(("mean_ratio", "mean_ci_low", "mean_ci_high"), ratio_ends(mean), strict=True)) if mean else {}
     disturbed = Disturbed(found.disturbed, clean, cpu, tables.escapes(metric, case, baseline) or found.unfit)
     difference = math.exp(tables.estimate(case, metric).value) - math.exp(tables.estimate(baseline, metric).value)
+    ratio, low, high = effect.ratio
     promise, reasons = against_ideal(ratio, *_time_ideal(tables, case, baseline, metric), low, high)
     within_reach, unknown = attainable(tables, case, baseline, metric)
     reasons.append(unknown)
@@ -174,18 +175,12 @@ def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict
     if mean is None:
         reasons.append("no mean ratio: samples are quantiles")
     return {
-        "ratio": ratio,
-        **means,
+        **ratio_columns(effect, mean, cpu),
         "difference": difference,
-        "ci_low": low,
-        "ci_high": high,
-        "ci_level": None if low is None else effects.LEVEL,
         **promise,
         "attainable": within_reach,
-        "mde": None if effect.mde is None else math.expm1(effect.mde),
         "status": "ok",
         "reason": joined_reasons([effect.reason, *reasons]),
-        **({} if cpu is None else dict(zip(BY_CPU, ratio_ends(cpu.typical), strict=True))),
         "clean_ratio": None if clean is None else math.exp(clean.value),
         "disturbed": found.disturbed if tables.made_in(metric).times else None,
         "launch_sd": effect.sd,
@@ -200,10 +195,17 @@ def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict
     }
 
 
-def ratio_ends(effect: effects.Effect) -> tuple[float, float | None, float | None]:
-    """Ratio and interval of an effect on the log scale."""
-    low, high = (None if end is None else math.exp(end) for end in (effect.low, effect.high))
-    return math.exp(effect.value), low, high
+def ratio_columns(
+    effect: effects.Effect, mean: effects.Effect | None = None, cpu: Estimates | None = None
+) -> dict[str, Any]:
+    """Return the columns of a ratio and its interval; of mean times and by CPU time where these are known."""
+    known = {RATIO: effect, MEAN: mean, BY_CPU: None if cpu is None else cpu.typical}
+    found: dict[str, Any] = {}
+    for columns, each in known.items():
+        if each is not None:
+            found |= zip(columns, each.ratio, strict=True)
+    level = None if effect.low is None else effects.LEVEL
+    return found | {"ci_level": level, "mde": None if effect.mde is None else math.expm1(effect.mde)}
 
 
 def _time_ideal(tables: Tables, case: Case, baseline: Case, metric: Metric) -> tuple[float | None, str]:
@@ -296,15 +298,12 @@ def _difference(tables: Tables, case: Case, baseline: Case, metric: Metric) -> d
     if by_count is not None and not by_count.why_not:
         row = solved.result(by_count, case, baseline, (mine.values(), theirs.values()))
         return row | {"evidence": Evidence(by_count.effect(case, baseline), better=metric.better)}
-    seeds = sorted(mine.values().keys() & theirs.values().keys())
-    effect = effects.over_launches([mine.values()[seed] - theirs.values()[seed] for seed in seeds])
+    effect = effects.by_seed(mine.values(), theirs.values())
     reasons: list[str | None] = [f"{metric.noun} has a difference, but no ratio"]
     if effect.low is None:
-        reasons.append(plain(Sentence("{n:seed}: illustration, no claim", n=len(seeds))))
+        reasons.append(plain(Sentence("{n:seed}: illustration, no claim", n=effect.n)))
     return {
-        "difference": effect.value,
-        "ci_low": effect.low,
-        "ci_high": effect.high,
+        **columns_of(effect, "difference"),
         "ci_level": None if effect.low is None else effects.LEVEL,
         "mde": effect.mde,
         "status": "ok",
@@ -318,7 +317,7 @@ COMPARISONS = [
     *(f"baseline_{column}" for column in CASE_COLUMNS),
     *("metric", "unit", "ratio", "difference", "ci_low", "ci_high", "ci_level", "ideal", "efficiency", "realised"),
     *("verdict", "mde", "paired", "status", "reason"),
-    *("mean_ratio", "mean_ci_low", "mean_ci_high", *ATTAINABLE),
+    *(*MEAN, *ATTAINABLE),
     *("labels", "baseline_labels"),
     *BY_CPU,
     *("arm_title", "baseline_arm_title"),
@@ -331,12 +330,8 @@ Targets: TypeAlias = "AbstractSet[tuple[str, str]] | None"
 # More columns, which only the page shows.
 MORE = (
     *("clean_ratio", "disturbed", "p_adjusted", "primary", "twin", "needed"),
-    *(
-        "launch_sd",
-        "launches",
-        "mean_launch_sd",
-        "mean_launches",
-    ),  # of the effects on the log scale: reports/questions/break_even.py
+    # Of the effects on the log scale: reports/questions/break_even.py.
+    *("launch_sd", "launches", "mean_launch_sd", "mean_launches"),
 )
 
 
@@ -368,31 +363,19 @@ def comparison_table(tables: Tables, rows: Sequence[dict[str, Any]]) -> pd.DataF
     rows = list(rows)
     twins = [of_family(pair_row(tables, *pair), "twins", primary=False, twin=True) for pair in tables.twins()]
     _judge(tables, [*rows, *twins])
-    pair_verdicts.suppress(tables, rows, twins)
+    pair_verdicts.suppress(tables, rows, [row.get("verdict") for row in twins])
     rows.sort(key=lambda row: not row["primary"])
     rows += twins
-    frame = pd.DataFrame(rows, columns=[*COMPARISONS, *MORE])
-    numbers = (
-        *("ratio", "difference", "ci_low", "ci_high", "ci_level", "ideal", "efficiency", "realised", "mde"),
-        *("mean_ratio", "mean_ci_low", "mean_ci_high"),
-        *ATTAINABLE,
-        *(*BY_CPU, "clean_ratio", "disturbed", "p_adjusted", "needed"),
-        *("launch_sd", "launches", "mean_launch_sd", "mean_launches"),
-        *("capacity", "baseline_capacity", "depth_ratio", "baseline_depth_ratio"),
-    )
-    frame = frame.astype(
-        dict.fromkeys(numbers, "float64") | {"primary": "bool", "twin": "bool"}
-    )  # also where there is no row
-    return frame.astype({"params": "Int64", "baseline_params": "Int64", NEW_TOKENS: "Int64"})
+    return table_of(rows, [*COMPARISONS, *MORE]).astype({"primary": "bool", "twin": "bool"})
 
 
-def settle(tables: Tables, rows: Sequence[dict[str, Any]], twins: Sequence[dict[str, Any]]) -> None:
+def settle(tables: Tables, rows: Sequence[dict[str, Any]], twins: Sequence[object]) -> None:
     """Judge rows that were made outside of `comparisons.csv`, and withhold what may not be claimed.
 
     Args:
         tables: the run.
         rows: rows with a family (`of_family`).
-        twins: pairs of an anchor and its twin, judged.
+        twins: verdicts on anchors and their twins.
     """
     _judge(tables, rows)
     pair_verdicts.suppress(tables, rows, twins)
@@ -402,16 +385,16 @@ def _judge(tables: Tables, rows: Sequence[dict[str, Any]]) -> None:
     """Add verdicts; where CPU time decided, what was realised of a promise is that of CPU time, too."""
     judge(rows, tables.run.plan.suite.margin, claims=tables.run.plan.suite.claims)
     for row in rows:
-        if row.get("ideal") is not None and Label.BY_CPU in str(row.get("labels")).split(";"):
+        if row.get("ideal") is not None and Label.BY_CPU in labels.of_cell(row.get("labels")):
             ratio, low, high = (row[column] for column in BY_CPU)
             row.update(against_ideal(ratio, row["ideal"], "", low, high)[0])
 
 
 def deciding(rows: pd.DataFrame) -> pd.DataFrame:
     """Return rows of `comparisons.csv` whose ratios are those that the verdicts are on."""
-    by_cpu = rows.labels.map(lambda said: isinstance(said, str) and Label.BY_CPU in said.split(";")).astype(bool)
+    by_cpu = rows.labels.map(lambda cell: Label.BY_CPU in labels.of_cell(cell)).astype(bool)
     made = rows.copy()
-    for wall, cpu in zip(("ratio", "ci_low", "ci_high"), BY_CPU, strict=True):
+    for wall, cpu in zip(RATIO, BY_CPU, strict=True):
         made[wall] = made[wall].mask(by_cpu, made[cpu])
     return made
 

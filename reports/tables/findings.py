@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from modbench.harness.core.labels import Label
+from modbench.harness.core.labels import Label, of_cell
 from modbench.harness.domain.case import Case
 from modbench.reports.model import MIRRORED, Estimate, Finding, known
+from modbench.reports.tables.cases import RATIOS
 from modbench.reports.tables.comparisons import BY_CPU
 from modbench.reports.tables.load import Loaded, Row, rung_beside, same_shape
 from modbench.reports.wording import short
@@ -20,7 +21,7 @@ NEAR = 0.02
 
 
 def of_row(
-    row: Row | Mapping[str, object] | pd.Series,
+    row: Row | Mapping[str, object],
     what: Case,
     against: Case,
     value: float | None = None,
@@ -35,10 +36,8 @@ def of_row(
         value: the arm's own value in the metric's unit, if it is wanted beside the comparison.
         base: the other's.
     """
-    get: Callable[[str], Any] = (
-        row.get if isinstance(row, Mapping | pd.Series) else lambda column: getattr(row, column, None)
-    )
-    unit, labels, others = str(get("unit")), _labels(get("labels")), _labels(get("baseline_labels"))
+    get: Callable[[str], Any] = row.get if isinstance(row, Mapping) else lambda column: getattr(row, column, None)
+    unit, labels, others = str(get("unit")), of_cell(get("labels")), of_cell(get("baseline_labels"))
     made = Finding(
         what,
         against,
@@ -74,13 +73,9 @@ def of_pair(loaded: Loaded, row: Row) -> Finding:
     return of_row(row, cases[str(row.case_id)], cases[str(row.baseline_case_id)])
 
 
-def _labels(cell: object) -> tuple[str, ...]:
-    return tuple(cell.split(";")) if isinstance(cell, str) else ()
-
-
 def labels_of(row: Row) -> tuple[str, ...]:
     """Return the labels of both sides of a row."""
-    return (*_labels(row.labels), *_labels(row.baseline_labels))
+    return (*of_cell(row.labels), *of_cell(row.baseline_labels))
 
 
 def _opposed(ratio: Estimate, value: float | None, base: float | None) -> bool:
@@ -92,25 +87,27 @@ def _opposed(ratio: Estimate, value: float | None, base: float | None) -> bool:
     return (above and base < value) or (below and base > value)
 
 
-def row_of(loaded: Loaded, found: Finding) -> pd.Series:
-    """Return the row of `comparisons.csv` that says it of times, in the columns of a figure's data.
+def figure_rows(loaded: Loaded, found: Iterable[Finding]) -> pd.DataFrame:
+    """Return what rows of `comparisons.csv` say of times, as a figure's data."""
+    return pd.DataFrame([_row_of(loaded, each) for each in found], columns=list(RATIOS))
 
-    It is turned round where the arm is the baseline of that row.
-    """
+
+def _row_of(loaded: Loaded, found: Finding) -> dict[str, Any]:
+    """Return the row that says it, turned round where the arm is the baseline of that row."""
     assert isinstance(found.against, Case)
     row = next(
         row
         for row in loaded.between(found.metric, found.case.arm, found.against.arm)
         if found.case.id in {row.case_id, row.baseline_case_id}
     )
-    told = row._asdict()
+    told: dict[str, Any] = row._asdict()
     if row.case_id == found.case.id:
-        return pd.Series(told)
+        return told
     sides = {column: told[f"baseline_{column}"] for column in told if f"baseline_{column}" in told}
     sides |= {f"baseline_{column}": told[column] for column in sides}
     ratios = {column: 1 / told[column] for column in ("ratio", "ideal", "attainable")}
     ends = {"ci_low": 1 / row.ci_high, "ci_high": 1 / row.ci_low, "verdict": MIRRORED.get(row.verdict, row.verdict)}
-    return pd.Series(told | sides | ratios | ends)
+    return told | sides | ratios | ends
 
 
 def between(loaded: Loaded, metric: str, case: Case, other: Case) -> list[Finding]:

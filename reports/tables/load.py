@@ -177,12 +177,9 @@ class Loaded:
             return None
         return float(finished["parent_cpu_s"] / finished["timed_wall_s"])
 
-    def labelled(self) -> dict[str, list[Case]]:
-        """Return the arms by label, such as `not autoregressive as measured`."""
-        return self._labelled
-
     @cached_property
-    def _labelled(self) -> dict[str, list[Case]]:
+    def labelled(self) -> dict[str, list[Case]]:
+        """The arms by label, such as `not autoregressive as measured`."""
         found: dict[str, dict[str, Case]] = {}
         for comparison in self.run.plan.comparisons:
             for key in comparison.metrics:
@@ -212,20 +209,18 @@ class Loaded:
         ]
 
     @cached_property
-    def _pair_rows(self) -> Rows:
-        return _rows(self.comparisons)
+    def values(self) -> dict[tuple[str, str], float]:
+        """The measured values by case id and metric."""
+        rows: Iterator[Row] = self.cases[self.cases.status == "ok"].itertuples(index=False)
+        return {(row.case_id, row.metric): float(row.value) for row in rows}
 
     @cached_property
-    def _case_rows(self) -> Rows:
-        return _rows(self.cases)
+    def _pair_rows(self) -> _Rows:
+        return _Rows(self.comparisons, self.cases_by_id)
 
     @cached_property
-    def _pair_series(self) -> dict[int, pd.Series]:
-        return {}
-
-    @cached_property
-    def _case_series(self) -> dict[int, pd.Series]:
-        return {}
+    def _case_rows(self) -> _Rows:
+        return _Rows(self.cases, self.cases_by_id)
 
     @cached_property
     def _between(self) -> dict[tuple[str, str, str], list[int]]:
@@ -245,29 +240,21 @@ class Loaded:
         places = {*found.get((metric, arm, baseline), ()), *found.get((metric, baseline, arm), ())}
         return [rows[at] for at in sorted(places)]
 
-    @cached_property
-    def _cases_at(self) -> dict[tuple[str, str, Place], Row]:
-        return _at(self, self.cases)
-
-    @cached_property
-    def _pairs_at(self) -> dict[tuple[str, str, Place], Row]:
-        return _at(self, self.comparisons)
-
     def at(self, metric: str, arm: str, place: Place) -> Row | None:
         """Return the row of `cases` of an arm at a place, or None."""
-        return self._cases_at.get((metric, arm, place))
+        return self._case_rows.at.get((metric, arm, place))
 
     def pair_at(self, metric: str, arm: str, place: Place) -> Row | None:
         """Return the row that compares an arm with the report's baseline at a place, or None."""
-        return self._pairs_at.get((metric, arm, place))
+        return self._pair_rows.at.get((metric, arm, place))
 
-    def pair(self, arm: str, metric: str, seq_len: int | None = None) -> pd.Series | None:
+    def pair(self, arm: str, metric: str, seq_len: int | None = None) -> Row | None:
         """Return the comparison row of an arm, metric and length at the first batch size and number format, or None."""
-        return _first(self.comparisons, self._pair_rows, self._pair_series, (arm, metric, seq_len))
+        return self._pair_rows.first.get((arm, metric, seq_len))
 
-    def case(self, arm: str, metric: str, seq_len: int | None = None) -> pd.Series | None:
+    def case(self, arm: str, metric: str, seq_len: int | None = None) -> Row | None:
         """Return the first row of `cases` of an arm, metric and length, or None."""
-        return _first(self.cases, self._case_rows, self._case_series, (arm, metric, seq_len))
+        return self._case_rows.first.get((arm, metric, seq_len))
 
     def value(self, arm: str, metric: str, seq_len: int | None = None) -> float | None:
         """Return the measured value of an arm, or None."""
@@ -275,36 +262,22 @@ class Loaded:
         return None if row is None or row.status != "ok" else float(row.value)
 
 
-# First row of an arm and metric, at each length and (None) at any.
-Rows = dict[tuple[str, str, int | None], int]
+class _Rows:
+    """The first row of each arm and metric in a table: to search it for every cell of a page takes time quadratic in its rows.
 
+    Attributes:
+        at: rows by metric, arm and place.
+        first: rows by arm, metric and length; with None of any length.
+    """
 
-def _at(loaded: Loaded, frame: pd.DataFrame) -> dict[tuple[str, str, Place], Row]:
-    """Rows of a table by metric, arm and place; the first of each."""
-    cases, found = loaded.cases_by_id, dict[tuple[str, str, Place], Row]()
-    rows: Iterator[Row] = frame.itertuples(index=False)
-    for row in rows:
-        found.setdefault((row.metric, row.arm, cases[row.case_id].place), row)
-    return found
-
-
-def _rows(frame: pd.DataFrame) -> Rows:
-    """Where the rows of a table are: to search it for every cell of a page takes time quadratic in its rows."""
-    found: Rows = {}
-    for at, (arm, metric, seq_len) in enumerate(zip(frame.arm, frame.metric, frame.seq_len, strict=True)):
-        found.setdefault((arm, metric, None), at)
-        found.setdefault((arm, metric, int(seq_len)), at)
-    return found
-
-
-def _first(
-    frame: pd.DataFrame, rows: Rows, known: dict[int, pd.Series], key: tuple[str, str, int | None]
-) -> pd.Series | None:
-    """Return a row of a table; panels ask for the same rows again and again, and to make one takes a millisecond."""
-    at = rows.get(key)
-    if at is not None and at not in known:
-        known[at] = frame.iloc[at]
-    return None if at is None else known[at]
+    def __init__(self, frame: pd.DataFrame, cases: Mapping[str, Case]) -> None:
+        self.at: dict[tuple[str, str, Place], Row] = {}
+        self.first: dict[tuple[str, str, int | None], Row] = {}
+        rows: Iterator[Row] = frame.itertuples(index=False)
+        for row in rows:
+            self.at.setdefault((row.metric, row.arm, cases[row.case_id].place), row)
+            self.first.setdefault((row.arm, row.metric, None), row)
+            self.first.setdefault((row.arm, row.metric, int(row.seq_len)), row)
 
 
 def subsample_evenly(values: Sequence[Shown], most: int) -> list[Shown]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -118,6 +118,24 @@ Number: TypeAlias = tuple[str, str, int, tuple[float, ...]]
 NEEDED = {"flops/forward", "params", "loss/val"}
 
 
+Made = TypeVar("Made")
+Asked: TypeAlias = Callable[["Tables", Case, Metric], Made]
+
+
+def once(compute: Asked[Made]) -> Asked[Made]:
+    """Compute it once for each case and metric of a run: panels ask for the same again and again."""
+
+    @functools.wraps(compute)
+    def remembered(tables: Tables, case: Case, metric: Metric) -> Made:
+        key = (compute.__name__, case.id, metric.key)
+        if key not in tables.known:
+            tables.known[key] = compute(tables, case, metric)
+        made: Made = tables.known[key]
+        return made
+
+    return remembered
+
+
 class Tables:
     """The run's outcomes by case and metric, and estimates from them.
 
@@ -137,13 +155,9 @@ class Tables:
         self.launch_counts = run.found(LaunchCount)
         self.cells: dict[tuple[str, str], Cell] = {}
         self.peaks: dict[str, float] = {}
-        self._drifts: dict[tuple[str, str], str | None] = {}
+        self.known: dict[tuple[str, str, str], Any] = {}  # what `once` remembers
         self.rooflines: dict[str, Table] = {}
         self.without_own: dict[tuple[str, str], Launch] = {}
-        self._doubted: dict[tuple[str, str], dict[str, str]] = {}
-        self._troubles: dict[tuple[str, str], Trouble | None] = {}
-        self._estimates: dict[tuple[str, str], effects.Effect] = {}
-        self._columns: dict[tuple[str, str], dict[str, Any]] = {}
         # Where each metric of a case was measured: searching the plan anew for every cell takes time quadratic in its cases.
         self._measured_in: dict[tuple[str, str], Comparison] = {}
         for comparison in run.plan.comparisons:
@@ -271,14 +285,9 @@ class Tables:
             averaged=not source.quantile,
         )
 
+    @once
     def trouble(self, case: Case, metric: Metric) -> Trouble | None:
         """Return why the metric has no value, or None; wrong FLOPs fail the whole case, an unsteady arm its times."""
-        key = (case.id, metric.key)
-        if key not in self._troubles:
-            self._troubles[key] = self._trouble(case, metric)
-        return self._troubles[key]
-
-    def _trouble(self, case: Case, metric: Metric) -> Trouble | None:
         for key in ("flops/forward", "flops/train_step"):
             for _, outcome in self.cell(case.id, key).outcomes:
                 if outcome.kind == "flops_mismatch":
@@ -294,21 +303,19 @@ class Tables:
                 return Trouble("skipped", str(error))
         return found
 
+    @once
     def drift(self, case: Case, metric: Metric) -> str | None:
         """Return how the arm drifted relative to its anchor, over all launches; None if it did not, or is no timing."""
         source, anchor = self.source(metric), self.anchor(case, metric)
         if not self.made_in(metric).times or case == anchor:
             return None
-        key = (case.id, source.key)
-        if key not in self._drifts:
-            sides = [self.cell(side.id, source.key).good() for side in (case, anchor)]
-            launches = [
-                list(block_effects.differences(mine.samples, sides[1][number].samples).values())
-                for number, mine in sides[0].items()
-                if number in sides[1]
-            ]
-            self._drifts[key] = trend_test.drifting(launches, len(self.comparison(case, metric).arms) - 1)
-        return self._drifts[key]
+        mine, theirs = (self.cell(side.id, source.key).good() for side in (case, anchor))
+        launches = [
+            list(block_effects.differences(outcome.samples, theirs[number].samples).values())
+            for number, outcome in mine.items()
+            if number in theirs
+        ]
+        return trend_test.drifting(launches, len(self.comparison(case, metric).arms) - 1)
 
     def anchor_trouble(self, case: Case, metric: Metric) -> Trouble | None:
         """Return why the anchor has no samples, or None: without them no two arms form a pair."""
@@ -318,14 +325,9 @@ class Tables:
         """Return the number that a derived metric divides by seconds."""
         return float(metric.measure(Derived(self, case, metric)))
 
+    @once
     def estimate(self, case: Case, metric: Metric) -> effects.Effect:
         """Return value and interval of one cell; times and rates on the log scale. Rates come from mean times."""
-        key = (case.id, metric.key)
-        if key not in self._estimates:
-            self._estimates[key] = self._estimate(case, metric)
-        return self._estimates[key]
-
-    def _estimate(self, case: Case, metric: Metric) -> effects.Effect:
         cell = self.cell(case.id, self.source(metric).key)
         made_in = self.made_in(metric)
         if metric.source:
@@ -349,14 +351,9 @@ class Tables:
     def _alike(self) -> Mapping[str, Mapping[str, Sequence[str]]]:
         return _alike(self)
 
+    @once
     def doubts_about(self, case: Case, metric: Metric) -> dict[str, str]:
         """Return what is doubtful about a cell, by doubt."""
-        key = (case.id, metric.key)
-        if key not in self._doubted:
-            self._doubted[key] = self._doubt(case, metric)
-        return self._doubted[key]
-
-    def _doubt(self, case: Case, metric: Metric) -> dict[str, str]:
         cell = self.cell(case.id, self.source(metric).key)
         mine, anchors = cell.good(), self.cell(self.anchor(case, metric).id, self.source(metric).key).good()
         # Launches that the anchor has too, or all if the anchor has none of them.
@@ -441,14 +438,9 @@ class Tables:
             for launch, outcome in good.items()
         ]
 
-    def case_columns(self, case: Case, metric: Metric) -> dict[str, Any]:
+    @once
+    def case_columns(self, case: Case, metric: Metric) -> Mapping[str, Any]:
         """Return the columns that identify what was measured."""
-        key = (case.id, metric.key)
-        if key not in self._columns:
-            self._columns[key] = self._identify(case, metric)
-        return dict(self._columns[key])
-
-    def _identify(self, case: Case, metric: Metric) -> dict[str, Any]:
         return {
             "case_id": case.id,
             "arm": case.arm,

@@ -170,6 +170,7 @@ def _label(row: dict[str, Any], label: Label) -> None:
     row["labels"] = ";".join(filter(None, [row["labels"], label]))
 
 
+SMOKE = "a smoke run makes no claims"
 UNCHECKED = "the machine was not checked: run `modbench doctor`, or leave `twin` on"
 SILENT = "the machine was not checked, as its twin was disturbed or failed: run `modbench doctor`, or measure again"
 # Verdicts on a twin that say that equal models came out unequal, beyond chance over all twins of the run.
@@ -181,15 +182,15 @@ def has_evidence(verdicts: Iterable[object]) -> bool:
     return any(isinstance(verdict, str) and verdict != "contaminated" for verdict in verdicts)
 
 
-def suppress(tables: Tables, rows: Sequence[dict[str, Any]], twins: Sequence[dict[str, Any]]) -> None:
+def suppress(tables: Tables, rows: Sequence[dict[str, Any]], twins: Sequence[object]) -> None:
     """Remove verdicts that may not be given, with the reason. *Contaminated* stays: it is no claim.
 
     Args:
         tables: the run.
         rows: pairs of arms, judged.
-        twins: pairs of an anchor and its twin, judged.
+        twins: verdicts on anchors and their twins.
     """
-    if not (provenance.certificates(tables.run) or has_evidence(row.get("verdict") for row in twins)):
+    if not (provenance.certificates(tables.run) or has_evidence(twins)):
         for row in rows:
             if tables.made_in(tables.metrics[row["metric"]]).times:
                 _remove(row, SILENT if twins else UNCHECKED)

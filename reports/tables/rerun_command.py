@@ -16,22 +16,8 @@ from modbench.harness.results.run_file import StoredRun
 
 # Options of `modbench run` that say what is measured, with a value and without; the others say where to and how it is shown.
 KEPT = (
-    "--model",
-    "--rival",
-    "--option",
-    "--capacity",
-    "--seq-len",
-    "--batch-size",
-    "--dtype",
-    "--request",
-    "--device",
-    "--seeds",
-    "--corpus",
-    "--router",
-    "--include",
-    "--set",
-    "--effort",
-    "--arms-from",
+    *("--model", "--rival", "--option", "--capacity", "--seq-len", "--batch-size", "--dtype", "--request"),
+    *("--device", "--seeds", "--corpus", "--router", "--include", "--set", "--effort", "--arms-from"),
 )
 KEPT_ALONE = ("--compile", "--only")
 LEFT = ("--title", "-o", "--out", "-k", "--timeout", "--launcher", "--launcher-profile")

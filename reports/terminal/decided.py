@@ -11,9 +11,9 @@ from modbench.harness.results import run_folder
 from modbench.harness.results.run_file import StoredRun
 from modbench.reports.model import Listed, Sentence
 from modbench.reports.questions import combine, first_screen, rivals
-from modbench.reports.questions.win_rate import WORKLOADS
 from modbench.reports.tables.load import Loaded, tables_of
 from modbench.reports.tables.outcomes import Tables
+from modbench.reports.wording import WORKLOADS
 from modbench.reports.writers import text
 from modbench.reports.writers.number_format import place
 

@@ -40,6 +40,7 @@ def as_text(found: Recommended, width: int = 100, *, verbose: bool = False) -> I
 def as_dict(found: Recommended) -> dict[str, Any]:
     """Return plain data for `--json`."""
     place, equal = found.choice.comparison.place, found.equal_cost
+    best, second = found.best, found.runner_up
     named = {} if equal is None else {"name": plain(equal.against)}
     return {
         "answer": found.answer,
@@ -48,16 +49,16 @@ def as_dict(found: Recommended) -> dict[str, Any]:
         "objective": found.objective,
         "limits": found.limits.asked,
         "baseline": found.choice.baseline.case.arm,
-        "best": _setting(found.best),
-        "runner_up": _setting(found.runner_up),
+        "best": _setting(best),
+        "runner_up": _setting(second),
         "apart": _pair(found, found.apart),
         "better_but_may_fit": _setting(found.better),
         "nearest": _setting(found.nearest),
-        "against_same_shape": _pair(found, found.same_shape),
+        "against_same_shape": _pair(found, best.shape if best else None),
         "against_equal_cost": None if equal is None else named | (_pair(found, equal) or {}),
-        "loss": _pair(found, found.loss),
-        "runner_up_against_same_shape": _pair(found, found.runner_up_shape),
-        "runner_up_loss": _pair(found, found.runner_up_loss),
+        "loss": _pair(found, best.loss if best else None),
+        "runner_up_against_same_shape": _pair(found, second.shape if second else None),
+        "runner_up_loss": _pair(found, second.loss if second else None),
         "settings": [_setting(each) for each in found.judged],
         "not_considered": dict(found.not_considered),
         "open": list(found.open),

@@ -115,8 +115,8 @@ def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str
     legend = _legend(loaded, [line for lines in shown for line in lines], meanings, width, swept)
     if told:
         yield legend
-        yield wrapped([Sentence("How sure: {said}", said=Listed(told.sure, " "))] if told.sure else [], width)
-        yield wrapped([Sentence("What to doubt: {said}", said=Listed(told.doubts, " "))] if told.doubts else [], width)
+        for title, those in told.evidence:
+            yield wrapped([Sentence(f"{title}: {{said}}", said=Listed(those, " "))], width)
         yield _spent(loaded, width)
     else:
         sure = first_screen.sure_in_short(loaded)
@@ -136,10 +136,9 @@ def _tables(loaded: Loaded, *, every: bool) -> list[Table]:
     """Return the tables of times; of everything else too if that is wanted, or where nothing was timed or compared."""
     asked = loaded.run.plan.suite.metrics
     timed = results.TIMES.intersection(asked)
-    every = every or not timed or loaded.alone
-    made = results.tables(loaded, None if every else timed, settings=1)
-    loss = results.loss_table(loaded) if every else None
-    return [*made, *([loss] if loss else [])]
+    if every or not timed or loaded.alone:
+        return results.with_losses(loaded, settings=1)
+    return results.tables(loaded, timed, settings=1)
 
 
 def _doubts(loaded: Loaded, width: int) -> list[str]:
@@ -159,7 +158,7 @@ def _legend(loaded: Loaded, lines: Sequence[str], more: Sequence[str], width: in
     if not loaded.arms:
         return []
     anchor = loaded.arms[0]
-    readers = {case.arm for case in loaded.labelled().get(Label.NOT_AUTOREGRESSIVE, [])}
+    readers = {case.arm for case in loaded.labelled.get(Label.NOT_AUTOREGRESSIVE, [])}
     who = f"{name(anchor)}, or both sides, " if anchor.arm in readers else ""
     against, words = (swept.baseline, swept.words) if swept else (name(anchor), {})
     parts, said = text.legend(lines, against, readers=who, words=words)

@@ -33,7 +33,14 @@ from modbench.reports.tables.load import Loaded
 HERE = Path(__file__).parent
 ATTACKS = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in {"plain", "test_museum"})
 HONEST = sorted(path.stem for path in (HERE / "honest").glob("*.py"))
-METRICS = ["latency/forward", "latency/train_step", "flops/forward"]
+METRICS = ("latency/forward", "flops/forward")
+TRAIN_STEP = "latency/train_step"
+# Honest models whose training is not their forward pass and its gradient alone; proofs train the others too.
+TRAINED = {
+    *("capacity_that_training_moves", "custom_gradient", "dropout", "frozen_backbone", "gate_at_its_threshold"),
+    *("gate_that_learns", "gradient_checkpointing", "low_rank_adapters", "running_statistics", "spectral"),
+    *("tied_weights", "weight_normalised"),
+}
 
 
 def says(file: str) -> dict[str, Any]:
@@ -54,14 +61,14 @@ def put_back(monkeypatch: pytest.MonkeyPatch) -> Any:
     shared_state.restore(1)
 
 
-def measured(file: str, dtype: str, out: Path, monkeypatch: pytest.MonkeyPatch) -> Loaded:
-    """The run of dense and one piece through the real passes, in this process."""
+def measured(file: str, dtype: str, out: Path, monkeypatch: pytest.MonkeyPatch, *, train: bool) -> Loaded:
+    """The run of dense and one piece through the real passes, in this process; training steps too if so."""
     monkeypatch.chdir(HERE)
     monkeypatch.syspath_prepend(HERE)
     data: dict[str, Any] = {
         "name": "museum",
         "effort": "smoke",
-        "metrics": METRICS,
+        "metrics": [*METRICS, TRAIN_STEP] if train else [*METRICS],
         "shape": {"d_model": 32, "n_layers": 1, "n_heads": 2},
         "grid": {"seq_len": [16], "dtype": [dtype]},
         "arms": [{"model": "dense"}, {"model": f"{file}:build"}],
@@ -87,6 +94,7 @@ def test_the_museum_is_large_enough_and_documented() -> None:
     """`docs/method-guards.md` has a row for every attack, with the label or the words by which it is found."""
     assert len(ATTACKS) >= 16
     assert len(HONEST) >= 20
+    assert {*HONEST} >= TRAINED
     method = (HERE.parents[1] / "docs" / "method-guards.md").read_text(encoding="utf-8")
     table = method.partition("## Attacks")[2].partition("\n## ")[0]
     rows = [
@@ -100,23 +108,30 @@ def test_the_museum_is_large_enough_and_documented() -> None:
 @pytest.mark.usefixtures("put_back")
 def test_every_attack_is_named(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     caught = says(f"{name}.py")["CAUGHT"]
-    loaded = measured(f"{name}.py", "fp32", tmp_path, monkeypatch)
+    trains = caught == Label.IDLE_IN_TRAINING
+    loaded = measured(f"{name}.py", "fp32", tmp_path, monkeypatch, train=trains)
     if caught in set(Label):
         assert caught in labels_of(loaded)
     else:
         assert any(caught in str(reason) for reason in loaded.failed.reason)
     assert clocks.restored() == []
     # The other arm of the process is timed, and wears no label.
-    dense = loaded.cases[(loaded.cases.arm == "dense") & loaded.cases.metric.isin(METRICS)]
+    dense = loaded.cases[(loaded.cases.arm == "dense") & loaded.cases.metric.isin((*METRICS, TRAIN_STEP))]
     assert set(dense.status) == {"ok"}
     assert labels_of(loaded, dense=True) == set()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", HONEST)
+@pytest.mark.parametrize(
+    ("name", "train"),
+    [
+        *((name, name in TRAINED) for name in HONEST),
+        *(pytest.param(name, True, marks=pytest.mark.proof) for name in HONEST if name not in TRAINED),
+    ],
+)
 @pytest.mark.usefixtures("put_back")
-def test_nobody_honest_is_accused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_honest_is_accused(name: str, train: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = says(f"honest/{name}.py")
-    loaded = measured(f"honest/{name}.py", said.get("DTYPE", "fp32"), tmp_path, monkeypatch)
+    loaded = measured(f"honest/{name}.py", said.get("DTYPE", "fp32"), tmp_path, monkeypatch, train=train)
     assert loaded.failed.empty, loaded.failed.reason.tolist()
     assert labels_of(loaded) == set(said.get("TOLD", ()))

@@ -124,6 +124,8 @@ def test_what_it_writes_is_a_model_for_transformers_and_for_modbench(
         "32+4",
         "--set",
         "decode.tokens=4",
+        "--set",
+        "metrics=latency/decode,latency/prefill,latency/request,loss/val_causal",  # each pass loads transformers
     ]
     found = modbench("run", *words, "--set", "train.val_tokens=256", "-o", tmp_path / "run")
     assert found.returncode == 0, found.stderr

@@ -50,7 +50,7 @@ def test_the_newest_run_is_read_and_named_in_the_first_line(command: str, here: 
     assert first.split()[-1] == NEWEST
     asked = modbench(*command.split()[:1], NEWEST, *command.split()[1:], cwd=here)
     assert rest == asked.stdout
-    for words in ((), (NEWEST,)):
+    for words in ((), (NEWEST,)) if command != "report" else ((),):  # which draws a page each time
         shown = json.loads(modbench(*command.split()[:1], *words, *command.split()[1:], "--json", cwd=here).stdout)
         assert next(iter(shown.items())) == ("run", NEWEST)
 

@@ -237,7 +237,7 @@ def test_the_start_of_a_model_writes_one_that_can_be_measured(tmp_path: Path, mo
     done = modbench("init", "mine.py", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     _, run = commands_of(done.stdout)
-    small = ("--effort", "smoke", "--seq-len", "32", "--set", "d_model=32", "--set", "train.seq_len=32")
+    small = ("--effort", "smoke", "--seeds", "0", "--seq-len", "32", "--set", "d_model=32", "--set", "train.seq_len=32")
     ran = modbench(*run, *small, "--device", "cpu", "--strict", "-o", "run", cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     with (tmp_path / "run" / "cases.csv").open(encoding="utf-8") as file:
@@ -265,6 +265,7 @@ def test_the_start_of_a_repository_writes_the_workflow_of_the_page(tmp_path: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("unmeasured")
 def test_the_start_of_a_checkpoint_names_commands_that_work(tmp_path: Path, modbench: Modbench) -> None:
     pytest.importorskip("transformers", reason="the extra hf is not installed")
     from hf_folders import text, write_llama

@@ -568,8 +568,11 @@ RECORD_ATTACKS: dict[str, Callable[[dict[str, Any]], object]] = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("resealed", [False, True])
-@pytest.mark.parametrize("attack", RECORD_ATTACKS)
+@pytest.mark.parametrize(
+    ("attack", "resealed"),
+    # Changed by hand, all are found by the digest.
+    [("infinite", False), *((attack, True) for attack in RECORD_ATTACKS)],
+)
 def test_a_strangers_record_is_damaged(attack: str, resealed: bool, measured: Path, modbench: Modbench) -> None:
     """Its cells fail with the label, whether it was changed by hand or sealed anew, and nothing ends as a bug."""
     (reseal_with if resealed else plainly)(measured / "units" / LAUNCH.format(3), RECORD_ATTACKS[attack])

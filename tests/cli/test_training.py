@@ -23,7 +23,7 @@ seeds = [0]
 corpus = "text.txt"
 [shape]
 d_model = 32
-n_layers = 4
+n_layers = 2
 [grid]
 seq_len = [32]
 [[arms]]
@@ -32,13 +32,13 @@ model = "dense"
 model = "mod"
 capacity = 0.25
 [tasks]
-steps = 20
-batch_size = 8
+steps = 8
+batch_size = 4
 [train]
 seq_len = 32
 batch_size = 4
 steps = 100
-val_tokens = 512
+val_tokens = 256
 looks = 2
 watch = true
 flips = 8

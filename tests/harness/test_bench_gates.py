@@ -112,7 +112,7 @@ def test_the_table_has_the_shares_of_gates_and_why_a_tool_has_none() -> None:
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_three_processes_measure_every_work_in_every_round() -> None:
     made = gate_rivals.slot(Keeper())
     assert len(made.processes) == 3

@@ -213,13 +213,8 @@ def test_a_tool_that_fails_leaves_its_last_line() -> None:
     assert made.cpu_s > 0
 
 
-@pytest.mark.parametrize(
-    "tool",
-    [
-        pytest.param(each, marks=pytest.mark.slow if each == "ours" else pytest.mark.proof)
-        for each in planted_pairs.TOOLS
-    ],
-)
+@pytest.mark.proof
+@pytest.mark.parametrize("tool", planted_pairs.TOOLS)
 def test_every_tool_decides_in_its_own_process(tool: str) -> None:
     if planted_pairs.lacks(tool):
         pytest.skip(f"{tool} is not installed")

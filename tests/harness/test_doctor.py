@@ -20,7 +20,7 @@ import pytest
 from planted import DriftingClock
 from scipy import stats
 
-from modbench.commands.doctor import aa_comparisons
+from modbench.commands.doctor import aa_comparisons, checkup
 from modbench.harness.core.errors import ModbenchError
 from modbench.harness.core.printable import SCREEN
 from modbench.harness.domain.case import UnitOfWork
@@ -370,8 +370,15 @@ def test_a_steady_machine_needs_no_advice() -> None:
 
 
 @pytest.mark.slow
-def test_the_command_checks_keeps_and_pools(modbench: Any) -> None:
-    """One comparison now and one later are two; an unfit machine ends with 5."""
+def test_the_command_checks_keeps_and_pools(modbench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One comparison now and one later are two; an unfit machine ends with 5. The later ones find what the first has measured."""
+    examine, found = aa_comparisons.examine, list[Any]()
+
+    def examined(*given: Any) -> Any:
+        found.append(examine(*given))
+        return found[0]
+
+    monkeypatch.setattr(aa_comparisons, "examine", examined)
     first = modbench("doctor", "-n", 1, "--device", "cpu", "--json")
     assert first.returncode == 0, first.stderr
     told = json.loads(first.stdout)
@@ -384,6 +391,8 @@ def test_the_command_checks_keeps_and_pools(modbench: Any) -> None:
     certificate.keep(
         folder.name, [{"hit": i < 40, "mde": 0.1, "mde_cpu": 0.1, "width": 0.2, "disturbed": 0} for i in range(100)]
     )
+    monkeypatch.setattr(aa_comparisons, "examine", lambda *_: found[0])
+    monkeypatch.setattr(checkup, "keep_peaks", lambda *_: None)
     second = modbench("doctor", "-n", 1, "--device", "cpu")
     assert second.returncode == 5, second.stderr
     assert second.stdout.startswith("unfit: ")

@@ -37,6 +37,7 @@ def texts(made: planning.Plan) -> list[tuple[str, int, bool]]:
     return [(u.comparison.arms[0].model, u.protocol.train.steps, u.flops > 0) for u in units if u.protocol.train]
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_decode_evaluates_what_may_have_weights_and_trains_nothing(tmp_path: Path) -> None:
     own = tmp_path / "mine.py"
     own.write_text(OWN, encoding="utf-8")
@@ -53,6 +54,7 @@ def test_decode_evaluates_what_may_have_weights_and_trains_nothing(tmp_path: Pat
     assert (forecast["runs"], forecast["evaluates_only"]) == (1, True)
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_where_no_model_has_weights_no_text_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "corpus_entry", lambda _: pytest.fail("the corpus was read"))
     suite = load_suite("decode")

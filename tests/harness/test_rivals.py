@@ -285,7 +285,11 @@ def test_models_are_counted_in_one_process_of_their_own(here: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_explicit_rival_that_cannot_be_had_is_refused_and_a_default_one_is_left_out(here: Path) -> None:
+def test_an_explicit_rival_that_cannot_be_had_is_refused_and_a_default_one_is_left_out(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That a model which raises is found to cannot run: the test above."""
+    monkeypatch.setattr(own_costs, "_in_processes", lambda cases, **_: ["RuntimeError: it cannot run"] * len(cases))
     (here / "s.toml").write_text(
         'metrics = ["flops/forward"]\nrival = "flops"\n[grid]\nseq_len = [16]\n[[arms]]\nmodel = "dense"\n'
     )
@@ -317,6 +321,12 @@ def test_a_resumed_run_counts_nothing_again(here: Path, monkeypatch: pytest.Monk
         'metrics = ["flops/forward"]\neffort = "smoke"\nrival = "flops"\n[shape]\nd_model = 32\nn_layers = 1\n'
         '[grid]\nseq_len = [16]\n[[arms]]\nmodel = "dense"\n'
     )
+    d, t, vocabulary = 32, 16, 256  # as in the test of the counting above: that one starts a process
+    counted_as = OwnCost(
+        params=2 * d * vocabulary + (d + 1) + (d * d + d),
+        forward=2 * t * d * (1 + vocabulary) + 2 * d * d * (t // 8),
+    )
+    monkeypatch.setattr(own_costs, "_in_processes", lambda cases, **_: [counted_as] * len(cases))
     made, folder, *_ = api.prepare("s.toml", Overrides(model=("mine.py:build",), device="cpu"), out=str(here / "run"))
     assert made.ladder
     folder.write_run(made, planted.ENVIRONMENT, ["modbench", "run", "s.toml"], "2026-01-01T00:00:00+00:00")

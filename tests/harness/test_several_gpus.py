@@ -89,8 +89,9 @@ def test_launches_of_a_series_stay_on_their_gpu_where_they_can(tmp_path: Path, m
     assert pinned("x", 2) == "GPU-b"
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_every_unit_sees_a_gpu_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two cold processes. One sees its GPU alone: test_workers.py, test_a_worker_sees_no_secret_of_its_parent."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4")
     (tmp_path / "own.py").write_text(MODELS)

@@ -42,8 +42,10 @@ def test_none_against_all_has_a_closed_form(n: int) -> None:
 def test_equal_arms_are_told_apart_at_most_as_often_as_the_level_says(sizes: tuple[int, int], level: float) -> None:
     """Exact, over all tables, at rates between those that the p-value looked at."""
     told = exact_two_proportions.p_values(*sizes) <= level
-    errors = [chances(sizes[0], rate) @ told @ chances(sizes[1], rate) for rate in np.linspace(0.0005, 0.9995, 1001)]
-    assert max(errors) <= level + 1e-4 * level
+    rates_R1 = np.linspace(0.0005, 0.9995, 1001)[:, None]  # all at once: a call of scipy for each rate takes a second
+    mine_RN, other_RN = (stats.binom.pmf(np.arange(n + 1), n, rates_R1) for n in sizes)
+    errors_R = ((mine_RN @ told) * other_RN).sum(1)
+    assert errors_R.max() <= level + 1e-4 * level
 
 
 @pytest.mark.parametrize("together", [0.2, 0.5, 0.9])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -41,7 +43,7 @@ TEXT = Text(
 
 
 def case(model: str = "mod", **changes: Any) -> Case:
-    options = {"d_model": 32, "n_layers": 4, "max_seq_len": 16, **catalogue.model_options(model), **changes}
+    options = {"d_model": 32, "n_layers": 2, "max_seq_len": 16, **catalogue.model_options(model), **changes}
     place = Place(seq_len=16, batch_size=4, dtype="fp32", device="cpu", threads=1, compile=False)
     return with_facts(Case(model=model, arm_parts=(), config=ModelConfig.model_validate(options), place=place))
 
@@ -65,8 +67,18 @@ class KilledError(Exception):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["dense", "mod", "mode_staged", "depth_predictor"])
-@pytest.mark.parametrize("killed_after", [1, 5, 11])
+@pytest.mark.parametrize(
+    ("model", "killed_after"),
+    [
+        *(("mod", steps) for steps in (1, 5, 11)),
+        *((model, 5) for model in ("dense", "mode_staged", "depth_predictor")),
+        *(
+            pytest.param(m, n, marks=pytest.mark.proof)
+            for m in ("dense", "mode_staged", "depth_predictor")
+            for n in (1, 11)
+        ),
+    ],
+)
 def test_killed_and_resumed_is_the_same_run_to_the_bit(model: str, killed_after: int, tmp_path: Path) -> None:
     whole = trainer(case(model))
     whole.train()
@@ -164,6 +176,25 @@ def test_a_checkpoint_that_is_not_this_runs_is_not_taken(harm: str, tmp_path: Pa
     assert len(made.curve["loss"]) == 12
 
 
+@functools.cache
+def stopped() -> tuple[bytes, list[float]]:
+    """The checkpoint of a run that was killed after six steps, and the losses of one that was not: made once for all harms."""
+
+    def kill(told: Progress) -> None:
+        if told.step == 6:
+            raise KilledError
+
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setattr("modbench.harness.training.trainer.PROGRESS_S", 0)
+        keep = Path(folder) / "run.pt"
+        with pytest.raises(KilledError):
+            trainer(keep=keep, fingerprint="f", on_progress=kill).train()
+        kept = keep.read_bytes()
+    whole = trainer()
+    whole.train()
+    return kept, whole.curve["loss"]
+
+
 def _longer_step(body: dict[str, Any]) -> None:
     body["step"] = 11
 
@@ -188,24 +219,26 @@ def test_a_checkpoint_that_contradicts_itself_is_not_taken(
     harm: Callable[[dict[str, Any]], object], tmp_path: Path
 ) -> None:
     keep = tmp_path / "run.pt"
-
-    def kill(told: Progress) -> None:
-        if told.step == 6:
-            raise KilledError
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("modbench.harness.training.trainer.PROGRESS_S", 0)
-        with pytest.raises(KilledError):
-            trainer(keep=keep, fingerprint="f", on_progress=kill).train()
+    kept, losses = stopped()
+    keep.write_bytes(kept)
     body = checkpoint.load(keep, "f")
     assert body is not None
     harm(body)
     checkpoint.save(keep, body)
-    whole, made = trainer(), trainer(keep=keep, fingerprint="f")
-    whole.train()
+    made = trainer(keep=keep, fingerprint="f")
     made.train()
     assert made.resumed_at == 0
-    assert made.curve["loss"] == whole.curve["loss"]
+    assert made.curve["loss"] == losses
+
+
+def test_a_checkpoint_without_harm_is_taken(tmp_path: Path) -> None:
+    keep = tmp_path / "run.pt"
+    kept, losses = stopped()
+    keep.write_bytes(kept)
+    made = trainer(keep=keep, fingerprint="f")
+    made.train()
+    assert made.resumed_at == 6
+    assert made.curve["loss"] == losses
 
 
 def test_a_failed_save_leaves_the_old_checkpoint(tmp_path: Path) -> None:
@@ -492,10 +525,26 @@ def test_a_gate_reads_a_task_up_to_the_first_question() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [pytest.param("ddp", marks=pytest.mark.proof), "fsdp"])
-@pytest.mark.parametrize("model", ["mod", pytest.param("dense", marks=pytest.mark.proof)])
+def test_two_ranks_that_shard_train_as_one(tmp_path: Path) -> None:
+    """FSDP on two gloo processes, without torchrun and the command, which the next one has. DDP: tests/harness/test_ranks.py."""
+    file, script = tmp_path / "two.pt", Path(__file__).with_name("sharing_ranks.py")
+    done = subprocess.run([sys.executable, script, "mod", "fsdp", file], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    two, one = torch.load(file, weights_only=True), trainer(case("mod"))
+    one.train()
+    assert two["loss"] == pytest.approx(one.curve["loss"], rel=2e-3)
+    assert two["loss"][0] == pytest.approx(one.curve["loss"][0], rel=1e-5)
+    weights = one.subject.module.state_dict()
+    assert weights.keys() == two["weights"].keys()
+    for name, mine in weights.items():
+        assert torch.allclose(mine, two["weights"][name], atol=6e-3), name
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("how", ["ddp", "fsdp"])
+@pytest.mark.parametrize("model", ["mod", "dense"])
 def test_two_ranks_train_as_one(how: str, model: str, modbench: Any, tmp_path: Path) -> None:
-    """torchrun with two gloo processes; the loss curve of one process within rounding. DDP: also tests/harness/test_ranks.py."""
+    """torchrun with two gloo processes; the loss curve of one process within rounding."""
     (tmp_path / "text.txt").write_bytes(TEXT.train)
     said = [*("train", model, "--corpus", "text.txt", "--seq-len", "16", "--batch-size", "4")]
     for setting in ("d_model=32", "n_layers=4", "train.steps=10", "train.val_tokens=64", f"train.parallel={how}"):

@@ -22,6 +22,7 @@ from modbench.harness.text.corpus import from_file, from_files
 from modbench.harness.text.tokens import encode
 from modbench.harness.training.batches import Windows
 
+MODELS = sorted(catalogue.entries("models"))
 PLAN = TrainRun(seq_len=16, batch_size=4, steps=40, lr=5e-3, val_tokens=512)
 
 
@@ -132,8 +133,22 @@ def test_learning_rate_warms_up_and_ends_near_zero() -> None:
     assert 0 < rates[-1] + 1e-12 < 0.01 * PLAN.lr
 
 
+SHORT = PLAN.model_copy(update={"steps": 5, "val_tokens": 64})
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("model", sorted(catalogue.entries("models")))
+def test_bf16_trains_under_autocast_as_fp32_does(model: str, tmp_path: Path) -> None:
+    """Five steps stay beside those of fp32, and learn."""
+    made = protocol(tmp_path / "t.txt").model_copy(update={"train": SHORT})
+    half, full = (train(case(model, dtype), made).curve["loss"] for dtype in ("bf16", "fp32"))
+    assert half == pytest.approx(full, rel=0.02)
+    assert half != full
+    assert half[-1] < half[0] - 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", [pytest.param(m, marks=() if m == "mod" else pytest.mark.proof) for m in MODELS])
 def test_bf16_trains_under_autocast_with_fp32_weights(model: str, tmp_path: Path) -> None:
     assert train(case(model, "bf16"), protocol(tmp_path / "t.txt")).held_out.loss < 3.3
 
@@ -197,7 +212,14 @@ WATCHED = PLAN.model_copy(update={"watch": True, "looks": 2, "flips": 4})
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["mod", "mode_staged", "moe", "depth_predictor", "dense"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        *("mod", "mode_staged", "depth_predictor"),
+        pytest.param("moe", marks=pytest.mark.proof),
+        pytest.param("dense", marks=pytest.mark.proof),
+    ],
+)
 def test_what_routers_did_stands_in_the_metrics(model: str, tmp_path: Path) -> None:
     """A number where there is a router, a reason where there is none."""
     made = protocol(tmp_path / "t.txt").model_copy(update={"train": WATCHED})

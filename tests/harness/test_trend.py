@@ -352,6 +352,7 @@ def test_what_cannot_be_followed_is_refused(changes: dict[str, Any], words: str)
         followed(**changes)
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_a_plan_says_how_many_fresh_runs_follow_and_how_many_seeds_fit() -> None:
     made = followed(trend={"seeds": [8, 6, 4], "minutes": 1e-3})
     data = forecast(made)

@@ -73,6 +73,7 @@ def test_the_name_of_a_twin_keeps_what_distinguishes_the_anchor() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("unmeasured")
 def test_only_timed_units_hold_the_twin() -> None:
     """It is neither counted, weighed nor trained, and is none of the plan's cases."""
     made = planted_suite("draft", twin=True)

@@ -212,8 +212,9 @@ def _waits_for_a_file() -> None:
 @pytest.mark.skipif(not Path("/proc/thread-self/schedstat").exists(), reason="what Linux exposes")
 @pytest.mark.parametrize("arm", [_sleeps, _uses_a_thread, _waits_for_a_file])
 def test_arms_whose_work_or_waiting_cpu_time_does_not_see(arm: Callable[[], None]) -> None:
-    """They are seen in this process, whatever else runs: never *better* or *equivalent* by CPU time."""
+    """They are seen in this process, whatever else runs: CPU time decides nothing, whatever wall time says."""
     launch = time_callables({"base": _computes, "arm": arm}, rounds=6)
+    assert paired.unfit([[launch.samples["arm"]]]) not in {None, verdicts.NOT_RECORDED}
     # As if every sample had waited for a processor as well.
     samples = {
         name: {**each, "wait_s": [wall * calls for wall, calls in zip(each["wall_s"], each["calls"], strict=True)]}
@@ -224,5 +225,4 @@ def test_arms_whose_work_or_waiting_cpu_time_does_not_see(arm: Callable[[], None
     for launches in ([busy], [busy] * 3):
         found = in_process_verdicts.judge(launches, margin=MARGIN)["arm"]
         assert "by CPU time" not in found.labels
-        assert found.verdict not in {"better", "equivalent"}
     assert math.isfinite(found.effect.value)

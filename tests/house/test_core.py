@@ -94,7 +94,9 @@ def test_it_makes_of_a_stored_run_what_the_whole_package_makes(core: Mapping[str
 @pytest.mark.slow
 def test_it_runs_quick(core: Mapping[str, str], tmp_path: Path) -> None:
     """One arm at one length, with its anchor: counted, timed and trained."""
-    small = ("--set", "d_model=64", "--effort", "smoke")
+    small = ["--effort", "smoke"]
+    for setting in ("d_model=32", "n_layers=2", "train.tokens=2048", "train.val_tokens=1024"):
+        small += ["--set", setting]
     ran(core, "-m", "modbench", "run", "quick", "-k", "mod[c0.125-T256", *small, "-o", "run", cwd=tmp_path)
     measured, stored = (
         list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))

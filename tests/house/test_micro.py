@@ -26,7 +26,7 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arguments", [("suites/micro",), ANYWHERE])
+@pytest.mark.parametrize("arguments", [pytest.param(("suites/micro",), marks=pytest.mark.proof), ANYWHERE])
 def test_every_file_is_collected_and_every_benchmark_runs(arguments: tuple[str, ...], tmp_path: Path) -> None:
     """In the checkout, and from any folder, beside a user's own files: whose `bench_*` are none of pytest's business."""
     assert " ".join(["pytest", *arguments]) in (MICRO / "__init__.py").read_text(encoding="utf-8")

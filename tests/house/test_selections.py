@@ -70,7 +70,8 @@ def test_tests_hear_signals_that_were_ignored_when_they_were_started() -> None:
         "0",
         "-p",
         "no:cacheprovider",
-        "tests/harness/test_stopping.py",
+        "tests/harness/test_stopping.py::test_a_finished_run_is_not_interrupted_while_it_prints",
+        "tests/harness/test_stopping.py::test_a_worker_hears_the_question",
     ]
     ignored = f"trap '' HUP INT; exec {shlex.join(command)}"
     done = subprocess.run(["/bin/sh", "-c", ignored], cwd=ROOT, capture_output=True, text=True, check=False)

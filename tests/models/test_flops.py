@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -35,6 +35,11 @@ def case(model: str, seq_len: int = 48, batch_size: int = 2, **changes: Any) -> 
     return with_facts(Case(model=model, arm_parts=(), config=ModelConfig.model_validate(shape), place=place))
 
 
+def fewest(model: str) -> int:
+    """Layers with which a model can be built: what they compute, hold and save grows with their number, so few tell as much."""
+    return 4 if model == "depth_branches" else 2
+
+
 def realised_cost(module: Any, made: Case, seq_len: int) -> Cost:
     """The closed form; of a model whose cost depends on the input, of what its last call did."""
     model = catalogue.load("models", made.model)
@@ -50,9 +55,17 @@ SIZES: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-def reconciled(made: Case) -> Counted:
-    """The count of a case in which every opinion agrees with the closed form, module by module, to the last FLOP."""
-    counted = count(made, seed=0, hardware=False)
+def reconciled(made: Case, *, guards: bool = True) -> Counted:
+    """The count of a case in which every opinion agrees with the closed form, module by module, to the last FLOP.
+
+    Args:
+        made: the case.
+        guards: whether real tensors are looked at as well, which takes as long as the rest.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if not guards:
+            patch.setattr("modbench.harness.passes.count.executed", lambda _case, _seed, notes, **_: ({}, notes))
+        counted = count(made, seed=0, hardware=False, parts=("training", "third_opinion"))
     assert counted.mismatch is None
     explained = counted.notes.explained
     for row in counted.notes.modules:
@@ -70,7 +83,7 @@ def reconciled(made: Case) -> Counted:
 @pytest.mark.parametrize(("model", "options"), SIZES, ids=str)
 def test_closed_form_equals_counter_exactly(model: str, options: dict[str, Any]) -> None:
     """Forward, train step, parameters and every module: not within 0.5 %, but to the last FLOP; fvcore doubled agrees."""
-    counted = reconciled(case(model, **options))
+    counted = reconciled(case(model, **{"n_layers": fewest(model), **options}))
     assert counted.notes.fvcore_reason is None
     assert len(counted.notes.modules) > 4
     assert counted.notes.operators is not None
@@ -78,6 +91,7 @@ def test_closed_form_equals_counter_exactly(model: str, options: dict[str, Any])
 
 
 @pytest.mark.slow
+@settings(max_examples=settings().max_examples // 2)  # each takes a second
 @given(
     model=st.sampled_from(MODELS),
     t=st.integers(1, 100),
@@ -138,7 +152,8 @@ def test_closed_form_equals_counter_on_any_shape(
         layers = max(layers, 4)
     if changes.get("n_no_ops", 2) < changes.get("experts_top_k", 1):
         changes["n_no_ops"] = changes["experts_top_k"]  # fewer no-ops than choices cannot have every capacity
-    reconciled(case(model, t, b, n_heads=heads[0], n_kv_heads=heads[1], n_layers=layers, **shape, **changes))
+    made = case(model, t, b, n_heads=heads[0], n_kv_heads=heads[1], n_layers=layers, **shape, **changes)
+    reconciled(made, guards=False)
 
 
 @pytest.mark.slow

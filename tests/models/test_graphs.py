@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from modbench.harness.timing.host_sync_count import syncs
 from modbench.models.layers.decoder import Decoder
 
+ROUTED: dict[str, Any] = {"first_routed": 0, "every": 1}  # ignored by models that route nothing
 SHAPES: list[Any] = [
     *((name, {}) for name in STATIC),
     ("mod", {"mixer": "window", "window": 5}),
@@ -28,16 +29,16 @@ SHAPES: list[Any] = [
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), SHAPES)
 def test_static_k_compiles_as_one_graph(name: str, options: dict[str, Any]) -> None:
-    """`fullgraph=True` raises at any break; the traced graph gives the same logits, losses and gradients."""
+    """`fullgraph=True` raises at any break; the traced graph gives the same logits, losses and gradients, in one block."""
     if name in WITH_CAPACITY:
         options = {"capacity": 0.5, **options}
-    module = build(name, n_layers=2, **options).eval()
+    module = build(name, n_layers=1, **ROUTED, **options).eval()
     x_BT = tokens(2, 16)
-    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(x_BT), module(x_BT), rtol=1e-4, atol=1e-5)
+    traced = torch.compile(module, fullgraph=True, backend="eager")
+    torch.testing.assert_close(traced(x_BT), module(x_BT), rtol=1e-4, atol=1e-5)
     if options.get("router") == "stochastic":
         return  # fresh noise in training: nothing to compare
-    module.train()
+    compiled = torch.compile(module.train(), fullgraph=True, backend="aot_eager")
 
     def step(model: Any) -> tuple[Tensor, list[Tensor]]:
         module.zero_grad()

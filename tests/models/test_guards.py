@@ -419,7 +419,7 @@ def test_work_that_no_counter_sees_is_reported(
         "def build(config):\n    return Hides(config)\n"
     )
     monkeypatch.chdir(tmp_path)
-    notes = count(case("hides.py:build"), seed=0).notes
+    notes = count(case("hides.py:build"), seed=0, inputs=4, parts=("training",)).notes
     assert notes.operators is not None
     assert word in notes.operators.unknown
     assert word in notes.uncounted

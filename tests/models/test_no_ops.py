@@ -246,7 +246,7 @@ def test_a_short_training_run_holds_the_share(balance: str, monkeypatch: pytest.
     settings = {"no_op": "identity", "no_op_logits": "own", "balance": balance, "capacity": 0.5, "seed": 0}
     shape = {"d_model": 32, "n_layers": 2, "n_heads": 2, "d_ff": 48, "aux_weight": 0.1}
     # After 80 steps the bias still moves, by a text of which each Python has its own.
-    run = no_op_share.train(settings, steps=160, **shape)
+    run = no_op_share.train(settings, steps=160 if balance == "bias" else 80, **shape)
     assert (run["share"], run["decoded"], run["held_out"]) == pytest.approx((0.5, 0.5, 0.5), abs=0.08)
     assert run["apart"] < 0.01  # but for nearly equal scores that rounding swaps, a cache changes no logit
 
@@ -334,11 +334,13 @@ def test_a_controller_is_state_and_stays_exact_in_half_precision() -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # raised by torch between two graphs
-@pytest.mark.parametrize(("kind", "balance"), [("constant", "loss"), ("identity", "threshold")])
+@pytest.mark.parametrize(
+    ("kind", "balance"), [("constant", "threshold"), pytest.param("identity", "loss", marks=pytest.mark.proof)]
+)
 def test_compiled_code_chooses_alike(kind: str, balance: str) -> None:
     """The experts run between two graphs: how many tokens each has is known only then."""
     torch._dynamo.reset()
-    module = model(no_op=kind, balance=balance).train()
+    module = model(no_op=kind, balance=balance, n_layers=1, first_routed=0).train()
     compiled = torch.compile(module, backend="aot_eager")
     for x_BT in (tokens(), tokens(seed=3)):
         torch.testing.assert_close(compiled(x_BT, auxiliary=True), module(x_BT, auxiliary=True), rtol=1e-4, atol=1e-5)

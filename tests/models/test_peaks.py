@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_flops import MODELS, case
+from test_flops import MODELS, case, fewest
 from torch import nn
 
 from modbench.harness.core.errors import Unmeasured
@@ -35,11 +35,6 @@ def forecast(made: Case) -> float:
     return cost.memory_train(ELEMENT_BYTES[made.place.dtype])
 
 
-def fewest(model: str) -> int:
-    """Layers with which a model can be built: what they hold and save grows with their number, so that few tell as much."""
-    return 4 if model == "depth_branches" else 2
-
-
 def forward_peak(made: Case) -> tuple[float, list[int] | None]:
     """Peak of a forward pass without gradients, and what a dynamic model did in it."""
     subject = Subject(made, 0)
@@ -53,9 +48,18 @@ def forward_peak(made: Case) -> tuple[float, list[int] | None]:
     return tracker.peak, getattr(subject.module, "realised", None)
 
 
+IN_HALF = (
+    "dense",
+    "moe",
+    "mode_integrated",
+)  # those whose bf16 products differ; below all are held against storages in bf16
+FOUR = [(model, "fp32") for model in MODELS] + [
+    pytest.param(model, "bf16", marks=() if model in IN_HALF else pytest.mark.proof) for model in MODELS
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize(("model", "dtype"), FOUR)
 def test_four_ways_to_the_same_peak(model: str, dtype: str) -> None:
     made = in_format(case(model, 96, 2, d_model=128, n_layers=fewest(model)), dtype)
     seen = of_training(Subject(made, 0))
@@ -73,15 +77,16 @@ def test_four_ways_to_the_same_peak(model: str, dtype: str) -> None:
     assert cost.memory.saved(ELEMENT_BYTES[made.place.dtype]) == pytest.approx(seen.saved, rel=0.01)
 
 
-LONGER = [pytest.param(t, b, marks=pytest.mark.proof) for t, b in ((16, 1), (64, 4), (256, 2))]
+LONGER = [pytest.param(t, b, "fp32", marks=pytest.mark.proof) for t, b in ((16, 1), (64, 4), (256, 2))]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize(("t", "b"), [(1, 1), (600, 1), *LONGER])
-def test_the_closed_form_is_within_one_percent_of_fake_tensors(model: str, t: int, b: int) -> None:
-    made = case(model, t, b, d_model=128, n_layers=fewest(model), max_seq_len=600)
-    assert forecast(made) == pytest.approx(of_fake_tensors(made).peak, rel=0.01)
+@pytest.mark.parametrize(("t", "b", "dtype"), [(1, 1, "fp32"), (600, 1, "bf16"), *LONGER])
+def test_the_closed_form_is_within_one_percent_of_storages(model: str, t: int, b: int, dtype: str) -> None:
+    """Of real tensors: at this size they take a fraction of the time that fake ones take, which are as large (above)."""
+    made = in_format(case(model, t, b, d_model=128, n_layers=fewest(model), max_seq_len=600), dtype)
+    assert forecast(made) == pytest.approx(of_training(Subject(made, 0)).peak, rel=0.01)
 
 
 GPT_2 = {"norm": "layer", "activation": "gelu", "position": "learned"}
@@ -127,7 +132,7 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
 @pytest.mark.parametrize(("model", "options"), OPTIONS, ids=str)
 def test_every_option_is_in_the_closed_form(model: str, options: dict[str, Any]) -> None:
     made = case(model, 128, 2, d_model=128, **{"n_layers": 2, **options})
-    assert forecast(made) == pytest.approx(of_fake_tensors(made).peak, rel=0.01)
+    assert forecast(made) == pytest.approx(of_training(Subject(made, 0)).peak, rel=0.01)
     peak, realised = forward_peak(made)
     cost = case_cost(made)
     assert cost is not None
@@ -139,7 +144,7 @@ def test_every_option_is_in_the_closed_form(model: str, options: dict[str, Any])
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize(("t", "b"), [(64, 4), (600, 1)])
 def test_a_forward_pass_is_forecast_too(model: str, t: int, b: int) -> None:
-    made = case(model, t, b, d_model=128, max_seq_len=600)
+    made = case(model, t, b, d_model=128, n_layers=fewest(model), max_seq_len=600)
     peak, realised = forward_peak(made)
     entry = catalogue.load("models", model)
     cost = entry.cost(made.config, t, b, *((realised,) if entry.dynamic else ()))
@@ -147,7 +152,7 @@ def test_a_forward_pass_is_forecast_too(model: str, t: int, b: int) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=settings().max_examples // 2)  # each takes a second
+@settings(max_examples=settings().max_examples // 4)  # each takes a second
 @given(
     model=st.sampled_from(["dense", "mod", "moe", "mode_staged", "mode_integrated"]),
     t=st.integers(8, 300),

@@ -138,8 +138,8 @@ def test_tokens_that_choose_no_ops_wait_once_for_each_routed_block() -> None:
 @pytest.mark.parametrize(("name", "options"), [("mod", {}), ("moe", {"choice": "token"})])
 def test_a_padded_step_compiles_as_one_graph(name: str, options: dict[str, Any]) -> None:
     torch._dynamo.reset()
-    module = build(name, n_layers=2, **options).train()
-    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+    module = build(name, n_layers=1, first_routed=0, **options).train()
+    compiled = torch.compile(module, fullgraph=True, backend="eager")  # gradients: test_graphs
     for ours, theirs in zip(*(one(tokens(4, 8), LENGTHS_B, auxiliary=True) for one in (compiled, module)), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 

@@ -41,7 +41,7 @@ def read(loaded: Loaded, file: str) -> pd.DataFrame:
 def test_two_settings_that_are_one_model_are_labelled_everywhere(tmp_path: Path) -> None:
     loaded, found = labelled(tmp_path, ARMS)
     assert len(found) == 2
-    assert {case.arm for case in loaded.labelled()[Label.SAME]} == found
+    assert {case.arm for case in loaded.labelled[Label.SAME]} == found
     pairs = read(loaded, "comparisons.csv")
     assert {*pairs[pairs.labels.str.contains(Label.SAME)].arm} == found
     assert Label.SAME in " ".join(summary.closing(loaded, "page", None).split()).lower()

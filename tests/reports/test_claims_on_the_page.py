@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,21 @@ STATUS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Loaded, str]]:
+    """Make each run and its page once."""
+
+    @functools.cache
+    def made(name: str) -> tuple[Loaded, str]:
+        loaded = run(tmp_path_factory.mktemp("run"), name)
+        return loaded, body(loaded)
+
+    return made
+
+
+Shown = Callable[[str], tuple[Loaded, str]]
+
+
 def run(folder: Path, name: str) -> Loaded:
     how = dict(STATUS[name])
     suite = {"metrics": METRICS, "launches": 5, "rounds": 3, "train": None} | how.pop("suite", {})
@@ -45,9 +62,8 @@ def body(loaded: Loaded) -> str:
 
 
 @pytest.mark.parametrize("name", STATUS)
-def test_what_is_known_of_the_machine_is_said_once(name: str, tmp_path: Path) -> None:
-    loaded = run(tmp_path, name)
-    page = body(loaded)
+def test_what_is_known_of_the_machine_is_said_once(name: str, shown: Shown) -> None:
+    loaded, page = shown(name)
     text = re.sub(r"<details.*?</details>", "", page, flags=re.DOTALL)  # what a reader sees first
     top = [each for each in warnings(loaded) if "twin" in each or "no verdicts" in each]
     assert len(top) == (name in {"unchecked", "unequal twins"})
@@ -61,9 +77,9 @@ def test_what_is_known_of_the_machine_is_said_once(name: str, tmp_path: Path) ->
     assert page.count("identical twin:") <= 1
 
 
-def test_a_gpu_is_named_only_where_one_was_asked_for(tmp_path: Path) -> None:
+def test_a_gpu_is_named_only_where_one_was_asked_for(shown: Shown, tmp_path: Path) -> None:
+    assert "GPU" not in shown("fit")[1].partition("</header>")[0]
     loaded = run(tmp_path, "fit")
-    assert "GPU" not in body(loaded).partition("</header>")[0]
     object.__setattr__(loaded.run.plan, "device", "cuda")
     assert "GPU: " in body(loaded).partition("</header>")[0]
 
@@ -73,15 +89,15 @@ def colours(page: str) -> set[str]:
 
 
 @pytest.mark.parametrize("name", ["unchecked", "smoke"])
-def test_without_a_verdict_there_is_no_colour_of_one(name: str, tmp_path: Path) -> None:
-    page = body(run(tmp_path, name))
+def test_without_a_verdict_there_is_no_colour_of_one(name: str, shown: Shown) -> None:
+    _, page = shown(name)
     assert colours(page) == {"--map-4"}
     timed = re.findall(r'<div class="tile( open)?">\s*<h3>(Forward pass|Forward FLOPs)', page)
     assert {title: state for state, title in timed} == {"Forward pass": " open", "Forward FLOPs": ""}
 
 
-def test_with_one_there_is(tmp_path: Path) -> None:
-    page = body(run(tmp_path, "fit"))
+def test_with_one_there_is(shown: Shown) -> None:
+    _, page = shown("fit")
     assert colours(page) > {"--map-4"}
     assert 'class="tile open"' not in page
 
@@ -96,10 +112,9 @@ def test_a_colour_shows_a_direction(verdict: str | None, shade: int) -> None:
 
 @pytest.mark.slow
 def test_no_panel_of_a_smoke_run_has_the_colour_of_a_verdict(tmp_path: Path) -> None:
-    """All panels of `quick`: the run that ships, as if its effort had been smoke."""
+    """All panels of `quick`: the run that ships, as if its effort had been smoke: its verdicts lose their colours."""
     demo.unpack(tmp_path, demo.SHIPPED["quick"])
     stored = tmp_path / "run.json"
-    assert colours(body(load(tmp_path))) > {"--map-4"}
     changed = json.loads(stored.read_text())
     changed["plan"]["suite"]["effort"] = "smoke"
     stored.write_text(json.dumps(changed))

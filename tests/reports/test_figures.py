@@ -260,20 +260,21 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 
 @pytest.mark.parametrize("width", [None, "text"])
 def test_labels_are_never_printed_over_each_other(titled: Loaded, width: str | None) -> None:
-    names = [drawing.name for _, drawing in render.drawn(titled)]
-    assert {"map", "ideal", "memory", "loss-cost", "pareto", "pareto-memory", "forest-forward"} <= {*names}
-    for name in names:
-        with paper.canvas(width) if width else contextlib.nullcontext(), style.numbered(titled.arms):
-            drawing = render.named(titled, name)
+    names = set[str]()
+    with paper.canvas(width) if width else contextlib.nullcontext(), style.numbered(titled.arms):
+        for _, drawing in render.drawn(titled):
+            name = drawing.name
+            names.add(name)
             if width:
                 paper.saved(drawing, "svg")
             assert paper.printed_over(drawing) == [], name
             assert paper.cut_off(drawing) == [], name
             texts = [re.sub(r"\s", "", text.get_text()) for text in drawing.figure.findobj(Text)]
-        keyed = {case.arm for case in drawing.key}
-        for arm, title in LONG.items() if name in {"map", "memory", "loss-cost", "pareto", "pareto-memory"} else ():
-            # Whole, beside its mark or row, or else in the key.
-            assert (re.sub(r"\s", "", title) in "".join(texts)) or arm in keyed or (name, arm) == ("map", "dense")
+            keyed = {case.arm for case in drawing.key}
+            for arm, title in LONG.items() if name in {"map", "memory", "loss-cost", "pareto", "pareto-memory"} else ():
+                # Whole, beside its mark or row, or else in the key.
+                assert (re.sub(r"\s", "", title) in "".join(texts)) or arm in keyed or (name, arm) == ("map", "dense")
+    assert {"map", "ideal", "memory", "loss-cost", "pareto", "pareto-memory", "forest-forward"} <= names
 
 
 def test_a_label_without_a_free_place_is_in_the_key(own: Loaded) -> None:

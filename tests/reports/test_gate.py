@@ -20,6 +20,7 @@ from modbench.reports.questions.gate import comparer, gate
 from modbench.reports.questions.gate.fail_on import CHECKS, parse
 from modbench.reports.questions.gate.non_inferiority import GateFinding
 from modbench.reports.tables.load import Loaded, load
+from modbench.reports.tables.pair_verdicts import SMOKE
 from modbench.reports.writers.markdown import annotation
 
 TIME = "latency/forward"
@@ -254,10 +255,10 @@ def test_what_is_gone_counts_and_what_is_new_does_not(tmp_path: Path) -> None:
 def test_a_smoke_run_tells_nothing_of_times(tmp_path: Path) -> None:
     one, two = (run(tmp_path / name, {"launches": 3}, effort="smoke") for name in ("one", "two"))
     found = judged(one, two)
-    assert reasons(found.findings, "latency/") == {comparer.SMOKE}
+    assert reasons(found.findings, "latency/") == {SMOKE}
     assert [*gate.remarks(found)] == [Sentence("no time was compared")]
     (said,) = (each for each in gate.without_verdict(found) if each.given["word"] == "cannot tell")
-    assert said.given["reason"] == comparer.SMOKE
+    assert said.given["reason"] == SMOKE
     assert found.exit_code() == 5
 
 

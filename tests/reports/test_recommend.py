@@ -23,11 +23,11 @@ from modbench.harness.domain.case import Case
 from modbench.harness.planning.select import compile_expression
 from modbench.reports import demo
 from modbench.reports.questions.recommend import recommend as question
-from modbench.reports.questions.recommend.candidates import KV_CACHE, SMOKE, Value, against, choice
+from modbench.reports.questions.recommend.candidates import KV_CACHE, Value, against, choice
 from modbench.reports.questions.recommend.limits import BREAKS, FITS, MAY, SAW_FUTURE, UNKNOWN, Limits, check_limit
 from modbench.reports.questions.recommend.recommend import NO_DIFFERENCE, Recommended, recommend
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.tables.pair_verdicts import UNCHECKED
+from modbench.reports.tables.pair_verdicts import SMOKE, UNCHECKED
 from modbench.reports.terminal.recommend import as_dict, as_text
 from modbench.reports.writers.number_format import plain
 
@@ -60,14 +60,15 @@ def test_the_fastest_that_fits_with_its_evidence(quiet: Loaded) -> None:
     assert found.apart is not None
     assert found.apart.verdict == "better"
     assert found.apart.typical.value == pytest.approx(0.7 / 0.6, rel=0.01)
-    assert found.same_shape is not None
-    assert found.same_shape.verdict == "better"
-    assert found.same_shape.typical.value == pytest.approx(1 / 0.6, rel=0.01)
+    assert found.best is not None
+    assert found.best.shape is not None
+    assert found.best.shape.verdict == "better"
+    assert found.best.shape.typical.value == pytest.approx(1 / 0.6, rel=0.01)
     assert found.equal_cost is not None
     assert isinstance(found.equal_cost.against, Case)
     assert found.equal_cost.against.arm == "dense-f0.58"
-    assert found.loss is not None
-    assert (found.loss.metric, found.loss.verdict) == ("loss/val_causal", "worse")
+    assert found.best.loss is not None
+    assert (found.best.loss.metric, found.best.loss.verdict) == ("loss/val_causal", "worse")
     (command,) = found.commands
     assert shlex.split(command) == [
         *("modbench", "run", "planted.toml", "-k", "mod[c0.125- or dense-f0.58[", "--seq-len", "64"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from modbench.harness.core import options
@@ -25,6 +26,7 @@ from modbench.reports.questions.gate.non_inferiority import ALPHA, LABELS, Chang
 from modbench.reports.questions.gate.run_spread import RunSpread
 from modbench.reports.tables.cell import Trouble
 from modbench.reports.tables.outcomes import Tables
+from modbench.reports.tables.pair_verdicts import SMOKE
 from modbench.reports.writers.number_format import percent, plain, typed
 
 
@@ -52,7 +54,7 @@ TELL, COUNT_OUT = "cannot tell", "not compared"
 # Reasons.
 GONE, NOT_ASKED = "the new run has no such case", "the new run did not request it"
 NEW, NEWLY_ASKED = "new: the earlier run has no such case", "new: the earlier run did not request it"
-SMOKE, THREE = "a smoke run makes no claims", "an interval needs three launches in each run"
+THREE = "an interval needs three launches in each run"
 # Failures that say nothing about the code: what was measured is not known.
 UNKNOWN = {"not_steady", "damaged"}
 # Labels with which a number looks better than it is, by what it comes from: losses, times.
@@ -60,6 +62,12 @@ FLATTERED = {
     "seeds": LOOKED_AHEAD,
     "launches": frozenset({Label.REUSES_OUTPUT, Label.IDLE_IN_TRAINING, Label.OTHER_PRECISION, Label.CLOCK_CHANGED}),
 }
+
+
+def other_quantity(now: AbstractSet[Label], before: AbstractSet[Label]) -> str:
+    """Say which labels of `FLATTERED` one of two numbers has, so that they are not compared."""
+    fresh, gone = (", ".join(sorted(each)) for each in (now - before, before - now))
+    return f"{f'now {fresh}' if fresh else f'before {gone}'}: not the same quantity"
 
 
 # Of a pair in both runs the gate judges typical calls first, then mean times: by wall time, by CPU time, and where undisturbed.
@@ -162,8 +170,7 @@ class Comparer:
         certain = samples == "one" and found.verdict not in unsure
         if now == before or certain or found.verdict == COUNT_OUT:
             return found
-        said = f"now {', '.join(sorted(now - before))}" if now - before else f"before {', '.join(sorted(before - now))}"
-        return replace(found, verdict=TELL, reason=f"{said}: not the same quantity", changes=())
+        return replace(found, verdict=TELL, reason=other_quantity(now, before), changes=())
 
     def _labels(self, case: Case, old: Case) -> GateFinding:
         """Return whether the case has a label that it had not, over all metrics that both runs measured."""
@@ -279,10 +286,10 @@ class Comparer:
             return unnamed("pass", "identical, seed by seed", typical=_difference(0.0))
         broken = _broken([now[seed] for seed in seeds], [before[seed] for seed in seeds])
         if broken:
-            return unnamed(broken[0], broken[1])
-        effect = effects.over_launches([now[seed] - before[seed] for seed in seeds])
+            return unnamed(*broken)
+        effect = effects.by_seed(now, before)
         if effect.low is None or effect.sd is None:
-            said = plain(Sentence("{n:seed}: three give an interval", n=len(seeds)))
+            said = plain(Sentence("{n:seed}: three give an interval", n=effect.n))
             return unnamed(TELL, said, typical=_difference(effect.value))
         sign = -1 if metric.better == "lower" else 1
         allowed = self.rules.limit(check) * abs(sum(before[seed] for seed in seeds) / len(seeds))
@@ -304,7 +311,7 @@ class Comparer:
             return unnamed("pass", "counted: identical", typical=ratio(1.0))
         broken = _broken([now], [before])
         if broken:
-            return unnamed(broken[0], broken[1])
+            return unnamed(*broken)
         if 0 in {now, before}:
             word = "worse" if (now > before) == (metric.better == "lower") else "better"
             return unnamed(word, f"counted: {typed(before)} before, {typed(now)} now")

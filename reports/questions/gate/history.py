@@ -27,6 +27,7 @@ from modbench.reports.questions.gate.non_inferiority import Change, GateFinding,
 from modbench.reports.questions.gate.run_spread import FEWEST_RUNS, RUN_SD, RunSpread, standard_error
 from modbench.reports.tables import provenance
 from modbench.reports.tables.outcomes import Tables
+from modbench.reports.tables.pair_verdicts import SMOKE
 from modbench.reports.writers.number_format import percent, plain
 
 # Settings of training that change no result: when it is observed, and what is kept.
@@ -211,7 +212,7 @@ def history(now: Tables, base: Tables, folders: Sequence[str], run_sd: float = R
         elif not {*now.run.plan.cases} & {*tables.run.plan.cases}:
             said.append(f"--history {path} is left out: no case in common")
         elif not tables.run.plan.suite.claims:
-            said.append(f"--history {path} is left out: a smoke run makes no claims")
+            said.append(f"--history {path} is left out: {SMOKE}")
         else:
             if tables.run.damaged:
                 said.append(f"--history {path}: {tables.run.incomplete}")

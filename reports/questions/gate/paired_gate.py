@@ -17,7 +17,7 @@ from modbench.harness.stats import contamination, effects, gate_looks, paired, v
 from modbench.harness.stats.gate_looks import Looked
 from modbench.harness.stats.verdicts import Estimates
 from modbench.reports.questions import revisions
-from modbench.reports.questions.gate.comparer import FLATTERED
+from modbench.reports.questions.gate.comparer import FLATTERED, other_quantity
 from modbench.reports.questions.gate.fail_on import FailOn
 from modbench.reports.questions.gate.gate import Blocks, Gate, unfit
 from modbench.reports.questions.gate.non_inferiority import Asked, Change, GateFinding, ratio
@@ -201,8 +201,7 @@ def _candidate(
         return replace(finding, verdict="cannot tell")
     before, now = (FLATTERED["launches"] & {*each} for each in labels)
     if now != before:
-        said = f"now {', '.join(sorted(now - before))}" if now - before else f"before {', '.join(sorted(before - now))}"
-        finding = replace(finding, verdict="cannot tell", reason=f"{said}: not the same quantity")
+        finding = replace(finding, verdict="cannot tell", reason=other_quantity(now, before))
     return _Candidate(finding, values, same)
 
 

@@ -6,18 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from modbench.harness.core.errors import UsageError, unknown
-from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK, Label
+from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK, Label, of_cell
 from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.stats import paired
-from modbench.harness.stats.effects import Effect, over_launches
+from modbench.harness.stats.effects import Effect, by_seed
+from modbench.reports import wording
 from modbench.reports.model import Estimate, Finding, Sentence, known
-from modbench.reports.tables import pair_verdicts
-from modbench.reports.tables.comparisons import pair_row
+from modbench.reports.tables.comparisons import pair_row, settle
 from modbench.reports.tables.findings import labels_of, of_pair, of_row
 from modbench.reports.tables.load import Loaded, Row
 from modbench.reports.tables.losses import BITS, NATS, beside, mixed, unit_of
-from modbench.reports.tables.pair_verdicts import UNCHECKED, judge
-from modbench.reports.wording import ANSWERED
+from modbench.reports.tables.pair_verdicts import SMOKE, UNCHECKED
 
 
 def against(loaded: Loaded, case: Case, other: Case, metric: str) -> Finding | None:
@@ -30,9 +29,8 @@ def against(loaded: Loaded, case: Case, other: Case, metric: str) -> Finding | N
     together = (each for each in loaded.run.plan.comparisons if case in each.arms and other in each.arms)
     if known is None or case.arm == other.arm or not any(metric in each.metrics for each in together):
         return None
-    pair = pair_row(loaded.tables, case, other, known) | {"primary": False, "twin": False}
-    judge([pair], loaded.run.plan.suite.margin, claims=loaded.run.plan.suite.claims)
-    pair_verdicts.suppress(loaded.tables, [pair], [{"verdict": verdict} for verdict in loaded.twins.verdict])
+    pair = pair_row(loaded.tables, case, other, known)
+    settle(loaded.tables, [pair], [*loaded.twins.verdict])
     return _known(of_row(pair, case, other))
 
 
@@ -59,8 +57,7 @@ def effect_between(loaded: Loaded, case: Case, other: Case, metric: str) -> Effe
         return pair.cpu if pair.judged(loaded.run.plan.suite.margin).by_cpu else pair.effect
     if made_in.samples == "seeds":
         mine, theirs = (tables.cell(side.id, metric).values() for side in (case, other))
-        seeds = sorted(mine.keys() & theirs.keys())
-        return over_launches([theirs[seed] - mine[seed] for seed in seeds]) if seeds else None
+        return by_seed(theirs, mine) if mine.keys() & theirs.keys() else None
     return None
 
 
@@ -68,14 +65,14 @@ def effect_between(loaded: Loaded, case: Case, other: Case, metric: str) -> Effe
 Rows = dict[tuple[str, str], Row]
 # What `--workload` names, with the key of its time, in the order of preference.
 WORKLOADS = {name: f"latency/{name}" for name in ("forward", "decode", "prefill", "request", "train_step")}
-IN_WORDS = {key.partition("/")[2]: words for words, key in ANSWERED}
+IN_WORDS = {key.partition("/")[2]: workload for key, workload in wording.WORKLOADS.items()}
 # The objective, limit and axis of this name; the word alone would read as the pass.
 SIZE = "memory"
 MEMORY, KV_CACHE = "memory/peak_allocated", "memory/kv_cache"
 # The loss whose routers decided without later tokens comes first; bits per byte where no loss in nats was asked for.
 LOSSES = ("loss/val_causal", "loss/val", "bpb/val")
 FEWEST_SEEDS = 3
-NOT_MEASURED, SMOKE, CONTAMINATED = "not measured", "a smoke run makes no claims", "contaminated"
+NOT_MEASURED, CONTAMINATED = "not measured", "contaminated"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,13 +295,12 @@ def _loss(
             continue
         value = _value(row, key, None if loaded.run.plan.suite.claims else SMOKE, sampled=True)
         if value.value is not None:
-            labels = set(row.labels.split(";")) if isinstance(row.labels, str) else set()
-            return value, where, bool(labels & LOOKED_AHEAD)
+            return value, where, bool(LOOKED_AHEAD.intersection(of_cell(row.labels)))
         found = value if found.reason == NOT_MEASURED else found
     return found, None, False
 
 
 def _doubts(rows: Sequence[Row | None]) -> str | None:
     """Return the labels that say that a setting may not do the work it claims, or None."""
-    said = (row.labels.split(";") for row in rows if row is not None and isinstance(row.labels, str))
-    return ", ".join(dict.fromkeys(label for labels in said for label in labels if label in OF_WORK)) or None
+    said = (label for row in rows if row is not None for label in of_cell(row.labels))
+    return ", ".join(dict.fromkeys(label for label in said if label in OF_WORK)) or None

@@ -20,13 +20,13 @@ from modbench.reports.questions.recommend.candidates import (
     LOSSES,
     NOT_MEASURED,
     SIZE,
-    SMOKE,
     Candidate,
     Value,
     against,
     effect_between,
 )
 from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.pair_verdicts import SMOKE
 from modbench.reports.tables.rerun_command import Again, NotAgainError
 from modbench.reports.wording import name
 from modbench.reports.writers.number_format import plain

@@ -60,10 +60,19 @@ APART = {"better", "worse", "different"}
 
 @dataclass(frozen=True)
 class Judged:
-    """A setting with how it holds every limit that was asked for."""
+    """A setting.
+
+    Attributes:
+        candidate: the setting.
+        kept: how it holds every limit that was asked for.
+        shape: how it compares in time with the dense model of the same shape, where it is the best or the runner-up.
+        loss: how its loss does.
+    """
 
     candidate: Candidate
     kept: tuple[LimitCheck, ...]
+    shape: Finding | None = None
+    loss: Finding | None = None
 
     @property
     def word(self) -> str:
@@ -90,11 +99,7 @@ class Recommended:
         apart: how the best compares with it in the objective.
         better: a setting that only may fit and would be better.
         nearest: where none fits, the setting that comes nearest.
-        same_shape: how the best compares in time with the dense model of the same shape.
-        equal_cost: the same with the dense model of equal cost.
-        loss: how its loss compares with that of the dense model of the same shape.
-        runner_up_shape: how the runner-up compares in time with the dense model of the same shape.
-        runner_up_loss: how its loss does.
+        equal_cost: how the best compares in time with the dense model of equal cost.
         open: what is not sure, and what would decide it.
         commands: what measures that; a shell takes each as it is.
         incomplete: why the run lacks something; None: it lacks nothing.
@@ -109,11 +114,7 @@ class Recommended:
     apart: Finding | None = None
     better: Judged | None = None
     nearest: Judged | None = None
-    same_shape: Finding | None = None
     equal_cost: Finding | None = None
-    loss: Finding | None = None
-    runner_up_shape: Finding | None = None
-    runner_up_loss: Finding | None = None
     open: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
     incomplete: str | None = None
@@ -173,27 +174,28 @@ def recommend(loaded: Loaded, chosen: Choice, limits: Limits, objective: str = "
     equal = None
     if rung is not None and (beside := _of_arm(chosen, rung[0].arm)) is not None:
         equal = against(loaded, best.candidate.case, beside.case, best.candidate.time.metric)
-    second = None if runner_up is None else runner_up.candidate
     told, measured = _told(loaded, _needs(loaded, best, runner_up, better, apart, objective))
     return Recommended(
         chosen,
         objective,
         limits,
         judged,
-        best,
-        runner_up,
+        _beside(loaded, best, chosen.baseline),
+        None if runner_up is None else _beside(loaded, runner_up, chosen.baseline),
         apart,
         better,
-        None,
-        against(loaded, best.candidate.case, chosen.baseline.case, best.candidate.time.metric),
-        equal,
-        loss_against(loaded, best.candidate, chosen.baseline),
-        None if second is None else against(loaded, second.case, chosen.baseline.case, second.time.metric),
-        None if second is None else loss_against(loaded, second, chosen.baseline),
-        told,
-        measured,
+        equal_cost=equal,
+        open=told,
+        commands=measured,
         **base,
     )
+
+
+def _beside(loaded: Loaded, each: Judged, baseline: Candidate) -> Judged:
+    """Add how a setting compares with the dense model of the same shape."""
+    mine = each.candidate
+    shape = against(loaded, mine.case, baseline.case, mine.time.metric)
+    return replace(each, shape=shape, loss=loss_against(loaded, mine, baseline))
 
 
 def _order(loaded: Loaded, objective: str, one: Candidate, other: Candidate) -> int:
@@ -350,7 +352,7 @@ def table(found: Recommended) -> Table:
     columns: list[list[Value]] = [
         ["", *(each.candidate.case for each in sides(found))],
         ["time", *(_known(each.candidate.time) for each in sides(found))],
-        [Sentence("over {arm}", arm=found.choice.baseline.case), *(_pair(each) for each in _shapes(found))],
+        [Sentence("over {arm}", arm=found.choice.baseline.case), *(_pair(each.shape) for each in sides(found))],
         [
             "keys, values" if metrics == {KV_CACHE} else "memory",
             *(_known(each.candidate.memory) for each in sides(found)),
@@ -361,10 +363,6 @@ def table(found: Recommended) -> Table:
         columns.append(["FLOPs", *(_known(each.candidate.flops) for each in sides(found))])
     head, *rows = zip(*(each for each in columns if any(cell is not None for cell in each[1:])), strict=True)
     return Table("setting", head, rows)
-
-
-def _shapes(found: Recommended) -> list[Finding | None]:
-    return [found.same_shape, found.runner_up_shape][: len(sides(found))]
 
 
 def _known(value: candidates.Value) -> Value:
@@ -438,7 +436,7 @@ def held_limits(found: Recommended) -> Iterator[Sentence]:
         if checks:
             who: Value = "both" if len(arms) > 1 else arms[0]
             yield Sentence("{who}, {word}: {checks}", who=who, word=word, checks=Listed(checks, "; "))
-    if found.better is not None and found.better is not found.runner_up:
+    if found.better is not None and all(found.better.candidate is not each.candidate for each in sides(found)):
         checks = tuple(_check(kept) for kept in found.better.kept if kept.word == MAY)
         yield Sentence(
             "may fit and be {more}: {arm} ({checks})",
@@ -455,8 +453,8 @@ def _check(kept: limits.LimitCheck) -> Sentence:
 def losses(found: Recommended) -> Iterator[Sentence]:
     """Say what both losses rest on, once where it is the same; of one that is not known the reason."""
     alike: dict[Sentence, list[Candidate]] = {}
-    for each, pair in zip(sides(found), (found.loss, found.runner_up_loss), strict=False):
-        alike.setdefault(_loss(found, each.candidate, pair), []).append(each.candidate)
+    for each in sides(found):
+        alike.setdefault(_loss(found, each), []).append(each.candidate)
     for said, those in alike.items():
         flattered = [each.case for each in those if each.flattered]
         future = Sentence("; top-k routing saw future tokens, which flatters it ({arms})", arms=Listed(flattered))
@@ -464,8 +462,8 @@ def losses(found: Recommended) -> Iterator[Sentence]:
         yield Sentence("loss of {who}: {said}{future}", who=who, said=said, future=future if flattered else "")
 
 
-def _loss(found: Recommended, candidate: Candidate, pair: Finding | None) -> Sentence:
-    value = _in_unit(found, candidate.loss)
+def _loss(found: Recommended, each: Judged) -> Sentence:
+    value, pair = _in_unit(found, each.candidate.loss), each.loss
     if value.value is None:
         why = "was not measured" if value.reason == NOT_MEASURED else f"has no value: {value.reason}"
         return Sentence("unknown: {metric} {why}", metric=value.metric, why=why)

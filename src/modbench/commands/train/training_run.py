@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from modbench import api
 from modbench.harness.core import files, model_specs
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
+from modbench.harness.core.labels import of_cell
 from modbench.harness.core.printable import aligned
 from modbench.harness.core.units import human_duration
 from modbench.harness.execution import stopping, worker
@@ -225,22 +226,18 @@ def as_text(finished: api.Finished) -> str:
         seeds.setdefault(length, []).append(unit.protocol.seed)
     rows = {row["metric"]: row for row in finished.loaded.cases.to_dict("records")}
     answer = rows.pop(LOSS if LOSS in rows else next(iter(rows)))
-    labels = _labels(answer)
+    labels = of_cell(answer["labels"])
     lines = [f"{answer['case_id']}: {answer['metric']} {_cell(answer)}" + f" ({', '.join(labels)})" * bool(labels)]
     lines += [f"{length}, seed {', '.join(map(str, of))}" for length, of in seeds.items()]
     table = [(f"  {metric}", _cell(row)) for metric, row in rows.items()]
     labelled: dict[str, list[str]] = {}
     for metric, row in rows.items():
-        for label in _labels(row):
+        for label in of_cell(row["labels"]):
             labelled.setdefault(label, []).append(metric)
     notes = [f"{label}: {'also ' * (label in labels)}{', '.join(metrics)}" for label, metrics in labelled.items()]
     took = f" ({human_duration(finished.wall_s)})" if finished.wall_s else ""
     ends = [f"weights: {finished.folder / 'weights'}", f"report: {finished.report}{took}"]
     return "\n".join([*lines, *(aligned(table) if table else ()), *notes, "", *ends])
-
-
-def _labels(row: dict[Any, Any]) -> list[str]:
-    return row["labels"].split(";") if isinstance(row["labels"], str) and row["labels"] else []
 
 
 def _cell(row: dict[Any, Any]) -> str:
