@@ -6,6 +6,8 @@ Shapes: B rows, T tokens, V vocabulary.
 from __future__ import annotations
 
 import copy
+import math
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,8 +17,8 @@ from torch import Tensor, nn
 
 from modbench.harness.audit import products
 from modbench.harness.audit.decoding import Decoding
-from modbench.harness.audit.draws import HeldDraws
 from modbench.harness.core.errors import Unmeasured
+from modbench.harness.process.torch_modes import Operator, OperatorMode, name_of
 from modbench.harness.registry import own_models
 from modbench.harness.subject import causality
 from modbench.harness.subject.after_timing import ModuleState
@@ -26,8 +28,6 @@ from modbench.harness.subject.output_caching_guard import same_draws
 from modbench.harness.subject.subject import Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from modbench.harness.audit.blocks import BlockCall
     from modbench.harness.audit.card import Architecture
     from modbench.harness.audit.products import Product
@@ -39,6 +39,34 @@ TOLERANCE = causality.TOLERANCE[torch.float32]
 EXACT = causality.TOLERANCE[torch.float64]
 # The least rows of a decode step: of fewer, chance decides what share passes.
 DECODED = 8
+
+
+def _argument(args: Sequence[Any], at: int, default: float) -> float:
+    """A numeric argument of an operator that writes random numbers into its first."""
+    return float(args[at]) if len(args) > at and isinstance(args[at], int | float) else default
+
+
+# Operators that draw, each with a typical value of what it draws: its median.
+MEDIANS: dict[str, Callable[[Sequence[Any]], float]] = {
+    "rand": lambda _args: 0.5,
+    "rand_like": lambda _args: 0.5,
+    "uniform_": lambda args: (_argument(args, 1, 0.0) + _argument(args, 2, 1.0)) / 2,
+    "randn": lambda _args: 0.0,
+    "randn_like": lambda _args: 0.0,
+    "normal_": lambda args: _argument(args, 1, 0.0),
+    "exponential_": lambda args: math.log(2) / _argument(args, 1, 1.0),
+    "bernoulli_": lambda args: float(_argument(args, 1, 0.5) >= 0.5),
+}
+
+
+class HeldDraws(OperatorMode):
+    """While it is entered, what is drawn is always the same: the median of its distribution, whatever the shape."""
+
+    def after(self, operator: Operator, args: Sequence[Any], out: object) -> None:
+        """Write over what was drawn."""
+        median = MEDIANS.get(name_of(operator))
+        if median is not None and isinstance(out, Tensor):
+            out.fill_(median(args))
 
 
 class Audited:

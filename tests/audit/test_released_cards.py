@@ -137,10 +137,25 @@ def test_flops_are_compared_with_capacity_1_where_capacity_reaches_something() -
     facts = card_of("a_mod", ("skips",))["skips"].facts
     assert facts["flops_all_on"] == dense
     assert facts["flops_share"] == pytest.approx(facts["flops"] / dense)  # type: ignore[operator]
-    assert {name: card_of(name, ("skips",))["skips"].facts["flops_share"] for name in ("layerskip", "mor")} == {
-        "layerskip": None,
-        "mor": None,
-    }
+    assert card_of("layerskip", ("skips",))["skips"].facts["flops_share"] is None
+
+
+@pytest.mark.slow
+def test_no_weight_decides_where_attention_does() -> None:
+    """A-MoD has no router, so that no gradient reaches one."""
+    card = card_of("a_mod", ("mod_routers", "mod_gradient"))
+    assert (card.deviates, card["mod_routers"].value, card["mod_gradient"].value) == (
+        ("mod_routers", "mod_gradient"),
+        0,
+        0,
+    )
+
+
+@pytest.mark.slow
+def test_a_gate_on_the_mlp_alone_is_named_behind_a_sigmoid_and_a_second_stream() -> None:
+    found = card_of("sramshetty", ("mod_residual",))["mod_residual"]
+    assert (found.verdict, found.facts) == ("deviates", {"form": "part, bent"})
+    assert card_of("mor", ("mod_residual",))["mod_residual"].facts == {"form": "bent"}
 
 
 @pytest.mark.slow
