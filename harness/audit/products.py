@@ -9,6 +9,7 @@ Shapes: B rows, T tokens, N rows of a product, V vocabulary.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,7 +26,7 @@ from modbench.harness.subject.rows import RowWatch, factors
 # By how many standard deviations of a product the rows are changed that nothing should depend on: a decision, such as whether
 # a token is sure enough to leave, may move by much alone.
 CHANGES = (3.0, 30.0)
-# Share of the work of a call below which a product is not looked at, such as a router's.
+# Share of the work of a call below which a weight is not looked at, such as a router's.
 TINY = 0.002
 
 
@@ -181,12 +182,15 @@ def believe(
     def matter(rows: Mapping[int, Tensor]) -> bool:
         return any(not same(made(changed(rows, size)), base) for size in CHANGES)
 
-    least = TINY * sum(each.rows * each.cost for each in products)
+    spent = Counter[str]()
+    for each in products:
+        spent[each.name] += each.rows * each.cost
+    least = TINY * spent.total()
     named: dict[int, Tensor] = {}
     for number, each in enumerate(products):
         if each.zeroed_N is None or not bool(each.zeroed_N.any()):
             continue
-        if each.rows * each.cost < least:
+        if spent[each.name] < least:
             each.zeroed_N = None
         else:
             named[number] = each.zeroed_N
