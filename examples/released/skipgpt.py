@@ -12,8 +12,7 @@ is copied.
   temperature 5 to 1, which changes the gradient alone.
 - Every token is computed, then multiplied by 0 or 1. Skipped tokens keep their keys and values.
 - Training adds 20 · |1 - sparsity - mean share that runs|.
-`noise=False` decides by the larger logit in evaluation. `examples/rivals/skipgpt.py` is the paper's router, without
-noise.
+`noise=False` decides by the larger logit in evaluation.
 """
 
 import torch

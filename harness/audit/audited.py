@@ -6,13 +6,19 @@ Shapes: B rows, T tokens, V vocabulary.
 from __future__ import annotations
 
 import copy
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from modbench.harness.audit import products
+from modbench.harness.audit.decoding import Decoding
 from modbench.harness.core.errors import Unmeasured
+from modbench.harness.process.torch_modes import Operator, OperatorMode, name_of
 from modbench.harness.registry import own_models
 from modbench.harness.subject import causality
 from modbench.harness.subject.after_timing import ModuleState
@@ -31,6 +37,36 @@ if TYPE_CHECKING:
 # Nats by which log-probabilities may differ from rounding alone; in float64 nothing else is left.
 TOLERANCE = causality.TOLERANCE[torch.float32]
 EXACT = causality.TOLERANCE[torch.float64]
+# The least rows of a decode step: of fewer, chance decides what share passes.
+DECODED = 8
+
+
+def _argument(args: Sequence[Any], at: int, default: float) -> float:
+    """A numeric argument of an operator that writes random numbers into its first."""
+    return float(args[at]) if len(args) > at and isinstance(args[at], int | float) else default
+
+
+# Operators that draw, each with a typical value of what it draws: its median.
+MEDIANS: dict[str, Callable[[Sequence[Any]], float]] = {
+    "rand": lambda _args: 0.5,
+    "rand_like": lambda _args: 0.5,
+    "uniform_": lambda args: (_argument(args, 1, 0.0) + _argument(args, 2, 1.0)) / 2,
+    "randn": lambda _args: 0.0,
+    "randn_like": lambda _args: 0.0,
+    "normal_": lambda args: _argument(args, 1, 0.0),
+    "exponential_": lambda args: math.log(2) / _argument(args, 1, 1.0),
+    "bernoulli_": lambda args: float(_argument(args, 1, 0.5) >= 0.5),
+}
+
+
+class HeldDraws(OperatorMode):
+    """While it is entered, what is drawn is always the same: the median of its distribution, whatever the shape."""
+
+    def after(self, operator: Operator, args: Sequence[Any], out: object) -> None:
+        """Write over what was drawn."""
+        median = MEDIANS.get(name_of(operator))
+        if median is not None and isinstance(out, Tensor):
+            out.fill_(median(args))
 
 
 class Audited:
@@ -81,6 +117,19 @@ class Audited:
         tokens_BT = self.tokens()
         return not torch.equal(self.log_p(tokens_BT), self.log_p(tokens_BT))
 
+    def held_draws(self) -> AbstractContextManager[object]:
+        """While it is entered, random numbers are held at their medians, if the model draws some."""
+        return HeldDraws() if self.draws else nullcontext()
+
+    @cached_property
+    def draws_unheld(self) -> bool:
+        """Whether equal calls differ though random numbers are held: by some that `HeldDraws` does not reach, or by state."""
+        if not self.draws:
+            return False
+        tokens_BT = self.tokens()
+        with self.held_draws():
+            return not torch.equal(self.log_p(tokens_BT), self.log_p(tokens_BT))
+
     @cached_property
     def unsteady(self) -> bool:
         """Whether equal calls with equal seeds differ beyond rounding: by chance that no seed of torch reaches."""
@@ -89,6 +138,11 @@ class Audited:
             with same_draws(tokens_BT):
                 found.append(self.log_p(tokens_BT))
         return float((found[0] - found[1]).abs().max()) > TOLERANCE
+
+    @property
+    def carries_state(self) -> bool:
+        """Whether calls leave something behind in it that later ones read."""
+        return self._state is not None
 
     def reset(self) -> None:
         """Put back what earlier calls left behind, so that what differs comes from the tokens alone."""
@@ -195,12 +249,57 @@ class Audited:
 
         return calls_of_blocks(self.module, tokens_BT, self.reset, **how)
 
+    def copied(self, *, awake: bool = False) -> Subject:
+        """The model built again, in evaluation mode; `awake`: with no weight of exactly 0, and a gradient for each."""
+        module = self.another()
+        return self.subject_of(products.awake(module) if awake else module)
+
+    def subject_of(self, module: nn.Module) -> Subject:
+        """Another build of the model, to be called as a subject is."""
+        return Subject(self.case, self.seed, module=module)
+
     @cached_property
     def products(self) -> list[Product]:
         """Products of its weights in one forward pass on the first batch, with the rows of which nothing is left."""
-        from modbench.harness.audit import products
+        module, tokens_BT = self.copied(awake=True).module, self.tokens()
+        reset = self._back(module)
+        return products.zeroed(module, lambda: [module(tokens_BT)], tokens_BT, reset)
 
-        module = products.awake(self.another())
-        if self._state is None:
-            return products.zeroed(module, self.tokens())
-        return products.zeroed(module, self.tokens(), ModuleState(module).put_back)
+    @cached_property
+    def products_in_training(self) -> list[Product]:
+        """The same of the forward pass of a training step, whose losses count too."""
+        subject, tokens_BT, logits = self.copied(awake=True), self.tokens(), list[Tensor]()
+        subject.module.train()
+
+        def keep(_module: nn.Module, _args: object, output: Any) -> None:  # noqa: ANN401  # as its forward returns it
+            logits.append(output[0] if isinstance(output, tuple) else output)
+
+        def call() -> list[Tensor]:
+            loss, auxiliary = subject.loss(tokens_BT, subject.targets(tokens_BT))
+            return [logits.pop(), loss, *([auxiliary] if isinstance(auxiliary, Tensor) else [])]
+
+        with subject.module.register_forward_hook(keep):
+            return products.zeroed(subject.module, call, tokens_BT, ModuleState(subject.module).put_back)
+
+    @cached_property
+    def decoding(self) -> Decoding:
+        """A decode step of a copy, no weight of which is exactly 0.
+
+        Raises:
+            Unmeasured: if it cannot decode.
+        """
+        return self.decoding_of(self.copied(awake=True).module)
+
+    def decoding_of(self, module: nn.Module) -> Decoding:
+        """A decode step of another build of the model.
+
+        Raises:
+            Unmeasured: if it cannot decode.
+        """
+        place = self.case.place
+        tokens_BT = self.tokens(8, rows=max(DECODED, place.batch_size), length=max(2, place.seq_len // 2))
+        return Decoding(self.subject_of(module), tokens_BT, self._back(module))
+
+    def _back(self, module: nn.Module) -> Callable[[], None]:
+        """Puts back what calls leave behind in a copy, if any do."""
+        return (lambda: None) if self._state is None else ModuleState(module).put_back

@@ -1,14 +1,15 @@
 """Watches the products of a call: which rows each weight is multiplied with, and in which of them nothing is left of the result.
 
-A row of a product counts as zeroed if the logits do not depend on it: its result was multiplied by exact 0, or dropped by
-`where` or an index. The gradient of the logits names such rows. A gradient can be cut, so it is not believed alone: all rows that
-it names are changed, and the logits may not change in a single bit.
+A row of a product counts as zeroed if nothing that counts depends on it (logits, and losses in training): its result was
+multiplied by exact 0, or dropped by `where` or an index. The gradient names such rows. A gradient can be cut, so it is not
+believed alone: all rows that it names are changed, and not a single bit may change of what counts.
 
 Shapes: B rows, T tokens, N rows of a product, V vocabulary.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,8 +23,11 @@ from modbench.harness.process.torch_modes import Operator
 from modbench.harness.subject.output_caching_guard import same_draws
 from modbench.harness.subject.rows import RowWatch, factors
 
-# By how many standard deviations of a product the rows are changed that nothing should depend on.
-CHANGE = 3.0
+# By how many standard deviations of a product the rows are changed that nothing should depend on: a decision, such as whether
+# a token is sure enough to leave, may move by much alone.
+CHANGES = (3.0, 30.0)
+# Share of the work of a call below which a weight is not looked at, such as a router's.
+TINY = 0.002
 
 
 @dataclass
@@ -116,72 +120,122 @@ def awake(module: nn.Module) -> nn.Module:
     return module
 
 
-def zeroed(module: nn.Module, tokens_BT: Tensor, reset: Callable[[], None] = lambda: None) -> list[Product]:
-    """The products of one forward pass in evaluation mode, each with the rows of which nothing is left.
+def zeroed(
+    module: nn.Module,
+    call: Callable[[], Sequence[Tensor]],
+    tokens_BT: Tensor,
+    reset: Callable[[], None] = lambda: None,
+) -> list[Product]:
+    """The products of one call, each with the rows of which nothing is left.
 
     Args:
-        module: called once, and once more for every product that seems to have such rows.
-        tokens_BT: int64.
+        module: whose weights, in the mode in which it is called.
+        call: makes the call, and returns what counts. It is made three times more if some rows seem to be zeroed, and more often
+            if some matter after all.
+        tokens_BT: the input, on the device where random numbers are drawn.
         reset: called before each call, to put back what the last one left behind.
     """
 
-    def matter(rows: Mapping[int, Tensor]) -> bool:
+    def made(change: Callable[[int, Tensor], None] | None = None) -> tuple[ProductWatch, Sequence[Tensor]]:
+        """One call, the same random numbers in each."""
         reset()
-        return _matter(module, tokens_BT, rows, base_BTV)
+        watch = ProductWatch(module, change)
+        with same_draws(tokens_BT), watch:
+            counts = call()
+        watch.finish()
+        return watch, counts
 
-    reset()
-    module.eval()
-    watch, logits_BTV = _watched(module, tokens_BT, None)
+    with torch.enable_grad():
+        watch, counts = made()
     products = watch.products
     edges = [product for product in products if product.edge is not None]
-    if not logits_BTV.requires_grad or not edges:
+    if not edges or not any(each.requires_grad for each in counts):
         return products
     # All logits count, none cancels another.
     draw = torch.Generator().manual_seed(0)
-    weight_BTV = torch.randn(logits_BTV.shape, generator=draw).to(logits_BTV)
+    parts = [(each * torch.randn(each.shape, generator=draw).to(each)).sum() for each in counts if each.requires_grad]
     slopes: Sequence[Tensor | None] = torch.autograd.grad(
-        (logits_BTV * weight_BTV).sum(), [each.edge for each in edges if each.edge is not None], allow_unused=True
+        torch.stack([each.float() for each in parts]).sum(),
+        [each.edge for each in edges if each.edge is not None],
+        allow_unused=True,
     )
     for product, slope in zip(edges, slopes, strict=True):
         none = torch.zeros(product.shape) if slope is None else slope
         product.zeroed_N = (none == 0).all(dim=product.dim).cpu()
     for product in products:
         product.edge = None
-    base_BTV = logits_BTV.detach()
-    for number, product in enumerate(products):
-        named_N = product.zeroed_N
-        if named_N is not None and bool(named_N.any()) and matter({number: named_N}):
-            product.zeroed_N = None
-    every = {number: each.zeroed_N for number, each in enumerate(products) if each.zeroed_N is not None}
-    if every and matter(every):
-        for product in products:
-            product.zeroed_N = None
+    believe(products, lambda change: made(change)[1])
     return products
 
 
-def _watched(
-    module: nn.Module, tokens_BT: Tensor, change: Callable[[int, Tensor], None] | None
-) -> tuple[ProductWatch, Tensor]:
-    """One call, the same random numbers in each."""
-    watch = ProductWatch(module, change)
-    with same_draws(tokens_BT), torch.set_grad_enabled(change is None), watch:
-        logits_BTV = module(tokens_BT)
-    watch.finish()
-    return watch, logits_BTV
+def believe(
+    products: Sequence[Product], made: Callable[[Callable[[int, Tensor], None] | None], Sequence[Tensor]]
+) -> None:
+    """Keep the zeroed rows that nothing depends on: a product with others is not known.
+
+    Args:
+        products: of one call, with rows that seem to be zeroed.
+        made: makes the call again with changed products, and returns what counts.
+    """
+
+    @torch.no_grad()
+    def matter(rows: Mapping[int, Tensor]) -> bool:
+        return any(not same(made(changed(rows, size)), base) for size in CHANGES)
+
+    spent = Counter[str]()
+    for each in products:
+        spent[each.name] += each.rows * each.cost
+    least = TINY * spent.total()
+    named: dict[int, Tensor] = {}
+    for number, each in enumerate(products):
+        if each.zeroed_N is None or not bool(each.zeroed_N.any()):
+            continue
+        if spent[each.name] < least:
+            each.zeroed_N = None
+        else:
+            named[number] = each.zeroed_N
+    if not named:
+        return
+    with torch.no_grad():
+        base = made(None)
+    harmless = _harmless(list(named), lambda numbers: matter({number: named[number] for number in numbers}))
+    for number in set(named) - set(harmless):
+        products[number].zeroed_N = None
+    if len(harmless) < len(named) and matter({number: named[number] for number in harmless}):
+        for product in products:
+            product.zeroed_N = None
 
 
-def _matter(module: nn.Module, tokens_BT: Tensor, rows: Mapping[int, Tensor], base_BTV: Tensor) -> bool:
-    """Whether the logits change where these rows of these products are changed."""
+def _harmless(numbers: list[int], matter: Callable[[list[int]], bool]) -> list[int]:
+    """The products whose rows do not matter, found by halves."""
+    if not matter(numbers):
+        return numbers
+    half = len(numbers) // 2
+    return [*_harmless(numbers[:half], matter), *_harmless(numbers[half:], matter)] if half else []
+
+
+def same(found: Sequence[Tensor], base: Sequence[Tensor]) -> bool:
+    """Whether tensors are equal bit for bit."""
+    return len(found) == len(base) and all(torch.equal(*pair) for pair in zip(found, base, strict=True))
+
+
+def changed(rows: Mapping[int, Tensor], size: float) -> Callable[[int, Tensor], None]:
+    """What changes some rows of some products of a call, by so many standard deviations of a product.
+
+    Args:
+        rows: which rows, by the number of the product.
+        size: standard deviations.
+    """
 
     def change(number: int, result: Tensor) -> None:
         named_N = rows.get(number)
-        if named_N is None:
-            return
-        size = float(result.detach().float().std()) or 1.0
+        shape = tuple(result.shape)
+        if named_N is None or named_N.shape not in {shape[:-1], (*shape[:-2], shape[-1])}:
+            return  # an earlier change has moved a decision, and other products follow: it matters in any case
+        scale = size * (float(result.detach().float().std(correction=0)) or 1.0)
         draw = torch.Generator().manual_seed(number)
-        noise = CHANGE * size * torch.randn(result.shape, generator=draw).to(result)
+        noise = scale * torch.randn(result.shape, generator=draw).to(result)
         dim = -1 if named_N.shape == result.shape[:-1] else -2
         result.add_(noise * named_N.to(result.device).unsqueeze(dim))
 
-    _, found_BTV = _watched(module, tokens_BT, change)
-    return not torch.equal(found_BTV, base_BTV)
+    return change

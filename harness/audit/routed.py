@@ -8,7 +8,8 @@ Shapes: B rows, T tokens, D width, N = B·T.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from modbench.harness.audit.blocks import calls_of_blocks
 from modbench.harness.audit.products import Product, ProductWatch
 from modbench.harness.core.errors import Unmeasured
 
@@ -29,6 +31,8 @@ OUTPUTS = 2
 # Share of tokens that weights must be spared for a block to be routed, and tokens of a row: nothing depends on the query of a
 # first token, which can attend to itself alone.
 SPARED, FIRST = 0.02, 1.5
+# By how many standard deviations a weight is changed to see whether it decides.
+CHANGE = 3.0
 NONE = "no block is routed: its blocks change every token and compute all rows"
 
 
@@ -104,22 +108,34 @@ class Routed:
 NO_ROUTER = "no router is seen: a weight in the block with one output for each token would be one"
 
 
-# Routed blocks of models that were looked at.
-_FOUND: WeakKeyDictionary[Audited, list[Routed]] = WeakKeyDictionary()
+# Routed blocks of models that were looked at, as they are, and with random numbers held.
+_FOUND: WeakKeyDictionary[Audited, dict[bool, list[Routed]]] = WeakKeyDictionary()
+
+# Whether no weight decides, of models that were looked at.
+_UNDECIDED: WeakKeyDictionary[Audited, bool] = WeakKeyDictionary()
 
 
-def routed_blocks(audited: Audited) -> list[Routed]:
-    """The routed blocks of a model, in the order of their calls; they are looked for once."""
-    if audited not in _FOUND:
-        _FOUND[audited] = _look(audited)
-    return _FOUND[audited]
+def routed_blocks(audited: Audited, *, held: bool = False) -> list[Routed]:
+    """The routed blocks of a model, in the order of their calls; they are looked for once.
+
+    Args:
+        audited: the model.
+        held: with random numbers held, where it draws some; its blocks are then called so too (`Audited.held_draws`).
+    """
+    found = _FOUND.setdefault(audited, {})
+    held = held and audited.draws
+    if held not in found:
+        with audited.held_draws() if held else nullcontext():
+            calls = audited.blocks_on(audited.tokens()) if held else audited.block_calls
+            found[held] = _look(audited, calls)
+    return found[held]
 
 
-def _look(audited: Audited) -> list[Routed]:
+def _look(audited: Audited, calls: Sequence[BlockCall]) -> list[Routed]:
     tokens, least = audited.tokens().numel(), max(SPARED, FIRST / audited.case.place.seq_len)
     zeroed = {each.name for each in audited.products if _share_zeroed(each, tokens) > least}
     found = []
-    for number, call in enumerate(audited.block_calls):
+    for number, call in enumerate(calls):
         watch = ProductWatch(call.module)
         with torch.no_grad(), watch:
             call.again()
@@ -142,18 +158,45 @@ def _look(audited: Audited) -> list[Routed]:
     return found
 
 
-def need(audited: Audited) -> list[Routed]:
-    """The routed blocks.
+def need(audited: Audited, *, held: bool = False) -> list[Routed]:
+    """The routed blocks, as in `routed_blocks`.
 
     Raises:
         Unmeasured: if there is none.
     """
     if not audited.block_calls:
         raise Unmeasured("no block is seen: modules that map [B, T, D] to [B, T, D] would be blocks")
-    found = routed_blocks(audited)
+    found = routed_blocks(audited, held=held)
     if not found:
         raise Unmeasured(NONE)
     return found
+
+
+def decided_by_no_weight(audited: Audited) -> bool:
+    """Whether no weight decides which tokens a routed block takes: one that moves the choice moves the stream before it as well.
+
+    A router is a weight that moves the choice alone, wherever it lies. False too where that is not seen.
+    """
+    if audited not in _UNDECIDED:
+        _UNDECIDED[audited] = _no_weight_decides(audited)
+    return _UNDECIDED[audited]
+
+
+def _no_weight_decides(audited: Audited) -> bool:
+    first = next((each for each in need(audited) if each.bypasses), None)
+    if first is None or audited.draws or audited.carries_state:
+        return False
+    module, draw = audited.another(), torch.Generator().manual_seed(0)
+    for p in module.parameters():
+        before, size = p.detach().clone(), float(p.detach().float().std(correction=0)) or 0.1
+        with torch.no_grad():
+            p.add_(CHANGE * size * torch.randn(p.shape, generator=draw).to(p))
+        call = calls_of_blocks(module, audited.tokens())[first.number]
+        with torch.no_grad():
+            p.copy_(before)
+        if torch.equal(call.x_BTD, first.call.x_BTD) and not torch.equal(call.moved_BT, first.chosen_BT):
+            return False
+    return True
 
 
 def is_router(product: Product, tokens: int) -> bool:

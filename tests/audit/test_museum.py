@@ -44,32 +44,15 @@ SHAPES: list[dict[str, Any]] = [
 
 # What runs in CI, at the first shape: the faults of released code, and what honest models share with them. A proof runs all.
 IN_CI = {
-    *("masks_by_product", "masks_by_where", "gumbel_in_evaluation", "row_0_decides", "k_minus_1", "r_times_all"),
-    *("softmax_of_the_chosen", "gate_on_the_mlp", "residual_doubled", "decode_keeps_skipped", "top_k_of_the_sequence"),
-    *("plain_mod", "weights_shared_over_depth", "dropout_off", "router_with_a_bias", "tied_experts"),
-    *("masks_what_it_computed", "reads_the_next_token", "tied_weights", "rare_shortcut"),
+    *("masks_by_product", "masks_in_training", "row_0_decides", "k_minus_1", "r_times_all"),
+    *("softmax_of_the_chosen", "gate_on_the_mlp", "top_k_of_the_sequence", "plain_mod", "predictor_in_training"),
+    *("weights_shared_over_depth", "dropout_off", "masks_what_it_computed", "tied_weights", "rare_shortcut"),
 }
 
 
-# No probe looks at what is zeroed in decoding or in a training step.
-UNSEEN = pytest.mark.xfail(reason="rows are looked at in a forward pass of evaluation alone")
-
-
-def pieces(names: list[str]) -> list[Any]:
-    """Parameters of a test that runs all."""
-    unseen = {"violates/masks_in_decoding", "violates/masks_in_training"}
-    return [pytest.param(name, marks=UNSEEN if name in unseen else ()) for name in names]
-
-
 def in_ci(names: list[str]) -> list[Any]:
-    """The same, where those that CI leaves out are a proof."""
-    every = pieces(names)
-    return [
-        each
-        if str(each.values[0]).rpartition("/")[2] in IN_CI
-        else pytest.param(*each.values, marks=(*each.marks, pytest.mark.proof))
-        for each in every
-    ]
+    """Parameters of a test that runs all, where those that CI leaves out are a proof."""
+    return [name if name.rpartition("/")[2] in IN_CI else pytest.param(name, marks=pytest.mark.proof) for name in names]
 
 
 def expected(name: str) -> dict[str, Any]:
@@ -143,7 +126,7 @@ def test_audit_names_what_is_seeded_and_nothing_else(name: str, monkeypatch: pyt
 
 @pytest.mark.proof
 @pytest.mark.slow
-@pytest.mark.parametrize("name", pieces(VIOLATES + HONEST))
+@pytest.mark.parametrize("name", VIOLATES + HONEST)
 def test_another_shape_and_seed_say_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert wrong(name, SHAPES[1], monkeypatch) is None
 
@@ -168,7 +151,7 @@ def drawn(run: int) -> dict[str, Any]:
 
 @pytest.mark.proof
 @pytest.mark.slow
-@pytest.mark.parametrize("name", pieces(VIOLATES + HONEST))
+@pytest.mark.parametrize("name", VIOLATES + HONEST)
 def test_audit_is_right_at_twenty_seeds_and_shapes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found = [wrong(name, drawn(run), monkeypatch) for run in range(20)]
     assert [each for each in found if each] == []

@@ -5,22 +5,21 @@ What must deviate and what must hold is written from papers and facts of release
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import audit_tables
 import pytest
 from expected_cards import check_card
 
 from modbench.commands.audit import targets
-from modbench.harness.audit.auditing import audit, built, probes
+from modbench.harness.audit.auditing import audit, built
 from modbench.harness.audit.card import Architecture, Card
 from modbench.harness.planning.overrides import Overrides
-from modbench.reports.questions.audit import MARKS
+from modbench.reports.terminal import audit as terminal
 
 ROOT = Path(__file__).parents[2]
-FOLDER, PAGE, CARDS = ROOT / "examples" / "released", ROOT / "docs" / "audits.md", Path(__file__).parent / "cards"
-ALWAYS = ("causal", "rows_independent", "deterministic", "alone", "decode")
+FOLDER, PAGE = ROOT / "examples" / "released", ROOT / "docs" / "audits.md"
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,10 @@ PIECES = {
     ),
     # no router, nothing is multiplied
     "a_mod": piece(
-        "mod", "causal", "skips zeroed rows_independent deterministic mod_k mod_bypass mod_stream", capacity=0.5
+        "mod",
+        "causal mod_routers mod_gradient",
+        "skips zeroed rows_independent deterministic mod_k mod_bypass mod_stream",
+        capacity=0.5,
     ),
     # gate · Block(x) with Block's own residual; top-k in evaluation
     "mor": piece("mod", "causal mod_stream", "skips zeroed rows_independent deterministic mod_bypass mod_attention"),
@@ -77,7 +79,7 @@ PIECES = {
     "router_tuning": piece(None, "causal decode", "rows_independent deterministic"),
     "router_tuning_block": piece("mod", "skips zeroed", CAUSAL, part="block", level="token"),
     # noise in evaluation, everything computed
-    "skipgpt": piece("mod", "skips zeroed deterministic", "causal rows_independent"),
+    "skipgpt": piece("mod", "skips zeroed deterministic mod_residual", "causal rows_independent alone"),
     "skipgpt_quiet": piece("mod", "skips zeroed", f"{CAUSAL} decode", noise=False),
     # row 0 decides for the batch, from the whole sequence
     "dr_llm": piece(None, "causal rows_independent", "deterministic decode"),
@@ -107,40 +109,12 @@ def test_every_rebuild_has_a_card() -> None:
     assert {file_of(name) for name in PIECES} == set(FOLDER.glob("*.py"))
 
 
-def shown() -> dict[str, list[dict[str, str]]]:
-    """The tables of `docs/audits.md`: of each model the marks of its columns, by the title of the property."""
-    columns: dict[str, list[dict[str, str]]] = {}
-    head: list[str] = []
-    for line in PAGE.read_text(encoding="utf-8").splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split(" | ")] if line.startswith("| ") else []
-        if cells[:1] == ["property"]:
-            head = cells[1:]
-            for name in head:
-                columns.setdefault(name, []).append({})
-        elif cells and head:
-            for name, cell in zip(head, cells[1:], strict=True):
-                columns[name][-1][cells[0]] = cell[:1]
-        elif not line.startswith("|"):
-            head = []
-    return columns
-
-
-def test_the_page_shows_the_marks_of_the_goldens() -> None:
-    """Of every rebuild: what is judged without `--of` in any table, and all of its card where it was held to the same."""
-    columns, pieces = shown(), {}
-    for name, said in PIECES.items():
-        given = ",".join(f"{key}={value}" for key, value in said.options.items() if key != "capacity")
-        pieces[name] = f"{file_of(name).name}:build" + (f"({given})" if given else "")
-    on_page = [name for name, model in pieces.items() if model in columns]
-    assert len(on_page) >= 11
-    titles = {key: probe.title for of in (None, "mod") for key, probe in probes(of).items()}
-    for name in on_page:
-        card = json.loads((CARDS / f"released_{name}.json").read_text(encoding="utf-8"))
-        for column in columns[pieces[name]]:
-            held = (titles["mod_k"] in column) == (PIECES[name].of == "mod")
-            for key, found in card.items():
-                if key in ALWAYS or (held and PIECES[name].of in {None, "mod"}):
-                    assert column[titles[key]] == MARKS[found["verdict"]], (name, key)
+def test_the_page_has_the_tables_of_the_cards() -> None:
+    """`python tests/bench/audit_tables.py` puts them there."""
+    page = PAGE.read_text(encoding="utf-8")
+    assert audit_tables.filled(page) == page
+    cards = {f"released_{name}" for name in PIECES}
+    assert len(cards & {card for table in audit_tables.TABLES.values() for card in table.columns}) >= 12
 
 
 @pytest.mark.slow
@@ -151,6 +125,8 @@ def test_the_card_says_what_the_source_says(name: str) -> None:
     card, said = card_of(name), PIECES[name]
     assert said.deviates <= set(card.deviates)
     assert said.holds <= set(card.named("holds") + card.named("reported"))
+    assert said.of != "mod" or len(card.named("cannot be seen")) <= 2
+    assert len(terminal.card(card, 80).splitlines()) <= 30 - 1  # the path of the page follows
     check_card(card, f"released_{name}")
 
 
@@ -161,10 +137,25 @@ def test_flops_are_compared_with_capacity_1_where_capacity_reaches_something() -
     facts = card_of("a_mod", ("skips",))["skips"].facts
     assert facts["flops_all_on"] == dense
     assert facts["flops_share"] == pytest.approx(facts["flops"] / dense)  # type: ignore[operator]
-    assert {name: card_of(name, ("skips",))["skips"].facts["flops_share"] for name in ("layerskip", "mor")} == {
-        "layerskip": None,
-        "mor": None,
-    }
+    assert card_of("layerskip", ("skips",))["skips"].facts["flops_share"] is None
+
+
+@pytest.mark.slow
+def test_no_weight_decides_where_attention_does() -> None:
+    """A-MoD has no router, so that no gradient reaches one."""
+    card = card_of("a_mod", ("mod_routers", "mod_gradient"))
+    assert (card.deviates, card["mod_routers"].value, card["mod_gradient"].value) == (
+        ("mod_routers", "mod_gradient"),
+        0,
+        0,
+    )
+
+
+@pytest.mark.slow
+def test_a_gate_on_the_mlp_alone_is_named_behind_a_sigmoid_and_a_second_stream() -> None:
+    found = card_of("sramshetty", ("mod_residual",))["mod_residual"]
+    assert (found.verdict, found.facts) == ("deviates", {"form": "part, bent"})
+    assert card_of("mor", ("mod_residual",))["mod_residual"].facts == {"form": "bent"}
 
 
 @pytest.mark.slow

@@ -43,10 +43,20 @@ def filled(page: str, name: str, loaded: Loaded) -> str:
     )
     answer = [Sentence("{said}", said=each) for each in panel.lead.answer(loaded)]
     text = markdown.within([markdown.block(each) for each in (*answer, Note(where), *blocks)])
-    between = re.compile(rf"(<!-- {name}: from here [^>]*-->\n).*?(<!-- {name}: to here -->)", re.DOTALL)
+    return placed(page, name, text)
+
+
+def placed(page: str, name: str, text: str, script: str = "page_tables.py") -> str:
+    """Return a page with a text between the two lines of its place.
+
+    Raises:
+        ValueError: if the page has not one place of that name.
+    """
+    first = rf"<!-- {name}: from here on made by tests/bench/{re.escape(script)} -->\n"
+    between = re.compile(rf"({first}).*?(<!-- {name}: to here -->)", re.DOTALL)
     made, places = between.subn(lambda found: f"{found[1]}\n{text.strip()}\n\n{found[2]}", page)
     if places != 1:
-        raise ValueError(f"the page has {places} places for the panel {name}: one is needed")
+        raise ValueError(f"the page has {places} places for {name}: one is needed")
     return made
 
 

@@ -36,7 +36,7 @@ def case(rival: str, **options: Any) -> Case:
 
 def test_every_rival_stands_in_the_readme() -> None:
     readme = (FOLDER / "README.md").read_text(encoding="utf-8")
-    assert len(RIVALS) == 4
+    assert len(RIVALS) == 3
     assert all(f"({rival}.py)" in readme for rival in RIVALS)
 
 
@@ -46,7 +46,7 @@ def test_it_is_measured_as_a_users_model(rival: str) -> None:
     if rival == "mixture_of_depth":
         # Its transformers is too old for everything else here: tests/bench/rivals.py says how to make an environment for it.
         pytest.importorskip("MoD", exc_type=ImportError)
-    elif rival != "skipgpt":
+    else:
         pytest.importorskip("transformers", minversion="5.0")
     subject = Subject(case(rival), 0)
     tokens_BT = subject.inputs(0, 1)[0]
@@ -75,7 +75,7 @@ def test_zero_experts_save_work() -> None:
     assert 0.3 * experts[0] < experts[4] < 0.7 * experts[0]
 
 
-@pytest.mark.parametrize("rival", [rival for rival in RIVALS if rival != "skipgpt"])  # it needs none
+@pytest.mark.parametrize("rival", RIVALS)
 def test_without_its_package_the_cell_is_skipped_with_the_reason(rival: str, monkeypatch: pytest.MonkeyPatch) -> None:
     package = {"mixture_of_depth": "mixture-of-depth"}.get(rival, "transformers")
 

@@ -15,9 +15,17 @@ DRAWS = "it draws random numbers, and others for other shapes"
 
 
 def check(audited: Audited) -> Finding:
-    """Call each row by itself, and all rows with padding behind them. In float64 no choice is flipped by rounding."""
-    if audited.draws:
+    """Call each row by itself, and all rows with padding behind them. In float64 no choice is flipped by rounding.
+
+    Random numbers are held at their medians: else calls of different shapes draw different ones.
+    """
+    if audited.draws_unheld:
         return unseen(DRAWS)
+    with audited.held_draws():
+        return _check(audited)
+
+
+def _check(audited: Audited) -> Finding:
     # What depends on the other rows is found by `rows_independent`; here padding is left.
     coupled = rows_independent.check(audited).verdict == "deviates"
     bound, ties = TOLERANCE, False
@@ -32,6 +40,8 @@ def check(audited: Audited) -> Finding:
     facts = {"near_ties": ties, **found}
     if change.value <= bound:
         words = "a row alone{padded} gets what it gets in a batch" + "; near ties flip choices" * ties
+        if audited.draws:
+            words = "a row alone{padded} gets the same, random numbers held"
         return holds(words, change=change, padded=" or padded" * ("padded" in found), facts=facts)
     how = max(found, key=lambda each: found[each])
     return deviates(

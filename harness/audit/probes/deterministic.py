@@ -28,9 +28,9 @@ def check(audited: Audited) -> Finding:
         with same_draws(tokens_BT):
             seeded.append(audited.log_p(tokens_BT, module))
     drawn = float((seeded[0] - seeded[1]).abs().max()) <= TOLERANCE
-    cause = "it draws random numbers" if drawn else "it carries state from call to call"
+    cause = "random numbers" if drawn else "it carries state"
     facts, label = {"draws": drawn}, Label.RANDOM if drawn else Label.DEVIATES
-    words = "the same call differs by {change}: {cause}"
+    words = "equal calls differ by {change}: {cause}"
     return deviates(words, "change", change=change, cause=cause, facts=facts).labelled(label)
 
 

@@ -28,7 +28,7 @@ def check(audited: Audited) -> Finding:
         words = "blocks {which} of {blocks} (from 0) are routed, in uneven steps"
         return deviates(words, "n", n=len(numbers), which=which, blocks=blocks, facts=facts)
     if steps == {1}:
-        words = "{n} of {blocks:block} routed, one after the other: the paper's are every second"
+        words = "{n} of {blocks:block} routed, one after the other"
         return deviates(words, "n", n=len(numbers), blocks=blocks, facts=facts)
     words = "{n:block|blocks} of {blocks} routed, from 0: {which}"
     return holds(words, "n", n=len(numbers), which=which, blocks=blocks, facts=facts)

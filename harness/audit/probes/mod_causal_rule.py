@@ -30,7 +30,7 @@ def check(audited: Audited) -> Finding:
     moved = float((later != usual)[..., :half].double().mean())
     share = Number(value=moved, kind="share")
     if moved:
-        words = "later tokens move {share} of earlier choices; no causal=True"
+        words = "later tokens move {share} of choices; no causal=True"
         return reported(words, "share", share=share, facts={"rule": None})
     return reported("its choice never reads later tokens", "share", share=share, facts={"rule": "itself"})
 

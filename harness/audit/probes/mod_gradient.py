@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from modbench.harness.audit.audited import Audited
 from modbench.harness.audit.card import Finding, Number, deviates, holds, unseen
 from modbench.harness.audit.probe import Probe
-from modbench.harness.audit.routed import NO_ROUTER, need
+from modbench.harness.audit.routed import NO_ROUTER, decided_by_no_weight, need
 from modbench.harness.subject.output_caching_guard import same_draws
 
 
@@ -20,6 +20,8 @@ def check(audited: Audited) -> Finding:
         for at in each.candidates
     }
     names = {name for name, p in audited.module.named_parameters() if id(p) in owned}
+    if not names and decided_by_no_weight(audited):
+        return deviates("no weight decides, so that the loss reaches {some:router}", "some", some=0)
     if not names:
         return unseen(NO_ROUTER)
     module = audited.another().train()

@@ -33,7 +33,7 @@ def check(audited: Audited) -> Finding:
     low, high = min(counts[longest]), max(counts[longest])
     if low != high:
         words = "from {low} to {high} of {t} tokens of a row, not one k"
-        return deviates(words, "high", low=low, high=high, t=longest, facts=facts)
+        return deviates(words, "off", low=low, high=high, t=longest, off=high - low, facts=facts)
     if (found := _asked_for(audited, numbers)) is not None:
         return found
     claimed = dict(audited.case.options).get("capacity", audited.case.config.capacity)
@@ -43,8 +43,8 @@ def check(audited: Audited) -> Finding:
         return holds("k = {k} of {t} tokens of every row, {share}", "k", k=low, t=longest, share=of, facts=facts)
     length, wanted = _broken(counts, share)
     got = max(counts[length])
-    words = "{got} of {t} tokens, where max(1, floor(c·T)) is {wanted}"
-    return deviates(words, "got", got=got, t=length, wanted=wanted, facts=facts)
+    words = f"{{got}} of {{t}} tokens, {_off(got, wanted)} than k = {{wanted}}"
+    return deviates(words, "off", got=got, t=length, wanted=wanted, off=abs(got - wanted), facts=facts)
 
 
 def _asked_for(audited: Audited, numbers: list[int]) -> Finding | None:
@@ -64,10 +64,16 @@ def _asked_for(audited: Audited, numbers: list[int]) -> Finding | None:
     if not wrong:
         return None
     share = wrong[0]
-    words = "{got} of {t} tokens at c = {c}, where max(1, floor(c·T)) is {wanted}"
+    k, wanted = got[share][-1], kept(share, t)
+    words = f"{{got}} of {{t}} tokens at c = {{c}}, {_off(k, wanted)} than k = {{wanted}}"
     facts = {"counts": {str(each): counts for each, counts in got.items()}}
     of = Number(value=share, kind="fraction")
-    return deviates(words, "got", got=got[share][-1], t=t, c=of, wanted=kept(share, t), facts=facts)
+    return deviates(words, "off", got=k, t=t, c=of, wanted=wanted, off=abs(k - wanted), facts=facts)
+
+
+def _off(got: int, wanted: int) -> str:
+    """How many tokens are missing, or too many."""
+    return "{off} fewer" if got < wanted else "{off} more"
 
 
 def _capacity(counts: dict[int, set[int]]) -> float | None:

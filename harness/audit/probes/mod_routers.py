@@ -5,7 +5,7 @@ from __future__ import annotations
 from modbench.harness.audit.audited import Audited
 from modbench.harness.audit.card import Finding, deviates, holds, unseen
 from modbench.harness.audit.probe import Probe
-from modbench.harness.audit.routed import NO_ROUTER, need
+from modbench.harness.audit.routed import NO_ROUTER, decided_by_no_weight, need
 
 
 def check(audited: Audited) -> Finding:
@@ -18,6 +18,8 @@ def check(audited: Audited) -> Finding:
     blocks = len({id(each.call.module) for each in routed})
     different = len(set().union(*owned))
     facts = {"routers": [len(ids) for ids in owned], "blocks": len(routed), "different": different}
+    if not different and decided_by_no_weight(audited):
+        return deviates("no weight decides: {n:router} in {blocks:routed block}", "n", n=0, blocks=blocks, facts=facts)
     if not different:
         return unseen(NO_ROUTER, facts=facts)
     if any(len(ids) != 1 for ids in owned):

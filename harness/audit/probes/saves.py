@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from modbench.harness.audit.audited import Audited
 from modbench.harness.audit.card import Finding, Given, Number, deviates, holds, reported, unseen
+from modbench.harness.audit.decoding import why_not
 from modbench.harness.audit.probe import Probe
 from modbench.harness.audit.probes.skips import all_on, rows_computed
 from modbench.harness.audit.routed import routed_blocks
-from modbench.harness.core.protocols import parts_of
+from modbench.harness.subject.generation import Generation
 from modbench.harness.subject.output_caching_guard import same_draws
 from modbench.harness.subject.rewinding import held_bytes, tensors_of
 
@@ -44,7 +45,8 @@ def check(audited: Audited) -> Finding:
             else reported(words, "kept", kept=kept, facts=facts)
         )
     given: dict[str, Given] = {f"s{at}": Number(value=share, kind="share") for at, share in enumerate(shares.values())}
-    words = ", ".join(f"{{s{at}}} of dense's {name}" for at, name in enumerate(shares))
+    whose = ("dense's", "its")
+    words = ", ".join(f"{{s{at}}} of {whose[at]} {name}" for at, name in enumerate(shares))
     if audited.of not in SAVING:
         return reported(words, f"s{len(shares) - 1}", facts=facts, **given)
     # What should be saved is what is skipped, or would be, were it not masked.
@@ -143,14 +145,10 @@ def _kept_in(module: nn.Module, call: Callable[[], object]) -> float:
 
 def _cache(audited: Audited, module: nn.Module, tokens_BT: Tensor) -> object | None:
     """The cache after a prompt; None where the model cannot generate."""
-    parts = parts_of(module, audited.case.model)
-    if audited.case.config.bidirectional or not parts.has("prefill", "decode"):
+    subject = audited.subject_of(module.eval())
+    if why_not(subject):
         return None
-    model = cast("Any", module)
-    if parts.has("why_no_decode") and model.why_no_decode():
-        return None
-    with torch.no_grad():
-        made: object = model.eval().prefill(tokens_BT, **parts.given("prefill", max_len=tokens_BT.shape[1]))[1]
+    made: object = Generation(subject).read(tokens_BT, tokens_BT.shape[1])[1]
     return made
 
 

@@ -3,60 +3,126 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from torch import Tensor
 
 from modbench.harness.audit.audited import Audited
-from modbench.harness.audit.card import Finding, Number, deviates, holds, reported, unseen
+from modbench.harness.audit.card import Finding, Given, Number, deviates, holds, reported, unseen
 from modbench.harness.audit.probe import Probe
+from modbench.harness.audit.products import Product
 from modbench.harness.core.labels import Label
+from modbench.harness.domain.records import Gap
+from modbench.harness.results.outcomes import attempt
 
 # Share of the work of weights below which nothing is said: a row that fills a shape, or that no later token happened to read.
 LITTLE = 0.01
 
 
+class Lost(NamedTuple):
+    """What of the work of weights comes to nothing.
+
+    Attributes:
+        share: of weights that met every token.
+        filling: the share of weights that were spared some.
+        unread: the part of it in products of which nothing at all is read.
+        weights: names of those that `share` counts.
+    """
+
+    share: float
+    filling: float
+    unread: float
+    weights: list[str]
+
+
 def check(audited: Audited) -> Finding:
-    """Find the rows of products that no logit depends on, and weigh them by what they cost.
+    """Find the rows of products that nothing depends on, in a forward pass, in a training step and in a decode step.
 
     A weight that meets fewer rows than there are tokens was spared some: rows of it that come to nothing fill a shape, such as
-    that of the longest choice of a batch. They are told apart. Keys and values of the last tokens may be read by none that
-    follow, and are kept for those to come: of products with all tokens of a row, only the first half counts, for both.
+    that of the longest choice of a batch. They are told apart. In training a product of which nothing at all is read may
+    belong to a loss that is not seen, or that counts at another time, and is told apart too.
     """
-    found, tokens_BT = audited.products, audited.tokens()
-    known = [each for each in found if each.zeroed_N is not None]
-    whole = sum(each.rows * each.cost for each in found)
-    if not whole or 2 * sum(each.rows * each.cost for each in known) < whole:
+    tokens_BT = audited.tokens()
+    n, t = tokens_BT.numel(), tokens_BT.shape[1]
+    forward = lost(audited.products, n, t)
+    if forward is None:
         return unseen("its products have no gradient: a forward pass that torch can differentiate would show it")
-    met, lost = Counter[str](), dict[str, float]()
-    for each in known:
+    training = attempt(lambda: lost(audited.products_in_training, n, t))
+    decoding = attempt(lambda: _decoding(audited))
+    shares = {"forward": forward.share}
+    if isinstance(training, Lost):
+        shares["training"] = training.share - training.unread
+    if isinstance(decoding, Lost):
+        shares["decoding"] = decoding.share
+    facts = {
+        **{name: shares.get(name) for name in ("forward", "training", "decoding")},
+        "filling": forward.filling,
+        "weights": forward.weights,
+        "unread_in_training": training.unread if isinstance(training, Lost) else None,
+        "why_not": [each.reason for each in (training, decoding) if isinstance(each, Gap)],
+    }
+    given: dict[str, Given] = {name: Number(value=share, kind="share") for name, share in shares.items()}
+    others = [f"{name} {{{name}}}" for name in ("training", "decoding") if name in given]
+    words = "{forward} of work" + f" ({', '.join(others)})" * bool(others)
+    worst = max(shares, key=lambda name: shares[name])
+    judge = holds if shares[worst] <= LITTLE else deviates
+    if audited.of is None or audited.of == "dense":
+        judge = reported
+    found = judge(words, worst, facts=facts, **given)
+    return found.labelled(Label.ZEROES) if shares[worst] > LITTLE else found
+
+
+def _decoding(audited: Audited) -> Lost | None:
+    decoding = audited.decoding
+    return lost(decoding.products, len(decoding.tokens_B), 1)
+
+
+def lost(products: Sequence[Product], n: int, t: int) -> Lost | None:
+    """The work that comes to nothing in a call.
+
+    Args:
+        products: of the call.
+        n: tokens of the call.
+        t: tokens of each of its rows.
+
+    Returns:
+        None where that is not known of most of the work.
+    """
+    whole = sum(each.rows * each.cost for each in products)
+    met, work = Counter[str](), dict[str, float]()
+    for each in products:
         met[each.name] += each.rows
         if each.zeroed_N is not None:
-            lost[each.name] = lost.get(each.name, 0.0) + _lost(each.zeroed_N, tokens_BT.shape[1]) * each.cost
-    every = {name for name, rows in met.items() if rows >= tokens_BT.numel()}
-    share = Number(value=sum(work for name, work in lost.items() if name in every) / whole, kind="share")
-    filling = sum(work for name, work in lost.items() if name not in every) / whole
-    facts = {
-        "filling": filling,
-        "weights": [name for name, work in lost.items() if name in every and work],
-    }
-    words = "{share} of the work of weights is zeroed or dropped"
-    if share.value <= LITTLE:
-        words = "nothing is computed and then zeroed"
-    if audited.of is None or audited.of == "dense":
-        fact = reported(words, "share", share=share, facts=facts)
-        return fact.labelled(Label.ZEROES) if share.value > LITTLE else fact
-    if share.value <= LITTLE:
-        return holds(words, "share", share=share, facts=facts)
-    return deviates(words, "share", share=share, facts=facts).labelled(Label.ZEROES)
+            work[each.name] = work.get(each.name, 0.0) + _rows(each.zeroed_N, t) * each.cost
+    spared = {name for name, rows in met.items() if rows < n}
+    full = [each for each in products if each.name not in spared]
+    hidden = sum(each.rows * each.cost for each in full if each.zeroed_N is None)
+    if not whole or 2 * hidden > sum(each.rows * each.cost for each in full):
+        return None
+    every = {name for name in work if name not in spared}
+    unread = [each for each in full if each.zeroed_N is not None and bool(each.zeroed_N.all())]
+    return Lost(
+        share=sum(work[name] for name in every) / whole,
+        filling=sum(each for name, each in work.items() if name in spared) / whole,
+        unread=sum(each.rows * each.cost for each in unread) / whole,
+        weights=[name for name in work if name in every and work[name]],
+    )
 
 
-def _lost(zeroed_N: Tensor, t: int) -> float:
-    """Rows of a product that came to nothing."""
+def _rows(zeroed_N: Tensor, t: int) -> float:
+    """Rows of a product that came to nothing.
+
+    Keys and values of the last tokens may be read by none that follow, and are kept for those to come: of products with all
+    tokens of a row, no larger share of the last half counts than of the first.
+    """
     zeroed_N = zeroed_N.flatten()
-    if zeroed_N.numel() % t:
-        return float(zeroed_N.sum())
     first = t // 2
-    return float(zeroed_N.view(-1, t)[:, :first].sum()) * t / first
+    if zeroed_N.numel() % t or not first:
+        return float(zeroed_N.sum())
+    rows_RT = zeroed_N.view(-1, t)
+    early, late = float(rows_RT[:, :first].sum()), float(rows_RT[:, first:].sum())
+    return early + min(late, early * (t - first) / first)
 
 
 PROBE = Probe("nothing zeroed", check, order=12)
