@@ -20,7 +20,7 @@ from expected_cards import check_card, stored
 from page_tables import placed
 
 from modbench.commands.audit import targets
-from modbench.harness.audit.auditing import audit, probes
+from modbench.harness.audit.auditing import audit, built, probes
 from modbench.harness.audit.card import Architecture, Card, Finding
 from modbench.harness.planning.overrides import Overrides
 from modbench.reports.questions.audit import side_by_side
@@ -146,7 +146,7 @@ def main() -> None:
     for name in parser.parse_args().audit:
         model, of = ELSEWHERE[name]
         os.environ["MODBENCH_GOLDEN"] = "write"
-        check_card(audit(targets.built(targets.case_of_flags(model, Overrides()), of)), name)
+        check_card(audit(built(targets.case_of_flags(model, Overrides()), of)), name)
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 
