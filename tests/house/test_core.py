@@ -29,7 +29,7 @@ MAKE = """
 import dataclasses, json, sys
 from pathlib import Path
 import goldens
-goldens.MORE, goldens.EVERY["files"] = {"quick": {}}, "report run --format csv,html,md,json -o views"
+goldens.MORE, goldens.EVERY["files"] = {"quick": {}}, "report run --format md,json -o views"
 print(json.dumps(dataclasses.asdict(goldens.made("quick", Path(sys.argv[1])))))
 """
 
