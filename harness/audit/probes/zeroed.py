@@ -74,8 +74,10 @@ def check(audited: Audited) -> Finding:
 
 
 def _decoding(audited: Audited) -> Lost | None:
+    """Of a decode step, without products of more rows than tokens: these compute earlier tokens again, for new ones to read."""
     decoding = audited.decoding
-    return lost(decoding.products, len(decoding.tokens_B), 1)
+    b = len(decoding.tokens_B)
+    return lost([each for each in decoding.products if each.rows <= b], b, 1)
 
 
 def lost(products: Sequence[Product], n: int, t: int) -> Lost | None:
