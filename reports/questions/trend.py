@@ -349,22 +349,19 @@ def _where(answer: Answer, trend: Trend) -> Sentence:
 
 def _cannot_tell(trend: Trend, given: Mapping[str, Value]) -> Sentence:
     """Say at which budgets the sign is known by their own seeds, where the line does not tell it."""
-    told = {each.flops: found.value < 0 for each, found in _alone(trend) if _word(found) != UNTOLD}
-    if told and len(set(told.values())) == 1:
-        lower = "lower" if next(iter(told.values())) else "higher"
-        open_ = [_flops(each.flops) for each in trend.budgets if each.flops not in told]
+    at: dict[str, list[Value]] = {"lower": [], "higher": [], "open": []}
+    for budget, found in zip(trend.budgets, trend.differences, strict=True):
+        at["open" if _is_open(found) else "lower" if found.value < 0 else "higher"].append(_flops(budget.flops))
+    told = [side for side in ("lower", "higher") if at[side]]
+    if not told:
         return Sentence(
-            f"{{arm}} has a {lower} loss than {{base}} at {{where}} training FLOPs; at {{open}} it cannot be told.",
-            where=Listed([*map(_flops, told)], last=" and "),
-            open=Listed(open_, last=" and "),
-            **given,
+            "From {first} to {last} it cannot be told which of {arm} and {base} has the lower loss.", **given
         )
-    return Sentence("From {first} to {last} it cannot be told which of {arm} and {base} has the lower loss.", **given)
-
-
-def _alone(trend: Trend) -> list[tuple[Budget, Fitted]]:
-    """Each budget with its own difference, whatever the line says."""
-    return list(zip(trend.budgets, trend.differences, strict=True))
+    words = (
+        "{arm} has " + " and ".join(f"a {side} loss than {{base}} at {{{side}}}" for side in told) + " training FLOPs"
+    )
+    words += "; at {open} it cannot be told." if at["open"] else "."
+    return Sentence(words, **{side: Listed(where, last=" and ") for side, where in at.items()}, **given)
 
 
 def _one_end(crossing: Crossing, trend: Trend, given: Mapping[str, Value]) -> Sentence:
@@ -382,9 +379,13 @@ def _one_end(crossing: Crossing, trend: Trend, given: Mapping[str, Value]) -> Se
 
 
 def _word(found: Fitted) -> str:
-    if found.low is None or found.high is None or found.low <= 0 <= found.high:
+    if _is_open(found):
         return UNTOLD
-    return "has a lower loss than" if found.high < 0 else "has a higher loss than"
+    return "has a lower loss than" if found.value < 0 else "has a higher loss than"
+
+
+def _is_open(found: Fitted) -> bool:
+    return found.low is None or found.high is None or found.low <= 0 <= found.high
 
 
 def _flops(flops: float) -> Estimate:
