@@ -121,3 +121,13 @@ class Doubt:
     finds: Callable[[Evidence], str | None]
     advice: str
     label: Label | None = None
+
+
+def doubt_of_audit(label: Label, advice: str) -> Doubt:
+    """A doubt that the audit of a model brings (`run --audit`), with the audit's own sentence."""
+
+    def finds(evidence: Evidence) -> str | None:
+        said = evidence.audited.get(label)
+        return f"{label}: {said}" if said else None
+
+    return Doubt(finds, advice, label)

@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 from modbench.harness.core.labels import Label
-from modbench.harness.domain.evidence import Doubt, Evidence
+from modbench.harness.domain.evidence import doubt_of_audit
 
-
-def finds(evidence: Evidence) -> str | None:
-    """What the audit found."""
-    said = evidence.audited.get(Label.DEVIATES)
-    return f"{Label.DEVIATES}: {said}" if said else None
-
-
-DOUBT = Doubt(
-    finds=finds,
-    advice=("Read its card: `modbench audit` makes it again, and `docs/audit.md` says how each property is seen."),
-    label=Label.DEVIATES,
+DOUBT = doubt_of_audit(
+    Label.DEVIATES,
+    "Read its card: `modbench audit` makes it again, and `docs/audit.md` says how each property is seen.",
 )

@@ -3,19 +3,9 @@
 from __future__ import annotations
 
 from modbench.harness.core.labels import Label
-from modbench.harness.domain.evidence import Doubt, Evidence
+from modbench.harness.domain.evidence import doubt_of_audit
 
-
-def finds(evidence: Evidence) -> str | None:
-    """What the audit found."""
-    said = evidence.audited.get(Label.ZEROES)
-    return f"{Label.ZEROES}: {said}" if said else None
-
-
-DOUBT = Doubt(
-    finds=finds,
-    advice=(
-        "Gather the tokens that a block computes before its products: what is computed and then zeroed costs what dense costs."
-    ),
-    label=Label.ZEROES,
+DOUBT = doubt_of_audit(
+    Label.ZEROES,
+    "Gather the tokens that a block computes before its products: what is computed and then zeroed costs what dense costs.",
 )

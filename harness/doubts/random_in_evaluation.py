@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 from modbench.harness.core.labels import Label
-from modbench.harness.domain.evidence import Doubt, Evidence
+from modbench.harness.domain.evidence import doubt_of_audit
 
-
-def finds(evidence: Evidence) -> str | None:
-    """What the audit found."""
-    said = evidence.audited.get(Label.RANDOM)
-    return f"{Label.RANDOM}: {said}" if said else None
-
-
-DOUBT = Doubt(
-    finds=finds,
-    advice=("Draw in training mode alone: here each number is that of one draw."),
-    label=Label.RANDOM,
+DOUBT = doubt_of_audit(
+    Label.RANDOM,
+    "Draw in training mode alone: here each number is that of one draw.",
 )

@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 from modbench.harness.core.labels import Label
-from modbench.harness.domain.evidence import Doubt, Evidence
+from modbench.harness.domain.evidence import doubt_of_audit
 
-
-def finds(evidence: Evidence) -> str | None:
-    """What the audit found."""
-    said = evidence.audited.get(Label.ROWS_DEPEND)
-    return f"{Label.ROWS_DEPEND}: {said}" if said else None
-
-
-DOUBT = Doubt(
-    finds=finds,
-    advice=("Choose within each row: a loss or an answer at one batch size says nothing of another."),
-    label=Label.ROWS_DEPEND,
+DOUBT = doubt_of_audit(
+    Label.ROWS_DEPEND,
+    "Choose within each row: a loss or an answer at one batch size says nothing of another.",
 )
