@@ -64,3 +64,19 @@ def _finding(each: dict[str, Any]) -> Finding:
     number = Number(value=each["number"], kind=each["kind"], unit=each["unit"])
     given: Given = int(each["number"]) if each["kind"] == "count" else number
     return Finding(verdict=each["verdict"], words="", given={"number": given}, number="number")
+
+
+def card(**findings: Any) -> Card:
+    """A card with these findings."""
+    titles = {name: name.replace("_", " ") for name in findings}
+    return Card(
+        target="mine",
+        of=None,
+        params=1,
+        seq_len=8,
+        batch_size=2,
+        dtype="fp32",
+        findings=findings,
+        titles=titles,
+        wall_s=1.0,
+    )

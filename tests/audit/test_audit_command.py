@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from expected_cards import card
 from torch import Tensor, nn
 
 import modbench as mb
@@ -40,22 +41,6 @@ BROKEN = {
         "must map tokens",
     ),
 }
-
-
-def card(**findings: Any) -> Card:
-    """A card with these findings."""
-    titles = {name: name.replace("_", " ") for name in findings}
-    return Card(
-        target="mine",
-        of=None,
-        params=1,
-        seq_len=8,
-        batch_size=2,
-        dtype="fp32",
-        findings=findings,
-        titles=titles,
-        wall_s=1.0,
-    )
 
 
 def test_the_exit_code_is_what_was_found() -> None:

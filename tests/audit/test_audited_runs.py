@@ -9,12 +9,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from expected_cards import card
 from planted import left, planted_suite
 
 from modbench import api
 from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.audit.auditing import SHAPE, small
-from modbench.harness.audit.card import AuditFinding, Card, deviates, holds, reported
+from modbench.harness.audit.card import AuditFinding, deviates, holds, reported
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import now
 from modbench.harness.core.labels import Label
@@ -139,21 +140,6 @@ def test_the_pass_leaves_a_card_or_why_there_is_none() -> None:
     (found,) = audit_pass.run(broken, [])
     assert found.card is None
     assert "no weights" in str(found.reason)
-
-
-def card(**findings: Any) -> Card:
-    titles = {name: name.replace("_", " ") for name in findings}
-    return Card(
-        target="mine.py:build",
-        of=None,
-        params=1,
-        seq_len=8,
-        batch_size=2,
-        dtype="fp32",
-        findings=findings,
-        titles=titles,
-        wall_s=1.0,
-    )
 
 
 MOVED = deviates("other rows move it by {n:token}", "n", n=7).labelled(Label.ROWS_DEPEND)
