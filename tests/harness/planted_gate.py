@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from planted import ENVIRONMENT, Trouble, fake_record, planted_suite
+from planted import ENVIRONMENT, Trouble, fake_record, planted_suite, unsynced
 
 from modbench.harness.core import files
 from modbench.harness.domain.case import UnitOfWork
@@ -106,6 +106,7 @@ def planted_run(
     return written(folder, planted_suite("draft", **changes), record, environment, leave_out)
 
 
+@unsynced()
 def written(
     folder: Path,
     made: Plan,

@@ -45,10 +45,12 @@ def half_speed(config):
     return Plain(config)
 def slow_everywhere(config):
     from modbench.harness.process import clocks
+    from modbench.harness.results import workspace
     read, kernel = clocks.perf_counter, clocks.kernel_s
     clocks.perf_counter = lambda: read() / 2
     clocks.kernel_s = lambda: kernel() / 2
-    time.sleep(6)
+    if workspace.HERE.unit.startswith("time-"):
+        time.sleep(6)
     return Plain(config)
 scribbles, not_a_number = Scribbles, NotANumber
 """

@@ -75,7 +75,17 @@ def row(process: subprocess.Popen[str], name: str) -> dict[str, Any]:
 
 
 # Met in the same way as another one of the table: at twenty moments they have a turn too.
-LIKE_OTHERS = ("SIGHUP", "quota used up", "no inodes", "input/output error", "a record of no bytes")
+LIKE_OTHERS = (
+    "SIGTERM",
+    "SIGHUP",
+    "quota used up",
+    "no inodes",
+    "read-only",
+    "input/output error",
+    "a record of no bytes",
+    "SIGKILL of the keeper",  # test_parent_death.py
+    "a unit that hangs",  # test_faults.py
+)
 
 
 @pytest.mark.parametrize(

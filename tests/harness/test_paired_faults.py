@@ -213,6 +213,7 @@ def test_a_command_that_is_ended_leaves_nothing_and_goes_on(compared: Compared) 
     assert compared.journal() == []
 
 
+@pytest.mark.proof  # above it is killed while it measures
 def test_a_command_that_is_killed_while_it_prepares_leaves_nothing(compared: Compared) -> None:
     (compared.root / "hang-run").touch()
     command = compared.start()

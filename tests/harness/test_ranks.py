@@ -74,7 +74,7 @@ def trained(made: Plan, here: Path, name: str) -> Record:
     return read_record(folder.record(slots.units[0]))
 
 
-@pytest.mark.slow
+@pytest.mark.proof  # tests/slurm holds losses of ranks against those of one, test_trainer.py of shards
 def test_two_ranks_train_what_one_does(here: Path) -> None:
     two, one = (trained(planned("dense", here, ranks=number), here, str(number)) for number in (2, 1))
     (loss,), (expected,) = ([o for o in record.outcomes if o.metric == "loss/val"] for record in (two, one))

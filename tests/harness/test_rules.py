@@ -140,8 +140,6 @@ def test_a_fourth_rule_is_planned_run_resumed_watched_and_shown(here: Path, modb
     why = "3 lengths, since 32 is enough"
     assert json.loads(file.read_text())["why"] == why
     assert f"lengths: {why}" in modbench("watch", "run", "--once", cwd=here).stdout
-    report = modbench("report", "run", "--format", "html,csv", cwd=here)
-    assert report.returncode == 0
     assert why in (here / "run" / "report.html").read_text()
     assert "longer did not ask for it" in (here / "run" / "cases.csv").read_text()
 

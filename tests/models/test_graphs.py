@@ -17,7 +17,7 @@ from modbench.models.layers.decoder import Decoder
 ROUTED: dict[str, Any] = {"first_routed": 0, "every": 1}  # ignored by models that route nothing
 SHAPES: list[Any] = [
     *((name, {}) for name in STATIC),
-    ("mod", {"mixer": "window", "window": 5}),
+    pytest.param("mod", {"mixer": "window", "window": 5}, marks=pytest.mark.proof),
     pytest.param("mod", {"mixer": "convolution"}, marks=pytest.mark.proof),
     pytest.param("mod", {"granularity": "attention", "router": "stochastic"}, marks=pytest.mark.proof),
     ("mod", {"granularity": "mlp", "multiplier": "sigmoid", "causal": "aux_loss"}),

@@ -38,6 +38,7 @@ def read(loaded: Loaded, file: str) -> pd.DataFrame:
     return pd.read_csv(loaded.path / file, dtype=str, keep_default_na=False)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_two_settings_that_are_one_model_are_labelled_everywhere(tmp_path: Path) -> None:
     loaded, found = labelled(tmp_path, ARMS)
     assert len(found) == 2

@@ -88,6 +88,7 @@ def test_components_stand_on_the_page_and_in_the_tables(run: Path, tmp_path: Pat
     assert len(pd.read_csv(run / "components.csv")) == 1  # a file of the same name takes its place
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_another_machine_is_said(run: Path, tmp_path: Path) -> None:
     file = file_of(tmp_path, benchmark(), machine_info={"cpu": {"brand_raw": "<b>another</b>"}})
     components.keep(run, components.imported(file))

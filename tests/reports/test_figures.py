@@ -52,7 +52,7 @@ def alone(loaded: Loaded, name: str) -> Figure:
     return made
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_the_page_shows_the_figures_that_can_be_had_alone(loaded: Loaded, modbench: Modbench) -> None:
     """Which are those that the command lists, in the order of the page."""
     names = []
@@ -232,6 +232,7 @@ def test_mistakes_are_said(
 
 
 SHARES = (0.125, 0.25, 0.375, 0.5, 0.75)
+NAMED = ["flops/forward", "latency/forward", "memory/peak_allocated", "loss/val", "bpb/val"]
 LONG = {f"mod[c{share}]": f"mymod:build capacity{share}" for share in SHARES} | {
     "mod[c0.25]": "Our router with a fairly long name for a figure",
     "dense": "Baseline, as published",
@@ -244,7 +245,7 @@ def titled(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     folder = tmp_path_factory.mktemp("titled")
     rung = {"model": "dense", "match": {"arm": "mod", "capacity": 0.125}}
     arms = [{"model": "dense"}, rung, {"model": "mod", "capacity": list(SHARES)}]
-    left(folder, planted_suite("draft", metrics=[*METRICS, "bpb/val"], arms=arms, launches=3, rounds=2))
+    left(folder, planted_suite("draft", metrics=NAMED, arms=arms, launches=3, rounds=2))
     return load(folder / "run", title=LONG)
 
 

@@ -30,8 +30,8 @@ TIMED = {"metrics": [TIME], "launches": 3}
 
 
 def run(folder: Path, suite: dict[str, Any] | None = None, effort: str = "standard", **trouble: Any) -> Loaded:
-    """A stored run with changes to its suite or its planted truth."""
-    made = planted_suite(effort, **(suite or {}))
+    """A stored run of one length with changes to its suite or its planted truth."""
+    made = planted_suite(effort, **{"grid": {"seq_len": [64]}, **(suite or {})})
     return written(folder, made, partial(fake_record, trouble=Trouble(**trouble)), {})
 
 
@@ -118,7 +118,7 @@ def test_one_cold_compilation_gates_nothing(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_gate_refuses_times_of_an_unfit_machine_and_no_others(before: Loaded, tmp_path: Path, modbench: Any) -> None:
     bad = unfit()
-    left(tmp_path, planted_suite("standard", metrics=[TIME]), certificate=bad)
+    left(tmp_path, planted_suite("standard", metrics=[TIME], grid={"seq_len": [64]}), certificate=bad)
     for more in ((), ("--lenient",)):
         refused = modbench("gate", tmp_path / "run", "--against", before.path, *more)
         assert refused.returncode == 5

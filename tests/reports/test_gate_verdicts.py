@@ -244,27 +244,28 @@ def test_a_slower_anchor_on_the_same_machine_is_not_green(base: Loaded, tmp_path
 
 
 @pytest.mark.slow
-def test_earlier_runs_judge_the_anchor(base: Loaded, tmp_path: Path, modbench: Any) -> None:
+def test_earlier_runs_judge_the_anchor(tmp_path: Path, modbench: Any) -> None:
     """Runs of this machine differ by 0.3 %: 10 % is worse, 0 % passes, 2.2 % cannot be told; 1.8 %, which is less, is printed."""
-    past = tmp_path / "past"
+    of_one_length = partial(planted_run, suite={"grid": {"seq_len": [64]}})
+    base, past = of_one_length(tmp_path / "base"), tmp_path / "past"
     for number, speed in enumerate((1.004, 0.996, 1.002, 0.999)):
-        planted_run(past / f"run{number}", speed=speed, seed=10 + number)
-    planted_run(past / "elsewhere", speed=2.0, machine="other")
+        of_one_length(past / f"run{number}", speed=speed, seed=10 + number)
+    of_one_length(past / "elsewhere", speed=2.0, machine="other")
     for name, speed, word in (
         ("slow", 1.10, "worse"),
         ("same", 1.0, "pass"),
         ("near", 1.022, "cannot tell"),
         ("less", 1.018, "not compared"),
     ):
-        now = planted_run(tmp_path / name, speed=speed, seed=2)
+        now = of_one_length(tmp_path / name, speed=speed, seed=2)
         found = judged(now, base, history=[str(past)])
         assert words(found, "dense") == {word}
         assert words(found, "moe") == {"pass"}
         said = next(str(each.reason) for each in found.findings if each.what.startswith("dense["))
         assert re.search(r"\b5 earlier runs .* 0\.3 %", said)
         assert any("elsewhere is left out" in said for said in found.said)
-    far = planted_run(tmp_path / "far", machine="far", seed=3)
-    assert words(judged(planted_run(tmp_path / "slow2", speed=1.1, seed=2), far, history=[str(past)]), "dense") == {
+    far = of_one_length(tmp_path / "far", machine="far", seed=3)
+    assert words(judged(of_one_length(tmp_path / "slow2", speed=1.1, seed=2), far, history=[str(past)]), "dense") == {
         "worse"
     }
     told = modbench("gate", tmp_path / "slow", "--against", base.path, "--history", past / "run0", "--history", past)

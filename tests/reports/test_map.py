@@ -13,6 +13,7 @@ from planted_map import CAPACITIES, LENGTHS, METRICS, map_plan, map_run
 
 from modbench.harness.core.contracts import Text
 from modbench.harness.planning.load_suite import load_suite
+from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import make_plan
 from modbench.reports.figures.style import MAP
 from modbench.reports.model import Finding, Sentence
@@ -203,7 +204,7 @@ def test_the_shipped_suite_fits_a_terminal(tmp_path: Path, monkeypatch: pytest.M
     """Forty lines of eighty characters, with every time, the loss, and what was counted."""
     monkeypatch.setenv("COLUMNS", "80")
     text = Text("t", b"some words " * 50_000, b"other words " * 9500, "c0ffee")
-    made = make_plan(load_suite("map"), device="cpu", text=text)
+    made = make_plan(override(load_suite("map"), Overrides(settings={"launches": 5})), device="cpu", text=text)
     lines = summary.closing(load(map_run(tmp_path, made)), "report.html", 1.0).splitlines()
     assert len(lines) <= 40
     assert max(map(len, lines)) <= 80

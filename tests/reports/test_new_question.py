@@ -30,6 +30,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_one_file_answers_a_question_in_every_output(here: Path, modbench: Any) -> None:
     done = modbench(
         "report", "run", "--include", "bench", "--format", "csv,html,md,tex,json", "-o", "views", "-v", cwd=here

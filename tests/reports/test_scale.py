@@ -108,6 +108,7 @@ def test_a_rung_stays_paired_with_the_arm_that_it_was_solved_for(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_a_page_of_many_cases_shows_some_and_says_how_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = load(left(tmp_path, grown(15, 3)))
     page, every = render.html(loaded), shown(table, loaded)

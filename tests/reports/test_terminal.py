@@ -89,6 +89,7 @@ def test_the_value_of_baseline_and_arm_stands_beside_each_ratio(loaded: Loaded) 
     assert "▲ faster" in closing(loaded)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_lone_model_gets_its_numbers(tmp_path: Path) -> None:
     suite = planted_suite("draft", metrics=["latency/forward"], train=None, arms=[{"model": "dense"}], launches=3)
     loaded = load(left(tmp_path, suite))
@@ -149,6 +150,7 @@ def test_the_half_of_an_interval_is_short() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_quiet_prints_where_the_report_is(tmp_path: Path, modbench: Modbench) -> None:
     run = left(tmp_path, planted_suite("smoke", metrics=["flops/forward"], train=None))
     assert modbench("report", str(run), "--quiet").stdout == f"{run / 'report.html'}\n"

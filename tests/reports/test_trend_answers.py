@@ -66,11 +66,13 @@ def test_the_answer_says_where_which_arm_is_better(crossing: Loaded) -> None:
 @pytest.mark.parametrize(
     ("slope", "level", "words"),
     [
-        (-0.05, 0.0, "has the lower loss above 2"),
+        pytest.param(-0.05, 0.0, "has the lower loss above 2", marks=pytest.mark.proof),  # "below" is above
         (0.0, -0.1, "has a lower loss than dense at all budgets"),
-        (0.02, 0.1, "has a higher loss than dense at all budgets"),
+        pytest.param(0.02, 0.1, "has a higher loss than dense at all budgets", marks=pytest.mark.proof),
         (-0.01, 0.0, "cannot be told which"),
-        (0.05, -0.055 * math.log(2), "has a lower loss than dense from 1e10 up to"),
+        pytest.param(
+            0.05, -0.055 * math.log(2), "has a lower loss than dense from 1e10 up to", marks=pytest.mark.proof
+        ),
         (0.05, 0.05 * math.log(2), "has a higher loss than dense from"),
     ],
 )

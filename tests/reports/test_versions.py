@@ -65,6 +65,7 @@ def test_a_run_of_one_version_wears_no_label(here: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_launches_of_two_versions_are_labelled_and_have_no_verdict(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = ran(here / "one", monkeypatch, {"T64-B1-fp32-cpu1-launch0": "b"})
     times = loaded.pairs[loaded.pairs.metric == "latency/forward"].set_index("seq_len")
