@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -172,12 +173,15 @@ def test_what_a_launch_costs_is_known_from_a_run(tmp_path: Path) -> None:
     assert all(sd is not None and found.launch_sd(rounds) < 10 * sd for sd in sds)
 
 
-# --- runs, on disk
+# --- runs of one length, on disk
+
+SHORT = {"grid": {"seq_len": [64]}}
+short_run = partial(planted_run, suite=SHORT)
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
-    return planted_run(tmp_path_factory.mktemp("runs") / "base", seed=1, own_work_seen=True)
+    return short_run(tmp_path_factory.mktemp("runs") / "base", seed=1, own_work_seen=True)
 
 
 @pytest.mark.slow
@@ -187,9 +191,9 @@ def test_three_earlier_runs_take_the_place_of_what_was_assumed(base: Loaded, tmp
     for name, slower in factors.items():
         for number, factor in enumerate(slower):
             arms = {"mod[c0.125]": factor, "mod[c0.5]": 2 - factor, "moe": factor}
-            planted_run(tmp_path / name / str(number), slower=arms, seed=10 + number)
-    now = planted_run(tmp_path / "now", slower={"moe": 1.065}, seed=2)
-    same = planted_run(tmp_path / "same", seed=3)
+            short_run(tmp_path / name / str(number), slower=arms, seed=10 + number)
+    now = short_run(tmp_path / "now", slower={"moe": 1.065}, seed=2)
+    same = short_run(tmp_path / "same", seed=3)
     assumed = gate.gate(now, base)
     assert (
         assumed.verdict,
@@ -229,8 +233,8 @@ def test_where_no_launch_decides_the_usable_limit_and_the_paired_gate_are_named(
 @pytest.mark.slow
 def test_one_metric_is_judged_by_two_named_checks(base: Loaded, tmp_path: Path, modbench: Any) -> None:
     """Wall time that was waited through is judged by CPU time in both; an arm that waits is slower by wall time alone."""
-    waits = planted_run(tmp_path / "waits", waits="moe", seed=2, own_work_seen=True)
-    slow = planted_run(tmp_path / "slow", slower={"moe": 1.3}, seed=2, own_work_seen=True)
+    waits = short_run(tmp_path / "waits", waits="moe", seed=2, own_work_seen=True)
+    slow = short_run(tmp_path / "slow", slower={"moe": 1.3}, seed=2, own_work_seen=True)
     checks = parse(["slower:8%,cpu:7%"])
     for now, words in ((waits, {"slower": "pass", "cpu": "pass"}), (slow, {"slower": "worse", "cpu": "worse"})):
         found = gate.gate(now, base, fail_on=checks)
@@ -257,7 +261,7 @@ def test_one_metric_is_judged_by_two_named_checks(base: Loaded, tmp_path: Path, 
 
 @pytest.mark.slow
 def test_cpu_time_alone_can_be_named_and_slower_is_then_reported(base: Loaded, tmp_path: Path) -> None:
-    slow = planted_run(tmp_path / "slow", slower={"moe": 1.3}, seed=2, own_work_seen=True)
+    slow = short_run(tmp_path / "slow", slower={"moe": 1.3}, seed=2, own_work_seen=True)
     found = gate.gate(slow, base, fail_on=parse(["cpu:5%"]))
     assert {each.check for each in found.counted} == {"cpu"}
     assert {each.word: each.named for each in found.tiers} == {"slower": False, "cpu": True, "labels": False}
@@ -266,8 +270,8 @@ def test_cpu_time_alone_can_be_named_and_slower_is_then_reported(base: Loaded, t
 
 @pytest.mark.slow
 def test_cpu_time_that_does_not_stand_for_the_work_cannot_tell(base: Loaded, tmp_path: Path) -> None:
-    unseen = planted_run(tmp_path / "unseen", seed=2)
-    threads = planted_run(tmp_path / "threads", suite={"threads": 2}, seed=2, own_work_seen=True)
+    unseen = short_run(tmp_path / "unseen", seed=2)
+    threads = short_run(tmp_path / "threads", suite={"threads": 2, **SHORT}, seed=2, own_work_seen=True)
     for now, before in ((unseen, base), (threads, threads)):
         found = gate.gate(now, before, fail_on=parse(["cpu:50%"]))
         assert {each.verdict for each in found.counted} == {"cannot tell"}
@@ -279,9 +283,9 @@ def test_cpu_time_that_does_not_stand_for_the_work_cannot_tell(base: Loaded, tmp
 def test_the_anchor_has_cpu_time_too(base: Loaded, tmp_path: Path) -> None:
     past = tmp_path / "past"
     for number, speed in enumerate((1.004, 0.996, 1.002)):
-        planted_run(past / str(number), speed=speed, seed=10 + number, own_work_seen=True)
+        short_run(past / str(number), speed=speed, seed=10 + number, own_work_seen=True)
     waits, quiet = (
-        planted_run(tmp_path / name, waits=arm, speed=1.5, seed=2, own_work_seen=True)
+        short_run(tmp_path / name, waits=arm, speed=1.5, seed=2, own_work_seen=True)
         for name, arm in (("waits", "dense"), ("quiet", ""))
     )
     for now, checks, by_cpu in (
