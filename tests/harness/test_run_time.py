@@ -70,6 +70,17 @@ def test_a_call_is_priced_once_however_many_units_make_it() -> None:
     assert priced.call_count == len(set(took.values())) == 2  # dense and MoD
 
 
+def test_the_call_of_a_twin_is_its_anchors() -> None:
+    plan = plan_of(twin=True, metrics=["latency/forward"])
+    unit = timed(plan, "forward")
+    assert [case.twin for case in unit.comparison.arms] == [False, False, True]
+    run_time = RunTime(plan, {"fp32": planted(1e7)})
+    with mock.patch.object(Table, "seconds", autospec=True, side_effect=Table.seconds) as priced:
+        anchor, _, twin = (run_time.call(case, "forward") for case in unit.comparison.arms)
+    assert anchor == twin
+    assert priced.call_count == 2  # dense and MoD
+
+
 def test_without_peaks_the_time_is_assumed() -> None:
     plan = plan_of()
     run_time = RunTime(plan, {})
