@@ -78,6 +78,8 @@ def test_a_long_argument_is_shortened(
         ("run quick --model mine.py:build", ["no file 'mine.py'"]),
         ("run quick --model mine.py", ["names no function", "FILE.py:build"]),
         ("run quick --model no.such.package:build", ["no module 'no.such.package'"]),
+        ("gate", ["`gate RUN --against BASE`", "`gate --paired BASE HEAD SUITE`"]),
+        ("gate --paired", ["two revisions and a suite", "a suite and two builds"]),
         (["run", "quick", "-k", "mod and"], ["expected a name"]),
         (["run", "quick", "-k", "(mod"], ["parenthesis is not closed"]),
         (["run", "quick", "-k", "mod dense"], ["'and' or 'or'", "before 'dense'"]),

@@ -387,7 +387,11 @@ def test_the_answer_begins_with_the_rival(here: Path, monkeypatch: pytest.Monkey
     made = planned(
         Planted({1: 0.6 * full}),
         "mine.py:build",
-        changes={"arms": [{"model": "dense"}, {"model": "mod"}], "effort": "draft", "twin": False},
+        changes={
+            "arms": [{"model": "dense"}, {"model": "dense", "match": {"arm": "mod"}}, {"model": "mod"}],
+            "effort": "draft",
+            "twin": False,
+        },
     )
     monkeypatch.setitem(planted.PLANTED, "dense-f0.60", 0.6)
     monkeypatch.setitem(planted.PLANTED, "mine:build", 0.5)
@@ -398,6 +402,8 @@ def test_the_answer_begins_with_the_rival(here: Path, monkeypatch: pytest.Monkey
     first, everywhere, shape, *_ = first_screen.answer(loaded)
     assert isinstance(first, Sentence)
     assert first.given["arm"] == own
+    assert "{rival}" in first.words  # two dense models were solved: which is meant?
+    assert first.given["rival"] == "dense 60 %"
     ratio = first.given["ratio"]
     assert isinstance(ratio, Estimate)
     assert ratio.value == pytest.approx(1.2, rel=0.05)
@@ -416,11 +422,15 @@ def test_a_predicted_time_is_held_against_the_measured_one(here: Path, monkeypat
         monkeypatch.setitem(planted.PLANTED, rival.arm, theirs)
         monkeypatch.setitem(planted.PLANTED, "mine:build", 0.5)
         (here / str(theirs)).mkdir()
-        (said,) = rivals.missed(load(left(here / str(theirs), made)))
+        loaded = load(left(here / str(theirs), made))
+        (said,) = rivals.missed(loaded)
         ratio = said.given["ratio"]
         assert isinstance(ratio, Estimate)
         assert ratio.value == pytest.approx(theirs / 0.5, rel=0.04)
         assert ("{off}" in said.words) == off
+    (alone,) = (rivals.headline(loaded, *each) for each in rivals.with_rivals(loaded))
+    assert alone is not None
+    assert "{rival}" not in alone.words
 
 
 def test_a_model_without_a_rival_is_named_among_the_doubts(here: Path) -> None:

@@ -35,11 +35,11 @@ FORMATS = ("text", "github")
 @command()
 def gate(
     words: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="RUN", help="The run folder to check; with --paired BASE HEAD SUITE.", autocompletion=runs
         ),
-    ],
+    ] = None,
     against: Annotated[
         str | None,
         typer.Option("--against", metavar="BASE", help="An earlier run of the same suite.", autocompletion=runs),
@@ -128,6 +128,7 @@ def gate(
     """
     from modbench.reports.questions.gate.fail_on import parse
 
+    words = words or []  # what is missing is said below, for each of the three ways
     if style not in FORMATS:
         raise unknown("--format", style, FORMATS)
     if style == "github" and as_json:
