@@ -95,7 +95,7 @@ def closing(
 def _glued(lengths: Sequence[int], head: int) -> set[int]:
     """Return the blocks that follow the one before without an empty line: as few as make everything fit on a screen.
 
-    The last come first; that between the answer and the first table stays.
+    The last come first; that between the answer and the first table stays. None where that does not suffice.
 
     Args:
         lengths: lines of each block.
@@ -103,7 +103,7 @@ def _glued(lengths: Sequence[int], head: int) -> set[int]:
     """
     over = sum(lengths) + len(lengths) - SCREEN  # the report's line, and an empty one before each block but the first
     may = [*range(len(lengths) - 1, head + 2, -1), head + 1]
-    return set(may[: max(0, over)])
+    return set(may[:over]) if 0 < over <= len(may) else set()
 
 
 def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str]]:
