@@ -13,6 +13,7 @@ from modbench.commands._app import command
 from modbench.commands._complete import metrics, one_of, runs
 from modbench.commands._flags import (
     JsonFlag,
+    Paired,
     PairedOptionFlag,
     PairedOutFlag,
     PairedSetFlag,
@@ -180,19 +181,9 @@ def compare(
         )
         from modbench.commands.compare.paired import compare_revisions
 
-        compare_revisions(
-            named,
-            models=listed("--model", model, str),
-            options=option or (),
-            settings=settings or (),
-            lengths=listed("--seq-len", seq_len, int),
-            select=select,
-            launches=launches,
-            margin=margin,
-            timeout=timeout,
-            out=out,
-            as_json=as_json,
-        )
+        models, lengths = listed("--model", model, str), listed("--seq-len", seq_len, int)
+        given = Paired(models, settings or (), lengths, option or (), select, timeout, out)
+        compare_revisions(named, given, launches=launches, margin=margin, as_json=as_json)
         return
     refuse(only_paired, "--paired REV_A REV_B SUITE")
     if by is not None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
+from modbench.commands._flags import Paired
 from modbench.commands._output import say, say_json
 from modbench.commands._paired import measure
 from modbench.harness.core.errors import UnfitError, UsageError
@@ -20,31 +20,19 @@ FEWEST = 3
 
 def compare_revisions(
     words: Sequence[str],
+    given: Paired,
     *,
-    models: Sequence[str] = (),
-    settings: Sequence[str] = (),
-    lengths: Sequence[int] = (),
-    options: Sequence[str] = (),
-    select: str | None = None,
     launches: int | None = None,
     margin: float | None = None,
-    timeout: str | None = None,
-    out: str | None = None,
     as_json: bool = False,
 ) -> None:
     """Time two revisions in processes that take turns and print how they compare.
 
     Args:
         words: the two revisions and the suite.
-        models: values of `--model`.
-        settings: values of `--set`.
-        lengths: values of `--seq-len`.
-        options: values of `--option`.
-        select: `-k` expression.
+        given: what else was given.
         launches: blocks of three processes; None: the default.
         margin: the largest difference that does not matter, as a share; None: the suite's.
-        timeout: the longest time of a unit, such as `10min`; None: from its prediction.
-        out: folder for the run folders; None: one in `runs/`.
         as_json: whether to print JSON.
 
     Raises:
@@ -61,22 +49,8 @@ def compare_revisions(
         raise UsageError(f"--launches {number}: an interval needs at least {FEWEST}.")
     interrupt_on_end()
     first, second, suite = words
-    asked = measure.request(
-        (first, second),
-        suite,
-        models=models,
-        settings=settings,
-        lengths=lengths,
-        options=options,
-        select=select,
-        timeout=timeout,
-    )
-    done = measure.measure(
-        replace(asked, amount=str(number)),
-        out,
-        lambda line: print(line, file=sys.stderr, flush=True),
-        lambda _: measure.Goal(number, number),
-    )
+    asked = measure.request((first, second), suite, given)
+    done = measure.measure(replace(asked, amount=str(number)), lambda _: measure.Goal(number, number))
     folder = done.folder
     found = revisions.result(done.blocks, (done.sides[0], done.sides[1]), margin)
     if as_json:
