@@ -49,12 +49,7 @@ _SERIES_1 = "#020501"
 
 
 def html(loaded: Loaded, page: Path | None) -> str:
-    """Return the run as one element of HTML.
-
-    Args:
-        loaded: the run.
-        page: its report, if it was written.
-    """
+    """Return the run, with its report if that was written, as one element of HTML."""
     told = first_screen.head(loaded)
     said = [*(f"⚠ {each}" for each in machine.warnings(loaded)), told.asked, *told.answer, *told.details]
     doubts: list[Value] = [f"{title}: {' '.join(map(plain, said))}"[:MOST_SAID] for title, said in told.evidence]

@@ -95,13 +95,7 @@ def _key(cell: Value) -> object:
 
 
 def write(page: Page, file: str, *, force: bool, compared: Sequence[Loaded]) -> None:
-    """Write a page.
-
-    Args:
-        page: the page.
-        file: where.
-        force: whether a file that exists is replaced.
-        compared: the runs that were compared: nothing is written into their folders.
+    """Write a page; into the folders of the runs that were compared nothing is written.
 
     Raises:
         UsageError: if the file exists, or lies in a run folder.

@@ -99,12 +99,7 @@ class Evidence:
 
 
 class Behind:
-    """Finds what stands behind the claims of a run.
-
-    Args:
-        loaded: the run.
-        made: the claims in question.
-    """
+    """Finds what stands behind the claims of a run."""
 
     def __init__(self, loaded: Loaded, made: Sequence[Claim]) -> None:
         self.loaded, self.again = loaded, Again(loaded.run)

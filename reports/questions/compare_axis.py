@@ -327,11 +327,6 @@ def one_table(loaded: Loaded, table: AlongAxis, keep: Filter) -> Table:
 
     Times, FLOPs, memory and a loss, unless metrics are named; at the longest length of each, unless it has one that was named.
 
-    Args:
-        loaded: the run.
-        table: what was compared, at all lengths.
-        keep: what was asked for.
-
     Raises:
         UsageError: if nothing has a length that was named.
     """
@@ -461,14 +456,7 @@ def _best(loaded: Loaded, metric: Metric, cells: Sequence[Cell]) -> set[str]:
 
 
 def found(loaded: Loaded, metric: Metric, cell: Cell, known: Mapping[str, float | None]) -> Finding:
-    """Return a cell as a finding: its value, and what is found of it against the baseline.
-
-    Args:
-        loaded: the run.
-        metric: what was measured.
-        cell: the cell.
-        known: values by case id, the baseline's among them.
-    """
+    """Return a cell as a finding: its value, and what is found of it against the baseline."""
     own = Estimate(cell.value, unit="" if metric.unit == "ratio" else metric.unit)
     own = replace(own, kind="share") if metric.unit == "ratio" else own
     alone = Finding(cell.case, None, cell.case.place, metric.key, value=own, reason=cell.why or None)

@@ -67,12 +67,7 @@ class Head:
 
 
 def head(loaded: Loaded, *, machine_check: bool = True) -> Head:
-    """Return the first screen of a report.
-
-    Args:
-        loaded: the run.
-        machine_check: whether it says what is known of the machine; the page says it at its top.
-    """
+    """Return the first screen of a report; the page says at its top, instead of here, what is known of the machine."""
     said = asked(loaded)
     if not loaded.measured:  # why stands above it, among the warnings
         return Head(said, [f"{machine.NOTHING}."], [], [], [])

@@ -172,14 +172,7 @@ def loss_table(loaded: Loaded) -> Table | None:
 
 
 def loss_cell(loaded: Loaded, case: Case, loss: losses.Loss, length: int | None = None) -> Value:
-    """Return a loss in the unit in which it is shown, and its difference to the baseline's; empty where it was not planned.
-
-    Args:
-        loaded: the run.
-        case: the arm.
-        loss: which loss.
-        length: of which training; None: of the only one.
-    """
+    """Return a loss in the unit in which it is shown, and its difference to the baseline's; empty where it was not planned."""
     own, pair = (found(case.arm, loss.metric, length) for found in (loaded.case, loaded.pair))
     if own is None:
         return ""

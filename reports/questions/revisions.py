@@ -132,11 +132,7 @@ class Timed:
 
 
 def timed(blocks: Sequence[Sequence[Tables]]) -> Iterator[Row | Timed]:
-    """Yield the cases of both sides; one that cannot be compared as a row with its reason.
-
-    Args:
-        blocks: the tables of every block: first side, second side, first side again.
-    """
+    """Yield the cases of both sides of every block (first, second, first again); one that cannot be compared with its reason."""
     first, second = blocks[0][0], blocks[0][1]
     there = {case.id: case for case in second.run.plan.cases}
     here = {case.id for case in first.run.plan.cases}

@@ -106,13 +106,7 @@ class Interval(Protocol):
 
 
 def columns_of(found: Interval, value: str = "value", before: str = "") -> dict[str, float | None]:
-    """Return a number and its ends by the names of their columns: `value`, `ci_low`, `ci_high`.
-
-    Args:
-        found: the number.
-        value: its column.
-        before: stands before the names of both ends.
-    """
+    """Return a number and its ends by the names of their columns: `value`, `ci_low`, `ci_high`."""
     return {value: found.value, f"{before}ci_low": found.low, f"{before}ci_high": found.high}
 
 

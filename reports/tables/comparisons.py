@@ -86,12 +86,7 @@ def against_ideal(
 ) -> tuple[dict[str, Any], list[str | None]]:
     """Return the columns that hold a ratio, with its interval, against its ideal, and reasons for those that are null.
 
-    Args:
-        ratio: measured.
-        ideal: promised; None: nothing was.
-        otherwise: why nothing was promised.
-        low: lower end of the ratio's interval.
-        high: upper end.
+    `otherwise` is why nothing was promised, where `ideal` is None.
     """
     if ideal is None:
         return {}, [f"no ideal: {otherwise}"]
@@ -370,13 +365,7 @@ def comparison_table(tables: Tables, rows: Sequence[dict[str, Any]]) -> pd.DataF
 
 
 def settle(tables: Tables, rows: Sequence[dict[str, Any]], twins: Sequence[object]) -> None:
-    """Judge rows that were made outside of `comparisons.csv`, and withhold what may not be claimed.
-
-    Args:
-        tables: the run.
-        rows: rows with a family (`of_family`).
-        twins: verdicts on anchors and their twins.
-    """
+    """Judge rows with a family (`of_family`) made outside of `comparisons.csv`, and withhold what may not be claimed."""
     _judge(tables, rows)
     pair_verdicts.suppress(tables, rows, twins)
 

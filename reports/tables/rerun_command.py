@@ -90,11 +90,7 @@ def _sets(flag: tuple[str, ...]) -> str:
 
 
 class Again:
-    """Commands that measure cases of one run again.
-
-    Args:
-        run: the run.
-    """
+    """Commands that measure cases of one run again."""
 
     def __init__(self, run: StoredRun) -> None:
         self.plan: Plan = run.plan

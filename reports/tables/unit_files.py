@@ -13,12 +13,7 @@ from modbench.harness.results.run_file import StoredRun
 
 
 class Files:
-    """The files of some cases.
-
-    Args:
-        run: the run.
-        cases: ids of the cases.
-    """
+    """The files of some cases."""
 
     def __init__(self, run: StoredRun, cases: Collection[str]) -> None:
         self.run, self.cases = run, set(cases)
@@ -35,12 +30,7 @@ class Files:
         return found
 
     def records(self, case: str, group: str | None = None) -> list[str]:
-        """Return the records of a case, launches of a series in one: `units/time-forward-T128-launch{0..6}.json`.
-
-        Args:
-            case: its id.
-            group: of the metric; None: of all metrics.
-        """
+        """Return the records of a case, launches of a series in one: `units/time-forward-T128-launch{0..6}.json`."""
         return self._paths(
             [u for u in self.units.get(case, []) if group is None or u.workload == group], "units", ".json"
         )

@@ -167,12 +167,7 @@ def _legend(loaded: Loaded, lines: Sequence[str], more: Sequence[str], width: in
 
 
 def troubles(loaded: Loaded, *, verbose: bool = True) -> list[str]:
-    """Name the models that were skipped as a whole and the cases that failed, each with the reason.
-
-    Args:
-        loaded: the run.
-        verbose: whether each case is named, not one for each reason.
-    """
+    """Name models that were skipped as a whole, and cases that failed, each with the reason; in short one of each reason."""
     width = text.width()
     return [*_skipped(loaded, width), *_failures(loaded, width, each=verbose)]
 

@@ -77,14 +77,7 @@ WALL, BY_CPU, CLEAN = ("effect", "mean"), ("cpu", "cpu_mean"), ("clean",)
 def changes(
     pairs: Sequence[Paired], names: Sequence[str], limit: float, spread_of: Callable[[str], RunSpread]
 ) -> list[Change]:
-    """How estimates of a pair changed from the old run to the new one; none where one of them has no interval.
-
-    Args:
-        pairs: of the new run and of the old one.
-        names: of the estimates, fields of `Paired`.
-        limit: the largest change that does not matter, as a share.
-        spread_of: how much runs differ in an estimate.
-    """
+    """How estimates, fields of `Paired`, changed from the old run to the new one; none where one of them has no interval."""
     both = [(name, [getattr(pair, name) for pair in pairs]) for name in names]
     known = [(name, each) for name, each in both if None not in each]
     found = [welch(now, before, limit, spread_of(name)) for name, (now, before) in known]

@@ -300,12 +300,7 @@ def _counts(finding: GateFinding) -> bool:
 
 
 def unfit(path: Path, known: Certificate | None) -> str | None:
-    """Return why a run's times cannot be used, if its machine calls identical models different too often.
-
-    Args:
-        path: the run folder.
-        known: its machine's certificate; None if it was never checked.
-    """
+    """Return why a run's times cannot be used, if its machine calls identical models different too often."""
     if known is None or known.verdict != "unfit":
         return None
     return f"{path}: its times cannot be compared. {known.in_words()}. Run `modbench doctor` for details."

@@ -360,10 +360,6 @@ def shrunk(variances: Sequence[float], df: Sequence[float]) -> np.ndarray:
     """Move variances from few launches towards what all of them share, as far as they scatter no more than chance (Smyth 2004).
 
     The largest of 34 estimates from five launches is three times the truth by chance; it would ask for three times the launches.
-
-    Args:
-        variances: estimates.
-        df: their degrees of freedom.
     """
     found, half = np.array(variances), np.array(df) / 2
     known = found > 0

@@ -173,13 +173,7 @@ class _Clock(NamedTuple):
 
 
 def _clock(disturbed: float, unfit_why: str | None, *, by_cpu: bool) -> _Clock:
-    """Choose the clock.
-
-    Args:
-        disturbed: share of the rounds that were disturbed.
-        unfit_why: why no verdict may rest on CPU time; None where it may.
-        by_cpu: whether CPU time was asked for.
-    """
+    """Choose the clock, by the share of rounds that were disturbed, and why no verdict may rest on CPU time."""
     busy = f"{percent(disturbed, 0)} of the rounds were disturbed"
     if not by_cpu and disturbed <= contamination.MOST:
         return _Clock(by_cpu=False, refused=False, why=RATIO)

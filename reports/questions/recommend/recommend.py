@@ -134,14 +134,7 @@ class Recommended:
 
 
 def recommend(loaded: Loaded, chosen: Choice, limits: Limits, objective: str = "latency") -> Recommended:
-    """Choose the best setting that fits.
-
-    Args:
-        loaded: the run.
-        chosen: what there is to choose from.
-        limits: what a setting must hold.
-        objective: what is minimised.
-    """
+    """Choose the best setting that fits."""
     known = [each for each in chosen.considered if each.of(objective).value is not None]
 
     def order(one: Candidate, other: Candidate) -> int:
@@ -381,12 +374,7 @@ def _in_unit(found: Recommended, value: candidates.Value) -> candidates.Value:
 
 
 def pairs(found: Recommended, *, reasons: bool) -> Iterator[Sentence]:
-    """Say how the best compares with its runner-up, and with the dense model of equal cost.
-
-    Args:
-        found: the answer, with a best.
-        reasons: whether it is said why two are not told apart.
-    """
+    """Say how the best compares with its runner-up and with dense of equal cost; with `reasons` why two are not told apart."""
     assert found.best is not None
     case, other = found.best.candidate.case, found.runner_up
     if other is None:

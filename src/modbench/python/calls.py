@@ -132,12 +132,7 @@ def uncompiled(model: Model) -> Model:
 
 
 def flops(call: Callable[[], object], *, one_thread: bool) -> Flops:
-    """Count the FLOPs of one call, which runs some more times for it.
-
-    Args:
-        call: what is counted.
-        one_thread: whether only this thread should work.
-    """
+    """Count the FLOPs of one call, which runs some more times for it."""
     try:
         found, causal = counter.with_causal(lambda: counter.count(nn.Module(), call))
         unseen = escapes(call, one_thread=one_thread) if found.total else {}

@@ -131,23 +131,14 @@ class Inputs:
 
 
 class InputCopies:
-    """Inputs that models are called on, and whether one wrote into them.
-
-    Args:
-        inputs: the copies.
-        originals: what they are copies of.
-    """
+    """Inputs that models are called on, and whether one wrote into them."""
 
     def __init__(self, inputs: Inputs, originals: Inputs) -> None:
         self.inputs, self.originals = inputs, originals
         self.versions = self._versions()
 
     def changed(self, *, closely: bool = True) -> bool:
-        """Whether they differ from what they are copies of.
-
-        Args:
-            closely: compare all values; else only if torch counted a write, which takes no time.
-        """
+        """Whether they differ from what they are copies of; if not `closely`, whether torch counted a write, which is fast."""
         versions = self._versions()
         if not closely and versions == self.versions:
             return False
@@ -157,9 +148,6 @@ class InputCopies:
 
     def check(self, name: str) -> None:
         """Compare all values with those that they are copies of.
-
-        Args:
-            name: what was called, for the message.
 
         Raises:
             UsageError: if they differ.

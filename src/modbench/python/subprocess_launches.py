@@ -94,14 +94,7 @@ def _launch(folder: Path, number: int, threads: int, keeper: Keeper, limit_s: fl
 
 
 def child(job_file: str, launch_file: str, number: int, threads: int) -> None:
-    """Measure one launch; runs in a process of its own.
-
-    Args:
-        job_file: file that holds the job.
-        launch_file: file that takes the launch.
-        number: of the launch.
-        threads: that compute.
-    """
+    """Measure one launch; runs in a process of its own."""
     import torch
 
     torch.set_num_threads(threads)

@@ -104,15 +104,7 @@ class Comparer:
         name: str | None = None,
         why_not: str | None = None,
     ) -> Compared:
-        """Time and judge; fails nothing.
-
-        Args:
-            baseline: as for `__call__`.
-            candidate: as for `__call__`.
-            call_settings: the settings of the call.
-            name: as for `__call__`.
-            why_not: a reason not to time; None: there is none so far.
-        """
+        """Time and judge; fails nothing."""
         for what, call in ((BASELINE, baseline), (CANDIDATE, candidate)):
             if not callable(call):
                 raise UsageError(

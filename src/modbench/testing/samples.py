@@ -109,10 +109,6 @@ class Samples(BaseModel):
 def read(file: Path, advice: str = "Make it anew.") -> Samples:
     """Read a file.
 
-    Args:
-        file: its path.
-        advice: what to do where it is something else.
-
     Raises:
         UsageError: if it cannot be read, or is none of `--modbench-store`.
     """

@@ -94,11 +94,7 @@ class Request:
         return REVISIONS if self.sides else BUILDS
 
     def prepared(self, copies: Path) -> list[Side]:
-        """The sides, with their files.
-
-        Args:
-            copies: a folder for the files of revisions.
-        """
+        """The sides, with the files of revisions copied into a folder."""
         if not self.sides:
             return [builds(self.given.models)]
         return [side(each, self.given.models, copies / "ab"[i]) for i, each in enumerate(self.sides)]
@@ -232,10 +228,6 @@ def _say(line: str) -> None:
 
 def measure(request: Request, wanted: Wanted) -> Compared:
     """Run the blocks that are wanted, or those that an earlier try of the same comparison lacks.
-
-    Args:
-        request: what is compared.
-        wanted: how many blocks there shall be.
 
     Raises:
         UsageError: if a side does not exist, or refuses the suite; if the folder holds something else; on Windows.

@@ -67,12 +67,7 @@ class Audited:
 
 
 def run(request: Request, out: str | None, command: Sequence[str]) -> Audited:
-    """Audit models, and write what was found.
-
-    Args:
-        request: what shall be audited.
-        out: folder; None: `runs/audit-MODEL-DATE-N`.
-        command: the command line.
+    """Audit models, and write what was found into a folder; without one into `runs/audit-MODEL-DATE-N`.
 
     Raises:
         UsageError: if something that was asked is impossible, or a model cannot be built or called.

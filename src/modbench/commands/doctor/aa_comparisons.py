@@ -217,13 +217,7 @@ Read = Callable[[str], str | None]
 
 
 def advice(environment: dict[str, Any], threads: int, read: Read) -> list[str]:
-    """Conditions of this machine that make times hard to compare, as far as the system exposes them, and what would help.
-
-    Args:
-        environment: the machine's environment.
-        threads: CPU threads of a worker.
-        read: returns a file's text, or None if there is no such file.
-    """
+    """Conditions of this machine that make times hard to compare, as far as the system exposes them, and what would help."""
     return [*_load_advice(environment, threads), *_clock_advice(read), *_quota_advice(read), *_gpu_advice(environment)]
 
 

@@ -54,14 +54,7 @@ class Checkup:
 
 
 def check(number: int, device: Device, threads: int, progress: Progress, *, fresh: bool) -> Checkup:
-    """Compare identical models and store the result.
-
-    Args:
-        number: comparisons to make now.
-        device: where to run them.
-        threads: CPU threads of each worker.
-        progress: receives the launches as they end.
-        fresh: forget earlier checks of this machine first.
+    """Compare so many identical models, and store the result; `fresh` forgets earlier checks of this machine first.
 
     Raises:
         UsageError: for fewer than one comparison or thread, or if the result could not be kept.

@@ -159,10 +159,7 @@ def write_model(file: str) -> Begun:
 
 
 def commands_for(checkpoint: str) -> Begun:
-    """The commands for a checkpoint, whose files are checked first.
-
-    Args:
-        checkpoint: `hf:FOLDER`, or whatever `--model` takes with this prefix.
+    """The commands for a checkpoint, `hf:FOLDER` or whatever `--model` takes with this prefix; its files are checked first.
 
     Raises:
         UsageError: if there is no such model.
