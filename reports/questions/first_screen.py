@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from modbench.harness.core.contracts import GENERATION
+from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import OF_WORK, Label, of_cell
 from modbench.harness.core.units import counted
 from modbench.harness.domain.case import Case, Rung
@@ -316,9 +317,7 @@ def _listed(cases: Sequence[Case]) -> Listed:
     """Name the arms; of many say how many there are of each model."""
     if len(cases) <= MOST_NAMED:
         return Listed(cases, last=" and ")
-    by_model: dict[str, list[Case]] = {}
-    for case in cases:
-        by_model.setdefault(case.model, []).append(case)
+    by_model = grouped((case.model, case) for case in cases)
     named: list[Value] = [
         each[0] if len(each) == 1 else Sentence("{n} settings of {model}", n=len(each), model=_model(each[0]))
         for each in by_model.values()

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 from modbench.harness.core.contracts import GENERATION
+from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import OF_WORK
 from modbench.harness.domain.case import Case, Place
 from modbench.reports.model import Estimate, Finding, Labelled, Sentence, Table, Value
@@ -64,10 +65,8 @@ def _of_metric(loaded: Loaded, metric: str, title: str, settings: int) -> Iterat
     places = list(dict.fromkeys(places))
     generated = loaded.tables.metrics[metric].workload in GENERATION
     over_batches = len({place.seq_len for place in places}) == 1 and len({place.batch_size for place in places}) > 1
-    groups: dict[tuple[object, ...], list[Place]] = {}
-    for place in places:
-        fixed = "" if generated else place.seq_len if over_batches else place.batch_size
-        groups.setdefault((fixed, place.dtype, place.execution), []).append(place)
+    fixed = {place: "" if generated else place.seq_len if over_batches else place.batch_size for place in places}
+    groups = grouped(((fixed[place], place.dtype, place.execution), place) for place in places)
     axis, letter = ("batch_size", "B") if over_batches else ("seq_len", "T")
     for theirs in list(groups.values())[:settings]:
         ordered = sorted(theirs, key=lambda place: (place.batch_size, place.seq_len, place.new_tokens))

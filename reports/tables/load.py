@@ -14,6 +14,7 @@ import pandas as pd
 
 from modbench.harness.core.contracts import GENERATION
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.grouped import grouped
 from modbench.harness.domain.case import Case, Place, Rung, UnitOfWork
 from modbench.harness.machine.busy_intervals import union_s
 from modbench.harness.machine.certificate import VERDICTS, Certificate
@@ -225,10 +226,8 @@ class Loaded:
     @cached_property
     def _between(self) -> dict[tuple[str, str, str], list[int]]:
         """Rows of `pairs` by metric, arm and baseline."""
-        found: dict[tuple[str, str, str], list[int]] = {}
-        for at, key in enumerate(zip(self.pairs.metric, self.pairs.arm, self.pairs.baseline_arm, strict=True)):
-            found.setdefault(key, []).append(at)
-        return found
+        keys = zip(self.pairs.metric, self.pairs.arm, self.pairs.baseline_arm, strict=True)
+        return grouped((key, at) for at, key in enumerate(keys))
 
     @cached_property
     def _pair_tuples(self) -> list[Row]:

@@ -15,6 +15,7 @@ from modbench.harness.audit.card import AuditFinding
 from modbench.harness.core.config import GENERATION_KEYS
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import Unmeasured, UsageError, unknown
+from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import ESCAPED, Label
 from modbench.harness.domain.case import Case, Comparison, UnitOfWork
 from modbench.harness.domain.evidence import Doubt, Evidence, Launch, LaunchCount
@@ -519,9 +520,7 @@ class Derived:
 
 def _alike(tables: Tables) -> Mapping[str, Mapping[str, Sequence[str]]]:
     """Return, by arm, the arms of its model that agree with it bit for bit, each with the settings that differ."""
-    arms: dict[str, list[Case]] = {}
-    for case in tables.run.plan.cases:
-        arms.setdefault(case.arm, []).append(case)
+    arms = grouped((case.arm, case) for case in tables.run.plan.cases)
     groups: dict[tuple[str, frozenset[Number]], list[Case]] = {}
     for cases in arms.values():
         numbers = frozenset(_numbers(tables, cases))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import Label
 from modbench.harness.core.units import human_duration
 from modbench.harness.domain.case import Case
@@ -197,9 +198,10 @@ def _skipped_arms(loaded: Loaded) -> Iterator[str]:
 def _failures(loaded: Loaded, width: int, *, each: bool) -> list[str]:
     """Name the cases that failed, with the reason and the log: each, or the first of those with the same reason and metrics."""
     known = unit_files.logs(loaded.run)
-    alike: dict[tuple[str, ...], list[str]] = {}
-    for case, rows in loaded.failed.groupby("case_id", sort=False):
-        alike.setdefault((str(case) * each, str(rows.reason.iloc[0]), *rows.metric), []).append(str(case))
+    alike = grouped(
+        ((str(case) * each, str(rows.reason.iloc[0]), *rows.metric), str(case))
+        for case, rows in loaded.failed.groupby("case_id", sort=False)
+    )
     most, lines = MOST_FAILED if each else MOST_REASONS, list[str]()
     for (_, reason, *metrics), (first, *others) in list(alike.items())[:most]:
         said = unit_files.in_run_folder(f"{reason}{unit_files.beside(reason, known, first, metrics)}", loaded.path)

@@ -19,6 +19,7 @@ from statistics import fmean
 from typing import Any
 
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import Label
 from modbench.harness.core.units import human_duration
 from modbench.harness.machine.certificate import Certificate
@@ -490,10 +491,7 @@ def _group(word: str, those: Sequence[GateFinding], *, every: bool) -> Sentence:
 
 def by_reason(findings: Sequence[GateFinding]) -> list[list[GateFinding]]:
     """Return findings in groups of one reason."""
-    reasons: dict[str, list[GateFinding]] = {}
-    for finding in findings:
-        reasons.setdefault(str(finding.reason), []).append(finding)
-    return [*reasons.values()]
+    return [*grouped((str(finding.reason), finding) for finding in findings).values()]
 
 
 def advice(found: Gate) -> Iterator[Sentence]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from scipy import optimize, special
 
+from modbench.harness.core.grouped import grouped
 from modbench.harness.stats import time_to_detect
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.group_sequential import welch_freedom
@@ -325,10 +326,7 @@ class _Family:
     """Changes with what is known of their errors: spreads of one kind are moved towards each other first."""
 
     def __init__(self, timed: Sequence[GateFinding]) -> None:
-        kinds: dict[str, list[Change]] = {}
-        for finding in timed:
-            for change in _sampled(finding):
-                kinds.setdefault(change.alike, []).append(change)
+        kinds = grouped((change.alike, change) for finding in timed for change in _sampled(finding))
         self.changes = [change for kind in kinds.values() for change in kind]
         variances = [
             shrunk([(each.spread or 0.0) ** 2 for each in kind], [2 * (each.launches - 1) for each in kind])

@@ -16,6 +16,7 @@ from typing import Any
 
 from modbench.harness.core.confirm_plan import Role
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.grouped import grouped
 from modbench.harness.core.units import scale_of
 from modbench.harness.domain.case import Case
 from modbench.harness.stats import sample_size
@@ -416,10 +417,7 @@ def _rise(found: Recommended, pair: Finding) -> Estimate:
 
 def held_limits(found: Recommended) -> Iterator[Sentence]:
     """Say how the two hold what was asked, and which setting might be better still."""
-    alike: dict[tuple[str, tuple[Sentence, ...]], list[Case]] = {}
-    for each in sides(found):
-        checks = tuple(_check(kept) for kept in each.kept)
-        alike.setdefault((each.word, checks), []).append(each.candidate.case)
+    alike = grouped(((each.word, tuple(map(_check, each.kept))), each.candidate.case) for each in sides(found))
     for (word, checks), arms in alike.items():
         if checks:
             who: Value = "both" if len(arms) > 1 else arms[0]
@@ -440,10 +438,7 @@ def _check(kept: limits.LimitCheck) -> Sentence:
 
 def losses(found: Recommended) -> Iterator[Sentence]:
     """Say what both losses rest on, once where it is the same; of one that is not known the reason."""
-    alike: dict[Sentence, list[Candidate]] = {}
-    for each in sides(found):
-        alike.setdefault(_loss(found, each), []).append(each.candidate)
-    for said, those in alike.items():
+    for said, those in grouped((_loss(found, each), each.candidate) for each in sides(found)).items():
         flattered = [each.case for each in those if each.flattered]
         future = Sentence("; top-k routing saw future tokens, which flatters it ({arms})", arms=Listed(flattered))
         who: Value = "both" if len(those) > 1 else those[0].case
