@@ -16,6 +16,7 @@ from scipy import special
 
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import of_cell
 from modbench.harness.domain.case import Case, Comparison, Place
 from modbench.harness.planning.select import compile_expression
@@ -552,20 +553,10 @@ class _Maker:
         self.arms = {(each.label, case.arm): case for each in self.plan.comparisons for case in each.arms}
         self.matches = None if keep.select is None else compile_expression(keep.select)
         # Cases that have the value which is the baseline, by metric: what each other case is held against.
-        self.with_value = self._with_value() if self.value is not None else {}
+        others = (each for each in self.tables.asked() if self.value is not None and self.at[each[2].id] == self.value)
+        self.with_value = grouped((each[1].key, each) for each in others)
         self._told: dict[str, set[str]] = {}
         self._against: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
-
-    def _with_value(self) -> dict[str, list[Measured]]:
-        found: dict[str, list[Measured]] = {}
-        for comparison in self.plan.comparisons:
-            for key in comparison.metrics:
-                found.setdefault(key, []).extend(
-                    (comparison, self.tables.metrics[key], case)
-                    for case in comparison.arms
-                    if self.at[case.id] == self.value
-                )
-        return found
 
     def _arm(self, text: str) -> str:
         try:
@@ -613,11 +604,7 @@ class _Maker:
         for key in self.keep.metrics:
             if key not in self.plan.suite.metrics:
                 raise unknown("metric", key, self.plan.suite.metrics)
-        for comparison in self.plan.comparisons:
-            for metric in (self.tables.metrics[key] for key in comparison.metrics):
-                for case in comparison.arms:
-                    if self._kept(case, metric):
-                        yield comparison, metric, case
+        yield from (each for each in self.tables.asked() if self._kept(each[2], each[1]))
 
     def _kept(self, case: Case, metric: Metric) -> bool:
         matches = self.matches is None or self.matches(case.id)

@@ -182,11 +182,9 @@ class Loaded:
     def labelled(self) -> dict[str, list[Case]]:
         """The arms by label, such as `not autoregressive as measured`."""
         found: dict[str, dict[str, Case]] = {}
-        for comparison in self.run.plan.comparisons:
-            for key in comparison.metrics:
-                for case in comparison.arms:
-                    for label in self.tables.labels(case, self.tables.metrics[key]):
-                        found.setdefault(label, {}).setdefault(case.arm, case)
+        for _, metric, case in self.tables.asked():
+            for label in self.tables.labels(case, metric):
+                found.setdefault(label, {}).setdefault(case.arm, case)
         return {label: list(cases.values()) for label, cases in found.items()}
 
     @property

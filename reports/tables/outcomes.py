@@ -249,6 +249,12 @@ class Tables:
         """Return the comparison in which this metric of the case was measured."""
         return self._measured_in[case.original.id, metric.key]
 
+    def asked(self) -> Iterator[tuple[Comparison, Metric, Case]]:
+        """Yield what the run was asked for: of each comparison each metric of each arm."""
+        for comparison in self.run.plan.comparisons:
+            for key in comparison.metrics:
+                yield from ((comparison, self.metrics[key], case) for case in comparison.arms)
+
     def twins(self) -> Iterator[tuple[Case, Case, Metric]]:
         """Yield (twin, anchor, metric) for every time that a twin of an anchor was measured in."""
         for comparison in self.run.plan.comparisons:

@@ -122,7 +122,7 @@ class Comparer:
                 yield replace(found, what=name, metric=LABELS, check=LABELS)
 
     def _numbers(self, here: Mapping[str, Case], there: Mapping[str, Case]) -> Iterator[GateFinding]:
-        for case, metric in _asked_for(self.now):
+        for _, metric, case in self.now.asked():
             for check in self.rules.checks(metric):
                 if case.id not in there:
                     found = unnamed(COUNT_OUT, NEW)
@@ -131,7 +131,7 @@ class Comparer:
                 else:
                     found = self._compare(case, there[case.id], metric, check)
                 yield replace(found, what=case.id, metric=metric.key, check=check)
-        for case, metric in _asked_for(self.base):
+        for _, metric, case in self.base.asked():
             if case.id not in here or not _planned(self.now, here[case.id], metric):
                 gone = GONE if case.id not in here else NOT_ASKED
                 word = COUNT_OUT if self._by_nature(metric) else TELL
@@ -316,14 +316,6 @@ class Comparer:
 
 def _difference(value: float, low: float | None = None, high: float | None = None) -> Estimate:
     return Estimate(value, low, high, "difference", "nat", level=1 - 2 * ALPHA)
-
-
-def _asked_for(tables: Tables) -> Iterator[tuple[Case, Metric]]:
-    """Yield each case and metric that a run was asked for."""
-    for comparison in tables.run.plan.comparisons:
-        for key in comparison.metrics:
-            for case in comparison.arms:
-                yield case, tables.metrics[key]
 
 
 def _planned(tables: Tables, case: Case, metric: Metric) -> bool:

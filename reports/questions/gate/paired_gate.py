@@ -137,25 +137,23 @@ def _builds(blocks: Sequence[Sequence[Tables]], *, by_cpu: bool) -> Iterator[Gat
     """The cases of the second of two builds, which one process times beside the first."""
     every = [block[0] for block in blocks]
     tables = every[0]
-    for comparison in tables.run.plan.comparisons:
+    for comparison, metric, case in tables.asked():
         anchor = comparison.arms[0]
-        timed = (tables.metrics[key] for key in comparison.metrics)
-        for metric in (each for each in timed if tables.made_in(each).times and not each.source):
-            for case in comparison.arms[1:]:
-                first, second = (
-                    next(filter(None, (revisions.trouble(each, arm, metric) for each in every)), None)
-                    for arm in (anchor, case)
-                )
-                if first or second:
-                    yield _without_number(revisions.lost(case, metric.key, first, second))
-                    continue
-                launches = [launch for each in every for launch in each.launches(metric, case, anchor, anchor)]
-                column, one_thread = tables.made_in(metric).column, case.place.one_thread
-                pair = paired.compare(launches, column=column, one_thread=one_thread, averaged=False)
-                clock = _clock(pair.disturbed, tables.escapes(metric, case, anchor) or pair.unfit, by_cpu=by_cpu)
-                labels = tables.row_labels(anchor, metric), tables.row_labels(case, metric)
-                values = paired.launch_effects(launches, "cpu_s" if clock.by_cpu else column)
-                yield _candidate(case.id, metric.key, clock, labels, values, [])
+        if case is anchor or metric.source or not tables.made_in(metric).times:
+            continue
+        first, second = (
+            next(filter(None, (revisions.trouble(each, arm, metric) for each in every)), None) for arm in (anchor, case)
+        )
+        if first or second:
+            yield _without_number(revisions.lost(case, metric.key, first, second))
+            continue
+        launches = [launch for each in every for launch in each.launches(metric, case, anchor, anchor)]
+        column, one_thread = tables.made_in(metric).column, case.place.one_thread
+        pair = paired.compare(launches, column=column, one_thread=one_thread, averaged=False)
+        clock = _clock(pair.disturbed, tables.escapes(metric, case, anchor) or pair.unfit, by_cpu=by_cpu)
+        labels = tables.row_labels(anchor, metric), tables.row_labels(case, metric)
+        values = paired.launch_effects(launches, "cpu_s" if clock.by_cpu else column)
+        yield _candidate(case.id, metric.key, clock, labels, values, [])
 
 
 class _Clock(NamedTuple):
