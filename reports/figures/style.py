@@ -44,11 +44,7 @@ class Mark(NamedTuple):
 
 
 class Marks:
-    """The marks of one figure, in the order in which they were named.
-
-    Attributes:
-        said: all of them.
-    """
+    """The marks of one figure, in the order in which they were named."""
 
     def __init__(self) -> None:
         self.said: list[Mark] = []

@@ -30,12 +30,7 @@ MOST_ROWS = 2000
 
 @dataclass(frozen=True)
 class Section:
-    """A section of the page.
-
-    Attributes:
-        title: heading.
-        blocks: what it shows.
-    """
+    """A section of the page."""
 
     title: str
     blocks: Sequence[Block]

@@ -133,14 +133,7 @@ BASELINE = "baseline"
 
 @dataclass(frozen=True)
 class Filter:
-    """What of the run is shown; empty: all.
-
-    Attributes:
-        metrics: keys of metrics.
-        seq_lens: sequence lengths.
-        workloads: workloads, such as `decode`.
-        select: an expression over case ids, in pytest's grammar.
-    """
+    """What of the run is shown, `select` in pytest's grammar of case ids; empty: all."""
 
     metrics: tuple[str, ...] = ()
     seq_lens: tuple[int, ...] = ()

@@ -131,12 +131,7 @@ def answer(loaded: Loaded) -> list[Value]:
 
 
 class _Group(NamedTuple):
-    """Places that one answer is about: those of a workload of generation at a batch size.
-
-    Attributes:
-        workload: its title.
-        batch: the batch size.
-    """
+    """Places that one answer is about: those of a workload of generation at a batch size."""
 
     workload: str
     batch: int

@@ -49,13 +49,7 @@ _OTHERS: Sequence[tuple[Standing, str]] = (
 
 @dataclass(frozen=True)
 class Quantity:
-    """One of the maps.
-
-    Attributes:
-        title: names it.
-        metric: its key.
-        loss: how losses are shown; None for everything else.
-    """
+    """One of the maps: its title and metric, and how losses are shown; None for everything else."""
 
     title: str
     metric: str

@@ -13,13 +13,7 @@ from modbench.harness.stats import effects
 
 
 class Trouble(NamedTuple):
-    """Why a metric has no value.
-
-    Attributes:
-        status: `failed` or `skipped`.
-        reason: in words.
-        kind: what sort of failure; None where nothing failed.
-    """
+    """Why a metric has no value: whether it `failed` or was `skipped`, the reason, and what sort of failure it was."""
 
     status: Literal["failed", "skipped"]
     reason: str

@@ -490,13 +490,7 @@ class Tables:
 
 @dataclass(frozen=True)
 class Derived:
-    """What a derived metric is computed from, besides the seconds of its source.
-
-    Attributes:
-        tables: the run.
-        case: the case.
-        metric: the derived metric.
-    """
+    """What a derived metric is computed from, besides the seconds of its source."""
 
     tables: Tables
     case: Case

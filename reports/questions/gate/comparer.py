@@ -91,14 +91,7 @@ def _opposed(one: Change, other: Change) -> bool:
 
 @dataclass(frozen=True)
 class Comparer:
-    """Compares two runs.
-
-    Attributes:
-        now: the new run.
-        base: the old one.
-        rules: by which limits.
-        history: by which the anchor's own time is judged.
-    """
+    """Compares two runs."""
 
     now: Tables
     base: Tables

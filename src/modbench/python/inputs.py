@@ -23,13 +23,7 @@ CallInputs: TypeAlias = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Inputs:
-    """Arguments of a call.
-
-    Attributes:
-        args: positional ones.
-        kwargs: keyword ones.
-        device: where their tensors lie; None without tensors.
-    """
+    """Arguments of a call, and where their tensors lie; None without tensors."""
 
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)

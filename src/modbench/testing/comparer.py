@@ -27,14 +27,7 @@ BASELINE, CANDIDATE = "baseline", "candidate"
 
 @dataclass(frozen=True)
 class SessionSettings:
-    """The settings of the session and the test, before those of the call.
-
-    Attributes:
-        ini: settings of pytest's configuration.
-        command_line: settings of the command line.
-        marker: settings of the test's marker.
-        disabled: whether `--modbench-disable` was given.
-    """
+    """The settings of the session and the test, before those of the call."""
 
     ini: Mapping[str, Any]
     command_line: Mapping[str, Any]

@@ -43,14 +43,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Audited:
-    """What was found.
-
-    Attributes:
-        cards: one for each model.
-        command: the command line.
-        folder: holds audit.json and the page.
-        files: what was written.
-    """
+    """What was found, and what was written into which folder."""
 
     cards: tuple[Card, ...]
     command: tuple[str, ...]

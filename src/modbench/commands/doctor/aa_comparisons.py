@@ -126,12 +126,7 @@ def units(
 
 @dataclass
 class Stopwatch:
-    """Passes a run's progress on, and notes how long each unit took, the start of its process included.
-
-    Attributes:
-        progress: receives the events.
-        took_s: seconds by unit.
-    """
+    """Passes a run's progress on, and notes how long each unit took, the start of its process included."""
 
     progress: Progress
     took_s: dict[str, float]

@@ -20,14 +20,7 @@ PREFIX = "hf:"
 
 @dataclass(frozen=True)
 class Start:
-    """A way to begin.
-
-    Attributes:
-        what: what a user has.
-        command: what begins with it.
-        does: what that does.
-        docs: the page that goes on from there.
-    """
+    """A way to begin: what a user has, the command for it, what that does, and the page that goes on from there."""
 
     what: str
     command: str
