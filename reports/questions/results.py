@@ -40,12 +40,6 @@ def tables(loaded: Loaded, metrics: Collection[str] | None = None, settings: int
     """Return the tables of a run: a row for each arm, a column for each length; of one length, a column for each batch size.
 
     There are none where sizes differ between arms, so that no ratio says anything.
-
-    Args:
-        loaded: the run.
-        metrics: those that are wanted; None: all.
-        settings: tables of one metric at most: one for each batch size (of generation all batch sizes are in one), number format
-            and way of execution.
     """
     if loaded.run.plan.suite.isoflop is not None or not loaded.arms:
         return []

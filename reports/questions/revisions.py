@@ -90,13 +90,7 @@ class Result:
 
 
 def result(blocks: Sequence[Sequence[Path]], sides: tuple[str, str], margin: float | None = None) -> Result:
-    """Judge the launches.
-
-    Args:
-        blocks: run folders of every block: first side, second side, first side again.
-        sides: the two sides in words.
-        margin: the largest difference that does not matter, as a share; None: the suite's.
-    """
+    """Judge the launches of every block: first side, second side, first side again."""
     read = [[Tables(run_folder.read(str(path))) for path in block] for block in blocks]
     chosen = read[0][0].run.plan.suite.margin if margin is None else margin
     return Result(sides, chosen, _judged([*timed(read)], chosen))

@@ -54,13 +54,7 @@ class Evidence:
 
 
 def judge(rows: Sequence[dict[str, Any]], margin: float, *, claims: bool) -> None:
-    """Add verdict, reason and labels to the rows that have `evidence`, which is taken from them.
-
-    Args:
-        rows: rows of `comparisons.csv`.
-        margin: differences below this are of no practical interest.
-        claims: whether the run's effort supports verdicts.
-    """
+    """Add verdict, reason and labels to the rows that have `evidence`, which is taken from them."""
     found: dict[int, Evidence] = {
         i: row.pop("evidence") for i, row in enumerate(rows) if row.get("evidence") is not None
     }
@@ -183,13 +177,7 @@ def has_evidence(verdicts: Iterable[object]) -> bool:
 
 
 def suppress(tables: Tables, rows: Sequence[dict[str, Any]], twins: Sequence[object]) -> None:
-    """Remove verdicts that may not be given, with the reason. *Contaminated* stays: it is no claim.
-
-    Args:
-        tables: the run.
-        rows: pairs of arms, judged.
-        twins: verdicts on anchors and their twins.
-    """
+    """Remove verdicts that may not be given, with the reason. *Contaminated* stays: it is no claim."""
     if not (provenance.certificates(tables.run) or has_evidence(twins)):
         for row in rows:
             if tables.made_in(tables.metrics[row["metric"]]).times:

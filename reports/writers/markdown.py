@@ -167,13 +167,7 @@ def annotation(kind: str, title: str, message: str) -> str:
 
 
 def first_annotations(kind: str, told: Sequence[tuple[str, str]], rest: str) -> Iterator[str]:
-    """Yield an annotation for each title and message; of more than GitHub shows, the last says how many there are.
-
-    Args:
-        kind: `error` or `warning`.
-        told: titles and messages, the most important first.
-        rest: where the others can be read.
-    """
+    """Yield an annotation for each title and message; of more than GitHub shows, the last says how many there are."""
     most = MOST_ANNOTATIONS if len(told) <= MOST_ANNOTATIONS else MOST_ANNOTATIONS - 1
     for title, message in told[:most]:
         yield annotation(kind, title, message)

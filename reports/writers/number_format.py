@@ -197,13 +197,7 @@ def _has_unit(of: Estimate) -> bool:
 
 
 def bare(value: float, of: Estimate, factor: float = 1.0) -> str:
-    """Write one number of an estimate without its unit.
-
-    Args:
-        value: the value, or an end of the interval.
-        of: the estimate.
-        factor: of the unit in which it is shown, which a quantity is divided by.
-    """
+    """Write a value of an estimate, or an end of its interval, without the unit that it is shown in."""
     form = _FORMS.get(of.unit if _has_unit(of) else _kind(of), three_digits)
     made = form(value / factor)
     return f"+{made}" if of.kind == "difference" and value >= 0 else made

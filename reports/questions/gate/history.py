@@ -174,13 +174,7 @@ def same_machine(one: Tables, other: Tables) -> bool:
 
 
 def history(now: Tables, base: Tables, folders: Sequence[str], run_sd: float = RUN_SD) -> History:
-    """Read earlier runs, leaving out those that tell nothing about this machine.
-
-    Args:
-        now: the new run.
-        base: the run that it is compared with.
-        folders: run folders, or folders of run folders.
-        run_sd: standard deviation of an arm's ratio between runs, as a share, where fewer than three runs tell.
+    """Read earlier runs, in folders or folders of folders, leaving out those that tell nothing about this machine.
 
     Raises:
         UsageError: if a folder is neither.

@@ -242,11 +242,6 @@ def with_launches(
 
     Where the estimate lies within the margin: the launches at which the whole gate passes identical code. Where it lies beyond:
     those at which a slowdown as large as estimated is shown with 80 % power.
-
-    Args:
-        findings: judged.
-        cost: what a launch costs, and how much of its spread rounds take away; None: not known.
-        rounds: of a launch, as made.
     """
     timed = [finding for finding in findings if _sampled(finding)]
     whole = replace(launches_to_pass(timed, cost, rounds), usable=usable(timed))

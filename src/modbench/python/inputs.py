@@ -88,12 +88,6 @@ class Inputs:
     def explaining_refusal(self, name: str, model: object, example: str, own: Sequence[str] = ()) -> Iterator[None]:
         """Explain in one line a call that raises because these are not its arguments; other errors are raised unchanged.
 
-        Args:
-            name: what is called, for the message.
-            model: the same.
-            example: how inputs are given.
-            own: names of keywords that were not meant for it, one of which may be misspelt.
-
         Raises:
             UsageError: if its signature takes other arguments.
         """

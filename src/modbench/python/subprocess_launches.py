@@ -26,12 +26,7 @@ ALTERNATIVES = "Define it in a module and import it, or leave out launches=."
 
 
 def launches(job: Job, number: int, limit_s: float) -> list[Launch]:
-    """Measure in so many processes, one after the other.
-
-    Args:
-        job: what each measures.
-        number: of processes.
-        limit_s: seconds after which a process counts as hanging.
+    """Measure in so many processes, one after the other; one that takes longer than the limit counts as hanging.
 
     Raises:
         UsageError: if a model or input cannot be sent to another process.

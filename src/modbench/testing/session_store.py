@@ -276,12 +276,6 @@ def ratio_change(name: str, now: Stored, earlier: Sequence[Samples], margin: flo
     """Judge how a ratio changed, as the rules of a gate have it.
 
     The verdict is `worse`, `better`, `pass` or `cannot tell`; `not compared` where no session of this machine has the comparison.
-
-    Args:
-        name: of the comparison.
-        now: its samples in this session.
-        earlier: sessions.
-        margin: the largest loss that does not matter, as a share.
     """
     known = [session.comparisons[name] for session in earlier if name in session.comparisons]
     same_machine = [each for each in known if each.machine == now.machine]

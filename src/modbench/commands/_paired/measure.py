@@ -116,12 +116,6 @@ class Request:
 def request(sides: tuple[str, ...], suite: str, given: Paired, *, only: bool = False) -> Request:
     """Return what is to be compared, planned here first, so that a mistake shows before anything runs.
 
-    Args:
-        sides: the two revisions; empty: the two models.
-        suite: a suite's name or file.
-        given: what else was given.
-        only: whether the models are all that is measured.
-
     Raises:
         UsageError: if the suite or a flag is invalid, or the suite times nothing.
     """
@@ -342,11 +336,7 @@ def _prepare(one: Side, request: Request, out: Path, supervision: Supervision) -
 
 
 def _launch(sides: Sequence[tuple[Side, Path, Path]], supervision: Supervision) -> bool:
-    """Time all units once more.
-
-    Args:
-        sides: of every process its side, the folder of the prepared side, and the new run folder: a copy with other times.
-        supervision: limits and ends the processes.
+    """Time all units once more; `sides` has each process's side, the folder of that side, and its copy that gets new times.
 
     Returns:
         Whether a unit is left of which no launch died.

@@ -26,14 +26,7 @@ def compare_revisions(
     margin: float | None = None,
     as_json: bool = False,
 ) -> None:
-    """Time two revisions in processes that take turns and print how they compare.
-
-    Args:
-        words: the two revisions and the suite.
-        given: what else was given.
-        launches: blocks of three processes; None: the default.
-        margin: the largest difference that does not matter, as a share; None: the suite's.
-        as_json: whether to print JSON.
+    """Time two revisions on a suite in processes that take turns, and print how they compare.
 
     Raises:
         UsageError: if the words are not two revisions and a suite, or the suite times nothing.

@@ -40,13 +40,6 @@ def gate_paired(
 ) -> Gate:
     """Measure two revisions, or two builds of a model, until it is decided whether the second is slower.
 
-    Args:
-        words: the two revisions and the suite; of two builds the suite.
-        checks: the check that counts; None: slower by more than the margin.
-        margin: the largest slowdown that does not matter, as a share; None: the suite's.
-        given: what else was given.
-        budget: the longest time to measure, such as `10min`.
-
     Raises:
         UsageError: if the words name nothing that can be compared, or a check is not one of times.
         IncompleteError: if it was interrupted; finished blocks are kept.

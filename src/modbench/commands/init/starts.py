@@ -183,12 +183,7 @@ jobs:
 
 
 def write_workflow(file: str, models: tuple[str, ...], suite: str | None) -> Begun:
-    """Write a workflow of GitHub Actions that gates pull requests.
-
-    Args:
-        file: its file, whose folders are made.
-        models: what it measures: one model of the repository.
-        suite: a shipped suite, or a file of the repository; None: quick.
+    """Write a workflow of GitHub Actions that gates pull requests by one model; without a suite on `quick`.
 
     Raises:
         UsageError: if the file exists, or there is no such model or suite.

@@ -54,12 +54,7 @@ IDEAL = "Ideal: how much faster the FLOPs promise to be, with causal attention."
 
 
 def forecast(plan: Plan, costs: Costs | None = None) -> dict[str, Any]:
-    """The forecast in base units; None where a number is known only after a user's model has run.
-
-    Args:
-        plan: the plan.
-        costs: counts users' models, in a process of its own; None: they are not counted.
-    """
+    """The forecast in base units; None where a number is known only after a user's model ran, or was not counted by `costs`."""
     every = [(unit, slot.at_once) for slot in phases(plan, usable_cores()) for unit in slot.units]
     own = [case for case in plan.cases if case.own]
     counted = dict(zip(own, costs.counted(own), strict=True)) if costs is not None else {}
