@@ -45,9 +45,9 @@ def _escape(match: re.Match[str]) -> str:
     return "&amp;" if match[0] == "&" else f"\\{match[0]}"
 
 
-def code(said: str, most: int = LONGEST) -> str:
+def code(said: str) -> str:
     """Return a text in the font of code, escaped as any other: in backticks a `|` would end a cell of a table."""
-    return f"<code>{text(said, most)}</code>"
+    return f"<code>{text(said)}</code>"
 
 
 @dataclass

@@ -229,7 +229,7 @@ def number(estimate: Estimate) -> str:
     return NONE
 
 
-def interval(estimate: Estimate, factor: float | None = None) -> str:
+def interval(estimate: Estimate) -> str:
     """Write the interval in the unit of the value: `[1.60–1.65]`, `[-0.012, +0.020]`; `[above 1.02]` where an end is open.
 
     Empty where there is none, or where `number` writes the bound.
@@ -238,7 +238,7 @@ def interval(estimate: Estimate, factor: float | None = None) -> str:
         return ""
     if estimate.value is None and not estimate.closed:
         return ""
-    by = scale(estimate)[0] if factor is None else factor
+    by = scale(estimate)[0]
     if estimate.low is None or estimate.high is None:
         end, word = (estimate.low, "above") if estimate.low is not None else (estimate.high, "below")
         return f"[{word} {bare(end or 0.0, estimate, by)}]"
