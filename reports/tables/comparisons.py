@@ -332,8 +332,9 @@ MORE = (
 
 def targets_of(plan: Plan, *, all_pairs: bool) -> Targets:
     """Return what `pairs` asks for: None where all pairs are made."""
+    rows = sum(len(each.metrics) * len(each.arms) * (len(each.arms) - 1) // 2 for each in plan.comparisons)
     # A sweep over sizes compares the step times of any two of them.
-    if all_pairs or plan.suite.isoflop is not None or all_rows(plan) <= MOST_PAIRS:
+    if all_pairs or plan.suite.isoflop is not None or rows <= MOST_PAIRS:
         return None
     return {(rung.arm, rung.target) for rung in plan.ladder}
 
@@ -393,11 +394,6 @@ def of_family(row: dict[str, Any], family: Hashable, *, primary: bool, twin: boo
     if row.get("evidence") is not None:
         row["evidence"] = replace(row["evidence"], family=family, other=not primary and not twin)
     return row | {"primary": primary, "twin": twin}
-
-
-def all_rows(plan: Plan) -> int:
-    """Rows that all pairs make, of arms and metrics."""
-    return sum(len(each.metrics) * len(each.arms) * (len(each.arms) - 1) // 2 for each in plan.comparisons)
 
 
 def pairs(comparison: Comparison, baseline: Case, targets: Targets = None) -> Iterator[tuple[Case, Case, bool]]:

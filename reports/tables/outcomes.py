@@ -414,11 +414,9 @@ class Tables:
         """Return the labels of an arm in every output, such as `not autoregressive as measured`."""
         labels = (self.doubts[name].label for name in self.doubts_about(case, metric))
         doubted = [label for label in labels if label is not None]
-        return [Label.DAMAGED] * bool(self.damaged(case, metric)) + doubted + self._code_label(case, metric)
-
-    def _code_label(self, case: Case, metric: Metric) -> list[Label]:
-        """The label of a number if other units of the run ran other versions of the files that its units ran."""
-        return [Label.CODE_CHANGED] if self.changed & self.code_versions(case, metric).keys() else []
+        # Other units of the run ran other versions of the files that its units ran.
+        changed = [Label.CODE_CHANGED] * bool(self.changed & self.code_versions(case, metric).keys())
+        return [Label.DAMAGED] * bool(self.damaged(case, metric)) + doubted + changed
 
     def code_versions(self, case: Case, metric: Metric) -> provenance.Versions:
         """Return the versions of the user's files that a number was made with."""

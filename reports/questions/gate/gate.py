@@ -226,7 +226,12 @@ def gate(
         if why and any(_counts(each) and each.metric in timed for each in mine):
             no_times = why if wanted else no_times
             said += [] if wanted else [why]
-            mine = [_untold(each) if each.changes and each.metric in timed else each for each in mine]
+            mine = [
+                replace(each, verdict="cannot tell", reason=UNFIT, changes=())
+                if each.changes and each.metric in timed
+                else each
+                for each in mine
+            ]
         mine, launches = non_inferiority.with_launches(mine, cost, rounds)
         asked = launches if wanted else asked
         for i, finding in zip(places, mine, strict=True):
@@ -289,10 +294,6 @@ def _suite_of(run: Loaded) -> str:
         return shlex.quote(rerun_command.asked(run.run.command).suite)
     except rerun_command.NotAgainError:
         return "SUITE"
-
-
-def _untold(finding: GateFinding) -> GateFinding:
-    return replace(finding, verdict="cannot tell", reason=UNFIT, changes=())
 
 
 def _counts(finding: GateFinding) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -36,6 +36,8 @@ from modbench.reports.writers.number_format import plain
 # How long a session waits for another one that writes the same file.
 WAIT_S = 10.0
 METRIC = "ratio"
+# Of an environment versions and processor are stored, no names.
+RECORDED = ("python", "packages", "system", "cpu", "cores", "usable_cores")
 DOUBTED = {in_process_verdicts.UNSTEADY, in_process_verdicts.DIFFERS, str(Label.CONTAMINATED)}
 
 
@@ -152,11 +154,6 @@ def read_samples(file: Path, advice: str = "Make it anew.") -> Samples:
         ) from error
 
 
-def recorded_environment(environment: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of an environment that is stored: versions and processor, no names."""
-    return {key: environment[key] for key in ("python", "packages", "system", "cpu", "cores", "usable_cores")}
-
-
 class SessionStore:
     """Keeps the samples of this session, and compares them with those of earlier ones.
 
@@ -192,7 +189,8 @@ class SessionStore:
         """Write the stored samples, and note the path or the reason why not; return whether that worked."""
         if self.path is None or not self.kept:
             return True
-        mine = Samples(made=now(), environment=recorded_environment(self._environment), comparisons=self.kept)
+        recorded = {key: self._environment[key] for key in RECORDED}
+        mine = Samples(made=now(), environment=recorded, comparisons=self.kept)
         try:
             file, others = self._merge_into_file(mine) if self._one_file else self._write_new_file(mine)
         except (OSError, UsageError) as error:
