@@ -259,12 +259,7 @@ def _ratio(effect: Effect) -> Estimate:
 
 def _undecided(effect: Effect, margin: float, p: dict[int, float], i: int) -> str:
     """Why a row is undecided, and what would decide it."""
-    if (
-        effect.low is not None
-        and effect.high is not None
-        and not effect.low <= 0 <= effect.high
-        and p.get(i, 0) > 1 - effects.LEVEL
-    ):
+    if effect.excludes_0 and p.get(i, 0) > 1 - effects.LEVEL:
         said = Sentence(
             "not significant among {n} rows (Benjamini-Hochberg p {p}): select fewer, or take more --launches",
             n=len(p),

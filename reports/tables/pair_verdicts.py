@@ -146,8 +146,7 @@ def _undecided(clock: Estimates, margin: float, own: str, family: int) -> str:
 
 def _among(clock: Estimates, family: int) -> str | None:
     """Say that an effect whose interval excludes none is not significant in its family; None where the interval includes none."""
-    effect = clock.typical
-    if clock.p is None or effect.low is None or effect.high is None or effect.low <= 0 <= effect.high:
+    if clock.p is None or not clock.typical.excludes_0:
         return None
     words = "not significant among {n} comparisons (Benjamini-Hochberg p {p})"
     return plain(Sentence(words, n=family, p=Estimate(clock.p, kind="p")))

@@ -60,8 +60,7 @@ class Twin:
     @property
     def hit(self) -> bool:
         """Whether the interval excludes zero: a false positive."""
-        effect = self.pair.effect
-        return effect.low is not None and effect.high is not None and not effect.low <= 0 <= effect.high
+        return self.pair.effect.excludes_0
 
     def as_dict(self) -> dict[str, Any]:
         """The comparison as stored in the certificate."""
