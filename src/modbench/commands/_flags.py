@@ -216,7 +216,7 @@ class Flags:
 
 
 @dataclasses.dataclass(frozen=True)
-class Paired:
+class PairedFlags:
     """What `--paired` takes besides its sides and the suite: values of `--model`, `--set`, `--seq-len` and so on."""
 
     models: tuple[str, ...] = ()

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from modbench import api
-from modbench.commands._flags import Paired
+from modbench.commands._flags import PairedFlags
 from modbench.commands._paired import folder as paired_folder
 from modbench.commands._paired import turn_taking
 from modbench.commands._paired.folder import timed_units
@@ -79,7 +79,7 @@ class Request:
 
     sides: tuple[str, ...]
     suite: str
-    given: Paired
+    given: PairedFlags
     amount: str = ""
     metrics: tuple[str, ...] = ()
     name: str = ""
@@ -113,7 +113,7 @@ class Request:
         }
 
 
-def request(sides: tuple[str, ...], suite: str, given: Paired, *, only: bool = False) -> Request:
+def request(sides: tuple[str, ...], suite: str, given: PairedFlags, *, only: bool = False) -> Request:
     """Return what is to be compared, planned here first, so that a mistake shows before anything runs.
 
     Raises:

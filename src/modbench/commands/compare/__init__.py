@@ -13,7 +13,7 @@ from modbench.commands._app import command
 from modbench.commands._complete import metrics, one_of, runs
 from modbench.commands._flags import (
     JsonFlag,
-    Paired,
+    PairedFlags,
     PairedOptionFlag,
     PairedOutFlag,
     PairedSetFlag,
@@ -182,7 +182,7 @@ def compare(
         from modbench.commands.compare.paired import compare_revisions
 
         models, lengths = listed("--model", model, str), listed("--seq-len", seq_len, int)
-        given = Paired(models, settings or (), lengths, option or (), select, timeout, out)
+        given = PairedFlags(models, settings or (), lengths, option or (), select, timeout, out)
         compare_revisions(named, given, launches=launches, margin=margin, as_json=as_json)
         return
     refuse(only_paired, "--paired REV_A REV_B SUITE")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from modbench.commands._flags import Paired
+from modbench.commands._flags import PairedFlags
 from modbench.commands._output import say, say_json
 from modbench.commands._paired import measure
 from modbench.harness.core.errors import UnfitError, UsageError
@@ -20,7 +20,7 @@ FEWEST = 3
 
 def compare_revisions(
     words: Sequence[str],
-    given: Paired,
+    given: PairedFlags,
     *,
     launches: int | None = None,
     margin: float | None = None,

@@ -12,7 +12,7 @@ from modbench.commands._app import command
 from modbench.commands._complete import runs
 from modbench.commands._flags import (
     JsonFlag,
-    Paired,
+    PairedFlags,
     PairedOptionFlag,
     PairedOutFlag,
     PairedSetFlag,
@@ -151,7 +151,7 @@ def gate(
         from modbench.commands.gate.paired import gate_paired
 
         models, lengths = listed("--model", model, str), listed("--seq-len", seq_len, int)
-        given = Paired(models, settings or (), lengths, option or (), select, timeout, out)
+        given = PairedFlags(models, settings or (), lengths, option or (), select, timeout, out)
         found = gate_paired(words, checks, margin, given, budget)
         run_folder, against = (words[1], words[0]) if len(words) > 1 else (models[1], models[0])
     else:

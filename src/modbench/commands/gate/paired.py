@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
-from modbench.commands._flags import Paired
+from modbench.commands._flags import PairedFlags
 from modbench.commands._paired import measure
 from modbench.commands._paired.measure import Compared, Goal
 from modbench.harness.core.errors import UsageError
@@ -36,7 +36,7 @@ PLAN = "looks.json"
 
 
 def gate_paired(
-    words: Sequence[str], checks: FailOn | None, margin: float | None, given: Paired, budget: str | None
+    words: Sequence[str], checks: FailOn | None, margin: float | None, given: PairedFlags, budget: str | None
 ) -> Gate:
     """Measure two revisions, or two builds of a model, until it is decided whether the second is slower.
 
