@@ -22,7 +22,7 @@ from modbench.commands._flags import PairedFlags
 from modbench.commands._paired import folder as paired_folder
 from modbench.commands._paired import measure as paired
 from modbench.commands._paired import sides as paired_sides
-from modbench.commands.compare import paired as compare_paired
+from modbench.commands.compare import compare_revisions
 from modbench.harness.core.errors import UnfitError, UsageError
 from modbench.harness.execution.limits import Limits
 from modbench.harness.execution.log_supervisor import Keeper
@@ -276,7 +276,7 @@ def test_a_modbench_that_cannot_take_turns_is_refused_before_anything_runs(tmp_p
 
 def test_too_few_blocks_are_refused() -> None:
     with pytest.raises(UsageError, match="at least 3"):
-        compare_paired.compare_revisions(["a", "b", "quick"], PairedFlags(), launches=2)
+        compare_revisions(["a", "b", "quick"], PairedFlags(), launches=2)
 
 
 def launched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slower: dict[str, float]) -> list[list[Path]]:
@@ -396,7 +396,7 @@ def test_sides_without_a_time_in_common_are_not_equal(monkeypatch: pytest.Monkey
     measured = SimpleNamespace(folder=tmp_path, sides=("a", "b"), blocks=blocks)
     monkeypatch.setattr(paired, "measure", lambda *_, **__: measured)
     with pytest.raises(UnfitError, match="nothing was compared"):
-        compare_paired.compare_revisions(["a", "b", "quick"], PairedFlags(out=str(tmp_path / "out")))
+        compare_revisions(["a", "b", "quick"], PairedFlags(out=str(tmp_path / "out")))
 
 
 def test_the_words_of_a_launch(tmp_path: Path) -> None:
