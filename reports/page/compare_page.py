@@ -14,6 +14,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import escaped
+from modbench.harness.core.safe_paths import refuse_inside
 from modbench.reports.model import Block, Code, Estimate, Finding, Note, Sentence, Table, Value
 from modbench.reports.questions import compare_axis, compare_runs
 from modbench.reports.questions.compare_axis import AlongAxis
@@ -30,12 +31,7 @@ MOST_ROWS = 2000
 
 @dataclass(frozen=True)
 class Section:
-    """A section of the page.
-
-    Attributes:
-        title: heading.
-        blocks: what it shows.
-    """
+    """A section of the page."""
 
     title: str
     blocks: Sequence[Block]
@@ -95,13 +91,7 @@ def _key(cell: Value) -> object:
 
 
 def write(page: Page, file: str, *, force: bool, compared: Sequence[Loaded]) -> None:
-    """Write a page.
-
-    Args:
-        page: the page.
-        file: where.
-        force: whether a file that exists is replaced.
-        compared: the runs that were compared: nothing is written into their folders.
+    """Write a page; into the folders of the runs that were compared nothing is written.
 
     Raises:
         UsageError: if the file exists, or lies in a run folder.
@@ -109,10 +99,8 @@ def write(page: Page, file: str, *, force: bool, compared: Sequence[Loaded]) -> 
     path = Path(file)
     if path.is_dir():
         raise UsageError(f"--html {file!r} is a folder: name a file.")
-    if any(run.path.resolve() in path.resolve().parents for run in compared):
-        raise UsageError(
-            f"--html {file!r} lies in a run folder, into which a comparison writes nothing. Name another file."
-        )
+    for run in compared:
+        refuse_inside(run.path, path, asked=f"--html {file!r}")
     if path.exists() and not force:
         raise UsageError(f"--html {file!r} exists; it is replaced only with --force. Name a new file.")
     write_atomically(path, html(page))

@@ -26,13 +26,7 @@ LEFT_ALONE = ("--audit", "--strict", "--json", "-q", "--quiet", "-v", "--verbose
 
 @dataclass(frozen=True)
 class Asked:
-    """What a run's command asked for.
-
-    Attributes:
-        suite: the suite, as typed.
-        flags: the options that say what is measured, as typed.
-        select: its `-k` expression.
-    """
+    """What a run's command asked for, as typed: the suite, options that say what is measured, and `-k`."""
 
     suite: str
     flags: tuple[tuple[str, ...], ...]
@@ -90,11 +84,7 @@ def _sets(flag: tuple[str, ...]) -> str:
 
 
 class Again:
-    """Commands that measure cases of one run again.
-
-    Args:
-        run: the run.
-    """
+    """Commands that measure cases of one run again."""
 
     def __init__(self, run: StoredRun) -> None:
         self.plan: Plan = run.plan
@@ -125,14 +115,23 @@ class Again:
         """
         if isinstance(self.asked, NotAgainError):
             raise self.asked
+        wanted = list(wanted)
         instead = ({} if metric is None else {"--set metrics": metric}) | dict(settings or {})
+        instead |= {"--rival": "none"} if self._lacks_rivals(wanted) else {}
         flags = [flag for flag in self.asked.flags if _sets(flag) not in instead]
         for what, value in instead.items():
             option, _, key = what.partition(" ")
             flags.append((option, f"{key}={value}" if key else value))
         words = [word for flag in flags for word in flag]
-        selected = self._everywhere(list(wanted)) if everywhere else self._selected(list(wanted), metric)
+        selected = self._everywhere(wanted) if everywhere else self._selected(wanted, metric)
         return shlex.join(["modbench", "run", self.asked.suite, "-k", selected, *words])
+
+    def _lacks_rivals(self, wanted: Sequence[Case]) -> bool:
+        """Whether users' models are among these cases without any of their dense models of equal cost, which `-k` keeps."""
+        own, here = {case.arm for case in wanted if case.own}, {case.arm for case in wanted}
+        here |= {each.arms[0].arm for each in self.plan.comparisons}  # anchors are measured in any case
+        beside = {rung.arm for rung in self.plan.ladder if rung.target in own}
+        return self.plan.suite.rival != "none" and bool(beside) and not beside & here
 
     def _everywhere(self, wanted: list[Case]) -> str:
         """An expression that matches the arms of these cases in all places, and no others of the run."""

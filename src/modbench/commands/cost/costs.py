@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -44,17 +44,7 @@ HEAD = ("params", "forward", "train step", "to train", "KV cache")
 
 @dataclass(frozen=True)
 class Request:
-    """A model and the grid of places to cost it at: one row for each combination.
-
-    Attributes:
-        model: catalogue name, or a user's `FILE.py:build`.
-        options: options of a user's build, each with one value.
-        settings: values of its shape and routing by key.
-        capacity: capacities; empty: the model's own.
-        seq_len: sequence lengths.
-        batch_size: batch sizes.
-        dtype: number formats.
-    """
+    """A model and the grid of places to cost it at, a row for each combination; without capacities its own."""
 
     model: str
     options: Pairs = ()
@@ -101,11 +91,20 @@ def costs(request: Request) -> list[dict[str, Any]]:
 def _check(request: Request) -> None:
     if not model_specs.is_user_model(request.model):
         catalogue.find("models", request.model)
-    for size in (*request.seq_len, *request.batch_size):
-        if size < 1:
-            raise UsageError(f"{size} is below 1: sequence lengths and batch sizes are at least 1.")
+    check_sizes((*request.seq_len, *request.batch_size))
     for capacity in request.capacity:
         check_capacity(capacity)
+
+
+def check_sizes(sizes: Sequence[int]) -> None:
+    """Check sequence lengths and batch sizes.
+
+    Raises:
+        UsageError: if one is below 1.
+    """
+    for size in sizes:
+        if size < 1:
+            raise UsageError(f"{size} is below 1: sequence lengths and batch sizes are at least 1.")
 
 
 def _config(request: Request, capacity: float | None, seq_len: int) -> tuple[ModelConfig, tuple[str, ...]]:

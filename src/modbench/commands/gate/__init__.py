@@ -12,6 +12,7 @@ from modbench.commands._app import command
 from modbench.commands._complete import runs
 from modbench.commands._flags import (
     JsonFlag,
+    PairedFlags,
     PairedOptionFlag,
     PairedOutFlag,
     PairedSetFlag,
@@ -35,11 +36,11 @@ FORMATS = ("text", "github")
 @command()
 def gate(
     words: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="RUN", help="The run folder to check; with --paired BASE HEAD SUITE.", autocompletion=runs
         ),
-    ],
+    ] = None,
     against: Annotated[
         str | None,
         typer.Option("--against", metavar="BASE", help="An earlier run of the same suite.", autocompletion=runs),
@@ -128,6 +129,7 @@ def gate(
     """
     from modbench.reports.questions.gate.fail_on import parse
 
+    words = words or []  # what is missing is said below, for each of the three ways
     if style not in FORMATS:
         raise unknown("--format", style, FORMATS)
     if style == "github" and as_json:
@@ -149,20 +151,9 @@ def gate(
         refuse({"--against": against, "--history": history, "--run-sd": run_sd}, "two runs that were made")
         from modbench.commands.gate.paired import gate_paired
 
-        models = tuple(listed("--model", model, str))
-        found = gate_paired(
-            words,
-            checks,
-            margin,
-            models=models,
-            options=option or (),
-            settings=settings or (),
-            lengths=listed("--seq-len", seq_len, int),
-            select=select,
-            budget=budget,
-            timeout=timeout,
-            out=out,
-        )
+        models, lengths = listed("--model", model, str), listed("--seq-len", seq_len, int)
+        given = PairedFlags(models, settings or (), lengths, option or (), select, timeout, out)
+        found = gate_paired(words, checks, margin, given, budget)
         run_folder, against = (words[1], words[0]) if len(words) > 1 else (models[1], models[0])
     else:
         refuse(only_paired | {"--timeout": timeout, "--out": out}, "--paired")

@@ -13,6 +13,7 @@ from modbench.harness.core.files import write_once
 from modbench.harness.core.model_specs import parse_single
 from modbench.harness.core.printable import aligned
 from modbench.harness.planning.load_suite import read_suite
+from modbench.harness.registry.model_sources import sourced
 from modbench.harness.registry.own_models import check_user_model
 
 PREFIX = "hf:"
@@ -20,14 +21,7 @@ PREFIX = "hf:"
 
 @dataclass(frozen=True)
 class Start:
-    """A way to begin.
-
-    Attributes:
-        what: what a user has.
-        command: what begins with it.
-        does: what that does.
-        docs: the page that goes on from there.
-    """
+    """A way to begin: what a user has, the command for it, what that does, and the page that goes on from there."""
 
     what: str
     command: str
@@ -159,16 +153,18 @@ def write_model(file: str) -> Begun:
 
 
 def commands_for(checkpoint: str) -> Begun:
-    """The commands for a checkpoint, whose files are checked first.
-
-    Args:
-        checkpoint: `hf:FOLDER`, or whatever `--model` takes with this prefix.
+    """The commands for a checkpoint, `hf:FOLDER` or whatever `--model` takes with this prefix; its files are checked first.
 
     Raises:
         UsageError: if there is no such model.
     """
     check_user_model(checkpoint, {})
-    model, path = shlex.quote(checkpoint), Path(checkpoint.removeprefix(PREFIX))
+    model, path, note = shlex.quote(checkpoint), Path(checkpoint.removeprefix(PREFIX)), ""
+    if path.is_dir() and (found := sourced(checkpoint)) and found.tokenizer():
+        try:
+            found.tokenizer_json()
+        except UsageError as error:  # it has weights, whose losses are those of its own tokens
+            note = str(error)
     commands = {"measure it": f"modbench run quick --model {model} --only --set train.steps=0"}
     if path.exists():
         out = path.with_name(f"{path.stem if path.is_file() else path.name}-mod")
@@ -176,7 +172,7 @@ def commands_for(checkpoint: str) -> Begun:
             "convert it": f"modbench convert {model} --to mod --capacity 0.125 --out {shlex.quote(str(out))}",
             "then compare": f"modbench run decode --model {model} --model {shlex.quote(f'{PREFIX}{out}')} --only",
         }
-    return Begun(None, commands, CHECKPOINT.docs)
+    return Begun(None, commands, CHECKPOINT.docs, note)
 
 
 # As docs/ci.md shows it.
@@ -193,12 +189,7 @@ jobs:
 
 
 def write_workflow(file: str, models: tuple[str, ...], suite: str | None) -> Begun:
-    """Write a workflow of GitHub Actions that gates pull requests.
-
-    Args:
-        file: its file, whose folders are made.
-        models: what it measures: one model of the repository.
-        suite: a shipped suite, or a file of the repository; None: quick.
+    """Write a workflow of GitHub Actions that gates pull requests by one model; without a suite on `quick`.
 
     Raises:
         UsageError: if the file exists, or there is no such model or suite.
