@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from planted import ENVIRONMENT
+from planted import ENVIRONMENT, unsynced
 
 from modbench.harness.core import files
 from modbench.harness.domain.notes.training import TaskAnswers, TrainNotes
@@ -19,6 +19,7 @@ from modbench.reports.tables.load import Loaded, load
 RIGHT = {"dense": (990, 992, 994), "mod[c0.125]": (300, 500, 400), "depth_predictor": (800, 810, 820)}
 
 
+@unsynced()
 def planted(
     folder: Path, seeds: tuple[int, ...] = (0, 1, 2), *, fails: str = "", filtered: tuple[str, ...] = (), **more: Any
 ) -> Loaded:

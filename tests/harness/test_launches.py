@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from in_process import command_line
-from planted import ENVIRONMENT, EVERY_ARM, Trouble, fake_record, left, planted_suite, stored
+from planted import ENVIRONMENT, EVERY_ARM, Trouble, fake_record, left, planted_suite, stored, unsynced
 
 from modbench import api
 from modbench.commands.plan.forecast import as_text, forecast
@@ -48,12 +48,14 @@ def timed_plan(**changes: Any) -> Plan:
     )
 
 
+@unsynced()
 def new_folder(made: Plan, tmp_path: Path) -> RunFolder:
     folder = run_folder.create(str(tmp_path / "run"), "planted")
     folder.write_run(made, ENVIRONMENT, ["modbench"], files.now())
     return folder
 
 
+@unsynced()
 def leave(folder: RunFolder, unit: UnitOfWork, **trouble: Any) -> None:
     folder.write_record(fake_record(unit, Trouble(**trouble)))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from planted import ENVIRONMENT, Trouble, fake_record, left, planted_suite, stored
+from planted import ENVIRONMENT, Trouble, fake_record, left, planted_suite, stored, unsynced
 
 from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.core import files
@@ -106,12 +106,14 @@ class _Ended:
         self.unit, self.record = unit, record
 
 
+@unsynced()
 def new_folder(made: Plan, path: Path) -> RunFolder:
     folder = run_folder.create(str(path), "planted")
     folder.write_run(made, ENVIRONMENT, ["modbench"], files.now())
     return folder
 
 
+@unsynced()
 def run_fake(
     made: Plan, folder: RunFolder, *, whole: Plan | None = None, most: int | None = None, **trouble: Any
 ) -> tuple[Fake, Tracker]:
@@ -241,11 +243,11 @@ def test_each_other_arm_is_searched_for(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_row_goes_on_where_it_was_cut(tmp_path: Path) -> None:
-    """After a kill at any unit a resumed run asks for the same cells, and its file is the same to the byte."""
+    """After a kill in the first cell, before the last unit or at the end a resumed run asks for the same, to the byte."""
     made, grid = searching(), paying_from(128)
     whole = new_folder(made, tmp_path / "whole")
     launcher, _ = run_fake(made, whole, grid=grid)
-    for most in range(len(launcher.ran) + 1):
+    for most in sorted({0, 1, 2, 3, len(launcher.ran) - 1, len(launcher.ran)}):
         folder = new_folder(made, tmp_path / f"run{most}")
         if most < len(launcher.ran):
             with pytest.raises(KeyboardInterrupt):

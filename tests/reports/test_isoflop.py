@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from panels_of import drawn, shown
-from planted import ENVIRONMENT
+from planted import ENVIRONMENT, unsynced
 
 from modbench.harness.core import files
 from modbench.harness.core.contracts import Text
@@ -214,6 +214,7 @@ LOWEST = {"dense": 2.0, "mod[c0.125-learned]": 1.97, "mod[c0.125-stochastic]": 2
 PLACE = {"dense": 11.0, "mod[c0.125-learned]": 11.3, "mod[c0.125-stochastic]": 11.0}
 
 
+@unsynced()
 def planted(folder: Path) -> Loaded:
     made = planned()
     run = run_folder.create(str(folder), "sweep")
