@@ -209,8 +209,13 @@ def _selected(comparisons: list[Comparison], select: str, ladder: Sequence[Rung]
             chosen.append(comparison.model_copy(update={"arms": (anchor, *kept)}))
     if not chosen:
         example = comparisons[0].arms[-1].id
-        raise UsageError(f"-k {select!r} matches none of the cases. Their ids look like {example!r}.")
+        raise no_case(select, example)
     return chosen
+
+
+def no_case(select: str, example: str) -> UsageError:
+    """What is said of an expression that selects no case; an id shows how they look."""
+    return UsageError(f"-k {select!r} matches none of the cases. Their ids look like {example!r}.")
 
 
 def _searched(suite: Suite, comparisons: list[Comparison], select: str) -> list[Comparison]:
