@@ -239,12 +239,12 @@ def _third(
     module: nn.Module, tokens_BT: Tensor, parts: Sequence[Counts], say: Say
 ) -> tuple[dict[str, int] | None, str | None]:
     """FLOPs by module path as fvcore counts them, or None and the reason."""
-    from modbench.harness.flops import fvcore_counter
+    from modbench.harness.flops import counter
 
     if "third_opinion" not in parts:
         return None, NO_FLOPS
     say("FLOPs by fvcore")
-    return fvcore_counter.by_fvcore(module, tokens_BT)
+    return counter.by_fvcore(module, tokens_BT)
 
 
 def _whole_squares(module: nn.Module) -> None:

@@ -108,13 +108,13 @@ def test_a_suite_is_counted_for_what_it_asks(metrics: list[str], parts: set[str]
 @pytest.mark.slow
 def test_what_nobody_asked_for_does_not_run_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """No training step, no third opinion; the guards that a time needs have all run."""
-    from modbench.harness.flops import counter, fvcore_counter
+    from modbench.harness.flops import counter
 
     def never(*_args: object, **_kwargs: object) -> None:
         raise AssertionError
 
     monkeypatch.setattr(counter, "train", never)
-    monkeypatch.setattr(fvcore_counter, "by_fvcore", never)
+    monkeypatch.setattr(counter, "by_fvcore", never)
     unit = counting(plan_of(["latency/forward"]))
     metrics = [catalogue.metrics()[made.key] for made in unit.facts.makes]
     found = [each for each in count.run(unit, metrics) if each.metric == "flops/forward"]
