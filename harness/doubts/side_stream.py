@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modbench.harness.domain.evidence import Doubt, Evidence
-from modbench.harness.domain.notes.timing import TimeNotes
+from modbench.harness.domain.notes import TimeNotes
 from modbench.harness.stats.stream_escape import escape_limit
 
 # Share of the calls of a launch.

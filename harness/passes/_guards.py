@@ -10,8 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from modbench.harness.domain.case import Case, Counts
-from modbench.harness.domain.notes.causality import Causality
-from modbench.harness.domain.notes.counting import CountNotes, Operators
+from modbench.harness.domain.notes import Causality, CountNotes, Operators
 from modbench.harness.domain.records import Gap
 from modbench.harness.results.outcomes import attempt
 from modbench.harness.roofline.work import listed

@@ -10,7 +10,7 @@ from functools import partial
 
 from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.domain.case import Comparison, UnitOfWork
-from modbench.harness.domain.notes.training import TrainNotes
+from modbench.harness.domain.notes import TrainNotes
 from modbench.harness.domain.passes import Maker, Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Gap, Outcome

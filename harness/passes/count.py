@@ -17,7 +17,7 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import AnyMetric, Cost, Metric
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.domain.case import COUNTS, Case, Comparison, Counts, UnitOfWork
-from modbench.harness.domain.notes.counting import CARRIER, WHOLE, CountNotes, ModuleFlops, Operators
+from modbench.harness.domain.notes import CARRIER, WHOLE, CountNotes, ModuleFlops, Operators
 from modbench.harness.domain.passes import Maker, Pass
 from modbench.harness.domain.records import Gap, Outcome
 from modbench.harness.flops.closed_form import case_cost, case_decode_cost

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from modbench.harness.core.contracts import GENERATION, AnyMetric, Metric
 from modbench.harness.domain.case import Case, Comparison, Protocol, UnitOfWork
-from modbench.harness.domain.notes.timing import TimeNotes
+from modbench.harness.domain.notes import TimeNotes
 from modbench.harness.domain.passes import Maker, Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Blocks, Gap, Outcome

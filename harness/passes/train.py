@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.domain.case import Comparison, Protocol, UnitOfWork
-from modbench.harness.domain.notes.training import Curve, Looks, TaskAnswers, TrainNotes
+from modbench.harness.domain.notes import Curve, Looks, TaskAnswers, TrainNotes
 from modbench.harness.domain.passes import Maker, Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Gap, Outcome

@@ -13,9 +13,7 @@ from pathlib import Path
 
 from modbench.harness.core.problems import Path_, Problem
 from modbench.harness.domain.case import UnitOfWork
-from modbench.harness.domain.notes import Notes
-from modbench.harness.domain.notes.timing import TimeNotes
-from modbench.harness.domain.notes.training import TrainNotes
+from modbench.harness.domain.notes import Notes, TimeNotes, TrainNotes
 from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.registry import catalogue
 from modbench.harness.results.record_checks import check, is_shipped

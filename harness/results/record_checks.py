@@ -13,7 +13,7 @@ from pathlib import Path
 from modbench.harness.core.problems import Path_, Problem, shown
 from modbench.harness.core.units import COUNT, SECONDS, SHARE, TIME, Range
 from modbench.harness.domain.case import UnitOfWork
-from modbench.harness.domain.notes.findings import WithoutOwnFinding
+from modbench.harness.domain.notes import WithoutOwnFinding
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.registry import catalogue

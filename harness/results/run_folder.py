@@ -18,8 +18,7 @@ from modbench.harness.core.errors import UsageError, in_short
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.problems import Problem
 from modbench.harness.domain.case import UnitOfWork
-from modbench.harness.domain.notes import Notes
-from modbench.harness.domain.notes.timing import TimeNotes
+from modbench.harness.domain.notes import Notes, TimeNotes
 from modbench.harness.domain.records import SCHEMA, Record
 from modbench.harness.planning.plan import Plan, assigned
 from modbench.harness.results import compact_plan, decisions, layout, lock, path_names, trust

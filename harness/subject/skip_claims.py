@@ -26,7 +26,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from modbench.harness.domain.notes.counting import Claim
+from modbench.harness.domain.notes import Claim
 from modbench.harness.results.outcomes import attempt
 from modbench.harness.subject import chosen_tokens
 from modbench.harness.subject.chosen_tokens import Call

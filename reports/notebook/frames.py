@@ -17,7 +17,7 @@ from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import escaped
 from modbench.harness.core.public import public
 from modbench.harness.core.units import counted
-from modbench.harness.domain.notes.training import TrainNotes
+from modbench.harness.domain.notes import TrainNotes
 from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.results.run_file import StoredRun
 from modbench.reports.figures.axes import ends_of, name_rows, ratio_axis

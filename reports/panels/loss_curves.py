@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import pandas as pd
 
 from modbench.harness.domain.case import Case
-from modbench.harness.domain.notes.training import TrainNotes
+from modbench.harness.domain.notes import TrainNotes
 from modbench.reports.figures.axes import ticks
 from modbench.reports.figures.style import headline, look, new_figure
 from modbench.reports.model import Estimate, Figure, Sentence

@@ -18,7 +18,7 @@ from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.domain.case import Case, Comparison, Place, Protocol, UnitOfWork
 from modbench.harness.domain.evidence import Evidence
-from modbench.harness.domain.notes.timing import EnergyNotes, TimeNotes
+from modbench.harness.domain.notes import EnergyNotes, TimeNotes
 from modbench.harness.domain.records import Blocks, Outcome
 from modbench.harness.execution.runner import phases
 from modbench.harness.machine import nvml

@@ -17,7 +17,7 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.measure_plans import EnergyPlan
 from modbench.harness.domain.case import Case, Comparison, Place, Protocol, UnitOfWork
-from modbench.harness.domain.notes.timing import EnergyNotes
+from modbench.harness.domain.notes import EnergyNotes
 from modbench.harness.domain.records import Gap, Outcome, Record
 from modbench.harness.machine import nvml
 from modbench.harness.passes import compile as compile_pass

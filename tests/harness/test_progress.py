@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from modbench.harness.domain.case import COUNTS, Case, UnitOfWork
-from modbench.harness.domain.notes.counting import CountNotes
+from modbench.harness.domain.notes import CountNotes
 from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.execution.runner import phases
 from modbench.harness.passes import _guards, count, time

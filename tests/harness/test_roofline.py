@@ -15,7 +15,7 @@ from planted_peaks import planted
 
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.domain.case import Case, Place
-from modbench.harness.domain.notes.counting import CountNotes
+from modbench.harness.domain.notes import CountNotes
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.profiling import probes
 from modbench.harness.profiling.operators_of_a_call import of_real_tensors, why_not

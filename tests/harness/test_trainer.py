@@ -557,7 +557,7 @@ def test_two_ranks_train_as_one(how: str, model: str, modbench: Any, tmp_path: P
     curves, weights = list[list[Any]](), []
     for out in ("one", "two"):
         (file,) = (tmp_path / out / "units").glob("train-*.json")
-        from modbench.harness.domain.notes.training import TrainNotes
+        from modbench.harness.domain.notes import TrainNotes
         from modbench.harness.results.record_files import read_record
 
         record = read_record(file)

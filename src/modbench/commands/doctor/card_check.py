@@ -8,7 +8,7 @@ from typing import Any
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import ModbenchError
 from modbench.harness.domain.case import Case, Comparison, Device, Dtype, Place, Protocol, UnitOfWork
-from modbench.harness.domain.notes.findings import PeakFinding
+from modbench.harness.domain.notes import PeakFinding
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.records import Record
 from modbench.harness.execution.launch.local import LocalLauncher
