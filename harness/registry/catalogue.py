@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.domain.passes import Pass
-from modbench.harness.registry import addition, discovery, included, own_code
+from modbench.harness.registry import addition, discovery, own_code
 from modbench.harness.registry.discovery import ROOMS, Entry, one_of
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class BrokenError(UsageError):
 
 def entries(room: str) -> dict[str, Entry]:
     """All entries of a room by name that can be used as far as is known, without importing them."""
-    return _entries(room, included.named())
+    return _entries(room, discovery.included())
 
 
 @functools.lru_cache(maxsize=256)
@@ -108,18 +108,18 @@ def _module_of(entry: Entry) -> ModuleType:
 
 def usable(room: str) -> dict[str, Any]:
     """What a room's entries export, by name, without the user's that cannot be used."""
-    return _usable(room, included.named())[0]
+    return _usable(room, discovery.included())[0]
 
 
 def broken(room: str) -> tuple[Entry, ...]:
     """The user's entries of a room that cannot be used, with the reason; all are imported to find out."""
     if room == "metrics":
-        return tuple(_metrics(included.named()).broken)
+        return tuple(_metrics(discovery.included()).broken)
     if room == "passes":
-        return tuple(_passes(included.named())[1])
+        return tuple(_passes(discovery.included())[1])
     if room == "suites":
         return tuple(entry for entry in discovery.every(room) if entry.problem)
-    return _usable(room, included.named())[1]
+    return _usable(room, discovery.included())[1]
 
 
 @functools.lru_cache(maxsize=64)
@@ -145,12 +145,12 @@ class _Metrics:
 
 def metrics() -> dict[str, AnyMetric]:
     """All metrics by key. Their files import nothing heavy."""
-    return _metrics(included.named()).known
+    return _metrics(discovery.included()).known
 
 
 def file_of_metric(key: str) -> Entry:
     """The file of a metric."""
-    return _metrics(included.named()).files[key]
+    return _metrics(discovery.included()).files[key]
 
 
 def find_metric(key: str) -> AnyMetric:
@@ -160,7 +160,7 @@ def find_metric(key: str) -> AnyMetric:
         UsageError: if there is none, or a file of the user's that has it cannot be used; broken files are named, since one of
             them may have it.
     """
-    found = _metrics(included.named())
+    found = _metrics(discovery.included())
     if key in found.refused:
         raise found.refused[key]
     if key in found.known:
@@ -208,7 +208,7 @@ def _no_pass(key: str, name: str) -> str:
 
 def passes() -> dict[str, Pass]:
     """All passes by name, in the order in which a plan lists their units."""
-    return _passes(included.named())[0]
+    return _passes(discovery.included())[0]
 
 
 @functools.lru_cache(maxsize=64)
@@ -232,7 +232,7 @@ def pass_of(metric: AnyMetric) -> Pass:
 
 def needed(keys: tuple[str, ...]) -> frozenset[str]:
     """Metrics that must be measured for these: themselves, and the sources of derived ones."""
-    return _needed(keys, included.named())
+    return _needed(keys, discovery.included())
 
 
 @functools.lru_cache(maxsize=4096)
@@ -251,7 +251,7 @@ def facts_of_unit(name: str, workload: str, keys: tuple[str, ...]) -> UnitFacts:
     Raises:
         KeyError: if there is no such pass, or a metric is unknown.
     """
-    return _facts_of_unit(name, workload, keys, included.named())
+    return _facts_of_unit(name, workload, keys, discovery.included())
 
 
 @functools.lru_cache(maxsize=4096)  # many units of a large plan share them

@@ -12,7 +12,7 @@ from typing import Literal
 
 from modbench.harness.core.errors import shown
 from modbench.harness.core.frozen import Frozen
-from modbench.harness.registry import included, packages
+from modbench.harness.registry import discovery
 from modbench.harness.registry.discovery import ROOMS
 
 
@@ -36,15 +36,15 @@ class Origin(Frozen):
 
 def now() -> tuple[Origin, ...]:
     """The sources that this process includes."""
-    folders = [Origin(kind="folder", name=str(folder)) for folder in included.folders()]
-    known = dict.fromkeys(point.package for point in packages.points())
+    folders = [Origin(kind="folder", name=str(folder)) for folder in discovery.included_folders()]
+    known = dict.fromkeys(point.package for point in discovery.entry_points())
     return (*folders, *(Origin(kind="package", name=name) for name in known))
 
 
 def include_again(folders: Iterable[str]) -> None:
     """Include folders that this user began a run with, where they are still there; others are named as missing later."""
     there = [folder for folder in map(Path, folders) if any((folder / room).is_dir() for room in ROOMS)]
-    included.include(there, ROOMS)
+    discovery.include(there, ROOMS)
 
 
 def missing(told: Sequence[Origin]) -> list[Origin]:

@@ -22,7 +22,7 @@ from modbench.harness.core.errors import UnreadableError, UsageError, shown
 from modbench.harness.core.files import write_atomically, write_once
 from modbench.harness.core.safe_paths import read_plain
 from modbench.harness.process import graceful_stop
-from modbench.harness.registry import consent, included, own_code
+from modbench.harness.registry import consent, discovery, own_code
 from modbench.harness.results import extension_sources, own_files
 from modbench.harness.results.own_files import OwnFile
 
@@ -135,7 +135,7 @@ def _remember(token: str, files: Sequence[OwnFile]) -> None:
 
     Without a home folder nothing is remembered: resuming asks.
     """
-    folders = {str(folder): consent.digests([folder]) for folder in included.folders()}
+    folders = {str(folder): consent.digests([folder]) for folder in discovery.included_folders()}
     if not (files or folders) or TOKEN.fullmatch(token) is None:
         return
     try:

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from modbench.harness.core.config import ROUTING_KEYS
-from modbench.harness.core.confirm_plan import ConfirmPlan, Role
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.problems import Problem
+from modbench.harness.core.train_plan import ConfirmPlan, Role
 from modbench.harness.domain.case import Case, UnitOfWork
 from modbench.harness.domain.records import Record
 from modbench.harness.flops.closed_form import case_cost

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from modbench.harness.core.confirm_plan import Role
+from modbench.harness.core.train_plan import Role
 from modbench.harness.domain.case import Case, Place, UnitOfWork
 from modbench.harness.rules.confirmation import (
     Compared,

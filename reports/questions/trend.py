@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from modbench.harness.core.trend_plan import TrendPlan
+from modbench.harness.core.train_plan import TrendPlan
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import TrainNotes
 from modbench.harness.domain.records import Record

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from modbench.harness.core.errors import UsageError
-from modbench.harness.registry import catalogue, discovery, included, packages
+from modbench.harness.registry import catalogue, discovery
 from modbench.harness.registry.catalogue import BrokenError
 
 METRIC = '''
@@ -45,7 +45,7 @@ def write(folder: Path, **files: str) -> Path:
 
 
 def use(patch: pytest.MonkeyPatch, *folders: Path) -> None:
-    patch.setenv(included.VARIABLE, os.pathsep.join(map(str, folders)))
+    patch.setenv(discovery.VARIABLE, os.pathsep.join(map(str, folders)))
 
 
 def install(folder: Path, name: str, version: str, points: str, **modules: str) -> None:
@@ -227,7 +227,7 @@ def test_a_folder_of_a_users_model_holds_no_packages(tmp_path: Path, monkeypatch
     monkeypatch.setattr(own_code, "_FOLDERS", {tmp_path.resolve()})
     monkeypatch.syspath_prepend(str(tmp_path))
     catalogue.forget()
-    assert [point.package for point in packages.points() if "stranger" in point.package] == []
+    assert [point.package for point in discovery.entry_points() if "stranger" in point.package] == []
 
 
 def test_tasks_of_a_folder_are_metrics_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +243,7 @@ def test_a_folder_must_exist_and_hold_a_room(tmp_path: Path) -> None:
         (tmp_path / "metrics", "holds no folder that is"),
     ):
         with pytest.raises(UsageError, match=said):
-            included.include([folder], discovery.ROOMS)
+            discovery.include([folder], discovery.ROOMS)
 
 
 @pytest.mark.slow
