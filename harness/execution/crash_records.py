@@ -9,7 +9,7 @@ from pathlib import Path
 from modbench.harness.core.files import now
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.domain.records import Death, Gap, Outcome, Record
-from modbench.harness.process.device_lost import DeviceLost, last_words
+from modbench.harness.process.graceful_stop import DeviceLost, last_words
 from modbench.harness.results.outcomes import missing
 from modbench.harness.results.record_files import read_record
 from modbench.harness.results.run_folder import RunFolder

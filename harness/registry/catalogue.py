@@ -10,15 +10,18 @@ import ast
 import functools
 import importlib
 import sys
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from modbench.harness.core.contracts import AnyMetric
-from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.core.contracts import AnyMetric, Corpus, Metric, Model, Task
+from modbench.harness.core.errors import UsageError, in_short, shown, unknown
+from modbench.harness.core.sinks import Sink
 from modbench.harness.domain.passes import Pass
-from modbench.harness.registry import addition, discovery, own_code
+from modbench.harness.registry import discovery, own_code
 from modbench.harness.registry.discovery import ROOMS, Entry, one_of
 
 if TYPE_CHECKING:
@@ -81,8 +84,8 @@ def load(room: str, name: str) -> Any:  # noqa: ANN401  # each room exports its 
     except UsageError:  # it changed since the run began
         raise
     except (Exception, SystemExit) as error:
-        raise BrokenError(replace(entry, problem=addition.blame(error, entry))) from error
-    wrong = addition.not_a(room, made)
+        raise BrokenError(replace(entry, problem=blame(error, entry))) from error
+    wrong = not_a(room, made)
     if wrong:
         raise BrokenError(replace(entry, problem=f"its {entry.attribute} {wrong}"))
     return made
@@ -302,3 +305,45 @@ def forget() -> None:
     discovery.forget()
     for cached in (_entries, _usable, _metrics, _passes, _needed, _facts_of_unit, _options_in):
         cached.cache_clear()
+
+
+TYPES = {"models": Model, "passes": Pass, "corpora": Corpus, "tasks": Task, "sinks": Sink}
+# Types that this room cannot import, known by what is asked of them.
+PARTS = {
+    "doubts": ("finds", "advice", "label"),
+    "probes": ("title", "check", "order", "of"),
+    "rules": ("groups", "is_conditional", "decide"),
+    "panels": ("title", "order", "span", "render"),
+    "formats": ("files",),
+}
+
+
+def not_a(room: str, made: object) -> str:
+    """Why an object is not what a room takes, in words that follow its name; empty if it is."""
+    kind = TYPES.get(room)
+    if isinstance(made, Task) and room == "tasks" and not 0 < made.solved <= 1:
+        return f"has solved={made.solved:g}: a share of the way, above 0 and at most 1, such as 0.75"
+    if kind is not None:
+        return "" if isinstance(made, kind) else f"is no {kind.__name__} but {shown(made)}"
+    if room == "metrics":
+        fits = isinstance(made, tuple | list) and all(isinstance(each, Metric) for each in made)
+        return "" if fits else f"is no tuple of Metric but {shown(made)}"
+    if room == "routers":
+        fits = isinstance(made, type) and callable(getattr(made, "score", None))
+        return "" if fits else f"is no class with a method `score`, such as a Router, but {shown(made)}"
+    lacking = [part for part in PARTS.get(room, ()) if not hasattr(made, part)]
+    if lacking:
+        return f"is no {room.removesuffix('s').title()}: it has no {', '.join(lacking)}"
+    return "" if room in PARTS or callable(made) else f"cannot be called: {shown(made)}"
+
+
+def blame(error: BaseException, entry: Entry) -> str:
+    """The message of an exception from importing a user's file, with the last line of that file that it passed."""
+    if isinstance(error, AttributeError) and error.name == entry.attribute and getattr(error.obj, "__file__", None):
+        return f"it defines no {entry.attribute}"
+    said = in_short(error, 200).removesuffix(".")
+    text = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{Path(error.filename).name}, line {error.lineno}: {error.msg}"
+    passed = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(entry.path)]
+    return f"line {passed[-1]}: {text}" if passed else text

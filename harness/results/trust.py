@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from modbench.harness.core import masking, user_folders
+from modbench.harness.core import printable, user_folders
 from modbench.harness.core.errors import UnreadableError, UsageError, shown
 from modbench.harness.core.files import write_atomically, write_once
 from modbench.harness.core.safe_paths import read_plain
@@ -266,7 +266,7 @@ def confirm(
     Raises:
         UsageError: if not; nothing was run or changed.
     """
-    if any(masking.MASK in option for option in options or ()):
+    if any(printable.MASK in option for option in options or ()):
         raise UsageError(
             f"{stored.path}: a value among the launcher's options was masked ({shown(' '.join(options or ()))}). "
             "Give the options again, behind --."

@@ -13,8 +13,7 @@ from typing import Any
 import pandas as pd
 
 from modbench.harness.core import titles
-from modbench.harness.core.masking import masked
-from modbench.harness.core.printable import escaped
+from modbench.harness.core.printable import escaped, masked
 from modbench.harness.core.public import public
 from modbench.harness.core.units import counted
 from modbench.harness.domain.notes import TrainNotes

@@ -13,13 +13,13 @@ import pytest
 from fake_nvml import fake_pynvml, refuse
 
 from modbench.commands.doctor import aa_comparisons, card_check, checkup
+from modbench.commands.doctor.card_check import sheet_of
 from modbench.harness.core.errors import ModbenchError
 from modbench.harness.domain.notes import PeakFinding
 from modbench.harness.domain.records import Death, Environment, Record
 from modbench.harness.machine import card_clocks
 from modbench.harness.machine.card_clocks import Clocks
 from modbench.harness.machine.certificate import Certificate
-from modbench.harness.machine.data_sheets import sheet_of
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.paired import Paired
 

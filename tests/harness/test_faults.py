@@ -43,7 +43,7 @@ def good(config):
 def dies(config):
     os.kill(os.getpid(), signal.SIGSEGV)
 def loses(config):
-    from modbench.harness.process.device_lost import DeviceLost
+    from modbench.harness.process.graceful_stop import DeviceLost
     raise DeviceLost("AcceleratorError: an assertion failed on the device")
 def exits(config):
     os._exit(9)

@@ -16,9 +16,8 @@ from modbench.harness.core.public import public
 from modbench.harness.subject import after_timing, in_memory
 from modbench.harness.timing import disturbances, in_process_verdicts
 from modbench.harness.timing.callables import Launch, check_effort, naming
-from modbench.harness.timing.in_process_verdicts import Judged
+from modbench.harness.timing.in_process_verdicts import Judged, own_time
 from modbench.harness.timing.interleave import Clock
-from modbench.harness.timing.own_times import own_time
 from modbench.harness.timing.threads import at_threads, working_threads
 from modbench.python import calls, subprocess_launches
 from modbench.python.calls import Flops, Loss, Model, Workload

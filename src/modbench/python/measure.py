@@ -13,8 +13,8 @@ from modbench.harness.core.public import public
 from modbench.harness.core.units import counted, human
 from modbench.harness.stats import contamination
 from modbench.harness.timing import disturbances
+from modbench.harness.timing.in_process_verdicts import own_time
 from modbench.harness.timing.interleave import Clock
-from modbench.harness.timing.own_times import own_time
 from modbench.harness.timing.threads import at_threads, working_threads
 from modbench.python.inputs import Inputs
 from modbench.python.job import Job

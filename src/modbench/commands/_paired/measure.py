@@ -26,7 +26,7 @@ from modbench.commands._paired import turn_taking
 from modbench.commands._paired.folder import timed_units
 from modbench.commands._paired.sides import Side, builds, side
 from modbench.commands._paired.turn_taking import End, Start
-from modbench.harness.core import masking
+from modbench.harness.core import printable
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
 from modbench.harness.core.model_specs import is_user_model
 from modbench.harness.core.options import listed as options_listed
@@ -116,7 +116,7 @@ class Request:
             "sides": list(self.sides),
             "code": [each.identity() for each in sides],
             "suite": hashlib.sha256(suite.read_bytes()).hexdigest() if suite.is_file() else self.suite,
-            "asked": masking.command([*self.models, self.select or "", *self.flags]),
+            "asked": printable.command([*self.models, self.select or "", *self.flags]),
             "metrics": list(self.metrics),
             "blocks": self.amount,
             "machine": certificate.fingerprint(environment.collect(), self.device, self.threads),

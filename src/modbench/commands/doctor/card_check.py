@@ -1,4 +1,8 @@
-"""The card, as measured now: matrix products and copies beside the data sheet's promises, and its clocks under that load."""
+"""The card, as measured now: matrix products and copies beside the data sheet's promises, and its clocks under that load.
+
+Data sheets promise dense rates here, without structured sparsity. Sources: NVIDIA's data sheets of the A100 (PCIe and SXM, 40 and
+80 GB), L40S, H100 (SXM, PCIe, NVL) and H200 (SXM, NVL), which print the bf16 rate with sparsity; half of it is the dense rate.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +18,47 @@ from modbench.harness.domain.records import Record
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.phase import Progress
 from modbench.harness.execution.runner import run_in_temporary_folder
-from modbench.harness.machine import card_clocks, data_sheets
+from modbench.harness.machine import card_clocks
 from modbench.harness.machine.card_clocks import Clocks
-from modbench.harness.machine.data_sheets import Sheet
 from modbench.harness.passes.peak import PASS as PEAK
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.lookup import with_facts
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Promises of a card.
+
+    Attributes:
+        bf16: FLOP/s of dense bf16 matrix products.
+        fp32: FLOP/s in fp32, without TF32.
+        bytes_per_s: bandwidth of its memory.
+    """
+
+    bf16: float
+    fp32: float
+    bytes_per_s: float
+
+
+# Words of a name, as the driver writes it, to the promises; the first that fits counts.
+SHEETS: tuple[tuple[tuple[str, ...], Sheet], ...] = (
+    (("H200", "NVL"), Sheet(835e12, 60e12, 4.8e12)),
+    (("H200",), Sheet(989e12, 67e12, 4.8e12)),
+    (("H100", "PCIe"), Sheet(756e12, 51e12, 2.0e12)),
+    (("H100", "NVL"), Sheet(835e12, 60e12, 3.9e12)),
+    (("H100", "HBM3"), Sheet(989e12, 67e12, 3.35e12)),
+    (("A100", "SXM4", "80GB"), Sheet(312e12, 19.5e12, 2.039e12)),
+    (("A100", "80GB", "PCIe"), Sheet(312e12, 19.5e12, 1.935e12)),
+    (("A100", "40GB"), Sheet(312e12, 19.5e12, 1.555e12)),
+    (("L40S",), Sheet(362e12, 91.6e12, 0.864e12)),
+)
+
+
+def sheet_of(name: str) -> Sheet | None:
+    """The promises of the card with this name; None if its data sheet is not listed here, or for an instance (MIG) of a card."""
+    words = {*name.replace("-", " ").split()}
+    return next((sheet for needed, sheet in SHEETS if {*needed} <= words and "MIG" not in words), None)
+
 
 DTYPES: tuple[Dtype, ...] = ("bf16", "fp32")
 LIMIT_S = 120.0
@@ -106,4 +145,4 @@ def judged(records: list[Record], clocks: dict[str, Clocks]) -> Card:
     uuid = str(environment.device_uuid)
     used = next((found for key, found in clocks.items() if uuid in key), None)
     name = str(environment.device)
-    return Card(name, environment.torch, tuple(peaks), used, data_sheets.sheet_of(name))
+    return Card(name, environment.torch, tuple(peaks), used, sheet_of(name))
