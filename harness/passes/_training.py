@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from modbench.harness.core import extras
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.core.ids import slug
+from modbench.harness.core.titles import slug
 from modbench.harness.core.train_plan import OF_THE_SINK, TrainRun
 from modbench.harness.domain.case import Case, Protocol, UnitOfWork
 from modbench.harness.planning.training_units import reads_text

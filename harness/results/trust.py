@@ -23,7 +23,7 @@ from modbench.harness.core.files import write_atomically, write_once
 from modbench.harness.core.safe_paths import read_plain
 from modbench.harness.process import graceful_stop
 from modbench.harness.registry import consent, discovery, own_code
-from modbench.harness.results import extension_sources, own_files
+from modbench.harness.results import own_files
 from modbench.harness.results.own_files import OwnFile
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def begin(folder: Path, units: Sequence[UnitOfWork], launcher: str, options: Seq
     return {
         "token": token,
         "own_files": [file.model_dump() for file in files],
-        "included": [each.model_dump() for each in extension_sources.now()],
+        "included": [each.model_dump() for each in own_files.sources()],
     }
 
 
@@ -159,7 +159,7 @@ def include_again(token: str | None, *, changed: bool = False) -> None:
         changed: also folders whose files changed since.
     """
     since = changed_since(token)
-    extension_sources.include_again(folder for folder, files in since.items() if changed or not files)
+    own_files.include_again(folder for folder, files in since.items() if changed or not files)
 
 
 def changed_since(token: str | None) -> dict[str, list[str]]:

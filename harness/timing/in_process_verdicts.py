@@ -8,7 +8,7 @@ would land; whoever shows it must say so.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, median
 
@@ -19,6 +19,7 @@ from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.paired import Choose, LaunchSamples, Paired
 from modbench.harness.stats.verdicts import Disturbed, Estimates
 from modbench.harness.timing.callables import Launch
+from modbench.harness.timing.threads import crowded, working_threads
 
 FEWEST_ROUNDS = 6
 # Of identical code in one long process, CPU time differed by up to 1.4 % in 3 of 7 comparisons: alone it decides beyond this.
@@ -272,3 +273,49 @@ def own_time(launches: Sequence[Launch], name: str) -> OwnTime:
         len(walls),
         effect.reason,
     )
+
+
+CORES = "another program used the cores"
+# What people see of a cause; the others are said as they are.
+_WORDS = {
+    "preempted": CORES,
+    "stolen by other guests": CORES,
+    "recompiled": "torch compiled again",
+}
+
+
+def disturbances(launches: Sequence[Launch], names: Iterable[str]) -> tuple[str, ...]:
+    """What disturbed these callables, most frequent first; empty: nothing did."""
+    marks = [
+        mark
+        for name in names
+        for each in launches
+        if name in each.samples
+        for mark in contamination.causes(each.samples[name], each.blocks)
+    ]
+    return tuple(dict.fromkeys(_WORDS.get(cause, cause) for cause in contamination.counted(marks)))
+
+
+def remedy(
+    causes: Iterable[str], device: str, what: str = "use threads=1 here, torch.set_num_threads(1), or start Python"
+) -> str | None:
+    """What would help: fewer threads, where several waited for a core; None: nothing is known to.
+
+    Args:
+        causes: what `said` found.
+        device: where the work was done.
+        what: the ways to have one thread, the last of which is to start something.
+    """
+    if device != "cpu" or working_threads() == 1 or CORES not in causes:
+        return None
+    return f"{crowded()}: {what} with OMP_NUM_THREADS=1"
+
+
+def doubtful(verdict: str | None, share: float) -> bool:
+    """Whether a disturbance kept a comparison from being decided.
+
+    Args:
+        verdict: on a callable.
+        share: of its blocks in which something was disturbed.
+    """
+    return verdict == "contaminated" or (verdict in {"inconclusive", "different"} and share > contamination.MOST)

@@ -18,7 +18,7 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.domain.case import Case, Comparison, Place, Protocol, UnitOfWork
 from modbench.harness.domain.records import Gap, Outcome
-from modbench.harness.execution.crash_records import death
+from modbench.harness.execution.phase import death
 from modbench.harness.execution.worker import environment_of
 from modbench.harness.passes import time as time_pass
 from modbench.harness.process.graceful_stop import DeviceLost

@@ -24,7 +24,7 @@ from modbench.harness.passes import compile as compile_pass
 from modbench.harness.passes import energy
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.lookup import with_facts
-from modbench.harness.results.plausible import usable
+from modbench.harness.results.record_files import usable
 from modbench.harness.subject.subject import Subject
 
 STEP_S = 0.1

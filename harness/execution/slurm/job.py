@@ -23,7 +23,7 @@ from types import FrameType
 from typing import Any
 
 from modbench.harness.domain.case import UnitOfWork
-from modbench.harness.domain.efforts import EFFORTS
+from modbench.harness.domain.suite import EFFORTS
 from modbench.harness.execution import ranks
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.launching import MakeLauncher

@@ -32,7 +32,7 @@ from modbench.harness.core.model_specs import is_user_model
 from modbench.harness.core.options import listed as options_listed
 from modbench.harness.core.units import counted, human_duration, parse_duration
 from modbench.harness.domain.case import UnitOfWork
-from modbench.harness.execution import command, crash_records, limits
+from modbench.harness.execution import command, limits, phase
 from modbench.harness.execution.launch import local
 from modbench.harness.execution.limits import Limits
 from modbench.harness.execution.log_supervisor import Keeper
@@ -441,11 +441,9 @@ def _keep_record(
         return
     if ended.exitcode == CannotWrite.exit_code:
         raise cannot_write(folder, unit)
-    why = crash_records.death(
-        ended.exitcode, timed_out=ended.hung, log=log, limit=limits.in_words(unit_limits, unit.name)
-    )
-    crash_records.keep_log(log)
-    crash_records.write_failure(unit, folder, why)
+    why = phase.death(ended.exitcode, timed_out=ended.hung, log=log, limit=limits.in_words(unit_limits, unit.name))
+    phase.keep_log(log)
+    phase.write_failure(unit, folder, why)
     supervision.died.add(unit.name)
     if ended.hung:
         supervision.hung.add(unit.name)

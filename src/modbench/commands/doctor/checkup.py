@@ -13,8 +13,8 @@ from modbench.commands.doctor.card_check import Card
 from modbench.harness.core.errors import ModbenchError, UsageError
 from modbench.harness.core.printable import aligned
 from modbench.harness.core.units import counted, human, human_duration
-from modbench.harness.domain.efforts import EFFORTS
 from modbench.harness.domain.notes import RooflineFinding
+from modbench.harness.domain.suite import EFFORTS
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.runner import run_in_temporary_folder
 from modbench.harness.machine import certificate, environment
