@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,12 @@ from modbench.harness.audit.routed import Routed, largest, need
 
 # Share of what a chosen token gets by which rounding may change it.
 ROUNDING = 1e-4
+# Places that a token is moved to, and what two that have one position differ by, as a share of the largest difference of two.
+PLACES, SAME = 4, 0.01
+OTHERS = {
+    "compacted": "chosen tokens are numbered anew, not at their positions",
+    "shared": "neighbouring places have one position",
+}
 
 
 def check(audited: Audited) -> Finding:
@@ -47,9 +55,9 @@ def _block(routed: Routed) -> Finding:
     positions = _positions(routed)
     facts = {"positions": positions}
     share = Number(value=moved, kind="share")
-    if positions == "compacted":
+    if positions in OTHERS:
         one = Number(value=1.0, kind="share")
-        return deviates("chosen tokens are numbered anew, not at their positions", "one", one=one, facts=facts)
+        return deviates(OTHERS[positions], "one", one=one, facts=facts)
     words = {
         "own": "to one another, at their own positions",
         "none": "to one another; its blocks know no positions",
@@ -89,26 +97,40 @@ def _mixes(routed: Routed) -> bool:
 
 
 def _positions(routed: Routed) -> str:
-    """`own` positions, `compacted` ones, `none`, or empty where that is not seen. Needs a router, whose choice is moved."""
-    x_BTD, chosen_BT = routed.call.x_BTD, routed.chosen_BT
-    if not routed.candidates:
+    """`own` positions, `compacted` or `shared` ones, `none`, or empty if that is not seen. The choice of a router is moved."""
+    x_BTD = routed.call.x_BTD
+    row, places, at, free = _widest(routed.chosen_BT)
+    if not routed.candidates or not free:
         return ""
-    row = int(chosen_BT.sum(-1).argmax())
-    places, free = torch.nonzero(chosen_BT[row]).flatten(), torch.nonzero(~chosen_BT[row]).flatten()
-    # The first chosen token moves to a place before the second: gaps change, the order stays.
-    before = [int(place) for place in free if len(places) > 2 and int(place) < int(places[1])]
-    if not before:
-        return ""
-    last = int(places[-1])
+    last = places[-1]
     base = (routed.held(x_BTD) - x_BTD)[row, last]
-    moved = _exchanged(routed, row, int(places[0]), before[0])
-    if moved is None:
+    moved = [_exchanged(routed, row, at, place) for place in free[: PLACES - 1]]
+    found = [base, *(each[row, last] for each in moved if each is not None)]
+    if len(found) < 2:
         return ""
-    if largest(moved[row, last], base) > ROUNDING:
-        return "own"
+    apart = [float((one - other).abs().max()) for one, other in combinations(found, 2)]
+    if max(apart) > ROUNDING * float(base.abs().max()):
+        return "own" if min(apart) > SAME * max(apart) else "shared"
     # Two earlier chosen tokens change places: without positions the last one gets the same.
-    swapped = _exchanged(routed, row, int(places[0]), int(places[1]))
+    swapped = _exchanged(routed, row, places[0], places[1])
     return "compacted" if swapped is not None and largest(swapped[row, last], base) > ROUNDING else "none"
+
+
+def _widest(chosen_BT: Tensor) -> tuple[int, list[int], int, list[int]]:
+    """The chosen token with the most free places between its chosen neighbours: gaps change there, the order stays.
+
+    Returns:
+        Its row, the chosen places of that row, its own and the free ones, the nearest first; never the last of a row.
+    """
+    widest: tuple[int, list[int], int, list[int]] = (0, [], 0, [])
+    for row, mask_T in enumerate(chosen_BT):
+        places = [int(place) for place in torch.nonzero(mask_T).flatten()]
+        for number, at in enumerate(places[:-1] if len(places) > 2 else []):
+            start = places[number - 1] + 1 if number else 0
+            free = sorted({*range(start, places[number + 1])} - {at}, key=lambda place: abs(place - at))
+            if len(free) > len(widest[3]):
+                widest = (row, places, at, free)
+    return widest
 
 
 def _exchanged(routed: Routed, row: int, one: int, other: int) -> Tensor | None:
