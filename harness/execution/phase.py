@@ -218,7 +218,7 @@ class _Phase(Generic[Started]):
             write_failure(unit, run.folder, cause)
         if unit.name in self.retried:  # the planned unit has the user's arms too
             add_failed(self.planned[unit.name], run.folder, self.retried[unit.name])
-        _drop_empty_log(log)
+        drop_empty_log(log)
         self.pending.discard(unit.name)
         if run.asker is not None:
             run.asker.ended(unit)
@@ -260,7 +260,8 @@ def cannot_write(folder: RunFolder, unit: UnitOfWork) -> ModbenchError:
     return ModbenchError(f"{folder.path}: {unit.name} could not write its record: {why}.")
 
 
-def _drop_empty_log(log: Path) -> None:
+def drop_empty_log(log: Path) -> None:
+    """Remove the log of a process that printed nothing."""
     if log.exists() and log.stat().st_size == 0:
         log.unlink()
 

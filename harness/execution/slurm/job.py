@@ -28,6 +28,7 @@ from modbench.harness.execution import ranks
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.launching import MakeLauncher
 from modbench.harness.execution.parent_clock_check import check_clock
+from modbench.harness.execution.phase import drop_empty_log
 from modbench.harness.execution.slurm import queue
 from modbench.harness.execution.worker import NODE
 from modbench.harness.machine import certificate, environment
@@ -211,7 +212,7 @@ class _Work:
         code = handle.exitcode
         if self.nodes is not None and not self.first:
             self._note("end", unit, how="done", exitcode=code)
-            _drop_empty(folder.log(unit))
+            drop_empty_log(folder.log(unit))
             self.nodes.wait_for_first()
             return
         check_clock(self.folder.record(unit), unit, time.monotonic())
@@ -262,11 +263,6 @@ class _Work:
         line = {"event": event, "unit": unit.name, "job": self.job, "restart": self.restart, **more}
         this = 0 if self.nodes is None else self.nodes.this
         attempts.note(self.folder.path, self.task.token, self.task.index, line, node=this)
-
-
-def _drop_empty(log: Path) -> None:
-    if log.exists() and log.stat().st_size == 0:
-        log.unlink()
 
 
 @contextlib.contextmanager
