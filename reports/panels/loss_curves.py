@@ -44,7 +44,7 @@ _AXES: dict[str, tuple[str, Callable[[float, float], str]]] = {
 def render(loaded: Loaded) -> list[Figure]:
     """Plot bits per token of training batches, averaged over neighbouring steps; by position for held-out windows."""
     suite, metric = loaded.run.plan.suite, loaded.trained_metric
-    if metric is None or suite.isoflop:
+    if metric is None or suite.isoflop or not loaded.runs:  # `-k` may leave no run
         return []
     curves = [(case, found) for case in loaded.arms[:MOST_ARMS] if (found := _notes(loaded, case, metric))]
     if not curves:
