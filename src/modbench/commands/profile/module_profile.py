@@ -13,7 +13,7 @@ from modbench.harness.core.errors import ModbenchError, UsageError
 from modbench.harness.core.printable import SCREEN, WIDTH, aligned
 from modbench.harness.core.units import human
 from modbench.harness.domain.case import Case, Comparison, UnitOfWork
-from modbench.harness.domain.notes.findings import PeakFinding, ProfileFinding
+from modbench.harness.domain.notes import PeakFinding, ProfileFinding
 from modbench.harness.execution.launch.local import LAUNCHER
 from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.machine import environment
