@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from modbench.harness.core.ids import short_name
+from modbench.harness.core.titles import short_name
 from modbench.harness.domain.case import Case
 
 _NAMES = {

@@ -112,11 +112,7 @@ class Audited:
     def _carried(self) -> ModuleState | None:
         """The state to put back before each call, if equal calls with equal seeds differ; None: there is none that matters."""
         state = ModuleState(self.module)
-        tokens_BT, found = self.tokens(), list[Tensor]()
-        for _ in range(2):
-            with same_draws(tokens_BT):
-                found.append(self.log_p(tokens_BT))
-        if torch.equal(*found):
+        if torch.equal(*self._twice()):
             return None
         state.put_back()
         return state
@@ -143,11 +139,16 @@ class Audited:
     @cached_property
     def unsteady(self) -> bool:
         """Whether equal calls with equal seeds differ beyond rounding: by chance that no seed of torch reaches."""
+        one_BTV, other_BTV = self._twice()
+        return float((one_BTV - other_BTV).abs().max()) > TOLERANCE
+
+    def _twice(self) -> list[Tensor]:
+        """Log-probabilities `[B, T, V]` of two equal calls with equal seeds."""
         tokens_BT, found = self.tokens(), list[Tensor]()
         for _ in range(2):
             with same_draws(tokens_BT):
                 found.append(self.log_p(tokens_BT))
-        return float((found[0] - found[1]).abs().max()) > TOLERANCE
+        return found
 
     @property
     def carries_state(self) -> bool:

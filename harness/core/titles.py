@@ -1,8 +1,11 @@
-"""Titles of arms: what tables, the page and figures call an arm, in a user's words."""
+"""Titles of arms: what tables, the page and figures call an arm, in a user's words; and short names for ids and files."""
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterable, Mapping
+from pathlib import PurePath
 
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.printable import is_printable
@@ -57,3 +60,21 @@ def listed(texts: Iterable[str], of: str = "--title") -> dict[str, str]:
             raise UsageError(f"{of}: {shown(arm.strip())} is given two titles.")
         found[arm.strip()] = checked(title, f"{of} {arm.strip()}:")
     return found
+
+
+def short_name(model: str) -> str:
+    """A catalogue name unchanged; of a user's model the file without its folder: `mine:build`, `hf:SmolLM2-135M`."""
+    if ".py:" in model:
+        where, _, attribute = model.rpartition(":")
+        return f"{PurePath(where).name.removesuffix('.py')}:{attribute}"
+    prefix, colon, what = model.partition(":")
+    path = PurePath(what)
+    return f"{prefix}{colon}{path.stem if path.suffix in {'.json', '.gguf'} else path.name}"
+
+
+def slug(text: str) -> str:
+    """`text` as a file name that needs no quoting, with a hash only if characters were lost or it was too long."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("_")
+    if re.fullmatch(r"[A-Za-z0-9._:\[\]-]*", text) and len(plain) <= 150:
+        return plain
+    return f"{plain[:150]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -1,4 +1,4 @@
-"""The settings of training runs: budgets, the learning rate and its schedule, tasks, isoFLOP sweeps. No torch.
+"""The settings of training runs: budgets, the learning rate and its schedule, tasks, sweeps and what follows them. No torch.
 
 The width rule: peak rate 2e-3 at width 256, falling with the square root of the width. Rates of published GPTs fall with the
 width to the power of about -0.8 (Brown et al. 2020, table 2.1: 6e-4 at 768, 0.6e-4 at 12,288), of hidden matrices under muP
@@ -10,15 +10,73 @@ every variant.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from modbench.harness.core.config import MOST_TOKENS
-from modbench.harness.core.confirm_plan import HeldOutPart
 from modbench.harness.core.contracts import TOKENIZERS
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.frozen import Frozen, Margin
+
+# The anchor of the sweep; its best other variant, and the next best; the same routing by noise.
+Role = Literal["anchor", "best", "runner_up", "control"]
+# What the best is compared with, in this order.
+RIVALS: tuple[Role, ...] = ("anchor", "control", "runner_up")
+# Part of the held-out windows: all, or every other one, so that no window that chose a size confirms it.
+HeldOutPart = Literal["all", "explore", "confirm"]
+# Seeds of a smoke run, which claims nothing.
+SMOKE_SEEDS = 2
+
+
+class ConfirmPlan(Frozen):
+    """How the variants that a sweep found best are compared again.
+
+    Attributes:
+        roles: what is trained again, each at its best size: the `anchor`, the `best` other variant that does not route by noise,
+            the `runner_up`, and the `control`, which is the best with routing by noise.
+        candidates: which variants may be the best, as a `-k` expression over case ids; None: all but the anchor and those that
+            route by noise.
+        controls: which may be the control, likewise; None: the best with routing by noise.
+        margin: difference that shall be told from none, as a share of the anchor's loss.
+        power: probability with which a difference as large as the margin is told from none.
+        looks: how often the result is looked at, after equal numbers of seeds.
+        seeds: seeds of an arm at the last look; None: as many as the spread of the sweep asks for.
+        most_seeds: the most seeds of an arm; where the spread asks for more, the result may stay undecided.
+        first_seed: seeds count from here; the sweep's own seeds are below.
+    """
+
+    roles: Annotated[tuple[Role, ...], Field(min_length=2)] = ("anchor", "best")
+    candidates: str | None = None
+    controls: str | None = None
+    margin: Margin = 0.015
+    power: Annotated[float, Field(gt=0.5, lt=1)] = 0.8
+    looks: Annotated[int, Field(ge=1, le=20)] = 4
+    seeds: Annotated[int, Field(ge=4, le=1000)] | None = None
+    most_seeds: Annotated[int, Field(ge=4, le=1000)] = 24
+    first_seed: Annotated[int, Field(ge=1, lt=2**62)] = 1000
+
+    @model_validator(mode="after")
+    def _compares_the_best(self) -> ConfirmPlan:
+        if len(set(self.roles)) < len(self.roles) or "best" not in self.roles:
+            raise ValueError(f"roles {list(self.roles)} must hold 'best' and each role once")
+        return self
+
+    @property
+    def most(self) -> int:
+        """The most seeds of an arm that may be asked for."""
+        return self.seeds or self.most_seeds
+
+    def fresh(self, claims: bool) -> range:  # noqa: FBT001  # of the suite
+        """The fresh seeds that may be asked for; a suite that claims nothing has few."""
+        return range(self.first_seed, self.first_seed + (self.most if claims else SMOKE_SEEDS))
+
+    @property
+    def rivals(self) -> tuple[Role, ...]:
+        """The roles that the best is compared with."""
+        return tuple(role for role in RIVALS if role in self.roles)
+
 
 WIDTH, RATE_AT_WIDTH = 256, 2e-3
 WARM_UP_SHARE = 0.1
@@ -329,3 +387,41 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
         return peak * (step + 1) / warm_up
     progress = (step - warm_up + 1) / (steps - warm_up + 1)
     return peak * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+Seeds = Annotated[int, Field(ge=2, le=1000)]
+
+
+class TrendPlan(Frozen):
+    """How the difference between two arms is followed over the budgets of a sweep.
+
+    Attributes:
+        seeds: fresh seeds of each arm and size: one number for every budget, or one for each, smallest budget first.
+        explored: largest budget at which sizes are explored, in FLOPs; above it each arm gets the two sizes around the optimum
+            that the smaller budgets predict; None: every budget is.
+        forecast: budget whose difference is forecast, in FLOPs; None: none is.
+        forecast_seeds: fresh seeds of each arm and size there, for which the forecast's interval holds.
+        minutes: time that the fresh runs may take; `modbench plan` says how many seeds fit; None: any.
+        first_seed: fresh seeds count from here; the sweep's own seeds are below.
+    """
+
+    seeds: Seeds | tuple[Seeds, ...] = 8
+    explored: Annotated[float, Field(gt=0)] | None = None
+    forecast: Annotated[float, Field(gt=0)] | None = None
+    forecast_seeds: Seeds = 4
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    first_seed: Annotated[int, Field(ge=1, lt=2**62)] = 1000
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _one_is_itself(cls, value: object) -> object:
+        return value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
+
+    def explores(self, budget: float) -> bool:
+        """Whether sizes are explored at a budget."""
+        return self.explored is None or budget <= self.explored
+
+    def fresh(self, budget: float, budgets: Sequence[float], claims: bool) -> range:  # noqa: FBT001  # of the suite
+        """The fresh seeds at one of the budgets; a suite that claims nothing has few."""
+        number = self.seeds if isinstance(self.seeds, int) else self.seeds[sorted(budgets).index(budget)]
+        return range(self.first_seed, self.first_seed + (number if claims else SMOKE_SEEDS))

@@ -11,10 +11,10 @@ from pydantic import Field, model_validator
 
 from modbench.harness.core.config import Key, ModelConfig
 from modbench.harness.core.frozen import Frozen
-from modbench.harness.core.ids import short_name
 from modbench.harness.core.measure_plans import DecodePlan, EnergyPlan, FitPlan
 from modbench.harness.core.model_specs import is_user_model
 from modbench.harness.core.options import Options
+from modbench.harness.core.titles import short_name
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.domain.facts import CaseFacts, UnitFacts
 

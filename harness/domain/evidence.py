@@ -11,8 +11,7 @@ from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case
-from modbench.harness.domain.notes import SomeNotes
-from modbench.harness.domain.notes.counting import CountNotes
+from modbench.harness.domain.notes import CountNotes, SomeNotes
 from modbench.harness.domain.records import Outcome
 from modbench.harness.stats import sample_size
 

@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, SerializeAsAny, model_validator
 
 from modbench.harness.core.frozen import Frozen
-from modbench.harness.core.masking import masked
+from modbench.harness.core.printable import masked
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.domain.notes import Notes, SomeNotes
 from modbench.harness.machine.certificate import Certificate

@@ -2,21 +2,116 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import re
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, field_validator, model_validator
 
-from modbench.harness.core.confirm_plan import ConfirmPlan
+from modbench.harness.core.config import MOST_TOKENS
 from modbench.harness.core.frozen import Frozen, Margin
-from modbench.harness.core.ids import slug
 from modbench.harness.core.measure_plans import DecodePlan, EnergyPlan, FitPlan, SearchPlan
-from modbench.harness.core.train_plan import IsoflopPlan, TaskPlan, TrainPlan
-from modbench.harness.core.trend_plan import TrendPlan
+from modbench.harness.core.titles import slug
+from modbench.harness.core.train_plan import ConfirmPlan, IsoflopPlan, TaskPlan, TrainPlan, TrendPlan
 from modbench.harness.core.units import MOST_THREADS, check_seed
 from modbench.harness.domain.arm_tables import Arm, Quantity
-from modbench.harness.domain.case import Device
-from modbench.harness.domain.efforts import EFFORTS, FEWEST_PILOT, TWO_STAGE, WARM_UPS, Effort
-from modbench.harness.domain.grid import Execution, Grid
+from modbench.harness.domain.case import Device, Dtype
+
+Effort = Literal["smoke", "draft", "standard", "rigorous"]
+
+# Launches and rounds of each effort. A launch is the unit of evidence; a round visits every arm. Many short launches tell more
+# than few long ones: launches of the same code differ, and rounds of one launch cannot show by how much. From standard up the
+# launches are a pilot. Of eight: from six, the interval of two arms alone covered less than 93 % (tests/bench/launch_power.py).
+EFFORTS: dict[Effort, tuple[int, int]] = {
+    "smoke": (1, 3),
+    "draft": (10, 6),
+    "standard": (8, 8),
+    "rigorous": (10, 16),
+}
+
+
+class TwoStage(NamedTuple):
+    """How a pilot decides the number of launches: the most that it may ask for, and what they shall be able to detect."""
+
+    most_launches: int
+    mde: float
+
+
+# Efforts whose launches above are a pilot. At 1 %, a true +3 % is called worse in 80 % of runs at a margin of 2 %.
+TWO_STAGE: dict[Effort, TwoStage] = {"standard": TwoStage(24, 0.01), "rigorous": TwoStage(40, 0.005)}
+# Fewest launches of a pilot from which their spread is estimated.
+FEWEST_PILOT = 4
+
+
+class WarmUp(NamedTuple):
+    """Calls of every arm, and the least seconds of all arms together on a CPU."""
+
+    calls: int
+    seconds: float
+
+
+# After two calls arms are no further apart than later (tests/bench/launch_cost.py --settle). Cold processes, whose libraries
+# start too, get one call more. Whether it was enough is tested: the drift over all launches.
+WARM_UPS: dict[Effort, WarmUp] = {
+    "smoke": WarmUp(1, 0.0),
+    "draft": WarmUp(2, 0.1),
+    "standard": WarmUp(3, 0.25),
+    "rigorous": WarmUp(3, 0.25),
+}
+
+
+Execution = Literal["eager", "compiled", "graph"]
+
+
+class Grid(Frozen):
+    """Axes of the grid: every arm runs at each point of their Cartesian product.
+
+    Attributes:
+        seq_len: sequence lengths in tokens; when decoding, lengths of the context.
+        batch_size: sequences in a call.
+        dtype: number formats of weights and computation.
+        execution: as written (`eager`), by torch.compile (`compiled`), or decode steps as a CUDA graph (`graph`).
+        request: whole requests of `latency/request`, in place of lengths: a prompt and new tokens, such as `512+128`; none: each
+            length, with `decode.tokens` new ones.
+    """
+
+    seq_len: tuple[int, ...] = Field((128, 256, 512), min_length=1)
+    batch_size: tuple[int, ...] = Field((1,), min_length=1)
+    dtype: tuple[Dtype, ...] = Field(("fp32",), min_length=1)
+    execution: tuple[Execution, ...] = Field(("eager",), min_length=1)
+
+    request: tuple[str, ...] = ()
+
+    @field_validator("seq_len", "batch_size", "dtype", "execution", "request", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        """Turn a single value into a list, and drop repeated values, which would measure a case twice."""
+        if not isinstance(value, list | tuple):
+            return (value,)
+        return tuple(item for i, item in enumerate(value) if item not in value[:i])
+
+    @field_validator("request")
+    @classmethod
+    def _are_requests(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            if not re.fullmatch(r"0*[1-9]\d{0,18}\+0*[1-9]\d{0,18}", text):
+                raise ValueError(f"{text!r} is no request: write a prompt and new tokens, such as 512+128")
+            cls._positive(tuple(map(int, text.split("+"))))
+        return tuple(dict.fromkeys("+".join(str(int(part)) for part in text.split("+")) for text in value))
+
+    def requests(self, new_tokens: int) -> list[tuple[int, int]]:
+        """Tokens of the prompt and new tokens of each request; `new_tokens` where only lengths are given."""
+        asked = [(int(prompt), int(new)) for prompt, new in (text.split("+") for text in self.request)]
+        return asked or [(length, new_tokens) for length in self.seq_len]
+
+    @field_validator("seq_len", "batch_size")
+    @classmethod
+    def _positive(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if min(value) < 1:
+            raise ValueError(f"{min(value)} is not a number of at least 1")
+        if max(value) > MOST_TOKENS:
+            raise ValueError(f"a number over {MOST_TOKENS:,} is more than anything that can be run")
+        return value
+
 
 # Tables of a suite that set how something is measured; `--set TABLE.KEY` changes a value in them.
 TABLES: dict[str, type[Frozen]] = {

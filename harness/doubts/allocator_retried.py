@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modbench.harness.domain.evidence import Doubt, Evidence
-from modbench.harness.domain.notes.memory import MemoryNotes
+from modbench.harness.domain.notes import MemoryNotes
 
 
 def finds(evidence: Evidence) -> str | None:

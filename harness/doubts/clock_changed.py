@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.evidence import Doubt, Evidence
-from modbench.harness.domain.notes.timing import TimeNotes
+from modbench.harness.domain.notes import TimeNotes
 
 
 def finds(evidence: Evidence) -> str | None:

@@ -7,7 +7,7 @@ from statistics import median
 
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.evidence import Doubt, Evidence
-from modbench.harness.domain.notes.counting import CountNotes
+from modbench.harness.domain.notes import CountNotes
 from modbench.harness.registry import catalogue
 from modbench.harness.stats.block_effects import Columns
 from modbench.harness.stats.memo import remembered

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.evidence import Doubt, Evidence
-from modbench.harness.domain.notes.timing import TimeNotes
+from modbench.harness.domain.notes import TimeNotes
 
 # Share of what forward and backward should run. Products with detached inputs save some of the backward pass.
 LEAST_SHARE = 0.6

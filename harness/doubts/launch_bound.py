@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modbench.harness.domain.evidence import Doubt, Evidence
-from modbench.harness.domain.notes.timing import TimeNotes
+from modbench.harness.domain.notes import TimeNotes
 
 LEAST_SHARE = 0.7
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from modbench.harness.core.contracts import GENERATION
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.evidence import Doubt, Evidence
-from modbench.harness.domain.notes.training import TrainNotes
+from modbench.harness.domain.notes import TrainNotes
 
 
 def finds(evidence: Evidence) -> str | None:

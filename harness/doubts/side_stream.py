@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from modbench.harness.domain.evidence import Doubt, Evidence
-from modbench.harness.domain.notes.timing import TimeNotes
-from modbench.harness.stats.stream_escape import escape_limit
+from modbench.harness.domain.notes import TimeNotes
+from modbench.harness.stats.contamination import escape_limit
 
 # Share of the calls of a launch.
 CALLS = 0.2

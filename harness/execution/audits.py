@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from modbench.harness.audit.card import Architecture, Card
@@ -13,14 +11,11 @@ from modbench.harness.core.units import human_duration
 from modbench.harness.domain.case import Case
 from modbench.harness.execution import command
 from modbench.harness.execution.log_supervisor import Keeper
-from modbench.harness.registry.lookup import with_facts
 
 # Seconds after which an audit is ended: a card of the default shape takes some.
 LIMIT_S = 1800.0
 # Characters of a log's last line in a message.
 MOST_SAID = 200
-# Files by which the two processes talk.
-ASKED, ANSWERED = "asked.json", "answered.jsonl"
 
 
 def audits(
@@ -39,10 +34,8 @@ def audits(
     """
     keeper, limit_s = Keeper(), LIMIT_S if limit_s is None else limit_s
     with keeper.temporary("modbench-audit-") as folder:
-        (folder / ASKED).write_text(json.dumps([case.model_dump(mode="json") for case in cases]), encoding="utf-8")
-        ended = command.called(child, folder, keeper, limit_s, threads=None, of=of, only=tuple(only))
-        file = folder / ANSWERED
-        found = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+        ended = command.called(child, cases, folder, keeper, limit_s, threads=None, of=of, only=tuple(only))
+        found = command.answers(folder)
     cards = tuple(Card.model_validate(each["card"]) for each in found if "card" in each)
     if len(cards) == len(cases):
         return cards
@@ -69,23 +62,15 @@ def child(folder: str, of: Architecture | None, only: tuple[str, ...]) -> None:
     """
     from modbench.harness.audit.auditing import audit, built, probes
 
-    cases = [
-        with_facts(Case.model_validate(each)) for each in json.loads((Path(folder) / ASKED).read_text(encoding="utf-8"))
-    ]
-    with (Path(folder) / ANSWERED).open("w", encoding="utf-8") as answers:
-
-        def say(**said: object) -> None:
-            answers.write(json.dumps(said) + "\n")
-            answers.flush()
-
+    with command.answering(folder) as say:
         try:
             probes(of, only)  # refuses an unknown property before anything is built
             models = []
-            for at, case in enumerate(cases):
-                say(model=at)
+            for at, case in enumerate(command.asked(folder)):
+                say({"model": at})
                 models.append(built(case, of))
             for at, model in enumerate(models):
-                card = audit(model, only=only, say=lambda title, at=at: say(model=at, probe=title))  # type: ignore[misc]  # bound
-                say(card=card.model_dump(mode="json"))
+                card = audit(model, only=only, say=lambda title, at=at: say({"model": at, "probe": title}))  # type: ignore[misc]  # bound
+                say({"card": card.model_dump(mode="json")})
         except UsageError as error:
-            say(error=str(error))
+            say({"error": str(error)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -10,11 +11,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
+from modbench.harness.domain.case import Case
 from modbench.harness.execution.launch.local import variables
 from modbench.harness.execution.log_supervisor import Keeper
 from modbench.harness.execution.worker_environment import worker_environment
 from modbench.harness.process import parent_death
+from modbench.harness.registry.lookup import with_facts
+
+# Files by which a function that is called and its caller talk: the cases, and a line of JSON for each answer.
+ASKED, ANSWERED = "asked.json", "answered.jsonl"
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,7 @@ def started(
 
 def called(
     function: Callable[..., None],
+    cases: Sequence[Case],
     folder: Path,
     keeper: Keeper,
     limit_s: float,
@@ -107,16 +115,18 @@ def called(
 ) -> str | None:
     """Call a function of ours in a process of its own; returns how that ended, or None if it took too long.
 
-    What it finds, it leaves in the folder: it may end at any time.
+    What it finds, it leaves in the folder (`answers`): it may end at any time.
 
     Args:
-        function: called with the folder's path and the values.
+        function: called with the folder's path and the values; finds the cases there (`asked`).
+        cases: what it is about.
         folder: takes its log too.
         keeper: ends it where this process cannot.
         limit_s: seconds after which it is ended.
         threads: of torch; None: as many as torch takes.
         **values: arguments that `repr` can write.
     """
+    (folder / ASKED).write_text(json.dumps([case.model_dump(mode="json") for case in cases]), encoding="utf-8")
     name, log = function.__name__, folder / "process.log"
     code = f"import sys; sys.path[:] = {sys.path!r}; from {function.__module__} import {name}; "
     code += f"{name}({str(folder)!r}, **{values!r})"
@@ -127,3 +137,28 @@ def called(
             return None
     said = log.read_text(encoding="utf-8", errors="replace").strip()
     return said.rpartition("\n")[2] or f"exit code {running.exitcode}"
+
+
+def answers(folder: Path) -> list[Any]:
+    """What a function that was called left in the folder."""
+    file = folder / ANSWERED
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+
+
+def asked(folder: str) -> list[Case]:
+    """The cases that a function was called with."""
+    return [
+        with_facts(Case.model_validate(each)) for each in json.loads((Path(folder) / ASKED).read_text(encoding="utf-8"))
+    ]
+
+
+@contextlib.contextmanager
+def answering(folder: str) -> Iterator[Callable[[object], None]]:
+    """Yield a function that leaves an answer in the folder at once."""
+    with (Path(folder) / ANSWERED).open("w", encoding="utf-8") as file:
+
+        def answer(found: object) -> None:
+            file.write(json.dumps(found) + "\n")
+            file.flush()
+
+        yield answer

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from modbench.harness.core.units import human_duration
 from modbench.harness.planning.plan import ASSUMED_FLOP_PER_S
 from modbench.harness.profiling.run_time import RunTime
-from modbench.harness.roofline import training_calibration
-from modbench.harness.roofline.training_calibration import Pace
+from modbench.harness.roofline import stored
+from modbench.harness.roofline.stored import Pace
 
 if TYPE_CHECKING:
     from modbench.harness.domain.case import UnitOfWork
@@ -101,7 +101,7 @@ class Limits(Mapping[str, float]):
         before = self._paces.get(dtype, Pace())
         self._paces[dtype] = before.with_fastest(*found)
         if self._paces[dtype] != before:
-            training_calibration.keep(self._run_time.machine, dtype, self._paces[dtype])
+            stored.keep_pace(self._run_time.machine, dtype, self._paces[dtype])
 
     def learn(self, unit: UnitOfWork, record: Record) -> None:
         """Learn from a record that its unit wrote itself; units that hung or died tell nothing.

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -28,8 +26,6 @@ LIMIT_S = 120.0
 TOO_LONG = f"is not counted, as that took longer than {human_duration(LIMIT_S)}"
 # Random batches over which FLOPs are averaged where shapes alone do not tell.
 BATCHES = 4
-# Files by which the two processes talk.
-ASKED, ANSWERED = "asked.json", "answered.jsonl"
 
 
 class OwnCosts:
@@ -107,29 +103,16 @@ def _in_processes(cases: Sequence[Case], *, memory: bool, operators: bool) -> It
     keeper, done = Keeper(), 0
     while done < len(cases):
         with keeper.temporary("modbench-count-") as folder:
-            why = _process(cases[done:], folder, keeper, memory=memory, operators=operators)
-            found = list(_answers(folder))
-        yield from found
+            left, threads = cases[done:], cases[0].place.threads
+            ended = command.called(
+                child, left, folder, keeper, LIMIT_S, threads=threads, memory=memory, operators=operators
+            )
+            found = command.answers(folder)
+        yield from (each if isinstance(each, str) else OwnCost.model_validate(each) for each in found)
         done += len(found)
-        left = len(cases) - done if why is None else min(1, len(cases) - done)
-        yield from [why or TOO_LONG] * left
-        done += left
-
-
-def _process(cases: Sequence[Case], folder: Path, keeper: Keeper, *, memory: bool, operators: bool) -> str | None:
-    """Count in one process; returns how it ended, or None if it took too long."""
-    (folder / ASKED).write_text(json.dumps([case.model_dump(mode="json") for case in cases]), encoding="utf-8")
-    threads = cases[0].place.threads
-    ended = command.called(child, folder, keeper, LIMIT_S, threads=threads, memory=memory, operators=operators)
-    return None if ended is None else f"ended the process that counted it: {ended}"
-
-
-def _answers(folder: Path) -> Iterator[OwnCost | str]:
-    """What a process found, case by case; fewer than were asked for if it ended before."""
-    file = folder / ANSWERED
-    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
-        cost, reason = json.loads(line)
-        yield reason if cost is None else OwnCost.model_validate(cost)
+        lost = len(cases) - done if ended is None else min(1, len(cases) - done)
+        yield from [TOO_LONG if ended is None else f"ended the process that counted it: {ended}"] * lost
+        done += lost
 
 
 def child(folder: str, *, memory: bool, operators: bool) -> None:
@@ -140,15 +123,10 @@ def child(folder: str, *, memory: bool, operators: bool) -> None:
         memory: whether the memory of a training step is forecast too.
         operators: whether the operators of a forward pass are recorded too.
     """
-    cases = [
-        with_facts(Case.model_validate(each)) for each in json.loads((Path(folder) / ASKED).read_text(encoding="utf-8"))
-    ]
-    with (Path(folder) / ANSWERED).open("w", encoding="utf-8") as answers:
-        for case in cases:
+    with command.answering(folder) as answer:
+        for case in command.asked(folder):
             found = count(case, memory=memory, operators=operators)
-            said = [None, found] if isinstance(found, str) else [found.model_dump(mode="json"), None]
-            answers.write(json.dumps(said) + "\n")
-            answers.flush()
+            answer(found if isinstance(found, str) else found.model_dump(mode="json"))
 
 
 def count(case: Case, *, memory: bool = False, operators: bool = False) -> OwnCost | str:

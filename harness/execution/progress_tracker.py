@@ -11,7 +11,7 @@ from typing import Self
 
 from modbench.harness.core.errors import UsageError, in_short
 from modbench.harness.core.files import now
-from modbench.harness.core.masking import masked
+from modbench.harness.core.printable import masked
 from modbench.harness.core.units import counted
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.domain.records import Record

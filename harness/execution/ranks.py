@@ -17,7 +17,7 @@ from types import FrameType
 
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.process import graceful_stop
-from modbench.harness.process.device_lost import DeviceLost
+from modbench.harness.process.graceful_stop import DeviceLost
 from modbench.harness.results.run_folder import RunFolder
 
 MODULE = "modbench.harness.execution.rank"

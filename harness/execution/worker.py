@@ -26,9 +26,9 @@ from modbench.harness.execution import ranks
 from modbench.harness.machine import busy_intervals
 from modbench.harness.process import clocks, exit_codes, graceful_stop, parent_death
 from modbench.harness.process.torchrun import ALONE, Ranks
-from modbench.harness.registry import catalogue, included, own_code
+from modbench.harness.registry import catalogue, discovery, own_code
 from modbench.harness.results import trust, workspace
-from modbench.harness.results.plausible import usable
+from modbench.harness.results.record_files import usable
 from modbench.harness.results.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Ties:
             os._exit(1)
         parent_death.end_after(self.limit_s)
         os.environ[parent_death.MARK] = self.mark
-        os.environ[included.VARIABLE] = self.include
+        os.environ[discovery.VARIABLE] = self.include
         if self.out is not None:
             redirect(self.out.fileno())
             self.out.close()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from modbench.harness.core.contracts import Cost
-from modbench.harness.domain.notes.counting import WHOLE
+from modbench.harness.domain.notes import WHOLE
 
 if TYPE_CHECKING:
     from modbench.harness.flops.counter import Count

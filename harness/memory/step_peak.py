@@ -1,21 +1,65 @@
-"""Peak memory of a training step, measured in four ways that must agree: storages, profiler events, fake tensors, the allocator.
+"""Peak memory of a step, measured in four ways that must agree: storages, profiler events, fake tensors, the allocator.
 
-Storages (a dispatch mode) see eager tensors. Profiler events see every allocation of the CPU allocator, in compiled code and
-inside kernels too. Fake tensors run the whole step without allocating anything. On CUDA the allocator itself counts.
+Storages (a dispatch mode) see eager tensors; on eager models they agree to the byte with torch's profiler and MemTracker. Memory
+that a kernel allocates and frees inside itself is not seen, and a compiled model runs eagerly under any dispatch mode. Profiler
+events see every allocation of the CPU allocator, in compiled code and inside kernels too. Fake tensors run the whole step without
+allocating anything. On CUDA the allocator itself counts.
 """
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from modbench.harness.core.errors import Unmeasured, in_short
-from modbench.harness.memory.storage_tracker import StorageTracker
+from modbench.harness.process.torch_modes import Operator, OperatorMode
+
+
+class StorageTracker(OperatorMode):
+    """Counts live bytes while it is entered.
+
+    Attributes:
+        live: bytes alive now.
+        peak: most bytes alive at once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live = 0
+        self.peak = 0
+        self._known: set[int] = set()
+
+    def watch(self, tensors: Iterable[Any]) -> None:
+        """Count tensors that were created before the mode was entered."""
+        for tensor in tensors:
+            if isinstance(tensor, Tensor):
+                self._add(tensor.untyped_storage())
+
+    def after(self, operator: Operator, args: Sequence[Any], out: object) -> None:  # noqa: ARG002  # the hook's signature
+        """Count what an operator returned."""
+        self.watch(tree_leaves(out))
+
+    def _add(self, storage: torch.UntypedStorage) -> None:
+        key = storage._cdata  # noqa: SLF001  # the storage's identity: wrappers of one storage differ
+        if key in self._known:
+            return
+        size = storage.nbytes()
+        self._known.add(key)
+        self.live += size
+        self.peak = max(self.peak, self.live)
+        weakref.finalize(storage, self._remove, key, size)
+
+    def _remove(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.live -= size
+
 
 if TYPE_CHECKING:
     from modbench.harness.domain.case import Case

@@ -22,7 +22,7 @@ def _graph_breaks(subject: Subject) -> float:
 
 
 def _syncs(subject: Subject) -> float:
-    from modbench.harness.timing.host_sync_count import count_syncs
+    from modbench.harness.timing.host_sync import count_syncs
 
     module = subject.module.eval()
     return float(count_syncs(module, subject.inputs(0, 1)[0]))

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from modbench.harness.core.contracts import Metric, Workload
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.domain.notes.counting import CountNotes
+from modbench.harness.domain.notes import CountNotes
 
 
 class Derived(Protocol):

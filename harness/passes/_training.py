@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from modbench.harness.core import extras
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.core.ids import slug
+from modbench.harness.core.titles import slug
 from modbench.harness.core.train_plan import OF_THE_SINK, TrainRun
-from modbench.harness.domain.case import Case, Protocol, UnitOfWork
-from modbench.harness.planning.training_units import reads_text
+from modbench.harness.domain.case import Case, Comparison, Protocol, UnitOfWork
+from modbench.harness.domain.passes import Maker
+from modbench.harness.planning.training_units import reads_text, run_flops, train_run, tries_rates
 from modbench.harness.process import clocks
 from modbench.harness.process.torchrun import ALONE, Ranks
 from modbench.harness.registry import catalogue
@@ -36,6 +37,23 @@ LOOK_TOKENS = 2048
 def rates_unit(case: Case) -> str:
     """Name of the unit that finds the learning rate of a variant, for all its sizes and budgets."""
     return slug(f"rates-{case.variant}-{case.place.label}")
+
+
+def runs(
+    maker: Maker, comparison: Comparison, case: Case, made_in: str, seeds: Iterable[int], **changes: object
+) -> Iterator[UnitOfWork]:
+    """One training run of a case for each seed, as the suite has it but for some changes.
+
+    Raises:
+        UsageError: if its budget cannot be met.
+    """
+    if tries_rates(maker.suite):
+        changes["rate_from"] = rates_unit(case)
+    plan, one = train_run(maker.suite, comparison, case), comparison.model_copy(update={"arms": (case,)})
+    plan = plan.model_copy(update=changes)
+    for seed in seeds:
+        name = f"{made_in}-{case.id}-seed{seed}"
+        yield maker.unit(name, one, made_in, run_flops(plan, case), run=plan, seed=seed, workload="train")
 
 
 class RoutingWatch(typing.Protocol):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from modbench.harness.core.contracts import Metric
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.domain.case import Case, Protocol, UnitOfWork
-from modbench.harness.domain.notes.timing import CompileNotes
+from modbench.harness.domain.notes import CompileNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Gap, Outcome

@@ -10,14 +10,13 @@ from functools import partial
 
 from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.domain.case import Comparison, UnitOfWork
-from modbench.harness.domain.notes.training import TrainNotes
+from modbench.harness.domain.notes import TrainNotes
 from modbench.harness.domain.passes import Maker, Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Gap, Outcome
 from modbench.harness.machine import busy_intervals
-from modbench.harness.passes._training import Trained, rates_unit, train
+from modbench.harness.passes._training import Trained, runs, train
 from modbench.harness.passes.train import notes_of
-from modbench.harness.planning.training_units import run_flops, train_run, tries_rates
 from modbench.harness.results.outcomes import attempt, measured, missing
 
 
@@ -48,15 +47,9 @@ def units(maker: Maker, comparison: Comparison, _metrics: Sequence[AnyMetric], _
         UsageError: if a budget cannot be met.
     """
     for case in comparison.arms:
-        plain = {"held_out": "confirm", "looks": 0, "watch": False, "flips": 0}
-        if tries_rates(maker.suite):
-            plain["rate_from"] = rates_unit(case)
-        plan = train_run(maker.suite, comparison, case).model_copy(update=plain)
-        one = comparison.model_copy(update={"arms": (case,)})
         assert case.budget is not None, "a sweep has budgets"
-        for seed in maker.suite.fresh_seeds(case.budget):
-            name = f"{PASS.name}-{case.id}-seed{seed}"
-            yield maker.unit(name, one, PASS.name, run_flops(plan, case), run=plan, seed=seed, workload="train")
+        seeds, plain = maker.suite.fresh_seeds(case.budget), {"looks": 0, "watch": False, "flips": 0}
+        yield from runs(maker, comparison, case, PASS.name, seeds, held_out="confirm", **plain)
 
 
 PASS = Pass(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.domain.case import Case, Comparison, UnitOfWork
-from modbench.harness.domain.notes.timing import EnergyNotes
+from modbench.harness.domain.notes import EnergyNotes
 from modbench.harness.domain.passes import Maker, Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Gap, Outcome

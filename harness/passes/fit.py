@@ -23,7 +23,7 @@ from modbench.harness.core.contracts import Metric
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.measure_plans import FIT_RESOLUTION, FitPlan
 from modbench.harness.domain.case import ELEMENT_BYTES, Case, UnitOfWork
-from modbench.harness.domain.notes.memory import FitNotes
+from modbench.harness.domain.notes import FitNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Gap, Outcome

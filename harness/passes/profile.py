@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.domain.case import UnitOfWork
-from modbench.harness.domain.notes import Notes
-from modbench.harness.domain.notes.findings import ProfileFinding
+from modbench.harness.domain.notes import Notes, ProfileFinding
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.machine import busy_intervals

@@ -10,7 +10,7 @@ from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.core.errors import NumericsError, Unmeasured
 from modbench.harness.core.train_plan import MOST_MORE
 from modbench.harness.domain.case import Case, Comparison, Protocol, UnitOfWork
-from modbench.harness.domain.notes.training import RatesNotes
+from modbench.harness.domain.notes import RatesNotes
 from modbench.harness.domain.passes import Maker, Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Gap, Outcome

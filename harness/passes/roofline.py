@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.domain.case import Comparison, UnitOfWork
-from modbench.harness.domain.notes import Notes
-from modbench.harness.domain.notes.findings import RooflineFinding
+from modbench.harness.domain.notes import Notes, RooflineFinding
 from modbench.harness.domain.passes import Maker, Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.machine import busy_intervals

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from modbench.harness.core.contracts import Metric
 from modbench.harness.domain.case import Case, Protocol, UnitOfWork
-from modbench.harness.domain.notes.memory import MemoryNotes
+from modbench.harness.domain.notes import MemoryNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Gap, Outcome

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from modbench.harness.core.contracts import GENERATION, AnyMetric, Metric
 from modbench.harness.domain.case import Case, Comparison, Protocol, UnitOfWork
-from modbench.harness.domain.notes.timing import TimeNotes
+from modbench.harness.domain.notes import TimeNotes
 from modbench.harness.domain.passes import Maker, Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Blocks, Gap, Outcome
@@ -20,7 +20,7 @@ from modbench.harness.domain.suite import Suite
 from modbench.harness.machine import busy_intervals, counter_sampler, nvml
 from modbench.harness.planning.search import in_search
 from modbench.harness.process import clocks
-from modbench.harness.process.device_lost import end_if_lost
+from modbench.harness.process.graceful_stop import end_if_lost
 from modbench.harness.results import workspace
 from modbench.harness.results.outcomes import SURVIVABLE, attempt, gap_of, measured, missing, release
 from modbench.harness.timing import interleave, turns
@@ -251,7 +251,7 @@ def _guards(
 def _device_notes(timed: Call, batches: list[Tensor], wall_s: list[float]) -> dict[str, Any]:
     """Notes of a GPU: share of the end-to-end time in which the device was busy, waits of the host, and the state of L2."""
     from modbench.harness.timing import cuda_events
-    from modbench.harness.timing.host_sync_count import syncs
+    from modbench.harness.timing.host_sync import syncs
 
     found = attempt(lambda: cuda_events.device_share(timed, batches[0], median(wall_s)))
     share = {} if isinstance(found, Gap) else found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -11,13 +10,12 @@ from typing import TYPE_CHECKING
 
 from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.domain.case import Comparison, Protocol, UnitOfWork
-from modbench.harness.domain.notes.training import Curve, Looks, TaskAnswers, TrainNotes
+from modbench.harness.domain.notes import Curve, Looks, TaskAnswers, TrainNotes
 from modbench.harness.domain.passes import Maker, Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Gap, Outcome
 from modbench.harness.machine import busy_intervals
-from modbench.harness.passes._training import Trained, drill, rates_unit, sink_log, train
-from modbench.harness.planning.training_units import run_flops, train_run, tries_rates
+from modbench.harness.passes._training import Trained, drill, runs, sink_log, train
 from modbench.harness.results.outcomes import attempt, measured, missing
 
 if TYPE_CHECKING:
@@ -74,13 +72,8 @@ def units(maker: Maker, comparison: Comparison, _metrics: Sequence[AnyMetric], _
     Raises:
         UsageError: if a budget cannot be met.
     """
-    for case, seed in itertools.product(comparison.arms, maker.suite.seeds):
-        plan = train_run(maker.suite, comparison, case)
-        if tries_rates(maker.suite):
-            plan = plan.model_copy(update={"rate_from": rates_unit(case)})
-        one = comparison.model_copy(update={"arms": (case,)})
-        name = f"{PASS.name}-{case.id}-seed{seed}"
-        yield maker.unit(name, one, PASS.name, run_flops(plan, case), run=plan, seed=seed, workload="train")
+    for case in comparison.arms:
+        yield from runs(maker, comparison, case, PASS.name, maker.suite.seeds)
 
 
 def notes_of(protocol: Protocol, made: Trained | Answered) -> TrainNotes:

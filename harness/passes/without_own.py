@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.domain.case import UnitOfWork
-from modbench.harness.domain.notes import Notes
-from modbench.harness.domain.notes.findings import WithoutOwnFinding
+from modbench.harness.domain.notes import Notes, WithoutOwnFinding
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Blocks

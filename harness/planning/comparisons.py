@@ -11,8 +11,8 @@ from typing import Any
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Source, Task
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.ids import short_name, slug
 from modbench.harness.core.options import Pairs
+from modbench.harness.core.titles import short_name, slug
 from modbench.harness.domain.case import Case, Comparison, Device, Place, Rung
 from modbench.harness.domain.facts import CaseFacts
 from modbench.harness.domain.suite import Suite

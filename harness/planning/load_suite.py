@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS
 from modbench.harness.core.errors import UnreadableError, UsageError, in_short, in_words, near_path, nearest, unknown
-from modbench.harness.core.ids import slug
+from modbench.harness.core.titles import slug
 from modbench.harness.domain.arm_tables import look_beside
 from modbench.harness.domain.suite import READ_BY, TABLES, Suite
 from modbench.harness.planning.sizes import check_size

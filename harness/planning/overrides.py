@@ -13,8 +13,7 @@ from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.options import Value
 from modbench.harness.core.train_plan import BUDGETS, TrainPlan
 from modbench.harness.domain.arm_tables import Arm, ArmsFrom
-from modbench.harness.domain.efforts import EFFORTS
-from modbench.harness.domain.suite import RIVALS, TABLES, Suite
+from modbench.harness.domain.suite import EFFORTS, RIVALS, TABLES, Suite
 from modbench.harness.machine import accelerators
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.registry import catalogue, own_models

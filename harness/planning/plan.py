@@ -11,11 +11,10 @@ from modbench.harness.core import extras
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.frozen import Frozen
-from modbench.harness.core.ids import slug
+from modbench.harness.core.titles import slug
 from modbench.harness.domain.arm_tables import ArmsFrom
 from modbench.harness.domain.case import Case, Comparison, Device, Rung, UnitOfWork
-from modbench.harness.domain.efforts import TWO_STAGE
-from modbench.harness.domain.suite import Suite
+from modbench.harness.domain.suite import TWO_STAGE, Suite
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning.arms import product_of
 from modbench.harness.planning.comparisons import Expander, keys_of
@@ -209,8 +208,13 @@ def _selected(comparisons: list[Comparison], select: str, ladder: Sequence[Rung]
             chosen.append(comparison.model_copy(update={"arms": (anchor, *kept)}))
     if not chosen:
         example = comparisons[0].arms[-1].id
-        raise UsageError(f"-k {select!r} matches none of the cases. Their ids look like {example!r}.")
+        raise no_case(select, example)
     return chosen
+
+
+def no_case(select: str, example: str) -> UsageError:
+    """What is said of an expression that selects no case; an id shows how they look."""
+    return UsageError(f"-k {select!r} matches none of the cases. Their ids look like {example!r}.")
 
 
 def _searched(suite: Suite, comparisons: list[Comparison], select: str) -> list[Comparison]:

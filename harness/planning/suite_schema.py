@@ -15,8 +15,7 @@ from pydantic import BaseModel
 
 from modbench.harness.core.config import SHAPE_KEYS, ModelConfig
 from modbench.harness.domain.arm_tables import Arm, Match
-from modbench.harness.domain.grid import Grid
-from modbench.harness.domain.suite import Suite
+from modbench.harness.domain.suite import Grid, Suite
 from modbench.harness.registry import catalogue
 
 Schema = dict[str, Any]

@@ -6,12 +6,11 @@ import itertools
 from collections.abc import Collection, Iterator, Sequence
 
 from modbench.harness.core.contracts import AnyMetric, Text
-from modbench.harness.core.ids import slug
+from modbench.harness.core.titles import slug
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.domain.case import ARMS_PER_BLOCK, Case, Comparison, Protocol, UnitOfWork
-from modbench.harness.domain.efforts import TWO_STAGE
 from modbench.harness.domain.passes import Maker, Pass
-from modbench.harness.domain.suite import Suite
+from modbench.harness.domain.suite import TWO_STAGE, Suite
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning.comparisons import open_task
 from modbench.harness.planning.search import in_search

@@ -1,6 +1,6 @@
 """The ends of processes, of commands and of units: an exception becomes one line on standard error, and an exit code.
 
-Two codes say more to a runner than to a user: those of `graceful_stop.py` and `device_lost.py`.
+Two codes say more to a runner than to a user: those of `graceful_stop.py`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,8 @@ import traceback
 from typing import NoReturn
 
 from modbench.harness.core.errors import IncompleteError, ModbenchError, brief
-from modbench.harness.core.masking import masked
-from modbench.harness.core.printable import escaped
-from modbench.harness.process.device_lost import DeviceLost
-from modbench.harness.process.graceful_stop import CannotWrite, Stopped
+from modbench.harness.core.printable import escaped, masked
+from modbench.harness.process.graceful_stop import CannotWrite, DeviceLost, Stopped
 
 # Exit code after Ctrl-C where there was nothing to keep, as shells have it.
 INTERRUPTED = 130

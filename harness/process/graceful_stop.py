@@ -8,8 +8,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import signal
+import sys
 from collections.abc import Iterator
 from types import FrameType
+
+from modbench.harness.core.errors import in_short
 
 # A signal that asks a training unit to save a checkpoint and end; other units go on to their record.
 ASK = getattr(signal, "SIGUSR1", None)
@@ -63,3 +66,34 @@ def asked() -> bool:
 def _take(_number: int, _frame: FrameType | None) -> None:
     global _asked  # noqa: PLW0603  # a signal handler has nowhere else to leave word
     _asked = True
+
+
+class DeviceLost(BaseException):
+    """An error after which no CUDA call of this process works or can be trusted: only a new process has a device again.
+
+    No `Exception`, which would fail one arm only. The process ends without a record, and the runner tries again without the
+    user's models.
+    """
+
+    exit_code = 77
+
+
+def end_if_lost(error: BaseException) -> None:
+    """Check that the device still works after an arm's exception: an index out of range, say, breaks it for good.
+
+    Raises:
+        DeviceLost: if it does not. A lack of memory leaves it in order.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError as later:
+        raise DeviceLost(f"{type(later).__name__}: {in_short(later, 300)}") from error
+
+
+def last_words(log: str) -> str:
+    """The text of the `DeviceLost` that ended a process, from its log."""
+    lines = [line for line in log.splitlines() if line.startswith(f"{DeviceLost.__module__}.{DeviceLost.__name__}: ")]
+    return lines[-1].partition(": ")[2] if lines else ""

@@ -1,6 +1,6 @@
 """How long the units of a run take, from the peaks that this machine was measured to have; without them, as assumed.
 
-Training times are multiplied by the ratio of measured to predicted time in this machine's last run (`training_calibration.py`).
+Training times are multiplied by the ratio of measured to predicted time in this machine's last run (`roofline/stored.py`).
 A call's operators are recorded on the meta device, which computes nothing. What a unit does besides its calls (starting a
 process, building and checking its arms, warming up) is added.
 """
@@ -15,9 +15,9 @@ from modbench.harness.flops.closed_form import case_cost, case_decode_cost
 from modbench.harness.machine import certificate, environment
 from modbench.harness.planning.plan import Plan, predicted_seconds
 from modbench.harness.registry import catalogue
-from modbench.harness.roofline import stored, training_calibration
+from modbench.harness.roofline import stored
+from modbench.harness.roofline.stored import Pace
 from modbench.harness.roofline.table import Table
-from modbench.harness.roofline.training_calibration import Pace
 from modbench.harness.roofline.work import Listed
 from modbench.harness.timing.interleave import SHORTEST_SAMPLE_S
 
@@ -44,9 +44,7 @@ class RunTime:
         self.plan = plan
         self.machine = _machine(plan) if tables is None else ""
         self.tables = _kept(plan, self.machine) if tables is None else tables
-        known = (
-            {dtype: training_calibration.latest(self.machine, dtype) for dtype in self.tables} if self.machine else {}
-        )
+        known = {dtype: stored.latest_pace(self.machine, dtype) for dtype in self.tables} if self.machine else {}
         self.paces = known if paces is None else paces
         self._near = _nearest(plan) if self.tables else {}
         self._launch_s: dict[str, float] = {}
@@ -100,7 +98,7 @@ class RunTime:
         if not unit.facts.trains or unit.facts.most != 1 or unit.comparison.place.dtype not in self.tables:
             return None
         known, start = self._work(unit), predicted_seconds(self.plan, unit.model_copy(update={"flops": 0.0}), 1)
-        if known is None or known[0] < training_calibration.LEAST_S:
+        if known is None or known[0] < stored.LEAST_S:
             return None
         return known[1], max(1.0, (took_s - start) / known[0])
 

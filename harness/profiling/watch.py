@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from modbench.harness.memory.storage_tracker import StorageTracker
+from modbench.harness.memory.step_peak import StorageTracker
 from modbench.harness.process.torch_modes import Operator, OperatorMode, makes_a_view, name_of
 from modbench.harness.profiling.ranges import MODULE
 

@@ -10,15 +10,18 @@ import ast
 import functools
 import importlib
 import sys
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from modbench.harness.core.contracts import AnyMetric
-from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.core.contracts import AnyMetric, Corpus, Metric, Model, Task
+from modbench.harness.core.errors import UsageError, in_short, shown, unknown
+from modbench.harness.core.sinks import Sink
 from modbench.harness.domain.passes import Pass
-from modbench.harness.registry import addition, discovery, included, own_code
+from modbench.harness.registry import discovery, own_code
 from modbench.harness.registry.discovery import ROOMS, Entry, one_of
 
 if TYPE_CHECKING:
@@ -37,7 +40,7 @@ class BrokenError(UsageError):
 
 def entries(room: str) -> dict[str, Entry]:
     """All entries of a room by name that can be used as far as is known, without importing them."""
-    return _entries(room, included.named())
+    return _entries(room, discovery.included())
 
 
 @functools.lru_cache(maxsize=256)
@@ -81,8 +84,8 @@ def load(room: str, name: str) -> Any:  # noqa: ANN401  # each room exports its 
     except UsageError:  # it changed since the run began
         raise
     except (Exception, SystemExit) as error:
-        raise BrokenError(replace(entry, problem=addition.blame(error, entry))) from error
-    wrong = addition.not_a(room, made)
+        raise BrokenError(replace(entry, problem=blame(error, entry))) from error
+    wrong = not_a(room, made)
     if wrong:
         raise BrokenError(replace(entry, problem=f"its {entry.attribute} {wrong}"))
     return made
@@ -108,18 +111,18 @@ def _module_of(entry: Entry) -> ModuleType:
 
 def usable(room: str) -> dict[str, Any]:
     """What a room's entries export, by name, without the user's that cannot be used."""
-    return _usable(room, included.named())[0]
+    return _usable(room, discovery.included())[0]
 
 
 def broken(room: str) -> tuple[Entry, ...]:
     """The user's entries of a room that cannot be used, with the reason; all are imported to find out."""
     if room == "metrics":
-        return tuple(_metrics(included.named()).broken)
+        return tuple(_metrics(discovery.included()).broken)
     if room == "passes":
-        return tuple(_passes(included.named())[1])
+        return tuple(_passes(discovery.included())[1])
     if room == "suites":
         return tuple(entry for entry in discovery.every(room) if entry.problem)
-    return _usable(room, included.named())[1]
+    return _usable(room, discovery.included())[1]
 
 
 @functools.lru_cache(maxsize=64)
@@ -145,12 +148,12 @@ class _Metrics:
 
 def metrics() -> dict[str, AnyMetric]:
     """All metrics by key. Their files import nothing heavy."""
-    return _metrics(included.named()).known
+    return _metrics(discovery.included()).known
 
 
 def file_of_metric(key: str) -> Entry:
     """The file of a metric."""
-    return _metrics(included.named()).files[key]
+    return _metrics(discovery.included()).files[key]
 
 
 def find_metric(key: str) -> AnyMetric:
@@ -160,7 +163,7 @@ def find_metric(key: str) -> AnyMetric:
         UsageError: if there is none, or a file of the user's that has it cannot be used; broken files are named, since one of
             them may have it.
     """
-    found = _metrics(included.named())
+    found = _metrics(discovery.included())
     if key in found.refused:
         raise found.refused[key]
     if key in found.known:
@@ -208,7 +211,7 @@ def _no_pass(key: str, name: str) -> str:
 
 def passes() -> dict[str, Pass]:
     """All passes by name, in the order in which a plan lists their units."""
-    return _passes(included.named())[0]
+    return _passes(discovery.included())[0]
 
 
 @functools.lru_cache(maxsize=64)
@@ -232,7 +235,7 @@ def pass_of(metric: AnyMetric) -> Pass:
 
 def needed(keys: tuple[str, ...]) -> frozenset[str]:
     """Metrics that must be measured for these: themselves, and the sources of derived ones."""
-    return _needed(keys, included.named())
+    return _needed(keys, discovery.included())
 
 
 @functools.lru_cache(maxsize=4096)
@@ -251,7 +254,7 @@ def facts_of_unit(name: str, workload: str, keys: tuple[str, ...]) -> UnitFacts:
     Raises:
         KeyError: if there is no such pass, or a metric is unknown.
     """
-    return _facts_of_unit(name, workload, keys, included.named())
+    return _facts_of_unit(name, workload, keys, discovery.included())
 
 
 @functools.lru_cache(maxsize=4096)  # many units of a large plan share them
@@ -302,3 +305,45 @@ def forget() -> None:
     discovery.forget()
     for cached in (_entries, _usable, _metrics, _passes, _needed, _facts_of_unit, _options_in):
         cached.cache_clear()
+
+
+TYPES = {"models": Model, "passes": Pass, "corpora": Corpus, "tasks": Task, "sinks": Sink}
+# Types that this room cannot import, known by what is asked of them.
+PARTS = {
+    "doubts": ("finds", "advice", "label"),
+    "probes": ("title", "check", "order", "of"),
+    "rules": ("groups", "is_conditional", "decide"),
+    "panels": ("title", "order", "span", "render"),
+    "formats": ("files",),
+}
+
+
+def not_a(room: str, made: object) -> str:
+    """Why an object is not what a room takes, in words that follow its name; empty if it is."""
+    kind = TYPES.get(room)
+    if isinstance(made, Task) and room == "tasks" and not 0 < made.solved <= 1:
+        return f"has solved={made.solved:g}: a share of the way, above 0 and at most 1, such as 0.75"
+    if kind is not None:
+        return "" if isinstance(made, kind) else f"is no {kind.__name__} but {shown(made)}"
+    if room == "metrics":
+        fits = isinstance(made, tuple | list) and all(isinstance(each, Metric) for each in made)
+        return "" if fits else f"is no tuple of Metric but {shown(made)}"
+    if room == "routers":
+        fits = isinstance(made, type) and callable(getattr(made, "score", None))
+        return "" if fits else f"is no class with a method `score`, such as a Router, but {shown(made)}"
+    lacking = [part for part in PARTS.get(room, ()) if not hasattr(made, part)]
+    if lacking:
+        return f"is no {room.removesuffix('s').title()}: it has no {', '.join(lacking)}"
+    return "" if room in PARTS or callable(made) else f"cannot be called: {shown(made)}"
+
+
+def blame(error: BaseException, entry: Entry) -> str:
+    """The message of an exception from importing a user's file, with the last line of that file that it passed."""
+    if isinstance(error, AttributeError) and error.name == entry.attribute and getattr(error.obj, "__file__", None):
+        return f"it defines no {entry.attribute}"
+    said = in_short(error, 200).removesuffix(".")
+    text = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{Path(error.filename).name}, line {error.lineno}: {error.msg}"
+    passed = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(entry.path)]
+    return f"line {passed[-1]}: {text}" if passed else text

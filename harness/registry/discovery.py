@@ -1,7 +1,11 @@
 """Finds additions by folder and by entry point: a file placed there is registered. Files are read and never imported.
 
-The order is: what is shipped, the user's folders (`included.py`), installed packages (`packages.py`). The first of a name is
-used; a later one is named with the reason why it is not, as is a file that cannot be used.
+The order is: what is shipped, the user's folders, installed packages (their entry points in groups such as `modbench.routers`).
+The first of a name is used; a later one is named with the reason why it is not, as is a file that cannot be used.
+
+The user's folders are held in the environment variable `MODBENCH_INCLUDE`, joined as in `PATH`: every process that this one
+starts (workers, the fork server, jobs of a cluster) inherits it, and so finds what this one finds. `--include`, `modbench.toml`
+and the record of a run add to it.
 """
 
 from __future__ import annotations
@@ -9,15 +13,19 @@ from __future__ import annotations
 import ast
 import functools
 import importlib.util
+import os
+import re
+import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from importlib import metadata
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Literal
 
-from modbench.harness.core.errors import in_short
-from modbench.harness.registry import included, packages
-from modbench.harness.registry.packages import Point
+from modbench.harness.core.errors import UsageError, in_short, near_path, shown
+from modbench.harness.registry import own_code
 
 # Where each kind lies in modbench, and what its files export.
 ROOMS = {
@@ -39,6 +47,125 @@ ROOMS = {
 }
 # Singular of a room's name, where it is not the name without its s.
 ONE_OF = {"corpora": "corpus", "passes": "pass"}
+VARIABLE = "MODBENCH_INCLUDE"
+
+
+def included() -> str:
+    """The user's folders as the variable has them."""
+    return os.environ.get(VARIABLE, "")
+
+
+def included_folders() -> tuple[Path, ...]:
+    """The user's folders, absolute, in the order in which they are searched."""
+    return tuple(Path(folder).absolute() for folder in included().split(os.pathsep) if folder)
+
+
+def include(asked: Iterable[str | Path], rooms: Iterable[str], *, first: bool = False, by: str = "--include") -> None:
+    """Search these folders as well, in this process and in those that it starts from now on.
+
+    Args:
+        asked: the folders; relative ones lie in the current folder.
+        rooms: names of the folders that one of them may hold.
+        first: before those that are searched already; else after them.
+        by: where they are named, for messages.
+
+    Raises:
+        UsageError: if one is no folder, or holds nothing that is looked for.
+    """
+    found = [Path(folder).absolute() for folder in asked]
+    for folder in found:
+        check_included(folder, rooms, by)
+    every = [*found, *included_folders()] if first else [*included_folders(), *found]
+    if every:
+        os.environ[VARIABLE] = os.pathsep.join(map(str, dict.fromkeys(every)))
+
+
+def check_included(folder: Path, rooms: Iterable[str], by: str) -> None:
+    """Check that a folder can hold additions.
+
+    Raises:
+        UsageError: if it is no folder, or holds none of the folders that are looked for.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{by} {shown(str(folder), 200)}: there is no such folder.{near_path(folder, Path.is_dir)}")
+    if os.pathsep in str(folder):
+        raise UsageError(
+            f"{by} {shown(str(folder), 200)}: a folder with {os.pathsep!r} in its path cannot be included."
+        )
+    if not any((folder / room).is_dir() for room in rooms):
+        raise UsageError(
+            f"{by} {shown(str(folder), 200)} holds no folder that is looked for: {', '.join(rooms)}. "
+            f"A router, for instance, is {folder.name}/routers/NAME.py."
+        )
+
+
+@dataclass(frozen=True)
+class Point:
+    """An entry point.
+
+    Attributes:
+        room: the room that it adds to, such as `routers`.
+        name: its name there.
+        module: dotted name of the module.
+        attribute: what the module exports; empty: as the room's files do.
+        package: name and version of the distribution, such as `mine 1.0`.
+    """
+
+    room: str
+    name: str
+    module: str
+    attribute: str
+    package: str
+
+
+@functools.cache
+def entry_points() -> tuple[Point, ...]:
+    """Every entry point in a group of modbench's, by package and name, as this process first found them.
+
+    Folders that became importable only because a user's model lies there hold no installed packages: they may be a stranger's.
+    """
+    path = [folder for folder in sys.path if folder and not own_code.is_own(Path(folder))]
+    found: dict[tuple[str, str, str], Point] = {}
+    for package in metadata.distributions(path=path):
+        told = package.read_text("entry_points.txt") or ""
+        if "modbench." not in told:
+            continue
+        name, version = package.metadata["Name"], package.version
+        for each in package.entry_points:
+            room = each.group.removeprefix("modbench.")
+            if room == each.group:
+                continue
+            module, _, attribute = (part.strip() for part in each.value.partition("[")[0].partition(":"))
+            key = (re.sub(r"[-_.]+", "-", name).lower(), room, each.name)  # the first of a name on the path is imported
+            found.setdefault(key, Point(room, each.name, module, attribute, f"{name} {version}"))
+    return tuple(found[key] for key in sorted(found))
+
+
+def spec_of(module: str) -> ModuleSpec | None:
+    """Where a module is, found without importing it or its packages; None if it is nowhere."""
+    first, *rest = module.split(".")
+    try:
+        spec = importlib.util.find_spec(first)  # of a name without a dot it imports nothing
+    except (ImportError, ValueError):
+        return None
+    for part in rest:
+        if spec is None or spec.submodule_search_locations is None:
+            return None
+        first = f"{first}.{part}"
+        spec = PathFinder.find_spec(first, list(spec.submodule_search_locations))
+    return spec
+
+
+def file_of(module: str) -> Path | None:
+    """The source file of a module; None if it has none."""
+    spec = spec_of(module)
+    return Path(spec.origin) if spec is not None and spec.has_location and spec.origin else None
+
+
+def folders_of(module: str) -> list[Path]:
+    """The folders of a package; none if it is no package."""
+    spec = spec_of(module)
+    return [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec is not None else []
 
 
 @dataclass(frozen=True)
@@ -90,13 +217,13 @@ def one_of(room: str) -> str:
 
 def every(room: str) -> tuple[Entry, ...]:
     """All entries of a room, those that cannot be used among them, in the order in which they were found."""
-    return _every(room, included.named())
+    return _every(room, included())
 
 
 @functools.lru_cache(maxsize=256)
 def _every(room: str, _included: str) -> tuple[Entry, ...]:
     found = [*_shipped(room)]
-    for entry in (*_in_folders(room, included.folders()), *_in_packages(room, packages.points())):
+    for entry in (*_in_folders(room, included_folders()), *_in_packages(room, entry_points())):
         same = next((each for each in found if each.name == entry.name and not each.problem), None)
         taken = f"the name {entry.name!r} is taken by {same.origin}: rename it" if same else ""
         found.append(replace(entry, problem=taken or entry.problem))
@@ -105,7 +232,7 @@ def _every(room: str, _included: str) -> tuple[Entry, ...]:
 
 def forget() -> None:
     """Look again: what is installed changed."""
-    packages.points.cache_clear()
+    entry_points.cache_clear()
     _every.cache_clear()
 
 
@@ -150,8 +277,8 @@ def _in_packages(room: str, points: tuple[Point, ...]) -> Iterator[Entry]:
 
 def _file_of(room: str, point: Point) -> Path | None:
     if room != "suites":
-        return packages.file_of(point.module)
-    files = (folder / f"{point.name}.toml" for folder in packages.folders_of(point.module))
+        return file_of(point.module)
+    files = (folder / f"{point.name}.toml" for folder in folders_of(point.module))
     return next((file for file in files if file.is_file()), None)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from modbench.harness.core.contracts import Model
-from modbench.harness.core.ids import short_name
+from modbench.harness.core.titles import short_name
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.facts import CaseFacts
 from modbench.harness.registry import catalogue

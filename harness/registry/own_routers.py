@@ -8,7 +8,7 @@ from typing import Any
 
 from modbench.harness.core import model_specs
 from modbench.harness.core.errors import UsageError
-from modbench.harness.registry import addition, catalogue, discovery, own_models
+from modbench.harness.registry import catalogue, discovery, own_models
 
 
 def is_spec(router: str) -> bool:
@@ -56,7 +56,7 @@ def load(router: str) -> type[Any]:
         shipped: type[Any] = catalogue.load("routers", router)
         return shipped
     made = _class(router, Path.cwd())
-    if wrong := addition.not_a("routers", made):
+    if wrong := catalogue.not_a("routers", made):
         raise UsageError(f"router {router!r} {wrong}.")
     assert isinstance(made, type)
     return made

@@ -18,7 +18,7 @@ from pathlib import Path
 from modbench.harness.core import user_folders
 from modbench.harness.core.errors import UnreadableError, UsageError, in_short, shown, unknown
 from modbench.harness.core.files import write_atomically
-from modbench.harness.registry import consent, included
+from modbench.harness.registry import consent, discovery
 
 NAME = "modbench.toml"
 KEYS = ("include",)
@@ -125,14 +125,14 @@ def include(asked: Iterable[str], rooms: Iterable[str]) -> str | None:
         if each.endswith(".toml"):
             project = read(Path(each))
             for folder in project.folders:
-                included.check(folder, rooms, f"{project.file}: include")
+                discovery.check_included(folder, rooms, f"{project.file}: include")
             project.remember()
             given += project.folders
         else:
             given.append(_plain(each))
-    for folder in included.folders():
-        included.check(folder, rooms, included.VARIABLE)
-    included.include(given, rooms, first=True)
+    for folder in discovery.included_folders():
+        discovery.check_included(folder, rooms, discovery.VARIABLE)
+    discovery.include(given, rooms, first=True)
     file = search()
     if file is None or _plain(file) in set(map(_plain, asked)):
         return None
@@ -140,12 +140,12 @@ def include(asked: Iterable[str], rooms: Iterable[str]) -> str | None:
         project = read(file)
     except UsageError as error:
         return f"{error} It is not used."
-    rest = [folder for folder in project.folders if folder not in included.folders()]
+    rest = [folder for folder in project.folders if folder not in discovery.included_folders()]
     if not rest:
         return None
     changed = project.not_agreed()
     if changed == []:
-        included.include(rest, rooms, by=f"{project.file}: include")
+        discovery.include(rest, rooms, by=f"{project.file}: include")
         return None
     unused, again = f"{shown(str(project.file), 200)} is not used:", f"--include {project.file}"
     if changed is None:

@@ -15,9 +15,9 @@ from pydantic import Field, field_validator
 from modbench.harness.core.errors import UsageError, near_path
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.frozen import Frozen
-from modbench.harness.core.ids import slug
-from modbench.harness.core.masking import masked
+from modbench.harness.core.printable import masked
 from modbench.harness.core.problems import Problem
+from modbench.harness.core.titles import slug
 from modbench.harness.results.reading import DamagedError, load, parse
 
 # Folder of a run that takes imported files.

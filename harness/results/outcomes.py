@@ -14,7 +14,7 @@ from modbench.harness.domain.case import Case
 from modbench.harness.domain.facts import Made
 from modbench.harness.domain.notes import Notes
 from modbench.harness.domain.records import Failure, Gap, Outcome
-from modbench.harness.process.device_lost import end_if_lost
+from modbench.harness.process.graceful_stop import end_if_lost
 from modbench.harness.registry import own_code
 
 # A user's model may raise anything, including SystemExit; an interrupt must end the run.

@@ -2,6 +2,10 @@
 
 `run.json` holds them with their hashes, so that a resumed run, or a reader, can tell whether they are the same. What these files
 import is known when it has run: records hold it (`Record.code`). What they read by themselves is not followed.
+
+So it holds the sources of additions that a run included, that they are found again. What it says is only said: it may come from a
+stranger. Folders are included again without a word only where this user's own state, outside the run, says that he began the
+run with them.
 """
 
 from __future__ import annotations
@@ -12,12 +16,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from modbench.harness.core.errors import UsageError
+from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.model_specs import is_user_model
 from modbench.harness.core.options import Pairs
 from modbench.harness.domain.case import Case, UnitOfWork
-from modbench.harness.registry import catalogue, own_code, own_models
+from modbench.harness.registry import catalogue, discovery, own_code, own_models
+from modbench.harness.registry.discovery import ROOMS
 from modbench.harness.registry.model_sources import sourced
 
 BLOCK = 1 << 20
@@ -183,3 +188,40 @@ def _file(kind: Kind, name: str, path: Path) -> OwnFile:
     except OSError:
         return OwnFile(kind=kind, name=name, what="missing", path=at, size=size)
     return OwnFile(kind=kind, name=name, path=at, size=size, sha256=digest.hexdigest())
+
+
+class Origin(Frozen):
+    """Where additions came from.
+
+    Attributes:
+        kind: a folder that was included, or an installed package with entry points.
+        name: the folder's absolute path, or the package's name and version.
+    """
+
+    kind: Literal["folder", "package"]
+    name: str
+
+    def in_words(self) -> str:
+        """The source in words, and how to bring it back."""
+        if self.kind == "folder":
+            return f"the folder {shown(self.name, 200)}; if you trust it, add --include {self.name}"
+        return f"the package {shown(self.name, 100)}; install it"
+
+
+def sources() -> tuple[Origin, ...]:
+    """The sources that this process includes."""
+    folders = [Origin(kind="folder", name=str(folder)) for folder in discovery.included_folders()]
+    known = dict.fromkeys(point.package for point in discovery.entry_points())
+    return (*folders, *(Origin(kind="package", name=name) for name in known))
+
+
+def include_again(folders: Iterable[str]) -> None:
+    """Include folders that this user began a run with, where they are still there; others are named as missing later."""
+    there = [folder for folder in map(Path, folders) if any((folder / room).is_dir() for room in ROOMS)]
+    discovery.include(there, ROOMS)
+
+
+def missing_sources(told: Sequence[Origin]) -> list[Origin]:
+    """The sources that a run included and this process does not."""
+    here = set(sources())
+    return [each for each in told if each not in here]

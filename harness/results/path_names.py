@@ -13,7 +13,8 @@ from modbench.harness.planning.plan import Plan
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.catalogue import BrokenError
 from modbench.harness.results import own_files
-from modbench.harness.results.extension_sources import Origin, missing
+from modbench.harness.results.own_files import Origin
+from modbench.harness.results.own_files import missing_sources as missing
 
 
 def check(plan: Plan, file: Path, included: Sequence[Origin] = ()) -> None:

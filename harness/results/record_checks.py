@@ -1,7 +1,7 @@
 """Checks that a record can be read: names, columns, lengths, and numbers that others are divided by.
 
 The digest shows whether a record is as it was written. But anyone can compute a new digest, and records of earlier schemas have
-none: these checks refuse what would mislead or stop a reader. A worker applies them, with those of `plausible.py`, before it
+none: these checks refuse what would mislead or stop a reader. A worker applies them, with those of `record_files.py`, before it
 writes. The types of notes and findings check their own fields.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from modbench.harness.core.problems import Path_, Problem, shown
 from modbench.harness.core.units import COUNT, SECONDS, SHARE, TIME, Range
 from modbench.harness.domain.case import UnitOfWork
-from modbench.harness.domain.notes.findings import WithoutOwnFinding
+from modbench.harness.domain.notes import WithoutOwnFinding
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.registry import catalogue

@@ -13,21 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modbench.harness.core import masking, safe_paths
+from modbench.harness.core import printable, safe_paths
 from modbench.harness.core.errors import UsageError, in_short
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.problems import Problem
 from modbench.harness.domain.case import UnitOfWork
-from modbench.harness.domain.notes import Notes
-from modbench.harness.domain.notes.timing import TimeNotes
+from modbench.harness.domain.notes import Notes, TimeNotes
 from modbench.harness.domain.records import SCHEMA, Record
 from modbench.harness.planning.plan import Plan, assigned
 from modbench.harness.results import compact_plan, decisions, layout, lock, path_names, trust
-from modbench.harness.results.plan_checks import UNFIT, check_plan
 from modbench.harness.results.reading import DamagedError, load, parse
 from modbench.harness.results.record_checks import DuplicateLaunches
 from modbench.harness.results.record_files import Damaged, current, read_record, stand_in, write_record
-from modbench.harness.results.run_file import RunFile, StoredRun, read_finished
+from modbench.harness.results.run_file import UNFIT, RunFile, StoredRun, check_plan, read_finished
 from modbench.harness.results.stored_runs import run_file
 from modbench.harness.results.upgrade import earlier_decisions
 
@@ -98,19 +96,19 @@ class RunFolder:
         options: Sequence[str] = (),
     ) -> None:
         """Write run.json: the resolved plan, the environment in which it runs, and the user's own files that it uses."""
-        shown = masking.command(list(options))
+        shown = printable.command(list(options))
         chosen = layout.chosen(len(plan.units))
         layout.make(self.path, chosen)
         body = {
             "schema_version": SCHEMA,
             "layout": chosen,
             "started": started,
-            "started_in": masking.masked(str(Path.cwd())),
-            "command": masking.command(command),
+            "started_in": printable.masked(str(Path.cwd())),
+            "command": printable.command(command),
             "launcher": launcher,
             "launcher_options": shown,
             **trust.begin(self.path, plan.units, launcher, shown),
-            "environment": masking.everywhere(environment),
+            "environment": printable.everywhere(environment),
             "plan": compact_plan.packed(plan) if chosen == layout.SPREAD else plan.model_dump(mode="json"),
         }
         write_atomically(self.path / "run.json", json.dumps(body, indent=1))

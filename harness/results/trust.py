@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from modbench.harness.core import masking, user_folders
+from modbench.harness.core import printable, user_folders
 from modbench.harness.core.errors import UnreadableError, UsageError, shown
 from modbench.harness.core.files import write_atomically, write_once
 from modbench.harness.core.safe_paths import read_plain
 from modbench.harness.process import graceful_stop
-from modbench.harness.registry import consent, included, own_code
-from modbench.harness.results import extension_sources, own_files
+from modbench.harness.registry import consent, discovery, own_code
+from modbench.harness.results import own_files
 from modbench.harness.results.own_files import OwnFile
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def begin(folder: Path, units: Sequence[UnitOfWork], launcher: str, options: Seq
     return {
         "token": token,
         "own_files": [file.model_dump() for file in files],
-        "included": [each.model_dump() for each in extension_sources.now()],
+        "included": [each.model_dump() for each in own_files.sources()],
     }
 
 
@@ -135,7 +135,7 @@ def _remember(token: str, files: Sequence[OwnFile]) -> None:
 
     Without a home folder nothing is remembered: resuming asks.
     """
-    folders = {str(folder): consent.digests([folder]) for folder in included.folders()}
+    folders = {str(folder): consent.digests([folder]) for folder in discovery.included_folders()}
     if not (files or folders) or TOKEN.fullmatch(token) is None:
         return
     try:
@@ -159,7 +159,7 @@ def include_again(token: str | None, *, changed: bool = False) -> None:
         changed: also folders whose files changed since.
     """
     since = changed_since(token)
-    extension_sources.include_again(folder for folder, files in since.items() if changed or not files)
+    own_files.include_again(folder for folder, files in since.items() if changed or not files)
 
 
 def changed_since(token: str | None) -> dict[str, list[str]]:
@@ -266,7 +266,7 @@ def confirm(
     Raises:
         UsageError: if not; nothing was run or changed.
     """
-    if any(masking.MASK in option for option in options or ()):
+    if any(printable.MASK in option for option in options or ()):
         raise UsageError(
             f"{stored.path}: a value among the launcher's options was masked ({shown(' '.join(options or ()))}). "
             "Give the options again, behind --."

@@ -1,17 +1,58 @@
-"""The latest table of each machine, kept under the user's state folder beside its checks: from it runs are planned."""
+"""What was measured last on each machine, kept under the user's state folder beside its checks: from it runs are planned.
+
+That is the table of its peaks, and the ratio of measured to predicted training time: predictions add up what each operator takes
+alone, and steps of small models take about twice as long.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import ValidationError
 
 from modbench.harness.core import user_folders
 from modbench.harness.core.files import write_atomically
+from modbench.harness.core.frozen import Frozen
 from modbench.harness.roofline.table import Table
 
 DAY_S = 24 * 3600.0
+Kept = TypeVar("Kept", bound=Frozen)
+
+
+# Shorter training tells more about its start than about its steps.
+LEAST_S = 5.0
+
+
+class Pace(Frozen):
+    """Ratios of measured to predicted training time.
+
+    Attributes:
+        ratios: by the power of ten of a training step's FLOPs.
+    """
+
+    ratios: Mapping[int, float] = {}
+
+    def of(self, flops: float) -> float:
+        """The ratio for a step of so many FLOPs: that of the nearest size; 1 if none is known."""
+        if not self.ratios:
+            return 1.0
+        size = size_of(flops)
+        return self.ratios[min(self.ratios, key=lambda each: abs(each - size))]
+
+    def with_fastest(self, flops: float, ratio: float) -> Pace:
+        """Add a training run. Of each size the smallest ratio is kept: that run was disturbed least."""
+        size = size_of(flops)
+        return Pace(ratios={**self.ratios, size: min(ratio, self.ratios.get(size, math.inf))})
+
+
+def size_of(flops: float) -> int:
+    """The power of ten of a step's FLOPs."""
+    return round(math.log10(max(1.0, flops)))
 
 
 def keep(machine: str, table: Table) -> str | None:
@@ -22,9 +63,7 @@ def keep(machine: str, table: Table) -> str | None:
         table: what was measured.
     """
     try:
-        file = _file(machine, table.dtype)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, table.model_dump_json())
+        _keep(_file("peaks", machine, table.dtype), table)
     except (OSError, RuntimeError) as error:
         return f"plans will not know it: {error}"
     return None
@@ -32,10 +71,7 @@ def keep(machine: str, table: Table) -> str | None:
 
 def latest(machine: str, dtype: str) -> Table | None:
     """The latest table of a machine; None if there is none, or one of another version."""
-    try:
-        return Table.model_validate_json(_file(machine, dtype).read_text(encoding="utf-8"))
-    except (OSError, RuntimeError, ValidationError):
-        return None
+    return _latest("peaks", machine, dtype, Table)
 
 
 def recent(machine: str, dtype: str, torch_version: str, within_s: float = DAY_S) -> Table | None:
@@ -44,11 +80,41 @@ def recent(machine: str, dtype: str, torch_version: str, within_s: float = DAY_S
     if table is None or table.torch != torch_version:
         return None
     try:
-        age_s = time.time() - _file(machine, dtype).stat().st_mtime
+        age_s = time.time() - _file("peaks", machine, dtype).stat().st_mtime
     except OSError:
         return None
     return table if 0 <= age_s <= within_s else None
 
 
-def _file(machine: str, dtype: str) -> Path:
-    return user_folders.state() / "peaks" / f"{machine}-{dtype}.json"
+def keep_pace(machine: str, dtype: str, pace: Pace) -> None:
+    """Keep what a run found, in place of what earlier ones found at these sizes; nothing happens where it cannot be written.
+
+    Args:
+        machine: as above.
+        dtype: number format.
+        pace: what was found.
+    """
+    ratios = {**latest_pace(machine, dtype).ratios, **pace.ratios}
+    with contextlib.suppress(OSError, RuntimeError):
+        _keep(_file("pace", machine, dtype), Pace(ratios=ratios))
+
+
+def latest_pace(machine: str, dtype: str) -> Pace:
+    """What the last runs of a machine found; empty if none did."""
+    return _latest("pace", machine, dtype, Pace) or Pace()
+
+
+def _keep(file: Path, kept: Frozen) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, kept.model_dump_json())
+
+
+def _latest(kind: str, machine: str, dtype: str, of: type[Kept]) -> Kept | None:
+    try:
+        return of.model_validate_json(_file(kind, machine, dtype).read_text(encoding="utf-8"))
+    except (OSError, RuntimeError, ValidationError):
+        return None
+
+
+def _file(kind: str, machine: str, dtype: str) -> Path:
+    return user_folders.state() / kind / f"{machine}-{dtype}.json"

@@ -1,13 +1,12 @@
 """What routers do on held-out text after training: which tokens pass, which profit, and whether the gate's scores predict it.
 
-Works on any module with `observe(tokens_BT)` that returns the logits and the decisions of every router (`decisions.py`), in more
+Works on any module with `observe(tokens_BT)` that returns the logits and the decisions of every router (`collect.py`), in more
 ways if `observe` takes `causal` and `flip_LBT`; nothing here knows a model by name. All results are plain data for JSON.
 """
 
 from __future__ import annotations
 
-from modbench.harness.routing.collect import undisturbed
-from modbench.harness.routing.decisions import why_not_watched
+from modbench.harness.routing.collect import undisturbed, why_not_watched
 from modbench.harness.routing.describe import describe
 from modbench.harness.routing.drift import Drift
 from modbench.harness.routing.interventions import flip_effects

@@ -15,8 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from modbench.harness.routing.collect import Watched, device_of, undisturbed, watch
-from modbench.harness.routing.decisions import observe
+from modbench.harness.routing.collect import Watched, device_of, observe, undisturbed, watch
 from modbench.harness.routing.ngram import Array
 from modbench.harness.routing.overlap import between_layers
 from modbench.harness.routing.rank_correlation import within_windows

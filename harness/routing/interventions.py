@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from modbench.harness.core.protocols import parts_of
-from modbench.harness.routing.collect import ROWS, device_of, loss_and_entropy, undisturbed
-from modbench.harness.routing.decisions import observe
+from modbench.harness.routing.collect import ROWS, device_of, loss_and_entropy, observe, undisturbed
 from modbench.harness.routing.ngram import Array
 from modbench.harness.routing.rank_correlation import rank_correlation
 from modbench.harness.routing.tally import plain, ratio

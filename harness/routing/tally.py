@@ -16,6 +16,8 @@ from modbench.harness.routing.ngram import Array
 from modbench.harness.routing.strata import Stratum
 
 DIGITS = 6
+# Of a histogram.
+BINS = 32
 
 
 def by_bin(stratum: Stratum, seen: Watched, causal: Watched | None) -> list[dict[str, Any]]:
@@ -94,12 +96,12 @@ def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def histogram(values_NT: Array, chosen_NT: Array, bins: int = 32) -> dict[str, Any]:
+def histogram(values_NT: Array, chosen_NT: Array) -> dict[str, Any]:
     """Counts of all and of the chosen values in equal bins over the middle 99.8 %; values outside go to the outer bins."""
     low, high = (float(end) for end in np.quantile(values_NT, (0.001, 0.999)))
     if not low < high:
         low, high = low - 0.5, high + 0.5
-    edges = np.linspace(low, high, bins + 1)
+    edges = np.linspace(low, high, BINS + 1)
     inside_NT = np.clip(values_NT, low, high)
     both = {"all": inside_NT.ravel(), "passed": inside_NT[chosen_NT]}
     counts = {name: [int(count) for count in np.histogram(each, edges)[0]] for name, each in both.items()}

@@ -8,14 +8,14 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from modbench.harness.core.config import ROUTING_KEYS
-from modbench.harness.core.confirm_plan import ConfirmPlan, Role
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.problems import Problem
+from modbench.harness.core.train_plan import ConfirmPlan, Role
 from modbench.harness.domain.case import Case, UnitOfWork
 from modbench.harness.domain.records import Record
 from modbench.harness.flops.closed_form import case_cost
@@ -152,25 +152,17 @@ class Confirmation:
     claims: bool
     anchor: str
     most_seeds: int
-    cases: dict[str, Case] = field(default_factory=dict)
-    explored: list[UnitOfWork] = field(default_factory=list)
-    fresh: dict[str, dict[int, UnitOfWork]] = field(default_factory=dict)
+    cases: dict[str, Case]
+    explored: list[UnitOfWork]
+    fresh: dict[str, dict[int, UnitOfWork]]
 
     @classmethod
     def of(cls, suite: Suite, units: Sequence[UnitOfWork]) -> Confirmation:
         """The confirmation that the units of a group explore for, and confirm."""
         assert suite.confirm is not None
-        made = cls(
-            suite.confirm, suite.claims, units[0].comparison.arms[0].variant, len(suite.confirm.fresh(suite.claims))
-        )
-        for unit in sorted(units, key=lambda unit: unit.protocol.seed if unit.rule else -1):
-            (case,) = unit.comparison.arms
-            made.cases.setdefault(case.id, case)
-            if unit.rule:
-                made.fresh.setdefault(case.id, {})[unit.protocol.seed] = unit
-            else:
-                made.explored.append(unit)
-        return made
+        anchor, most_seeds = units[0].comparison.arms[0].variant, len(suite.confirm.fresh(suite.claims))
+        by_seed = sorted(units, key=lambda unit: unit.protocol.seed if unit.rule else -1)
+        return cls(suite.confirm, suite.claims, anchor, most_seeds, *runs_in(by_seed))
 
     @property
     def most_runs(self) -> int:
@@ -213,6 +205,21 @@ def of_sweep(units: Sequence[UnitOfWork], name: Callable[[Case], str]) -> dict[s
         if first.budget is not None and (unit.facts.confirms or explores(unit)):
             found.setdefault(name(first), []).append(unit)
     return {group: each for group, each in found.items() if any(unit.facts.confirms for unit in each)}
+
+
+def runs_in(
+    units: Sequence[UnitOfWork],
+) -> tuple[dict[str, Case], list[UnitOfWork], dict[str, dict[int, UnitOfWork]]]:
+    """Return the cases of such a group by id, the runs that explore, and the fresh ones by case and seed."""
+    cases, explored, fresh = dict[str, Case](), list[UnitOfWork](), dict[str, dict[int, UnitOfWork]]()
+    for unit in units:
+        (case,) = unit.comparison.arms
+        cases.setdefault(case.id, case)
+        if unit.rule:
+            fresh.setdefault(case.id, {})[unit.protocol.seed] = unit
+        else:
+            explored.append(unit)
+    return cases, explored, fresh
 
 
 def is_noise(case: Case) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from modbench.harness.core.units import human_duration
 from modbench.harness.domain.case import Case, UnitOfWork
 from modbench.harness.domain.records import Record
 from modbench.harness.planning.adaptive import AdaptiveRule, Decision
-from modbench.harness.rules.confirmation import CAUSAL, CONFIRMED, found_in, of_sweep, place_of
+from modbench.harness.rules.confirmation import CAUSAL, CONFIRMED, found_in, of_sweep, place_of, runs_in
 from modbench.harness.stats.joint_fit import JointFit
 from modbench.harness.stats.trend import FIRST_SEEDS, Bend, Sizes, Tried, bend_of, curves, pairs, step
 
@@ -67,22 +67,14 @@ class Runs:
     """
 
     anchor: str
-    cases: dict[str, Case] = field(default_factory=dict)
-    explored: list[UnitOfWork] = field(default_factory=list)
-    fresh: dict[str, dict[int, UnitOfWork]] = field(default_factory=dict)
+    cases: dict[str, Case]
+    explored: list[UnitOfWork]
+    fresh: dict[str, dict[int, UnitOfWork]]
 
     @classmethod
     def of(cls, units: Sequence[UnitOfWork]) -> Runs:
         """The trend that the units of a group explore for, and follow."""
-        made = cls(units[0].comparison.arms[0].variant)
-        for unit in units:
-            (case,) = unit.comparison.arms
-            made.cases.setdefault(case.id, case)
-            if unit.rule:
-                made.fresh.setdefault(case.id, {})[unit.protocol.seed] = unit
-            else:
-                made.explored.append(unit)
-        return made
+        return cls(units[0].comparison.arms[0].variant, *runs_in(units))
 
     @property
     def variants(self) -> list[str]:

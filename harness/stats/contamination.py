@@ -111,3 +111,13 @@ def share_of_blocks(samples: Columns, blocks: Columns | None = None) -> float:
 def counted(found: Iterable[frozenset[str]]) -> dict[str, int]:
     """Number of samples that each cause disturbed, most frequent first."""
     return dict(Counter(cause for causes_of_one in found for cause in sorted(causes_of_one)).most_common())
+
+
+ESCAPED_SHARE = 0.05
+# Waiting for an idle device already takes some microseconds.
+ESCAPED_FLOOR_S = 5e-5
+
+
+def escape_limit(seconds: float) -> float:
+    """Seconds that a device may work after a stream that took `seconds`, before work counts as escaped."""
+    return max(ESCAPED_FLOOR_S, ESCAPED_SHARE * seconds)

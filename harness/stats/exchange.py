@@ -6,6 +6,10 @@ places where the arm's loss minus the curve's, paired over seeds, does not diffe
 at the true place this difference is a mean of n paired values around 0. A place depends on the losses alone, so that it has a
 price in FLOPs, in seconds and in bytes. `rate` divides that price by the arm's own. The launches of a time are independent of the
 seeds: on each side the two margins are combined in quadrature (Zou & Donner 2008), with Welch's degrees of freedom.
+
+`from_fall` has one size of dense, trained with less compute as well: its loss falls by b nats with every e-fold of compute, so
+that a loss that differs by d is that of exp(-d / b) times the compute. The logarithm of that is the place w where the line
+d + w b reaches 0.
 """
 
 from __future__ import annotations
@@ -235,3 +239,60 @@ def _end(ways: np.ndarray, place: Crossing, start: float, to: float, sign: int) 
         return math.exp(_at(means, start))
     freedom = (seeds + times) ** 2 / (seeds**2 / (place.n - 1) + (times**2 / (launches - 1) if times else 0.0))
     return math.exp(_at(means, start) + sign * float(special.stdtrit(freedom, 0.975)) * math.sqrt(seeds + times))
+
+
+# Beyond this many e-folds of compute no float holds the factor, and nothing that was measured tells it.
+MOST_FOLDS = 700.0
+
+
+@dataclass(frozen=True)
+class Fall:
+    """By how much the loss falls with every e-fold of compute.
+
+    Attributes:
+        value: in nats.
+        margin: half the width of its 95 % interval.
+    """
+
+    value: float
+    margin: float
+
+
+@dataclass(frozen=True)
+class EffectiveSpeedup:
+    """Dense compute with the arm's loss over the arm's own: above 1 the arm saves compute.
+
+    Attributes:
+        value: the factor; None where there is none.
+        low: lower end of its 95 % interval.
+        high: upper end; None with a lower end: open.
+        reason: why there is none.
+    """
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    reason: str | None = None
+
+
+def from_fall(difference: float, margin: float | None, per_fold: Fall) -> EffectiveSpeedup:
+    """Return the effective speed-up of an arm that took as much compute as a dense model.
+
+    Args:
+        difference: the arm's loss minus that of the dense model, in nats per token.
+        margin: half the width of its interval; None: it has none.
+        per_fold: the fall of the dense model's loss, of other runs.
+    """
+    line = Line(difference, per_fold.value, (margin or 0.0) ** 2, 0.0, per_fold.margin**2)
+    ends = line.interval(1.0)
+    if ends is None or per_fold.value <= 0:
+        return EffectiveSpeedup(reason="the loss does not fall with compute by more than its spread")
+    folds = -difference / per_fold.value
+    if abs(folds) > MOST_FOLDS:
+        return EffectiveSpeedup(
+            reason="the loss hardly falls with compute: no amount of it makes up for the difference"
+        )
+    value, (low, high) = math.exp(folds), ends
+    if margin is None:
+        return EffectiveSpeedup(value)
+    return EffectiveSpeedup(value, math.exp(low), math.exp(high) if high <= MOST_FOLDS else None)

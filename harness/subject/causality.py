@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from modbench.harness.domain.notes.causality import Causality
+from modbench.harness.domain.notes import Causality
 
 # Nats by which rounding may change a log-probability.
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-8, torch.bfloat16: 0.1, torch.float16: 0.02}

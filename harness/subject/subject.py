@@ -18,8 +18,7 @@ from modbench.harness.subject import shared_state
 from modbench.harness.subject.build import DTYPES, build_module
 from modbench.harness.subject.modes import evaluating
 from modbench.harness.timing import nvtx
-from modbench.harness.timing.interleave import Clock, Laps
-from modbench.harness.timing.stopwatch import Stopwatch
+from modbench.harness.timing.interleave import Clock, Laps, Stopwatch
 
 if TYPE_CHECKING:
     from modbench.harness.core.language_model import LanguageModel

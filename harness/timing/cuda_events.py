@@ -18,7 +18,7 @@ from torch import Tensor
 
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.process import clocks
-from modbench.harness.stats.stream_escape import escape_limit
+from modbench.harness.stats.contamination import escape_limit
 from modbench.harness.timing.cuda_graph import capture
 
 L2_POLICY = "warm: whole models run back to back"

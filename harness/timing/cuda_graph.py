@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 
 from modbench.harness.core.errors import Unmeasured, in_short
-from modbench.harness.process.device_lost import DeviceLost
+from modbench.harness.process.graceful_stop import DeviceLost
 from modbench.harness.timing import host_sync
 
 T = TypeVar("T")

@@ -1,18 +1,65 @@
-"""Verdicts on callables that were timed side by side, by the statistics of a run."""
+"""Verdicts on callables that were timed side by side, by the statistics of a run; and the time of one by itself.
+
+Of one process alone, its rounds are the units of evidence, for want of others. They share its memory layout, its hash seed and
+its caches, by which processes of the same code differ. The interval says how exactly this process was measured, not where another
+would land; whoever shows it must say so.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean, median
 
 from modbench.harness.core.errors import unknown
 from modbench.harness.core.labels import Label
-from modbench.harness.stats import effects, one_process, paired, sample_size, verdicts
+from modbench.harness.stats import block_effects, contamination, effects, paired, sample_size, verdicts
 from modbench.harness.stats.effects import Effect
-from modbench.harness.stats.paired import LaunchSamples, Paired
+from modbench.harness.stats.paired import Choose, LaunchSamples, Paired
 from modbench.harness.stats.verdicts import Disturbed, Estimates
 from modbench.harness.timing.callables import Launch
+from modbench.harness.timing.threads import crowded, working_threads
+
+FEWEST_ROUNDS = 6
+# Of identical code in one long process, CPU time differed by up to 1.4 % in 3 of 7 comparisons: alone it decides beyond this.
+CPU_MARGIN = 0.05
+REASON = "one process: the interval does not hold what differs between processes"
+
+
+def over_rounds(values: Sequence[float]) -> Effect:
+    """Median of the effects of rounds, with order-statistic intervals and a sign test: no shape of noise is assumed.
+
+    Args:
+        values: one log-effect per round, at least one.
+    """
+    wide, narrow = effects.median_interval(values), effects.median_interval(values, 0.9)
+    if wide is None or narrow is None:
+        few = f"{len(values)} rounds are too few for an interval; {FEWEST_ROUNDS} give one"
+        return Effect(median(values), n=1, reason=few)
+    return Effect(median(values), *wide, *narrow, p=_sign_test(values), n=1, reason=REASON)
+
+
+def of_pair(launch: LaunchSamples, pair: Paired) -> Paired:
+    """The pair of a single launch, with its rounds as the units of evidence."""
+
+    def again(effect: Effect | None, column: str, choose: Choose) -> Effect | None:
+        found = None if effect is None else paired.in_launch(launch, column, choose)
+        return effect if found is None else over_rounds([-value for value in found.within])
+
+    typical = again(pair.effect, "wall_s", paired.every)
+    assert typical is not None, "an arm and its anchor share every round"
+    cpu, clean = again(pair.cpu, "cpu_s", paired.ticked), again(pair.clean, "wall_s", contamination.clean)
+    return replace(pair, effect=typical, cpu=cpu, clean=clean)
+
+
+def _sign_test(values: Sequence[float]) -> float:
+    """Two-sided p-value of a median of 0."""
+    above, below = (sum(value * sign > 0 for value in values) for sign in (1, -1))
+    orders: int = 2 ** (above + below)
+    tail = sum(math.comb(above + below, k) for k in range(min(above, below) + 1)) / orders
+    return min(1.0, 2 * tail)
+
 
 # Differences below this are of no practical interest, unless a user says otherwise.
 MARGIN = 0.02
@@ -128,7 +175,7 @@ def _pair(launches: Sequence[Launch], name: str, base: str) -> Paired:
         for each in launches
     ]
     pair = paired.compare(samples, one_thread=all(each.one_thread for each in launches))
-    return pair if len(launches) > 1 else one_process.of_pair(samples[0], pair)
+    return pair if len(launches) > 1 else of_pair(samples[0], pair)
 
 
 def _judged(
@@ -142,7 +189,7 @@ def _judged(
     if alone:  # the mean of one process has no interval
         wall, cpu = wall._replace(mean=None), None if cpu is None else cpu._replace(mean=None)
     # Processes of the same code differ in CPU time, too: one alone decides beyond what that makes.
-    least = one_process.CPU_MARGIN if alone else None
+    least = CPU_MARGIN if alone else None
     changed = next((each.clock_changed for each in launches if each.clock_changed), None)
     seen = verdicts.judge(wall, margin, Disturbed(pair.disturbed, pair.clean, cpu, changed or pair.unfit, least))
     word, reason = seen.word, seen.reason
@@ -184,3 +231,91 @@ def _undecided(wall: Estimates, margin: float, launches: int) -> str:
     if launches == 1:
         return "more rounds may decide it"
     return sample_size.would_decide(effect, margin, wall.mean)
+
+
+@dataclass(frozen=True)
+class OwnTime:
+    """Seconds of a call.
+
+    Attributes:
+        median_s: of a typical call; of several launches the geometric mean of their medians.
+        low_s: lower end of the 95 % interval; None where there is none.
+        high_s: upper end.
+        mean_s: mean of all calls.
+        spread: robust standard deviation between rounds, as a share.
+        disturbed: share of the rounds in which a witness saw a disturbance.
+        n: samples.
+        reason: why there is no interval, or what it does not hold.
+    """
+
+    median_s: float
+    low_s: float | None
+    high_s: float | None
+    mean_s: float
+    spread: float
+    disturbed: float
+    n: int
+    reason: str | None
+
+
+def own_time(launches: Sequence[Launch], name: str) -> OwnTime:
+    """The time of a callable over launches; over the rounds of a single one."""
+    rounds = [list(block_effects.log_means(each.samples[name]).values()) for each in launches]
+    effect = over_rounds(rounds[0]) if len(launches) == 1 else effects.over_launches([median(each) for each in rounds])
+    walls = [wall for each in launches for wall in each.samples[name]["wall_s"]]
+    return OwnTime(
+        math.exp(effect.value),
+        None if effect.low is None else math.exp(effect.low),
+        None if effect.high is None else math.exp(effect.high),
+        fmean(walls),
+        fmean(block_effects.spread(each) for each in rounds),
+        fmean(contamination.share_of_blocks(each.samples[name], each.blocks) for each in launches),
+        len(walls),
+        effect.reason,
+    )
+
+
+CORES = "another program used the cores"
+# What people see of a cause; the others are said as they are.
+_WORDS = {
+    "preempted": CORES,
+    "stolen by other guests": CORES,
+    "recompiled": "torch compiled again",
+}
+
+
+def disturbances(launches: Sequence[Launch], names: Iterable[str]) -> tuple[str, ...]:
+    """What disturbed these callables, most frequent first; empty: nothing did."""
+    marks = [
+        mark
+        for name in names
+        for each in launches
+        if name in each.samples
+        for mark in contamination.causes(each.samples[name], each.blocks)
+    ]
+    return tuple(dict.fromkeys(_WORDS.get(cause, cause) for cause in contamination.counted(marks)))
+
+
+def remedy(
+    causes: Iterable[str], device: str, what: str = "use threads=1 here, torch.set_num_threads(1), or start Python"
+) -> str | None:
+    """What would help: fewer threads, where several waited for a core; None: nothing is known to.
+
+    Args:
+        causes: what `said` found.
+        device: where the work was done.
+        what: the ways to have one thread, the last of which is to start something.
+    """
+    if device != "cpu" or working_threads() == 1 or CORES not in causes:
+        return None
+    return f"{crowded()}: {what} with OMP_NUM_THREADS=1"
+
+
+def doubtful(verdict: str | None, share: float) -> bool:
+    """Whether a disturbance kept a comparison from being decided.
+
+    Args:
+        verdict: on a callable.
+        share: of its blocks in which something was disturbed.
+    """
+    return verdict == "contaminated" or (verdict in {"inconclusive", "different"} and share > contamination.MOST)

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from modbench.harness.core.errors import NumericsError
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case
-from modbench.harness.domain.notes.causality import Causality
+from modbench.harness.domain.notes import Causality
 from modbench.harness.flops.own_router import routers_in
 from modbench.harness.subject.causality import guard
 

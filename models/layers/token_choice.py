@@ -427,9 +427,7 @@ def token_choice_cost(sheet: CostSheet, n: int, pairs: int, nulls: NullChoices) 
     sheet.keep(_token_choice_memory(config, n * sheet.batch_size, pairs, nulls))
 
 
-def _token_choice_memory(
-    config: ModelConfig, tokens: float, pairs: float, nulls: NullChoices, *, residual: bool = True
-) -> Layer:
+def _token_choice_memory(config: ModelConfig, tokens: float, pairs: float, nulls: NullChoices) -> Layer:
     """Norm, router over all tokens, MLPs over the pairs of a token and an expert, no-ops, their weighted sum, residual.
 
     Args:
@@ -437,7 +435,6 @@ def _token_choice_memory(
         tokens: tokens of the input.
         pairs: tokens of all experts together.
         nulls: the no-ops beside the experts.
-        residual: whether the new stream is kept.
     """
     d, f, e, c = config.d_model, config.expert_width, config.n_experts, nulls.constants
     gated = config.activation == "swiglu"
@@ -446,7 +443,7 @@ def _token_choice_memory(
     scores = Amount(0, exact=FLOAT32 * choices + choices + FLOAT32 * (6 * c + 1) * (c > 0))
     hidden = Amount((4 if gated else 2) * f)
     each = hidden + Amount(3 * d, exact=2 * INT64 + 2 * FLOAT32)
-    stream = norm_memory(config) + scores + Amount(d * residual)
+    stream = norm_memory(config) + scores + Amount(d)
     weights = Amount(e * (3 if gated else 2) * d * f)
     return with_shared(
         config,

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, Field, create_model
 
 from modbench.harness.core.frozen import Frozen
-from modbench.harness.core.masking import masked
+from modbench.harness.core.printable import masked
 from modbench.reports.format import Format
 from modbench.reports.formats.csv import more
 from modbench.reports.panels.doubts import doubts

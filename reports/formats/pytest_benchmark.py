@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from modbench.harness.core.contracts import AnyMetric
-from modbench.harness.core.masking import masked
+from modbench.harness.core.printable import masked
 from modbench.harness.domain.case import Case
 from modbench.reports.format import Format
 from modbench.reports.tables.load import Loaded, Row

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from modbench.harness.core.masking import masked
+from modbench.harness.core.printable import masked
 from modbench.reports.format import Format
 from modbench.reports.model import Finding, Sentence, Table, Value
 from modbench.reports.panel import shared_blocks

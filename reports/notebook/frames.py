@@ -13,11 +13,10 @@ from typing import Any
 import pandas as pd
 
 from modbench.harness.core import titles
-from modbench.harness.core.masking import masked
-from modbench.harness.core.printable import escaped
+from modbench.harness.core.printable import escaped, masked
 from modbench.harness.core.public import public
 from modbench.harness.core.units import counted
-from modbench.harness.domain.notes.training import TrainNotes
+from modbench.harness.domain.notes import TrainNotes
 from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.results.run_file import StoredRun
 from modbench.reports.figures.axes import ends_of, name_rows, ratio_axis

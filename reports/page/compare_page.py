@@ -9,11 +9,10 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from modbench.harness.core import masking
+from modbench.harness.core import printable
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import write_atomically
-from modbench.harness.core.masking import masked
-from modbench.harness.core.printable import escaped
+from modbench.harness.core.printable import escaped, masked
 from modbench.harness.core.safe_paths import refuse_inside
 from modbench.reports.model import Block, Code, Estimate, Finding, Note, Sentence, Table, Value
 from modbench.reports.questions import compare_axis, compare_runs
@@ -121,7 +120,7 @@ def of_runs(compared: Compared, command: Sequence[str]) -> Page:
     return Page(
         f"{len(names)} runs side by side: {', '.join(run.path.name for run in compared.runs)}",
         f"{', '.join(names[1:])} against {names[0]} · {plain(margin)}",
-        shlex.join(masking.command(list(command))),
+        shlex.join(printable.command(list(command))),
         [f"{name} is incomplete" for name, run in zip(names, compared.runs, strict=True) if run.run.incomplete],
         [f"{name}: {said}" for name, run in zip(names, compared.runs, strict=True) for said in warnings(run)],
         [
@@ -153,7 +152,7 @@ def of_axis(loaded: Loaded, table: AlongAxis, command: Sequence[str]) -> Page:
     return Page(
         f"{loaded.path.name} by {table.axis}",
         f"against {table.over} · {compare.about(loaded)}",
-        shlex.join(masking.command(list(command))),
+        shlex.join(printable.command(list(command))),
         [
             *(["smoke run: no claims"] if not loaded.run.plan.suite.claims else []),
             *(["incomplete"] if loaded.run.incomplete else []),

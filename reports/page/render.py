@@ -12,8 +12,7 @@ from markupsafe import Markup
 
 from modbench.harness.core.errors import UnreadableError, UsageError, in_short, unknown
 from modbench.harness.core.files import write_atomically
-from modbench.harness.core.masking import masked
-from modbench.harness.core.printable import escaped
+from modbench.harness.core.printable import escaped, masked
 from modbench.harness.registry import catalogue
 from modbench.reports.figures import style
 from modbench.reports.format import DEFAULT, Format

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from modbench.harness.core.confirm_plan import Role
+from modbench.harness.core.train_plan import Role
 from modbench.harness.rules.confirmation import Compared
 from modbench.reports.figures.style import MUTED, look, new_figure
 from modbench.reports.model import Block, Figure, Sentence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from modbench.harness.domain.notes.counting import CARRIER, WHOLE, CountNotes, ModuleFlops
+from modbench.harness.domain.notes import CARRIER, WHOLE, CountNotes, ModuleFlops
 from modbench.reports.model import Block, Estimate, Listed, Note, Sentence, Table, Value
 from modbench.reports.panel import Panel
 from modbench.reports.tables.load import Loaded, subsample_evenly

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import pandas as pd
 
 from modbench.harness.domain.case import Case
-from modbench.harness.domain.notes.training import TrainNotes
+from modbench.harness.domain.notes import TrainNotes
 from modbench.reports.figures.axes import ticks
 from modbench.reports.figures.style import headline, look, new_figure
 from modbench.reports.model import Estimate, Figure, Sentence
@@ -44,7 +44,7 @@ _AXES: dict[str, tuple[str, Callable[[float, float], str]]] = {
 def render(loaded: Loaded) -> list[Figure]:
     """Plot bits per token of training batches, averaged over neighbouring steps; by position for held-out windows."""
     suite, metric = loaded.run.plan.suite, loaded.trained_metric
-    if metric is None or suite.isoflop:
+    if metric is None or suite.isoflop or not loaded.runs:  # `-k` may leave no run
         return []
     curves = [(case, found) for case in loaded.arms[:MOST_ARMS] if (found := _notes(loaded, case, metric))]
     if not curves:

@@ -7,7 +7,7 @@ import shlex
 from markupsafe import Markup
 
 from modbench.harness.domain.evidence import LaunchCount
-from modbench.harness.domain.notes.training import TrainNotes
+from modbench.harness.domain.notes import TrainNotes
 from modbench.reports.model import Code, Estimate, Listed, Sentence, Value
 from modbench.reports.panel import Panel
 from modbench.reports.questions.machine import doubtful, gpu, jobs, machine_check

@@ -10,7 +10,7 @@ import pandas as pd
 
 from modbench.harness.core.units import scale_of
 from modbench.harness.domain.case import ELEMENT_BYTES, Case
-from modbench.harness.domain.notes.memory import MemoryNotes
+from modbench.harness.domain.notes import MemoryNotes
 from modbench.reports.figures.axes import name_rows
 from modbench.reports.figures.style import MUTED, PAPER, Mark, Marks, beside, headline, in_lines, look, new_figure
 from modbench.reports.model import Estimate, Figure, Sentence

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from modbench.harness.core.grouped import grouped
 from modbench.harness.domain.evidence import LaunchCount
-from modbench.harness.domain.notes.timing import TimeNotes
+from modbench.harness.domain.notes import TimeNotes
 from modbench.harness.domain.records import Record
 from modbench.harness.stats import contamination, trend_test
 from modbench.reports.model import Block, Estimate, Listed, Note, Sentence, Table, Value

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import pandas as pd
 
 from modbench.harness.domain.case import Case
-from modbench.harness.domain.notes.timing import TimeNotes
+from modbench.harness.domain.notes import TimeNotes
 from modbench.harness.roofline.table import RATIO_ERROR, amount
 from modbench.harness.roofline.table import Table as Peaks
 from modbench.harness.roofline.work import Listed, Work

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from modbench.harness.core.confirm_plan import Role
+from modbench.harness.core.train_plan import Role
 from modbench.harness.domain.case import Case, Place, UnitOfWork
 from modbench.harness.rules.confirmation import (
     Compared,
@@ -25,8 +25,8 @@ from modbench.harness.rules.confirmation import (
     is_noise,
     place_of,
 )
-from modbench.harness.stats import effective_speedup
-from modbench.harness.stats.effective_speedup import EffectiveSpeedup, Fall
+from modbench.harness.stats import exchange
+from modbench.harness.stats.exchange import EffectiveSpeedup, Fall
 from modbench.harness.stats.joint_fit import JointFit, Optimum, Run
 from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, Verdict
 from modbench.reports.questions.isoflop import attention, without_size
@@ -206,7 +206,7 @@ def _speedup(loaded: Loaded, made: Confirmation, told: Confirmed, budget: float)
     folds = math.log(budget / below)
     margin = None if last.low is None or last.high is None else (last.high - last.low) / 2
     per_fold = Fall(fall.value / folds, (fall.high - fall.low) / 2 / folds)
-    found = effective_speedup.from_fall(last.value, margin, per_fold)
+    found = exchange.from_fall(last.value, margin, per_fold)
     # The interval is that of the look; the value is that of the estimate.
     return found if found.value is None else replace(found, value=math.exp(-last.difference / per_fold.value))
 

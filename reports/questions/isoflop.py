@@ -20,7 +20,7 @@ import pandas as pd
 
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case
-from modbench.harness.domain.notes.training import RatesNotes
+from modbench.harness.domain.notes import RatesNotes
 from modbench.harness.rules.confirmation import CONFIRMED
 from modbench.harness.stats.effects import by_seed
 from modbench.harness.stats.joint_fit import JointFit, Optimum, Run

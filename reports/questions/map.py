@@ -14,8 +14,8 @@ from typing import Any, Literal, TypeAlias
 
 import pandas as pd
 
-from modbench.harness.core.confirm_plan import ConfirmPlan
 from modbench.harness.core.grouped import grouped
+from modbench.harness.core.train_plan import ConfirmPlan
 from modbench.harness.domain.case import Case
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value
 from modbench.reports.panel import InPlace

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from modbench.harness.domain.case import Case, Comparison
-from modbench.harness.domain.notes.training import TaskAnswers, TrainNotes
+from modbench.harness.domain.notes import TaskAnswers, TrainNotes
 from modbench.harness.stats import effects, exact_two_proportions, solved
 from modbench.harness.stats.effects import LEVEL
 from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, Verdict

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from modbench.harness.core.trend_plan import TrendPlan
+from modbench.harness.core.train_plan import TrendPlan
 from modbench.harness.domain.case import Case
-from modbench.harness.domain.notes.training import TrainNotes
+from modbench.harness.domain.notes import TrainNotes
 from modbench.harness.domain.records import Record
 from modbench.harness.rules.confirmation import CONFIRMED, found_in, place_of
 from modbench.harness.rules.trend import Followed, Runs, Side, runs_of, tried_in

@@ -18,8 +18,7 @@ from modbench.harness.core import labels
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case, Comparison
-from modbench.harness.domain.notes.memory import FitNotes, MemoryNotes
-from modbench.harness.domain.notes.training import TrainNotes
+from modbench.harness.domain.notes import FitNotes, MemoryNotes, TrainNotes
 from modbench.harness.planning.plan import Plan
 from modbench.harness.roofline.table import ROUTED_BIAS, SHORT
 from modbench.harness.stats import effects, verdicts

@@ -19,10 +19,15 @@ from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import ESCAPED, Label
 from modbench.harness.domain.case import Case, Comparison, UnitOfWork
 from modbench.harness.domain.evidence import Doubt, Evidence, Launch, LaunchCount
-from modbench.harness.domain.notes.counting import CARRIER, CountNotes
-from modbench.harness.domain.notes.findings import PeakFinding, RooflineFinding, WithoutOwnFinding
-from modbench.harness.domain.notes.timing import TimeNotes
-from modbench.harness.domain.notes.training import TrainNotes
+from modbench.harness.domain.notes import (
+    CARRIER,
+    CountNotes,
+    PeakFinding,
+    RooflineFinding,
+    TimeNotes,
+    TrainNotes,
+    WithoutOwnFinding,
+)
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.records import Record
 from modbench.harness.planning.plan import Plan

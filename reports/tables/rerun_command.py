@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from modbench.harness.core.masking import MASK
+from modbench.harness.core.printable import MASK
 from modbench.harness.domain.case import Case
 from modbench.harness.planning.plan import Plan
 from modbench.harness.planning.select import compile_expression

@@ -13,7 +13,7 @@ from typing import Any
 from modbench.harness.core.contracts import SOLVED
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.domain.case import Case
-from modbench.harness.domain.notes.training import TrainNotes
+from modbench.harness.domain.notes import TrainNotes
 from modbench.harness.stats import exact_two_proportions, solved
 from modbench.harness.stats.effects import Effect
 from modbench.reports.model import Estimate, Sentence

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from modbench.harness.core.masking import masked
-from modbench.harness.core.printable import cell
+from modbench.harness.core.printable import cell, masked
 from modbench.reports.model import Value
 from modbench.reports.writers.number_format import plain
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from modbench.harness.audit.card import AUDIT
 from modbench.harness.core import files
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
-from modbench.harness.domain.efforts import EFFORTS
+from modbench.harness.domain.suite import EFFORTS
 from modbench.harness.execution import resuming, runner, stopping
 from modbench.harness.execution.launcher_profile import read_profile
 from modbench.harness.execution.launching import is_remote

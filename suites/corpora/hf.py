@@ -14,8 +14,7 @@ from modbench.harness.core.contracts import Corpus, Text
 from modbench.harness.core.errors import UnreadableError, UsageError
 from modbench.harness.text import disk_cache
 from modbench.harness.text.corpus import from_documents
-from modbench.suites.corpora._options import column, split
-from modbench.suites.corpora._records import as_document
+from modbench.suites.corpora._records import as_document, column, split
 
 DEFAULTS = {"split": "train", "column": "", "config": "", "revision": "", "megabytes": "", "stream": ""}
 # Data sets on the hub can have terabytes: more than this must be asked for.

@@ -179,3 +179,17 @@ def one_shown(held_out: Examples, candidates: Sequence[int]) -> float:
     shown_QC = _counts(asked, candidates) > 0
     right_QC = np.asarray(candidates) == asked.answer_Q[:, None]
     return float(np.mean((shown_QC & right_QC).sum(axis=1) / np.maximum(shown_QC.sum(axis=1), 1)))
+
+
+def by_key(
+    train: Examples, held_out: Examples, values: Sequence[int], key: str = "key", value: str = "value"
+) -> dict[str, float]:
+    """Accuracies of all rules where one of some values is asked for by its key; both words are the task's."""
+    return {
+        "majority": majority(train, held_out),
+        "bag of words": bag(train, held_out),
+        f"by the {key} alone": last(train, held_out),
+        f"most recent {value}": most_recent(held_out, values),
+        f"most frequent {value}": most_frequent(held_out, values),
+        f"a {value} shown": one_shown(held_out, values),
+    }

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 
-from modbench.harness.core.contracts import Examples, Source, Task
+from modbench.harness.core.contracts import Source, Task
 from modbench.suites.tasks import _shortcuts as rules
 from modbench.suites.tasks._build import Bools, Drawn, Ints, Writer, choose, generator
 
@@ -65,15 +65,4 @@ def _open(_path: str | None) -> Source:
     return generator(WORDS, PLACES, KINDS, SEQ_LEN, _make)
 
 
-def _shortcuts(train: Examples, held_out: Examples) -> Mapping[str, float]:
-    return {
-        "majority": rules.majority(train, held_out),
-        "bag of words": rules.bag(train, held_out),
-        "by the thing alone": rules.last(train, held_out),
-        "most recent place": rules.most_recent(held_out, ANSWERS),
-        "most frequent place": rules.most_frequent(held_out, ANSWERS),
-        "a place shown": rules.one_shown(held_out, ANSWERS),
-    }
-
-
-TASK = Task(open=_open, shortcuts=_shortcuts, steps=600)
+TASK = Task(open=_open, shortcuts=partial(rules.by_key, values=ANSWERS, key="thing", value="place"), steps=600)

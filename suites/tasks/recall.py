@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 
-from modbench.harness.core.contracts import Examples, Source, Task
+from modbench.harness.core.contracts import Source, Task
 from modbench.suites.tasks import _shortcuts as rules
 from modbench.suites.tasks._build import Drawn, Writer, choose, generator
 
@@ -38,15 +38,4 @@ def _open(_path: str | None) -> Source:
     return generator((*KEYS, *VALUES), VALUES, kinds, 4 * MOST_PAIRS - 1, _make)
 
 
-def _shortcuts(train: Examples, held_out: Examples) -> Mapping[str, float]:
-    return {
-        "majority": rules.majority(train, held_out),
-        "bag of words": rules.bag(train, held_out),
-        "by the key alone": rules.last(train, held_out),
-        "most recent value": rules.most_recent(held_out, ANSWERS),
-        "most frequent value": rules.most_frequent(held_out, ANSWERS),
-        "a value shown": rules.one_shown(held_out, ANSWERS),
-    }
-
-
-TASK = Task(open=_open, shortcuts=_shortcuts, steps=700)
+TASK = Task(open=_open, shortcuts=partial(rules.by_key, values=ANSWERS), steps=700)

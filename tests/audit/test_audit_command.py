@@ -130,9 +130,9 @@ def in_this_process(
 ) -> list[dict[str, Any]]:
     """What the process of an audit writes."""
     asked = json.dumps([each.model_dump(mode="json") for each in cases])
-    (folder / audits.ASKED).write_text(asked, encoding="utf-8")
+    (folder / command.ASKED).write_text(asked, encoding="utf-8")
     audits.child(str(folder), of, only)
-    return [json.loads(line) for line in (folder / audits.ANSWERED).read_text(encoding="utf-8").splitlines()]
+    return command.answers(folder)
 
 
 def test_the_process_says_what_it_is_about_to_do(tmp_path: Path) -> None:
@@ -158,9 +158,9 @@ def test_the_process_says_what_it_is_about_to_do(tmp_path: Path) -> None:
 def test_how_the_process_of_an_audit_ends_is_told(
     written: list[dict[str, Any]], ended: str | None, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def called(_function: Any, folder: Path, *_: object, **__: object) -> str | None:
+    def called(_function: Any, _cases: Any, folder: Path, *_: object, **__: object) -> str | None:
         lines = "".join(json.dumps(each) + "\n" for each in written)
-        (folder / audits.ANSWERED).write_text(lines, encoding="utf-8")
+        (folder / command.ANSWERED).write_text(lines, encoding="utf-8")
         return ended
 
     monkeypatch.setattr(command, "called", called)

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from modbench.harness.domain.efforts import EFFORTS, TWO_STAGE, TwoStage
+from modbench.harness.domain.suite import EFFORTS, TWO_STAGE, TwoStage
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.stats import effects, mean_effects, sample_size, verdicts
 from modbench.harness.stats.block_effects import Columns

@@ -15,8 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from modbench.harness.domain.notes.counting import CountNotes
-from modbench.harness.domain.notes.training import Curve, TrainNotes
+from modbench.harness.domain.notes import CountNotes, Curve, TrainNotes
 from modbench.harness.results import run_folder
 from modbench.harness.results.run_file import StoredRun
 

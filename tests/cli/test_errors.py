@@ -83,6 +83,8 @@ def test_a_long_argument_is_shortened(
         ("run quick --model no.such.package:build", ["no module 'no.such.package'"]),
         ("gate", ["`gate RUN --against BASE`", "`gate --paired BASE HEAD SUITE`"]),
         ("gate --paired", ["two revisions and a suite", "a suite and two builds"]),
+        ("gate --paired a b nosuch --fail-on flops:0%", ["flops is for two runs"]),
+        ("gate a --against b --run-sd 1% --fail-on flops:0%", ["--run-sd", "slower:2%"]),
         (["run", "quick", "-k", "mod and"], ["expected a name"]),
         (["run", "quick", "-k", "(mod"], ["parenthesis is not closed"]),
         (["run", "quick", "-k", "mod dense"], ["'and' or 'or'", "before 'dense'"]),

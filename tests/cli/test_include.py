@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from modbench.harness.core.errors import UsageError
-from modbench.harness.registry import catalogue, included, project
+from modbench.harness.registry import catalogue, discovery, project
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -31,7 +31,7 @@ PANEL = Panel(title="Mine", order=5, span=12, render=render)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository with a folder of one's own, a modbench.toml, and a state folder that knows nothing."""
     monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "state"))
-    monkeypatch.setenv(included.VARIABLE, "")
+    monkeypatch.setenv(discovery.VARIABLE, "")
     root = tmp_path / "project"
     (root / ".git").mkdir(parents=True)
     (root / "sub").mkdir()
@@ -110,10 +110,10 @@ def test_flags_come_before_the_environment_and_that_before_the_project(
         (here / name / "routers").mkdir(parents=True)
     monkeypatch.chdir(here)
     project.read(Path("modbench.toml")).remember()
-    monkeypatch.setenv(included.VARIABLE, str(here / "environment"))
+    monkeypatch.setenv(discovery.VARIABLE, str(here / "environment"))
     assert project.include(["flag"], ["routers"]) is None
-    assert [folder.name for folder in included.folders()] == ["flag", "environment", "bench"]
-    monkeypatch.setenv(included.VARIABLE, str(here / "gone"))
+    assert [folder.name for folder in discovery.included_folders()] == ["flag", "environment", "bench"]
+    monkeypatch.setenv(discovery.VARIABLE, str(here / "gone"))
     with pytest.raises(UsageError, match=r"MODBENCH_INCLUDE .*gone.*no such folder"):
         project.include([], ["routers"])
 
@@ -236,7 +236,7 @@ def test_relative_folders_stay_where_they_were(here: Path, monkeypatch: pytest.M
     """Workers may run elsewhere: the variable that they inherit holds absolute folders."""
     monkeypatch.chdir(here)
     project.include(["bench"], ["routers"])
-    assert os.environ[included.VARIABLE] == str(here / "bench")
+    assert os.environ[discovery.VARIABLE] == str(here / "bench")
 
 
 ROUTER = "bench/routers/entropy.py"

@@ -22,7 +22,7 @@ from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.domain.records import Gap, Record
 from modbench.harness.execution import worker
 from modbench.harness.planning.overrides import Overrides
-from modbench.harness.registry import catalogue, included, own_code, own_models
+from modbench.harness.registry import catalogue, discovery, own_code, own_models
 from modbench.harness.results import trust
 from modbench.harness.results.outcomes import attempt
 from modbench.harness.results.record_files import read_record
@@ -302,7 +302,7 @@ def test_what_an_included_metric_loads_is_held_too_and_one_that_is_not_used_is_n
         beside = here / "bench" / f"beside_{name}.py"
         beside.write_text("def measure(subject):\n    return 1.0\n")
         (here / "bench" / "metrics" / f"{name}.py").write_text(METRIC.format(beside=str(beside), name=name))
-    monkeypatch.setenv(included.VARIABLE, str(here / "bench"))
+    monkeypatch.setenv(discovery.VARIABLE, str(here / "bench"))
     (here / "tiny.toml").write_text(SUITE.replace("flops/forward", "weights/used"))
     plan = api.make_plan(str(here / "tiny.toml"), Overrides(device="cpu"))
     folder = api.new_folder(plan, str(here / "run"))

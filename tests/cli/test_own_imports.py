@@ -15,7 +15,7 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import UsageError
 from modbench.harness.execution import unit as cold
 from modbench.harness.planning.overrides import Overrides
-from modbench.harness.registry import own_code, own_imports
+from modbench.harness.registry import own_code
 from modbench.harness.registry.own_models import load_user_model
 from modbench.harness.results import trust
 from modbench.harness.results.record_files import read_record
@@ -47,8 +47,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "path_hooks", list(sys.path_hooks))
     monkeypatch.setattr(own_code, "_FOLDERS", set())
-    monkeypatch.setattr(own_imports, "_USED", set())
-    monkeypatch.setattr(own_imports, "_ASIDE", {})
+    monkeypatch.setattr(own_code, "_USED", set())
+    monkeypatch.setattr(own_code, "_ASIDE", {})
     (tmp_path / "tiny.toml").write_text(SUITE)
     (tmp_path / "helper.py").write_text("SAYS, WIDTH = 'current', 8\n")
     (tmp_path / "flat.py").write_text(BUILD)
@@ -93,7 +93,7 @@ def test_what_a_model_imports_when_it_is_called_is_found_too(here: Path) -> None
     )
     call = load_user_model("sub/mine.py:build")(None)
     load_user_model("other/mine.py:build")
-    own_imports.leave()
+    own_code.search_all()
     assert call() == 7
 
 

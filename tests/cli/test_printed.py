@@ -16,7 +16,7 @@ from markupsafe import escape
 from planted import left, planted_suite
 from resealed import reseal
 
-from modbench.harness.core import masking
+from modbench.harness.core import printable
 from modbench.harness.core.printable import cell, escaped, escaped_json, is_printable
 from modbench.reports.questions.gate.gate import Gate
 from modbench.reports.questions.gate.non_inferiority import Asked, GateFinding
@@ -180,7 +180,7 @@ def test_control_characters_in_a_suite_steer_no_terminal(tmp_path: Path, modbenc
     ],
 )
 def test_secrets_in_flags_are_masked(words: list[str], recorded: list[str]) -> None:
-    assert masking.command(["modbench", *words]) == ["modbench", *recorded]
+    assert printable.command(["modbench", *words]) == ["modbench", *recorded]
 
 
 @pytest.mark.slow

@@ -19,12 +19,17 @@ import pytest
 from modbench.harness.core import files
 from modbench.harness.core.contracts import Text
 from modbench.harness.domain.case import Case, UnitOfWork
-from modbench.harness.domain.notes.causality import Causality
-from modbench.harness.domain.notes.counting import CountNotes
-from modbench.harness.domain.notes.findings import PeakFinding, WithoutOwnFinding
-from modbench.harness.domain.notes.memory import FitNotes, MemoryNotes
-from modbench.harness.domain.notes.timing import CompileNotes, TimeNotes
-from modbench.harness.domain.notes.training import TrainNotes
+from modbench.harness.domain.notes import (
+    Causality,
+    CompileNotes,
+    CountNotes,
+    FitNotes,
+    MemoryNotes,
+    PeakFinding,
+    TimeNotes,
+    TrainNotes,
+    WithoutOwnFinding,
+)
 from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.execution.rule_asker import Asker
 from modbench.harness.flops.closed_form import case_cost

@@ -10,7 +10,7 @@ from planted import FIT, Trouble, fake_record, planted_suite
 from planted_gate import ROUNDS, Truth, timed, written
 
 from modbench.harness.domain.case import UnitOfWork
-from modbench.harness.domain.notes.findings import WithoutOwnFinding
+from modbench.harness.domain.notes import WithoutOwnFinding
 from modbench.harness.domain.records import Record
 from modbench.reports.tables.load import Loaded
 

@@ -13,7 +13,7 @@ from planted import ENVIRONMENT, Trouble, fake_record, planted_suite, unsynced
 
 from modbench.harness.core import files
 from modbench.harness.domain.case import UnitOfWork
-from modbench.harness.domain.notes.timing import TimeNotes
+from modbench.harness.domain.notes import TimeNotes
 from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results import decisions, run_folder

@@ -8,7 +8,7 @@ from typing import Any
 from planted import ENVIRONMENT, unsynced
 
 from modbench.harness.core import files
-from modbench.harness.domain.notes.training import TaskAnswers, TrainNotes
+from modbench.harness.domain.notes import TaskAnswers, TrainNotes
 from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.planning import plan
 from modbench.harness.planning.load_suite import parse_suite

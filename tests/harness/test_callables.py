@@ -17,9 +17,8 @@ from moving_clock import FakeClock
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.stats import sample_size
-from modbench.harness.stats.one_process import over_rounds
 from modbench.harness.timing.callables import LEAST_ROUNDS, MOST_ROUNDS, Launch, time_callables
-from modbench.harness.timing.in_process_verdicts import DIFFERS, ONE_PROCESS, UNSTEADY, judge
+from modbench.harness.timing.in_process_verdicts import DIFFERS, ONE_PROCESS, UNSTEADY, judge, over_rounds
 
 
 def launch(times: Mapping[str, float], noise: float = 0.01, seed: int = 0, **more: Any) -> Launch:

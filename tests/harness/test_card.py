@@ -14,7 +14,7 @@ from fake_nvml import fake_pynvml, refuse
 
 from modbench.commands.doctor import aa_comparisons, checkup
 from modbench.harness.core.errors import ModbenchError
-from modbench.harness.domain.notes.findings import PeakFinding
+from modbench.harness.domain.notes import PeakFinding
 from modbench.harness.domain.records import Death, Environment, Record
 from modbench.harness.machine import card_clocks
 from modbench.harness.machine.card_clocks import Clocks

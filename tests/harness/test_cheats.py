@@ -13,8 +13,7 @@ from planted import ENVIRONMENT
 from test_faults import outcomes, planned, run_units
 
 from modbench.harness.core.errors import UsageError
-from modbench.harness.domain.notes.counting import CountNotes
-from modbench.harness.domain.notes.timing import TimeNotes
+from modbench.harness.domain.notes import CountNotes, TimeNotes
 from modbench.harness.registry import catalogue
 from modbench.harness.results.run_folder import FINISHED, read
 from modbench.harness.subject import shared_state

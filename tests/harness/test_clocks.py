@@ -15,7 +15,7 @@ from torch import nn
 from modbench.commands.doctor import aa_comparisons
 from modbench.harness.core.files import now
 from modbench.harness.domain.case import Case
-from modbench.harness.domain.notes.timing import TimeNotes
+from modbench.harness.domain.notes import TimeNotes
 from modbench.harness.domain.records import Record
 from modbench.harness.execution.parent_clock_check import ENDING_S, check_clock
 from modbench.harness.process import clocks

@@ -20,7 +20,7 @@ from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.registry import catalogue
 from modbench.harness.text.corpus import corpus_entry, from_documents, from_file
-from modbench.suites.corpora import _options, hf, path
+from modbench.suites.corpora import _records, hf, path
 
 STORIES = [f"Story {i}: the fox met {i * i} dogs, été {i}." for i in range(60)]
 EXPECTED = from_documents("", (story.encode() for story in STORIES))
@@ -430,4 +430,4 @@ def test_every_option_is_documented() -> None:
     for option in hf.DEFAULTS:
         assert f"`{option}`" in hf.read.__doc__
     assert "?column=" in path.read.__doc__
-    assert _options.split("hf:a", ()) == ("hf:a", {})
+    assert _records.split("hf:a", ()) == ("hf:a", {})

@@ -18,7 +18,7 @@ from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.domain.case import Case, Comparison, Place, Protocol, UnitOfWork
 from modbench.harness.domain.evidence import Evidence
-from modbench.harness.domain.notes.timing import EnergyNotes, TimeNotes
+from modbench.harness.domain.notes import EnergyNotes, TimeNotes
 from modbench.harness.domain.records import Blocks, Outcome
 from modbench.harness.execution.runner import phases
 from modbench.harness.machine import nvml
@@ -29,12 +29,12 @@ from modbench.harness.passes import time as time_pass
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import make_plan, predicted_seconds
-from modbench.harness.process.device_lost import DeviceLost
+from modbench.harness.process.graceful_stop import DeviceLost
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.results.outcomes import attempt
 from modbench.harness.subject.subject import Subject
-from modbench.harness.timing import cuda_events, cuda_graph, host_sync_count
+from modbench.harness.timing import cuda_events, cuda_graph, host_sync
 
 DOUBTS = {name: catalogue.load("doubts", name) for name in catalogue.entries("doubts")}
 
@@ -275,10 +275,10 @@ def test_waits_are_counted_by_what_torch_warns_of(cuda: FakeCuda) -> None:
     def call() -> None:
         assert cuda.sync_mode == 1
         for _ in range(2):
-            warnings.warn(host_sync_count.WARNING, stacklevel=1)
+            warnings.warn(host_sync.WARNING, stacklevel=1)
         warnings.warn("something else", stacklevel=1)
 
-    assert [place.partition(":")[0] for place in host_sync_count._warned(call)] == ["test_cuda.py"] * 2
+    assert [place.partition(":")[0] for place in host_sync._warned(call)] == ["test_cuda.py"] * 2
     assert cuda.sync_mode == 0
 
 

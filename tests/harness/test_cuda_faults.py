@@ -18,16 +18,16 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.domain.case import Case, Comparison, Place, Protocol, UnitOfWork
 from modbench.harness.domain.records import Gap, Outcome
-from modbench.harness.execution.crash_records import death
+from modbench.harness.execution.phase import death
 from modbench.harness.execution.worker import environment_of
 from modbench.harness.passes import time as time_pass
-from modbench.harness.process.device_lost import DeviceLost
+from modbench.harness.process.graceful_stop import DeviceLost
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.results.outcomes import attempt
 from modbench.harness.subject import process_settings, shared_state
 from modbench.harness.subject.subject import Subject
-from modbench.harness.timing import cuda_events, host_sync_count
+from modbench.harness.timing import cuda_events, host_sync
 
 Forward = Callable[[Subject, torch.Tensor], object]
 LOST = "CUDA error: device-side assert triggered"
@@ -99,7 +99,7 @@ def test_a_device_that_answers_is_not_lost(cuda: FakeCuda) -> None:
 
 def test_the_reason_is_the_last_that_the_process_said(tmp_path: Path) -> None:
     log = tmp_path / "unit.log"
-    log.write_text(f"a warning\nmodbench.harness.process.device_lost.DeviceLost: AcceleratorError: {LOST}\n\n")
+    log.write_text(f"a warning\nmodbench.harness.process.graceful_stop.DeviceLost: AcceleratorError: {LOST}\n\n")
     died = death(DeviceLost.exit_code, timed_out=False, log=log)
     assert died.kind == "crash"
     assert died.reason.endswith(f" (AcceleratorError: {LOST})")
@@ -173,7 +173,7 @@ def test_a_wait_that_a_model_asks_for_counts(cuda: FakeCuda) -> None:
         for wait in WAITS.values():
             wait()
 
-    said = host_sync_count._warned(call)
+    said = host_sync._warned(call)
     assert [place.partition(":")[0] for place in said] == ["test_cuda_faults.py"] * 3  # a question is no wait
     assert cuda.sync_mode == 0
 

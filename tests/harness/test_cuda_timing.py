@@ -15,7 +15,7 @@ from fake_nvml import fake_pynvml
 
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.domain.case import Case, Comparison, Place, Protocol, UnitOfWork
-from modbench.harness.domain.notes.timing import TimeNotes
+from modbench.harness.domain.notes import TimeNotes
 from modbench.harness.domain.records import Outcome
 from modbench.harness.passes import energy as energy_pass
 from modbench.harness.passes import time as time_pass

@@ -17,11 +17,10 @@ from modbench.harness.core.labels import Label
 from modbench.harness.core.units import Range
 from modbench.harness.execution import resuming
 from modbench.harness.registry import catalogue
-from modbench.harness.results.plausible import implausible, usable
 from modbench.harness.results.reading import DamagedError
 from modbench.harness.results.reading import load as read_json
 from modbench.harness.results.record_checks import check
-from modbench.harness.results.record_files import ALTERED, as_record, read_record
+from modbench.harness.results.record_files import ALTERED, as_record, implausible, read_record, usable
 from modbench.harness.results.run_folder import RunFolder, read
 from modbench.harness.results.workspace import artifact
 from modbench.reports.format import PAGE

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from modbench.harness.core.errors import UsageError
-from modbench.harness.registry import catalogue, discovery, included, packages
+from modbench.harness.registry import catalogue, discovery
 from modbench.harness.registry.catalogue import BrokenError
 
 METRIC = '''
@@ -45,7 +45,7 @@ def write(folder: Path, **files: str) -> Path:
 
 
 def use(patch: pytest.MonkeyPatch, *folders: Path) -> None:
-    patch.setenv(included.VARIABLE, os.pathsep.join(map(str, folders)))
+    patch.setenv(discovery.VARIABLE, os.pathsep.join(map(str, folders)))
 
 
 def install(folder: Path, name: str, version: str, points: str, **modules: str) -> None:
@@ -176,11 +176,11 @@ def test_what_is_of_another_type_is_refused(
 
 def test_every_shipped_entry_is_of_its_type() -> None:
     """Else the check of types would refuse what a user copies from ours."""
-    from modbench.harness.registry import addition
+    from modbench.harness.registry import catalogue
 
     for room, (_, exported) in discovery.ROOMS.items():
         for name in catalogue.entries(room) if exported else ():
-            assert addition.not_a(room, catalogue.load(room, name)) == "", (room, name)
+            assert catalogue.not_a(room, catalogue.load(room, name)) == "", (room, name)
         assert catalogue.broken(room) == ()
 
 
@@ -227,7 +227,7 @@ def test_a_folder_of_a_users_model_holds_no_packages(tmp_path: Path, monkeypatch
     monkeypatch.setattr(own_code, "_FOLDERS", {tmp_path.resolve()})
     monkeypatch.syspath_prepend(str(tmp_path))
     catalogue.forget()
-    assert [point.package for point in packages.points() if "stranger" in point.package] == []
+    assert [point.package for point in discovery.entry_points() if "stranger" in point.package] == []
 
 
 def test_tasks_of_a_folder_are_metrics_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +243,7 @@ def test_a_folder_must_exist_and_hold_a_room(tmp_path: Path) -> None:
         (tmp_path / "metrics", "holds no folder that is"),
     ):
         with pytest.raises(UsageError, match=said):
-            included.include([folder], discovery.ROOMS)
+            discovery.include([folder], discovery.ROOMS)
 
 
 @pytest.mark.slow

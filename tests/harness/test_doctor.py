@@ -24,9 +24,9 @@ from modbench.commands.doctor import aa_comparisons, checkup
 from modbench.harness.core.errors import ModbenchError
 from modbench.harness.core.printable import SCREEN
 from modbench.harness.domain.case import UnitOfWork
-from modbench.harness.domain.efforts import EFFORTS
-from modbench.harness.domain.notes.timing import TimeNotes
+from modbench.harness.domain.notes import TimeNotes
 from modbench.harness.domain.records import Blocks, Outcome, Record
+from modbench.harness.domain.suite import EFFORTS
 from modbench.harness.machine import certificate
 from modbench.harness.machine.certificate import Certificate
 from modbench.harness.stats.effects import over_launches, share_interval

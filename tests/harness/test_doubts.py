@@ -12,11 +12,7 @@ import pytest
 from modbench.commands.doctor import aa_comparisons
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.evidence import Evidence, Launch, LaunchCount
-from modbench.harness.domain.notes import Notes
-from modbench.harness.domain.notes.counting import CountNotes
-from modbench.harness.domain.notes.memory import MemoryNotes
-from modbench.harness.domain.notes.timing import TimeNotes
-from modbench.harness.domain.notes.training import TrainNotes
+from modbench.harness.domain.notes import CountNotes, MemoryNotes, Notes, TimeNotes, TrainNotes
 from modbench.harness.domain.records import Outcome
 from modbench.harness.registry import catalogue
 

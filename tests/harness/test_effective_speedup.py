@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from modbench.harness.stats.effective_speedup import Fall, from_fall
+from modbench.harness.stats.exchange import Fall, from_fall
 from modbench.harness.stats.fieller import Line
 
 

@@ -17,14 +17,14 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.measure_plans import EnergyPlan
 from modbench.harness.domain.case import Case, Comparison, Place, Protocol, UnitOfWork
-from modbench.harness.domain.notes.timing import EnergyNotes
+from modbench.harness.domain.notes import EnergyNotes
 from modbench.harness.domain.records import Gap, Outcome, Record
 from modbench.harness.machine import nvml
 from modbench.harness.passes import compile as compile_pass
 from modbench.harness.passes import energy
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.lookup import with_facts
-from modbench.harness.results.plausible import usable
+from modbench.harness.results.record_files import usable
 from modbench.harness.subject.subject import Subject
 
 STEP_S = 0.1

@@ -20,10 +20,9 @@ from modbench.harness.core import files
 from modbench.harness.core.errors import IncompleteError, NumericsError, Unmeasured
 from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.execution import runner
-from modbench.harness.execution.crash_records import death
 from modbench.harness.execution.launch import local
 from modbench.harness.execution.launch.local import LocalLauncher
-from modbench.harness.execution.phase import Run, Slots
+from modbench.harness.execution.phase import Run, Slots, death
 from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides, override
@@ -43,7 +42,7 @@ def good(config):
 def dies(config):
     os.kill(os.getpid(), signal.SIGSEGV)
 def loses(config):
-    from modbench.harness.process.device_lost import DeviceLost
+    from modbench.harness.process.graceful_stop import DeviceLost
     raise DeviceLost("AcceleratorError: an assertion failed on the device")
 def exits(config):
     os._exit(9)

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from modbench.harness.domain.case import ARMS_PER_BLOCK
 from modbench.harness.machine.counter_sampler import CounterSampler
 from modbench.harness.results.outcomes import SURVIVABLE
-from modbench.harness.timing.interleave import Call, Clock, Effort, Measured, Session, deal
-from modbench.harness.timing.stopwatch import Stopwatch
+from modbench.harness.timing.interleave import Call, Clock, Effort, Measured, Session, Stopwatch, deal
 
 
 class FakeClock(Clock):

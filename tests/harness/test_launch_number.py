@@ -10,7 +10,7 @@ import pytest
 from launch_power import Design, advised, designs, simulate
 from scipy import stats
 
-from modbench.harness.domain.efforts import TWO_STAGE
+from modbench.harness.domain.suite import TWO_STAGE
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.stats import effects, sample_size, verdicts
 from modbench.harness.stats.effects import Effect

@@ -15,9 +15,8 @@ from torch.distributed._tools.mem_tracker import MemTracker
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.measure_plans import FIT_RESOLUTION
 from modbench.harness.domain.case import Case, Comparison, Place
-from modbench.harness.domain.notes.memory import FitNotes
-from modbench.harness.memory.step_peak import of_training
-from modbench.harness.memory.storage_tracker import StorageTracker
+from modbench.harness.domain.notes import FitNotes
+from modbench.harness.memory.step_peak import StorageTracker, of_training
 from modbench.harness.passes import fit
 from modbench.harness.passes.fit import _try, bracket, forecast
 from modbench.harness.planning.load_suite import parse_suite

@@ -19,8 +19,8 @@ import pytest
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.ids import short_name
 from modbench.harness.core.model_specs import parse_spec
+from modbench.harness.core.titles import short_name
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import make_plan
 from modbench.harness.registry import model_sources

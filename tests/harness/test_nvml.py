@@ -15,7 +15,7 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.domain.case import Case, Comparison, Place, Protocol, UnitOfWork
 from modbench.harness.domain.evidence import Evidence
-from modbench.harness.domain.notes.timing import TimeNotes
+from modbench.harness.domain.notes import TimeNotes
 from modbench.harness.domain.records import Blocks, Outcome
 from modbench.harness.machine import counter_sampler, nvml
 from modbench.harness.passes import time as time_pass

@@ -15,8 +15,8 @@ from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.profiling import run_time
 from modbench.harness.profiling.run_time import RunTime
-from modbench.harness.roofline import training_calibration
-from modbench.harness.roofline.training_calibration import Pace
+from modbench.harness.roofline import stored
+from modbench.harness.roofline.stored import Pace
 
 SLOW = {"fp32": planted(1e7)}
 
@@ -89,5 +89,5 @@ def test_a_run_tells_later_plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_folder_that_cannot_be_written_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "state").write_text("a file")
     monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "state"))
-    training_calibration.keep("machine", "fp32", Pace(ratios={9: 2.0}))
-    assert training_calibration.latest("machine", "fp32") == Pace()
+    stored.keep_pace("machine", "fp32", Pace(ratios={9: 2.0}))
+    assert stored.latest_pace("machine", "fp32") == Pace()

@@ -15,7 +15,7 @@ from torch.autograd.profiler_util import EventList, FunctionEvent
 from modbench.commands.profile import module_profile
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.printable import SCREEN, WIDTH
-from modbench.harness.domain.notes.findings import ProfileFinding
+from modbench.harness.domain.notes import ProfileFinding
 from modbench.harness.passes import profile as profile_pass
 from modbench.harness.profiling import machine_peak
 from modbench.harness.profiling.ranges import MODULE, ROOT, SPANS, count_kernels_once, operators, tree

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from modbench.harness.domain.case import COUNTS, Case, UnitOfWork
-from modbench.harness.domain.notes.counting import CountNotes
+from modbench.harness.domain.notes import CountNotes
 from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.execution.runner import phases
-from modbench.harness.passes import _guards, count, time
+from modbench.harness.passes import count, time
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.process.torchrun import Ranks
@@ -108,13 +108,13 @@ def test_a_suite_is_counted_for_what_it_asks(metrics: list[str], parts: set[str]
 @pytest.mark.slow
 def test_what_nobody_asked_for_does_not_run_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """No training step, no third opinion; the guards that a time needs have all run."""
-    from modbench.harness.flops import counter, fvcore_counter
+    from modbench.harness.flops import counter
 
     def never(*_args: object, **_kwargs: object) -> None:
         raise AssertionError
 
     monkeypatch.setattr(counter, "train", never)
-    monkeypatch.setattr(fvcore_counter, "by_fvcore", never)
+    monkeypatch.setattr(counter, "by_fvcore", never)
     unit = counting(plan_of(["latency/forward"]))
     metrics = [catalogue.metrics()[made.key] for made in unit.facts.makes]
     found = [each for each in count.run(unit, metrics) if each.metric == "flops/forward"]
@@ -156,7 +156,7 @@ def test_operators_and_guards_do_not_depend_on_how_they_were_run(model: str, mon
     case = plan.cases[0]
     many = count.count(case, 0, hardware=False, parts=("forward_operators",)).notes
     assert many.forward_operators == of_real_tensors(case, 0, training=False)
-    monkeypatch.setattr(_guards, "LARGE", 0)
+    monkeypatch.setattr(count, "LARGE", 0)
     few = count.count(case, 0, hardware=False, parts=()).notes
     assert many.causality is not None
     assert few.causality is not None
@@ -166,9 +166,9 @@ def test_operators_and_guards_do_not_depend_on_how_they_were_run(model: str, mon
 
 def test_the_guards_of_a_large_model_use_few_tokens_and_of_a_users_all() -> None:
     case = one_case()
-    assert _guards.guarded(case, 10**6) == _guards.GUARDED
-    assert _guards.guarded(case, 10**9) == _guards.GUARDED_LARGE
-    assert _guards.guarded(with_facts(case.model_copy(update={"model": "mine.py:build"})), 10**9) is None
+    assert count.guarded(case, 10**6) == count.GUARDED
+    assert count.guarded(case, 10**9) == count.GUARDED_LARGE
+    assert count.guarded(with_facts(case.model_copy(update={"model": "mine.py:build"})), 10**9) is None
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from modbench.harness.passes.train import notes_of
 from modbench.harness.process.torchrun import Ranks
 from modbench.harness.registry import catalogue, own_models
 from modbench.harness.routing import flip_effects
-from modbench.harness.routing.decisions import observe, why_not_watched
+from modbench.harness.routing.collect import observe, why_not_watched
 from modbench.harness.subject import skip_claims
 from modbench.harness.subject.subject import Subject
 from modbench.harness.training.trainer import Trainer

@@ -18,7 +18,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.sinks import Opening, Sink
 from modbench.harness.core.train_plan import OF_THE_SINK, TrainPlan, TrainRun
 from modbench.harness.domain.case import UnitOfWork
-from modbench.harness.domain.notes.training import TrainNotes
+from modbench.harness.domain.notes import TrainNotes
 from modbench.harness.domain.records import Record
 from modbench.harness.execution import worker
 from modbench.harness.passes import _training

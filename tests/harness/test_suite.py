@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.ids import slug
+from modbench.harness.core.titles import slug
 from modbench.harness.domain.case import Case
-from modbench.harness.domain.efforts import EFFORTS
-from modbench.harness.domain.suite import Suite
+from modbench.harness.domain.suite import EFFORTS, Suite
 from modbench.harness.planning.arms import unsolved_arms
 from modbench.harness.planning.dense_ladder import solve
 from modbench.harness.planning.load_suite import load_suite, parse_suite

@@ -25,7 +25,7 @@ from modbench.harness.core.errors import NumericsError, Unmeasured, UsageError
 from modbench.harness.core.train_plan import BUDGETS, TrainPlan, TrainRun, learning_rate, width_rule
 from modbench.harness.domain.case import Case, Place
 from modbench.harness.passes.rates import search
-from modbench.harness.process import allocator, torchrun
+from modbench.harness.process import torchrun
 from modbench.harness.process.torchrun import Ranks
 from modbench.harness.registry import catalogue, own_code
 from modbench.harness.registry.lookup import with_facts
@@ -57,7 +57,7 @@ def trainer(made: Case | None = None, run: TrainRun = RUN, seed: int = 0, **name
 def test_memory_that_a_step_frees_is_kept_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[int] = []
     made = trainer(run=RUN.model_copy(update={"steps": 2}))
-    monkeypatch.setattr(allocator, "keep_freed_memory", lambda: steps.append(made.step))
+    monkeypatch.setattr("modbench.harness.training.trainer.keep_freed_memory", lambda: steps.append(made.step))
     made.train()
     assert steps == [0]
 
@@ -557,7 +557,7 @@ def test_two_ranks_train_as_one(how: str, model: str, modbench: Any, tmp_path: P
     curves, weights = list[list[Any]](), []
     for out in ("one", "two"):
         (file,) = (tmp_path / out / "units").glob("train-*.json")
-        from modbench.harness.domain.notes.training import TrainNotes
+        from modbench.harness.domain.notes import TrainNotes
         from modbench.harness.results.record_files import read_record
 
         record = read_record(file)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from modbench.harness.stats import contamination, one_process, paired, verdicts
+from modbench.harness.stats import contamination, paired, verdicts
 from modbench.harness.stats.effects import Effect, over_launches
 from modbench.harness.stats.paired import LaunchSamples
 from modbench.harness.stats.verdicts import Disturbed, Estimates
@@ -86,7 +86,7 @@ def test_wall_time_decides_where_it_can(
 def test_one_process_needs_a_second_witness(
     wall: Effect, clean: Effect | None, cpu: Effect | None, share: float, word: str, by_cpu: bool
 ) -> None:
-    disturbed = Disturbed(share, clean, None if cpu is None else Estimates(cpu), least=one_process.CPU_MARGIN)
+    disturbed = Disturbed(share, clean, None if cpu is None else Estimates(cpu), least=in_process_verdicts.CPU_MARGIN)
     found = verdicts.judge(Estimates(wall), MARGIN, disturbed)
     assert (found.word, found.by_cpu) == (word, by_cpu)
 
@@ -175,7 +175,7 @@ def test_one_process_is_judged_by_cpu_time_beyond_five_percent(slower: float, wo
     if word == "worse":
         assert found.ratio == pytest.approx(1 / slower)
         assert found.reason is not None
-        assert f"{one_process.CPU_MARGIN:.0%}" in found.reason
+        assert f"{in_process_verdicts.CPU_MARGIN:.0%}" in found.reason
     escaped = in_process_verdicts.judge([launch], margin=MARGIN, escaped={"arm": "does not compute every call"})["arm"]
     assert escaped.verdict == "inconclusive"
     # Of three processes the margin is the user's own.

@@ -16,9 +16,7 @@ from planted import left, planted_suite
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.evidence import LaunchCount
-from modbench.harness.domain.notes.counting import CountNotes
-from modbench.harness.domain.notes.timing import EnergyNotes
-from modbench.harness.domain.notes.training import TrainNotes
+from modbench.harness.domain.notes import CountNotes, EnergyNotes, TrainNotes
 from modbench.harness.domain.records import SCHEMA
 from modbench.harness.execution.unit import planned
 from modbench.harness.registry import catalogue

@@ -13,7 +13,7 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.domain.case import Case, Place
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.routing import collect
-from modbench.harness.routing.decisions import observe as real
+from modbench.harness.routing.collect import observe as real
 from modbench.harness.subject.subject import Subject
 
 

@@ -15,9 +15,9 @@ from test_faults import run_units
 
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.doubts.process_changed import changed, column_of
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import make_plan
-from modbench.harness.stats.without_own import changed, column
 from modbench.reports.page import render
 from modbench.reports.questions.gate import gate
 from modbench.reports.tables.load import load
@@ -111,10 +111,10 @@ def test_the_anchor_differs_by_more_than_5_percent_and_more_than_launches_do(
 def test_on_a_busy_machine_cpu_time_tells() -> None:
     quiet = {"block": [0.0, 1.0], "calls": [1.0] * 2, "wall_s": [0.01] * 2, "cpu_s": [0.01] * 2, "wait_s": [0.0] * 2}
     busy = quiet | {"wait_s": [0.005] * 2}
-    assert column([(quiet, {})] * 3, one_thread=True) == "wall_s"
-    assert column([(quiet, {}), (busy, {})], one_thread=True) == "cpu_s"
-    assert column([(quiet, {}), (busy, {})], one_thread=False) is None
-    assert column([(busy | {"cpu_s": [0.0, 0.01]}, {})], one_thread=True) is None  # a clock too coarse for it
+    assert column_of([(quiet, {})] * 3, one_thread=True) == "wall_s"
+    assert column_of([(quiet, {}), (busy, {})], one_thread=True) == "cpu_s"
+    assert column_of([(quiet, {}), (busy, {})], one_thread=False) is None
+    assert column_of([(busy | {"cpu_s": [0.0, 0.01]}, {})], one_thread=True) is None  # a clock too coarse for it
 
 
 @pytest.mark.slow

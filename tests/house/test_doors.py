@@ -201,7 +201,7 @@ DOORS = {
         uses("output_caching_guard.kept", "output_caching_guard.reused", "skip_claims.claims"),
         {
             "harness/subject/after_timing.py": "",
-            "harness/passes/_guards.py": "before anything is timed: what a case says of itself is counted there, and stored",
+            "harness/passes/count.py": "before anything is timed: what a case says of itself is counted there, and stored",
         },
         "from modbench.harness.subject import skip_claims\nskip_claims.claims(model, tokens)",
     ),

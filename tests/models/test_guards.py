@@ -18,7 +18,7 @@ from toolbox import build, tokens
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modbench.harness.domain.notes.counting import CountNotes
+from modbench.harness.domain.notes import CountNotes
 from modbench.harness.flops import counter
 from modbench.harness.passes.count import Counted, count
 from modbench.harness.passes.time import MANY_INPUTS

@@ -19,8 +19,7 @@ from modbench.harness.core.errors import Unmeasured
 from modbench.harness.domain.case import ELEMENT_BYTES, Case
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.memory.rss_mark import MALLOC
-from modbench.harness.memory.step_peak import by_profiler, of_fake_tensors, of_training
-from modbench.harness.memory.storage_tracker import StorageTracker
+from modbench.harness.memory.step_peak import StorageTracker, by_profiler, of_fake_tensors, of_training
 from modbench.harness.registry import catalogue
 from modbench.harness.subject.subject import Subject
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from modbench.harness.process.torch_modes import FunctionMode, Operator, OperatorMode, name_of
-from modbench.harness.timing.host_sync_count import syncs
+from modbench.harness.timing.host_sync import syncs
 from modbench.models.layers.context import Cache
 from modbench.models.layers.decoder import Decoder
 from modbench.models.layers.router import Threshold

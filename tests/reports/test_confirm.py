@@ -16,7 +16,7 @@ from test_confirming import BUDGET, SIZES, sweep
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Case
-from modbench.harness.domain.notes.counting import CountNotes
+from modbench.harness.domain.notes import CountNotes
 from modbench.reports.model import Estimate, Note, Sentence, Table
 from modbench.reports.panels import confirm as panel
 from modbench.reports.panels import isoflop

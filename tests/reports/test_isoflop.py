@@ -20,8 +20,7 @@ from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.train_plan import FLOPS_TOLERANCE, width_rule
 from modbench.harness.domain.case import UnitOfWork
-from modbench.harness.domain.notes.counting import CountNotes
-from modbench.harness.domain.notes.training import RatesNotes, TrainNotes
+from modbench.harness.domain.notes import CountNotes, RatesNotes, TrainNotes
 from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.domain.suite import Suite
 from modbench.harness.execution.phase import Run, Slots

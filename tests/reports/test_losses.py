@@ -9,13 +9,15 @@ import pandas as pd
 import pytest
 from planted import left, planted_suite, stored
 
+from modbench.harness.core.contracts import Text
 from modbench.harness.domain.case import Case
-from modbench.harness.planning.plan import Plan
+from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.stats import effects
 from modbench.harness.stats.effects import POWER, t_quantile
 from modbench.harness.stats.sample_size import decided
 from modbench.reports.formats import tex
 from modbench.reports.model import Finding
+from modbench.reports.panels import loss_curves
 from modbench.reports.questions import compare_axis, exchange, results
 from modbench.reports.questions.recommend import candidates, limits
 from modbench.reports.tables import losses
@@ -134,6 +136,14 @@ def test_beside_a_length_that_nothing_was_trained_at_stands_the_longest(tmp_path
     stored(tmp_path, made)
     loaded = load(tmp_path / "run")
     assert [losses.beside(loaded, length) for length in (64, 128, 256)] == [64, 128, 128]
+
+
+def test_where_a_selection_leaves_no_training_run_there_are_no_curves(tmp_path: Path) -> None:
+    whole = planted_suite("smoke")
+    made = make_plan(whole.suite, device="cpu", select="T64", text=Text("t", b"a" * 500, b"b" * 500, "c0ffee"))
+    loaded = load(left(tmp_path, made))
+    assert loaded.trained_metric == "loss/val"
+    assert loss_curves.render(loaded) == []
 
 
 def test_a_loss_that_is_open_has_the_number_of_seeds_that_would_decide_it(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from planted import left, planted_suite
 from planted_peaks import planted
 
 from modbench.harness.domain.case import Case
-from modbench.harness.domain.notes.counting import CountNotes
+from modbench.harness.domain.notes import CountNotes
 from modbench.harness.roofline.work import Listed, Work
 from modbench.reports import wording
 from modbench.reports.figures.style import Mark, Marks, new_figure, to_svg

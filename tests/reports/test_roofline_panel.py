@@ -10,7 +10,7 @@ from planted import left, planted_suite
 from planted_peaks import planted
 
 from modbench.harness.domain.case import Case
-from modbench.harness.domain.notes.counting import CountNotes
+from modbench.harness.domain.notes import CountNotes
 from modbench.harness.roofline.table import Point
 from modbench.harness.roofline.work import Listed, Work
 from modbench.reports.panels import roofline as panel

@@ -13,8 +13,7 @@ from planted import left, planted_suite
 from planted_peaks import planted
 
 from modbench.harness.domain.case import Case
-from modbench.harness.domain.notes.counting import CountNotes
-from modbench.harness.domain.notes.timing import TimeNotes
+from modbench.harness.domain.notes import CountNotes, TimeNotes
 from modbench.harness.profiling.operators_of_a_call import of_shapes
 from modbench.harness.roofline.table import Point, Table
 from modbench.harness.roofline.work import Listed, Work

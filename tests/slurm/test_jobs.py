@@ -13,7 +13,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.execution import ranks
 from modbench.harness.execution.launch import slurm
 from modbench.harness.execution.launch.slurm import SlurmLauncher
-from modbench.harness.execution.slurm import nodes, queue
+from modbench.harness.execution.slurm import job, queue
 from modbench.harness.results import attempts
 from modbench.harness.results.attempts import Submission
 
@@ -83,7 +83,7 @@ def test_a_record_is_taken_when_its_job_has_written_the_end(tmp_path: Path, monk
 
 def test_nodes_tell_each_other_how_their_ranks_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     submission(tmp_path)
-    first, second = (nodes.Nodes(tmp_path, TOKEN, 0, ("7_0", 1), 2, this) for this in (0, 1))
+    first, second = (job.Nodes(tmp_path, TOKEN, 0, ("7_0", 1), 2, this) for this in (0, 1))
 
     def ends(node: int, code: int, restart: int = 1) -> None:
         line = {"event": "end", "unit": "a", "job": "7_0", "restart": restart, "how": "done", "exitcode": code}
@@ -94,7 +94,7 @@ def test_nodes_tell_each_other_how_their_ranks_ended(tmp_path: Path, monkeypatch
     assert not first.given_up()
     ends(1, 0)
     assert not first.given_up()  # its ranks are done, and the first one evaluates
-    monkeypatch.setattr(nodes, "REST_S", 0.0)
+    monkeypatch.setattr(job, "REST_S", 0.0)
     assert first.code(1) == 1
     assert not second.given_up()
     ends(0, 1)
@@ -106,11 +106,11 @@ def test_ranks_whose_peers_are_gone_are_ended_with_the_code_that_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     submission(tmp_path)
-    first = nodes.Nodes(tmp_path, TOKEN, 0, ("7_0", 0), 2, 0)
+    first = job.Nodes(tmp_path, TOKEN, 0, ("7_0", 0), 2, 0)
     line = {"event": "end", "unit": "a", "job": "7_0", "restart": 0, "how": "done", "exitcode": -9}
     attempts.note(tmp_path, TOKEN, 0, line, node=1)
     assert not first.given_up()  # they have a while to see it themselves
-    monkeypatch.setattr(nodes, "REST_S", 0.0)
+    monkeypatch.setattr(job, "REST_S", 0.0)
     assert first.given_up()
     assert first.code(None) == first.code(1) == -9
 

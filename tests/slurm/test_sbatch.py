@@ -13,7 +13,7 @@ from slurm_stubs import folder_at, stub_plan
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.records import Death
-from modbench.harness.execution.crash_records import write_failure
+from modbench.harness.execution.phase import write_failure
 from modbench.harness.execution.slurm import queue
 from modbench.harness.execution.slurm.options import parse
 from modbench.harness.execution.slurm.submitting import Group, send

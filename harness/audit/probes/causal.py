@@ -10,7 +10,7 @@ from modbench.harness.audit.audited import TOLERANCE, Audited
 from modbench.harness.audit.card import Finding, Number, deviates, holds, unseen
 from modbench.harness.audit.probe import Probe
 from modbench.harness.core.labels import Label
-from modbench.harness.domain.notes.causality import Causality
+from modbench.harness.domain.notes import Causality
 from modbench.harness.subject import causality
 from modbench.harness.subject.output_caching_guard import same_draws
 

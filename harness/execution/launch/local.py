@@ -30,7 +30,7 @@ from modbench.harness.execution.worker_environment import worker_environment
 from modbench.harness.machine import cuda_driver
 from modbench.harness.machine.environment import usable_cores
 from modbench.harness.process.graceful_stop import ASK
-from modbench.harness.registry import included
+from modbench.harness.registry import discovery
 from modbench.harness.results.run_folder import RunFolder
 
 # A word that was meant for `--set`, which takes one.
@@ -197,7 +197,7 @@ class LocalLauncher:
             nonlocal server
 
             def tied(parent: int | None) -> BaseProcess:
-                held = Ties(mark, alarm_s, out, parent, included.named())
+                held = Ties(mark, alarm_s, out, parent, discovery.included())
                 return context.Process(target=work, args=(*work_on, held), daemon=True)  # type: ignore[attr-defined, no-any-return]  # typeshed's BaseContext lacks it
 
             process, server = fork_server.started(tied, cold=facts.cold or self._cold)

@@ -3,6 +3,8 @@
 A job decides from the run folder: a unit with a record is not run again. Before the time limit, and when Slurm ends the job, a
 unit that trains saves a checkpoint; the job then puts itself back into the queue, whether or not its submitter still lives.
 Where ranks of a unit are on several nodes, each of these runs this; what concerns the whole job is left to the first one.
+They tell each other in the run folder that their processes have ended. Without that, ranks would wait for those of a node that
+is done, some of them for ever.
 """
 
 from __future__ import annotations
@@ -21,17 +23,103 @@ from types import FrameType
 from typing import Any
 
 from modbench.harness.domain.case import UnitOfWork
-from modbench.harness.domain.efforts import EFFORTS
+from modbench.harness.domain.suite import EFFORTS
 from modbench.harness.execution import ranks
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.launching import MakeLauncher
 from modbench.harness.execution.parent_clock_check import check_clock
+from modbench.harness.execution.phase import drop_empty_log
 from modbench.harness.execution.slurm import queue
-from modbench.harness.execution.slurm.nodes import LOOK_S, Nodes, OnNode
 from modbench.harness.execution.worker import NODE
 from modbench.harness.machine import certificate, environment
 from modbench.harness.results import attempts
 from modbench.harness.results.run_folder import RunFolder
+
+# Seconds between two looks at the notes of others, and those that ranks have to end by themselves once those of a node have.
+LOOK_S, REST_S = 1.0, 15.0
+# Ports of torchrun: below those that systems give away themselves. Jobs that share a node have different ids.
+FIRST_PORT, PORTS = 16_000, 16_000
+
+
+@dataclass(frozen=True)
+class OnNode(RunFolder):
+    """A run folder as a node sees it that is not the first one: what its ranks print goes to a log of its own.
+
+    Attributes:
+        node: number of the node in its job.
+    """
+
+    node: int = 0
+
+    def log(self, unit: UnitOfWork) -> Path:
+        """Path of what the unit's processes on this node printed."""
+        return super().log(unit).with_suffix(f".node{self.node}.log")
+
+
+@dataclass
+class Nodes:
+    """The nodes of this job, of which this process sees one.
+
+    Attributes:
+        folder: the run folder.
+        token: the submission's.
+        task: number of the task.
+        run: id of the job, and how often Slurm had requeued it.
+        number: how many nodes there are.
+        this: number of this one, from 0.
+        since: when another node was first seen to have ended, on the monotonic clock.
+    """
+
+    folder: Path
+    token: str
+    task: int
+    run: tuple[str, int]
+    number: int
+    this: int
+    since: float | None = None
+
+    @property
+    def first(self) -> bool:
+        """Whether this node decides."""
+        return self.this == 0
+
+    def where(self) -> str:
+        """What ranks are told: how many nodes there are, and where torchrun of the first one is found."""
+        address = queue.address_of_first(os.environ["SLURM_STEP_NODELIST"])
+        port = FIRST_PORT + int(os.environ["SLURM_JOB_ID"]) % PORTS
+        return ranks.Nodes(self.number, self.this, address, port).told()
+
+    def codes(self) -> list[int | None]:
+        """Exit codes of the unit's processes on the other nodes that this one must know; None where they have not ended."""
+        others = range(1, self.number) if self.first else (0,)
+        return [attempts.ended_on(self.folder, self.token, self.task, node, self.run) for node in others]
+
+    def given_up(self) -> bool:
+        """Whether the processes here have nobody to work with any more, and have had their time to see it."""
+        codes = self.codes()
+        # The ranks of the first node go on when those of others have ended well: they evaluate.
+        if not any(codes) if self.first else codes == [None]:
+            return False
+        self.since = self.since or time.monotonic()
+        return time.monotonic() - self.since >= REST_S
+
+    def code(self, own: int | None) -> int | None:
+        """Of the exit codes of all nodes the one that says most, once all are known or had their time.
+
+        Args:
+            own: this node's; None if it is not known, or was ended from here.
+        """
+        until = time.monotonic() + REST_S
+        while None in (codes := self.codes()) and time.monotonic() < until:
+            time.sleep(LOOK_S)
+        known = [code for code in (own, *codes) if code]
+        return ranks.cause(known) if known else own
+
+    def wait_for_first(self) -> None:
+        """Wait until the first node has noted the end: whoever leaves before it would end it."""
+        while self.codes() == [None]:
+            time.sleep(LOOK_S)
+
 
 POLL_S = 5.0
 # A signal that comes earlier than this before the end of the job, besides the delay that was asked for, announces a preemption.
@@ -124,7 +212,7 @@ class _Work:
         code = handle.exitcode
         if self.nodes is not None and not self.first:
             self._note("end", unit, how="done", exitcode=code)
-            _drop_empty(folder.log(unit))
+            drop_empty_log(folder.log(unit))
             self.nodes.wait_for_first()
             return
         check_clock(self.folder.record(unit), unit, time.monotonic())
@@ -175,11 +263,6 @@ class _Work:
         line = {"event": event, "unit": unit.name, "job": self.job, "restart": self.restart, **more}
         this = 0 if self.nodes is None else self.nodes.this
         attempts.note(self.folder.path, self.task.token, self.task.index, line, node=this)
-
-
-def _drop_empty(log: Path) -> None:
-    if log.exists() and log.stat().st_size == 0:
-        log.unlink()
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 
-from modbench.harness.core import masking
+from modbench.harness.core import printable
 from modbench.harness.core.errors import ModbenchError, UsageError
 from modbench.harness.process import processes
 
@@ -84,7 +84,7 @@ def refusal(words: Sequence[str], said: str, kept: str, instead: str = "") -> Mo
         instead: what holds now, and how to go on, where one is.
     """
     if AT_FAULT.search(said) and not NO_OPTION.search(said):
-        asked = " ".join(masking.command(list(words))) or "a job"
+        asked = " ".join(printable.command(list(words))) or "a job"
         return UsageError(f"sbatch refuses {asked}: {words_of(said)}{instead and f'. {instead}'}")
     return QueueError(f"sbatch failed: {words_of(said)}; {kept}.")
 
@@ -92,7 +92,7 @@ def refusal(words: Sequence[str], said: str, kept: str, instead: str = "") -> Mo
 def words_of(said: str) -> str:
     """The output of a command of Slurm, on one line."""
     lines = [
-        masking.masked(line.strip()) for line in said.splitlines() if line.strip() and not line.startswith('Try "')
+        printable.masked(line.strip()) for line in said.splitlines() if line.strip() and not line.startswith('Try "')
     ]
     return "; ".join(dict.fromkeys(lines))[:400] or "it does not say why"
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from modbench.harness.core import extras, masking
+from modbench.harness.core import extras, printable
 from modbench.harness.core.files import now
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.execution.launching import MakeLauncher
@@ -158,7 +158,7 @@ def send(
     sbatch = group.sbatch(options, minutes)
     names = tuple(tuple(unit.name for unit, _ in units) for units in tasks)
     words = tuple(f"--{name}" if value is True else f"--{name}={value}" for name, value in sbatch.items())
-    submission = Submission(token=token, submitted=now(), tasks=names, options=tuple(masking.command(list(words))))
+    submission = Submission(token=token, submitted=now(), tasks=names, options=tuple(printable.command(list(words))))
     attempts.submit(folder.path, submission)  # before the jobs: whoever resumes finds them by their name
     executor = submitit.SlurmExecutor(attempts.place(folder.path, token))
     parameters: dict[str, Any] = {

@@ -15,8 +15,7 @@ from modbench.harness.core import options
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.labels import LOOKED_AHEAD, OF_AUDIT, OF_PRECISION, Label
 from modbench.harness.domain.case import Case
-from modbench.harness.domain.notes.timing import TimeNotes
-from modbench.harness.domain.notes.training import TrainNotes
+from modbench.harness.domain.notes import TimeNotes, TrainNotes
 from modbench.harness.stats import contamination, effects
 from modbench.harness.stats.paired import Paired
 from modbench.reports.model import Estimate, Sentence

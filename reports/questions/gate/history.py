@@ -17,7 +17,7 @@ from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError, near_path
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.domain.case import Case
-from modbench.harness.domain.notes.memory import FitNotes
+from modbench.harness.domain.notes import FitNotes
 from modbench.harness.results import run_folder
 from modbench.harness.stats import contamination
 from modbench.harness.stats.paired import NOT_TICKED, Paired

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from modbench.harness.core.confirm_plan import Role
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.grouped import grouped
+from modbench.harness.core.train_plan import Role
 from modbench.harness.core.units import scale_of
 from modbench.harness.domain.case import Case
 from modbench.harness.stats import sample_size

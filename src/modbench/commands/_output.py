@@ -9,8 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from modbench.harness.core.masking import masked
-from modbench.harness.core.printable import escaped, escaped_json
+from modbench.harness.core.printable import escaped, escaped_json, masked
 
 if TYPE_CHECKING:
     from modbench.api import Finished

@@ -161,7 +161,7 @@ def _target(formats: str | None, out: str | None, known: tuple[str, ...]) -> tup
 
 def _stem(loaded: Loaded, name: str, requested: str | None) -> Path:
     """Return the path of the files without their ending."""
-    from modbench.harness.core.ids import slug
+    from modbench.harness.core.titles import slug
 
     plain = slug(name)
     if requested is None:

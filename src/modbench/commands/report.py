@@ -50,7 +50,7 @@ def report(
     from modbench.harness.core.errors import IncompleteError, UsageError
     from modbench.harness.process import exit_codes
     from modbench.harness.registry.consent import in_words
-    from modbench.harness.results.extension_sources import missing
+    from modbench.harness.results.own_files import missing_sources as missing
     from modbench.harness.results.trust import changed_since
     from modbench.reports.format import DEFAULT, named
 

@@ -14,11 +14,10 @@ from modbench.harness.core.errors import UsageError, shown, unknown
 from modbench.harness.core.labels import ESCAPED, Label
 from modbench.harness.core.public import public
 from modbench.harness.subject import after_timing, in_memory
-from modbench.harness.timing import disturbances, in_process_verdicts
+from modbench.harness.timing import in_process_verdicts
 from modbench.harness.timing.callables import Launch, check_effort, naming
-from modbench.harness.timing.in_process_verdicts import Judged
+from modbench.harness.timing.in_process_verdicts import Judged, own_time
 from modbench.harness.timing.interleave import Clock
-from modbench.harness.timing.own_times import own_time
 from modbench.harness.timing.threads import at_threads, working_threads
 from modbench.python import calls, subprocess_launches
 from modbench.python.calls import Flops, Loss, Model, Workload
@@ -113,10 +112,10 @@ def _compare(job: Job, launches: int, margin: float, clock: Clock | None, *, out
         for name in measured[0].samples
     ]
     played = len(set(measured[0].samples[base]["round"]))
-    doubtful = [row.name for row in rows if disturbances.doubtful(row.verdict, row.disturbed)]
-    causes = disturbances.said(measured, [base, *doubtful]) if doubtful else ()
+    doubtful = [row.name for row in rows if in_process_verdicts.doubtful(row.verdict, row.disturbed)]
+    causes = in_process_verdicts.disturbances(measured, [base, *doubtful]) if doubtful else ()
     about = (base, job.workload, device, working_threads(), played, margin, tuple(measured))
-    return Comparison(tuple(rows), *about, disturbances.remedy(causes, device))
+    return Comparison(tuple(rows), *about, in_process_verdicts.remedy(causes, device))
 
 
 def _checked_baseline(

@@ -12,9 +12,9 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.public import public
 from modbench.harness.core.units import counted, human
 from modbench.harness.stats import contamination
-from modbench.harness.timing import disturbances
+from modbench.harness.timing import in_process_verdicts
+from modbench.harness.timing.in_process_verdicts import own_time
 from modbench.harness.timing.interleave import Clock
-from modbench.harness.timing.own_times import own_time
 from modbench.harness.timing.threads import at_threads, working_threads
 from modbench.python.inputs import Inputs
 from modbench.python.job import Job
@@ -144,7 +144,7 @@ def measure(
 def measure_job(job: Job, clock: Clock | None = None) -> Measurement:
     """Time the only callable of a job."""
     name, launch = job.baseline, job.measure(clock)
-    time, causes = own_time([launch], name), disturbances.said([launch], [name])
+    time, causes = own_time([launch], name), in_process_verdicts.disturbances([launch], [name])
     return Measurement(
         name,
         **dataclasses.asdict(time),
@@ -153,5 +153,5 @@ def measure_job(job: Job, clock: Clock | None = None) -> Measurement:
         threads=working_threads(),
         samples_s=tuple(launch.samples[name]["wall_s"]),
         disturbed_by=causes,
-        remedy=disturbances.remedy(causes, str(job.device)),
+        remedy=in_process_verdicts.remedy(causes, str(job.device)),
     )

@@ -156,7 +156,7 @@ class Comparer:
     ) -> tuple[Launch, Judged]:
         """Time both once; a slowdown of something that drifts is not shown."""
         from modbench.harness.subject import in_memory
-        from modbench.harness.timing import disturbances
+        from modbench.harness.timing import in_process_verdicts
         from modbench.harness.timing.callables import time_callables, working_device
         from modbench.harness.timing.in_process_verdicts import UNSTEADY, judge
 
@@ -169,9 +169,9 @@ class Comparer:
         found = judge([launch], margin=settings.margin)[CANDIDATE]
         if found.verdict == "worse" and UNSTEADY in found.labels:
             found = replace(found, verdict="inconclusive", reason=f"slower, but not steady: {found.reason}")
-        if disturbances.doubtful(found.verdict, found.disturbed):
-            causes = disturbances.said([launch], (BASELINE, CANDIDATE))
-            remedy = disturbances.remedy(causes, working_device(), "use threads=1, or start pytest")
+        if in_process_verdicts.doubtful(found.verdict, found.disturbed):
+            causes = in_process_verdicts.disturbances([launch], (BASELINE, CANDIDATE))
+            remedy = in_process_verdicts.remedy(causes, working_device(), "use threads=1, or start pytest")
             found = replace(found, reason="; ".join(filter(None, (found.reason, remedy))))
         return launch, found
 

@@ -26,13 +26,13 @@ from modbench.commands._paired import turn_taking
 from modbench.commands._paired.folder import timed_units
 from modbench.commands._paired.sides import Side, builds, side
 from modbench.commands._paired.turn_taking import End, Start
-from modbench.harness.core import masking
+from modbench.harness.core import printable
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
 from modbench.harness.core.model_specs import is_user_model
 from modbench.harness.core.options import listed as options_listed
 from modbench.harness.core.units import counted, human_duration, parse_duration
 from modbench.harness.domain.case import UnitOfWork
-from modbench.harness.execution import command, crash_records, limits
+from modbench.harness.execution import command, limits, phase
 from modbench.harness.execution.launch import local
 from modbench.harness.execution.limits import Limits
 from modbench.harness.execution.log_supervisor import Keeper
@@ -106,7 +106,7 @@ class Request:
             "sides": list(self.sides),
             "code": [each.identity() for each in sides],
             "suite": hashlib.sha256(suite.read_bytes()).hexdigest() if suite.is_file() else self.suite,
-            "asked": masking.command([*self.given.models, self.given.select or "", *self.given.words]),
+            "asked": printable.command([*self.given.models, self.given.select or "", *self.given.words]),
             "metrics": list(self.metrics),
             "blocks": self.amount,
             "machine": certificate.fingerprint(environment.collect(), self.device, self.threads),
@@ -397,11 +397,9 @@ def _keep_record(
         return
     if ended.exitcode == CannotWrite.exit_code:
         raise cannot_write(folder, unit)
-    why = crash_records.death(
-        ended.exitcode, timed_out=ended.hung, log=log, limit=limits.in_words(unit_limits, unit.name)
-    )
-    crash_records.keep_log(log)
-    crash_records.write_failure(unit, folder, why)
+    why = phase.death(ended.exitcode, timed_out=ended.hung, log=log, limit=limits.in_words(unit_limits, unit.name))
+    phase.keep_log(log)
+    phase.write_failure(unit, folder, why)
     supervision.died.add(unit.name)
     if ended.hung:
         supervision.hung.add(unit.name)

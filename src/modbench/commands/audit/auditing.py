@@ -11,7 +11,7 @@ from modbench.commands.audit import targets
 from modbench.harness.audit.card import Card
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.files import write_atomically
-from modbench.harness.core.ids import slug
+from modbench.harness.core.titles import slug
 from modbench.harness.execution.audits import audits
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.results import run_folder

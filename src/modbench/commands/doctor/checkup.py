@@ -14,10 +14,10 @@ from modbench.harness.core.errors import ModbenchError, UsageError
 from modbench.harness.core.printable import aligned
 from modbench.harness.core.units import counted, human, human_duration
 from modbench.harness.domain.case import Case, Comparison, Device, Dtype, Place, Protocol, UnitOfWork
-from modbench.harness.domain.efforts import EFFORTS
-from modbench.harness.domain.notes.findings import PeakFinding, RooflineFinding
+from modbench.harness.domain.notes import PeakFinding, RooflineFinding
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.records import Record
+from modbench.harness.domain.suite import EFFORTS
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.phase import Progress
 from modbench.harness.execution.runner import run_in_temporary_folder

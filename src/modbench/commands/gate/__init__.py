@@ -161,6 +161,8 @@ def gate(
             raise UsageError(
                 "a gate takes the new run and the old one, `gate RUN --against BASE`; or `gate --paired BASE HEAD SUITE`."
             )
+        if run_sd is not None and checks is not None and not checks.timed:
+            raise UsageError(f"--run-sd is for checks of times, such as slower:2%; --fail-on {checks} has none.")
         (run_folder,) = words
         for folder in (run_folder, against):
             chosen_run(folder)

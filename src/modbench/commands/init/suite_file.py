@@ -14,8 +14,8 @@ from typing import Any
 from modbench.commands.schema import schema_of
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import write_atomically
-from modbench.harness.core.ids import slug
 from modbench.harness.core.model_specs import is_user_model
+from modbench.harness.core.titles import slug
 from modbench.harness.planning.arms import unsolved_arms
 from modbench.harness.planning.load_suite import parse_suite, read_suite
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modbench.harness.core.grouped import grouped
-from modbench.harness.core.masking import masked
-from modbench.harness.core.printable import SCREEN, aligned, escaped
+from modbench.harness.core.printable import SCREEN, aligned, escaped, masked
 from modbench.harness.core.units import counted, human_duration
 from modbench.harness.results import lock, progress
 from modbench.harness.results.progress import Failure, RunProgress
