@@ -181,6 +181,18 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(html, "to_svg", lambda *_: "<svg></svg>")
 
 
+@pytest.fixture
+def units_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run units, and count users' models, in this process: workers and their processes have tests of their own."""
+    import units_here
+
+    from modbench.harness.execution import own_costs
+    from modbench.harness.execution.launch import local
+
+    monkeypatch.setattr(local, "LAUNCHER", units_here.Here)
+    monkeypatch.setattr(own_costs, "_in_processes", units_here.counted)
+
+
 @pytest.fixture(scope="session")
 def modbench() -> Modbench:
     """Run the command line in this process, which loads torch once, and put back what a command changes."""
