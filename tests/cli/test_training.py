@@ -23,7 +23,6 @@ pytestmark = pytest.mark.usefixtures("undrawn")  # words of pages are looked at
 
 SUITE = """
 name = "little"
-effort = "draft"
 metrics = ["loss/val", "loss/val_causal", "loss/gap", "bpb/val", "router/participation", "task/copy"]
 seeds = [0]
 corpus = "text.txt"
