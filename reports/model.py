@@ -248,10 +248,6 @@ class Sentence:
     """A sentence: its words with `{names}`, and the values that stand there. What is true of it is asserted of its values.
 
     A noun may follow a number: of `{n:seed}` the plural is `seeds`, of `{n:case is|cases are}` the second part.
-
-    Args:
-        words: the words.
-        given: values by name.
     """
 
     def __init__(self, words: str, /, **given: Value) -> None:

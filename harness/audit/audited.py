@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from modbench.harness.audit.products import Product
     from modbench.harness.core.protocols import Parts
     from modbench.harness.domain.case import Case
+
+Found = TypeVar("Found")
 
 # Nats by which log-probabilities may differ from rounding alone; in float64 nothing else is left.
 TOLERANCE = causality.TOLERANCE[torch.float32]
@@ -96,8 +98,16 @@ class Audited:
         self.subject.check(self.tokens())
         if not case.own:
             set_missing(self.subject.module, self.tokens)
+        self._once = dict[Hashable, Any]()
         self._state: ModuleState | None = None
         self._state = self._carried()
+
+    def once(self, key: Hashable, find: Callable[[], Found]) -> Found:
+        """What `find` finds of this model; it is looked for once for each key, and goes with the model."""
+        if key not in self._once:
+            self._once[key] = find()
+        found: Found = self._once[key]
+        return found
 
     def _carried(self) -> ModuleState | None:
         """The state to put back before each call, if equal calls with equal seeds differ; None: there is none that matters."""

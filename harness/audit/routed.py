@@ -13,7 +13,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -108,13 +107,6 @@ class Routed:
 NO_ROUTER = "no router is seen: a weight in the block with one output for each token would be one"
 
 
-# Routed blocks of models that were looked at, as they are, and with random numbers held.
-_FOUND: WeakKeyDictionary[Audited, dict[bool, list[Routed]]] = WeakKeyDictionary()
-
-# Whether no weight decides, of models that were looked at.
-_UNDECIDED: WeakKeyDictionary[Audited, bool] = WeakKeyDictionary()
-
-
 def routed_blocks(audited: Audited, *, held: bool = False) -> list[Routed]:
     """The routed blocks of a model, in the order of their calls; they are looked for once.
 
@@ -122,16 +114,16 @@ def routed_blocks(audited: Audited, *, held: bool = False) -> list[Routed]:
         audited: the model.
         held: with random numbers held, where it draws some; its blocks are then called so too (`Audited.held_draws`).
     """
-    found = _FOUND.setdefault(audited, {})
     held = held and audited.draws
-    if held not in found:
-        with audited.held_draws() if held else nullcontext():
-            calls = audited.blocks_on(audited.tokens()) if held else audited.block_calls
-            found[held] = _look(audited, calls)
-    return found[held]
+    return audited.once((_look, held), lambda: _look(audited, held=held))
 
 
-def _look(audited: Audited, calls: Sequence[BlockCall]) -> list[Routed]:
+def _look(audited: Audited, *, held: bool) -> list[Routed]:
+    with audited.held_draws() if held else nullcontext():
+        return _among(audited, audited.blocks_on(audited.tokens()) if held else audited.block_calls)
+
+
+def _among(audited: Audited, calls: Sequence[BlockCall]) -> list[Routed]:
     tokens, least = audited.tokens().numel(), max(SPARED, FIRST / audited.case.place.seq_len)
     zeroed = {each.name for each in audited.products if _share_zeroed(each, tokens) > least}
     found = []
@@ -177,9 +169,7 @@ def decided_by_no_weight(audited: Audited) -> bool:
 
     A router is a weight that moves the choice alone, wherever it lies. False too where that is not seen.
     """
-    if audited not in _UNDECIDED:
-        _UNDECIDED[audited] = _no_weight_decides(audited)
-    return _UNDECIDED[audited]
+    return audited.once(_no_weight_decides, lambda: _no_weight_decides(audited))
 
 
 def _no_weight_decides(audited: Audited) -> bool:

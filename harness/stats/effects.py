@@ -60,6 +60,11 @@ class Effect:
         low, high = (None if end is None else math.exp(end) for end in (self.low, self.high))
         return math.exp(self.value), low, high
 
+    @property
+    def excludes_0(self) -> bool:
+        """Whether it has an interval, and that lies on one side of 0."""
+        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
+
     def mirrored(self) -> Effect:
         """The effect on the inverse: of a time, its rate."""
         ends = {"low": self.high, "high": self.low, "low90": self.high90, "high90": self.low90}

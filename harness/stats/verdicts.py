@@ -204,8 +204,7 @@ def joint(typical: str, mean: str, apart: Effect, margin: float) -> tuple[str, b
     """
     if typical == mean:
         return typical, False
-    resolved = apart.low is not None and apart.high is not None and not apart.low <= 0 <= apart.high
-    if resolved and abs(apart.value) > math.log1p(margin):
+    if apart.excludes_0 and abs(apart.value) > math.log1p(margin):
         return "different", True
     undecided = typical == "inconclusive" or {typical, mean} == {"equivalent", "inconclusive"}
     return ("inconclusive" if undecided else "different"), False

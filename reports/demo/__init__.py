@@ -17,12 +17,9 @@ SHIPPED = {suite: Path(__file__).parent / f"{suite}.json.gz" for suite in ("map"
 
 
 def pack(files: Mapping[str, Any]) -> bytes:
-    """Pack the files of a run folder; equal files make equal bytes.
+    """Pack the files of a run folder, content by path; equal files make equal bytes.
 
     The run gets the token of packed runs, and its records are sealed anew: whoever packs a run leaves out what is private.
-
-    Args:
-        files: path in the folder to content, as JSON values.
     """
     files = {name: _sealed(content) if name.startswith("units/") else content for name, content in files.items()}
     files["run.json"] |= {"token": TOKEN}

@@ -33,15 +33,7 @@ class HeatCell(NamedTuple):
 def draw_heat_map(
     axis: Axes, rows: Sequence[Sequence[HeatCell]], columns: Sequence[str], marks: Marks, size: float
 ) -> None:
-    """Draw cells one unit wide and high; the first row is at the top.
-
-    Args:
-        axis: takes them.
-        rows: the cells.
-        columns: names of the columns.
-        marks: takes what cells say on hover.
-        size: of the numbers in points.
-    """
+    """Draw cells one unit wide and high, with numbers of `size` points; the first row is at the top."""
     import numpy as np
     import seaborn as sns
     from matplotlib.colors import ListedColormap

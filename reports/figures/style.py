@@ -44,11 +44,7 @@ class Mark(NamedTuple):
 
 
 class Marks:
-    """The marks of one figure, in the order in which they were named.
-
-    Attributes:
-        said: all of them.
-    """
+    """The marks of one figure, in the order in which they were named."""
 
     def __init__(self) -> None:
         self.said: list[Mark] = []
@@ -213,9 +209,7 @@ def look(case: Case) -> Look:
 def in_lines(case: Case, *, short: bool = False) -> str:
     """An arm's name in a figure, in lines that leave the figure room: broken between words, or within a word behind `:_/-`.
 
-    Args:
-        case: the arm.
-        short: whether there is more text beside the name.
+    Lines are `short` where more text stands beside the name.
     """
     paper = CANVAS.get()
     short |= paper is not None and paper <= COLUMN
@@ -330,13 +324,7 @@ def beside(axis: Axes, y: float, text: str, color: str = INK) -> None:
 
 
 def draw_dots(axis: Axes, dots: Iterable[tuple[float, float, float, Case, str]], marks: Marks) -> None:
-    """Draw marks in the looks of their arms, those of one shape together.
-
-    Args:
-        axis: takes them.
-        dots: of each x, y, its area in square points, the arm, and what it says on hover.
-        marks: takes what they say.
-    """
+    """Draw x, y, area in square points, arm and what it says on hover: in the looks of the arms, those of one shape together."""
     from matplotlib.colors import to_rgba
 
     by_shape: dict[str, list[tuple[float, float, float, Look, Mark]]] = {}
@@ -351,14 +339,7 @@ def draw_dots(axis: Axes, dots: Iterable[tuple[float, float, float, Case, str]],
 
 
 def to_svg(figure: Figure, identity: str, label: str, marks: Marks | None = None) -> str:
-    """Return the figure as inline SVG with CSS variables for colours, unique ids, no global style and no fixed size.
-
-    Args:
-        figure: what was drawn.
-        identity: of the figure on the page.
-        label: what it shows, for readers who do not see it.
-        marks: what its marks say on hover and focus.
-    """
+    """Return the figure as inline SVG with CSS variables for colours, unique ids, no global style and no fixed size."""
     import matplotlib as mpl
 
     buffer = io.StringIO()

@@ -48,13 +48,7 @@ def markdown(loaded: Loaded) -> str:
 
 
 def fragment(loaded: Loaded, made: Table, first: str) -> str:
-    """Return one table as Markdown.
-
-    Args:
-        loaded: the run.
-        made: the table.
-        first: a comment that stands first, such as the command that made it.
-    """
+    """Return one table as Markdown, below a comment, such as the command that made it."""
     notes = [*made.notes, measured_on(loaded)]
     alerts = [block(Alert(said)) for said in warnings(loaded)]
     return within([Block([f"<!-- {text(first)} -->"]), *alerts, block(replace(made, notes=notes))])

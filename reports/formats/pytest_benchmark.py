@@ -59,13 +59,9 @@ def _machine(loaded: Loaded) -> dict[str, Any]:
 def _benchmarks(loaded: Loaded) -> Iterator[dict[str, Any]]:
     tables = loaded.tables
     verdicts = {(row.case_id, row.metric): row for row in loaded.comparisons.itertuples(index=False)}
-    for comparison in loaded.run.plan.comparisons:
-        for metric in (tables.metrics[key] for key in comparison.metrics):
-            if metric.source or not tables.made_in(metric).times:
-                continue
-            for case in comparison.arms:
-                if (made := _benchmark(loaded, case, metric, verdicts.get((case.id, metric.key)))) is not None:
-                    yield made
+    timed = (each for each in tables.asked() if not each[1].source and tables.made_in(each[1]).times)
+    made = (_benchmark(loaded, case, metric, verdicts.get((case.id, metric.key))) for _, metric, case in timed)
+    yield from (each for each in made if each is not None)
 
 
 def _benchmark(loaded: Loaded, case: Case, metric: AnyMetric, pair: Row | None) -> dict[str, Any] | None:

@@ -44,14 +44,7 @@ def tables(loaded: Loaded) -> str:
 
 
 def fragment(loaded: Loaded, made: Table, label: str, first: str) -> str:
-    r"""Return one table as a fragment, for `\input`.
-
-    Args:
-        loaded: the run.
-        made: the table.
-        label: of `\ref`.
-        first: a comment that stands first, such as the command that made it.
-    """
+    r"""Return one table as a fragment for `\input`, below a comment, such as the command that made it."""
     table = latex.table(_captioned(loaded, replace(made, notes=[*made.notes, *_dagger(made)])), label)
     return masked(
         "".join([f"% {latex.text(first)}\n", *(f"% {latex.text(said)}\n" for said in warnings(loaded)), _HEAD, table])

@@ -49,12 +49,7 @@ _SERIES_1 = "#020501"
 
 
 def html(loaded: Loaded, page: Path | None) -> str:
-    """Return the run as one element of HTML.
-
-    Args:
-        loaded: the run.
-        page: its report, if it was written.
-    """
+    """Return the run, with its report if that was written, as one element of HTML."""
     told = first_screen.head(loaded)
     said = [*(f"⚠ {each}" for each in machine.warnings(loaded)), told.asked, *told.answer, *told.details]
     doubts: list[Value] = [f"{title}: {' '.join(map(plain, said))}"[:MOST_SAID] for title, said in told.evidence]
@@ -104,13 +99,7 @@ def _figure(loaded: Loaded) -> str:
 
 
 def ratio_figure(found: Sequence[Finding], baseline: str, margin: float) -> str:
-    """Draw ratios against a baseline as one SVG element of some kilobytes, which stands by itself, without the page's styles.
-
-    Args:
-        found: at least one ratio; of many the first are drawn.
-        baseline: its name.
-        margin: differences below this do not matter: the shaded band.
-    """
+    """Draw ratios to a baseline, of many the first, as an SVG of some kilobytes without a style sheet; shaded is the margin."""
     rows = [(_cut(plain(each.what)), each.typical, each.verdict) for each in found[:MOST_ROWS]]
     ratios = [ratio.value or 0.0 for _, ratio, _ in rows]
     # A notebook holds many figures, and a part of one must not refer to a part of another.

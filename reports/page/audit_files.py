@@ -84,12 +84,6 @@ FORMATS: Mapping[str, tuple[str, Callable[[Sequence[Card], Sequence[str]], str]]
 
 
 def files(cards: Sequence[Card], command: Sequence[str], formats: Sequence[str]) -> dict[str, str]:
-    """Return the files of an audit by name.
-
-    Args:
-        cards: one for each model.
-        command: the command line.
-        formats: keys of `FORMATS`.
-    """
+    """Return the files of an audit by name."""
     made = {JSON: as_json(as_data(cards, command))}
     return made | {FORMATS[each][0]: FORMATS[each][1](cards, command) for each in formats}

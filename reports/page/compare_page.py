@@ -30,12 +30,7 @@ MOST_ROWS = 2000
 
 @dataclass(frozen=True)
 class Section:
-    """A section of the page.
-
-    Attributes:
-        title: heading.
-        blocks: what it shows.
-    """
+    """A section of the page."""
 
     title: str
     blocks: Sequence[Block]
@@ -95,13 +90,7 @@ def _key(cell: Value) -> object:
 
 
 def write(page: Page, file: str, *, force: bool, compared: Sequence[Loaded]) -> None:
-    """Write a page.
-
-    Args:
-        page: the page.
-        file: where.
-        force: whether a file that exists is replaced.
-        compared: the runs that were compared: nothing is written into their folders.
+    """Write a page; into the folders of the runs that were compared nothing is written.
 
     Raises:
         UsageError: if the file exists, or lies in a run folder.

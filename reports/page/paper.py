@@ -67,11 +67,7 @@ def light_colors() -> Mapping[str, str]:
 
 @contextlib.contextmanager
 def canvas(width: str) -> Iterator[None]:
-    """Draw for paper meanwhile: figures made by `style.new_figure` have this width, and sentinel colours are real ones.
-
-    Args:
-        width: a key of `WIDTHS`.
-    """
+    """Draw for paper meanwhile: figures by `style.new_figure` have this width of `WIDTHS`, sentinel colours are real ones."""
     style.prepare()
     import matplotlib as mpl
     from matplotlib.colors import get_named_colors_mapping

@@ -15,7 +15,6 @@ from modbench.harness.core.files import write_atomically
 from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import escaped
 from modbench.harness.registry import catalogue
-from modbench.harness.registry.discovery import Entry
 from modbench.reports.figures import style
 from modbench.reports.format import DEFAULT, Format
 from modbench.reports.model import Alert, Block, Figure, Listed, Sentence
@@ -106,11 +105,8 @@ def rendered(name: str, panel: Panel, loaded: Loaded) -> Markup | None:
 def broken() -> Iterator[tuple[Panel, Markup]]:
     """Yield a section for every panel and doubt of the user's that cannot be used."""
     for entry in (*catalogue.broken("panels"), *catalogue.broken("doubts")):
-        yield _stand_in(entry), written([Alert(f"{entry.where} cannot be used: {entry.problem}")]) or Markup()
-
-
-def _stand_in(entry: Entry) -> Panel:
-    return Panel(title=f"{entry.one.capitalize()} {entry.name!r}", order=10_000, span=12, render=lambda _: None)
+        stand_in = Panel(title=f"{entry.one.capitalize()} {entry.name!r}", order=10_000, span=12, render=lambda _: None)
+        yield stand_in, written([Alert(f"{entry.where} cannot be used: {entry.problem}")]) or Markup()
 
 
 # Words of doubts on the first screen.

@@ -33,14 +33,7 @@ HEAD = ("Place", "Ratio [95 %]", "Mean ratio [95 %]", "Launches", "Least detecta
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence that says something of an arm against another, wherever both were measured.
-
-    Attributes:
-        sentence: as it stands on the page.
-        case: the arm.
-        baseline: the other.
-        metric: what was measured.
-    """
+    """A sentence that says something of an arm against another, wherever both were measured."""
 
     sentence: Sentence
     case: Case
@@ -99,12 +92,7 @@ class Evidence:
 
 
 class Behind:
-    """Finds what stands behind the claims of a run.
-
-    Args:
-        loaded: the run.
-        made: the claims in question.
-    """
+    """Finds what stands behind the claims of a run."""
 
     def __init__(self, loaded: Loaded, made: Sequence[Claim]) -> None:
         self.loaded, self.again = loaded, Again(loaded.run)

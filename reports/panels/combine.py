@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from modbench.harness.core.grouped import grouped
 from modbench.reports.figures.axes import ends_of, name_rows, ratio_axis
 from modbench.reports.figures.style import INK, MUTED, Mark, Marks, look, new_figure
 from modbench.reports.model import Block, Figure, Sentence
@@ -38,9 +39,7 @@ def render(loaded: Loaded) -> Iterator[Block]:
 def _figure(ratios: Sequence[Combined]) -> Figure:
     """A column for each combination and length, a row for each metric."""
     metrics = [metric for metric in SHOWN if metric in {each.metric for each in ratios}]
-    columns = dict[tuple[str, int], list[Combined]]()
-    for each in ratios:
-        columns.setdefault((each.square.title, each.length), []).append(each)
+    columns = grouped(((each.square.title, each.length), each) for each in ratios)
     shown, marks = subsample_evenly([*columns.values()], MOST_COLUMNS), Marks()
     made, axes = new_figure(max(5.4, 1.6 + 1.6 * len(shown)), 0.9 + 0.24 * len(metrics), len(shown), share_y=True)
     ends = ends_of((value for column in shown for each in column for value in _values(each)), room=1.08)

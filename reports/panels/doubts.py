@@ -44,13 +44,11 @@ def doubts(loaded: Loaded) -> list[Doubt]:
     """Return each doubt that found something; labels first, since every output shows them."""
     found: dict[str, dict[str, list[str]]] = {}
     tables = loaded.tables
-    for comparison in loaded.run.plan.comparisons:
-        for key in comparison.metrics:
-            for case in comparison.arms:
-                for doubt, said in tables.doubts_about(case, tables.metrics[key]).items():
-                    labelled = bool(tables.doubts[doubt].label)
-                    where = name(case) if labelled else f"{name(case)}, {key} at T = {case.place.seq_len}"
-                    found.setdefault(doubt, {}).setdefault(said, []).append(where)
+    for _, metric, case in tables.asked():
+        for doubt, said in tables.doubts_about(case, metric).items():
+            labelled = bool(tables.doubts[doubt].label)
+            where = name(case) if labelled else f"{name(case)}, {metric.key} at T = {case.place.seq_len}"
+            found.setdefault(doubt, {}).setdefault(said, []).append(where)
     titles = catalogue.entries("doubts")
     made = []
     for doubt in sorted(found, key=lambda doubt: (not tables.doubts[doubt].label, doubt)):

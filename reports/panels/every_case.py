@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import of_cell
 from modbench.harness.core.options import typed
 from modbench.harness.domain.case import Case
@@ -70,9 +71,7 @@ def details(loaded: Loaded, cases: Sequence[Case]) -> list[Details]:
     again, files = Again(loaded.run), Files(loaded.run, {case.id for case in cases})
     beside = {(row.case_id, row.metric): row for row in loaded.comparisons.itertuples(index=False)}
     wanted = loaded.cases[loaded.cases.case_id.isin([case.id for case in cases])]
-    rows: dict[str, list[Row]] = {}
-    for row in wanted.itertuples(index=False):
-        rows.setdefault(str(row.case_id), []).append(row)
+    rows = grouped((str(row.case_id), row) for row in wanted.itertuples(index=False))
     made = []
     for case in cases:
         try:
@@ -151,11 +150,9 @@ def samples(loaded: Loaded, cases: Sequence[Case]) -> dict[int, Samples] | None:
 
 def _rounds(samples: dict[str, list[float]], column: str) -> list[list[float]]:
     """Samples of one launch, round by round."""
-    rounds: dict[float, list[float]] = {}
     values = samples[column]
-    for number, value in zip(samples.get("round", [0.0] * len(values)), values, strict=True):
-        rounds.setdefault(number, []).append(float(f"{value:.6g}"))
-    return list(rounds.values())
+    numbers = samples.get("round", [0.0] * len(values))
+    return [*grouped(zip(numbers, (float(f"{value:.6g}") for value in values), strict=True)).values()]
 
 
 def render(loaded: Loaded) -> Markup | None:

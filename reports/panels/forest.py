@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
+from modbench.harness.core.grouped import grouped
 from modbench.reports.figures.axes import ends_of, name_rows, ratio_axis, thin_ticks
 from modbench.reports.figures.style import HAIR, MUTED, PAPER, Mark, Marks, beside, headline, in_lines, look, new_figure
 from modbench.reports.model import Estimate, Figure, Finding, Listed, Sentence, Verdict
@@ -126,10 +127,7 @@ def _draw(
     axis.axvspan(1 / (1 + margin), 1 + margin, color=HAIR, linewidth=0)
     axis.axvline(1, color=MUTED, linewidth=0.8)
     _intervals(axis, kept, [looks[found.case.arm].color for found in kept])
-    by_shape: dict[str, list[int]] = {}
-    for y, found in enumerate(kept):
-        by_shape.setdefault(looks[found.case.arm].marker, []).append(y)
-    for shape, ys in by_shape.items():
+    for shape, ys in grouped((looks[found.case.arm].marker, y) for y, found in enumerate(kept)).items():
         colors = [looks[kept[y].case.arm].color for y in ys]
         # The mark of a decided row is filled, any other is hollow.
         faces = [

@@ -31,12 +31,7 @@ MOST_ROWS = 500
 
 
 def table(loaded: Loaded, metric: str) -> Table | None:
-    """Return a row for every arm at every length and batch size; None where the workload was not planned.
-
-    Args:
-        loaded: the run.
-        metric: the time of the workload.
-    """
+    """Return a row for every arm at every length and batch size, by the time of a workload; None where that was not planned."""
     places = list(dict.fromkeys(each.place for each in loaded.run.plan.comparisons if metric in each.metrics))
     if not places:
         return None

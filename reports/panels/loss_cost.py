@@ -139,9 +139,9 @@ def _ladder(points: list[Point]) -> list[tuple[float, float]]:
     return sorted(each.place for each in points if each.case.model == "dense")
 
 
-def _along(line: list[tuple[float, float]], steps: int = 16) -> list[tuple[float, float, float, float]]:
+def _along(line: list[tuple[float, float]]) -> list[tuple[float, float, float, float]]:
     """Return points of a polyline as boxes for labels to avoid."""
-    walked = [(i / steps, pair) for pair in itertools.pairwise(line) for i in range(steps + 1)]
+    walked = [(i / 16, pair) for pair in itertools.pairwise(line) for i in range(17)]
     places = [(x0 + s * (x1 - x0), y0 + s * (y1 - y0)) for s, ((x0, y0), (x1, y1)) in walked]
     return [(x, y, x, y) for x, y in places]
 

@@ -61,13 +61,7 @@ class Weighed:
 def pareto(
     loaded: Loaded, chosen: Choice, among: Sequence[Candidate] | None = None
 ) -> tuple[tuple[str, ...], list[Weighed]]:
-    """Return the axes that were measured, and the settings that have a value on each.
-
-    Args:
-        loaded: the run.
-        chosen: the place.
-        among: the settings to weigh; None: all that are considered there.
-    """
+    """Return the axes that were measured, and those settings at a place, or of some of them, that have a value on each."""
     every = list(chosen.considered if among is None else among)
     axes = tuple(axis for axis in COMPARED if sum(each.of(axis).value is not None for each in every) > 1)
     known = [each for each in every if all(each.of(axis).value is not None for axis in axes)] if axes else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from modbench.harness.core.grouped import grouped
 from modbench.harness.domain.evidence import LaunchCount
 from modbench.harness.domain.notes.timing import TimeNotes
 from modbench.harness.domain.records import Record
@@ -23,11 +24,8 @@ HEAD = (
 
 def render(loaded: Loaded) -> Iterator[Block]:
     """Show a row per comparison and workload, of many some that lie evenly among them."""
-    groups: dict[tuple[str, str], list[Record]] = {}
-    for record in loaded.run.records:
-        if record.blocks:
-            key = (record.unit.workload, record.unit.comparison.place.label)
-            groups.setdefault(key, []).append(record)
+    timed = [record for record in loaded.run.records if record.blocks]
+    groups = grouped(((each.unit.workload, each.unit.comparison.place.label), each) for each in timed)
     if not groups:
         return
     few = subsample_evenly(list(groups), MOST_ROWS)

@@ -54,14 +54,7 @@ class Roof:
 
 @dataclass(frozen=True)
 class Placed:
-    """One call under the roof.
-
-    Attributes:
-        case: what was called.
-        metric: of its time.
-        intensity: FLOP per byte.
-        flop_per_s: attained.
-    """
+    """One call under the roof: its intensity in FLOP per byte, and the FLOP/s that it attained."""
 
     case: Case
     metric: str

@@ -148,15 +148,7 @@ def break_even_lines(loaded: Loaded, metric: str, pairs: Iterable[tuple[Case, Ca
 def _draw_lines(
     axis: Axes, arms: Sequence[Case], lengths: Sequence[int], known: dict[str, Line], cell_points: float
 ) -> bool:
-    """Draw the lines of the arms on a map whose cells are one unit wide and high; return whether there was one.
-
-    Args:
-        axis: of the map.
-        arms: its rows.
-        lengths: its columns.
-        known: lines by arm.
-        cell_points: width of a cell in points.
-    """
+    """Draw the lines of the arms on a map whose cells are one unit wide and high; return whether there was one."""
     places: list[float | None] = []
     for y, case in enumerate(arms):
         line = known.get(case.arm)

@@ -138,14 +138,7 @@ def _waited(loaded: Loaded, case: Case, metric: str) -> float | None:
 
 
 def parts_of(table: Peaks, mine: Listed, theirs: Listed, ideal: float) -> dict[str, float]:
-    """Return what each part adds to the promised share of the baseline's time; together they lead to the attainable share.
-
-    Args:
-        table: peaks by shape.
-        mine: the arm's operators.
-        theirs: the baseline's.
-        ideal: the ratio that FLOPs promise.
-    """
+    """Return what each part adds to the promised share of the baseline's time; together they lead to the attainable share."""
     narrowest = min((_width(work) for work in theirs.work if _is_product(work)), default=0)
     ours, base = (_seconds(table, side, narrowest) for side in (mine, theirs))
     whole = sum(base.values())
@@ -204,11 +197,7 @@ def falls(loaded: Loaded, arms: Iterable[Case], metrics: Sequence[str], seq_len:
 
 
 def blocks(every: Sequence[tuple[str, Fall]]) -> Iterator[Block]:
-    """Return the parts of all arms, in per cent of the baseline's time.
-
-    Args:
-        every: what is known of them, by workload.
-    """
+    """Return the parts of all arms, by workload, in per cent of the baseline's time."""
     parts = [part for part in ORDER if any(part in found.parts for _, found in every)]
     predicted = any(found.predicted for _, found in every)
     attainable = Sentence("attainable" + " ±{error}" * predicted, error=Estimate(RATIO_ERROR, kind="about"))

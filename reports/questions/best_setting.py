@@ -76,13 +76,9 @@ def _best(loaded: Loaded, model: Case) -> Iterator[Best]:
 
 
 def fastest(loaded: Loaded, model: Case) -> Case | None:
-    """Return the setting that is told apart as the fastest at the longest length of the first workload that has one.
+    """Return the setting of a model that is told apart as fastest at the longest length of the first workload that has one.
 
     The anchor is left out, which has no ratio.
-
-    Args:
-        loaded: the run.
-        model: any arm of the model.
     """
     anchor = loaded.arms[0].arm
     told = [each for each in best_settings(loaded) if each.told_apart and each.case.model == model.model]
@@ -112,10 +108,6 @@ def _answer(loaded: Loaded, case: Case) -> Sentence | None:
     """Name the fastest setting of a model at each length, by workload; None where it has one setting, or no time.
 
     `Fastest of 3 settings of mine:build: mine:build capacity0.125 from T = 256 on, none is told apart at T = 128 (train step).`
-
-    Args:
-        loaded: the run.
-        case: any arm of the model.
     """
     mine = [each for each in best_settings(loaded) if each.case.model == case.model]
     said: dict[tuple[tuple[str, int], ...], list[str]] = {}

@@ -120,14 +120,9 @@ def _how_late(found: Finding) -> tuple[int, float]:
 
 
 def lines(loaded: Loaded, arms: Collection[str] | None = None, metrics: Collection[str] = ALL_TIMED) -> list[Line]:
-    """Return the lines of a run: by workload, axis, place and arm, then by baseline.
+    """Return lines by workload, axis, place and arm, then by baseline; unless arms are named, of all but baseline and ladder.
 
     There are none for tasks and sweeps over sizes, and none along an axis with a single point.
-
-    Args:
-        loaded: the run.
-        arms: those that lines are wanted of; None: all but the report's baseline and the dense ladder.
-        metrics: times of workloads.
     """
     cases = [case for case in contenders(loaded) if arms is None or case.arm in arms]
     against = [(case.arm, *each) for case in cases for each in _baselines(loaded, case)]

@@ -18,6 +18,7 @@ import pandas as pd
 
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import AnyMetric as Metric
+from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.stats import effects, memo, paired, verdicts
@@ -344,11 +345,9 @@ def _shown(loaded: Loaded) -> dict[tuple[str, str], list[Combined]]:
     _, factor = losses.unit_of(loaded)
     made = [each for each in combined(loaded) if each.metric in SHOWN]
     causal = any(each.metric == CAUSAL_LOSS and each.together.typical.value is not None for each in made)
-    groups = dict[tuple[str, str], list[Combined]]()
-    for each in made:
-        if not (causal and each.metric == "loss/val"):
-            groups.setdefault(each.square.key, []).append(each.scaled(factor))
-    return groups
+    return grouped(
+        (each.square.key, each.scaled(factor)) for each in made if not (causal and each.metric == "loss/val")
+    )
 
 
 def _table(loaded: Loaded, group: Sequence[Combined]) -> Table:

@@ -16,6 +16,7 @@ from scipy import special
 
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError, unknown
+from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import of_cell
 from modbench.harness.domain.case import Case, Comparison, Place
 from modbench.harness.planning.select import compile_expression
@@ -132,14 +133,7 @@ BASELINE = "baseline"
 
 @dataclass(frozen=True)
 class Filter:
-    """What of the run is shown; empty: all.
-
-    Attributes:
-        metrics: keys of metrics.
-        seq_lens: sequence lengths.
-        workloads: workloads, such as `decode`.
-        select: an expression over case ids, in pytest's grammar.
-    """
+    """What of the run is shown, `select` in pytest's grammar of case ids; empty: all."""
 
     metrics: tuple[str, ...] = ()
     seq_lens: tuple[int, ...] = ()
@@ -327,11 +321,6 @@ def one_table(loaded: Loaded, table: AlongAxis, keep: Filter) -> Table:
 
     Times, FLOPs, memory and a loss, unless metrics are named; at the longest length of each, unless it has one that was named.
 
-    Args:
-        loaded: the run.
-        table: what was compared, at all lengths.
-        keep: what was asked for.
-
     Raises:
         UsageError: if nothing has a length that was named.
     """
@@ -461,14 +450,7 @@ def _best(loaded: Loaded, metric: Metric, cells: Sequence[Cell]) -> set[str]:
 
 
 def found(loaded: Loaded, metric: Metric, cell: Cell, known: Mapping[str, float | None]) -> Finding:
-    """Return a cell as a finding: its value, and what is found of it against the baseline.
-
-    Args:
-        loaded: the run.
-        metric: what was measured.
-        cell: the cell.
-        known: values by case id, the baseline's among them.
-    """
+    """Return a cell as a finding: its value, and what is found of it against the baseline."""
     own = Estimate(cell.value, unit="" if metric.unit == "ratio" else metric.unit)
     own = replace(own, kind="share") if metric.unit == "ratio" else own
     alone = Finding(cell.case, None, cell.case.place, metric.key, value=own, reason=cell.why or None)
@@ -564,20 +546,10 @@ class _Maker:
         self.arms = {(each.label, case.arm): case for each in self.plan.comparisons for case in each.arms}
         self.matches = None if keep.select is None else compile_expression(keep.select)
         # Cases that have the value which is the baseline, by metric: what each other case is held against.
-        self.with_value = self._with_value() if self.value is not None else {}
+        others = (each for each in self.tables.asked() if self.value is not None and self.at[each[2].id] == self.value)
+        self.with_value = grouped((each[1].key, each) for each in others)
         self._told: dict[str, set[str]] = {}
         self._against: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
-
-    def _with_value(self) -> dict[str, list[Measured]]:
-        found: dict[str, list[Measured]] = {}
-        for comparison in self.plan.comparisons:
-            for key in comparison.metrics:
-                found.setdefault(key, []).extend(
-                    (comparison, self.tables.metrics[key], case)
-                    for case in comparison.arms
-                    if self.at[case.id] == self.value
-                )
-        return found
 
     def _arm(self, text: str) -> str:
         try:
@@ -625,11 +597,7 @@ class _Maker:
         for key in self.keep.metrics:
             if key not in self.plan.suite.metrics:
                 raise unknown("metric", key, self.plan.suite.metrics)
-        for comparison in self.plan.comparisons:
-            for metric in (self.tables.metrics[key] for key in comparison.metrics):
-                for case in comparison.arms:
-                    if self._kept(case, metric):
-                        yield comparison, metric, case
+        yield from (each for each in self.tables.asked() if self._kept(each[2], each[1]))
 
     def _kept(self, case: Case, metric: Metric) -> bool:
         matches = self.matches is None or self.matches(case.id)

@@ -273,7 +273,9 @@ class _Pair:
 
     def __init__(self, first: Loaded, run: Loaded, number: int) -> None:
         self.first, self.run, self.number = first, run, number
-        self.planned = [_planned(side) for side in (first, run)]
+        self.planned: list[Planned] = [
+            {(case.id, metric.key): (case, metric) for _, metric, case in side.tables.asked()} for side in (first, run)
+        ]
 
     def against(self, margin: float) -> Against:
         """Compare every case and metric of either run."""
@@ -341,15 +343,6 @@ class _Pair:
     def _withheld(self, metric: Metric) -> bool:
         """Whether nothing speaks for a machine that timed this metric."""
         return any(side.tables.made_in(metric).times and not side.checked for side in (self.first, self.run))
-
-
-def _planned(loaded: Loaded) -> Planned:
-    return {
-        (case.id, key): (case, loaded.tables.metrics[key])
-        for comparison in loaded.run.plan.comparisons
-        for key in comparison.metrics
-        for case in comparison.arms
-    }
 
 
 def _by_cell(findings: Sequence[GateFinding]) -> dict[Key, GateFinding]:

@@ -17,6 +17,7 @@ import pandas as pd
 
 from modbench.harness.core import labels
 from modbench.harness.core.contracts import AnyMetric as Metric
+from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case, Comparison, Place
 from modbench.harness.domain.notes.training import TrainNotes
@@ -490,12 +491,8 @@ def in_brief(loaded: Loaded) -> Iterator[Sentence]:
 def without_rate(made: Sequence[Exchange]) -> list[Sentence]:
     """Say why arms have no effective speed-up in any currency: a sentence for each reason."""
     arms = [each for each in best_sizes(made) if not each.check]
-    by_reason: dict[str | Sentence, list[Exchange]] = {}
-    for each in arms:
-        if not each.stated:
-            by_reason.setdefault(why_not(each), []).append(each)
     said = []
-    for reason, those in by_reason.items():
+    for reason, those in grouped((why_not(each), each) for each in arms if not each.stated).items():
         budgets = [in_flops(budget) for budget in sorted({each.case.budget for each in those if each.case.budget})]
         where = Listed([grid_point("T", at) for at in sorted({each.at for each in those if each.at})], last=" and ")
         words = "No effective speed-up" + " at {where}" * bool(where.values) + " for {arms}" * (len(those) < len(arms))
@@ -575,9 +572,7 @@ def why_not(each: Exchange) -> str | Sentence:
         return Sentence("dense with more FLOPs has no lower loss here ({ladder})", ladder=_ladder(each))
     if each.place.reason == FEW_POINTS:
         return FEW_POINTS
-    by_reason: dict[str, list[str]] = {}
-    for price in each.prices:
-        by_reason.setdefault(str(price.rate.reason), []).append(price.currency)
+    by_reason = grouped((str(price.rate.reason), price.currency) for price in each.prices)
     if len(by_reason) < 2:
         return next(iter(by_reason), "no compute was asked for")
     said = [

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from modbench.harness.core.contracts import GENERATION
+from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import OF_WORK, Label, of_cell
 from modbench.harness.core.units import counted
 from modbench.harness.domain.case import Case, Rung
@@ -67,12 +68,7 @@ class Head:
 
 
 def head(loaded: Loaded, *, machine_check: bool = True) -> Head:
-    """Return the first screen of a report.
-
-    Args:
-        loaded: the run.
-        machine_check: whether it says what is known of the machine; the page says it at its top.
-    """
+    """Return the first screen of a report; the page says at its top, instead of here, what is known of the machine."""
     said = asked(loaded)
     if not loaded.measured:  # why stands above it, among the warnings
         return Head(said, [f"{machine.NOTHING}."], [], [], [])
@@ -135,12 +131,7 @@ def answer(loaded: Loaded) -> list[Value]:
 
 
 class _Group(NamedTuple):
-    """Places that one answer is about: those of a workload of generation at a batch size.
-
-    Attributes:
-        workload: its title.
-        batch: the batch size.
-    """
+    """Places that one answer is about: those of a workload of generation at a batch size."""
 
     workload: str
     batch: int
@@ -321,9 +312,7 @@ def _listed(cases: Sequence[Case]) -> Listed:
     """Name the arms; of many say how many there are of each model."""
     if len(cases) <= MOST_NAMED:
         return Listed(cases, last=" and ")
-    by_model: dict[str, list[Case]] = {}
-    for case in cases:
-        by_model.setdefault(case.model, []).append(case)
+    by_model = grouped((case.model, case) for case in cases)
     named: list[Value] = [
         each[0] if len(each) == 1 else Sentence("{n} settings of {model}", n=len(each), model=_model(each[0]))
         for each in by_model.values()

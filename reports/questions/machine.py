@@ -41,10 +41,6 @@ def nothing_measured(loaded: Loaded) -> str:
 def check_measured(loaded: Loaded, page: Path) -> None:
     """Check that a run that ended has a value in any of its cells. Failed cells are data, unless there is nothing else.
 
-    Args:
-        loaded: the run.
-        page: its report, which the message names.
-
     Raises:
         NothingMeasuredError: if every cell failed or was skipped.
     """

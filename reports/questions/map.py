@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias
 import pandas as pd
 
 from modbench.harness.core.confirm_plan import ConfirmPlan
+from modbench.harness.core.grouped import grouped
 from modbench.harness.domain.case import Case
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table, Value
 from modbench.reports.panel import InPlace
@@ -48,13 +49,7 @@ _OTHERS: Sequence[tuple[Standing, str]] = (
 
 @dataclass(frozen=True)
 class Quantity:
-    """One of the maps.
-
-    Attributes:
-        title: names it.
-        metric: its key.
-        loss: how losses are shown; None for everything else.
-    """
+    """One of the maps: its title and metric, and how losses are shown; None for everything else."""
 
     title: str
     metric: str
@@ -201,11 +196,11 @@ def answer(loaded: Loaded) -> Iterator[Value]:
 
 def _pays(made: Map) -> Sentence:
     """Say at which lengths which arms pay over the dense models of equal cost; lengths with the same arms stand together."""
-    at: dict[tuple[str, ...], list[int]] = {}
     arms = made.compared(equal_cost=True)
     standings = {(case.arm, length): made.standing(case, length) for case in arms for length in made.lengths}
-    for length in made.lengths:
-        at.setdefault(tuple(each.arm for each in arms if standings[each.arm, length] == "pays"), []).append(length)
+    at = grouped(
+        (tuple(each.arm for each in arms if standings[each.arm, length] == "pays"), length) for length in made.lengths
+    )
     named, counts = {case.arm: case for case in made.arms}, Counter(standings.values())
     parts = [
         Sentence(

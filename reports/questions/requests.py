@@ -58,12 +58,7 @@ class Request:
 
 
 def request(loaded: Loaded, case: Case) -> Request:
-    """Return a request beside its prediction.
-
-    Args:
-        loaded: the run.
-        case: a case whose place has new tokens.
-    """
+    """Return a request, a case whose place has new tokens, beside its prediction."""
     apart = case.place.model_copy(update={"new_tokens": 0})
 
     def known(metrics: tuple[str, ...], place: Place = apart) -> float | None:

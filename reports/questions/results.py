@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 from modbench.harness.core.contracts import GENERATION
+from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import OF_WORK
 from modbench.harness.domain.case import Case, Place
 from modbench.reports.model import Estimate, Finding, Labelled, Sentence, Table, Value
@@ -39,12 +40,6 @@ def tables(loaded: Loaded, metrics: Collection[str] | None = None, settings: int
     """Return the tables of a run: a row for each arm, a column for each length; of one length, a column for each batch size.
 
     There are none where sizes differ between arms, so that no ratio says anything.
-
-    Args:
-        loaded: the run.
-        metrics: those that are wanted; None: all.
-        settings: tables of one metric at most: one for each batch size (of generation all batch sizes are in one), number format
-            and way of execution.
     """
     if loaded.run.plan.suite.isoflop is not None or not loaded.arms:
         return []
@@ -64,10 +59,8 @@ def _of_metric(loaded: Loaded, metric: str, title: str, settings: int) -> Iterat
     places = list(dict.fromkeys(places))
     generated = loaded.tables.metrics[metric].workload in GENERATION
     over_batches = len({place.seq_len for place in places}) == 1 and len({place.batch_size for place in places}) > 1
-    groups: dict[tuple[object, ...], list[Place]] = {}
-    for place in places:
-        fixed = "" if generated else place.seq_len if over_batches else place.batch_size
-        groups.setdefault((fixed, place.dtype, place.execution), []).append(place)
+    fixed = {place: "" if generated else place.seq_len if over_batches else place.batch_size for place in places}
+    groups = grouped(((fixed[place], place.dtype, place.execution), place) for place in places)
     axis, letter = ("batch_size", "B") if over_batches else ("seq_len", "T")
     for theirs in list(groups.values())[:settings]:
         ordered = sorted(theirs, key=lambda place: (place.batch_size, place.seq_len, place.new_tokens))
@@ -172,14 +165,7 @@ def loss_table(loaded: Loaded) -> Table | None:
 
 
 def loss_cell(loaded: Loaded, case: Case, loss: losses.Loss, length: int | None = None) -> Value:
-    """Return a loss in the unit in which it is shown, and its difference to the baseline's; empty where it was not planned.
-
-    Args:
-        loaded: the run.
-        case: the arm.
-        loss: which loss.
-        length: of which training; None: of the only one.
-    """
+    """Return a loss in the unit in which it is shown, and its difference to the baseline's; empty where it was not planned."""
     own, pair = (found(case.arm, loss.metric, length) for found in (loaded.case, loaded.pair))
     if own is None:
         return ""

@@ -90,13 +90,7 @@ class Result:
 
 
 def result(blocks: Sequence[Sequence[Path]], sides: tuple[str, str], margin: float | None = None) -> Result:
-    """Judge the launches.
-
-    Args:
-        blocks: run folders of every block: first side, second side, first side again.
-        sides: the two sides in words.
-        margin: the largest difference that does not matter, as a share; None: the suite's.
-    """
+    """Judge the launches of every block: first side, second side, first side again."""
     read = [[Tables(run_folder.read(str(path))) for path in block] for block in blocks]
     chosen = read[0][0].run.plan.suite.margin if margin is None else margin
     return Result(sides, chosen, _judged([*timed(read)], chosen))
@@ -132,11 +126,7 @@ class Timed:
 
 
 def timed(blocks: Sequence[Sequence[Tables]]) -> Iterator[Row | Timed]:
-    """Yield the cases of both sides; one that cannot be compared as a row with its reason.
-
-    Args:
-        blocks: the tables of every block: first side, second side, first side again.
-    """
+    """Yield the cases of both sides of every block (first, second, first again); one that cannot be compared with its reason."""
     first, second = blocks[0][0], blocks[0][1]
     there = {case.id: case for case in second.run.plan.cases}
     here = {case.id for case in first.run.plan.cases}
@@ -269,12 +259,7 @@ def _ratio(effect: Effect) -> Estimate:
 
 def _undecided(effect: Effect, margin: float, p: dict[int, float], i: int) -> str:
     """Why a row is undecided, and what would decide it."""
-    if (
-        effect.low is not None
-        and effect.high is not None
-        and not effect.low <= 0 <= effect.high
-        and p.get(i, 0) > 1 - effects.LEVEL
-    ):
+    if effect.excludes_0 and p.get(i, 0) > 1 - effects.LEVEL:
         said = Sentence(
             "not significant among {n} rows (Benjamini-Hochberg p {p}): select fewer, or take more --launches",
             n=len(p),

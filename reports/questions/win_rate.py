@@ -37,13 +37,7 @@ def doubts(found: Finding) -> tuple[str, ...]:
 
 
 def best(loaded: Loaded, metric: str, cases: Mapping[str, str]) -> str | None:
-    """Return the arm that is shown to be better than every other one; None where none is, or a pair was not compared.
-
-    Args:
-        loaded: the run.
-        metric: what is compared.
-        cases: case ids by arm, of those that were measured at one place.
-    """
+    """Return the arm that is shown to be better than every other one; None where none is, or a pair was not compared."""
 
     def beats(arm: str, other: str) -> bool:
         for row in loaded.between(metric, arm, other):

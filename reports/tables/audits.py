@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from modbench.harness.audit.card import AUDIT, AuditFinding, Card, Finding, Given, Number
+from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.records import Record
 from modbench.reports.model import Estimate, Listed, Sentence, Value
@@ -32,8 +33,5 @@ def audit_in(record: Record) -> AuditFinding | None:
 
 def by_label(card: Card) -> dict[Label, str]:
     """Return sentences of a card by the label that they bring, most important first."""
-    said: dict[Label, list[str]] = {}
-    for found in card.findings.values():
-        if found.label is not None:
-            said.setdefault(found.label, []).append(plain(sentence(found)))
+    said = grouped((each.label, plain(sentence(each))) for each in card.findings.values() if each.label is not None)
     return {label: "; ".join(each) for label, each in said.items()}

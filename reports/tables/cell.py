@@ -13,13 +13,7 @@ from modbench.harness.stats import effects
 
 
 class Trouble(NamedTuple):
-    """Why a metric has no value.
-
-    Attributes:
-        status: `failed` or `skipped`.
-        reason: in words.
-        kind: what sort of failure; None where nothing failed.
-    """
+    """Why a metric has no value: whether it `failed` or was `skipped`, the reason, and what sort of failure it was."""
 
     status: Literal["failed", "skipped"]
     reason: str
@@ -106,13 +100,7 @@ class Interval(Protocol):
 
 
 def columns_of(found: Interval, value: str = "value", before: str = "") -> dict[str, float | None]:
-    """Return a number and its ends by the names of their columns: `value`, `ci_low`, `ci_high`.
-
-    Args:
-        found: the number.
-        value: its column.
-        before: stands before the names of both ends.
-    """
+    """Return a number and its ends by the names of their columns: `value`, `ci_low`, `ci_high`."""
     return {value: found.value, f"{before}ci_low": found.low, f"{before}ci_high": found.high}
 
 

@@ -86,12 +86,7 @@ def against_ideal(
 ) -> tuple[dict[str, Any], list[str | None]]:
     """Return the columns that hold a ratio, with its interval, against its ideal, and reasons for those that are null.
 
-    Args:
-        ratio: measured.
-        ideal: promised; None: nothing was.
-        otherwise: why nothing was promised.
-        low: lower end of the ratio's interval.
-        high: upper end.
+    `otherwise` is why nothing was promised, where `ideal` is None.
     """
     if ideal is None:
         return {}, [f"no ideal: {otherwise}"]
@@ -337,8 +332,9 @@ MORE = (
 
 def targets_of(plan: Plan, *, all_pairs: bool) -> Targets:
     """Return what `pairs` asks for: None where all pairs are made."""
+    rows = sum(len(each.metrics) * len(each.arms) * (len(each.arms) - 1) // 2 for each in plan.comparisons)
     # A sweep over sizes compares the step times of any two of them.
-    if all_pairs or plan.suite.isoflop is not None or all_rows(plan) <= MOST_PAIRS:
+    if all_pairs or plan.suite.isoflop is not None or rows <= MOST_PAIRS:
         return None
     return {(rung.arm, rung.target) for rung in plan.ladder}
 
@@ -370,13 +366,7 @@ def comparison_table(tables: Tables, rows: Sequence[dict[str, Any]]) -> pd.DataF
 
 
 def settle(tables: Tables, rows: Sequence[dict[str, Any]], twins: Sequence[object]) -> None:
-    """Judge rows that were made outside of `comparisons.csv`, and withhold what may not be claimed.
-
-    Args:
-        tables: the run.
-        rows: rows with a family (`of_family`).
-        twins: verdicts on anchors and their twins.
-    """
+    """Judge rows with a family (`of_family`) made outside of `comparisons.csv`, and withhold what may not be claimed."""
     _judge(tables, rows)
     pair_verdicts.suppress(tables, rows, twins)
 
@@ -404,11 +394,6 @@ def of_family(row: dict[str, Any], family: Hashable, *, primary: bool, twin: boo
     if row.get("evidence") is not None:
         row["evidence"] = replace(row["evidence"], family=family, other=not primary and not twin)
     return row | {"primary": primary, "twin": twin}
-
-
-def all_rows(plan: Plan) -> int:
-    """Rows that all pairs make, of arms and metrics."""
-    return sum(len(each.metrics) * len(each.arms) * (len(each.arms) - 1) // 2 for each in plan.comparisons)
 
 
 def pairs(comparison: Comparison, baseline: Case, targets: Targets = None) -> Iterator[tuple[Case, Case, bool]]:

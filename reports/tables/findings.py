@@ -27,15 +27,7 @@ def of_row(
     value: float | None = None,
     base: float | None = None,
 ) -> Finding:
-    """Return what a row of `comparisons.csv` says.
-
-    Args:
-        row: the row.
-        what: the arm that it is about.
-        against: what that is compared with.
-        value: the arm's own value in the metric's unit, if it is wanted beside the comparison.
-        base: the other's.
-    """
+    """Return what a row of `comparisons.csv` says, with the values of both arms in the metric's unit where they are wanted."""
     get: Callable[[str], Any] = row.get if isinstance(row, Mapping) else lambda column: getattr(row, column, None)
     unit, labels, others = str(get("unit")), of_cell(get("labels")), of_cell(get("baseline_labels"))
     made = Finding(
@@ -142,12 +134,7 @@ class Against(NamedTuple):
 
 
 def against(loaded: Loaded, metrics: Iterable[str]) -> list[Against]:
-    """Return what can be chosen. The dense models of equal cost come first, if any was measured: a reader would take one instead.
-
-    Args:
-        loaded: the run.
-        metrics: what is compared.
-    """
+    """Return what can be chosen; first dense of equal cost, if any was measured: a reader would take one instead."""
     base, wanted = loaded.arms[0], [*metrics]
     beside = ((case, found[0]) for case in loaded.arms_shown if (found := rung_beside(loaded, case)) is not None)
     solved = [

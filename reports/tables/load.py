@@ -14,6 +14,7 @@ import pandas as pd
 
 from modbench.harness.core.contracts import GENERATION
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.grouped import grouped
 from modbench.harness.domain.case import Case, Place, Rung, UnitOfWork
 from modbench.harness.machine.busy_intervals import union_s
 from modbench.harness.machine.certificate import VERDICTS, Certificate
@@ -181,11 +182,9 @@ class Loaded:
     def labelled(self) -> dict[str, list[Case]]:
         """The arms by label, such as `not autoregressive as measured`."""
         found: dict[str, dict[str, Case]] = {}
-        for comparison in self.run.plan.comparisons:
-            for key in comparison.metrics:
-                for case in comparison.arms:
-                    for label in self.tables.labels(case, self.tables.metrics[key]):
-                        found.setdefault(label, {}).setdefault(case.arm, case)
+        for _, metric, case in self.tables.asked():
+            for label in self.tables.labels(case, metric):
+                found.setdefault(label, {}).setdefault(case.arm, case)
         return {label: list(cases.values()) for label, cases in found.items()}
 
     @property
@@ -225,10 +224,8 @@ class Loaded:
     @cached_property
     def _between(self) -> dict[tuple[str, str, str], list[int]]:
         """Rows of `pairs` by metric, arm and baseline."""
-        found: dict[tuple[str, str, str], list[int]] = {}
-        for at, key in enumerate(zip(self.pairs.metric, self.pairs.arm, self.pairs.baseline_arm, strict=True)):
-            found.setdefault(key, []).append(at)
-        return found
+        keys = zip(self.pairs.metric, self.pairs.arm, self.pairs.baseline_arm, strict=True)
+        return grouped((key, at) for at, key in enumerate(keys))
 
     @cached_property
     def _pair_tuples(self) -> list[Row]:

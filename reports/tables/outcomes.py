@@ -15,6 +15,7 @@ from modbench.harness.audit.card import AuditFinding
 from modbench.harness.core.config import GENERATION_KEYS
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import Unmeasured, UsageError, unknown
+from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import ESCAPED, Label
 from modbench.harness.domain.case import Case, Comparison, UnitOfWork
 from modbench.harness.domain.evidence import Doubt, Evidence, Launch, LaunchCount
@@ -248,6 +249,12 @@ class Tables:
         """Return the comparison in which this metric of the case was measured."""
         return self._measured_in[case.original.id, metric.key]
 
+    def asked(self) -> Iterator[tuple[Comparison, Metric, Case]]:
+        """Yield what the run was asked for: of each comparison each metric of each arm."""
+        for comparison in self.run.plan.comparisons:
+            for key in comparison.metrics:
+                yield from ((comparison, self.metrics[key], case) for case in comparison.arms)
+
     def twins(self) -> Iterator[tuple[Case, Case, Metric]]:
         """Yield (twin, anchor, metric) for every time that a twin of an anchor was measured in."""
         for comparison in self.run.plan.comparisons:
@@ -407,11 +414,9 @@ class Tables:
         """Return the labels of an arm in every output, such as `not autoregressive as measured`."""
         labels = (self.doubts[name].label for name in self.doubts_about(case, metric))
         doubted = [label for label in labels if label is not None]
-        return [Label.DAMAGED] * bool(self.damaged(case, metric)) + doubted + self._code_label(case, metric)
-
-    def _code_label(self, case: Case, metric: Metric) -> list[Label]:
-        """The label of a number if other units of the run ran other versions of the files that its units ran."""
-        return [Label.CODE_CHANGED] if self.changed & self.code_versions(case, metric).keys() else []
+        # Other units of the run ran other versions of the files that its units ran.
+        changed = [Label.CODE_CHANGED] * bool(self.changed & self.code_versions(case, metric).keys())
+        return [Label.DAMAGED] * bool(self.damaged(case, metric)) + doubted + changed
 
     def code_versions(self, case: Case, metric: Metric) -> provenance.Versions:
         """Return the versions of the user's files that a number was made with."""
@@ -483,13 +488,7 @@ class Tables:
 
 @dataclass(frozen=True)
 class Derived:
-    """What a derived metric is computed from, besides the seconds of its source.
-
-    Attributes:
-        tables: the run.
-        case: the case.
-        metric: the derived metric.
-    """
+    """What a derived metric is computed from, besides the seconds of its source."""
 
     tables: Tables
     case: Case
@@ -519,9 +518,7 @@ class Derived:
 
 def _alike(tables: Tables) -> Mapping[str, Mapping[str, Sequence[str]]]:
     """Return, by arm, the arms of its model that agree with it bit for bit, each with the settings that differ."""
-    arms: dict[str, list[Case]] = {}
-    for case in tables.run.plan.cases:
-        arms.setdefault(case.arm, []).append(case)
+    arms = grouped((case.arm, case) for case in tables.run.plan.cases)
     groups: dict[tuple[str, frozenset[Number]], list[Case]] = {}
     for cases in arms.values():
         numbers = frozenset(_numbers(tables, cases))

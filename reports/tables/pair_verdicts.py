@@ -54,13 +54,7 @@ class Evidence:
 
 
 def judge(rows: Sequence[dict[str, Any]], margin: float, *, claims: bool) -> None:
-    """Add verdict, reason and labels to the rows that have `evidence`, which is taken from them.
-
-    Args:
-        rows: rows of `comparisons.csv`.
-        margin: differences below this are of no practical interest.
-        claims: whether the run's effort supports verdicts.
-    """
+    """Add verdict, reason and labels to the rows that have `evidence`, which is taken from them."""
     found: dict[int, Evidence] = {
         i: row.pop("evidence") for i, row in enumerate(rows) if row.get("evidence") is not None
     }
@@ -152,8 +146,7 @@ def _undecided(clock: Estimates, margin: float, own: str, family: int) -> str:
 
 def _among(clock: Estimates, family: int) -> str | None:
     """Say that an effect whose interval excludes none is not significant in its family; None where the interval includes none."""
-    effect = clock.typical
-    if clock.p is None or effect.low is None or effect.high is None or effect.low <= 0 <= effect.high:
+    if clock.p is None or not clock.typical.excludes_0:
         return None
     words = "not significant among {n} comparisons (Benjamini-Hochberg p {p})"
     return plain(Sentence(words, n=family, p=Estimate(clock.p, kind="p")))
@@ -183,13 +176,7 @@ def has_evidence(verdicts: Iterable[object]) -> bool:
 
 
 def suppress(tables: Tables, rows: Sequence[dict[str, Any]], twins: Sequence[object]) -> None:
-    """Remove verdicts that may not be given, with the reason. *Contaminated* stays: it is no claim.
-
-    Args:
-        tables: the run.
-        rows: pairs of arms, judged.
-        twins: verdicts on anchors and their twins.
-    """
+    """Remove verdicts that may not be given, with the reason. *Contaminated* stays: it is no claim."""
     if not (provenance.certificates(tables.run) or has_evidence(twins)):
         for row in rows:
             if tables.made_in(tables.metrics[row["metric"]]).times:

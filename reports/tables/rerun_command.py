@@ -26,13 +26,7 @@ LEFT_ALONE = ("--audit", "--strict", "--json", "-q", "--quiet", "-v", "--verbose
 
 @dataclass(frozen=True)
 class Asked:
-    """What a run's command asked for.
-
-    Attributes:
-        suite: the suite, as typed.
-        flags: the options that say what is measured, as typed.
-        select: its `-k` expression.
-    """
+    """What a run's command asked for, as typed: the suite, options that say what is measured, and `-k`."""
 
     suite: str
     flags: tuple[tuple[str, ...], ...]
@@ -90,11 +84,7 @@ def _sets(flag: tuple[str, ...]) -> str:
 
 
 class Again:
-    """Commands that measure cases of one run again.
-
-    Args:
-        run: the run.
-    """
+    """Commands that measure cases of one run again."""
 
     def __init__(self, run: StoredRun) -> None:
         self.plan: Plan = run.plan

@@ -49,12 +49,7 @@ class Counts:
 
 
 def counts(metric: Metric, cells: Mapping[str, Cell]) -> Counts | None:
-    """Count the runs that solved the task which a metric is about; None if it is about none, or no arm has a value.
-
-    Args:
-        metric: accuracy on the task.
-        cells: its outcomes by the id of each arm's case.
-    """
+    """Count the runs that solved the task which a metric is about; None if it is about none, or no arm has a value."""
     if not metric.task:
         return None
     accuracies, shortcut, way = dict[str, dict[int, float]](), 0.0, SOLVED
@@ -92,14 +87,7 @@ def estimate(found: Counts, case: Case, effect: Effect) -> Effect:
 def result(
     found: Counts, case: Case, baseline: Case, values: tuple[dict[int, float], dict[int, float]]
 ) -> dict[str, Any]:
-    """Compare two arms: columns of `comparisons.csv` from `difference` on, but for the verdict.
-
-    Args:
-        found: the counts.
-        case: an arm.
-        baseline: the other.
-        values: accuracy by seed, of either.
-    """
+    """Compare two arms by accuracy by seed: columns of `comparisons.csv` from `difference` on, but for the verdict."""
     effect, (mine, n), (theirs, other_n) = found.effect(case, baseline), found.of(case), found.of(baseline)
     seeds = values[0].keys() & values[1].keys()
     apart = [values[0][seed] - values[1][seed] for seed in sorted(seeds)]

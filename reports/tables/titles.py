@@ -13,12 +13,9 @@ from modbench.reports.wording import name
 
 
 def titled(plan: Plan, given: Mapping[str, str], lacking: dict[str, UsageError] | None = None) -> Plan:
-    """Return the plan with titles for some of its arms; nothing else of it changes.
+    """Return the plan with titles for some of its arms, named as `arm_named` takes them; nothing else of it changes.
 
-    Args:
-        plan: the plan.
-        given: titles by arm, each named as `arm_named` takes it.
-        lacking: takes what is wrong with arms that the plan does not have, by their names; None: it is raised.
+    `lacking` takes what is wrong with arms that the plan does not have; without it, that is raised.
 
     Raises:
         UsageError: if there is no such arm, or two would have the same name.

@@ -7,18 +7,14 @@ from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
 
+from modbench.harness.core.grouped import grouped
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.results import layout
 from modbench.harness.results.run_file import StoredRun
 
 
 class Files:
-    """The files of some cases.
-
-    Args:
-        run: the run.
-        cases: ids of the cases.
-    """
+    """The files of some cases."""
 
     def __init__(self, run: StoredRun, cases: Collection[str]) -> None:
         self.run, self.cases = run, set(cases)
@@ -26,21 +22,12 @@ class Files:
     @cached_property
     def units(self) -> dict[str, list[UnitOfWork]]:
         """Units with a record, by the id of the cases in them."""
-        missing, found = set(self.run.missing), dict[str, list[UnitOfWork]]()
-        for unit in self.run.plan.units:
-            if unit.name not in missing:
-                for case in unit.comparison.arms:
-                    if case.id in self.cases:
-                        found.setdefault(case.id, []).append(unit)
-        return found
+        missing = set(self.run.missing)
+        there = (unit for unit in self.run.plan.units if unit.name not in missing)
+        return grouped((case.id, unit) for unit in there for case in unit.comparison.arms if case.id in self.cases)
 
     def records(self, case: str, group: str | None = None) -> list[str]:
-        """Return the records of a case, launches of a series in one: `units/time-forward-T128-launch{0..6}.json`.
-
-        Args:
-            case: its id.
-            group: of the metric; None: of all metrics.
-        """
+        """Return the records of a case, launches of a series in one: `units/time-forward-T128-launch{0..6}.json`."""
         return self._paths(
             [u for u in self.units.get(case, []) if group is None or u.workload == group], "units", ".json"
         )
@@ -60,9 +47,7 @@ class Files:
                 layout.file_of(self.run.path, folder, unit.name, ending).relative_to(self.run.path).as_posix()
                 for unit in units
             ]
-        series: dict[str, list[int]] = {}
-        for unit in units:
-            series.setdefault(f"{unit.series}-launch" if unit.series else unit.name, []).append(unit.launch)
+        series = grouped((f"{unit.series}-launch" if unit.series else unit.name, unit.launch) for unit in units)
         repeated = {f"{unit.series}-launch" for unit in units if unit.series}
         return [
             f"{folder}/{stem}{_span(launches) if stem in repeated else ''}{ending}" for stem, launches in series.items()

@@ -49,15 +49,7 @@ def _joined(blocks: Iterable[Sequence[str]]) -> str:
 
 
 def along_axis(loaded: Loaded, table: AlongAxis, width: int, *, every: bool = False, verbose: bool = False) -> str:
-    """Return a table for each metric, then what must be known to read them.
-
-    Args:
-        loaded: the run.
-        table: what was compared.
-        width: of the terminal, in characters.
-        every: whether all metrics are shown.
-        verbose: whether nothing is left out.
-    """
+    """Return a table for each metric, then what must be known to read them."""
     columns = table.columns if every or verbose else table.shown()
     blocks = [wrapped([f"⚠ {sentence}"], width) for sentence in reversed(warnings(loaded))]
     blocks.append(wrapped([f"{loaded.path} by {table.axis}, over {table.over}"], width))
@@ -131,13 +123,7 @@ def _cell(table: AlongAxis, value: axes.Value, cell: Cell, best: Collection[str]
 
 
 def side_by_side(compared: Compared, width: int, *, verbose: bool = False) -> str:
-    """Return what changed against the first run, in what the runs differ, and the rows.
-
-    Args:
-        compared: the runs.
-        width: of the terminal, in characters.
-        verbose: whether rows are shown that did not change, or that are many.
-    """
+    """Return what changed against the first run, in what the runs differ, and the rows."""
     blocks = [wrapped(map(compare_runs.summary, compared.against), width)]
     blocks.append([f"{letter(i)}  {run.path}  ({about(run)})" for i, run in enumerate(compared.runs)])
     blocks.append(_differences(compared, width))

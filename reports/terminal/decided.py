@@ -19,12 +19,7 @@ from modbench.reports.writers.number_format import place
 
 
 def answer(folder: Path, launches: Sequence[UnitOfWork]) -> list[str]:
-    """Return what the launches of a comparison have shown, in lines; none where nothing is claimed or compared.
-
-    Args:
-        folder: the run folder.
-        launches: all launches of a timed comparison.
-    """
+    """Return what the launches of a comparison have shown, in lines; none where nothing is claimed or compared."""
     stored = run_folder.read(str(folder))
     part = part_of(stored, launches) if stored.plan.suite.claims else None
     said = first_screen.answer(part) if part and not part.alone else []

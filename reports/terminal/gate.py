@@ -16,10 +16,6 @@ def as_text(found: Gate, *, verbose: bool = False) -> Iterator[str]:
     """Yield the verdict, then what changed or cannot be told, what was asked for, and why the rest has no verdict.
 
     A reason may hold line feeds, and a folder may be a stranger's: each stays on its line.
-
-    Args:
-        found: the result.
-        verbose: whether each case has a line, not the worst of each metric and verdict.
     """
     yield from (escaped(plain(said), lines=False) for said in _said(found, verbose=verbose))
 
@@ -63,14 +59,7 @@ def annotated(found: Gate) -> Iterator[str]:
 
 
 def summary(found: Gate, run: str, base: str, most: int = markdown.MOST_BYTES) -> str:
-    """Return a job summary in Markdown, of at most so many bytes; nothing where they do not hold even its first lines.
-
-    Args:
-        found: the result.
-        run: the new run, as the user named it.
-        base: the run that it was compared with.
-        most: bytes that it may have.
-    """
+    """Return a job summary in Markdown, of at most so many bytes; nothing where they do not hold even its first lines."""
     judged = gate.judged_by(found)
     said: list[Value] = [
         *filter(None, (found.incomplete, found.unfit)),

@@ -17,13 +17,7 @@ from modbench.reports.writers.text import wrapped
 
 
 def as_text(found: Recommended, width: int = 100, *, verbose: bool = False) -> Iterator[str]:
-    """Yield the lines of an answer, sentences wrapped to a width; a command stays whole.
-
-    Args:
-        found: the answer.
-        width: of the terminal, in characters.
-        verbose: whether all that is open is said, where commands follow that would measure it, and who is not considered.
-    """
+    """Yield the lines of an answer, sentences wrapped to a width; a command stays whole."""
     yield from wrapped([recommend.headline(found), *recommend.remarks(found)], width, "  ")
     if found.best is not None:
         yield ""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import Label
 from modbench.harness.core.units import human_duration
 from modbench.harness.domain.case import Case
@@ -167,12 +168,7 @@ def _legend(loaded: Loaded, lines: Sequence[str], more: Sequence[str], width: in
 
 
 def troubles(loaded: Loaded, *, verbose: bool = True) -> list[str]:
-    """Name the models that were skipped as a whole and the cases that failed, each with the reason.
-
-    Args:
-        loaded: the run.
-        verbose: whether each case is named, not one for each reason.
-    """
+    """Name models that were skipped as a whole, and cases that failed, each with the reason; in short one of each reason."""
     width = text.width()
     return [*_skipped(loaded, width), *_failures(loaded, width, each=verbose)]
 
@@ -202,9 +198,10 @@ def _skipped_arms(loaded: Loaded) -> Iterator[str]:
 def _failures(loaded: Loaded, width: int, *, each: bool) -> list[str]:
     """Name the cases that failed, with the reason and the log: each, or the first of those with the same reason and metrics."""
     known = unit_files.logs(loaded.run)
-    alike: dict[tuple[str, ...], list[str]] = {}
-    for case, rows in loaded.failed.groupby("case_id", sort=False):
-        alike.setdefault((str(case) * each, str(rows.reason.iloc[0]), *rows.metric), []).append(str(case))
+    alike = grouped(
+        ((str(case) * each, str(rows.reason.iloc[0]), *rows.metric), str(case))
+        for case, rows in loaded.failed.groupby("case_id", sort=False)
+    )
     most, lines = MOST_FAILED if each else MOST_REASONS, list[str]()
     for (_, reason, *metrics), (first, *others) in list(alike.items())[:most]:
         said = unit_files.in_run_folder(f"{reason}{unit_files.beside(reason, known, first, metrics)}", loaded.path)

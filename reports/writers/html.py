@@ -14,8 +14,9 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup, escape
 
+from modbench.harness.core.grouped import grouped
 from modbench.harness.domain.case import Case
-from modbench.reports.figures.style import Look, look, to_svg
+from modbench.reports.figures.style import look, to_svg
 from modbench.reports.model import Alert, Block, Figure, Note, Sentence, Table, Value
 from modbench.reports.wording import name, short
 from modbench.reports.writers.data import csv as csv_text
@@ -155,9 +156,7 @@ def _key(arms: Sequence[Case]) -> Markup:
 
     Of more than `MOST_ALIKE` arms with one mark, such as the sizes of a sweep, it says what their names have in common.
     """
-    by_look: dict[Look, list[str]] = {}
-    for case in arms:
-        by_look.setdefault(look(case), []).append(short(case) if case.rung else name(case))
+    by_look = grouped((look(case), short(case) if case.rung else name(case)) for case in arms)
     marks = [
         {"look": mark, "name": each}
         for mark, names in by_look.items()

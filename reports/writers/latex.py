@@ -89,10 +89,6 @@ def table(made: Table, label: str) -> str:
     r"""Write a table for booktabs: bold is better by more than the margin, a circle is undecided, disturbed or no claim.
 
     Intervals stand in it where its columns leave room. A dagger is a loss that saw later tokens.
-
-    Args:
-        made: the table.
-        label: of `\ref`.
     """
     intervals = len(made.head) - 1 <= MOST_WITH_INTERVALS
     columns = [*zip(*made.rows, strict=True)]

@@ -45,9 +45,9 @@ def _escape(match: re.Match[str]) -> str:
     return "&amp;" if match[0] == "&" else f"\\{match[0]}"
 
 
-def code(said: str, most: int = LONGEST) -> str:
+def code(said: str) -> str:
     """Return a text in the font of code, escaped as any other: in backticks a `|` would end a cell of a table."""
-    return f"<code>{text(said, most)}</code>"
+    return f"<code>{text(said)}</code>"
 
 
 @dataclass
@@ -136,13 +136,7 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def within(blocks: Sequence[Block], limit: int = LIMIT, size: Callable[[str], int] = len) -> str:
-    """Join blocks to a text below a limit: rows are cut from the longest block until it is; nothing if that does not suffice.
-
-    Args:
-        blocks: the blocks.
-        limit: what the text must be smaller than.
-        size: measures it: in characters, or in bytes.
-    """
+    """Join blocks to a text below a limit: rows are cut from the longest block until it is; nothing if that does not suffice."""
     while True:
         said = "\n\n".join("\n".join(block.lines()) for block in blocks if block.head or block.rows) + "\n"
         if size(said) < limit:
@@ -164,13 +158,7 @@ MOST_TOLD = 300
 
 
 def annotation(kind: str, title: str, message: str) -> str:
-    """Return the workflow command that shows an annotation: `::error title=…::…`.
-
-    Args:
-        kind: `error` or `warning`.
-        title: its title.
-        message: its text.
-    """
+    """Return the workflow command that shows an annotation, an `error` or a `warning`: `::error title=…::…`."""
     title, message = (brief(escaped(brief(masked(each), MOST_TOLD)), MOST_TOLD) for each in (title, message))
     for mark, name in (("%", "%25"), ("\r", "%0D"), ("\n", "%0A")):
         title, message = title.replace(mark, name), message.replace(mark, name)
@@ -179,13 +167,7 @@ def annotation(kind: str, title: str, message: str) -> str:
 
 
 def first_annotations(kind: str, told: Sequence[tuple[str, str]], rest: str) -> Iterator[str]:
-    """Yield an annotation for each title and message; of more than GitHub shows, the last says how many there are.
-
-    Args:
-        kind: `error` or `warning`.
-        told: titles and messages, the most important first.
-        rest: where the others can be read.
-    """
+    """Yield an annotation for each title and message; of more than GitHub shows, the last says how many there are."""
     most = MOST_ANNOTATIONS if len(told) <= MOST_ANNOTATIONS else MOST_ANNOTATIONS - 1
     for title, message in told[:most]:
         yield annotation(kind, title, message)

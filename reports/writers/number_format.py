@@ -197,13 +197,7 @@ def _has_unit(of: Estimate) -> bool:
 
 
 def bare(value: float, of: Estimate, factor: float = 1.0) -> str:
-    """Write one number of an estimate without its unit.
-
-    Args:
-        value: the value, or an end of the interval.
-        of: the estimate.
-        factor: of the unit in which it is shown, which a quantity is divided by.
-    """
+    """Write a value of an estimate, or an end of its interval, without the unit that it is shown in."""
     form = _FORMS.get(of.unit if _has_unit(of) else _kind(of), three_digits)
     made = form(value / factor)
     return f"+{made}" if of.kind == "difference" and value >= 0 else made
@@ -235,7 +229,7 @@ def number(estimate: Estimate) -> str:
     return NONE
 
 
-def interval(estimate: Estimate, factor: float | None = None) -> str:
+def interval(estimate: Estimate) -> str:
     """Write the interval in the unit of the value: `[1.60–1.65]`, `[-0.012, +0.020]`; `[above 1.02]` where an end is open.
 
     Empty where there is none, or where `number` writes the bound.
@@ -244,7 +238,7 @@ def interval(estimate: Estimate, factor: float | None = None) -> str:
         return ""
     if estimate.value is None and not estimate.closed:
         return ""
-    by = scale(estimate)[0] if factor is None else factor
+    by = scale(estimate)[0]
     if estimate.low is None or estimate.high is None:
         end, word = (estimate.low, "above") if estimate.low is not None else (estimate.high, "below")
         return f"[{word} {bare(end or 0.0, estimate, by)}]"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -93,3 +95,12 @@ def test_each_shipped_model_has_its_expected_card(name: str) -> None:
     lines = terminal.card(card, 80).splitlines()
     assert len(lines) <= 30 - 1  # the path of the page follows
     assert max(map(len, lines)) <= 80
+
+
+def test_no_model_stays_in_memory() -> None:
+    module = toy()
+    seen = weakref.ref(module)
+    card_of(module, "mod")
+    del module
+    gc.collect()
+    assert seen() is None

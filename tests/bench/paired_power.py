@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from modbench.commands._paired.measure import ROUNDS
-from modbench.commands.compare.paired import BLOCKS
+from modbench.commands.compare import BLOCKS
 from modbench.harness.stats import aba_blocks, gate_looks
 
 MARGIN = 0.02

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from fake_nvml import fake_pynvml, refuse
 
-from modbench.commands.doctor import aa_comparisons, card_check, checkup
+from modbench.commands.doctor import aa_comparisons, checkup
 from modbench.harness.core.errors import ModbenchError
 from modbench.harness.domain.notes.findings import PeakFinding
 from modbench.harness.domain.records import Death, Environment, Record
@@ -113,7 +113,7 @@ def test_data_sheets_are_found_by_the_drivers_name(name: str, bf16: float | None
 
 
 def record(dtype: str, flop_per_s: float | None, name: str = "NVIDIA H100 80GB HBM3") -> Record:
-    unit = next(unit for unit in card_check.units() if unit.comparison.place.dtype == dtype)
+    unit = next(unit for unit in checkup.card_units() if unit.comparison.place.dtype == dtype)
     environment = Environment(torch="2.11.0", threads=1, pid=1, device=name, device_uuid="1")
     if flop_per_s is None:
         died = Death(kind="oom", reason="the device is full", again=False)
@@ -126,7 +126,7 @@ def record(dtype: str, flop_per_s: float | None, name: str = "NVIDIA H100 80GB H
 
 def test_the_peak_stands_beside_the_data_sheets() -> None:
     clocks = {"GPU-1": Clocks("card", 0, 1980, [1755.0, 1980.0] * 5, [61.0], [690.0]), "GPU-2": Clocks("other", 1)}
-    card = card_check.judged([record("bf16", 798e12), record("fp32", 50e12)], clocks)
+    card = checkup.judged_card([record("bf16", 798e12), record("fp32", 50e12)], clocks)
     nothing = Certificate("m", 6, 0, 0.0, 0.4, 0.01, None, 0.02, 0.0, 1, "")
     text = checkup.as_text(checkup.Checkup([_twin()], nothing, [], "NVIDIA H100, driver 580", 60.0, card))
     assert re.search(r"bf16 +798 TFLOP/s, 81% .* 989 TFLOP/s", text)
@@ -146,7 +146,7 @@ def _twin() -> aa_comparisons.Twin:
 
 def test_an_unknown_card_has_no_promise_and_no_driver_no_clocks() -> None:
     found = [record(dtype, 1e14, "NVIDIA Z1") for dtype in ("bf16", "fp32")]
-    card = card_check.judged(found, {})
+    card = checkup.judged_card(found, {})
     lines = dict(checkup._card_rows(card))
     assert lines["bf16"].startswith("100 TFLOP/s; no data sheet")
     assert "%" not in lines["bf16"]
@@ -155,7 +155,7 @@ def test_an_unknown_card_has_no_promise_and_no_driver_no_clocks() -> None:
 
 def test_a_peak_that_failed_says_why() -> None:
     with pytest.raises(ModbenchError, match="peak-fp32: the device"):
-        card_check.judged([record("bf16", 1e14), record("fp32", None)], {})
+        checkup.judged_card([record("bf16", 1e14), record("fp32", None)], {})
 
 
 def test_a_check_on_a_gpu_has_launches_for_the_card() -> None:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,10 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from planted import left, planted_suite
 
+from modbench.commands._flags import PairedFlags
 from modbench.commands._paired import folder as paired_folder
 from modbench.commands._paired import measure as paired
 from modbench.commands._paired import sides as paired_sides
-from modbench.commands.compare import paired as compare_paired
+from modbench.commands.compare import compare_revisions
 from modbench.harness.core.errors import UnfitError, UsageError
 from modbench.harness.execution.limits import Limits
 from modbench.harness.execution.log_supervisor import Keeper
@@ -188,7 +188,7 @@ def test_the_files_of_two_builds_are_part_of_what_is_compared(tmp_path: Path) ->
 )
 def test_what_a_paired_comparison_sets_is_not_set(settings: list[str], said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        paired.request(("a", "b"), "quick", models=(), settings=settings, lengths=(), select=None, timeout=None)
+        paired.request(("a", "b"), "quick", PairedFlags(settings=settings))
 
 
 def test_options_reach_both_sides_and_two_builds_have_one_value_each(
@@ -198,8 +198,7 @@ def test_options_reach_both_sides_and_two_builds_have_one_value_each(
     Path("mine.py").write_text("def build(config, threshold=1): ...\ndef other(config): ...\n")
 
     def asked(sides: tuple[str, ...], *models: str, option: str) -> paired.Request:
-        place: dict[str, Any] = {"settings": (), "lengths": (), "select": None, "timeout": None, "only": not sides}
-        return paired.request(sides, "quick", models=models, options=(option,), **place)
+        return paired.request(sides, "quick", PairedFlags(models, options=(option,)), only=not sides)
 
     both = asked(("a", "b"), "mine.py:build", option="threshold=0.5,0.7")
     one = paired_sides.Side("a", "a", sys.executable)
@@ -218,7 +217,7 @@ def test_a_suite_that_names_the_users_model_itself_is_refused(repository: Path, 
         f'[[arms]]\nmodel = "{model}"\n'
     )
     with pytest.raises(UsageError, match="only where it is given as --model"):
-        paired.request(("a", "b"), str(file), models=(), settings=(), lengths=(), select=None, timeout=None)
+        paired.request(("a", "b"), str(file), PairedFlags())
 
 
 @pytest.mark.parametrize(
@@ -277,7 +276,7 @@ def test_a_modbench_that_cannot_take_turns_is_refused_before_anything_runs(tmp_p
 
 def test_too_few_blocks_are_refused() -> None:
     with pytest.raises(UsageError, match="at least 3"):
-        compare_paired.compare_revisions(["a", "b", "quick"], launches=2)
+        compare_revisions(["a", "b", "quick"], PairedFlags(), launches=2)
 
 
 def launched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slower: dict[str, float]) -> list[list[Path]]:
@@ -308,8 +307,11 @@ def launched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slower: dict[str, 
     monkeypatch.setattr(paired_sides.Side, "identity", lambda self: self.name)
     monkeypatch.chdir(tmp_path)
     said = list[str]()
-    request = paired.Request(("a", "b"), "quick", name="quick", metrics=("latency/forward",))
-    found = paired.measure(request, "compared", said.append, lambda _: paired.Goal(5, 5))
+    monkeypatch.setattr(paired, "_say", said.append)
+    request = paired.Request(
+        ("a", "b"), "quick", PairedFlags(out="compared"), name="quick", metrics=("latency/forward",)
+    )
+    found = paired.measure(request, lambda _: paired.Goal(5, 5))
     assert found.sides == ("a", "b")
     assert prepared == ["a first", "b second"]
     names = [f"block{block}-{called}" for block in (0, 1) for called in ("first", "second", "again")]
@@ -394,19 +396,18 @@ def test_sides_without_a_time_in_common_are_not_equal(monkeypatch: pytest.Monkey
     measured = SimpleNamespace(folder=tmp_path, sides=("a", "b"), blocks=blocks)
     monkeypatch.setattr(paired, "measure", lambda *_, **__: measured)
     with pytest.raises(UnfitError, match="nothing was compared"):
-        compare_paired.compare_revisions(["a", "b", "quick"], out=str(tmp_path / "out"))
+        compare_revisions(["a", "b", "quick"], PairedFlags(out=str(tmp_path / "out")))
 
 
 def test_the_words_of_a_launch(tmp_path: Path) -> None:
     side = paired_sides.Side("one", "one", "python", tmp_path, models={"mine.py:build": "/a/mine.py:build"})
-    request = paired.Request(
-        ("one", "two"), "quick", ("mine.py:build",), "mine and T512", ("--seq-len", "512"), metrics=("latency/forward",)
-    )
+    given = PairedFlags(("mine.py:build",), lengths=(512,), select="mine and T512")
+    request = paired.Request(("one", "two"), "quick", given, metrics=("latency/forward",))
     words = paired.preparing_command(side, request, tmp_path / "out")
     assert words[words.index("--model") + 1] == "/a/mine.py:build"
     assert words[words.index("-k") + 1] == "mine and T512"
     assert words[words.index("--rival") + 1] == "none"  # two revisions would be held against two rivals
-    assert "--rival" not in paired.preparing_command(side, replace(request, models=()), tmp_path / "out")
+    assert "--rival" not in paired.preparing_command(side, replace(request, given=PairedFlags()), tmp_path / "out")
     assert 'metrics=["latency/forward"]' in words
     assert words[-2:] == ["--seq-len", "512"]
 

@@ -73,12 +73,26 @@ def test_a_step_that_computes_something_else_is_refused() -> None:
 
     with pytest.raises(ValueError, match=r"one forward pass .* nats"):
         Generation(subject(decodes(decode=forgets))).decode()
-    with pytest.raises(ValueError, match=r"prefill must return logits \[2, 256\].*\[2, 12, 256\]"):
+    with pytest.raises(ValueError, match=r"prefill must return logits \[2, 256\].*\[2, 8, 256\]"):
         Generation(subject(decodes(prefill=lambda self, x_BT: (self(x_BT), [])))).prefill()
     with pytest.raises(ValueError, match=r"\(logits, cache\).* returned Tensor"):
         Generation(subject(decodes(prefill=lambda self, x_BT: self(x_BT)[:, -1]))).prefill()
     with pytest.raises(ValueError, match=r"decode .*logits .*returned tuple"):
         Generation(subject(decodes(decode=lambda _, tokens_B, cache: (tokens_B, cache)))).decode()
+
+
+def test_a_step_that_goes_wrong_later_is_refused() -> None:
+    steps = []
+
+    def forgets_late(self: Any, tokens_B: Tensor, cache: Any) -> Tensor:
+        steps.append(tokens_B)
+        if len(steps) > decode_guard.LEAST_STEPS + 2:
+            cache[:] = [kv[:, 1:] for kv in cache]
+        logits: Tensor = self.run(tokens_B[:, None], cache)[:, -1]
+        return logits
+
+    with pytest.raises(ValueError, match=r"one forward pass .* nats"):
+        Generation(subject(decodes(decode=forgets_late))).decode()
 
 
 def test_decode_steps_are_compared_with_causal_routing_if_there_is_any() -> None:

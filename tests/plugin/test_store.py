@@ -14,7 +14,7 @@ import pytest
 from modbench.harness.machine import certificate, environment
 from modbench.harness.results import lock
 from modbench.harness.timing.callables import Launch
-from modbench.testing import samples, session_store
+from modbench.testing import session_store
 
 Slower = Callable[[float], str]
 HERE = environment.collect()
@@ -135,7 +135,7 @@ def test_each_comparison_keeps_the_environment_it_was_made_in(
     assert session(tmp_path, one=1.0).write()
     monkeypatch.setattr(environment, "collect", lambda: {**HERE, "python": "4.0"})
     assert session(tmp_path, two=2.0).write()
-    kept = samples.read(tmp_path / "kept.json")
+    kept = session_store.read_samples(tmp_path / "kept.json")
     assert kept.environment["python"] == "4.0"
     assert {name: (each.environment or kept.environment)["python"] for name, each in kept.comparisons.items()} == {
         "one": HERE["python"],

@@ -77,14 +77,7 @@ WALL, BY_CPU, CLEAN = ("effect", "mean"), ("cpu", "cpu_mean"), ("clean",)
 def changes(
     pairs: Sequence[Paired], names: Sequence[str], limit: float, spread_of: Callable[[str], RunSpread]
 ) -> list[Change]:
-    """How estimates of a pair changed from the old run to the new one; none where one of them has no interval.
-
-    Args:
-        pairs: of the new run and of the old one.
-        names: of the estimates, fields of `Paired`.
-        limit: the largest change that does not matter, as a share.
-        spread_of: how much runs differ in an estimate.
-    """
+    """How estimates, fields of `Paired`, changed from the old run to the new one; none where one of them has no interval."""
     both = [(name, [getattr(pair, name) for pair in pairs]) for name in names]
     known = [(name, each) for name, each in both if None not in each]
     found = [welch(now, before, limit, spread_of(name)) for name, (now, before) in known]
@@ -98,14 +91,7 @@ def _opposed(one: Change, other: Change) -> bool:
 
 @dataclass(frozen=True)
 class Comparer:
-    """Compares two runs.
-
-    Attributes:
-        now: the new run.
-        base: the old one.
-        rules: by which limits.
-        history: by which the anchor's own time is judged.
-    """
+    """Compares two runs."""
 
     now: Tables
     base: Tables
@@ -129,7 +115,7 @@ class Comparer:
                 yield replace(found, what=name, metric=LABELS, check=LABELS)
 
     def _numbers(self, here: Mapping[str, Case], there: Mapping[str, Case]) -> Iterator[GateFinding]:
-        for case, metric in _asked_for(self.now):
+        for _, metric, case in self.now.asked():
             for check in self.rules.checks(metric):
                 if case.id not in there:
                     found = unnamed(COUNT_OUT, NEW)
@@ -138,7 +124,7 @@ class Comparer:
                 else:
                     found = self._compare(case, there[case.id], metric, check)
                 yield replace(found, what=case.id, metric=metric.key, check=check)
-        for case, metric in _asked_for(self.base):
+        for _, metric, case in self.base.asked():
             if case.id not in here or not _planned(self.now, here[case.id], metric):
                 gone = GONE if case.id not in here else NOT_ASKED
                 word = COUNT_OUT if self._by_nature(metric) else TELL
@@ -323,14 +309,6 @@ class Comparer:
 
 def _difference(value: float, low: float | None = None, high: float | None = None) -> Estimate:
     return Estimate(value, low, high, "difference", "nat", level=1 - 2 * ALPHA)
-
-
-def _asked_for(tables: Tables) -> Iterator[tuple[Case, Metric]]:
-    """Yield each case and metric that a run was asked for."""
-    for comparison in tables.run.plan.comparisons:
-        for key in comparison.metrics:
-            for case in comparison.arms:
-                yield case, tables.metrics[key]
 
 
 def _planned(tables: Tables, case: Case, metric: Metric) -> bool:

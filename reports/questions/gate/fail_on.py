@@ -81,9 +81,6 @@ def written(word: str, limit: Fraction | None) -> str:
 def parse(given: Sequence[str]) -> FailOn:
     """Read the values of `--fail-on`: `slower:2%,larger:1%,breaks`.
 
-    Args:
-        given: as typed; the flag may be repeated.
-
     Raises:
         UsageError: if a check is unknown, named twice, or its limit is missing or not a percentage that it can take.
     """
@@ -243,12 +240,7 @@ class Checked:
 
 
 def checked(findings: Sequence[GateFinding], fail_on: FailOn) -> tuple[Checked, ...]:
-    """Return what every check found that was named, or that has findings.
-
-    Args:
-        findings: judged.
-        fail_on: the checks that were named.
-    """
+    """Return what every check found that was named, or that has findings."""
     found = []
     for word, check in CHECKS.items():
         mine, named = [each for each in findings if each.check == word], word in fail_on.limits

@@ -19,6 +19,7 @@ from statistics import fmean
 from typing import Any
 
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import Label
 from modbench.harness.core.units import human_duration
 from modbench.harness.machine.certificate import Certificate
@@ -225,7 +226,12 @@ def gate(
         if why and any(_counts(each) and each.metric in timed for each in mine):
             no_times = why if wanted else no_times
             said += [] if wanted else [why]
-            mine = [_untold(each) if each.changes and each.metric in timed else each for each in mine]
+            mine = [
+                replace(each, verdict="cannot tell", reason=UNFIT, changes=())
+                if each.changes and each.metric in timed
+                else each
+                for each in mine
+            ]
         mine, launches = non_inferiority.with_launches(mine, cost, rounds)
         asked = launches if wanted else asked
         for i, finding in zip(places, mine, strict=True):
@@ -290,22 +296,13 @@ def _suite_of(run: Loaded) -> str:
         return "SUITE"
 
 
-def _untold(finding: GateFinding) -> GateFinding:
-    return replace(finding, verdict="cannot tell", reason=UNFIT, changes=())
-
-
 def _counts(finding: GateFinding) -> bool:
     """Whether it stands on evidence, or would if there were enough: not on a failure or a new label."""
     return bool(finding.changes) or finding.verdict == "cannot tell"
 
 
 def unfit(path: Path, known: Certificate | None) -> str | None:
-    """Return why a run's times cannot be used, if its machine calls identical models different too often.
-
-    Args:
-        path: the run folder.
-        known: its machine's certificate; None if it was never checked.
-    """
+    """Return why a run's times cannot be used, if its machine calls identical models different too often."""
     if known is None or known.verdict != "unfit":
         return None
     return f"{path}: its times cannot be compared. {known.in_words()}. Run `modbench doctor` for details."
@@ -495,10 +492,7 @@ def _group(word: str, those: Sequence[GateFinding], *, every: bool) -> Sentence:
 
 def by_reason(findings: Sequence[GateFinding]) -> list[list[GateFinding]]:
     """Return findings in groups of one reason."""
-    reasons: dict[str, list[GateFinding]] = {}
-    for finding in findings:
-        reasons.setdefault(str(finding.reason), []).append(finding)
-    return [*reasons.values()]
+    return [*grouped((str(finding.reason), finding) for finding in findings).values()]
 
 
 def advice(found: Gate) -> Iterator[Sentence]:

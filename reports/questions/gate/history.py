@@ -73,12 +73,7 @@ class History:
         return [tables for tables in (self.base, *self.others) if same_machine(self.now, tables)]
 
     def spread(self, metric: Metric, name: str) -> RunSpread:
-        """Return how much runs differ in the ratio of an arm to its anchor: measured by three earlier runs or more, else stated.
-
-        Args:
-            metric: whose cases are pooled.
-            name: of the estimate, a field of `Paired`.
-        """
+        """Return how much runs differ in a field of `Paired`: measured by three earlier runs or more, else stated."""
         key = metric.key, name
         if key not in self._spreads:
             if metric.key not in self._pairs:
@@ -105,12 +100,6 @@ class History:
 
         Its typical and its mean time are judged; of the two the one that counts more is returned, or both in one finding. Wall
         time that was disturbed gives way to CPU time, where that stands for the work.
-
-        Args:
-            case: the anchor.
-            metric: a time, or an energy.
-            margin: the largest change that does not matter, as a share.
-            by_cpu: whether CPU time is judged whatever was disturbed.
         """
         unfit = self.now.cpu_unfit(metric, case) or self.base.cpu_unfit(metric, case)
         busy = self.now.disturbed(case, metric)
@@ -185,13 +174,7 @@ def same_machine(one: Tables, other: Tables) -> bool:
 
 
 def history(now: Tables, base: Tables, folders: Sequence[str], run_sd: float = RUN_SD) -> History:
-    """Read earlier runs, leaving out those that tell nothing about this machine.
-
-    Args:
-        now: the new run.
-        base: the run that it is compared with.
-        folders: run folders, or folders of run folders.
-        run_sd: standard deviation of an arm's ratio between runs, as a share, where fewer than three runs tell.
+    """Read earlier runs, in folders or folders of folders, leaving out those that tell nothing about this machine.
 
     Raises:
         UsageError: if a folder is neither.

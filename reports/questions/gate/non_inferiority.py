@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from scipy import optimize, special
 
+from modbench.harness.core.grouped import grouped
 from modbench.harness.stats import time_to_detect
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.group_sequential import welch_freedom
@@ -241,11 +242,6 @@ def with_launches(
 
     Where the estimate lies within the margin: the launches at which the whole gate passes identical code. Where it lies beyond:
     those at which a slowdown as large as estimated is shown with 80 % power.
-
-    Args:
-        findings: judged.
-        cost: what a launch costs, and how much of its spread rounds take away; None: not known.
-        rounds: of a launch, as made.
     """
     timed = [finding for finding in findings if _sampled(finding)]
     whole = replace(launches_to_pass(timed, cost, rounds), usable=usable(timed))
@@ -325,10 +321,7 @@ class _Family:
     """Changes with what is known of their errors: spreads of one kind are moved towards each other first."""
 
     def __init__(self, timed: Sequence[GateFinding]) -> None:
-        kinds: dict[str, list[Change]] = {}
-        for finding in timed:
-            for change in _sampled(finding):
-                kinds.setdefault(change.alike, []).append(change)
+        kinds = grouped((change.alike, change) for finding in timed for change in _sampled(finding))
         self.changes = [change for kind in kinds.values() for change in kind]
         variances = [
             shrunk([(each.spread or 0.0) ** 2 for each in kind], [2 * (each.launches - 1) for each in kind])
@@ -360,10 +353,6 @@ def shrunk(variances: Sequence[float], df: Sequence[float]) -> np.ndarray:
     """Move variances from few launches towards what all of them share, as far as they scatter no more than chance (Smyth 2004).
 
     The largest of 34 estimates from five launches is three times the truth by chance; it would ask for three times the launches.
-
-    Args:
-        variances: estimates.
-        df: their degrees of freedom.
     """
     found, half = np.array(variances), np.array(df) / 2
     known = found > 0

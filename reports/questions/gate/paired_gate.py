@@ -137,25 +137,23 @@ def _builds(blocks: Sequence[Sequence[Tables]], *, by_cpu: bool) -> Iterator[Gat
     """The cases of the second of two builds, which one process times beside the first."""
     every = [block[0] for block in blocks]
     tables = every[0]
-    for comparison in tables.run.plan.comparisons:
+    for comparison, metric, case in tables.asked():
         anchor = comparison.arms[0]
-        timed = (tables.metrics[key] for key in comparison.metrics)
-        for metric in (each for each in timed if tables.made_in(each).times and not each.source):
-            for case in comparison.arms[1:]:
-                first, second = (
-                    next(filter(None, (revisions.trouble(each, arm, metric) for each in every)), None)
-                    for arm in (anchor, case)
-                )
-                if first or second:
-                    yield _without_number(revisions.lost(case, metric.key, first, second))
-                    continue
-                launches = [launch for each in every for launch in each.launches(metric, case, anchor, anchor)]
-                column, one_thread = tables.made_in(metric).column, case.place.one_thread
-                pair = paired.compare(launches, column=column, one_thread=one_thread, averaged=False)
-                clock = _clock(pair.disturbed, tables.escapes(metric, case, anchor) or pair.unfit, by_cpu=by_cpu)
-                labels = tables.row_labels(anchor, metric), tables.row_labels(case, metric)
-                values = paired.launch_effects(launches, "cpu_s" if clock.by_cpu else column)
-                yield _candidate(case.id, metric.key, clock, labels, values, [])
+        if case is anchor or metric.source or not tables.made_in(metric).times:
+            continue
+        first, second = (
+            next(filter(None, (revisions.trouble(each, arm, metric) for each in every)), None) for arm in (anchor, case)
+        )
+        if first or second:
+            yield _without_number(revisions.lost(case, metric.key, first, second))
+            continue
+        launches = [launch for each in every for launch in each.launches(metric, case, anchor, anchor)]
+        column, one_thread = tables.made_in(metric).column, case.place.one_thread
+        pair = paired.compare(launches, column=column, one_thread=one_thread, averaged=False)
+        clock = _clock(pair.disturbed, tables.escapes(metric, case, anchor) or pair.unfit, by_cpu=by_cpu)
+        labels = tables.row_labels(anchor, metric), tables.row_labels(case, metric)
+        values = paired.launch_effects(launches, "cpu_s" if clock.by_cpu else column)
+        yield _candidate(case.id, metric.key, clock, labels, values, [])
 
 
 class _Clock(NamedTuple):
@@ -173,13 +171,7 @@ class _Clock(NamedTuple):
 
 
 def _clock(disturbed: float, unfit_why: str | None, *, by_cpu: bool) -> _Clock:
-    """Choose the clock.
-
-    Args:
-        disturbed: share of the rounds that were disturbed.
-        unfit_why: why no verdict may rest on CPU time; None where it may.
-        by_cpu: whether CPU time was asked for.
-    """
+    """Choose the clock, by the share of rounds that were disturbed, and why no verdict may rest on CPU time."""
     busy = f"{percent(disturbed, 0)} of the rounds were disturbed"
     if not by_cpu and disturbed <= contamination.MOST:
         return _Clock(by_cpu=False, refused=False, why=RATIO)

@@ -57,13 +57,10 @@ def stated(share: float) -> RunSpread:
 
 
 def measured(cases: Sequence[Sequence[Effect]]) -> RunSpread | None:
-    """Pool the spread between runs over the cases of a metric.
+    """Pool the spread between runs over the cases of a metric, each the effects in earlier runs over their launches.
 
     The cases of a run share an anchor, so that they know less together than their number says: with a correlation of `SHARED`
     between cases, the pooled variance has the degrees of freedom that its own variance implies.
-
-    Args:
-        cases: of each case the effects in earlier runs, each over launches.
 
     Returns:
         None where no case was measured in `FEWEST_RUNS` runs.

@@ -265,12 +265,7 @@ def shown(kept: LimitCheck) -> Sentence:
 
 
 def commands(loaded: Loaded, needs: Iterable[tuple[Candidate, Need]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the commands that measure what is lacking, one for each metric, and why there is none for some of it.
-
-    Args:
-        loaded: the run.
-        needs: what is lacking, each with the setting that it is about.
-    """
+    """Return the commands that measure what is lacking, one for each metric, and why there is none for some of it."""
     needs = list(needs)
     made, why = list[str](), list[str]()
     if any(need.checked for _, need in needs):

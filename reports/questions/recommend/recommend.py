@@ -16,6 +16,7 @@ from typing import Any
 
 from modbench.harness.core.confirm_plan import Role
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.grouped import grouped
 from modbench.harness.core.units import scale_of
 from modbench.harness.domain.case import Case
 from modbench.harness.stats import sample_size
@@ -134,14 +135,7 @@ class Recommended:
 
 
 def recommend(loaded: Loaded, chosen: Choice, limits: Limits, objective: str = "latency") -> Recommended:
-    """Choose the best setting that fits.
-
-    Args:
-        loaded: the run.
-        chosen: what there is to choose from.
-        limits: what a setting must hold.
-        objective: what is minimised.
-    """
+    """Choose the best setting that fits."""
     known = [each for each in chosen.considered if each.of(objective).value is not None]
 
     def order(one: Candidate, other: Candidate) -> int:
@@ -381,12 +375,7 @@ def _in_unit(found: Recommended, value: candidates.Value) -> candidates.Value:
 
 
 def pairs(found: Recommended, *, reasons: bool) -> Iterator[Sentence]:
-    """Say how the best compares with its runner-up, and with the dense model of equal cost.
-
-    Args:
-        found: the answer, with a best.
-        reasons: whether it is said why two are not told apart.
-    """
+    """Say how the best compares with its runner-up and with dense of equal cost; with `reasons` why two are not told apart."""
     assert found.best is not None
     case, other = found.best.candidate.case, found.runner_up
     if other is None:
@@ -428,10 +417,7 @@ def _rise(found: Recommended, pair: Finding) -> Estimate:
 
 def held_limits(found: Recommended) -> Iterator[Sentence]:
     """Say how the two hold what was asked, and which setting might be better still."""
-    alike: dict[tuple[str, tuple[Sentence, ...]], list[Case]] = {}
-    for each in sides(found):
-        checks = tuple(_check(kept) for kept in each.kept)
-        alike.setdefault((each.word, checks), []).append(each.candidate.case)
+    alike = grouped(((each.word, tuple(map(_check, each.kept))), each.candidate.case) for each in sides(found))
     for (word, checks), arms in alike.items():
         if checks:
             who: Value = "both" if len(arms) > 1 else arms[0]
@@ -452,10 +438,7 @@ def _check(kept: limits.LimitCheck) -> Sentence:
 
 def losses(found: Recommended) -> Iterator[Sentence]:
     """Say what both losses rest on, once where it is the same; of one that is not known the reason."""
-    alike: dict[Sentence, list[Candidate]] = {}
-    for each in sides(found):
-        alike.setdefault(_loss(found, each), []).append(each.candidate)
-    for said, those in alike.items():
+    for said, those in grouped((_loss(found, each), each.candidate) for each in sides(found)).items():
         flattered = [each.case for each in those if each.flattered]
         future = Sentence("; top-k routing saw future tokens, which flatters it ({arms})", arms=Listed(flattered))
         who: Value = "both" if len(those) > 1 else those[0].case

@@ -119,12 +119,7 @@ def include_additions(folders: Iterable[str]) -> None:
 def command(
     name: str | None = None, *, include: bool = True
 ) -> Callable[[Callable[..., object]], Callable[..., object]]:
-    """Register a command, which gets `--include`: its suite or run may name additions of the user.
-
-    Args:
-        name: as it is typed; None: that of the function.
-        include: whether it takes folders.
-    """
+    """Register a command, by default under the name of its function. It gets `--include`: its suite or run may name additions."""
     register = app.command(name)
     return (lambda function: register(_including(function))) if include else register
 

@@ -215,6 +215,26 @@ class Flags:
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class PairedFlags:
+    """What `--paired` takes besides its sides and the suite: values of `--model`, `--set`, `--seq-len` and so on."""
+
+    models: tuple[str, ...] = ()
+    settings: Sequence[str] = ()
+    lengths: tuple[int, ...] = ()
+    options: Sequence[str] = ()
+    select: str | None = None
+    timeout: str | None = None
+    out: str | None = None
+
+    @property
+    def words(self) -> list[str]:
+        """As words for `modbench run`, but for models, cases and the limit of a unit."""
+        words = [word for setting in self.settings for word in ("--set", setting)]
+        words += [word for option in self.options for word in ("--option", option)]
+        return words + (["--seq-len", ",".join(map(str, self.lengths))] if self.lengths else [])
+
+
 def with_flags(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Replace the `flags` parameter of a command by one parameter for each shared flag: typer reads these.
 

@@ -25,12 +25,7 @@ _COLOURS = (
 
 
 def say(text: str, to: TextIO | None = None) -> None:
-    """Print a text, with control characters as escapes; with colours on a terminal, unless NO_COLOR is set.
-
-    Args:
-        text: what is printed.
-        to: the stream; None: standard output.
-    """
+    """Print a text, control characters as escapes, to standard output or `to`; coloured on a terminal, unless NO_COLOR is set."""
     safe, stream = masked(escaped(text)), to or sys.stdout
     print(coloured(safe) if stream.isatty() and colours() else safe, file=stream, flush=True)
 

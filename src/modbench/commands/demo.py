@@ -45,11 +45,7 @@ def demo(
 
 
 def render_demo(suite: str, out: str | None = None) -> Finished:
-    """Copy a stored run into a folder of its own, and render its report.
-
-    Args:
-        suite: whose run: a key of `modbench.reports.demo.SHIPPED`.
-        out: the folder, which must be new; None: `runs/demo-DATE-N`.
+    """Copy a run of `SHIPPED` into a new folder, by default `runs/demo-DATE-N`, and render its report.
 
     Raises:
         UsageError: if no run of this suite ships, or the folder cannot be written or holds files.

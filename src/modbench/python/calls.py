@@ -116,9 +116,7 @@ def default_loss(output: object) -> Tensor:
     own = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
     if isinstance(own, Tensor):
         return own
-    first = output
-    while isinstance(first, tuple | list | Mapping) and first:
-        first = next(iter(first.values() if isinstance(first, Mapping) else first))
+    first = _first(output)
     if not isinstance(first, Tensor) or not first.is_floating_point():
         raise UsageError(
             f"a model returned {type(output).__name__}, which holds no tensor to train on. Give loss=, a function of it."
@@ -132,12 +130,7 @@ def uncompiled(model: Model) -> Model:
 
 
 def flops(call: Callable[[], object], *, one_thread: bool) -> Flops:
-    """Count the FLOPs of one call, which runs some more times for it.
-
-    Args:
-        call: what is counted.
-        one_thread: whether only this thread should work.
-    """
+    """Count the FLOPs of one call, which runs some more times for it."""
     try:
         found, causal = counter.with_causal(lambda: counter.count(nn.Module(), call))
         unseen = escapes(call, one_thread=one_thread) if found.total else {}
@@ -150,15 +143,21 @@ def flops(call: Callable[[], object], *, one_thread: bool) -> Flops:
 
 def difference(output: object, base: object) -> float | None:
     """Largest difference of two outputs' first tensors, as a share of the largest value of the second; None: not comparable."""
-    tensor, base_tensor = (_first_tensor(each) for each in (output, base))
-    if tensor is None or base_tensor is None or tensor.shape != base_tensor.shape:
+    tensor, base_tensor = (_first(each) for each in (output, base))
+    if (
+        not isinstance(tensor, Tensor)
+        or not isinstance(base_tensor, Tensor)
+        or not tensor.numel()
+        or tensor.shape != base_tensor.shape
+    ):
         return None
-    largest = float(base_tensor.double().abs().max())
-    largest_difference = float((tensor.double() - base_tensor.double()).abs().max())
+    mine, theirs = tensor.detach().double(), base_tensor.detach().double()
+    largest, largest_difference = float(theirs.abs().max()), float((mine - theirs).abs().max())
     return largest_difference / largest if largest else largest_difference
 
 
-def _first_tensor(output: object) -> Tensor | None:
+def _first(output: object) -> object:
+    """What stands first in an output, or in what stands first in it."""
     while isinstance(output, tuple | list | Mapping) and output:
         output = next(iter(output.values() if isinstance(output, Mapping) else output))
-    return output.detach() if isinstance(output, Tensor) and output.numel() else None
+    return output

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from modbench.harness.core.errors import UsageError, brief, shown, unknown
 from modbench.harness.core.files import write_atomically
+from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import Label
 from modbench.harness.core.printable import aligned
 from modbench.harness.core.public import public
@@ -233,9 +234,7 @@ class Comparison:
         notes = [f"Ratio: time of {self.baseline} over the row's, above 1× it is faster; 95 % interval."]
         if len(self.launches) == 1:
             notes = [notes[0], "One process: intervals lack what differs between processes. launches=5 has it."]
-        rows_by_remark: dict[str, list[str]] = {}
-        for row in self.rows:
-            rows_by_remark.setdefault(_remarks(row), []).append(row.name)
+        rows_by_remark = grouped((_remarks(row), row.name) for row in self.rows)
         notes += [f"{listed(names)}: {each}." for each, names in rows_by_remark.items() if each]
         return [*notes, f"⚠ {self.remedy}."] if self.remedy else notes
 

@@ -23,13 +23,7 @@ CallInputs: TypeAlias = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Inputs:
-    """Arguments of a call.
-
-    Attributes:
-        args: positional ones.
-        kwargs: keyword ones.
-        device: where their tensors lie; None without tensors.
-    """
+    """Arguments of a call, and where their tensors lie; None without tensors."""
 
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
@@ -94,12 +88,6 @@ class Inputs:
     def explaining_refusal(self, name: str, model: object, example: str, own: Sequence[str] = ()) -> Iterator[None]:
         """Explain in one line a call that raises because these are not its arguments; other errors are raised unchanged.
 
-        Args:
-            name: what is called, for the message.
-            model: the same.
-            example: how inputs are given.
-            own: names of keywords that were not meant for it, one of which may be misspelt.
-
         Raises:
             UsageError: if its signature takes other arguments.
         """
@@ -131,23 +119,14 @@ class Inputs:
 
 
 class InputCopies:
-    """Inputs that models are called on, and whether one wrote into them.
-
-    Args:
-        inputs: the copies.
-        originals: what they are copies of.
-    """
+    """Inputs that models are called on, and whether one wrote into them."""
 
     def __init__(self, inputs: Inputs, originals: Inputs) -> None:
         self.inputs, self.originals = inputs, originals
         self.versions = self._versions()
 
     def changed(self, *, closely: bool = True) -> bool:
-        """Whether they differ from what they are copies of.
-
-        Args:
-            closely: compare all values; else only if torch counted a write, which takes no time.
-        """
+        """Whether they differ from what they are copies of; if not `closely`, whether torch counted a write, which is fast."""
         versions = self._versions()
         if not closely and versions == self.versions:
             return False
@@ -157,9 +136,6 @@ class InputCopies:
 
     def check(self, name: str) -> None:
         """Compare all values with those that they are copies of.
-
-        Args:
-            name: what was called, for the message.
 
         Raises:
             UsageError: if they differ.

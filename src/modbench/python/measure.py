@@ -142,12 +142,7 @@ def measure(
 
 
 def measure_job(job: Job, clock: Clock | None = None) -> Measurement:
-    """Time the only callable of a job.
-
-    Args:
-        job: what is timed.
-        clock: what to read; None: this machine's clocks.
-    """
+    """Time the only callable of a job."""
     name, launch = job.baseline, job.measure(clock)
     time, causes = own_time([launch], name), disturbances.said([launch], [name])
     return Measurement(

@@ -26,12 +26,7 @@ ALTERNATIVES = "Define it in a module and import it, or leave out launches=."
 
 
 def launches(job: Job, number: int, limit_s: float) -> list[Launch]:
-    """Measure in so many processes, one after the other.
-
-    Args:
-        job: what each measures.
-        number: of processes.
-        limit_s: seconds after which a process counts as hanging.
+    """Measure in so many processes, one after the other; one that takes longer than the limit counts as hanging.
 
     Raises:
         UsageError: if a model or input cannot be sent to another process.
@@ -94,14 +89,7 @@ def _launch(folder: Path, number: int, threads: int, keeper: Keeper, limit_s: fl
 
 
 def child(job_file: str, launch_file: str, number: int, threads: int) -> None:
-    """Measure one launch; runs in a process of its own.
-
-    Args:
-        job_file: file that holds the job.
-        launch_file: file that takes the launch.
-        number: of the launch.
-        threads: that compute.
-    """
+    """Measure one launch; runs in a process of its own."""
     import torch
 
     torch.set_num_threads(threads)

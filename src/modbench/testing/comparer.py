@@ -27,14 +27,7 @@ BASELINE, CANDIDATE = "baseline", "candidate"
 
 @dataclass(frozen=True)
 class SessionSettings:
-    """The settings of the session and the test, before those of the call.
-
-    Attributes:
-        ini: settings of pytest's configuration.
-        command_line: settings of the command line.
-        marker: settings of the test's marker.
-        disabled: whether `--modbench-disable` was given.
-    """
+    """The settings of the session and the test, before those of the call."""
 
     ini: Mapping[str, Any]
     command_line: Mapping[str, Any]
@@ -104,15 +97,7 @@ class Comparer:
         name: str | None = None,
         why_not: str | None = None,
     ) -> Compared:
-        """Time and judge; fails nothing.
-
-        Args:
-            baseline: as for `__call__`.
-            candidate: as for `__call__`.
-            call_settings: the settings of the call.
-            name: as for `__call__`.
-            why_not: a reason not to time; None: there is none so far.
-        """
+        """Time and judge; fails nothing."""
         for what, call in ((BASELINE, baseline), (CANDIDATE, candidate)):
             if not callable(call):
                 raise UsageError(

@@ -48,13 +48,7 @@ class Replay:
 
 
 class Interleaved:
-    """Compares as `modbench_compare` does, and hands the candidate's samples to pytest-benchmark.
-
-    Args:
-        benchmark: the fixture of pytest-benchmark, made with the timer of `replay`.
-        compare: the fixture `modbench_compare`.
-        replay: the timer that returns the samples.
-    """
+    """Compares as `modbench_compare` does, and hands the candidate's samples to pytest-benchmark."""
 
     def __init__(self, benchmark: BenchmarkFixture, compare: Comparer, replay: Replay) -> None:
         self.benchmark, self.compare, self.replay = benchmark, compare, replay

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from modbench.harness.core.errors import brief
+from modbench.harness.core.grouped import grouped
 from modbench.harness.core.printable import aligned, escaped
 
 if TYPE_CHECKING:  # both load numpy and scipy, which a session that compares nothing does not need
@@ -114,10 +115,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _reasons(word: str, reasons: Iterable[tuple[str, str | None]]) -> Iterator[str]:
     """Yield each reason once, with the comparisons that it is about."""
-    names = dict[str, list[str]]()
-    for name, reason in reasons:
-        names.setdefault(str(reason), []).append(name)
-    for reason, those in names.items():
+    for reason, those in grouped((str(reason), name) for name, reason in reasons).items():
         more = f" and {len(those) - 1} more" if len(those) > 1 else ""
         yield escaped(f"{word}: {those[0]}{more}: {brief(reason, 300)}", lines=False)
 

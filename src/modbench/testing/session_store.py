@@ -13,10 +13,12 @@ import statistics
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 from uuid import uuid4
 
-from modbench.harness.core.errors import UsageError, in_short
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from modbench.harness.core.errors import UnreadableError, UsageError, brief, in_short, in_words
 from modbench.harness.core.files import now, write_atomically
 from modbench.harness.core.labels import Label
 from modbench.harness.core.units import counted
@@ -30,13 +32,126 @@ from modbench.reports.questions.gate import non_inferiority
 from modbench.reports.questions.gate.non_inferiority import Change, GateFinding, ratio
 from modbench.reports.questions.gate.run_spread import FEWEST_RUNS
 from modbench.reports.writers.number_format import plain
-from modbench.testing import samples
-from modbench.testing.samples import Samples, Stored
 
 # How long a session waits for another one that writes the same file.
 WAIT_S = 10.0
 METRIC = "ratio"
+# Of an environment versions and processor are stored, no names.
+RECORDED = ("python", "packages", "system", "cpu", "cores", "usable_cores")
 DOUBTED = {in_process_verdicts.UNSTEADY, in_process_verdicts.DIFFERS, str(Label.CONTAMINATED)}
+
+
+# Columns of samples by name.
+Columns = dict[str, list[float]]
+
+
+class Stored(BaseModel):
+    """The samples of one comparison.
+
+    Attributes:
+        machine: fingerprint of the machine, with device and threads.
+        baseline: name of the callable that was in every block.
+        samples: name to columns, as in `harness/timing/callables.py`; times in s.
+        blocks: what witnesses saw of each block.
+        twin: name under which the baseline was timed a second time.
+        one_thread: whether one thread did all the work.
+        unsteady: name to a sentence, for callables that drifted.
+        first_call_s: name to the seconds of its first call.
+        environment: versions and processor, where they are not the file's: an earlier session made these samples.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    machine: str
+    baseline: str
+    samples: dict[str, Columns]
+    blocks: Columns
+    twin: str | None
+    one_thread: bool
+    unsteady: dict[str, str]
+    first_call_s: dict[str, float]
+    environment: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _check_complete(self) -> Self:
+        for columns in (*self.samples.values(), self.blocks):
+            if len({len(column) for column in columns.values()}) > 1:
+                raise ValueError("columns of different lengths")
+        names = {self.baseline, *({self.twin} - {None})}
+        if not names < {*self.samples}:
+            raise ValueError("samples of the baseline, or of what it is compared with, are missing")
+        for columns in self.samples.values():
+            times = columns.get("wall_s", [])
+            if not {"round", "block"} <= columns.keys() or not times:
+                raise ValueError("a callable has no samples")
+            if not all(0 < value < math.inf for value in times):
+                raise ValueError("a time is no number above 0")
+        return self
+
+    @classmethod
+    def of(cls, launch: Launch, machine: str) -> Stored:
+        """The samples of a launch."""
+        return cls(
+            machine=machine,
+            baseline=launch.baseline,
+            samples={name: dict(columns) for name, columns in launch.samples.items()},
+            blocks=dict(launch.blocks),
+            twin=launch.twin,
+            one_thread=launch.one_thread,
+            unsteady=dict(launch.unsteady),
+            first_call_s=dict(launch.first_call_s),
+        )
+
+    def launch(self) -> Launch:
+        """The same as a launch."""
+        fields = self.model_dump(exclude={"machine", "environment"})
+        return Launch(**fields)
+
+
+class Samples(BaseModel):
+    """The samples of one session, or of several that kept different comparisons in one file.
+
+    Attributes:
+        kind: what the file is.
+        schema_number: of this format.
+        made: when the last session ended, UTC.
+        environment: versions and processor.
+        comparisons: name to samples.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["modbench samples of pytest"] = "modbench samples of pytest"
+    schema_number: Literal[1] = 1
+    made: str
+    environment: dict[str, Any]
+    comparisons: dict[str, Stored]
+
+    def merged_with(self, earlier: Samples) -> Samples:
+        """These, and the comparisons of earlier sessions that these do not have, each with the environment it was made in."""
+        others = dict[str, Stored]()
+        for name, each in earlier.comparisons.items():
+            made_in = each.environment or earlier.environment
+            others[name] = each.model_copy(update={"environment": None if made_in == self.environment else made_in})
+        return self.model_copy(update={"comparisons": others | self.comparisons})
+
+
+def read_samples(file: Path, advice: str = "Make it anew.") -> Samples:
+    """Read a file.
+
+    Raises:
+        UsageError: if it cannot be read, or is none of `--modbench-store`.
+    """
+    try:
+        return Samples.model_validate_json(file.read_bytes())
+    except OSError as error:
+        raise UnreadableError(
+            f"{file} cannot be read ({error.strerror}). Make one by --modbench-store {file}."
+        ) from error
+    except ValidationError as error:
+        raise UnreadableError(
+            f"{file} is no file of --modbench-store, or damaged ({brief(in_words(error), 200)}). {advice}"
+        ) from error
 
 
 class SessionStore:
@@ -74,7 +189,8 @@ class SessionStore:
         """Write the stored samples, and note the path or the reason why not; return whether that worked."""
         if self.path is None or not self.kept:
             return True
-        mine = Samples(made=now(), environment=samples.recorded_environment(self._environment), comparisons=self.kept)
+        recorded = {key: self._environment[key] for key in RECORDED}
+        mine = Samples(made=now(), environment=recorded, comparisons=self.kept)
         try:
             file, others = self._merge_into_file(mine) if self._one_file else self._write_new_file(mine)
         except (OSError, UsageError) as error:
@@ -120,19 +236,19 @@ class SessionStore:
         assert self.path is not None
         if not self.path.exists():
             return Samples(made="", environment={}, comparisons={})
-        return samples.read(self.path, "Name another file, or a folder.")
+        return read_samples(self.path, "Name another file, or a folder.")
 
     def _read(self, path: Path) -> Iterator[Samples]:
         """Yield the sessions of a file or folder; in a folder a damaged file is named and left out."""
         if not path.is_dir():
-            yield samples.read(path)
+            yield read_samples(path)
             return
         files = sorted(path.glob("*.json"))
         if not files:
             raise UsageError(f"--modbench-against {path} holds no session. Make some by --modbench-store {path}.")
         for file in files:
             try:
-                yield samples.read(file)
+                yield read_samples(file)
             except UsageError as error:
                 self.notes.append(f"left out: {error}")
 
@@ -158,12 +274,6 @@ def ratio_change(name: str, now: Stored, earlier: Sequence[Samples], margin: flo
     """Judge how a ratio changed, as the rules of a gate have it.
 
     The verdict is `worse`, `better`, `pass` or `cannot tell`; `not compared` where no session of this machine has the comparison.
-
-    Args:
-        name: of the comparison.
-        now: its samples in this session.
-        earlier: sessions.
-        margin: the largest loss that does not matter, as a share.
     """
     known = [session.comparisons[name] for session in earlier if name in session.comparisons]
     same_machine = [each for each in known if each.machine == now.machine]

@@ -36,12 +36,6 @@ def resolve(
 ) -> Settings:
     """Take each setting from the first place that has it: command line, call, marker, configuration.
 
-    Args:
-        call: keywords of the fixture's call; None: not given.
-        marker: keywords of `@pytest.mark.modbench(…)`.
-        ini: from pytest's configuration.
-        command_line: options.
-
     Raises:
         UsageError: if the marker has another keyword, or a value is impossible.
     """

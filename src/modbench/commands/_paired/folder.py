@@ -45,11 +45,6 @@ def open_folder(suite: str, out: str | None, request: dict[str, Any]) -> Path:
 
     One that holds the same comparison is continued: the one named, or without a name the latest that was not finished.
 
-    Args:
-        suite: the suite's name.
-        out: the folder that was named.
-        request: what is compared, plain data.
-
     Raises:
         UsageError: if the folder that was named holds something else, or cannot be made.
     """
@@ -101,13 +96,7 @@ def timed_units(run: Path) -> dict[str, UnitOfWork]:
 
 
 def block(folder: Path, number: int, names: Sequence[str]) -> list[Path]:
-    """The run folders of a block.
-
-    Args:
-        folder: of the comparison.
-        number: of the block, from 0.
-        names: of its processes.
-    """
+    """The run folders of a block, which is counted from 0: one for each of its processes."""
     return [folder / f"block{number}-{name}" for name in names]
 
 

@@ -9,7 +9,6 @@ after them.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import os
 import shutil
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from modbench import api
+from modbench.commands._flags import PairedFlags
 from modbench.commands._paired import folder as paired_folder
 from modbench.commands._paired import turn_taking
 from modbench.commands._paired.folder import timed_units
@@ -67,12 +67,9 @@ class Request:
     Attributes:
         sides: the two revisions as named by the user; empty: the two models are compared, as they are.
         suite: a suite's name or file.
-        models: values of `--model`.
-        select: `-k` expression.
-        flags: more words for `modbench run`, such as `--seq-len 512`.
+        given: what else was given.
         amount: how many blocks, in the caller's words: part of what makes two comparisons the same.
         metrics: timed metrics to measure.
-        timeout: the limit of a unit, as typed; None: from its prediction.
         name: the suite's name.
         device: where the sides measure.
         threads: their CPU threads.
@@ -82,12 +79,9 @@ class Request:
 
     sides: tuple[str, ...]
     suite: str
-    models: tuple[str, ...] = ()
-    select: str | None = None
-    flags: tuple[str, ...] = ()
+    given: PairedFlags
     amount: str = ""
     metrics: tuple[str, ...] = ()
-    timeout: str | None = None
     name: str = ""
     device: str = "cpu"
     threads: int = 1
@@ -100,14 +94,10 @@ class Request:
         return REVISIONS if self.sides else BUILDS
 
     def prepared(self, copies: Path) -> list[Side]:
-        """The sides, with their files.
-
-        Args:
-            copies: a folder for the files of revisions.
-        """
+        """The sides, with the files of revisions copied into a folder."""
         if not self.sides:
-            return [builds(self.models)]
-        return [side(each, self.models, copies / "ab"[i]) for i, each in enumerate(self.sides)]
+            return [builds(self.given.models)]
+        return [side(each, self.given.models, copies / "ab"[i]) for i, each in enumerate(self.sides)]
 
     def as_dict(self, sides: Sequence[Side]) -> dict[str, Any]:
         """The parts that all blocks of one comparison share: request, code of both sides, machine."""
@@ -116,60 +106,36 @@ class Request:
             "sides": list(self.sides),
             "code": [each.identity() for each in sides],
             "suite": hashlib.sha256(suite.read_bytes()).hexdigest() if suite.is_file() else self.suite,
-            "asked": masking.command([*self.models, self.select or "", *self.flags]),
+            "asked": masking.command([*self.given.models, self.given.select or "", *self.given.words]),
             "metrics": list(self.metrics),
             "blocks": self.amount,
             "machine": certificate.fingerprint(environment.collect(), self.device, self.threads),
         }
 
 
-def request(
-    sides: tuple[str, ...],
-    suite: str,
-    *,
-    models: Sequence[str],
-    settings: Sequence[str],
-    lengths: Sequence[int],
-    select: str | None,
-    timeout: str | None,
-    options: Sequence[str] = (),
-    only: bool = False,
-) -> Request:
+def request(sides: tuple[str, ...], suite: str, given: PairedFlags, *, only: bool = False) -> Request:
     """Return what is to be compared, planned here first, so that a mistake shows before anything runs.
-
-    Args:
-        sides: the two revisions; empty: the two models.
-        suite: a suite's name or file.
-        models: values of `--model`.
-        settings: values of `--set`.
-        lengths: values of `--seq-len`.
-        select: `-k` expression.
-        timeout: the longest time of a unit, such as `10min`; None: from its prediction.
-        options: values of `--option`.
-        only: whether the models are all that is measured.
 
     Raises:
         UsageError: if the suite or a flag is invalid, or the suite times nothing.
     """
-    fixed = {setting_of(setting)[0] for setting in settings} & FIXED
-    if fixed:
+    settings = dict(map(setting_of, given.settings))
+    if fixed := settings.keys() & FIXED:
         raise UsageError(
             f"--set {min(fixed)}: --paired sets {', '.join(sorted(FIXED))} itself, the same on both sides."
         )
-    flags = [word for setting in settings for word in ("--set", setting)]
-    flags += [word for option in options for word in ("--option", option)]
-    flags += ["--seq-len", ",".join(map(str, lengths))] if lengths else []
-    if timeout is not None:
-        parse_duration(timeout, "--timeout")
+    if given.timeout is not None:
+        parse_duration(given.timeout, "--timeout")
     wanted = Overrides(
-        model=tuple(models),
+        model=given.models,
         only=only,
-        option=options_listed(options),
-        seq_len=tuple(lengths),
-        settings=dict(map(setting_of, settings)),
+        rival="none",
+        option=options_listed(given.options),
+        seq_len=given.lengths,
+        settings=settings,
     )
-    plan = api.make_plan(suite, dataclasses.replace(wanted, rival="none"), select)
-    own = {case.model for case in plan.cases if is_user_model(case.model)} if sides and not models else ()
+    plan = api.make_plan(suite, wanted, given.select)
+    own = {case.model for case in plan.cases if is_user_model(case.model)} if sides and not given.models else ()
     if own:
         named = min(own)
         raise UsageError(
@@ -185,7 +151,7 @@ def request(
             f"{suite} times nothing: --paired compares times. Name one: --set 'metrics=[\"latency/forward\"]'."
         )
     place = plan.suite.name, plan.device, plan.suite.threads, plan.suite.margin
-    return Request(sides, suite, tuple(models), select, tuple(flags), "", tuple(timed), timeout, *place, only)
+    return Request(sides, suite, given, "", tuple(timed), *place, only)
 
 
 @dataclass(frozen=True)
@@ -250,14 +216,12 @@ class Supervision:
             raise KeyboardInterrupt
 
 
-def measure(request: Request, out: str | None, say: Callable[[str], None], wanted: Wanted) -> Compared:
-    """Run the blocks that are wanted, or those that an earlier try of the same comparison lacks.
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
-    Args:
-        request: what is compared.
-        out: folder for the run folders; None: one in `runs/`.
-        say: takes lines about what happens.
-        wanted: how many blocks there shall be.
+
+def measure(request: Request, wanted: Wanted) -> Compared:
+    """Run the blocks that are wanted, or those that an earlier try of the same comparison lacks.
 
     Raises:
         UsageError: if a side does not exist, or refuses the suite; if the folder holds something else; on Windows.
@@ -266,18 +230,18 @@ def measure(request: Request, out: str | None, say: Callable[[str], None], wante
     """
     if sys.platform == "win32":
         raise UsageError("--paired needs Linux or macOS: processes cannot hand each other turns on Windows.")
-    stop = Stop(lambda: say("the launches that run are finished first. Press Ctrl-C again to stop now."))
+    stop = Stop(lambda: _say("the launches that run are finished first. Press Ctrl-C again to stop now."))
     supervision = Supervision(Keeper(), stop)
     with signals(stop), paired_folder.revision_folder(supervision.keeper) as copies:
         sides = request.prepared(copies)
         same = request.as_dict(sides)
         supervision.refuse_if_stopped()
-        folder = paired_folder.open_folder(request.name, out, same)
-        labels = tuple(each.label for each in sides) if request.sides else request.models
+        folder = paired_folder.open_folder(request.name, request.given.out, same)
+        labels = tuple(each.label for each in sides) if request.sides else request.given.models
         done = Compared(folder, labels, paired_folder.finished(folder, list(request.order)), [])
         with lock.hold(folder):
             try:
-                _run_blocks(request, sides, done, supervision, say, wanted)
+                _run_blocks(request, sides, done, supervision, wanted)
                 paired_folder.finish(folder)
             except KeyboardInterrupt:
                 kept = len(paired_folder.finished(folder, list(request.order)))
@@ -288,18 +252,13 @@ def measure(request: Request, out: str | None, say: Callable[[str], None], wante
 
 
 def _run_blocks(
-    request: Request,
-    sides: Sequence[Side],
-    done: Compared,
-    supervision: Supervision,
-    say: Callable[[str], None],
-    wanted: Wanted,
+    request: Request, sides: Sequence[Side], done: Compared, supervision: Supervision, wanted: Wanted
 ) -> None:
     """Prepare the sides once there is something to measure, and add blocks for as long as more are wanted."""
     how = "three processes that take turns, the first side twice" if request.sides else "one process that times both"
-    say(f"{' against '.join(done.sides)}: blocks of {how}")
+    _say(f"{' against '.join(done.sides)}: blocks of {how}")
     if done.blocks:
-        say(f"{done.folder}: {_block_count(len(done.blocks), 'there')}; the others follow")
+        _say(f"{done.folder}: {_block_count(len(done.blocks), 'there')}; the others follow")
     where = done.folder.resolve()  # a side runs in a folder of its own
     prepared = list[Path]()
     while len(done.blocks) < (goal := wanted(done)).blocks:
@@ -326,9 +285,9 @@ def _run_blocks(
         most = goal.at_most or goal.blocks
         left = sum(done.block_s) / len(done.block_s) * (most - len(done.blocks))
         known = f" at most {human_duration(left)} left" if most > goal.blocks else f" about {human_duration(left)} left"
-        say(f"[{len(done.blocks)}/{most}]" + known * (left > 0))
+        _say(f"[{len(done.blocks)}/{most}]" + known * (left > 0))
         if not units_left:
-            say("nothing is left to measure: a launch of each unit died twice")
+            _say("nothing is left to measure: a launch of each unit died twice")
             break
 
 
@@ -344,13 +303,13 @@ def preparing_command(one: Side, request: Request, out: Path) -> list[str]:
     words += ["--only"] if request.only else []
     for setting in (f"metrics=[{listed}]", "launches=1", f"rounds={ROUNDS}", "twin=false"):
         words += ["--set", setting]
-    for model in request.models:
+    for model in request.given.models:
         words += ["--model", one.models.get(model, model)]
     # Two revisions of a model may differ in their FLOPs: their rivals would be two models.
-    words += ["--rival", "none"] if any(map(is_user_model, request.models)) else []
-    words += ["-k", request.select] if request.select else []
-    words += ["--timeout", request.timeout] if request.timeout else []
-    return [*words, *request.flags]
+    words += ["--rival", "none"] if any(map(is_user_model, request.given.models)) else []
+    words += ["-k", request.given.select] if request.given.select else []
+    words += ["--timeout", request.given.timeout] if request.given.timeout else []
+    return [*words, *request.given.words]
 
 
 def _prepare(one: Side, request: Request, out: Path, supervision: Supervision) -> Path:
@@ -370,17 +329,14 @@ def _prepare(one: Side, request: Request, out: Path, supervision: Supervision) -
         kind = UsageError if run.exitcode == UsageError.exit_code else ModbenchError
         raise kind(f"{one.label}: {why}")
     log.unlink()
-    longest_s = None if request.timeout is None else parse_duration(request.timeout, "--timeout")
+    timeout = request.given.timeout
+    longest_s = None if timeout is None else parse_duration(timeout, "--timeout")
     supervision.limits[out] = Limits(run_folder.read(str(out)).plan, longest_s)
     return out
 
 
 def _launch(sides: Sequence[tuple[Side, Path, Path]], supervision: Supervision) -> bool:
-    """Time all units once more.
-
-    Args:
-        sides: of every process its side, the folder of the prepared side, and the new run folder: a copy with other times.
-        supervision: limits and ends the processes.
+    """Time all units once more; `sides` has each process's side, the folder of that side, and its copy that gets new times.
 
     Returns:
         Whether a unit is left of which no launch died.

@@ -149,11 +149,7 @@ def side(name: str, models: tuple[str, ...], into: Path) -> Side:
 
 
 def builds(models: tuple[str, ...]) -> Side:
-    """The one side of two builds, timed as they are: its processes time both.
-
-    Args:
-        models: the two values of `--model`.
-    """
+    """The one side of two builds, timed as they are: its processes time both."""
     own = [Path(parse_spec(model)[0].rpartition(":")[0]) for model in models if is_user_model(model)]
     return Side("both", " against ".join(models), sys.executable, files=_files_of(own))
 
@@ -171,10 +167,6 @@ def _imported(root: Path, into: Path) -> Iterator[Path]:
     """Where modules of a repository come from, in a revision's files: also those that are installed, or that a path names.
 
     Not where modbench lies, which is the same on both sides, nor where a file would hide a module of Python.
-
-    Args:
-        root: of the repository.
-        into: the revision's files.
     """
     named = (Path(each).resolve() for each in sys.path if each)
     inside = [into / each.relative_to(root) for each in named if each.is_relative_to(root) and each != root]

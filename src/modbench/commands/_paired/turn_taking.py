@@ -92,10 +92,6 @@ def run(starts: Sequence[Start], keeper: Keeper) -> list[End]:
     Rounds alternate as first, second, third, first, and so on. None has two turns in a row: in the second one it would find its
     data in the caches. In an order to and fro that made the process in the middle look 1 % slower.
 
-    Args:
-        starts: the processes.
-        keeper: ends them where this process cannot.
-
     Returns:
         How each ended. One that fails, or passes its limit, stops none of the others.
     """

@@ -43,14 +43,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Audited:
-    """What was found.
-
-    Attributes:
-        cards: one for each model.
-        command: the command line.
-        folder: holds audit.json and the page.
-        files: what was written.
-    """
+    """What was found, and what was written into which folder."""
 
     cards: tuple[Card, ...]
     command: tuple[str, ...]
@@ -67,12 +60,7 @@ class Audited:
 
 
 def run(request: Request, out: str | None, command: Sequence[str]) -> Audited:
-    """Audit models, and write what was found.
-
-    Args:
-        request: what shall be audited.
-        out: folder; None: `runs/audit-MODEL-DATE-N`.
-        command: the command line.
+    """Audit models, and write what was found into a folder; without one into `runs/audit-MODEL-DATE-N`.
 
     Raises:
         UsageError: if something that was asked is impossible, or a model cannot be built or called.

@@ -23,14 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Called:
-    """With what a model is called.
-
-    Attributes:
-        seq_len: tokens of a row.
-        batch_size: rows.
-        dtype: number format.
-        seed: of weights and tokens.
-    """
+    """The shape, number format and seed of weights and tokens with which a model is called."""
 
     seq_len: int = SEQ_LEN
     batch_size: int = BATCH_SIZE

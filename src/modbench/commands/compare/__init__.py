@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -13,6 +14,7 @@ from modbench.commands._app import command
 from modbench.commands._complete import metrics, one_of, runs
 from modbench.commands._flags import (
     JsonFlag,
+    PairedFlags,
     PairedOptionFlag,
     PairedOutFlag,
     PairedSetFlag,
@@ -26,7 +28,7 @@ from modbench.commands._flags import (
 )
 from modbench.commands._output import chosen_run, say, say_json
 from modbench.harness.core import titles
-from modbench.harness.core.errors import IncompleteError, UsageError, unknown
+from modbench.harness.core.errors import IncompleteError, UnfitError, UsageError, unknown
 
 if TYPE_CHECKING:
     from modbench.reports.model import Table
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 
 # Formats of one table.
 STYLES = ("md", "tex")
+# Blocks without `--launches`: a small case takes under five minutes (for their power: tests/bench/paired_power.py).
+BLOCKS = 12
+FEWEST = 3
 
 
 class Output(NamedTuple):
@@ -178,21 +183,9 @@ def compare(
             },
             "runs that were made",
         )
-        from modbench.commands.compare.paired import compare_revisions
-
-        compare_revisions(
-            named,
-            models=listed("--model", model, str),
-            options=option or (),
-            settings=settings or (),
-            lengths=listed("--seq-len", seq_len, int),
-            select=select,
-            launches=launches,
-            margin=margin,
-            timeout=timeout,
-            out=out,
-            as_json=as_json,
-        )
+        models, lengths = listed("--model", model, str), listed("--seq-len", seq_len, int)
+        given = PairedFlags(models, settings or (), lengths, option or (), select, timeout, out)
+        compare_revisions(named, given, launches=launches, margin=margin, as_json=as_json)
         return
     refuse(only_paired, "--paired REV_A REV_B SUITE")
     if by is not None:
@@ -228,6 +221,54 @@ def compare(
         Output(html, force=force, style=None, as_json=as_json, verbose=verbose),
         across_machines=across_machines,
     )
+
+
+def compare_revisions(
+    words: Sequence[str],
+    given: PairedFlags,
+    *,
+    launches: int | None = None,
+    margin: float | None = None,
+    as_json: bool = False,
+) -> None:
+    """Time two revisions on a suite in processes that take turns, and print how they compare.
+
+    Raises:
+        UsageError: if the words are not two revisions and a suite, or the suite times nothing.
+        IncompleteError: if it was interrupted.
+        UnfitError: if the machine called the same code different, or nothing was compared.
+    """
+    from modbench.commands._paired import measure
+    from modbench.harness.execution.stopping import interrupt_on_end
+    from modbench.reports.questions import revisions
+    from modbench.reports.writers import text
+
+    if len(words) != 3:
+        raise UsageError(
+            f"--paired takes two revisions and a suite, such as `compare --paired main HEAD quick`; got {len(words)} words."
+        )
+    number = BLOCKS if launches is None else launches
+    if number < FEWEST:
+        raise UsageError(f"--launches {number}: an interval needs at least {FEWEST}.")
+    interrupt_on_end()
+    first, second, suite = words
+    asked = measure.request((first, second), suite, given)
+    done = measure.measure(replace(asked, amount=str(number)), lambda _: measure.Goal(number, number))
+    folder = done.folder
+    found = revisions.result(done.blocks, (done.sides[0], done.sides[1]), margin)
+    if as_json:
+        say_json(found.as_dict() | {"folder": str(folder)}, allow_nan=False)
+    else:
+        say(f"{text.written(revisions.blocks(found), text.width())}\n\nruns: {folder}")
+    if not found.compared:
+        raise UnfitError(
+            "nothing was compared: no case has a time on both sides. The lines above say why, case by case."
+        )
+    if found.fooled:
+        raise UnfitError(
+            f"the same code came out different in {len(found.fooled)} of {len(found.rows)} rows: the machine is too busy or too "
+            "uneven now. Try more --launches, or when nothing else runs."
+        )
 
 
 def _compare_cases(loaded: Loaded, axis: str, baseline: str | None, keep: Filter, out: Output) -> None:

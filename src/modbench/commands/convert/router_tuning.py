@@ -50,17 +50,13 @@ class Losses:
         """Bits per byte of text."""
         return self.mean(rule) / float(np.log(2)) * self.tokens_per_byte
 
-    def gap(self, rule: str, baseline: str = "dense", level: float = 0.95) -> tuple[float, float, float]:
-        """Mean difference to another rule over the same windows, and its t-interval."""
+    def gap(self, rule: str) -> tuple[float, float, float]:
+        """Mean difference to the dense model over the same windows, and its 95 % t-interval."""
         from scipy import stats
 
-        apart_W = self.by_rule[rule] - self.by_rule[baseline]
+        apart_W = self.by_rule[rule] - self.by_rule["dense"]
         mean, number = float(apart_W.mean()), len(apart_W)
-        half = (
-            float(stats.t.ppf((1 + level) / 2, number - 1) * apart_W.std(ddof=1) / number**0.5)
-            if number > 1
-            else np.inf
-        )
+        half = float(stats.t.ppf(0.975, number - 1) * apart_W.std(ddof=1) / number**0.5) if number > 1 else np.inf
         return mean, mean - half, mean + half
 
 

@@ -89,15 +89,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Converted:
-    """The result of a conversion.
-
-    Attributes:
-        source: folder or GGUF file of the dense model.
-        out: folder of the converted model.
-        routed: indices of the routed layers.
-        layers: number of all layers.
-        notes: what was done and measured, as in the folder's `modbench_convert.json`.
-    """
+    """The result of a conversion, with the notes of the folder's `modbench_convert.json`."""
 
     source: Path
     out: Path

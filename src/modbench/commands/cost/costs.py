@@ -44,17 +44,7 @@ HEAD = ("params", "forward", "train step", "to train", "KV cache")
 
 @dataclass(frozen=True)
 class Request:
-    """A model and the grid of places to cost it at: one row for each combination.
-
-    Attributes:
-        model: catalogue name, or a user's `FILE.py:build`.
-        options: options of a user's build, each with one value.
-        settings: values of its shape and routing by key.
-        capacity: capacities; empty: the model's own.
-        seq_len: sequence lengths.
-        batch_size: batch sizes.
-        dtype: number formats.
-    """
+    """A model and the grid of places to cost it at, a row for each combination; without capacities its own."""
 
     model: str
     options: Pairs = ()

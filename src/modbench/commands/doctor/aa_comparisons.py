@@ -60,8 +60,7 @@ class Twin:
     @property
     def hit(self) -> bool:
         """Whether the interval excludes zero: a false positive."""
-        effect = self.pair.effect
-        return effect.low is not None and effect.high is not None and not effect.low <= 0 <= effect.high
+        return self.pair.effect.excludes_0
 
     def as_dict(self) -> dict[str, Any]:
         """The comparison as stored in the certificate."""
@@ -126,12 +125,7 @@ def units(
 
 @dataclass
 class Stopwatch:
-    """Passes a run's progress on, and notes how long each unit took, the start of its process included.
-
-    Attributes:
-        progress: receives the events.
-        took_s: seconds by unit.
-    """
+    """Passes a run's progress on, and notes how long each unit took, the start of its process included."""
 
     progress: Progress
     took_s: dict[str, float]
@@ -217,13 +211,7 @@ Read = Callable[[str], str | None]
 
 
 def advice(environment: dict[str, Any], threads: int, read: Read) -> list[str]:
-    """Conditions of this machine that make times hard to compare, as far as the system exposes them, and what would help.
-
-    Args:
-        environment: the machine's environment.
-        threads: CPU threads of a worker.
-        read: returns a file's text, or None if there is no such file.
-    """
+    """Conditions of this machine that make times hard to compare, as far as the system exposes them, and what would help."""
     return [*_load_advice(environment, threads), *_clock_advice(read), *_quota_advice(read), *_gpu_advice(environment)]
 
 

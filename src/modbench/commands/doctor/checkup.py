@@ -6,30 +6,66 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from modbench.commands.doctor import aa_comparisons, card_check
-from modbench.commands.doctor.card_check import Card
+from modbench.commands.doctor import aa_comparisons
+from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import ModbenchError, UsageError
 from modbench.harness.core.printable import aligned
 from modbench.harness.core.units import counted, human, human_duration
+from modbench.harness.domain.case import Case, Comparison, Device, Dtype, Place, Protocol, UnitOfWork
 from modbench.harness.domain.efforts import EFFORTS
-from modbench.harness.domain.notes.findings import RooflineFinding
+from modbench.harness.domain.notes.findings import PeakFinding, RooflineFinding
+from modbench.harness.domain.passes import Pass
+from modbench.harness.domain.records import Record
 from modbench.harness.execution.launch.local import LocalLauncher
+from modbench.harness.execution.phase import Progress
 from modbench.harness.execution.runner import run_in_temporary_folder
-from modbench.harness.machine import certificate, environment
+from modbench.harness.machine import card_clocks, certificate, data_sheets, environment
+from modbench.harness.machine.card_clocks import Clocks
 from modbench.harness.machine.certificate import Certificate
+from modbench.harness.machine.data_sheets import Sheet
 from modbench.harness.passes import roofline
+from modbench.harness.passes.peak import PASS as PEAK
+from modbench.harness.registry import catalogue
+from modbench.harness.registry.lookup import with_facts
 from modbench.harness.stats import sample_size, time_to_detect
 from modbench.harness.stats.effects import POWER
 from modbench.reports.writers.number_format import plain, share
 
-if TYPE_CHECKING:
-    from modbench.harness.domain.case import Device, UnitOfWork
-    from modbench.harness.execution.phase import Progress
+# Of the unit that measures the peaks of a CPU, and of those that measure a card in each number format.
+PEAKS_LIMIT_S, CARD_LIMIT_S = 300.0, 120.0
+DTYPES: tuple[Dtype, ...] = ("bf16", "fp32")
 
-# Of the unit that measures the peaks of a CPU.
-PEAKS_LIMIT_S = 300.0
+
+@dataclass(frozen=True)
+class Card:
+    """The measurements of a card.
+
+    Attributes:
+        name: as torch names it.
+        torch: torch's version.
+        peaks: the measured peak in each number format.
+        clocks: its clocks under that load; None without NVIDIA's driver.
+        sheet: promises of its data sheet; None if not listed.
+    """
+
+    name: str
+    torch: str
+    peaks: tuple[PeakFinding, ...]
+    clocks: Clocks | None
+    sheet: Sheet | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON data."""
+        clocks = self.clocks
+        return {
+            "name": self.name,
+            "torch": self.torch,
+            "peaks": [peak.model_dump() for peak in self.peaks],
+            "clocks": None if clocks is None else vars(clocks) | {"verdict": clocks.verdict()},
+            "sheet": None if self.sheet is None else vars(self.sheet),
+        }
 
 
 @dataclass(frozen=True)
@@ -54,14 +90,7 @@ class Checkup:
 
 
 def check(number: int, device: Device, threads: int, progress: Progress, *, fresh: bool) -> Checkup:
-    """Compare identical models and store the result.
-
-    Args:
-        number: comparisons to make now.
-        device: where to run them.
-        threads: CPU threads of each worker.
-        progress: receives the launches as they end.
-        fresh: forget earlier checks of this machine first.
+    """Compare so many identical models, and store the result; `fresh` forgets earlier checks of this machine first.
 
     Raises:
         UsageError: for fewer than one comparison or thread, or if the result could not be kept.
@@ -72,7 +101,7 @@ def check(number: int, device: Device, threads: int, progress: Progress, *, fres
     where = environment.collect()
     machine = certificate.fingerprint(where, device, threads)
     start = time.monotonic()
-    card = card_check.check(progress) if device == "cuda" else None
+    card = _check_card(progress) if device == "cuda" else None
     if device == "cpu":
         keep_peaks(threads, progress)
     twins = aa_comparisons.examine(number, device, threads, progress)
@@ -87,7 +116,7 @@ def check(number: int, device: Device, threads: int, progress: Progress, *, fres
 
 def peaks_unit(threads: int) -> UnitOfWork:
     """The unit that measures the peaks of a CPU by shape, and keeps them for later plans."""
-    return card_check.unit_of(roofline.PASS, "cpu", "fp32", roofline.WORK, threads)
+    return unit_of(roofline.PASS, "cpu", "fp32", roofline.WORK, threads)
 
 
 def keep_peaks(threads: int, progress: Progress) -> None:
@@ -99,13 +128,70 @@ def keep_peaks(threads: int, progress: Progress) -> None:
     launcher = LocalLauncher(cold=True, threads=threads)
     (record,) = run_in_temporary_folder([peaks_unit(threads)], launcher, progress, PEAKS_LIMIT_S)
     if not isinstance(record.findings, RooflineFinding):
-        why = record.died.reason if record.died else "no result"
-        raise ModbenchError(f"the peaks by shape could not be measured: {why}")
+        raise ModbenchError(f"the peaks by shape could not be measured: {_why(record)}")
+
+
+def _why(record: Record) -> str:
+    """Why a unit found nothing."""
+    return record.died.reason if record.died else "no result"
+
+
+def card_units() -> list[UnitOfWork]:
+    """One unit for each number format."""
+    return [unit_of(PEAK, "cuda", dtype, 1e9) for dtype in DTYPES]
+
+
+def unit_of(made_in: Pass, device: Device, dtype: Dtype, flops: float, threads: int = 1) -> UnitOfWork:
+    """A unit that finds something about the machine: its pass reads the place, and runs no model."""
+    place = Place(seq_len=1, batch_size=1, dtype=dtype, device=device, threads=threads, compile=False)
+    case = with_facts(
+        Case(model="dense", arm_parts=(), config=ModelConfig.model_validate({"d_model": 64}), place=place)
+    )
+    return UnitOfWork(
+        name=f"{made_in.name}-{dtype}",
+        made_in=made_in.name,
+        workload="",
+        launch=0,
+        comparison=Comparison(arms=(case,), metrics=()),
+        protocol=Protocol(rounds=1, warm_up_calls=1, seed=0, corpus="stdlib", corpus_path=None, corpus_sha256=""),
+        flops=flops,
+        facts=catalogue.facts_of_unit(made_in.name, "", ()),
+    )
+
+
+def _check_card(progress: Progress) -> Card:
+    """Measure the card that torch uses.
+
+    Raises:
+        ModbenchError: if a measurement left no result.
+    """
+    with card_clocks.watching() as clocks:
+        records = run_in_temporary_folder(card_units(), LocalLauncher(cold=True, threads=1), progress, CARD_LIMIT_S)
+    return judged_card(records, clocks)
+
+
+def judged_card(records: list[Record], clocks: dict[str, Clocks]) -> Card:
+    """Put together what was measured with the clocks of the card that was used.
+
+    Raises:
+        ModbenchError: if a record has no finding.
+    """
+    peaks = []
+    for record in records:
+        if not isinstance(record.findings, PeakFinding):
+            raise ModbenchError(f"the card's peak could not be measured: {record.unit.name}: {_why(record)}")
+        peaks.append(record.findings)
+    where = records[0].environment
+    assert where is not None
+    uuid = str(where.device_uuid)
+    used = next((found for key, found in clocks.items() if uuid in key), None)
+    name = str(where.device)
+    return Card(name, where.torch, tuple(peaks), used, data_sheets.sheet_of(name))
 
 
 def launches(number: int, device: Device) -> int:
     """Processes that a check starts."""
-    return number * aa_comparisons.LAUNCHES + (len(card_check.DTYPES) if device == "cuda" else 1)
+    return number * aa_comparisons.LAUNCHES + (len(DTYPES) if device == "cuda" else 1)
 
 
 def _machine(where: dict[str, Any], card: Card | None, threads: int) -> str:

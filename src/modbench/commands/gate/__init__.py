@@ -12,6 +12,7 @@ from modbench.commands._app import command
 from modbench.commands._complete import runs
 from modbench.commands._flags import (
     JsonFlag,
+    PairedFlags,
     PairedOptionFlag,
     PairedOutFlag,
     PairedSetFlag,
@@ -149,20 +150,9 @@ def gate(
         refuse({"--against": against, "--history": history, "--run-sd": run_sd}, "two runs that were made")
         from modbench.commands.gate.paired import gate_paired
 
-        models = tuple(listed("--model", model, str))
-        found = gate_paired(
-            words,
-            checks,
-            margin,
-            models=models,
-            options=option or (),
-            settings=settings or (),
-            lengths=listed("--seq-len", seq_len, int),
-            select=select,
-            budget=budget,
-            timeout=timeout,
-            out=out,
-        )
+        models, lengths = listed("--model", model, str), listed("--seq-len", seq_len, int)
+        given = PairedFlags(models, settings or (), lengths, option or (), select, timeout, out)
+        found = gate_paired(words, checks, margin, given, budget)
         run_folder, against = (words[1], words[0]) if len(words) > 1 else (models[1], models[0])
     else:
         refuse(only_paired | {"--timeout": timeout, "--out": out}, "--paired")

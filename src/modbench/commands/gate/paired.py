@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 import statistics
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
+from modbench.commands._flags import PairedFlags
 from modbench.commands._paired import measure
 from modbench.commands._paired.measure import Compared, Goal
 from modbench.harness.core.errors import UsageError
@@ -36,62 +36,22 @@ PLAN = "looks.json"
 
 
 def gate_paired(
-    words: Sequence[str],
-    checks: FailOn | None,
-    margin: float | None,
-    *,
-    models: Sequence[str],
-    settings: Sequence[str],
-    lengths: Sequence[int],
-    options: Sequence[str],
-    select: str | None,
-    budget: str | None,
-    timeout: str | None,
-    out: str | None,
+    words: Sequence[str], checks: FailOn | None, margin: float | None, given: PairedFlags, budget: str | None
 ) -> Gate:
     """Measure two revisions, or two builds of a model, until it is decided whether the second is slower.
-
-    Args:
-        words: the two revisions and the suite; of two builds the suite.
-        checks: the check that counts; None: slower by more than the margin.
-        margin: the largest slowdown that does not matter, as a share; None: the suite's.
-        models: values of `--model`.
-        settings: values of `--set`.
-        lengths: values of `--seq-len`.
-        options: values of `--option`.
-        select: `-k` expression.
-        budget: the longest time to measure, such as `10min`.
-        timeout: the longest time of a unit; None: from its prediction.
-        out: folder for the run folders; None: one in `runs/`.
 
     Raises:
         UsageError: if the words name nothing that can be compared, or a check is not one of times.
         IncompleteError: if it was interrupted; finished blocks are kept.
     """
     start = time.monotonic()
-    sides = _sides(words, models)
+    sides = _sides(words, given.models)
     asked_s = parse_duration(budget or BUDGET, "--budget", "90s, 10min or 1h")
     interrupt_on_end()
-    asked = measure.request(
-        sides,
-        words[-1],
-        models=models,
-        settings=settings,
-        lengths=lengths,
-        options=options,
-        select=select,
-        timeout=timeout,
-        only=bool(models),
-    )
+    asked = measure.request(sides, words[-1], given, only=bool(given.models))
     named = _check(checks, asked.margin if margin is None else margin)
     looking = _Looking(named, asked_s, start)
-    done = measure.measure(
-        replace(asked, amount=f"{named} {budget or BUDGET}"),
-        out,
-        lambda line: print(line, file=sys.stderr, flush=True),
-        looking.wanted,
-    )
-    return looking.result(done)
+    return looking.result(measure.measure(replace(asked, amount=f"{named} {budget or BUDGET}"), looking.wanted))
 
 
 def _sides(words: Sequence[str], models: Sequence[str]) -> tuple[str, ...]:

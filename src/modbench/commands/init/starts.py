@@ -20,14 +20,7 @@ PREFIX = "hf:"
 
 @dataclass(frozen=True)
 class Start:
-    """A way to begin.
-
-    Attributes:
-        what: what a user has.
-        command: what begins with it.
-        does: what that does.
-        docs: the page that goes on from there.
-    """
+    """A way to begin: what a user has, the command for it, what that does, and the page that goes on from there."""
 
     what: str
     command: str
@@ -159,10 +152,7 @@ def write_model(file: str) -> Begun:
 
 
 def commands_for(checkpoint: str) -> Begun:
-    """The commands for a checkpoint, whose files are checked first.
-
-    Args:
-        checkpoint: `hf:FOLDER`, or whatever `--model` takes with this prefix.
+    """The commands for a checkpoint, `hf:FOLDER` or whatever `--model` takes with this prefix; its files are checked first.
 
     Raises:
         UsageError: if there is no such model.
@@ -193,12 +183,7 @@ jobs:
 
 
 def write_workflow(file: str, models: tuple[str, ...], suite: str | None) -> Begun:
-    """Write a workflow of GitHub Actions that gates pull requests.
-
-    Args:
-        file: its file, whose folders are made.
-        models: what it measures: one model of the repository.
-        suite: a shipped suite, or a file of the repository; None: quick.
+    """Write a workflow of GitHub Actions that gates pull requests by one model; without a suite on `quick`.
 
     Raises:
         UsageError: if the file exists, or there is no such model or suite.

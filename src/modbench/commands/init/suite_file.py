@@ -131,13 +131,7 @@ def _refuse_other_file(target: Path, title: str) -> None:
 
 
 def suite_text(data: Mapping[str, Any], schema: Mapping[str, Any], file: str) -> str:
-    """Return a suite's TOML with a comment for each of its keys, and every other key commented out.
-
-    Args:
-        data: the suite, as read from TOML.
-        schema: JSON Schema of suites.
-        file: name of the file, for the comments at its top.
-    """
+    """Return a suite's TOML with a comment for each of its keys, and every other key commented out."""
     top, parts = schema["properties"], {name: _part(key, schema) for name, key in schema["properties"].items()}
     lines = [HEAD.format(schema=SCHEMA_FILE, file=file)]
     for name, key in top.items():

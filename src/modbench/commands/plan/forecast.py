@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from modbench.commands._output import elided
 from modbench.harness.audit.card import AUDIT
+from modbench.harness.core.grouped import grouped
 from modbench.harness.core.printable import SCREEN, WIDTH, aligned
 from modbench.harness.core.units import human, human_duration
 from modbench.harness.domain.case import ELEMENT_BYTES
@@ -53,12 +54,7 @@ IDEAL = "Ideal: how much faster the FLOPs promise to be, with causal attention."
 
 
 def forecast(plan: Plan, costs: Costs | None = None) -> dict[str, Any]:
-    """The forecast in base units; None where a number is known only after a user's model has run.
-
-    Args:
-        plan: the plan.
-        costs: counts users' models, in a process of its own; None: they are not counted.
-    """
+    """The forecast in base units; None where a number is known only after a user's model ran, or was not counted by `costs`."""
     every = [(unit, slot.at_once) for slot in phases(plan, usable_cores()) for unit in slot.units]
     own = [case for case in plan.cases if case.own]
     counted = dict(zip(own, costs.counted(own), strict=True)) if costs is not None else {}
@@ -157,10 +153,8 @@ def _rivals(plan: Plan, run_time: RunTime, every: Sequence[tuple[UnitOfWork, int
     if plan.suite.rival == "none":
         return
     own, solved = {case.arm for case in plan.cases if case.own}, {case.arm for case in plan.cases if case.rung}
-    targets: dict[tuple[str, str], list[str]] = {}
-    for rung in plan.ladder:
-        if rung.target in own and rung.arm in solved:
-            targets.setdefault((rung.arm, rung.quantity), []).append(rung.target)
+    rungs = (rung for rung in plan.ladder if rung.target in own and rung.arm in solved)
+    targets = grouped(((rung.arm, rung.quantity), rung.target) for rung in rungs)
     usual, maker = plan.shares("usual"), UnitMaker(plan.suite, None)
     for (arm, quantity), of in targets.items():
         seconds = sum(usual[unit.name] * _adds(unit, arm, run_time, maker, at_once) for unit, at_once in every)

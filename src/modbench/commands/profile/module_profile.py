@@ -45,14 +45,7 @@ BAR, MODULE_NAME = 16, 28
 
 @dataclass(frozen=True)
 class Profiled:
-    """The profile of one case.
-
-    Attributes:
-        case: the case.
-        found: what the profiling pass measured.
-        folder: holds the trace and the numbers.
-        where: description of the machine.
-    """
+    """The profile of one case, with the folder that holds its trace and numbers, and the machine."""
 
     case: Case
     found: ProfileFinding

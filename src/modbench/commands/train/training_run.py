@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from modbench import api
 from modbench.harness.core import files, model_specs
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
+from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import of_cell
 from modbench.harness.core.printable import aligned
 from modbench.harness.core.units import human_duration
@@ -230,10 +231,7 @@ def as_text(finished: api.Finished) -> str:
     lines = [f"{answer['case_id']}: {answer['metric']} {_cell(answer)}" + f" ({', '.join(labels)})" * bool(labels)]
     lines += [f"{length}, seed {', '.join(map(str, of))}" for length, of in seeds.items()]
     table = [(f"  {metric}", _cell(row)) for metric, row in rows.items()]
-    labelled: dict[str, list[str]] = {}
-    for metric, row in rows.items():
-        for label in of_cell(row["labels"]):
-            labelled.setdefault(label, []).append(metric)
+    labelled = grouped((label, metric) for metric, row in rows.items() for label in of_cell(row["labels"]))
     notes = [f"{label}: {'also ' * (label in labels)}{', '.join(metrics)}" for label, metrics in labelled.items()]
     took = f" ({human_duration(finished.wall_s)})" if finished.wall_s else ""
     ends = [f"weights: {finished.folder / 'weights'}", f"report: {finished.report}{took}"]

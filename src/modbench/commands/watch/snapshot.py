@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from modbench.harness.core.grouped import grouped
 from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import SCREEN, aligned, escaped
 from modbench.harness.core.units import counted, human_duration
@@ -157,9 +158,7 @@ def _failures(failures: Sequence[Failure], *, merged: bool) -> Iterator[list[str
 
     The log follows on a line of its own, so that no width cuts it off, unless the reason names it.
     """
-    alike: dict[object, list[Failure]] = {}
-    for at, failure in enumerate(failures):
-        alike.setdefault(failure.reason if merged else at, []).append(failure)
+    alike = grouped((each.reason if merged else at, each) for at, each in enumerate(failures))
     for first, *others in alike.values():
         named = [*dict.fromkeys(metric for each in (first, *others) for metric in each.metrics)]
         metrics = f" ({', '.join(named[:FEWEST])}{', …' * (len(named) > FEWEST)})" * bool(named)
