@@ -174,7 +174,7 @@ def unmeasured(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages whose figures have no lines, for tests of their words: matplotlib takes half of a page's time.
 
-    Panels make their figures as ever; tests of figures and of whole pages, and the goldens, draw them.
+    Panels make their figures as ever; tests of figures and of whole pages draw them, and so does a golden.
     """
     from modbench.reports.writers import html
 
