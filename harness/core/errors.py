@@ -117,12 +117,13 @@ def near_path(asked: str | Path, fits: Callable[[Path], bool], prefix: str = "")
     return "" if meant is None else f" Did you mean {shown(f'{prefix}{stems[meant]}', 200)}?"
 
 
-def unknown(kind: str, asked: str, known: Iterable[str]) -> UsageError:
-    """Make the error for an unknown name, with the nearest known one."""
+def unknown(kind: str, asked: object, known: Iterable[str]) -> UsageError:
+    """Make the error for an unknown name, or for what is no name, with the nearest known one."""
     names, whole = sorted(known), asked
-    asked, near = asked[:MOST_COMPARED], nearest(asked, names)
+    asked = str(whole)[:MOST_COMPARED]
+    near = nearest(asked, names)
     hint = f" Did you mean {near!r}?" if near else ""
-    more, most = "", MOST_NAMES if asked == whole else 4
+    more, most = "", MOST_NAMES if asked == str(whole) else 4
     if len(names) > most:
         similar = sorted(names, key=lambda name: -difflib.SequenceMatcher(None, asked, name).ratio())[:most]
         names, more = sorted(similar), f" and {len(names) - most} more"

@@ -46,6 +46,24 @@ def refuse_links(folder: Path) -> None:
                     _refuse_kind(entry)
 
 
+def refuse_inside(run: Path, file: Path, *, asked: str, part: str | None = None) -> None:
+    """Check that a file does not lie in a run folder, where it could take the place of what the run holds.
+
+    Args:
+        run: the run folder.
+        file: what shall be written.
+        asked: as the user named it, such as `--html x.html`.
+        part: the part of the run folder that is for such files; None: there is none.
+
+    Raises:
+        UsageError: if it does.
+    """
+    inside = file.resolve()
+    if run.resolve() in inside.parents and (part is None or (run / part).resolve() not in inside.parents):
+        instead = "Name another file" if part is None else f"Name a file in {run / part}, or outside"
+        raise UsageError(f"{asked} lies in a run folder, into which only the run and its report write. {instead}.")
+
+
 def _refuse_kind(entry: os.DirEntry[str]) -> None:
     with contextlib.suppress(FileNotFoundError):
         kind = KINDS.get(stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode), "no file")

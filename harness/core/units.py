@@ -87,6 +87,10 @@ MOST_S = 10 * 365 * 86_400.0
 _NAMES = {"nat": "nats", "bit/B": "bits/byte", "count": "", "token": "tokens"}
 
 
+# Threads that torch is asked for: far more take all memory, and nothing can be started afterwards.
+MOST_THREADS = 4096
+
+
 def three_digits(value: float) -> str:
     """Format `value` with three significant digits, never in exponent form."""
     if value == 0 or not math.isfinite(value):
@@ -228,6 +232,16 @@ def check_capacity(capacity: object) -> None:
         raise UsageError(
             f"capacity {capacity!r} is outside (0, 1]: it is the share of tokens that a routed block processes.{near}"
         )
+
+
+def check_seed(seed: object) -> None:
+    """Check that a seed is one that every generator takes.
+
+    Raises:
+        UsageError: if it is no whole number of at least 0 and below 2^63.
+    """
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+        raise UsageError(f"{seed!r} is not a seed: seeds are whole numbers of at least 0 and below 2^63")
 
 
 def parse_percent(text: str, flag: str) -> Fraction:

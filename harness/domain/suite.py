@@ -12,6 +12,7 @@ from modbench.harness.core.ids import slug
 from modbench.harness.core.measure_plans import DecodePlan, EnergyPlan, FitPlan, SearchPlan
 from modbench.harness.core.train_plan import IsoflopPlan, TaskPlan, TrainPlan
 from modbench.harness.core.trend_plan import TrendPlan
+from modbench.harness.core.units import MOST_THREADS, check_seed
 from modbench.harness.domain.arm_tables import Arm, Quantity
 from modbench.harness.domain.case import Device
 from modbench.harness.domain.efforts import EFFORTS, FEWEST_PILOT, TWO_STAGE, WARM_UPS, Effort
@@ -108,7 +109,7 @@ class Suite(Frozen):
     corpus: str = "stdlib"
     seeds: tuple[int, ...] = Field((0,), min_length=1, max_length=1000)
     device: Device | None = None
-    threads: int = Field(1, ge=1, le=4096)
+    threads: int = Field(1, ge=1, le=MOST_THREADS)
     compile: bool = False
     twin: bool = True
 
@@ -128,8 +129,7 @@ class Suite(Frozen):
     @classmethod
     def _not_negative(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         for seed in value:
-            if not 0 <= seed < 2**63:
-                raise ValueError(f"{seed} is not a seed: seeds are whole numbers of at least 0 and below 2^63")
+            check_seed(seed)
         return value
 
     @property

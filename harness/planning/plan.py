@@ -139,8 +139,7 @@ def make_plan(
     comparisons, ladder, no_rivals = Expander(suite, device, costs).comparisons()
     check_memory(comparisons)
     if select:
-        comparisons = _selected(comparisons, select)
-        comparisons = _with_rivals(suite, comparisons, select)
+        comparisons = _searched(suite, _selected(comparisons, select, ladder), select)
     comparisons = with_twins(suite, comparisons)
     if suite.train is not None and suite.train.log_to is not None:
         catalogue.load("sinks", suite.train.log_to).check(suite.train.log_to)
@@ -197,21 +196,29 @@ def assigned(
     return tuple(made[unit.name] for unit in units), tuple(groups.values())
 
 
-def _selected(comparisons: list[Comparison], select: str) -> list[Comparison]:
+def _selected(comparisons: list[Comparison], select: str, ladder: Sequence[Rung]) -> list[Comparison]:
+    """Keep the cases that match, each with its anchor, and as `--only` does with the rivals of users' models."""
     matches = compile_expression(select)
     chosen = []
     for comparison in comparisons:
         anchor, *others = comparison.arms
-        kept = [case for case in others if matches(case.id)]
-        if kept or matches(anchor.id):  # an arm is always measured with its anchor
+        named = {case.arm: case for case in comparison.arms if matches(case.id)}
+        if named:
+            beside = {rung.arm for rung in ladder if rung.target in named and named[rung.target].own}
+            kept = [case for case in others if case.arm in {*named, *beside}]
             chosen.append(comparison.model_copy(update={"arms": (anchor, *kept)}))
     if not chosen:
         example = comparisons[0].arms[-1].id
-        raise UsageError(f"-k {select!r} matches none of the cases. Their ids look like {example!r}.")
+        raise no_case(select, example)
     return chosen
 
 
-def _with_rivals(suite: Suite, comparisons: list[Comparison], select: str) -> list[Comparison]:
+def no_case(select: str, example: str) -> UsageError:
+    """What is said of an expression that selects no case; an id shows how they look."""
+    return UsageError(f"-k {select!r} matches none of the cases. Their ids look like {example!r}.")
+
+
+def _searched(suite: Suite, comparisons: list[Comparison], select: str) -> list[Comparison]:
     """Leave out comparisons of a search without the arm that is searched.
 
     Raises:

@@ -56,7 +56,21 @@ def check_size(suite: Suite, source: str) -> None:
     for settings in (suite.shape, *(arm.settings for arm in suite.arms)):
         depth = settings.get("n_layers", 0)
         depths += [each for each in (depth if isinstance(depth, list | tuple) else [depth]) if type(each) is int]
-    _at_most(source, max(depths, default=0), MOST_LAYERS, "layers", "`modbench cost` takes deeper models")
+    _check_depth(source, max(depths, default=0))
+
+
+def check_called(case: Case) -> None:
+    """Check that a single case can be built and called: how deep it is, and how much memory it needs.
+
+    Raises:
+        UsageError: if it cannot.
+    """
+    _check_depth(f"model {case.model!r}", case.config.n_layers)
+    _check_memory(case)
+
+
+def _check_depth(source: str, layers: int) -> None:
+    _at_most(source, layers, MOST_LAYERS, "layers", "`modbench cost` takes deeper models")
 
 
 def _at_most(source: str, asked: int, most: int, what: str, instead: str) -> None:
@@ -79,10 +93,14 @@ def check_memory(comparisons: Sequence[Comparison]) -> None:
             if key not in largest or tokens > largest[key][0]:
                 largest[key] = tokens, case
     for _, case in largest.values():
-        cost = case_cost(case)
-        needed = cost.memory_forward(ELEMENT_BYTES[case.place.dtype]) if cost else 0.0
-        if needed > MOST_BYTES:
-            raise UsageError(
-                f"{case.id}: a forward pass needs {human(needed, 'B')}, more than any machine has ({human(MOST_BYTES, 'B')}). "
-                "Make it smaller; `modbench cost` shows what a model of any size costs."
-            )
+        _check_memory(case)
+
+
+def _check_memory(case: Case) -> None:
+    cost = case_cost(case)
+    needed = cost.memory_forward(ELEMENT_BYTES[case.place.dtype]) if cost else 0.0
+    if needed > MOST_BYTES:
+        raise UsageError(
+            f"{case.id}: a forward pass needs {human(needed, 'B')}, more than any machine has ({human(MOST_BYTES, 'B')}). "
+            "Make it smaller; `modbench cost` shows what a model of any size costs."
+        )

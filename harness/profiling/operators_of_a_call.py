@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -51,8 +52,15 @@ _NAMES: dict[Kind, set[str]] = {
     "optimizer": {"_fused_adamw_", "_foreach_add_"},
 }
 _KINDS: dict[str, Kind] = {name: kind for kind, names in _NAMES.items() for name in names}
+# Modules that are kept for other places of a plan.
+MOST_BUILT = 64
 _REDUCTIONS = {"sum", "mean", "amax", "amin", "argmax", "argmin", "max", "min", "any", "all", "linalg_vector_norm"}
 _ATTENTION = "scaled_dot_product"
+# Elementwise operators whose result has the shape that their operands have together.
+_ELEMENTWISE = {
+    *("aten.add.Tensor", "aten.sub.Tensor", "aten.mul.Tensor", "aten.div.Tensor"),
+    *("aten.add.Scalar", "aten.mul.Scalar", "aten.div.Scalar", "aten.pow.Tensor_Scalar", "aten.rsqrt.default"),
+}
 # They launch nothing of their own.
 _SILENT = {"device", "_record_function_enter_new", "_record_function_exit", "is_same_size", "sym_size", "detach"}
 
@@ -69,6 +77,36 @@ class Recorder(OperatorMode):
         name = name_of(operator)
         if name not in _SILENT:
             self.found.append(_work(name, operator, args, out))
+
+
+class _ShapesAlone(Recorder):
+    """Records on the meta device, where torch finds the result of elementwise operators in Python, which takes most of the time.
+
+    Where nothing about such a result can be in doubt, since it looks like an operand, it is made here.
+    """
+
+    def __torch_dispatch__(
+        self,
+        func: Operator,
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> object:
+        like = None if kwargs or str(func) not in _ELEMENTWISE else _looks_like(args)
+        if like is None:
+            return super().__torch_dispatch__(func, types, args, kwargs)
+        out = torch.empty_strided(like.shape, like.stride(), dtype=like.dtype, device="meta")
+        self.after(func, args, out)
+        return out
+
+
+def _looks_like(args: Sequence[Any]) -> Tensor | None:
+    """The operand that the result of an elementwise operator looks like: whole, contiguous and of the type of all; else None."""
+    tensors = [each for each in args if isinstance(each, Tensor)]
+    like = max(tensors, key=lambda each: (each.ndim, each.numel()))
+    whole = torch.broadcast_shapes(*(each.shape for each in tensors)) == like.shape
+    alike = all(each.dtype == like.dtype and each.is_contiguous() for each in tensors)
+    return like if whole and alike and like.is_floating_point() and like.is_meta else None
 
 
 def _work(name: str, operator: Operator, args: Sequence[Any], out: object) -> Found:
@@ -167,23 +205,38 @@ def of_real_tensors(case: Case, seed: int, *, training: bool) -> Listed:
     return record(lambda: subject.train_step(tokens_BT), training=True)
 
 
+def _module(case: Case) -> torch.nn.Module:
+    """The module of a case, on the current device."""
+    from modbench.harness.subject.build import DTYPES, build_module
+
+    return build_module(case, 0).to(DTYPES[case.place.dtype])
+
+
+@functools.lru_cache(maxsize=MOST_BUILT)
+def _shared(case: Case) -> torch.nn.Module:
+    """The same, built once for all sizes of input: on the meta device it takes no memory."""
+    return _module(case)
+
+
 def of_shapes(case: Case, *, training: bool) -> Listed:
     """The operators of a forward pass or a training step on the meta device: nothing is computed, no memory is taken.
 
     Raises:
         Unmeasured: if what the model does depends on data, not on shapes alone.
     """
-    from modbench.harness.subject.build import DTYPES, build_module
     from modbench.harness.subject.subject import Subject
 
     place = case.place
+    sizeless = case.model_copy(update={"place": place.model_copy(update={"seq_len": 1, "batch_size": 1})})
     try:
         with torch.device("meta"):
-            module = build_module(case, 0).to(DTYPES[place.dtype]).train(training)
+            own = case.own or case.facts.runs_user_code  # which may do anything to a module
+            module = (_module(case) if own else _shared(sizeless)).train(training)
+            module.zero_grad()  # a training step of another size may have left gradients, to which its own would be added
             tokens_BT = torch.zeros(place.batch_size, place.seq_len, dtype=torch.int64)
             subject = Subject(case, 0, module=module)
             call = subject.backward if training else subject.forward
-            with Recorder() as recorder, _FusedAttention(recorder):
+            with _ShapesAlone() as recorder, _FusedAttention(recorder):
                 call(tokens_BT)
     except (NotImplementedError, RuntimeError) as error:
         why = f"it cannot run on shapes alone: {type(error).__name__}: {in_short(error, 120)}"
@@ -200,14 +253,13 @@ def of_decoding(case: Case) -> Listed:
     Raises:
         Unmeasured: if what the model does depends on data, as where the host reads which rows pass.
     """
-    from modbench.harness.subject.build import DTYPES, build_module
     from modbench.harness.subject.generation import Generation
     from modbench.harness.subject.subject import Subject
 
     place = case.place
     try:
         with torch.device("meta"), torch.no_grad():
-            module = build_module(case, 0).to(DTYPES[place.dtype]).eval()
+            module = _module(case).eval()
             subject = Subject(case, 0, module=module)
             tokens_BT = torch.zeros(place.batch_size, place.seq_len, dtype=torch.int64)
             _, cache = Generation(subject).prefilled(tokens_BT)

@@ -143,11 +143,12 @@ class RunTime:
 
     def call(self, case: Case, workload: str) -> float | None:
         """Seconds of one call or decode step; None if shapes alone do not tell, or there are no peaks."""
-        near = self._near.get(case.original.id, case)
+        case = case.original  # of a twin's call there is nothing new to record
+        near = self._near.get(case.id, case)
         if (near, workload) not in self._call_s:
             self._call_s[near, workload] = self._recorded(near, workload)
         seconds = self._call_s[near, workload]
-        return None if seconds is None else seconds * (1.0 if near is case else _share(case, near, workload))
+        return None if seconds is None else seconds * (1.0 if near == case else _share(case, near, workload))
 
     def _recorded(self, case: Case, workload: str) -> float | None:
         table = self.tables.get(case.place.dtype)

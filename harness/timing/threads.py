@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 
 from modbench.harness.core.errors import UsageError, shown
+from modbench.harness.core.units import MOST_THREADS
 
 
 def working_threads() -> int:
@@ -47,10 +48,11 @@ def checked(number: object) -> None:
     """Check a number of threads.
 
     Raises:
-        UsageError: if it is no whole number from 1 on.
+        UsageError: if it is no whole number from 1 on, or more than anybody has.
     """
-    if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 1):
-        raise UsageError(f"threads = {shown(number)}: give a whole number from 1 on.")
+    whole = isinstance(number, int) and not isinstance(number, bool)
+    if number is not None and not (whole and 1 <= number <= MOST_THREADS):  # type: ignore[operator]  # it is whole
+        raise UsageError(f"threads = {shown(number)}: give a whole number from 1 to {MOST_THREADS:,}.")
 
 
 def crowded() -> str:

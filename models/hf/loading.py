@@ -85,7 +85,9 @@ def tokenizer_json(found: Found) -> bytes:
     """
     kept, said = tokenizer_files(found), f"tokenizer '{found.spec}'"
     if found.path is None or (not kept and found.kind != "gguf"):
-        raise UsageError(f"{said}: there is no tokenizer.json. Save the tokenizer beside the model.")
+        raise UsageError(
+            f"{said}: there is no tokenizer.json. Save the tokenizer beside the model: tokenizer.save_pretrained(FOLDER)."
+        )
     try:
         if kept and kept[0].name == "tokenizer.json":
             return kept[0].read_bytes()

@@ -14,6 +14,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.masking import masked
 from modbench.harness.core.printable import escaped
+from modbench.harness.core.safe_paths import refuse_inside
 from modbench.reports.model import Block, Code, Estimate, Finding, Note, Sentence, Table, Value
 from modbench.reports.questions import compare_axis, compare_runs
 from modbench.reports.questions.compare_axis import AlongAxis
@@ -98,10 +99,8 @@ def write(page: Page, file: str, *, force: bool, compared: Sequence[Loaded]) -> 
     path = Path(file)
     if path.is_dir():
         raise UsageError(f"--html {file!r} is a folder: name a file.")
-    if any(run.path.resolve() in path.resolve().parents for run in compared):
-        raise UsageError(
-            f"--html {file!r} lies in a run folder, into which a comparison writes nothing. Name another file."
-        )
+    for run in compared:
+        refuse_inside(run.path, path, asked=f"--html {file!r}")
     if path.exists() and not force:
         raise UsageError(f"--html {file!r} exists; it is replaced only with --force. Name a new file.")
     write_atomically(path, html(page))

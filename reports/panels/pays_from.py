@@ -101,6 +101,7 @@ def _loss(loaded: Loaded, arms: Sequence[Case]) -> tuple[list[Column], list[Valu
         return [], []
     words = f"loss: {known[0].unit} over {{baseline}}, {', else '.join(used)}"
     words += ", T = {length}" * (len(trained) > 1) + ", {seeds}" * (not loaded.evaluates_only)
+    words += ": no claim" * (not loaded.evaluates_only and losses.few_seeds(loaded))
     seeds = counted(len(loaded.run.plan.suite.seeds), "seed")
     said = Sentence(words, baseline=loaded.arms[0], length=length, seeds=seeds)
     return [Column("", "loss", [cells.get(case.arm) for case in arms])], [said]

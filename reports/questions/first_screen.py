@@ -495,6 +495,7 @@ class Doubt:
         short: the same where the numbers stand elsewhere.
         brief: the same in a few words.
         of_machine: whether it is what the check of the machine has found.
+        of_seeds: whether it is that losses are from few seeds.
         heavy: whether numbers may be missing, disturbed, or not those of the work that a model claims: these come first where
             there is room for a few.
     """
@@ -504,6 +505,7 @@ class Doubt:
     brief: Value = ""
     heavy: bool = False
     of_machine: bool = False
+    of_seeds: bool = False
 
 
 def evidence(loaded: Loaded) -> Evidence | None:
@@ -554,16 +556,18 @@ def sure_in_short(loaded: Loaded) -> Sentence | None:
     suite, found = loaded.run.plan.suite, evidence(loaded)
     if found is None:
         return None
-    words = "{processes}" + ", ±{half} (median)" * (found.half is not None)
-    if found.judged:
-        words += ", {open} of {judged} ratios open, margin {margin}"
+    launches = suite.protocol_size[0]
+    planned = not suite.two_stage and found.fewest == found.most == launches  # as the line that names the run says
+    words = ["{processes}"] * (not planned) + ["±{half} (median)"] * (found.half is not None)
+    words += ["{open} of {judged} open at {margin}"] * bool(found.judged)
     known: Value
     status, known = machine_facts(loaded)
     twins = twin_check(loaded)
-    if loaded.certificate is not None and twins is not None:  # of the two, the twin was timed in this run
-        known = Sentence("{status}; {twins}", status=status, twins=twins.in_brief())
+    # Of a certificate and the twin, the twin was timed in this run. Whether both can tell is among the doubts and warnings.
+    brief = twins is not None and status != "unknown"
+    known = twins.in_brief() if twins is not None and brief else known
     return Sentence(
-        words + "; {glyph} A/A test: {known}",
+        "; ".join([*[", ".join(words)] * bool(words), "{glyph} A/A " + ("twin {known}" if brief else "test: {known}")]),
         processes=found.processes,
         half=Estimate(found.half, kind="share"),
         open=found.undecided,
@@ -579,9 +583,15 @@ def doubts(loaded: Loaded, *, machine_check: bool = True) -> list[Value]:
     return [each.said for each in _doubts(loaded, MOST_DOUBTED) if machine_check or not each.of_machine]
 
 
-def doubts_in_short(loaded: Loaded) -> list[Value]:
-    """Say the same where there is little room: of many arms one is named, and what weighs most comes first."""
-    return [each.short or each.said for each in sorted(_doubts(loaded, 1), key=lambda each: not each.heavy)]
+def doubts_in_short(loaded: Loaded, *, losses: bool = False) -> list[Value]:
+    """Say the same where there is little room: of many arms one is named, and what weighs most comes first.
+
+    Args:
+        loaded: the run.
+        losses: whether it stands elsewhere how many seeds losses are from, and what that means.
+    """
+    found = (each for each in _doubts(loaded, 1) if not (losses and each.of_seeds))
+    return [each.short or each.said for each in sorted(found, key=lambda each: not each.heavy)]
 
 
 def doubts_in_brief(loaded: Loaded) -> list[Value]:
@@ -630,11 +640,16 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
             all=every,
             largest=Estimate(twins.largest, kind="share"),
         )
-        yield Doubt(said, "The A/A test is undecided.", of_machine=True)
+        yield Doubt(said, "A/A test undecided.", of_machine=True)
     seeds = len(loaded.run.plan.suite.seeds)
-    if loaded.trained_metric is not None and not loaded.evaluates_only and seeds < 3 and not _answered(loaded):
+    if (
+        loaded.trained_metric is not None
+        and not loaded.evaluates_only
+        and losses.few_seeds(loaded)
+        and not _answered(loaded)
+    ):
         few = Sentence("{n:seed}", n=seeds)
-        yield Doubt(Sentence("Losses are from {few}: an illustration, no claim.", few=few), brief=few)
+        yield Doubt(Sentence("Losses are from {few}: an illustration, no claim.", few=few), brief=few, of_seeds=True)
     for said in (*rivals.left_out(loaded), *rivals.trained_before(loaded), *audit.failures(loaded)):
         yield Doubt(said)
     for _, panel in panels():

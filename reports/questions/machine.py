@@ -102,9 +102,7 @@ class TwinCheck:
     def in_brief(self) -> Sentence:
         """Say the same where there is little room."""
         return Sentence(
-            "identical twin: equivalent in {equivalent} of {all}"
-            + ", different in {apart}" * bool(self.apart)
-            + ", at most {largest} apart",
+            "equal in {equivalent} of {all}" + ", different in {apart}" * bool(self.apart) + ", ≤ {largest}",
             equivalent=self.equivalent,
             all=len(self.verdicts),
             apart=len(self.apart),

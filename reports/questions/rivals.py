@@ -10,7 +10,7 @@ from modbench.reports.questions import win_rate
 from modbench.reports.tables.comparisons import trained_apart
 from modbench.reports.tables.findings import between
 from modbench.reports.tables.load import Loaded, rung_beside
-from modbench.reports.wording import MATCHED, WORKLOADS
+from modbench.reports.wording import MATCHED, WORKLOADS, short
 from modbench.reports.writers.number_format import place
 
 # A rival further than this from equal in what it was solved for is said to be.
@@ -30,18 +30,20 @@ def headline(loaded: Loaded, case: Case, rival: Case, solved: Rung) -> Sentence 
     """Say how fast a model is against its rival at the longest length: the forward pass, or what was timed instead.
 
     Returns:
-        `mine:build is 1.12× [1.08–1.16] as fast as dense of equal FLOPs (forward pass, T = 512): ▲ faster.`; None where the
-        two have no ratio.
+        `mine:build is 1.12× [1.08–1.16] as fast as dense of equal FLOPs (forward pass, T = 512): ▲ faster.`; of several dense
+        models that were solved it names which: `as fast as dense 61 %, of equal FLOPs`; None where the two have no ratio.
     """
     every = [each for each in win_rate.places(loaded, case, rival) if each.typical.value is not None]
     if not every:
         return None
     found = max(every, key=lambda each: each.place.seq_len)  # of equal lengths the first: forward, the first batch size
     doubts = ", ".join(win_rate.doubts(found))
-    words = f"{{arm}} is {{ratio}} as fast as dense of equal {MATCHED[solved.quantity]} ({{where}}): {{verdict}}"
+    called = "{rival}," if sum(each.rung for each in loaded.arms) > 1 else "dense"
+    words = f"{{arm}} is {{ratio}} as fast as {called} of equal {MATCHED[solved.quantity]} ({{where}}): {{verdict}}"
     return Sentence(
         words + " (but: {doubts})" * bool(doubts) + ".",
         arm=case,
+        rival=short(rival),
         ratio=found.typical,
         where=_where(found, every),
         verdict=Verdict(found.verdict),

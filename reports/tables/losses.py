@@ -11,6 +11,8 @@ from modbench.reports.tables.load import Loaded
 from modbench.reports.writers.number_format import plain
 
 BITS, NATS = "bits/byte", "nats/token"
+# Seeds without which losses support no claim.
+LEAST_SEEDS = 3
 # Losses in nats per token, the causal one first.
 PER_TOKEN = ("loss/val_causal", "loss/val")
 
@@ -105,10 +107,15 @@ def unit_of(loaded: Loaded) -> tuple[str, float]:
     return NATS, 1.0
 
 
+def few_seeds(loaded: Loaded) -> bool:
+    """Whether losses are from too few seeds for a claim."""
+    return len(loaded.run.plan.suite.seeds) < LEAST_SEEDS
+
+
 def seeds_in_words(loaded: Loaded) -> str:
     """Say how many seeds there are: `1 seed: illustration, no claim`, or `3 seeds`."""
     suite = loaded.run.plan.suite
-    few = len(suite.seeds) < 3 or not suite.claims
+    few = few_seeds(loaded) or not suite.claims
     return plain(Sentence("{n:seed}" + ": illustration, no claim" * few, n=len(suite.seeds)))
 
 

@@ -115,14 +115,23 @@ class Again:
         """
         if isinstance(self.asked, NotAgainError):
             raise self.asked
+        wanted = list(wanted)
         instead = ({} if metric is None else {"--set metrics": metric}) | dict(settings or {})
+        instead |= {"--rival": "none"} if self._lacks_rivals(wanted) else {}
         flags = [flag for flag in self.asked.flags if _sets(flag) not in instead]
         for what, value in instead.items():
             option, _, key = what.partition(" ")
             flags.append((option, f"{key}={value}" if key else value))
         words = [word for flag in flags for word in flag]
-        selected = self._everywhere(list(wanted)) if everywhere else self._selected(list(wanted), metric)
+        selected = self._everywhere(wanted) if everywhere else self._selected(wanted, metric)
         return shlex.join(["modbench", "run", self.asked.suite, "-k", selected, *words])
+
+    def _lacks_rivals(self, wanted: Sequence[Case]) -> bool:
+        """Whether users' models are among these cases without any of their dense models of equal cost, which `-k` keeps."""
+        own, here = {case.arm for case in wanted if case.own}, {case.arm for case in wanted}
+        here |= {each.arms[0].arm for each in self.plan.comparisons}  # anchors are measured in any case
+        beside = {rung.arm for rung in self.plan.ladder if rung.target in own}
+        return self.plan.suite.rival != "none" and bool(beside) and not beside & here
 
     def _everywhere(self, wanted: list[Case]) -> str:
         """An expression that matches the arms of these cases in all places, and no others of the run."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import Label
+from modbench.harness.core.printable import SCREEN
 from modbench.harness.core.units import human_duration
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.evidence import LaunchCount
@@ -77,15 +78,33 @@ def closing(
     """
     width = text.width()
     # Before anything that they are about.
-    blocks = [wrapped([f"⚠ {each}"], width) for each in reversed(warnings(loaded))]
-    blocks.append(troubles(loaded, verbose=verbose))
-    if loaded.measured:
-        blocks += _measured(loaded, width, verbose=verbose)
+    before = [wrapped([f"⚠ {each}"], width) for each in reversed(warnings(loaded))]
+    before = [block for block in (*before, troubles(loaded, verbose=verbose)) if block]
+    after = [block for block in _measured(loaded, width, verbose=verbose) if block] if loaded.measured else []
     behind = [] if wall_s is None else [human_duration(wall_s)]
     behind += [] if verbose or not more or not loaded.measured else [more]
     took = f" ({'; '.join(behind)})" if behind else ""
-    said = "\n\n".join("\n".join(map(str.rstrip, block)).strip("\n") for block in blocks if block)
+    blocks = [*before, *after]
+    glued = set() if verbose else _glued([len(block) for block in blocks], len(before))
+    said = "".join(
+        "\n" * ((at > 0) + (at > 0 and at not in glued)) + "\n".join(map(str.rstrip, block)).strip("\n")
+        for at, block in enumerate(blocks)
+    )
     return f"{said}\nreport: {page}{took}".lstrip("\n")
+
+
+def _glued(lengths: Sequence[int], head: int) -> set[int]:
+    """Return the blocks that follow the one before without an empty line: as few as make everything fit on a screen.
+
+    The last come first; that between the answer and the first table stays. None where that does not suffice.
+
+    Args:
+        lengths: lines of each block.
+        head: which block names the run; the answer and the tables follow.
+    """
+    over = sum(lengths) + len(lengths) - SCREEN  # the report's line, and an empty one before each block but the first
+    may = [*range(len(lengths) - 1, head + 2, -1), head + 1]
+    return set(may[:over]) if 0 < over <= len(may) else set()
 
 
 def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str]]:
@@ -123,7 +142,7 @@ def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str
     else:
         sure = first_screen.sure_in_short(loaded)
         said = [Sentence("sure: {said}", said=sure)] if sure else []
-        yield [*legend, *wrapped(said, width), *_doubts(loaded, width)]
+        yield [*legend, *wrapped(said, width), *_doubts(loaded, width, losses=pays is not None)]
 
 
 def _first_of_several(loaded: Loaded) -> str:
@@ -143,9 +162,15 @@ def _tables(loaded: Loaded, *, every: bool) -> list[Table]:
     return results.tables(loaded, timed, settings=1)
 
 
-def _doubts(loaded: Loaded, width: int) -> list[str]:
-    """Say what to doubt in a few lines, what weighs most first; the others are counted."""
-    said = first_screen.doubts_in_short(loaded)
+def _doubts(loaded: Loaded, width: int, *, losses: bool) -> list[str]:
+    """Say what to doubt in a few lines, what weighs most first; the others are counted.
+
+    Args:
+        loaded: the run.
+        width: of a line.
+        losses: whether a table above says how many seeds losses are from.
+    """
+    said = first_screen.doubts_in_short(loaded, losses=losses)
     lines = list[str]()
     for kept in range(len(said), 0, -1):
         more = [f"({len(said) - kept} more: -v)"] if kept < len(said) else []

@@ -91,6 +91,8 @@ def test_a_run_of_the_command(modbench: Any, tmp_path: Path) -> None:
         (("dense", "--seq-len", "8,16"), "one value"),
         (("dense", "--format", "pdf"), "unknown format"),
         (("dense", "--seq-len", "0"), "below 1"),
+        (("dense", "--set", "n_layers=2000"), "at most 1,000"),
+        (("dense", "--set", "d_model=1000000", "--seq-len", "100000000"), "more than any machine has"),
     ],
 )
 def test_what_is_refused(modbench: Any, arguments: tuple[str, ...], said: str) -> None:
@@ -244,6 +246,13 @@ class Mean(nn.Module):
         return logits_BTV
 
 
+class Leaves(nn.Module):
+    """Ends its process when it is called."""
+
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        sys.exit(tokens_BT.numel())
+
+
 def test_in_python() -> None:
     found = mb.audit(Mean(), properties=["causal"], seq_len=8)
     assert found.deviates == ("causal",)
@@ -254,8 +263,17 @@ def test_in_python() -> None:
         {"properties": ["nosuch"]},
         {"of": "moo"},
         {"d_model": 8},
+        {"of": 5},
+        {"properties": [5]},
+        {"seq_len": 0},
+        {"seq_len": "long"},
+        {"batch_size": -3},
+        {"vocab_size": 0},
+        {"seed": -1},
     ):
         with pytest.raises(mb.UsageError):
             mb.audit(Mean(), **wrong)
     with pytest.raises(mb.UsageError, match="vocab_size"):
         mb.audit(nn.Linear(2, 2))
+    with pytest.raises(mb.UsageError, match="SystemExit"):
+        mb.audit(Leaves(), vocab_size=32)

@@ -249,6 +249,8 @@ def two(**more: Any) -> dict[str, Any]:
         (two(), X, {"seconds": "x"}, "seconds = 'x'"),
         (two(), X, {"margin": -1}, "margin = -1 is no share"),
         (two(), X, {"threads": 0}, "threads = 0"),
+        (two(), X, {"threads": 99_999}, "threads = 99999"),
+        (two(), X, {"seed": "x"}, "'x' is not a seed"),
         (two(), X, {"loss": 3}, "loss must be"),
         (two(), X, {"launches": "2"}, "launches = '2'"),
         (two(), X, {"baseline": ["a"]}, "unknown baseline"),

@@ -30,8 +30,11 @@ from hf_tiny import dense
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
+from modbench.commands.convert import to_mod
+from modbench.commands.init.starts import commands_for
+from modbench.harness.core.errors import UsageError
 from modbench.harness.core.printable import SCREEN
-from modbench.models.hf_mod import build
+from modbench.models.hf_mod import MoDOptions, build
 
 pytestmark = pytest.mark.slow
 
@@ -291,6 +294,21 @@ def test_a_converted_model_is_not_converted_again(modbench: Any, flags: list[str
     done = modbench("convert", f"hf:{out}", *flags[1:], "--out", tmp_path / "twice")
     assert (done.returncode, "is converted already" in done.stderr) == (2, True)
     assert hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest() == digest
+
+
+def test_that_a_tokenizer_is_lacking_is_said_before_weights_are_loaded(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By `init`, which names the commands that need it, and by `convert`."""
+    folder = tmp_path / "bare"
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*token*"))
+    monkeypatch.setattr(to_mod, "load_dense", lambda _: pytest.fail("it was loaded"))
+    request = to_mod.Request(f"hf:{folder}", str(tmp_path / "out"), MoDOptions(0.5), corpus=str(source / "text.txt"))
+    with pytest.raises(UsageError) as refused:
+        to_mod.to_mod(request)
+    assert "save_pretrained(" in str(refused.value)
+    assert commands_for(f"hf:{folder}").note == str(refused.value)
+    assert not commands_for(f"hf:{source}").note
 
 
 def lossy(kind: str, folder: Path) -> None:

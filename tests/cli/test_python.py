@@ -139,6 +139,8 @@ def test_values_become_the_flags_of_the_command_line() -> None:
         (lambda: mb.run(seq_len={"a": 1}), "seq_len takes"),  # type: ignore[arg-type]
         (lambda: mb.run(seq_len=12.5), "--seq-len takes whole numbers .*'12.5'"),  # type: ignore[arg-type]
         (lambda: mb.run(capacity="half"), "--capacity takes numbers .*'half'"),  # type: ignore[arg-type]
+        (lambda: mb.run(seq_len=[]), "seq_len needs at least one value"),
+        (lambda: mb.cost("mod", capacity=()), "capacity needs at least one value"),
         (lambda: mb.run(option=3), "option takes a dict"),  # type: ignore[arg-type]
         (lambda: mb.run(option={"a b": 3}), "'a b' is no name"),
         (lambda: mb.run(option={"threshold": 3}), "--option threshold: .*--model"),

@@ -26,10 +26,12 @@ from modbench.harness.planning.dense_ladder import QUANTITIES, solve
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
+from modbench.harness.results.run_file import StoredRun
 from modbench.progress import progress_for
 from modbench.reports.model import Estimate, Sentence, Verdict
 from modbench.reports.questions import best_setting, first_screen, rivals
 from modbench.reports.tables.load import load, rung_beside
+from modbench.reports.tables.rerun_command import Again
 
 SUITE: dict[str, Any] = {
     "name": "s",
@@ -104,9 +106,11 @@ def dense_at(seq_len: int, **shape: Any) -> float:
     return closed_form("dense", config, seq_len, 1).forward
 
 
-def planned(costs: Planted, *models: str, changes: Mapping[str, Any] | None = None, **flags: Any) -> Plan:
+def planned(
+    costs: Planted, *models: str, changes: Mapping[str, Any] | None = None, select: str | None = None, **flags: Any
+) -> Plan:
     suite = parse_suite({**SUITE, **(changes or {})}, "s")
-    return make_plan(override(suite, Overrides(model=models, **flags)), device="cpu", costs=costs)
+    return make_plan(override(suite, Overrides(model=models, **flags)), device="cpu", costs=costs, select=select)
 
 
 def arms(made: Plan) -> list[str]:
@@ -176,6 +180,38 @@ def test_a_model_alone_is_compared_with_its_rival() -> None:
     assert made.comparisons[0].twin_arm.arm == "dense-f0.60-twin"
     assert arms(planned(costs, "mine.py:build", only=True, rival="none")) == ["mine:build"]
     assert not planned(costs, "mine.py:build", rival="none").ladder
+
+
+def test_a_selected_model_keeps_its_rival_as_with_only() -> None:
+    full = dense_at(64) / 64
+    costs, model = Planted({1: 0.6 * full, 2: 0.4 * full}), "mine.py:build(width=[1,2])"
+    assert arms(planned(costs, model, select="width1")) == ["dense", "dense-f0.60", "mine:build[width1]"]
+    assert arms(planned(costs, model, select="mine")) == arms(planned(costs, model))
+    at_32 = planned(costs, model, select="width2 and T32")
+    assert [each.arm for each in at_32.cases] == ["dense", "dense-f0.40", "mine:build[width2]"]
+    assert {each.place.seq_len for each in at_32.cases} == {32}
+    assert arms(planned(costs, model, select="width1", rival="none")) == ["dense", "mine:build[width1]"]
+    match = [{"model": "dense"}, {"model": "dense", "match": {"arm": "mod"}}, {"model": "mod"}]
+    assert arms(planned(costs, changes={"arms": match}, select="mod")) == [
+        "dense",
+        "mod[c0.125]",
+    ]  # a suite names its own
+
+
+def test_what_measures_a_model_again_leaves_its_rival_out_unless_that_is_wanted(tmp_path: Path) -> None:
+    full = dense_at(64) / 64
+    costs = Planted({1: 0.6 * full, 2: 0.4 * full})
+
+    def words(made: Plan, *names: str) -> str:
+        run = StoredRun(tmp_path, made, {}, ["modbench", "run", "s"], "", "local", [], [])
+        return Again(run).command([case for case in made.cases if case.arm in names])
+
+    several = planned(costs, "mine.py:build(width=[1,2])")
+    assert words(several, "mine:build[width1]").endswith(" --rival none")
+    for names in (("mine:build[width1]", "dense-f0.60"), ("dense-f0.60",), ("moe",)):
+        assert "--rival" not in words(several, *names)
+    alone = planned(costs, "mine.py:build", only=True)  # here it is the baseline
+    assert "--rival" not in words(alone, "mine:build")
 
 
 def test_a_match_names_a_model_of_ones_own_with_its_options() -> None:
@@ -351,7 +387,11 @@ def test_the_answer_begins_with_the_rival(here: Path, monkeypatch: pytest.Monkey
     made = planned(
         Planted({1: 0.6 * full}),
         "mine.py:build",
-        changes={"arms": [{"model": "dense"}, {"model": "mod"}], "effort": "draft", "twin": False},
+        changes={
+            "arms": [{"model": "dense"}, {"model": "dense", "match": {"arm": "mod"}}, {"model": "mod"}],
+            "effort": "draft",
+            "twin": False,
+        },
     )
     monkeypatch.setitem(planted.PLANTED, "dense-f0.60", 0.6)
     monkeypatch.setitem(planted.PLANTED, "mine:build", 0.5)
@@ -362,6 +402,8 @@ def test_the_answer_begins_with_the_rival(here: Path, monkeypatch: pytest.Monkey
     first, everywhere, shape, *_ = first_screen.answer(loaded)
     assert isinstance(first, Sentence)
     assert first.given["arm"] == own
+    assert "{rival}" in first.words  # two dense models were solved: which is meant?
+    assert first.given["rival"] == "dense 60 %"
     ratio = first.given["ratio"]
     assert isinstance(ratio, Estimate)
     assert ratio.value == pytest.approx(1.2, rel=0.05)
@@ -380,11 +422,15 @@ def test_a_predicted_time_is_held_against_the_measured_one(here: Path, monkeypat
         monkeypatch.setitem(planted.PLANTED, rival.arm, theirs)
         monkeypatch.setitem(planted.PLANTED, "mine:build", 0.5)
         (here / str(theirs)).mkdir()
-        (said,) = rivals.missed(load(left(here / str(theirs), made)))
+        loaded = load(left(here / str(theirs), made))
+        (said,) = rivals.missed(loaded)
         ratio = said.given["ratio"]
         assert isinstance(ratio, Estimate)
         assert ratio.value == pytest.approx(theirs / 0.5, rel=0.04)
         assert ("{off}" in said.words) == off
+    (alone,) = (rivals.headline(loaded, *each) for each in rivals.with_rivals(loaded))
+    assert alone is not None
+    assert "{rival}" not in alone.words
 
 
 def test_a_model_without_a_rival_is_named_among_the_doubts(here: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 from unittest import mock
 
@@ -70,6 +71,17 @@ def test_a_call_is_priced_once_however_many_units_make_it() -> None:
     assert priced.call_count == len(set(took.values())) == 2  # dense and MoD
 
 
+def test_the_call_of_a_twin_is_its_anchors() -> None:
+    plan = plan_of(twin=True, metrics=["latency/forward"])
+    unit = timed(plan, "forward")
+    assert [case.twin for case in unit.comparison.arms] == [False, False, True]
+    run_time = RunTime(plan, {"fp32": planted(1e7)})
+    with mock.patch.object(Table, "seconds", autospec=True, side_effect=Table.seconds) as priced:
+        anchor, _, twin = (run_time.call(case, "forward") for case in unit.comparison.arms)
+    assert anchor == twin
+    assert priced.call_count == 2  # dense and MoD
+
+
 def test_without_peaks_the_time_is_assumed() -> None:
     plan = plan_of()
     run_time = RunTime(plan, {})
@@ -115,6 +127,25 @@ def test_the_list_from_shapes_is_that_of_the_real_call() -> None:
                 for each in (real, shapes)
             ]
             assert products[0] == products[1]
+
+
+def test_what_is_made_by_shape_alone_and_built_once_is_what_torch_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    from modbench.harness.profiling import operators_of_a_call as calls
+
+    models = [{"model": name} for name in ("dense", "mod", "mode_staged", "moe")]
+    cases = plan_of(arms=models, grid={"seq_len": [32, 64]}, metrics=["latency/train_step"]).cases
+
+    def found() -> list[object]:
+        calls._shared.cache_clear()
+        return [calls.of_shapes(case, training=training) for case in cases for training in (True, False)]
+
+    ours = found()
+    assert calls._shared.cache_info().misses == len(models) < len(cases)
+    asked = list[object]()
+    monkeypatch.setattr(calls, "_looks_like", asked.append)  # finds nothing, so that torch does
+    monkeypatch.setattr(calls, "_shared", functools.lru_cache(maxsize=1)(calls._module))
+    assert found() == ours
+    assert len(asked) > 100 * len(models)
 
 
 def test_doctor_measures_the_peaks_in_a_unit_of_its_own() -> None:

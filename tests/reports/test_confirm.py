@@ -205,6 +205,10 @@ def test_without_a_control_nothing_is_said_to_pay(tmp_path: Path) -> None:
 
 def test_recommend_prints_a_capacity(paying: Loaded, modbench: Modbench) -> None:
     assert json.loads(modbench("recommend", paying.path, "--json").stdout)["capacity"] == 0.25
+    for limit in (("--max-loss-increase", "1%"), ("--minimize", "memory")):  # it would hold to none
+        refused = modbench("recommend", paying.path, *limit, "--json")
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert limit[0] in refused.stderr
 
 
 def test_a_sweep_that_confirmed_nothing_is_refused(tmp_path: Path) -> None:

@@ -220,6 +220,8 @@ def test_the_command_writes_the_figure_and_its_data(loaded: Loaded, modbench: Mo
         (("map", "--width", "page"), "unknown width 'page'"),
         (("map", "--format", "svg", "-o", "x.pdf"), "'x.pdf' ends in .pdf, which --format svg does not name"),
         (("map", "-o", ""), "--out '' names no file"),
+        (("-o", "x.pdf"), "--out needs the NAME"),
+        (("--width", "text"), "--width needs the NAME"),
     ],
 )
 def test_mistakes_are_said(
@@ -229,6 +231,13 @@ def test_mistakes_are_said(
     assert done.returncode == 2
     assert said in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["cases.svg", "."])
+def test_nothing_that_the_run_holds_is_replaced(loaded: Loaded, modbench: Modbench, name: str) -> None:
+    """The data beside a figure are a CSV, as the tables of a run are."""
+    done = modbench("figure", loaded.path, "map", "-o", loaded.path / name)
+    assert (done.returncode, "lies in a run folder" in done.stderr) == (2, True)
 
 
 SHARES = (0.125, 0.25, 0.375, 0.5, 0.75)

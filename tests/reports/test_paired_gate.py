@@ -252,6 +252,7 @@ def test_blocks_without_a_launch_that_did_not_die_end_with_what_is_known(tmp_pat
         (["a", "b"], [], "two revisions and a suite"),
         (["quick"], ["one.py:build"], "two builds"),
         (["quick"], [], "two builds"),
+        (["quick"], ["one.py:build"] * 2, "named twice"),
     ],
 )
 def test_words_that_name_no_two_sides_are_refused(words: list[str], models: list[str], said: str) -> None:

@@ -288,16 +288,18 @@ def test_only_commands_stand_under_to_be_sure(tmp_path: Path) -> None:
     assert "modbench doctor" in found_in(cases["unchecked"]).commands
 
 
+def as_smoke(loaded: Loaded) -> Loaded:
+    plan = loaded.run.plan
+    plan = plan.model_copy(update={"suite": plan.suite.model_copy(update={"effort": "smoke"})})
+    return dataclasses.replace(loaded, run=dataclasses.replace(loaded.run, plan=plan))
+
+
 def test_times_of_an_unchecked_machine_and_of_a_smoke_run_show_nothing(quiet: Loaded, tmp_path: Path) -> None:
     unchecked = run(tmp_path / "unchecked", certificate=None)
     found = found_in(unchecked, latency=0.05)
     assert {*words(found).values()} == {MAY}
     assert all(kept.reason == UNCHECKED for each in found.judged for kept in each.kept)
-    suite = quiet.run.plan.suite.model_copy(update={"effort": "smoke"})
-    smoke = dataclasses.replace(
-        quiet, run=dataclasses.replace(quiet.run, plan=quiet.run.plan.model_copy(update={"suite": suite}))
-    )
-    brief = found_in(smoke, latency=0.05)
+    brief = found_in(as_smoke(quiet), latency=0.05)
     assert {*words(brief).values()} == {MAY}
     assert all(kept.reason == SMOKE for each in brief.judged for kept in each.kept)
 
@@ -311,6 +313,10 @@ def test_what_was_not_measured_is_asked_for(tmp_path: Path) -> None:
     assert [need.partition(": ")[0] for need in found.open] == [MEMORY, "loss/val"]
     assert [shlex.split(each)[-1] for each in found.commands] == [f"metrics={MEMORY}", "metrics=loss/val"]
     assert question.headline(found).given["fits"] == "is known to fit"
+    brief = found_in(as_smoke(timed), memory=1e12, loss=0.5).commands  # another smoke run would claim no more
+    assert len(brief) == len(found.commands)
+    assert all("--effort draft" in each for each in brief)
+    assert not any("--effort" in each for each in found.commands)
 
 
 def test_a_setting_that_may_not_do_its_work_is_not_recommended(quiet: Loaded) -> None:

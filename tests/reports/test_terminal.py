@@ -20,6 +20,7 @@ from planted import left, planted_suite
 
 from modbench.commands import _output
 from modbench.harness.core.labels import LOOKED_AHEAD, OF_WORK, Label
+from modbench.harness.core.printable import SCREEN
 from modbench.harness.results import run_folder
 from modbench.reports import demo
 from modbench.reports.model import Estimate, Finding, Sentence
@@ -295,12 +296,15 @@ def test_values_name_their_batch_where_there_are_several(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_quick_ends_within_47_lines_of_80_columns(quick: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quick_ends_within_a_screen_of_80_columns(quick: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     """In order: the answer, a table for each workload, where arms pay, what marks mean, how sure, what to doubt, the report."""
     monkeypatch.setenv("COLUMNS", "80")
     lines = closing(quick).splitlines()
-    assert len([*summary.opening(quick.run.plan).splitlines(), *lines]) <= 47
+    assert len(lines) <= SCREEN
     assert max(map(len, lines)) <= 80
+    assert lines[lines.index("") + 1].startswith(
+        "forward pass, "
+    )  # the answer stands apart, however little room there is
     starts = (
         "quick on ",
         "MoD 0.125 is ",
@@ -317,7 +321,31 @@ def test_quick_ends_within_47_lines_of_80_columns(quick: Loaded, monkeypatch: py
     assert places[-1] - places[-2] <= summary.MOST_DOUBTS
     every = closing(quick, verbose=True).splitlines()
     assert len(every) > 2 * len(lines)
-    assert {*lines[places[2] : places[5] - 1]} <= {*every}
+    assert {*lines[places[2] : places[5]]} <= {*every}
+
+
+@pytest.mark.parametrize(("over", "glued"), [(0, set()), (1, {5}), (3, {3, 4, 5}), (4, {1, 3, 4, 5}), (5, set())])
+def test_empty_lines_go_where_a_screen_has_no_room_for_them(over: int, glued: set[int]) -> None:
+    """Of a head, an answer, three tables and what is below them: the last go first, that below the answer stays."""
+    assert summary._glued([1, 3, 8, 8, 8, SCREEN - 34 + over], 0) == glued
+
+
+@pytest.mark.slow
+def test_what_a_line_has_said_is_no_doubt_too(quick: Loaded) -> None:
+    """The number of seeds stands with the losses, that of processes in the first line; where neither does, it is said."""
+    few = [plain(each) for each in first_screen.doubts_in_short(quick) if "seed" in plain(each)]
+    assert len(few) == 1
+    assert few[0] not in map(plain, first_screen.doubts_in_short(quick, losses=True))
+    made, sure = pays_from.table(quick), first_screen.sure_in_short(quick)
+    assert made is not None
+    assert sum("1 seed: no claim" in plain(each) for each in made.notes) == 1
+    assert sure is not None
+    assert "processes" not in sure.words
+    missing = quick.cases.copy()
+    missing.loc[missing.unit == "s", "n"] -= 1
+    fewer = first_screen.sure_in_short(changed(quick, missing))
+    assert fewer is not None
+    assert plain(fewer).startswith("6 fresh processes, ")
 
 
 def line(verdict: str | None, *point: float | None, mean: str | None = "", **changes: Any) -> Line:
@@ -407,7 +435,7 @@ def test_a_loss_that_is_not_known_causally_is_that_of_training_and_marked(quick:
         assert cell.typical.value == pytest.approx(row.difference * (1 if metric == "bpb/val" else 1 / math.log(2)))
         assert bool(LOOKED_AHEAD.intersection((*cell.labels, *cell.against_labels))) is looked_ahead(row)
         assert looked_ahead(row) is (metric == "bpb/val")
-        assert plain(table.notes[-1]).endswith(f"{said}, 1 seed")
+        assert plain(table.notes[-1]).endswith(f"{said}, 1 seed: no claim")
 
 
 def test_an_arm_whose_work_is_in_doubt_is_marked_and_named_first(
@@ -430,7 +458,7 @@ def test_an_arm_whose_work_is_in_doubt_is_marked_and_named_first(
     said = " ".join(lines[at:-1])
     left = int(re.findall(r"\((\d+) more: -v\)$", said)[0])
     shown = said.count(": ") - 2  # the first word and the hint have a colon too
-    assert shown + left == len(first_screen.doubts_in_short(loaded))
+    assert shown + left == len(first_screen.doubts_in_short(loaded, losses=True))
     every = " ".join(closing(loaded, verbose=True).split())
     assert all(f"{label[:1].upper()}{label[1:]}: " in every for label in light)
 

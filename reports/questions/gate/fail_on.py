@@ -68,6 +68,11 @@ class FailOn:
 
     limits: Mapping[str, Fraction | None]
 
+    @property
+    def timed(self) -> bool:
+        """Whether one of them compares sampled numbers."""
+        return any(CHECKS[word].tier == "timed" for word in self.limits)
+
     def __str__(self) -> str:
         """The checks as they are typed: `slower:2%,breaks`."""
         return ",".join(written(word, limit) for word, limit in self.limits.items())

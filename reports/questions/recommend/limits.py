@@ -285,8 +285,8 @@ def _command(loaded: Loaded, again: Again, metric: str, needs: Sequence[tuple[Ca
     if metric in LOSSES and suite.train is None:
         raise NotAgainError("the suite trains nothing: add a table [train] to it.")
     settings, numbers = dict[str, str](), [need for _, need in needs]
-    if any(need.claims for need in numbers):
-        settings["--effort"] = "draft"
+    if not suite.claims or any(need.claims for need in numbers):
+        settings["--effort"] = "draft"  # a smoke run makes no claims, however often it is repeated
     if launches := max(need.launches for need in numbers):
         settings["--set launches"] = str(launches)
     if seeds := max(need.seeds for need in numbers):

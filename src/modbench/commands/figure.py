@@ -9,11 +9,12 @@ import typer
 
 from modbench.commands._app import command
 from modbench.commands._complete import runs
-from modbench.commands._flags import JsonFlag, TitleFlag
+from modbench.commands._flags import JsonFlag, TitleFlag, refuse
 from modbench.commands._output import chosen_run, say, say_json
 from modbench.harness.core import titles
 from modbench.harness.core.errors import IncompleteError, UsageError, unknown
 from modbench.harness.core.printable import aligned
+from modbench.harness.core.safe_paths import refuse_inside
 from modbench.harness.process import exit_codes
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def figure(
     out: Annotated[
         str | None,
         typer.Option(
-            "-o", "--out", metavar="FILE", help="The file, replaced if it exists; default RUN/figures/NAME.pdf."
+            "-o", "--out", metavar="FILE", help="The file, replaced with its CSV; default RUN/figures/NAME.pdf."
         ),
     ] = None,
     baseline: Annotated[
@@ -65,6 +66,8 @@ def figure(
 
     Its data are written beside it as CSV.
     """
+    if name is None:
+        refuse({"--format": formats, "--width": width, "--out": out}, "the NAME of a figure")
     chosen_run(run_folder)
     from modbench.reports.page import paper, render
     from modbench.reports.tables.load import load
@@ -81,6 +84,8 @@ def figure(
         else:
             say("\n".join(aligned([*listed.items()])) or "This run has no figure.")
         return
+    if stem is not None:
+        refuse_inside(loaded.path, _stem(loaded, name, stem), asked=f"--out {out!r}", part=FOLDER)
     made = _drawn(loaded, name, width or "column", kinds)
     squeezed = made.squeezed
     if squeezed and width is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modbench.commands._app import command
-from modbench.commands._flags import JsonFlag, RunOrNewest, TitleFlag, VerboseFlag
+from modbench.commands._flags import JsonFlag, RunOrNewest, TitleFlag, VerboseFlag, refuse
 from modbench.commands._output import chosen_run, say, say_json
 
 if TYPE_CHECKING:
@@ -33,8 +33,13 @@ def recommend(
         ),
     ] = None,
     minimize: Annotated[
-        str, typer.Option("--minimize", metavar="latency|memory|flops|loss", help="What the best setting has least of.")
-    ] = "latency",
+        str | None,
+        typer.Option(
+            "--minimize",
+            metavar="latency|memory|flops|loss",
+            help="What the best setting has least of; default latency.",
+        ),
+    ] = None,
     workload: Annotated[
         str | None,
         typer.Option(
@@ -74,7 +79,7 @@ def recommend(
     from modbench.reports.tables.load import load
     from modbench.reports.terminal.recommend import as_dict, as_text
 
-    if minimize not in OBJECTIVES:
+    if minimize is not None and minimize not in OBJECTIVES:
         raise unknown("--minimize", minimize, OBJECTIVES)
     limits = Limits(
         None if max_latency is None else parse_duration(max_latency, "--max-latency", "50ms or 1.5s"),
@@ -83,8 +88,20 @@ def recommend(
     )
     loaded = load(folder, title=titles.listed(title or ()))
     if loaded.run.plan.suite.isoflop is not None:
+        chosen_by = {
+            "--max-latency": max_latency,
+            "--max-memory": max_memory,
+            "--max-loss-increase": max_loss_increase,
+            "--minimize": minimize,
+            "--workload": workload,
+            "--seq-len": seq_len,
+            "--batch-size": batch_size,
+            "--dtype": dtype,
+        }
+        refuse(chosen_by, "a run that measured settings, and this one is a sweep")
         _from_sweep(folder, loaded, as_json=as_json)
         return
+    minimize = minimize or OBJECTIVES[0]
     chosen = choice(loaded, workload, seq_len, batch_size, dtype)
     if all(each.of(minimize).value is None for each in chosen.candidates):
         available = [

@@ -10,11 +10,11 @@ from torch import nn
 
 from modbench.commands._app import include_additions
 from modbench.commands.audit import targets
-from modbench.commands.audit.targets import Called
-from modbench.harness.audit.auditing import BATCH_SIZE, SEQ_LEN, built, probes
 from modbench.harness.audit.auditing import audit as fill
+from modbench.harness.audit.auditing import built, probes
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.public import public
+from modbench.harness.core.units import check_seed
 from modbench.python import keywords
 from modbench.python.rendering import html, html_table, text
 from modbench.reports.page import audit_files
@@ -74,7 +74,7 @@ def audit(
     model: nn.Module | str,
     *,
     of: str | None = None,
-    properties: Sequence[str] = (),
+    properties: str | Sequence[str] = (),
     vocab_size: int | None = None,
     seq_len: int | None = None,
     batch_size: int | None = None,
@@ -102,11 +102,14 @@ def audit(
         UsageError: if something that was asked is impossible, or the model cannot be built or called.
     """
     held = targets.architecture(of)
-    probes(held, tuple(properties))
+    named = keywords.several("properties", properties, str) if properties else ()
+    probes(held, named)
+    check_seed(seed)
+    values = {"option": option, "capacity": capacity, "seq_len": seq_len, "batch_size": batch_size}
     if isinstance(model, nn.Module):
         if option or settings or capacity is not None:
             raise UsageError("a module is audited as it is: options and settings need a name, such as 'mine.py:build'.")
-        called = Called(seq_len or SEQ_LEN, batch_size or BATCH_SIZE, seed=seed)
+        called = targets.called(keywords.overrides(values, {}), seed)
         audited = targets.in_memory(model, held, called, vocab_size=vocab_size)
     else:
         if not isinstance(model, str):
@@ -114,6 +117,5 @@ def audit(
         include_additions(())
         if vocab_size is not None:
             settings["vocab_size"] = vocab_size
-        values = {"option": option, "capacity": capacity, "seq_len": seq_len, "batch_size": batch_size}
         audited = built(targets.case_of_flags(model, keywords.overrides(values, settings)), held, seed)
-    return Audit(fill(audited, only=tuple(properties)))
+    return Audit(fill(audited, only=named))

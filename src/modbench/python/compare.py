@@ -81,6 +81,7 @@ def compare(
     """
     base = _checked_baseline(models, workload, launches, baseline, margin, loss, clock)
     check_effort(rounds, seconds)
+    units.check_seed(seed)
     if outputs and workload != "forward":
         raise UsageError("outputs=True compares what forward passes return; a training step returns nothing.")
     call_inputs = Inputs.of(inputs)

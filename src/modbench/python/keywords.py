@@ -7,7 +7,7 @@ import difflib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from modbench.commands._flags import listed, not_of_kind
 from modbench.harness.core import options, titles
@@ -15,6 +15,7 @@ from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.planning.overrides import Overrides
 
+T = TypeVar("T")
 NAMES = tuple(field.name for field in dataclasses.fields(Overrides) if field.name != "settings")
 # Those of which there may be several values.
 KINDS: dict[str, Callable[[Any], Any]] = {
@@ -68,8 +69,24 @@ def _typed(name: str, value: object) -> object:
         return titles.of(value, name)  # type: ignore[arg-type]  # it checks that it is a dict
     if name not in KINDS:
         return str(value if isinstance(value, Path) else _plain(name, value))
-    several = [value] if isinstance(value, str) or not isinstance(value, Sequence) else value
-    return tuple(each for item in several for each in _values(name, _plain(name, item)))
+    return several(name, value, KINDS[name])
+
+
+def several(name: str, value: object, kind: Callable[[Any], T]) -> tuple[T, ...]:
+    """One value or a list of them, as Python or as a text of the command line: `0.125,0.5`.
+
+    Args:
+        name: of the keyword.
+        value: as given.
+        kind: of each value.
+
+    Raises:
+        UsageError: if it holds none, or one of another kind.
+    """
+    items = [value] if isinstance(value, str) or not isinstance(value, Sequence) else value
+    if not items:
+        raise UsageError(f"{name} needs at least one value; got {shown(value)}.")
+    return tuple(each for item in items for each in _values(name, _plain(name, item), kind))
 
 
 def _options(value: object) -> dict[str, list[options.Value]]:
@@ -88,9 +105,9 @@ def _plain(name: str, value: object) -> str | int | float:
     return value
 
 
-def _values(name: str, value: str | float) -> tuple[object, ...]:
+def _values(name: str, value: str | float, kind: Callable[[Any], T]) -> tuple[T, ...]:
     """The values that an item stands for: a text may list several, as on the command line."""
-    flag, kind = f"--{name.replace('_', '-')}", KINDS[name]
+    flag = f"--{name.replace('_', '-')}"
     if isinstance(value, str):
         return listed(flag, [value], kind)
     if kind is int and not isinstance(value, int):

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, get_args
 
-from modbench.commands.cost.costs import Request, case_of
+from pydantic import ValidationError
+
+from modbench.commands.cost.costs import Request, case_of, check_sizes
 from modbench.harness.audit.auditing import BATCH_SIZE, SEQ_LEN, SHAPE, why
 from modbench.harness.audit.card import ARCHITECTURES
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.errors import ModbenchError, UsageError, shown, unknown
+from modbench.harness.core.errors import ModbenchError, UsageError, in_words, shown, unknown
 from modbench.harness.domain.case import Case, Dtype, Place
+from modbench.harness.planning.sizes import check_called
 from modbench.harness.registry.model_sources import sourced
 
 if TYPE_CHECKING:
@@ -52,15 +55,33 @@ def case_of_flags(model: str, flags: Overrides) -> Case:
         UsageError: if the model or a setting is unknown, the shape is invalid, or a flag has several values.
     """
     request = Request.from_flags(model, flags)
-    for flag in ("capacity", "seq_len", "batch_size", "dtype"):
-        if len(getattr(flags, flag)) > 1:
-            raise UsageError(f"--{flag.replace('_', '-')}: an audit takes one value. Audit each setting by itself.")
+    _check_single(flags)
     shape = {} if sourced(request.model, request.options) else SHAPE
     request = replace(request, settings={**shape, **flags.settings})
     capacity = request.capacity[0] if request.capacity else None
     place = (*flags.dtype, "fp32")[0]
     dtype = next(known for known in get_args(Dtype) if known == place)
-    return case_of(request, capacity, dtype, (*flags.batch_size, BATCH_SIZE)[0], (*flags.seq_len, SEQ_LEN)[0])
+    at = called(flags)
+    case = case_of(request, capacity, dtype, at.batch_size, at.seq_len)
+    check_called(case)
+    return case
+
+
+def called(flags: Overrides, seed: int = 0) -> Called:
+    """With what a model is called: one length and one batch size, or the defaults.
+
+    Raises:
+        UsageError: if a flag has several values, or a size is below 1.
+    """
+    _check_single(flags)
+    check_sizes((*flags.seq_len, *flags.batch_size))
+    return Called((*flags.seq_len, SEQ_LEN)[0], (*flags.batch_size, BATCH_SIZE)[0], seed=seed)
+
+
+def _check_single(flags: Overrides) -> None:
+    for flag in ("capacity", "seq_len", "batch_size", "dtype"):
+        if len(getattr(flags, flag)) > 1:
+            raise UsageError(f"--{flag.replace('_', '-')}: an audit takes one value. Audit each setting by itself.")
 
 
 def in_memory(module: nn.Module, of: Architecture | None, called: Called, *, vocab_size: int | None = None) -> Audited:
@@ -86,10 +107,13 @@ def in_memory(module: nn.Module, of: Architecture | None, called: Called, *, voc
     ):  # of transformers: it has a cache of its own
         module = HfModel(module)
     tables = (part.num_embeddings for part in module.modules() if isinstance(part, nn.Embedding))
-    found = vocab_size or next(tables, None)
+    found = next(tables, None) if vocab_size is None else vocab_size
     if found is None:
         raise UsageError("the module has no nn.Embedding, so its vocabulary is not known. Give vocab_size=….")
-    config = ModelConfig.model_validate({"vocab_size": found, "max_seq_len": called.seq_len})
+    try:
+        config = ModelConfig.model_validate({"vocab_size": found, "max_seq_len": called.seq_len})
+    except ValidationError as error:
+        raise UsageError(f"the module {shown(name)}: {in_words(error)}") from error
     place = Place(
         seq_len=called.seq_len, batch_size=called.batch_size, dtype=called.dtype, device="cpu", threads=1, compile=False
     )
@@ -98,5 +122,5 @@ def in_memory(module: nn.Module, of: Architecture | None, called: Called, *, voc
         return Audited(case, of, module=module, seed=called.seed)
     except ModbenchError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(f"the module {shown(name)} cannot be audited: {why(error)}") from error

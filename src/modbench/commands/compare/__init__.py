@@ -170,6 +170,8 @@ def compare(
         raise unknown("--format", style, STYLES)
     if style is not None and as_json:
         raise UsageError(f"--format {style} and --json both print to standard output. Choose one.")
+    if html is None:
+        refuse({"--force": force or None}, "--html FILE")
     if paired:
         refuse(
             {
@@ -180,6 +182,8 @@ def compare(
                 "--workload": workload,
                 "--html": html,
                 "--title": title,
+                "--across-machines": across_machines or None,
+                "--verbose": verbose or None,
             },
             "runs that were made",
         )

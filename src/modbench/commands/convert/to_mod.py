@@ -164,6 +164,7 @@ def to_mod(request: Request) -> Converted:
     name, path = corpus_entry(request.corpus)
     text = catalogue.load("corpora", name).read(path)
     extras.load("transformers", "hf", "convert")
+    encoder = source.tokenizer_json()
     from modbench.commands.convert import router_tuning
     from modbench.harness.text.tokens import encode
     from modbench.harness.training.batches import Windows
@@ -193,7 +194,7 @@ def to_mod(request: Request) -> Converted:
         "held_out": {"windows": len(windows.starts(run.val_tokens)), "seq_len": run.seq_len},
         "losses": {when: rows_of(found) for when, found in losses.items()},
     }
-    _write(model, tokenizer, source.tokenizer_json(), notes, out)
+    _write(model, tokenizer, encoder, notes, out)
     layers: Any = model.config
     dense_path = Path(request.source.removeprefix(PREFIX)).expanduser()
     return Converted(dense_path, out, request.options.layers(layers.num_hidden_layers), layers.num_hidden_layers, notes)

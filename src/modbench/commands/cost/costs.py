@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -91,11 +91,20 @@ def costs(request: Request) -> list[dict[str, Any]]:
 def _check(request: Request) -> None:
     if not model_specs.is_user_model(request.model):
         catalogue.find("models", request.model)
-    for size in (*request.seq_len, *request.batch_size):
-        if size < 1:
-            raise UsageError(f"{size} is below 1: sequence lengths and batch sizes are at least 1.")
+    check_sizes((*request.seq_len, *request.batch_size))
     for capacity in request.capacity:
         check_capacity(capacity)
+
+
+def check_sizes(sizes: Sequence[int]) -> None:
+    """Check sequence lengths and batch sizes.
+
+    Raises:
+        UsageError: if one is below 1.
+    """
+    for size in sizes:
+        if size < 1:
+            raise UsageError(f"{size} is below 1: sequence lengths and batch sizes are at least 1.")
 
 
 def _config(request: Request, capacity: float | None, seq_len: int) -> tuple[ModelConfig, tuple[str, ...]]:

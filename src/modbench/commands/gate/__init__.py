@@ -36,11 +36,11 @@ FORMATS = ("text", "github")
 @command()
 def gate(
     words: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="RUN", help="The run folder to check; with --paired BASE HEAD SUITE.", autocompletion=runs
         ),
-    ],
+    ] = None,
     against: Annotated[
         str | None,
         typer.Option("--against", metavar="BASE", help="An earlier run of the same suite.", autocompletion=runs),
@@ -129,6 +129,7 @@ def gate(
     """
     from modbench.reports.questions.gate.fail_on import parse
 
+    words = words or []  # what is missing is said below, for each of the three ways
     if style not in FORMATS:
         raise unknown("--format", style, FORMATS)
     if style == "github" and as_json:
@@ -160,6 +161,8 @@ def gate(
             raise UsageError(
                 "a gate takes the new run and the old one, `gate RUN --against BASE`; or `gate --paired BASE HEAD SUITE`."
             )
+        if run_sd is not None and checks is not None and not checks.timed:
+            raise UsageError(f"--run-sd is for checks of times, such as slower:2%; --fail-on {checks} has none.")
         (run_folder,) = words
         for folder in (run_folder, against):
             chosen_run(folder)

@@ -14,7 +14,7 @@ from pathlib import Path
 from modbench.commands._flags import PairedFlags
 from modbench.commands._paired import measure
 from modbench.commands._paired.measure import Compared, Goal
-from modbench.harness.core.errors import UsageError
+from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.units import counted, human_duration, parse_duration
 from modbench.harness.execution.stopping import interrupt_on_end
@@ -46,6 +46,7 @@ def gate_paired(
     """
     start = time.monotonic()
     sides = _sides(words, given.models)
+    _check(checks, 1.0)  # before anything is planned; the margin may be the suite's, which is not read yet
     asked_s = parse_duration(budget or BUDGET, "--budget", "90s, 10min or 1h")
     interrupt_on_end()
     asked = measure.request(sides, words[-1], given, only=bool(given.models))
@@ -62,6 +63,10 @@ def _sides(words: Sequence[str], models: Sequence[str]) -> tuple[str, ...]:
         raise UsageError(
             "--paired takes two revisions and a suite, `gate --paired main HEAD quick`; or a suite and two builds, "
             "`gate --paired quick --model old.py:build --model new.py:build`."
+        )
+    if len(set(models)) == 1:
+        raise UsageError(
+            f"--paired compares two builds, and {shown(models[0])} is named twice. Name a copy, or two revisions of it."
         )
     return ()
 

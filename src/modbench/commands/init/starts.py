@@ -13,6 +13,7 @@ from modbench.harness.core.files import write_once
 from modbench.harness.core.model_specs import parse_single
 from modbench.harness.core.printable import aligned
 from modbench.harness.planning.load_suite import read_suite
+from modbench.harness.registry.model_sources import sourced
 from modbench.harness.registry.own_models import check_user_model
 
 PREFIX = "hf:"
@@ -158,7 +159,12 @@ def commands_for(checkpoint: str) -> Begun:
         UsageError: if there is no such model.
     """
     check_user_model(checkpoint, {})
-    model, path = shlex.quote(checkpoint), Path(checkpoint.removeprefix(PREFIX))
+    model, path, note = shlex.quote(checkpoint), Path(checkpoint.removeprefix(PREFIX)), ""
+    if path.is_dir() and (found := sourced(checkpoint)) and found.tokenizer():
+        try:
+            found.tokenizer_json()
+        except UsageError as error:  # it has weights, whose losses are those of its own tokens
+            note = str(error)
     commands = {"measure it": f"modbench run quick --model {model} --only --set train.steps=0"}
     if path.exists():
         out = path.with_name(f"{path.stem if path.is_file() else path.name}-mod")
@@ -166,7 +172,7 @@ def commands_for(checkpoint: str) -> Begun:
             "convert it": f"modbench convert {model} --to mod --capacity 0.125 --out {shlex.quote(str(out))}",
             "then compare": f"modbench run decode --model {model} --model {shlex.quote(f'{PREFIX}{out}')} --only",
         }
-    return Begun(None, commands, CHECKPOINT.docs)
+    return Begun(None, commands, CHECKPOINT.docs, note)
 
 
 # As docs/ci.md shows it.

@@ -339,7 +339,7 @@ def _training_text(training: dict[str, Any] | None) -> list[str]:
     rates, tokens, epochs = training["of_these_for_rates"], training["most_tokens"], training["epochs"]
     what = "evaluations of stored weights" if training["evaluates_only"] else "training runs"
     searches = f" ({rates} of them to find learning rates)" if rates else ""
-    text = f"; at most {tokens:.3g} tokens per run, {epochs:.2g} epochs over the corpus" if tokens and epochs else ""
+    text = f"; at most {tokens:,} tokens per run, {epochs:.2g} epochs over the corpus" if tokens and epochs else ""
     runs = (
         f"{training['runs']} {what}{_places_text(training['places'])}{searches}, "
         f"{human(training['flops'], 'FLOP')}{' with evaluation' * (not training['evaluates_only'])}, "

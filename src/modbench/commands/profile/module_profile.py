@@ -18,6 +18,7 @@ from modbench.harness.execution.launch.local import LAUNCHER
 from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.machine import environment
 from modbench.harness.passes.profile import PASS
+from modbench.harness.planning.plan import no_case
 from modbench.harness.planning.select import compile_expression
 from modbench.harness.planning.units_of_work import UnitMaker
 from modbench.harness.profiling.ranges import MODULE, ROOT
@@ -68,6 +69,8 @@ def choose(plan: Plan, select: str | None) -> Case:
     cases = list(dict.fromkeys(case for comparison in grid for case in comparison.arms if matches(case.id)))
     if len(cases) == 1:
         return cases[0]
+    if not cases and select:
+        raise no_case(select, grid[0].arms[-1].id)
     shown = ", ".join(case.id for case in cases[:5]) + (" …" if len(cases) > 5 else "")
     raise UsageError(
         f"profile takes one case; {f'-k {select!r}' if select else 'without -k'} matches {len(cases)}: {shown}. Narrow -k."
