@@ -174,11 +174,23 @@ def unmeasured(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages whose figures have no lines, for tests of their words: matplotlib takes half of a page's time.
 
-    Panels make their figures as ever; tests of figures and of whole pages, and the goldens, draw them.
+    Panels make their figures as ever; tests of figures and of whole pages draw them, and so does a golden.
     """
     from modbench.reports.writers import html
 
     monkeypatch.setattr(html, "to_svg", lambda *_: "<svg></svg>")
+
+
+@pytest.fixture
+def units_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run units, and count users' models, in this process: workers and their processes have tests of their own."""
+    import units_here
+
+    from modbench.harness.execution import own_costs
+    from modbench.harness.execution.launch import local
+
+    monkeypatch.setattr(local, "LAUNCHER", units_here.Here)
+    monkeypatch.setattr(own_costs, "_in_processes", units_here.counted)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from modbench.harness.domain.notes import Notes
 from modbench.harness.domain.records import Outcome
 from modbench.harness.execution import worker
 from modbench.harness.registry import catalogue
+from modbench.reports.writers import html
 
 FILES = {
     "passes/weigh_layers.py": '''
@@ -127,22 +127,11 @@ model = "dense"
 [[arms]]
 model = "mod"
 """
-RUN = """
-from modbench import api
-from modbench.harness.planning.overrides import Overrides
-from modbench.progress import progress_for
-
-if __name__ == "__main__":
-    plan = api.make_plan("layers.toml", Overrides())
-    print(*(unit.name for unit in plan.units))
-    folder = api.new_folder(plan, "run")
-    api.run(plan, folder, command=["modbench"], progress=progress_for(folder.path), launcher="counting")
-"""
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """A run with the five files, in a process that knows of their folder."""
+def ran(modbench: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A run with the five files, whose units run in processes that are told of their folder."""
     here = tmp_path_factory.mktemp("additions")
     for name, text in FILES.items():
         file = here / "mine" / name
@@ -150,18 +139,20 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Comp
         lines = text.strip("\n").split("\n")
         file.write_text("\n".join(line[8:] for line in lines))
     (here / "layers.toml").write_text(SUITE)
-    (here / "run.py").write_text(RUN)
-    environment = os.environ | {"MODBENCH_INCLUDE": str(here / "mine"), "STARTED": str(here / "started")}
-    done = subprocess.run(
-        [sys.executable, "run.py"], cwd=here, capture_output=True, text=True, check=False, env=environment
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MODBENCH_INCLUDE", str(here / "mine"))
+        patch.setenv("STARTED", str(here / "started"))
+        patch.setattr(html, "to_svg", lambda *_: "<svg></svg>")  # the panel is words
+        done = modbench("run", "layers.toml", "--launcher", "counting", "--device", "cpu", "-o", "run", cwd=here)
+    catalogue.forget()  # another process would not know the folder
+    for name in [name for name in sys.modules if name.startswith("modbench_include.")]:
+        del sys.modules[name]
     return here, done
 
 
 def test_five_additions_are_planned_run_and_shown(ran: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     here, done = ran
     assert done.returncode == 0, done.stderr
-    assert "weigh_layers-T16-B1-fp32-cpu1" in done.stdout
     cases = pd.read_csv(here / "run" / "cases.csv").set_index("metric").loc["layers/linear"]
     assert (cases.status == "ok").all()
     assert (cases.value > 4).all()
@@ -171,6 +162,7 @@ def test_five_additions_are_planned_run_and_shown(ran: tuple[Path, subprocess.Co
     assert pd.isna(pairs.ratio)
     assert "no ratio" in pairs.reason
     started = (here / "started").read_text().splitlines()
+    assert "weigh_layers-T16-B1-fp32-cpu1" in started
     assert {unit.stem for unit in (here / "run" / "units").iterdir()} == set(started)
     page = (here / "run" / "report.html").read_text()
     assert "How many layers?" in page
@@ -204,6 +196,7 @@ def test_without_the_folder_their_names_are_refused(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_whoever_began_a_run_finds_its_folder_again(
     ran: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path, modbench: Any
 ) -> None:

@@ -98,6 +98,7 @@ def test_tuning_lowers_the_loss_and_changes_routers_alone(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("units_here", "undrawn")
 def test_what_it_writes_is_a_model_for_transformers_and_for_modbench(
     modbench: Any, flags: list[str], tmp_path: Path
 ) -> None:
@@ -128,7 +129,7 @@ def test_what_it_writes_is_a_model_for_transformers_and_for_modbench(
         "--set",
         "decode.tokens=4",
         "--set",
-        "metrics=latency/decode,latency/request,loss/val_causal",  # each pass loads transformers; a request has a prefill
+        "metrics=latency/decode,latency/request,loss/val_causal",  # a request has a prefill
         "--seeds",
         "0",
     ]
@@ -373,6 +374,7 @@ def test_the_converted_model_has_the_tokens_of_the_dense_one(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("units_here", "undrawn")
 def test_bits_per_byte_are_those_that_a_run_finds(
     modbench: Any, source: Path, flags: list[str], tmp_path: Path
 ) -> None:

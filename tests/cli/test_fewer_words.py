@@ -42,6 +42,7 @@ READ = ["report", "recommend", "watch", "compare --by capacity"]
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("command", READ)
 def test_the_newest_run_is_read_and_named_in_the_first_line(command: str, here: Path, modbench: Modbench) -> None:
     found = modbench(*command.split(), cwd=here)
@@ -56,6 +57,7 @@ def test_the_newest_run_is_read_and_named_in_the_first_line(command: str, here: 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_quietly_the_path_of_the_report_is_all(here: Path, modbench: Modbench) -> None:
     done = modbench("report", "-q", cwd=here)
     assert done.stdout == f"{NEWEST}/report.html\n"

@@ -37,7 +37,7 @@ AUTO_MAP = {
 }
 RUN = (
     *("--only", "--effort", "smoke", "--device", "cpu", "--set", "train.steps=0", "--seq-len", "16"),
-    *("--set", "metrics=loss/val"),  # each pass is a process that loads transformers
+    *("--set", "metrics=loss/val"),
 )
 COMMANDS = {
     "convert": ("convert", "MODEL", "--to", "mod", "--corpus", "text.txt", "--seq-len", "16", "-o", "OUT"),
@@ -89,6 +89,7 @@ def test_code_of_a_models_folder_never_runs(here: Path, modbench: Any, command: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["convert", "run", "cost"])
+@pytest.mark.usefixtures("units_here", "undrawn")
 def test_a_type_that_transformers_knows_is_made_by_its_own_code(here: Path, modbench: Any, command: str) -> None:
     plant(here / "planted", here / "mark")
     (here / "planted" / "tokenizer_config.json").unlink()

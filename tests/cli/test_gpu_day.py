@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tarfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
+import goldens
 import gpu_day
 import gpu_day_page
 import gpu_day_wheels
@@ -33,8 +37,8 @@ def started(*flags: str, check: bool = True) -> subprocess.CompletedProcess[str]
     )
 
 
-# The cheapest step of each kind. The flags of the others are planned below; a proof rehearses all.
-OF_EACH_KIND = ("tests", "doctor", "prefill-gpu", "train-dense")
+# The cheapest step of each kind but runs, whose flags are planned below and whose output is planted; a proof rehearses all.
+OF_EACH_KIND = ("tests", "doctor", "train-dense")
 
 
 @pytest.mark.slow
@@ -171,6 +175,29 @@ def test_files_of_a_step_that_still_runs_are_left_alone(day: Day) -> None:
     with tarfile.open(day.out / "steps.tar.gz") as archive:
         ended = "rehearse/train-dense"
         assert sorted(archive.getnames()) == [f"{ended}.log", f"{ended}/units/a.json", "steps.json"]
+
+
+def test_what_runs_found_is_on_the_page_and_in_one_table(day: Day) -> None:
+    """No path of this machine is: the page is published."""
+    stored = goldens.HERE / "gpu" / "data" / "cases.csv"
+    for name in ("gpu", "prefill-gpu"):
+        folder = day.emptied(name, "rehearse")
+        folder.mkdir(parents=True)
+        shutil.copy(stored, folder)
+        (folder / "run.json").write_text(json.dumps({"environment": {"gpu": {"devices": [{"driver": "580"}]}}}))
+        said = f"MoD is slower.\nsee {folder}/logs/a.log\nreport: {folder}/report.html\n"
+        day.beside(folder, ".out").write_text(said, encoding="utf-8")
+        day.keep(Done(name, "rehearse", 0, 1.0, 120.0, f"-m modbench run {name} -o {folder}"))
+    day.write()
+    page = (day.out / "gpu.md").read_text(encoding="utf-8")
+    assert all(f"### {gpu_day_page.SUITES[name]}" in page for name in ("gpu", "prefill-gpu"))
+    assert page.count("MoD is slower.\nsee logs/a.log\n```") == 2
+    assert "- driver: 580" in page
+    assert str(day.work) not in page
+    rows = list(csv.DictReader((day.out / "cases.csv").read_text(encoding="utf-8").splitlines()))
+    assert Counter(row.pop("step") for row in rows) == dict.fromkeys(("gpu", "prefill-gpu"), len(rows) // 2)
+    assert {row.pop("size") for row in rows} == {"rehearse"}
+    assert rows[: len(rows) // 2] == list(csv.DictReader(stored.read_text(encoding="utf-8").splitlines()))
 
 
 def test_how_steps_ended_is_never_half_written(day: Day, monkeypatch: pytest.MonkeyPatch) -> None:

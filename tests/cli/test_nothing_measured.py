@@ -22,7 +22,7 @@ from modbench.reports.questions import first_screen, machine
 from modbench.reports.tables.load import Loaded
 from modbench.reports.terminal import summary
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 SUITE = """

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tomllib
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,14 +30,11 @@ from resealed import reseal
 from modbench.commands import demo as demo_command
 from modbench.commands.init.starts import STARTS, TEMPLATE, Start, kind_of
 from modbench.commands.init.suite_file import EXAMPLES, example
-from modbench.harness.domain.case import Case
-from modbench.harness.domain.own_cost import OwnCost
-from modbench.harness.execution import own_costs
 from modbench.harness.planning.load_suite import load_suite, read_suite
 from modbench.harness.planning.suite_schema import suite_schema
 from modbench.harness.registry import catalogue
-from modbench.harness.registry.lookup import with_facts
 from modbench.reports import demo
+from modbench.reports.writers import html
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 ROOT = Path(__file__).parents[2]
@@ -231,17 +228,13 @@ def test_init_alone_shows_three_starts_and_a_suite(tmp_path: Path, modbench: Mod
         assert kind_of(word) is start
 
 
-def counted_here(cases: Sequence[Case], **_: bool) -> list[OwnCost | str]:
-    """What models cost, counted in this process."""
-    return [own_costs.count(with_facts(case)) for case in cases]
-
-
 def commands_of(begun: str) -> list[list[str]]:
     """The words of the commands that `init --json` names."""
     return [shlex.split(command)[1:] for command in json.loads(begun)["commands"].values()]
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("units_here", "undrawn")
 def test_the_start_of_a_model_writes_one_that_can_be_measured(tmp_path: Path, modbench: Modbench) -> None:
     done = modbench("init", "mine.py", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -275,15 +268,11 @@ def test_the_start_of_a_repository_writes_the_workflow_of_the_page(tmp_path: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("unmeasured")
-def test_the_start_of_a_checkpoint_names_commands_that_work(
-    tmp_path: Path, modbench: Modbench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("unmeasured", "units_here")
+def test_the_start_of_a_checkpoint_names_commands_that_work(tmp_path: Path, modbench: Modbench) -> None:
     pytest.importorskip("transformers", reason="the extra hf is not installed")
     from hf_folders import text, write_llama
 
-    # Another process would load transformers anew; tests/harness/test_rivals.py counts models there.
-    monkeypatch.setattr(own_costs, "_in_processes", counted_here)
     write_llama(tmp_path / "my llama", max_position_embeddings=2048)
     (tmp_path / "text.txt").write_text(text())
     done = modbench("init", "hf:my llama", "--json", cwd=tmp_path)
@@ -386,7 +375,8 @@ def test_completion_loads_nothing_heavy() -> None:
 def shown(modbench: Modbench, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder of a demo, and what was printed."""
     here = tmp_path_factory.mktemp("demo")
-    with mock.patch.object(webbrowser, "open", side_effect=AssertionError):
+    drawn = mock.patch.object(html, "to_svg", return_value="<svg></svg>")  # words are looked at here
+    with drawn, mock.patch.object(webbrowser, "open", side_effect=AssertionError):
         done = modbench("demo", "--no-open", "-o", "shown", cwd=here)
     assert done.returncode == 0, done.stderr
     return here / "shown", done.stdout

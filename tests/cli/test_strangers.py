@@ -71,6 +71,20 @@ def hook(event, args, words=("/mine.py", "package/inner", "/private.txt", "/corp
 sys.addaudithook(hook)
 """
 
+# Commands one after the other in a process of their own, and their exit codes.
+EACH = """
+import json, sys
+from modbench.cli import main
+codes = []
+for words in json.loads(sys.argv[1]):
+    sys.argv = ["modbench", *words]
+    try:
+        main()
+    except SystemExit as ended:
+        codes.append(ended.code or 0)
+print(json.dumps(codes))
+"""
+
 
 class Stranger:
     """A run folder as a stranger may send it: planned here, nothing measured."""
@@ -471,7 +485,7 @@ def test_folders_that_a_run_began_with_are_included_again_as_they_were(
 
 
 def test_report_and_gate_run_and_read_nothing_that_a_folder_names(
-    stranger: Stranger, modbench_process: Modbench, monkeypatch: pytest.MonkeyPatch
+    stranger: Stranger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An audit hook sees every file that Python opens and every address that it connects to."""
     (stranger.here / "package").mkdir()
@@ -491,13 +505,16 @@ def test_report_and_gate_run_and_read_nothing_that_a_folder_names(
     (stranger.here / "sitecustomize.py").write_text(HOOK.replace("HERE", str(stranger.here)))
     monkeypatch.setenv("PYTHONPATH", f"{stranger.here}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     formats = "html,csv,md,tex,json,pytest-benchmark"
-    for code, arguments in (
-        (4, ["report", stranger.path, "--format", formats]),
-        (0, ["figure", stranger.path]),
-        (5, ["gate", stranger.path, "--against", stranger.path]),
-    ):
-        done = modbench_process(*arguments, cwd=stranger.here)
-        assert done.returncode in {code, 4}, done.stderr
+    commands = (
+        (4, ["report", str(stranger.path), "--format", formats]),
+        (0, ["figure", str(stranger.path)]),
+        (5, ["gate", str(stranger.path), "--against", str(stranger.path)]),
+    )
+    words = [words for _, words in commands]
+    command = [sys.executable, "-c", EACH, json.dumps(words)]
+    done = subprocess.run(command, cwd=stranger.here, capture_output=True, text=True, check=True)
+    codes = json.loads(done.stdout.splitlines()[-1])
+    assert all(code in {wanted, 4} for code, (wanted, _) in zip(codes, commands, strict=True)), (codes, done.stderr)
     assert not stranger.mark.exists()
     seen = (stranger.here / "seen").read_text().splitlines()
     assert {line for line in seen if "run.json" not in line} == set()

@@ -37,30 +37,36 @@ def imported(name: str, path: Path, known: Mapping[str, Path]) -> Iterator[str]:
 
 
 MODULES = modules_of(PACKAGE)
-IMPORTS = {name: {*imported(name, path, MODULES)} for name, path in MODULES.items()}
+Imports = dict[str, set[str]]
 
 
-def test_every_room_is_looked_at() -> None:
+@pytest.fixture(scope="module")
+def imports() -> Imports:
+    """What each module imports. Not read where tests are collected, which every worker does: it takes seconds."""
+    return {name: {*imported(name, path, MODULES)} for name, path in MODULES.items()}
+
+
+def test_every_room_is_looked_at(imports: Imports) -> None:
     assert {name.split(".")[1] for name in MODULES if "." in name} >= {"harness", "models", "reports", "suites", "cli"}
-    assert IMPORTS["modbench.harness.execution.worker"] >= {
+    assert imports["modbench.harness.execution.worker"] >= {
         "modbench.harness.domain.case",
         "modbench.harness.domain.passes",  # for types
         "modbench.harness.subject.shared_state",  # in a function
     }
 
 
-def test_no_circle() -> None:
+def test_no_circle(imports: Imports) -> None:
     try:
-        order = [*TopologicalSorter(IMPORTS).static_order()]
+        order = [*TopologicalSorter(imports).static_order()]
     except CycleError as error:
         pytest.fail(" imports ".join(reversed(error.args[1])))
     assert {*order} == MODULES.keys()
 
 
-def test_what_only_its_neighbour_uses_belongs_in_its_neighbour() -> None:
+def test_what_only_its_neighbour_uses_belongs_in_its_neighbour(imports: Imports) -> None:
     """A file of less than 80 lines, not an addition, that one other file of its folder imports."""
     users: dict[str, list[Path]] = {name: [] for name in MODULES}
-    for name, names in IMPORTS.items():
+    for name, names in imports.items():
         for each in names:
             users[each].append(MODULES[name])
     small = {

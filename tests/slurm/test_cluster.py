@@ -107,6 +107,7 @@ def test_a_job_that_is_told_of_its_end_saves_a_checkpoint_and_goes_back_into_the
     assert re.fullmatch(r"1 unit .*\(time limit 1\)", str(attempts.in_words(tried.values())))
 
 
+@pytest.mark.proof  # as a requeued one, but for who asks for it
 def test_a_preempted_job_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, (unit, *_) = folder_at(tmp_path / "run"), units_of("train")
     monkeypatch.setenv("STUB_SECONDS", "60")
@@ -121,7 +122,11 @@ def test_a_preempted_job_loses_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     until(lambda: hows(folder, unit) == ["requeued", "done"])
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["jobs known", "killed before the id was written"])
+# Where the id is not known it is asked for, and the rest is the same.
+KNOWN = [pytest.param(True, id="jobs known", marks=pytest.mark.proof)]
+
+
+@pytest.mark.parametrize("told", [*KNOWN, pytest.param(False, id="killed before the id was written")])
 def test_a_killed_submitter_loses_no_job_and_starts_none_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bool
 ) -> None:
@@ -212,6 +217,7 @@ model = "dense"
 """
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_command_line_runs_a_suite_on_the_cluster(modbench: Any, tmp_path: Path) -> None:
     """With a real worker: the record names the node, and the page says which jobs there were."""
     (tmp_path / "counts.toml").write_text(SUITE)

@@ -50,7 +50,13 @@ def environment(pid: int) -> list[bytes]:
 
 
 @pytest.mark.parametrize(
-    ("option", "how"), [("--requeue", "requeued"), ("--no-requeue", "node failed")], ids=["by Slurm", "by modbench"]
+    ("option", "how"),
+    [
+        pytest.param(
+            "--requeue", "requeued", id="by Slurm", marks=pytest.mark.proof
+        ),  # test_cluster.py requeues jobs too
+        pytest.param("--no-requeue", "node failed", id="by modbench"),
+    ],
 )
 def test_a_lost_node_loses_no_unit_and_none_runs_twice(
     slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, how: str

@@ -1,0 +1,68 @@
+"""Units in this process: no worker starts, and what a test has loaded, such as transformers, is not loaded anew by each unit."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from modbench.harness.core.safe_paths import new_text
+from modbench.harness.domain.case import Case, UnitOfWork
+from modbench.harness.domain.own_cost import OwnCost
+from modbench.harness.execution import own_costs, worker
+from modbench.harness.registry.lookup import with_facts
+from modbench.harness.results import workspace
+from modbench.harness.results.run_folder import RunFolder
+
+
+@dataclass
+class Ended:
+    """A unit that has its record."""
+
+    unit: UnitOfWork
+    record: Path
+    running = False
+    exitcode = 0
+    died = None
+
+
+class Here:
+    """Runs each unit as it is started; one that would end its process ends the test."""
+
+    apart = False
+
+    def __init__(self, **_: object) -> None:
+        pass
+
+    def refuse(self, units: Sequence[UnitOfWork]) -> None:
+        pass
+
+    def at_once(self, usual: int) -> int:
+        return min(usual, 1)
+
+    def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> Ended:
+        del timeout_s
+        place = workspace.Workspace(folder.path, unit.name)
+        with workspace.at(place), new_text(folder.log(unit)) as log:
+            with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+                record = worker.with_log(worker.make_record(unit), folder)
+            folder.write_record(record)
+            place.tidy()
+        return Ended(unit, folder.record(unit))
+
+    def wait(self, handles: list[Ended], timeout_s: float) -> list[Ended]:
+        del timeout_s
+        return list(handles)
+
+    def ask(self, handle: Ended) -> None:
+        pass
+
+    def end(self, handle: Ended) -> None:
+        pass
+
+
+def counted(cases: Sequence[Case], *, memory: bool = False, operators: bool = False) -> list[OwnCost | str]:
+    """What users' models cost, counted in this process, without a forecast of their memory."""
+    del memory
+    return [own_costs.count(with_facts(case), operators=operators) for case in cases]
