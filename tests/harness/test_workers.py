@@ -318,7 +318,7 @@ def test_a_unit_that_has_a_record_is_not_run_again(here: Path) -> None:
 FEW, MANY = 100, 1000
 FREES = """
 import resource
-from modbench.harness.process import allocator
+from modbench.harness.training import trainer
 def faults():
     for _ in range(60):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -326,7 +326,7 @@ def faults():
         del made
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 print(faults())
-allocator.keep_freed_memory()
+trainer.keep_freed_memory()
 print(faults())
 """
 
