@@ -28,11 +28,11 @@ import torch
 def build(config):
     return torch.nn.Sequential(torch.nn.Embedding(config.vocab_size, 16), torch.nn.Linear(16, config.vocab_size))
 """
-# Nothing that torch holds as a setting: a function of it is replaced, and does its work many times.
+# Nothing that torch holds as a setting: a function of it is replaced, and does its work so often that no load hides it.
 SLOWS_ALL = """
 real = torch.nn.functional.linear
 def slow(*given, **named):
-    for _ in range(30):
+    for _ in range(100):
         made = real(*given, **named)
     return made
 torch.nn.functional.linear = slow

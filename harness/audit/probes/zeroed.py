@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -92,37 +93,63 @@ def lost(products: Sequence[Product], n: int, t: int) -> Lost | None:
         None where that is not known of most of the work.
     """
     whole = sum(each.rows * each.cost for each in products)
-    met, work = Counter[str](), dict[str, float]()
+    met = Counter[str]()
     for each in products:
         met[each.name] += each.rows
-        if each.zeroed_N is not None:
-            work[each.name] = work.get(each.name, 0.0) + _rows(each.zeroed_N, t) * each.cost
     spared = {name for name, rows in met.items() if rows < n}
     full = [each for each in products if each.name not in spared]
     hidden = sum(each.rows * each.cost for each in full if each.zeroed_N is None)
     if not whole or 2 * hidden > sum(each.rows * each.cost for each in full):
         return None
-    every = {name for name in work if name not in spared}
-    unread = [each for each in full if each.zeroed_N is not None and bool(each.zeroed_N.all())]
+    sparing = _sparing(products, spared)
+
+    def work(of: Sequence[Product]) -> float:
+        """What of the work of some products comes to nothing, as a share of the whole."""
+        found = 0.0
+        for each in of:
+            if each.zeroed_N is not None:
+                to_come = each.name not in spared and _block(each.name) in sparing
+                found += _rows(each.zeroed_N, t, to_come=to_come) * each.cost
+        return found / whole
+
     return Lost(
-        share=sum(work[name] for name in every) / whole,
-        filling=sum(each for name, each in work.items() if name in spared) / whole,
-        unread=sum(each.rows * each.cost for each in unread) / whole,
-        weights=[name for name in work if name in every and work[name]],
+        share=work(full),
+        filling=work([each for each in products if each.name in spared]),
+        unread=work([each for each in full if each.zeroed_N is not None and bool(each.zeroed_N.all())]),
+        weights=list(dict.fromkeys(each.name for each in full if work([each]))),
     )
 
 
-def _rows(zeroed_N: Tensor, t: int) -> float:
+def _sparing(products: Sequence[Product], spared: Collection[str]) -> set[str]:
+    """The blocks most of whose weights, by elements, were spared tokens."""
+    sizes, of_spared = Counter[str](), Counter[str]()
+    for name, size in {each.name: each.cost for each in products}.items():
+        sizes[_block(name)] += size
+        of_spared[_block(name)] += size * (name in spared)
+    return {block for block, size in of_spared.items() if block and 2 * size > sizes[block]}
+
+
+def _block(name: str) -> str:
+    """The block of a weight: its path with the first number; empty if there is none."""
+    found = re.match(r".*?\.\d+\.", name)
+    return found[0] if found else ""
+
+
+def _rows(zeroed_N: Tensor, t: int, *, to_come: bool) -> float:
     """Rows of a product that came to nothing.
 
     Keys and values of the last tokens may be read by none that follow, and are kept for those to come: of products with all
-    tokens of a row, no larger share of the last half counts than of the first.
+    tokens of a row, no larger share of the last half counts than of the first, and nothing behind the last row that is read if
+    they are kept `to_come`: in a block that spares tokens its other weights, such as those that have left it.
     """
     zeroed_N = zeroed_N.flatten()
     first = t // 2
     if zeroed_N.numel() % t or not first:
         return float(zeroed_N.sum())
     rows_RT = zeroed_N.view(-1, t)
+    if to_come:
+        read_later_RT = (~rows_RT).int().flip(-1).cummax(-1).values.flip(-1) > 0
+        return float((rows_RT & read_later_RT).sum())
     early, late = float(rows_RT[:, :first].sum()), float(rows_RT[:, first:].sum())
     return early + min(late, early * (t - first) / first)
 
