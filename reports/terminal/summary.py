@@ -96,14 +96,14 @@ def closing(
 def _glued(lengths: Sequence[int], head: int) -> set[int]:
     """Return the blocks that follow the one before without an empty line: as few as make everything fit on a screen.
 
-    The last come first; that between the answer and the first table stays. None where that does not suffice.
+    The last come first, the first table last. None where that does not suffice.
 
     Args:
         lengths: lines of each block.
         head: which block names the run; the answer and the tables follow.
     """
     over = sum(lengths) + len(lengths) - SCREEN  # the report's line, and an empty one before each block but the first
-    may = [*range(len(lengths) - 1, head + 2, -1), head + 1]
+    may = [*range(len(lengths) - 1, head + 2, -1), head + 1, head + 2]
     return set(may[:over]) if 0 < over <= len(may) else set()
 
 
