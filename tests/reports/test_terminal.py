@@ -326,7 +326,9 @@ def test_quick_ends_within_a_screen_of_80_columns(quick: Loaded, monkeypatch: py
     assert {*lines[places[2] : places[5]]} <= {*every}
 
 
-@pytest.mark.parametrize(("over", "glued"), [(0, set()), (1, {5}), (3, {3, 4, 5}), (4, {1, 3, 4, 5}), (5, {1, 2, 3, 4, 5}), (6, set())])
+@pytest.mark.parametrize(
+    ("over", "glued"), [(0, set()), (1, {5}), (3, {3, 4, 5}), (4, {1, 3, 4, 5}), (5, {1, 2, 3, 4, 5}), (6, set())]
+)
 def test_empty_lines_go_where_a_screen_has_no_room_for_them(over: int, glued: set[int]) -> None:
     """Of a head, an answer, three tables and what is below them: the last go first, that below the answer last."""
     assert summary._glued([1, 3, 8, 8, 8, SCREEN - 34 + over], 0) == glued
