@@ -127,16 +127,16 @@ def masked(text: str) -> str:
     return text
 
 
-def everywhere(data: object) -> object:
+def masked_data(data: object) -> object:
     """Mask all texts in JSON, but not fingerprints of machines, which are compared."""
     if isinstance(data, dict):
-        return {key: value if key == "machine" else everywhere(value) for key, value in data.items()}
+        return {key: value if key == "machine" else masked_data(value) for key, value in data.items()}
     if isinstance(data, list | tuple):
-        return [everywhere(each) for each in data]
+        return [masked_data(each) for each in data]
     return masked(data) if isinstance(data, str) else data
 
 
-def command(words: list[str]) -> list[str]:
+def masked_command(words: list[str]) -> list[str]:
     """A command line without values of options and settings that are named like secrets, nor of environment variables."""
     shown, hide = [], False
     for word in words:

@@ -96,7 +96,7 @@ class RunFolder:
         options: Sequence[str] = (),
     ) -> None:
         """Write run.json: the resolved plan, the environment in which it runs, and the user's own files that it uses."""
-        shown = printable.command(list(options))
+        shown = printable.masked_command(list(options))
         chosen = layout.chosen(len(plan.units))
         layout.make(self.path, chosen)
         body = {
@@ -104,11 +104,11 @@ class RunFolder:
             "layout": chosen,
             "started": started,
             "started_in": printable.masked(str(Path.cwd())),
-            "command": printable.command(command),
+            "command": printable.masked_command(command),
             "launcher": launcher,
             "launcher_options": shown,
             **trust.begin(self.path, plan.units, launcher, shown),
-            "environment": printable.everywhere(environment),
+            "environment": printable.masked_data(environment),
             "plan": compact_plan.packed(plan) if chosen == layout.SPREAD else plan.model_dump(mode="json"),
         }
         write_atomically(self.path / "run.json", json.dumps(body, indent=1))

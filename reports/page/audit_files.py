@@ -41,7 +41,7 @@ class Audit(Frozen):
 
 def as_data(cards: Sequence[Card], command: Sequence[str]) -> Audit:
     """Return what audit.json holds."""
-    shown = tuple(printable.command(list(command)))
+    shown = tuple(printable.masked_command(list(command)))
     return Audit(schema_version=1, modbench=__version__, command=shown, models=tuple(map(audit.as_model, cards)))
 
 
@@ -62,20 +62,18 @@ def _html(cards: Sequence[Card], command: Sequence[str]) -> str:
     sections = [Section(plain(audit.answer(card)), audit.blocks(card)) for card in cards]
     if len(cards) > 1:
         sections = [Section("Side by side", _tables(cards)), *sections]
-    shown = shlex.join(printable.command(list(command)))
+    shown = shlex.join(printable.masked_command(list(command)))
     return html(Page(_title(cards), f"modbench {__version__}", shown, sections=sections, orientation=""))
 
 
 def _markdown(cards: Sequence[Card], command: Sequence[str]) -> str:
-    blocks = [Block([f"<!-- {shlex.join(printable.command(list(command)))} -->"])]
+    blocks = [Block([f"<!-- {shlex.join(printable.masked_command(list(command)))} -->"])]
     blocks += [block(each) for card in cards for each in (audit.answer(card), Note(audit.called(card)))]
     return within([*blocks, *map(block, _tables(cards))])
 
 
 def _latex(cards: Sequence[Card], command: Sequence[str]) -> str:
-    head = (
-        f"% {latex.text(shlex.join(printable.command(list(command))))}\n% In the preamble: \\usepackage{{booktabs}}\n"
-    )
+    head = f"% {latex.text(shlex.join(printable.masked_command(list(command))))}\n% In the preamble: \\usepackage{{booktabs}}\n"
     return masked(head + "".join(latex.table(each, "modbench-audit") for each in _tables(cards)))
 
 

@@ -120,7 +120,7 @@ def of_runs(compared: Compared, command: Sequence[str]) -> Page:
     return Page(
         f"{len(names)} runs side by side: {', '.join(run.path.name for run in compared.runs)}",
         f"{', '.join(names[1:])} against {names[0]} · {plain(margin)}",
-        shlex.join(printable.command(list(command))),
+        shlex.join(printable.masked_command(list(command))),
         [f"{name} is incomplete" for name, run in zip(names, compared.runs, strict=True) if run.run.incomplete],
         [f"{name}: {said}" for name, run in zip(names, compared.runs, strict=True) for said in warnings(run)],
         [
@@ -152,7 +152,7 @@ def of_axis(loaded: Loaded, table: AlongAxis, command: Sequence[str]) -> Page:
     return Page(
         f"{loaded.path.name} by {table.axis}",
         f"against {table.over} · {compare.about(loaded)}",
-        shlex.join(printable.command(list(command))),
+        shlex.join(printable.masked_command(list(command))),
         [
             *(["smoke run: no claims"] if not loaded.run.plan.suite.claims else []),
             *(["incomplete"] if loaded.run.incomplete else []),

@@ -68,11 +68,11 @@ def expected(name: str) -> dict[str, Any]:
     return found
 
 
-def audit(name: str, shape: dict[str, Any], patch: pytest.MonkeyPatch) -> mb.Audit:
-    """The card of a piece."""
+def audit(name: str, shape: dict[str, Any], patch: pytest.MonkeyPatch, only: tuple[str, ...] = ()) -> mb.Audit:
+    """The card of a piece, with some properties or all."""
     patch.chdir(HERE)
     patch.syspath_prepend(HERE)
-    return mb.audit(f"{name}.py:build", of=expected(name).get("of"), **shape)
+    return mb.audit(f"{name}.py:build", of=expected(name).get("of"), properties=only, **shape)
 
 
 def shown(card: mb.Audit) -> set[str]:
@@ -147,6 +147,17 @@ def drawn(run: int) -> dict[str, Any]:
         "batch_size": one_of(2, 3, 4, 5),
         "seed": 100 + run,
     }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "verdict", "shape"), [("positions_halved", "deviates", SHAPES[1]), ("r_times_all", "holds", drawn(1))]
+)
+def test_positions_are_told_at_any_shape(
+    name: str, verdict: str, shape: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At these shapes one was missed, and the other accused."""
+    assert audit(f"violates/{name}", shape, monkeypatch, ("mod_attention",)).verdicts["mod_attention"] == verdict
 
 
 @pytest.mark.proof

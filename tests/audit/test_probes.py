@@ -7,12 +7,15 @@ import weakref
 from typing import Any
 
 import pytest
+import torch
 from expected_cards import check_card
 from mod_toys import Toy, toy
 
 from modbench.commands.audit import targets
 from modbench.harness.audit.auditing import audit, built
 from modbench.harness.audit.card import Architecture, Card
+from modbench.harness.audit.probes import zeroed
+from modbench.harness.audit.products import Product
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.registry import catalogue
 from modbench.reports.terminal import audit as terminal
@@ -104,3 +107,25 @@ def test_no_model_stays_in_memory() -> None:
     del module
     gc.collect()
     assert seen() is None
+
+
+def product(name: str, left: str, rows: int | None = None, cost: int = 10) -> Product:
+    """A product of two sequences of four tokens; in `left` a 0 marks a row of which nothing is left."""
+    mask_N = torch.tensor([each == "0" for each in left])
+    return Product(name, rows or len(left), cost, -1, (len(left), cost), zeroed_N=mask_N)
+
+
+@pytest.mark.parametrize(
+    ("keys", "rest_rows", "counted"),
+    [
+        ("11001000", 3, 0),  # kept for tokens to come
+        ("11110000", 3, 0),  # a whole sequence that left
+        ("01110101", 3, 3),  # later tokens were processed, and nothing is left of these
+        ("11110000", 8, 4),  # nothing is skipped, so that a sequence of which nothing is left is masked
+    ],
+)
+def test_keys_that_are_kept_for_later_tokens_are_not_zeroed(keys: str, rest_rows: int, counted: int) -> None:
+    rest = product("blocks.1.mlp.weight", "1" * 8, rest_rows, cost=30)
+    found = zeroed.lost([product("blocks.1.k.weight", keys), rest], n=8, t=4)
+    assert found is not None
+    assert found.share == pytest.approx(counted * 10 / (8 * 10 + rest_rows * 30))

@@ -51,7 +51,7 @@ def packed(run: Path) -> bytes:
     if head["layout"] != "together":
         raise ValueError(f"{run} has too many units to ship")
     head.pop("started_in", None)
-    head["command"] = ["modbench", *_without_out(printable.command(head["command"])[1:])]
+    head["command"] = ["modbench", *_without_out(printable.masked_command(head["command"])[1:])]
     head["environment"] |= {"shipped": True, "system": "-".join(head["environment"]["system"].split("-")[:1])}
     for name, content in files.items():
         if name.startswith("units/") and content["environment"] is not None:

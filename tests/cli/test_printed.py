@@ -180,7 +180,7 @@ def test_control_characters_in_a_suite_steer_no_terminal(tmp_path: Path, modbenc
     ],
 )
 def test_secrets_in_flags_are_masked(words: list[str], recorded: list[str]) -> None:
-    assert printable.command(["modbench", *words]) == ["modbench", *recorded]
+    assert printable.masked_command(["modbench", *words]) == ["modbench", *recorded]
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from modbench.harness.audit.probes import rows_independent
 from modbench.harness.subject.output_caching_guard import same_draws
 
 DRAWS = "it draws random numbers, and others for other shapes"
-# Draws of later tokens: where one row decides for all, one may leave its choice as it was.
+# Seeds of the later tokens: one draw may leave the choice of tokens as it was by chance.
 OTHERS = (7, 8, 9, 10)
 
 

@@ -14,7 +14,7 @@ from modbench.harness.audit.routed import Routed, largest, need
 
 # Share of what a chosen token gets by which rounding may change it.
 ROUNDING = 1e-4
-# Places that a token is moved to, and what two that have one position differ by, as a share of the largest difference of two.
+# How many places a token is tried at. Results at two places count as equal below this share of the largest difference.
 PLACES, SAME = 4, 0.01
 OTHERS = {
     "compacted": "chosen tokens are numbered anew, not at their positions",

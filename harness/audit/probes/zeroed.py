@@ -121,7 +121,7 @@ def lost(products: Sequence[Product], n: int, t: int) -> Lost | None:
 
 
 def _sparing(products: Sequence[Product], spared: Collection[str]) -> set[str]:
-    """The blocks most of whose weights, by elements, were spared tokens."""
+    """The blocks that skip tokens with most of their weights, by elements."""
     sizes, of_spared = Counter[str](), Counter[str]()
     for name, size in {each.name: each.cost for each in products}.items():
         sizes[_block(name)] += size
@@ -138,9 +138,14 @@ def _block(name: str) -> str:
 def _rows(zeroed_N: Tensor, t: int, *, to_come: bool) -> float:
     """Rows of a product that came to nothing.
 
-    Keys and values of the last tokens may be read by none that follow, and are kept for those to come: of products with all
-    tokens of a row, no larger share of the last half counts than of the first, and nothing behind the last row that is read if
-    they are kept `to_come`: in a block that spares tokens its other weights, such as those that have left it.
+    Keys and values are kept for later tokens, though no token of this call may read those of the last ones. So in a product with
+    all tokens of a row the second half counts no larger share than the first.
+
+    Args:
+        zeroed_N: the rows of which nothing is left.
+        t: tokens of each row of the batch.
+        to_come: whether the block skips tokens with most of its weights. What it still computes of them is their keys and
+            values, so nothing counts after the last token whose row is read.
     """
     zeroed_N = zeroed_N.flatten()
     first = t // 2

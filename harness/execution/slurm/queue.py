@@ -84,7 +84,7 @@ def refusal(words: Sequence[str], said: str, kept: str, instead: str = "") -> Mo
         instead: what holds now, and how to go on, where one is.
     """
     if AT_FAULT.search(said) and not NO_OPTION.search(said):
-        asked = " ".join(printable.command(list(words))) or "a job"
+        asked = " ".join(printable.masked_command(list(words))) or "a job"
         return UsageError(f"sbatch refuses {asked}: {words_of(said)}{instead and f'. {instead}'}")
     return QueueError(f"sbatch failed: {words_of(said)}; {kept}.")
 

@@ -158,7 +158,9 @@ def send(
     sbatch = group.sbatch(options, minutes)
     names = tuple(tuple(unit.name for unit, _ in units) for units in tasks)
     words = tuple(f"--{name}" if value is True else f"--{name}={value}" for name, value in sbatch.items())
-    submission = Submission(token=token, submitted=now(), tasks=names, options=tuple(printable.command(list(words))))
+    submission = Submission(
+        token=token, submitted=now(), tasks=names, options=tuple(printable.masked_command(list(words)))
+    )
     attempts.submit(folder.path, submission)  # before the jobs: whoever resumes finds them by their name
     executor = submitit.SlurmExecutor(attempts.place(folder.path, token))
     parameters: dict[str, Any] = {

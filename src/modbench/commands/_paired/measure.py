@@ -106,7 +106,7 @@ class Request:
             "sides": list(self.sides),
             "code": [each.identity() for each in sides],
             "suite": hashlib.sha256(suite.read_bytes()).hexdigest() if suite.is_file() else self.suite,
-            "asked": printable.command([*self.given.models, self.given.select or "", *self.given.words]),
+            "asked": printable.masked_command([*self.given.models, self.given.select or "", *self.given.words]),
             "metrics": list(self.metrics),
             "blocks": self.amount,
             "machine": certificate.fingerprint(environment.collect(), self.device, self.threads),
