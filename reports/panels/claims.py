@@ -15,19 +15,20 @@ from markupsafe import Markup
 from modbench.harness.domain.case import Case
 from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, Verdict
 from modbench.reports.panel import Panel
+from modbench.reports.panels.every_case import backing
 from modbench.reports.questions import audit, win_rate
 from modbench.reports.questions.best_setting import first_arm
 from modbench.reports.tables import findings
 from modbench.reports.tables.load import Loaded, contenders, rung_beside
-from modbench.reports.tables.rerun_command import Again, NotAgainError
+from modbench.reports.tables.rerun_command import Again
 from modbench.reports.tables.unit_files import Files
 from modbench.reports.wording import TIMED
 from modbench.reports.writers.html import fill, inline, written
 
 # Arms against the anchor that have a card, besides the arm that is shown first.
 MOST_ARMS = 6
-# Places of one doubt that are named; doubts of one claim that are listed, its files that are named, and its rows.
-MOST_PLACES, MOST_DOUBTS, MOST_FILES, MOST_ROWS = 3, 8, 12, 24
+# Places of one doubt that are named; doubts of one claim that are listed, and its rows.
+MOST_PLACES, MOST_DOUBTS, MOST_ROWS = 3, 8, 24
 HEAD = ("Place", "Ratio [95 %]", "Mean ratio [95 %]", "Launches", "Least detectable", "Adjusted p", "Verdict")
 
 
@@ -114,10 +115,6 @@ class Behind:
         sides = {case.id: case for each in found for case in (each.what, each.against) if isinstance(case, Case)}
         mine = [each.what for each in found if isinstance(each.what, Case)]
         wanted = [case for case in sides.values() if case.id not in self.anchors]
-        try:
-            command, why = self.again.command(wanted or mine, claim.metric), ""
-        except NotAgainError as error:
-            command, why = None, str(error)
         group = self.loaded.tables.source(self.loaded.tables.metrics[claim.metric]).group
         files = dict.fromkeys(file for case in mine for file in self.files.records(case.id, group))
         return Evidence(
@@ -126,8 +123,7 @@ class Behind:
             [Estimate.of(row.mde, kind="share") for row in rows],
             [Estimate.of(row.p_adjusted, kind="p") for row in rows],
             self._doubts(found, [*sides.values()], claim.metric),
-            command,
-            why,
+            *self.again.if_any(wanted or mine, claim.metric),
             list(files),
         )
 
@@ -193,16 +189,8 @@ def _card(found: Evidence) -> dict[str, Any]:
     left_out = max(0, len(found.found) - MOST_ROWS)
     label = f"Numbers behind: {inline(found.claim.sentence).striptags()}"
     numbers = Table(label, HEAD, rows_of(found)[:MOST_ROWS], left_out=left_out, file="comparisons.csv")
-    return {
-        "sentence": inline(found.claim.sentence),
-        "numbers": written([numbers]),
-        "doubts": list(map(inline, found.doubts[:MOST_DOUBTS])),
-        "more_doubts": len(found.doubts) - MOST_DOUBTS,
-        "command": found.command,
-        "no_command": found.no_command,
-        "files": found.files[:MOST_FILES],
-        "more_files": len(found.files) - MOST_FILES,
-    }
+    shown = {"sentence": inline(found.claim.sentence), "numbers": written([numbers])}
+    return shown | backing(found.doubts, found.files, found.command, found.no_command, most_doubts=MOST_DOUBTS)
 
 
 def rows_of(behind: Evidence) -> list[list[Value]]:
