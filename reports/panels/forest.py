@@ -10,7 +10,7 @@ from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 from modbench.harness.core.grouped import grouped
-from modbench.reports.figures.axes import ends_of, name_rows, ratio_axis, thin_ticks
+from modbench.reports.figures.axes import draw_lines, ends_of, name_rows, ratio_axis, thin_ticks
 from modbench.reports.figures.style import HAIR, MUTED, PAPER, Mark, Marks, beside, headline, in_lines, look, new_figure
 from modbench.reports.model import Estimate, Figure, Finding, Listed, Sentence, Verdict
 from modbench.reports.panel import Panel
@@ -126,7 +126,8 @@ def _draw(
     ratio_axis(axis, "x", ends_of([_ratio(found) for found in (*kept, *equal)], ROOM))
     axis.axvspan(1 / (1 + margin), 1 + margin, color=HAIR, linewidth=0)
     axis.axvline(1, color=MUTED, linewidth=0.8)
-    _intervals(axis, kept, [looks[found.case.arm].color for found in kept])
+    rows = [(y, found.typical.ends, looks[found.case.arm].color) for y, found in enumerate(kept)]
+    draw_lines(axis, ((ends[0], y, ends[1], y, color) for y, ends, color in rows if ends is not None), 1.3, 0.7)
     for shape, ys in grouped((looks[found.case.arm].marker, y) for y, found in enumerate(kept)).items():
         colors = [looks[kept[y].case.arm].color for y in ys]
         # The mark of a decided row is filled, any other is hollow.
@@ -149,15 +150,6 @@ def _draw(
     between = [y + 0.5 for y, (one, other) in enumerate(pairwise(kept)) if one.case.arm != other.case.arm]
     between += [len(kept) - 0.5] * bool(equal and kept)
     axis.hlines(between, 0, 1, transform=axis.get_yaxis_transform(), color=HAIR, linewidth=0.6)
-
-
-def _intervals(axis: Axes, rows: Sequence[Finding], colors: Sequence[str]) -> None:
-    from matplotlib.collections import LineCollection
-
-    ends = [found.typical.ends for found in rows]
-    known = [(y, each, color) for y, (each, color) in enumerate(zip(ends, colors, strict=True)) if each is not None]
-    lines = [[(low, y), (high, y)] for y, (low, high), _ in known]
-    axis.add_collection(LineCollection(lines, colors=[color for *_, color in known], linewidths=1.3, alpha=0.7))
 
 
 def _place(found: Finding, among: Sequence[Finding]) -> Sentence:
