@@ -20,7 +20,6 @@ from modbench.reports.writers.number_format import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as Drawn
 
 SMOOTHING = 12  # steps of the moving average
 POSITIONS = 16  # bins of positions in the window
@@ -64,45 +63,26 @@ def _over(loaded: Loaded, metric: str, curves: Sequence[Trained], name: str) -> 
         xs = {"tokens": curve.tokens, "flops": flops, "wall_s": curve.wall_s}[name]
         if xs is not None:
             known.append((case, xs, _smooth(curve.loss)))
-    if not known:
-        return None
-    about, ticks = _AXES[name]
-    made, axis = _frame(about, ticks)
-    for i, (case, places, losses) in enumerate(known):
-        _line(axis, case, i, places, losses)
-    axis.set_ylim(top=_top([losses for *_, losses in known]))
-    data = [
-        {"arm": case.arm, "step": step, name: place, "bits_per_token": loss}
-        for case, places, losses in known
-        for step, (place, loss) in enumerate(zip(places, losses, strict=True))
-    ]
     captions: dict[str, str | Sentence] = {
         "tokens": _protocol(loaded),
         "flops": "Further left is cheaper: training FLOPs of an arm's own steps.",
     }
     said = captions.get(name, "Runs train side by side, so that seconds are a rough guide; steps are timed separately.")
+    data = [
+        {"arm": case.arm, "step": step, name: place, "bits_per_token": loss}
+        for case, places, losses in known
+        for step, (place, loss) in enumerate(zip(places, losses, strict=True))
+    ]
     identity = "curves" if name == "tokens" else f"curves-{name.partition('_')[0]}"
-    frame = pd.DataFrame(data)
-    return Figure(
-        identity,
-        made,
-        f"Training loss over {about}, by arm",
-        said,
-        frame,
-        key=[case for case, *_ in known],
-        least=LEAST,
+    label = f"Training loss over {_AXES[name][0]}, by arm"
+    return (
+        _figure(identity, name, label, said, known, data, top=_top([losses for *_, losses in known])) if known else None
     )
 
 
 def _positions(curves: Sequence[Trained]) -> list[Figure]:
     """Plot the held-out loss by position in the window, where it was kept."""
     known = [(case, *_by_position(notes.by_position)) for case, notes in curves if notes.by_position]
-    if not known:
-        return []
-    about, ticks = _AXES["position"]
-    made, axis = _frame(about, ticks)
-    for i, (case, places, losses) in enumerate(known):
-        _line(axis, case, i, places, losses)
     data = [
         {"arm": case.arm, "position": place, "held_out_bits_per_token": loss}
         for case, places, losses in known
@@ -110,18 +90,30 @@ def _positions(curves: Sequence[Trained]) -> list[Figure]:
     ]
     said = "Held-out loss at each place of a window: later tokens have more context."
     label = "Held-out loss by position in the window, by arm"
-    return [
-        Figure("curves-position", made, label, said, pd.DataFrame(data), key=[case for case, *_ in known], least=LEAST)
-    ]
+    return [_figure("curves-position", "position", label, said, known, data)] if known else []
 
 
-def _frame(about: str, ticks: Callable[[float, float], str]) -> tuple[Drawn, Axes]:
+def _figure(
+    identity: str,
+    along: str,
+    label: str,
+    said: str | Sentence,
+    known: Sequence[tuple[Case, Sequence[float], list[float]]],
+    data: list[dict[str, object]],
+    top: float | None = None,
+) -> Figure:
+    """Draw a line for each arm."""
     made, (axis,) = new_figure(4.0, 2.7)
     headline(made, "bits per token (lower is better)")
+    about, ticks = _AXES[along]
     axis.set_xlabel(about)
     axis.xaxis.set_major_formatter(ticks)
     axis.locator_params(axis="x", nbins=5)
-    return made, axis
+    for i, (case, places, losses) in enumerate(known):
+        _line(axis, case, i, places, losses)
+    if top is not None:
+        axis.set_ylim(top=top)
+    return Figure(identity, made, label, said, pd.DataFrame(data), key=[case for case, *_ in known], least=LEAST)
 
 
 def _top(losses: Sequence[list[float]]) -> float | None:
