@@ -7,7 +7,7 @@ statistics are in `harness/stats/break_even.py`.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -286,11 +286,7 @@ def _row(line: Line, estimand: str) -> dict[str, object]:
         "baseline_arm": line.baseline.arm,
         "against": line.kind,
         fixed: getattr(place, fixed),
-        "device": place.device,
-        "dtype": place.dtype,
-        "compile": place.compile,
-        "graph": place.graph,
-        "threads": place.threads,
+        **place.model_dump(include={"device", "dtype", "compile", "graph", "threads"}),
         "estimand": estimand,
         "outcome": None if line.withheld else found.verdict,
         **columns_of(point),
@@ -342,15 +338,11 @@ def columns(loaded: Loaded, arms: Sequence[Case], metrics: Collection[str] = ALL
             AGAINST.get(kind, kind),
             [pays_from(of_arm.get(case.arm)) for case in arms],
             where.axis,
-            _to_measure(of_arm.values()),
+            tuple(sorted({at for line in of_arm.values() if not line.withheld and (at := line.later.measure_next)})),
         )
         for where, kinds in found.items()
         for kind, of_arm in kinds.items()
     ]
-
-
-def _to_measure(made: Iterable[Line]) -> tuple[int, ...]:
-    return tuple(sorted({at for line in made if not line.withheld and (at := line.later.measure_next) is not None}))
 
 
 def measure_next(axis: Axis, places: Collection[int]) -> Sentence | None:

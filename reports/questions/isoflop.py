@@ -360,7 +360,7 @@ def _table(loaded: Loaded, rows: Sequence[Curve]) -> Table:
                 cells = [_measured(loaded, metric, length, case, cases[0]) for case in cases]
                 columns += [(f"{title}{where}", cells)] * any(cell is not None for cell in cells)
     titles, cells_of = zip(*columns, strict=True)
-    return Table("the best sizes", titles, [*zip(*cells_of, strict=True)], notes=[_below(loaded, rows)])
+    return Table("the best sizes", titles, [*zip(*cells_of, strict=True)], notes=[_below(loaded, rows, confirmed)])
 
 
 def _confirmed(loaded: Loaded, curve: Curve) -> Value:
@@ -377,8 +377,7 @@ def _confirmed(loaded: Loaded, curve: Curve) -> Value:
 def _loss(loaded: Loaded, curve: Curve, dense: Curve) -> Finding:
     """Return a loss and its difference to the anchor's, seed by seed."""
     unit, factor = losses.unit_of(loaded)
-    base = "bit/B" if unit == losses.BITS else "nat"
-    case = curve.best.case
+    base, case = "bit/B" if unit == losses.BITS else "nat", curve.best.case
     value = Estimate(curve.best.mean * factor, unit=base)
     if curve is dense:
         return Finding(case, value=value)
@@ -404,7 +403,7 @@ def _measured(loaded: Loaded, metric: str, length: int, case: Case, base: Case) 
     return Finding(case, base, value=own, typical=found.typical, verdict=found.verdict, labels=labels)
 
 
-def _below(loaded: Loaded, rows: Sequence[Curve]) -> Sentence:
+def _below(loaded: Loaded, rows: Sequence[Curve], confirmed: Sequence[Value]) -> Sentence:
     """Say what the rows are, and where the other sizes stand."""
     routed = (
         "routed causally" if all(curve.metric == PER_TOKEN[0] for curve in rows) else "routed causally where possible"
@@ -416,7 +415,6 @@ def _below(loaded: Loaded, rows: Sequence[Curve]) -> Sentence:
     made = {curve.variant for curve in rows}
     absent = [case for case in loaded.run.plan.cases if case.budget == rows[0].budget and case.variant not in made]
     lacking += dict.fromkeys(f"{without_size(case)} has no size with all seeds" for case in absent)
-    confirmed = [_confirmed(loaded, curve) for curve in rows]
     named = any(isinstance(each, Sentence) and each.given["size"] for each in confirmed)
     return Sentence(
         f"Each at the best of its sizes, {routed}; {{seeds}}"

@@ -296,7 +296,8 @@ def blocks(found: Result) -> Iterator[Block]:
         )
     for row in found.compared:
         if row.verdict == "inconclusive":
-            yield Sentence("? {where}: {why}", where=_where(row), why=row.reason)
+            workload = row.metric.removeprefix("latency/")
+            yield Sentence("? {case} {workload}: {why}", case=_named(row), workload=workload, why=row.reason)
     for row in found.rows:
         if row.typical.value is None:
             yield Sentence("not compared: {case} {metric}: {why}", case=row.what.id, metric=row.metric, why=row.reason)
@@ -316,7 +317,3 @@ def _named(row: Row) -> Sentence:
     place = row.what.place
     batch = Sentence(", B = {B}", B=place.batch_size) if place.batch_size > 1 else ""
     return Sentence("{case}, T = {T}{batch}", case=row.what, T=place.seq_len, batch=batch)
-
-
-def _where(row: Row) -> Sentence:
-    return Sentence("{case} {workload}", case=_named(row), workload=row.metric.removeprefix("latency/"))
