@@ -91,7 +91,7 @@ def against_ideal(
         return {}, [f"no ideal: {otherwise}"]
     found: dict[str, Any] = {"ideal": ideal, "efficiency": ratio / ideal}
     if abs(ideal - 1) < SMALLEST_PROMISE:
-        reason = f"ideal within {percent(SMALLEST_PROMISE, 0)} of 1: too little was promised to say what share of it is realised"
+        reason = f"ideal within {percent(SMALLEST_PROMISE)} of 1: too little was promised to say what share of it is realised"
         return found, [reason]
     found["realised"] = realised(ratio, ideal)
     if low is not None and high is not None:

@@ -23,7 +23,7 @@ from modbench.reports.model import Estimate, Sentence
 from modbench.reports.tables import provenance
 from modbench.reports.tables.cell import joined_reasons
 from modbench.reports.tables.outcomes import Tables
-from modbench.reports.writers.number_format import percent, plain, ratio
+from modbench.reports.writers.number_format import about, plain, ratio
 
 # Losses of which a number of seeds is advised; confirmation looks several times, and advises its own.
 HELD_OUT = ("loss/val", "loss/val_causal", "bpb/val")
@@ -70,7 +70,7 @@ def judge(rows: Sequence[dict[str, Any]], margin: float, *, claims: bool) -> Non
         if not claims:
             if disturbed is not None and disturbed.share > contamination.MOST:
                 _label(row, Label.CONTAMINATED)
-                said = f"{percent(disturbed.share, 0)} of the blocks were disturbed"
+                said = f"{about(disturbed.share)} of the blocks were disturbed"
                 row["reason"] = joined_reasons([row["reason"], said])
         elif evidence.better is not None:
             row["verdict"] = verdicts.difference_verdict(evidence.effect, evidence.better, row["p_adjusted"])

@@ -242,9 +242,9 @@ def _spent(loaded: Loaded, width: int) -> list[str]:
     """Say what share of the time went into measuring, and how busy this process was beside it."""
     facts = []
     if loaded.inside is not None:
-        facts.append(f"{percent(loaded.inside, 0)} of the wall time inside measured or trained work")
+        facts.append(f"{percent(loaded.inside)} of the wall time inside measured or trained work")
     if loaded.parent_share is not None:
-        facts.append(f"this process beside timed ones: {percent(loaded.parent_share, 2)} of a core")
+        facts.append(f"this process beside timed ones: {percent(loaded.parent_share)} of a core")
     return wrapped(["; ".join(facts)], width) if facts else []
 
 

@@ -103,9 +103,14 @@ def ratio(value: float) -> str:
     return f"{three_digits(value)}×"
 
 
-def percent(share: float, digits: int = 1) -> str:
-    """Write a share: `3.1 %`."""
-    return f"{100 * share:.{digits}f} %"
+def percent(share: float) -> str:
+    """Write a share: `3.1 %`, `2 %`."""
+    return number(Estimate(share, kind="share"))
+
+
+def about(share: float) -> str:
+    """Write a share whose decimals say nothing: `53 %`."""
+    return number(Estimate(share, kind="about"))
 
 
 def share(value: float | None, digits: int = 0, *, signed: bool = False) -> str:

@@ -24,7 +24,7 @@ from modbench.reports.questions.revisions import Row
 from modbench.reports.tables import provenance
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.tables.pair_verdicts import APART
-from modbench.reports.writers.number_format import percent, plain
+from modbench.reports.writers.number_format import about, plain
 
 RATIO = "time of the first side ÷ that of the second"
 # What is said of a case that one side lacks, by that side.
@@ -158,7 +158,7 @@ def _begun(case: str, metric: str, disturbed: float, unfit_why: str | None, *, b
     Its verdict is `cannot tell` where that would be CPU time, and no verdict may rest on that (`unfit_why`).
     """
     found = GateFinding(case, metric=metric, reason=RATIO)
-    busy = f"{percent(disturbed, 0)} of the rounds were disturbed"
+    busy = f"{about(disturbed)} of the rounds were disturbed"
     if not by_cpu and disturbed <= contamination.MOST:
         return found
     if unfit_why is None:
