@@ -19,7 +19,7 @@ from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import beside, seeds_in_words
 from modbench.reports.wording import in_title, short
-from modbench.reports.writers.number_format import plain
+from modbench.reports.writers.number_format import grid_point, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,7 +73,9 @@ def render(loaded: Loaded) -> list[Figure]:
         "latency/forward": "forward time",
         "flops/forward": "forward FLOPs",
     }
-    axis.set_xlabel(f"{what[metric]} relative to {in_title(loaded.arms[0])}, T = {length} (left is better)")
+    axis.set_xlabel(
+        f"{what[metric]} relative to {in_title(loaded.arms[0])}, {grid_point('T', length)} (left is better)"
+    )
     axis.set_title("held-out bits per byte (lower is better)")
     taken = [(low, each.loss, high, each.loss) for each in points for low, high in [each.ends]] + _along(
         _ladder(points)

@@ -25,7 +25,7 @@ from modbench.reports.tables.load import Loaded
 from modbench.reports.terminal import audit as audit_text
 from modbench.reports.wording import name
 from modbench.reports.writers import data, text
-from modbench.reports.writers.number_format import percent, plain
+from modbench.reports.writers.number_format import grid_point, percent, plain
 from modbench.reports.writers.text import joined, wrapped
 
 # Shown in a table of their own, in one unit.
@@ -258,7 +258,7 @@ def _others(loaded: Loaded, width: int, swept: InPlace | None, *, every: bool) -
     shown |= swept.metrics if swept else set()
     left = [metric for metric in loaded.run.plan.suite.metrics if metric not in shown and not known[metric].task]
     arms = swept.arms if swept else [loaded.arms[0], *loaded.arms_shown]
-    head, rows = f"values at T={length}{_batch(loaded, left, length)}", [[case] for case in arms]
+    head, rows = f"values at {grid_point('T', length)}{_batch(loaded, left, length)}", [[case] for case in arms]
     values = {metric: [_value(loaded, case, metric, length) for case in arms] for metric in left}
     alike = [key for key, (first, *others) in values.items() if others and first and {*others} == {first}]
     if alike and every:
@@ -282,12 +282,12 @@ def _others(loaded: Loaded, width: int, swept: InPlace | None, *, every: bool) -
 
 
 def _batch(loaded: Loaded, metrics: Sequence[str], length: int) -> str:
-    """Name the batch size whose values `Loaded.case` gives, where several were measured at this length: `, B=1`."""
+    """Name the batch size whose values `Loaded.case` gives, where several were measured at this length: `, B = 1`."""
     found = loaded.cases[(loaded.cases.seq_len == length) & loaded.cases.metric.isin(metrics)]
     if found.batch_size.nunique() < 2:
         return ""
     first = dict.fromkeys(found.drop_duplicates(["arm", "metric"]).batch_size)
-    return f", B={'/'.join(str(each) for each in sorted(first))}"
+    return f", B = {'/'.join(str(each) for each in sorted(first))}"
 
 
 def _more(loaded: Loaded, width: int) -> Iterator[list[str]]:

@@ -183,7 +183,7 @@ def test_what_cannot_be_compared_is_refused_with_what_would_work(
 GOLDEN = """\
 run by capacity, over capacity=0.25
 
-T=64           forward pass, ms  peak memory, MiB
+T = 64         forward pass, ms  peak memory, MiB
 fp32  0.125    10.0 1.60×±.00▲*       1.91 1.50×*
       0.25     16.0                   2.86
       0.5    failed                   3.81 0.75×

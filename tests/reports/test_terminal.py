@@ -285,7 +285,7 @@ def test_a_model_that_was_skipped_as_a_whole_has_its_reason(loaded: Loaded) -> N
 
 
 def test_values_name_their_batch_where_there_are_several(tmp_path: Path) -> None:
-    for sizes, said in (([1, 8], "values at T=128, B=1"), ([8], "values at T=128 ")):
+    for sizes, said in (([1, 8], "values at T = 128, B = 1"), ([8], "values at T = 128 ")):
         metrics = ["latency/forward", "memory/largest_seq_len", "flops/train_step"]
         suite = planted_suite("smoke", metrics=metrics, train=None, grid={"seq_len": [128], "batch_size": sizes})
         folder = tmp_path / str(len(sizes))
