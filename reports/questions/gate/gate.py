@@ -103,9 +103,14 @@ class Gate:
     fail_on: FailOn | None = None
     blocks: Blocks | None = None
 
+    @cached_property
+    def rules(self) -> Rules:
+        """By which limits it was judged."""
+        return Rules(self.margin, self.fail_on)
+
     def counts(self, finding: GateFinding) -> bool:
         """Whether the gate can fail on a finding: of several checks, only on those that were named."""
-        return self.fail_on is None or finding.check in self.fail_on.limits
+        return self.rules.named(finding.check)
 
     @property
     def counted(self) -> list[GateFinding]:
@@ -148,11 +153,6 @@ class Gate:
     def launches(self) -> int | None:
         """The launches in each run that would let identical code pass; None where it can tell, or no number does."""
         return self.asked.launches if self.too_few else None
-
-    def limit(self, check: str) -> float:
-        """The largest change that passes a check, as a share."""
-        named = None if self.fail_on is None else self.fail_on.limits.get(check)
-        return self.margin if named is None else float(named)
 
     def exit_code(self, *, lenient: bool = False) -> int:
         """Return 0, 1 (worse), 4 (incomplete) or 5 (cannot tell).
@@ -524,7 +524,7 @@ def advice(found: Gate) -> Iterator[Sentence]:
         usable=_limits(found, usable),
         history="; three earlier runs of this machine (--history) measure how much runs differ" if found.run_sd else "",
     )
-    wanted = {check: found.limit(check) for check in checks}
+    wanted = {check: found.rules.limit(check) for check in checks}
     first = next((_typed(check, limit) for check, limit in wanted.items() if check in PAIRED), None)
     paired = Code(f"modbench gate --paired BASE HEAD {found.suite} --fail-on {first}")
     yield Sentence(
