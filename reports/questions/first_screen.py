@@ -187,11 +187,8 @@ def _alone(loaded: Loaded) -> Sentence:
     ]
     for loss in losses.shown(loaded)[:1]:
         value = loaded.value(case.arm, loss.metric, None if length is None else losses.beside(loaded, length))
-        said += (
-            []
-            if value is None
-            else [Sentence("held-out loss {value}", value=Estimate(value * loss.factor, unit=loss.base))]
-        )
+        if value is not None:
+            said.append(Sentence("held-out loss {value}", value=Estimate(value * loss.factor, unit=loss.base)))
     numbers = " At T = {length}: {numbers}." * bool(said and length is not None)
     return Sentence(
         "{arm} was measured alone: {why}." + numbers,

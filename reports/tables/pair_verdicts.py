@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modbench.harness.core.contracts import AnyMetric as Metric
+from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case
 from modbench.harness.stats import contamination, effects, sample_size, verdicts
@@ -91,11 +92,8 @@ def _in_family(by_row: Mapping[int, tuple[Hashable, Estimates]]) -> dict[int, Es
 
 def _adjusted(p_values: Mapping[int, tuple[Hashable, float | None]]) -> dict[int, float]:
     """Adjusted p-value, by row."""
-    families: dict[Hashable, dict[int, float]] = {}
-    for i, (family, p) in p_values.items():
-        if p is not None:
-            families.setdefault(family, {})[i] = p
-    return {i: p for family in families.values() for i, p in effects.adjusted(family).items()}
+    families = grouped((family, (i, p)) for i, (family, p) in p_values.items() if p is not None)
+    return {i: p for family in families.values() for i, p in effects.adjusted(dict(family)).items()}
 
 
 def _judge_ratio(

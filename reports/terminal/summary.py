@@ -199,25 +199,22 @@ def troubles(loaded: Loaded, *, verbose: bool = True) -> list[str]:
 
 
 def _skipped(loaded: Loaded, width: int) -> list[str]:
-    """Name the models that were skipped as a whole, with the reason."""
-    said = list(_skipped_arms(loaded))
+    """Name the models that were skipped as a whole, once for each reason: those that have rows but were measured in none of them.
+
+    An arm that lacks single metrics is not among them: it has other values, and those metrics have their reasons beside them.
+    """
+    rows = [(case, loaded.cases[loaded.cases.arm == case.arm]) for case in loaded.arms]
+    said = [
+        f"skipped: {name(case)} ({reason})"
+        for case, mine in rows
+        if not mine.empty and (mine.status == "skipped").all()
+        for reason in dict.fromkeys(mine.reason.dropna())
+    ]
     lines = wrapped(said[:MOST_FAILED], width)
     if len(said) > MOST_FAILED:
         more = Sentence("and {n} more were skipped: cases.csv has the reason of each", n=len(said) - MOST_FAILED)
         lines.append(plain(more))
     return lines
-
-
-def _skipped_arms(loaded: Loaded) -> Iterator[str]:
-    """Yield `skipped: NAME (reason)` once per reason for every arm that has rows but was measured in none of them.
-
-    An arm that lacks single metrics is not among them: it has other values, and those metrics have their reasons beside them.
-    """
-    for case in loaded.arms:
-        rows = loaded.cases[loaded.cases.arm == case.arm]
-        if not rows.empty and (rows.status == "skipped").all():
-            for reason in dict.fromkeys(rows.reason.dropna()):
-                yield f"skipped: {name(case)} ({reason})"
 
 
 def _failures(loaded: Loaded, width: int, *, each: bool) -> list[str]:
