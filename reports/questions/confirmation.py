@@ -280,6 +280,7 @@ def in_short(loaded: Loaded, *, concluded: bool = False) -> list[Sentence]:
     return [each for answer, each in said if _concluded(answer, each) is concluded]
 
 
+# What it leaves out.
 rest = functools.partial(in_short, concluded=True)
 
 

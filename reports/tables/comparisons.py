@@ -348,7 +348,7 @@ def comparison_table(tables: Tables, rows: Sequence[dict[str, Any]]) -> pd.DataF
     """Return `comparisons.csv` with the columns of `MORE`, from the rows of all comparisons.
 
     `primary` marks the rows against the report's baseline; they come first. `twin` marks those of an anchor's twin, which come
-    last. `judge.py` adds the verdicts.
+    last. `pair_verdicts.py` adds the verdicts.
     """
     rows = list(rows)
     twins = [of_family(pair_row(tables, *pair), "twins", primary=False, twin=True) for pair in tables.twins()]

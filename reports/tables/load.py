@@ -328,7 +328,7 @@ def load(
     Args:
         folder: the run folder.
         baseline: the arm that others are compared with; None: the suite's anchor.
-        all_pairs: whether any two arms are compared however many pairs that makes (`pairs.MOST_PAIRS`).
+        all_pairs: whether any two arms are compared however many pairs that makes (`comparisons.MOST_PAIRS`).
         title: titles of arms, in place of those that the run has.
         lacking: takes what is wrong with titles of arms that it does not have; None: it is raised.
 
