@@ -17,7 +17,7 @@ from modbench.reports.panel import Panel
 from modbench.reports.tables.findings import Against, against, between, figure_rows
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import DECIDED, TIMED, in_title, name, short
-from modbench.reports.writers.number_format import plain
+from modbench.reports.writers.number_format import plain, sizes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -137,7 +137,7 @@ def _draw(
         ]
         places = [_ratio(kept[y]) for y in ys], ys
         made = axis.scatter(*places, s=26, marker=shape, c=faces, edgecolors=colors, linewidths=1.1, zorder=3)
-        marks.name(made, *(Mark(plain(_said(kept[y])), kept[y].case.arm) for y in ys))
+        marks.name(made, *(_mark(kept[y]) for y in ys))
     right = [plain(replace(found, typical=replace(found.typical, low=None, high=None)).judged()) for found in kept]
     if equal:
         ends = [end for found in equal for end in found.typical.ends or ()]
@@ -160,10 +160,10 @@ def _place(found: Finding, among: Sequence[Finding]) -> Sentence:
     return Sentence(words, length=here.seq_len, batch=here.batch_size, dtype=here.dtype)
 
 
-def _said(found: Finding) -> Sentence:
+def _mark(found: Finding) -> Mark:
     """What a mark says on hover."""
-    words, here = "{arm}, T = {length}, B = {batch}: {found}", found.place
-    return Sentence(words, arm=short(found.case), length=here.seq_len, batch=here.batch_size, found=found.judged())
+    said = Sentence("{arm}, {place}: {found}", arm=short(found.case), place=sizes(found.place), found=found.judged())
+    return Mark(plain(said), found.case.arm)
 
 
 def _caption(

@@ -314,7 +314,7 @@ def in_place(loaded: Loaded) -> InPlace | None:
         return None
     return InPlace(
         tables=[_table(loaded, rows) for rows in budgets],
-        baseline=_baseline(loaded),
+        baseline=f"{budgets[0][0].name} at its best size",
         arms=[curve.best.case for rows in budgets for curve in rows],
         metrics=ELSEWHERE,
     )
@@ -331,12 +331,6 @@ def _budgets(loaded: Loaded) -> list[list[Curve]]:
             others = (curve for curve in own if curve is not dense)
             found.append([dense, *sorted(others, key=lambda curve: curve.best.mean)])
     return found
-
-
-def _baseline(loaded: Loaded) -> str:
-    """Name what the ratios of these tables are taken to."""
-    first = anchor(loaded)
-    return f"{next(curve.name for curve in curves(loaded) if curve.variant == first)} at its best size"
 
 
 def _table(loaded: Loaded, rows: Sequence[Curve]) -> Table:

@@ -134,7 +134,9 @@ def timed(blocks: Sequence[Sequence[Tables]]) -> Iterator[Row | Timed]:
         for case in first.run.plan.cases:
             if case.id not in there:
                 yield Row(case, metric=metric, reason="the second side has no such case", lacking="second")
-            elif _changed(case, there[case.id]):
+            elif (
+                case.model_copy(update={"model": there[case.id].model}) != there[case.id]
+            ):  # in more than its model's file
                 changed = f"the same id, but another case: {differences(there[case.id], case)}"
                 yield Row(case, metric=metric, reason=changed)
             else:
@@ -142,11 +144,6 @@ def timed(blocks: Sequence[Sequence[Tables]]) -> Iterator[Row | Timed]:
         for case in second.run.plan.cases:
             if case.id not in here:
                 yield Row(case, metric=metric, reason="new: the first side has no such case", lacking="first")
-
-
-def _changed(case: Case, other: Case) -> bool:
-    """Whether two cases of one id differ in more than the file that their model comes from."""
-    return case.model_copy(update={"model": other.model}) != other
 
 
 def _row(blocks: Sequence[Sequence[Tables]], case: Case, metric: str) -> Row | Timed:

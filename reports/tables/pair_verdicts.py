@@ -78,7 +78,9 @@ def judge(rows: Sequence[dict[str, Any]], margin: float, *, claims: bool) -> Non
             if row["verdict"] == "inconclusive" and row["metric"] in HELD_OUT:
                 among = _among(estimates, sizes[evidence.family])
                 row["needed"] = None if among else sample_size.to_decide(evidence.effect, 0.0)
-                row["reason"] = joined_reasons([row["reason"], among or _seeds(row["needed"])])
+                few, many = f"not even {sample_size.MOST} seeds would", f"{row['needed']} seeds would probably"
+                seeds = f"{few if row['needed'] is None else many} tell it from none"
+                row["reason"] = joined_reasons([row["reason"], among or seeds])
         else:
             _judge_ratio(row, evidence, margin, estimates, disturbed, sizes[evidence.family])
 
@@ -148,13 +150,6 @@ def _among(clock: Estimates, family: int) -> str | None:
         return None
     words = "not significant among {n} comparisons (Benjamini-Hochberg p {p})"
     return plain(Sentence(words, n=family, p=Estimate(clock.p, kind="p")))
-
-
-def _seeds(needed: int | None) -> str:
-    """Say how many seeds would decide a difference of losses, if effect and spread are as estimated."""
-    if needed is None:
-        return f"not even {sample_size.MOST} seeds would tell it from none"
-    return f"{needed} seeds would probably tell it from none"
 
 
 def _label(row: dict[str, Any], label: Label) -> None:

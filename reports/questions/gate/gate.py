@@ -223,7 +223,8 @@ def gate(
     why = next(filter(None, (unfit(loaded.path, loaded.certificate) for loaded in (run, base))), None)
     for wanted, places in zip((True, False), groups, strict=True):
         mine = non_inferiority.judge([findings[i] for i in places])
-        if why and any(_counts(each) and each.metric in timed for each in mine):
+        # What stands on evidence, or would if there were enough: not on a failure or a new label.
+        if why and any((each.changes or each.verdict == "cannot tell") and each.metric in timed for each in mine):
             no_times = why if wanted else no_times
             said += [] if wanted else [why]
             mine = [
@@ -294,11 +295,6 @@ def _suite_of(run: Loaded) -> str:
         return shlex.quote(rerun_command.asked(run.run.command).suite)
     except rerun_command.NotAgainError:
         return "SUITE"
-
-
-def _counts(finding: GateFinding) -> bool:
-    """Whether it stands on evidence, or would if there were enough: not on a failure or a new label."""
-    return bool(finding.changes) or finding.verdict == "cannot tell"
 
 
 def unfit(path: Path, known: Certificate | None) -> str | None:
@@ -514,7 +510,8 @@ def advice(found: Gate) -> Iterator[Sentence]:
             took=took,
         )
         return
-    checks = [each for each in asked.usable if any(_open(finding, each) for finding in found.counted)]
+    open_ = {finding.check for finding in found.counted if finding.verdict == "cannot tell" and finding.changes}
+    checks = [each for each in asked.usable if each in open_]
     if not checks:
         return
     usable = {check: asked.usable[check] for check in checks}
@@ -532,10 +529,6 @@ def advice(found: Gate) -> Iterator[Sentence]:
         wanted=_limits(found, wanted),
         both=Sentence("; both revisions in one job may: {paired}", paired=paired) if first else "",
     )
-
-
-def _open(finding: GateFinding, check: str) -> bool:
-    return finding.check == check and finding.verdict == "cannot tell" and bool(finding.changes)
 
 
 def _limits(found: Gate, limits: Mapping[str, float]) -> Value:

@@ -307,8 +307,9 @@ def remarks(found: Recommended) -> Iterator[Sentence]:
     if found.best is None:
         if found.nearest is not None:
             checks = [
-                Sentence("{limit}: {value}, {held}", limit=each.limit, value=_value(each), held=limits.shown(each))
+                Sentence("{limit}: {value}, {held}", limit=each.limit, value=value, held=limits.shown(each))
                 for each in found.nearest.kept
+                for value in [NOT_MEASURED if each.value is None else limits.estimate(each, each.value)]
             ]
             yield Sentence("nearest: {arm}: {checks}", arm=found.nearest.candidate.case, checks=Listed(checks, "; "))
         return
@@ -320,10 +321,6 @@ def remarks(found: Recommended) -> Iterator[Sentence]:
         who = "This is a dense model" if len(dense) == 1 else "One of them is a dense model"
         who = "Both are dense models" if dense == [True, True] else who
         yield Sentence("{who}: skipping tokens is not shown to pay here.", who=who)
-
-
-def _value(each: limits.LimitCheck) -> Value:
-    return NOT_MEASURED if each.value is None else limits.estimate(each, each.value)
 
 
 def table(found: Recommended) -> Table:
