@@ -26,7 +26,7 @@ from modbench.harness.stats.verdicts import Disturbed, Estimates
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table
 from modbench.reports.model import Value as Shown
 from modbench.reports.questions import win_rate
-from modbench.reports.questions.gate.non_inferiority import Change, welch
+from modbench.reports.questions.gate.non_inferiority import welch
 from modbench.reports.tables import axes, comparisons, losses
 from modbench.reports.tables.axes import Value
 from modbench.reports.tables.cell import joined_reasons
@@ -103,21 +103,10 @@ def _between(case: Effect, baseline: Effect) -> Effect:
     if change is None:
         reason = "an interval needs three launches of each"
         return Effect(case.value - baseline.value, n=n, reason=reason)
-    half95, half90 = (_half(change, share) for share in (0.975, 0.95))
-    mde = half95 + _half(change, POWER)
-    ends = (change.value - half95, change.value + half95, change.value - half90, change.value + half90)
-    return Effect(change.value, *ends, mde, change.spread, _p_value(change), n)
-
-
-def _half(change: Change, share: float) -> float:
-    return float(special.stdtrit(change.df, share)) * change.se
-
-
-def _p_value(change: Change) -> float:
-    """Two-sided p-value of no difference."""
-    if change.se == 0:
-        return float(change.value == 0)
-    return float(2 * special.stdtr(change.df, -abs(change.value) / change.se))
+    half95, power = (float(special.stdtrit(change.df, share)) * change.se for share in (0.975, POWER))
+    p = min(1.0, 2 * min(change.p_worse, change.p_better))
+    ends = (change.value - half95, change.value + half95, *change.ends)
+    return Effect(change.value, *ends, half95 + power, change.spread, p, n)
 
 
 # Shown where no metric is named: the others are in the JSON.
