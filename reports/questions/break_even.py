@@ -7,14 +7,16 @@ statistics are in `harness/stats/break_even.py`.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import pandas as pd
 
+from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import OF_WORK, Label
-from modbench.harness.domain.case import Case, Comparison, Place
+from modbench.harness.domain.case import Case, Place
 from modbench.harness.stats.break_even import Found, Point, break_even
 from modbench.harness.stats.effects import LEVEL
 from modbench.reports.model import Block, Estimate, Finding, Listed, Sentence, Table, Value
@@ -165,14 +167,10 @@ def _rows(loaded: Loaded, metric: str, arm: str, baseline: str) -> dict[str, Any
 
 def _groups(loaded: Loaded, metric: str, axis: Axis) -> list[list[Mapping[str, Case]]]:
     """Points along an axis, ascending, for everything else that a place has; of each point its cases by arm."""
-    held = other(axis)
-    groups: dict[tuple[object, ...], list[Comparison]] = {}
-    for comparison in loaded.run.plan.comparisons:
-        anchor, where = comparison.arms[0], comparison.place
-        if metric in comparison.metrics and not anchor.task and anchor.budget is None:
-            how = (where.dtype, where.device, where.threads, where.compile, where.graph)
-            key = (getattr(where, held), *how, comparison.name)  # a search has a comparison of its own for each arm
-            groups.setdefault(key, []).append(comparison)
+    held = operator.attrgetter(other(axis), "dtype", "device", "threads", "compile", "graph")
+    every = [each for each in loaded.run.plan.comparisons if metric in each.metrics]
+    timed = [each for each in every if not each.arms[0].task and each.arms[0].budget is None]
+    groups = grouped(((held(each.place), each.name), each) for each in timed)  # a search names one for each arm
     return [
         [{case.arm: case for case in each.arms} for each in sorted(group, key=lambda each: getattr(each.place, axis))]
         for group in groups.values()

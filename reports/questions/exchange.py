@@ -180,12 +180,9 @@ def exchanges(loaded: Loaded) -> list[Exchange]:
 
 
 def _groups(loaded: Loaded) -> Iterator[_Trained]:
-    found: dict[tuple[int, str, float | None], list[Comparison]] = {}
-    for comparison in () if loaded.evaluates_only else loaded.run.plan.comparisons:
-        first = comparison.arms[0]
-        if not first.task and any(key in comparison.metrics for key in PER_TOKEN):
-            key = (comparison.place.seq_len, comparison.place.dtype, first.budget)
-            found.setdefault(key, []).append(comparison)
+    every = [] if loaded.evaluates_only else loaded.run.plan.comparisons
+    trained = [each for each in every if not each.arms[0].task and any(key in each.metrics for key in PER_TOKEN)]
+    found = grouped(((each.place.seq_len, each.place.dtype, each.arms[0].budget), each) for each in trained)
     for (*_, budget), comparisons in found.items():
         cases = [case for comparison in comparisons for case in comparison.arms]
         plain = [case for case in cases if case.model == "dense" and not case.rung]

@@ -668,12 +668,9 @@ def _named(loaded: Loaded, cases: list[Case]) -> list[str]:
     plan = loaded.run.plan
     if plan.suite.isoflop is None:
         return [name(case) for case in cases]
-    sizes: dict[str, set[str]] = {}
-    for case in plan.cases:
-        sizes.setdefault(case.variant, set()).add(case.arm)
-    here = {case.arm for case in cases}
-    found = dict[str, None]()
+    sizes = grouped((case.variant, case.arm) for case in plan.cases)
+    here, found = {case.arm for case in cases}, list[str]()
     for case in cases:
-        every = len(sizes[case.variant]) > 1 and sizes[case.variant] <= here
-        found[f"{name(case).removesuffix(case.size).rstrip()} of every size" if every else name(case)] = None
-    return list(found)
+        every = len({*sizes[case.variant]}) > 1 and here.issuperset(sizes[case.variant])
+        found.append(f"{name(case).removesuffix(case.size).rstrip()} of every size" if every else name(case))
+    return list(dict.fromkeys(found))
