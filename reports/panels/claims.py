@@ -101,9 +101,6 @@ class Behind:
         self.anchors = {comparison.arms[0].id for comparison in loaded.run.plan.comparisons}
         arms = {case.arm for claim in made for case in (claim.case, claim.baseline)}
         self.files = Files(loaded.run, {case.id for case in every if case.arm in arms})
-        self.counts = dict(
-            zip(zip(loaded.cases.case_id, loaded.cases.metric, strict=True), loaded.cases.n, strict=True)
-        )
 
     def evidence(self, claim: Claim) -> Evidence:
         """Return what stands behind a claim."""
@@ -113,7 +110,7 @@ class Behind:
             for each in findings.between(self.loaded, claim.metric, claim.case, claim.baseline)
         ]
         sides = {case.id: case for each in found for case in (each.what, each.against) if isinstance(case, Case)}
-        mine = [each.what for each in found if isinstance(each.what, Case)]
+        mine = [each.case for each in found]
         wanted = [case for case in sides.values() if case.id not in self.anchors]
         group = self.loaded.tables.source(self.loaded.tables.metrics[claim.metric]).group
         files = dict.fromkeys(file for case in mine for file in self.files.records(case.id, group))
@@ -129,8 +126,8 @@ class Behind:
 
     def _launches(self, found: Finding, metric: str) -> int | None:
         """How many launches the arm was measured in."""
-        number = self.counts.get((found.what.id, metric), pd.NA) if isinstance(found.what, Case) else pd.NA
-        return None if pd.isna(number) else int(number)
+        row = self.loaded.at(metric, found.case.arm, found.place)
+        return None if row is None or pd.isna(row.n) else int(row.n)
 
     def _doubts(self, found: Sequence[Finding], sides: Sequence[Case], metric: str) -> list[Value]:
         """Return labels and doubts of both sides, reasons of the rows, and checks that are not met; each with where it holds."""
