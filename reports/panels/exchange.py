@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from modbench.harness.core.labels import LOOKED_AHEAD
@@ -116,7 +115,7 @@ def _said(each: Exchange, price: Price) -> str:
         arm=short(each.case),
         speedup=price.speedup,
         currency=price.currency,
-        plain=replace(price.plain, low=None, high=None),
+        plain=price.plain.alone,
     )
     return plain(said)
 

@@ -138,7 +138,7 @@ def _draw(
         places = [_ratio(kept[y]) for y in ys], ys
         made = axis.scatter(*places, s=26, marker=shape, c=faces, edgecolors=colors, linewidths=1.1, zorder=3)
         marks.name(made, *(_mark(kept[y]) for y in ys))
-    right = [plain(replace(found, typical=replace(found.typical, low=None, high=None)).judged()) for found in kept]
+    right = [plain(replace(found, typical=found.typical.alone).judged()) for found in kept]
     if equal:
         ends = [end for found in equal for end in found.typical.ends or ()]
         axis.plot([min(ends), max(ends)], [len(kept)] * 2, color=MUTED, linewidth=4, alpha=0.5, solid_capstyle="butt")

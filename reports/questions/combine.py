@@ -367,7 +367,7 @@ def _named(group: Sequence[Combined]) -> Iterator[tuple[Value, Value]]:
 
 def _alone(found: Finding) -> Value:
     """A ratio or a difference without its interval, which `combine.csv` has; else its status."""
-    return found.status if found.typical.value is None else replace(found.typical, low=None, high=None)
+    return found.status if found.typical.value is None else found.typical.alone
 
 
 def _notes(loaded: Loaded, group: Sequence[Combined]) -> Iterator[Value]:

@@ -603,7 +603,7 @@ def _shown(each: Exchange) -> Iterator[Sequence[Value]]:
             price.currency,
             price.speedup,
             "illustration" if found.illustration else "",
-            replace(price.plain, low=None, high=None),
+            price.plain.alone,
             found.seeds,
             found.launches or "counted",
             each.loss,

@@ -310,7 +310,7 @@ def _counted(made: Map) -> Table:
             row_name(made, case),
             # A cost as a share of the baseline's: the other way round than its ratio.
             *(
-                replace(each.typical.mirrored(), kind="fraction", low=None, high=None)
+                replace(each.typical.mirrored().alone, kind="fraction")
                 for quantity in made.counts
                 for each in made.row(case, quantity, equal_cost=False)
             ),

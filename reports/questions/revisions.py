@@ -253,7 +253,7 @@ def _judged(rows: Sequence[Row | Timed], margin: float) -> list[Row]:
         if twin in APART:
             apart = Sentence(
                 "the same code came out {ratio}: this machine cannot tell the two sides apart now",
-                ratio=replace(itself.typical, low=None, high=None),
+                ratio=itself.typical.alone,
             )
             made.append(replace(found, reason=plain(apart)))
         else:
@@ -328,7 +328,7 @@ def _table(metric: str, rows: Sequence[Row]) -> Table:
     cells = list[tuple[Value, ...]]()
     for row in rows:
         times = row.seconds or (None, None)
-        itself = None if row.same is None else replace(row.same.typical, low=None, high=None)
+        itself = None if row.same is None else row.same.typical.alone
         word: Value = Verdict(row.verdict)
         if row.by_cpu:
             word = Sentence(f"{{verdict}} {Label.BY_CPU}", verdict=word)

@@ -349,7 +349,7 @@ def in_short(loaded: Loaded) -> Table | None:
 def _cell(task: TaskResult, arm: str) -> Value:
     for each in task.arms:
         if each.case.arm == arm:
-            value = replace(each.value, low=None, high=None)
+            value = each.value.alone
             if task.counted and each.seeds > 1:
                 return Sentence("{value} {solved}/{seeds}", value=value, solved=each.solved, seeds=each.seeds)
             half = each.value.half if each.value.closed else each.questions.half
@@ -379,7 +379,7 @@ def _shown(task: TaskResult) -> Iterator[Sequence[Value]]:
     for i, arm in enumerate(task.arms):
         rule, shortcut = task.shortcut[0], Estimate(task.shortcut[1], kind="share")
         best = Sentence("{share} ({rule})", share=shortcut, rule=rule)
-        over_seeds = arm.value if arm.seeds > 1 else replace(arm.value, low=None, high=None)
+        over_seeds = arm.value if arm.seeds > 1 else arm.value.alone
         yield (
             *((task.name, best) if i == 0 else ("", "")),
             arm.case,

@@ -259,7 +259,7 @@ def half(estimate: Estimate, digits: int = 2) -> str:
 def estimate(made: Estimate) -> str:
     """Write a value with its interval: `1.62× [1.60–1.65]`; of two ends alone `0.82× to 1.06×`."""
     if made.value is None and made.low is not None and made.high is not None:
-        ends = (replace(made, value=end, low=None, high=None) for end in (made.low, made.high))
+        ends = (replace(made.alone, value=end) for end in (made.low, made.high))
         return " to ".join(dict.fromkeys(map(number, ends)))
     return " ".join(filter(None, [number(made), interval(made)]))
 
