@@ -236,7 +236,9 @@ def _row(loaded: Loaded, curve: Curve, dense: Curve | None, fitted: JointFit) ->
     }
     reasons = [*curve.lacking, *([found] if isinstance(found, str) else [])]
     if isinstance(found, Optimum) and not reasons:
-        row |= _optimum(found)
+        for name, each, shown in (("params", found.place, math.exp), ("loss", found.loss, float)):
+            ends = (("", each.value), ("_low", each.low), ("_high", each.high))
+            row |= {f"optimum_{name}{end}": None if value is None else shown(value) for end, value in ends}
     if dense is None:
         reasons.append("no baseline: no size of the anchor has a loss for every seed")
     else:
@@ -256,18 +258,6 @@ def _row(loaded: Loaded, curve: Curve, dense: Curve | None, fitted: JointFit) ->
             elif apart is not None and not reasons:
                 row |= columns_of(apart, "optimum_difference", "optimum_")
     return row | {"reason": "; ".join(reasons) or None}
-
-
-def _optimum(found: Optimum) -> dict[str, object]:
-    place, loss = found.place, found.loss
-    return {
-        "optimum_params": math.exp(place.value),
-        "optimum_params_low": None if place.low is None else math.exp(place.low),
-        "optimum_params_high": None if place.high is None else math.exp(place.high),
-        "optimum_loss": loss.value,
-        "optimum_loss_low": loss.low,
-        "optimum_loss_high": loss.high,
-    }
 
 
 # --- in sentences and tables
