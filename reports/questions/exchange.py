@@ -153,33 +153,17 @@ class Exchange:
         return [price for price in self.prices if price.rate.kind != "none"]
 
 
-@dataclass(frozen=True)
-class _Trained:
-    """The training runs that are compared with each other: of one length, one number format and one budget.
-
-    Attributes:
-        losses: keys of the losses that were asked for.
-        dense: the dense models.
-        arms: all others.
-        turns: whether all have equal training FLOPs, so that the dense curve may rise again.
-    """
-
-    losses: tuple[str, ...]
-    dense: tuple[Case, ...]
-    arms: tuple[Case, ...]
-    turns: bool
-
-
 def exchanges(loaded: Loaded) -> list[Exchange]:
     """Return the effective speed-ups of every arm that was trained beside a dense ladder, and the checks on the ladder itself."""
     several = len(lengths(loaded)) > 1
     with memo.remembering():
         maker = _Maker(loaded)
-        made = [each for group in _groups(loaded) for each in maker.of_group(group)]
+        made = [each for group in _groups(loaded) for each in maker.of_group(*group)]
     return [replace(each, at=each.case.place.seq_len) for each in made] if several else made
 
 
-def _groups(loaded: Loaded) -> Iterator[_Trained]:
+def _groups(loaded: Loaded) -> Iterator[tuple[Sequence[str], Sequence[Case], Sequence[Case]]]:
+    """Yield training runs of one length, one number format and one budget: the losses asked for, dense models, all others."""
     every = [] if loaded.evaluates_only else loaded.run.plan.comparisons
     trained = [each for each in every if not each.arms[0].task and any(key in each.metrics for key in PER_TOKEN)]
     found = grouped(((each.place.seq_len, each.place.dtype, each.arms[0].budget), each) for each in trained)
@@ -192,9 +176,8 @@ def _groups(loaded: Loaded) -> Iterator[_Trained]:
         same = {c.id for c in plain if (c.arm == plain[0].arm if budget is None else c.variant == plain[0].variant)}
         dense = [case for case in cases if case.id in same or (case.model == "dense" and case.rung)]
         if len(dense) > 1:
-            rest = tuple(case for case in cases if case not in dense)
-            asked = tuple(key for key in PER_TOKEN if any(key in comparison.metrics for comparison in comparisons))
-            yield _Trained(asked, tuple(dense), rest, budget is not None)
+            asked = [key for key in PER_TOKEN if any(key in comparison.metrics for comparison in comparisons)]
+            yield asked, dense, [case for case in cases if case not in dense]
 
 
 @dataclass(frozen=True)
@@ -203,23 +186,23 @@ class _Maker:
 
     loaded: Loaded
 
-    def of_group(self, group: _Trained) -> Iterator[Exchange]:
+    def of_group(self, losses: Sequence[str], models: Sequence[Case], arms: Sequence[Case]) -> Iterator[Exchange]:
         """Yield the effective speed-ups of every arm, and of every dense model that lies between two others."""
-        dense = sorted(group.dense, key=self._size)
-        for case in group.arms:
-            yield self._exchange(group, case, dense)
-        if not group.turns:  # a curve that turns is not straight between points far apart
+        dense = sorted(models, key=self._size)
+        for case in arms:
+            yield self._exchange(losses, case, dense)
+        if dense[0].budget is None:  # a curve at one budget turns, and is not straight between points far apart
             for case in dense[1:-1]:
-                yield self._exchange(group, case, [other for other in dense if other != case], check=True)
+                yield self._exchange(losses, case, [other for other in dense if other != case], check=True)
 
     def _size(self, case: Case) -> float:
         """Forward FLOPs with causal attention, which order the ladder; 0 where they were not counted."""
         return float(self.loaded.tables.counted(case).forward_causal or 0.0)
 
-    def _exchange(self, group: _Trained, case: Case, dense: Sequence[Case], *, check: bool = False) -> Exchange:
+    def _exchange(self, losses: Sequence[str], case: Case, dense: Sequence[Case], *, check: bool = False) -> Exchange:
         """Make the effective speed-ups of one arm, by the first loss that it and two dense models have."""
         troubles = []
-        for key in group.losses:
+        for key in losses:
             own = self._losses(case, key)
             known = {c: each for c in dense if self._size(c) and not isinstance(each := self._losses(c, key), Trouble)}
             if isinstance(own, Trouble):
@@ -232,7 +215,7 @@ class _Maker:
             ):
                 troubles.append(Trouble("skipped", "the arm and the dense models read different text, or other tokens"))
             else:
-                place = crossing(list(known.values()), own, turns=group.turns)
+                place = crossing(list(known.values()), own, turns=case.budget is not None)
                 left_out = [f"left out of the ladder, without {key}: {c.arm}" for c in dense if c not in known]
                 reason = joined_reasons(
                     [CHECK if check else None, STRAIGHT if len(known) == 2 and not check else None, *left_out]
@@ -243,7 +226,7 @@ class _Maker:
                 return replace(held, prices=tuple(self._prices(held)))
         found = next((each for each in troubles if each.status == "failed"), troubles[-1])
         none = tuple(unpriced(metric, None, found) for metric in self._currencies())
-        return Exchange(case, tuple(dense), group.losses[-1], None, none, check=check)
+        return Exchange(case, tuple(dense), losses[-1], None, none, check=check)
 
     def _losses(self, case: Case, key: str) -> list[float] | Trouble:
         """Losses by seed, in the order of the suite's seeds; or why there are none."""
