@@ -160,27 +160,8 @@ def test_hostile_text_means_nothing_in_markdown(loaded: Loaded, tmp_path: Path) 
     made = md.markdown(changed(run, lambda body: body.update(command=["modbench", "run", f"{HOSTILE}.toml"])))
     page = rendered(made.replace(markdown.PART, "\u2063"))
     assert "onerror=alert(1)&gt;" in page  # as text
-    tags = set(re.findall(r"<(\w+)", page))
-    assert tags <= {
-        *(
-            "h2",
-            "h3",
-            "p",
-            "ul",
-            "li",
-            "table",
-            "thead",
-            "tbody",
-            "tr",
-            "th",
-            "td",
-            "strong",
-            "em",
-            "code",
-            "blockquote",
-        ),
-        *("sub", "details", "summary"),
-    }
+    tags = r"h[23]|p|ul|li|table|thead|tbody|t[rhd]|strong|em|code|blockquote|sub|details|summary"
+    assert all(re.fullmatch(tags, each) for each in re.findall(r"<(\w+)", page))
     for sentence in re.findall(r"<li>(.*?)</li>", page):
         outside = re.sub(r"<code>.*?</code>", "", sentence)
         assert "<em>" not in outside
