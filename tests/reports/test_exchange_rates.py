@@ -131,26 +131,6 @@ def test_an_arm_as_good_as_the_anchor_has_both_ends_where_a_rung_lies_above(tmp_
         assert row.ratio == pytest.approx(1.6, rel=0.02)
 
 
-def test_it_is_said_in_words(run: Path) -> None:
-    inside, beyond, before, defined, check = exchange.sentences(load(run))
-    assert [plain(each.given["arm"]) for each in (inside, beyond, before, check)] == [
-        *("MoD 0.125", "MoD 0.5", "MoE"),
-        "dense 74 %",
-    ]
-    flops, *others = vars(inside.given["rates"])["values"]
-    assert (flops.given["currency"], plain(inside.given["seeds"])) == ("training FLOPs", "5 seeds")
-    assert plain(flops.given["rate"]).startswith("1.2")
-    assert "[1.2" in plain(flops.given["rate"])
-    currencies = [each.given["currency"] for each in others]
-    assert exchange.CURRENCIES["latency/train_step"] in currencies
-    assert "below the best" in beyond.words
-    assert "above the smallest" in before.words
-    assert ": more than 1." in plain(beyond)
-    assert ": less than 0." in plain(before)
-    assert plain(check.given["rate"]).startswith("1.0")
-    assert defined.words == exchange.DEFINED
-
-
 def test_a_loss_that_saw_the_future_is_labelled(tmp_path: Path) -> None:
     made = planned(metrics=["flops/train_step", "loss/val"])
     row = one(rates(tmp_path, made), MOD, "flops/train_step")

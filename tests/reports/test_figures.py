@@ -31,7 +31,6 @@ from modbench.reports.panel import panels
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.wording import short
 from modbench.reports.writers import html
-from modbench.reports.writers.number_format import plain
 
 pytestmark = pytest.mark.slow
 
@@ -270,15 +269,3 @@ def test_a_label_without_a_free_place_is_in_the_key(own: Loaded) -> None:
         handles = [(mark.get_marker(), mark.get_color()) for mark in lines]
         assert handles == [(style.look(case).marker, style.look(case).color) for case in own.arms[1:]]
     assert len(set(handles)) == 4
-
-
-def test_captions_say_what_is_drawn(loaded: Loaded, own: Loaded) -> None:
-    """Of dense rows only where there are any; of hollow and hatched marks likewise."""
-    captions = [{drawing.name: plain(drawing.caption) for _, drawing in render.drawn(run)} for run in (loaded, own)]
-    assert ["Rows of dense models" in each["map"] for each in captions] == [True, False]
-    for each, run in zip(captions, (loaded, own), strict=True):
-        rows = run.comparisons[run.comparisons.metric == "latency/forward"]
-        undecided = not set(rows.verdict) <= {"better", "worse", "equivalent"}
-        assert ("hollow" in each["forest-forward"]) is undecided
-    for panel in ("speedup_map", "loss_cost", "tiles"):
-        assert "Rows of dense models" not in catalogue.load("panels", panel).reading

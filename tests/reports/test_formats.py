@@ -69,14 +69,6 @@ def written(loaded: Loaded, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     return {file.name: file.read_text(encoding="utf-8") for file in files}
 
 
-@pytest.mark.slow
-def test_every_format_writes_what_it_is_named_after(written: dict[str, str]) -> None:
-    assert set(written) == {
-        *("cases.csv", "comparisons.csv", "breakeven.csv", "report.md", "tables.tex", "report.tex", "report.json"),
-        "pytest-benchmark.json",
-    }
-
-
 def test_the_export_for_pytest_benchmark_is_as_its_golden_file(written: dict[str, str]) -> None:
     """Numbers may differ in their last digits between machines: text is compared without them, then they are."""
     made, file = written["pytest-benchmark.json"], GOLDEN / "pytest-benchmark.json"

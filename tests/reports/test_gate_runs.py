@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 from gate_power import Truth, shares, usable
-from planted import left, planted_suite
 from planted_gate import finding, planted_run
 from scipy import stats
 
 from modbench.harness.stats import effects
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.time_to_detect import Spread
+from modbench.reports import demo
 from modbench.reports.questions.gate import gate, non_inferiority, run_spread
 from modbench.reports.questions.gate.fail_on import parse
 from modbench.reports.questions.gate.non_inferiority import GateFinding
@@ -147,8 +147,8 @@ def test_rounds_are_traded_for_launches() -> None:
 
 
 def test_what_a_launch_costs_is_known_from_a_run(tmp_path: Path) -> None:
-    made = planted_suite("draft", metrics=[TIME], grid={"seq_len": [64]}, launches=5, rounds=6, train=None)
-    loaded = load(left(tmp_path, made))
+    demo.unpack(tmp_path, demo.SHIPPED["quick"])
+    loaded = load(tmp_path)
     found: Any = gate.launch_cost(loaded.tables)
     timed = [record for record in loaded.run.records if record.unit.facts.samples == "launches"]
     rounds, launches = loaded.run.plan.suite.protocol_size[1], loaded.run.plan.suite.protocol_size[0]
@@ -200,20 +200,6 @@ def test_three_earlier_runs_take_the_place_of_what_was_assumed(base: Loaded, tmp
     for share, code in (("0.1%", 0), ("1%", 5), ("-1%", 2)):
         done = modbench("gate", same.path, "--against", base.path, "--fail-on", "slower:2%", "--run-sd", share)
         assert done.returncode == code, done.stdout
-
-
-@pytest.mark.slow
-def test_where_no_launch_decides_the_usable_limit_and_the_paired_gate_are_named(base: Loaded, modbench: Any) -> None:
-    found = gate.gate(base, base, fail_on=parse(["slower:2%"]))
-    assert (found.verdict, found.launches) == ("cannot tell", None)
-    limit, paired = gate.advice(found)
-    assert str(limit.given["usable"]) == f"slower:{found.asked.usable['slower'] * 100:g}%"
-    assert "gate --paired BASE HEAD" in str(paired.given["both"])
-    assert "--fail-on slower:2%" in str(paired.given["both"])
-    told = json.loads(modbench("gate", base.path, "--against", base.path, "--fail-on", "slower:2%", "--json").stdout)
-    assert (told["launches"], told["rounds"], told["usable"]) == (None, None, found.asked.usable)
-    usable_ = gate.gate(base, base, fail_on=parse([str(limit.given["usable"])]))
-    assert usable_.verdict == "pass"
 
 
 # --- CPU time

@@ -23,10 +23,9 @@ from modbench.harness.stats.paired import Paired
 from modbench.reports.model import Sentence
 from modbench.reports.questions.gate import comparer, gate, history, non_inferiority
 from modbench.reports.questions.gate.gate import Gate
-from modbench.reports.questions.gate.non_inferiority import Asked, Change
+from modbench.reports.questions.gate.non_inferiority import Change
 from modbench.reports.questions.gate.run_spread import RunSpread
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.writers.number_format import plain
 
 TIME = "latency/forward"
 # A gate of planted runs, whose arms differ from launch to launch, and not from run to run.
@@ -298,35 +297,3 @@ def test_a_model_whose_cost_depends_on_the_input_is_compared_on_equal_inputs_onl
     of_arm = [each for each in found.findings if each.what.startswith("mod[c0.5") and each.metric == TIME]
     assert {each.verdict for each in of_arm} == {"cannot tell"}
     assert all("on 3 and 6 of them" in str(each.reason) for each in of_arm)
-
-
-def test_what_repeats_has_one_line_with_the_worst_case() -> None:
-    """For each metric, verdict and reason; with `-v` a line for each case."""
-    findings = [
-        finding(
-            f"c{i}",
-            TIME,
-            "cannot tell",
-            math.exp(-i / 100),
-            0.9,
-            1.1,
-            changes=(Change(-i / 100, 0.01, 10, 0.02, 0.02),),
-        )
-        for i in range(5)
-    ]
-    findings += [finding(case, "memory/peak_allocated", "worse", change) for case, change in (("m", 0.5), ("n", 0.4))]
-    findings += [
-        finding(case, "labels", "worse", reason=f"now {why}") for case, why in (("o", "x"), ("p", "x"), ("q", "y"))
-    ]
-    findings += [finding(f"p{i}", TIME, "pass", 1.0, 0.99, 1.01) for i in range(30)]
-    found = Gate(findings, 0.02, Asked(), "draft", 2, timed=frozenset({TIME}))
-    assert plain(gate.headline(found)).startswith("gate: worse: 5 worse, ")
-    said = [each.given for each in gate.changed(found)]
-    assert [(each["verdict"], each["metric"], plain(each["how"]), each["case"]) for each in said] == [
-        ("cannot tell", TIME, "5, worst ", "c4"),
-        ("worse", "memory/peak_allocated", "2, worst ", "n"),
-        ("worse", "labels", "2, such as ", "o"),
-        ("worse", "labels", "", "q"),
-    ]
-    assert [each["change"] for each in said] == [findings[4].typical, findings[6].typical, "now x", "now y"]
-    assert len([*gate.changed(found, every=True)]) == 10
