@@ -274,7 +274,8 @@ def test_mean_times_are_judged_beside_typical_calls(base: Loaded, monkeypatch: p
     assert words(found, "moe") == {"worse"}
     one = next(each for each in found.findings if each.verdict == "worse")
     assert (one.typical.value, (one.mean and one.mean.value)) == pytest.approx((1.0, math.exp(-0.2)))
-    assert gate.change(one) == Sentence("mean {mean}", mean=one.mean)  # the worse of the two
+    said = next(each.given["change"] for each in gate.changed(found) if each.given["verdict"] == "worse")
+    assert said == Sentence("mean {mean}", mean=one.mean)  # the worse of the two
 
 
 @pytest.mark.slow
