@@ -94,7 +94,7 @@ def load(room: str, name: str) -> Any:  # noqa: ANN401  # each room exports its 
 def _module_of(entry: Entry) -> ModuleType:
     if entry.kind == "package":
         return importlib.import_module(entry.module)
-    name = f"modbench_include.{entry.room}.{entry.name}"
+    name = f"modbench_include.{entry.room}.{entry.path.stem}"
     known = sys.modules.get(name)
     if known is not None and known.__file__ == str(entry.path):
         return known
