@@ -14,9 +14,8 @@ from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Record
 from modbench.harness.execution.launching import Launcher, MakeLauncher, Started, is_remote
 from modbench.harness.execution.limits import Limits
-from modbench.harness.execution.phase import Progress, Run, Slots
+from modbench.harness.execution.phase import Asker, Progress, Run, Slots
 from modbench.harness.execution.progress_tracker import Display, Tracker
-from modbench.harness.execution.rule_asker import Asker
 from modbench.harness.execution.stopping import Stop
 from modbench.harness.machine.environment import usable_cores
 from modbench.harness.planning.plan import Plan

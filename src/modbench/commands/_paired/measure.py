@@ -36,8 +36,7 @@ from modbench.harness.execution import command, limits, phase
 from modbench.harness.execution.launch import local
 from modbench.harness.execution.limits import Limits
 from modbench.harness.execution.log_supervisor import Keeper
-from modbench.harness.execution.parent_clock_check import check_clock
-from modbench.harness.execution.phase import cannot_write
+from modbench.harness.execution.phase import cannot_write, check_clock
 from modbench.harness.execution.stopping import Stop, signals
 from modbench.harness.execution.unit import ENDLESS_S
 from modbench.harness.machine import certificate, environment
