@@ -17,8 +17,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modbench.harness.core.files import now
-from modbench.harness.core.safe_paths import new_text
+from modbench.harness.core.files import new_text, now
 from modbench.harness.domain.case import Place, UnitOfWork
 from modbench.harness.domain.notes import Notes
 from modbench.harness.domain.records import Blocks, Environment, Outcome, Record

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from modbench.harness.core import model_specs, titles
 from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS, ModelConfig
 from modbench.harness.core.errors import UsageError, in_words, unknown
-from modbench.harness.core.options import Pairs, label
+from modbench.harness.core.model_specs import Pairs, label
 from modbench.harness.core.titles import short_name
 from modbench.harness.core.units import check_capacity
 from modbench.harness.domain.arm_tables import Arm, Match, Quantity

@@ -11,10 +11,9 @@ from typing import Any
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Source, Task
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.options import Pairs
+from modbench.harness.core.model_specs import Pairs
 from modbench.harness.core.titles import short_name, slug
-from modbench.harness.domain.case import Case, Comparison, Device, Place, Rung
-from modbench.harness.domain.facts import CaseFacts
+from modbench.harness.domain.case import Case, CaseFacts, Comparison, Device, Place, Rung
 from modbench.harness.domain.suite import Suite
 from modbench.harness.planning.arms import ResolvedArm, resolve_arms
 from modbench.harness.planning.matching import Costs, Matcher, case_of

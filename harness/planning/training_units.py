@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.options import Pairs
+from modbench.harness.core.model_specs import Pairs
 from modbench.harness.core.train_plan import FLOPS_TOLERANCE, TrainPlan, TrainRun
 from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.domain.suite import Suite

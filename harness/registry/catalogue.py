@@ -25,7 +25,7 @@ from modbench.harness.registry import discovery, own_code
 from modbench.harness.registry.discovery import ROOMS, Entry, one_of
 
 if TYPE_CHECKING:
-    from modbench.harness.domain.facts import UnitFacts
+    from modbench.harness.domain.case import UnitFacts
 
 __all__ = ["ROOMS", "Entry"]
 
@@ -259,7 +259,7 @@ def facts_of_unit(name: str, workload: str, keys: tuple[str, ...]) -> UnitFacts:
 
 @functools.lru_cache(maxsize=4096)  # many units of a large plan share them
 def _facts_of_unit(name: str, workload: str, keys: tuple[str, ...], _included: str) -> UnitFacts:
-    from modbench.harness.domain.facts import Made, UnitFacts  # what lists names must not load pydantic
+    from modbench.harness.domain.case import Made, UnitFacts  # what lists names must not load pydantic
 
     made_in, asked = passes()[name], needed(keys)
     measured = [metric for metric in metrics().values() if metric.made_in == name and workload in {"", metric.group}]

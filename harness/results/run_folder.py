@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modbench.harness.core import printable, safe_paths
+from modbench.harness.core import files, printable
 from modbench.harness.core.errors import UsageError, in_short
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.problems import Problem
@@ -193,7 +193,7 @@ def read(folder: str) -> StoredRun:
     """
     path = Path(folder)
     file = run_file(folder)
-    safe_paths.refuse_links(path)
+    files.refuse_links(path)
     written = load(file)
     body = current(written, file)
     told = parse(RunFile, body, file)

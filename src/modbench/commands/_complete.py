@@ -63,8 +63,7 @@ def settings(incomplete: str) -> list[tuple[str, str]]:
 def options(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """Complete the name of an option: one that the build of a model of the command line takes."""
     from modbench.harness.core.errors import UsageError
-    from modbench.harness.core.model_specs import is_user_model, parse_spec
-    from modbench.harness.core.options import split
+    from modbench.harness.core.model_specs import is_user_model, parse_spec, split
     from modbench.harness.registry import own_models
 
     typed = ctx.params.get("model") or []

@@ -13,8 +13,8 @@ import typer
 from modbench.commands._complete import corpora, models, one_of, options, routers, runs, settings, suites
 from modbench.harness.core import titles
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.options import listed as options_listed
-from modbench.harness.core.options import split
+from modbench.harness.core.model_specs import listed as options_listed
+from modbench.harness.core.model_specs import split
 from modbench.harness.core.units import margin
 
 if TYPE_CHECKING:

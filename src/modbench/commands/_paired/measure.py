@@ -29,7 +29,7 @@ from modbench.commands._paired.turn_taking import End, Start
 from modbench.harness.core import printable
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
 from modbench.harness.core.model_specs import is_user_model
-from modbench.harness.core.options import listed as options_listed
+from modbench.harness.core.model_specs import listed as options_listed
 from modbench.harness.core.units import counted, human_duration, parse_duration
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.execution import command, limits, phase
