@@ -15,7 +15,7 @@ from modbench.harness.core.titles import slug
 from modbench.harness.core.train_plan import OF_THE_SINK, TrainRun
 from modbench.harness.domain.case import Case, Comparison, Protocol, UnitOfWork
 from modbench.harness.domain.passes import Maker
-from modbench.harness.planning.training_units import reads_text, run_flops, train_run, tries_rates
+from modbench.harness.planning.units_of_work import reads_text, run_flops, train_run, tries_rates
 from modbench.harness.process import clocks
 from modbench.harness.process.torchrun import ALONE, Ranks
 from modbench.harness.registry import catalogue

@@ -16,7 +16,7 @@ from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Gap, Outcome
 from modbench.harness.machine import busy_intervals
 from modbench.harness.passes._training import rates_unit, train
-from modbench.harness.planning.training_units import run_flops, train_run
+from modbench.harness.planning.units_of_work import run_flops, train_run
 from modbench.harness.results import workspace
 from modbench.harness.results.outcomes import attempt, measured, missing
 

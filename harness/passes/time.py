@@ -18,7 +18,7 @@ from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Blocks, Gap, Outcome
 from modbench.harness.domain.suite import Suite
 from modbench.harness.machine import busy_intervals, counter_sampler, nvml
-from modbench.harness.planning.search import in_search
+from modbench.harness.planning.comparisons import in_search
 from modbench.harness.process import clocks
 from modbench.harness.process.graceful_stop import end_if_lost
 from modbench.harness.results import workspace

@@ -21,7 +21,7 @@ from modbench.harness.core.units import counted
 from modbench.harness.domain.case import Case, Comparison, UnitOfWork
 from modbench.harness.domain.records import Record
 from modbench.harness.planning.adaptive import AdaptiveRule, Decision
-from modbench.harness.planning.search import in_search, is_timed
+from modbench.harness.planning.comparisons import in_search, is_timed
 from modbench.harness.registry import catalogue
 from modbench.harness.results.launch_effects import effect_in_launch
 from modbench.harness.stats import effects

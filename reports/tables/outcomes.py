@@ -30,8 +30,8 @@ from modbench.harness.domain.notes import (
 )
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.records import Record
+from modbench.harness.planning.comparisons import first_launches
 from modbench.harness.planning.plan import Plan
-from modbench.harness.planning.search import first_launches
 from modbench.harness.registry import catalogue
 from modbench.harness.results.run_file import StoredRun
 from modbench.harness.roofline.table import Table
