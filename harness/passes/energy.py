@@ -18,10 +18,11 @@ from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.domain.case import Case, Comparison, UnitOfWork
 from modbench.harness.domain.notes import EnergyNotes
-from modbench.harness.domain.passes import Maker, Pass
+from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Gap, Outcome
 from modbench.harness.machine import busy_intervals, nvml
+from modbench.harness.planning.units_of_work import UnitMaker
 from modbench.harness.process import clocks
 from modbench.harness.results.outcomes import attempt, measured, missing
 
@@ -213,7 +214,7 @@ def _synchronize() -> None:
     torch.cuda.synchronize()
 
 
-def units(maker: Maker, comparison: Comparison, metrics: Sequence[AnyMetric], launch: int) -> Iterator[UnitOfWork]:
+def units(maker: UnitMaker, comparison: Comparison, metrics: Sequence[AnyMetric], launch: int) -> Iterator[UnitOfWork]:
     """One unit for each workload; on a CPU only the first launch, which records why there is no energy."""
     if launch and comparison.place.device == "cpu":
         return

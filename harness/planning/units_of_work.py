@@ -14,7 +14,7 @@ from modbench.harness.core.model_specs import Pairs
 from modbench.harness.core.titles import slug
 from modbench.harness.core.train_plan import FLOPS_TOLERANCE, TrainPlan, TrainRun
 from modbench.harness.domain.case import ARMS_PER_BLOCK, Case, Comparison, Protocol, UnitOfWork
-from modbench.harness.domain.passes import Maker, Pass
+from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.suite import TWO_STAGE, Suite
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning.comparisons import in_search, open_task
@@ -266,7 +266,7 @@ def _limited(each: Pass, unit: UnitOfWork) -> UnitOfWork:
 
 
 def _units(
-    each: Pass, maker: Maker, comparison: Comparison, metrics: Sequence[AnyMetric], launch: int
+    each: Pass, maker: UnitMaker, comparison: Comparison, metrics: Sequence[AnyMetric], launch: int
 ) -> Iterator[UnitOfWork]:
     """A pass's units of a comparison: its own, or by default one for all cases or one for each."""
     if each.units is not None:
