@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from modbench.commands._app import command
-from modbench.commands._complete import runs
-from modbench.commands._flags import JsonFlag, TitleFlag, refuse
+from modbench.commands._flags import JsonFlag, TitleFlag, refuse, runs
 from modbench.commands._output import chosen_run, say, say_json
 from modbench.harness.core import titles
 from modbench.harness.core.errors import IncompleteError, UsageError, unknown
