@@ -22,9 +22,8 @@ from uuid import uuid4
 
 from pydantic import Field
 
-from modbench.harness.core import files
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.files import now, write_atomically
+from modbench.harness.core.files import NoHomeError, now, state_folder, write_atomically
 from modbench.harness.machine import cuda_driver
 
 if TYPE_CHECKING:
@@ -179,11 +178,6 @@ def fingerprint(environment: Mapping[str, Any], device: str, threads: int) -> st
     return f"{digest}-{device}{threads if device == 'cpu' else ''}"
 
 
-def state_folder() -> Path:
-    """The folder that holds the checks of all machines."""
-    return files.state_folder()
-
-
 def check_folder() -> None:
     """Check that a result can be kept, before minutes are spent on it.
 
@@ -231,7 +225,7 @@ def pooled(machine: str, launches: int | None = None) -> Certificate | None:
     checks, rows = list[dict[str, Any]](), list[dict[str, Any]]()
     try:
         files = sorted((state_folder() / "machines" / machine).glob("*.json"))
-    except files.NoHomeError:
+    except NoHomeError:
         return None
     for file in files:
         try:

@@ -11,8 +11,8 @@ from modbench.harness.domain.case import Case, Comparison, UnitOfWork
 from modbench.harness.domain.notes import Notes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.records import Gap
-from modbench.harness.machine import busy_intervals
 from modbench.harness.planning.units_of_work import UnitMaker
+from modbench.harness.process import clocks
 from modbench.harness.results.outcomes import attempt
 
 # FLOPs that take about as long as the probes at the shape of an audit, on one thread.
@@ -22,7 +22,7 @@ WORK = 400e9
 def run(unit: UnitOfWork, _metrics: list[AnyMetric]) -> Iterator[AuditFinding]:
     """Fill the card of the unit's model; yields a finding, with the reason if the model cannot be built or called."""
     (case,) = unit.comparison.arms
-    with busy_intervals.busy():
+    with clocks.busy():
         card = attempt(partial(_card, case, unit.protocol.seed))
     yield AuditFinding(reason=card.reason) if isinstance(card, Gap) else AuditFinding(card=card)
 

@@ -14,17 +14,17 @@ from modbench.harness.domain.notes import TrainNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Gap, Outcome
-from modbench.harness.machine import busy_intervals
 from modbench.harness.passes._training import Trained, runs, train
 from modbench.harness.passes.train import notes_of
 from modbench.harness.planning.units_of_work import UnitMaker
+from modbench.harness.process import clocks
 from modbench.harness.results.outcomes import attempt, measured, missing
 
 
 def run(unit: UnitOfWork, metrics: list[Metric[Trained, float]]) -> Iterator[Outcome]:
     """Train once, then let every metric read the result."""
     (case,) = unit.comparison.arms
-    with busy_intervals.busy():
+    with clocks.busy():
         made = attempt(partial(train, case, unit.protocol))
     for metric in metrics:
         value = made if isinstance(made, Gap) else attempt(partial(metric.measure, made))

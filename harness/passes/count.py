@@ -22,11 +22,11 @@ from modbench.harness.domain.notes import CARRIER, WHOLE, Causality, CountNotes,
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.records import Gap, Outcome
 from modbench.harness.flops.closed_form import case_cost, case_decode_cost
-from modbench.harness.flops.reconcile import Row, mismatch, rows
-from modbench.harness.machine import busy_intervals
+from modbench.harness.flops.counter import Row, mismatch, rows
 from modbench.harness.passes.time import MANY_INPUTS, number_of_inputs
 from modbench.harness.planning.plan import ASSUMED_FLOP_PER_S
 from modbench.harness.planning.units_of_work import UnitMaker
+from modbench.harness.process import clocks
 from modbench.harness.registry import catalogue
 from modbench.harness.results import workspace
 from modbench.harness.results.outcomes import attempt, measured, missing
@@ -111,7 +111,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Counted, float]]) -> Iterator[Out
     arms, parts = unit.comparison.arms, COUNTS if unit.protocol.counts is None else unit.protocol.counts
     for number, case in enumerate(arms, 1):
         say = workspace.Steps(f"counting {case.id}" + f", {number} of {len(arms)}" * (len(arms) > 1)).say
-        with busy_intervals.busy():
+        with clocks.busy():
             made = partial(count, case, unit.protocol.seed, hardware=hardware, inputs=inputs, parts=parts, say=say)
             counted = attempt(made)
         for metric in metrics:

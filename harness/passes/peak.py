@@ -9,8 +9,8 @@ from modbench.harness.domain.case import Comparison, UnitOfWork
 from modbench.harness.domain.notes import Notes, PeakFinding
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
-from modbench.harness.machine import busy_intervals
 from modbench.harness.planning.units_of_work import UnitMaker
+from modbench.harness.process import clocks
 
 # FLOPs that take about as long as the measurement.
 WORK = 60e9
@@ -21,7 +21,7 @@ def run(unit: UnitOfWork, _metrics: list[AnyMetric]) -> Iterator[PeakFinding]:
     from modbench.harness.profiling.machine_peak import measure_peak
 
     place = unit.comparison.place
-    with busy_intervals.busy():
+    with clocks.busy():
         yield PeakFinding.model_validate(measure_peak(place.device, place.dtype))
 
 

@@ -14,9 +14,9 @@ from modbench.harness.domain.notes import RatesNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Gap, Outcome
-from modbench.harness.machine import busy_intervals
 from modbench.harness.passes._training import rates_unit, train
 from modbench.harness.planning.units_of_work import UnitMaker, run_flops, train_run
+from modbench.harness.process import clocks
 from modbench.harness.results import workspace
 from modbench.harness.results.outcomes import attempt, measured, missing
 
@@ -40,7 +40,7 @@ class Tried:
 def run(unit: UnitOfWork, metrics: list[Metric[Tried, float]]) -> Iterator[Outcome]:
     """Find the best multiple of the rule's rate; the notes hold every rate that was tried."""
     (case,) = unit.comparison.arms
-    with busy_intervals.busy():
+    with clocks.busy():
         tried = attempt(partial(search, partial(_loss, case, unit.protocol), unit.protocol.rates))
     for metric in metrics:
         if isinstance(tried, Gap):

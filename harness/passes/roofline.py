@@ -9,8 +9,8 @@ from modbench.harness.domain.case import Comparison, UnitOfWork
 from modbench.harness.domain.notes import Notes, RooflineFinding
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
-from modbench.harness.machine import busy_intervals
 from modbench.harness.planning.units_of_work import UnitMaker
+from modbench.harness.process import clocks
 
 # FLOPs that take about as long as the measurement.
 WORK = 480e9
@@ -30,7 +30,7 @@ def run(unit: UnitOfWork, _metrics: list[AnyMetric]) -> Iterator[RooflineFinding
     if known is not None:
         yield RooflineFinding(table=known, reused=True)
         return
-    with busy_intervals.busy():
+    with clocks.busy():
         table = measure(place.dtype, place.threads)
     yield RooflineFinding(table=table, not_kept=stored.keep(machine, table))
 

@@ -17,7 +17,7 @@ from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Blocks, Gap, Outcome
 from modbench.harness.domain.suite import Suite
-from modbench.harness.machine import busy_intervals, counter_sampler, nvml
+from modbench.harness.machine import counter_sampler, nvml
 from modbench.harness.planning.comparisons import in_search
 from modbench.harness.planning.units_of_work import UnitMaker
 from modbench.harness.process import clocks
@@ -77,7 +77,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
     # Said once, before anything is timed: nothing is written meanwhile.
     workspace.Steps(f"warm-up, then {unit.protocol.rounds} rounds").say(f"timing {len(timed)} models")
     span = clocks.Span.begin(clock.wall_s)
-    with busy_intervals.busy(), contextlib.closing(collector):
+    with clocks.busy(), contextlib.closing(collector):
         found = session.measure(_effort(unit.protocol, inputs if on_gpu else 0))
     apart = span.apart()
     visited = len(found.blocks.get("block", ()))  # a short timing does not reach every input

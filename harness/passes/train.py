@@ -14,9 +14,9 @@ from modbench.harness.domain.notes import Curve, Looks, TaskAnswers, TrainNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Gap, Outcome
-from modbench.harness.machine import busy_intervals
 from modbench.harness.passes._training import Trained, drill, runs, sink_log, train
 from modbench.harness.planning.units_of_work import UnitMaker
+from modbench.harness.process import clocks
 from modbench.harness.results.outcomes import attempt, measured, missing
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Trained | Answered, float]]) -> I
         partial(drill, case, unit.protocol) if case.task else partial(train, case, unit.protocol, log)
     )
     with contextlib.closing(log):
-        with busy_intervals.busy():
+        with clocks.busy():
             made = attempt(act)
         values = dict[str, float]()
         for outcome in _outcomes(unit, metrics, made):

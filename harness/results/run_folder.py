@@ -22,11 +22,11 @@ from modbench.harness.domain.notes import Notes, TimeNotes
 from modbench.harness.domain.records import SCHEMA, Record
 from modbench.harness.planning.plan import Plan, assigned
 from modbench.harness.results import compact_plan, decisions, layout, lock, path_names, trust
+from modbench.harness.results.layout import run_file
 from modbench.harness.results.reading import DamagedError, load, parse
 from modbench.harness.results.record_checks import DuplicateLaunches
 from modbench.harness.results.record_files import Damaged, current, read_record, stand_in, write_record
 from modbench.harness.results.run_file import UNFIT, RunFile, StoredRun, check_plan, read_finished
-from modbench.harness.results.stored_runs import run_file
 from modbench.harness.results.upgrade import earlier_decisions
 
 FINISHED = "finished.json"

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from modbench.harness.core import files, printable
+from modbench.harness.core import printable
 from modbench.harness.core.errors import UnreadableError, UsageError, shown
-from modbench.harness.core.files import read_plain, write_atomically, write_once
+from modbench.harness.core.files import read_plain, state_folder, write_atomically, write_once
 from modbench.harness.process import graceful_stop
 from modbench.harness.registry import consent, discovery, own_code
 from modbench.harness.results import own_files
@@ -147,7 +147,7 @@ def _remember(token: str, files: Sequence[OwnFile]) -> None:
 
 
 def _place(token: str) -> Path:
-    return files.state_folder() / "runs" / f"{token}.json"
+    return state_folder() / "runs" / f"{token}.json"
 
 
 def include_again(token: str | None, *, changed: bool = False) -> None:

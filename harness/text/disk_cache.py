@@ -12,8 +12,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from modbench.harness.core import files
-from modbench.harness.core.files import write_atomically
+from modbench.harness.core.files import cache_folder, write_atomically
 
 MANIFEST = "manifest.json"
 
@@ -21,7 +20,7 @@ MANIFEST = "manifest.json"
 def folder() -> Path | None:
     """The cache folder; None if the user has no home."""
     try:
-        return files.cache_folder()
+        return cache_folder()
     except RuntimeError:
         return None
 

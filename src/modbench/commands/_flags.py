@@ -103,7 +103,7 @@ def metrics(incomplete: str) -> list[tuple[str, str]]:
 
 def runs(incomplete: str) -> list[tuple[str, str]]:
     """Complete a run folder in `runs/`, the newest first."""
-    from modbench.harness.results.stored_runs import stored
+    from modbench.harness.results.layout import stored
 
     return matching(((str(run), "") for run in stored()), incomplete)
 
