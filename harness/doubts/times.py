@@ -136,7 +136,7 @@ def _operators(counted: CountNotes) -> int:
 def _explained(evidence: Evidence) -> bool:
     """Whether another label says why."""
     doubts = catalogue.usable("doubts").values()
-    return any(doubt.label and doubt.label not in SILENT and doubt.finds(evidence) for doubt in doubts)
+    return any(each.label and each.label not in SILENT and each.finds(evidence) for each in doubts)
 
 
 @doubt(
