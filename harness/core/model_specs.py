@@ -280,10 +280,6 @@ def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
 def parse_single(text: str, more: Mapping[str, list[Value]] | None = None) -> tuple[str, Pairs]:
     """Part a model from its options, where each has one value; options as a case keeps them.
 
-    Args:
-        text: as typed.
-        more: values of `--option`.
-
     Raises:
         UsageError: for a list, an option that is given twice, options of a catalogue model, or what `parse_spec` refuses.
     """

@@ -26,11 +26,7 @@ ASKED, ANSWERED = "asked.json", "answered.jsonl"
 
 @dataclass(frozen=True)
 class Command:
-    """A command that runs.
-
-    Attributes:
-        running: its process.
-    """
+    """A command that runs."""
 
     running: subprocess.Popen[bytes]
 

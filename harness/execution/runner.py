@@ -48,11 +48,6 @@ def phases(plan: Plan, cores: int) -> list[Slots]:
 def launcher_for(plan: Plan, name: str, options: Sequence[str] = ()) -> Launcher[Any]:
     """Make a launcher that can start the units of a plan.
 
-    Args:
-        plan: the plan.
-        name: the launcher's name.
-        options: its own options.
-
     Raises:
         UsageError: if an option is not one of the launcher's, or it could not start a unit with them.
     """

@@ -300,11 +300,6 @@ def reached_by_name(model: str, given: Mapping[str, Any], of_arm: Mapping[str, A
 def decided_by(model: str, given: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of its shape that a model decides itself, whatever the suite's shape says; none for most models.
 
-    Args:
-        model: its name.
-        given: its options.
-        settings: the suite's shape and the arm's settings.
-
     Raises:
         UsageError: if it has no such part as these ask for.
     """

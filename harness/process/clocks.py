@@ -38,11 +38,7 @@ INTERVALS: list[tuple[float, float]] = []
 
 
 def restored(wanted: Mapping[str, Callable[..., Any]] = BOUND) -> list[str]:
-    """Put back the functions of `time` that were replaced; returns their names.
-
-    Args:
-        wanted: the functions by name.
-    """
+    """Put back the functions of `time` that were replaced; returns their names."""
     replaced = [name for name, function in wanted.items() if getattr(time, name, None) is not function]
     for name in replaced:
         setattr(time, name, wanted[name])

@@ -92,11 +92,6 @@ def _tell_workers(folder: Path, files: Sequence[OwnFile]) -> None:
 def first(folder: Path, path: str, sha256: str) -> str:
     """The version of a file, which the run did not begin with, that the run's workers run: what the first of them found.
 
-    Args:
-        folder: the run folder.
-        path: absolute path of the file.
-        sha256: its hash, as this worker found it.
-
     Raises:
         UsageError: if what the first one left is damaged.
     """

@@ -212,10 +212,6 @@ def bracket(cells: int, known: Readings) -> Bracket:
     """Halve a row as far as its readings allow.
 
     A cell without a number counts as the end of the row: what does not run at a length does not run at a longer one.
-
-    Args:
-        cells: number of cells in the row.
-        known: the readings.
     """
     below, above = -1, cells
     while above - below > 1:

@@ -75,11 +75,6 @@ def _typed(name: str, value: object) -> object:
 def several(name: str, value: object, kind: Callable[[Any], T]) -> tuple[T, ...]:
     """One value or a list of them, as Python or as a text of the command line: `0.125,0.5`.
 
-    Args:
-        name: of the keyword.
-        value: as given.
-        kind: of each value.
-
     Raises:
         UsageError: if it holds none, or one of another kind.
     """
