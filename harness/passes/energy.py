@@ -24,6 +24,7 @@ from modbench.harness.domain.records import Gap, Outcome
 from modbench.harness.machine import nvml
 from modbench.harness.planning.units_of_work import UnitMaker
 from modbench.harness.process import clocks
+from modbench.harness.process.clocks import busy
 from modbench.harness.results.outcomes import attempt, measured, missing
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
         return
     rng = random.Random(f"{unit.protocol.seed} {unit.name}")  # noqa: S311  # no secret
     calls = {case.id: attempt(partial(_prepare, case, unit, metrics[0])) for case in unit.comparison.arms}
-    with clocks.busy():
+    with busy():
         idle = attempt(partial(watch_idle, device, unit.protocol.energy.idle_s))
         windows = interleaved(calls, device, unit, rng)
     for metric in metrics:
