@@ -18,8 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.contracts import Cost, Model
-from modbench.harness.core.memory_ledger import Amount, Layer
+from modbench.harness.core.contracts import Amount, Cost, Layer, Model
 from modbench.models.layers.context import BlockCache, Cache, ForwardContext
 from modbench.models.layers.cost import CostSheet
 from modbench.models.layers.decoder import Block, Decoder, draw_weights, mixer_cost, mlp_cost

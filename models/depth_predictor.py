@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.contracts import Cost, Model
-from modbench.harness.core.memory_ledger import Amount
+from modbench.harness.core.contracts import Amount, Cost, Model
 from modbench.models.layers.context import BlockCache, Cache, ForwardContext
 from modbench.models.layers.cost import CostSheet
 from modbench.models.layers.decoder import Block, Decoder, draw_weights, mixer_cost, mlp_cost

@@ -19,8 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.contracts import Cost, Model
-from modbench.harness.core.memory_ledger import Amount
+from modbench.harness.core.contracts import Amount, Cost, Model
 from modbench.models.layers.context import BlockCache, Cache, ForwardContext, Rows, from_mask
 from modbench.models.layers.cost import CostSheet, head_memory
 from modbench.models.layers.decoder import Attention, Block, Decoder, mixer_cost, mlp_cost

@@ -25,9 +25,8 @@ import torch
 from torch import Tensor, nn
 
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.contracts import Cost, DecodeCost, Model
+from modbench.harness.core.contracts import Amount, Cost, DecodeCost, Model
 from modbench.harness.core.language_model import Decision
-from modbench.harness.core.memory_ledger import Amount
 from modbench.harness.registry import own_routers
 from modbench.models.layers.context import BlockCache, ForwardContext, Rows, Selection, from_mask
 from modbench.models.layers.cost import CostSheet, DecodeSheet, outside_memory, scatter_memory, select_memory

@@ -22,8 +22,8 @@ from modbench.harness.process.torch_modes import Operator, OperatorMode, name_of
 from modbench.harness.registry import own_models
 from modbench.harness.subject import causality
 from modbench.harness.subject.after_timing import ModuleState
+from modbench.harness.subject.build import evaluating
 from modbench.harness.subject.generation import set_missing
-from modbench.harness.subject.modes import evaluating
 from modbench.harness.subject.output_caching_guard import same_draws
 from modbench.harness.subject.subject import Subject
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from modbench.harness.subject.modes import evaluating
+from modbench.harness.subject.build import evaluating
 from modbench.harness.subject.output_caching_guard import same_draws
 
 

@@ -17,8 +17,8 @@ from modbench.harness.audit.products import Product, ProductWatch, believe, chan
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.domain.records import Gap
 from modbench.harness.results.outcomes import attempt
+from modbench.harness.subject.build import evaluating
 from modbench.harness.subject.generation import Generation
-from modbench.harness.subject.modes import evaluating
 from modbench.harness.subject.output_caching_guard import same_draws
 from modbench.harness.subject.rewinding import COPIED, rewinder, tensors_of
 

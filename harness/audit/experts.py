@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from modbench.harness.audit.products import Product
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.subject.modes import evaluating
+from modbench.harness.subject.build import evaluating
 from modbench.harness.subject.output_caching_guard import same_draws
 
 if TYPE_CHECKING:

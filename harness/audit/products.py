@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from modbench.harness.flops.operators import is_product
+from modbench.harness.flops.counter import is_product
 from modbench.harness.process.torch_modes import Operator
 from modbench.harness.subject.output_caching_guard import same_draws
 from modbench.harness.subject.rows import RowWatch, factors

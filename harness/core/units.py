@@ -186,10 +186,6 @@ MOST_BYTES = 1e18
 def parse_bytes(text: str, flag: str) -> float:
     """Read a size such as `4GiB` (2^30 bytes each) or `500MB` (10^6 bytes each), in B.
 
-    Args:
-        text: as typed.
-        flag: for the message.
-
     Raises:
         UsageError: if it is no positive size with a unit.
     """
@@ -246,10 +242,6 @@ def check_seed(seed: object) -> None:
 
 def parse_percent(text: str, flag: str) -> Fraction:
     """Read a percentage such as `2%` or `0.5%`, from 0% to below 100%, as an exact share.
-
-    Args:
-        text: as typed.
-        flag: for the message.
 
     Raises:
         UsageError: if it has no `%`, is negative, 100 or more, or no plain number.

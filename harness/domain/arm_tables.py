@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from modbench.harness.core import model_specs, options
+from modbench.harness.core import model_specs
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.frozen import Frozen
-from modbench.harness.domain.facts import Title
+from modbench.harness.domain.case import Title
 
 # What a dense model can have in common with the arm that it is solved for.
 Quantity = Literal["flops/forward", "flops/train_step", "params", "latency/forward"]
@@ -139,7 +139,7 @@ def _with_options(data: dict[str, Any], key: Literal["arm", "model"]) -> dict[st
     given = model_specs.together(model, typed, table)
     if given and not model_specs.is_user_model(model):
         raise UsageError(f"model {model!r} is one of modbench's own: write {next(iter(given))!r} as a key of its arm.")
-    return {**data, key: model, "options": options.checked(given, f"model {model!r}")}
+    return {**data, key: model, "options": model_specs.checked(given, f"model {model!r}")}
 
 
 def look_beside(data: dict[str, Any], folder: Path) -> None:
@@ -148,7 +148,7 @@ def look_beside(data: dict[str, Any], folder: Path) -> None:
     for arm in arms if isinstance(arms, list) else []:
         for table, key in ((arm, "model"), (arm.get("match") if isinstance(arm, dict) else None, "arm")):
             if isinstance(table, dict) and isinstance(table.get(key), str):
-                spec, inside = options.in_parentheses(table[key])
+                spec, inside = model_specs.in_parentheses(table[key])
                 table[key] = model_specs.beside(spec, folder) + (f"({inside})" if inside is not None else "")
         if isinstance(arm, dict) and (routers := arm.get("router")) is not None:
             arm["router"] = (

@@ -1,9 +1,10 @@
-"""Doubts, which additions export as `DOUBT`, and the evidence for them: everything recorded about one metric of one case."""
+"""Doubts, and the evidence for them: everything recorded about one metric of one case."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from pydantic import model_validator
 
@@ -107,26 +108,35 @@ class Evidence:
         return [outcome.notes for outcome in self.outcomes if isinstance(outcome.notes, kind)]
 
 
+Finds: TypeAlias = Callable[[Evidence], str | None]
+
+
 @dataclass(frozen=True)
 class Doubt:
     """A reason not to trust a number. Its file's first docstring line is its description.
 
     Attributes:
-        finds: describes in one sentence what is wrong with a cell ; None: nothing.
+        finds: describes in one sentence what is wrong with a cell; None: nothing.
         advice: what to do about it.
         label: warning shown with the case in every output; None if the finding concerns only this cell.
     """
 
-    finds: Callable[[Evidence], str | None]
+    finds: Finds
     advice: str
     label: Label | None = None
 
 
-def doubt_of_audit(label: Label, advice: str) -> Doubt:
-    """A doubt that the audit of a model brings (`run --audit`), with the audit's own sentence."""
+def doubt(advice: str, label: Label | None = None) -> Callable[[Finds], Doubt]:
+    """Make a doubt of a function that finds it, which `registry/discovery.py` sees without importing its file.
 
-    def finds(evidence: Evidence) -> str | None:
-        said = evidence.audited.get(label)
-        return f"{label}: {said}" if said else None
+    The function's name is the doubt's, and the first line of its docstring its description; what it finds is told with the label.
+    """
 
-    return Doubt(finds, advice, label)
+    def made(finds: Finds) -> Doubt:
+        def labelled(evidence: Evidence) -> str | None:
+            said = finds(evidence)
+            return f"{label}: {said}" if said else None
+
+        return Doubt(labelled if label else finds, advice, label)
+
+    return made

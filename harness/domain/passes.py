@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from modbench.harness.domain.phases import WALL, Phase
 
 if TYPE_CHECKING:
     from modbench.harness.core.contracts import AnyMetric
     from modbench.harness.core.frozen import Frozen
-    from modbench.harness.core.train_plan import TrainRun
     from modbench.harness.domain.case import Case, Comparison, UnitOfWork
     from modbench.harness.domain.notes import Notes
     from modbench.harness.domain.records import Blocks, Outcome
@@ -20,34 +19,8 @@ if TYPE_CHECKING:
     # What a pass yields: outcomes, the witnesses' observations of blocks, or findings that belong to no metric.
     Yielded: TypeAlias = Outcome | Blocks | Notes
     Run = Callable[[UnitOfWork, list[Any]], Iterator[Yielded]]
-    Units = Callable[["Maker", Comparison, Sequence[AnyMetric], int], Iterable[UnitOfWork]]
-
-
-class Maker(Protocol):
-    """Makes units that share the protocol of a suite (`planning/units_of_work.py`)."""
-
-    suite: Suite
-
-    def unit(
-        self,
-        name: str,
-        comparison: Comparison,
-        made_in: str,
-        flops: float,
-        *,
-        workload: str = "",
-        launch: int = 0,
-        seed: int | None = None,
-        run: TrainRun | None = None,
-        rates: tuple[float, ...] = (),
-    ) -> UnitOfWork:
-        """Make one unit, with its protocol resolved."""
-
-    def forward(self, comparison: Comparison, case: Case) -> float:
-        """FLOPs of a forward pass; a user's model is assumed to cost what the anchor does."""
-
-    def timed_flops(self, comparison: Comparison, group: str) -> float:
-        """FLOPs of one launch of a group of metrics that are timed together."""
+    # Called with a `UnitMaker` (`planning/units_of_work.py`), which has the protocol of a suite.
+    Units = Callable[[Any, Comparison, Sequence[AnyMetric], int], Iterable[UnitOfWork]]
 
 
 @dataclass(frozen=True)

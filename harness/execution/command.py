@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import subprocess
@@ -26,11 +27,7 @@ ASKED, ANSWERED = "asked.json", "answered.jsonl"
 
 @dataclass(frozen=True)
 class Command:
-    """A command that runs.
-
-    Attributes:
-        running: its process.
-    """
+    """A command that runs."""
 
     running: subprocess.Popen[bytes]
 
@@ -127,16 +124,28 @@ def called(
         **values: arguments that `repr` can write.
     """
     (folder / ASKED).write_text(json.dumps([case.model_dump(mode="json") for case in cases]), encoding="utf-8")
-    name, log = function.__name__, folder / "process.log"
-    code = f"import sys; sys.path[:] = {sys.path!r}; from {function.__module__} import {name}; "
-    code += f"{name}({str(folder)!r}, **{values!r})"
+    call = functools.partial(function, str(folder), **values)
+    ended = ran(call, folder / "process.log", keeper, limit_s, threads)
+    return None if ended is None else ended[1]
+
+
+def ran(
+    call: functools.partial[None], log: Path, keeper: Keeper, limit_s: float, threads: int | None
+) -> tuple[int | None, str] | None:
+    """Make a call of a function of ours in a process of its own: its exit code and last words; None if it took too long.
+
+    `repr` writes what it is called with; the other arguments are as of `called`.
+    """
+    module, name = call.func.__module__, call.func.__name__
+    code = f"import sys; sys.path[:] = {sys.path!r}; from {module} import {name}; "
+    code += f"{name}(*{call.args!r}, **{call.keywords!r})"
     seen = worker_environment(os.environ) | {"PYTHONSAFEPATH": "1"} | (variables(threads) if threads else {})
     with started([sys.executable, "-c", code], seen, log, keeper, limit_s) as running:
         running.join(limit_s)
         if running.is_alive():
             return None
     said = log.read_text(encoding="utf-8", errors="replace").strip()
-    return said.rpartition("\n")[2] or f"exit code {running.exitcode}"
+    return running.exitcode, said.rpartition("\n")[2] or f"exit code {running.exitcode}"
 
 
 def answers(folder: Path) -> list[Any]:

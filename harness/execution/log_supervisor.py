@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from modbench.harness.core.safe_paths import new_file
+from modbench.harness.core.files import new_file
 from modbench.harness.execution import log_supervisor_process
 from modbench.harness.execution.worker_environment import worker_environment
 from modbench.harness.process import parent_death

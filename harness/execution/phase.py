@@ -1,38 +1,122 @@
 """Runs the units of one phase: starts them, waits for them, and sees that each leaves a record.
 
-Of a unit whose process died before it wrote one, its parent writes it, with the kind of failure.
+Of a unit whose process died before it wrote one, its parent writes it, with the kind of failure. Between two timed units, while
+no unit runs, rules decide which others do. This process, which no user's model can reach, is the second clock of each unit.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic
+from typing import Any, Generic
 from typing import Protocol as Interface
 
 from modbench.harness.core.errors import ModbenchError
 from modbench.harness.core.files import now
 from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.records import Death, Gap, Outcome, Record
 from modbench.harness.execution.launching import Launcher, Started
 from modbench.harness.execution.limits import in_words
-from modbench.harness.execution.parent_clock_check import check_clock
-from modbench.harness.execution.rule_asker import Asker
 from modbench.harness.execution.stopping import Stop
+from modbench.harness.planning.plan import Plan
+from modbench.harness.process.clocks import disagreement
 from modbench.harness.process.graceful_stop import ASK, CannotWrite, DeviceLost, Stopped, last_words
+from modbench.harness.registry import catalogue
+from modbench.harness.results import decisions
+from modbench.harness.results.decisions import Decided
 from modbench.harness.results.lock import Lock
 from modbench.harness.results.outcomes import missing
-from modbench.harness.results.record_files import read_record
+from modbench.harness.results.record_files import edit, read_record
 from modbench.harness.results.run_folder import RunFolder
 
 POLL_S = 1.0
 # The signal kills a worker whose handler is not set yet; such a worker has done nothing.
 ENDED_AS_ASKED = {Stopped.exit_code, *([-ASK] if ASK is not None else [])}
+# What the end of a process may take after its record is complete, on a loaded machine.
+ENDING_S = 2.0
+
+
+class Asker:
+    """Asks the rules of a plan, and keeps their decisions.
+
+    Args:
+        plan: the whole plan, of a resumed run too.
+        folder: holds records and decisions.
+        units: those that this run measures. Until one has ended, its record in the folder is old or incomplete.
+
+    Attributes:
+        cpu_s: CPU time spent on decisions.
+        decided: decisions so far, by group.
+    """
+
+    def __init__(self, plan: Plan, folder: RunFolder, units: Iterable[UnitOfWork] = ()) -> None:
+        self.suite, self.folder, self.cpu_s = plan.suite, folder, 0.0
+        self._rules = {group.name: group.rule for group in plan.groups}
+        self._units: dict[str, list[UnitOfWork]] = {name: [] for name in self._rules}
+        for unit in plan.units:
+            if unit.group:
+                self._units[unit.group].append(unit)
+        self.decided = decisions.read(folder.path, plan)
+        self._open = {unit.name for unit in units}
+        self._records: dict[str, Record] = {}
+
+    def ended(self, unit: UnitOfWork) -> None:
+        """A unit has ended, and its record is complete."""
+        self._open.discard(unit.name)
+
+    def decide_all(self) -> None:
+        """Decide about every group, also those of which no unit is left to run: their decisions may have been removed."""
+        for group in self._rules:
+            self.decide(group)
+
+    def decide(self, group: str) -> Decided:
+        """Return the decision about a group, with all that follows from its records now."""
+        name = self._rules[group]
+        before = decided = self.decided.get(group, Decided(rule=name, group=group))
+        start = time.process_time()
+        while not decided.ended and (records := self._of(group, decided)) is not None:
+            decision = catalogue.load("rules", name).decide(self.suite, self._units[group], records)
+            turn = max(decided.asked.values(), default=-1) + 1
+            more = {unit: turn + decision.turns.get(unit, 0) for unit in decision.asked if unit not in decided.asked}
+            if foreign := more.keys() - {unit.name for unit in self._units[group] if unit.rule}:
+                raise ModbenchError(f"the rule {name!r} asks for {min(foreign)!r}, which is no unit of {group}.")
+            decided = Decided(
+                rule=name,
+                group=group,
+                asked=decided.asked | more,
+                ended=decision.ended or not more,
+                why=decision.why,
+                found=decision.found,
+            )
+        if decided is not before:
+            decisions.write(self.folder.path, decided)
+            self.decided[group] = decided
+        if decided.ended:
+            for unit in self._units[group]:
+                self._records.pop(unit.name, None)
+        self.cpu_s += time.process_time() - start
+        return decided
+
+    def _of(self, group: str, decided: Decided) -> dict[str, Record] | None:
+        """Records of the units that run in any case and of those that were asked for; None until all have ended."""
+        found = {}
+        for unit in self._units[group]:
+            if unit.rule and unit.name not in decided.asked:
+                continue
+            if unit.name not in self._records:
+                file = self.folder.record(unit)
+                if unit.name in self._open or not file.exists():
+                    return None
+                self._records[unit.name] = read_record(file, unit)
+            found[unit.name] = self._records[unit.name]
+        return found
 
 
 class Progress(Interface):
@@ -322,3 +406,36 @@ def death(exitcode: int | None, *, timed_out: bool, log: Path | None = None, lim
         said = last_words(log.read_text(encoding="utf-8", errors="replace")) if log and log.exists() else ""
         return Death(kind="crash", reason=f"the GPU could not be used any more ({said or 'it did not say why'})")
     return Death(kind="crash", reason=f"the process ended with exit code {exitcode} and left no record")
+
+
+def check_clock(file: Path, unit: UnitOfWork, ended_s: float) -> None:
+    """Compare the unit's own duration with the time that it lived, and note in its record where they disagree.
+
+    Only records that hold a user's model are read: ours change no clock, and a parent that works disturbs what is timed next.
+
+    Args:
+        file: the unit's record; there may be none.
+        unit: the unit.
+        ended_s: when its end was seen, on this process's monotonic clock.
+    """
+    own = {case.id for case in unit.comparison.arms if case.own}
+    if not own or not file.exists():
+        return
+    made_in: Pass = catalogue.load("passes", unit.made_in)
+    if "clock_changed" not in made_in.notes.model_fields:
+        return
+    body = json.loads(file.read_text(encoding="utf-8"))
+    if body.get("began_s") is None:
+        return
+    lived_s = ended_s - body["began_s"]
+    said = disagreement(body["wall_s"], lived_s, "the process that started it", ENDING_S)
+    if said is None:
+        return
+
+    def note(body: dict[str, Any]) -> None:
+        body["wall_s"] = lived_s  # what the unit says itself may be less than nothing
+        for outcome in body["outcomes"]:
+            if outcome["case"] in own and outcome["status"] == "ok":
+                outcome["notes"]["clock_changed"] = said
+
+    edit(file, note)

@@ -14,9 +14,8 @@ from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Record
 from modbench.harness.execution.launching import Launcher, MakeLauncher, Started, is_remote
 from modbench.harness.execution.limits import Limits
-from modbench.harness.execution.phase import Progress, Run, Slots
+from modbench.harness.execution.phase import Asker, Progress, Run, Slots
 from modbench.harness.execution.progress_tracker import Display, Tracker
-from modbench.harness.execution.rule_asker import Asker
 from modbench.harness.execution.stopping import Stop
 from modbench.harness.machine.environment import usable_cores
 from modbench.harness.planning.plan import Plan
@@ -48,11 +47,6 @@ def phases(plan: Plan, cores: int) -> list[Slots]:
 
 def launcher_for(plan: Plan, name: str, options: Sequence[str] = ()) -> Launcher[Any]:
     """Make a launcher that can start the units of a plan.
-
-    Args:
-        plan: the plan.
-        name: the launcher's name.
-        options: its own options.
 
     Raises:
         UsageError: if an option is not one of the launcher's, or it could not start a unit with them.

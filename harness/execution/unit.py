@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from modbench.harness.core import safe_paths
+from modbench.harness.core import files
 from modbench.harness.core.errors import UnreadableError, UsageError, unknown
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.process import exit_codes
@@ -33,7 +33,7 @@ def planned(folder: Path, name: str) -> UnitOfWork:
         UsageError: if the folder holds no readable plan, or no such unit.
     """
     file = folder / "run.json"
-    safe_paths.refuse_links(folder)
+    files.refuse_links(folder)
     try:
         written = json.loads(file.read_bytes())
         body = upgraded(written, file)

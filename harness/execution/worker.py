@@ -17,13 +17,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modbench.harness.core.files import now
-from modbench.harness.core.safe_paths import new_text
+from modbench.harness.core.files import new_text, now
 from modbench.harness.domain.case import Place, UnitOfWork
 from modbench.harness.domain.notes import Notes
 from modbench.harness.domain.records import Blocks, Environment, Outcome, Record
 from modbench.harness.execution import ranks
-from modbench.harness.machine import busy_intervals
 from modbench.harness.process import clocks, exit_codes, graceful_stop, parent_death
 from modbench.harness.process.torchrun import ALONE, Ranks
 from modbench.harness.registry import catalogue, discovery, own_code
@@ -217,7 +215,7 @@ def make_record(unit: UnitOfWork) -> Record:
         outcomes=tuple(each for each in made if isinstance(each, Outcome)),
         findings=next((each for each in made if isinstance(each, Notes)), None),
         blocks=tuple(each for each in made if isinstance(each, Blocks)),
-        busy=tuple(busy_intervals.INTERVALS),
+        busy=tuple(clocks.INTERVALS),
         restored=dict(shared_state.CHANGED),
         code={own_code.name_of(path, here): sha256 for path, sha256 in sorted(own_code.ran().items())},
     )

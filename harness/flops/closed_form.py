@@ -7,7 +7,7 @@ import functools
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Cost, DecodeCost
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.options import Pairs
+from modbench.harness.core.model_specs import Pairs
 from modbench.harness.domain.case import Case
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.model_sources import sourced

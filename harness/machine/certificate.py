@@ -1,6 +1,6 @@
 """A machine's certificate: how often it called two identical models different, and how much its launches differ; over all checks.
 
-Each check is a file under the user's state folder (`core/user_folders.py`), by a fingerprint of the machine, device and
+Each check is a file under the user's state folder (`core/files.py`), by a fingerprint of the machine, device and
 threads. A verdict needs 100 comparisons: at 20, a machine that calls 5 % different would not be fit 7.5 % of the time, and one
 that calls 20 % different would be 21 %; at 100 that is 1.1 and 0.6 %. docs/method-verdicts.md has the chances of each word.
 """
@@ -22,9 +22,8 @@ from uuid import uuid4
 
 from pydantic import Field
 
-from modbench.harness.core import user_folders
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.files import now, write_atomically
+from modbench.harness.core.files import NoHomeError, now, state_folder, write_atomically
 from modbench.harness.machine import cuda_driver
 
 if TYPE_CHECKING:
@@ -179,11 +178,6 @@ def fingerprint(environment: Mapping[str, Any], device: str, threads: int) -> st
     return f"{digest}-{device}{threads if device == 'cpu' else ''}"
 
 
-def state_folder() -> Path:
-    """The folder that holds the checks of all machines."""
-    return user_folders.state()
-
-
 def check_folder() -> None:
     """Check that a result can be kept, before minutes are spent on it.
 
@@ -231,7 +225,7 @@ def pooled(machine: str, launches: int | None = None) -> Certificate | None:
     checks, rows = list[dict[str, Any]](), list[dict[str, Any]]()
     try:
         files = sorted((state_folder() / "machines" / machine).glob("*.json"))
-    except user_folders.NoHomeError:
+    except NoHomeError:
         return None
     for file in files:
         try:

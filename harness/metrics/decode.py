@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from modbench.harness.core.contracts import Metric
+from modbench.harness.metrics.latency import timed
 
 if TYPE_CHECKING:
     from modbench.harness.passes.time import Call
@@ -27,32 +28,23 @@ def decode_steps(subject: Subject) -> Call:
 
 
 METRICS: tuple[Metric[Subject, Call], ...] = (
-    Metric(
+    timed(
         key="latency/prefill",
-        unit="s",
-        better="lower",
-        made_in="time",
         workload="prefill",
         no_ideal=NOT_KNOWN,
         about="End-to-end wall time to read the prompts and fill the cache, with routers deciding as in decoding",
         measure=lambda subject: generation(subject).prefill(),
     ),
-    Metric(
+    timed(
         key="ttft",
-        unit="s",
-        better="lower",
-        made_in="time",
         workload="prefill",
         no_ideal=NOT_KNOWN,
         timer="first-token",
         about="Time to first token: from the call until the host has the first token of every row",
         measure=lambda subject: generation(subject).first_token(),
     ),
-    Metric(
+    timed(
         key="latency/decode",
-        unit="s",
-        better="lower",
-        made_in="time",
         workload="decode",
         ideal="decode_elements",
         about="End-to-end wall time of one decode step of the whole batch: mean over the positions after the context",
@@ -60,11 +52,8 @@ METRICS: tuple[Metric[Subject, Call], ...] = (
         per="step",
     ),
     *(
-        Metric(
+        timed(
             key=f"latency/decode/{quantile}",
-            unit="s",
-            better="lower",
-            made_in="time",
             workload="decode",
             ideal="decode_elements",
             timer="steps",
@@ -75,11 +64,8 @@ METRICS: tuple[Metric[Subject, Call], ...] = (
         )
         for quantile, about in (("p50", "median"), ("p95", "95th percentile"), ("p99", "99th percentile"))
     ),
-    Metric(
+    timed(
         key="tpot",
-        unit="s",
-        better="lower",
-        made_in="time",
         workload="decode",
         ideal="decode_elements",
         timer="serving",

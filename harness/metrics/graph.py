@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from modbench.harness.core.contracts import Metric
 
 if TYPE_CHECKING:
     from modbench.harness.subject.subject import Subject
+
+
+_inspected = partial(
+    Metric[Any, Any],
+    unit="count",
+    better="lower",
+    made_in="inspect",
+    workload="forward",
+    scored_as="difference",
+    noun="a count",
+)
 
 
 def _graph_breaks(subject: Subject) -> float:
@@ -29,27 +41,15 @@ def _syncs(subject: Subject) -> float:
 
 
 METRICS: tuple[Metric[Subject, float], ...] = (
-    Metric(
+    _inspected(
         key="graph_breaks",
-        unit="count",
-        better="lower",
-        made_in="inspect",
-        workload="forward",
         about="Places where torch's tracer leaves the forward pass; with 0 it compiles as one graph",
         measure=_graph_breaks,
-        scored_as="difference",
-        noun="a count",
     ),
-    Metric(
+    _inspected(
         key="syncs/forward",
-        unit="count",
-        better="lower",
-        made_in="inspect",
-        workload="forward",
         about="Operators of a forward pass after which the host needs a value from the device; on a GPU every wait that torch "
         "warns of, copies and explicit ones among them: not comparable with a CPU's count",
         measure=_syncs,
-        scored_as="difference",
-        noun="a count",
     ),
 )

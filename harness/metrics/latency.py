@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modbench.harness.core.contracts import Metric, Workload
 from modbench.harness.process import clocks
@@ -65,23 +66,20 @@ COMPILED: tuple[tuple[str, Workload, str], ...] = (
     ),
 )
 
+# A time of calls.
+timed = partial(Metric[Any, Any], unit="s", better="lower", made_in="time")
+
 TIMED: tuple[Metric[Subject, Call], ...] = (
-    Metric(
+    timed(
         key="latency/forward",
-        unit="s",
-        better="lower",
-        made_in="time",
         needs="roofline",
         workload="forward",
         ideal="forward_causal",
         about="End-to-end wall time of one forward pass without gradients",
         measure=lambda subject: subject.forward,
     ),
-    Metric(
+    timed(
         key="latency/forward/device",
-        unit="s",
-        better="lower",
-        made_in="time",
         workload="forward",
         ideal="forward_causal",
         timer="device",
@@ -89,33 +87,24 @@ TIMED: tuple[Metric[Subject, Call], ...] = (
         about="Device time of a forward pass: CUDA events behind a spin kernel, without launch times",
         measure=_on_device("forward"),
     ),
-    Metric(
+    timed(
         key="latency/forward/graph",
-        unit="s",
-        better="lower",
-        made_in="time",
         workload="forward",
         ideal="forward_causal",
         timer="graph",
         about="End-to-end wall time of a forward pass replayed as one CUDA graph; static shapes only",
         measure=_as_graph,
     ),
-    Metric(
+    timed(
         key="latency/train_step",
-        unit="s",
-        better="lower",
-        made_in="time",
         needs="roofline",
         workload="train_step",
         ideal="train_step_causal",
         about="End-to-end wall time of one training step: forward, backward, AdamW",
         measure=lambda subject: subject.train_step,
     ),
-    Metric(
+    timed(
         key="latency/train_step/device",
-        unit="s",
-        better="lower",
-        made_in="time",
         workload="train_step",
         ideal="train_step_causal",
         timer="device",
@@ -124,11 +113,8 @@ TIMED: tuple[Metric[Subject, Call], ...] = (
         measure=_on_device("train_step"),
     ),
     *(
-        Metric(
+        timed(
             key=f"latency/train_step/{part}",
-            unit="s",
-            better="lower",
-            made_in="time",
             workload="train_step",
             timer="parts",
             lap=part,

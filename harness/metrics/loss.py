@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from modbench.harness.core.contracts import Metric
 from modbench.harness.core.errors import Unmeasured
@@ -11,6 +12,11 @@ from modbench.harness.core.units import Range
 
 if TYPE_CHECKING:
     from modbench.harness.passes._training import Trained
+
+
+_loss = partial(
+    Metric[Any, Any], better="lower", made_in="train", workload="train", scored_as="difference", noun="a loss"
+)
 
 
 def causal(trained: Trained) -> float:
@@ -25,50 +31,30 @@ def causal(trained: Trained) -> float:
 
 
 METRICS: tuple[Metric[Trained, float], ...] = (
-    Metric(
+    _loss(
         key="loss/val",
         unit="nat",
-        better="lower",
-        made_in="train",
-        workload="train",
         about="Held-out loss per token; top-k routing saw future tokens while choosing, and is labelled so",
         measure=lambda trained: trained.held_out.loss,
-        scored_as="difference",
-        noun="a loss",
         range=Range(0),
     ),
-    Metric(
+    _loss(
         key="loss/val_causal",
         unit="nat",
-        better="lower",
-        made_in="train",
-        workload="train",
         about="Held-out loss per token, with routers deciding without the future, as in generation",
         measure=causal,
-        scored_as="difference",
-        noun="a loss",
         range=Range(0),
     ),
-    Metric(
+    _loss(
         key="loss/gap",
         unit="nat",
-        better="lower",
-        made_in="train",
-        workload="train",
         about="Cost of routing without the future: loss/val_causal minus loss/val of the same run",
         measure=lambda trained: causal(trained) - trained.held_out.loss,
-        scored_as="difference",
-        noun="a loss",
     ),
-    Metric(
+    _loss(
         key="bpb/val",
         unit="bit/B",
-        better="lower",
-        made_in="train",
-        workload="train",
         about="Held-out loss in bits per byte of text: comparable across tokenizers",
         measure=lambda trained: trained.held_out.loss / math.log(2) * trained.tokens_per_byte,
-        scored_as="difference",
-        noun="a loss",
     ),
 )

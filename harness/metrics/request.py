@@ -6,16 +6,14 @@ from typing import TYPE_CHECKING
 
 from modbench.harness.core.contracts import Metric
 from modbench.harness.metrics.decode import NOT_KNOWN, generation
+from modbench.harness.metrics.latency import timed
 
 if TYPE_CHECKING:
     from modbench.harness.passes.time import Call
     from modbench.harness.subject.subject import Subject
 
-REQUEST: Metric[Subject, Call] = Metric(
+REQUEST: Metric[Subject, Call] = timed(
     key="latency/request",
-    unit="s",
-    better="lower",
-    made_in="time",
     workload="request",
     no_ideal=NOT_KNOWN,
     about="End-to-end wall time of a request P+N: a prompt of P tokens and N decode steps, each token read by the host",

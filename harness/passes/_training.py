@@ -14,8 +14,7 @@ from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.titles import slug
 from modbench.harness.core.train_plan import OF_THE_SINK, TrainRun
 from modbench.harness.domain.case import Case, Comparison, Protocol, UnitOfWork
-from modbench.harness.domain.passes import Maker
-from modbench.harness.planning.training_units import reads_text, run_flops, train_run, tries_rates
+from modbench.harness.planning.units_of_work import UnitMaker, reads_text, run_flops, train_run, tries_rates
 from modbench.harness.process import clocks
 from modbench.harness.process.torchrun import ALONE, Ranks
 from modbench.harness.registry import catalogue
@@ -40,7 +39,7 @@ def rates_unit(case: Case) -> str:
 
 
 def runs(
-    maker: Maker, comparison: Comparison, case: Case, made_in: str, seeds: Iterable[int], **changes: object
+    maker: UnitMaker, comparison: Comparison, case: Case, made_in: str, seeds: Iterable[int], **changes: object
 ) -> Iterator[UnitOfWork]:
     """One training run of a case for each seed, as the suite has it but for some changes.
 

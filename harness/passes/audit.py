@@ -9,9 +9,10 @@ from modbench.harness.audit.card import AuditFinding, Card
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.domain.case import Case, Comparison, UnitOfWork
 from modbench.harness.domain.notes import Notes
-from modbench.harness.domain.passes import Maker, Pass
+from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.records import Gap
-from modbench.harness.machine import busy_intervals
+from modbench.harness.planning.units_of_work import UnitMaker
+from modbench.harness.process import clocks
 from modbench.harness.results.outcomes import attempt
 
 # FLOPs that take about as long as the probes at the shape of an audit, on one thread.
@@ -21,7 +22,7 @@ WORK = 400e9
 def run(unit: UnitOfWork, _metrics: list[AnyMetric]) -> Iterator[AuditFinding]:
     """Fill the card of the unit's model; yields a finding, with the reason if the model cannot be built or called."""
     (case,) = unit.comparison.arms
-    with busy_intervals.busy():
+    with clocks.busy():
         card = attempt(partial(_card, case, unit.protocol.seed))
     yield AuditFinding(reason=card.reason) if isinstance(card, Gap) else AuditFinding(card=card)
 
@@ -33,7 +34,9 @@ def _card(case: Case, seed: int) -> Card:
     return audit(Audited(small(case), seed=seed))
 
 
-def units(maker: Maker, comparison: Comparison, _metrics: Sequence[AnyMetric], _launch: int) -> Iterator[UnitOfWork]:
+def units(
+    maker: UnitMaker, comparison: Comparison, _metrics: Sequence[AnyMetric], _launch: int
+) -> Iterator[UnitOfWork]:
     """One unit for each arm that is a model of the user's, wherever it is measured; sizes of a sweep are one."""
     for case in comparison.arms:
         if case.own:

@@ -15,7 +15,7 @@ from modbench.harness.domain.notes import CompileNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Gap, Outcome
-from modbench.harness.machine import busy_intervals
+from modbench.harness.process import clocks
 from modbench.harness.results.outcomes import attempt, measured, missing
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, float]]) -> Iterator[Out
         # The compilers read these when they are first loaded, which is later.
         os.environ |= {"TORCHINDUCTOR_CACHE_DIR": cache, "TRITON_CACHE_DIR": f"{cache}/triton"}
         for metric in metrics:
-            with busy_intervals.busy():
+            with clocks.busy():
                 value = attempt(partial(_compile, case, unit.protocol, metric))
             if isinstance(value, Gap):
                 yield missing(case, metric, value)

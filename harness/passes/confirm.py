@@ -11,19 +11,20 @@ from functools import partial
 from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.domain.case import Comparison, UnitOfWork
 from modbench.harness.domain.notes import TrainNotes
-from modbench.harness.domain.passes import Maker, Pass
+from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Gap, Outcome
-from modbench.harness.machine import busy_intervals
 from modbench.harness.passes._training import Trained, runs, train
 from modbench.harness.passes.train import notes_of
+from modbench.harness.planning.units_of_work import UnitMaker
+from modbench.harness.process import clocks
 from modbench.harness.results.outcomes import attempt, measured, missing
 
 
 def run(unit: UnitOfWork, metrics: list[Metric[Trained, float]]) -> Iterator[Outcome]:
     """Train once, then let every metric read the result."""
     (case,) = unit.comparison.arms
-    with busy_intervals.busy():
+    with clocks.busy():
         made = attempt(partial(train, case, unit.protocol))
     for metric in metrics:
         value = made if isinstance(made, Gap) else attempt(partial(metric.measure, made))
@@ -40,7 +41,9 @@ def run(unit: UnitOfWork, metrics: list[Metric[Trained, float]]) -> Iterator[Out
         yield measured(case, metric, {"value": [float(value)]}, notes)
 
 
-def units(maker: Maker, comparison: Comparison, _metrics: Sequence[AnyMetric], _launch: int) -> Iterator[UnitOfWork]:
+def units(
+    maker: UnitMaker, comparison: Comparison, _metrics: Sequence[AnyMetric], _launch: int
+) -> Iterator[UnitOfWork]:
     """One unit for each case and fresh seed, as many as may be asked for.
 
     Raises:

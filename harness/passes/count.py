@@ -19,13 +19,14 @@ from modbench.harness.core.contracts import AnyMetric, Cost, Metric
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.domain.case import COUNTS, Case, Comparison, Counts, UnitOfWork
 from modbench.harness.domain.notes import CARRIER, WHOLE, Causality, CountNotes, ModuleFlops, Operators
-from modbench.harness.domain.passes import Maker, Pass
+from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.records import Gap, Outcome
 from modbench.harness.flops.closed_form import case_cost, case_decode_cost
-from modbench.harness.flops.reconcile import Row, mismatch, rows
-from modbench.harness.machine import busy_intervals
+from modbench.harness.flops.counter import Row, mismatch, rows
 from modbench.harness.passes.time import MANY_INPUTS, number_of_inputs
 from modbench.harness.planning.plan import ASSUMED_FLOP_PER_S
+from modbench.harness.planning.units_of_work import UnitMaker
+from modbench.harness.process import clocks
 from modbench.harness.registry import catalogue
 from modbench.harness.results import workspace
 from modbench.harness.results.outcomes import attempt, measured, missing
@@ -110,7 +111,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Counted, float]]) -> Iterator[Out
     arms, parts = unit.comparison.arms, COUNTS if unit.protocol.counts is None else unit.protocol.counts
     for number, case in enumerate(arms, 1):
         say = workspace.Steps(f"counting {case.id}" + f", {number} of {len(arms)}" * (len(arms) > 1)).say
-        with busy_intervals.busy():
+        with clocks.busy():
             made = partial(count, case, unit.protocol.seed, hardware=hardware, inputs=inputs, parts=parts, say=say)
             counted = attempt(made)
         for metric in metrics:
@@ -136,7 +137,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Counted, float]]) -> Iterator[Out
             yield measured(case, metric, {"value": [float(value)]}, notes)
 
 
-def units(maker: Maker, comparison: Comparison, metrics: Sequence[AnyMetric], _launch: int) -> Iterator[UnitOfWork]:
+def units(maker: UnitMaker, comparison: Comparison, metrics: Sequence[AnyMetric], _launch: int) -> Iterator[UnitOfWork]:
     """One unit for each comparison: the ideals of the other metrics need FLOPs."""
     of_training = any(catalogue.pass_of(metric).trains for metric in metrics)
     name = f"{PASS.name}-{'train-' if of_training else ''}{comparison.label}"

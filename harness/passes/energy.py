@@ -18,11 +18,13 @@ from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.domain.case import Case, Comparison, UnitOfWork
 from modbench.harness.domain.notes import EnergyNotes
-from modbench.harness.domain.passes import Maker, Pass
+from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Gap, Outcome
-from modbench.harness.machine import busy_intervals, nvml
+from modbench.harness.machine import nvml
+from modbench.harness.planning.units_of_work import UnitMaker
 from modbench.harness.process import clocks
+from modbench.harness.process.clocks import busy
 from modbench.harness.results.outcomes import attempt, measured, missing
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
         return
     rng = random.Random(f"{unit.protocol.seed} {unit.name}")  # noqa: S311  # no secret
     calls = {case.id: attempt(partial(_prepare, case, unit, metrics[0])) for case in unit.comparison.arms}
-    with busy_intervals.busy():
+    with busy():
         idle = attempt(partial(watch_idle, device, unit.protocol.energy.idle_s))
         windows = interleaved(calls, device, unit, rng)
     for metric in metrics:
@@ -213,7 +215,7 @@ def _synchronize() -> None:
     torch.cuda.synchronize()
 
 
-def units(maker: Maker, comparison: Comparison, metrics: Sequence[AnyMetric], launch: int) -> Iterator[UnitOfWork]:
+def units(maker: UnitMaker, comparison: Comparison, metrics: Sequence[AnyMetric], launch: int) -> Iterator[UnitOfWork]:
     """One unit for each workload; on a CPU only the first launch, which records why there is no energy."""
     if launch and comparison.place.device == "cpu":
         return

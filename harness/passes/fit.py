@@ -28,9 +28,9 @@ from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Gap, Outcome
 from modbench.harness.flops.closed_form import closed_form
-from modbench.harness.machine import busy_intervals, cuda_driver, nvml
+from modbench.harness.machine import cuda_driver, nvml
 from modbench.harness.memory.rss_mark import MALLOC
-from modbench.harness.process import processes
+from modbench.harness.process import clocks, processes
 from modbench.harness.registry import own_code
 from modbench.harness.results.outcomes import attempt, measured, missing
 
@@ -52,7 +52,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Search, int]]) -> Iterator[Outcom
             yield missing(case, metric, budget)
             continue
         search = Search(case, plan, budget)
-        with busy_intervals.busy():
+        with clocks.busy():
             value = attempt(partial(metric.measure, search))
         if isinstance(value, Gap):
             yield missing(case, metric, value)

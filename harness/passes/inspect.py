@@ -11,7 +11,7 @@ from modbench.harness.domain.case import Case, Protocol, UnitOfWork
 from modbench.harness.domain.notes import Notes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.records import Gap, Outcome
-from modbench.harness.machine import busy_intervals
+from modbench.harness.process import clocks
 from modbench.harness.results.outcomes import attempt, measured, missing
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, float]]) -> Iterator[Out
     """One outcome for each case and metric."""
     for case in unit.comparison.arms:
         for metric in metrics:
-            with busy_intervals.busy():
+            with clocks.busy():
                 value = attempt(partial(_inspect, case, unit.protocol, metric))
             if isinstance(value, Gap):
                 yield missing(case, metric, value)

@@ -16,7 +16,7 @@ from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Gap, Outcome
 from modbench.harness.flops.closed_form import case_cost, case_decode_cost
-from modbench.harness.machine import busy_intervals
+from modbench.harness.process import clocks
 from modbench.harness.results import workspace
 from modbench.harness.results.outcomes import attempt, measured, missing
 
@@ -89,7 +89,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Weighed, float]]) -> Iterator[Out
                 yield missing(case, metric, weighed)
                 continue
             steps.say(metric.key)
-            with busy_intervals.busy():
+            with clocks.busy():
                 value = attempt(partial(metric.measure, weighed))
             if isinstance(value, Gap):
                 yield missing(case, metric, value)

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.domain.case import Comparison, UnitOfWork
 from modbench.harness.domain.notes import Notes, PeakFinding
-from modbench.harness.domain.passes import Maker, Pass
+from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
-from modbench.harness.machine import busy_intervals
+from modbench.harness.planning.units_of_work import UnitMaker
+from modbench.harness.process import clocks
 
 # FLOPs that take about as long as the measurement.
 WORK = 60e9
@@ -20,11 +21,13 @@ def run(unit: UnitOfWork, _metrics: list[AnyMetric]) -> Iterator[PeakFinding]:
     from modbench.harness.profiling.machine_peak import measure_peak
 
     place = unit.comparison.place
-    with busy_intervals.busy():
+    with clocks.busy():
         yield PeakFinding.model_validate(measure_peak(place.device, place.dtype))
 
 
-def units(maker: Maker, comparison: Comparison, _metrics: Sequence[AnyMetric], _launch: int) -> Iterator[UnitOfWork]:
+def units(
+    maker: UnitMaker, comparison: Comparison, _metrics: Sequence[AnyMetric], _launch: int
+) -> Iterator[UnitOfWork]:
     """One unit for each number format of a run."""
     place = comparison.place
     yield maker.unit(f"{PASS.name}-{place.dtype}-{place.device}", comparison, PASS.name, WORK)

@@ -12,7 +12,6 @@ from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.domain.notes import Notes, ProfileFinding
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
-from modbench.harness.machine import busy_intervals
 from modbench.harness.process import clocks
 from modbench.harness.profiling.ranges import (
     ROOT,
@@ -46,7 +45,7 @@ def run(unit: UnitOfWork, _metrics: list[AnyMetric]) -> Iterator[ProfileFinding]
     subject.check(tokens_BT)
     _prepared(subject, unit.workload)
     call = _call(subject, unit.workload)
-    with busy_intervals.busy():
+    with clocks.busy():
         found = {
             "case": case.id,
             "workload": unit.workload,

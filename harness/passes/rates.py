@@ -11,12 +11,12 @@ from modbench.harness.core.errors import NumericsError, Unmeasured
 from modbench.harness.core.train_plan import MOST_MORE
 from modbench.harness.domain.case import Case, Comparison, Protocol, UnitOfWork
 from modbench.harness.domain.notes import RatesNotes
-from modbench.harness.domain.passes import Maker, Pass
+from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Gap, Outcome
-from modbench.harness.machine import busy_intervals
 from modbench.harness.passes._training import rates_unit, train
-from modbench.harness.planning.training_units import run_flops, train_run
+from modbench.harness.planning.units_of_work import UnitMaker, run_flops, train_run
+from modbench.harness.process import clocks
 from modbench.harness.results import workspace
 from modbench.harness.results.outcomes import attempt, measured, missing
 
@@ -40,7 +40,7 @@ class Tried:
 def run(unit: UnitOfWork, metrics: list[Metric[Tried, float]]) -> Iterator[Outcome]:
     """Find the best multiple of the rule's rate; the notes hold every rate that was tried."""
     (case,) = unit.comparison.arms
-    with busy_intervals.busy():
+    with clocks.busy():
         tried = attempt(partial(search, partial(_loss, case, unit.protocol), unit.protocol.rates))
     for metric in metrics:
         if isinstance(tried, Gap):
@@ -63,7 +63,9 @@ def run(unit: UnitOfWork, metrics: list[Metric[Tried, float]]) -> Iterator[Outco
             yield measured(case, metric, {"value": [value]}, notes)
 
 
-def units(maker: Maker, comparison: Comparison, _metrics: Sequence[AnyMetric], _launch: int) -> Iterator[UnitOfWork]:
+def units(
+    maker: UnitMaker, comparison: Comparison, _metrics: Sequence[AnyMetric], _launch: int
+) -> Iterator[UnitOfWork]:
     """One unit for each variant of a sweep, at the middle size and the first budget."""
     sweep = maker.suite.isoflop
     for case in comparison.arms if sweep is not None else ():

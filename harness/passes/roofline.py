@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.domain.case import Comparison, UnitOfWork
 from modbench.harness.domain.notes import Notes, RooflineFinding
-from modbench.harness.domain.passes import Maker, Pass
+from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
-from modbench.harness.machine import busy_intervals
+from modbench.harness.planning.units_of_work import UnitMaker
+from modbench.harness.process import clocks
 
 # FLOPs that take about as long as the measurement.
 WORK = 480e9
@@ -29,12 +30,14 @@ def run(unit: UnitOfWork, _metrics: list[AnyMetric]) -> Iterator[RooflineFinding
     if known is not None:
         yield RooflineFinding(table=known, reused=True)
         return
-    with busy_intervals.busy():
+    with clocks.busy():
         table = measure(place.dtype, place.threads)
     yield RooflineFinding(table=table, not_kept=stored.keep(machine, table))
 
 
-def units(maker: Maker, comparison: Comparison, _metrics: Sequence[AnyMetric], _launch: int) -> Iterator[UnitOfWork]:
+def units(
+    maker: UnitMaker, comparison: Comparison, _metrics: Sequence[AnyMetric], _launch: int
+) -> Iterator[UnitOfWork]:
     """One unit for each number format of a run on a CPU; none at smoke effort, which claims nothing."""
     place = comparison.place
     if maker.suite.claims and place.device == "cpu":

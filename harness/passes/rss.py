@@ -12,9 +12,9 @@ from modbench.harness.domain.notes import MemoryNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Gap, Outcome
-from modbench.harness.machine import busy_intervals
 from modbench.harness.memory.rss_mark import MALLOC
 from modbench.harness.passes.memory import Weighed, forecasts
+from modbench.harness.process import clocks
 from modbench.harness.results.outcomes import attempt, measured, missing
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, float]]) -> Iterator[Out
     """One outcome for each metric, with the forecast."""
     (case,) = unit.comparison.arms
     for metric in metrics:
-        with busy_intervals.busy():
+        with clocks.busy():
             value = attempt(partial(_weigh, case, unit.protocol, metric))
         if isinstance(value, Gap):
             yield missing(case, metric, value)

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 from modbench.harness.core.contracts import GENERATION, AnyMetric, Metric
 from modbench.harness.domain.case import Case, Comparison, Protocol, UnitOfWork
 from modbench.harness.domain.notes import TimeNotes
-from modbench.harness.domain.passes import Maker, Pass
+from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Blocks, Gap, Outcome
 from modbench.harness.domain.suite import Suite
-from modbench.harness.machine import busy_intervals, counter_sampler, nvml
-from modbench.harness.planning.search import in_search
+from modbench.harness.machine import counter_sampler, nvml
+from modbench.harness.planning.comparisons import in_search
+from modbench.harness.planning.units_of_work import UnitMaker
 from modbench.harness.process import clocks
 from modbench.harness.process.graceful_stop import end_if_lost
 from modbench.harness.results import workspace
@@ -76,7 +77,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
     # Said once, before anything is timed: nothing is written meanwhile.
     workspace.Steps(f"warm-up, then {unit.protocol.rounds} rounds").say(f"timing {len(timed)} models")
     span = clocks.Span.begin(clock.wall_s)
-    with busy_intervals.busy(), contextlib.closing(collector):
+    with clocks.busy(), contextlib.closing(collector):
         found = session.measure(_effort(unit.protocol, inputs if on_gpu else 0))
     apart = span.apart()
     visited = len(found.blocks.get("block", ()))  # a short timing does not reach every input
@@ -259,7 +260,7 @@ def _device_notes(timed: Call, batches: list[Tensor], wall_s: list[float]) -> di
     return share | {"syncs": None if isinstance(waits, Gap) else waits, "l2": cuda_events.L2_POLICY}
 
 
-def units(maker: Maker, comparison: Comparison, metrics: Sequence[AnyMetric], launch: int) -> Iterator[UnitOfWork]:
+def units(maker: UnitMaker, comparison: Comparison, metrics: Sequence[AnyMetric], launch: int) -> Iterator[UnitOfWork]:
     """One unit for each group of metrics timed together; among its launches once without the user's code."""
     for group in dict.fromkeys(metric.group for metric in metrics):
         name = f"{PASS.name}-{group}-{comparison.label}-launch{launch}"

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 from modbench.harness.core.contracts import AnyMetric, Metric
 from modbench.harness.domain.case import Comparison, Protocol, UnitOfWork
 from modbench.harness.domain.notes import Curve, Looks, TaskAnswers, TrainNotes
-from modbench.harness.domain.passes import Maker, Pass
+from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Gap, Outcome
-from modbench.harness.machine import busy_intervals
 from modbench.harness.passes._training import Trained, drill, runs, sink_log, train
+from modbench.harness.planning.units_of_work import UnitMaker
+from modbench.harness.process import clocks
 from modbench.harness.results.outcomes import attempt, measured, missing
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Trained | Answered, float]]) -> I
         partial(drill, case, unit.protocol) if case.task else partial(train, case, unit.protocol, log)
     )
     with contextlib.closing(log):
-        with busy_intervals.busy():
+        with clocks.busy():
             made = attempt(act)
         values = dict[str, float]()
         for outcome in _outcomes(unit, metrics, made):
@@ -66,7 +67,9 @@ def _outcomes(
         yield measured(case, metric, {"value": [float(value)]}, notes)
 
 
-def units(maker: Maker, comparison: Comparison, _metrics: Sequence[AnyMetric], _launch: int) -> Iterator[UnitOfWork]:
+def units(
+    maker: UnitMaker, comparison: Comparison, _metrics: Sequence[AnyMetric], _launch: int
+) -> Iterator[UnitOfWork]:
     """One unit for each case and seed.
 
     Raises:

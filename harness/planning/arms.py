@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from modbench.harness.core import model_specs, titles
 from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS, ModelConfig
 from modbench.harness.core.errors import UsageError, in_words, unknown
-from modbench.harness.core.options import Pairs, label
+from modbench.harness.core.model_specs import Pairs, label
 from modbench.harness.core.titles import short_name
 from modbench.harness.core.units import check_capacity
 from modbench.harness.domain.arm_tables import Arm, Match, Quantity
@@ -299,11 +299,6 @@ def reached_by_name(model: str, given: Mapping[str, Any], of_arm: Mapping[str, A
 
 def decided_by(model: str, given: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of its shape that a model decides itself, whatever the suite's shape says; none for most models.
-
-    Args:
-        model: its name.
-        given: its options.
-        settings: the suite's shape and the arm's settings.
 
     Raises:
         UsageError: if it has no such part as these ask for.

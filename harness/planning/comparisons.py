@@ -1,9 +1,10 @@
-"""Expands a suite into comparisons: the grid, the training runs, an isoFLOP sweep over sizes and budgets, the tasks."""
+"""Expands a suite into comparisons: the grid, a search on it, training runs, an isoFLOP sweep over sizes and budgets, tasks."""
 
 from __future__ import annotations
 
 import functools
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,19 +12,64 @@ from typing import Any
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Source, Task
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.options import Pairs
+from modbench.harness.core.model_specs import Pairs
 from modbench.harness.core.titles import short_name, slug
-from modbench.harness.domain.case import Case, Comparison, Device, Place, Rung
-from modbench.harness.domain.facts import CaseFacts
+from modbench.harness.domain.case import Case, CaseFacts, Comparison, Device, Place, Rung
 from modbench.harness.domain.suite import Suite
 from modbench.harness.planning.arms import ResolvedArm, resolve_arms
 from modbench.harness.planning.matching import Costs, Matcher, case_of
-from modbench.harness.planning.search import searched_keys
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.lookup import with_facts
 
 # Abbreviations of a size's keys in ids.
 SHORT = {"d_model": "d", "n_layers": "L", "n_heads": "H"}
+
+
+def searched_keys(suite: Suite, keys: Sequence[str]) -> tuple[str, ...]:
+    """Return those of some metrics that the suite searches; a rate goes with the time that it is derived from."""
+    if suite.search is None:
+        return ()
+    known, asked = catalogue.metrics(), suite.search.metrics
+    return tuple(key for key in keys if is_timed(key) and (asked is None or key in asked or known[key].source in asked))
+
+
+def is_timed(key: str) -> bool:
+    """Whether a metric is a time of calls, or derived from one, that every launch measures again."""
+    made_in = catalogue.pass_of(catalogue.metrics()[key])
+    return made_in.times and made_in.repeated
+
+
+def in_search(suite: Suite, comparison: Comparison) -> bool:
+    """Whether a comparison is that of one searched arm at one place."""
+    return bool(comparison.name) and len(searched_keys(suite, comparison.metrics)) == len(comparison.metrics)
+
+
+def with_twins(suite: Suite, comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Give the first comparison of a search at each place a twin of its anchor, where the suite wants one.
+
+    A twin tests the machine, so one at each place is enough.
+    """
+    made, seen = [], set[Place]()
+    for comparison in comparisons:
+        searched = in_search(suite, comparison)
+        twin = searched and suite.twin and suite.claims and comparison.place not in seen
+        seen |= {comparison.place} if searched else set()
+        made.append(comparison.model_copy(update={"twin": True}) if twin else comparison)
+    return made
+
+
+def first_launches(suite: Suite, comparisons: Sequence[Comparison]) -> dict[str, int]:
+    """A number for the first launch of each comparison of a search, by its label.
+
+    Those at one place share an anchor but not its launches: numbered on, each launch of the anchor has a number of its own.
+    """
+    found: dict[str, int] = {}
+    seen: Counter[Place] = Counter()
+    for comparison in comparisons:
+        if in_search(suite, comparison):
+            found[comparison.label] = seen[comparison.place] * suite.launches_limit
+            seen[comparison.place] += 1
+    return found
 
 
 @dataclass(frozen=True)

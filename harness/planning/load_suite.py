@@ -1,8 +1,14 @@
-"""Reads suites from TOML files, checks every key and suggests corrections."""
+"""Reads suites from TOML files, checks every key and suggests corrections.
+
+Sizes that no suite can mean are refused at once, before anything is expanded, solved or counted. The limits lie far above what
+anybody has run. `modbench cost` may go further than a plan: it computes closed forms only.
+"""
 
 from __future__ import annotations
 
+import math
 import tomllib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +18,21 @@ from pydantic import ValidationError
 from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS
 from modbench.harness.core.errors import UnreadableError, UsageError, in_short, in_words, near_path, nearest, unknown
 from modbench.harness.core.titles import slug
+from modbench.harness.core.units import human
 from modbench.harness.domain.arm_tables import look_beside
+from modbench.harness.domain.case import ELEMENT_BYTES, Case, Comparison
 from modbench.harness.domain.suite import READ_BY, TABLES, Suite
-from modbench.harness.planning.sizes import check_size
+from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.registry import catalogue, discovery
 from modbench.harness.registry.discovery import Entry
+
+MOST_ARMS = 500
+MOST_CASES = 20_000
+MOST_UNITS = 200_000
+# Layers of a model that is planned to run; its solver and its counters visit each.
+MOST_LAYERS = 1000
+# More bytes than any one machine has.
+MOST_BYTES = 2.0**46
 
 
 def load_suite(name: str) -> Suite:
@@ -135,3 +151,83 @@ def broken_suites() -> list[Entry]:
             except UsageError as error:
                 found.append(replace(entry, problem=str(error).removesuffix(".")))
     return found
+
+
+def check_size(suite: Suite, source: str) -> None:
+    """Check that a suite can be expanded: how many arms, cases and units it asks for, and how deep they are.
+
+    Args:
+        suite: the suite.
+        source: its file, for messages.
+
+    Raises:
+        UsageError: if it cannot.
+    """
+    arms = sum(
+        math.prod(
+            len(value) for value in (*arm.settings.values(), *arm.options.values()) if isinstance(value, list | tuple)
+        )
+        for arm in suite.arms
+    )
+    arms *= len(suite.isoflop.sizes) if suite.isoflop else 1
+    _at_most(source, arms, MOST_ARMS, "arms", "Give fewer capacities, sizes or other values")
+    grids = [suite.grid, *([suite.decode_grid] if suite.decode_grid else [])]
+    points = sum(math.prod(map(len, ((*g.seq_len, *g.request), g.batch_size, g.dtype, g.execution))) for g in grids)
+    _at_most(
+        source, arms * points, MOST_CASES, "cases", f"{arms} arms at {points} points of the grid: give fewer of them"
+    )
+    budgets = len(suite.isoflop.budgets) if suite.isoflop else 1
+    units = points * suite.launches_limit + arms * budgets * len(suite.seeds)
+    _at_most(source, units, MOST_UNITS, "units of work", "Give fewer launches, seeds or points of the grid")
+    depths = [size.get("n_layers", 0) for size in (suite.isoflop.sizes if suite.isoflop else ())]
+    for settings in (suite.shape, *(arm.settings for arm in suite.arms)):
+        depth = settings.get("n_layers", 0)
+        depths += [each for each in (depth if isinstance(depth, list | tuple) else [depth]) if type(each) is int]
+    _check_depth(source, max(depths, default=0))
+
+
+def check_called(case: Case) -> None:
+    """Check that a single case can be built and called: how deep it is, and how much memory it needs.
+
+    Raises:
+        UsageError: if it cannot.
+    """
+    _check_depth(f"model {case.model!r}", case.config.n_layers)
+    _check_memory(case)
+
+
+def _check_depth(source: str, layers: int) -> None:
+    _at_most(source, layers, MOST_LAYERS, "layers", "`modbench cost` takes deeper models")
+
+
+def _at_most(source: str, asked: int, most: int, what: str, instead: str) -> None:
+    if asked > most:
+        number = f"{asked:,}" if asked < 10**15 else f"{asked:.3g}" if asked < 10**300 else "over 10^300"
+        raise UsageError(f"{source}: {number} {what}: a plan holds at most {most:,}. {instead}.")
+
+
+def check_memory(comparisons: Sequence[Comparison]) -> None:
+    """Check that no case needs more memory than any machine has, by its closed form.
+
+    Raises:
+        UsageError: if one does.
+    """
+    largest: dict[tuple[object, ...], tuple[int, Case]] = {}
+    for comparison in comparisons:
+        for case in comparison.arms:
+            key = (case.model, case.config, case.place.dtype)
+            tokens = case.place.seq_len * case.place.batch_size
+            if key not in largest or tokens > largest[key][0]:
+                largest[key] = tokens, case
+    for _, case in largest.values():
+        _check_memory(case)
+
+
+def _check_memory(case: Case) -> None:
+    cost = case_cost(case)
+    needed = cost.memory_forward(ELEMENT_BYTES[case.place.dtype]) if cost else 0.0
+    if needed > MOST_BYTES:
+        raise UsageError(
+            f"{case.id}: a forward pass needs {human(needed, 'B')}, more than any machine has ({human(MOST_BYTES, 'B')}). "
+            "Make it smaller; `modbench cost` shows what a model of any size costs."
+        )

@@ -10,7 +10,7 @@ from typing import Any
 from modbench.harness.core import model_specs
 from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS
 from modbench.harness.core.errors import UsageError, unknown
-from modbench.harness.core.options import Value
+from modbench.harness.core.model_specs import Value
 from modbench.harness.core.train_plan import BUDGETS, TrainPlan
 from modbench.harness.domain.arm_tables import Arm, ArmsFrom
 from modbench.harness.domain.suite import EFFORTS, RIVALS, TABLES, Suite

@@ -17,13 +17,11 @@ from modbench.harness.domain.case import Case, Comparison, Device, Rung, UnitOfW
 from modbench.harness.domain.suite import TWO_STAGE, Suite
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning.arms import product_of
-from modbench.harness.planning.comparisons import Expander, keys_of
+from modbench.harness.planning.comparisons import Expander, in_search, keys_of, with_twins
+from modbench.harness.planning.load_suite import check_memory
 from modbench.harness.planning.matching import Costs
-from modbench.harness.planning.search import in_search, with_twins
 from modbench.harness.planning.select import compile_expression
-from modbench.harness.planning.sizes import check_memory
-from modbench.harness.planning.training_units import reads_text, tokenizer_of
-from modbench.harness.planning.units_of_work import units_of_work
+from modbench.harness.planning.units_of_work import reads_text, tokenizer_of, units_of_work
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.catalogue import BrokenError
 from modbench.harness.registry.model_sources import sourced

@@ -2,15 +2,20 @@
 
 Every package reads its clocks from here. What a model replaced is put back and named. A second source tells whether the bound
 clock ran as fast as the kernel's: ticks that the kernel counts for the process, which nobody reads through `time`.
+
+The intervals in which a process measured or trained are on a clock that all processes of the machine share.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from modbench.harness.process import clocks
 
 perf_counter = time.perf_counter
 monotonic = time.monotonic
@@ -28,14 +33,12 @@ BOUND: Mapping[str, Callable[..., Any]] = {
 }
 # How far two clocks may be apart: the kernel's ticks are 10 ms long, and two clocks are not read at one moment.
 LEAST_S, SHARE = 0.1, 0.03
+# Intervals of this process so far: a worker makes one record, so one list is enough.
+INTERVALS: list[tuple[float, float]] = []
 
 
 def restored(wanted: Mapping[str, Callable[..., Any]] = BOUND) -> list[str]:
-    """Put back the functions of `time` that were replaced; returns their names.
-
-    Args:
-        wanted: the functions by name.
-    """
+    """Put back the functions of `time` that were replaced; returns their names."""
     replaced = [name for name, function in wanted.items() if getattr(time, name, None) is not function]
     for name in replaced:
         setattr(time, name, wanted[name])
@@ -89,3 +92,22 @@ def disagreement(clock_s: float, other_s: float, other: str, least_s: float = LE
     if abs(clock_s - other_s) <= max(least_s, SHARE * max(clock_s, other_s)):
         return None
     return f"the clock that timed the calls counted {clock_s:.3g} s where {other} counted {other_s:.3g} s"
+
+
+@contextlib.contextmanager
+def busy() -> Iterator[None]:
+    """Count what runs inside as measured or trained work; starting, loading and building models do not belong here."""
+    start = clocks.monotonic()
+    try:
+        yield
+    finally:
+        INTERVALS.append((start, clocks.monotonic()))
+
+
+def union_s(intervals: Iterable[tuple[float, float]]) -> float:
+    """Length of the union of intervals, in s."""
+    total, end = 0.0, float("-inf")
+    for low, high in sorted(intervals):
+        total += max(0.0, high - max(low, end))
+        end = max(end, high)
+    return total

@@ -25,7 +25,7 @@ from modbench.harness.registry import discovery, own_code
 from modbench.harness.registry.discovery import ROOMS, Entry, one_of
 
 if TYPE_CHECKING:
-    from modbench.harness.domain.facts import UnitFacts
+    from modbench.harness.domain.case import UnitFacts
 
 __all__ = ["ROOMS", "Entry"]
 
@@ -94,7 +94,7 @@ def load(room: str, name: str) -> Any:  # noqa: ANN401  # each room exports its 
 def _module_of(entry: Entry) -> ModuleType:
     if entry.kind == "package":
         return importlib.import_module(entry.module)
-    name = f"modbench_include.{entry.room}.{entry.name}"
+    name = f"modbench_include.{entry.room}.{entry.path.stem}"
     known = sys.modules.get(name)
     if known is not None and known.__file__ == str(entry.path):
         return known
@@ -259,7 +259,7 @@ def facts_of_unit(name: str, workload: str, keys: tuple[str, ...]) -> UnitFacts:
 
 @functools.lru_cache(maxsize=4096)  # many units of a large plan share them
 def _facts_of_unit(name: str, workload: str, keys: tuple[str, ...], _included: str) -> UnitFacts:
-    from modbench.harness.domain.facts import Made, UnitFacts  # what lists names must not load pydantic
+    from modbench.harness.domain.case import Made, UnitFacts  # what lists names must not load pydantic
 
     made_in, asked = passes()[name], needed(keys)
     measured = [metric for metric in metrics().values() if metric.made_in == name and workload in {"", metric.group}]

@@ -27,7 +27,7 @@ from typing import Literal
 from modbench.harness.core.errors import UsageError, in_short, near_path, shown
 from modbench.harness.registry import own_code
 
-# Where each kind lies in modbench, and what its files export.
+# Where each kind lies in modbench, and what its files export. A file of doubts may hold several instead (`_doubts`).
 ROOMS = {
     "models": ("modbench.models", "MODEL"),
     "routers": ("modbench.models.routers", "ROUTER"),
@@ -253,9 +253,12 @@ def _shipped(room: str) -> Iterator[Entry]:
     package, exported = ROOMS[room]
     if importlib.util.find_spec(package) is None:  # the core runs without it
         return
+    found: list[Entry] = []
     for path in _files(folder_of(package), room):
         about, _ = read(path, "")
-        yield Entry(room, path.stem, about, path, "shipped", "modbench", f"{package}.{path.stem}", exported)
+        made = Entry(room, path.stem, about, path, "shipped", "modbench", f"{package}.{path.stem}", exported)
+        found += _doubts(made) or [made]
+    yield from sorted(found, key=lambda entry: entry.name)
 
 
 def _in_folders(room: str, folders: tuple[Path, ...]) -> Iterator[Entry]:
@@ -263,7 +266,27 @@ def _in_folders(room: str, folders: tuple[Path, ...]) -> Iterator[Entry]:
     for folder in folders:
         for path in _files(folder / room, room):
             about, problem = read(path, exported)
-            yield Entry(room, path.stem, about, path, "folder", str(folder), "", exported, problem)
+            made = Entry(room, path.stem, about, path, "folder", str(folder), "", exported, problem)
+            yield from _doubts(made) or [made]
+
+
+def _doubts(file: Entry) -> list[Entry]:
+    """The doubts in a file that may hold several: functions below `@doubt(…)`, each by its name."""
+    if file.room != "doubts" or read(file.path, "")[1]:
+        return []
+    return [
+        replace(file, name=each.name, about=_about(each), attribute=each.name, problem="")
+        for each in ast.parse(file.path.read_text(encoding="utf-8")).body
+        if isinstance(each, ast.FunctionDef) and any(map(_is_doubt, each.decorator_list))
+    ]
+
+
+def _is_doubt(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "doubt"
+
+
+def _about(node: ast.Module | ast.FunctionDef) -> str:
+    return (ast.get_docstring(node) or "").partition("\n")[0]
 
 
 def _in_packages(room: str, points: tuple[Point, ...]) -> Iterator[Entry]:
@@ -307,8 +330,8 @@ def read(path: Path, exported: str) -> tuple[str, str]:
         return "", f"line {error.lineno}: {error.msg}"
     except (OSError, ValueError, RecursionError, MemoryError) as error:
         return "", f"it cannot be read: {in_short(error)}"
-    about = (ast.get_docstring(tree) or "").partition("\n")[0]
-    return about, "" if not exported or exported in _bound(tree) or "*" in _bound(tree) else f"it defines no {exported}"
+    defined = not exported or bool({exported, "*"} & _bound(tree))
+    return _about(tree), "" if defined else f"it defines no {exported}"
 
 
 def _bound(tree: ast.Module) -> set[str]:

@@ -6,8 +6,7 @@ from typing import Any
 
 from modbench.harness.core.contracts import Model
 from modbench.harness.core.titles import short_name
-from modbench.harness.domain.case import Case
-from modbench.harness.domain.facts import CaseFacts
+from modbench.harness.domain.case import Case, CaseFacts
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.model_sources import sourced
 from modbench.harness.registry.own_routers import has_closed_form

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 
 from modbench.harness.core.config import ROUTING_KEYS, ModelConfig
 from modbench.harness.core.errors import UsageError, near_path
-from modbench.harness.core.options import Value
+from modbench.harness.core.model_specs import Value
 from modbench.harness.registry import own_code, signatures
 from modbench.harness.registry.model_sources import SourcedModel, sourced
 from modbench.harness.registry.signatures import Module, signature_of

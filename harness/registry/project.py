@@ -15,9 +15,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from modbench.harness.core import user_folders
 from modbench.harness.core.errors import UnreadableError, UsageError, in_short, shown, unknown
-from modbench.harness.core.files import write_atomically
+from modbench.harness.core.files import state_folder, write_atomically
 from modbench.harness.registry import consent, discovery
 
 NAME = "modbench.toml"
@@ -62,7 +61,7 @@ class Project:
 
 
 def _memory(file: Path) -> Path:
-    return user_folders.state() / "projects" / f"{hashlib.sha256(str(file).encode()).hexdigest()}.json"
+    return state_folder() / "projects" / f"{hashlib.sha256(str(file).encode()).hexdigest()}.json"
 
 
 def search() -> Path | None:

@@ -193,13 +193,7 @@ def ended_on(folder: Path, token: str, task: int, node: int, run: tuple[str, int
 
 
 def attempts_of(folder: Path, submission: Submission, task: int) -> list[Attempt]:
-    """The attempts at the units of a task, in order of their starts.
-
-    Args:
-        folder: the run folder.
-        submission: the submission.
-        task: one of its tasks.
-    """
+    """The attempts at the units of a task, in order of their starts."""
     return _attempts(folder, submission, task, list(_lines(place(folder, submission.token) / "seen.jsonl")))
 
 

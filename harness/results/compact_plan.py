@@ -14,8 +14,7 @@ from pydantic import BaseModel, ValidationError
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.problems import Problem, shown
-from modbench.harness.domain.case import Case, Comparison, Protocol
-from modbench.harness.domain.facts import CaseFacts, UnitFacts
+from modbench.harness.domain.case import Case, CaseFacts, Comparison, Protocol, UnitFacts
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results.reading import DamagedError, first_problem
 

@@ -1,5 +1,6 @@
-"""Where the files of a run's units lie: side by side, or, of a run with many units, in 256 folders each, by a hash of the name.
+"""Where runs lie, and the files of their units. The newest run, and the one that was meant, are found without reading any.
 
+Files of units lie side by side, or, of a run with many units, in 256 folders each, by a hash of the name.
 Few file systems like folders of ten thousand files. A run that is spread says so in `run.json` (`layout`) and in a file
 `layout.json` of its own, which a worker finds without reading the plan.
 """
@@ -10,14 +11,55 @@ import hashlib
 import json
 from pathlib import Path
 
+from modbench.harness.core.errors import UsageError, near_path
 from modbench.harness.core.files import write_atomically
 
+# Where runs are written unless `--out` says otherwise, and the file that makes a folder a run.
+RUNS, RUN_FILE = "runs", "run.json"
 # Units up to which their files lie side by side.
 MOST_TOGETHER = 1000
 TOGETHER, SPREAD = "together", "spread"
 MARK = "layout.json"
 # Folders with a file for every unit, which are made before the first unit runs.
 EVERY_UNIT = ("units", "logs")
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run."""
+    return (folder / RUN_FILE).is_file()
+
+
+def stored(folder: Path = Path(RUNS)) -> list[Path]:
+    """The runs in a folder, the newest first: that whose `run.json` was written last. Links to runs are left out."""
+    files = [file for file in folder.glob(f"*/{RUN_FILE}") if not file.parent.is_symlink()]
+    return [file.parent for file in sorted(files, key=lambda file: (file.stat().st_mtime_ns, file), reverse=True)]
+
+
+def newest() -> Path:
+    """The newest run in `runs/`.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    found = stored()
+    if not found:
+        raise UsageError(
+            f"no RUN was named, and there is none in {RUNS}/ here. `modbench run quick` makes one; or name a run folder."
+        )
+    return found[0]
+
+
+def run_file(folder: str | Path) -> Path:
+    """The `run.json` of a run folder.
+
+    Raises:
+        UsageError: if it is not a run folder.
+    """
+    path = Path(folder)
+    if not is_run(path):
+        near = near_path(path, is_run) or " `modbench run` creates one."
+        raise UsageError(f"{str(folder)!r} is not a run folder: it has no {RUN_FILE}.{near}")
+    return path / RUN_FILE
 
 
 def chosen(units: int) -> str:

@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import Literal
 
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UnreadableError, UsageError
-from modbench.harness.core.files import now, write_once
+from modbench.harness.core.files import now, read_plain, write_once
 from modbench.harness.core.frozen import Frozen
-from modbench.harness.core.safe_paths import read_plain
 from modbench.harness.core.units import human_duration
 from modbench.harness.process import processes
 

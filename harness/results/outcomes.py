@@ -10,8 +10,7 @@ from typing import TypeVar
 
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.errors import NumericsError, Unmeasured
-from modbench.harness.domain.case import Case
-from modbench.harness.domain.facts import Made
+from modbench.harness.domain.case import Case, Made
 from modbench.harness.domain.notes import Notes
 from modbench.harness.domain.records import Failure, Gap, Outcome
 from modbench.harness.process.graceful_stop import end_if_lost

@@ -18,8 +18,7 @@ from typing import Literal
 
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.frozen import Frozen
-from modbench.harness.core.model_specs import is_user_model
-from modbench.harness.core.options import Pairs
+from modbench.harness.core.model_specs import Pairs, is_user_model
 from modbench.harness.domain.case import Case, UnitOfWork
 from modbench.harness.registry import catalogue, discovery, own_code, own_models
 from modbench.harness.registry.discovery import ROOMS

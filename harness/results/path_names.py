@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from modbench.harness.core.errors import UnreadableError, UsageError, shown
+from modbench.harness.core.files import problem_of_name
 from modbench.harness.core.printable import is_printable
-from modbench.harness.core.safe_paths import problem_of_name
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.planning.plan import Plan
 from modbench.harness.registry import catalogue

@@ -9,9 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from modbench.harness.core.files import replacing
+from modbench.harness.core.files import problem_of_name, read_plain, replacing
 from modbench.harness.core.printable import escaped_json
-from modbench.harness.core.safe_paths import problem_of_name, read_plain
 from modbench.harness.core.units import human_span
 from modbench.harness.results.reading import load, parse
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modbench.harness.core import printable, safe_paths
+from modbench.harness.core import files, printable
 from modbench.harness.core.errors import UsageError, in_short
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.problems import Problem
@@ -22,11 +22,11 @@ from modbench.harness.domain.notes import Notes, TimeNotes
 from modbench.harness.domain.records import SCHEMA, Record
 from modbench.harness.planning.plan import Plan, assigned
 from modbench.harness.results import compact_plan, decisions, layout, lock, path_names, trust
+from modbench.harness.results.layout import run_file
 from modbench.harness.results.reading import DamagedError, load, parse
 from modbench.harness.results.record_checks import DuplicateLaunches
 from modbench.harness.results.record_files import Damaged, current, read_record, stand_in, write_record
 from modbench.harness.results.run_file import UNFIT, RunFile, StoredRun, check_plan, read_finished
-from modbench.harness.results.stored_runs import run_file
 from modbench.harness.results.upgrade import earlier_decisions
 
 FINISHED = "finished.json"
@@ -193,7 +193,7 @@ def read(folder: str) -> StoredRun:
     """
     path = Path(folder)
     file = run_file(folder)
-    safe_paths.refuse_links(path)
+    files.refuse_links(path)
     written = load(file)
     body = current(written, file)
     told = parse(RunFile, body, file)

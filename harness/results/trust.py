@@ -1,6 +1,6 @@
 """Whether the code and texts that a run names may be run and read again: a run folder may come from a stranger.
 
-A user who begins a run is remembered outside the folder (`core/user_folders.py`), with the hashes of the files that it uses.
+A user who begins a run is remembered outside the folder (`core/files.py`), with the hashes of the files that it uses.
 These files, unchanged, may be used again, and so may what they import, as the units of the run ran it. Any other needs the user's
 word. So does a file that changed: results would mix two versions.
 """
@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from modbench.harness.core import printable, user_folders
+from modbench.harness.core import printable
 from modbench.harness.core.errors import UnreadableError, UsageError, shown
-from modbench.harness.core.files import write_atomically, write_once
-from modbench.harness.core.safe_paths import read_plain
+from modbench.harness.core.files import read_plain, state_folder, write_atomically, write_once
 from modbench.harness.process import graceful_stop
 from modbench.harness.registry import consent, discovery, own_code
 from modbench.harness.results import own_files
@@ -93,11 +92,6 @@ def _tell_workers(folder: Path, files: Sequence[OwnFile]) -> None:
 def first(folder: Path, path: str, sha256: str) -> str:
     """The version of a file, which the run did not begin with, that the run's workers run: what the first of them found.
 
-    Args:
-        folder: the run folder.
-        path: absolute path of the file.
-        sha256: its hash, as this worker found it.
-
     Raises:
         UsageError: if what the first one left is damaged.
     """
@@ -148,7 +142,7 @@ def _remember(token: str, files: Sequence[OwnFile]) -> None:
 
 
 def _place(token: str) -> Path:
-    return user_folders.state() / "runs" / f"{token}.json"
+    return state_folder() / "runs" / f"{token}.json"
 
 
 def include_again(token: str | None, *, changed: bool = False) -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from modbench.harness.core.errors import UnreadableError, UsageError
-from modbench.harness.domain.case import UnitOfWork
-from modbench.harness.domain.facts import UnitFacts
+from modbench.harness.domain.case import UnitFacts, UnitOfWork
 from modbench.harness.domain.records import SCHEMA
 from modbench.harness.planning.plan import Plan
 from modbench.harness.registry import catalogue

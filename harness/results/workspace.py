@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from modbench.harness.core.errors import UnreadableError, UsageError
-from modbench.harness.core.files import unfinished, write_atomically
-from modbench.harness.core.safe_paths import read_plain
+from modbench.harness.core.files import read_plain, unfinished, write_atomically
 from modbench.harness.process.torchrun import ALONE, Ranks
 from modbench.harness.results import layout
 from modbench.harness.results.reading import load

@@ -15,8 +15,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from modbench.harness.core import user_folders
-from modbench.harness.core.files import write_atomically
+from modbench.harness.core.files import state_folder, write_atomically
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.roofline.table import Table
 
@@ -117,4 +116,4 @@ def _latest(kind: str, machine: str, dtype: str, of: type[Kept]) -> Kept | None:
 
 
 def _file(kind: str, machine: str, dtype: str) -> Path:
-    return user_folders.state() / kind / f"{machine}-{dtype}.json"
+    return state_folder() / kind / f"{machine}-{dtype}.json"

@@ -21,7 +21,7 @@ from modbench.harness.core.units import counted
 from modbench.harness.domain.case import Case, Comparison, UnitOfWork
 from modbench.harness.domain.records import Record
 from modbench.harness.planning.adaptive import AdaptiveRule, Decision
-from modbench.harness.planning.search import in_search, is_timed
+from modbench.harness.planning.comparisons import in_search, is_timed
 from modbench.harness.registry import catalogue
 from modbench.harness.results.launch_effects import effect_in_launch
 from modbench.harness.stats import effects
@@ -212,10 +212,6 @@ def bracket(cells: int, known: Readings) -> Bracket:
     """Halve a row as far as its readings allow.
 
     A cell without a number counts as the end of the row: what does not run at a length does not run at a longer one.
-
-    Args:
-        cells: number of cells in the row.
-        known: the readings.
     """
     below, above = -1, cells
     while above - below > 1:

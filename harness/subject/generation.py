@@ -13,7 +13,7 @@ from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.language_model import DecodeCache, LanguageModel
 from modbench.harness.subject import decode_guard
 from modbench.harness.subject.rewinding import rewinder
-from modbench.harness.timing.cuda_graph import capture
+from modbench.harness.timing.cuda_events import capture
 from modbench.harness.timing.interleave import Laps, Stopwatch
 
 if TYPE_CHECKING:

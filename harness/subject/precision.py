@@ -10,7 +10,7 @@ from torch import Tensor
 
 from modbench.harness.domain.case import ELEMENT_BYTES, Dtype
 from modbench.harness.flops import counter
-from modbench.harness.flops.operators import is_cheap
+from modbench.harness.flops.counter import is_cheap
 from modbench.harness.process.torch_modes import Operator, OperatorMode
 
 # Share of the FLOPs below which a narrower format is a detail, such as a router's.

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from modbench.harness.flops.operators import is_product
+from modbench.harness.flops.counter import is_product
 from modbench.harness.process.torch_modes import Operator, OperatorMode, name_of
 
 

@@ -15,8 +15,7 @@ from modbench.harness.core.protocols import PAGE, Parts, parts_of
 from modbench.harness.domain.case import Case, Place
 from modbench.harness.process import clocks
 from modbench.harness.subject import shared_state
-from modbench.harness.subject.build import DTYPES, build_module
-from modbench.harness.subject.modes import evaluating
+from modbench.harness.subject.build import DTYPES, build_module, evaluating
 from modbench.harness.timing import nvtx
 from modbench.harness.timing.interleave import Clock, Laps, Stopwatch
 

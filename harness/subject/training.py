@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from modbench.harness.flops import counter
-from modbench.harness.subject.modes import evaluating
+from modbench.harness.subject.build import evaluating
 from modbench.harness.subject.output_caching_guard import same_draws
 
 if TYPE_CHECKING:

@@ -11,8 +11,7 @@ from collections import defaultdict
 from dataclasses import replace
 
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.contracts import Cost, DecodeCost
-from modbench.harness.core.memory_ledger import FLOAT32, INT64, Amount, Layer, Ledger
+from modbench.harness.core.contracts import FLOAT32, INT64, Amount, Cost, DecodeCost, Layer, Ledger
 from modbench.models.layers.kernels import PIECE, WHOLE_BLOCK
 
 

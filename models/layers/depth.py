@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.core.memory_ledger import Amount, Layer
+from modbench.harness.core.contracts import Amount, Layer
 from modbench.models.layers.context import ForwardContext
 
 

@@ -12,8 +12,8 @@ from torch._subclasses.fake_tensor import is_fake
 from torch.nn import functional as F
 
 from modbench.harness.core.config import ModelConfig, kept
+from modbench.harness.core.contracts import FLOAT32, INT64, Amount, Layer
 from modbench.harness.core.language_model import Decision
-from modbench.harness.core.memory_ledger import FLOAT32, INT64, Amount, Layer
 from modbench.models.layers.context import ForwardContext
 from modbench.models.layers.cost import CostSheet, DecodeSheet, highest, norm_back, norm_memory
 from modbench.models.layers.decoder import MLP

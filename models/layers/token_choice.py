@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modbench.harness.core.config import MOST_EXPERTS, ModelConfig
+from modbench.harness.core.contracts import FLOAT32, INT64, Amount, Layer
 from modbench.harness.core.language_model import Decision
-from modbench.harness.core.memory_ledger import FLOAT32, INT64, Amount, Layer
 from modbench.models.layers.context import ForwardContext
 from modbench.models.layers.cost import CostSheet, highest, norm_back, norm_memory
 from modbench.models.layers.experts import ExpertMLP, Experts, count_experts, has_values, with_shared

@@ -11,9 +11,8 @@ from markupsafe import Markup
 
 from modbench.harness.core import printable
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.files import write_atomically
+from modbench.harness.core.files import refuse_inside, write_atomically
 from modbench.harness.core.printable import escaped, masked
-from modbench.harness.core.safe_paths import refuse_inside
 from modbench.reports.model import Block, Code, Estimate, Finding, Note, Sentence, Table, Value
 from modbench.reports.questions import compare_axis, compare_runs
 from modbench.reports.questions.compare_axis import AlongAxis

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import of_cell
-from modbench.harness.core.options import typed
+from modbench.harness.core.model_specs import typed
 from modbench.harness.domain.case import Case
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
 from modbench.reports.panel import Panel

@@ -16,8 +16,8 @@ from modbench.harness.core.contracts import GENERATION
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.grouped import grouped
 from modbench.harness.domain.case import Case, Place, Rung, UnitOfWork
-from modbench.harness.machine.busy_intervals import union_s
 from modbench.harness.machine.certificate import VERDICTS, Certificate
+from modbench.harness.process.clocks import union_s
 from modbench.harness.results import run_folder
 from modbench.harness.results.run_file import StoredRun, complete
 from modbench.harness.stats import memo

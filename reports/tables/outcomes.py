@@ -30,12 +30,12 @@ from modbench.harness.domain.notes import (
 )
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.records import Record
+from modbench.harness.planning.comparisons import first_launches
 from modbench.harness.planning.plan import Plan
-from modbench.harness.planning.search import first_launches
 from modbench.harness.registry import catalogue
 from modbench.harness.results.run_file import StoredRun
 from modbench.harness.roofline.table import Table
-from modbench.harness.stats import block_effects, contamination, effects, mean_effects, paired, trend_test
+from modbench.harness.stats import block_effects, contamination, effects, paired, trend_test
 from modbench.harness.stats.paired import LaunchSamples
 from modbench.reports.tables import audits, provenance, solved
 from modbench.reports.tables.cell import Cell, Trouble
@@ -348,7 +348,7 @@ class Tables:
         made_in = self.made_in(metric)
         if metric.source:
             means = [
-                mean_effects.undisturbed_log_mean(outcome.samples, made_in.column, cell.blocks.get(number, {}))
+                paired.undisturbed_log_mean(outcome.samples, made_in.column, cell.blocks.get(number, {}))
                 for number, outcome in cell.outcomes
             ]
             return effects.over_launches(means).mirrored().shifted(math.log(self.factor(case, metric)))
@@ -461,7 +461,7 @@ class Tables:
         return [
             (
                 float(median(np.log(outcome.samples[column]).tolist())),
-                mean_effects.undisturbed_log_mean(outcome.samples, column, cell.blocks.get(launch, {})),
+                paired.undisturbed_log_mean(outcome.samples, column, cell.blocks.get(launch, {})),
             )
             for launch, outcome in good.items()
         ]

@@ -22,7 +22,7 @@ from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override, with_arms
 from modbench.harness.process import torchrun
 from modbench.harness.registry import catalogue
-from modbench.harness.results import lock, stored_runs
+from modbench.harness.results import layout, lock
 from modbench.harness.results.run_folder import RunFolder, create, has_checkpoint, read
 from modbench.harness.results.trust import confirm
 from modbench.harness.results.upgrade import refuse_earlier
@@ -97,7 +97,7 @@ def make_plan(
     flags = flags or Overrides()
     suite, taken = load_suite(suite_name), None
     if flags.arms_from is not None:
-        stored_runs.run_file(flags.arms_from)
+        layout.run_file(flags.arms_from)
         from modbench.reports.tables.best_arms import best_arms
         from modbench.reports.tables.load import load
 

@@ -27,7 +27,7 @@ from modbench.harness.audit.auditing import probes
 from modbench.harness.audit.card import ARCHITECTURES, Finding
 from modbench.harness.audit.probes import training, zeroed
 from modbench.harness.core.errors import UsageError
-from modbench.harness.machine import busy_intervals
+from modbench.harness.process import clocks
 from modbench.harness.subject import shared_state
 from modbench.harness.timing import interleave
 
@@ -215,7 +215,7 @@ def of_cheats(file: str, patch: pytest.MonkeyPatch) -> set[str]:
     patch.syspath_prepend(CHEATS)
     patch.setattr(time, "perf_counter", time.perf_counter)
     patch.setattr(interleave.Clock, "wall_s", interleave.Clock.wall_s)
-    patch.setattr(busy_intervals, "INTERVALS", [])
+    patch.setattr(clocks, "INTERVALS", [])
     try:
         card = mb.audit(f"{file}.py:build", **SMALL)  # type: ignore[arg-type]
     finally:

@@ -23,7 +23,7 @@ import numpy as np
 
 from modbench.harness.domain.suite import EFFORTS, TWO_STAGE, TwoStage
 from modbench.harness.planning.load_suite import load_suite
-from modbench.harness.stats import effects, mean_effects, sample_size, verdicts
+from modbench.harness.stats import effects, paired, sample_size, verdicts
 from modbench.harness.stats.block_effects import Columns
 from modbench.harness.stats.effects import Effect
 
@@ -140,7 +140,7 @@ def _launch(rng: np.random.Generator, design: Design, sd: float, within: float, 
         assert launch is not None
         found.append(launch.effect)
         if arm == 0:
-            means.append(mean_effects.in_launch(_samples(times), None, _samples(anchor), {}))
+            means.append(paired.mean_in_launch(_samples(times), None, _samples(anchor), {}))
     (mean,) = means
     assert mean is not None
     return Launch(found, mean)

@@ -19,7 +19,6 @@ from planted import ENVIRONMENT
 from modbench.harness.core import files
 from modbench.harness.core.labels import Label
 from modbench.harness.execution import worker
-from modbench.harness.machine import busy_intervals
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import make_plan
@@ -55,7 +54,7 @@ def says(file: str) -> dict[str, Any]:
 def put_back(monkeypatch: pytest.MonkeyPatch) -> Any:
     """What a piece may change in this process, for the tests after it."""
     monkeypatch.setattr(interleave.Clock, "wall_s", interleave.Clock.wall_s)
-    monkeypatch.setattr(busy_intervals, "INTERVALS", [])
+    monkeypatch.setattr(clocks, "INTERVALS", [])
     monkeypatch.setattr(time, "perf_counter", time.perf_counter)
     yield
     shared_state.restore(1)

@@ -61,10 +61,10 @@ def test_a_process_leaves_the_script_alone(method: str, cold: bool, tmp_path: Pa
     """As units are started: each in a fresh interpreter, or by the fork server."""
     code = (
         "import multiprocessing, os, pathlib\n"
-        "from modbench.harness.execution import fork_server\n"
+        "from modbench.harness.execution.launch import local\n"
         "with pathlib.Path('started').open('a') as file:\n    file.write('once ')\n"
         f"context = multiprocessing.get_context({method!r})\n"
-        f"process, _ = fork_server.started(lambda server: context.Process(target=os.getpid), cold={cold})\n"
+        f"process, _ = local.started(lambda server: context.Process(target=os.getpid), cold={cold})\n"
         "process.join()\n"
         "import __main__\n"
         "print(process.exitcode, __main__.context is context)\n"

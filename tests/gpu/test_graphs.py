@@ -12,7 +12,7 @@ from torch import Tensor
 
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.subject.generation import Replay
-from modbench.harness.timing.cuda_graph import capture
+from modbench.harness.timing.cuda_events import capture
 from modbench.harness.timing.host_sync import count_syncs, syncs
 
 

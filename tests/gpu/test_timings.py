@@ -12,7 +12,7 @@ from torch import Tensor
 
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.domain.case import Case, Place
-from modbench.harness.doubts.launch_bound import LEAST_SHARE
+from modbench.harness.doubts.gpu import LEAST_BUSY
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.subject.subject import Subject
 from modbench.harness.timing.cuda_events import DeviceTimer, GraphTimer, device_share
@@ -63,7 +63,7 @@ def test_where_the_device_is_busy_the_three_agree() -> None:
     assert device == pytest.approx(whole, rel=0.15)
     assert graph == pytest.approx(whole, rel=0.15)
     share = device_share(made.forward, tokens_BT, whole)
-    assert share["device_share"] >= LEAST_SHARE
+    assert share["device_share"] >= LEAST_BUSY
     assert share["escaped"] == 0
 
 
@@ -75,7 +75,7 @@ def test_a_small_model_is_launch_bound() -> None:
     whole = end_to_end_s(made.forward, tokens_BT)
     share = device_share(made.forward, tokens_BT, whole)
     assert share["starved"] <= 0.4, "the spin must outlast the launches, but for a pause of the host"
-    assert share["device_share"] < LEAST_SHARE
+    assert share["device_share"] < LEAST_BUSY
     graph = end_to_end_s(GraphTimer(made.forward, tokens_BT), tokens_BT)
     assert share["device_s"] < whole
     assert graph < whole

@@ -31,7 +31,7 @@ from modbench.harness.domain.notes import (
     WithoutOwnFinding,
 )
 from modbench.harness.domain.records import Outcome, Record
-from modbench.harness.execution.rule_asker import Asker
+from modbench.harness.execution.phase import Asker
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.machine.certificate import Certificate
 from modbench.harness.planning import plan

@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modbench.harness.machine.busy_intervals import union_s
+from modbench.harness.process.clocks import union_s
 from modbench.reports.tables.load import load
 
 MOMENTS = st.integers(0, 60)

@@ -17,7 +17,7 @@ from modbench.harness.core.files import now
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import TimeNotes
 from modbench.harness.domain.records import Record
-from modbench.harness.execution.parent_clock_check import ENDING_S, check_clock
+from modbench.harness.execution.phase import ENDING_S, check_clock
 from modbench.harness.process import clocks
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.lookup import with_facts

@@ -19,14 +19,13 @@ from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.execution import resuming
-from modbench.harness.execution.phase import Run, Slots
+from modbench.harness.execution.phase import Asker, Run, Slots
 from modbench.harness.execution.progress_tracker import Tracker
-from modbench.harness.execution.rule_asker import Asker
 from modbench.harness.execution.runner import phases
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.plan import Plan, make_plan, read_corpus
-from modbench.harness.planning.training_units import run_flops
+from modbench.harness.planning.units_of_work import run_flops
 from modbench.harness.registry import catalogue
 from modbench.harness.results import decisions, run_folder
 from modbench.harness.results.reading import DamagedError

@@ -34,7 +34,7 @@ from modbench.harness.registry import catalogue
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.results.outcomes import attempt
 from modbench.harness.subject.subject import Subject
-from modbench.harness.timing import cuda_events, cuda_graph, host_sync
+from modbench.harness.timing import cuda_events, host_sync
 
 DOUBTS = {name: catalogue.load("doubts", name) for name in catalogue.entries("doubts")}
 
@@ -175,7 +175,7 @@ def test_a_capture_that_fails_ends_the_process_and_says_why(cuda: FakeCuda) -> N
 
     def forward(_tokens: object) -> None:
         calls[0] += 1
-        if calls[0] > cuda_graph.WARM_UP + 1:
+        if calls[0] > cuda_events.WARM_UP + 1:
             raise RuntimeError("operation not permitted when stream is capturing")
 
     with pytest.raises(DeviceLost, match=r"capture .*: RuntimeError: operation"):

@@ -126,6 +126,34 @@ def test_a_broken_metric_stops_nothing_and_is_named_where_it_is_asked_for(
     assert said in str(raised.value)
 
 
+DOUBTS = '''
+"""Doubts of mine."""
+from modbench.harness.domain.evidence import doubt
+@doubt("Count again.")
+def odd(evidence):
+    """Something is odd.
+
+    More of it.
+    """
+    return helper(evidence)
+@doubt("Look.", "strange")
+def strange(evidence):
+    """Something is strange."""
+    return evidence
+def helper(evidence):
+    return f"odd {evidence}"
+'''
+
+
+def test_a_file_may_hold_several_doubts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, write(tmp_path, doubts__mine=DOUBTS))
+    own = {name: entry.about for name, entry in catalogue.entries("doubts").items() if not entry.shipped}
+    assert own == {"odd": "Something is odd.", "strange": "Something is strange."}
+    found = {name: catalogue.load("doubts", name).finds("seen") for name in own}
+    assert found == {"odd": "odd seen", "strange": "strange: seen"}
+    assert [catalogue.load("doubts", name).finds("") for name in own] == ["odd ", None]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("room", "exported", "said"),

@@ -21,6 +21,7 @@ from planted import DriftingClock
 from scipy import stats
 
 from modbench.commands.doctor import aa_comparisons, checkup
+from modbench.harness.core import files
 from modbench.harness.core.errors import ModbenchError
 from modbench.harness.core.printable import SCREEN
 from modbench.harness.domain.case import UnitOfWork
@@ -189,18 +190,18 @@ def test_checks_of_one_machine_are_pooled_and_others_are_not() -> None:
 def test_certificates_are_where_users_look_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MODBENCH_STATE")
     monkeypatch.setenv("XDG_STATE_HOME", "/somewhere")
-    assert certificate.state_folder() == Path("/somewhere/modbench")
+    assert files.state_folder() == Path("/somewhere/modbench")
     monkeypatch.delenv("XDG_STATE_HOME")
-    assert certificate.state_folder() == Path.home() / ".local" / "state" / "modbench"
+    assert files.state_folder() == Path.home() / ".local" / "state" / "modbench"
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # what Python does where there is no home
     with pytest.raises(RuntimeError, match="home"):
-        certificate.state_folder()
+        files.state_folder()
 
 
 def test_a_damaged_check_was_no_check() -> None:
     before = checks(1)
     for number, text in enumerate(["{", "[]", "{}", '{"comparisons": 3}', '{"comparisons": [{}], "made": ""}']):
-        (certificate.state_folder() / "machines" / "m" / f"broken{number}.json").write_text(text)
+        (files.state_folder() / "machines" / "m" / f"broken{number}.json").write_text(text)
     assert certificate.pooled("m", STANDARD) == before
 
 
@@ -387,7 +388,7 @@ def test_the_command_checks_keeps_and_pools(modbench: Any, monkeypatch: pytest.M
     assert told["comparisons"][0]["mde"] > 0
     assert {"launch_sd", "between_sd", "block_sd", "start_s", "round_s"} <= told["comparisons"][0].keys()
     assert told["certificate"]["launches"] == STANDARD
-    (folder,) = (certificate.state_folder() / "machines").iterdir()
+    (folder,) = (files.state_folder() / "machines").iterdir()
     certificate.keep(
         folder.name, [{"hit": i < 40, "mde": 0.1, "mde_cpu": 0.1, "width": 0.2, "disturbed": 0} for i in range(100)]
     )

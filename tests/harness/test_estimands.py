@@ -18,7 +18,7 @@ from simulate import MARGIN, World, covered, pairs, words
 
 from modbench.harness.core.labels import Label
 from modbench.harness.passes.time import number_of_inputs
-from modbench.harness.stats import mean_effects, sample_size, verdicts
+from modbench.harness.stats import paired, sample_size, verdicts
 from modbench.harness.stats.effects import Effect, over_launches
 from modbench.reports.page import render
 from modbench.reports.tables import pair_verdicts
@@ -100,9 +100,9 @@ def test_an_undecided_row_asks_for_the_launches_of_its_mean() -> None:
 def test_every_input_has_the_same_weight() -> None:
     """Input 0 was visited three times, input 1 once; and the noise of a block is corrected for."""
     samples = {"block": [0.0, 1.0, 2.0, 3.0], "input": [0.0, 0.0, 0.0, 1.0], "wall_s": [1.0, 1.0, 1.0, 4.0]}
-    assert mean_effects.log_mean(samples) == pytest.approx(math.log(2.5))
+    assert paired.log_mean(samples) == pytest.approx(math.log(2.5))
     noisy = {"block": [0.0, 0.0], "input": [0.0, 0.0], "wall_s": [1.0, 3.0]}
-    assert mean_effects.log_mean(noisy) == pytest.approx(math.log(2) + (2 / 2) / 4 / 2)
+    assert paired.log_mean(noisy) == pytest.approx(math.log(2) + (2 / 2) / 4 / 2)
 
 
 def test_what_the_machine_did_to_a_sample_is_not_the_arms_mean() -> None:
@@ -114,9 +114,9 @@ def test_what_the_machine_did_to_a_sample_is_not_the_arms_mean() -> None:
         "wall_s": [1.0, 9.0, 1.0],
         "wait_s": [0.0, 8.0, 0.0],
     }
-    assert mean_effects.undisturbed_log_mean(samples, "wall_s", {}) == pytest.approx(0.0)
+    assert paired.undisturbed_log_mean(samples, "wall_s", {}) == pytest.approx(0.0)
     samples["wait_s"] = [0.0, 8.0, 0.5]
-    assert mean_effects.undisturbed_log_mean(samples, "wall_s", {}) > 0.5
+    assert paired.undisturbed_log_mean(samples, "wall_s", {}) > 0.5
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from modbench.harness.passes._training import train
 from modbench.harness.planning import plan as planning
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override
-from modbench.harness.planning.training_units import reads_text
+from modbench.harness.planning.units_of_work import reads_text
 from modbench.reports.questions import exchange, first_screen
 from modbench.reports.tables import load
 from modbench.reports.terminal import summary

@@ -21,9 +21,8 @@ from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.domain.evidence import LaunchCount
 from modbench.harness.execution import resuming
-from modbench.harness.execution.phase import Run, Slots
+from modbench.harness.execution.phase import Asker, Run, Slots
 from modbench.harness.execution.progress_tracker import Tracker
-from modbench.harness.execution.rule_asker import Asker
 from modbench.harness.execution.runner import phases
 from modbench.harness.machine import certificate, environment
 from modbench.harness.planning.load_suite import load_suite

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modbench.commands._flags import Flags, listed
-from modbench.harness.core import options
+from modbench.harness.core import model_specs
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.model_specs import parse_single, parse_spec
 from modbench.harness.domain.case import Case
@@ -239,16 +239,16 @@ def test_the_order_in_which_options_are_typed_makes_no_difference(file: Path) ->
         ((0, 2), "x_0_2"),
     ],
 )
-def test_a_label_is_short_and_needs_no_quotes(value: options.Value, label: str) -> None:
-    assert options.label("x", value) == label
+def test_a_label_is_short_and_needs_no_quotes(value: model_specs.Value, label: str) -> None:
+    assert model_specs.label("x", value) == label
 
 
 def test_labels_of_long_and_odd_texts_differ() -> None:
     texts = ["a" * 40, "a" * 41, "a/b", "a b", "a(b"]
-    labels = {options.label("x", text) for text in texts}
+    labels = {model_specs.label("x", text) for text in texts}
     assert len(labels) == len(texts)
     assert all(re.fullmatch(r"[A-Za-z0-9._-]{1,40}", label) for label in labels)
-    assert options.label("k1", 2) != options.label("k", 12)
+    assert model_specs.label("k1", 2) != model_specs.label("k", 12)
 
 
 def test_a_case_keeps_its_options_through_json(file: Path) -> None:
@@ -315,9 +315,9 @@ def test_a_suite_may_name_a_file_beside_itself(file: Path) -> None:
     ],
 )
 def test_values_behind_the_flag_need_no_brackets(texts: list[str], expected: dict[str, object]) -> None:
-    assert options.listed(texts) == expected
+    assert model_specs.listed(texts) == expected
     assert Flags(option=texts).overrides().option == expected
-    assert options.listed([options.written(*each) for each in options.listed(texts).items()]) == expected
+    assert model_specs.listed([model_specs.written(*each) for each in model_specs.listed(texts).items()]) == expected
 
 
 @pytest.mark.parametrize(
@@ -337,11 +337,11 @@ def test_values_behind_the_flag_need_no_brackets(texts: list[str], expected: dic
 )
 def test_a_flag_that_is_no_option_is_refused(texts: list[str], said: str) -> None:
     with pytest.raises(UsageError, match=re.escape(said)):
-        options.listed(texts)
+        model_specs.listed(texts)
 
 
 def with_option(
-    option: dict[str, list[options.Value]], *models: str, arms: list[dict[str, object]] | None = None
+    option: dict[str, list[model_specs.Value]], *models: str, arms: list[dict[str, object]] | None = None
 ) -> list[str]:
     suite = parse_suite(SUITE | {"arms": arms or [{"model": "dense"}]}, "s")
     return [case.arm for case in make_plan(override(suite, Overrides(model=models, option=option)), device="cpu").cases]
@@ -371,7 +371,7 @@ def test_an_option_is_set_for_every_model_that_takes_it(file: Path) -> None:
     ],
 )
 def test_an_option_that_no_model_takes_is_refused(
-    file: Path, models: tuple[str, ...], option: dict[str, list[options.Value]], said: list[str]
+    file: Path, models: tuple[str, ...], option: dict[str, list[model_specs.Value]], said: list[str]
 ) -> None:
     assert file.is_file()
     with pytest.raises(UsageError) as found:

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from modbench import api, cli
-from modbench.harness.core import files, user_folders
+from modbench.harness.core import files
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
 from modbench.harness.machine import certificate
 from modbench.harness.process import graceful_stop
@@ -164,7 +164,7 @@ def test_without_a_home_a_machine_was_never_checked_and_cannot_be() -> None:
     assert certificate.pooled("m") is None
     with pytest.raises(UsageError, match="set MODBENCH_STATE") as caught:
         certificate.check_folder()
-    assert isinstance(caught.value, user_folders.NoHomeError)
+    assert isinstance(caught.value, files.NoHomeError)
 
 
 def test_a_check_that_could_not_be_kept_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,9 +17,8 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.domain.records import Death
 from modbench.harness.execution import resuming
-from modbench.harness.execution.phase import Run, Slots
+from modbench.harness.execution.phase import Asker, Run, Slots
 from modbench.harness.execution.progress_tracker import Tracker
-from modbench.harness.execution.rule_asker import Asker
 from modbench.harness.execution.runner import phases
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override

@@ -15,7 +15,7 @@ from test_faults import run_units
 
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import UnitOfWork
-from modbench.harness.doubts.process_changed import changed, column_of
+from modbench.harness.doubts.times import changed, column_of
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import make_plan
 from modbench.reports.page import render

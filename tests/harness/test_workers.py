@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from modbench.harness.core import files, safe_paths
+from modbench.harness.core import files
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.domain.records import Outcome, Record
@@ -251,11 +251,11 @@ def test_a_folder_is_checked_for_links_while_units_remove_files(here: Path, monk
 
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(UsageError, match="symbolic link out of"):
-        safe_paths.refuse_links(here / "run")
+        files.refuse_links(here / "run")
     (here / "run" / "c" / "out").unlink()
     if not (here / "run" / "b").exists():
         (here / "run" / "b").mkdir()
-    safe_paths.refuse_links(here / "run")
+    files.refuse_links(here / "run")
     assert not (here / "run" / "b").exists()
 
     class Vanished:
@@ -266,7 +266,7 @@ def test_a_folder_is_checked_for_links_while_units_remove_files(here: Path, monk
             raise FileNotFoundError
 
     monkeypatch.setattr(os, "scandir", lambda _: contextlib.nullcontext([Vanished()]))
-    safe_paths.refuse_links(here / "run")
+    files.refuse_links(here / "run")
 
 
 def test_a_unit_of_a_folder_that_is_missing_is_refused(here: Path) -> None:

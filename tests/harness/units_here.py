@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from modbench.harness.core.safe_paths import new_text
+from modbench.harness.core.files import new_text
 from modbench.harness.domain.case import Case, UnitOfWork
 from modbench.harness.domain.own_cost import OwnCost
 from modbench.harness.execution import own_costs, worker

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modbench.harness.flops import counter
-from modbench.harness.flops.operators import is_cheap
+from modbench.harness.flops.counter import is_cheap
 
 
 class Calls(nn.Module):

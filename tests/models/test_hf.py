@@ -26,7 +26,7 @@ from modbench.harness.passes._training import train
 from modbench.harness.passes.count import count
 from modbench.harness.passes.memory import forecasts
 from modbench.harness.planning.arms import decided_by
-from modbench.harness.planning.training_units import tokenizer_of
+from modbench.harness.planning.units_of_work import tokenizer_of
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.subject.build import build_module

@@ -23,7 +23,7 @@ from modbench.harness.flops import counter
 from modbench.harness.passes._training import train
 from modbench.harness.passes.memory import forecasts
 from modbench.harness.planning.arms import decided_by
-from modbench.harness.planning.training_units import tokenizer_of
+from modbench.harness.planning.units_of_work import tokenizer_of
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.subject.build import build_module
 from modbench.harness.subject.generation import Generation

@@ -16,7 +16,7 @@ from modbench.commands._flags import Flags
 from modbench.commands.train import training_run
 from modbench.harness.core import titles
 from modbench.harness.core.errors import UsageError
-from modbench.harness.domain.facts import CaseFacts
+from modbench.harness.domain.case import CaseFacts
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.planning.plan import Plan, make_plan

@@ -11,7 +11,7 @@ from modbench.harness.audit.audited import Audited
 from modbench.harness.audit.card import Finding, Number, deviates, holds, unseen
 from modbench.harness.audit.probe import Probe
 from modbench.harness.audit.products import ProductWatch
-from modbench.harness.subject.modes import evaluating
+from modbench.harness.subject.build import evaluating
 from modbench.harness.subject.output_caching_guard import same_draws
 
 # Share of tokens that a block must be spared.

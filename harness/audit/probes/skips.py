@@ -20,7 +20,7 @@ from modbench.harness.domain.records import Gap
 from modbench.harness.flops import counter
 from modbench.harness.registry import own_models
 from modbench.harness.results.outcomes import attempt
-from modbench.harness.subject.modes import evaluating
+from modbench.harness.subject.build import evaluating
 from modbench.harness.subject.output_caching_guard import same_draws
 from modbench.harness.subject.rows import RowWatch
 

@@ -27,8 +27,7 @@ from modbench.harness.domain.suite import EFFORTS
 from modbench.harness.execution import ranks
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.launching import MakeLauncher
-from modbench.harness.execution.parent_clock_check import check_clock
-from modbench.harness.execution.phase import drop_empty_log
+from modbench.harness.execution.phase import check_clock, drop_empty_log
 from modbench.harness.execution.slurm import queue
 from modbench.harness.execution.worker import NODE
 from modbench.harness.machine import certificate, environment

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
-from modbench.harness.core import options
+from modbench.harness.core import model_specs
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.labels import LOOKED_AHEAD, OF_AUDIT, OF_PRECISION, Label
 from modbench.harness.domain.case import Case
@@ -43,7 +43,7 @@ def why_other(now: Tables, base: Tables, case: Case, old: Case, metric: Metric) 
 def differences(case: Case, old: Case) -> str:
     """Return how two cases of one id differ: `d_model 64, was 32`."""
     now, before = (
-        {**side.config.model_dump(), "model": side.model, "options": options.typed(dict(side.options)) or "none"}
+        {**side.config.model_dump(), "model": side.model, "options": model_specs.typed(dict(side.options)) or "none"}
         for side in (case, old)
     )
     return ", ".join(f"{name} {now[name]}, was {before[name]}" for name in now if now[name] != before[name])

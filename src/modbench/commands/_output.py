@@ -91,12 +91,12 @@ def chosen_run(named: str | None, *, quiet: bool = False, as_json: bool = False)
     Raises:
         UsageError: if it is not a run folder, or there is no newest.
     """
-    from modbench.harness.results import stored_runs
+    from modbench.harness.results import layout
 
     if named is not None:
-        stored_runs.run_file(named)  # before anything heavy is imported
+        layout.run_file(named)  # before anything heavy is imported
         return named
-    found = str(stored_runs.newest())
+    found = str(layout.newest())
     if not as_json:
         say(f"newest run: {found}", sys.stderr if quiet else None)
     return found

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modbench.commands._app import command
-from modbench.commands._complete import one_of
-from modbench.commands._flags import JsonFlag, QuietFlag
+from modbench.commands._flags import JsonFlag, QuietFlag, one_of
 from modbench.commands._output import print_summary, say
 from modbench.harness.core.errors import unknown
 

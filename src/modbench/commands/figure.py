@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from modbench.commands._app import command
-from modbench.commands._complete import runs
-from modbench.commands._flags import JsonFlag, TitleFlag, refuse
+from modbench.commands._flags import JsonFlag, TitleFlag, refuse, runs
 from modbench.commands._output import chosen_run, say, say_json
 from modbench.harness.core import titles
 from modbench.harness.core.errors import IncompleteError, UsageError, unknown
+from modbench.harness.core.files import refuse_inside
 from modbench.harness.core.printable import aligned
-from modbench.harness.core.safe_paths import refuse_inside
 from modbench.harness.process import exit_codes
 
 if TYPE_CHECKING:

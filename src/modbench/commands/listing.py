@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modbench.commands._app import command
-from modbench.commands._complete import rooms
-from modbench.commands._flags import JsonFlag, VerboseFlag
+from modbench.commands._flags import JsonFlag, VerboseFlag, rooms
 from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import unknown
 from modbench.harness.core.printable import SCREEN

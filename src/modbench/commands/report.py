@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from modbench.commands._app import command
-from modbench.commands._complete import formats as formats_named
 from modbench.commands._flags import JsonFlag, QuietFlag, RunOrNewest, TitleFlag, VerboseFlag
+from modbench.commands._flags import formats as formats_named
 from modbench.commands._output import chosen_run, print_summary
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modbench.commands._app import command
-from modbench.commands._complete import launchers, runs
 from modbench.commands._flags import (
     Flags,
     JsonFlag,
@@ -19,6 +18,8 @@ from modbench.commands._flags import (
     SuiteName,
     TimeoutFlag,
     VerboseFlag,
+    launchers,
+    runs,
     with_flags,
 )
 from modbench.commands._output import chosen_run, print_summary, say

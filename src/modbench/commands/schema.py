@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from modbench.commands._app import command
-from modbench.commands._complete import one_of
+from modbench.commands._flags import one_of
 from modbench.commands._output import say_json
 from modbench.harness.core.errors import unknown
 

@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from modbench.commands._app import command
-from modbench.commands._complete import suites
-from modbench.commands._flags import JsonFlag
+from modbench.commands._flags import JsonFlag, suites
 from modbench.commands._output import say, say_json
 
 

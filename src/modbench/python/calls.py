@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from modbench.harness.core.errors import UsageError, in_short
 from modbench.harness.flops import counter
-from modbench.harness.subject import modes
+from modbench.harness.subject import build
 from modbench.harness.subject.uncounted_work import escapes
 from modbench.python.inputs import Inputs
 
@@ -45,7 +45,7 @@ def evaluating(models: Mapping[str, Model]) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for model in models.values():
             if isinstance(model, nn.Module):
-                stack.enter_context(modes.evaluating(model))
+                stack.enter_context(build.evaluating(model))
         yield
 
 

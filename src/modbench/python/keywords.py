@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from modbench.commands._flags import listed, not_of_kind
-from modbench.harness.core import options, titles
+from modbench.harness.core import model_specs, titles
 from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.planning.overrides import Overrides
@@ -75,11 +75,6 @@ def _typed(name: str, value: object) -> object:
 def several(name: str, value: object, kind: Callable[[Any], T]) -> tuple[T, ...]:
     """One value or a list of them, as Python or as a text of the command line: `0.125,0.5`.
 
-    Args:
-        name: of the keyword.
-        value: as given.
-        kind: of each value.
-
     Raises:
         UsageError: if it holds none, or one of another kind.
     """
@@ -89,14 +84,14 @@ def several(name: str, value: object, kind: Callable[[Any], T]) -> tuple[T, ...]
     return tuple(each for item in items for each in _values(name, _plain(name, item), kind))
 
 
-def _options(value: object) -> dict[str, list[options.Value]]:
+def _options(value: object) -> dict[str, list[model_specs.Value]]:
     """Options as a dict of values, a list of which is swept, or as texts of the command line: `threshold=0.5,0.7`."""
     if isinstance(value, Mapping):
-        return options.checked({str(name): each for name, each in value.items()}, "option")
+        return model_specs.checked({str(name): each for name, each in value.items()}, "option")
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
         raise UsageError(f"option takes a dict, such as {{'threshold': [0.5, 0.7]}}; got {shown(value)}.")
-    return options.listed(texts, "option")
+    return model_specs.listed(texts, "option")
 
 
 def _plain(name: str, value: object) -> str | int | float:
@@ -128,7 +123,7 @@ def words(given: Overrides) -> list[str]:
             plain = not any("," in text for text in texts)
             words += [flag, ",".join(texts)] if plain else [word for text in texts for word in (flag, text)]
         elif isinstance(value, Mapping):
-            texts = [f"{k}={v}" if name == "title" else options.written(k, v) for k, v in value.items()]
+            texts = [f"{k}={v}" if name == "title" else model_specs.written(k, v) for k, v in value.items()]
             words += [word for text in texts for word in (flag, text)]
         elif value:
             words += [flag, value]

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
+import functools
 import pickle
 import pickletools
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modbench.harness.core.errors import ModbenchError, UsageError, in_short
 from modbench.harness.core.units import human_duration
 from modbench.harness.execution import command
-from modbench.harness.execution.launch.local import variables
 from modbench.harness.execution.log_supervisor import Keeper
-from modbench.harness.execution.worker_environment import worker_environment
 from modbench.harness.timing.callables import Launch
 from modbench.harness.timing.threads import working_threads
 
@@ -70,20 +67,12 @@ def _refuse_main(content: bytes, name: str) -> None:
 
 def _launch(folder: Path, number: int, threads: int, keeper: Keeper, limit_s: float) -> Launch:
     job, made, log = folder / JOB_FILE, folder / f"launch{number}.pickle", folder / f"launch{number}.log"
-    arguments = f"{str(job)!r}, {str(made)!r}, {number}, {threads}"
-    code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import child; child({arguments})"
-    words = [sys.executable, "-c", code]
-    environment = worker_environment(os.environ) | {"PYTHONSAFEPATH": "1"} | variables(threads)
-    with command.started(words, environment, log, keeper, limit_s) as running:
-        running.join(limit_s)
-        hung = running.is_alive()
-    if hung:
+    ended = command.ran(functools.partial(child, str(job), str(made), number, threads), log, keeper, limit_s, threads)
+    if ended is None:
         raise ModbenchError(f"launch {number + 1} exceeded its limit of {human_duration(limit_s)} and was ended.")
-    if running.exitcode:
-        output = log.read_text(encoding="utf-8", errors="replace").strip()
-        raise ModbenchError(
-            f"launch {number + 1} failed: {output.rpartition(chr(10))[2] or f'exit code {running.exitcode}'}"
-        )
+    code, said = ended
+    if code:
+        raise ModbenchError(f"launch {number + 1} failed: {said}")
     launch: Launch = pickle.loads(made.read_bytes())  # noqa: S301  # written by our own process just now
     return launch
 

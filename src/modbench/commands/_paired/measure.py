@@ -29,15 +29,14 @@ from modbench.commands._paired.turn_taking import End, Start
 from modbench.harness.core import printable
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
 from modbench.harness.core.model_specs import is_user_model
-from modbench.harness.core.options import listed as options_listed
+from modbench.harness.core.model_specs import listed as options_listed
 from modbench.harness.core.units import counted, human_duration, parse_duration
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.execution import command, limits, phase
 from modbench.harness.execution.launch import local
 from modbench.harness.execution.limits import Limits
 from modbench.harness.execution.log_supervisor import Keeper
-from modbench.harness.execution.parent_clock_check import check_clock
-from modbench.harness.execution.phase import cannot_write
+from modbench.harness.execution.phase import cannot_write, check_clock
 from modbench.harness.execution.stopping import Stop, signals
 from modbench.harness.execution.unit import ENDLESS_S
 from modbench.harness.machine import certificate, environment

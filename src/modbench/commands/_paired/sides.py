@@ -14,8 +14,7 @@ from io import BytesIO
 from pathlib import Path
 
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.model_specs import is_user_model, parse_spec
-from modbench.harness.core.options import in_parentheses
+from modbench.harness.core.model_specs import in_parentheses, is_user_model, parse_spec
 from modbench.harness.process import processes
 from modbench.harness.registry.own_models import no_python_file
 

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from modbench.commands._app import command
-from modbench.commands._complete import models, one_of, probes
-from modbench.commands._flags import Flags, JsonFlag, listed, with_flags
+from modbench.commands._flags import Flags, JsonFlag, listed, models, one_of, probes, with_flags
 from modbench.commands._output import say, say_json
 from modbench.harness.audit.card import ARCHITECTURES
 

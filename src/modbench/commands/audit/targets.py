@@ -13,7 +13,7 @@ from modbench.harness.audit.card import ARCHITECTURES
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import ModbenchError, UsageError, in_words, shown, unknown
 from modbench.harness.domain.case import Case, Dtype, Place
-from modbench.harness.planning.sizes import check_called
+from modbench.harness.planning.load_suite import check_called
 from modbench.harness.registry.model_sources import sourced
 
 if TYPE_CHECKING:

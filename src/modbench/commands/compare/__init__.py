@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from modbench.commands._app import command
-from modbench.commands._complete import metrics, one_of, runs
 from modbench.commands._flags import (
     JsonFlag,
     PairedFlags,
@@ -24,7 +23,10 @@ from modbench.commands._flags import (
     VerboseFlag,
     checked_margin,
     listed,
+    metrics,
+    one_of,
     refuse,
+    runs,
 )
 from modbench.commands._output import chosen_run, say, say_json
 from modbench.harness.core import titles

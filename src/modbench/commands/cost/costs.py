@@ -14,7 +14,7 @@ from modbench.commands._output import elided
 from modbench.harness.core import model_specs
 from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS, ModelConfig
 from modbench.harness.core.errors import UsageError, in_words, unknown
-from modbench.harness.core.options import Pairs, typed
+from modbench.harness.core.model_specs import Pairs, typed
 from modbench.harness.core.printable import SCREEN, WIDTH, aligned
 from modbench.harness.core.units import check_capacity, human
 from modbench.harness.domain.case import ELEMENT_BYTES, Case, Dtype, Place

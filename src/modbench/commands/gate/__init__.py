@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modbench.commands._app import command
-from modbench.commands._complete import runs
 from modbench.commands._flags import (
     JsonFlag,
     PairedFlags,
@@ -22,6 +21,7 @@ from modbench.commands._flags import (
     checked_margin,
     listed,
     refuse,
+    runs,
 )
 from modbench.commands._output import chosen_run, say, say_json
 from modbench.harness.core.errors import IncompleteError, UnfitError, UsageError, unknown

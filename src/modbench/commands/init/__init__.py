@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from modbench.commands._app import command
-from modbench.commands._complete import matching, models, suites
-from modbench.commands._flags import JsonFlag, listed, refuse
+from modbench.commands._flags import JsonFlag, listed, matching, models, refuse, suites
 from modbench.commands._output import say, say_json
 
 

@@ -13,8 +13,8 @@ from modbench.harness.core.grouped import grouped
 from modbench.harness.core.printable import SCREEN, aligned, escaped, masked
 from modbench.harness.core.units import counted, human_duration
 from modbench.harness.results import lock, progress
+from modbench.harness.results.layout import run_file
 from modbench.harness.results.progress import Failure, RunProgress
-from modbench.harness.results.stored_runs import run_file
 from modbench.harness.results.workspace import Workspace
 
 # Running units and decisions that a screen lists; failures take the rest of it, at least so many.

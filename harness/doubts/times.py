@@ -1,0 +1,244 @@
+"""Doubts about times: what else moved them, and whether the clock can be trusted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, median, stdev
+
+from modbench.harness.core.labels import Label
+from modbench.harness.domain.evidence import Evidence, doubt
+from modbench.harness.domain.notes import CountNotes, TimeNotes
+from modbench.harness.registry import catalogue
+from modbench.harness.stats import contamination, effects
+from modbench.harness.stats.block_effects import Columns
+from modbench.harness.stats.memo import remembered
+
+# Below this share of disturbed blocks the median is not affected.
+MOST_DISTURBED = 0.2
+# Of a spread between inputs. A report has some sixty cells, of which hardly one may be called so by chance.
+SPREAD_LEVEL, LEAST_SPREAD = 0.001, 0.01
+# How much more FLOP/s than its anchor a model may reach: a leaner block of equal FLOPs was 1.12 to 1.38 times as fast.
+FACTOR = 1.5
+# Time of an operator, whatever it computes: of small shapes most of the time is this, which FLOPs do not explain.
+OPERATOR_S = 15e-6
+# Labels that explain nothing about speed.
+SILENT = frozenset(
+    {Label.FASTER, Label.UNCHECKED, Label.CONTAMINATED, Label.NOT_AUTOREGRESSIVE, Label.SAW_FUTURE, Label.SAME}
+)
+# A change of the anchor's time below this is of no interest, and one that launches make more often than this is none.
+LEAST_CHANGE, CHANGE_LEVEL = 0.05, 0.01
+# Fewest launches from which their spread is estimated.
+FEWEST = 3
+
+
+@doubt("Look for caches that are still filling or compilation that is still running; raise `rounds`.")
+def not_steady(evidence: Evidence) -> str | None:
+    """The arm was still getting faster or slower relative to its anchor when it was measured."""
+    return f"not steady: {evidence.drift}" if evidence.drift else None
+
+
+@doubt("Keep the machine idle, or use the CPU-time ratio; `modbench doctor` measures how noisy this machine is.")
+def disturbed(evidence: Evidence) -> str | None:
+    """Samples were disturbed: by preemption, garbage collection, steal time, throttling or another process."""
+    if not evidence.timed or not evidence.outcomes:
+        return None
+    pairs = [(outcome.samples, columns) for outcome, columns in zip(evidence.outcomes, evidence.blocks, strict=True)]
+    shares = [contamination.share_of_blocks(samples, columns) for samples, columns in pairs]
+    share = sum(shares) / len(shares)
+    if share <= MOST_DISTURBED:
+        return None
+    found = contamination.counted(mark for samples, columns in pairs for mark in contamination.causes(samples, columns))
+    return (
+        f"{share:.0%} of its blocks were disturbed ({', '.join(f'{cause}: {n} samples' for cause, n in found.items())})"
+    )
+
+
+@doubt("Shapes or flags change between calls: measure one length per process, or mark the shapes as dynamic.")
+def recompiled(evidence: Evidence) -> str | None:
+    """Code was compiled inside the timed region."""
+    times = sum(value > 0 for outcome in evidence.outcomes for value in outcome.samples.get("recompiles", ()))
+    return f"{times} samples include the compilation of a new graph" if times else None
+
+
+@doubt("Time it on inputs like yours: here an untrained model routed random tokens.", Label.INPUT_DEPENDENT)
+def input_dependent(evidence: Evidence) -> str | None:
+    """The time depends on the input: one number stands for a distribution over inputs."""
+    if not evidence.timed or not evidence.anchors or evidence.case.id == evidence.anchors[0].case:
+        return None
+    anchors = [outcome.samples for outcome in evidence.anchors]
+    launches = list(zip((outcome.samples for outcome in evidence.outcomes), anchors, strict=True))
+    if any(not {"wall_s", "input"} <= side.keys() for pair in launches for side in pair):
+        return None
+    spread = effects.input_spread(launches)
+    if spread is None or spread.p >= SPREAD_LEVEL or spread.sd < LEAST_SPREAD:
+        return None
+    over = f"standard deviation over {spread.inputs}, p = {spread.p:.1g}"
+    return f"its time differs by ±{spread.sd:.1%} between inputs ({over})"
+
+
+@doubt(
+    "Raise `most_launches`, accept a wider interval, or look for what makes launches differ (`modbench doctor`).",
+    Label.LAUNCHES_CAPPED,
+)
+def capped_launches(evidence: Evidence) -> str | None:
+    """The pilot asked for more launches than were allowed."""
+    decided = evidence.decision
+    if decided is None or not decided.capped:
+        return None
+    return (
+        f"the pilot asked for {decided.asked_in_words} launches to detect {decided.mde:.1%}, but only "
+        f"{decided.made} were allowed: launches differ by {decided.sd:.1%}"
+    )
+
+
+@doubt(
+    "If only functions of `time` were replaced, the times stand: ours were bound before. If clocks disagree, none does.",
+    Label.CLOCK_CHANGED,
+)
+def clock_changed(evidence: Evidence) -> str | None:
+    """The clock that times calls was changed: a model replaced it, or it disagrees with a clock that no model reaches."""
+    return next((notes.clock_changed for notes in evidence.notes(TimeNotes) if notes.clock_changed), None)
+
+
+@remembered
+def _typical_s(*launches: Columns) -> float:
+    return median(second for samples in launches for second in samples["wall_s"])
+
+
+def _ideal(evidence: Evidence) -> float | None:
+    """FLOPs of the anchor over those of the case; None where one of them is unknown or a lower bound."""
+    sides = (evidence.anchor_counted, evidence.counted)
+    theirs, mine = (getattr(side, evidence.metric.ideal, None) if evidence.metric.ideal else None for side in sides)
+    if not theirs or not mine or any(side.operators and side.operators.unknown for side in sides):
+        return None
+    return float(theirs / mine)
+
+
+def _least_ratio(evidence: Evidence) -> float | None:
+    """The lower end of the interval of anchor over case; None where there is no interval."""
+    pairs = zip(evidence.outcomes, evidence.anchors, strict=False)
+    launches = [effects.pair_in_launch(mine.samples, None, theirs.samples) for mine, theirs in pairs]
+    found = [launch for launch in launches if launch is not None]
+    if not found:
+        return None
+    within = [-effect for effect in found[0].within] if len(found) == 1 else None
+    low = effects.over_launches([-launch.effect for launch in found], within).low
+    return None if low is None else math.exp(low)
+
+
+def _operators(counted: CountNotes) -> int:
+    """Calls of operators in a forward pass, products aside."""
+    return sum(counted.operators.cheap.values()) if counted.operators else 0
+
+
+def _explained(evidence: Evidence) -> bool:
+    """Whether another label says why."""
+    doubts = catalogue.usable("doubts").values()
+    return any(each.label and each.label not in SILENT and each.finds(evidence) for each in doubts)
+
+
+@doubt(
+    "Find out what it does not compute: a cache, a shortcut, work that the counter cannot see, or a leaner block.",
+    Label.FASTER,
+)
+def faster_than_flops(evidence: Evidence) -> str | None:
+    """It is faster than its FLOPs explain, and no other label says why."""
+    ideal = _ideal(evidence)
+    if not evidence.timed or ideal is None or not evidence.anchors or evidence.case.id == evidence.anchors[0].case:
+        return None
+    ratio = _least_ratio(evidence)
+    if ratio is None or ratio <= 1:
+        return None
+    anchor_s = _typical_s(*(outcome.samples for outcome in evidence.anchors))
+    calls = _operators(evidence.anchor_counted) * (3 if evidence.metric.workload == "train_step" else 1)
+    launching = min(1.0, OPERATOR_S * calls / anchor_s)
+    if ratio * (1 - launching) <= FACTOR * ideal or _explained(evidence):
+        return None
+    return f"at least {ratio:.2f} times as fast as its anchor, where FLOPs promise {ideal:.2f} times"
+
+
+@dataclass(frozen=True)
+class Changed:
+    """The anchor takes another time where the user's code is loaded.
+
+    Attributes:
+        ratio: its time beside the user's code, over its time without it.
+        low: what one more launch beside the user's code would take at least, over the same, with a probability of 99 %.
+        high: at most.
+        launches: launches beside the user's code.
+    """
+
+    ratio: float
+    low: float
+    high: float
+    launches: int
+
+
+@remembered
+def log_median(samples: Columns, column: str) -> float:
+    """Logarithm of the median time of a launch."""
+    return math.log(median(samples[column]))
+
+
+def column_of(launches: Sequence[tuple[Columns, Columns]], *, one_thread: bool) -> str | None:
+    """The time by which launches are held against one another: `wall_s`, or `cpu_s`, which waiting does not touch.
+
+    Args:
+        launches: the anchor's samples, and what witnesses saw of its blocks.
+        one_thread: whether one thread does all the work, so that its CPU time is comparable.
+
+    Returns:
+        None where the machine was busy in one of them and no CPU time tells.
+    """
+    if not any(contamination.share_of_blocks(*each) > contamination.MOST for each in launches):
+        return "wall_s"
+    ticked = all(all(samples.get("cpu_s", (0.0,))) for samples, _ in launches)
+    return "cpu_s" if one_thread and ticked else None
+
+
+def changed(beside: Sequence[float], without: float) -> Changed | None:
+    """Whether a launch without the user's code differs from those beside it by more than these do from one another.
+
+    It does where it lies outside the interval in which one more of them would lie (a prediction interval of Student's t), and by
+    more than `LEAST_CHANGE`.
+
+    Args:
+        beside: logarithms of the anchor's time in each launch beside the user's code.
+        without: the same of the launch without it.
+    """
+    n = len(beside)
+    if n < FEWEST:
+        return None
+    mean = fmean(beside)
+    half = effects.t_quantile(1 - CHANGE_LEVEL / 2, n) * stdev(beside) * math.sqrt(1 + 1 / n)
+    apart = mean - without
+    if abs(apart) <= max(half, math.log1p(LEAST_CHANGE)):
+        return None
+    return Changed(math.exp(apart), math.exp(apart - half), math.exp(apart + half), n)
+
+
+@doubt(
+    "Find what your file, or a package that it imports, changes for its whole process: a function of torch that it "
+    "replaces, a thread that it starts. If it changes nothing, the machine did meanwhile: measure again.",
+    Label.PROCESS_CHANGED,
+)
+def process_changed(evidence: Evidence) -> str | None:
+    """The anchor takes another time in the process that the user's code is loaded in: it changed what the process does."""
+    alone = evidence.without_own
+    if alone is None:
+        return None
+    beside = [(outcome.samples, blocks) for outcome, blocks in zip(evidence.anchors, evidence.blocks, strict=False)]
+    column = column_of([*beside, (alone.samples, alone.blocks)], one_thread=evidence.case.place.one_thread)
+    if column is None:
+        return None
+    known = [log_median(samples, column) for samples, _ in beside]
+    found = changed(known, log_median(alone.samples, column))
+    if found is None:
+        return None
+    spread = found.ratio / found.low
+    return (
+        f"{evidence.anchors[0].case} takes {found.ratio:.3g} times as long beside the user's code as "
+        f"in a process without it; as its {found.launches} launches differ, {1 / spread:.3g} to {spread:.3g} times are expected"
+    )
