@@ -16,8 +16,6 @@ import typer
 
 from modbench.harness.core import titles
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.model_specs import listed as options_listed
-from modbench.harness.core.model_specs import split
 from modbench.harness.core.units import margin
 
 if TYPE_CHECKING:
@@ -52,6 +50,13 @@ def one_of(*names: str) -> Completion:
 
 suites, models, routers, formats = _names_in("suites"), _names_in("models"), _names_in("routers"), _names_in("formats")
 corpora, launchers, probes = _names_in("corpora"), _names_in("launchers"), _names_in("probes")
+
+
+def architectures(incomplete: str) -> list[tuple[str, str]]:
+    """Complete what a model may be held to."""
+    from modbench.harness.audit.card import ARCHITECTURES
+
+    return matching(((name, "") for name in ARCHITECTURES), incomplete)
 
 
 def rooms(incomplete: str) -> list[tuple[str, str]]:
@@ -276,13 +281,14 @@ class Flags:
         Raises:
             UsageError: if a value cannot be parsed, or the device or effort is unknown.
         """
+        from modbench.harness.core import model_specs
         from modbench.harness.planning.overrides import Overrides, setting_of
 
         return Overrides(
             model=listed("--model", self.model, str),
             only=self.only,
             rival=self.rival,
-            option=options_listed(self.option or ()),
+            option=model_specs.listed(self.option or ()),
             capacity=listed("--capacity", self.capacity, float),
             router=listed("--router", self.router, str),
             seq_len=listed("--seq-len", self.seq_len, int),
@@ -362,6 +368,8 @@ def checked_margin(value: float | None) -> float | None:
 
 def listed(flag: str, values: list[str] | None, kind: Callable[[str], T]) -> tuple[T, ...]:
     """The values of a flag that was given as a comma list, several times, or both; commas in brackets or quotes do not count."""
+    from modbench.harness.core.model_specs import split
+
     try:
         items = [item for value in values or () for item in split(value)]
     except ValueError as error:

@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from modbench.commands._app import command
-from modbench.commands._flags import Flags, JsonFlag, listed, models, one_of, probes, with_flags
+from modbench.commands._flags import Flags, JsonFlag, architectures, listed, models, one_of, probes, with_flags
 from modbench.commands._output import say, say_json
-from modbench.harness.audit.card import ARCHITECTURES
 
 
 @command()
@@ -31,7 +30,7 @@ def audit(
             "--of",
             metavar="NAME",
             help="Hold it to what it should be: dense, mod, mode, moe or early_exit.",
-            autocompletion=one_of(*ARCHITECTURES),
+            autocompletion=architectures,
         ),
     ] = None,
     properties: Annotated[
