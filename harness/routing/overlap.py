@@ -23,7 +23,7 @@ def expected_jaccard(a: int, b: int, t: int) -> float:
 
 
 def _log_choose(n: int, k_n: Array | int) -> Array:
-    return -special.betaln(1 + n - k_n, 1 + k_n) - np.log1p(n)
+    return np.asarray(-special.betaln(1 + n - k_n, 1 + k_n) - np.log1p(n))
 
 
 def jaccard(one_NT: Array, other_NT: Array) -> tuple[float, float] | None:
