@@ -377,7 +377,7 @@ def shown(modbench: Modbench, tmp_path_factory: pytest.TempPathFactory) -> tuple
     here = tmp_path_factory.mktemp("demo")
     drawn = mock.patch.object(html, "to_svg", return_value="<svg></svg>")  # words are looked at here
     with drawn, mock.patch.object(webbrowser, "open", side_effect=AssertionError):
-        done = modbench("demo", "--no-open", "-o", "shown", cwd=here)
+        done = modbench("demo", "quick", "--no-open", "-o", "shown", cwd=here)
     assert done.returncode == 0, done.stderr
     return here / "shown", done.stdout
 

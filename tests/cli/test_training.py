@@ -14,9 +14,11 @@ from typing import Any
 from unittest import mock
 
 import pytest
+import units_here
 from fault_injection import largest_file
 from resealed import reseal
 
+from modbench.harness.execution.launch import local
 from modbench.reports.writers import html
 
 pytestmark = pytest.mark.usefixtures("undrawn")  # words of pages are looked at
@@ -83,7 +85,8 @@ def looks(run: Path) -> dict[str, Any]:
 def whole(modbench: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run, uninterrupted."""
     folder = place(tmp_path_factory.mktemp("whole"))
-    with mock.patch.object(html, "to_svg", return_value="<svg></svg>"):
+    drawn = mock.patch.object(html, "to_svg", return_value="<svg></svg>")
+    with drawn, mock.patch.object(local, "LAUNCHER", units_here.Here):
         done = modbench("run", "little.toml", "-o", "run", cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder / "run"
@@ -98,8 +101,6 @@ def test_a_killed_run_is_gone_on_with_to_the_bit(modbench: Any, whole: Path, tmp
     )
     while not list((folder / "run").glob("checkpoints/train-*.pt")) and process.poll() is None:
         time.sleep(0.05)
-    import os
-
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert list((folder / "run").glob("checkpoints/train-*.pt"))
