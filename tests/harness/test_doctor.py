@@ -370,7 +370,6 @@ def test_a_steady_machine_needs_no_advice() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("units_here")
 def test_the_command_checks_keeps_and_pools(modbench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """One comparison now and one later are two; an unfit machine ends with 5. The later ones find what the first has measured."""
     examine, found = aa_comparisons.examine, list[Any]()

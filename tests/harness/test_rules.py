@@ -106,7 +106,7 @@ def ticks(folder: Path) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("undrawn", "units_here")  # of what is resumed: the run itself is a process that is killed
+@pytest.mark.usefixtures("undrawn")
 def test_a_fourth_rule_is_planned_run_resumed_watched_and_shown(here: Path, modbench: Modbench) -> None:
     planned = json.loads(modbench("plan", "ticks.toml", "--device", "cpu", "--json", cwd=here).stdout)
     assert planned["units_most"] - planned["units"] == 3
