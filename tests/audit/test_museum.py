@@ -151,13 +151,18 @@ def drawn(run: int) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "verdict", "shape"), [("positions_halved", "deviates", SHAPES[1]), ("r_times_all", "holds", drawn(1))]
+    ("name", "probe", "verdict", "shape"),
+    [
+        ("violates/positions_halved", "mod_attention", "deviates", SHAPES[1]),
+        ("violates/r_times_all", "mod_attention", "holds", drawn(1)),
+        ("honest/cache_in_half_precision", "causal", "holds", drawn(5)),
+    ],
 )
-def test_positions_are_told_at_any_shape(
-    name: str, verdict: str, shape: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+def test_other_shapes_are_judged_alike(
+    name: str, probe: str, verdict: str, shape: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At these shapes one was missed, and the other accused."""
-    assert audit(f"violates/{name}", shape, monkeypatch, ("mod_attention",)).verdicts["mod_attention"] == verdict
+    """At these shapes the first was missed, and the others were accused."""
+    assert audit(name, shape, monkeypatch, (probe,)).verdicts[probe] == verdict
 
 
 @pytest.mark.proof

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import json
 import os
 import platform
@@ -405,10 +404,10 @@ def test_a_run_that_does_not_ship_is_refused(modbench: Modbench, tmp_path: Path)
 def test_a_stored_run_is_small_and_names_no_host(packed: Path) -> None:
     data = packed.read_bytes()
     assert len(data) <= make_demo.MOST_BYTES
-    files = json.loads(gzip.decompress(data))
+    files = demo.contents(data)
     assert files["run.json"]["environment"]["shipped"] is True
     assert files["run.json"]["own_files"] == []
-    records = [json.loads(content) for name, content in files.items() if name.startswith("units/")]
+    records = [content for name, content in files.items() if name.startswith("units/")]
     assert {(record["environment"] or {}).get("host") for record in records} == {None}
     assert not make_demo.PATHS.search(json.dumps(files))
 
@@ -467,7 +466,7 @@ def test_a_run_is_packed_without_its_host(run: Path, tmp_path: Path, monkeypatch
         json.dumps(head | {"command": ["bin/modbench", "run", "quick", "-o", "there", "--seeds", "0"]})
     )
     monkeypatch.setattr(platform, "node", lambda: "secret-host")
-    packed = tmp_path / "planted.json.gz"
+    packed = tmp_path / "planted.json.xz"
     monkeypatch.setitem(demo.SHIPPED, "planted", packed)
     make_demo.main(str(run))
     finished = demo_command.render_demo("planted", str(tmp_path / "shown"))
@@ -475,3 +474,21 @@ def test_a_run_is_packed_without_its_host(run: Path, tmp_path: Path, monkeypatch
     assert finished.loaded.run.environment["shipped"] is True
     assert not any(b"secret-host" in path.read_bytes() for path in finished.folder.rglob("*.*"))
     assert make_demo.packed(run) == packed.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"command": ["modbench", "run", "/data/me/suite.toml"]}, "names a path"),
+        ({"command": ["modbench", "run", "quick", "on secret-host"]}, "this host"),
+        ({"layout": "spread"}, "layout"),
+    ],
+)
+def test_a_run_that_tells_too_much_is_not_packed(
+    run: Path, change: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "node", lambda: "secret-host")
+    head = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(head | change))
+    with pytest.raises(ValueError, match=said):
+        make_demo.packed(run)
