@@ -298,7 +298,6 @@ def test_a_strangers_model_is_not_run(stranger: Stranger, monkeypatch: pytest.Mo
     "model",
     [*(pytest.param(each, marks=pytest.mark.proof) for each in ("mine.py:build", "mine:build")), "package.inner:build"],
 )
-@pytest.mark.usefixtures("units_here")
 def test_trusted_once_it_is_run_and_asked_about_no_more(
     stranger: Stranger, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:

@@ -14,11 +14,9 @@ from typing import Any
 from unittest import mock
 
 import pytest
-import units_here
 from fault_injection import largest_file
 from resealed import reseal
 
-from modbench.harness.execution.launch import local
 from modbench.reports.writers import html
 
 pytestmark = pytest.mark.usefixtures("undrawn")  # words of pages are looked at
@@ -85,8 +83,7 @@ def looks(run: Path) -> dict[str, Any]:
 def whole(modbench: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run, uninterrupted."""
     folder = place(tmp_path_factory.mktemp("whole"))
-    drawn = mock.patch.object(html, "to_svg", return_value="<svg></svg>")
-    with drawn, mock.patch.object(local, "LAUNCHER", units_here.Here):
+    with mock.patch.object(html, "to_svg", return_value="<svg></svg>"):
         done = modbench("run", "little.toml", "-o", "run", cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder / "run"
