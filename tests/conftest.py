@@ -12,12 +12,16 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
 from in_process import SIGNALS, command_line
 from left_behind import pytest_runtest_makereport  # noqa: F401  # a hook: no process outlives a test that failed
+
+if TYPE_CHECKING:
+    from fake_cuda import FakeCuda
+    from playwright.sync_api import Browser
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -274,3 +278,30 @@ def tiny_run(modbench: Modbench, tiny_suite: Path, tiny_corpus: Path, tmp_path_f
 def tiny_run_records(tiny_run: Path) -> list[dict[str, Any]]:
     """Every unit's record of the tiny run, as JSON."""
     return [json.loads(path.read_text()) for path in sorted((tiny_run / "units").glob("*.json"))]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A Chromium for all tests that open a page; one worker runs them (`TOGETHER`)."""
+    import chromium  # skips where there is none
+
+    with chromium.launched() as made:
+        yield made
+
+
+@pytest.fixture
+def opened(browser: Browser) -> Callable[..., Any]:
+    """Open a file as a page that logs nothing and requests nothing but itself."""
+    import chromium
+
+    return functools.partial(chromium.opened, browser)
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
+    """A fake GPU and its driver, installed for a test."""
+    from fake_cuda import FakeCuda
+    from fake_nvml import fake_pynvml
+
+    monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml())
+    return FakeCuda().install(monkeypatch)

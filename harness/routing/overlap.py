@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from modbench.harness.routing.ngram import Array
 
@@ -17,7 +17,13 @@ from modbench.harness.routing.ngram import Array
 def expected_jaccard(a: int, b: int, t: int) -> float:
     """Mean of (in both) / (in either) for independent, uniform choices of a and b of t places."""
     shared = np.arange(max(0, a + b - t), min(a, b) + 1)
-    return float((stats.hypergeom.pmf(shared, t, a, b) * shared / (a + b - shared)).sum())
+    # Hypergeometric, by logarithms of binomial coefficients: those of long windows are beyond all floats.
+    chance = np.exp(_log_choose(a, shared) + _log_choose(t - a, b - shared) - _log_choose(t, b))
+    return float((chance * shared / (a + b - shared)).sum())
+
+
+def _log_choose(n: int, k_n: Array | int) -> Array:
+    return np.asarray(-special.betaln(1 + n - k_n, 1 + k_n) - np.log1p(n))
 
 
 def jaccard(one_NT: Array, other_NT: Array) -> tuple[float, float] | None:

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from modbench.harness.routing.ngram import Array
 from modbench.harness.stats.effects import t_quantile
@@ -91,9 +90,16 @@ def _weighted(weight_Rn: Array, below: list[Array], same_nn: Array) -> Array:
     return np.where(flat_R, np.nan, both_R / np.sqrt(np.where(flat_R, 1, xx_R * yy_R)))
 
 
+def _mid_ranks(x_T: Array) -> Array:
+    """Ranks from 1; equal values share the mean of theirs."""
+    ordered_T = np.sort(x_T)
+    first_T, past_T = (np.searchsorted(ordered_T, x_T, side) for side in ("left", "right"))
+    return np.asarray((first_T + past_T + 1) / 2)
+
+
 def within_windows(x_NT: Array, y_NT: Array) -> Correlation:
     """Mean over windows of Spearman's correlation inside each, with a t-interval over windows."""
-    x_NT, y_NT = (stats.rankdata(side, axis=1) for side in (x_NT, y_NT))
+    x_NT, y_NT = (np.array([_mid_ranks(row_T) for row_T in side]) for side in (x_NT, y_NT))
     x_NT, y_NT = (side - side.mean(1, keepdims=True) for side in (x_NT, y_NT))
     scale_N = np.sqrt((x_NT**2).sum(1) * (y_NT**2).sum(1))
     rho_N = ((x_NT * y_NT).sum(1) / np.where(scale_N > 0, scale_N, 1))[scale_N > 0]

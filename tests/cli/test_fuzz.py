@@ -1,6 +1,6 @@
 """Damaged files and absurd arguments through every command: a clear error or a right result, never a traceback or a wrong number.
 
-24 of each here; `tox -e proof` runs 2,000 suite files, 2,000 unit files and 500 run.json. Nothing is measured: `resume` and
+12 of each here; `tox -e proof` runs 2,000 suite files, 2,000 unit files and 500 run.json. Nothing is measured: `resume` and
 `run` go as far as the first unit.
 """
 
@@ -38,7 +38,7 @@ ARMS = [{"model": "dense"}, {"model": "mod", "capacity": 0.5}, {"model": "moe"}]
 
 
 # Examples in CI; of these every fourth goes through `gate` and `resume` too.
-FEW = 24
+FEW = 12
 
 
 LONG = (pytest.mark.proof, pytest.mark.timeout(3 * 3600))
@@ -141,7 +141,7 @@ def sealed_again(made: mutations.Mutation) -> mutations.Mutation:
 @pytest.mark.parametrize(
     ("n", "resealed"),
     # Without a new digest the digest alone finds them: a few are enough.
-    [(8, False), (FEW, True), *(pytest.param(2000, resealed, marks=LONG) for resealed in (False, True))],
+    [(4, False), (FEW, True), *(pytest.param(2000, resealed, marks=LONG) for resealed in (False, True))],
 )
 @pytest.mark.usefixtures("fast")
 def test_unit_files_through_report_gate_and_resume(n: int, resealed: bool, folder: Folder, modbench: Modbench) -> None:
@@ -202,7 +202,7 @@ def test_run_files_through_report_gate_and_resume(n: int, folder: Folder, modben
 
 
 @pytest.mark.slow
-@number(12, 300)
+@number(6, 300)
 @pytest.mark.usefixtures("fast")
 def test_other_files_of_a_run_folder(n: int, folder: Folder, modbench: Modbench) -> None:
     end = folder.path / "finished.json"
@@ -239,7 +239,7 @@ SUITE: dict[str, Any] = {
 
 
 @pytest.mark.slow
-@number(12, 2000)
+@number(6, 2000)
 def test_suite_files_through_validate_and_plan(n: int, modbench: Modbench, tmp_path: Path, tiny_corpus: Path) -> None:
     file, wrong = tmp_path / "fuzzed.toml", []
     whole = mutations.toml(SUITE | {"corpus": str(tiny_corpus)})

@@ -119,7 +119,7 @@ def test_flags_come_before_the_environment_and_that_before_the_project(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("undrawn", "units_here")
 def test_the_example_folder_runs_and_its_run_finds_it_again(
     here: Path, modbench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -150,6 +150,7 @@ def test_failures_are_shown_quietly(tmp_path: Path, modbench: Modbench) -> None:
         ("has_no_products", "saw no operator"),  # but it is timed
     ],
 )
+@pytest.mark.usefixtures("units_here")
 def test_a_model_alone_that_cannot_be_measured(tmp_path: Path, modbench: Modbench, name: str, said: str) -> None:
     (tmp_path / "bad.py").write_text(BAD)
     (tmp_path / "tiny.toml").write_text(SUITE)
@@ -163,6 +164,7 @@ def test_a_model_alone_that_cannot_be_measured(tmp_path: Path, modbench: Modbenc
     assert said in " ".join(done.stderr.split())
 
 
+@pytest.mark.usefixtures("units_here")
 def test_a_training_run_of_a_model_that_cannot_be_made(tmp_path: Path, modbench: Modbench) -> None:
     (tmp_path / "bad.py").write_text(BAD)
     (tmp_path / "text.txt").write_text("a quick brown fox. " * 400)

@@ -98,8 +98,6 @@ def test_a_killed_run_is_gone_on_with_to_the_bit(modbench: Any, whole: Path, tmp
     )
     while not list((folder / "run").glob("checkpoints/train-*.pt")) and process.poll() is None:
         time.sleep(0.05)
-    import os
-
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert list((folder / "run").glob("checkpoints/train-*.pt"))

@@ -12,10 +12,8 @@ import pytest
 from planted import ENVIRONMENT
 from test_faults import outcomes, planned, run_units
 
-from modbench.harness.core.errors import UsageError
-from modbench.harness.domain.notes import CountNotes, TimeNotes
+from modbench.harness.domain.notes import TimeNotes
 from modbench.harness.registry import catalogue
-from modbench.harness.results.run_folder import FINISHED, read
 from modbench.harness.subject import shared_state
 from modbench.reports.questions import first_screen
 from modbench.reports.tables.load import load
@@ -30,18 +28,6 @@ class Plain(torch.nn.Module):
         self.embedding, self.head = torch.nn.Embedding(config.vocab_size, 16), torch.nn.Linear(16, config.vocab_size)
     def forward(self, tokens):
         return self.head(self.embedding(tokens))
-class Scribbles(Plain):
-    def forward(self, tokens):
-        logits = super().forward(tokens)
-        tokens.zero_()
-        return logits
-class NotANumber(Plain):
-    def forward(self, tokens):
-        return super().forward(tokens) * torch.nan
-def half_speed(config):
-    real = time.perf_counter
-    time.perf_counter = lambda: real() / 2
-    return Plain(config)
 def slow_everywhere(config):
     from modbench.harness.process import clocks
     from modbench.harness.results import workspace
@@ -51,7 +37,6 @@ def slow_everywhere(config):
     if workspace.HERE.unit.startswith("time-"):
         time.sleep(6)
     return Plain(config)
-scribbles, not_a_number = Scribbles, NotANumber
 """
 
 
@@ -107,43 +92,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.slow
-def test_an_arm_that_breaks_the_contract_fails_alone(here: Path) -> None:
-    """In a process of its own; the museum (`tests/cheats`) has the others."""
-    records = run_units(planned("scribbles", ["latency/forward"]), here)
-    timed = [record for record in records if record.unit.made_in == "time"]
-    assert [o.status for o in outcomes(timed, "dense")] == ["ok"]
-    (bad,) = outcomes(timed, "bad:")
-    assert bad.status == "failed"
-    assert "wrote into the tokens" in str(bad.reason)
-
-
-@pytest.mark.slow
-def test_a_clock_at_half_speed_changes_no_number_and_is_named(here: Path) -> None:
-    """One thread cannot work for longer than it took: a clock at half speed would say that it did."""
-    records = run_units(planned("half_speed", ["latency/forward"]), here)
-    timed = [record for record in records if record.unit.made_in == "time"]
-    (bad,) = outcomes(timed, "bad:")
-    assert sum(bad.samples["wall_s"]) > 0.9 * sum(bad.samples["cpu_s"])
-    assert bad.noted(TimeNotes).clock_changed == "it replaced time.perf_counter"
-    (dense,) = outcomes(timed, "dense")
-    assert dense.noted(TimeNotes).clock_changed is None
-    assert all(record.began_s for record in records)
-
-
-@pytest.mark.slow
 def test_a_model_that_moves_every_clock_of_its_process_is_found_by_the_parent(here: Path) -> None:
     """It reaches into the harness, and slows the kernel's clock with ours; the parent's it cannot reach."""
     records = run_units(planned("slow_everywhere", ["latency/forward"]), here)
     (bad,) = outcomes([record for record in records if record.unit.made_in == "time"], "bad:")
     assert "process that started it" in str(bad.noted(TimeNotes).clock_changed)
-
-
-@pytest.mark.slow
-def test_what_cannot_be_counted_could_not_be_checked(here: Path) -> None:
-    records = run_units(planned("not_a_number", ["flops/forward"]), here)
-    (bad,) = [o for o in outcomes(records, "bad:") if o.metric == "flops/forward"]
-    assert bad.status == "failed"
-    assert "nothing could be counted" in str(bad.noted(CountNotes).guards)
 
 
 def test_inputs_and_targets_share_no_memory() -> None:
@@ -216,16 +169,6 @@ def test_what_a_file_leaves_on_is_in_the_record_and_in_what_to_doubt(here: Path)
         assert not more
     said = " ".join(map(plain, first_screen.doubts(load(here / "run"))))
     assert "bad:Plain changed anomaly detection" in said
-
-
-@pytest.mark.slow
-def test_a_damaged_end_is_no_traceback(here: Path) -> None:
-    run_units(planned("scribbles", ["flops/forward"]), here)
-    assert read(str(here / "run")).missing == []
-    for text in ('{"a": 1}', "[]", '"x"', "{", '{"wall_s": 0, "timed_wall_s": 1, "parent_cpu_s": 1}'):
-        (here / "run" / FINISHED).write_text(text)
-        with pytest.raises(UsageError, match=r"finished\.json"):
-            read(str(here / "run"))
 
 
 def test_what_no_counter_sees_could_not_be_checked() -> None:

@@ -20,7 +20,7 @@ from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.registry import catalogue
 from modbench.harness.text.corpus import corpus_entry, from_documents, from_file
-from modbench.suites.corpora import _records, hf, path
+from modbench.suites.corpora import hf
 
 STORIES = [f"Story {i}: the fox met {i * i} dogs, été {i}." for i in range(60)]
 EXPECTED = from_documents("", (story.encode() for story in STORIES))
@@ -139,12 +139,6 @@ def test_a_file_is_never_cut_inside_a_character(data: str, tmp_path_factory: pyt
     assert len(text.val) >= 0.1 * len(data.encode()) > len(text.val) - 4 - 1
 
 
-def test_a_gzipped_text_is_that_text(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("Once upon a time. " * 50)
-    (tmp_path / "a.txt.gz").write_bytes(gzip.compress((tmp_path / "a.txt").read_bytes()))
-    assert content(read(tmp_path / "a.txt")) == content(read(tmp_path / "a.txt.gz"))
-
-
 def test_a_column_can_be_asked_for(tmp_path: Path) -> None:
     rows = [json.dumps({"text": f"no {i}", "story": story}) for i, story in enumerate(STORIES)]
     (tmp_path / "a?b.jsonl").write_text("\n".join(rows))
@@ -226,12 +220,6 @@ def test_two_columns_of_one_name_are_said_so(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow.parquet").write_table(table, tmp_path / "a.parquet")
     with pytest.raises(UsageError, match=r"a.parquet"):
         read(f"{tmp_path}/a.parquet")
-
-
-def test_a_column_needs_a_file_that_has_columns(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("text")
-    with pytest.raises(UsageError, match="jsonl or parquet"):
-        read(f"{tmp_path}?column=text")
 
 
 @pytest.mark.parametrize(
@@ -422,12 +410,3 @@ def test_reading_modules_load_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
-
-
-def test_every_option_is_documented() -> None:
-    assert hf.read.__doc__
-    assert path.read.__doc__
-    for option in hf.DEFAULTS:
-        assert f"`{option}`" in hf.read.__doc__
-    assert "?column=" in path.read.__doc__
-    assert _records.split("hf:a", ()) == ("hf:a", {})

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+from cuda_units import case, unit_of
 from fake_cuda import FakeCuda
 from fake_nvml import FakeNVMLError, fake_pynvml, refuse
 
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.domain.case import Case, Comparison, Place, Protocol, UnitOfWork
+from modbench.harness.domain.case import Comparison, Protocol, UnitOfWork
 from modbench.harness.domain.evidence import Evidence
 from modbench.harness.domain.notes import EnergyNotes, TimeNotes
 from modbench.harness.domain.records import Blocks, Outcome
@@ -31,7 +32,6 @@ from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import make_plan, predicted_seconds
 from modbench.harness.process.graceful_stop import DeviceLost
 from modbench.harness.registry import catalogue
-from modbench.harness.registry.lookup import with_facts
 from modbench.harness.results.outcomes import attempt
 from modbench.harness.subject.subject import Subject
 from modbench.harness.timing import cuda_events, host_sync
@@ -39,29 +39,12 @@ from modbench.harness.timing import cuda_events, host_sync
 DOUBTS = {name: catalogue.load("doubts", name) for name in catalogue.entries("doubts")}
 
 
-def case() -> Case:
-    place = Place(seq_len=8, batch_size=1, dtype="fp32", device="cuda", threads=1, compile=False)
-    config = ModelConfig.model_validate({"d_model": 16, "n_layers": 1, "n_heads": 2, "max_seq_len": 8})
-    return with_facts(Case(model="dense", arm_parts=(), config=config, place=place))
-
-
-@pytest.fixture
-def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
-    monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml())
-    return FakeCuda().install(monkeypatch)
-
-
 def timed(key: str, cuda: FakeCuda, **launch: Any) -> tuple[Outcome, Blocks]:
     """A timing of one arm whose forward pass launches what is said."""
     metric = catalogue.metrics()[key]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Subject, "forward", lambda _self, _tokens: cuda.launch(**launch))
-        protocol = Protocol(rounds=2, warm_up_calls=1, seed=0, corpus="stdlib", corpus_path=None, corpus_sha256="")
-        comparison = Comparison(arms=(case(),), metrics=(key,))
-        fields: dict[str, Any] = {"name": "u", "made_in": "time", "launch": 0, "flops": 1.0}
-        fields["facts"] = catalogue.facts_of_unit("time", metric.group, (key,))
-        unit = UnitOfWork(comparison=comparison, protocol=protocol, workload=metric.group, **fields)
-        outcome, witnessed = time_pass.run(unit, [metric])
+        outcome, witnessed = time_pass.run(unit_of(key, case()), [metric])
     assert isinstance(outcome, Outcome)
     assert isinstance(witnessed, Blocks)
     return outcome, witnessed

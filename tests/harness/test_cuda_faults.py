@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import sys
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -11,19 +10,16 @@ from typing import Any
 
 import pytest
 import torch
+from cuda_units import place, unit_of
 from fake_cuda import FakeCuda
-from fake_nvml import fake_pynvml
 
-from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.domain.case import Case, Comparison, Place, Protocol, UnitOfWork
 from modbench.harness.domain.records import Gap, Outcome
 from modbench.harness.execution.phase import death
 from modbench.harness.execution.worker import environment_of
 from modbench.harness.passes import time as time_pass
 from modbench.harness.process.graceful_stop import DeviceLost
 from modbench.harness.registry import catalogue
-from modbench.harness.registry.lookup import with_facts
 from modbench.harness.results.outcomes import attempt
 from modbench.harness.subject import process_settings, shared_state
 from modbench.harness.subject.subject import Subject
@@ -33,36 +29,11 @@ Forward = Callable[[Subject, torch.Tensor], object]
 LOST = "CUDA error: device-side assert triggered"
 
 
-def place(device: str = "cuda") -> Place:
-    return Place.model_validate(
-        {"seq_len": 8, "batch_size": 1, "dtype": "fp32", "device": device, "threads": 1, "compile": False}
-    )
-
-
-def unit_of(key: str) -> UnitOfWork:
-    """Two arms, `dense` and its twin."""
-    config = ModelConfig.model_validate({"d_model": 16, "n_layers": 1, "n_heads": 2, "max_seq_len": 8})
-    arms = tuple(
-        with_facts(Case(model="dense", arm_parts=parts, config=config, place=place())) for parts in ((), ("twin",))
-    )
-    protocol = Protocol(rounds=2, warm_up_calls=1, seed=0, corpus="stdlib", corpus_path=None, corpus_sha256="")
-    workload = catalogue.metrics()[key].group
-    fields: dict[str, Any] = {"name": "u", "made_in": "time", "launch": 0, "flops": 1.0}
-    fields["facts"] = catalogue.facts_of_unit("time", workload, (key,))
-    return UnitOfWork(comparison=Comparison(arms=arms, metrics=(key,)), protocol=protocol, workload=workload, **fields)
-
-
 def run(forward: Forward, monkeypatch: pytest.MonkeyPatch) -> dict[str, Outcome]:
     """Time both arms with a forward pass of our own."""
     monkeypatch.setattr(Subject, "forward", forward)
     made = time_pass.run(unit_of("latency/forward"), [catalogue.metrics()["latency/forward"]])
     return {each.case: each for each in made if isinstance(each, Outcome)}
-
-
-@pytest.fixture
-def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
-    monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml())
-    return FakeCuda().install(monkeypatch)
 
 
 def is_twin(subject: Subject) -> bool:

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import random
-import sys
 import types
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from cuda_units import unit_of
 from fake_cuda import FakeCuda
-from fake_nvml import fake_pynvml
 
-from modbench.harness.core.config import ModelConfig
-from modbench.harness.domain.case import Case, Comparison, Place, Protocol, UnitOfWork
 from modbench.harness.domain.notes import TimeNotes
 from modbench.harness.domain.records import Outcome
 from modbench.harness.passes import energy as energy_pass
 from modbench.harness.passes import time as time_pass
 from modbench.harness.registry import catalogue
-from modbench.harness.registry.lookup import with_facts
 from modbench.harness.subject.subject import Subject
 from modbench.harness.timing import cuda_events
 from modbench.harness.timing.interleave import Clock, Effort, Measured, Session
@@ -28,37 +24,11 @@ from modbench.harness.timing.interleave import Clock, Effort, Measured, Session
 Forward = Callable[[Subject, torch.Tensor], object]
 
 
-def unit_of(key: str, rounds: int = 2, **protocol: Any) -> UnitOfWork:
-    """Two arms, `dense` and its twin."""
-    data = {"seq_len": 8, "batch_size": 1, "dtype": "fp32", "device": "cuda", "threads": 1, "compile": False}
-    config = ModelConfig.model_validate({"d_model": 16, "n_layers": 1, "n_heads": 2, "max_seq_len": 8})
-    place = Place.model_validate(data)
-    arms = tuple(
-        with_facts(Case(model="dense", arm_parts=parts, config=config, place=place)) for parts in ((), ("twin",))
-    )
-    base: dict[str, Any] = {"warm_up_calls": 1, "seed": 0, "corpus": "stdlib", "corpus_path": None, "corpus_sha256": ""}
-    metric = catalogue.metrics()[key]
-    fields: dict[str, Any] = {"name": "u", "made_in": metric.made_in, "launch": 0, "flops": 1.0}
-    return UnitOfWork(
-        comparison=Comparison(arms=arms, metrics=(key,)),
-        protocol=Protocol(rounds=rounds, **{**base, **protocol}),
-        workload=metric.group,
-        facts=catalogue.facts_of_unit(metric.made_in, metric.group, (key,)),
-        **fields,
-    )
-
-
 def run(key: str, forward: Forward, monkeypatch: pytest.MonkeyPatch, **more: Any) -> list[Outcome]:
     """Time both arms with a forward pass of our own."""
     monkeypatch.setattr(Subject, "forward", forward)
     made = time_pass.run(unit_of(key, **more), [catalogue.metrics()[key]])
     return [each for each in made if isinstance(each, Outcome)]
-
-
-@pytest.fixture
-def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
-    monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml())
-    return FakeCuda().install(monkeypatch)
 
 
 def session(calls: dict[str, Callable[[int], object]], clock: Clock, rounds: int = 2, **more: Any) -> Measured:

@@ -9,21 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cuda_units import case, unit_of
 from fake_cuda import FakeCuda
 from fake_nvml import FakeNVMLError, fake_pynvml
 
 from modbench.harness.core import files
-from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.measure_plans import EnergyPlan
-from modbench.harness.domain.case import Case, Comparison, Place, Protocol, UnitOfWork
+from modbench.harness.domain.case import Case, UnitOfWork
 from modbench.harness.domain.notes import EnergyNotes
 from modbench.harness.domain.records import Gap, Outcome, Record
 from modbench.harness.machine import nvml
 from modbench.harness.passes import compile as compile_pass
 from modbench.harness.passes import energy
 from modbench.harness.registry import catalogue
-from modbench.harness.registry.lookup import with_facts
 from modbench.harness.results.record_files import usable
 from modbench.harness.subject.subject import Subject
 
@@ -48,33 +47,9 @@ class Meter:
         self.drawn += seconds * watts
 
 
-@pytest.fixture
-def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
-    return FakeCuda().install(monkeypatch)
-
-
-def unit(arms: tuple[Case, ...] = (), windows: int = 2) -> UnitOfWork:
+def unit(*arms: Case, windows: int = 2) -> UnitOfWork:
     plan = EnergyPlan(windows=windows, window_s=0.5, idle_s=0.5)
-    protocol = Protocol(
-        rounds=6, warm_up_calls=1, seed=0, corpus="stdlib", corpus_path=None, corpus_sha256="", energy=plan
-    )
-    comparison = Comparison(arms=arms or (case("one"),), metrics=("energy/total",))
-    return UnitOfWork(
-        name="e",
-        made_in="energy",
-        launch=0,
-        flops=1.0,
-        workload="train_step",
-        comparison=comparison,
-        protocol=protocol,
-        facts=catalogue.facts_of_unit("energy", "train_step", comparison.metrics),
-    )
-
-
-def case(name: str) -> Case:
-    place = Place(seq_len=8, batch_size=1, dtype="fp32", device="cuda", threads=1, compile=False)
-    config = ModelConfig.model_validate({"d_model": 16, "n_layers": 1, "n_heads": 2, "max_seq_len": 8})
-    return with_facts(Case(model="dense", arm_parts=(name,), config=config, place=place))
+    return unit_of("energy/total", *(arms or (case("one"),)), rounds=6, energy=plan)
 
 
 def test_no_window_holds_energy_of_the_arm_before_it(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:

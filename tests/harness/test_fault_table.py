@@ -85,6 +85,11 @@ LIKE_OTHERS = (
     "a record of no bytes",
     "SIGKILL of the keeper",  # test_parent_death.py
     "a unit that hangs",  # test_faults.py
+    "two Ctrl-C",  # test_stopping.py
+    "folder moved away",  # test_refusals.py, test_lock.py
+    "a lock that is stolen",  # test_lock.py
+    "a torn record",  # test_damaged.py
+    "no HOME, no entry in passwd",  # test_refusals.py
 )
 
 

@@ -31,7 +31,6 @@ from modbench.harness.registry import catalogue
 from modbench.harness.results import run_folder
 from modbench.harness.results.outcomes import gap_of
 from modbench.harness.results.progress import RunProgress
-from modbench.harness.results.record_files import write_record
 from modbench.harness.results.run_folder import RunFolder
 from modbench.progress import Lines
 
@@ -54,9 +53,6 @@ def wrong_shape(config):
     return torch.nn.Embedding(config.vocab_size, 3)
 def no_module(config):
     return 5
-def chatty(config):
-    print("hello from the model")
-    return good(config)
 class Late(torch.nn.Module):
     def __init__(self, config):
         super().__init__()
@@ -68,15 +64,6 @@ class Late(torch.nn.Module):
         return self.inner(x)
 def late(config):
     return Late(config)
-class NotANumber(torch.nn.Module):
-    def __init__(self, config):
-        super().__init__()
-        self.inner, self.calls = good(config), 0
-    def forward(self, x):
-        self.calls += 1  # the first call is the check of the contract
-        return self.inner(x) * (float("nan") if self.calls > 1 else 1.0)
-def nan(config):
-    return NotANumber(config)
 """
 
 
@@ -219,26 +206,6 @@ def test_an_arm_that_raises_fails_alone(model: str, kind: str, words: str, here:
     assert "Traceback" in (here / "run" / bad.reason.partition("; see ")[2]).read_text()
 
 
-@pytest.mark.slow
-def test_a_loss_that_is_not_finite_stops_that_run_only(here: Path) -> None:
-    records = run_units(planned("nan", ["loss/val"]), here)
-    trained = [record for record in records if record.unit.made_in == "train"]
-    assert [o.status for o in outcomes(trained, "dense")] == ["ok"]
-    (bad,) = outcomes(trained, "bad:")
-    assert bad.kind == "numerics"
-    assert bad.reason is not None
-    assert "at step 0 of 4" in bad.reason
-
-
-@pytest.mark.slow
-def test_what_a_model_prints_goes_to_its_log(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    run_units(planned("chatty", ["latency/forward"]), here)
-    assert "hello" not in capfd.readouterr().out
-    logs = {path.name: path.read_text() for path in (here / "run" / "logs").iterdir()}
-    assert all("hello from the model" in text for text in logs.values())
-    assert logs
-
-
 @pytest.mark.parametrize(
     ("error", "status", "kind"),
     [
@@ -360,36 +327,6 @@ def test_a_reader_that_goes_away_does_not_end_a_run() -> None:
             raise BrokenPipeError
 
     Lines(stream=Gone()).show(RunProgress(left_s=1.0, most_s=1.0), "a unit")
-
-
-@pytest.mark.usefixtures("here")
-def test_a_users_file_cannot_change_what_all_arms_share(here: Path) -> None:
-    import torch
-
-    from modbench.harness.subject.subject import Subject
-
-    torch.set_num_threads(1)
-    (here / "rude.py").write_text(
-        "import torch\ntorch.set_num_threads(2)\ntorch.set_grad_enabled(False)\ntorch.set_default_dtype(torch.float64)\n"
-        "def build(config):\n    return torch.nn.Embedding(config.vocab_size, config.vocab_size)\n"
-    )
-    case = planned("good", ["latency/forward"]).cases[0].model_copy(update={"model": "rude.py:build"})
-    Subject(case, 0)
-    assert torch.get_num_threads() == 1
-    assert torch.is_grad_enabled()
-    assert torch.get_default_dtype() == torch.float32
-
-
-@pytest.mark.usefixtures("here")
-def test_a_record_of_another_unit_is_no_record(here: Path) -> None:
-    made = planned("good", ["latency/forward"])
-    folder = run_folder.create(str(here / "run"), "faults")
-    folder.write_run(made, {}, [], files.now())
-    other = Record(unit=made.units[1], started=files.now(), wall_s=0.0, outcomes=())
-    write_record(folder.record(made.units[0]), other, folder.token)
-    (damaged,) = run_folder.read(str(folder.path)).damaged
-    assert damaged.unit == made.units[0].name
-    assert "record of another unit" in damaged.error.problem
 
 
 @pytest.mark.usefixtures("here")

@@ -11,7 +11,6 @@ from launch_power import Design, advised, designs, simulate
 from scipy import stats
 
 from modbench.harness.domain.suite import TWO_STAGE
-from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.stats import effects, sample_size, verdicts
 from modbench.harness.stats.effects import Effect
 
@@ -145,19 +144,6 @@ def test_a_pilot_asks_for_nothing_absurd_and_the_interval_covers() -> None:
     assert found.worse >= 0.75
     assert max(found.asked) <= 20
     assert 8 <= np.mean(found.made) <= 10
-
-
-@pytest.mark.slow
-def test_many_short_launches_detect_what_few_long_ones_miss() -> None:
-    """Quick detects at least twice as much as its earlier three launches of six rounds; draft three times its earlier 3 x 20."""
-    quick = load_suite("quick").protocol_size
-    power = {
-        size: simulate(Design(*size, arms=1), 400, sd=0.005, within=0.0145).worse
-        for size in ((3, 6), (3, 20), (10, 6), quick)
-    }
-    assert power[quick] >= 2 * power[3, 6]
-    assert power[10, 6] >= 2.5 * power[3, 20]
-    assert power[10, 6] >= 0.8
 
 
 def test_every_design_of_the_table_is_simulated() -> None:

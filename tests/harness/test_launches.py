@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 from in_process import command_line
-from planted import ENVIRONMENT, EVERY_ARM, Trouble, fake_record, left, planted_suite, stored, unsynced
+from planted import EVERY_ARM, Trouble, fake_record, left, planted_suite, stored, unsynced
+from test_search import new_folder, run_fake
 
 from modbench import api
 from modbench.commands.plan.forecast import as_text, forecast
-from modbench.harness.core import files
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.domain.evidence import LaunchCount
 from modbench.harness.execution import resuming
-from modbench.harness.execution.phase import Asker, Run, Slots
+from modbench.harness.execution.phase import Asker
 from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.execution.runner import phases
 from modbench.harness.machine import certificate, environment
@@ -48,69 +47,8 @@ def timed_plan(**changes: Any) -> Plan:
 
 
 @unsynced()
-def new_folder(made: Plan, tmp_path: Path) -> RunFolder:
-    folder = run_folder.create(str(tmp_path / "run"), "planted")
-    folder.write_run(made, ENVIRONMENT, ["modbench"], files.now())
-    return folder
-
-
-@unsynced()
 def leave(folder: RunFolder, unit: UnitOfWork, **trouble: Any) -> None:
     folder.write_record(fake_record(unit, Trouble(**trouble)))
-
-
-class Fake:
-    """A launcher whose units end at once, with a planted record; some die without one."""
-
-    def __init__(self, dies: Sequence[str] = ()) -> None:
-        self.ran: list[str] = []
-        self.dies = dies
-
-    apart = False
-
-    def refuse(self, units: Sequence[UnitOfWork]) -> None:
-        pass
-
-    def at_once(self, usual: int) -> int:
-        return usual
-
-    def ask(self, handle: Any) -> None:
-        raise AssertionError(handle)
-
-    def leave(self, handles: list[Any]) -> str:
-        raise AssertionError(handles)
-
-    def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> Any:
-        del timeout_s
-        record = folder.record(unit)
-        self.ran.append(unit.name)
-        if unit.name not in self.dies:
-            folder.write_record(fake_record(unit, Trouble()))
-        return _Ended(unit, record)
-
-    def wait(self, handles: list[Any], timeout_s: float) -> list[Any]:
-        del timeout_s
-        return handles
-
-    def end(self, handle: Any) -> None:
-        """It has ended."""
-
-
-class _Ended:
-    running, exitcode, died = False, 9, None
-
-    def __init__(self, unit: UnitOfWork, record: Path) -> None:
-        self.unit, self.record = unit, record
-
-
-def run_fake(
-    made: Plan, folder: RunFolder, *, whole: Plan | None = None, dies: Sequence[str] = ()
-) -> tuple[Fake, Tracker]:
-    launcher, lines = Fake(dies), Tracker(made, phases(made, 1), folder)
-    slots = Slots(tuple(unit for unit in made.units if unit.made_in == "time"), 1, timed=True)
-    limits = {unit.name: 9.0 for unit in slots.units}
-    Run(launcher, folder, lines, Asker(whole or made, folder)).phase(slots, limits)
-    return launcher, lines
 
 
 def count(made: Plan, folder: RunFolder, series: str = SERIES) -> LaunchCount:
@@ -122,7 +60,7 @@ def count(made: Plan, folder: RunFolder, series: str = SERIES) -> LaunchCount:
 def test_launches_after_the_pilot_run_only_if_it_asks_for_them(tmp_path: Path) -> None:
     """One decision for each series, in a file of its own; what is beyond it is neither run nor missing."""
     made = timed_plan()
-    folder = new_folder(made, tmp_path)
+    folder = new_folder(made, tmp_path / "run")
     launcher, left = run_fake(made, folder)
     number = count(made, folder).made
     assert 4 <= number < 9
@@ -143,7 +81,7 @@ def test_launches_after_the_pilot_run_only_if_it_asks_for_them(tmp_path: Path) -
 def test_a_number_is_computed_once(tmp_path: Path) -> None:
     """Records that change after the decision change nothing."""
     made = timed_plan()
-    folder = new_folder(made, tmp_path)
+    folder = new_folder(made, tmp_path / "run")
     run_fake(made, folder)
     before = (folder.path / "decisions" / f"{SERIES}.json").read_bytes()
     for unit in made.units:
@@ -157,7 +95,7 @@ def test_a_number_is_computed_once(tmp_path: Path) -> None:
 def test_the_spread_of_a_pilot_is_that_of_the_clock_that_will_decide(seen: bool, tmp_path: Path) -> None:
     """Every arm waits, for a time that differs between arms and launches; its CPU time does not."""
     made = timed_plan()
-    folder = new_folder(made, tmp_path)
+    folder = new_folder(made, tmp_path / "run")
     for unit in made.units:
         if unit.series == SERIES and unit.launch < 4:
             record, rng = fake_record(unit, Trouble(waits=EVERY_ARM, own_work_seen=seen)), random.Random(unit.name)
@@ -176,7 +114,7 @@ def test_the_spread_of_a_pilot_is_that_of_the_clock_that_will_decide(seen: bool,
 def test_an_interrupted_pilot_is_incomplete_and_goes_on(tmp_path: Path) -> None:
     """Without a decision the run is not complete, even if every launch of the pilot has its record."""
     made = timed_plan()
-    folder = new_folder(made, tmp_path)
+    folder = new_folder(made, tmp_path / "run")
     for unit in made.units:
         if unit.made_in != "time" or (unit.launch < 4 and unit.series == SERIES) or unit.launch < 2:
             leave(folder, unit)
@@ -191,13 +129,13 @@ def test_an_interrupted_pilot_is_incomplete_and_goes_on(tmp_path: Path) -> None:
     )
     launcher, left = run_fake(rest, folder, whole=whole)
     assert not [name for name in run_folder.read(str(folder.path)).missing if name.startswith("time-")]
-    assert left.now.ended == len(launcher.ran)
+    assert left.now.ended == len(run_folder.read(str(folder.path)).records)
     assert not any(name.startswith(f"{SERIES}-launch{n}") for name in launcher.ran for n in range(4))
 
 
 def test_a_launch_that_died_leaves_the_number_to_the_others(tmp_path: Path) -> None:
     made = timed_plan(pilot_launches=5)
-    folder = new_folder(made, tmp_path)
+    folder = new_folder(made, tmp_path / "run")
     run_fake(made, folder, dies=[f"{SERIES}-launch1"])
     found = count(made, folder)
     assert (found.pilot, found.used) == (5, 4)
@@ -206,7 +144,7 @@ def test_a_launch_that_died_leaves_the_number_to_the_others(tmp_path: Path) -> N
 
 def test_a_pilot_without_times_asks_for_nothing_until_it_runs_again(tmp_path: Path) -> None:
     made = timed_plan()
-    folder = new_folder(made, tmp_path)
+    folder = new_folder(made, tmp_path / "run")
     launcher, _ = run_fake(made, folder, dies=[f"{SERIES}-launch{n}" for n in range(4)])
     found = count(made, folder)
     assert (found.asked, found.made) == (None, 4)
@@ -284,7 +222,7 @@ def test_a_setting_of_a_pilot_that_is_not_there_is_refused(settings: dict[str, o
 def test_a_pilot_that_is_measured_again_decides_when_it_has_ended(tmp_path: Path) -> None:
     """Until then what the folder holds of it is old."""
     made = timed_plan()
-    folder = new_folder(made, tmp_path)
+    folder = new_folder(made, tmp_path / "run")
     pilot = [unit for unit in made.units if unit.series == SERIES and unit.launch < 4]
     for unit in pilot:
         leave(folder, unit)

@@ -8,29 +8,21 @@ from typing import Any
 
 import pytest
 import torch
+from cuda_units import case, unit_of
 from fake_cuda import FakeCuda
 from fake_nvml import FakeNVMLError, fake_pynvml, refuse
 
-from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.domain.case import Case, Comparison, Place, Protocol, UnitOfWork
 from modbench.harness.domain.evidence import Evidence
 from modbench.harness.domain.notes import TimeNotes
 from modbench.harness.domain.records import Blocks, Outcome
 from modbench.harness.machine import counter_sampler, nvml
 from modbench.harness.passes import time as time_pass
 from modbench.harness.registry import catalogue
-from modbench.harness.registry.lookup import with_facts
 from modbench.harness.stats import contamination
 from modbench.harness.subject.subject import Subject, clock_of
 
 MIG = "MIG-1"
-
-
-def case() -> Case:
-    place = Place(seq_len=8, batch_size=1, dtype="fp32", device="cuda", threads=1, compile=False)
-    config = ModelConfig.model_validate({"d_model": 16, "n_layers": 1, "n_heads": 2, "max_seq_len": 8})
-    return with_facts(Case(model="dense", arm_parts=(), config=config, place=place))
 
 
 def timed(cuda: FakeCuda) -> tuple[Outcome, Blocks]:
@@ -38,12 +30,7 @@ def timed(cuda: FakeCuda) -> tuple[Outcome, Blocks]:
     metric = catalogue.metrics()["latency/forward"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Subject, "forward", lambda _self, _tokens: cuda.launch(1e-2))
-        protocol = Protocol(rounds=2, warm_up_calls=1, seed=0, corpus="stdlib", corpus_path=None, corpus_sha256="")
-        comparison = Comparison(arms=(case(),), metrics=(metric.key,))
-        fields: dict[str, Any] = {"name": "u", "made_in": "time", "launch": 0, "flops": 1.0}
-        fields["facts"] = catalogue.facts_of_unit("time", metric.group, (metric.key,))
-        unit = UnitOfWork(comparison=comparison, protocol=protocol, workload=metric.group, **fields)
-        outcome, blocks = time_pass.run(unit, [metric])
+        outcome, blocks = time_pass.run(unit_of(metric.key, case()), [metric])
     assert isinstance(outcome, Outcome)
     assert isinstance(blocks, Blocks)
     return outcome, blocks

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from planted import EVERY_ARM, PLANTED, DriftingClock, left, planted_suite, stored
+from planted import EVERY_ARM, PLANTED, left, planted_suite, stored
 
 from modbench.harness.core.labels import Label
 from modbench.harness.flops.closed_form import case_cost
@@ -55,45 +55,6 @@ def test_planted_ratios_come_back(tmp_path: Path, effort: str) -> None:
     assert mod.attainable.isna().all()  # the planted run holds no peaks by shape
 
 
-def test_a_sequential_protocol_would_have_been_wrong(tmp_path: Path) -> None:
-    """The same drifting clock, arm after arm: far off. The test above cannot pass by a tame clock."""
-    del tmp_path
-    clock = DriftingClock("sequential")
-    times = []
-    for _arm in range(2):
-        start = clock.now
-        for _ in range(200):
-            clock.pass_time(0.02)
-        times.append(clock.now - start)
-    assert times[1] / times[0] > 1.3
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("effort", "suite"),
-    [
-        ("smoke", {"metrics": ["latency/forward"], "train": None}),
-        ("draft", {"metrics": ["latency/forward"], "train": None, "launches": 2}),
-        ("draft", {"metrics": ["loss/val"]}),
-    ],
-)
-def test_a_part_of_the_metrics_is_a_whole_report(effort: str, suite: dict[str, Any], tmp_path: Path) -> None:
-    """Whatever is not measured, the page, the tables and the terminal still stand."""
-    frame = stored(tmp_path, planted_suite(effort, **suite))
-    bare = frame[["ratio", "difference"]].isna().all(axis=1)
-    assert frame[bare].reason.notna().all()
-    assert not frame[~bare].empty
-    loaded = load(tmp_path / "run")
-    assert render.html(loaded).count("<section") >= 4
-    assert "MoD 0.5" in summary.closing(loaded, tmp_path / "report.html", None)
-
-
-def test_smoke_prints_no_verdict(tmp_path: Path) -> None:
-    frame = stored(tmp_path, planted_suite("smoke"))
-    assert frame.verdict.isna().all()
-    assert frame[frame.metric == "latency/forward"].reason.str.contains("no claims").all()
-
-
 def test_losses_pair_by_seed(tmp_path: Path) -> None:
     """Seeds differ by 0.5 nats, arms by 0.05: the paired interval sees the difference; one seed claims nothing."""
     three = stored(tmp_path / "three", planted_suite("draft", seeds=[0, 1, 2]))
@@ -116,37 +77,6 @@ def test_losses_of_different_texts_are_not_compared(tmp_path: Path) -> None:
     assert row.status == "skipped"
     assert "different text" in row.reason
     assert np.isnan(row.difference)
-
-
-def test_memory_and_flops_are_exact(tmp_path: Path) -> None:
-    frame = stored(tmp_path, planted_suite("draft"))
-    memory = frame[(frame.metric == "memory/peak_allocated") & (frame.arm == "moe")].iloc[0]
-    assert memory.ratio == pytest.approx(1 / 5)
-    assert memory.ideal == pytest.approx(1 / 9)
-    assert memory.verdict == "worse"
-    assert not memory.paired
-    assert np.isnan(memory.ci_low)
-    assert "no interval" in memory.reason
-
-
-@pytest.mark.usefixtures("undrawn")
-def test_a_missing_unit_is_said(tmp_path: Path) -> None:
-    made = planted_suite("draft")
-    name = next(unit.name for unit in made.units if unit.made_in == "memory")
-    frame = stored(tmp_path, made, leave_out=name)
-    rows = frame[(frame.metric == "memory/peak_allocated") & (frame.seq_len == 64)]
-    assert (rows.status == "skipped").all()
-    assert rows.reason.str.contains(name).all()
-    assert "the run is incomplete" in render.html(load(tmp_path / "run"))
-
-
-def test_every_empty_cell_has_a_reason(tmp_path: Path) -> None:
-    """No number is null without words beside it."""
-    frame = stored(tmp_path, planted_suite("draft"))
-    numbers = ["ratio", "difference", "ci_low", "ci_high", "ideal", "efficiency", "realised", "verdict", "mde"]
-    assert frame[frame[numbers].isna().any(axis=1)].reason.notna().all()
-    cases = pd.read_csv(tmp_path / "run" / "cases.csv")
-    assert cases[cases[["value", "ci_low", "ci_high"]].isna().any(axis=1)].reason.notna().all()
 
 
 def test_a_rate_is_the_time_turned_round(tmp_path: Path) -> None:
@@ -285,6 +215,7 @@ def test_a_smoke_run_on_a_busy_machine_says_so_first_and_in_labels(tmp_path: Pat
 
 def test_a_smoke_run_on_a_quiet_machine_has_no_such_label(tmp_path: Path) -> None:
     frame = stored(tmp_path, planted_suite("smoke"))
+    assert frame[frame.metric == "latency/forward"].reason.str.contains("no claims").all()
     assert not frame.labels.str.contains("contaminated", na=False).any()
     assert warnings(load(str(tmp_path / "run"))) == []
 
@@ -302,15 +233,6 @@ def test_one_cold_compilation_has_no_verdict(tmp_path: Path) -> None:
     assert (frame.ratio > 0).all()
     assert frame.verdict.isna().all()
     assert frame.reason.str.contains("one cold compilation each").all()
-
-
-@pytest.mark.usefixtures("undrawn")
-def test_a_single_arm_has_a_report_and_no_comparison(tmp_path: Path) -> None:
-    frame = stored(tmp_path, planted_suite("draft", arms=[{"model": "dense"}]))
-    assert frame.empty
-    loaded = load(tmp_path / "run")
-    assert "report: " in summary.closing(loaded, tmp_path / "report.html", None)
-    assert "Machine and method" in render.html(loaded)
 
 
 def test_the_mark_names_the_baseline_where_that_is_what_reads_the_future(tmp_path: Path) -> None:

@@ -160,6 +160,7 @@ def test_two_rules_for_one_unit_are_refused(here: Path, modbench: Modbench) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("units_here")
 def test_a_rule_that_asks_for_what_is_not_there_ends_the_run(here: Path, modbench: Modbench) -> None:
     wrong = RULE.replace("[unit.name for unit in units if unit.name not in records][:1]", '["count-T8-B1-fp32-cpu1"]')
     (here / "bench" / "rules" / "longer.py").write_text(wrong)

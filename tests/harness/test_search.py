@@ -61,13 +61,13 @@ def paying_from(length: int, arm: str = "mod[c0.125]") -> dict[tuple[str, str, i
 
 
 class Fake:
-    """A launcher whose units end at once with a planted record, until it is stopped."""
+    """A launcher whose units end at once with a planted record, until it is stopped; some die without one."""
 
     apart = False
 
-    def __init__(self, most: int | None = None, **trouble: Any) -> None:
+    def __init__(self, most: int | None = None, dies: Sequence[str] = (), **trouble: Any) -> None:
         self.ran: list[str] = []
-        self.most, self.trouble = most, trouble
+        self.most, self.dies, self.trouble = most, dies, trouble
 
     def refuse(self, units: Sequence[UnitOfWork]) -> None:
         pass
@@ -87,7 +87,8 @@ class Fake:
             raise KeyboardInterrupt
         self.ran.append(unit.name)
         record = folder.record(unit)
-        folder.write_record(fake_record(unit, Trouble(**self.trouble)))
+        if unit.name not in self.dies:
+            folder.write_record(fake_record(unit, Trouble(**self.trouble)))
         return _Ended(unit, record)
 
     def wait(self, handles: list[Any], timeout_s: float) -> list[Any]:
@@ -113,11 +114,9 @@ def new_folder(made: Plan, path: Path) -> RunFolder:
 
 
 @unsynced()
-def run_fake(
-    made: Plan, folder: RunFolder, *, whole: Plan | None = None, most: int | None = None, **trouble: Any
-) -> tuple[Fake, Tracker]:
+def run_fake(made: Plan, folder: RunFolder, *, whole: Plan | None = None, **fake: Any) -> tuple[Fake, Tracker]:
     asker = Asker(whole or made, folder, made.units)
-    launcher, lines = Fake(most, **trouble), Tracker(made, phases(made, 1), folder, whole=whole, decided=asker.decided)
+    launcher, lines = Fake(**fake), Tracker(made, phases(made, 1), folder, whole=whole, decided=asker.decided)
     slots = Slots(tuple(unit for unit in made.units if unit.made_in == "time"), 1, timed=True)
     running = Run(launcher, folder, lines, asker)
     running.phase(slots, {unit.name: 9.0 for unit in slots.units})

@@ -227,12 +227,6 @@ def test_the_estimate_is_the_difference_where_nothing_stops_early() -> None:
     assert still.estimate == still.difference == -1.0
 
 
-@pytest.mark.usefixtures("no_estimate")
-def test_five_per_cent_at_each_look_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group_sequential, "boundaries", lambda fractions, level=0.05: (level,) * len(fractions))
-    assert bench.shares(bench.World((4, 8, 12, 16)), 600).apart > 0.09
-
-
 def test_a_plan_of_one_look_has_the_power_of_a_t_test() -> None:
     for n, sds in ((9, (1.0, 1.0)), (18, (2.0, 1.0))):
         freedom = group_sequential.welch_freedom([each**2 for each in sds], [n - 1] * 2)

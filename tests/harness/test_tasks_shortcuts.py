@@ -67,28 +67,6 @@ def test_absence_of_a_word_counts() -> None:
     assert rules.bag(train, train) == 1.0
 
 
-def test_last_words_fall_back_to_the_majority() -> None:
-    train = rows(([3, 5], NO), ([4, 6], YES), ([4, 6], YES))
-    held_out = rows(([9, 5], NO), ([9, 9], YES), ([4, 5], NO))
-    assert rules.last(train, held_out) == 1.0
-    assert rules.last(train, held_out, 2) == pytest.approx(1 / 3)  # no such pair was seen: yes to all
-
-
-def test_what_was_shown() -> None:
-    candidates = (3, 4, 5)
-    held_out = rows(([3, 4, 3, 9], 3), ([3, 4, 4, 9], 3), ([9], 5), ([5, 9, 9, 9], 5))
-    assert rules.most_recent(held_out, candidates) == 0.5
-    assert rules.most_frequent(held_out, candidates) == pytest.approx((1 + 0 + 1 / 3 + 1) / 4)
-    assert rules.one_shown(held_out, candidates) == pytest.approx((1 / 2 + 1 / 2 + 0 + 1) / 4)
-
-
-def test_what_stands_behind_the_question_is_not_seen() -> None:
-    """Two questions in a row: the first knows nothing of the answer that follows it."""
-    examples = Examples(np.array([[3, 4, 4]]), np.array([[4, UNASKED, 3]]), np.zeros((1, 3), int), np.array([3]))
-    assert rules.most_recent(examples, (3, 4)) == 0.0
-    assert rules.one_shown(examples, (3, 4)) == pytest.approx((0 + 1 / 2) / 2)
-
-
 @st.composite
 def drawn(draw: st.DrawFn) -> Examples:
     rng = np.random.default_rng(draw(st.integers(0, 10**6)))

@@ -526,7 +526,7 @@ def test_a_gate_reads_a_task_up_to_the_first_question() -> None:
 
 @pytest.mark.slow
 def test_two_ranks_that_shard_train_as_one(tmp_path: Path) -> None:
-    """FSDP on two gloo processes, without torchrun and the command, which the next one has. DDP: tests/harness/test_ranks.py."""
+    """FSDP on two gloo processes, without torchrun and the command. DDP with both: tests/slurm/test_two_nodes.py."""
     file, script = tmp_path / "two.pt", Path(__file__).with_name("sharing_ranks.py")
     done = subprocess.run([sys.executable, script, "mod", "fsdp", file], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -540,42 +540,6 @@ def test_two_ranks_that_shard_train_as_one(tmp_path: Path) -> None:
         assert torch.allclose(mine, two["weights"][name], atol=6e-3), name
 
 
-@pytest.mark.proof
-@pytest.mark.parametrize("how", ["ddp", "fsdp"])
-@pytest.mark.parametrize("model", ["mod", "dense"])
-def test_two_ranks_train_as_one(how: str, model: str, modbench: Any, tmp_path: Path) -> None:
-    """torchrun with two gloo processes; the loss curve of one process within rounding."""
-    (tmp_path / "text.txt").write_bytes(TEXT.train)
-    said = [*("train", model, "--corpus", "text.txt", "--seq-len", "16", "--batch-size", "4")]
-    for setting in ("d_model=32", "n_layers=4", "train.steps=10", "train.val_tokens=64", f"train.parallel={how}"):
-        said += ["--set", setting]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "modbench"]
-    alone = modbench(*said, "-o", "one", cwd=tmp_path)
-    assert alone.returncode == 0, alone.stderr
-    together = subprocess.run([*launch, *said, "-o", "two"], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert together.returncode == 0, together.stderr[-2000:]
-    curves, weights = list[list[Any]](), []
-    for out in ("one", "two"):
-        (file,) = (tmp_path / out / "units").glob("train-*.json")
-        from modbench.harness.domain.notes import TrainNotes
-        from modbench.harness.results.record_files import read_record
-
-        record = read_record(file)
-        notes = next(outcome.noted(TrainNotes) for outcome in record.outcomes if outcome.status == "ok")
-        assert notes.curve is not None
-        curves.append(notes.curve.loss)
-        weights.append(torch.load(next((tmp_path / out / "weights").iterdir()), weights_only=True))
-    assert curves[1] == pytest.approx(curves[0], rel=2e-3)
-    assert curves[1][0] == pytest.approx(curves[0][0], rel=1e-5)
-    assert weights[0].keys() == weights[1].keys()
-    for name, mine in weights[0].items():
-        assert torch.allclose(mine, weights[1][name], atol=6e-3), name
-
-
 def test_a_batch_that_cannot_be_dealt_out_is_refused() -> None:
     with pytest.raises(UsageError, match="use a multiple of 3"):
         Ranks(0, 3).check(RUN)
-
-
-def test_nothing_is_kept_without_a_workspace() -> None:
-    assert workspace.HERE is None

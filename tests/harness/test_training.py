@@ -57,7 +57,7 @@ def protocol(path: Path, seed: int = 0) -> Protocol:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", sorted(catalogue.entries("models")))
+@pytest.mark.parametrize("model", MODELS)
 def test_every_model_learns(model: str, tmp_path: Path) -> None:
     """From about ln 256 to well below the entropy of guessing letters; the curve has every step."""
     trained = train(case(model), protocol(tmp_path / "t.txt"))
@@ -137,7 +137,9 @@ SHORT = PLAN.model_copy(update={"steps": 5, "val_tokens": 64})
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", sorted(catalogue.entries("models")))
+@pytest.mark.parametrize(
+    "model", [pytest.param(each, marks=() if each in {"mod", "moe"} else pytest.mark.proof) for each in MODELS]
+)
 def test_bf16_trains_under_autocast_as_fp32_does(model: str, tmp_path: Path) -> None:
     """Five steps stay beside those of fp32, and learn."""
     made = protocol(tmp_path / "t.txt").model_copy(update={"train": SHORT})
@@ -145,12 +147,6 @@ def test_bf16_trains_under_autocast_as_fp32_does(model: str, tmp_path: Path) -> 
     assert half == pytest.approx(full, rel=0.02)
     assert half != full
     assert half[-1] < half[0] - 0.1
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("model", [pytest.param(m, marks=() if m == "mod" else pytest.mark.proof) for m in MODELS])
-def test_bf16_trains_under_autocast_with_fp32_weights(model: str, tmp_path: Path) -> None:
-    assert train(case(model, "bf16"), protocol(tmp_path / "t.txt")).held_out.loss < 3.3
 
 
 @pytest.mark.parametrize(
@@ -248,14 +244,6 @@ def test_routers_that_nobody_watched_have_a_reason(tmp_path: Path) -> None:
     assert trained.routing is None
     with pytest.raises(Unmeasured, match=r"train\.watch is off"):
         catalogue.metrics()["router/f1"].measure(trained)
-
-
-@pytest.mark.slow
-def test_looking_changes_nothing(tmp_path: Path) -> None:
-    plain = train(case("mod"), protocol(tmp_path / "t.txt"))
-    watched = train(case("mod"), protocol(tmp_path / "t.txt").model_copy(update={"train": WATCHED}))
-    assert plain.curve["loss"] == watched.curve["loss"]
-    assert plain.held_out.loss == watched.held_out.loss
 
 
 def test_a_vocabulary_of_pairs_is_trained_and_told_in_bytes(tmp_path: Path) -> None:

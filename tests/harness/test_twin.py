@@ -11,8 +11,6 @@ import pytest
 from planted import planted_suite, stored
 
 from modbench.commands.plan.forecast import as_text, forecast
-from modbench.harness.planning.load_suite import load_suite, parse_suite
-from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.stats import effects
 from modbench.reports.page import render
 from modbench.reports.questions import break_even
@@ -100,32 +98,6 @@ def test_where_there_is_no_claim_on_times_there_is_no_twin(effort: str, changes:
     assert not any(case.twin for unit in made.units for case in unit.comparison.arms)
     assert forecast(made)["twins"] == []
     assert "twin" not in as_text(forecast(made))
-
-
-def test_shipped_suites_have_a_twin_unless_told_otherwise() -> None:
-    suite = load_suite("quick")
-    assert suite.twin
-    assert not override(suite, Overrides(settings={"twin": False})).twin
-    assert not parse_suite(
-        {"name": "x", "metrics": ["latency/forward"], "arms": [{"model": "dense"}], "twin": False}, "x"
-    ).twin
-
-
-@pytest.mark.slow
-def test_both_files_have_the_twins_rows(calm: Loaded) -> None:
-    cases, pairs = (pd.read_csv(calm.path / f"{name}.csv") for name in ("cases", "comparisons"))
-    for frame in (cases, pairs):
-        rows = frame[frame.arm == "dense-twin"]
-        assert rows.case_id.tolist() == [TWIN, TWIN.replace("T64", "T128")]
-        assert set(rows.model) == {"dense"}
-        assert set(rows.metric) == {"latency/forward"}  # no FLOPs: nothing new is counted
-        assert set(rows.status) == {"ok"}
-        assert rows.params.notna().all()  # its anchor's
-    twins = pairs[pairs.arm == "dense-twin"]
-    assert set(twins.baseline_arm) == {"dense"}
-    assert set(twins.verdict) == {"equivalent"}
-    assert not (pairs.baseline_arm == "dense-twin").any()  # it is compared with nothing else
-    assert "dense-twin[T64" in page(calm)
 
 
 @pytest.mark.slow

@@ -16,7 +16,6 @@ from planted import left, planted_suite
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.evidence import LaunchCount
-from modbench.harness.domain.notes import CountNotes, EnergyNotes, TrainNotes
 from modbench.harness.domain.records import SCHEMA
 from modbench.harness.execution.unit import planned
 from modbench.harness.registry import catalogue
@@ -66,17 +65,6 @@ def test_a_run_of_schema_9_or_10_is_read(tmp_path: Path, golden: str) -> None:
     assert (nine.schema, nine.missing, nine.damaged) == (9, [], [])
     assert nine.plan == ten.plan
     assert nine.records == [record.model_copy(update={"code": None}) for record in ten.records]
-
-
-def test_every_kind_of_note_is_read(tmp_path: Path) -> None:
-    kinds = {"count": CountNotes, "energy": EnergyNotes, "train": TrainNotes}
-    for golden in ("gpu", "tasks"):
-        for record in read(str(unpacked(tmp_path / golden, golden))).records:
-            kind = kinds.get(record.unit.made_in)
-            assert kind is None or all(type(each.notes) is kind for each in record.outcomes if each.status == "ok")
-            assert record.died is None
-            if kind is TrainNotes:
-                assert all(each.noted(TrainNotes).answers for each in record.outcomes if each.status == "ok")
 
 
 # What passes note where the runs above have no such unit.

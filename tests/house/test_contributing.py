@@ -10,12 +10,6 @@ import yaml  # type: ignore[import-untyped]  # it has no types
 ROOT = Path(__file__).parents[2]
 
 
-def test_a_first_change_takes_ten_lines() -> None:
-    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    first = page.partition("\n## ")[2].partition("\n## ")[0]
-    assert len(first.strip().splitlines()) <= 10
-
-
 def test_hooks_install_what_tox_does() -> None:
     (local,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
     tox = (ROOT / "tox.ini").read_text(encoding="utf-8")

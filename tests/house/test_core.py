@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 
 import goldens
@@ -24,16 +23,36 @@ CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 (CONTRACT,) = (each for each in CONTRACTS["contracts"] if each["type"] == "additions")
 # Parts of the page that are additions.
 SECTIONS = ("Which settings are worth considering?",)
-# What makes the golden of `quick`, without commands and formats that are additions.
+# One process of the core: commands that it has and lacks, a run of `quick`, and what makes the golden of `quick`, without
+# commands and formats that are additions.
 MAKE = """
 import dataclasses, json, sys
 from pathlib import Path
-import goldens
+import goldens, units_here
+from in_process import command_line
+from modbench.harness.execution.launch import local
 from modbench.reports.writers import html
-html.to_svg = lambda *_: "<svg></svg>"  # words are compared, and test_it_runs_quick draws
+local.LAUNCHER = units_here.Here
+here = Path(sys.argv[1])
+(here / "golden").mkdir()
+told = [command_line(*words, cwd=here) for words in json.loads(sys.argv[2])]
+html.to_svg = lambda *_: "<svg></svg>"  # words are compared, and the run was drawn
 goldens.MORE, goldens.EVERY["files"] = {"quick": {}}, "report run --format md,json -o views"
-print(json.dumps(dataclasses.asdict(goldens.made("quick", Path(sys.argv[1])))))
+made = dataclasses.asdict(goldens.made("quick", here / "golden"))
+print(json.dumps({"told": [[each.returncode, each.stdout, each.stderr] for each in told], "made": made}))
 """
+SMALL = [
+    word
+    for key in ("d_model=32", "n_layers=2", "train.tokens=2048", "train.val_tokens=1024")
+    for word in ("--set", key)
+]
+COMMANDS = {
+    "help": ["--help"],
+    "_routing": ["run", "quick", "--set", "train.watch=true", "-o", "lacking"],
+    "task/copy": ["run", "quick", "--set", "metrics=task/copy", "-o", "lacking"],
+    # One arm at one length, with its anchor: counted, timed and trained.
+    "run": ["run", "quick", "-k", "mod[c0.125-T256", "--effort", "smoke", *SMALL, "-o", "run"],
+}
 
 
 def paths_of(module: str) -> Path:
@@ -43,21 +62,27 @@ def paths_of(module: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def core(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment in which Python imports a copy of the package without additions."""
-    copy = tmp_path_factory.mktemp("core") / "modbench"
+def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a copy of the package without additions worked; `made.json` says what it made and told."""
+    here = tmp_path_factory.mktemp("core")
+    copy = here / "package" / "modbench"
     shutil.copytree(PACKAGE, copy)  # with what is compiled already, which counts only where its source is
     for module in CONTRACT["additions"]:
         path = copy / paths_of(module)
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     tests = [str(ROOT / "tests" / folder) for folder in ("goldens", "harness")]
-    return os.environ | {"PYTHONPATH": os.pathsep.join([str(copy.parent), *tests])}
-
-
-def ran(core: Mapping[str, str], *command: str, cwd: Path) -> str:
-    done = subprocess.run([sys.executable, *command], env=core, cwd=cwd, capture_output=True, text=True, check=False)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(copy.parent), *tests])}
+    command = [sys.executable, "-c", MAKE, str(here), json.dumps([*COMMANDS.values()])]
+    done = subprocess.run(command, env=environment, cwd=here, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    (here / "made.json").write_text(done.stdout, encoding="utf-8")
+    return here
+
+
+def told(core: Path, name: str) -> tuple[int, str, str]:
+    """Exit code of a command, what it printed, and what it said."""
+    code, out, err = json.loads((core / "made.json").read_text(encoding="utf-8"))["told"][[*COMMANDS].index(name)]
+    return code, out, err
 
 
 def without_additions(name: str, stored: str) -> str:
@@ -74,17 +99,12 @@ def without_additions(name: str, stored: str) -> str:
 
 
 @pytest.mark.slow
-def test_it_makes_of_a_stored_run_what_the_whole_package_makes(core: Mapping[str, str], tmp_path: Path) -> None:
+def test_it_makes_of_a_stored_run_what_the_whole_package_makes(core: Path) -> None:
     """But for a part of the page, and for LaTeX."""
-    made = json.loads(ran(core, "-c", MAKE, str(tmp_path), cwd=tmp_path))
+    made = json.loads((core / "made.json").read_text(encoding="utf-8"))["made"]
     here = goldens.HERE / "quick"
     assert made["data"].keys() == {
-        "breakeven.csv",
-        "cases.csv",
-        "comparisons.csv",
-        "exchange.csv",
-        "exit_codes.json",
-        "report.json",
+        *("breakeven.csv", "cases.csv", "comparisons.csv", "exchange.csv", "exit_codes.json", "report.json")
     }
     for part, files in made.items():
         for name, content in files.items():
@@ -94,48 +114,27 @@ def test_it_makes_of_a_stored_run_what_the_whole_package_makes(core: Mapping[str
 
 
 @pytest.mark.slow
-def test_it_runs_quick(core: Mapping[str, str], tmp_path: Path) -> None:
-    """One arm at one length, with its anchor: counted, timed and trained."""
-    small = ["--effort", "smoke"]
-    for setting in ("d_model=32", "n_layers=2", "train.tokens=2048", "train.val_tokens=1024"):
-        small += ["--set", setting]
-    ran(core, "-m", "modbench", "run", "quick", "-k", "mod[c0.125-T256", *small, "-o", "run", cwd=tmp_path)
+def test_it_runs_quick(core: Path) -> None:
+    assert told(core, "run")[0] == 0, told(core, "run")
     measured, stored = (
         list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
-        for path in (tmp_path / "run" / "cases.csv", goldens.HERE / "quick/data/cases.csv")
+        for path in (core / "run" / "cases.csv", goldens.HERE / "quick/data/cases.csv")
     )
     assert {row["metric"] for row in measured} == {row["metric"] for row in stored}
     assert {row["status"] for row in measured} == {"ok"}
 
 
-# Asks for each of some settings, and prints the exit code and what was said.
-ASK = """
-import contextlib, io, json, sys
-from modbench.cli import main
-answers, settings = [], sys.argv[1:]
-for setting in settings:
-    sys.argv, said = ["modbench", "run", "quick", "--set", setting, "-o", "run"], io.StringIO()
-    with contextlib.redirect_stderr(said):
-        try:
-            main()
-        except SystemExit as ended:
-            answers.append([ended.code, said.getvalue()])
-print(json.dumps(answers))
-"""
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["_routing", "task/copy"])
+def test_what_it_lacks_is_refused_before_anything_runs(core: Path, name: str) -> None:
+    code, _, said = told(core, name)
+    assert (code, name in said) == (2, True), said
+    assert not (core / "lacking").exists()
 
 
 @pytest.mark.slow
-def test_what_it_lacks_is_refused_before_anything_runs(core: Mapping[str, str], tmp_path: Path) -> None:
-    lacking = {"train.watch=true": "_routing", "metrics=task/copy": "task/copy"}
-    answers = json.loads(ran(core, "-c", ASK, *lacking, cwd=tmp_path))
-    for (code, said), name in zip(answers, lacking.values(), strict=True):
-        assert code == 2
-        assert name in said
-    assert not (tmp_path / "run").exists()
-
-
-def test_it_says_which_commands_it_has(core: Mapping[str, str], tmp_path: Path) -> None:
-    shown = ran(core, "-m", "modbench", "--help", cwd=tmp_path)
+def test_it_says_which_commands_it_has(core: Path) -> None:
+    _, shown, _ = told(core, "help")
     assert {word for word in ("run", "resume", "plan", "report", "list", "gate", "watch") if f" {word} " in shown} == {
         *("run", "resume", "plan", "report", "list")
     }

@@ -80,19 +80,6 @@ DAY = dt.date(2026, 11, 27)  # as YAML reads it
 
 
 @pytest.mark.parametrize(
-    ("version", "changelog", "citation", "tag"),
-    [
-        ("0.2.0", OPEN, {"version": "0.2.0"}, None),  # before the first release
-        ("0.2.0", DONE, {"version": "0.2.0", "date-released": DAY}, "v0.2.0"),  # a release
-        ("0.2.0", OPEN + DONE, {"version": "0.2.0", "date-released": DAY}, None),  # after it
-        ("0.3.0", OPEN + DONE, {"version": "0.3.0"}, None),  # on the way to the next
-    ],
-)
-def test_every_stage_of_a_release_is_accepted(version: str, changelog: str, citation: Any, tag: str | None) -> None:
-    assert [*faults(version, changelog, citation, tag)] == []
-
-
-@pytest.mark.parametrize(
     ("changed", "what"),
     [
         ({"citation": {"version": "0.1.0", "date-released": DAY}}, "set `version: 0.2.0`"),

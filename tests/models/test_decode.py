@@ -59,15 +59,6 @@ def test_decode_equals_one_forward(variant: tuple[str, dict[str, Any]], policy: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", VARIANTS, ids=name_of)
-def test_a_single_row_decodes_alike(variant: tuple[str, dict[str, Any]]) -> None:
-    name, options = variant
-    with torch.no_grad():
-        worst, _ = replay(build(name, **options).eval(), tokens(1, 22), torch.tensor([9]))
-    assert worst < 2e-5
-
-
-@pytest.mark.slow
 @given(
     name=st.sampled_from(["mod", "mode_staged", "dense", "mode_integrated", "early_exit"]),
     b=st.integers(1, 5),

@@ -14,7 +14,7 @@ import pytest
 import torch
 from test_doubts import evidence
 from test_flops import case
-from toolbox import build, tokens
+from toolbox import tokens
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -73,33 +73,8 @@ def test_a_module_that_masks_what_it_computed_is_found_at_any_depth() -> None:
     assert claim.masked
 
 
-def test_a_module_that_gathers_passes() -> None:
-    (claim,) = skip_claims.claims(Model(Skipping(masks=False)), tokens())
-    assert claim.rows == claim.stated == 18
-    assert not claim.masked
-
-
 def test_a_model_without_claims_is_not_reported() -> None:
     assert skip_claims.claims(Model(Skipping(masks=True, states=False)), tokens()) == []
-
-
-@pytest.mark.parametrize("model", ["mod", "mode_staged", "mode_integrated", "moe"])
-def test_catalogue_models_process_the_tokens_that_they_claim(model: str) -> None:
-    found = skip_claims.claims(build(model), tokens())
-    assert found
-    assert not [claim for claim in found if claim.masked]
-    assert all(0 <= claim.stated <= claim.tokens for claim in found)
-
-
-def test_a_routed_block_of_ours_that_masked_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same block states its k tokens, and computes all of them."""
-    module = build("mod", capacity=0.25)
-    (routed, *_) = [part for part in module.modules() if isinstance(part, skip_claims.StatesTokens)]
-    whole = skip_claims.claims(module, tokens())
-    monkeypatch.setattr(type(routed), "executed_tokens", property(lambda _: 1, lambda _s, _v: None), raising=False)
-    lied = skip_claims.claims(module, tokens())
-    assert not any(claim.masked for claim in whole)
-    assert any(claim.masked for claim in lied)
 
 
 def test_factors_come_after_a_bias_and_before_offsets() -> None:
@@ -113,48 +88,6 @@ def test_factors_come_after_a_bias_and_before_offsets() -> None:
         found = rows.factors(func, args)
         assert found[0] is left
         assert found[1] is right
-
-
-class Often(nn.Module):
-    """Gathers, and runs one honest part three times; or all its weights are views of one storage."""
-
-    def __init__(self, how: str) -> None:
-        super().__init__()
-        self.part, self.how = Skipping(masks=False), how
-        if how == "one storage":
-            nn.utils.vector_to_parameters(nn.utils.parameters_to_vector(self.parameters()), self.parameters())
-
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        for _ in range(3 if self.how == "three times" else 1):
-            x_BTD = self.part(x_BTD)
-        return x_BTD
-
-
-@pytest.mark.parametrize(("how", "stated"), [("three times", 54), ("one storage", 18)])
-def test_a_module_whose_claim_is_true_passes(how: str, stated: int) -> None:
-    (claim,) = skip_claims.claims(Model(Often(how)), tokens())
-    assert (claim.stated, claim.rows, claim.masked) == (stated, stated, False)
-
-
-def test_most_of_the_weights_must_be_seen_before_a_claim_is_believed() -> None:
-    """A copy that was made before is not known as that weight: what a small honest layer beside it shows is not the module's."""
-
-    class Copies(Skipping):
-        def __init__(self) -> None:
-            super().__init__(masks=True)
-            self.gate = nn.Linear(D, 4)
-            self.copies = [(part.weight * 1.0).detach() for part in (self.up, self.down)]
-
-        def forward(self, x_BTD: Tensor) -> Tensor:
-            k = x_BTD.shape[1] // 4
-            self.executed_tokens = x_BTD.shape[0] * k
-            self.gate(x_BTD[:, :k])
-            up, down = self.copies
-            y_BTD: Tensor = F.linear(F.gelu(F.linear(x_BTD, up)), down)
-            return x_BTD + y_BTD
-
-    (claim,) = skip_claims.claims(Model(Copies()), tokens())
-    assert claim.rows is None
 
 
 COPIES: dict[str, Any] = {
@@ -227,31 +160,6 @@ def test_a_claim_that_could_not_be_checked_says_so() -> None:
     assert "layers.0.inner" in str(catalogue.load("doubts", "unchecked").finds(doubted))
 
 
-class Peeking(nn.Module):
-    """Adds a little of the last token to every logit, or of the next one alone, or nothing."""
-
-    def __init__(self, how: str) -> None:
-        super().__init__()
-        self.embedding, self.how = nn.Embedding(V, V), how
-
-    def forward(self, tokens_BT: Tensor) -> Tensor:
-        x_BTV: Tensor = self.embedding(tokens_BT)
-        if self.how == "last":
-            return x_BTV + 0.01 * x_BTV[:, -1:]
-        if self.how == "next":
-            return x_BTV + 0.01 * x_BTV.roll(-1, dims=1)
-        if self.how == "noise":
-            return x_BTV + 1e-3 * torch.randn(x_BTV.shape)
-        return x_BTV.cumsum(1)
-
-
-@pytest.mark.parametrize(("how", "reads"), [("last", True), ("next", True), ("past", False), ("noise", False)])
-def test_a_model_that_reads_the_future_is_caught(how: str, reads: bool) -> None:
-    found = causality.guard(Peeking(how), tokens(), V)
-    assert found.reads_future is reads
-    assert (found.at is not None) is reads
-
-
 def test_a_model_whose_logits_are_not_finite_is_not_called_causal() -> None:
     """No difference to NaN is ever above a tolerance."""
     found = causality.guard(lambda x_BT: torch.full((*x_BT.shape, V), torch.nan), tokens(), V)
@@ -302,152 +210,10 @@ def test_noise_that_no_seed_controls_leaves_causality_open() -> None:
 
 
 def test_a_single_token_cannot_be_tested() -> None:
-    found = causality.guard(Peeking("last"), tokens(2, 1), V)
+    found = causality.guard(Leaking("openly"), tokens(2, 1), V)
     assert found.reads_future is None
     assert found.reason is not None
     assert not found.tried
-
-
-class Cached(nn.Module):
-    """Keeps its answers: by the tokens, or the first one for good; or keeps a table that only depends on shapes."""
-
-    def __init__(self, how: str) -> None:
-        super().__init__()
-        self.embedding, self.linear, self.how = nn.Embedding(V, D), nn.Linear(D, V), how
-        self.kept: dict[Any, Tensor] = {}
-
-    def forward(self, tokens_BT: Tensor) -> Tensor:
-        key = {"by tokens": tuple(tokens_BT.flatten().tolist()), "for good": "first", "table": tokens_BT.shape}[
-            self.how
-        ]
-        if self.how == "table":
-            if key not in self.kept:
-                self.kept[key] = torch.eye(8) @ torch.eye(8)
-            logits_BTV: Tensor = self.linear(self.embedding(tokens_BT)) + self.kept[key][0, 0]
-            return logits_BTV
-        if key not in self.kept:
-            self.kept[key] = self.linear(self.embedding(tokens_BT))
-        return self.kept[key]
-
-
-@pytest.mark.parametrize(
-    ("how", "word"), [("by tokens", "cached output"), ("for good", "cached output"), ("table", None)]
-)
-def test_a_stored_answer_is_caught(how: str, word: str | None) -> None:
-    found = output_caching_guard.reused(Cached(how), tokens(), tokens(seed=2))
-    assert (found is None) if word is None else (found is not None and word in found)
-
-
-def test_an_answer_that_ignores_its_input_is_caught() -> None:
-    """It computes at every call, and always the same."""
-
-    class Deaf(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.linear = nn.Linear(D, V)
-
-        def forward(self, tokens_BT: Tensor) -> Tensor:
-            logits_BTV: Tensor = self.linear(torch.ones(*tokens_BT.shape, D))
-            return logits_BTV
-
-    found = output_caching_guard.reused(Deaf(), tokens(), tokens(seed=2))
-    assert found is not None
-    assert "different tokens" in found
-
-
-@pytest.mark.slow
-def test_the_counting_pass_guards_a_users_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One model with all three faults, built from a file: each is in the notes of its count."""
-    (tmp_path / "faulty.py").write_text(
-        "import torch\n"
-        "from torch import nn\n"
-        "class Part(nn.Module):\n"
-        "    capacity, executed_tokens = 0.125, 1\n"
-        "    def __init__(self, d):\n"
-        "        super().__init__()\n"
-        "        self.linear = nn.Linear(d, d)\n"
-        "    def forward(self, x):\n"
-        "        return self.linear(x)\n"
-        "class Faulty(nn.Module):\n"
-        "    def __init__(self, config):\n"
-        "        super().__init__()\n"
-        "        d, v = config.d_model, config.vocab_size\n"
-        "        self.embedding, self.part, self.head, self.kept = nn.Embedding(v, d), Part(d), nn.Linear(d, v), {}\n"
-        "    def forward(self, tokens):\n"
-        "        key = tuple(tokens.flatten().tolist())\n"
-        "        if key not in self.kept:\n"
-        "            x = self.part(self.embedding(tokens))\n"
-        "            self.kept = {key: self.head(x + x.mean(1, keepdim=True))}\n"
-        "        return self.kept[key]\n"
-        "def build(config):\n"
-        "    return Faulty(config)\n"
-    )
-    monkeypatch.chdir(tmp_path)
-    notes = count(case("faulty.py:build"), seed=0).notes
-    assert notes.causality is not None
-    assert notes.causality.reads_future is True
-    assert "cached output" in str(notes.reused)
-    assert notes.claims[0].module == "part"
-    assert notes.claims[0].masked
-
-
-ESCAPES = {
-    "thread": "t = threading.Thread(target=lambda: out.append(self.a(x))); t.start(); t.join(); y = out[0]",
-    "numpy": "y = torch.from_numpy(x.detach().numpy() @ self.a.weight.detach().numpy())",
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("how", "word"), [("thread", "work on another thread"), ("numpy", "a tensor given to numpy")])
-def test_work_that_no_counter_sees_is_reported(
-    how: str, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "hides.py").write_text(
-        "import threading\nimport torch\nfrom torch import nn\n"
-        "class Hides(nn.Module):\n"
-        "    def __init__(self, config):\n"
-        "        super().__init__()\n"
-        "        self.e, self.a = nn.Embedding(config.vocab_size, 512), nn.Linear(512, 512, bias=False)\n"
-        "        self.head = nn.Linear(512, config.vocab_size)\n"
-        "    def forward(self, tokens):\n"
-        "        x, out = self.e(tokens), []\n"
-        "        for _ in range(20):\n"
-        "            out.clear()\n"
-        f"            {ESCAPES[how]}\n"
-        "            x = x + 0.01 * y\n"
-        "        return self.head(x)\n"
-        "def build(config):\n    return Hides(config)\n"
-    )
-    monkeypatch.chdir(tmp_path)
-    notes = count(case("hides.py:build"), seed=0, inputs=4, parts=("training",)).notes
-    assert notes.operators is not None
-    assert word in notes.operators.unknown
-    assert word in notes.uncounted
-
-
-def test_a_model_that_idles_in_training_and_one_whose_guard_fails_are_reported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "idle.py").write_text(
-        "import torch\nfrom torch import nn\n"
-        "class Idle(nn.Module):\n"
-        "    def __init__(self, config):\n"
-        "        super().__init__()\n"
-        "        self.e, self.head = nn.Embedding(config.vocab_size, 64), nn.Linear(64, config.vocab_size)\n"
-        "        self.calls = 0\n"
-        "    def forward(self, tokens):\n"
-        "        if self.training:\n"
-        "            return self.head.bias.expand(*tokens.shape, -1)\n"
-        "        self.calls += 1\n"
-        "        if self.calls > 10:\n"
-        "            raise RuntimeError('enough')\n"
-        "        return self.head(self.e(tokens))\n"
-        "def build(config):\n    return Idle(config)\n"
-    )
-    monkeypatch.chdir(tmp_path)
-    notes = count(case("idle.py:build"), seed=0).notes
-    assert notes.trained_share == 0
-    assert "enough" in str(notes.guards)
 
 
 MUSEUM = Path(__file__).parents[1] / "cheats"
@@ -616,45 +382,6 @@ def test_what_all_models_of_a_process_share_is_found_with_few_inputs(number: int
 
     for rebuilt in (None, lambda: shared):
         assert "one on fresh tokens" in str(output_caching_guard.kept(shared, timed, V, rebuilt))
-
-
-class Flips(nn.Module):
-    """Each training step opens or closes its gate: by a weight, a buffer, or an attribute."""
-
-    def __init__(self, how: str) -> None:
-        super().__init__()
-        self.embedding, self.head, self.how = nn.Embedding(V, D), nn.Linear(D, V), how
-        self.body = nn.Sequential(nn.Linear(D, 4 * D), nn.Linear(4 * D, D))
-        self.weight = nn.Parameter(torch.ones(1), requires_grad=False)
-        self.register_buffer("buffer", torch.ones(1))
-        self.tensor, self.number = torch.ones(1), 1
-
-    def forward(self, tokens_BT: Tensor) -> Tensor:
-        x_BTD = self.embedding(tokens_BT)
-        logits_BTV: Tensor = self.head(self.body(x_BTD) if getattr(self, self.how) > 0 else x_BTD)
-        return logits_BTV
-
-    @torch.no_grad()
-    def after_step(self) -> None:
-        if self.how == "number":
-            self.number = -self.number
-        else:
-            getattr(self, self.how).neg_()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("steps", [12, 13])
-@pytest.mark.parametrize("how", ["weight", "buffer", "tensor", "number"])
-def test_a_gate_that_each_training_step_flips_is_not_accused(how: str, steps: int) -> None:
-    subject = Subject(case("mine.py:build", seq_len=8, vocab_size=V), 0, module=Flips(how))
-    batches = subject.inputs(0, 3)
-    subject.module.train()
-    for step in range(steps):
-        subject.train_step(batches[step % 3])
-    found = after_timing.check(
-        subject, subject.train_step, lambda each: each.train_step, batches, trains=True, launch=1
-    )
-    assert found["reused"] is found["unchecked"] is None
 
 
 @pytest.mark.slow

@@ -213,30 +213,6 @@ def test_a_batch_that_takes_only_no_ops_computes_no_expert() -> None:
 # --- how the share is held
 
 
-def held(balance_over: slice, steps: int = 60) -> float:
-    """Real share after the balance loss alone has trained a router, over all choices or over some."""
-    generator = torch.Generator().manual_seed(0)
-    x_ND = torch.randn(256, 8, generator=generator)
-    router = nn.Linear(8, 8, bias=False)
-    with torch.no_grad():
-        router.weight.copy_(torch.randn(8, 8, generator=generator) / 8**0.5)
-    optimizer, taken_NX = torch.optim.Adam(router.parameters(), lr=0.05), torch.zeros(256, 8)
-    for _ in range(steps):
-        p_NX = router(x_ND).softmax(-1)
-        taken_NX = torch.zeros(256, 8).scatter(1, p_NX.topk(2).indices, 1.0)
-        target_X = torch.full((8,), 0.125)
-        loss = balance_loss(*(each[balance_over] for each in (p_NX.mean(0), taken_NX.mean(0), target_X)))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return float(taken_NX[:, :4].sum() / taken_NX.sum())
-
-
-def test_a_loss_over_real_experts_alone_would_empty_them() -> None:
-    assert held(slice(None)) == pytest.approx(0.5, abs=0.06)
-    assert held(slice(4)) < 0.1
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("balance", BALANCES)
 def test_a_short_training_run_holds_the_share(balance: str, monkeypatch: pytest.MonkeyPatch) -> None:

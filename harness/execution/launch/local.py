@@ -57,7 +57,7 @@ PRELOAD = [
     "torch._dynamo",
     "torch.utils.flop_counter",
     "numpy",
-    "scipy.stats",  # the rank correlations of routers
+    "scipy.special",  # the rank correlations of routers
     "modbench.harness.subject.subject",
     "modbench.harness.passes.time",
     "modbench.harness.execution.gc_freeze",  # last

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.domain.case import Case, Place
+from modbench.harness.stats.effects import t_quantile
 from modbench.harness.subject.subject import Subject
 from modbench.harness.training.trainer import Progress, Trainer
 from modbench.models.hf_mod import Logits, MoDModel, start_where_layers_do_most
@@ -52,11 +53,9 @@ class Losses:
 
     def gap(self, rule: str) -> tuple[float, float, float]:
         """Mean difference to the dense model over the same windows, and its 95 % t-interval."""
-        from scipy import stats
-
         apart_W = self.by_rule[rule] - self.by_rule["dense"]
         mean, number = float(apart_W.mean()), len(apart_W)
-        half = float(stats.t.ppf(0.975, number - 1) * apart_W.std(ddof=1) / number**0.5) if number > 1 else np.inf
+        half = t_quantile(0.975, number) * float(apart_W.std(ddof=1)) / number**0.5 if number > 1 else np.inf
         return mean, mean - half, mean + half
 
 
