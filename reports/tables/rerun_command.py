@@ -68,6 +68,14 @@ def asked(command: Sequence[str]) -> Asked:
     return Asked(suite, tuple(flags), select)
 
 
+def suite_of(run: StoredRun) -> str:
+    """Return the suite as the run's command named it, as a word of a command; `SUITE` where no command did."""
+    try:
+        return shlex.quote(asked(run.command).suite)
+    except NotAgainError:
+        return "SUITE"
+
+
 def _parted(word: str) -> tuple[str, str | None]:
     """An option and the value in the same word, if there is one: `--out=DIR`, `-oDIR`."""
     if word.startswith("--"):

@@ -362,14 +362,19 @@ def test_the_command(quiet: Loaded, modbench: Any) -> None:
         (("--max-latency", "50"), "50ms or 1.5s"),
         (("--max-memory", "4"), "such as 4GiB or 500MB"),
         (("--max-loss-increase", "1"), "has no %: write 1%"),
-        (("--seq-len", "4096"), "--seq-len 4096 was not measured; the run has 64"),
+        (("--seq-len", "4096"), "modbench plan planted.toml --seq-len 4096"),
+        (("--seq-len", "-1"), "below 1"),
+        (("--batch-size", "0"), "below 1"),
+        (("--seq-len", "10000000000"), "more than anything that can be run"),
+        (("--seq-len", "long"), "'long'"),
+        (("--dtype", "fp17"), "Known: bf16, fp16, fp32"),
         (("--workload", "decode"), "it timed: forward"),
         (("--workload", "decoding"), "Did you mean 'decode'?"),
         (("--minimize", "time"), "Known: flops, latency, loss, memory"),
     ):
         refused = modbench("recommend", quiet.path, *bad)
         assert refused.returncode == 2
-        assert said in refused.stderr
+        assert said in refused.stderr, refused.stderr
 
 
 def test_limits_are_read_with_units() -> None:
