@@ -193,24 +193,22 @@ class Audited:
             tokens_BT[:, 1] = (tokens_BT[:, 1] + same_B) % self.vocab_size
         return tokens_BT.to(place.device)
 
-    def logits(self, tokens_BT: Tensor, *, causal: bool = False) -> Tensor:
-        """Logits [B, T, V] as the model returns them; `causal`: routed without later tokens."""
-        self.reset()
-        with evaluating(self.module):
-            logits_BTV: Tensor = self.module(tokens_BT, causal=True) if causal else self.module(tokens_BT)
-        return logits_BTV
-
-    @torch.no_grad()
-    def log_p(self, tokens_BT: Tensor, module: nn.Module | None = None, **how: Any) -> Tensor:  # noqa: ANN401  # as its forward takes it
-        """Log-probabilities [B, T, V] in evaluation mode, of a copy of the module if that is given.
-
-        Forbidden tokens count alike, however a model forbids them.
-        """
+    def logits(self, tokens_BT: Tensor, module: nn.Module | None = None, **how: Any) -> Tensor:  # noqa: ANN401  # as its forward takes it
+        """Logits [B, T, V] in evaluation mode as the model returns them, or a copy of it if that is given."""
         called = self.module if module is None else module
         if module is None:
             self.reset()
         with evaluating(called):
             logits_BTV: Tensor = called(tokens_BT, **how)
+        return logits_BTV
+
+    @torch.no_grad()
+    def log_p(self, tokens_BT: Tensor, module: nn.Module | None = None, **how: Any) -> Tensor:  # noqa: ANN401  # as its forward takes it
+        """Log-probabilities [B, T, V] of `logits`.
+
+        Forbidden tokens count alike, however a model forbids them.
+        """
+        logits_BTV = self.logits(tokens_BT, module, **how)
         wide = logits_BTV if logits_BTV.dtype == torch.float64 else logits_BTV.float()
         return wide.log_softmax(-1).clamp(min=causality.LEAST)
 

@@ -45,7 +45,8 @@ def guard(forward: Callable[[Tensor], Tensor], tokens_BT: Tensor, vocab_size: in
         with torch.random.fork_rng([x_BT.device] if x_BT.is_cuda else []), torch.no_grad():
             logits_BTV = forward(x_BT)
         dtype = logits_BTV.dtype
-        return logits_BTV.float().log_softmax(-1).clamp(min=LEAST)
+        wide_BTV = logits_BTV if dtype == torch.float64 else logits_BTV.float()
+        return wide_BTV.log_softmax(-1).clamp(min=LEAST)
 
     base, again = log_p(tokens_BT), log_p(tokens_BT)
     if bool(base.isnan().any()):

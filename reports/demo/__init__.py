@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import json
+import lzma
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,27 +13,41 @@ from modbench.harness.results.record_files import seal
 # A run that many people unpack is nobody's.
 TOKEN = "0" * 32
 # The runs that ship, by their suites.
-SHIPPED = {suite: Path(__file__).parent / f"{suite}.json.gz" for suite in ("map", "quick")}
+SHIPPED = {suite: Path(__file__).parent / f"{suite}.json.xz" for suite in ("map", "quick")}
 
 
 def pack(files: Mapping[str, Any]) -> bytes:
     """Pack the files of a run folder, content by path; equal files make equal bytes.
 
-    The run gets the token of packed runs, and its records are sealed anew: whoever packs a run leaves out what is private.
+    Whoever packs a run leaves out what is private: it gets the token of packed runs, and its records are sealed where it is
+    unpacked.
     """
-    files = {name: _sealed(content) if name.startswith("units/") else content for name, content in files.items()}
-    files["run.json"] |= {"token": TOKEN}
-    return gzip.compress(json.dumps(dict(sorted(files.items())), separators=(",", ":")).encode(), mtime=0)
+    files = dict(sorted(files.items())) | {"run.json": files["run.json"] | {"token": TOKEN}}
+    for name in filter(_is_record, files):
+        files[name] = {key: value for key, value in files[name].items() if key not in {"digest", "token"}}
+    return lzma.compress(_compact(files).encode(), preset=lzma.PRESET_EXTREME | 9)
 
 
 def unpack(folder: Path, packed: Path) -> None:
     """Write a packed run's files into a folder, which exists."""
-    for name, content in json.loads(gzip.decompress(packed.read_bytes())).items():
+    files = contents(packed.read_bytes())
+    token = files["run.json"].get("token")  # none before schema 11: nothing was sealed
+    for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+        sealed = token is not None and _is_record(name)
+        path.write_bytes(seal(_compact({"token": token} | content)) if sealed else json.dumps(content).encode())
 
 
-def _sealed(record: dict[str, Any]) -> str:
-    body = {name: value for name, value in record.items() if name != "digest"} | {"token": TOKEN}
-    return seal(json.dumps(body, separators=(",", ":"))).decode()
+def contents(packed: bytes) -> dict[str, Any]:
+    """Return the files of a packed run by path; records without token and digest."""
+    files: dict[str, Any] = json.loads(lzma.decompress(packed))
+    return files
+
+
+def _is_record(name: str) -> bool:
+    return name.startswith("units/")
+
+
+def _compact(content: object) -> str:
+    return json.dumps(content, separators=(",", ":"))

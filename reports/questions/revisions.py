@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from modbench.harness.core.contracts import AnyMetric
+from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case
 from modbench.harness.results import run_folder
 from modbench.harness.stats import aba_blocks, contamination, effects, paired, sample_size, verdicts
 from modbench.harness.stats.block_effects import Columns
 from modbench.harness.stats.effects import Effect
-from modbench.harness.stats.verdicts import Estimates
+from modbench.harness.stats.verdicts import Disturbed, Estimates
 from modbench.reports.model import Alert, Block, Estimate, Finding, Sentence, Table, Value, Verdict
 from modbench.reports.questions.gate.comparer import UNKNOWN, differences
-from modbench.reports.tables.cell import Trouble, columns_of
+from modbench.reports.tables.cell import Trouble, columns_of, joined_reasons
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.tables.pair_verdicts import APART
 from modbench.reports.wording import TIMED
@@ -57,7 +58,7 @@ class Row(Finding):
         told["same_verdict"] = None if self.same is None else self.same.verdict
         for key, made in (("", self.typical), ("same_", self.same.typical if self.same else Estimate(None))):
             told |= columns_of(made, f"{key}ratio", key)
-        return told | {"blocks": self.typical.n}
+        return told | {"blocks": self.typical.n, "by_cpu": self.by_cpu}
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ class Timed:
     Attributes:
         row: without the ratios.
         wall: the effects of its blocks by wall time.
+        clean: by the rounds that nothing disturbed; None where a block has none.
         cpu: by CPU time; None where that is not comparable.
         disturbed: share of the rounds in which one of the three processes was disturbed.
         unfit: why no verdict may rest on CPU time; None where it may.
@@ -110,19 +112,10 @@ class Timed:
 
     row: Row
     wall: list[aba_blocks.Block]
+    clean: list[aba_blocks.Block] | None
     cpu: list[aba_blocks.Block] | None
     disturbed: float
     unfit: str | None
-
-    @property
-    def effect(self) -> Effect:
-        """The effect of the second side by wall time."""
-        return aba_blocks.between(self.wall)
-
-    @property
-    def same(self) -> Effect:
-        """The A/A effect by wall time."""
-        return aba_blocks.same(self.wall)
 
 
 def timed(blocks: Sequence[Sequence[Tables]]) -> Iterator[Row | Timed]:
@@ -158,16 +151,30 @@ def _row(blocks: Sequence[Sequence[Tables]], case: Case, metric: str) -> Row | T
             return lost(case, metric, wrong[0] or wrong[-1], wrong[1])
         made.append(tuple(each for each in found if isinstance(each, _Rounds)))
         times.append(tuple(median(each.wall) for each in made[-1]))
+    first, second = blocks[0][0], blocks[0][1]
+    known, other = first.metrics[metric], next(each for each in second.run.plan.cases if each.id == case.id)
     outer, inner = median([*(t[0] for t in times), *(t[2] for t in times)]), median(t[1] for t in times)
     seconds = Estimate(math.exp(outer), unit="s"), Estimate(math.exp(inner), unit="s")
     wall = [aba_blocks.block(*(each.wall for each in three)) for three in made]
     ticked = case.place.one_thread and all(each.cpu for three in made for each in three)
     cpu = [aba_blocks.block(*(each.cpu for each in three)) for three in made] if ticked else None
-    disturbed = [any(marks) for three in made for marks in zip(*(each.disturbed for each in three), strict=True)]
-    sides = [each.samples for first, _, again in made for each in (first, again)], [each.samples for _, each, _ in made]
+    disturbed = [[any(marks) for marks in zip(*(each.disturbed for each in three), strict=True)] for three in made]
+    calm = [
+        aba_blocks.block(*([t for t, out in zip(each.wall, marks, strict=True) if not out] for each in three))
+        for three, marks in zip(made, disturbed, strict=True)
+        if not all(marks)
+    ]
+    sides = [each.samples for one, _, again in made for each in (one, again)], [each.samples for _, each, _ in made]
     unfit = paired.unfit(sides) if case.place.one_thread else paired.SEVERAL_THREADS
-    row = Row(case, metric=metric, seconds=seconds)
-    return Timed(row, wall, cpu, sum(disturbed) / len(disturbed), unfit if ticked else unfit or paired.NOT_TICKED)
+    escaped = first.escapes(known, case) or second.escapes(known, other)
+    return Timed(
+        Row(case, metric=metric, seconds=seconds),
+        wall,
+        calm if len(calm) == len(wall) else None,
+        cpu,
+        fmean(mark for marks in disturbed for mark in marks),
+        escaped or (unfit if ticked else unfit or paired.NOT_TICKED),
+    )
 
 
 def lost(case: Case, metric: str, first: Trouble | None, second: Trouble | None) -> Row:
@@ -227,18 +234,25 @@ def _rounds(tables: Tables, case: Case, metric: str) -> _Rounds | Trouble:
 
 
 def _judged(rows: Sequence[Row | Timed], margin: float) -> list[Row]:
-    """Add ratios and verdicts; all cases are one family, and the A/A tests another."""
+    """Add ratios and verdicts, by the clock that decides; all cases are one family by each clock, and the A/A tests others."""
     timed = {i: row for i, row in enumerate(rows) if isinstance(row, Timed)}
-    p = effects.adjusted({i: row.effect.p for i, row in timed.items() if row.effect.p is not None})
-    same = effects.adjusted({i: row.same.p for i, row in timed.items() if row.same.p is not None})
+    walls, ticks = ({i: made for i, row in timed.items() if (made := getattr(row, name))} for name in ("wall", "cpu"))
+    wall, wall_same = _family(walls, aba_blocks.between), _family(walls, aba_blocks.same)
+    cpu, cpu_same = _family(ticks, aba_blocks.between), _family(ticks, aba_blocks.same)
     made = list[Row]()
     for i, row in enumerate(rows):
         if isinstance(row, Row):
             made.append(row)
             continue
-        twin = verdicts.judge(Estimates(row.same, p=same.get(i)), margin).word
-        itself = Finding(row.row.what, row.row.what, metric=row.row.metric, typical=_ratio(row.same), verdict=twin)
-        found = replace(row.row, against="", typical=_ratio(row.effect), same=itself)
+        calm = None if row.clean is None else aba_blocks.between(row.clean)
+        judged = verdicts.judge(wall[i], margin, Disturbed(row.disturbed, calm, cpu.get(i), row.unfit))
+        family, same = (cpu, cpu_same) if judged.by_cpu else (wall, wall_same)
+        twin = verdicts.judge(same[i], margin).word
+        itself = Finding(
+            row.row.what, row.row.what, metric=row.row.metric, typical=_ratio(same[i].typical), verdict=twin
+        )
+        labels = (Label.BY_CPU,) if judged.by_cpu else ()
+        found = replace(row.row, against="", typical=_ratio(family[i].typical), same=itself, labels=labels)
         if twin in APART:
             apart = Sentence(
                 "the same code came out {ratio}: this machine cannot tell the two sides apart now",
@@ -246,10 +260,18 @@ def _judged(rows: Sequence[Row | Timed], margin: float) -> list[Row]:
             )
             made.append(replace(found, reason=plain(apart)))
         else:
-            word = verdicts.judge(Estimates(row.effect, p=p.get(i)), margin).word
-            why = _undecided(row.effect, margin, p, i) if word == "inconclusive" else None
-            made.append(replace(found, verdict=word, reason=why))
+            why = _undecided(family, i, margin) if judged.word == "inconclusive" else None
+            made.append(replace(found, verdict=judged.word, reason=joined_reasons([judged.reason, why])))
     return made
+
+
+def _family(
+    blocks: dict[int, list[aba_blocks.Block]], of: Callable[[list[aba_blocks.Block]], Effect]
+) -> dict[int, Estimates]:
+    """The effect of each case, with its p-value among all."""
+    found = {i: of(each) for i, each in blocks.items()}
+    p = effects.adjusted({i: effect.p for i, effect in found.items() if effect.p is not None})
+    return {i: Estimates(effect, p=p.get(i)) for i, effect in found.items()}
 
 
 def _ratio(effect: Effect) -> Estimate:
@@ -257,13 +279,14 @@ def _ratio(effect: Effect) -> Estimate:
     return Estimate(*effect.ratio, "ratio", "s", n=effect.n)
 
 
-def _undecided(effect: Effect, margin: float, p: dict[int, float], i: int) -> str:
+def _undecided(family: dict[int, Estimates], i: int, margin: float) -> str:
     """Why a row is undecided, and what would decide it."""
-    if effect.excludes_0 and p.get(i, 0) > 1 - effects.LEVEL:
+    effect, p = family[i].typical, family[i].p
+    if effect.excludes_0 and p is not None and p > 1 - effects.LEVEL:
         said = Sentence(
             "not significant among {n} rows (Benjamini-Hochberg p {p}): select fewer, or take more --launches",
-            n=len(p),
-            p=Estimate(p[i], kind="p"),
+            n=len(family),
+            p=Estimate(p, kind="p"),
         )
         return plain(said)
     needed = sample_size.to_decide(effect, margin)
@@ -295,7 +318,7 @@ def blocks(found: Result) -> Iterator[Block]:
             )
         )
     for row in found.compared:
-        if row.verdict == "inconclusive":
+        if row.verdict in {"inconclusive", "contaminated"}:
             yield Sentence("? {where}: {why}", where=_where(row), why=row.reason)
     for row in found.rows:
         if row.typical.value is None:
@@ -308,7 +331,10 @@ def _table(metric: str, rows: Sequence[Row]) -> Table:
     for row in rows:
         times = row.seconds or (None, None)
         itself = None if row.same is None else replace(row.same.typical, low=None, high=None)
-        cells.append((_named(row), *times, row.typical, itself, Verdict(row.verdict)))
+        word: Value = Verdict(row.verdict)
+        if row.by_cpu:
+            word = Sentence(f"{{verdict}} {Label.BY_CPU}", verdict=word)
+        cells.append((_named(row), *times, row.typical, itself, word))
     return Table(title, ("", "A", "B", "A ÷ B", "A ÷ A", "verdict"), cells)
 
 

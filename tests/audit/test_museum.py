@@ -5,6 +5,7 @@ says what the card of a model must say:
 
     of        what it is held to; absent: to nothing
     deviates  the properties that deviate, all of them. Top-k reads the future, so `causal` is one wherever it routes.
+    may       properties that the same fault breaks too, by what is drawn
     shows     of an unjudged property, that its number shows a violation
     like      of an honest model: the property that it seems to violate
 """
@@ -64,7 +65,7 @@ def expected(name: str) -> dict[str, Any]:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "EXPECTED"
     )
     found: dict[str, Any] = ast.literal_eval(said)
-    assert set(found) <= {"of", "deviates", "shows", "like"}
+    assert set(found) <= {"of", "deviates", "may", "shows", "like"}
     return found
 
 
@@ -94,9 +95,8 @@ def wrong(name: str, shape: dict[str, Any], patch: pytest.MonkeyPatch) -> str | 
     """How the card of a piece differs from what is expected; None if it does not."""
     said, card = expected(name), audit(name, shape, patch)
     wanted, got = set(said["deviates"]) | set(said.get("shows", ())), set(card.deviates) | shown(card)
-    if wanted == got:
-        return None
-    return f"{name} at {shape}: missed {sorted(wanted - got)}, accused {sorted(got - wanted)}\n{card}"
+    missed, accused = sorted(wanted - got), sorted(got - wanted - set(said.get("may", ())))
+    return f"{name} at {shape}: missed {missed}, accused {accused}\n{card}" if missed or accused else None
 
 
 def test_every_property_is_seeded_and_imitated() -> None:
@@ -151,13 +151,18 @@ def drawn(run: int) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "verdict", "shape"), [("positions_halved", "deviates", SHAPES[1]), ("r_times_all", "holds", drawn(1))]
+    ("name", "probe", "verdict", "shape"),
+    [
+        ("violates/positions_halved", "mod_attention", "deviates", SHAPES[1]),
+        ("violates/r_times_all", "mod_attention", "holds", drawn(1)),
+        ("honest/cache_in_half_precision", "causal", "holds", drawn(5)),
+    ],
 )
-def test_positions_are_told_at_any_shape(
-    name: str, verdict: str, shape: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+def test_other_shapes_are_judged_alike(
+    name: str, probe: str, verdict: str, shape: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At these shapes one was missed, and the other accused."""
-    assert audit(f"violates/{name}", shape, monkeypatch, ("mod_attention",)).verdicts["mod_attention"] == verdict
+    """At these shapes the first was missed, and the others were accused."""
+    assert audit(name, shape, monkeypatch, (probe,)).verdicts[probe] == verdict
 
 
 @pytest.mark.proof

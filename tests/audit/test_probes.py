@@ -121,11 +121,13 @@ def product(name: str, left: str, rows: int | None = None, cost: int = 10) -> Pr
         ("11001000", 3, 0),  # kept for tokens to come
         ("11110000", 3, 0),  # a whole sequence that left
         ("01110101", 3, 3),  # later tokens were processed, and nothing is left of these
+        ("00000000", 0, 0),  # no token at all goes through the rest
         ("11110000", 8, 4),  # nothing is skipped, so that a sequence of which nothing is left is masked
     ],
 )
 def test_keys_that_are_kept_for_later_tokens_are_not_zeroed(keys: str, rest_rows: int, counted: int) -> None:
-    rest = product("blocks.1.mlp.weight", "1" * 8, rest_rows, cost=30)
-    found = zeroed.lost([product("blocks.1.k.weight", keys), rest], n=8, t=4)
+    rest = [product("blocks.1.mlp.weight", "1" * 8, rest_rows, cost=30)] * bool(rest_rows)
+    sizes = {"blocks.1.k.weight": 10, "blocks.1.mlp.weight": 30}
+    found = zeroed.lost([product("blocks.1.k.weight", keys), *rest], sizes, n=8, t=4)
     assert found is not None
     assert found.share == pytest.approx(counted * 10 / (8 * 10 + rest_rows * 30))

@@ -22,7 +22,7 @@ from modbench.harness.results.run_folder import read
 from modbench.reports import demo
 
 # Far below what a wheel may weigh, and enough for a run of `map`.
-MOST_BYTES = 500_000
+MOST_BYTES = 300_000
 # Points of a training curve at most.
 MOST_POINTS = 100
 # Folders of files that a report is made from.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import json
 import os
 import platform
@@ -413,10 +412,10 @@ def test_a_run_that_does_not_ship_is_refused(modbench: Modbench, tmp_path: Path)
 def test_a_stored_run_is_small_and_names_no_host(packed: Path) -> None:
     data = packed.read_bytes()
     assert len(data) <= make_demo.MOST_BYTES
-    files = json.loads(gzip.decompress(data))
+    files = demo.contents(data)
     assert files["run.json"]["environment"]["shipped"] is True
     assert files["run.json"]["own_files"] == []
-    records = [json.loads(content) for name, content in files.items() if name.startswith("units/")]
+    records = [content for name, content in files.items() if name.startswith("units/")]
     assert {(record["environment"] or {}).get("host") for record in records} == {None}
     assert not make_demo.PATHS.search(json.dumps(files))
 
@@ -475,7 +474,7 @@ def test_a_run_is_packed_without_its_host(run: Path, tmp_path: Path, monkeypatch
         json.dumps(head | {"command": ["bin/modbench", "run", "quick", "-o", "there", "--seeds", "0"]})
     )
     monkeypatch.setattr(platform, "node", lambda: "secret-host")
-    packed = tmp_path / "planted.json.gz"
+    packed = tmp_path / "planted.json.xz"
     monkeypatch.setitem(demo.SHIPPED, "planted", packed)
     make_demo.main(str(run))
     finished = demo_command.render_demo("planted", str(tmp_path / "shown"))
@@ -494,8 +493,8 @@ def test_losses_by_position_are_packed_where_a_figure_shows_them(tmp_path: Path)
         for outcome in record["outcomes"]:
             outcome["notes"]["by_position"] = [2.0, 1.0]
         reseal(unit, record)
-    files = json.loads(gzip.decompress(make_demo.packed(folder)))
-    units = [json.loads(content) for name, content in files.items() if name.startswith("units/train")]
+    files = demo.contents(make_demo.packed(folder))
+    units = [content for name, content in files.items() if name.startswith("units/train")]
     kept = {
         (unit["unit"]["comparison"]["arms"][0]["place"]["seq_len"], unit["unit"]["protocol"]["seed"])
         for unit in units

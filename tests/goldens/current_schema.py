@@ -41,9 +41,9 @@ def rewritten(packed: Path, within: Path) -> Path:
 
 def main() -> None:
     """Write them."""
-    golden = HERE / CURRENT / "current" / "run.json.gz"
+    golden = HERE / CURRENT / "current" / "run.json.xz"
     with tempfile.TemporaryDirectory() as temporary:
-        made = demo.pack(plant.stored(rewritten(HERE / CURRENT / "run.json.gz", Path(temporary) / "golden")))
+        made = demo.pack(plant.stored(rewritten(HERE / CURRENT / "run.json.xz", Path(temporary) / "golden")))
         shown = {
             file: make_demo.packed(rewritten(file, Path(temporary) / suite)) for suite, file in demo.SHIPPED.items()
         }

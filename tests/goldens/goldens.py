@@ -3,7 +3,7 @@
     pytest tests/goldens                           # check
     MODBENCH_GOLDEN=write pytest tests/goldens     # write anew; then read the difference
 
-Each folder beside this file holds runs (`run.json.gz`, made by `plant.py`) and what is made of them, in two parts:
+Each folder beside this file holds runs (`run.json.xz`, made by `plant.py`) and what is made of them, in two parts:
 
 - `data/`: tables, reports as JSON, exit codes. Columns, order, words of fixed lists and exit codes are compared exactly, numbers
   to 1e-9 of their size.
@@ -94,8 +94,8 @@ def made(name: str, folder: Path, stored: str = ".") -> Golden:
         folder: takes the runs.
         stored: where they are stored in the golden's folder.
     """
-    for packed in sorted((HERE / name / stored).glob("*.json.gz")):
-        run = folder / packed.name.removesuffix(".json.gz")
+    for packed in sorted((HERE / name / stored).glob("*.json.xz")):
+        run = folder / packed.name.removesuffix(".json.xz")
         run.mkdir()
         demo.unpack(run, packed)
     read: dict[str, Loaded] = {}  # commands leave what a run holds as it is: each is loaded once

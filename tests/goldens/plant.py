@@ -189,14 +189,14 @@ def main() -> None:
     options = parser.parse_args()
     for name in options.names or MADE:
         here = HERE / name
-        if not options.replace and (there := sorted(here.glob("*.json.gz"))):
+        if not options.replace and (there := sorted(here.glob("*.json.xz"))):
             print(f"{name}: {', '.join(each.name for each in there)} kept")
             continue
         with tempfile.TemporaryDirectory() as temporary, mock.patch.object(files, "now", return_value=DATE):
             MADE[name](Path(temporary))
             here.mkdir(exist_ok=True)
             for run in sorted(each.parent for each in Path(temporary).glob("*/run.json")):
-                packed = here / f"{run.name}.json.gz"
+                packed = here / f"{run.name}.json.xz"
                 packed.write_bytes(demo.pack(stored(run)))
                 print(f"{packed.relative_to(ROOT)}: {packed.stat().st_size:,} bytes")
 

@@ -32,7 +32,7 @@ Modbench = Callable[..., subprocess.CompletedProcess[str]]
 
 def unpacked(folder: Path, golden: str) -> Path:
     folder.mkdir()
-    demo.unpack(folder, GOLDENS / golden / "run.json.gz")
+    demo.unpack(folder, GOLDENS / golden / "run.json.xz")
     return folder
 
 

@@ -93,7 +93,7 @@ def test_nothing_in_the_repository_names_this_machine() -> None:
     assert tracked
     for name in tracked:
         path = ROOT / name
-        if path.suffix in {".png", ".gz"} or path.is_symlink():  # what is packed is checked in tests/cli/test_start.py
+        if path.suffix in {".png", ".xz"} or path.is_symlink():  # what is packed is checked in tests/cli/test_start.py
             continue
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"(?<![\w.~])/(home|root|Users)/\w", text), name

@@ -17,6 +17,7 @@ from modbench.commands.gate import paired as command
 from modbench.harness.core.errors import UsageError
 from modbench.harness.machine.certificate import Certificate
 from modbench.harness.results import run_folder
+from modbench.reports.questions import revisions
 from modbench.reports.questions.gate import paired_gate
 from modbench.reports.questions.gate.fail_on import FailOn, parse
 from modbench.reports.questions.gate.gate import Gate
@@ -136,6 +137,26 @@ def test_the_clock_is_chosen_by_what_was_disturbed(tmp_path: Path) -> None:
     assert {each.verdict for each in silent.findings} == {"cannot tell"}
     assert all("CPU time does not count" in str(each.reason) for each in silent.findings)
     assert silent.exit_code(lenient=True) == 5
+
+
+def test_compare_judges_by_cpu_time_where_wall_time_is_contaminated(tmp_path: Path) -> None:
+    """The first side waits for a processor in every sample, so that it takes twice as long."""
+    waits: dict[str, Any] = {"waits": EVERY_ARM}
+    slower: dict[str, Any] = {"slower": {"mod[c0.125]": 1.1}}
+    seen = {"own_work_seen": True}
+
+    def compared(name: str, first: dict[str, Any], second: dict[str, Any]) -> dict[str, tuple[str | None, float, bool]]:
+        found = revisions.result(made(tmp_path / name, 6, first=first, second=second), ("a", "b"), 0.02)
+        return {row.case.arm: (row.verdict, round(row.typical.value or 0.0, 1), row.by_cpu) for row in found.rows}
+
+    assert compared("told", waits | seen, slower | seen) == {
+        "dense": ("equivalent", 1.0, True),
+        "mod[c0.125]": ("worse", 0.9, True),
+    }
+    silent = compared("silent", waits, slower)
+    assert {word for word, _, _ in silent.values()} == {"contaminated"}
+    calm = compared("calm", seen, slower | seen)
+    assert calm["mod[c0.125]"] == ("worse", 0.9, False)
 
 
 def test_a_machine_that_calls_the_same_code_different_cannot_tell(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
+from torch import nn
 
 from modbench.harness.audit.audited import TOLERANCE, Audited
 from modbench.harness.audit.card import Finding, Number, deviates, holds, unseen
@@ -14,9 +16,15 @@ from modbench.harness.domain.notes import Causality
 from modbench.harness.subject import causality
 from modbench.harness.subject.output_caching_guard import same_draws
 
+# Nats that rounding may move: half precision inside a model, or a choice between two that are nearly equal.
+ROUNDS = 0.1
+
 
 def check(audited: Audited) -> Finding:
-    """Change later tokens under the routing of `forward`, and without later tokens where `forward` takes `causal`."""
+    """Change later tokens under the routing of `forward`, and without later tokens where `forward` takes `causal`.
+
+    What moves in float64 too moves beyond rounding.
+    """
     if audited.case.config.bidirectional:
         return unseen("it reads all tokens and classifies: nothing is later")
     found = _guarded(audited)
@@ -38,7 +46,15 @@ def check(audited: Audited) -> Finding:
 
 
 def _guarded(audited: Audited, *, causal: bool = False) -> Causality:
-    return causality.guard(partial(audited.logits, causal=causal), audited.tokens(), audited.vocab_size, audited.seed)
+    how: dict[str, Any] = {"causal": True} if causal else {}
+
+    def found(module: nn.Module | None) -> Causality:
+        logits = partial(audited.logits, module=module, **how)
+        return causality.guard(logits, audited.tokens(), audited.vocab_size, audited.seed)
+
+    own = found(None)
+    rounds = own.reads_future and (own.change or 0.0) < ROUNDS and audited.exact is not None
+    return found(audited.exact) if rounds else own
 
 
 def _first_moved(audited: Audited, at: int) -> int:

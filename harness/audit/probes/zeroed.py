@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch import Tensor
 from modbench.harness.audit.audited import Audited
 from modbench.harness.audit.card import Finding, Given, Number, deviates, holds, reported, unseen
 from modbench.harness.audit.probe import Probe
-from modbench.harness.audit.products import Product
+from modbench.harness.audit.products import Product, weights
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.records import Gap
 from modbench.harness.results.outcomes import attempt
@@ -46,11 +46,12 @@ def check(audited: Audited) -> Finding:
     """
     tokens_BT = audited.tokens()
     n, t = tokens_BT.numel(), tokens_BT.shape[1]
-    forward = lost(audited.products, n, t)
+    sizes = weights(audited.module)
+    forward = lost(audited.products, sizes, n, t)
     if forward is None:
         return unseen("its products have no gradient: a forward pass that torch can differentiate would show it")
-    training = attempt(lambda: lost(audited.products_in_training, n, t))
-    decoding = attempt(lambda: _decoding(audited))
+    training = attempt(lambda: lost(audited.products_in_training, sizes, n, t))
+    decoding = attempt(lambda: _decoding(audited, sizes))
     shares = {"forward": forward.share}
     if isinstance(training, Lost):
         shares["training"] = training.share - training.unread
@@ -74,18 +75,19 @@ def check(audited: Audited) -> Finding:
     return found.labelled(Label.ZEROES) if shares[worst] > LITTLE else found
 
 
-def _decoding(audited: Audited) -> Lost | None:
+def _decoding(audited: Audited, sizes: Mapping[str, int]) -> Lost | None:
     """Of a decode step, without products of more rows than tokens: these compute earlier tokens again, for new ones to read."""
     decoding = audited.decoding
     b = len(decoding.tokens_B)
-    return lost([each for each in decoding.products if each.rows <= b], b, 1)
+    return lost([each for each in decoding.products if each.rows <= b], sizes, b, 1)
 
 
-def lost(products: Sequence[Product], n: int, t: int) -> Lost | None:
+def lost(products: Sequence[Product], sizes: Mapping[str, int], n: int, t: int) -> Lost | None:
     """The work that comes to nothing in a call.
 
     Args:
         products: of the call.
+        sizes: elements of every weight of the model, also of those that the call left out.
         n: tokens of the call.
         t: tokens of each of its rows.
 
@@ -101,7 +103,7 @@ def lost(products: Sequence[Product], n: int, t: int) -> Lost | None:
     hidden = sum(each.rows * each.cost for each in full if each.zeroed_N is None)
     if not whole or 2 * hidden > sum(each.rows * each.cost for each in full):
         return None
-    sparing = _sparing(products, spared)
+    sparing = _sparing(sizes, spared | (sizes.keys() - met.keys()))
 
     def work(of: Sequence[Product]) -> float:
         """What of the work of some products comes to nothing, as a share of the whole."""
@@ -120,13 +122,13 @@ def lost(products: Sequence[Product], n: int, t: int) -> Lost | None:
     )
 
 
-def _sparing(products: Sequence[Product], spared: Collection[str]) -> set[str]:
+def _sparing(sizes: Mapping[str, int], spared: Collection[str]) -> set[str]:
     """The blocks that skip tokens with most of their weights, by elements."""
-    sizes, of_spared = Counter[str](), Counter[str]()
-    for name, size in {each.name: each.cost for each in products}.items():
-        sizes[_block(name)] += size
+    whole, of_spared = Counter[str](), Counter[str]()
+    for name, size in sizes.items():
+        whole[_block(name)] += size
         of_spared[_block(name)] += size * (name in spared)
-    return {block for block, size in of_spared.items() if block and 2 * size > sizes[block]}
+    return {block for block, size in of_spared.items() if block and 2 * size > whole[block]}
 
 
 def _block(name: str) -> str:

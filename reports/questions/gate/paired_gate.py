@@ -125,8 +125,7 @@ def _revisions(blocks: Sequence[Sequence[Tables]], *, by_cpu: bool) -> Iterator[
             continue
         case, metric = row.row.case, first.metrics[row.row.metric]
         theirs = next(each for each in second.run.plan.cases if each.id == case.id)
-        escaped = first.escapes(metric, case) or second.escapes(metric, theirs)
-        clock = _clock(row.disturbed, escaped or row.unfit, by_cpu=by_cpu)
+        clock = _clock(row.disturbed, row.unfit, by_cpu=by_cpu)
         labels = first.row_labels(case, metric), second.row_labels(theirs, metric)
         made = row.cpu if clock.by_cpu and row.cpu is not None else row.wall
         values, same = [each.effect for each in made], [each.same for each in made]
