@@ -13,7 +13,6 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import human
 from modbench.harness.domain.case import ELEMENT_BYTES, Case, Comparison
 from modbench.harness.flops.closed_form import case_cost
-from modbench.harness.machine import environment
 
 if TYPE_CHECKING:
     from modbench.harness.domain.suite import Suite
@@ -60,15 +59,19 @@ def check_size(suite: Suite, source: str) -> None:
     _check_depth(source, max(depths, default=0))
 
 
-def check_called(case: Case) -> None:
-    """Check that a single case can be built and called in this machine's memory: how deep it is, and how much it needs.
+def check_called(case: Case, memory: float | None) -> None:
+    """Check that a single case can be built and called: how deep it is, and how much memory it needs.
+
+    Args:
+        case: the case.
+        memory: bytes that this machine has; None: that is not known.
 
     Raises:
         UsageError: if it cannot.
     """
     _check_depth(f"model {case.model!r}", case.config.n_layers)
     _check_memory(case)
-    _check_memory(case, environment.all_memory(), "this machine")
+    _check_memory(case, memory, "this machine")
 
 
 def _check_depth(source: str, layers: int) -> None:

@@ -13,6 +13,7 @@ from modbench.harness.audit.card import ARCHITECTURES
 from modbench.harness.core.config import ModelConfig, check_sizes
 from modbench.harness.core.errors import ModbenchError, UsageError, in_words, shown, unknown
 from modbench.harness.domain.case import Case, Dtype, Place
+from modbench.harness.machine import environment
 from modbench.harness.planning.sizes import check_called
 from modbench.harness.registry.model_sources import sourced
 
@@ -63,7 +64,7 @@ def case_of_flags(model: str, flags: Overrides) -> Case:
     dtype = next(known for known in get_args(Dtype) if known == place)
     at = called(flags)
     case = case_of(request, capacity, dtype, at.batch_size, at.seq_len)
-    check_called(case)
+    check_called(case, environment.all_memory())
     return case
 
 
@@ -118,7 +119,7 @@ def in_memory(module: nn.Module, of: Architecture | None, called: Called, *, voc
         seq_len=called.seq_len, batch_size=called.batch_size, dtype=called.dtype, device="cpu", threads=1, compile=False
     )
     case = Case(model=f"{name}:module", arm_parts=(), config=config, place=place)
-    check_called(case)
+    check_called(case, environment.all_memory())
     try:
         return Audited(case, of, module=module, seed=called.seed)
     except ModbenchError:
