@@ -130,7 +130,7 @@ def test_the_command_line_titles_arms_of_any_run(run: Loaded) -> None:
 def test_a_title_of_no_arm_is_refused_before_anything_is_read_or_counted(
     arm: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api.plan, "read_corpus", lambda _: pytest.fail("the corpus was read"))
+    monkeypatch.setattr("modbench.harness.planning.plan.read_corpus", lambda _: pytest.fail("the corpus was read"))
     with pytest.raises(UsageError, match=said):
         api.make_plan("quick", Overrides(title={arm: "MoD 0.25"}))
 
