@@ -86,6 +86,11 @@ class Estimate:
         """Half the interval; None where it is not closed."""
         return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
+    @property
+    def alone(self) -> Self:
+        """The value without its interval."""
+        return replace(self, low=None, high=None)
+
     def mirrored(self) -> Estimate:
         """Return the same seen from the other side: the inverse of a ratio, otherwise the negative."""
         turned = [

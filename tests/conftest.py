@@ -32,7 +32,8 @@ SHARED = {"tiny_run", "browser", "whole", "two_runs", "built", "ran", "cluster"}
 TOGETHER = {
     "tests/cli/test_commands.py": "tiny_run",
     "tests/harness/test_busy.py": "tiny_run",
-    "tests/reports/test_page.py": "tiny_run",
+    "tests/reports/test_compare_page.py": "browser",
+    "tests/reports/test_page_tools.py": "browser",
     "tests/slurm/test_cluster.py": "cluster",
     "tests/slurm/test_two_nodes.py": "cluster",
     "tests/slurm/test_lost_node.py": "cluster",

@@ -1,4 +1,4 @@
-"""Axes: how their ticks are written, and those of ratios, where a ratio and its inverse lie equally far from 1."""
+"""Axes: how their ticks are written, those of ratios, where a ratio and its inverse lie equally far from 1, and lines on them."""
 
 from __future__ import annotations
 
@@ -63,6 +63,18 @@ def ratio_axis(axes: Axes, which: Literal["x", "y"], ends: tuple[float, float]) 
         axes.set_ylim(low, high)
     axis.set_ticks(shown, [written(tick, None) for tick in shown])
     axis.set_ticks([], minor=True)
+
+
+def draw_lines(
+    axis: Axes, lines: Iterable[tuple[float, float, float, float, str]], width: float, opacity: float, order: float = 2
+) -> None:
+    """Draw lines from x0, y0 to x1, y1, each in its colour; none moves the ends of the axes."""
+    from matplotlib.collections import LineCollection
+
+    made = [*lines]
+    ends, colors = [[(x0, y0), (x1, y1)] for x0, y0, x1, y1, _ in made], [color for *_, color in made]
+    drawn = LineCollection(ends, colors=colors, linewidths=width, alpha=opacity, zorder=order)
+    axis.add_collection(drawn, autolim=False)
 
 
 def thin_ticks(figure: Figure) -> None:

@@ -104,7 +104,7 @@ def _benchmark(loaded: Loaded, case: Case, metric: AnyMetric, pair: Row | None) 
 def statistics_of(data: Sequence[float]) -> dict[str, Any]:
     """Return what pytest-benchmark stores of the samples, in s; quartiles are the medians of the halves."""
     ordered, n = sorted(data), len(data)
-    q1, q3 = _quartiles(ordered)
+    q1, q3 = (_quartile(ordered, share) for share in (0.25, 0.75))
     mean, middle, between = statistics.fmean(data), statistics.median(ordered), q3 - q1
     spread = statistics.stdev(data) if n > 1 else 0.0
     low, high = q1 - 1.5 * between, q3 + 1.5 * between
@@ -130,22 +130,11 @@ def statistics_of(data: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def _quartiles(ordered: Sequence[float]) -> tuple[float, float]:
-    n = len(ordered)
-    if n == 1:
-        return ordered[0], ordered[0]
-    if n % 2 == 0:
-        return statistics.median(ordered[: n // 2]), statistics.median(ordered[n // 2 :])
-    k, left = divmod(n, 4)
-    if left == 1:
-        return (
-            0.25 * ordered[k - 1] + 0.75 * ordered[k],
-            0.75 * ordered[3 * k] + 0.25 * ordered[3 * k + 1],
-        )
-    return (
-        0.75 * ordered[k] + 0.25 * ordered[k + 1],
-        0.25 * ordered[3 * k + 1] + 0.75 * ordered[3 * k + 2],
-    )
+def _quartile(ordered: Sequence[float], share: float) -> float:
+    """Return a quartile as pytest-benchmark has it, the median of a half: between two samples in proportion (Hazen)."""
+    at = max(0.0, len(ordered) * share - 0.5)
+    low, part = int(at), at % 1
+    return (1 - part) * ordered[low] + part * ordered[min(low + 1, len(ordered) - 1)]
 
 
 FORMAT = Format(lambda loaded: {NAME: masked(json.dumps(exported(loaded), indent=1, allow_nan=False)) + "\n"})

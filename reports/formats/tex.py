@@ -34,7 +34,10 @@ def tables(loaded: Loaded) -> str:
     if loaded.alone:
         return masked(_HEAD + NONE)
     grids = results.tables(loaded)
-    made = [latex.table(_captioned(loaded, _narrow(each)), _label(each, n)) for n, each in enumerate(grids, start=1)]
+    made = [
+        latex.table(_captioned(loaded, _narrow(each)), f"modbench-{re.sub('[^a-zA-Z]+', '-', each.label)}-{number}")
+        for number, each in enumerate(grids, start=1)
+    ]
     loss = results.loss_table(loaded)
     if loss is not None:
         made.append(latex.table(replace(loss, notes=[*loss.notes, *_dagger(loss)]), "modbench-loss"))
@@ -49,10 +52,6 @@ def fragment(loaded: Loaded, made: Table, label: str, first: str) -> str:
     return masked(
         "".join([f"% {latex.text(first)}\n", *(f"% {latex.text(said)}\n" for said in warnings(loaded)), _HEAD, table])
     )
-
-
-def _label(made: Table, number: int) -> str:
-    return f"modbench-{re.sub('[^a-zA-Z]+', '-', made.label)}-{number}"
 
 
 def _narrow(made: Table) -> Table:

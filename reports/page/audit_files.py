@@ -50,30 +50,30 @@ def as_json(made: Audit) -> str:
     return masked(json.dumps(made.model_dump(mode="json"), indent=1))
 
 
+def _typed(command: Sequence[str]) -> str:
+    return shlex.join(printable.masked_command(list(command)))
+
+
 def _tables(cards: Sequence[Card]) -> list[Table]:
     return [audit.side_by_side(cards)] if len(cards) > 1 else [audit.table(cards[0])]
-
-
-def _title(cards: Sequence[Card]) -> str:
-    return f"Audit of {', '.join(card.target for card in cards)}"
 
 
 def _html(cards: Sequence[Card], command: Sequence[str]) -> str:
     sections = [Section(plain(audit.answer(card)), audit.blocks(card)) for card in cards]
     if len(cards) > 1:
         sections = [Section("Side by side", _tables(cards)), *sections]
-    shown = shlex.join(printable.masked_command(list(command)))
-    return html(Page(_title(cards), f"modbench {__version__}", shown, sections=sections, orientation=""))
+    title, shown = f"Audit of {', '.join(card.target for card in cards)}", _typed(command)
+    return html(Page(title, f"modbench {__version__}", shown, sections=sections, orientation=""))
 
 
 def _markdown(cards: Sequence[Card], command: Sequence[str]) -> str:
-    blocks = [Block([f"<!-- {shlex.join(printable.masked_command(list(command)))} -->"])]
+    blocks = [Block([f"<!-- {_typed(command)} -->"])]
     blocks += [block(each) for card in cards for each in (audit.answer(card), Note(audit.called(card)))]
     return within([*blocks, *map(block, _tables(cards))])
 
 
 def _latex(cards: Sequence[Card], command: Sequence[str]) -> str:
-    head = f"% {latex.text(shlex.join(printable.masked_command(list(command))))}\n% In the preamble: \\usepackage{{booktabs}}\n"
+    head = f"% {latex.text(_typed(command))}\n% In the preamble: \\usepackage{{booktabs}}\n"
     return masked(head + "".join(latex.table(each, "modbench-audit") for each in _tables(cards)))
 
 

@@ -15,19 +15,20 @@ from markupsafe import Markup
 from modbench.harness.domain.case import Case
 from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, Verdict
 from modbench.reports.panel import Panel
+from modbench.reports.panels.every_case import backing
 from modbench.reports.questions import audit, win_rate
 from modbench.reports.questions.best_setting import first_arm
 from modbench.reports.tables import findings
 from modbench.reports.tables.load import Loaded, contenders, rung_beside
-from modbench.reports.tables.rerun_command import Again, NotAgainError
+from modbench.reports.tables.rerun_command import Again
 from modbench.reports.tables.unit_files import Files
 from modbench.reports.wording import TIMED
 from modbench.reports.writers.html import fill, inline, written
 
 # Arms against the anchor that have a card, besides the arm that is shown first.
 MOST_ARMS = 6
-# Places of one doubt that are named; doubts of one claim that are listed, its files that are named, and its rows.
-MOST_PLACES, MOST_DOUBTS, MOST_FILES, MOST_ROWS = 3, 8, 12, 24
+# Places of one doubt that are named; doubts of one claim that are listed, and its rows.
+MOST_PLACES, MOST_DOUBTS, MOST_ROWS = 3, 8, 24
 HEAD = ("Place", "Ratio [95 %]", "Mean ratio [95 %]", "Launches", "Least detectable", "Adjusted p", "Verdict")
 
 
@@ -100,9 +101,6 @@ class Behind:
         self.anchors = {comparison.arms[0].id for comparison in loaded.run.plan.comparisons}
         arms = {case.arm for claim in made for case in (claim.case, claim.baseline)}
         self.files = Files(loaded.run, {case.id for case in every if case.arm in arms})
-        self.counts = dict(
-            zip(zip(loaded.cases.case_id, loaded.cases.metric, strict=True), loaded.cases.n, strict=True)
-        )
 
     def evidence(self, claim: Claim) -> Evidence:
         """Return what stands behind a claim."""
@@ -112,12 +110,8 @@ class Behind:
             for each in findings.between(self.loaded, claim.metric, claim.case, claim.baseline)
         ]
         sides = {case.id: case for each in found for case in (each.what, each.against) if isinstance(case, Case)}
-        mine = [each.what for each in found if isinstance(each.what, Case)]
+        mine = [each.case for each in found]
         wanted = [case for case in sides.values() if case.id not in self.anchors]
-        try:
-            command, why = self.again.command(wanted or mine, claim.metric), ""
-        except NotAgainError as error:
-            command, why = None, str(error)
         group = self.loaded.tables.source(self.loaded.tables.metrics[claim.metric]).group
         files = dict.fromkeys(file for case in mine for file in self.files.records(case.id, group))
         return Evidence(
@@ -126,15 +120,14 @@ class Behind:
             [Estimate.of(row.mde, kind="share") for row in rows],
             [Estimate.of(row.p_adjusted, kind="p") for row in rows],
             self._doubts(found, [*sides.values()], claim.metric),
-            command,
-            why,
+            *self.again.if_any(wanted or mine, claim.metric),
             list(files),
         )
 
     def _launches(self, found: Finding, metric: str) -> int | None:
         """How many launches the arm was measured in."""
-        number = self.counts.get((found.what.id, metric), pd.NA) if isinstance(found.what, Case) else pd.NA
-        return None if pd.isna(number) else int(number)
+        row = self.loaded.at(metric, found.case.arm, found.place)
+        return None if row is None or pd.isna(row.n) else int(row.n)
 
     def _doubts(self, found: Sequence[Finding], sides: Sequence[Case], metric: str) -> list[Value]:
         """Return labels and doubts of both sides, reasons of the rows, and checks that are not met; each with where it holds."""
@@ -193,16 +186,8 @@ def _card(found: Evidence) -> dict[str, Any]:
     left_out = max(0, len(found.found) - MOST_ROWS)
     label = f"Numbers behind: {inline(found.claim.sentence).striptags()}"
     numbers = Table(label, HEAD, rows_of(found)[:MOST_ROWS], left_out=left_out, file="comparisons.csv")
-    return {
-        "sentence": inline(found.claim.sentence),
-        "numbers": written([numbers]),
-        "doubts": list(map(inline, found.doubts[:MOST_DOUBTS])),
-        "more_doubts": len(found.doubts) - MOST_DOUBTS,
-        "command": found.command,
-        "no_command": found.no_command,
-        "files": found.files[:MOST_FILES],
-        "more_files": len(found.files) - MOST_FILES,
-    }
+    shown = {"sentence": inline(found.claim.sentence), "numbers": written([numbers])}
+    return shown | backing(found.doubts, found.files, found.command, found.no_command, most_doubts=MOST_DOUBTS)
 
 
 def rows_of(behind: Evidence) -> list[list[Value]]:

@@ -27,10 +27,8 @@ MOST_COLUMNS = 4
 
 def render(loaded: Loaded) -> Iterator[Block]:
     """Draw the ratios of ratios by length, then show a table for each combination."""
-    ratios = [
-        each for each in combine.combined(loaded) if each.metric in SHOWN and each.together.typical.kind == "ratio"
-    ]
-    ratios = [each for each in ratios if each.together.typical.value is not None]
+    shown = ((each, each.together.typical) for each in combine.combined(loaded) if each.metric in SHOWN)
+    ratios = [each for each, found in shown if found.kind == "ratio" and found.value is not None]
     if ratios:
         yield _figure(ratios)
     yield from combine.tables(loaded)

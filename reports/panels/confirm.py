@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from modbench.harness.core.train_plan import Role
 from modbench.harness.rules.confirmation import Compared
 from modbench.reports.figures.style import MUTED, look, new_figure
 from modbench.reports.model import Block, Figure, Sentence
@@ -47,7 +46,7 @@ def _figure(answer: Answer) -> Figure:
         plain(label),
         "Left, every dot is a fresh seed and a bar their mean. The others: the difference at each look, with its interval; the "
         "band is the margin.",
-        pd.DataFrame(_data(answer)),
+        _data(answer),
         wide=True,
     )
 
@@ -82,31 +81,19 @@ def _draw_looks(axis: Axes, answer: Answer, compared: Compared) -> None:
     axis.set_title(f"nats against {answer.name(compared.role)}")
 
 
-def _data(answer: Answer) -> list[dict[str, object]]:
+def _data(answer: Answer) -> pd.DataFrame:
     """Return a row for each fresh loss, and for each look at a difference."""
-    rows = [
-        _datum(answer, role, "loss", 1, loss, None, None) for role, side in answer.sides.items() for loss in side.losses
+    rows: list[tuple[object, ...]] = [
+        (role, side.case.id, "loss", 1, loss, None, None) for role, side in answer.sides.items() for loss in side.losses
     ]
-    return rows + [
-        _datum(answer, each.role, "difference", min(one.seeds), one.value, one.low, one.high)
+    rows += [
+        (each.role, answer.sides[each.role].case.id, "difference", min(one.seeds), one.value, one.low, one.high)
         for each in answer.confirmed.compared
         for one in each.looks
     ]
-
-
-def _datum(
-    answer: Answer, role: Role, what: str, seeds: int, value: float, low: float | None, high: float | None
-) -> dict[str, object]:
-    return {
-        "budget": answer.budget,
-        "role": role,
-        "case": answer.sides[role].case.id,
-        "what": what,
-        "seeds": seeds,
-        "value_nat": value,
-        "low_nat": low,
-        "high_nat": high,
-    }
+    frame = pd.DataFrame(rows, columns=["role", "case", "what", "seeds", "value_nat", "low_nat", "high_nat"])
+    frame.insert(0, "budget", answer.budget)
+    return frame
 
 
 READING = (

@@ -12,6 +12,7 @@ from modbench.reports.panel import Panel
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import name
 from modbench.reports.writers.html import fill, inline
+from modbench.reports.writers.number_format import grid_point
 
 # Findings of one doubt, and cells of one finding, that are listed; the rest are counted.
 MOST = 4
@@ -47,7 +48,7 @@ def doubts(loaded: Loaded) -> list[Doubt]:
     for _, metric, case in tables.asked():
         for doubt, said in tables.doubts_about(case, metric).items():
             labelled = bool(tables.doubts[doubt].label)
-            where = name(case) if labelled else f"{name(case)}, {metric.key} at T = {case.place.seq_len}"
+            where = name(case) if labelled else f"{name(case)}, {metric.key} at {grid_point('T', case.place.seq_len)}"
             found.setdefault(doubt, {}).setdefault(said, []).append(where)
     titles = catalogue.entries("doubts")
     made = []

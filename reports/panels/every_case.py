@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -18,7 +17,7 @@ from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
 from modbench.reports.panel import Panel
 from modbench.reports.tables import findings
 from modbench.reports.tables.load import Loaded, Row
-from modbench.reports.tables.rerun_command import Again, NotAgainError
+from modbench.reports.tables.rerun_command import Again
 from modbench.reports.tables.unit_files import Files
 from modbench.reports.writers.html import fill, inline, written
 
@@ -26,34 +25,9 @@ from modbench.reports.writers.html import fill, inline, written
 MOST_CASES, SOME_CASES, MOST_SAMPLES = 200, 100, 40_000
 # Raw samples of a case by metric: its unit, whether by `launch` or `seed`, and for each its number and the samples by round.
 Samples = dict[str, dict[str, Any]]
-
-
 # Files of a case that are named, and doubts that are listed.
 MOST_FILES, MOST_DOUBTS = 12, 6
 HEAD = ("Metric", "Value [95 %]", "n", "Against the baseline [95 %]", "Remark")
-
-
-@dataclass(frozen=True)
-class Details:
-    """One case.
-
-    Attributes:
-        case: the case.
-        settings: terms and values.
-        values: a row for each metric, below `HEAD`.
-        doubts: what to hold against it.
-        files: records, then logs.
-        command: measures it again; None where no command does.
-        no_command: why not.
-    """
-
-    case: Case
-    settings: list[tuple[str, Value]]
-    values: list[list[Value]]
-    doubts: list[Value]
-    files: list[str]
-    command: str | None
-    no_command: str
 
 
 def shown(loaded: Loaded) -> list[Case]:
@@ -64,25 +38,6 @@ def shown(loaded: Loaded) -> list[Case]:
     arms = {case.arm for case in (loaded.arms[0], *loaded.arms_shown)}
     lengths = set(loaded.lengths_shown)
     return [case for case in every if case.arm in arms and case.place.seq_len in lengths][:SOME_CASES]
-
-
-def details(loaded: Loaded, cases: Sequence[Case]) -> list[Details]:
-    """Return the details of these cases."""
-    again, files = Again(loaded.run), Files(loaded.run, {case.id for case in cases})
-    beside = {(row.case_id, row.metric): row for row in loaded.comparisons.itertuples(index=False)}
-    wanted = loaded.cases[loaded.cases.case_id.isin([case.id for case in cases])]
-    rows = grouped((str(row.case_id), row) for row in wanted.itertuples(index=False))
-    made = []
-    for case in cases:
-        try:
-            command, why = again.command([case]), ""
-        except NotAgainError as error:
-            command, why = None, str(error)
-        found = [*files.records(case.id), *files.logs(case.id)]
-        mine = rows.get(case.id, [])
-        values = [_values(loaded, row, beside.get((row.case_id, row.metric))) for row in mine]
-        made.append(Details(case, _settings(loaded, case), values, _doubts(loaded, case, mine), found, command, why))
-    return made
 
 
 def _values(loaded: Loaded, row: Row, pair: Row | None) -> list[Value]:
@@ -161,10 +116,24 @@ def render(loaded: Loaded) -> Markup | None:
     if not cases:
         return None
     found = samples(loaded, cases)
-    made = [
-        _section(number, each, raw=found is not None and number in found)
-        for number, each in enumerate(details(loaded, cases))
-    ]
+    again, files = Again(loaded.run), Files(loaded.run, {case.id for case in cases})
+    beside = {(row.case_id, row.metric): row for row in loaded.comparisons.itertuples(index=False)}
+    rows = grouped((str(row.case_id), row) for row in loaded.cases.itertuples(index=False))
+    made = []
+    for number, case in enumerate(cases):
+        mine = rows.get(case.id, [])
+        values = [_values(loaded, row, beside.get((row.case_id, row.metric))) for row in mine]
+        section = {
+            "number": number,
+            "id": case.id,
+            "settings": [(term, inline(value)) for term, value in _settings(loaded, case)],
+            "numbers": written([Table(f"Values of {case.id}", HEAD, values)]),
+            "raw": found is not None and number in found,
+        }
+        paths = [*files.records(case.id), *files.logs(case.id)]
+        made.append(
+            section | backing(_doubts(loaded, case, mine), paths, *again.if_any([case]), most_doubts=MOST_DOUBTS)
+        )
     # In a script element only `<` can end it: as an escape it is the same JSON.
     data = json.dumps(found, separators=(",", ":")).replace("<", "\\u003c") if found else ""
     left_out = len(loaded.run.plan.cases) - len(cases)
@@ -176,19 +145,17 @@ def render(loaded: Loaded) -> Markup | None:
     )
 
 
-def _section(number: int, found: Details, *, raw: bool) -> dict[str, object]:
+def backing(
+    doubts: Sequence[Value], files: Sequence[str], command: str | None, no_command: str, *, most_doubts: int
+) -> dict[str, object]:
+    """Return what a card says below its numbers: what to doubt, the command that measures them again, or why none does, files."""
     return {
-        "number": number,
-        "id": found.case.id,
-        "settings": [(term, inline(value)) for term, value in found.settings],
-        "numbers": written([Table(f"Values of {found.case.id}", HEAD, found.values)]),
-        "doubts": list(map(inline, found.doubts[:MOST_DOUBTS])),
-        "more_doubts": len(found.doubts) - MOST_DOUBTS,
-        "files": found.files[:MOST_FILES],
-        "more_files": len(found.files) - MOST_FILES,
-        "command": found.command,
-        "no_command": found.no_command,
-        "raw": raw,
+        "doubts": list(map(inline, doubts[:most_doubts])),
+        "more_doubts": len(doubts) - most_doubts,
+        "command": command,
+        "no_command": no_command,
+        "files": files[:MOST_FILES],
+        "more_files": len(files) - MOST_FILES,
     }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from modbench.harness.core.labels import LOOKED_AHEAD
@@ -26,42 +25,22 @@ MOST_COLUMNS, MOST_ROWS = 4, 24
 FIRST = ("flops/train_step", "latency/train_step", "flops/forward", "latency/forward")
 
 
-@dataclass(frozen=True)
-class _Shown:
-    """What the panel shows.
-
-    Attributes:
-        made: all effective speed-ups of the run.
-        rows: those with a rate or a bound, the checks last.
-        drawn: whether one of an arm has an interval: a figure of illustrations would look like evidence.
-    """
-
-    made: list[Exchange]
-    rows: list[Exchange]
-    drawn: bool
-
-
 def render(loaded: Loaded) -> Iterator[Block]:
     """Draw a mark with its interval for each arm and currency; say in sentences what is an illustration, or not there."""
-    shown = _shown(loaded)
-    sentences = exchange.without_rate(shown.made) if shown.drawn else exchange.sentences(loaded, shown.made)
-    yield from map(Note, sentences)
-    if shown.drawn:
-        yield _figure(loaded, shown)
-    if shown.rows:
-        yield exchange.numbers(shown.rows)
-
-
-def _shown(loaded: Loaded) -> _Shown:
     made = exchange.exchanges(loaded)
-    stated = [each for each in exchange.best_sizes(made) if each.stated]
-    arms, checks = ([each for each in stated if each.check == check] for check in (False, True))
+    arms, checks = exchange.arms_and_checks(made)
+    rows = subsample_evenly([*arms, *checks], MOST_ROWS) if arms else []
+    # A figure of illustrations would look like evidence.
     drawn = any(not price.rate.illustration for each in arms for price in each.stated)
-    return _Shown(made, subsample_evenly([*arms, *checks], MOST_ROWS) if arms else [], drawn)
+    yield from map(Note, exchange.without_rate(made) if drawn else exchange.sentences(loaded, made))
+    if drawn:
+        yield _figure(loaded, rows)
+    if rows:
+        yield exchange.numbers(rows)
 
 
-def _figure(loaded: Loaded, shown: _Shown) -> Figure:
-    arms, marks = shown.rows, Marks()
+def _figure(loaded: Loaded, arms: Sequence[Exchange]) -> Figure:
+    marks = Marks()
     stated = {price.metric.key for each in arms for price in each.stated}
     columns = [key for key in dict.fromkeys((*FIRST, *CURRENCIES)) if key in stated][:MOST_COLUMNS]
     made, axes = new_figure(12.0, 0.95 + 0.32 * len(arms), len(columns), share_y=True)
@@ -136,7 +115,7 @@ def _said(each: Exchange, price: Price) -> str:
         arm=short(each.case),
         speedup=price.speedup,
         currency=price.currency,
-        plain=replace(price.plain, low=None, high=None),
+        plain=price.plain.alone,
     )
     return plain(said)
 

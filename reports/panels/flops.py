@@ -37,7 +37,11 @@ def render(loaded: Loaded) -> Iterator[Block]:
     few = subsample_evenly(list(found), MOST_CASES)
     rows = [_row(case, *found[case], shared=shared is not None) for case in few]
     yield Table("FLOP reconciliation", HEAD, rows, left_out=len(found) - len(few), file="cases.csv", rows_are="cases")
-    modules = [row for case in few for row in _modules(case, found[case][0])]
+    modules = [
+        [case, row.module, *(_flops(each) for each in (row.closed_form, row.counter, row.fvcore))]
+        for case in few
+        for row in found[case][0].modules
+    ]
     if modules:
         yield Table("Module by module", MODULES, modules, folded=True)
     said = [(case, *each) for case in few for each in found[case][0].explained.items()]
@@ -59,13 +63,6 @@ def _row(case: str, notes: CountNotes, executed: float | None, *, shared: bool) 
         _shares(notes),
         claimed(notes),
         _operators(notes),
-    ]
-
-
-def _modules(case: str, notes: CountNotes) -> list[list[Value]]:
-    return [
-        [case, row.module, *(_flops(each) for each in (row.closed_form, row.counter, row.fvcore))]
-        for row in notes.modules
     ]
 
 

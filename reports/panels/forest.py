@@ -10,14 +10,14 @@ from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 from modbench.harness.core.grouped import grouped
-from modbench.reports.figures.axes import ends_of, name_rows, ratio_axis, thin_ticks
+from modbench.reports.figures.axes import draw_lines, ends_of, name_rows, ratio_axis, thin_ticks
 from modbench.reports.figures.style import HAIR, MUTED, PAPER, Mark, Marks, beside, headline, in_lines, look, new_figure
 from modbench.reports.model import Estimate, Figure, Finding, Listed, Sentence, Verdict
 from modbench.reports.panel import Panel
 from modbench.reports.tables.findings import Against, against, between, figure_rows
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import DECIDED, TIMED, in_title, name, short
-from modbench.reports.writers.number_format import plain
+from modbench.reports.writers.number_format import plain, sizes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -126,7 +126,8 @@ def _draw(
     ratio_axis(axis, "x", ends_of([_ratio(found) for found in (*kept, *equal)], ROOM))
     axis.axvspan(1 / (1 + margin), 1 + margin, color=HAIR, linewidth=0)
     axis.axvline(1, color=MUTED, linewidth=0.8)
-    _intervals(axis, kept, [looks[found.case.arm].color for found in kept])
+    rows = [(y, found.typical.ends, looks[found.case.arm].color) for y, found in enumerate(kept)]
+    draw_lines(axis, ((ends[0], y, ends[1], y, color) for y, ends, color in rows if ends is not None), 1.3, 0.7)
     for shape, ys in grouped((looks[found.case.arm].marker, y) for y, found in enumerate(kept)).items():
         colors = [looks[kept[y].case.arm].color for y in ys]
         # The mark of a decided row is filled, any other is hollow.
@@ -136,8 +137,8 @@ def _draw(
         ]
         places = [_ratio(kept[y]) for y in ys], ys
         made = axis.scatter(*places, s=26, marker=shape, c=faces, edgecolors=colors, linewidths=1.1, zorder=3)
-        marks.name(made, *(Mark(plain(_said(kept[y])), kept[y].case.arm) for y in ys))
-    right = [plain(replace(found, typical=replace(found.typical, low=None, high=None)).judged()) for found in kept]
+        marks.name(made, *(_mark(kept[y]) for y in ys))
+    right = [plain(replace(found, typical=found.typical.alone).judged()) for found in kept]
     if equal:
         ends = [end for found in equal for end in found.typical.ends or ()]
         axis.plot([min(ends), max(ends)], [len(kept)] * 2, color=MUTED, linewidth=4, alpha=0.5, solid_capstyle="butt")
@@ -151,15 +152,6 @@ def _draw(
     axis.hlines(between, 0, 1, transform=axis.get_yaxis_transform(), color=HAIR, linewidth=0.6)
 
 
-def _intervals(axis: Axes, rows: Sequence[Finding], colors: Sequence[str]) -> None:
-    from matplotlib.collections import LineCollection
-
-    ends = [found.typical.ends for found in rows]
-    known = [(y, each, color) for y, (each, color) in enumerate(zip(ends, colors, strict=True)) if each is not None]
-    lines = [[(low, y), (high, y)] for y, (low, high), _ in known]
-    axis.add_collection(LineCollection(lines, colors=[color for *_, color in known], linewidths=1.3, alpha=0.7))
-
-
 def _place(found: Finding, among: Sequence[Finding]) -> Sentence:
     """The length, and what else distinguishes rows of one arm."""
     here, places = found.place, [each.place for each in among]
@@ -168,10 +160,10 @@ def _place(found: Finding, among: Sequence[Finding]) -> Sentence:
     return Sentence(words, length=here.seq_len, batch=here.batch_size, dtype=here.dtype)
 
 
-def _said(found: Finding) -> Sentence:
+def _mark(found: Finding) -> Mark:
     """What a mark says on hover."""
-    words, here = "{arm}, T = {length}, B = {batch}: {found}", found.place
-    return Sentence(words, arm=short(found.case), length=here.seq_len, batch=here.batch_size, found=found.judged())
+    said = Sentence("{arm}, {place}: {found}", arm=short(found.case), place=sizes(found.place), found=found.judged())
+    return Mark(plain(said), found.case.arm)
 
 
 def _caption(

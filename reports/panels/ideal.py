@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from modbench.harness.roofline.table import RATIO_ERROR
-from modbench.reports.figures.axes import ends_of, ratio_axis
+from modbench.reports.figures.axes import draw_lines, ends_of, ratio_axis
 from modbench.reports.figures.point_labels import label
 from modbench.reports.figures.style import HAIR, MUTED, Marks, draw_dots, headline, in_lines, look, new_figure
 from modbench.reports.model import Estimate, Figure, Sentence
@@ -73,8 +73,6 @@ def render(loaded: Loaded) -> list[Figure]:
 
 
 def _draw(axis: Axes, loaded: Loaded, frame: pd.DataFrame, ends: tuple[float, float], marks: Marks) -> None:
-    from matplotlib.collections import LineCollection
-
     looks = {case.arm: look(case) for case in loaded.arms}
     names = {case.arm: in_lines(case) for case in loaded.arms}
     sizes = {length: (4 + 1.8 * i) ** 2 for i, length in enumerate(loaded.lengths_shown)}
@@ -83,22 +81,11 @@ def _draw(axis: Axes, loaded: Loaded, frame: pd.DataFrame, ends: tuple[float, fl
     axis.plot(ends, ends, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
     axis.axhline(1, color=HAIR, linewidth=1.2)
     rows: list[Row] = list(frame.itertuples(index=False))
-    for found, width, alpha in (
-        ([(row.ideal, row.ci_low, row.ideal, row.ci_high, row.arm) for row in rows if is_number(row.ci_low)], 0.8, 0.5),
-        # Dashes, at equal distance on a log axis.
-        (
-            [
-                (row.ideal / 1.03, row.attainable, row.ideal * 1.03, row.attainable, row.arm)
-                for row in rows
-                if is_number(row.attainable)
-            ],
-            1.6,
-            1.0,
-        ),
-    ):
-        lines = [[(x0, y0), (x1, y1)] for x0, y0, x1, y1, _ in found]
-        colors = [looks[arm].color for *_, arm in found]
-        axis.add_collection(LineCollection(lines, colors=colors, linewidths=width, alpha=alpha), autolim=False)
+    intervals = [(row, looks[row.arm].color) for row in rows if is_number(row.ci_low)]
+    draw_lines(axis, ((row.ideal, row.ci_low, row.ideal, row.ci_high, color) for row, color in intervals), 0.8, 0.5)
+    attainable = [(row.ideal, row.attainable, looks[row.arm].color) for row in rows if is_number(row.attainable)]
+    # Dashes, at equal distance on a log axis.
+    draw_lines(axis, ((x / 1.03, y, x * 1.03, y, color) for x, y, color in attainable), 1.6, 1.0)
     dots = (
         (row.ideal, row.ratio, sizes.get(row.seq_len, 36), loaded.cases_by_id[row.case_id], plain(_said(loaded, row)))
         for row in rows

@@ -43,7 +43,8 @@ def table(loaded: Loaded, metric: str) -> Table | None:
             place.seq_len,
             place.new_tokens or "",
             place.batch_size,
-            *_compared(found),
+            _number(found),
+            "" if found.against is None else found.beside(),  # of the baseline its time alone
             *_predicted(loaded, found.case),
             *(_number(results.cell(loaded, key, case, place)) for key in BESIDE[metric]),
         ]
@@ -69,11 +70,6 @@ def _predicted(loaded: Loaded, case: Case) -> tuple[Value, Value]:
     if made is None or made.measured_over_predicted is None:
         return "", ""
     return Estimate(made.predicted_s, unit="s"), Estimate(made.measured_over_predicted, kind="fraction")
-
-
-def _compared(found: Finding) -> tuple[Value, Value]:
-    """Return the arm's own time, and what is found of it against the baseline; of the baseline its time alone."""
-    return _number(found), "" if found.against is None else found.beside()
 
 
 def _number(found: Value) -> Value:

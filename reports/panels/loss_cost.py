@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from modbench.harness.domain.case import Case
+from modbench.reports.figures.axes import draw_lines
 from modbench.reports.figures.point_labels import label
 from modbench.reports.figures.style import HAIR, PAPER, Mark, Marks, in_lines, look, new_figure
 from modbench.reports.model import Estimate, Figure, Sentence
@@ -18,7 +19,7 @@ from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import beside, seeds_in_words
 from modbench.reports.wording import in_title, short
-from modbench.reports.writers.number_format import plain
+from modbench.reports.writers.number_format import grid_point, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,7 +73,9 @@ def render(loaded: Loaded) -> list[Figure]:
         "latency/forward": "forward time",
         "flops/forward": "forward FLOPs",
     }
-    axis.set_xlabel(f"{what[metric]} relative to {in_title(loaded.arms[0])}, T = {length} (left is better)")
+    axis.set_xlabel(
+        f"{what[metric]} relative to {in_title(loaded.arms[0])}, {grid_point('T', length)} (left is better)"
+    )
     axis.set_title("held-out bits per byte (lower is better)")
     taken = [(low, each.loss, high, each.loss) for each in points for low, high in [each.ends]] + _along(
         _ladder(points)
@@ -147,8 +150,6 @@ def _along(line: list[tuple[float, float]]) -> list[tuple[float, float, float, f
 
 
 def _draw(axis: Axes, loaded: Loaded, points: list[Point], marks: Marks) -> None:
-    from matplotlib.collections import LineCollection
-
     # Frames the marks; an interval may leave it: one of a noisy case would press all marks together.
     xs, ys = zip(*(each.place for each in points), strict=True)
     across, along = max(xs) - min(xs) or 0.2, max(ys) - min(ys) or 0.02
@@ -161,9 +162,8 @@ def _draw(axis: Axes, loaded: Loaded, points: list[Point], marks: Marks) -> None
         right = (*costs, axis.get_xlim()[1]), [*best, best[-1]]
         axis.fill_between(*right, axis.get_ylim()[0], color=HAIR, alpha=0.55, linewidth=0, zorder=0)
         axis.plot(costs, losses, color=look(points[0].case).color, linewidth=1.2, alpha=0.6, zorder=1)
-    lines = [[(low, each.loss), (high, each.loss)] for each in points for low, high in [each.ends]]
-    colors = [look(each.case).color for each in points]
-    axis.add_collection(LineCollection(lines, colors=colors, linewidths=0.9, alpha=0.6, zorder=2), autolim=False)
+    intervals = ((*each.ends, each.loss, look(each.case).color) for each in points)
+    draw_lines(axis, ((low, loss, high, loss, color) for low, high, loss, color in intervals), 0.9, 0.6)
     for each in points:
         style, (x, y) = look(each.case), each.place
         face = PAPER if each.looked_ahead else style.color

@@ -20,7 +20,6 @@ from modbench.reports.writers.number_format import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as Drawn
 
 SMOOTHING = 12  # steps of the moving average
 POSITIONS = 16  # bins of positions in the window
@@ -31,7 +30,8 @@ SKIPPED = 6
 # Width of a figure in pixels: two stand side by side.
 LEAST = 300
 
-Trained: TypeAlias = tuple[Case, TrainNotes]
+# An arm, the notes of the first seed's run, and the FLOPs of a training step, where they were counted.
+Trained: TypeAlias = tuple[Case, TrainNotes, float | None]
 # What is along the axis, and how a value of it is written.
 _AXES: dict[str, tuple[str, Callable[[float, float], str]]] = {
     "tokens": ("training tokens", ticks("k")),
@@ -46,63 +46,44 @@ def render(loaded: Loaded) -> list[Figure]:
     suite, metric = loaded.run.plan.suite, loaded.trained_metric
     if metric is None or suite.isoflop or not loaded.runs:  # `-k` may leave no run
         return []
-    curves = [(case, found) for case in loaded.arms[:MOST_ARMS] if (found := _notes(loaded, case, metric))]
+    curves = [found for case in loaded.arms[:MOST_ARMS] if (found := _trained(loaded, case, metric)) is not None]
     if not curves:
         return []
     return [
-        drawn for name in ("tokens", "flops", "wall_s") if (drawn := _over(loaded, metric, curves, name)) is not None
+        drawn for name in ("tokens", "flops", "wall_s") if (drawn := _over(loaded, curves, name)) is not None
     ] + _positions(curves)
 
 
-def _over(loaded: Loaded, metric: str, curves: Sequence[Trained], name: str) -> Figure | None:
+def _over(loaded: Loaded, curves: Sequence[Trained], name: str) -> Figure | None:
     """Plot the loss of training batches over tokens, FLOPs or seconds; None where no arm has them."""
     known: list[tuple[Case, Sequence[float], list[float]]] = []
-    for case, notes in curves:
-        curve, step_flops = notes.curve, _step_flops(loaded, case, metric)
+    for case, notes, step_flops in curves:
+        curve = notes.curve
         assert curve is not None
         flops = [(step + 1) * step_flops for step in curve.step] if step_flops else None
         xs = {"tokens": curve.tokens, "flops": flops, "wall_s": curve.wall_s}[name]
         if xs is not None:
             known.append((case, xs, _smooth(curve.loss)))
-    if not known:
-        return None
-    about, ticks = _AXES[name]
-    made, axis = _frame(about, ticks)
-    for i, (case, places, losses) in enumerate(known):
-        _line(axis, case, i, places, losses)
-    axis.set_ylim(top=_top([losses for *_, losses in known]))
-    data = [
-        {"arm": case.arm, "step": step, name: place, "bits_per_token": loss}
-        for case, places, losses in known
-        for step, (place, loss) in enumerate(zip(places, losses, strict=True))
-    ]
     captions: dict[str, str | Sentence] = {
         "tokens": _protocol(loaded),
         "flops": "Further left is cheaper: training FLOPs of an arm's own steps.",
     }
     said = captions.get(name, "Runs train side by side, so that seconds are a rough guide; steps are timed separately.")
+    data = [
+        {"arm": case.arm, "step": step, name: place, "bits_per_token": loss}
+        for case, places, losses in known
+        for step, (place, loss) in enumerate(zip(places, losses, strict=True))
+    ]
     identity = "curves" if name == "tokens" else f"curves-{name.partition('_')[0]}"
-    frame = pd.DataFrame(data)
-    return Figure(
-        identity,
-        made,
-        f"Training loss over {about}, by arm",
-        said,
-        frame,
-        key=[case for case, *_ in known],
-        least=LEAST,
+    label = f"Training loss over {_AXES[name][0]}, by arm"
+    return (
+        _figure(identity, name, label, said, known, data, top=_top([losses for *_, losses in known])) if known else None
     )
 
 
 def _positions(curves: Sequence[Trained]) -> list[Figure]:
     """Plot the held-out loss by position in the window, where it was kept."""
-    known = [(case, *_by_position(notes.by_position)) for case, notes in curves if notes.by_position]
-    if not known:
-        return []
-    about, ticks = _AXES["position"]
-    made, axis = _frame(about, ticks)
-    for i, (case, places, losses) in enumerate(known):
-        _line(axis, case, i, places, losses)
+    known = [(case, *_by_position(notes.by_position)) for case, notes, _ in curves if notes.by_position]
     data = [
         {"arm": case.arm, "position": place, "held_out_bits_per_token": loss}
         for case, places, losses in known
@@ -110,18 +91,30 @@ def _positions(curves: Sequence[Trained]) -> list[Figure]:
     ]
     said = "Held-out loss at each place of a window: later tokens have more context."
     label = "Held-out loss by position in the window, by arm"
-    return [
-        Figure("curves-position", made, label, said, pd.DataFrame(data), key=[case for case, *_ in known], least=LEAST)
-    ]
+    return [_figure("curves-position", "position", label, said, known, data)] if known else []
 
 
-def _frame(about: str, ticks: Callable[[float, float], str]) -> tuple[Drawn, Axes]:
+def _figure(
+    identity: str,
+    along: str,
+    label: str,
+    said: str | Sentence,
+    known: Sequence[tuple[Case, Sequence[float], list[float]]],
+    data: list[dict[str, object]],
+    top: float | None = None,
+) -> Figure:
+    """Draw a line for each arm."""
     made, (axis,) = new_figure(4.0, 2.7)
     headline(made, "bits per token (lower is better)")
+    about, ticks = _AXES[along]
     axis.set_xlabel(about)
     axis.xaxis.set_major_formatter(ticks)
     axis.locator_params(axis="x", nbins=5)
-    return made, axis
+    for i, (case, places, losses) in enumerate(known):
+        _line(axis, case, i, places, losses)
+    if top is not None:
+        axis.set_ylim(top=top)
+    return Figure(identity, made, label, said, pd.DataFrame(data), key=[case for case, *_ in known], least=LEAST)
 
 
 def _top(losses: Sequence[list[float]]) -> float | None:
@@ -146,22 +139,14 @@ def _protocol(loaded: Loaded) -> Sentence:
     )
 
 
-def _notes(loaded: Loaded, case: Case, metric: str) -> TrainNotes | None:
-    """The notes of the first seed's run."""
-    case_id = _case_id(loaded, case, metric)
-    return loaded.tables.training_notes(case_id) if case_id else None
-
-
-def _step_flops(loaded: Loaded, case: Case, metric: str) -> float | None:
-    """FLOPs of a training step, where they were counted."""
-    case_id = _case_id(loaded, case, metric)
-    counted = loaded.tables.cell(case_id, "flops/train_step").good() if case_id else {}
-    return next((outcome.samples["value"][0] for outcome in counted.values()), None)
-
-
-def _case_id(loaded: Loaded, case: Case, metric: str) -> str | None:
+def _trained(loaded: Loaded, case: Case, metric: str) -> Trained | None:
+    """What is drawn of an arm; None where it was not trained."""
     row = loaded.case(case.arm, metric, lengths(loaded)[-1])
-    return None if row is None else str(row.case_id)
+    notes = None if row is None else loaded.tables.training_notes(str(row.case_id))
+    if row is None or notes is None:
+        return None
+    counted = loaded.tables.cell(str(row.case_id), "flops/train_step").good()
+    return case, notes, next((outcome.samples["value"][0] for outcome in counted.values()), None)
 
 
 def _smooth(losses: Sequence[float | None]) -> list[float]:

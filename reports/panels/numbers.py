@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import pandas as pd
-
 from modbench.reports.model import Block, Code, Estimate, Note, Sentence, Table, Value
 from modbench.reports.panel import Panel
 from modbench.reports.questions.first_screen import NOTHING_COMPARED
@@ -18,7 +16,8 @@ def render(loaded: Loaded) -> Iterator[Block]:
         return
     (case,) = loaded.arms
     rows = loaded.cases[loaded.cases.arm == case.arm]
-    lengths = [length for length in sorted(set(rows.seq_len)) if length in {*loaded.lengths_shown, *_trained(rows)}]
+    kept = {*loaded.lengths_shown, *rows[rows.workload == "train"].seq_len}
+    lengths = [length for length in sorted(set(rows.seq_len)) if length in kept]
     metrics = list(dict.fromkeys(rows.metric))
     found = [[metric, *(_cell(loaded.case(case.arm, metric, length)) for length in lengths)] for metric in metrics]
     yield Table(
@@ -36,10 +35,6 @@ def render(loaded: Loaded) -> Iterator[Block]:
     untold = rows[rows.status.isin(["skipped", "failed"])].itertuples(index=False)
     reasons = dict.fromkeys((str(row.metric), str(row.reason)) for row in untold)
     yield from (Note(Sentence("{metric}: {reason}", metric=metric, reason=reason)) for metric, reason in reasons)
-
-
-def _trained(rows: pd.DataFrame) -> set[int]:
-    return {int(length) for length in rows[rows.workload == "train"].seq_len}
 
 
 def _cell(row: Row | None) -> Value:

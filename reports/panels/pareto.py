@@ -263,7 +263,7 @@ def _draw(axis: Axes, points: Sequence[Point], marks: Marks, said: Sequence[str]
 def _said(point: Point, chosen: Choice, what: str) -> Sentence:
     """Return what a mark says on hover and focus."""
     each, (unit, factor) = point.weighed, chosen.loss_unit
-    value: Value = replace(point.other, low=None, high=None)
+    value: Value = point.other.alone
     if what != SIZE:
         rise = Estimate((point.other.value or 0.0) * factor, kind="difference", unit="nat")
         words = "loss {rise} {unit} against {base}"

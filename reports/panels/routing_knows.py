@@ -89,10 +89,9 @@ def _flips(arm: Arm) -> Figure | None:
 
     made, (axis,) = new_figure(WIDTH, HEIGHT)
     for passed, face in ((False, "none"), (True, arm.look.color)):
-        some = [each for each in decisions if each.passed == passed]
         axis.plot(
-            [each.score for each in some],
-            [each.saved for each in some],
+            [score for score, _, through in decisions if through == passed],
+            [saved for _, saved, through in decisions if through == passed],
             arm.look.marker,
             linestyle="none",
             markersize=4,
@@ -103,21 +102,23 @@ def _flips(arm: Arm) -> Figure | None:
         )
     parts.hairline(axis, 0.0, vertical=False)
     # On a linear axis a few large effects would flatten the rest into a line.
-    axis.set_yscale("symlog", linthresh=statistics.median_high([abs(each.saved) for each in decisions] or [0.0]) or 1.0)
+    axis.set_yscale(
+        "symlog", linthresh=statistics.median_high([abs(saved) for _, saved, _ in decisions] or [0.0]) or 1.0
+    )
     axis.yaxis.set_major_formatter(ticks())
     axis.yaxis.set_minor_locator(NullLocator())
     axis.set_title(f"thousandths of a nat saved by a pass, block {last}")
     axis.set_xlabel("router's score")
-    passed_ones = [each for each in decisions if each.passed]
+    passes = [saved for _, saved, passed in decisions if passed]
     caption = Sentence(
         "{decisions} decisions of block {block}, filled where the token passed: {harmful} of {passes} passes did harm.",
         decisions=len(decisions),
         block=last,
-        harmful=sum(each.saved < 0 for each in passed_ones),
-        passes=len(passed_ones),
+        harmful=sum(saved < 0 for saved in passes),
+        passes=len(passes),
     )
-    rows = [(each.score, each.saved, each.passed) for each in decisions]
-    data = pd.DataFrame(rows, columns=["score", "saved_nat_per_1000", "passed"]).assign(arm=arm.case.arm, block=last)
+    names = ["score", "saved_nat_per_1000", "passed"]
+    data = pd.DataFrame(decisions, columns=names).assign(arm=arm.case.arm, block=last)
     return Figure("knows-scatter", made, f"Score and worth of a pass, {name(arm.case)}", caption, data, least=370)
 
 

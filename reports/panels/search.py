@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,44 +12,6 @@ from modbench.harness.rules.bisection import Row, rows_of
 from modbench.reports.model import Estimate, Sentence
 from modbench.reports.panel import Lead, Panel
 from modbench.reports.tables.load import Loaded
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What the searches of a run spent.
-
-    Attributes:
-        cells: cells that were measured.
-        of: cells of the whole grid.
-        seconds: inside the units of these cells.
-        grid_s: what the units of all cells would have taken; None if a row has no measured cell to predict from.
-        ended: whether every search has ended.
-    """
-
-    cells: int
-    of: int
-    seconds: float
-    grid_s: float | None
-    ended: bool
-
-
-def spent(loaded: Loaded) -> Spent | None:
-    """Return what the searches of a run spent; None if it searched nothing."""
-    run = loaded.run
-    rows = rows_of(run.plan.model_copy(update={"units": run.planned}))
-    if not rows:
-        return None
-    asked = {unit.series for unit in run.plan.units if unit.rule}
-    records = {record.unit.name: record for record in run.records}
-    measured = {name: _seconds(row, asked, records) for name, row in rows.items()}
-    grid = [_of_grid(row, measured[name]) for name, row in rows.items()]
-    return Spent(
-        cells=sum(map(len, measured.values())),
-        of=sum(len(row.cells) for row in rows.values()),
-        seconds=sum(sum(each.values()) for each in measured.values()),
-        grid_s=None if None in grid else sum(each for each in grid if each is not None),
-        ended=run.decided,
-    )
 
 
 def _seconds(row: Row, asked: set[str], records: Mapping[str, Record]) -> dict[int, float]:
@@ -78,19 +39,30 @@ def _of_grid(row: Row, measured: Mapping[int, float]) -> float | None:
 
 
 def sentences(loaded: Loaded) -> Iterator[Sentence]:
-    """Say what the searches spent; nothing if nothing was searched."""
-    found = spent(loaded)
-    if found is None:
+    """Say what the searches of a run spent; nothing if nothing was searched."""
+    run = loaded.run
+    rows = rows_of(run.plan.model_copy(update={"units": run.planned}))
+    if not rows:
         return
+    asked = {unit.series for unit in run.plan.units if unit.rule}
+    records = {record.unit.name: record for record in run.records}
+    measured = {name: _seconds(row, asked, records) for name, row in rows.items()}
+    of_grid = [_of_grid(row, measured[name]) for name, row in rows.items()]
+    whole = None if None in of_grid else sum(each for each in of_grid if each is not None)
     words = "search: {cells} of {of} cells, {spent} of measuring"
-    if not found.ended:
+    if not run.decided:
         words += "; it has not ended"
-    elif found.grid_s is None:
+    elif whole is None:
         words += "; what the whole grid would have taken cannot be predicted: an arm has no measured cell"
     else:
         words += "; the whole grid would have taken about {grid} (predicted from the measured cells)"
-    seconds, grid = (Estimate(each, kind="duration") for each in (found.seconds, found.grid_s))
-    yield Sentence(words, cells=found.cells, of=found.of, spent=seconds, grid=grid)
+    yield Sentence(
+        words,
+        cells=sum(map(len, measured.values())),
+        of=sum(len(row.cells) for row in rows.values()),
+        spent=Estimate(sum(sum(each.values()) for each in measured.values()), kind="duration"),
+        grid=Estimate(whole, kind="duration"),
+    )
 
 
 # One sentence of the first screen says all of it.

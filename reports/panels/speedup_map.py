@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import bisect
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from modbench.harness.domain.case import Case
 from modbench.reports.figures.heat_map import HeatCell, draw_heat_map
@@ -207,10 +208,8 @@ def _band(line: Line, lengths: Sequence[int]) -> tuple[float, float]:
 
 def _position(at: float, lengths: Sequence[int]) -> float:
     """A length between the centres of its neighbours' cells, on the log scale."""
-    after = min(max(bisect.bisect_right(lengths, at), 1), len(lengths) - 1)
-    here, there = lengths[after - 1], lengths[after]
-    share = math.log(at / here) / math.log(there / here)
-    return after - 0.5 + min(max(share, 0.0), 1.0)
+    centres = [i + 0.5 for i in range(len(lengths))]
+    return float(np.interp(math.log(at), [math.log(length) for length in lengths], centres))
 
 
 READING = (

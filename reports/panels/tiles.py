@@ -173,7 +173,8 @@ def _loss(loaded: Loaded, found: Finding) -> tuple[Value, Value]:
     verdict: Value = Verdict(found.verdict, timed=False) if found.verdict else seeds_in_words(loaded)
     small = Sentence(words, base=short(found.against), verdict=verdict, causal=causal)
     value = Estimate(found.typical.value, kind="difference", unit="bit/B")
-    if not found.verdict or _steps(loaded, found.case.id) < FEWEST_STEPS:
+    notes = loaded.tables.training_notes(found.case.id)
+    if not found.verdict or notes is None or (notes.steps or 0) < FEWEST_STEPS:
         # What a few steps or seeds made is no result: it does not stand in large type.
         return "no claim", Sentence("{value} {small}", value=value, small=small)
     return value, small
@@ -186,12 +187,6 @@ def _promised(row: Row, promised: str) -> Sentence:
         words = "{share} of the {promised} gain" if row.realised > 0 else "none of the {promised} gain of {ideal}"
     ideal, share = Estimate(row.ideal, kind="ratio"), Estimate.of(row.realised, kind="share")
     return Sentence(words, ideal=ideal, share=share, promised=promised)
-
-
-def _steps(loaded: Loaded, case_id: str) -> int:
-    """Return the optimizer steps of a case's training run."""
-    notes = loaded.tables.training_notes(case_id)
-    return notes.steps or 0 if notes is not None else 0
 
 
 def _bar(ratio: Estimate, ideal: float | None) -> Bar:

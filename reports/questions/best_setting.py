@@ -50,7 +50,7 @@ def rows(loaded: Loaded) -> list[dict[str, Any]]:
         {
             "model": each.case.short_model,
             "metric": each.metric,
-            **{key: getattr(each.case.place, key) for key in ("seq_len", "batch_size", "dtype")},
+            **each.case.place.model_dump(include={"seq_len", "batch_size", "dtype"}),
             "settings": each.settings,
             "arm": each.case.arm if each.told_apart else None,
         }

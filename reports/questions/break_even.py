@@ -7,14 +7,16 @@ statistics are in `harness/stats/break_even.py`.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import operator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import pandas as pd
 
+from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import OF_WORK, Label
-from modbench.harness.domain.case import Case, Comparison, Place
+from modbench.harness.domain.case import Case, Place
 from modbench.harness.stats.break_even import Found, Point, break_even
 from modbench.harness.stats.effects import LEVEL
 from modbench.reports.model import Block, Estimate, Finding, Listed, Sentence, Table, Value
@@ -165,14 +167,10 @@ def _rows(loaded: Loaded, metric: str, arm: str, baseline: str) -> dict[str, Any
 
 def _groups(loaded: Loaded, metric: str, axis: Axis) -> list[list[Mapping[str, Case]]]:
     """Points along an axis, ascending, for everything else that a place has; of each point its cases by arm."""
-    held = other(axis)
-    groups: dict[tuple[object, ...], list[Comparison]] = {}
-    for comparison in loaded.run.plan.comparisons:
-        anchor, where = comparison.arms[0], comparison.place
-        if metric in comparison.metrics and not anchor.task and anchor.budget is None:
-            how = (where.dtype, where.device, where.threads, where.compile, where.graph)
-            key = (getattr(where, held), *how, comparison.name)  # a search has a comparison of its own for each arm
-            groups.setdefault(key, []).append(comparison)
+    held = operator.attrgetter(other(axis), "dtype", "device", "threads", "compile", "graph")
+    every = [each for each in loaded.run.plan.comparisons if metric in each.metrics]
+    timed = [each for each in every if not each.arms[0].task and each.arms[0].budget is None]
+    groups = grouped(((held(each.place), each.name), each) for each in timed)  # a search names one for each arm
     return [
         [{case.arm: case for case in each.arms} for each in sorted(group, key=lambda each: getattr(each.place, axis))]
         for group in groups.values()
@@ -286,11 +284,7 @@ def _row(line: Line, estimand: str) -> dict[str, object]:
         "baseline_arm": line.baseline.arm,
         "against": line.kind,
         fixed: getattr(place, fixed),
-        "device": place.device,
-        "dtype": place.dtype,
-        "compile": place.compile,
-        "graph": place.graph,
-        "threads": place.threads,
+        **place.model_dump(include={"device", "dtype", "compile", "graph", "threads"}),
         "estimand": estimand,
         "outcome": None if line.withheld else found.verdict,
         **columns_of(point),
@@ -342,15 +336,11 @@ def columns(loaded: Loaded, arms: Sequence[Case], metrics: Collection[str] = ALL
             AGAINST.get(kind, kind),
             [pays_from(of_arm.get(case.arm)) for case in arms],
             where.axis,
-            _to_measure(of_arm.values()),
+            tuple(sorted({at for line in of_arm.values() if not line.withheld and (at := line.later.measure_next)})),
         )
         for where, kinds in found.items()
         for kind, of_arm in kinds.items()
     ]
-
-
-def _to_measure(made: Iterable[Line]) -> tuple[int, ...]:
-    return tuple(sorted({at for line in made if not line.withheld and (at := line.later.measure_next) is not None}))
 
 
 def measure_next(axis: Axis, places: Collection[int]) -> Sentence | None:

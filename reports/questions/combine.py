@@ -304,12 +304,7 @@ def _row(each: Combined) -> dict[str, Any]:
         "baseline_arm": square.base.arm,
         "capacity": square.both.config.capacity,
         "mixer": square.both.config.mixer,
-        "seq_len": place.seq_len,
-        "batch_size": place.batch_size,
-        "device": place.device,
-        "dtype": place.dtype,
-        "compile": place.compile,
-        "threads": place.threads,
+        **place.model_dump(include={"seq_len", "batch_size", "device", "dtype", "compile", "threads"}),
         "quantity": "ratio of ratios" if found.typical.kind == "ratio" else "difference of differences",
         "expected": each.expected,
         **columns_of(found.typical),
@@ -372,7 +367,7 @@ def _named(group: Sequence[Combined]) -> Iterator[tuple[Value, Value]]:
 
 def _alone(found: Finding) -> Value:
     """A ratio or a difference without its interval, which `combine.csv` has; else its status."""
-    return found.status if found.typical.value is None else replace(found.typical, low=None, high=None)
+    return found.status if found.typical.value is None else found.typical.alone
 
 
 def _notes(loaded: Loaded, group: Sequence[Combined]) -> Iterator[Value]:

@@ -8,7 +8,7 @@ own times are compared as two samples of unequal variance (Welch).
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeAlias
 
@@ -26,7 +26,7 @@ from modbench.harness.stats.verdicts import Disturbed, Estimates
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table
 from modbench.reports.model import Value as Shown
 from modbench.reports.questions import win_rate
-from modbench.reports.questions.gate.non_inferiority import Change, welch
+from modbench.reports.questions.gate.non_inferiority import welch
 from modbench.reports.tables import axes, comparisons, losses
 from modbench.reports.tables.axes import Value
 from modbench.reports.tables.cell import joined_reasons
@@ -103,21 +103,10 @@ def _between(case: Effect, baseline: Effect) -> Effect:
     if change is None:
         reason = "an interval needs three launches of each"
         return Effect(case.value - baseline.value, n=n, reason=reason)
-    half95, half90 = (_half(change, share) for share in (0.975, 0.95))
-    mde = half95 + _half(change, POWER)
-    ends = (change.value - half95, change.value + half95, change.value - half90, change.value + half90)
-    return Effect(change.value, *ends, mde, change.spread, _p_value(change), n)
-
-
-def _half(change: Change, share: float) -> float:
-    return float(special.stdtrit(change.df, share)) * change.se
-
-
-def _p_value(change: Change) -> float:
-    """Two-sided p-value of no difference."""
-    if change.se == 0:
-        return float(change.value == 0)
-    return float(2 * special.stdtr(change.df, -abs(change.value) / change.se))
+    half95, power = (float(special.stdtrit(change.df, share)) * change.se for share in (0.975, POWER))
+    p = min(1.0, 2 * min(change.p_worse, change.p_better))
+    ends = (change.value - half95, change.value + half95, *change.ends)
+    return Effect(change.value, *ends, half95 + power, change.spread, p, n)
 
 
 # Shown where no metric is named: the others are in the JSON.
@@ -188,6 +177,10 @@ class Column:
     metric: Metric
     heading: Heading
     cells: dict[Value, Cell] = field(default_factory=dict)
+
+
+# Columns that one column of a table stands for, by what else distinguishes them.
+_Groups: TypeAlias = dict[Heading, Column]
 
 
 @dataclass(frozen=True)
@@ -273,24 +266,18 @@ class Grid:
 
 def grids(loaded: Loaded, table: AlongAxis, columns: Sequence[Column]) -> Iterator[Grid]:
     """Yield a table for each metric: lengths side by side, else the last of the fields that distinguish its columns."""
-    for key in dict.fromkeys(column.metric.key for column in columns):
-        mine = [column for column in columns if column.metric.key == key]
+    for key, mine in grouped((column.metric.key, column) for column in columns).items():
         fields = dict.fromkeys(field for column in mine for field, _ in column.heading)
         across = "seq_len" if "seq_len" in fields else next(reversed(fields), "")
-        heads: dict[Value, dict[Heading, Column]] = {}
+        heads: dict[Value, _Groups] = {}
         for column in mine:
-            group = tuple(each for each in column.heading if each[0] != across)
-            heads.setdefault(dict(column.heading).get(across), {})[group] = column
-        at = _rows(table, [*heads.values()])
-        known = {cell.case.id: cell.value for column in mine for cell in column.cells.values()}
-        cells = [_column(loaded, mine[0].metric, found, at, known) for found in heads.values()]
-        names = [*at.values()]
-        kept = _once([value == BASELINE for _, value in at], names, cells)
-        titles = [
-            named(next(iter(found.values())), ((across, value),)) if across else "" for value, found in heads.items()
-        ]
-        rows = [(*names[i], *(column[i] for column in cells)) for i in kept]
-        yield Grid((key,), Table(TITLES.get(key, key), ("", "", *titles), rows))
+            heads.setdefault(dict(column.heading).get(across), {})[_without(column.heading, across)] = column
+        titles = [named(next(iter(of.values())), ((across, value),)) if across else "" for value, of in heads.items()]
+        yield Grid((key,), Table(TITLES.get(key, key), ("", "", *titles), _rows(loaded, table, [*heads.values()])))
+
+
+def _without(heading: Heading, key: str) -> Heading:
+    return tuple(each for each in heading if each[0] != key)
 
 
 # Losses in the order in which one table prefers them: where routers decide as in generation, one is comparable with dense.
@@ -308,7 +295,7 @@ class _Head(NamedTuple):
 
     metric: str
     length: int | None
-    groups: dict[Heading, Column]
+    groups: _Groups
 
     @property
     def title(self) -> str:
@@ -325,16 +312,7 @@ def one_table(loaded: Loaded, table: AlongAxis, keep: Filter) -> Table:
         UsageError: if nothing has a length that was named.
     """
     heads = [*_heads(table, keep)]
-    at = _rows(table, [head.groups for head in heads])
-    cells = []
-    for head in heads:
-        known = {cell.case.id: cell.value for column in head.groups.values() for cell in column.cells.values()}
-        cells.append(_column(loaded, next(iter(head.groups.values())).metric, head.groups, at, known))
-    names, of_baseline = [*at.values()], [value == BASELINE for _, value in at]
-    if grouped := any(name_of_group for name_of_group, _ in names):
-        names = [(table.baseline, "") if base else both for base, both in zip(of_baseline, names, strict=True)]
-    kept = _once(of_baseline, [(first, first) for first, _ in names], cells)
-    rows = [(*names[i], *(column[i] for column in cells)) for i in kept]
+    rows = _rows(loaded, table, [head.groups for head in heads], one_baseline=True)
     usual = {head.length for head in heads if head.metric not in LOSSES} or {head.length for head in heads}
     titles = [", ".join([head.title, *(_length(head.length) if len(usual) > 1 else [])]) for head in heads]
     notes: list[Shown] = [
@@ -350,13 +328,14 @@ def one_table(loaded: Loaded, table: AlongAxis, keep: Filter) -> Table:
         at="".join(_length(*usual)) if len(usual) == 1 else "",
         notes=notes,
     )
-    return made if grouped else replace(made, head=made.head[1:], rows=[row[1:] for row in rows])
+    return made if any(row[0] for row in rows) else replace(made, head=made.head[1:], rows=[row[1:] for row in rows])
 
 
 def _heads(table: AlongAxis, keep: Filter) -> Iterator[_Head]:
     """Yield the columns of one table."""
     known = {column.metric.key for column in table.columns}
-    compared = {column.metric.key for column in table.columns for cell in column.cells.values() if _has_number(cell)}
+    every = ((column, cell) for column in table.columns for cell in column.cells.values())
+    compared = {column.metric.key for column, cell in every if cell.row is not None and cell.value is not None}
     loss = next((key for key in LOSSES if key in compared), None)
     lengths = {_length_of(column) for column in table.columns}
     if keep.seq_lens and lengths.isdisjoint(keep.seq_lens):
@@ -366,13 +345,7 @@ def _heads(table: AlongAxis, keep: Filter) -> Iterator[_Head]:
         has = {_length_of(column) for column in mine}
         for length in [each for each in keep.seq_lens if each in has] or sorted(has, key=lambda each: each or 0)[-1:]:
             alike = [column for column in mine if _length_of(column) == length]
-            groups = {tuple(each for each in column.heading if each[0] != "seq_len"): column for column in alike}
-            yield _Head(key, length, groups)
-
-
-def _has_number(cell: Cell) -> bool:
-    """Whether a case that is no baseline has a value."""
-    return cell.row is not None and cell.value is not None
+            yield _Head(key, length, {_without(column.heading, "seq_len"): column for column in alike})
 
 
 def _length_of(column: Column) -> int | None:
@@ -395,61 +368,52 @@ def told_once(table: Table) -> Table:
     return replace(table, rows=rows)
 
 
-def _once(of_baseline: Sequence[bool], names: Sequence[tuple[str, str]], cells: Sequence[Sequence[Shown]]) -> list[int]:
-    """Return the rows to show: a baseline that stands beside several groups is shown at the first of those that are alike."""
-    seen, kept = list[tuple[object, ...]](), list[int]()
-    for i, (_, label) in enumerate(names):
-        row = (label, *(cell.value if isinstance(cell := column[i], Finding) else cell for column in cells))
-        if not of_baseline[i] or row not in seen:
-            kept.append(i)
-        seen.append(row)
-    return kept
+def _rows(
+    loaded: Loaded, table: AlongAxis, heads: Sequence[_Groups], *, one_baseline: bool = False
+) -> list[tuple[Shown, ...]]:
+    """Return the rows of a table whose columns stand for several: the names of each row, then its cells.
 
-
-# Rows of a table, by what distinguishes their columns and by their value of the axis, each with the names of both.
-_Rows: TypeAlias = Mapping[tuple[Heading, Value], tuple[str, str]]
-
-
-def _rows(table: AlongAxis, heads: Sequence[Mapping[Heading, Column]]) -> _Rows:
-    """Return the rows of a table whose columns stand for several, by what distinguishes these."""
+    A baseline that stands beside several groups is shown at the first of those that are alike; with `one_baseline` it is named by
+    what it is where groups have names.
+    """
     groups = {group: column for head in reversed(heads) for group, column in head.items()}
-    return {
-        (group, value): (named(groups[group], group), row_label(table, value))
+    at = [
+        (group, value)
         for group in dict.fromkeys(group for head in heads for group in head)
         for value in table.rows
         if any(group in head and value in head[group].cells for head in heads)
-    }
-
-
-def _column(
-    loaded: Loaded,
-    metric: Metric,
-    head: Mapping[Heading, Column],
-    at: _Rows,
-    known: Mapping[str, float | None],
-) -> list[Shown]:
-    """Return one column; the best of each place is marked where it is told apart from all others there."""
-    cells = [head[group].cells.get(value) if group in head else None for group, value in at]
-    best = _best(loaded, metric, [cell for cell in cells if cell is not None])
-    return [
-        "" if cell is None else replace(found(loaded, metric, cell, known), best=cell.case.id in best) for cell in cells
     ]
+    cells, seen, rows = [_column(loaded, head, at) for head in heads], list[object](), list[tuple[Shown, ...]]()
+    names = [(named(groups[group], group), row_label(table, value)) for group, value in at]
+    if one_baseline and any(group for group, _ in names):
+        names = [(table.baseline, "") if at[i][1] == BASELINE else both for i, both in enumerate(names)]
+    for i, (group, label) in enumerate(names):
+        row = tuple(column[i] for column in cells)
+        alike = (group if one_baseline else label, *(cell.value if isinstance(cell, Finding) else cell for cell in row))
+        if at[i][1] != BASELINE or alike not in seen:
+            rows.append((group, label, *row))
+        seen.append(alike)
+    return rows
 
 
-def best(loaded: Loaded, column: Column) -> set[str]:
-    """Return the ids of the cases of a column that are told apart as the best of their place."""
-    return _best(loaded, column.metric, [*column.cells.values()])
+def _column(loaded: Loaded, head: _Groups, at: Sequence[tuple[Heading, Value]]) -> list[Shown]:
+    """Return one column; the best of each place is marked where it is told apart from all others there."""
+    metric = next(iter(head.values())).metric
+    cells = [head[group].cells.get(value) if group in head else None for group, value in at]
+    first = best(loaded, metric, [cell for cell in cells if cell is not None])
+    return ["" if cell is None else replace(found(loaded, metric, cell), best=cell.case.id in first) for cell in cells]
 
 
-def _best(loaded: Loaded, metric: Metric, cells: Sequence[Cell]) -> set[str]:
+def best(loaded: Loaded, metric: Metric, cells: Iterable[Cell]) -> set[str]:
+    """Return the ids of the cases that are told apart as the best of their place."""
     places: dict[Place, dict[str, str]] = {}
     for case in (cell.case for cell in cells if cell.value is not None):
         places.setdefault(case.place, {})[case.arm] = case.id
-    found = (arms.get(win_rate.best(loaded, metric.key, arms) or "") for place, arms in places.items())
+    found = (arms.get(win_rate.best(loaded, metric.key, arms) or "") for arms in places.values())
     return {case for case in found if case}
 
 
-def found(loaded: Loaded, metric: Metric, cell: Cell, known: Mapping[str, float | None]) -> Finding:
+def found(loaded: Loaded, metric: Metric, cell: Cell) -> Finding:
     """Return a cell as a finding: its value, and what is found of it against the baseline."""
     own = Estimate(cell.value, unit="" if metric.unit == "ratio" else metric.unit)
     own = replace(own, kind="share") if metric.unit == "ratio" else own
@@ -457,7 +421,7 @@ def found(loaded: Loaded, metric: Metric, cell: Cell, known: Mapping[str, float 
     if cell.row is None:
         return replace(alone, against="") if cell.why else alone
     base = loaded.cases_by_id[str(cell.row["baseline_case_id"])]
-    made = of_row(cell.row, cell.case, base, cell.value, known.get(base.id))
+    made = of_row(cell.row, cell.case, base, cell.value, loaded.values.get((base.id, metric.key)))
     return made if made.status != "ok" else replace(made, value=own)
 
 
@@ -488,13 +452,12 @@ def labels(columns: Sequence[Column], most: int = 0, *, marked: Collection[str] 
 
 def missing(columns: Sequence[Column], most: int) -> Iterator[Sentence]:
     """Say why cells have no comparison: each reason once, so many of them."""
-    reasons: dict[tuple[str, str], list[str]] = {}
-    for column in columns:
-        for cell in column.cells.values():
-            if cell.row is not None and cell.row["status"] != "ok":
-                reasons.setdefault((cell.row["status"], cell.row["reason"]), []).append(cell.case.id)
-            elif cell.why:
-                reasons.setdefault(("–", cell.why), []).append(cell.case.id)
+    cells = [cell for column in columns for cell in column.cells.values()]
+    reasons = grouped(
+        ((cell.row["status"], cell.row["reason"]) if cell.row is not None else ("–", cell.why), cell.case.id)
+        for cell in cells
+        if (cell.why if cell.row is None else cell.row["status"] != "ok")
+    )
     for (status, reason), cases in list(reasons.items())[:most]:
         yield Sentence("{cases}: {status}: {reason}", cases=Listed(cases, most=1), status=status, reason=reason)
     if len(reasons) > most:
@@ -597,11 +560,10 @@ class _Maker:
         for key in self.keep.metrics:
             if key not in self.plan.suite.metrics:
                 raise unknown("metric", key, self.plan.suite.metrics)
-        yield from (each for each in self.tables.asked() if self._kept(each[2], each[1]))
-
-    def _kept(self, case: Case, metric: Metric) -> bool:
-        matches = self.matches is None or self.matches(case.id)
-        return self.at[case.id] is not None and matches and self.keep.keeps(case, metric)
+        for comparison, metric, case in self.tables.asked():
+            matches = self.matches is None or self.matches(case.id)
+            if self.at[case.id] is not None and matches and self.keep.keeps(case, metric):
+                yield comparison, metric, case
 
     def _distinguishing(self, wanted: Sequence[Measured]) -> dict[str, set[str]]:
         """Return by metric the fields that name its columns: those that differ where they apply, none that others imply."""

@@ -9,12 +9,13 @@ versions, code, suite) is named first.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.grouped import grouped
 from modbench.harness.core.units import human
 from modbench.harness.domain.case import Case
 from modbench.harness.registry import catalogue
@@ -27,7 +28,6 @@ from modbench.reports.tables import axes, provenance
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.pair_verdicts import UNCHECKED
 
-SECTIONS = ("machine", "versions", "code", "suite")
 # Facts that make two machines unlike: times of one say little about times of the other.
 KIND = ("processor", "GPU", "device", "threads")
 # Characters of a hash that are shown.
@@ -52,7 +52,7 @@ class Difference:
 
 def differences(runs: Sequence[Loaded]) -> list[Difference]:
     """Return the facts in which the runs differ, in the order of the sections."""
-    told = [{section: dict(facts) for section, facts in _facts(run)} for run in runs]
+    told = [{section: dict(facts(run)) for section, facts in SECTIONS.items()} for run in runs]
     found = []
     for section in SECTIONS:
         absent = {name for each in told for name, value in each[section].items() if value == NONE}
@@ -71,13 +71,6 @@ def differences(runs: Sequence[Loaded]) -> list[Difference]:
 def unlike(found: Sequence[Difference]) -> list[Difference]:
     """Return the differences that make the machines unlike."""
     return [each for each in found if each.section == "machine" and each.what in KIND]
-
-
-def _facts(loaded: Loaded) -> Iterator[tuple[str, Iterator[tuple[str, str]]]]:
-    yield "machine", _machine(loaded)
-    yield "versions", _versions(loaded)
-    yield "code", _code(loaded)
-    yield "suite", _suite(loaded)
 
 
 def _machine(loaded: Loaded) -> Iterator[tuple[str, str]]:
@@ -137,6 +130,15 @@ def _flat(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str
             yield f"{before}{key}", ", ".join(map(str, value))
         else:
             yield f"{before}{key}", NONE if value is None else str(value)
+
+
+# What facts are about, in this order.
+SECTIONS: Mapping[str, Callable[[Loaded], Iterator[tuple[str, str]]]] = {
+    "machine": _machine,
+    "versions": _versions,
+    "code": _code,
+    "suite": _suite,
+}
 
 
 def the_same(found: Sequence[Difference], of: int) -> Sentence | None:
@@ -305,7 +307,9 @@ class _Pair:
     def _row(self, key: Key, forward: GateFinding | None, backward: GateFinding | None) -> Row:
         case, metric = self.planned[0].get(key) or self.planned[1][key]
         verdict, reason = self._verdict(key, forward, backward)
-        if verdict not in SILENT and self._withheld(metric):
+        # Nothing speaks for a machine that timed this metric.
+        unchecked = any(side.tables.made_in(metric).times and not side.checked for side in (self.first, self.run))
+        if verdict not in SILENT and unchecked:
             verdict, reason = "cannot tell", UNCHECKED.replace("`", "")
         kind: Kind = "loss" if metric.unit in LOSS_UNITS else "quantity"
         first, value = (Estimate(side.values.get(key), kind=kind, unit=metric.unit) for side in (self.first, self.run))
@@ -339,10 +343,6 @@ class _Pair:
         trouble = (self.first, self.run)[side].tables.trouble(*self.planned[side][key])
         failed = trouble is not None and trouble.status == "failed"
         return f"failed in {letter(side * self.number)}: {trouble.reason}" if failed and trouble else None
-
-    def _withheld(self, metric: Metric) -> bool:
-        """Whether nothing speaks for a machine that timed this metric."""
-        return any(side.tables.made_in(metric).times and not side.checked for side in (self.first, self.run))
 
 
 def _by_cell(findings: Sequence[GateFinding]) -> dict[Key, GateFinding]:
@@ -432,11 +432,11 @@ def differences_table(compared: Compared) -> Table | None:
 
 def reasons(against: Against, most: int) -> Iterator[Sentence]:
     """Say what is new or missing, and why cases have no verdict or a change without a number: each reason once."""
-    found: dict[tuple[str, str], list[Row]] = {}
-    for row in against.rows:
-        silent = row.typical.value is None or row.verdict in {"cannot tell", "not compared"}
-        if row.reason and silent and row.reason != UNDECIDED and not row.reason.startswith("failed in"):
-            found.setdefault((str(row.verdict), row.reason), []).append(row)
+    silent = [
+        row for row in against.rows if row.typical.value is None or row.verdict in {"cannot tell", "not compared"}
+    ]
+    known = [row for row in silent if row.reason and row.reason != UNDECIDED and not row.reason.startswith("failed in")]
+    found = grouped(((str(row.verdict), str(row.reason)), row) for row in known)
     for (verdict, reason), rows in list(found.items())[:most]:
         cases, metrics = (
             [*dict.fromkeys(each)] for each in zip(*((row.what.id, row.metric) for row in rows), strict=True)

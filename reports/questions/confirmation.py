@@ -5,6 +5,7 @@ The answer says too whether the router earned it, and what would decide.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -273,14 +274,14 @@ def _rows(answer: Answer) -> list[dict[str, object]]:
 # --- in sentences and a table
 
 
-def in_short(loaded: Loaded) -> list[Sentence]:
-    """Say what was confirmed, without the comparisons that the conclusion says; none if nothing was."""
-    return [each for answer in answers(loaded) for each in of(loaded, answer) if not _concluded(answer, each)]
+def in_short(loaded: Loaded, *, concluded: bool = False) -> list[Sentence]:
+    """Say what was confirmed, without the comparisons that the conclusion says, or those alone; none if nothing was."""
+    said = ((answer, each) for answer in answers(loaded) for each in of(loaded, answer))
+    return [each for answer, each in said if _concluded(answer, each) is concluded]
 
 
-def rest(loaded: Loaded) -> list[Sentence]:
-    """Return what `in_short` leaves out."""
-    return [each for answer in answers(loaded) for each in of(loaded, answer) if _concluded(answer, each)]
+# What it leaves out.
+rest = functools.partial(in_short, concluded=True)
 
 
 def _concluded(answer: Answer, sentence: Sentence) -> bool:
@@ -296,14 +297,11 @@ def short_table(loaded: Loaded) -> Table | None:
     made = answers(loaded)
     if not rest(loaded):
         return None
-    where = " at {budget}" * (len({answer.budget for answer in made}) > 1) + " in {dtype}" * any(
-        each.dtype for each in made
-    )
+    words = "{other}" + " at {budget}" * (len({each.budget for each in made}) > 1)
+    words += " in {dtype}" * any(each.dtype for each in made)
     rows = [
         (
-            Sentence(
-                "{other}" + where, other=answer.name(each.role), budget=in_flops(answer.budget), dtype=answer.dtype
-            ),
+            Sentence(words, other=answer.name(each.role), budget=in_flops(answer.budget), dtype=answer.dtype),
             found.typical,
             found.typical.n,
             Verdict(found.verdict, timed=False),
@@ -474,19 +472,15 @@ def _between_sizes(loaded: Loaded, answer: Answer) -> Iterator[Sentence]:
 def blocks(loaded: Loaded) -> Iterator[Block]:
     """Return the losses of the fresh seeds and how the best compares with each arm; nothing where nothing was confirmed."""
     made = answers(loaded)
+    compared = [each for answer in made for each in answer.confirmed.compared]
     if made:
         yield Table("Confirmed", HEAD, [row for answer in made for row in _shown(answer)])
         yield Note(
             "Differences are the best's loss minus the other's, in nats per token: below 0 the best is better. The verdict is "
             "about the best: worse means worse than the model in that row."
             + " Where looking stopped early they are median-unbiased estimates, a little smaller than those of the mean losses."
-            * any(_corrected(answer) for answer in made)
+            * any(each.looks[-1].difference != each.looks[-1].value for each in compared if each.looks)
         )
-
-
-def _corrected(answer: Answer) -> bool:
-    """Whether an estimate differs from the difference of the mean losses."""
-    return any(each.looks and each.looks[-1].difference != each.looks[-1].value for each in answer.confirmed.compared)
 
 
 def _shown(answer: Answer) -> Iterator[Sequence[Value]]:

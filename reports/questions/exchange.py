@@ -107,27 +107,6 @@ def unpriced(metric: Metric, place: Place | None, trouble: Trouble, reason: str 
 
 
 @dataclass(frozen=True)
-class Held:
-    """An arm held against a dense ladder by its loss.
-
-    Attributes:
-        case: the arm, as trained.
-        ladder: the dense models, smallest first, as trained.
-        loss: key of the loss.
-        place: where on the ladder its loss lies.
-        same: the dense model of the arm's shape.
-        reason: what else must be known.
-    """
-
-    case: Case
-    ladder: tuple[Case, ...]
-    loss: str
-    place: Crossing
-    same: Case | None
-    reason: str | None
-
-
-@dataclass(frozen=True)
 class Exchange:
     """The effective speed-ups of one arm.
 
@@ -137,6 +116,7 @@ class Exchange:
         loss: key of the loss.
         place: where on the ladder its loss lies; None where it has no loss.
         prices: by currency, in the order of `CURRENCIES`.
+        reason: what else must be known of each.
         check: whether the arm is itself a dense model of the ladder.
         at: the training length, where the run has several.
         means: mean loss of each model of the ladder, in `unit`.
@@ -148,7 +128,8 @@ class Exchange:
     ladder: tuple[Case, ...]
     loss: str
     place: Crossing | None
-    prices: tuple[Price, ...]
+    prices: tuple[Price, ...] = ()
+    reason: str | None = None
     check: bool = False
     at: int | None = None
     means: tuple[float, ...] = ()
@@ -161,26 +142,15 @@ class Exchange:
         return f" at {grid_point('T', self.at)}" if self.at else ""
 
     @property
+    def same(self) -> Case | None:
+        """The dense model of the arm's shape."""
+        sized = self.case.budget is not None
+        return next((c for c in self.ladder if (c.size == self.case.size if sized else not c.rung)), None)
+
+    @property
     def stated(self) -> list[Price]:
         """Prices with a rate or a bound."""
         return [price for price in self.prices if price.rate.kind != "none"]
-
-
-@dataclass(frozen=True)
-class _Trained:
-    """The training runs that are compared with each other: of one length, one number format and one budget.
-
-    Attributes:
-        losses: keys of the losses that were asked for.
-        dense: the dense models.
-        arms: all others.
-        turns: whether all have equal training FLOPs, so that the dense curve may rise again.
-    """
-
-    losses: tuple[str, ...]
-    dense: tuple[Case, ...]
-    arms: tuple[Case, ...]
-    turns: bool
 
 
 def exchanges(loaded: Loaded) -> list[Exchange]:
@@ -188,17 +158,15 @@ def exchanges(loaded: Loaded) -> list[Exchange]:
     several = len(lengths(loaded)) > 1
     with memo.remembering():
         maker = _Maker(loaded)
-        made = [each for group in _groups(loaded) for each in maker.of_group(group)]
+        made = [each for group in _groups(loaded) for each in maker.of_group(*group)]
     return [replace(each, at=each.case.place.seq_len) for each in made] if several else made
 
 
-def _groups(loaded: Loaded) -> Iterator[_Trained]:
-    found: dict[tuple[int, str, float | None], list[Comparison]] = {}
-    for comparison in () if loaded.evaluates_only else loaded.run.plan.comparisons:
-        first = comparison.arms[0]
-        if not first.task and any(key in comparison.metrics for key in PER_TOKEN):
-            key = (comparison.place.seq_len, comparison.place.dtype, first.budget)
-            found.setdefault(key, []).append(comparison)
+def _groups(loaded: Loaded) -> Iterator[tuple[Sequence[str], Sequence[Case], Sequence[Case]]]:
+    """Yield training runs of one length, one number format and one budget: the losses asked for, dense models, all others."""
+    every = [] if loaded.evaluates_only else loaded.run.plan.comparisons
+    trained = [each for each in every if not each.arms[0].task and any(key in each.metrics for key in PER_TOKEN)]
+    found = grouped(((each.place.seq_len, each.place.dtype, each.arms[0].budget), each) for each in trained)
     for (*_, budget), comparisons in found.items():
         cases = [case for comparison in comparisons for case in comparison.arms]
         plain = [case for case in cases if case.model == "dense" and not case.rung]
@@ -208,9 +176,8 @@ def _groups(loaded: Loaded) -> Iterator[_Trained]:
         same = {c.id for c in plain if (c.arm == plain[0].arm if budget is None else c.variant == plain[0].variant)}
         dense = [case for case in cases if case.id in same or (case.model == "dense" and case.rung)]
         if len(dense) > 1:
-            rest = tuple(case for case in cases if case not in dense)
-            asked = tuple(key for key in PER_TOKEN if any(key in comparison.metrics for comparison in comparisons))
-            yield _Trained(asked, tuple(dense), rest, budget is not None)
+            asked = [key for key in PER_TOKEN if any(key in comparison.metrics for comparison in comparisons)]
+            yield asked, dense, [case for case in cases if case not in dense]
 
 
 @dataclass(frozen=True)
@@ -219,47 +186,47 @@ class _Maker:
 
     loaded: Loaded
 
-    def of_group(self, group: _Trained) -> Iterator[Exchange]:
+    def of_group(self, losses: Sequence[str], models: Sequence[Case], arms: Sequence[Case]) -> Iterator[Exchange]:
         """Yield the effective speed-ups of every arm, and of every dense model that lies between two others."""
-        dense = sorted(group.dense, key=self._size)
-        for case in group.arms:
-            yield self._exchange(group, case, dense)
-        if not group.turns:  # a curve that turns is not straight between points far apart
+        dense = sorted(models, key=self._size)
+        for case in arms:
+            yield self._exchange(losses, case, dense)
+        if dense[0].budget is None:  # a curve at one budget turns, and is not straight between points far apart
             for case in dense[1:-1]:
-                yield self._exchange(group, case, [other for other in dense if other != case], check=True)
+                yield self._exchange(losses, case, [other for other in dense if other != case], check=True)
 
     def _size(self, case: Case) -> float:
         """Forward FLOPs with causal attention, which order the ladder; 0 where they were not counted."""
         return float(self.loaded.tables.counted(case).forward_causal or 0.0)
 
-    def _exchange(self, group: _Trained, case: Case, dense: Sequence[Case], *, check: bool = False) -> Exchange:
+    def _exchange(self, losses: Sequence[str], case: Case, dense: Sequence[Case], *, check: bool = False) -> Exchange:
         """Make the effective speed-ups of one arm, by the first loss that it and two dense models have."""
         troubles = []
-        for key in group.losses:
+        for key in losses:
             own = self._losses(case, key)
             known = {c: each for c in dense if self._size(c) and not isinstance(each := self._losses(c, key), Trouble)}
             if isinstance(own, Trouble):
                 troubles.append(own)
             elif len(known) < 2:
                 troubles.append(Trouble("skipped", f"fewer than two dense models have {key}"))
-            elif len({text for c in (case, *known) for text in self._texts(c, key)}) > 1:
+            elif (
+                len({(notes.corpus_sha256, notes.tokenizer) for c in (case, *known) for notes in self._notes(c, key)})
+                > 1
+            ):
                 troubles.append(Trouble("skipped", "the arm and the dense models read different text, or other tokens"))
             else:
-                place = crossing(list(known.values()), own, turns=group.turns)
+                place = crossing(list(known.values()), own, turns=case.budget is not None)
                 left_out = [f"left out of the ladder, without {key}: {c.arm}" for c in dense if c not in known]
                 reason = joined_reasons(
                     [CHECK if check else None, STRAIGHT if len(known) == 2 and not check else None, *left_out]
                 )
-                ladder = tuple(known)
-                same = next((c for c in ladder if (c.size == case.size if group.turns else not c.rung)), None)
-                prices = tuple(self._prices(Held(case, ladder, key, place, same, reason)))
                 unit, factor = unit_of(self.loaded)
-                means = tuple(factor * sum(each) / len(each) for each in known.values())
-                mean = factor * sum(own) / len(own)
-                return Exchange(case, ladder, key, place, prices, check, means=means, mean=mean, unit=unit)
+                mean, *means = (factor * sum(each) / len(each) for each in (own, *known.values()))
+                held = Exchange(case, tuple(known), key, place, (), reason, check, None, tuple(means), mean, unit)
+                return replace(held, prices=tuple(self._prices(held)))
         found = next((each for each in troubles if each.status == "failed"), troubles[-1])
         none = tuple(unpriced(metric, None, found) for metric in self._currencies())
-        return Exchange(case, tuple(dense), group.losses[-1], None, none, check)
+        return Exchange(case, tuple(dense), losses[-1], None, none, check=check)
 
     def _losses(self, case: Case, key: str) -> list[float] | Trouble:
         """Losses by seed, in the order of the suite's seeds; or why there are none."""
@@ -270,11 +237,8 @@ class _Maker:
         values = tables.cell(case.id, key).values()
         return [values[seed] for seed in self.loaded.run.plan.suite.seeds]
 
-    def _texts(self, case: Case, key: str) -> set[tuple[str | None, str | None]]:
-        return {
-            (notes.corpus_sha256, notes.tokenizer)
-            for notes in self.loaded.tables.cell(case.id, key).notes(TrainNotes)[:1]
-        }
+    def _notes(self, case: Case, key: str) -> list[TrainNotes]:
+        return self.loaded.tables.cell(case.id, key).notes(TrainNotes)[:1]
 
     @functools.cached_property
     def _steps(self) -> dict[str, int]:
@@ -287,7 +251,7 @@ class _Maker:
         asked = self.loaded.run.plan.suite.metrics
         return [self.loaded.tables.metrics[key] for key in CURRENCIES if key in asked]
 
-    def _prices(self, held: Held) -> Iterator[Price]:
+    def _prices(self, held: Exchange) -> Iterator[Price]:
         """Yield the arm's effective speed-up in every currency."""
         for metric in self._currencies():
             where = self._measured(metric, held)
@@ -297,8 +261,9 @@ class _Maker:
             else:
                 yield self._price(metric, held, where)
 
-    def _price(self, metric: Metric, held: Held, where: Comparison) -> Price:
+    def _price(self, metric: Metric, held: Exchange, where: Comparison) -> Price:
         tables, case = self.loaded.tables, held.case
+        assert held.place is not None, "it has a loss"
         at = {each.arm: each for each in where.arms}
         sides = [at[each.arm] for each in (case, *held.ladder)]
         reasons = [held.reason, _elsewhere(where.place, case.place)]
@@ -321,7 +286,7 @@ class _Maker:
             metric, where.place, made, None, plain, tuple(dict.fromkeys(warned)), joined_reasons(reasons), any(steps)
         )
 
-    def _measured(self, metric: Metric, held: Held) -> Comparison | None:
+    def _measured(self, metric: Metric, held: Exchange) -> Comparison | None:
         """Where all were measured: at the training length, else the longest; at the batch size of training if it can be."""
         trained, sides = held.case.place, {case.arm for case in (held.case, *held.ladder)}
 
@@ -340,7 +305,7 @@ class _Maker:
     def _counted(self, metric: Metric) -> bool:
         return self.loaded.tables.made_in(metric).samples != "launches"
 
-    def _steps_over(self, metric: Metric, held: Held) -> list[float]:
+    def _steps_over(self, metric: Metric, held: Exchange) -> list[float]:
         """Log of each dense model's steps over the arm's, for what is paid at every step of a training run; else 0."""
         if metric.workload != "train_step" or metric.unit == "B":
             return [0.0] * len(held.ladder)
@@ -373,7 +338,7 @@ class _Maker:
         }
         return {number: launch.effect for number, launch in found.items() if launch is not None}
 
-    def _beside(self, metric: Metric, where: Comparison, held: Held) -> tuple[Estimate, bool]:
+    def _beside(self, metric: Metric, where: Comparison, held: Exchange) -> tuple[Estimate, bool]:
         """The plain ratio to the dense model of the same shape, and whether a pair with the ladder is contaminated."""
         plain, contaminated, here = NO_RATIO, False, {each.id for each in where.arms}
         for rung in held.ladder:
@@ -458,8 +423,7 @@ def sentences(loaded: Loaded, made: Sequence[Exchange] | None = None) -> list[Se
     Of a sweep over sizes each variant is there with the size of the lowest loss.
     """
     made = exchanges(loaded) if made is None else made
-    stated = [each for each in best_sizes(made) if each.stated]
-    arms, checks = ([each for each in stated if each.check == check] for check in (False, True))
+    arms, checks = arms_and_checks(made)
     said = [sentence(each) for each in arms[:MOST_SENTENCES]]
     if arms:
         said.append(Sentence(DEFINED))
@@ -513,6 +477,12 @@ def best_sizes(made: Iterable[Exchange]) -> list[Exchange]:
         if known is None or (each.mean is not None and (known.mean is None or each.mean < known.mean)):
             best[key] = each
     return list(best.values())
+
+
+def arms_and_checks(made: Iterable[Exchange]) -> tuple[list[Exchange], list[Exchange]]:
+    """Return those of these sizes that have a rate or a bound: of arms, and the checks on the ladder."""
+    stated = [each for each in best_sizes(made) if each.stated]
+    return [each for each in stated if not each.check], [each for each in stated if each.check]
 
 
 def sentence(each: Exchange) -> Sentence:
@@ -616,7 +586,7 @@ def _shown(each: Exchange) -> Iterator[Sequence[Value]]:
             price.currency,
             price.speedup,
             "illustration" if found.illustration else "",
-            replace(price.plain, low=None, high=None),
+            price.plain.alone,
             found.seeds,
             found.launches or "counted",
             each.loss,

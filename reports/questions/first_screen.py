@@ -39,6 +39,16 @@ WHERE = {
     frozenset({"prefill"}): " in prefill",
     frozenset({"decode"}): " in decoding",
 }
+# Words of the answer, in their order, and the verdict that each counts.
+COUNTED = {
+    "faster": "better",
+    "slower": "worse",
+    "failed": "failed",
+    "equal": "equivalent",
+    "different": "different",
+    "undecided": "inconclusive",
+    "disturbed": "contaminated",
+}
 # More names than this are counted.
 MOST_NAMED = 6
 
@@ -177,11 +187,8 @@ def _alone(loaded: Loaded) -> Sentence:
     ]
     for loss in losses.shown(loaded)[:1]:
         value = loaded.value(case.arm, loss.metric, None if length is None else losses.beside(loaded, length))
-        said += (
-            []
-            if value is None
-            else [Sentence("held-out loss {value}", value=Estimate(value * loss.factor, unit=loss.base))]
-        )
+        if value is not None:
+            said.append(Sentence("held-out loss {value}", value=Estimate(value * loss.factor, unit=loss.base)))
     numbers = " At T = {length}: {numbers}." * bool(said and length is not None)
     return Sentence(
         "{arm} was measured alone: {why}." + numbers,
@@ -211,19 +218,11 @@ def _against(
     ratios = win_rate.span(found)
     if ratios is None:
         return Sentence("{arm} has no time to compare with {base}: one of the two failed.", arm=case, base=called)
-    verdicts = [each.verdict for each in found]
-    failed = sum(each.typical.value is None for each in found)
+    verdicts = [each.verdict if each.typical.value is not None else "failed" for each in found]
     ratio = "Against {base} it is" if again else "{arm} is" if whole else "it is"
     than, as_base = (" than {base}", " as {base}") if whole and not again else ("", "")
-    counts = {"faster": verdicts.count("better"), "slower": verdicts.count("worse"), "failed": failed}
-    said_of = {
-        "equal": "equivalent",
-        "different": "different",
-        "undecided": "inconclusive",
-        "disturbed": "contaminated",
-    }
-    counts |= {word: verdicts.count(verdict) for word, verdict in said_of.items()}
-    if all(verdict is None for verdict in verdicts):
+    counts = {word: verdicts.count(verdict) for word, verdict in COUNTED.items()}
+    if all(verdict in {None, "failed"} for verdict in verdicts):
         said = f"{ratio} {{ratios}} as fast{as_base}, without a verdict"
     elif len(found) == 1:
         word = "faster" if counts["faster"] else "slower" if counts["slower"] else "not shown to be faster"
@@ -466,7 +465,7 @@ class Evidence:
     Attributes:
         fewest: fresh processes of a ratio, the fewest.
         most: the most.
-        half: half of the median 95 % interval, as a share; None where no ratio has one.
+        half: half of the median 95 % interval, as a share; without a value where no ratio has one.
         ratios: how many ratios of times there are.
         judged: how many of them have a verdict.
         undecided: how many are undecided.
@@ -474,7 +473,7 @@ class Evidence:
 
     fewest: int
     most: int
-    half: float | None
+    half: Estimate
     ratios: int
     judged: int
     undecided: int
@@ -517,9 +516,8 @@ def evidence(loaded: Loaded) -> Evidence | None:
     # Not the baseline's: in a search those of several comparisons count for it, but for no ratio.
     launches = timed[timed.case_id.isin(rows.case_id)].n.dropna()
     with_interval = rows[rows.ci_low.notna()]
-    half = None
-    if not with_interval.empty:
-        half = math.sqrt(float((with_interval.ci_high / with_interval.ci_low).median())) - 1
+    median = None if with_interval.empty else float((with_interval.ci_high / with_interval.ci_low).median())
+    half = Estimate(None if median is None else math.sqrt(median) - 1, kind="share")
     judged, undecided = int(rows.verdict.notna().sum()), int((rows.verdict == "inconclusive").sum())
     return Evidence(int(launches.min()), int(launches.max()), half, len(rows), judged, undecided)
 
@@ -529,11 +527,9 @@ def sure(loaded: Loaded, *, machine_check: bool = True) -> list[Value]:
     suite, found = loaded.run.plan.suite, evidence(loaded)
     if found is None:
         return []
-    width = ", with a 95 % interval of ±{half} (median)" * (found.half is not None)
-    half = Estimate(found.half, kind="share")
-    said: list[Value] = [
-        Sentence(f"Each ratio of times is from {{processes}}{width}.", processes=found.processes, half=half)
-    ]
+    width = ", with a 95 % interval of ±{half} (median)" * (found.half.value is not None)
+    words = f"Each ratio of times is from {{processes}}{width}."
+    said: list[Value] = [Sentence(words, processes=found.processes, half=found.half)]
     if suite.claims:
         words = "Differences below {margin} count as equal"
         words += "; {open} of {all} ratios of times undecided" * bool(found.undecided)
@@ -547,8 +543,8 @@ def sure_in_brief(loaded: Loaded) -> Sentence | None:
     found = evidence(loaded)
     if found is None:
         return None
-    words = "{processes}" + ", ±{half}" * (found.half is not None)
-    return Sentence(words, processes=found.processes, half=Estimate(found.half, kind="share"))
+    words = "{processes}" + ", ±{half}" * (found.half.value is not None)
+    return Sentence(words, processes=found.processes, half=found.half)
 
 
 def sure_in_short(loaded: Loaded) -> Sentence | None:
@@ -558,7 +554,7 @@ def sure_in_short(loaded: Loaded) -> Sentence | None:
         return None
     launches = suite.protocol_size[0]
     planned = not suite.two_stage and found.fewest == found.most == launches  # as the line that names the run says
-    words = ["{processes}"] * (not planned) + ["±{half} (median)"] * (found.half is not None)
+    words = ["{processes}"] * (not planned) + ["±{half} (median)"] * (found.half.value is not None)
     words += ["{open} of {judged} open at {margin}"] * bool(found.judged)
     known: Value
     status, known = machine_facts(loaded)
@@ -569,7 +565,7 @@ def sure_in_short(loaded: Loaded) -> Sentence | None:
     return Sentence(
         "; ".join([*[", ".join(words)] * bool(words), "{glyph} A/A " + ("twin {known}" if brief else "test: {known}")]),
         processes=found.processes,
-        half=Estimate(found.half, kind="share"),
+        half=found.half,
         open=found.undecided,
         judged=found.judged,
         margin=Estimate(suite.margin, kind="share"),
@@ -672,12 +668,9 @@ def _named(loaded: Loaded, cases: list[Case]) -> list[str]:
     plan = loaded.run.plan
     if plan.suite.isoflop is None:
         return [name(case) for case in cases]
-    sizes: dict[str, set[str]] = {}
-    for case in plan.cases:
-        sizes.setdefault(case.variant, set()).add(case.arm)
-    here = {case.arm for case in cases}
-    found = dict[str, None]()
+    sizes = grouped((case.variant, case.arm) for case in plan.cases)
+    here, found = {case.arm for case in cases}, list[str]()
     for case in cases:
-        every = len(sizes[case.variant]) > 1 and sizes[case.variant] <= here
-        found[f"{name(case).removesuffix(case.size).rstrip()} of every size" if every else name(case)] = None
-    return list(found)
+        every = len({*sizes[case.variant]}) > 1 and here.issuperset(sizes[case.variant])
+        found.append(f"{name(case).removesuffix(case.size).rstrip()} of every size" if every else name(case))
+    return list(dict.fromkeys(found))

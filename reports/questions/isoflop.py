@@ -236,7 +236,9 @@ def _row(loaded: Loaded, curve: Curve, dense: Curve | None, fitted: JointFit) ->
     }
     reasons = [*curve.lacking, *([found] if isinstance(found, str) else [])]
     if isinstance(found, Optimum) and not reasons:
-        row |= _optimum(found)
+        for name, each, shown in (("params", found.place, math.exp), ("loss", found.loss, float)):
+            ends = (("", each.value), ("_low", each.low), ("_high", each.high))
+            row |= {f"optimum_{name}{end}": None if value is None else shown(value) for end, value in ends}
     if dense is None:
         reasons.append("no baseline: no size of the anchor has a loss for every seed")
     else:
@@ -256,18 +258,6 @@ def _row(loaded: Loaded, curve: Curve, dense: Curve | None, fitted: JointFit) ->
             elif apart is not None and not reasons:
                 row |= columns_of(apart, "optimum_difference", "optimum_")
     return row | {"reason": "; ".join(reasons) or None}
-
-
-def _optimum(found: Optimum) -> dict[str, object]:
-    place, loss = found.place, found.loss
-    return {
-        "optimum_params": math.exp(place.value),
-        "optimum_params_low": None if place.low is None else math.exp(place.low),
-        "optimum_params_high": None if place.high is None else math.exp(place.high),
-        "optimum_loss": loss.value,
-        "optimum_loss_low": loss.low,
-        "optimum_loss_high": loss.high,
-    }
 
 
 # --- in sentences and tables
@@ -314,7 +304,7 @@ def in_place(loaded: Loaded) -> InPlace | None:
         return None
     return InPlace(
         tables=[_table(loaded, rows) for rows in budgets],
-        baseline=_baseline(loaded),
+        baseline=f"{budgets[0][0].name} at its best size",
         arms=[curve.best.case for rows in budgets for curve in rows],
         metrics=ELSEWHERE,
     )
@@ -331,12 +321,6 @@ def _budgets(loaded: Loaded) -> list[list[Curve]]:
             others = (curve for curve in own if curve is not dense)
             found.append([dense, *sorted(others, key=lambda curve: curve.best.mean)])
     return found
-
-
-def _baseline(loaded: Loaded) -> str:
-    """Name what the ratios of these tables are taken to."""
-    first = anchor(loaded)
-    return f"{next(curve.name for curve in curves(loaded) if curve.variant == first)} at its best size"
 
 
 def _table(loaded: Loaded, rows: Sequence[Curve]) -> Table:
@@ -360,7 +344,7 @@ def _table(loaded: Loaded, rows: Sequence[Curve]) -> Table:
                 cells = [_measured(loaded, metric, length, case, cases[0]) for case in cases]
                 columns += [(f"{title}{where}", cells)] * any(cell is not None for cell in cells)
     titles, cells_of = zip(*columns, strict=True)
-    return Table("the best sizes", titles, [*zip(*cells_of, strict=True)], notes=[_below(loaded, rows)])
+    return Table("the best sizes", titles, [*zip(*cells_of, strict=True)], notes=[_below(loaded, rows, confirmed)])
 
 
 def _confirmed(loaded: Loaded, curve: Curve) -> Value:
@@ -377,8 +361,7 @@ def _confirmed(loaded: Loaded, curve: Curve) -> Value:
 def _loss(loaded: Loaded, curve: Curve, dense: Curve) -> Finding:
     """Return a loss and its difference to the anchor's, seed by seed."""
     unit, factor = losses.unit_of(loaded)
-    base = "bit/B" if unit == losses.BITS else "nat"
-    case = curve.best.case
+    base, case = "bit/B" if unit == losses.BITS else "nat", curve.best.case
     value = Estimate(curve.best.mean * factor, unit=base)
     if curve is dense:
         return Finding(case, value=value)
@@ -404,7 +387,7 @@ def _measured(loaded: Loaded, metric: str, length: int, case: Case, base: Case) 
     return Finding(case, base, value=own, typical=found.typical, verdict=found.verdict, labels=labels)
 
 
-def _below(loaded: Loaded, rows: Sequence[Curve]) -> Sentence:
+def _below(loaded: Loaded, rows: Sequence[Curve], confirmed: Sequence[Value]) -> Sentence:
     """Say what the rows are, and where the other sizes stand."""
     routed = (
         "routed causally" if all(curve.metric == PER_TOKEN[0] for curve in rows) else "routed causally where possible"
@@ -416,7 +399,6 @@ def _below(loaded: Loaded, rows: Sequence[Curve]) -> Sentence:
     made = {curve.variant for curve in rows}
     absent = [case for case in loaded.run.plan.cases if case.budget == rows[0].budget and case.variant not in made]
     lacking += dict.fromkeys(f"{without_size(case)} has no size with all seeds" for case in absent)
-    confirmed = [_confirmed(loaded, curve) for curve in rows]
     named = any(isinstance(each, Sentence) and each.given["size"] for each in confirmed)
     return Sentence(
         f"Each at the best of its sizes, {routed}; {{seeds}}"

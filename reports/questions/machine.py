@@ -16,7 +16,7 @@ from modbench.reports.model import Estimate, Sentence
 from modbench.reports.tables import provenance, unit_files
 from modbench.reports.tables.load import Loaded, Row
 from modbench.reports.tables.pair_verdicts import APART, SILENT, UNCHECKED
-from modbench.reports.writers.number_format import percent, ratio
+from modbench.reports.writers.number_format import percent, place, ratio
 
 NOTHING = "Nothing was measured"
 # Causes of a disturbance that are named.
@@ -116,13 +116,10 @@ def twin_check(loaded: Loaded) -> TwinCheck | None:
     if rows.empty:
         return None
     wrong: Iterator[Row] = rows[rows.verdict.isin(APART)].itertuples(index=False)
-    apart = [f"{row.metric} at {_place(row)} {ratio(row.ratio)} ({row.verdict})" for row in wrong]
+    places = loaded.cases_by_id
+    apart = [f"{row.metric} at {place(places[row.case_id].place)} {ratio(row.ratio)} ({row.verdict})" for row in wrong]
     largest = max(max(each, 1 / each) - 1 for each in rows.ratio)
     return TwinCheck(list(rows.verdict), apart, largest)
-
-
-def _place(row: Row) -> str:
-    return f"T = {row.seq_len}, B = {row.batch_size}, {row.dtype}"
 
 
 def machine_check(loaded: Loaded) -> tuple[str, str]:

@@ -124,8 +124,8 @@ class Map:
         return replace(found, typical=found.typical.scaled(quantity.loss.factor, quantity.loss.base))
 
     def row(self, case: Case, quantity: Quantity, *, equal_cost: bool) -> list[Finding]:
-        """Return the cells of an arm at every length."""
-        return [self.cell(case, length, quantity, equal_cost=equal_cost) for length in self.lengths]
+        """Return what is found of an arm at every length, without its own value."""
+        return [self.cell(case, length, quantity, equal_cost=equal_cost).beside() for length in self.lengths]
 
     def share(self, found: Finding, end: float | None) -> float | None:
         """Return a difference of losses, or an end of it, as a share of the loss of what the arm is compared with."""
@@ -205,8 +205,8 @@ def _pays(made: Map) -> Sentence:
     parts = [
         Sentence(
             "at {lengths} {arms}",
-            lengths=_lengths(lengths),
-            arms=_listed([named[arm] for arm in those]) if those else "none",
+            lengths=Sentence("T = {lengths}", lengths=Listed(lengths, last=" and ")),
+            arms=Listed([short(named[arm]) for arm in those], last=" and ") if those else "none",
         )
         for those, lengths in at.items()
     ]
@@ -248,14 +248,6 @@ def _best(made: Map, quantity: Quantity) -> Sentence | None:
     return Sentence(words, of=of, span=span, arm=short(arms[0]))
 
 
-def _lengths(lengths: Sequence[int]) -> Sentence:
-    return Sentence("T = {lengths}", lengths=Listed(lengths, last=" and "))
-
-
-def _listed(arms: Sequence[Case]) -> Listed:
-    return Listed([short(case) for case in arms], last=" and ")
-
-
 # --- tables
 
 
@@ -288,7 +280,7 @@ def _short(made: Map) -> Table:
 
     def both(case: Case, quantity: Quantity) -> Iterator[Finding]:
         sides = (made.row(case, quantity, equal_cost=each) for each in (False, True))
-        yield from (replace(first.beside(), at_equal_cost=second) for first, second in zip(*sides, strict=True))
+        yield from (replace(first, at_equal_cost=second) for first, second in zip(*sides, strict=True))
 
     head = ("", "", *(grid_point("T", at) for at in made.lengths))
     return Table("capacity", head, _rows(made, made.arms, [*made.times, made.loss], both))
@@ -316,7 +308,12 @@ def _counted(made: Map) -> Table:
     rows: list[list[Value]] = [
         [
             row_name(made, case),
-            *(_share(each) for quantity in made.counts for each in made.row(case, quantity, equal_cost=False)),
+            # A cost as a share of the baseline's: the other way round than its ratio.
+            *(
+                replace(each.typical.mirrored().alone, kind="fraction")
+                for quantity in made.counts
+                for each in made.row(case, quantity, equal_cost=False)
+            ),
         ]
         for case in made.arms
         if made.counts
@@ -326,22 +323,13 @@ def _counted(made: Map) -> Table:
     return Table("÷ baseline", head, rows, groups=groups)
 
 
-def _share(found: Finding) -> Estimate | None:
-    """Return an arm's cost as a share of the baseline's."""
-    return None if found.typical.value is None else Estimate(1 / found.typical.value, kind="fraction")
-
-
-def _alone(made: Map, case: Case, quantity: Quantity, *, equal_cost: bool) -> list[Finding]:
-    return [each.beside() for each in made.row(case, quantity, equal_cost=equal_cost)]
-
-
 def full_tables(made: Map) -> Iterator[Table]:
     """Yield every quantity over the same shape, then at equal cost; and how many seeds would decide the losses that are open."""
     sides = (("same shape", False), ("equal cost", True)) if made.ladder else (("same shape", False),)
     head = ("", "", *(grid_point("T", at) for at in made.lengths))
     for label, cost in sides:
         arms = made.compared(equal_cost=cost)
-        rows = _rows(made, arms, made.quantities, functools.partial(_alone, made, equal_cost=cost))
+        rows = _rows(made, arms, made.quantities, functools.partial(made.row, equal_cost=cost))
         base = "dense of equal cost" if cost else described(made.base)
         yield Table(
             label, head, rows, notes=[Sentence("Over {base}; {loss}.", base=base, loss=made.loss.title)], folded=True

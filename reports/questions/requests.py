@@ -10,6 +10,7 @@ import pandas as pd
 from modbench.harness.domain.case import Case, Place
 from modbench.reports.model import Estimate, Sentence
 from modbench.reports.tables.load import Loaded
+from modbench.reports.writers.number_format import sizes
 
 REQUEST = "latency/request"
 # Times that a prediction is made of, the first that was measured.
@@ -67,8 +68,7 @@ def request(loaded: Loaded, case: Case) -> Request:
 
     parts = known(PROMPT), known(STEP)
     lacks = [what for what, value in zip(("prefill", "decode step"), parts, strict=True) if value is None]
-    where = f"T = {apart.seq_len}, B = {apart.batch_size}"
-    reason = f"no prediction: {' and '.join(lacks)} at {where} not measured" if lacks else None
+    reason = f"no prediction: {' and '.join(lacks)} at {sizes(apart)} not measured" if lacks else None
     place = case.place
     return Request(
         case.id, case.arm, place.seq_len, place.new_tokens, place.batch_size, known((REQUEST,), place), *parts, reason

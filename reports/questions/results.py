@@ -66,7 +66,10 @@ def _of_metric(loaded: Loaded, metric: str, title: str, settings: int) -> Iterat
         ordered = sorted(theirs, key=lambda place: (place.batch_size, place.seq_len, place.new_tokens))
         known = [place for place in ordered if any(_measured(loaded, metric, case, place) for case in loaded.arms)]
         shown = subsample_evenly(known or ordered, MOST_LENGTHS)
-        rows = [_row(loaded, metric, case, shown) for case in (loaded.arms[0], *loaded.arms_shown)]
+        rows: list[list[Value]] = [
+            [named(loaded, case), *(cell(loaded, metric, case, place) for place in shown)]
+            for case in (loaded.arms[0], *loaded.arms_shown)
+        ]
         rows = [row for row in rows if any(cell != "" for cell in row[1:])]
         if not rows:
             continue
@@ -83,10 +86,6 @@ def _of_metric(loaded: Loaded, metric: str, title: str, settings: int) -> Iterat
             file="comparisons.csv",
             rows_are="arms",
         )
-
-
-def _row(loaded: Loaded, metric: str, case: Case, places: Sequence[Place]) -> list[Value]:
-    return [named(loaded, case), *(cell(loaded, metric, case, place) for place in places)]
 
 
 def _measured(loaded: Loaded, metric: str, case: Case, place: Place) -> bool:

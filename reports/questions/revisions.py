@@ -127,7 +127,9 @@ def timed(blocks: Sequence[Sequence[Tables]]) -> Iterator[Row | Timed]:
         for case in first.run.plan.cases:
             if case.id not in there:
                 yield Row(case, metric=metric, reason="the second side has no such case", lacking="second")
-            elif _changed(case, there[case.id]):
+            elif (
+                case.model_copy(update={"model": there[case.id].model}) != there[case.id]
+            ):  # in more than its model's file
                 changed = f"the same id, but another case: {differences(there[case.id], case)}"
                 yield Row(case, metric=metric, reason=changed)
             else:
@@ -135,11 +137,6 @@ def timed(blocks: Sequence[Sequence[Tables]]) -> Iterator[Row | Timed]:
         for case in second.run.plan.cases:
             if case.id not in here:
                 yield Row(case, metric=metric, reason="new: the first side has no such case", lacking="first")
-
-
-def _changed(case: Case, other: Case) -> bool:
-    """Whether two cases of one id differ in more than the file that their model comes from."""
-    return case.model_copy(update={"model": other.model}) != other
 
 
 def _row(blocks: Sequence[Sequence[Tables]], case: Case, metric: str) -> Row | Timed:
@@ -256,7 +253,7 @@ def _judged(rows: Sequence[Row | Timed], margin: float) -> list[Row]:
         if twin in APART:
             apart = Sentence(
                 "the same code came out {ratio}: this machine cannot tell the two sides apart now",
-                ratio=replace(itself.typical, low=None, high=None),
+                ratio=itself.typical.alone,
             )
             made.append(replace(found, reason=plain(apart)))
         else:
@@ -319,7 +316,8 @@ def blocks(found: Result) -> Iterator[Block]:
         )
     for row in found.compared:
         if row.verdict in {"inconclusive", "contaminated"}:
-            yield Sentence("? {where}: {why}", where=_where(row), why=row.reason)
+            workload = row.metric.removeprefix("latency/")
+            yield Sentence("? {case} {workload}: {why}", case=_named(row), workload=workload, why=row.reason)
     for row in found.rows:
         if row.typical.value is None:
             yield Sentence("not compared: {case} {metric}: {why}", case=row.what.id, metric=row.metric, why=row.reason)
@@ -330,7 +328,7 @@ def _table(metric: str, rows: Sequence[Row]) -> Table:
     cells = list[tuple[Value, ...]]()
     for row in rows:
         times = row.seconds or (None, None)
-        itself = None if row.same is None else replace(row.same.typical, low=None, high=None)
+        itself = None if row.same is None else row.same.typical.alone
         word: Value = Verdict(row.verdict)
         if row.by_cpu:
             word = Sentence(f"{{verdict}} {Label.BY_CPU}", verdict=word)
@@ -342,7 +340,3 @@ def _named(row: Row) -> Sentence:
     place = row.what.place
     batch = Sentence(", B = {B}", B=place.batch_size) if place.batch_size > 1 else ""
     return Sentence("{case}, T = {T}{batch}", case=row.what, T=place.seq_len, batch=batch)
-
-
-def _where(row: Row) -> Sentence:
-    return Sentence("{case} {workload}", case=_named(row), workload=row.metric.removeprefix("latency/"))

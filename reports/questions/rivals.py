@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from modbench.harness.domain.case import Case, Rung
-from modbench.reports.model import Estimate, Finding, Listed, Sentence, Verdict
+from modbench.reports.model import Estimate, Listed, Sentence, Verdict
 from modbench.reports.questions import win_rate
 from modbench.reports.tables.comparisons import trained_apart
 from modbench.reports.tables.findings import between
@@ -45,14 +45,10 @@ def headline(loaded: Loaded, case: Case, rival: Case, solved: Rung) -> Sentence 
         arm=case,
         rival=short(rival),
         ratio=found.typical,
-        where=_where(found, every),
+        where=f"{WORKLOADS[found.metric]}, {place(found.place, [each.place for each in every])}",
         verdict=Verdict(found.verdict),
         doubts=doubts,
     )
-
-
-def _where(found: Finding, among: list[Finding]) -> str:
-    return f"{WORKLOADS[found.metric]}, {place(found.place, [each.place for each in among])}"
 
 
 def missed(loaded: Loaded) -> Iterator[Sentence]:

@@ -452,30 +452,18 @@ def _worth(arm: Arm, side: str) -> Value:
     return None if mean is None else Estimate(mean.value, kind="difference")
 
 
-@dataclass(frozen=True)
-class Flip:
-    """One decision that was reversed alone.
+def flips(arm: Arm) -> tuple[int, list[tuple[float, float, bool]]] | None:
+    """Return the last routed block and its decisions that were reversed alone, of the first seed; None where none was.
 
-    Attributes:
-        score: the router's.
-        saved: thousandths of a nat that a pass of this token saves over the window.
-        passed: whether the token passed.
+    Of each its score, the thousandths of a nat that a pass of this token saves over the window, and whether the token passed.
     """
-
-    score: float
-    saved: float
-    passed: bool
-
-
-def flips(arm: Arm) -> tuple[int, list[Flip]] | None:
-    """Return the last routed block and its reversed decisions, of the first seed; None where none was reversed."""
     found = arm.each("flips")
     table = found[0].get("flips") if found else None
     if not table:
         return None
     factor, last = 1000 * arm.first["seq_len"], max(table["layer"])
     columns = zip(table["score"], table["effect"], table["passed"], table["layer"], strict=True)
-    return last, [Flip(score, factor * effect, passed) for score, effect, passed, layer in columns if layer == last]
+    return last, [(score, factor * effect, passed) for score, effect, passed, layer in columns if layer == last]
 
 
 def drift(arm: Arm) -> dict[str, Any] | None:

@@ -119,34 +119,27 @@ class TaskResult:
 
 def results(loaded: Loaded) -> list[TaskResult]:
     """Return every task that at least one arm has a result on."""
-    made = list[TaskResult]()
+    made, tables = list[TaskResult](), loaded.tables
     for comparison in loaded.run.plan.comparisons:
-        name, (key, *_) = comparison.arms[0].task, comparison.metrics
-        if not name:
+        metric = tables.metrics[comparison.metrics[0]]
+        counts = tables.counts(comparison.arms[0], metric)
+        if counts is None:
             continue
         arms, failed, shortcuts = list[Accuracy](), dict[str, str](), dict[str, float]()
+        baseline = tables.baseline_of(comparison)
+        against = {row["arm"]: row for row in _rows(loaded, comparison) if row.get("p") is not None}
         for case in comparison.arms:
-            cell = loaded.tables.cell(case.id, key)
-            trouble = cell.trouble()
-            if trouble:
+            cell = tables.cell(case.id, metric.key)
+            if trouble := cell.trouble():
                 failed[case.arm] = trouble.reason
                 continue
             answers = [notes.answers for notes in cell.notes(TrainNotes) if notes.answers]
             shortcuts = answers[0].shortcuts or shortcuts
-            arms.append(_accuracy(case, loaded.tables.estimate(case, loaded.tables.metrics[key]), cell, answers))
-        if arms:
-            best = max(shortcuts.items(), key=lambda pair: pair[1])
-            found = loaded.tables.counts(arms[0].case, loaded.tables.metrics[key])
-            assert found is not None, "an arm has a value"
-            against = {row["arm"]: row for row in _rows(loaded, comparison) if row.get("p") is not None}
-            baseline = loaded.tables.baseline_of(comparison)
-            arms = [replace(arm, solved=found.of(arm.case)[0]) for arm in arms]
-            arms = [
-                _beside(arm, baseline, against[arm.case.arm]) if arm.case.arm in against else _by_mean(loaded, arm, key)
-                for arm in arms
-            ]
-            majority = shortcuts.get(MAJORITY, 0.0)
-            made.append(TaskResult(name, arms, failed, majority, best, found.level, found.why_not))
+            arm = _accuracy(case, tables.estimate(case, metric), cell, answers, counts.of(case)[0])
+            row = against.get(case.arm)
+            arms.append(_by_mean(loaded, arm, metric.key) if row is None else _beside(arm, baseline, row))
+        best, majority = max(shortcuts.items(), key=lambda pair: pair[1]), shortcuts.get(MAJORITY, 0.0)
+        made.append(TaskResult(metric.task, arms, failed, majority, best, counts.level, counts.why_not))
     return made
 
 
@@ -171,7 +164,7 @@ def _beside(arm: Accuracy, baseline: Case, row: Mapping[str, Any]) -> Accuracy:
     return replace(arm, against=found, p=row["p"])
 
 
-def _accuracy(case: Case, effect: effects.Effect, cell: Cell, answers: list[TaskAnswers]) -> Accuracy:
+def _accuracy(case: Case, effect: effects.Effect, cell: Cell, answers: list[TaskAnswers], solved: int) -> Accuracy:
     n = answers[0].n
     trained = [each.correct_as_trained / each.n for each in answers if each.correct_as_trained is not None]
     kinds: dict[str, tuple[int, int]] = {}
@@ -193,7 +186,7 @@ def _accuracy(case: Case, effect: effects.Effect, cell: Cell, answers: list[Task
         depth_by_kind={kind: fmean(values) for kind, values in depths.items()},
         cpu_s=fmean(each.cpu_s for each in answers),
         values=tuple(cell.values().values()),
-        solved=0,
+        solved=solved,
     )
 
 
@@ -349,7 +342,7 @@ def in_short(loaded: Loaded) -> Table | None:
 def _cell(task: TaskResult, arm: str) -> Value:
     for each in task.arms:
         if each.case.arm == arm:
-            value = replace(each.value, low=None, high=None)
+            value = each.value.alone
             if task.counted and each.seeds > 1:
                 return Sentence("{value} {solved}/{seeds}", value=value, solved=each.solved, seeds=each.seeds)
             half = each.value.half if each.value.closed else each.questions.half
@@ -379,7 +372,7 @@ def _shown(task: TaskResult) -> Iterator[Sequence[Value]]:
     for i, arm in enumerate(task.arms):
         rule, shortcut = task.shortcut[0], Estimate(task.shortcut[1], kind="share")
         best = Sentence("{share} ({rule})", share=shortcut, rule=rule)
-        over_seeds = arm.value if arm.seeds > 1 else replace(arm.value, low=None, high=None)
+        over_seeds = arm.value if arm.seeds > 1 else arm.value.alone
         yield (
             *((task.name, best) if i == 0 else ("", "")),
             arm.case,

@@ -32,7 +32,6 @@ COLUMNS = (
     *("variant", "baseline_variant", "quantity", "budget", "value", "ci_low", "ci_high", "unit", "outcome", "seeds"),
     *("sizes", "baseline_sizes", "loss", "baseline_loss", "planned_seeds", "reason"),
 )
-UNTOLD = "is not told from"
 # Half width of a slope's interval for which the seeds are said.
 WANTED = 0.012
 
@@ -329,7 +328,8 @@ def _where(answer: Answer, trend: Trend) -> Sentence:
     }
     if len(trend.budgets) == 1:
         (found,) = trend.differences
-        return Sentence("At {last} {arm} " + _word(found) + " {base}: {found}.", found=_nats(found), **given)
+        word = "is not told from" if _is_open(found) else f"has a {_side_of(found)} loss than"
+        return Sentence(f"At {{last}} {{arm}} {word} {{base}}: {{found}}.", found=_nats(found), **given)
     if trend.is_straight is False:
         return Sentence("From {first} to {last} the difference of {arm} and {base} follows no straight line.", **given)
     falls = (trend.slope.value if trend.slope else 0.0) < 0
@@ -340,8 +340,8 @@ def _where(answer: Answer, trend: Trend) -> Sentence:
             words + ("below" if falls else "above") + " (trained from {first} to {largest}).", where=where, **given
         )
     if crossing.outcome == "none":
-        lower = "lower" if trend.differences[0].value < 0 else "higher"
-        return Sentence(f"{{arm}} has a {lower} loss than {{base}} at all budgets from {{first}} to {{last}}.", **given)
+        words = f"{{arm}} has a {_side_of(trend.differences[0])} loss than {{base}} at all budgets from {{first}} to {{last}}."
+        return Sentence(words, **given)
     if crossing.outcome == "one end":
         return _one_end(crossing, trend, given)
     return _cannot_tell(trend, given)
@@ -351,7 +351,7 @@ def _cannot_tell(trend: Trend, given: Mapping[str, Value]) -> Sentence:
     """Say at which budgets the sign is known by their own seeds, where the line does not tell it."""
     at: dict[str, list[Value]] = {"lower": [], "higher": [], "open": []}
     for budget, found in zip(trend.budgets, trend.differences, strict=True):
-        at["open" if _is_open(found) else "lower" if found.value < 0 else "higher"].append(_flops(budget.flops))
+        at["open" if _is_open(found) else _side_of(found)].append(_flops(budget.flops))
     told = [side for side in ("lower", "higher") if at[side]]
     if not told:
         return Sentence(
@@ -369,8 +369,7 @@ def _one_end(crossing: Crossing, trend: Trend, given: Mapping[str, Value]) -> Se
     at_first = crossing.low is not None
     end = crossing.low if at_first else crossing.high
     shown = trend.at(trend.budgets[0 if at_first else -1].flops)
-    lower = "lower" if shown is not None and shown.value < 0 else "higher"
-    words = f"{{arm}} has a {lower} loss than {{base}} " + (
+    words = f"{{arm}} has a {_side_of(shown)} loss than {{base}} " + (
         "from {first} up to {end} training FLOPs; above, to {last}, it cannot be told."
         if at_first
         else "from {end} to {last}; below, from {first}, it cannot be told."
@@ -378,10 +377,8 @@ def _one_end(crossing: Crossing, trend: Trend, given: Mapping[str, Value]) -> Se
     return Sentence(words, end=_flops(end or 0.0), **given)
 
 
-def _word(found: Fitted) -> str:
-    if _is_open(found):
-        return UNTOLD
-    return "has a lower loss than" if found.value < 0 else "has a higher loss than"
+def _side_of(found: Fitted | None) -> str:
+    return "lower" if found is not None and found.value < 0 else "higher"
 
 
 def _is_open(found: Fitted) -> bool:

@@ -11,7 +11,7 @@ from modbench.harness.core.config import SHAPE_KEYS, ModelConfig
 from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.domain.case import Case, Place
 from modbench.reports import wording
-from modbench.reports.writers.number_format import typed
+from modbench.reports.writers.number_format import grid_point, typed
 
 Value: TypeAlias = str | int | float | bool | None
 Fields: TypeAlias = dict[str, Value]
@@ -30,7 +30,7 @@ ONLY_WITH: dict[str, tuple[str, Value]] = {
 }
 # Before the name of a user's option where a field of each case has that name.
 OPTION = "options."
-# How a value is written in a heading, where its name alone would be too long.
+# How fields of the grid are called in a heading.
 _LETTERS = {"seq_len": "T", "batch_size": "B"}
 
 
@@ -123,11 +123,11 @@ def in_words(axis: str, value: Value) -> str:
 
 
 def heading(axis: str, value: Value) -> str:
-    """Write a field with its value: `T=512`, `B=4`, `bf16`, `router=norm`."""
+    """Write a field with its value: `T = 512`, `B = 4`, `bf16`, `router=norm`."""
+    if axis in _LETTERS and isinstance(value, int):
+        return grid_point(_LETTERS[axis], value)
     text = in_words(axis, value)
-    if axis in {"dtype", "model", "compile", "graph", "device", "task", "arm"}:
-        return text
-    return f"{_LETTERS.get(axis, axis)}={text}"
+    return text if axis in {"dtype", "model", "compile", "graph", "device", "task", "arm"} else f"{axis}={text}"
 
 
 def ordered(values: Iterable[Value]) -> list[Value]:

@@ -26,7 +26,7 @@ from modbench.harness.stats.verdicts import Disturbed, Estimates
 from modbench.reports.model import Estimate, Sentence
 from modbench.reports.tables import pair_verdicts, solved
 from modbench.reports.tables.cases import CASE_COLUMNS, no_interval, table_of
-from modbench.reports.tables.cell import Cell, columns_of, joined_reasons
+from modbench.reports.tables.cell import columns_of, joined_reasons
 from modbench.reports.tables.outcomes import NEW_TOKENS, Tables
 from modbench.reports.tables.pair_verdicts import Evidence, judge, machine_labels
 from modbench.reports.writers.number_format import percent, plain
@@ -91,7 +91,7 @@ def against_ideal(
         return {}, [f"no ideal: {otherwise}"]
     found: dict[str, Any] = {"ideal": ideal, "efficiency": ratio / ideal}
     if abs(ideal - 1) < SMALLEST_PROMISE:
-        reason = f"ideal within {percent(SMALLEST_PROMISE, 0)} of 1: too little was promised to say what share of it is realised"
+        reason = f"ideal within {percent(SMALLEST_PROMISE)} of 1: too little was promised to say what share of it is realised"
         return found, [reason]
     found["realised"] = realised(ratio, ideal)
     if low is not None and high is not None:
@@ -264,11 +264,6 @@ def _forecast(tables: Tables, case: Case, metric: Metric) -> MemoryNotes | FitNo
     return found[0] if found else MemoryNotes()
 
 
-def _tokenizers(*cells: Cell) -> int:
-    """Number of tokenizers, as far as they are recorded."""
-    return len({notes.tokenizer for cell in cells for notes in cell.notes(TrainNotes)[:1]} - {None})
-
-
 def trained_apart(case: Case, other: Case) -> tuple[Case, Case] | None:
     """Return of two cases the one that comes with trained weights, then the one of modbench's that does not; None otherwise."""
     trained, untrained = sorted((case, other), key=lambda each: not each.facts.trained)
@@ -282,10 +277,10 @@ def _difference(tables: Tables, case: Case, baseline: Case, metric: Metric) -> d
     if apart := trained_apart(case, baseline):
         words = "the weights of {trained} were trained before, those of {other} were not: their losses are not compared"
         return {"status": "skipped", "reason": plain(Sentence(words, trained=apart[0], other=apart[1]))}
-    hashes = {notes.corpus_sha256 for cell in (mine, theirs) for notes in cell.notes(TrainNotes)[:1]}
-    if len(hashes) > 1:
+    notes = [each for cell in (mine, theirs) for each in cell.notes(TrainNotes)[:1]]
+    if len({each.corpus_sha256 for each in notes}) > 1:
         return {"status": "skipped", "reason": "the two were trained on different text: their losses are not compared"}
-    if metric.unit == "nat" and _tokenizers(mine, theirs) > 1:
+    if metric.unit == "nat" and len({each.tokenizer for each in notes} - {None}) > 1:
         why = "the two read other tokens, so a loss per token does not compare: bpb/val does"
         return {"status": "skipped", "reason": why}
     by_count = tables.counts(case, metric)
@@ -353,7 +348,7 @@ def comparison_table(tables: Tables, rows: Sequence[dict[str, Any]]) -> pd.DataF
     """Return `comparisons.csv` with the columns of `MORE`, from the rows of all comparisons.
 
     `primary` marks the rows against the report's baseline; they come first. `twin` marks those of an anchor's twin, which come
-    last. `judge.py` adds the verdicts.
+    last. `pair_verdicts.py` adds the verdicts.
     """
     rows = list(rows)
     twins = [of_family(pair_row(tables, *pair), "twins", primary=False, twin=True) for pair in tables.twins()]

@@ -222,20 +222,15 @@ class Loaded:
         return _Rows(self.cases, self.cases_by_id)
 
     @cached_property
-    def _between(self) -> dict[tuple[str, str, str], list[int]]:
-        """Rows of `pairs` by metric, arm and baseline."""
-        keys = zip(self.pairs.metric, self.pairs.arm, self.pairs.baseline_arm, strict=True)
-        return grouped((key, at) for at, key in enumerate(keys))
-
-    @cached_property
-    def _pair_tuples(self) -> list[Row]:
-        return list(self.pairs.itertuples(index=False))
+    def _between(self) -> dict[tuple[str, str, str], list[tuple[int, Row]]]:
+        """Rows of `pairs` with their numbers, by metric, arm and baseline."""
+        rows: Iterator[Row] = self.pairs.itertuples(index=False)
+        return grouped(((row.metric, row.arm, row.baseline_arm), (at, row)) for at, row in enumerate(rows))
 
     def between(self, metric: str, arm: str, baseline: str) -> list[Row]:
         """Return the rows of `pairs` that compare the two arms, in either direction, as named tuples."""
-        found, rows = self._between, self._pair_tuples
-        places = {*found.get((metric, arm, baseline), ()), *found.get((metric, baseline, arm), ())}
-        return [rows[at] for at in sorted(places)]
+        found = (self._between.get((metric, *arms), ()) for arms in {(arm, baseline), (baseline, arm)})
+        return [row for _, row in sorted((each for rows in found for each in rows), key=lambda each: each[0])]
 
     def at(self, metric: str, arm: str, place: Place) -> Row | None:
         """Return the row of `cases` of an arm at a place, or None."""
@@ -328,7 +323,7 @@ def load(
     Args:
         folder: the run folder.
         baseline: the arm that others are compared with; None: the suite's anchor.
-        all_pairs: whether any two arms are compared however many pairs that makes (`pairs.MOST_PAIRS`).
+        all_pairs: whether any two arms are compared however many pairs that makes (`comparisons.MOST_PAIRS`).
         title: titles of arms, in place of those that the run has.
         lacking: takes what is wrong with titles of arms that it does not have; None: it is raised.
 

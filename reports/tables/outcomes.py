@@ -436,13 +436,8 @@ class Tables:
             "model": case.model,
             "capacity": case.config.capacity,
             "depth_ratio": self.counted(case).depth_ratio,
-            "seq_len": case.place.seq_len,
-            "batch_size": case.place.batch_size,
+            **case.place.model_dump(include={"seq_len", "batch_size", "device", "dtype", "compile", "threads"}),
             "workload": metric.workload,
-            "device": case.place.device,
-            "dtype": case.place.dtype,
-            "compile": case.place.compile,
-            "threads": case.place.threads,
             "seed": self.seeds if self.made_in(metric).samples == "seeds" else str(self.run.plan.suite.seeds[0]),
             "params": self.counted(case).params,
             "effort": self.run.plan.suite.effort,
@@ -485,11 +480,9 @@ class Derived:
 def _alike(tables: Tables) -> Mapping[str, Mapping[str, Sequence[str]]]:
     """Return, by arm, the arms of its model that agree with it bit for bit, each with the settings that differ."""
     arms = grouped((case.arm, case) for case in tables.run.plan.cases)
-    groups: dict[tuple[str, frozenset[Number]], list[Case]] = {}
-    for cases in arms.values():
-        numbers = frozenset(_numbers(tables, cases))
-        if {what for _, what, _, _ in numbers} >= NEEDED:
-            groups.setdefault((cases[0].model, numbers), []).append(cases[0])
+    known = ((first, frozenset(_numbers(tables, [first, *rest]))) for first, *rest in arms.values())
+    enough = ((case, numbers) for case, numbers in known if {what for _, what, _, _ in numbers} >= NEEDED)
+    groups = grouped(((case.model, numbers), case) for case, numbers in enough)
     return {
         case.arm: {other.arm: keys for other in group if (keys := _differing(case, other))}
         for group in groups.values()

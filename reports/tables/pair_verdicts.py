@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modbench.harness.core.contracts import AnyMetric as Metric
+from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case
 from modbench.harness.stats import contamination, effects, sample_size, verdicts
@@ -23,7 +24,7 @@ from modbench.reports.model import Estimate, Sentence
 from modbench.reports.tables import provenance
 from modbench.reports.tables.cell import joined_reasons
 from modbench.reports.tables.outcomes import Tables
-from modbench.reports.writers.number_format import percent, plain, ratio
+from modbench.reports.writers.number_format import about, plain, ratio
 
 # Losses of which a number of seeds is advised; confirmation looks several times, and advises its own.
 HELD_OUT = ("loss/val", "loss/val_causal", "bpb/val")
@@ -70,14 +71,16 @@ def judge(rows: Sequence[dict[str, Any]], margin: float, *, claims: bool) -> Non
         if not claims:
             if disturbed is not None and disturbed.share > contamination.MOST:
                 _label(row, Label.CONTAMINATED)
-                said = f"{percent(disturbed.share, 0)} of the blocks were disturbed"
+                said = f"{about(disturbed.share)} of the blocks were disturbed"
                 row["reason"] = joined_reasons([row["reason"], said])
         elif evidence.better is not None:
             row["verdict"] = verdicts.difference_verdict(evidence.effect, evidence.better, row["p_adjusted"])
             if row["verdict"] == "inconclusive" and row["metric"] in HELD_OUT:
                 among = _among(estimates, sizes[evidence.family])
                 row["needed"] = None if among else sample_size.to_decide(evidence.effect, 0.0)
-                row["reason"] = joined_reasons([row["reason"], among or _seeds(row["needed"])])
+                few, many = f"not even {sample_size.MOST} seeds would", f"{row['needed']} seeds would probably"
+                seeds = f"{few if row['needed'] is None else many} tell it from none"
+                row["reason"] = joined_reasons([row["reason"], among or seeds])
         else:
             _judge_ratio(row, evidence, margin, estimates, disturbed, sizes[evidence.family])
 
@@ -91,11 +94,8 @@ def _in_family(by_row: Mapping[int, tuple[Hashable, Estimates]]) -> dict[int, Es
 
 def _adjusted(p_values: Mapping[int, tuple[Hashable, float | None]]) -> dict[int, float]:
     """Adjusted p-value, by row."""
-    families: dict[Hashable, dict[int, float]] = {}
-    for i, (family, p) in p_values.items():
-        if p is not None:
-            families.setdefault(family, {})[i] = p
-    return {i: p for family in families.values() for i, p in effects.adjusted(family).items()}
+    families = grouped((family, (i, p)) for i, (family, p) in p_values.items() if p is not None)
+    return {i: p for family in families.values() for i, p in effects.adjusted(dict(family)).items()}
 
 
 def _judge_ratio(
@@ -150,13 +150,6 @@ def _among(clock: Estimates, family: int) -> str | None:
         return None
     words = "not significant among {n} comparisons (Benjamini-Hochberg p {p})"
     return plain(Sentence(words, n=family, p=Estimate(clock.p, kind="p")))
-
-
-def _seeds(needed: int | None) -> str:
-    """Say how many seeds would decide a difference of losses, if effect and spread are as estimated."""
-    if needed is None:
-        return f"not even {sample_size.MOST} seeds would tell it from none"
-    return f"{needed} seeds would probably tell it from none"
 
 
 def _label(row: dict[str, Any], label: Label) -> None:

@@ -134,6 +134,13 @@ class Again:
         selected = self._everywhere(wanted) if everywhere else self._selected(wanted, metric)
         return shlex.join(["modbench", "run", self.asked.suite, "-k", selected, *words])
 
+    def if_any(self, wanted: Iterable[Case], metric: str | None = None) -> tuple[str | None, str]:
+        """Return the command for some cases, or None and why there is none."""
+        try:
+            return self.command(wanted, metric), ""
+        except NotAgainError as error:
+            return None, str(error)
+
     def _lacks_rivals(self, wanted: Sequence[Case]) -> bool:
         """Whether users' models are among these cases without any of their dense models of equal cost, which `-k` keeps."""
         own, here = {case.arm for case in wanted if case.own}, {case.arm for case in wanted}

@@ -105,7 +105,8 @@ def axis_as_dict(loaded: Loaded, table: AlongAxis) -> dict[str, Any]:
                     _cell(table, value, column.cells[value], best) for value in table.rows if value in column.cells
                 ],
             }
-            for column, best in ((column, compare_axis.best(loaded, column)) for column in table.columns)
+            for column in table.columns
+            for best in [compare_axis.best(loaded, column.metric, column.cells.values())]
         ],
         "notes": [*warnings(loaded), *table.notes],
     }

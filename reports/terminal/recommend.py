@@ -95,18 +95,12 @@ def _pair(found: Recommended, pair: Finding | None) -> dict[str, Any] | None:
 
 def _difference(found: Recommended, pair: Finding) -> float | None:
     """Return the difference of the values whose ratio a pair is."""
-    mine, theirs = (
-        next(
-            (
-                value.value
-                for each in found.choice.candidates
-                for value in (each.time, each.memory, each.flops)
-                if each.case == side and value.metric == pair.metric
-            ),
-            None,
-        )
-        for side in (pair.what, pair.against)
-    )
+    values: dict[tuple[object, str], float | None] = {
+        (each.case, value.metric): value.value
+        for each in found.choice.candidates
+        for value in (each.time, each.memory, each.flops)
+    }
+    mine, theirs = (values.get((side, pair.metric)) for side in (pair.what, pair.against))
     return None if mine is None or theirs is None else mine - theirs
 
 

@@ -25,7 +25,7 @@ from modbench.reports.tables.load import Loaded
 from modbench.reports.terminal import audit as audit_text
 from modbench.reports.wording import name
 from modbench.reports.writers import data, text
-from modbench.reports.writers.number_format import percent, plain
+from modbench.reports.writers.number_format import grid_point, percent, plain
 from modbench.reports.writers.text import joined, wrapped
 
 # Shown in a table of their own, in one unit.
@@ -199,25 +199,22 @@ def troubles(loaded: Loaded, *, verbose: bool = True) -> list[str]:
 
 
 def _skipped(loaded: Loaded, width: int) -> list[str]:
-    """Name the models that were skipped as a whole, with the reason."""
-    said = list(_skipped_arms(loaded))
+    """Name the models that were skipped as a whole, once for each reason: those that have rows but were measured in none of them.
+
+    An arm that lacks single metrics is not among them: it has other values, and those metrics have their reasons beside them.
+    """
+    rows = [(case, loaded.cases[loaded.cases.arm == case.arm]) for case in loaded.arms]
+    said = [
+        f"skipped: {name(case)} ({reason})"
+        for case, mine in rows
+        if not mine.empty and (mine.status == "skipped").all()
+        for reason in dict.fromkeys(mine.reason.dropna())
+    ]
     lines = wrapped(said[:MOST_FAILED], width)
     if len(said) > MOST_FAILED:
         more = Sentence("and {n} more were skipped: cases.csv has the reason of each", n=len(said) - MOST_FAILED)
         lines.append(plain(more))
     return lines
-
-
-def _skipped_arms(loaded: Loaded) -> Iterator[str]:
-    """Yield `skipped: NAME (reason)` once per reason for every arm that has rows but was measured in none of them.
-
-    An arm that lacks single metrics is not among them: it has other values, and those metrics have their reasons beside them.
-    """
-    for case in loaded.arms:
-        rows = loaded.cases[loaded.cases.arm == case.arm]
-        if not rows.empty and (rows.status == "skipped").all():
-            for reason in dict.fromkeys(rows.reason.dropna()):
-                yield f"skipped: {name(case)} ({reason})"
 
 
 def _failures(loaded: Loaded, width: int, *, each: bool) -> list[str]:
@@ -242,9 +239,9 @@ def _spent(loaded: Loaded, width: int) -> list[str]:
     """Say what share of the time went into measuring, and how busy this process was beside it."""
     facts = []
     if loaded.inside is not None:
-        facts.append(f"{percent(loaded.inside, 0)} of the wall time inside measured or trained work")
+        facts.append(f"{percent(loaded.inside)} of the wall time inside measured or trained work")
     if loaded.parent_share is not None:
-        facts.append(f"this process beside timed ones: {percent(loaded.parent_share, 2)} of a core")
+        facts.append(f"this process beside timed ones: {percent(loaded.parent_share)} of a core")
     return wrapped(["; ".join(facts)], width) if facts else []
 
 
@@ -258,7 +255,7 @@ def _others(loaded: Loaded, width: int, swept: InPlace | None, *, every: bool) -
     shown |= swept.metrics if swept else set()
     left = [metric for metric in loaded.run.plan.suite.metrics if metric not in shown and not known[metric].task]
     arms = swept.arms if swept else [loaded.arms[0], *loaded.arms_shown]
-    head, rows = f"values at T={length}{_batch(loaded, left, length)}", [[case] for case in arms]
+    head, rows = f"values at {grid_point('T', length)}{_batch(loaded, left, length)}", [[case] for case in arms]
     values = {metric: [_value(loaded, case, metric, length) for case in arms] for metric in left}
     alike = [key for key, (first, *others) in values.items() if others and first and {*others} == {first}]
     if alike and every:
@@ -282,12 +279,12 @@ def _others(loaded: Loaded, width: int, swept: InPlace | None, *, every: bool) -
 
 
 def _batch(loaded: Loaded, metrics: Sequence[str], length: int) -> str:
-    """Name the batch size whose values `Loaded.case` gives, where several were measured at this length: `, B=1`."""
+    """Name the batch size whose values `Loaded.case` gives, where several were measured at this length: `, B = 1`."""
     found = loaded.cases[(loaded.cases.seq_len == length) & loaded.cases.metric.isin(metrics)]
     if found.batch_size.nunique() < 2:
         return ""
     first = dict.fromkeys(found.drop_duplicates(["arm", "metric"]).batch_size)
-    return f", B={'/'.join(str(each) for each in sorted(first))}"
+    return f", B = {'/'.join(str(each) for each in sorted(first))}"
 
 
 def _more(loaded: Loaded, width: int) -> Iterator[list[str]]:

@@ -152,7 +152,7 @@ def _ratio(cell: Finding, *, intervals: bool) -> str:
     elif cell.timed and cell.verdict not in {"worse", "equivalent"}:
         said += r"$^{\circ}$"
     if intervals and made.closed:
-        said += rf" {{\scriptsize {{[}}{made.low:.2f}, {made.high:.2f}{{]}}}}"
+        said += rf" {{\scriptsize {{[}}{made.low:.2f}--{made.high:.2f}{{]}}}}"
     return said
 
 

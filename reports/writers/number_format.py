@@ -103,9 +103,14 @@ def ratio(value: float) -> str:
     return f"{three_digits(value)}×"
 
 
-def percent(share: float, digits: int = 1) -> str:
-    """Write a share: `3.1 %`."""
-    return f"{100 * share:.{digits}f} %"
+def percent(share: float) -> str:
+    """Write a share: `3.1 %`, `2 %`."""
+    return number(Estimate(share, kind="share"))
+
+
+def about(share: float) -> str:
+    """Write a share whose decimals say nothing: `53 %`."""
+    return number(Estimate(share, kind="about"))
 
 
 def share(value: float | None, digits: int = 0, *, signed: bool = False) -> str:
@@ -254,7 +259,7 @@ def half(estimate: Estimate, digits: int = 2) -> str:
 def estimate(made: Estimate) -> str:
     """Write a value with its interval: `1.62× [1.60–1.65]`; of two ends alone `0.82× to 1.06×`."""
     if made.value is None and made.low is not None and made.high is not None:
-        ends = (replace(made, value=end, low=None, high=None) for end in (made.low, made.high))
+        ends = (replace(made.alone, value=end) for end in (made.low, made.high))
         return " to ".join(dict.fromkeys(map(number, ends)))
     return " ".join(filter(None, [number(made), interval(made)]))
 

@@ -221,7 +221,7 @@ def others(words: list[str], folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("unmeasured")
+@pytest.mark.usefixtures("unmeasured", "undrawn")
 @pytest.mark.parametrize("page", [page for page in PAGES if any(b.language == "sh" for b in blocks(page))], ids=page_id)
 def test_commands_do_what_the_page_says(page: Path, here: Path, planted: Path, modbench: Modbench) -> None:
     """Every command of a page in its order, in one folder: runs are planned, what reads runs gets planted ones."""

@@ -186,21 +186,8 @@ class _Text(html.parser.HTMLParser):
     SILENT = ("script", "style", "svg", "head")
     INLINE = frozenset(
         {
-            "a",
-            "abbr",
-            "b",
-            "code",
-            "em",
-            "i",
-            "small",
-            "span",
-            "strong",
-            "sub",
-            "sup",
-            "td",
-            "th",
-            "label",
-            "button",
+            *("a", "abbr", "b", "code", "em", "i", "small", "span", "strong", "sub", "sup"),
+            *("td", "th", "label", "button"),
         }
     )
 

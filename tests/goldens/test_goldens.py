@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 from pathlib import Path
 
 import goldens
@@ -34,6 +35,19 @@ def test_a_stored_run_gives_what_it_gave(
     if os.environ.get("MODBENCH_GOLDEN") == "write":
         goldens.store(name, golden)
     assert goldens.differences(name, golden) == []
+    for page in tmp_path.glob("*/report.html"):
+        check_file(page.read_text(encoding="utf-8"))
+
+
+def check_file(page: str) -> None:
+    """A page is one small file that loads nothing; its parts share no id, and all that is drawn follows the theme."""
+    assert len(page) < 3e6
+    assert not re.search(r'(src|href)="(?!#|data:)', page)
+    assert "http://www.w3.org" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", page)
+    assert not re.search(r"#010[2-6]\d\d|#020[3-5]\d\d", page)  # sentinels: a colour that remained would stay light
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids)) > 10
+    assert 0 < sum(map(len, re.findall(r"<script>(.*?)</script>", page, flags=re.DOTALL))) < 16_000
 
 
 @pytest.mark.slow

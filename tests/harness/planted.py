@@ -80,6 +80,12 @@ FIT = Certificate(
 ).as_dict()  # fmt: skip
 
 
+# Of one that called 20 of 100 identical pairs different.
+UNFIT = Certificate(
+    "m", 100, 20, 0.127, 0.292, mde=0.03, mde_cpu=0.01, width=0.05, disturbed=0.1, checks=5, last=""
+).as_dict()
+
+
 class DriftingClock(Clock):
     """A machine whose speed wanders: slower by the minute, noisy by the call, different by the launch."""
 

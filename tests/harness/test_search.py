@@ -14,7 +14,6 @@ from planted import ENVIRONMENT, Trouble, fake_record, left, planted_suite, stor
 from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.core import files
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.units import human_duration
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.domain.records import Death
 from modbench.harness.execution import resuming
@@ -29,7 +28,8 @@ from modbench.harness.results import progress, run_folder
 from modbench.harness.results.reading import DamagedError
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.rules.bisection import Reading, bracket, next_cells, rows_of, usual
-from modbench.reports.panels.search import sentences, spent
+from modbench.reports.model import Estimate
+from modbench.reports.panels.search import sentences
 from modbench.reports.questions.first_screen import sure
 from modbench.reports.tables.load import load
 from modbench.reports.tables.outcomes import LEFT_OUT
@@ -517,15 +517,15 @@ def test_what_was_spent_is_said_in_one_line(tmp_path: Path) -> None:
     folder = new_folder(made, tmp_path / "run")
     run_fake(made, folder, grid=paying_from(96) | paying_from(1000, "mod[c0.5]"))
     loaded = load(folder.path)
-    found = spent(loaded)
-    assert found is not None
-    assert (found.cells, found.of, found.seconds, found.ended) == (6, 14, 18.0, True)
-    assert found.grid_s is not None
-    assert found.grid_s == pytest.approx(2 * 7 * 3, rel=0.5)
     (said,) = sentences(loaded)
-    assert (said.given["cells"], said.given["of"], plain(said.given["spent"])) == (6, 14, "18 s")
-    assert human_duration(found.grid_s) in plain(said)
+    spent, grid = said.given["spent"], said.given["grid"]
+    assert isinstance(spent, Estimate)
+    assert isinstance(grid, Estimate)
+    assert (said.given["cells"], said.given["of"], spent.value, plain(spent)) == (6, 14, 18.0, "18 s")
+    assert grid.value == pytest.approx(2 * 7 * 3, rel=0.5)
+    assert plain(grid) in plain(said)
     assert "predicted" in plain(said)
+    assert "has not ended" not in plain(said)
 
 
 def test_what_a_search_spent_is_not_predicted_before_its_end(tmp_path: Path) -> None:

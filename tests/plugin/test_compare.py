@@ -28,8 +28,7 @@ def test_a_slowdown_of_a_tenth_fails_and_says_what_to_do_in_two_lines(suite: Any
     result = suite.run()
     result.assert_outcomes(failed=1)
     text = result.stdout.str()
-    found = re.search(r"^test_speed\.py::test_speed: the candidate is slower .*\n.*\n", text, flags=re.MULTILINE)
-    assert found is not None
+    found: Any = re.search(r"^test_speed\.py::test_speed: the candidate is slower .*\n.*\n", text, flags=re.MULTILINE)
     assert re.search(r"0\.9\d\d× \[0\.9\d\d–0\.9\d\d\] .*\bmargin 2 %", found[0])
     assert "measured twice" in found[0]
     assert "--modbench-rounds" in found[0]
@@ -235,23 +234,23 @@ def test_several_comparisons_of_one_test_are_told_apart(suite: Any) -> None:
     result.stdout.fnmatch_lines(ids)
 
 
-@pytest.mark.parametrize(
-    ("call", "said"),
-    [
-        ("1, takes(1)", "baseline is int"),
-        ("takes(1), takes(1), margin=0", "margin = 0 is"),
-        ("takes(1), takes(4), margin=5", "margin = 5 is *: 0.05 is 5 %"),
-        ("takes(1), takes(1), margin='nan'", "is no share above 0"),
-        ("takes(1), takes(1), rounds=2.5", "rounds = 2.5: * from 6"),
-        ("takes(1), takes(1), rounds=5", "rounds = 5: * from 6"),
-        ("takes(1), takes(1), threads=0", "threads = 0: * from 1"),
-    ],
-)
-def test_an_impossible_call_says_what_would_work(call: str, said: str, suite: Any) -> None:
-    suite.write(f"def test_speed(modbench_compare, takes):\n    modbench_compare({call})\n")
+IMPOSSIBLE = {
+    "1, takes(1)": "baseline is int",
+    "takes(1), takes(1), margin=0": "margin = 0 is",
+    "takes(1), takes(4), margin=5": "margin = 5 is *: 0.05 is 5 %",
+    "takes(1), takes(1), margin='nan'": "is no share above 0",
+    "takes(1), takes(1), rounds=2.5": "rounds = 2.5: * from 6",
+    "takes(1), takes(1), rounds=5": "rounds = 5: * from 6",
+    "takes(1), takes(1), threads=0": "threads = 0: * from 1",
+}
+
+
+def test_an_impossible_call_says_what_would_work(suite: Any) -> None:
+    each = "def test_{}(modbench_compare, takes):\n    modbench_compare({})\n"
+    suite.write("".join(each.format(number, call) for number, call in enumerate(IMPOSSIBLE)))
     result = suite.run(rounds=None)
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines([f"*UsageError: *{said}*"])
+    result.assert_outcomes(failed=len(IMPOSSIBLE))
+    result.stdout.fnmatch_lines([f"*UsageError: *{said}*" for said in IMPOSSIBLE.values()])
 
 
 @pytest.mark.parametrize(
@@ -260,10 +259,7 @@ def test_an_impossible_call_says_what_would_work(call: str, said: str, suite: An
         ("modbench_compare(takes(1), takes(1), margin=5)", "margin = 5 is *0.05 is 5 %."),
         ("modbench_compare(takes(1), takes(1), margn=0.1)", "*'margn'.* 'margin'?*"),
         ("modbench_compare(takes(1))", "modbench_compare needs candidate.*modbench_compare(*"),
-        (
-            "mb.compare(abs, abs, 1)",
-            "mb.compare takes 2 *got 3. * mb.compare(*",
-        ),
+        ("mb.compare(abs, abs, 1)", "mb.compare takes 2 *got 3. * mb.compare(*"),
         ("mb.compare({'a': abs, 'b': abs}, (1,), margn=0.1)", "*'margn'.* 'margin'?*"),
     ],
 )
@@ -376,8 +372,7 @@ def test_a_comparison_is_a_property_of_the_test_in_junit_files(suite: Any, slowe
     suite.write(slower(0.01))
     suite.run("--junitxml=out.xml")
     text = (suite.pytester.path / "out.xml").read_text(encoding="utf-8")
-    found = re.search(r'name="modbench" value="([^"]*)"', text)
-    assert found is not None
+    found: Any = re.search(r'name="modbench" value="([^"]*)"', text)
     assert json.loads(found[1].replace("&quot;", '"'))["verdict"] == "equivalent"
 
 
@@ -398,17 +393,8 @@ def test_the_plug_in_imports_nothing_heavy(tmp_path: Path) -> None:
         f"    assert not [name for name in sys.modules if name.startswith({HEAVY!r})]\n"
         "    assert 'modbench.pytest_plugin' in sys.modules\n"
     )
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "modbench.pytest_plugin",
-        "-p",
-        "no:cacheprovider",
-        str(tmp_path),
-    ]
+    plugins = ("-p", "modbench.pytest_plugin", "-p", "no:cacheprovider")
+    command = [sys.executable, "-m", "pytest", "-q", *plugins, str(tmp_path)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert "modbench" not in done.stdout, "a session that compares nothing shows nothing"

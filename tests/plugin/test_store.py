@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from modbench.harness.core.errors import UsageError
 from modbench.harness.machine import certificate, environment
 from modbench.harness.results import lock
 from modbench.harness.timing.callables import Launch
@@ -69,31 +70,6 @@ def test_a_named_file_is_replaced(suite: Any, slower: Slower, machine: list[str]
     for _ in range(2):
         suite.run("--modbench-store=new/kept.json").assert_outcomes(passed=1)
     assert [path.name for path in (suite.pytester.path / "new").iterdir()] == ["kept.json"]
-
-
-NESTED = """
-import subprocess, sys
-def test_{name}(modbench_compare, takes):
-    modbench_compare(takes(0.01), takes(0.01, seed=1), rounds=6)
-    {then}
-"""
-RUNS_ANOTHER = "subprocess.run([sys.executable, '-m', 'pytest', *{arguments!r}], check=True, stdout=subprocess.DEVNULL)"
-
-
-@pytest.mark.slow
-def test_of_two_sessions_at_once_none_is_lost(suite: Any) -> None:
-    """Two processes: the second begins and ends while the first runs its test."""
-    arguments = ["-p", "modbench.pytest_plugin", "-p", "no:cacheprovider", "--modbench-store=kept.json"]
-    suite.write(NESTED.format(name="inner", then=""), "test_inner")
-    then = RUNS_ANOTHER.format(arguments=[*arguments, "test_inner.py"])
-    suite.write(NESTED.format(name="outer", then=then), "test_outer")
-    result = suite.pytester.runpytest_subprocess(*arguments, "test_outer.py")
-    result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["samples of 1 comparison *kept.json*beside 1 *"])
-    kept = json.loads((suite.pytester.path / "kept.json").read_text(encoding="utf-8"))["comparisons"]
-    assert sorted(kept) == ["test_inner.py::test_inner", "test_outer.py::test_outer"]
-    assert all(len(each["samples"]["candidate"]["wall_s"]) == 12 for each in kept.values())
-    assert [file.name for file in suite.pytester.path.glob(".kept*")] == []
 
 
 def session(folder: Path, **candidates: float) -> session_store.SessionStore:
@@ -171,24 +147,16 @@ OTHERS = {
 }
 
 
+@pytest.mark.usefixtures("machine")
 @pytest.mark.parametrize("what", OTHERS)
-def test_a_file_that_is_something_else_stays_as_it_is(
-    what: str, suite: Any, slower: Slower, machine: list[str]
-) -> None:
+def test_a_file_that_is_something_else_stays_as_it_is(what: str, tmp_path: Path) -> None:
     """Named at the start it ends the session; put there meanwhile, nothing is kept."""
-    assert machine
-    file = suite.pytester.path / "kept.json"
+    file = tmp_path / "kept.json"
     file.write_bytes(OTHERS[what])
-    suite.write(slower(0.01))
-    result = suite.run("--modbench-store=kept.json")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    (line,) = (line for line in result.stderr.lines if line.strip())
-    assert f"{file} is no file" in line
-    assert "--modbench-store" in line
-    assert "Name another file" in line
-    assert file.read_bytes() == OTHERS[what]
+    with pytest.raises(UsageError, match=rf"{file} is no file of --modbench-store.* Name another file"):
+        session(tmp_path, one=1.0)
     file.unlink()
-    late = session(suite.pytester.path, one=1.0)
+    late = session(tmp_path, one=1.0)
     file.write_bytes(OTHERS[what])
     assert not late.write()
     assert f"{file} is no file" in late.notes[0]
@@ -261,12 +229,13 @@ def test_sessions_that_are_in_doubt_are_left_out(suite: Any, slower: Slower, sto
     result.stdout.fnmatch_lines(["against the store: *; 1 doubtful*"])
 
 
-def spoil(file: Path, how: str) -> None:
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize("how", ["cut", "newer", "short", "negative", "gone", "empty"])
+def test_a_damaged_file_is_refused(how: str, tmp_path: Path) -> None:
+    assert session(tmp_path, one=1.0).write()
+    file = tmp_path / "kept.json"
     kept = json.loads(file.read_text(encoding="utf-8"))
-    samples = kept["comparisons"]["test_speed.py::test_speed"]["samples"]
-    if how == "cut":
-        file.write_text(file.read_text(encoding="utf-8")[:900], encoding="utf-8")
-        return
+    samples = kept["comparisons"]["one"]["samples"]
     if how == "newer":
         kept["schema_number"] = 2
     elif how == "short":
@@ -274,18 +243,19 @@ def spoil(file: Path, how: str) -> None:
     elif how == "negative":
         samples["candidate"]["wall_s"][0] = -1.0
     elif how == "gone":
-        del samples["candidate"], samples["baseline (again)"]
+        del samples["candidate"]
     elif how == "empty":
         samples["candidate"] = {}
-    file.write_text(json.dumps(kept), encoding="utf-8")
+    file.write_text(json.dumps(kept)[: -9 if how == "cut" else None], encoding="utf-8")
+    with pytest.raises(UsageError, match=f"{file} is no file"):
+        session_store.read_samples(file)
 
 
-@pytest.mark.parametrize("how", ["cut", "newer", "short", "negative", "gone", "empty"])
-def test_a_damaged_file_is_one_line(how: str, suite: Any, slower: Slower, stored: Any) -> None:
+def test_a_damaged_file_is_one_line(suite: Any, slower: Slower, stored: Any) -> None:
     """Named, it ends the session before any test runs; in a folder it is left out."""
     stored(0.01, 0.01)
     file = min((suite.pytester.path / "kept").glob("*"))
-    spoil(file, how)
+    file.write_text(file.read_text(encoding="utf-8")[:900], encoding="utf-8")
     result = suite.run(f"--modbench-against={file}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     (line,) = (line for line in result.stderr.lines if line.strip())

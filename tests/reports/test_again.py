@@ -8,21 +8,15 @@ from typing import Any
 
 import pytest
 import typer
-from planted import left, planted_suite
 
 from modbench import api
 from modbench.cli import app
-from modbench.harness.domain.case import Case
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import override
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.planning.select import compile_expression
 from modbench.harness.results.run_file import StoredRun
-from modbench.reports.panels import claims
 from modbench.reports.tables import rerun_command
-from modbench.reports.tables.load import load
-
-TIMES = ["flops/forward", "latency/forward", "latency/train_step"]
 
 
 def options_of(command: str) -> dict[str, bool]:
@@ -168,32 +162,3 @@ def test_ids_that_hold_one_another_are_told_apart(tmp_path: Path, monkeypatch: p
         select = shlex.split(made.command([case]))[4]
         matches = compile_expression(select)
         assert [each.id for each in comparison.arms if matches(each.id)] == [case.id]
-
-
-def test_claims_hold_the_rows_turned_the_right_way(tmp_path: Path) -> None:
-    """Every pair is stored once, in either direction; a card shows the ratio of its sentence."""
-    left(tmp_path, planted_suite("draft", metrics=TIMES, train=None, launches=3, rounds=2))
-    loaded = load(tmp_path / "run")
-    made = claims.claims(loaded)
-    assert len(made) >= 6
-    behind = claims.Behind(loaded, made)
-    assert (made[0].case.arm, made[0].baseline.arm) == ("mod[c0.125]", "dense-f0.58")
-    for claim in made:
-        found = behind.evidence(claim)
-        assert len(found.found) == len(found.detectable) == len(found.p) == 2
-        assert found.command is None
-        assert "not started" in found.no_command
-        for file in found.files:
-            stem, _, launches = file.partition("{")
-            assert launches == "0..2}.json"
-            assert all((loaded.path / f"{stem}{number}.json").is_file() for number in range(3))
-        for each, row in zip(found.found, claims.rows_of(found), strict=True):
-            assert isinstance(each.what, Case)
-            assert isinstance(each.against, Case)
-            assert (each.what.arm, each.against.arm) == (claim.case.arm, claim.baseline.arm)
-            assert row[1] == each.typical
-            assert row[3] == 3  # launches
-            mine, theirs = (
-                loaded.value(case.arm, claim.metric, case.place.seq_len) for case in (each.what, each.against)
-            )
-            assert (each.typical.value or 0) == pytest.approx((theirs or 0) / (mine or 1), rel=0.05)

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from planted_compare import OWN, own_run
 
-from modbench.harness.domain.case import Case
 from modbench.harness.results import run_folder
 from modbench.reports.formats import json as report_json
 from modbench.reports.model import Sentence
@@ -30,12 +29,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def arm_of(sentence: Any) -> str:
+def arm_of(sentence: Any) -> Any:
     """The arm that a sentence is about."""
-    assert isinstance(sentence, Sentence)
-    case = sentence.given["arm"]
-    assert isinstance(case, Case)
-    return case.arm
+    return sentence.given["arm"].arm
 
 
 def told(loaded: Loaded) -> dict[tuple[str, int], str | None]:
@@ -113,8 +109,7 @@ def test_while_a_run_goes_on_the_anchors_twin_is_no_setting(here: Path) -> None:
         unit for unit in loaded.run.plan.units if unit.made_in == "time" and unit.comparison.place.seq_len == 128
     ]
     assert any(case.twin for case in launches[0].comparison.arms)
-    part = decided.part_of(run_folder.read(str(loaded.path)), launches)
-    assert part is not None
+    part: Any = decided.part_of(run_folder.read(str(loaded.path)), launches)
     assert [(each["settings"], each["arm"]) for each in best_setting.rows(part)] == [(3, BEST)]
 
 

@@ -22,6 +22,7 @@ from modbench.reports.tables.load import Loaded, load
 from modbench.reports.writers import html as writers_html
 
 METRICS = ["flops/forward", "latency/forward", "memory/peak_allocated"]
+ARMS = [{"model": "dense"}, {"model": "mod", "capacity": [0.125, 0.5]}]
 STATUS: dict[str, dict[str, Any]] = {
     "fit": {},
     "undecided twin": {"certificate": None, "suite": {"twin": True}},
@@ -51,7 +52,7 @@ Shown = Callable[[str], tuple[Loaded, str]]
 
 def run(folder: Path, name: str) -> Loaded:
     how = dict(STATUS[name])
-    suite = {"metrics": METRICS, "launches": 5, "rounds": 3, "train": None} | how.pop("suite", {})
+    suite = {"metrics": METRICS, "arms": ARMS, "launches": 3, "rounds": 2, "train": None} | how.pop("suite", {})
     made = load(left(folder, planted_suite(str(suite.pop("effort", "draft")), **suite), **how))
     if name == "undecided twin":  # equal at one length alone
         made.pairs.loc[made.pairs.index[made.pairs.twin][0], "verdict"] = "inconclusive"

@@ -22,7 +22,7 @@ from modbench.reports.formats import md, pytest_benchmark
 from modbench.reports.page import render
 from modbench.reports.tables.load import load
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 BENCH = """
@@ -64,7 +64,6 @@ def run(stored_run: Path, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-@pytest.mark.slow
 def test_components_stand_on_the_page_and_in_the_tables(run: Path, tmp_path: Path, modbench: Modbench) -> None:
     done = modbench("convert", file_of(tmp_path, benchmark(), benchmark("other")), "--into", run)
     assert done.returncode == 0, done.stderr
@@ -88,7 +87,6 @@ def test_components_stand_on_the_page_and_in_the_tables(run: Path, tmp_path: Pat
     assert len(pd.read_csv(run / "components.csv")) == 1  # a file of the same name takes its place
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_another_machine_is_said(run: Path, tmp_path: Path) -> None:
     file = file_of(tmp_path, benchmark(), machine_info={"cpu": {"brand_raw": "<b>another</b>"}})
     components.keep(run, components.imported(file))
@@ -97,20 +95,10 @@ def test_another_machine_is_said(run: Path, tmp_path: Path) -> None:
     assert "Another processor" in page
 
 
-@pytest.mark.slow
 def test_what_pytest_benchmark_writes_is_read(run: Path, tmp_path: Path, modbench: Modbench) -> None:
     (tmp_path / "bench_it.py").write_text(BENCH)
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "--benchmark-json",
-        "out.json",
-        "bench_it.py",
-    ]
+    asked = ("-p", "no:cacheprovider", "--benchmark-json", "out.json", "bench_it.py")
+    command = [sys.executable, "-m", "pytest", "-q", *asked]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
     subprocess.run(command, check=True, capture_output=True, cwd=tmp_path, env=environment)
     assert modbench("convert", tmp_path / "out.json", "--into", run).returncode == 0
@@ -171,10 +159,10 @@ def test_a_damaged_file_is_named(run: Path, tmp_path: Path, modbench: Modbench) 
     assert "schema 9 of components" in done.stderr
 
 
-@pytest.mark.slow
 def test_names_are_escaped(run: Path, tmp_path: Path) -> None:
     components.keep(run, components.imported(file_of(tmp_path, benchmark("<script>alert(1)</script>|`@x`\x1b[2J"))))
     loaded = load(run)
-    assert "<script>alert" not in render.html(loaded)
-    assert "\x1b" not in render.html(loaded) + md.markdown(loaded)
+    page = render.html(loaded)
+    assert "<script>alert" not in page
+    assert "\x1b" not in page + md.markdown(loaded)
     assert r"<code>\<script\>alert(1)\</script\>\|\`@&#8203;x\`" in md.markdown(loaded)

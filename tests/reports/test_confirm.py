@@ -17,7 +17,7 @@ from test_confirming import BUDGET, SIZES, sweep
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import CountNotes
-from modbench.reports.model import Estimate, Note, Sentence, Table
+from modbench.reports.model import Estimate, Sentence, Table
 from modbench.reports.panels import confirm as panel
 from modbench.reports.panels import isoflop
 from modbench.reports.questions import confirmation, first_screen
@@ -93,24 +93,6 @@ def conclusion(loaded: Loaded) -> str:
     return " ".join(plain(each) for each in said if "found" not in each.given)
 
 
-def test_skipping_pays_where_dense_and_noise_are_beaten(paying: Loaded) -> None:
-    first: Any = first_screen.answer(paying)[0]
-    assert plain(first.given["at"].given["budget"]) == "2e10 training FLOPs"
-    assert first.given["at"].given["attention"] == "full-square attention"
-    assert (first.given["best"], first.given["other"]) == ("MoD 0.25 learned", "dense")
-    assert first.given["found"].typical.value == pytest.approx(-0.1, abs=0.02)
-    assert verdicts(paying) == dict.fromkeys(["dense", "MoD 0.25 stochastic", "MoD 0.5 learned"], "better")
-    (answer,) = confirmation.answers(paying)
-    assert answer.pays
-    assert "pays here" in conclusion(paying)
-    assert len(first_screen.answer(paying)) == 2  # what the conclusion says is said once, and stands in a table
-    rows: Any = confirmation.short_table(paying)
-    assert [(plain(row[0]), row[3].word) for row in rows.rows] == [*verdicts(paying).items()]
-    assert {*first_screen.answer(paying), *confirmation.rest(paying)} == {*sentences(paying)}
-    found = recommend.recommend_capacity(paying)
-    assert (found.capacity, found.variant) == (0.25, "MoD 0.25 learned")
-
-
 @pytest.mark.parametrize(("held", "said"), [(182, 1.82), (50, 0.5), (120, None)])
 def test_many_more_or_fewer_parameters_are_named(
     paying: Loaded, monkeypatch: pytest.MonkeyPatch, held: int, said: float | None
@@ -122,16 +104,6 @@ def test_many_more_or_fewer_parameters_are_named(
     monkeypatch.setattr(paying.tables, "counted", counted)
     ratios = [each.given["ratio"] for each in sentences(paying) if "parameters" in each.words]
     assert ratios == ([Estimate(said, kind="ratio")] if said else [])
-
-
-def test_the_price_is_read_from_the_anchor_with_half_the_budget(paying: Loaded) -> None:
-    table = confirmation.table(paying)
-    row = table[table.role == "anchor"].iloc[0]
-    # Half the compute costs 0.1 nats, so that 0.1 nats are an effective speed-up of two.
-    assert row.effective_speedup == pytest.approx(2, rel=0.3)
-    assert row.effective_ci_low < 2 < row.effective_ci_high
-    assert row.share == pytest.approx(row.difference / row.baseline_loss)
-    assert table[table.role == "control"].effective_speedup.isna().all()
 
 
 def test_where_noise_does_as_well_the_router_gets_no_credit(tmp_path: Path) -> None:
@@ -246,21 +218,6 @@ def test_a_row_has_the_losses_of_its_own_difference(tmp_path: Path) -> None:
     assert list(table.loss - table.baseline_loss) == pytest.approx(list(table.difference))
 
 
-def test_what_is_said_after_an_early_stop_is_median_unbiased(tmp_path: Path) -> None:
-    """A little nearer to 0 than the difference of the mean losses, which a note says; after the first look they are equal."""
-    loaded = planted(tmp_path, mod=-0.1, noise=0.02, run_noise=0.02)
-    table = confirmation.table(loaded).set_index("role")
-    assert set(table.looks) == {1, 2}
-    (answer,) = confirmation.answers(loaded)
-    note = "they are median-unbiased estimates"
-    assert note in "".join(plain(block.said) for block in confirmation.blocks(loaded) if isinstance(block, Note))
-    for compared in answer.confirmed.compared:
-        row = table.loc[compared.role]
-        assert answer.finding(compared).typical.value == row.estimate
-        assert (row.estimate == row.difference) == (row.looks == 1)
-        assert row.difference <= row.estimate <= row.ci_high
-
-
 def test_a_control_that_is_no_noise_is_not_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = planted(
         tmp_path,
@@ -294,7 +251,3 @@ def test_an_optimum_between_two_sizes_is_a_doubt(tmp_path: Path) -> None:
     (said,) = (each for each in confirmation.doubts(loaded) if "gain" in each.given)
     assert (said.given["arm"], plain(said.given["gain"])) == ("dense", "0.016 nats")
     assert said in first_screen.head(loaded).doubts
-
-
-def test_without_such_an_optimum_nothing_is_said(paying: Loaded) -> None:
-    assert not any("gain" in each.given for each in confirmation.doubts(paying))

@@ -14,11 +14,10 @@ from planted import PLANTED, planted_suite, stored
 
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.labels import Label
-from modbench.harness.domain.case import Case
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning import plan
 from modbench.harness.planning.plan import Plan
-from modbench.harness.stats.exchange import EQUAL_COST, NOT_DEARER, NOT_FALLING
+from modbench.harness.stats.exchange import EQUAL_COST, NOT_DEARER
 from modbench.reports.page import render
 from modbench.reports.panels import exchange as exchange_panel
 from modbench.reports.questions import exchange
@@ -119,14 +118,6 @@ def test_the_same_place_on_the_ladder_costs_seconds(table: pd.DataFrame) -> None
         assert row.ratio_ci_low < row.ratio < row.ratio_ci_high
 
 
-def test_whichever_the_baseline_of_the_report_the_plain_ratio_is_to_dense(run: Path, table: pd.DataFrame) -> None:
-    """Pairs are stored once: with another baseline the one with dense is mirrored."""
-    turned = exchange.table(load(run, MOD))
-    mine, theirs = (one(each, MOD, "latency/forward") for each in (turned, table))
-    for column in ("ratio", "ratio_ci_low", "ratio_ci_high", "effective_speedup"):
-        assert mine[column] == pytest.approx(theirs[column])
-
-
 def test_an_arm_as_good_as_the_anchor_has_both_ends_where_a_rung_lies_above(tmp_path: Path) -> None:
     """With the anchor on top, what is better by chance has no upper end; the plain ratio stays that to the anchor."""
     above = {"model": "dense", "match": {"arm": "dense", "factor": 1.4}}
@@ -140,84 +131,11 @@ def test_an_arm_as_good_as_the_anchor_has_both_ends_where_a_rung_lies_above(tmp_
         assert row.ratio == pytest.approx(1.6, rel=0.02)
 
 
-def test_beyond_the_ladder_there_are_bounds(table: pd.DataFrame) -> None:
-    flops = step_flops(planned())
-    better, worse = one(table, HALF, "flops/train_step"), one(table, MOE, "flops/train_step")
-    assert (better.kind, worse.kind) == ("bound_below", "bound_above")
-    assert math.isnan(better.effective_speedup)
-    assert math.isnan(worse.effective_speedup)
-    assert better.ci_low == pytest.approx(flops["dense"] / flops[HALF], rel=1e-3)
-    assert worse.ci_high == pytest.approx(flops["dense-f0.58"] / flops[MOE], rel=1e-3)
-
-
-def test_a_dense_model_between_two_others_is_a_check(table: pd.DataFrame) -> None:
-    row = one(table, "dense-f0.74", "flops/train_step")
-    assert row.effective_speedup == pytest.approx(1, rel=0.02)
-    assert row.ci_low < 1 < row.ci_high
-    assert row.ladder == "dense-f0.58 dense"
-    assert row.reason == exchange.CHECK
-
-
-def test_it_is_said_in_words(run: Path) -> None:
-    inside, beyond, before, defined, check = exchange.sentences(load(run))
-    assert [plain(each.given["arm"]) for each in (inside, beyond, before, check)] == [
-        *("MoD 0.125", "MoD 0.5", "MoE"),
-        "dense 74 %",
-    ]
-    flops, *others = vars(inside.given["rates"])["values"]
-    assert (flops.given["currency"], plain(inside.given["seeds"])) == ("training FLOPs", "5 seeds")
-    assert plain(flops.given["rate"]).startswith("1.2")
-    assert "[1.2" in plain(flops.given["rate"])
-    currencies = [each.given["currency"] for each in others]
-    assert exchange.CURRENCIES["latency/train_step"] in currencies
-    assert "below the best" in beyond.words
-    assert "above the smallest" in before.words
-    assert ": more than 1." in plain(beyond)
-    assert ": less than 0." in plain(before)
-    assert plain(check.given["rate"]).startswith("1.0")
-    assert defined.words == exchange.DEFINED
-
-
 def test_a_loss_that_saw_the_future_is_labelled(tmp_path: Path) -> None:
     made = planned(metrics=["flops/train_step", "loss/val"])
     row = one(rates(tmp_path, made), MOD, "flops/train_step")
     assert (row.loss_metric, row.labels) == ("loss/val", Label.SAW_FUTURE)
     assert exchange.sentences(load(tmp_path / "run"))[0].given["doubts"] == Label.SAW_FUTURE
-
-
-def test_where_a_larger_model_has_no_lower_loss_one_sentence_says_so(tmp_path: Path) -> None:
-    made = planned(metrics=["flops/train_step", "flops/forward", "loss/val"], seeds=[0])
-    stored(tmp_path, made, losses={"dense-f0.58": 2.0, "dense-f0.74": 2.01, "dense": 2.02, MOD: 2.01})
-    (said,) = exchange.sentences(load(tmp_path / "run"))
-    reason: Any = said.given["reason"]
-    ladder = [each.given for each in vars(reason.given["ladder"].given["losses"])["values"]]
-    assert [(each["rung"], plain(each["mean"])) for each in ladder] == [
-        ("dense 58 %", "3.318"),
-        ("dense 74 %", "3.333"),
-        ("dense", "3.347"),
-    ]
-    assert plain(reason.given["ladder"]).endswith("; 1 seed")
-    rows = written(tmp_path)
-    assert rows.effective_speedup.isna().all()
-    assert rows.ci_low.isna().all()
-    assert set(rows.status) == {"skipped"}
-    assert rows.reason.str.startswith("no effective speed-up").all()
-    assert rows.reason.str.contains(NOT_FALLING).all()
-
-
-def test_few_seeds_illustrate(tmp_path: Path) -> None:
-    made = planned(metrics=["flops/train_step", "loss/val", "loss/val_causal"], seeds=[0, 1])
-    stored(tmp_path, made, losses=losses(step_flops(made), **{MOD: 1.25, HALF: 1.6, MOE: 0.2}))
-    row = one(written(tmp_path), MOD, "flops/train_step")
-    assert row.effective_speedup == pytest.approx(1.25, rel=1e-6)
-    assert math.isnan(row.ci_low)
-    assert math.isnan(row.ci_level)
-    assert row.reason.startswith("illustration, no claim:")
-    said = exchange.sentences(load(tmp_path / "run"))
-    assert [sentence.given["seeds"] for sentence in said[:3]] == ["2 seeds: illustration, no claim"] * 3
-    page = shown(exchange_panel, load(tmp_path / "run"))
-    assert "illustration, no claim" in page
-    assert "<svg" not in page
 
 
 def test_a_smoke_run_illustrates_however_many_seeds_it_has(tmp_path: Path) -> None:
@@ -281,15 +199,6 @@ def test_an_arm_whose_training_failed_is_named(tmp_path: Path) -> None:
     assert (plain(said.given["arms"]), said.given["reason"]) == ("MoE", "its training failed")
 
 
-def test_without_a_dense_ladder_there_is_no_table(tmp_path: Path) -> None:
-    made = planned(
-        metrics=["flops/train_step", "loss/val"], arms=[{"model": "dense"}, {"model": "mod"}], seeds=[0, 1, 2]
-    )
-    stored(tmp_path, made)
-    assert not (tmp_path / "run" / "exchange.csv").exists()
-    assert exchange.sentences(load(tmp_path / "run")) == []
-
-
 def test_compute_from_another_length_is_said(tmp_path: Path) -> None:
     made = planned(metrics=["flops/train_step", "loss/val"], grid={"seq_len": [32, 64]})
     whole = losses(step_flops(planned()), **{MOD: 1.25})
@@ -297,55 +206,6 @@ def test_compute_from_another_length_is_said(tmp_path: Path) -> None:
     assert row.seq_len == 64
     assert "T = 64" in row.reason
     assert "training length, 128" in row.reason
-
-
-SIZES = [{"d_model": d, "n_layers": 2} for d in (32, 48, 64, 96)]
-
-
-def swept(case: Case) -> float:
-    """Loss in a sweep: dense has its optimum at width 64; MoD has everywhere the loss of dense at 1.2 times its forward FLOPs."""
-    cost = case_cost(case)
-    assert cost is not None
-    dense = {32: 2.4, 48: 2.2, 64: 2.1, 96: 2.3}
-    if case.model == "dense":
-        return dense[case.config.d_model]
-    return {32: 2.25, 48: 2.15, 64: 2.0, 96: 2.35}[case.config.d_model]
-
-
-@pytest.mark.slow
-def test_in_a_sweep_the_dense_sizes_of_a_budget_are_the_ladder(tmp_path: Path) -> None:
-    made = planted_suite(
-        "draft",
-        metrics=["flops/forward", "flops/train_step", "loss/val", "loss/val_causal"],
-        seeds=[0, 1, 2],
-        shape={},
-        grid={"seq_len": [64], "batch_size": [2]},
-        arms=[{"model": "dense"}, {"model": "mod", "capacity": 0.125}],
-        train={"seq_len": 64, "batch_size": 2},
-        isoflop={"budgets": [1e10, 3e10], "sizes": SIZES, "max_epochs": 10**9},
-    )
-    planted = {case.id: swept(case) for case in made.cases if case.budget}
-    stored(tmp_path, made, losses=planted, run_noise=1e-3)
-    rows = written(tmp_path)
-    assert set(rows.budget) == {1e10, 3e10}
-    here: Any = rows[rows.budget == 1e10].set_index(["arm", "metric"])
-    small = here.loc["mod[c0.125-d32-L2]", "flops/forward"]
-    costs = {case.arm: case_cost(case) for case in made.cases if not case.budget}
-    forward = {arm: cost.forward for arm, cost in costs.items() if cost is not None}
-    wanted = forward["dense[d32-L2]"] ** 0.25 * forward["dense[d48-L2]"] ** 0.75 / forward["mod[c0.125-d32-L2]"]
-    assert small.effective_speedup == pytest.approx(wanted, rel=0.02)
-    assert small.ci_low < wanted < small.ci_high
-    assert small.ratio == pytest.approx(forward["dense[d32-L2]"] / forward["mod[c0.125-d32-L2]"])
-    # Beyond the best dense size the curve rises: that size is not read, and nothing at this budget is as good as MoD's best.
-    best = here.loc["mod[c0.125-d64-L2]", "flops/forward"]
-    assert best.kind == "bound_below"
-    assert best.ci_low == pytest.approx(forward["dense[d64-L2]"] / forward["mod[c0.125-d64-L2]"])
-    equal = here.loc["mod[c0.125-d32-L2]", "flops/train_step"]
-    assert EQUAL_COST in equal.reason
-    *said, _ = exchange.sentences(load(tmp_path / "run"))
-    assert [plain(each.given["budget"]) for each in said] == ["1e10 training FLOPs", "3e10 training FLOPs"]
-    assert plain(said[0].given["arm"]) == "MoD 0.125 d64-L2"
-    assert "below the best" in said[0].words
 
 
 @pytest.mark.slow

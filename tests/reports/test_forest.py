@@ -10,7 +10,6 @@ import pytest
 from planted import left, planted_suite
 
 from modbench.reports.model import Estimate, Figure, Finding, Sentence
-from modbench.reports.page import render
 from modbench.reports.panels import forest
 from modbench.reports.tables.load import load
 from modbench.reports.writers.number_format import plain
@@ -58,12 +57,6 @@ def test_a_row_for_every_decided_ratio_and_one_for_those_that_are_equal(drawn: S
     (axis,) = forward.figure.axes
     assert axis.get_yticklabels()[-1].get_text() == "2 equivalent"
     assert len(forward.data) == 6
-
-
-@pytest.mark.slow
-def test_marks_are_on_the_page_with_their_arms(run: Path) -> None:
-    page = render.html(load(run))
-    assert len(re.findall(r'class="mark"[^>]*B = 1: [^>]*▼ slower" data-arm="moe"', page)) == 2
 
 
 def test_of_too_many_rows_slower_ones_stay_and_the_rest_is_counted(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

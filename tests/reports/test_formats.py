@@ -69,14 +69,6 @@ def written(loaded: Loaded, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     return {file.name: file.read_text(encoding="utf-8") for file in files}
 
 
-@pytest.mark.slow
-def test_every_format_writes_what_it_is_named_after(written: dict[str, str]) -> None:
-    assert set(written) == {
-        *("cases.csv", "comparisons.csv", "breakeven.csv", "report.md", "tables.tex", "report.tex", "report.json"),
-        "pytest-benchmark.json",
-    }
-
-
 def test_the_export_for_pytest_benchmark_is_as_its_golden_file(written: dict[str, str]) -> None:
     """Numbers may differ in their last digits between machines: text is compared without them, then they are."""
     made, file = written["pytest-benchmark.json"], GOLDEN / "pytest-benchmark.json"
@@ -160,27 +152,8 @@ def test_hostile_text_means_nothing_in_markdown(loaded: Loaded, tmp_path: Path) 
     made = md.markdown(changed(run, lambda body: body.update(command=["modbench", "run", f"{HOSTILE}.toml"])))
     page = rendered(made.replace(markdown.PART, "\u2063"))
     assert "onerror=alert(1)&gt;" in page  # as text
-    tags = set(re.findall(r"<(\w+)", page))
-    assert tags <= {
-        *(
-            "h2",
-            "h3",
-            "p",
-            "ul",
-            "li",
-            "table",
-            "thead",
-            "tbody",
-            "tr",
-            "th",
-            "td",
-            "strong",
-            "em",
-            "code",
-            "blockquote",
-        ),
-        *("sub", "details", "summary"),
-    }
+    tags = r"h[23]|p|ul|li|table|thead|tbody|t[rhd]|strong|em|code|blockquote|sub|details|summary"
+    assert all(re.fullmatch(tags, each) for each in re.findall(r"<(\w+)", page))
     for sentence in re.findall(r"<li>(.*?)</li>", page):
         outside = re.sub(r"<code>.*?</code>", "", sentence)
         assert "<em>" not in outside

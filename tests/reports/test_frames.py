@@ -45,7 +45,6 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     return made
 
 
-@pytest.mark.slow
 def test_tables_are_those_of_the_csv_files(results: Results) -> None:
     for name, table in (("cases", results.cases), ("comparisons", results.comparisons)):
         file = pd.read_csv(results.path / f"{name}.csv")
@@ -127,7 +126,6 @@ def test_what_is_no_run_is_said() -> None:
         _ = modbench.lode  # type: ignore[attr-defined]
 
 
-@pytest.mark.slow
 def test_importing_the_package_loads_nothing_heavy() -> None:
     code = (
         "import sys, modbench; heavy = {'pandas', 'numpy', 'torch', 'typer', 'pydantic', 'matplotlib'};"
@@ -158,7 +156,6 @@ def test_printed_it_is_what_the_terminal_shows(results: Results) -> None:
     assert f"modbench report {results.path} writes its page" in results._repr_html_()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "figures"),
     [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -21,16 +20,12 @@ from scipy import stats
 from modbench.harness.core.errors import UsageError
 from modbench.harness.stats import effects
 from modbench.harness.stats.paired import Paired
-from modbench.reports import demo
 from modbench.reports.model import Sentence
 from modbench.reports.questions.gate import comparer, gate, history, non_inferiority
 from modbench.reports.questions.gate.gate import Gate
-from modbench.reports.questions.gate.non_inferiority import Asked, Change
+from modbench.reports.questions.gate.non_inferiority import Change
 from modbench.reports.questions.gate.run_spread import RunSpread
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.terminal import gate as gate_text
-from modbench.reports.writers.number_format import plain
-from modbench.reports.writers.text import wrapped
 
 TIME = "latency/forward"
 # A gate of planted runs, whose arms differ from launch to launch, and not from run to run.
@@ -199,16 +194,10 @@ def test_a_small_slowdown_in_noise_cannot_be_told(base: Loaded, tmp_path: Path, 
     assert found.launches > 10
     told = modbench("gate", now.path, "--against", base.path, "--run-sd", "0%")
     assert told.returncode == 5
-    (said,) = (each for each in gate.changed(found) if str(each.given["case"]).startswith("moe"))
-    assert re.match(r"; \d\d+ launches .* would show", plain(said.given["more"]))
     advice = f"--effort draft --set launches={found.launches} --set rounds={found.rounds}"
     assert " ".join(told.stdout.split()).endswith(advice)
     assert modbench("gate", now.path, "--against", base.path, "--lenient", "--run-sd", "0%").returncode == 0
     assert modbench("gate", now.path, "--against", base.path, "--margin", 0.2, "--run-sd", "0%").returncode == 0
-    told = json.loads(
-        modbench("gate", now.path, "--against", base.path, "--lenient", "--run-sd", "0%", "--json").stdout
-    )
-    assert (told["verdict"], told["exit_code"], told["launches"]) == ("cannot tell", 0, found.launches)
 
 
 @pytest.mark.slow
@@ -245,18 +234,13 @@ def test_a_slower_anchor_on_the_same_machine_is_not_green(base: Loaded, tmp_path
 
 @pytest.mark.slow
 def test_earlier_runs_judge_the_anchor(tmp_path: Path, modbench: Any) -> None:
-    """Runs of this machine differ by 0.3 %: 10 % is worse, 0 % passes, 2.2 % cannot be told; 1.8 %, which is less, is printed."""
-    of_one_length = partial(planted_run, suite={"grid": {"seq_len": [64]}})
+    """Runs of this machine differ by 0.3 %: 10 % is worse, 0 % passes, 2.2 % cannot be told."""
+    of_one_length = partial(planted_run, suite={"grid": {"seq_len": [64]}, "launches": 5})
     base, past = of_one_length(tmp_path / "base"), tmp_path / "past"
     for number, speed in enumerate((1.004, 0.996, 1.002, 0.999)):
         of_one_length(past / f"run{number}", speed=speed, seed=10 + number)
     of_one_length(past / "elsewhere", speed=2.0, machine="other")
-    for name, speed, word in (
-        ("slow", 1.10, "worse"),
-        ("same", 1.0, "pass"),
-        ("near", 1.022, "cannot tell"),
-        ("less", 1.018, "not compared"),
-    ):
+    for name, speed, word in (("slow", 1.10, "worse"), ("same", 1.0, "pass"), ("near", 1.022, "cannot tell")):
         now = of_one_length(tmp_path / name, speed=speed, seed=2)
         found = judged(now, base, history=[str(past)])
         assert words(found, "dense") == {word}
@@ -265,9 +249,7 @@ def test_earlier_runs_judge_the_anchor(tmp_path: Path, modbench: Any) -> None:
         assert re.search(r"\b5 earlier runs .* 0\.3 %", said)
         assert any("elsewhere is left out" in said for said in found.said)
     far = of_one_length(tmp_path / "far", machine="far", seed=3)
-    assert words(judged(of_one_length(tmp_path / "slow2", speed=1.1, seed=2), far, history=[str(past)]), "dense") == {
-        "worse"
-    }
+    assert words(judged(load(tmp_path / "slow"), far, history=[str(past)]), "dense") == {"worse"}
     told = modbench("gate", tmp_path / "slow", "--against", base.path, "--history", past / "run0", "--history", past)
     assert told.returncode == 1
     with pytest.raises(UsageError, match="is not a run folder, and holds none"):
@@ -294,14 +276,6 @@ def test_mean_times_are_judged_beside_typical_calls(base: Loaded, monkeypatch: p
     assert (one.typical.value, (one.mean and one.mean.value)) == pytest.approx((1.0, math.exp(-0.2)))
     said = next(each.given["change"] for each in gate.changed(found) if each.given["verdict"] == "worse")
     assert said == Sentence("mean {mean}", mean=one.mean)  # the worse of the two
-    assert gate.change(one) in [each.given["change"] for each in gate.changed(found, every=True)]
-
-
-@pytest.mark.slow
-def test_a_disturbed_anchor_is_not_called_slower(base: Loaded, tmp_path: Path) -> None:
-    found = judged(planted_run(tmp_path / "now", waits="dense", speed=1.5, seed=2), base)
-    assert {each.verdict for each in found.findings if each.metric == TIME} == {"cannot tell"}
-    assert all(str(each.reason).startswith("contaminated: ") for each in found.findings if each.metric == TIME)
 
 
 @pytest.mark.slow
@@ -324,51 +298,3 @@ def test_a_model_whose_cost_depends_on_the_input_is_compared_on_equal_inputs_onl
     of_arm = [each for each in found.findings if each.what.startswith("mod[c0.5") and each.metric == TIME]
     assert {each.verdict for each in of_arm} == {"cannot tell"}
     assert all("on 3 and 6 of them" in str(each.reason) for each in of_arm)
-
-
-def test_what_repeats_has_one_line_with_the_worst_case() -> None:
-    """For each metric, verdict and reason; with `-v` a line for each case."""
-    findings = [
-        finding(
-            f"c{i}",
-            TIME,
-            "cannot tell",
-            math.exp(-i / 100),
-            0.9,
-            1.1,
-            changes=(Change(-i / 100, 0.01, 10, 0.02, 0.02),),
-        )
-        for i in range(5)
-    ]
-    findings += [finding(case, "memory/peak_allocated", "worse", change) for case, change in (("m", 0.5), ("n", 0.4))]
-    findings += [
-        finding(case, "labels", "worse", reason=f"now {why}") for case, why in (("o", "x"), ("p", "x"), ("q", "y"))
-    ]
-    findings += [finding(f"p{i}", TIME, "pass", 1.0, 0.99, 1.01) for i in range(30)]
-    found = Gate(findings, 0.02, Asked(), "draft", 2, timed=frozenset({TIME}))
-    assert plain(gate.headline(found)).startswith("gate: worse: 5 worse, ")
-    said = [each.given for each in gate.changed(found)]
-    assert [(each["verdict"], each["metric"], plain(each["how"]), each["case"]) for each in said] == [
-        ("cannot tell", TIME, "5, worst ", "c4"),
-        ("worse", "memory/peak_allocated", "2, worst ", "n"),
-        ("worse", "labels", "2, such as ", "o"),
-        ("worse", "labels", "", "q"),
-    ]
-    assert [each["change"] for each in said] == [findings[4].typical, findings[6].typical, "now x", "now y"]
-    assert len([*gate.changed(found, every=True)]) == 10
-
-
-@pytest.mark.slow
-def test_a_run_against_itself_takes_8_lines(tmp_path: Path) -> None:
-    demo.unpack(tmp_path, demo.SHIPPED["quick"])
-    loaded = load(tmp_path)
-    found = judged(loaded, loaded)
-    lines = [*gate_text.as_text(found)]
-    assert len(wrapped(lines, 80)) <= 8
-    counts = {word: sum(each.verdict == word for each in found.findings) for word in gate.WORDS}
-    assert counts == {"worse": 0, "cannot tell": 22, "better": 0, "pass": 170, "not compared": 6}
-    assert lines[0].startswith("gate: cannot tell: 22")
-    open_ = {each.metric for each in found.findings if each.verdict == "cannot tell"}
-    told = [line.removeprefix("cannot tell ").partition(":")[0] for line in lines if line.startswith("cannot tell")]
-    assert told == [*dict.fromkeys(each.metric for each in found.findings if each.metric in open_)]
-    assert f"--set launches={found.launches} " in lines[-1]

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from panels_of import drawn, shown
-from planted import ENVIRONMENT, unsynced
+from planted import left
 
 from modbench.harness.core import files
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.train_plan import FLOPS_TOLERANCE, width_rule
 from modbench.harness.domain.case import UnitOfWork
-from modbench.harness.domain.notes import CountNotes, RatesNotes, TrainNotes
+from modbench.harness.domain.notes import RatesNotes
 from modbench.harness.domain.records import Outcome, Record
 from modbench.harness.domain.suite import Suite
 from modbench.harness.execution.phase import Run, Slots
@@ -207,69 +205,22 @@ def test_shipped_sweeps_plan(name: str) -> None:
     assert len(made.seeds) >= (2 if made.confirm else 3)
 
 
-# Planted truth: loss by variant as a parabola over log parameters, and an offset per seed that all arms share.
-BEND = 0.05
-LOWEST = {"dense": 2.0, "mod[c0.125-learned]": 1.97, "mod[c0.125-stochastic]": 2.1}
-PLACE = {"dense": 11.0, "mod[c0.125-learned]": 11.3, "mod[c0.125-stochastic]": 11.0}
-
-
-@unsynced()
-def planted(folder: Path) -> Loaded:
+def planted(folder: Path, *, near: bool = False) -> Loaded:
+    """Losses on a parabola over the width; by noise 0.1 nats more than dense, or all are `near` one another."""
     made = planned()
-    run = run_folder.create(str(folder), "sweep")
-    run.write_run(made, ENVIRONMENT, ["modbench"], files.now())
-    noise = np.random.default_rng(0)
-    for unit in made.units:
-        outcomes = tuple(_outcomes(unit, noise))
-        record = Record(unit=unit, started=files.now(), wall_s=1.0, outcomes=outcomes)
-        run.write_record(record)
-    return load(folder)
+    above = {"dense": 0.0, "mod[c0.125-learned]": -0.03, "mod[c0.125-stochastic]": 0.0 if near else 0.1}
+    bend = 0.0 if near else 2e-4
+    losses = {
+        case.id: 2.0 + above[case.variant] + bend * (case.config.d_model - 48) ** 2
+        for case in made.cases
+        if case.budget
+    }
+    return load(left(folder, made, losses=losses, run_noise=1e-4))
 
 
-def _outcomes(unit: UnitOfWork, noise: np.random.Generator) -> Any:
-    for case in unit.comparison.arms:
-        cost = case_cost(case)
-        assert cost is not None
-        if unit.made_in == "count":
-            counted = CountNotes(params=cost.params, forward_causal=cost.forward_causal)
-            samples = {"value": [cost.forward]}
-            yield Outcome(
-                case=case.id, metric="flops/forward", unit="FLOP", status="ok", samples=samples, notes=counted
-            )
-        elif unit.made_in == "rates":
-            tried = RatesNotes(seed=0, rule=4e-3, rates=[0.5, 1.0, 2.0], losses=[2.2, 2.0, None], at_edge=False)
-            yield Outcome(
-                case=case.id, metric="lr/best", unit="ratio", status="ok", samples={"value": [1.0]}, notes=tried
-            )
-        else:
-            name = case.variant
-            loss = LOWEST[name] + BEND * (math.log(cost.params) - PLACE[name]) ** 2
-            # Noise of the seed and of the run: all arms share the first, so that it cancels in pairs.
-            value = loss + 0.3 * unit.protocol.seed + 1e-4 * noise.normal()
-            for metric in ("loss/val", "loss/val_causal"):
-                samples, notes = {"value": [value]}, TrainNotes(seed=unit.protocol.seed)
-                yield Outcome(case=case.id, metric=metric, unit="nat", status="ok", samples=samples, notes=notes)
-
-
-def test_planted_optima_come_back_with_pairs_over_seeds(tmp_path: Path) -> None:
-    table = isoflop.table(planted(tmp_path / "run"))
-    assert len(table) == 2 * 3 * 2
-    for row in table[table.metric == "loss/val_causal"].to_dict("records"):
-        assert row["optimum_params"] == pytest.approx(math.exp(PLACE[row["variant"]]), rel=0.02)
-        assert row["optimum_loss"] == pytest.approx(LOWEST[row["variant"]] + 0.3, abs=2e-3)
-        if row["variant"] == "dense":
-            assert math.isnan(row["optimum_difference"])
-            assert row["best_forward_share"] == row["forward_share_at_parity"] == 1
-            continue
-        wanted = LOWEST[row["variant"]] - 2.0
-        assert row["optimum_ci_low"] < wanted < row["optimum_ci_high"]
-        # Seeds differ by 0.3 and pairs by 1e-4: an unpaired interval would be a thousand times as wide.
-        assert row["optimum_ci_high"] - row["optimum_ci_low"] < 0.01
-        assert (row["optimum_ci_high"] < 0) == (wanted < 0)
-        if row["variant"] == "mod[c0.125-stochastic]":
-            assert math.isnan(row["forward_share_at_parity"])  # it never gets there
-        else:
-            assert row["forward_share_at_parity"] < 1
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    return planted(tmp_path_factory.mktemp("swept"))
 
 
 def test_step_times_are_over_the_best_dense_size_whichever_that_is() -> None:
@@ -291,10 +242,10 @@ def test_step_times_are_over_the_best_dense_size_whichever_that_is() -> None:
 
 
 def test_a_size_without_every_seed_is_left_out_and_said(tmp_path: Path) -> None:
-    planted(tmp_path / "run")
-    for file in (tmp_path / "run" / "units").glob("train-dense_d32*seed1*"):
+    run = planted(tmp_path).path
+    for file in (run / "units").glob("train-dense_d32*seed1*"):
         file.unlink()
-    rows = isoflop.table(load(tmp_path / "run"))
+    rows = isoflop.table(load(run))
     dense = rows[(rows.variant == "dense") & (rows.metric == "loss/val")].iloc[0]
     assert [part.split()[0] for part in dense.reason.split("; ")] == ["d32-L2", "2"]  # the size, and two are too few
     assert math.isnan(dense.optimum_loss)
@@ -308,16 +259,13 @@ def test_a_smoke_run_makes_a_few_steps_and_no_claims() -> None:
     assert {unit.protocol.train.steps for unit in made.units if unit.protocol.train} == {4}
 
 
-def test_what_is_undecided_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_undecided_is_said_so(swept: Loaded, tmp_path: Path) -> None:
     """At the planted distance every pair is decided; a control that equals dense is not."""
-    told = [*isoflop.sentences(planted(tmp_path / "apart"))]
+    told = [*isoflop.sentences(swept)]
     assert len(told) == 4
     assert (plain(told[0].given["budget"]), told[0].given["arm"]) == ("1e10 training FLOPs", "MoD 0.125 learned")
     assert not any("undecided" in sentence.words for sentence in told)
-    monkeypatch.setitem(LOWEST, "mod[c0.125-stochastic]", 2.0)
-    monkeypatch.setitem(PLACE, "mod[c0.125-stochastic]", 11.0)
-    monkeypatch.setattr(sys.modules[__name__], "BEND", 0.0)
-    told = [*isoflop.sentences(planted(tmp_path / "near"))]
+    told = [*isoflop.sentences(planted(tmp_path, near=True))]
     open_ = {sentence.given["arm"] for sentence in told if "undecided" in sentence.words}
     assert open_ == {"MoD 0.125 stochastic"}
 
@@ -331,31 +279,34 @@ def test_a_prediction_is_made_for_fast_cards() -> None:
     assert plan.predicted_seconds(made, large, 1) == pytest.approx(1e17 / 2e14, rel=0.01)
 
 
-def test_what_was_not_timed_has_no_figure_and_curves_that_look_alike_differ_in_line(tmp_path: Path) -> None:
-    loaded = planted(tmp_path / "run")
-    for drawing in drawn(isoflop_panel, loaded):
+def test_what_was_not_timed_has_no_figure_and_curves_that_look_alike_differ_in_line(swept: Loaded) -> None:
+    for drawing in drawn(isoflop_panel, swept):
         assert len(drawing.figure.axes) == 2
         assert "Step times" in plain(drawing.caption)
         lines = [line for line in drawing.figure.axes[0].lines if str(line.get_label()).startswith(" ")]
         assert [line.get_linestyle() for line in lines] == ["-", "-", ":"]
-    dense, learned, _ = isoflop.shown(isoflop.curves(loaded), isoflop.curves(loaded)[0].budget)
+    assert "nan×" not in shown(isoflop_panel, swept)
+    dense, learned, _ = isoflop.shown(isoflop.curves(swept), isoflop.curves(swept)[0].budget)
     assert isoflop_panel._lines([learned, dense, learned]) == ["-", "-", "--"]
     assert len(set(isoflop_panel._lines([learned] * 4))) == 4  # the arms of no-ops-loss that are integrated MoDE
 
 
-def test_a_doubt_about_every_size_names_the_variant_once(tmp_path: Path) -> None:
-    loaded = planted(tmp_path / "run")
-    learned = [case for case in loaded.run.plan.cases if case.variant == "mod[c0.125-learned]"]
-    (said,) = first_screen._named(loaded, learned)
+def test_a_doubt_about_every_size_names_the_variant_once(swept: Loaded) -> None:
+    learned = [case for case in swept.run.plan.cases if case.variant == "mod[c0.125-learned]"]
+    (said,) = first_screen._named(swept, learned)
     assert said.startswith("MoD 0.125 learned ")
     assert not any(case.size in said for case in learned)
     one = [case for case in learned if case.size == learned[0].size]
-    assert set(first_screen._named(loaded, one)) == {f"MoD 0.125 learned {learned[0].size}"}
+    assert set(first_screen._named(swept, one)) == {f"MoD 0.125 learned {learned[0].size}"}
 
 
 def test_the_rates_that_were_tried_are_said(tmp_path: Path) -> None:
-    loaded = planted(tmp_path / "run")
+    run = planted(tmp_path).path
+    tried = RatesNotes(seed=0, rule=4e-3, rates=[0.5, 1.0, 2.0], losses=[2.2, 2.0, None], at_edge=False)
+    for unit in (unit for unit in planned().units if unit.made_in == "rates"):
+        known: dict[str, Any] = {"metric": "lr/best", "unit": "ratio", "status": "ok", "samples": {"value": [1.0]}}
+        outcome = Outcome(case=unit.comparison.arms[0].id, notes=tried, **known)
+        RunFolder(run).write_record(Record(unit=unit, started=files.now(), wall_s=1.0, outcomes=(outcome,)))
+    loaded = load(run)
     (rates,) = (each for each in isoflop.blocks(loaded) if isinstance(each, Table) and each.head == isoflop.RATES)
     assert [*map(plain, rates.rows[0][1:])] == ["0.00400", "1.00×", "0.500× 2.200, 1.00× 2.000, 2.00× diverged"]
-    assert "nan×" not in shown(isoflop_panel, loaded)  # no step was timed
-    assert len(isoflop.curves(loaded)) == 12

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -103,8 +104,7 @@ def test_a_loss_stands_beside_the_length_that_it_was_trained_at(tmp_path: Path) 
     stored(tmp_path, made, losses=planted)
     loaded = load(tmp_path / "run")
     rises = {64: 0.5, 128: -0.25}
-    table = results.loss_table(loaded)
-    assert table is not None
+    table: Any = results.loss_table(loaded)
     assert table.head[1:] == ("T = 64", "T = 128")
     assert f"Held-out loss. {table.notes[0]}. " in tex.tables(loaded)
     cells = next(each[1:] for each in table.rows if isinstance(each[0], Case) and each[0].arm == MOD)

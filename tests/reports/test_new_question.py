@@ -21,7 +21,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "bench" / "panels" / "router_
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A stored run, and a folder with the example's question, about its parameters."""
-    demo.unpack(tmp_path / "run", goldens.HERE / "gate" / "new.json.gz")
+    demo.unpack(tmp_path / "run", goldens.HERE / "gate" / "new.json.xz")
     (tmp_path / "bench" / "panels").mkdir(parents=True)
     source = EXAMPLE.read_text().replace("weights/routers", "latency/forward").replace('kind="count"', 'unit="s"')
     (tmp_path / "bench" / "panels" / EXAMPLE.name).write_text(source)

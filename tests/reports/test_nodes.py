@@ -13,7 +13,6 @@ from resealed import reseal
 
 from modbench.harness.core.labels import Label
 from modbench.harness.machine import certificate
-from modbench.harness.results import attempts
 from modbench.reports.questions import machine
 from modbench.reports.questions.gate.history import same_machine
 from modbench.reports.tables import provenance
@@ -36,8 +35,7 @@ def certified(name: str, hits: int = 4) -> dict[str, Any]:
         "launch_sd": 0.01,
     }
     certificate.keep(name, [row | {"hit": i < hits} for i in range(100)])
-    found = certificate.pooled(name, 10)
-    assert found is not None
+    found: Any = certificate.pooled(name, 10)
     return dict(found.__dict__)
 
 
@@ -123,17 +121,3 @@ def test_a_node_without_a_certificate_leaves_the_run_unchecked(tmp_path: Path) -
     assert loaded.certificate is None
     assert provenance.certificates(loaded.run) == []
     assert loaded.pairs.verdict.isna().all()
-
-
-def test_the_page_says_how_often_units_were_requeued(tmp_path: Path) -> None:
-    planted_run(tmp_path / "run")
-    name = "0123456789ab"
-    made = attempts.Submission(token=name, job="7", submitted="2026-01-01T00:00:00+00:00", tasks=(("a",),))
-    attempts.submit(tmp_path / "run", made)
-    for restart, how in enumerate(("preempted", "time limit", "done")):
-        line = {"unit": "a", "job": "7", "restart": restart, "host": "n1"}
-        attempts.note(tmp_path / "run", name, 0, {"event": "start", **line})
-        attempts.note(tmp_path / "run", name, 0, {"event": "end", "how": how, **line})
-    ((term, said),) = machine.jobs(load(tmp_path / "run"))
-    assert term == "Jobs"
-    assert {"preempted 1", "time limit 1"} == set(said.partition("(")[2].removesuffix(")").split(", "))

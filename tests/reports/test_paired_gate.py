@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from planted import EVERY_ARM, left, planted_suite
+from planted import EVERY_ARM, UNFIT, left, planted_suite
 
 from modbench.commands._paired.measure import Compared
 from modbench.commands.gate import paired as command
 from modbench.harness.core.errors import UsageError
-from modbench.harness.machine.certificate import Certificate
 from modbench.harness.results import run_folder
 from modbench.reports.questions import revisions
 from modbench.reports.questions.gate import paired_gate
@@ -168,10 +167,7 @@ def test_a_machine_that_calls_the_same_code_different_cannot_tell(tmp_path: Path
 
 
 def test_an_unfit_machine_cannot_tell(tmp_path: Path) -> None:
-    unfit = Certificate(
-        "m", 100, 20, 0.127, 0.292, mde=0.03, mde_cpu=0.01, width=0.05, disturbed=0.1, checks=5, last=""
-    )
-    found = looked(made(tmp_path, 5, first={"certificate": unfit.as_dict()}))
+    found = looked(made(tmp_path, 5, first={"certificate": UNFIT}))
     assert (found.verdict, found.exit_code(lenient=True)) == ("cannot tell", 5)
 
 

@@ -18,7 +18,6 @@ from modbench.reports.terminal import summary
 from modbench.reports.writers.number_format import plain
 from modbench.reports.writers.text import FUTURE
 
-ROUTED = "mod[c0.25-learned]"
 HEAD = "at 2e10 training FLOPs"
 
 
@@ -75,46 +74,6 @@ def shown(loaded: Loaded) -> InPlace:
     return found
 
 
-@pytest.mark.slow
-def test_each_variant_has_one_row_at_its_best_size(swept: Loaded) -> None:
-    """The anchor first, then from the lowest loss to the highest; a budget of the anchor alone has no table."""
-    text = closing(swept)
-    head, dense, *others = table(text)
-    assert head[:3] == [HEAD, "bits/byte", "parameters"]
-    assert dense[0] == "dense d16-L2-H1"
-    assert [row[0] for row in others] == ["MoD 0.25 learned d24-L2-H1", "MoD 0.25 stochastic d24-L2-H1"]
-    assert "at 1e10 training FLOPs  " not in text
-    made: Any = shown(swept).tables[0]
-    assert plain(made.notes[0]) in " ".join(text.split())
-    assert made.notes[0].given["seeds"] == "3 seeds"
-
-
-def test_losses_are_compared_seed_by_seed(swept: Loaded) -> None:
-    rows = isoflop.table(swept)
-    row = rows[(rows.variant == ROUTED) & (rows.metric == "loss/val_causal")].iloc[0]
-    bits = 1 / 0.6931471805599453  # this corpus is read byte by byte
-    half = (row.best_ci_high - row.best_ci_low) / 2 * bits
-    _, _, learned, _ = table(closing(swept))
-    assert learned[1] == f"{row.best_loss * bits:.3f} {row.best_difference * bits:+.3f}±{half:.3f}".replace("±0", "±")
-
-
-def test_ratios_are_to_the_anchor_at_its_best_size(swept: Loaded) -> None:
-    """Not to the first size of the sweep, which is what the ratios of `comparisons.csv` are to."""
-    text = closing(swept)
-    assert f"{shown(swept).baseline} ÷ row" in " ".join(text.split())
-    dense, routed, _ = shown(swept).arms
-    assert dense.arm != swept.arms[0].arm
-    head, of_dense, of_routed, _ = table(text)
-    for title, metric in (("forward FLOPs", "flops/forward"), ("train step", "latency/train_step")):
-        column = next(i for i, cell in enumerate(head) if cell.startswith(title))
-        base, mine = swept.value(dense.arm, metric), swept.value(routed.arm, metric)
-        assert base is not None
-        assert mine is not None
-        assert "×" not in of_dense[column]
-        ratio = float(of_routed[column].split()[1].split("×")[0])
-        assert ratio == pytest.approx(4 / 3 if title == "train step" else base / mine, rel=0.02)
-
-
 def test_a_loss_that_saw_later_tokens_is_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Losses as trained stand there where none was routed causally."""
     swept = planted(tmp_path, metrics=["flops/forward", "loss/val"])
@@ -141,12 +100,6 @@ def test_a_confirmed_loss_of_another_size_names_it(tmp_path: Path, monkeypatch: 
     assert routed[0].endswith("d32-L2-H1")
     assert routed[2].startswith("d24-L2-H1 ")
     assert words in " ".join(after.split())
-
-
-def test_too_few_seeds_buy_no_sentence_of_effective_speed_up(tmp_path: Path) -> None:
-    text = closing(planted(tmp_path, metrics=["flops/forward", "flops/train_step", "loss/val_causal"], seeds=[0, 1]))
-    assert "illustration" in text
-    assert "speed-up more" not in text
 
 
 def test_what_lacks_seeds_is_named(tmp_path: Path) -> None:

@@ -8,9 +8,7 @@ import json
 import math
 import re
 import shutil
-import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +25,25 @@ from modbench.reports.model import Estimate, Finding, Sentence
 from modbench.reports.notebook import frames
 from modbench.reports.page import render
 from modbench.reports.panels import pays_from
-from modbench.reports.questions import break_even, first_screen, results, win_rate
+from modbench.reports.questions import break_even, first_screen, win_rate
 from modbench.reports.questions.break_even import Line
+from modbench.reports.questions.compare_runs import compare_runs
+from modbench.reports.questions.gate import gate
 from modbench.reports.questions.machine import TwinCheck
+from modbench.reports.questions.recommend import recommend
+from modbench.reports.questions.recommend.candidates import choice
+from modbench.reports.questions.recommend.limits import Limits
 from modbench.reports.tables.cases import looked_ahead
 from modbench.reports.tables.load import Loaded, load
-from modbench.reports.terminal import decided, summary
+from modbench.reports.terminal import compare, decided, summary
+from modbench.reports.terminal import gate as gate_text
+from modbench.reports.terminal import recommend as recommend_text
 from modbench.reports.wording import name
 from modbench.reports.writers import text as text_writer
 from modbench.reports.writers.number_format import half, plain
 
 pytestmark = pytest.mark.slow
 
-Modbench = Callable[..., subprocess.CompletedProcess[str]]
 
 METRICS = ["latency/forward", "flops/forward", "memory/peak_allocated", "bpb/val", "loss/val", "loss/val_causal"]
 LENGTHS = [64, 128, 256, 512, 1024, 2048]
@@ -67,55 +71,12 @@ def closing(loaded: Loaded, *, verbose: bool = False) -> str:
     return summary.closing(loaded, Path("report.html"), 61.0, verbose=verbose)
 
 
-def test_every_length_is_shown_in_80_columns(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    text = closing(loaded)
-    for length in LENGTHS:
-        assert f"T = {length:,}" in text
-    assert max(map(len, text.splitlines())) <= 80
-    assert text.splitlines()[-1] == "report: report.html (1 min 01 s; -v: all)"
-
-
-def test_the_value_of_baseline_and_arm_stands_beside_each_ratio(loaded: Loaded) -> None:
-    """Planted: MoD 0.125 takes 1/1.6 of dense."""
-    lines = closing(loaded).splitlines()
-    start = next(i for i, line in enumerate(lines) if line.startswith("forward pass, "))
-    dense = next(line for line in lines[start:] if line.startswith("dense "))
-    mod = next(line for line in lines[start:] if line.startswith("MoD 0.125 "))
-    base, (value, ratio) = float(dense.split()[1]), mod.split()[2:4]
-    assert ratio.startswith("1.6")
-    assert ratio.endswith("▲*")  # and it is the best of its column
-    assert base / float(value) == pytest.approx(1.6, rel=0.05)
-    assert not any("*" in line for line in lines[start:] if line.startswith(("dense", "MoE ", "MoD 0.5 ")))
-    assert "▲ faster" in closing(loaded)
-
-
 @pytest.mark.usefixtures("undrawn")
 def test_a_lone_model_gets_its_numbers(tmp_path: Path) -> None:
     suite = planted_suite("draft", metrics=["latency/forward"], train=None, arms=[{"model": "dense"}], launches=3)
     loaded = load(left(tmp_path, suite))
     assert re.search(r"^dense +\d", closing(loaded), re.MULTILINE)
     assert "How fast is dense on" in render.html(loaded)
-
-
-def test_losses_stand_in_one_unit(loaded: Loaded) -> None:
-    text = closing(loaded, verbose=True)
-    assert "held-out loss, bits/byte (lower is better)" in text
-    assert "nats" not in text
-
-
-def test_the_first_screen_says_what_was_asked_how_sure_it_is_and_what_to_doubt(loaded: Loaded) -> None:
-    told = first_screen.head(loaded)
-    asked = plain(told.asked)
-    assert all(name(case) in asked for case in loaded.arms if not case.rung)
-    assert all(f"{length:,}" in asked for length in LENGTHS)
-    (answer, _) = told.answer
-    assert isinstance(answer, Sentence)
-    assert (answer.given["faster"], answer.given["all"]) == (6, 6)
-    sure = first_screen.evidence(loaded)
-    assert sure is not None
-    assert (sure.fewest, sure.most) == (3, 3)
-    assert any("1 seed" in plain(each) for each in told.doubts)
 
 
 class Terminal(io.StringIO):
@@ -150,24 +111,6 @@ def test_the_half_of_an_interval_is_short() -> None:
     assert half(Estimate.of(1.1, float("nan"), 1.0, kind="ratio")) == ""
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("undrawn")
-def test_quiet_prints_where_the_report_is(tmp_path: Path, modbench: Modbench) -> None:
-    run = left(tmp_path, planted_suite("smoke", metrics=["flops/forward"], train=None))
-    assert modbench("report", str(run), "--quiet").stdout == f"{run / 'report.html'}\n"
-    found = modbench("report", str(run), "--quiet", "--json").stdout
-    assert json.loads(found)["report"] == str(run / "report.html")
-
-
-def test_lengths_that_a_search_left_out_make_no_column(loaded: Loaded) -> None:
-    cases = loaded.cases.copy()
-    cases.loc[(cases.seq_len == 256) & (cases.metric == "latency/forward"), "status"] = "skipped"
-    for tables, shown in ((loaded.cases, True), (cases, False)):
-        (table,) = results.tables(changed(loaded, tables), ["latency/forward"])
-        assert ("T = 256" in table.head) is shown
-        assert "T = 512" in table.head
-
-
 def test_the_answer_counts_failures_and_names_doubts(
     loaded: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,9 +124,8 @@ def test_the_answer_counts_failures_and_names_doubts(
     ]
     monkeypatch.setattr(win_rate, "places", lambda *_: found)
 
-    def given() -> dict[str, Any]:
-        said = first_screen.answer(loaded)[0]
-        assert isinstance(said, Sentence)
+    def given() -> Any:
+        said: Any = first_screen.answer(loaded)[0]
         return said.given
 
     assert [given()[word] for word in ("faster", "disturbed", "failed", "all")] == [5, 0, 1, 6]
@@ -249,7 +191,6 @@ def skip(cases: pd.DataFrame, rows: pd.Series, why: str) -> None:
     cases.loc[rows, "value"] = float("nan")
 
 
-@pytest.mark.slow
 def test_a_ratio_that_its_two_times_contradict_is_marked(loaded: Loaded) -> None:
     """Planted: MoD 0.125 is 1.6× as fast. As if under load its median time were longer than dense's all the same."""
     explained = text_writer.OPPOSED_MEANS
@@ -285,7 +226,7 @@ def test_a_model_that_was_skipped_as_a_whole_has_its_reason(loaded: Loaded) -> N
 
 
 def test_values_name_their_batch_where_there_are_several(tmp_path: Path) -> None:
-    for sizes, said in (([1, 8], "values at T=128, B=1"), ([8], "values at T=128 ")):
+    for sizes, said in (([1, 8], "values at T = 128, B = 1"), ([8], "values at T = 128 ")):
         metrics = ["latency/forward", "memory/largest_seq_len", "flops/train_step"]
         suite = planted_suite("smoke", metrics=metrics, train=None, grid={"seq_len": [128], "batch_size": sizes})
         folder = tmp_path / str(len(sizes))
@@ -297,7 +238,6 @@ def test_values_name_their_batch_where_there_are_several(tmp_path: Path) -> None
         assert (said in others) is ("largest" in others)
 
 
-@pytest.mark.slow
 def test_quick_ends_within_a_screen_of_80_columns(quick: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     """In order: the answer, a table for each workload, where arms pay, what marks mean, how sure, what to doubt, the report."""
     monkeypatch.setenv("COLUMNS", "80")
@@ -326,6 +266,19 @@ def test_quick_ends_within_a_screen_of_80_columns(quick: Loaded, monkeypatch: py
     assert {*lines[places[2] : places[5]]} <= {*every}
 
 
+def test_answers_about_the_run_that_ships_take_few_lines(quick: Loaded, tmp_path: Path) -> None:
+    """What to take, a gate and a comparison of it with itself; commands are whole, and paths, all else fits 80 columns."""
+    found = recommend.recommend(quick, choice(quick), Limits(), "loss")
+    lines = [*recommend_text.as_text(found, 80)]
+    assert len(lines) <= 12
+    assert max(len(line) for line in lines if not line.startswith("  modbench ")) <= 80
+    assert len(text_writer.wrapped([*gate_text.as_text(gate.gate(quick, quick, run_sd=0.0))], 80)) <= 8
+    elsewhere = dataclasses.replace(quick, run=dataclasses.replace(quick.run, path=tmp_path))
+    lines = compare.side_by_side(compare_runs([quick, elsewhere]), 80).splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines[4:])) <= 80
+
+
 @pytest.mark.parametrize(
     ("over", "glued"), [(0, set()), (1, {5}), (3, {3, 4, 5}), (4, {1, 3, 4, 5}), (5, {1, 2, 3, 4, 5}), (6, set())]
 )
@@ -334,7 +287,6 @@ def test_empty_lines_go_where_a_screen_has_no_room_for_them(over: int, glued: se
     assert summary._glued([1, 3, 8, 8, 8, SCREEN - 34 + over], 0) == glued
 
 
-@pytest.mark.slow
 def test_what_a_line_has_said_is_no_doubt_too(quick: Loaded) -> None:
     """The number of seeds stands with the losses, that of processes in the first line; where neither does, it is said."""
     few = [plain(each) for each in first_screen.doubts_in_short(quick) if "seed" in plain(each)]
@@ -347,8 +299,7 @@ def test_what_a_line_has_said_is_no_doubt_too(quick: Loaded) -> None:
     assert "processes" not in sure.words
     missing = quick.cases.copy()
     missing.loc[missing.unit == "s", "n"] -= 1
-    fewer = first_screen.sure_in_short(changed(quick, missing))
-    assert fewer is not None
+    fewer: Any = first_screen.sure_in_short(changed(quick, missing))
     assert plain(fewer).startswith("6 fresh processes, ")
 
 
@@ -414,15 +365,6 @@ def test_the_best_of_a_column_is_marked_where_it_is_told_apart_from_all(loaded: 
     assert win_rate.best(loaded, "latency/forward", {"dense": ids["dense"]}) is None
 
 
-def test_of_a_smoke_run_no_arm_is_said_to_pay(tmp_path: Path) -> None:
-    left(tmp_path, planted_suite("smoke", metrics=METRICS))
-    text = closing(load(tmp_path / "run"))
-    assert "pays from" not in text
-    assert "*" not in text
-    assert "doubt: A smoke run" in text
-
-
-@pytest.mark.slow
 def test_a_loss_that_is_not_known_causally_is_that_of_training_and_marked(quick: Loaded) -> None:
     pairs = quick.pairs.copy()
     here = (pairs.metric == "loss/val_causal") & (pairs.arm == "moe")
@@ -471,8 +413,7 @@ def test_one_length_shows_the_ratio_to_the_model_of_equal_cost(tmp_path: Path) -
     """No line divides a single length; the ratio has its interval, turned where the pair is stored the other way round."""
     left(tmp_path, planted_suite("draft", metrics=["latency/forward"], train=None, grid={"seq_len": [64]}, launches=3))
     loaded = load(tmp_path / "run")
-    made = pays_from.table(loaded)
-    assert made is not None
+    made: Any = pays_from.table(loaded)
     cells = [row[list(made.head).index("cost")] for row in made.rows]
     rung = next(case for case in loaded.arms if case.rung)
     (row,) = loaded.between("latency/forward", "mod[c0.125]", rung.arm)
@@ -484,15 +425,14 @@ def test_one_length_shows_the_ratio_to_the_model_of_equal_cost(tmp_path: Path) -
     assert set(cells[1:]) == {None}
 
 
-@pytest.mark.slow
-def test_what_arms_are_compared_with_is_named_by_the_baseline(quick: Loaded) -> None:
+def test_what_arms_are_compared_with_is_named_by_the_baseline(tmp_path: Path) -> None:
     """`modbench report --baseline moe`: of its shape is MoE, of equal cost a dense model."""
+    run = left(tmp_path, planted_suite("draft", metrics=METRICS[:3], train=None, launches=3, rounds=2))
     for baseline, said in (
         (None, "dense of equal shape, of equal cost"),
         ("moe", "MoE of equal shape, dense of equal cost"),
     ):
-        table = pays_from.table(load(quick.path, baseline) if baseline else quick)
-        assert table is not None
+        table: Any = pays_from.table(load(run, baseline))
         notes = list(map(plain, table.notes))
         assert sum(f"shape, cost: {said} (" in each for each in notes) == 1
         assert "FLOPs, memory: ÷ " + said.split()[0] in notes

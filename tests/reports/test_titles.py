@@ -168,6 +168,7 @@ def test_new_columns_of_the_tables_are_what_arms_are_called(run: Loaded) -> None
         CaseFacts.model_validate(facts | {"title": "red\x1b[31m"})
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_title_is_in_every_output_and_escaped_in_each(run: Loaded, tmp_path: Path) -> None:
     made = load(run.path, title={ARM: ODD})
     render.views(made, ("html", "md", "tex", "csv", "json"), str(tmp_path))

@@ -109,8 +109,7 @@ def test_without_losses_of_blocks_the_text_is_in_no_interval_and_said(tmp_path: 
 
 
 def test_a_budget_alone_has_a_difference_and_no_trend(tmp_path: Path) -> None:
-    sweep = followed().suite.isoflop
-    assert sweep is not None
+    sweep: Any = followed().suite.isoflop
     one = {"budgets": [BUDGETS[0]], "sizes": [*sweep.sizes], "max_epochs": 1e9}
     loaded = planted(tmp_path, 0.05, 0.1, changes={"isoflop": one, "trend": {"seeds": 4}})
     (said,) = first_screen.answer(loaded)
@@ -118,6 +117,7 @@ def test_a_budget_alone_has_a_difference_and_no_trend(tmp_path: Path) -> None:
     assert list(trend.table(loaded).quantity) == ["difference", "crossing"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_terminal_page_and_tables_show_it(crossing: Loaded) -> None:
     assert len(summary.closing(crossing, "report.html", None).splitlines()) <= 40
     assert [*drawn(panel, crossing)]

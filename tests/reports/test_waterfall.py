@@ -6,6 +6,7 @@ import functools
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from panels_of import drawn, shown
@@ -122,10 +123,8 @@ def known(run: Path, monkeypatch: pytest.MonkeyPatch) -> Loaded:
 @pytest.mark.parametrize("metric", ["latency/forward", "latency/train_step"])
 def test_the_parts_lead_from_promised_to_measured(metric: str, known: Loaded) -> None:
     """Nothing is lost: promised, parts and the rest add up to the measured share; the sum on the way is attainable."""
-    found = waterfall.fall(known, "mod[c0.125]", metric, 64)
-    assert found is not None
-    row = known.pair("mod[c0.125]", metric, 64)
-    assert row is not None
+    found: Any = waterfall.fall(known, "mod[c0.125]", metric, 64)
+    row: Any = known.pair("mod[c0.125]", metric, 64)
     assert found.promised == 1 / row.ideal
     assert found.measured == 1 / row.ratio
     gap = math.fsum([*found.parts.values(), found.unexplained])
@@ -145,8 +144,7 @@ def test_the_figure_names_its_parts(known: Loaded) -> None:
     said = [mark.text for mark in forward.marks.said]
     assert any(text.startswith("router: +") and text.endswith(" % of dense's time") for text in said)
     assert any(text.startswith("measured: 62") for text in said)  # planted: 1 / 1.6
-    found = waterfall.fall(known, "mod[c0.125]", "latency/train_step", 64)
-    assert found is not None
+    found: Any = waterfall.fall(known, "mod[c0.125]", "latency/train_step", 64)
     assert isinstance(step.caption, Sentence)
     assert step.caption.given["measured"] == found.share
     assert step.caption.given["attainable"] == Estimate(found.attainable, kind="share")
@@ -173,8 +171,7 @@ def test_beside_ideal_and_measured_it_stands_with_its_error_and_its_bias(known: 
 
 
 def test_what_is_unexplained_within_the_error_is_said_to_be(known: Loaded) -> None:
-    found = waterfall.fall(known, "mod[c0.125]", "latency/forward", 64)
-    assert found is not None
+    found: Any = waterfall.fall(known, "mod[c0.125]", "latency/forward", 64)
     for beyond, said in ((1.14, True), (0.86, True), (1.16, False)):
         share = replace(found.share, value=beyond * found.attainable, low=9.0, high=10.0)
         caption = plain(waterfall._caption(replace(found, share=share)))
@@ -194,8 +191,7 @@ def test_on_a_gpu_the_wait_for_the_host_is_told_apart(run: Path) -> None:
                 (number, outcome.model_copy(update={"notes": outcome.noted(TimeNotes).model_copy(update=share)}))
                 for number, outcome in cell.outcomes
             ]
-    found = waterfall.fall(loaded, "mod[c0.125]", "latency/forward", 64)
-    assert found is not None
+    found: Any = waterfall.fall(loaded, "mod[c0.125]", "latency/forward", 64)
     assert not found.predicted
     assert found.parts == {"launches": pytest.approx(0.5 * found.measured)}
     assert found.promised + math.fsum([*found.parts.values(), found.unexplained]) == pytest.approx(

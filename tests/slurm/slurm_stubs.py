@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.results import attempts
+from modbench.harness.results.attempts import Submission
 from modbench.harness.results.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from modbench.harness.planning.plan import Plan
 
+TOKEN = "0123456789ab"  # noqa: S105  # names a submission
 WORK = """
 import json, os, pathlib, signal, sys, time
 folder, name, text, file = sys.argv[1:]
@@ -162,6 +165,13 @@ def folder_at(path: Path) -> RunFolder:
     folder.units.mkdir(parents=True, exist_ok=True)
     folder.logs.mkdir(exist_ok=True)
     return folder
+
+
+def submission(folder: Path) -> Submission:
+    """Two units that were submitted as the tasks of one job."""
+    made = Submission(token=TOKEN, job="7", submitted="2026-01-01T00:00:00+00:00", tasks=(("a",), ("b",)))
+    attempts.submit(folder, made)
+    return made
 
 
 def lines(file: Path) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -147,18 +146,6 @@ def test_a_killed_submitter_loses_no_job_and_starts_none_twice(
     assert all(each.job is not None for each in attempts.submissions(folder.path))
 
 
-def test_a_unit_that_dies_is_recorded_with_how_its_process_ended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder, units = folder_at(tmp_path / "run"), units_of("count")
-    monkeypatch.setenv("STUB_DIES", units[0].name)
-    work(units, folder)
-    died = record(folder, units[0])["died"]
-    assert isinstance(died, dict)
-    assert str(died["reason"]).endswith(" SIGSEGV")
-    assert record(folder, units[1]).get("died") is None
-
-
 def test_units_wait_here_while_the_queue_may_hold_no_more(tmp_path: Path) -> None:
     folder, units = folder_at(tmp_path / "run"), units_of("count")
     work(units, folder, "--max-submit=1")
@@ -172,33 +159,6 @@ def test_sbatch_says_itself_what_it_does_not_know(tmp_path: Path) -> None:
         work(units, folder, "--partitoin=debug")
     with pytest.raises(UsageError, match=r"invalid partition specified: night"):
         work(units, folder, "--partition=night")
-
-
-def test_who_leaves_is_told_how_to_come_back_and_how_to_cancel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from slurm_stubs import StubLauncher
-
-    from modbench.harness.execution.launch.slurm import SlurmLauncher
-
-    folder, (unit, *_) = folder_at(tmp_path / "run"), units_of("count")
-    monkeypatch.setenv("STUB_SECONDS", "60")
-    monkeypatch.setattr(SlurmLauncher, "inside", StubLauncher)
-    launcher = SlurmLauncher(cold=True, threads=1)
-    handle = launcher.start(unit, folder, 60.0)
-    assert launcher.leave([handle]).startswith("No job was submitted.")
-    launcher.wait([handle], 0.0)
-    said = launcher.leave([handle])
-    assert said.startswith("1 job ")
-    assert "`modbench resume " in said
-    assert f"`scancel {handle.job}` cancels them" in said
-    until(lambda: starts(folder)[unit.name])
-    slurm_says("scancel", handle.job)
-    until(
-        lambda: (
-            not subprocess.run(
-                ["squeue", "-h", "-u", str(os.getuid())], capture_output=True, text=True, check=False
-            ).stdout
-        )
-    )
 
 
 SUITE = """

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from slurm_stubs import folder_at, stub_plan
+from slurm_stubs import TOKEN, folder_at, stub_plan, submission
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.execution import ranks
@@ -15,15 +15,6 @@ from modbench.harness.execution.launch import slurm
 from modbench.harness.execution.launch.slurm import SlurmLauncher
 from modbench.harness.execution.slurm import job, queue
 from modbench.harness.results import attempts
-from modbench.harness.results.attempts import Submission
-
-TOKEN = "0123456789ab"  # noqa: S105  # names a submission
-
-
-def submission(folder: Path) -> Submission:
-    made = Submission(token=TOKEN, job="7", submitted="2026-01-01T00:00:00+00:00", tasks=(("a",), ("b",)))
-    attempts.submit(folder, made)
-    return made
 
 
 def slurm_launcher(place: Path, monkeypatch: pytest.MonkeyPatch) -> SlurmLauncher:
@@ -65,6 +56,17 @@ def test_restarts_by_jobs_and_by_the_submitter_are_counted_together(
     assert launcher._lost(handle, "TIMEOUT", None)  # four starts, three of them again
     assert handle.died is not None
     assert "after 4 starts" in handle.died.reason
+
+
+def test_who_leaves_is_told_how_to_come_back_and_how_to_cancel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    launcher, unit = slurm_launcher(tmp_path, monkeypatch), stub_plan(trains=False).units[0]
+    handle = slurm.SlurmHandle(unit, tmp_path / "none", 1.0)
+    assert launcher.leave([handle]).startswith("No job was submitted.")
+    handle.submission = submission(tmp_path)
+    said = launcher.leave([handle])
+    assert said.startswith("1 job ")
+    assert f"`modbench resume {tmp_path}`" in said
+    assert "`scancel 7` cancels them" in said
 
 
 def test_a_record_is_taken_when_its_job_has_written_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from slurm_stubs import stub_plan
+from slurm_stubs import TOKEN, stub_plan, submission
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.execution.launch.slurm import SlurmLauncher
@@ -16,9 +16,6 @@ from modbench.harness.execution.slurm import queue
 from modbench.harness.execution.slurm.options import Options, parse
 from modbench.harness.execution.slurm.submitting import Group, groups
 from modbench.harness.results import attempts
-from modbench.harness.results.attempts import Submission
-
-TOKEN = "0123456789ab"  # noqa: S105  # names a submission
 
 
 def test_options_are_those_of_sbatch_and_the_last_one_counts() -> None:
@@ -165,12 +162,6 @@ def test_ranks_on_several_nodes_ask_for_what_those_of_a_node_need() -> None:
     assert not {"nodes", "ntasks-per-node"} & alone.keys()
     assert (alone["ntasks"], alone["gres"]) == ("1", "gpu:1")
     assert queue.most_tasks(1) > queue.most_tasks(8) > 1
-
-
-def submission(folder: Path) -> Submission:
-    made = Submission(token=TOKEN, job="7", submitted="2026-01-01T00:00:00+00:00", tasks=(("a",), ("b",)))
-    attempts.submit(folder, made)
-    return made
 
 
 def test_an_attempt_without_an_end_is_explained_by_what_came_after(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from slurm_stubs import folder_at, stub_plan
+from slurm_stubs import TOKEN, folder_at, stub_plan, submission
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.records import Death
@@ -19,14 +19,6 @@ from modbench.harness.execution.slurm.options import parse
 from modbench.harness.execution.slurm.submitting import Group, send
 from modbench.harness.results import attempts
 from modbench.harness.results.attempts import Submission
-
-TOKEN = "0123456789ab"  # noqa: S105  # names a submission
-
-
-def submission(folder: Path) -> Submission:
-    made = Submission(token=TOKEN, job="7", submitted="2026-01-01T00:00:00+00:00", tasks=(("a",), ("b",)))
-    attempts.submit(folder, made)
-    return made
 
 
 @pytest.mark.parametrize(

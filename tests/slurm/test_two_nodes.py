@@ -124,8 +124,7 @@ def test_a_rank_that_dies_on_another_node_ends_the_unit_with_one_record_that_say
     for name, value in (("STUB_SECONDS", "60"), ("STUB_DIES", unit.name), ("STUB_DIES_ON", "1")):
         monkeypatch.setenv(name, value)
     work([unit], folder, *ON_BOTH)
-    died = record(folder, unit)["died"]
-    assert isinstance(died, dict)
+    died: Any = record(folder, unit)["died"]
     assert str(died["reason"]).endswith(" SIGSEGV")
     assert hows(folder, unit) == ["failed"]
     assert starts(folder)[unit.name] == 2

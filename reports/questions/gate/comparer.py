@@ -26,7 +26,7 @@ from modbench.reports.questions.gate.run_spread import RunSpread
 from modbench.reports.tables.cell import Trouble
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.tables.pair_verdicts import SMOKE
-from modbench.reports.writers.number_format import percent, plain, typed
+from modbench.reports.writers.number_format import about, plain, typed
 
 
 def why_other(now: Tables, base: Tables, case: Case, old: Case, metric: Metric) -> str | None:
@@ -236,7 +236,7 @@ class Comparer:
             return unnamed(TELL, "a time is not a finite number" if wall else THREE)
         found, reason, kept = wall, "ratio to the anchor, now divided by before", True
         share = max(pair.disturbed for pair in pairs)
-        busy = f"{percent(share, 0)} of the blocks were disturbed"
+        busy = f"{about(share)} of the blocks were disturbed"
         escaped = [tables.escapes(metric, case, anchor) for tables in (self.now, self.base)]
         unfit = next(filter(None, [*escaped, *(pair.unfit for pair in pairs)]), None) or (None if cpu else THREE)
         # The clock is chosen by the check and by what was disturbed, before any change is looked at.

@@ -102,9 +102,14 @@ class Gate:
     fail_on: FailOn | None = None
     blocks: Blocks | None = None
 
+    @cached_property
+    def rules(self) -> Rules:
+        """By which limits it was judged."""
+        return Rules(self.margin, self.fail_on)
+
     def counts(self, finding: GateFinding) -> bool:
         """Whether the gate can fail on a finding: of several checks, only on those that were named."""
-        return self.fail_on is None or finding.check in self.fail_on.limits
+        return self.rules.named(finding.check)
 
     @property
     def counted(self) -> list[GateFinding]:
@@ -147,11 +152,6 @@ class Gate:
     def launches(self) -> int | None:
         """The launches in each run that would let identical code pass; None where it can tell, or no number does."""
         return self.asked.launches if self.too_few else None
-
-    def limit(self, check: str) -> float:
-        """The largest change that passes a check, as a share."""
-        named = None if self.fail_on is None else self.fail_on.limits.get(check)
-        return self.margin if named is None else float(named)
 
     def exit_code(self, *, lenient: bool = False) -> int:
         """Return 0, 1 (worse), 4 (incomplete) or 5 (cannot tell).
@@ -222,7 +222,8 @@ def gate(
     why = next(filter(None, (unfit(loaded.path, loaded.certificate) for loaded in (run, base))), None)
     for wanted, places in zip((True, False), groups, strict=True):
         mine = non_inferiority.judge([findings[i] for i in places])
-        if why and any(_counts(each) and each.metric in timed for each in mine):
+        # What stands on evidence, or would if there were enough: not on a failure or a new label.
+        if why and any((each.changes or each.verdict == "cannot tell") and each.metric in timed for each in mine):
             no_times = why if wanted else no_times
             said += [] if wanted else [why]
             mine = [
@@ -285,11 +286,6 @@ def launch_cost(tables: Tables) -> Spread | None:
         math.sqrt(fmean(getattr(each, name) ** 2 for each in spreads)) for name in ("between_sd", "block_sd")
     )
     return Spread(between, block, start_s, round_s)
-
-
-def _counts(finding: GateFinding) -> bool:
-    """Whether it stands on evidence, or would if there were enough: not on a failure or a new label."""
-    return bool(finding.changes) or finding.verdict == "cannot tell"
 
 
 def unfit(path: Path, known: Certificate | None) -> str | None:
@@ -505,7 +501,8 @@ def advice(found: Gate) -> Iterator[Sentence]:
             took=took,
         )
         return
-    checks = [each for each in asked.usable if any(_open(finding, each) for finding in found.counted)]
+    open_ = {finding.check for finding in found.counted if finding.verdict == "cannot tell" and finding.changes}
+    checks = [each for each in asked.usable if each in open_]
     if not checks:
         return
     usable = {check: asked.usable[check] for check in checks}
@@ -515,7 +512,7 @@ def advice(found: Gate) -> Iterator[Sentence]:
         usable=_limits(found, usable),
         history="; three earlier runs of this machine (--history) measure how much runs differ" if found.run_sd else "",
     )
-    wanted = {check: found.limit(check) for check in checks}
+    wanted = {check: found.rules.limit(check) for check in checks}
     first = next((_typed(check, limit) for check, limit in wanted.items() if check in PAIRED), None)
     paired = Code(f"modbench gate --paired BASE HEAD {found.suite} --fail-on {first}")
     yield Sentence(
@@ -523,10 +520,6 @@ def advice(found: Gate) -> Iterator[Sentence]:
         wanted=_limits(found, wanted),
         both=Sentence("; both revisions in one job may: {paired}", paired=paired) if first else "",
     )
-
-
-def _open(finding: GateFinding, check: str) -> bool:
-    return finding.check == check and finding.verdict == "cannot tell" and bool(finding.changes)
 
 
 def _limits(found: Gate, limits: Mapping[str, float]) -> Value:

@@ -28,7 +28,7 @@ from modbench.reports.questions.gate.run_spread import FEWEST_RUNS, RUN_SD, RunS
 from modbench.reports.tables import provenance
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.tables.pair_verdicts import SMOKE
-from modbench.reports.writers.number_format import percent, plain
+from modbench.reports.writers.number_format import about, percent, plain
 
 # Settings of training that change no result: when it is observed, and what is kept.
 NO_EFFECT = {"looks", "watch", "flips", "checkpoint_s"}
@@ -106,7 +106,7 @@ class History:
         if by_cpu and unfit:
             return unnamed("cannot tell", f"CPU time does not count: {unfit}")
         if busy > contamination.MOST and unfit and not by_cpu:
-            said = f"contaminated: {percent(busy, 0)} of the anchor's blocks were disturbed, and CPU time does not count: {unfit}"
+            said = f"contaminated: {about(busy)} of the anchor's blocks were disturbed, and CPU time does not count: {unfit}"
             by_wall = self._finding(case, metric, margin, self.now.made_in(metric).column, 0)
             return unnamed("cannot tell", said, typical=by_wall.typical)
         column = "cpu_s" if by_cpu or busy > contamination.MOST else self.now.made_in(metric).column

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 from modbench.harness.core.labels import Label
 from modbench.harness.stats import contamination, effects, gate_looks, paired, verdicts
@@ -25,7 +24,7 @@ from modbench.reports.questions.revisions import Row
 from modbench.reports.tables import provenance
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.tables.pair_verdicts import APART
-from modbench.reports.writers.number_format import percent, plain
+from modbench.reports.writers.number_format import about, plain
 
 RATIO = "time of the first side ÷ that of the second"
 # What is said of a case that one side lacks, by that side.
@@ -66,10 +65,12 @@ def look(
     candidates = list(read(blocks, by_cpu=check == "cpu"))
     timed = [each for each in candidates if isinstance(each, _Candidate)]
     looked = gate_looks.look([each.values for each in timed], [edge] * len(timed), looks, total) if looks else []
-    if looks:
-        judged = iter([_judged(*each, edge) for each in zip(timed, looked, _fooled(timed, margin), strict=True)])
-    else:
-        judged = map(_few, timed)
+    few = f"an interval needs {gate_looks.FEWEST} blocks"
+    judged = iter(
+        [_judged(*each, edge) for each in zip(timed, looked, _fooled(timed, margin), strict=True)]
+        if looks
+        else [replace(each.finding, verdict="cannot tell", reason=few) for each in timed]
+    )
     findings = [replace(each if isinstance(each, GateFinding) else next(judged), check=check) for each in candidates]
     open_ = any(each.verdict == "cannot tell" and each.changes for each in findings)
     needed = gate_looks.blocks_needed(looked, [edge] * len(looked)) if open_ else None
@@ -100,10 +101,6 @@ def _judged(candidate: _Candidate, looked: Looked, fooled: str | None, edge: flo
     return replace(finding, typical=typical, changes=(change,), verdict=looked.word)
 
 
-def _few(candidate: _Candidate) -> GateFinding:
-    return replace(candidate.finding, verdict="cannot tell", reason=f"an interval needs {gate_looks.FEWEST} blocks")
-
-
 def _fooled(timed: Sequence[_Candidate], margin: float) -> list[str | None]:
     """Of each case why this machine cannot tell the sides apart: the first side came out different from itself."""
     twins = {i: effects.over_launches(each.same) for i, each in enumerate(timed) if each.same}
@@ -125,11 +122,10 @@ def _revisions(blocks: Sequence[Sequence[Tables]], *, by_cpu: bool) -> Iterator[
             continue
         case, metric = row.row.case, first.metrics[row.row.metric]
         theirs = next(each for each in second.run.plan.cases if each.id == case.id)
-        clock = _clock(row.disturbed, row.unfit, by_cpu=by_cpu)
+        begun = _begun(case.id, metric.key, row.disturbed, row.unfit, by_cpu=by_cpu)
         labels = first.row_labels(case, metric), second.row_labels(theirs, metric)
-        made = row.cpu if clock.by_cpu and row.cpu is not None else row.wall
-        values, same = [each.effect for each in made], [each.same for each in made]
-        yield _candidate(case.id, metric.key, clock, labels, values, same)
+        made = row.cpu if begun.by_cpu and row.cpu is not None else row.wall
+        yield _candidate(begun, labels, [each.effect for each in made], [each.same for each in made])
 
 
 def _builds(blocks: Sequence[Sequence[Tables]], *, by_cpu: bool) -> Iterator[GateFinding | _Candidate]:
@@ -149,47 +145,31 @@ def _builds(blocks: Sequence[Sequence[Tables]], *, by_cpu: bool) -> Iterator[Gat
         launches = [launch for each in every for launch in each.launches(metric, case, anchor, anchor)]
         column, one_thread = tables.made_in(metric).column, case.place.one_thread
         pair = paired.compare(launches, column=column, one_thread=one_thread, averaged=False)
-        clock = _clock(pair.disturbed, tables.escapes(metric, case, anchor) or pair.unfit, by_cpu=by_cpu)
+        escaped = tables.escapes(metric, case, anchor)
+        begun = _begun(case.id, metric.key, pair.disturbed, escaped or pair.unfit, by_cpu=by_cpu)
         labels = tables.row_labels(anchor, metric), tables.row_labels(case, metric)
-        values = paired.launch_effects(launches, "cpu_s" if clock.by_cpu else column)
-        yield _candidate(case.id, metric.key, clock, labels, values, [])
+        yield _candidate(begun, labels, paired.launch_effects(launches, "cpu_s" if begun.by_cpu else column), [])
 
 
-class _Clock(NamedTuple):
-    """By which clock a case is judged.
+def _begun(case: str, metric: str, disturbed: float, unfit_why: str | None, *, by_cpu: bool) -> GateFinding:
+    """Return a finding to be judged by the clock that decides: that of the check, or where that was disturbed the CPU's.
 
-    Attributes:
-        by_cpu: whether by CPU time.
-        refused: whether by none.
-        why: what is said of it.
+    Its verdict is `cannot tell` where that would be CPU time, and no verdict may rest on that (`unfit_why`).
     """
-
-    by_cpu: bool
-    refused: bool
-    why: str
-
-
-def _clock(disturbed: float, unfit_why: str | None, *, by_cpu: bool) -> _Clock:
-    """Choose the clock, by the share of rounds that were disturbed, and why no verdict may rest on CPU time."""
-    busy = f"{percent(disturbed, 0)} of the rounds were disturbed"
+    found = GateFinding(case, metric=metric, reason=RATIO)
+    busy = f"{about(disturbed)} of the rounds were disturbed"
     if not by_cpu and disturbed <= contamination.MOST:
-        return _Clock(by_cpu=False, refused=False, why=RATIO)
+        return found
     if unfit_why is None:
-        return _Clock(by_cpu=True, refused=False, why=f"{RATIO}, {Label.BY_CPU}" + f": {busy}" * (not by_cpu))
-    return _Clock(by_cpu=False, refused=True, why=f"{busy}, and CPU time does not count: {unfit_why}")
+        return replace(found, reason=f"{RATIO}, {Label.BY_CPU}" + f": {busy}" * (not by_cpu), by_cpu=True)
+    return replace(found, verdict="cannot tell", reason=f"{busy}, and CPU time does not count: {unfit_why}")
 
 
 def _candidate(
-    case: str,
-    metric: str,
-    clock: _Clock,
-    labels: tuple[Sequence[Label], Sequence[Label]],
-    values: list[float],
-    same: list[float],
+    finding: GateFinding, labels: tuple[Sequence[Label], Sequence[Label]], values: list[float], same: list[float]
 ) -> GateFinding | _Candidate:
-    finding = GateFinding(case, metric=metric, reason=clock.why, by_cpu=clock.by_cpu)
-    if clock.refused:
-        return replace(finding, verdict="cannot tell")
+    if finding.verdict:
+        return finding
     before, now = (FLATTERED["launches"] & {*each} for each in labels)
     if now != before:
         finding = replace(finding, verdict="cannot tell", reason=other_quantity(now, before))

@@ -242,7 +242,7 @@ def _made(loaded: Loaded, workload: str, comparison: Comparison) -> Choice:
         made.append(
             Candidate(case, time, memory, _value(rows.get((case.id, counted)), counted), loss, where, flattered, out)
         )
-    baseline = _baseline(made)
+    baseline = next((each for each in made if each.case.model == "dense" and not each.case.rung), made[0])
     shown = (BITS, 1.0) if baseline.loss.unit == "bit/B" else unit_of(loaded)
     return Choice(workload, comparison, tuple(made), baseline, shown)
 
@@ -250,11 +250,6 @@ def _made(loaded: Loaded, workload: str, comparison: Comparison) -> Choice:
 def _disturbed(row: Row) -> bool:
     """Whether wall time is no evidence of a pair: then neither is the time of an arm."""
     return row.verdict == "contaminated" or Label.BY_CPU in labels_of(row)
-
-
-def _baseline(made: Sequence[Candidate]) -> Candidate:
-    dense = (each for each in made if each.case.model == "dense" and not each.case.rung)
-    return next(dense, made[0])
 
 
 def _value(row: Row | None, metric: str, unsure: str | None = None, *, sampled: bool = False) -> Value:

@@ -229,16 +229,13 @@ def _seeds(loaded: Loaded, each: Candidate, baseline: Candidate, found: Finding,
         return Need("loss/val", "loss/val")
     effect = effect_between(loaded, each.trained, baseline.trained, found.metric)
     if effect is None or effect.sd is None or effect.n < FEWEST_SEEDS:
-        said = f"three seeds or more, to show that its loss is within the limit: there {_number(each.loss.n)}"
+        there = f"there {'is' if each.loss.n == 1 else 'are'} {each.loss.n}"
+        said = f"three seeds or more, to show that its loss is within the limit: {there}"
         return Need(said, found.metric, seeds=FEWEST_SEEDS)
     seeds = fewest(functools.partial(told, allowed + effect.value, effect.sd), least=effect.n + 1)
     if seeds is None:
         return Need(f"more than {MOST} seeds would be needed to show that its loss is within the limit")
     return Need(f"{seeds} seeds, to show that its loss is within the limit", found.metric, seeds=seeds)
-
-
-def _number(seeds: int) -> str:
-    return f"{'is' if seeds == 1 else 'are'} {seeds}"
 
 
 def estimate(kept: LimitCheck, value: float | None) -> Estimate:

@@ -12,7 +12,6 @@ import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.grouped import grouped
@@ -151,37 +150,28 @@ def recommend(loaded: Loaded, chosen: Choice, limits: Limits, objective: str = "
     out = {name(each.case): each.out for each in chosen.candidates if each.out is not None}
     out |= {name(each.case): str(each.of(objective).reason) for each in chosen.considered if each not in known}
     pool = [each for word in (FITS, MAY) for each in judged if each.word == word]
-    base: dict[str, Any] = {"not_considered": out, "incomplete": loaded.run.incomplete}
+    none = Recommended(chosen, objective, limits, judged, None, incomplete=loaded.run.incomplete, not_considered=out)
     if not pool:
-        nearest = min(
-            (each for each in judged if math.isfinite(each.excess)), key=lambda each: each.excess, default=None
-        )
+        known_excess = (each for each in judged if math.isfinite(each.excess))
         lacks = [(each.candidate, kept.need) for each in judged for kept in each.kept if kept.word == UNKNOWN]
         told, measured = _told(loaded, lacks)
-        return Recommended(
-            chosen, objective, limits, judged, None, nearest=nearest, open=told, commands=measured, **base
-        )
+        nearest = min(known_excess, key=lambda each: each.excess, default=None)
+        return replace(none, nearest=nearest, open=told, commands=measured)
     best, runner_up = pool[0], next(iter(pool[1:]), None)
     better = next((each for each in judged if each.word == MAY and judged.index(each) < judged.index(best)), None)
     apart = None if runner_up is None else _apart(loaded, best.candidate, runner_up.candidate, objective)
     rung = rung_beside(loaded, best.candidate.case)
-    equal = None
-    if rung is not None and (beside := _of_arm(chosen, rung[0].arm)) is not None:
-        equal = against(loaded, best.candidate.case, beside.case, best.candidate.time.metric)
+    beside = next((each for each in chosen.candidates if rung is not None and each.case.arm == rung[0].arm), None)
     told, measured = _told(loaded, _needs(loaded, best, runner_up, better, apart, objective))
-    return Recommended(
-        chosen,
-        objective,
-        limits,
-        judged,
-        _beside(loaded, best, chosen.baseline),
-        None if runner_up is None else _beside(loaded, runner_up, chosen.baseline),
-        apart,
-        better,
-        equal_cost=equal,
+    return replace(
+        none,
+        best=_beside(loaded, best, chosen.baseline),
+        runner_up=None if runner_up is None else _beside(loaded, runner_up, chosen.baseline),
+        apart=apart,
+        better=better,
+        equal_cost=None if beside is None else _apart(loaded, best.candidate, beside, "latency"),
         open=told,
         commands=measured,
-        **base,
     )
 
 
@@ -201,10 +191,6 @@ def _order(loaded: Loaded, objective: str, one: Candidate, other: Candidate) -> 
         effect = effect_between(loaded, one.trained, other.trained, one.loss.metric)
     worse = (one.of(objective).value or 0.0) - (other.of(objective).value or 0.0) if effect is None else -effect.value
     return (worse > 0) - (worse < 0)
-
-
-def _of_arm(chosen: Choice, arm: str) -> Candidate | None:
-    return next((each for each in chosen.candidates if each.case.arm == arm), None)
 
 
 def _apart(loaded: Loaded, one: Candidate, other: Candidate, objective: str) -> Finding | None:
@@ -321,8 +307,9 @@ def remarks(found: Recommended) -> Iterator[Sentence]:
     if found.best is None:
         if found.nearest is not None:
             checks = [
-                Sentence("{limit}: {value}, {held}", limit=each.limit, value=_value(each), held=limits.shown(each))
+                Sentence("{limit}: {value}, {held}", limit=each.limit, value=value, held=limits.shown(each))
                 for each in found.nearest.kept
+                for value in [NOT_MEASURED if each.value is None else limits.estimate(each, each.value)]
             ]
             yield Sentence("nearest: {arm}: {checks}", arm=found.nearest.candidate.case, checks=Listed(checks, "; "))
         return
@@ -334,10 +321,6 @@ def remarks(found: Recommended) -> Iterator[Sentence]:
         who = "This is a dense model" if len(dense) == 1 else "One of them is a dense model"
         who = "Both are dense models" if dense == [True, True] else who
         yield Sentence("{who}: skipping tokens is not shown to pay here.", who=who)
-
-
-def _value(each: limits.LimitCheck) -> Value:
-    return NOT_MEASURED if each.value is None else limits.estimate(each, each.value)
 
 
 def table(found: Recommended) -> Table:
