@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from modbench.harness.core.errors import UsageError, unknown
 from modbench.harness.core.titles import short_name
 from modbench.harness.domain.case import Case
 
@@ -78,6 +79,44 @@ def whole(case: Case) -> str:
 def cut(said: str) -> str:
     """Leave out the middle of a long name."""
     return said if len(said) <= MOST_LETTERS else f"{said[: MOST_LETTERS - 12]}…{said[-11:]}"
+
+
+def arm_named(arms: Iterable[Case], text: str, kind: str = "arm") -> Case:
+    """Return the arm that a text names.
+
+    An arm answers to its id (`mod[c0.125]`), to its names on the page (`MoD 0.125`, `dense 56 %`) in any case of letters, and to
+    a part of its id that no other arm has (`c0.125`, `f0.56`, `mod`).
+
+    Args:
+        arms: cases of all arms; several cases of one arm are one.
+        text: what the user typed.
+        kind: what it is called in a message.
+
+    Raises:
+        UsageError: if no arm, or more than one, has that name.
+    """
+    by_id = {case.arm: case for case in reversed(list(arms)) if not case.twin}
+    if text in by_id:
+        return by_id[text]
+    asked = " ".join(text.split()).casefold()
+    for names in (_whole, _parts):
+        found = [case for case in by_id.values() if asked in names(case)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            said = ", ".join(sorted(case.arm for case in found))
+            raise UsageError(f"{kind} {text!r} could be any of {said}. Name one of them.")
+    raise unknown(kind, text, by_id)
+
+
+def _whole(case: Case) -> set[str]:
+    """What the arm is called, in small letters."""
+    return {text.casefold() for text in (case.arm, name(case), short(case), short(case).replace(" %", "%"))}
+
+
+def _parts(case: Case) -> set[str]:
+    """Parts of its id, in small letters."""
+    return {part.casefold() for part in (case.short_model, *case.arm_parts)}
 
 
 def _rung(case: Case) -> tuple[str, str]:

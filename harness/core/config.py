@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from modbench.harness.core.errors import UsageError
 
 # Keys that every model reads. All other keys belong to an arm, and a model names those that it reads.
 SHAPE_KEYS = (
@@ -38,6 +41,19 @@ SHAPE_KEYS = (
 # trillion parameters has about 200 layers of width 20,000.
 MOST_LAYERS, MOST_WIDTH, MOST_TOKENS = 10_000, 2**22, 2**30
 MOST_EXPERTS, MOST_BRANCHES = 2**16, 64
+
+
+def check_sizes(sizes: Iterable[int]) -> None:
+    """Check sequence lengths or batch sizes, wherever they are given.
+
+    Raises:
+        UsageError: if one is below 1, or more than anything that can be run.
+    """
+    for size in sizes:
+        if size < 1:
+            raise UsageError(f"{size} is below 1: sequence lengths and batch sizes are at least 1.")
+        if size > MOST_TOKENS:
+            raise UsageError(f"a number over {MOST_TOKENS:,} is more than anything that can be run.")
 
 
 class ModelConfig(BaseModel):

@@ -156,6 +156,9 @@ def write_atomically(path: Path, content: str | bytes, *, sync: bool = True, mod
         content: bytes, or text that is written in UTF-8; control characters in JSON are escaped.
         sync: whether to wait until the content is on the disk, so that a power cut cannot leave a torn file.
         mode: the file's permissions.
+
+    Raises:
+        UsageError: if there is a device, a pipe or a folder.
     """
     if isinstance(content, str) and path.suffix == ".json":
         content = escaped_json(content)
@@ -229,9 +232,13 @@ def replacing(path: Path, temporary: Path, *, sync: bool = True) -> Iterator[Bin
         path: the file to write or replace.
         temporary: where to write meanwhile, in the same folder. A killed process leaves it behind.
         sync: whether to wait until the content is on the disk.
+
+    Raises:
+        UsageError: if there is a device, a pipe or a folder: root could replace /dev/null by a file.
     """
     with naming(path):
         try:
+            _refuse_device(path)
             with os.fdopen(new_file(temporary), "wb") as file:
                 yield file
                 file.flush()
@@ -242,6 +249,11 @@ def replacing(path: Path, temporary: Path, *, sync: bool = True) -> Iterator[Bin
             with contextlib.suppress(OSError):  # the folder may be gone, or its disk read-only by now
                 temporary.unlink(missing_ok=True)
             raise
+
+
+def _refuse_device(path: Path) -> None:
+    if path.exists() and not (path.is_file() or path.is_symlink()):
+        raise UsageError(f"{path} is no plain file, and is not replaced. Name another file.")
 
 
 def unfinished(checkpoint: Path) -> Path:

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, field_validator, model_validator
 
-from modbench.harness.core.config import MOST_TOKENS
+from modbench.harness.core.config import check_sizes
 from modbench.harness.core.frozen import Frozen, Margin
 from modbench.harness.core.measure_plans import DecodePlan, EnergyPlan, FitPlan, SearchPlan
 from modbench.harness.core.titles import slug
@@ -106,10 +106,7 @@ class Grid(Frozen):
     @field_validator("seq_len", "batch_size")
     @classmethod
     def _positive(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if min(value) < 1:
-            raise ValueError(f"{min(value)} is not a number of at least 1")
-        if max(value) > MOST_TOKENS:
-            raise ValueError(f"a number over {MOST_TOKENS:,} is more than anything that can be run")
+        check_sizes(value)
         return value
 
 

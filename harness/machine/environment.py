@@ -61,6 +61,12 @@ def free_memory() -> int | None:
     return _memory("MemAvailable")
 
 
+def all_memory() -> int | None:
+    """Bytes of memory and swap of this machine; None where the system does not report them."""
+    memory = _memory()
+    return None if memory is None else memory + (_memory("SwapTotal") or 0)
+
+
 def _memory(field: str = "MemTotal") -> int | None:
     for line in _lines("/proc/meminfo"):
         if line.startswith(field):

@@ -17,7 +17,7 @@ from modbench.harness.core.titles import short_name, slug
 from modbench.harness.domain.case import Case, CaseFacts, Comparison, Device, Place, Rung
 from modbench.harness.domain.suite import Suite
 from modbench.harness.planning.arms import ResolvedArm, resolve_arms
-from modbench.harness.planning.matching import Costs, Matcher, case_of
+from modbench.harness.planning.matching import Costs, Matcher, case_of, placeless
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.lookup import with_facts
 
@@ -90,6 +90,15 @@ def keys_of(suite: Suite) -> Keys:
         tuple(key for key in of_training if not known[key].task),
         tuple(key for key in of_training if known[key].task),
     )
+
+
+def sized(arms: Sequence[ResolvedArm], shape: Mapping[str, Any]) -> list[ResolvedArm]:
+    """The arms of a sweep at one of its sizes, which becomes part of their names."""
+    size = "-".join(f"{SHORT.get(key, key)}{value}" for key, value in shape.items())
+    named = {
+        arm: replace(arm, parts=(*arm.parts, size), title=f"{arm.title} {size}" if arm.title else "") for arm in arms
+    }
+    return [replace(new, targets=tuple(named.get(each, each) for each in new.targets)) for new in named.values()]
 
 
 @dataclass(frozen=True)
@@ -182,17 +191,10 @@ class Expander:
         return max(self.suite.train.lengths if self.suite.train else self.suite.grid.seq_len)
 
     def arms(self, shape: Mapping[str, Any], seq_len: int) -> list[ResolvedArm]:
-        """The suite's arms at a size, which becomes part of their names."""
+        """The suite's arms, of a sweep at a size."""
         suite = self.suite.model_copy(update={"shape": {**self.suite.shape, **shape}})
         arms = resolve_arms(suite, self._matcher(seq_len))
-        if self.suite.isoflop is None:
-            return arms
-        size = "-".join(f"{SHORT.get(key, key)}{value}" for key, value in shape.items())
-        named = {
-            arm: replace(arm, parts=(*arm.parts, size), title=f"{arm.title} {size}" if arm.title else "")
-            for arm in arms
-        }
-        return [replace(new, targets=tuple(named.get(each, each) for each in new.targets)) for new in named.values()]
+        return arms if self.suite.isoflop is None else sized(arms, shape)
 
     def _matcher(self, seq_len: int) -> Matcher:
         """What knows the arms' costs where they are matched."""
@@ -338,4 +340,4 @@ def _sized(arms: Sequence[ResolvedArm], budget: float) -> str:
 
 def _name(arm: ResolvedArm) -> str:
     """Name of an arm, as in `Case.arm`."""
-    return case_of(arm, Place(seq_len=1, batch_size=1, dtype="fp32", device="cpu", threads=1, compile=False)).arm
+    return placeless(arm).arm

@@ -186,14 +186,19 @@ def check_size(suite: Suite, source: str) -> None:
     _check_depth(source, max(depths, default=0))
 
 
-def check_called(case: Case) -> None:
+def check_called(case: Case, memory: float | None) -> None:
     """Check that a single case can be built and called: how deep it is, and how much memory it needs.
+
+    Args:
+        case: the case.
+        memory: bytes that this machine has; None: that is not known.
 
     Raises:
         UsageError: if it cannot.
     """
     _check_depth(f"model {case.model!r}", case.config.n_layers)
     _check_memory(case)
+    _check_memory(case, memory, "this machine")
 
 
 def _check_depth(source: str, layers: int) -> None:
@@ -223,11 +228,13 @@ def check_memory(comparisons: Sequence[Comparison]) -> None:
         _check_memory(case)
 
 
-def _check_memory(case: Case) -> None:
-    cost = case_cost(case)
-    needed = cost.memory_forward(ELEMENT_BYTES[case.place.dtype]) if cost else 0.0
-    if needed > MOST_BYTES:
+def _check_memory(case: Case, most: float | None = MOST_BYTES, who: str = "any machine") -> None:
+    """Check the forecast of a closed form; of a model of the user's what its logits take, which is the least that it needs."""
+    place, cost, width = case.place, case_cost(case), ELEMENT_BYTES[case.place.dtype]
+    logits = width * place.batch_size * place.seq_len * case.config.vocab_size
+    needed = cost.memory_forward(width) if cost else logits
+    if most is not None and needed > most:
         raise UsageError(
-            f"{case.id}: a forward pass needs {human(needed, 'B')}, more than any machine has ({human(MOST_BYTES, 'B')}). "
+            f"{case.id}: a forward pass needs {human(needed, 'B')}, more than {who} has ({human(most, 'B')}). "
             "Make it smaller; `modbench cost` shows what a model of any size costs."
         )

@@ -136,6 +136,11 @@ class Matcher:
         return found
 
 
+def placeless(arm: ResolvedArm) -> Case:
+    """The case of an arm somewhere, for its name."""
+    return case_of(arm, Place(seq_len=1, batch_size=1, dtype="fp32", device="cpu", threads=1, compile=False))
+
+
 def case_of(arm: ResolvedArm, place: Place) -> Case:
     """The case of an arm at a place."""
     return Case(

@@ -33,9 +33,9 @@ from modbench.reports.tables.cell import joined_reasons
 from modbench.reports.tables.comparisons import SMOKE, pair_row, ratio_columns
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
-from modbench.reports.tables.outcomes import Tables, arm_named
+from modbench.reports.tables.outcomes import Tables
 from modbench.reports.tables.pair_verdicts import Evidence
-from modbench.reports.wording import WORKLOADS, name
+from modbench.reports.wording import WORKLOADS, arm_named, name
 
 NOT_INTERLEAVED = "not interleaved: measured in different processes"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any, TypeAlias, TypeVar
@@ -14,7 +14,7 @@ import numpy as np
 from modbench.harness.audit.card import AuditFinding
 from modbench.harness.core.config import GENERATION_KEYS
 from modbench.harness.core.contracts import AnyMetric as Metric
-from modbench.harness.core.errors import Unmeasured, UsageError, unknown
+from modbench.harness.core.errors import Unmeasured, UsageError
 from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import ESCAPED, Label
 from modbench.harness.domain.case import Case, Comparison, UnitOfWork
@@ -39,46 +39,7 @@ from modbench.harness.stats import block_effects, contamination, effects, paired
 from modbench.harness.stats.paired import LaunchSamples
 from modbench.reports.tables import audits, provenance, solved
 from modbench.reports.tables.cell import Cell, Trouble
-from modbench.reports.wording import name, short
-
-
-def arm_named(arms: Iterable[Case], text: str, kind: str = "arm") -> Case:
-    """Return the arm that a text names.
-
-    An arm answers to its id (`mod[c0.125]`), to its names on the page (`MoD 0.125`, `dense 56 %`) in any case of letters, and to
-    a part of its id that no other arm has (`c0.125`, `f0.56`, `mod`).
-
-    Args:
-        arms: cases of all arms; several cases of one arm are one.
-        text: what the user typed.
-        kind: what it is called in a message.
-
-    Raises:
-        UsageError: if no arm, or more than one, has that name.
-    """
-    by_id = {case.arm: case for case in reversed(list(arms)) if not case.twin}
-    if text in by_id:
-        return by_id[text]
-    asked = " ".join(text.split()).casefold()
-    for names in (_whole, _parts):
-        found = [case for case in by_id.values() if asked in names(case)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            said = ", ".join(sorted(case.arm for case in found))
-            raise UsageError(f"{kind} {text!r} could be any of {said}. Name one of them.")
-    raise unknown(kind, text, by_id)
-
-
-def _whole(case: Case) -> set[str]:
-    """What the arm is called, in small letters."""
-    return {text.casefold() for text in (case.arm, name(case), short(case), short(case).replace(" %", "%"))}
-
-
-def _parts(case: Case) -> set[str]:
-    """Parts of its id, in small letters."""
-    return {part.casefold() for part in (case.short_model, *case.arm_parts)}
-
+from modbench.reports.wording import arm_named, name
 
 LEFT_OUT = "not measured: the search did not need it"
 # Of units that a rule has not asked for, and did not ask for, by rule.

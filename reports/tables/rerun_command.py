@@ -68,6 +68,14 @@ def asked(command: Sequence[str]) -> Asked:
     return Asked(suite, tuple(flags), select)
 
 
+def suite_of(run: StoredRun) -> str:
+    """Return the suite as the run's command named it, as a word of a command; `SUITE` where no command did."""
+    try:
+        return shlex.quote(asked(run.command).suite)
+    except NotAgainError:
+        return "SUITE"
+
+
 def _parted(word: str) -> tuple[str, str | None]:
     """An option and the value in the same word, if there is one: `--out=DIR`, `-oDIR`."""
     if word.startswith("--"):
@@ -106,7 +114,7 @@ class Again:
 
         Args:
             wanted: cases of the run.
-            metric: the only one that is measured; None: all that the run measured.
+            metric: the only one that is measured, or several joined by commas; None: all that the run measured.
             settings: what is asked for instead of what the run's command says: `--seeds`, `--set launches`.
             everywhere: take the arms of these cases in all places, also those that the run does not have.
 
@@ -163,11 +171,11 @@ class Again:
         return " or ".join(self._one(case) for case in [*wanted, *self._rates(wanted)])
 
     def _measured(self, metric: str | None) -> list[Case]:
-        """Cases of the plan that are measured in a metric; None: in any."""
+        """Cases of the plan that are measured in one of these metrics, joined by commas; None: in any."""
         return [
             case
             for comparison in self.plan.comparisons
-            if metric is None or metric in comparison.metrics
+            if metric is None or {*metric.split(",")} & {*comparison.metrics}
             for case in comparison.arms
         ]
 

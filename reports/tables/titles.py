@@ -2,14 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.titles import short_name
 from modbench.harness.domain.case import Comparison
-from modbench.harness.planning.arms import check_titles
+from modbench.harness.domain.suite import Suite
+from modbench.harness.planning.arms import ResolvedArm, check_titles
+from modbench.harness.planning.comparisons import sized
+from modbench.harness.planning.dense_ladder import QUANTITIES
+from modbench.harness.planning.matching import placeless
 from modbench.harness.planning.plan import Plan
-from modbench.reports.tables.outcomes import arm_named
-from modbench.reports.wording import name
+from modbench.reports.wording import arm_named, model_name, name
+
+ARM = "arm of --title"
+
+
+def check_given(suite: Suite, arms: Sequence[ResolvedArm], given: Mapping[str, str]) -> None:
+    """Refuse titles before anything is solved or counted, as far as names are known then.
+
+    Args:
+        suite: the suite.
+        arms: its arms; those of the dense ladder have no name yet.
+        given: titles by what names their arms.
+
+    Raises:
+        UsageError: if there is no such arm, several could be meant, or two would have the same name.
+    """
+    if suite.isoflop is not None:
+        arms = [arm for size in suite.isoflop.sizes for arm in sized(arms, size)]
+    named = [placeless(arm) for arm in arms if not arm.rung]
+    titles = {placeless(arm).arm: arm.title for arm in arms if not arm.rung}
+    for text, title in given.items():
+        try:
+            titles[arm_named(named, text, ARM).arm] = title
+        except UsageError:
+            if not any(_may_name(arm, text) for arm in arms if arm.rung):
+                raise
+    check_titles((name(case), titles[case.arm]) for case in named)
+
+
+def _may_name(rung: ResolvedArm, text: str) -> bool:
+    """Whether a text could be the name of an arm whose share is not known yet: `dense 56 %`, `f0.56`."""
+    models = "|".join(map(re.escape, (short_name(rung.model), model_name(rung.model))))
+    return re.match(rf"({models}|{QUANTITIES[rung.quantity].letter}[0-9])", text, re.IGNORECASE) is not None
 
 
 def titled(plan: Plan, given: Mapping[str, str], lacking: dict[str, UsageError] | None = None) -> Plan:
@@ -23,7 +60,7 @@ def titled(plan: Plan, given: Mapping[str, str], lacking: dict[str, UsageError] 
     by_arm = dict[str, str]()
     for arm, title in given.items():
         try:
-            by_arm[arm_named(plan.cases, arm, "arm of --title").arm] = title
+            by_arm[arm_named(plan.cases, arm, ARM).arm] = title
         except UsageError as error:
             if lacking is None:
                 raise

@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # reports, and pandas with them, are imported where one is wr
 
     from modbench.harness.domain.case import Device
     from modbench.harness.domain.records import Record
+    from modbench.harness.domain.suite import Suite
     from modbench.harness.planning.plan import Plan
     from modbench.harness.results.trust import UntrustedFile
     from modbench.progress import Lines, Live
@@ -41,6 +42,7 @@ if TYPE_CHECKING:  # reports, and pandas with them, are imported where one is wr
 __all__ = [
     "Finished",
     "Prepared",
+    "check_arms",
     "device_named",
     "make_plan",
     "new_folder",
@@ -104,7 +106,7 @@ def make_plan(
         taken = best_arms(load(Path(flags.arms_from)))
         suite = with_arms(suite, taken, flags)
     suite = override(suite, flags)
-    unsolved_arms(suite)  # what does not exist is refused before the corpus is read and torch is imported
+    check_arms(suite, flags.title)
     text = plan.read_corpus(suite)
     device = device_named(suite.device, present=not only_plan)
     also = {AUDIT} if flags.audit else ()
@@ -119,6 +121,19 @@ def make_plan(
             f"--rival {flags.rival}: {arm} gets no dense model of equal {flags.rival}: {why} --rival none leaves it out."
         )
     return with_titles(made, flags.title)
+
+
+def check_arms(suite: Suite, title: Mapping[str, str]) -> None:
+    """Refuse what does not exist before the corpus is read, torch is imported or models of the user's are counted.
+
+    Raises:
+        UsageError: if an arm is impossible, or a title names none.
+    """
+    arms = unsolved_arms(suite)
+    if title:
+        from modbench.reports.tables.titles import check_given
+
+        check_given(suite, arms, title)
 
 
 def with_titles(made: Plan, given: Mapping[str, str]) -> Plan:

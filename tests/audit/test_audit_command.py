@@ -93,6 +93,7 @@ def test_a_run_of_the_command(modbench: Any, tmp_path: Path) -> None:
         (("dense", "--seq-len", "0"), "below 1"),
         (("dense", "--set", "n_layers=2000"), "at most 1,000"),
         (("dense", "--set", "d_model=1000000", "--seq-len", "100000000"), "more than any machine has"),
+        (("dense", "--seq-len", "1000000000"), "more than this machine has"),
     ],
 )
 def test_what_is_refused(modbench: Any, arguments: tuple[str, ...], said: str) -> None:
@@ -267,6 +268,7 @@ def test_in_python() -> None:
         {"properties": [5]},
         {"seq_len": 0},
         {"seq_len": "long"},
+        {"seq_len": 10**12},
         {"batch_size": -3},
         {"vocab_size": 0},
         {"seed": -1},

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from modbench.commands.cost.costs import as_text
+from modbench.commands.cost.costs import Request, as_text, costs
+from modbench.harness.core.errors import UsageError
 from modbench.harness.core.printable import SCREEN, WIDTH
 
 SEVENTY_B = (
@@ -82,6 +83,15 @@ def test_many_rows_are_one_table_that_says_once_what_they_share(modbench: Any) -
     assert len(as_text(many).splitlines()) <= SCREEN
     assert "rows between these" in as_text(many)
     assert as_text(many, verbose=True).count("Parts of a") == len(many)
+
+
+def test_more_tokens_than_torch_can_number_are_costed_and_more_than_can_be_run_are_refused() -> None:
+    (row,) = costs(Request("dense", seq_len=(2**30,), batch_size=(2**30,)))
+    assert row["counter"] == {"forward": None, "reason": row["counter"]["reason"]}
+    assert "overflow" in row["counter"]["reason"]
+    for size in (0, -1, 2**30 + 1, 10**400):
+        with pytest.raises(UsageError):
+            costs(Request("dense", batch_size=(size,)))
 
 
 @pytest.mark.slow

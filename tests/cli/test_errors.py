@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from modbench.cli import main
+from modbench.harness.core.errors import UsageError
+from modbench.harness.core.files import write_atomically
 from modbench.harness.machine import environment
 
 
@@ -300,3 +303,12 @@ def test_environment_says_why_there_is_no_commit(tmp_path: Path) -> None:
     state = environment.git_state(tmp_path)
     assert state["commit"] is None
     assert state["reason"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes are POSIX's")
+def test_a_device_or_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    """As root `--html /dev/null --force` would take the null device away from everybody."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="no plain file"):
+        write_atomically(tmp_path / "pipe", "text")
+    assert [(path.name, path.is_fifo()) for path in tmp_path.iterdir()] == [("pipe", True)]

@@ -17,6 +17,7 @@ from modbench.harness.core.files import now
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import TimeNotes
 from modbench.harness.domain.records import Record
+from modbench.harness.execution import phase
 from modbench.harness.execution.phase import ENDING_S, check_clock
 from modbench.harness.process import clocks
 from modbench.harness.registry import catalogue
@@ -70,9 +71,18 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("wall_s", "changed"), [(10.0, False), (8.5, False), (5.0, True), (20.0, True)])
-def test_the_parents_clock_is_the_second_source(wall_s: float, changed: bool, here: Path) -> None:
-    """The unit says how long it took by its own clock; its parent saw it end 10 seconds after it began."""
+@pytest.mark.parametrize(
+    ("wall_s", "now_s", "changed"),
+    [(10.0, 1e6, False), (8.5, 1e6, False), (5.0, 1e6, True), (20.0, 1e6, True), (5.0, 1005.0, False)],
+)
+def test_the_parents_clock_is_the_second_source(
+    wall_s: float, now_s: float, changed: bool, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The unit says how long it took by its own clock; its parent saw it end 10 seconds after it began.
+
+    In the last case its record was complete after 5, and the process took as long to end.
+    """
+    monkeypatch.setattr(phase, "monotonic", lambda: now_s)
     made = planned("build", ["latency/forward"])
     (unit,) = [unit for unit in made.units if unit.made_in == "time"]
     metric = catalogue.metrics()["latency/forward"]

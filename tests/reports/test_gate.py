@@ -12,7 +12,9 @@ from planted import UNFIT, Trouble, fake_record, left, planted_suite
 from planted_gate import written
 
 from modbench.harness.core.errors import UsageError
+from modbench.harness.planning.plan import Plan
 from modbench.harness.registry import catalogue
+from modbench.harness.results.compact_plan import packed, unpacked
 from modbench.reports.model import Sentence
 from modbench.reports.questions.gate import comparer, gate
 from modbench.reports.questions.gate.fail_on import CHECKS, parse
@@ -174,6 +176,26 @@ def test_what_is_gone_counts_and_what_is_new_does_not(tmp_path: Path) -> None:
     assert added.exit_code() == 0
     fewer_metrics = judged(run(tmp_path / "untimed", {"metrics": ["flops/forward"]}), before)
     assert comparer.NOT_ASKED in reasons(fewer_metrics.findings, TIME)
+
+
+@pytest.mark.parametrize(
+    ("keys", "verdict", "code"), [({"metrics": ["flops/forward"]}, "pass", 0), (TIMED, "cannot tell", 5)]
+)
+def test_a_rival_that_was_solved_anew_is_named_and_what_else_there_is_compared(
+    keys: dict[str, Any], verdict: str, code: int, tmp_path: Path
+) -> None:
+    """Another cost of what it matches gives it another width, and so another id. Of times nothing else is left here."""
+    rival = {"model": "dense", "match": {"arm": "mod", "capacity": 0.125}}
+    before = run(tmp_path / "before", keys | {"arms": [{"model": "dense"}, rival]})
+    (old,) = (case for case in before.run.plan.cases if case.rung)
+    text = json.dumps(packed(before.run.plan)).replace(old.arm_parts[0], "f0.99")
+    plan = Plan.model_validate(unpacked(json.loads(text), tmp_path))
+    found = judged(written(tmp_path / "now", plan, partial(fake_record, trouble=Trouble()), {}), before)
+    gone = [each for each in found.findings if each.what == old.id]
+    assert {each.verdict for each in gone} == {"not compared"}
+    assert all("dense-f0.99" in str(each.reason) for each in gone)
+    assert {each.reason for each in found.findings if each.what.startswith("dense-f0.99")} == {comparer.NEW}
+    assert (found.verdict, found.exit_code(lenient=True)) == (verdict, code)
 
 
 def test_a_smoke_run_tells_nothing_of_times(tmp_path: Path) -> None:

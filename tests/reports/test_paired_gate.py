@@ -237,16 +237,34 @@ def test_a_budget_that_ends_sooner_than_planned_ends_with_a_look(tmp_path: Path,
     assert any("--budget" in line for line in as_text(looking.found))
 
 
-def test_a_budget_of_too_few_blocks_says_which_would_do(tmp_path: Path, clock: Clock) -> None:
-    found, number, _ = measured(clock, tmp_path, made(tmp_path, 3), budget_s=35, each_s=10)
-    assert (number, found.exit_code(lenient=True)) == (2, 5)
-    assert any("--budget 1min" in said for said in found.said)
+@pytest.mark.parametrize(("budget_s", "each_s", "number", "enough"), [(35, 10, 2, "1min"), (15, 20, 1, "2min")])
+def test_a_budget_of_too_few_blocks_says_which_would_do(
+    budget_s: float, each_s: float, number: int, enough: str, tmp_path: Path, clock: Clock
+) -> None:
+    """A second block only where the budget holds it."""
+    found, there, _ = measured(clock, tmp_path, made(tmp_path, 2), budget_s=budget_s, each_s=each_s)
+    assert (there, found.exit_code(lenient=True)) == (number, 5)
+    assert any(f"--budget {enough}" in said for said in found.said)
+
+
+def test_an_interrupted_gate_says_which_budget_would_do(tmp_path: Path, clock: Clock) -> None:
+    blocks = made(tmp_path, 1)
+    for budget_s, asked in ((600.0, False), (60.0, True)):
+        looking = command._Looking(TWO, budget_s, 0.0)
+        assert looking.lacking() == ""  # no block tells how long one takes
+        clock.now = 30.0
+        looking.wanted(Compared(tmp_path, ("a", "b"), blocks, [20.0]))
+        assert "20 s" in looking.lacking()
+        assert ("--budget 3min" in looking.lacking()) == asked  # 10 s before the first block, and six of them
 
 
 def test_it_does_not_go_on_where_nothing_can_be_measured(tmp_path: Path, clock: Clock) -> None:
-    broken = {"fails": "dense"}, {"fails": "mod[c0.125]"}
-    found, number, _ = measured(clock, tmp_path, made(tmp_path, 2, second=broken[1]), budget_s=200, each_s=10)
-    assert (found.verdict, number) == ("worse", 1)
+    fails, waits = {"fails": "mod[c0.125]"}, {"waits": EVERY_ARM}
+    worse, number, _ = measured(clock, tmp_path, made(tmp_path / "fails", 2, second=fails), budget_s=200, each_s=10)
+    assert (worse.verdict, number, worse.said) == ("worse", 1, ())
+    blocks = made(tmp_path / "busy", 1, first=waits, second=waits)
+    busy, number, _ = measured(clock, tmp_path, blocks, budget_s=200, each_s=10)
+    assert (busy.verdict, number, len(busy.said)) == ("cannot tell", 1, 1)
 
 
 @pytest.mark.usefixtures("clock")

@@ -22,7 +22,17 @@ from modbench.harness.core.units import parse_bytes, parse_duration, parse_perce
 from modbench.harness.planning.select import compile_expression
 from modbench.reports.questions.recommend import recommend as question
 from modbench.reports.questions.recommend.candidates import KV_CACHE, Value, against, choice
-from modbench.reports.questions.recommend.limits import BREAKS, FITS, MAY, SAW_FUTURE, UNKNOWN, Limits, check_limit
+from modbench.reports.questions.recommend.limits import (
+    BREAKS,
+    FITS,
+    MAY,
+    SAW_FUTURE,
+    UNKNOWN,
+    Limits,
+    Need,
+    check_limit,
+    commands,
+)
 from modbench.reports.questions.recommend.recommend import NO_DIFFERENCE, Recommended, recommend
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.pair_verdicts import SMOKE, UNCHECKED
@@ -229,6 +239,15 @@ def test_only_commands_stand_under_to_be_sure(tmp_path: Path) -> None:
     assert "modbench doctor" in found_in(cases["unchecked"]).commands
 
 
+def test_one_command_measures_the_losses_of_both(quiet: Loaded) -> None:
+    best, other = (each.candidate for each in question.sides(found_in(quiet)))
+    needs = [(best, Need("a", "loss/val_causal", seeds=4)), (other, Need("b", "loss/val", seeds=5))]
+    (command,), why = commands(quiet, needs)
+    words = shlex.split(command)
+    assert (why, words[-1], words[-3]) == ((), "0,1,2,3,4", "metrics=loss/val_causal,loss/val")
+    assert all(case.arm.partition("[")[0] in words[words.index("-k") + 1] for case in (best.case, other.case))
+
+
 def as_smoke(loaded: Loaded) -> Loaded:
     plan = loaded.run.plan
     plan = plan.model_copy(update={"suite": plan.suite.model_copy(update={"effort": "smoke"})})
@@ -302,14 +321,19 @@ def test_the_command(quiet: Loaded, modbench: Any) -> None:
         (("--max-latency", "50"), "50ms or 1.5s"),
         (("--max-memory", "4"), "such as 4GiB or 500MB"),
         (("--max-loss-increase", "1"), "has no %: write 1%"),
-        (("--seq-len", "4096"), "--seq-len 4096 was not measured; the run has 64"),
+        (("--seq-len", "4096"), "modbench plan planted.toml --seq-len 4096"),
+        (("--seq-len", "-1"), "below 1"),
+        (("--batch-size", "0"), "below 1"),
+        (("--seq-len", "10000000000"), "more than anything that can be run"),
+        (("--seq-len", "long"), "integer"),
+        (("--dtype", "fp17"), "Known: bf16, fp16, fp32"),
         (("--workload", "decode"), "it timed: forward"),
         (("--workload", "decoding"), "Did you mean 'decode'?"),
         (("--minimize", "time"), "Known: flops, latency, loss, memory"),
     ):
         refused = modbench("recommend", quiet.path, *bad)
         assert refused.returncode == 2
-        assert said in refused.stderr
+        assert said in refused.stderr, refused.stderr
 
 
 def test_limits_are_read_with_units() -> None:

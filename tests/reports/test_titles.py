@@ -17,6 +17,7 @@ from modbench.commands.train import training_run
 from modbench.harness.core import titles
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import CaseFacts
+from modbench.harness.planning.arms import unsolved_arms
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.planning.plan import Plan, make_plan
@@ -28,7 +29,7 @@ from modbench.reports.questions.compare_axis import compare_by
 from modbench.reports.tables.cases import CASES
 from modbench.reports.tables.comparisons import COMPARISONS
 from modbench.reports.tables.load import Loaded, load, load_all
-from modbench.reports.tables.titles import titled
+from modbench.reports.tables.titles import check_given, titled
 from modbench.reports.terminal import compare
 from modbench.reports.wording import name
 
@@ -123,6 +124,27 @@ def test_the_command_line_titles_arms_of_any_run(run: Loaded) -> None:
     for given, said in (({"dens": "x"}, "'dense'"), ({ARM: "MoD 0.5"}, "of its own"), ({ARM: "dense"}, "of its own")):
         with pytest.raises(UsageError, match=said):
             titled(run.run.plan, given)
+
+
+@pytest.mark.parametrize(("arm", "said"), [("nosuch", "unknown"), ("mod", "any of"), ("dense", "of its own")])
+def test_a_title_of_no_arm_is_refused_before_anything_is_read_or_counted(
+    arm: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modbench.harness.planning.plan.read_corpus", lambda _: pytest.fail("the corpus was read"))
+    with pytest.raises(UsageError, match=said):
+        api.make_plan("quick", Overrides(title={arm: "MoD 0.25"}))
+
+
+def test_names_that_are_not_known_yet_are_left_to_the_plan() -> None:
+    arms = [{"model": "dense"}, {"model": "dense", "match": {"arm": "mod", "capacity": 0.25}}, {"model": "mod"}]
+    suite = parse_suite(SUITE | {"arms": arms}, "s")
+    for text in ("dense, 56 % of the FLOPs", "Dense 56 %", "dense-f0.56", "f0.56"):
+        check_given(suite, unsolved_arms(suite), {text: "Ours"})
+    sizes = {"isoflop": {"budgets": [1e12], "sizes": [{"d_model": 32}, {"d_model": 64}]}, "train": {"seq_len": 16}}
+    sweep = parse_suite(SUITE | {"metrics": ["loss/val"], "arms": [{"model": "mod"}]} | sizes, "s")
+    check_given(sweep, unsolved_arms(sweep), {"d32": "Ours"})
+    with pytest.raises(UsageError, match="any of"):
+        check_given(sweep, unsolved_arms(sweep), {"mod": "Ours"})
 
 
 def test_new_columns_of_the_tables_are_what_arms_are_called(run: Loaded) -> None:

@@ -110,7 +110,7 @@ class Comparer:
         yield from self._numbers(here, there)
         for name in dict.fromkeys([*here, *there]):
             if name in there:
-                found = self._labels(here[name], there[name]) if name in here else unnamed(TELL, GONE)
+                found = self._labels(here[name], there[name]) if name in here else self._gone(there[name])
                 yield replace(found, what=name, metric=LABELS, check=LABELS)
 
     def _numbers(self, here: Mapping[str, Case], there: Mapping[str, Case]) -> Iterator[GateFinding]:
@@ -125,10 +125,19 @@ class Comparer:
                 yield replace(found, what=case.id, metric=metric.key, check=check)
         for _, metric, case in self.base.asked():
             if case.id not in here or not _planned(self.now, here[case.id], metric):
-                gone = GONE if case.id not in here else NOT_ASKED
-                word = COUNT_OUT if self._by_nature(metric) else TELL
+                found = self._gone(case) if case.id not in here else unnamed(TELL, NOT_ASKED)
+                if self._by_nature(metric):
+                    found = replace(found, verdict=COUNT_OUT)
                 for check in self.rules.checks(metric):
-                    yield replace(unnamed(word, gone), what=case.id, metric=metric.key, check=check)
+                    yield replace(found, what=case.id, metric=metric.key, check=check)
+
+    def _gone(self, old: Case) -> GateFinding:
+        """A case of the earlier run alone. A dense model that was solved anew for the same arm leaves nothing open about code."""
+        arms = {(each.target, each.quantity): each.arm for each in self.now.run.plan.ladder}
+        ladder = self.base.run.plan.ladder
+        instead = (arms.get((each.target, each.quantity)) for each in ladder if each.arm == old.arm)
+        found = next(filter(None, instead), None) if old.rung else None
+        return unnamed(TELL, GONE) if found is None else unnamed(COUNT_OUT, f"solved anew: now it is {found}")
 
     def _compare(self, case: Case, old: Case, metric: Metric, check: str | None) -> GateFinding:
         nature = self._by_nature(metric)

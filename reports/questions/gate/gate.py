@@ -8,7 +8,6 @@ each check found, and what would decide the rest.
 from __future__ import annotations
 
 import math
-import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -248,7 +247,7 @@ def gate(
         asked,
         now.run.plan.suite.effort,
         rounds,
-        _suite_of(run),
+        rerun_command.suite_of(run.run),
         assumed,
         timed,
         no_times,
@@ -287,14 +286,6 @@ def launch_cost(tables: Tables) -> Spread | None:
         math.sqrt(fmean(getattr(each, name) ** 2 for each in spreads)) for name in ("between_sd", "block_sd")
     )
     return Spread(between, block, start_s, round_s)
-
-
-def _suite_of(run: Loaded) -> str:
-    """Return the suite as the run's command named it, as a word of a command; `SUITE` where no command did."""
-    try:
-        return shlex.quote(rerun_command.asked(run.run.command).suite)
-    except rerun_command.NotAgainError:
-        return "SUITE"
 
 
 def unfit(path: Path, known: Certificate | None) -> str | None:

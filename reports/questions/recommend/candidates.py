@@ -17,6 +17,7 @@ from modbench.reports.tables.findings import labels_of, of_pair, of_row
 from modbench.reports.tables.load import Loaded, Row
 from modbench.reports.tables.losses import BITS, NATS, beside, mixed, unit_of
 from modbench.reports.tables.pair_verdicts import SMOKE, UNCHECKED
+from modbench.reports.tables.rerun_command import suite_of
 
 
 def against(loaded: Loaded, case: Case, other: Case, metric: str) -> Finding | None:
@@ -188,22 +189,24 @@ def choice(
     keys = (WORKLOADS[chosen],) if chosen else (MEMORY, KV_CACHE, "flops/forward", "flops/train_step", *LOSSES)
     found = [each for each in comparisons if any(key in each.metrics for key in keys)]
     grid = loaded.run.plan.suite.grid
-    found = _at(found, "seq_len", seq_len, max((each.place.seq_len for each in found), default=0))
-    found = _at(found, "batch_size", batch_size, grid.batch_size[0])
-    found = _at(found, "dtype", dtype, grid.dtype[0])
+    suite = suite_of(loaded.run)
+    found = _at(found, suite, "seq_len", seq_len, max((each.place.seq_len for each in found), default=0))
+    found = _at(found, suite, "batch_size", batch_size, grid.batch_size[0])
+    found = _at(found, suite, "dtype", dtype, grid.dtype[0])
     if not found:
         raise UsageError("the run measured no time, memory, FLOPs or loss that settings could be compared by.")
     return _made(loaded, chosen or "forward", found[0])
 
 
-def _at(found: list[Comparison], name: str, asked: object, default: object) -> list[Comparison]:
+def _at(found: list[Comparison], suite: str, name: str, asked: object, default: object) -> list[Comparison]:
     """Keep the comparisons of one length, batch size or number format."""
     known = list(dict.fromkeys(getattr(each.place, name) for each in found))
     if asked is not None and asked not in known:
         flag = f"--{name.replace('_', '-')}"
         there = ", ".join(map(str, known)) or "nothing"
         raise UsageError(
-            f"{flag} {asked} was not measured; the run has {there}. Nothing is extrapolated: run the suite with {flag} {asked}."
+            f"{flag} {asked} was not measured, and nothing is extrapolated. The run has {there}: name one of these, or see what "
+            f"it takes to measure it: modbench plan {suite} {flag} {asked}."
         )
     wanted = asked if asked is not None else default if default in known else next(iter(known), None)
     return [each for each in found if getattr(each.place, name) == wanted]

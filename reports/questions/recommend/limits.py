@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 
+from modbench.harness.core.grouped import grouped
 from modbench.harness.stats.effects import t_quantile
 from modbench.harness.stats.sample_size import MOST, fewest, told
 from modbench.reports.model import Estimate, Finding, Sentence
@@ -262,14 +263,17 @@ def shown(kept: LimitCheck) -> Sentence:
 
 
 def commands(loaded: Loaded, needs: Iterable[tuple[Candidate, Need]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the commands that measure what is lacking, one for each metric, and why there is none for some of it."""
+    """Return the commands that measure what is lacking, one for each metric, and why there is none for some of it.
+
+    All losses are measured by one: whatever is evaluated, an arm is trained once.
+    """
     needs = list(needs)
     made, why = list[str](), list[str]()
     if any(need.checked for _, need in needs):
         made.append(DOCTOR)
-    again = Again(loaded.run)
-    for metric in dict.fromkeys(need.metric for _, need in needs if need.metric is not None):
-        mine = [(each, need) for each, need in needs if need.metric == metric]
+    again, asked = Again(loaded.run), [(each, need) for each, need in needs if need.metric is not None]
+    for mine in grouped((need.metric in LOSSES or need.metric, (each, need)) for each, need in asked).values():
+        metric = ",".join(dict.fromkeys(str(need.metric) for _, need in mine))
         try:
             made.append(_command(loaded, again, metric, mine))
         except NotAgainError as error:
@@ -279,7 +283,8 @@ def commands(loaded: Loaded, needs: Iterable[tuple[Candidate, Need]]) -> tuple[t
 
 def _command(loaded: Loaded, again: Again, metric: str, needs: Sequence[tuple[Candidate, Need]]) -> str:
     suite = loaded.run.plan.suite
-    if metric in LOSSES and suite.train is None:
+    trains = any(need.metric in LOSSES for _, need in needs)
+    if trains and suite.train is None:
         raise NotAgainError("the suite trains nothing: add a table [train] to it.")
     settings, numbers = dict[str, str](), [need for _, need in needs]
     if not suite.claims or any(need.claims for need in numbers):
@@ -294,8 +299,8 @@ def _command(loaded: Loaded, again: Again, metric: str, needs: Sequence[tuple[Ca
         if suite.train is not None and len(suite.train.places) > 1:
             settings["--set train.batch_size"] = str(max(1, suite.train.tokens_per_step // length))
     trained = [each.trained for each, need in needs if each.trained is not None and not need.seq_len]
-    if metric in LOSSES and suite.train is not None and len(suite.train.places) > 1 and len(trained) == len(needs):
+    if trains and suite.train is not None and len(suite.train.places) > 1 and len(trained) == len(needs):
         return again.command(list(dict.fromkeys(trained)), metric, settings)  # at their own length alone
     # Trained in a place of their own, which a run that trained nothing does not have.
     cases = list(dict.fromkeys(each.case for each, _ in needs))
-    return again.command(cases, metric, settings, everywhere=metric in LOSSES)
+    return again.command(cases, metric, settings, everywhere=trains)

@@ -68,9 +68,14 @@ def recommend(
     import shutil
 
     from modbench.harness.core import titles
+    from modbench.harness.core.config import check_sizes
     from modbench.harness.core.errors import IncompleteError, UsageError, unknown
     from modbench.harness.core.units import parse_bytes, parse_duration, parse_percent
+    from modbench.harness.domain.case import ELEMENT_BYTES
 
+    check_sizes(size for size in (seq_len, batch_size) if size is not None)
+    if dtype is not None and dtype not in ELEMENT_BYTES:
+        raise unknown("--dtype", dtype, ELEMENT_BYTES)
     folder = chosen_run(run_folder, as_json=as_json)
     from modbench.reports.questions.recommend.candidates import choice
     from modbench.reports.questions.recommend.limits import Limits

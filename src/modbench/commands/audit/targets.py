@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, get_args
 
 from pydantic import ValidationError
 
-from modbench.commands.cost.costs import Request, case_of, check_sizes
+from modbench.commands.cost.costs import Request, case_of
 from modbench.harness.audit.auditing import BATCH_SIZE, SEQ_LEN, SHAPE, why
 from modbench.harness.audit.card import ARCHITECTURES
-from modbench.harness.core.config import ModelConfig
+from modbench.harness.core.config import ModelConfig, check_sizes
 from modbench.harness.core.errors import ModbenchError, UsageError, in_words, shown, unknown
 from modbench.harness.domain.case import Case, Dtype, Place
+from modbench.harness.machine import environment
 from modbench.harness.planning.load_suite import check_called
 from modbench.harness.registry.model_sources import sourced
 
@@ -63,7 +64,7 @@ def case_of_flags(model: str, flags: Overrides) -> Case:
     dtype = next(known for known in get_args(Dtype) if known == place)
     at = called(flags)
     case = case_of(request, capacity, dtype, at.batch_size, at.seq_len)
-    check_called(case)
+    check_called(case, environment.all_memory())
     return case
 
 
@@ -71,7 +72,7 @@ def called(flags: Overrides, seed: int = 0) -> Called:
     """With what a model is called: one length and one batch size, or the defaults.
 
     Raises:
-        UsageError: if a flag has several values, or a size is below 1.
+        UsageError: if a flag has several values, or a size is none.
     """
     _check_single(flags)
     check_sizes((*flags.seq_len, *flags.batch_size))
@@ -118,6 +119,7 @@ def in_memory(module: nn.Module, of: Architecture | None, called: Called, *, voc
         seq_len=called.seq_len, batch_size=called.batch_size, dtype=called.dtype, device="cpu", threads=1, compile=False
     )
     case = Case(model=f"{name}:module", arm_parts=(), config=config, place=place)
+    check_called(case, environment.all_memory())
     try:
         return Audited(case, of, module=module, seed=called.seed)
     except ModbenchError:

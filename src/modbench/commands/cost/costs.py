@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from modbench.commands._output import elided
 from modbench.harness.core import model_specs
-from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS, ModelConfig
-from modbench.harness.core.errors import UsageError, in_words, unknown
+from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS, ModelConfig, check_sizes
+from modbench.harness.core.errors import UsageError, in_short, in_words, unknown
 from modbench.harness.core.model_specs import Pairs, typed
 from modbench.harness.core.printable import SCREEN, WIDTH, aligned
 from modbench.harness.core.units import check_capacity, human
@@ -94,17 +94,6 @@ def _check(request: Request) -> None:
     check_sizes((*request.seq_len, *request.batch_size))
     for capacity in request.capacity:
         check_capacity(capacity)
-
-
-def check_sizes(sizes: Sequence[int]) -> None:
-    """Check sequence lengths and batch sizes.
-
-    Raises:
-        UsageError: if one is below 1.
-    """
-    for size in sizes:
-        if size < 1:
-            raise UsageError(f"{size} is below 1: sequence lengths and batch sizes are at least 1.")
 
 
 def _config(request: Request, capacity: float | None, seq_len: int) -> tuple[ModelConfig, tuple[str, ...]]:
@@ -211,8 +200,11 @@ def _check_on_meta(case: Case, cost: Cost) -> dict[str, Any]:
         return {"forward": None, "reason": "the cost depends on the input, so shapes alone do not determine it"}
     with torch.device("meta"):
         module = build_module(case, 0)
-        tokens_BT = torch.zeros(case.place.batch_size, case.place.seq_len, dtype=torch.int64)
-        counted = counter.forward(module, tokens_BT).total
+        try:
+            tokens_BT = torch.zeros(case.place.batch_size, case.place.seq_len, dtype=torch.int64)
+            counted = counter.forward(module, tokens_BT).total
+        except RuntimeError as error:  # more elements than torch can number
+            return {"forward": None, "reason": f"torch has no such shapes: {in_short(error)}"}
     return {"forward": counted, "difference": counted / cost.forward - 1, "reason": None}
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from modbench.commands._flags import PairedFlags
 from modbench.commands._paired import measure
 from modbench.commands._paired.measure import Compared, Goal
-from modbench.harness.core.errors import UsageError, shown
+from modbench.harness.core.errors import IncompleteError, UsageError, shown
 from modbench.harness.core.files import write_atomically
 from modbench.harness.core.units import counted, human_duration, parse_duration
 from modbench.harness.execution.stopping import interrupt_on_end
@@ -52,7 +52,11 @@ def gate_paired(
     asked = measure.request(sides, words[-1], given, only=bool(given.models))
     named = _check(checks, asked.margin if margin is None else margin)
     looking = _Looking(named, asked_s, start)
-    return looking.result(measure.measure(replace(asked, amount=f"{named} {budget or BUDGET}"), looking.wanted))
+    try:
+        done = measure.measure(replace(asked, amount=f"{named} {budget or BUDGET}"), looking.wanted)
+    except IncompleteError as error:
+        raise IncompleteError(f"{error}{looking.lacking()}") from None
+    return looking.result(done)
 
 
 def _sides(words: Sequence[str], models: Sequence[str]) -> tuple[str, ...]:
@@ -103,6 +107,7 @@ class _Looking:
         looks: the number of blocks at each look until now.
         tables: of each block, read once.
         fixed_s: seconds before the first block.
+        block_s: seconds that each block took that was made now.
         found: what was found last.
     """
 
@@ -113,6 +118,7 @@ class _Looking:
     looks: list[int] = field(default_factory=list)
     tables: list[list[Tables]] = field(default_factory=list)
     fixed_s: float = 0.0
+    block_s: list[float] = field(default_factory=list)
     found: Gate | None = None
 
     def wanted(self, done: Compared) -> Goal:
@@ -121,11 +127,12 @@ class _Looking:
         if number == 0:
             return Goal(PILOT)
         self._read(done)
+        self.block_s = done.block_s
         if len(done.block_s) == 1:
             self.fixed_s = spent_s - done.block_s[0]
-        if not self.total and not self._plan(done, spent_s):
-            return Goal(PILOT if self.found is None else number)
         late = bool(done.block_s) and spent_s + done.block_s[-1] > self.budget_s
+        if not self.total and not self._plan(done, spent_s, late=late):
+            return Goal(PILOT if self.found is None else number)
         ahead = [each for each in gate_looks.schedule(self.total) if each > max(self.looks, default=0)]
         if number >= gate_looks.FEWEST and number not in self.looks and (late or not ahead or number >= ahead[0]):
             self.looks.append(number)
@@ -135,7 +142,7 @@ class _Looking:
             if self.found.verdict != "cannot tell" or not self.found.blocks or not self.found.blocks.timed:
                 return Goal(number)
         if late or number >= self.total:
-            self.found = self.found if number in self.looks else self._too_few(done, number, spent_s)
+            self.found = self.found if number in self.looks else self._too_few(done, number)
             return Goal(number)
         return Goal(next((each for each in ahead if each > number), self.total), self.total)
 
@@ -144,15 +151,27 @@ class _Looking:
         made = self.found.blocks.made if self.found is not None and self.found.blocks else 0
         if self.found is None or made < len(done.blocks):
             self._read(done)
-            self.found = self._look(done)
+            self.found = self._nothing_left(done)
         return self.found
+
+    def lacking(self) -> str:
+        """What a first look needs, as the end of a message; empty where there was one, or no block was made."""
+        if self.looks or not self.block_s:
+            return ""
+        each_s = statistics.fmean(self.block_s)
+        needed_s = self.fixed_s + (gate_looks.FEWEST + 1) * each_s
+        longer = f": --budget {math.ceil(needed_s / 60)}min, or fewer cases (-k, --seq-len)"
+        return (
+            f" A look needs {gate_looks.FEWEST} blocks, of {human_duration(each_s)} each here"
+            f"{longer if needed_s > self.budget_s else ''}."
+        )
 
     def _read(self, done: Compared) -> None:
         self.tables += [
             [Tables(run_folder.read(str(path))) for path in block] for block in done.blocks[len(self.tables) :]
         ]
 
-    def _plan(self, done: Compared, spent_s: float) -> bool:
+    def _plan(self, done: Compared, spent_s: float, *, late: bool) -> bool:
         """Fix the number of blocks, by the time that two take; whether there is a plan.
 
         Without one, `found` says why there is nothing to plan, or is None where two blocks are not there yet.
@@ -163,30 +182,34 @@ class _Looking:
             self.total, self.looks = stored["total"], stored["looks"]
             return True
         first = self._look(done)
-        if first.verdict == "worse" or first.unfit or not first.blocks or not first.blocks.timed:
+        if first.verdict == "worse" or first.unfit:
             self.found = first
             return False
-        if number < PILOT:
+        if not first.blocks or not first.blocks.timed:
+            self.found = self._nothing_left(done)
+            return False
+        if number < PILOT and not late:
             return False
         each_s = statistics.fmean(done.block_s) if done.block_s else 0.0
         held = math.floor(max(0.0, self.budget_s - spent_s) / each_s) if each_s else gate_looks.MOST
         total = min(number + held, gate_looks.MOST)
         if total < gate_looks.FEWEST:
-            self.found = self._too_few(done, total, spent_s)
+            self.found = self._too_few(done, total)
             return False
         self.total = total
         self._keep(done.folder)
         return True
 
-    def _too_few(self, done: Compared, held: int, spent_s: float) -> Gate:
+    def _too_few(self, done: Compared, held: int) -> Gate:
         """The result where the budget holds too few blocks to look at."""
-        each_s = statistics.fmean(done.block_s)
-        needed_s = spent_s + (gate_looks.FEWEST + 1 - len(done.blocks)) * each_s
-        said = (
-            f"--budget {human_duration(self.budget_s)} holds {counted(held, 'block')} of {human_duration(each_s)} each; a look "
-            f"needs {gate_looks.FEWEST}: --budget {math.ceil(needed_s / 60)}min, or fewer cases (-k, --seq-len)"
-        )
+        said = f"--budget {human_duration(self.budget_s)} holds {counted(held, 'block')}.{self.lacking()}"
         return replace(self._look(done), said=(said,))
+
+    def _nothing_left(self, done: Compared) -> Gate:
+        """The result where no case has a time any more that counts on both sides."""
+        found, made = self._look(done), counted(len(done.blocks), "block")
+        said = f"it ended after {made}: nothing is left to time. Mend what is named, or wait until the machine is quieter; then "
+        return replace(found, said=(f"{said}measure into a new folder.",)) if found.verdict == "cannot tell" else found
 
     def _keep(self, folder: Path) -> None:
         write_atomically(folder / PLAN, json.dumps({"total": self.total, "looks": self.looks}))

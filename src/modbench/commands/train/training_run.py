@@ -62,6 +62,7 @@ def make_plan(model: str, flags: Overrides) -> Plan:
         "train": {"seq_len": seq_len, "batch_size": batch_size},
     }
     suite = override(parse_suite(data, "command line"), replace(flags, seq_len=(), batch_size=(), option={}))
+    api.check_arms(suite, flags.title)
     text = plan.read_corpus(suite)
     planned = plan.make_plan(suite, device=api.device_named(suite.device), text=text)
     trained = dict.fromkeys(unit.comparison.arms[0].id for unit in planned.units if unit.protocol.train is not None)
