@@ -36,6 +36,7 @@ SHARED = {"tiny_run", "browser", "whole", "two_runs", "built", "ran", "cluster"}
 TOGETHER = {
     "tests/cli/test_commands.py": "tiny_run",
     "tests/harness/test_busy.py": "tiny_run",
+    "tests/docs/test_site_search.py": "browser",
     "tests/reports/test_compare_page.py": "browser",
     "tests/reports/test_page_tools.py": "browser",
     "tests/slurm/test_cluster.py": "cluster",

@@ -156,6 +156,8 @@ def in_words(error: ValidationError) -> str:
         return f"{where} is missing."
     message = first["msg"].removeprefix("Value error, ")
     got = first["input"]
+    if first["type"] in {"int_parsing", "int_type"}:
+        return f"{brief(where, 100)}: {shown(got)} is not a whole number."
     value = f" (got {shown(got)})" if isinstance(got, str | int | float | bool) else ""
     said = f"{brief(message, 300).removesuffix('.')}{value}."
     return said if first["type"] == "value_error" and not first["loc"] else f"{brief(where, 100)}: {said}"

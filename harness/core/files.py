@@ -13,11 +13,9 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, TextIO
-
-import platformdirs
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.printable import escaped_json, is_printable
@@ -271,7 +269,7 @@ def cache_folder() -> Path:
     Raises:
         NoHomeError: if the user has no home.
     """
-    return _folder("MODBENCH_CACHE", platformdirs.user_cache_path)
+    return _folder("MODBENCH_CACHE", "user_cache_path")
 
 
 def state_folder() -> Path:
@@ -280,16 +278,18 @@ def state_folder() -> Path:
     Raises:
         NoHomeError: if the user has no home.
     """
-    return _folder("MODBENCH_STATE", platformdirs.user_state_path)
+    return _folder("MODBENCH_STATE", "user_state_path")
 
 
-def _folder(variable: str, standard: Callable[..., Path]) -> Path:
+def _folder(variable: str, standard: str) -> Path:
     named = os.environ.get(variable)
     if named:
         return Path(named)
+    import platformdirs
+
     missing = NoHomeError(f"the user has no home folder: set {variable} to a folder that may be written.")
     try:
-        found = standard("modbench", appauthor=False)
+        found: Path = getattr(platformdirs, standard)("modbench", appauthor=False)
     except RuntimeError as error:  # platformdirs from 4.14 on
         raise missing from error
     if not found.is_absolute():  # earlier versions leave the ~ of a missing home there

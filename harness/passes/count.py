@@ -22,7 +22,6 @@ from modbench.harness.domain.notes import CARRIER, WHOLE, Causality, CountNotes,
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.records import Gap, Outcome
 from modbench.harness.flops.closed_form import case_cost, case_decode_cost
-from modbench.harness.flops.counter import Row, mismatch, rows
 from modbench.harness.passes.time import MANY_INPUTS, number_of_inputs
 from modbench.harness.planning.plan import ASSUMED_FLOP_PER_S
 from modbench.harness.planning.units_of_work import UnitMaker
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 
     from modbench.harness.domain.suite import Suite
     from modbench.harness.flops import own_router
-    from modbench.harness.flops.counter import Count
+    from modbench.harness.flops.counter import Count, Row
     from modbench.harness.profiling.operators_of_a_call import Found
     from modbench.harness.subject.subject import Subject
 
@@ -189,7 +188,7 @@ def _reference(case: Case, seed: int, parts: Sequence[Counts], say: Say) -> Coun
     """Compare the closed form with the counters on the meta device (shapes only): no memory, and little time."""
     import torch
 
-    from modbench.harness.flops import own_router
+    from modbench.harness.flops import counter, own_router
     from modbench.harness.subject.build import build_module
 
     model, config, place = catalogue.load("models", case.model), case.config, case.place
@@ -227,7 +226,7 @@ def _reference(case: Case, seed: int, parts: Sequence[Counts], say: Say) -> Coun
         source += "; for what the tokens of one random batch chose in the untrained model"
     third, reason = _third(module, tokens_BT, parts, say)
     params = sum(p.numel() for p in module.parameters())
-    table = rows(cost, forward, third)
+    table = counter.rows(cost, forward, third)
     reads = None
     if model.decode_cost is not None:
         reads = model.decode_cost(config, place.seq_len, place.batch_size).read
@@ -244,8 +243,8 @@ def _reference(case: Case, seed: int, parts: Sequence[Counts], say: Say) -> Coun
         decode_elements=None if reads is None else reads + own_router.weights(routers),
         effective_capacity=config.kept(place.seq_len) / place.seq_len if rounded else None,
     )
-    trained = [] if step is None else [Row("the whole train step", cost.train_step, step[0].total)]
-    wrong = mismatch([*table, *trained, Row("parameters", cost.params, params)], explained)
+    trained = [] if step is None else [counter.Row("the whole train step", cost.train_step, step[0].total)]
+    wrong = counter.mismatch([*table, *trained, counter.Row("parameters", cost.params, params)], explained)
     return Counted(_conventions(cost) | {"forward_nominal": nominal}, params, notes, {}, wrong)
 
 
@@ -316,7 +315,9 @@ def _own(case: Case, seed: int, inputs: int, parts: Sequence[Counts], say: Say) 
     wrong = None
     if cost is not None:
         source = "closed form, checked against torch's counter"
-        wrong = mismatch([Row(WHOLE, cost.forward, total), Row("parameters", cost.params, params)], {})
+        wrong = counter.mismatch(
+            [counter.Row(WHOLE, cost.forward, total), counter.Row("parameters", cost.params, params)], {}
+        )
     third, reason = _third(subject.module, batches[0], parts, say)
     trained: tuple[float, float] | Gap = Gap(status="skipped", reason=NO_TRAINING)
     if "training" in parts:
@@ -332,7 +333,7 @@ def _own(case: Case, seed: int, inputs: int, parts: Sequence[Counts], say: Say) 
         uncounted=tuple(forward.unknown),
         counter_forward=total,
         fvcore_reason=reason,
-        modules=_modules(rows(None, forward, third)),
+        modules=_modules(counter.rows(None, forward, third)),
         decode_elements=decode.read if (decode := case_decode_cost(case, case.place.seq_len)) else None,
     )
     if cost is not None:

@@ -144,7 +144,7 @@ def test_the_table_and_files(found: mb.Comparison, tmp_path: Path) -> None:
     [
         ("nodir/x.json", "No such file or directory"),
         ("file/x.csv", "Not a directory"),
-        ("folder.txt", "Is a directory"),
+        ("folder.txt", "no plain file"),
         (f"{'x' * 300}.html", "File name too long"),
         (3, "takes a path.* got 3"),
     ],

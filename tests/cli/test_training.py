@@ -254,7 +254,7 @@ def test_budgets_of_flops_make_cheaper_models_go_further(modbench: Any, tmp_path
         (["plan", "isoflop-cpu", "--set", "train.steps=5"], "isoflop.budgets set how long"),
         (["plan", "isoflop-cpu", "--set", "isoflop.budgets=[1e12,1.0001e12]"], "first three digits"),
         (["plan", "isoflop-cpu", "--set", "isoflop.budgets=[inf]"], "less than or equal"),
-        (["train", "dense", "--set", "vocab_size=abc"], "vocab_size: 'abc'"),
+        (["train", "dense", "--set", "vocab_size=abc"], "vocab_size: 'abc' is not a whole number"),
         (["train", "mod", "--capacity", "0.125,0.5"], "one model"),
         (["train", "dense", "--set", "metrics=flops/forward"], "this would train nothing"),
         (["plan", "tasks", "--set", "tasks.paths.nothing=x"], "unknown metric 'task/nothing'"),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import docs_build
 import pytest
-from chromium import launched
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # The search box and its results, in the shadow tree that the site puts them into.
 BOX = "[...document.querySelectorAll('*')].find((each) => each.shadowRoot)?.shadowRoot"
@@ -21,20 +24,20 @@ ANSWERED = f"""(word) => {{
 
 
 @pytest.mark.slow
-def test_a_word_can_be_typed_into_the_search_of_the_site_on_disk(tmp_path: Path) -> None:
+def test_a_word_can_be_typed_into_the_search_of_the_site_on_disk(browser: Browser, tmp_path: Path) -> None:
     assert docs_build.main(tmp_path / "docs") == 0
     complaints: list[str] = []
-    with launched() as browser:
-        page = browser.new_context(offline=True).new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto((tmp_path / "docs" / "site" / "index.html").as_uri())
-        page.locator(".md-search__button").first.click()
-        page.wait_for_function(f"{BOX}?.activeElement?.tagName === 'INPUT'")
-        for end in range(1, len("latex") + 1):
-            page.keyboard.type("latex"[end - 1])
-            page.wait_for_function(ANSWERED, arg="latex"[:end])
-            assert page.evaluate(STATE)["typed"] == "latex"[:end]
-        assert complaints == []
-        page.locator("a[href*='formats.html?h=latex']").first.click()
-        page.wait_for_url("**/formats.html*")
+    page = browser.new_context(offline=True).new_page()
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto((tmp_path / "docs" / "site" / "index.html").as_uri())
+    page.locator(".md-search__button").first.click()
+    page.wait_for_function(f"{BOX}?.activeElement?.tagName === 'INPUT'")
+    for end in range(1, len("latex") + 1):
+        page.keyboard.type("latex"[end - 1])
+        page.wait_for_function(ANSWERED, arg="latex"[:end])
+        assert page.evaluate(STATE)["typed"] == "latex"[:end]
+    assert complaints == []
+    page.locator("a[href*='formats.html?h=latex']").first.click()
+    page.wait_for_url("**/formats.html*")
+    page.context.close()

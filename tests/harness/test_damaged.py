@@ -120,7 +120,7 @@ def in_other_blocks(body: Body) -> None:
         (LAUNCH, lambda b: b.update(findings={"flop_per_s": 0}), "findings"),
         (LAUNCH, lambda b: b.update(more=1), "more"),
         (LAUNCH, lambda b: b.update(token="f" * 32), "token: the record of another run"),
-        (LAUNCH, lambda b: (b.update(schema_version=10), b.pop("token")), "schema"),
+        (LAUNCH, lambda b: (b.update(schema_version=10), b.pop("token")), "token: the record of another run"),
         (MEMORY, column("value", 0, 0.0), r"value\[0\]: 0 is not above 0"),
         (MEMORY, lambda b: b["outcomes"][0]["samples"]["value"].append(1.0), r"2 values, but .* has one"),
         (MEMORY, lambda b: b["outcomes"][0]["notes"].update(forecast=-5.0), r"notes\.forecast: -5 .*least 0"),

@@ -19,6 +19,7 @@ from modbench.reports.questions.machine import GLYPHS, machine_check, twin_check
 from modbench.reports.tables.load import Loaded, default_arm, load
 from modbench.reports.tables.pair_verdicts import SILENT, UNCHECKED
 from modbench.reports.terminal import summary
+from modbench.reports.writers.number_format import percent
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
@@ -145,7 +146,7 @@ def test_without_a_certificate_the_twin_is_the_check(calm: Loaded) -> None:
     assert 0 < found.largest < 0.02
     words = found.in_words()
     assert "equivalent in 2 of 2" in words
-    assert f"{100 * found.largest:.1f} %" in words
+    assert percent(found.largest) in words
     assert said == f"● machine check (A/A): {words}"
     assert said in page(calm)
     assert "twin equal in 2 of 2, " in terminal(calm)
