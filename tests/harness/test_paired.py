@@ -334,6 +334,9 @@ def test_a_folder_goes_on_with_the_same_comparison_only(monkeypatch: pytest.Monk
         paired_folder.open_folder("quick", str(first), {"code": ["a", "changed"]})
     paired_folder.finish(first)
     assert paired_folder.open_folder("quick", str(first), {"code": ["a", "b"]}) == first
+    (first / "block0-first").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    with pytest.raises(UsageError, match="symbolic link out of"):
+        paired_folder.open_folder("quick", str(first), {"code": ["a", "b"]})
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept" / "file").touch()
     with pytest.raises(UsageError, match="holds other files"):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,11 @@ from planted import EVERY_ARM, UNFIT, left, planted_suite
 
 from modbench.commands._paired.measure import Compared
 from modbench.commands.gate import paired as command
+from modbench.harness.core import files
 from modbench.harness.core.errors import UsageError
+from modbench.harness.process import exit_codes
 from modbench.harness.results import run_folder
+from modbench.harness.results.reading import DamagedError
 from modbench.reports.questions import revisions
 from modbench.reports.questions.gate import paired_gate
 from modbench.reports.questions.gate.fail_on import FailOn, parse
@@ -279,6 +284,71 @@ def test_blocks_without_a_launch_that_did_not_die_end_with_what_is_known(tmp_pat
         found = looking.result(done)
         assert found.blocks is not None
         assert (found.blocks.made, found.verdict) == (number, "cannot tell")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "not JSON"),
+        ('{"total": 20, "looks": [5', "not JSON"),
+        ("[20]", "no JSON object"),
+        ('{"total": 20}', "damaged at looks"),
+        ('{"looks": []}', "damaged at total"),
+        ('{"total": 20, "looks": [], "more": 1}', "damaged at more"),
+        ('{"total": NaN, "looks": []}', "damaged at total"),
+        ('{"total": "20", "looks": []}', "damaged at total"),
+        ('{"total": 4, "looks": []}', "damaged at total"),
+        ('{"total": 1e308, "looks": []}', "damaged at total"),
+        ('{"total": 20, "looks": [true]}', "damaged at looks.0"),
+        ('{"total": 20, "looks": [-5]}', "damaged at looks.0"),
+        ('{"total": 20, "looks": [6, 5]}', "more blocks than the one before"),
+        ('{"total": 20, "looks": [5, 6, 7]}', "a look at 7 blocks, where 6 are finished"),
+        ('{"total": 20, "looks": []}', "no look at 5 of 20 blocks, where 6 are finished"),
+        ('{"total": 5, "looks": [5]}', "damaged at total: 5, where 6"),
+        ("[" * 10**5, "not JSON"),
+        (None, "missing, where 6 blocks are finished"),
+    ],
+)
+def test_a_file_of_looks_that_is_not_of_these_blocks_is_refused(text: str | None, said: str, tmp_path: Path) -> None:
+    """It says which boundaries the blocks have passed, so that nothing can be guessed in its place."""
+    file = tmp_path / command.PLAN
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(DamagedError, match=said) as refused:
+        command._stored(file, Compared(tmp_path, ("a", "b"), [[tmp_path]] * 6, []))
+    line, code = exit_codes.told(refused.value)
+    assert (code, line.count("\n"), line.startswith(str(file))) == (2, 0, True)
+
+
+def test_a_folder_in_the_place_of_the_looks_is_refused(tmp_path: Path) -> None:
+    (tmp_path / command.PLAN).mkdir()
+    with pytest.raises(DamagedError, match="a folder, not a file"):
+        command._stored(tmp_path / command.PLAN, Compared(tmp_path, ("a", "b"), [], []))
+
+
+def test_a_full_disk_stops_with_one_line_and_the_same_command_goes_on(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was planned is not known then: one more block says again how many the budget holds."""
+    blocks, real = made(tmp_path, 3), files.tempfile.mkstemp
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files.tempfile, "mkstemp", full)
+    with pytest.raises(OSError, match=command.PLAN) as met:
+        measured(clock, tmp_path, blocks, budget_s=200, each_s=10)
+    line, code = exit_codes.told(met.value)
+    assert (code, line.count("\n")) == (3, 0)
+    assert not list(tmp_path.glob(f"*{command.PLAN}*"))
+    monkeypatch.setattr(files.tempfile, "mkstemp", real)
+    clock.now = 0.0
+    looking, done = command._Looking(TWO, 200, 0.0), Compared(tmp_path, ("a", "b"), blocks[:2], [])
+    assert looking.wanted(done).blocks == 3
+    done.blocks.append(blocks[2])
+    done.block_s.append(10.0)
+    clock.now = 10.0
+    assert (looking.wanted(done).blocks, looking.total) == (5, 22)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from modbench.harness.core.errors import UsageError, shown
-from modbench.harness.core.files import now, write_atomically
+from modbench.harness.core.files import now, refuse_links, write_atomically
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.execution.log_supervisor import Keeper
 from modbench.harness.results import lock, run_folder
@@ -46,12 +46,13 @@ def open_folder(suite: str, out: str | None, request: dict[str, Any]) -> Path:
     One that holds the same comparison is continued: the one named, or without a name the latest that was not finished.
 
     Raises:
-        UsageError: if the folder that was named holds something else, or cannot be made.
+        UsageError: if the folder that was named holds something else, a link out of it or a pipe, or cannot be made.
     """
     if out is not None:
         path = Path(out)
         if path.exists() and not (path.is_dir() and not any(path.iterdir())):
             if _stored_request(path) == request:
+                refuse_links(path)
                 return path
             what = "another comparison, or one of other code" if (path / NAME).is_file() else "other files"
             raise UsageError(f"--out {shown(out)} holds {what}. Name a new folder, or omit --out.")
@@ -59,6 +60,7 @@ def open_folder(suite: str, out: str | None, request: dict[str, Any]) -> Path:
     known = [path for path in Path("runs").glob("paired-*") if path.name.rsplit("-", 2)[0] == f"paired-{suite}"]
     for path in sorted(known, key=lambda path: path.stat().st_mtime, reverse=True):
         if not (path / FINISHED).exists() and _stored_request(path) == request and _is_free(path):
+            refuse_links(path)
             return path
     today = now()[:10].replace("-", "")
     names = (Path("runs") / f"paired-{suite}-{today}-{n}" for n in itertools.count(1))

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, Strict
 
 from modbench.commands._flags import PairedFlags
 from modbench.commands._paired import measure
 from modbench.commands._paired.measure import Compared, Goal
 from modbench.harness.core.errors import IncompleteError, UsageError, shown
 from modbench.harness.core.files import write_atomically
+from modbench.harness.core.frozen import Frozen
+from modbench.harness.core.problems import Problem
 from modbench.harness.core.units import counted, human_duration, parse_duration
 from modbench.harness.execution.stopping import interrupt_on_end
 from modbench.harness.results import run_folder
-from modbench.harness.results.reading import load
+from modbench.harness.results.reading import DamagedError, load, parse
 from modbench.harness.stats import gate_looks
 from modbench.reports.questions.gate import paired_gate
 from modbench.reports.questions.gate.fail_on import FailOn
@@ -95,6 +99,53 @@ def _check(checks: FailOn | None, margin: float) -> FailOn:
     return checks
 
 
+class _Plan(Frozen):
+    """The content of `looks.json`.
+
+    Attributes:
+        total: blocks that were planned.
+        looks: the number of blocks at each look until now.
+    """
+
+    total: Annotated[int, Strict(), Field(ge=gate_looks.FEWEST, le=gate_looks.MOST)]
+    looks: list[Annotated[int, Strict(), Field(ge=gate_looks.FEWEST)]]
+
+    def foreign(self, blocks: int) -> Iterator[Problem]:
+        """Yield what a gate with so many finished blocks cannot have written."""
+        if blocks > self.total:
+            yield Problem(("total",), f"{self.total}, where {blocks} blocks are finished")
+        if self.looks != sorted({*self.looks}):
+            yield Problem(("looks",), "each look has more blocks than the one before")
+        if self.looks and self.looks[-1] > blocks:
+            yield Problem(("looks",), f"a look at {self.looks[-1]} blocks, where {blocks} are finished")
+        for number in gate_looks.schedule(self.total):
+            if number < blocks and number not in self.looks:
+                yield Problem(("looks",), f"no look at {number} of {self.total} blocks, where {blocks} are finished")
+
+
+def _stored(file: Path, done: Compared) -> _Plan | None:
+    """The plan of a comparison; None if it has none yet.
+
+    Raises:
+        DamagedError: if it is no plan of these blocks, or was removed: nothing else says at how many blocks it was looked.
+    """
+    before = len(done.blocks) - len(done.block_s)
+    if not file.exists() and before < gate_looks.FEWEST:
+        return None
+    try:
+        stored = parse(_Plan, load(file), file)
+        problem = next(stored.foreign(len(done.blocks)), None)
+    except FileNotFoundError:
+        why: object = f"missing, where {before} blocks are finished"
+    except DamagedError as error:
+        why = error.problem
+    else:
+        if problem is None:
+            return stored
+        why = problem
+    raise DamagedError(file, f"{why}. Measure into a new folder")
+
+
 @dataclass
 class _Looking:
     """Looks at the blocks while they are made.
@@ -132,7 +183,7 @@ class _Looking:
             self.fixed_s = spent_s - done.block_s[0]
         late = bool(done.block_s) and spent_s + done.block_s[-1] > self.budget_s
         if not self.total and not self._plan(done, spent_s, late=late):
-            return Goal(PILOT if self.found is None else number)
+            return Goal(number + 1 if self.found is None else number)
         ahead = [each for each in gate_looks.schedule(self.total) if each > max(self.looks, default=0)]
         if number >= gate_looks.FEWEST and number not in self.looks and (late or not ahead or number >= ahead[0]):
             self.looks.append(number)
@@ -174,12 +225,12 @@ class _Looking:
     def _plan(self, done: Compared, spent_s: float, *, late: bool) -> bool:
         """Fix the number of blocks, by the time that two take; whether there is a plan.
 
-        Without one, `found` says why there is nothing to plan, or is None where two blocks are not there yet.
+        Without one, `found` says why there is nothing to plan, or is None where two blocks are not there yet, or none was
+        timed by this command.
         """
-        file, number = done.folder / PLAN, len(done.blocks)
-        if file.is_file():
-            stored = load(file)
-            self.total, self.looks = stored["total"], stored["looks"]
+        number, stored = len(done.blocks), _stored(done.folder / PLAN, done)
+        if stored is not None:
+            self.total, self.looks = stored.total, stored.looks
             return True
         first = self._look(done)
         if first.verdict == "worse" or first.unfit:
@@ -188,9 +239,9 @@ class _Looking:
         if not first.blocks or not first.blocks.timed:
             self.found = self._nothing_left(done)
             return False
-        if number < PILOT and not late:
+        if not done.block_s or (number < PILOT and not late):
             return False
-        each_s = statistics.fmean(done.block_s) if done.block_s else 0.0
+        each_s = statistics.fmean(done.block_s)
         held = math.floor(max(0.0, self.budget_s - spent_s) / each_s) if each_s else gate_looks.MOST
         total = min(number + held, gate_looks.MOST)
         if total < gate_looks.FEWEST:
@@ -212,7 +263,7 @@ class _Looking:
         return replace(found, said=(f"{said}measure into a new folder.",)) if found.verdict == "cannot tell" else found
 
     def _keep(self, folder: Path) -> None:
-        write_atomically(folder / PLAN, json.dumps({"total": self.total, "looks": self.looks}))
+        write_atomically(folder / PLAN, _Plan(total=self.total, looks=self.looks).model_dump_json())
 
     def _look(self, done: Compared) -> Gate:
         looks = self.looks if len(done.blocks) in self.looks else []
