@@ -185,6 +185,11 @@ class Expander:
                 asked.setdefault(self._place(length, batch_size, dtype, execution, new), []).extend(keys)
         yield from ((place, tuple(keys)) for place, keys in asked.items())
 
+    def places(self) -> Iterator[Place]:
+        """Every place of the grid and of training on a corpus. Tasks have places of their own."""
+        yield from (place for place, _ in self._grid(keys_of(self.suite).measured))
+        yield from self._training_places()
+
     @property
     def _solved_at(self) -> int:
         """Sequence length at which the ladder is solved: that of training, of several the longest, else the grid's longest."""
@@ -205,7 +210,7 @@ class Expander:
         return Matcher(
             place=self._place(seq_len, 1, grid.dtype[0], "eager"),
             lengths=lengths,
-            places=(*(place for place, _ in self._grid(measured)), *self._training_places()),
+            places=tuple(self.places()),
             longest=max(grid.seq_len) if measured else seq_len,
             each_length=len(trained) > 1,
             batch_size=grid.batch_size[0],

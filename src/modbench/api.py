@@ -106,7 +106,7 @@ def make_plan(
         taken = best_arms(load(Path(flags.arms_from)))
         suite = with_arms(suite, taken, flags)
     suite = override(suite, flags)
-    check_arms(suite, flags.title)
+    check_arms(suite, flags.title, select)
     text = plan.read_corpus(suite)
     device = device_named(suite.device, present=not only_plan)
     also = {AUDIT} if flags.audit else ()
@@ -123,17 +123,22 @@ def make_plan(
     return with_titles(made, flags.title)
 
 
-def check_arms(suite: Suite, title: Mapping[str, str]) -> None:
+def check_arms(suite: Suite, title: Mapping[str, str], select: str | None = None) -> None:
     """Refuse what does not exist before the corpus is read, torch is imported or models of the user's are counted.
 
+    Args:
+        suite: the suite.
+        title: titles by arm, as named by the user.
+        select: `-k` expression over case ids.
+
     Raises:
-        UsageError: if an arm is impossible, or a title names none.
+        UsageError: if an arm is impossible, or a title names none, or one that `select` leaves out.
     """
     arms = unsolved_arms(suite)
     if title:
         from modbench.reports.tables.titles import check_given
 
-        check_given(suite, arms, title)
+        check_given(suite, arms, title, select)
 
 
 def with_titles(made: Plan, given: Mapping[str, str]) -> Plan:

@@ -18,7 +18,7 @@ from modbench.harness.core import titles
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import CaseFacts
 from modbench.harness.planning.arms import unsolved_arms
-from modbench.harness.planning.load_suite import parse_suite
+from modbench.harness.planning.load_suite import load_suite, parse_suite
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.results.compact_plan import packed, unpacked
@@ -133,6 +133,39 @@ def test_a_title_of_no_arm_is_refused_before_anything_is_read_or_counted(
     monkeypatch.setattr("modbench.harness.planning.plan.read_corpus", lambda _: pytest.fail("the corpus was read"))
     with pytest.raises(UsageError, match=said):
         api.make_plan("quick", Overrides(title={arm: "MoD 0.25"}))
+
+
+@pytest.mark.parametrize(
+    ("arm", "select", "said"),
+    [
+        ("mod[c0.25]", "c0.125", "unknown"),
+        ("mod[c0.25]", "dense or c0.125", "unknown"),
+        ("mod[c0.25]", "not mod", "unknown"),
+        ("mod", "not c0.125", "any of"),
+        ("mod[c0.25]", "c0.25 or (", "closed|expected"),
+    ],
+)
+def test_a_title_of_an_arm_that_is_left_out_is_refused_as_early(
+    arm: str, select: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modbench.harness.planning.plan.read_corpus", lambda _: pytest.fail("the corpus was read"))
+    with pytest.raises(UsageError, match=said):
+        api.make_plan("quick", Overrides(title={arm: "Ours"}), select)
+
+
+@pytest.mark.parametrize(
+    "select", ["c0.25", "T512 and c0.25", "f0.", "nosuch", "cuda and c0.25", "mod and not c0.1 and not c0.5"]
+)
+def test_an_expression_that_may_leave_the_arm_is_left_to_the_plan(select: str) -> None:
+    suite = load_suite("quick")
+    check_given(suite, unsolved_arms(suite), {"mod[c0.25]": "Ours"}, select)
+
+
+def test_a_title_of_one_of_several_dense_arms_is_refused_as_early() -> None:
+    arms = [{"model": "dense", "n_layers": [2, 3]}, {"model": "dense", "match": {"arm": "mod"}}, {"model": "mod"}]
+    suite = parse_suite(SUITE | {"arms": arms}, "s")
+    with pytest.raises(UsageError, match=r"any of dense\[n_layers2\], dense\[n_layers3\]"):
+        check_given(suite, unsolved_arms(suite), {"Dense": "Ours"})
 
 
 def test_names_that_are_not_known_yet_are_left_to_the_plan() -> None:
