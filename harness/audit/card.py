@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, Self, TypeAlias, get_args
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.labels import Label
+from modbench.harness.core.problems import shown
+from modbench.harness.core.titles import checked
 from modbench.harness.domain.notes import Notes
 
 # The pass that audits models of a run.
@@ -58,6 +61,15 @@ class Finding(Frozen):
     number: str = ""
     facts: dict[str, JsonValue] = Field(default_factory=dict)
     label: Label | None = None
+
+    @model_validator(mode="after")
+    def _gives_what_it_names(self) -> Self:
+        """Check that a writer can fill in the words: a record may be a stranger's."""
+        names = [name for _, name, _, _ in string.Formatter().parse(self.words) if name is not None]
+        for name in (*names, *filter(None, [self.number])):
+            if name not in self.given:
+                raise ValueError(f"{shown(name)} is named, and not given")
+        return self
 
     def labelled(self, label: Label) -> Finding:
         """The same with the label that it brings to a run."""
@@ -119,6 +131,15 @@ class Card(Frozen):
     findings: dict[str, Finding]
     titles: dict[str, str]
     wall_s: float
+
+    @model_validator(mode="after")
+    def _names_each_property(self) -> Self:
+        for name in self.findings:
+            if name not in self.titles:
+                raise ValueError(f"{shown(name)} has no title")
+        for title in self.titles.values():
+            checked(title)
+        return self
 
     def __getitem__(self, name: str) -> Finding:
         """The finding of a property."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +26,8 @@ from modbench.harness.passes import audit as audit_pass
 from modbench.harness.planning import plan
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.planning.plan import Plan
+from modbench.harness.results.reading import DamagedError
+from modbench.harness.results.record_files import as_record
 from modbench.harness.results.run_folder import RunFolder
 from modbench.reports.formats.json import report
 from modbench.reports.page import render
@@ -189,6 +192,30 @@ def test_a_stored_audit_is_in_every_output(tmp_path: Path) -> None:
     assert clean.cases.labels.isna().all()
     found_now = [each for each in gate.gate(loaded, clean, 0.02).findings if each.verdict == "worse"]
     assert any(Label.ROWS_DEPEND in str(each.reason) for each in found_now)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda card: card["findings"]["alone"].update(words="{m:token}"), "'m' is named, and not given"),
+        (lambda card: card["findings"]["alone"].update(words="{}"), "'' is named"),
+        (lambda card: card["findings"]["alone"].update(words="{n.__class__}"), "is named, and not given"),
+        (lambda card: card["findings"]["alone"].update(words="{n"), "expected '}'"),
+        (lambda card: card["findings"]["alone"].update(number="m"), "'m' is named, and not given"),
+        (lambda card: card["titles"].pop("alone"), "'alone' has no title"),
+        (lambda card: card["titles"].update(alone="x" * 20_000), "too long"),
+        (lambda card: card["titles"].update(alone="\x1b[2J"), "not printed"),
+        (lambda card: card["findings"]["alone"].update(verdict="fine"), "Input should be"),
+    ],
+)
+def test_a_strangers_card_is_damage(change: Callable[[Any], object], said: str, tmp_path: Path) -> None:
+    """Its digest is made anew. No writer could fill in the words, or name the property."""
+    body = AuditFinding(card=card(alone=PADDED)).model_dump(mode="json")
+    change(body["card"])
+    (unit, _) = audited_units(planned("audit"))
+    record = Record(unit=unit, started=now(), wall_s=1.0, outcomes=()).model_dump(mode="json") | {"findings": body}
+    with pytest.raises(DamagedError, match=said):
+        as_record(record, tmp_path / "audit.json")
 
 
 @pytest.mark.proof
