@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import py_compile
@@ -14,6 +15,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from modbench.cli import app
 from modbench.harness.core.errors import UsageError
 from modbench.harness.registry import catalogue, discovery, project
 
@@ -49,12 +51,18 @@ def listed(done: Any) -> set[str]:
 
 def test_a_projects_file_counts_once_it_was_named(here: Path, modbench: Any) -> None:
     """Until then its code does not run, and one line says what to do; from then on also in a folder below it."""
-    for command in (["list", "metrics", "--json"], ["validate", "quick"], ["list", "routers"]):
+    for code, *command in (
+        (0, "list", "metrics", "--json"),
+        (0, "validate", "quick"),
+        (0, "list", "routers"),
+        (2, "audit", "nosuch"),
+        (2, "gate", "--paired", "quick", "--model", "a.py:b", "--model", "a.py:b"),
+    ):
         done = modbench(*command, cwd=here / "sub")
-        assert done.returncode == 0
+        assert done.returncode == code, done.stderr
         assert "modbench.toml' is not used" in done.stderr
         assert f"--include {here / 'modbench.toml'}" in done.stderr
-        assert len(done.stderr.splitlines()) == 1
+        assert len(done.stderr.splitlines()) == 1 + (code == 2)
         assert "weights/routers" not in done.stdout
     assert not (here.parent / "mark").exists()
     assert "weights/routers" in listed(
@@ -215,22 +223,15 @@ def test_a_router_is_named_on_the_command_line_and_in_the_id(here: Path, modbenc
         assert said in refused.stderr
 
 
-def test_every_command_that_reads_a_suite_or_a_run_takes_folders(modbench: Any) -> None:
-    for command in (
-        "run",
-        "resume",
-        "plan",
-        "validate",
-        "list",
-        "report",
-        "compare",
-        "gate",
-        "recommend",
-        "figure",
-        "watch",
-    ):
-        assert "--include" in modbench(command, "--help").stdout, command
-    assert "--include" not in modbench("doctor", "--help").stdout
+def test_every_command_takes_folders_but_those_that_read_no_suite_and_no_run() -> None:
+    """What takes them asks for consent, before anything else."""
+    takes = {
+        each.callback.__name__: "include" in inspect.signature(each.callback).parameters
+        for each in app.registered_commands
+        if each.callback is not None
+    }
+    assert {name for name, included in takes.items() if not included} == {"doctor", "schema"}
+    assert len(takes) > 15
 
 
 def test_relative_folders_stay_where_they_were(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
