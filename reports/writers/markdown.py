@@ -20,7 +20,8 @@ from modbench.reports.writers.number_format import Inline
 LIMIT = 65_536
 # Characters of one sentence or reason, and of a part of a sentence.
 LONGEST, MOST = 400, 1200
-_SPECIAL = re.compile(r"[\\`*_\[\]<>|~$&]")
+# Underscores within a word mean nothing.
+_SPECIAL = re.compile(r"(?<=[^\W_])_+(?=[^\W_])|([\\`*_\[\]<>|~$&])")
 # What GitHub makes a link or a picture of after the Markdown is read, so that a backslash does not help: mentions, issues,
 # addresses, names of pictures between colons. A space of no width parts it.
 _LINKED = re.compile(
@@ -31,22 +32,30 @@ _LINE = re.compile(r"^(\d*)(?=[-+](\s|$)|-{2}|#{1,6}(\s|$)|=+\s*$)|^(\d+)(?=[.)]
 PART = "&#8203;"
 
 
-def text(said: str, most: int = LONGEST) -> str:
-    """Escape and mask a text, on one line of at most about `most` characters."""
+def text(said: str, most: int = LONGEST, *, begins: bool = True) -> str:
+    """Escape and mask a text, on one line of at most about `most` characters.
+
+    Args:
+        said: the text.
+        most: characters.
+        begins: whether a line may begin with it.
+    """
     plain = escaped(masked(said), lines=False)
     plain = plain if len(plain) <= most else f"{plain[:most]} …"
     parted = _LINKED.split(plain)
     shown = PART.join(_SPECIAL.sub(_escape, part) for part in parted)
-    return _LINE.sub(lambda found: f"{found[0]}\\", shown, count=1)
+    return _LINE.sub(lambda found: f"{found[0]}\\", shown, count=1) if begins else shown
 
 
 def _escape(match: re.Match[str]) -> str:
+    if match[1] is None:
+        return match[0]
     return "&amp;" if match[0] == "&" else f"\\{match[0]}"
 
 
 def code(said: str) -> str:
     """Return a text in the font of code, escaped as any other: in backticks a `|` would end a cell of a table."""
-    return f"<code>{text(said)}</code>"
+    return f"<code>{text(said, begins=False)}</code>"
 
 
 @dataclass
@@ -84,7 +93,12 @@ class _Markdown(Inline):
         return code(words)
 
 
-inline = _Markdown()
+class _Cell(_Markdown):
+    def text(self, words: str) -> str:
+        return text(words, MOST, begins=False)
+
+
+inline, _cell = _Markdown(), _Cell()
 
 
 def block(made: model.Block) -> Block:
@@ -111,7 +125,7 @@ def _table(made: model.Table) -> Block:
     """Write a table below its heading; columns with numbers are aligned right."""
     groups = made.groups or [""] * len(made.head)
     titles = [
-        ": ".join(filter(None, [inline(group), inline(title)])) for group, title in zip(groups, made.head, strict=True)
+        ": ".join(filter(None, [_cell(group), _cell(title)])) for group, title in zip(groups, made.head, strict=True)
     ]
     at = f" ({text(made.at)})" if made.at else ""
     head = [
@@ -120,7 +134,7 @@ def _table(made: model.Table) -> Block:
         _row(titles),
         f"|{'|'.join(_alignment(row[at] for row in made.rows) for at in range(len(titles)))}|",
     ]
-    rows = [_row([inline(cell) for cell in row]) for row in made.rows]
+    rows = [_row([_cell(each) for each in row]) for row in made.rows]
     notes = [f"<sub>{'; '.join(map(inline, made.notes))}</sub>"] if made.notes else []
     return Block(head, rows, made.rows_are, made.file or "the run folder", made.left_out, notes)
 

@@ -131,8 +131,7 @@ def filled(page: str) -> str:
     for name, table in TABLES.items():
         made = side_by_side([column(card, heading, table.of) for card, heading in table.columns.items()])
         written = markdown.block(made)
-        # In a table no character of these needs its backslash.
-        text = "\n".join([*written.head[2:], *written.rows]).replace("\\", "")
+        text = "\n".join([*written.head[2:], *written.rows])
         page = placed(page, name, text, Path(__file__).name)
     return page
 

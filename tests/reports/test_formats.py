@@ -27,7 +27,7 @@ from modbench.harness.registry import catalogue
 from modbench.reports.format import named
 from modbench.reports.formats import md, pytest_benchmark, tex
 from modbench.reports.formats.json import VERSION, Report, type_of
-from modbench.reports.model import Finding, Labelled, Table, Value
+from modbench.reports.model import Code, Finding, Labelled, Table, Value
 from modbench.reports.page import render
 from modbench.reports.questions import results
 from modbench.reports.tables.cases import CASES
@@ -171,6 +171,10 @@ def test_hostile_text_means_nothing_in_markdown(loaded: Loaded, tmp_path: Path) 
         ("a #12 b", "a #&#8203;12 b"),
         ("see http://x.y", "see http:&#8203;//x.y"),
         ("- a", r"\- a"),
+        ("=", r"\="),
+        ("a_b__c", "a_b__c"),
+        ("_a_ b_", r"\_a\_ b\_"),
+        ("__a_.b", r"\_\_a\_.b"),
         ("# a", r"\# a"),
         ("1. a", r"1\. a"),
         ("16.3 ms", "16.3 ms"),
@@ -181,6 +185,18 @@ def test_hostile_text_means_nothing_in_markdown(loaded: Loaded, tmp_path: Path) 
 )
 def test_markdown_escapes(said: str, shown: str) -> None:
     assert markdown.text(said) == shown
+
+
+@pytest.mark.parametrize(
+    "said", ["=", "==", "- a", "# a", "1. a", "---", "a_b", "é_ü", "_a_", "x__y__z", "*", "[x](y)"]
+)
+def test_a_cell_escapes_what_it_must(said: str) -> None:
+    """Where nothing begins a line, marks of lists and headings are text."""
+    made = markdown.within([markdown.block(Table("t", ("h", said), [(said, Code(said))]))])
+    page = rendered(made)
+    assert re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", page) == ["h", said, said, f"<code>{said}</code>"]
+    assert page.count("<h3>") == 1
+    assert ("\\" in made) == (said in {"_a_", "*", "[x](y)"})
 
 
 def test_a_masked_text_is_found_before_it_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
