@@ -120,6 +120,23 @@ def human(value: float | None, unit: str) -> str:
     return f"{three_digits(value / factor)} {name}"
 
 
+def per_cent(share: float, decimals: int = 1, sign: str = "") -> str:
+    """A share in per cent, without the sign of per cent; one that would look like 0 has one digit."""
+    least = 10.0 ** -(2 + decimals)
+    return f"{100 * share:{sign}.1g}" if 0 < abs(share) < least else f"{100 * share:{sign}.{decimals}f}"
+
+
+def percent(share: float, decimals: int = 1, sign: str = "") -> str:
+    """A share in words: `3.1 %`, `2 %`; with a sign `+2.0 %`."""
+    said = per_cent(share, decimals, sign)
+    return f"{said if sign else said.removesuffix('.' + '0' * decimals)} %"
+
+
+def about(share: float) -> str:
+    """A share whose decimals say nothing: `53 %`."""
+    return f"{100 * share:.0f} %"
+
+
 def counted(number: int, what: str) -> str:
     """A number with its noun: `1 unit`, `2 units`."""
     return f"{number} {what}{'s' * (number != 1)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from modbench.harness.core.units import about
 from modbench.harness.domain.evidence import Evidence, doubt
 from modbench.harness.domain.notes import MemoryNotes, TimeNotes
 from modbench.harness.stats import contamination
@@ -23,7 +24,7 @@ def allocator_retried(evidence: Evidence) -> str | None:
 def power_limited(evidence: Evidence) -> str | None:
     """The GPU reached its power limit: an arm may be faster only because the card was cooler."""
     capped = [block for columns in evidence.blocks for block in contamination.power_capped(columns)]
-    return f"power-limited in {sum(capped) / len(capped):.0%} of the blocks" if any(capped) else None
+    return f"power-limited in {about(sum(capped) / len(capped))} of the blocks" if any(capped) else None
 
 
 @doubt("Use larger batches, `--compile` or a CUDA graph; `latency/forward/device` shows the time of the device alone.")
@@ -32,7 +33,7 @@ def launch_bound(evidence: Evidence) -> str | None:
     shares = [notes.device_share for notes in evidence.notes(TimeNotes) if notes.device_share is not None]
     if not shares or min(shares) >= LEAST_BUSY:
         return None
-    return f"launch-bound: the device was busy for {min(shares):.0%} of the end-to-end time"
+    return f"launch-bound: the device was busy for {about(min(shares))} of the end-to-end time"
 
 
 @doubt("Use the end-to-end time: it waits for the whole device.")
@@ -47,7 +48,7 @@ def side_stream(evidence: Evidence) -> str | None:
             )
     if not shares or max(shares) < MOST_ESCAPED:  # a single delay of the host also looks like this
         return None
-    return f"in {max(shares):.0%} of the calls work went on outside the stream that device events see"
+    return f"in {about(max(shares))} of the calls work went on outside the stream that device events see"
 
 
 @doubt(
@@ -59,4 +60,4 @@ def starved_device(evidence: Evidence) -> str | None:
     shares = [sum(s) / len(s) for o in evidence.outcomes if (s := o.samples.get("starved"))]
     if not shares or max(shares) == 0:
         return None
-    return f"in {max(shares):.0%} of the device timings the device waited for the host"
+    return f"in {about(max(shares))} of the device timings the device waited for the host"

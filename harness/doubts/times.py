@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, median, stdev
 
 from modbench.harness.core.labels import Label
+from modbench.harness.core.units import about, percent
 from modbench.harness.domain.evidence import Evidence, doubt
 from modbench.harness.domain.notes import CountNotes, TimeNotes
 from modbench.harness.registry import catalogue
@@ -50,9 +51,7 @@ def disturbed(evidence: Evidence) -> str | None:
     if share <= MOST_DISTURBED:
         return None
     found = contamination.counted(mark for samples, columns in pairs for mark in contamination.causes(samples, columns))
-    return (
-        f"{share:.0%} of its blocks were disturbed ({', '.join(f'{cause}: {n} samples' for cause, n in found.items())})"
-    )
+    return f"{about(share)} of its blocks were disturbed ({', '.join(f'{cause}: {n} samples' for cause, n in found.items())})"
 
 
 @doubt("Shapes or flags change between calls: measure one length per process, or mark the shapes as dynamic.")
@@ -75,7 +74,7 @@ def input_dependent(evidence: Evidence) -> str | None:
     if spread is None or spread.p >= SPREAD_LEVEL or spread.sd < LEAST_SPREAD:
         return None
     over = f"standard deviation over {spread.inputs}, p = {spread.p:.1g}"
-    return f"its time differs by ±{spread.sd:.1%} between inputs ({over})"
+    return f"its time differs by ±{percent(spread.sd)} between inputs ({over})"
 
 
 @doubt(
@@ -88,8 +87,8 @@ def capped_launches(evidence: Evidence) -> str | None:
     if decided is None or not decided.capped:
         return None
     return (
-        f"the pilot asked for {decided.asked_in_words} launches to detect {decided.mde:.1%}, but only "
-        f"{decided.made} were allowed: launches differ by {decided.sd:.1%}"
+        f"the pilot asked for {decided.asked_in_words} launches to detect {percent(decided.mde)}, but only "
+        f"{decided.made} were allowed: launches differ by {percent(decided.sd)}"
     )
 
 

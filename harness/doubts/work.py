@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from modbench.harness.core.contracts import GENERATION
 from modbench.harness.core.labels import Label
+from modbench.harness.core.units import about
 from modbench.harness.domain.evidence import Evidence, doubt
 from modbench.harness.domain.notes import TimeNotes, TrainNotes
 
@@ -37,11 +38,13 @@ def idle_in_training(evidence: Evidence) -> str | None:
     timed = [notes.train_forward_share for notes in evidence.notes(TimeNotes)]
     forward = [share for share in (evidence.counted.train_forward_share, *timed) if share is not None]
     if forward and min(forward) < LEAST_FORWARD:
-        return f"in training mode the forward pass ran {min(forward):.0%} of the FLOPs that it runs in evaluation mode"
+        return (
+            f"in training mode the forward pass ran {about(min(forward))} of the FLOPs that it runs in evaluation mode"
+        )
     share = evidence.counted.trained_share
     if share is None or share >= LEAST_SHARE:
         return None
-    return f"a training step ran {share:.0%} of the FLOPs that its forward pass implies"
+    return f"a training step ran {about(share)} of the FLOPs that its forward pass implies"
 
 
 @doubt("Measure all arms in that format: `dtype` in the suite's grid.", Label.OTHER_PRECISION)

@@ -30,6 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from modbench.harness.core.contracts import Cost
 from modbench.harness.core.errors import in_short
+from modbench.harness.core.units import percent
 from modbench.harness.domain.notes import WHOLE
 from modbench.harness.process.torch_modes import Operator, OperatorMode, makes_a_view, name_of
 
@@ -405,6 +406,6 @@ def disagreement(what: str, closed_form: float, other: float, opinion: str = "co
     if gap <= TOLERANCE:
         return None
     return (
-        f"{what}: closed form {closed_form:.6g}, {opinion} {other:.6g}, {gap:.2%} apart (limit {TOLERANCE:.1%}): "
+        f"{what}: closed form {closed_form:.6g}, {opinion} {other:.6g}, {percent(gap, 2)} apart (limit {percent(TOLERANCE)}): "
         "one of them is wrong, so no result of this case is used"
     )

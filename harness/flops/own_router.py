@@ -18,6 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 from torch import Tensor, nn
 
 from modbench.harness.core.contracts import Cost
+from modbench.harness.core.units import percent
 from modbench.harness.flops import counter
 from modbench.harness.flops.counter import Count
 from modbench.harness.process.torch_modes import Operator, OperatorMode
@@ -141,4 +142,4 @@ def explained(routers: Mapping[str, nn.Module], router: str) -> dict[str, str]:
 def source(router: str, seen: Tally, cost: Cost) -> str:
     """What is said of where the FLOPs come from."""
     share = seen.total / cost.forward if cost.forward else 0.0
-    return f"; the router {router} has no closed form: its {share:.2%} are counted by torch's counter alone"
+    return f"; the router {router} has no closed form: its {percent(share, 2)} are counted by torch's counter alone"

@@ -24,6 +24,7 @@ from pydantic import Field
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import NoHomeError, now, state_folder, write_atomically
+from modbench.harness.core.units import per_cent, percent
 from modbench.harness.machine import cuda_driver
 
 if TYPE_CHECKING:
@@ -131,10 +132,10 @@ class Certificate:
         return "fit" if self.standard_mde <= LARGEST_MDE else "doubtful"
 
     def in_words(self) -> str:
-        """One line: `fit: 4 of 100 identical pairs called different (4.0 %, 95 % interval 1.1–9.9 %); smallest effect …`."""
+        """One line: `fit: 4 of 100 identical pairs called different (4.0 %, 95 % interval [1.1–9.9]); smallest effect …`."""
         return (
             f"{self.verdict}: {self.hits} of {self.comparisons} identical pairs called different "
-            f"({self.rate:.1%}, 95 % interval {100 * self.low:.1f}–{100 * self.high:.1f} %); "
+            f"({per_cent(self.rate)} %, 95 % interval [{per_cent(self.low)}–{per_cent(self.high)}]); "
             f"smallest effect {self.effect_in_words()}"
         )
 
@@ -142,7 +143,7 @@ class Certificate:
         """The minimum detectable effect at standard effort: `1.2 % at 6 launches`, or `not known`."""
         if self.standard_mde is None:
             return "at standard effort not known"
-        return f"{100 * self.standard_mde:.1f} % at {self.launches} launches"
+        return f"{percent(self.standard_mde)} at {self.launches} launches"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for run.json, with what follows from it."""

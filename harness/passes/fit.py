@@ -22,6 +22,7 @@ from typing import Any
 from modbench.harness.core.contracts import Metric
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.measure_plans import FIT_RESOLUTION, FitPlan
+from modbench.harness.core.units import percent
 from modbench.harness.domain.case import ELEMENT_BYTES, Case, UnitOfWork
 from modbench.harness.domain.notes import FitNotes
 from modbench.harness.domain.passes import Pass
@@ -222,6 +223,6 @@ PASS = Pass(
     alone=True,
     cold=True,
     besides=longest,
-    no_interval=f"found by bisection, within {FIT_RESOLUTION:.0%}: no interval",
+    no_interval=f"found by bisection, within {percent(FIT_RESOLUTION)}: no interval",
     settings=lambda suite, _case: suite.fit,
 )

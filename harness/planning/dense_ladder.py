@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from modbench.harness.core.config import MOST_WIDTH, ModelConfig
 from modbench.harness.core.errors import UsageError
+from modbench.harness.core.units import percent
 from modbench.harness.domain.arm_tables import Quantity
 
 # Multiples of 8 keep matrix kernels aligned; a practitioner would choose such a width.
@@ -75,8 +76,8 @@ def solve(base: ModelConfig, amount: Amount, target: float, quantity: Quantity =
         if (found := _of_width(wide, amount, target, tolerance)) is not None:
             return found
     raise UsageError(
-        f"no shape of at most {base.n_layers} layers has {quantity} {target:.3g} within {tolerance:.0%}: change n_layers, or "
-        "match an arm that costs more."
+        f"no shape of at most {base.n_layers} layers has {quantity} {target:.3g} within {percent(tolerance)}: change n_layers, "
+        "or match an arm that costs more."
     )
 
 

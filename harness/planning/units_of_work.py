@@ -13,6 +13,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.model_specs import Pairs
 from modbench.harness.core.titles import slug
 from modbench.harness.core.train_plan import FLOPS_TOLERANCE, TrainPlan, TrainRun
+from modbench.harness.core.units import percent
 from modbench.harness.domain.case import ARMS_PER_BLOCK, Case, Comparison, Protocol, UnitOfWork
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.suite import TWO_STAGE, Suite
@@ -59,8 +60,9 @@ def train_run(suite: Suite, comparison: Comparison, case: Case) -> TrainRun:
         off = run.steps * step_flops / case.budget - 1
         if abs(off) > FLOPS_TOLERANCE:
             raise UsageError(
-                f"{case.id}: {run.steps} whole steps of {step_flops:.3g} FLOPs are {off:+.1%} off the budget {case.budget:.3g}; "
-                f"at most {FLOPS_TOLERANCE:.0%} is allowed. Raise the budget, or lower train.batch_size."
+                f"{case.id}: {run.steps} whole steps of {step_flops:.3g} FLOPs are {percent(off, sign='+')} off the budget "
+                f"{case.budget:.3g}; "
+                f"at most {percent(FLOPS_TOLERANCE)} is allowed. Raise the budget, or lower train.batch_size."
             )
     return run.model_copy(update={"held_out": "explore"}) if suite.confirms else run
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import NamedTuple, TypeAlias
 
+from modbench.harness.core.units import about
 from modbench.harness.stats import contamination, effects
 from modbench.harness.stats.block_effects import Columns
 from modbench.harness.stats.effects import Effect
@@ -291,7 +292,7 @@ def unfit(sides: Iterable[Sequence[Columns]]) -> str | None:
                 return NOT_RECORDED
             share = sum(sum(each[name]) for each in side) / cpu_s
             if share > most:
-                return f"{said}, for {share:.0%} of its CPU time"
+                return f"{said}, for {about(share)} of its CPU time"
     return None
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from modbench.harness.core.contracts import SOLVED
+from modbench.harness.core.units import about, percent
 from modbench.harness.stats import exact_two_proportions
 from modbench.harness.stats.effects import LEVEL, POWER
 
@@ -43,12 +44,10 @@ def why_not_counted(accuracies: Sequence[float], shortcut: float, way: float = S
         return "a shortcut answers everything: no run can show that it solved the task"
     level = solved_from(shortcut, way)
     if not any(accuracy >= level for accuracy in accuracies):
-        return f"no run solved it (accuracy of at least {level:.1%}): compared by mean accuracy"
+        return f"no run solved it (accuracy of at least {percent(level)}): compared by mean accuracy"
     close = sum(abs(accuracy - level) <= CLOSE * (1 - shortcut) for accuracy in accuracies)
     if close > max(1.0, MOST_CLOSE * len(accuracies)):
-        return (
-            f"not all or nothing: {close} of {len(accuracies)} runs are close to {level:.1%}; compared by mean accuracy"
-        )
+        return f"not all or nothing: {close} of {len(accuracies)} runs are close to {percent(level)}; compared by mean accuracy"
     return None
 
 
@@ -114,11 +113,11 @@ def in_words(found: Decidable, anchor: str = "the baseline") -> str:
             f"has an exact p of {found.smallest_p:.2g}, and {found.level:.2g} is needed{among}"
         )
     else:
-        said = f"{seeds} tell an arm from {anchor}{among} where 0% and {found.from_none:.0%} of their runs solve it"
-        said += f", or {found.symmetric:.0%} and {1 - found.symmetric:.0%}" if found.symmetric else ""
+        said = f"{seeds} tell an arm from {anchor}{among} where 0 % and {about(found.from_none)} of their runs solve it"
+        said += f", or {about(found.symmetric)} and {about(1 - found.symmetric)}" if found.symmetric else ""
     more = {rates: n for rates, n in found.needed.items() if n is None or n > found.seeds}
     needed = [
-        f"{n if n is not None else f'more than {exact_two_proportions.MOST_SEEDS}'} for {low:.0%} against {high:.0%}"
+        f"{n if n is not None else f'more than {exact_two_proportions.MOST_SEEDS}'} for {about(low)} against {about(high)}"
         for (low, high), n in more.items()
     ]
     return f"{said} (80 % power)." + (f" Seeds that decide: {', '.join(needed)}." if needed else "")

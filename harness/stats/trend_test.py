@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 from typing import TYPE_CHECKING
 
+from modbench.harness.core.units import percent
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -44,7 +46,8 @@ def unsteady(arms: Mapping[str, Sequence[float]]) -> dict[str, str]:
         drift, p = pooled([effects])
         if abs(drift) > DRIFT and p < LEVEL / len(arms):
             found[arm] = (
-                f"relative to the anchor it drifted by {drift:+.1%} over {len(effects)} blocks (Mann-Kendall p = {p:.2g})"
+                f"relative to the anchor it drifted by {percent(drift, sign='+')} over {len(effects)} blocks "
+                f"(Mann-Kendall p = {p:.2g})"
             )
     return found
 
@@ -63,7 +66,7 @@ def drifting(launches: Sequence[Sequence[float]], arms: int) -> str | None:
     if abs(drift) <= DRIFT or p >= LEVEL / max(1, arms):
         return None
     return (
-        f"relative to the anchor it drifted by {drift:+.1%} in a launch, the mean over {len(launches)} "
+        f"relative to the anchor it drifted by {percent(drift, sign='+')} in a launch, the mean over {len(launches)} "
         f"(Mann-Kendall, pooled, p = {p:.2g})"
     )
 

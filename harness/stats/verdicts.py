@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from modbench.harness.core.units import about, percent
 from modbench.harness.stats import contamination
 from modbench.harness.stats.effects import LEVEL, Effect
 
@@ -96,7 +97,7 @@ def judge(wall: Estimates, margin: float, disturbed: Disturbed | None = None) ->
     found = _by(wall, margin)
     if disturbed is None or not disturbed.share:
         return found
-    busy = f"{disturbed.share:.0%} of the blocks were disturbed"
+    busy = f"{about(disturbed.share)} of the blocks were disturbed"
     others = _others(margin, disturbed)
     contradicted = _contradicted(found.word, others)
     if disturbed.share > contamination.MOST and (wall.typical.low is None or not disturbed.interleaved):
@@ -134,7 +135,7 @@ def _by_cpu(margin: float, disturbed: Disturbed) -> tuple[Judged | None, str]:
     found = _by(disturbed.cpu, least)
     if found.word in {"better", "worse"} or (found.word != "inconclusive" and least == margin):
         return found, ""
-    beyond = f" beyond {least:.0%}" if least > margin else ""
+    beyond = f" beyond {percent(least)}" if least > margin else ""
     return None, f"CPU time, {shown(disturbed.cpu.typical)}, does not decide{beyond} either"
 
 

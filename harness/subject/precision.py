@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from modbench.harness.core.units import about
 from modbench.harness.domain.case import ELEMENT_BYTES, Dtype
 from modbench.harness.flops import counter
 from modbench.harness.flops.counter import is_cheap
@@ -55,4 +56,4 @@ class Precision(OperatorMode):
         share = sum(self.narrow.values()) / max(1, self.total)
         if share < LEAST_SHARE:
             return None
-        return f"{share:.0%} of the FLOPs ran in {' and '.join(sorted(self.narrow))}, in a case of {self.wanted}"
+        return f"{about(share)} of the FLOPs ran in {' and '.join(sorted(self.narrow))}, in a case of {self.wanted}"

@@ -14,6 +14,7 @@ from statistics import fmean, median
 
 from modbench.harness.core.errors import unknown
 from modbench.harness.core.labels import Label
+from modbench.harness.core.units import percent
 from modbench.harness.stats import block_effects, contamination, effects, paired, sample_size, verdicts
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.paired import Choose, LaunchSamples, Paired
@@ -197,14 +198,14 @@ def _judged(
     if seen.by_cpu:
         labels.append(Label.BY_CPU)
         if least is not None and least > margin:
-            reason = f"{reason}; one process: judged beyond {least:.0%}"
+            reason = f"{reason}; one process: judged beyond {percent(least)}"
     if seen.tail:
         labels.append(Label.TAIL)
         assert deciding.mean is not None
         ratios = f"{math.exp(deciding.typical.value):.3g}× against {math.exp(deciding.mean.value):.3g}×"
         reason = f"typical calls and the mean disagree: {ratios}"
     elif word in {"inconclusive", "different"}:
-        open_ = f"a difference, but whether by more than {margin:.0%} is open"
+        open_ = f"a difference, but whether by more than {percent(margin)} is open"
         why = open_ if word == "different" else _undecided(deciding, margin, len(launches))
         reason = "; ".join(filter(None, (reason, None if seen.next_by_cpu and alone else why)))
     drifted = next((each.unsteady[arm] for each in launches for arm in (name, base) if arm in each.unsteady), None)

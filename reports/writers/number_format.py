@@ -9,6 +9,7 @@ import string
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from modbench.harness.core import units
 from modbench.harness.core.labels import LOOKED_AHEAD, Label
 from modbench.harness.core.units import human_duration, scale_of, three_digits
 from modbench.harness.domain.case import Case, Place
@@ -103,14 +104,8 @@ def ratio(value: float) -> str:
     return f"{three_digits(value)}×"
 
 
-def percent(share: float) -> str:
-    """Write a share: `3.1 %`, `2 %`."""
-    return number(Estimate(share, kind="share"))
-
-
-def about(share: float) -> str:
-    """Write a share whose decimals say nothing: `53 %`."""
-    return number(Estimate(share, kind="about"))
+# A share: `3.1 %`, `2 %`; and one whose decimals say nothing: `53 %`.
+percent, about = units.percent, units.about
 
 
 def share(value: float | None, digits: int = 0, *, signed: bool = False) -> str:
@@ -123,11 +118,6 @@ def share(value: float | None, digits: int = 0, *, signed: bool = False) -> str:
 def point(value: float) -> str:
     """Write a point of an axis with three digits, a small whole one without decimals: `1,230`, `1.41`, `1`."""
     return f"{float(f'{value:.3g}'):,.0f}" if value >= 10 or value.is_integer() else three_digits(value)
-
-
-def _per_cent(share: float, sign: str = "") -> str:
-    """Write a share in per cent with one decimal, or below 0.1 % with one digit, so that it does not look like none."""
-    return f"{100 * share:{sign}.1g}" if 0 < abs(share) < 0.001 else f"{100 * share:{sign}.1f}"
 
 
 def grid_point(axis: str, value: int) -> str:
@@ -176,9 +166,9 @@ _FORMS: dict[str, Callable[[float], str]] = {
     "fraction": "{:.2f}".format,
     "loss": "{:.3f}".format,
     "correlation": "{:+.2f}".format,
-    "share": _per_cent,
+    "share": units.per_cent,
     "about": lambda share: f"{100 * share:.0f}",
-    "change": lambda share: _per_cent(share, "+"),
+    "change": lambda share: units.per_cent(share, sign="+"),
     "p": "{:.2g}".format,
     "points": "{:.1f}".format,
     "duration": human_duration,

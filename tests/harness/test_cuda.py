@@ -86,7 +86,7 @@ def test_a_launch_bound_case_is_called_one(cuda: FakeCuda) -> None:
     assert share["device_s"] == pytest.approx(1e-3)
     assert share["starved"] == 0
     outcome = sampled("latency/forward", share, wall_s=2.1e-3)
-    assert "48%" in doubted(outcome)["launch_bound"]
+    assert "48 %" in doubted(outcome)["launch_bound"]
 
 
 def test_device_time_hides_the_launch(cuda: FakeCuda) -> None:
@@ -124,7 +124,7 @@ def test_work_on_a_side_stream_is_detected(cuda: FakeCuda) -> None:
     assert row["device/wall_s"] == pytest.approx(1e-3)
     assert row["escaped_s"] > 5e-3
     outcome = sampled("latency/forward/device", wall_s=row["device/wall_s"], escaped_s=row["escaped_s"])
-    assert "100% of the calls" in doubted(outcome)["side_stream"]
+    assert "100 % of the calls" in doubted(outcome)["side_stream"]
     assert "side_stream" in doubted(sampled("latency/forward", share, wall_s=1e-2))
     calls = {"wall_s": [1e-3] * 50, "escaped_s": [1e-3] + [1e-5] * 49, "block": [0.0] * 50, "calls": [1.0] * 50}
     once = sampled("latency/forward/device").model_copy(update={"samples": calls})
@@ -180,7 +180,7 @@ def test_blocks_witness_clocks_power_and_other_processes(cuda: FakeCuda) -> None
     assert (seen["sm_mhz"], seen["memory_mhz"], seen["power_W"]) == (1980, 2619, 512)
     assert (seen["temperature_C"], seen["throttle"], seen["foreign"]) == (61, 4, 0)
     assert doubted(outcome, blocks).keys() == {"power_limited"}
-    assert "100% of the blocks" in doubted(outcome, blocks)["power_limited"]
+    assert "100 % of the blocks" in doubted(outcome, blocks)["power_limited"]
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_a_disturbed_gpu_is_named(query: str, answer: Any, cause: str, monkeypat
     monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(**{query: answer}))
     outcome, blocks = timed("latency/forward", cuda, device_s=3e-3)
     said = doubted(outcome, blocks)["disturbed"]
-    assert "100% of its blocks" in said
+    assert "100 % of its blocks" in said
     assert f"({cause}: 4 samples)" in said
 
 

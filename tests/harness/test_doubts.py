@@ -83,7 +83,7 @@ PLANTED: dict[str, tuple[Evidence, str]] = {
     "allocator_retried": (evidence([outcome(alloc_retries=3)]), "3 times"),
     "capped_launches": (replace(evidence(), decision=CAPPED), "asked for 60 launches"),
     "clock_changed": (evidence([outcome(clock_changed="it replaced time.perf_counter")]), "time.perf_counter"),
-    "disturbed": (evidence([outcome({"wait_s": [0.009] * 20 + [0.0] * 20})]), "50% of its blocks"),
+    "disturbed": (evidence([outcome({"wait_s": [0.009] * 20 + [0.0] * 20})]), "50 % of its blocks"),
     "faster_than_flops": (
         evidence(
             [outcome({"wall_s": [0.005 + 1e-6 * (i % 3) for i in range(40)]})] * 3,
@@ -92,12 +92,12 @@ PLANTED: dict[str, tuple[Evidence, str]] = {
         ),
         "at least 2.00 times as fast as its anchor, where FLOPs promise 1.20 times",
     ),
-    "idle_in_training": (evidence(counted={"trained_share": 0.1}), "10% of the FLOPs that its forward pass implies"),
+    "idle_in_training": (evidence(counted={"trained_share": 0.1}), "10 % of the FLOPs that its forward pass implies"),
     "input_dependent": (
         evidence([outcome({"wall_s": [0.01 * math.exp(0.1 * ((i // 2) % 4) + 0.001 * (i % 3)) for i in range(40)]})]),
         "between inputs",
     ),
-    "launch_bound": (evidence([outcome(device_share=0.4)]), "40%"),
+    "launch_bound": (evidence([outcome(device_share=0.4)]), "40 %"),
     "lower_bound": (
         evidence(metric="flops/forward", counted={"operators": {"unknown": {"aten.mystery": 2}, "cheap": {}}}),
         "aten.mystery (2 calls)",
@@ -112,9 +112,9 @@ PLANTED: dict[str, tuple[Evidence, str]] = {
         ),
         "blocks.1 says it processed 6 of 48",
     ),
-    "not_steady": (replace(evidence(), drift="it drifted by +9%"), "+9%"),
-    "other_precision": (evidence([outcome(other_precision="80% of the FLOPs ran in bfloat16")]), "bfloat16"),
-    "power_limited": (evidence(throttle=[4.0] * 5 + [0.0] * 15), "25%"),
+    "not_steady": (replace(evidence(), drift="it drifted by +9.0 %"), "+9.0 %"),
+    "other_precision": (evidence([outcome(other_precision="80 % of the FLOPs ran in bfloat16")]), "bfloat16"),
+    "power_limited": (evidence(throttle=[4.0] * 5 + [0.0] * 15), "25 %"),
     "reads_future": (
         evidence(counted={"causality": {"reads_future": True, "change": 0.7, "at": 3, "reason": None}}),
         "not autoregressive as measured",
@@ -122,12 +122,12 @@ PLANTED: dict[str, tuple[Evidence, str]] = {
     "recompiled": (evidence([outcome({"recompiles": [1.0] + [0.0] * 39})]), "1 samples"),
     "reused_output": (evidence(counted={"reused": "cached output: a second call ran nothing"}), "cached output"),
     "same_as_another": (replace(evidence(), same_as={"mine:build[c0.25]": ("capacity",)}), "mine:build[c0.25]"),
-    "side_stream": (evidence([outcome(escaped=0.25)]), "25%"),
+    "side_stream": (evidence([outcome(escaped=0.25)]), "25 %"),
     "unchecked": (
         evidence(counted={"causality": {"reads_future": None, "tried": True, "reason": "its logits are not numbers"}}),
         "whether it reads the future: its logits are not numbers",
     ),
-    "starved_device": (evidence([outcome({"starved": [1.0] * 10 + [0.0] * 30})]), "25%"),
+    "starved_device": (evidence([outcome({"starved": [1.0] * 10 + [0.0] * 30})]), "25 %"),
 }
 
 

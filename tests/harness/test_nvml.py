@@ -65,7 +65,7 @@ def test_a_cap_in_the_middle_of_a_block_is_seen(monkeypatch: pytest.MonkeyPatch)
     assert "power_brake_s" not in blocks.columns  # this driver has no such count
     evidence = Evidence(case(), catalogue.metrics()[outcome.metric], [outcome], [outcome], [blocks.columns])
     doubt = catalogue.load("doubts", "power_limited").finds(evidence)
-    assert "100% of the blocks" in str(doubt)
+    assert "100 % of the blocks" in str(doubt)
 
 
 def test_the_bit_counts_only_where_there_is_no_count() -> None:

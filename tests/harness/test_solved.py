@@ -125,7 +125,7 @@ def test_three_seeds_decide_nothing_among_several_arms_and_are_told_so() -> None
     assert said.startswith("3 seeds cannot tell")
     assert "p of 0.031" in said
     assert re.search(r"\b0\.0083 .*6 arms", said)
-    assert "4 for 0% against 100%" in said
+    assert "4 for 0 % against 100 %" in said
 
 
 def test_more_seeds_say_which_rates_they_tell_apart() -> None:
@@ -141,7 +141,7 @@ def test_more_seeds_say_which_rates_they_tell_apart() -> None:
     assert (
         exact_two_proportions.power(12, 0.18, 0.82, level) < POWER <= exact_two_proportions.power(12, 0.17, 0.83, level)
     )
-    assert re.search(r"12 seeds tell .*3 arms .*0% and 50%", solved.in_words(found, "dense"))
+    assert re.search(r"12 seeds tell .*3 arms .*0 % and 50 %", solved.in_words(found, "dense"))
 
 
 @pytest.mark.parametrize(

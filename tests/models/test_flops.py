@@ -270,7 +270,7 @@ def test_a_disagreement_over_half_a_percent_is_named() -> None:
     said = disagreement("forward FLOPs", 1000, 1006)
     assert said is not None
     assert "closed form 1000" in said
-    assert "0.60%" in said
+    assert "0.60 %" in said
 
 
 @pytest.mark.slow

@@ -19,7 +19,8 @@ from modbench.harness.timing.threads import at_threads, working_threads
 from modbench.python.inputs import Inputs
 from modbench.python.job import Job
 from modbench.python.rendering import WIDTH, html, html_lines, html_table, text
-from modbench.reports.writers.number_format import share
+from modbench.reports.model import Estimate
+from modbench.reports.writers.number_format import NONE, about, estimate, interval, number, percent, share
 from modbench.reports.writers.text import wrapped
 
 # Keywords of `measure` itself; all others are those of what is measured.
@@ -72,35 +73,30 @@ class Measurement:
         if self.disturbed <= contamination.MOST:
             return ()
         why = f": {', '.join(self.disturbed_by)}" if self.disturbed_by else ""
-        first = f"⚠ disturbed in {share(self.disturbed)} of the rounds{why}; these times say little."
+        first = f"⚠ disturbed in {about(self.disturbed)} of the rounds{why}; these times say little."
         return (first, f"{self.remedy}.") if self.remedy else (first,)
 
     @property
-    def _claimed(self) -> tuple[float, float] | None:
-        """The interval, where it describes the timed call."""
-        if self.low_s is None or self.high_s is None or self.warnings:
-            return None
-        return self.low_s, self.high_s
+    def _estimate(self) -> Estimate:
+        """The median, with the interval where that describes the timed call."""
+        ends = (None, None) if self.warnings else (self.low_s, self.high_s)
+        return Estimate(self.median_s, *ends, unit="s")
 
     def __str__(self) -> str:
-        ends = self._claimed
-        low = f" [{human(ends[0], 's')} – {human(ends[1], 's')}]" if ends else ""
         where = counted(self.threads, "thread") if self.device == "cpu" else ""
-        seen = f"spread {share(self.spread, 1)}, {share(self.disturbed)} of the rounds disturbed"
+        seen = f"spread {percent(self.spread)}, {about(self.disturbed)} of the rounds disturbed"
         details = f"{seen}, {self.n} samples on {self.device}"
         more = "".join(f"; {each}" for each in (where, self.reason) if each)
         return text(
             [
                 *wrapped(self.warnings, WIDTH),
-                f"{self.name}: {human(self.median_s, 's')}{low}",
+                f"{self.name}: {estimate(self._estimate)}",
                 *wrapped([details + more], WIDTH),
             ]
         )
 
     def _repr_html_(self) -> str:
-        ends = self._claimed
-        interval = f"{human(ends[0], 's')} – {human(ends[1], 's')}" if ends else "–"
-        cells = (self.name, human(self.median_s, "s"), interval, human(self.mean_s, "s"))
+        cells = (self.name, number(self._estimate), interval(self._estimate) or NONE, human(self.mean_s, "s"))
         row = (*cells, share(self.spread, 1), share(self.disturbed), str(self.n))
         return html(
             html_lines(self.warnings), html_table(HEAD, [row]), html_lines([self.reason] if self.reason else [])

@@ -31,7 +31,8 @@ from modbench.harness.registry import catalogue
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.stats import sample_size, time_to_detect
 from modbench.harness.stats.effects import POWER
-from modbench.reports.writers.number_format import plain, share
+from modbench.reports.model import Estimate
+from modbench.reports.writers.number_format import interval, number, plain, share
 
 # Of the unit that measures the peaks of a CPU, and of those that measure a card in each number format.
 PEAKS_LIMIT_S, CARD_LIMIT_S = 300.0, 120.0
@@ -211,7 +212,8 @@ def as_text(found: Checkup) -> str:
         causes.update(twin.causes)
     disturbed = sum(twin.pair.disturbed for twin in found.twins) / now
     why = f" ({', '.join(f'{cause}: {n} samples' for cause, n in causes.most_common())})" if causes else ""
-    rate = f"{share(pooled.rate, 1)}, 95 % interval {100 * pooled.low:.1f}–{100 * pooled.high:.1f} %; nominal 5 %"
+    of_pairs = Estimate(pooled.rate, pooled.low, pooled.high, kind="share")
+    rate = f"{number(of_pairs)}, 95 % interval {interval(of_pairs)}; nominal 5 %"
     in_cpu_time = "" if pooled.mde_cpu is None else f" ({share(pooled.mde_cpu, 1)} in CPU time)"
     smallest = f"{share(pooled.mde, 1)}{in_cpu_time} with 80 % power at {aa_comparisons.LAUNCHES} launches"
     rows = (

@@ -30,7 +30,7 @@ from modbench.harness.planning.units_of_work import UnitMaker
 from modbench.harness.profiling.run_time import RunTime
 from modbench.harness.registry import catalogue
 from modbench.reports.wording import MATCHED
-from modbench.reports.writers.number_format import plain, share
+from modbench.reports.writers.number_format import plain, ratio, share
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -242,10 +242,10 @@ def _cells(case: dict[str, Any]) -> tuple[str, ...]:
     """A row of the table; a dash where the forecast lacks something."""
     return (
         case["case"],
-        "–" if case["params"] is None else f"{case['params'] / 1e6:.2f} M",
+        human(case["params"], "param"),
         human(case["flops_forward"], "FLOP"),
         share(case["flops_share"] or None, 1),
-        f"{case['ideal']:.2f}×" if case["ideal"] else "–",
+        ratio(case["ideal"]) if case["ideal"] else "–",
         human(case["memory_train_step"], "B"),
         human(case["forward_s"], "s"),
     )
