@@ -361,6 +361,15 @@ class ConfirmationRule(AdaptiveRule[Confirmed]):
                 yield Problem(("chosen", i, "case"), f"no fresh runs of {shown(chosen.case)} were planned")
             elif not fresh.keys() >= {*chosen.seeds}:
                 yield Problem(("chosen", i, "seeds"), "not among the fresh seeds")
+        asked = {chosen.role: len(chosen.seeds) for chosen in found.chosen}
+        for i, compared in enumerate(found.compared):
+            for j, look in enumerate(compared.looks):
+                at = ("compared", i, "looks", j)
+                if not all(0 < n <= asked[role] for n, role in zip(look.seeds, ("best", compared.role), strict=True)):
+                    yield Problem((*at, "seeds"), f"{shown(look.seeds)} of {asked['best']} and {asked[compared.role]}")
+                low, high = (look.value if end is None else end for end in (look.low, look.high))
+                if (look.low is None) != (look.high is None) or not low <= look.value <= high:
+                    yield Problem((*at, "value"), "not inside its interval")
 
 
 @dataclass(frozen=True)

@@ -257,11 +257,13 @@ def test_views_replace_links_and_never_follow_them(stranger: Stranger) -> None:
     stranger.plans()
     victim = stranger.here / "victim"
     victim.write_text("precious")
-    for name in ("report.html", "cases.csv", "comparisons.csv", "finished.json"):
+    for name in ("report.html", "cases.csv", "comparisons.csv", "trend.csv", "finished.json"):
         (stranger.path / name).symlink_to(victim)
         stranger.refused(name, "symbolic link", command="report")
         (stranger.path / name).unlink()
     assert victim.read_text() == "precious"
+    (stranger.path / "report.html").mkdir()
+    stranger.refused("report.html", "no plain file", command="report")
 
 
 @pytest.mark.slow

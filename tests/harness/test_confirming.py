@@ -287,6 +287,10 @@ FOREIGN: dict[str, Any] = {
     "a unit of another kind": {("asked",): {"count-T32-B4-fp32-cpu1": 0}},
     "another name": {("group",): "../run"},
     "another rule": {("rule",): "bisection"},
+    "more seeds than were trained": {("found", "compared", 0, "looks", 0, "seeds"): [5000, 2]},
+    "a negative number of seeds": {("found", "compared", 0, "looks", 0, "seeds"): [2, -2]},
+    "a difference outside its interval": {("found", "compared", 0, "looks", 0, "value"): -1e308},
+    "an interval with one end": {("found", "compared", 0, "looks", 0, "low"): None},
     "a verdict that is none": {("found", "compared", 0, "looks", 0, "verdict"): "\x1b[31m"},
 }
 
