@@ -84,7 +84,7 @@ def input_dependent(evidence: Evidence) -> str | None:
 def capped_launches(evidence: Evidence) -> str | None:
     """The pilot asked for more launches than were allowed."""
     decided = evidence.decision
-    if decided is None or not decided.capped:
+    if decided is None or decided.sd is None or not decided.capped:
         return None
     return (
         f"the pilot asked for {decided.asked_in_words} launches to detect {percent(decided.mde)}, but only "

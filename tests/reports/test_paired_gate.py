@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import tempfile
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from planted import EVERY_ARM, UNFIT, left, planted_suite
 
 from modbench.commands._paired.measure import Compared
 from modbench.commands.gate import paired as command
-from modbench.harness.core import files
 from modbench.harness.core.errors import UsageError
 from modbench.harness.process import exit_codes
 from modbench.harness.results import run_folder
@@ -330,18 +330,18 @@ def test_a_full_disk_stops_with_one_line_and_the_same_command_goes_on(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was planned is not known then: one more block says again how many the budget holds."""
-    blocks, real = made(tmp_path, 3), files.tempfile.mkstemp
+    blocks, real = made(tmp_path, 3), tempfile.mkstemp
 
     def full(*_: Any, **__: Any) -> Any:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(files.tempfile, "mkstemp", full)
+    monkeypatch.setattr(tempfile, "mkstemp", full)
     with pytest.raises(OSError, match=command.PLAN) as met:
         measured(clock, tmp_path, blocks, budget_s=200, each_s=10)
     line, code = exit_codes.told(met.value)
     assert (code, line.count("\n")) == (3, 0)
     assert not list(tmp_path.glob(f"*{command.PLAN}*"))
-    monkeypatch.setattr(files.tempfile, "mkstemp", real)
+    monkeypatch.setattr(tempfile, "mkstemp", real)
     clock.now = 0.0
     looking, done = command._Looking(TWO, 200, 0.0), Compared(tmp_path, ("a", "b"), blocks[:2], [])
     assert looking.wanted(done).blocks == 3
