@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import shutil
@@ -23,10 +24,11 @@ from modbench.commands._paired import folder as paired_folder
 from modbench.commands._paired import measure as paired
 from modbench.commands._paired import sides as paired_sides
 from modbench.commands.compare import compare_revisions
-from modbench.harness.core.errors import UnfitError, UsageError
+from modbench.harness.core.errors import ModbenchError, UnfitError, UsageError
 from modbench.harness.execution.limits import Limits
 from modbench.harness.execution.log_supervisor import Keeper
 from modbench.harness.execution.stopping import Stop
+from modbench.harness.process import exit_codes
 from modbench.harness.results import lock, run_folder
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.stats import aba_blocks
@@ -452,3 +454,36 @@ def test_a_launch_times_again_and_copies_the_rest(tmp_path: Path) -> None:
         assert not (out / "report.html").exists()
     assert len(pids) == 2
     assert os.getpid() not in pids
+
+
+def test_a_disk_that_is_full_ends_a_block_with_one_line_and_keeps_the_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    plan = planted_suite(
+        "draft",
+        metrics=["latency/forward"],
+        train=None,
+        launches=1,
+        rounds=4,
+        grid={"seq_len": [64]},
+        arms=[{"model": "dense"}],
+    )
+    prepared = left(tmp_path / "made", plan)
+    shutil.copytree(prepared, tmp_path / "block0-first")
+    assert len(paired_folder.finished(tmp_path, ["first"])) == 1
+    one, held = (
+        paired_sides.Side("a", "a", sys.executable),
+        paired.Supervision(Keeper(), Stop(), {prepared: Limits(plan)}),
+    )
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for name in ("copyfile", "copytree"):
+        with monkeypatch.context() as patch:
+            patch.setattr(shutil, name, full)
+            with pytest.raises(ModbenchError, match="Finished blocks are kept") as met:
+                paired._launch([(one, prepared, tmp_path / "block1-first")], held)
+        line, code = exit_codes.told(met.value)
+        assert (code, line.count("\n"), os.strerror(errno.ENOSPC) in line) == (3, 0, True)
+        assert len(paired_folder.finished(tmp_path, ["first"])) == 1
