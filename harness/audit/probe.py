@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from modbench.harness.audit.card import Architecture, Finding
+from modbench.harness.core.titles import checked
 
 if TYPE_CHECKING:
     from modbench.harness.audit.audited import Audited
@@ -27,3 +28,6 @@ class Probe:
     check: Callable[[Audited], Finding]
     order: int
     of: tuple[Architecture, ...] = ()
+
+    def __post_init__(self) -> None:
+        checked(self.title, "PROBE.title")

@@ -17,6 +17,7 @@ from modbench import api
 from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.audit.auditing import SHAPE, small
 from modbench.harness.audit.card import AuditFinding, deviates, holds, reported
+from modbench.harness.audit.probe import Probe
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import now
 from modbench.harness.core.labels import Label
@@ -216,6 +217,11 @@ def test_a_strangers_card_is_damage(change: Callable[[Any], object], said: str, 
     record = Record(unit=unit, started=now(), wall_s=1.0, outcomes=()).model_dump(mode="json") | {"findings": body}
     with pytest.raises(DamagedError, match=said):
         as_record(record, tmp_path / "audit.json")
+
+
+def test_a_probe_has_a_title_that_a_card_takes() -> None:
+    with pytest.raises(UsageError, match=r"PROBE.title .*too long"):
+        Probe("x" * 61, lambda _: PADDED, order=1)
 
 
 @pytest.mark.proof
