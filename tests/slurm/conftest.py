@@ -61,6 +61,10 @@ PartitionName=both Nodes=one,two MaxTime=INFINITE State=UP PriorityTier=1 Preemp
 """
 
 
+# Where Slurm's commands ask for a credential: one place for the machine (auth/slurm of 24.11), whatever SLURM_CONF says.
+CREDENTIALS = "/run/slurmctld/sack.socket"
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -77,6 +81,9 @@ def why_not() -> str | None:
     version = subprocess.run(["slurmd", "-V"], capture_output=True, text=True, check=True).stdout.split()[-1]
     if tuple(map(int, version.split(".")[:2])) < (24, 5):
         return f"Slurm {version} needs munge; these tests need 24.05 or newer, which does not"
+    with socket.socket(socket.AF_UNIX) as probe:
+        if probe.connect_ex(CREDENTIALS) == 0:
+            return f"another slurmctld answers at {CREDENTIALS}, and its credentials are not those of a second cluster"
     return None
 
 
