@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import pandas as pd
 from markupsafe import Markup
 
 from modbench.harness.core.grouped import grouped
@@ -111,11 +112,12 @@ def every_pair(loaded: Loaded) -> list[Block | Markup]:
         few = shown.arm.isin([case.arm for case in loaded.arms_shown]) | shown.twin
         shown = shown[few & shown.seq_len.isin(loaded.lengths_shown)][:MOST_PAIRS]
     sections = {case.id: at for at, case in enumerate(cases_shown(loaded))}
+    measured = loaded.values  # noqa: PD011  # by case and metric; no frame's
     rows = Markup("").join(
         _pair_row(
             row,
             findings.of_pair(loaded, row),
-            [loaded.values.get((str(case), str(row.metric))) for case in (row.case_id, row.baseline_case_id)],
+            [measured.get((str(case), str(row.metric))) for case in (row.case_id, row.baseline_case_id)],
             sections.get(str(row.case_id)),
         )
         for row in shown.itertuples(index=False)
@@ -228,7 +230,7 @@ def _values(loaded: Loaded, row: Row, pair: Row | None) -> list[Value]:
     if pair is not None and pair.status == "ok":
         against = findings.of_pair(loaded, pair)
     reason = row.reason if isinstance(row.reason, str) else ""
-    return [row.metric, value, int(row.n) if is_number(row.n) else "", against, reason]
+    return [row.metric, value, "" if pd.isna(row.n) else int(row.n), against, reason]
 
 
 def _settings(loaded: Loaded, case: Case) -> list[tuple[str, Value]]:
