@@ -19,6 +19,7 @@ import planted_pairs
 import pytest
 import ratio_error
 import simulate
+from fault_process import PATIENCE_S
 from planted_pairs import Decision, Found
 from simulate import World
 
@@ -56,7 +57,7 @@ def test_load_ends_with_a_script_that_is_killed() -> None:
     assert len(pids) == 2
     script.send_signal(signal.SIGKILL)
     script.wait()
-    until = time.monotonic() + 60
+    until = time.monotonic() + PATIENCE_S
     while any(map(runs, pids)) and time.monotonic() < until:
         time.sleep(0.05)
     assert not any(map(runs, pids))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fault_process import PATIENCE_S
 from test_confirming import sweep
 from test_launches import timed_plan
 from test_search import new_folder, searching
@@ -112,13 +113,13 @@ def test_a_fourth_rule_is_planned_run_resumed_watched_and_shown(here: Path, modb
     assert planned["units_most"] - planned["units"] == 3
     (here / "wait16").touch()
     command = [sys.executable, "-m", "modbench", "run", "ticks.toml", "--device", "cpu", "-o", "run"]
+    file, until = here / "run" / "decisions" / "lengths.json", time.monotonic() + PATIENCE_S
     with subprocess.Popen(command, cwd=here, stderr=subprocess.PIPE, env=os.environ) as runner:
-        file, until = here / "run" / "decisions" / "lengths.json", time.monotonic() + 120
-        while not file.exists():
-            assert runner.poll() is None
-            assert time.monotonic() < until
+        while not file.exists() and runner.poll() is None and time.monotonic() < until:
             time.sleep(0.02)
+        ended = runner.poll()
         runner.send_signal(signal.SIGKILL)
+    assert (file.exists(), ended) == (True, None)
     (here / "wait16").unlink()
     own = {each["name"] for each in json.loads((here / "run" / "run.json").read_text())["own_files"]}
     assert own >= {"passes/tick", "rules/longer"}  # of which a resumed run uses no other version without a word

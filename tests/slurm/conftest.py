@@ -120,7 +120,7 @@ def slurm(cluster: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def _start(daemon: list[str], pid_file: Path, environment: dict[str, str]) -> None:
     """Start a daemon and wait until it is up: a slurmd that is started before slurmctld is up may end without a word."""
-    done = subprocess.run(daemon, capture_output=True, text=True, timeout=30, check=False, env=environment)
+    done = subprocess.run(daemon, capture_output=True, text=True, timeout=PATIENCE_S, check=False, env=environment)
     assert done.returncode == 0, f"{daemon}: {done.stdout}{done.stderr}"
     until = time.monotonic() + PATIENCE_S
     while not pid_file.exists():
