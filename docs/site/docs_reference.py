@@ -243,14 +243,15 @@ def parts_page() -> str:
 def _panels() -> Iterator[tuple[str, dict[str, Any]]]:
     """Name, title, order and reading of every panel, without importing what draws it."""
     for name, entry in catalogue.entries("panels").items():
-        values: dict[str, Any] = {}
-        for node in ast.parse(entry.path.read_text(encoding="utf-8")).body:
-            if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
-                continue
-            if node.targets[0].id == "READING":
-                values["reading"] = ast.literal_eval(node.value)
-            elif node.targets[0].id == "PANEL" and isinstance(node.value, ast.Call):
-                fixed = {each.arg: each.value for each in node.value.keywords}
-                values |= {key: ast.literal_eval(fixed[key]) for key in ("title", "order")}
-        if "reading" in values:  # else it has no part of the page
-            yield name, values
+        constants = {
+            node.targets[0].id: node.value
+            for node in ast.parse(entry.path.read_text(encoding="utf-8")).body
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        }
+        made = constants[entry.attribute]
+        assert isinstance(made, ast.Call), name
+        fixed = {each.arg: each.value for each in made.keywords}
+        if "reading" in fixed:  # else it has no part of the page
+            said = fixed["reading"]
+            fixed["reading"] = constants[said.id] if isinstance(said, ast.Name) else said
+            yield name, {key: ast.literal_eval(fixed[key]) for key in ("title", "order", "reading")}

@@ -48,8 +48,9 @@ class OwnCosts:
         """
         wanted = [_plain(case) for case in cases]
         new = [case for case in dict.fromkeys(wanted) if (case, operators) not in self._known]
-        for case, found in zip(new, _in_processes(new, memory=self.memory, operators=operators), strict=True):
-            self._known[case, operators] = found
+        if new:
+            for case, found in zip(new, _in_processes(new, memory=self.memory, operators=operators), strict=True):
+                self._known[case, operators] = found
         return [self._known[case, operators] for case in wanted]
 
     def seconds(self, case: Case) -> float:

@@ -94,8 +94,7 @@ class _Outside:
         patience: how many signals are still passed over; what a finished run prints may wait for a reader for ever.
     """
 
-    def __init__(self) -> None:
-        self.patience = 0
+    patience = 0
 
     def take(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal.

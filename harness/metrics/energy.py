@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from modbench.harness.core.contracts import Metric
-from modbench.harness.metrics.decode import generation
+from modbench.harness.metrics.latency import generation
 
 if TYPE_CHECKING:
     from modbench.harness.passes.energy import Call

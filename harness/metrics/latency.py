@@ -1,4 +1,7 @@
-"""Latency: wall time per call, with the device synchronised before and after; CPU time of the thread as well."""
+"""Latency: wall time per call, with the device synchronised before and after; CPU time of the thread as well.
+
+Calls are forward passes and training steps, and of generation: reading a prompt, and decode steps with cached keys and values.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,11 @@ from modbench.harness.process import clocks
 
 if TYPE_CHECKING:
     from modbench.harness.passes.time import Call
+    from modbench.harness.subject.generation import Generation
     from modbench.harness.subject.subject import Subject
 
 OPTIMIZER = "the optimizer's work depends on the parameters, not on the FLOPs"
+NOT_KNOWN = "how many prompt tokens pass a causal router is not known in advance"
 
 
 def _on_device(workload: str) -> Callable[[Subject], Call]:
@@ -131,6 +136,67 @@ TIMED: tuple[Metric[Subject, Call], ...] = (
     ),
 )
 
+
+def generation(subject: Subject) -> Generation:
+    """The calls of a subject that read prompts and decode; they stand on torch, which commands do not load."""
+    from modbench.harness.subject.generation import Generation
+
+    return Generation(subject)
+
+
+def decode_steps(subject: Subject) -> Call:
+    """Decode steps, each timed by itself."""
+    return generation(subject).decode_steps()
+
+
+GENERATED: tuple[Metric[Subject, Call], ...] = (
+    timed(
+        key="latency/prefill",
+        workload="prefill",
+        no_ideal=NOT_KNOWN,
+        about="End-to-end wall time to read the prompts and fill the cache, with routers deciding as in decoding",
+        measure=lambda subject: generation(subject).prefill(),
+    ),
+    timed(
+        key="ttft",
+        workload="prefill",
+        no_ideal=NOT_KNOWN,
+        timer="first-token",
+        about="Time to first token: from the call until the host has the first token of every row",
+        measure=lambda subject: generation(subject).first_token(),
+    ),
+    timed(
+        key="latency/decode",
+        workload="decode",
+        ideal="decode_elements",
+        about="End-to-end wall time of one decode step of the whole batch: mean over the positions after the context",
+        measure=lambda subject: generation(subject).decode(),
+        per="step",
+    ),
+    *(
+        timed(
+            key=f"latency/decode/{quantile}",
+            workload="decode",
+            ideal="decode_elements",
+            timer="steps",
+            lap=quantile,
+            quantile=True,
+            about=f"Wall time of one decode step, each timed separately: {about} over the positions after the context",
+            measure=decode_steps,
+        )
+        for quantile, about in (("p50", "median"), ("p95", "95th percentile"), ("p99", "99th percentile"))
+    ),
+    timed(
+        key="tpot",
+        workload="decode",
+        ideal="decode_elements",
+        timer="serving",
+        about="Time per output token after the first: greedy generation in which the host reads every token before the next step",
+        measure=lambda subject: generation(subject).generate(),
+        per="step",
+    ),
+)
+
 FIRST_CALLS: tuple[Metric[Subject, float], ...] = tuple(
     Metric(
         key=key,
@@ -144,4 +210,4 @@ FIRST_CALLS: tuple[Metric[Subject, float], ...] = tuple(
     for key, workload, about in COMPILED
 )
 
-METRICS = (*TIMED, *FIRST_CALLS)
+METRICS = (*TIMED, *GENERATED, *FIRST_CALLS)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from modbench.harness.core.contracts import Metric, Workload
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.units import Range
-from modbench.harness.metrics.decode import generation
+from modbench.harness.metrics.latency import generation
 
 if TYPE_CHECKING:
     from modbench.harness.passes.memory import Weighed

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from modbench.harness.core.contracts import Metric
-from modbench.harness.metrics.decode import NOT_KNOWN, generation
-from modbench.harness.metrics.latency import timed
+from modbench.harness.metrics.latency import NOT_KNOWN, generation, timed
 
 if TYPE_CHECKING:
     from modbench.harness.passes.time import Call

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
@@ -26,6 +26,9 @@ from modbench.harness.registry import catalogue
 from modbench.harness.registry.catalogue import BrokenError
 from modbench.harness.registry.model_sources import sourced
 from modbench.harness.text.corpus import corpus_entry
+
+if TYPE_CHECKING:
+    from modbench.harness.stats.solved import Decidable
 
 # Default size of the vocabulary.
 BYTES = 256
@@ -324,3 +327,25 @@ def assumed_speed(device: Device, forward: float) -> float:
     """Assumed FLOP/s of a call, given the FLOPs of its forward pass."""
     busy = device == "cuda" and forward >= BUSY_FLOPS
     return (TRAINING_FLOP_PER_S if busy else ASSUMED_FLOP_PER_S)[device]
+
+
+def decidable_on_tasks(plan: Plan) -> Decidable | None:
+    """Return what the seeds of a plan can decide on its tasks; None if nothing is compared there, or no claim is made.
+
+    Seeds that solve a task or do not are compared by exact counts, so that this is known before anything runs.
+    """
+    pairs = [len(each.arms) - 1 for each in plan.comparisons if each.arms[0].task and len(each.arms) > 1]
+    if not pairs or not plan.suite.claims:
+        return None
+    from modbench.harness.stats import solved  # which loads scipy
+
+    return solved.decidable(len(plan.suite.seeds), max(pairs))
+
+
+def decidable_in_words(plan: Plan) -> str:
+    """Say it in two sentences; empty if nothing is compared."""
+    found = decidable_on_tasks(plan)
+    if found is None:
+        return ""
+    anchor = next(each.arms[0].model for each in plan.comparisons if each.arms[0].task)
+    return f"On tasks that a run solves or not, {found.in_words(anchor)}"

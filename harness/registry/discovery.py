@@ -27,7 +27,7 @@ from typing import Literal
 from modbench.harness.core.errors import UsageError, in_short, near_path, shown
 from modbench.harness.registry import own_code
 
-# Where each kind lies in modbench, and what its files export. A file of doubts may hold several instead (`_doubts`).
+# Where each kind lies in modbench, and what its files export. A file of doubts or panels may hold several instead (`_named`).
 ROOMS = {
     "models": ("modbench.models", "MODEL"),
     "routers": ("modbench.models.routers", "ROUTER"),
@@ -255,34 +255,48 @@ def _shipped(room: str) -> Iterator[Entry]:
         return
     found: list[Entry] = []
     for path in _files(folder_of(package), room):
-        about, _ = read(path, "")
-        made = Entry(room, path.stem, about, path, "shipped", "modbench", f"{package}.{path.stem}", exported)
-        found += _doubts(made) or [made]
+        found += _in_file(Entry(room, path.stem, "", path, "shipped", "modbench", f"{package}.{path.stem}", exported))
     yield from sorted(found, key=lambda entry: entry.name)
 
 
 def _in_folders(room: str, folders: tuple[Path, ...]) -> Iterator[Entry]:
-    exported = ROOMS[room][1]
     for folder in folders:
         for path in _files(folder / room, room):
-            about, problem = read(path, exported)
-            made = Entry(room, path.stem, about, path, "folder", str(folder), "", exported, problem)
-            yield from _doubts(made) or [made]
+            yield from _in_file(Entry(room, path.stem, "", path, "folder", str(folder), "", ROOMS[room][1]))
 
 
-def _doubts(file: Entry) -> list[Entry]:
-    """The doubts in a file that may hold several: functions below `@doubt(…)`, each by its name."""
-    if file.room != "doubts" or read(file.path, "")[1]:
-        return []
-    return [
-        replace(file, name=each.name, about=_about(each), attribute=each.name, problem="")
-        for each in ast.parse(file.path.read_text(encoding="utf-8")).body
-        if isinstance(each, ast.FunctionDef) and any(map(_is_doubt, each.decorator_list))
+def _in_file(file: Entry) -> list[Entry]:
+    """What a file adds: what it exports has the name of the file; doubts and panels may have names of their own."""
+    tree, problem = _parsed(file.path)
+    if isinstance(tree, str):
+        return [replace(file, about=tree, problem="" if file.shipped else problem)]
+    named = [
+        replace(file, name=name, about=about or _about(tree), attribute=attribute)
+        for name, attribute, about in _named(tree, file.room)
+        if attribute != file.attribute and not attribute.startswith("_")
     ]
+    if named and file.attribute not in _bound(tree):
+        return named
+    problem = "" if file.shipped else _lacks(tree, file.attribute)
+    return [replace(file, about=_about(tree), problem=problem), *named]
 
 
-def _is_doubt(node: ast.expr) -> bool:
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "doubt"
+def _named(tree: ast.Module, room: str) -> Iterator[tuple[str, str, str]]:
+    """What has a name of its own: functions below `@doubt(…)`, and constants `NAME = Panel(…)`, whose name is in lower case.
+
+    Yields the name, what the file exports, and the first line of its docstring; a constant's is the string below it.
+    """
+    for at, node in enumerate(tree.body):
+        match node:
+            case ast.FunctionDef(name=name, decorator_list=above) if room == "doubts":
+                if any(_calls(each, "doubt") for each in above):
+                    yield name, name, _about(node)
+            case ast.Assign(targets=[ast.Name(id=name)], value=made) if room == "panels" and _calls(made, "Panel"):
+                yield name.lower(), name, _about(ast.Module(tree.body[at + 1 : at + 2], []))
+
+
+def _calls(node: ast.expr, function: str) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == function
 
 
 def _about(node: ast.Module | ast.FunctionDef) -> str:
@@ -321,17 +335,24 @@ def read(path: Path, exported: str) -> tuple[str, str]:
     Returns:
         The first docstring line, or a suite's `about`; and what is wrong with the file, empty if nothing is.
     """
+    tree, problem = _parsed(path)
+    return (tree, problem) if isinstance(tree, str) else (_about(tree), _lacks(tree, exported))
+
+
+def _parsed(path: Path) -> tuple[ast.Module | str, str]:
+    """The syntax tree of a Python file, or a suite's `about`; and why it cannot be read."""
     try:
         text = path.read_text(encoding="utf-8")
-        if path.suffix == ".toml":
-            return str(tomllib.loads(text).get("about", "")), ""
-        tree = ast.parse(text)
+        return (str(tomllib.loads(text).get("about", "")) if path.suffix == ".toml" else ast.parse(text)), ""
     except SyntaxError as error:
         return "", f"line {error.lineno}: {error.msg}"
     except (OSError, ValueError, RecursionError, MemoryError) as error:
         return "", f"it cannot be read: {in_short(error)}"
+
+
+def _lacks(tree: ast.Module, exported: str) -> str:
     defined = not exported or bool({exported, "*"} & _bound(tree))
-    return _about(tree), "" if defined else f"it defines no {exported}"
+    return "" if defined else f"it defines no {exported}"
 
 
 def _bound(tree: ast.Module) -> set[str]:

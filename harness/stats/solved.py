@@ -78,6 +78,27 @@ class Decidable:
     from_none: float | None
     needed: dict[tuple[float, float], int | None]
 
+    def in_words(self, anchor: str) -> str:
+        """What the seeds of a run decide on tasks that are solved or not, and how many decide more."""
+        seeds = f"{self.seeds} seed{'s' * (self.seeds != 1)}"
+        among = f" among {self.pairs} arms" if self.pairs > 1 else ""
+        if self.from_none is None or self.symmetric is None:
+            said = (
+                f"{seeds} cannot tell an arm from {anchor}: 0 of {self.seeds} against {self.seeds} of {self.seeds} "
+                f"has an exact p of {self.smallest_p:.2g}, and {self.level:.2g} is needed{among}"
+            )
+        else:
+            said = (
+                f"{seeds} tell an arm from {anchor}{among} where 0 % and {about(self.from_none)} of their runs solve it"
+            )
+            said += f", or {about(self.symmetric)} and {about(1 - self.symmetric)}" if self.symmetric else ""
+        more = {rates: n for rates, n in self.needed.items() if n is None or n > self.seeds}
+        needed = [
+            f"{n if n is not None else f'more than {exact_two_proportions.MOST_SEEDS}'} for {about(low)} against {about(high)}"
+            for (low, high), n in more.items()
+        ]
+        return f"{said} (80 % power)." + (f" Seeds that decide: {', '.join(needed)}." if needed else "")
+
 
 def decidable(seeds: int, pairs: int) -> Decidable:
     """Say what so many seeds can decide, if one of so many pairs differs.
@@ -101,23 +122,3 @@ def decidable(seeds: int, pairs: int) -> Decidable:
         from_none=min(above, default=None),
         needed={rates: exact_two_proportions.seeds_needed(*rates, level) for rates in FORESEEN},
     )
-
-
-def in_words(found: Decidable, anchor: str = "the baseline") -> str:
-    """What the seeds of a run decide on tasks that are solved or not, and how many decide more."""
-    seeds = f"{found.seeds} seed{'s' * (found.seeds != 1)}"
-    among = f" among {found.pairs} arms" if found.pairs > 1 else ""
-    if found.from_none is None or found.symmetric is None:
-        said = (
-            f"{seeds} cannot tell an arm from {anchor}: 0 of {found.seeds} against {found.seeds} of {found.seeds} "
-            f"has an exact p of {found.smallest_p:.2g}, and {found.level:.2g} is needed{among}"
-        )
-    else:
-        said = f"{seeds} tell an arm from {anchor}{among} where 0 % and {about(found.from_none)} of their runs solve it"
-        said += f", or {about(found.symmetric)} and {about(1 - found.symmetric)}" if found.symmetric else ""
-    more = {rates: n for rates, n in found.needed.items() if n is None or n > found.seeds}
-    needed = [
-        f"{n if n is not None else f'more than {exact_two_proportions.MOST_SEEDS}'} for {about(low)} against {about(high)}"
-        for (low, high), n in more.items()
-    ]
-    return f"{said} (80 % power)." + (f" Seeds that decide: {', '.join(needed)}." if needed else "")

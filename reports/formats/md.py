@@ -7,9 +7,8 @@ from dataclasses import replace
 from modbench.reports.format import Format
 from modbench.reports.model import Alert, Listed, Sentence, Table
 from modbench.reports.panel import shared_blocks
-from modbench.reports.panels import failures
-from modbench.reports.panels.doubts import doubts
-from modbench.reports.panels.machine import facts
+from modbench.reports.panels.caveats import doubts, failure_sentences
+from modbench.reports.panels.method import facts
 from modbench.reports.questions import first_screen, results
 from modbench.reports.questions.first_screen import measured_on, place_shown
 from modbench.reports.questions.machine import warnings
@@ -55,7 +54,7 @@ def fragment(loaded: Loaded, made: Table, first: str) -> str:
 
 
 def _failed(loaded: Loaded) -> list[Block]:
-    said, left_out = failures.sentences(loaded, MOST_LISTED)
+    said, left_out = failure_sentences(loaded, MOST_LISTED)
     return [replace(listed("What failed", said, "entries", "cases.csv"), left_out=left_out)]
 
 

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from modbench.harness.domain.case import Case
 from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, Verdict
 from modbench.reports.panel import Panel
-from modbench.reports.panels.every_case import backing
+from modbench.reports.panels.numbers import backing
 from modbench.reports.questions import audit, win_rate
 from modbench.reports.questions.best_setting import first_arm
 from modbench.reports.tables import findings

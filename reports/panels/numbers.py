@@ -1,16 +1,32 @@
-"""The numbers of a model that was measured alone, by metric and length."""
+"""All numbers of a run: those of a model that was measured alone, every comparison, and every case with what stands behind it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from modbench.reports.model import Block, Code, Estimate, Note, Sentence, Table, Value
+import pandas as pd
+from markupsafe import Markup
+
+from modbench.harness.core.grouped import grouped
+from modbench.harness.core.labels import of_cell
+from modbench.harness.core.model_specs import typed
+from modbench.harness.domain.case import Case
+from modbench.harness.roofline.table import RATIO_ERROR
+from modbench.reports.model import Block, Code, Estimate, Finding, Kind, Listed, Note, Sentence, Table, Value, Verdict
 from modbench.reports.panel import Panel
 from modbench.reports.questions.first_screen import NOTHING_COMPARED
+from modbench.reports.tables import findings
 from modbench.reports.tables.load import Loaded, Row
+from modbench.reports.tables.rerun_command import Again
+from modbench.reports.tables.unit_files import Files
+from modbench.reports.wording import is_number
+from modbench.reports.writers.html import fill, inline, written
+from modbench.reports.writers.number_format import interval, number, plain
 
 
-def render(loaded: Loaded) -> Iterator[Block]:
+def numbers_alone(loaded: Loaded) -> Iterator[Block]:
     """Show a row for each metric and a column for each length; nothing for a run that compares, or measured nothing."""
     if not loaded.alone or not loaded.measured:
         return
@@ -19,7 +35,7 @@ def render(loaded: Loaded) -> Iterator[Block]:
     kept = {*loaded.lengths_shown, *rows[rows.workload == "train"].seq_len}
     lengths = [length for length in sorted(set(rows.seq_len)) if length in kept]
     metrics = list(dict.fromkeys(rows.metric))
-    found = [[metric, *(_cell(loaded.case(case.arm, metric, length)) for length in lengths)] for metric in metrics]
+    found = [[metric, *(_reported(loaded.case(case.arm, metric, length)) for length in lengths)] for metric in metrics]
     yield Table(
         "Numbers of the model", ("Metric", *(Sentence("T = {length}", length=length) for length in lengths)), found
     )
@@ -37,7 +53,7 @@ def render(loaded: Loaded) -> Iterator[Block]:
     yield from (Note(Sentence("{metric}: {reason}", metric=metric, reason=reason)) for metric, reason in reasons)
 
 
-def _cell(row: Row | None) -> Value:
+def _reported(row: Row | None) -> Value:
     """A value with its interval; empty where the metric is not measured at that length."""
     if row is None:
         return ""
@@ -46,10 +62,296 @@ def _cell(row: Row | None) -> Value:
     return Estimate.of(row.value, row.ci_low, row.ci_high, unit=str(row.unit))
 
 
-READING = (
-    "One row for each metric, one column for each length: the value, and in brackets its 95 % interval over launches or seeds. "
-    "Counts and peaks of memory have none. Lower is better, but for rates. These numbers hold for this machine alone: to say "
-    "whether a model is fast, run it beside another one."
+NUMBERS = Panel(
+    title="What does it take?",
+    order=9,
+    span=12,
+    render=numbers_alone,
+    reading=(
+        "One row for each metric, one column for each length: the value, and in brackets its 95 % interval over "
+        "launches or seeds. Counts and peaks of memory have none. Lower is better, but for rates. These numbers "
+        "hold for this machine alone: to say whether a model is fast, run it beside another one."
+    ),
+)
+"""The numbers of a model that was measured alone, by metric and length."""
+
+
+# Title, alignment, and the columns of `comparisons.csv` (of values: `cases.csv`) that a cell holds.
+PAIR_COLUMNS = (
+    ("Case", "", "case_id"),
+    ("Metric", "", "metric"),
+    ("Value", "number", "value"),
+    ("Baseline", "number", "baseline_value"),
+    ("Ratio", "number", "ratio difference"),
+    ("95 % interval", "number", "ci_low ci_high"),
+    ("Mean ratio", "number", "mean_ratio"),
+    ("95 % interval", "number", "mean_ci_low mean_ci_high"),
+    ("Verdict", "", "verdict"),
+    ("Ideal", "number", "ideal"),
+    (plain(Sentence("Attainable ±{error}", error=Estimate(RATIO_ERROR, kind="about"))), "number", "attainable"),
+    ("Realised", "number", "realised"),
+    ("MDE", "number", "mde"),
+    ("CPU-time ratio", "number", "cpu_ratio"),
+    ("Disturbed", "number", "disturbed"),
+    ("Clean ratio", "number", "clean_ratio"),
+    ("Adjusted p", "number", "p_adjusted"),
+    ("Remark", "", "remark"),
 )
 
-PANEL = Panel(title="What does it take?", order=9, span=12, render=render, reading=READING)
+# Rows that the page holds at most.
+MOST_PAIRS = 1000
+
+
+def every_pair(loaded: Loaded) -> list[Block | Markup]:
+    """Show a row per pair and metric; the twin's last. Of many rows those of the arms and lengths that figures show."""
+    shown = loaded.pairs[loaded.pairs.primary | loaded.pairs.twin]
+    if shown.empty and loaded.alone:
+        return []
+    among = len(shown)
+    if among > MOST_PAIRS:
+        few = shown.arm.isin([case.arm for case in loaded.arms_shown]) | shown.twin
+        shown = shown[few & shown.seq_len.isin(loaded.lengths_shown)][:MOST_PAIRS]
+    sections = {case.id: at for at, case in enumerate(cases_shown(loaded))}
+    measured = loaded.values  # noqa: PD011  # by case and metric; no frame's
+    rows = Markup("").join(
+        _pair_row(
+            row,
+            findings.of_pair(loaded, row),
+            [measured.get((str(case), str(row.metric))) for case in (row.case_id, row.baseline_case_id)],
+            sections.get(str(row.case_id)),
+        )
+        for row in shown.itertuples(index=False)
+    )
+    made: list[Block | Markup] = [fill("table", head=PAIR_COLUMNS, rows=rows)]
+    if among > len(shown):
+        file = Code("comparisons.csv")
+        words = "{n} further rows, at other lengths and capacities, are in {file}."
+        made.append(Note(Sentence(words, n=among - len(shown), file=file)))
+    words = "{n} rows about other pairs of arms are in {file}; {command} compares all arms with another one."
+    command = Code("modbench report RUN --baseline ARM")
+    return [*made, Note(Sentence(words, n=len(loaded.pairs) - among, file=Code("comparisons.csv"), command=command))]
+
+
+def _remarks(found: Finding) -> str:
+    """The reason, then the labels of both sides."""
+    said = [found.reason] if found.reason else []
+    return "; ".join([*said, *found.labels, *(f"baseline: {label}" for label in found.against_labels)])
+
+
+def _pair_row(row: Row, found: Finding, values: Sequence[object], section: int | None) -> Markup:
+    """Make the row of the table: a template takes several times as long for a thousand of them."""
+    typical, mean, unit = found.typical, found.mean or Estimate(None), row.unit
+    kind: Kind = "share" if typical.kind == "ratio" else "difference"
+    numbers = (
+        *((number(Estimate.of(value, unit=unit)), (value,)) for value in values),
+        (_without_interval(typical), (row.ratio, row.difference)),
+        (interval(typical), (row.ci_low, row.ci_high)),
+        (_without_interval(mean), (row.mean_ratio,)),
+        (interval(mean), (row.mean_ci_low, row.mean_ci_high)),
+        (None, ()),
+        *((_without_interval(Estimate.of(each, kind="ratio")), (each,)) for each in (row.ideal, row.attainable)),
+        (_without_interval(Estimate.of(row.realised, kind="share")), (row.realised,)),
+        (_without_interval(Estimate.of(row.mde, kind=kind, unit=unit)), (row.mde,)),
+        (_without_interval(Estimate.of(row.cpu_ratio, kind="ratio")), (row.cpu_ratio,)),
+        (_without_interval(Estimate.of(row.disturbed, kind="share")), (row.disturbed,)),
+        (_without_interval(Estimate.of(row.clean_ratio, kind="ratio")), (row.clean_ratio,)),
+        (_without_interval(Estimate.of(row.p_adjusted, kind="p")), (row.p_adjusted,)),
+    )
+    verdict = plain(Verdict(found.verdict, unit == "s")) if found.status == "ok" else found.status
+    cells = "".join(
+        f'<td data-value="{found.verdict or ""}">{verdict}</td>'
+        if text is None
+        else f'<td class="number" data-value="{_exactly(exact)}">{text}</td>'
+        for text, exact in numbers
+    )
+    case = inline(row.case_id) if section is None else f'<a href="#case-{section}">{inline(row.case_id)}</a>'
+    failed = ' class="failed"' if row.status == "failed" else ""
+    return Markup(  # noqa: S704  # names and remarks are escaped; the rest are numbers and words of ours
+        f'<tr{failed} data-arm="{inline(row.arm)}"><td>{case}</td><td>{inline(row.metric)}</td>{cells}'
+        f"<td>{inline(_remarks(found))}</td></tr>\n"
+    )
+
+
+def _without_interval(estimate: Estimate) -> str:
+    """The number alone, as its interval has a column of its own; empty where there is none."""
+    return "" if estimate.value is None else number(estimate)
+
+
+def _exactly(numbers: Sequence[object]) -> str:
+    """Numbers with full precision, as in the CSV; empty where there is none at all."""
+    return (
+        " ".join(f"{number}" if is_number(number) else "" for number in numbers) if any(map(is_number, numbers)) else ""
+    )
+
+
+TABLE = Panel(
+    title="All comparisons",
+    order=70,
+    span=12,
+    render=every_pair,
+    reading=(
+        "One row for each case and metric: its value, the anchor's, and the ratio of the two, turned so that above "
+        "1× is better; losses and counts have a difference, case minus baseline. The interval covers the true "
+        "ratio in 95 % of such measurements. The verdict is the one word that may be quoted: faster and slower are "
+        "beyond the margin, equivalent is within it, undecided is neither. Click a heading to sort. MDE is the "
+        "smallest true effect that this run would detect with 80 % power; adjusted p is Benjamini-Hochberg over all "
+        "pairs of the run. Where the CPU-time ratio disagrees with that of wall time the machine was busy: "
+        "disturbed is the share of blocks in which something else ran, and the clean ratio leaves such samples "
+        "out."
+    ),
+)
+"""All comparisons as in the CSV, sortable and filterable."""
+
+
+# Cases up to which the page holds all, and how many it holds of more; numbers of raw samples of all of them together.
+MOST_CASES, SOME_CASES, MOST_SAMPLES = 200, 100, 40_000
+# Raw samples of a case by metric: its unit, whether by `launch` or `seed`, and for each its number and the samples by round.
+Samples = dict[str, dict[str, Any]]
+# Files of a case that are named, and doubts that are listed.
+MOST_FILES, MOST_DOUBTS = 12, 6
+CASE_COLUMNS = ("Metric", "Value [95 %]", "n", "Against the baseline [95 %]", "Remark")
+
+
+def cases_shown(loaded: Loaded) -> list[Case]:
+    """Return the cases that the page holds: all, or of many those of the arms and lengths that figures show."""
+    every = loaded.run.plan.cases
+    if len(every) <= MOST_CASES:
+        return every
+    arms = {case.arm for case in (loaded.arms[0], *loaded.arms_shown)}
+    lengths = set(loaded.lengths_shown)
+    return [case for case in every if case.arm in arms and case.place.seq_len in lengths][:SOME_CASES]
+
+
+def _values(loaded: Loaded, row: Row, pair: Row | None) -> list[Value]:
+    value: Value = row.status
+    if row.status == "ok":
+        value = Estimate.of(row.value, row.ci_low, row.ci_high, unit=row.unit)
+    against: Value = ""
+    if pair is not None and pair.status == "ok":
+        against = findings.of_pair(loaded, pair)
+    reason = row.reason if isinstance(row.reason, str) else ""
+    return [row.metric, value, "" if pd.isna(row.n) else int(row.n), against, reason]
+
+
+def _settings(loaded: Loaded, case: Case) -> list[tuple[str, Value]]:
+    place, suite = case.place, loaded.run.plan.suite
+    differs = ", ".join(f"{key} = {value}" for key, value in json.loads(case.config_diff()).items() if key != "options")
+    words = "{device}, threads: {threads}, {execution}" if place.device == "cpu" else "{device}, {execution}"
+    runs_on = Sentence(words, device=place.device, threads=place.threads, execution=place.execution)
+    said: list[tuple[str, Value]] = [
+        ("Arm", case),
+        ("Model", case.model),
+        *([("Options", typed(dict(case.options)))] if case.options else []),
+        ("Input", place),
+        ("Runs on", runs_on),
+        ("Parameters", loaded.tables.counted(case).params or "not counted"),
+        ("Not default", differs or "nothing"),
+        ("Protocol", f"{suite.effort}: {suite.launches_in_words}"),
+    ]
+    if case.task:
+        said.append(("Task", case.task))
+    return [*said, ("Training FLOPs", Estimate(case.budget, unit="FLOP"))] if case.budget else said
+
+
+def _doubts(loaded: Loaded, case: Case, rows: Sequence[Row]) -> list[Value]:
+    """Return labels and doubts, each with the metrics that it is about."""
+    found: dict[str, dict[str, None]] = {}
+    for row in rows:
+        for text in (
+            *of_cell(row.labels),
+            *loaded.tables.doubts_about(case, loaded.tables.metrics[row.metric]).values(),
+        ):
+            found.setdefault(text, {})[row.metric] = None
+    return [Sentence("{doubt} ({metrics})", doubt=text, metrics=Listed([*metrics])) for text, metrics in found.items()]
+
+
+def samples(loaded: Loaded, cases: Sequence[Case]) -> dict[int, Samples] | None:
+    """Return the raw samples by the number of the case, rounded to six digits; None if they are too many for a page."""
+    found: dict[int, Samples] = {}
+    count = 0
+    for at, case in enumerate(cases):
+        for metric in loaded.tables.metrics.values():
+            cell = loaded.tables.cells.get((case.id, metric.key))
+            if cell is None or metric.source or loaded.tables.made_in(metric).samples == "one":
+                continue
+            column = loaded.tables.made_in(metric).column
+            launches = [(n, _rounds(each.samples, column)) for n, each in cell.good().items()]
+            count += sum(len(values) for _, rounds in launches for values in rounds)
+            if count > MOST_SAMPLES:
+                return None
+            if sum(len(values) for _, rounds in launches for values in rounds) > 1:
+                by = loaded.tables.made_in(metric).samples.removesuffix("es").removesuffix("s")  # launch or seed
+                found.setdefault(at, {})[metric.key] = {"unit": metric.unit, "by": by, "launches": launches}
+    return found
+
+
+def _rounds(samples: dict[str, list[float]], column: str) -> list[list[float]]:
+    """Samples of one launch, round by round."""
+    values = samples[column]
+    numbers = samples.get("round", [0.0] * len(values))
+    return [*grouped(zip(numbers, (float(f"{value:.6g}") for value in values), strict=True)).values()]
+
+
+def every_case(loaded: Loaded) -> Markup | None:
+    """Show the sections, folded; a script draws the raw samples of one when it is unfolded."""
+    cases = cases_shown(loaded)
+    if not cases:
+        return None
+    found = samples(loaded, cases)
+    again, files = Again(loaded.run), Files(loaded.run, {case.id for case in cases})
+    beside = {(row.case_id, row.metric): row for row in loaded.comparisons.itertuples(index=False)}
+    rows = grouped((str(row.case_id), row) for row in loaded.cases.itertuples(index=False))
+    made = []
+    for at, case in enumerate(cases):
+        mine = rows.get(case.id, [])
+        values = [_values(loaded, row, beside.get((row.case_id, row.metric))) for row in mine]
+        section = {
+            "number": at,
+            "id": case.id,
+            "settings": [(term, inline(value)) for term, value in _settings(loaded, case)],
+            "numbers": written([Table(f"Values of {case.id}", CASE_COLUMNS, values)]),
+            "raw": found is not None and at in found,
+        }
+        paths = [*files.records(case.id), *files.logs(case.id)]
+        made.append(
+            section | backing(_doubts(loaded, case, mine), paths, *again.if_any([case]), most_doubts=MOST_DOUBTS)
+        )
+    # In a script element only `<` can end it: as an escape it is the same JSON.
+    data = json.dumps(found, separators=(",", ":")).replace("<", "\\u003c") if found else ""
+    left_out = len(loaded.run.plan.cases) - len(cases)
+    return fill(
+        "every_case",
+        sections=made,
+        samples=Markup(data),  # noqa: S704  # JSON without `<`
+        left_out=inline(left_out) if left_out else None,
+    )
+
+
+def backing(
+    doubts: Sequence[Value], files: Sequence[str], command: str | None, no_command: str, *, most_doubts: int
+) -> dict[str, object]:
+    """Return what a card says below its numbers: what to doubt, the command that measures them again, or why none does, files."""
+    return {
+        "doubts": list(map(inline, doubts[:most_doubts])),
+        "more_doubts": len(doubts) - most_doubts,
+        "command": command,
+        "no_command": no_command,
+        "files": files[:MOST_FILES],
+        "more_files": len(files) - MOST_FILES,
+    }
+
+
+EVERY_CASE = Panel(
+    title="Every case",
+    order=73,
+    span=12,
+    render=every_case,
+    folded=True,
+    printed=False,
+    reading=(
+        "Unfold a case to see what it was, each of its values with its interval, and its ratio to the anchor. "
+        "Below them are the raw samples, launch by launch: where a launch lies apart from the others, something "
+        "else happened during it. The command measures this case again, with its anchor and nothing else."
+    ),
+)
+"""A folded section for each case: settings, values, doubts, raw samples, files, and the command that measures it again."""

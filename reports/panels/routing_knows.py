@@ -11,7 +11,7 @@ from modbench.reports.figures.axes import ticks
 from modbench.reports.figures.style import INK, MAP, MAP_INK, MUTED, PAPER, SERIES, new_figure
 from modbench.reports.model import Arms, Block, Estimate, Figure, Note, Sentence
 from modbench.reports.panel import Panel
-from modbench.reports.panels import _routing as parts
+from modbench.reports.panels.routing import data_of, dots, hairline
 from modbench.reports.questions import routing
 from modbench.reports.questions.routing import SIDES, Arm
 from modbench.reports.tables.load import Loaded
@@ -63,7 +63,7 @@ def _correlations(shown: Sequence[Arm]) -> Figure | None:
     if found is None:
         return None
     made, (axis,) = new_figure(WIDTH, HEIGHT)
-    parts.dots(axis, series, list(SIDES.values()), at=0.0)
+    dots(axis, series, list(SIDES.values()), at=0.0)
     title = "rank correlation, score ~ worth"
     axis.set_title(title)
     best = next((bins[0].estimate for arm, bins in series if arm.case is found.against), None)
@@ -76,7 +76,7 @@ def _correlations(shown: Sequence[Arm]) -> Figure | None:
         control=found.against,
         best=None if best is None else Estimate(best.value, kind=best.kind),
     )
-    return Figure("knows-flips", made, title, caption, parts.data_of(series), least=370)
+    return Figure("knows-flips", made, title, caption, data_of(series), least=370)
 
 
 def _flips(arm: Arm) -> Figure | None:
@@ -100,7 +100,7 @@ def _flips(arm: Arm) -> Figure | None:
             markeredgewidth=0.9,
             alpha=0.8,
         )
-    parts.hairline(axis, 0.0, vertical=False)
+    hairline(axis, 0.0, vertical=False)
     # On a linear axis a few large effects would flatten the rest into a line.
     axis.set_yscale(
         "symlog", linthresh=statistics.median_high([abs(saved) for _, saved, _ in decisions] or [0.0]) or 1.0
@@ -136,7 +136,7 @@ def _weights(arm: Arm) -> Figure | None:
     total = sum(last["all"]) or 1
     passed = [count / total for count in last["passed"]]
     axis.stairs(passed, last["edges"], fill=True, color=arm.look.color, alpha=0.75, linewidth=0)
-    parts.hairline(axis, 0.0)
+    hairline(axis, 0.0)
     axis.yaxis.set_major_formatter(ticks("%"))
     what = "weight that multiplies the block" if last["what"] == "weight" else "score"
     axis.set_title("share of tokens")

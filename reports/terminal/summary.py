@@ -12,8 +12,7 @@ from modbench.harness.core.printable import SCREEN
 from modbench.harness.core.units import human_duration
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.evidence import LaunchCount
-from modbench.harness.planning import task_power
-from modbench.harness.planning.plan import Plan
+from modbench.harness.planning.plan import Plan, decidable_in_words
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
 from modbench.reports.panel import InPlace, panels, shared_blocks
 from modbench.reports.panels import pays_from as pays_question
@@ -61,7 +60,7 @@ def opening(plan: Plan) -> str:
     )
     more: list[Value] = [best_arms.sentence(plan.arms_from)] if plan.arms_from else []
     more += [f"{arm} has no dense model of equal cost beside it: {why}" for arm, why in plan.no_rivals.items()]
-    return "\n".join([plain(line), *wrapped([*more, *filter(None, [task_power.in_words(plan)])], text.width())])
+    return "\n".join([plain(line), *wrapped([*more, *filter(None, [decidable_in_words(plan)])], text.width())])
 
 
 def closing(

@@ -154,6 +154,37 @@ def test_a_file_may_hold_several_doubts(tmp_path: Path, monkeypatch: pytest.Monk
     assert [catalogue.load("doubts", name).finds("") for name in own] == ["odd ", None]
 
 
+PANELS = '''
+"""Panels of mine."""
+from modbench.reports.panel import Panel
+def made(order):
+    return Panel(title=str(order), order=order, span=12, render=lambda _: None)
+{own}
+_BASE = Panel(title="1", order=1, span=12, render=lambda _: None)
+NEAR_MISS = Panel(title="2", order=2, span=12, render=lambda _: None)
+"""Which came close?
+
+More of it.
+"""
+LAST = Panel(title="3", order=3, span=12, render=lambda _: None)
+'''
+
+
+@pytest.mark.parametrize("own", ["", "PANEL = made(4)"])
+def test_a_file_may_hold_several_panels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str) -> None:
+    """Each by its name in lower case, beside the one that has the name of the file."""
+    use(monkeypatch, write(tmp_path, panels__mine=PANELS.format(own=own)))
+    found = {name: entry.about for name, entry in catalogue.entries("panels").items() if not entry.shipped}
+    assert found == {
+        **({"mine": "Panels of mine."} if own else {}),
+        "near_miss": "Which came close?",
+        "last": "Panels of mine.",
+    }
+    orders = {name: catalogue.load("panels", name).order for name in found}
+    assert orders == {**({"mine": 4} if own else {}), "near_miss": 2, "last": 3}
+    assert catalogue.broken("panels") == ()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("room", "exported", "said"),
@@ -207,6 +238,7 @@ def test_every_shipped_entry_is_of_its_type() -> None:
     from modbench.harness.registry import catalogue
 
     for room, (_, exported) in discovery.ROOMS.items():
+        assert len(catalogue.entries(room)) == len(discovery.every(room)), f"two entries of {room} have one name"
         for name in catalogue.entries(room) if exported else ():
             assert catalogue.not_a(room, catalogue.load(room, name)) == "", (room, name)
         assert catalogue.broken(room) == ()

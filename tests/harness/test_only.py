@@ -14,7 +14,7 @@ from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import make_plan
 from modbench.reports.figures.style import look, numbered
 from modbench.reports.page import render
-from modbench.reports.panels import loss_cost, numbers, table, tiles
+from modbench.reports.panels import loss_cost, numbers, tiles
 from modbench.reports.tables.load import load
 from modbench.reports.terminal import summary
 
@@ -77,9 +77,9 @@ def test_a_lone_model_gets_its_numbers_and_is_told_why_there_is_no_ratio(
     assert "forward pass" in said
     page = (run / "report.html").read_text()
     assert "One model was measured" in page
-    assert numbers.PANEL.title in page
-    for absent in (table, tiles, loss_cost):
-        assert absent.PANEL.title not in page
+    assert numbers.NUMBERS.title in page
+    for absent in (numbers.TABLE, tiles.PANEL, loss_cost.PANEL):
+        assert absent.title not in page
     assert loaded.comparisons.empty
 
 

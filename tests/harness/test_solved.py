@@ -121,7 +121,7 @@ def test_seeds_needed_have_the_power_and_fewer_do_not() -> None:
 def test_three_seeds_decide_nothing_among_several_arms_and_are_told_so() -> None:
     found = solved.decidable(3, 6)
     assert found.from_none is found.symmetric is None
-    said = solved.in_words(found, "dense")
+    said = found.in_words("dense")
     assert said.startswith("3 seeds cannot tell")
     assert "p of 0.031" in said
     assert re.search(r"\b0\.0083 .*6 arms", said)
@@ -141,7 +141,7 @@ def test_more_seeds_say_which_rates_they_tell_apart() -> None:
     assert (
         exact_two_proportions.power(12, 0.18, 0.82, level) < POWER <= exact_two_proportions.power(12, 0.17, 0.83, level)
     )
-    assert re.search(r"12 seeds tell .*3 arms .*0 % and 50 %", solved.in_words(found, "dense"))
+    assert re.search(r"12 seeds tell .*3 arms .*0 % and 50 %", found.in_words("dense"))
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ OTHER_MEANINGS = {
     "src/modbench/commands/profile/__init__.py": {"profile"},  # a folder's name
     "harness/domain/suite.py": {"train", "energy", "fit", "confirm"},  # tables of a suite file
     "harness/planning/overrides.py": {"train"},  # as above
-    "reports/panels/confirm.py": {"confirm"},  # a table
+    "reports/panels/sweeps.py": {"confirm"},  # a table
     "reports/questions/first_screen.py": {"memory", "energy"},  # what was asked
     "reports/tables/axes.py": {"compile"},  # a field of a place
 }

@@ -23,10 +23,9 @@ BETWEEN = re.compile(r"^(–|-|,? | to |\.\.)$")
 FORMATS = {
     "figures/axes.py": {"g"},  # ticks of all figures: figures lie below the writers
     "figures/style.py": {"02d"},  # colours
-    "panels/_routing.py": {".9g"},  # a cell of a figure's data
-    "panels/confirm.py": {".0f"},  # the name of a figure, and so of its file
-    "panels/every_case.py": {".6g"},  # rounded samples, which are data of a script
-    "panels/isoflop.py": {".0f"},  # the name of a figure, and so of its file
+    "panels/routing.py": {".9g"},  # a cell of a figure's data
+    "panels/numbers.py": {".6g"},  # rounded samples, which are data of a script
+    "panels/sweeps.py": {".0f"},  # the name of a figure, and so of its file
     "wording.py": {".4g"},  # the name of an arm, which the writers write
 }
 NUMBER = re.compile(r"[,_]|\.|0\d|[bdeEfFgGnxX%]$")

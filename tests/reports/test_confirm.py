@@ -18,8 +18,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import CountNotes
 from modbench.reports.model import Estimate, Sentence, Table
-from modbench.reports.panels import confirm as panel
-from modbench.reports.panels import isoflop
+from modbench.reports.panels.sweeps import CONFIRM, ISOFLOP
 from modbench.reports.questions import confirmation, first_screen
 from modbench.reports.questions.recommend import recommend
 from modbench.reports.tables.load import Loaded, load
@@ -127,7 +126,7 @@ def test_it_says_which_flops_the_budget_counts(tmp_path: Path) -> None:
     loaded = planted(tmp_path, mod=-0.1, noise=0.1, count="causal")
     first: Any = first_screen.answer(loaded)[0]
     assert first.given["at"].given["attention"] == "causal attention"
-    assert vars(drawn(isoflop, loaded)[0].caption)["given"]["attention"] == "causal attention"
+    assert vars(drawn(ISOFLOP, loaded)[0].caption)["given"]["attention"] == "causal attention"
 
 
 @pytest.mark.parametrize(("wanted", "asked"), [(41, "41"), (None, "more than 2,000"), (8, "")])
@@ -205,7 +204,7 @@ def test_two_number_formats_are_told_apart(tmp_path: Path) -> None:
     said: Any = [each.given for each in sentences(loaded) if "found" in each.given]
     found = [(each["at"].given["dtype"], each["best"], each["found"].verdict) for each in said]
     assert found == [("fp32", "MoD 0.25 learned", "better"), ("bf16", "MoD 0.25 learned", "worse")]
-    assert len({each.name for each in drawn(panel, loaded)}) == 2
+    assert len({each.name for each in drawn(CONFIRM, loaded)}) == 2
     # In bf16 half the compute costs 0.2 nats: each format has a price of its own.
     speedup = confirmation.table(loaded).effective_speedup
     assert speedup[0] == pytest.approx(2, rel=0.2)
@@ -227,7 +226,7 @@ def test_a_control_that_is_no_noise_is_not_called_so(tmp_path: Path, monkeypatch
         candidates="0.25 and learned",
         roles=["anchor", "best", "control"],
     )
-    page = shown(panel, loaded)
+    page = shown(CONFIRM, loaded)
     assert "MoD 0.5 learned (control)" in page
     assert "(noise)" not in page
     monkeypatch.setattr(confirmation.Answer, "verdict", lambda _, role: "better" if role == "anchor" else "undecided")

@@ -31,7 +31,7 @@ from modbench.harness.planning.plan import Plan
 from modbench.harness.results import run_folder
 from modbench.harness.results.run_folder import RunFolder
 from modbench.reports.model import Estimate, Table
-from modbench.reports.panels import isoflop as isoflop_panel
+from modbench.reports.panels import sweeps
 from modbench.reports.questions import first_screen, isoflop
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.writers.number_format import plain
@@ -280,15 +280,15 @@ def test_a_prediction_is_made_for_fast_cards() -> None:
 
 
 def test_what_was_not_timed_has_no_figure_and_curves_that_look_alike_differ_in_line(swept: Loaded) -> None:
-    for drawing in drawn(isoflop_panel, swept):
+    for drawing in drawn(sweeps.ISOFLOP, swept):
         assert len(drawing.figure.axes) == 2
         assert "Step times" in plain(drawing.caption)
         lines = [line for line in drawing.figure.axes[0].lines if str(line.get_label()).startswith(" ")]
         assert [line.get_linestyle() for line in lines] == ["-", "-", ":"]
-    assert "nan×" not in shown(isoflop_panel, swept)
+    assert "nan×" not in shown(sweeps.ISOFLOP, swept)
     dense, learned, _ = isoflop.shown(isoflop.curves(swept), isoflop.curves(swept)[0].budget)
-    assert isoflop_panel._lines([learned, dense, learned]) == ["-", "-", "--"]
-    assert len(set(isoflop_panel._lines([learned] * 4))) == 4  # the arms of no-ops-loss that are integrated MoDE
+    assert sweeps._lines([learned, dense, learned]) == ["-", "-", "--"]
+    assert len(set(sweeps._lines([learned] * 4))) == 4  # the arms of no-ops-loss that are integrated MoDE
 
 
 def test_a_doubt_about_every_size_names_the_variant_once(swept: Loaded) -> None:

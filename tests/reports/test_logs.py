@@ -9,7 +9,7 @@ import pytest
 from planted import left, planted_suite
 from resealed import reseal
 
-from modbench.reports.panels.failures import failures
+from modbench.reports.panels.caveats import failures
 from modbench.reports.tables import load, unit_files
 from modbench.reports.terminal import summary
 

@@ -22,7 +22,7 @@ from screens import shoot
 
 from modbench.reports import demo
 from modbench.reports.page import render
-from modbench.reports.panels import every_case
+from modbench.reports.panels import numbers
 from modbench.reports.tables.load import load
 from modbench.reports.writers import html
 
@@ -347,9 +347,9 @@ def test_a_row_leads_to_its_case_and_its_raw_samples(page: Page, planted_page: P
 
 @pytest.mark.usefixtures("undrawn")
 def test_too_many_samples_are_named_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(every_case, "MOST_SAMPLES", 10)
-    monkeypatch.setattr(every_case, "MOST_CASES", 5)
-    monkeypatch.setattr(every_case, "SOME_CASES", 3)
+    monkeypatch.setattr(numbers, "MOST_SAMPLES", 10)
+    monkeypatch.setattr(numbers, "MOST_CASES", 5)
+    monkeypatch.setattr(numbers, "SOME_CASES", 3)
     monkeypatch.setattr(html, "MOST_CELLS", 20)
     made = planted_suite("draft", metrics=["flops/forward", "latency/forward"], train=None, launches=3, rounds=2)
     text = render.html(load(left(tmp_path, made)))

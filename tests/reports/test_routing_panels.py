@@ -22,13 +22,14 @@ from modbench.harness.results.workspace import Workspace
 from modbench.reports.figures.style import new_figure
 from modbench.reports.model import Estimate, Figure, Note, Sentence, Table, Value
 from modbench.reports.page import render
-from modbench.reports.panels import _routing as parts
-from modbench.reports.panels import routing_gates, routing_knows, routing_profit, routing_text, routing_who
+from modbench.reports.panels import routing_knows
+from modbench.reports.panels.routing import ROUTING_GATES, ROUTING_PROFIT, ROUTING_TEXT, ROUTING_WHO, titled
 from modbench.reports.questions import routing as question
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.writers.number_format import plain
 
-PANELS = (routing_text, routing_who, routing_profit, routing_knows, routing_gates)
+KNOWS = routing_knows.PANEL
+PANELS = (ROUTING_TEXT, ROUTING_WHO, ROUTING_PROFIT, KNOWS, ROUTING_GATES)
 N, WINDOWS, LAYERS = 4096, 16, (1, 3)
 KINDS = ("word start", "continuation", "digit", "punctuation", "whitespace")
 BINS = {
@@ -226,14 +227,14 @@ def test_every_figure_of_a_panel_can_be_had_alone(tmp_path: Path) -> None:
     assert not re.search(r"\bnan\b", page, flags=re.IGNORECASE)
     names = []
     for panel in PANELS:
-        assert str(Markup.escape(panel.PANEL.title)) in page
+        assert str(Markup.escape(panel.title)) in page
         drawings = drawn(panel, loaded)
         assert len(drawings) == shown(panel, loaded).count("<figure")
         assert not any(drawing.data.empty for drawing in drawings)
         assert all(len(plain(drawing.caption)) <= 240 for drawing in drawings)  # two lines
         names += [drawing.name for drawing in drawings]
     assert len(set(names)) == len(names) > 10
-    who = next(drawing for drawing in drawn(routing_who, loaded) if drawing.name == "who-kind")
+    who = next(drawing for drawing in drawn(ROUTING_WHO, loaded) if drawing.name == "who-kind")
     assert list(who.data[who.data["bin"] == "digit"].value) == [0.4, 0.4]
 
 
@@ -243,7 +244,7 @@ def test_a_damaged_artifact_is_said_so(harm: str, tmp_path: Path) -> None:
     (file,) = (loaded.path / "artifacts").iterdir()
     file.write_text(harm)
     with pytest.raises(UsageError, match=r"damaged \(.*If you remove it"):
-        shown(routing_who, loaded)
+        shown(ROUTING_WHO, loaded)
 
 
 # --- intervals
@@ -275,11 +276,11 @@ def test_who_passes_in_numbers(tmp_path: Path) -> None:
     loaded = run(
         tmp_path, mod={"routing": routing()}, stochastic={"routing": routing({"digit": 0.125, "whitespace": 0.125})}
     )
-    tokens, learned, stochastic = rows_of(routing_who, loaded)["kind of token: digit"]
+    tokens, learned, stochastic = rows_of(ROUTING_WHO, loaded)["kind of token: digit"]
     assert tokens == N // 5
     assert learned == question.share_interval(0.4, 0.01, N // 5 * 2, WINDOWS)
     assert stochastic.value == 0.125
-    found = figures_of(routing_who, loaded)
+    found = figures_of(ROUTING_WHO, loaded)
     assert len(found) == 6
     assert given(found["who-kind"]) == {
         "arm": "mod[c0.125]",
@@ -288,7 +289,7 @@ def test_who_passes_in_numbers(tmp_path: Path) -> None:
         "least": "word start",
         "low": 0.1,
     }
-    assert seeds_of(routing_who, loaded) == 1
+    assert seeds_of(ROUTING_WHO, loaded) == 1
 
 
 # --- profit
@@ -298,16 +299,16 @@ def test_who_passes_in_numbers(tmp_path: Path) -> None:
 def test_profit_is_against_the_rung_and_without_the_future(tmp_path: Path) -> None:
     """Routed: 1.5 + 0.1 nats when routed causally; the rung 1.55, the anchor 1.45."""
     loaded = run(tmp_path, mod={"routing": routing()}, rung={"routing": dense(1.55)}, dense={"routing": dense(1.45)})
-    rows, bits = rows_of(routing_profit, loaded), (1.6 - 1.55) / math.log(2)
+    rows, bits = rows_of(ROUTING_PROFIT, loaded), (1.6 - 1.55) / math.log(2)
     for start in ("kind of token: all tokens", "kind of token: digit", "position in the window: 0–31"):
         assert is_near(rows[start][1], bits)
     assert rows["kind of token: digit"][0].value == pytest.approx(0.2, abs=0.001)
-    assert notes_of(routing_profit, loaded)["equal"] == "equal FLOPs"
-    assert seeds_of(routing_profit, loaded) == 1
+    assert notes_of(ROUTING_PROFIT, loaded)["equal"] == "equal FLOPs"
+    assert seeds_of(ROUTING_PROFIT, loaded) == 1
     without = run(tmp_path / "b", mod={"routing": routing()}, dense={"routing": dense(1.45)})
-    assert is_near(rows_of(routing_profit, without)["kind of token: digit"][1], (1.6 - 1.45) / math.log(2))
-    assert notes_of(routing_profit, without)["equal"] == "same shape, more FLOPs"
-    assert not shown(routing_profit, run(tmp_path / "c", mod={"routing": routing()}))
+    assert is_near(rows_of(ROUTING_PROFIT, without)["kind of token: digit"][1], (1.6 - 1.45) / math.log(2))
+    assert notes_of(ROUTING_PROFIT, without)["equal"] == "same shape, more FLOPs"
+    assert not shown(ROUTING_PROFIT, run(tmp_path / "c", mod={"routing": routing()}))
 
 
 def sweep(tmp_path: Path, left: Callable[[Case, float], dict[str, Any]]) -> Loaded:
@@ -357,7 +358,7 @@ def test_of_a_sweep_experts_are_shown_at_the_best_size(tmp_path: Path) -> None:
         made["summary"]["expert_load_max"] = 1.4
         return made
 
-    found = routing_gates.render(sweep(tmp_path, left))
+    found = drawn(ROUTING_GATES, sweep(tmp_path, left))
     variants = ("mod[c0.125", "mode_integrated[c0.125", "mode_integrated[c0.25")
     assert [each.name for each in found] == [f"experts-{variant}-d48-L4-H2]" for variant in variants]
 
@@ -365,7 +366,7 @@ def test_of_a_sweep_experts_are_shown_at_the_best_size(tmp_path: Path) -> None:
 def test_a_long_title_takes_a_second_line() -> None:
     _, (axis,) = new_figure(3.4, 2.0)
     long = "MoDE integrated 0.5 token top-2 identity $^{$ d48-L4-H3: load by expert"
-    parts.titled(axis, long, most=46)
+    titled(axis, long, most=46)
     first, second = axis.get_title(loc="left").split("\n")
     assert f"{first} {second}" == long
     assert len(first) <= 46
@@ -381,30 +382,30 @@ def test_profit_over_seeds_is_paired(tmp_path: Path) -> None:
         rung=lambda seed: {"routing": dense(level[seed])},
     )
     half = stats.t.ppf(0.975, 2) * 0.01 / math.sqrt(3)
-    assert is_near(rows_of(routing_profit, loaded)["kind of token: digit"][1], 0.06 / math.log(2), half / math.log(2))
+    assert is_near(rows_of(ROUTING_PROFIT, loaded)["kind of token: digit"][1], 0.06 / math.log(2), half / math.log(2))
 
 
 def test_profit_without_a_causal_router_says_that_it_looked_ahead(tmp_path: Path) -> None:
     ahead = routing()
     ahead["summary"]["loss_causal"] = None
     loaded = run(tmp_path, mod={"routing": ahead}, rung={"routing": dense(1.45)})
-    assert is_near(rows_of(routing_profit, loaded)["kind of token: digit"][1], 0.05 / math.log(2))
-    assert [case.arm for case in notes_of(routing_profit, loaded)["arms"].cases] == ["mod[c0.125]"]
+    assert is_near(rows_of(ROUTING_PROFIT, loaded)["kind of token: digit"][1], 0.05 / math.log(2))
+    assert [case.arm for case in notes_of(ROUTING_PROFIT, loaded)["arms"].cases] == ["mod[c0.125]"]
     causal = run(tmp_path / "b", mod={"routing": routing()}, rung={"routing": dense(1.45)})
-    assert "arms" not in notes_of(routing_profit, causal)
+    assert "arms" not in notes_of(ROUTING_PROFIT, causal)
 
 
 def test_bins_of_another_text_are_not_compared(tmp_path: Path) -> None:
     other = dense()
     other["strata"]["kind"]["bins"][2]["n"] += 1
     loaded = run(tmp_path, mod={"routing": routing()}, rung={"routing": other})
-    rows = rows_of(routing_profit, loaded)
+    rows = rows_of(ROUTING_PROFIT, loaded)
     assert "kind of token: digit" not in rows
     assert "kind of token: whitespace" in rows
-    assert len(drawn(routing_profit, loaded)) == 4
+    assert len(drawn(ROUTING_PROFIT, loaded)) == 4
     for row in other["strata"]["position"]["bins"]:
         row["label"] += "!"
-    assert len(drawn(routing_profit, run(tmp_path / "b", mod={"routing": routing()}, rung={"routing": other}))) == 3
+    assert len(drawn(ROUTING_PROFIT, run(tmp_path / "b", mod={"routing": routing()}, rung={"routing": other}))) == 3
 
 
 # --- text
@@ -412,7 +413,7 @@ def test_bins_of_another_text_are_not_compared(tmp_path: Path) -> None:
 
 def test_the_text_is_escaped_and_coloured_by_depth(tmp_path: Path) -> None:
     loaded = run(tmp_path, mod={"routing": routing()}, stochastic={"routing": routing()})
-    html = shown(routing_text, loaded)
+    html = shown(ROUTING_TEXT, loaded)
     passage = html[html.index('class="passage"') :]
     passage = passage[: passage.index("</div>")]
     spans = re.findall(r'<span( style="[^"]*")? title="(\d of \d)">(.*?)</span>', passage, flags=re.DOTALL)
@@ -424,7 +425,7 @@ def test_the_text_is_escaped_and_coloured_by_depth(tmp_path: Path) -> None:
     ]
     shades = [re.search(r"(\d+)%,transparent", style) for style, _, _ in spans]
     assert [int(shade[1]) if shade else 0 for shade in shades] == [0, 46, 23, 0]
-    said = given(figures_of(routing_text, loaded)["matrix-mod[c0.125]"])
+    said = given(figures_of(ROUTING_TEXT, loaded)["matrix-mod[c0.125]"])
     assert (said["tokens"], [each.given["tokens"] for each in said["parts"].values]) == (4, [2, 1, 1])
     assert "<code>self</code> 50 %" in html
     assert "MoD 0.125 stochastic" in html
@@ -442,7 +443,7 @@ def test_a_gate_that_knows_is_said_to_know(tmp_path: Path) -> None:
     found: Any = question.verdict(question.shown(question.arms_of(loaded)))
     assert found.verdict == "above the control"
     assert found.against.config.router == "stochastic"
-    figures, rows = figures_of(routing_knows, loaded), rows_of(routing_knows, loaded)
+    figures, rows = figures_of(KNOWS, loaded), rows_of(KNOWS, loaded)
     assert len(figures) == 6
     said = given(figures["knows-flips"])
     assert (said["value"], said["n"], said["best"]) == (0.5, 64, 0.02)
@@ -475,7 +476,7 @@ def test_other_gates_are_not(tmp_path: Path, rho: float, verdict: str) -> None:
     loaded = run(tmp_path, mod={"routing": routing(), "flips": flips(rho)}, stochastic=control)
     found: Any = question.verdict(question.shown(question.arms_of(loaded)))
     assert found.verdict == verdict
-    caption: Any = figures_of(routing_knows, loaded)["knows-flips"].caption
+    caption: Any = figures_of(KNOWS, loaded)["knows-flips"].caption
     assert routing_knows.VERDICTS[verdict] in caption.words
 
 
@@ -495,7 +496,7 @@ def test_what_was_not_found_out_is_empty(tmp_path: Path) -> None:
     bare = routing()
     bare["summary"] = {**bare["summary"], "gap": None, "predictor_f1": None}
     lost = {"reason": "no router", "correlation": None, "flips": None, "worth": None}
-    rows = rows_of(routing_knows, run(tmp_path, mod={"routing": bare, "flips": lost}))
+    rows = rows_of(KNOWS, run(tmp_path, mod={"routing": bare, "flips": lost}))
     missing = {title for title, cells in rows.items() if cells == [None]}
     assert missing == {
         *("score ~ worth", "worth of a pass that was made", "… that was not made"),
@@ -519,7 +520,7 @@ def test_experts_and_depths_are_read_out(tmp_path: Path) -> None:
             {"length": t, "n": 64, "depth": 2.5, "depth_se": 0.1, "by_difficulty": quarters} for t in (8, 16)
         ],
     }
-    found = figures_of(routing_gates, run(tmp_path, mod={"routing": expert}, dense={"routing": gate}))
+    found = figures_of(ROUTING_GATES, run(tmp_path, mod={"routing": expert}, dense={"routing": gate}))
     said = given(found["experts-mod[c0.125]"])
     assert (said["experts"], said["load"]) == (2, 1.4)
     (none,) = said["none"].values

@@ -19,7 +19,7 @@ from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.workspace import Workspace, artifact
 from modbench.harness.stats import effects, paired
 from modbench.reports.page import render
-from modbench.reports.panels import table
+from modbench.reports.panels import numbers
 from modbench.reports.tables import comparisons
 from modbench.reports.tables import load as loading
 from modbench.reports.tables.load import load, subsample_evenly
@@ -111,12 +111,12 @@ def test_a_rung_stays_paired_with_the_arm_that_it_was_solved_for(
 @pytest.mark.usefixtures("undrawn")
 def test_a_page_of_many_cases_shows_some_and_says_how_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = load(left(tmp_path, grown(15, 3)))
-    page, every = render.html(loaded), shown(table, loaded)
+    page, every = render.html(loaded), shown(numbers.TABLE, loaded)
     assert "show 12 of 15 lengths" in page
     assert page.count('<div class="tiles"') == 3 * 12
     assert "further rows" not in every
-    monkeypatch.setattr(table, "MOST_ROWS", 20)
-    few = shown(table, loaded)
+    monkeypatch.setattr(numbers, "MOST_PAIRS", 20)
+    few = shown(numbers.TABLE, loaded)
     assert f"{len(loaded.pairs[loaded.pairs.primary]) - 20} further rows" in few
     assert few.count("<tr") < every.count("<tr")
     assert "12 of 15 lengths" in summary.closing(loaded, tmp_path / "report.html", None).replace("\n", " ")

@@ -11,7 +11,7 @@ from planted_tasks import RIGHT, planted
 
 from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.flops.closed_form import case_cost
-from modbench.harness.planning import plan, task_power
+from modbench.harness.planning import plan
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.stats import effects, exact_two_proportions
 from modbench.reports.formats import csv, md, tex
@@ -129,10 +129,10 @@ def test_every_output_says_how_many_solved_it(tmp_path: Path, monkeypatch: pytes
 
 def test_the_plan_says_what_it_can_decide(tmp_path: Path) -> None:
     made = planted(tmp_path / "run").run.plan
-    assert task_power.in_words(made) in " ".join(summary.opening(made).split())
+    assert plan.decidable_in_words(made) in " ".join(summary.opening(made).split())
     predicted = forecast(made)
     assert predicted["solved"]["pairs"] == 2
-    assert task_power.in_words(made) in " ".join(as_text(predicted).split())
+    assert plan.decidable_in_words(made) in " ".join(as_text(predicted).split())
 
 
 def test_one_seed_has_the_binomial_interval_and_says_so(tmp_path: Path) -> None:

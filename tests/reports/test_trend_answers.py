@@ -14,7 +14,7 @@ from test_trend import BUDGETS, followed, over, planted_losses
 
 from modbench.harness.stats.trend import Trend
 from modbench.reports.page import render
-from modbench.reports.panels import trend as panel
+from modbench.reports.panels.sweeps import TREND
 from modbench.reports.questions import first_screen, trend
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.terminal import summary
@@ -120,7 +120,7 @@ def test_a_budget_alone_has_a_difference_and_no_trend(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("undrawn")
 def test_terminal_page_and_tables_show_it(crossing: Loaded) -> None:
     assert len(summary.closing(crossing, "report.html", None).splitlines()) <= 40
-    assert [*drawn(panel, crossing)]
+    assert [*drawn(TREND, crossing)]
     render.views(crossing, ["html", "json", "csv"])
     assert (crossing.path / "trend.csv").exists()
     assert json.loads((crossing.path / "report.json").read_text())

@@ -21,8 +21,8 @@ from modbench.harness.roofline.work import Listed, Work
 from modbench.reports.model import Estimate, Sentence
 from modbench.reports.model import Table as Shown
 from modbench.reports.panels import ideal, waterfall
-from modbench.reports.panels import table as every_pair
 from modbench.reports.panels import waterfall as panel
+from modbench.reports.panels.numbers import TABLE
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.writers.number_format import plain
@@ -167,7 +167,7 @@ def test_beside_ideal_and_measured_it_stands_with_its_error_and_its_bias(known: 
     assert figure.marks is not None
     assert all("attainable 1.50× ±15 %, measured" in mark.text for mark in figure.marks.said)
     assert all(mark.text.endswith(bias) for mark in figure.marks.said)
-    assert "Attainable ±15 %" in shown(every_pair, known)
+    assert "Attainable ±15 %" in shown(TABLE, known)
 
 
 def test_what_is_unexplained_within_the_error_is_said_to_be(known: Loaded) -> None:

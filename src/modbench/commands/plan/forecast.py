@@ -17,12 +17,13 @@ from modbench.harness.domain.own_cost import OwnCost
 from modbench.harness.execution.runner import phases
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.machine.environment import usable_cores
-from modbench.harness.planning import task_power
 from modbench.harness.planning.plan import (
     ASSUMED_FLOP_PER_S,
     BUSY_FLOPS,
     TRAINING_FLOP_PER_S,
     assumed_speed,
+    decidable_in_words,
+    decidable_on_tasks,
     read_corpus,
     training_tokens,
 )
@@ -132,11 +133,11 @@ def _training(plan: Plan) -> dict[str, Any] | None:
 
 def _solved(plan: Plan) -> dict[str, Any] | None:
     """Whether the seeds can decide tasks that are solved or not; None where no arms are compared on a task."""
-    found = task_power.decidable(plan)
+    found = decidable_on_tasks(plan)
     if found is None:
         return None
     needed = [{"rates": rates, "seeds": seeds} for rates, seeds in found.needed.items()]
-    return asdict(found) | {"needed": needed, "in_words": task_power.in_words(plan)}
+    return asdict(found) | {"needed": needed, "in_words": decidable_in_words(plan)}
 
 
 def _arms_from(plan: Plan) -> dict[str, Any] | None:
