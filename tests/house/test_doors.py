@@ -214,7 +214,7 @@ DOORS = {
         lambda node: (
             isinstance(node, ast.Constant)
             and isinstance(node.value, str)
-            and (bool(re.fullmatch(r"\[(?=.*`)(?=.*\|).*\]", node.value)) or node.value in {"\\|", "&#124;"})
+            and (bool(re.search(r"\[(?=[^]]*`)(?=.*\|.*\])", node.value)) or node.value in {"\\|", "&#124;"})
         ),
         {"reports/writers/markdown.py": ""},
         "cell.replace('|', '\\\\|')",
