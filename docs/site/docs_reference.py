@@ -13,7 +13,7 @@ from modbench.cli import app
 from modbench.harness.planning.suite_schema import suite_schema
 from modbench.harness.registry import catalogue
 
-ABOUT_ROOMS = {
+ABOUT_KINDS = {
     "models": 'What is compared: `--model NAME`, `model = "NAME"`.',
     "routers": "Who decides which tokens a routed block takes: `--set router=NAME`.",
     "metrics": 'What is measured: `metrics = ["KEY"]`, `--set metrics=KEY,KEY`.',
@@ -200,21 +200,21 @@ def catalogue_page() -> str:
         "Everything that can be chosen by name, from the files themselves; `modbench list -v` prints the same.",
         "",
     ]
-    for room in catalogue.ROOMS:
-        lines += [f"## {room.capitalize()}", "", ABOUT_ROOMS.get(room, ""), ""]
-        if room == "metrics":
+    for kind in catalogue.KINDS:
+        lines += [f"## {kind.capitalize()}", "", ABOUT_KINDS.get(kind, ""), ""]
+        if kind == "metrics":
             lines += rows(
                 ("key", "unit", "better", "what it is"),
                 [(f"`{key}`", each.unit, each.better or "–", each.about) for key, each in catalogue.metrics().items()],
             )
-        elif room == "models":
+        elif kind == "models":
             lines += rows(
                 ("name", "what it is", "keys that it reads, with their defaults"),
-                [(f"`{name}`", each.about, _options(name)) for name, each in catalogue.entries(room).items()],
+                [(f"`{name}`", each.about, _options(name)) for name, each in catalogue.entries(kind).items()],
             )
         else:
             lines += rows(
-                ("name", "what it is"), [(f"`{name}`", each.about) for name, each in catalogue.entries(room).items()]
+                ("name", "what it is"), [(f"`{name}`", each.about) for name, each in catalogue.entries(kind).items()]
             )
     return "\n".join(lines)
 

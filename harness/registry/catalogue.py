@@ -22,12 +22,12 @@ from modbench.harness.core.errors import UsageError, in_short, shown, unknown
 from modbench.harness.core.sinks import Sink
 from modbench.harness.domain.passes import Pass
 from modbench.harness.registry import discovery, own_code
-from modbench.harness.registry.discovery import ROOMS, Entry, one_of
+from modbench.harness.registry.discovery import KINDS, Entry, one_of
 
 if TYPE_CHECKING:
     from modbench.harness.domain.case import UnitFacts
 
-__all__ = ["ROOMS", "Entry"]
+__all__ = ["KINDS", "Entry"]
 
 
 class BrokenError(UsageError):
@@ -38,45 +38,45 @@ class BrokenError(UsageError):
         self.entry = entry
 
 
-def entries(room: str) -> dict[str, Entry]:
-    """All entries of a room by name that can be used as far as is known, without importing them."""
-    return _entries(room, discovery.included())
+def entries(kind: str) -> dict[str, Entry]:
+    """All entries of a kind by name that can be used as far as is known, without importing them."""
+    return _entries(kind, discovery.included())
 
 
 @functools.lru_cache(maxsize=256)
-def _entries(room: str, _included: str) -> dict[str, Entry]:
-    return {entry.name: entry for entry in discovery.every(room) if not entry.problem}
+def _entries(kind: str, _included: str) -> dict[str, Entry]:
+    return {entry.name: entry for entry in discovery.every(kind) if not entry.problem}
 
 
-def find(room: str, name: str) -> Entry:
+def find(kind: str, name: str) -> Entry:
     """Find an entry by name.
 
     Raises:
         UsageError: if there is no such entry; the message suggests the nearest name.
         BrokenError: if the user's file cannot be used.
     """
-    known = entries(room)
+    known = entries(kind)
     if name in known:
         return known[name]
-    wrong = next((entry for entry in discovery.every(room) if entry.name == name), None)
+    wrong = next((entry for entry in discovery.every(kind) if entry.name == name), None)
     if wrong is not None:
         raise BrokenError(wrong)
-    raise unknown(one_of(room), name, known)
+    raise unknown(one_of(kind), name, known)
 
 
-def is_shipped(room: str, name: str) -> bool:
+def is_shipped(kind: str, name: str) -> bool:
     """Whether an entry comes with modbench; False for a user's own, wherever it is."""
-    return name in (known := entries(room)) and known[name].shipped
+    return name in (known := entries(kind)) and known[name].shipped
 
 
-def load(room: str, name: str) -> Any:  # noqa: ANN401  # each room exports its own type
+def load(kind: str, name: str) -> Any:  # noqa: ANN401  # each kind exports its own type
     """Import an entry and return the object that it exports.
 
     Raises:
         UsageError: if there is no such entry.
         BrokenError: if the user's file cannot be used.
     """
-    entry = find(room, name)
+    entry = find(kind, name)
     if entry.shipped:
         return getattr(importlib.import_module(entry.module), entry.attribute)
     try:
@@ -85,16 +85,16 @@ def load(room: str, name: str) -> Any:  # noqa: ANN401  # each room exports its 
         raise
     except (Exception, SystemExit) as error:
         raise BrokenError(replace(entry, problem=blame(error, entry))) from error
-    wrong = not_a(room, made)
+    wrong = not_a(kind, made)
     if wrong:
         raise BrokenError(replace(entry, problem=f"its {entry.attribute} {wrong}"))
     return made
 
 
 def _module_of(entry: Entry) -> ModuleType:
-    if entry.kind == "package":
+    if entry.source == "package":
         return importlib.import_module(entry.module)
-    name = f"modbench_include.{entry.room}.{entry.path.stem}"
+    name = f"modbench_include.{entry.kind}.{entry.path.stem}"
     known = sys.modules.get(name)
     if known is not None and known.__file__ == str(entry.path):
         return known
@@ -109,28 +109,28 @@ def _module_of(entry: Entry) -> ModuleType:
         raise
 
 
-def usable(room: str) -> dict[str, Any]:
-    """What a room's entries export, by name, without the user's that cannot be used."""
-    return _usable(room, discovery.included())[0]
+def usable(kind: str) -> dict[str, Any]:
+    """What a kind's entries export, by name, without the user's that cannot be used."""
+    return _usable(kind, discovery.included())[0]
 
 
-def broken(room: str) -> tuple[Entry, ...]:
-    """The user's entries of a room that cannot be used, with the reason; all are imported to find out."""
-    if room == "metrics":
+def broken(kind: str) -> tuple[Entry, ...]:
+    """The user's entries of a kind that cannot be used, with the reason; all are imported to find out."""
+    if kind == "metrics":
         return tuple(_metrics(discovery.included()).broken)
-    if room == "passes":
+    if kind == "passes":
         return tuple(_passes(discovery.included())[1])
-    if room == "suites":
-        return tuple(entry for entry in discovery.every(room) if entry.problem)
-    return _usable(room, discovery.included())[1]
+    if kind == "suites":
+        return tuple(entry for entry in discovery.every(kind) if entry.problem)
+    return _usable(kind, discovery.included())[1]
 
 
 @functools.lru_cache(maxsize=64)
-def _usable(room: str, _included: str) -> tuple[dict[str, Any], tuple[Entry, ...]]:
-    found, wrong = {}, [entry for entry in discovery.every(room) if entry.problem]
-    for name in entries(room):
+def _usable(kind: str, _included: str) -> tuple[dict[str, Any], tuple[Entry, ...]]:
+    found, wrong = {}, [entry for entry in discovery.every(kind) if entry.problem]
+    for name in entries(kind):
         try:
-            found[name] = load(room, name)
+            found[name] = load(kind, name)
         except BrokenError as error:
             wrong.append(error.entry)
     return found, tuple(wrong)
@@ -308,7 +308,7 @@ def forget() -> None:
 
 
 TYPES = {"models": Model, "passes": Pass, "corpora": Corpus, "tasks": Task, "sinks": Sink}
-# Types that this room cannot import, known by what is asked of them.
+# Types that this package cannot import, known by what is asked of them.
 PARTS = {
     "doubts": ("finds", "advice", "label"),
     "probes": ("title", "check", "order", "of"),
@@ -318,23 +318,23 @@ PARTS = {
 }
 
 
-def not_a(room: str, made: object) -> str:
-    """Why an object is not what a room takes, in words that follow its name; empty if it is."""
-    kind = TYPES.get(room)
-    if isinstance(made, Task) and room == "tasks" and not 0 < made.solved <= 1:
+def not_a(kind: str, made: object) -> str:
+    """Why an object is not what a kind takes, in words that follow its name; empty if it is."""
+    exported = TYPES.get(kind)
+    if isinstance(made, Task) and kind == "tasks" and not 0 < made.solved <= 1:
         return f"has solved={made.solved:g}: a share of the way, above 0 and at most 1, such as 0.75"
-    if kind is not None:
-        return "" if isinstance(made, kind) else f"is no {kind.__name__} but {shown(made)}"
-    if room == "metrics":
+    if exported is not None:
+        return "" if isinstance(made, exported) else f"is no {exported.__name__} but {shown(made)}"
+    if kind == "metrics":
         fits = isinstance(made, tuple | list) and all(isinstance(each, Metric) for each in made)
         return "" if fits else f"is no tuple of Metric but {shown(made)}"
-    if room == "routers":
+    if kind == "routers":
         fits = isinstance(made, type) and callable(getattr(made, "score", None))
         return "" if fits else f"is no class with a method `score`, such as a Router, but {shown(made)}"
-    lacking = [part for part in PARTS.get(room, ()) if not hasattr(made, part)]
+    lacking = [part for part in PARTS.get(kind, ()) if not hasattr(made, part)]
     if lacking:
-        return f"is no {room.removesuffix('s').title()}: it has no {', '.join(lacking)}"
-    return "" if room in PARTS or callable(made) else f"cannot be called: {shown(made)}"
+        return f"is no {kind.removesuffix('s').title()}: it has no {', '.join(lacking)}"
+    return "" if kind in PARTS or callable(made) else f"cannot be called: {shown(made)}"
 
 
 def blame(error: BaseException, entry: Entry) -> str:

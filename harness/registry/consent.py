@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from modbench.harness.core.errors import shown
-from modbench.harness.registry.discovery import ROOMS
+from modbench.harness.registry.discovery import KINDS
 from modbench.harness.registry.own_code import INSTALLED
 
 CODE = (*importlib.machinery.SOURCE_SUFFIXES, *importlib.machinery.EXTENSION_SUFFIXES)
@@ -36,7 +36,7 @@ def digests(folders: Iterable[Path], project: Path | None = None) -> dict[str, s
     found: dict[Path, str] = {}
     for folder in folders:
         roots = list(dict.fromkeys([folder, project or folder.parent, *_own_path()]))
-        left = [file for room in ROOMS for file in _files(folder / room, set())]
+        left = [file for kind in KINDS for file in _files(folder / kind, set())]
         while left:
             file = left.pop()
             if file in found:

@@ -28,7 +28,7 @@ from modbench.harness.core.errors import UsageError, in_short, near_path, shown
 from modbench.harness.registry import own_code
 
 # Where each kind lies in modbench, and what its files export. A file of doubts or panels may hold several instead (`_named`).
-ROOMS = {
+KINDS = {
     "models": ("modbench.models", "MODEL"),
     "routers": ("modbench.models.routers", "ROUTER"),
     "metrics": ("modbench.harness.metrics", "METRICS"),
@@ -45,7 +45,7 @@ ROOMS = {
     "sinks": ("modbench.harness.training.sinks", "SINK"),
     "sources": ("modbench.models.sources", "SOURCE"),
 }
-# Singular of a room's name, where it is not the name without its s.
+# Singular of a kind's name, where it is not the name without its s.
 ONE_OF = {"corpora": "corpus", "passes": "pass"}
 VARIABLE = "MODBENCH_INCLUDE"
 
@@ -60,12 +60,12 @@ def included_folders() -> tuple[Path, ...]:
     return tuple(Path(folder).absolute() for folder in included().split(os.pathsep) if folder)
 
 
-def include(asked: Iterable[str | Path], rooms: Iterable[str], *, first: bool = False, by: str = "--include") -> None:
+def include(asked: Iterable[str | Path], kinds: Iterable[str], *, first: bool = False, by: str = "--include") -> None:
     """Search these folders as well, in this process and in those that it starts from now on.
 
     Args:
         asked: the folders; relative ones lie in the current folder.
-        rooms: names of the folders that one of them may hold.
+        kinds: names of the folders that one of them may hold.
         first: before those that are searched already; else after them.
         by: where they are named, for messages.
 
@@ -74,13 +74,13 @@ def include(asked: Iterable[str | Path], rooms: Iterable[str], *, first: bool = 
     """
     found = [Path(folder).absolute() for folder in asked]
     for folder in found:
-        check_included(folder, rooms, by)
+        check_included(folder, kinds, by)
     every = [*found, *included_folders()] if first else [*included_folders(), *found]
     if every:
         os.environ[VARIABLE] = os.pathsep.join(map(str, dict.fromkeys(every)))
 
 
-def check_included(folder: Path, rooms: Iterable[str], by: str) -> None:
+def check_included(folder: Path, kinds: Iterable[str], by: str) -> None:
     """Check that a folder can hold additions.
 
     Raises:
@@ -92,9 +92,9 @@ def check_included(folder: Path, rooms: Iterable[str], by: str) -> None:
         raise UsageError(
             f"{by} {shown(str(folder), 200)}: a folder with {os.pathsep!r} in its path cannot be included."
         )
-    if not any((folder / room).is_dir() for room in rooms):
+    if not any((folder / kind).is_dir() for kind in kinds):
         raise UsageError(
-            f"{by} {shown(str(folder), 200)} holds no folder that is looked for: {', '.join(rooms)}. "
+            f"{by} {shown(str(folder), 200)} holds no folder that is looked for: {', '.join(kinds)}. "
             f"A router, for instance, is {folder.name}/routers/NAME.py."
         )
 
@@ -104,14 +104,14 @@ class Point:
     """An entry point.
 
     Attributes:
-        room: the room that it adds to, such as `routers`.
+        kind: the kind that it adds to, such as `routers`.
         name: its name there.
         module: dotted name of the module.
-        attribute: what the module exports; empty: as the room's files do.
+        attribute: what the module exports; empty: as the kind's files do.
         package: name and version of the distribution, such as `mine 1.0`.
     """
 
-    room: str
+    kind: str
     name: str
     module: str
     attribute: str
@@ -132,12 +132,12 @@ def entry_points() -> tuple[Point, ...]:
             continue
         name, version = package.metadata["Name"], package.version
         for each in package.entry_points:
-            room = each.group.removeprefix("modbench.")
-            if room == each.group:
+            kind = each.group.removeprefix("modbench.")
+            if kind == each.group:
                 continue
             module, _, attribute = (part.strip() for part in each.value.partition("[")[0].partition(":"))
-            key = (re.sub(r"[-_.]+", "-", name).lower(), room, each.name)  # the first of a name on the path is imported
-            found.setdefault(key, Point(room, each.name, module, attribute, f"{name} {version}"))
+            key = (re.sub(r"[-_.]+", "-", name).lower(), kind, each.name)  # the first of a name on the path is imported
+            found.setdefault(key, Point(kind, each.name, module, attribute, f"{name} {version}"))
     return tuple(found[key] for key in sorted(found))
 
 
@@ -170,25 +170,25 @@ def folders_of(module: str) -> list[Path]:
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of a room.
+    """One entry of a kind.
 
     Attributes:
-        room: the room.
+        kind: the kind.
         name: its name there.
         about: first line of its docstring, or a suite's `about`.
         path: its file.
-        kind: where it comes from.
+        source: where it comes from.
         origin: `modbench`, the user's folder, or a package's name and version.
         module: the dotted name to import; empty for a file in a user's folder.
         attribute: what it exports.
         problem: why it cannot be used, as far as reading shows; empty: nothing.
     """
 
-    room: str
+    kind: str
     name: str
     about: str
     path: Path
-    kind: Literal["shipped", "folder", "package"]
+    source: Literal["shipped", "folder", "package"]
     origin: str
     module: str = ""
     attribute: str = ""
@@ -197,7 +197,7 @@ class Entry:
     @property
     def shipped(self) -> bool:
         """Whether it comes with modbench."""
-        return self.kind == "shipped"
+        return self.source == "shipped"
 
     @property
     def where(self) -> str:
@@ -206,24 +206,24 @@ class Entry:
 
     @property
     def one(self) -> str:
-        """Its kind, such as `router`."""
-        return one_of(self.room)
+        """The word for one of its kind, such as `router`."""
+        return one_of(self.kind)
 
 
-def one_of(room: str) -> str:
-    """The word for one entry of a room."""
-    return ONE_OF.get(room, room.removesuffix("s"))
+def one_of(kind: str) -> str:
+    """The word for one entry of a kind."""
+    return ONE_OF.get(kind, kind.removesuffix("s"))
 
 
-def every(room: str) -> tuple[Entry, ...]:
-    """All entries of a room, those that cannot be used among them, in the order in which they were found."""
-    return _every(room, included())
+def every(kind: str) -> tuple[Entry, ...]:
+    """All entries of a kind, those that cannot be used among them, in the order in which they were found."""
+    return _every(kind, included())
 
 
 @functools.lru_cache(maxsize=256)
-def _every(room: str, _included: str) -> tuple[Entry, ...]:
-    found = [*_shipped(room)]
-    for entry in (*_in_folders(room, included_folders()), *_in_packages(room, entry_points())):
+def _every(kind: str, _included: str) -> tuple[Entry, ...]:
+    found = [*_shipped(kind)]
+    for entry in (*_in_folders(kind, included_folders()), *_in_packages(kind, entry_points())):
         same = next((each for each in found if each.name == entry.name and not each.problem), None)
         taken = f"the name {entry.name!r} is taken by {same.origin}: rename it" if same else ""
         found.append(replace(entry, problem=taken or entry.problem))
@@ -244,25 +244,25 @@ def folder_of(package: str) -> Path:
     return Path(next(iter(spec.submodule_search_locations)))
 
 
-def _files(folder: Path, room: str) -> list[Path]:
-    pattern = "*.toml" if room == "suites" else "*.py"
+def _files(folder: Path, kind: str) -> list[Path]:
+    pattern = "*.toml" if kind == "suites" else "*.py"
     return [path for path in sorted(folder.glob(pattern)) if not path.name.startswith("_")]
 
 
-def _shipped(room: str) -> Iterator[Entry]:
-    package, exported = ROOMS[room]
+def _shipped(kind: str) -> Iterator[Entry]:
+    package, exported = KINDS[kind]
     if importlib.util.find_spec(package) is None:  # the core runs without it
         return
     found: list[Entry] = []
-    for path in _files(folder_of(package), room):
-        found += _in_file(Entry(room, path.stem, "", path, "shipped", "modbench", f"{package}.{path.stem}", exported))
+    for path in _files(folder_of(package), kind):
+        found += _in_file(Entry(kind, path.stem, "", path, "shipped", "modbench", f"{package}.{path.stem}", exported))
     yield from sorted(found, key=lambda entry: entry.name)
 
 
-def _in_folders(room: str, folders: tuple[Path, ...]) -> Iterator[Entry]:
+def _in_folders(kind: str, folders: tuple[Path, ...]) -> Iterator[Entry]:
     for folder in folders:
-        for path in _files(folder / room, room):
-            yield from _in_file(Entry(room, path.stem, "", path, "folder", str(folder), "", ROOMS[room][1]))
+        for path in _files(folder / kind, kind):
+            yield from _in_file(Entry(kind, path.stem, "", path, "folder", str(folder), "", KINDS[kind][1]))
 
 
 def _in_file(file: Entry) -> list[Entry]:
@@ -272,7 +272,7 @@ def _in_file(file: Entry) -> list[Entry]:
         return [replace(file, about=tree, problem="" if file.shipped else problem)]
     named = [
         replace(file, name=name, about=about or _about(tree), attribute=attribute)
-        for name, attribute, about in _named(tree, file.room)
+        for name, attribute, about in _named(tree, file.kind)
         if attribute != file.attribute and not attribute.startswith("_")
     ]
     if named and file.attribute not in _bound(tree):
@@ -281,17 +281,17 @@ def _in_file(file: Entry) -> list[Entry]:
     return [replace(file, about=_about(tree), problem=problem), *named]
 
 
-def _named(tree: ast.Module, room: str) -> Iterator[tuple[str, str, str]]:
+def _named(tree: ast.Module, kind: str) -> Iterator[tuple[str, str, str]]:
     """What has a name of its own: functions below `@doubt(…)`, and constants `NAME = Panel(…)`, whose name is in lower case.
 
     Yields the name, what the file exports, and the first line of its docstring; a constant's is the string below it.
     """
     for at, node in enumerate(tree.body):
         match node:
-            case ast.FunctionDef(name=name, decorator_list=above) if room == "doubts":
+            case ast.FunctionDef(name=name, decorator_list=above) if kind == "doubts":
                 if any(_calls(each, "doubt") for each in above):
                     yield name, name, _about(node)
-            case ast.Assign(targets=[ast.Name(id=name)], value=made) if room == "panels" and _calls(made, "Panel"):
+            case ast.Assign(targets=[ast.Name(id=name)], value=made) if kind == "panels" and _calls(made, "Panel"):
                 yield name.lower(), name, _about(ast.Module(tree.body[at + 1 : at + 2], []))
 
 
@@ -303,24 +303,24 @@ def _about(node: ast.Module | ast.FunctionDef) -> str:
     return (ast.get_docstring(node) or "").partition("\n")[0]
 
 
-def _in_packages(room: str, points: tuple[Point, ...]) -> Iterator[Entry]:
-    for point in (each for each in points if each.room == room):
-        exported = point.attribute or ROOMS[room][1]
-        path = _file_of(room, point)
-        about, problem = read(path, exported) if path else ("", _nowhere(room, point))
-        made = Entry(room, point.name, about, path or Path(), "package", point.package, point.module, exported, problem)
+def _in_packages(kind: str, points: tuple[Point, ...]) -> Iterator[Entry]:
+    for point in (each for each in points if each.kind == kind):
+        exported = point.attribute or KINDS[kind][1]
+        path = _file_of(kind, point)
+        about, problem = read(path, exported) if path else ("", _nowhere(kind, point))
+        made = Entry(kind, point.name, about, path or Path(), "package", point.package, point.module, exported, problem)
         yield made
 
 
-def _file_of(room: str, point: Point) -> Path | None:
-    if room != "suites":
+def _file_of(kind: str, point: Point) -> Path | None:
+    if kind != "suites":
         return file_of(point.module)
     files = (folder / f"{point.name}.toml" for folder in folders_of(point.module))
     return next((file for file in files if file.is_file()), None)
 
 
-def _nowhere(room: str, point: Point) -> str:
-    if room == "suites":
+def _nowhere(kind: str, point: Point) -> str:
+    if kind == "suites":
         return f"its entry point names {point.module!r}, which is no package that holds {point.name}.toml"
     return f"its entry point names the module {point.module!r}, which has no source file"
 

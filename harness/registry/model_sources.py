@@ -1,4 +1,4 @@
-"""Models that come from elsewhere, named `PREFIX:WHAT`, such as `hf:llama`: each prefix is a file in the room `sources`.
+"""Models that come from elsewhere, named `PREFIX:WHAT`, such as `hf:llama`: each prefix is a file in `sources/`.
 
 A source says what it can without importing what it loads models with, so that planning stays fast. For the harness its models
 are users' models (`Case.own`): their code is not ours, so every guard runs.
@@ -48,7 +48,7 @@ class SourcedModel(Protocol):
 def sourced(model: str, options: Mapping[str, Any] | Sequence[tuple[str, Any]] = ()) -> SourcedModel | None:
     """The model that a source makes of a spec `PREFIX:WHAT` and its options; None for any other model.
 
-    A file of the room `sources` exports `SOURCE`, which is called with WHAT and the options.
+    A file of the kind `sources` exports `SOURCE`, which is called with WHAT and the options.
 
     Raises:
         UsageError: for an option that the source does not know.

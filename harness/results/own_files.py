@@ -21,7 +21,7 @@ from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.model_specs import Pairs, is_user_model
 from modbench.harness.domain.case import Case, UnitOfWork
 from modbench.harness.registry import catalogue, discovery, own_code, own_models
-from modbench.harness.registry.discovery import ROOMS
+from modbench.harness.registry.discovery import KINDS
 from modbench.harness.registry.model_sources import sourced
 
 BLOCK = 1 << 20
@@ -147,10 +147,10 @@ def _additions(units: Sequence[UnitOfWork], cases: Sequence[Case], launcher: str
         "launchers": {launcher},
         "sinks": sinks(units),
     }
-    for room, names in used.items():
-        for name, entry in catalogue.entries(room).items():
+    for kind, names in used.items():
+        for name, entry in catalogue.entries(kind).items():
             if name in names and not entry.shipped:
-                yield _file("addition", f"{room}/{name}", entry.path)
+                yield _file("addition", f"{kind}/{name}", entry.path)
 
 
 def _text(kind: Kind, asked: str) -> OwnFile:
@@ -216,8 +216,8 @@ def sources() -> tuple[Origin, ...]:
 
 def include_again(folders: Iterable[str]) -> None:
     """Include folders that this user began a run with, where they are still there; others are named as missing later."""
-    there = [folder for folder in map(Path, folders) if any((folder / room).is_dir() for room in ROOMS)]
-    discovery.include(there, ROOMS)
+    there = [folder for folder in map(Path, folders) if any((folder / kind).is_dir() for kind in KINDS)]
+    discovery.include(there, KINDS)
 
 
 def missing_sources(told: Sequence[Origin]) -> list[Origin]:

@@ -93,8 +93,8 @@ def _check_known(plan: Plan, file: Path, included: Sequence[Origin]) -> None:
 
 def _from(kind: str, name: str, included: Sequence[Origin]) -> str:
     """Where a name may come from."""
-    room = "passes" if kind == "pass" else f"{kind}s"
-    wrong = [e for e in catalogue.broken(room) if kind == "metric" or e.name == name]
+    kinds = "passes" if kind == "pass" else f"{kind}s"
+    wrong = [e for e in catalogue.broken(kinds) if kind == "metric" or e.name == name]
     if wrong:
         return str(BrokenError(wrong[0]))
     gone = missing(included)

@@ -16,6 +16,7 @@ from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.problems import Problem
 from modbench.harness.core.train_plan import ConfirmPlan, Role
+from modbench.harness.core.units import percent
 from modbench.harness.domain.case import Case, UnitOfWork
 from modbench.harness.domain.records import Record
 from modbench.harness.flops.closed_form import case_cost
@@ -337,7 +338,7 @@ class ConfirmationRule(AdaptiveRule[Confirmed]):
         for each in forecast["confirmed"]:
             *first, last = (role.replace("_", "-") for role in each["roles"])
             runs = f"at most {each['most_seeds']} each ({each['most_runs']} runs, all of them counted above)"
-            until = f"until a difference of {100 * each['margin']:.1f} % of the loss is decided"
+            until = f"until a difference of {percent(each['margin'])} of the loss is decided"
             where = f" for {each['name']}" if len(forecast["confirmed"]) > 1 else ""
             yield (
                 f"Then{where} {', '.join(first)} and {last} are trained again with fresh seeds, {runs}, {until}; how many seeds "

@@ -235,8 +235,8 @@ def test_what_is_shipped_cannot_be_replaced(tmp_path: Path, modbench: Any, name:
     done = modbench("validate", "layers.toml", "--include", ".", cwd=tmp_path)
     assert done.returncode == (2 if name.startswith("metrics") else 0), done.stderr
     assert (said in done.stderr) == name.startswith("metrics")
-    room = name.partition("/")[0]
-    listed = modbench("list", room, "--check", "--include", ".", cwd=tmp_path)
+    kind = name.partition("/")[0]
+    listed = modbench("list", kind, "--check", "--include", ".", cwd=tmp_path)
     assert listed.returncode == 1
     assert said in listed.stdout
 

@@ -66,14 +66,14 @@ def test_report_loads_no_torch_and_renders_again_byte_for_byte(tiny_run: Path) -
 
 def test_list_shows_every_room_with_its_first_docstring_line(modbench: Any) -> None:
     done = modbench("list", "--json")
-    rooms = json.loads(done.stdout)
-    assert rooms.pop("broken") == []
-    assert set(rooms) == set(catalogue.ROOMS)
-    assert set(rooms["models"]) >= {"dense", "mod", "mode_integrated", "mode_staged", "moe"}
-    assert rooms["models"]["mod"]["about"].startswith("Mixture-of-Depths")
-    assert "loss/val_causal" in rooms["metrics"]
-    assert all(each["about"] for names in rooms.values() for each in names.values())
-    assert {each["from"] for names in rooms.values() for each in names.values()} == {"modbench"}
+    kinds = json.loads(done.stdout)
+    assert kinds.pop("broken") == []
+    assert set(kinds) == set(catalogue.KINDS)
+    assert set(kinds["models"]) >= {"dense", "mod", "mode_integrated", "mode_staged", "moe"}
+    assert kinds["models"]["mod"]["about"].startswith("Mixture-of-Depths")
+    assert "loss/val_causal" in kinds["metrics"]
+    assert all(each["about"] for names in kinds.values() for each in names.values())
+    assert {each["from"] for names in kinds.values() for each in names.values()} == {"modbench"}
 
 
 @pytest.mark.slow
@@ -101,21 +101,21 @@ def test_plan_runs_nothing(modbench: Any, tmp_path: Path) -> None:
 
 def test_a_list_of_everything_fits_a_screen_and_names_each_kind(modbench: Any) -> None:
     lines = modbench("list").stdout.splitlines()
-    rooms = json.loads(modbench("list", "--json").stdout)
+    kinds = json.loads(modbench("list", "--json").stdout)
     numbers = {line.split()[0]: int(line.split()[1]) for line in lines[2:]}
-    assert numbers == {room: len(rooms[room]) for room in catalogue.ROOMS}
+    assert numbers == {kind: len(kinds[kind]) for kind in catalogue.KINDS}
     assert lines[0].startswith(f"{sum(numbers.values())} names of {len(numbers)} kinds")
     assert (len(lines), max(map(len, lines))) <= (SCREEN, WIDTH)
 
 
 @pytest.mark.parametrize("flags", [(), ("-v",)])
 def test_a_kind_is_listed_whole(flags: tuple[str, ...], modbench: Any) -> None:
-    for room in ("models", "metrics"):
-        printed = modbench("list", room, *flags).stdout
-        names = json.loads(modbench("list", room, "--json").stdout)[room]
+    for kind in ("models", "metrics"):
+        printed = modbench("list", kind, *flags).stdout
+        names = json.loads(modbench("list", kind, "--json").stdout)[kind]
         assert {name for name in names if not re.search(rf"(?<![\w/]){re.escape(name)}(?![\w/])", printed)} == set()
         described = [name for name, each in names.items() if each["about"] in printed]
-        assert described == ([*names] if flags or room == "models" else [])
+        assert described == ([*names] if flags or kind == "models" else [])
         assert flags or len(printed.splitlines()) <= SCREEN
 
 

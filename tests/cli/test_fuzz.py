@@ -322,8 +322,8 @@ def test_arguments_through_every_command(
     def stopped(*_: Any, **__: Any) -> Any:
         raise IncompleteError(STOPPED)
 
-    for room, name in ((checkup, "check"), (module_profile, "profile"), (training_run, "run"), (api, "run")):
-        monkeypatch.setattr(room, name, stopped)
+    for module, name in ((checkup, "check"), (module_profile, "profile"), (training_run, "run"), (api, "run")):
+        monkeypatch.setattr(module, name, stopped)
     wrong = []
     for i in range(n):
         given = arguments(random.Random(f"arguments {i}"))

@@ -114,12 +114,12 @@ def test_every_flag_that_help_prints_is_on_the_page_of_commands(command: object,
     assert {flag for flag in flags if f"`{flag}`" not in section} == set()
 
 
-@pytest.mark.parametrize("room", catalogue.ROOMS)
-def test_everything_in_the_catalogue_is_on_its_page(room: str) -> None:
-    section = PAGES["reference/catalogue.md"].partition(f"## {room.capitalize()}\n")[2].partition("\n## ")[0]
-    names = catalogue.metrics() if room == "metrics" else catalogue.entries(room)
+@pytest.mark.parametrize("kind", catalogue.KINDS)
+def test_everything_in_the_catalogue_is_on_its_page(kind: str) -> None:
+    section = PAGES["reference/catalogue.md"].partition(f"## {kind.capitalize()}\n")[2].partition("\n## ")[0]
+    names = catalogue.metrics() if kind == "metrics" else catalogue.entries(kind)
     assert names
-    assert docs_reference.ABOUT_ROOMS[room]
+    assert docs_reference.ABOUT_KINDS[kind]
     assert {name for name in names if f"| `{name}` |" not in section} == set()
 
 

@@ -37,8 +37,8 @@ def fresh() -> Iterator[None]:
 def write(folder: Path, **files: str) -> Path:
     """Files by `room__name`."""
     for name, text in files.items():
-        room, _, stem = name.partition("__")
-        file = folder / room / f"{stem}{'.toml' if room == 'suites' else '.py'}"
+        kind, _, stem = name.partition("__")
+        file = folder / kind / f"{stem}{'.toml' if kind == 'suites' else '.py'}"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
     return folder
@@ -187,7 +187,7 @@ def test_a_file_may_hold_several_panels(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("room", "exported", "said"),
+    ("kind", "exported", "said"),
     [
         ("models", "MODEL", "is no Model but 1"),
         ("passes", "PASS", "is no Pass but 1"),
@@ -205,9 +205,9 @@ def test_a_file_may_hold_several_panels(tmp_path: Path, monkeypatch: pytest.Monk
     ],
 )
 def test_what_is_of_another_type_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: str, exported: str, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, exported: str, said: str
 ) -> None:
-    assert set(discovery.ROOMS) - {"suites", "metrics"} == {
+    assert set(discovery.KINDS) - {"suites", "metrics"} == {
         *(
             "models",
             "passes",
@@ -224,11 +224,11 @@ def test_what_is_of_another_type_is_refused(
             "rules",
         )
     }
-    use(monkeypatch, write(tmp_path, **{f"{room}__mine": f"{exported} = 1"}))
+    use(monkeypatch, write(tmp_path, **{f"{kind}__mine": f"{exported} = 1"}))
     with pytest.raises(BrokenError, match=said):
-        catalogue.load(room, "mine")
-    assert "mine" not in catalogue.usable(room)
-    (entry,) = catalogue.broken(room)
+        catalogue.load(kind, "mine")
+    assert "mine" not in catalogue.usable(kind)
+    (entry,) = catalogue.broken(kind)
     assert f"{exported} " in str(entry.problem)
     assert said in str(entry.problem)
 
@@ -237,11 +237,11 @@ def test_every_shipped_entry_is_of_its_type() -> None:
     """Else the check of types would refuse what a user copies from ours."""
     from modbench.harness.registry import catalogue
 
-    for room, (_, exported) in discovery.ROOMS.items():
-        assert len(catalogue.entries(room)) == len(discovery.every(room)), f"two entries of {room} have one name"
-        for name in catalogue.entries(room) if exported else ():
-            assert catalogue.not_a(room, catalogue.load(room, name)) == "", (room, name)
-        assert catalogue.broken(room) == ()
+    for kind, (_, exported) in discovery.KINDS.items():
+        assert len(catalogue.entries(kind)) == len(discovery.every(kind)), f"two entries of {kind} have one name"
+        for name in catalogue.entries(kind) if exported else ():
+            assert catalogue.not_a(kind, catalogue.load(kind, name)) == "", (kind, name)
+        assert catalogue.broken(kind) == ()
 
 
 def test_a_package_is_listed_without_being_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,7 +259,7 @@ def test_a_package_is_listed_without_being_imported(tmp_path: Path, monkeypatch:
     mine = catalogue.find("routers", "mine")
     assert (mine.about, mine.origin, mine.path) == ("Mine.", "pack 2.1", tmp_path / "pack" / "r.py")
     problems = {
-        entry.name: entry.problem for room in ("routers", "suites") for entry in discovery.every(room) if entry.problem
+        entry.name: entry.problem for kind in ("routers", "suites") for entry in discovery.every(kind) if entry.problem
     }
     named = {"gone": "'pack.none'", "bad": "Other", "lost": "lost.toml"}
     assert problems.keys() == named.keys()
@@ -303,7 +303,7 @@ def test_a_folder_must_exist_and_hold_a_room(tmp_path: Path) -> None:
         (tmp_path / "metrics", "holds no folder that is"),
     ):
         with pytest.raises(UsageError, match=said):
-            discovery.include([folder], discovery.ROOMS)
+            discovery.include([folder], discovery.KINDS)
 
 
 @pytest.mark.slow

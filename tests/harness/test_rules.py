@@ -93,9 +93,9 @@ model = "dense"
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a suite, and beside it a pass, its metric and a rule, each one file."""
-    for room, name, text in (("passes", "tick", TICK), ("metrics", "ticks", METRIC), ("rules", "longer", RULE)):
-        (tmp_path / "bench" / room).mkdir(parents=True)
-        (tmp_path / "bench" / room / f"{name}.py").write_text(text)
+    for kind, name, text in (("passes", "tick", TICK), ("metrics", "ticks", METRIC), ("rules", "longer", RULE)):
+        (tmp_path / "bench" / kind).mkdir(parents=True)
+        (tmp_path / "bench" / kind / f"{name}.py").write_text(text)
     (tmp_path / "ticks.toml").write_text(SUITE)
     monkeypatch.setenv("MODBENCH_INCLUDE", str(tmp_path / "bench"))
     monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "state"))

@@ -17,9 +17,9 @@ ADDITIONS = {"questions", "panels", "formats", "metrics", "doubts", "passes", "p
 
 
 def modules_of(package: Path) -> dict[str, Path]:
-    """Files of a package by the name under which they are imported; `rglob` does not follow the links to its rooms."""
-    rooms = [package, *(each for each in package.iterdir() if each.is_symlink())]
-    found = {path.relative_to(package): path for room in rooms for path in room.rglob("*.py")}
+    """Files of a package by the name under which they are imported; `rglob` does not follow links."""
+    folders = [package, *(each for each in package.iterdir() if each.is_symlink())]
+    found = {path.relative_to(package): path for folder in folders for path in folder.rglob("*.py")}
     return {
         ".".join((package.name, *inside.with_suffix("").parts)).removesuffix(".__init__"): path
         for inside, path in found.items()

@@ -1,4 +1,4 @@
-"""The structure of the repository: docs that are true, links to the rooms."""
+"""The structure of the repository: docs that are true, links to the packages."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from modbench.harness.core.labels import Label
 from modbench.harness.registry import catalogue
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("harness", "models", "reports", "suites")
+PACKAGES = ("harness", "models", "reports", "suites")
 SOURCES = [
-    path for folder in (*ROOMS, "src/modbench") for path in (ROOT / folder).rglob("*.py") if not path.is_symlink()
+    path for folder in (*PACKAGES, "src/modbench") for path in (ROOT / folder).rglob("*.py") if not path.is_symlink()
 ]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
@@ -55,8 +55,8 @@ def test_docs_name_only_files_that_exist() -> None:
         text = doc.read_text(encoding="utf-8")
         for target in re.findall(r"\]\((?!http|#)([^)#]+)", text):
             assert (doc.parent / target).exists(), f"{doc.name}: {target}"
-        for room, rest in re.findall(r"`(harness|models|reports|suites|tests)/([\w/.]+\.(?:py|toml))`", text):
-            assert "NAME" in rest or (ROOT / room / rest).exists(), f"{doc.name}: {room}/{rest}"
+        for package, rest in re.findall(r"`(harness|models|reports|suites|tests)/([\w/.]+\.(?:py|toml))`", text):
+            assert "NAME" in rest or (ROOT / package / rest).exists(), f"{doc.name}: {package}/{rest}"
 
 
 @pytest.mark.slow
@@ -65,19 +65,19 @@ def test_files_say_what_they_are() -> None:
 
 
 def test_links_point_home() -> None:
-    for room in ROOMS:
-        link = ROOT / "src" / "modbench" / room
+    for package in PACKAGES:
+        link = ROOT / "src" / "modbench" / package
         assert link.is_symlink()
-        assert str(link.readlink()) == f"../../{room}"
+        assert str(link.readlink()) == f"../../{package}"
 
 
 def test_a_checkout_without_links_imports_the_same_names(tmp_path: Path) -> None:
     """Where git makes no links (the default on Windows) the project root is searched."""
     package = tmp_path / "src" / "modbench"
-    shutil.copytree(ROOT / "src" / "modbench", package, ignore=shutil.ignore_patterns(*ROOMS, "__pycache__"))
-    for room in ROOMS:
-        (tmp_path / room).symlink_to(ROOT / room)  # stands for the real top-level folder
-        (package / room).write_text(f"../../{room}", encoding="utf-8")  # what git leaves in a link's place
+    shutil.copytree(ROOT / "src" / "modbench", package, ignore=shutil.ignore_patterns(*PACKAGES, "__pycache__"))
+    for name in PACKAGES:
+        (tmp_path / name).symlink_to(ROOT / name)  # stands for the real top-level folder
+        (package / name).write_text(f"../../{name}", encoding="utf-8")  # what git leaves in a link's place
     code = "import modbench.harness.registry.catalogue as c; print(c.__file__, *c.entries('models'))"
     environment = {"PYTHONPATH": str(tmp_path / "src"), "PATH": ""}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)

@@ -1,4 +1,4 @@
-"""The selections of tests: the quick ones reach every room, and the timed ones hold beside a busy machine."""
+"""The selections of tests: the quick ones reach every package, and the timed ones hold beside a busy machine."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FOLDERS = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
 HARNESS = {path.parent.name for path in (ROOT / "harness").glob("*/__init__.py")}
-ROOMS = {"cli", "models", "reports", "suites", *(f"harness.{room}" for room in HARNESS)}
+PACKAGES = {"cli", "models", "reports", "suites", *(f"harness.{package}" for package in HARNESS)}
 
 
 def test_the_quick_tests_reach_every_room(request: pytest.FixtureRequest) -> None:
-    """Each folder of tests has quick ones, and each room is imported by a file that has some."""
+    """Each folder of tests has quick ones, and each package is imported by a file that has some."""
     items = request.session.items
     if {item.path.parent.name for item in items} != FOLDERS:
         pytest.skip("only a part of the tests is collected: run them all, or `tox -e fast`")
@@ -32,14 +32,14 @@ def test_the_quick_tests_reach_every_room(request: pytest.FixtureRequest) -> Non
     assert {path.parent.name for path in quick} == FOLDERS
     text = "\n".join(path.read_text(encoding="utf-8") for path in quick)
     reached = set(re.findall(r"from modbench\.(harness\.\w+|\w+)", text))
-    # Some rooms' files are found by name and never imported.
+    # Some packages' files are found by name and never imported.
     named = {
         "suites": "load_suite(",
         "harness.metrics": "catalogue.metrics()",
         "harness.doubts": 'catalogue.load("doubts"',
     }
-    reached |= {room for room, call in named.items() if call in text}
-    assert reached >= ROOMS
+    reached |= {package for package, call in named.items() if call in text}
+    assert reached >= PACKAGES
 
 
 def test_every_supported_python_and_the_oldest_torch_are_tested_before_a_release() -> None:

@@ -20,7 +20,7 @@ import readme_renderer.markdown
 import modbench
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("harness", "models", "reports", "suites")
+PACKAGES = ("harness", "models", "reports", "suites")
 PAGES = ("CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md")
 
 
@@ -62,8 +62,8 @@ def wanted() -> set[str]:
         *(file for folder in own for end in ("py", "toml") for file in folder.rglob(f"*.{end}")),
     ]
     found = {"modbench/py.typed"} | {str(file.relative_to(ROOT / "src")) for file in files}
-    for room in ROOMS:
-        for path in (ROOT / room).rglob("*"):
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:
                 found.add(f"modbench/{path.relative_to(ROOT)}")
     return found

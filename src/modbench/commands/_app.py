@@ -111,7 +111,7 @@ def include_additions(folders: Iterable[str]) -> None:
     """
     from modbench.harness.registry import discovery, project
 
-    note = project.include(folders, discovery.ROOMS)
+    note = project.include(folders, discovery.KINDS)
     if note is not None:
         exit_codes.remark(note)
 

@@ -26,13 +26,13 @@ Completion = Callable[[str], list[tuple[str, str]]]
 T = TypeVar("T")
 
 
-def _names_in(room: str) -> Completion:
-    """Complete the name of an entry of a room, with its first line."""
+def _names_in(kind: str) -> Completion:
+    """Complete the name of an entry of a kind, with its first line."""
 
     def complete(incomplete: str) -> list[tuple[str, str]]:
         from modbench.harness.registry import catalogue
 
-        return matching(((name, entry.about) for name, entry in catalogue.entries(room).items()), incomplete)
+        return matching(((name, entry.about) for name, entry in catalogue.entries(kind).items()), incomplete)
 
     return complete
 
@@ -59,11 +59,11 @@ def architectures(incomplete: str) -> list[tuple[str, str]]:
     return matching(((name, "") for name in ARCHITECTURES), incomplete)
 
 
-def rooms(incomplete: str) -> list[tuple[str, str]]:
+def kinds(incomplete: str) -> list[tuple[str, str]]:
     """Complete what `modbench list` lists."""
     from modbench.harness.registry import catalogue
 
-    return matching(((name, "") for name in catalogue.ROOMS), incomplete)
+    return matching(((name, "") for name in catalogue.KINDS), incomplete)
 
 
 def settings(incomplete: str) -> list[tuple[str, str]]:

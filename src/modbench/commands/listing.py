@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modbench.commands._app import command
-from modbench.commands._flags import JsonFlag, VerboseFlag, rooms
+from modbench.commands._flags import JsonFlag, VerboseFlag, kinds
 from modbench.commands._output import say, say_json
 from modbench.harness.core.errors import unknown
 from modbench.harness.core.printable import SCREEN
@@ -28,7 +28,7 @@ def list_(
             metavar="[WHAT]",
             help="models, routers, metrics, passes, rules, launchers, suites, tasks, corpora, panels, formats, doubts, probes, "
             "sinks, sources.",
-            autocompletion=rooms,
+            autocompletion=kinds,
         ),
     ] = "",
     *,
@@ -44,11 +44,11 @@ def list_(
     """
     from modbench.harness.registry import catalogue
 
-    if what and what not in catalogue.ROOMS:
-        raise unknown("list", what, catalogue.ROOMS)
-    rooms = [what] if what else list(catalogue.ROOMS)
-    broken = {room: _broken(room, check=check) for room in rooms}
-    found = {room: _usable(room, broken[room]) for room in rooms}
+    if what and what not in catalogue.KINDS:
+        raise unknown("list", what, catalogue.KINDS)
+    kinds = [what] if what else list(catalogue.KINDS)
+    broken = {kind: _broken(kind, check=check) for kind in kinds}
+    found = {kind: _usable(kind, broken[kind]) for kind in kinds}
     if as_json:
         say_json(_as_json(found, broken))
     else:
@@ -57,45 +57,45 @@ def list_(
         raise typer.Exit(1)
 
 
-def _broken(room: str, *, check: bool) -> Sequence[Entry]:
+def _broken(kind: str, *, check: bool) -> Sequence[Entry]:
     """Additions of the user that cannot be used."""
     from modbench.harness.registry import catalogue, discovery
 
-    if room == "suites" and check:
+    if kind == "suites" and check:
         from modbench.harness.planning.load_suite import broken_suites
 
         return broken_suites()
     # Metrics are named inside their files, which import nothing heavy. Other files are read, and imported only to check them.
-    if check or room == "metrics":
-        return catalogue.broken(room)
-    return [entry for entry in discovery.every(room) if entry.problem]
+    if check or kind == "metrics":
+        return catalogue.broken(kind)
+    return [entry for entry in discovery.every(kind) if entry.problem]
 
 
-def _usable(room: str, broken: Sequence[Entry]) -> dict[str, tuple[str, Entry]]:
+def _usable(kind: str, broken: Sequence[Entry]) -> dict[str, tuple[str, Entry]]:
     """Description and file by name."""
     from modbench.harness.registry import catalogue
 
-    if room == "metrics":
+    if kind == "metrics":
         files = {key: catalogue.file_of_metric(key) for key in catalogue.metrics()}
         return {
             key: (metric.about, catalogue.find("tasks", metric.task) if metric.task else files[key])
             for key, metric in catalogue.metrics().items()
         }
     wrong = {entry.path for entry in broken}
-    return {name: (each.about, each) for name, each in catalogue.entries(room).items() if each.path not in wrong}
+    return {name: (each.about, each) for name, each in catalogue.entries(kind).items() if each.path not in wrong}
 
 
 def _as_json(found: dict[str, dict[str, tuple[str, Entry]]], broken: dict[str, Sequence[Entry]]) -> dict[str, object]:
     body: dict[str, object] = {
-        room: {
-            name: {"about": about, "kind": entry.kind, "from": entry.origin, "path": str(entry.path)}
+        kind: {
+            name: {"about": about, "kind": entry.source, "from": entry.origin, "path": str(entry.path)}
             for name, (about, entry) in entries.items()
         }
-        for room, entries in found.items()
+        for kind, entries in found.items()
     }
     body["broken"] = [
-        {"room": room, "name": e.name, "kind": e.kind, "from": e.origin, "path": str(e.path), "reason": e.problem}
-        for room, entries in broken.items()
+        {"room": kind, "name": e.name, "kind": e.source, "from": e.origin, "path": str(e.path), "reason": e.problem}
+        for kind, entries in broken.items()
         for e in entries
     ]
     return body
@@ -110,22 +110,22 @@ def _lines(
     width = max(map(len, names), default=0)
     if len(found) > 1 and not verbose:
         yield f"{len(names)} names of {len(found)} kinds; `modbench list KIND` describes those of one, -v all\n"
-    for i, (room, entries) in enumerate(found.items()):
+    for i, (kind, entries) in enumerate(found.items()):
         described = verbose or (len(found) == 1 and len(entries) < SCREEN)
         if described:
-            yield ("\n" if i else "") + room + ("" if entries or broken[room] else " (none yet)")
+            yield ("\n" if i else "") + kind + ("" if entries or broken[kind] else " (none yet)")
         else:
-            yield from _names(room, [*entries], lines=1 if len(found) > 1 else None)
+            yield from _names(kind, [*entries], lines=1 if len(found) > 1 else None)
         for name, (about, entry) in entries.items():
             if described or not entry.shipped:
                 yield f"  {name:<{width}}  {about}" + ("" if entry.shipped else f" [{entry.origin}]")
-        for entry in broken[room]:
+        for entry in broken[kind]:
             yield f"  {entry.name:<{width}}  cannot be used: {entry.problem} [{entry.where}]"
 
 
-def _names(room: str, names: Sequence[str], lines: int | None) -> list[str]:
+def _names(kind: str, names: Sequence[str], lines: int | None) -> list[str]:
     """A kind with its number and names, on as many lines as it takes, or on the first few."""
-    head = f"{room:<10}{len(names):>4}  "
+    head = f"{kind:<10}{len(names):>4}  "
     return textwrap.wrap(
         ", ".join(names) or "none yet",
         WIDTH,

@@ -1,4 +1,4 @@
-"""The rooms of harness and reports, and the strings that name modules: a move must not break them without a word."""
+"""The packages of harness and reports, and the strings that name modules: a move must not break them without a word."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ HARNESS = ROOT / "harness"
 REPORTS = ROOT / "reports"
 # Folders to which files are added, one for each question, panel or format.
 ADDITIONS = {"questions", "panels", "formats"}
-ROOMS = sorted(path for path in HARNESS.iterdir() if path.is_dir() and path.name != "__pycache__")
+PACKAGES = sorted(path for path in HARNESS.iterdir() if path.is_dir() and path.name != "__pycache__")
 
 
 def test_no_module_lies_loose_in_the_harness() -> None:
     assert [path.name for path in HARNESS.glob("*.py")] == ["__init__.py"]
 
 
-@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.name)
-def test_every_room_says_what_it_is_and_stands_on_the_map_and_in_the_contract(room: Path) -> None:
-    assert ast.get_docstring(ast.parse((room / "__init__.py").read_text(encoding="utf-8")))
-    assert f"`{room.name}/`" in (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    assert f"modbench.harness.{room.name}" in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
+def test_every_package_says_what_it_is_and_stands_on_the_map_and_in_the_contract(package: Path) -> None:
+    assert ast.get_docstring(ast.parse((package / "__init__.py").read_text(encoding="utf-8")))
+    assert f"`{package.name}/`" in (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert f"modbench.harness.{package.name}" in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
 def test_the_map_names_files_that_exist() -> None:
