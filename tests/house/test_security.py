@@ -23,7 +23,9 @@ ROOT = Path(__file__).parents[2]
 WHOLE = {"plan", "environment.packages", "environment.certificate"}
 
 
-PRODUCT = [file for folder in ("harness", "models", "suites", "reports", "src") for file in (ROOT / folder).rglob("*.py")]
+PRODUCT = [
+    file for folder in ("harness", "models", "suites", "reports", "src") for file in (ROOT / folder).rglob("*.py")
+]
 # Calls that may run code which comes with data, and the one file each of which may make them.
 GUARDED = {
     "from_pretrained": "models/hf/loading.py",
