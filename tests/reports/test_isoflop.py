@@ -158,7 +158,7 @@ def test_a_sweep_without_a_check_of_rates_keeps_the_rule() -> None:
             {"isoflop": {"budgets": [1e14], "sizes": SIZES}},
             "times the 5.5e.05 of corpus 'stdlib'; at most 4 are allowed",
         ),
-        ({"isoflop": {"budgets": [1.3e8], "sizes": SIZES}}, "at most 1% is allowed"),
+        ({"isoflop": {"budgets": [1.3e8], "sizes": SIZES}}, "at most 1 % is allowed"),
         ({"isoflop": {"budgets": [1e5], "sizes": SIZES}}, "less than one step"),
     ],
 )

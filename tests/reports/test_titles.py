@@ -208,7 +208,7 @@ def test_a_title_is_in_every_output_and_escaped_in_each(run: Loaded, tmp_path: P
     page, md, tex = ((tmp_path / file).read_text() for file in ("report.html", "report.md", "tables.tex"))
     assert "Ours &lt;b&gt;&amp;|*a* $x_1$" in page
     assert "Ours <b>" not in page
-    assert r"Ours \<b\>&amp;\|\*a\* \$x\_1\$" in md
+    assert r"Ours \<b\>&amp;\|\*a\* \$x_1\$" in md
     assert r"Ours \textless{}b\textgreater{}\&\textbar{}{*}a{*} \$x\_1\$ 50 \%" in tex
     arms = json.loads((tmp_path / "report.json").read_text())["arms"]
     assert {each["arm"]: each["name"] for each in arms}[ARM] == ODD
