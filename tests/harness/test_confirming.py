@@ -165,7 +165,7 @@ def test_what_a_file_says_of_the_losses_is_believed(tmp_path: Path) -> None:
     folder = left(tmp_path, sweep(), losses=losses(), run_noise=0.01)
     file = folder / "decisions" / f"{NAME}.json"
     body = json.loads(file.read_text())
-    body["found"]["compared"][0]["looks"][-1]["value"] = -7.0
+    body["found"]["compared"][0]["looks"][-1] |= {"value": -7.0, "low": -8.0, "high": -6.0}
     file.write_text(json.dumps(body))
     assert told(folder).compared[0].looks[-1].value == -7.0
 

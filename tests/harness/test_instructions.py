@@ -109,7 +109,7 @@ def test_the_real_system_call_counts_this_thread() -> None:
     before, start = read(), time.thread_time()
     while time.thread_time() < start + 0.02:
         pass
-    assert 0.02e9 <= read() - before < 0.03e9
+    assert 0.019e9 <= read() - before < 0.03e9  # two clocks, which the kernel brings up to date apart
 
 
 def test_a_launch_keeps_the_column(plant: Plant) -> None:

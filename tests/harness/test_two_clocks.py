@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from modbench.harness.core.units import about
 from modbench.harness.stats import contamination, paired, verdicts
 from modbench.harness.stats.effects import Effect, over_launches
 from modbench.harness.stats.paired import LaunchSamples
@@ -175,7 +176,7 @@ def test_one_process_is_judged_by_cpu_time_beyond_five_percent(slower: float, wo
     if word == "worse":
         assert found.ratio == pytest.approx(1 / slower)
         assert found.reason is not None
-        assert f"{in_process_verdicts.CPU_MARGIN:.0%}" in found.reason
+        assert about(in_process_verdicts.CPU_MARGIN) in found.reason
     escaped = in_process_verdicts.judge([launch], margin=MARGIN, escaped={"arm": "does not compute every call"})["arm"]
     assert escaped.verdict == "inconclusive"
     # Of three processes the margin is the user's own.

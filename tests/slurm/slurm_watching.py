@@ -56,6 +56,18 @@ def slurm_says(*command: str) -> None:
     until(lambda: subprocess.run(command, check=False, capture_output=True).returncode == 0)
 
 
+def tell(folder: RunFolder, unit: UnitOfWork, *command: str) -> None:
+    """Tell Slurm something of a unit's job, unless that is done: on a busy machine its time limit may come first."""
+    job = job_of(folder, unit)
+    until(
+        lambda: (
+            not folder.path.exists()
+            or "done" in hows(folder, unit)
+            or subprocess.run([*command, job], check=False, capture_output=True).returncode == 0
+        )
+    )
+
+
 def hurry(folder: RunFolder, unit: UnitOfWork, times: int) -> None:
     """Start a requeued job now, for the given time: Slurm would let it wait for two minutes.
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from slurm_stubs import folder_at, lines, units_of, work
-from slurm_watching import beside, hows, hurry, job_of, record, slurm_says, starts, until
+from slurm_watching import beside, hows, hurry, job_of, record, slurm_says, starts, tell, until
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.results import attempts
@@ -74,7 +74,7 @@ def test_a_requeued_job_runs_again_from_its_checkpoint(tmp_path: Path, monkeypat
     def requeue() -> None:
         until(lambda: starts(folder)[unit.name])
         time.sleep(0.3)
-        slurm_says("scontrol", "requeue", job_of(folder, unit))
+        tell(folder, unit, "scontrol", "requeue")
         hurry(folder, unit, 2)
 
     beside(requeue)
@@ -93,13 +93,13 @@ def test_a_job_that_is_told_of_its_end_saves_a_checkpoint_and_goes_back_into_the
     folder, (unit, *_) = folder_at(tmp_path / "run"), units_of("train")
     monkeypatch.setenv("STUB_SECONDS", "60")
 
-    def tell() -> None:
+    def signal() -> None:
         until(lambda: starts(folder)[unit.name])
         time.sleep(0.3)
-        slurm_says("scancel", "--signal=USR2", job_of(folder, unit))  # as Slurm does before the time limit
+        tell(folder, unit, "scancel", "--signal=USR2")  # as Slurm does before the time limit
         hurry(folder, unit, 2)
 
-    beside(tell)
+    beside(signal)
     work([unit], folder, "--time=2")
     until(lambda: hows(folder, unit) == ["time limit", "done"])
     tried = attempts.all_attempts(folder.path)

@@ -10,7 +10,7 @@ from unittest import mock
 
 import pytest
 from slurm_stubs import Quiet, folder_at, lines, units_of, work
-from slurm_watching import beside, hows, hurry, job_of, record, slurm_says, starts, until
+from slurm_watching import beside, hows, hurry, record, starts, tell, until
 
 from modbench.harness.core import files
 from modbench.harness.core.errors import UsageError
@@ -102,13 +102,13 @@ def test_a_job_on_two_nodes_that_is_told_of_its_end_stops_on_both_and_goes_back_
     folder, unit = folder_at(tmp_path / "run"), shared()
     monkeypatch.setenv("STUB_SECONDS", "60")
 
-    def tell() -> None:
+    def signal() -> None:
         until(lambda: starts(folder)[unit.name] == 2)  # one on each node
         time.sleep(0.3)
-        slurm_says("scancel", "--signal=USR2", job_of(folder, unit))
+        tell(folder, unit, "scancel", "--signal=USR2")
         hurry(folder, unit, 4)
 
-    beside(tell)
+    beside(signal)
     work([unit], folder, *ON_BOTH, "--time=2")
     until(lambda: hows(folder, unit) == ["time limit", "done"])
     assert sorted(file.name for file in folder.path.glob("*.kept*")) == [f"{unit.name}.kept{node}" for node in (0, 1)]
