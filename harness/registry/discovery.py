@@ -270,12 +270,13 @@ def _in_file(file: Entry) -> list[Entry]:
     tree, problem = _parsed(file.path)
     if isinstance(tree, str):
         return [replace(file, about=tree, problem="" if file.shipped else problem)]
+    found = {attribute: (name, about) for name, attribute, about in _named(tree, file.kind)}
     named = [
         replace(file, name=name, about=about or _about(tree), attribute=attribute)
-        for name, attribute, about in _named(tree, file.kind)
+        for attribute, (name, about) in found.items()
         if attribute != file.attribute and not attribute.startswith("_")
     ]
-    if named and file.attribute not in _bound(tree):
+    if named and file.attribute not in (found if file.shipped else _bound(tree)):
         return named
     problem = "" if file.shipped else _lacks(tree, file.attribute)
     return [replace(file, about=_about(tree), problem=problem), *named]
