@@ -59,13 +59,21 @@ def width() -> int:
     return min(WIDEST, shutil.get_terminal_size().columns)
 
 
+# A blank at which no line is broken.
+_GLUE = "\u00a0"
+
+
 def wrapped(sentences: Iterable[Value], columns: int, indent: str = "") -> list[str]:
-    """Wrap each sentence to the width; a path or an id stays whole. Further lines of a sentence begin with the indent."""
+    """Wrap each sentence to the width. A path, an id, a number with its % stay whole; further lines begin with the indent."""
     return [
-        line
+        line.replace(f"{_GLUE}%", " %")
         for sentence in sentences
         for line in textwrap.wrap(
-            plain(sentence), columns, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
+            plain(sentence).replace(" %", f"{_GLUE}%"),
+            columns,
+            subsequent_indent=indent,
+            break_on_hyphens=False,
+            break_long_words=False,
         )
     ]
 

@@ -196,3 +196,11 @@ def test_nothing_is_written_of_nothing() -> None:
     assert plain(Listed([])) == ""
     assert str(html.written([Note("x")])) == '<p class="note">x</p>'
     assert number_format.percent(0.031) == "3.1 %"
+
+
+@pytest.mark.parametrize("columns", range(12, 30))
+def test_a_number_and_its_per_cent_stand_on_one_line(columns: int) -> None:
+    said = "found in 95 % of runs, 5 % apart, ±10.6 %"
+    lines = text.wrapped([said], columns)
+    assert " ".join(lines) == said
+    assert not any(line.startswith("%") for line in lines)
