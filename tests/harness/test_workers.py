@@ -218,6 +218,9 @@ def test_a_failure_names_its_log_where_that_lies(here: Path) -> None:
     for layout in (TOGETHER, SPREAD):
         folder = RunFolder(here / layout)
         make(folder.path, layout)
+        assert worker.with_log(record, folder) == record
+        folder.log(unit).parent.mkdir(parents=True, exist_ok=True)
+        folder.log(unit).write_text("Traceback …")
         first, second = worker.with_log(record, folder).outcomes
         assert first.reason is not None
         why, _, log = first.reason.partition("; see ")
