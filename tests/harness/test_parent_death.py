@@ -118,7 +118,7 @@ def started(here: Path, model: str, cold: str) -> tuple[subprocess.Popen[str], l
 
 
 def parent_of(
-    here: Path, model: str, cold: str, limit_s: float, keeper_s: float = 1.5, stops: str = "goes on"
+    here: Path, model: str, cold: str, limit_s: float, keeper_s: float = 4.0, stops: str = "goes on"
 ) -> tuple[subprocess.Popen[str], int, int]:
     """A parent whose unit hangs; the process ids of its worker and of its keeper."""
     made = planned(model)
@@ -142,11 +142,11 @@ def ended_at_limit(here: Path, model: str, *, stopped: bool) -> str:
         model: what hangs.
         stopped: whether the parent is stopped meanwhile, so that it cannot be what ends the unit.
     """
-    limit_s = 1.5
+    limit_s = 2.0
     while True:
         if stopped:
             # A worker that has an alarm is left to it; the keeper ends one that switched it off.
-            keeper_s = 1e6 if model == "hangs" else 1.5
+            keeper_s = 1e6 if model == "hangs" else 4.0
             parent, worker, keeper = parent_of(here, model, "cold", limit_s, keeper_s, "stops")
             os.waitpid(parent.pid, os.WUNTRACED)
             wait_until_gone([worker])
