@@ -23,7 +23,6 @@ from modbench import cli
 from modbench.harness.execution import runner  # noqa: F401  # loaded before the first fork
 from modbench.harness.execution.launch import local
 from modbench.reports.page import render  # noqa: F401  # as runner
-from modbench.reports.writers import html
 
 PATIENCE_S = 1500.0  # against hanging, on a busy machine too
 
@@ -31,8 +30,6 @@ PATIENCE_S = 1500.0  # against hanging, on a busy machine too
 local.PRELOAD = [name for name in local.PRELOAD if name not in {"torch._dynamo", "modbench.harness.passes.time"}]
 for _name in local.PRELOAD:
     importlib.import_module(_name)
-# A report has its words and its tables; drawing the figures of each takes longer than the run that it is about.
-html.to_svg = lambda *_: "<svg></svg>"  # type: ignore[assignment]
 
 
 @dataclass

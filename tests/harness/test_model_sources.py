@@ -16,7 +16,6 @@ from typing import Any
 import planted
 import pytest
 
-from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.model_specs import parse_spec
@@ -280,19 +279,6 @@ def test_a_run_knows_its_files_by_their_hashes(folder: Path) -> None:
     found = {Path(file.path or "").name: file for file in own_files.of(units, "local")}
     assert found.keys() == {"config.json", "model.safetensors", "tokenizer.json"}
     assert all(file.sha256 and file.kind == "model" for file in found.values())
-
-
-def test_options_are_a_part_of_the_name_and_can_be_swept(folder: Path) -> None:
-    plan = make_plan(suite(f"hf:{folder}(attn=[sdpa, eager], weights=random)"), device="cpu")
-    assert [case.arm for case in plan.cases[1:]] == [
-        f"hf:tiny[attn_{attn}-weights_random]" for attn in ("sdpa", "eager")
-    ]
-
-
-def test_a_source_is_a_users_model_for_the_harness(folder: Path) -> None:
-    _, case = make_plan(suite(f"hf:{folder}"), device="cpu").cases
-    assert case.own  # every guard runs
-    assert case.config == ModelConfig.model_validate(settings(f"hf:{folder}"))
 
 
 def trained(model: str) -> Any:
