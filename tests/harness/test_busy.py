@@ -15,6 +15,7 @@ from planted import Trouble, fake_record, planted_suite
 from slurm_stubs import Quiet, folder_at
 
 from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.records import Record
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.process.clocks import union_s
@@ -32,10 +33,12 @@ def test_seconds_covered_by_two_are_counted_once(spans: list[tuple[float, float]
 
 
 class Sleeps(LocalLauncher):
-    """Starts units that last two seconds and compute nothing."""
+    """Starts units that leave a record, last two seconds, and compute nothing."""
+
+    left: Record
 
     def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> Any:
-        folder.write_record(fake_record(unit, Trouble()))
+        folder.write_record(self.left)
         here, there = multiprocessing.Pipe(duplex=False)
         threading.Timer(2.0, there.close).start()
         process = SimpleNamespace(sentinel=here, is_alive=lambda: not here.poll())
@@ -50,7 +53,9 @@ class Sleeps(LocalLauncher):
 def test_the_parent_only_waits(tmp_path: Path) -> None:
     """It blocks on its children's pipes: a parent that polls would take a core, not under 1 % of one."""
     unit = next(unit for unit in planted_suite("draft").units if unit.made_in == "time")
-    running = Run(Sleeps(cold=True, threads=1), folder_at(tmp_path), Quiet())
+    launcher = Sleeps(cold=True, threads=1)
+    launcher.left = fake_record(unit, Trouble())
+    running = Run(launcher, folder_at(tmp_path), Quiet())
     wall, cpu = time.monotonic(), time.process_time()
     running.phase(Slots((unit,), 1), {unit.name: 600.0})
     assert time.process_time() - cpu < 0.01 * (time.monotonic() - wall)
