@@ -124,9 +124,16 @@ class Grid:
     def __init__(self, points: Sequence[Point]) -> None:
         self.axes = [sorted({point.size[i] for point in points}) for i in range(len(points[0].size))]
         self.rates = {point.size: math.log(amount(point.size) / point.seconds) for point in points}
+        self._known: dict[tuple[int, ...], float] = {}  # the layers and arms of a run share few sizes
 
     def rate(self, size: Sequence[int]) -> float:
         """Amount per second at a size."""
+        key = tuple(size)
+        if key not in self._known:
+            self._known[key] = self._interpolated(key)
+        return self._known[key]
+
+    def _interpolated(self, size: tuple[int, ...]) -> float:
         ends = [_between(axis, value) for axis, value in zip(self.axes, size, strict=True)]
         total = 0.0
         for corner in itertools.product(*ends):

@@ -20,7 +20,7 @@ from modbench.reports.tables.cases import CASES
 from modbench.reports.tables.comparisons import COMPARISONS
 
 # What --help, list and validate must not load: it is what makes them slow.
-HEAVY = ("torch", "pandas", "numpy", "scipy", "matplotlib", "seaborn", "jinja2")
+HEAVY = {"torch", "pandas", "numpy", "scipy", "matplotlib", "seaborn", "jinja2", "pynvml", "fvcore", "pytest_benchmark"}
 
 
 LIGHT = [
@@ -49,7 +49,8 @@ def test_help_list_and_validate_load_neither_torch_nor_pandas() -> None:
     assert len(loaded) == len(LIGHT)
     for command, names in zip(LIGHT, loaded, strict=True):
         assert "modbench.cli" in names
-        assert names & {*HEAVY} == set(), command
+        assert names & HEAVY == set(), command
+    assert "pydantic" not in loaded[0]  # the help checks no data yet
 
 
 def test_report_loads_no_torch_and_renders_again_byte_for_byte(tiny_run: Path) -> None:
@@ -162,7 +163,6 @@ def test_a_run_leaves_the_folder_of_the_contract(tiny_run: Path) -> None:
             "logs",
             "cases.csv",
             "comparisons.csv",
-            "breakeven.csv",
             "exchange.csv",
             "report.html",
         )
@@ -180,10 +180,10 @@ def test_a_run_leaves_the_folder_of_the_contract(tiny_run: Path) -> None:
 
 def test_raw_samples_hold_wall_and_cpu_time(tiny_run_records: list[dict[str, Any]]) -> None:
     timed = [record for record in tiny_run_records if record["unit"]["made_in"] == "time"]
-    assert len(timed) == 2 * 2 * 3  # lengths x workloads x launches
+    assert len(timed) == 2 * 3  # workloads x launches
     for record in timed:
         (blocks,) = record["blocks"]
-        assert blocks["columns"]["block"] == list(range(6))  # two rounds of three blocks
+        assert blocks["columns"]["block"] == list(range(4))  # two rounds of two blocks
         for outcome in record["outcomes"]:
             if outcome["status"] == "ok":
                 samples = outcome["samples"]
@@ -198,8 +198,8 @@ def test_every_metric_of_every_case_has_a_row(tiny_run: Path) -> None:
     """Nothing is left out, and what is null has its reason."""
     frame = pd.read_csv(tiny_run / "cases.csv")
     twins = frame[frame.arm == "dense-twin"]
-    assert len(twins) == 2 * 2  # lengths x times
-    assert len(frame) - len(twins) == 9 * (2 * 5 + 3)  # arms x (lengths x measured metrics + trained metrics)
+    assert len(twins) == 2  # times
+    assert len(frame) - len(twins) == 7 * (5 + 3)  # arms x (measured metrics + trained metrics)
     good = frame[~frame.arm.str.startswith("mine:broken") & (frame.metric != "loss/val_causal")]
     assert (good.status == "ok").all(), good[good.status != "ok"].reason.tolist()
     assert good.value.gt(0).all()
@@ -218,7 +218,7 @@ def test_a_real_run_has_a_twin_in_its_timed_units_alone(tiny_run: Path, tiny_run
         assert len(found) == (record["unit"]["made_in"] == "time")
     pairs = pd.read_csv(tiny_run / "comparisons.csv")
     twins = pairs[pairs.arm == "dense-twin"]
-    assert len(twins) == 2 * 2
+    assert len(twins) == 2
     assert set(twins.baseline_arm) == {"dense"}
     assert (twins.ratio != 1).all()  # measured, not copied
 
@@ -230,8 +230,8 @@ def test_a_users_model_is_one_more_arm(tiny_run: Path) -> None:
         *("flops/forward", "flops/train_step", "latency/forward", "latency/train_step", "memory/peak_allocated"),
         *("loss/val", "loss/val_causal", "bpb/val"),
     }
-    flops = mine[(mine.metric == "flops/forward") & (mine.seq_len == 16)].iloc[0]
-    assert flops.ratio > 1
+    (ratio,) = mine[mine.metric == "flops/forward"].ratio
+    assert ratio > 1
     # Each of its logits sees its own token alone: the guard finds it causal, so its one loss is both.
     causal, plain = (mine[mine.metric == key].iloc[0] for key in ("loss/val_causal", "loss/val"))
     assert causal.status == "ok"
@@ -285,7 +285,7 @@ def test_strict_ends_with_1_on_failed_cells(modbench: Any, tmp_path: Path) -> No
     [
         (
             '"bpb/val", "flops/forward"',
-            ("--effort", "smoke", "--batch-size", "1,2", "--seeds", "0,1"),
+            ("--effort", "smoke", "--seeds", "0,1"),
         ),
         # Compiles training steps, which takes most of a minute; "latency/compile" below compiles too.
         pytest.param('"memory/peak_allocated"', ("--compile",), marks=pytest.mark.proof),
@@ -319,7 +319,7 @@ def test_a_part_of_the_metrics_is_a_whole_run(
     compiles = "--compile" in flags or "compile" in metrics
     # A compiler's litter shows when a process ends.
     command = request.getfixturevalue("modbench_process") if "--compile" in flags else modbench
-    if "bpb/val" in metrics:
+    if "bpb/val" in metrics or "ttft" in metrics:  # others weigh, compile or watch a process of their own
         request.getfixturevalue("units_here")
     done = command("run", "s.toml", "--corpus", "text.txt", "--device", "cpu", "-o", "out", *flags, cwd=tmp_path)
     cells = pd.read_csv(tmp_path / "out" / "cases.csv")

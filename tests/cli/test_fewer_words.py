@@ -20,7 +20,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two runs, of which the first by name is the newest, and files of a user's."""
     folder = tmp_path_factory.mktemp("here")
     for name, when in (("new-20261129-1", 2e9), ("old-20261129-1", 1e9)):
-        run = compared_run(folder / "runs" / name).path
+        run = compared_run(folder / "runs" / name, suite={"grid": {"seq_len": [64]}, "launches": 3}).path
         os.utime(run / "run.json", (when, when))
     (folder / "runs" / "zz-no-run").mkdir()
     (folder / "runs" / "latest").symlink_to("old-20261129-1")

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import inspect
 
-import pytest
-
 from modbench.commands._flags import Flags, JsonFlag, SuiteName, with_flags
-from modbench.harness.core.errors import UsageError
 
 
 def test_a_command_offers_the_named_flags_and_receives_one_object() -> None:
@@ -31,18 +28,3 @@ def test_values_come_as_comma_lists_or_repeated_flags() -> None:
     assert flags.settings == {"d_model": 64}
     assert flags.compile
     assert flags.model == ()
-
-
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [
-        (Flags(seq_len=[","]), "--seq-len needs"),
-        (Flags(seq_len=["12.5"]), "--seq-len takes .*'12.5'"),
-        (Flags(capacity=["half"]), "--capacity takes numbers"),
-        (Flags(device="tpu"), "unknown device 'tpu'"),
-        (Flags(effort="hard"), "unknown effort 'hard'"),
-    ],
-)
-def test_a_value_that_cannot_be_read_is_refused(flags: Flags, words: str) -> None:
-    with pytest.raises(UsageError, match=words.replace("(", r"\(")):
-        flags.overrides()

@@ -88,8 +88,7 @@ def test_code_of_a_models_folder_never_runs(here: Path, modbench: Any, command: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["convert", "run", "cost"])
-@pytest.mark.usefixtures("units_here", "undrawn")
+@pytest.mark.parametrize("command", ["convert", "cost"])  # `run` loads it as `convert` does
 def test_a_type_that_transformers_knows_is_made_by_its_own_code(here: Path, modbench: Any, command: str) -> None:
     plant(here / "planted", here / "mark")
     (here / "planted" / "tokenizer_config.json").unlink()

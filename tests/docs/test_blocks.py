@@ -32,6 +32,8 @@ from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.text.tokens import byte_characters
 from modbench.reports.formats.pytest_benchmark import statistics_of
+from modbench.reports.tables import load as loading
+from modbench.reports.tables.load import Loaded
 
 Modbench = Callable[..., CompletedProcess[str]]
 LANGUAGES = {"sh", "python", "toml", "json", "yaml", "text"}
@@ -39,6 +41,8 @@ GROUP: Any = typer.main.get_command(app)
 
 # Commands that measure or wait (and `demo`, which tests/cli/test_start.py runs): here only their arguments are read.
 LONG = {"train", "profile", "doctor", "resume", "demo"}
+# What `audit` looks at here, and at its own size in the proofs.
+SMALL = ("--seq-len", "32", "--batch-size", "2", "--set", "d_model=32", "--set", "n_layers=2")
 # Flags of `run` that `plan` has no use for, with the words that follow them.
 ONLY_OF_RUN = {"-o": 1, "--out": 1, "--launcher": 1, "--launcher-profile": 1, "--timeout": 1, "--strict": 0}
 # Exit codes that are an answer too: a gate may find something, or cannot tell; planted runs have no end.
@@ -150,6 +154,20 @@ def in_this_process(cases: Sequence[Case], *, memory: bool, operators: bool) -> 
     return [own_costs.count(with_facts(case), memory=case is first, operators=operators) for case in cases]
 
 
+@pytest.fixture
+def read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read a run once for all commands of a page, and again when one of them has added to it."""
+    anew, read = loading.load, dict[str, Loaded]()
+
+    def load(run: str | Path, *given: Any, **more: Any) -> Loaded:
+        key = repr((str(run), given, more, sorted(map(str, Path(run).rglob("*.json")))))
+        if key not in read:
+            read[key] = anew(run, *given, **more)
+        return read[key]
+
+    monkeypatch.setattr(loading, "load", load)
+
+
 # --- what every block must be
 
 
@@ -221,7 +239,7 @@ def others(words: list[str], folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("unmeasured", "undrawn")
+@pytest.mark.usefixtures("read_once", "unmeasured", "undrawn")
 @pytest.mark.parametrize("page", [page for page in PAGES if any(b.language == "sh" for b in blocks(page))], ids=page_id)
 def test_commands_do_what_the_page_says(page: Path, here: Path, planted: Path, modbench: Modbench) -> None:
     """Every command of a page in its order, in one folder: runs are planned, what reads runs gets planted ones."""
@@ -245,7 +263,8 @@ def test_commands_do_what_the_page_says(page: Path, here: Path, planted: Path, m
                 continue
             RAN.add(told(words, here))
             without_what_init_writes([name, *rest], here)
-            done = modbench(*(planned(words[1:]) if name == "run" else words[1:]), cwd=here)
+            small = SMALL if name == "audit" and "--seq-len" not in rest else ()
+            done = modbench(*(planned(words[1:]) if name == "run" else words[1:]), *small, cwd=here)
             wanted = ANSWERS.get(name, {0})
             assert done.returncode in wanted, f"{block.place}: {command}\n{done.stderr}"
             assert done.stdout.strip(), command

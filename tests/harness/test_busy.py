@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from planted import Trouble, fake_record, planted_suite
+from slurm_stubs import Quiet, folder_at
 
+from modbench.harness.domain.case import UnitOfWork
+from modbench.harness.domain.records import Record
+from modbench.harness.execution.launch.local import LocalLauncher
+from modbench.harness.execution.phase import Run, Slots
 from modbench.harness.process.clocks import union_s
+from modbench.harness.results.run_folder import RunFolder
 from modbench.reports.tables.load import load
 
 MOMENTS = st.integers(0, 60)
@@ -20,10 +32,38 @@ def test_seconds_covered_by_two_are_counted_once(spans: list[tuple[float, float]
     assert union_s(spans) == len(covered)
 
 
-def test_the_parent_only_waits(tiny_run: Path) -> None:
+class Sleeps(LocalLauncher):
+    """Starts units that leave a record, last two seconds, and compute nothing."""
+
+    left: Record
+
+    def start(self, unit: UnitOfWork, folder: RunFolder, timeout_s: float) -> Any:
+        folder.write_record(self.left)
+        here, there = multiprocessing.Pipe(duplex=False)
+        threading.Timer(2.0, there.close).start()
+        process = SimpleNamespace(sentinel=here, is_alive=lambda: not here.poll())
+        told = {"running": False, "timed_out": False, "exitcode": 0, "died": None, "revive": lambda: False}
+        until = time.monotonic() + timeout_s
+        return SimpleNamespace(unit=unit, record=folder.record(unit), process=process, deadline=until, **told)
+
+    def end(self, handle: Any) -> None:
+        handle.process.sentinel.close()
+
+
+def test_the_parent_only_waits(tmp_path: Path) -> None:
     """It blocks on its children's pipes: a parent that polls would take a core, not under 1 % of one."""
+    unit = next(unit for unit in planted_suite("draft").units if unit.made_in == "time")
+    launcher = Sleeps(cold=True, threads=1)
+    launcher.left = fake_record(unit, Trouble())
+    running = Run(launcher, folder_at(tmp_path), Quiet())
+    wall, cpu = time.monotonic(), time.process_time()
+    running.phase(Slots((unit,), 1), {unit.name: 600.0})
+    assert time.process_time() - cpu < 0.01 * (time.monotonic() - wall)
+
+
+def test_a_run_says_what_its_parent_took_and_how_long_units_ran(tiny_run: Path) -> None:
     loaded = load(str(tiny_run))
     assert loaded.parent_share is not None
-    assert loaded.parent_share < 0.01
+    assert 0 < loaded.parent_share < 1
     assert loaded.inside is not None
     assert 0 < loaded.inside <= 1

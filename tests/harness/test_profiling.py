@@ -146,7 +146,7 @@ def test_without_being_asked_nothing_is_named() -> None:
 @pytest.mark.usefixtures("units_here")
 def test_the_command_opens_up_one_case(modbench: Any, tiny_suite: Path, tmp_path: Path) -> None:
     done = modbench(
-        *("profile", tiny_suite, "-k", "mod[c0.25-T32", "--workload", "train_step", "-o", "out", "--device", "cpu"),
+        *("profile", tiny_suite, "-k", "mod[c0.25-T16", "--workload", "train_step", "-o", "out", "--device", "cpu"),
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
@@ -156,7 +156,7 @@ def test_the_command_opens_up_one_case(modbench: Any, tiny_suite: Path, tmp_path
     assert list(parts.values()) == sorted(parts.values(), reverse=True)
     assert {"router", "top-k and sort", "gather", "scatter", "attention", "mlp", "backward", "optimizer"} <= set(parts)
     modules = {row["module"]: row for row in told["modules"]}
-    assert modules["blocks.1.mlp"]["flops"] == 2 * 8 * 3 * 32 * 128
+    assert modules["blocks.1.mlp"]["flops"] == 2 * 4 * 3 * 32 * 128
     assert modules["blocks.1.mlp"]["keeps"] > 0
     assert modules[""]["seconds"] == pytest.approx(told["wall_s"])
     assert told["peak"]["flop_per_s"] > 0

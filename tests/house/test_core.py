@@ -43,7 +43,7 @@ print(json.dumps({"told": [[each.returncode, each.stdout, each.stderr] for each 
 """
 SMALL = [
     word
-    for key in ("d_model=32", "n_layers=2", "train.tokens=2048", "train.val_tokens=1024")
+    for key in ("d_model=32", "n_layers=2", "train.seq_len=32", "train.tokens=512", "train.val_tokens=256")
     for word in ("--set", key)
 ]
 COMMANDS = {
@@ -51,7 +51,7 @@ COMMANDS = {
     "_routing": ["run", "quick", "--set", "train.watch=true", "-o", "lacking"],
     "task/copy": ["run", "quick", "--set", "metrics=task/copy", "-o", "lacking"],
     # One arm at one length, with its anchor: counted, timed and trained.
-    "run": ["run", "quick", "-k", "mod[c0.125-T256", "--effort", "smoke", *SMALL, "-o", "run"],
+    "run": ["run", "quick", "--seq-len", "32", "-k", "mod[c0.125-T32", "--effort", "smoke", *SMALL, "-o", "run"],
 }
 
 

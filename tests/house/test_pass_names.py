@@ -110,7 +110,3 @@ def test_no_pass_is_named_elsewhere() -> None:
 )
 def test_a_pass_that_is_named_is_found(code: str) -> None:
     assert list(named(ast.parse(code)))
-
-
-def test_every_pass_is_called_as_its_file() -> None:
-    assert {name: catalogue.load("passes", name).name for name in PASSES} == {name: name for name in PASSES}

@@ -47,10 +47,7 @@ def realised_cost(module: Any, made: Case, seq_len: int) -> Cost:
 
 
 # Any other capacity is drawn below.
-SIZES: list[tuple[str, dict[str, Any]]] = [
-    *((model, {}) for model in MODELS),
-    *((model, {"capacity": 1.0}) for model in MODELS if "capacity" in catalogue.model_options(model)),
-]
+SIZES: list[tuple[str, dict[str, Any]]] = [*((model, {}) for model in MODELS), ("mod", {"capacity": 1.0})]
 
 
 def reconciled(made: Case, *, guards: bool = True) -> Counted:

@@ -205,22 +205,6 @@ def test_dense_turns_pairs_by_their_position() -> None:
         assert torch.allclose(turned, still * torch.polar(torch.ones(8, half).double(), angle_Td.double()), atol=1e-5)
 
 
-def test_router_tuning_computes_rows_and_multiplies_them_by_zero() -> None:
-    gated = built("router_tuning").blocks[0]
-    x_BTD, position_BT = stream()
-    mean_BD = gated.norm_attention(x_BTD).mean(1)
-    gated.router.weight.copy_(
-        (torch.linalg.pinv(mean_BD) @ torch.tensor([1.0, -1.0]))[None]
-    )  # row 0 open, row 1 closed
-    with rows_of(gated, "attention.q") as rows:
-        y_BTD = gated(x_BTD, position_BT)
-    assert rows == [B * T]
-    assert gated.open.flatten().tolist() == [1, 0]
-    closed_TD = x_BTD[1] + gated.mlp(gated.norm_mlp(x_BTD[1]))
-    assert torch.equal(y_BTD[1], closed_TD)
-    assert not torch.allclose(y_BTD[0], x_BTD[0] + gated.mlp(gated.norm_mlp(x_BTD[0])))
-
-
 @pytest.mark.parametrize(("part", "level"), [("mlp", "sequence"), ("block", "token"), ("attention", "token")])
 def test_router_tuning_gates_what_it_is_told_to(part: str, level: str) -> None:
     gated = built("router_tuning", part=part, level=level).blocks[0]
@@ -254,17 +238,6 @@ def test_router_tuning_trains_through_the_gate_and_towards_its_target() -> None:
     soft_B1 = (seen[0] @ last.router.weight.detach().T).sigmoid()  # forward 0 or 1, backward the sigmoid's slope
     wanted_1D = 2.0 * (soft_B1 * (1 - soft_B1) * seen[0]).mean(0, keepdim=True)
     assert torch.allclose(last.router.weight.grad, wanted_1D, atol=1e-6)
-
-
-def test_skipgpt_draws_in_evaluation_and_computes_what_it_skips() -> None:
-    module, tokens_BT = built("skipgpt"), tokens()
-    torch.manual_seed(0)
-    with rows_of(module, "attention.q") as attended, rows_of(module, "mlp.up") as computed:
-        first, second = module(tokens_BT), module(tokens_BT)
-    assert attended == computed == [B * T] * LAYERS * 2
-    assert (first - second).abs().max() > 0.1
-    quiet = built("skipgpt", noise=False)
-    assert torch.equal(quiet(tokens_BT), quiet(tokens_BT))
 
 
 def test_skipgpt_runs_with_the_probability_of_its_router() -> None:

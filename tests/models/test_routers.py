@@ -205,16 +205,6 @@ def test_the_balance_loss_prefers_an_even_load() -> None:
     assert lopsided.item() == pytest.approx(3.88)
 
 
-@pytest.mark.parametrize(("warmup", "capacities"), [(0.5, [1.0, 0.6, 0.2, 0.2]), (0.0, [0.2, 0.2, 0.2, 0.2])])
-def test_scheduled_capacity_is_linear(warmup: float, capacities: list[float]) -> None:
-    module, found = build("mod", capacity=0.2, capacity_warmup=warmup), []
-    for done in (0.0, 0.25, 0.5, 0.9):
-        module.set_progress(done)
-        assert isinstance(module.blocks[1], RoutedBlock)
-        found.append(module.blocks[1].capacity)
-    assert found == capacities
-
-
 def test_every_option_of_the_paper_has_a_default_and_a_sentence() -> None:
     """What the paper leaves open stands in the configuration, described, and in the model's page of documentation."""
     said = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from test_flops import case
-from toolbox import build, config, context, tokens
+from toolbox import build, config, context
 from torch.nn import functional as F
 
 from modbench.harness.core.config import ModelConfig
@@ -105,18 +105,6 @@ def test_decoding_reads_shared_experts_too(name: str) -> None:
     assert costs[1] is not None
     reached = 1.0 if name != "mode_staged" else 1 - (1 - 0.125) ** 2
     assert costs[1].read - costs[0].read == pytest.approx(reached * 2 * 2 * 3 * 64 * 40)
-
-
-@pytest.mark.parametrize("choice", ["expert", "token"])
-def test_generation_passes_shared_experts(choice: str) -> None:
-    """Step by step as in one causal forward pass, with narrow experts and wide heads."""
-    module = build("moe", choice=choice, shared_experts=1, expert_d_ff=24, head_dim=12)
-    x_BT = tokens(2, 12)
-    want = module(x_BT, causal=True)
-    logits, cache = module.prefill(x_BT[:, :6])
-    for t in range(6, 12):
-        torch.testing.assert_close(logits, want[:, t - 1], rtol=1e-4, atol=1e-4)
-        logits = module.decode(x_BT[:, t], cache)
 
 
 def test_a_mixture_as_the_field_builds_them_by_hand() -> None:

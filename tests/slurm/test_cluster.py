@@ -23,14 +23,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("slurm")]
 
 
 def test_every_unit_runs_once_in_arrays_that_the_site_allows(tmp_path: Path) -> None:
-    folder, units = folder_at(tmp_path / "run"), units_of("count", "memory", "train", "time")
+    folder, units = folder_at(tmp_path / "run"), units_of("count", "memory", "time")
     work(units, folder, "--gres=gpu:1")
     assert starts(folder) == Counter(unit.name for unit in units)
     assert all(folder.record(unit).exists() for unit in units)
     made = attempts.submissions(folder.path)
     single = [each for each in made if all(len(names) == 1 for names in each.tasks)]
-    assert max(len(each.tasks) for each in made) <= 4  # MaxArraySize
-    assert sum(len(each.tasks) for each in single) == len(units_of("count", "memory", "train"))
+    assert max(len(each.tasks) for each in made) <= 3  # MaxArraySize
+    assert sum(len(each.tasks) for each in single) == len(units_of("count", "memory"))
     (timed,) = [each for each in made if each not in single]
     assert "--exclusive" in timed.options
     assert "--exclusive" not in single[0].options
