@@ -474,3 +474,21 @@ def test_a_run_is_packed_without_its_host(run: Path, tmp_path: Path, monkeypatch
     assert finished.loaded.run.environment["shipped"] is True
     assert not any(b"secret-host" in path.read_bytes() for path in finished.folder.rglob("*.*"))
     assert make_demo.packed(run) == packed.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"command": ["modbench", "run", "/data/me/suite.toml"]}, "names a path"),
+        ({"command": ["modbench", "run", "quick", "on secret-host"]}, "this host"),
+        ({"layout": "spread"}, "layout"),
+    ],
+)
+def test_a_run_that_tells_too_much_is_not_packed(
+    run: Path, change: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "node", lambda: "secret-host")
+    head = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(head | change))
+    with pytest.raises(ValueError, match=said):
+        make_demo.packed(run)
