@@ -64,9 +64,16 @@ MORE: Mapping[str, Mapping[str, str]] = {
         "compare": "compare old new",
         "compare_json": "compare old new --json",
     },
+    "capacity_map": {"by_capacity": "compare run --by capacity"},
+    "combine": {},
+    "trend": {},
+    "routing": {},
     "gpu": {"by_seq_len": "compare run --by seq_len"},
 }
 NAMES = tuple(MORE)
+# Goldens of one question, which do not keep the tables that every run has.
+OF_ONE_QUESTION = {"capacity_map", "combine", "trend", "routing"}
+OF_EVERY_RUN = {"cases", "comparisons", "breakeven", "exchange", "isoflop"}
 # The golden that is stored in the schema that is written now as well (`current_schema.py`).
 CURRENT = "tasks"
 # Files of formats, and of which part they are.
@@ -120,7 +127,7 @@ def made(name: str, folder: Path, stored: str = ".") -> Golden:
             words[f"{title}.txt"] = done.stdout + ("\n--- standard error\n" + done.stderr if done.stderr else "")
     data["exit_codes.json"] = as_json(exits)
     reported = folder / ({**EVERY, **MORE[name]}["report"].split()[1])
-    for path in (*sorted(reported.glob("*.csv")), reported / "report.html", *sorted((folder / "views").iterdir())):
+    for path in (*_tables(name, reported), reported / "report.html", *sorted((folder / "views").iterdir())):
         content = path.read_text(encoding="utf-8")
         if path.suffix == ".csv":
             data[path.name], words[f"{path.stem}_reasons.txt"] = _split_csv(content)
@@ -134,6 +141,12 @@ def made(name: str, folder: Path, stored: str = ".") -> Golden:
         elif path.suffix in PAGES:
             words[path.name] = content
     return Golden(data, words)
+
+
+def _tables(name: str, run: Path) -> list[Path]:
+    """Return the tables of a run that a golden keeps."""
+    skipped = OF_EVERY_RUN if name in OF_ONE_QUESTION else set[str]()
+    return sorted(path for path in run.glob("*.csv") if path.stem not in skipped)
 
 
 def as_json(data: object) -> str:

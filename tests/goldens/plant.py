@@ -1,6 +1,6 @@
 """Makes the stored runs that the goldens are made from.
 
-    PYTHONPATH=tests/harness:tests/reports python tests/goldens/plant.py [NAME …]
+    PYTHONPATH=tests/harness:tests/reports:tests/bench python tests/goldens/plant.py [NAME …]
 
 A stored run is an input: later versions of modbench must read it as it is. So this script is for a golden that is added; it
 refuses to replace one unless --replace says so. Times, losses and answers are planted (`tests/harness/planted.py`); `gpu` is
@@ -22,8 +22,16 @@ from unittest import mock
 
 from planted import left, planted_suite
 from planted_compare import compared_run
+from planted_map import METRICS as MAP_METRICS
+from planted_map import map_plan, map_run
+from planted_panels import dense, drift, flips, with_depth, with_experts
+from planted_panels import routing as routed
+from planted_panels import run as routing_run
 from planted_tasks import planted as planted_tasks
+from test_combine import CONVOLUTION
+from test_combine import planted as planted_combination
 from test_confirm import planted as planted_confirmation
+from test_trend import followed, planted_losses
 
 from modbench.harness.core import files
 from modbench.harness.core.contracts import Text
@@ -111,6 +119,39 @@ def gate(folder: Path) -> None:
     compared_run(folder / "new", seed=2, slower=slower, fails="moe", environment=packages)
 
 
+def capacity_map(folder: Path) -> None:
+    """Plant that one capacity pays at one of two lengths, one nowhere; one without dense of equal cost fails."""
+    rungs = [{"model": "dense", "match": {"arm": "mod", "capacity": capacity}} for capacity in (0.125, 0.5)]
+    arms = [{"model": "dense"}, *rungs, {"model": "mod", "capacity": [0.125, 0.25, 0.5]}]
+    metrics = [*(each for each in MAP_METRICS if each != "flops/train_step"), "memory/parameters"]
+    map_run(folder, map_plan(arms=arms, metrics=metrics), fails="mod[c0.25]")
+
+
+def combine(folder: Path) -> None:
+    """Plant two combinations of two effects: times below the product, or equal to it by CPU time; losses that add up."""
+    planted_combination(folder, waits=CONVOLUTION)
+
+
+def trend(folder: Path) -> None:
+    """Plant a difference of losses that grows with the budget and crosses zero between the smallest and the largest."""
+    made = followed()
+    left(folder, made, losses=planted_losses(made, 0.05), run_noise=0.002, text_noise=0.001)
+
+
+def routing(folder: Path) -> None:
+    """Plant who passes, what it is worth, how routers settled, and what experts and depths do; the router knows."""
+    learned = with_experts(routed())
+    for i, row in enumerate(learned["strata"]["kind"]["bins"]):
+        row["loss_causal"] += 0.01 * i
+    routing_run(
+        folder,
+        dense={"routing": with_depth(dense())},
+        rung={"routing": dense(1.55)},
+        mod={"routing": learned, "flips": flips(0.5), "drift": drift()},
+        stochastic={"routing": routed({"digit": 0.125, "whitespace": 0.125}), "flips": flips(0.02), "drift": drift()},
+    )
+
+
 def gpu(folder: Path) -> None:
     """Run a suite with device times, graphs, clocks and energy on a pretend card."""
     suite = folder / "gpu.toml"
@@ -159,7 +200,8 @@ decode_policy = "budget"
 """
 
 MADE: dict[str, Callable[[Path], None]] = {
-    made.__name__: made for made in (quick, isoflop, search, tasks, decode, gate, gpu)
+    made.__name__: made
+    for made in (quick, isoflop, search, tasks, decode, gate, capacity_map, combine, trend, routing, gpu)
 }
 
 
