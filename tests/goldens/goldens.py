@@ -68,11 +68,12 @@ MORE: Mapping[str, Mapping[str, str]] = {
     "combine": {},
     "trend": {},
     "routing": {},
+    "panels": {},
     "gpu": {"by_seq_len": "compare run --by seq_len"},
 }
 NAMES = tuple(MORE)
 # Goldens of one question, which do not keep the tables that every run has.
-OF_ONE_QUESTION = {"capacity_map", "combine", "trend", "routing"}
+OF_ONE_QUESTION = {"capacity_map", "combine", "trend", "routing", "panels"}
 OF_EVERY_RUN = {"cases", "comparisons", "breakeven", "exchange", "isoflop"}
 # The golden that is stored in the schema that is written now as well (`current_schema.py`).
 CURRENT = "tasks"

@@ -43,7 +43,7 @@ def ratio(cell: Cell) -> tuple[Any, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("named", ["0.25", "c0.25", " C0.25 ", "0.250"])
+@pytest.mark.parametrize("named", [" C0.25 ", "0.250"])
 def test_a_value_of_the_axis_is_the_baseline_where_all_else_is_equal(run: Loaded, named: str) -> None:
     table = compare_by(run, "capacity", named)
     assert table.rows == [0.125, 0.25, 0.5]
