@@ -28,8 +28,8 @@ def remark(said: str) -> None:
 
 def end(error: BaseException) -> NoReturn:
     """End a command that an exception stopped: a user's mistake with a line or two and code 2, a failure of the tool with 3."""
-    message, code = told(error)
     ignore_interrupts()
+    message, code = told(error)
     with contextlib.suppress(OSError):  # standard error may be closed, or on a full disk
         if message:
             remark(message)

@@ -28,14 +28,17 @@ for _command in pkgutil.iter_modules(commands.__path__):
 def main() -> None:
     """Run the command line; a user's mistake ends in one or two lines and exit code 2, a failure of the tool in 3."""
     try:
-        _open_streams()
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows "?" instead of ending the run
-        _check_arguments()
-        _run()
-    except (Exception, KeyboardInterrupt, CannotWrite) as error:  # noqa: BLE001  # the outermost call
-        exit_codes.end(error)
+        try:
+            _open_streams()
+            for stream in (sys.stdout, sys.stderr):
+                if isinstance(stream, io.TextIOWrapper):
+                    stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows "?" instead of ending the run
+            _check_arguments()
+            _run()
+        except (Exception, KeyboardInterrupt, CannotWrite) as error:  # noqa: BLE001  # the outermost call
+            exit_codes.end(error)
+    except KeyboardInterrupt as again:  # before `end` passed over it
+        exit_codes.end(again)
 
 
 def _open_streams() -> None:

@@ -19,7 +19,7 @@ from modbench import api, cli
 from modbench.harness.core import files
 from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageError
 from modbench.harness.machine import certificate
-from modbench.harness.process import graceful_stop
+from modbench.harness.process import exit_codes, graceful_stop
 from modbench.harness.results import lock
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -68,6 +68,32 @@ def test_what_the_system_refuses_ends_in_one_line(
     shown = capsys.readouterr().err
     assert said in shown
     assert len(shown.splitlines()) == bool(said)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [(KeyboardInterrupt(), 130, "interrupted."), (IncompleteError("3 units are left."), 4, "3 units are left.")],
+)
+def test_a_second_ctrl_c_before_the_first_is_told_changes_nothing(
+    error: BaseException, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It comes when the first has left the commands, before further ones are passed over."""
+    ignore_interrupts = exit_codes.ignore_interrupts
+
+    def refuse(**_: object) -> None:
+        raise error
+
+    def interrupted() -> None:
+        monkeypatch.setattr(exit_codes, "ignore_interrupts", ignore_interrupts)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "app", refuse)
+    monkeypatch.setattr(exit_codes, "ignore_interrupts", interrupted)
+    monkeypatch.setattr(sys, "argv", ["modbench"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == code
+    assert capsys.readouterr().err == f"modbench: {said}\n"
 
 
 @pytest.mark.slow
