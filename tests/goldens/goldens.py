@@ -63,12 +63,18 @@ MORE: Mapping[str, Mapping[str, str]] = {
         "gate_lenient": "gate new --against old --lenient",
         "compare": "compare old new",
         "compare_json": "compare old new --json",
+        "compare_verbose": "compare old new -v",
+        "by_capacity_md": "compare new --by capacity --format md",
+        "by_capacity_tex": "compare new --by capacity --format tex",
     },
     "capacity_map": {"by_capacity": "compare run --by capacity"},
     "combine": {},
     "trend": {},
     "routing": {},
-    "panels": {},
+    "panels": {
+        "recommend_fits": "recommend run --max-latency 50ms --max-memory 4.5MB --max-loss-increase 3%",
+        "recommend_none": "recommend run --max-latency 10ms --max-memory 4MB",
+    },
     "gpu": {"by_seq_len": "compare run --by seq_len"},
 }
 NAMES = tuple(MORE)
