@@ -64,6 +64,8 @@ MORE: Mapping[str, Mapping[str, str]] = {
         "compare": "compare old new",
         "compare_json": "compare old new --json",
         "compare_verbose": "compare old new -v",
+        "by_arm_json": "compare new --by arm --seq-len 64 --json",
+        "by_model": "compare new --by model --metric latency/forward",
         "by_capacity_md": "compare new --by capacity --format md",
         "by_capacity_tex": "compare new --by capacity --format tex",
     },
