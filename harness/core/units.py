@@ -11,7 +11,8 @@ from typing import Literal
 
 from modbench.harness.core.errors import UsageError, shown
 
-Unit = Literal["s", "B", "FLOP", "J", "nat", "bit/B", "ratio", "token/s", "token", "count"]
+# `ratio` is shown in per cent; `1` is a plain number; a `count` is a whole one.
+Unit = Literal["s", "B", "FLOP", "J", "nat", "bit/B", "ratio", "token/s", "token", "count", "1"]
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ _SCALES: dict[str, list[tuple[float, str]]] = {
 }
 # Ten years: more is a mistake, and too much for the timers of some systems.
 MOST_S = 10 * 365 * 86_400.0
-_NAMES = {"nat": "nats", "bit/B": "bits/byte", "count": "", "token": "tokens"}
+_NAMES = {"nat": "nats", "bit/B": "bits/byte", "count": "", "1": "", "token": "tokens"}
 
 
 # Threads that torch is asked for: far more take all memory, and nothing can be started afterwards.
@@ -117,7 +118,7 @@ def human(value: float | None, unit: str) -> str:
     if unit == "ratio":  # a percentage: beside speed-ups in × a plain number would look like one
         return f"{value:.1%}"
     factor, name = scale_of(value, unit)
-    return f"{three_digits(value / factor)} {name}"
+    return f"{three_digits(value / factor)} {name}".rstrip()
 
 
 def per_cent(share: float, decimals: int = 1, sign: str = "") -> str:

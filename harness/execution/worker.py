@@ -149,8 +149,13 @@ def run_unit(unit: UnitOfWork, folder: RunFolder, ranks: Ranks = ALONE) -> Recor
 
 
 def with_log(record: Record, folder: RunFolder) -> Record:
-    """Name the unit's log in the reason of every failure that left its traceback there."""
-    where = f"; see {folder.log(record.unit).relative_to(folder.path).as_posix()}"
+    """Name the unit's log in the reason of every failure that left its traceback there; a log without a word is removed later."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    log = folder.log(record.unit)
+    if not log.exists() or not log.stat().st_size:
+        return record
+    where = f"; see {log.relative_to(folder.path).as_posix()}"
     outcomes = tuple(
         each.model_copy(update={"reason": f"{each.reason}{where}"}) if each.kind in TOLD else each
         for each in record.outcomes

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from modbench.harness.core.contracts import AnyMetric, Corpus, Metric, Model, Task
 from modbench.harness.core.errors import UsageError, in_short, shown, unknown
@@ -327,7 +327,7 @@ def not_a(kind: str, made: object) -> str:
         return "" if isinstance(made, exported) else f"is no {exported.__name__} but {shown(made)}"
     if kind == "metrics":
         fits = isinstance(made, tuple | list) and all(isinstance(each, Metric) for each in made)
-        return "" if fits else f"is no tuple of Metric but {shown(made)}"
+        return next(filter(None, map(_no_choice, made)), "") if fits else f"is no tuple of Metric but {shown(made)}"
     if kind == "routers":
         fits = isinstance(made, type) and callable(getattr(made, "score", None))
         return "" if fits else f"is no class with a method `score`, such as a Router, but {shown(made)}"
@@ -335,6 +335,27 @@ def not_a(kind: str, made: object) -> str:
     if lacking:
         return f"is no {kind.removesuffix('s').title()}: it has no {', '.join(lacking)}"
     return "" if kind in PARTS or callable(made) else f"cannot be called: {shown(made)}"
+
+
+@functools.cache
+def _choices() -> dict[str, tuple[str, ...]]:
+    """The values that fields of a metric can have, of those with a list of them."""
+    return {name: get_args(kind) for name, kind in get_type_hints(Metric).items() if get_origin(kind) is Literal}
+
+
+def _no_choice(metric: AnyMetric) -> str:
+    """Which field of a metric has none of its values, or none that fits the others; empty if all do."""
+    for name, known in _choices().items():
+        given = getattr(metric, name)
+        if given not in known:
+            return (
+                f"has a metric {metric.key!r} with {name}={shown(given)}: give one of {', '.join(filter(None, known))}"
+            )
+    if metric.better == "neither" and metric.scored_as == "ratio":
+        return (
+            f"has a metric {metric.key!r} with better='neither', so that no ratio is better: set scored_as='difference'"
+        )
+    return ""
 
 
 def blame(error: BaseException, entry: Entry) -> str:

@@ -248,7 +248,9 @@ def _with_failed(record: Record, problems: Iterable[Problem]) -> Record:
 
 def _failed(outcome: Outcome, problem: Problem) -> Outcome:
     what = Problem(problem.place[2:], problem.what)
-    why = "the clock is too coarse for a call this short, or did not run" if "wall_s" in problem.place else ""
+    why = f"its unit is {outcome.unit}" if "samples" in problem.place else ""
+    if "wall_s" in problem.place:
+        why = "the clock is too coarse for a call this short, or did not run"
     reason = "; ".join(filter(None, (f"not a usable measurement: {str(what).removeprefix('damaged at ')}", why)))
     failed = {"status": "failed", "kind": "numerics", "reason": reason, "samples": {}, "notes": Notes()}
     return outcome.model_copy(update=failed)

@@ -29,34 +29,12 @@ KINDS: dict[str, Architecture] = {
     "moe": "moe",
     "early_exit": "early_exit",
 }
-# Which switch breaks what, beside being top-k.
+# Which switch breaks what, beside being top-k: what no piece of the museum does.
 BREAKS: list[tuple[dict[str, Any], set[str]]] = [
     ({}, set()),
-    ({"positions": "none"}, set()),
-    ({"capacity": 0.5}, set()),
-    ({"routed": (0, 2)}, set()),
-    ({"less": 1}, {"mod_k"}),
-    ({"less": -1}, {"mod_k"}),
-    ({"weigh": "sigmoid"}, {"mod_residual"}),
-    ({"weigh": "softmax"}, {"mod_residual"}),
-    ({"weigh": "none"}, {"mod_residual", "mod_gradient"}),
-    ({"form": "mlp"}, {"mod_residual"}),
-    ({"form": "r(x + f)"}, {"mod_residual", "mod_stream"}),
-    ({"form": "doubled"}, {"mod_stream"}),
-    ({"form": "twice"}, {"mod_residual", "mod_stream"}),
-    ({"masks": True}, {"skips", "zeroed", "saves", "mod_attention"}),
-    ({"keys": "all"}, {"mod_attention"}),
-    ({"positions": "compact"}, {"mod_attention"}),
-    ({"routers": 0}, {"mod_routers"}),
     ({"routers": 2}, {"mod_routers"}),
-    ({"routed": (0, 1, 3)}, {"mod_blocks"}),
     ({"routed": ()}, {"mod_blocks", "skips"}),
-    ({"cut": True}, {"mod_gradient"}),
-    ({"bypass": 0.5}, {"mod_bypass"}),
-    ({"noise": 1.0}, {"deterministic"}),
     ({"state": True}, {"deterministic"}),
-    ({"coupled": True}, {"rows_independent"}),
-    ({"over_batch": True}, {"rows_independent", "mod_k"}),
     ({"causal": True}, {"mod_k"}),
 ]
 
@@ -67,7 +45,7 @@ def card_of(module: Any, of: Architecture | None, *, seq_len: int = 32, seed: in
 
 
 @pytest.mark.slow
-@pytest.mark.proof  # the museum has one of most in CI
+@pytest.mark.proof
 @pytest.mark.parametrize(("switches", "broken"), BREAKS, ids=lambda each: str(each) if isinstance(each, dict) else "")
 def test_what_is_broken_is_named_and_nothing_else(switches: dict[str, Any], broken: set[str]) -> None:
     card = card_of(toy(**switches), "mod")
@@ -76,10 +54,15 @@ def test_what_is_broken_is_named_and_nothing_else(switches: dict[str, Any], brok
     assert set(card.deviates) == broken | future
 
 
-def test_random_numbers_are_held_where_shapes_differ() -> None:
-    audited = targets.in_memory(toy(noise=1.0), "mod", targets.Called(32, 3))
+def test_random_numbers_are_held_where_shapes_differ_and_no_model_stays_in_memory() -> None:
+    module = toy(noise=1.0)
+    seen = weakref.ref(module)
+    audited = targets.in_memory(module, "mod", targets.Called(32, 3))
     card = audit(audited, only=("deterministic", "alone", "mod_residual"))
     assert (card.deviates, card.named("holds")) == (("deterministic",), ("alone", "mod_residual"))
+    del module, audited
+    gc.collect()
+    assert seen() is None
 
 
 @pytest.mark.slow
@@ -98,15 +81,6 @@ def test_each_shipped_model_has_its_expected_card(name: str) -> None:
     lines = terminal.card(card, 80).splitlines()
     assert len(lines) <= 30 - 1  # the path of the page follows
     assert max(map(len, lines)) <= 80
-
-
-def test_no_model_stays_in_memory() -> None:
-    module = toy()
-    seen = weakref.ref(module)
-    card_of(module, "mod")
-    del module
-    gc.collect()
-    assert seen() is None
 
 
 def product(name: str, left: str, rows: int | None = None, cost: int = 10) -> Product:

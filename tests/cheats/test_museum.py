@@ -40,6 +40,17 @@ TRAINED = {
     *("gate_that_learns", "gradient_checkpointing", "low_rank_adapters", "running_statistics", "spectral"),
     *("tied_weights", "weight_normalised"),
 }
+# Honest models that meet the guards as another one does; proofs run them.
+LIKE_OTHERS = {
+    "bf16_case",  # bf16_with_fp32_inside
+    "chosen_tokens_twice",  # tests/models/test_guards.py
+    "float64_inside",  # bf16_with_fp32_inside
+    "fourier_mixing",  # convolution
+    "frozen_backbone",  # low_rank_adapters
+    "recurrence_gru",  # recurrence_lstm
+    "scan_by_hand",  # recurrence_lstm
+    "weight_normalised",  # spectral
+}
 
 
 def says(file: str) -> dict[str, Any]:
@@ -93,7 +104,7 @@ def test_the_museum_is_large_enough_and_documented() -> None:
     """`docs/method-guards.md` has a row for every attack, with the label or the words by which it is found."""
     assert len(ATTACKS) >= 16
     assert len(HONEST) >= 20
-    assert {*HONEST} >= TRAINED
+    assert {*HONEST} >= TRAINED | LIKE_OTHERS
     method = (HERE.parents[1] / "docs" / "method-guards.md").read_text(encoding="utf-8")
     table = method.partition("## Attacks")[2].partition("\n## ")[0]
     rows = [
@@ -124,7 +135,10 @@ def test_every_attack_is_named(name: str, tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("name", "train"),
     [
-        *((name, name in TRAINED) for name in HONEST),
+        *(
+            pytest.param(name, name in TRAINED, marks=pytest.mark.proof if name in LIKE_OTHERS else ())
+            for name in HONEST
+        ),
         *(pytest.param(name, True, marks=pytest.mark.proof) for name in HONEST if name not in TRAINED),
     ],
 )

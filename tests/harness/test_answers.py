@@ -145,7 +145,7 @@ def test_pieces_are_the_whole() -> None:
 @pytest.mark.parametrize(
     "model",
     [
-        pytest.param(model, marks=() if model in {"dense", "mod", "depth_branches"} else pytest.mark.proof)
+        pytest.param(model, marks=() if model == "mod" else pytest.mark.proof)
         for model in sorted(catalogue.entries("models"))  # test_training.py trains them all
     ],
 )

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import false_positives
@@ -99,58 +98,6 @@ def decision(
     return Decision(beside, tool, more, wall_s, wall_s / 2, {tool: found} if found else {}, "" if found else "it broke")
 
 
-def test_what_had_least_of_its_share_comes_next() -> None:
-    jobs = [(0, tool, more) for tool in ("ours", "pyperf") for more in (100, 103)]
-    made: list[Decision] = []
-    for _ in range(40):
-        job = planted_pairs.next_job(made, jobs, 100, others=0.25)
-        assert job is not None
-        made.append(decision(Found(), tool=job[1], more=job[2], wall_s=30.0 if job[2] == 103 else 10.0))
-    spent = {job: sum(each.wall_s for each in made if (each.load, each.tool, each.more) == job) for job in jobs}
-    whole = sum(spent.values())
-    assert [spent[job] / whole for job in jobs] == pytest.approx([0.375, 0.375, 0.125, 0.125], abs=0.05)
-
-
-def test_a_job_that_has_its_pairs_is_done() -> None:
-    jobs = [(0, "ours", 100), (2, "ours", 100)]
-    made = [decision(Found()), decision(Found(), beside=2, wall_s=99.0)]
-    assert planted_pairs.next_job(made, jobs, 2, 0.5) == jobs[0]
-    assert planted_pairs.next_job([*made, decision(Found())], jobs, 2, 0.5) == jobs[1]
-    assert planted_pairs.next_job(made, jobs, 1, 0.5) is None
-
-
-Call = Callable[..., list[Decision]]
-
-
-@pytest.fixture
-def measure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Call, list[tuple[int, str, int]]]:
-    """Measure with arguments into one file, by tools that decide at once; and the jobs that they were given."""
-    asked: list[tuple[int, str, int]] = []
-
-    def decide(job: tuple[int, str, int], _seconds: float, _mean_s: float) -> Decision:
-        asked.append(job)
-        return decision(Found("worse", "worse", 1.03), tool=job[1], more=job[2], beside=job[0])
-
-    def call(*arguments: str) -> list[Decision]:
-        monkeypatch.setattr(sys, "argv", ["script", "--out", str(tmp_path / "made.jsonl"), *arguments])
-        return planted_pairs.decisions("")
-
-    monkeypatch.setattr(planted_pairs, "decide", decide)
-    monkeypatch.setattr(planted_pairs, "lacks", lambda tool: tool == "hyperfine")
-    return call, asked
-
-
-def test_measuring_goes_on_where_the_file_ends(measure: tuple[Call, list[tuple[int, str, int]]]) -> None:
-    call, asked = measure
-    first = call("--tools", "ours,hyperfine", "--load", "0,2", "--more", "103", "--pairs", "2")
-    assert asked == [(0, "ours", 103), (2, "ours", 103)] * 2
-    assert call("--tools", "ours", "--load", "0,2", "--more", "103", "--pairs", "2") == first
-    assert call("--load", "2", "--seconds", "0") == [each for each in first if each.load == 2]
-    assert len(asked) == 4
-    assert len(call("--tools", "ours", "--load", "2", "--more", "103", "--pairs", "3")) == 3
-    assert asked[4:] == [(2, "ours", 103)]
-
-
 def test_a_table_counts_what_each_rule_said_with_exact_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planted_pairs, "lacks", lambda tool: tool == "pyperf")
     made = [
@@ -206,24 +153,3 @@ def test_ours_says_what_both_clocks_and_the_count_of_instructions_say(monkeypatc
     counted = found["**ours**, instructions"]
     assert (counted.said, counted.apart) == (None, None)
     assert counted.ratio == pytest.approx(1.03)
-
-
-def test_a_tool_that_fails_leaves_its_last_line() -> None:
-    made = planted_pairs.decide((0, "no such tool", 100), 0.5, 0.0)
-    assert (made.found, made.failed) == ({}, "KeyError: 'no such tool'")
-    assert made.cpu_s > 0
-
-
-@pytest.mark.proof
-@pytest.mark.parametrize("tool", planted_pairs.TOOLS)
-def test_every_tool_decides_in_its_own_process(tool: str) -> None:
-    if planted_pairs.lacks(tool):
-        pytest.skip(f"{tool} is not installed")
-    made = planted_pairs.decide((1, tool, 103), 0.5, 0.0)
-    assert made.failed == ""
-    ratios = [each.ratio for each in made.found.values() if each.ratio is not None]
-    assert ratios
-    assert all(0.2 < ratio < 5 for ratio in ratios)
-    words = {word for each in made.found.values() for word in (each.said, each.apart)} - {None}
-    assert words <= {"worse", "better", "different", "equivalent", "inconclusive", "contaminated", "undecided"}
-    assert bool(words) == (tool != "torch_timer")

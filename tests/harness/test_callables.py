@@ -65,7 +65,7 @@ def test_too_few_rounds_claim_nothing() -> None:
     assert "4 rounds are too few" in (found.reason or "")
 
 
-@pytest.mark.parametrize(("later_s", "rounds", "calls"), [(1e-4, 100, 20), (2e-3, 19, 20), (2e-2, 19, 1), (0.5, 9, 1)])
+@pytest.mark.parametrize(("later_s", "rounds", "calls"), [(1e-4, 100, 20), (2e-2, 19, 1)])
 def test_rounds_end_where_calls_take_longer_than_in_the_warm_up(later_s: float, rounds: int, calls: int) -> None:
     """A busy machine: 100 rounds were planned from calls of 0.1 ms, 20 of them for a sample."""
     clock = FakeClock()
@@ -80,7 +80,7 @@ def test_rounds_end_where_calls_take_longer_than_in_the_warm_up(later_s: float, 
     assert len(set(asked.samples["new"]["round"])) == 25  # what was asked for is made
 
 
-@pytest.mark.parametrize(("runs", "rounds"), [(1.0, 18), (0.5, 36), (0.25, 72), (0.1, 90)])
+@pytest.mark.parametrize(("runs", "rounds"), [(1.0, 18), (0.25, 72)])
 def test_waiting_for_a_processor_does_not_count_up_to_a_limit(runs: float, rounds: int) -> None:
     """As above, where the thread runs for a share of the time of each call; a round takes four samples of 21 calls."""
     clock = FakeClock()

@@ -13,6 +13,8 @@ from planted import ENVIRONMENT
 from test_faults import outcomes, planned, run_units
 
 from modbench.harness.domain.notes import TimeNotes
+from modbench.harness.execution import phase
+from modbench.harness.planning.plan import Plan
 from modbench.harness.registry import catalogue
 from modbench.harness.subject import shared_state
 from modbench.reports.questions import first_screen
@@ -35,7 +37,7 @@ def slow_everywhere(config):
     clocks.perf_counter = lambda: read() / 2
     clocks.kernel_s = lambda: kernel() / 2
     if workspace.HERE.unit.startswith("time-"):
-        time.sleep(6)
+        time.sleep(2)
     return Plain(config)
 """
 
@@ -44,10 +46,6 @@ LEFT_ON = {
     "anomaly mode": ("torch.autograd.set_detect_anomaly(True)", "anomaly detection"),
     "a forward hook": (
         "torch.nn.modules.module.register_module_forward_hook(lambda module, given, made: None)",
-        "the hooks of every module",
-    ),
-    "a forward pre-hook": (
-        "torch.nn.modules.module.register_module_forward_pre_hook(lambda module, given: None)",
         "the hooks of every module",
     ),
     "a backward hook": (
@@ -69,13 +67,11 @@ LEFT_ON = {
     "autocast": ("torch.autocast('cpu', torch.bfloat16).__enter__()", "autocast"),
     "a mode of functions": ("Functions().__enter__()", "modes of torch's functions"),
     "a mode of operators": ("Operators().__enter__()", "modes of torch's operators"),
-    "the device of a CPU": ("torch.set_default_device('cpu')", "modes of torch's functions"),
     "a profiler": ("torch.autograd.profiler.profile().__enter__()", "torch's profiler"),
     "one thread of autograd": ("torch.autograd.set_multithreading_enabled(False)", "threads of the backward pass"),
     "no fast path": ("torch.backends.mha.set_fastpath_enabled(False)", "the fast path of attention"),
     "denormals": ("torch.set_flush_denormal(True)", "denormal numbers"),
     "no collector": ("gc.disable()", "the garbage collector"),
-    "a collector in a hurry": ("gc.set_threshold(1)", "the garbage collector"),
     "a trace": ("sys.settrace(lambda *_: None)", "a function that traces Python"),
     "a profile": ("sys.setprofile(lambda *_: None)", "a function that profiles Python"),
     "traced memory": ("tracemalloc.start()", "the tracing of memory"),
@@ -91,11 +87,19 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def timed(model: str) -> Plan:
+    """A plan of the unit that times it beside dense."""
+    made = planned(model, ["latency/forward"])
+    return made.model_copy(update={"units": tuple(unit for unit in made.units if unit.made_in == "time")})
+
+
 @pytest.mark.slow
-def test_a_model_that_moves_every_clock_of_its_process_is_found_by_the_parent(here: Path) -> None:
+def test_a_model_that_moves_every_clock_of_its_process_is_found_by_the_parent(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It reaches into the harness, and slows the kernel's clock with ours; the parent's it cannot reach."""
-    records = run_units(planned("slow_everywhere", ["latency/forward"]), here)
-    (bad,) = outcomes([record for record in records if record.unit.made_in == "time"], "bad:")
+    monkeypatch.setattr(phase, "ENDING_S", 0.3)  # so that two seconds are enough
+    (bad,) = outcomes(run_units(timed("slow_everywhere"), here), "bad:")
     assert "process that started it" in str(bad.noted(TimeNotes).clock_changed)
 
 
@@ -159,14 +163,10 @@ def test_what_a_users_file_leaves_on_is_put_back_and_named(what: str) -> None:
 @pytest.mark.slow
 def test_what_a_file_leaves_on_is_in_the_record_and_in_what_to_doubt(here: Path) -> None:
     (here / "bad.py").write_text("import torch\ntorch.autograd.set_detect_anomaly(True)\n" + CHEATS)
-    made = planned("Plain", ["latency/forward"])
-    records = [each for each in run_units(made, here, environment=ENVIRONMENT) if each.unit.made_in == "time"]
-    assert records
-    for record in records:
-        (arm, changed), *more = record.restored.items()
-        assert arm.startswith("bad:Plain[")
-        assert changed == "anomaly detection to on"
-        assert not more
+    (record,) = run_units(timed("Plain"), here, environment=ENVIRONMENT)
+    ((arm, changed),) = record.restored.items()
+    assert arm.startswith("bad:Plain[")
+    assert changed == "anomaly detection to on"
     said = " ".join(map(plain, first_screen.doubts(load(here / "run"))))
     assert "bad:Plain changed anomaly detection" in said
 

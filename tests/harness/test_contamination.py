@@ -195,16 +195,6 @@ def test_what_a_system_does_not_expose_has_no_column(monkeypatch: pytest.MonkeyP
     collector.close()
 
 
-def test_a_trend_is_found_and_noise_is_not() -> None:
-    rising = [0.001 * i for i in range(20)]
-    drift, p = trend_test.pooled([rising])
-    assert drift == pytest.approx(0.019)
-    assert p < 1e-6
-    assert set(trend_test.unsteady({"a": rising, "b": [0.0] * 20})) == {"a"}
-    assert trend_test.pooled([[0.3] * 10]) == (0.0, 1.0)
-    assert trend_test.unsteady({"a": [0.0001 * i for i in range(20)]}) == {}  # certain, and too small to matter
-
-
 @pytest.mark.slow
 def test_the_level_is_shared_out_among_arms() -> None:
     """400 launches of eight noisy arms: about one in a hundred launches is called unsteady, not one in twelve."""

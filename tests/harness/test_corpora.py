@@ -76,16 +76,12 @@ def read(corpus: object) -> Text:
         lambda here: jsonl(here / "a.jsonl"),
         lambda here: jsonl(here / "A.NDJSON"),
         lambda here: jsonl(here / "a.jsonl.gz"),
-        lambda here: jsonl(here / "a.jsonl", STORIES[::-1] + STORIES[:9]),
         lambda here: jsonl(here / "a.jsonl", [*STORIES, None, "", "half a pair \ud800"]),
         lambda here: jsonl(here / "a.jsonl", field="content"),
-        lambda here: jsonl(here / "a.jsonl", field="story"),
-        lambda here: parquet(here / "a.parquet"),
         lambda here: parquet(here / "a.parquet", [*STORIES, None, ""], kind="large"),
         lambda here: parquet(here / "a.parquet", field="story", kind="coded"),
         lambda here: f"hf:{saved(here)}/one",
         lambda here: f"hf:{saved(here)}/both?split=train",
-        lambda here: f"hf:{jsonl(here / 'train.jsonl').parent}",
         lambda here: f"hf:{parquet(here / 'train.parquet').parent}?stream=0",
         lambda here: f"hf:{jsonl(here / 'test.jsonl', field='story').parent}?split=test&column=story",
     ],
@@ -164,13 +160,9 @@ def test_names_are_told_from_paths() -> None:
             ["line 1", "'text' nor 'content'", "text 'q', 'r'", "?column="],
         ),
         ("a.jsonl", b'{"step": 1}', "", ["only 'step'"]),
-        ("a.jsonl", b"{}", "", ["only nothing"]),
         ("a.jsonl", b'{"text": "a"}\n{"text": ', "", ["line 2: not JSON", "JSON object a line"]),
-        ("a.jsonl", b"[" * 100000, "", ["line 1: not JSON"]),
-        ("a.jsonl", b"\xff\xfe", "", ["line 1: not JSON"]),
         ("a.jsonl", b'["a"]', "", ["line 1: a list"]),
         ("a.jsonl", b'{"text": "a"}\n\n{"text": 3}', "", ["line 3: field 'text'", "a number"]),
-        ("a.jsonl", b'{"text": true}', "", ["a boolean"]),
         (
             "a.jsonl",
             b'{"text": "a", "story": "b"}',
@@ -179,7 +171,6 @@ def test_names_are_told_from_paths() -> None:
         ),
         ("a.jsonl", b'{"text": "a"}', "?colum=text", ["unknown option", "Did you mean 'column'?"]),
         ("a.jsonl", b'{"text": "a"}', "?column=", ["option 'column'", "one value"]),
-        ("a.jsonl", b'{"text": "a"}', "?column=text&column=text", ["option 'column'", "one value"]),
         ("a.jsonl", b'{"text": "a"}\n{"text": "a"}', "", ["1 different document(s)", "last tenth"]),
         (
             "a.jsonl.gz",
@@ -187,7 +178,6 @@ def test_names_are_told_from_paths() -> None:
             "",
             ["a.jsonl.gz cannot be read", "ended before"],
         ),
-        ("a.jsonl.gz", b'{"text": "a"}', "", ["cannot be read", "Not a gzipped file"]),
         ("a.txt.gz", gzip.compress(b"text " * 99, mtime=0)[:-9], "", ["a.txt.gz cannot be read", "ended before"]),
         ("a.txt.gz", gzip.compress(b"\xff", mtime=0), "", ["is not UTF-8 text"]),
         ("a.txt", b"text", "?column=text", ["has no columns"]),
@@ -285,7 +275,7 @@ def test_a_set_from_the_hub_is_read_once(hub: Callable[..., Hub], tmp_path: Path
     assert made.calls[1:] == [{**expected, "streaming": False}]
 
 
-@pytest.mark.parametrize("other", ["split=a", "config=a", "revision=a", "megabytes=7", "column=title"])
+@pytest.mark.parametrize("other", ["split=a", "megabytes=7", "column=title"])
 def test_other_options_are_another_text(other: str, hub: Callable[..., Hub]) -> None:
     made = hub([{"text": story, "title": story + "!"} for story in STORIES])
     read("hf:some/stories")
@@ -323,10 +313,6 @@ def test_how_much_is_read_where_nothing_is_said(
             "DatasetNotFoundError:Dataset 'a/b' doesn't exist on the Hub or cannot be accessed.",
             ["doesn't exist", "hf auth login"],
         ),
-        (
-            "DatasetNotFoundError:Dataset 'a/b' is a gated dataset on the Hub.\nVisit it",
-            ["is a gated dataset", "hf auth login"],
-        ),
         ("ConnectionError:Couldn't reach 'a/b' on the Hub", ["Couldn't reach", "stream=0"]),
         ("ValueError:Bad split: train. Available splits: ['test']", ["Available splits: ['test']", "split="]),
         ("RuntimeError:Dataset scripts are no longer supported", ["no longer supported", "RuntimeError"]),
@@ -354,15 +340,13 @@ def test_what_the_hub_refuses_is_said_in_words(error: str, said: list[str], hub:
     ("spec", "said"),
     [
         ("hf:", ["names no data set"]),
-        ("hf", ["names no data set"]),
         ("hf:a/b?splt=x", ["unknown option", "Did you mean 'split'?"]),
         ("hf:a/b?stream=yes", ["stream is", "'yes'"]),
-        *((f"hf:a/b?megabytes={wrong}", ["above 0 or 'all'", wrong]) for wrong in ("0", "-3", "many", "nan", "inf")),
+        *((f"hf:a/b?megabytes={wrong}", ["above 0 or 'all'", wrong]) for wrong in ("0", "many", "nan")),
         ("hf:some.txt", ["is a file", "Leave out 'hf:'"]),
         ("hf:saved/one?column=id", ["column 'id' holds int"]),
         ("hf:saved/one?column=texts", ["unknown column", "Did you mean 'text'?"]),
         ("hf:saved/both?split=val", ["Bad split: val", "['test', 'train']"]),
-        ("hf:nothing", ["EmptyDatasetError"]),
     ],
 )
 def test_a_wrong_data_set_is_answered_in_words(
@@ -370,22 +354,12 @@ def test_a_wrong_data_set_is_answered_in_words(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("some.txt").write_text("text")
-    Path("nothing").mkdir()
     saved(tmp_path / "saved")
     with pytest.raises(UsageError) as refused:
         read(spec)
     for words in said:
         assert words in str(refused.value)
     assert "\n" not in str(refused.value)
-
-
-def test_the_hub_out_of_reach_fails_at_once(modbench_process: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    done = modbench_process("plan", "quick", "--corpus", "hf:nobody/nothing?split=train")
-    assert done.returncode == 2
-    assert "Couldn't reach 'nobody/nothing'" in done.stderr
-    assert len(done.stderr.strip().splitlines()) <= 2
-    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.usefixtures("unmeasured")

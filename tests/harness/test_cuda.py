@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import sys
-import types
 import warnings
 from typing import Any
 
@@ -17,15 +16,13 @@ from fake_nvml import FakeNVMLError, fake_pynvml, refuse
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Text
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.domain.case import Comparison, Protocol, UnitOfWork
 from modbench.harness.domain.evidence import Evidence
-from modbench.harness.domain.notes import EnergyNotes, TimeNotes
+from modbench.harness.domain.notes import TimeNotes
 from modbench.harness.domain.records import Blocks, Outcome
 from modbench.harness.execution.runner import phases
 from modbench.harness.machine import nvml
 from modbench.harness.memory import fit_trial
 from modbench.harness.memory.step_peak import of_training
-from modbench.harness.passes import energy as energy_pass
 from modbench.harness.passes import time as time_pass
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override
@@ -274,46 +271,6 @@ def test_a_budget_on_a_card_comes_beside_what_libraries_hold(cuda: FakeCuda, mon
     assert shares == [0.5]
     with pytest.raises(ValueError, match="than this card"):
         fit_trial.limit("cuda", 80 * 2**30)
-
-
-def energy(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch, driver: Any) -> list[Outcome]:
-    """Windows of two arms on a device whose clock is virtual."""
-    monkeypatch.setitem(sys.modules, "pynvml", driver)
-    for name in ("time", "clocks"):
-        monkeypatch.setattr(energy_pass, name, types.SimpleNamespace(perf_counter=lambda: cuda.host, sleep=cuda.sleep))
-    monkeypatch.setattr(Subject, "train_step", lambda _self, _tokens: cuda.launch(0.1))
-    arms = (case(), case().model_copy(update={"arm_parts": ("twin",)}))
-    metrics = [catalogue.metrics()[key] for key in ("energy/total", "energy/per_token")]
-    comparison = Comparison(arms=arms, metrics=tuple(metric.key for metric in metrics))
-    protocol = Protocol(rounds=1, warm_up_calls=1, seed=0, corpus="stdlib", corpus_path=None, corpus_sha256="")
-    fields: dict[str, Any] = {"name": "e", "made_in": "energy", "launch": 0, "flops": 1.0, "workload": "train_step"}
-    fields["facts"] = catalogue.facts_of_unit("energy", "train_step", comparison.metrics)
-    unit = UnitOfWork(comparison=comparison, protocol=protocol, **fields)
-    return list(energy_pass.run(unit, metrics))
-
-
-def test_energy_is_the_counter_over_windows_of_seconds(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
-    # 400 W, read off ten times a second.
-    steps = fake_pynvml(nvmlDeviceGetTotalEnergyConsumption=lambda _: 40_000 * int(cuda.host / 0.1))
-    outcomes = energy(cuda, monkeypatch, steps)
-    assert [outcome.status for outcome in outcomes] == ["ok"] * 4
-    total = outcomes[0]
-    assert total.unit == "J"
-    # A window lasts 3 s of 0.1 s calls, and is closed by the call after which the counter has moved: 40 J a call, 5 J a token.
-    assert total.samples["calls"] == [31, 31]
-    assert total.samples["value"] == pytest.approx([40] * 2)
-    assert outcomes[2].samples["value"] == pytest.approx([5] * 2)
-    assert total.noted(EnergyNotes).idle_W == pytest.approx(400, rel=0.01)
-    assert total.noted(EnergyNotes).power_W == pytest.approx(400, rel=0.01)
-    # There and back: positions of the two arms mirror one another.
-    positions = [outcome.samples["position"] for outcome in outcomes[:2]]
-    assert sorted(map(tuple, positions)) == [(0, 3), (1, 2)]
-
-
-def test_a_card_without_a_counter_is_null_with_the_reason(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
-    outcomes = energy(cuda, monkeypatch, fake_pynvml(nvmlDeviceGetTotalEnergyConsumption=refuse))
-    assert {outcome.status for outcome in outcomes} == {"skipped"}
-    assert outcomes[0].reason == "energy: NVML: Not Supported"
 
 
 def test_on_cuda_every_unit_runs_alone_and_cold() -> None:

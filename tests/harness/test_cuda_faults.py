@@ -174,7 +174,6 @@ CHANGES: dict[str, tuple[Callable[[], object], str]] = {
     "the newer way": (lambda: setattr(BACKENDS.cuda.matmul, "fp32_precision", "tf32"), "cuBLAS tf32"),
     "for all at once": (lambda: setattr(BACKENDS, "fp32_precision", "tf32"), "all libraries tf32"),
     "convolutions": (lambda: setattr(BACKENDS.cudnn, "allow_tf32", False), "convolutions in cuDNN ieee"),
-    "flash": (lambda: torch.backends.cuda.enable_flash_sdp(False), "the kernels of attention"),
     "cudnn_sdp": (lambda: torch.backends.cuda.enable_cudnn_sdp(False), "the kernels of attention"),
     "benchmark": (lambda: setattr(BACKENDS.cudnn, "benchmark", True), "cuDNN's flags"),
     "deterministic": (lambda: torch.use_deterministic_algorithms(True), "deterministic algorithms"),

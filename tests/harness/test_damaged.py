@@ -82,20 +82,15 @@ def in_other_blocks(body: Body) -> None:
     ("name", "edit", "said"),
     [
         (LAUNCH, column("wall_s", 3, float("inf")), r"outcomes\.0\.samples\.wall_s\[3\]: inf is not"),
-        (LAUNCH, column("wall_s", 3, float("nan")), r"wall_s\[3\]: nan is not"),
         (LAUNCH, column("wall_s", 3, 10**400), r"wall_s\[3\]: .*beyond 2\^63"),
         (LAUNCH, column("wall_s", 0, 0.0), r"wall_s\[0\]: 0 is not above 0"),
         (LAUNCH, column("wall_s", 0, 1e-320), r"wall_s\[0\]: 1e-320 is too small"),
         (LAUNCH, lambda b: b.update(wall_s=5e-324), r"wall_s: 5e-324 is too small"),
         (COUNT, operators([{"kind": "product", "size": [4]}]), r"work\.0: .*\(4,\) .*product.* 4 "),
-        (COUNT, operators([{"kind": "view", "size": [4]}]), r"work\.0: .* view"),
-        (COUNT, operators([{"kind": "optimizer", "size": [8]}]), r"work\.0: .* optimizer.* 2 "),
         (COUNT, operators([{"kind": "pointwise", "size": [-8]}]), r"work\.0: .* pointwise"),
         (COUNT, operators([{"kind": "pointwise", "size": [8], "calls": 0}]), r"work\.0\.calls"),
-        (LAUNCH, column("wall_s", 0, -1.0), r"wall_s\[0\]: -1 is not above 0"),
         (LAUNCH, column("wall_s", 0, 1e300), r"wall_s\[0\]: 1e\+300 .*1e\+09"),
         (LAUNCH, column("wall_s", 0, True), r"wall_s(\.0|\[0\]): True .*type"),
-        (LAUNCH, column("wall_s", 0, "0.02"), r"wall_s\[0\]: '0\.02' .*type"),
         (LAUNCH, column("calls", 0, 0), r"calls\[0\]: 0 .*least 1"),
         (LAUNCH, column("round", 0, 0.5), r"round\[0\]: 0\.5 .*whole number"),
         (LAUNCH, column("cpu_s", 0, -1e-9), r"cpu_s\[0\]: -1e-09 .*least 0"),
@@ -110,13 +105,9 @@ def in_other_blocks(body: Body) -> None:
         (LAUNCH, lambda b: b["outcomes"][0]["notes"].update(tokens=0), r"notes\.tokens: 0 .*least 1"),
         (LAUNCH, lambda b: b["unit"].update(name="other"), r"unit\.name: 'other'"),
         (LAUNCH, lambda b: b["unit"].update(launch=4), "damaged at unit: a record of another plan"),
-        (LAUNCH, lambda b: b["unit"]["protocol"].update(rounds=7), "damaged at unit: a record of another plan"),
-        (LAUNCH, lambda b: b.update(wall_s=-1), r"wall_s: -1 .*least 0"),
         (LAUNCH, lambda b: b.update(busy=[[2.0, 1.0]]), "ends before it begins"),
         (LAUNCH, lambda b: b["outcomes"][0].update(metric="loss/val"), r"outcomes\.0"),
-        (LAUNCH, lambda b: b["outcomes"][0].update(case="\x1b[2J"), r"is not a case"),
         (LAUNCH, lambda b: b.update(blocks=[{"group": "decode", "columns": {}}]), "blocks"),
-        (LAUNCH, lambda b: b.update(blocks=[{"group": "forward", "columns": {"block": [0, 1]}}]), "blocks"),
         (LAUNCH, lambda b: b.update(findings={"flop_per_s": 0}), "findings"),
         (LAUNCH, lambda b: b.update(more=1), "more"),
         (LAUNCH, lambda b: b.update(token="f" * 32), "token: the record of another run"),
@@ -124,8 +115,6 @@ def in_other_blocks(body: Body) -> None:
         (MEMORY, column("value", 0, 0.0), r"value\[0\]: 0 is not above 0"),
         (MEMORY, lambda b: b["outcomes"][0]["samples"]["value"].append(1.0), r"2 values, but .* has one"),
         (MEMORY, lambda b: b["outcomes"][0]["notes"].update(forecast=-5.0), r"notes\.forecast: -5 .*least 0"),
-        (COUNT, column("value", 0, -1.0), r"value\[0\]: -1 .*least 0"),
-        (COUNT, lambda b: b["outcomes"][0]["notes"].update(params="64"), r"notes\.params: '64' .*type"),
     ],
 )  # fmt: skip
 def test_what_no_run_writes_is_refused_with_its_place(
@@ -148,10 +137,8 @@ def test_what_no_run_writes_is_refused_with_its_place(
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "not JSON"),
         (b"{", "not JSON"),
         (b"[1]", "holds no JSON object"),
-        (b"[" * 100_000, "not JSON"),
         (b'{"a": 1, "a": 2}', "'a' is there twice"),
         (b'{"a": ' + b"9" * 10_000 + b"}", "not JSON"),
         (b'{"schema_version": 10, "unit": "\\ud800"}', "not Unicode text"),
@@ -170,7 +157,7 @@ def test_a_file_that_is_no_record_at_all(content: bytes, said: str, run: Path) -
 @pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_the_page_shows_the_cell_as_failed_and_nothing_else_moves(run: Path) -> None:
-    render.write(run)
+    render.views(load(run), ["csv"])
     before = pd.read_csv(run / "comparisons.csv")
     change(run / "units" / LAUNCH, column("wall_s", 0, float("inf")))
     loaded = render.write(run)
@@ -188,20 +175,17 @@ def test_the_page_shows_the_cell_as_failed_and_nothing_else_moves(run: Path) -> 
     assert loaded.run.incomplete is not None
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("undrawn")
 def test_a_value_whose_checks_are_lost_wears_the_label(run: Path) -> None:
     """Guards leave what they found in the notes of counting: without them a time is a time of unchecked work."""
     change(run / "units" / COUNT, column("value", 0, -1.0))
-    render.write(run)
+    render.views(load(run), ["csv"])
     cases = pd.read_csv(run / "cases.csv")
     timed = cases[cases.metric == "latency/forward"]
     assert set(timed.status) == {"ok"}
     assert set(timed.labels) == {Label.DAMAGED}
 
 
-@pytest.mark.parametrize("side", ["now", "before"])
-@pytest.mark.parametrize("name", [LAUNCH, COUNT])
+@pytest.mark.parametrize(("side", "name"), [("now", LAUNCH), ("before", COUNT)])
 def test_a_gate_never_passes_on_a_damaged_unit(side: str, name: str, run: Path, planted_run: Path) -> None:
     change(run / "units" / name, lambda body: body.update(wall_s=-1))
     now, before = (run, planted_run) if side == "now" else (planted_run, run)
@@ -249,12 +233,8 @@ def test_what_cannot_have_been_measured_is_not_written(edit: Callable[[Body], ob
     ("edit", "said"),
     [
         (column("wall_s", 0, float("inf")), "inf is not a finite number"),
-        (column("wall_s", 0, -1.0), "-1 is not above 0; the clock"),
-        (column("calls", 0, 0.0), "calls.* 0 is not at least 1"),
         (lambda body: body["outcomes"][0]["samples"]["cpu_s"].pop(), "values, where others have"),
-        (lambda body: body["outcomes"][0]["samples"].pop("round"), "round: missing"),
         (lambda body: body["outcomes"][0].update(unit="B"), "'B', but latency/forward is in s"),
-        (lambda body: body["outcomes"][0]["notes"].update(inputs=0), "inputs: 0 is not at least 1"),
     ],
 )
 def test_what_a_pass_gets_wrong_fails_its_arm_alone(edit: Callable[[Body], object], said: str, run: Path) -> None:
@@ -273,11 +253,6 @@ def test_what_a_pass_gets_wrong_fails_its_arm_alone(edit: Callable[[Body], objec
             LAUNCH,
             lambda body: body["blocks"].append({"group": "decode", "columns": {"block": [0], "wall_s": [1]}}),
             "group",
-        ),
-        (
-            LAUNCH,
-            lambda body: body["blocks"].append({"group": "forward", "columns": {"block": [0]}}),
-            "wall_s: missing",
         ),
     ],
 )
@@ -319,12 +294,6 @@ def test_an_honest_pass_never_writes_what_the_reader_refuses(planted_run: Path) 
     ("name", "content", "said"),
     [
         ("finished.json", {"wall_s": float("inf"), "timed_wall_s": 1, "parent_cpu_s": 1}, "wall_s: inf"),
-        ("finished.json", {"wall_s": -1, "timed_wall_s": 1, "parent_cpu_s": 1}, "damaged at wall_s: .*Remove the file"),
-        (
-            "finished.json",
-            {"wall_s": True, "timed_wall_s": 1, "parent_cpu_s": 1},
-            "damaged at wall_s: .*Remove the file",
-        ),
         ("finished.json", {}, "damaged at wall_s: .*Remove the file"),
     ],
 )
@@ -351,9 +320,7 @@ def test_a_damaged_end_of_the_run(name: str, content: Body, said: str, run: Path
         (lambda body: body["plan"]["comparisons"][0]["facts"].pop(), r"comparisons\.0: of 2 arms 1 have facts"),
         (lambda body: body["environment"].update(gpu=[]), r"environment\.gpu"),
         (lambda body: body["environment"]["certificate"].update(low=float("nan")), r"certificate\.low: nan"),
-        (lambda body: body["environment"]["certificate"].update(hits=-1), r"certificate\.hits: .*greater than or equal to 0"),
         (lambda body: body.update(command="modbench"), r"damaged at command"),
-        (lambda body: body.update(started=5), r"damaged at started"),
     ],
 )  # fmt: skip
 def test_a_damaged_plan(edit: Callable[[Body], object], said: str, run: Path) -> None:
@@ -370,7 +337,7 @@ def test_a_report_needs_to_know_the_machine(run: Path) -> None:
         load(run)
 
 
-@pytest.mark.parametrize("content", ["[]", '{"routing": []}', '{"routing": {"a": NaN}}', '{"a": {}, "a": {}}'])
+@pytest.mark.parametrize("content", ['{"routing": []}', '{"routing": {"a": NaN}}'])
 def test_a_damaged_artifact(content: str, tmp_path: Path) -> None:
     (tmp_path / "artifacts").mkdir()
     (tmp_path / "artifacts" / "u.json").write_text(content)
@@ -410,8 +377,7 @@ def test_a_range_says_what_is_wrong_and_agrees_with_its_fast_form(
     assert (allowed.holds([value]) if abs(value) < 1e300 else False) == (said is None)
 
 
-@pytest.mark.parametrize("depth", [200, 700, 900, 100_000])
-@pytest.mark.parametrize("opens", ["[", '{"a":'])
+@pytest.mark.parametrize(("opens", "depth"), [("[", 900), ('{"a":', 200), ("[", 100_000)])
 def test_a_deep_nest_is_refused(tmp_path: Path, depth: int, opens: str) -> None:
     """Python's parser of JSON takes more levels than functions that walk through what it made."""
     file = tmp_path / "deep.json"

@@ -101,6 +101,14 @@ def test_the_order_is_ours_then_folders_then_packages(tmp_path: Path, monkeypatc
         ("METRICS = (", "line 1: '(' was never closed"),
         ("X = 1", "it defines no METRICS"),
         ("METRICS = 3", "METRICS is no tuple"),
+        (
+            METRIC.format(key="layers/x", made_in="inspect").replace('"count"', '"m"'),
+            "with unit='m': give one of s, B, ",
+        ),
+        (
+            METRIC.format(key="layers/x", made_in="inspect").replace("lower", "neither").replace("difference", "ratio"),
+            "set scored_as='difference'",
+        ),
         ("import no_such_module\nMETRICS = ()", "line 1: ModuleNotFoundError: "),
         ("METRICS = ()\n1 / 0", "line 2: ZeroDivisionError: "),
         ("raise SystemExit(3)\nMETRICS = ()", "line 1: SystemExit: 3"),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from cuda_units import case, unit_of
 from fake_cuda import FakeCuda
-from fake_nvml import FakeNVMLError, fake_pynvml
+from fake_nvml import FakeNVMLError, fake_pynvml, refuse
 
 from modbench.harness.core import files
 from modbench.harness.core.errors import Unmeasured
@@ -128,6 +128,14 @@ def test_without_idle_power_there_is_energy(cuda: FakeCuda, monkeypatch: pytest.
     assert notes.idle_W is None
     assert notes.idle_reason is not None
     assert notes.idle_reason.startswith("FakeNVMLError: Unknown Error")
+
+
+def test_a_card_without_a_counter_is_null_with_the_reason(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    Meter(cuda, monkeypatch)
+    monkeypatch.setitem(sys.modules, "pynvml", fake_pynvml(nvmlDeviceGetTotalEnergyConsumption=refuse))
+    (outcome,) = energy.run(unit(), [catalogue.metrics()["energy/total"]])
+    assert isinstance(outcome, Outcome)
+    assert (outcome.status, outcome.reason) == ("skipped", "energy: NVML: Not Supported")
 
 
 def test_a_compiler_that_still_writes_costs_no_record(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

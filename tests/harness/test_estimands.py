@@ -134,7 +134,10 @@ def test_rounds_without_a_divisor_still_have_several_inputs() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", estimands.WORLDS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.proof if i % 2 else ()) for i, name in enumerate(estimands.WORLDS)],
+)
 def test_both_intervals_hold_their_truth(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On small counts; `tests/bench/estimands.py` prints the table of the documentation."""
     # The typical truth is then known to a twentieth of an interval's half width.
@@ -144,7 +147,7 @@ def test_both_intervals_hold_their_truth(name: str, monkeypatch: pytest.MonkeyPa
     assert mean >= 0.9
 
 
-@pytest.mark.slow
+@pytest.mark.proof  # families: test_other_metrics_and_places_are_no_neighbours, test_twin.py
 def test_a_verdict_does_not_depend_on_the_neighbours() -> None:
     """A true +3 %, alone and beside seven arms that equal the anchor."""
     world = World(launches=5, rounds=8)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from modbench.harness.stats import exchange
 from modbench.harness.stats.effects import over_launches
-from modbench.harness.stats.exchange import Crossing, Rate, crossing, rate
+from modbench.harness.stats.exchange import Rate, crossing, rate
 
 SEEDS = (0.3, -0.2, 0.1, 0.05, -0.1)
 # Log compute of three dense models over that of an arm.
@@ -266,8 +266,3 @@ def test_its_interval_holds_the_truth_in_93_to_97_of_100(name: str) -> None:
         made = bench.shares(replace(world, seeds=seeds, points=points), 4000)
         # A model that equals the largest of the ladder can be missed on one side only.
         assert 0.93 <= made.held <= (0.985 if world.place == "largest" else 0.97), (seeds, points)
-
-
-def test_a_crossing_without_a_ladder_keeps_its_reason() -> None:
-    made = rate(Crossing("none", n=3, reason="why"), COSTS, counted=True)
-    assert (made.kind, made.reason, made.seeds) == ("none", "why", 3)

@@ -83,10 +83,12 @@ LIKE_OTHERS = (
     "read-only",
     "input/output error",
     "a record of no bytes",
+    "SIGKILL of a worker",  # test_faults.py
     "SIGKILL of the keeper",  # test_parent_death.py
+    "a run and two resumes at once",  # test_lock.py, test_resuming.py
     "a unit that hangs",  # test_faults.py
     "two Ctrl-C",  # test_stopping.py
-    "folder moved away",  # test_refusals.py, test_lock.py
+    "folder moved away",  # test_lock.py
     "a lock that is stolen",  # test_lock.py
     "a torn record",  # test_damaged.py
     "no HOME, no entry in passwd",  # test_refusals.py

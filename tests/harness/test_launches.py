@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -156,12 +157,23 @@ def test_a_pilot_without_times_asks_for_nothing_until_it_runs_again(tmp_path: Pa
     assert len(again.decisions) == len(run.decisions) - 1
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("undrawn")
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run whose pilots asked for more launches than the cap of five."""
+    return left(tmp_path_factory.mktemp("cut"), timed_plan(mde=1e-6, most_launches=5))
+
+
+@pytest.fixture
+def capped(cut: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(cut, tmp_path / "run"))
+
+
+@pytest.mark.usefixtures("undrawn", "capped")
 def test_a_result_that_the_cap_cut_is_labelled(tmp_path: Path) -> None:
     """In both CSV files and on the page; the cap is printed."""
-    made = timed_plan(mde=1e-6, most_launches=5)
-    frame = stored(tmp_path, made)
+    render.views(load(tmp_path / "run"), ["csv"])
+    frame = pd.read_csv(tmp_path / "run" / "comparisons.csv")
     assert frame.labels.str.contains(Label.LAUNCHES_CAPPED).all()
     cases = pd.read_csv(tmp_path / "run" / "cases.csv")
     timed = cases[cases.metric == "latency/forward"]
@@ -232,12 +244,9 @@ def test_a_pilot_that_is_measured_again_decides_when_it_has_ended(tmp_path: Path
     assert asker.decide(SERIES).ended
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
-def test_a_decision_that_was_removed_is_made_again_where_nothing_is_left_to_run(tmp_path: Path) -> None:
-    made = timed_plan(mde=1e-6, most_launches=5)
-    left(tmp_path, made)
-    folder = RunFolder(tmp_path / "run")
+def test_a_decision_that_was_removed_is_made_again_where_nothing_is_left_to_run(capped: Path) -> None:
+    made, folder = timed_plan(mde=1e-6, most_launches=5), RunFolder(capped)
     body = json.loads((folder.path / "run.json").read_text())
     body["environment"]["machine"] = certificate.fingerprint(environment.collect(), "cpu", 1)
     (folder.path / "run.json").write_text(json.dumps(body))
@@ -248,20 +257,14 @@ def test_a_decision_that_was_removed_is_made_again_where_nothing_is_left_to_run(
     assert decisions.read(folder.path, made) == before
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("lost", [True, False])
-def test_a_run_whose_decision_is_lost_is_incomplete_though_all_units_have_records(tmp_path: Path, lost: bool) -> None:
+def test_a_run_whose_decision_is_lost_is_incomplete_though_all_units_have_records(capped: Path) -> None:
     """Without it the report could not say that launches were capped."""
-    made = timed_plan(mde=1e-6, most_launches=5)
-    left(tmp_path, made)
-    run = tmp_path / "run"
+    run, made = capped, timed_plan(mde=1e-6, most_launches=5)
     assert run_folder.read(str(run)).incomplete is None
-    assert command_line("report", run, "--format", "csv").returncode == 0
-    if lost:
-        decisions.file_of(run, SERIES).unlink()
-    else:
-        decided = decisions.read(run, made)[SERIES]
-        decisions.write(run, decided.model_copy(update={"ended": False}))
+    decided = decisions.read(run, made)[SERIES]
+    decisions.write(run, decided.model_copy(update={"ended": False}))
+    assert f"{SERIES} was not decided" in str(run_folder.read(str(run)).incomplete)
+    decisions.file_of(run, SERIES).unlink()
     assert run_folder.read(str(run)).missing == []
     assert f"{SERIES} was not decided" in str(run_folder.read(str(run)).incomplete)
     done = command_line("report", run, "--format", "csv")

@@ -144,7 +144,7 @@ def test_a_killed_try_did_not_fit_and_a_crashed_one_says_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("share", "answer"), [(0.6, True), (1.6, False)])
+@pytest.mark.parametrize(("share", "answer"), [pytest.param(0.6, True, marks=pytest.mark.proof), (1.6, False)])
 def test_a_try_is_a_process_that_may_run_out_of_memory(share: float, *, answer: bool) -> None:
     """Well under what the forecast says fits, and well above it."""
     budget = 40_000_000

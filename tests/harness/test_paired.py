@@ -11,7 +11,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,7 +23,7 @@ from modbench.commands._paired import folder as paired_folder
 from modbench.commands._paired import measure as paired
 from modbench.commands._paired import sides as paired_sides
 from modbench.commands.compare import compare_revisions
-from modbench.harness.core.errors import ModbenchError, UnfitError, UsageError
+from modbench.harness.core.errors import ModbenchError, UsageError
 from modbench.harness.execution.limits import Limits
 from modbench.harness.execution.log_supervisor import Keeper
 from modbench.harness.execution.stopping import Stop
@@ -132,6 +131,8 @@ def test_a_model_comes_from_its_revision(repository: Path, tmp_path: Path) -> No
     assert "repo" in three.label
     assert (tmp_path / "c" / "deep" / "beside.py").exists()
     assert one.modbench() == two.modbench()  # the same modbench on both sides
+    again = paired_sides.side("one", models, tmp_path / "d")
+    assert one.identity() == again.identity() != two.identity()
 
 
 def test_what_a_model_imports_comes_from_its_revision_also_where_it_is_installed(
@@ -259,21 +260,20 @@ def test_a_model_outside_any_repository_is_refused(tmp_path: Path) -> None:
         paired_sides.side("HEAD", (f"{tmp_path / 'mine.py'}:build",), tmp_path / "a")
 
 
-def test_an_interpreter_is_a_side_and_must_have_modbench(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("lacks", "said"),
+    [("none", "modbench cannot be imported"), (f"No module named '{paired_sides.TURNS}'", "too old for --paired")],
+)
+def test_an_interpreter_is_a_side_and_must_have_a_modbench_that_takes_turns(
+    lacks: str, said: str, tmp_path: Path
+) -> None:
+    """Else it is refused before anything runs."""
     assert paired_sides.side(sys.executable, (), tmp_path / "a").python == sys.executable
     bare = tmp_path / "python"
-    bare.write_text("#!/bin/sh\necho 'ModuleNotFoundError: none' >&2\nexit 1\n")
+    bare.write_text(f'#!/bin/sh\necho "ModuleNotFoundError: {lacks}" >&2\nexit 1\n')
     bare.chmod(0o755)
-    with pytest.raises(UsageError, match="modbench cannot be imported"):
+    with pytest.raises(UsageError, match=said):
         paired_sides.side(str(bare), (), tmp_path / "b").modbench()
-
-
-def test_a_modbench_that_cannot_take_turns_is_refused_before_anything_runs(tmp_path: Path) -> None:
-    old = tmp_path / "python"
-    old.write_text(f"#!/bin/sh\necho \"ModuleNotFoundError: No module named '{paired_sides.TURNS}'\" >&2\nexit 1\n")
-    old.chmod(0o755)
-    with pytest.raises(UsageError, match="too old for --paired"):
-        paired_sides.side(str(old), (), tmp_path / "b").modbench()
 
 
 def test_too_few_blocks_are_refused() -> None:
@@ -345,15 +345,6 @@ def test_a_folder_goes_on_with_the_same_comparison_only(monkeypatch: pytest.Monk
         paired_folder.open_folder("quick", "kept", {})
 
 
-def test_the_code_of_a_side_is_its_files_and_its_modbench(repository: Path, tmp_path: Path) -> None:
-    models = (f"{repository / 'deep' / 'mine.py'}:build",)
-    digests = [
-        paired_sides.side(name, models, tmp_path / str(i)).identity() for i, name in enumerate(("one", "main", "one"))
-    ]
-    assert digests[0] == digests[2]
-    assert digests[0] != digests[1]
-
-
 def test_a_planted_slowdown_of_one_case_is_named_and_no_other(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     blocks = launched(monkeypatch, tmp_path, {"mod[c0.125]": 1.1})
     found = revisions.result(blocks, ("a", "b"))
@@ -369,6 +360,13 @@ def test_a_planted_slowdown_of_one_case_is_named_and_no_other(monkeypatch: pytes
     assert max(map(len, text.written(revisions.blocks(found), 80).splitlines())) <= 80
     data = found.as_dict()["rows"]
     assert [row["verdict"] for row in data] == [row.verdict for row in found.rows]
+    # As if one of the two processes of the first side had been another program: it differs from itself, and nothing is said.
+    found = revisions.result([[a, b, b] for a, b, _ in blocks], ("a", "b"))
+    assert {row.what.arm for row in found.fooled} == {"mod[c0.125]"}
+    assert all(row.verdict is None for row in found.fooled)
+    (alert,) = (each for each in revisions.blocks(found) if isinstance(each, Alert))
+    assert isinstance(alert.said, Sentence)
+    assert alert.said.given["n"] == len(found.fooled)
 
 
 def test_an_undecided_row_says_what_would_decide_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -379,29 +377,6 @@ def test_an_undecided_row_says_what_would_decide_it(monkeypatch: pytest.MonkeyPa
     said = [each.given.get("why") for each in revisions.blocks(found) if isinstance(each, Sentence)]
     assert {row.reason for row in open_} <= {*said}
     assert all(row.reason is None for row in found.rows if row.verdict in {"equivalent", "better"})
-
-
-def test_where_the_first_side_differs_from_itself_there_is_no_verdict(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    moved = launched(monkeypatch, tmp_path, {"moe": 1.3})
-    # As if one of the two processes of the first side had been another program.
-    mixed = [[a, b, b] for a, b, _ in moved]
-    found = revisions.result(mixed, ("a", "b"))
-    assert {row.what.arm for row in found.fooled} == {"moe"}
-    assert all(row.verdict is None for row in found.fooled)
-    (alert,) = (each for each in revisions.blocks(found) if isinstance(each, Alert))
-    assert isinstance(alert.said, Sentence)
-    assert alert.said.given["n"] == len(found.fooled)
-
-
-def test_sides_without_a_time_in_common_are_not_equal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    plan = planted_suite("draft", metrics=["latency/forward"], train=None, arms=[{"model": "dense"}], launches=1)
-    blocks = [[left(tmp_path / f"{block}{place}", plan, fails="dense") for place in range(3)] for block in range(3)]
-    measured = SimpleNamespace(folder=tmp_path, sides=("a", "b"), blocks=blocks)
-    monkeypatch.setattr(paired, "measure", lambda *_, **__: measured)
-    with pytest.raises(UnfitError, match="nothing was compared"):
-        compare_revisions(["a", "b", "quick"], PairedFlags(out=str(tmp_path / "out")))
 
 
 def test_the_words_of_a_launch(tmp_path: Path) -> None:
@@ -419,7 +394,7 @@ def test_the_words_of_a_launch(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_launch_times_again_and_copies_the_rest(tmp_path: Path) -> None:
-    """Real processes of a tiny model: new records of what is timed, the prepared ones of what is counted, and no old view."""
+    """A real process of a tiny model: new records of what is timed, the prepared ones of what is counted, and no old view."""
     arms: list[dict[str, object]] = [{"model": "dense"}, {"model": "mod", "capacity": 0.5}]
     shape = {"d_model": 32, "n_layers": 2, "n_heads": 2}
     plan = planted_suite(
@@ -434,26 +409,22 @@ def test_a_launch_times_again_and_copies_the_rest(tmp_path: Path) -> None:
     )
     prepared = left(tmp_path / "made", plan)
     (prepared / "report.html").write_text("old")
-    one, folders = paired_sides.Side("a", "a", sys.executable), [tmp_path / "first", tmp_path / "second"]
+    one, out = paired_sides.Side("a", "a", sys.executable), tmp_path / "first"
     held = paired.Supervision(Keeper(), Stop(), {prepared: Limits(plan)})
-    assert paired._launch([(one, prepared, out) for out in folders], held)
+    assert paired._launch([(one, prepared, out)], held)
     (timed,) = paired_folder.timed_units(prepared)
-    pids = set[int]()
-    for out in folders:
-        records = {record.unit.name: record for record in run_folder.read(str(out)).records}
-        assert records.keys() == {unit.name for unit in plan.units}
-        for name, record in records.items():
-            old = RunFolder(prepared).record(record.unit).read_text()
-            assert (RunFolder(out).record(record.unit).read_text() == old) == (name != timed)
-        where = records[timed].environment
-        assert where is not None
-        pids.add(where.pid)
-        for outcome in records[timed].outcomes:
-            assert outcome.status == "ok"
-            assert sorted(set(outcome.samples["round"])) == [0, 1, 2]
-        assert not (out / "report.html").exists()
-    assert len(pids) == 2
-    assert os.getpid() not in pids
+    records = {record.unit.name: record for record in run_folder.read(str(out)).records}
+    assert records.keys() == {unit.name for unit in plan.units}
+    for name, record in records.items():
+        old = RunFolder(prepared).record(record.unit).read_text()
+        assert (RunFolder(out).record(record.unit).read_text() == old) == (name != timed)
+    where = records[timed].environment
+    assert where is not None
+    assert where.pid != os.getpid()
+    for outcome in records[timed].outcomes:
+        assert outcome.status == "ok"
+        assert sorted(set(outcome.samples["round"])) == [0, 1, 2]
+    assert not (out / "report.html").exists()
 
 
 def test_a_disk_that_is_full_ends_a_block_with_one_line_and_keeps_the_others(

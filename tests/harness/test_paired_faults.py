@@ -114,22 +114,27 @@ def commands() -> Iterator[Commands]:
         process.stdin.close()
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prepared runs with the records of all launches."""
+    folder = tmp_path_factory.mktemp("made")
+    plan = planted_suite("draft", metrics=["latency/forward"], train=None, launches=1, rounds=4, grid={"seq_len": [64]})
+    for number, name in enumerate(NAMES):
+        with mock.patch.object(
+            trust, "uuid4", return_value=UUID(int=1)
+        ):  # a launch is of the run that it is copied into
+            left(folder / "part", plan, seed=number).rename(folder / name)
+    return folder
+
+
 class Compared:
     """A place where revisions are compared: a repository, what stands in for Python, and the folder for temporary files."""
 
-    def __init__(self, commands: Commands, root: Path, repository: Path) -> None:
+    def __init__(self, commands: Commands, root: Path, repository: Path, made: Path) -> None:
         self.commands, self.root, self.temporary = commands, root, root / "tmp"
         self.temporary.mkdir()
         self.hung, self.started = list[int](), list[int]()
-        plan = planted_suite(
-            "draft", metrics=["latency/forward"], train=None, launches=1, rounds=4, grid={"seq_len": [64]}
-        )
-        for number, name in enumerate(NAMES):
-            (root / "made").mkdir(exist_ok=True)
-            with mock.patch.object(
-                trust, "uuid4", return_value=UUID(int=1)
-            ):  # a launch is of the run that it is copied into
-                left(root / "part", plan, seed=number).rename(root / "made" / name)
+        (root / "made").symlink_to(made)
         self.python = root / "python"
         self.python.write_text(STANDS_IN.format(python=sys.executable, here=str(root)))
         self.python.chmod(0o755)
@@ -172,8 +177,8 @@ class Compared:
 
 
 @pytest.fixture
-def compared(commands: Commands, tmp_path: Path, repository: Path) -> Iterator[Compared]:
-    place = Compared(commands, tmp_path, repository)
+def compared(commands: Commands, tmp_path: Path, repository: Path, made: Path) -> Iterator[Compared]:
+    place = Compared(commands, tmp_path, repository, made)
     yield place
     for pid in filter(alive, [*place.started, *place.hung]):  # a failed test must leave nothing behind either
         os.kill(pid, signal.SIGKILL)
@@ -183,7 +188,7 @@ def test_a_command_that_is_ended_leaves_nothing_and_goes_on(compared: Compared) 
     switch = compared.root / "hang-block1-second"
     switch.touch()
     done = NAMES[:3]
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):
+    for number in (signal.SIGINT, signal.SIGKILL):
         command = compared.start()
         pids = compared.hanging(command)
         command.send(number)

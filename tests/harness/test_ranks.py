@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -11,19 +10,15 @@ import pytest
 
 from modbench.harness.core import files
 from modbench.harness.core.errors import UsageError
-from modbench.harness.domain.records import Record
 from modbench.harness.execution import ranks, runner
 from modbench.harness.execution.launch.local import LocalLauncher
 from modbench.harness.execution.limits import Limits
-from modbench.harness.execution.phase import Run
-from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan, read_corpus
 from modbench.harness.process import graceful_stop
 from modbench.harness.process.torchrun import ALONE, Ranks
 from modbench.harness.results import run_folder
-from modbench.harness.results.record_files import read_record
 from modbench.harness.results.workspace import Workspace
 
 MODELS = """
@@ -61,29 +56,6 @@ def planned(model: str, here: Path, **train: Any) -> Plan:
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def trained(made: Plan, here: Path, name: str) -> Record:
-    """The record of the plan's training unit, run by this machine's launcher."""
-    folder = run_folder.create(str(here / name), "ranks")
-    folder.write_run(made, {}, [], files.now())
-    (slots,) = (each for each in runner.phases(made, cores=2) if any(unit.made_in == "train" for unit in each.units))
-    launcher = LocalLauncher(cold=any(unit.ranks > 1 for unit in slots.units), threads=1)
-    Run(launcher, folder, Tracker(made, [slots], folder)).phase(slots, {unit.name: 3000.0 for unit in slots.units})
-    return read_record(folder.record(slots.units[0]))
-
-
-@pytest.mark.slow
-def test_a_rank_that_dies_ends_the_unit_and_names_the_log(here: Path) -> None:
-    record = trained(planned("own.py:dies", here, ranks=2), here, "run")
-    assert record.died is not None
-    assert record.died.kind == "crash"
-    assert record.died.reason.endswith(" SIGSEGV")
-    (reason,) = {outcome.reason for outcome in record.outcomes}
-    assert reason is not None
-    log = (here / "run" / reason.partition("; see ")[2]).read_text()
-    # The first rank may fail because the other is gone, before it is ended.
-    assert re.search(r"exit codes by rank: \{1: -11(, 0: (-15|1))?\}", log)
 
 
 @pytest.mark.slow

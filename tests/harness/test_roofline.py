@@ -180,17 +180,6 @@ def test_compiled_cases_and_cards_are_not_taken_apart() -> None:
         assert why_not(case.model_copy(update={"place": case.place.model_copy(update=change)}))
 
 
-def test_a_table_is_kept_by_machine_and_number_format(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MODBENCH_STATE", str(tmp_path))
-    assert stored.latest("here", "fp32") is None
-    assert stored.keep("here", planted()) is None
-    assert stored.latest("here", "fp32") == planted()
-    assert stored.latest("there", "fp32") is None
-    assert stored.latest("here", "bf16") is None
-    (tmp_path / "peaks" / "here-fp32.json").write_text("{")
-    assert stored.latest("here", "fp32") is None
-
-
 def test_operators_of_one_kind_and_size_are_counted() -> None:
     found = listed([("view", ()), ("fill", (4,)), ("view", ())], training=False)
     assert {(work.kind, work.calls) for work in found.work} == {("view", 2), ("fill", 1)}
@@ -198,11 +187,14 @@ def test_operators_of_one_kind_and_size_are_counted() -> None:
 
 
 def test_peaks_of_today_are_reused_and_others_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measured within a day with the same torch, they are this machine's; else they are measured again."""
+    """Kept by machine and number format; measured within a day with the same torch they are this machine's, else not."""
     monkeypatch.setenv("MODBENCH_STATE", str(tmp_path))
     table = planted()
     assert stored.recent("here", table.dtype, table.torch) is None
+    assert stored.latest("here", table.dtype) is None
     assert stored.keep("here", table) is None
+    assert stored.latest("there", table.dtype) is None
+    assert stored.latest("here", "bf16") is None
     assert stored.recent("here", table.dtype, table.torch) == table
     assert stored.recent("here", table.dtype, "another torch") is None
     (file,) = (tmp_path / "peaks").iterdir()
@@ -210,3 +202,5 @@ def test_peaks_of_today_are_reused_and_others_are_not(tmp_path: Path, monkeypatc
     os.utime(file, (long_ago, long_ago))
     assert stored.recent("here", table.dtype, table.torch) is None
     assert stored.latest("here", table.dtype) == table
+    file.write_text("{")
+    assert stored.latest("here", table.dtype) is None

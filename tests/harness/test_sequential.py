@@ -188,6 +188,7 @@ def test_several_looks_err_no_more_often_than_one() -> None:
     assert 0.03 < bench.shares(replace(world, paired=True), 1000).apart < 0.07
 
 
+@pytest.mark.proof  # of paths that are simulated without data: the next one
 def test_half_of_all_estimates_lie_above_the_truth() -> None:
     """Of the differences of the means more do, since looks stop where these are large."""
     found = bench.shares(bench.World(schedule(18), 0.95), 2500)

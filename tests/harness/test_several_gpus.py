@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from test_workers import MODELS, folder_of, planned
+from test_workers import MODELS, planned
 
 from modbench.harness.execution.launch import local
 from modbench.harness.execution.launch.local import LocalLauncher
-from modbench.harness.execution.phase import Run, Slots
-from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.machine import cuda_driver
 
 GPUS = ("GPU-a", "GPU-b", "GPU-c")
@@ -87,21 +84,3 @@ def test_launches_of_a_series_stay_on_their_gpu_where_they_can(tmp_path: Path, m
     assert [pinned("y", 1), pinned("x", 1)] == ["GPU-b", "GPU-a"]
     del launcher._pinned["y-1"]
     assert pinned("x", 2) == "GPU-b"
-
-
-@pytest.mark.proof
-def test_every_unit_sees_a_gpu_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two cold processes. One sees its GPU alone: test_workers.py, test_a_worker_sees_no_secret_of_its_parent."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4")
-    (tmp_path / "own.py").write_text(MODELS)
-    monkeypatch.setattr(cuda_driver, "gpus_in_use", lambda: GPUS[:2])
-    monkeypatch.setattr(local, "usable_cores", lambda: 4)
-    made = planned("tells")
-    folder, limits = folder_of(made, tmp_path), {unit.name: 200.0 for unit in made.units}
-    launcher = LocalLauncher(cold=True, threads=1, device="cuda")
-    slots = Slots(made.units, 1)
-    Run(launcher, folder, Tracker(made, [slots], folder)).phase(slots, limits)
-    seen = [re.findall(r"CUDA_VISIBLE_DEVICES=([\w-]+)", folder.log(unit).read_text()) for unit in made.units]
-    assert sorted(each[0] for each in seen) == ["GPU-a", "GPU-b"]
-    assert launcher._pinned == {}

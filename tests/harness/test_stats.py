@@ -168,7 +168,7 @@ def together(rng: random.Random, factor: float, rounds: int = 6, noise: float = 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launches", [3, pytest.param(5, marks=pytest.mark.proof), 10])
+@pytest.mark.parametrize("launches", [3, *(pytest.param(launches, marks=pytest.mark.proof) for launches in (5, 10))])
 def test_coverage_from_samples_on(launches: int) -> None:
     """Drift, noise and launch effects planted in raw samples: the interval of the whole path holds the truth 95 times of 100."""
     rng = random.Random(launches)

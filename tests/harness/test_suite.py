@@ -75,11 +75,6 @@ def test_quick_is_what_the_readme_says() -> None:
 
 
 @pytest.mark.parametrize(("effort", "size"), EFFORTS.items())
-def test_effort_replaces_the_suites_own_numbers(effort: str, size: tuple[int, int]) -> None:
-    assert override(load_suite("quick"), Overrides(effort=effort)).protocol_size == size
-
-
-@pytest.mark.parametrize(("effort", "size"), EFFORTS.items())
 def test_grid_crosses_four_capacities_with_four_lengths_at_every_effort(effort: str, size: tuple[int, int]) -> None:
     made = make_plan(override(load_suite("grid"), Overrides(effort=effort)), device="cpu", text=TEXT)
     mapped = {(case.config.capacity, case.place.seq_len) for case in made.cases if case.model == "mod"}
@@ -218,30 +213,12 @@ def test_a_sweep_trains_at_one_length() -> None:
     ("key", "values", "place"),
     [
         ("train.seq_len", [128, 0], r"train\.seq_len\.1: .* \(got 0\)"),
-        ("train.batch_size", [8, 4, 1.5], r"train\.batch_size\.2: .* \(got 1\.5\)"),
-        ("train.seq_len", [[128]], r"train\.seq_len\.0: "),
         ("train.seq_len", ["a", "b"], r"train\.seq_len\.0: 'a' is not a whole number"),
     ],
 )
 def test_of_a_list_of_lengths_the_wrong_one_is_named(key: str, values: list[object], place: str) -> None:
     with pytest.raises(UsageError, match=place):
         override(load_suite("map"), Overrides(settings={key: values}))
-
-
-def test_a_rung_can_match_training_flops_or_parameters() -> None:
-    """Named by what it matches; at the length it was solved for within 1 % of it, parameters at every length."""
-    quantities = ("flops/forward", "flops/train_step", "params")
-    rungs = [{"model": "dense", "match": {"arm": "moe", "quantity": quantity}} for quantity in quantities]
-    suite = {"name": "s", "metrics": ["flops/forward"], "grid": {"seq_len": [64, 256]}, "shape": {"d_model": 64}}
-    made = make_plan(parse_suite({**suite, "arms": [{"model": "dense"}, {"model": "moe"}, *rungs]}, "s"), device="cpu")
-    assert [rung.quantity for rung in made.ladder] == list(quantities)
-    assert [rung.arm[:7] for rung in made.ladder] == ["dense-f", "dense-t", "dense-p"]
-    for rung in made.ladder:
-        assert abs(rung.gaps[256]) <= 0.01
-    assert abs(made.ladder[2].gaps[64]) <= 0.01
-    moe, dense = (next(c for c in first(made) if c.arm == arm) for arm in ("moe", made.ladder[2].arm))
-    params = [catalogue.load("models", case.model).cost(case.config, 64, 1).params for case in (moe, dense)]
-    assert params[1] / params[0] == pytest.approx(1, abs=0.01)
 
 
 def test_a_rung_may_cost_a_multiple_of_an_arm() -> None:
@@ -318,9 +295,6 @@ def test_select_keeps_the_anchor() -> None:
         ("mod", {"mod[c0.5]", "mode_staged"}),
         ("MOD and not staged", {"mod[c0.5]"}),
         ("dense or moe", {"dense", "moe"}),
-        ("not (dense or moe)", {"mod[c0.5]", "mode_staged"}),
-        ("not dense and not moe", {"mod[c0.5]", "mode_staged"}),
-        ("dense or mod and c0.5", {"dense", "mod[c0.5]"}),
         ("mod[c0.5]", {"mod[c0.5]"}),
     ],
 )
@@ -356,18 +330,6 @@ def test_rungs_match_within_one_percent(layers: int, d: int, t: int, capacity: f
     assert getattr(dense.cost(found, t, 1), name) == pytest.approx(target, rel=0.01)
     assert found.model_copy(update={"d_ff": base.d_ff, "n_layers": base.n_layers}) == base
     assert found.n_layers <= base.n_layers
-
-
-def test_width_goes_before_depth() -> None:
-    made = planned()
-    rungs = [case.config for case in first(made) if case.rung]
-    assert [(config.n_layers, config.d_ff) for config in rungs] == [(4, 160), (4, 376)]
-
-
-def test_a_plan_survives_json() -> None:
-    made = planned(seeds=(0, 1))
-    assert Plan.model_validate_json(made.model_dump_json()) == made
-    assert sum(unit.made_in == "train" for unit in made.units) == 18
 
 
 def test_file_names_get_a_hash_only_where_letters_were_lost() -> None:

@@ -45,12 +45,6 @@ def sides(source: Source) -> list[Examples]:
     return [source.held_out, source.draw(np.random.default_rng(1), 65), source.draw(np.random.default_rng(2), 1)]
 
 
-def test_the_room_has_the_tasks_that_are_promised() -> None:
-    promised = {"copy", "recall", "retrieval", "qa_yesno", "qa_where", "qa_two_facts", "nli_templates"}
-    assert promised | {"nli_pairs", "qa_pairs"} <= set(NAMES)
-    assert set(GENERATORS) == set(BOUNDS)  # a new generator states its bounds
-
-
 @pytest.mark.slow
 def test_arrays_have_their_shapes(named: tuple[str, Source]) -> None:
     _, source = named

@@ -58,9 +58,7 @@ def same(one: Tokens, other: Tokens) -> bool:
     return all(arrays) and (one.vocab_size, one.pieces) == (other.vocab_size, other.pieces)
 
 
-@pytest.mark.parametrize(
-    ("tokenizer", "size"), [("bytes", 256), ("bytes", 4096), ("bpe", 257), ("bpe", 400), ("bpe", 4096)]
-)
+@pytest.mark.parametrize(("tokenizer", "size"), [("bytes", 256), ("bpe", 400), ("bpe", 4096)])
 def test_both_sides_come_back_exactly(tokenizer: str, size: int) -> None:
     made = encode(TEXT, tokenizer, size)
     assert text_of(made.train, made) == TEXT.train
@@ -134,7 +132,7 @@ def test_the_held_out_side_teaches_nothing() -> None:
     assert any(b"zyzzyva" in piece for piece in learned.pieces)
 
 
-@pytest.mark.parametrize(("tokenizer", "size"), [("bytes", 256), ("bpe", 300), ("bpe", 900)])
+@pytest.mark.parametrize(("tokenizer", "size"), [("bytes", 256), ("bpe", 300)])
 def test_bits_per_byte_do_not_depend_on_the_tokenizer(tokenizer: str, size: int) -> None:
     """A model to which all bytes are alike gives a token of n bytes the probability 256^-n: 8 bits a byte, however cut."""
     made = encode(TEXT, tokenizer, size)
@@ -176,9 +174,9 @@ def test_tokens_are_the_same_every_time(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_writers_at_once_are_harmless(own: Path) -> None:
-    runs = [started(own) for _ in range(4)]
+    runs = [started(own) for _ in range(2)]
     assert len({run.communicate()[0] for run in runs}) == 1
-    assert [run.returncode for run in runs] == [0] * 4
+    assert [run.returncode for run in runs] == [0] * 2
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tokens, "_build", None)  # what is kept is whole
         encode(TEXT, "bpe", 1000)
@@ -213,8 +211,15 @@ def test_what_is_kept_is_not_made_again(own: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["tokenizer.json", "train.npy", "val.npy", "manifest.json"])
-@pytest.mark.parametrize("damage", ["cut", "changed", "gone", "empty", "nonsense"])
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        *(("train.npy", damage) for damage in ("cut", "changed", "gone")),
+        *(("manifest.json", damage) for damage in ("empty", "nonsense")),
+        ("tokenizer.json", "changed"),
+        ("val.npy", "gone"),
+    ],
+)
 def test_what_is_damaged_is_made_again(name: str, damage: str, own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = encode(TEXT, "bpe", 300)
     (file,) = own.rglob(name)

@@ -26,14 +26,13 @@ from modbench.harness.core.train_plan import BUDGETS, TrainPlan, TrainRun, learn
 from modbench.harness.domain.case import Case, Place
 from modbench.harness.passes.rates import search
 from modbench.harness.process import torchrun
-from modbench.harness.process.torchrun import Ranks
 from modbench.harness.registry import catalogue, own_code
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.results import workspace
 from modbench.harness.subject.subject import Subject
 from modbench.harness.text.tokens import encode
 from modbench.harness.training import checkpoint
-from modbench.harness.training.batches import Batch, Drills, Windows
+from modbench.harness.training.batches import Batch, Windows
 from modbench.harness.training.trainer import Progress, Trainer
 
 RUN = TrainRun(seq_len=16, batch_size=4, steps=12, lr=5e-3, val_tokens=64, checkpoint_s=0)
@@ -70,13 +69,9 @@ class KilledError(Exception):
 @pytest.mark.parametrize(
     ("model", "killed_after"),
     [
-        *(("mod", steps) for steps in (1, 5, 11)),
-        *((model, 5) for model in ("dense", "mode_staged", "depth_predictor")),
-        *(
-            pytest.param(m, n, marks=pytest.mark.proof)
-            for m in ("dense", "mode_staged", "depth_predictor")
-            for n in (1, 11)
-        ),
+        ("mod", 1),
+        ("depth_predictor", 5),
+        *(pytest.param(*each, marks=pytest.mark.proof) for each in (("mod", 11), ("dense", 5), ("mode_staged", 5))),
     ],
 )
 def test_killed_and_resumed_is_the_same_run_to_the_bit(model: str, killed_after: int, tmp_path: Path) -> None:
@@ -157,23 +152,15 @@ def test_a_checkpoint_of_another_version_of_a_users_file_is_not_taken(
     assert (checkpoint.load(keep, stopped.fingerprint) is None) is changed
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("harm", ["another run", "damaged", "code"])
+@pytest.mark.parametrize("harm", ["another run", "damaged"])
 def test_a_checkpoint_that_is_not_this_runs_is_not_taken(harm: str, tmp_path: Path) -> None:
+    """Nor one that holds code: tests/cli/test_strangers.py."""
     keep = tmp_path / "run.pt"
-    if harm == "another run":
-        checkpoint.save(keep, {"format": checkpoint.FORMAT, "fingerprint": "other", "step": 5})
-    elif harm == "damaged":
-        checkpoint.save(keep, {"format": checkpoint.FORMAT, "fingerprint": "f", "step": 5})
+    body = {"format": checkpoint.FORMAT, "fingerprint": "other" if harm == "another run" else "f", "step": 5}
+    checkpoint.save(keep, body)
+    if harm == "damaged":
         keep.write_bytes(keep.read_bytes()[:-40])
-    else:
-        torch.save(
-            {"format": 1, "fingerprint": "f", "step": 5, "evil": trainer}, keep
-        )  # weights_only refuses a function
-    made = trainer(keep=keep, fingerprint="f")
-    made.train()
-    assert made.resumed_at == 0
-    assert len(made.curve["loss"]) == 12
+    assert checkpoint.load(keep, "f") is None
 
 
 @functools.cache
@@ -195,28 +182,21 @@ def stopped() -> tuple[bytes, list[float]]:
     return kept, whole.curve["loss"]
 
 
-def _longer_step(body: dict[str, Any]) -> None:
-    body["step"] = 11
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "harm",
+    ("harm", "resumed_at"),
     [
-        lambda body: body.pop("model"),
-        lambda body: body.pop("generators"),
-        lambda body: body["model"].popitem(),
-        lambda body: body["seconds"].update(forward=-1.0),
-        lambda body: body["curve"]["loss"].__setitem__(0, float("nan")),
-        lambda body: body["curve"].pop("tokens"),
-        lambda body: body.update(step=-5),
-        lambda body: body.update(step="5"),
-        lambda body: body.update(carried={"more": []}),
-        _longer_step,
+        (lambda body: body.pop("generators"), 0),
+        (lambda body: body["model"].popitem(), 0),
+        (lambda body: body["seconds"].update(forward=-1.0), 0),
+        (lambda body: body["curve"]["loss"].__setitem__(0, float("nan")), 0),
+        (lambda body: body.update(carried={"more": []}), 0),
+        (lambda body: body.update(step=11), 0),
+        (lambda _: None, 6),  # without harm it is taken
     ],
 )
 def test_a_checkpoint_that_contradicts_itself_is_not_taken(
-    harm: Callable[[dict[str, Any]], object], tmp_path: Path
+    harm: Callable[[dict[str, Any]], object], resumed_at: int, tmp_path: Path
 ) -> None:
     keep = tmp_path / "run.pt"
     kept, losses = stopped()
@@ -227,29 +207,8 @@ def test_a_checkpoint_that_contradicts_itself_is_not_taken(
     checkpoint.save(keep, body)
     made = trainer(keep=keep, fingerprint="f")
     made.train()
-    assert made.resumed_at == 0
+    assert made.resumed_at == resumed_at
     assert made.curve["loss"] == losses
-
-
-def test_a_checkpoint_without_harm_is_taken(tmp_path: Path) -> None:
-    keep = tmp_path / "run.pt"
-    kept, losses = stopped()
-    keep.write_bytes(kept)
-    made = trainer(keep=keep, fingerprint="f")
-    made.train()
-    assert made.resumed_at == 6
-    assert made.curve["loss"] == losses
-
-
-def test_a_failed_save_leaves_the_old_checkpoint(tmp_path: Path) -> None:
-    keep = tmp_path / "run.pt"
-    checkpoint.save(keep, {"format": checkpoint.FORMAT, "fingerprint": "f", "step": 3})
-    with pytest.raises(Exception, match=r"pickle|local object"):
-        checkpoint.save(keep, {"fingerprint": "f", "bad": lambda: 0})
-    body = checkpoint.load(keep, "f")
-    assert body is not None
-    assert body["step"] == 3
-    assert list(tmp_path.iterdir()) == [keep]
 
 
 def test_a_checkpoint_survives_that_another_unit_removes_the_empty_folder(
@@ -308,7 +267,7 @@ def test_what_the_environment_says_of_ranks(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["dense", "mod", "moe"])
+@pytest.mark.parametrize("model", ["mod", "moe"])
 def test_a_batch_in_pieces_is_the_batch(model: str) -> None:
     whole, pieces = trainer(case(model)), trainer(case(model), RUN.model_copy(update={"accumulate": 4}))
     whole.train()
@@ -374,8 +333,11 @@ def test_arms_of_a_seed_start_alike_and_see_the_same_text() -> None:
     assert all(torch.equal(dense.batches.train(i).tokens_BT, mod.batches.train(i).tokens_BT) for i in range(5))
 
 
-def test_a_loss_that_is_not_finite_says_where() -> None:
+@pytest.mark.parametrize(("at_once", "ends"), [(1, 8), (5, 10)])
+def test_a_loss_that_is_not_finite_says_where(at_once: int, ends: int) -> None:
+    """The step is named where losses are asked for later too, as on a GPU, where asking waits for the device."""
     made = trainer(case("dense"))
+    made.losses_at_once = at_once
 
     class Poisoned(Windows):
         def train(self, step: int) -> Batch:
@@ -386,29 +348,15 @@ def test_a_loss_that_is_not_finite_says_where() -> None:
     made.batches = Poisoned(encode(TEXT, "bytes", 256), RUN, 0)
     with pytest.raises(NumericsError, match=r"nan at step 7 .*0\.005"):
         made.train()
-    assert made.step == 8
+    assert made.step == ends
 
 
-def test_losses_that_are_asked_for_later_are_the_same_and_name_their_step() -> None:
-    """As on a GPU, where asking waits for the device."""
+def test_losses_that_are_asked_for_later_are_the_same() -> None:
     at_once, later = trainer(case("dense")), trainer(case("dense"))
     later.losses_at_once = 5
     at_once.train()
     later.train()
     assert later.curve["loss"] == at_once.curve["loss"]
-    made = trainer(case("dense"))
-    made.losses_at_once = 5
-
-    class Poisoned(Windows):
-        def train(self, step: int) -> Batch:
-            if step == 6:
-                next(made.subject.module.parameters()).data.fill_(math.nan)
-            return super().train(step)
-
-    made.batches = Poisoned(encode(TEXT, "bytes", 256), RUN, 0)
-    with pytest.raises(NumericsError, match="nan at step 6 "):
-        made.train()
-    assert made.step == 10
 
 
 def test_what_is_told_and_looked_at() -> None:
@@ -513,17 +461,6 @@ def test_if_every_rate_diverges_there_is_none() -> None:
         search(loss, (0.5, 1.0, 2.0))
 
 
-def test_a_gate_reads_a_task_up_to_the_first_question() -> None:
-    source = catalogue.load("tasks", "copy").open(None)
-    batch = Drills(source, RUN, 0).train(3)
-    assert batch.prompt_B is not None
-    assert batch.lengths_B is not None
-    for row in range(4):
-        asked_N = (batch.targets_BT[row] != UNASKED).nonzero().flatten()
-        assert batch.prompt_B[row] == asked_N[0] + 1
-        assert asked_N[-1] < batch.lengths_B[row]
-
-
 @pytest.mark.slow
 def test_two_ranks_that_shard_train_as_one(tmp_path: Path) -> None:
     """FSDP on two gloo processes, without torchrun and the command. DDP with both: tests/slurm/test_two_nodes.py."""
@@ -538,8 +475,3 @@ def test_two_ranks_that_shard_train_as_one(tmp_path: Path) -> None:
     assert weights.keys() == two["weights"].keys()
     for name, mine in weights.items():
         assert torch.allclose(mine, two["weights"][name], atol=6e-3), name
-
-
-def test_a_batch_that_cannot_be_dealt_out_is_refused() -> None:
-    with pytest.raises(UsageError, match="use a multiple of 3"):
-        Ranks(0, 3).check(RUN)

@@ -44,7 +44,6 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
     made = FakeCuda().install(monkeypatch)
     clock = types.SimpleNamespace(perf_counter=lambda: made.host)
     monkeypatch.setattr(trainer, "clocks", clock)
-    monkeypatch.setattr(trainer, "clocks", clock)
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
     return made

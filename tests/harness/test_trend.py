@@ -265,25 +265,19 @@ def told(folder: Path) -> Followed:
 def test_two_sizes_of_each_arm_get_the_fresh_seeds_of_their_budget(tmp_path: Path) -> None:
     made = followed()
     folder = left(tmp_path, made, losses=planted_losses(made, 0.02), run_noise=0.001)
-    found = told(folder)
-    assert [(side.budget, side.variant) for side in found.sides] == [
+    true = told(folder)
+    assert [(side.budget, side.variant) for side in true.sides] == [
         (budget, variant) for budget in BUDGETS for variant in dict.fromkeys(case.variant for case in made.cases)
     ]
     fresh = [record.unit for record in run_folder.read(str(folder)).records if record.unit.facts.confirms]
-    asked = {case for side in found.sides for case in side.cases}
+    asked = {case for side in true.sides for case in side.cases}
     assert {unit.comparison.arms[0].id for unit in fresh} == asked
     seeds = {(unit.comparison.arms[0].budget, unit.protocol.seed) for unit in fresh}
     counts = {budget: sum(each == budget for each, _ in seeds) for budget in BUDGETS}
     assert counts == dict(zip(BUDGETS, (5, 4, 3), strict=True))
     assert min(unit.protocol.seed for unit in fresh) >= 1000
     assert {unit.protocol.train.held_out for unit in fresh if unit.protocol.train} == {"confirm"}
-
-
-@pytest.mark.slow
-def test_a_strangers_file_is_refused(tmp_path: Path) -> None:
-    made = followed()
-    folder = left(tmp_path, made, losses=planted_losses(made, 0.02), run_noise=0.001)
-    true = told(folder)
+    # A stranger's file is refused.
     (first, *_, last), (units, *_) = true.sides, made.members("trend").values()
     changed: dict[str, Any] = {
         "a side is lacking": true.sides[1:],

@@ -91,11 +91,8 @@ def test_notes_of_every_pass_keep_their_content(folder: Path, metric: str) -> No
 @pytest.mark.parametrize(
     ("name", "version", "which"),
     [
-        ("run.json", 1, "older"),
         ("run.json", EARLIEST - 1, "older"),
         ("run.json", SCHEMA + 1, "newer"),
-        ("run.json", None, "older"),
-        ("units", EARLIEST - 1, "older"),
         ("units", SCHEMA + 1, "newer"),
     ],
 )

@@ -175,8 +175,8 @@ def test_a_log_is_cut_in_the_middle(here: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(log_supervisor, "TAIL", 2000)
     made = planned("prints")
     folder = folder_of(made, here)
-    run_all(made, folder)
-    for unit in made.units:
+    run_all(made, folder, made.units[-1:])
+    for unit in made.units[-1:]:
         said = folder.log(unit).read_bytes()
         assert len(said) < 5100
         assert said.startswith(b"the first line\nxxx")
@@ -218,6 +218,9 @@ def test_a_failure_names_its_log_where_that_lies(here: Path) -> None:
     for layout in (TOGETHER, SPREAD):
         folder = RunFolder(here / layout)
         make(folder.path, layout)
+        assert worker.with_log(record, folder) == record
+        folder.log(unit).parent.mkdir(parents=True, exist_ok=True)
+        folder.log(unit).write_text("Traceback …")
         first, second = worker.with_log(record, folder).outcomes
         assert first.reason is not None
         why, _, log = first.reason.partition("; see ")
@@ -226,7 +229,9 @@ def test_a_failure_names_its_log_where_that_lies(here: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_log_that_is_a_link_is_not_followed(here: Path) -> None:
+def test_a_log_that_is_a_link_is_not_followed_and_what_the_fork_server_has_loaded_is_no_garbage(here: Path) -> None:
+    """A unit that collects garbage would otherwise write to all of it, and copy it."""
+    (here / "own.py").write_text(f"{MODELS}\nimport gc\nprint('frozen', gc.get_freeze_count() > 100_000)\n")
     made = planned("good")
     folder = folder_of(made, here)
     (here / "precious").write_text("kept")
@@ -234,6 +239,7 @@ def test_a_log_that_is_a_link_is_not_followed(here: Path) -> None:
     run_all(made, folder)
     assert folder.record(made.units[0]).exists()
     assert (here / "precious").read_text() == "kept"
+    assert "frozen True" in folder.log(made.units[-1]).read_text()
 
 
 def test_a_folder_is_checked_for_links_while_units_remove_files(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,16 +278,6 @@ def test_a_folder_is_checked_for_links_while_units_remove_files(here: Path, monk
 def test_a_unit_of_a_folder_that_is_missing_is_refused(here: Path) -> None:
     with pytest.raises(UsageError, match="no plan"):
         one_unit.planned(here / "nowhere", "a")
-
-
-@pytest.mark.slow
-def test_what_the_fork_server_has_loaded_is_no_garbage(here: Path) -> None:
-    """A unit that collects garbage would otherwise write to all of it, and copy it."""
-    (here / "own.py").write_text(f"{MODELS}\nimport gc\nprint('frozen', gc.get_freeze_count() > 100_000)\n")
-    made = planned("good")
-    folder = folder_of(made, here)
-    run_all(made, folder)
-    assert "frozen True" in folder.log(made.units[-1]).read_text()
 
 
 def test_the_fork_server_frees_what_it_has_loaded_when_it_ends() -> None:

@@ -74,6 +74,7 @@ def test_figures_do_not_depend_on_settings_that_lie_about() -> None:
         (0, "B", "0 B"),
         (3.5, "nat", "3.50 nats"),
         (0.647, "ratio", "64.7%"),
+        (278.127, "1", "278"),
         (float("nan"), "s", "–"),
         (None, "s", "–"),
     ],
