@@ -63,10 +63,26 @@ MORE: Mapping[str, Mapping[str, str]] = {
         "gate_lenient": "gate new --against old --lenient",
         "compare": "compare old new",
         "compare_json": "compare old new --json",
+        "compare_verbose": "compare old new -v",
+        "by_arm_json": "compare new --by arm --seq-len 64 --json",
+        "by_model": "compare new --by model --metric latency/forward",
+        "by_capacity_md": "compare new --by capacity --format md",
+        "by_capacity_tex": "compare new --by capacity --format tex",
+    },
+    "capacity_map": {"by_capacity": "compare run --by capacity"},
+    "combine": {},
+    "trend": {},
+    "routing": {},
+    "panels": {
+        "recommend_fits": "recommend run --max-latency 50ms --max-memory 4.5MB --max-loss-increase 3%",
+        "recommend_none": "recommend run --max-latency 10ms --max-memory 4MB",
     },
     "gpu": {"by_seq_len": "compare run --by seq_len"},
 }
 NAMES = tuple(MORE)
+# Goldens of one question, which do not keep the tables that every run has.
+OF_ONE_QUESTION = {"capacity_map", "combine", "trend", "routing", "panels"}
+OF_EVERY_RUN = {"cases", "comparisons", "breakeven", "exchange", "isoflop"}
 # The golden that is stored in the schema that is written now as well (`current_schema.py`).
 CURRENT = "tasks"
 # Files of formats, and of which part they are.
@@ -120,7 +136,7 @@ def made(name: str, folder: Path, stored: str = ".") -> Golden:
             words[f"{title}.txt"] = done.stdout + ("\n--- standard error\n" + done.stderr if done.stderr else "")
     data["exit_codes.json"] = as_json(exits)
     reported = folder / ({**EVERY, **MORE[name]}["report"].split()[1])
-    for path in (*sorted(reported.glob("*.csv")), reported / "report.html", *sorted((folder / "views").iterdir())):
+    for path in (*_tables(name, reported), reported / "report.html", *sorted((folder / "views").iterdir())):
         content = path.read_text(encoding="utf-8")
         if path.suffix == ".csv":
             data[path.name], words[f"{path.stem}_reasons.txt"] = _split_csv(content)
@@ -134,6 +150,12 @@ def made(name: str, folder: Path, stored: str = ".") -> Golden:
         elif path.suffix in PAGES:
             words[path.name] = content
     return Golden(data, words)
+
+
+def _tables(name: str, run: Path) -> list[Path]:
+    """Return the tables of a run that a golden keeps."""
+    skipped = OF_EVERY_RUN if name in OF_ONE_QUESTION else set[str]()
+    return sorted(path for path in run.glob("*.csv") if path.stem not in skipped)
 
 
 def as_json(data: object) -> str:

@@ -1,6 +1,6 @@
 """Makes the stored runs that the goldens are made from.
 
-    PYTHONPATH=tests/harness:tests/reports python tests/goldens/plant.py [NAME …]
+    PYTHONPATH=tests/harness:tests/reports:tests/bench python tests/goldens/plant.py [NAME …]
 
 A stored run is an input: later versions of modbench must read it as it is. So this script is for a golden that is added; it
 refuses to replace one unless --replace says so. Times, losses and answers are planted (`tests/harness/planted.py`); `gpu` is
@@ -20,15 +20,34 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from planted import left, planted_suite
+from planted import FIT, Trouble, fake_record, left, planted_suite
 from planted_compare import compared_run
+from planted_gate import written
+from planted_map import METRICS as MAP_METRICS
+from planted_map import map_plan, map_run
+from planted_panels import dense, drift, flips, with_depth, with_experts
+from planted_panels import routing as routed
+from planted_panels import run as routing_run
+from planted_peaks import planted as planted_peaks
 from planted_tasks import planted as planted_tasks
+from test_combine import CONVOLUTION
+from test_combine import planted as planted_combination
+from test_components import benchmark, file_of
 from test_confirm import planted as planted_confirmation
+from test_exchange_rates import METRICS as EXCHANGE
+from test_exchange_rates import losses, step_flops
+from test_exchange_rates import planned as planted_exchange
+from test_trend import followed, planted_losses
 
 from modbench.harness.core import files
 from modbench.harness.core.contracts import Text
+from modbench.harness.domain.case import Case, UnitOfWork
+from modbench.harness.domain.notes import CountNotes, RooflineFinding
+from modbench.harness.domain.records import Record
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.plan import make_plan
+from modbench.harness.profiling.operators_of_a_call import of_shapes
+from modbench.harness.results import components
 from modbench.reports import demo
 
 HERE = Path(__file__).parent
@@ -111,6 +130,66 @@ def gate(folder: Path) -> None:
     compared_run(folder / "new", seed=2, slower=slower, fails="moe", environment=packages)
 
 
+def capacity_map(folder: Path) -> None:
+    """Plant that one capacity pays at one of two lengths, one nowhere; one without dense of equal cost fails."""
+    rungs = [{"model": "dense", "match": {"arm": "mod", "capacity": capacity}} for capacity in (0.125, 0.5)]
+    arms = [{"model": "dense"}, *rungs, {"model": "mod", "capacity": [0.125, 0.25, 0.5]}]
+    metrics = [*(each for each in MAP_METRICS if each != "flops/train_step"), "memory/parameters"]
+    map_run(folder, map_plan(arms=arms, metrics=metrics), fails="mod[c0.25]")
+
+
+def combine(folder: Path) -> None:
+    """Plant two combinations of two effects: times below the product, or equal to it by CPU time; losses that add up."""
+    planted_combination(folder, waits=CONVOLUTION)
+
+
+def trend(folder: Path) -> None:
+    """Plant a difference of losses that grows with the budget and crosses zero between the smallest and the largest."""
+    made = followed()
+    left(folder, made, losses=planted_losses(made, 0.05), run_noise=0.002, text_noise=0.001)
+
+
+def routing(folder: Path) -> None:
+    """Plant who passes, what it is worth, how routers settled, and what experts and depths do; the router knows."""
+    learned = with_experts(routed())
+    for i, row in enumerate(learned["strata"]["kind"]["bins"]):
+        row["loss_causal"] += 0.01 * i
+    routing_run(
+        folder,
+        dense={"routing": with_depth(dense())},
+        rung={"routing": dense(1.55)},
+        mod={"routing": learned, "flips": flips(0.5), "drift": drift()},
+        stochastic={"routing": routed({"digit": 0.125, "whitespace": 0.125}), "flips": flips(0.02), "drift": drift()},
+    )
+
+
+def panels(folder: Path) -> None:
+    """Plant operators and a machine of constant rates, effective speed-ups with intervals, and components beside the run."""
+    made = planted_exchange(metrics=[*EXCHANGE, "memory/peak_allocated"], launches=4)
+    flops = step_flops(made)
+    trouble = Trouble(losses=losses(flops, **{"mod[c0.125]": 1.25, "mod[c0.5]": 1.6, "moe": 0.2}), run_noise=0.003)
+
+    def record(unit: UnitOfWork) -> Record:
+        found = fake_record(unit, trouble)
+        if unit.made_in == "roofline":
+            return found.model_copy(update={"findings": RooflineFinding(table=planted_peaks())})
+        cases = {case.id: case for case in unit.comparison.arms}
+        outcomes = [
+            each.model_copy(update={"notes": each.notes.model_copy(update=operators(cases[each.case]))})
+            if isinstance(each.notes, CountNotes)
+            else each
+            for each in found.outcomes
+        ]
+        return found.model_copy(update={"outcomes": tuple(outcomes)})
+
+    run = written(folder / "run", made, record, {"certificate": FIT})
+    components.keep(run.path, components.imported(file_of(folder, benchmark(), benchmark("other"))))
+
+
+def operators(case: Case) -> dict[str, Any]:
+    return {f"{name}_operators": of_shapes(case, training=name == "train") for name in ("forward", "train")}
+
+
 def gpu(folder: Path) -> None:
     """Run a suite with device times, graphs, clocks and energy on a pretend card."""
     suite = folder / "gpu.toml"
@@ -159,7 +238,8 @@ decode_policy = "budget"
 """
 
 MADE: dict[str, Callable[[Path], None]] = {
-    made.__name__: made for made in (quick, isoflop, search, tasks, decode, gate, gpu)
+    made.__name__: made
+    for made in (quick, isoflop, search, tasks, decode, gate, capacity_map, combine, trend, routing, panels, gpu)
 }
 
 

@@ -1,4 +1,4 @@
-"""All that modbench makes of seven stored runs is as it was: numbers, columns, exit codes, and every word."""
+"""All that modbench makes of stored runs is as it was: numbers, columns, exit codes, and every word."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from page_tables import filled
 from planted import left, planted_suite
 
 from modbench.harness.core.contracts import Text
-from modbench.harness.core.labels import Label
 from modbench.harness.planning import plan
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.stats.paired import LaunchSamples, compare_pairs
@@ -59,7 +57,7 @@ def planted(
         arms=arms or both,
         shape={"d_model": 64, "n_layers": 4, "window": 16},
         seeds=[0, 1, 2, 3, 4],
-        launches=8,
+        launches=5,
         rounds=2,
     )
     told = {"slower": TIMES, "losses": LOSSES, "run_noise": 0.001, "own_work_seen": True, **trouble}
@@ -80,33 +78,16 @@ def one(table: pd.DataFrame, arm: str, metric: str, seq_len: int = 128) -> Any:
     return table[(table.arm == arm) & (table.metric == metric) & (table.seq_len == seq_len)].iloc[0]
 
 
-def test_a_row_for_each_combination_metric_and_length(table: pd.DataFrame) -> None:
-    cells = {(row.arm, row.metric, row.seq_len) for row in table.itertuples()}
-    wanted = set(itertools.product((WINDOW, CONVOLUTION), METRICS[:4], (64, 128)))
-    assert cells == wanted | set(itertools.product((WINDOW, CONVOLUTION), METRICS[4:], (128,)))
-    assert len(table) == len(cells)
-    assert set(table.status) == {"ok"}
-
-
 @pytest.mark.parametrize("metric", ["latency/forward", "latency/train_step"])
 def test_planted_ratios_of_ratios_come_back(table: pd.DataFrame, metric: str) -> None:
     for arm, value, verdict in ((WINDOW, 0.8, "worse"), (CONVOLUTION, 1.0, "equivalent")):
         row = one(table, arm, metric)
         assert row.value == pytest.approx(value, rel=0.01)
         assert row.ci_low < row.value < row.ci_high < 1.05 * row.ci_low
-        assert (row.verdict, row.n, row.ci_level, row.quantity) == (verdict, 8, 0.95, "ratio of ratios")
+        assert (row.verdict, row.n, row.ci_level, row.quantity) == (verdict, 5, 0.95, "ratio of ratios")
         assert row.both == pytest.approx(1 / TIMES[arm], rel=0.01)
         assert row.skips * row.mixes == pytest.approx(row.expected)
         assert row.value == pytest.approx(row.both / row.expected, rel=0.01)
-
-
-def test_cpu_time_decides_where_the_disturbance_made_the_result(tmp_path: Path) -> None:
-    run = planted(tmp_path, slower={**TIMES, WINDOW: 0.15}, waits=CONVOLUTION)  # its wall time is twice what it runs
-    more, row = (one(combine.table(run), arm, "latency/forward") for arm in (WINDOW, CONVOLUTION))
-    assert (more.verdict, more.value) == ("better", pytest.approx(4 / 3, rel=0.01))  # than the product
-    assert (row.verdict, row.value) == ("equivalent", pytest.approx(1.0, rel=0.01))
-    assert Label.BY_CPU in row.labels.split(";")
-    assert [sentence.words.count(Label.BY_CPU) for sentence in combine.answer(run)] == [0, 1]
 
 
 def test_counts_have_a_ratio_and_no_interval(run: Loaded, table: pd.DataFrame) -> None:
@@ -126,33 +107,9 @@ def test_losses_add_up_or_do_not(table: pd.DataFrame) -> None:
     assert more.expected == pytest.approx(0.5, abs=0.01)
 
 
-def test_the_answer_has_the_longest_length_and_counts_verdicts(run: Loaded) -> None:
-    answer: list[Any] = list(combine.answer(run))
-    window, convolution = answer
-    assert (window.given["length"], window.given["both"]) == (128, "MoD 0.125 × window 16")
-    assert window.given["together"].value == pytest.approx(0.8, rel=0.01)
-    assert window.given["n"] == convolution.given["n"] == 8
-
-
-def test_tables_and_terminal_have_the_causal_loss_alone(run: Loaded) -> None:
-    tables, shown = combine.tables(run), combine.in_place(run)
-    assert [made.label for made in tables] == ["MoD 0.125 × window 16", "MoD 0.125 × convolution 7"]
-    assert shown is not None
-    for made in (*tables, *shown.tables):
-        assert [row[0] for row in made.rows if row[0]] == [
-            *("FLOPs, forward", "forward pass", "train step", "peak memory", "loss, causal"),
-        ]
-
-
 @pytest.mark.parametrize("words", sorted({*combine.OF_RATIOS.values(), *combine.OF_LOSSES.values()}))
 def test_latex_spells_every_mark(words: str) -> None:
     assert "U+" not in latex.text(words)
-
-
-def test_the_figure_has_a_column_for_each_combination_and_length(run: Loaded) -> None:
-    figure: Any = next(iter(panel.render(run)))
-    assert len(figure.figure.axes) == 4
-    assert len(figure.data) == 4 * 4
 
 
 def test_the_suite_has_two_combinations_at_each_length() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from pathlib import Path
@@ -43,7 +42,7 @@ def ratio(cell: Cell) -> tuple[Any, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("named", ["0.25", "c0.25", " C0.25 ", "0.250"])
+@pytest.mark.parametrize("named", [" C0.25 ", "0.250"])
 def test_a_value_of_the_axis_is_the_baseline_where_all_else_is_equal(run: Loaded, named: str) -> None:
     table = compare_by(run, "capacity", named)
     assert table.rows == [0.125, 0.25, 0.5]
@@ -125,14 +124,6 @@ def test_of_an_unchecked_machine_and_of_smoke_no_time_has_a_verdict(tmp_path: Pa
             assert {row.get("verdict") for row in rows} == {None}, (axis, loaded.path)
 
 
-def test_models_agree_where_a_field_applies_to_both(run: Loaded) -> None:
-    table = compare_by(run, "model", "dense", Filter(metrics=(TIME,), seq_lens=(64,)))
-    assert table.rows == ["dense", "mod", "moe"]
-    routed = column(table, capacity=0.125, dtype="fp32")
-    assert ratio(routed.cells["mod"])[0] == pytest.approx(2.0, rel=0.01)
-    assert routed.cells["dense"].is_baseline
-
-
 def test_a_smaller_dense_model_is_not_taken_for_the_dense_one(tmp_path: Path) -> None:
     """Its width is its own; what a model does not read decides nothing."""
     rung = {"model": "dense", "match": {"arm": "mod", "capacity": 0.125}}
@@ -160,24 +151,6 @@ def test_what_cannot_be_compared_is_refused_with_what_would_work(
     with pytest.raises(UsageError) as refused:
         compare_by(run, *arguments)
     assert said in str(refused.value)
-
-
-@pytest.mark.slow
-def test_json_has_every_row_with_its_status_and_the_reason(tmp_path: Path, modbench: Any) -> None:
-    made = compared_run(tmp_path / "run", sd=0.0, fails="mod[c0.5]")
-    done = modbench("compare", made.path, "--by", "capacity", "--baseline", "0.25", "--seq-len", "64", "--json")
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert (told["by"], told["baseline"], told["incomplete"]) == ("capacity", "capacity=0.25", None)
-    first = told["columns"][0]
-    assert (first["metric"], first["unit"], first["fields"]) == (TIME, "s", {"seq_len": 64, "dtype": "fp32"})
-    assert [(row["capacity"], row["status"], row["verdict"]) for row in first["rows"]] == [
-        (0.125, "ok", "better"),
-        (0.25, "baseline", None),
-        (0.5, "failed", None),
-    ]
-    assert first["rows"][0]["ratio"] == pytest.approx(1.6)
-    assert first["rows"][2]["reason"] == "error: planted <b>failure</b>"
 
 
 @pytest.mark.slow

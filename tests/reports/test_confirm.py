@@ -92,7 +92,7 @@ def conclusion(loaded: Loaded) -> str:
     return " ".join(plain(each) for each in said if "found" not in each.given)
 
 
-@pytest.mark.parametrize(("held", "said"), [(182, 1.82), (50, 0.5), (120, None)])
+@pytest.mark.parametrize(("held", "said"), [(182, 1.82), (120, None)])
 def test_many_more_or_fewer_parameters_are_named(
     paying: Loaded, monkeypatch: pytest.MonkeyPatch, held: int, said: float | None
 ) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from panels_of import drawn, shown
 from planted import PLANTED, planted_suite, stored
 
 from modbench.harness.core.contracts import Text
@@ -19,7 +18,6 @@ from modbench.harness.planning import plan
 from modbench.harness.planning.plan import Plan
 from modbench.harness.stats.exchange import EQUAL_COST, NOT_DEARER
 from modbench.reports.page import render
-from modbench.reports.panels import exchange as exchange_panel
 from modbench.reports.questions import exchange
 from modbench.reports.tables.load import load
 from modbench.reports.writers.number_format import plain
@@ -206,22 +204,6 @@ def test_compute_from_another_length_is_said(tmp_path: Path) -> None:
     assert row.seq_len == 64
     assert "T = 64" in row.reason
     assert "training length, 128" in row.reason
-
-
-@pytest.mark.slow
-def test_the_panel_draws_what_is_stated_and_says_the_rest(run: Path, tmp_path: Path) -> None:
-    page = shown(exchange_panel, load(run))
-    for text in ("in training FLOPs", "in seconds of a train step", "dense 74 % (check)", "more than 1."):
-        assert text in page
-    assert "No effective speed-up" not in page
-    assert 'aria-label="MoD 0.125: effective' in page  # on hover and focus
-    (drawing,) = drawn(exchange_panel, load(run))
-    assert set(drawing.data.arm) == {MOD, HALF, MOE, "dense-f0.74"}
-    none = planned(metrics=["flops/train_step", "loss/val"], seeds=[0])
-    stored(tmp_path, none, losses={"dense-f0.58": 2.0, "dense-f0.74": 2.01, "dense": 2.02, MOD: 2.01})
-    page = shown(exchange_panel, load(tmp_path / "run"))
-    assert "No effective speed-up" in page
-    assert "<svg" not in page
 
 
 def test_seconds_of_runs_with_equal_training_flops_are_those_of_the_whole_run(tmp_path: Path) -> None:

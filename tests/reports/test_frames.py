@@ -95,20 +95,6 @@ def test_the_tables_are_the_readers_own(results: Results) -> None:
     assert results.loaded.cases.value.equals(before)
 
 
-def test_what_was_run_is_beside_them(results: Results) -> None:
-    assert results.run.plan.suite.name == "planted"
-    assert results.run.environment["cpu"] == "a fake"
-    assert repr(results) == (
-        f"<modbench run {str(results.path)!r}: suite 'planted', draft, 2 arms, {len(results.run.plan.cases)} cases, "
-        f"{len(results.run.plan.units)} units>"
-    )
-
-
-def test_another_baseline_may_be_named(results: Results) -> None:
-    other = modbench.load(results.path, "MoD 0.125")
-    assert set(other.comparisons.baseline_arm) == {"mod[c0.125]"}
-
-
 def test_a_run_without_records_has_empty_tables(results: Results, tmp_path: Path) -> None:
     (tmp_path / "units").mkdir()
     (tmp_path / "run.json").write_text((results.path / "run.json").read_text())

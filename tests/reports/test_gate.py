@@ -126,25 +126,6 @@ def test_contaminated_times_cannot_be_told(before: Loaded, tmp_path: Path) -> No
         assert found.exit_code() == 5
 
 
-def test_cpu_time_tells_where_the_machine_was_busy(before: Loaded, tmp_path: Path) -> None:
-    """In one run alone what CPU time stands for is not known; in both, no other thread works and no arm waits of itself."""
-    same, slower = (
-        run(tmp_path / name, waits="moe", slower={"moe": factor}, seed=2, own_work_seen=True)
-        for name, factor in (("same", 1.0), ("slower", 1.3))
-    )
-    quiet = run(tmp_path / "quiet", own_work_seen=True)
-    for now, base, word in (
-        (same, before, "cannot tell"),
-        (same, quiet, "pass"),
-        (slower, quiet, "worse"),
-        (slower, same, "worse"),
-    ):
-        found = judged(now, base)
-        moe = [each for each in found.findings if each.what.startswith("moe") and each.metric == TIME]
-        assert {each.verdict for each in moe} == {word}
-        assert all("by CPU time" in str(each.reason) for each in moe) is (word != "cannot tell")
-
-
 def test_two_launches_tell_nothing(tmp_path: Path) -> None:
     one, two = (run(tmp_path / name, {"launches": 2, "metrics": [TIME]}) for name in ("a", "b"))
     found = judged(one, two)

@@ -6,22 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from panels_of import drawn, shown
 from planted import left, planted_suite
-from planted_map import CAPACITIES, LENGTHS, METRICS, map_plan, map_run
+from planted_map import CAPACITIES, LENGTHS, map_plan, map_run
 
 from modbench.harness.core.contracts import Text
 from modbench.harness.planning.load_suite import load_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import make_plan
 from modbench.reports.figures.style import MAP
-from modbench.reports.model import Finding
 from modbench.reports.page import render
 from modbench.reports.panels import map as panel
 from modbench.reports.panels import speedup_map
-from modbench.reports.questions import compare_axis
 from modbench.reports.questions import map as capacity_map
 from modbench.reports.questions.map import Map
 from modbench.reports.tables.load import Loaded, load
@@ -57,41 +54,6 @@ def test_the_reading_names_the_margin_of_a_loss() -> None:
     assert f"within {percent(capacity_map.LOSS_MARGIN)} of it" in panel.READING
 
 
-def test_one_row_for_each_capacity_and_length(made: Map, tmp_path: Path) -> None:
-    render.views(made.loaded, ["csv"], tmp_path)
-    rows, pairs = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("map", "comparisons"))
-    assert [*zip(rows.capacity, rows.seq_len, strict=True)] == [(c, t) for c in CAPACITIES for t in LENGTHS]
-    assert rows.at_equal_cost.tolist() == ["dense", "pays", "dense", "dense"]
-    for metric in METRICS:
-        key, what = metric.replace("/", "_"), "difference" if metric.startswith("loss") else "ratio"
-        for _, row in rows.iterrows():
-            there = pairs[(pairs.metric == metric) & (pairs.arm == row.arm) & (pairs.seq_len == row.seq_len)]
-            (pair,) = there[there.baseline_arm == "dense"].to_dict("records")
-            assert row[f"{key}_{what}"] == pytest.approx(pair[what])
-            assert row[f"{key}_verdict"] == pair["verdict"]
-        assert rows[f"{key}_at_equal_cost_{what}"].notna().all()
-
-
-def test_every_cell_has_a_value_or_a_reason(tmp_path: Path) -> None:
-    """A unit without a record, and one that failed."""
-    plan = map_plan()
-    left_out = next(unit.name for unit in plan.units if unit.made_in == "train" and unit.comparison.arms[0].arm == HIGH)
-    loaded = load(map_run(tmp_path, plan, leave_out=left_out, fails=LOW))
-    found: Any = capacity_map.of(loaded)
-    cells = [
-        found.cell(case, length, quantity, equal_cost=equal_cost)
-        for case in found.arms
-        for length in found.lengths
-        for quantity in found.quantities
-        for equal_cost in (False, True)
-    ]
-    assert {each.status for each in cells} == {"ok", "failed", "skipped"}
-    assert all(each.reason for each in cells if each.typical.value is None)
-    rows = capacity_map.table(loaded)
-    assert rows[rows.arm == LOW].latency_forward_reason.notna().all()
-    assert "failed" in shown(panel, loaded)
-
-
 def test_seeds_are_advised_for_losses_that_are_open_alone(tmp_path: Path) -> None:
     """Without noise to speak of, losses that are not told apart lie within the margin; with it they are open."""
     for noise, advised in ((0.002, False), (0.03, True)):
@@ -102,11 +64,6 @@ def test_seeds_are_advised_for_losses_that_are_open_alone(tmp_path: Path) -> Non
         assert {each.verdict for each in cells} == {"inconclusive"}
         assert [made.needed(each) is not None for each in cells] == [advised] * len(LENGTHS)
         assert ("seeds needed" in {each.label for each in capacity_map.full_tables(made)}) == advised
-
-
-def test_a_reason_says_which_dense_model_it_is_about(tmp_path: Path) -> None:
-    reasons = capacity_map.table(load(map_run(tmp_path, run_noise=0.03))).loss_val_reason
-    assert all(said.count("seeds would") == 2 and said.count("at equal cost: ") == 1 for said in reasons)
 
 
 def test_the_figure_has_four_maps_with_one_scale(made: Map) -> None:
@@ -149,36 +106,12 @@ def test_there_is_no_map_of_one_length_of_losses_or_one_capacity(tmp_path: Path)
         assert render.named(other, "map").name in {each.name for each in drawn(speedup_map, other)}
 
 
-def test_arms_without_a_dense_model_of_equal_cost_are_compared_with_the_same_shape_alone(tmp_path: Path) -> None:
-    rung = {"model": "dense", "match": {"arm": "mod", "capacity": CAPACITIES[0]}}
-    arms = [{"model": "dense"}, rung, {"model": "mod", "capacity": [*CAPACITIES]}]
-    made: Any = capacity_map.of(load(map_run(tmp_path, map_plan(arms=arms))))
-    pays: Any = next(iter(capacity_map.answer(made.loaded)))
-    assert pays.given["all"] == len(LENGTHS)
-    rows = capacity_map.table(made.loaded)
-    assert rows.at_equal_cost.isna().tolist() == [False, False, True, True]
-    over_shape, over_cost = drawn(panel, made.loaded)
-    assert (over_shape.data.arm.nunique(), over_cost.data.arm.nunique()) == (2, 1)
-
-
 def test_a_smoke_run_claims_nothing(tmp_path: Path) -> None:
     loaded = load(map_run(tmp_path, map_plan(effort="smoke")))
     made: Any = capacity_map.of(loaded)
     (said,) = capacity_map.answer(loaded)
     assert plain(said).endswith("without a verdict.")
     assert {made.standing(case, length) for case in made.arms for length in made.lengths} == {"open"}
-
-
-def test_other_values_stand_beside_the_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which has a mark over the same shape and one at equal cost in each cell, and fits 80 columns."""
-    monkeypatch.setenv("COLUMNS", "80")
-    text = summary.closing(
-        load(map_run(tmp_path, map_plan(metrics=[*METRICS, "memory/parameters"]))), "report.html", 1.0
-    )
-    assert "memory/parameters" in text
-    assert max(map(len, text.splitlines())) <= 80
-    forward = next(line for line in text.splitlines() if line.startswith("forward "))
-    assert [cell[-2:] for cell in forward.split()[-2:]] == ["▲▼", "▲▲"]
 
 
 @pytest.mark.proof  # of a small map see test_other_values_stand_beside_the_map
@@ -199,12 +132,3 @@ def test_the_shipped_suite_fits_a_terminal(tmp_path: Path, monkeypatch: pytest.M
         "▲▲",
     ]  # over the same shape, at equal cost
     assert loss.split()[-1].endswith("▲▲")
-
-
-def test_compare_by_capacity_has_the_losses_at_every_length(loaded: Loaded) -> None:
-    table = compare_axis.compare_by(loaded, "capacity")
-    at = [dict(column.heading)["seq_len"] for column in table.columns if column.metric.key == "loss/val_causal"]
-    assert at == [*LENGTHS]
-    (grid,) = compare_axis.grids(loaded, table, [c for c in table.columns if c.metric.key == "loss/val_causal"])
-    cells = [cell for row in grid.table.rows for cell in row[2:] if isinstance(cell, Finding) and cell.against]
-    assert len(cells) == len(CAPACITIES) * len(LENGTHS)

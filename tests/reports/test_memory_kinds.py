@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import pytest
-from planted import left, planted_suite
+from planted import planted_suite
 
-from modbench.reports.model import Sentence
-from modbench.reports.panels import memory
 from modbench.reports.panels.memory import Bar, stacked
-from modbench.reports.tables.load import load
 from modbench.reports.writers.number_format import plain
 
 
@@ -49,28 +43,3 @@ def test_the_difference_in_words(forecast: float, said: str) -> None:
     made = planted_suite("draft", metrics=["memory/peak_allocated"], train=None)
     bar = Bar(made.cases[0], {"parameters": 100.0}, {"parameters": forecast} if forecast else {})
     assert plain(bar.against_forecast) == said
-
-
-def test_measured_beside_forecast(tmp_path: Path) -> None:
-    """Planted: of five arms the peaks are 1 to 5 MB, the forecasts 1, 3, 5, 7 and 9 MB; the last two hold their parameters."""
-    left(
-        tmp_path,
-        planted_suite("draft", metrics=["memory/peak_allocated"], train=None, shape={"d_model": 64, "n_layers": 2}),
-    )
-    loaded = load(tmp_path / "run")
-    (drawn,) = memory.render(loaded)
-    assert isinstance(drawn.caption, Sentence)
-    assert (plain(drawn.caption.given["close"]), drawn.caption.given["met"], drawn.caption.given["all"]) == (
-        "1 %",
-        1,
-        5,
-    )
-    totals = drawn.data.groupby("arm", sort=False).measured_B.sum()
-    assert sorted(totals) == pytest.approx([1e6, 2e6, 3e6, 4e6, 5e6])
-    params: Any = loaded.tables.counted(loaded.arms[0]).params
-    mine = drawn.data[drawn.data.arm == "moe"].set_index("kind")
-    assert mine.measured_B["parameters"] > 4 * params
-    assert mine.measured_B["optimizer"] == 2 * mine.measured_B["parameters"]
-    assert mine.forecast_B[memory.MORE_REST] - mine.measured_B[memory.MORE_REST] == pytest.approx(4e6)
-    assert drawn.marks is not None
-    assert any(mark.text.startswith("MoE, optimizer: ") for mark in drawn.marks.said)

@@ -95,10 +95,6 @@ def gpu(number: int, name: str = "A100") -> dict[str, Any]:
     return {"host": "here", "device": name, "device_uuid": f"GPU-{number}"}
 
 
-def test_launches_on_one_gpu_are_as_on_any_machine(tmp_path: Path) -> None:
-    assert Label.SEVERAL_MACHINES not in labels_of(on_nodes(tmp_path / "run", lambda _: gpu(0)))
-
-
 def test_launches_on_two_gpus_of_one_machine_are_pooled_with_a_label(tmp_path: Path) -> None:
     loaded = on_nodes(tmp_path / "run", lambda n: gpu(n % 2))
     assert Label.SEVERAL_MACHINES in labels_of(loaded)

@@ -108,23 +108,6 @@ def test_several_models_are_named_beside_their_values(tmp_path: Path) -> None:
 # --- the command
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("style", ["md", "tex"])
-def test_the_command_prints_it_below_a_comment_that_names_the_run(style: str, run: Loaded, modbench: Modbench) -> None:
-    done = modbench("compare", run.path, "--by", "capacity", "--format", style)
-    assert done.returncode in {0, 4}, done.stderr  # planted runs have no end
-    first, *lines = done.stdout.splitlines()
-    assert str(run.path) in first.replace("\\_", "_").replace("-{}-", "--")
-    assert first.startswith({"md": "<!-- ", "tex": "% "}[style])
-    ending = {"md": " |", "tex": r" \\"}[style]
-    rows = [line for line in lines if line.endswith(ending)]
-    cells = [row.split({"md": " | ", "tex": " & "}[style]) for row in rows]
-    assert {len(row) for row in cells} == {6}
-    baseline = next(row for row in cells if "dense" in row[0])
-    units = [cell.split()[-1] for cell in baseline[1:5]]  # each column in its own
-    assert units == ["ms", "ms", "MFLOP", {"md": "KiB", "tex": "MiB"}[style]]
-
-
 def test_what_does_not_go_together_is_refused(run: Loaded, modbench: Modbench) -> None:
     for words, said in (
         (("--by", "capacity", "--format", "txt"), "unknown --format 'txt'"),

@@ -82,16 +82,6 @@ def test_nothing_fits_and_the_nearest_is_named(quiet: Loaded) -> None:
     assert [kept.excess for kept in found.nearest.kept] == pytest.approx([0.2, 3e6 / 4e6 - 1], abs=0.01)
 
 
-def test_what_fits_is_said_to_fit_in_this_run(quiet: Loaded) -> None:
-    """Its interval knows the launches of one run alone: in the answer, beside each limit, and where nothing fits."""
-    fits, none = found_in(quiet, latency=0.05), found_in(quiet, latency=0.010, memory=4e6)
-    assert "fastest that fits in this run" in plain(question.headline(fits))
-    limits = [plain(said) for said in question.held_limits(fits) if "limit 50.0 ms" in plain(said)]
-    assert limits
-    assert all("limit 50.0 ms: fits in this run" in said for said in limits)
-    assert plain(question.headline(none)).startswith("no setting fits in this run for a ")
-
-
 def to_show(distance: float, half: float, made: int) -> int:
     """More than were made, at which the upper end lies below the limit with 80 % power; now it is `half` above the estimate."""
     sd = half * math.sqrt(made) / stats.t.ppf(0.975, made - 1)

@@ -6,18 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from panels_of import shown
 from planted import left, planted_suite
 from planted_peaks import planted
 
-from modbench.harness.domain.case import Case
-from modbench.harness.domain.notes import CountNotes
 from modbench.harness.roofline.table import Point
 from modbench.harness.roofline.work import Listed, Work
 from modbench.reports.panels import roofline as panel
-from modbench.reports.panels.roofline import Roof, bytes_of, placed, roof_of
+from modbench.reports.panels.roofline import Roof, bytes_of, roof_of
 from modbench.reports.tables.load import load
-from modbench.reports.tables.outcomes import Tables
 
 CALL = Listed(
     work=(
@@ -58,28 +54,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     left(folder, made)
     return folder / "run"
-
-
-def test_calls_are_placed_by_flops_bytes_and_time(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    own = Tables.counted
-
-    def counted(self: Tables, case: Case) -> CountNotes:
-        return own(self, case).model_copy(update={"forward_operators": CALL})
-
-    loaded = load(run)
-    monkeypatch.setattr(Tables, "counted", counted)
-    assert panel.render(loaded) == []  # no peaks were measured
-    loaded.tables.rooflines["fp32"] = planted()
-    calls = placed(loaded, loaded.arms, loaded.lengths)
-    assert [each.case.arm for each in calls] == ["dense", "mod[c0.5]"]
-    flops: Any = loaded.tables.counted(loaded.arms[0]).forward_causal
-    assert calls[0].intensity == flops / bytes_of(CALL, 4)
-    assert calls[0].flop_per_s == flops / loaded.value("dense", "latency/forward", 64)
-    (drawn,) = panel.render(loaded)
-    assert drawn.marks is not None
-    assert [mark.arm for mark in drawn.marks.said] == ["dense", "mod[c0.5]"]
-    assert " % of the roof" in drawn.marks.said[0].text
-    assert "var(--series-1)" in shown(panel, loaded)
 
 
 def test_no_panel_where_operators_were_not_recorded(run: Path) -> None:

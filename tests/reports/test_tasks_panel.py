@@ -14,9 +14,7 @@ from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning import plan
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.stats import effects, exact_two_proportions
-from modbench.reports.formats import csv, md, tex
 from modbench.reports.model import Finding, Sentence
-from modbench.reports.page import render
 from modbench.reports.questions import first_screen, tasks
 from modbench.reports.questions.gate import gate
 from modbench.reports.tables.load import Loaded
@@ -99,32 +97,6 @@ def test_a_difference_without_a_verdict_is_told_as_such(tmp_path: Path) -> None:
     assert not isinstance(row.verdict, str)
     found = found_in([*tasks.sentences(loaded)][-1])
     assert [each.verdict for each in found] == [None, None]
-
-
-@pytest.mark.usefixtures("undrawn")
-def test_every_output_says_how_many_solved_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plant(monkeypatch, [990, 1000, 995, 1000, 991], [550, 610, 600, 400, 570], [1000, 560, 1000, 990, 1000])
-    loaded = planted(tmp_path / "run", FIVE)
-    (said,) = tasks.sentences(loaded)
-    assert plain(said.given["level"]) == "83.8 %"
-    assert [plain(each.given["against"]) for each in listed(said)] == [
-        "–",
-        "▼ worse, p 0.002",
-        f"? undecided, p 0.52; {exact_two_proportions.seeds_needed(0.8, 1.0, 0.025)} seeds would decide",
-    ]
-    told = " ".join(summary.closing(loaded, tmp_path, None).split())
-    assert "54.6 % 0/5" in told
-    assert plain(said) in told
-    render.write(tmp_path / "run")
-    page = (tmp_path / "run" / "report.html").read_text()
-    assert ">0 of 5</td>" in page
-    assert "| 0 of 5 | ▼ worse, p 0.002 |" in md.markdown(loaded)
-    assert r"0 of 5 & $\nabla$ worse, p 0.002 \\" in tex.tables(loaded)
-    assert "exact test" in page
-    assert "solved" in csv.more(loaded)
-    (task,) = tasks.results(loaded)
-    assert not task.beyond_shortcut(task.arms[2])  # one seed of five did not solve it
-    assert task.beyond_shortcut(task.arms[0])
 
 
 def test_the_plan_says_what_it_can_decide(tmp_path: Path) -> None:

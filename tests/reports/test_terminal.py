@@ -409,22 +409,6 @@ def test_an_arm_whose_work_is_in_doubt_is_marked_and_named_first(
     assert all(f"{label[:1].upper()}{label[1:]}: " in every for label in light)
 
 
-def test_one_length_shows_the_ratio_to_the_model_of_equal_cost(tmp_path: Path) -> None:
-    """No line divides a single length; the ratio has its interval, turned where the pair is stored the other way round."""
-    left(tmp_path, planted_suite("draft", metrics=["latency/forward"], train=None, grid={"seq_len": [64]}, launches=3))
-    loaded = load(tmp_path / "run")
-    made: Any = pays_from.table(loaded)
-    cells = [row[list(made.head).index("cost")] for row in made.rows]
-    rung = next(case for case in loaded.arms if case.rung)
-    (row,) = loaded.between("latency/forward", "mod[c0.125]", rung.arm)
-    ends = (row.ci_low, row.ci_high) if row.arm == "mod[c0.125]" else (1 / row.ci_high, 1 / row.ci_low)
-    assert isinstance(cells[0], Finding)
-    assert (cells[0].typical.low, cells[0].typical.high) == pytest.approx(ends)
-    assert cells[0].typical.value == pytest.approx(1.12, rel=0.02)
-    assert cells[0].verdict == "better"
-    assert set(cells[1:]) == {None}
-
-
 def test_what_arms_are_compared_with_is_named_by_the_baseline(tmp_path: Path) -> None:
     """`modbench report --baseline moe`: of its shape is MoE, of equal cost a dense model."""
     run = left(tmp_path, planted_suite("draft", metrics=METRICS[:3], train=None, launches=3, rounds=2))

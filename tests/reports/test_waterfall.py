@@ -18,11 +18,8 @@ from modbench.harness.domain.notes import CountNotes, TimeNotes
 from modbench.harness.profiling.operators_of_a_call import of_shapes
 from modbench.harness.roofline.table import Point, Table
 from modbench.harness.roofline.work import Listed, Work
-from modbench.reports.model import Estimate, Sentence
-from modbench.reports.model import Table as Shown
-from modbench.reports.panels import ideal, waterfall
+from modbench.reports.panels import waterfall
 from modbench.reports.panels import waterfall as panel
-from modbench.reports.panels.numbers import TABLE
 from modbench.reports.tables.load import Loaded, load
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.writers.number_format import plain
@@ -135,39 +132,6 @@ def test_the_parts_lead_from_promised_to_measured(metric: str, known: Loaded) ->
     assert found.attainable == pytest.approx(mine / theirs, rel=1e-12)
     assert ("optimizer" in found.parts) == (metric == "latency/train_step")
     assert found.parts["router"] > 0
-
-
-def test_the_figure_names_its_parts(known: Loaded) -> None:
-    forward, step = drawn(panel, known)
-    assert forward.name == "waterfall-forward"
-    assert forward.marks is not None
-    said = [mark.text for mark in forward.marks.said]
-    assert any(text.startswith("router: +") and text.endswith(" % of dense's time") for text in said)
-    assert any(text.startswith("measured: 62") for text in said)  # planted: 1 / 1.6
-    found: Any = waterfall.fall(known, "mod[c0.125]", "latency/train_step", 64)
-    assert isinstance(step.caption, Sentence)
-    assert step.caption.given["measured"] == found.share
-    assert step.caption.given["attainable"] == Estimate(found.attainable, kind="share")
-    assert list(forward.data.part)[:3] == ["dense", "FLOPs saved", "promised"]
-    assert forward.data.to_share.iloc[-1] == pytest.approx(0.625, abs=0.02)
-    assert "MoD 0.125" in shown(panel, known)
-    caption = plain(forward.caption)
-    assert "give or take 15 % of that" in caption
-    assert caption.endswith("As a speed-up attainable is 8 % to 21 % too high: routing at T ≤ 128.")  # T = 64
-    (table,) = (each for each in panel.render(known) if isinstance(each, Shown))
-    assert "attainable ±15 %" in [*map(plain, table.head)]
-
-
-def test_beside_ideal_and_measured_it_stands_with_its_error_and_its_bias(known: Loaded) -> None:
-    """In the caption, at the mark, and in the table of all comparisons."""
-    known.pairs["attainable"] = 1.5
-    (figure,) = drawn(ideal, known)
-    bias = "attainable is 8 % to 21 % too high: routing at T ≤ 128"
-    assert f"what the machine can attain, ±15 % ({bias})." in plain(figure.caption)
-    assert figure.marks is not None
-    assert all("attainable 1.50× ±15 %, measured" in mark.text for mark in figure.marks.said)
-    assert all(mark.text.endswith(bias) for mark in figure.marks.said)
-    assert "Attainable ±15 %" in shown(TABLE, known)
 
 
 def test_what_is_unexplained_within_the_error_is_said_to_be(known: Loaded) -> None:

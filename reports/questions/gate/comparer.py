@@ -320,7 +320,7 @@ def _difference(value: float, low: float | None = None, high: float | None = Non
 
 
 def _planned(tables: Tables, case: Case, metric: Metric) -> bool:
-    return any(case in each.arms and metric.key in each.metrics for each in tables.run.plan.comparisons)
+    return any(metric.key in each.metrics and case in each.arms for each in tables.run.plan.comparisons)
 
 
 def _trouble(tables: Tables, case: Case, metric: Metric) -> Trouble | None:

@@ -1,0 +1,161 @@
+"""What `describe` records of routers, planted: who passes, what it is worth, and what the router knows."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from planted import left, planted_suite
+
+from modbench.harness.results.workspace import Workspace
+from modbench.reports.tables.load import Loaded, load
+
+N, WINDOWS, LAYERS = 4096, 16, (1, 3)
+KINDS = ("word start", "continuation", "digit", "punctuation", "whitespace")
+BINS = {
+    "kind": KINDS,
+    "position": ("0–31", "32–63"),
+    **dict.fromkeys(("frequency", "difficulty", "loss", "entropy"), ("a quarter", "another")),
+}
+SUMMARY = {
+    "participation": 0.125,
+    "participation_causal": 0.131,
+    "gap": 0.01 * math.log(2),
+    "loss": 1.5,
+    "loss_causal": 1.6,
+    "overlap": 0.42,
+    "overlap_expected": 0.07,
+    "predictor_accuracy": 0.951,
+    "predictor_base_rate": 0.875,
+    "predictor_balanced_accuracy": 0.913,
+    "predictor_precision": 0.777,
+    "predictor_recall": 0.666,
+    "predictor_f1": 0.72,
+    "entropy_correlation": 0.11,
+    "difficulty_correlation": -0.05,
+    "expert_load_max": None,
+}
+
+
+def bin_row(label: str, n: int, share: float, loss: float) -> dict[str, Any]:
+    return {
+        "label": label,
+        "n": n,
+        "windows": WINDOWS,
+        "passes": round(share * n * len(LAYERS)),
+        "share": share,
+        "share_se": 0.01,
+        "loss": loss,
+        "loss_causal": loss + 0.1,
+    }
+
+
+def routing(shares: dict[str, float] | None = None, loss: float = 1.5) -> dict[str, Any]:
+    """What `describe` records of a routed model; by default the share of digits is 0.4, of all other kinds 0.1."""
+    said = {"digit": 0.4, **(shares or {})}
+    strata = {
+        name: {"unit": "", "bins": [bin_row(label, N // len(labels), said.get(label, 0.1), loss) for label in labels]}
+        for name, labels in BINS.items()
+    }
+    histogram = {"edges": [-1.0, 0.0, 1.0], "all": [3, 1], "passed": [0, 1]}
+    return {
+        "version": 1,
+        "windows": WINDOWS,
+        "seq_len": 256,
+        "tokens": N,
+        "layers": list(LAYERS),
+        "strata": strata,
+        "matrix": {
+            "window": 0,
+            "of": 256,
+            "layers": list(LAYERS),
+            "rows": ["0110", "0100"],
+            "used": [0, 2, 1, 0],
+            "pieces": ["<b>", "x", "\n", " y"],
+            "kinds": [3, 0, 4, 0],
+        },
+        "words": {"at_least": 8, "words": 2, "deep": [{"word": "self", "share": 0.5, "n": 9}], "shallow": []},
+        "weights": [
+            {"layer": layer, "what": "weight", "mean": 0.5, "sd": 1.0, "positive": 0.25, **histogram}
+            for layer in LAYERS
+        ],
+        "overlap": {"layers": list(LAYERS), "jaccard": [[1, 0.42], [0.42, 1]], "expected": [[1, 0.07], [0.07, 1]]},
+        "predictor": None,
+        "experts": None,
+        "depth": None,
+        "summary": {**SUMMARY, "loss": loss, "loss_causal": loss + 0.1},
+    }
+
+
+def flips(rho: float, half: float = 0.1) -> dict[str, Any]:
+    row = {"rho": rho, "low": rho - half, "high": rho + half, "n": 64, "windows": 16, "reason": None}
+    return {
+        "reason": None,
+        "correlation": {side: dict(row) for side in ("all", "passed", "skipped")},
+        "worth": {"passed": {"effect": 0.001}, "skipped": {"effect": -0.002}, "all": {"effect": 0}},
+        "flips": {
+            "layer": [1, 3, 3, 3, 3],
+            "score": [0.0, 1.0, 2.0, 3.0, -1.0],
+            "effect": [0.0, 0.01, -0.001, 0.02, 0.0],
+            "passed": [True, True, True, True, False],
+        },
+    }
+
+
+def drift() -> dict[str, Any]:
+    return {
+        "steps": [0, 10, 20],
+        "by_kind": {kind: [0.1, 0.1, 0.4 if kind == "digit" else 0.1] for kind in KINDS},
+        "overlap_with_last": [0.1, 0.9, 1.0],
+        "overlap_expected": [0.07] * 3,
+    }
+
+
+def dense(loss: float = 1.45) -> dict[str, Any]:
+    made = routing(loss=loss)
+    for stratum in made["strata"].values():
+        for row in stratum["bins"]:
+            row.pop("loss_causal")
+    nothing = dict.fromkeys(("matrix", "words", "weights", "overlap"))
+    return {**made, **nothing, "layers": [], "summary": {**dict.fromkeys(SUMMARY), "loss": loss}}
+
+
+def with_experts(made: dict[str, Any]) -> dict[str, Any]:
+    """Of a model that routes to two experts, or to none."""
+    made["experts"] = [{"layer": 1, "tokens": N, "load": [0.7, 0.3], "none": 0.25}]
+    made["summary"]["expert_load_max"] = 1.4
+    return made
+
+
+def with_depth(made: dict[str, Any]) -> dict[str, Any]:
+    """Of a model with a gate of its own for each block."""
+    quarters = [{"label": "easiest", "depth": 2.0}, {"label": "hardest", "depth": 3.5}]
+    lengths = [{"length": t, "n": 64, "depth": 2.5, "depth_se": 0.1, "by_difficulty": quarters} for t in (8, 16)]
+    made["depth"] = {"blocks": 4, "depth": 2.5, "by_length": lengths}
+    return made
+
+
+def run(folder: Path, seeds: tuple[int, ...] = (0,), **artifacts: Any) -> Loaded:
+    """A stored run of dense, its rung, MoD learned and stochastic; `artifacts`: the artifact of every seed, by arm."""
+    plan = planted_suite(
+        "draft",
+        metrics=["flops/forward", "loss/val"],
+        grid={"seq_len": [128]},
+        arms=[
+            {"model": "dense"},
+            {"model": "dense", "match": {"arm": "mod", "capacity": 0.125}},
+            {"model": "mod", "capacity": 0.125},
+            {"model": "mod", "capacity": 0.125, "router": "stochastic"},
+        ],
+        seeds=list(seeds),
+    )
+    path = left(folder, plan)
+    for unit in plan.units:
+        if unit.made_in == "train":
+            (case,) = unit.comparison.arms
+            key = "rung" if case.rung else case.model if case.config.router == "learned" else case.config.router
+            artifact = artifacts.get(key)
+            if artifact is not None:
+                Workspace(path, unit.name).keep(artifact(unit.protocol.seed) if callable(artifact) else artifact)
+    return load(str(path))
