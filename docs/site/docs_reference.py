@@ -10,7 +10,7 @@ from typing import Any
 import typer.main
 
 from modbench.cli import app
-from modbench.harness.planning.suite_schema import suite_schema
+from modbench.harness.planning.editor_schema import suite_schema
 from modbench.harness.registry import catalogue
 
 ABOUT_KINDS = {

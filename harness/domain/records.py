@@ -57,7 +57,7 @@ class Outcome(Frozen):
         reason: why there is no value, in words.
         samples: raw samples by column; `value`, or for timings `round, block, position, calls, wall_s, cpu_s` and the
             witnesses' columns (`involuntary, voluntary, wait_s, blocked_s, others_s, collect_s, recompiles, instructions`).
-        notes: further facts about the number, of the type that the metric's pass names (`record_files.py` reads them as such).
+        notes: further facts about the number, of the type that the metric's pass names (`sealed_records.py` reads them as such).
     """
 
     case: str
@@ -148,7 +148,7 @@ class Record(Frozen):
     """The record of one unit, as its file holds it.
 
     Attributes:
-        digest: SHA-256 of what follows it in the file (`record_files.seal`); empty before it is written, and in earlier schemas.
+        digest: SHA-256 of what follows it in the file (`sealed_records.seal`); empty before it is written and in earlier schemas.
         token: the random number of its run, as run.json holds it; empty as above.
         schema_version: version of this format.
         unit: the unit of work, in full.

@@ -33,8 +33,8 @@ from modbench.harness.results import decisions
 from modbench.harness.results.decisions import Decided
 from modbench.harness.results.lock import Lock
 from modbench.harness.results.outcomes import missing
-from modbench.harness.results.record_files import edit, read_record
 from modbench.harness.results.run_folder import RunFolder
+from modbench.harness.results.sealed_records import edit, read_record
 
 POLL_S = 1.0
 # The signal kills a worker whose handler is not set yet; such a worker has done nothing.

@@ -26,8 +26,8 @@ from modbench.harness.results.decisions import Decided
 from modbench.harness.results.lock import BEAT_S, Lock
 from modbench.harness.results.progress import Failure, Group, Running, RunProgress
 from modbench.harness.results.reading import DamagedError
-from modbench.harness.results.record_files import read_record
 from modbench.harness.results.run_folder import RunFolder
+from modbench.harness.results.sealed_records import read_record
 
 # Seconds between two writes while nothing happens; beside timed units and for other machines they are as far apart as beats of
 # the lease, so that this process stays idle.

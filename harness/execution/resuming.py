@@ -11,9 +11,9 @@ from modbench.harness.machine import certificate, environment
 from modbench.harness.registry import catalogue
 from modbench.harness.results import decisions
 from modbench.harness.results.decisions import Decided
-from modbench.harness.results.record_files import read_record
 from modbench.harness.results.run_file import StoredRun
 from modbench.harness.results.run_folder import RunFolder, read
+from modbench.harness.results.sealed_records import read_record
 from modbench.harness.results.workspace import Workspace
 
 

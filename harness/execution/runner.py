@@ -21,8 +21,8 @@ from modbench.harness.machine.environment import usable_cores
 from modbench.harness.planning.plan import Plan
 from modbench.harness.registry import catalogue
 from modbench.harness.results.lock import Lock
-from modbench.harness.results.record_files import read_record
 from modbench.harness.results.run_folder import RunFolder
+from modbench.harness.results.sealed_records import read_record
 from modbench.harness.results.workspace import remove_empty
 
 

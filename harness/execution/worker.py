@@ -26,8 +26,8 @@ from modbench.harness.process import clocks, exit_codes, graceful_stop, parent_d
 from modbench.harness.process.torchrun import ALONE, Ranks
 from modbench.harness.registry import catalogue, discovery, own_code
 from modbench.harness.results import trust, workspace
-from modbench.harness.results.record_files import usable
 from modbench.harness.results.run_folder import RunFolder
+from modbench.harness.results.sealed_records import usable
 
 if TYPE_CHECKING:
     from modbench.harness.domain.passes import Pass, Yielded

@@ -19,7 +19,7 @@ from modbench.harness.process import clocks
 from modbench.harness.process.torchrun import ALONE, Ranks
 from modbench.harness.registry import catalogue
 from modbench.harness.results import workspace
-from modbench.harness.results.record_files import read_record
+from modbench.harness.results.sealed_records import read_record
 
 if TYPE_CHECKING:
     from modbench.harness.subject.subject import Subject

@@ -1,7 +1,7 @@
 """Checks that a record can be read: names, columns, lengths, and numbers that others are divided by.
 
 The digest shows whether a record is as it was written. But anyone can compute a new digest, and records of earlier schemas have
-none: these checks refuse what would mislead or stop a reader. A worker applies them, with those of `record_files.py`, before it
+none: these checks refuse what would mislead or stop a reader. A worker applies them, with those of `sealed_records.py`, before it
 writes. The types of notes and findings check their own fields.
 """
 

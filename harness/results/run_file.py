@@ -28,7 +28,7 @@ from modbench.harness.results import layout
 from modbench.harness.results.decisions import Decided, Result
 from modbench.harness.results.own_files import Origin, OwnFile
 from modbench.harness.results.reading import DamagedError, load, parse
-from modbench.harness.results.record_files import Damaged
+from modbench.harness.results.sealed_records import Damaged
 
 Text = Annotated[str, Strict()]
 Whole = Annotated[int, Strict(), Field(ge=0)]

@@ -25,8 +25,8 @@ from modbench.harness.results import compact_plan, decisions, layout, lock, path
 from modbench.harness.results.layout import run_file
 from modbench.harness.results.reading import DamagedError, load, parse
 from modbench.harness.results.record_checks import DuplicateLaunches
-from modbench.harness.results.record_files import Damaged, current, read_record, stand_in, write_record
 from modbench.harness.results.run_file import UNFIT, RunFile, StoredRun, check_plan, read_finished
+from modbench.harness.results.sealed_records import Damaged, current, read_record, stand_in, write_record
 from modbench.harness.results.upgrade import earlier_decisions
 
 FINISHED = "finished.json"

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from modbench.harness.results.record_files import seal
+from modbench.harness.results.sealed_records import seal
 
 # A run that many people unpack is nobody's.
 TOKEN = "0" * 32

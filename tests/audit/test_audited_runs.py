@@ -28,8 +28,8 @@ from modbench.harness.planning import plan
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.planning.plan import Plan
 from modbench.harness.results.reading import DamagedError
-from modbench.harness.results.record_files import as_record
 from modbench.harness.results.run_folder import RunFolder
+from modbench.harness.results.sealed_records import as_record
 from modbench.reports.formats.json import report
 from modbench.reports.page import render
 from modbench.reports.questions.gate import gate

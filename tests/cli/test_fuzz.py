@@ -23,7 +23,7 @@ from modbench import api
 from modbench.harness.core.errors import IncompleteError
 from modbench.harness.machine import certificate, environment
 from modbench.harness.results import run_folder
-from modbench.harness.results.record_files import seal
+from modbench.harness.results.sealed_records import seal
 from modbench.reports.page import render
 from modbench.reports.tables import load as loading
 

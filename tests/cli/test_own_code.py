@@ -25,8 +25,8 @@ from modbench.harness.planning.overrides import Overrides
 from modbench.harness.registry import catalogue, discovery, own_code, own_models
 from modbench.harness.results import trust
 from modbench.harness.results.outcomes import attempt
-from modbench.harness.results.record_files import read_record
 from modbench.harness.results.run_folder import RunFolder, read
+from modbench.harness.results.sealed_records import read_record
 from modbench.reports.questions.machine import warnings
 from modbench.reports.tables.load import load
 

@@ -18,8 +18,8 @@ from modbench.harness.planning.overrides import Overrides
 from modbench.harness.registry import own_code
 from modbench.harness.registry.own_models import load_user_model
 from modbench.harness.results import trust
-from modbench.harness.results.record_files import read_record
 from modbench.harness.results.run_folder import RunFolder, read
+from modbench.harness.results.sealed_records import read_record
 
 BUILD = """
 import torch

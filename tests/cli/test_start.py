@@ -28,8 +28,8 @@ from resealed import reseal
 from modbench.commands import demo as demo_command
 from modbench.commands.init.starts import STARTS, TEMPLATE, kind_of
 from modbench.commands.init.suite_file import EXAMPLES, example
+from modbench.harness.planning.editor_schema import suite_schema
 from modbench.harness.planning.load_suite import load_suite, read_suite
-from modbench.harness.planning.suite_schema import suite_schema
 from modbench.harness.registry import catalogue
 from modbench.reports import demo
 from modbench.reports.writers import html

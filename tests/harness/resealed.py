@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from modbench.harness.results.record_files import edit
+from modbench.harness.results.sealed_records import edit
 
 
 def reseal(file: Path, body: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ from modbench.harness.process import clocks
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.results.outcomes import measured
-from modbench.harness.results.record_files import as_record, is_intact, write_record
+from modbench.harness.results.sealed_records import as_record, is_intact, write_record
 from modbench.harness.subject import shared_state
 from modbench.harness.subject.subject import Subject, clock_of
 

@@ -20,8 +20,8 @@ from modbench.harness.registry import catalogue
 from modbench.harness.results.reading import DamagedError
 from modbench.harness.results.reading import load as read_json
 from modbench.harness.results.record_checks import check
-from modbench.harness.results.record_files import ALTERED, as_record, implausible, read_record, usable
 from modbench.harness.results.run_folder import RunFolder, read
+from modbench.harness.results.sealed_records import ALTERED, as_record, implausible, read_record, usable
 from modbench.harness.results.workspace import artifact
 from modbench.reports.format import PAGE
 from modbench.reports.page import render

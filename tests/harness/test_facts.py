@@ -16,7 +16,7 @@ from modbench.harness.registry import catalogue
 from modbench.harness.registry.lookup import facts_of_names
 from modbench.harness.results.compact_plan import packed, unpacked
 from modbench.harness.results.reading import DamagedError
-from modbench.harness.results.record_files import edit, read_record, write_record
+from modbench.harness.results.sealed_records import edit, read_record, write_record
 from modbench.harness.results.upgrade import upgraded
 from modbench.reports.tables import axes
 

@@ -23,8 +23,8 @@ from modbench.harness.execution.stopping import Stop
 from modbench.harness.planning.plan import Plan
 from modbench.harness.process import graceful_stop
 from modbench.harness.results import run_folder
-from modbench.harness.results.record_files import write_record
 from modbench.harness.results.run_folder import RunFolder
+from modbench.harness.results.sealed_records import write_record
 from modbench.progress import Lines
 
 QUIET = SimpleNamespace(started=lambda _: None, tick=lambda: None, ended=lambda _: None, added=lambda *_: None)

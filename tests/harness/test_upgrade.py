@@ -20,8 +20,8 @@ from modbench.harness.domain.records import SCHEMA
 from modbench.harness.execution.unit import planned
 from modbench.harness.registry import catalogue
 from modbench.harness.results.reading import DamagedError
-from modbench.harness.results.record_files import as_record, read_record
 from modbench.harness.results.run_folder import read
+from modbench.harness.results.sealed_records import as_record, read_record
 from modbench.harness.results.upgrade import EARLIEST, upgraded
 from modbench.reports import demo
 

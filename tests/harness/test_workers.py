@@ -29,8 +29,8 @@ from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.results import run_folder
 from modbench.harness.results.layout import SPREAD, TOGETHER, make
-from modbench.harness.results.record_files import read_record
 from modbench.harness.results.run_folder import RunFolder
+from modbench.harness.results.sealed_records import read_record
 
 MODELS = """
 import os, signal, torch

@@ -25,7 +25,7 @@ from modbench.harness.execution.slurm.submitting import groups
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import Plan, make_plan, read_corpus
 from modbench.harness.results import attempts, run_folder
-from modbench.harness.results.record_files import read_record
+from modbench.harness.results.sealed_records import read_record
 
 
 def planned(here: Path) -> Plan:

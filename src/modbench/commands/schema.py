@@ -42,7 +42,7 @@ def schema_of(kind: str) -> dict[str, Any]:
 
 def _schema(kind: str) -> dict[str, Any]:
     if kind == "suite":
-        from modbench.harness.planning.suite_schema import suite_schema
+        from modbench.harness.planning.editor_schema import suite_schema
 
         return suite_schema()
     from pydantic import BaseModel

@@ -20,8 +20,8 @@ from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.execution.log_supervisor import Keeper
 from modbench.harness.results import lock, run_folder
 from modbench.harness.results.reading import load
-from modbench.harness.results.record_files import read_record
 from modbench.harness.results.run_folder import FINISHED, RunFolder
+from modbench.harness.results.sealed_records import read_record
 
 NAME = "paired.json"
 # Beginning of the names of folders with the files of revisions.

@@ -23,7 +23,7 @@ from modbench.harness.planning.select import compile_expression
 from modbench.harness.planning.units_of_work import UnitMaker
 from modbench.harness.profiling.ranges import MODULE, ROOT
 from modbench.harness.registry import catalogue
-from modbench.harness.results.record_files import read_record
+from modbench.harness.results.sealed_records import read_record
 from modbench.reports.writers.number_format import share
 
 if TYPE_CHECKING:
