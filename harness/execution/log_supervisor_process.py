@@ -22,6 +22,8 @@ CHUNK = 2**18
 DRAIN_S = 1.0
 # The longest that is slept at a time: the system cannot wait for more than 24 days.
 LONGEST_S = 86400.0
+# Until a worker whose limit has passed is looked for again, if it has no process group of its own yet.
+AGAIN_S = 1.0
 LINUX_PROCESSES = "/proc"
 
 
@@ -78,14 +80,17 @@ class Worker:
     def __init__(self, group: int, mark: str, deadline: float, log: Log) -> None:
         self.group, self.mark, self.deadline, self.log = group, mark, deadline, log
 
-    def kill(self, *, escaped: bool) -> None:
-        """Kill the process group; where asked for, also processes that left it."""
+    def kill(self, *, escaped: bool) -> bool:
+        """Kill the process group; where asked for, also processes that left it. Whether there was such a group."""
+        there = False
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.group, signal.SIGKILL)
+            there = True
         if escaped:
             for process in marked(self.mark):
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(process, signal.SIGKILL)
+        return there
 
 
 def marked(mark: str) -> list[int]:
@@ -124,8 +129,8 @@ class Keeper:
                     self.selector.unregister(key.fd)
             for worker in self.workers.values():
                 if time.monotonic() >= worker.deadline:
-                    worker.kill(escaped=True)
-                    worker.deadline = float("inf")
+                    there = worker.kill(escaped=True)
+                    worker.deadline = float("inf") if there else time.monotonic() + AGAIN_S
         for name in list(self.workers):
             self._end(name, escaped=True)
         for folder in filter(os.path.isdir, self.folders):  # the run did not come to remove them

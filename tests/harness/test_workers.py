@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import platform
 import re
+import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +32,7 @@ from modbench.harness.machine import cuda_driver
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
+from modbench.harness.process import parent_death
 from modbench.harness.results import run_folder
 from modbench.harness.results.layout import SPREAD, TOGETHER, make
 from modbench.harness.results.run_folder import RunFolder
@@ -206,6 +212,33 @@ def test_only_what_is_too_long_is_cut(size: int, kept: int, tmp_path: Path) -> N
         assert written == said
     else:
         assert written == said[:20] + f"\n… {(size - 30) / 2**20:.1f} MiB cut here …\n".encode() + said[-10:]
+
+
+@pytest.mark.slow
+def test_a_worker_that_has_no_group_of_its_own_yet_is_ended_once_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that starts late is in its parent's group while its limit passes."""
+    monkeypatch.setattr(log_supervisor_process, "AGAIN_S", 0.01)
+    code = "import os, signal, sys; sys.stdin.read(1); os.setsid(); signal.pause()"
+    started = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, text=True)
+    ours, theirs = socket.socketpair()
+    printed, printing = os.pipe()
+    log = log_supervisor_process.Log(printed, os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT), 1, 1)
+    late = log_supervisor_process.Worker(started.pid, f"{parent_death.MARK}=nobody", 0.0, log)
+    keeper = log_supervisor_process.Keeper(theirs)
+    keeper.workers["late"] = late
+    serving = threading.Thread(target=keeper.serve)
+    with started, ours, theirs:
+        serving.start()
+        ours.send(json.dumps({"name": "nobody"}).encode())  # it wakes, and finds that a limit has passed
+        while not late.deadline:
+            time.sleep(0.001)
+        started.communicate(".")
+        assert started.returncode == -signal.SIGKILL
+        os.close(printing)
+        ours.shutdown(socket.SHUT_RDWR)
+        serving.join()
 
 
 def test_a_failure_names_its_log_where_that_lies(here: Path) -> None:
