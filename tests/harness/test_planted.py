@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from planted import PLANTED, left, planted_suite, stored
+from planted import EVERY_ARM, PLANTED, left, planted_suite, stored
 
 from modbench.harness.core.labels import Label
 from modbench.harness.flops.closed_form import case_cost
@@ -176,6 +176,32 @@ def test_cpu_time_decides_what_a_busy_machine_spoils(tmp_path: Path) -> None:
     page = render.html(loaded)
     assert "(by CPU time)" in page
     assert "comparisons are contaminated" not in page
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
+def test_a_smoke_run_on_a_busy_machine_says_so_first_and_in_labels(tmp_path: Path) -> None:
+    frame = stored(tmp_path, planted_suite("smoke"), waits=EVERY_ARM)
+    cases = pd.read_csv(tmp_path / "run" / "cases.csv")
+    for rows in (frame, cases):
+        timed = rows.metric == "latency/forward"
+        assert timed.sum() >= 10
+        assert (rows[timed].labels == "contaminated").all()
+        assert not rows[~timed].labels.str.contains("contaminated", na=False).any()
+    assert frame.verdict.isna().all()
+    assert frame[frame.metric == "latency/forward"].reason.str.contains("100 % of the blocks").all()
+    loaded = load(str(tmp_path / "run"))
+    (warning,) = warnings(loaded)
+    assert "10 of 10 times" in warning
+    assert "(preempted)" in warning
+    said = summary.closing(loaded, tmp_path / "report.html", None)
+    assert " ".join(said.split()).startswith(f"⚠ {warning}")
+    times = said.partition("forward pass, ")[2].partition("\n\n")[0].splitlines()[2:]  # below the heads, and the anchor
+    assert len(times) == 4
+    assert all(line.count("‡") == 2 for line in times)  # both lengths
+    assert "(but: contaminated)" in " ".join(said.split())
+    page = render.html(loaded)
+    assert page.index("The machine was busy") < page.index("At a glance")
 
 
 def test_a_smoke_run_on_a_quiet_machine_has_no_such_label(tmp_path: Path) -> None:
