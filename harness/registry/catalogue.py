@@ -326,8 +326,7 @@ def not_a(kind: str, made: object) -> str:
     if exported is not None:
         return "" if isinstance(made, exported) else f"is no {exported.__name__} but {shown(made)}"
     if kind == "metrics":
-        fits = isinstance(made, tuple | list) and all(isinstance(each, Metric) for each in made)
-        return next(filter(None, map(_no_choice, made)), "") if fits else f"is no tuple of Metric but {shown(made)}"
+        return _not_metrics(made)
     if kind == "routers":
         fits = isinstance(made, type) and callable(getattr(made, "score", None))
         return "" if fits else f"is no class with a method `score`, such as a Router, but {shown(made)}"
@@ -343,18 +342,17 @@ def _choices() -> dict[str, tuple[str, ...]]:
     return {name: get_args(kind) for name, kind in get_type_hints(Metric).items() if get_origin(kind) is Literal}
 
 
-def _no_choice(metric: AnyMetric) -> str:
-    """Which field of a metric has none of its values, or none that fits the others; empty if all do."""
-    for name, known in _choices().items():
-        given = getattr(metric, name)
-        if given not in known:
-            return (
-                f"has a metric {metric.key!r} with {name}={shown(given)}: give one of {', '.join(filter(None, known))}"
-            )
-    if metric.better == "neither" and metric.scored_as == "ratio":
-        return (
-            f"has a metric {metric.key!r} with better='neither', so that no ratio is better: set scored_as='difference'"
-        )
+def _not_metrics(made: object) -> str:
+    """Why an object is no tuple of metrics, or which field of one has no value that it can have."""
+    if not isinstance(made, tuple | list) or not all(isinstance(each, Metric) for each in made):
+        return f"is no tuple of Metric but {shown(made)}"
+    for metric in made:
+        has = f"has a metric {metric.key!r} with"
+        for name, known in _choices().items():
+            if (given := getattr(metric, name)) not in known:
+                return f"{has} {name}={shown(given)}: give one of {', '.join(filter(None, known))}"
+        if metric.better == "neither" and metric.scored_as == "ratio":
+            return f"{has} better='neither', so that no ratio is better: set scored_as='difference'"
     return ""
 
 
