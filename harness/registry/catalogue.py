@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType, ModuleType
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from modbench.harness.core.contracts import AnyMetric, Corpus, Metric, Model, Task
 from modbench.harness.core.errors import UsageError, in_short, shown, unknown
@@ -338,8 +338,9 @@ def not_a(kind: str, made: object) -> str:
 
 @functools.cache
 def _choices() -> dict[str, tuple[str, ...]]:
-    """The values that fields of a metric can have, of those with a list of them."""
-    return {name: get_args(kind) for name, kind in get_type_hints(Metric).items() if get_origin(kind) is Literal}
+    """The values that fields of a metric can have; a user's pass may know further workloads and timers."""
+    hints = get_type_hints(Metric)
+    return {name: get_args(hints[name]) for name in ("unit", "better", "per", "scored_as")}
 
 
 def _not_metrics(made: object) -> str:
@@ -350,7 +351,7 @@ def _not_metrics(made: object) -> str:
         has = f"has a metric {metric.key!r} with"
         for name, known in _choices().items():
             if (given := getattr(metric, name)) not in known:
-                return f"{has} {name}={shown(given)}: give one of {', '.join(filter(None, known))}"
+                return f"{has} {name}={shown(given)}: give one of {', '.join(known)}"
         if metric.better == "neither" and metric.scored_as == "ratio":
             return f"{has} better='neither', so that no ratio is better: set scored_as='difference'"
     return ""
