@@ -22,7 +22,7 @@ CHUNK = 2**18
 DRAIN_S = 1.0
 # The longest that is slept at a time: the system cannot wait for more than 24 days.
 LONGEST_S = 86400.0
-# Until a worker whose limit has passed is looked for again, if it has no process group of its own yet.
+# A worker whose limit has passed, and that has no process group of its own yet, is tried again after this.
 AGAIN_S = 1.0
 LINUX_PROCESSES = "/proc"
 

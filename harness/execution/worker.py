@@ -149,7 +149,7 @@ def run_unit(unit: UnitOfWork, folder: RunFolder, ranks: Ranks = ALONE) -> Recor
 
 
 def with_log(record: Record, folder: RunFolder) -> Record:
-    """Name the unit's log in the reason of every failure that left its traceback there; a log without a word is removed later."""
+    """Name the unit's log in the reason of every failure that left its traceback there, unless the log is empty."""
     sys.stdout.flush()
     sys.stderr.flush()
     log = folder.log(record.unit)

@@ -37,7 +37,7 @@ def main() -> None:
             _run()
         except (Exception, KeyboardInterrupt, CannotWrite) as error:  # noqa: BLE001  # the outermost call
             exit_codes.end(error)
-    except KeyboardInterrupt as again:  # before `end` passed over it
+    except KeyboardInterrupt as again:  # it came before `end` ignored it
         exit_codes.end(again)
 
 
