@@ -45,6 +45,8 @@ KINDS = {
     "sinks": ("modbench.harness.training.sinks", "SINK"),
     "sources": ("modbench.models.sources", "SOURCE"),
 }
+# Kinds of which one file may hold several.
+SEVERAL = ("doubts", "panels")
 # Singular of a kind's name, where it is not the name without its s.
 ONE_OF = {"corpora": "corpus", "passes": "pass"}
 VARIABLE = "MODBENCH_INCLUDE"
@@ -267,6 +269,9 @@ def _in_folders(kind: str, folders: tuple[Path, ...]) -> Iterator[Entry]:
 
 def _in_file(file: Entry) -> list[Entry]:
     """What a file adds: what it exports has the name of the file; doubts and panels may have names of their own."""
+    if file.shipped and file.attribute and file.kind not in SEVERAL:  # to parse all of them takes 0.3 s
+        with file.path.open(encoding="utf-8") as lines:
+            return [replace(file, about=next(lines, "").strip().strip('"'))]
     tree, problem = _parsed(file.path)
     if isinstance(tree, str):
         return [replace(file, about=tree, problem="" if file.shipped else problem)]

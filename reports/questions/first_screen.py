@@ -269,8 +269,10 @@ def _question(loaded: Loaded) -> Value:
         return f"Does skipping tokens pay{WHERE.get(frozenset(timed), ' in generation' if timed <= GENERATION else '')}"
     if metrics and all(metric.task for metric in metrics):
         return "Do models that skip tokens still solve these tasks"
-    memory = any(metric.key.startswith("memory/") for metric in metrics)
-    return "Does skipping tokens save memory" if memory else "What does skipping tokens do to the loss"
+    if any(metric.key.startswith("memory/") for metric in metrics):
+        return "Does skipping tokens save memory"
+    what: Value = "the loss" if loaded.trained_metric is not None else _metrics(loaded)
+    return Sentence("What does skipping tokens do to {what}", what=what)
 
 
 def asked(loaded: Loaded) -> Sentence:
@@ -290,7 +292,7 @@ def asked(loaded: Loaded) -> Sentence:
     what += [f"accuracy on {counted(len(asked_for), 'task')}"] * bool(asked_for)
     what += ["held-out loss"] * (loaded.trained_metric is not None)
     where = "" if asked_for and not loaded.lengths else " at {lengths}"
-    said = Listed(what, last=" and ") if what else "FLOPs"
+    said = Listed(what, last=" and ") if what else _metrics(loaded)
     return Sentence(
         f"{words}: {{what}}{where}.",
         arms=_listed(others),
@@ -298,6 +300,12 @@ def asked(loaded: Loaded) -> Sentence:
         what=said,
         lengths=_lengths(loaded.lengths),
     )
+
+
+def _metrics(loaded: Loaded) -> Value:
+    """Name what was asked for where no workload, task or loss is among it."""
+    keys = loaded.run.plan.suite.metrics
+    return "FLOPs" if all(key.startswith("flops/") for key in keys) else Listed(keys, last=" and ", most=MOST_NAMED)
 
 
 def _lengths(lengths: Sequence[int]) -> Sentence:

@@ -28,7 +28,7 @@ _LINKED = re.compile(
     r"(?<=@)(?=\w)|(?<=#)(?=\d)|(?<=\bGH)(?=-\d)|(?<=:)(?=//)|(?<=\bwww)(?=\.)|(?<=:)(?=[\w+-]+:)", re.IGNORECASE
 )
 # The beginning of a list, a heading or a rule.
-_LINE = re.compile(r"^(\d*)(?=[-+](\s|$)|-{2}|#{1,6}(\s|$)|=+\s*$)|^(\d+)(?=[.)](\s|$))")
+_LINE = re.compile(r"^(\d*)(?=[-+](\s|$)|-+\s*$|#{1,6}(\s|$)|=+\s*$)|^(\d+)(?=[.)](\s|$))")
 PART = "&#8203;"
 
 

@@ -48,6 +48,21 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     return load(left(folder, made, grid=grid))
 
 
+@pytest.mark.parametrize(
+    ("metrics", "named"),
+    [
+        (["flops/forward", "flops/train_step"], "FLOPs"),
+        (["syncs/forward", "graph_breaks"], "syncs/forward and graph_breaks"),
+    ],
+)
+def test_what_was_asked_is_named_where_it_is_no_time_task_or_loss(
+    metrics: list[str], named: str, tmp_path: Path
+) -> None:
+    loaded = load(left(tmp_path / "run", planted_suite("draft", metrics=metrics)))
+    assert f": {named} at " in plain(first_screen.asked(loaded))
+    assert f" do to {named} on " in first_screen.title(loaded)
+
+
 def test_every_place_is_counted_under_its_verdict(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     verdicts = ("better", "worse", "equivalent", "different", "inconclusive", "contaminated")
     made = win_rate.places
