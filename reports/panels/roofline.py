@@ -165,7 +165,7 @@ def _ends(axes: Sequence[Axes], calls: Sequence[Placed], limit: Roof) -> None:
     ridge = limit.flop_per_s / limit.bytes_per_s
     xs, ys = [each.intensity for each in calls], [each.flop_per_s for each in calls]
     low, high = min(*xs, ridge) / 1.4, max(*xs, ridge) * 1.4
-    bottom, top = min(*ys, limit.at(low)) / 1.2, limit.flop_per_s * 1.4
+    bottom, top = min(*ys, limit.at(low)) / 1.2, max(*ys, limit.flop_per_s) * 1.4
     for axis in axes:
         axis.set_xscale("log")
         axis.set_yscale("log")

@@ -128,13 +128,12 @@ def lines(loaded: Loaded, arms: Collection[str] | None = None, metrics: Collecti
     """
     cases = [case for case in contenders(loaded) if arms is None or case.arm in arms]
     against = [(case.arm, *each) for case in cases for each in _baselines(loaded, case)]
-    unfit = _unfit(loaded)
     found: list[Line] = []
     for metric in (metric for metric in ALL_TIMED if metric in metrics):
         known = {(arm, base.arm): _rows(loaded, metric, arm, base.arm) for arm, base, _ in against}
         for axis in AXES[: 2 if metric in ALONG_BATCH else 1]:
             for group in _groups(loaded, metric, axis):
-                made = (_line(metric, axis, group, *each, known[each[0], each[1].arm], unfit) for each in against)
+                made = (_line(loaded, metric, axis, group, *each, known[each[0], each[1].arm]) for each in against)
                 found += filter(None, made)
     return found
 
@@ -179,6 +178,7 @@ def _groups(loaded: Loaded, metric: str, axis: Axis) -> list[list[Mapping[str, C
 
 
 def _line(
+    loaded: Loaded,
     metric: str,
     axis: Axis,
     group: Sequence[Mapping[str, Case]],
@@ -186,7 +186,6 @@ def _line(
     baseline: Case,
     kind: str,
     rows: Mapping[str, Row],
-    unfit: str | None,
 ) -> Line | None:
     """Return the line of one pair along one axis; None where the two were never compared."""
     here: dict[int, tuple[Row, bool]] = {}
@@ -197,7 +196,7 @@ def _line(
                 here[getattr(cases[side].place, axis)] = (row, mirrored)
     if not here:
         return None
-    troubles = {at: trouble for at, (row, _) in here.items() if (trouble := _trouble(row))}
+    troubles = {at: trouble for at, (row, _) in here.items() if (trouble := _trouble(loaded, row))}
     good = {at: pair for at, pair in here.items() if at not in troubles}
     labels = tuple(dict.fromkeys(label for row, _ in good.values() for label in labels_of(row)))
     case = next(cases[arm] for cases in group if arm in cases)
@@ -221,7 +220,7 @@ def _line(
             measure_next=made.measure_next,
             labels=labels,
         )
-    withheld = unfit or _withheld([row for row, _ in good.values()], labels)
+    withheld = _unfit(loaded) or _withheld([row for row, _ in good.values()], labels)
     return Line(axis, kind, found["typical"], found["mean"], tuple(good), troubles, launches, withheld)
 
 
@@ -231,10 +230,13 @@ def _point(at: int, row: Row, columns: tuple[str, str, str], *, mirrored: bool) 
     return Point(at, -effect if mirrored else effect, float(sd) if is_number(sd) else None, int(launches))
 
 
-def _trouble(row: Row) -> str | None:
+def _trouble(loaded: Loaded, row: Row) -> str | None:
     """Why a point cannot be used, in a word; None if it can."""
     if row.status != "ok":
         return str(row.status)
+    metric = loaded.tables.metrics[row.metric]
+    if any(loaded.tables.partly(loaded.cases_by_id[case], metric) for case in (row.case_id, row.baseline_case_id)):
+        return "incomplete"
     if Label.BY_CPU in labels_of(row):
         return f"decided {Label.BY_CPU} alone"
     return "contaminated" if row.verdict == "contaminated" else None
@@ -246,7 +248,7 @@ def _unfit(loaded: Loaded) -> str | None:
         return SMOKE
     if loaded.checked:
         return None
-    return pair_verdicts.SILENT if len(loaded.twins) else pair_verdicts.UNCHECKED
+    return pair_verdicts.why_unchecked(loaded.run, loaded.twins)
 
 
 def _withheld(rows: Sequence[Row], labels: Sequence[str]) -> str | None:

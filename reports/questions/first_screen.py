@@ -269,10 +269,11 @@ def _question(loaded: Loaded) -> Value:
         return f"Does skipping tokens pay{WHERE.get(frozenset(timed), ' in generation' if timed <= GENERATION else '')}"
     if metrics and all(metric.task for metric in metrics):
         return "Do models that skip tokens still solve these tasks"
-    if any(metric.key.startswith("memory/") for metric in metrics):
-        return "Does skipping tokens save memory"
+    memory = any(metric.key.startswith("memory/") for metric in metrics)
     what: Value = "the loss" if loaded.trained_metric is not None else _metrics(loaded)
-    return Sentence("What does skipping tokens do to {what}", what=what)
+    return (
+        "Does skipping tokens save memory" if memory else Sentence("What does skipping tokens do to {what}", what=what)
+    )
 
 
 def asked(loaded: Loaded) -> Sentence:

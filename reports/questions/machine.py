@@ -15,7 +15,7 @@ from modbench.harness.stats import contamination
 from modbench.reports.model import Estimate, Sentence
 from modbench.reports.tables import provenance, unit_files
 from modbench.reports.tables.load import Loaded, Row
-from modbench.reports.tables.pair_verdicts import APART, SILENT, UNCHECKED
+from modbench.reports.tables.pair_verdicts import APART, why_unchecked
 from modbench.reports.writers.number_format import percent, place, ratio
 
 NOTHING = "Nothing was measured"
@@ -220,7 +220,7 @@ def doubtful(loaded: Loaded) -> list[str]:
         found = f"The anchor's identical twin was found different in {share}, beyond chance: {'; '.join(twins.apart)}."
         return [f"{found} Differences of that size between models may be the machine's."]
     if _withheld(loaded):
-        why = UNCHECKED if loaded.twins.empty else SILENT
+        why = why_unchecked(loaded.run, loaded.twins)
         return [f"Times have no verdicts: {why.replace('`', '')}."]
     return []
 

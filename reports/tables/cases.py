@@ -13,6 +13,7 @@ from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.stats import contamination, effects
 from modbench.reports.tables import pair_verdicts
+from modbench.reports.tables.cell import joined_reasons
 from modbench.reports.tables.outcomes import NEW_TOKENS, Tables
 
 CASE_COLUMNS = [
@@ -80,7 +81,8 @@ def _case_row(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
     if made_in.samples == "seeds":
         return row | _filled(made_in.statistic, effect.value, effect.low, effect.high, effect.n, effect.reason)
     statistic = "rate at the mean" if metric.source else made_in.statistic
-    return row | _filled(statistic, *effect.ratio, effect.n, effect.reason)
+    reason = joined_reasons([effect.reason, tables.partly(case, metric)])
+    return row | _filled(statistic, *effect.ratio, effect.n, reason)
 
 
 def no_interval(tables: Tables, case: Case, metric: Metric) -> str:

@@ -41,6 +41,14 @@ class Cell:
     series: str = ""
     left_out: str | None = None
 
+    @property
+    def partly(self) -> str | None:
+        """How many launches of an incomplete run have ended, of which there must be two; None if all have."""
+        done, every = len(self.outcomes), len(self.outcomes) + len(self.missing)
+        return (
+            f"{done} of {every} launches: the run is incomplete" if self.series and self.missing and done > 1 else None
+        )
+
     def trouble(self) -> Trouble | None:
         """Return why the cell has no value, or None."""
         failed = [outcome for _, outcome in self.outcomes if outcome.status == "failed"]
@@ -54,7 +62,7 @@ class Cell:
                 return Trouble("skipped", str(outcome.reason))
         if self.left_out and not self.missing and not self.outcomes:
             return Trouble("skipped", self.left_out)
-        if self.missing or not self.outcomes:
+        if (self.missing and not self.partly) or not self.outcomes:
             name = self.missing[0] if self.missing else "none was planned"
             return Trouble("skipped", f"not measured: the unit has no record ({name})")
         return None

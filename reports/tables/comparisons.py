@@ -168,6 +168,8 @@ def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict
         reasons.append(SMOKE)
     if mean is None:
         reasons.append("no mean ratio: samples are quantiles")
+    if partly := tables.partly(case, metric) or tables.partly(baseline, metric):
+        reasons.append(f"no verdict from {partly}")
     return {
         **ratio_columns(effect, mean, cpu),
         "difference": difference,
@@ -180,7 +182,9 @@ def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict
         "launch_sd": effect.sd,
         "launches": effect.n,
         **({} if mean is None else {"mean_launch_sd": mean.sd, "mean_launches": mean.n}),
-        "evidence": Evidence(
+        "evidence": None
+        if partly
+        else Evidence(
             effect,
             None if apart is None else mean,
             apart,

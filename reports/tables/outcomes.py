@@ -294,6 +294,10 @@ class Tables:
         ]
         return trend_test.drifting(launches, len(self.comparison(case, metric).arms) - 1)
 
+    def partly(self, case: Case, metric: Metric) -> str | None:
+        """Return how many launches of an incomplete run a time is from, or None: it has all that were planned, or no value."""
+        return self.cell(case.id, self.source(metric).key).partly
+
     def anchor_trouble(self, case: Case, metric: Metric) -> Trouble | None:
         """Return why the anchor has no samples, or None: without them no two arms form a pair."""
         return self.cell(self.anchor(case, metric).id, self.source(metric).key).trouble()

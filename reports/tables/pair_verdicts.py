@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case
+from modbench.harness.results.run_file import StoredRun
 from modbench.harness.stats import contamination, effects, sample_size, verdicts
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.verdicts import Disturbed, Estimates
@@ -159,6 +160,7 @@ def _label(row: dict[str, Any], label: Label) -> None:
 SMOKE = "a smoke run makes no claims"
 UNCHECKED = "the machine was not checked: run `modbench doctor`, or leave `twin` on"
 SILENT = "the machine was not checked, as its twin was disturbed or failed: run `modbench doctor`, or measure again"
+INCOMPLETE = "the machine was not checked, as the run is incomplete: `modbench resume` measures the rest"
 # Verdicts on a twin that say that equal models came out unequal, beyond chance over all twins of the run.
 APART = ("better", "worse", "different")
 
@@ -168,12 +170,17 @@ def has_evidence(verdicts: Iterable[object]) -> bool:
     return any(isinstance(verdict, str) and verdict != "contaminated" for verdict in verdicts)
 
 
+def why_unchecked(run: StoredRun, twins: Sized) -> str:
+    """Return why nothing speaks for the machine, and what would help, from what is known of twins."""
+    return UNCHECKED if not len(twins) else INCOMPLETE if run.missing else SILENT
+
+
 def suppress(tables: Tables, rows: Sequence[dict[str, Any]], twins: Sequence[object]) -> None:
     """Remove verdicts that may not be given, with the reason. *Contaminated* stays: it is no claim."""
     if not (provenance.certificates(tables.run) or has_evidence(twins)):
         for row in rows:
             if tables.made_in(tables.metrics[row["metric"]]).times:
-                _remove(row, SILENT if twins else UNCHECKED)
+                _remove(row, why_unchecked(tables.run, twins))
     cases = {case.id: case for case in tables.run.plan.cases}
     for row in rows:
         sides = (cases[row["case_id"]], cases[row["baseline_case_id"]])

@@ -112,7 +112,7 @@ def test_a_disturbed_or_failed_point_is_left_out(tmp_path: Path) -> None:
     stored(tmp_path / "gone", plan, leave_out=gone, grid=takes(FAST, AT))
     kept = lines(tmp_path / "gone")
     assert set(kept[kept.arm == FAST].measured) == {"64 256 512"}
-    assert kept.reason.str.contains("without 128: skipped").all()
+    assert kept.reason.str.contains("without 128: incomplete").all()
 
 
 def test_an_arm_in_doubt_has_no_claim(crossing: Path) -> None:
@@ -141,7 +141,7 @@ def test_against_another_baseline_the_line_is_mirrored(crossing: Path) -> None:
     assert {row.arm for row in rows.values()} == {"dense"}
     group = break_even._groups(loaded, "latency/forward", "seq_len")[0]
     dense = next(case for case in loaded.arms if case.arm == "dense")
-    again: Any = break_even._line("latency/forward", "seq_len", group, FAST, dense, "same shape", rows, None)
+    again: Any = break_even._line(loaded, "latency/forward", "seq_len", group, FAST, dense, "same shape", rows)
     assert dataclasses.astuple(again.typical.typical)[:3] == pytest.approx(dataclasses.astuple(own.typical)[:3])
 
 

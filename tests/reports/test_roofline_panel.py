@@ -11,6 +11,7 @@ from planted_peaks import planted
 
 from modbench.harness.roofline.table import Point
 from modbench.harness.roofline.work import Listed, Work
+from modbench.reports.figures.style import new_figure
 from modbench.reports.panels import roofline as panel
 from modbench.reports.panels.roofline import Roof, bytes_of, roof_of
 from modbench.reports.tables.load import load
@@ -43,6 +44,17 @@ def test_the_roof_is_the_fastest_long_product_and_the_largest_copy() -> None:
     assert roof_of(table.model_copy(update={"points": ()})) is None
     roof = Roof(100.0, 10.0)
     assert [roof.at(intensity) for intensity in (1, 10, 1000)] == [10, 100, 100]
+
+
+def test_a_call_above_the_measured_roof_lies_within_the_axes() -> None:
+    """Peaks may have been measured while the machine was slow. A mark that is not drawn would end the page."""
+    case: Any = None
+    calls = [panel.Placed(case, "latency/forward", 2.0, rate) for rate in (1e8, 1e12)]
+    _, axes = new_figure(5.2, 3.4, 1)
+    panel._ends(axes, calls, Roof(1e11, 1e10))
+    bottom, top = axes[0].get_ylim()
+    assert bottom < 1e8
+    assert top > 1e12
 
 
 @pytest.fixture(scope="module")

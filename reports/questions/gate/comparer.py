@@ -325,6 +325,8 @@ def _planned(tables: Tables, case: Case, metric: Metric) -> bool:
 
 def _trouble(tables: Tables, case: Case, metric: Metric) -> Trouble | None:
     found = tables.trouble(case, metric)
+    if found is None and (partly := tables.partly(case, metric)):
+        return Trouble("skipped", partly)
     timed = tables.made_in(metric).samples == "launches" and not metric.source
     return found or (tables.anchor_trouble(case, metric) if timed else None)
 

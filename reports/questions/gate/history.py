@@ -164,7 +164,7 @@ class History:
         if case not in tables.run.plan.cases or not tables.cell(case.id, metric.key).outcomes:
             return False
         same = settings(tables, case, metric) == settings(self.base, case, metric)
-        return same and tables.trouble(case, metric) is None
+        return same and tables.trouble(case, metric) is None and tables.partly(case, metric) is None
 
 
 def same_machine(one: Tables, other: Tables) -> bool:
