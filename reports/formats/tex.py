@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from modbench.harness.core.printable import masked
+from modbench.harness.core.printable import escaped, masked
 from modbench.reports.format import Format
 from modbench.reports.model import Finding, Sentence, Table, Value
 from modbench.reports.panel import shared_blocks
@@ -50,7 +50,7 @@ def fragment(loaded: Loaded, made: Table, label: str, first: str) -> str:
     r"""Return one table as a fragment for `\input`, below a comment, such as the command that made it."""
     table = latex.table(_captioned(loaded, replace(made, notes=[*made.notes, *_dagger(made)])), label)
     return masked(
-        "".join([f"% {latex.text(first)}\n", *(f"% {latex.text(said)}\n" for said in warnings(loaded)), _HEAD, table])
+        "".join([*(f"% {escaped(said, lines=False)}\n" for said in (first, *warnings(loaded))), _HEAD, table])
     )
 
 
@@ -67,9 +67,7 @@ def _narrow(made: Table) -> Table:
 def _captioned(loaded: Loaded, made: Table) -> Table:
     """Add what the marks are, and what it was measured on."""
     timed = any(isinstance(cell, Finding) and cell.timed for row in made.rows for cell in row)
-    marks = (
-        ["Bold: faster by more than the margin. Circle: undecided, disturbed or without a verdict."] if timed else []
-    )
+    marks = ["Bold: faster by more than the margin. Circle: not shown to be faster, slower or equal."] if timed else []
     left = [Sentence("{more} more arms are in comparisons.csv.", more=made.left_out)] if made.left_out else []
     return replace(made, notes=[*made.notes, *marks, f"{measured_on(loaded)}.", *left])
 

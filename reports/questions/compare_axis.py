@@ -321,6 +321,7 @@ def one_table(loaded: Loaded, table: AlongAxis, keep: Filter) -> Table:
     for head in (head for head in heads if head.metric in LOSSES):
         where = [head.metric, *_length(head.length)]
         notes.append(Sentence("loss: {where}; {seeds}", where=" at ".join(where), seeds=losses.seeds_in_words(loaded)))
+    notes += table.notes
     made = Table(
         f"{loaded.run.plan.suite.name} by {table.axis}",
         ("", table.axis, *titles),

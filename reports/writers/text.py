@@ -59,17 +59,18 @@ def width() -> int:
     return min(WIDEST, shutil.get_terminal_size().columns)
 
 
-# A blank at which no line is broken.
+# A space at which no line ends, and those that become one: before a %, and around the sign of `T = 512`.
 _GLUE = "\u00a0"
+_WITHIN = re.compile(r" (?=%)|(?<=\b[A-Z]) (?== \d)|(?<=\b[A-Z] =) (?=\d)")
 
 
 def wrapped(sentences: Iterable[Value], columns: int, indent: str = "") -> list[str]:
-    """Wrap each sentence to the width. A path, an id, a number with its % stay whole; further lines begin with the indent."""
+    """Wrap each sentence to the width. A path, an id, `5 %` and `T = 512` stay whole; further lines begin with the indent."""
     return [
-        line.replace(f"{_GLUE}%", " %")
+        line.replace(_GLUE, " ")
         for sentence in sentences
         for line in textwrap.wrap(
-            plain(sentence).replace(" %", f"{_GLUE}%"),
+            _WITHIN.sub(_GLUE, plain(sentence)),
             columns,
             subsequent_indent=indent,
             break_on_hyphens=False,
