@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterator, Sequence
+from typing import get_args
 
-from modbench.harness.core.contracts import AnyMetric, Text
+from modbench.harness.core.contracts import AnyMetric, Text, Workload
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.model_specs import Pairs
 from modbench.harness.core.titles import slug
@@ -247,13 +248,17 @@ def units_of_work(
 def _first_answer_first(units: Sequence[tuple[int, UnitOfWork]]) -> list[tuple[int, UnitOfWork]]:
     """Order launches so that a quick look has its first verdict early: one workload after the other, long inputs first.
 
-    The launches of a comparison lie between those of other lengths still, but within a minute or two of each other.
+    Prefill comes before decode, which takes longer. The launches of a comparison lie between those of other lengths still, but
+    within a minute or two of each other.
     """
     workloads = list(dict.fromkeys(unit.workload for _, unit in units))
+    known = get_args(Workload)
 
-    def turn(made: tuple[int, UnitOfWork]) -> tuple[int, int, int]:
+    def turn(made: tuple[int, UnitOfWork]) -> tuple[int, int, int, int]:
         launch, unit = made
-        return workloads.index(unit.workload), launch, -unit.comparison.place.seq_len
+        workload, seq_len = unit.workload.partition("-")[0], unit.comparison.place.seq_len
+        at = known.index(workload) if workload in known else len(known)
+        return at, workloads.index(unit.workload), launch, -seq_len
 
     return sorted(units, key=turn)
 

@@ -342,6 +342,8 @@ def test_a_quick_look_times_one_workload_after_the_other_and_long_inputs_first()
         (workload, launch, length) for workload in ("forward", "train_step") for launch in (0, 1) for length in (32, 16)
     ]
     assert [launch for _, launch, _ in order("standard")] == [0] * 4 + [1] * 4
+    metrics, grid = ["latency/decode", "latency/prefill", "latency/forward"], {"seq_len": [16]}
+    assert [workload for workload, *_ in order("draft")] == ["forward"] * 2 + ["prefill"] * 2 + ["decode"] * 2
 
 
 def test_a_plan_counts_the_counting() -> None:

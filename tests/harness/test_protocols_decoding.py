@@ -17,7 +17,7 @@ from modbench.harness.core.protocols import parts_of
 from modbench.harness.domain.case import Protocol
 from modbench.harness.passes.memory import Weighed
 from modbench.harness.registry import catalogue
-from modbench.harness.subject import decode_guard
+from modbench.harness.subject import after_timing, decode_guard
 from modbench.harness.subject.generation import Generation
 from modbench.harness.subject.rewinding import held_bytes, rewinder
 from modbench.harness.subject.subject import Subject
@@ -30,6 +30,20 @@ GENERATION = ("latency/prefill", "ttft", "latency/decode", "latency/decode/p95",
 def test_a_model_with_a_cache_generates(metric: str) -> None:
     made = Subject(example("decoding"), 0, decode=DecodePlan(tokens=3))
     METRICS[metric].measure(made)(made.inputs(0, 1)[0])
+
+
+@pytest.mark.parametrize("metric", ["latency/decode", "latency/request"])
+@pytest.mark.parametrize(("launch", "counted"), [(0, 20), (1, after_timing.COUNTED_STEPS)])
+def test_later_launches_count_a_part_of_what_was_timed(
+    metric: str, launch: int, counted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A counter makes a step ten times slower than it was."""
+    made, steps = Subject(example("decoding"), 0, decode=DecodePlan(tokens=20)), list[Tensor]()
+    call, decode = METRICS[metric].measure(made), made.language_model.decode
+    monkeypatch.setattr(made.module, "decode", lambda *given: steps.append(given[0]) or decode(*given), raising=False)
+    found = after_timing.check(made, call, METRICS[metric].measure, made.inputs(0, 1), trains=False, launch=launch)
+    assert (found["reused"], found["unchecked"]) == (None, None)
+    assert len(steps) == 3 * counted
 
 
 @pytest.mark.parametrize("metric", GENERATION)
