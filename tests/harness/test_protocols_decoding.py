@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +18,7 @@ from modbench.harness.core.protocols import parts_of
 from modbench.harness.domain.case import Protocol
 from modbench.harness.passes.memory import Weighed
 from modbench.harness.registry import catalogue
-from modbench.harness.subject import after_timing, decode_guard
+from modbench.harness.subject import after_timing, decode_guard, output_caching_guard
 from modbench.harness.subject.generation import Generation
 from modbench.harness.subject.rewinding import held_bytes, rewinder
 from modbench.harness.subject.subject import Subject
@@ -39,11 +40,19 @@ def test_later_launches_count_a_part_of_what_was_timed(
 ) -> None:
     """A counter makes a step ten times slower than it was."""
     made, steps = Subject(example("decoding"), 0, decode=DecodePlan(tokens=20)), list[Tensor]()
-    call, decode = METRICS[metric].measure(made), made.language_model.decode
-    monkeypatch.setattr(made.module, "decode", lambda *given: steps.append(given[0]) or decode(*given), raising=False)
+    call, own = METRICS[metric].measure(made), made.language_model.decode
+
+    def decode(tokens_B: Tensor, cache: Any) -> Tensor:
+        steps.append(tokens_B)
+        return own(tokens_B, cache)
+
+    monkeypatch.setattr(made.module, "decode", decode)
     found = after_timing.check(made, call, METRICS[metric].measure, made.inputs(0, 1), trains=False, launch=launch)
     assert (found["reused"], found["unchecked"]) == (None, None)
     assert len(steps) == 3 * counted
+    (tokens_BT,) = made.inputs(0, 1)
+    anew = after_timing._rebuilt(made, METRICS[metric].measure)
+    assert anew(tokens_BT) == output_caching_guard.counted(call, contextlib.nullcontext())(tokens_BT)
 
 
 @pytest.mark.parametrize("metric", GENERATION)
