@@ -15,7 +15,7 @@ from modbench.harness.core.model_specs import Pairs
 from modbench.harness.core.titles import slug
 from modbench.harness.core.train_plan import FLOPS_TOLERANCE, TrainPlan, TrainRun
 from modbench.harness.core.units import percent
-from modbench.harness.domain.case import ARMS_PER_BLOCK, Case, Comparison, Protocol, UnitOfWork
+from modbench.harness.domain.case import ARMS_PER_BLOCK, Case, Comparison, Place, Protocol, UnitOfWork
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.suite import TWO_STAGE, Suite
 from modbench.harness.flops.closed_form import case_cost
@@ -184,12 +184,16 @@ class UnitMaker:
         per_round = 2 * (anchor * -(-len(others) // ARMS_PER_BLOCK) + sum(others))
         warm_up = self.suite.warm_up_calls * (anchor + sum(others))
         workload = group.partition("-")[0]
-        # A decode step reads all weights for few tokens: on a CPU it takes about 20 times as long per FLOP.
-        steps = comparison.place.new_tokens or self.suite.decode.tokens
-        step = 20 * steps / comparison.place.seq_len
-        share = {"train_step": 3.0, "decode": step, "request": 1 + step}.get(workload, 1.0)
+        share = in_forwards(workload, comparison.place, comparison.place.new_tokens or self.suite.decode.tokens)
         prefills = (anchor + sum(others)) if workload == "decode" else 0.0
         return share * (rounds * per_round + warm_up) + prefills
+
+
+def in_forwards(workload: str, place: Place, steps: int = 1) -> float:
+    """How long a call takes, in forward passes over its input; a request, or a call that decodes, with so many steps."""
+    # A decode step reads all weights for few tokens: on a CPU it takes about 20 times as long per FLOP.
+    decoded = 20 * steps / place.seq_len
+    return {"train_step": 3.0, "decode": decoded, "request": 1 + decoded}.get(workload, 1.0)
 
 
 def task_path(suite: Suite, task: str) -> tuple[str | None, str]:

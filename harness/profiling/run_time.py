@@ -14,6 +14,7 @@ from modbench.harness.domain.case import ARMS_PER_BLOCK, ELEMENT_BYTES, Case, Un
 from modbench.harness.flops.closed_form import case_cost, case_decode_cost
 from modbench.harness.machine import certificate, environment
 from modbench.harness.planning.plan import Plan, predicted_seconds
+from modbench.harness.planning.units_of_work import in_forwards
 from modbench.harness.registry import catalogue
 from modbench.harness.roofline import stored
 from modbench.harness.roofline.stored import Pace
@@ -136,7 +137,7 @@ class RunTime:
         own = self.call(case, workload)
         if own is not None:
             return own
-        theirs = self.call(anchor, workload) or predicted_s(anchor)
+        theirs = self.call(anchor, workload) or predicted_s(anchor) * in_forwards(workload, anchor.place)
         return theirs * _share(case, anchor, workload)
 
     def call(self, case: Case, workload: str) -> float | None:

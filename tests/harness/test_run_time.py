@@ -102,6 +102,18 @@ def test_more_rounds_and_slower_machines_take_longer() -> None:
         assert seconds[0] < seconds[1] < seconds[2]
 
 
+def test_a_call_whose_operators_are_unknown_is_guessed_from_a_forward_pass() -> None:
+    """As those of a user's model are before it ran: a decode step is no pass over the whole prompt."""
+    plan = plan_of()
+    case, run_time = plan.cases[0], RunTime(plan, {})
+    forward, step, decoded, request = (
+        run_time._known(case, case, workload) for workload in ("forward", "train_step", "decode", "request")
+    )
+    assert step == pytest.approx(3 * forward)
+    assert decoded == pytest.approx(20 * forward / case.place.seq_len)
+    assert request == pytest.approx(forward + (case.place.new_tokens or 0) * decoded)
+
+
 def test_what_depends_on_data_costs_its_share_of_the_anchor() -> None:
     """The host reads which rows pass: shapes alone do not tell what a routed decode step launches."""
     plan = plan_of()
