@@ -54,6 +54,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "path_hooks", list(sys.path_hooks))
     monkeypatch.setattr(own_code, "_FOLDERS", set())
+    monkeypatch.setattr(own_code, "_RAN", {})  # what these tests edit is no file of a later one's run
     yield tmp_path
     own_code.expect({})
     sys.path_importer_cache.clear()
@@ -193,13 +194,12 @@ IMPORTED = ("parts.py", "package/inner.py", "loaded.py")
 
 
 @pytest.fixture
-def helped(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def helped(here: Path) -> Path:
     """A model that imports others when it is built: beside it, from a package, and by its path."""
     (here / "package").mkdir()
     for name in ("package/__init__.py", *IMPORTED):
         (here / name).write_text("" if name.endswith("__init__.py") else "WIDE = 4\n")
     (here / "mine.py").write_text(MINE)
-    monkeypatch.setattr(own_code, "_RAN", {})
     return here
 
 
@@ -296,7 +296,6 @@ METRICS = (Metric("weights/{name}", "B", "lower", "inspect", "Weights.", beside.
 def test_what_an_included_metric_loads_is_held_too_and_one_that_is_not_used_is_not(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(own_code, "_RAN", {})
     (here / "bench" / "metrics").mkdir(parents=True)
     for name in ("used", "unused"):
         beside = here / "bench" / f"beside_{name}.py"
@@ -316,7 +315,6 @@ def test_what_an_included_metric_loads_is_held_too_and_one_that_is_not_used_is_n
 
 
 def test_a_package_that_is_installed_in_place_is_the_users_own(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(own_code, "_RAN", {})
     inner = here / "elsewhere" / "package"
     inner.mkdir(parents=True)
     (inner / "__init__.py").write_text("")

@@ -49,6 +49,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(own_code, "_FOLDERS", set())
     monkeypatch.setattr(own_code, "_USED", set())
     monkeypatch.setattr(own_code, "_ASIDE", {})
+    monkeypatch.setattr(own_code, "_RAN", {})
     (tmp_path / "tiny.toml").write_text(SUITE)
     (tmp_path / "helper.py").write_text("SAYS, WIDTH = 'current', 8\n")
     (tmp_path / "flat.py").write_text(BUILD)
