@@ -269,7 +269,7 @@ def _in_folders(kind: str, folders: tuple[Path, ...]) -> Iterator[Entry]:
 
 def _in_file(file: Entry) -> list[Entry]:
     """What a file adds: what it exports has the name of the file; doubts and panels may have names of their own."""
-    if file.shipped and file.attribute and file.kind not in SEVERAL:  # to parse all of them takes 0.3 s
+    if file.shipped and file.attribute and file.kind not in SEVERAL:  # parsing all of them is slow
         with file.path.open(encoding="utf-8") as lines:
             return [replace(file, about=next(lines, "").strip().strip('"'))]
     tree, problem = _parsed(file.path)

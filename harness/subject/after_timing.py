@@ -21,7 +21,7 @@ from modbench.harness.subject.subject import Subject
 
 # Batches on which training mode is compared with evaluation mode: in the first launch, and in later ones.
 COMPARED, AGAIN = 4, 1
-# Decode steps of a call that are counted in later launches; a counter makes a step ten times slower. The first counts all.
+# Decode steps that are counted in every launch but the first, which counts all: counting makes a step much slower.
 COUNTED_STEPS = 16
 # Timers whose call queues kernels behind others, or replays them.
 UNSEEN = frozenset({"device", "graph"})

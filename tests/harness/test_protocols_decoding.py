@@ -38,7 +38,7 @@ def test_a_model_with_a_cache_generates(metric: str) -> None:
 def test_later_launches_count_a_part_of_what_was_timed(
     metric: str, launch: int, counted: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A counter makes a step ten times slower than it was."""
+    """Counting makes a step much slower."""
     made, steps = Subject(example("decoding"), 0, decode=DecodePlan(tokens=20)), list[Tensor]()
     call, own = METRICS[metric].measure(made), made.language_model.decode
 
