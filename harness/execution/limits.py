@@ -46,7 +46,9 @@ class Limits(Mapping[str, float]):
         self.units = {unit.name: unit for unit in plan.units}
         self.timeout_s = timeout_s
         self._run_time = RunTime(plan)
-        self._here, self._paces = here and bool(self._run_time.machine), dict[str, Pace]()
+        self._here = here and bool(self._run_time.machine)
+        # The smallest ratios of this run, by number format and size.
+        self._ratios: dict[str, dict[int, float]] = {}
         self._known: dict[str, float] = {}
         # Limit and slowness as they were last asked for: what a unit is ended by, whatever is learnt while it runs.
         self._given: dict[str, tuple[float, float]] = {}
@@ -98,10 +100,11 @@ class Limits(Mapping[str, float]):
         found, dtype = self._run_time.pace_of(unit, took_s) if self._here else None, unit.comparison.place.dtype
         if found is None:
             return
-        before = self._paces.get(dtype, Pace())
-        self._paces[dtype] = before.with_fastest(*found)
-        if self._paces[dtype] != before:
-            stored.keep_pace(self._run_time.machine, dtype, self._paces[dtype])
+        ratios, size = self._ratios.setdefault(dtype, {}), stored.size_of(found[0])
+        if found[1] < ratios.get(size, math.inf):
+            ratios[size] = found[1]
+            earlier = self._run_time.paces.get(dtype, Pace())
+            stored.keep_pace(self._run_time.machine, dtype, earlier.with_run(ratios))
 
     def learn(self, unit: UnitOfWork, record: Record) -> None:
         """Learn from a record that its unit wrote itself; units that hung or died tell nothing.

@@ -25,28 +25,32 @@ Kept = TypeVar("Kept", bound=Frozen)
 
 # Shorter training tells more about its start than about its steps.
 LEAST_S = 5.0
+# Runs of which the fastest counts: one beside other work does not mislead later plans, a slower machine is soon known.
+RUNS = 3
+# The ratio where none is known: steps of 1e9 FLOPs took 1.7 to 1.9 times as long as predicted (docs/method-ideal.md).
+USUAL = 1.8
 
 
 class Pace(Frozen):
     """Ratios of measured to predicted training time.
 
     Attributes:
-        ratios: by the power of ten of a training step's FLOPs.
+        ratios: of the last runs, the newest last, by the power of ten of a training step's FLOPs.
     """
 
-    ratios: Mapping[int, float] = {}
+    ratios: Mapping[int, tuple[float, ...]] = {}
 
     def of(self, flops: float) -> float:
-        """The ratio for a step of so many FLOPs: that of the nearest size; 1 if none is known."""
+        """The smallest ratio for a step of so many FLOPs, of the nearest size; the usual one if none is known."""
         if not self.ratios:
-            return 1.0
+            return USUAL
         size = size_of(flops)
-        return self.ratios[min(self.ratios, key=lambda each: abs(each - size))]
+        return min(self.ratios[min(self.ratios, key=lambda each: abs(each - size))])
 
-    def with_fastest(self, flops: float, ratio: float) -> Pace:
-        """Add a training run. Of each size the smallest ratio is kept: that run was disturbed least."""
-        size = size_of(flops)
-        return Pace(ratios={**self.ratios, size: min(ratio, self.ratios.get(size, math.inf))})
+    def with_run(self, ratios: Mapping[int, float]) -> Pace:
+        """Add what a run found, by size."""
+        added = {size: (*self.ratios.get(size, ()), ratio)[-RUNS:] for size, ratio in ratios.items()}
+        return Pace(ratios={**self.ratios, **added})
 
 
 def size_of(flops: float) -> int:
@@ -86,16 +90,15 @@ def recent(machine: str, dtype: str, torch_version: str, within_s: float = DAY_S
 
 
 def keep_pace(machine: str, dtype: str, pace: Pace) -> None:
-    """Keep what a run found, in place of what earlier ones found at these sizes; nothing happens where it cannot be written.
+    """Keep what the last runs found; nothing happens where it cannot be written.
 
     Args:
         machine: as above.
         dtype: number format.
         pace: what was found.
     """
-    ratios = {**latest_pace(machine, dtype).ratios, **pace.ratios}
     with contextlib.suppress(OSError, RuntimeError):
-        _keep(_file("pace", machine, dtype), Pace(ratios=ratios))
+        _keep(_file("pace", machine, dtype), pace)
 
 
 def latest_pace(machine: str, dtype: str) -> Pace:

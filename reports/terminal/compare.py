@@ -59,7 +59,9 @@ def along_axis(loaded: Loaded, table: AlongAxis, width: int, *, every: bool = Fa
         if verbose or not made or len(made) + len(lines) <= MOST_LINES:
             made += lines
             left = {key: None for key in left if key not in grid.metrics}
-    parts, marks = text.legend(made, table.baseline)
+    parts, marks = text.legend(
+        made, table.baseline, paired=not any(compare_axis.NOT_INTERLEAVED in each for each in table.notes)
+    )
     said: list[Value] = [*marks, *table.notes, *compare_axis.labels(columns, 0 if verbose else 1, marked=MARKED)]
     said += compare_axis.missing(columns, MOST_REASONS if verbose else FEW_REASONS)
     said += [f"not shown: {', '.join(left)} (-v, or --metric KEY)"] if left else []

@@ -288,18 +288,25 @@ def _aligned(
 
 
 def legend(
-    lines: Iterable[str], against: str, *, readers: str = "", words: Mapping[str, str] | None = None
+    lines: Iterable[str],
+    against: str,
+    *,
+    paired: bool = True,
+    readers: str = "",
+    words: Mapping[str, str] | None = None,
 ) -> tuple[list[str], list[str]]:
     """Explain the marks that occur in tables: in a few words, and in sentences.
 
     Args:
         lines: the tables.
         against: what ratios are taken to.
+        paired: whether both sides of ratios with an interval were timed in turn: these are not ratios of the times beside them.
         readers: who is meant by the mark of a loss that saw the future, besides its row.
         words: what glyphs mean that is not what they mean of times.
     """
     said = "\n".join(lines)
-    parts = [f"ratio: {against} ÷ row"] * ("×" in said) + ["± half of 95 %"] * ("±" in said)
+    of_pairs = "paired " * (paired and "±" in said)
+    parts = [f"{of_pairs}ratio: {against} ÷ row"] * ("×" in said) + ["± 95 %"] * ("±" in said)
     used = [f"{glyph} {word}" for glyph, word in {**_WORDS, **(words or {})}.items() if re.search(rf"\d{glyph}", said)]
     used += [f"{OPEN} open"] if re.search(r"[\d ]\?", said) else []
     parts += [" ".join(used)] if used else []

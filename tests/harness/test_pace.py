@@ -16,7 +16,7 @@ from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.profiling import run_time
 from modbench.harness.profiling.run_time import RunTime
 from modbench.harness.roofline import stored
-from modbench.harness.roofline.stored import Pace
+from modbench.harness.roofline.stored import USUAL, Pace
 
 SLOW = {"fp32": planted(1e7)}
 
@@ -41,19 +41,20 @@ def unit_of(plan: Plan, name: str) -> UnitOfWork:
     return next(unit for unit in plan.units if unit.made_in == name)
 
 
-def test_the_fastest_run_of_the_nearest_size_counts() -> None:
-    found = Pace().with_fastest(1e9, 2.5).with_fastest(1.2e9, 2.0).with_fastest(0.9e9, 3.0).with_fastest(1e12, 1.1)
-    assert found.ratios == {9: 2.0, 12: 1.1}
+def test_the_fastest_of_the_last_runs_at_the_nearest_size_counts() -> None:
+    found = Pace().with_run({9: 2.0, 12: 1.1}).with_run({9: 2.5}).with_run({9: 3.0})
+    assert found.ratios == {9: (2.0, 2.5, 3.0), 12: (1.1,)}
     assert [found.of(flops) for flops in (1.0, 1e9, 2e10, 5e11, 1e15)] == [2.0, 2.0, 2.0, 1.1, 1.1]
-    assert Pace().of(1e9) == 1.0
+    assert found.with_run({9: 4.0}).of(1e9) == 2.5
+    assert Pace().of(1e9) == USUAL
 
 
 def test_only_training_takes_as_many_times_longer() -> None:
     plan = plan_of()
     train, timed = unit_of(plan, "train"), unit_of(plan, "time")
-    plain = RunTime(plan, SLOW)
-    paced = RunTime(plan, SLOW, {"fp32": Pace(ratios={8: 3.0})})
-    assert (plain.paced, paced.paced) == (False, True)
+    plain = RunTime(plan, SLOW, {"fp32": Pace(ratios={8: (1.0,)})})
+    paced = RunTime(plan, SLOW, {"fp32": Pace(ratios={8: (3.0,)})})
+    assert (RunTime(plan, SLOW).paced, paced.paced) == (False, True)
     assert paced.seconds(timed, 1) == plain.seconds(timed, 1)
     start = plain.seconds(train.model_copy(update={"flops": 0.0}), 1)
     assert paced.seconds(train, 1) - start == pytest.approx(3 * (plain.seconds(train, 1) - start))
@@ -82,12 +83,15 @@ def test_a_run_tells_later_plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     after = RunTime(plan)
     assert after.paced
     assert after.seconds(train, 1) == pytest.approx(2 * before)
-    Limits(plan).paced(train, 3 * before)  # the last run counts, though it was slower
+    for _ in range(2):  # slower runs, such as beside other work
+        Limits(plan).paced(train, 3 * before)
+    assert RunTime(plan).seconds(train, 1) == pytest.approx(2 * before)
+    Limits(plan).paced(train, 3 * before)  # the third: the machine has become slower
     assert RunTime(plan).seconds(train, 1) == pytest.approx(3 * before)
 
 
 def test_a_folder_that_cannot_be_written_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "state").write_text("a file")
     monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "state"))
-    stored.keep_pace("machine", "fp32", Pace(ratios={9: 2.0}))
+    stored.keep_pace("machine", "fp32", Pace(ratios={9: (2.0,)}))
     assert stored.latest_pace("machine", "fp32") == Pace()

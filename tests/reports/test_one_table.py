@@ -15,7 +15,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.reports.formats import tex
 from modbench.reports.model import Finding, Table
 from modbench.reports.questions.compare_axis import Filter, compare_by, one_table
-from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.load import Loaded, load
 
 Modbench = Callable[..., subprocess.CompletedProcess[str]]
 METRICS = [
@@ -69,6 +69,13 @@ def test_it_has_times_flops_memory_and_a_loss_that_was_measured(run: Loaded) -> 
                 row = column.cells[cell.case.config.capacity].row
                 assert row is not None
                 assert cell.typical.value == row.get("difference" if cell.metric.startswith("loss") else "ratio")
+
+
+def test_a_title_names_the_row_of_its_arm(run: Loaded) -> None:
+    shown = load(run.path, title={"c0.25": "a quarter"})
+    assert [row[0] for row in made(shown).rows] == ["dense", "0.125", "a quarter", "0.5"]
+    # Of a row for a length it stands before the length.
+    assert [row[1] for row in made(shown, "seq_len").rows] == [row[1] for row in made(run, "seq_len").rows]
 
 
 @pytest.mark.parametrize(
