@@ -4,7 +4,7 @@ A first block runs for every input. From its output on the prompt a linear gate 
 depths spread evenly up to `n_layers` - 1. Branches share nothing: the model has the parameters of all, and computes one.
 Training computes all branches and selects by a straight-through choice (`gate`: optionally with Gumbel noise); otherwise
 rows are grouped by branch and the other branches are not computed. In a causal model the gate may read only the prompt,
-and no later token leaks into a logit (see `layers/depth.py`).
+and no later token leaks into a logit (see `layers/whole_input_depth.py`).
 
 Shapes: B batch, T tokens, D width, N branches, R rows of one branch.
 """
@@ -22,7 +22,7 @@ from modbench.harness.core.contracts import Amount, Cost, Layer, Model
 from modbench.models.layers.context import BlockCache, Cache, ForwardContext
 from modbench.models.layers.cost import CostSheet
 from modbench.models.layers.decoder import Block, Decoder, draw_weights, mixer_cost, mlp_cost
-from modbench.models.layers.depth import (
+from modbench.models.layers.whole_input_depth import (
     choose,
     combine_depths,
     depth_loss,

@@ -3,7 +3,7 @@
 After BlockDrop (Wu et al. 2018) and the sequence-level depth of Elbayad et al. 2020 (arXiv 1910.10073): an MLP over the
 mean embedding of the prompt (detached) picks a depth from 1 to `n_layers`. Training computes all blocks and switches them
 by a straight-through choice; otherwise a batch is sorted by depth and skipped blocks are not computed. In a causal model
-the gate may read only the prompt, and no later token leaks into a logit (see `layers/depth.py`).
+the gate may read only the prompt, and no later token leaks into a logit (see `layers/whole_input_depth.py`).
 
 Shapes: B batch, T tokens, D width, L layers, n rows that are still running.
 """
@@ -20,7 +20,7 @@ from modbench.harness.core.contracts import Amount, Cost, Model
 from modbench.models.layers.context import BlockCache, Cache, ForwardContext
 from modbench.models.layers.cost import CostSheet
 from modbench.models.layers.decoder import Block, Decoder, draw_weights, mixer_cost, mlp_cost
-from modbench.models.layers.depth import (
+from modbench.models.layers.whole_input_depth import (
     bucket,
     choose,
     combine_depths,

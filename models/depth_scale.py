@@ -20,7 +20,7 @@ from modbench.harness.core.contracts import Cost, Model
 from modbench.models.layers.context import BlockCache, Cache, ForwardContext, Rows
 from modbench.models.layers.cost import CostSheet
 from modbench.models.layers.decoder import Block, Decoder, draw_weights, mixer_cost, mlp_cost
-from modbench.models.layers.depth import switched_memory
+from modbench.models.layers.whole_input_depth import switched_memory
 
 
 class DepthScale(Decoder):

@@ -23,8 +23,8 @@ from modbench.harness.core.contracts import Amount, Cost, Model
 from modbench.models.layers.context import BlockCache, Cache, ForwardContext, Rows, from_mask
 from modbench.models.layers.cost import CostSheet, head_memory
 from modbench.models.layers.decoder import Attention, Block, Decoder, mixer_cost, mlp_cost
-from modbench.models.layers.depth import combine_depths, prompt_lengths
 from modbench.models.layers.kernels import Rotary
+from modbench.models.layers.whole_input_depth import combine_depths, prompt_lengths
 
 
 class EarlyExit(Decoder):

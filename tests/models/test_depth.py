@@ -15,7 +15,7 @@ from modbench.models.depth_branches import DepthBranches, branch_depths
 from modbench.models.depth_scale import DepthScale
 from modbench.models.early_exit import EarlyExit
 from modbench.models.layers.decoder import Decoder
-from modbench.models.layers.depth import bucket, choose
+from modbench.models.layers.whole_input_depth import bucket, choose
 
 
 def force(module: Decoder, depths: list[int]) -> None:
