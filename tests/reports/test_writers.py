@@ -144,6 +144,21 @@ def test_no_writer_loses_an_arm_in_doubt(name: str, case: Case) -> None:
     assert Label.MASKS_COMPUTE in written or f" {text.WORK} " in f"{written} "
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("1.2× [1.0–1.3] ▲", "1.2× [1.0–1.3] ▲"),
+        ("-0.05 [-0.08, -0.03]", "-0.05 [-0.08, -0.03]"),
+        ("[1.0–1.3]: an address", r"\[1.0–1.3\]: an address"),
+        ("see [1](an address)", r"see \[1\](an address)"),
+        ("see [1][2]", r"see \[1\]\[2\]"),
+        ("a [b]", r"a \[b\]"),
+    ],
+)
+def test_brackets_are_escaped_unless_they_hold_an_interval(said: str, shown: str) -> None:
+    assert markdown.text(said) == shown
+
+
 @pytest.mark.parametrize("name", ["html", "markdown", "latex"])
 def test_a_time_without_a_verdict_is_no_claim(name: str, case: Case) -> None:
     """As of a smoke run, or of a machine that was not checked."""
