@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from modbench.harness.core.labels import LOOKED_AHEAD, Label
-from modbench.harness.core.printable import escaped
+from modbench.harness.core.printable import SCREEN, escaped
 from modbench.reports.model import Sentence, Value
 from modbench.reports.questions import compare_axis, compare_runs
 from modbench.reports.questions.compare_axis import BASELINE, AlongAxis, Cell, Column, Grid
@@ -24,9 +24,10 @@ from modbench.reports.writers.text import cut, joined, wrapped
 MARKED = frozenset({*LOOKED_AHEAD, Label.TAIL, Label.CONTAMINATED, Label.BY_CPU})
 # Lines of tables along an axis that a terminal shows; the first table is shown whatever its length.
 MOST_LINES = 36
-# Reasons that are named, and rows of a run, with `-v` and without; of more rows, those that changed first.
+# Reasons that are named, with `-v` and without; rows of a run with `-v`, and as many as a screen has room for, between two
+# numbers. Of more rows, those that changed first.
 MOST_REASONS, FEW_REASONS = 8, 2
-MOST_ROWS, FEW_ROWS = 80, 16
+MOST_ROWS, FEW_ROWS, FEWEST_ROWS = 80, 16, 6
 # Verdicts that say that nothing changed, or nothing at all: left out where there are many rows.
 QUIET = ("equivalent", "not compared")
 
@@ -127,12 +128,20 @@ def _cell(table: AlongAxis, value: axes.Value, cell: Cell, best: Collection[str]
 
 def side_by_side(compared: Compared, width: int, *, verbose: bool = False) -> str:
     """Return what changed against the first run, in what the runs differ, and the rows."""
+    if verbose:
+        return _side_by_side(compared, width, MOST_ROWS, verbose=True)
+    made = (_side_by_side(compared, width, rows) for rows in range(FEW_ROWS, FEWEST_ROWS - 1, -1))
+    return next((said for said in made if said.count("\n") < SCREEN), _side_by_side(compared, width, FEWEST_ROWS))
+
+
+def _side_by_side(compared: Compared, width: int, most: int, *, verbose: bool = False) -> str:
+    """Return the same with at most so many rows of each run."""
     blocks = [wrapped(map(compare_runs.summary, compared.against), width)]
     blocks.append([f"{letter(i)}  {run.path}  ({about(run)})" for i, run in enumerate(compared.runs)])
     blocks.append(_differences(compared, width))
     for against in compared.against:
         whose = [f"{letter(against.run)} against {letter(0)}:"] if len(compared.against) > 1 else []
-        blocks += [wrapped([*whose, *against.said], width), *_tables(against, width, verbose=verbose)]
+        blocks += [wrapped([*whose, *against.said], width), *_tables(against, width, most, verbose=verbose)]
         blocks.append(wrapped(compare_runs.reasons(against, MOST_REASONS if verbose else FEW_REASONS), width))
     blocks += [wrapped(compare_runs.troubles(compared), width), wrapped(notes(compared), width)]
     return _joined(blocks)
@@ -150,13 +159,11 @@ def _differences(compared: Compared, width: int) -> list[str]:
     return [*lines, *wrapped([same] if same else [], width)]
 
 
-def _tables(against: Against, width: int, *, verbose: bool) -> Iterator[list[str]]:
+def _tables(against: Against, width: int, most: int, *, verbose: bool) -> Iterator[list[str]]:
     """Yield a table for each metric; in short of those rows alone that changed or are open."""
     rows = [row for row in against.rows if row.verdict not in {"new", "missing"}]
     loud = sorted((row for row in rows if row.verdict not in QUIET), key=lambda row: row.verdict == "cannot tell")
-    kept = loud[:FEW_ROWS]
-    if verbose:
-        kept = rows if len(rows) <= MOST_ROWS else loud[:MOST_ROWS]
+    kept = rows if verbose and len(rows) <= most else loud[:most]
     ids = {id(row) for row in kept}
     shown, rest = ([row for row in rows if (id(row) in ids) is wanted] for wanted in (True, False))
     for key in dict.fromkeys(row.metric for row in shown):

@@ -180,9 +180,9 @@ def test_a_stored_audit_is_in_every_output(tmp_path: Path) -> None:
     assert "died of SIGSEGV" in page
     assert "died of SIGSEGV" in said
     short = " ".join(summary.closing(loaded, Path("page"), None).split())
-    assert "Rows depend on each other" in short
+    assert "Rows depend" in short
     data = summary.as_json(loaded, Path("page"), None)["audits"]
-    assert data[FIRST]["card"]["findings"]["alone"]["said"] == "padding moves it by 5 tokens"
+    assert data[FIRST]["card"]["findings"]["alone"]["said"].endswith(" by 5 tokens")
     assert data[SECOND] == {"card": None, "reason": "the process died of SIGSEGV"}
     assert {arm: each.model_dump(mode="json") for arm, each in report(loaded).audits.items()} == data
     before = run_of(tmp_path / "before", planned(), found)

@@ -100,7 +100,7 @@ def test_units_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
     timed = [unit for unit in plan.units if unit.made_in == "time"]
     gap = Gap(status="failed", kind="error", reason="ValueError: no")
     with lock.hold(folder.path) as held, tracking(plan, folder, lock=held) as tracker:
-        assert lines(folder)[0].startswith("small, draft, cpu: running for 0 s, ")
+        assert lines(folder)[0].startswith("small, draft, cpu: running ")
         for unit in (count, *timed[:2]):
             tracker.started(unit)
             keep(folder, unit, gap if unit == timed[1] else None)
@@ -127,7 +127,7 @@ def test_units_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
         tracker.stop.finishing = True
         tracker.tick()
         assert (take(str(folder.path)).state, take(str(folder.path)).alive) == ("stopping", True)
-        assert lines(folder)[0].startswith("small, draft, cpu: stopping after 0 s")
+        assert lines(folder)[0].startswith("small, draft, cpu: stopping ")
 
 
 def test_a_run_is_finished_when_its_runner_says_so_and_its_records_are_there(

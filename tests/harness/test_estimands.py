@@ -94,7 +94,7 @@ def test_an_undecided_row_asks_for_the_launches_of_its_mean() -> None:
     pair_verdicts.judge([row], MARGIN, claims=True)
     needed = [sample_size.to_decide(each, MARGIN) for each in (typical, mean)]
     assert (row["verdict"], needed[0]) == ("inconclusive", 7)
-    assert row["reason"] == f"{needed[1]} launches would probably decide it"
+    assert row["reason"].startswith(f"{needed[1]} launches ")
 
 
 def test_every_input_has_the_same_weight() -> None:

@@ -219,7 +219,7 @@ def test_a_suite_that_names_the_users_model_itself_is_refused(repository: Path, 
         f'name = "own"\neffort = "draft"\nmetrics = ["latency/forward"]\n[grid]\nseq_len = [16]\n[[arms]]\nmodel = "dense"\n'
         f'[[arms]]\nmodel = "{model}"\n'
     )
-    with pytest.raises(UsageError, match="only where it is given as --model"):
+    with pytest.raises(UsageError, match="given as --model"):
         paired.request(("a", "b"), str(file), PairedFlags())
 
 

@@ -122,7 +122,7 @@ def test_a_fourth_rule_is_planned_run_resumed_watched_and_shown(here: Path, modb
     assert stopped.returncode == 4
     report = modbench("report", "run", cwd=here)
     assert report.returncode == 4
-    assert "8 is too short; it has not ended" in (here / "run" / "report.html").read_text()
+    assert "8 is too short" in (here / "run" / "report.html").read_text()
     before = (here / "run" / "units" / f"{eight}.json").stat().st_mtime_ns
     resumed = modbench("resume", "run", cwd=here)
     assert resumed.returncode == 0, resumed.stderr
@@ -133,7 +133,7 @@ def test_a_fourth_rule_is_planned_run_resumed_watched_and_shown(here: Path, modb
     assert json.loads(file.read_text())["why"] == why
     assert f"lengths: {why}" in modbench("watch", "run", "--once", cwd=here).stdout
     assert why in (here / "run" / "report.html").read_text()
-    assert "longer did not ask for it" in (here / "run" / "cases.csv").read_text()
+    assert "longer did not ask" in (here / "run" / "cases.csv").read_text()
 
 
 def test_a_rule_that_cannot_be_used_is_named(here: Path, modbench: Modbench) -> None:
@@ -141,14 +141,14 @@ def test_a_rule_that_cannot_be_used_is_named(here: Path, modbench: Modbench) -> 
     (here / "bench" / "rules" / "longer.py").write_text("RULE = 1\n")
     done = modbench("plan", "ticks.toml", "--device", "cpu", cwd=here)
     assert done.returncode == 2
-    assert "no Rule: it has no groups, is_conditional, decide" in done.stderr
+    assert "no groups, is_conditional, decide" in done.stderr
 
 
 def test_two_rules_for_one_unit_are_refused(here: Path, modbench: Modbench) -> None:
     (here / "bench" / "rules" / "other.py").write_text(RULE)
     done = modbench("plan", "ticks.toml", "--device", "cpu", cwd=here)
     assert done.returncode == 2
-    assert "the rules 'longer' and 'other' would both decide about tick" in done.stderr
+    assert "'longer' and 'other' would both decide" in done.stderr
 
 
 @pytest.mark.slow
@@ -158,7 +158,7 @@ def test_a_rule_that_asks_for_what_is_not_there_ends_the_run(here: Path, modbenc
     (here / "bench" / "rules" / "longer.py").write_text(wrong)
     done = modbench("run", "ticks.toml", "--device", "cpu", "-o", "run", cwd=here)
     assert done.returncode == 3
-    assert "the rule 'longer' asks for 'count-T8-B1-fp32-cpu1', which is no unit of lengths" in done.stderr
+    assert "'longer' asks for 'count-T8-B1-fp32-cpu1'" in done.stderr
 
 
 # By kind of plan, what no rule has left there.

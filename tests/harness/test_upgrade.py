@@ -113,8 +113,8 @@ def test_a_run_of_an_earlier_schema_is_not_continued(folder: Path, schema: int, 
     before = files(folder)
     done = modbench("resume", folder)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert f"a run of schema {schema} is read" in done.stderr
-    with pytest.raises(UsageError, match=f"schema {schema} is read .*but not continued"):
+    assert f"schema {schema} is read" in done.stderr
+    with pytest.raises(UsageError, match=f"schema {schema} .*not continued"):
         planned(folder, "any unit")
     assert files(folder) == before
     assert modbench("report", folder).returncode == 4  # a unit is missing
@@ -180,5 +180,5 @@ def test_what_a_pilot_of_schema_10_decided_is_read(tmp_path: Path) -> None:
     }
     broken = next((folder / "launches").iterdir())
     broken.write_text(broken.read_text().replace('"made"', '"maid"'))
-    with pytest.raises(DamagedError, match="does not match its schema"):
+    with pytest.raises(DamagedError, match="not match its schema"):
         read(str(folder))

@@ -31,6 +31,9 @@ FORMATS = {
 NUMBER = re.compile(r"[,_]|\.|0\d|[bdeEfFgGnxX%]$")
 # Escaping, wrapping and cutting of text.
 ESCAPES = {"escape", "quoteattr", "wrap", "fill", "shorten"}
+# A word of a sentence, and how many of them a test may compare with only so many times.
+WORD = re.compile(r"""(?:^|(?<=\s))[("]?[A-Za-z]+[.,;:!?)"]*(?=\s|$)""")
+WORDS, MOST_SENTENCES = 5, 60
 
 
 @functools.lru_cache(maxsize=1)
@@ -128,6 +131,30 @@ def holders(source: str) -> list[str]:
     ]
 
 
+def sentences(source: str) -> list[int]:
+    """Lines of assertions, and of errors expected by their text, that hold a text of several words."""
+    found = []
+    for node in nodes(source):
+        match node:
+            case ast.Assert(test=asked):
+                held = [asked]
+            case ast.Call(keywords=keywords):
+                held = [each.value for each in keywords if each.arg == "match"]
+            case _:
+                continue
+        texts = (each.value for root in held for each in ast.walk(root) if isinstance(each, ast.Constant))
+        if any(isinstance(text, str) and len(WORD.findall(text)) >= WORDS for text in texts):
+            found.append(node.lineno)
+    return found
+
+
+@pytest.mark.slow
+def test_few_tests_hold_sentences() -> None:
+    """So that a sentence can be bettered in one place; goldens have them all."""
+    files = (path for path in (ROOT / "tests").rglob("*.py") if "bench" not in path.parts)
+    assert sum(len(sentences(path.read_text(encoding="utf-8"))) for path in files) <= MOST_SENTENCES
+
+
 def test_only_writers_format_numbers() -> None:
     found = {str(path.relative_to(REPORTS)): formats(path.read_text(encoding="utf-8")) for path in OUTSIDE}
     assert {name: specs for name, specs in found.items() if specs} == FORMATS
@@ -154,6 +181,9 @@ def test_only_writers_write_intervals_and_escape() -> None:
         if (seen := lines(source))
     }
     assert found == {}
+    commands = {path.name: path.read_text(encoding="utf-8") for path in sorted(FRONT.rglob("*.py"))}
+    assert [name for name, source in commands.items() if intervals(source)] == ["checkup.py"]  # a range of clock rates
+    assert not any(re.search(r"html import escape\b|html\.escape\b", source) for source in commands.values())
 
 
 def test_one_class_of_the_reports_holds_an_interval() -> None:
@@ -178,4 +208,7 @@ def test_an_interval_is_found() -> None:
     assert plurals("f\"{n} seed{'s' * (n != 1)}\"") == [1]
     assert escapes("html.escape(x)") == [1]
     assert escapes("textwrap.fill(x, 80)") == [1]
+    assert sentences("assert 'not one of the five words' in x") == [1]
+    assert sentences("with raises(X, match='a b, c: d e'): pass") == [1]
+    assert sentences("assert x == 'four words, no more'\nx = 'not one of the five words'") == []
     assert holders("class Row:\n    ratio: float\n    low: float\n") == ["Row"]

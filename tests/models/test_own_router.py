@@ -100,7 +100,7 @@ def test_what_its_methods_compute_is_counted(mlp: str) -> None:
     assert counted.notes.decode_elements == pytest.approx(
         (plain.notes.decode_elements or 0) + counted.params - plain.params
     )
-    assert f"the router {mlp} has no closed form" in (counted.notes.source or "")
+    assert f"{mlp} has no closed form" in (counted.notes.source or "")
     assert "fvcore the whole forward pass" in counted.notes.explained
 
 

@@ -87,7 +87,7 @@ def test_without_its_package_the_cell_is_skipped_with_the_reason(rival: str, mon
     found = attempt(partial(Subject, case(rival), 0))
     assert isinstance(found, Gap)
     assert found.status == "skipped"
-    assert f"the package '{package}' is not installed" in found.reason
+    assert f"'{package}' is not installed" in found.reason
     assert "(pip install " in found.reason
 
 

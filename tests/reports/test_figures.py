@@ -205,7 +205,7 @@ def test_mistakes_are_said(
 def test_nothing_that_the_run_holds_is_replaced(loaded: Loaded, modbench: Modbench, name: str) -> None:
     """The data beside a figure are a CSV, as the tables of a run are."""
     done = modbench("figure", loaded.path, "map", "-o", loaded.path / name)
-    assert (done.returncode, "lies in a run folder" in done.stderr) == (2, True)
+    assert (done.returncode, "in a run folder" in done.stderr) == (2, True)
 
 
 SHARES = (0.125, 0.25, 0.375, 0.5, 0.75)

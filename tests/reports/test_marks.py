@@ -95,7 +95,7 @@ def test_an_arms_name_stays_text_in_every_panel(tmp_path: Path, monkeypatch: pyt
 def test_a_mark_that_was_not_drawn_is_an_error() -> None:
     """A point without a number is not drawn: its text would go to its neighbour."""
     marks = Marks()
-    with pytest.raises(ValueError, match="2 marks were named, from number 0 on, but 1 were drawn"):
+    with pytest.raises(ValueError, match="2 marks were named"):
         drawn(marks, lambda axis: marks.name(axis.plot([1, float("nan")], [1, 2], "o")[0], Mark("a"), Mark("b")))
 
 

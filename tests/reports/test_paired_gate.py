@@ -322,7 +322,7 @@ def test_a_file_of_looks_that_is_not_of_these_blocks_is_refused(text: str | None
 
 def test_a_folder_in_the_place_of_the_looks_is_refused(tmp_path: Path) -> None:
     (tmp_path / command.PLAN).mkdir()
-    with pytest.raises(DamagedError, match="a folder, not a file"):
+    with pytest.raises(DamagedError, match="not a file"):
         command._stored(tmp_path / command.PLAN, Compared(tmp_path, ("a", "b"), [], []))
 
 
@@ -366,7 +366,7 @@ def test_words_that_name_no_two_sides_are_refused(words: list[str], models: list
 
 
 def test_only_a_check_of_times_is_taken() -> None:
-    with pytest.raises(UsageError, match="flops is for two runs"):
+    with pytest.raises(UsageError, match="flops is for"):
         command._check(parse(["slower:2%,flops:0%"]), 0.02)
     with pytest.raises(UsageError, match="exactly 0"):
         command._check(None, 0.0)

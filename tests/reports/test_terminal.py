@@ -76,7 +76,7 @@ def test_a_lone_model_gets_its_numbers(tmp_path: Path) -> None:
     suite = planted_suite("draft", metrics=["latency/forward"], train=None, arms=[{"model": "dense"}], launches=3)
     loaded = load(left(tmp_path, suite))
     assert re.search(r"^dense +\d", closing(loaded), re.MULTILINE)
-    assert "How fast is dense on" in render.html(loaded)
+    assert "How fast is dense" in render.html(loaded)
 
 
 class Terminal(io.StringIO):
@@ -253,7 +253,7 @@ def test_quick_ends_within_a_screen_of_80_columns(quick: Loaded, monkeypatch: py
         "forward pass, ",
         "train step, ",
         "pays from T",
-        "ratio: ",
+        "paired ratio: ",
         "sure: ",
         "doubt: ",
         "report: ",

@@ -16,12 +16,12 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.public import public
 from modbench.harness.core.units import check_seed
 from modbench.python import keywords
-from modbench.python.rendering import html, html_table, text
 from modbench.reports.page import audit_files
 from modbench.reports.questions.audit import MARKS, answer
 from modbench.reports.tables.audits import sentence
 from modbench.reports.terminal.audit import card as as_text
 from modbench.reports.writers.number_format import plain
+from modbench.reports.writers.plain_html import html, html_table, text
 
 if TYPE_CHECKING:
     from modbench.harness.audit.card import Card, Finding

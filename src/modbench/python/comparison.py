@@ -20,10 +20,10 @@ from modbench.harness.core.public import public
 from modbench.harness.core.units import counted, human
 from modbench.harness.timing.callables import Launch
 from modbench.harness.timing.in_process_verdicts import ONE_PROCESS
-from modbench.python.rendering import WIDTH, cut, html, html_lines, html_table, listed, text
 from modbench.reports.model import Estimate, Finding, Verdict
 from modbench.reports.notebook.frames import ratio_figure
 from modbench.reports.writers.number_format import plain, ratio, share
+from modbench.reports.writers.plain_html import WIDTH, cut, html, html_lines, html_table, listed, text
 from modbench.reports.writers.text import wrapped
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.public import public
 from modbench.harness.core.units import human
 from modbench.python import keywords
-from modbench.python.rendering import html, html_table, text
 from modbench.reports.writers.number_format import plain
+from modbench.reports.writers.plain_html import html, html_table, text
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,9 +18,9 @@ from modbench.harness.timing.interleave import Clock
 from modbench.harness.timing.threads import at_threads, working_threads
 from modbench.python.inputs import Inputs
 from modbench.python.job import Job
-from modbench.python.rendering import WIDTH, html, html_lines, html_table, text
 from modbench.reports.model import Estimate
 from modbench.reports.writers.number_format import NONE, about, estimate, interval, number, percent, share
+from modbench.reports.writers.plain_html import WIDTH, html, html_lines, html_table, text
 from modbench.reports.writers.text import wrapped
 
 # Keywords of `measure` itself; all others are those of what is measured.

@@ -21,11 +21,11 @@ from modbench.harness.execution.own_costs import OwnCosts
 from modbench.harness.planning.plan import Plan
 from modbench.progress import in_notebook, progress_for
 from modbench.python import keywords
-from modbench.python.rendering import html, html_lines, html_table, text
 from modbench.reports.notebook.frames import Results
 from modbench.reports.questions import machine
 from modbench.reports.terminal import summary
 from modbench.reports.writers.number_format import plain
+from modbench.reports.writers.plain_html import html, html_lines, html_table, text
 
 if TYPE_CHECKING:
     import pandas as pd

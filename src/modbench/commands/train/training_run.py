@@ -30,6 +30,8 @@ from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.upgrade import refuse_earlier
 from modbench.harness.training import parallel
 from modbench.progress import StepProgress
+from modbench.reports.model import Estimate
+from modbench.reports.writers.number_format import interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -242,5 +244,6 @@ def as_text(finished: api.Finished) -> str:
 def _cell(row: dict[Any, Any]) -> str:
     if row["status"] != "ok":
         return f"{row['status']}: {row['reason']}"
-    interval = "" if math.isnan(row["ci_low"]) else f" [{row['ci_low']:.6g}, {row['ci_high']:.6g}]"
-    return f"{row['value']:.6g} {row['unit']}{interval}"
+    low, high = (None if math.isnan(row[end]) else row[end] for end in ("ci_low", "ci_high"))
+    found = interval(Estimate(row["value"], low, high, unit=row["unit"]))
+    return f"{row['value']:.6g} {row['unit']} {found}".rstrip()
