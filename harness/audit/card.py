@@ -18,7 +18,6 @@ from modbench.harness.domain.notes import Notes
 AUDIT = "audit"
 # What a property may be: judged twice, not decided with the reason, or a fact that nobody is judged by.
 Verdict: TypeAlias = Literal["holds", "deviates", "cannot be seen", "reported"]
-VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 # What a model may be held to with `--of`.
 Architecture: TypeAlias = Literal["dense", "mod", "mode", "moe", "early_exit"]
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)

@@ -77,7 +77,7 @@ def latest(machine: str, dtype: str) -> Table | None:
     return _latest("peaks", machine, dtype, Table)
 
 
-def recent(machine: str, dtype: str, torch_version: str, within_s: float = DAY_S) -> Table | None:
+def recent(machine: str, dtype: str, torch_version: str) -> Table | None:
     """The latest table, if it was measured with this version of torch within a day; else None."""
     table = latest(machine, dtype)
     if table is None or table.torch != torch_version:
@@ -86,7 +86,7 @@ def recent(machine: str, dtype: str, torch_version: str, within_s: float = DAY_S
         age_s = time.time() - _file("peaks", machine, dtype).stat().st_mtime
     except OSError:
         return None
-    return table if 0 <= age_s <= within_s else None
+    return table if 0 <= age_s <= DAY_S else None
 
 
 def keep_pace(machine: str, dtype: str, pace: Pace) -> None:

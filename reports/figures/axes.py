@@ -66,14 +66,14 @@ def ratio_axis(axes: Axes, which: Literal["x", "y"], ends: tuple[float, float]) 
 
 
 def draw_lines(
-    axis: Axes, lines: Iterable[tuple[float, float, float, float, str]], width: float, opacity: float, order: float = 2
+    axis: Axes, lines: Iterable[tuple[float, float, float, float, str]], width: float, opacity: float
 ) -> None:
     """Draw lines from x0, y0 to x1, y1, each in its colour; none moves the ends of the axes."""
     from matplotlib.collections import LineCollection
 
     made = [*lines]
     ends, colors = [[(x0, y0), (x1, y1)] for x0, y0, x1, y1, _ in made], [color for *_, color in made]
-    drawn = LineCollection(ends, colors=colors, linewidths=width, alpha=opacity, zorder=order)
+    drawn = LineCollection(ends, colors=colors, linewidths=width, alpha=opacity, zorder=2)
     axis.add_collection(drawn, autolim=False)
 
 

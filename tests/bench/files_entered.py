@@ -30,7 +30,7 @@ APART = {
     "harness/results/path_names.py": "whether this installation has what a stored plan names",
     "harness/results/own_files.py": "which files of the user's take part, to be hashed",
     "harness/results/run_file.py": "whether what a folder says of passes and models is so, since anyone may have changed it",
-    "harness/domain/records.py": "of which types notes are: code of a pass",
+    "harness/results/sealed_records.py": "of which types notes are: code of a pass",
     "harness/results/record_checks.py": "which values a metric may have, since anyone may have changed a record",
     "reports/tables/outcomes.py": "what metrics mean, once in a report",
 }
@@ -38,7 +38,7 @@ APART = {
 TRACER = """
 import os, sys, threading
 ROOT, TO, BEFORE = os.environ["MODBENCH_TRACED"].split("|")
-CATALOGUE, PLANNED = os.path.join("core", "catalogue.py"), os.path.join("planning", "plan.py")
+CATALOGUE, PLANNED = os.path.join("registry", "catalogue.py"), os.path.join("planning", "plan.py")
 FACTS = {"metrics", "file_of_metric", "passes", "pass_of", "needed", "model_options", "is_shipped", "facts_of_unit"}
 # A worker's first word is `-c`: whatever it does is done after planning.
 seen, names, state = set(), {}, {"planning": BEFORE == "plan" and sys.argv[0] == "-m"}
@@ -82,7 +82,7 @@ def traced(frame, event, _):
     if file.endswith(CATALOGUE) and not state["planning"]:
         back = frame.f_back
         if code.co_name in FACTS and back is not None and inside(back.f_code.co_filename) != file:
-            while back is not None and os.sep + "core" + os.sep in inside(back.f_code.co_filename):
+            while back is not None and os.sep + "registry" + os.sep in inside(back.f_code.co_filename):
                 back = back.f_back  # who asks is whoever wants to know
             while back is not None and not inside(back.f_code.co_filename):
                 back = back.f_back

@@ -183,8 +183,11 @@ DOORS = {
         "ids = tokenizer.encode_batch(texts)",
     ),
     "anything of a Hugging Face folder is loaded": Door(
-        calls("from_pretrained", "from_config"),
-        {"models/hf/loading.py": ""},  # by a function that runs no code of the folder: tests/house/test_security.py
+        calls("from_pretrained", "from_config", "safe_open"),
+        {
+            "models/hf/loading.py": "",  # by a function that runs no code of the folder: tests/house/test_security.py
+            "models/hf/files.py": "headers, before anything is loaded",
+        },
         "from transformers import AutoModel\nAutoModel.from_pretrained(folder)",
     ),
     "JSON is escaped": Door(
