@@ -241,7 +241,7 @@ def _best(made: Map, quantity: Quantity) -> Sentence | None:
     if quantity.loss:
         words, of, kind, unit = "loss {span} {of}, lowest", quantity.loss.unit, "difference", quantity.loss.base
     else:
-        words, of, kind, unit = "{of} {span} as fast, fastest", quantity.title, "ratio", "s"
+        words, of, kind, unit = "{of} {span}, fastest", quantity.title, "ratio", "s"
     arms = [*best.values()]
     span = Estimate(None, min(values), max(values), kind=kind, unit=unit)  # type: ignore[arg-type]
     words = words + " {arm}" if len(arms) == 1 else words.partition(",")[0]

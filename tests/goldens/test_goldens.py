@@ -39,6 +39,16 @@ def test_a_stored_run_gives_what_it_gave(
         check_file(page.read_text(encoding="utf-8"))
 
 
+# A run of `combine` has a sentence for each of its two combinations.
+@pytest.mark.parametrize("name", [name for name in goldens.NAMES if name != "combine"])
+def test_the_answer_on_a_page_is_short(name: str) -> None:
+    lines = (Path(__file__).parent / name / "words" / "page.txt").read_text(encoding="utf-8").splitlines()
+    said = lines[
+        lines.index("The answer") + 1 : next(i for i, line in enumerate(lines) if line.startswith("In detail"))
+    ]
+    assert len(" ".join(said).split()) <= 60
+
+
 def check_file(page: str) -> None:
     """A page is one small file that loads nothing; its parts share no id, and all that is drawn follows the theme."""
     assert len(page) < 3e6
