@@ -14,7 +14,6 @@ from modbench.harness.core.units import human_duration
 from modbench.harness.planning.plan import ASSUMED_FLOP_PER_S
 from modbench.harness.profiling.run_time import RunTime
 from modbench.harness.roofline import stored
-from modbench.harness.roofline.stored import Pace
 
 if TYPE_CHECKING:
     from modbench.harness.domain.case import UnitOfWork
@@ -39,16 +38,14 @@ class Limits(Mapping[str, float]):
     Args:
         plan: the plan.
         timeout_s: the limit of every unit, as the user says; None: from predictions.
-        here: whether units run on this machine: only then are their training times stored for later plans.
+        run: the run's folder, if its units run on this machine: then their training times are stored for later plans.
     """
 
-    def __init__(self, plan: Plan, timeout_s: float | None = None, *, here: bool = True) -> None:
+    def __init__(self, plan: Plan, timeout_s: float | None = None, *, run: str = "") -> None:
         self.units = {unit.name: unit for unit in plan.units}
         self.timeout_s = timeout_s
         self._run_time = RunTime(plan)
-        self._here = here and bool(self._run_time.machine)
-        # The smallest ratios of this run, by number format and size.
-        self._ratios: dict[str, dict[int, float]] = {}
+        self._run = run if self._run_time.machine else ""
         self._known: dict[str, float] = {}
         # Limit and slowness as they were last asked for: what a unit is ended by, whatever is learnt while it runs.
         self._given: dict[str, tuple[float, float]] = {}
@@ -97,14 +94,9 @@ class Limits(Mapping[str, float]):
 
     def paced(self, unit: UnitOfWork, took_s: float) -> None:
         """Store the ratio of measured to predicted training time, given the seconds that a unit's work took."""
-        found, dtype = self._run_time.pace_of(unit, took_s) if self._here else None, unit.comparison.place.dtype
-        if found is None:
-            return
-        ratios, size = self._ratios.setdefault(dtype, {}), stored.size_of(found[0])
-        if found[1] < ratios.get(size, math.inf):
-            ratios[size] = found[1]
-            earlier = self._run_time.paces.get(dtype, Pace())
-            stored.keep_pace(self._run_time.machine, dtype, earlier.with_run(ratios))
+        found = self._run_time.pace_of(unit, took_s) if self._run else None
+        if found is not None:
+            stored.keep_pace(self._run_time.machine, unit.comparison.place.dtype, self._run, *found)
 
     def learn(self, unit: UnitOfWork, record: Record) -> None:
         """Learn from a record that its unit wrote itself; units that hung or died tell nothing.

@@ -95,7 +95,7 @@ def run(
     stop, remote, groups = stop or Stop(), is_remote(launcher), phases(plan, usable_cores())
     if remote:  # on machines of their own units do not disturb each other, and none waits for another phase
         groups = [Slots(tuple(unit for slots in groups for unit in slots.units), len(plan.units))]
-    limits = Limits(plan, timeout_s, here=not remote)
+    limits = Limits(plan, timeout_s, run="" if remote else str(folder.path))
     asker = Asker(whole or plan, folder, plan.units)
     tracker = Tracker(
         plan,

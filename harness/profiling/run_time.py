@@ -1,6 +1,6 @@
 """How long the units of a run take, from the peaks that this machine was measured to have; without them, as assumed.
 
-Training times are multiplied by the ratio of measured to predicted time in this machine's last run (`roofline/stored.py`).
+Training times are multiplied by the ratio of measured to predicted time in this machine's last runs (`roofline/stored.py`).
 A call's operators are recorded on the meta device, which computes nothing. What a unit does besides its calls (starting a
 process, building and checking its arms, warming up) is added.
 """

@@ -27,7 +27,7 @@ Kept = TypeVar("Kept", bound=Frozen)
 LEAST_S = 5.0
 # Runs of which the fastest counts: one beside other work does not mislead later plans, a slower machine is soon known.
 RUNS = 3
-# The ratio where none is known: steps of 1e9 FLOPs took 1.7 to 1.9 times as long as predicted (docs/method-ideal.md).
+# The ratio where none is known (docs/method-ideal.md).
 USUAL = 1.8
 
 
@@ -35,22 +35,24 @@ class Pace(Frozen):
     """Ratios of measured to predicted training time.
 
     Attributes:
-        ratios: of the last runs, the newest last, by the power of ten of a training step's FLOPs.
+        ratios: by the power of ten of a training step's FLOPs, then by run, the newest last.
     """
 
-    ratios: Mapping[int, tuple[float, ...]] = {}
+    ratios: Mapping[int, Mapping[str, float]] = {}
 
     def of(self, flops: float) -> float:
         """The smallest ratio for a step of so many FLOPs, of the nearest size; the usual one if none is known."""
         if not self.ratios:
             return USUAL
         size = size_of(flops)
-        return min(self.ratios[min(self.ratios, key=lambda each: abs(each - size))])
+        return min(self.ratios[min(self.ratios, key=lambda each: abs(each - size))].values())
 
-    def with_run(self, ratios: Mapping[int, float]) -> Pace:
-        """Add what a run found, by size."""
-        added = {size: (*self.ratios.get(size, ()), ratio)[-RUNS:] for size, ratio in ratios.items()}
-        return Pace(ratios={**self.ratios, **added})
+    def with_run(self, run: str, flops: float, ratio: float) -> Pace:
+        """Add a training of a run. Of its trainings of one size the smallest ratio is kept: that one was disturbed least."""
+        size = size_of(flops)
+        runs = dict(self.ratios.get(size, {}))
+        runs[run] = min(ratio, runs.pop(run, math.inf))
+        return Pace(ratios={**self.ratios, size: dict([*runs.items()][-RUNS:])})
 
 
 def size_of(flops: float) -> int:
@@ -89,16 +91,18 @@ def recent(machine: str, dtype: str, torch_version: str) -> Table | None:
     return table if 0 <= age_s <= DAY_S else None
 
 
-def keep_pace(machine: str, dtype: str, pace: Pace) -> None:
-    """Keep what the last runs found; nothing happens where it cannot be written.
+def keep_pace(machine: str, dtype: str, run: str, flops: float, ratio: float) -> None:
+    """Keep how long a training took beside what earlier runs found; nothing happens where it cannot be written.
 
     Args:
         machine: as above.
         dtype: number format.
-        pace: what was found.
+        run: the run's folder.
+        flops: those of a training step.
+        ratio: of measured to predicted time.
     """
     with contextlib.suppress(OSError, RuntimeError):
-        _keep(_file("pace", machine, dtype), pace)
+        _keep(_file("pace", machine, dtype), latest_pace(machine, dtype).with_run(run, flops, ratio))
 
 
 def latest_pace(machine: str, dtype: str) -> Pace:

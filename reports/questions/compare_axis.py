@@ -217,15 +217,17 @@ class AlongAxis:
         return sorted(few, key=lambda column: along and column.metric.unit == "B") or self.columns
 
 
-def row_label(table: AlongAxis, value: Value, cases: Iterable[Case]) -> str:
+def row_label(table: AlongAxis, value: Value, group: Heading) -> str:
     """Return the label of a row: the title of its only arm, else its value of the axis; or the baseline's name."""
+    taken = {axes.in_words(table.axis, each) for each in table.rows if each != BASELINE}
     if value == BASELINE:
-        taken = {axes.in_words(table.axis, each) for each in table.rows if each != BASELINE}
         return f"{table.baseline} (baseline)" if table.baseline in taken else table.baseline
-    arms = {case.arm: case for case in cases}
-    if table.axis == "arm" or (len(arms) == 1 and table.axis not in OUTER and next(iter(arms.values())).title):
-        return name(next(iter(arms.values())))
-    return axes.in_words(table.axis, value)
+    columns = [each for each in table.columns if value in each.cells and {*group} <= {*each.heading}]
+    first, *others = {each.cells[value].case.arm: each.cells[value].case for each in columns}.values()
+    if table.axis == "arm":
+        return name(first)
+    titled = not others and table.axis not in OUTER and first.title not in taken
+    return (titled and first.title) or axes.in_words(table.axis, value)
 
 
 def named(column: Column, fields: Heading) -> str:
@@ -379,16 +381,14 @@ def _rows(
     what it is where groups have names.
     """
     groups = {group: column for head in reversed(heads) for group, column in head.items()}
-    cases = {
-        (group, value): [
-            head[group].cells[value].case for head in heads if group in head and value in head[group].cells
-        ]
+    at = [
+        (group, value)
         for group in dict.fromkeys(group for head in heads for group in head)
         for value in table.rows
-    }
-    at = [each for each, there in cases.items() if there]
+        if any(group in head and value in head[group].cells for head in heads)
+    ]
     cells, seen, rows = [_column(loaded, head, at) for head in heads], list[object](), list[tuple[Shown, ...]]()
-    names = [(named(groups[group], group), row_label(table, value, cases[group, value])) for group, value in at]
+    names = [(named(groups[group], group), row_label(table, value, group)) for group, value in at]
     if one_baseline and any(group for group, _ in names):
         names = [(table.baseline, "") if at[i][1] == BASELINE else both for i, both in enumerate(names)]
     for i, (group, label) in enumerate(names):

@@ -230,7 +230,7 @@ def _against(
     else:
         words = [word for word in ("faster", "slower") if counts[word]] or ["not shown to be faster"]
         first = f"{words[0]}{than} in {{first}} of {{all}} places"
-        if not whole and counts.get(words[0]) == len(found):
+        if not whole and counts.get(words[0]) == len(places):
             first = f"{words[0]} everywhere"
         rest = "".join(f", {word} in {{{word}}}" for word, n in counts.items() if n and word != words[0])
         said = f"{ratio} {first}{rest}: {{ratios}}"

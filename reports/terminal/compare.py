@@ -24,8 +24,8 @@ from modbench.reports.writers.text import cut, joined, wrapped
 MARKED = frozenset({*LOOKED_AHEAD, Label.TAIL, Label.CONTAMINATED, Label.BY_CPU})
 # Lines of tables along an axis that a terminal shows; the first table is shown whatever its length.
 MOST_LINES = 36
-# Reasons that are named, with `-v` and without; rows of a run with `-v`, and as many as a screen has room for, between two
-# numbers. Of more rows, those that changed first.
+# Reasons that are named, with `-v` and without; rows of a run with `-v`, and without at most and at least: as many as fit a
+# screen. Of more rows, what got worse, then what got better.
 MOST_REASONS, FEW_REASONS = 8, 2
 MOST_ROWS, FEW_ROWS, FEWEST_ROWS = 80, 16, 6
 # Verdicts that say that nothing changed, or nothing at all: left out where there are many rows.
@@ -130,8 +130,12 @@ def side_by_side(compared: Compared, width: int, *, verbose: bool = False) -> st
     """Return what changed against the first run, in what the runs differ, and the rows."""
     if verbose:
         return _side_by_side(compared, width, MOST_ROWS, verbose=True)
-    made = (_side_by_side(compared, width, rows) for rows in range(FEW_ROWS, FEWEST_ROWS - 1, -1))
-    return next((said for said in made if said.count("\n") < SCREEN), _side_by_side(compared, width, FEWEST_ROWS))
+    said = ""
+    for rows in range(FEW_ROWS, FEWEST_ROWS - 1, -1):
+        said = _side_by_side(compared, width, rows)
+        if said.count("\n") < SCREEN:
+            break
+    return said
 
 
 def _side_by_side(compared: Compared, width: int, most: int, *, verbose: bool = False) -> str:
@@ -162,7 +166,8 @@ def _differences(compared: Compared, width: int) -> list[str]:
 def _tables(against: Against, width: int, most: int, *, verbose: bool) -> Iterator[list[str]]:
     """Yield a table for each metric; in short of those rows alone that changed or are open."""
     rows = [row for row in against.rows if row.verdict not in {"new", "missing"}]
-    loud = sorted((row for row in rows if row.verdict not in QUIET), key=lambda row: row.verdict == "cannot tell")
+    loud = [row for row in rows if row.verdict not in QUIET]
+    loud.sort(key=lambda row: compare_runs.VERDICTS.index(row.verdict or ""))
     kept = rows if verbose and len(rows) <= most else loud[:most]
     ids = {id(row) for row in kept}
     shown, rest = ([row for row in rows if (id(row) in ids) is wanted] for wanted in (True, False))

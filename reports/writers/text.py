@@ -35,6 +35,8 @@ FUTURE, DISTURBED, TAIL, FEW = "†", "‡", "§", "¹"
 # Behind the best of a column; behind an arm whose times may not be those of the work that it claims; before a ratio that says the
 # opposite of the two times beside it; where it is open.
 BEST, WORK, OPPOSED, OPEN = "*", "!", "~", "?"
+# In place of a number.
+FAILED = "failed"
 # Before a ratio of CPU times.
 BY_CPU = "c"
 GLYPHS = {"better": "▲", "worse": "▼", "equivalent": "≈", "different": "≠", "inconclusive": OPEN}
@@ -196,9 +198,13 @@ def _column(cells: Sequence[Value], style: Inline, factor: float) -> list[str]:
     """Write the cells of a column: values aligned, and beside them what is found; a mark behind the best."""
     made = [_finding(cell, factor) if isinstance(cell, Finding) else (style(cell), "") for cell in cells]
     if any(isinstance(cell, Finding) for cell in cells):
-        first, second = (max((len(pair[i]) for pair in made), default=0) for i in (0, 1))
+        first, second = (max((len(pair[i]) for pair in made if FAILED not in pair), default=0) for i in (0, 1))
         between = " " * bool(first and second)
-        texts = [f"{value.rjust(first)}{between}{beside.rjust(second)}" for value, beside in made]
+        joined = [
+            beside if beside == FAILED else f"{value.rjust(first)}{between}{beside.rjust(second)}"
+            for value, beside in made
+        ]
+        texts = [text.rjust(max(map(len, joined))) for text in joined]
     else:
         texts = [value for value, _ in made]
     best = [isinstance(cell, Finding) and cell.best for cell in cells]
@@ -209,8 +215,8 @@ def _finding(found: Finding, factor: float) -> tuple[str, str]:
     """Write a value and what is found: `14.1` and `1.79×±.08▲`; of the baseline its value alone, of a failure the word."""
     own = found.value
     value = "" if own is None else NONE if own.value is None else bare(own.value, own, factor)
-    if found.status == "failed":
-        return "", "failed"
+    if found.status == FAILED:
+        return "", FAILED
     if found.status != "ok":
         return value or NONE, ""
     return value, "" if found.against is None else compared(found)
@@ -307,7 +313,7 @@ def legend(
         words: what glyphs mean that is not what they mean of times.
     """
     said = "\n".join(lines)
-    of_pairs = "paired " * (paired and "±" in said)
+    of_pairs = "paired " * (paired and "×±" in said)
     parts = [f"{of_pairs}ratio: {against} ÷ row"] * ("×" in said) + ["± 95 %"] * ("±" in said)
     used = [f"{glyph} {word}" for glyph, word in {**_WORDS, **(words or {})}.items() if re.search(rf"\d{glyph}", said)]
     used += [f"{OPEN} open"] if re.search(r"[\d ]\?", said) else []

@@ -42,18 +42,27 @@ def unit_of(plan: Plan, name: str) -> UnitOfWork:
 
 
 def test_the_fastest_of_the_last_runs_at_the_nearest_size_counts() -> None:
-    found = Pace().with_run({9: 2.0, 12: 1.1}).with_run({9: 2.5}).with_run({9: 3.0})
-    assert found.ratios == {9: (2.0, 2.5, 3.0), 12: (1.1,)}
+    found = Pace()
+    for run, flops, ratio in (
+        ("a", 1e9, 2.1),
+        ("a", 1e12, 1.1),
+        ("b", 1e9, 2.5),
+        ("a", 1.2e9, 2.0),
+        ("a", 1e9, 3.0),
+        ("c", 1e9, 3.0),
+    ):
+        found = found.with_run(run, flops, ratio)
+    assert found.ratios == {9: {"b": 2.5, "a": 2.0, "c": 3.0}, 12: {"a": 1.1}}
     assert [found.of(flops) for flops in (1.0, 1e9, 2e10, 5e11, 1e15)] == [2.0, 2.0, 2.0, 1.1, 1.1]
-    assert found.with_run({9: 4.0}).of(1e9) == 2.5
+    assert found.with_run("d", 1e9, 4.0).ratios[9] == {"a": 2.0, "c": 3.0, "d": 4.0}
     assert Pace().of(1e9) == USUAL
 
 
 def test_only_training_takes_as_many_times_longer() -> None:
     plan = plan_of()
     train, timed = unit_of(plan, "train"), unit_of(plan, "time")
-    plain = RunTime(plan, SLOW, {"fp32": Pace(ratios={8: (1.0,)})})
-    paced = RunTime(plan, SLOW, {"fp32": Pace(ratios={8: (3.0,)})})
+    plain = RunTime(plan, SLOW, {"fp32": Pace(ratios={8: {"a": 1.0}})})
+    paced = RunTime(plan, SLOW, {"fp32": Pace(ratios={8: {"a": 3.0}})})
     assert (RunTime(plan, SLOW).paced, paced.paced) == (False, True)
     assert paced.seconds(timed, 1) == plain.seconds(timed, 1)
     start = plain.seconds(train.model_copy(update={"flops": 0.0}), 1)
@@ -75,23 +84,23 @@ def test_a_run_tells_later_plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     plan = plan_of()
     train = unit_of(plan, "train")
     before = RunTime(plan).seconds(train, 1)
-    Limits(plan, here=False).paced(train, 10 * before)  # elsewhere
+    Limits(plan).paced(train, 10 * before)  # elsewhere
     assert RunTime(plan).seconds(train, 1) == before
-    run = Limits(plan)
+    run = Limits(plan, run="a")
     for times in (4.0, 2.0, 3.0):
         run.paced(train, times * before)
     after = RunTime(plan)
     assert after.paced
     assert after.seconds(train, 1) == pytest.approx(2 * before)
-    for _ in range(2):  # slower runs, such as beside other work
-        Limits(plan).paced(train, 3 * before)
+    for name in ("b", "b", "c"):  # slower runs, such as beside other work; one of them was resumed
+        Limits(plan, run=name).paced(train, 3 * before)
     assert RunTime(plan).seconds(train, 1) == pytest.approx(2 * before)
-    Limits(plan).paced(train, 3 * before)  # the third: the machine has become slower
+    Limits(plan, run="d").paced(train, 3 * before)  # the third: the machine has become slower
     assert RunTime(plan).seconds(train, 1) == pytest.approx(3 * before)
 
 
 def test_a_folder_that_cannot_be_written_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "state").write_text("a file")
     monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "state"))
-    stored.keep_pace("machine", "fp32", Pace(ratios={9: (2.0,)}))
+    stored.keep_pace("machine", "fp32", "a", 1e9, 2.0)
     assert stored.latest_pace("machine", "fp32") == Pace()

@@ -143,7 +143,7 @@ def test_a_disturbed_ratio_wears_a_mark_and_claims_nothing(tmp_path: Path) -> No
     row = next(line for line in said.splitlines() if re.match(r"MoD 0\.125 +\d", line))
     assert "‡" in row
     assert f"‡ {Label.CONTAMINATED}: " in said
-    assert re.search(r"not shown to be faster [^.]*, disturbed in 2", " ".join(said.split()))
+    assert re.search(r"MoD 0\.125 is not shown [^.]*, disturbed in 2", " ".join(said.split()))
     assert "2 comparisons are contaminated" in " ".join(said.split())
     assert "‡" not in next(line for line in said.splitlines() if line.startswith("MoE "))
 

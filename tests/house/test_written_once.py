@@ -31,7 +31,7 @@ FORMATS = {
 NUMBER = re.compile(r"[,_]|\.|0\d|[bdeEfFgGnxX%]$")
 # Escaping, wrapping and cutting of text.
 ESCAPES = {"escape", "quoteattr", "wrap", "fill", "shorten"}
-# A word of a sentence, and how many of them a test may compare with only so many times.
+# A word. A text of so many words is a sentence; all tests together may hold so many.
 WORD = re.compile(r"""(?:^|(?<=\s))[("]?[A-Za-z]+[.,;:!?)"]*(?=\s|$)""")
 WORDS, MOST_SENTENCES = 5, 60
 
@@ -150,7 +150,7 @@ def sentences(source: str) -> list[int]:
 
 @pytest.mark.slow
 def test_few_tests_hold_sentences() -> None:
-    """So that a sentence can be bettered in one place; goldens have them all."""
+    """So that a sentence can be bettered in one place."""
     files = (path for path in (ROOT / "tests").rglob("*.py") if "bench" not in path.parts)
     assert sum(len(sentences(path.read_text(encoding="utf-8"))) for path in files) <= MOST_SENTENCES
 

@@ -165,7 +165,7 @@ def test_one_model_alone_has_no_empty_line_and_is_counted_in_the_singular(tmp_pa
     left(tmp_path, made, certificate=None, leave_out=unit.name)
     alone = modbench.load(tmp_path / "run")
     assert "How sure" not in alone._repr_html_()
-    assert "1 cell skipped." in alone._repr_html_()
+    assert "Nothing was measured: " in alone._repr_html_()
     assert repr(alone).endswith("1 arm, 1 case, 1 unit, 1 unit missing>")
     assert "1 cell skipped." in str(alone)
     assert str(alone.run.incomplete).endswith(": 1 unit has no record.")

@@ -74,6 +74,7 @@ def test_it_has_times_flops_memory_and_a_loss_that_was_measured(run: Loaded) -> 
 def test_a_title_names_the_row_of_its_arm(run: Loaded) -> None:
     shown = load(run.path, title={"c0.25": "a quarter"})
     assert [row[0] for row in made(shown).rows] == ["dense", "0.125", "a quarter", "0.5"]
+    assert [row[0] for row in made(load(run.path, title={"c0.25": "0.5"})).rows] == ["dense", "0.125", "0.25", "0.5"]
     # Of a row for a length it stands before the length.
     assert [row[1] for row in made(shown, "seq_len").rows] == [row[1] for row in made(run, "seq_len").rows]
 

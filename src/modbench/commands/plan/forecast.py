@@ -30,6 +30,7 @@ from modbench.harness.planning.plan import (
 from modbench.harness.planning.units_of_work import UnitMaker
 from modbench.harness.profiling.run_time import RunTime
 from modbench.harness.registry import catalogue
+from modbench.harness.roofline.stored import USUAL
 from modbench.reports.wording import MATCHED
 from modbench.reports.writers.number_format import plain, ratio, share
 
@@ -287,7 +288,7 @@ def _basis(forecast: dict[str, Any]) -> Iterator[str]:
     if forecast["training"] and forecast["measured_pace"]:
         yield "Those of training also follow from how long it took in earlier runs."
     elif forecast["training"]:
-        yield "No run here has shown how long training takes: small models may take twice as long as predicted."
+        yield f"No run here has shown how long training takes: {USUAL:g} times what the peaks promise is assumed."
 
 
 def _rivals_text(forecast: dict[str, Any]) -> list[str]:
