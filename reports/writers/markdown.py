@@ -20,7 +20,7 @@ from modbench.reports.writers.number_format import Inline
 LIMIT = 65_536
 # Characters of one sentence or reason, and of a part of a sentence.
 LONGEST, MOST = 400, 1200
-# Underscores within a word mean nothing, nor do brackets around numbers behind a word: an interval.
+# Underscores within a word mean nothing, nor do the brackets of an interval that follows a word.
 _SPECIAL = re.compile(r"(?<=[^\W_])_+(?=[^\W_])|(?<=\S )\[[-+]?\d[-+–\d.,e% ]*\](?![\[(:])|([\\`*_\[\]<>|~$&])")
 # What GitHub makes a link or a picture of after the Markdown is read, so that a backslash does not help: mentions, issues,
 # addresses, names of pictures between colons. A space of no width parts it.

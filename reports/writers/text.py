@@ -212,7 +212,7 @@ def _column(cells: Sequence[Value], style: Inline, factor: float) -> list[str]:
 
 
 def _finding(found: Finding, factor: float) -> tuple[str, str]:
-    """Write a value and what is found: `14.1` and `1.79×±.08▲`; of the baseline its value alone, of a failure the word."""
+    """Write a value and what is found: `14.1` and `1.79×±.08▲`; a baseline has its value alone, a failure the word."""
     own = found.value
     value = "" if own is None else NONE if own.value is None else bare(own.value, own, factor)
     if found.status == FAILED:
