@@ -58,7 +58,6 @@ OF_RATIOS = {
     "inconclusive": "? undecided",
     "contaminated": "‡ contaminated",
 }
-COUNTED = (("equivalent", "as much"), ("better", "more"))
 OF_LOSSES = OF_RATIOS | {"better": "▲ lower", "worse": "▼ higher"}
 COLUMNS = (
     *("metric", "unit", "arm", "skips_arm", "mixes_arm", "baseline_arm", "capacity", "mixer", "seq_len", "batch_size"),
@@ -400,7 +399,8 @@ def in_place(loaded: Loaded) -> InPlace | None:
 
 
 def answer(loaded: Loaded) -> Iterator[Sentence]:
-    """Say of each combination what both save at the longest length in the first time that was measured, and how often less."""
+    """Say of each combination how often both save less than the product, and how it is at the longest length in one time."""
+    counted = list[Sentence]()
     for group in _shown(loaded).values():
         ratios = [each for each in group if each.together.typical.kind == "ratio"]
         known = [each for each in ratios if each.together.typical.value is not None]
@@ -408,28 +408,18 @@ def answer(loaded: Loaded) -> Iterator[Sentence]:
         if not timed:
             continue
         first = max((each for each in timed if each.metric == timed[0].metric), key=lambda each: each.length)
-        verdicts_ = [each.together.verdict for each in ratios]
-        counts = [Sentence(f"{word} in {{n}}", n=n) for verdict, word in COUNTED if (n := verdicts_.count(verdict))]
-        left = sum(verdict not in {"worse", *dict(COUNTED)} for verdict in verdicts_)
-        counts += [Sentence("open in {n}", n=left)] if left else []
-        counted = any(verdicts_) and len(ratios) > 1
-        yield Sentence(
-            (
-                "{both} saves less than the product in {less} of {n:ratio}" + " ({counts})" * bool(counts) + "; "
-                if counted
-                else "{both}, "
-            )
-            + "{what} at T = {length}: {ratio} together, {skips} and {mixes} alone, so {together} the product"
-            + f" ({Label.BY_CPU})" * first.together.by_cpu
-            + ".",
-            less=verdicts_.count("worse"),
-            both=first.square.title,
+        said = Sentence(
+            "{what}, T = {length}: {together}" + f" {Label.BY_CPU}" * first.together.by_cpu,
             what=SHOWN[first.metric],
             length=first.length,
-            ratio=_alone(first.both),
-            skips=_alone(first.skips),
-            mixes=_alone(first.mixes),
             together=first.together.typical,
-            counts=Listed(counts),
-            n=len(ratios),
         )
+        verdicts_ = [each.together.verdict for each in ratios]
+        both, less = first.square.title, verdicts_.count("worse")
+        if any(verdicts_):
+            words = "{both} in {less} of {n:ratio} ({said})"
+            counted.append(Sentence(words, both=both, less=less, n=len(ratios), said=said))
+        else:
+            yield Sentence("{both}: {said} of the product.", both=both, said=said)
+    if counted:
+        yield Sentence("Both save less than the product: {counted}.", counted=Listed(counted))

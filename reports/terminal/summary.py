@@ -35,6 +35,8 @@ MOST_FAILED, MOST_REASONS = 24, 4
 MOST_IN_A_ROW = 2
 # Lines of doubts at most.
 MOST_DOUBTS = 3
+# Lines of a run that does not fit on a screen without empty ones, as where cases failed.
+MOST_LINES = 46
 
 
 def opening(plan: Plan) -> str:
@@ -95,15 +97,17 @@ def closing(
 def _glued(lengths: Sequence[int], head: int) -> set[int]:
     """Return the blocks that follow the one before without an empty line: as few as make everything fit on a screen.
 
-    The last come first, the first table last. None where that does not suffice.
+    The last come first, then the answer and the first table, then what stands above them. Where a screen does not suffice,
+    `MOST_LINES` may; none where they do not either.
 
     Args:
         lengths: lines of each block.
         head: which block names the run; the answer and the tables follow.
     """
-    over = sum(lengths) + len(lengths) - SCREEN  # the report's line, and an empty one before each block but the first
-    may = [*range(len(lengths) - 1, head + 2, -1), head + 1, head + 2]
-    return set(may[:over]) if 0 < over <= len(may) else set()
+    now = sum(lengths) + len(lengths)  # the report's line, and an empty one before each block but the first
+    may = [*range(len(lengths) - 1, head + 2, -1), head + 1, head + 2, *range(head, 0, -1)]
+    over = next((now - most for most in (SCREEN, MOST_LINES) if now - most <= len(may)), 0)
+    return set(may[: max(0, over)])
 
 
 def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str]]:

@@ -39,8 +39,7 @@ def test_a_stored_run_gives_what_it_gave(
         check_file(page.read_text(encoding="utf-8"))
 
 
-# A run of `combine` has a sentence for each of its two combinations.
-@pytest.mark.parametrize("name", [name for name in goldens.NAMES if name != "combine"])
+@pytest.mark.parametrize("name", goldens.NAMES)
 def test_the_answer_on_a_page_is_short(name: str) -> None:
     lines = (Path(__file__).parent / name / "words" / "page.txt").read_text(encoding="utf-8").splitlines()
     said = lines[

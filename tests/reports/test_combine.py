@@ -135,7 +135,7 @@ def test_a_page_takes_the_tables_of_a_run_and_keeps_the_rest(run: Loaded) -> Non
 def test_smoke_claims_nothing(tmp_path: Path) -> None:
     run = planted(tmp_path, effort="smoke")
     assert combine.table(run).verdict.isna().all()
-    assert all("counts" not in sentence.words for sentence in combine.answer(run))
+    assert all("{counted}" not in sentence.words for sentence in combine.answer(run))
 
 
 def test_a_failed_arm_takes_its_combination_with_it(tmp_path: Path) -> None:

@@ -280,10 +280,14 @@ def test_answers_about_the_run_that_ships_take_few_lines(quick: Loaded, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("over", "glued"), [(0, set()), (1, {5}), (3, {3, 4, 5}), (4, {1, 3, 4, 5}), (5, {1, 2, 3, 4, 5}), (6, set())]
+    ("over", "glued"),
+    [(0, set()), (1, {5}), (3, {3, 4, 5}), (4, {1, 3, 4, 5}), (5, {1, 2, 3, 4, 5}), (6, set()), (7, {5}), (12, set())],
 )
 def test_empty_lines_go_where_a_screen_has_no_room_for_them(over: int, glued: set[int]) -> None:
-    """Of a head, an answer, three tables and what is below them: the last go first, that below the answer last."""
+    """Of a head, an answer, three tables and what is below them: the last go first, that below the answer last.
+
+    Where a screen does not suffice, six lines more may.
+    """
     assert summary._glued([1, 3, 8, 8, 8, SCREEN - 34 + over], 0) == glued
 
 
