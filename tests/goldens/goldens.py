@@ -19,7 +19,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -254,42 +254,39 @@ def page_text(page: str) -> str:
 def differences(name: str, golden: Golden) -> list[str]:
     """Return how what was made differs from what is stored, a line for each file."""
     found: list[str] = []
-    for part, files, same in (("data", golden.data, _same_data), ("words", golden.words, _same_words)):
+    for part, files in (("data", golden.data), ("words", golden.words)):
         folder = HERE / name / part
         there = {path.name for path in folder.glob("*")}
         found += [f"{name}/{part}/{each}: no longer made" for each in sorted(there - files.keys())]
         found += [f"{name}/{part}/{each}: new" for each in sorted(files.keys() - there)]
         for each in sorted(there & files.keys()):
-            if (where := same((folder / each).read_text(encoding="utf-8"), files[each])) is not None:
-                found.append(f"{name}/{part}/{each}: {where}")
+            where = first_difference(part, (folder / each).read_text(encoding="utf-8"), files[each])
+            found += [f"{name}/{part}/{each}: {where}"] if where else []
     return found
 
 
-def _same_words(stored: str, text: str) -> str | None:
+# What lies between numbers in data. Words are compared to the letter, but for numbers with many decimals: the data of the page's
+# figures, whose last digits depend on the processor.
+_SPLIT = {"data": re.compile(r'([,\n\s:\[\]{}";]+)').split, "words": re.compile(r"(-?\d+\.\d{5,}(?:e[+-]?\d+)?)").split}
+
+
+def first_difference(part: str, stored: str, text: str) -> str:
+    """Return where two texts of a part, `data` or `words`, differ, numbers by more than the tolerance; empty: nowhere."""
     for number, (old, new) in enumerate(_lines(stored, text), 1):
-        if old != new:
-            return f"line {number}\n  stored: {old}\n  now:    {new}"
-    return None
+        if old == new:
+            continue
+        apart: list[tuple[str | None, str | None]] = [(old, new)]
+        if old is not None and new is not None and len(olds := _SPLIT[part](old)) == len(news := _SPLIT[part](new)):
+            apart = [pair for pair in zip(olds, news, strict=True) if not _same(*pair)]
+        if apart:
+            return f"line {number}\n  stored: {apart[0][0]}\n  now:    {apart[0][1]}"
+    return ""
 
 
 def _lines(stored: str, text: str) -> Iterator[tuple[str | None, str | None]]:
     old, new = stored.split("\n"), text.split("\n")
     for index in range(max(len(old), len(new))):
         yield (old[index] if index < len(old) else None), (new[index] if index < len(new) else None)
-
-
-def _same_data(stored: str, text: str) -> str | None:
-    """Where data differs: texts exactly, numbers by more than the tolerance."""
-    split: Callable[[str], list[str]] = re.compile(r'([,\n\s:\[\]{}";]+)').split
-    for number, (old, new) in enumerate(_lines(stored, text), 1):
-        if old != new:
-            if old is not None and new is not None and len(split(old)) == len(split(new)):
-                apart = [pair for pair in zip(split(old), split(new), strict=True) if not _same(*pair)]
-                if not apart:
-                    continue
-                return f"line {number}\n  stored: {apart[0][0]}\n  now:    {apart[0][1]}"
-            return f"line {number}\n  stored: {old}\n  now:    {new}"
-    return None
 
 
 def _same(old: str, new: str) -> bool:
@@ -302,11 +299,13 @@ def _same(old: str, new: str) -> bool:
 
 
 def store(name: str, golden: Golden) -> None:
-    """Write what was made of a golden's runs."""
+    """Write what was made of a golden's runs, but for files that differ within the tolerance."""
     for part, files in (("data", golden.data), ("words", golden.words)):
         folder = HERE / name / part
         folder.mkdir(exist_ok=True)
-        for path in folder.glob("*"):
-            path.unlink()
+        there = {path.name: path for path in folder.glob("*")}
+        for file in there.keys() - files.keys():
+            there[file].unlink()
         for file, content in files.items():
-            (folder / file).write_text(content, encoding="utf-8")
+            if file not in there or first_difference(part, there[file].read_text(encoding="utf-8"), content):
+                (folder / file).write_text(content, encoding="utf-8")
