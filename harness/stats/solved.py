@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from modbench.harness.core.contracts import SOLVED
-from modbench.harness.core.units import about, percent
+from modbench.harness.core.units import about
 from modbench.harness.stats import exact_two_proportions
 from modbench.harness.stats.effects import LEVEL, POWER
+from modbench.harness.stats.reason import Reason
 
 # A run is close to that where it lies within this share of the way.
 CLOSE = 0.1
@@ -32,7 +33,7 @@ def solved_from(shortcut: float, way: float = SOLVED) -> float:
     return shortcut + way * (1 - shortcut)
 
 
-def why_not_counted(accuracies: Sequence[float], shortcut: float, way: float = SOLVED) -> str | None:
+def why_not_counted(accuracies: Sequence[float], shortcut: float, way: float = SOLVED) -> Reason | None:
     """Why the runs on a task are compared by their mean accuracy; None where they are counted as solved or not.
 
     Args:
@@ -41,13 +42,13 @@ def why_not_counted(accuracies: Sequence[float], shortcut: float, way: float = S
         way: as for `solved_from`.
     """
     if shortcut >= 1:
-        return "a shortcut answers everything: no run can show that it solved the task"
+        return Reason("shortcut_answers_everything")
     level = solved_from(shortcut, way)
     if not any(accuracy >= level for accuracy in accuracies):
-        return f"no run solved it (accuracy of at least {percent(level)}): compared by mean accuracy"
+        return Reason("no_run_solved", level=level)
     close = sum(abs(accuracy - level) <= CLOSE * (1 - shortcut) for accuracy in accuracies)
     if close > max(1.0, MOST_CLOSE * len(accuracies)):
-        return f"not all or nothing: {close} of {len(accuracies)} runs are close to {percent(level)}; compared by mean accuracy"
+        return Reason("not_all_or_nothing", close=close, runs=len(accuracies), level=level)
     return None
 
 

@@ -16,7 +16,9 @@ from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import TrainNotes
 from modbench.harness.stats import exact_two_proportions, solved
 from modbench.harness.stats.effects import Effect
+from modbench.harness.stats.reason import Reason
 from modbench.reports.model import Estimate, Sentence
+from modbench.reports.reasons import in_words
 from modbench.reports.tables.cell import Cell
 from modbench.reports.writers.number_format import plain
 
@@ -72,7 +74,7 @@ def counts(metric: Metric, cells: Mapping[str, Cell]) -> Counts | None:
             arm: tuple(seed for seed, each in values.items() if each >= level) for arm, values in accuracies.items()
         },
         seeds={arm: tuple(values) for arm, values in accuracies.items()},
-        why_not=solved.why_not_counted(every, shortcut, way),
+        why_not=in_words(solved.why_not_counted(every, shortcut, way)),
     )
 
 
@@ -81,7 +83,7 @@ def estimate(found: Counts, case: Case, effect: Effect) -> Effect:
     if effect.n < 2:
         return effect  # of one seed the interval is over its questions, and its reason says so
     mine, n = found.of(case)
-    return Effect(effect.value, n=n, reason=f"all or nothing: {mine} of {n} seeds solved it (solved.csv)")
+    return Effect(effect.value, n=n, reason=Reason("counted", solved=mine, n=n))
 
 
 def result(
