@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from modbench.harness.core.contracts import SOLVED
-from modbench.harness.core.units import about
 from modbench.harness.stats import exact_two_proportions
 from modbench.harness.stats.effects import LEVEL, POWER
 from modbench.harness.stats.reason import Reason
@@ -78,27 +77,6 @@ class Decidable:
     symmetric: float | None
     from_none: float | None
     needed: dict[tuple[float, float], int | None]
-
-    def in_words(self, anchor: str) -> str:
-        """What the seeds of a run decide on tasks that are solved or not, and how many decide more."""
-        seeds = f"{self.seeds} seed{'s' * (self.seeds != 1)}"
-        among = f" among {self.pairs} arms" if self.pairs > 1 else ""
-        if self.from_none is None or self.symmetric is None:
-            said = (
-                f"{seeds} cannot tell an arm from {anchor}: 0 of {self.seeds} against {self.seeds} of {self.seeds} "
-                f"has an exact p of {self.smallest_p:.2g}, and {self.level:.2g} is needed{among}"
-            )
-        else:
-            said = (
-                f"{seeds} tell an arm from {anchor}{among} where 0 % and {about(self.from_none)} of their runs solve it"
-            )
-            said += f", or {about(self.symmetric)} and {about(1 - self.symmetric)}" if self.symmetric else ""
-        more = {rates: n for rates, n in self.needed.items() if n is None or n > self.seeds}
-        needed = [
-            f"{n if n is not None else f'more than {exact_two_proportions.MOST_SEEDS}'} for {about(low)} against {about(high)}"
-            for (low, high), n in more.items()
-        ]
-        return f"{said} (80 % power)." + (f" Seeds that decide: {', '.join(needed)}." if needed else "")
 
 
 def decidable(seeds: int, pairs: int) -> Decidable:
