@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from modbench.reports.figures.style import Marks
 
 
-# What a number is, which decides how it is written: a quantity in its unit; a ratio to a baseline, above 1 better; a fraction; a
-# loss whose unit stands beside it; a signed difference; a correlation; in per cent a share, one that is about so much, a signed
-# change; a count; a p-value; a point of an axis, such as a length; how long something takes, in s; FLOPs of a training run.
+# What a number is, which decides how it is written: a quantity in its unit; a ratio to a baseline, above 1 better, with three
+# digits, or to three decimals (fine), or without zeros at its end (rough); a fraction; a loss whose unit stands beside it; a
+# signed difference; a correlation; in per cent a share, one that is about so much, a signed change; a count; a p-value; a point
+# of an axis, such as a length; how long something takes, in s; FLOPs of a training run.
 Kind: TypeAlias = Literal[
     "quantity",
     "ratio",
+    "fine ratio",
+    "rough ratio",
     "fraction",
     "loss",
     "difference",

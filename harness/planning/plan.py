@@ -340,12 +340,3 @@ def decidable_on_tasks(plan: Plan) -> Decidable | None:
     from modbench.harness.stats import solved  # which loads scipy
 
     return solved.decidable(len(plan.suite.seeds), max(pairs))
-
-
-def decidable_in_words(plan: Plan) -> str:
-    """Say it in two sentences; empty if nothing is compared."""
-    found = decidable_on_tasks(plan)
-    if found is None:
-        return ""
-    anchor = next(each.arms[0].model for each in plan.comparisons if each.arms[0].task)
-    return f"On tasks that a run solves or not, {found.in_words(anchor)}"

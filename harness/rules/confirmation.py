@@ -516,10 +516,12 @@ def _after(
         estimate=looked.estimate,
     )
     more = None
-    if look.verdict == "undecided" and min(look.seeds) >= group_sequential.FEWEST:
+    if look.low is None:  # in words, as a decision keeps it
+        reason = f"{min(look.seeds)} is too few for an interval; three give one"
+    elif look.verdict == "undecided":
         one, other = looked.sds
         more = seeds_to_decide(look.value, one, other, choice.margin, plan.power, plan.looks)
-    return Compared(role=compared.role, looks=(*compared.looks, look), more=more, reason=looked.reason or reason)
+    return Compared(role=compared.role, looks=(*compared.looks, look), more=more, reason=reason)
 
 
 RULE = ConfirmationRule()

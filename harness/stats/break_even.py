@@ -23,6 +23,7 @@ from scipy import special
 
 from modbench.harness.stats.effects import LEVEL, t_quantile
 from modbench.harness.stats.fieller import Line
+from modbench.harness.stats.reason import Reason
 
 Outcome: TypeAlias = Literal["crossing", "always", "never", "undecided", "not monotone"]
 FEWEST_LAUNCHES = 3
@@ -74,7 +75,7 @@ class Found:
     at: float | None = None
     low: float | None = None
     high: float | None = None
-    reason: str | None = None
+    reason: Reason | None = None
     measure_next: int | None = None
 
 
@@ -87,7 +88,7 @@ def break_even(points: Sequence[Point]) -> Found:
     points = sorted(points, key=lambda point: point.at)
     few = min(point.n for point in points)
     if few < FEWEST_LAUNCHES:
-        return Found(None, reason=f"{few} launch{'es' * (few > 1)}: three give an interval")
+        return Found(None, reason=Reason("few_launches", n=few))
     lows, highs = ([_end(point, sign) for point in points] for sign in (-1, 1))
     # Each point by itself, whatever the shape.
     if min(lows) > 0 or max(highs) < 0:
@@ -95,8 +96,8 @@ def break_even(points: Sequence[Point]) -> Found:
     fall = _fall(points)
     if fall is not None:
         first, last = fall
-        said = f"{math.exp(first.value):.3g}× at {first.at:,.0f}, {math.exp(last.value):.3g}× at {last.at:,.0f}"
-        return Found("not monotone", reason=f"the ratio falls: {said}")
+        here, there = math.exp(first.value), math.exp(last.value)
+        return Found("not monotone", reason=Reason("falls", first=here, first_at=first.at, last=there, last_at=last.at))
     if lows[0] > 0 or highs[-1] < 0:
         return Found("always" if lows[0] > 0 else "never")
     found = _crossing(points, lows, highs)

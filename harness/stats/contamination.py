@@ -33,7 +33,7 @@ NOTHING: frozenset[str] = frozenset()
 
 @remembered
 def causes(samples: Columns, blocks: Columns | None = None) -> list[frozenset[str]]:
-    """Find what disturbed each sample: a set of causes in words, empty for none.
+    """Find what disturbed each sample: a set of causes by name, empty for none.
 
     Args:
         samples: an arm's raw samples; the witnesses watched `sample_s` if present, else `wall_s` times `calls`.

@@ -21,6 +21,7 @@ from scipy import special
 from modbench.harness.stats import block_effects
 from modbench.harness.stats.block_effects import Columns
 from modbench.harness.stats.memo import remembered
+from modbench.harness.stats.reason import Reason
 
 LEVEL = 0.95
 POWER = 0.8
@@ -52,7 +53,7 @@ class Effect:
     sd: float | None = None
     p: float | None = None
     n: int = 1
-    reason: str | None = None
+    reason: Reason | None = None
 
     @property
     def ratio(self) -> tuple[float, float | None, float | None]:
@@ -155,9 +156,9 @@ def over_launches(values: Sequence[float], within: Sequence[float] | None = None
     if n == 1 and within is not None:
         interval = median_interval(within)
         if interval is None:
-            return Effect(mean, n=1, reason=f"one launch of {len(within)} blocks: too few for an interval")
-        return Effect(mean, *interval, n=1, reason="within-launch only: says nothing about other launches")
-    return Effect(mean, sd=sd, n=n, reason=f"{n} is too few for an interval; three give one")
+            return Effect(mean, n=1, reason=Reason("few_blocks", n=len(within)))
+        return Effect(mean, *interval, n=1, reason=Reason("within_launch"))
+    return Effect(mean, sd=sd, n=n, reason=Reason("few_values", n=n))
 
 
 def detectable(sd: float, n: int) -> float:

@@ -24,6 +24,7 @@ from scipy import special
 
 from modbench.harness.stats.effects import over_launches, t_quantile
 from modbench.harness.stats.fieller import Line
+from modbench.harness.stats.reason import Reason
 
 # With fewer seeds, or launches, there is no interval.
 FEWEST = 3
@@ -31,11 +32,12 @@ FEWEST = 3
 LEAST_SPAN = 0.03
 ROUNDING = 1e-9
 
-FEW_POINTS = "a dense ladder needs two sizes"
-NOT_FALLING = "a larger dense model has no lower loss"
-EQUAL_COST = "the dense models cost the same in it"
-NOT_DEARER = "the dense models of lower loss do not cost more in it"
-UNDECIDED = "the seeds do not narrow it down: it may lie anywhere on the dense ladder, or beyond either end"
+# Why there is no effective speed-up.
+FEW_POINTS = Reason("one_dense_size")
+NOT_FALLING = Reason("larger_is_no_better")
+EQUAL_COST = Reason("equal_cost")
+NOT_DEARER = Reason("better_is_not_dearer")
+UNDECIDED = Reason("seeds_leave_it_open")
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Crossing:
     high: float | None = None
     points: int = 0
     n: int = 0
-    reason: str | None = None
+    reason: Reason | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class Rate:
     seeds: int = 0
     launches: int = 0
     illustration: bool = False
-    reason: str | None = None
+    reason: Reason | None = None
 
 
 def crossing(ladder: Sequence[Sequence[float]], arm: Sequence[float], *, turns: bool = False) -> Crossing:
@@ -143,7 +145,7 @@ def _located(ladder: np.ndarray, arm: np.ndarray) -> Crossing:
     elif max(means) >= 0:
         kind, at = "inside", _first_at_least_zero(means)
     if n < FEWEST:
-        return Crossing(kind, at, points=last + 1, n=n, reason=f"{n} seed{'s' * (n > 1)}: three give an interval")
+        return Crossing(kind, at, points=last + 1, n=n, reason=Reason("few_seeds", n=n))
     equal = [i for i, each in enumerate(apart) if not each.any()]
     if equal:  # the arm is that very model
         return Crossing("inside", equal[0], equal[0], equal[0], last + 1, n)
@@ -192,7 +194,7 @@ def rate(place: Crossing, costs: Sequence[Sequence[float]], *, counted: bool) ->
     value = math.exp(_at(means, start))
     inside = value if kind == "rate" else None
     if place.n < FEWEST or (not counted and launches < FEWEST):
-        few = place.reason or f"{launches} launch{'es' * (launches > 1)}: three give an interval"
+        few = place.reason or Reason("few_launches", n=launches)
         low, high = (value if kind == bound else None for bound in ("bound_below", "bound_above"))
         return Rate(kind, inside, low, high, place.n, launches, illustration=True, reason=few)
     low = None if place.low is None else _end(ways, place, start, place.low, -1)
@@ -208,7 +210,7 @@ _KINDS: dict[str, Literal["rate", "bound_below", "bound_above", "none"]] = {
 }
 
 
-def _no_price(means: Sequence[float]) -> str | None:
+def _no_price(means: Sequence[float]) -> Reason | None:
     """Why places on the ladder have no price in a currency: it does not grow along the ladder."""
     if max(means) - min(means) < LEAST_SPAN:
         return EQUAL_COST
@@ -272,7 +274,7 @@ class EffectiveSpeedup:
     value: float | None = None
     low: float | None = None
     high: float | None = None
-    reason: str | None = None
+    reason: Reason | None = None
 
 
 def from_fall(difference: float, margin: float | None, per_fold: Fall) -> EffectiveSpeedup:
@@ -286,12 +288,10 @@ def from_fall(difference: float, margin: float | None, per_fold: Fall) -> Effect
     line = Line(difference, per_fold.value, (margin or 0.0) ** 2, 0.0, per_fold.margin**2)
     ends = line.interval(1.0)
     if ends is None or per_fold.value <= 0:
-        return EffectiveSpeedup(reason="the loss does not fall with compute by more than its spread")
+        return EffectiveSpeedup(reason=Reason("loss_does_not_fall"))
     folds = -difference / per_fold.value
     if abs(folds) > MOST_FOLDS:
-        return EffectiveSpeedup(
-            reason="the loss hardly falls with compute: no amount of it makes up for the difference"
-        )
+        return EffectiveSpeedup(reason=Reason("loss_hardly_falls"))
     value, (low, high) = math.exp(folds), ends
     if margin is None:
         return EffectiveSpeedup(value)

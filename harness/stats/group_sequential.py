@@ -51,7 +51,6 @@ class Looked:
         verdict: `equivalent`: the 90 % interval lies inside the margin (two one-sided tests); else `better` or `worse`: the
             95 % interval excludes 0; else `undecided`.
         stop: whether something was decided, or this was the last look.
-        reason: why there is no interval.
     """
 
     number: int
@@ -68,7 +67,6 @@ class Looked:
     level: float
     verdict: Verdict
     stop: bool
-    reason: str | None = None
 
     @property
     def excludes_zero(self) -> bool:
@@ -151,9 +149,8 @@ def look(
     levels, levels90 = (boundaries(fractions, guarded(each, total, len(fractions))) for each in (level, 2 * level))
     wide, narrow = levels[number - 1], levels90[number - 1]
     if error is None or freedom is None or few < FEWEST:
-        reason = f"{few} is too few for an interval; three give one"
         place = (number, len(fractions), (len(mine), len(theirs)), middle, middle)
-        return Looked(*place, None, None, None, None, sds, freedom, wide, "undecided", stop=last, reason=reason)
+        return Looked(*place, None, None, None, None, sds, freedom, wide, "undecided", stop=last)
     low, high = ends(middle, error, freedom, wide)
     low90, high90 = ends(middle, error, freedom, narrow)
     said: Verdict = "undecided"

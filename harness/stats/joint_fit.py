@@ -22,6 +22,7 @@ from scipy import special
 from modbench.harness.stats.alpha_spending import LEVEL
 from modbench.harness.stats.fieller import Line
 from modbench.harness.stats.group_sequential import ends, welch_freedom
+from modbench.harness.stats.reason import Reason
 from modbench.harness.stats.seeds_needed import Spread
 
 # Below this a variant's own spread is too uncertain, and all share one.
@@ -31,7 +32,7 @@ FEWEST_FREEDOM = 2.0
 # At or below this a curve does not open upwards: rounding alone may leave as much.
 LEAST_BEND = 1e-12
 
-FLAT = "the curve does not open upwards"
+FLAT = Reason("curve_opens_downwards")
 
 
 @dataclass(frozen=True)
@@ -144,23 +145,23 @@ class JointFit:
             return None
         return float(-self._found_C[b] / (2 * self._found_C[c])) + self._middle
 
-    def optimum(self, variant: str) -> Optimum | str:
+    def optimum(self, variant: str) -> Optimum | Reason:
         """Return the lowest point of a variant's curve, or the reason why there is none."""
         sizes = self._sizes[variant]
         if self._at(variant, "c") is None or len(sizes) < 2:
-            return f"{len(sizes)} size{'s are' if len(sizes) > 1 else ' is'} too few for a parabola"
+            return Reason("few_sizes", n=len(sizes))
         place = self.vertex(variant)
         if place is None:
             return FLAT
         b, c = (float(self._found_C[self._at(variant, name)]) for name in "bc")
         if not sizes[0] <= place <= sizes[-1]:
-            return f"the optimum is beyond the {'smallest' if place < sizes[0] else 'largest'} size"
+            return Reason("optimum_is_smaller") if place < sizes[0] else Reason("optimum_is_larger")
         return Optimum(self._place(variant, b, c), self._loss(variant, place))
 
     def difference(self, variant: str, other: str) -> Estimate | None:
         """Return the loss at a variant's optimum minus that at another's; None where one has none."""
         mine, theirs = self.optimum(variant), self.optimum(other)
-        if isinstance(mine, str) or isinstance(theirs, str):
+        if isinstance(mine, Reason) or isinstance(theirs, Reason):
             return None
         gradient_C = self._point(variant, mine.place.value) - self._point(other, theirs.place.value)
         return self._estimate(gradient_C)

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import NamedTuple, TypeAlias
 
-from modbench.harness.core.units import about
 from modbench.harness.stats import contamination, effects
 from modbench.harness.stats.block_effects import Columns
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.memo import remembered
+from modbench.harness.stats.reason import Reason
 from modbench.harness.stats.verdicts import NOT_RECORDED, Disturbed, Estimates, Judged, judge
 
 # Which samples count, given those of an arm and what witnesses saw of the blocks.
@@ -32,8 +32,8 @@ LEAST_CLEAN = 0.25
 FEWEST_LAUNCHES = 3
 # CPU time of other threads, and waiting of its own, up to these shares of an arm's CPU time move no verdict.
 MOST_OTHERS, MOST_BLOCKED = 0.02, contamination.SHARE
-SEVERAL_THREADS = "several threads or a GPU do the work"
-NOT_TICKED = "its clock did not tick in a call this short"
+SEVERAL_THREADS = Reason("several_threads")
+NOT_TICKED = Reason("clock_did_not_tick")
 
 
 class _Block(NamedTuple):
@@ -175,7 +175,7 @@ class Paired:
     apart: Effect | None = None
     cpu_mean: Effect | None = None
     cpu_apart: Effect | None = None
-    unfit: str | None = NOT_RECORDED
+    unfit: Reason | None = NOT_RECORDED
 
     @property
     def wall(self) -> Estimates:
@@ -276,7 +276,7 @@ def _means(launches: Sequence[LaunchSamples], column: str) -> tuple[Effect | Non
     return (effects.over_launches(means), effects.over_launches(apart)) if means else (None, None)
 
 
-def unfit(sides: Iterable[Sequence[Columns]]) -> str | None:
+def unfit(sides: Iterable[Sequence[Columns]]) -> Reason | None:
     """Why the CPU time of the thread does not stand for what the arms take; None where it does.
 
     Args:
@@ -284,15 +284,12 @@ def unfit(sides: Iterable[Sequence[Columns]]) -> str | None:
     """
     for side in sides:
         cpu_s = sum(cpu * calls for each in side for cpu, calls in zip(each["cpu_s"], each["calls"], strict=True))
-        for name, most, said in (
-            ("others_s", MOST_OTHERS, "other threads work beside an arm's own"),
-            ("blocked_s", MOST_BLOCKED, "an arm waits of itself"),
-        ):
+        for name, most in (("others_s", MOST_OTHERS), ("blocked_s", MOST_BLOCKED)):
             if not all(name in each for each in side):
                 return NOT_RECORDED
             share = sum(sum(each[name]) for each in side) / cpu_s
             if share > most:
-                return f"{said}, for {about(share)} of its CPU time"
+                return Reason("other_threads", share=share) if name == "others_s" else Reason("waits", share=share)
     return None
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from modbench.harness.stats.effects import LEVEL, POWER, Effect, t_quantile
+from modbench.harness.stats.reason import Reason
 
 Floats = NDArray[np.float64]
 
@@ -119,8 +120,8 @@ def to_decide(effect: Effect, margin: float) -> int | None:
     return fewest(lambda n: decided(effect.value, sd, n, margin), least=max(LEAST, effect.n + 1))
 
 
-def would_decide(typical: Effect, margin: float, mean: Effect | None = None) -> str:
-    """Say how many launches would decide an inconclusive comparison.
+def would_decide(typical: Effect, margin: float, mean: Effect | None = None) -> Reason:
+    """Return how many launches would decide an inconclusive comparison.
 
     Inside the margin typical calls and mean times must both be decided: two arms are equivalent only where both say so. If the
     mean varied 1.5 times as much, the number of typical calls alone decided as seldom as in a third of simulations.
@@ -128,8 +129,8 @@ def would_decide(typical: Effect, margin: float, mean: Effect | None = None) -> 
     both = [typical] if mean is None or abs(typical.value) >= math.log1p(margin) else [typical, mean]
     numbers = [needed for each in both if (needed := to_decide(each, margin)) is not None]
     if len(numbers) < len(both):
-        return f"not even {MOST} launches would decide it"
-    return f"{max(numbers)} launches would probably decide it"
+        return Reason("no_launches_decide", most=MOST)
+    return Reason("launches_decide", n=max(numbers))
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from modbench.harness.core.contracts import SOLVED
-from modbench.harness.core.units import about, percent
 from modbench.harness.stats import exact_two_proportions
 from modbench.harness.stats.effects import LEVEL, POWER
+from modbench.harness.stats.reason import Reason
 
 # A run is close to that where it lies within this share of the way.
 CLOSE = 0.1
@@ -32,7 +32,7 @@ def solved_from(shortcut: float, way: float = SOLVED) -> float:
     return shortcut + way * (1 - shortcut)
 
 
-def why_not_counted(accuracies: Sequence[float], shortcut: float, way: float = SOLVED) -> str | None:
+def why_not_counted(accuracies: Sequence[float], shortcut: float, way: float = SOLVED) -> Reason | None:
     """Why the runs on a task are compared by their mean accuracy; None where they are counted as solved or not.
 
     Args:
@@ -41,13 +41,13 @@ def why_not_counted(accuracies: Sequence[float], shortcut: float, way: float = S
         way: as for `solved_from`.
     """
     if shortcut >= 1:
-        return "a shortcut answers everything: no run can show that it solved the task"
+        return Reason("shortcut_answers_everything")
     level = solved_from(shortcut, way)
     if not any(accuracy >= level for accuracy in accuracies):
-        return f"no run solved it (accuracy of at least {percent(level)}): compared by mean accuracy"
+        return Reason("no_run_solved", level=level)
     close = sum(abs(accuracy - level) <= CLOSE * (1 - shortcut) for accuracy in accuracies)
     if close > max(1.0, MOST_CLOSE * len(accuracies)):
-        return f"not all or nothing: {close} of {len(accuracies)} runs are close to {percent(level)}; compared by mean accuracy"
+        return Reason("not_all_or_nothing", close=close, runs=len(accuracies), level=level)
     return None
 
 
@@ -77,27 +77,6 @@ class Decidable:
     symmetric: float | None
     from_none: float | None
     needed: dict[tuple[float, float], int | None]
-
-    def in_words(self, anchor: str) -> str:
-        """What the seeds of a run decide on tasks that are solved or not, and how many decide more."""
-        seeds = f"{self.seeds} seed{'s' * (self.seeds != 1)}"
-        among = f" among {self.pairs} arms" if self.pairs > 1 else ""
-        if self.from_none is None or self.symmetric is None:
-            said = (
-                f"{seeds} cannot tell an arm from {anchor}: 0 of {self.seeds} against {self.seeds} of {self.seeds} "
-                f"has an exact p of {self.smallest_p:.2g}, and {self.level:.2g} is needed{among}"
-            )
-        else:
-            said = (
-                f"{seeds} tell an arm from {anchor}{among} where 0 % and {about(self.from_none)} of their runs solve it"
-            )
-            said += f", or {about(self.symmetric)} and {about(1 - self.symmetric)}" if self.symmetric else ""
-        more = {rates: n for rates, n in self.needed.items() if n is None or n > self.seeds}
-        needed = [
-            f"{n if n is not None else f'more than {exact_two_proportions.MOST_SEEDS}'} for {about(low)} against {about(high)}"
-            for (low, high), n in more.items()
-        ]
-        return f"{said} (80 % power)." + (f" Seeds that decide: {', '.join(needed)}." if needed else "")
 
 
 def decidable(seeds: int, pairs: int) -> Decidable:

@@ -14,9 +14,9 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean, median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from modbench.harness.core.units import percent
+from modbench.harness.stats.reason import Reason
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,8 +33,22 @@ def testable(blocks: Sequence[int], arms: int) -> bool:
     return math.log(2) - sum(math.lgamma(n + 1) for n in blocks) < math.log(LEVEL / max(1, arms))
 
 
-def unsteady(arms: Mapping[str, Sequence[float]]) -> dict[str, str]:
-    """Find the arms that drift in one launch; returns a sentence for each.
+class Drift(NamedTuple):
+    """How an arm drifted in a launch.
+
+    Attributes:
+        change: from the first block to the last, as a share.
+        blocks: how many there were.
+        p: of no drift (Mann-Kendall).
+    """
+
+    change: float
+    blocks: int
+    p: float
+
+
+def unsteady(arms: Mapping[str, Sequence[float]]) -> dict[str, Drift]:
+    """Find the arms that drift in one launch.
 
     Args:
         arms: each arm's block effects, in order.
@@ -45,15 +59,12 @@ def unsteady(arms: Mapping[str, Sequence[float]]) -> dict[str, str]:
             continue
         drift, p = pooled([effects])
         if abs(drift) > DRIFT and p < LEVEL / len(arms):
-            found[arm] = (
-                f"relative to the anchor it drifted by {percent(drift, sign='+')} over {len(effects)} blocks "
-                f"(Mann-Kendall p = {p:.2g})"
-            )
+            found[arm] = Drift(drift, len(effects), p)
     return found
 
 
-def drifting(launches: Sequence[Sequence[float]], arms: int) -> str | None:
-    """Say how an arm drifts, over its launches pooled; None if it does not, or there are too few blocks to tell.
+def drifting(launches: Sequence[Sequence[float]], arms: int) -> Reason | None:
+    """Return how an arm drifts, over its launches pooled; None if it does not, or there are too few blocks to tell.
 
     Args:
         launches: the arm's block effects in each launch, in order.
@@ -65,10 +76,7 @@ def drifting(launches: Sequence[Sequence[float]], arms: int) -> str | None:
     drift, p = pooled(launches)
     if abs(drift) <= DRIFT or p >= LEVEL / max(1, arms):
         return None
-    return (
-        f"relative to the anchor it drifted by {percent(drift, sign='+')} in a launch, the mean over {len(launches)} "
-        f"(Mann-Kendall, pooled, p = {p:.2g})"
-    )
+    return Reason("drifts", change=drift, launches=len(launches), p=p)
 
 
 def pooled(launches: Sequence[Sequence[float]]) -> tuple[float, float]:

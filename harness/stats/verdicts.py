@@ -10,12 +10,12 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from modbench.harness.core.units import about, percent
 from modbench.harness.stats import contamination
 from modbench.harness.stats.effects import LEVEL, Effect
+from modbench.harness.stats.reason import Reason
 
 # Of CPU time that may or may not stand for the work: it decides nothing, but may contradict.
-NOT_RECORDED = "whether an arm waits of itself, or other threads work, was not recorded"
+NOT_RECORDED = Reason("waits_not_recorded")
 
 
 class Estimates(NamedTuple):
@@ -51,7 +51,7 @@ class Disturbed(NamedTuple):
     share: float
     clean: Effect | None = None
     cpu: Estimates | None = None
-    unfit: str | None = None
+    unfit: Reason | None = None
     least: float | None = None
     interleaved: bool = True
 
@@ -74,7 +74,7 @@ class Judged(NamedTuple):
     mean: str | None = None
     tail: bool = False
     by_cpu: bool = False
-    reason: str | None = None
+    reason: Reason | None = None
     next_by_cpu: bool = False
 
 
@@ -97,24 +97,24 @@ def judge(wall: Estimates, margin: float, disturbed: Disturbed | None = None) ->
     found = _by(wall, margin)
     if disturbed is None or not disturbed.share:
         return found
-    busy = f"{about(disturbed.share)} of the blocks were disturbed"
+    busy = Reason("disturbed", share=disturbed.share)
     others = _others(margin, disturbed)
     contradicted = _contradicted(found.word, others)
     if disturbed.share > contamination.MOST and (wall.typical.low is None or not disturbed.interleaved):
         contradicted = busy
     usable = disturbed.cpu is not None and disturbed.unfit is None
-    doubtful = disturbed.least is not None and usable and found.word not in {word for _, word, _ in others}
+    doubtful = disturbed.least is not None and usable and found.word not in {word for word, _ in others}
     if contradicted is None and disturbed.share <= contamination.MOST:
         return found
     if contradicted is None and found.word in DECIDED and not doubtful:
         return found
     by_cpu, why_not = _by_cpu(margin, disturbed)
     if by_cpu is not None and (by_cpu.word in DECIDED or found.word == "inconclusive"):
-        return by_cpu._replace(by_cpu=True, reason=f"by CPU time, since {contradicted or busy}")
+        return by_cpu._replace(by_cpu=True, reason=Reason("by_cpu", why=contradicted or busy))
     if contradicted is not None:
-        return found._replace(word="contaminated", reason=f"{contradicted}; {why_not}")
+        return found._replace(word="contaminated", reason=Reason("both", one=contradicted, other=why_not))
     word = "inconclusive" if found.word in DECIDED else found.word
-    return found._replace(word=word, reason=f"{busy}, and {why_not}", next_by_cpu=usable)
+    return found._replace(word=word, reason=Reason("neither_clock", busy=busy, cpu=why_not), next_by_cpu=usable)
 
 
 def _by(clock: Estimates, margin: float) -> Judged:
@@ -127,42 +127,33 @@ def _by(clock: Estimates, margin: float) -> Judged:
     return Judged(word, own, of_mean, tail)
 
 
-def _by_cpu(margin: float, disturbed: Disturbed) -> tuple[Judged | None, str]:
-    """The verdict by CPU time, or why there is none."""
+def _by_cpu(margin: float, disturbed: Disturbed) -> tuple[Judged | None, Reason | str]:
+    """The verdict by CPU time, or why there is none; empty where there is one."""
     if disturbed.cpu is None or disturbed.unfit is not None:
-        return None, f"CPU time does not count: {disturbed.unfit or 'it was not recorded'}"
+        return None, Reason("cpu_does_not_count", why=disturbed.unfit or Reason("cpu_not_recorded"))
     least = max(margin, disturbed.least or 0.0)
     found = _by(disturbed.cpu, least)
     if found.word in {"better", "worse"} or (found.word != "inconclusive" and least == margin):
         return found, ""
-    beyond = f" beyond {percent(least)}" if least > margin else ""
-    return None, f"CPU time, {shown(disturbed.cpu.typical)}, does not decide{beyond} either"
+    ratio = disturbed.cpu.typical.ratio
+    if least > margin:
+        return None, Reason("cpu_undecided_beyond", ratio=ratio, least=least)
+    return None, Reason("cpu_undecided", ratio=ratio)
 
 
-def _others(margin: float, disturbed: Disturbed) -> list[tuple[str, str, Effect]]:
-    """What undisturbed samples and CPU time say: their name, verdict and effect."""
+def _others(margin: float, disturbed: Disturbed) -> list[tuple[str, Reason]]:
+    """What undisturbed samples and CPU time say: their verdict, and how they contradict another one."""
     found = []
     if disturbed.clean is not None:
-        found.append(("undisturbed samples alone give", verdict(disturbed.clean, margin), disturbed.clean))
+        found.append((verdict(disturbed.clean, margin), Reason("undisturbed_contradict", ratio=disturbed.clean.ratio)))
     if disturbed.cpu is not None and disturbed.unfit in {None, NOT_RECORDED}:
-        found.append(("CPU time gives", _by(disturbed.cpu, margin).word, disturbed.cpu.typical))
+        found.append((_by(disturbed.cpu, margin).word, Reason("cpu_contradicts", ratio=disturbed.cpu.typical.ratio)))
     return found
 
 
-def _contradicted(word: str, others: Sequence[tuple[str, str, Effect]]) -> str | None:
+def _contradicted(word: str, others: Sequence[tuple[str, Reason]]) -> Reason | None:
     """Which other estimate has the opposite verdict, or *equivalent*; one that is undecided says nothing against it."""
-    for name, other, effect in others:
-        if word in DECIDED and other in DECIDED - {word}:
-            return f"{name} {shown(effect)}: the disturbance made the result"
-    return None
-
-
-def shown(effect: Effect) -> str:
-    """A ratio with its interval, as reasons have it."""
-    ends = ""
-    if effect.low is not None and effect.high is not None:
-        ends = f" [{math.exp(effect.low):.3f}–{math.exp(effect.high):.3f}]"
-    return f"{math.exp(effect.value):.3f}×{ends}"
+    return next((how for other, how in others if word in DECIDED and other in DECIDED - {word}), None)
 
 
 def verdict(effect: Effect, margin: float, adjusted_p: float | None = None) -> str:

@@ -14,10 +14,10 @@ from statistics import fmean, median
 
 from modbench.harness.core.errors import unknown
 from modbench.harness.core.labels import Label
-from modbench.harness.core.units import percent
 from modbench.harness.stats import block_effects, contamination, effects, paired, sample_size, verdicts
 from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.paired import Choose, LaunchSamples, Paired
+from modbench.harness.stats.reason import Reason, both
 from modbench.harness.stats.verdicts import Disturbed, Estimates
 from modbench.harness.timing.callables import Launch
 from modbench.harness.timing.threads import crowded, working_threads
@@ -25,7 +25,6 @@ from modbench.harness.timing.threads import crowded, working_threads
 FEWEST_ROUNDS = 6
 # Of identical code in one long process, CPU time differed by up to 1.4 % in 3 of 7 comparisons: alone it decides beyond this.
 CPU_MARGIN = 0.05
-REASON = "one process: the interval does not hold what differs between processes"
 
 
 def over_rounds(values: Sequence[float]) -> Effect:
@@ -36,9 +35,8 @@ def over_rounds(values: Sequence[float]) -> Effect:
     """
     wide, narrow = effects.median_interval(values), effects.median_interval(values, 0.9)
     if wide is None or narrow is None:
-        few = f"{len(values)} rounds are too few for an interval; {FEWEST_ROUNDS} give one"
-        return Effect(median(values), n=1, reason=few)
-    return Effect(median(values), *wide, *narrow, p=_sign_test(values), n=1, reason=REASON)
+        return Effect(median(values), n=1, reason=Reason("few_rounds", n=len(values), needed=FEWEST_ROUNDS))
+    return Effect(median(values), *wide, *narrow, p=_sign_test(values), n=1, reason=Reason("within_process"))
 
 
 def of_pair(launch: LaunchSamples, pair: Paired) -> Paired:
@@ -90,7 +88,7 @@ class Judged:
     mean_ratio: float
     disturbed: float
     verdict: str
-    reason: str | None = None
+    reason: Reason | None = None
     labels: tuple[str, ...] = ()
     cpu: Effect | None = None
 
@@ -145,12 +143,12 @@ def judge(
     p_values = _adjusted([pair.effect for pair in others]) | _adjusted([pair.cpu for pair in others])
     for name, pair in pairs.items():
         said = next((escaped[each] for each in (name, base) if escaped and each in escaped), None)
-        pairs[name] = replace(pair, unfit=said or pair.unfit)
+        pairs[name] = replace(pair, unfit=Reason("said", said=said) if said else pair.unfit)
     found = {name: _judged(launches, name, base, pair, margin, p_values) for name, pair in pairs.items()}
     twin = found.get(first.twin or "")
     if twin is None or twin.verdict in {"equivalent", "inconclusive", "contaminated"}:
         return found
-    why = f"{base} timed twice differs from itself: {twin.ratio:.3f}×"
+    why = Reason("baseline_differs", name=base, ratio=twin.ratio)
     return {
         name: each
         if each is twin
@@ -191,27 +189,27 @@ def _judged(
         wall, cpu = wall._replace(mean=None), None if cpu is None else cpu._replace(mean=None)
     # Processes of the same code differ in CPU time, too: one alone decides beyond what that makes.
     least = CPU_MARGIN if alone else None
-    changed = next((each.clock_changed for each in launches if each.clock_changed), None)
+    changed = next((Reason("said", said=each.clock_changed) for each in launches if each.clock_changed), None)
     seen = verdicts.judge(wall, margin, Disturbed(pair.disturbed, pair.clean, cpu, changed or pair.unfit, least))
     word, reason = seen.word, seen.reason
     deciding = cpu if (seen.by_cpu or seen.next_by_cpu) and cpu is not None else wall
     if seen.by_cpu:
         labels.append(Label.BY_CPU)
         if least is not None and least > margin:
-            reason = f"{reason}; one process: judged beyond {percent(least)}"
+            reason = both(reason, Reason("one_process_beyond", least=least))
     if seen.tail:
         labels.append(Label.TAIL)
         assert deciding.mean is not None
-        ratios = f"{math.exp(deciding.typical.value):.3g}× against {math.exp(deciding.mean.value):.3g}×"
-        reason = f"typical calls and the mean disagree: {ratios}"
+        typical, mean = (math.exp(each.value) for each in (deciding.typical, deciding.mean))
+        reason = Reason("tail", typical=typical, mean=mean)
     elif word in {"inconclusive", "different"}:
-        open_ = f"a difference, but whether by more than {percent(margin)} is open"
+        open_ = Reason("margin_is_open", margin=margin)
         why = open_ if word == "different" else _undecided(deciding, margin, len(launches))
-        reason = "; ".join(filter(None, (reason, None if seen.next_by_cpu and alone else why)))
+        reason = both(reason, None if seen.next_by_cpu and alone else why)
     drifted = next((each.unsteady[arm] for each in launches for arm in (name, base) if arm in each.unsteady), None)
     if drifted:
         labels.append(UNSTEADY)
-        reason = reason or drifted
+        reason = reason or Reason("said", said=drifted)
     if changed:
         word, reason = "inconclusive", changed
         labels.append(Label.CLOCK_CHANGED)
@@ -222,15 +220,15 @@ def _judged(
     return Judged(name, base, pair.effect, mean_ratio, pair.disturbed, word, reason, said, pair.cpu)
 
 
-def _undecided(wall: Estimates, margin: float, launches: int) -> str:
+def _undecided(wall: Estimates, margin: float, launches: int) -> Reason:
     """Why a pair is inconclusive, and what would decide it."""
     effect = wall.typical
     if effect.low is None or effect.high is None:
-        return effect.reason or "there is no interval"
+        return effect.reason or Reason("no_interval")
     if not effect.low <= 0 <= effect.high:
-        return "not significant among all that were compared"
+        return Reason("not_significant")
     if launches == 1:
-        return "more rounds may decide it"
+        return Reason("more_rounds")
     return sample_size.would_decide(effect, margin, wall.mean)
 
 
@@ -256,7 +254,7 @@ class OwnTime:
     spread: float
     disturbed: float
     n: int
-    reason: str | None
+    reason: Reason | None
 
 
 def own_time(launches: Sequence[Launch], name: str) -> OwnTime:

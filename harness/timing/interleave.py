@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
+from modbench.harness.core.units import percent
 from modbench.harness.domain.case import ARMS_PER_BLOCK
 from modbench.harness.machine.counter_sampler import CounterSampler
 from modbench.harness.process import clocks
@@ -215,7 +216,12 @@ class Session:
         effects = self._effects()
         blocks_each = min(map(len, effects.values()), default=0)
         self.made.steadiness_tested = trend_test.testable([blocks_each], len(effects)) if effects else False
-        return trend_test.unsteady(effects)
+        # In words, as a record keeps it.
+        return {
+            arm: f"relative to the anchor it drifted by {percent(found.change, sign='+')} over {found.blocks} blocks "
+            f"(Mann-Kendall p = {found.p:.2g})"
+            for arm, found in trend_test.unsteady(effects).items()
+        }
 
     def _out_of_time(self, played: int) -> bool:  # noqa: ARG002  # a session of its own kind reads it
         """Whether no more is measured after so many rounds; a run's number of rounds is fixed."""

@@ -19,7 +19,9 @@ from modbench.harness.core.labels import OF_WORK, Label
 from modbench.harness.domain.case import Case, Place
 from modbench.harness.stats.break_even import Found, Point, break_even
 from modbench.harness.stats.effects import LEVEL
+from modbench.harness.stats.reason import Reason
 from modbench.reports.model import Block, Estimate, Finding, Listed, Sentence, Table, Value
+from modbench.reports.reasons import in_words
 from modbench.reports.tables import pair_verdicts
 from modbench.reports.tables.cell import columns_of, joined_reasons
 from modbench.reports.tables.findings import labels_of
@@ -204,7 +206,7 @@ def _line(
     launches = None
     for estimand, columns in _ESTIMANDS.items():
         points = [_point(at, row, columns, mirrored=mirrored) for at, (row, mirrored) in good.items()]
-        made = break_even(points) if points else Found(None, reason="no point of the axis has a number")
+        made = break_even(points) if points else Found(None, reason=Reason("no_points"))
         launches = min((point.n for point in points), default=None)
         point = Estimate(made.at, made.low, made.high, "point", n=launches)
         status = "ok" if made.outcome else "skipped"
@@ -216,7 +218,7 @@ def _line(
             typical=point,
             verdict=made.outcome,
             status=status,
-            reason=made.reason,
+            reason=in_words(made.reason),
             measure_next=made.measure_next,
             labels=labels,
         )

@@ -258,7 +258,7 @@ def _of_seeds(tables: Tables, pairs: Sequence[tuple[Case, Case]], metric: Metric
     effect = effects.over_launches([(both[s] - mixes[s]) - (skips[s] - base[s]) for s in seeds])
     return {
         "status": "ok",
-        "reason": effect.reason,
+        "reason": joined_reasons([effect.reason]),
         **columns_of(effect, "difference"),
         "n": effect.n,
         "evidence": None if effect.low is None else Evidence(effect, better=metric.better),

@@ -22,6 +22,7 @@ from modbench.harness.domain.case import Case, Comparison, Place
 from modbench.harness.planning.select import compile_expression
 from modbench.harness.stats import effects, memo
 from modbench.harness.stats.effects import POWER, Effect
+from modbench.harness.stats.reason import Reason
 from modbench.harness.stats.verdicts import Disturbed, Estimates
 from modbench.reports.model import Estimate, Finding, Listed, Sentence, Table
 from modbench.reports.model import Value as Shown
@@ -101,8 +102,7 @@ def _between(case: Effect, baseline: Effect) -> Effect:
     n = min(case.n, baseline.n)
     change = welch(case, baseline, 0.0)
     if change is None:
-        reason = "an interval needs three launches of each"
-        return Effect(case.value - baseline.value, n=n, reason=reason)
+        return Effect(case.value - baseline.value, n=n, reason=Reason("few_launches_of_each"))
     half95, power = (float(special.stdtrit(change.df, share)) * change.se for share in (0.975, POWER))
     p = min(1.0, 2 * min(change.p_worse, change.p_better))
     ends = (change.value - half95, change.value + half95, *change.ends)

@@ -29,8 +29,10 @@ from modbench.harness.rules.confirmation import (
 from modbench.harness.stats import exchange
 from modbench.harness.stats.exchange import EffectiveSpeedup, Fall
 from modbench.harness.stats.joint_fit import JointFit, Optimum, Run
+from modbench.harness.stats.reason import Reason
 from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, Verdict
 from modbench.reports.questions.isoflop import attention, without_size
+from modbench.reports.reasons import in_words
 from modbench.reports.tables.cell import columns_of
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import in_flops
@@ -184,7 +186,7 @@ def _speedup(loaded: Loaded, made: Confirmation, told: Confirmed, budget: float)
     """The effective speed-up over the anchor, by the anchor's loss at the next smaller budget."""
     (compared,) = (each for each in told.compared if each.role == "anchor")
     if not compared.looks:
-        return EffectiveSpeedup(reason=compared.reason)
+        return EffectiveSpeedup()
     runs, cheaper, place = list[Run](), set[float](), next(iter(made.cases.values())).place
     for unit, case, loss in _explored(loaded, place):
         if case.budget is None or case.budget > budget:
@@ -194,16 +196,12 @@ def _speedup(loaded: Loaded, made: Confirmation, told: Confirmed, budget: float)
         # Each budget has curves of its own; one fit of all of them knows the spread best.
         runs.append(Run(f"{case.variant} {typed(case.budget)}", place_of(case), unit.protocol.seed, loss))
     if not cheaper:
-        return EffectiveSpeedup(
-            reason="the anchor was trained with no smaller budget: [isoflop] anchor_budgets names some"
-        )
+        return EffectiveSpeedup(reason=Reason("no_smaller_budget"))
     fitted, below = JointFit(runs), max(cheaper)
     there, here = ((side, fitted.best(side)) for side in (f"{made.anchor} {typed(each)}" for each in (below, budget)))
     fall, last = fitted.apart(*there, *here), compared.looks[-1]
     if fall.low is None or fall.high is None:
-        return EffectiveSpeedup(
-            reason="the sweep left too few runs of the anchor to tell how its loss falls with compute"
-        )
+        return EffectiveSpeedup(reason=Reason("few_anchor_runs"))
     folds = math.log(budget / below)
     margin = None if last.low is None or last.high is None else (last.high - last.low) / 2
     per_fold = Fall(fall.value / folds, (fall.high - fall.low) / 2 / folds)
@@ -266,7 +264,7 @@ def _rows(answer: Answer) -> list[dict[str, object]]:
                 row[key] = None if value is None or whole is None else value / whole
         if compared.role == "anchor" and answer.speedup is not None:
             row |= columns_of(answer.speedup, "effective_speedup", "effective_")
-            row["reason"] = compared.reason or answer.speedup.reason
+            row["reason"] = compared.reason or in_words(answer.speedup.reason)
         rows.append(row)
     return rows
 

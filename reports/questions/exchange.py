@@ -23,7 +23,9 @@ from modbench.harness.domain.case import Case, Comparison, Place
 from modbench.harness.domain.notes import TrainNotes
 from modbench.harness.stats import effects, memo
 from modbench.harness.stats.exchange import FEW_POINTS, NOT_FALLING, Crossing, Rate, crossing, rate
+from modbench.harness.stats.reason import Reason
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
+from modbench.reports.reasons import in_words
 from modbench.reports.tables import pair_verdicts
 from modbench.reports.tables.cell import Trouble, columns_of, joined_reasons
 from modbench.reports.tables.findings import between
@@ -103,7 +105,7 @@ class Price:
 
 def unpriced(metric: Metric, place: Place | None, trouble: Trouble, reason: str | None = None) -> Price:
     """Return what there is of a price where something was not measured."""
-    return Price(metric, place, Rate("none", reason=trouble.reason), trouble, reason=reason)
+    return Price(metric, place, Rate("none", reason=Reason("said", said=trouble.reason)), trouble, reason=reason)
 
 
 @dataclass(frozen=True)
@@ -364,7 +366,7 @@ def _illustrated(made: Rate) -> Rate:
     """A rate of a run that claims nothing: without its interval."""
     if made.kind == "none":
         return made
-    made = replace(made, illustration=True, reason="smoke effort: no claims")
+    made = replace(made, illustration=True, reason=Reason("smoke"))
     return replace(made, low=None, high=None) if made.kind == "rate" else made
 
 
@@ -398,9 +400,9 @@ def _row(made: Exchange, price: Price) -> dict[str, Any]:
         return row | {"status": price.trouble.status, "reason": joined_reasons([price.trouble.reason, price.reason])}
     told = {"kind": found.kind, "seeds": found.seeds, "launches": found.launches or None}
     if found.kind == "none":
-        reason = joined_reasons([f"no effective speed-up at this budget: {found.reason}", price.reason])
+        reason = joined_reasons([f"no effective speed-up at this budget: {in_words(found.reason)}", price.reason])
         return row | told | {"status": "skipped", "reason": reason}
-    illustration = f"illustration, no claim: {found.reason}" if found.illustration else None
+    illustration = f"illustration, no claim: {in_words(found.reason)}" if found.illustration else None
     closed = not found.illustration and (found.low is not None or found.high is not None)
     return (
         row
@@ -523,7 +525,7 @@ def _seeds(number: int) -> Sentence:
 
 def _illustrates(found: Rate) -> str:
     """`1 seed: illustration, no claim`."""
-    return f"{str(found.reason).split(':', maxsplit=1)[0]}: illustration, no claim"
+    return f"{str(in_words(found.reason)).split(':', maxsplit=1)[0]}: illustration, no claim"
 
 
 def _doubts(each: Exchange) -> list[Label]:
@@ -536,13 +538,13 @@ def why_not(each: Exchange) -> str | Sentence:
     """Why an arm has no effective speed-up in any currency."""
     failed = any(price.trouble is not None and price.trouble.status == "failed" for price in each.prices)
     if each.place is None:
-        none = next((str(price.rate.reason) for price in each.prices), "no compute was asked for")
+        none = next((str(in_words(price.rate.reason)) for price in each.prices), "no compute was asked for")
         return "its training failed" if failed else none
     if each.place.reason == NOT_FALLING:
         return Sentence("dense with more FLOPs has no lower loss here ({ladder})", ladder=_ladder(each))
     if each.place.reason == FEW_POINTS:
-        return FEW_POINTS
-    by_reason = grouped((str(price.rate.reason), price.currency) for price in each.prices)
+        return in_words(FEW_POINTS)
+    by_reason = grouped((str(in_words(price.rate.reason)), price.currency) for price in each.prices)
     if len(by_reason) < 2:
         return next(iter(by_reason), "no compute was asked for")
     said = [

@@ -28,6 +28,7 @@ from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sente
 from modbench.reports.panel import InPlace
 from modbench.reports.questions.recommend.candidates import against, has_tail
 from modbench.reports.questions.results import TABLES
+from modbench.reports.reasons import in_words
 from modbench.reports.tables import losses
 from modbench.reports.tables.cell import columns_of
 from modbench.reports.tables.load import Loaded
@@ -234,7 +235,7 @@ def _row(loaded: Loaded, curve: Curve, dense: Curve | None, fitted: JointFit) ->
         "best_loss": best.mean,
         "seeds": " ".join(map(str, curve.seeds)),
     }
-    reasons = [*curve.lacking, *([found] if isinstance(found, str) else [])]
+    reasons = [*curve.lacking, *([] if isinstance(found, Optimum) else [in_words(found)])]
     if isinstance(found, Optimum) and not reasons:
         for name, each, shown in (("params", found.place, math.exp), ("loss", found.loss, float)):
             ends = (("", each.value), ("_low", each.low), ("_high", each.high))
@@ -253,7 +254,7 @@ def _row(loaded: Loaded, curve: Curve, dense: Curve | None, fitted: JointFit) ->
             effect = by_seed(best.losses, dense.best.losses)
             row |= columns_of(effect, "best_difference", "best_")
             apart = fitted.difference(curve.variant, dense.variant)
-            if isinstance(fitted.optimum(dense.variant), str):
+            if not isinstance(fitted.optimum(dense.variant), Optimum):
                 reasons.append("the anchor's curve has no optimum")
             elif apart is not None and not reasons:
                 row |= columns_of(apart, "optimum_difference", "optimum_")

@@ -18,6 +18,7 @@ from modbench.harness.results import run_folder
 from modbench.harness.stats import aba_blocks, contamination, effects, paired, sample_size, verdicts
 from modbench.harness.stats.block_effects import Columns
 from modbench.harness.stats.effects import Effect
+from modbench.harness.stats.reason import Reason
 from modbench.harness.stats.verdicts import Disturbed, Estimates
 from modbench.reports.model import Alert, Block, Estimate, Finding, Sentence, Table, Value, Verdict
 from modbench.reports.questions.gate.comparer import UNKNOWN, differences
@@ -115,7 +116,7 @@ class Timed:
     clean: list[aba_blocks.Block] | None
     cpu: list[aba_blocks.Block] | None
     disturbed: float
-    unfit: str | None
+    unfit: Reason | None
 
 
 def timed(blocks: Sequence[Sequence[Tables]]) -> Iterator[Row | Timed]:

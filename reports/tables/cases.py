@@ -12,6 +12,7 @@ from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.stats import contamination, effects
+from modbench.reports.reasons import in_words
 from modbench.reports.tables import pair_verdicts
 from modbench.reports.tables.cell import joined_reasons
 from modbench.reports.tables.outcomes import NEW_TOKENS, Tables
@@ -79,7 +80,9 @@ def _case_row(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
         statistic = metric.statistic or made_in.statistic
         return row | _filled(statistic, effect.value, None, None, 1, no_interval(tables, case, metric))
     if made_in.samples == "seeds":
-        return row | _filled(made_in.statistic, effect.value, effect.low, effect.high, effect.n, effect.reason)
+        return row | _filled(
+            made_in.statistic, effect.value, effect.low, effect.high, effect.n, in_words(effect.reason)
+        )
     statistic = "rate at the mean" if metric.source else made_in.statistic
     reason = joined_reasons([effect.reason, tables.partly(case, metric)])
     return row | _filled(statistic, *effect.ratio, effect.n, reason)

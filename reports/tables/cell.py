@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
 from modbench.harness.domain.notes import SomeNotes, TrainNotes
 from modbench.harness.domain.records import Failure, Outcome
 from modbench.harness.stats import effects
+from modbench.harness.stats.reason import Reason
+from modbench.reports.reasons import in_words
 
 
 class Trouble(NamedTuple):
@@ -82,8 +84,7 @@ class Cell:
         if len(self.outcomes) > 1 or answers is None:
             return effect
         low, high = effects.share_interval(answers.correct, answers.n)
-        reason = f"binomial, over {answers.n} questions of one seed: says nothing about another seed"
-        return effects.Effect(effect.value, low, high, n=1, reason=reason)
+        return effects.Effect(effect.value, low, high, n=1, reason=Reason("within_seed", n=answers.n))
 
     def notes(self, kind: type[SomeNotes]) -> list[SomeNotes]:
         """Return the notes of that kind, of all outcomes in order."""
@@ -111,6 +112,7 @@ def columns_of(found: Interval, value: str = "value", before: str = "") -> dict[
     return {value: found.value, f"{before}ci_low": found.low, f"{before}ci_high": found.high}
 
 
-def joined_reasons(reasons: list[str | None]) -> str | None:
-    """Join reasons, of which some may be joined already, into one cell, each once; None if there are none."""
-    return "; ".join(dict.fromkeys(each for reason in reasons if reason for each in reason.split("; "))) or None
+def joined_reasons(reasons: Sequence[Reason | str | None]) -> str | None:
+    """Join reasons, of which some may be in words and joined already, into one cell, each once; None if there are none."""
+    words = [in_words(each) if isinstance(each, Reason) else each for each in reasons]
+    return "; ".join(dict.fromkeys(each for reason in words if reason for each in reason.split("; "))) or None

@@ -37,6 +37,8 @@ from modbench.harness.results.run_file import StoredRun
 from modbench.harness.roofline.table import Table
 from modbench.harness.stats import block_effects, contamination, effects, paired, trend_test
 from modbench.harness.stats.paired import LaunchSamples
+from modbench.harness.stats.reason import Reason
+from modbench.reports.reasons import in_words
 from modbench.reports.tables import audits, provenance, solved
 from modbench.reports.tables.cell import Cell, Trouble
 from modbench.reports.wording import arm_named, name
@@ -292,7 +294,7 @@ class Tables:
             for number, outcome in mine.items()
             if number in theirs
         ]
-        return trend_test.drifting(launches, len(self.comparison(case, metric).arms) - 1)
+        return in_words(trend_test.drifting(launches, len(self.comparison(case, metric).arms) - 1))
 
     def partly(self, case: Case, metric: Metric) -> str | None:
         """Return how many launches of an incomplete run a time is from, or None: it has all that were planned, or no value."""
@@ -405,11 +407,12 @@ class Tables:
             found.insert(0, Label.NOT_AUTOREGRESSIVE if case.own else Label.SAW_FUTURE)
         return list(dict.fromkeys(found))
 
-    def escapes(self, metric: Metric, *sides: Case) -> str | None:
+    def escapes(self, metric: Metric, *sides: Case) -> Reason | None:
         """Return the label that says that work of a case may be done where its time does not see it; None without one."""
-        return next((str(label) for side in sides for label in self.row_labels(side, metric) if label in ESCAPED), None)
+        found = (label for side in sides for label in self.row_labels(side, metric) if label in ESCAPED)
+        return next((Reason("said", said=str(label)) for label in found), None)
 
-    def cpu_unfit(self, metric: Metric, *sides: Case) -> str | None:
+    def cpu_unfit(self, metric: Metric, *sides: Case) -> Reason | None:
         """Return why no verdict on these cases may rest on CPU time; None where it may."""
         if not self.made_in(metric).times or not all(side.place.one_thread for side in sides):
             return paired.SEVERAL_THREADS

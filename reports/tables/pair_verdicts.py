@@ -20,12 +20,13 @@ from modbench.harness.domain.case import Case
 from modbench.harness.results.run_file import StoredRun
 from modbench.harness.stats import contamination, effects, sample_size, verdicts
 from modbench.harness.stats.effects import Effect
+from modbench.harness.stats.reason import Reason
 from modbench.harness.stats.verdicts import Disturbed, Estimates
 from modbench.reports.model import Estimate, Sentence
 from modbench.reports.tables import provenance
 from modbench.reports.tables.cell import joined_reasons
 from modbench.reports.tables.outcomes import Tables
-from modbench.reports.writers.number_format import about, plain, ratio
+from modbench.reports.writers.number_format import plain, ratio
 
 # Losses of which a number of seeds is advised; confirmation looks several times, and advises its own.
 HELD_OUT = ("loss/val", "loss/val_causal", "bpb/val")
@@ -72,8 +73,7 @@ def judge(rows: Sequence[dict[str, Any]], margin: float, *, claims: bool) -> Non
         if not claims:
             if disturbed is not None and disturbed.share > contamination.MOST:
                 _label(row, Label.CONTAMINATED)
-                said = f"{about(disturbed.share)} of the blocks were disturbed"
-                row["reason"] = joined_reasons([row["reason"], said])
+                row["reason"] = joined_reasons([row["reason"], Reason("disturbed", share=disturbed.share)])
         elif evidence.better is not None:
             row["verdict"] = verdicts.difference_verdict(evidence.effect, evidence.better, row["p_adjusted"])
             if row["verdict"] == "inconclusive" and row["metric"] in HELD_OUT:
@@ -121,7 +121,7 @@ def _judge_ratio(
     if found.by_cpu:
         row["p_adjusted"] = deciding.p
         _label(row, Label.BY_CPU)
-    more: list[str | None] = []
+    more: list[Reason | str | None] = []
     if found.tail:
         _label(row, Label.TAIL)
         assert deciding.mean is not None
@@ -136,7 +136,7 @@ def _judge_ratio(
     row["reason"] = joined_reasons([row["reason"], found.reason, *more])
 
 
-def _undecided(clock: Estimates, margin: float, own: str, family: int) -> str:
+def _undecided(clock: Estimates, margin: float, own: str, family: int) -> Reason | str:
     """Why a pair is inconclusive, and what would decide it."""
     if own == "inconclusive" and (among := _among(clock, family)):
         return among

@@ -1,4 +1,4 @@
-"""Runs that solved a task, counted by arm, where a task is all or nothing; and what two counts say about two arms.
+"""Runs that solved a task, counted by arm, where a task is all or nothing; what two counts say about two arms, and seeds decide.
 
 All arms and seeds of a task decide together whether runs are counted (`harness/stats/solved.py`). Where they are, an interval of
 Student's t over seeds means nothing and is not given; the verdict follows from an exact test of the counts.
@@ -14,11 +14,52 @@ from modbench.harness.core.contracts import SOLVED
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import TrainNotes
+from modbench.harness.planning.plan import Plan, decidable_on_tasks
 from modbench.harness.stats import exact_two_proportions, solved
 from modbench.harness.stats.effects import Effect
-from modbench.reports.model import Estimate, Sentence
+from modbench.harness.stats.reason import Reason
+from modbench.reports.model import Estimate, Listed, Sentence
+from modbench.reports.reasons import in_words
 from modbench.reports.tables.cell import Cell
 from modbench.reports.writers.number_format import plain
+
+
+def decidable_in_words(plan: Plan) -> str | None:
+    """Say what a plan's seeds decide on tasks that are solved or not, and how many decide more; None if nothing is compared."""
+    found = decidable_on_tasks(plan)
+    if found is None:
+        return None
+    least, even = (Estimate(share, kind="about") for share in (found.from_none, found.symmetric))
+    words = "{n:seed} tell an arm from {anchor}{among} where 0 % and {least} of their runs solve it"
+    words += ", or {even} and {rest}" * bool(found.symmetric)
+    if found.from_none is None or found.symmetric is None:
+        words = (
+            "{n:seed} cannot tell an arm from {anchor}: 0 of {n} against {n} of {n} has an exact p of {p}, and {level} is "
+            "needed{among}"
+        )
+    more = {rates: n for rates, n in found.needed.items() if n is None or n > found.seeds}
+    needed = [
+        Sentence(
+            "{n} for {low} against {high}",
+            n=f"more than {exact_two_proportions.MOST_SEEDS}" if n is None else n,
+            low=Estimate(low, kind="about"),
+            high=Estimate(high, kind="about"),
+        )
+        for (low, high), n in more.items()
+    ]
+    said = Sentence(
+        f"On tasks that a run solves or not, {words} (80 % power)." + " Seeds that decide: {needed}." * bool(needed),
+        n=found.seeds,
+        anchor=next(each.arms[0].model for each in plan.comparisons if each.arms[0].task),
+        among=Sentence(" among {n} arms", n=found.pairs) if found.pairs > 1 else "",
+        least=least,
+        even=even,
+        rest=Estimate(1 - (found.symmetric or 0.0), kind="about"),
+        p=Estimate(found.smallest_p, kind="p"),
+        level=Estimate(found.level, kind="p"),
+        needed=Listed(needed),
+    )
+    return plain(said)
 
 
 @dataclass(frozen=True)
@@ -72,7 +113,7 @@ def counts(metric: Metric, cells: Mapping[str, Cell]) -> Counts | None:
             arm: tuple(seed for seed, each in values.items() if each >= level) for arm, values in accuracies.items()
         },
         seeds={arm: tuple(values) for arm, values in accuracies.items()},
-        why_not=solved.why_not_counted(every, shortcut, way),
+        why_not=in_words(solved.why_not_counted(every, shortcut, way)),
     )
 
 
@@ -81,7 +122,7 @@ def estimate(found: Counts, case: Case, effect: Effect) -> Effect:
     if effect.n < 2:
         return effect  # of one seed the interval is over its questions, and its reason says so
     mine, n = found.of(case)
-    return Effect(effect.value, n=n, reason=f"all or nothing: {mine} of {n} seeds solved it (solved.csv)")
+    return Effect(effect.value, n=n, reason=Reason("counted", solved=mine, n=n))
 
 
 def result(

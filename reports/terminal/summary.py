@@ -12,7 +12,7 @@ from modbench.harness.core.printable import SCREEN
 from modbench.harness.core.units import human_duration
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.evidence import LaunchCount
-from modbench.harness.planning.plan import Plan, decidable_in_words
+from modbench.harness.planning.plan import Plan
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
 from modbench.reports.panel import InPlace, panels, shared_blocks
 from modbench.reports.panels import pays_from as pays_question
@@ -21,6 +21,7 @@ from modbench.reports.questions.first_screen import place_shown
 from modbench.reports.questions.machine import machine_check, warnings
 from modbench.reports.tables import best_arms, unit_files
 from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.solved import decidable_in_words
 from modbench.reports.terminal import audit as audit_text
 from modbench.reports.wording import name
 from modbench.reports.writers import data, text

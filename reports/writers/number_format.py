@@ -163,6 +163,8 @@ def typed(value: float) -> str:
 _FORMS: dict[str, Callable[[float], str]] = {
     **dict.fromkeys(("nat", "bit", "bit/B"), "{:.3f}".format),  # differences between losses lie in the third decimal
     "count": "{:,.0f}".format,
+    "fine ratio": "{:.3f}".format,
+    "rough ratio": "{:.3g}".format,
     "fraction": "{:.2f}".format,
     "loss": "{:.3f}".format,
     "correlation": "{:+.2f}".format,
@@ -180,6 +182,10 @@ _FORMS: dict[str, Callable[[float], str]] = {
 
 # Beside speed-ups a plain number would look like one: in the unit `ratio` a quantity is a share, and a difference has points.
 _OF_SHARES = {"quantity": "share", "difference": "points"}
+
+
+# What stands behind a number of a kind.
+_SIGNS = dict.fromkeys(("ratio", "fine ratio", "rough ratio"), "×") | dict.fromkeys(("share", "about", "change"), "%")
 
 
 def _kind(of: Estimate) -> str:
@@ -207,13 +213,13 @@ def scale(estimate: Estimate) -> tuple[float, str]:
         return scale_of(shown, estimate.unit)
     if _kind(estimate) == "points":
         return 0.01, "points"
-    return 1.0, {"ratio": "×", "share": "%", "about": "%", "change": "%"}.get(_kind(estimate), "")
+    return 1.0, _SIGNS.get(_kind(estimate), "")
 
 
 def number(estimate: Estimate) -> str:
     """Write the value with its unit, without the interval; of one that is only bounded the bound."""
     factor, unit = scale(estimate)
-    space = "" if estimate.kind == "ratio" or not unit else " "
+    space = "" if unit in {"", "×"} else " "
     if estimate.value is not None:
         shown = bare(estimate.value, estimate, factor)
         whole = _kind(estimate) == "share" and estimate.low is None  # beside no interval a round share needs no decimal

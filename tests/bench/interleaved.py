@@ -22,6 +22,7 @@ from modbench.harness.machine import environment
 from modbench.harness.stats.block_effects import differences
 from modbench.harness.stats.effects import over_launches
 from modbench.harness.timing.interleave import Call, Clock, Effort, Session
+from modbench.reports.reasons import in_words
 
 HEADER = """\
 | what | against | ratio | 95 % within this launch | ms | ms against | blocks |
@@ -93,7 +94,7 @@ def compare(
                 statistics.median(samples[arm]["wall_s"]),
                 statistics.median(samples[anchor]["wall_s"]),
                 len(within),
-                effect.reason,
+                in_words(effect.reason),
             )
     return ratios
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 
 from modbench.harness.stats.break_even import Found, Point, bends, break_even, isotonic
+from modbench.harness.stats.reason import Reason
 
 INF = math.inf
 
@@ -72,7 +73,7 @@ def test_an_end_that_the_range_does_not_hold_is_open() -> None:
 def test_a_fall_through_one_has_no_line() -> None:
     found = break_even(points(0.1, 0.05, -0.1))
     assert found.outcome == "not monotone"
-    assert "1.11× at 64, 0.905× at 256" in str(found.reason)
+    assert found.reason == Reason("falls", first=math.exp(0.1), first_at=64, last=math.exp(-0.1), last_at=256)
     # Of many points with the same spread a fall of that size is chance.
     assert break_even(points(*[-0.1, 0.008, -0.008] * 4, 0.1)).outcome == "not monotone"
     assert break_even(points(-0.1, *[0.008, -0.008] * 4, 0.1)).outcome == "crossing"
@@ -81,8 +82,7 @@ def test_a_fall_through_one_has_no_line() -> None:
 def test_too_few_launches_have_no_line() -> None:
     two, one = break_even([*points(-0.1, 0.1), Point(512, 0.1, 0.01, 2)]), break_even([Point(512, 0.1, None, 1)])
     assert replace(two, reason=None) == replace(one, reason=None) == Found(None)
-    assert "2 launches" in str(two.reason)
-    assert "1 launch:" in str(one.reason)
+    assert (two.reason, one.reason) == (Reason("few_launches", n=2), Reason("few_launches", n=1))
 
 
 def test_launches_that_agree_to_the_bit_have_a_line() -> None:

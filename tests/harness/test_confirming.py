@@ -185,6 +185,7 @@ def test_a_smoke_run_trains_two_seeds_and_claims_nothing(tmp_path: Path) -> None
     found = told(left(tmp_path, plan, losses={case.id: 2.0 for case in plan.cases}, run_noise=0.01))
     assert [len(each.seeds) for each in found.chosen] == [2, 2]
     assert [each.looks[-1].verdict for each in found.compared] == ["undecided"]
+    assert [str(each.reason)[:12] for each in found.compared] == ["2 is too few"]
 
 
 @pytest.mark.parametrize(

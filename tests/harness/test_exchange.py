@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from modbench.harness.stats import exchange
 from modbench.harness.stats.effects import over_launches
 from modbench.harness.stats.exchange import Rate, crossing, rate
+from modbench.harness.stats.reason import Reason
 
 SEEDS = (0.3, -0.2, 0.1, 0.05, -0.1)
 # Log compute of three dense models over that of an arm.
@@ -113,7 +114,7 @@ def test_a_bound_takes_the_noise_into_account() -> None:
     ],
 )
 def test_where_a_larger_model_is_no_better_there_is_no_number(
-    losses: tuple[float, ...], turns: bool, reason: str
+    losses: tuple[float, ...], turns: bool, reason: Reason
 ) -> None:
     made = found(*losses, turns=turns)
     assert made.kind == "none"
@@ -139,7 +140,7 @@ def test_at_equal_training_flops_the_curve_is_read_up_to_its_lowest_point() -> N
     ("costs", "reason"),
     [([1.0, 1.01, 0.99], exchange.EQUAL_COST), ([1.2, 1.0, 0.8], exchange.NOT_DEARER)],
 )
-def test_where_better_dense_models_are_not_dearer_they_have_no_price(costs: list[float], reason: str) -> None:
+def test_where_better_dense_models_are_not_dearer_they_have_no_price(costs: list[float], reason: Reason) -> None:
     *ladder, arm = over_seeds(2.4, 2.2, 2.0, 2.15, noise=1e-3)
     made = rate(crossing(ladder, arm), [[math.log(each)] for each in costs], counted=True)
     assert (made.kind, made.value, made.reason) == ("none", None, reason)
@@ -151,7 +152,7 @@ def test_few_seeds_illustrate_and_have_no_interval() -> None:
         assert made.illustration
         assert made.value == pytest.approx(0.8**0.75 * 1.25**0.25)
         assert (made.low, made.high) == (None, None)
-        assert f"{seeds} seed" in str(made.reason)
+        assert made.reason == Reason("few_seeds", n=seeds)
         assert found(2.4, 2.2, 2.0, 1.9, noise=0.0, seeds=seeds).low == pytest.approx(1.25)
         # Without an interval nobody knows whether a ladder that turns does so by chance.
         assert found(2.4, 1.9, 2.0, 2.15, noise=0.0, seeds=seeds).kind == "none"
@@ -162,7 +163,7 @@ def test_two_launches_illustrate() -> None:
     made = rate(crossing(ladder, arm), [[c[0], c[0] + 0.01] for c in COSTS], counted=False)
     assert made.illustration
     assert (made.low, made.high) == (None, None)
-    assert "2 launches" in str(made.reason)
+    assert made.reason == Reason("few_launches", n=2)
 
 
 def test_noise_that_hides_everything_gives_no_number() -> None:

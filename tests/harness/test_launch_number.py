@@ -13,6 +13,7 @@ from scipy import stats
 from modbench.harness.domain.suite import TWO_STAGE
 from modbench.harness.stats import effects, sample_size, verdicts
 from modbench.harness.stats.effects import Effect
+from modbench.harness.stats.reason import Reason
 
 RUNS, MARGIN = 20_000, 0.02
 
@@ -93,7 +94,7 @@ def test_inside_the_margin_the_number_is_for_means_as_well(share: float, of_mean
     typical, mean = (Effect(effect, sd=sd, n=2) for sd in (0.02, 0.03))
     n = sample_size.to_decide(mean if of_means else typical, MARGIN)
     assert n is not None
-    assert sample_size.would_decide(typical, MARGIN, mean) == f"{n} launches would probably decide it"
+    assert sample_size.would_decide(typical, MARGIN, mean) == Reason("launches_decide", n=n)
     assert 0.79 < joint(effect, 0.02, 0.03, n) < 0.87
     if of_means:
         assert joint(effect, 0.02, 0.03, sample_size.to_decide(typical, MARGIN) or 0) < 0.6

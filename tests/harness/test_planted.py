@@ -15,6 +15,7 @@ from modbench.harness.core.labels import Label
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.stats import verdicts
 from modbench.harness.stats.effects import Effect
+from modbench.harness.stats.reason import Reason
 from modbench.harness.stats.verdicts import Disturbed, Estimates
 from modbench.reports.page import render
 from modbench.reports.questions.machine import warnings
@@ -214,7 +215,7 @@ def test_a_smoke_run_on_a_quiet_machine_has_no_such_label(tmp_path: Path) -> Non
 @pytest.mark.parametrize(("share", "found"), [(0.34, False), (0.51, True)])
 def test_without_an_interval_most_of_the_blocks_decide_what_is_contaminated(share: float, found: bool) -> None:
     """A smoke launch of three rounds has no interval that the undisturbed samples could lie outside of."""
-    wall = Estimates(Effect(0.7, reason="one launch of 3 blocks"))
+    wall = Estimates(Effect(0.7, reason=Reason("few_blocks", n=3)))
     said = verdicts.judge(wall, 0.02, Disturbed(share, Effect(0.1)))
     assert (said.word == "contaminated") is found
 

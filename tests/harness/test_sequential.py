@@ -143,10 +143,9 @@ def test_verdicts(difference: float, spread: float, margin: float | None, verdic
     assert looked(difference, spread, margin, number=3).stop == (verdict != "undecided")
 
 
-def test_too_few_seeds_say_so_and_go_on() -> None:
+def test_too_few_seeds_have_no_interval_and_go_on() -> None:
     found = look([1.0, 1.1], [1.0, 1.2, 1.3], 1, FOUR, 0.1, paired=False)
     assert (found.verdict, found.stop, found.low) == ("undecided", False, None)
-    assert str(found.reason).startswith("2 is too few")
     assert look([1.0], [1.2], 4, FOUR, 0.1, paired=True).stop
 
 

@@ -24,6 +24,7 @@ from modbench.harness.stats.effects import (
     share_interval,
 )
 from modbench.harness.stats.paired import LaunchSamples
+from modbench.harness.stats.reason import Reason
 from modbench.harness.stats.verdicts import exact_verdict, loss_verdict, verdict
 from modbench.harness.timing.interleave import deal
 
@@ -43,17 +44,15 @@ def test_t_interval_of_three_launches_by_hand() -> None:
 def test_two_launches_give_no_interval_and_say_why() -> None:
     effect = over_launches([0.1, 0.2])
     assert (effect.low, effect.high, effect.mde) == (None, None, None)
-    assert effect.reason is not None
-    assert "too few" in effect.reason
+    assert effect.reason == Reason("few_values", n=2)
 
 
 def test_one_launch_is_labelled_within_launch_only() -> None:
     effect = over_launches([0.5], within=[0.1 * i for i in range(12)])
     assert effect.low == pytest.approx(0.2)  # third of twelve: the binomial interval of the median
     assert effect.high == pytest.approx(0.9)
-    assert effect.reason is not None
-    assert "within-launch only" in effect.reason
-    assert over_launches([0.5], within=[0.1, 0.2, 0.3]).low is None
+    assert effect.reason == Reason("within_launch")
+    assert over_launches([0.5], within=[0.1, 0.2, 0.3]).reason == Reason("few_blocks", n=3)
 
 
 @pytest.mark.parametrize("n", [6, 9, 12, 20, 33])
@@ -273,7 +272,7 @@ def test_disturbed_samples_are_kept_and_seen_through() -> None:
     judged = found.judged(MARGIN)
     assert judged.word == "contaminated"
     assert judged.reason is not None
-    assert "undisturbed samples alone give 1.000×" in judged.reason
+    assert judged.reason.given["one"] == Reason("undisturbed_contradict", ratio=found.clean.ratio)
     assert replace(found, unfit=None).judged(MARGIN)[:1] == ("equivalent",)  # one thread that did not wait of itself
 
 

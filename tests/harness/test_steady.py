@@ -21,7 +21,8 @@ def test_a_drift_in_every_launch_is_found_and_one_launch_decides_nothing() -> No
     rng = random.Random(0)
     said = trend_test.drifting(drifting(rng, 10, 6, 0.06), arms=8)
     assert said is not None
-    assert "drifted by +" in said
+    assert said.code == "drifts"
+    assert said.given["change"] == pytest.approx(0.06, abs=0.01)
     alone = [[0.01 * i for i in range(6)], *drifting(rng, 9, 6, 0.0)]
     assert trend_test.unsteady({"a": alone[0]})
     assert trend_test.drifting(alone, arms=8) is None

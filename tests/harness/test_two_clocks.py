@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from modbench.harness.core.units import about
 from modbench.harness.stats import contamination, paired, verdicts
 from modbench.harness.stats.effects import Effect, over_launches
 from modbench.harness.stats.paired import LaunchSamples
+from modbench.harness.stats.reason import Reason
 from modbench.harness.stats.verdicts import Disturbed, Estimates
 from modbench.harness.timing import in_process_verdicts
 from modbench.harness.timing.callables import Launch, time_callables
@@ -58,7 +58,7 @@ def test_wall_time_decides_where_it_can(
     found = verdicts.judge(Estimates(wall), MARGIN, disturbed)
     assert (found.word, found.by_cpu) == (word, by_cpu)
     # CPU time that does not stand for the work neither decides nor vetoes.
-    unfit = disturbed._replace(unfit="an arm waits of itself")
+    unfit = disturbed._replace(unfit=Reason("waits", share=0.5))
     judged = verdicts.judge(Estimates(wall), MARGIN, unfit)
     assert judged == verdicts.judge(Estimates(wall), MARGIN, unfit._replace(cpu=None))
     assert not judged.by_cpu
@@ -97,8 +97,7 @@ def test_typical_calls_and_the_mean_decide_by_cpu_time_too() -> None:
     cpu = Estimates(EQUAL, SLOWER, apart)
     found = verdicts.judge(Estimates(OPEN), MARGIN, Disturbed(0.9, cpu=cpu))
     assert (found.word, found.by_cpu) == ("different", True)
-    assert found.reason is not None
-    assert "CPU time" in found.reason
+    assert found.reason == Reason("by_cpu", why=Reason("disturbed", share=0.9))
 
 
 def columns(wall_ms: float, waits: float = 0.0, **more: float) -> dict[str, list[float]]:
@@ -176,7 +175,7 @@ def test_one_process_is_judged_by_cpu_time_beyond_five_percent(slower: float, wo
     if word == "worse":
         assert found.ratio == pytest.approx(1 / slower)
         assert found.reason is not None
-        assert about(in_process_verdicts.CPU_MARGIN) in found.reason
+        assert found.reason.given["other"] == Reason("one_process_beyond", least=in_process_verdicts.CPU_MARGIN)
     escaped = in_process_verdicts.judge([launch], margin=MARGIN, escaped={"arm": "does not compute every call"})["arm"]
     assert escaped.verdict == "inconclusive"
     # Of three processes the margin is the user's own.

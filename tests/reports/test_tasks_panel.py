@@ -18,6 +18,7 @@ from modbench.reports.model import Finding, Sentence
 from modbench.reports.questions import first_screen, tasks
 from modbench.reports.questions.gate import gate
 from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.solved import decidable_in_words
 from modbench.reports.terminal import summary
 from modbench.reports.writers.number_format import plain
 
@@ -101,10 +102,12 @@ def test_a_difference_without_a_verdict_is_told_as_such(tmp_path: Path) -> None:
 
 def test_the_plan_says_what_it_can_decide(tmp_path: Path) -> None:
     made = planted(tmp_path / "run").run.plan
-    assert plan.decidable_in_words(made) in " ".join(summary.opening(made).split())
+    said = decidable_in_words(made)
+    assert said is not None
+    assert said in " ".join(summary.opening(made).split())
     predicted = forecast(made)
     assert predicted["solved"]["pairs"] == 2
-    assert plan.decidable_in_words(made) in " ".join(as_text(predicted).split())
+    assert said in " ".join(as_text(predicted).split())
 
 
 def test_one_seed_has_the_binomial_interval_and_says_so(tmp_path: Path) -> None:

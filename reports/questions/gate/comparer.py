@@ -23,6 +23,7 @@ from modbench.reports.questions.gate.fail_on import CPU, Rules
 from modbench.reports.questions.gate.history import History, same_machine, settings
 from modbench.reports.questions.gate.non_inferiority import ALPHA, LABELS, Change, GateFinding, ratio, unnamed, welch
 from modbench.reports.questions.gate.run_spread import RunSpread
+from modbench.reports.reasons import in_words
 from modbench.reports.tables.cell import Trouble
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.tables.pair_verdicts import SMOKE
@@ -238,7 +239,8 @@ class Comparer:
         share = max(pair.disturbed for pair in pairs)
         busy = f"{about(share)} of the blocks were disturbed"
         escaped = [tables.escapes(metric, case, anchor) for tables in (self.now, self.base)]
-        unfit = next(filter(None, [*escaped, *(pair.unfit for pair in pairs)]), None) or (None if cpu else THREE)
+        unfits = filter(None, [*escaped, *(pair.unfit for pair in pairs)])
+        unfit = in_words(next(unfits, None)) or (None if cpu else THREE)
         # The clock is chosen by the check and by what was disturbed, before any change is looked at.
         by_cpu = unfit is None and (check == CPU or share > contamination.MOST)
         if by_cpu:

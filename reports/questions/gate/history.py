@@ -25,6 +25,7 @@ from modbench.reports.model import Sentence
 from modbench.reports.questions.gate import run_spread
 from modbench.reports.questions.gate.non_inferiority import Change, GateFinding, ratio, unnamed
 from modbench.reports.questions.gate.run_spread import FEWEST_RUNS, RUN_SD, RunSpread, standard_error
+from modbench.reports.reasons import in_words
 from modbench.reports.tables import provenance
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.tables.pair_verdicts import SMOKE
@@ -101,7 +102,7 @@ class History:
         Its typical and its mean time are judged; of the two the one that counts more is returned, or both in one finding. Wall
         time that was disturbed gives way to CPU time, where that stands for the work.
         """
-        unfit = self.now.cpu_unfit(metric, case) or self.base.cpu_unfit(metric, case)
+        unfit = in_words(self.now.cpu_unfit(metric, case) or self.base.cpu_unfit(metric, case))
         busy = self.now.disturbed(case, metric)
         if by_cpu and unfit:
             return unnamed("cannot tell", f"CPU time does not count: {unfit}")
@@ -129,7 +130,7 @@ class History:
 
         now, before = value_in(self.now), value_in(self.base)
         if now is None or before is None:
-            return unnamed("cannot tell", f"CPU time does not count: {NOT_TICKED}")
+            return unnamed("cannot tell", f"CPU time does not count: {in_words(NOT_TICKED)}")
         earlier = [
             value
             for tables in self.here

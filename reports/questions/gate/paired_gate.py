@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from modbench.harness.core.labels import Label
 from modbench.harness.stats import contamination, effects, gate_looks, paired, verdicts
 from modbench.harness.stats.gate_looks import Looked
+from modbench.harness.stats.reason import Reason
 from modbench.harness.stats.verdicts import Estimates
 from modbench.reports.questions import revisions
 from modbench.reports.questions.gate.comparer import FLATTERED, other_quantity
@@ -21,6 +22,7 @@ from modbench.reports.questions.gate.fail_on import FailOn
 from modbench.reports.questions.gate.gate import Blocks, Gate, unfit
 from modbench.reports.questions.gate.non_inferiority import Asked, Change, GateFinding, ratio
 from modbench.reports.questions.revisions import Row
+from modbench.reports.reasons import in_words
 from modbench.reports.tables import provenance
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.tables.pair_verdicts import APART
@@ -151,7 +153,7 @@ def _builds(blocks: Sequence[Sequence[Tables]], *, by_cpu: bool) -> Iterator[Gat
         yield _candidate(begun, labels, paired.launch_effects(launches, "cpu_s" if begun.by_cpu else column), [])
 
 
-def _begun(case: str, metric: str, disturbed: float, unfit_why: str | None, *, by_cpu: bool) -> GateFinding:
+def _begun(case: str, metric: str, disturbed: float, unfit_why: Reason | None, *, by_cpu: bool) -> GateFinding:
     """Return a finding to be judged by the clock that decides: that of the check, or where that was disturbed the CPU's.
 
     Its verdict is `cannot tell` where that would be CPU time, and no verdict may rest on that (`unfit_why`).
@@ -162,7 +164,7 @@ def _begun(case: str, metric: str, disturbed: float, unfit_why: str | None, *, b
         return found
     if unfit_why is None:
         return replace(found, reason=f"{RATIO}, {Label.BY_CPU}" + f": {busy}" * (not by_cpu), by_cpu=True)
-    return replace(found, verdict="cannot tell", reason=f"{busy}, and CPU time does not count: {unfit_why}")
+    return replace(found, verdict="cannot tell", reason=f"{busy}, and CPU time does not count: {in_words(unfit_why)}")
 
 
 def _candidate(

@@ -24,6 +24,7 @@ from modbench.python.calls import Flops, Loss, Model, Workload
 from modbench.python.comparison import Comparison, Row
 from modbench.python.inputs import CallInputs, Inputs
 from modbench.python.job import Job, on_device
+from modbench.reports.reasons import in_words
 from modbench.reports.tables.comparisons import against_ideal
 
 WORKLOADS = ("forward", "train_step")
@@ -232,7 +233,7 @@ def _row(
         mean_ratio=against.mean_ratio,
         **columns,
         verdict=against.verdict,
-        reason="; ".join(filter(None, [against.reason, *reasons])) or None,
+        reason="; ".join(filter(None, [in_words(against.reason), *reasons])) or None,
         labels=(*against.labels, *([str(Label.LOWER_BOUND)] if own.unknown or flops[base].unknown else [])),
         disturbed=against.disturbed,
     )

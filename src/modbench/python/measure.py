@@ -19,6 +19,7 @@ from modbench.harness.timing.threads import at_threads, working_threads
 from modbench.python.inputs import Inputs
 from modbench.python.job import Job
 from modbench.reports.model import Estimate
+from modbench.reports.reasons import in_words
 from modbench.reports.writers.number_format import NONE, about, estimate, interval, number, percent, share
 from modbench.reports.writers.plain_html import WIDTH, html, html_lines, html_table, text
 from modbench.reports.writers.text import wrapped
@@ -143,7 +144,7 @@ def measure_job(job: Job, clock: Clock | None = None) -> Measurement:
     time, causes = own_time([launch], name), in_process_verdicts.disturbances([launch], [name])
     return Measurement(
         name,
-        **dataclasses.asdict(time),
+        **(dataclasses.asdict(time) | {"reason": in_words(time.reason)}),
         first_call_s=launch.first_call_s[name],
         device=str(job.device),
         threads=working_threads(),

@@ -13,6 +13,7 @@ import pytest
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.public import public
+from modbench.harness.stats.reason import Reason, both
 from modbench.testing.result import NOT_JUDGED, UNDECIDED, Compared, written
 from modbench.testing.settings import Settings, resolve
 
@@ -134,18 +135,17 @@ class Comparer:
     def _measure_pair(
         self, key: str, baseline: Callable[[], object], candidate: Callable[[], object], settings: Settings
     ) -> Compared:
+        from modbench.reports.reasons import in_words
+
         launch, found = self._judge_pair(baseline, candidate, settings)
         if found.verdict == "worse":
-            from modbench.reports.writers.number_format import ratio
-
-            first = ratio(found.ratio)
+            slower = Reason("slower_at_first", ratio=found.ratio)
             # Chance and a passing disturbance show a slowdown once; two measurements in a row, hardly.
             launch, found = self._judge_pair(baseline, candidate, settings, seed=1)
             if found.verdict != "worse":
-                why = f"slower at first ({first}), not when measured again"
                 word = found.verdict if found.verdict in UNDECIDED else "inconclusive"
-                found = replace(found, verdict=word, reason="; ".join(filter(None, (why, found.reason))))
-        values = (found.ratio, found.interval, found.reason, found.labels, launch)
+                found = replace(found, verdict=word, reason=both(slower, found.reason))
+        values = (found.ratio, found.interval, in_words(found.reason), found.labels, launch)
         compared = Compared(key, found.verdict, settings.margin, *values)
         if self.store is None:
             return compared
@@ -168,11 +168,12 @@ class Comparer:
             )
         found = judge([launch], margin=settings.margin)[CANDIDATE]
         if found.verdict == "worse" and UNSTEADY in found.labels:
-            found = replace(found, verdict="inconclusive", reason=f"slower, but not steady: {found.reason}")
+            assert found.reason is not None, "it says how it drifted, if nothing else"
+            found = replace(found, verdict="inconclusive", reason=Reason("not_steady", why=found.reason))
         if in_process_verdicts.doubtful(found.verdict, found.disturbed):
             causes = in_process_verdicts.disturbances([launch], (BASELINE, CANDIDATE))
             remedy = in_process_verdicts.remedy(causes, working_device(), "use threads=1, or start pytest")
-            found = replace(found, reason="; ".join(filter(None, (found.reason, remedy))))
+            found = replace(found, reason=both(found.reason, Reason("said", said=remedy) if remedy else None))
         return launch, found
 
 

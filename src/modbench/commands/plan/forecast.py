@@ -22,7 +22,6 @@ from modbench.harness.planning.plan import (
     BUSY_FLOPS,
     TRAINING_FLOP_PER_S,
     assumed_speed,
-    decidable_in_words,
     decidable_on_tasks,
     read_corpus,
     training_tokens,
@@ -137,6 +136,8 @@ def _solved(plan: Plan) -> dict[str, Any] | None:
     found = decidable_on_tasks(plan)
     if found is None:
         return None
+    from modbench.reports.tables.solved import decidable_in_words  # scipy, which other plans do without
+
     needed = [{"rates": rates, "seeds": seeds} for rates, seeds in found.needed.items()]
     return asdict(found) | {"needed": needed, "in_words": decidable_in_words(plan)}
 

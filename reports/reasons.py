@@ -1,0 +1,137 @@
+"""The words of reasons, which statistics hand on as codes and numbers (`harness/stats/reason.py`)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, overload
+
+from modbench.harness.stats.reason import Given, Reason
+from modbench.reports.model import Estimate, Kind, Sentence, Value
+from modbench.reports.writers.number_format import plain
+
+
+class Words(NamedTuple):
+    """Words with `{names}`, as of a `Sentence`, and what the numbers are that stand there; a whole number needs no kind."""
+
+    words: str
+    kinds: dict[str, Kind]
+
+
+def _of(words: str, **kinds: Kind) -> Words:
+    return Words(words, kinds)
+
+
+# A number of the kind `setting` has no commas: it is what somebody would type.
+WORDS = {
+    "both": _of("{one}; {other}"),
+    "said": _of("{said}"),  # by a record or a label, which hold words
+    # Of a number: why it has no interval, or what that does not hold.
+    "few_values": _of("{n} is too few for an interval; three give one"),
+    "few_blocks": _of("one launch of {n} blocks: too few for an interval"),
+    "few_rounds": _of("{n} rounds are too few for an interval; {needed} give one"),
+    "few_seeds": _of("{n:seed}: three give an interval"),
+    "few_launches": _of("{n:launch|launches}: three give an interval"),
+    "few_launches_of_each": _of("an interval needs three launches of each"),
+    "within_launch": _of("within-launch only: says nothing about other launches"),
+    "within_process": _of("one process: the interval does not hold what differs between processes"),
+    "within_seed": _of("binomial, over {n} questions of one seed: says nothing about another seed", n="setting"),
+    "no_interval": _of("there is no interval"),
+    "smoke": _of("smoke effort: no claims"),
+    # Of a verdict: what disturbed it, and whether CPU time counts.
+    "disturbed": _of("{share} of the blocks were disturbed", share="about"),
+    "undisturbed_contradict": _of(
+        "undisturbed samples alone give {ratio}: the disturbance made the result", ratio="fine ratio"
+    ),
+    "cpu_contradicts": _of("CPU time gives {ratio}: the disturbance made the result", ratio="fine ratio"),
+    "by_cpu": _of("by CPU time, since {why}"),
+    "neither_clock": _of("{busy}, and {cpu}"),
+    "cpu_undecided": _of("CPU time, {ratio}, does not decide either", ratio="fine ratio"),
+    "cpu_undecided_beyond": _of(
+        "CPU time, {ratio}, does not decide beyond {least} either", ratio="fine ratio", least="share"
+    ),
+    "cpu_does_not_count": _of("CPU time does not count: {why}"),
+    "cpu_not_recorded": _of("it was not recorded"),
+    "waits_not_recorded": _of("whether an arm waits of itself, or other threads work, was not recorded"),
+    "several_threads": _of("several threads or a GPU do the work"),
+    "clock_did_not_tick": _of("its clock did not tick in a call this short"),
+    "other_threads": _of("other threads work beside an arm's own, for {share} of its CPU time", share="about"),
+    "waits": _of("an arm waits of itself, for {share} of its CPU time", share="about"),
+    # Of a verdict: why it is open, and what would decide it.
+    "launches_decide": _of("{n} launches would probably decide it", n="setting"),
+    "no_launches_decide": _of("not even {most} launches would decide it", most="setting"),
+    "more_rounds": _of("more rounds may decide it"),
+    "not_significant": _of("not significant among all that were compared"),
+    "margin_is_open": _of("a difference, but whether by more than {margin} is open", margin="share"),
+    "tail": _of(
+        "typical calls and the mean disagree: {typical} against {mean}", typical="rough ratio", mean="rough ratio"
+    ),
+    "one_process_beyond": _of("one process: judged beyond {least}", least="share"),
+    "baseline_differs": _of("{name} timed twice differs from itself: {ratio}", ratio="fine ratio"),
+    "slower_at_first": _of("slower at first ({ratio}), not when measured again", ratio="ratio"),
+    "not_steady": _of("slower, but not steady: {why}"),
+    "drifts": _of(
+        "relative to the anchor it drifted by {change} in a launch, the mean over {launches} "
+        "(Mann-Kendall, pooled, p = {p})",
+        change="change",
+        p="p",
+    ),
+    # Of a line of break-even.
+    "no_points": _of("no point of the axis has a number"),
+    "falls": _of(
+        "the ratio falls: {first} at {first_at}, {last} at {last_at}",
+        first="rough ratio",
+        last="rough ratio",
+        first_at="count",
+        last_at="count",
+    ),
+    # Of an effective speed-up.
+    "one_dense_size": _of("a dense ladder needs two sizes"),
+    "larger_is_no_better": _of("a larger dense model has no lower loss"),
+    "equal_cost": _of("the dense models cost the same in it"),
+    "better_is_not_dearer": _of("the dense models of lower loss do not cost more in it"),
+    "seeds_leave_it_open": _of(
+        "the seeds do not narrow it down: it may lie anywhere on the dense ladder, or beyond either end"
+    ),
+    "loss_does_not_fall": _of("the loss does not fall with compute by more than its spread"),
+    "loss_hardly_falls": _of("the loss hardly falls with compute: no amount of it makes up for the difference"),
+    "no_smaller_budget": _of("the anchor was trained with no smaller budget: [isoflop] anchor_budgets names some"),
+    "few_anchor_runs": _of("the sweep left too few runs of the anchor to tell how its loss falls with compute"),
+    # Of the optimum of a curve.
+    "few_sizes": _of("{n:size is|sizes are} too few for a parabola"),
+    "curve_opens_downwards": _of("the curve does not open upwards"),
+    "optimum_is_smaller": _of("the optimum is beyond the smallest size"),
+    "optimum_is_larger": _of("the optimum is beyond the largest size"),
+    # Of a task: why runs are not counted as solved or not, or what comes of it.
+    "shortcut_answers_everything": _of("a shortcut answers everything: no run can show that it solved the task"),
+    "no_run_solved": _of("no run solved it (accuracy of at least {level}): compared by mean accuracy", level="share"),
+    "not_all_or_nothing": _of(
+        "not all or nothing: {close} of {runs} runs are close to {level}; compared by mean accuracy",
+        close="setting",
+        runs="setting",
+        level="share",
+    ),
+    "counted": _of("all or nothing: {solved} of {n} seeds solved it (solved.csv)"),
+}
+
+
+def sentence(reason: Reason) -> Sentence:
+    """Return a reason as a sentence without its full stop."""
+    words, kinds = WORDS[reason.code]
+    return Sentence(words, **{name: _value(given, kinds.get(name)) for name, given in reason.given.items()})
+
+
+def _value(given: Given, kind: Kind | None) -> Value:
+    if isinstance(given, Reason):
+        return sentence(given)
+    if isinstance(given, str) or kind is None:
+        assert isinstance(given, str | int), "any other number has a kind"
+        return given
+    return Estimate(*given, kind=kind) if isinstance(given, tuple) else Estimate(given, kind=kind)
+
+
+@overload
+def in_words(reason: Reason) -> str: ...
+@overload
+def in_words(reason: Reason | None) -> str | None: ...
+def in_words(reason: Reason | None) -> str | None:
+    """Write a reason on one line; None where there is none."""
+    return None if reason is None else plain(sentence(reason))
