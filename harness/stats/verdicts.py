@@ -127,18 +127,16 @@ def _by(clock: Estimates, margin: float) -> Judged:
     return Judged(word, own, of_mean, tail)
 
 
-def _by_cpu(margin: float, disturbed: Disturbed) -> tuple[Judged | None, Reason | str]:
-    """The verdict by CPU time, or why there is none; empty where there is one."""
+def _by_cpu(margin: float, disturbed: Disturbed) -> tuple[Judged | None, Reason]:
+    """The verdict by CPU time, None where it has none to give, and why it does not decide."""
     if disturbed.cpu is None or disturbed.unfit is not None:
         return None, Reason("cpu_does_not_count", why=disturbed.unfit or Reason("cpu_not_recorded"))
-    least = max(margin, disturbed.least or 0.0)
+    least, ratio = max(margin, disturbed.least or 0.0), disturbed.cpu.typical.ratio
     found = _by(disturbed.cpu, least)
-    if found.word in {"better", "worse"} or (found.word != "inconclusive" and least == margin):
-        return found, ""
-    ratio = disturbed.cpu.typical.ratio
     if least > margin:
-        return None, Reason("cpu_undecided_beyond", ratio=ratio, least=least)
-    return None, Reason("cpu_undecided", ratio=ratio)
+        decided = found.word in {"better", "worse"}
+        return found if decided else None, Reason("cpu_undecided_beyond", ratio=ratio, least=least)
+    return found if found.word != "inconclusive" else None, Reason("cpu_undecided", ratio=ratio)
 
 
 def _others(margin: float, disturbed: Disturbed) -> list[tuple[str, Reason]]:

@@ -92,6 +92,16 @@ def test_one_process_needs_a_second_witness(
     assert (found.word, found.by_cpu) == (word, by_cpu)
 
 
+def test_a_difference_by_cpu_time_that_decides_nothing_is_said() -> None:
+    """It is shown, but not whether by more than the margin."""
+    different = near(-2, 1)
+    assert verdicts.verdict(different, MARGIN) == "different"
+    found = verdicts.judge(Estimates(SLOWER), MARGIN, Disturbed(0.9, EQUAL, Estimates(different)))
+    assert (found.word, found.by_cpu) == ("contaminated", False)
+    assert found.reason is not None
+    assert found.reason.given["other"] == Reason("cpu_undecided", ratio=different.ratio)
+
+
 def test_typical_calls_and_the_mean_decide_by_cpu_time_too() -> None:
     apart = near(-3)
     cpu = Estimates(EQUAL, SLOWER, apart)
