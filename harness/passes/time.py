@@ -240,13 +240,13 @@ def _guards(
     names = ", ".join(subject.replaced_clocks) if subject is not None else ""
     clock = "; ".join(filter(None, (names and f"it replaced {names}", apart))) or None
     workload, _, timer = unit.workload.partition("-")
-    unseen = after_timing.why_unseen(case.place, timer)
+    unseen = after_timing.why_unseen(compiled=case.place.compile, timer=timer)
     if unseen or subject is None:
         return {"clock_changed": clock, "unchecked": unseen}
     trains = workload == "train_step"
     seen = batches[:visited] or batches
-    found = after_timing.check(subject, timed, metric.measure, seen, trains=trains, launch=unit.launch)
-    return found | {"clock_changed": clock}
+    model = after_timing.TimedModel.of_case(subject, timed, metric.measure, seen, trains=trains, launch=unit.launch)
+    return after_timing.check(model).notes() | {"clock_changed": clock}
 
 
 def _device_notes(timed: Call, batches: list[Tensor], wall_s: list[float]) -> dict[str, Any]:

@@ -396,10 +396,10 @@ def test_a_gate_that_hovers_at_its_threshold_is_not_accused(monkeypatch: pytest.
         for step in range(12):
             subject.train_step(batches[step % 3])
         torch.manual_seed(seed)
-        found = after_timing.check(
+        timed = after_timing.TimedModel.of_case(
             subject, subject.train_step, lambda each: each.train_step, batches, trains=True, launch=1
         )
-        assert found["reused"] is None, seed
+        assert after_timing.check(timed).reused is None, seed
 
 
 def test_a_module_is_put_back_in_its_own_tensors() -> None:
