@@ -15,7 +15,7 @@ from modbench.harness.core.errors import ModbenchError, UsageError, in_short, un
 from modbench.harness.domain.case import Place
 from modbench.harness.domain.records import Gap
 from modbench.harness.process import clocks
-from modbench.harness.registry import catalogue, own_code
+from modbench.harness.registry import catalogue, user_code
 from modbench.harness.registry.model_sources import sourced
 from modbench.harness.results.outcomes import attempt
 
@@ -67,7 +67,7 @@ def built(case: Case, of: Architecture | None, seed: int = 0) -> Audited:
 
 def why(error: BaseException) -> str:
     """What a model raised, and where."""
-    where = own_code.where_in(error.__traceback__)
+    where = user_code.where_in(error.__traceback__)
     return f"{type(error).__name__}: {in_short(error)}{f' ({where})' if where else ''}"
 
 

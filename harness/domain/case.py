@@ -216,7 +216,7 @@ class Case(Frozen):
         return self.model_copy(update={"twin": False}) if self.twin else self
 
     @property
-    def own(self) -> bool:
+    def is_user_model(self) -> bool:
         """Whether the model is the user's: its closed form and routing are not known."""
         return is_user_model(self.model)
 

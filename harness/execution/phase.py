@@ -418,7 +418,7 @@ def check_clock(file: Path, unit: UnitOfWork, ended_s: float) -> None:
         unit: the unit.
         ended_s: when its end was seen, on this process's monotonic clock.
     """
-    own = {case.id for case in unit.comparison.arms if case.own}
+    own = {case.id for case in unit.comparison.arms if case.is_user_model}
     if not own or not file.exists():
         return
     made_in: Pass = catalogue.load("passes", unit.made_in)

@@ -39,7 +39,7 @@ def units(
 ) -> Iterator[UnitOfWork]:
     """One unit for each arm that is a model of the user's, wherever it is measured; sizes of a sweep are one."""
     for case in comparison.arms:
-        if case.own:
+        if case.is_user_model:
             alone = comparison.model_copy(update={"arms": (case,), "twin": False})
             arm = case.arm if maker.suite.isoflop is None else case.variant
             yield maker.unit(f"{PASS.name}-{arm}", alone, PASS.name, WORK)

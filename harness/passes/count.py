@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from modbench.harness.domain.suite import Suite
-    from modbench.harness.flops import own_router
+    from modbench.harness.flops import user_router
     from modbench.harness.flops.counter import Count, Row
     from modbench.harness.profiling.operators_of_a_call import Found
     from modbench.harness.subject.subject import Subject
@@ -170,7 +170,7 @@ def count(
         parts: what is counted besides what every number needs (`domain/case.py`).
         say: called with each step, in words.
     """
-    counted = _own(case, seed, inputs, parts, say) if case.own else _reference(case, seed, parts, say)
+    counted = _own(case, seed, inputs, parts, say) if case.is_user_model else _reference(case, seed, parts, say)
     seen = attempt(partial(executed, case, seed, counted.notes, hardware=hardware, parts=parts, say=say))
     if isinstance(seen, Gap):
         reasons = dict.fromkeys(("forward_executed", "train_step_hardware"), f"real tensors: {seen.reason}")
@@ -188,32 +188,32 @@ def _reference(case: Case, seed: int, parts: Sequence[Counts], say: Say) -> Coun
     """Compare the closed form with the counters on the meta device (shapes only): no memory, and little time."""
     import torch
 
-    from modbench.harness.flops import counter, own_router
+    from modbench.harness.flops import counter, user_router
     from modbench.harness.subject.build import build_module
 
     model, config, place = catalogue.load("models", case.model), case.config, case.place
     cost = case_cost(case)
     assert cost is not None
     source, depth_ratio = "closed form, checked against torch's counter", None
-    step: tuple[Count, own_router.Tally] | None = None
+    step: tuple[Count, user_router.Tally] | None = None
     say("FLOPs by torch's counter")
     with torch.device("meta"):
         module = build_module(case, seed)
         tokens_BT = torch.zeros(place.batch_size, place.seq_len, dtype=torch.int64)
-        routers = own_router.routers_in(module, own=case.facts.own_router)
+        routers = user_router.routers_in(module, own=case.facts.own_router)
         if "training" in parts:
-            step = own_router.train(module, tokens_BT, routers)
+            step = user_router.train(module, tokens_BT, routers)
         else:
             source += f"; {NO_TRAINING}"
     if model.dynamic or model.pairs(module) is not None:  # its cost depends on the input: see what it does
         module = build_module(case, seed)
         _whole_squares(module)
         tokens_BT = torch.randint(config.vocab_size, tokens_BT.shape, generator=torch.Generator().manual_seed(seed))
-    forward, of_routers = own_router.forward(module, tokens_BT, routers)
-    explained = {**model.explained, **own_router.explained(routers, config.router)}
+    forward, of_routers = user_router.forward(module, tokens_BT, routers)
+    explained = {**model.explained, **user_router.explained(routers, config.router)}
     if routers:
-        cost = own_router.with_routers(cost, routers, of_routers, step)
-        source += own_router.source(config.router, of_routers, cost)
+        cost = user_router.with_routers(cost, routers, of_routers, step)
+        source += user_router.source(config.router, of_routers, cost)
     nominal = cost.forward
     if model.dynamic:
         realised: list[int] = module.realised  # type: ignore[assignment]  # every dynamic model has it
@@ -240,7 +240,7 @@ def _reference(case: Case, seed: int, parts: Sequence[Counts], say: Say) -> Coun
         fvcore_reason=reason,
         modules=_modules(table),
         explained=explained,
-        decode_elements=None if reads is None else reads + own_router.weights(routers),
+        decode_elements=None if reads is None else reads + user_router.weights(routers),
         effective_capacity=config.kept(place.seq_len) / place.seq_len if rounded else None,
     )
     trained = [] if step is None else [counter.Row("the whole train step", cost.train_step, step[0].total)]
@@ -389,7 +389,7 @@ def _of_case(case: Case, anchor: Case, forward: float, parts: Sequence[Counts], 
         models, forwards, steps = models + 1, forwards + 3, steps + 2
     if hardware:
         models, forwards = models + 1, forwards + 4
-    if case.own:
+    if case.is_user_model:
         forwards += OWN_FORWARDS
         if "training" in parts:
             models, forwards = models + 2, forwards + OWN_TRAINED

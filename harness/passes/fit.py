@@ -32,7 +32,7 @@ from modbench.harness.flops.closed_form import closed_form
 from modbench.harness.machine import cuda_driver, nvml
 from modbench.harness.memory.rss_mark import MALLOC
 from modbench.harness.process import clocks, processes
-from modbench.harness.registry import own_code
+from modbench.harness.registry import user_code
 from modbench.harness.results.outcomes import attempt, measured, missing
 
 Fits = Callable[[int], bool]
@@ -131,7 +131,7 @@ def bracket(fits: Fits, start: int, most: int) -> tuple[int, int | None]:
 
 def forecast(case: Case, budget: int, axis: str, most: int) -> int | None:
     """The largest value of an axis whose forecast fits; None for a user's model."""
-    if case.own:
+    if case.is_user_model:
         return None
 
     def needed(value: int) -> float:
@@ -162,7 +162,7 @@ def _try(case: Case, budget: int, axis: str, limit_s: float, value: int) -> bool
     grown = case.model_copy(update={"config": config, "place": case.place.model_copy(update={axis: value})})
     # The trial ends by itself too, should this process be stopped.
     asked = {"case": grown.model_dump(mode="json"), "budget": budget, "limit_s": limit_s + LATE_S}
-    request = json.dumps(asked | {"hashes": own_code.hashes()})
+    request = json.dumps(asked | {"hashes": user_code.hashes()})
     try:
         done = processes.answer(
             [sys.executable, "-m", TRIAL], limit_s, said=request.encode(), environment=os.environ | MALLOC
@@ -172,7 +172,7 @@ def _try(case: Case, budget: int, axis: str, limit_s: float, value: int) -> bool
     said = done.stdout.decode(errors="replace").strip().rpartition("\n")[2]
     if said.startswith("{"):
         answer = json.loads(said)
-        own_code.take(answer["ran"])
+        user_code.take(answer["ran"])
         return bool(answer["fits"])
     if done.returncode == -signal.SIGKILL:  # the machine itself ran out of memory
         return False

@@ -125,9 +125,9 @@ def forecasts(case: Case, steps: int = 0) -> Forecasts:
         steps: decode steps for which a cache has room beyond its context; a user's grows as it is filled.
     """
     cost, width = case_cost(case), ELEMENT_BYTES[case.place.dtype]
-    decode = case_decode_cost(case, case.place.seq_len + (0 if case.own else steps))
+    decode = case_decode_cost(case, case.place.seq_len + (0 if case.is_user_model else steps))
     held = {"memory/kv_cache": decode.held * width if decode else None}
-    if cost is not None and not case.own:
+    if cost is not None and not case.is_user_model:
         params = cost.params * width
         return Forecasts(
             {

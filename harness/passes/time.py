@@ -84,7 +84,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
     guards = {
         case.id: _guards(unit, metrics[0], subjects.get(case.id), case, timed[case.id], visited, apart)
         for case in unit.comparison.arms
-        if case.own and case.id in timed
+        if case.is_user_model and case.id in timed
     }
     for metric in metrics:
         for case in unit.comparison.arms:
@@ -102,7 +102,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
 
 def varies(case: Case, workload: str) -> bool:
     """Whether the cost of a call may depend on its input. True for a user's model, where this is unknown."""
-    if case.own:
+    if case.is_user_model:
         return True
     facts = case.facts
     chosen = "balance" in (facts.keys or ()) and case.config.choice == "token"  # as many experts as its tokens choose
@@ -141,7 +141,9 @@ def _prepare(
 
     subject = Subject(case, unit.protocol.seed, decode=unit.protocol.decode, clock=clock)
     batches = subject.inputs(unit.protocol.seed, inputs)
-    if unit.launch == 0 or case.own:  # launches differ in their process only; of a user's model that is not known
+    if (
+        unit.launch == 0 or case.is_user_model
+    ):  # launches differ in their process only; of a user's model that is not known
         subject.check(batches[0])
     subject.module.train(metric.workload == "train_step")
     timed = metric.measure(subject)

@@ -204,7 +204,7 @@ def operators(case: Case, workload: str) -> Listed | None:
 
 def _share(case: Case, anchor: Case, workload: str) -> float:
     """What a case costs, as a share of its anchor; 1 for a user's model."""
-    if case.own or anchor.own:
+    if case.is_user_model or anchor.is_user_model:
         return 1.0
     if workload == "decode":
         costs = [case_decode_cost(side, case.place.seq_len) for side in (case, anchor)]

@@ -21,7 +21,7 @@ from modbench.harness.core.contracts import AnyMetric, Corpus, Metric, Model, Ta
 from modbench.harness.core.errors import UsageError, in_short, shown, unknown
 from modbench.harness.core.sinks import Sink
 from modbench.harness.domain.passes import Pass
-from modbench.harness.registry import discovery, own_code
+from modbench.harness.registry import discovery, user_code
 from modbench.harness.registry.discovery import KINDS, Entry, one_of
 
 if TYPE_CHECKING:
@@ -98,12 +98,12 @@ def _module_of(entry: Entry) -> ModuleType:
     known = sys.modules.get(name)
     if known is not None and known.__file__ == str(entry.path):
         return known
-    own_code.import_from_source(
+    user_code.import_from_source(
         entry.path.parents[1]
     )  # what it loads from there too: nothing agreed to what was compiled
     try:
-        with own_code.beside(entry.path):
-            return own_code.module_from_file(entry.path, name)
+        with user_code.beside(entry.path):
+            return user_code.module_from_file(entry.path, name)
     except BaseException:
         sys.modules.pop(name, None)  # half of it ran
         raise

@@ -14,7 +14,7 @@ from modbench.harness.domain.case import Case, Made
 from modbench.harness.domain.notes import Notes
 from modbench.harness.domain.records import Failure, Gap, Outcome
 from modbench.harness.process.graceful_stop import end_if_lost
-from modbench.harness.registry import own_code
+from modbench.harness.registry import user_code
 
 # A user's model may raise anything, including SystemExit; an interrupt must end the run.
 SURVIVABLE: tuple[type[BaseException], ...] = (Exception, SystemExit)
@@ -65,7 +65,7 @@ def gap_of(error: BaseException) -> Gap:
         text = text[:300] + "…"
     name = type(error).__name__
     said = f"{name}: {text}" if text else name
-    where = own_code.where_in(error.__traceback__)
+    where = user_code.where_in(error.__traceback__)
     return Gap(status="failed", kind=_kind(error, text), reason=f"{said} ({where})" if where else said)
 
 

@@ -22,7 +22,7 @@ from modbench.harness.core.train_plan import TrainRun, learning_rate
 from modbench.harness.core.units import human_duration
 from modbench.harness.process import clocks, graceful_stop
 from modbench.harness.process.torchrun import ALONE, Ranks
-from modbench.harness.registry import own_code
+from modbench.harness.registry import user_code
 from modbench.harness.training import checkpoint
 from modbench.harness.training.parallel import piece, share
 
@@ -102,7 +102,7 @@ class Trainer:
                 raise Unmeasured(
                     "FSDP gives aux_loss() a part of the weights: set train.parallel=ddp, or train on one rank"
                 )
-            same = not subject.case.own
+            same = not subject.case.is_user_model
             self.model = share(subject.module, ranks, run.parallel, self.device, same_buffers=same)
             if subject.case.place.compile:
                 self.model = cast("torch.nn.Module", torch.compile(self.model))
@@ -277,7 +277,7 @@ class Trainer:
         body = {
             "format": checkpoint.FORMAT,
             "fingerprint": self.fingerprint,
-            "code": own_code.ran(),
+            "code": user_code.ran(),
             "step": self.step,
             "model": dict(model),
             "optimizer": dict(optimizer),

@@ -402,7 +402,7 @@ class Tables:
         found = self.labels(case, metric)
         notes = next(iter(self.cell(case.id, metric.key).notes(TrainNotes)), None)
         if notes is not None and notes.sees_future and metric.key != CAUSAL_LOSS:
-            found.insert(0, Label.NOT_AUTOREGRESSIVE if case.own else Label.SAW_FUTURE)
+            found.insert(0, Label.NOT_AUTOREGRESSIVE if case.is_user_model else Label.SAW_FUTURE)
         return list(dict.fromkeys(found))
 
     def escapes(self, metric: Metric, *sides: Case) -> str | None:

@@ -143,7 +143,7 @@ class Again:
 
     def _lacks_rivals(self, wanted: Sequence[Case]) -> bool:
         """Whether users' models are among these cases without any of their dense models of equal cost, which `-k` keeps."""
-        own, here = {case.arm for case in wanted if case.own}, {case.arm for case in wanted}
+        own, here = {case.arm for case in wanted if case.is_user_model}, {case.arm for case in wanted}
         here |= {each.arms[0].arm for each in self.plan.comparisons}  # anchors are measured in any case
         beside = {rung.arm for rung in self.plan.ladder if rung.target in own}
         return self.plan.suite.rival != "none" and bool(beside) and not beside & here

@@ -291,10 +291,10 @@ def test_a_package_serves_what_it_exports(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_folder_of_a_users_model_holds_no_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is on the path only since a model was named there, and may be a stranger's."""
-    from modbench.harness.registry import own_code
+    from modbench.harness.registry import user_code
 
     install(tmp_path, "stranger", "1.0", "[modbench.metrics]\nevil = stranger.m\n", m="")
-    monkeypatch.setattr(own_code, "_FOLDERS", {tmp_path.resolve()})
+    monkeypatch.setattr(user_code, "_FOLDERS", {tmp_path.resolve()})
     monkeypatch.syspath_prepend(str(tmp_path))
     catalogue.forget()
     assert [point.package for point in discovery.entry_points() if "stranger" in point.package] == []

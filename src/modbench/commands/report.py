@@ -50,8 +50,8 @@ def report(
     from modbench.harness.core.errors import IncompleteError, UsageError
     from modbench.harness.process import exit_codes
     from modbench.harness.registry.consent import in_words
-    from modbench.harness.results.own_files import missing_sources as missing
     from modbench.harness.results.trust import changed_since
+    from modbench.harness.results.user_files import missing_sources as missing
     from modbench.reports.format import DEFAULT, named
 
     if out is not None and not out.strip():

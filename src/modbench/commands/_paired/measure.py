@@ -140,7 +140,7 @@ def request(sides: tuple[str, ...], suite: str, given: PairedFlags, *, only: boo
         raise UsageError(
             f"{suite} names {named} itself: both revisions have it only where it is given as --model {named}."
         )
-    arms = {case.arm: case for case in plan.cases if case.own}
+    arms = {case.arm: case for case in plan.cases if case.is_user_model}
     if not sides and len(arms) > len({case.model for case in arms.values()}):
         raise UsageError(f"two builds are compared; these are {', '.join(arms)}. Give each option one value.")
     known = catalogue.metrics()
