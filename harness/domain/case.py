@@ -95,7 +95,7 @@ class UnitFacts(Frozen):
         trains: whether it trains a model.
         confirms: whether it trains again what a sweep found best.
         about_machine: whether it finds out something that belongs to no metric: about the machine, or of a whole model.
-        predicts: whether its pass says itself how long it takes (`Pass.takes`).
+        predicts: whether its pass says itself how long it takes (`Pass.estimate_seconds`).
         environment: environment variables that its process needs before it starts.
         most: how many times the predicted work it may take at most.
         besides_s: seconds that it may take at most besides that work.

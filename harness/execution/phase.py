@@ -22,7 +22,7 @@ from modbench.harness.core.files import now
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.records import Death, Gap, Outcome, Record
-from modbench.harness.execution.launching import Launcher, Started
+from modbench.harness.execution.launching import Launcher, Started, is_remote
 from modbench.harness.execution.limits import in_words
 from modbench.harness.execution.stopping import Stop
 from modbench.harness.planning.plan import Plan
@@ -223,7 +223,7 @@ class _Phase(Generic[Started]):
                     raise KeyboardInterrupt
                 if not stop.finishing:
                     self._start()
-                elif launcher.apart:
+                elif is_remote(launcher):
                     break
                 else:
                     self._ask()
@@ -238,7 +238,7 @@ class _Phase(Generic[Started]):
                 raise KeyboardInterrupt
         finally:  # with units that run only after an interrupt or an error
             stop.ending = stop.ending or bool(self.running)
-            if launcher.apart and self.running:
+            if is_remote(launcher) and self.running:
                 stop.left = launcher.leave(self.running)
             else:
                 for handle in self.running:
@@ -252,7 +252,7 @@ class _Phase(Generic[Started]):
                 self.run.lock.check()
             if unit.name not in self.retried:
                 self.run.progress.started(unit)
-            if not launcher.apart:  # what an earlier run left, and is measured again, is kept until now
+            if not is_remote(launcher):  # what an earlier run left, and is measured again, is kept until now
                 folder.record(unit).unlink(missing_ok=True)
             self.running.append(launcher.start(unit, folder, self.limits[unit.name]))
 
@@ -281,7 +281,7 @@ class _Phase(Generic[Started]):
         self.running.remove(handle)
         if run.lock is not None:
             run.lock.check()
-        if not run.launcher.apart:  # clocks of other machines began elsewhere
+        if not is_remote(run.launcher):  # clocks of other machines began elsewhere
             check_clock(handle.record, unit, time.monotonic())
         log = run.folder.log(unit)
         if not handle.record.exists():

@@ -141,11 +141,13 @@ def units(maker: UnitMaker, comparison: Comparison, metrics: Sequence[AnyMetric]
     of_training = any(catalogue.pass_of(metric).trains for metric in metrics)
     name = f"{PASS.name}-{'train-' if of_training else ''}{comparison.label}"
     made = maker.unit(name, comparison, PASS.name, 0.0)
-    made = made.model_copy(update={"protocol": made.protocol.model_copy(update={"counts": asked(maker.suite)})})
+    made = made.model_copy(
+        update={"protocol": made.protocol.model_copy(update={"counts": required_counts(maker.suite)})}
+    )
     yield made.model_copy(update={"flops": work(made, partial(maker.forward, comparison))})
 
 
-def takes(unit: UnitOfWork, forward_s: Callable[[Case], float]) -> float:
+def estimate_seconds(unit: UnitOfWork, forward_s: Callable[[Case], float]) -> float:
     """Seconds of a unit, given those of a forward pass: the rest is Python, whatever the machine's products take."""
     speed = ASSUMED_FLOP_PER_S["cpu"]
     return work(unit, lambda case: forward_s(case) * speed) / speed
@@ -344,10 +346,12 @@ def _own(case: Case, seed: int, inputs: int, parts: Sequence[Counts], say: Say) 
     return Counted(found, params, notes, reasons)
 
 
-PASS = Pass(name="count", run=run, units=units, notes=CountNotes, always=True, takes=takes)
+PASS = Pass(
+    name="count", run=run, units=units, notes=CountNotes, runs_for_every_case=True, estimate_seconds=estimate_seconds
+)
 
 
-def asked(suite: Suite) -> tuple[Counts, ...]:
+def required_counts(suite: Suite) -> tuple[Counts, ...]:
     """What the suite's metrics need of a count, besides what every number needs to be believed.
 
     By suite and not by comparison: a case may be in several, and the report reads one count of it.
@@ -356,7 +360,7 @@ def asked(suite: Suite) -> tuple[Counts, ...]:
     metrics = [known[key] for key in catalogue.needed(suite.metrics)]
     wanted: dict[Counts, bool] = {
         "training": any(metric.workload in {"train_step", "train"} for metric in metrics),
-        "third_opinion": any(metric.made_in == "count" for metric in metrics),
+        "third_opinion": any(metric.measured_by == "count" for metric in metrics),
         "forward_operators": any(metric.needs == "roofline" and metric.workload == "forward" for metric in metrics),
         "train_operators": any(metric.needs == "roofline" and metric.workload == "train_step" for metric in metrics),
     }

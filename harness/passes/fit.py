@@ -217,12 +217,12 @@ def longest(unit: UnitOfWork) -> float:
 PASS = Pass(
     name="fit",
     run=run,
-    worth=300.0,
+    forward_equivalents=300.0,
     notes=FitNotes,
     phase=Phase.FIT,
-    alone=True,
-    cold=True,
-    besides=longest,
+    exclusive=True,
+    fresh_interpreter=True,
+    fixed_overhead_s=longest,
     no_interval=f"found by bisection, within {percent(FIT_RESOLUTION)}: no interval",
     settings=lambda suite, _case: suite.fit,
 )

@@ -157,4 +157,4 @@ def forecasts(case: Case, steps: int = 0) -> Forecasts:
     )
 
 
-PASS = Pass(name="memory", run=run, worth=9.0, notes=MemoryNotes, phase=Phase.TRAIN)
+PASS = Pass(name="memory", run=run, forward_equivalents=9.0, notes=MemoryNotes, phase=Phase.TRAIN)

@@ -138,8 +138,8 @@ PASS = Pass(
     phase=Phase.TRAIN,
     order=2,
     trains=True,
-    once=True,
+    once_per_sweep=True,
     no_interval="the best of the tried rates: no interval",
-    most=lambda unit: 1 + MOST_MORE / len(unit.protocol.rates),
+    timeout_factor=lambda unit: 1 + MOST_MORE / len(unit.protocol.rates),
     settings=lambda suite, _case: suite.isoflop,
 )

@@ -41,10 +41,10 @@ PASS = Pass(
     name="rss",
     run=run,
     each="case",
-    worth=15.0,
+    forward_equivalents=15.0,
     notes=MemoryNotes,
     phase=Phase.TRAIN,
     order=1,
-    cold=True,
+    fresh_interpreter=True,
     environment=MALLOC,
 )

@@ -184,8 +184,8 @@ def _metrics(_included: str) -> _Metrics:
             taken = metric.key in found.known
             assert not (entry.shipped and taken), f"two shipped metrics have the key {metric.key!r}"
             problem = f"there is a metric {metric.key!r} already. Give this one another key" if taken else ""
-            if not entry.shipped and metric.made_in and metric.made_in not in passes():
-                problem = _no_pass(metric.key, metric.made_in)
+            if not entry.shipped and metric.measured_by and metric.measured_by not in passes():
+                problem = _no_pass(metric.key, metric.measured_by)
             if problem:
                 error = BrokenError(replace(entry, problem=problem))
                 found.broken.append(error.entry)
@@ -230,7 +230,7 @@ def _passes(_included: str) -> tuple[dict[str, Pass], list[Entry]]:
 
 def pass_of(metric: AnyMetric) -> Pass:
     """The pass that measures a metric; for a derived metric, the pass that measures its source."""
-    return passes()[metric.made_in or metrics()[metric.source].made_in]
+    return passes()[metric.measured_by or metrics()[metric.source].measured_by]
 
 
 def needed(keys: tuple[str, ...]) -> frozenset[str]:
@@ -262,25 +262,27 @@ def _facts_of_unit(name: str, workload: str, keys: tuple[str, ...], _included: s
     from modbench.harness.domain.case import Made, UnitFacts  # what lists names must not load pydantic
 
     made_in, asked = passes()[name], needed(keys)
-    measured = [metric for metric in metrics().values() if metric.made_in == name and workload in {"", metric.group}]
+    measured = [
+        metric for metric in metrics().values() if metric.measured_by == name and workload in {"", metric.group}
+    ]
     return UnitFacts(
         phase=made_in.phase,
         # A pass that always runs measures all its metrics.
         makes=tuple(
             Made(metric.key, metric.unit)
             for metric in measured
-            if metric.key in asked or (made_in.always and not metric.on_request)
+            if metric.key in asked or (made_in.runs_for_every_case and not metric.on_request)
         ),
         samples=made_in.samples,
         column=made_in.column,
-        alone=made_in.alone,
+        alone=made_in.exclusive,
         timed=made_in.timed,
-        cold=made_in.cold,
+        cold=made_in.fresh_interpreter,
         repeated=made_in.repeated,
         trains=made_in.trains,
         confirms=made_in.confirms,
         about_machine=made_in.findings is not None,
-        predicts=made_in.takes is not None,
+        predicts=made_in.estimate_seconds is not None,
         environment=tuple(made_in.environment.items()),
     )
 
@@ -310,7 +312,7 @@ def forget() -> None:
 TYPES = {"models": Model, "passes": Pass, "corpora": Corpus, "tasks": Task, "sinks": Sink}
 # Types that this package cannot import, known by what is asked of them.
 PARTS = {
-    "doubts": ("finds", "advice", "label"),
+    "doubts": ("check", "advice", "label"),
     "probes": ("title", "check", "order", "of"),
     "rules": ("groups", "is_conditional", "decide"),
     "panels": ("title", "order", "span", "render"),

@@ -351,10 +351,10 @@ class Tables:
             self.drift(case, metric),
             self._alike.get(case.arm, {}),
             self.without_own.get((self.comparison(case, metric).label, self.source(metric).key)),
-            timed=bool(metric.made_in) and self.made_in(metric).times,
+            timed=bool(metric.measured_by) and self.made_in(metric).times,
             audited=self._audited(case),
         )
-        found = {name: doubt.finds(evidence) for name, doubt in self.doubts.items()}
+        found = {name: doubt.check(evidence) for name, doubt in self.doubts.items()}
         return {name: said for name, said in found.items() if said}
 
     def _audited(self, case: Case) -> Mapping[Label, str]:
@@ -502,7 +502,7 @@ def _numbers(tables: Tables, cases: Sequence[Case]) -> Iterator[Number]:
         if params is not None:
             yield where, "params", 0, (float(params),)
         for key, metric in tables.metrics.items():
-            trained = bool(metric.made_in) and tables.made_in(metric).samples == "seeds"
+            trained = bool(metric.measured_by) and tables.made_in(metric).samples == "seeds"
             if (trained or key.startswith("flops/")) and (case.id, key) in tables.cells:
                 for number, outcome in tables.cells[case.id, key].outcomes:
                     yield where, key, number, tuple(outcome.samples.get("value", ()))

@@ -13,7 +13,7 @@ from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageEr
 from modbench.harness.domain.suite import EFFORTS
 from modbench.harness.execution import resuming, runner, stopping
 from modbench.harness.execution.launcher_profile import read_profile
-from modbench.harness.execution.launching import is_remote
+from modbench.harness.execution.launching import is_remote_launcher
 from modbench.harness.execution.user_model_costs import UserModelCosts
 from modbench.harness.machine import accelerators, certificate, environment
 from modbench.harness.planning import plan
@@ -228,7 +228,7 @@ def prepare(
     """
     catalogue.find("launchers", launcher)
     words = (*(read_profile(launcher_profile) if launcher_profile else ()), *options)
-    remote = is_remote(launcher)  # units run on other machines than this one
+    remote = is_remote_launcher(launcher)  # units run on other machines than this one
     resolved = make_plan(suite_name, flags, select, only_plan=remote)
     runner.launcher_for(resolved, launcher, words)
     folder = new_folder(resolved, out)
@@ -365,7 +365,7 @@ def _run(
     from modbench.reports.page import render
 
     # Jobs on other machines go on: nothing is finished here.
-    stop = stopping.Stop(None if is_remote(launcher) else progress.finishing)
+    stop = stopping.Stop(None if is_remote_launcher(launcher) else progress.finishing)
     try:
         with stopping.signals(stop):
             try:

@@ -289,7 +289,7 @@ from modbench.harness.core.contracts import Metric
 spec = importlib.util.spec_from_file_location("beside", {beside!r})
 beside = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(beside)
-METRICS = (Metric("weights/{name}", "B", "lower", "inspect", "Weights.", beside.measure, made_in="inspect"),)
+METRICS = (Metric("weights/{name}", "B", "lower", "inspect", "Weights.", beside.measure, measured_by="inspect"),)
 """
 
 

@@ -32,7 +32,7 @@ from modbench.harness.results.workspace import Workspace
 def prepare() -> Plan:
     """Load what commands need, leave out the pass that builds real models, and plan the stub suite."""
     passes = catalogue.passes()
-    passes["count"] = dataclasses.replace(passes["count"], always=False)
+    passes["count"] = dataclasses.replace(passes["count"], runs_for_every_case=False)
     for room in ("panels", "doubts"):
         for name in catalogue.entries(room):
             catalogue.load(room, name)

@@ -38,8 +38,8 @@ def made() -> Plan:
 class Fake:
     """A launcher whose units end when they are waited for, and that notes what is asked of it."""
 
-    def __init__(self, *, apart: bool = False, exitcode: int = 0, writes: bool = True) -> None:
-        self.apart, self.exitcode, self.writes = apart, exitcode, writes
+    def __init__(self, *, is_remote: bool = False, exitcode: int = 0, writes: bool = True) -> None:
+        self.is_remote, self.exitcode, self.writes = is_remote, exitcode, writes
         self.events: list[str] = []
         self.on_wait: Any = lambda: None
         self.waits, self.ends_at = 0, 1  # the call of `wait` by which units have ended
@@ -135,7 +135,7 @@ def test_training_units_are_asked_once_and_come_back_without_a_record(tmp_path: 
 
 
 def test_units_elsewhere_go_on(made: Plan, tmp_path: Path) -> None:
-    folder, launcher, stop = run_folder.create(str(tmp_path / "run"), "s"), Fake(apart=True), Stop()
+    folder, launcher, stop = run_folder.create(str(tmp_path / "run"), "s"), Fake(is_remote=True), Stop()
     launcher.on_wait, launcher.ends_at = lambda: stop.take(signal.SIGINT), 9
     with pytest.raises(KeyboardInterrupt):
         run(made, folder, launcher, stop, at_once=len(made.units))

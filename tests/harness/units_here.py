@@ -30,7 +30,7 @@ class Ended:
 class Here:
     """Runs each unit as it is started; one that would end its process ends the test."""
 
-    apart = False
+    is_remote = False
 
     def __init__(self, **_: object) -> None:
         pass

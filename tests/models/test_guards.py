@@ -157,7 +157,7 @@ def test_a_claim_that_could_not_be_checked_says_so() -> None:
     assert (claim.rows, claim.masked) == (None, False)
     assert "could not be checked" in plain(claimed(CountNotes(claims=(claim,))))
     doubted = evidence(counted={"claims": [claim.model_dump()]})
-    assert "layers.0.inner" in str(catalogue.load("doubts", "unchecked").finds(doubted))
+    assert "layers.0.inner" in str(catalogue.load("doubts", "unchecked").check(doubted))
 
 
 def test_a_model_whose_logits_are_not_finite_is_not_called_causal() -> None:

@@ -248,7 +248,7 @@ class LocalLauncher:
         options: none are known.
     """
 
-    apart = False
+    is_remote = False
 
     def __init__(self, *, cold: bool, threads: int, device: Device = "cpu", options: Sequence[str] = ()) -> None:
         if options:
