@@ -21,7 +21,7 @@ from modbench.harness.core.errors import ModbenchError
 from modbench.harness.core.files import now
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.domain.passes import Pass
-from modbench.harness.domain.records import Death, Gap, Outcome, Record
+from modbench.harness.domain.records import Death, Missing, Outcome, Record
 from modbench.harness.execution.launching import Launcher, Started, is_remote
 from modbench.harness.execution.limits import in_words
 from modbench.harness.execution.stopping import Stop
@@ -383,12 +383,12 @@ def _lost(
         (file.parent.parent if part else file.parent).parent / log
     ).exists()  # a job may have ended before it wrote one
     reason = f"{died.reason}; see {log}" if there else died.reason
-    gap = Gap(status="failed", kind=died.kind, reason=reason)
+    why = Missing(status="failed", kind=died.kind, reason=reason)
     for case in unit.comparison.arms:
         if only_own and not case.facts.runs_user_code:
             continue
         for made in unit.facts.makes:
-            yield missing(case, made, gap)
+            yield missing(case, made, why)
 
 
 def death(exitcode: int | None, *, timed_out: bool, log: Path | None = None, limit: str = "its time limit") -> Death:

@@ -23,7 +23,7 @@ def main() -> None:
     user_code.expect(request["hashes"])
     case = Case.model_validate(request["case"])
 
-    from modbench.harness.results.outcomes import gap_of
+    from modbench.harness.results.outcomes import missing_after
     from modbench.harness.subject.subject import Subject
 
     warm_up(case)
@@ -35,7 +35,7 @@ def main() -> None:
         for _ in range(2):
             subject.train_step(tokens_BT)
     except Exception as error:
-        if gap_of(error).kind == "oom":
+        if missing_after(error).kind == "oom":
             _answer(fits=False)
             return
         raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from modbench.harness.domain.records import Gap
+from modbench.harness.domain.records import Missing
 from modbench.harness.results import workspace
 from modbench.harness.results.outcomes import attempt
 
@@ -51,7 +51,7 @@ class Watch:
         """Return the summary of what the routers do, or None and the reason: of a user's model `observe` may fail."""
         look = partial(_look_closely, subject, self._windows, self._drift)
         found = attempt(look) if subject.case.is_user_model else look()
-        return (None, f"not reported: {found.reason}") if isinstance(found, Gap) else (found, "")
+        return (None, f"not reported: {found.reason}") if isinstance(found, Missing) else (found, "")
 
 
 def _look_closely(subject: Subject, windows: Windows, drift: Drift) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from modbench.harness.core.errors import Unmeasured
 from modbench.harness.domain.case import COUNTS, Case, Comparison, Counts, UnitOfWork
 from modbench.harness.domain.notes import CARRIER, WHOLE, Causality, CountNotes, ModuleFlops, Operators
 from modbench.harness.domain.passes import Pass
-from modbench.harness.domain.records import Gap, Outcome
+from modbench.harness.domain.records import Missing, Outcome
 from modbench.harness.flops.closed_form import case_cost, case_decode_cost
 from modbench.harness.passes.time import MANY_INPUTS, number_of_inputs
 from modbench.harness.planning.plan import ASSUMED_FLOP_PER_S
@@ -114,15 +114,15 @@ def run(unit: UnitOfWork, metrics: list[Metric[Counted, float]]) -> Iterator[Out
             made = partial(count, case, unit.protocol.seed, hardware=hardware, inputs=inputs, parts=parts, say=say)
             counted = attempt(made)
         for metric in metrics:
-            if isinstance(counted, Gap):
+            if isinstance(counted, Missing):
                 unknown = CountNotes(guards=f"nothing could be counted: {counted.reason}")
                 yield missing(case, metric, counted, unknown)
                 continue
             if counted.mismatch:
-                yield missing(case, metric, Gap(status="failed", kind="flops_mismatch", reason=counted.mismatch))
+                yield missing(case, metric, Missing(status="failed", kind="flops_mismatch", reason=counted.mismatch))
                 continue
             value = attempt(partial(metric.measure, counted))
-            if isinstance(value, Gap):
+            if isinstance(value, Missing):
                 yield missing(case, metric, value)
                 continue
             # Long notes are kept once per case.
@@ -174,7 +174,7 @@ def count(
     """
     counted = _own(case, seed, inputs, parts, say) if case.is_user_model else _reference(case, seed, parts, say)
     seen = attempt(partial(executed, case, seed, counted.notes, hardware=hardware, parts=parts, say=say))
-    if isinstance(seen, Gap):
+    if isinstance(seen, Missing):
         reasons = dict.fromkeys(("forward_executed", "train_step_hardware"), f"real tensors: {seen.reason}")
         reason = "; ".join(filter(None, [counted.notes.guards, seen.reason]))
         return replace(
@@ -321,15 +321,15 @@ def _own(case: Case, seed: int, inputs: int, parts: Sequence[Counts], say: Say) 
             [counter.Row(WHOLE, cost.forward, total), counter.Row("parameters", cost.params, params)], {}
         )
     third, reason = _third(subject.module, batches[0], parts, say)
-    trained: tuple[float, float] | Gap = Gap(status="skipped", reason=NO_TRAINING)
+    trained: tuple[float, float] | Missing = Missing(status="skipped", reason=NO_TRAINING)
     if "training" in parts:
         say("training mode against evaluation mode")
         trained = attempt(partial(training.shares, partial(subject_of, case, seed, TRAINED_INPUTS)))
     notes = CountNotes(
         operators=Operators(unknown=out_of_sight),
-        trained_share=None if isinstance(trained, Gap) else trained[0],
-        train_forward_share=None if isinstance(trained, Gap) else trained[1],
-        training_unchecked=trained.reason if isinstance(trained, Gap) else None,
+        trained_share=None if isinstance(trained, Missing) else trained[0],
+        train_forward_share=None if isinstance(trained, Missing) else trained[1],
+        training_unchecked=trained.reason if isinstance(trained, Missing) else None,
         counted_inputs=len(counts) if varies else 1,
         source=source,
         uncounted=tuple(forward.unknown),
@@ -453,22 +453,22 @@ def executed(
         subject, _ = subject_of(case, seed, 0)  # nothing else is measured with it
         found["train_step_hardware"] = float(counter.train(subject.module, third_BT, subject.counted_loss()).total)
     del subject
-    gaps = [known.guards, *(found.reason for found in (reused, guard) if isinstance(found, Gap))]
+    unchecked = [known.guards, *(found.reason for found in (reused, guard) if isinstance(found, Missing))]
     notes = known.model_copy(
         update={
             "operators": Operators(cheap=seen.operators["cheap"], unknown=seen.operators["unknown"] | out_of_sight),
             "claims": stated,
             "claims_reason": None if stated else NO_CLAIM,
-            "reused": None if isinstance(reused, Gap) else reused,
+            "reused": None if isinstance(reused, Missing) else reused,
             "other_precision": precision.found(),
-            "causality": None if isinstance(guard, Gap) else guard,
-            "guards": "; ".join(filter(None, gaps)) or None,
+            "causality": None if isinstance(guard, Missing) else guard,
+            "guards": "; ".join(filter(None, unchecked)) or None,
         }
     )
     return found, notes.model_copy(update=_operators(case, seed, recorder.found, parts, say))
 
 
-def _reads_future(case: Case, module: nn.Module, tokens_BT: Tensor, seed: int, say: Say) -> Causality | Gap:
+def _reads_future(case: Case, module: nn.Module, tokens_BT: Tensor, seed: int, say: Say) -> Causality | Missing:
     """Whether logits depend on later tokens."""
     from modbench.harness.subject import causality
 
@@ -508,7 +508,7 @@ def _operators(case: Case, seed: int, forward: Sequence[Found], parts: Sequence[
     if "train_operators" in parts:
         say("the operators of a training step")
         trained = attempt(partial(of_real_tensors, case, seed, training=True))
-        if isinstance(trained, Gap):
+        if isinstance(trained, Missing):
             return found | {"operators_reason": trained.reason}
         found["train_operators"] = trained
     return found

@@ -27,7 +27,7 @@ from modbench.harness.domain.case import ELEMENT_BYTES, Case, UnitOfWork
 from modbench.harness.domain.notes import FitNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
-from modbench.harness.domain.records import Gap, Outcome
+from modbench.harness.domain.records import Missing, Outcome
 from modbench.harness.flops.closed_form import closed_form
 from modbench.harness.machine import cuda_driver, nvml
 from modbench.harness.memory.rss_mark import MALLOC
@@ -49,13 +49,13 @@ def run(unit: UnitOfWork, metrics: list[Metric[Search, int]]) -> Iterator[Outcom
     plan = unit.protocol.fit
     budget = attempt(lambda: plan.budget or _free(unit.comparison.place.device))
     for case, metric in itertools.product(unit.comparison.arms, metrics):
-        if isinstance(budget, Gap):
+        if isinstance(budget, Missing):
             yield missing(case, metric, budget)
             continue
         search = Search(case, plan, budget)
         with clocks.busy():
             value = attempt(partial(metric.measure, search))
-        if isinstance(value, Gap):
+        if isinstance(value, Missing):
             yield missing(case, metric, value)
         else:
             yield measured(case, metric, {"value": [float(value)]}, search.notes)

@@ -14,7 +14,7 @@ from modbench.harness.domain.case import ELEMENT_BYTES, Case, Protocol, UnitOfWo
 from modbench.harness.domain.notes import MemoryNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
-from modbench.harness.domain.records import Gap, Outcome
+from modbench.harness.domain.records import Missing, Outcome
 from modbench.harness.flops.closed_form import case_cost, case_decode_cost
 from modbench.harness.process import clocks
 from modbench.harness.results import workspace
@@ -75,7 +75,7 @@ class Weighed:
 
 def run(unit: UnitOfWork, metrics: list[Metric[Weighed, float]]) -> Iterator[Outcome]:
     """One outcome for each case and metric, with the forecast."""
-    weighed: Weighed | Gap | None
+    weighed: Weighed | Missing | None
     arms = unit.comparison.arms
     for number, case in enumerate(arms, 1):
         steps = workspace.Steps(f"{case.id}, {number} of {len(arms)}")
@@ -85,13 +85,13 @@ def run(unit: UnitOfWork, metrics: list[Metric[Weighed, float]]) -> Iterator[Out
         weighed = attempt(partial(Weighed, case, unit.protocol))
         forecast = forecasts(case, unit.protocol.decode.tokens)
         for metric in metrics:
-            if isinstance(weighed, Gap):
+            if isinstance(weighed, Missing):
                 yield missing(case, metric, weighed)
                 continue
             steps.say(metric.key)
             with clocks.busy():
                 value = attempt(partial(metric.measure, weighed))
-            if isinstance(value, Gap):
+            if isinstance(value, Missing):
                 yield missing(case, metric, value)
                 continue
             retries = weighed.peak.retries if metric.statistic == "peak" else None

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from modbench.harness.core.errors import in_short
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Dtype
-from modbench.harness.domain.records import Gap
+from modbench.harness.domain.records import Missing
 from modbench.harness.results.outcomes import attempt
 from modbench.harness.subject import output_caching_guard, skip_claims, training
 from modbench.harness.subject.precision import Precision
@@ -169,7 +169,7 @@ def check(timed: TimedModel) -> Findings:
 
     def result(question: str, guard: Callable[[], T]) -> T | None:
         found = timed.run_guard(guard)
-        if isinstance(found, Gap):
+        if isinstance(found, Missing):
             unchecked[question] = str(found.reason)
             return None
         return cast("T", found)
@@ -209,12 +209,12 @@ def _rebuilt(subject: Subject, measure: Callable[[Subject], Callable[[Tensor], o
     return output_caching_guard.counted(measure(fresh), contextlib.nullcontext())
 
 
-def _or_reason_in_short(guard: Callable[[], T]) -> T | Gap:
+def _or_reason_in_short(guard: Callable[[], T]) -> T | Missing:
     """As `attempt`, in a user's process: no traceback is printed, and whatever is no error ends it."""
     try:
         return guard()
     except Exception as error:  # noqa: BLE001  # its timed calls raised nothing: a guard asks more of it
-        return Gap(status="failed", kind="error", reason=f"{type(error).__name__}: {in_short(error)}")
+        return Missing(status="failed", kind="error", reason=f"{type(error).__name__}: {in_short(error)}")
 
 
 class ModuleState:

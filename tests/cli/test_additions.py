@@ -24,7 +24,7 @@ FILES = {
         from modbench.harness.domain.passes import Pass
         from modbench.harness.domain.notes import Notes
         from modbench.harness.results.outcomes import attempt, measured, missing
-        from modbench.harness.domain.records import Gap
+        from modbench.harness.domain.records import Missing
 
         class LayerNotes(Notes):
             """What was looked at."""
@@ -38,7 +38,7 @@ FILES = {
                 module = Subject(case, unit.protocol.seed).module
                 for metric in metrics:
                     value = attempt(lambda: metric.measure(module))
-                    if isinstance(value, Gap):
+                    if isinstance(value, Missing):
                         yield missing(case, metric, value)
                     else:
                         yield measured(case, metric, {"value": [value]}, LayerNotes(kind=type(module).__name__))

@@ -19,7 +19,7 @@ from modbench import api
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import now
 from modbench.harness.domain.case import UnitOfWork
-from modbench.harness.domain.records import Gap, Record
+from modbench.harness.domain.records import Missing, Record
 from modbench.harness.execution import worker
 from modbench.harness.planning.overrides import Overrides
 from modbench.harness.registry import catalogue, discovery, user_code, user_models
@@ -169,12 +169,12 @@ def test_a_failure_names_the_line_of_a_users_file(
         "import torch\ndef inner():\n    torch.nn.Linear(2, 2)(torch.ones(3))\ndef build(config):\n    inner()\n"
     )
     gap = attempt(lambda: user_models.load_user_model(f"{file}:build")(None))
-    assert isinstance(gap, Gap)
+    assert isinstance(gap, Missing)
     assert gap.reason is not None
     assert gap.reason.startswith("RuntimeError: ")
     assert gap.reason.endswith(f" ({named}, line 3)")
     gap = attempt(lambda: dict[str, int]()["x"])
-    assert isinstance(gap, Gap)
+    assert isinstance(gap, Missing)
     assert gap.reason == "KeyError: 'x'"
 
 

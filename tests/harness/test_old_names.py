@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from modbench.harness.core.contracts import Metric
+from modbench.harness.domain import records
 from modbench.harness.domain.evidence import Doubt
 from modbench.harness.domain.notes import Notes
 from modbench.harness.domain.passes import Pass
@@ -51,6 +52,7 @@ def test_so_do_a_metric_and_a_doubt() -> None:
     with pytest.warns(DeprecationWarning, match=r"Doubt\.finds is named check now"):
         doubt = Doubt(**fields)
     assert doubt.check is fields["finds"]
+    assert records.Gap is records.Missing
 
 
 def test_the_names_of_today_warn_of_nothing(recwarn: pytest.WarningsRecorder) -> None:

@@ -16,7 +16,7 @@ from modbench.harness.audit.card import Finding, Given, Number, deviates, holds,
 from modbench.harness.audit.probe import Probe
 from modbench.harness.audit.products import Product, weights
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.domain.records import Gap
+from modbench.harness.domain.records import Missing
 from modbench.harness.flops import counter
 from modbench.harness.registry import user_models
 from modbench.harness.results.outcomes import attempt
@@ -37,8 +37,8 @@ def check(audited: Audited) -> Finding:
     computed, given, facts = dict[str, Computed](), dict[str, Given](), dict[str, object]()
     for name, how in HOW.items():
         found = attempt(partial(how, audited, module))
-        facts[name] = found.reason if isinstance(found, Gap) else found._asdict()
-        if not isinstance(found, Gap):
+        facts[name] = found.reason if isinstance(found, Missing) else found._asdict()
+        if not isinstance(found, Missing):
             computed[name] = found
             given[name] = Number(value=found.rows, kind="share")
             if found.of_dense is not None:
