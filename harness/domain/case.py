@@ -261,7 +261,7 @@ class Case(Frozen):
         where = "-".join(part for part in (self.task, budget, self.place.label) if part)
         if self.rung:
             return f"{self.arm}[{where}]"
-        return f"{self._called}[{'-'.join((*self.arm_parts, where))}]"
+        return f"{self._model_name}[{'-'.join((*self.arm_parts, where))}]"
 
     @property
     def arm(self) -> str:
@@ -281,10 +281,10 @@ class Case(Frozen):
     def _named(self, parts: tuple[str, ...]) -> str:
         if self.rung:
             return "-".join((self.short_model, *parts, *(("twin",) if self.twin else ())))
-        return f"{self._called}[{'-'.join(parts)}]" if parts else self._called
+        return f"{self._model_name}[{'-'.join(parts)}]" if parts else self._model_name
 
     @property
-    def _called(self) -> str:
+    def _model_name(self) -> str:
         return f"{self.short_model}-twin" if self.twin else self.short_model
 
     def config_diff(self) -> str:

@@ -34,7 +34,7 @@ def audits(
     """
     keeper, limit_s = Keeper(), LIMIT_S if limit_s is None else limit_s
     with keeper.temporary("modbench-audit-") as folder:
-        ended = command.called(child, cases, folder, keeper, limit_s, threads=None, of=of, only=tuple(only))
+        ended = command.call_on_cases(child, cases, folder, keeper, limit_s, threads=None, of=of, only=tuple(only))
         found = command.answers(folder)
     cards = tuple(Card.model_validate(each["card"]) for each in found if "card" in each)
     if len(cards) == len(cases):
@@ -66,7 +66,7 @@ def child(folder: str, of: Architecture | None, only: tuple[str, ...]) -> None:
         try:
             probes(of, only)  # refuses an unknown property before anything is built
             models = []
-            for at, case in enumerate(command.asked(folder)):
+            for at, case in enumerate(command.given_cases(folder)):
                 say({"model": at})
                 models.append(built(case, of))
             for at, model in enumerate(models):

@@ -22,7 +22,7 @@ from modbench.harness.process import parent_death
 from modbench.harness.registry.lookup import with_facts
 
 # Files by which a function that is called and its caller talk: the cases, and a line of JSON for each answer.
-ASKED, ANSWERED = "asked.json", "answered.jsonl"
+CASES, ANSWERS = "asked.json", "answered.jsonl"
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def started(
         keeper.stop(str(log), running)
 
 
-def called(
+def call_on_cases(
     function: Callable[..., None],
     cases: Sequence[Case],
     folder: Path,
@@ -115,7 +115,7 @@ def called(
     What it finds, it leaves in the folder (`answers`): it may end at any time.
 
     Args:
-        function: called with the folder's path and the values; finds the cases there (`asked`).
+        function: called with the folder's path and the values; finds the cases there (`given_cases`).
         cases: what it is about.
         folder: takes its log too.
         keeper: ends it where this process cannot.
@@ -123,18 +123,18 @@ def called(
         threads: of torch; None: as many as torch takes.
         **values: arguments that `repr` can write.
     """
-    (folder / ASKED).write_text(json.dumps([case.model_dump(mode="json") for case in cases]), encoding="utf-8")
+    (folder / CASES).write_text(json.dumps([case.model_dump(mode="json") for case in cases]), encoding="utf-8")
     call = functools.partial(function, str(folder), **values)
-    ended = ran(call, folder / "process.log", keeper, limit_s, threads)
+    ended = call_in_process(call, folder / "process.log", keeper, limit_s, threads)
     return None if ended is None else ended[1]
 
 
-def ran(
+def call_in_process(
     call: functools.partial[None], log: Path, keeper: Keeper, limit_s: float, threads: int | None
 ) -> tuple[int | None, str] | None:
     """Make a call of a function of ours in a process of its own: its exit code and last words; None if it took too long.
 
-    `repr` writes what it is called with; the other arguments are as of `called`.
+    `repr` writes what it is called with; the other arguments are as of `call_on_cases`.
     """
     module, name = call.func.__module__, call.func.__name__
     code = f"import sys; sys.path[:] = {sys.path!r}; from {module} import {name}; "
@@ -150,21 +150,21 @@ def ran(
 
 def answers(folder: Path) -> list[Any]:
     """What a function that was called left in the folder."""
-    file = folder / ANSWERED
+    file = folder / ANSWERS
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
 
 
-def asked(folder: str) -> list[Case]:
+def given_cases(folder: str) -> list[Case]:
     """The cases that a function was called with."""
     return [
-        with_facts(Case.model_validate(each)) for each in json.loads((Path(folder) / ASKED).read_text(encoding="utf-8"))
+        with_facts(Case.model_validate(each)) for each in json.loads((Path(folder) / CASES).read_text(encoding="utf-8"))
     ]
 
 
 @contextlib.contextmanager
 def answering(folder: str) -> Iterator[Callable[[object], None]]:
     """Yield a function that leaves an answer in the folder at once."""
-    with (Path(folder) / ANSWERED).open("w", encoding="utf-8") as file:
+    with (Path(folder) / ANSWERS).open("w", encoding="utf-8") as file:
 
         def answer(found: object) -> None:
             file.write(json.dumps(found) + "\n")

@@ -27,7 +27,7 @@ from modbench.harness.execution.limits import in_words
 from modbench.harness.execution.stopping import Stop
 from modbench.harness.planning.plan import Plan
 from modbench.harness.process.clocks import disagreement, monotonic
-from modbench.harness.process.graceful_stop import ASK, CannotWrite, DeviceLost, Stopped, last_words
+from modbench.harness.process.graceful_stop import STOP_SIGNAL, CannotWrite, DeviceLost, Stopped, device_lost_message
 from modbench.harness.registry import catalogue
 from modbench.harness.results import decisions
 from modbench.harness.results.decisions import Decided
@@ -38,7 +38,7 @@ from modbench.harness.results.sealed_records import edit, read_record
 
 POLL_S = 1.0
 # The signal kills a worker whose handler is not set yet; such a worker has done nothing.
-ENDED_AS_ASKED = {Stopped.exit_code, *([-ASK] if ASK is not None else [])}
+ENDED_AS_ASKED = {Stopped.exit_code, *([-STOP_SIGNAL] if STOP_SIGNAL is not None else [])}
 # What the end of a process may take after its record is complete, on a loaded machine.
 ENDING_S = 2.0
 
@@ -403,7 +403,7 @@ def death(exitcode: int | None, *, timed_out: bool, log: Path | None = None, lim
             )
         return Death(kind="crash", reason=f"the process died of {name}")
     if exitcode == DeviceLost.exit_code:
-        said = last_words(log.read_text(encoding="utf-8", errors="replace")) if log and log.exists() else ""
+        said = device_lost_message(log.read_text(encoding="utf-8", errors="replace")) if log and log.exists() else ""
         return Death(kind="crash", reason=f"the GPU could not be used any more ({said or 'it did not say why'})")
     return Death(kind="crash", reason=f"the process ended with exit code {exitcode} and left no record")
 

@@ -105,7 +105,7 @@ def _in_processes(cases: Sequence[Case], *, memory: bool, operators: bool) -> It
     while done < len(cases):
         with keeper.temporary("modbench-count-") as folder:
             left, threads = cases[done:], cases[0].place.threads
-            ended = command.called(
+            ended = command.call_on_cases(
                 child, left, folder, keeper, LIMIT_S, threads=threads, memory=memory, operators=operators
             )
             found = command.answers(folder)
@@ -125,7 +125,7 @@ def child(folder: str, *, memory: bool, operators: bool) -> None:
         operators: whether the operators of a forward pass are recorded too.
     """
     with command.answering(folder) as answer:
-        for case in command.asked(folder):
+        for case in command.given_cases(folder):
             found = count(case, memory=memory, operators=operators)
             answer(found if isinstance(found, str) else found.model_dump(mode="json"))
 

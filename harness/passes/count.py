@@ -357,7 +357,7 @@ def required_counts(suite: Suite) -> tuple[Counts, ...]:
     By suite and not by comparison: a case may be in several, and the report reads one count of it.
     """
     known = catalogue.metrics()
-    metrics = [known[key] for key in catalogue.needed(suite.metrics)]
+    metrics = [known[key] for key in catalogue.with_sources(suite.metrics)]
     wanted: dict[Counts, bool] = {
         "training": any(metric.workload in {"train_step", "train"} for metric in metrics),
         "third_opinion": any(metric.measured_by == "count" for metric in metrics),

@@ -134,15 +134,15 @@ def forecast(case: Case, budget: int, axis: str, most: int) -> int | None:
     if case.is_user_model:
         return None
 
-    def needed(value: int) -> float:
+    def bytes_needed(value: int) -> float:
         config, seq_len, batch_size = _grown(case, axis, value)
         return closed_form(case.model, config, seq_len, batch_size).memory_train(ELEMENT_BYTES[case.place.dtype])
 
     high = 1  # doubled first: some closed forms take seconds at the largest sizes
-    while high <= most and needed(high) <= budget:
+    while high <= most and bytes_needed(high) <= budget:
         high *= 2
     low = high // 2
-    return low + bisect.bisect_right(range(low + 1, min(high, most + 1)), float(budget), key=needed)
+    return low + bisect.bisect_right(range(low + 1, min(high, most + 1)), float(budget), key=bytes_needed)
 
 
 def _grown(case: Case, axis: str, value: int) -> tuple[Any, int, int]:

@@ -14,7 +14,7 @@ from modbench.harness.domain.notes import Curve, Looks, TaskAnswers, TrainNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Missing, Outcome
-from modbench.harness.passes._training import Trained, drill, runs, sink_log, train
+from modbench.harness.passes._training import Trained, runs, sink_log, train, train_on_task
 from modbench.harness.planning.units_of_work import UnitMaker
 from modbench.harness.process import clocks
 from modbench.harness.results.outcomes import attempt, measured, missing
@@ -32,7 +32,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Trained | Answered, float]]) -> I
     (case,) = unit.comparison.arms
     log = sink_log(unit)
     act: Callable[[], Trained | Answered] = (
-        partial(drill, case, unit.protocol) if case.task else partial(train, case, unit.protocol, log)
+        partial(train_on_task, case, unit.protocol) if case.task else partial(train, case, unit.protocol, log)
     )
     with contextlib.closing(log):
         with clocks.busy():

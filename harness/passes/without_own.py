@@ -16,7 +16,7 @@ from modbench.harness.registry import catalogue
 
 def run(unit: UnitOfWork, _metrics: list[AnyMetric]) -> Iterator[WithoutOwnFinding]:
     """Time one launch as any other; yields its samples as a finding, since they belong to no cell of a table."""
-    needed = catalogue.needed(unit.comparison.metrics)
+    needed = catalogue.with_sources(unit.comparison.metrics)
     metrics = [
         metric
         for metric in catalogue.metrics().values()

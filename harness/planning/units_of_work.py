@@ -222,7 +222,7 @@ def units_of_work(
         (
             c,
             [known[known[key].source or key] for key in c.metrics],
-            {known[n].needs for n in catalogue.needed(c.metrics)} | {*also},
+            {known[n].needs for n in catalogue.with_sources(c.metrics)} | {*also},
         )
         for c in comparisons
     ]

@@ -84,8 +84,8 @@ def load(kind: str, name: str) -> Any:  # noqa: ANN401  # each kind exports its 
     except UsageError:  # it changed since the run began
         raise
     except (Exception, SystemExit) as error:
-        raise BrokenError(replace(entry, problem=blame(error, entry))) from error
-    wrong = not_a(kind, made)
+        raise BrokenError(replace(entry, problem=import_error(error, entry))) from error
+    wrong = type_error(kind, made)
     if wrong:
         raise BrokenError(replace(entry, problem=f"its {entry.attribute} {wrong}"))
     return made
@@ -233,13 +233,13 @@ def pass_of(metric: AnyMetric) -> Pass:
     return passes()[metric.measured_by or metrics()[metric.source].measured_by]
 
 
-def needed(keys: tuple[str, ...]) -> frozenset[str]:
+def with_sources(keys: tuple[str, ...]) -> frozenset[str]:
     """Metrics that must be measured for these: themselves, and the sources of derived ones."""
-    return _needed(keys, discovery.included())
+    return _with_sources(keys, discovery.included())
 
 
 @functools.lru_cache(maxsize=4096)
-def _needed(keys: tuple[str, ...], _included: str) -> frozenset[str]:
+def _with_sources(keys: tuple[str, ...], _included: str) -> frozenset[str]:
     return frozenset(keys) | {metrics()[key].source for key in keys if metrics()[key].source}
 
 
@@ -261,7 +261,7 @@ def facts_of_unit(name: str, workload: str, keys: tuple[str, ...]) -> UnitFacts:
 def _facts_of_unit(name: str, workload: str, keys: tuple[str, ...], _included: str) -> UnitFacts:
     from modbench.harness.domain.case import Made, UnitFacts  # what lists names must not load pydantic
 
-    made_in, asked = passes()[name], needed(keys)
+    made_in, asked = passes()[name], with_sources(keys)
     measured = [
         metric for metric in metrics().values() if metric.measured_by == name and workload in {"", metric.group}
     ]
@@ -305,7 +305,7 @@ def _options_in(source: str) -> Mapping[str, object]:
 def forget() -> None:
     """Look again for what is there: packages were installed, or files written, since this process began."""
     discovery.forget()
-    for cached in (_entries, _usable, _metrics, _passes, _needed, _facts_of_unit, _options_in):
+    for cached in (_entries, _usable, _metrics, _passes, _with_sources, _facts_of_unit, _options_in):
         cached.cache_clear()
 
 
@@ -320,7 +320,7 @@ PARTS = {
 }
 
 
-def not_a(kind: str, made: object) -> str:
+def type_error(kind: str, made: object) -> str:
     """Why an object is not what a kind takes, in words that follow its name; empty if it is."""
     exported = TYPES.get(kind)
     if isinstance(made, Task) and kind == "tasks" and not 0 < made.solved <= 1:
@@ -359,7 +359,7 @@ def _not_metrics(made: object) -> str:
     return ""
 
 
-def blame(error: BaseException, entry: Entry) -> str:
+def import_error(error: BaseException, entry: Entry) -> str:
     """The message of an exception from importing a user's file, with the last line of that file that it passed."""
     if isinstance(error, AttributeError) and error.name == entry.attribute and getattr(error.obj, "__file__", None):
         return f"it defines no {entry.attribute}"

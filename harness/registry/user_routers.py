@@ -56,7 +56,7 @@ def load(router: str) -> type[Any]:
         shipped: type[Any] = catalogue.load("routers", router)
         return shipped
     made = _class(router, Path.cwd())
-    if wrong := catalogue.not_a("routers", made):
+    if wrong := catalogue.type_error("routers", made):
         raise UsageError(f"router {router!r} {wrong}.")
     assert isinstance(made, type)
     return made

@@ -233,7 +233,7 @@ def _of_units(plan: Plan) -> Iterator[Problem]:
             yield Problem((*place, "comparison", "arms"), "a case that is in no comparison of the plan")
         made |= {(case.id, key) for case in unit.comparison.arms for key, _ in unit.facts.makes if unit.launch == 0}
     for i, comparison in enumerate(plan.comparisons):  # a metric that no unit measures would be left out of the tables
-        for key in catalogue.needed(comparison.metrics):
+        for key in catalogue.with_sources(comparison.metrics):
             for case in comparison.arms if catalogue.metrics()[key].measured_by else ():
                 if (case.id, key) not in made:
                     yield Problem(("plan", "comparisons", i, "metrics"), f"no unit measures {key} of {case.id}")

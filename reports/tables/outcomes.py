@@ -87,10 +87,10 @@ NEEDED = {"flops/forward", "params", "loss/val"}
 
 
 Made = TypeVar("Made")
-Asked: TypeAlias = Callable[["Tables", Case, Metric], Made]
+PerCell: TypeAlias = Callable[["Tables", Case, Metric], Made]
 
 
-def once(compute: Asked[Made]) -> Asked[Made]:
+def once(compute: PerCell[Made]) -> PerCell[Made]:
     """Compute it once for each case and metric of a run: panels ask for the same again and again."""
 
     @functools.wraps(compute)

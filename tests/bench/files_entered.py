@@ -39,7 +39,7 @@ TRACER = """
 import os, sys, threading
 ROOT, TO, BEFORE = os.environ["MODBENCH_TRACED"].split("|")
 CATALOGUE, PLANNED = os.path.join("registry", "catalogue.py"), os.path.join("planning", "plan.py")
-FACTS = {"metrics", "file_of_metric", "passes", "pass_of", "needed", "model_options", "is_shipped", "facts_of_unit"}
+FACTS = {"metrics", "file_of_metric", "passes", "pass_of", "with_sources", "model_options", "is_shipped", "facts_of_unit"}
 # A worker's first word is `-c`: whatever it does is done after planning.
 seen, names, state = set(), {}, {"planning": BEFORE == "plan" and sys.argv[0] == "-m"}
 

@@ -309,7 +309,7 @@ def test_what_an_included_metric_loads_is_held_too_and_one_that_is_not_used_is_n
     unit = next(unit for unit in plan.units if unit.made_in == "inspect")
     for name in [name for name in sys.modules if name.startswith("modbench_include.")]:
         del sys.modules[name]
-    for cached in (catalogue._metrics, catalogue._usable, catalogue._passes, catalogue._needed):
+    for cached in (catalogue._metrics, catalogue._usable, catalogue._passes, catalogue._with_sources):
         cached.cache_clear()
     assert set(worker.run_unit(unit, folder).code or {}) == {"bench/beside_used.py", "bench/metrics/used.py"}
 

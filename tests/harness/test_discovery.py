@@ -250,7 +250,7 @@ def test_every_shipped_entry_is_of_its_type() -> None:
     for kind, (_, exported) in discovery.KINDS.items():
         assert len(catalogue.entries(kind)) == len(discovery.every(kind)), f"two entries of {kind} have one name"
         for name in catalogue.entries(kind) if exported else ():
-            assert catalogue.not_a(kind, catalogue.load(kind, name)) == "", (kind, name)
+            assert catalogue.type_error(kind, catalogue.load(kind, name)) == "", (kind, name)
         for entry in discovery.every(kind) if kind not in {*discovery.SEVERAL, "suites"} else ():
             assert entry.about == discovery.read(entry.path, exported)[0], (kind, entry.name)
         assert catalogue.broken(kind) == ()

@@ -20,7 +20,17 @@ from modbench.harness.results.sealed_records import edit, read_record, write_rec
 from modbench.harness.results.upgrade import upgraded
 from modbench.reports.tables import axes
 
-LOOK_UPS = ("passes", "metrics", "pass_of", "needed", "is_shipped", "model_options", "entries", "load", "facts_of_unit")
+LOOK_UPS = (
+    "passes",
+    "metrics",
+    "pass_of",
+    "with_sources",
+    "is_shipped",
+    "model_options",
+    "entries",
+    "load",
+    "facts_of_unit",
+)
 OWN = [{"model": "dense"}, {"model": "mod", "capacity": 0.5}, {"model": "mine.py:build"}]
 
 

@@ -455,6 +455,6 @@ def test_a_disk_that_is_full_ends_a_block_with_one_line_and_keeps_the_others(
             patch.setattr(shutil, name, full)
             with pytest.raises(ModbenchError, match="Finished blocks are kept") as met:
                 paired._launch([(one, prepared, tmp_path / "block1-first")], held)
-        line, code = exit_codes.told(met.value)
+        line, code = exit_codes.message_and_code(met.value)
         assert (code, line.count("\n"), os.strerror(errno.ENOSPC) in line) == (3, 0, True)
         assert len(paired_folder.finished(tmp_path, ["first"])) == 1

@@ -244,20 +244,20 @@ def test_without_a_main_thread_signals_are_left_alone() -> None:
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A worker that takes the question, and has not been asked yet."""
-    assert graceful_stop.ASK is not None
-    before = signal.getsignal(graceful_stop.ASK)
-    monkeypatch.setattr(graceful_stop, "_asked", False)
+    assert graceful_stop.STOP_SIGNAL is not None
+    before = signal.getsignal(graceful_stop.STOP_SIGNAL)
+    monkeypatch.setattr(graceful_stop, "_requested", False)
     graceful_stop.listen()
     yield
-    signal.signal(graceful_stop.ASK, before)
+    signal.signal(graceful_stop.STOP_SIGNAL, before)
 
 
 @pytest.mark.usefixtures("asked")
 def test_a_worker_hears_the_question() -> None:
-    assert graceful_stop.ASK is not None
-    assert not graceful_stop.asked()
-    signal.raise_signal(graceful_stop.ASK)
-    assert graceful_stop.asked()
+    assert graceful_stop.STOP_SIGNAL is not None
+    assert not graceful_stop.stop_requested()
+    signal.raise_signal(graceful_stop.STOP_SIGNAL)
+    assert graceful_stop.stop_requested()
 
 
 @pytest.mark.parametrize(("cause", "words"), [("SIGHUP", "interrupted by SIGHUP"), ("", "interrupted. ")])

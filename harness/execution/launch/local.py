@@ -39,7 +39,7 @@ from modbench.harness.execution.worker import Ties, work
 from modbench.harness.execution.worker_environment import worker_environment
 from modbench.harness.machine import cuda_driver
 from modbench.harness.machine.environment import usable_cores
-from modbench.harness.process.graceful_stop import ASK
+from modbench.harness.process.graceful_stop import STOP_SIGNAL
 from modbench.harness.registry import discovery
 from modbench.harness.results.run_folder import RunFolder
 
@@ -322,9 +322,9 @@ class LocalLauncher:
 
     def ask(self, handle: LocalHandle) -> None:
         """Ask a training unit to save a checkpoint and end."""
-        if ASK is not None and handle.process.pid is not None and handle.process.is_alive():
+        if STOP_SIGNAL is not None and handle.process.pid is not None and handle.process.is_alive():
             with contextlib.suppress(ProcessLookupError):  # it ended just now
-                os.kill(handle.process.pid, ASK)
+                os.kill(handle.process.pid, STOP_SIGNAL)
 
     def leave(self, handles: list[LocalHandle]) -> str:
         """End them: local processes cannot go on without this one."""

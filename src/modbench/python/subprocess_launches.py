@@ -67,7 +67,9 @@ def _refuse_main(content: bytes, name: str) -> None:
 
 def _launch(folder: Path, number: int, threads: int, keeper: Keeper, limit_s: float) -> Launch:
     job, made, log = folder / JOB_FILE, folder / f"launch{number}.pickle", folder / f"launch{number}.log"
-    ended = command.ran(functools.partial(child, str(job), str(made), number, threads), log, keeper, limit_s, threads)
+    ended = command.call_in_process(
+        functools.partial(child, str(job), str(made), number, threads), log, keeper, limit_s, threads
+    )
     if ended is None:
         raise ModbenchError(f"launch {number + 1} exceeded its limit of {human_duration(limit_s)} and was ended.")
     code, said = ended
