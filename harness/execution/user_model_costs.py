@@ -12,7 +12,7 @@ from modbench.harness.core.units import human_duration
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.user_model_cost import UserModelCost
 from modbench.harness.execution import command
-from modbench.harness.execution.log_supervisor import Keeper
+from modbench.harness.execution.log_supervisor import LogSupervisor
 from modbench.harness.machine import certificate, environment
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.results.outcomes import SURVIVABLE
@@ -101,12 +101,12 @@ def _plain(case: Case) -> Case:
 
 def _in_processes(cases: Sequence[Case], *, memory: bool, operators: bool) -> Iterator[UserModelCost | str]:
     """Count all cases in one process; if a case ends it, the others are counted in a further one."""
-    keeper, done = Keeper(), 0
+    supervisor, done = LogSupervisor(), 0
     while done < len(cases):
-        with keeper.temporary("modbench-count-") as folder:
+        with supervisor.temporary("modbench-count-") as folder:
             left, threads = cases[done:], cases[0].place.threads
             ended = command.call_on_cases(
-                child, left, folder, keeper, LIMIT_S, threads=threads, memory=memory, operators=operators
+                child, left, folder, supervisor, LIMIT_S, threads=threads, memory=memory, operators=operators
             )
             found = command.answers(folder)
         yield from (each if isinstance(each, str) else UserModelCost.model_validate(each) for each in found)

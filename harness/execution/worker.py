@@ -45,7 +45,7 @@ class Ties:
     Attributes:
         mark: goes into the environment of what it starts.
         limit_s: seconds after which it ends, even if the interpreter hangs and its parent is gone.
-        out: where it prints: the keeper's pipe; None: its log is opened here.
+        out: where it prints: the log supervisor's pipe; None: its log is opened here.
         parent: process id of the fork server that starts it; None for a cold process.
         include: the user's folders; a fork server keeps the environment in which it was started, as of an earlier run.
     """

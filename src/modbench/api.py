@@ -1,4 +1,4 @@
-"""The door to runs, for commands and for Python: plan, prepare, run, resume and report, without printing."""
+"""Every run goes through here, from commands and from Python: plan, prepare, run, resume and report, without printing."""
 
 from __future__ import annotations
 
