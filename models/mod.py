@@ -128,9 +128,8 @@ class RoutedBlock(Block):
 
     def _select(self, x_BTD: Tensor, r_BT: Tensor, ctx: ForwardContext) -> Selection:
         """The top-k of each row, k following its real length; with causal routing, however many the router selects."""
-        t = x_BTD.shape[1]
         if not ctx.causal:
-            k = self.config.kept(t, self.capacity)
+            k = self.config.kept(x_BTD.shape[1], self.capacity)
             if ctx.lengths_B is None:
                 return top_k(r_BT, k)
             m = self.config.round_k
