@@ -159,10 +159,10 @@ class Findings:
 
 
 def check(timed: TimedModel) -> Findings:
-    """Call a model that was timed some more times: did it compute what its times are believed to be of?
+    """Check by further calls that a model that was timed computes every call, and what its case or module claims.
 
-    Every way to time a language model ends here: `run`, with all that a case says, and `mb.compare`, with what a module in memory
-    shows. Callables without inputs (the pytest plug-in) have nothing that could be exchanged, and `convert` times nothing.
+    Both ways to time a language model end here: `run`, whose case says how to build the model anew, and `mb.compare`. The pytest
+    plug-in times callables without inputs, so there is nothing to call them on again; `convert` times nothing.
     """
     precision = Precision(timed.dtype) if timed.dtype else None
     unchecked: dict[str, str] = {}
