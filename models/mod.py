@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.contracts import Amount, Cost, DecodeCost, Model
 from modbench.harness.core.language_model import Decision
-from modbench.harness.registry import own_routers
+from modbench.harness.registry import user_routers
 from modbench.models.layers.context import BlockCache, ForwardContext, Rows, Selection, from_mask
 from modbench.models.layers.cost import CostSheet, DecodeSheet, outside_memory, scatter_memory, select_memory
 from modbench.models.layers.decoder import Block, Decoder, mixer_cost, mixer_reads, mlp_cost, mlp_reads
@@ -59,7 +59,7 @@ class RoutedBlock(Block):
         self._executed: Tensor | int = 0
         # The submodules that `capacity` and `executed_tokens` are about (harness/subject/skip_claims.py).
         self.routed_parts = ("attention", "mlp") if config.granularity == "block" else (config.granularity,)
-        kind = own_routers.load(config.router)
+        kind = user_routers.load(config.router)
         if not issubclass(kind, Router):
             raise TypeError(
                 f"router {config.router!r}: derive {kind.__name__} from modbench.models.layers.router.Router"
@@ -128,9 +128,8 @@ class RoutedBlock(Block):
 
     def _select(self, x_BTD: Tensor, r_BT: Tensor, ctx: ForwardContext) -> Selection:
         """The top-k of each row, k following its real length; with causal routing, however many the router selects."""
-        t = x_BTD.shape[1]
         if not ctx.causal:
-            k = self.config.kept(t, self.capacity)
+            k = self.config.kept(x_BTD.shape[1], self.capacity)
             if ctx.lengths_B is None:
                 return top_k(r_BT, k)
             m = self.config.round_k

@@ -29,7 +29,7 @@ class Format:
     files: Callable[[Loaded], Mapping[str, str]]
 
 
-def named(asked: str) -> tuple[str, ...]:
+def parse_formats(asked: str) -> tuple[str, ...]:
     """Return the formats of a list joined by commas, each once; `pytest-benchmark` is the file `pytest_benchmark.py`.
 
     Raises:

@@ -50,11 +50,11 @@ def name(case: Case) -> str:
 
 
 def _of_parts(model: str, parts: Iterable[str]) -> str:
-    said = (re.sub(r"^(c(?=[0-9.e-]+$)|experts_top_k(?=[0-9]+$))", _instead, part) for part in parts)
+    said = (re.sub(r"^(c(?=[0-9.e-]+$)|experts_top_k(?=[0-9]+$))", _key_in_name, part) for part in parts)
     return " ".join((model_name(model), *said))
 
 
-def _instead(key: re.Match[str]) -> str:
+def _key_in_name(key: re.Match[str]) -> str:
     """What replaces a key in a display name: `0.125` for `c0.125`, `top-2` for `experts_top_k2`."""
     return "" if key[0] == "c" else "top-"
 

@@ -197,11 +197,11 @@ def units_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run units, and count users' models, in this process: workers and their processes have tests of their own."""
     import units_here
 
-    from modbench.harness.execution import own_costs
+    from modbench.harness.execution import user_model_costs
     from modbench.harness.execution.launch import local
 
     monkeypatch.setattr(local, "LAUNCHER", units_here.Here)
-    monkeypatch.setattr(own_costs, "_in_processes", units_here.counted)
+    monkeypatch.setattr(user_model_costs, "_in_processes", units_here.counted)
 
 
 @pytest.fixture(scope="session")

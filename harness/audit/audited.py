@@ -19,7 +19,7 @@ from modbench.harness.audit import products
 from modbench.harness.audit.decoding import Decoding
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.process.torch_modes import Operator, OperatorMode, name_of
-from modbench.harness.registry import own_models
+from modbench.harness.registry import user_models
 from modbench.harness.subject import causality
 from modbench.harness.subject.after_timing import ModuleState
 from modbench.harness.subject.build import evaluating
@@ -96,7 +96,7 @@ class Audited:
         self.subject = Subject(case, seed, module=module)
         self.subject.module.eval()
         self.subject.check(self.tokens())
-        if not case.own:
+        if not case.is_user_model:
             set_missing(self.subject.module, self.tokens)
         self._once = dict[Hashable, Any]()
         self._state: ModuleState | None = None
@@ -236,14 +236,16 @@ class Audited:
         if changes:
             config = case.config.model_copy(update=changes)
             options = tuple((name, changes.get(name, value)) for name, value in case.options)
-            reached = {key for key in changes if case.own and own_models.way(case.model, dict(options), key).by_name}
+            reached = {
+                key for key in changes if case.is_user_model and user_models.way(case.model, dict(options), key).by_name
+            }
             by_name = tuple(sorted({*case.by_name, *reached}))
             case = case.model_copy(update={"config": config, "options": options, "by_name": by_name})
             if "facts" in self.case.__dict__:
                 case = case.with_facts(self.case.facts)
         made = Subject(case, self.seed)
         made.module.eval()
-        if not case.own:
+        if not case.is_user_model:
             set_missing(made.module, self.tokens)
         return made.module
 

@@ -13,9 +13,9 @@ from modbench.harness.audit.card import Card, Finding, unseen
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import ModbenchError, UsageError, in_short, unknown
 from modbench.harness.domain.case import Place
-from modbench.harness.domain.records import Gap
+from modbench.harness.domain.records import Missing
 from modbench.harness.process import clocks
-from modbench.harness.registry import catalogue, own_code
+from modbench.harness.registry import catalogue, user_code
 from modbench.harness.registry.model_sources import sourced
 from modbench.harness.results.outcomes import attempt
 
@@ -67,7 +67,7 @@ def built(case: Case, of: Architecture | None, seed: int = 0) -> Audited:
 
 def why(error: BaseException) -> str:
     """What a model raised, and where."""
-    where = own_code.where_in(error.__traceback__)
+    where = user_code.where_in(error.__traceback__)
     return f"{type(error).__name__}: {in_short(error)}{f' ({where})' if where else ''}"
 
 
@@ -129,7 +129,7 @@ def _found(probe: Probe, audited: Audited) -> Finding:
     """What a probe finds; what it raises is why the property cannot be seen."""
     with contextlib.redirect_stderr(io.StringIO()):  # the reason stands on the card
         found = attempt(partial(probe.check, audited))
-    if isinstance(found, Gap):
+    if isinstance(found, Missing):
         return unseen("{why}", why=found.reason)
     return found
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from modbench.harness.audit.products import Product, ProductWatch, believe, changed, same, zeroed
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.domain.records import Gap
+from modbench.harness.domain.records import Missing
 from modbench.harness.results.outcomes import attempt
 from modbench.harness.subject.build import evaluating
 from modbench.harness.subject.generation import Generation
@@ -81,7 +81,7 @@ class Decoding:
     def products(self) -> list[Product]:
         """The products of the step, each with the rows of which nothing is left in logits or cache."""
         found = attempt(self._by_gradient)
-        if isinstance(found, Gap) or not any(each.zeroed_N is not None for each in found):
+        if isinstance(found, Missing) or not any(each.zeroed_N is not None for each in found):
             return self._by_change()
         return found
 

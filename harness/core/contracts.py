@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
+from modbench.harness.core.old_names import accepts_old_names
 from modbench.harness.core.units import RANGES, Range, Unit
 
 if TYPE_CHECKING:
@@ -237,6 +238,7 @@ Given = TypeVar("Given")
 Made = TypeVar("Made")
 
 
+@accepts_old_names(made_in="measured_by")
 @dataclass(frozen=True)
 class Metric(Generic[Given, Made]):
     """A quantity that is measured, typed by what its pass gives to `measure` and what `measure` returns.
@@ -248,7 +250,7 @@ class Metric(Generic[Given, Made]):
         workload: the workload that is measured.
         about: one sentence for `modbench list metrics`.
         measure: the function that the pass calls; for a derived metric, its result is divided by the seconds of `source`.
-        made_in: the pass that measures it; empty for a derived metric.
+        measured_by: the pass that measures it; empty for a derived metric.
         source: the timed metric that it is derived from.
         needs: a pass whose finding about the machine it needs.
         per: what one sample is divided by: nothing (`call`), the decode steps of a call, or its tokens.
@@ -272,7 +274,7 @@ class Metric(Generic[Given, Made]):
     workload: Workload
     about: str
     measure: Callable[[Given], Made]
-    made_in: str = ""
+    measured_by: str = ""
     source: str = ""
     needs: str = ""
     per: Literal["call", "step", "token"] = "call"
@@ -291,7 +293,7 @@ class Metric(Generic[Given, Made]):
 
     def __post_init__(self) -> None:
         """Check that the metric is either measured by a pass or derived from another metric."""
-        assert bool(self.made_in) != bool(self.source), f"{self.key}: must name either a pass or a source"
+        assert bool(self.measured_by) != bool(self.source), f"{self.key}: must name either a pass or a source"
 
     @property
     def group(self) -> str:

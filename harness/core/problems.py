@@ -24,7 +24,7 @@ class Problem(NamedTuple):
     what: str
 
     def __str__(self) -> str:
-        where = named(self.place)
+        where = place_text(self.place)
         return f"damaged at {where}: {self.what}" if where else f"damaged: {self.what}"
 
 
@@ -38,7 +38,7 @@ def shown(value: object) -> str:
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
 
 
-def named(place: Sequence[str | int]) -> str:
+def place_text(place: Sequence[str | int]) -> str:
     """A place in a file: `outcomes.0.samples.wall_s[3]`."""
     parts = [str(part) if isinstance(part, int) else _plain(part) for part in place]
     if len(place) > 2 and isinstance(place[-1], int) and place[-3] in {"samples", "columns"}:

@@ -70,11 +70,11 @@ def parts_of(module: object, name: str) -> Parts:
     for method, optional in METHODS.items():
         function = getattr(module, method, None)
         if inspect.isroutine(function):
-            found[method] = frozenset(optional) & named(function)
+            found[method] = frozenset(optional) & keyword_names(function)
     return Parts(name, found)
 
 
-def named(function: Callable[..., object]) -> set[str]:
+def keyword_names(function: Callable[..., object]) -> set[str]:
     """Parameters that can be given by name; `**kwargs` names none, since nobody knows what it would do with them."""
     try:
         parameters = inspect.signature(function).parameters.values()

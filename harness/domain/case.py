@@ -95,7 +95,7 @@ class UnitFacts(Frozen):
         trains: whether it trains a model.
         confirms: whether it trains again what a sweep found best.
         about_machine: whether it finds out something that belongs to no metric: about the machine, or of a whole model.
-        predicts: whether its pass says itself how long it takes (`Pass.takes`).
+        predicts: whether its pass says itself how long it takes (`Pass.estimate_seconds`).
         environment: environment variables that its process needs before it starts.
         most: how many times the predicted work it may take at most.
         besides_s: seconds that it may take at most besides that work.
@@ -216,7 +216,7 @@ class Case(Frozen):
         return self.model_copy(update={"twin": False}) if self.twin else self
 
     @property
-    def own(self) -> bool:
+    def is_user_model(self) -> bool:
         """Whether the model is the user's: its closed form and routing are not known."""
         return is_user_model(self.model)
 
@@ -261,7 +261,7 @@ class Case(Frozen):
         where = "-".join(part for part in (self.task, budget, self.place.label) if part)
         if self.rung:
             return f"{self.arm}[{where}]"
-        return f"{self._called}[{'-'.join((*self.arm_parts, where))}]"
+        return f"{self._model_name}[{'-'.join((*self.arm_parts, where))}]"
 
     @property
     def arm(self) -> str:
@@ -281,10 +281,10 @@ class Case(Frozen):
     def _named(self, parts: tuple[str, ...]) -> str:
         if self.rung:
             return "-".join((self.short_model, *parts, *(("twin",) if self.twin else ())))
-        return f"{self._called}[{'-'.join(parts)}]" if parts else self._called
+        return f"{self._model_name}[{'-'.join(parts)}]" if parts else self._model_name
 
     @property
-    def _called(self) -> str:
+    def _model_name(self) -> str:
         return f"{self.short_model}-twin" if self.twin else self.short_model
 
     def config_diff(self) -> str:

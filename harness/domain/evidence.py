@@ -11,6 +11,7 @@ from pydantic import model_validator
 from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.labels import Label
+from modbench.harness.core.old_names import accepts_old_names
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import CountNotes, SomeNotes
 from modbench.harness.domain.records import Outcome
@@ -108,35 +109,36 @@ class Evidence:
         return [outcome.notes for outcome in self.outcomes if isinstance(outcome.notes, kind)]
 
 
-Finds: TypeAlias = Callable[[Evidence], str | None]
+Check: TypeAlias = Callable[[Evidence], str | None]
 
 
+@accepts_old_names(finds="check")
 @dataclass(frozen=True)
 class Doubt:
     """A reason not to trust a number. Its file's first docstring line is its description.
 
     Attributes:
-        finds: describes in one sentence what is wrong with a cell; None: nothing.
+        check: describes in one sentence what is wrong with a cell; None: nothing.
         advice: what to do about it.
         label: warning shown with the case in every output; None if the finding concerns only this cell.
     """
 
-    finds: Finds
+    check: Check
     advice: str
     label: Label | None = None
 
 
-def doubt(advice: str, label: Label | None = None) -> Callable[[Finds], Doubt]:
+def doubt(advice: str, label: Label | None = None) -> Callable[[Check], Doubt]:
     """Make a doubt of a function that finds it, which `registry/discovery.py` sees without importing its file.
 
     The function's name is the doubt's, and the first line of its docstring its description; what it finds is told with the label.
     """
 
-    def made(finds: Finds) -> Doubt:
+    def made(check: Check) -> Doubt:
         def labelled(evidence: Evidence) -> str | None:
-            said = finds(evidence)
+            said = check(evidence)
             return f"{label}: {said}" if said else None
 
-        return Doubt(labelled if label else finds, advice, label)
+        return Doubt(labelled if label else check, advice, label)
 
     return made

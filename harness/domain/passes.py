@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from modbench.harness.core.old_names import accepts_old_names
 from modbench.harness.domain.phases import WALL, Phase
 
 if TYPE_CHECKING:
@@ -23,26 +24,36 @@ if TYPE_CHECKING:
     Units = Callable[[Any, Comparison, Sequence[AnyMetric], int], Iterable[UnitOfWork]]
 
 
+@accepts_old_names(
+    worth="forward_equivalents",
+    alone="exclusive",
+    cold="fresh_interpreter",
+    always="runs_for_every_case",
+    once="once_per_sweep",
+    most="timeout_factor",
+    takes="estimate_seconds",
+    besides="fixed_overhead_s",
+)
 @dataclass(frozen=True)
 class Pass:
-    """A way of measuring. Metrics name it in `made_in`; its file's first docstring line is its description.
+    """A way of measuring. Metrics name it in `measured_by`; its file's first docstring line is its description.
 
     Attributes:
         name: the file's name; it appears in records and begins the names of its units.
         run: `run(unit, metrics)` measures inside a unit's process; each metric's `measure` gets what this pass prepares.
         units: `units(maker, comparison, metrics, launch)` returns the units of a comparison; None: as `each` says.
         each: what gets a unit of its own: a comparison, a case, or a case and what is timed together.
-        worth: work of such a unit in forward passes of its cases, from which the time left is estimated.
+        forward_equivalents: the work of such a unit in forward passes of its cases, from which the time left is estimated.
         phase: the phase in which its units run.
         order: its position among the passes of its phase.
-        alone: whether a unit must run with nothing at the same time.
+        exclusive: whether nothing else may run beside a unit.
         timed: whether it measures time: then the parent process stays idle, and a run resumes only on its own machine.
-        cold: whether a unit needs a fresh interpreter at any effort.
+        fresh_interpreter: whether a unit needs a fresh interpreter at any effort.
         environment: environment variables that a cold process needs before it starts.
         repeated: whether its units are repeated in every launch.
-        always: whether every comparison is measured and all its metrics, whatever the suite asks for.
+        runs_for_every_case: whether every comparison is measured and all its metrics, whatever the suite asks for.
         trains: whether a unit trains a model; its metrics are measured at the place of training.
-        once: whether its metrics are measured once in a sweep, at the middle size and the first budget.
+        once_per_sweep: whether its metrics are measured once in a sweep, at the middle size and the first budget.
         confirms: whether its units train again what a sweep found best, and run only where a confirmation asks for them.
         samples: what the samples are: `launches`: many calls in each of several processes, interleaved with the anchor;
             `seeds`: one value per seed; `one`: one value.
@@ -51,10 +62,10 @@ class Pass:
         statistic: name of the value's statistic in `cases.csv`.
         no_interval: why a value has no interval, where `samples` is `one`.
         judged: whether a ratio gets a verdict.
-        most: `most(unit)` returns how many times the predicted work a unit may take at most.
-        takes: `takes(unit, forward_s)` returns the seconds of a unit after its start; `forward_s(case)` are those of a forward
-            pass. None: they follow from the unit's FLOPs.
-        besides: `besides(unit)` returns the seconds that a unit may take at most besides that work: trials, windows.
+        timeout_factor: called with a unit; returns how many times its predicted work it may take at most.
+        estimate_seconds: called with a unit and a function that gives the seconds of a case's forward pass; returns the seconds
+            of the unit after its start. None: they follow from the unit's FLOPs.
+        fixed_overhead_s: called with a unit; returns the seconds that it may take at most besides that work: trials, windows.
         settings: the part of a suite, besides the case, that its numbers depend on.
         notes: the model of the notes in its outcomes.
         findings: the model of its findings that belong to no metric.
@@ -66,17 +77,17 @@ class Pass:
     findings: type[Notes] | None = None
     units: Units | None = None
     each: Literal["comparison", "case", "case and group"] = "comparison"
-    worth: float = 3.0
+    forward_equivalents: float = 3.0
     phase: Phase = Phase.COUNT
     order: int = 0
-    alone: bool = False
+    exclusive: bool = False
     timed: bool = False
-    cold: bool = False
+    fresh_interpreter: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
     repeated: bool = False
-    always: bool = False
+    runs_for_every_case: bool = False
     trains: bool = False
-    once: bool = False
+    once_per_sweep: bool = False
     confirms: bool = False
     samples: Literal["launches", "seeds", "one"] = "one"
     rounds: Callable[[UnitOfWork], int] = lambda unit: unit.protocol.rounds
@@ -84,9 +95,9 @@ class Pass:
     statistic: str = "exact"
     no_interval: str = "counted, not sampled: no interval"
     judged: bool = True
-    most: Callable[[UnitOfWork], float] = lambda _: 1.0
-    takes: Callable[[UnitOfWork, Callable[[Case], float]], float] | None = None
-    besides: Callable[[UnitOfWork], float] = lambda _: 0.0
+    timeout_factor: Callable[[UnitOfWork], float] = lambda _: 1.0
+    estimate_seconds: Callable[[UnitOfWork, Callable[[Case], float]], float] | None = None
+    fixed_overhead_s: Callable[[UnitOfWork], float] = lambda _: 0.0
     settings: Callable[[Suite, Case], Frozen | None] = lambda _suite, _case: None
 
     @property

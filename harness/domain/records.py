@@ -31,7 +31,7 @@ Failure = Literal["error", "oom", "timeout", "crash", "numerics", "flops_mismatc
 Said = Annotated[str, AfterValidator(masked)]
 
 
-class Gap(Frozen):
+class Missing(Frozen):
     """Why a value is missing.
 
     Attributes:
@@ -43,6 +43,9 @@ class Gap(Frozen):
     status: Literal["skipped", "failed"]
     kind: Failure | None = None
     reason: Said
+
+
+Gap = Missing  # its name in the last release: passes of users may import it for one more
 
 
 class Outcome(Frozen):

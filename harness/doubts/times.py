@@ -135,7 +135,7 @@ def _operators(counted: CountNotes) -> int:
 def _explained(evidence: Evidence) -> bool:
     """Whether another label says why."""
     doubts = catalogue.usable("doubts").values()
-    return any(each.label and each.label not in SILENT and each.finds(evidence) for each in doubts)
+    return any(each.label and each.label not in SILENT and each.check(evidence) for each in doubts)
 
 
 @doubt(

@@ -65,7 +65,7 @@ def reads_future(evidence: Evidence) -> str | None:
     `loss/val_causal` is that of the routing by which it was measured.
     """
     causal_loss = evidence.metric.key == "loss/val_causal"
-    if evidence.metric.workload in GENERATION or (causal_loss and not evidence.case.own):
+    if evidence.metric.workload in GENERATION or (causal_loss and not evidence.case.is_user_model):
         return None
     counted = None if causal_loss else evidence.counted.causality
     found = [counted, *(notes.causality for notes in evidence.notes(TrainNotes))]

@@ -10,7 +10,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.units import human_duration
 from modbench.harness.domain.case import Case
 from modbench.harness.execution import command
-from modbench.harness.execution.log_supervisor import Keeper
+from modbench.harness.execution.log_supervisor import LogSupervisor
 
 # Seconds after which an audit is ended: a card of the default shape takes some.
 LIMIT_S = 1800.0
@@ -32,9 +32,9 @@ def audits(
     Raises:
         UsageError: if a property is unknown, or a model cannot be built or called, ends its process, or takes too long.
     """
-    keeper, limit_s = Keeper(), LIMIT_S if limit_s is None else limit_s
-    with keeper.temporary("modbench-audit-") as folder:
-        ended = command.called(child, cases, folder, keeper, limit_s, threads=None, of=of, only=tuple(only))
+    supervisor, limit_s = LogSupervisor(), LIMIT_S if limit_s is None else limit_s
+    with supervisor.temporary("modbench-audit-") as folder:
+        ended = command.call_on_cases(child, cases, folder, supervisor, limit_s, threads=None, of=of, only=tuple(only))
         found = command.answers(folder)
     cards = tuple(Card.model_validate(each["card"]) for each in found if "card" in each)
     if len(cards) == len(cases):
@@ -66,7 +66,7 @@ def child(folder: str, of: Architecture | None, only: tuple[str, ...]) -> None:
         try:
             probes(of, only)  # refuses an unknown property before anything is built
             models = []
-            for at, case in enumerate(command.asked(folder)):
+            for at, case in enumerate(command.given_cases(folder)):
                 say({"model": at})
                 models.append(built(case, of))
             for at, model in enumerate(models):

@@ -16,13 +16,13 @@ from typing import Any
 
 from modbench.harness.domain.case import Case
 from modbench.harness.execution.launch.local import variables
-from modbench.harness.execution.log_supervisor import Keeper
+from modbench.harness.execution.log_supervisor import LogSupervisor
 from modbench.harness.execution.worker_environment import worker_environment
 from modbench.harness.process import parent_death
 from modbench.harness.registry.lookup import with_facts
 
 # Files by which a function that is called and its caller talk: the cases, and a line of JSON for each answer.
-ASKED, ANSWERED = "asked.json", "answered.jsonl"
+CASES, ANSWERS = "asked.json", "answered.jsonl"
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def started(
     words: Sequence[str],
     environment: Mapping[str, str],
     log: Path,
-    keeper: Keeper,
+    supervisor: LogSupervisor,
     limit_s: float,
     *,
     folder: Path | None = None,
@@ -72,7 +72,7 @@ def started(
         words: the command line.
         environment: its variables.
         log: a new file that takes what it prints.
-        keeper: ends it where this process cannot.
+        supervisor: ends it where this process cannot.
         limit_s: seconds after which it is ended if this process has not done so: whoever starts it waits for no longer.
         folder: where it runs; None: here.
         passed: file descriptors that it gets, by the same numbers.
@@ -93,18 +93,18 @@ def started(
                 )
             )
 
-    running = keeper.start(str(log), log, limit_s, make)
+    running = supervisor.start(str(log), log, limit_s, make)
     try:
         yield running
     finally:
-        keeper.stop(str(log), running)
+        supervisor.stop(str(log), running)
 
 
-def called(
+def call_on_cases(
     function: Callable[..., None],
     cases: Sequence[Case],
     folder: Path,
-    keeper: Keeper,
+    supervisor: LogSupervisor,
     limit_s: float,
     *,
     threads: int | None,
@@ -115,32 +115,32 @@ def called(
     What it finds, it leaves in the folder (`answers`): it may end at any time.
 
     Args:
-        function: called with the folder's path and the values; finds the cases there (`asked`).
+        function: called with the folder's path and the values; finds the cases there (`given_cases`).
         cases: what it is about.
         folder: takes its log too.
-        keeper: ends it where this process cannot.
+        supervisor: ends it where this process cannot.
         limit_s: seconds after which it is ended.
         threads: of torch; None: as many as torch takes.
         **values: arguments that `repr` can write.
     """
-    (folder / ASKED).write_text(json.dumps([case.model_dump(mode="json") for case in cases]), encoding="utf-8")
+    (folder / CASES).write_text(json.dumps([case.model_dump(mode="json") for case in cases]), encoding="utf-8")
     call = functools.partial(function, str(folder), **values)
-    ended = ran(call, folder / "process.log", keeper, limit_s, threads)
+    ended = call_in_process(call, folder / "process.log", supervisor, limit_s, threads)
     return None if ended is None else ended[1]
 
 
-def ran(
-    call: functools.partial[None], log: Path, keeper: Keeper, limit_s: float, threads: int | None
+def call_in_process(
+    call: functools.partial[None], log: Path, supervisor: LogSupervisor, limit_s: float, threads: int | None
 ) -> tuple[int | None, str] | None:
     """Make a call of a function of ours in a process of its own: its exit code and last words; None if it took too long.
 
-    `repr` writes what it is called with; the other arguments are as of `called`.
+    `repr` writes what it is called with; the other arguments are as of `call_on_cases`.
     """
     module, name = call.func.__module__, call.func.__name__
     code = f"import sys; sys.path[:] = {sys.path!r}; from {module} import {name}; "
     code += f"{name}(*{call.args!r}, **{call.keywords!r})"
     seen = worker_environment(os.environ) | {"PYTHONSAFEPATH": "1"} | (variables(threads) if threads else {})
-    with started([sys.executable, "-c", code], seen, log, keeper, limit_s) as running:
+    with started([sys.executable, "-c", code], seen, log, supervisor, limit_s) as running:
         running.join(limit_s)
         if running.is_alive():
             return None
@@ -150,21 +150,21 @@ def ran(
 
 def answers(folder: Path) -> list[Any]:
     """What a function that was called left in the folder."""
-    file = folder / ANSWERED
+    file = folder / ANSWERS
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
 
 
-def asked(folder: str) -> list[Case]:
+def given_cases(folder: str) -> list[Case]:
     """The cases that a function was called with."""
     return [
-        with_facts(Case.model_validate(each)) for each in json.loads((Path(folder) / ASKED).read_text(encoding="utf-8"))
+        with_facts(Case.model_validate(each)) for each in json.loads((Path(folder) / CASES).read_text(encoding="utf-8"))
     ]
 
 
 @contextlib.contextmanager
 def answering(folder: str) -> Iterator[Callable[[object], None]]:
     """Yield a function that leaves an answer in the folder at once."""
-    with (Path(folder) / ANSWERED).open("w", encoding="utf-8") as file:
+    with (Path(folder) / ANSWERS).open("w", encoding="utf-8") as file:
 
         def answer(found: object) -> None:
             file.write(json.dumps(found) + "\n")

@@ -45,7 +45,7 @@ Started = TypeVar("Started", bound=Handle)
 class Launcher(Protocol[Started]):
     """Starts units of work. A launcher's file exports `LAUNCHER`, a callable as `MakeLauncher`."""
 
-    apart: bool
+    is_remote: bool
     """Whether units run on other machines: then phases need not wait for each other, and this process may be busy."""
 
     def refuse(self, units: Sequence[UnitOfWork]) -> None:
@@ -71,7 +71,7 @@ class Launcher(Protocol[Started]):
         """Reap a unit; kill it if it is still running."""
 
     def leave(self, handles: list[Started]) -> str:
-        """Let units of a launcher that works `apart` go on without this process; return what to tell the user of them."""
+        """Detach from remote units, which go on; return a message for the user."""
 
 
 class MakeLauncher(Protocol):
@@ -93,6 +93,12 @@ class MakeLauncher(Protocol):
         """
 
 
-def is_remote(name: str) -> bool:
-    """Whether a launcher, by its name in the catalogue, starts units on other machines."""
-    return bool(getattr(catalogue.load("launchers", name), "apart", False))
+def is_remote(launcher: object) -> bool:
+    """Whether a launcher, or the class that makes it, starts units on other machines."""
+    old_name = getattr(launcher, "apart", False)  # accepted for one more release
+    return bool(getattr(launcher, "is_remote", old_name))
+
+
+def is_remote_launcher(name: str) -> bool:
+    """The same of a launcher by its name in the catalogue."""
+    return is_remote(catalogue.load("launchers", name))

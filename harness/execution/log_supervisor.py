@@ -1,6 +1,6 @@
 """Starts child processes, the only way that modbench has: each ends with this process and at its limit, and its log is bounded.
 
-This is the runner's side of the keeper (`log_supervisor_process.py`), which works on when the runner dies.
+This is the runner's side of the log supervisor (`log_supervisor_process.py`), which works on when the runner dies.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from modbench.harness.process import parent_death
 HEAD, TAIL = 2**20, 2**20
 # Seconds between SIGTERM and SIGKILL.
 GRACE_S = 5.0
-# A process that its parent does not end at its limit ends by its own alarm, and one that switched the alarm off by the keeper.
-ALARM_S, KEEPER_S = 10.0, 20.0
+# A process that its parent does not end at its limit ends by its own alarm; the log supervisor ends one that switched that off.
+ALARM_S, SUPERVISOR_S = 10.0, 20.0
 
 
 class Process(Protocol):
@@ -58,8 +58,8 @@ class Process(Protocol):
 Child = TypeVar("Child", bound=Process)
 
 
-class Keeper:
-    """Starts the keeper when it is first needed, and again if it was killed."""
+class LogSupervisor:
+    """Starts the log supervisor when it is first needed, and again if it was killed."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -98,7 +98,7 @@ class Keeper:
                 if pipe is not None:
                     assert process.pid is not None
                     self.watch(
-                        name, process.pid, f"{parent_death.MARK}={mark}", limit_s + KEEPER_S, pipe.fileno(), file
+                        name, process.pid, f"{parent_death.MARK}={mark}", limit_s + SUPERVISOR_S, pipe.fileno(), file
                     )
         return process
 
@@ -158,7 +158,7 @@ class Keeper:
             raise
         if not answered:
             self._close()
-            raise ConnectionResetError("the keeper was killed")
+            raise ConnectionResetError("the log supervisor was killed")
 
     def _start(self) -> None:
         self._socket, theirs = socket.socketpair()
@@ -184,13 +184,13 @@ class Keeper:
 
 
 def _close(connection: socket.socket, process: subprocess.Popen[bytes]) -> None:
-    """Let the keeper end: it does so when the socket closes."""
+    """Let the log supervisor end: it does so when the socket closes."""
     connection.close()
     process.wait()
 
 
 def prints(log: Path, opened: contextlib.ExitStack) -> tuple[Connection, Connection, int] | tuple[None, None, int]:
-    """The ends of the pipe that a worker prints to, and its log; on Windows there is no keeper, and logs are not cut."""
+    """The ends of the pipe that a worker prints to, and its log; on Windows there is no supervisor, and logs are not cut."""
     if sys.platform == "win32":
         return None, None, -1
     file = new_file(log)
@@ -200,7 +200,7 @@ def prints(log: Path, opened: contextlib.ExitStack) -> tuple[Connection, Connect
 
 
 def reap(process: Process, *, kept: bool) -> None:
-    """Wait for a worker; end it first if it is still running, and its group if the keeper watches it."""
+    """Wait for a worker; end it first if it is still running, and its group if the log supervisor watches it."""
     assert process.pid is not None
     for number in (signal.SIGTERM, signal.SIGKILL) if kept else ():
         if process.is_alive():

@@ -1,4 +1,4 @@
-"""The keeper: a small process beside a run that writes the logs of its workers, and ends them if the run dies.
+"""The log supervisor: a small process beside a run that writes the logs of its workers, and ends them if the run dies.
 
 It also removes the run's temporary folders then.
 
@@ -104,7 +104,7 @@ def marked(mark: str) -> list[int]:
     return found
 
 
-class Keeper:
+class Supervisor:
     """Serves one run, whose end of the socket closes when it ends.
 
     Args:
@@ -134,7 +134,7 @@ class Keeper:
         for name in list(self.workers):
             self._end(name, escaped=True)
         for folder in filter(os.path.isdir, self.folders):  # the run did not come to remove them
-            import shutil  # rarely needed: the keeper starts without it
+            import shutil  # rarely needed: the log supervisor starts without it
 
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -184,4 +184,4 @@ class Keeper:
 if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    Keeper(socket.socket(fileno=0)).serve()
+    Supervisor(socket.socket(fileno=0)).serve()

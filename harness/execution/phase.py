@@ -21,13 +21,13 @@ from modbench.harness.core.errors import ModbenchError
 from modbench.harness.core.files import now
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.domain.passes import Pass
-from modbench.harness.domain.records import Death, Gap, Outcome, Record
-from modbench.harness.execution.launching import Launcher, Started
+from modbench.harness.domain.records import Death, Missing, Outcome, Record
+from modbench.harness.execution.launching import Launcher, Started, is_remote
 from modbench.harness.execution.limits import in_words
 from modbench.harness.execution.stopping import Stop
 from modbench.harness.planning.plan import Plan
 from modbench.harness.process.clocks import disagreement, monotonic
-from modbench.harness.process.graceful_stop import ASK, CannotWrite, DeviceLost, Stopped, last_words
+from modbench.harness.process.graceful_stop import STOP_SIGNAL, CannotWrite, DeviceLost, Stopped, device_lost_message
 from modbench.harness.registry import catalogue
 from modbench.harness.results import decisions
 from modbench.harness.results.decisions import Decided
@@ -38,7 +38,7 @@ from modbench.harness.results.sealed_records import edit, read_record
 
 POLL_S = 1.0
 # The signal kills a worker whose handler is not set yet; such a worker has done nothing.
-ENDED_AS_ASKED = {Stopped.exit_code, *([-ASK] if ASK is not None else [])}
+ENDED_AS_ASKED = {Stopped.exit_code, *([-STOP_SIGNAL] if STOP_SIGNAL is not None else [])}
 # What the end of a process may take after its record is complete, on a loaded machine.
 ENDING_S = 2.0
 
@@ -223,7 +223,7 @@ class _Phase(Generic[Started]):
                     raise KeyboardInterrupt
                 if not stop.finishing:
                     self._start()
-                elif launcher.apart:
+                elif is_remote(launcher):
                     break
                 else:
                     self._ask()
@@ -238,7 +238,7 @@ class _Phase(Generic[Started]):
                 raise KeyboardInterrupt
         finally:  # with units that run only after an interrupt or an error
             stop.ending = stop.ending or bool(self.running)
-            if launcher.apart and self.running:
+            if is_remote(launcher) and self.running:
                 stop.left = launcher.leave(self.running)
             else:
                 for handle in self.running:
@@ -252,7 +252,7 @@ class _Phase(Generic[Started]):
                 self.run.lock.check()
             if unit.name not in self.retried:
                 self.run.progress.started(unit)
-            if not launcher.apart:  # what an earlier run left, and is measured again, is kept until now
+            if not is_remote(launcher):  # what an earlier run left, and is measured again, is kept until now
                 folder.record(unit).unlink(missing_ok=True)
             self.running.append(launcher.start(unit, folder, self.limits[unit.name]))
 
@@ -281,7 +281,7 @@ class _Phase(Generic[Started]):
         self.running.remove(handle)
         if run.lock is not None:
             run.lock.check()
-        if not run.launcher.apart:  # clocks of other machines began elsewhere
+        if not is_remote(run.launcher):  # clocks of other machines began elsewhere
             check_clock(handle.record, unit, time.monotonic())
         log = run.folder.log(unit)
         if not handle.record.exists():
@@ -383,12 +383,12 @@ def _lost(
         (file.parent.parent if part else file.parent).parent / log
     ).exists()  # a job may have ended before it wrote one
     reason = f"{died.reason}; see {log}" if there else died.reason
-    gap = Gap(status="failed", kind=died.kind, reason=reason)
+    why = Missing(status="failed", kind=died.kind, reason=reason)
     for case in unit.comparison.arms:
         if only_own and not case.facts.runs_user_code:
             continue
         for made in unit.facts.makes:
-            yield missing(case, made, gap)
+            yield missing(case, made, why)
 
 
 def death(exitcode: int | None, *, timed_out: bool, log: Path | None = None, limit: str = "its time limit") -> Death:
@@ -403,7 +403,7 @@ def death(exitcode: int | None, *, timed_out: bool, log: Path | None = None, lim
             )
         return Death(kind="crash", reason=f"the process died of {name}")
     if exitcode == DeviceLost.exit_code:
-        said = last_words(log.read_text(encoding="utf-8", errors="replace")) if log and log.exists() else ""
+        said = device_lost_message(log.read_text(encoding="utf-8", errors="replace")) if log and log.exists() else ""
         return Death(kind="crash", reason=f"the GPU could not be used any more ({said or 'it did not say why'})")
     return Death(kind="crash", reason=f"the process ended with exit code {exitcode} and left no record")
 
@@ -418,7 +418,7 @@ def check_clock(file: Path, unit: UnitOfWork, ended_s: float) -> None:
         unit: the unit.
         ended_s: when its end was seen, on this process's monotonic clock.
     """
-    own = {case.id for case in unit.comparison.arms if case.own}
+    own = {case.id for case in unit.comparison.arms if case.is_user_model}
     if not own or not file.exists():
         return
     made_in: Pass = catalogue.load("passes", unit.made_in)

@@ -1,6 +1,6 @@
 """Units that several processes share: `start` lets torchrun start the ranks, each of which runs `rank.py`.
 
-On several machines it is called once on each, which `NODES` in the environment tells of the others.
+On several machines it is called once on each, which learns of the others from the environment variable `NODES`.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Nodes:
     address: str
     port: int
 
-    def told(self) -> str:
-        """What `NODES` says in the environment."""
+    def as_variable(self) -> str:
+        """The value of the environment variable `NODES`."""
         return json.dumps(dataclasses.asdict(self))
 
     def options(self) -> list[str]:
@@ -65,9 +65,9 @@ def start(unit: UnitOfWork, folder: RunFolder) -> int:
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    if graceful_stop.ASK is not None:
-        signal.signal(graceful_stop.ASK, _pass_on)
-    if graceful_stop.asked():  # before the handler was set
+    if graceful_stop.STOP_SIGNAL is not None:
+        signal.signal(graceful_stop.STOP_SIGNAL, _pass_on)
+    if graceful_stop.stop_requested():  # before the handler was set
         raise graceful_stop.Stopped
     nodes = Nodes(**json.loads(said)) if (said := os.environ.get(NODES)) else None
     here = unit.ranks // (nodes.number if nodes else 1)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import UnitOfWork
-from modbench.harness.execution.launching import is_remote
+from modbench.harness.execution.launching import is_remote_launcher
 from modbench.harness.machine import certificate, environment
 from modbench.harness.registry import catalogue
 from modbench.harness.results import decisions
@@ -54,7 +54,7 @@ def make_ready(stored: StoredRun, remaining: Sequence[UnitOfWork]) -> None:
     folder = RunFolder(stored.path)
     folder.make()  # a copied folder may lack the empty ones
     # Elsewhere the machines that measure are not this one; their records name them.
-    remote = is_remote(stored.launcher)
+    remote = is_remote_launcher(stored.launcher)
     machine = certificate.fingerprint(environment.collect(), stored.plan.device, stored.plan.suite.threads)
     if (
         not remote

@@ -12,7 +12,7 @@ from modbench.harness.core.files import now
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.domain.phases import Phase
 from modbench.harness.domain.records import Record
-from modbench.harness.execution.launching import Launcher, MakeLauncher, Started, is_remote
+from modbench.harness.execution.launching import Launcher, MakeLauncher, Started, is_remote_launcher
 from modbench.harness.execution.limits import Limits
 from modbench.harness.execution.phase import Asker, Progress, Run, Slots
 from modbench.harness.execution.progress_tracker import Display, Tracker
@@ -92,7 +92,7 @@ def run(
         ModbenchError: if the folder cannot be written any more, or another runner took it.
     """
     start, timed_wall, timed_cpu = time.monotonic(), 0.0, 0.0
-    stop, remote, groups = stop or Stop(), is_remote(launcher), phases(plan, usable_cores())
+    stop, remote, groups = stop or Stop(), is_remote_launcher(launcher), phases(plan, usable_cores())
     if remote:  # on machines of their own units do not disturb each other, and none waits for another phase
         groups = [Slots(tuple(unit for slots in groups for unit in slots.units), len(plan.units))]
     limits = Limits(plan, timeout_s, run="" if remote else str(folder.path))

@@ -24,7 +24,7 @@ from modbench.harness.domain.records import Blocks, Environment, Outcome, Record
 from modbench.harness.execution import ranks
 from modbench.harness.process import clocks, exit_codes, graceful_stop, parent_death
 from modbench.harness.process.torchrun import ALONE, Ranks
-from modbench.harness.registry import catalogue, discovery, own_code
+from modbench.harness.registry import catalogue, discovery, user_code
 from modbench.harness.results import trust, workspace
 from modbench.harness.results.run_folder import RunFolder
 from modbench.harness.results.sealed_records import usable
@@ -45,7 +45,7 @@ class Ties:
     Attributes:
         mark: goes into the environment of what it starts.
         limit_s: seconds after which it ends, even if the interpreter hangs and its parent is gone.
-        out: where it prints: the keeper's pipe; None: its log is opened here.
+        out: where it prints: the log supervisor's pipe; None: its log is opened here.
         parent: process id of the fork server that starts it; None for a cold process.
         include: the user's folders; a fork server keeps the environment in which it was started, as of an earlier run.
     """
@@ -130,7 +130,7 @@ def end(code: int) -> None:
 
 def run_unit(unit: UnitOfWork, folder: RunFolder, ranks: Ranks = ALONE) -> Record:
     """Run one unit and write its record to the run folder; of several ranks the first one writes."""
-    own_code.expect(trust.expected(folder.path), partial(trust.first, folder.path))
+    user_code.expect(trust.expected(folder.path), partial(trust.first, folder.path))
     here, began = workspace.Workspace(folder.path, unit.name, ranks), os.getpid()
     with workspace.at(here):
         record = with_log(make_record(unit), folder)
@@ -222,7 +222,7 @@ def make_record(unit: UnitOfWork) -> Record:
         blocks=tuple(each for each in made if isinstance(each, Blocks)),
         busy=tuple(clocks.INTERVALS),
         restored=dict(shared_state.CHANGED),
-        code={own_code.name_of(path, here): sha256 for path, sha256 in sorted(own_code.ran().items())},
+        code={user_code.name_of(path, here): sha256 for path, sha256 in sorted(user_code.ran().items())},
     )
     return usable(record)
 

@@ -23,8 +23,8 @@ Reader = Callable[[], float]
 
 # Numbers of the system call perf_event_open, by machine; its manual page has the layout of what it takes and gives.
 _PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
-# Types and numbers of events: instructions retired; and the time of a thread, which the kernel counts by itself.
-INSTRUCTIONS, TASK_CLOCK = (0, 1), (1, 1)
+# Type and number of the event that is counted: instructions retired.
+EVENT = (0, 1)
 
 
 class CounterSampler:
@@ -166,16 +166,13 @@ def _text(path: Path) -> str | None:
         return None
 
 
-def thread_counter(event: tuple[int, int] = INSTRUCTIONS) -> dict[str, Reader]:
+def thread_counter() -> dict[str, Reader]:
     """The column `instructions` and its reader, for the thread that calls this, outside of the kernel; empty where it is refused.
 
     Many guests have no such counter, many containers refuse it, and some hypervisors offer one that stands still.
-
-    Args:
-        event: type and number of what is counted.
     """
     number = _PERF_EVENT_OPEN.get(platform.machine()) if sys.platform == "linux" else None
-    handle = -1 if number is None else _open_counter(number, event)
+    handle = -1 if number is None else _open_counter(number)
     if handle < 0:
         return {}
 
@@ -188,10 +185,10 @@ def thread_counter(event: tuple[int, int] = INSTRUCTIONS) -> dict[str, Reader]:
     return {"instructions": read} if read() > 0 else {}
 
 
-def _open_counter(number: int, event: tuple[int, int]) -> int:
+def _open_counter(number: int) -> int:
     """Open a counter of this thread on any processor: its file descriptor, or -1."""
     both_times, without_kernel_and_hypervisor, close_on_exec, size = 0b11, 0b11 << 5, 8, 64
-    attributes = struct.pack("=IIQQQQQ16x", event[0], size, event[1], 0, 0, both_times, without_kernel_and_hypervisor)
+    attributes = struct.pack("=IIQQQQQ16x", EVENT[0], size, EVENT[1], 0, 0, both_times, without_kernel_and_hypervisor)
     return _system_call(number, attributes, 0, -1, -1, close_on_exec)
 
 

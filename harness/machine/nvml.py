@@ -217,14 +217,14 @@ def watched() -> Watched:
     return Watched(counters, levels | {"unanswered": device.missed})
 
 
-def settled(clock: Callable[[], float], readings: int = 5, within: float = 0.01) -> Callable[[], bool]:
-    """Make a test, repeated during a warm-up, of whether a clock's last readings lie within 1 % of one another."""
+def settled(clock: Callable[[], float]) -> Callable[[], bool]:
+    """Make a test, repeated during a warm-up, of whether a clock's last five readings lie within 1 % of one another."""
     seen: list[float] = []
 
     def ready() -> bool:
         seen.append(clock())
-        last = seen[-readings:]
-        return len(last) == readings and max(last) <= (1 + within) * min(last)
+        last = seen[-5:]
+        return len(last) == 5 and max(last) <= 1.01 * min(last)
 
     return ready
 

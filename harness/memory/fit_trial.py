@@ -9,7 +9,7 @@ from typing import Any
 
 from modbench.harness.domain.case import Case
 from modbench.harness.process import parent_death
-from modbench.harness.registry import own_code
+from modbench.harness.registry import user_code
 
 # Memory that a process maps for itself while it works, beyond the step's.
 OWN_BYTES = 2**20
@@ -20,10 +20,10 @@ def main() -> None:
     parent_death.end_with_parent()
     request = json.load(sys.stdin)
     parent_death.end_after(float(request["limit_s"]))
-    own_code.expect(request["hashes"])
+    user_code.expect(request["hashes"])
     case = Case.model_validate(request["case"])
 
-    from modbench.harness.results.outcomes import gap_of
+    from modbench.harness.results.outcomes import missing_after
     from modbench.harness.subject.subject import Subject
 
     warm_up(case)
@@ -35,7 +35,7 @@ def main() -> None:
         for _ in range(2):
             subject.train_step(tokens_BT)
     except Exception as error:
-        if gap_of(error).kind == "oom":
+        if missing_after(error).kind == "oom":
             _answer(fits=False)
             return
         raise
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def _answer(*, fits: bool) -> None:
-    print(json.dumps({"fits": fits, "ran": own_code.ran()}))  # noqa: T201  # the answer
+    print(json.dumps({"fits": fits, "ran": user_code.ran()}))  # noqa: T201  # the answer
 
 
 def warm_up(case: Case) -> None:

@@ -16,7 +16,7 @@ _energy = partial(
     Metric[Any, Any],
     unit="J",
     better="lower",
-    made_in="energy",
+    measured_by="energy",
     no_ideal="how much energy a saved FLOP saves is not known",
 )
 

@@ -15,7 +15,7 @@ _inspected = partial(
     Metric[Any, Any],
     unit="count",
     better="lower",
-    made_in="inspect",
+    measured_by="inspect",
     workload="forward",
     scored_as="difference",
     noun="a count",

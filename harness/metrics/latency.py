@@ -72,7 +72,7 @@ COMPILED: tuple[tuple[str, Workload, str], ...] = (
 )
 
 # A time of calls.
-timed = partial(Metric[Any, Any], unit="s", better="lower", made_in="time")
+timed = partial(Metric[Any, Any], unit="s", better="lower", measured_by="time")
 
 TIMED: tuple[Metric[Subject, Call], ...] = (
     timed(
@@ -202,7 +202,7 @@ FIRST_CALLS: tuple[Metric[Subject, float], ...] = tuple(
         key=key,
         unit="s",
         better="lower",
-        made_in="compile",
+        measured_by="compile",
         workload=workload,
         about=about,
         measure=_first_calls(workload),

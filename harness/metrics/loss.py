@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 _loss = partial(
-    Metric[Any, Any], better="lower", made_in="train", workload="train", scored_as="difference", noun="a loss"
+    Metric[Any, Any], better="lower", measured_by="train", workload="train", scored_as="difference", noun="a loss"
 )
 
 

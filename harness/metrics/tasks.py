@@ -18,7 +18,7 @@ def _metrics() -> tuple[Metric[Answered, float], ...]:
             key=f"task/{name}",
             unit="ratio",
             better="higher",
-            made_in="train",
+            measured_by="train",
             workload="train",
             about=f"Accuracy: {entry.about}",
             measure=lambda answered: answered.accuracy,

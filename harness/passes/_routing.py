@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from modbench.harness.domain.records import Gap
+from modbench.harness.domain.records import Missing
 from modbench.harness.results import workspace
 from modbench.harness.results.outcomes import attempt
 
@@ -21,7 +21,7 @@ WATCH_TOKENS = 16_384
 
 def watched(subject: Subject, windows: Windows) -> Watch | str:
     """Return what watches the routers of a training run, or why they cannot be watched."""
-    if subject.case.own:
+    if subject.case.is_user_model:
         from modbench.harness.routing import undisturbed, why_not_watched
 
         with undisturbed(subject.module):
@@ -50,8 +50,8 @@ class Watch:
     def described(self, subject: Subject) -> tuple[dict[str, Any] | None, str]:
         """Return the summary of what the routers do, or None and the reason: of a user's model `observe` may fail."""
         look = partial(_look_closely, subject, self._windows, self._drift)
-        found = attempt(look) if subject.case.own else look()
-        return (None, f"not reported: {found.reason}") if isinstance(found, Gap) else (found, "")
+        found = attempt(look) if subject.case.is_user_model else look()
+        return (None, f"not reported: {found.reason}") if isinstance(found, Missing) else (found, "")
 
 
 def _look_closely(subject: Subject, windows: Windows, drift: Drift) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def _look_closely(subject: Subject, windows: Windows, drift: Drift) -> dict[str,
             some.targets_BT,
             windows.tokens,
             seed=subject.seed,
-            causal_too=subject.case.own or not why_not_causal(subject),  # a user's `observe` says why not
+            causal_too=subject.case.is_user_model or not why_not_causal(subject),  # a user's `observe` says why not
         )
     found = {"routing": description, "drift": drift.as_dict()}
     if windows.run.flips:

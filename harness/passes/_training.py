@@ -185,7 +185,7 @@ def train(case: Case, protocol: Protocol, log: SinkLog | None = None) -> Trained
     )
 
 
-def drill(case: Case, protocol: Protocol) -> Answered:
+def train_on_task(case: Case, protocol: Protocol) -> Answered:
     """Train on a task and answer its held-out questions.
 
     Raises:

@@ -10,7 +10,7 @@ from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.domain.case import Case, Comparison, UnitOfWork
 from modbench.harness.domain.notes import Notes
 from modbench.harness.domain.passes import Pass
-from modbench.harness.domain.records import Gap
+from modbench.harness.domain.records import Missing
 from modbench.harness.planning.units_of_work import UnitMaker
 from modbench.harness.process import clocks
 from modbench.harness.results.outcomes import attempt
@@ -24,7 +24,7 @@ def run(unit: UnitOfWork, _metrics: list[AnyMetric]) -> Iterator[AuditFinding]:
     (case,) = unit.comparison.arms
     with clocks.busy():
         card = attempt(partial(_card, case, unit.protocol.seed))
-    yield AuditFinding(reason=card.reason) if isinstance(card, Gap) else AuditFinding(card=card)
+    yield AuditFinding(reason=card.reason) if isinstance(card, Missing) else AuditFinding(card=card)
 
 
 def _card(case: Case, seed: int) -> Card:
@@ -39,7 +39,7 @@ def units(
 ) -> Iterator[UnitOfWork]:
     """One unit for each arm that is a model of the user's, wherever it is measured; sizes of a sweep are one."""
     for case in comparison.arms:
-        if case.own:
+        if case.is_user_model:
             alone = comparison.model_copy(update={"arms": (case,), "twin": False})
             arm = case.arm if maker.suite.isoflop is None else case.variant
             yield maker.unit(f"{PASS.name}-{arm}", alone, PASS.name, WORK)

@@ -14,7 +14,7 @@ from modbench.harness.domain.case import Case, Protocol, UnitOfWork
 from modbench.harness.domain.notes import CompileNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
-from modbench.harness.domain.records import Gap, Outcome
+from modbench.harness.domain.records import Missing, Outcome
 from modbench.harness.process import clocks
 from modbench.harness.results.outcomes import attempt, measured, missing
 
@@ -32,7 +32,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, float]]) -> Iterator[Out
         for metric in metrics:
             with clocks.busy():
                 value = attempt(partial(_compile, case, unit.protocol, metric))
-            if isinstance(value, Gap):
+            if isinstance(value, Missing):
                 yield missing(case, metric, value)
             else:
                 yield measured(case, metric, {"value": [value]}, CompileNotes(cache="cold: an empty folder of its own"))
@@ -51,13 +51,13 @@ PASS = Pass(
     run=run,
     # An earlier compilation in the process would warm the next one: one process per metric.
     each="case and group",
-    worth=100.0,
+    forward_equivalents=100.0,
     notes=CompileNotes,
     phase=Phase.TIME,
     order=3,
-    alone=True,
+    exclusive=True,
     timed=True,
-    cold=True,
+    fresh_interpreter=True,
     statistic="single",
     no_interval="one cold compilation each: no interval, and no verdict",
     judged=False,

@@ -13,7 +13,7 @@ from modbench.harness.domain.case import Comparison, UnitOfWork
 from modbench.harness.domain.notes import TrainNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
-from modbench.harness.domain.records import Gap, Outcome
+from modbench.harness.domain.records import Missing, Outcome
 from modbench.harness.passes._training import Trained, runs, train
 from modbench.harness.passes.train import notes_of
 from modbench.harness.planning.units_of_work import UnitMaker
@@ -27,8 +27,8 @@ def run(unit: UnitOfWork, metrics: list[Metric[Trained, float]]) -> Iterator[Out
     with clocks.busy():
         made = attempt(partial(train, case, unit.protocol))
     for metric in metrics:
-        value = made if isinstance(made, Gap) else attempt(partial(metric.measure, made))
-        if isinstance(value, Gap):
+        value = made if isinstance(made, Missing) else attempt(partial(metric.measure, made))
+        if isinstance(value, Missing):
             yield missing(case, metric, value)
             continue
         assert isinstance(made, Trained)

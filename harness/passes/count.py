@@ -20,7 +20,7 @@ from modbench.harness.core.errors import Unmeasured
 from modbench.harness.domain.case import COUNTS, Case, Comparison, Counts, UnitOfWork
 from modbench.harness.domain.notes import CARRIER, WHOLE, Causality, CountNotes, ModuleFlops, Operators
 from modbench.harness.domain.passes import Pass
-from modbench.harness.domain.records import Gap, Outcome
+from modbench.harness.domain.records import Missing, Outcome
 from modbench.harness.flops.closed_form import case_cost, case_decode_cost
 from modbench.harness.passes.time import MANY_INPUTS, number_of_inputs
 from modbench.harness.planning.plan import ASSUMED_FLOP_PER_S
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from modbench.harness.domain.suite import Suite
-    from modbench.harness.flops import own_router
+    from modbench.harness.flops import user_router
     from modbench.harness.flops.counter import Count, Row
     from modbench.harness.profiling.operators_of_a_call import Found
     from modbench.harness.subject.subject import Subject
@@ -114,15 +114,15 @@ def run(unit: UnitOfWork, metrics: list[Metric[Counted, float]]) -> Iterator[Out
             made = partial(count, case, unit.protocol.seed, hardware=hardware, inputs=inputs, parts=parts, say=say)
             counted = attempt(made)
         for metric in metrics:
-            if isinstance(counted, Gap):
+            if isinstance(counted, Missing):
                 unknown = CountNotes(guards=f"nothing could be counted: {counted.reason}")
                 yield missing(case, metric, counted, unknown)
                 continue
             if counted.mismatch:
-                yield missing(case, metric, Gap(status="failed", kind="flops_mismatch", reason=counted.mismatch))
+                yield missing(case, metric, Missing(status="failed", kind="flops_mismatch", reason=counted.mismatch))
                 continue
             value = attempt(partial(metric.measure, counted))
-            if isinstance(value, Gap):
+            if isinstance(value, Missing):
                 yield missing(case, metric, value)
                 continue
             # Long notes are kept once per case.
@@ -141,11 +141,13 @@ def units(maker: UnitMaker, comparison: Comparison, metrics: Sequence[AnyMetric]
     of_training = any(catalogue.pass_of(metric).trains for metric in metrics)
     name = f"{PASS.name}-{'train-' if of_training else ''}{comparison.label}"
     made = maker.unit(name, comparison, PASS.name, 0.0)
-    made = made.model_copy(update={"protocol": made.protocol.model_copy(update={"counts": asked(maker.suite)})})
+    made = made.model_copy(
+        update={"protocol": made.protocol.model_copy(update={"counts": required_counts(maker.suite)})}
+    )
     yield made.model_copy(update={"flops": work(made, partial(maker.forward, comparison))})
 
 
-def takes(unit: UnitOfWork, forward_s: Callable[[Case], float]) -> float:
+def estimate_seconds(unit: UnitOfWork, forward_s: Callable[[Case], float]) -> float:
     """Seconds of a unit, given those of a forward pass: the rest is Python, whatever the machine's products take."""
     speed = ASSUMED_FLOP_PER_S["cpu"]
     return work(unit, lambda case: forward_s(case) * speed) / speed
@@ -170,9 +172,9 @@ def count(
         parts: what is counted besides what every number needs (`domain/case.py`).
         say: called with each step, in words.
     """
-    counted = _own(case, seed, inputs, parts, say) if case.own else _reference(case, seed, parts, say)
+    counted = _own(case, seed, inputs, parts, say) if case.is_user_model else _reference(case, seed, parts, say)
     seen = attempt(partial(executed, case, seed, counted.notes, hardware=hardware, parts=parts, say=say))
-    if isinstance(seen, Gap):
+    if isinstance(seen, Missing):
         reasons = dict.fromkeys(("forward_executed", "train_step_hardware"), f"real tensors: {seen.reason}")
         reason = "; ".join(filter(None, [counted.notes.guards, seen.reason]))
         return replace(
@@ -188,32 +190,32 @@ def _reference(case: Case, seed: int, parts: Sequence[Counts], say: Say) -> Coun
     """Compare the closed form with the counters on the meta device (shapes only): no memory, and little time."""
     import torch
 
-    from modbench.harness.flops import counter, own_router
+    from modbench.harness.flops import counter, user_router
     from modbench.harness.subject.build import build_module
 
     model, config, place = catalogue.load("models", case.model), case.config, case.place
     cost = case_cost(case)
     assert cost is not None
     source, depth_ratio = "closed form, checked against torch's counter", None
-    step: tuple[Count, own_router.Tally] | None = None
+    step: tuple[Count, user_router.Tally] | None = None
     say("FLOPs by torch's counter")
     with torch.device("meta"):
         module = build_module(case, seed)
         tokens_BT = torch.zeros(place.batch_size, place.seq_len, dtype=torch.int64)
-        routers = own_router.routers_in(module, own=case.facts.own_router)
+        routers = user_router.routers_in(module, own=case.facts.own_router)
         if "training" in parts:
-            step = own_router.train(module, tokens_BT, routers)
+            step = user_router.train(module, tokens_BT, routers)
         else:
             source += f"; {NO_TRAINING}"
     if model.dynamic or model.pairs(module) is not None:  # its cost depends on the input: see what it does
         module = build_module(case, seed)
         _whole_squares(module)
         tokens_BT = torch.randint(config.vocab_size, tokens_BT.shape, generator=torch.Generator().manual_seed(seed))
-    forward, of_routers = own_router.forward(module, tokens_BT, routers)
-    explained = {**model.explained, **own_router.explained(routers, config.router)}
+    forward, of_routers = user_router.forward(module, tokens_BT, routers)
+    explained = {**model.explained, **user_router.explained(routers, config.router)}
     if routers:
-        cost = own_router.with_routers(cost, routers, of_routers, step)
-        source += own_router.source(config.router, of_routers, cost)
+        cost = user_router.with_routers(cost, routers, of_routers, step)
+        source += user_router.source(config.router, of_routers, cost)
     nominal = cost.forward
     if model.dynamic:
         realised: list[int] = module.realised  # type: ignore[assignment]  # every dynamic model has it
@@ -240,7 +242,7 @@ def _reference(case: Case, seed: int, parts: Sequence[Counts], say: Say) -> Coun
         fvcore_reason=reason,
         modules=_modules(table),
         explained=explained,
-        decode_elements=None if reads is None else reads + own_router.weights(routers),
+        decode_elements=None if reads is None else reads + user_router.weights(routers),
         effective_capacity=config.kept(place.seq_len) / place.seq_len if rounded else None,
     )
     trained = [] if step is None else [counter.Row("the whole train step", cost.train_step, step[0].total)]
@@ -319,15 +321,15 @@ def _own(case: Case, seed: int, inputs: int, parts: Sequence[Counts], say: Say) 
             [counter.Row(WHOLE, cost.forward, total), counter.Row("parameters", cost.params, params)], {}
         )
     third, reason = _third(subject.module, batches[0], parts, say)
-    trained: tuple[float, float] | Gap = Gap(status="skipped", reason=NO_TRAINING)
+    trained: tuple[float, float] | Missing = Missing(status="skipped", reason=NO_TRAINING)
     if "training" in parts:
         say("training mode against evaluation mode")
         trained = attempt(partial(training.shares, partial(subject_of, case, seed, TRAINED_INPUTS)))
     notes = CountNotes(
         operators=Operators(unknown=out_of_sight),
-        trained_share=None if isinstance(trained, Gap) else trained[0],
-        train_forward_share=None if isinstance(trained, Gap) else trained[1],
-        training_unchecked=trained.reason if isinstance(trained, Gap) else None,
+        trained_share=None if isinstance(trained, Missing) else trained[0],
+        train_forward_share=None if isinstance(trained, Missing) else trained[1],
+        training_unchecked=trained.reason if isinstance(trained, Missing) else None,
         counted_inputs=len(counts) if varies else 1,
         source=source,
         uncounted=tuple(forward.unknown),
@@ -344,19 +346,21 @@ def _own(case: Case, seed: int, inputs: int, parts: Sequence[Counts], say: Say) 
     return Counted(found, params, notes, reasons)
 
 
-PASS = Pass(name="count", run=run, units=units, notes=CountNotes, always=True, takes=takes)
+PASS = Pass(
+    name="count", run=run, units=units, notes=CountNotes, runs_for_every_case=True, estimate_seconds=estimate_seconds
+)
 
 
-def asked(suite: Suite) -> tuple[Counts, ...]:
+def required_counts(suite: Suite) -> tuple[Counts, ...]:
     """What the suite's metrics need of a count, besides what every number needs to be believed.
 
     By suite and not by comparison: a case may be in several, and the report reads one count of it.
     """
     known = catalogue.metrics()
-    metrics = [known[key] for key in catalogue.needed(suite.metrics)]
+    metrics = [known[key] for key in catalogue.with_sources(suite.metrics)]
     wanted: dict[Counts, bool] = {
         "training": any(metric.workload in {"train_step", "train"} for metric in metrics),
-        "third_opinion": any(metric.made_in == "count" for metric in metrics),
+        "third_opinion": any(metric.measured_by == "count" for metric in metrics),
         "forward_operators": any(metric.needs == "roofline" and metric.workload == "forward" for metric in metrics),
         "train_operators": any(metric.needs == "roofline" and metric.workload == "train_step" for metric in metrics),
     }
@@ -389,7 +393,7 @@ def _of_case(case: Case, anchor: Case, forward: float, parts: Sequence[Counts], 
         models, forwards, steps = models + 1, forwards + 3, steps + 2
     if hardware:
         models, forwards = models + 1, forwards + 4
-    if case.own:
+    if case.is_user_model:
         forwards += OWN_FORWARDS
         if "training" in parts:
             models, forwards = models + 2, forwards + OWN_TRAINED
@@ -449,22 +453,22 @@ def executed(
         subject, _ = subject_of(case, seed, 0)  # nothing else is measured with it
         found["train_step_hardware"] = float(counter.train(subject.module, third_BT, subject.counted_loss()).total)
     del subject
-    gaps = [known.guards, *(found.reason for found in (reused, guard) if isinstance(found, Gap))]
+    unchecked = [known.guards, *(found.reason for found in (reused, guard) if isinstance(found, Missing))]
     notes = known.model_copy(
         update={
             "operators": Operators(cheap=seen.operators["cheap"], unknown=seen.operators["unknown"] | out_of_sight),
             "claims": stated,
             "claims_reason": None if stated else NO_CLAIM,
-            "reused": None if isinstance(reused, Gap) else reused,
+            "reused": None if isinstance(reused, Missing) else reused,
             "other_precision": precision.found(),
-            "causality": None if isinstance(guard, Gap) else guard,
-            "guards": "; ".join(filter(None, gaps)) or None,
+            "causality": None if isinstance(guard, Missing) else guard,
+            "guards": "; ".join(filter(None, unchecked)) or None,
         }
     )
     return found, notes.model_copy(update=_operators(case, seed, recorder.found, parts, say))
 
 
-def _reads_future(case: Case, module: nn.Module, tokens_BT: Tensor, seed: int, say: Say) -> Causality | Gap:
+def _reads_future(case: Case, module: nn.Module, tokens_BT: Tensor, seed: int, say: Say) -> Causality | Missing:
     """Whether logits depend on later tokens."""
     from modbench.harness.subject import causality
 
@@ -504,7 +508,7 @@ def _operators(case: Case, seed: int, forward: Sequence[Found], parts: Sequence[
     if "train_operators" in parts:
         say("the operators of a training step")
         trained = attempt(partial(of_real_tensors, case, seed, training=True))
-        if isinstance(trained, Gap):
+        if isinstance(trained, Missing):
             return found | {"operators_reason": trained.reason}
         found["train_operators"] = trained
     return found

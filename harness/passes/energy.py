@@ -20,7 +20,7 @@ from modbench.harness.domain.case import Case, Comparison, UnitOfWork
 from modbench.harness.domain.notes import EnergyNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
-from modbench.harness.domain.records import Gap, Outcome
+from modbench.harness.domain.records import Missing, Outcome
 from modbench.harness.machine import nvml
 from modbench.harness.planning.units_of_work import UnitMaker
 from modbench.harness.process import clocks
@@ -48,7 +48,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
     """Measure one launch: interleaved windows of all arms."""
     place = unit.comparison.place
     device = attempt(partial(_device, place.device))
-    if isinstance(device, Gap):
+    if isinstance(device, Missing):
         for metric in metrics:
             yield from (missing(case, metric, device) for case in unit.comparison.arms)
         return
@@ -60,7 +60,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
     for metric in metrics:
         for case in unit.comparison.arms:
             call = calls[case.id]
-            if isinstance(call, Gap):
+            if isinstance(call, Missing):
                 yield missing(case, metric, call)
                 continue
             per_call = windows[case.id]
@@ -68,8 +68,8 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
             samples = per_call | {"value": [joules / per for joules in per_call["value"]]}
             watts = [joules / wall for joules, wall in zip(per_call["value"], per_call["wall_s"], strict=True)]
             notes = EnergyNotes(
-                idle_W=None if isinstance(idle, Gap) else idle,
-                idle_reason=idle.reason if isinstance(idle, Gap) else None,
+                idle_W=None if isinstance(idle, Missing) else idle,
+                idle_reason=idle.reason if isinstance(idle, Missing) else None,
                 power_W=sum(watts) / len(watts),
                 per=per,
                 how="NVML counter, from step to step, gross",
@@ -143,23 +143,23 @@ def _resting_W(device: nvml.Device, seconds: float) -> float:  # noqa: N802  # t
 
 
 def interleaved(
-    calls: dict[str, Callable[[int], object] | Gap], device: nvml.Device, unit: UnitOfWork, rng: random.Random
+    calls: dict[str, Callable[[int], object] | Missing], device: nvml.Device, unit: UnitOfWork, rng: random.Random
 ) -> dict[str, Columns]:
     """Measure windows of every arm in random order, then in reverse, until each has as many as planned.
 
     An arm whose window fails is replaced in `calls` by the reason; the others go on.
     """
     plan = unit.protocol.energy
-    found = dict[str, Columns]((arm, {}) for arm, call in calls.items() if not isinstance(call, Gap))
+    found = dict[str, Columns]((arm, {}) for arm, call in calls.items() if not isinstance(call, Missing))
     ready = list(found)
     for block in range(rounds(unit)):
         rng.shuffle(ready)
         for position, arm in enumerate(ready + ready[::-1]):
             call = calls[arm]
-            if isinstance(call, Gap):
+            if isinstance(call, Missing):
                 continue
             window = attempt(partial(_window, call, device, plan.window_s))
-            if isinstance(window, Gap):
+            if isinstance(window, Missing):
                 calls[arm] = window
                 continue
             for name, value in ({"round": block, "block": block, "position": position} | window).items():
@@ -243,12 +243,12 @@ PASS = Pass(
     notes=EnergyNotes,
     phase=Phase.TIME,
     order=2,
-    alone=True,
+    exclusive=True,
     timed=True,
     repeated=True,
     samples="launches",
     rounds=rounds,
     statistic="median",
-    besides=longest,
+    fixed_overhead_s=longest,
     settings=lambda suite, _case: suite.energy,
 )

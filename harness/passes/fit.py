@@ -27,12 +27,12 @@ from modbench.harness.domain.case import ELEMENT_BYTES, Case, UnitOfWork
 from modbench.harness.domain.notes import FitNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
-from modbench.harness.domain.records import Gap, Outcome
+from modbench.harness.domain.records import Missing, Outcome
 from modbench.harness.flops.closed_form import closed_form
 from modbench.harness.machine import cuda_driver, nvml
 from modbench.harness.memory.rss_mark import MALLOC
 from modbench.harness.process import clocks, processes
-from modbench.harness.registry import own_code
+from modbench.harness.registry import user_code
 from modbench.harness.results.outcomes import attempt, measured, missing
 
 Fits = Callable[[int], bool]
@@ -49,13 +49,13 @@ def run(unit: UnitOfWork, metrics: list[Metric[Search, int]]) -> Iterator[Outcom
     plan = unit.protocol.fit
     budget = attempt(lambda: plan.budget or _free(unit.comparison.place.device))
     for case, metric in itertools.product(unit.comparison.arms, metrics):
-        if isinstance(budget, Gap):
+        if isinstance(budget, Missing):
             yield missing(case, metric, budget)
             continue
         search = Search(case, plan, budget)
         with clocks.busy():
             value = attempt(partial(metric.measure, search))
-        if isinstance(value, Gap):
+        if isinstance(value, Missing):
             yield missing(case, metric, value)
         else:
             yield measured(case, metric, {"value": [float(value)]}, search.notes)
@@ -131,18 +131,18 @@ def bracket(fits: Fits, start: int, most: int) -> tuple[int, int | None]:
 
 def forecast(case: Case, budget: int, axis: str, most: int) -> int | None:
     """The largest value of an axis whose forecast fits; None for a user's model."""
-    if case.own:
+    if case.is_user_model:
         return None
 
-    def needed(value: int) -> float:
+    def bytes_needed(value: int) -> float:
         config, seq_len, batch_size = _grown(case, axis, value)
         return closed_form(case.model, config, seq_len, batch_size).memory_train(ELEMENT_BYTES[case.place.dtype])
 
     high = 1  # doubled first: some closed forms take seconds at the largest sizes
-    while high <= most and needed(high) <= budget:
+    while high <= most and bytes_needed(high) <= budget:
         high *= 2
     low = high // 2
-    return low + bisect.bisect_right(range(low + 1, min(high, most + 1)), float(budget), key=needed)
+    return low + bisect.bisect_right(range(low + 1, min(high, most + 1)), float(budget), key=bytes_needed)
 
 
 def _grown(case: Case, axis: str, value: int) -> tuple[Any, int, int]:
@@ -162,7 +162,7 @@ def _try(case: Case, budget: int, axis: str, limit_s: float, value: int) -> bool
     grown = case.model_copy(update={"config": config, "place": case.place.model_copy(update={axis: value})})
     # The trial ends by itself too, should this process be stopped.
     asked = {"case": grown.model_dump(mode="json"), "budget": budget, "limit_s": limit_s + LATE_S}
-    request = json.dumps(asked | {"hashes": own_code.hashes()})
+    request = json.dumps(asked | {"hashes": user_code.hashes()})
     try:
         done = processes.answer(
             [sys.executable, "-m", TRIAL], limit_s, said=request.encode(), environment=os.environ | MALLOC
@@ -172,7 +172,7 @@ def _try(case: Case, budget: int, axis: str, limit_s: float, value: int) -> bool
     said = done.stdout.decode(errors="replace").strip().rpartition("\n")[2]
     if said.startswith("{"):
         answer = json.loads(said)
-        own_code.take(answer["ran"])
+        user_code.take(answer["ran"])
         return bool(answer["fits"])
     if done.returncode == -signal.SIGKILL:  # the machine itself ran out of memory
         return False
@@ -217,12 +217,12 @@ def longest(unit: UnitOfWork) -> float:
 PASS = Pass(
     name="fit",
     run=run,
-    worth=300.0,
+    forward_equivalents=300.0,
     notes=FitNotes,
     phase=Phase.FIT,
-    alone=True,
-    cold=True,
-    besides=longest,
+    exclusive=True,
+    fresh_interpreter=True,
+    fixed_overhead_s=longest,
     no_interval=f"found by bisection, within {percent(FIT_RESOLUTION)}: no interval",
     settings=lambda suite, _case: suite.fit,
 )

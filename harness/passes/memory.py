@@ -14,7 +14,7 @@ from modbench.harness.domain.case import ELEMENT_BYTES, Case, Protocol, UnitOfWo
 from modbench.harness.domain.notes import MemoryNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
-from modbench.harness.domain.records import Gap, Outcome
+from modbench.harness.domain.records import Missing, Outcome
 from modbench.harness.flops.closed_form import case_cost, case_decode_cost
 from modbench.harness.process import clocks
 from modbench.harness.results import workspace
@@ -75,7 +75,7 @@ class Weighed:
 
 def run(unit: UnitOfWork, metrics: list[Metric[Weighed, float]]) -> Iterator[Outcome]:
     """One outcome for each case and metric, with the forecast."""
-    weighed: Weighed | Gap | None
+    weighed: Weighed | Missing | None
     arms = unit.comparison.arms
     for number, case in enumerate(arms, 1):
         steps = workspace.Steps(f"{case.id}, {number} of {len(arms)}")
@@ -85,13 +85,13 @@ def run(unit: UnitOfWork, metrics: list[Metric[Weighed, float]]) -> Iterator[Out
         weighed = attempt(partial(Weighed, case, unit.protocol))
         forecast = forecasts(case, unit.protocol.decode.tokens)
         for metric in metrics:
-            if isinstance(weighed, Gap):
+            if isinstance(weighed, Missing):
                 yield missing(case, metric, weighed)
                 continue
             steps.say(metric.key)
             with clocks.busy():
                 value = attempt(partial(metric.measure, weighed))
-            if isinstance(value, Gap):
+            if isinstance(value, Missing):
                 yield missing(case, metric, value)
                 continue
             retries = weighed.peak.retries if metric.statistic == "peak" else None
@@ -125,9 +125,9 @@ def forecasts(case: Case, steps: int = 0) -> Forecasts:
         steps: decode steps for which a cache has room beyond its context; a user's grows as it is filled.
     """
     cost, width = case_cost(case), ELEMENT_BYTES[case.place.dtype]
-    decode = case_decode_cost(case, case.place.seq_len + (0 if case.own else steps))
+    decode = case_decode_cost(case, case.place.seq_len + (0 if case.is_user_model else steps))
     held = {"memory/kv_cache": decode.held * width if decode else None}
-    if cost is not None and not case.own:
+    if cost is not None and not case.is_user_model:
         params = cost.params * width
         return Forecasts(
             {
@@ -157,4 +157,4 @@ def forecasts(case: Case, steps: int = 0) -> Forecasts:
     )
 
 
-PASS = Pass(name="memory", run=run, worth=9.0, notes=MemoryNotes, phase=Phase.TRAIN)
+PASS = Pass(name="memory", run=run, forward_equivalents=9.0, notes=MemoryNotes, phase=Phase.TRAIN)

@@ -34,5 +34,5 @@ def units(
 
 
 PASS = Pass(
-    name="peak", run=run, units=units, notes=Notes, findings=PeakFinding, phase=Phase.TIME, alone=True, timed=True
+    name="peak", run=run, units=units, notes=Notes, findings=PeakFinding, phase=Phase.TIME, exclusive=True, timed=True
 )

@@ -174,4 +174,4 @@ def _counts(subject: Subject, tokens_BT: Tensor) -> dict[str, Any]:
     return {"flops": {"": counted.total, **counted.modules}, "bytes": traffic.moved, "kept": kept}
 
 
-PASS = Pass(name="profile", run=run, notes=Notes, findings=ProfileFinding, phase=Phase.FIT, order=1, alone=True)
+PASS = Pass(name="profile", run=run, notes=Notes, findings=ProfileFinding, phase=Phase.FIT, order=1, exclusive=True)

@@ -13,7 +13,7 @@ from modbench.harness.domain.case import Case, Comparison, Protocol, UnitOfWork
 from modbench.harness.domain.notes import RatesNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
-from modbench.harness.domain.records import Gap, Outcome
+from modbench.harness.domain.records import Missing, Outcome
 from modbench.harness.passes._training import rates_unit, train
 from modbench.harness.planning.units_of_work import UnitMaker, run_flops, train_run
 from modbench.harness.process import clocks
@@ -43,7 +43,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Tried, float]]) -> Iterator[Outco
     with clocks.busy():
         tried = attempt(partial(search, partial(_loss, case, unit.protocol), unit.protocol.rates))
     for metric in metrics:
-        if isinstance(tried, Gap):
+        if isinstance(tried, Missing):
             yield missing(case, metric, tried)
             continue
         ordered = sorted(tried.losses)
@@ -57,7 +57,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Tried, float]]) -> Iterator[Outco
             at_edge=tried.best in {ordered[0], ordered[-1]},
         )
         value = attempt(partial(metric.measure, tried))
-        if isinstance(value, Gap):
+        if isinstance(value, Missing):
             yield missing(case, metric, value)
         else:
             yield measured(case, metric, {"value": [value]}, notes)
@@ -138,8 +138,8 @@ PASS = Pass(
     phase=Phase.TRAIN,
     order=2,
     trains=True,
-    once=True,
+    once_per_sweep=True,
     no_interval="the best of the tried rates: no interval",
-    most=lambda unit: 1 + MOST_MORE / len(unit.protocol.rates),
+    timeout_factor=lambda unit: 1 + MOST_MORE / len(unit.protocol.rates),
     settings=lambda suite, _case: suite.isoflop,
 )

@@ -51,6 +51,6 @@ PASS = Pass(
     notes=Notes,
     findings=RooflineFinding,
     phase=Phase.TIME,
-    alone=True,
+    exclusive=True,
     timed=True,
 )

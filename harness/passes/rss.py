@@ -11,7 +11,7 @@ from modbench.harness.domain.case import Case, Protocol, UnitOfWork
 from modbench.harness.domain.notes import MemoryNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
-from modbench.harness.domain.records import Gap, Outcome
+from modbench.harness.domain.records import Missing, Outcome
 from modbench.harness.memory.rss_mark import MALLOC
 from modbench.harness.passes.memory import Weighed, forecasts
 from modbench.harness.process import clocks
@@ -27,7 +27,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, float]]) -> Iterator[Out
     for metric in metrics:
         with clocks.busy():
             value = attempt(partial(_weigh, case, unit.protocol, metric))
-        if isinstance(value, Gap):
+        if isinstance(value, Missing):
             yield missing(case, metric, value)
         else:
             yield measured(case, metric, {"value": [value]}, forecasts(case).of(metric))
@@ -41,10 +41,10 @@ PASS = Pass(
     name="rss",
     run=run,
     each="case",
-    worth=15.0,
+    forward_equivalents=15.0,
     notes=MemoryNotes,
     phase=Phase.TRAIN,
     order=1,
-    cold=True,
+    fresh_interpreter=True,
     environment=MALLOC,
 )

@@ -15,7 +15,7 @@ from modbench.harness.domain.case import Case, Comparison, Protocol, UnitOfWork
 from modbench.harness.domain.notes import TimeNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
-from modbench.harness.domain.records import Blocks, Gap, Outcome
+from modbench.harness.domain.records import Blocks, Missing, Outcome
 from modbench.harness.domain.suite import Suite
 from modbench.harness.machine import counter_sampler, nvml
 from modbench.harness.planning.comparisons import in_search
@@ -23,7 +23,7 @@ from modbench.harness.planning.units_of_work import UnitMaker
 from modbench.harness.process import clocks
 from modbench.harness.process.graceful_stop import end_if_lost
 from modbench.harness.results import workspace
-from modbench.harness.results.outcomes import SURVIVABLE, attempt, gap_of, measured, missing, release
+from modbench.harness.results.outcomes import SURVIVABLE, attempt, measured, missing, missing_after, release
 from modbench.harness.timing import interleave, turns
 from modbench.harness.timing.interleave import Clock, Effort, Measured, Samples, Session
 
@@ -55,7 +55,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
     arms = rng.sample(unit.comparison.arms, len(unit.comparison.arms))  # construction order is a factor too
     # Weak: only the timed calls hold an arm, so that one that is dropped frees its memory.
     subjects: Subjects = weakref.WeakValueDictionary()
-    timed, gaps = _prepare_all(arms, unit, metrics[0], clock, inputs, subjects)
+    timed, missing_arms = _prepare_all(arms, unit, metrics[0], clock, inputs, subjects)
     collector, of_blocks = counter_sampler.Collector(), counter_sampler.of_blocks()
     gpu = nvml.watched() if on_gpu else nvml.Watched({}, {})
     of_blocks = counter_sampler.CounterSampler(of_blocks.counters | gpu.counters, of_blocks.levels | gpu.levels)
@@ -64,7 +64,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
         unit.comparison.arms[0].id,
         rng=rng,
         clock=clock,
-        on_error=partial(_note, gaps, timed, place.threads),
+        on_error=partial(_note, missing_arms, timed, place.threads),
         survivable=SURVIVABLE,
         of_samples=counter_sampler.of_samples(place.working_threads, collector),
         of_blocks=of_blocks,
@@ -84,12 +84,12 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
     guards = {
         case.id: _guards(unit, metrics[0], subjects.get(case.id), case, timed[case.id], visited, apart)
         for case in unit.comparison.arms
-        if case.own and case.id in timed
+        if case.is_user_model and case.id in timed
     }
     for metric in metrics:
         for case in unit.comparison.arms:
-            if case.id in gaps:
-                yield missing(case, metric, gaps[case.id])
+            if case.id in missing_arms:
+                yield missing(case, metric, missing_arms[case.id])
                 continue
             more: dict[str, Any] = {"unwatched": gpu.reason}
             more |= guards.get(case.id, {})
@@ -102,7 +102,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, Call]]) -> Iterator[Outc
 
 def varies(case: Case, workload: str) -> bool:
     """Whether the cost of a call may depend on its input. True for a user's model, where this is unknown."""
-    if case.own:
+    if case.is_user_model:
         return True
     facts = case.facts
     chosen = "balance" in (facts.keys or ()) and case.config.choice == "token"  # as many experts as its tokens choose
@@ -116,21 +116,21 @@ def _prepare_all(
     clock: Clock,
     inputs: int,
     subjects: Subjects,
-) -> tuple[dict[str, tuple[Call, list[Tensor]]], dict[str, Gap]]:
+) -> tuple[dict[str, tuple[Call, list[Tensor]]], dict[str, Missing]]:
     """What is timed, by arm, and what could not be prepared. No other variable may hold an arm that will be dropped."""
     from modbench.harness.subject import shared_state
 
     timed: dict[str, tuple[Call, list[Tensor]]] = {}
-    gaps: dict[str, Gap] = {}
+    missing_arms: dict[str, Missing] = {}
     for number, case in enumerate(arms, 1):
         workspace.Steps(f"{case.id}, {number} of {len(arms)}").say("weights and first calls")
         made = attempt(partial(_prepare, case, unit, metric, clock, inputs, subjects))
-        if isinstance(made, Gap):
-            gaps[case.id] = made
+        if isinstance(made, Missing):
+            missing_arms[case.id] = made
             shared_state.restore(case.place.threads)  # or another arm would be blamed for what it left
         else:
             timed[case.id] = made
-    return timed, gaps
+    return timed, missing_arms
 
 
 def _prepare(
@@ -141,7 +141,9 @@ def _prepare(
 
     subject = Subject(case, unit.protocol.seed, decode=unit.protocol.decode, clock=clock)
     batches = subject.inputs(unit.protocol.seed, inputs)
-    if unit.launch == 0 or case.own:  # launches differ in their process only; of a user's model that is not known
+    if (
+        unit.launch == 0 or case.is_user_model
+    ):  # launches differ in their process only; of a user's model that is not known
         subject.check(batches[0])
     subject.module.train(metric.workload == "train_step")
     timed = metric.measure(subject)
@@ -181,13 +183,17 @@ def _effort(protocol: Protocol, least_calls: int) -> Effort:
 
 
 def _note(
-    gaps: dict[str, Gap], timed: dict[str, tuple[Call, list[Tensor]]], threads: int, arm: str, error: BaseException
+    missing_arms: dict[str, Missing],
+    timed: dict[str, tuple[Call, list[Tensor]]],
+    threads: int,
+    arm: str,
+    error: BaseException,
 ) -> None:
     """Keep the reason of a failed arm and nothing else: its weights and what did not fit are memory that the others need."""
     from modbench.harness.subject import shared_state
 
     end_if_lost(error)
-    gaps[arm] = gap_of(error)
+    missing_arms[arm] = missing_after(error)
     timed.pop(arm, None)
     release(error)
     shared_state.restore(threads)
@@ -240,13 +246,13 @@ def _guards(
     names = ", ".join(subject.replaced_clocks) if subject is not None else ""
     clock = "; ".join(filter(None, (names and f"it replaced {names}", apart))) or None
     workload, _, timer = unit.workload.partition("-")
-    unseen = after_timing.why_unseen(case.place, timer)
+    unseen = after_timing.why_unseen(compiled=case.place.compile, timer=timer)
     if unseen or subject is None:
         return {"clock_changed": clock, "unchecked": unseen}
     trains = workload == "train_step"
     seen = batches[:visited] or batches
-    found = after_timing.check(subject, timed, metric.measure, seen, trains=trains, launch=unit.launch)
-    return found | {"clock_changed": clock}
+    model = after_timing.TimedModel.of_case(subject, timed, metric.measure, seen, trains=trains, launch=unit.launch)
+    return after_timing.check(model).notes() | {"clock_changed": clock}
 
 
 def _device_notes(timed: Call, batches: list[Tensor], wall_s: list[float]) -> dict[str, Any]:
@@ -255,9 +261,9 @@ def _device_notes(timed: Call, batches: list[Tensor], wall_s: list[float]) -> di
     from modbench.harness.timing.host_sync import syncs
 
     found = attempt(lambda: cuda_events.device_share(timed, batches[0], median(wall_s)))
-    share = {} if isinstance(found, Gap) else found
+    share = {} if isinstance(found, Missing) else found
     waits = attempt(lambda: len(syncs(timed, batches[0])))
-    return share | {"syncs": None if isinstance(waits, Gap) else waits, "l2": cuda_events.L2_POLICY}
+    return share | {"syncs": None if isinstance(waits, Missing) else waits, "l2": cuda_events.L2_POLICY}
 
 
 def units(maker: UnitMaker, comparison: Comparison, metrics: Sequence[AnyMetric], launch: int) -> Iterator[UnitOfWork]:
@@ -279,7 +285,7 @@ PASS = Pass(
     notes=TimeNotes,
     phase=Phase.TIME,
     order=1,
-    alone=True,
+    exclusive=True,
     timed=True,
     repeated=True,
     samples="launches",

@@ -13,8 +13,8 @@ from modbench.harness.domain.case import Comparison, Protocol, UnitOfWork
 from modbench.harness.domain.notes import Curve, Looks, TaskAnswers, TrainNotes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
-from modbench.harness.domain.records import Gap, Outcome
-from modbench.harness.passes._training import Trained, drill, runs, sink_log, train
+from modbench.harness.domain.records import Missing, Outcome
+from modbench.harness.passes._training import Trained, runs, sink_log, train, train_on_task
 from modbench.harness.planning.units_of_work import UnitMaker
 from modbench.harness.process import clocks
 from modbench.harness.results.outcomes import attempt, measured, missing
@@ -32,7 +32,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Trained | Answered, float]]) -> I
     (case,) = unit.comparison.arms
     log = sink_log(unit)
     act: Callable[[], Trained | Answered] = (
-        partial(drill, case, unit.protocol) if case.task else partial(train, case, unit.protocol, log)
+        partial(train_on_task, case, unit.protocol) if case.task else partial(train, case, unit.protocol, log)
     )
     with contextlib.closing(log):
         with clocks.busy():
@@ -46,16 +46,16 @@ def run(unit: UnitOfWork, metrics: list[Metric[Trained | Answered, float]]) -> I
 
 
 def _outcomes(
-    unit: UnitOfWork, metrics: list[Metric[Trained | Answered, float]], made: Trained | Answered | Gap
+    unit: UnitOfWork, metrics: list[Metric[Trained | Answered, float]], made: Trained | Answered | Missing
 ) -> Iterator[Outcome]:
     (case,) = unit.comparison.arms
     kept = False
     for metric in metrics:
-        if isinstance(made, Gap):
+        if isinstance(made, Missing):
             yield missing(case, metric, made)
             continue
         value = attempt(partial(metric.measure, made))
-        if isinstance(value, Gap):
+        if isinstance(value, Missing):
             yield missing(case, metric, value)
             continue
         notes = notes_of(unit.protocol, made)

@@ -16,11 +16,11 @@ from modbench.harness.registry import catalogue
 
 def run(unit: UnitOfWork, _metrics: list[AnyMetric]) -> Iterator[WithoutOwnFinding]:
     """Time one launch as any other; yields its samples as a finding, since they belong to no cell of a table."""
-    needed = catalogue.needed(unit.comparison.metrics)
+    needed = catalogue.with_sources(unit.comparison.metrics)
     metrics = [
         metric
         for metric in catalogue.metrics().values()
-        if metric.made_in == time.PASS.name and metric.group == unit.workload and metric.key in needed
+        if metric.measured_by == time.PASS.name and metric.group == unit.workload and metric.key in needed
     ]
     samples: dict[str, dict[str, dict[str, list[float]]]] = {}
     reasons, blocks = list[str](), dict[str, list[float]]()
@@ -41,6 +41,6 @@ PASS = Pass(
     notes=Notes,
     findings=WithoutOwnFinding,
     phase=Phase.TIME,
-    alone=True,
+    exclusive=True,
     timed=True,
 )

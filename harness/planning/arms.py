@@ -18,7 +18,7 @@ from modbench.harness.core.units import check_capacity
 from modbench.harness.domain.arm_tables import Arm, Match, Quantity
 from modbench.harness.domain.suite import RIVALS, Suite
 from modbench.harness.planning.dense_ladder import QUANTITIES
-from modbench.harness.registry import catalogue, own_models, own_routers
+from modbench.harness.registry import catalogue, user_models, user_routers
 from modbench.harness.registry.model_sources import sourced
 
 # The model that is matched to each of the user's.
@@ -68,7 +68,7 @@ class ResolvedArm:
     title: str = ""
 
     @property
-    def own(self) -> bool:
+    def is_user_model(self) -> bool:
         """Whether it is the user's model."""
         return model_specs.is_user_model(self.model)
 
@@ -142,7 +142,7 @@ def resolve_arms(suite: Suite, solver: Solver) -> list[ResolvedArm]:
         raise UsageError(f"seq_len {max(lengths)} is more than max_seq_len {longest}: raise max_seq_len.")
     named = list(dict.fromkeys(_label(arm, settings, plain) for arm, settings in plain))  # equal arms are one
     wanted = [_matched(arm, arm.match, suite, shape, named) for arm in suite.arms if arm.match is not None]
-    rivals = [] if RIVALS[suite.rival] is None else [_rival(arm, suite, named) for arm in named if arm.own]
+    rivals = [] if RIVALS[suite.rival] is None else [_rival(arm, suite, named) for arm in named if arm.is_user_model]
     rivals = [
         each for each in rivals if not any((o.target, o.quantity) == (each.target, each.quantity) for o in wanted)
     ]
@@ -150,7 +150,7 @@ def resolve_arms(suite: Suite, solver: Solver) -> list[ResolvedArm]:
     rungs = [_solved(each, solver) for each in wanted]
     named, rungs = _with_rivals(named, rungs, rivals, solver)
     rungs = _distinct(rungs)
-    alone = len(named) == len(rungs) == 1 and named[0].own  # nothing else is compared with it
+    alone = len(named) == len(rungs) == 1 and named[0].is_user_model  # nothing else is compared with it
     anchor = rungs[0] if alone else next((arm for arm in named if arm.anchor), named[0])
     arms = [anchor, *(arm for arm in (*rungs, *named) if arm is not anchor)]
     _refuse_double_names(arms)
@@ -264,7 +264,7 @@ def _resolve(
     merged = {**options, **settings}
     check_capacity(merged.get("capacity"))
     if "router" in merged:
-        own_routers.check(str(merged["router"]))
+        user_routers.check(str(merged["router"]))
     try:
         config = ModelConfig.model_validate(merged)
     except ValidationError as error:
@@ -288,9 +288,9 @@ def reached_by_name(model: str, given: Mapping[str, Any], of_arm: Mapping[str, A
     Raises:
         UsageError: if the model cannot be found or called so, or one of the keys reaches nothing.
     """
-    ways = {key: own_models.way(model, given, key) for key in of_arm if key not in OURS}
+    ways = {key: user_models.way(model, given, key) for key in of_arm if key not in OURS}
     by_name = tuple(sorted(key for key, way in ways.items() if way.by_name))
-    own_models.check_user_model(model, {**given, **{key: of_arm[key] for key in by_name}})
+    user_models.check_user_model(model, {**given, **{key: of_arm[key] for key in by_name}})
     for key, way in ways.items():
         if way.why_not:
             raise UsageError(f"model {model!r}: {key} = {of_arm[key]!r} would change nothing: {way.why_not}.")
@@ -322,10 +322,10 @@ def _label(
     others = [other for other, _ in siblings if other.model == arm.model]
     for key in settings:
         value = getattr(arm.config, key, None)
-        own = key == "router" and own_routers.is_spec(str(value))
+        own = key == "router" and user_routers.is_spec(str(value))
         differ = len({(getattr(other.config, key), key in other.by_name) for other in others}) > 1
         if key != "capacity" and (own or differ):
-            name = own_routers.short(str(value)) if own else value
+            name = user_routers.short(str(value)) if own else value
             parts.append(str(name) if isinstance(name, str) else f"{key}{name:g}")
     parts += [label(name, value) for name, value in arm.options]
     return replace(arm, parts=tuple(parts))

@@ -282,7 +282,7 @@ class Expander:
             yield from (self._comparison(by_size[0], place, keys) for place in places)
             return
         known = catalogue.metrics()
-        plain = tuple(key for key in keys if not catalogue.pass_of(known[key]).once)
+        plain = tuple(key for key in keys if not catalogue.pass_of(known[key]).once_per_sweep)
         fresh = tuple(key for key in plain if catalogue.pass_of(known[key]).confirms)
         for place, (i, budget) in itertools.product(places, enumerate(sweep.budgets)):
             wanted = plain if self.suite.trend is None or self.suite.trend.explores(budget) else fresh

@@ -120,7 +120,7 @@ def _check_metrics(suite: Suite, source: str) -> None:
         except UsageError as error:
             raise UsageError(f"{source}: {error}") from error
         made = catalogue.pass_of(known[metric])
-        if made.trains and not made.once and not known[metric].task and suite.train is None:
+        if made.trains and not made.once_per_sweep and not known[metric].task and suite.train is None:
             raise UsageError(
                 f"{source}: metric {metric!r} needs a training run: add a [train] table, or leave the metric out."
             )

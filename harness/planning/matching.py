@@ -10,7 +10,7 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.arm_tables import Quantity
 from modbench.harness.domain.case import Case, Place
-from modbench.harness.domain.own_cost import OwnCost
+from modbench.harness.domain.user_model_cost import UserModelCost
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.planning.arms import ResolvedArm
 from modbench.harness.planning.dense_ladder import QUANTITIES, Amounts, solve
@@ -25,7 +25,7 @@ class Costs(Protocol):
 
     memory: bool
 
-    def counted(self, cases: Sequence[Case], *, operators: bool = False) -> Sequence[OwnCost | str]:
+    def counted(self, cases: Sequence[Case], *, operators: bool = False) -> Sequence[UserModelCost | str]:
         """What models of the user's cost, or why that is not known; each is counted once, if asked for with its operators too."""
 
     def seconds(self, case: Case) -> float:
@@ -63,11 +63,11 @@ class Matcher:
         counted, timed = [], []
         places = self.places if self.costs is not None and self.costs.memory else ()
         for target, quantity in wanted:
-            if target.own and QUANTITIES[quantity].of is None:
+            if target.is_user_model and QUANTITIES[quantity].of is None:
                 timed.append(self._timed(self._case(target, self.longest)))
-            elif target.own:
+            elif target.is_user_model:
                 counted += [case for length in self.lengths if case_cost(case := self._case(target, length)) is None]
-            counted += [case_of(target, place) for place in places if target.own]
+            counted += [case_of(target, place) for place in places if target.is_user_model]
         if self.costs is not None:
             self.costs.counted(counted)
             self.costs.counted(timed, operators=True)
@@ -100,7 +100,7 @@ class Matcher:
 
     def solved_at(self, target: ResolvedArm) -> int:
         """The sequence length at which an arm is matched, of several the longest."""
-        return self.longest if target.own else self.place.seq_len
+        return self.longest if target.is_user_model else self.place.seq_len
 
     def _at(self, target: ResolvedArm, quantity: Quantity) -> tuple[int, ...]:
         """The lengths at which an arm is matched; times are predicted at one."""

@@ -16,7 +16,7 @@ from modbench.harness.domain.arm_tables import Arm, ArmsFrom
 from modbench.harness.domain.suite import EFFORTS, RIVALS, TABLES, Suite
 from modbench.harness.machine import accelerators
 from modbench.harness.planning.load_suite import parse_suite
-from modbench.harness.registry import catalogue, own_models
+from modbench.harness.registry import catalogue, user_models
 
 # Keys that only the pilot of a two-stage effort reads.
 _OF_PILOT = ("pilot_launches", "most_launches", "mde")
@@ -240,7 +240,7 @@ def _set_option(arms: list[dict[str, Any]], name: str, values: list[Value]) -> N
     for arm in own:
         model = model_specs.parse_spec(arm["model"])[0]
         try:
-            own_models.check_option(model, name, values[0])
+            user_models.check_option(model, name, values[0])
         except UsageError as error:
             why_not[model] = str(error)
         else:
@@ -341,7 +341,7 @@ def _why_not(arm: dict[str, Any], key: str) -> str:
     model, given = model_specs.parse_spec(arm["model"])
     if not model_specs.is_user_model(model):
         return "" if key in catalogue.model_options(model) else UNREAD
-    why = own_models.way(model, {**arm.get("options", {}), **given}, key).why_not
+    why = user_models.way(model, {**arm.get("options", {}), **given}, key).why_not
     return f"Model {model!r}: {why}" if why else ""
 
 

@@ -204,7 +204,7 @@ def _selected(comparisons: list[Comparison], select: str, ladder: Sequence[Rung]
         anchor, *others = comparison.arms
         named = {case.arm: case for case in comparison.arms if matches(case.id)}
         if named:
-            beside = {rung.arm for rung in ladder if rung.target in named and named[rung.target].own}
+            beside = {rung.arm for rung in ladder if rung.target in named and named[rung.target].is_user_model}
             kept = [case for case in others if case.arm in {*named, *beside}]
             chosen.append(comparison.model_copy(update={"arms": (anchor, *kept)}))
     if not chosen:

@@ -30,7 +30,9 @@ GUESSED_STEP = 3e9
 
 def tries_rates(suite: Suite) -> bool:
     """Whether learning rates are tried before the runs of a sweep."""
-    return suite.isoflop is not None and any(catalogue.pass_of(catalogue.metrics()[key]).once for key in suite.metrics)
+    return suite.isoflop is not None and any(
+        catalogue.pass_of(catalogue.metrics()[key]).once_per_sweep for key in suite.metrics
+    )
 
 
 def train_run(suite: Suite, comparison: Comparison, case: Case) -> TrainRun:
@@ -220,7 +222,7 @@ def units_of_work(
         (
             c,
             [known[known[key].source or key] for key in c.metrics],
-            {known[n].needs for n in catalogue.needed(c.metrics)} | {*also},
+            {known[n].needs for n in catalogue.with_sources(c.metrics)} | {*also},
         )
         for c in comparisons
     ]
@@ -234,8 +236,8 @@ def units_of_work(
                 counted = comparison.place in whole and in_search(suite, comparison)
                 wanted = (
                     metrics
-                    if each.always and not counted
-                    else [metric for metric in metrics if metric.made_in == each.name]
+                    if each.runs_for_every_case and not counted
+                    else [metric for metric in metrics if metric.measured_by == each.name]
                 )
                 if not wanted and each.name not in needed:
                     continue
@@ -269,7 +271,7 @@ def _first_answer_first(units: Sequence[tuple[int, UnitOfWork]]) -> list[tuple[i
 
 def _limited(each: Pass, unit: UnitOfWork) -> UnitOfWork:
     """The unit with what its pass says of how long it may take, which depends on its protocol."""
-    most, besides_s = each.most(unit), each.besides(unit)
+    most, besides_s = each.timeout_factor(unit), each.fixed_overhead_s(unit)
     if (most, besides_s) == (unit.facts.most, unit.facts.besides_s):
         return unit
     facts = unit.facts.model_copy(update={"most": most, "besides_s": besides_s})
@@ -283,7 +285,7 @@ def _units(
     if each.units is not None:
         yield from each.units(maker, comparison, metrics, launch)
         return
-    work = {case: each.worth * maker.forward(comparison, case) for case in comparison.arms}
+    work = {case: each.forward_equivalents * maker.forward(comparison, case) for case in comparison.arms}
     if each.each == "comparison":
         suffix = f"-launch{launch}" if each.repeated else ""
         name = f"{each.name}-{comparison.label}{suffix}"

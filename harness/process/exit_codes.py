@@ -29,7 +29,7 @@ def remark(said: str) -> None:
 def end(error: BaseException) -> NoReturn:
     """End a command that an exception stopped: a user's mistake with a line or two and code 2, a failure of the tool with 3."""
     ignore_interrupts()
-    message, code = told(error)
+    message, code = message_and_code(error)
     with contextlib.suppress(OSError):  # standard error may be closed, or on a full disk
         if message:
             remark(message)
@@ -45,7 +45,7 @@ def end(error: BaseException) -> NoReturn:
     sys.exit(code)
 
 
-def told(error: BaseException) -> tuple[str, int]:
+def message_and_code(error: BaseException) -> tuple[str, int]:
     """The message and exit code of a command that an exception stopped. Of a bug the traceback is printed too."""
     match error:
         case ModbenchError():

@@ -15,8 +15,8 @@ from types import FrameType
 from modbench.harness.core.errors import in_short
 
 # A signal that asks a training unit to save a checkpoint and end; other units go on to their record.
-ASK = getattr(signal, "SIGUSR1", None)
-_asked = False
+STOP_SIGNAL = getattr(signal, "SIGUSR1", None)
+_requested = False
 
 
 class Stopped(BaseException):
@@ -47,25 +47,25 @@ def writing() -> Iterator[None]:
 
 
 def listen() -> None:
-    """Handle `ASK` from now on. Before that the signal kills the process, which has done nothing yet."""
-    if ASK is not None:
-        signal.signal(ASK, _take)
+    """Handle `STOP_SIGNAL` from now on. Before that the signal kills the process, which has done nothing yet."""
+    if STOP_SIGNAL is not None:
+        signal.signal(STOP_SIGNAL, _on_signal)
 
 
-def ask_here(asks: bool = True) -> None:  # noqa: FBT001, FBT002  # a switch
+def request_stop(wanted: bool = True) -> None:  # noqa: FBT001, FBT002  # a switch
     """Ask this process to end at a checkpoint, where a command trains without a worker; or withdraw that."""
-    global _asked  # noqa: PLW0603  # one question for the process
-    _asked = asks
+    global _requested  # noqa: PLW0603  # one question for the process
+    _requested = wanted
 
 
-def asked() -> bool:
+def stop_requested() -> bool:
     """Whether this process was asked to end at its next checkpoint."""
-    return _asked
+    return _requested
 
 
-def _take(_number: int, _frame: FrameType | None) -> None:
-    global _asked  # noqa: PLW0603  # a signal handler has nowhere else to leave word
-    _asked = True
+def _on_signal(_number: int, _frame: FrameType | None) -> None:
+    global _requested  # noqa: PLW0603  # a signal handler has nowhere else to leave word
+    _requested = True
 
 
 class DeviceLost(BaseException):
@@ -93,7 +93,7 @@ def end_if_lost(error: BaseException) -> None:
         raise DeviceLost(f"{type(later).__name__}: {in_short(later, 300)}") from error
 
 
-def last_words(log: str) -> str:
+def device_lost_message(log: str) -> str:
     """The text of the `DeviceLost` that ended a process, from its log."""
     lines = [line for line in log.splitlines() if line.startswith(f"{DeviceLost.__module__}.{DeviceLost.__name__}: ")]
     return lines[-1].partition(": ")[2] if lines else ""

@@ -48,7 +48,7 @@ def own_group() -> None:
 
 
 def end_with_parent(parent: int | None = None) -> None:
-    """Let the kernel kill this process (SIGKILL) when its parent ends. Linux only; elsewhere the keeper does it.
+    """Let the kernel kill this process (SIGKILL) when its parent ends. Linux only; elsewhere the log supervisor does it.
 
     Args:
         parent: process id that the parent must have; if it is another's, the parent ended before this was called, and this

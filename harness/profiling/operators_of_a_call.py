@@ -230,7 +230,7 @@ def of_shapes(case: Case, *, training: bool) -> Listed:
     sizeless = case.model_copy(update={"place": place.model_copy(update={"seq_len": 1, "batch_size": 1})})
     try:
         with torch.device("meta"):
-            own = case.own or case.facts.runs_user_code  # which may do anything to a module
+            own = case.is_user_model or case.facts.runs_user_code  # which may do anything to a module
             module = (_module(case) if own else _shared(sizeless)).train(training)
             module.zero_grad()  # a training step of another size may have left gradients, to which its own would be added
             tokens_BT = torch.zeros(place.batch_size, place.seq_len, dtype=torch.int64)

@@ -66,8 +66,8 @@ class RunTime:
         facts, anchor = unit.facts, unit.comparison.arms[0]
         start = predicted_seconds(self.plan, unit.model_copy(update={"flops": 0.0}), 1)
         if facts.predicts:
-            takes = catalogue.load("passes", unit.made_in).takes
-            return float(start + takes(unit, lambda case: self._known(case, anchor, "forward"))) / at_once
+            estimate = catalogue.load("passes", unit.made_in).estimate_seconds
+            return float(start + estimate(unit, lambda case: self._known(case, anchor, "forward"))) / at_once
         if anchor.place.dtype not in self.tables or facts.about_machine:
             return predicted_seconds(self.plan, unit, at_once)
         if facts.repeated and facts.times:
@@ -204,7 +204,7 @@ def operators(case: Case, workload: str) -> Listed | None:
 
 def _share(case: Case, anchor: Case, workload: str) -> float:
     """What a case costs, as a share of its anchor; 1 for a user's model."""
-    if case.own or anchor.own:
+    if case.is_user_model or anchor.is_user_model:
         return 1.0
     if workload == "decode":
         costs = [case_decode_cost(side, case.place.seq_len) for side in (case, anchor)]

@@ -21,7 +21,7 @@ from modbench.harness.core.contracts import AnyMetric, Corpus, Metric, Model, Ta
 from modbench.harness.core.errors import UsageError, in_short, shown, unknown
 from modbench.harness.core.sinks import Sink
 from modbench.harness.domain.passes import Pass
-from modbench.harness.registry import discovery, own_code
+from modbench.harness.registry import discovery, user_code
 from modbench.harness.registry.discovery import KINDS, Entry, one_of
 
 if TYPE_CHECKING:
@@ -84,8 +84,8 @@ def load(kind: str, name: str) -> Any:  # noqa: ANN401  # each kind exports its 
     except UsageError:  # it changed since the run began
         raise
     except (Exception, SystemExit) as error:
-        raise BrokenError(replace(entry, problem=blame(error, entry))) from error
-    wrong = not_a(kind, made)
+        raise BrokenError(replace(entry, problem=import_error(error, entry))) from error
+    wrong = type_error(kind, made)
     if wrong:
         raise BrokenError(replace(entry, problem=f"its {entry.attribute} {wrong}"))
     return made
@@ -98,12 +98,12 @@ def _module_of(entry: Entry) -> ModuleType:
     known = sys.modules.get(name)
     if known is not None and known.__file__ == str(entry.path):
         return known
-    own_code.import_from_source(
+    user_code.import_from_source(
         entry.path.parents[1]
     )  # what it loads from there too: nothing agreed to what was compiled
     try:
-        with own_code.beside(entry.path):
-            return own_code.module_from_file(entry.path, name)
+        with user_code.beside(entry.path):
+            return user_code.module_from_file(entry.path, name)
     except BaseException:
         sys.modules.pop(name, None)  # half of it ran
         raise
@@ -184,8 +184,8 @@ def _metrics(_included: str) -> _Metrics:
             taken = metric.key in found.known
             assert not (entry.shipped and taken), f"two shipped metrics have the key {metric.key!r}"
             problem = f"there is a metric {metric.key!r} already. Give this one another key" if taken else ""
-            if not entry.shipped and metric.made_in and metric.made_in not in passes():
-                problem = _no_pass(metric.key, metric.made_in)
+            if not entry.shipped and metric.measured_by and metric.measured_by not in passes():
+                problem = _no_pass(metric.key, metric.measured_by)
             if problem:
                 error = BrokenError(replace(entry, problem=problem))
                 found.broken.append(error.entry)
@@ -230,16 +230,16 @@ def _passes(_included: str) -> tuple[dict[str, Pass], list[Entry]]:
 
 def pass_of(metric: AnyMetric) -> Pass:
     """The pass that measures a metric; for a derived metric, the pass that measures its source."""
-    return passes()[metric.made_in or metrics()[metric.source].made_in]
+    return passes()[metric.measured_by or metrics()[metric.source].measured_by]
 
 
-def needed(keys: tuple[str, ...]) -> frozenset[str]:
+def with_sources(keys: tuple[str, ...]) -> frozenset[str]:
     """Metrics that must be measured for these: themselves, and the sources of derived ones."""
-    return _needed(keys, discovery.included())
+    return _with_sources(keys, discovery.included())
 
 
 @functools.lru_cache(maxsize=4096)
-def _needed(keys: tuple[str, ...], _included: str) -> frozenset[str]:
+def _with_sources(keys: tuple[str, ...], _included: str) -> frozenset[str]:
     return frozenset(keys) | {metrics()[key].source for key in keys if metrics()[key].source}
 
 
@@ -261,26 +261,28 @@ def facts_of_unit(name: str, workload: str, keys: tuple[str, ...]) -> UnitFacts:
 def _facts_of_unit(name: str, workload: str, keys: tuple[str, ...], _included: str) -> UnitFacts:
     from modbench.harness.domain.case import Made, UnitFacts  # what lists names must not load pydantic
 
-    made_in, asked = passes()[name], needed(keys)
-    measured = [metric for metric in metrics().values() if metric.made_in == name and workload in {"", metric.group}]
+    made_in, asked = passes()[name], with_sources(keys)
+    measured = [
+        metric for metric in metrics().values() if metric.measured_by == name and workload in {"", metric.group}
+    ]
     return UnitFacts(
         phase=made_in.phase,
         # A pass that always runs measures all its metrics.
         makes=tuple(
             Made(metric.key, metric.unit)
             for metric in measured
-            if metric.key in asked or (made_in.always and not metric.on_request)
+            if metric.key in asked or (made_in.runs_for_every_case and not metric.on_request)
         ),
         samples=made_in.samples,
         column=made_in.column,
-        alone=made_in.alone,
+        alone=made_in.exclusive,
         timed=made_in.timed,
-        cold=made_in.cold,
+        cold=made_in.fresh_interpreter,
         repeated=made_in.repeated,
         trains=made_in.trains,
         confirms=made_in.confirms,
         about_machine=made_in.findings is not None,
-        predicts=made_in.takes is not None,
+        predicts=made_in.estimate_seconds is not None,
         environment=tuple(made_in.environment.items()),
     )
 
@@ -303,14 +305,14 @@ def _options_in(source: str) -> Mapping[str, object]:
 def forget() -> None:
     """Look again for what is there: packages were installed, or files written, since this process began."""
     discovery.forget()
-    for cached in (_entries, _usable, _metrics, _passes, _needed, _facts_of_unit, _options_in):
+    for cached in (_entries, _usable, _metrics, _passes, _with_sources, _facts_of_unit, _options_in):
         cached.cache_clear()
 
 
 TYPES = {"models": Model, "passes": Pass, "corpora": Corpus, "tasks": Task, "sinks": Sink}
 # Types that this package cannot import, known by what is asked of them.
 PARTS = {
-    "doubts": ("finds", "advice", "label"),
+    "doubts": ("check", "advice", "label"),
     "probes": ("title", "check", "order", "of"),
     "rules": ("groups", "is_conditional", "decide"),
     "panels": ("title", "order", "span", "render"),
@@ -318,7 +320,7 @@ PARTS = {
 }
 
 
-def not_a(kind: str, made: object) -> str:
+def type_error(kind: str, made: object) -> str:
     """Why an object is not what a kind takes, in words that follow its name; empty if it is."""
     exported = TYPES.get(kind)
     if isinstance(made, Task) and kind == "tasks" and not 0 < made.solved <= 1:
@@ -357,7 +359,7 @@ def _not_metrics(made: object) -> str:
     return ""
 
 
-def blame(error: BaseException, entry: Entry) -> str:
+def import_error(error: BaseException, entry: Entry) -> str:
     """The message of an exception from importing a user's file, with the last line of that file that it passed."""
     if isinstance(error, AttributeError) and error.name == entry.attribute and getattr(error.obj, "__file__", None):
         return f"it defines no {entry.attribute}"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from modbench.harness.core.errors import shown
 from modbench.harness.registry.discovery import KINDS
-from modbench.harness.registry.own_code import INSTALLED
+from modbench.harness.registry.user_code import INSTALLED
 
 CODE = (*importlib.machinery.SOURCE_SUFFIXES, *importlib.machinery.EXTENSION_SUFFIXES)
 # Models and routers that a suite names, such as `mine.py:build`.

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Literal
 
 from modbench.harness.core.errors import UsageError, in_short, near_path, shown
-from modbench.harness.registry import own_code
+from modbench.harness.registry import user_code
 
 # Where each kind lies in modbench, and what its files export. A file of doubts or panels may hold several instead (`_named`).
 KINDS = {
@@ -126,7 +126,7 @@ def entry_points() -> tuple[Point, ...]:
 
     Folders that became importable only because a user's model lies there hold no installed packages: they may be a stranger's.
     """
-    path = [folder for folder in sys.path if folder and not own_code.is_own(Path(folder))]
+    path = [folder for folder in sys.path if folder and not user_code.is_own(Path(folder))]
     found: dict[tuple[str, str, str], Point] = {}
     for package in metadata.distributions(path=path):
         told = package.read_text("entry_points.txt") or ""

@@ -9,7 +9,7 @@ from modbench.harness.core.titles import short_name
 from modbench.harness.domain.case import Case, CaseFacts
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.model_sources import sourced
-from modbench.harness.registry.own_routers import has_closed_form
+from modbench.harness.registry.user_routers import has_closed_form
 
 
 def with_facts(case: Case) -> Case:

@@ -92,10 +92,12 @@ def unpacked(body: dict[str, Any], file: Path) -> dict[str, Any]:
     if "parts" not in body:
         return body
     parts = body["parts"]
-    configs = _made(ModelConfig, "configs", parts, file, lambda each: each)
-    cases = _made(Case, "cases", parts, file, lambda each: {**each, "config": _pick(configs, each.get("config"), file)})
-    models = _made(_OfArms, "models", parts, file, lambda each: each)
-    comparisons = _made(
+    configs = _validated(ModelConfig, "configs", parts, file, lambda each: each)
+    cases = _validated(
+        Case, "cases", parts, file, lambda each: {**each, "config": _pick(configs, each.get("config"), file)}
+    )
+    models = _validated(_OfArms, "models", parts, file, lambda each: each)
+    comparisons = _validated(
         Comparison,
         "comparisons",
         parts,
@@ -106,8 +108,8 @@ def unpacked(body: dict[str, Any], file: Path) -> dict[str, Any]:
             "facts": _pick(models, each.get("facts"), file).arms,
         },
     )
-    protocols = _made(Protocol, "protocols", parts, file, lambda each: each)
-    facts = _made(UnitFacts, "facts", parts, file, lambda each: each)
+    protocols = _validated(Protocol, "protocols", parts, file, lambda each: each)
+    facts = _validated(UnitFacts, "facts", parts, file, lambda each: each)
     units = [
         unit
         | {
@@ -121,7 +123,7 @@ def unpacked(body: dict[str, Any], file: Path) -> dict[str, Any]:
     return {name: value for name, value in body.items() if name != "parts"} | {"comparisons": chosen, "units": units}
 
 
-def _made(
+def _validated(
     kind: type[Made],
     name: str,
     parts: object,

@@ -29,9 +29,9 @@ def is_run(folder: Path) -> bool:
     return (folder / RUN_FILE).is_file()
 
 
-def stored(folder: Path = Path(RUNS)) -> list[Path]:
-    """The runs in a folder, the newest first: that whose `run.json` was written last. Links to runs are left out."""
-    files = [file for file in folder.glob(f"*/{RUN_FILE}") if not file.parent.is_symlink()]
+def stored() -> list[Path]:
+    """The runs in `runs/`, the newest first: that whose `run.json` was written last. Links to runs are left out."""
+    files = [file for file in Path(RUNS).glob(f"*/{RUN_FILE}") if not file.parent.is_symlink()]
     return [file.parent for file in sorted(files, key=lambda file: (file.stat().st_mtime_ns, file), reverse=True)]
 
 

@@ -12,9 +12,9 @@ from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.errors import NumericsError, Unmeasured
 from modbench.harness.domain.case import Case, Made
 from modbench.harness.domain.notes import Notes
-from modbench.harness.domain.records import Failure, Gap, Outcome
+from modbench.harness.domain.records import Failure, Missing, Outcome
 from modbench.harness.process.graceful_stop import end_if_lost
-from modbench.harness.registry import own_code
+from modbench.harness.registry import user_code
 
 # A user's model may raise anything, including SystemExit; an interrupt must end the run.
 SURVIVABLE: tuple[type[BaseException], ...] = (Exception, SystemExit)
@@ -23,8 +23,8 @@ T = TypeVar("T")
 NOTHING = Notes()
 
 
-def attempt(action: Callable[[], T]) -> T | Gap:
-    """Run the action and return its result, or a gap if it raises: an exception fails one cell only.
+def attempt(action: Callable[[], T]) -> T | Missing:
+    """Run the action and return its result, or why it is missing if it raises: an exception fails one cell only.
 
     Raises:
         DeviceLost: if it broke the device for all others.
@@ -33,9 +33,9 @@ def attempt(action: Callable[[], T]) -> T | Gap:
         return action()
     except SURVIVABLE as error:
         end_if_lost(error)
-        gap = gap_of(error)
+        found = missing_after(error)
         release(error)
-        return gap
+        return found
 
 
 def release(error: BaseException) -> None:
@@ -55,18 +55,18 @@ def release(error: BaseException) -> None:
 NO_ROOM = ("out of memory", "can't allocate memory", "alloc_failed", "allocation_failed")
 
 
-def gap_of(error: BaseException) -> Gap:
+def missing_after(error: BaseException) -> Missing:
     """Status, kind and reason of an exception; its traceback goes to the unit's log."""
     if isinstance(error, Unmeasured):
-        return Gap(status="skipped", reason=str(error))
+        return Missing(status="skipped", reason=str(error))
     traceback.print_exception(error, file=sys.stderr)
     text = " ".join(str(error).split())
     if len(text) > 300:
         text = text[:300] + "…"
     name = type(error).__name__
     said = f"{name}: {text}" if text else name
-    where = own_code.where_in(error.__traceback__)
-    return Gap(status="failed", kind=_kind(error, text), reason=f"{said} ({where})" if where else said)
+    where = user_code.where_in(error.__traceback__)
+    return Missing(status="failed", kind=_kind(error, text), reason=f"{said} ({where})" if where else said)
 
 
 def _kind(error: BaseException, text: str) -> Failure:
@@ -82,14 +82,14 @@ def measured(case: Case, metric: AnyMetric, samples: dict[str, list[float]], not
     return Outcome(case=case.id, metric=metric.key, unit=metric.unit, status="ok", samples=samples, notes=notes)
 
 
-def missing(case: Case, metric: AnyMetric | Made, gap: Gap, notes: Notes = NOTHING) -> Outcome:
+def missing(case: Case, metric: AnyMetric | Made, why: Missing, notes: Notes = NOTHING) -> Outcome:
     """The outcome of a metric that was not measured, with its reason."""
     return Outcome(
         case=case.id,
         metric=metric.key,
         unit=metric.unit,
-        status=gap.status,
-        kind=gap.kind,
-        reason=gap.reason,
+        status=why.status,
+        kind=why.kind,
+        reason=why.reason,
         notes=notes,
     )

@@ -12,9 +12,9 @@ from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.planning.plan import Plan
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.catalogue import BrokenError
-from modbench.harness.results import own_files
-from modbench.harness.results.own_files import Origin
-from modbench.harness.results.own_files import missing_sources as missing
+from modbench.harness.results import user_files
+from modbench.harness.results.user_files import Origin
+from modbench.harness.results.user_files import missing_sources as missing
 
 
 def check(plan: Plan, file: Path, included: Sequence[Origin] = ()) -> None:
@@ -83,7 +83,7 @@ def _check_known(plan: Plan, file: Path, included: Sequence[Origin]) -> None:
         ("metric", metrics - catalogue.metrics().keys()),
         ("pass", passes - catalogue.passes().keys()),
         ("rule", {group.rule for group in plan.groups} - catalogue.entries("rules").keys()),
-        ("sink", own_files.sinks(plan.units) - catalogue.entries("sinks").keys()),
+        ("sink", user_files.sinks(plan.units) - catalogue.entries("sinks").keys()),
     ):
         for name in sorted(unknown):
             raise UsageError(

@@ -88,7 +88,7 @@ def is_shipped(made_in: Pass) -> bool:
 
 def _of_outcome(outcome: Outcome, unit: UnitOfWork, made_in: Pass, place: Path_) -> Iterator[Problem]:
     metric = catalogue.metrics().get(outcome.metric)
-    if metric is None or metric.made_in != made_in.name or unit.workload not in {"", metric.group}:
+    if metric is None or metric.measured_by != made_in.name or unit.workload not in {"", metric.group}:
         yield Problem((*place, "metric"), f"{shown(outcome.metric)} is not measured by this unit")
         return
     if outcome.case not in {case.id for case in unit.comparison.arms}:

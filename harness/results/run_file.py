@@ -23,12 +23,12 @@ from modbench.harness.machine.certificate import Certificate
 from modbench.harness.planning.adaptive import AdaptiveRule
 from modbench.harness.planning.plan import Plan
 from modbench.harness.registry import catalogue
-from modbench.harness.registry.own_routers import has_closed_form
+from modbench.harness.registry.user_routers import has_closed_form
 from modbench.harness.results import layout
 from modbench.harness.results.decisions import Decided, Result
-from modbench.harness.results.own_files import Origin, OwnFile
 from modbench.harness.results.reading import DamagedError, load, parse
 from modbench.harness.results.sealed_records import Damaged
+from modbench.harness.results.user_files import Origin, UserFile
 
 Text = Annotated[str, Strict()]
 Whole = Annotated[int, Strict(), Field(ge=0)]
@@ -78,7 +78,7 @@ class RunFile(_Part):
     started_in: Text | None = None
     layout: Text = layout.TOGETHER
     token: Any = None
-    own_files: tuple[OwnFile, ...] = ()
+    own_files: tuple[UserFile, ...] = ()
     included: tuple[Origin, ...] = ()
 
 
@@ -127,7 +127,7 @@ class StoredRun:
     decisions: Mapping[str, Decided] = field(default_factory=dict)
     options: tuple[str, ...] = ()
     planned: tuple[UnitOfWork, ...] = ()
-    own_files: tuple[OwnFile, ...] = ()
+    own_files: tuple[UserFile, ...] = ()
     started_in: str | None = None
     token: str | None = None
     damaged: list[Damaged] = field(default_factory=list)
@@ -233,8 +233,8 @@ def _of_units(plan: Plan) -> Iterator[Problem]:
             yield Problem((*place, "comparison", "arms"), "a case that is in no comparison of the plan")
         made |= {(case.id, key) for case in unit.comparison.arms for key, _ in unit.facts.makes if unit.launch == 0}
     for i, comparison in enumerate(plan.comparisons):  # a metric that no unit measures would be left out of the tables
-        for key in catalogue.needed(comparison.metrics):
-            for case in comparison.arms if catalogue.metrics()[key].made_in else ():
+        for key in catalogue.with_sources(comparison.metrics):
+            for case in comparison.arms if catalogue.metrics()[key].measured_by else ():
                 if (case.id, key) not in made:
                     yield Problem(("plan", "comparisons", i, "metrics"), f"no unit measures {key} of {case.id}")
                     return
@@ -277,7 +277,10 @@ def _of_facts(plan: Plan) -> Iterator[Problem]:
     every = {id(each): each for each in (*plan.comparisons, *(unit.comparison for unit in plan.units))}
     for comparison in every.values():
         for case, facts in zip(comparison.arms, comparison.facts, strict=True):
-            wrong = (facts.own_router, facts.shipped and case.own) != (not has_closed_form(case.config.router), False)
+            wrong = (facts.own_router, facts.shipped and case.is_user_model) != (
+                not has_closed_form(case.config.router),
+                False,
+            )
             if wrong or facts.short != short_name(case.model):
                 yield Problem(("plan", "comparisons"), f"facts of {shown(case.model)} that are not so")
 

@@ -27,7 +27,7 @@ from modbench.harness.core.printable import escaped_json
 from modbench.harness.core.problems import Path_, Problem, shown
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.domain.notes import Notes, TimeNotes, TrainNotes
-from modbench.harness.domain.records import SCHEMA, Gap, Outcome, Record
+from modbench.harness.domain.records import SCHEMA, Missing, Outcome, Record
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.lookup import fill_in
 from modbench.harness.results.outcomes import missing
@@ -213,8 +213,8 @@ def current(body: dict[str, Any], file: Path) -> dict[str, Any]:
 
 def stand_in(unit: UnitOfWork, folder: Path, error: DamagedError) -> Record:
     """The stand-in for a damaged record: every outcome failed, with the file and the field as the reason."""
-    gap = Gap(status="failed", kind="damaged", reason=f"{error.file.relative_to(folder)}: {error.problem}")
-    outcomes = tuple(missing(case, made, gap) for made in unit.facts.makes for case in unit.comparison.arms)
+    why = Missing(status="failed", kind="damaged", reason=f"{error.file.relative_to(folder)}: {error.problem}")
+    outcomes = tuple(missing(case, made, why) for made in unit.facts.makes for case in unit.comparison.arms)
     return Record(unit=unit, started="", wall_s=0.0, outcomes=outcomes)
 
 

@@ -21,9 +21,9 @@ from modbench.harness.core import printable
 from modbench.harness.core.errors import UnreadableError, UsageError, shown
 from modbench.harness.core.files import read_plain, state_folder, write_atomically, write_once
 from modbench.harness.process import graceful_stop
-from modbench.harness.registry import consent, discovery, own_code
-from modbench.harness.results import own_files
-from modbench.harness.results.own_files import OwnFile
+from modbench.harness.registry import consent, discovery, user_code
+from modbench.harness.results import user_files
+from modbench.harness.results.user_files import UserFile
 
 if TYPE_CHECKING:
     from modbench.harness.domain.case import UnitOfWork
@@ -47,7 +47,7 @@ class UntrustedFile:
         known: whether anything says what the run began with.
     """
 
-    file: OwnFile
+    file: UserFile
     changed: bool
     known: bool
 
@@ -70,17 +70,17 @@ class UntrustedFile:
 
 def begin(folder: Path, units: Sequence[UnitOfWork], launcher: str, options: Sequence[str] = ()) -> dict[str, Any]:
     """Remember that this user begins a run; returns what run.json says of it: `token`, `own_files` and `included`."""
-    token, files = uuid4().hex, own_files.of(units, launcher, options)
+    token, files = uuid4().hex, user_files.of(units, launcher, options)
     _remember(token, files)
     _tell_workers(folder, files)
     return {
         "token": token,
         "own_files": [file.model_dump() for file in files],
-        "included": [each.model_dump() for each in own_files.sources()],
+        "included": [each.model_dump() for each in user_files.sources()],
     }
 
 
-def _tell_workers(folder: Path, files: Sequence[OwnFile]) -> None:
+def _tell_workers(folder: Path, files: Sequence[UserFile]) -> None:
     code = {"model", "router", "addition", "import"}
     hashes = {f.path: f.sha256 for f in files if f.kind in code and f.path and f.sha256}
     if hashes or (folder / AGREED).exists():
@@ -124,7 +124,7 @@ def _hashes(file: Path) -> dict[str, str]:
     return body
 
 
-def _remember(token: str, files: Sequence[OwnFile]) -> None:
+def _remember(token: str, files: Sequence[UserFile]) -> None:
     """Remember that this user agreed to these files of a run, and to the folders that are included now.
 
     Without a home folder nothing is remembered: resuming asks.
@@ -153,7 +153,7 @@ def include_again(token: str | None, *, changed: bool = False) -> None:
         changed: also folders whose files changed since.
     """
     since = changed_since(token)
-    own_files.include_again(folder for folder, files in since.items() if changed or not files)
+    user_files.include_again(folder for folder, files in since.items() if changed or not files)
 
 
 def changed_since(token: str | None) -> dict[str, list[str]]:
@@ -180,7 +180,7 @@ def _agreed(token: str | None) -> dict[tuple[str, str], str | None]:
         return {}
 
 
-def untrusted(files: Sequence[OwnFile], told: Sequence[OwnFile], token: str | None) -> list[UntrustedFile]:
+def untrusted(files: Sequence[UserFile], told: Sequence[UserFile], token: str | None) -> list[UntrustedFile]:
     """The files that the user must agree to.
 
     Args:
@@ -243,7 +243,7 @@ def _ran(stored: StoredRun) -> dict[str, str]:
     for record in sorted(stored.records, key=lambda each: each.started):
         found |= record.code or {}
     for file in (stored.path / AGREED, *sorted((stored.path / RAN).glob("*.json"))):
-        found |= {own_code.name_of(path, here): sha256 for path, sha256 in _hashes(file).items()}
+        found |= {user_code.name_of(path, here): sha256 for path, sha256 in _hashes(file).items()}
     return found
 
 
@@ -266,8 +266,8 @@ def confirm(
             "Give the options again, behind --."
         )
     _same_folder(stored)
-    files = own_files.of(stored.planned, stored.launcher, options)
-    imports, as_they_ran = own_files.imports(_ran(stored), files)
+    files = user_files.of(stored.planned, stored.launcher, options)
+    imports, as_they_ran = user_files.imports(_ran(stored), files)
     files += imports
     found = untrusted(files, (*stored.own_files, *as_they_ran), stored.token)
     if not found or (trust if isinstance(trust, bool) else trust(found)):

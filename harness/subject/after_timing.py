@@ -1,19 +1,21 @@
-"""The check of a model after it was timed, in the same process, with calls exactly as they were timed: of a run, or in memory."""
+"""The check of a language model that was timed, in the same process, with calls exactly as they were timed."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from modbench.harness.core.errors import in_short
 from modbench.harness.core.labels import Label
-from modbench.harness.domain.case import Place
-from modbench.harness.domain.records import Gap
+from modbench.harness.domain.case import Dtype
+from modbench.harness.domain.records import Missing
 from modbench.harness.results.outcomes import attempt
 from modbench.harness.subject import output_caching_guard, skip_claims, training
 from modbench.harness.subject.precision import Precision
@@ -25,6 +27,9 @@ COMPARED, AGAIN = 4, 1
 COUNTED_STEPS = 16
 # Timers whose call queues kernels behind others, or replays them.
 UNSEEN = frozenset({"device", "graph"})
+COMPUTED = "whether the timed calls were computed"
+
+T = TypeVar("T")
 
 # Why this process does not run the guards: they ran before, on the same code.
 _left_out: str | None = None
@@ -38,100 +43,178 @@ def leave_out(why: str) -> None:
     _left_out = why
 
 
-def why_unseen(place: Place, timer: str) -> str | None:
+def why_unseen(*, compiled: bool, timer: str = "") -> str | None:
     """Why a counter does not see what was timed, as `unchecked` of `TimeNotes`; None: it does."""
     if _left_out is not None:
         return _left_out
-    if not place.compile and timer not in UNSEEN:
+    if not compiled and timer not in UNSEEN:
         return None
-    how = "compiled code" if place.compile else f"a call timed as {timer!r}"
-    return f"whether the timed calls were computed: {how} is not seen by a counter"
+    how = "compiled code" if compiled else f"a call timed as {timer!r}"
+    return f"{COMPUTED}: {how} is not seen by a counter"
 
 
-def check(
-    subject: Subject,
-    timed: Callable[[Tensor], object],
-    made: Callable[[Subject], Callable[[Tensor], object]],
-    batches: Sequence[Tensor],
-    *,
-    trains: bool,
-    launch: int,
-) -> dict[str, Any]:
-    """What the guards found, as fields of `TimeNotes`; a guard that cannot run is named in `unchecked`.
+@dataclass(frozen=True)
+class TimedModel:
+    """A language model that was timed, with all that is known of it.
 
-    Args:
-        subject: what was timed; in training its weights change.
-        timed: the call that was timed.
-        made: what made it of the subject.
-        batches: the tensors that it was timed on.
-        trains: whether the call was a training step.
-        launch: number of the launch, from 0.
+    Attributes:
+        module: the model; in training its weights change.
+        call: the call that was timed, a function of a batch.
+        batches: the tensors that it was timed on, integers [B, T].
+        vocab_size: fresh tokens are below it.
+        dtype: the number format that it should compute in; None: no case says so.
+        trained_on: batches on which training mode is compared with evaluation mode; empty unless the call was a training step.
+        rebuilt: makes the counter of the same call of a model built anew; None: in training, or where nothing can build it.
+        claims_checked: whether a count, before the timing, compared what it claims to skip with what it computes.
+        run_guard: calls a guard; returns the reason if it raises.
     """
-    precision = Precision(subject.case.place.dtype)
-    if launch:
-        subject.steps = min(subject.steps, COUNTED_STEPS)
-    rebuilt = None if trains else partial(_rebuilt, subject, made)
-    kept = attempt(partial(_kept, subject, timed, batches, precision, rebuilt))
-    found: dict[str, Any] = {"other_precision": precision.found()}
-    gaps = []
-    if isinstance(kept, Gap):
-        gaps.append(f"whether the timed calls were computed: {kept.reason}")
-    else:
-        found["reused"] = kept
-    if trains:
-        share = attempt(partial(training.forward_share, subject.module, batches[: AGAIN if launch else COMPARED]))
-        if isinstance(share, Gap):
-            gaps.append(f"whether training mode computes less: {share.reason}")
-        else:
-            found["train_forward_share"] = share
-    return found | {"unchecked": "; ".join(gaps) or None}
+
+    module: nn.Module
+    call: Callable[[Tensor], object]
+    batches: Sequence[Tensor]
+    vocab_size: int
+    dtype: Dtype | None = None
+    trained_on: Sequence[Tensor] = ()
+    rebuilt: Callable[[], output_caching_guard.Flops] | None = None
+    claims_checked: bool = False
+    run_guard: Callable[[Callable[[], Any]], Any] = attempt
+
+    @classmethod
+    def of_case(
+        cls,
+        subject: Subject,
+        call: Callable[[Tensor], object],
+        measure: Callable[[Subject], Callable[[Tensor], object]],
+        batches: Sequence[Tensor],
+        *,
+        trains: bool,
+        launch: int,
+    ) -> TimedModel:
+        """The model of a case, which a run has counted and then timed.
+
+        Args:
+            subject: the model.
+            call: the call that was timed.
+            measure: what made it of the subject.
+            batches: the tensors that it was timed on.
+            trains: whether the call was a training step.
+            launch: number of the launch, from 0.
+        """
+        if launch:
+            subject.steps = min(subject.steps, COUNTED_STEPS)
+        return cls(
+            subject.module,
+            call,
+            batches,
+            subject.case.config.vocab_size,
+            dtype=subject.case.place.dtype,
+            trained_on=batches[: AGAIN if launch else COMPARED] if trains else (),
+            rebuilt=None if trains else partial(_rebuilt, subject, measure),
+            claims_checked=True,
+        )
+
+    @classmethod
+    def in_memory(cls, model: nn.Module, tokens_BT: Tensor) -> TimedModel:
+        """A module in evaluation mode in the user's own process, and the tensor that it was timed on."""
+        return cls(
+            model, torch.no_grad()(model.__call__), [tokens_BT], int(tokens_BT.max()) + 1, run_guard=_or_reason_in_short
+        )
 
 
-def _kept(
-    subject: Subject,
-    timed: Callable[[Tensor], object],
-    batches: Sequence[Tensor],
-    precision: Precision,
-    rebuilt: Callable[[], output_caching_guard.Flops] | None,
-) -> str | None:
+@dataclass(frozen=True)
+class Findings:
+    """What the guards found.
+
+    Attributes:
+        reused: evidence that a timed call returned an earlier answer.
+        masked: what a module computed and claims to skip, in words.
+        other_precision: evidence that products were computed in a narrower number format.
+        train_forward_share: FLOPs of forward passes in training mode, as a share of those in evaluation mode.
+        unchecked: what could not be checked, with the reason.
+    """
+
+    reused: str | None = None
+    masked: str | None = None
+    other_precision: str | None = None
+    train_forward_share: float | None = None
+    unchecked: Mapping[str, str] = field(default_factory=dict)
+
+    def notes(self) -> dict[str, Any]:
+        """As fields of `TimeNotes`, from which the labels of a case follow."""
+        return {
+            "reused": self.reused,
+            "other_precision": self.other_precision,
+            "train_forward_share": self.train_forward_share,
+            "unchecked": "; ".join(f"{what}: {reason}" for what, reason in self.unchecked.items()) or None,
+        }
+
+    def labels(self) -> dict[Label, str]:
+        """As labels of a row, for a model that is no case of a run."""
+        found = {
+            Label.REUSES_OUTPUT: self.reused,
+            Label.MASKS_COMPUTE: self.masked,
+            Label.UNCHECKED: "; ".join(dict.fromkeys(self.unchecked.values())),
+        }
+        return {label: said for label, said in found.items() if said}
+
+
+def check(timed: TimedModel) -> Findings:
+    """Check by further calls that a model that was timed computes every call, and what its case or module claims.
+
+    Both ways to time a language model end here: `run`, whose case says how to build the model anew, and `mb.compare`. The pytest
+    plug-in times callables without inputs, so there is nothing to call them on again; `convert` times nothing.
+    """
+    precision = Precision(timed.dtype) if timed.dtype else None
+    unchecked: dict[str, str] = {}
+
+    def result(question: str, guard: Callable[[], T]) -> T | None:
+        found = timed.run_guard(guard)
+        if isinstance(found, Missing):
+            unchecked[question] = str(found.reason)
+            return None
+        return cast("T", found)
+
+    reused = result(COMPUTED, partial(_reused, timed, precision or contextlib.nullcontext()))
+    share = None
+    if timed.trained_on:
+        guard = partial(training.forward_share, timed.module, timed.trained_on)
+        share = result("whether training mode computes less", guard)
+    masked = None if timed.claims_checked else result("whether it skips what it claims", partial(_masked, timed))
+    return Findings(reused, masked, precision.found() if precision else None, share, unchecked)
+
+
+def _reused(timed: TimedModel, within: AbstractContextManager[object]) -> str | None:
     """What `output_caching_guard.kept` finds in the timed call.
 
     Each training step starts from the state in which the timing ended: that a gate decides otherwise after a step says nothing
     about what is kept.
     """
-    first = (lambda: None) if rebuilt else ModuleState(subject.module).put_back
-    flops = output_caching_guard.counted(timed, precision, first)
-    return output_caching_guard.kept(flops, batches, subject.case.config.vocab_size, rebuilt)
+    first = ModuleState(timed.module).put_back if timed.trained_on else (lambda: None)
+    flops = output_caching_guard.counted(timed.call, within, first)
+    return output_caching_guard.kept(flops, timed.batches, timed.vocab_size, timed.rebuilt)
 
 
-def _rebuilt(subject: Subject, made: Callable[[Subject], Callable[[Tensor], object]]) -> output_caching_guard.Flops:
+def _masked(timed: TimedModel) -> str | None:
+    """What a module of it computed and claims to skip."""
+    claims = skip_claims.claims(timed.module, timed.batches[0].clone())
+    return next((claim.said for claim in claims if claim.masked), None)
+
+
+def _rebuilt(subject: Subject, measure: Callable[[Subject], Callable[[Tensor], object]]) -> output_caching_guard.Flops:
     """Counts the same calls of the case's model as it was built, with the weights of the one that was timed."""
     fresh = Subject(subject.case, subject.seed, clock=subject.clock)
     fresh.steps = subject.steps
     fresh.module.load_state_dict(subject.module.state_dict(), strict=False)
     fresh.module.eval()
-    return output_caching_guard.counted(made(fresh), contextlib.nullcontext())
+    return output_caching_guard.counted(measure(fresh), contextlib.nullcontext())
 
 
-def of_module(model: nn.Module, tokens_BT: Tensor) -> dict[Label, str]:
-    """What the guards find of a language model in memory that was timed, by label; calls it some more times.
-
-    Args:
-        model: a module in evaluation mode.
-        tokens_BT: the tensor that it was timed on: integers [B, T], of which the guards can make another batch.
-    """
-    flops = output_caching_guard.counted(model, torch.no_grad())
-    said: dict[Label, str] = {}
+def _or_reason_in_short(guard: Callable[[], T]) -> T | Missing:
+    """As `attempt`, in a user's process: no traceback is printed, and whatever is no error ends it."""
     try:
-        kept = output_caching_guard.kept(flops, [tokens_BT], int(tokens_BT.max()) + 1, None)
-        masked = [claim for claim in skip_claims.claims(model, tokens_BT.clone()) if claim.masked]
+        return guard()
     except Exception as error:  # noqa: BLE001  # its timed calls raised nothing: a guard asks more of it
-        return {Label.UNCHECKED: f"{type(error).__name__}: {in_short(error)}"}
-    if kept:
-        said[Label.REUSES_OUTPUT] = kept
-    if masked:
-        said[Label.MASKS_COMPUTE] = masked[0].said
-    return said
+        return Missing(status="failed", kind="error", reason=f"{type(error).__name__}: {in_short(error)}")
 
 
 class ModuleState:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from modbench.harness.domain.case import Case
-from modbench.harness.registry import catalogue, own_code, own_models
+from modbench.harness.registry import catalogue, user_code, user_models
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -31,10 +31,10 @@ def build_module(case: Case, seed: int, device: str | None = None) -> nn.Module:
         TypeError: if a user's build does not return a module.
     """
     torch.manual_seed(seed)
-    if case.own:
-        build = own_models.load_user_model(case.model, case.given)
+    if case.is_user_model:
+        build = user_models.load_user_model(case.model, case.given)
         module = build(case.config)
-        own_code.search_all()
+        user_code.search_all()
     else:
         with torch.device(device) if device else contextlib.nullcontext():
             module = catalogue.load("models", case.model).build(case.config)

@@ -136,7 +136,7 @@ def kept_bytes(subject: Subject, cache: object) -> float:
     name = subject.case.model
     if isinstance(said, bool) or not isinstance(said, int):
         raise Unmeasured(f"not reported: the cache of {name} has no number nbytes ({PAGE})")
-    held = held_bytes(cache, subject.module) if subject.case.own else 0
+    held = held_bytes(cache, subject.module) if subject.case.is_user_model else 0
     if held > UNSAID * said + FREE:
         raise ValueError(
             f"the cache of {name} says that it keeps {said} B, but its tensors take {held} B, views with all "

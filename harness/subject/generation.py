@@ -48,9 +48,9 @@ class Generation:
         if subject.case.place.compile:
             raise Unmeasured("prefill and decode are never compiled: they run eagerly, or decode as a CUDA graph")
         subject.module.eval()
-        if not subject.case.own:
+        if not subject.case.is_user_model:
             set_missing(subject.module, lambda: subject.inputs(0, 1)[0])
-        if subject.case.own and not subject.decodes_as_forward:
+        if subject.case.is_user_model and not subject.decodes_as_forward:
             decode_guard.check(subject, self.read)
             subject.decodes_as_forward = True
 
@@ -135,7 +135,7 @@ class Generation:
 
         step = self._graph(cache) if subject.case.place.graph else eager
         rewind = rewinder(cache)
-        if subject.case.own:
+        if subject.case.is_user_model:
             with torch.no_grad():
                 decode_guard.check_rewind(subject.case.model, step, rewind, feed_BT, subject.steps)
         return step, rewind, feed_BT
@@ -190,7 +190,7 @@ class Generation:
             raise Unmeasured("a CUDA graph needs a CUDA device")
         if not parts.has("decode_step"):
             raise Unmeasured(parts.lacks("decode_step, a step that a CUDA graph can capture"))
-        if not case.own and case.config.decode_policy == "host":
+        if not case.is_user_model and case.config.decode_policy == "host":
             raise Unmeasured(
                 "decode_policy 'host' waits for the host in every routed block: only 'budget' and 'masked' can be captured"
             )

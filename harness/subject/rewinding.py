@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from modbench.harness.core.protocols import named
+from modbench.harness.core.protocols import keyword_names
 
 # Positions, lengths and masks are of these types; keys and values are not, as one that quantises them uses eight bits.
 COPIED = frozenset({torch.int64, torch.int32, torch.bool})
@@ -26,7 +26,7 @@ def rewinder(cache: object) -> Callable[[], None]:
     """
     mark, back = getattr(cache, "mark", None), getattr(cache, "rewind", None)
     if inspect.isroutine(mark) and inspect.isroutine(back):
-        return partial(back, mark(windows=False) if "windows" in named(mark) else mark())
+        return partial(back, mark(windows=False) if "windows" in keyword_names(mark) else mark())
     undo: list[Callable[[], object]] = []
     for part in _parts(cache):
         if isinstance(part, Tensor):

@@ -20,11 +20,11 @@ def sample(name: str) -> contextlib.AbstractContextManager[object]:
     """Open the range of one sample, if `MODBENCH_NVTX` is set."""
     if not NVTX:
         return contextlib.nullcontext()
-    return named(name)
+    return nvtx_range(name)
 
 
 @contextlib.contextmanager
-def named(name: str) -> Iterator[None]:
+def nvtx_range(name: str) -> Iterator[None]:
     """A range of this name. `torch.cuda.nvtx.range` would format it, and a case's path may hold braces."""
     import torch
 

@@ -35,7 +35,7 @@ class Batch(NamedTuple):
     prompt_B: Tensor | None = None
 
     @property
-    def asked(self) -> int:
+    def number_of_targets(self) -> int:
         """Number of targets that count."""
         return int((self.targets_BT != UNASKED).sum())
 

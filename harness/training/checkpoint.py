@@ -16,7 +16,7 @@ import torch
 from modbench.harness.core.files import replacing, unfinished
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.process import graceful_stop
-from modbench.harness.registry import own_code
+from modbench.harness.registry import user_code
 
 FORMAT = 1
 # How often a checkpoint is tried whose folder is removed at the same moment.
@@ -50,7 +50,7 @@ def load(file: Path, fingerprint: str) -> dict[str, Any] | None:
         return None
     if not isinstance(body, dict) or body.get("format") != FORMAT or body.get("fingerprint") != fingerprint:
         return None
-    now = own_code.ran()
+    now = user_code.ran()
     same = all(now.get(path, sha256) == sha256 for path, sha256 in body.get("code", {}).items())
     return body if same else None
 

@@ -20,7 +20,7 @@ from modbench.harness.core.errors import NumericsError
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import Causality
-from modbench.harness.flops.own_router import routers_in
+from modbench.harness.flops.user_router import routers_in
 from modbench.harness.subject.causality import guard
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def evaluate(subject: Subject, windows: Windows) -> HeldOut:
     inputs_BT = next(windows.val()).tokens_BT[:1].to(case.place.device)
     vocabulary = min(case.config.vocab_size, windows.tokens.vocab_size)
     found = guard(subject.module, inputs_BT, vocabulary, subject.seed)
-    if case.own:
+    if case.is_user_model:
         if subject.parts.accepts("forward", "causal"):
             return _of_own_router(
                 subject, windows, HeldOut(loss, by_position, None, "", None, found), inputs_BT, vocabulary
@@ -138,7 +138,7 @@ def autocast_of(case: Case) -> torch.autocast:
 
 def why_not_causal(subject: Subject) -> str:
     """The reason why a model cannot route without the future; empty if it can."""
-    if subject.case.own:
+    if subject.case.is_user_model:
         return "" if subject.parts.accepts("forward", "causal") else subject.parts.lacks("forward(..., causal=True)")
     config, keys = subject.case.config, subject.case.facts.keys or ()
     if "router" in keys and config.router == "learned" and config.causal == "none":

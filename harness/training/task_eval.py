@@ -80,7 +80,7 @@ def answer(subject: Subject, source: Source, batch_size: int) -> Answered:
     case = subject.case
     subject.module.eval()
     set_progress(subject, 1.0)
-    routes = case.own or case.facts.routes
+    routes = case.is_user_model or case.facts.routes
     causal = routes and not why_not_causal(subject)
     if causal:
         some = batch_of(source.draw(np.random.default_rng((subject.seed, SEED)), 2 * batch_size)).to(case.place.device)

@@ -22,7 +22,7 @@ from modbench.harness.core.train_plan import TrainRun, learning_rate
 from modbench.harness.core.units import human_duration
 from modbench.harness.process import clocks, graceful_stop
 from modbench.harness.process.torchrun import ALONE, Ranks
-from modbench.harness.registry import own_code
+from modbench.harness.registry import user_code
 from modbench.harness.training import checkpoint
 from modbench.harness.training.parallel import piece, share
 
@@ -102,7 +102,7 @@ class Trainer:
                 raise Unmeasured(
                     "FSDP gives aux_loss() a part of the weights: set train.parallel=ddp, or train on one rank"
                 )
-            same = not subject.case.own
+            same = not subject.case.is_user_model
             self.model = share(subject.module, ranks, run.parallel, self.device, same_buffers=same)
             if subject.case.place.compile:
                 self.model = cast("torch.nn.Module", torch.compile(self.model))
@@ -135,7 +135,7 @@ class Trainer:
             now = clocks.perf_counter()
             last = self.step == self.run.steps
             looks = self.look is not None and self.step in self._looks
-            stops, due = graceful_stop.asked(), now - saved >= self.run.checkpoint_s
+            stops, due = graceful_stop.stop_requested(), now - saved >= self.run.checkpoint_s
             saves, stops = self._agreed(due or stops, stops) if self.keep is not None and not last else (False, False)
             tells = self.on_progress is not None and (now - reported >= PROGRESS_S or last)
             # What follows would wait for the device, which may still be training: that wait belongs to the step.
@@ -174,7 +174,7 @@ class Trainer:
         if subject.parts.has("set_progress"):
             subject.language_model.set_progress(step / run.steps)
         whole = self.batches.train(step)
-        asked = whole.asked
+        targets = whole.number_of_targets
         mine = whole if self.ranks.world == 1 else whole.rows(self.ranks.rank, self.ranks.world)
         total: torch.Tensor | None = None
         self.optimizer.zero_grad(set_to_none=True)
@@ -182,7 +182,7 @@ class Trainer:
             batch = mine if run.accumulate == 1 else mine.rows(i, run.accumulate)
             # A mean over this piece's targets, weighted so that all pieces add up to the mean over the whole batch. Counted
             # before the copy to a device, since reading from there would wait.
-            weight, batch = batch.asked * self.ranks.world / max(1, asked), batch.to(self.device)
+            weight, batch = batch.number_of_targets * self.ranks.world / max(1, targets), batch.to(self.device)
             with piece(self.model, last=i == run.accumulate - 1):
                 with self.spent.on("forward"), self.autocast:
                     loss, auxiliary = self._loss(batch)
@@ -277,7 +277,7 @@ class Trainer:
         body = {
             "format": checkpoint.FORMAT,
             "fingerprint": self.fingerprint,
-            "code": own_code.ran(),
+            "code": user_code.ran(),
             "step": self.step,
             "model": dict(model),
             "optimizer": dict(optimizer),

@@ -41,7 +41,7 @@ def load(said: str, part: Part, source: object, **options: object) -> Any:  # no
     if part == "model":
         options = {"attn_implementation": "sdpa"} | options
     if not isinstance(source, Path):
-        with told(said, part):
+        with errors_in_one_line(said, part):
             return made.from_config(source, trust_remote_code=False, **options)
     check_type(said, source)
     folder = source
@@ -52,7 +52,7 @@ def load(said: str, part: Part, source: object, **options: object) -> Any:  # no
         options |= {"use_safetensors": True}
     if part == "model":
         options |= {"output_loading_info": True}
-    with told(said, part, source):
+    with errors_in_one_line(said, part, source):
         found = made.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False, **options)
         if part == "tokenizer":
             found("a", add_special_tokens=False)  # what is wrong with its settings shows when it is used
@@ -100,7 +100,7 @@ def tokenizer_json(found: Found) -> bytes:
 
 
 @contextlib.contextmanager
-def told(said: str, part: Part, source: Path | None = None) -> Iterator[None]:
+def errors_in_one_line(said: str, part: Part, source: Path | None = None) -> Iterator[None]:
     """Use the library, off the network; what it raises becomes one line.
 
     Args:

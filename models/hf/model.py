@@ -20,7 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from modbench.harness.core import extras
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import UsageError
-from modbench.models.hf.loading import load, told
+from modbench.models.hf.loading import errors_in_one_line, load
 from modbench.models.hf.spec import FAMILIES, Found, Spec
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def build(found: Found, config: ModelConfig) -> nn.Module:
     spec, said = found.spec, found.said
     source: object = found.path
     if found.kind == "family":
-        with told(said, "config"):
+        with errors_in_one_line(said, "config"):
             source = _family(spec, config)
     elif not found.weights or _built_on_shapes():
         source = load(said, "config", found.path)

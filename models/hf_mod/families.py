@@ -38,12 +38,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 
-def _told(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """A model's forward pass that tells the routed layers what is padding. Its signature stays: `generate` reads it."""
+def _with_padding_mask(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """A model's forward pass, from which the routed layers learn what is padding. Its signature stays: `generate` reads it."""
     signature = inspect.signature(forward)
 
     @functools.wraps(forward)
-    def told(self: MoDModel, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # as the model itself
+    def masked(self: MoDModel, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # as the model itself
         given = signature.bind(self, *args, **kwargs).arguments
         mask, tokens = given.get("attention_mask"), given.get("input_ids")
         length: int = (given["inputs_embeds"] if tokens is None else tokens).shape[1]
@@ -57,7 +57,7 @@ def _told(forward: Callable[..., Any]) -> Callable[..., Any]:
         finally:
             self.routing.real_BT = None
 
-    return told
+    return masked
 
 
 class MoDModel(nn.Module):
@@ -185,7 +185,7 @@ class MoDLlamaForCausalLM(MoDModel, LlamaForCausalLM):  # type: ignore[misc]  # 
 
     config_class = MoDLlamaConfig
     layer_class = RoutedLlamaLayer
-    forward = _told(LlamaForCausalLM.forward)
+    forward = _with_padding_mask(LlamaForCausalLM.forward)
 
 
 class MoDQwen2ForCausalLM(MoDModel, Qwen2ForCausalLM):  # type: ignore[misc]  # as above
@@ -193,7 +193,7 @@ class MoDQwen2ForCausalLM(MoDModel, Qwen2ForCausalLM):  # type: ignore[misc]  # 
 
     config_class = MoDQwen2Config
     layer_class = RoutedQwen2Layer
-    forward = _told(Qwen2ForCausalLM.forward)
+    forward = _with_padding_mask(Qwen2ForCausalLM.forward)
 
 
 class MoDQwen3ForCausalLM(MoDModel, Qwen3ForCausalLM):  # type: ignore[misc]  # as above
@@ -201,7 +201,7 @@ class MoDQwen3ForCausalLM(MoDModel, Qwen3ForCausalLM):  # type: ignore[misc]  # 
 
     config_class = MoDQwen3Config
     layer_class = RoutedQwen3Layer
-    forward = _told(Qwen3ForCausalLM.forward)
+    forward = _with_padding_mask(Qwen3ForCausalLM.forward)
 
 
 class MoDGPT2LMHeadModel(MoDModel, GPT2LMHeadModel):  # type: ignore[misc]  # as above
@@ -210,7 +210,7 @@ class MoDGPT2LMHeadModel(MoDModel, GPT2LMHeadModel):  # type: ignore[misc]  # as
     config_class = MoDGPT2Config
     layer_class = RoutedGPT2Layer
     layers_name = "h"
-    forward = _told(GPT2LMHeadModel.forward)
+    forward = _with_padding_mask(GPT2LMHeadModel.forward)
 
 
 # Of the dense model's `model_type`.

@@ -11,6 +11,7 @@ Shapes: B batch, T tokens, k selected tokens, R rows of a step, L layers, K key/
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -113,30 +114,23 @@ class ForwardContext:
                 return x[0, chosen.indices_Bk]
             return x[torch.arange(len(chosen.indices_Bk), device=x.device)[:, None], chosen.indices_Bk]
 
-        return replace(
-            self,
-            rotary=None if self.rotary is None else Rotary(*map(pick, self.rotary)),
-            position_BT=pick(self.position_BT),
-            lengths_B=chosen.count_B,
-            lengths=chosen.counts,
-        )
+        return self._picked(pick, lengths_B=chosen.count_B, lengths=chosen.counts)
 
     def of_rows(self, row_R: Tensor | None, rows: list[int] | None = None) -> ForwardContext:
         """The context of some rows of the batch, `rows` on the host where known; None means all."""
         if row_R is None:
             return self
-
-        def pick(x: Tensor) -> Tensor:
-            return x if x.shape[0] == 1 else x[row_R]
-
-        return replace(
-            self,
-            rotary=None if self.rotary is None else Rotary(*map(pick, self.rotary)),
-            position_BT=pick(self.position_BT),
+        return self._picked(
+            lambda x: x if x.shape[0] == 1 else x[row_R],
             lengths_B=None if self.lengths_B is None else self.lengths_B[row_R],
             lengths=None if self.lengths is None or rows is None else [self.lengths[row] for row in rows],
             prompt_B=None if self.prompt_B is None else self.prompt_B[row_R],
         )
+
+    def _picked(self, pick: Callable[[Tensor], Tensor], **lengths: Any) -> ForwardContext:  # noqa: ANN401  # fields of this class
+        """The context of those positions that `pick` takes of them, with these lengths."""
+        rotary = None if self.rotary is None else Rotary(*map(pick, self.rotary))
+        return replace(self, rotary=rotary, position_BT=pick(self.position_BT), **lengths)
 
 
 def check_lengths(lengths_B: Tensor, b: int, t: int) -> None:
@@ -261,11 +255,9 @@ class BlockCache:
     def fill(self, k_BKTd: Tensor, v_BKTd: Tensor, lengths_B: Tensor | None, lengths: list[int] | None = None) -> None:
         """Keep the keys and values of a prompt, the first `lengths_B` of each row, `lengths` on the host where known."""
         b, _, t, _ = k_BKTd.shape
-        if lengths_B is None:
-            self.lengths = [t] * b
-        else:
-            self.lengths = lengths_B.tolist() if lengths is None else list(lengths)
-        self.since = 0
+        if lengths is None:
+            lengths = [t] * b if lengths_B is None else lengths_B.tolist()
+        self.lengths, self.since = list(lengths), 0
         # Filled on the device: a copy from the host would make the host wait, once for each block.
         self.length_B.fill_(t) if lengths_B is None else self.length_B.copy_(lengths_B)
         if self.ring and t > self.slots:

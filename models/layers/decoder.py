@@ -170,7 +170,6 @@ class Decoder(nn.Module):
     """Tokens [B, T] to logits [B, T, V] through the given blocks; to [B, C] where the model is a classifier."""
 
     realised: list[int] | None = None  # see `LanguageModel`
-    blocks: Sequence[Block]
 
     def __init__(self, config: ModelConfig, blocks: Iterable[Block]) -> None:
         super().__init__()
@@ -271,11 +270,7 @@ class Decoder(nn.Module):
         x: Tensor = self.embedding(tokens)
         if self.config.tied:
             x = x * self.embedding.embedding_dim**0.5  # tied rows are scaled for the head
-        if self.positions is None:
-            return x
-        assert position is not None
-        added: Tensor = self.positions(position)
-        return x + added
+        return x if self.positions is None else x + self.positions(position)
 
     def run_blocks(self, x_BTD: Tensor, ctx: ForwardContext, cache: Cache | None = None) -> Tensor:
         """All blocks over a sequence; with a cache, keys and values are kept there for later tokens."""
@@ -326,12 +321,11 @@ class Decoder(nn.Module):
         Raises:
             ValueError: for bad tokens, and for a model that cannot generate.
         """
-        config, why = self.config, self.why_no_decode()
-        if why:
+        if why := self.why_no_decode():
             raise ValueError(why)
-        ctx = self.context(tokens_BT, lengths_B, causal=config.prefill == "causal")
+        ctx = self.context(tokens_BT, lengths_B, causal=self.config.prefill == "causal")
         b, t = tokens_BT.shape
-        max_len = config.max_seq_len if max_len is None else max_len
+        max_len = self.config.max_seq_len if max_len is None else max_len
         self.rotary.check(max(t, max_len))
         if t > max_len:
             raise ValueError(f"prompts of {t} tokens do not fit max_len {max_len}")

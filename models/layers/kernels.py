@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modbench.harness.core.config import ModelConfig
-from modbench.harness.timing.nvtx import NVTX, named
+from modbench.harness.timing.nvtx import NVTX, nvtx_range
 
 # torch's causal kernel for CPUs skips masked keys only in blocks of 512: below that it computes the whole square and discards
 # half of it. Pieces of 128 queries over the keys so far are a quarter faster at 512 tokens, in training too.
@@ -138,7 +138,7 @@ def in_pieces(q_BHTd: Tensor, k_BKTd: Tensor, v_BKTd: Tensor, causal_bias: Tenso
 def span(name: str) -> contextlib.AbstractContextManager[object]:
     """A range called `name` in a running `torch.profiler.profile`, or in NVIDIA's tools if enabled; else, at no cost, nothing."""
     if NVTX:
-        return named(name)
+        return nvtx_range(name)
     if torch.autograd.profiler._is_profiler_enabled:  # noqa: SLF001  # torch's own modules use it; there is no public way
         return torch.profiler.record_function(name)
     return contextlib.nullcontext()

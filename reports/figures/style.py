@@ -183,7 +183,7 @@ NARROWEST, SHORTEST = 2.2, 0.75
 @contextlib.contextmanager
 def numbered(arms: Sequence[Case]) -> Iterator[None]:
     """Give each of the user's arms of a run a look of its own, while it is drawn."""
-    before = OWN_ARMS.set({case.arm: i for i, case in enumerate(case for case in arms if case.own)})
+    before = OWN_ARMS.set({case.arm: i for i, case in enumerate(case for case in arms if case.is_user_model)})
     try:
         yield
     finally:
@@ -193,7 +193,7 @@ def numbered(arms: Sequence[Case]) -> Iterator[None]:
 def look(case: Case) -> Look:
     """Return the look of a case's arm: MoD is lighter the more it computes, a rung of the dense ladder the less."""
     index, marker = _LOOKS.get(case.model, OTHER)
-    if case.own:
+    if case.is_user_model:
         index, marker = OWN[(OWN_ARMS.get() or {}).get(case.arm, 0) % len(OWN)]
     if case.config.router not in {"learned", "synthetic"} and case.config.capacity is not None:
         index, marker = OTHER[0], _CONTROLS.get(case.config.router, OTHER[1])

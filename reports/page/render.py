@@ -57,7 +57,7 @@ def drawn(loaded: Loaded, of: Callable[[str], object] = bool) -> Iterator[tuple[
             yield from ((name, each) for each in found)
 
 
-def named(loaded: Loaded, name: str) -> Figure:
+def figure_named(loaded: Loaded, name: str) -> Figure:
     """Return the figure of this name, or the only figure of the panel of this name.
 
     Raises:

@@ -58,7 +58,7 @@ def blocks(loaded: Loaded) -> Iterator[Block]:
     yield Table(
         "single components", HEAD, rows[:MOST_ROWS], left_out=left_out, file="components.csv", rows_are="components"
     )
-    about = " ".join(_told(loaded, file) for file in files)
+    about = " ".join(_source_line(loaded, file) for file in files)
     yield Note(
         f"{about} Each was timed alone, in one process: these times say where time goes, but other launches may differ by more "
         "than their spread, so that there is no interval and no verdict. Rates are those of the median."
@@ -81,8 +81,8 @@ def _shown(each: Component) -> Sequence[Value]:
     )
 
 
-def _told(loaded: Loaded, file: Components) -> str:
-    """Say where a file comes from, and whether it was another machine than the run's."""
+def _source_line(loaded: Loaded, file: Components) -> str:
+    """The source of a file, and whether its machine was another than the run's."""
     where = f"{file.cpu or 'a processor that the file does not name'}"
     said = f"{file.source}: pytest-benchmark {file.version or '(version unknown)'}, {file.measured[:10] or 'no date'}, {where}."
     other = file.cpu != loaded.run.environment["cpu"]

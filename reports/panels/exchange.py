@@ -46,7 +46,7 @@ def _figure(loaded: Loaded, arms: Sequence[Exchange]) -> Figure:
     made, axes = new_figure(12.0, 0.95 + 0.32 * len(arms), len(columns), share_y=True)
     for axis, key in zip(axes, columns, strict=True):
         _draw(axis, arms, key, marks)
-    axes[0].set_yticks(range(len(arms)), [_called(each, arms) for each in arms])
+    axes[0].set_yticks(range(len(arms)), [_arm_label(each, arms) for each in arms])
     axes[0].set_ylim(len(arms) - 0.5, -0.5)
     hollow = any(label in LOOKED_AHEAD for each in arms for price in each.stated for label in price.labels)
     caption = Sentence(
@@ -60,7 +60,7 @@ def _figure(loaded: Loaded, arms: Sequence[Exchange]) -> Figure:
     return Figure("exchange", made, label, caption, exchange.table(loaded, arms), wide=True, marks=marks)
 
 
-def _called(each: Exchange, arms: Sequence[Exchange]) -> str:
+def _arm_label(each: Exchange, arms: Sequence[Exchange]) -> str:
     """Name in the figure; with the budget where there are several."""
     said = short(each.case) + each.where + " (check)" * each.check
     if len({other.case.budget for other in arms}) > 1 and each.case.budget:
@@ -88,7 +88,7 @@ def _values(price: Price) -> list[float]:
 
 def _mark(axis: Axes, each: Exchange, price: Price, y: int, ends: tuple[float, float], marks: Marks) -> None:
     """Draw the interval, with an arrow where an end is open, the mark if there is a number, and the plain speed-up."""
-    style, found, said = look(each.case), price.rate, Mark(_said(each, price), each.case.arm)
+    style, found, said = look(each.case), price.rate, Mark(_hover_text(each, price), each.case.arm)
     if not (found.illustration and found.kind == "rate"):
         low, high = (edge if end is None else end for end, edge in zip((found.low, found.high), ends, strict=True))
         axis.plot([low, high], [y, y], color=style.color, linewidth=1.6, alpha=style.opacity)
@@ -107,7 +107,7 @@ def _mark(axis: Axes, each: Exchange, price: Price, y: int, ends: tuple[float, f
         axis.plot([price.plain.value], [y], "x", color=MUTED, markersize=6, markeredgewidth=1.2)
 
 
-def _said(each: Exchange, price: Price) -> str:
+def _hover_text(each: Exchange, price: Price) -> str:
     """What a mark says on hover."""
     beside = "; plain {plain}" * (price.plain.value is not None)
     said = Sentence(

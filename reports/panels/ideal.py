@@ -87,7 +87,13 @@ def _draw(axis: Axes, loaded: Loaded, frame: pd.DataFrame, ends: tuple[float, fl
     # Dashes, at equal distance on a log axis.
     draw_lines(axis, ((x / 1.03, y, x * 1.03, y, color) for x, y, color in attainable), 1.6, 1.0)
     dots = (
-        (row.ideal, row.ratio, sizes.get(row.seq_len, 36), loaded.cases_by_id[row.case_id], plain(_said(loaded, row)))
+        (
+            row.ideal,
+            row.ratio,
+            sizes.get(row.seq_len, 36),
+            loaded.cases_by_id[row.case_id],
+            plain(_hover_text(loaded, row)),
+        )
         for row in rows
     )
     draw_dots(axis, dots, marks)
@@ -98,7 +104,7 @@ def _draw(axis: Axes, loaded: Loaded, frame: pd.DataFrame, ends: tuple[float, fl
         label(axis, [(row.ideal, row.ratio, names[row.arm]) for row in last.values()])  # the others are in the key
 
 
-def _said(loaded: Loaded, row: Row) -> Sentence:
+def _hover_text(loaded: Loaded, row: Row) -> Sentence:
     """What a mark says on hover."""
     case = loaded.cases_by_id[str(row.case_id)]
     known, bias = is_number(row.attainable), attainable_bias(case, loaded.arms[0])

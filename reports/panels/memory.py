@@ -104,7 +104,7 @@ def _parameters(loaded: Loaded, case: Case, seq_len: int) -> float | None:
 def _optimizer(loaded: Loaded, case: Case, seq_len: int) -> float | None:
     """AdamW keeps two moments of every parameter; of a user's model some may be frozen."""
     measured, parameters = loaded.value(case.arm, "memory/optimizer", seq_len), _parameters(loaded, case, seq_len)
-    return measured or (2 * parameters if parameters and not case.own else None)
+    return measured or (2 * parameters if parameters and not case.is_user_model else None)
 
 
 def _forecast(loaded: Loaded, case: Case, metric: str) -> float | None:

@@ -196,7 +196,7 @@ def _plane(loaded: Loaded, chosen: Choice, weighed: Sequence[Weighed], what: str
     made, (axis,) = new_figure(5.4, 4.0)
     marks = Marks()
     drawn = [point.scaled(per, size) for point in points]
-    _draw(axis, drawn, marks, [plain(_said(point, chosen, what)) for point in points])
+    _draw(axis, drawn, marks, [plain(_hover_text(point, chosen, what)) for point in points])
     where = plain(chosen.place).removeprefix(IN_WORDS[chosen.workload])
     axis.set_xlabel(f"{IN_WORDS[chosen.workload]}{where}: {unit} (left is better)")
     if what == "loss":
@@ -260,7 +260,7 @@ def _draw(axis: Axes, points: Sequence[Point], marks: Marks, said: Sequence[str]
     axis.margins(x=0.16, y=0.14)
 
 
-def _said(point: Point, chosen: Choice, what: str) -> Sentence:
+def _hover_text(point: Point, chosen: Choice, what: str) -> Sentence:
     """Return what a mark says on hover and focus."""
     each, (unit, factor) = point.weighed, chosen.loss_unit
     value: Value = point.other.alone

@@ -153,7 +153,7 @@ def render(loaded: Loaded) -> list[Figure]:
 def _draw(axis: Axes, loaded: Loaded, calls: Sequence[Placed], limit: Roof, marks: Marks) -> None:
     sizes = {length: (3.5 + 1.6 * i) ** 2 for i, length in enumerate(loaded.lengths_shown)}
     dots = (
-        (each.intensity, each.flop_per_s, sizes.get(each.case.place.seq_len, 36), each.case, _said(each, limit))
+        (each.intensity, each.flop_per_s, sizes.get(each.case.place.seq_len, 36), each.case, _hover_text(each, limit))
         for each in calls
     )
     draw_dots(axis, dots, marks)
@@ -196,7 +196,7 @@ def _share(each: Placed, limit: Roof) -> Estimate:
     return Estimate(round(each.flop_per_s / limit.at(each.intensity), 2), kind="share")
 
 
-def _said(each: Placed, limit: Roof) -> str:
+def _hover_text(each: Placed, limit: Roof) -> str:
     said = Sentence(
         "{arm}, {workload}, T = {length}: {rate} at {intensity} FLOP/B, {share} of the roof",
         arm=short(each.case),

@@ -271,11 +271,11 @@ def _steps(found: Fall) -> list[Step]:
         at += share
     if found.predicted:
         rows.append(("attainable here", at, at))
-    rows.append((_rest(found), at, found.measured))
+    rows.append((_remainder(found), at, found.measured))
     return [*rows, (MEASURED, found.measured, found.measured)]
 
 
-def _rest(found: Fall) -> str:
+def _remainder(found: Fall) -> str:
     """What leads to the measured time after the known parts."""
     return UNEXPLAINED if found.predicted else ON_DEVICE
 
@@ -295,7 +295,7 @@ def _draw(axis: Axes, found: Fall, rows: list[Step], marks: Marks) -> None:
     )
     for bar, (_, part, start, end) in zip(bars, steps, strict=True):
         marks.name(bar, Mark(f"{part}: {_added(end - start)} of {short(found.baseline)}'s time", found.case.arm))
-        if part == _rest(found):
+        if part == _remainder(found):
             bar.set(facecolor="none", hatch="////", linewidth=0.8)
     totals = [(y, part, end) for y, (part, start, end) in enumerate(rows) if start == end and low <= end <= high]
     # A hairline leads from each sum down to where the next parts start.

@@ -34,7 +34,7 @@ class Best:
 def settings_of(loaded: Loaded, case: Case) -> list[Case]:
     """Return the arms of a user's model, the baseline among them; none of a model with one arm, or of ours."""
     alike = [each for each in loaded.arms if each.model == case.model and not each.twin]
-    return alike if case.own and len(alike) > 1 else []
+    return alike if case.is_user_model and len(alike) > 1 else []
 
 
 def best_settings(loaded: Loaded) -> list[Best]:
@@ -94,7 +94,7 @@ def first_arm(loaded: Loaded) -> Case | None:
     """
     own = [case for case, *_ in rivals.with_rivals(loaded) if case.arm != loaded.arms[0].arm]
     first = own[0] if own else default_arm(loaded)
-    found = fastest(loaded, first) if first is not None and first.own else None
+    found = fastest(loaded, first) if first is not None and first.is_user_model else None
     return first if found is None else next(case for case in loaded.arms if case.arm == found.arm)
 
 

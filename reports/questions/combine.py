@@ -178,7 +178,7 @@ def combined(loaded: Loaded) -> list[Combined]:
 
 def squares(comparison: Comparison, base: Case) -> Iterator[Square]:
     """Yield the squares of a place around its baseline; of users' models, whose mixers are not known, none."""
-    arms = [case for case in comparison.arms if not (case.rung or case.own or base.own)]
+    arms = [case for case in comparison.arms if not (case.rung or case.is_user_model or base.is_user_model)]
     if len({_mixer(case.config) for case in arms}) < 2:
         return
     by_place = {(_rest(case), _mixer(case.config)): case for case in arms}

@@ -22,7 +22,7 @@ def with_rivals(loaded: Loaded) -> list[tuple[Case, Case, Rung]]:
     """Return the user's models that have a dense model of equal cost beside them, with that one."""
     if loaded.run.plan.suite.isoflop is not None:
         return []
-    beside = ((case, rung_beside(loaded, case)) for case in loaded.arms if case.own)
+    beside = ((case, rung_beside(loaded, case)) for case in loaded.arms if case.is_user_model)
     return [(case, *found) for case, found in beside if found is not None]
 
 

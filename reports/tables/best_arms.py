@@ -10,7 +10,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.arm_tables import ArmsFrom, TakenArm
 from modbench.harness.domain.case import Case
 from modbench.harness.registry import catalogue
-from modbench.harness.registry.own_routers import is_spec
+from modbench.harness.registry.user_routers import is_spec
 from modbench.reports.model import Estimate, Listed, Sentence
 from modbench.reports.tables.load import Loaded, Row
 from modbench.reports.tables.losses import PER_TOKEN

@@ -93,7 +93,7 @@ def no_interval(tables: Tables, case: Case, metric: Metric) -> str:
     reason = metric.no_interval or tables.made_in(metric).no_interval
     counted = tables.counted(case)
     # The source is named where it is not the plain closed form.
-    named = metric.unit == "FLOP" and (case.own or counted.depth_ratio is not None)
+    named = metric.unit == "FLOP" and (case.is_user_model or counted.depth_ratio is not None)
     return f"{reason}; {counted.source}" if named and counted.source else reason
 
 

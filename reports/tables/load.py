@@ -307,7 +307,7 @@ def rung_beside(loaded: Loaded, case: Case) -> tuple[Case, Rung] | None:
 
 def same_shape(baseline: Case) -> bool:
     """Whether a baseline is dense of the arms' shape: what shape a user's model has is not known."""
-    return baseline.config.capacity is None and not baseline.rung and not baseline.own
+    return baseline.config.capacity is None and not baseline.rung and not baseline.is_user_model
 
 
 def load(

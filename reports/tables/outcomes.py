@@ -89,10 +89,10 @@ NEEDED = {"flops/forward", "params", "loss/val"}
 
 
 Made = TypeVar("Made")
-Asked: TypeAlias = Callable[["Tables", Case, Metric], Made]
+PerCell: TypeAlias = Callable[["Tables", Case, Metric], Made]
 
 
-def once(compute: Asked[Made]) -> Asked[Made]:
+def once(compute: PerCell[Made]) -> PerCell[Made]:
     """Compute it once for each case and metric of a run: panels ask for the same again and again."""
 
     @functools.wraps(compute)
@@ -353,10 +353,10 @@ class Tables:
             self.drift(case, metric),
             self._alike.get(case.arm, {}),
             self.without_own.get((self.comparison(case, metric).label, self.source(metric).key)),
-            timed=bool(metric.made_in) and self.made_in(metric).times,
+            timed=bool(metric.measured_by) and self.made_in(metric).times,
             audited=self._audited(case),
         )
-        found = {name: doubt.finds(evidence) for name, doubt in self.doubts.items()}
+        found = {name: doubt.check(evidence) for name, doubt in self.doubts.items()}
         return {name: said for name, said in found.items() if said}
 
     def _audited(self, case: Case) -> Mapping[Label, str]:
@@ -404,7 +404,7 @@ class Tables:
         found = self.labels(case, metric)
         notes = next(iter(self.cell(case.id, metric.key).notes(TrainNotes)), None)
         if notes is not None and notes.sees_future and metric.key != CAUSAL_LOSS:
-            found.insert(0, Label.NOT_AUTOREGRESSIVE if case.own else Label.SAW_FUTURE)
+            found.insert(0, Label.NOT_AUTOREGRESSIVE if case.is_user_model else Label.SAW_FUTURE)
         return list(dict.fromkeys(found))
 
     def escapes(self, metric: Metric, *sides: Case) -> Reason | None:
@@ -505,7 +505,7 @@ def _numbers(tables: Tables, cases: Sequence[Case]) -> Iterator[Number]:
         if params is not None:
             yield where, "params", 0, (float(params),)
         for key, metric in tables.metrics.items():
-            trained = bool(metric.made_in) and tables.made_in(metric).samples == "seeds"
+            trained = bool(metric.measured_by) and tables.made_in(metric).samples == "seeds"
             if (trained or key.startswith("flops/")) and (case.id, key) in tables.cells:
                 for number, outcome in tables.cells[case.id, key].outcomes:
                     yield where, key, number, tuple(outcome.samples.get("value", ()))

@@ -25,7 +25,7 @@ LEFT_ALONE = ("--audit", "--strict", "--json", "-q", "--quiet", "-v", "--verbose
 
 
 @dataclass(frozen=True)
-class Asked:
+class RunCommand:
     """What a run's command asked for, as typed: the suite, options that say what is measured, and `-k`."""
 
     suite: str
@@ -37,7 +37,7 @@ class NotAgainError(Exception):
     """Why no command can be given, as a sentence."""
 
 
-def asked(command: Sequence[str]) -> Asked:
+def parse_command(command: Sequence[str]) -> RunCommand:
     """Read the command of a run.
 
     Raises:
@@ -65,13 +65,13 @@ def asked(command: Sequence[str]) -> Asked:
             raise NotAgainError(f"The run's command has {word!r}, of which it is not known what it changes.")
     if suite is None:
         raise NotAgainError("The run's command names no suite.")
-    return Asked(suite, tuple(flags), select)
+    return RunCommand(suite, tuple(flags), select)
 
 
 def suite_of(run: StoredRun) -> str:
     """Return the suite as the run's command named it, as a word of a command; `SUITE` where no command did."""
     try:
-        return shlex.quote(asked(run.command).suite)
+        return shlex.quote(parse_command(run.command).suite)
     except NotAgainError:
         return "SUITE"
 
@@ -98,9 +98,9 @@ class Again:
         self.plan: Plan = run.plan
         self._all = "\n".join(case.id.lower() for case in run.plan.cases)
         try:
-            self.asked: Asked | NotAgainError = asked(run.command)
+            self.original: RunCommand | NotAgainError = parse_command(run.command)
         except NotAgainError as error:
-            self.asked = error
+            self.original = error
 
     def command(
         self,
@@ -121,18 +121,18 @@ class Again:
         Raises:
             NotAgainError: if there is none.
         """
-        if isinstance(self.asked, NotAgainError):
-            raise self.asked
+        if isinstance(self.original, NotAgainError):
+            raise self.original
         wanted = list(wanted)
         instead = ({} if metric is None else {"--set metrics": metric}) | dict(settings or {})
         instead |= {"--rival": "none"} if self._lacks_rivals(wanted) else {}
-        flags = [flag for flag in self.asked.flags if _sets(flag) not in instead]
+        flags = [flag for flag in self.original.flags if _sets(flag) not in instead]
         for what, value in instead.items():
             option, _, key = what.partition(" ")
             flags.append((option, f"{key}={value}" if key else value))
         words = [word for flag in flags for word in flag]
         selected = self._everywhere(wanted) if everywhere else self._selected(wanted, metric)
-        return shlex.join(["modbench", "run", self.asked.suite, "-k", selected, *words])
+        return shlex.join(["modbench", "run", self.original.suite, "-k", selected, *words])
 
     def if_any(self, wanted: Iterable[Case], metric: str | None = None) -> tuple[str | None, str]:
         """Return the command for some cases, or None and why there is none."""
@@ -143,7 +143,7 @@ class Again:
 
     def _lacks_rivals(self, wanted: Sequence[Case]) -> bool:
         """Whether users' models are among these cases without any of their dense models of equal cost, which `-k` keeps."""
-        own, here = {case.arm for case in wanted if case.own}, {case.arm for case in wanted}
+        own, here = {case.arm for case in wanted if case.is_user_model}, {case.arm for case in wanted}
         here |= {each.arms[0].arm for each in self.plan.comparisons}  # anchors are measured in any case
         beside = {rung.arm for rung in self.plan.ladder if rung.target in own}
         return self.plan.suite.rival != "none" and bool(beside) and not beside & here
@@ -159,7 +159,7 @@ class Again:
 
     def _selected(self, wanted: list[Case], metric: str | None) -> str:
         """An expression that matches these cases and no others; of arms in all their places, the shorter one."""
-        assert not isinstance(self.asked, NotAgainError)
+        assert not isinstance(self.original, NotAgainError)
         arms = list(dict.fromkeys(case.arm for case in wanted))
         every = {case.id for case in self._measured(metric) if case.arm in arms}
         if len(wanted) > len(arms) and every == {case.id for case in wanted}:
@@ -167,7 +167,7 @@ class Again:
             short = " or ".join(_named(_without_place(first[arm])) for arm in arms)
             matches = compile_expression(short)
             if not any(matches(case.id) for case in self.plan.cases if case.arm not in arms):
-                return f"({self.asked.select}) and ({short})" if self.asked.select else short
+                return f"({self.original.select}) and ({short})" if self.original.select else short
         return " or ".join(self._one(case) for case in [*wanted, *self._rates(wanted)])
 
     def _measured(self, metric: str | None) -> list[Case]:

@@ -17,10 +17,10 @@ def as_text(found: Gate, *, verbose: bool = False) -> Iterator[str]:
 
     A reason may hold line feeds, and a folder may be a stranger's: each stays on its line.
     """
-    yield from (escaped(plain(said), lines=False) for said in _said(found, verbose=verbose))
+    yield from (escaped(plain(said), lines=False) for said in _lines(found, verbose=verbose))
 
 
-def _said(found: Gate, *, verbose: bool) -> Iterator[Value]:
+def _lines(found: Gate, *, verbose: bool) -> Iterator[Value]:
     yield gate.headline(found, every=verbose)
     yield from gate.remarks(found)
     yield from gate.by_block(found, every=verbose) if found.blocks else gate.changed(found, every=verbose)

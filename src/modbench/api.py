@@ -1,4 +1,4 @@
-"""The door to runs, for commands and for Python: plan, prepare, run, resume and report, without printing."""
+"""Every run goes through here, from commands and from Python: plan, prepare, run, resume and report, without printing."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from modbench.harness.core.errors import IncompleteError, ModbenchError, UsageEr
 from modbench.harness.domain.suite import EFFORTS
 from modbench.harness.execution import resuming, runner, stopping
 from modbench.harness.execution.launcher_profile import read_profile
-from modbench.harness.execution.launching import is_remote
-from modbench.harness.execution.own_costs import OwnCosts
+from modbench.harness.execution.launching import is_remote_launcher
+from modbench.harness.execution.user_model_costs import UserModelCosts
 from modbench.harness.machine import accelerators, certificate, environment
 from modbench.harness.planning import plan
 from modbench.harness.planning.arms import unsolved_arms
@@ -82,7 +82,7 @@ def make_plan(
     select: str | None = None,
     *,
     only_plan: bool = False,
-    costs: OwnCosts | None = None,
+    costs: UserModelCosts | None = None,
 ) -> Plan:
     """Resolve a suite into a plan.
 
@@ -110,8 +110,8 @@ def make_plan(
     text = plan.read_corpus(suite)
     device = device_named(suite.device, present=not only_plan)
     also = {AUDIT} if flags.audit else ()
-    made = plan.make_plan(suite, device=device, select=select, text=text, costs=costs or OwnCosts(), also=also)
-    if flags.audit and not any(case.own for case in made.cases):
+    made = plan.make_plan(suite, device=device, select=select, text=text, costs=costs or UserModelCosts(), also=also)
+    if flags.audit and not any(case.is_user_model for case in made.cases):
         raise UsageError(
             "--audit: no model here is your own. Add one, such as --model mine.py:build; `modbench audit` audits modbench's."
         )
@@ -228,7 +228,7 @@ def prepare(
     """
     catalogue.find("launchers", launcher)
     words = (*(read_profile(launcher_profile) if launcher_profile else ()), *options)
-    remote = is_remote(launcher)  # units run on other machines than this one
+    remote = is_remote_launcher(launcher)  # units run on other machines than this one
     resolved = make_plan(suite_name, flags, select, only_plan=remote)
     runner.launcher_for(resolved, launcher, words)
     folder = new_folder(resolved, out)
@@ -365,7 +365,7 @@ def _run(
     from modbench.reports.page import render
 
     # Jobs on other machines go on: nothing is finished here.
-    stop = stopping.Stop(None if is_remote(launcher) else progress.finishing)
+    stop = stopping.Stop(None if is_remote_launcher(launcher) else progress.finishing)
     try:
         with stopping.signals(stop):
             try:

@@ -131,7 +131,7 @@ def in_this_process(
 ) -> list[dict[str, Any]]:
     """What the process of an audit writes."""
     asked = json.dumps([each.model_dump(mode="json") for each in cases])
-    (folder / command.ASKED).write_text(asked, encoding="utf-8")
+    (folder / command.CASES).write_text(asked, encoding="utf-8")
     audits.child(str(folder), of, only)
     return command.answers(folder)
 
@@ -161,10 +161,10 @@ def test_how_the_process_of_an_audit_ends_is_told(
 ) -> None:
     def called(_function: Any, _cases: Any, folder: Path, *_: object, **__: object) -> str | None:
         lines = "".join(json.dumps(each) + "\n" for each in written)
-        (folder / command.ANSWERED).write_text(lines, encoding="utf-8")
+        (folder / command.ANSWERS).write_text(lines, encoding="utf-8")
         return ended
 
-    monkeypatch.setattr(command, "called", called)
+    monkeypatch.setattr(command, "call_on_cases", called)
     with pytest.raises(UsageError) as error:
         audits.audits([case("dense"), case("mod")], None, limit_s=5.0)
     assert said in str(error.value)

@@ -28,7 +28,7 @@ COMMANDS = {
 # Files that ask about something else than a case.
 APART = {
     "harness/results/path_names.py": "whether this installation has what a stored plan names",
-    "harness/results/own_files.py": "which files of the user's take part, to be hashed",
+    "harness/results/user_files.py": "which files of the user's take part, to be hashed",
     "harness/results/run_file.py": "whether what a folder says of passes and models is so, since anyone may have changed it",
     "harness/results/sealed_records.py": "of which types notes are: code of a pass",
     "harness/results/record_checks.py": "which values a metric may have, since anyone may have changed a record",
@@ -39,7 +39,7 @@ TRACER = """
 import os, sys, threading
 ROOT, TO, BEFORE = os.environ["MODBENCH_TRACED"].split("|")
 CATALOGUE, PLANNED = os.path.join("registry", "catalogue.py"), os.path.join("planning", "plan.py")
-FACTS = {"metrics", "file_of_metric", "passes", "pass_of", "needed", "model_options", "is_shipped", "facts_of_unit"}
+FACTS = {"metrics", "file_of_metric", "passes", "pass_of", "with_sources", "model_options", "is_shipped", "facts_of_unit"}
 # A worker's first word is `-c`: whatever it does is done after planning.
 seen, names, state = set(), {}, {"planning": BEFORE == "plan" and sys.argv[0] == "-m"}
 

@@ -24,7 +24,7 @@ FILES = {
         from modbench.harness.domain.passes import Pass
         from modbench.harness.domain.notes import Notes
         from modbench.harness.results.outcomes import attempt, measured, missing
-        from modbench.harness.domain.records import Gap
+        from modbench.harness.domain.records import Missing
 
         class LayerNotes(Notes):
             """What was looked at."""
@@ -38,7 +38,7 @@ FILES = {
                 module = Subject(case, unit.protocol.seed).module
                 for metric in metrics:
                     value = attempt(lambda: metric.measure(module))
-                    if isinstance(value, Gap):
+                    if isinstance(value, Missing):
                         yield missing(case, metric, value)
                     else:
                         yield measured(case, metric, {"value": [value]}, LayerNotes(kind=type(module).__name__))
@@ -54,7 +54,7 @@ FILES = {
                 key="layers/linear",
                 unit="count",
                 better="lower",
-                made_in="weigh_layers",
+                measured_by="weigh_layers",
                 workload="forward",
                 about="Linear layers of the model",
                 measure=lambda module: float(sum(type(part).__name__ == "Linear" for part in module.modules())),
@@ -65,7 +65,7 @@ FILES = {
                 key="layers/parameters",
                 unit="count",
                 better="lower",
-                made_in="inspect",
+                measured_by="inspect",
                 workload="forward",
                 about="Parameter tensors of the model",
                 measure=lambda subject: float(len(list(subject.module.parameters()))),
@@ -93,13 +93,13 @@ FILES = {
         """A model has many layers."""
         from modbench.harness.domain.evidence import Doubt
 
-        def finds(evidence):
+        def check(evidence):
             if evidence.metric.key != "layers/linear" or not evidence.outcomes:
                 return None
             notes = evidence.outcomes[0].notes
             return f"the {notes.kind} has {evidence.outcomes[0].samples['value'][0]:.0f} linear layers"
 
-        DOUBT = Doubt(finds=finds, advice="Count them again.")
+        DOUBT = Doubt(check=check, advice="Count them again.")
     ''',
     "panels/layers.py": '''
         """Layers."""

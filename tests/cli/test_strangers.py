@@ -23,7 +23,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import problem_of_name, unfinished
 from modbench.harness.execution.unit import planned
 from modbench.harness.registry import catalogue, consent
-from modbench.harness.results import own_files, trust
+from modbench.harness.results import trust, user_files
 from modbench.harness.results.reading import DamagedError
 from modbench.harness.results.run_folder import RunFolder, read
 from modbench.harness.training import checkpoint
@@ -318,10 +318,10 @@ def test_trusted_once_it_is_run_and_asked_about_no_more(
     assert (done.returncode, stranger.mark.exists()) == (0, True), done.stderr
     for file in (stranger.path / "units").iterdir():
         file.unlink()
-    assert trust.untrusted(own_files.of(read(str(stranger.path)).planned, "local"), *agreed(stranger)) == []
+    assert trust.untrusted(user_files.of(read(str(stranger.path)).planned, "local"), *agreed(stranger)) == []
 
 
-def agreed(stranger: Stranger) -> tuple[tuple[own_files.OwnFile, ...], str | None]:
+def agreed(stranger: Stranger) -> tuple[tuple[user_files.UserFile, ...], str | None]:
     stored = read(str(stranger.path))
     return stored.own_files, stored.token
 
@@ -394,7 +394,7 @@ def test_a_device_is_not_hashed(stranger: Stranger) -> None:
 def test_an_answer_on_a_terminal(stranger: Stranger, monkeypatch: pytest.MonkeyPatch) -> None:
     stranger.plans("mine.py:build")
     monkeypatch.setenv("MODBENCH_STATE", str(stranger.here / "of another user"))
-    found = trust.untrusted(own_files.of(read(str(stranger.path)).planned, "local"), *agreed(stranger))
+    found = trust.untrusted(user_files.of(read(str(stranger.path)).planned, "local"), *agreed(stranger))
     shown = io.StringIO()
     shown.isatty = lambda: True  # type: ignore[method-assign]  # as a terminal
     monkeypatch.setattr("sys.stderr", shown)

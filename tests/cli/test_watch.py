@@ -22,7 +22,7 @@ from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import now
 from modbench.harness.core.printable import SCREEN
 from modbench.harness.domain.case import UnitOfWork
-from modbench.harness.domain.records import Gap
+from modbench.harness.domain.records import Missing
 from modbench.harness.execution.progress_tracker import Tracker
 from modbench.harness.execution.runner import phases
 from modbench.harness.planning.load_suite import parse_suite
@@ -82,8 +82,8 @@ def lines(folder: RunFolder | Path, **options: Any) -> list[str]:
     return snapshot.as_lines(take(str(path)), **options)
 
 
-def keep(folder: RunFolder, unit: UnitOfWork, gap: Gap | None = None) -> None:
-    """Write a record in which the last case failed, if there is a gap."""
+def keep(folder: RunFolder, unit: UnitOfWork, gap: Missing | None = None) -> None:
+    """Write a record in which the last case failed, if one is given."""
     record, last, metrics = fake_record(unit, Trouble()), unit.comparison.arms[-1], catalogue.metrics()
     if gap is not None:
         outcomes = (
@@ -98,7 +98,7 @@ def test_units_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
     folder = begun(tmp_path / "run", plan)
     count, *_ = plan.units
     timed = [unit for unit in plan.units if unit.made_in == "time"]
-    gap = Gap(status="failed", kind="error", reason="ValueError: no")
+    gap = Missing(status="failed", kind="error", reason="ValueError: no")
     with lock.hold(folder.path) as held, tracking(plan, folder, lock=held) as tracker:
         assert lines(folder)[0].startswith("small, draft, cpu: running ")
         for unit in (count, *timed[:2]):
@@ -383,7 +383,7 @@ def test_a_cluster_of_failures_and_units_is_cut(tmp_path: Path, monkeypatch: pyt
         tracker.started(unit)
     assert [each.unit for each in tracker.now.running] == [unit.name for unit in timed[:2]]
     for unit in timed:
-        keep(folder, unit, Gap(status="failed", kind="error", reason="no " * 1000))
+        keep(folder, unit, Missing(status="failed", kind="error", reason="no " * 1000))
         tracker.ended(unit)
     assert (len(tracker.now.failures), tracker.now.failures_left_out) == (3, 5)
     assert len(tracker.now.failures[0].reason) == progress.MOST_TEXT

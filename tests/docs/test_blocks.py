@@ -26,8 +26,8 @@ from planted_compare import ARMS, compared_run
 
 from modbench.cli import app
 from modbench.harness.domain.case import Case
-from modbench.harness.domain.own_cost import OwnCost
-from modbench.harness.execution import own_costs
+from modbench.harness.domain.user_model_cost import UserModelCost
+from modbench.harness.execution import user_model_costs
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.text.tokens import byte_characters
@@ -141,17 +141,17 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     make_named_files(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MODBENCH_INCLUDE", "")
-    monkeypatch.setattr(own_costs, "_in_processes", in_this_process)
+    monkeypatch.setattr(user_model_costs, "_in_processes", in_this_process)
     return tmp_path
 
 
-def in_this_process(cases: Sequence[Case], *, memory: bool, operators: bool) -> list[OwnCost | str]:
+def in_this_process(cases: Sequence[Case], *, memory: bool, operators: bool) -> list[UserModelCost | str]:
     """Count models of the pages here: a process for each command of each page would import torch some thirty times.
 
     Memory is forecast of the first alone, and of no checkpoint: that takes most of the time of a plan.
     """
     first = next((case for case in cases if memory and not case.model.startswith("hf:")), None)
-    return [own_costs.count(with_facts(case), memory=case is first, operators=operators) for case in cases]
+    return [user_model_costs.count(with_facts(case), memory=case is first, operators=operators) for case in cases]
 
 
 @pytest.fixture

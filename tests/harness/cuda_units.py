@@ -28,11 +28,11 @@ def unit_of(key: str, *arms: Case, **protocol: Any) -> UnitOfWork:
     base = {"rounds": 2, "warm_up_calls": 1, "seed": 0, "corpus": "stdlib", "corpus_path": None, "corpus_sha256": ""}
     return UnitOfWork(
         name="u",
-        made_in=metric.made_in,
+        made_in=metric.measured_by,
         launch=0,
         flops=1.0,
         comparison=Comparison(arms=arms or (case(), case("twin")), metrics=(key,)),
         protocol=Protocol.model_validate({**base, **protocol}),
         workload=metric.group,
-        facts=catalogue.facts_of_unit(metric.made_in, metric.group, (key,)),
+        facts=catalogue.facts_of_unit(metric.measured_by, metric.group, (key,)),
     )

@@ -32,7 +32,7 @@ from modbench.harness.results.workspace import Workspace
 def prepare() -> Plan:
     """Load what commands need, leave out the pass that builds real models, and plan the stub suite."""
     passes = catalogue.passes()
-    passes["count"] = dataclasses.replace(passes["count"], always=False)
+    passes["count"] = dataclasses.replace(passes["count"], runs_for_every_case=False)
     for room in ("panels", "doubts"):
         for name in catalogue.entries(room):
             catalogue.load(room, name)
@@ -138,11 +138,11 @@ class Trial:
 
     def helpers(self, process: Process) -> dict[str, list[int]]:
         """Processes that a command keeps beside its workers."""
-        found: dict[str, list[int]] = {"fork server": [], "keeper": []}
+        found: dict[str, list[int]] = {"fork server": [], "supervisor": []}
         for pid in children(process.pid):
             said = command_of(pid)
             if "log_supervisor_process.py" in said:
-                found["keeper"].append(pid)
+                found["supervisor"].append(pid)
             elif said == command_of(os.getpid()) or "forkserver" in said:  # a fork of this process, or Python's own
                 found["fork server"].append(pid)
         return found

@@ -237,7 +237,7 @@ def _timed(unit: UnitOfWork, trouble: Trouble) -> list[Outcome]:
         def arm(share: float, costs: tuple[float, ...]) -> Any:
             return lambda number: clock.pass_time(0.02 * beside * share * costs[number % len(costs)])
 
-        beside = trouble.beside if any(case.own for case in unit.comparison.arms) else 1.0
+        beside = trouble.beside if any(case.is_user_model for case in unit.comparison.arms) else 1.0
 
         takes = _takes(unit, trouble)
         calls = {case.id: arm(takes[case.arm], trouble.costs.get(case.arm, (1.0,))) for case in unit.comparison.arms}
@@ -270,7 +270,7 @@ def _measured(unit: UnitOfWork, trouble: Trouble) -> list[Outcome]:
     outcomes = []
     for number, case in enumerate(unit.comparison.arms):
         cost = case_cost(case)
-        assert cost is not None or case.own
+        assert cost is not None or case.is_user_model
         if cost is None:
             continue
         if unit.made_in == "count":

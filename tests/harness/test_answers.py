@@ -14,7 +14,7 @@ from modbench.harness.core.contracts import UNASKED, Examples, Source, Task
 from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.train_plan import TrainRun
 from modbench.harness.domain.case import Case, Place, Protocol
-from modbench.harness.passes._training import drill
+from modbench.harness.passes._training import train_on_task
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.subject.subject import Subject
@@ -136,7 +136,7 @@ def test_pieces_are_the_whole() -> None:
     parts = list(pieces(SOURCE.held_out, 16))
     assert (np.concatenate([part.tokens_NT for part in parts]) == SOURCE.held_out.tokens_NT).all()
     batch = batch_of(parts[0])
-    assert batch.asked == 48
+    assert batch.number_of_targets == 48
     assert batch.prompt_B is not None
     assert batch.prompt_B.tolist() == [2] * 16
 
@@ -163,7 +163,7 @@ def test_every_model_is_drilled(model: str) -> None:
     protocol = Protocol(
         rounds=1, warm_up_calls=1, seed=0, train=run, corpus="", corpus_path=None, corpus_sha256="", task_path=None
     )
-    found = drill(case, protocol)
+    found = train_on_task(case, protocol)
     assert found.n == 200
     assert found.accuracy > 0.6
     assert len(found.curve["loss"]) == 60
@@ -177,7 +177,7 @@ def test_a_bidirectional_model_has_no_next_token() -> None:
     run = TrainRun(seq_len=10, batch_size=16, steps=1, lr=1e-2)
     protocol = Protocol(rounds=1, warm_up_calls=1, seed=0, train=run, corpus="", corpus_path=None, corpus_sha256="")
     with pytest.raises(Unmeasured, match="no next token"):
-        drill(case, protocol)
+        train_on_task(case, protocol)
 
 
 def test_files_that_changed_since_the_plan_are_refused() -> None:
@@ -189,4 +189,4 @@ def test_files_that_changed_since_the_plan_are_refused() -> None:
         rounds=1, warm_up_calls=1, seed=0, train=run, corpus="", corpus_path=None, corpus_sha256="other"
     )
     with pytest.raises(ValueError, match="changed since the plan"):
-        drill(case, protocol)
+        train_on_task(case, protocol)

@@ -17,7 +17,7 @@ from modbench.harness.planning.arms import unsolved_arms
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
-from modbench.harness.registry.own_models import way
+from modbench.harness.registry.user_models import way
 from modbench.harness.subject.build import build_module
 
 MODELS = """

@@ -172,14 +172,12 @@ def test_what_a_file_leaves_on_is_in_the_record_and_in_what_to_doubt(here: Path)
 
 
 def test_what_no_counter_sees_could_not_be_checked() -> None:
-    from modbench.commands.doctor import aa_comparisons
     from modbench.harness.subject.after_timing import why_unseen
 
-    place = aa_comparisons.units(1, "cpu", 1)[0].comparison.place
-    assert why_unseen(place, "") is None
-    assert why_unseen(place, "parts") is None
-    assert "compiled code" in str(why_unseen(place.model_copy(update={"compile": True}), ""))
-    assert "timed as 'device'" in str(why_unseen(place, "device"))
+    assert why_unseen(compiled=False) is None
+    assert why_unseen(compiled=False, timer="parts") is None
+    assert "compiled code" in str(why_unseen(compiled=True))
+    assert "timed as 'device'" in str(why_unseen(compiled=False, timer="device"))
 
 
 def test_every_label_is_unlike_every_other() -> None:

@@ -59,7 +59,7 @@ def doubted(outcome: Outcome, blocks: Blocks | None = None) -> dict[str, str]:
     seen = [blocks.columns if blocks else {}]
     metric, timed = catalogue.metrics()[outcome.metric], "wall_s" in outcome.samples
     evidence = Evidence(case(), metric, [outcome], [outcome], seen, timed=timed)
-    return {name: said for name, doubt in DOUBTS.items() if (said := doubt.finds(evidence))}
+    return {name: said for name, doubt in DOUBTS.items() if (said := doubt.check(evidence))}
 
 
 def test_end_to_end_times_wait_for_the_device_on_both_sides(cuda: FakeCuda) -> None:

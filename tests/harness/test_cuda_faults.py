@@ -14,7 +14,7 @@ from cuda_units import place, unit_of
 from fake_cuda import FakeCuda
 
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.domain.records import Gap, Outcome
+from modbench.harness.domain.records import Missing, Outcome
 from modbench.harness.execution.phase import death
 from modbench.harness.execution.worker import environment_of
 from modbench.harness.passes import time as time_pass
@@ -60,7 +60,7 @@ def test_a_device_that_answers_is_not_lost(cuda: FakeCuda) -> None:
     def fails() -> None:
         raise RuntimeError("CUDA out of memory")
 
-    assert isinstance(attempt(fails), Gap)
+    assert isinstance(attempt(fails), Missing)
     cuda.lost = LOST
     with pytest.raises(DeviceLost, match=LOST):
         attempt(fails)
@@ -110,7 +110,7 @@ def test_what_failed_to_be_built_gives_its_memory_back(cuda: FakeCuda) -> None:
         except RuntimeError as error:
             raise ValueError("the compiler failed") from error
 
-    assert isinstance(attempt(build), Gap)
+    assert isinstance(attempt(build), Missing)
     assert held[0]() is None
     assert cuda.log[-1] == "empty"
 

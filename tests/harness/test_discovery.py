@@ -21,7 +21,7 @@ from modbench.harness.registry.catalogue import BrokenError
 METRIC = '''
 """Layers."""
 from modbench.harness.core.contracts import Metric
-METRICS = (Metric(key="{key}", unit="count", better="lower", made_in="{made_in}", workload="forward",
+METRICS = (Metric(key="{key}", unit="count", better="lower", measured_by="{measured_by}", workload="forward",
                   about="Layers", measure=lambda subject: 1.0, scored_as="difference", noun="a count"),)
 '''
 ROUTER = '"""Mine."""\nimport torch_that_nobody_has\nROUTER = 1\n'
@@ -63,10 +63,10 @@ def install(folder: Path, name: str, version: str, points: str, **modules: str) 
 
 def test_the_order_is_ours_then_folders_then_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first of a name is used; every later one is named, with what took the name."""
-    one = write(tmp_path / "one", metrics__mine=METRIC.format(key="a", made_in="inspect"))
+    one = write(tmp_path / "one", metrics__mine=METRIC.format(key="a", measured_by="inspect"))
     two = write(
         tmp_path / "two",
-        metrics__mine=METRIC.format(key="b", made_in="inspect"),
+        metrics__mine=METRIC.format(key="b", measured_by="inspect"),
         routers__norm='"""Norm."""\nROUTER = 1\n',
     )
     install(
@@ -75,7 +75,7 @@ def test_the_order_is_ours_then_folders_then_packages(tmp_path: Path, monkeypatc
         "1.0",
         "[modbench.metrics]\nmine = pack.m:METRICS\n",
         __init__="",
-        m=METRIC.format(key="c", made_in="inspect"),
+        m=METRIC.format(key="c", measured_by="inspect"),
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     catalogue.forget()
@@ -102,21 +102,23 @@ def test_the_order_is_ours_then_folders_then_packages(tmp_path: Path, monkeypatc
         ("X = 1", "it defines no METRICS"),
         ("METRICS = 3", "METRICS is no tuple"),
         (
-            METRIC.format(key="layers/x", made_in="inspect").replace('"count"', '"m"'),
+            METRIC.format(key="layers/x", measured_by="inspect").replace('"count"', '"m"'),
             "with unit='m': give one of s, B, ",
         ),
         (
-            METRIC.format(key="layers/x", made_in="inspect").replace("lower", "neither").replace("difference", "ratio"),
+            METRIC.format(key="layers/x", measured_by="inspect")
+            .replace("lower", "neither")
+            .replace("difference", "ratio"),
             "set scored_as='difference'",
         ),
         ("import no_such_module\nMETRICS = ()", "line 1: ModuleNotFoundError: "),
         ("METRICS = ()\n1 / 0", "line 2: ZeroDivisionError: "),
         ("raise SystemExit(3)\nMETRICS = ()", "line 1: SystemExit: 3"),
         (
-            METRIC.format(key="layers/x", made_in="weigh"),
+            METRIC.format(key="layers/x", measured_by="weigh"),
             "'layers/x' is made in the pass 'weigh'",
         ),
-        (METRIC.format(key="latency/forward", made_in="time"), "'latency/forward' already"),
+        (METRIC.format(key="latency/forward", measured_by="time"), "'latency/forward' already"),
     ],
 )
 def test_a_broken_metric_stops_nothing_and_is_named_where_it_is_asked_for(
@@ -157,9 +159,9 @@ def test_a_file_may_hold_several_doubts(tmp_path: Path, monkeypatch: pytest.Monk
     use(monkeypatch, write(tmp_path, doubts__mine=DOUBTS))
     own = {name: entry.about for name, entry in catalogue.entries("doubts").items() if not entry.shipped}
     assert own == {"odd": "Something is odd.", "strange": "Something is strange."}
-    found = {name: catalogue.load("doubts", name).finds("seen") for name in own}
+    found = {name: catalogue.load("doubts", name).check("seen") for name in own}
     assert found == {"odd": "odd seen", "strange": "strange: seen"}
-    assert [catalogue.load("doubts", name).finds("") for name in own] == ["odd ", None]
+    assert [catalogue.load("doubts", name).check("") for name in own] == ["odd ", None]
 
 
 PANELS = '''
@@ -199,7 +201,7 @@ def test_a_file_may_hold_several_panels(tmp_path: Path, monkeypatch: pytest.Monk
     [
         ("models", "MODEL", "is no Model but 1"),
         ("passes", "PASS", "is no Pass but 1"),
-        ("doubts", "DOUBT", "no finds, advice, label"),
+        ("doubts", "DOUBT", "no check, advice, label"),
         ("probes", "PROBE", "no title, check, order, of"),
         ("tasks", "TASK", "is no Task but 1"),
         ("corpora", "CORPUS", "is no Corpus but 1"),
@@ -248,7 +250,7 @@ def test_every_shipped_entry_is_of_its_type() -> None:
     for kind, (_, exported) in discovery.KINDS.items():
         assert len(catalogue.entries(kind)) == len(discovery.every(kind)), f"two entries of {kind} have one name"
         for name in catalogue.entries(kind) if exported else ():
-            assert catalogue.not_a(kind, catalogue.load(kind, name)) == "", (kind, name)
+            assert catalogue.type_error(kind, catalogue.load(kind, name)) == "", (kind, name)
         for entry in discovery.every(kind) if kind not in {*discovery.SEVERAL, "suites"} else ():
             assert entry.about == discovery.read(entry.path, exported)[0], (kind, entry.name)
         assert catalogue.broken(kind) == ()
@@ -282,7 +284,7 @@ def test_a_package_is_listed_without_being_imported(tmp_path: Path, monkeypatch:
 
 def test_a_package_serves_what_it_exports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     points = "[modbench.metrics]\nmine = packed.m\n"
-    install(tmp_path, "packed", "1.0", points, __init__="", m=METRIC.format(key="layers/x", made_in="inspect"))
+    install(tmp_path, "packed", "1.0", points, __init__="", m=METRIC.format(key="layers/x", measured_by="inspect"))
     monkeypatch.syspath_prepend(str(tmp_path))
     catalogue.forget()
     assert catalogue.find_metric("layers/x").about == "Layers"
@@ -291,10 +293,10 @@ def test_a_package_serves_what_it_exports(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_folder_of_a_users_model_holds_no_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is on the path only since a model was named there, and may be a stranger's."""
-    from modbench.harness.registry import own_code
+    from modbench.harness.registry import user_code
 
     install(tmp_path, "stranger", "1.0", "[modbench.metrics]\nevil = stranger.m\n", m="")
-    monkeypatch.setattr(own_code, "_FOLDERS", {tmp_path.resolve()})
+    monkeypatch.setattr(user_code, "_FOLDERS", {tmp_path.resolve()})
     monkeypatch.syspath_prepend(str(tmp_path))
     catalogue.forget()
     assert [point.package for point in discovery.entry_points() if "stranger" in point.package] == []

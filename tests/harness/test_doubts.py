@@ -64,7 +64,7 @@ def evidence(
     made = list(outcomes) or [outcome()]
     anchors = [outcome(arm=ANCHOR.id) for _ in made]
     mine, theirs = (CountNotes.model_validate(side or {}) for side in (counted, anchored))
-    timed = METRICS[metric].made_in == "time"
+    timed = METRICS[metric].measured_by == "time"
     return Evidence(CASE, METRICS[metric], made, anchors, [columns] * len(made), mine, theirs, timed=timed)
 
 
@@ -138,7 +138,7 @@ def test_every_doubt_is_tested() -> None:
 @pytest.mark.parametrize("name", DOUBTS)
 def test_a_doubt_finds_what_was_planted_for_it_alone(name: str) -> None:
     planted, words = PLANTED[name]
-    found = {other: catalogue.load("doubts", other).finds(planted) for other in DOUBTS}
+    found = {other: catalogue.load("doubts", other).check(planted) for other in DOUBTS}
     assert found[name] is not None
     assert words in found[name]
     assert {other for other, said in found.items() if said} == {name}
@@ -152,12 +152,12 @@ def test_a_clean_cell_is_not_doubted(metric: str) -> None:
     clean = evidence(
         metric=metric, counted={"causality": {"reads_future": False, "change": 0.0}, "reused": None, "claims": []}
     )
-    assert [name for name in DOUBTS if catalogue.load("doubts", name).finds(clean)] == []
+    assert [name for name in DOUBTS if catalogue.load("doubts", name).check(clean)] == []
 
 
 def test_generation_and_causal_losses_wear_no_label() -> None:
     """They route without the future. A user's loss may do anything: what the guard found of its own routing decides."""
-    finds = catalogue.load("doubts", "reads_future").finds
+    finds = catalogue.load("doubts", "reads_future").check
     guard = {"causality": {"reads_future": True, "change": 0.7}}
     for metric in ("latency/decode", "latency/prefill", "latency/request", "loss/val_causal"):
         assert finds(evidence(metric=metric, counted=guard)) is None

@@ -18,7 +18,7 @@ from modbench.harness.core.errors import Unmeasured
 from modbench.harness.core.measure_plans import EnergyPlan
 from modbench.harness.domain.case import Case, UnitOfWork
 from modbench.harness.domain.notes import EnergyNotes
-from modbench.harness.domain.records import Gap, Outcome, Record
+from modbench.harness.domain.records import Missing, Outcome, Record
 from modbench.harness.machine import nvml
 from modbench.harness.passes import compile as compile_pass
 from modbench.harness.passes import energy
@@ -76,7 +76,7 @@ def test_a_window_that_fails_loses_one_arm(cuda: FakeCuda, monkeypatch: pytest.M
 
     calls: dict[str, Any] = {"good": lambda _: meter.draw(2e-3, 100.0), "bad": fail}
     found = energy.interleaved(calls, nvml.Device("1"), unit(windows=4), random.Random(1))
-    assert isinstance(calls["bad"], Gap)
+    assert isinstance(calls["bad"], Missing)
     assert calls["bad"].kind == "oom"
     assert len(found["good"]["value"]) == 4
 

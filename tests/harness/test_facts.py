@@ -20,7 +20,17 @@ from modbench.harness.results.sealed_records import edit, read_record, write_rec
 from modbench.harness.results.upgrade import upgraded
 from modbench.reports.tables import axes
 
-LOOK_UPS = ("passes", "metrics", "pass_of", "needed", "is_shipped", "model_options", "entries", "load", "facts_of_unit")
+LOOK_UPS = (
+    "passes",
+    "metrics",
+    "pass_of",
+    "with_sources",
+    "is_shipped",
+    "model_options",
+    "entries",
+    "load",
+    "facts_of_unit",
+)
 OWN = [{"model": "dense"}, {"model": "mod", "capacity": 0.5}, {"model": "mine.py:build"}]
 
 
@@ -57,9 +67,11 @@ def test_what_was_planned_is_looked_up_no_more(
 def test_facts_are_those_of_the_pass_and_the_model(plan: Plan) -> None:
     for unit in plan.units:
         made_in = catalogue.passes()[unit.made_in]
-        same = ("phase", "alone", "timed", "times", "cold", "repeated", "trains", "confirms", "samples", "column")
+        same = ("phase", "timed", "times", "repeated", "trains", "confirms", "samples", "column")
         assert {name: getattr(unit.facts, name) for name in same} == {name: getattr(made_in, name) for name in same}
-        assert (unit.facts.most, unit.facts.besides_s) == (made_in.most(unit), made_in.besides(unit))
+        assert (unit.facts.alone, unit.facts.cold) == (made_in.exclusive, made_in.fresh_interpreter)
+        assert unit.facts.most == made_in.timeout_factor(unit)
+        assert unit.facts.besides_s == made_in.fixed_overhead_s(unit)
         assert {each.unit for each in unit.facts.makes} == {
             catalogue.metrics()[each.key].unit for each in unit.facts.makes
         }

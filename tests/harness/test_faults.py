@@ -25,7 +25,7 @@ from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
 from modbench.harness.results import run_folder
-from modbench.harness.results.outcomes import gap_of
+from modbench.harness.results.outcomes import missing_after
 from modbench.harness.results.progress import RunProgress
 from modbench.harness.results.run_folder import RunFolder
 from modbench.progress import Lines
@@ -223,14 +223,14 @@ def test_what_is_no_model_is_said_in_words(model: str, words: str, here: Path) -
     ],
 )
 def test_kinds_of_failure(error: BaseException, status: str, kind: str | None) -> None:
-    gap = gap_of(error)
+    gap = missing_after(error)
     assert (gap.status, gap.kind) == (status, kind)
     assert gap.reason
 
 
 def test_a_long_message_is_cut() -> None:
-    assert len(gap_of(RuntimeError("x" * 5000)).reason) < 350
-    assert "\n" not in gap_of(RuntimeError("two\nlines")).reason
+    assert len(missing_after(RuntimeError("x" * 5000)).reason) < 350
+    assert "\n" not in missing_after(RuntimeError("two\nlines")).reason
 
 
 def test_death_in_words() -> None:

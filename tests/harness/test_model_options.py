@@ -18,7 +18,7 @@ from modbench.harness.domain.case import Case
 from modbench.harness.planning.load_suite import load_suite, parse_suite
 from modbench.harness.planning.overrides import Overrides, override
 from modbench.harness.planning.plan import Plan, make_plan
-from modbench.harness.registry.own_models import check_user_model
+from modbench.harness.registry.user_models import check_user_model
 from modbench.harness.results.compact_plan import packed, unpacked
 from modbench.harness.subject.build import build_module
 

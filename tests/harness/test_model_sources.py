@@ -23,8 +23,8 @@ from modbench.harness.core.titles import short_name
 from modbench.harness.planning.load_suite import parse_suite
 from modbench.harness.planning.plan import make_plan
 from modbench.harness.registry import model_sources
-from modbench.harness.registry.own_models import check_user_model as check_model
-from modbench.harness.results import own_files
+from modbench.harness.registry.user_models import check_user_model as check_model
+from modbench.harness.results import user_files
 from modbench.reports.questions import rivals
 from modbench.reports.tables.load import load
 
@@ -276,7 +276,7 @@ def test_a_plan_takes_the_shape_of_the_model_and_not_of_the_suite(folder: Path) 
 def test_a_run_knows_its_files_by_their_hashes(folder: Path) -> None:
     (folder / "tokenizer.json").write_text("{}")
     units = make_plan(suite(f"hf:{folder}"), device="cpu").units
-    found = {Path(file.path or "").name: file for file in own_files.of(units, "local")}
+    found = {Path(file.path or "").name: file for file in user_files.of(units, "local")}
     assert found.keys() == {"config.json", "model.safetensors", "tokenizer.json"}
     assert all(file.sha256 and file.kind == "model" for file in found.values())
 
@@ -329,8 +329,8 @@ def test_planning_imports_no_library(folder: Path) -> None:
     code = (
         f"import sys; from modbench.cli import main; sys.argv = {words!r}\n"
         # They are counted in a process of their own (test_rivals.py), which imports them: left out here.
-        "from modbench.harness.execution import own_costs\n"
-        "own_costs._in_processes = lambda cases, **_: ['not counted'] * len(cases)\n"
+        "from modbench.harness.execution import user_model_costs\n"
+        "user_model_costs._in_processes = lambda cases, **_: ['not counted'] * len(cases)\n"
         "try: main()\n"
         "except SystemExit as end: assert not end.code, end\n"
         "found = {'transformers', 'huggingface_hub', 'tokenizers', 'gguf'} & sys.modules.keys()\n"

@@ -64,7 +64,7 @@ def test_a_cap_in_the_middle_of_a_block_is_seen(monkeypatch: pytest.MonkeyPatch)
     assert blocks.columns["power_capped_s"] == pytest.approx([wall / 2 for wall in blocks.columns["wall_s"]], rel=1e-3)
     assert "power_brake_s" not in blocks.columns  # this driver has no such count
     evidence = Evidence(case(), catalogue.metrics()[outcome.metric], [outcome], [outcome], [blocks.columns])
-    doubt = catalogue.load("doubts", "power_limited").finds(evidence)
+    doubt = catalogue.load("doubts", "power_limited").check(evidence)
     assert "100 % of the blocks" in str(doubt)
 
 

@@ -25,7 +25,7 @@ from modbench.commands._paired import sides as paired_sides
 from modbench.commands.compare import compare_revisions
 from modbench.harness.core.errors import ModbenchError, UsageError
 from modbench.harness.execution.limits import Limits
-from modbench.harness.execution.log_supervisor import Keeper
+from modbench.harness.execution.log_supervisor import LogSupervisor
 from modbench.harness.execution.stopping import Stop
 from modbench.harness.process import exit_codes
 from modbench.harness.results import lock, run_folder
@@ -410,7 +410,7 @@ def test_a_launch_times_again_and_copies_the_rest(tmp_path: Path) -> None:
     prepared = left(tmp_path / "made", plan)
     (prepared / "report.html").write_text("old")
     one, out = paired_sides.Side("a", "a", sys.executable), tmp_path / "first"
-    held = paired.Supervision(Keeper(), Stop(), {prepared: Limits(plan)})
+    held = paired.Supervision(LogSupervisor(), Stop(), {prepared: Limits(plan)})
     assert paired._launch([(one, prepared, out)], held)
     (timed,) = paired_folder.timed_units(prepared)
     records = {record.unit.name: record for record in run_folder.read(str(out)).records}
@@ -444,7 +444,7 @@ def test_a_disk_that_is_full_ends_a_block_with_one_line_and_keeps_the_others(
     assert len(paired_folder.finished(tmp_path, ["first"])) == 1
     one, held = (
         paired_sides.Side("a", "a", sys.executable),
-        paired.Supervision(Keeper(), Stop(), {prepared: Limits(plan)}),
+        paired.Supervision(LogSupervisor(), Stop(), {prepared: Limits(plan)}),
     )
 
     def full(*_: object, **__: object) -> None:
@@ -455,6 +455,6 @@ def test_a_disk_that_is_full_ends_a_block_with_one_line_and_keeps_the_others(
             patch.setattr(shutil, name, full)
             with pytest.raises(ModbenchError, match="Finished blocks are kept") as met:
                 paired._launch([(one, prepared, tmp_path / "block1-first")], held)
-        line, code = exit_codes.told(met.value)
+        line, code = exit_codes.message_and_code(met.value)
         assert (code, line.count("\n"), os.strerror(errno.ENOSPC) in line) == (3, 0, True)
         assert len(paired_folder.finished(tmp_path, ["first"])) == 1

@@ -56,12 +56,12 @@ import without_torch
 from modbench.harness.execution import log_supervisor, unit
 from modbench.harness.execution.launch import local
 from modbench.harness.results.run_folder import RunFolder
-folder, name, cold, limit_s, keeper_s, stops = sys.argv[1:]
+folder, name, cold, limit_s, supervisor_s, stops = sys.argv[1:]
 local.PRELOAD, local.work = [], without_torch.work
-log_supervisor.ALARM_S, log_supervisor.KEEPER_S = 0.5, float(keeper_s)
+log_supervisor.ALARM_S, log_supervisor.SUPERVISOR_S = 0.5, float(supervisor_s)
 launcher = local.LocalLauncher(cold=cold == "cold", threads=1)
 handle = launcher.start(unit.planned(Path(folder), name), RunFolder(Path(folder)), float(limit_s))
-print(handle.process.pid, launcher._keeper._process.pid, flush=True)
+print(handle.process.pid, launcher._supervisor._process.pid, flush=True)
 if stops == "stops":
     os.kill(os.getpid(), signal.SIGSTOP)
 while not launcher.wait([handle], 1):
@@ -107,29 +107,29 @@ def pids_of(here: Path) -> list[int]:
 
 
 def started(here: Path, model: str, cold: str) -> tuple[subprocess.Popen[str], list[int]]:
-    """A parent whose unit hangs without a limit; the process ids of the worker, what it started, and the keeper."""
-    parent, _, keeper = parent_of(here, model, cold, 1e6)
+    """A parent whose unit hangs without a limit; the process ids of the worker, what it started, and the log supervisor."""
+    parent, _, supervisor = parent_of(here, model, cold, 1e6)
     while not (here / "pids").exists():
         assert parent.poll() is None
         time.sleep(0.05)
-    pids = [*pids_of(here), keeper]
+    pids = [*pids_of(here), supervisor]
     assert all(alive(pid) for pid in pids)
     return parent, pids
 
 
 def parent_of(
-    here: Path, model: str, cold: str, limit_s: float, keeper_s: float = 4.0, stops: str = "goes on"
+    here: Path, model: str, cold: str, limit_s: float, supervisor_s: float = 4.0, stops: str = "goes on"
 ) -> tuple[subprocess.Popen[str], int, int]:
-    """A parent whose unit hangs; the process ids of its worker and of its keeper."""
+    """A parent whose unit hangs; the process ids of its worker and of its log supervisor."""
     made = planned(model)
     folder = folder_of(made, here)
-    given = (folder.path, made.units[-1].name, cold, limit_s, keeper_s, stops)
+    given = (folder.path, made.units[-1].name, cold, limit_s, supervisor_s, stops)
     parent = subprocess.Popen(
         [sys.executable, "parent.py", *map(str, given)], stdout=subprocess.PIPE, text=True, start_new_session=True
     )
     assert parent.stdout is not None
-    worker, keeper = map(int, parent.stdout.readline().split())
-    return parent, worker, keeper
+    worker, supervisor = map(int, parent.stdout.readline().split())
+    return parent, worker, supervisor
 
 
 def ended_at_limit(here: Path, model: str, *, stopped: bool) -> str:
@@ -145,18 +145,18 @@ def ended_at_limit(here: Path, model: str, *, stopped: bool) -> str:
     limit_s = 2.0
     while True:
         if stopped:
-            # A worker that has an alarm is left to it; the keeper ends one that switched it off.
-            keeper_s = 1e6 if model == "hangs" else 4.0
-            parent, worker, keeper = parent_of(here, model, "cold", limit_s, keeper_s, "stops")
+            # A worker that has an alarm is left to it; the log supervisor ends one that switched it off.
+            supervisor_s = 1e6 if model == "hangs" else 4.0
+            parent, worker, supervisor = parent_of(here, model, "cold", limit_s, supervisor_s, "stops")
             os.waitpid(parent.pid, os.WUNTRACED)
             wait_until_gone([worker])
             if model == "stubborn" and (here / "pids").exists():
                 wait_until_gone(pids_of(here))
             os.kill(parent.pid, signal.SIGCONT)
         else:
-            parent, worker, keeper = parent_of(here, model, "cold", limit_s)
+            parent, worker, supervisor = parent_of(here, model, "cold", limit_s)
         said = parent.communicate()[0].strip()
-        wait_until_gone([worker, keeper])
+        wait_until_gone([worker, supervisor])
         if (here / "pids").exists():
             wait_until_gone(pids_of(here))
             return said
@@ -172,28 +172,28 @@ def test_a_hanging_worker_ends_with_its_parent(here: Path) -> None:
 
 
 def test_nothing_wakes_up_while_a_cold_worker_works_and_it_ends_with_its_parent(here: Path) -> None:
-    """The keeper sleeps, the worker has no thread besides its own, and its alarm has not ticked.
+    """The log supervisor sleeps, the worker has no thread besides its own, and its alarm has not ticked.
 
     A terminal's interrupt would reach the parent only: all others are in other sessions.
     """
     parent, pids = started(here, "hangs", "cold")
-    worker, *_, keeper = pids
+    worker, *_, supervisor = pids
     assert [os.getsid(pid) == os.getsid(parent.pid) for pid in pids] == [False] * 4
     assert os.getpgid(worker) == worker
-    counts = [sleeps((worker, keeper))]
+    counts = [sleeps((worker, supervisor))]
     while len(counts) < 3 or counts[-1] != counts[-3]:  # on a busy machine they may still be about to fall asleep
         time.sleep(0.5)
-        counts.append(sleeps((worker, keeper)))
+        counts.append(sleeps((worker, supervisor)))
     assert [entry.name for entry in Path(f"/proc/{worker}/task").iterdir()] == [str(worker)]
     parent.kill()
     parent.communicate()
     wait_until_gone(pids)
 
 
-def test_a_worker_ends_with_its_parent_even_without_the_keeper(here: Path) -> None:
+def test_a_worker_ends_with_its_parent_even_without_the_supervisor(here: Path) -> None:
     parent, pids = started(here, "hangs", "cold")
-    worker, *_, keeper = pids
-    os.kill(keeper, signal.SIGKILL)
+    worker, *_, supervisor = pids
+    os.kill(supervisor, signal.SIGKILL)
     parent.kill()
     parent.communicate()
     wait_until_gone([worker])
@@ -201,7 +201,7 @@ def test_a_worker_ends_with_its_parent_even_without_the_keeper(here: Path) -> No
 
 @pytest.mark.parametrize("model", ["hangs", "stubborn"])
 def test_a_worker_ends_at_its_limit_while_its_parent_is_stopped(model: str, here: Path) -> None:
-    """By its own alarm, or if the model switched that off, by the keeper."""
+    """By its own alarm, or if the model switched that off, by the log supervisor."""
     by = signal.SIGALRM if model == "hangs" else signal.SIGKILL
     assert ended_at_limit(here, model, stopped=True) == f"ended {-by}"
 
@@ -212,9 +212,9 @@ def test_what_a_worker_started_ends_with_it(here: Path) -> None:
     assert ended_at_limit(here, "hangs", stopped=False) in {f"ended {-signal.SIGKILL}", f"ended {-signal.SIGALRM}"}
 
 
-def test_a_run_goes_on_when_its_keeper_was_killed(here: Path) -> None:
+def test_a_run_goes_on_when_its_supervisor_was_killed(here: Path) -> None:
     """What it watched can still be ended, and the next worker has a new one."""
-    kept = log_supervisor.Keeper()
+    kept = log_supervisor.LogSupervisor()
     for _ in range(2):
         sleeping = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
         reading, writing = os.pipe()
@@ -228,8 +228,10 @@ def test_a_run_goes_on_when_its_keeper_was_killed(here: Path) -> None:
         assert sleeping.wait() == -signal.SIGKILL
 
 
-def watched(kept: log_supervisor.Keeper, here: Path, limit_s: float = 600) -> tuple[subprocess.Popen[bytes], int]:
-    """A process that the keeper watches as `unit`, and the other end of the pipe that it would print to."""
+def watched(
+    kept: log_supervisor.LogSupervisor, here: Path, limit_s: float = 600
+) -> tuple[subprocess.Popen[bytes], int]:
+    """A process that the log supervisor watches as `unit`, and the other end of the pipe that it would print to."""
     sleeping = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
     reading, writing = os.pipe()
     log = os.open(here / f"log{sleeping.pid}", os.O_WRONLY | os.O_CREAT)
@@ -241,9 +243,9 @@ def watched(kept: log_supervisor.Keeper, here: Path, limit_s: float = 600) -> tu
     return sleeping, writing
 
 
-def test_a_limit_of_years_leaves_the_keeper_alive(here: Path) -> None:
+def test_a_limit_of_years_leaves_the_supervisor_alive(here: Path) -> None:
     """The system cannot wait for so long at a time."""
-    kept = log_supervisor.Keeper()
+    kept = log_supervisor.LogSupervisor()
     sleeping, writing = watched(kept, here, limit_s=1e8)
     assert kept._process is not None
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -258,8 +260,8 @@ def test_a_limit_of_years_leaves_the_keeper_alive(here: Path) -> None:
 def test_an_answer_that_an_interrupt_left_behind_is_not_the_next_ones(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The keeper ends with what it watched, and the next worker has a new one."""
-    kept = log_supervisor.Keeper()
+    """The log supervisor ends with what it watched, and the next worker has a new one."""
+    kept = log_supervisor.LogSupervisor()
     first, writing = watched(kept, here)
     os.close(writing)
     real, process = kept._socket, kept._process
@@ -284,7 +286,7 @@ def test_an_answer_that_an_interrupt_left_behind_is_not_the_next_ones(
 
 
 def test_a_unit_that_starts_again_ends_the_worker_that_had_its_name(here: Path) -> None:
-    kept = log_supervisor.Keeper()
+    kept = log_supervisor.LogSupervisor()
     (first, one), (second, other) = watched(kept, here), watched(kept, here)
     os.close(one)
     os.close(other)

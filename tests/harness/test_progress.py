@@ -360,5 +360,7 @@ def test_a_plan_counts_the_counting() -> None:
     assert small < large / 2 < more / 4
     forward = sum(1e9 for _ in range(2))
     unit = counting(plan_of(asks[0], shape=shape))
-    assert count.takes(unit, lambda _: 0.0) > forward / 60e9
-    assert count.takes(unit, lambda _: 1.0) == pytest.approx(count.takes(unit, lambda _: 0.0) + 2 * (3 + 22))
+    assert count.estimate_seconds(unit, lambda _: 0.0) > forward / 60e9
+    assert count.estimate_seconds(unit, lambda _: 1.0) == pytest.approx(
+        count.estimate_seconds(unit, lambda _: 0.0) + 2 * (3 + 22)
+    )

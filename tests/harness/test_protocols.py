@@ -18,7 +18,7 @@ from modbench.harness.core.protocols import METHODS, parts_of
 from modbench.harness.passes import _training
 from modbench.harness.passes.train import notes_of
 from modbench.harness.process.torchrun import Ranks
-from modbench.harness.registry import catalogue, own_models
+from modbench.harness.registry import catalogue, user_models
 from modbench.harness.routing import flip_effects
 from modbench.harness.routing.collect import observe, why_not_watched
 from modbench.harness.subject import skip_claims
@@ -201,7 +201,7 @@ def test_progress_is_told_and_a_router_that_claims_to_be_causal_is_tested(
         made.append(Told(config))
         return made[-1]  # type: ignore[no-any-return]
 
-    monkeypatch.setattr(own_models, "load_user_model", lambda *_: build)
+    monkeypatch.setattr(user_models, "load_user_model", lambda *_: build)
     trained = _training.train(case("mine.py:build"), protocol(tmp_path / "t.txt"))
     assert made[-1].seen == [0.0, 0.25, 0.5, 0.75, 1.0, (4, None)]
     assert trained.held_out.causality.reads_future is False

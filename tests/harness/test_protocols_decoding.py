@@ -47,8 +47,9 @@ def test_later_launches_count_a_part_of_what_was_timed(
         return own(tokens_B, cache)
 
     monkeypatch.setattr(made.module, "decode", decode)
-    found = after_timing.check(made, call, METRICS[metric].measure, made.inputs(0, 1), trains=False, launch=launch)
-    assert (found["reused"], found["unchecked"]) == (None, None)
+    measure, batches = METRICS[metric].measure, made.inputs(0, 1)
+    timed = after_timing.TimedModel.of_case(made, call, measure, batches, trains=False, launch=launch)
+    assert after_timing.check(timed) == after_timing.Findings()
     assert len(steps) == 3 * counted
     (tokens_BT,) = made.inputs(0, 1)
     anew = after_timing._rebuilt(made, METRICS[metric].measure)

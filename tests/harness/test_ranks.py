@@ -85,7 +85,7 @@ def test_a_question_that_comes_before_there_are_ranks_ends_the_unit(
 
     made = planned("dense", here, ranks=2)
     (unit,) = (unit for unit in made.units if unit.made_in == "train")
-    ask, folder = graceful_stop.ASK, run_folder.RunFolder(here)
+    ask, folder = graceful_stop.STOP_SIGNAL, run_folder.RunFolder(here)
     assert ask is not None
     started: list[object] = []
 
@@ -100,12 +100,12 @@ def test_a_question_that_comes_before_there_are_ranks_ends_the_unit(
         with pytest.raises(graceful_stop.Stopped):
             ranks.start(unit, folder)
         assert len(started) == 1
-        graceful_stop.ask_here()
+        graceful_stop.request_stop()
         with pytest.raises(graceful_stop.Stopped):
             ranks.start(unit, folder)
         assert len(started) == 1
     finally:
-        graceful_stop.ask_here(asks=False)
+        graceful_stop.request_stop(wanted=False)
         signal.signal(ask, before)
 
 

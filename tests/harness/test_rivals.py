@@ -18,9 +18,9 @@ from modbench.commands.plan.forecast import as_text, forecast
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import UsageError
 from modbench.harness.domain.case import Case, Rung
-from modbench.harness.domain.own_cost import OwnCost
-from modbench.harness.execution import own_costs
-from modbench.harness.execution.own_costs import OwnCosts
+from modbench.harness.domain.user_model_cost import UserModelCost
+from modbench.harness.execution import user_model_costs
+from modbench.harness.execution.user_model_costs import UserModelCosts
 from modbench.harness.flops.closed_form import case_cost, closed_form
 from modbench.harness.planning.dense_ladder import QUANTITIES, solve
 from modbench.harness.planning.load_suite import parse_suite
@@ -88,13 +88,15 @@ class Planted:
     asked: list[Case] = field(default_factory=list)
     memory: bool = False
 
-    def counted(self, cases: Sequence[Case], *, operators: bool = False) -> list[OwnCost | str]:  # noqa: ARG002  # of `Costs`
+    def counted(self, cases: Sequence[Case], *, operators: bool = False) -> list[UserModelCost | str]:  # noqa: ARG002  # of `Costs`
         self.asked += cases
         return [self._of(case) for case in cases]
 
-    def _of(self, case: Case) -> OwnCost | str:
+    def _of(self, case: Case) -> UserModelCost | str:
         known = self.flops[dict(case.options).get("width", 1)]  # type: ignore[index]  # a number
-        return known if isinstance(known, str) else OwnCost(params=self.params, forward=known * case.place.seq_len)
+        return (
+            known if isinstance(known, str) else UserModelCost(params=self.params, forward=known * case.place.seq_len)
+        )
 
     def seconds(self, case: Case) -> float:
         found = case_cost(case)
@@ -251,7 +253,7 @@ def test_what_cannot_be_counted_has_no_rival_and_says_why() -> None:
 
 
 def test_a_lower_bound_of_flops_is_matched_by_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    bound = OwnCost(params=1000, forward=1e6, unknown=("mylib.conv",))
+    bound = UserModelCost(params=1000, forward=1e6, unknown=("mylib.conv",))
     monkeypatch.setattr(Planted, "_of", lambda *_: bound)
     assert "mylib.conv" in planned(Planted(), "mine.py:build").no_rivals["mine:build"]
 
@@ -294,9 +296,9 @@ def test_models_are_counted_in_one_process_of_their_own(here: Path) -> None:
     options = "(host=[false,true],dies=['','raises','exits'])"
     made = planned(Planted({1: 1e6}), f"mine.py:build{options}", rival="none")
     parts = {"": "dies_-", "raises": "dies_raises-", "exits": "dies_exits-"}
-    names = [case.arm for case in made.comparisons[0].arms if case.own]
+    names = [case.arm for case in made.comparisons[0].arms if case.is_user_model]
     assert len(names) == len(parts) * 2
-    costs = OwnCosts()
+    costs = UserModelCosts()
     found = dict(zip(names, costs.counted([case_of(made, name) for name in names]), strict=True))
     d, t, vocabulary = 64, 64, 256
     plain = 2 * t * d * (1 + vocabulary)
@@ -308,7 +310,7 @@ def test_models_are_counted_in_one_process_of_their_own(here: Path) -> None:
             assert isinstance(cost, str)
             assert "exit code 7" in cost
         else:
-            assert isinstance(cost, OwnCost)
+            assert isinstance(cost, UserModelCost)
             host = "host_true" in name
             assert cost.computed == host
             assert cost.forward == plain + 2 * d * d * (t // 2 if host else t // 8)
@@ -325,7 +327,9 @@ def test_an_explicit_rival_that_cannot_be_had_is_refused_and_a_default_one_is_le
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That a model which raises is found to cannot run: the test above."""
-    monkeypatch.setattr(own_costs, "_in_processes", lambda cases, **_: ["RuntimeError: it cannot run"] * len(cases))
+    monkeypatch.setattr(
+        user_model_costs, "_in_processes", lambda cases, **_: ["RuntimeError: it cannot run"] * len(cases)
+    )
     (here / "s.toml").write_text(
         'metrics = ["flops/forward"]\nrival = "flops"\n[grid]\nseq_len = [16]\n[[arms]]\nmodel = "dense"\n'
     )
@@ -359,11 +363,11 @@ def test_a_resumed_run_counts_nothing_again(here: Path, monkeypatch: pytest.Monk
         '[grid]\nseq_len = [16]\n[[arms]]\nmodel = "dense"\n'
     )
     d, t, vocabulary = 32, 16, 256  # as in the test of the counting above: that one starts a process
-    counted_as = OwnCost(
+    counted_as = UserModelCost(
         params=2 * d * vocabulary + (d + 1) + (d * d + d),
         forward=2 * t * d * (1 + vocabulary) + 2 * d * d * (t // 8),
     )
-    monkeypatch.setattr(own_costs, "_in_processes", lambda cases, **_: [counted_as] * len(cases))
+    monkeypatch.setattr(user_model_costs, "_in_processes", lambda cases, **_: [counted_as] * len(cases))
     made, folder, *_ = api.prepare("s.toml", Overrides(model=("mine.py:build",), device="cpu"), out=str(here / "run"))
     assert made.ladder
     folder.write_run(made, planted.ENVIRONMENT, ["modbench", "run", "s.toml"], "2026-01-01T00:00:00+00:00")
@@ -371,7 +375,7 @@ def test_a_resumed_run_counts_nothing_again(here: Path, monkeypatch: pytest.Monk
     def never(*_: object, **__: object) -> None:
         raise AssertionError("counted again")
 
-    monkeypatch.setattr(own_costs, "_in_processes", never)
+    monkeypatch.setattr(user_model_costs, "_in_processes", never)
     finished = api.resume(str(folder.path), partial(progress_for, quiet=True), trust=True)
     assert finished.loaded.run.plan == made
     counted = finished.loaded.cases.set_index("arm").value
@@ -396,7 +400,7 @@ def test_the_answer_begins_with_the_rival(here: Path, monkeypatch: pytest.Monkey
     monkeypatch.setitem(planted.PLANTED, "dense-f0.60", 0.6)
     monkeypatch.setitem(planted.PLANTED, "mine:build", 0.5)
     loaded = load(left(here, made))
-    own = next(case for case in loaded.arms if case.own)
+    own = next(case for case in loaded.arms if case.is_user_model)
     assert rung_beside(loaded, own) is not None
     assert best_setting.first_arm(loaded) == own  # what the page shows first is about it too
     first, everywhere, shape, *_ = first_screen.answer(loaded)

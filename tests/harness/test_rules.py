@@ -45,7 +45,7 @@ METRIC = '''"""Lengths."""
 from modbench.harness.core.contracts import Metric
 
 METRICS = (
-    Metric(key="tick/length", unit="count", better="neither", made_in="tick", workload="forward", about="A length",
+    Metric(key="tick/length", unit="count", better="neither", measured_by="tick", workload="forward", about="A length",
            measure=lambda _: 0.0, scored_as="difference", noun="a length"),
 )
 '''

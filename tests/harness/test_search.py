@@ -62,7 +62,7 @@ def paying_from(length: int, arm: str = "mod[c0.125]") -> dict[tuple[str, str, i
 class Fake:
     """A launcher whose units end at once with a planted record, until it is stopped; some die without one."""
 
-    apart = False
+    is_remote = False
 
     def __init__(self, most: int | None = None, dies: Sequence[str] = (), **trouble: Any) -> None:
         self.ran: list[str] = []
@@ -473,7 +473,7 @@ def test_the_plan_says_the_most_and_what_a_search_needs() -> None:
 class Apart(Fake):
     """Machines of their own: everything that waits is submitted, and units end one after the other."""
 
-    apart = True
+    is_remote = True
 
     def __init__(self, **trouble: Any) -> None:
         super().__init__(**trouble)

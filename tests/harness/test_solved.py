@@ -158,8 +158,8 @@ def test_runs_are_counted_only_where_they_are_here_or_there(accuracies: list[flo
 @pytest.mark.parametrize("share", [0.0, 1.5, float("nan")])
 def test_a_task_with_an_impossible_share_is_refused(share: float) -> None:
     task = Task(open=lambda _path: None, shortcuts=lambda _train, _held_out: {}, solved=share)  # type: ignore[arg-type,return-value]
-    assert "above 0 and at most 1" in catalogue.not_a("tasks", task)
-    assert catalogue.not_a("tasks", replace(task, solved=1.0)) == ""
+    assert "above 0 and at most 1" in catalogue.type_error("tasks", task)
+    assert catalogue.type_error("tasks", replace(task, solved=1.0)) == ""
 
 
 def test_a_task_says_from_where_on_it_is_solved() -> None:

@@ -38,8 +38,8 @@ def made() -> Plan:
 class Fake:
     """A launcher whose units end when they are waited for, and that notes what is asked of it."""
 
-    def __init__(self, *, apart: bool = False, exitcode: int = 0, writes: bool = True) -> None:
-        self.apart, self.exitcode, self.writes = apart, exitcode, writes
+    def __init__(self, *, is_remote: bool = False, exitcode: int = 0, writes: bool = True) -> None:
+        self.is_remote, self.exitcode, self.writes = is_remote, exitcode, writes
         self.events: list[str] = []
         self.on_wait: Any = lambda: None
         self.waits, self.ends_at = 0, 1  # the call of `wait` by which units have ended
@@ -135,7 +135,7 @@ def test_training_units_are_asked_once_and_come_back_without_a_record(tmp_path: 
 
 
 def test_units_elsewhere_go_on(made: Plan, tmp_path: Path) -> None:
-    folder, launcher, stop = run_folder.create(str(tmp_path / "run"), "s"), Fake(apart=True), Stop()
+    folder, launcher, stop = run_folder.create(str(tmp_path / "run"), "s"), Fake(is_remote=True), Stop()
     launcher.on_wait, launcher.ends_at = lambda: stop.take(signal.SIGINT), 9
     with pytest.raises(KeyboardInterrupt):
         run(made, folder, launcher, stop, at_once=len(made.units))
@@ -244,20 +244,20 @@ def test_without_a_main_thread_signals_are_left_alone() -> None:
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A worker that takes the question, and has not been asked yet."""
-    assert graceful_stop.ASK is not None
-    before = signal.getsignal(graceful_stop.ASK)
-    monkeypatch.setattr(graceful_stop, "_asked", False)
+    assert graceful_stop.STOP_SIGNAL is not None
+    before = signal.getsignal(graceful_stop.STOP_SIGNAL)
+    monkeypatch.setattr(graceful_stop, "_requested", False)
     graceful_stop.listen()
     yield
-    signal.signal(graceful_stop.ASK, before)
+    signal.signal(graceful_stop.STOP_SIGNAL, before)
 
 
 @pytest.mark.usefixtures("asked")
 def test_a_worker_hears_the_question() -> None:
-    assert graceful_stop.ASK is not None
-    assert not graceful_stop.asked()
-    signal.raise_signal(graceful_stop.ASK)
-    assert graceful_stop.asked()
+    assert graceful_stop.STOP_SIGNAL is not None
+    assert not graceful_stop.stop_requested()
+    signal.raise_signal(graceful_stop.STOP_SIGNAL)
+    assert graceful_stop.stop_requested()
 
 
 @pytest.mark.parametrize(("cause", "words"), [("SIGHUP", "interrupted by SIGHUP"), ("", "interrupted. ")])

@@ -26,7 +26,7 @@ from modbench.harness.core.train_plan import BUDGETS, TrainPlan, TrainRun, learn
 from modbench.harness.domain.case import Case, Place
 from modbench.harness.passes.rates import search
 from modbench.harness.process import torchrun
-from modbench.harness.registry import catalogue, own_code
+from modbench.harness.registry import catalogue, user_code
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.results import workspace
 from modbench.harness.subject.subject import Subject
@@ -143,12 +143,12 @@ def test_a_checkpoint_of_another_version_of_a_users_file_is_not_taken(
     changed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One training run in two versions would be neither."""
-    monkeypatch.setattr(own_code, "_RAN", {"/parts.py": "a"})
+    monkeypatch.setattr(user_code, "_RAN", {"/parts.py": "a"})
     keep = tmp_path / "run.pt"
     stopped = trainer(keep=keep)
     stopped.step = 5
     stopped._save()
-    own_code._RAN["/parts.py"] = "b" if changed else "a"
+    user_code._RAN["/parts.py"] = "b" if changed else "a"
     assert (checkpoint.load(keep, stopped.fingerprint) is None) is changed
 
 

@@ -226,9 +226,9 @@ def test_a_worker_that_has_no_group_of_its_own_yet_is_ended_once_it_has(
     printed, printing = os.pipe()
     log = log_supervisor_process.Log(printed, os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT), 1, 1)
     late = log_supervisor_process.Worker(started.pid, f"{parent_death.MARK}=nobody", 0.0, log)
-    keeper = log_supervisor_process.Keeper(theirs)
-    keeper.workers["late"] = late
-    serving = threading.Thread(target=keeper.serve)
+    supervisor = log_supervisor_process.Supervisor(theirs)
+    supervisor.workers["late"] = late
+    serving = threading.Thread(target=supervisor.serve)
     with started, ours, theirs:
         serving.start()
         ours.send(json.dumps({"name": "nobody"}).encode())  # it wakes, and finds that a limit has passed

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from modbench.harness.core.files import new_text
 from modbench.harness.domain.case import Case, UnitOfWork
-from modbench.harness.domain.own_cost import OwnCost
-from modbench.harness.execution import own_costs, worker
+from modbench.harness.domain.user_model_cost import UserModelCost
+from modbench.harness.execution import user_model_costs, worker
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.results import workspace
 from modbench.harness.results.run_folder import RunFolder
@@ -30,7 +30,7 @@ class Ended:
 class Here:
     """Runs each unit as it is started; one that would end its process ends the test."""
 
-    apart = False
+    is_remote = False
 
     def __init__(self, **_: object) -> None:
         pass
@@ -62,7 +62,7 @@ class Here:
         pass
 
 
-def counted(cases: Sequence[Case], *, memory: bool = False, operators: bool = False) -> list[OwnCost | str]:
+def counted(cases: Sequence[Case], *, memory: bool = False, operators: bool = False) -> list[UserModelCost | str]:
     """What users' models cost, counted in this process, without a forecast of their memory."""
     del memory
-    return [own_costs.count(with_facts(case), operators=operators) for case in cases]
+    return [user_model_costs.count(with_facts(case), operators=operators) for case in cases]

@@ -114,11 +114,13 @@ class Door:
         finds: whether a node of a syntax tree does it.
         files: where it may be done: the door itself without a reason, any other with one.
         wrong: code that a second door would have.
+        places: in how many places the door itself does it; None: as often as it likes.
     """
 
     finds: Rule
     files: Mapping[str, str]
     wrong: str
+    places: int | None = None
 
 
 DOORS = {
@@ -207,6 +209,15 @@ DOORS = {
             "harness/passes/count.py": "before anything is timed: what a case says of itself is counted there, and stored",
         },
         "from modbench.harness.subject import skip_claims\nskip_claims.claims(model, tokens)",
+        places=2,  # each of the two guards of calls once, in `check`, which every way to time a model ends with
+    ),
+    "a call must leave the settings of the process as they were": Door(
+        uses("shared_state.checked"),
+        {
+            "harness/subject/in_memory.py": "callables in a user's process: of `mb.compare`, `mb.measure` and the pytest plug-in",
+            "harness/passes/time.py": "the arms of a run",
+        },
+        "from modbench.harness.subject import shared_state\nshared_state.checked(1)",
     ),
     "a ratio of two arms is judged": Door(
         uses("verdicts.verdict", "verdicts.joint"),
@@ -257,6 +268,13 @@ def test_there_is_no_second_door(what: str, found: dict[str, list[tuple[str, int
     files = DOORS[what].files
     assert [f"{file}:{line}" for file, line in found[what] if file not in files] == []
     assert files.keys() == {file for file, _ in found[what]}, "a file that is allowed no longer needs it"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", [what for what, door in DOORS.items() if door.places])
+def test_the_door_itself_does_it_in_one_way(what: str, found: dict[str, list[tuple[str, int]]]) -> None:
+    lines = [f"{file}:{line}" for file, line in found[what] if DOORS[what].files.get(file) == ""]
+    assert len(lines) == DOORS[what].places, lines
 
 
 @pytest.mark.parametrize("what", DOORS)

@@ -63,7 +63,7 @@ def named(tree: ast.AST) -> Iterator[tuple[int, str]]:
             found = set().union(*(strings(side) for side in (node.left, *node.comparators)))
         if isinstance(node, ast.Set | ast.Tuple | ast.List | ast.Dict) and len(strings(node)) > 1:
             found = strings(node)
-        if isinstance(node, ast.keyword) and node.arg == "made_in":
+        if isinstance(node, ast.keyword) and node.arg in {"made_in", "measured_by"}:
             found = strings(node.value)
         if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in {"unit", "load", "pass_of"}:
             found = set().union(*(strings(argument) for argument in node.args))
@@ -97,10 +97,11 @@ def test_no_pass_is_named_elsewhere() -> None:
 @pytest.mark.parametrize(
     "code",
     [
-        'if metric.made_in == "time": pass',
+        'if metric.measured_by == "time": pass',
         'if unit.made_in in {"train", "rates"}: pass',
         'TABLE = {"time": "wall_s", "energy": "value"}',
         'UnitOfWork(made_in="count")',
+        'Metric(measured_by="count")',
         'passes["fit"]',
         'passes.get("fit")',
         'maker.unit(name, comparison, "count", 1.0)',

@@ -15,7 +15,7 @@ from fake_nvml import fake_pynvml
 from planted import planted_suite
 
 from modbench.harness.machine import environment, nvml
-from modbench.harness.results import own_files
+from modbench.harness.results import user_files
 from modbench.harness.results.run_folder import create
 
 ROOT = Path(__file__).parents[2]
@@ -80,9 +80,9 @@ def keys(data: Any, above: str = "") -> Iterator[str]:
 def test_every_key_of_run_json_is_documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With and without a GPU, with and without a checkout."""
     found = set[str]()
-    own = own_files.OwnFile(kind="model", name="m.py:build", path="/m.py", size=1, sha256="0")
-    monkeypatch.setattr(own_files, "of", lambda *_: (own,))
-    monkeypatch.setattr(own_files, "sources", lambda: (own_files.Origin(kind="folder", name="/bench"),))
+    own = user_files.UserFile(kind="model", name="m.py:build", path="/m.py", size=1, sha256="0")
+    monkeypatch.setattr(user_files, "of", lambda *_: (own,))
+    monkeypatch.setattr(user_files, "sources", lambda: (user_files.Origin(kind="folder", name="/bench"),))
     for at, (module, checkout) in enumerate([(None, environment.CHECKOUT), (fake_pynvml(), tmp_path)]):
         with monkeypatch.context() as patch:
             patch.setattr(environment, "CHECKOUT", checkout)

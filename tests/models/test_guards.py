@@ -157,7 +157,7 @@ def test_a_claim_that_could_not_be_checked_says_so() -> None:
     assert (claim.rows, claim.masked) == (None, False)
     assert "could not be checked" in plain(claimed(CountNotes(claims=(claim,))))
     doubted = evidence(counted={"claims": [claim.model_dump()]})
-    assert "layers.0.inner" in str(catalogue.load("doubts", "unchecked").finds(doubted))
+    assert "layers.0.inner" in str(catalogue.load("doubts", "unchecked").check(doubted))
 
 
 def test_a_model_whose_logits_are_not_finite_is_not_called_causal() -> None:
@@ -396,10 +396,10 @@ def test_a_gate_that_hovers_at_its_threshold_is_not_accused(monkeypatch: pytest.
         for step in range(12):
             subject.train_step(batches[step % 3])
         torch.manual_seed(seed)
-        found = after_timing.check(
+        timed = after_timing.TimedModel.of_case(
             subject, subject.train_step, lambda each: each.train_step, batches, trains=True, launch=1
         )
-        assert found["reused"] is None, seed
+        assert after_timing.check(timed).reused is None, seed
 
 
 def test_a_module_is_put_back_in_its_own_tensors() -> None:

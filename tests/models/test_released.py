@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.measure_plans import DecodePlan
 from modbench.harness.domain.case import Case, Place
-from modbench.harness.domain.records import Gap
+from modbench.harness.domain.records import Missing
 from modbench.harness.flops import counter
 from modbench.harness.passes.count import count
 from modbench.harness.registry.lookup import with_facts
@@ -512,13 +512,13 @@ def test_without_a_clone_or_its_transformers_an_original_is_skipped_with_the_rea
     assert set(CLONES) == set(ORIGINALS)
     file, function, version = CLONES[name]
     missing = original(name, tmp_path)
-    assert isinstance(missing, Gap)
+    assert isinstance(missing, Missing)
     assert missing.status == "skipped"
     assert str(tmp_path / file) in missing.reason
     (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / file).write_text(f"def {function}(model, *_):\n    return model\n")
     other = original(name, tmp_path)
-    assert isinstance(other, Gap)
+    assert isinstance(other, Missing)
     assert other.status == "skipped"
     assert version in other.reason
 

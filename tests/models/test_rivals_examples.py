@@ -15,7 +15,7 @@ import torch
 
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.domain.case import Case, Place
-from modbench.harness.domain.records import Gap
+from modbench.harness.domain.records import Missing
 from modbench.harness.flops import counter
 from modbench.harness.passes.count import count
 from modbench.harness.registry.lookup import with_facts
@@ -85,7 +85,7 @@ def test_without_its_package_the_cell_is_skipped_with_the_reason(rival: str, mon
     monkeypatch.setitem(sys.modules, "transformers", None)
     monkeypatch.setattr(importlib.metadata, "version", gone)
     found = attempt(partial(Subject, case(rival), 0))
-    assert isinstance(found, Gap)
+    assert isinstance(found, Missing)
     assert found.status == "skipped"
     assert f"'{package}' is not installed" in found.reason
     assert "(pip install " in found.reason
@@ -95,7 +95,7 @@ def test_a_package_that_does_not_fit_is_named(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(importlib.metadata, "version", lambda _: "1.2.0")
     monkeypatch.setitem(sys.modules, "MoD", None)
     found = attempt(partial(Subject, case("mixture_of_depth"), 0))
-    assert isinstance(found, Gap)
+    assert isinstance(found, Missing)
     assert found.status == "skipped"
     assert "needs transformers 4.40.2" in found.reason
 

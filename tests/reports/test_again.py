@@ -33,7 +33,7 @@ def options_of(command: str) -> dict[str, bool]:
 
 def test_a_model_with_options_is_quoted_for_a_shell() -> None:
     typed = ["modbench", "run", "quick", "--model", "mine.py:build(threshold=[0.5,0.7],mode='hard')", "--only"]
-    words = [word for flag in rerun_command.asked(typed).flags for word in flag]
+    words = [word for flag in rerun_command.parse_command(typed).flags for word in flag]
     assert words == typed[3:]
     assert shlex.split(shlex.join(words)) == words
 
@@ -144,7 +144,7 @@ def test_a_claim_selects_its_arms_and_its_metric(tmp_path: Path, monkeypatch: py
 )
 def test_a_command_that_cannot_be_repeated_says_why(command: list[str], said: str) -> None:
     with pytest.raises(rerun_command.NotAgainError, match=said):
-        rerun_command.asked(command)
+        rerun_command.parse_command(command)
 
 
 def test_ids_that_hold_one_another_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

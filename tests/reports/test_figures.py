@@ -47,7 +47,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
 
 
 def alone(loaded: Loaded, name: str) -> Figure:
-    """The only figure of a panel, as the page draws it; `render.named` draws those above it too."""
+    """The only figure of a panel, as the page draws it; `render.figure_named` draws those above it too."""
     with style.numbered(loaded.arms):
         (made,) = drawn(catalogue.load("panels", name), loaded)
     return made
@@ -79,13 +79,13 @@ def test_nothing_is_drawn_of_what_was_not_measured(tmp_path: Path) -> None:
 def test_a_figure_is_as_wide_as_the_paper_wants(loaded: Loaded) -> None:
     for width, inches, rows in (("text", 6.9, 1), ("column", 3.3, 2)):  # its axes wrap
         with paper.canvas(width):
-            drawing = render.named(loaded, "map")
+            drawing = render.figure_named(loaded, "map")
             (box,) = re.findall(rb"/MediaBox \[ 0 0 ([\d.]+) ", paper.saved(drawing, "pdf"))
         assert float(box) == pytest.approx(72 * inches, abs=0.01)
         assert len({round(axis.get_position().y1, 2) for axis in drawing.figure.axes}) == rows
         sizes = {float(text.get_fontsize()) for axis in drawing.figure.axes for text in axis.texts}
         assert max(sizes) == 8.0
-    assert render.named(loaded, "map").figure.get_figwidth() == 5.0  # the page is as before
+    assert render.figure_named(loaded, "map").figure.get_figwidth() == 5.0  # the page is as before
 
 
 def test_a_figure_has_the_same_bytes_in_any_process(loaded: Loaded, tmp_path: Path) -> None:
@@ -102,9 +102,9 @@ def test_a_figure_has_the_same_bytes_in_any_process(loaded: Loaded, tmp_path: Pa
 
 
 def test_colours_are_those_of_the_light_theme_and_fonts_lie_in_the_file(loaded: Loaded) -> None:
-    page = html.figure(render.named(loaded, "map"))
+    page = html.figure(render.figure_named(loaded, "map"))
     with paper.canvas("text"):
-        drawing = render.named(loaded, "map")
+        drawing = render.figure_named(loaded, "map")
         svg, pdf = paper.saved(drawing, "svg").decode(), paper.saved(drawing, "pdf")
     colours = set(re.findall(r"#[0-9a-f]{6}", svg))
     assert "var(--" not in svg
@@ -115,7 +115,7 @@ def test_colours_are_those_of_the_light_theme_and_fonts_lie_in_the_file(loaded: 
     assert b"/FontFile2" in pdf
     assert b"/Type3" not in pdf
     assert not re.search(rb"CreationDate|Creator|Producer", pdf)
-    assert html.figure(render.named(loaded, "map")) == page
+    assert html.figure(render.figure_named(loaded, "map")) == page
 
 
 def test_every_sentinel_has_a_colour_in_the_page() -> None:
@@ -267,8 +267,8 @@ def test_a_label_without_a_free_place_is_in_the_key(own: Loaded) -> None:
     assert {text.get_text() for text in axis.texts} == {"a label", "b"}
     assert figure.axes == [axis]
     with paper.canvas("column"), style.numbered(own.arms):
-        drawing = render.named(own, "ideal") if "ideal" in {d.name for _, d in render.drawn(own)} else None
-        keyed = replace(drawing or render.named(own, "map"), key=own.arms[1:])
+        drawing = render.figure_named(own, "ideal") if "ideal" in {d.name for _, d in render.drawn(own)} else None
+        keyed = replace(drawing or render.figure_named(own, "map"), key=own.arms[1:])
         paper.saved(keyed, "svg")
         (legend,) = keyed.figure.legends
         lines = [mark for mark in legend.legend_handles if isinstance(mark, Line2D)]

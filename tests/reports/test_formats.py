@@ -24,7 +24,7 @@ from planted import left, planted_suite
 from resealed import reseal
 
 from modbench.harness.registry import catalogue
-from modbench.reports.format import named
+from modbench.reports.format import parse_formats
 from modbench.reports.formats import md, pytest_benchmark, tex
 from modbench.reports.formats.json import VERSION, Report, type_of
 from modbench.reports.model import Code, Finding, Labelled, Table, Value
@@ -128,7 +128,7 @@ def test_mistakes_are_said(loaded: Loaded, modbench: Modbench, arguments: tuple[
 
 
 def test_a_format_is_named_once() -> None:
-    assert named("md, md,pytest-benchmark") == ("md", "pytest_benchmark")
+    assert parse_formats("md, md,pytest-benchmark") == ("md", "pytest_benchmark")
 
 
 def test_every_format_is_in_the_table_of_the_docs() -> None:

@@ -103,7 +103,7 @@ def test_runs_wait_for_their_own_rates_alone(tmp_path: Path) -> None:
     class Slow:
         """A launcher whose units finish in the order of their names, the rates of dense last."""
 
-        apart = False
+        is_remote = False
 
         def refuse(self, units: Sequence[UnitOfWork]) -> None:
             pass

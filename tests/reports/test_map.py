@@ -87,7 +87,7 @@ def test_the_figure_has_four_maps_with_one_scale(made: Map) -> None:
         assert len(drawing.data) == 4 * len(made.arms) * len(made.lengths)
         assert drawing.marks is not None
         assert len(drawing.marks.said) == len(drawing.data)
-    assert render.named(made.loaded, "map").label == over_shape.label
+    assert render.figure_named(made.loaded, "map").label == over_shape.label
     assert {each.name for each in drawn(speedup_map, made.loaded)} == {"speedup", "speedup-cost"}
 
 
@@ -103,7 +103,7 @@ def test_there_is_no_map_of_one_length_of_losses_or_one_capacity(tmp_path: Path)
         assert capacity_map.table(other).empty
         assert list(capacity_map.answer(other)) == []
         assert capacity_map.in_place(other) is None
-        assert render.named(other, "map").name in {each.name for each in drawn(speedup_map, other)}
+        assert render.figure_named(other, "map").name in {each.name for each in drawn(speedup_map, other)}
 
 
 def test_a_smoke_run_claims_nothing(tmp_path: Path) -> None:

@@ -316,7 +316,7 @@ def test_a_file_of_looks_that_is_not_of_these_blocks_is_refused(text: str | None
         file.write_text(text)
     with pytest.raises(DamagedError, match=said) as refused:
         command._stored(file, Compared(tmp_path, ("a", "b"), [[tmp_path]] * 6, []))
-    line, code = exit_codes.told(refused.value)
+    line, code = exit_codes.message_and_code(refused.value)
     assert (code, line.count("\n"), line.startswith(str(file))) == (2, 0, True)
 
 
@@ -338,7 +338,7 @@ def test_a_full_disk_stops_with_one_line_and_the_same_command_goes_on(
     monkeypatch.setattr(tempfile, "mkstemp", full)
     with pytest.raises(OSError, match=command.PLAN) as met:
         measured(clock, tmp_path, blocks, budget_s=200, each_s=10)
-    line, code = exit_codes.told(met.value)
+    line, code = exit_codes.message_and_code(met.value)
     assert (code, line.count("\n")) == (3, 0)
     assert not list(tmp_path.glob(f"*{command.PLAN}*"))
     monkeypatch.setattr(tempfile, "mkstemp", real)

@@ -75,7 +75,7 @@ class StubHandle:
 class StubLauncher:
     """Starts stubs, as the local launcher starts units."""
 
-    apart = False
+    is_remote = False
 
     def __init__(self, **_: Any) -> None:
         pass

@@ -129,7 +129,7 @@ def test_torchrun_is_told_of_the_other_nodes(tmp_path: Path, monkeypatch: pytest
     before = signal.getsignal(signal.SIGUSR1)
     try:
         ranks.start(unit, folder_at(tmp_path))
-        monkeypatch.setenv(ranks.NODES, ranks.Nodes(2, 1, "10.0.0.1", 17_000).told())
+        monkeypatch.setenv(ranks.NODES, ranks.Nodes(2, 1, "10.0.0.1", 17_000).as_variable())
         ranks.start(unit, folder_at(tmp_path))
     finally:
         signal.signal(signal.SIGUSR1, before)

@@ -16,9 +16,9 @@ from modbench.harness.audit.card import Finding, Given, Number, deviates, holds,
 from modbench.harness.audit.probe import Probe
 from modbench.harness.audit.products import Product, weights
 from modbench.harness.core.errors import Unmeasured
-from modbench.harness.domain.records import Gap
+from modbench.harness.domain.records import Missing
 from modbench.harness.flops import counter
-from modbench.harness.registry import own_models
+from modbench.harness.registry import user_models
 from modbench.harness.results.outcomes import attempt
 from modbench.harness.subject.build import evaluating
 from modbench.harness.subject.output_caching_guard import same_draws
@@ -37,8 +37,8 @@ def check(audited: Audited) -> Finding:
     computed, given, facts = dict[str, Computed](), dict[str, Given](), dict[str, object]()
     for name, how in HOW.items():
         found = attempt(partial(how, audited, module))
-        facts[name] = found.reason if isinstance(found, Gap) else found._asdict()
-        if not isinstance(found, Gap):
+        facts[name] = found.reason if isinstance(found, Missing) else found._asdict()
+        if not isinstance(found, Missing):
             computed[name] = found
             given[name] = Number(value=found.rows, kind="share")
             if found.of_dense is not None:
@@ -150,7 +150,7 @@ def _share(met: Mapping[str, float], module: nn.Module, n: int) -> float:
 def all_on(audited: Audited) -> nn.Module | None:
     """The same model with capacity 1; None where that cannot be built, or capacity reaches nothing that is computed."""
     module = built_with(audited, 1.0)
-    lower = built_with(audited, LOWER) if module is not None and audited.case.own else None
+    lower = built_with(audited, LOWER) if module is not None and audited.case.is_user_model else None
     if module is None or lower is None:
         return module
     whole, part = (counter.forward(each, audited.tokens(1)).total for each in (module, lower))
@@ -162,8 +162,8 @@ def built_with(audited: Audited, capacity: float) -> nn.Module | None:
     case = audited.case
     if audited.in_memory:
         return None
-    if case.own:
-        if own_models.way(case.model, {}, "capacity").why_not:
+    if case.is_user_model:
+        if user_models.way(case.model, {}, "capacity").why_not:
             return None
     elif case.config.capacity is None:
         return None

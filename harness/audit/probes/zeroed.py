@@ -14,7 +14,7 @@ from modbench.harness.audit.card import Finding, Given, Number, deviates, holds,
 from modbench.harness.audit.probe import Probe
 from modbench.harness.audit.products import Product, weights
 from modbench.harness.core.labels import Label
-from modbench.harness.domain.records import Gap
+from modbench.harness.domain.records import Missing
 from modbench.harness.results.outcomes import attempt
 
 # Share of the work of weights below which nothing is said: a row that fills a shape, or that no later token happened to read.
@@ -62,7 +62,7 @@ def check(audited: Audited) -> Finding:
         "filling": forward.filling,
         "weights": forward.weights,
         "unread_in_training": training.unread if isinstance(training, Lost) else None,
-        "why_not": [each.reason for each in (training, decoding) if isinstance(each, Gap)],
+        "why_not": [each.reason for each in (training, decoding) if isinstance(each, Missing)],
     }
     given: dict[str, Given] = {name: Number(value=share, kind="share") for name, share in shares.items()}
     others = [f"{name} {{{name}}}" for name in ("training", "decoding") if name in given]

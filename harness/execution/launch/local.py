@@ -34,12 +34,12 @@ from types import ModuleType
 
 from modbench.harness.core.errors import ModbenchError, UsageError
 from modbench.harness.domain.case import Device, UnitOfWork
-from modbench.harness.execution.log_supervisor import Keeper
+from modbench.harness.execution.log_supervisor import LogSupervisor
 from modbench.harness.execution.worker import Ties, work
 from modbench.harness.execution.worker_environment import worker_environment
 from modbench.harness.machine import cuda_driver
 from modbench.harness.machine.environment import usable_cores
-from modbench.harness.process.graceful_stop import ASK
+from modbench.harness.process.graceful_stop import STOP_SIGNAL
 from modbench.harness.registry import discovery
 from modbench.harness.results.run_folder import RunFolder
 
@@ -248,7 +248,7 @@ class LocalLauncher:
         options: none are known.
     """
 
-    apart = False
+    is_remote = False
 
     def __init__(self, *, cold: bool, threads: int, device: Device = "cpu", options: Sequence[str] = ()) -> None:
         if options:
@@ -260,7 +260,7 @@ class LocalLauncher:
         self._pinned: dict[str, str] = {}
         self._last: dict[str, str] = {}
         self._variables = variables(threads)
-        self._keeper = Keeper()
+        self._supervisor = LogSupervisor()
         self._cold = cold
         self._context: BaseContext = multiprocessing.get_context("spawn" if cold else "forkserver")
         if not cold:
@@ -310,7 +310,7 @@ class LocalLauncher:
             return process
 
         with environment({**self._variables, **dict(facts.environment), **self._pin(unit)}):
-            process = self._keeper.start(unit.name, folder.log(unit), timeout_s, make)
+            process = self._supervisor.start(unit.name, folder.log(unit), timeout_s, make)
         again, deadline = partial(self.start, unit, folder, timeout_s), time.monotonic() + timeout_s
         return LocalHandle(unit, process, folder.record(unit), deadline, server, again)
 
@@ -322,9 +322,9 @@ class LocalLauncher:
 
     def ask(self, handle: LocalHandle) -> None:
         """Ask a training unit to save a checkpoint and end."""
-        if ASK is not None and handle.process.pid is not None and handle.process.is_alive():
+        if STOP_SIGNAL is not None and handle.process.pid is not None and handle.process.is_alive():
             with contextlib.suppress(ProcessLookupError):  # it ended just now
-                os.kill(handle.process.pid, ASK)
+                os.kill(handle.process.pid, STOP_SIGNAL)
 
     def leave(self, handles: list[LocalHandle]) -> str:
         """End them: local processes cannot go on without this one."""
@@ -335,7 +335,7 @@ class LocalLauncher:
     def end(self, handle: LocalHandle) -> None:
         """Reap a unit; kill it if it is still running, with all that it started. Its log is complete then."""
         self._pinned.pop(handle.unit.name, None)
-        self._keeper.stop(handle.unit.name, handle.process, may_leave_some=handle.may_leave_some)
+        self._supervisor.stop(handle.unit.name, handle.process, may_leave_some=handle.may_leave_some)
 
 
 LAUNCHER = LocalLauncher

@@ -99,7 +99,7 @@ class SlurmLauncher:
         UsageError: without Slurm or submitit, or if sbatch refuses an option.
     """
 
-    apart = True
+    is_remote = True
     inside: MakeLauncher = LocalLauncher  # it starts units inside a job
 
     def __init__(self, *, cold: bool, threads: int, device: Device = "cpu", options: Sequence[str] = ()) -> None:

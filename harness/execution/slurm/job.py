@@ -86,7 +86,7 @@ class Nodes:
         """What ranks are told: how many nodes there are, and where torchrun of the first one is found."""
         address = queue.address_of_first(os.environ["SLURM_STEP_NODELIST"])
         port = FIRST_PORT + int(os.environ["SLURM_JOB_ID"]) % PORTS
-        return ranks.Nodes(self.number, self.this, address, port).told()
+        return ranks.Nodes(self.number, self.this, address, port).as_variable()
 
     def codes(self) -> list[int | None]:
         """Exit codes of the unit's processes on the other nodes that this one must know; None where they have not ended."""

@@ -265,7 +265,7 @@ class Comparer:
             {notes.inputs for notes in t.cell(case.id, metric.key).notes(TimeNotes)} for t in (self.now, self.base)
         ]
         labels = {*self.now.labels(case, metric), *self.base.labels(old, metric)}
-        if inputs[0] != inputs[1] and (case.own or Label.INPUT_DEPENDENT in labels):
+        if inputs[0] != inputs[1] and (case.is_user_model or Label.INPUT_DEPENDENT in labels):
             numbers = " and ".join("/".join(sorted(map(str, each))) for each in inputs)
             return f"its cost may depend on the input, and the runs timed it on {numbers} of them: make both with the same rounds"
         return None

@@ -85,7 +85,7 @@ def options(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """Complete the name of an option: one that the build of a model of the command line takes."""
     from modbench.harness.core.errors import UsageError
     from modbench.harness.core.model_specs import is_user_model, parse_spec, split
-    from modbench.harness.registry import own_models
+    from modbench.harness.registry import user_models
 
     typed = ctx.params.get("model") or []
     names = dict[str, None]()
@@ -93,7 +93,7 @@ def options(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
         for text in [typed] if isinstance(typed, str) else [each for value in typed for each in split(value)]:
             model, given = parse_spec(text)
             if is_user_model(model):
-                names |= dict.fromkeys(name for name in own_models.option_names(model) if name not in given)
+                names |= dict.fromkeys(name for name in user_models.option_names(model) if name not in given)
     except (UsageError, ValueError):  # what is typed wrong is refused when the command runs
         return []
     return [] if "=" in incomplete else matching(((f"{name}=", "") for name in names), incomplete)

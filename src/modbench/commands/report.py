@@ -50,13 +50,13 @@ def report(
     from modbench.harness.core.errors import IncompleteError, UsageError
     from modbench.harness.process import exit_codes
     from modbench.harness.registry.consent import in_words
-    from modbench.harness.results.own_files import missing_sources as missing
     from modbench.harness.results.trust import changed_since
-    from modbench.reports.format import DEFAULT, named
+    from modbench.harness.results.user_files import missing_sources as missing
+    from modbench.reports.format import DEFAULT, parse_formats
 
     if out is not None and not out.strip():
         raise UsageError("--out '' names no folder. Name one, or omit --out.")
-    chosen = DEFAULT if formats is None else named(formats)
+    chosen = DEFAULT if formats is None else parse_formats(formats)
     folder = chosen_run(run_folder, quiet=quiet, as_json=as_json)
     finished = api.report(
         folder, baseline, all_pairs=all_pairs, formats=chosen, out=out, title=titles.listed(title or ())

@@ -29,7 +29,6 @@ from modbench.reports.tables.comparisons import against_ideal
 
 WORKLOADS = ("forward", "train_step")
 EXAMPLE = "mb.compare(models, x)"
-UNSEEN = "whether the timed calls were computed: compiled code is not seen by a counter"
 
 
 @public("mb.compare({'dense': a, 'mod': b}, x)")
@@ -184,10 +183,12 @@ def _guard_findings(job: Job) -> dict[str, dict[Label, str]]:
         return found
     with on_device(job.device), calls.evaluating(job.models):
         for name, model in job.models.items():
-            if calls.uncompiled(model) is not model:
-                found[name] = {Label.UNCHECKED: UNSEEN}
+            unseen = after_timing.why_unseen(compiled=calls.uncompiled(model) is not model)
+            if unseen:
+                found[name] = {Label.UNCHECKED: unseen}
             elif isinstance(model, nn.Module):
-                found[name] = after_timing.of_module(model, job.copies.inputs.tokens)
+                timed = after_timing.TimedModel.in_memory(model, job.copies.inputs.tokens)
+                found[name] = after_timing.check(timed).labels()
     return found
 
 

@@ -17,7 +17,7 @@ from modbench.commands.plan.forecast import forecast as predict
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.public import public
 from modbench.harness.core.units import counted, human, human_duration, parse_duration
-from modbench.harness.execution.own_costs import OwnCosts
+from modbench.harness.execution.user_model_costs import UserModelCosts
 from modbench.harness.planning.plan import Plan
 from modbench.progress import in_notebook, progress_for
 from modbench.python import keywords
@@ -48,7 +48,7 @@ class Planned:
     """
 
     plan: Plan
-    costs: OwnCosts = field(default_factory=lambda: OwnCosts(memory=True))
+    costs: UserModelCosts = field(default_factory=lambda: UserModelCosts(memory=True))
 
     @cached_property
     def forecast(self) -> dict[str, Any]:
@@ -258,7 +258,7 @@ def plan(
     _check_texts(suite=suite, select=select)
     _include(include)
     given = keywords.overrides({}, _all_settings(settings, flags))
-    costs = OwnCosts(memory=True)
+    costs = UserModelCosts(memory=True)
     return Planned(api.make_plan(str(suite), given, select, only_plan=True, costs=costs), costs)
 
 

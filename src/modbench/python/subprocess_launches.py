@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from modbench.harness.core.errors import ModbenchError, UsageError, in_short
 from modbench.harness.core.units import human_duration
 from modbench.harness.execution import command
-from modbench.harness.execution.log_supervisor import Keeper
+from modbench.harness.execution.log_supervisor import LogSupervisor
 from modbench.harness.timing.callables import Launch
 from modbench.harness.timing.threads import working_threads
 
@@ -30,11 +30,11 @@ def launches(job: Job, number: int, limit_s: float) -> list[Launch]:
         ModbenchError: if a process fails, or hangs.
     """
     threads = working_threads()
-    content, keeper = pickled_job(job), Keeper()
-    with keeper.temporary("modbench-") as folder:
+    content, supervisor = pickled_job(job), LogSupervisor()
+    with supervisor.temporary("modbench-") as folder:
         (folder / JOB_FILE).write_bytes(content)
         del content
-        return [_launch(folder, i, threads, keeper, limit_s) for i in range(number)]
+        return [_launch(folder, i, threads, supervisor, limit_s) for i in range(number)]
 
 
 def pickled_job(job: Job) -> bytes:
@@ -65,9 +65,11 @@ def _refuse_main(content: bytes, name: str) -> None:
         )
 
 
-def _launch(folder: Path, number: int, threads: int, keeper: Keeper, limit_s: float) -> Launch:
+def _launch(folder: Path, number: int, threads: int, supervisor: LogSupervisor, limit_s: float) -> Launch:
     job, made, log = folder / JOB_FILE, folder / f"launch{number}.pickle", folder / f"launch{number}.log"
-    ended = command.ran(functools.partial(child, str(job), str(made), number, threads), log, keeper, limit_s, threads)
+    ended = command.call_in_process(
+        functools.partial(child, str(job), str(made), number, threads), log, supervisor, limit_s, threads
+    )
     if ended is None:
         raise ModbenchError(f"launch {number + 1} exceeded its limit of {human_duration(limit_s)} and was ended.")
     code, said = ended

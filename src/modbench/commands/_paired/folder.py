@@ -17,7 +17,7 @@ from typing import Any
 from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.files import now, refuse_links, write_atomically
 from modbench.harness.domain.case import UnitOfWork
-from modbench.harness.execution.log_supervisor import Keeper
+from modbench.harness.execution.log_supervisor import LogSupervisor
 from modbench.harness.results import lock, run_folder
 from modbench.harness.results.reading import load
 from modbench.harness.results.run_folder import FINISHED, RunFolder
@@ -29,14 +29,14 @@ COPIES = "modbench-paired-"
 
 
 @contextlib.contextmanager
-def revision_folder(keeper: Keeper) -> Iterator[Path]:
-    """A temporary folder for the files of revisions. One that was left when its command and its keeper were killed is removed."""
+def revision_folder(supervisor: LogSupervisor) -> Iterator[Path]:
+    """A temporary folder for the files of revisions. One whose command and supervisor were killed is removed."""
     for old in Path(tempfile.gettempdir()).glob(f"{COPIES}*"):
         with contextlib.suppress(OSError, UsageError):
             found = lock.lease(old, writes=False)
             if found is not None and found.state == "dead":
                 shutil.rmtree(old, ignore_errors=True)
-    with keeper.temporary(COPIES) as folder, lock.hold(folder):
+    with supervisor.temporary(COPIES) as folder, lock.hold(folder):
         yield folder
 
 

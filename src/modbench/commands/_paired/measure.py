@@ -3,7 +3,7 @@
 Each side is prepared by a whole `modbench run`, which plans, counts and checks; its times are not used. A block of two revisions
 is three processes, first, second and first again, that are alive together and take turns, round by round; a block of two builds
 of a model is one process that times both. Each process works on a copy of a prepared folder. Launches have the limits and the
-keeper that units of a run have, and a launch that died leaves a record. Finished blocks are kept; the same command continues
+supervisor that units of a run have, and a launch that died leaves a record. Finished blocks are kept; the same command continues
 after them.
 """
 
@@ -35,7 +35,7 @@ from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.execution import command, limits, phase
 from modbench.harness.execution.launch import local
 from modbench.harness.execution.limits import Limits
-from modbench.harness.execution.log_supervisor import Keeper
+from modbench.harness.execution.log_supervisor import LogSupervisor
 from modbench.harness.execution.phase import cannot_write, check_clock
 from modbench.harness.execution.stopping import Stop, signals
 from modbench.harness.execution.unit import ENDLESS_S
@@ -140,7 +140,7 @@ def request(sides: tuple[str, ...], suite: str, given: PairedFlags, *, only: boo
         raise UsageError(
             f"{suite} names {named} itself: both revisions have it only where it is given as --model {named}."
         )
-    arms = {case.arm: case for case in plan.cases if case.own}
+    arms = {case.arm: case for case in plan.cases if case.is_user_model}
     if not sides and len(arms) > len({case.model for case in arms.values()}):
         raise UsageError(f"two builds are compared; these are {', '.join(arms)}. Give each option one value.")
     known = catalogue.metrics()
@@ -191,14 +191,14 @@ class Supervision:
     """Limits and ends the processes.
 
     Attributes:
-        keeper: ends them where this process cannot.
+        supervisor: ends them where this process cannot.
         stop: what signals requested.
         limits: of a prepared folder, the limits of its units.
         died: units of which a launch died: they have no number any more, and are not measured again.
         hung: those of them that passed their limit, which a second try would take again.
     """
 
-    keeper: Keeper
+    supervisor: LogSupervisor
     stop: Stop
     limits: dict[Path, Limits] = field(default_factory=dict)
     died: set[str] = field(default_factory=set)
@@ -230,8 +230,8 @@ def measure(request: Request, wanted: Wanted) -> Compared:
     if sys.platform == "win32":
         raise UsageError("--paired needs Linux or macOS: processes cannot hand each other turns on Windows.")
     stop = Stop(lambda: _say("the launches that run are finished first. Press Ctrl-C again to stop now."))
-    supervision = Supervision(Keeper(), stop)
-    with signals(stop), paired_folder.revision_folder(supervision.keeper) as copies:
+    supervision = Supervision(LogSupervisor(), stop)
+    with signals(stop), paired_folder.revision_folder(supervision.supervisor) as copies:
         sides = request.prepared(copies)
         same = request.as_dict(sides)
         supervision.refuse_if_stopped()
@@ -318,7 +318,7 @@ def _prepare(one: Side, request: Request, out: Path, supervision: Supervision) -
     log.unlink(missing_ok=True)
     # A run has limits of its own for its units.
     words, variables = preparing_command(one, request, out), one.environment()
-    with command.started(words, variables, log, supervision.keeper, ENDLESS_S, folder=one.folder) as run:
+    with command.started(words, variables, log, supervision.supervisor, ENDLESS_S, folder=one.folder) as run:
         run.join()
     supervision.refuse_if_stopped()
     if run.exitcode:
@@ -364,7 +364,7 @@ def _launch(sides: Sequence[tuple[Side, Path, Path]], supervision: Supervision) 
             for (one, prepared, out), timed in zip(sides, units, strict=True)
             if name in timed
         ]
-        ends = turn_taking.run([_start(*each, supervision) for each in launches], supervision.keeper)
+        ends = turn_taking.run([_start(*each, supervision) for each in launches], supervision.supervisor)
         for (_, prepared, out, unit), ended in zip(launches, ends, strict=True):
             _keep_record(RunFolder(out), unit, ended, supervision.limits[prepared], supervision)
     return any(_units_left(units, supervision))

@@ -16,7 +16,7 @@ from pathlib import Path
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.model_specs import in_parentheses, is_user_model, parse_spec
 from modbench.harness.process import processes
-from modbench.harness.registry.own_models import no_python_file
+from modbench.harness.registry.user_models import no_python_file
 
 # Names the files of a repository as they lie there, changes that are not committed included.
 AS_IT_IS = "."

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from modbench.harness.execution import command
 from modbench.harness.execution.command import Command
-from modbench.harness.execution.log_supervisor import Keeper, kill_group
+from modbench.harness.execution.log_supervisor import LogSupervisor, kill_group
 
 # Seconds that a process may take to end after it closed its pipes.
 ENDING_S = 60.0
@@ -86,7 +86,7 @@ class _Child:
             kill_group(self.running.pid, signal.SIGKILL)
 
 
-def run(starts: Sequence[Start], keeper: Keeper) -> list[End]:
+def run(starts: Sequence[Start], supervisor: LogSupervisor) -> list[End]:
     """Start processes, let them load and build together, and then let one compute at a time.
 
     Rounds alternate as first, second, third, first, and so on. None has two turns in a row: in the second one it would find its
@@ -97,7 +97,7 @@ def run(starts: Sequence[Start], keeper: Keeper) -> list[End]:
     """
     all_turns_s = sum(start.limit_s for start in starts)
     with contextlib.ExitStack() as opened:
-        children = [opened.enter_context(_start(start, keeper, all_turns_s)) for start in starts]
+        children = [opened.enter_context(_start(start, supervisor, all_turns_s)) for start in starts]
         for child in children:
             child.wait()
         while waiting := [child for child in children if child.end is None]:
@@ -109,7 +109,7 @@ def run(starts: Sequence[Start], keeper: Keeper) -> list[End]:
 
 
 @contextlib.contextmanager
-def _start(start: Start, keeper: Keeper, all_turns_s: float) -> Iterator[_Child]:
+def _start(start: Start, supervisor: LogSupervisor, all_turns_s: float) -> Iterator[_Child]:
     asks, ask = os.pipe()
     granted, grant = os.pipe()
     with contextlib.ExitStack() as ends:
@@ -119,7 +119,13 @@ def _start(start: Start, keeper: Keeper, all_turns_s: float) -> Iterator[_Child]
         try:
             running = ends.enter_context(
                 command.started(
-                    words, start.environment, start.log, keeper, all_turns_s, folder=start.folder, passed=(ask, granted)
+                    words,
+                    start.environment,
+                    start.log,
+                    supervisor,
+                    all_turns_s,
+                    folder=start.folder,
+                    passed=(ask, granted),
                 )
             )
         finally:

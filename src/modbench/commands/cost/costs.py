@@ -20,7 +20,7 @@ from modbench.harness.core.units import check_capacity, human
 from modbench.harness.domain.case import ELEMENT_BYTES, Case, Dtype, Place
 from modbench.harness.flops.closed_form import case_cost, case_decode_cost, closed_form
 from modbench.harness.planning.arms import decided_by, reached_by_name
-from modbench.harness.registry import catalogue, own_routers
+from modbench.harness.registry import catalogue, user_routers
 from modbench.harness.registry.lookup import with_facts
 from modbench.reports.writers.number_format import plain, share
 
@@ -118,8 +118,8 @@ def _config(request: Request, capacity: float | None, seq_len: int) -> tuple[Mod
         config = ModelConfig.model_validate({"max_seq_len": seq_len, **options, **values})
     except ValidationError as error:
         raise UsageError(f"model {request.model!r}: {in_words(error)}") from error
-    if not own and not own_routers.has_closed_form(config.router):
-        own_routers.check(config.router)
+    if not own and not user_routers.has_closed_form(config.router):
+        user_routers.check(config.router)
         raise UsageError(
             f"router {config.router!r}: closed forms know the routers that modbench ships. `modbench run` counts yours."
         )
@@ -152,9 +152,9 @@ def _costs_of(request: Request, capacity: float | None, dtype: Dtype, batch_size
         "dtype": dtype,
         "options": dict(request.options),
         "config": config.model_dump(),
-        "dynamic": not case.own and catalogue.load("models", request.model).dynamic,
+        "dynamic": not case.is_user_model and catalogue.load("models", request.model).dynamic,
     }
-    if case.own:
+    if case.is_user_model:
         return row | _counted_costs(case)
     model = catalogue.load("models", request.model)
     cost = closed_form(request.model, config, seq_len, batch_size)

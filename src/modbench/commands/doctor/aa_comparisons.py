@@ -88,9 +88,7 @@ def _width(effect: Effect) -> float | None:
     return math.exp(effect.high) - math.exp(effect.low)
 
 
-def units(
-    number: int, device: Device, threads: int, *, launches: int = LAUNCHES, rounds: int = ROUNDS
-) -> list[UnitOfWork]:
+def units(number: int, device: Device, threads: int) -> list[UnitOfWork]:
     """Launches of a number of comparisons; the launches of one comparison lie far apart in time."""
     seq_len, d_model, dtype = TWINS[device]
     place = Place(seq_len=seq_len, batch_size=1, dtype=dtype, device=device, threads=threads, compile=False)
@@ -99,7 +97,7 @@ def units(
         with_facts(Case(model="dense", arm_parts=(name,), config=config, place=place)) for name in ("one", "twin")
     )
     protocol = Protocol(
-        rounds=rounds,
+        rounds=ROUNDS,
         warm_up_calls=3,
         warm_up_s=WARM_UP_S,
         seed=0,
@@ -118,7 +116,7 @@ def units(
             flops=1e9,
             facts=catalogue.facts_of_unit(TIME.name, "forward", (METRIC,)),
         )
-        for launch in range(launches)
+        for launch in range(LAUNCHES)
         for comparison in range(number)
     ]
 

@@ -14,7 +14,7 @@ from modbench.harness.core.model_specs import parse_single
 from modbench.harness.core.printable import aligned
 from modbench.harness.planning.load_suite import read_suite
 from modbench.harness.registry.model_sources import sourced
-from modbench.harness.registry.own_models import check_user_model
+from modbench.harness.registry.user_models import check_user_model
 
 PREFIX = "hf:"
 

@@ -22,9 +22,9 @@ def plan(
     Lists its cases with predicted FLOPs, memory and time. Nothing is measured; a model of yours is built to count it.
     """
     from modbench import api
-    from modbench.harness.execution.own_costs import OwnCosts
+    from modbench.harness.execution.user_model_costs import UserModelCosts
 
-    costs = OwnCosts(memory=True)
+    costs = UserModelCosts(memory=True)
     resolved = api.make_plan(suite, flags.overrides(), select, only_plan=True, costs=costs)
     # It imports scipy: what does not exist is refused before.
     from modbench.commands.plan.forecast import as_text, forecast

@@ -13,7 +13,7 @@ from modbench.harness.core.grouped import grouped
 from modbench.harness.core.printable import SCREEN, WIDTH, aligned
 from modbench.harness.core.units import human, human_duration
 from modbench.harness.domain.case import ELEMENT_BYTES
-from modbench.harness.domain.own_cost import OwnCost
+from modbench.harness.domain.user_model_cost import UserModelCost
 from modbench.harness.execution.runner import phases
 from modbench.harness.flops.closed_form import case_cost
 from modbench.harness.machine.environment import usable_cores
@@ -57,7 +57,7 @@ IDEAL = "Ideal: how much faster the FLOPs promise to be, with causal attention."
 def forecast(plan: Plan, costs: Costs | None = None) -> dict[str, Any]:
     """The forecast in base units; None where a number is known only after a user's model ran, or was not counted by `costs`."""
     every = [(unit, slot.at_once) for slot in phases(plan, usable_cores()) for unit in slot.units]
-    own = [case for case in plan.cases if case.own]
+    own = [case for case in plan.cases if case.is_user_model]
     counted = dict(zip(own, costs.counted(own), strict=True)) if costs is not None else {}
     anchors = {case: comparison.arms[0] for comparison in plan.comparisons for case in comparison.arms}
     run_time = RunTime(plan)
@@ -155,7 +155,10 @@ def _rivals(plan: Plan, run_time: RunTime, every: Sequence[tuple[UnitOfWork, int
     """The dense models that were solved to cost what the user's do, with the time that each adds to the run."""
     if plan.suite.rival == "none":
         return
-    own, solved = {case.arm for case in plan.cases if case.own}, {case.arm for case in plan.cases if case.rung}
+    own, solved = (
+        {case.arm for case in plan.cases if case.is_user_model},
+        {case.arm for case in plan.cases if case.rung},
+    )
     rungs = (rung for rung in plan.ladder if rung.target in own and rung.arm in solved)
     targets = grouped(((rung.arm, rung.quantity), rung.target) for rung in rungs)
     usual, maker = plan.shares("usual"), UnitMaker(plan.suite, None)
@@ -181,7 +184,7 @@ def _adds(unit: UnitOfWork, arm: str, run_time: RunTime, maker: UnitMaker, at_on
 
 
 def _case(
-    plan: Plan, case: Case, anchor: Case, run_time: RunTime, counted: Mapping[Case, OwnCost | str]
+    plan: Plan, case: Case, anchor: Case, run_time: RunTime, counted: Mapping[Case, UserModelCost | str]
 ) -> dict[str, Any]:
     closed, base_closed = case_cost(case), case_cost(anchor)
     found = counted.get(case, "is counted when it runs")
@@ -190,10 +193,10 @@ def _case(
     if cost is None:
         return known | dict.fromkeys(NUMBERS) | {"source": None, "reason": f"a user's model {found}"}
     memory, why, source = None, None, "closed form"
-    if isinstance(found, OwnCost):  # other tensors than ours are kept
+    if isinstance(found, UserModelCost):  # other tensors than ours are kept
         memory, why = found.memory, found.memory_reason
         source = source if closed else found.source
-    elif closed is not None and not case.own:
+    elif closed is not None and not case.is_user_model:
         memory = closed.memory_train(ELEMENT_BYTES[case.place.dtype])
     seconds = run_time.call(case, "forward")
     if seconds is None and closed is not None:
@@ -212,8 +215,8 @@ def _case(
     }
 
 
-def _known(found: OwnCost | str | None) -> OwnCost | None:
-    return found if isinstance(found, OwnCost) else None
+def _known(found: UserModelCost | str | None) -> UserModelCost | None:
+    return found if isinstance(found, UserModelCost) else None
 
 
 def as_text(forecast: dict[str, Any], *, verbose: bool = False) -> str:

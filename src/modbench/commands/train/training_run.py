@@ -127,7 +127,7 @@ def run(resolved: Plan, out: str | None, command: list[str]) -> api.Finished | N
                 f"{where}: {refused.strerror}. Make room there. {_how_to_continue(resolved, folder)}"
             ) from error
         finally:
-            graceful_stop.ask_here(asks=False)
+            graceful_stop.request_stop(wanted=False)
     return rendered
 
 
@@ -154,7 +154,7 @@ def _finish(folder: RunFolder, start: float) -> api.Finished:
 
 def _end_at_a_checkpoint() -> None:
     """Let training end at its next checkpoint, after the first Ctrl-C."""
-    graceful_stop.ask_here()
+    graceful_stop.request_stop()
     exit_codes.remark("training ends at a checkpoint. Press Ctrl-C again to stop now.")  # to who pressed it
 
 

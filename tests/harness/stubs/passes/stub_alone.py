@@ -6,4 +6,4 @@ from modbench.harness.domain.notes import Notes
 from modbench.harness.domain.passes import Pass
 from modbench.harness.domain.phases import Phase
 
-PASS = Pass(name="stub_alone", run=stub_units.run, notes=Notes, phase=Phase.TIME, alone=True, timed=True, order=8)
+PASS = Pass(name="stub_alone", run=stub_units.run, notes=Notes, phase=Phase.TIME, exclusive=True, timed=True, order=8)

@@ -8,7 +8,7 @@ from typing import Any
 
 from modbench.harness.core import model_specs
 from modbench.harness.core.errors import UsageError
-from modbench.harness.registry import catalogue, discovery, own_models
+from modbench.harness.registry import catalogue, discovery, user_models
 
 
 def is_spec(router: str) -> bool:
@@ -36,9 +36,9 @@ def check(router: str) -> None:
     file: Path | None = Path(where)
     if where.endswith(".py"):
         if not Path(where).is_file():
-            raise UsageError(f"router {router!r}: {own_models.no_python_file(where)}")
+            raise UsageError(f"router {router!r}: {user_models.no_python_file(where)}")
     else:
-        file = own_models.files_of_module(where).get(where)
+        file = user_models.files_of_module(where).get(where)
     if file is None:
         raise UsageError(f"router {router!r}: there is no module {where!r} to import. Write a file as FILE.py:ROUTER.")
     _, problem = discovery.read(file, attribute)
@@ -56,7 +56,7 @@ def load(router: str) -> type[Any]:
         shipped: type[Any] = catalogue.load("routers", router)
         return shipped
     made = _class(router, Path.cwd())
-    if wrong := catalogue.not_a("routers", made):
+    if wrong := catalogue.type_error("routers", made):
         raise UsageError(f"router {router!r} {wrong}.")
     assert isinstance(made, type)
     return made
@@ -65,7 +65,7 @@ def load(router: str) -> type[Any]:
 @functools.lru_cache(maxsize=16)
 def _class(router: str, _from: Path) -> object:
     """The class, the same for every block: importing a file again would make another one."""
-    return own_models.load_user_model(router)
+    return user_models.load_user_model(router)
 
 
 def short(router: str) -> str:

@@ -12,7 +12,7 @@ from modbench.harness.roofline.work import Listed
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class OwnCost(Frozen):
+class UserModelCost(Frozen):
     """Costs of a case of a user's model, which has no closed form.
 
     Attributes:

@@ -15,8 +15,8 @@ from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import UsageError
 from modbench.harness.execution import unit as cold
 from modbench.harness.planning.overrides import Overrides
-from modbench.harness.registry import own_code
-from modbench.harness.registry.own_models import load_user_model
+from modbench.harness.registry import user_code
+from modbench.harness.registry.user_models import load_user_model
 from modbench.harness.results import trust
 from modbench.harness.results.run_folder import RunFolder, read
 from modbench.harness.results.sealed_records import read_record
@@ -46,10 +46,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "state"))
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "path_hooks", list(sys.path_hooks))
-    monkeypatch.setattr(own_code, "_FOLDERS", set())
-    monkeypatch.setattr(own_code, "_USED", set())
-    monkeypatch.setattr(own_code, "_ASIDE", {})
-    monkeypatch.setattr(own_code, "_RAN", {})
+    monkeypatch.setattr(user_code, "_FOLDERS", set())
+    monkeypatch.setattr(user_code, "_USED", set())
+    monkeypatch.setattr(user_code, "_ASIDE", {})
+    monkeypatch.setattr(user_code, "_RAN", {})
     (tmp_path / "tiny.toml").write_text(SUITE)
     (tmp_path / "helper.py").write_text("SAYS, WIDTH = 'current', 8\n")
     (tmp_path / "flat.py").write_text(BUILD)
@@ -59,7 +59,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "other" / "helper.py").write_text("SAYS, WIDTH = 'other', 16\n")
     before = set(sys.modules)
     yield tmp_path
-    own_code.expect({})
+    user_code.expect({})
     sys.path_importer_cache.clear()
     for name in set(sys.modules) - before:
         if name in {"helper", "flat", "late"} or name.startswith("modbench_user"):
@@ -94,7 +94,7 @@ def test_what_a_model_imports_when_it_is_called_is_found_too(here: Path) -> None
     )
     call = load_user_model("sub/mine.py:build")(None)
     load_user_model("other/mine.py:build")
-    own_code.search_all()
+    user_code.search_all()
     assert call() == 7
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from modbench.harness.core.errors import Unmeasured, UsageError, in_short
 from modbench.harness.core.units import human_duration
 from modbench.harness.domain.case import Case
-from modbench.harness.domain.own_cost import OwnCost
+from modbench.harness.domain.user_model_cost import UserModelCost
 from modbench.harness.execution import command
-from modbench.harness.execution.log_supervisor import Keeper
+from modbench.harness.execution.log_supervisor import LogSupervisor
 from modbench.harness.machine import certificate, environment
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.results.outcomes import SURVIVABLE
@@ -28,7 +28,7 @@ TOO_LONG = f"is not counted, as that took longer than {human_duration(LIMIT_S)}"
 BATCHES = 4
 
 
-class OwnCosts:
+class UserModelCosts:
     """Counts each case once, however often it is asked for (`planning/matching.py`).
 
     Args:
@@ -37,9 +37,9 @@ class OwnCosts:
 
     def __init__(self, *, memory: bool = False) -> None:
         self.memory = memory
-        self._known: dict[tuple[Case, bool], OwnCost | str] = {}
+        self._known: dict[tuple[Case, bool], UserModelCost | str] = {}
 
-    def counted(self, cases: Sequence[Case], *, operators: bool = False) -> list[OwnCost | str]:
+    def counted(self, cases: Sequence[Case], *, operators: bool = False) -> list[UserModelCost | str]:
         """The costs of each case, or why they are not known.
 
         Args:
@@ -81,7 +81,7 @@ class OwnCosts:
     def _operators(self, case: Case) -> Listed:
         from modbench.harness.profiling import run_time
 
-        if not case.own:
+        if not case.is_user_model:
             found = run_time.operators(with_facts(_plain(case)), "forward")
             assert found is not None, "a dense model runs on shapes alone"
             return found
@@ -99,17 +99,17 @@ def _plain(case: Case) -> Case:
     return case.model_copy(update={**nothing, "place": place})
 
 
-def _in_processes(cases: Sequence[Case], *, memory: bool, operators: bool) -> Iterator[OwnCost | str]:
+def _in_processes(cases: Sequence[Case], *, memory: bool, operators: bool) -> Iterator[UserModelCost | str]:
     """Count all cases in one process; if a case ends it, the others are counted in a further one."""
-    keeper, done = Keeper(), 0
+    supervisor, done = LogSupervisor(), 0
     while done < len(cases):
-        with keeper.temporary("modbench-count-") as folder:
+        with supervisor.temporary("modbench-count-") as folder:
             left, threads = cases[done:], cases[0].place.threads
-            ended = command.called(
-                child, left, folder, keeper, LIMIT_S, threads=threads, memory=memory, operators=operators
+            ended = command.call_on_cases(
+                child, left, folder, supervisor, LIMIT_S, threads=threads, memory=memory, operators=operators
             )
             found = command.answers(folder)
-        yield from (each if isinstance(each, str) else OwnCost.model_validate(each) for each in found)
+        yield from (each if isinstance(each, str) else UserModelCost.model_validate(each) for each in found)
         done += len(found)
         lost = len(cases) - done if ended is None else min(1, len(cases) - done)
         yield from [TOO_LONG if ended is None else f"ended the process that counted it: {ended}"] * lost
@@ -125,12 +125,12 @@ def child(folder: str, *, memory: bool, operators: bool) -> None:
         operators: whether the operators of a forward pass are recorded too.
     """
     with command.answering(folder) as answer:
-        for case in command.asked(folder):
+        for case in command.given_cases(folder):
             found = count(case, memory=memory, operators=operators)
             answer(found if isinstance(found, str) else found.model_dump(mode="json"))
 
 
-def count(case: Case, *, memory: bool = False, operators: bool = False) -> OwnCost | str:
+def count(case: Case, *, memory: bool = False, operators: bool = False) -> UserModelCost | str:
     """What a user's model costs, counted in this process; a text says why it cannot be counted.
 
     Args:
@@ -154,7 +154,7 @@ def count(case: Case, *, memory: bool = False, operators: bool = False) -> OwnCo
     return f"cannot be counted: {'; '.join(reasons)}"
 
 
-def _counted_on(case: Case, device: str) -> OwnCost:
+def _counted_on(case: Case, device: str) -> UserModelCost:
     import torch
 
     from modbench.harness.flops import counter
@@ -173,7 +173,7 @@ def _counted_on(case: Case, device: str) -> OwnCost:
     if forward == 0:
         raise ValueError(f"the counter has no formula for {', '.join(unknown) or 'any of its operators'}")
     params = sum(parameter.numel() for parameter in module.parameters())
-    return OwnCost(params=params, forward=forward, computed=device != "meta", unknown=unknown)
+    return UserModelCost(params=params, forward=forward, computed=device != "meta", unknown=unknown)
 
 
 def _memory(case: Case) -> dict[str, object]:

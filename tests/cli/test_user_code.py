@@ -19,10 +19,10 @@ from modbench import api
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.files import now
 from modbench.harness.domain.case import UnitOfWork
-from modbench.harness.domain.records import Gap, Record
+from modbench.harness.domain.records import Missing, Record
 from modbench.harness.execution import worker
 from modbench.harness.planning.overrides import Overrides
-from modbench.harness.registry import catalogue, discovery, own_code, own_models
+from modbench.harness.registry import catalogue, discovery, user_code, user_models
 from modbench.harness.results import trust
 from modbench.harness.results.outcomes import attempt
 from modbench.harness.results.run_folder import RunFolder, read
@@ -53,10 +53,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("MODBENCH_STATE", str(tmp_path / "state"))
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "path_hooks", list(sys.path_hooks))
-    monkeypatch.setattr(own_code, "_FOLDERS", set())
-    monkeypatch.setattr(own_code, "_RAN", {})  # what these tests edit is no file of a later one's run
+    monkeypatch.setattr(user_code, "_FOLDERS", set())
+    monkeypatch.setattr(user_code, "_RAN", {})  # what these tests edit is no file of a later one's run
     yield tmp_path
-    own_code.expect({})
+    user_code.expect({})
     sys.path_importer_cache.clear()
     for name in [name for name in sys.modules if name.split(".")[0] in {"mine", "package"} or "modbench_user" in name]:
         del sys.modules[name]
@@ -100,19 +100,19 @@ def test_a_compiled_file_beside_the_source_is_not_run(
         py_compile.compile(str(file), invalidation_mode=mode)
         file.write_text(BUILD)
         os.utime(file, (1e9, 1e9))  # the same size and time: Python sees no difference
-    build = own_models.load_user_model(spec)
+    build = user_models.load_user_model(spec)
     assert callable(build)
 
 
 def test_a_file_that_changed_is_not_run(here: Path) -> None:
     file = here / "mine.py"
     file.write_text(BUILD)
-    own_code.expect({str(file): hashlib.sha256(file.read_bytes()).hexdigest()})
-    assert callable(own_models.load_user_model("mine.py:build"))
+    user_code.expect({str(file): hashlib.sha256(file.read_bytes()).hexdigest()})
+    assert callable(user_models.load_user_model("mine.py:build"))
     file.write_text("# better\n" + BUILD)
     for spec in ("mine.py:build", "mine:build"):
         with pytest.raises(UsageError, match=r"mine\.py changed.*--trust"):
-            own_models.load_user_model(spec)
+            user_models.load_user_model(spec)
 
 
 @pytest.mark.slow
@@ -168,13 +168,13 @@ def test_a_failure_names_the_line_of_a_users_file(
     file.write_text(
         "import torch\ndef inner():\n    torch.nn.Linear(2, 2)(torch.ones(3))\ndef build(config):\n    inner()\n"
     )
-    gap = attempt(lambda: own_models.load_user_model(f"{file}:build")(None))
-    assert isinstance(gap, Gap)
+    gap = attempt(lambda: user_models.load_user_model(f"{file}:build")(None))
+    assert isinstance(gap, Missing)
     assert gap.reason is not None
     assert gap.reason.startswith("RuntimeError: ")
     assert gap.reason.endswith(f" ({named}, line 3)")
     gap = attempt(lambda: dict[str, int]()["x"])
-    assert isinstance(gap, Gap)
+    assert isinstance(gap, Missing)
     assert gap.reason == "KeyError: 'x'"
 
 
@@ -207,7 +207,7 @@ def anew() -> None:
     """As in another process: nothing is imported, nothing ran."""
     for name in [name for name in sys.modules if name.partition(".")[0] in {"parts", "package"}]:
         del sys.modules[name]
-    own_code._RAN.clear()
+    user_code._RAN.clear()
 
 
 def run_one(folder: RunFolder, unit: UnitOfWork) -> Record:
@@ -289,7 +289,7 @@ from modbench.harness.core.contracts import Metric
 spec = importlib.util.spec_from_file_location("beside", {beside!r})
 beside = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(beside)
-METRICS = (Metric("weights/{name}", "B", "lower", "inspect", "Weights.", beside.measure, made_in="inspect"),)
+METRICS = (Metric("weights/{name}", "B", "lower", "inspect", "Weights.", beside.measure, measured_by="inspect"),)
 """
 
 
@@ -309,7 +309,7 @@ def test_what_an_included_metric_loads_is_held_too_and_one_that_is_not_used_is_n
     unit = next(unit for unit in plan.units if unit.made_in == "inspect")
     for name in [name for name in sys.modules if name.startswith("modbench_include.")]:
         del sys.modules[name]
-    for cached in (catalogue._metrics, catalogue._usable, catalogue._passes, catalogue._needed):
+    for cached in (catalogue._metrics, catalogue._usable, catalogue._passes, catalogue._with_sources):
         cached.cache_clear()
     assert set(worker.run_unit(unit, folder).code or {}) == {"bench/beside_used.py", "bench/metrics/used.py"}
 
@@ -323,20 +323,20 @@ def test_a_package_that_is_installed_in_place_is_the_users_own(here: Path, monke
     monkeypatch.syspath_prepend(here / "elsewhere")
     (here / "work").mkdir()
     monkeypatch.chdir(here / "work")
-    own_models.load_user_model("package.model:build")
-    assert set(own_code.ran()) == {str(inner / name) for name in ("__init__.py", "model.py", "parts.py")}
+    user_models.load_user_model("package.model:build")
+    assert set(user_code.ran()) == {str(inner / name) for name in ("__init__.py", "model.py", "parts.py")}
 
 
 def test_files_that_another_process_ran_count_as_if_they_had_run_here(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A trial of the pass `fit` is a process of its own, and ends before its unit writes the record."""
-    monkeypatch.setattr(own_code, "_RAN", {})
+    monkeypatch.setattr(user_code, "_RAN", {})
     agree = functools.partial(trust.first, tmp_path)
-    own_code.expect({}, agree)
-    own_code.take({"/parts.py": "a"})
-    assert own_code.ran() == own_code.hashes() == {"/parts.py": "a"}
-    own_code.take({"/parts.py": "a"})
+    user_code.expect({}, agree)
+    user_code.take({"/parts.py": "a"})
+    assert user_code.ran() == user_code.hashes() == {"/parts.py": "a"}
+    user_code.take({"/parts.py": "a"})
     with pytest.raises(UsageError, match=r"/parts\.py changed"):
-        own_code.take({"/parts.py": "b"})
-    own_code.expect({})
+        user_code.take({"/parts.py": "b"})
+    user_code.expect({})

@@ -13,9 +13,9 @@ from torch import Tensor
 from modbench.harness.core.config import ModelConfig
 from modbench.harness.core.errors import Unmeasured, UsageError
 from modbench.harness.domain.case import Case, Place
-from modbench.harness.flops import own_router
+from modbench.harness.flops import user_router
 from modbench.harness.passes import count
-from modbench.harness.registry import own_routers
+from modbench.harness.registry import user_routers
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.subject.generation import set_missing
 from modbench.harness.training.held_out import why_not_causal
@@ -126,20 +126,20 @@ def test_a_router_without_products_costs_nothing() -> None:
 
 def test_counting_leaves_the_router_as_it_was(mlp: str) -> None:
     module = build("mod", router=mlp, capacity=0.5)
-    routers = own_router.routers_in(module, own=True)
+    routers = user_router.routers_in(module, own=True)
     assert list(routers) == ["blocks.1.router", "blocks.3.router"]
     before = {path: set(vars(router)) for path, router in routers.items()}
-    _, found = own_router.forward(module, tokens(), routers)
+    _, found = user_router.forward(module, tokens(), routers)
     assert found.total > 0
     assert {path: set(vars(router)) for path, router in routers.items()} == before
-    assert own_router.routers_in(module, own=False) == {}
+    assert user_router.routers_in(module, own=False) == {}
 
 
 def test_a_method_that_calls_another_is_counted_once(mlp: str) -> None:
     """Its loss scores."""
-    router: Any = own_router.routers_in(build("mod", router=mlp, capacity=0.5), own=True)["blocks.1.router"]
+    router: Any = user_router.routers_in(build("mod", router=mlp, capacity=0.5), own=True)["blocks.1.router"]
     x_BTD = torch.ones(B, T, D)
-    with own_router.tallied({"router": router}) as found:
+    with user_router.tallied({"router": router}) as found:
         router.loss(x_BTD, x_BTD[..., 0], None, None)
     assert found.total == 2 * B * T * (D * 2 * D + 2 * D)
 
@@ -206,8 +206,8 @@ def test_names_are_checked_without_running_code(tmp_path: Path, mlp: str) -> Non
     file = tmp_path / "runs.py"
     file.write_text(f"open({str(mark)!r}, 'w')\nROUTER = 1\n")
     (tmp_path / "bad.py").write_text("def (")
-    own_routers.check(mlp)
-    own_routers.check(f"{file}:ROUTER")
+    user_routers.check(mlp)
+    user_routers.check(f"{file}:ROUTER")
     for spec, said in (
         (f"{file}:Other", "it defines no Other"),
         (f"{file}", "names no class"),
@@ -217,14 +217,14 @@ def test_names_are_checked_without_running_code(tmp_path: Path, mlp: str) -> Non
         ("nrom", "Did you mean 'norm'"),
     ):
         with pytest.raises(UsageError, match=said):
-            own_routers.check(spec)
+            user_routers.check(spec)
     assert not mark.exists()
 
 
 def test_short_names() -> None:
-    assert own_routers.short("a/mine.py:ROUTER") == "mine"
-    assert own_routers.short("a/mine.py:Mine") == "mine:Mine"
-    assert own_routers.short("norm") == "norm"
+    assert user_routers.short("a/mine.py:ROUTER") == "mine"
+    assert user_routers.short("a/mine.py:Mine") == "mine:Mine"
+    assert user_routers.short("norm") == "norm"
 
 
 def test_the_base_classes_agree() -> None:

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 from modbench.harness.core.config import ROUTING_KEYS, ModelConfig
 from modbench.harness.core.errors import UsageError, near_path
 from modbench.harness.core.model_specs import Value
-from modbench.harness.registry import own_code, signatures
+from modbench.harness.registry import signatures, user_code
 from modbench.harness.registry.model_sources import SourcedModel, sourced
 from modbench.harness.registry.signatures import Module, signature_of
 
@@ -188,18 +188,18 @@ def load_user_model(spec: str, given: Mapping[str, Any] | None = None) -> Callab
 
 
 def _module_of_name(name: str) -> ModuleType:
-    own_code.search_first(Path.cwd())
+    user_code.search_first(Path.cwd())
     for module, file in files_of_module(name).items():
         # A package of the user's that is installed in place lies elsewhere; what it imports of its own is the user's too.
         if file.name == "__init__.py" and module.partition(".")[0] != "modbench":
-            own_code.import_from_source(file.parent)
+            user_code.import_from_source(file.parent)
     return importlib.import_module(name)
 
 
 def _module_of_file(path: Path) -> ModuleType:
     file = path.resolve()
-    own_code.search_first(file.parent, Path.cwd())
-    return own_code.module_from_file(path, own_code.import_name(file))
+    user_code.search_first(file.parent, Path.cwd())
+    return user_code.module_from_file(path, user_code.import_name(file))
 
 
 # The parameters of the function in which a name stands; None outside of functions.

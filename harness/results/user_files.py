@@ -20,7 +20,7 @@ from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.model_specs import Pairs, is_user_model
 from modbench.harness.domain.case import Case, UnitOfWork
-from modbench.harness.registry import catalogue, discovery, own_code, own_models
+from modbench.harness.registry import catalogue, discovery, user_code, user_models
 from modbench.harness.registry.discovery import KINDS
 from modbench.harness.registry.model_sources import sourced
 
@@ -31,7 +31,7 @@ Kind = Literal["model", "router", "addition", "corpus", "task", "launcher", "sin
 What = Literal["file", "folder", "fetched", "options", "sent", "missing"]
 
 
-class OwnFile(Frozen):
+class UserFile(Frozen):
     """A file of the user's that a run depends on.
 
     Attributes:
@@ -62,7 +62,7 @@ class OwnFile(Frozen):
         return self.sha256 or (None if self.what == "missing" else self.path or self.name)
 
 
-def of(units: Iterable[UnitOfWork], launcher: str, options: Sequence[str] | None = None) -> tuple[OwnFile, ...]:
+def of(units: Iterable[UnitOfWork], launcher: str, options: Sequence[str] | None = None) -> tuple[UserFile, ...]:
     """The user's files that these units run or read. Nothing is imported; files are read to be hashed.
 
     Args:
@@ -83,24 +83,24 @@ def of(units: Iterable[UnitOfWork], launcher: str, options: Sequence[str] | None
     ):
         found += [_text(kind, path) for path in paths]  # type: ignore[arg-type]  # the two kinds above
     # Shipped sinks but one may send what they get to a server.
-    found += [OwnFile(kind="sink", name=name, what="sent") for name in sorted(sinks(units) - {"tensorboard"})]
+    found += [UserFile(kind="sink", name=name, what="sent") for name in sorted(sinks(units) - {"tensorboard"})]
     if options is not None and (launcher != "local" or options):
-        found.append(OwnFile(kind="launcher", name=shlex.join([launcher, *options]), what="options"))
+        found.append(UserFile(kind="launcher", name=shlex.join([launcher, *options]), what="options"))
     return tuple(found)
 
 
-def imports(ran: Mapping[str, str], others: Iterable[OwnFile]) -> tuple[tuple[OwnFile, ...], tuple[OwnFile, ...]]:
+def imports(ran: Mapping[str, str], others: Iterable[UserFile]) -> tuple[tuple[UserFile, ...], tuple[UserFile, ...]]:
     """Files that the plan does not name and that units ran: as they are now, and as they were.
 
     Args:
-        ran: SHA-256 by name (`own_code.name_of`).
+        ran: SHA-256 by name (`user_code.name_of`).
         others: the files that the plan names.
     """
     here = Path.cwd()
-    known = {own_code.name_of(each.path, here) for each in others if each.path}
+    known = {user_code.name_of(each.path, here) for each in others if each.path}
     found = [(_file("import", name, here / name), sha256) for name, sha256 in sorted(ran.items()) if name not in known]
     return tuple(file for file, _ in found), tuple(
-        OwnFile(kind="import", name=file.name, path=file.path, sha256=sha256) for file, sha256 in found
+        UserFile(kind="import", name=file.name, path=file.path, sha256=sha256) for file, sha256 in found
     )
 
 
@@ -110,22 +110,22 @@ def _models(cases: Sequence[Case]) -> list[tuple[str, Pairs]]:
     return list(dict.fromkeys((case.model, case.options if sourced(case.model) else ()) for case in own))
 
 
-def _files_of(kind: Kind, model: str, given: Pairs = ()) -> Iterator[OwnFile]:
+def _files_of(kind: Kind, model: str, given: Pairs = ()) -> Iterator[UserFile]:
     if found := sourced(model, given):
         try:
             yield from (_file(kind, f"{model} ({path.name})", path) for path in found.files())
         except UsageError:  # it is gone
-            yield OwnFile(kind=kind, name=model, what="missing")
+            yield UserFile(kind=kind, name=model, what="missing")
         return
     where = model.rpartition(":")[0] or model
     if where.endswith(".py"):
         yield _file(kind, model, Path(where))
         return
-    files = own_models.files_of_module(where)
+    files = user_models.files_of_module(where)
     for module, file in files.items():
         yield _file(kind, model if module == where else f"{model} ({module})", file)
     if where not in files:  # a module without a file, or none
-        yield OwnFile(kind=kind, name=model, what="missing")
+        yield UserFile(kind=kind, name=model, what="missing")
 
 
 def sinks(units: Sequence[UnitOfWork]) -> set[str]:
@@ -133,7 +133,7 @@ def sinks(units: Sequence[UnitOfWork]) -> set[str]:
     return {unit.protocol.train.log_to for unit in units if unit.protocol.train and unit.protocol.train.log_to}
 
 
-def _additions(units: Sequence[UnitOfWork], cases: Sequence[Case], launcher: str) -> Iterator[OwnFile]:
+def _additions(units: Sequence[UnitOfWork], cases: Sequence[Case], launcher: str) -> Iterator[UserFile]:
     """Files of included folders and of packages that take part in measuring; doubts and panels do not."""
     metrics = {key for unit in units for key in (*unit.comparison.metrics, *(made.key for made in unit.facts.makes))}
     used = {
@@ -153,14 +153,14 @@ def _additions(units: Sequence[UnitOfWork], cases: Sequence[Case], launcher: str
                 yield _file("addition", f"{kind}/{name}", entry.path)
 
 
-def _text(kind: Kind, asked: str) -> OwnFile:
+def _text(kind: Kind, asked: str) -> UserFile:
     """The source of a corpus or task: `PATH`, `PATH?option=value`, or `hf:NAME`, which may also name a file."""
     name = asked.removeprefix("hf:")
     path = Path(name)
     if not _exists(path) and "?" in name:
         path = Path(name.rpartition("?")[0])
     if asked.startswith("hf:") and not _exists(path):
-        return OwnFile(kind=kind, name=asked, what="fetched")
+        return UserFile(kind=kind, name=asked, what="fetched")
     return _file(kind, asked, path)
 
 
@@ -171,12 +171,12 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def _file(kind: Kind, name: str, path: Path) -> OwnFile:
+def _file(kind: Kind, name: str, path: Path) -> UserFile:
     at = str(path.absolute())
     if not _exists(path):
-        return OwnFile(kind=kind, name=name, what="missing", path=at)
+        return UserFile(kind=kind, name=name, what="missing", path=at)
     if not path.is_file():  # a device is not read
-        return OwnFile(kind=kind, name=name, what="folder" if path.is_dir() else "missing", path=at)
+        return UserFile(kind=kind, name=name, what="folder" if path.is_dir() else "missing", path=at)
     size = path.stat().st_size
     digest, left = hashlib.sha256(), size
     try:
@@ -185,8 +185,8 @@ def _file(kind: Kind, name: str, path: Path) -> OwnFile:
                 digest.update(block)
                 left -= len(block)
     except OSError:
-        return OwnFile(kind=kind, name=name, what="missing", path=at, size=size)
-    return OwnFile(kind=kind, name=name, path=at, size=size, sha256=digest.hexdigest())
+        return UserFile(kind=kind, name=name, what="missing", path=at, size=size)
+    return UserFile(kind=kind, name=name, path=at, size=size, sha256=digest.hexdigest())
 
 
 class Origin(Frozen):
