@@ -33,7 +33,6 @@ from modbench.reports.tables.cell import columns_of
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import PER_TOKEN, in_flops, seeds_in_words
 from modbench.reports.wording import name
-from modbench.reports.writers.number_format import grid_point
 
 COLUMNS = (
     *("budget", "variant", "metric", "best_arm", "best_size", "best_params", "best_forward_share", "best_step_share"),
@@ -340,9 +339,9 @@ def _table(loaded: Loaded, rows: Sequence[Curve]) -> Table:
     for metric, title in TABLES:
         if metric in loaded.run.plan.suite.metrics:
             for length in lengths:
-                where = f", {grid_point('T', length)}" * (len(lengths) > 1)
+                words = "{title}" + ", T = {T}" * (len(lengths) > 1)
                 cells = [_measured(loaded, metric, length, case, cases[0]) for case in cases]
-                columns += [(f"{title}{where}", cells)] * any(cell is not None for cell in cells)
+                columns += [(Sentence(words, title=title, T=length), cells)] * any(cell is not None for cell in cells)
     titles, cells_of = zip(*columns, strict=True)
     return Table("the best sizes", titles, [*zip(*cells_of, strict=True)], notes=[_below(loaded, rows, confirmed)])
 
@@ -446,12 +445,9 @@ def _fitted(row: Mapping[Any, Any]) -> Value:
     difference = Estimate.of(
         *(row[f"optimum_{column}"] for column in ("difference", "ci_low", "ci_high")), kind="difference", unit="nat"
     )
-    return Sentence(
-        "{params}: {loss}" + ", {difference}" * (difference.value is not None),
-        params=Estimate(row["optimum_params"], unit="param"),
-        loss=Estimate(row["optimum_loss"], unit="nat"),
-        difference=difference,
-    )
+    words = "{params}: {loss}" + ", {difference}" * (difference.value is not None)
+    params, loss = Estimate(row["optimum_params"], unit="param"), Estimate(row["optimum_loss"], unit="nat")
+    return Sentence(words, params=params, loss=loss, difference=difference)
 
 
 def _rates(loaded: Loaded) -> Iterator[Sequence[Value]]:

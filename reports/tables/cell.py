@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
 from modbench.harness.domain.notes import SomeNotes, TrainNotes
 from modbench.harness.domain.records import Failure, Outcome
 from modbench.harness.stats import effects
+from modbench.reports.model import Listed, Value
 
 
 class Trouble(NamedTuple):
@@ -114,3 +115,9 @@ def columns_of(found: Interval, value: str = "value", before: str = "") -> dict[
 def joined_reasons(reasons: list[str | None]) -> str | None:
     """Join reasons, of which some may be joined already, into one cell, each once; None if there are none."""
     return "; ".join(dict.fromkeys(each for reason in reasons if reason for each in reason.split("; "))) or None
+
+
+def listed_reasons(reasons: Iterable[Value]) -> Listed | None:
+    """Return the same of reasons that a writer phrases."""
+    known = tuple(reason for reason in reasons if reason)
+    return Listed(known, "; ", once=True) if known else None
