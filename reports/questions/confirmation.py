@@ -34,7 +34,6 @@ from modbench.reports.questions.isoflop import attention, without_size
 from modbench.reports.tables.cell import columns_of
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import in_flops
-from modbench.reports.writers.number_format import typed
 
 COLUMNS = (
     *("budget", "count", "variant", "case_id", "role", "baseline_variant", "baseline_case_id", "seeds"),
@@ -192,13 +191,13 @@ def _speedup(loaded: Loaded, made: Confirmation, told: Confirmed, budget: float)
         if case.budget < budget and case.variant == made.anchor:
             cheaper.add(case.budget)
         # Each budget has curves of its own; one fit of all of them knows the spread best.
-        runs.append(Run(f"{case.variant} {typed(case.budget)}", place_of(case), unit.protocol.seed, loss))
+        runs.append(Run(f"{case.variant} {case.budget}", place_of(case), unit.protocol.seed, loss))
     if not cheaper:
         return EffectiveSpeedup(
             reason="the anchor was trained with no smaller budget: [isoflop] anchor_budgets names some"
         )
     fitted, below = JointFit(runs), max(cheaper)
-    there, here = ((side, fitted.best(side)) for side in (f"{made.anchor} {typed(each)}" for each in (below, budget)))
+    there, here = ((side, fitted.best(side)) for side in (f"{made.anchor} {each}" for each in (below, budget)))
     fall, last = fitted.apart(*there, *here), compared.looks[-1]
     if fall.low is None or fall.high is None:
         return EffectiveSpeedup(
@@ -385,12 +384,12 @@ def _against(answer: Answer, compared: Compared, at: Sentence | None) -> Sentenc
         "equivalent": "{best} and {other} differ by less than {margin}: {how}",
     }.get(found.verdict or "", "{best} against {other} is not decided: {how}{needed}")
     return Sentence(
-        where + words + "." + " {reason}." * (found.reason is not None),
+        where + words + "." + " {reason}." * (compared.reason is not None),
         **known,
         how=_difference(answer, compared, found),
         margin=answer.margin,
         needed=_needed(answer, compared) or "",
-        reason=found.reason and f"{found.reason[:1].upper()}{found.reason[1:]}",
+        reason=compared.reason and f"{compared.reason[:1].upper()}{compared.reason[1:]}",
         found=found,
     )
 
@@ -437,13 +436,10 @@ def doubts(loaded: Loaded) -> Iterator[Sentence]:
     for answer in answers(loaded):
         told = answer.confirmed
         if told.planned and (told.wanted is None or told.wanted > told.planned):
-            yield Sentence(
-                "The spread over seeds when exploring asked for {wanted} fresh seeds of each arm to show a difference of "
-                "{margin} with 80 % power; the suite allows {planned}.",
-                wanted="more than 2,000" if told.wanted is None else told.wanted,
-                margin=answer.margin,
-                planned=told.planned,
-            )
+            words = "The spread over seeds when exploring asked for {wanted} fresh seeds of each arm to show a difference of "
+            words += "{margin} with 80 % power; the suite allows {planned}."
+            wanted = "more than 2,000" if told.wanted is None else told.wanted
+            yield Sentence(words, wanted=wanted, margin=answer.margin, planned=told.planned)
         yield from _between_sizes(loaded, answer)
 
 
@@ -460,13 +456,12 @@ def _between_sizes(loaded: Loaded, answer: Answer) -> Iterator[Sentence]:
             continue
         gain = fitted.predicted(side.case.variant)[place_of(side.case)].value - optimum.loss.value
         if gain > LEAST * answer.confirmed.margin:
-            yield Sentence(
-                "The sweep's fit expects {arm} to be {gain} per token better at {params} parameters, between the sizes trained: "
-                "a size there may change the answer.",
-                arm=answer.name(role),
-                gain=Estimate(gain, unit="nat"),
-                params=Estimate(math.exp(optimum.place.value), unit="param"),
+            words = (
+                "The sweep's fit expects {arm} to be {gain} per token better at {params} parameters, between the sizes "
             )
+            words += "trained: a size there may change the answer."
+            params = Estimate(math.exp(optimum.place.value), unit="param")
+            yield Sentence(words, arm=answer.name(role), gain=Estimate(gain, unit="nat"), params=params)
 
 
 def blocks(loaded: Loaded) -> Iterator[Block]:

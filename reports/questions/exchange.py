@@ -25,12 +25,12 @@ from modbench.harness.stats import effects, memo
 from modbench.harness.stats.exchange import FEW_POINTS, NOT_FALLING, Crossing, Rate, crossing, rate
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
 from modbench.reports.tables import pair_verdicts
-from modbench.reports.tables.cell import Trouble, columns_of, joined_reasons
+from modbench.reports.tables.cell import Trouble, columns_of, listed_reasons
 from modbench.reports.tables.findings import between
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import NATS, PER_TOKEN, in_flops, lengths, unit_of
 from modbench.reports.wording import name, short
-from modbench.reports.writers.number_format import grid_point, plain
+from modbench.reports.writers.data import frame
 
 COLUMNS = (
     *("arm", "model", "capacity", "budget", "seq_len", "batch_size", "dtype", "metric", "unit", "loss_metric"),
@@ -85,7 +85,7 @@ class Price:
     trouble: Trouble | None = None
     plain: Estimate = NO_RATIO
     labels: tuple[Label, ...] = ()
-    reason: str | None = None
+    reason: Value = None
     whole_run: bool = False
 
     @property
@@ -101,7 +101,7 @@ class Price:
         return said.replace("a train step", "the training run") if self.whole_run else said
 
 
-def unpriced(metric: Metric, place: Place | None, trouble: Trouble, reason: str | None = None) -> Price:
+def unpriced(metric: Metric, place: Place | None, trouble: Trouble, reason: Value = None) -> Price:
     """Return what there is of a price where something was not measured."""
     return Price(metric, place, Rate("none", reason=trouble.reason), trouble, reason=reason)
 
@@ -129,7 +129,7 @@ class Exchange:
     loss: str
     place: Crossing | None
     prices: tuple[Price, ...] = ()
-    reason: str | None = None
+    reason: Value = None
     check: bool = False
     at: int | None = None
     means: tuple[float, ...] = ()
@@ -137,9 +137,9 @@ class Exchange:
     unit: str = NATS
 
     @property
-    def where(self) -> str:
+    def where(self) -> Value:
         """The training length after a name, where the run has several: ` at T = 512`."""
-        return f" at {grid_point('T', self.at)}" if self.at else ""
+        return Sentence(" at T = {at}", at=self.at) if self.at else ""
 
     @property
     def same(self) -> Case | None:
@@ -217,7 +217,7 @@ class _Maker:
             else:
                 place = crossing(list(known.values()), own, turns=case.budget is not None)
                 left_out = [f"left out of the ladder, without {key}: {c.arm}" for c in dense if c not in known]
-                reason = joined_reasons(
+                reason = listed_reasons(
                     [CHECK if check else None, STRAIGHT if len(known) == 2 and not check else None, *left_out]
                 )
                 unit, factor = unit_of(self.loaded)
@@ -266,14 +266,14 @@ class _Maker:
         assert held.place is not None, "it has a loss"
         at = {each.arm: each for each in where.arms}
         sides = [at[each.arm] for each in (case, *held.ladder)]
-        reasons = [held.reason, _elsewhere(where.place, case.place)]
+        reasons: list[Value] = [held.reason, _elsewhere(where.place, case.place)]
         for side in sides:
             trouble = tables.trouble(side, metric)
             if trouble is None and not self._counted(metric):
                 trouble = tables.anchor_trouble(side, metric)
             if trouble is not None:
                 said = trouble.reason if side is sides[0] else f"{side.arm}: {trouble.reason}"
-                return unpriced(metric, where.place, trouble._replace(reason=said), joined_reasons(reasons))
+                return unpriced(metric, where.place, trouble._replace(reason=said), listed_reasons(reasons))
         steps = self._steps_over(metric, held)
         if any(steps):
             reasons.append(WHOLE_RUN)
@@ -283,7 +283,7 @@ class _Maker:
         warned = [*tables.row_labels(case, tables.metrics[held.loss]), *tables.row_labels(sides[0], metric)]
         warned += [*pair_verdicts.machine_labels(tables, sides[0], metric), *[Label.CONTAMINATED] * contaminated]
         return Price(
-            metric, where.place, made, None, plain, tuple(dict.fromkeys(warned)), joined_reasons(reasons), any(steps)
+            metric, where.place, made, None, plain, tuple(dict.fromkeys(warned)), listed_reasons(reasons), any(steps)
         )
 
     def _measured(self, metric: Metric, held: Exchange) -> Comparison | None:
@@ -349,15 +349,11 @@ class _Maker:
         return plain, contaminated
 
 
-def _elsewhere(place: Place, trained: Place) -> str | None:
+def _elsewhere(place: Place, trained: Place) -> Sentence | None:
     if place.seq_len == trained.seq_len:
         return None
-    said = Sentence(
-        "compute at T = {here}; nothing was measured at the training length, {trained}",
-        here=place.seq_len,
-        trained=trained.seq_len,
-    )
-    return plain(said)
+    words = "compute at T = {here}; nothing was measured at the training length, {trained}"
+    return Sentence(words, here=place.seq_len, trained=trained.seq_len)
 
 
 def _illustrated(made: Rate) -> Rate:
@@ -373,8 +369,8 @@ def _illustrated(made: Rate) -> Rate:
 
 def table(loaded: Loaded, made: Sequence[Exchange] | None = None) -> pd.DataFrame:
     """Return `exchange.csv`: one row per arm, budget, number format and currency; empty without losses or a dense ladder."""
-    rows = [_row(each, price) for each in (exchanges(loaded) if made is None else made) for price in each.prices]
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"seeds": "Int64", "launches": "Int64"})
+    rows = (_row(each, price) for each in (exchanges(loaded) if made is None else made) for price in each.prices)
+    return frame(rows, COLUMNS).astype({"seeds": "Int64", "launches": "Int64"})
 
 
 def _row(made: Exchange, price: Price) -> dict[str, Any]:
@@ -395,10 +391,10 @@ def _row(made: Exchange, price: Price) -> dict[str, Any]:
         "labels": labels.joined(price.labels),
     }
     if price.trouble is not None:
-        return row | {"status": price.trouble.status, "reason": joined_reasons([price.trouble.reason, price.reason])}
+        return row | {"status": price.trouble.status, "reason": listed_reasons([price.trouble.reason, price.reason])}
     told = {"kind": found.kind, "seeds": found.seeds, "launches": found.launches or None}
     if found.kind == "none":
-        reason = joined_reasons([f"no effective speed-up at this budget: {found.reason}", price.reason])
+        reason = listed_reasons([f"no effective speed-up at this budget: {found.reason}", price.reason])
         return row | told | {"status": "skipped", "reason": reason}
     illustration = f"illustration, no claim: {found.reason}" if found.illustration else None
     closed = not found.illustration and (found.low is not None or found.high is not None)
@@ -409,7 +405,7 @@ def _row(made: Exchange, price: Price) -> dict[str, Any]:
             **columns_of(found, "effective_speedup"),
             "ci_level": effects.LEVEL if closed else None,
             "status": "ok",
-            "reason": joined_reasons([illustration, price.reason]),
+            "reason": listed_reasons([illustration, price.reason]),
         }
     )
 
@@ -458,8 +454,9 @@ def without_rate(made: Sequence[Exchange]) -> list[Sentence]:
     said = []
     for reason, those in grouped((why_not(each), each) for each in arms if not each.stated).items():
         budgets = [in_flops(budget) for budget in sorted({each.case.budget for each in those if each.case.budget})]
-        where = Listed([grid_point("T", at) for at in sorted({each.at for each in those if each.at})], last=" and ")
-        words = "No effective speed-up" + " at {where}" * bool(where.values) + " for {arms}" * (len(those) < len(arms))
+        trained = sorted({each.at for each in those if each.at})
+        where = Listed([Sentence("T = {at}", at=at) for at in trained], last=" and ")
+        words = "No effective speed-up" + " at {where}" * bool(trained) + " for {arms}" * (len(those) < len(arms))
         words += " at {budgets}: {reason}." if budgets else " at this budget: {reason}."
         names = Listed([*dict.fromkeys(name(each.case) for each in those)], last=" and ")
         said.append(Sentence(words, where=where, arms=names, budgets=Listed(budgets, " and "), reason=reason))
@@ -492,13 +489,14 @@ def sentence(each: Exchange) -> Sentence:
     better = first.kind == "bound_below"
     side = "below the best" if better else "above the smallest"
     return Sentence(
-        f"Effective speed-up of {{arm}}{each.where}"
+        "Effective speed-up of {arm}{where}"
         + " at {budget}" * bool(each.case.budget)
         + ": {rates} ({seeds})"
         + f"; it ends {side} dense model measured, {{mean}} against {{dense}} {{unit}}" * outside
         + " (but: {doubts})" * bool(doubts := _doubts(each))
         + ".",
         arm=each.case,
+        where=each.where,
         budget=in_flops(each.case.budget) if each.case.budget else "",
         rates=Listed([_priced(price, first) for price in each.stated]),
         seeds=_illustrates(first) if first.illustration else _seeds(first.seeds),
@@ -565,11 +563,14 @@ def _ladder(each: Exchange) -> Sentence:
 
 
 def _check(each: Exchange) -> Sentence:
-    words = (
-        f"Check of the dense ladder{each.where}: {{arm}} against the others has {{rate}} in {{currency}}, should be 1."
-    )
+    words = "Check of the dense ladder{where}: {arm} against the others has {rate} in {currency}, should be 1."
     first = each.stated[0]
-    return Sentence(words, arm=short(each.case), rate=first.speedup, currency=first.currency)
+    return Sentence(words, where=each.where, arm=short(each.case), rate=first.speedup, currency=first.currency)
+
+
+def called(each: Exchange) -> Sentence:
+    """Name an arm in a figure or a table."""
+    return Sentence("{arm}{where}" + " (check)" * each.check, arm=short(each.case), where=each.where)
 
 
 def numbers(shown: Sequence[Exchange]) -> Table:
@@ -582,7 +583,7 @@ def _shown(each: Exchange) -> Iterator[Sequence[Value]]:
     for price in each.stated:
         found = price.rate
         yield (
-            short(each.case) + each.where + " (check)" * each.check,
+            called(each),
             price.currency,
             price.speedup,
             "illustration" if found.illustration else "",
