@@ -15,6 +15,7 @@ from modbench.harness.core.labels import Label
 from modbench.harness.stats import contamination, effects, gate_looks, paired, verdicts
 from modbench.harness.stats.gate_looks import Looked
 from modbench.harness.stats.verdicts import Estimates
+from modbench.reports.model import Estimate, Sentence, Value
 from modbench.reports.questions import revisions
 from modbench.reports.questions.gate.comparer import FLATTERED, other_quantity
 from modbench.reports.questions.gate.fail_on import FailOn
@@ -24,7 +25,6 @@ from modbench.reports.questions.revisions import Row
 from modbench.reports.tables import provenance
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.tables.pair_verdicts import APART
-from modbench.reports.writers.number_format import about, plain
 
 RATIO = "time of the first side ÷ that of the second"
 # What is said of a case that one side lacks, by that side.
@@ -92,7 +92,7 @@ def look(
     )
 
 
-def _judged(candidate: _Candidate, looked: Looked, fooled: str | None, edge: float) -> GateFinding:
+def _judged(candidate: _Candidate, looked: Looked, fooled: Value, edge: float) -> GateFinding:
     finding = candidate.finding
     typical = ratio(*map(math.exp, (looked.value, looked.low, looked.high)))
     if finding.verdict or fooled:
@@ -101,12 +101,14 @@ def _judged(candidate: _Candidate, looked: Looked, fooled: str | None, edge: flo
     return replace(finding, typical=typical, changes=(change,), verdict=looked.word)
 
 
-def _fooled(timed: Sequence[_Candidate], margin: float) -> list[str | None]:
+def _fooled(timed: Sequence[_Candidate], margin: float) -> list[Sentence | None]:
     """Of each case why this machine cannot tell the sides apart: the first side came out different from itself."""
     twins = {i: effects.over_launches(each.same) for i, each in enumerate(timed) if each.same}
     p = effects.adjusted({i: twin.p for i, twin in twins.items() if twin.p is not None})
     said = {
-        i: f"the first side came out {plain(ratio(math.exp(twin.value)))} itself: the machine is too uneven now"
+        i: Sentence(
+            "the first side came out {ratio} itself: the machine is too uneven now", ratio=ratio(math.exp(twin.value))
+        )
         for i, twin in twins.items()
         if verdicts.judge(Estimates(twin, p=p.get(i)), margin).word in APART
     }
@@ -157,12 +159,14 @@ def _begun(case: str, metric: str, disturbed: float, unfit_why: str | None, *, b
     Its verdict is `cannot tell` where that would be CPU time, and no verdict may rest on that (`unfit_why`).
     """
     found = GateFinding(case, metric=metric, reason=RATIO)
-    busy = f"{about(disturbed)} of the rounds were disturbed"
+    busy = Sentence("{share} of the rounds were disturbed", share=Estimate(disturbed, kind="about"))
     if not by_cpu and disturbed <= contamination.MOST:
         return found
     if unfit_why is None:
-        return replace(found, reason=f"{RATIO}, {Label.BY_CPU}" + f": {busy}" * (not by_cpu), by_cpu=True)
-    return replace(found, verdict="cannot tell", reason=f"{busy}, and CPU time does not count: {unfit_why}")
+        words = f"{RATIO}, {Label.BY_CPU}" + ": {busy}" * (not by_cpu)
+        return replace(found, reason=Sentence(words, busy=busy), by_cpu=True)
+    why = Sentence("{busy}, and CPU time does not count: {why}", busy=busy, why=unfit_why)
+    return replace(found, verdict="cannot tell", reason=why)
 
 
 def _candidate(
@@ -178,5 +182,5 @@ def _candidate(
 
 def _without_number(row: Row) -> GateFinding:
     word = LACKING[row.lacking] if row.lacking else "cannot tell"
-    said = f"fails now: {row.reason}" if row.lacking == "fails" else row.reason
+    said = Sentence("fails now: {reason}", reason=row.reason) if row.lacking == "fails" else row.reason
     return GateFinding(row.case.id, metric=row.metric, verdict=word, reason=said)
