@@ -5,7 +5,7 @@ Questions and panels return blocks and format nothing; `writers/` turns them int
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 
@@ -146,7 +146,7 @@ class Finding:
     mean: Estimate | None = None
     verdict: str | None = None
     status: str = "ok"
-    reason: str | None = None
+    reason: Value = None
     needed: int | None = None
     measure_next: int | None = None
     labels: tuple[str, ...] = ()
@@ -216,7 +216,7 @@ MIRRORED = {"better": "worse", "worse": "better"}
 class Code:
     """Text in the font of code: a command, a file, an id."""
 
-    text: str
+    text: Value
 
 
 @dataclass(frozen=True)
@@ -243,13 +243,22 @@ class Arms:
 
 
 @dataclass(frozen=True)
+class PlaceAmong:
+    """A place by its length and what distinguishes it from others: `T = 512, bf16`."""
+
+    place: Place
+    others: Collection[Place] = ()
+
+
+@dataclass(frozen=True)
 class Listed:
-    """Several values, one after the other; of more than `most` the rest are counted."""
+    """Several values, one after the other; of more than `most` the rest are counted. What `once` says again is left out."""
 
     values: Sequence[Value]
     between: str = ", "
     last: str = ""
     most: int = 0
+    once: bool = False
 
 
 class Sentence:
@@ -273,7 +282,8 @@ class Sentence:
 
 # What a sentence or a cell holds; a whole number is a count.
 Value: TypeAlias = (
-    "str | int | Case | Place | Labelled | Estimate | Finding | Code | Verdict | Arms | Listed | Sentence | None"
+    "str | int | Case | Place | PlaceAmong | Labelled | Estimate | Finding | Code | Verdict | Arms | Listed | Sentence"
+    " | None"
 )
 
 
@@ -297,8 +307,8 @@ class Table:
     label: str
     head: Sequence[Value]
     rows: Sequence[Sequence[Value]]
-    groups: Sequence[str] = ()
-    at: str = ""
+    groups: Sequence[Value] = ()
+    at: Value = ""
     notes: Sequence[Value] = ()
     folded: bool = False
     left_out: int = 0

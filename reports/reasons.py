@@ -113,8 +113,14 @@ WORDS = {
 }
 
 
-def sentence(reason: Reason) -> Sentence:
-    """Return a reason as a sentence without its full stop."""
+@overload
+def sentence(reason: Reason) -> Sentence: ...
+@overload
+def sentence(reason: Reason | None) -> Sentence | None: ...
+def sentence(reason: Reason | None) -> Sentence | None:
+    """Return a reason as a sentence without its full stop; None where there is none."""
+    if reason is None:
+        return None
     words, kinds = WORDS[reason.code]
     return Sentence(words, **{name: _value(given, kinds.get(name)) for name, given in reason.given.items()})
 

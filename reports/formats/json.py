@@ -13,11 +13,12 @@ from modbench.reports.format import Format
 from modbench.reports.formats.csv import more
 from modbench.reports.panels.caveats import Failed, doubts, failures
 from modbench.reports.panels.method import facts
-from modbench.reports.questions import audit, best_setting, first_screen
+from modbench.reports.questions import best_setting, first_screen
 from modbench.reports.questions.machine import machine_check, warnings
 from modbench.reports.tables.cases import CASES, COUNTS, NUMBERS
 from modbench.reports.tables.comparisons import COMPARISONS, MORE
 from modbench.reports.tables.load import Loaded, rung_beside
+from modbench.reports.terminal.audit import ArmAudit, by_arm
 from modbench.reports.wording import name, short
 from modbench.reports.writers.data import rows, sentences
 from modbench.reports.writers.number_format import plain
@@ -210,7 +211,7 @@ class Report(Frozen):
     asked: str
     answer: tuple[str, ...]
     best_settings: tuple[BestSetting, ...] = ()
-    audits: dict[str, audit.ArmAudit] = Field(default_factory=dict)
+    audits: dict[str, ArmAudit] = Field(default_factory=dict)
     sure: tuple[str, ...]
     cautions: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -234,20 +235,20 @@ def report(loaded: Loaded) -> Report:
     check, in_words = machine_check(loaded)
     told = first_screen.head(loaded)
     return Report(
-        title=first_screen.title(loaded),
+        title=plain(first_screen.title(loaded)),
         asked=plain(told.asked),
         answer=sentences([*told.answer, *told.details]),
         best_settings=tuple(BestSetting(**each) for each in best_setting.rows(loaded)),
-        audits=audit.by_arm(loaded),
+        audits=by_arm(loaded),
         sure=sentences(told.sure),
         cautions=sentences(told.doubts),
-        warnings=tuple(warnings(loaded)),
+        warnings=sentences(warnings(loaded)),
         run=_run(loaded),
         machine=Machine(
             device=loaded.run.plan.device,
             name=loaded.device_name,
             check=check,
-            check_in_words=in_words,
+            check_in_words=plain(in_words),
             facts={term: plain(fact) for term, fact in facts(loaded)},
         ),
         arms=_arms(loaded),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from modbench.reports.format import Format
-from modbench.reports.model import Alert, Listed, Sentence, Table
+from modbench.reports.model import Alert, Listed, Sentence, Table, Value
 from modbench.reports.panel import shared_blocks
 from modbench.reports.panels.caveats import doubts, failure_sentences
 from modbench.reports.panels.method import facts
@@ -14,6 +14,7 @@ from modbench.reports.questions.first_screen import measured_on, place_shown
 from modbench.reports.questions.machine import warnings
 from modbench.reports.tables.load import Loaded
 from modbench.reports.writers.markdown import Block, block, inline, listed, text, within
+from modbench.reports.writers.number_format import plain
 
 NAME = "report.md"
 MOST_LISTED = 24
@@ -32,9 +33,9 @@ def markdown(loaded: Loaded) -> str:
     told = first_screen.head(loaded)
     # What figures and tiles leave out is not left out here.
     answers = [each for each in (*told.answer, *told.details) if each not in place_shown(loaded)]
-    alerts = [*warnings(loaded), *filter(None, [run.incomplete])]
+    alerts: list[Value] = [*warnings(loaded), *filter(None, [run.incomplete])]
     blocks = [
-        Block([f"## {text(first_screen.title(loaded))}", "", text(about)]),
+        Block([f"## {text(plain(first_screen.title(loaded)))}", "", text(about)]),
         *(block(Alert(said)) for said in alerts),
         block(Sentence("Asked: {asked}", asked=told.asked)),
         listed("Answer", answers, "sentences", "report.html"),

@@ -15,6 +15,7 @@ from modbench.reports.questions.first_screen import measured_on
 from modbench.reports.questions.machine import warnings
 from modbench.reports.tables.load import Loaded, subsample_evenly
 from modbench.reports.writers import latex
+from modbench.reports.writers.data import sentences
 
 FRAGMENT, DOCUMENT = "tables.tex", "report.tex"
 _HEAD = r"""% Tables of a modbench report, for \input{tables}. In the preamble: \usepackage{booktabs}
@@ -49,9 +50,8 @@ def tables(loaded: Loaded) -> str:
 def fragment(loaded: Loaded, made: Table, label: str, first: str) -> str:
     r"""Return one table as a fragment for `\input`, below a comment, such as the command that made it."""
     table = latex.table(_captioned(loaded, replace(made, notes=[*made.notes, *_dagger(made)])), label)
-    return masked(
-        "".join([*(f"% {escaped(said, lines=False)}\n" for said in (first, *warnings(loaded))), _HEAD, table])
-    )
+    above = [f"% {escaped(said, lines=False)}\n" for said in (first, *sentences(warnings(loaded)))]
+    return masked("".join([*above, _HEAD, table]))
 
 
 def _narrow(made: Table) -> Table:

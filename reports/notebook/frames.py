@@ -50,7 +50,8 @@ _SERIES_1 = "#020501"
 def html(loaded: Loaded, page: Path | None) -> str:
     """Return the run, with its report if that was written, as one element of HTML."""
     told = first_screen.head(loaded)
-    said = [*(f"⚠ {each}" for each in machine.warnings(loaded)), told.asked, *told.answer, *told.details]
+    warned = (Sentence("⚠ {said}", said=each) for each in machine.warnings(loaded))
+    said = [*warned, told.asked, *told.answer, *told.details]
     doubts: list[Value] = [f"{title}: {' '.join(map(plain, said))}"[:MOST_SAID] for title, said in told.evidence]
     failed = len(set(loaded.failed.case_id))
     doubts += [Sentence("{n:case} failed: the report says why.", n=failed)] * bool(failed)

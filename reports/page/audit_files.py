@@ -15,6 +15,7 @@ from modbench.harness.core.printable import masked
 from modbench.reports.model import Note, Table
 from modbench.reports.page.compare_page import Page, Section, html
 from modbench.reports.questions import audit
+from modbench.reports.terminal.audit import AuditedModel, as_model
 from modbench.reports.writers import latex
 from modbench.reports.writers.markdown import Block, block, within
 from modbench.reports.writers.number_format import plain
@@ -36,13 +37,13 @@ class Audit(Frozen):
     schema_version: Literal[1]
     modbench: str
     command: tuple[str, ...]
-    models: tuple[audit.AuditedModel, ...]
+    models: tuple[AuditedModel, ...]
 
 
 def as_data(cards: Sequence[Card], command: Sequence[str]) -> Audit:
     """Return what audit.json holds."""
     shown = tuple(printable.masked_command(list(command)))
-    return Audit(schema_version=1, modbench=__version__, command=shown, models=tuple(map(audit.as_model, cards)))
+    return Audit(schema_version=1, modbench=__version__, command=shown, models=tuple(map(as_model, cards)))
 
 
 def as_json(made: Audit) -> str:

@@ -60,7 +60,7 @@ class Page:
     meta: str
     command: str
     badges: Sequence[str] = ()
-    warnings: Sequence[str] = ()
+    warnings: Sequence[Markup] = ()
     sections: Sequence[Section] = ()
     table: Table | None = None
     after: Sequence[Section] = ()
@@ -116,12 +116,13 @@ def of_runs(compared: Compared, command: Sequence[str]) -> Page:
     same = compare_runs.the_same(compared.differences, len(names))
     differ = [each for each in (same, compare_runs.differences_table(compared)) if each is not None]
     margin = Sentence("margin {margin}", margin=Estimate(compared.margin, kind="share"))
+    warned = [(name, said) for name, run in zip(names, compared.runs, strict=True) for said in warnings(run)]
     return Page(
         f"{len(names)} runs side by side: {', '.join(run.path.name for run in compared.runs)}",
         f"{', '.join(names[1:])} against {names[0]} · {plain(margin)}",
         shlex.join(printable.masked_command(list(command))),
         [f"{name} is incomplete" for name, run in zip(names, compared.runs, strict=True) if run.run.incomplete],
-        [f"{name}: {said}" for name, run in zip(names, compared.runs, strict=True) for said in warnings(run)],
+        [inline(Sentence("{name}: {said}", name=name, said=said)) for name, said in warned],
         [
             Section("Runs", [Table("Runs", ("Run", "Folder", "What was run"), about)]),
             Section("What differs", differ),
@@ -156,7 +157,7 @@ def of_axis(loaded: Loaded, table: AlongAxis, command: Sequence[str]) -> Page:
             *(["smoke run: no claims"] if not loaded.run.plan.suite.claims else []),
             *(["incomplete"] if loaded.run.incomplete else []),
         ],
-        warnings(loaded),
+        [*map(inline, warnings(loaded))],
         [Section(grid.table.label, [_with_values(compare_axis.told_once(grid.table))]) for grid in grids],
         after=[Section("How to read this", [*map(Note, notes)])],
     )

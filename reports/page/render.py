@@ -148,9 +148,10 @@ def html(loaded: Loaded) -> str:
             sections.append((panel, fragment))
     sections += broken()
     run, told = loaded.run, first_screen.head(loaded, machine_check=False)
+    check, known = machine_check(loaded)
     page = fill(
         "report",
-        title=first_screen.title(loaded),
+        title=inline(first_screen.title(loaded)),
         answer=[inline(each) for each in told.answer],
         sure=inline(brief) if (brief := first_screen.sure_in_brief(loaded)) else "",
         doubts=_few([inline(each) for each in first_screen.doubts_in_brief(loaded)]),
@@ -162,8 +163,8 @@ def html(loaded: Loaded) -> str:
         version=run.environment["packages"]["modbench"],
         commit=(run.environment["git"]["commit"] or "")[:7],
         gpu=gpu(loaded) if run.plan.device == "cuda" else "",
-        machine_check=None if doubtful(loaded) else machine_check(loaded),
-        warnings=warnings(loaded),
+        machine_check=None if doubtful(loaded) else (check, inline(known)),
+        warnings=[*map(inline, warnings(loaded))],
         missing=run.missing,
         damaged=run.damaged,
         failed=len(loaded.failed.case_id.unique()),

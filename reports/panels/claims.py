@@ -131,7 +131,7 @@ class Behind:
 
     def _doubts(self, found: Sequence[Finding], sides: Sequence[Case], metric: str) -> list[Value]:
         """Return labels and doubts of both sides, reasons of the rows, and checks that are not met; each with where it holds."""
-        tables, said = self.loaded.tables, dict[str, list[Value]]()
+        tables, said = self.loaded.tables, dict[Value, list[Value]]()
         row_of = tables.metrics[metric]
         for case in sides:
             where = Sentence("{arm} at T = {length}", arm=case, length=case.place.seq_len)
@@ -146,10 +146,10 @@ class Behind:
         return [_at(text, where) if where else text for text, where in said.items()]
 
 
-def _at(text: str, where: Sequence[Value]) -> Sentence:
+def _at(doubt: Value, where: Sequence[Value]) -> Sentence:
     """A doubt and where it holds, each place once."""
     once = [each for at, each in enumerate(where) if each not in where[:at]]
-    return Sentence("{doubt} ({where})", doubt=text, where=Listed(once, most=MOST_PLACES))
+    return Sentence("{doubt} ({where})", doubt=doubt, where=Listed(once, most=MOST_PLACES))
 
 
 def render(loaded: Loaded) -> list[Block | Markup]:

@@ -49,23 +49,18 @@ def _figure(loaded: Loaded, arms: Sequence[Exchange]) -> Figure:
     axes[0].set_yticks(range(len(arms)), [_arm_label(each, arms) for each in arms])
     axes[0].set_ylim(len(arms) - 0.5, -0.5)
     hollow = any(label in LOOKED_AHEAD for each in arms for price in each.stated for label in price.labels)
-    caption = Sentence(
-        "Marks: the compute of a dense model with the arm's loss, over the arm's own; right of 1 the arm is the cheaper way to "
-        "that loss. Grey crosses: the plain speed-up. {seeds}"
-        + "; hollow: top-k routing saw later tokens" * hollow
-        + ".",
-        seeds=seeds_in_words(loaded),
-    )
+    words = "Marks: the compute of a dense model with the arm's loss, over the arm's own; right of 1 the arm is the cheaper way "
+    words += "to that loss. Grey crosses: the plain speed-up. {seeds}"
+    caption = Sentence(words + "; hollow: top-k routing saw later tokens" * hollow + ".", seeds=seeds_in_words(loaded))
     label = "Effective and plain speed-ups by arm"
     return Figure("exchange", made, label, caption, exchange.table(loaded, arms), wide=True, marks=marks)
 
 
 def _arm_label(each: Exchange, arms: Sequence[Exchange]) -> str:
     """Name in the figure; with the budget where there are several."""
-    said = short(each.case) + each.where + " (check)" * each.check
-    if len({other.case.budget for other in arms}) > 1 and each.case.budget:
-        said += f", {plain(Estimate(each.case.budget, kind='budget'))}"
-    return said
+    several = len({other.case.budget for other in arms}) > 1 and each.case.budget
+    budget = Estimate(each.case.budget, kind="budget")
+    return plain(Sentence("{arm}" + ", {budget}" * bool(several), arm=exchange.called(each), budget=budget))
 
 
 def _draw(axis: Axes, arms: Sequence[Exchange], key: str, marks: Marks) -> None:
@@ -111,8 +106,9 @@ def _hover_text(each: Exchange, price: Price) -> str:
     """What a mark says on hover."""
     beside = "; plain {plain}" * (price.plain.value is not None)
     said = Sentence(
-        f"{{arm}}{each.where}: effective speed-up {{speedup}} in {{currency}}" + beside,
+        "{arm}{where}: effective speed-up {speedup} in {currency}" + beside,
         arm=short(each.case),
+        where=each.where,
         speedup=price.speedup,
         currency=price.currency,
         plain=price.plain.alone,

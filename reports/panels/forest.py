@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from modbench.harness.core.grouped import grouped
 from modbench.reports.figures.axes import draw_lines, ends_of, name_rows, ratio_axis, thin_ticks
 from modbench.reports.figures.style import HAIR, MUTED, PAPER, Mark, Marks, beside, headline, in_lines, look, new_figure
-from modbench.reports.model import Estimate, Figure, Finding, Listed, Sentence, Verdict
+from modbench.reports.model import Estimate, Figure, Finding, Listed, PlaceAmong, Sentence, Verdict
 from modbench.reports.panel import Panel
 from modbench.reports.tables.findings import Against, against, between, figure_rows
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import DECIDED, TIMED, in_title, name, short
-from modbench.reports.writers.number_format import plain, sizes
+from modbench.reports.writers.number_format import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -162,7 +162,9 @@ def _place(found: Finding, among: Sequence[Finding]) -> Sentence:
 
 def _mark(found: Finding) -> Mark:
     """What a mark says on hover."""
-    said = Sentence("{arm}, {place}: {found}", arm=short(found.case), place=sizes(found.place), found=found.judged())
+    words, arm = "{arm}, {length}, B = {B}: {found}", short(found.case)
+    length, batch = PlaceAmong(found.place), found.place.batch_size
+    said = Sentence(words, arm=arm, length=length, B=batch, found=found.judged())
     return Mark(plain(said), found.case.arm)
 
 

@@ -39,15 +39,9 @@ def numbers_alone(loaded: Loaded) -> Iterator[Block]:
     yield Table(
         "Numbers of the model", ("Metric", *(Sentence("T = {length}", length=length) for length in lengths)), found
     )
-    yield Note(
-        Sentence(
-            "One model was measured: {why}. For a baseline name a second {model}, such as {dense}, or leave out {only}.",
-            why=NOTHING_COMPARED,
-            model=Code("--model"),
-            dense=Code("--model dense"),
-            only=Code("--only"),
-        )
-    )
+    words = "One model was measured: {why}. For a baseline name a second {model}, such as {dense}, or leave out {only}."
+    model, dense, only = map(Code, ("--model", "--model dense", "--only"))
+    yield Note(Sentence(words, why=NOTHING_COMPARED, model=model, dense=dense, only=only))
     untold = rows[rows.status.isin(["skipped", "failed"])].itertuples(index=False)
     reasons = dict.fromkeys((str(row.metric), str(row.reason)) for row in untold)
     yield from (Note(Sentence("{metric}: {reason}", metric=metric, reason=reason)) for metric, reason in reasons)
@@ -135,7 +129,7 @@ def every_pair(loaded: Loaded) -> list[Block | Markup]:
 def _remarks(found: Finding) -> str:
     """The reason, then the labels of both sides."""
     said = [found.reason] if found.reason else []
-    return "; ".join([*said, *found.labels, *(f"baseline: {label}" for label in found.against_labels)])
+    return plain(Listed([*said, *found.labels, *(f"baseline: {label}" for label in found.against_labels)], "; "))
 
 
 def _pair_row(row: Row, found: Finding, values: Sequence[object], section: int | None) -> Markup:

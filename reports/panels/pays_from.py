@@ -32,8 +32,8 @@ def table(loaded: Loaded) -> Table | None:
     first: dict[tuple[str, str], Column] = {}  # of several places the first, which figures and tiles show too
     for column in every:
         if column.axis == along:
-            first.setdefault((column.group.partition(" at ")[0], column.title), column)
-    made = [replace(column, group=workload) for (workload, _), column in first.items()]
+            first.setdefault((column.metric, column.title), column)
+    made = [replace(column, group=WORKLOADS[column.metric]) for column in first.values()]
     loss, said = _loss(loaded, arms)
     made += [*([] if along else _counted(loaded, arms)), *_shares(loaded, arms), *loss]
     made = [column for column in made if any(cell is not None for cell in column.cells)]

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from modbench.harness.domain.case import Case, Place
 from modbench.reports.figures.style import look
-from modbench.reports.model import Estimate, Finding, Listed, Sentence, Value, Verdict
+from modbench.reports.model import Estimate, Finding, Listed, PlaceAmong, Sentence, Value, Verdict
 from modbench.reports.panel import Panel
 from modbench.reports.questions.best_setting import first_arm
 from modbench.reports.questions.first_screen import described
@@ -82,7 +82,9 @@ def _sets(
     solved = {} if beside is None else {metric: by_length(loaded, metric, case, beside[0]) for _, metric in tiles}
     for length in lengths:
         timed = (found.get(length) for metric, found in every.items() if metric != LOSS)
-        at = next((place(found.place, places) for found in timed if found is not None), grid_point("T", length))
+        at = next(
+            (place(PlaceAmong(found.place, places)) for found in timed if found is not None), grid_point("T", length)
+        )
         words: dict[str, Value] = {"arm": case, "at": at}
         of_loss = losses.beside(loaded, length)
         where = {metric: of_loss if metric == LOSS else length for _, metric in tiles}
@@ -122,7 +124,7 @@ def _tile(
     big, small = _content(loaded, found, promise)
     ideal = None if promise is None else promise.ideal
     bar = _bar(found.typical, ideal) if found.typical.kind == "ratio" and found.typical.value else None
-    where = place(found.place, [found.place] if found.metric == LOSS else places)
+    where = place(PlaceAmong(found.place, () if found.metric == LOSS else places))
     title = f"{title}, {where.replace(' = ', NARROW)}"
     # What was counted or allocated is exact.
     open_ = (

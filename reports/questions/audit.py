@@ -3,74 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from modbench.harness.audit.card import Card, Finding
-from modbench.harness.core.frozen import Frozen
+from modbench.harness.audit.card import Card
 from modbench.reports.model import Block, Code, Estimate, Listed, Note, Sentence, Table, Value
 from modbench.reports.tables.audits import sentence, written
 from modbench.reports.wording import name
-from modbench.reports.writers.number_format import plain
 
 if TYPE_CHECKING:
     from modbench.reports.tables.load import Loaded
 
 MARKS = {"holds": "=", "deviates": "≠", "cannot be seen": "?", "reported": "·"}
 LEGEND = "= holds, ≠ deviates, ? cannot be seen by calls, · reported and not judged"
-
-
-class Found(Finding):
-    """A finding with its sentence.
-
-    Attributes:
-        said: the sentence, its values filled in.
-        shown: the number that shows it, in its base unit; None: there is none.
-    """
-
-    said: str
-    shown: float | None
-
-
-class AuditedModel(Card):
-    """The card of one model.
-
-    Attributes:
-        answer: what deviates, in a sentence.
-        findings: by property, in the order of the card.
-    """
-
-    answer: str
-    findings: dict[str, Found]  # type: ignore[assignment]  # a narrower type
-
-
-class ArmAudit(Frozen):
-    """The audit of an arm of a run.
-
-    Attributes:
-        card: what was found; null: it could not be audited.
-        reason: why not; null: it was.
-    """
-
-    card: AuditedModel | None
-    reason: str | None
-
-
-def by_arm(loaded: Loaded) -> dict[str, ArmAudit]:
-    """Return the audits of a run by arm, as data."""
-    return {
-        arm: ArmAudit(card=None if each.card is None else as_model(each.card), reason=each.reason)
-        for arm, each in loaded.tables.audits.items()
-    }
-
-
-def as_model(card: Card) -> AuditedModel:
-    """Return a card as data, with its sentences."""
-    found = {
-        name: Found(**each.model_dump(), said=plain(sentence(each)), shown=each.value)
-        for name, each in card.findings.items()
-    }
-    body: dict[str, Any] = {**card.model_dump(), "findings": found, "answer": plain(answer(card))}
-    return AuditedModel(**body)
 
 
 def titles(card: Card, names: Sequence[str]) -> Listed:

@@ -20,15 +20,15 @@ from modbench.harness.domain.case import Case, Place
 from modbench.harness.stats.break_even import Found, Point, break_even
 from modbench.harness.stats.effects import LEVEL
 from modbench.harness.stats.reason import Reason
+from modbench.reports import reasons
 from modbench.reports.model import Block, Estimate, Finding, Listed, Sentence, Table, Value
-from modbench.reports.reasons import in_words
 from modbench.reports.tables import pair_verdicts
-from modbench.reports.tables.cell import columns_of, joined_reasons
+from modbench.reports.tables.cell import columns_of, listed_reasons
 from modbench.reports.tables.findings import labels_of
 from modbench.reports.tables.load import MOST_ARMS, Loaded, Row, contenders, rung_beside, same_shape
 from modbench.reports.tables.outcomes import LEFT_OUT
 from modbench.reports.wording import TIMED, WORKLOADS, is_number, name
-from modbench.reports.writers.number_format import grid_point, plain
+from modbench.reports.writers.data import frame
 
 Axis: TypeAlias = Literal["seq_len", "batch_size"]
 AXES: tuple[Axis, Axis] = ("seq_len", "batch_size")
@@ -85,7 +85,7 @@ class Line:
     measured: tuple[int, ...]
     left_out: Mapping[int, str]
     launches: int | None
-    withheld: str | None
+    withheld: Value
 
     @property
     def case(self) -> Case:
@@ -218,7 +218,7 @@ def _line(
             typical=point,
             verdict=made.outcome,
             status=status,
-            reason=in_words(made.reason),
+            reason=reasons.sentence(made.reason),
             measure_next=made.measure_next,
             labels=labels,
         )
@@ -253,14 +253,14 @@ def _unfit(loaded: Loaded) -> str | None:
     return pair_verdicts.why_unchecked(loaded.run, loaded.twins)
 
 
-def _withheld(rows: Sequence[Row], labels: Sequence[str]) -> str | None:
+def _withheld(rows: Sequence[Row], labels: Sequence[str]) -> Value:
     """Why what is found is no claim; None if it is one."""
     doubts = [label for label in labels if label in OF_WORK]
     if doubts:
         return f"in doubt: {', '.join(doubts)}"
     without = [int(row.seq_len) for row in rows if not isinstance(row.verdict, str)]
     said = Sentence("no verdict at T = {without}: comparisons.csv says why", without=Listed(without))
-    return plain(said) if without else None
+    return said if without else None
 
 
 def table(loaded: Loaded) -> pd.DataFrame:
@@ -269,17 +269,17 @@ def table(loaded: Loaded) -> pd.DataFrame:
     `value` is the point of the axis from which on the arm pays, `ci_low` and `ci_high` the band; `outcome` is null where it
     would be no claim. Held fixed is the other of `seq_len` and `batch_size`.
     """
-    rows = [_row(line, estimand) for line in lines(loaded) for estimand in _ESTIMANDS]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    rows = (_row(line, estimand) for line in lines(loaded) for estimand in _ESTIMANDS)
     numbers = dict.fromkeys(("capacity", "value", "ci_low", "ci_high", "ci_level"), "float64")
-    return frame.astype(numbers | dict.fromkeys(("seq_len", "batch_size", "launches", "measure_next"), "Int64"))
+    whole = dict.fromkeys(("seq_len", "batch_size", "launches", "measure_next"), "Int64")
+    return frame(rows, COLUMNS).astype(numbers | whole)
 
 
 def _row(line: Line, estimand: str) -> dict[str, object]:
     found, place, fixed = getattr(line, estimand), line.place, other(line.axis)
     point = found.typical
     troubles = [Sentence("{at}: {trouble}", at=at, trouble=trouble) for at, trouble in line.left_out.items()]
-    without = plain(Sentence("without {troubles}", troubles=Listed(troubles))) if troubles else None
+    without = Sentence("without {troubles}", troubles=Listed(troubles)) if troubles else None
     return {
         "metric": line.metric,
         "axis": line.axis,
@@ -297,7 +297,7 @@ def _row(line: Line, estimand: str) -> dict[str, object]:
         "launches": line.launches,
         "labels": ";".join(found.labels) or None,
         "status": found.status,
-        "reason": joined_reasons([line.withheld, found.reason, without]),
+        "reason": listed_reasons([line.withheld, found.reason, without]),
         "measure_next": found.measure_next,
     }
 
@@ -315,13 +315,15 @@ class Column:
         cells: one for each arm.
         axis: along what its lines run; None where it holds none.
         measure_next: points of that axis whose measurement would narrow lines of the column.
+        metric: the time of the workload; empty where it holds no lines.
     """
 
-    group: str
+    group: Value
     title: str
     cells: Sequence[Value]
     axis: Axis | None = None
     measure_next: tuple[int, ...] = ()
+    metric: str = ""
 
 
 def columns(loaded: Loaded, arms: Sequence[Case], metrics: Collection[str] = ALL_TIMED) -> list[Column]:
@@ -341,6 +343,7 @@ def columns(loaded: Loaded, arms: Sequence[Case], metrics: Collection[str] = ALL
             [pays_from(of_arm.get(case.arm)) for case in arms],
             where.axis,
             tuple(sorted({at for line in of_arm.values() if not line.withheld and (at := line.later.measure_next)})),
+            where.metric,
         )
         for where, kinds in found.items()
         for kind, of_arm in kinds.items()
@@ -434,12 +437,13 @@ def _where(line: Line) -> _Where:
     return _Where(line.metric, line.axis, getattr(place, other(line.axis)), place.dtype, place.execution)
 
 
-def _title(where: _Where, places: Collection[_Where]) -> str:
+def _title(where: _Where, places: Collection[_Where]) -> Value:
     """Name a workload and what distinguishes its place from the others: `decode step at T = 256, bf16`."""
     alike = [each for each in places if each[:2] == where[:2]]
     several = {field for field in where._fields if len({getattr(each, field) for each in alike}) > 1}
     # Along the batch size the length is no matter of course.
     fixed = where.axis == "batch_size" or "fixed" in several
-    parts = [grid_point(LETTERS[other(where.axis)], where.fixed)] * fixed
+    parts: list[Value] = [Sentence(f"{LETTERS[other(where.axis)]} = {{at}}", at=where.fixed)] * fixed
     parts += [getattr(where, field) for field in ("dtype", "execution") if field in several]
-    return " at ".join(filter(None, [WORKLOADS[where.metric], ", ".join(parts)]))
+    workload = WORKLOADS[where.metric]
+    return Sentence("{workload} at {place}", workload=workload, place=Listed(parts)) if parts else workload

@@ -24,7 +24,7 @@ from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.stats import effects, memo, paired, verdicts
 from modbench.harness.stats.effects import LEVEL
 from modbench.harness.stats.verdicts import Disturbed
-from modbench.reports.model import Finding, Listed, Sentence, Table, Value
+from modbench.reports.model import Finding, Listed, PlaceAmong, Sentence, Table, Value
 from modbench.reports.panel import InPlace
 from modbench.reports.tables import comparisons, losses
 from modbench.reports.tables.cases import no_interval
@@ -35,7 +35,6 @@ from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.outcomes import CAUSAL_LOSS, Tables
 from modbench.reports.tables.pair_verdicts import Evidence
 from modbench.reports.wording import WORKLOADS, name
-from modbench.reports.writers.number_format import grid_point
 
 # Fields of a configuration that say how tokens are mixed.
 MIXER = ("mixer", "window", "kernel_size")
@@ -360,7 +359,7 @@ def _named(group: Sequence[Combined]) -> Iterator[tuple[Value, Value]]:
     """Yield the first two cells of rows: a metric at its first length, and each length."""
     before = ""
     for each in group:
-        yield SHOWN[each.metric] if each.metric != before else "", grid_point("T", each.length)
+        yield SHOWN[each.metric] if each.metric != before else "", PlaceAmong(each.square.both.place)
         before = each.metric
 
 

@@ -15,7 +15,6 @@ from typing import Any
 
 from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.grouped import grouped
 from modbench.harness.core.units import human
 from modbench.harness.domain.case import Case
 from modbench.harness.registry import catalogue
@@ -27,12 +26,15 @@ from modbench.reports.questions.gate.run_spread import RUN_SD
 from modbench.reports.tables import axes, provenance
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.pair_verdicts import UNCHECKED
+from modbench.reports.writers.data import alike
 
 # Facts that make two machines unlike: times of one say little about times of the other.
 KIND = ("processor", "GPU", "device", "threads")
 # Characters of a hash that are shown.
 SHORT = 12
 NONE = "–"
+# What tells how much runs differ, which a comparison is not given.
+FLAG = "modbench gate --history"
 
 
 @dataclass(frozen=True)
@@ -286,8 +288,9 @@ class _Pair:
         said: str | None = None
         labels = list[str]()
         if {*cases[0]} & {*cases[1]}:
-            asked = gate(self.run, self.first, margin)
-            forward, backward = _by_cell(asked.findings), _by_cell(gate(self.first, self.run, margin).findings)
+            asked = gate(self.run, self.first, margin, flag=FLAG)
+            mirrored = gate(self.first, self.run, margin, flag=FLAG)
+            forward, backward = _by_cell(asked.findings), _by_cell(mirrored.findings)
             said = asked.unfit
             labels += [*self._labels(forward, self.number), *self._labels(backward, 0)]
         elif {case.id for case in cases[0]} & {case.id for case in cases[1]}:
@@ -319,7 +322,7 @@ class _Pair:
         needed = forward.needed if verdict == "cannot tell" else None
         return replace(row, typical=forward.typical, mean=forward.mean, needed=needed)
 
-    def _verdict(self, key: Key, forward: GateFinding | None, backward: GateFinding | None) -> tuple[str, str | None]:
+    def _verdict(self, key: Key, forward: GateFinding | None, backward: GateFinding | None) -> tuple[str, Value]:
         """Return the verdict on a case and metric, and the reason."""
         failed = "; ".join(filter(None, (self._failed(key, side) for side in (0, 1)))) or None
         for side, word in ((0, "new"), (1, "missing")):
@@ -334,7 +337,7 @@ class _Pair:
             reason = backward.reason
         elif verdict == "cannot tell" and forward.changes:
             reason = UNDECIDED
-        return verdict, failed or (reason and reason.replace("--history", "modbench gate --history"))
+        return verdict, failed or reason
 
     def _failed(self, key: Key, side: int) -> str | None:
         """Say why a case failed in a run; None if it did not."""
@@ -435,13 +438,14 @@ def reasons(against: Against, most: int) -> Iterator[Sentence]:
     silent = [
         row for row in against.rows if row.typical.value is None or row.verdict in {"cannot tell", "not compared"}
     ]
-    known = [row for row in silent if row.reason and row.reason != UNDECIDED and not row.reason.startswith("failed in")]
-    found = grouped(((str(row.verdict), str(row.reason)), row) for row in known)
-    for (verdict, reason), rows in list(found.items())[:most]:
+    told = [row for row in silent if row.reason not in {None, UNDECIDED}]
+    known = [row for row in told if not str(row.reason).startswith("failed in")]
+    found = alike((Sentence("{verdict}: {reason}", verdict=row.verdict, reason=row.reason), row) for row in known)
+    for rows in found[:most]:
         cases, metrics = (
             [*dict.fromkeys(each)] for each in zip(*((row.what.id, row.metric) for row in rows), strict=True)
         )
-        yield _of_cases(verdict, cases, reason, metrics)
+        yield _of_cases(str(rows[0].verdict), cases, rows[0].reason, metrics)
     if len(found) > most:
         yield Sentence("and {n} more reasons: --json has them", n=len(found) - most)
     needed = [row.needed for row in against.rows if row.needed]
@@ -451,14 +455,9 @@ def reasons(against: Against, most: int) -> Iterator[Sentence]:
         yield Sentence("more launches would not tell: compare both revisions in one job (--paired)")
 
 
-def _of_cases(what: str, cases: Sequence[str], reason: str, metrics: Sequence[str]) -> Sentence:
-    return Sentence(
-        "{what}: {cases}: {reason} ({metrics})",
-        what=what,
-        cases=Listed(cases, most=MOST_NAMED),
-        reason=reason,
-        metrics=Listed(metrics, most=MOST_NAMED),
-    )
+def _of_cases(what: str, cases: Sequence[str], reason: Value, metrics: Sequence[str]) -> Sentence:
+    where, of = (Listed(each, most=MOST_NAMED) for each in (cases, metrics))
+    return Sentence("{what}: {cases}: {reason} ({metrics})", what=what, cases=where, reason=reason, metrics=of)
 
 
 def troubles(compared: Compared) -> Iterator[Sentence]:
@@ -479,12 +478,10 @@ def troubles(compared: Compared) -> Iterator[Sentence]:
 
 def how_to_read(compared: Compared) -> Iterator[Sentence]:
     """Say what the numbers are."""
-    yield Sentence(
-        "Above 1 is better; intervals of 90 %; margin {margin}. Times are compared as ratios to each run's own anchor, by the "
-        "rules of modbench gate in both directions (run sd {run_sd} assumed).",
-        margin=Estimate(compared.margin, kind="share"),
-        run_sd=Estimate(RUN_SD, kind="share"),
-    )
+    words = "Above 1 is better; intervals of 90 %; margin {margin}. Times are compared as ratios to each run's own anchor, by "
+    words += "the rules of modbench gate in both directions (run sd {run_sd} assumed)."
+    margin, run_sd = (Estimate(share, kind="share") for share in (compared.margin, RUN_SD))
+    yield Sentence(words, margin=margin, run_sd=run_sd)
     if compared.unlike:
         yield Sentence("The machines are unlike: the anchors' own times have no verdict.")
 

@@ -30,13 +30,13 @@ from modbench.harness.stats import exchange
 from modbench.harness.stats.exchange import EffectiveSpeedup, Fall
 from modbench.harness.stats.joint_fit import JointFit, Optimum, Run
 from modbench.harness.stats.reason import Reason
+from modbench.reports import reasons
 from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, Verdict
 from modbench.reports.questions.isoflop import attention, without_size
-from modbench.reports.reasons import in_words
 from modbench.reports.tables.cell import columns_of
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import in_flops
-from modbench.reports.writers.number_format import typed
+from modbench.reports.writers.data import frame
 
 COLUMNS = (
     *("budget", "count", "variant", "case_id", "role", "baseline_variant", "baseline_case_id", "seeds"),
@@ -194,11 +194,11 @@ def _speedup(loaded: Loaded, made: Confirmation, told: Confirmed, budget: float)
         if case.budget < budget and case.variant == made.anchor:
             cheaper.add(case.budget)
         # Each budget has curves of its own; one fit of all of them knows the spread best.
-        runs.append(Run(f"{case.variant} {typed(case.budget)}", place_of(case), unit.protocol.seed, loss))
+        runs.append(Run(f"{case.variant} {case.budget}", place_of(case), unit.protocol.seed, loss))
     if not cheaper:
         return EffectiveSpeedup(reason=Reason("no_smaller_budget"))
     fitted, below = JointFit(runs), max(cheaper)
-    there, here = ((side, fitted.best(side)) for side in (f"{made.anchor} {typed(each)}" for each in (below, budget)))
+    there, here = ((side, fitted.best(side)) for side in (f"{made.anchor} {each}" for each in (below, budget)))
     fall, last = fitted.apart(*there, *here), compared.looks[-1]
     if fall.low is None or fall.high is None:
         return EffectiveSpeedup(reason=Reason("few_anchor_runs"))
@@ -221,7 +221,7 @@ def _explored(loaded: Loaded, place: Place | None) -> Iterator[tuple[UnitOfWork,
 def table(loaded: Loaded) -> pd.DataFrame:
     """Return `confirm.csv`: one row per confirmation and arm that the best was compared with."""
     rows = [row for answer in answers(loaded) for row in _rows(answer)]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return frame(rows, COLUMNS)
 
 
 def _rows(answer: Answer) -> list[dict[str, object]]:
@@ -264,7 +264,7 @@ def _rows(answer: Answer) -> list[dict[str, object]]:
                 row[key] = None if value is None or whole is None else value / whole
         if compared.role == "anchor" and answer.speedup is not None:
             row |= columns_of(answer.speedup, "effective_speedup", "effective_")
-            row["reason"] = compared.reason or in_words(answer.speedup.reason)
+            row["reason"] = compared.reason or reasons.sentence(answer.speedup.reason)
         rows.append(row)
     return rows
 
@@ -383,12 +383,12 @@ def _against(answer: Answer, compared: Compared, at: Sentence | None) -> Sentenc
         "equivalent": "{best} and {other} differ by less than {margin}: {how}",
     }.get(found.verdict or "", "{best} against {other} is not decided: {how}{needed}")
     return Sentence(
-        where + words + "." + " {reason}." * (found.reason is not None),
+        where + words + "." + " {reason}." * (compared.reason is not None),
         **known,
         how=_difference(answer, compared, found),
         margin=answer.margin,
         needed=_needed(answer, compared) or "",
-        reason=found.reason and f"{found.reason[:1].upper()}{found.reason[1:]}",
+        reason=compared.reason and f"{compared.reason[:1].upper()}{compared.reason[1:]}",
         found=found,
     )
 
@@ -435,13 +435,10 @@ def doubts(loaded: Loaded) -> Iterator[Sentence]:
     for answer in answers(loaded):
         told = answer.confirmed
         if told.planned and (told.wanted is None or told.wanted > told.planned):
-            yield Sentence(
-                "The spread over seeds when exploring asked for {wanted} fresh seeds of each arm to show a difference of "
-                "{margin} with 80 % power; the suite allows {planned}.",
-                wanted="more than 2,000" if told.wanted is None else told.wanted,
-                margin=answer.margin,
-                planned=told.planned,
-            )
+            words = "The spread over seeds when exploring asked for {wanted} fresh seeds of each arm to show a difference of "
+            words += "{margin} with 80 % power; the suite allows {planned}."
+            wanted = "more than 2,000" if told.wanted is None else told.wanted
+            yield Sentence(words, wanted=wanted, margin=answer.margin, planned=told.planned)
         yield from _between_sizes(loaded, answer)
 
 
@@ -458,13 +455,12 @@ def _between_sizes(loaded: Loaded, answer: Answer) -> Iterator[Sentence]:
             continue
         gain = fitted.predicted(side.case.variant)[place_of(side.case)].value - optimum.loss.value
         if gain > LEAST * answer.confirmed.margin:
-            yield Sentence(
-                "The sweep's fit expects {arm} to be {gain} per token better at {params} parameters, between the sizes trained: "
-                "a size there may change the answer.",
-                arm=answer.name(role),
-                gain=Estimate(gain, unit="nat"),
-                params=Estimate(math.exp(optimum.place.value), unit="param"),
+            words = (
+                "The sweep's fit expects {arm} to be {gain} per token better at {params} parameters, between the sizes "
             )
+            words += "trained: a size there may change the answer."
+            params = Estimate(math.exp(optimum.place.value), unit="param")
+            yield Sentence(words, arm=answer.name(role), gain=Estimate(gain, unit="nat"), params=params)
 
 
 def blocks(loaded: Loaded) -> Iterator[Block]:

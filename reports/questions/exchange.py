@@ -24,15 +24,15 @@ from modbench.harness.domain.notes import TrainNotes
 from modbench.harness.stats import effects, memo
 from modbench.harness.stats.exchange import FEW_POINTS, NOT_FALLING, Crossing, Rate, crossing, rate
 from modbench.harness.stats.reason import Reason
+from modbench.reports import reasons
 from modbench.reports.model import Estimate, Listed, Sentence, Table, Value
-from modbench.reports.reasons import in_words
 from modbench.reports.tables import pair_verdicts
-from modbench.reports.tables.cell import Trouble, columns_of, joined_reasons
+from modbench.reports.tables.cell import Trouble, columns_of, listed_reasons
 from modbench.reports.tables.findings import between
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import NATS, PER_TOKEN, in_flops, lengths, unit_of
 from modbench.reports.wording import name, short
-from modbench.reports.writers.number_format import grid_point, plain
+from modbench.reports.writers.data import frame
 
 COLUMNS = (
     *("arm", "model", "capacity", "budget", "seq_len", "batch_size", "dtype", "metric", "unit", "loss_metric"),
@@ -87,7 +87,7 @@ class Price:
     trouble: Trouble | None = None
     plain: Estimate = NO_RATIO
     labels: tuple[Label, ...] = ()
-    reason: str | None = None
+    reason: Value = None
     whole_run: bool = False
 
     @property
@@ -103,7 +103,7 @@ class Price:
         return said.replace("a train step", "the training run") if self.whole_run else said
 
 
-def unpriced(metric: Metric, place: Place | None, trouble: Trouble, reason: str | None = None) -> Price:
+def unpriced(metric: Metric, place: Place | None, trouble: Trouble, reason: Value = None) -> Price:
     """Return what there is of a price where something was not measured."""
     return Price(metric, place, Rate("none", reason=Reason("said", said=trouble.reason)), trouble, reason=reason)
 
@@ -131,7 +131,7 @@ class Exchange:
     loss: str
     place: Crossing | None
     prices: tuple[Price, ...] = ()
-    reason: str | None = None
+    reason: Value = None
     check: bool = False
     at: int | None = None
     means: tuple[float, ...] = ()
@@ -139,9 +139,9 @@ class Exchange:
     unit: str = NATS
 
     @property
-    def where(self) -> str:
+    def where(self) -> Value:
         """The training length after a name, where the run has several: ` at T = 512`."""
-        return f" at {grid_point('T', self.at)}" if self.at else ""
+        return Sentence(" at T = {at}", at=self.at) if self.at else ""
 
     @property
     def same(self) -> Case | None:
@@ -219,7 +219,7 @@ class _Maker:
             else:
                 place = crossing(list(known.values()), own, turns=case.budget is not None)
                 left_out = [f"left out of the ladder, without {key}: {c.arm}" for c in dense if c not in known]
-                reason = joined_reasons(
+                reason = listed_reasons(
                     [CHECK if check else None, STRAIGHT if len(known) == 2 and not check else None, *left_out]
                 )
                 unit, factor = unit_of(self.loaded)
@@ -268,14 +268,14 @@ class _Maker:
         assert held.place is not None, "it has a loss"
         at = {each.arm: each for each in where.arms}
         sides = [at[each.arm] for each in (case, *held.ladder)]
-        reasons = [held.reason, _elsewhere(where.place, case.place)]
+        reasons: list[Value] = [held.reason, _elsewhere(where.place, case.place)]
         for side in sides:
             trouble = tables.trouble(side, metric)
             if trouble is None and not self._counted(metric):
                 trouble = tables.anchor_trouble(side, metric)
             if trouble is not None:
                 said = trouble.reason if side is sides[0] else f"{side.arm}: {trouble.reason}"
-                return unpriced(metric, where.place, trouble._replace(reason=said), joined_reasons(reasons))
+                return unpriced(metric, where.place, trouble._replace(reason=said), listed_reasons(reasons))
         steps = self._steps_over(metric, held)
         if any(steps):
             reasons.append(WHOLE_RUN)
@@ -285,7 +285,7 @@ class _Maker:
         warned = [*tables.row_labels(case, tables.metrics[held.loss]), *tables.row_labels(sides[0], metric)]
         warned += [*pair_verdicts.machine_labels(tables, sides[0], metric), *[Label.CONTAMINATED] * contaminated]
         return Price(
-            metric, where.place, made, None, plain, tuple(dict.fromkeys(warned)), joined_reasons(reasons), any(steps)
+            metric, where.place, made, None, plain, tuple(dict.fromkeys(warned)), listed_reasons(reasons), any(steps)
         )
 
     def _measured(self, metric: Metric, held: Exchange) -> Comparison | None:
@@ -351,15 +351,11 @@ class _Maker:
         return plain, contaminated
 
 
-def _elsewhere(place: Place, trained: Place) -> str | None:
+def _elsewhere(place: Place, trained: Place) -> Sentence | None:
     if place.seq_len == trained.seq_len:
         return None
-    said = Sentence(
-        "compute at T = {here}; nothing was measured at the training length, {trained}",
-        here=place.seq_len,
-        trained=trained.seq_len,
-    )
-    return plain(said)
+    words = "compute at T = {here}; nothing was measured at the training length, {trained}"
+    return Sentence(words, here=place.seq_len, trained=trained.seq_len)
 
 
 def _illustrated(made: Rate) -> Rate:
@@ -375,8 +371,8 @@ def _illustrated(made: Rate) -> Rate:
 
 def table(loaded: Loaded, made: Sequence[Exchange] | None = None) -> pd.DataFrame:
     """Return `exchange.csv`: one row per arm, budget, number format and currency; empty without losses or a dense ladder."""
-    rows = [_row(each, price) for each in (exchanges(loaded) if made is None else made) for price in each.prices]
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"seeds": "Int64", "launches": "Int64"})
+    rows = (_row(each, price) for each in (exchanges(loaded) if made is None else made) for price in each.prices)
+    return frame(rows, COLUMNS).astype({"seeds": "Int64", "launches": "Int64"})
 
 
 def _row(made: Exchange, price: Price) -> dict[str, Any]:
@@ -397,12 +393,14 @@ def _row(made: Exchange, price: Price) -> dict[str, Any]:
         "labels": labels.joined(price.labels),
     }
     if price.trouble is not None:
-        return row | {"status": price.trouble.status, "reason": joined_reasons([price.trouble.reason, price.reason])}
+        return row | {"status": price.trouble.status, "reason": listed_reasons([price.trouble.reason, price.reason])}
     told = {"kind": found.kind, "seeds": found.seeds, "launches": found.launches or None}
     if found.kind == "none":
-        reason = joined_reasons([f"no effective speed-up at this budget: {in_words(found.reason)}", price.reason])
+        said = Sentence("no effective speed-up at this budget: {why}", why=reasons.sentence(found.reason))
+        reason = listed_reasons([said, price.reason])
         return row | told | {"status": "skipped", "reason": reason}
-    illustration = f"illustration, no claim: {in_words(found.reason)}" if found.illustration else None
+    why = reasons.sentence(found.reason)
+    illustration = Sentence("illustration, no claim: {why}", why=why) if found.illustration else None
     closed = not found.illustration and (found.low is not None or found.high is not None)
     return (
         row
@@ -411,7 +409,7 @@ def _row(made: Exchange, price: Price) -> dict[str, Any]:
             **columns_of(found, "effective_speedup"),
             "ci_level": effects.LEVEL if closed else None,
             "status": "ok",
-            "reason": joined_reasons([illustration, price.reason]),
+            "reason": listed_reasons([illustration, price.reason]),
         }
     )
 
@@ -460,8 +458,9 @@ def without_rate(made: Sequence[Exchange]) -> list[Sentence]:
     said = []
     for reason, those in grouped((why_not(each), each) for each in arms if not each.stated).items():
         budgets = [in_flops(budget) for budget in sorted({each.case.budget for each in those if each.case.budget})]
-        where = Listed([grid_point("T", at) for at in sorted({each.at for each in those if each.at})], last=" and ")
-        words = "No effective speed-up" + " at {where}" * bool(where.values) + " for {arms}" * (len(those) < len(arms))
+        trained = sorted({each.at for each in those if each.at})
+        where = Listed([Sentence("T = {at}", at=at) for at in trained], last=" and ")
+        words = "No effective speed-up" + " at {where}" * bool(trained) + " for {arms}" * (len(those) < len(arms))
         words += " at {budgets}: {reason}." if budgets else " at this budget: {reason}."
         names = Listed([*dict.fromkeys(name(each.case) for each in those)], last=" and ")
         said.append(Sentence(words, where=where, arms=names, budgets=Listed(budgets, " and "), reason=reason))
@@ -494,13 +493,14 @@ def sentence(each: Exchange) -> Sentence:
     better = first.kind == "bound_below"
     side = "below the best" if better else "above the smallest"
     return Sentence(
-        f"Effective speed-up of {{arm}}{each.where}"
+        "Effective speed-up of {arm}{where}"
         + " at {budget}" * bool(each.case.budget)
         + ": {rates} ({seeds})"
         + f"; it ends {side} dense model measured, {{mean}} against {{dense}} {{unit}}" * outside
         + " (but: {doubts})" * bool(doubts := _doubts(each))
         + ".",
         arm=each.case,
+        where=each.where,
         budget=in_flops(each.case.budget) if each.case.budget else "",
         rates=Listed([_priced(price, first) for price in each.stated]),
         seeds=_illustrates(first) if first.illustration else _seeds(first.seeds),
@@ -523,9 +523,11 @@ def _seeds(number: int) -> Sentence:
     return Sentence("{n:seed}", n=number)
 
 
-def _illustrates(found: Rate) -> str:
+def _illustrates(found: Rate) -> Sentence:
     """`1 seed: illustration, no claim`."""
-    return f"{str(in_words(found.reason)).split(':', maxsplit=1)[0]}: illustration, no claim"
+    by_seeds = found.reason is not None and found.reason.code == "few_seeds"
+    few = "{n:seed}" if by_seeds else "{n:launch|launches}"
+    return Sentence(f"{few}: illustration, no claim", n=found.seeds if by_seeds else found.launches)
 
 
 def _doubts(each: Exchange) -> list[Label]:
@@ -534,17 +536,17 @@ def _doubts(each: Exchange) -> list[Label]:
     return [label for label in found if label in {*labels.LOOKED_AHEAD, *labels.OF_WORK, Label.CONTAMINATED}]
 
 
-def why_not(each: Exchange) -> str | Sentence:
+def why_not(each: Exchange) -> Value:
     """Why an arm has no effective speed-up in any currency."""
     failed = any(price.trouble is not None and price.trouble.status == "failed" for price in each.prices)
     if each.place is None:
-        none = next((str(in_words(price.rate.reason)) for price in each.prices), "no compute was asked for")
+        none = next((reasons.sentence(price.rate.reason) for price in each.prices), "no compute was asked for")
         return "its training failed" if failed else none
     if each.place.reason == NOT_FALLING:
         return Sentence("dense with more FLOPs has no lower loss here ({ladder})", ladder=_ladder(each))
     if each.place.reason == FEW_POINTS:
-        return in_words(FEW_POINTS)
-    by_reason = grouped((str(in_words(price.rate.reason)), price.currency) for price in each.prices)
+        return reasons.sentence(FEW_POINTS)
+    by_reason = grouped((reasons.sentence(price.rate.reason), price.currency) for price in each.prices)
     if len(by_reason) < 2:
         return next(iter(by_reason), "no compute was asked for")
     said = [
@@ -567,11 +569,14 @@ def _ladder(each: Exchange) -> Sentence:
 
 
 def _check(each: Exchange) -> Sentence:
-    words = (
-        f"Check of the dense ladder{each.where}: {{arm}} against the others has {{rate}} in {{currency}}, should be 1."
-    )
+    words = "Check of the dense ladder{where}: {arm} against the others has {rate} in {currency}, should be 1."
     first = each.stated[0]
-    return Sentence(words, arm=short(each.case), rate=first.speedup, currency=first.currency)
+    return Sentence(words, where=each.where, arm=short(each.case), rate=first.speedup, currency=first.currency)
+
+
+def called(each: Exchange) -> Sentence:
+    """Name an arm in a figure or a table."""
+    return Sentence("{arm}{where}" + " (check)" * each.check, arm=short(each.case), where=each.where)
 
 
 def numbers(shown: Sequence[Exchange]) -> Table:
@@ -584,7 +589,7 @@ def _shown(each: Exchange) -> Iterator[Sequence[Value]]:
     for price in each.stated:
         found = price.rate
         yield (
-            short(each.case) + each.where + " (check)" * each.check,
+            called(each),
             price.currency,
             price.speedup,
             "illustration" if found.illustration else "",

@@ -22,7 +22,6 @@ from modbench.reports.tables.comparisons import trained_apart
 from modbench.reports.tables.load import Loaded, contenders, rung_beside, same_shape, subsample_evenly
 from modbench.reports.tables.losses import seeds_in_words
 from modbench.reports.wording import ANSWERED, MATCHED, WORKLOADS, name, short
-from modbench.reports.writers.number_format import plain
 
 # Arms that the answer is about; the rest are counted.
 MOST_ANSWERS = 24
@@ -189,14 +188,8 @@ def _alone(loaded: Loaded) -> Sentence:
         value = loaded.value(case.arm, loss.metric, None if length is None else losses.beside(loaded, length))
         if value is not None:
             said.append(Sentence("held-out loss {value}", value=Estimate(value * loss.factor, unit=loss.base)))
-    numbers = " At T = {length}: {numbers}." * bool(said and length is not None)
-    return Sentence(
-        "{arm} was measured alone: {why}." + numbers,
-        arm=case,
-        why=NOTHING_COMPARED,
-        length=length,
-        numbers=Listed(said),
-    )
+    words = "{arm} was measured alone: {why}." + " At T = {length}: {numbers}." * bool(said and length is not None)
+    return Sentence(words, arm=case, why=NOTHING_COMPARED, length=length, numbers=Listed(said))
 
 
 def _against(
@@ -243,9 +236,9 @@ def _against(
 # --- what was asked
 
 
-def title(loaded: Loaded) -> str:
+def title(loaded: Loaded) -> Sentence:
     """Return the question that the suite asks, such as `Does skipping tokens pay on AMD EPYC, fp32, 1 thread?`."""
-    return f"{plain(_question(loaded))} on {measured_on(loaded)}?"
+    return Sentence("{question} on {machine}?", question=_question(loaded), machine=measured_on(loaded))
 
 
 def measured_on(loaded: Loaded) -> str:
@@ -546,7 +539,7 @@ def sure(loaded: Loaded, *, machine_check: bool = True) -> list[Value]:
         words += "; {open} of {all} ratios of times undecided" * bool(found.undecided)
         margin = Estimate(suite.margin, kind="share")
         said.append(Sentence(words + ".", margin=margin, open=found.undecided, all=found.ratios))
-    return [*said, *[f"{machine.machine_check(loaded)[1]}."] * machine_check]
+    return [*said, *[Sentence("{check}.", check=machine.machine_check(loaded)[1])] * machine_check]
 
 
 def sure_in_brief(loaded: Loaded) -> Sentence | None:
@@ -567,7 +560,6 @@ def sure_in_short(loaded: Loaded) -> Sentence | None:
     planned = not suite.two_stage and found.fewest == found.most == launches  # as the line that names the run says
     words = ["{processes}"] * (not planned) + ["±{half} (median)"] * (found.half.value is not None)
     words += ["{open} of {judged} open at {margin}"] * bool(found.judged)
-    known: Value
     status, known = machine_facts(loaded)
     twins = twin_check(loaded)
     # Of a certificate and the twin, the twin was timed in this run. Whether both can tell is among the doubts and warnings.
@@ -639,15 +631,9 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
         yield Doubt(Sentence(words + why, n=by_cpu), Sentence(f"{words}.", n=by_cpu), brief)
     twins = twin_check(loaded)
     if twins is not None and machine_facts(loaded)[0] == "undecided":
-        every = len(twins.verdicts)
-        said = Sentence(
-            "The machine check cannot tell: two identical models were shown to be equal in {equal} of {all:comparison}; "
-            "their largest difference was {largest}.",
-            equal=twins.equivalent,
-            all=every,
-            largest=Estimate(twins.largest, kind="share"),
-        )
-        yield Doubt(said, "A/A test undecided.", of_machine=True)
+        words = "The machine check cannot tell: two identical models were shown to be equal in {equivalent} of "
+        words += "{all:comparison}; their largest difference was {largest}."
+        yield Doubt(Sentence(words, **twins.counts), "A/A test undecided.", of_machine=True)
     seeds = len(loaded.run.plan.suite.seeds)
     if (
         loaded.trained_metric is not None

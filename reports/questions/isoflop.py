@@ -24,17 +24,17 @@ from modbench.harness.domain.notes import RatesNotes
 from modbench.harness.rules.confirmation import CONFIRMED
 from modbench.harness.stats.effects import by_seed
 from modbench.harness.stats.joint_fit import JointFit, Optimum, Run
+from modbench.reports import reasons
 from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, known
 from modbench.reports.panel import InPlace
 from modbench.reports.questions.recommend.candidates import against, has_tail
 from modbench.reports.questions.results import TABLES
-from modbench.reports.reasons import in_words
 from modbench.reports.tables import losses
-from modbench.reports.tables.cell import columns_of
+from modbench.reports.tables.cell import columns_of, listed_reasons
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import PER_TOKEN, in_flops, seeds_in_words
 from modbench.reports.wording import name
-from modbench.reports.writers.number_format import grid_point
+from modbench.reports.writers.data import frame
 
 COLUMNS = (
     *("budget", "variant", "metric", "best_arm", "best_size", "best_params", "best_forward_share", "best_step_share"),
@@ -220,7 +220,7 @@ def table(loaded: Loaded) -> pd.DataFrame:
     for curve in made:
         dense = dense_beside(loaded, curve, made)
         rows.append(_row(loaded, curve, dense, fit(curve, made, dense)))
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return frame(rows, COLUMNS)
 
 
 def _row(loaded: Loaded, curve: Curve, dense: Curve | None, fitted: JointFit) -> dict[str, object]:
@@ -235,13 +235,13 @@ def _row(loaded: Loaded, curve: Curve, dense: Curve | None, fitted: JointFit) ->
         "best_loss": best.mean,
         "seeds": " ".join(map(str, curve.seeds)),
     }
-    reasons = [*curve.lacking, *([] if isinstance(found, Optimum) else [in_words(found)])]
-    if isinstance(found, Optimum) and not reasons:
+    lacking: list[Value] = [*curve.lacking, *([] if isinstance(found, Optimum) else [reasons.sentence(found)])]
+    if isinstance(found, Optimum) and not lacking:
         for name, each, shown in (("params", found.place, math.exp), ("loss", found.loss, float)):
             ends = (("", each.value), ("_low", each.low), ("_high", each.high))
             row |= {f"optimum_{name}{end}": None if value is None else shown(value) for end, value in ends}
     if dense is None:
-        reasons.append("no baseline: no size of the anchor has a loss for every seed")
+        lacking.append("no baseline: no size of the anchor has a loss for every seed")
     else:
         share, there = step_share(loaded, best, dense.best), parity(curve, dense)
         row |= {
@@ -255,10 +255,10 @@ def _row(loaded: Loaded, curve: Curve, dense: Curve | None, fitted: JointFit) ->
             row |= columns_of(effect, "best_difference", "best_")
             apart = fitted.difference(curve.variant, dense.variant)
             if not isinstance(fitted.optimum(dense.variant), Optimum):
-                reasons.append("the anchor's curve has no optimum")
-            elif apart is not None and not reasons:
+                lacking.append("the anchor's curve has no optimum")
+            elif apart is not None and not lacking:
                 row |= columns_of(apart, "optimum_difference", "optimum_")
-    return row | {"reason": "; ".join(reasons) or None}
+    return row | {"reason": listed_reasons(lacking)}
 
 
 # --- in sentences and tables
@@ -341,9 +341,9 @@ def _table(loaded: Loaded, rows: Sequence[Curve]) -> Table:
     for metric, title in TABLES:
         if metric in loaded.run.plan.suite.metrics:
             for length in lengths:
-                where = f", {grid_point('T', length)}" * (len(lengths) > 1)
+                words = "{title}" + ", T = {T}" * (len(lengths) > 1)
                 cells = [_measured(loaded, metric, length, case, cases[0]) for case in cases]
-                columns += [(f"{title}{where}", cells)] * any(cell is not None for cell in cells)
+                columns += [(Sentence(words, title=title, T=length), cells)] * any(cell is not None for cell in cells)
     titles, cells_of = zip(*columns, strict=True)
     return Table("the best sizes", titles, [*zip(*cells_of, strict=True)], notes=[_below(loaded, rows, confirmed)])
 
@@ -447,12 +447,9 @@ def _fitted(row: Mapping[Any, Any]) -> Value:
     difference = Estimate.of(
         *(row[f"optimum_{column}"] for column in ("difference", "ci_low", "ci_high")), kind="difference", unit="nat"
     )
-    return Sentence(
-        "{params}: {loss}" + ", {difference}" * (difference.value is not None),
-        params=Estimate(row["optimum_params"], unit="param"),
-        loss=Estimate(row["optimum_loss"], unit="nat"),
-        difference=difference,
-    )
+    words = "{params}: {loss}" + ", {difference}" * (difference.value is not None)
+    params, loss = Estimate(row["optimum_params"], unit="param"), Estimate(row["optimum_loss"], unit="nat")
+    return Sentence(words, params=params, loss=loss, difference=difference)
 
 
 def _rates(loaded: Loaded) -> Iterator[Sequence[Value]]:

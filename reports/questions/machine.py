@@ -12,11 +12,10 @@ from modbench.harness.core.labels import Label, of_cell
 from modbench.harness.core.units import counted
 from modbench.harness.results import attempts, trust
 from modbench.harness.stats import contamination
-from modbench.reports.model import Estimate, Sentence
+from modbench.reports.model import Estimate, Listed, Sentence, Value
 from modbench.reports.tables import provenance, unit_files
 from modbench.reports.tables.load import Loaded, Row
 from modbench.reports.tables.pair_verdicts import APART, why_unchecked
-from modbench.reports.writers.number_format import percent, place, ratio
 
 NOTHING = "Nothing was measured"
 # Causes of a disturbance that are named.
@@ -83,7 +82,7 @@ class TwinCheck:
     """
 
     verdicts: list[str]
-    apart: list[str]
+    apart: list[Sentence]
     largest: float
 
     @property
@@ -91,23 +90,24 @@ class TwinCheck:
         """Comparisons in which it was equivalent."""
         return self.verdicts.count("equivalent")
 
-    def in_words(self) -> str:
+    def in_words(self) -> Sentence:
         """One line: `identical twin: equivalent in 5 of 6 comparisons, largest difference 0.8 %`."""
-        found = f"equivalent in {self.equivalent} of {counted(len(self.verdicts), 'comparison')}"
-        wrong = f", found different in {len(self.apart)}" if self.apart else ""
-        disturbed = self.verdicts.count("contaminated")
-        busy = f", contaminated in {disturbed}" if disturbed else ""
-        return f"identical twin: {found}{wrong}{busy}, largest difference {percent(self.largest)}"
+        words = "identical twin: equivalent in {equivalent} of {all:comparison}"
+        words += ", found different in {apart}" * bool(self.apart)
+        words += ", contaminated in {disturbed}" * ("contaminated" in self.verdicts)
+        return Sentence(words + ", largest difference {largest}", **self.counts)
 
     def in_brief(self) -> Sentence:
         """Say the same where there is little room."""
-        return Sentence(
-            "equal in {equivalent} of {all}" + ", different in {apart}" * bool(self.apart) + ", ≤ {largest}",
-            equivalent=self.equivalent,
-            all=len(self.verdicts),
-            apart=len(self.apart),
-            largest=Estimate(self.largest, kind="share"),
-        )
+        words = "equal in {equivalent} of {all}" + ", different in {apart}" * bool(self.apart) + ", ≤ {largest}"
+        return Sentence(words, **self.counts)
+
+    @property
+    def counts(self) -> dict[str, Value]:
+        """What sentences about it say: how many comparisons came out how, and the largest difference."""
+        disturbed, largest = self.verdicts.count("contaminated"), Estimate(self.largest, kind="share")
+        told = {"equivalent": self.equivalent, "all": len(self.verdicts), "apart": len(self.apart)}
+        return {**told, "disturbed": disturbed, "largest": largest}
 
 
 def twin_check(loaded: Loaded) -> TwinCheck | None:
@@ -117,25 +117,30 @@ def twin_check(loaded: Loaded) -> TwinCheck | None:
         return None
     wrong: Iterator[Row] = rows[rows.verdict.isin(APART)].itertuples(index=False)
     places = loaded.cases_by_id
-    apart = [f"{row.metric} at {place(places[row.case_id].place)} {ratio(row.ratio)} ({row.verdict})" for row in wrong]
+    words = "{metric} at {place} {ratio} ({verdict})"
+    apart = [
+        Sentence(words, metric=row.metric, place=places[row.case_id].place, ratio=ratio, verdict=row.verdict)
+        for row in wrong
+        for ratio in [Estimate(row.ratio, kind="ratio")]
+    ]
     largest = max(max(each, 1 / each) - 1 for each in rows.ratio)
     return TwinCheck(list(rows.verdict), apart, largest)
 
 
-def machine_check(loaded: Loaded) -> tuple[str, str]:
+def machine_check(loaded: Loaded) -> tuple[str, Sentence]:
     """Return the verdict on the machine, and in one line what is known of it: its certificate, and the run's own twins."""
     status, said = machine_facts(loaded)
-    return status, f"{GLYPHS[status]} machine check (A/A): {said}"
+    return status, Sentence("{glyph} machine check (A/A): {said}", glyph=GLYPHS[status], said=said)
 
 
-def machine_facts(loaded: Loaded) -> tuple[str, str]:
+def machine_facts(loaded: Loaded) -> tuple[str, Value]:
     """Return the verdict on the machine, and what it rests on."""
     known, twins = loaded.certificate, twin_check(loaded)
     if known is None and twins is None:
         return "unknown", f"not made{': times have no verdicts; modbench doctor makes it' if _withheld(loaded) else ''}"
     if known is None and not loaded.checked:
         assert twins is not None
-        return "unknown", f"not made: times have no verdicts; {twins.in_words()}"
+        return "unknown", Sentence("not made: times have no verdicts; {twin}", twin=twins.in_words())
     said = [each.in_words() for each in (known, twins) if each is not None]
     if twins is not None and twins.apart and (known is None or known.verdict != "unfit"):
         status = "doubtful"
@@ -144,10 +149,10 @@ def machine_facts(loaded: Loaded) -> tuple[str, str]:
     else:
         assert twins is not None
         status = "fit" if twins.equivalent == len(twins.verdicts) else "undecided"
-    return status, "; ".join(said)
+    return status, Listed(said, "; ")
 
 
-def warnings(loaded: Loaded) -> list[str]:
+def warnings(loaded: Loaded) -> list[Value]:
     """Return what must be read first.
 
     That nothing was measured; a stored run, two versions of a model, a machine that was busy, unchecked or doubtful.
@@ -212,13 +217,13 @@ def _two_versions(loaded: Loaded) -> Iterator[str]:
         )
 
 
-def doubtful(loaded: Loaded) -> list[str]:
+def doubtful(loaded: Loaded) -> list[Value]:
     """Return what must be read of the machine first: that equal models came out unequal, or that times have no verdicts."""
     twins = twin_check(loaded)
     if twins is not None and twins.apart:
-        share = f"{len(twins.apart)} of {counted(len(twins.verdicts), 'comparison')}"
-        found = f"The anchor's identical twin was found different in {share}, beyond chance: {'; '.join(twins.apart)}."
-        return [f"{found} Differences of that size between models may be the machine's."]
+        words = "The anchor's identical twin was found different in {n} of {all:comparison}, beyond chance: {apart}. "
+        words += "Differences of that size between models may be the machine's."
+        return [Sentence(words, n=len(twins.apart), all=len(twins.verdicts), apart=Listed(twins.apart, "; "))]
     if _withheld(loaded):
         why = why_unchecked(loaded.run, loaded.twins)
         return [f"Times have no verdicts: {why.replace('`', '')}."]

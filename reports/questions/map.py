@@ -22,12 +22,12 @@ from modbench.reports.panel import InPlace
 from modbench.reports.questions.first_screen import described
 from modbench.reports.tables import losses
 from modbench.reports.tables.axes import in_words
-from modbench.reports.tables.cell import columns_of, joined_reasons
+from modbench.reports.tables.cell import columns_of, listed_reasons
 from modbench.reports.tables.findings import by_length
 from modbench.reports.tables.load import Loaded, rung_beside
 from modbench.reports.tables.losses import Loss
 from modbench.reports.wording import ANSWERED, DECIDED, name, short
-from modbench.reports.writers.number_format import grid_point
+from modbench.reports.writers.data import frame
 
 # What is counted or allocated, so that it has no interval.
 FLOPS, MEMORY = ("forward FLOPs", "flops/forward"), ("peak memory", "memory/peak_allocated")
@@ -282,7 +282,7 @@ def _short(made: Map) -> Table:
         sides = (made.row(case, quantity, equal_cost=each) for each in (False, True))
         yield from (replace(first, at_equal_cost=second) for first, second in zip(*sides, strict=True))
 
-    head = ("", "", *(grid_point("T", at) for at in made.lengths))
+    head: Sequence[Value] = ("", "", *(Sentence("T = {T}", T=at) for at in made.lengths))
     return Table("capacity", head, _rows(made, made.arms, [*made.times, made.loss], both))
 
 
@@ -326,7 +326,7 @@ def _counted(made: Map) -> Table:
 def full_tables(made: Map) -> Iterator[Table]:
     """Yield every quantity over the same shape, then at equal cost; and how many seeds would decide the losses that are open."""
     sides = (("same shape", False), ("equal cost", True)) if made.ladder else (("same shape", False),)
-    head = ("", "", *(grid_point("T", at) for at in made.lengths))
+    head: Sequence[Value] = ("", "", *(Sentence("T = {T}", T=at) for at in made.lengths))
     for label, cost in sides:
         arms = made.compared(equal_cost=cost)
         rows = _rows(made, arms, made.quantities, functools.partial(made.row, equal_cost=cost))
@@ -356,7 +356,7 @@ def table(loaded: Loaded) -> pd.DataFrame:
     made = of(loaded)
     if made is None:
         return pd.DataFrame()
-    return pd.DataFrame([_csv_row(made, case, length) for case in made.arms for length in made.lengths])
+    return frame(_csv_row(made, case, length) for case in made.arms for length in made.lengths)
 
 
 def _csv_row(made: Map, case: Case, length: int) -> dict[str, Any]:
@@ -376,12 +376,13 @@ def _csv_row(made: Map, case: Case, length: int) -> dict[str, Any]:
         what = "difference" if made.loaded.tables.made_in(metrics[metric]).samples == "seeds" else "ratio"
         own = made.loaded.case(case.arm, metric, length)
         row[key] = own.value if own is not None and own.status == "ok" else None
-        reasons = [None if own is None else own.reason if own.status != "ok" else None]
+        reasons: list[Value] = [None if own is None else own.reason if own.status != "ok" else None]
         for equal_cost in (False, True) if made.ladder else (False,):
             found = made.cell(case, length, quantity, equal_cost=equal_cost)
             prefix = f"{key}_at_equal_cost" if equal_cost else key
             row |= columns_of(found.typical, f"{prefix}_{what}", f"{prefix}_") | {f"{prefix}_verdict": found.verdict}
             why = None if found.verdict in DECIDED else found.reason
-            reasons.append(f"at equal cost: {why}" if why and equal_cost and why not in reasons else why)
-        row[f"{key}_reason"] = joined_reasons(reasons)
+            apart = why and equal_cost and why not in reasons
+            reasons.append(Sentence("at equal cost: {why}", why=why) if apart else why)
+        row[f"{key}_reason"] = listed_reasons(reasons)
     return row

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import pandas as pd
 
 from modbench.harness.domain.case import Case, Place
-from modbench.reports.model import Estimate, Sentence
+from modbench.reports.model import Estimate, Listed, Sentence, Value
 from modbench.reports.tables.load import Loaded
-from modbench.reports.writers.number_format import sizes
+from modbench.reports.writers.data import frame
 
 REQUEST = "latency/request"
 # Times that a prediction is made of, the first that was measured.
@@ -42,7 +42,7 @@ class Request:
     seconds: float | None
     prefill_s: float | None
     step_s: float | None
-    reason: str | None
+    reason: Value
 
     @property
     def predicted_s(self) -> float | None:
@@ -68,10 +68,12 @@ def request(loaded: Loaded, case: Case) -> Request:
 
     parts = known(PROMPT), known(STEP)
     lacks = [what for what, value in zip(("prefill", "decode step"), parts, strict=True) if value is None]
-    reason = f"no prediction: {' and '.join(lacks)} at {sizes(apart)} not measured" if lacks else None
     place = case.place
+    words = "no prediction: {parts} at T = {T}, B = {B} not measured"
+    reason = Sentence(words, parts=Listed(lacks, " and "), T=place.seq_len, B=place.batch_size)
     return Request(
-        case.id, case.arm, place.seq_len, place.new_tokens, place.batch_size, known((REQUEST,), place), *parts, reason
+        *(case.id, case.arm, place.seq_len, place.new_tokens, place.batch_size, known((REQUEST,), place), *parts),
+        reason=reason if lacks else None,
     )
 
 
@@ -85,11 +87,8 @@ def requests(loaded: Loaded) -> Iterator[Request]:
 def table(loaded: Loaded) -> pd.DataFrame:
     """Return `requests.csv`: a row for each request of each arm, in s."""
     columns = ("case_id", "arm", "seq_len", "new_tokens", "batch_size", *_NUMBERS, "reason")
-    rows = [
-        asdict(each) | {"predicted_s": each.predicted_s, "measured_over_predicted": each.measured_over_predicted}
-        for each in requests(loaded)
-    ]
-    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(_NUMBERS, "float64"))
+    rows = ({name: getattr(each, name) for name in columns} for each in requests(loaded))
+    return frame(rows, columns).astype(dict.fromkeys(_NUMBERS, "float64"))
 
 
 def in_short(loaded: Loaded) -> list[Sentence]:

@@ -9,13 +9,12 @@ from modbench.harness.core.contracts import GENERATION
 from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import OF_WORK
 from modbench.harness.domain.case import Case, Place
-from modbench.reports.model import Estimate, Finding, Labelled, Sentence, Table, Value
+from modbench.reports.model import Estimate, Finding, Labelled, Listed, PlaceAmong, Sentence, Table, Value
 from modbench.reports.questions import win_rate
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import MOST_LENGTHS, Loaded, subsample_evenly
 from modbench.reports.wording import SERVING, WORKLOADS
-from modbench.reports.writers.number_format import grid_point, sizes
 
 # Metrics of the tables, with their titles, in the order in which they are printed.
 TABLES = (
@@ -61,7 +60,10 @@ def _of_metric(loaded: Loaded, metric: str, title: str, settings: int) -> Iterat
     over_batches = len({place.seq_len for place in places}) == 1 and len({place.batch_size for place in places}) > 1
     fixed = {place: "" if generated else place.seq_len if over_batches else place.batch_size for place in places}
     groups = grouped(((fixed[place], place.dtype, place.execution), place) for place in places)
-    axis, letter = ("batch_size", "B") if over_batches else ("seq_len", "T")
+    letter = "B" if over_batches else "T"
+    words, held = ("B = {B}", "T = {T}") if over_batches else ("T = {T}", "B = {B}")
+    if generated:
+        words = "{length}, B = {B}"
     for theirs in list(groups.values())[:settings]:
         ordered = sorted(theirs, key=lambda place: (place.batch_size, place.seq_len, place.new_tokens))
         known = [place for place in ordered if any(_measured(loaded, metric, case, place) for case in loaded.arms)]
@@ -74,13 +76,15 @@ def _of_metric(loaded: Loaded, metric: str, title: str, settings: int) -> Iterat
         if not rows:
             continue
         first = shown[0]
-        held = grid_point("T", first.seq_len) if over_batches else grid_point("B", first.batch_size)
-        shared = [*[held] * (not generated), first.dtype, *[first.execution] * (first.execution != "eager")]
+        shared: list[Value] = [first.dtype, *[first.execution] * (first.execution != "eager")]
+        if not generated:
+            shared.insert(0, Sentence(held, T=first.seq_len, B=first.batch_size))
+        titles = (Sentence(words, length=PlaceAmong(at), T=at.seq_len, B=at.batch_size) for at in shown)
         yield Table(
             title,
-            ("", *(sizes(at) if generated else grid_point(letter, getattr(at, axis)) for at in shown)),
+            ("", *titles),
             _with_best(loaded, metric, rows),
-            at=", ".join(shared),
+            at=Listed(shared),
             notes=[*_notes(loaded, metric, letter, len(known or ordered) - len(shown))],
             left_out=len(loaded.arms) - 1 - len(loaded.arms_shown),
             file="comparisons.csv",
@@ -151,7 +155,7 @@ def loss_table(loaded: Loaded) -> Table | None:
     arms, several = (loaded.arms[0], *loaded.arms_shown), len(lengths) > 1
     columns = [(losses.comparable(loaded), at) for at in lengths] if several else [(each, None) for each in shown]
     rows = [[case, *(loss_cell(loaded, case, each, length) for each, length in columns)] for case in arms]
-    titles = [each.title if length is None else grid_point("T", length) for each, length in columns]
+    titles = [each.title if length is None else Sentence("T = {T}", T=length) for each, length in columns]
     head = ("" if several else f"held-out loss, {shown[0].unit} (lower is better)", *titles)
     rows = [row for row in rows if any(cell != "" for cell in row[1:])]
     left_out = len(loaded.arms) - 1 - len(loaded.arms_shown)

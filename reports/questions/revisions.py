@@ -22,11 +22,10 @@ from modbench.harness.stats.reason import Reason
 from modbench.harness.stats.verdicts import Disturbed, Estimates
 from modbench.reports.model import Alert, Block, Estimate, Finding, Sentence, Table, Value, Verdict
 from modbench.reports.questions.gate.comparer import UNKNOWN, differences
-from modbench.reports.tables.cell import Trouble, columns_of, joined_reasons
+from modbench.reports.tables.cell import Trouble, columns_of, listed_reasons
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.tables.pair_verdicts import APART
 from modbench.reports.wording import TIMED
-from modbench.reports.writers.number_format import plain
 
 # Failures of a process, not of what it measured.
 DIED = frozenset({"crash", "timeout", "oom"})
@@ -52,7 +51,7 @@ class Row(Finding):
     lacking: Lacking | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain data: ratios, above 1 the second side is faster."""
+        """Return data for `--json`: ratios, above 1 the second side is faster."""
         told: dict[str, Any] = {"case_id": self.what.id, "metric": self.metric}
         told |= {"verdict": self.verdict, "reason": self.reason}
         told["seconds"] = None if self.seconds is None else [each.value for each in self.seconds]
@@ -256,10 +255,10 @@ def _judged(rows: Sequence[Row | Timed], margin: float) -> list[Row]:
                 "the same code came out {ratio}: this machine cannot tell the two sides apart now",
                 ratio=itself.typical.alone,
             )
-            made.append(replace(found, reason=plain(apart)))
+            made.append(replace(found, reason=apart))
         else:
             why = _undecided(family, i, margin) if judged.word == "inconclusive" else None
-            made.append(replace(found, verdict=judged.word, reason=joined_reasons([judged.reason, why])))
+            made.append(replace(found, verdict=judged.word, reason=listed_reasons([judged.reason, why])))
     return made
 
 
@@ -277,16 +276,12 @@ def _ratio(effect: Effect) -> Estimate:
     return Estimate(*effect.ratio, "ratio", "s", n=effect.n)
 
 
-def _undecided(family: dict[int, Estimates], i: int, margin: float) -> str:
+def _undecided(family: dict[int, Estimates], i: int, margin: float) -> Value:
     """Why a row is undecided, and what would decide it."""
     effect, p = family[i].typical, family[i].p
     if effect.excludes_0 and p is not None and p > 1 - effects.LEVEL:
-        said = Sentence(
-            "not significant among {n} rows (Benjamini-Hochberg p {p}): select fewer, or take more --launches",
-            n=len(family),
-            p=Estimate(p, kind="p"),
-        )
-        return plain(said)
+        words = "not significant among {n} rows (Benjamini-Hochberg p {p}): select fewer, or take more --launches"
+        return Sentence(words, n=len(family), p=Estimate(p, kind="p"))
     needed = sample_size.to_decide(effect, margin)
     if needed is None:
         return f"not even {sample_size.MOST} blocks would decide it"
@@ -301,20 +296,12 @@ def blocks(found: Result) -> Iterator[Block]:
     for metric in dict.fromkeys(row.metric for row in found.compared):
         yield _table(metric, [row for row in found.compared if row.metric == metric])
     if found.compared:
-        yield Sentence(
-            "A ÷ B: above 1× the second side is faster; 95 % intervals over {n} blocks, differences below {margin} count as "
-            "equal. A ÷ A: the first side against itself, in the same blocks.",
-            n=found.compared[0].typical.n,
-            margin=Estimate(found.margin, kind="share"),
-        )
+        words = "A ÷ B: above 1× the second side is faster; 95 % intervals over {n} blocks, differences below {margin} count as "
+        words += "equal. A ÷ A: the first side against itself, in the same blocks."
+        yield Sentence(words, n=found.compared[0].typical.n, margin=Estimate(found.margin, kind="share"))
     if found.fooled:
-        yield Alert(
-            Sentence(
-                "In {n} of {all} rows the first side came out different from itself: they have no verdict.",
-                n=len(found.fooled),
-                all=len(found.compared),
-            )
-        )
+        words = "In {n} of {all} rows the first side came out different from itself: they have no verdict."
+        yield Alert(Sentence(words, n=len(found.fooled), all=len(found.compared)))
     for row in found.compared:
         if row.verdict in {"inconclusive", "contaminated"}:
             workload = row.metric.removeprefix("latency/")

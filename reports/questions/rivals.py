@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from modbench.harness.domain.case import Case, Rung
-from modbench.reports.model import Estimate, Listed, Sentence, Verdict
+from modbench.reports.model import Estimate, Listed, PlaceAmong, Sentence, Verdict
 from modbench.reports.questions import win_rate
 from modbench.reports.tables.comparisons import trained_apart
 from modbench.reports.tables.findings import between
 from modbench.reports.tables.load import Loaded, rung_beside
 from modbench.reports.wording import MATCHED, WORKLOADS, short
-from modbench.reports.writers.number_format import place
 
 # A rival further than this from equal in what it was solved for is said to be.
 MISSED = 0.05
@@ -39,13 +38,14 @@ def headline(loaded: Loaded, case: Case, rival: Case, solved: Rung) -> Sentence 
     found = max(every, key=lambda each: each.place.seq_len)  # of equal lengths the first: forward, the first batch size
     doubts = ", ".join(win_rate.doubts(found))
     called = "{rival}," if sum(each.rung for each in loaded.arms) > 1 else "dense"
-    words = f"{{arm}} is {{ratio}} as fast as {called} of equal {MATCHED[solved.quantity]} ({{where}}): {{verdict}}"
+    words = f"{{arm}} is {{ratio}} as fast as {called} of equal {MATCHED[solved.quantity]} ({{what}}, {{place}}): {{verdict}}"
     return Sentence(
         words + " (but: {doubts})" * bool(doubts) + ".",
         arm=case,
         rival=short(rival),
         ratio=found.typical,
-        where=f"{WORKLOADS[found.metric]}, {place(found.place, [each.place for each in every])}",
+        what=WORKLOADS[found.metric],
+        place=PlaceAmong(found.place, [each.place for each in every]),
         verdict=Verdict(found.verdict),
         doubts=doubts,
     )
@@ -58,16 +58,10 @@ def missed(loaded: Loaded) -> Iterator[Sentence]:
         if ratio is None or (solved.quantity != PREDICTED and abs(ratio - 1) <= MISSED):
             continue
         what = {PREDICTED: "time"}.get(solved.quantity, MATCHED[solved.quantity])
-        yield Sentence(
-            f"{{rival}} was solved to have the {what} of {{arm}} at T = {{at}}: measured it has {{ratio}} of it"
-            + ", off by {off}" * (abs(ratio - 1) > MISSED)
-            + ".",
-            rival=rival,
-            arm=case,
-            at=solved.solved_at,
-            ratio=Estimate(ratio, kind="fraction"),
-            off=Estimate(abs(ratio - 1), kind="share"),
-        )
+        words = f"{{rival}} was solved to have the {what} of {{arm}} at T = {{at}}: measured it has {{ratio}} of it"
+        words += ", off by {off}" * (abs(ratio - 1) > MISSED) + "."
+        found, off = Estimate(ratio, kind="fraction"), Estimate(abs(ratio - 1), kind="share")
+        yield Sentence(words, rival=rival, arm=case, at=solved.solved_at, ratio=found, off=off)
 
 
 def _measured(loaded: Loaded, case: Case, rival: Case, solved: Rung) -> float | None:

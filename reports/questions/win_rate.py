@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from modbench.harness.core.labels import OF_WORK, Label
 from modbench.harness.domain.case import Case
-from modbench.reports.model import MIRRORED, Estimate, Finding, Listed, Sentence, Value
+from modbench.reports.model import MIRRORED, Estimate, Finding, Listed, PlaceAmong, Sentence, Value
 from modbench.reports.tables.findings import between, labels_of
 from modbench.reports.tables.load import Loaded
 from modbench.reports.wording import ANSWERED, WORKLOADS
-from modbench.reports.writers.number_format import place
 
 # Verdicts in the order of a sentence, and the word for each.
 WORDS = {
@@ -105,5 +104,6 @@ def all_in_short(found: Sequence[Finding]) -> bool:
 def _named(found: Finding, among: Sequence[Finding]) -> Sentence:
     """Name a place by what distinguishes it from the others."""
     every = [each.where for each in among if each.where is not None]
-    where = f"{WORKLOADS[found.metric]} at {place(found.place, every)}: {{ratio}}"
-    return Sentence(where, ratio=Estimate(found.typical.value, kind="ratio"))
+    ratio = Estimate(found.typical.value, kind="ratio")
+    what, place = WORKLOADS[found.metric], PlaceAmong(found.place, every)
+    return Sentence("{what} at {place}: {ratio}", what=what, place=place, ratio=ratio)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
@@ -10,7 +10,8 @@ from modbench.harness.domain.notes import SomeNotes, TrainNotes
 from modbench.harness.domain.records import Failure, Outcome
 from modbench.harness.stats import effects
 from modbench.harness.stats.reason import Reason
-from modbench.reports.reasons import in_words
+from modbench.reports.model import Listed, Value
+from modbench.reports.reasons import in_words, sentence
 
 
 class Trouble(NamedTuple):
@@ -116,3 +117,9 @@ def joined_reasons(reasons: Sequence[Reason | str | None]) -> str | None:
     """Join reasons, of which some may be in words and joined already, into one cell, each once; None if there are none."""
     words = [in_words(each) if isinstance(each, Reason) else each for each in reasons]
     return "; ".join(dict.fromkeys(each for reason in words if reason for each in reason.split("; "))) or None
+
+
+def listed_reasons(reasons: Iterable[Reason | Value]) -> Listed | None:
+    """Return the same of reasons that a writer phrases."""
+    known = tuple(sentence(each) if isinstance(each, Reason) else each for each in reasons if each)
+    return Listed(known, "; ", once=True) if known else None

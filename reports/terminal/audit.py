@@ -1,14 +1,18 @@
-"""Cards in the terminal: the answer first, then a line for each property; several models as one table."""
+"""Cards in the terminal and as data: the answer first, then a line for each property; several models as one table."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from modbench.harness.audit.card import Card
+from modbench.harness.audit.card import Card, Finding
+from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.printable import aligned
 from modbench.reports.model import Block, Note
 from modbench.reports.questions import audit
 from modbench.reports.tables.audits import sentence
+from modbench.reports.tables.load import Loaded
+from modbench.reports.writers.number_format import plain
 from modbench.reports.writers.text import wrapped, written
 
 
@@ -35,3 +39,60 @@ def table(cards: Sequence[Card], columns: int) -> str:
 def text(cards: Sequence[Card], columns: int) -> str:
     """Return the card of one model, or the table of several."""
     return card(cards[0], columns) if len(cards) == 1 else table(cards, columns)
+
+
+# --- as data
+
+
+class Found(Finding):
+    """A finding with its sentence.
+
+    Attributes:
+        said: the sentence, its values filled in.
+        shown: the number that shows it, in its base unit; None: there is none.
+    """
+
+    said: str
+    shown: float | None
+
+
+class AuditedModel(Card):
+    """The card of one model.
+
+    Attributes:
+        answer: what deviates, in a sentence.
+        findings: by property, in the order of the card.
+    """
+
+    answer: str
+    findings: dict[str, Found]  # type: ignore[assignment]  # a narrower type
+
+
+class ArmAudit(Frozen):
+    """The audit of an arm of a run.
+
+    Attributes:
+        card: what was found; null: it could not be audited.
+        reason: why not; null: it was.
+    """
+
+    card: AuditedModel | None
+    reason: str | None
+
+
+def by_arm(loaded: Loaded) -> dict[str, ArmAudit]:
+    """Return the audits of a run by arm, as data."""
+    return {
+        arm: ArmAudit(card=None if each.card is None else as_model(each.card), reason=each.reason)
+        for arm, each in loaded.tables.audits.items()
+    }
+
+
+def as_model(card: Card) -> AuditedModel:
+    """Return a card as data, with its sentences."""
+    found = {
+        name: Found(**each.model_dump(), said=plain(sentence(each)), shown=each.value)
+        for name, each in card.findings.items()
+    }
+    body: dict[str, Any] = {**card.model_dump(), "findings": found, "answer": plain(audit.answer(card))}
+    return AuditedModel(**body)

@@ -52,7 +52,7 @@ def _joined(blocks: Iterable[Sequence[str]]) -> str:
 def along_axis(loaded: Loaded, table: AlongAxis, width: int, *, every: bool = False, verbose: bool = False) -> str:
     """Return a table for each metric, then what must be known to read them."""
     columns = table.columns if every or verbose else table.shown()
-    blocks = [wrapped([f"⚠ {sentence}"], width) for sentence in reversed(warnings(loaded))]
+    blocks = [wrapped([Sentence("⚠ {said}", said=each)], width) for each in reversed(warnings(loaded))]
     blocks.append(wrapped([f"{loaded.path} by {table.axis}, over {table.over}"], width))
     left, made = dict.fromkeys(column.metric.key for column in table.columns), list[str]()
     for grid in _fitting(loaded, table, columns, width):
@@ -97,7 +97,7 @@ def axis_as_dict(loaded: Loaded, table: AlongAxis) -> dict[str, Any]:
         "baseline": table.baseline,
         "baseline_by_default": table.by_default,
         "margin": loaded.run.plan.suite.margin,
-        "machine_check": machine_check(loaded)[1],
+        "machine_check": plain(machine_check(loaded)[1]),
         "incomplete": loaded.run.incomplete,
         "columns": [
             {
@@ -111,7 +111,7 @@ def axis_as_dict(loaded: Loaded, table: AlongAxis) -> dict[str, Any]:
             for column in table.columns
             for best in [compare_axis.best(loaded, column.metric, column.cells.values())]
         ],
-        "notes": [*warnings(loaded), *table.notes],
+        "notes": [*data.sentences(warnings(loaded)), *table.notes],
     }
 
 
@@ -184,11 +184,8 @@ def _tables(against: Against, width: int, most: int, *, verbose: bool) -> Iterat
 def notes(compared: Compared) -> Iterator[Value]:
     """Say how to read the tables, and what is known of the machines."""
     yield from compare_runs.how_to_read(compared)
-    said = {machine_check(loaded)[1] for loaded in compared.runs}
-    if len(said) == 1:
-        yield said.pop()
-    else:
-        yield from (f"{letter(i)} {machine_check(loaded)[1]}" for i, loaded in enumerate(compared.runs))
+    said = [plain(machine_check(loaded)[1]) for loaded in compared.runs]
+    yield from said[:1] if len({*said}) == 1 else (f"{letter(i)} {each}" for i, each in enumerate(said))
 
 
 def runs_as_dict(compared: Compared) -> dict[str, Any]:
@@ -218,7 +215,7 @@ def _run(number: int, loaded: Loaded) -> dict[str, Any]:
         "letter": letter(number),
         "run": str(loaded.path),
         "about": about(loaded),
-        "machine_check": machine_check(loaded)[1],
+        "machine_check": plain(machine_check(loaded)[1]),
         "incomplete": loaded.run.incomplete,
         "failed": [
             {"reason": reason, "cases": cases, "metrics": metrics} for reason, cases, metrics in failures(loaded)
@@ -235,4 +232,4 @@ def _row(row: Row) -> dict[str, Any]:
     found |= {"ratio": None, "difference": None, kind: made.value}
     found |= {"ci_low": made.low, "ci_high": made.high, "ci_level": None if made.low is None else made.level}
     found |= {"mean_ratio": mean and mean.value, "mean_ci_low": mean and mean.low, "mean_ci_high": mean and mean.high}
-    return found | {"verdict": row.verdict, "launches": row.needed, "reason": row.reason}
+    return found | {"verdict": row.verdict, "launches": row.needed, "reason": data.value(row.reason)}

@@ -9,13 +9,12 @@ from pathlib import Path
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.results import run_folder
 from modbench.harness.results.run_file import StoredRun
-from modbench.reports.model import Listed, Sentence
+from modbench.reports.model import Listed, PlaceAmong, Sentence
 from modbench.reports.questions import combine, first_screen, rivals
 from modbench.reports.tables.load import Loaded, tables_of
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.wording import WORKLOADS
 from modbench.reports.writers import text
-from modbench.reports.writers.number_format import place
 
 
 def answer(folder: Path, launches: Sequence[UnitOfWork]) -> list[str]:
@@ -29,8 +28,9 @@ def answer(folder: Path, launches: Sequence[UnitOfWork]) -> list[str]:
         return text.wrapped([Listed(said, " ")], text.width())
     (comparison,) = part.run.plan.comparisons
     timed = {unit.comparison.place for unit in stored.plan.units if unit.facts.timed}
-    where = f"{WORKLOADS[comparison.metrics[0]]} at {place(comparison.place, timed)}"
-    return text.wrapped([Sentence("{where}: {said}", where=where, said=Listed(said, " "))], text.width())
+    what, place = WORKLOADS[comparison.metrics[0]], PlaceAmong(comparison.place, timed)
+    line = Sentence("{what} at {place}: {said}", what=what, place=place, said=Listed(said, " "))
+    return text.wrapped([line], text.width())
 
 
 def part_of(stored: StoredRun, launches: Sequence[UnitOfWork]) -> Loaded | None:

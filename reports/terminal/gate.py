@@ -42,7 +42,7 @@ def annotated(found: Gate) -> Iterator[str]:
     if not found.compared and not found.tiers:
         told["warning"].append(("modbench gate: cannot tell", gate.NOTHING))
     for check in found.empty:
-        told["warning"].append((f"cannot tell: {check.written}", check.reason or fail_on.NOTHING))
+        told["warning"].append((f"cannot tell: {plain(check.written)}", plain(check.reason or fail_on.NOTHING)))
     for verdict, counts, kind in (
         ("worse", True, "error"),
         ("worse", False, "warning"),
@@ -50,8 +50,8 @@ def annotated(found: Gate) -> Iterator[str]:
     ):
         for each in found.findings:
             if each.verdict == verdict and found.counts(each) is counts:
-                change = plain(gate.change(each))
-                why = f": {each.reason}" if each.reason and change != each.reason else ""
+                change, reason = plain(gate.change(each)), plain(each.reason)
+                why = f": {reason}" if each.reason and change != reason else ""
                 only = "" if counts else " (reported only)"
                 told[kind].append((f"{verdict}: {each.what}", f"{gate.metric_of(each)} {change}{why}{only}"))
     for kind, those in told.items():

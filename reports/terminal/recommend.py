@@ -11,7 +11,7 @@ from modbench.reports.questions.recommend import recommend
 from modbench.reports.questions.recommend.candidates import has_tail
 from modbench.reports.questions.recommend.recommend import Capacity, Judged, Recommended
 from modbench.reports.wording import name
-from modbench.reports.writers import text
+from modbench.reports.writers import data, text
 from modbench.reports.writers.number_format import plain
 from modbench.reports.writers.text import wrapped
 
@@ -55,7 +55,7 @@ def as_dict(found: Recommended) -> dict[str, Any]:
         "runner_up_loss": _pair(found, second.loss if second else None),
         "settings": [_setting(each) for each in found.judged],
         "not_considered": dict(found.not_considered),
-        "open": list(found.open),
+        "open": data.sentences(found.open),
         "commands": list(found.commands),
         "incomplete": found.incomplete,
     }
@@ -87,7 +87,7 @@ def _pair(found: Recommended, pair: Finding | None) -> dict[str, Any] | None:
         "low": made.low,
         "high": made.high,
         "verdict": pair.verdict,
-        "reason": pair.reason,
+        "reason": data.value(pair.reason),
         "looked_ahead": pair.saw_future,
         "tail": has_tail(pair),
     }

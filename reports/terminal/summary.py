@@ -80,7 +80,7 @@ def closing(
     """
     width = text.width()
     # Before anything that they are about.
-    before = [wrapped([f"⚠ {each}"], width) for each in reversed(warnings(loaded))]
+    before = [wrapped([Sentence("⚠ {said}", said=each)], width) for each in reversed(warnings(loaded))]
     before = [block for block in (*before, troubles(loaded, verbose=verbose)) if block]
     after = [block for block in _measured(loaded, width, verbose=verbose) if block] if loaded.measured else []
     behind = [] if wall_s is None else [human_duration(wall_s)]
@@ -317,14 +317,14 @@ def as_json(loaded: Loaded, page: Path, wall_s: float | None) -> dict[str, Any]:
         "wall_s": wall_s,
         "measured": loaded.measured,
         "device": loaded.run.plan.device,
-        "machine_check": machine_check(loaded)[1],
+        "machine_check": plain(machine_check(loaded)[1]),
         "failed": sorted(set(loaded.failed.case_id)),
         "missing_units": loaded.run.missing,
         "launches": [
             {"series": series, **found.model_dump(), "capped": found.capped}
             for series, found in loaded.run.found(LaunchCount).items()
         ],
-        "audits": {arm: each.model_dump(mode="json") for arm, each in audit.by_arm(loaded).items()},
+        "audits": {arm: each.model_dump(mode="json") for arm, each in audit_text.by_arm(loaded).items()},
         "best_settings": best_setting.rows(loaded),
         "comparisons": data.rows(loaded.comparisons),
     }

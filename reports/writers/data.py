@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
+from modbench.harness.core.grouped import grouped
 from modbench.harness.core.printable import cell, masked
-from modbench.reports.model import Value
+from modbench.reports.model import Listed, Sentence, Value
 from modbench.reports.writers.number_format import plain
+
+T = TypeVar("T")
 
 
 def value(cell: object) -> object:
-    """Return a cell of a table as what JSON can hold: null for NaN and for no value."""
+    """Return a cell of a table as what JSON can hold: null for NaN and for no value, text for a sentence."""
+    if isinstance(cell, Sentence | Listed):
+        return plain(cell)
     if cell is None or cell is pd.NA or (isinstance(cell, float) and not math.isfinite(cell)):
         return None
     return cell.item() if isinstance(cell, np.generic) else cell
@@ -30,6 +35,19 @@ def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def sentences(said: Iterable[Value]) -> tuple[str, ...]:
     """Return sentences as text."""
     return tuple(map(plain, said))
+
+
+def frame(rows: Iterable[Mapping[str, object]], columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Return rows as a table of these columns, or of all that they have; a sentence in a cell is text there."""
+    told = [
+        {key: value(each) if isinstance(each, Sentence | Listed) else each for key, each in row.items()} for row in rows
+    ]
+    return pd.DataFrame(told, columns=None if columns is None else list(columns))
+
+
+def alike(told: Iterable[tuple[Value, T]]) -> list[list[T]]:
+    """Group what has values that read alike: two shares of which a reader sees the same digits are one."""
+    return [*grouped((plain(said), each) for said, each in told).values()]
 
 
 def csv(frame: pd.DataFrame) -> str:

@@ -132,7 +132,7 @@ def _table(table: Table) -> Markup:
         head=[inline(title) for title in table.head],
         rows=[["" if cell == "" else inline(cell) for cell in row] for row in table.rows],
         numbers=[at for at in columns if numeric(row[at] for row in table.rows)],
-        groups=[(title, len([*columns])) for title, columns in groupby(table.groups)],
+        groups=[(title, len([*columns])) for title, columns in groupby(map(inline, table.groups))],
         notes=[inline(note) for note in table.notes],
         left_out=inline(table.left_out) if table.left_out else "",
     )

@@ -9,7 +9,7 @@ from modbench.harness.core.printable import escaped
 from modbench.harness.core.units import scale_of
 from modbench.harness.domain.case import Case
 from modbench.reports.model import ILLUSTRATION, Finding, Labelled, Table, Value
-from modbench.reports.writers.number_format import NONE, Inline, bare
+from modbench.reports.writers.number_format import NONE, Inline, bare, plain
 
 # Columns up to which a cell has its interval, and that fit between the margins.
 MOST_WITH_INTERVALS, MOST_COLUMNS = 3, 6
@@ -97,7 +97,7 @@ def table(made: Table, label: str) -> str:
     body = [
         [_cell(cell, *scale, intervals=intervals) for cell, scale in zip(row, scales, strict=True)] for row in made.rows
     ]
-    title = made.label[:1].upper() + made.label[1:] + (f", {made.at}" if made.at else "")
+    title = made.label[:1].upper() + made.label[1:] + (f", {plain(made.at)}" if made.at else "")
     caption = " ".join(
         [text(f"{title}."), *(f"{note}." if note[-1:] not in ".:" else note for note in map(inline, made.notes))]
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 from modbench.harness.core.errors import brief
 from modbench.harness.core.printable import escaped, masked
 from modbench.reports import model
-from modbench.reports.writers.number_format import Inline
+from modbench.reports.writers.number_format import Inline, plain
 
 # Characters that a comment on GitHub may have.
 LIMIT = 65_536
@@ -127,7 +127,7 @@ def _table(made: model.Table) -> Block:
     titles = [
         ": ".join(filter(None, [_cell(group), _cell(title)])) for group, title in zip(groups, made.head, strict=True)
     ]
-    at = f" ({text(made.at)})" if made.at else ""
+    at = f" ({text(plain(made.at))})" if made.at else ""
     head = [
         f"### {text(made.label[:1].upper() + made.label[1:])}{at}",
         "",

@@ -21,6 +21,7 @@ from modbench.reports.model import (
     Finding,
     Labelled,
     Listed,
+    PlaceAmong,
     Sentence,
     Value,
     Verdict,
@@ -38,7 +39,7 @@ class Inline:
     def __call__(self, value: Value) -> str:
         """Write a value; None is a dash."""
         if isinstance(value, Code):
-            return self.code(value.text)
+            return self.code(plain(value.text))
         if isinstance(value, Arms):
             return self.arms(value.cases)
         if isinstance(value, Listed):
@@ -62,6 +63,8 @@ class Inline:
     def _listed(self, listed: Listed) -> str:
         values = listed.values[: listed.most] if listed.most else listed.values
         made = [self(each) for each in values]
+        if listed.once:  # of what was joined before, too
+            made = [*dict.fromkeys(part for each in made for part in each.split(listed.between))]
         left = len(listed.values) - len(values)
         if left:
             made.append(self.text(f"{left:,} more"))
@@ -83,12 +86,13 @@ class Inline:
 plain = Inline()
 
 
-def _words(value: str | int | Case | Place | Labelled | Verdict | Estimate | Finding | None) -> str:
+def _words(value: str | int | Case | Place | PlaceAmong | Labelled | Verdict | Estimate | Finding | None) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, int):
         return f"{value:,}"
-    made = {Case: name, Place: place, Labelled: labelled, Verdict: verdict, Estimate: estimate, Finding: finding}
+    made = {Case: name, Place: place, PlaceAmong: place, Labelled: labelled, Verdict: verdict}
+    made |= {Estimate: estimate, Finding: finding}
     write = next((write for kind, write in made.items() if isinstance(value, kind)), None)
     return NONE if write is None else write(value)  # type: ignore[operator]
 
@@ -130,14 +134,9 @@ def length(of: Place) -> str:
     return grid_point("T", of.seq_len) + f" + {of.new_tokens:,}" * bool(of.new_tokens)
 
 
-def place(of: Place, among: Iterable[Place] | None = None) -> str:
-    """Write where a case runs: `T = 512, B = 1, fp32`.
-
-    Args:
-        of: the place.
-        among: others: the length is written, and what distinguishes it from them; None: all of it.
-    """
-    others = None if among is None else [*among]
+def place(among: Place | PlaceAmong) -> str:
+    """Write where a case runs: `T = 512, B = 1, fp32`; among other places the length, and what distinguishes it from them."""
+    of, others = (among.place, among.others) if isinstance(among, PlaceAmong) else (among, None)
     differs = {
         field: others is None or len({getattr(each, field) for each in others}) > 1
         for field in ("batch_size", "dtype", "execution")
@@ -147,11 +146,6 @@ def place(of: Place, among: Iterable[Place] | None = None) -> str:
     return ", ".join(
         [*parts, *[of.execution] * (differs["execution"] and (others is not None or of.execution != "eager"))]
     )
-
-
-def sizes(of: Place) -> str:
-    """Write the length and the batch size of a place: `T = 512, B = 8`."""
-    return f"{length(of)}, {grid_point('B', of.batch_size)}"
 
 
 def typed(value: float) -> str:

@@ -153,7 +153,7 @@ def table(made: Table, columns: int) -> list[str]:
     best: list[str] = []
     for style in _STYLES:
         whole = [*zip(*cells(made, style), strict=True)]
-        parts = _parts(whole, made.groups, _stub(made), columns)
+        parts = _parts(whole, [*map(style, made.groups)], _stub(made), columns)
         lines = [line for part in parts for line in [*part, ""]][:-1]
         if not best or len(lines) < len(best):
             best = lines

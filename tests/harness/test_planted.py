@@ -21,6 +21,7 @@ from modbench.reports.page import render
 from modbench.reports.questions.machine import warnings
 from modbench.reports.tables.load import load
 from modbench.reports.terminal import summary
+from modbench.reports.writers.number_format import plain
 
 pytestmark = pytest.mark.slow
 
@@ -192,7 +193,7 @@ def test_a_smoke_run_on_a_busy_machine_says_so_first_and_in_labels(tmp_path: Pat
     assert frame.verdict.isna().all()
     assert frame[frame.metric == "latency/forward"].reason.str.contains("100 % of the blocks").all()
     loaded = load(str(tmp_path / "run"))
-    (warning,) = warnings(loaded)
+    (warning,) = map(plain, warnings(loaded))
     assert "10 of 10 times" in warning
     assert "(preempted)" in warning
     said = summary.closing(loaded, tmp_path / "report.html", None)

@@ -18,7 +18,7 @@ from modbench.reports.questions.machine import GLYPHS, machine_check, twin_check
 from modbench.reports.tables.load import Loaded, default_arm, load
 from modbench.reports.tables.pair_verdicts import SILENT, UNCHECKED
 from modbench.reports.terminal import summary
-from modbench.reports.writers.number_format import percent
+from modbench.reports.writers.number_format import percent, plain
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
@@ -38,6 +38,12 @@ def terminal(loaded: Loaded) -> str:
 
 def page(loaded: Loaded) -> str:
     return render.html(loaded)
+
+
+def checked(loaded: Loaded) -> tuple[str, str]:
+    """The verdict on the machine, and what is said of it."""
+    status, said = machine_check(loaded)
+    return status, plain(said)
 
 
 @pytest.fixture(scope="module")
@@ -137,13 +143,13 @@ def test_a_twin_does_not_enlarge_the_family(calm: Loaded, monkeypatch: pytest.Mo
 
 @pytest.mark.slow
 def test_without_a_certificate_the_twin_is_the_check(calm: Loaded) -> None:
-    status, said = machine_check(calm)
+    status, said = checked(calm)
     found = twin_check(calm)
     assert found is not None
     assert status == "fit"
     assert (found.verdicts, found.apart) == (["equivalent"] * 2, [])
     assert 0 < found.largest < 0.02
-    words = found.in_words()
+    words = plain(found.in_words())
     assert "equivalent in 2 of 2" in words
     assert percent(found.largest) in words
     assert said == f"● machine check (A/A): {words}"
@@ -158,18 +164,18 @@ def test_without_a_certificate_the_twin_is_the_check(calm: Loaded) -> None:
 @pytest.mark.slow
 def test_an_unequal_twin_is_said_before_all_times(tmp_path: Path) -> None:
     loaded = run(tmp_path, slower={"dense-twin": 1.1})
-    status, said = machine_check(loaded)
+    status, said = checked(loaded)
     assert status == "doubtful"
     found = twin_check(loaded)
     assert found is not None
     assert (found.equivalent, len(found.apart), len(found.verdicts)) == (0, 2, 2)
-    assert "different in 2" in found.in_words()
+    assert "different in 2" in plain(found.in_words())
     assert found.in_brief().given["apart"] == 2
     assert "{apart}" in found.in_brief().words
-    assert said == f"{GLYPHS['doubtful']} machine check (A/A): {found.in_words()}"
-    (warning,) = warnings(loaded)
+    assert said == f"{GLYPHS['doubtful']} machine check (A/A): {plain(found.in_words())}"
+    (warning,) = map(plain, warnings(loaded))
     assert "different in 2 of 2" in warning
-    assert all(place in warning for place in found.apart)
+    assert all(plain(apart) in warning for apart in found.apart)
     assert "T = 64, B = 1, fp32 0.9" in warning
     assert terminal(loaded).startswith(f"⚠ {warning[:40]}")
     html = page(loaded)
@@ -189,7 +195,7 @@ def test_no_verdict_on_a_time_stands_beside_an_unchecked_machine(unchecked: Load
     assert timed.ratio.notna().all()
     assert timed.ci_low.notna().all()
     assert counted.verdict.notna().all()
-    status, said = machine_check(unchecked)
+    status, said = checked(unchecked)
     assert status == "unknown"
     assert "(A/A): not made: " in said
     assert "modbench doctor" in said
@@ -211,7 +217,7 @@ def test_disturbed_times_stay_contaminated_on_an_unchecked_machine(tmp_path: Pat
 
 def test_a_run_without_times_needs_no_check(tmp_path: Path) -> None:
     loaded = run(tmp_path, suite={"metrics": ["flops/forward"]})
-    status, said = machine_check(loaded)
+    status, said = checked(loaded)
     assert status == "unknown"
     assert said.endswith("(A/A): not made")
     assert warnings(loaded) == []
@@ -233,7 +239,7 @@ def test_a_disturbed_twin_checks_nothing(tmp_path: Path) -> None:
     loaded = run(tmp_path, waits="dense-twin")
     assert set(loaded.twins.verdict) == {"contaminated"}
     assert loaded.comparisons[loaded.comparisons.metric == "latency/forward"].verdict.isna().all()
-    status, said = machine_check(loaded)
+    status, said = checked(loaded)
     assert status == "unknown"
     assert "(A/A): not made: " in said
     assert "contaminated in 2" in said

@@ -17,6 +17,7 @@ PLUGIN = FRONT / "testing"
 OUTSIDE = [path for path in sorted(REPORTS.rglob("*.py")) if "writers" not in path.parts]
 # `figures/` writes SVG.
 FILES = [path for path in OUTSIDE if "figures" not in path.parts]
+QUESTIONS = sorted((REPORTS / "questions").rglob("*.py"))
 ENDS = {"low", "high", "ends", "ci_low", "ci_high"}
 BETWEEN = re.compile(r"^(–|-|,? | to |\.\.)$")
 # Formats of numbers outside the writers, and why.
@@ -86,6 +87,24 @@ def formats(source: str) -> set[str]:
             case ast.BinOp(left=ast.Constant(value=str(text)), op=ast.Mod()):
                 found |= {spec.lstrip("%") for spec in re.findall(r"%[-+ #0]*[\d.]*[deEfgGi]", text)}
     return {spec for spec in found if spec == "round" or NUMBER.search(spec)}
+
+
+def phrases(source: str) -> list[int]:
+    """Lines that import from the module which formats numbers and sentences, or make a text of a value."""
+    found = []
+    for node in nodes(source):
+        match node:
+            case ast.ImportFrom(module=module, names=names):
+                asked = [f"{module}.{alias.name}" for alias in names]
+            case ast.Import(names=names):
+                asked = [alias.name for alias in names]
+            case ast.Call(func=ast.Name(id="plain") | ast.Attribute(attr="plain")):
+                asked = ["number_format"]
+            case _:
+                continue
+        if any("number_format" in each.split(".") for each in asked):
+            found.append(node.lineno)
+    return found
 
 
 def plurals(source: str) -> list[int]:
@@ -161,6 +180,12 @@ def test_only_writers_format_numbers() -> None:
     assert not any(formats(path.read_text(encoding="utf-8")) for path in PLUGIN.glob("*.py"))
 
 
+def test_questions_leave_words_to_the_writers() -> None:
+    found = {path.relative_to(REPORTS).as_posix(): phrases(path.read_text(encoding="utf-8")) for path in QUESTIONS}
+    assert len(found) > 20
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
 def test_all_else_writes_shares_as_writers_do() -> None:
     found = {
         str(path.relative_to(ROOT)): specs
@@ -198,6 +223,14 @@ def test_a_format_of_a_number_is_found() -> None:
     assert formats('"%.2f of %d" % (x, n)') == {".2f", "d"}
     assert formats('f"{round(x, 2)}"') == {"round"}
     assert formats('f"{name:<{width}} {n} {text!r:>10}"') == set()
+
+
+def test_a_text_made_of_a_value_is_found() -> None:
+    assert phrases("from modbench.reports.writers.number_format import percent") == [1]
+    assert phrases("from modbench.reports.writers import number_format, text") == [1]
+    assert phrases("import modbench.reports.writers.number_format as write") == [1]
+    assert phrases("found = {}\nfound['reason'] = plain(said)") == [2]
+    assert phrases("from modbench.reports.writers.data import frame\nprice.plain.alone") == []
 
 
 def test_an_interval_is_found() -> None:

@@ -18,6 +18,7 @@ from modbench.reports.questions.compare_axis import Filter, compare_by
 from modbench.reports.questions.compare_runs import compare_runs
 from modbench.reports.questions.machine import machine_check
 from modbench.reports.tables.load import Loaded
+from modbench.reports.writers.number_format import plain
 
 pytestmark = pytest.mark.slow
 
@@ -75,8 +76,8 @@ def test_an_unfit_machine_is_named_on_both_pages(tmp_path: Path) -> None:
     )
     for page in made:
         said = [block.said for section in page.after for block in section.blocks if isinstance(block, Note)]
-        (named,) = (str(each) for each in said if "unfit: 20 of 100" in str(each))
-        assert named.removeprefix("B ") == machine_check(bad)[1]
+        (named,) = (each for each in map(plain, said) if "unfit: 20 of 100" in each)
+        assert named.removeprefix("B ") == plain(machine_check(bad)[1])
         assert named in html.unescape(compare_page.html(page))
 
 

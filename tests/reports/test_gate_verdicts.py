@@ -26,6 +26,7 @@ from modbench.reports.questions.gate.gate import Gate
 from modbench.reports.questions.gate.non_inferiority import Change
 from modbench.reports.questions.gate.run_spread import RunSpread
 from modbench.reports.tables.load import Loaded, load
+from modbench.reports.writers.number_format import plain
 
 TIME = "latency/forward"
 # A gate of planted runs, whose arms differ from launch to launch, and not from run to run.
@@ -221,7 +222,9 @@ def test_a_slower_anchor_on_the_same_machine_is_not_green(base: Loaded, tmp_path
     assert words(found, "moe") == {"better"}
     assert words(found, "dense") == {"cannot tell"}
     assert found.exit_code() == 5
-    (reason,) = {str(each.reason) for each in found.findings if each.what.startswith("dense[") and each.metric == TIME}
+    (reason,) = {
+        plain(each.reason) for each in found.findings if each.what.startswith("dense[") and each.metric == TIME
+    }
     assert "1 earlier run" in reason
     assert "look better" in reason
     same = judged(planted_run(tmp_path / "same", seed=3, speed=1.01), base)
@@ -245,9 +248,9 @@ def test_earlier_runs_judge_the_anchor(tmp_path: Path, modbench: Any) -> None:
         found = judged(now, base, history=[str(past)])
         assert words(found, "dense") == {word}
         assert words(found, "moe") == {"pass"}
-        said = next(str(each.reason) for each in found.findings if each.what.startswith("dense["))
+        said = next(plain(each.reason) for each in found.findings if each.what.startswith("dense["))
         assert re.search(r"\b5 earlier runs .* 0\.3 %", said)
-        assert any("elsewhere is left out" in said for said in found.said)
+        assert any("elsewhere is left out" in plain(said) for said in found.said)
     far = of_one_length(tmp_path / "far", machine="far", seed=3)
     assert words(judged(load(tmp_path / "slow"), far, history=[str(past)]), "dense") == {"worse"}
     told = modbench("gate", tmp_path / "slow", "--against", base.path, "--history", past / "run0", "--history", past)
@@ -297,4 +300,4 @@ def test_a_model_whose_cost_depends_on_the_input_is_compared_on_equal_inputs_onl
     found = judged(load(tmp_path / "now" / "run"), load(tmp_path / "base" / "run"))
     of_arm = [each for each in found.findings if each.what.startswith("mod[c0.5") and each.metric == TIME]
     assert {each.verdict for each in of_arm} == {"cannot tell"}
-    assert all("on 3 and 6 of them" in str(each.reason) for each in of_arm)
+    assert all("on 3 and 6 of them" in plain(each.reason) for each in of_arm)

@@ -60,7 +60,7 @@ def test_what_was_asked_is_named_where_it_is_no_time_task_or_loss(
 ) -> None:
     loaded = load(left(tmp_path / "run", planted_suite("draft", metrics=metrics)))
     assert f": {named} at " in plain(first_screen.asked(loaded))
-    assert f" do to {named} on " in first_screen.title(loaded)
+    assert f" do to {named} on " in plain(first_screen.title(loaded))
 
 
 def test_every_place_is_counted_under_its_verdict(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:

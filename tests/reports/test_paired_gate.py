@@ -27,6 +27,8 @@ from modbench.reports.questions.gate.fail_on import FailOn, parse
 from modbench.reports.questions.gate.gate import Gate
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.terminal.gate import as_text, summary
+from modbench.reports.writers.data import value as value_of
+from modbench.reports.writers.number_format import plain
 
 TIME = "latency/forward"
 ARMS: list[dict[str, Any]] = [{"model": "dense"}, {"model": "mod", "capacity": 0.125}]
@@ -95,7 +97,7 @@ def test_equal_code_passes_and_the_slower_case_alone_fails(tmp_path: Path) -> No
         "fixed_s": 0.0,
         "budget_s": None,
     }
-    json.dumps(data)
+    json.dumps(data, default=value_of)
     assert MOD in summary(equal, "b", "a").replace("\\", "")  # how it changed, also where it passes
     lines = list(as_text(slow))
     assert len(lines) <= 10
@@ -136,10 +138,10 @@ def test_the_clock_is_chosen_by_what_was_disturbed(tmp_path: Path) -> None:
     seen = busy | {"own_work_seen": True}
     told = looked(made(tmp_path / "told", 6, first=seen, second=seen | {"slower": {"mod[c0.125]": 1.1}}))
     assert words(told) == {"dense[T64-B1-fp32-cpu1]": "pass", "mod[c0.125": "worse"}
-    assert all("by CPU time" in str(each.reason) for each in told.findings)
+    assert all("by CPU time" in plain(each.reason) for each in told.findings)
     silent = looked(made(tmp_path / "silent", 6, first=busy, second=busy))
     assert {each.verdict for each in silent.findings} == {"cannot tell"}
-    assert all("CPU time does not count" in str(each.reason) for each in silent.findings)
+    assert all("CPU time does not count" in plain(each.reason) for each in silent.findings)
     assert silent.exit_code(lenient=True) == 5
 
 
@@ -249,7 +251,7 @@ def test_a_budget_of_too_few_blocks_says_which_would_do(
     """A second block only where the budget holds it."""
     found, there, _ = measured(clock, tmp_path, made(tmp_path, 2), budget_s=budget_s, each_s=each_s)
     assert (there, found.exit_code(lenient=True)) == (number, 5)
-    assert any(f"--budget {enough}" in said for said in found.said)
+    assert any(f"--budget {enough}" in plain(said) for said in found.said)
 
 
 def test_an_interrupted_gate_says_which_budget_would_do(tmp_path: Path, clock: Clock) -> None:

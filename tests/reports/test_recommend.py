@@ -103,7 +103,7 @@ def test_a_limit_inside_the_interval_only_may_be_held(tmp_path: Path) -> None:
     assert (arm(found.best), found.best.word) == ("mod[c0.125]", MAY)
     assert len([*question.remarks(found)]) == 1
     launches = to_show(math.log(inside / value.value), math.log(value.high / value.value), value.n)
-    assert any(re.search(rf"\b{launches} launches, to show", need) for need in found.open)
+    assert any(re.search(rf"\b{launches} launches, to show", need) for need in map(plain, found.open))
     # A slower setting that surely fits goes first; the faster one is named.
     wide = found_in(noisy, latency=value.high * 1.001)
     assert (arm(wide.best), wide.best.word) == ("mod[c0.125]", FITS)
@@ -122,7 +122,7 @@ def test_what_fits_goes_before_what_may_fit(quiet: Loaded) -> None:
     assert kept.value is not None
     assert kept.end is not None
     seeds = to_show(0.025 - kept.value, kept.end - kept.value, found.better.candidate.loss.n)
-    assert any(need.startswith("MoD 0.125: ") and f" {seeds} seeds, to show" in need for need in found.open)
+    assert any(need.startswith("MoD 0.125: ") and f" {seeds} seeds, to show" in need for need in map(plain, found.open))
     assert words(found_in(quiet, loss=0.03))["mod[c0.125]"] == FITS
     assert words(found_in(quiet, loss=0.02))["mod[c0.125]"] == BREAKS
 
@@ -133,8 +133,8 @@ def test_two_seeds_are_an_illustration(tmp_path: Path) -> None:
     assert words(found) == dict.fromkeys(words(found), MAY) | {"dense": FITS}
     assert arm(found.best) == "dense"
     rival = next(each for each in found.judged if each.candidate.case.arm != "dense")
-    assert any(str(kept.reason).startswith("2 seeds: illustration") for kept in rival.kept)
-    assert any("three seeds or more" in need for need in found.open)
+    assert any(plain(kept.reason).startswith("2 seeds: illustration") for kept in rival.kept)
+    assert any("three seeds or more" in need for need in map(plain, found.open))
 
 
 def test_a_loss_that_saw_the_future_shows_nothing(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_loss_that_saw_the_future_shows_nothing(tmp_path: Path) -> None:
     assert any(each.given["future"] for each in question.losses(best))
     rival = next(each for each in found.judged if each.candidate.case.arm == "mod[c0.125]")
     assert [kept.reason for kept in rival.kept] == [SAW_FUTURE]
-    assert any("loss/val_causal of MoD 0.125" in need for need in found.open)
+    assert any("loss/val_causal of MoD 0.125" in need for need in map(plain, found.open))
 
 
 def test_an_undecided_runner_up_says_how_many_launches_would_decide(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_an_undecided_runner_up_says_how_many_launches_would_decide(tmp_path: Pa
     assert {arm(found.best), arm(found.runner_up)} == {"mod[c0.125]", "mod[c0.5]"}
     assert found.apart.verdict == "inconclusive"
     assert "? undecided, not told" in "\n".join(as_text(found))
-    assert any("launches" in need and "to tell" in need for need in found.open)
+    assert any("launches" in need and "to tell" in need for need in map(plain, found.open))
 
 
 def test_settings_are_ranked_by_pairs(tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_what_was_not_measured_is_asked_for(tmp_path: Path) -> None:
     assert found.best is None
     assert words(found)["mod[c0.125]"] == UNKNOWN
     assert found.nearest is None
-    assert [need.partition(": ")[0] for need in found.open] == [MEMORY, "loss/val"]
+    assert [need.partition(": ")[0] for need in map(plain, found.open)] == [MEMORY, "loss/val"]
     assert [shlex.split(each)[-1] for each in found.commands] == [f"metrics={MEMORY}", "metrics=loss/val"]
     assert question.headline(found).given["fits"] == "is known to fit"
     brief = found_in(as_smoke(timed), memory=1e12, loss=0.5).commands  # another smoke run would claim no more

@@ -14,6 +14,7 @@ from modbench.harness.flops.closed_form import case_cost
 from modbench.reports.page import render
 from modbench.reports.questions import compare_runs, machine
 from modbench.reports.tables.load import Loaded, load
+from modbench.reports.writers.number_format import plain
 
 BUILD = "def build(config):\n    import parts\n    return parts.made(config)\n"
 
@@ -61,7 +62,7 @@ def test_a_run_of_one_version_wears_no_label(here: Path, monkeypatch: pytest.Mon
     loaded = ran(here / "one", monkeypatch, {})
     assert labelled(loaded) == set()
     assert loaded.pairs.verdict.notna().any()
-    assert not any("changed after" in line for line in machine.warnings(loaded))
+    assert not any("changed after" in line for line in map(plain, machine.warnings(loaded)))
 
 
 @pytest.mark.slow
@@ -74,7 +75,7 @@ def test_launches_of_two_versions_are_labelled_and_have_no_verdict(here: Path, m
     assert times.verdict.notna()[128]
     assert times.verdict.isna()[64]
     assert "several versions of parts.py" in times.reason[64]
-    assert any("parts.py changed after" in line for line in machine.warnings(loaded))
+    assert any("parts.py changed after" in line for line in map(plain, machine.warnings(loaded)))
     render.write(loaded.path)
     for name in ("report.html", "cases.csv", "comparisons.csv"):
         assert Label.CODE_CHANGED in (loaded.path / name).read_text()
@@ -117,4 +118,4 @@ def test_records_of_an_earlier_modbench_do_not_say(here: Path, monkeypatch: pyte
         if file.match("time-*launch0.json"):
             body |= {"schema_version": 9, "code": None, "environment": {"torch": "2.11", "threads": 1, "pid": 1}}
         file.write_text(json.dumps(body))
-    assert any("earlier modbench" in line for line in machine.warnings(load(loaded.path)))
+    assert any("earlier modbench" in line for line in map(plain, machine.warnings(load(loaded.path))))

@@ -18,16 +18,15 @@ from modbench.harness.domain.case import Case
 from modbench.harness.domain.notes import TimeNotes, TrainNotes
 from modbench.harness.stats import contamination, effects
 from modbench.harness.stats.paired import Paired
-from modbench.reports.model import Estimate, Sentence
+from modbench.reports import reasons
+from modbench.reports.model import Estimate, Sentence, Value
 from modbench.reports.questions.gate.fail_on import CPU, Rules
 from modbench.reports.questions.gate.history import History, same_machine, settings
 from modbench.reports.questions.gate.non_inferiority import ALPHA, LABELS, Change, GateFinding, ratio, unnamed, welch
 from modbench.reports.questions.gate.run_spread import RunSpread
-from modbench.reports.reasons import in_words
 from modbench.reports.tables.cell import Trouble
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.tables.pair_verdicts import SMOKE
-from modbench.reports.writers.number_format import about, plain, typed
 
 
 def why_other(now: Tables, base: Tables, case: Case, old: Case, metric: Metric) -> str | None:
@@ -235,22 +234,26 @@ class Comparer:
         wall, cpu, clean = (changes(pairs, names, limit, spread_of) for names in (WALL, BY_CPU, CLEAN))
         if not wall or not all(map(finite, wall)):
             return unnamed(TELL, "a time is not a finite number" if wall else THREE)
-        found, reason, kept = wall, "ratio to the anchor, now divided by before", True
+        found, kept = wall, True
+        reason: Value = "ratio to the anchor, now divided by before"
         share = max(pair.disturbed for pair in pairs)
-        busy = f"{about(share)} of the blocks were disturbed"
+        busy = Sentence("{share} of the blocks were disturbed", share=Estimate(share, kind="about"))
         escaped = [tables.escapes(metric, case, anchor) for tables in (self.now, self.base)]
         unfits = filter(None, [*escaped, *(pair.unfit for pair in pairs)])
-        unfit = in_words(next(unfits, None)) or (None if cpu else THREE)
+        unfit = reasons.sentence(next(unfits, None)) or (None if cpu else THREE)
         # The clock is chosen by the check and by what was disturbed, before any change is looked at.
         by_cpu = unfit is None and (check == CPU or share > contamination.MOST)
         if by_cpu:
-            found, reason = cpu, f"{reason}, {Label.BY_CPU}" + (f": {busy}" if check != CPU else "")
+            words = f"{{what}}, {Label.BY_CPU}" + ": {busy}" * (check != CPU)
+            found, reason = cpu, Sentence(words, what=reason, busy=busy)
         elif check == CPU:
-            return unnamed(TELL, f"CPU time does not count: {unfit}")
+            return unnamed(TELL, Sentence("CPU time does not count: {unfit}", unfit=unfit))
         elif share > contamination.MOST:
-            reason, kept = f"contaminated: {busy}, and CPU time does not count: {unfit}", False
+            words = "contaminated: {busy}, and CPU time does not count: {unfit}"
+            reason, kept = Sentence(words, busy=busy, unfit=unfit), False
         elif share and clean and _opposed(wall[0], clean[0]):
-            reason, kept = f"contaminated: undisturbed samples alone give {plain(clean[0].ratio)}", False
+            words = "contaminated: undisturbed samples alone give {ratio}"
+            reason, kept = Sentence(words, ratio=clean[0].ratio), False
         where = f"{metric.key} {case.place.label} {by_cpu}"
         found = [replace(change, alike=f"{where} {number}") for number, change in enumerate(found)]
         typical, mean = [*(each.ratio for each in found), None][:2]
@@ -286,8 +289,8 @@ class Comparer:
             return unnamed(*broken)
         effect = effects.by_seed(now, before)
         if effect.low is None or effect.sd is None:
-            said = plain(Sentence("{n:seed}: three give an interval", n=effect.n))
-            return unnamed(TELL, said, typical=_difference(effect.value))
+            few = Sentence("{n:seed}: three give an interval", n=effect.n)
+            return unnamed(TELL, few, typical=_difference(effect.value))
         sign = -1 if metric.better == "lower" else 1
         allowed = self.rules.limit(check) * abs(sum(before[seed] for seed in seeds) / len(seeds))
         change = Change(
@@ -311,7 +314,8 @@ class Comparer:
             return unnamed(*broken)
         if 0 in {now, before}:
             word = "worse" if (now > before) == (metric.better == "lower") else "better"
-            return unnamed(word, f"counted: {typed(before)} before, {typed(now)} now")
+            then, new = (Estimate(each, kind="setting") for each in (before, now))
+            return unnamed(word, Sentence("counted: {then} before, {new} now", then=then, new=new))
         made = ratio(before / now if metric.better == "lower" else now / before)
         word = self.rules.exact(metric, now, before)
         return unnamed(word, "counted, not sampled", typical=made)

@@ -17,8 +17,9 @@ from modbench.harness.core.errors import UsageError, shown, unknown
 from modbench.harness.core.units import parse_percent
 from modbench.harness.registry import catalogue
 from modbench.harness.stats.verdicts import exact_verdict
+from modbench.reports.model import Estimate, Listed, Sentence, Value
 from modbench.reports.questions.gate.non_inferiority import COMPARED, LABELS, GateFinding
-from modbench.reports.writers.number_format import typed
+from modbench.reports.writers.data import alike
 
 FLAG = "--fail-on"
 EXAMPLE = "slower:2%,larger:1%,flops:0%,loss:0.5%"
@@ -73,14 +74,16 @@ class FailOn:
         """Whether one of them compares sampled numbers."""
         return any(CHECKS[word].tier == "timed" for word in self.limits)
 
-    def __str__(self) -> str:
+    @property
+    def written(self) -> Listed:
         """The checks as they are typed: `slower:2%,breaks`."""
-        return ",".join(written(word, limit) for word, limit in self.limits.items())
+        return Listed([written(word, limit) for word, limit in self.limits.items()], ",")
 
 
-def written(word: str, limit: Fraction | None) -> str:
+def written(word: str, limit: Fraction | None) -> Value:
     """A check as it is typed: `slower:2%`."""
-    return word if limit is None else f"{word}:{typed(float(limit * 100))}%"
+    percent = Estimate(float(100 * (limit or 0)), kind="setting")
+    return word if limit is None else Sentence("{word}:{limit}%", word=word, limit=percent)
 
 
 def parse(given: Sequence[str]) -> FailOn:
@@ -224,24 +227,18 @@ class Checked:
     named: bool
     verdict: str
     counts: Mapping[str, int]
-    reason: str | None = None
+    reason: Value = None
     compared: bool = True
 
     @property
-    def written(self) -> str:
+    def written(self) -> Value:
         """The check as it is typed."""
         return written(self.word, self.limit)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain data for `--json`."""
+        """Return data for `--json`."""
         told = {"tier": self.tier, "check": self.word, "limit": None if self.limit is None else float(self.limit)}
-        return told | {
-            "named": self.named,
-            "verdict": self.verdict,
-            "counts": dict(self.counts),
-            "reason": self.reason,
-            "compared": self.compared,
-        }
+        return told | {name: getattr(self, name) for name in ("named", "verdict", "counts", "reason", "compared")}
 
 
 def checked(findings: Sequence[GateFinding], fail_on: FailOn) -> tuple[Checked, ...]:
@@ -257,7 +254,7 @@ def checked(findings: Sequence[GateFinding], fail_on: FailOn) -> tuple[Checked, 
     return tuple(found)
 
 
-def _verdict(findings: Iterable[GateFinding]) -> tuple[str, str | None]:
+def _verdict(findings: Iterable[GateFinding]) -> tuple[str, Value]:
     """Return the verdict on findings of one check, and why it cannot tell where there is one reason."""
     findings = list(findings)
     words = {each.verdict for each in findings}
@@ -266,10 +263,15 @@ def _verdict(findings: Iterable[GateFinding]) -> tuple[str, str | None]:
     if not findings:
         return "cannot tell", NEITHER
     # What an interval leaves open has no reason but its width.
-    silent = {None if each.changes else str(each.reason) for each in findings if each.verdict == "cannot tell"}
+    silent = [None if each.changes else each.reason for each in findings if each.verdict == "cannot tell"]
     if silent:
-        return "cannot tell", next(iter(silent)) if len(silent) == 1 else None
+        return "cannot tell", _only(silent)
     if not words & COMPARED:
-        reasons = {str(each.reason) for each in findings}
-        return "cannot tell", f"{NOTHING}: {next(iter(reasons))}" if len(reasons) == 1 else NOTHING
+        reason = _only([each.reason for each in findings])
+        return "cannot tell", Sentence("{nothing}: {reason}", nothing=NOTHING, reason=reason) if reason else NOTHING
     return "pass", None
+
+
+def _only(reasons: Sequence[Value]) -> Value:
+    """Return the only reason; None where there are several."""
+    return reasons[0] if len(alike((each, each) for each in reasons)) == 1 else None

@@ -18,9 +18,7 @@ from statistics import fmean
 from typing import Any
 
 from modbench.harness.core.errors import UsageError
-from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import Label
-from modbench.harness.core.units import human_duration
 from modbench.harness.machine.certificate import Certificate
 from modbench.harness.stats import gate_looks, time_to_detect
 from modbench.harness.stats.time_to_detect import Spread
@@ -35,7 +33,7 @@ from modbench.reports.questions.gate.run_spread import RUN_SD
 from modbench.reports.tables import rerun_command
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.outcomes import Tables
-from modbench.reports.writers.number_format import percent
+from modbench.reports.writers.data import alike
 
 UNFIT = "the machine is unfit to compare times"
 
@@ -98,7 +96,7 @@ class Gate:
     timed: frozenset[str] = frozenset()
     unfit: str | None = None
     incomplete: str | None = None
-    said: tuple[str, ...] = ()
+    said: tuple[Value, ...] = ()
     fail_on: FailOn | None = None
     blocks: Blocks | None = None
 
@@ -164,7 +162,7 @@ class Gate:
         return 0 if code == 5 and excused else code
 
     def as_dict(self, *, lenient: bool = False) -> dict[str, Any]:
-        """Return plain data for `--json`."""
+        """Return data for `--json`."""
         told = {name: getattr(self, name) for name in ("verdict", "compared", "margin", "unfit", "incomplete", "said")}
         findings = [finding.as_dict() for finding in self.findings]
         told |= {"exit_code": self.exit_code(lenient=lenient), "launches": self.launches, "run_sd": self.run_sd}
@@ -172,7 +170,7 @@ class Gate:
         if self.blocks is not None:
             told["paired"] = asdict(self.blocks) | {"budget_s": self.blocks.budget_s}
         if self.fail_on is not None:
-            told |= {"fail_on": str(self.fail_on), "tiers": [each.as_dict() for each in self.tiers]}
+            told |= {"fail_on": self.fail_on.written, "tiers": [each.as_dict() for each in self.tiers]}
             for data, finding in zip(findings, self.findings, strict=True):
                 data |= {"check": finding.check, "counts": self.counts(finding)}
         return told | {"findings": findings}
@@ -185,6 +183,7 @@ def gate(
     history: Sequence[str] = (),
     fail_on: FailOn | None = None,
     run_sd: float | None = None,
+    flag: str = earlier_runs.FLAG,
 ) -> Gate:
     """Compare every case and metric of two runs.
 
@@ -196,6 +195,7 @@ def gate(
         fail_on: the checks that count, with limits of their own; None: every finding counts.
         run_sd: standard deviation of an arm's ratio between runs of the same code, as a share, where fewer than three earlier
             runs tell; None: `run_spread.RUN_SD`.
+        flag: what names earlier runs on the command line.
 
     Raises:
         UsageError: if the two have no case in common, or a folder of the history is none.
@@ -206,7 +206,7 @@ def gate(
     margins = [tables.run.plan.suite.margin for tables in (now, then)]
     chosen = min(margins) if margin is None else margin
     rules = Rules(chosen, fail_on)
-    past = earlier_runs.history(now, then, history, RUN_SD if run_sd is None else run_sd)
+    past = earlier_runs.history(now, then, history, RUN_SD if run_sd is None else run_sd, flag)
     findings = [*Comparer(now, then, rules, past).findings()]
     named = [rules.named(finding.check) for finding in findings]
     timed = frozenset(
@@ -218,7 +218,7 @@ def gate(
     # Checks that are not named take no evidence from those that are.
     groups = [[i for i, each in enumerate(named) if each is wanted] for wanted in (True, False)]
     asked = Asked()
-    no_times, said = None, list(past.said)
+    no_times, said = None, list[Value](past.said)
     why = next(filter(None, (unfit(loaded.path, loaded.certificate) for loaded in (run, base))), None)
     for wanted, places in zip((True, False), groups, strict=True):
         mine = non_inferiority.judge([findings[i] for i in places])
@@ -237,9 +237,12 @@ def gate(
         for i, finding in zip(places, mine, strict=True):
             findings[i] = finding
     if margin is None and fail_on is None and margins[0] != margins[1]:
-        said.insert(0, f"margins differ ({percent(margins[0])} now, {percent(margins[1])} before): the smaller is used")
+        words = "margins differ ({now} now, {before} before): the smaller is used"
+        share, earlier = (Estimate(each, kind="share") for each in margins)
+        said.insert(0, Sentence(words, now=share, before=earlier))
     if run_sd is not None and of_runs and assumed is None:
-        said.append(f"--run-sd {percent(run_sd)} is not used: {max(of_runs)} earlier runs tell how much runs differ")
+        words = "--run-sd {run_sd} is not used: {n} earlier runs tell how much runs differ"
+        said.append(Sentence(words, run_sd=Estimate(run_sd, kind="share"), n=max(of_runs)))
     lacking = filter(None, (tables.run.incomplete for tables in (now, then)))
     return Gate(
         findings,
@@ -318,7 +321,7 @@ def judged_by(found: Gate, *, every: bool = True) -> Sentence:
     return Sentence(
         "{counts} ({by}{runs}{read}{intervals})",
         counts=numbers(Counter(each.verdict or "" for each in found.counted)) or "nothing to compare",
-        by=by if found.fail_on is None else Sentence("--fail-on {checks}", checks=str(found.fail_on)),
+        by=by if found.fail_on is None else Sentence("--fail-on {checks}", checks=found.fail_on.written),
         runs=runs_differ(found) or "",
         read="; above 1 is better" if told else "",
         intervals=Sentence(", {level} intervals", level=Estimate(level, kind="share")) if level else "",
@@ -350,33 +353,37 @@ def metric_of(finding: GateFinding) -> str:
 
 def changed(found: Gate, *, every: bool = False) -> Iterator[Sentence]:
     """Say what changed or cannot be told: for each metric and verdict the worst case and how many there are; or every case."""
-    alike: dict[tuple[str, ...], list[GateFinding]] = {}
-    for each in found.findings:
-        if each.verdict in {"worse", "better"} or (each.verdict == "cannot tell" and each.typical.value is not None):
-            why = str(each.reason) if each.typical.value is None else ""
-            alike.setdefault((str(each.verdict), metric_of(each), why, each.what * every, str(each.check)), []).append(
-                each
-            )
-    parts = [{*_parts(each.what)} for those in alike.values() for each in those]
+    told = [
+        each
+        for each in found.findings
+        if each.verdict in {"worse", "better"} or (each.verdict == "cannot tell" and each.typical.value is not None)
+    ]
+    parts = [{*_parts(each.what)} for each in told]
     shared = {part for part in set.intersection(*parts) if not part.startswith("T")} if parts else set[str]()
-    for (verdict, metric, *_), those in sorted(alike.items(), key=lambda item: not found.counts(item[1][0])):
-        if verdict == "better" and not every:  # counted in the first line
+    groups = alike((_what_changed(each, every=every), each) for each in told)
+    for those in sorted(groups, key=lambda those: not found.counts(those[0])):
+        if those[0].verdict == "better" and not every:  # counted in the first line
             continue
         worst = min(those, key=_goodness)
+        few = "{n}, such as " if worst.typical.value is None else "{n}, worst "
         # What would let the whole gate pass is said once.
         once = worst.needed and worst.needed == found.asked.as_made and not every
         yield Sentence(
             "{verdict} {metric}: {how}{case} {change}{more}{only}",
-            verdict=verdict,
-            metric=metric,
-            how=Sentence("{n}, " + ("such as " if worst.typical.value is None else "worst "), n=len(those))
-            if len(those) > 1
-            else "",
+            verdict=worst.verdict,
+            metric=metric_of(worst),
+            how=Sentence(few, n=len(those)) if len(those) > 1 else "",
             case=worst.what if every else _brief(worst.what, shared),
             change=change(worst) if every else _worse_estimate(worst),
             more="" if once else more(worst),
             only="" if found.counts(worst) else " (reported only)",
         )
+
+
+def _what_changed(finding: GateFinding, *, every: bool) -> Listed:
+    """What is said once, or of every case: the verdict, the metric, and where there is no number why."""
+    why = finding.reason if finding.typical.value is None else ""
+    return Listed([finding.verdict, metric_of(finding), why, finding.what * every, finding.check], "\n")
 
 
 def _goodness(finding: GateFinding) -> float:
@@ -401,7 +408,7 @@ def _brief(case: str, shared: set[str]) -> str:
 def change(finding: GateFinding) -> Value:
     """Return how a metric changed: typical calls, and the mean where there is one; the reason where there is no number."""
     if finding.typical.value is None:
-        return str(finding.reason)
+        return finding.reason
     if finding.mean is None:
         return finding.typical
     return Sentence("{typical}, mean {mean}", typical=finding.typical, mean=finding.mean)
@@ -421,7 +428,8 @@ def more(finding: GateFinding) -> Value:
         slower = any(each.value < -each.alarms for each in finding.changes)
         what = "show a slowdown as large as this" if slower else "let it pass if nothing changed"
         return Sentence("; {n} launches in each run would {what}", n=finding.needed, what=what)
-    told = (finding.verdict == "cannot tell" and not finding.changes) or str(finding.reason).startswith("the anchor")
+    words = finding.reason.words if isinstance(finding.reason, Sentence) else str(finding.reason)
+    told = (finding.verdict == "cannot tell" and not finding.changes) or words.startswith("the anchor")
     if finding.reason and finding.typical.value is not None and told:
         return Sentence("; {reason}", reason=finding.reason)
     return ""
@@ -479,7 +487,7 @@ def _group(word: str, those: Sequence[GateFinding], *, every: bool) -> Sentence:
 
 def by_reason(findings: Sequence[GateFinding]) -> list[list[GateFinding]]:
     """Return findings in groups of one reason."""
-    return [*grouped((str(finding.reason), finding) for finding in findings).values()]
+    return alike((finding.reason, finding) for finding in findings)
 
 
 def advice(found: Gate) -> Iterator[Sentence]:
@@ -491,15 +499,10 @@ def advice(found: Gate) -> Iterator[Sentence]:
     if not found.too_few:
         return
     if asked.launches is not None:
-        took = Sentence("; about {time} for each run", time=human_duration(asked.seconds)) if asked.seconds else ""
-        yield Sentence(
-            "to pass identical code in {share}: {flags}{took}",
-            share=Estimate(asked.passing, kind="share"),
-            flags=Code(
-                f"--effort {found.effort} --set launches={asked.launches} --set rounds={asked.rounds or found.rounds}"
-            ),
-            took=took,
-        )
+        time, rounds = Estimate(asked.seconds, kind="duration"), asked.rounds or found.rounds
+        flags = Code(f"--effort {found.effort} --set launches={asked.launches} --set rounds={rounds}")
+        words = "to pass identical code in {share}: {flags}" + "; about {time} for each run" * bool(asked.seconds)
+        yield Sentence(words, share=Estimate(asked.passing, kind="share"), flags=flags, time=time)
         return
     open_ = {finding.check for finding in found.counted if finding.verdict == "cannot tell" and finding.changes}
     checks = [each for each in asked.usable if each in open_]
@@ -514,7 +517,8 @@ def advice(found: Gate) -> Iterator[Sentence]:
     )
     wanted = {check: found.rules.limit(check) for check in checks}
     first = next((_typed(check, limit) for check, limit in wanted.items() if check in PAIRED), None)
-    paired = Code(f"modbench gate --paired BASE HEAD {found.suite} --fail-on {first}")
+    command = "modbench gate --paired BASE HEAD {suite} --fail-on {check}"
+    paired = Code(Sentence(command, suite=found.suite, check=first))
     yield Sentence(
         "at {wanted} not even 1,000 launches in each run would do{both}",
         wanted=_limits(found, wanted),
@@ -526,10 +530,10 @@ def _limits(found: Gate, limits: Mapping[str, float]) -> Value:
     """Return limits as they are typed; without named checks, the margin that is as large as the largest."""
     if found.fail_on is None:
         return Sentence("a margin of {margin}", margin=Estimate(max(limits.values()), kind="share"))
-    return ",".join(map(_typed, limits, limits.values()))
+    return Listed([*map(_typed, limits, limits.values())], ",")
 
 
-def _typed(check: str, limit: float) -> str:
+def _typed(check: str, limit: float) -> Value:
     return written(check, Fraction(limit).limit_denominator(10**9))
 
 
@@ -550,11 +554,8 @@ def _longer(blocks: Blocks, *, open_: bool) -> Iterator[Sentence]:
     if blocks.needed is None:
         yield Sentence("not even 1,000 blocks would decide it")
     elif blocks.budget_s is not None:
-        yield Sentence(
-            "{n:block} would probably decide it: {flag}",
-            n=blocks.needed,
-            flag=Code(f"--budget {math.ceil(blocks.budget_s / 60)}min"),
-        )
+        flag = Code(f"--budget {math.ceil(blocks.budget_s / 60)}min")
+        yield Sentence("{n:block} would probably decide it: {flag}", n=blocks.needed, flag=flag)
 
 
 def by_block(found: Gate, *, every: bool = False) -> Iterator[Sentence]:
@@ -568,21 +569,15 @@ def by_block(found: Gate, *, every: bool = False) -> Iterator[Sentence]:
     known.sort(key=lambda each: (each.verdict != "worse", _goodness(each)))
     for each in known[:most]:
         open_ = each.typical.value is not None and each.verdict == "cannot tell" and not each.changes
-        yield Sentence(
-            "{verdict} {metric} {case} {change}{why}",
-            verdict=each.verdict,
-            metric=each.metric,
-            case=Code(each.what),
-            change=change(each),
-            why=Sentence("; {why}", why=each.reason) if open_ else "",
-        )
+        words, case = "{verdict} {metric} {case} {change}" + "; {why}" * open_, Code(each.what)
+        given = {"case": case, "change": change(each), "why": each.reason}
+        yield Sentence(words, verdict=each.verdict, metric=each.metric, **given)
     if len(known) > most:
         yield Sentence("and {n} more: -v, or --json", n=len(known) - most)
     of = Sentence(" of at most {n}", n=found.blocks.planned) if found.blocks.planned > found.blocks.made else ""
-    readings = dict.fromkeys(str(each.reason) for each in known if each.changes)
-    yield Sentence(
-        "{n:block}{of}: {how}", n=found.blocks.made, of=of, how=Listed([*readings], "; ") if readings else "no ratio"
-    )
+    readings = [those[0].reason for those in by_reason([each for each in known if each.changes])]
+    how = Listed(readings, "; ") if readings else "no ratio"
+    yield Sentence("{n:block}{of}: {how}", n=found.blocks.made, of=of, how=how)
 
 
 # --- tables

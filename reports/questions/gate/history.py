@@ -21,18 +21,18 @@ from modbench.harness.domain.notes import FitNotes
 from modbench.harness.results import run_folder
 from modbench.harness.stats import contamination
 from modbench.harness.stats.paired import NOT_TICKED, Paired
-from modbench.reports.model import Sentence
+from modbench.reports import reasons
+from modbench.reports.model import Estimate, Sentence, Value
 from modbench.reports.questions.gate import run_spread
 from modbench.reports.questions.gate.non_inferiority import Change, GateFinding, ratio, unnamed
 from modbench.reports.questions.gate.run_spread import FEWEST_RUNS, RUN_SD, RunSpread, standard_error
-from modbench.reports.reasons import in_words
 from modbench.reports.tables import provenance
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.tables.pair_verdicts import SMOKE
-from modbench.reports.writers.number_format import about, percent, plain
 
 # Settings of training that change no result: when it is observed, and what is kept.
 NO_EFFECT = {"looks", "watch", "flips", "checkpoint_s"}
+FLAG = "--history"
 ELSEWHERE = "the anchor: no earlier run was made on this machine, so its own time is not judged"
 
 
@@ -58,6 +58,7 @@ class History:
         others: more earlier runs of the same machine.
         said: what was left out, and why.
         run_sd: standard deviation of an arm's ratio between runs, as a share, where fewer than three earlier runs tell.
+        flag: what names more of them on the command line.
     """
 
     now: Tables
@@ -65,6 +66,7 @@ class History:
     others: tuple[Tables, ...] = ()
     said: tuple[str, ...] = ()
     run_sd: float = RUN_SD
+    flag: str = FLAG
     _pairs: dict[str, list[list[Paired]]] = field(default_factory=dict, compare=False)
     _spreads: dict[tuple[str, str], RunSpread] = field(default_factory=dict, compare=False)
 
@@ -102,12 +104,13 @@ class History:
         Its typical and its mean time are judged; of the two the one that counts more is returned, or both in one finding. Wall
         time that was disturbed gives way to CPU time, where that stands for the work.
         """
-        unfit = in_words(self.now.cpu_unfit(metric, case) or self.base.cpu_unfit(metric, case))
+        unfit = reasons.sentence(self.now.cpu_unfit(metric, case) or self.base.cpu_unfit(metric, case))
         busy = self.now.disturbed(case, metric)
         if by_cpu and unfit:
-            return unnamed("cannot tell", f"CPU time does not count: {unfit}")
+            return unnamed("cannot tell", Sentence("CPU time does not count: {unfit}", unfit=unfit))
         if busy > contamination.MOST and unfit and not by_cpu:
-            said = f"contaminated: {about(busy)} of the anchor's blocks were disturbed, and CPU time does not count: {unfit}"
+            words = "contaminated: {busy} of the anchor's blocks were disturbed, and CPU time does not count: {unfit}"
+            said = Sentence(words, busy=Estimate(busy, kind="about"), unfit=unfit)
             by_wall = self._finding(case, metric, margin, self.now.made_in(metric).column, 0)
             return unnamed("cannot tell", said, typical=by_wall.typical)
         column = "cpu_s" if by_cpu or busy > contamination.MOST else self.now.made_in(metric).column
@@ -118,7 +121,7 @@ class History:
             if typical.changes and mean.changes:
                 typical = replace(typical, changes=(*typical.changes, *mean.changes), mean=mean.typical)
             elif mean.verdict == "cannot tell" and typical.verdict != "cannot tell":
-                typical = replace(mean, reason=f"mean time: {mean.reason}")
+                typical = replace(mean, reason=Sentence("mean time: {reason}", reason=mean.reason))
         return replace(typical, by_cpu=column == "cpu_s")
 
     def _finding(self, case: Case, metric: Metric, margin: float, column: str, number: int) -> GateFinding:
@@ -130,7 +133,7 @@ class History:
 
         now, before = value_in(self.now), value_in(self.base)
         if now is None or before is None:
-            return unnamed("cannot tell", f"CPU time does not count: {in_words(NOT_TICKED)}")
+            return unnamed("cannot tell", Sentence("CPU time does not count: {why}", why=reasons.sentence(NOT_TICKED)))
         earlier = [
             value
             for tables in self.here
@@ -144,21 +147,21 @@ class History:
         moved = ""
         if abs(value) > edge:
             moved = f"; if its code did that, unchanged arms look {'better' if value < 0 else 'worse'} by as much"
-        runs = plain(Sentence("{n:earlier run} of this machine", n=len(earlier)))
+        runs = Sentence("{n:earlier run} of this machine", n=len(earlier))
         if len(earlier) < FEWEST_RUNS:
-            said = (
-                f"the anchor: its spread between runs needs {FEWEST_RUNS} earlier runs (--history RUN); known: {runs}"
-            )
+            words = "the anchor: its spread between runs needs {n} earlier runs ({flag} RUN); known: {runs}{moved}"
+            said = Sentence(words, n=FEWEST_RUNS, flag=self.flag, runs=runs, moved=moved)
             word = "cannot tell" if value < -edge else "not compared"
-            return unnamed(word, said + moved, typical=ratio(math.exp(value)))
+            return unnamed(word, said, typical=ratio(math.exp(value)))
         sd = statistics.stdev(earlier)
         change = Change(value, sd * math.sqrt(1 + 1 / len(earlier)), len(earlier) - 1, edge, edge)
-        said = f"the anchor: {runs} differ by {percent(math.expm1(sd))} (standard deviation){moved}"
+        words = "the anchor: {runs} differ by {sd} (standard deviation){moved}"
+        given: dict[str, Value] = {"runs": runs, "sd": Estimate(math.expm1(sd), kind="share"), "moved": moved}
         if not change.passes and value >= -edge:
             # As without a history: who gives one must not fare worse for it.
-            said += ", too much to exclude a slowdown above the margin"
+            said = Sentence(words + ", too much to exclude a slowdown above the margin", **given)
             return unnamed("not compared", said, typical=change.ratio)
-        return unnamed("cannot tell", said, typical=change.ratio, changes=(change,))
+        return unnamed("cannot tell", Sentence(words, **given), typical=change.ratio, changes=(change,))
 
     def _measured(self, tables: Tables, case: Case, metric: Metric) -> bool:
         """Whether a run measured the case with the same settings."""
@@ -174,7 +177,7 @@ def same_machine(one: Tables, other: Tables) -> bool:
     return len(machines) == 1 and None not in machines
 
 
-def history(now: Tables, base: Tables, folders: Sequence[str], run_sd: float = RUN_SD) -> History:
+def history(now: Tables, base: Tables, folders: Sequence[str], run_sd: float = RUN_SD, flag: str = FLAG) -> History:
     """Read earlier runs, in folders or folders of folders, leaving out those that tell nothing about this machine.
 
     Raises:
@@ -201,7 +204,7 @@ def history(now: Tables, base: Tables, folders: Sequence[str], run_sd: float = R
             if tables.run.damaged:
                 said.append(f"--history {path}: {tables.run.incomplete}")
             found.append(tables)
-    return History(now, base, tuple(found), tuple(said), run_sd)
+    return History(now, base, tuple(found), tuple(said), run_sd, flag)
 
 
 def _runs_in(folder: Path) -> list[Path]:

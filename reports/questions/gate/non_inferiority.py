@@ -21,7 +21,7 @@ from modbench.harness.stats.effects import Effect
 from modbench.harness.stats.group_sequential import welch_freedom
 from modbench.harness.stats.sample_size import MOST, Floats, fewest, power
 from modbench.harness.stats.time_to_detect import Decision, Spread
-from modbench.reports.model import Estimate, Finding
+from modbench.reports.model import Estimate, Finding, Value
 from modbench.reports.questions.gate.run_spread import NONE, RunSpread, standard_error
 
 ALPHA = 0.05
@@ -122,7 +122,7 @@ class GateFinding(Finding):
         return self.verdict in COMPARED or (self.verdict == "cannot tell" and self.typical.value is not None)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain data for `--json`."""
+        """Return data for `--json`."""
         mean = self.mean or Estimate(None)
         told: dict[str, Any] = {"case": self.what, "metric": self.metric, "verdict": self.verdict}
         told |= {"change": self.typical.value, "low": self.typical.low, "high": self.typical.high}
@@ -135,7 +135,7 @@ class GateFinding(Finding):
 
 def unnamed(
     verdict: str,
-    reason: str,
+    reason: Value,
     *,
     typical: Estimate = NO_RATIO,
     mean: Estimate | None = None,

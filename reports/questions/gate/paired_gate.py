@@ -16,17 +16,17 @@ from modbench.harness.stats import contamination, effects, gate_looks, paired, v
 from modbench.harness.stats.gate_looks import Looked
 from modbench.harness.stats.reason import Reason
 from modbench.harness.stats.verdicts import Estimates
+from modbench.reports import reasons
+from modbench.reports.model import Estimate, Sentence, Value
 from modbench.reports.questions import revisions
 from modbench.reports.questions.gate.comparer import FLATTERED, other_quantity
 from modbench.reports.questions.gate.fail_on import FailOn
 from modbench.reports.questions.gate.gate import Blocks, Gate, unfit
 from modbench.reports.questions.gate.non_inferiority import Asked, Change, GateFinding, ratio
 from modbench.reports.questions.revisions import Row
-from modbench.reports.reasons import in_words
 from modbench.reports.tables import provenance
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.tables.pair_verdicts import APART
-from modbench.reports.writers.number_format import about, plain
 
 RATIO = "time of the first side ÷ that of the second"
 # What is said of a case that one side lacks, by that side.
@@ -94,7 +94,7 @@ def look(
     )
 
 
-def _judged(candidate: _Candidate, looked: Looked, fooled: str | None, edge: float) -> GateFinding:
+def _judged(candidate: _Candidate, looked: Looked, fooled: Value, edge: float) -> GateFinding:
     finding = candidate.finding
     typical = ratio(*map(math.exp, (looked.value, looked.low, looked.high)))
     if finding.verdict or fooled:
@@ -103,12 +103,14 @@ def _judged(candidate: _Candidate, looked: Looked, fooled: str | None, edge: flo
     return replace(finding, typical=typical, changes=(change,), verdict=looked.word)
 
 
-def _fooled(timed: Sequence[_Candidate], margin: float) -> list[str | None]:
+def _fooled(timed: Sequence[_Candidate], margin: float) -> list[Sentence | None]:
     """Of each case why this machine cannot tell the sides apart: the first side came out different from itself."""
     twins = {i: effects.over_launches(each.same) for i, each in enumerate(timed) if each.same}
     p = effects.adjusted({i: twin.p for i, twin in twins.items() if twin.p is not None})
     said = {
-        i: f"the first side came out {plain(ratio(math.exp(twin.value)))} itself: the machine is too uneven now"
+        i: Sentence(
+            "the first side came out {ratio} itself: the machine is too uneven now", ratio=ratio(math.exp(twin.value))
+        )
         for i, twin in twins.items()
         if verdicts.judge(Estimates(twin, p=p.get(i)), margin).word in APART
     }
@@ -159,12 +161,14 @@ def _begun(case: str, metric: str, disturbed: float, unfit_why: Reason | None, *
     Its verdict is `cannot tell` where that would be CPU time, and no verdict may rest on that (`unfit_why`).
     """
     found = GateFinding(case, metric=metric, reason=RATIO)
-    busy = f"{about(disturbed)} of the rounds were disturbed"
+    busy = Sentence("{share} of the rounds were disturbed", share=Estimate(disturbed, kind="about"))
     if not by_cpu and disturbed <= contamination.MOST:
         return found
     if unfit_why is None:
-        return replace(found, reason=f"{RATIO}, {Label.BY_CPU}" + f": {busy}" * (not by_cpu), by_cpu=True)
-    return replace(found, verdict="cannot tell", reason=f"{busy}, and CPU time does not count: {in_words(unfit_why)}")
+        words = f"{RATIO}, {Label.BY_CPU}" + ": {busy}" * (not by_cpu)
+        return replace(found, reason=Sentence(words, busy=busy), by_cpu=True)
+    why = Sentence("{busy}, and CPU time does not count: {why}", busy=busy, why=reasons.sentence(unfit_why))
+    return replace(found, verdict="cannot tell", reason=why)
 
 
 def _candidate(
@@ -180,5 +184,5 @@ def _candidate(
 
 def _without_number(row: Row) -> GateFinding:
     word = LACKING[row.lacking] if row.lacking else "cannot tell"
-    said = f"fails now: {row.reason}" if row.lacking == "fails" else row.reason
+    said = Sentence("fails now: {reason}", reason=row.reason) if row.lacking == "fails" else row.reason
     return GateFinding(row.case.id, metric=row.metric, verdict=word, reason=said)

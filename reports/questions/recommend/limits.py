@@ -30,7 +30,6 @@ from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.pair_verdicts import SMOKE
 from modbench.reports.tables.rerun_command import Again, NotAgainError
 from modbench.reports.wording import name
-from modbench.reports.writers.number_format import plain
 
 FITS, MAY, BREAKS, UNKNOWN = "fits", "may fit", "breaks", "unknown"
 # From the best to the worst.
@@ -55,7 +54,7 @@ class Need:
         claims: whether the run was too short to claim anything.
     """
 
-    said: str
+    said: str | Sentence
     metric: str | None = None
     launches: int = 0
     seeds: int = 0
@@ -105,7 +104,7 @@ class LimitCheck:
     value: float | None = None
     end: float | None = None
     excess: float | None = None
-    reason: str | None = None
+    reason: str | Sentence | None = None
     need: Need | None = None
 
 
@@ -208,9 +207,7 @@ def _loss_kept(loaded: Loaded, each: Candidate, baseline: Candidate, bound: floa
     made = found.typical.scaled(1 / mean)
     increase, end = made.value or 0.0, made.high
     held = LimitCheck("loss", bound, BREAKS, increase, end, increase - bound)
-    few = None
-    if end is None:
-        few = plain(Sentence("{n:seed}: illustration, not shown", n=len(shared)))
+    few = Sentence("{n:seed}: illustration, not shown", n=len(shared)) if end is None else None
     reason = SAW_FUTURE if found.saw_future else each.loss.unsure or few
     if increase > bound:
         below = None if made.low is None or made.low > bound else BELOW

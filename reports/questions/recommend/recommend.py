@@ -48,7 +48,6 @@ from modbench.reports.questions.recommend.limits import (
 )
 from modbench.reports.tables.load import Loaded, rung_beside
 from modbench.reports.wording import name, short
-from modbench.reports.writers.number_format import grid_point
 
 OBJECTIVES = ("latency", "memory", "flops", "loss")
 # Objectives that are counted, so that no pair is needed to order settings.
@@ -115,7 +114,7 @@ class Recommended:
     better: Judged | None = None
     nearest: Judged | None = None
     equal_cost: Finding | None = None
-    open: tuple[str, ...] = ()
+    open: tuple[Value, ...] = ()
     commands: tuple[str, ...] = ()
     incomplete: str | None = None
     not_considered: Mapping[str, str] = field(default_factory=dict)
@@ -199,7 +198,7 @@ def _apart(loaded: Loaded, one: Candidate, other: Candidate, objective: str) -> 
     return against(loaded, one.case, other.case, one.of(objective).metric)
 
 
-def _told(loaded: Loaded, needs: Iterable[tuple[Candidate, Need | None]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _told(loaded: Loaded, needs: Iterable[tuple[Candidate, Need | None]]) -> tuple[tuple[Value, ...], tuple[str, ...]]:
     """Return what is lacking in words, each once, and the commands that measure it."""
     known = [(each, need) for each, need in needs if need is not None]
     measured, why = commands(loaded, known)
@@ -218,7 +217,8 @@ def _needs(
     for each in (best, better) if better else (best,):
         for kept in each.kept:
             if kept.need is not None:
-                yield each.candidate, replace(kept.need, said=f"{name(each.candidate.case)}: {kept.need.said}")
+                said = Sentence("{arm}: {said}", arm=each.candidate.case, said=kept.need.said)
+                yield each.candidate, replace(kept.need, said=said)
     if runner_up is not None and (need := _to_tell_apart(loaded, best, runner_up, apart, objective)):
         yield best.candidate, need
         yield runner_up.candidate, need
@@ -229,8 +229,8 @@ def _needs(
         if candidate.loss.value is None:
             yield candidate, lacking(candidate.loss)
         elif candidate.trained is not None and candidate.trained.place.seq_len != place.seq_len:
-            trained = grid_point("T", candidate.trained.place.seq_len)
-            said = f"losses at {grid_point('T', place.seq_len)}, since they were trained at {trained}"
+            words = "losses at T = {here}, since they were trained at T = {there}"
+            said = Sentence(words, here=place.seq_len, there=candidate.trained.place.seq_len)
             yield candidate, Need(said, candidate.loss.metric, seq_len=place.seq_len)
 
 
@@ -407,12 +407,8 @@ def held_limits(found: Recommended) -> Iterator[Sentence]:
             yield Sentence("{who}, {word}: {checks}", who=who, word=word, checks=Listed(checks, "; "))
     if found.better is not None and all(found.better.candidate is not each.candidate for each in sides(found)):
         checks = tuple(_check(kept) for kept in found.better.kept if kept.word == MAY)
-        yield Sentence(
-            "may fit and be {more}: {arm} ({checks})",
-            more=MORE[found.objective],
-            arm=found.better.candidate.case,
-            checks=Listed(checks, "; "),
-        )
+        words, arm = "may fit and be {more}: {arm} ({checks})", found.better.candidate.case
+        yield Sentence(words, more=MORE[found.objective], arm=arm, checks=Listed(checks, "; "))
 
 
 def _check(kept: limits.LimitCheck) -> Sentence:

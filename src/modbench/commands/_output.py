@@ -43,7 +43,13 @@ def coloured(text: str) -> str:
 
 def say_json(data: object, *, allow_nan: bool = True) -> None:
     """Print JSON, with control characters as JSON's escapes."""
-    print(masked(escaped_json(json.dumps(data, indent=1, allow_nan=allow_nan))), flush=True)
+    print(masked(escaped_json(json.dumps(data, indent=1, allow_nan=allow_nan, default=_value))), flush=True)
+
+
+def _value(said: object) -> object:
+    from modbench.reports.writers.data import value
+
+    return value(said)
 
 
 def print_summary(

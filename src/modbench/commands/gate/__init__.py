@@ -128,6 +128,7 @@ def gate(
     Exit code 1: something got worse. 5: that can neither be shown nor excluded.
     """
     from modbench.reports.questions.gate.fail_on import parse
+    from modbench.reports.writers.number_format import plain
 
     words = words or []  # what is missing is said below, for each of the three ways
     if style not in FORMATS:
@@ -162,7 +163,8 @@ def gate(
                 "a gate takes the new run and the old one, `gate RUN --against BASE`; or `gate --paired BASE HEAD SUITE`."
             )
         if run_sd is not None and checks is not None and not checks.timed:
-            raise UsageError(f"--run-sd is for checks of times, such as slower:2%; --fail-on {checks} has none.")
+            said = plain(checks.written)
+            raise UsageError(f"--run-sd is for checks of times, such as slower:2%; --fail-on {said} has none.")
         (run_folder,) = words
         for folder in (run_folder, against):
             chosen_run(folder)

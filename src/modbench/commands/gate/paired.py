@@ -29,6 +29,7 @@ from modbench.reports.questions.gate import paired_gate
 from modbench.reports.questions.gate.fail_on import FailOn
 from modbench.reports.questions.gate.gate import Gate
 from modbench.reports.tables.outcomes import Tables
+from modbench.reports.writers.number_format import plain
 
 BUDGET = "10min"
 # Checks of what is measured here.
@@ -57,7 +58,7 @@ def gate_paired(
     named = _check(checks, asked.margin if margin is None else margin)
     looking = _Looking(named, asked_s, start)
     try:
-        done = measure.measure(replace(asked, amount=f"{named} {budget or BUDGET}"), looking.wanted)
+        done = measure.measure(replace(asked, amount=f"{plain(named.written)} {budget or BUDGET}"), looking.wanted)
     except IncompleteError as error:
         raise IncompleteError(f"{error}{looking.lacking()}") from None
     return looking.result(done)
@@ -95,7 +96,9 @@ def _check(checks: FailOn | None, margin: float) -> FailOn:
             f"--paired compares times: --fail-on slower:2% or cpu:2%. {other[0]} is for two runs: gate RUN --against BASE."
         )
     if len(checks.limits) > 1:
-        raise UsageError(f"--paired takes one check, not {checks}: one clock decides. Write --fail-on slower:2%.")
+        raise UsageError(
+            f"--paired takes one check, not {plain(checks.written)}: one clock decides. Write --fail-on slower:2%."
+        )
     return checks
 
 
