@@ -26,7 +26,7 @@ from modbench.reports.questions.gate.run_spread import RUN_SD
 from modbench.reports.tables import axes, provenance
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.pair_verdicts import UNCHECKED
-from modbench.reports.writers.data import alike
+from modbench.reports.writers.text import alike
 
 # Facts that make two machines unlike: times of one say little about times of the other.
 KIND = ("processor", "GPU", "device", "threads")

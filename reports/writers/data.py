@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from modbench.harness.core.grouped import grouped
 from modbench.harness.core.printable import cell, masked
 from modbench.reports.model import Listed, Sentence, Value
 from modbench.reports.writers.number_format import plain
-
-T = TypeVar("T")
 
 
 def value(cell: object) -> object:
@@ -43,11 +40,6 @@ def frame(rows: Iterable[Mapping[str, object]], columns: Sequence[str] | None = 
         {key: value(each) if isinstance(each, Sentence | Listed) else each for key, each in row.items()} for row in rows
     ]
     return pd.DataFrame(told, columns=None if columns is None else list(columns))
-
-
-def alike(told: Iterable[tuple[Value, T]]) -> list[list[T]]:
-    """Group what has values that read alike: two shares of which a reader sees the same digits are one."""
-    return [*grouped((plain(said), each) for said, each in told).values()]
 
 
 def csv(frame: pd.DataFrame) -> str:

@@ -7,7 +7,9 @@ import shutil
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
+from modbench.harness.core.grouped import grouped
 from modbench.harness.core.labels import OF_WORK, Label
 from modbench.harness.core.printable import aligned
 from modbench.harness.core.units import scale_of
@@ -28,6 +30,7 @@ from modbench.reports.model import (
 from modbench.reports.wording import name, short
 from modbench.reports.writers.number_format import NONE, Inline, bare, half, interval, plain, scale
 
+T = TypeVar("T")
 # Wider text is hard to read.
 WIDEST = 120
 # Marks behind a number, each explained below the tables where it occurs.
@@ -79,6 +82,11 @@ def wrapped(sentences: Iterable[Value], columns: int, indent: str = "") -> list[
             break_long_words=False,
         )
     ]
+
+
+def alike(told: Iterable[tuple[Value, T]]) -> list[list[T]]:
+    """Group what has values that read alike: two shares of which a reader sees the same digits are one."""
+    return [*grouped((plain(said), each) for said, each in told).values()]
 
 
 def cut(words: str, most: int) -> str:

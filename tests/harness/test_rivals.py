@@ -32,6 +32,7 @@ from modbench.reports.model import Estimate, Sentence, Verdict
 from modbench.reports.questions import best_setting, first_screen, rivals
 from modbench.reports.tables.load import load, rung_beside
 from modbench.reports.tables.rerun_command import Again
+from modbench.reports.writers.number_format import plain
 
 SUITE: dict[str, Any] = {
     "name": "s",
@@ -411,7 +412,7 @@ def test_the_answer_begins_with_the_rival(here: Path, monkeypatch: pytest.Monkey
     ratio = first.given["ratio"]
     assert isinstance(ratio, Estimate)
     assert ratio.value == pytest.approx(1.2, rel=0.05)
-    assert "T = 64" in str(first.given["where"])
+    assert plain(first.given["place"]).startswith("T = 64")
     assert first.given["verdict"] == Verdict("better")
     assert isinstance(everywhere, Sentence)
     assert everywhere.given["all"] == 2

@@ -19,7 +19,7 @@ from modbench.harness.registry import catalogue
 from modbench.harness.stats.verdicts import exact_verdict
 from modbench.reports.model import Estimate, Listed, Sentence, Value
 from modbench.reports.questions.gate.non_inferiority import COMPARED, LABELS, GateFinding
-from modbench.reports.writers.data import alike
+from modbench.reports.writers.text import alike
 
 FLAG = "--fail-on"
 EXAMPLE = "slower:2%,larger:1%,flops:0%,loss:0.5%"

@@ -33,7 +33,7 @@ from modbench.reports.questions.gate.run_spread import RUN_SD
 from modbench.reports.tables import rerun_command
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.outcomes import Tables
-from modbench.reports.writers.data import alike
+from modbench.reports.writers.text import alike
 
 UNFIT = "the machine is unfit to compare times"
 
