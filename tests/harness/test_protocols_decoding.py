@@ -216,7 +216,7 @@ def test_only_a_model_that_says_so_is_captured_as_a_graph(monkeypatch: pytest.Mo
     with pytest.raises(Unmeasured, match="needs a CUDA device"):
         Generation(made).decode()
     place = SimpleNamespace(**made.case.place.model_dump() | {"device": "cuda"})
-    monkeypatch.setattr(made, "case", SimpleNamespace(place=place, own=True, config=made.case.config))
+    monkeypatch.setattr(made, "case", SimpleNamespace(place=place, is_user_model=True, config=made.case.config))
     cache: Any = []
     with pytest.raises(Unmeasured, match="no decode_step"):
         Generation(made)._graph(cache)
