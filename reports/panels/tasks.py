@@ -109,5 +109,5 @@ PANEL = Panel(
     told=True,
     reading=READING,
     tables={"solved": tasks.table},
-    lead=Lead(details=tasks.sentences, brief=tasks.sentences, table=tasks.in_short),
+    lead=Lead(answer=tasks.answer, details=tasks.sentences, brief=tasks.sentences, table=tasks.in_short),
 )

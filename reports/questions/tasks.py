@@ -39,6 +39,17 @@ KINDS = ("Task", "Arm", "Accuracy by kind", "Blocks run by kind")
 MAJORITY = "majority"
 # Arms that a sentence names; the rest are in solved.csv.
 MOST_NAMED = 12
+# Arms that the answer is about, and tasks that it names of those with one verdict; the rest are counted.
+MOST_ANSWERED, MOST_TASKS = 2, 3
+# Verdicts in the order of the answer, as words behind an arm; None: none may be given.
+ANSWERED = {
+    "worse": "worse",
+    "better": "better",
+    "different": "different",
+    "equivalent": "equal",
+    "inconclusive": "undecided",
+    None: "no claim",
+}
 
 
 @dataclass(frozen=True)
@@ -271,6 +282,29 @@ def _seeds_to_decide(found: Counts, case: Case, baseline: Case) -> int | None:
 
 
 # --- in tables and sentences
+
+
+def answer(loaded: Loaded) -> Iterator[Sentence]:
+    """Say at which tasks arms are better or worse than the baseline; of a run that compares other things too, nothing."""
+    made = results(loaded)
+    if not made or not all(each.arms[0].task for each in loaded.run.plan.comparisons):
+        return
+    base, *arms = loaded.arms
+    for case in arms[:MOST_ANSWERED]:
+        verdicts: dict[str | None, list[str]] = {verdict: [] for verdict in ANSWERED}
+        for task in made:
+            for arm in task.arms:
+                if arm.case.arm == case.arm:
+                    verdicts[arm.against.verdict if arm.against else None].append(task.name)
+        said = [(ANSWERED[verdict], tasks) for verdict, tasks in verdicts.items() if tasks]
+        said += [("failed", tasks)] if (tasks := [task.name for task in made if case.arm in task.failed]) else []
+        parts = [
+            Sentence(f"{word} at {{tasks}}", tasks=Listed(tasks, last=" and ", most=MOST_TASKS)) for word, tasks in said
+        ]
+        if parts:
+            yield Sentence("{arm} against {base}: {parts}.", arm=case, base=base, parts=Listed(parts, "; "))
+    if len(arms) > MOST_ANSWERED:
+        yield Sentence("{n:more arm|more arms}: see the table.", n=len(arms) - MOST_ANSWERED)
 
 
 def sentences(loaded: Loaded) -> Iterator[Sentence]:

@@ -64,6 +64,10 @@ def test_a_planted_failure_is_called_worse_by_the_exact_test(tmp_path: Path, mon
     assert (mean.value, mean.n) == (pytest.approx(0.546), 5)
     assert mean.ci_low != mean.ci_low
     assert "0 of 5" in mean.reason
+    assert [plain(each) for each in first_screen.answer(loaded)] == [
+        "MoD 0.125 against dense: worse at copy.",
+        "depth predictor against dense: undecided at copy.",
+    ]
 
 
 def test_what_a_t_interval_would_have_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
