@@ -62,12 +62,11 @@ def included_folders() -> tuple[Path, ...]:
     return tuple(Path(folder).absolute() for folder in included().split(os.pathsep) if folder)
 
 
-def include(asked: Iterable[str | Path], kinds: Iterable[str], *, first: bool = False, by: str = "--include") -> None:
+def include(asked: Iterable[str | Path], *, first: bool = False, by: str = "--include") -> None:
     """Search these folders as well, in this process and in those that it starts from now on.
 
     Args:
         asked: the folders; relative ones lie in the current folder.
-        kinds: names of the folders that one of them may hold.
         first: before those that are searched already; else after them.
         by: where they are named, for messages.
 
@@ -76,13 +75,18 @@ def include(asked: Iterable[str | Path], kinds: Iterable[str], *, first: bool = 
     """
     found = [Path(folder).absolute() for folder in asked]
     for folder in found:
-        check_included(folder, kinds, by)
+        check_included(folder, by)
     every = [*found, *included_folders()] if first else [*included_folders(), *found]
     if every:
         os.environ[VARIABLE] = os.pathsep.join(map(str, dict.fromkeys(every)))
 
 
-def check_included(folder: Path, kinds: Iterable[str], by: str) -> None:
+def holds_additions(folder: Path) -> bool:
+    """Whether a folder holds one of the folders that are looked for, such as `routers`."""
+    return any((folder / kind).is_dir() for kind in KINDS)
+
+
+def check_included(folder: Path, by: str) -> None:
     """Check that a folder can hold additions.
 
     Raises:
@@ -94,9 +98,9 @@ def check_included(folder: Path, kinds: Iterable[str], by: str) -> None:
         raise UsageError(
             f"{by} {shown(str(folder), 200)}: a folder with {os.pathsep!r} in its path cannot be included."
         )
-    if not any((folder / kind).is_dir() for kind in kinds):
+    if not holds_additions(folder):
         raise UsageError(
-            f"{by} {shown(str(folder), 200)} holds no folder that is looked for: {', '.join(kinds)}. "
+            f"{by} {shown(str(folder), 200)} holds no folder that is looked for: {', '.join(KINDS)}. "
             f"A router, for instance, is {folder.name}/routers/NAME.py."
         )
 

@@ -106,12 +106,11 @@ def _plain(path: str | Path) -> Path:
     return Path(os.path.normpath(Path(path).absolute()))
 
 
-def include(asked: Iterable[str], kinds: Iterable[str]) -> str | None:
+def include(asked: Iterable[str]) -> str | None:
     """Include what the user names now (`--include`), what the environment names, and what the project's file does.
 
     Args:
         asked: folders, or files such as `modbench.toml`, to which the user agrees by naming them.
-        kinds: names of the folders that one of them may hold.
 
     Returns:
         What to tell the user: why the project's file is not used; None if there is nothing to tell.
@@ -124,14 +123,14 @@ def include(asked: Iterable[str], kinds: Iterable[str]) -> str | None:
         if each.endswith(".toml"):
             project = read(Path(each))
             for folder in project.folders:
-                discovery.check_included(folder, kinds, f"{project.file}: include")
+                discovery.check_included(folder, f"{project.file}: include")
             project.remember()
             given += project.folders
         else:
             given.append(_plain(each))
     for folder in discovery.included_folders():
-        discovery.check_included(folder, kinds, discovery.VARIABLE)
-    discovery.include(given, kinds, first=True)
+        discovery.check_included(folder, discovery.VARIABLE)
+    discovery.include(given, first=True)
     file = search()
     if file is None or _plain(file) in set(map(_plain, asked)):
         return None
@@ -144,7 +143,7 @@ def include(asked: Iterable[str], kinds: Iterable[str]) -> str | None:
         return None
     changed = project.not_agreed()
     if changed == []:
-        discovery.include(rest, kinds, by=f"{project.file}: include")
+        discovery.include(rest, by=f"{project.file}: include")
         return None
     unused, again = f"{shown(str(project.file), 200)} is not used:", f"--include {project.file}"
     if changed is None:

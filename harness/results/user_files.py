@@ -21,7 +21,6 @@ from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.model_specs import Pairs, is_user_model
 from modbench.harness.domain.case import Case, UnitOfWork
 from modbench.harness.registry import catalogue, discovery, user_code, user_models
-from modbench.harness.registry.discovery import KINDS
 from modbench.harness.registry.model_sources import sourced
 
 BLOCK = 1 << 20
@@ -216,8 +215,7 @@ def sources() -> tuple[Origin, ...]:
 
 def include_again(folders: Iterable[str]) -> None:
     """Include folders that this user began a run with, where they are still there; others are named as missing later."""
-    there = [folder for folder in map(Path, folders) if any((folder / kind).is_dir() for kind in KINDS)]
-    discovery.include(there, KINDS)
+    discovery.include(filter(discovery.holds_additions, map(Path, folders)))
 
 
 def missing_sources(told: Sequence[Origin]) -> list[Origin]:

@@ -119,11 +119,11 @@ def test_flags_come_before_the_environment_and_that_before_the_project(
     monkeypatch.chdir(here)
     project.read(Path("modbench.toml")).remember()
     monkeypatch.setenv(discovery.VARIABLE, str(here / "environment"))
-    assert project.include(["flag"], ["routers"]) is None
+    assert project.include(["flag"]) is None
     assert [folder.name for folder in discovery.included_folders()] == ["flag", "environment", "bench"]
     monkeypatch.setenv(discovery.VARIABLE, str(here / "gone"))
     with pytest.raises(UsageError, match=r"MODBENCH_INCLUDE .*gone.*no such folder"):
-        project.include([], ["routers"])
+        project.include([])
 
 
 @pytest.mark.slow
@@ -237,7 +237,7 @@ def test_every_command_takes_folders_but_those_that_read_no_suite_and_no_run() -
 def test_relative_folders_stay_where_they_were(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers may run elsewhere: the variable that they inherit holds absolute folders."""
     monkeypatch.chdir(here)
-    project.include(["bench"], ["routers"])
+    project.include(["bench"])
     assert os.environ[discovery.VARIABLE] == str(here / "bench")
 
 

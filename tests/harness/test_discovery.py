@@ -315,7 +315,7 @@ def test_a_folder_must_exist_and_hold_a_room(tmp_path: Path) -> None:
         (tmp_path / "metrics", "holds no folder that is"),
     ):
         with pytest.raises(UsageError, match=said):
-            discovery.include([folder], discovery.KINDS)
+            discovery.include([folder])
 
 
 @pytest.mark.slow

@@ -109,9 +109,9 @@ def include_additions(folders: Iterable[str]) -> None:
     Raises:
         UsageError: if one cannot be used.
     """
-    from modbench.harness.registry import discovery, project
+    from modbench.harness.registry import project
 
-    note = project.include(folders, discovery.KINDS)
+    note = project.include(folders)
     if note is not None:
         exit_codes.remark(note)
 
