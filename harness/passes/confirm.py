@@ -18,7 +18,7 @@ from modbench.harness.passes._training import Trained, runs, train
 from modbench.harness.passes.train import notes_of
 from modbench.harness.planning.units_of_work import UnitMaker
 from modbench.harness.process import clocks
-from modbench.harness.results.outcomes import attempt, measured, missing
+from modbench.harness.results.outcomes import attempt, missing, single
 
 
 def run(unit: UnitOfWork, metrics: list[Metric[Trained, float]]) -> Iterator[Outcome]:
@@ -27,18 +27,16 @@ def run(unit: UnitOfWork, metrics: list[Metric[Trained, float]]) -> Iterator[Out
     with clocks.busy():
         made = attempt(partial(train, case, unit.protocol))
     for metric in metrics:
-        value = made if isinstance(made, Missing) else attempt(partial(metric.measure, made))
-        if isinstance(value, Missing):
-            yield missing(case, metric, value)
+        if isinstance(made, Missing):
+            yield missing(case, metric, made)
             continue
-        assert isinstance(made, Trained)
         notes = notes_of(unit.protocol, made)
         if made.held_out.causal_causality is not None:
             notes = notes.model_copy(update={"causality": made.held_out.causal_causality})
         # What is measured routes without the future. A hundred runs need no curves.
         update = {"sees_future": False, "curve": None, "looks": None, "by_block": made.held_out.by_block}
         notes = notes.model_copy(update=update)
-        yield measured(case, metric, {"value": [float(value)]}, notes)
+        yield single(case, metric, attempt(partial(metric.measure, made)), notes)
 
 
 def units(

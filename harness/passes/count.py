@@ -28,7 +28,7 @@ from modbench.harness.planning.units_of_work import UnitMaker
 from modbench.harness.process import clocks
 from modbench.harness.registry import catalogue
 from modbench.harness.results import workspace
-from modbench.harness.results.outcomes import attempt, measured, missing
+from modbench.harness.results.outcomes import attempt, missing, single
 from modbench.harness.roofline.work import listed
 
 if TYPE_CHECKING:
@@ -121,10 +121,6 @@ def run(unit: UnitOfWork, metrics: list[Metric[Counted, float]]) -> Iterator[Out
             if counted.mismatch:
                 yield missing(case, metric, Missing(status="failed", kind="flops_mismatch", reason=counted.mismatch))
                 continue
-            value = attempt(partial(metric.measure, counted))
-            if isinstance(value, Missing):
-                yield missing(case, metric, value)
-                continue
             # Long notes are kept once per case.
             brief = CountNotes(
                 params=counted.params,
@@ -133,7 +129,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Counted, float]]) -> Iterator[Out
             )
             update = {name: getattr(brief, name) for name in brief.model_fields_set}
             notes = counted.notes.model_copy(update=update) if metric.key == CARRIER else brief
-            yield measured(case, metric, {"value": [float(value)]}, notes)
+            yield single(case, metric, attempt(partial(metric.measure, counted)), notes)
 
 
 def units(maker: UnitMaker, comparison: Comparison, metrics: Sequence[AnyMetric], _launch: int) -> Iterator[UnitOfWork]:

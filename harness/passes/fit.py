@@ -33,7 +33,7 @@ from modbench.harness.machine import cuda_driver, nvml
 from modbench.harness.memory.rss_mark import MALLOC
 from modbench.harness.process import clocks, processes
 from modbench.harness.registry import user_code
-from modbench.harness.results.outcomes import attempt, measured, missing
+from modbench.harness.results.outcomes import attempt, missing, single
 
 Fits = Callable[[int], bool]
 # Started with `python -m` for every input that is tried.
@@ -55,10 +55,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Search, int]]) -> Iterator[Outcom
         search = Search(case, plan, budget)
         with clocks.busy():
             value = attempt(partial(metric.measure, search))
-        if isinstance(value, Missing):
-            yield missing(case, metric, value)
-        else:
-            yield measured(case, metric, {"value": [float(value)]}, search.notes)
+        yield single(case, metric, value, search.notes)
 
 
 class Search:

@@ -10,9 +10,9 @@ from modbench.harness.core.contracts import Metric
 from modbench.harness.domain.case import Case, Protocol, UnitOfWork
 from modbench.harness.domain.notes import Notes
 from modbench.harness.domain.passes import Pass
-from modbench.harness.domain.records import Missing, Outcome
+from modbench.harness.domain.records import Outcome
 from modbench.harness.process import clocks
-from modbench.harness.results.outcomes import attempt, measured, missing
+from modbench.harness.results.outcomes import attempt, single
 
 if TYPE_CHECKING:
     from modbench.harness.subject.subject import Subject
@@ -24,10 +24,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Subject, float]]) -> Iterator[Out
         for metric in metrics:
             with clocks.busy():
                 value = attempt(partial(_inspect, case, unit.protocol, metric))
-            if isinstance(value, Missing):
-                yield missing(case, metric, value)
-            else:
-                yield measured(case, metric, {"value": [value]})
+            yield single(case, metric, value)
 
 
 def _inspect(case: Case, protocol: Protocol, metric: Metric[Subject, float]) -> float:

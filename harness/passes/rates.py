@@ -18,7 +18,7 @@ from modbench.harness.passes._training import rates_unit, train
 from modbench.harness.planning.units_of_work import UnitMaker, run_flops, train_run
 from modbench.harness.process import clocks
 from modbench.harness.results import workspace
-from modbench.harness.results.outcomes import attempt, measured, missing
+from modbench.harness.results.outcomes import attempt, missing, single
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,7 @@ def run(unit: UnitOfWork, metrics: list[Metric[Tried, float]]) -> Iterator[Outco
             losses=[tried.losses[rate] if tried.losses[rate] < float("inf") else None for rate in ordered],
             at_edge=tried.best in {ordered[0], ordered[-1]},
         )
-        value = attempt(partial(metric.measure, tried))
-        if isinstance(value, Missing):
-            yield missing(case, metric, value)
-        else:
-            yield measured(case, metric, {"value": [value]}, notes)
+        yield single(case, metric, attempt(partial(metric.measure, tried)), notes)
 
 
 def units(

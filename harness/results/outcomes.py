@@ -82,6 +82,13 @@ def measured(case: Case, metric: AnyMetric, samples: dict[str, list[float]], not
     return Outcome(case=case.id, metric=metric.key, unit=metric.unit, status="ok", samples=samples, notes=notes)
 
 
+def single(case: Case, metric: AnyMetric, value: float | Missing, notes: Notes = NOTHING) -> Outcome:
+    """The outcome of a metric that has one value, or the reason why there is none."""
+    if isinstance(value, Missing):
+        return missing(case, metric, value)
+    return measured(case, metric, {"value": [float(value)]}, notes)
+
+
 def missing(case: Case, metric: AnyMetric | Made, why: Missing, notes: Notes = NOTHING) -> Outcome:
     """The outcome of a metric that was not measured, with its reason."""
     return Outcome(
