@@ -7,7 +7,9 @@ Few file systems like folders of ten thousand files. A run that is spread says s
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
+import itertools
 import json
 from pathlib import Path
 
@@ -47,6 +49,12 @@ def newest() -> Path:
             f"no RUN was named, and there is none in {RUNS}/ here. `modbench run quick` makes one; or name a run folder."
         )
     return found[0]
+
+
+def unused(name: str) -> Path:
+    """The folder of a new run that is given none: `runs/<name>-<date>-<n>`, the first that does not exist."""
+    paths = (Path(RUNS) / f"{name}-{dt.datetime.now(dt.UTC):%Y%m%d}-{n}" for n in itertools.count(1))
+    return next(path for path in paths if not path.exists())
 
 
 def run_file(folder: str | Path) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import errno
 import functools
 import json
@@ -125,11 +124,7 @@ def create(out: str | None, suite_name: str) -> RunFolder:
         UsageError: if it cannot be written, or is not empty.
     """
     if out is None:
-        stem = f"{suite_name}-{dt.datetime.now(dt.UTC):%Y%m%d}"
-        number = 1
-        while (Path("runs") / f"{stem}-{number}").exists():
-            number += 1
-        path = Path("runs") / f"{stem}-{number}"
+        path = layout.unused(suite_name)
     elif not out.strip():
         raise UsageError("--out '' names no folder. Name a new folder, or omit --out.")
     else:

@@ -215,7 +215,7 @@ def sources() -> tuple[Origin, ...]:
 
 def include_again(folders: Iterable[str]) -> None:
     """Include folders that this user began a run with, where they are still there; others are named as missing later."""
-    discovery.include(filter(discovery.holds_additions, map(Path, folders)))
+    discovery.include(folder for folder in folders if discovery.holds_additions(Path(folder)))
 
 
 def missing_sources(told: Sequence[Origin]) -> list[Origin]:

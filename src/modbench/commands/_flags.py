@@ -172,6 +172,19 @@ QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="Print only where
 VerboseFlag = Annotated[bool, typer.Option("--verbose", "-v", help="Print what the short answer leaves out.")]
 
 
+# Flags that take several values, and the kind of each.
+LISTS: dict[str, Callable[[str], Any]] = {
+    "model": str,
+    "capacity": float,
+    "router": str,
+    "seq_len": int,
+    "batch_size": int,
+    "dtype": str,
+    "request": str,
+    "seeds": int,
+}
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Flags:
     """The flags that change a suite, as typed by the user. `--help` shows them in this order."""
@@ -284,20 +297,16 @@ class Flags:
         from modbench.harness.core import model_specs
         from modbench.harness.planning.overrides import Overrides, setting_of
 
+        lists: dict[str, Any] = {
+            name: listed(f"--{name.replace('_', '-')}", getattr(self, name), kind) for name, kind in LISTS.items()
+        }
         return Overrides(
-            model=listed("--model", self.model, str),
+            **lists,
             only=self.only,
             rival=self.rival,
             option=model_specs.listed(self.option or ()),
-            capacity=listed("--capacity", self.capacity, float),
-            router=listed("--router", self.router, str),
-            seq_len=listed("--seq-len", self.seq_len, int),
-            batch_size=listed("--batch-size", self.batch_size, int),
-            dtype=listed("--dtype", self.dtype, str),
-            request=listed("--request", self.request, str),
             device=self.device,
             compile=self.compile,
-            seeds=listed("--seeds", self.seeds, int),
             corpus=self.corpus,
             effort=self.effort,
             arms_from=self.arms_from,

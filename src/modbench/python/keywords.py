@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from modbench.commands._flags import listed, not_of_kind
+from modbench.commands._flags import LISTS, listed, not_of_kind
 from modbench.harness.core import model_specs, titles
 from modbench.harness.core.config import ROUTING_KEYS, SHAPE_KEYS
 from modbench.harness.core.errors import UsageError, shown
@@ -17,17 +17,6 @@ from modbench.harness.planning.overrides import Overrides
 
 T = TypeVar("T")
 NAMES = tuple(field.name for field in dataclasses.fields(Overrides) if field.name != "settings")
-# Those of which there may be several values.
-KINDS: dict[str, Callable[[Any], Any]] = {
-    "model": str,
-    "capacity": float,
-    "router": str,
-    "seq_len": int,
-    "batch_size": int,
-    "dtype": str,
-    "request": str,
-    "seeds": int,
-}
 SWITCHES = ("only", "compile", "audit")
 # How near a name must be to that of a flag to be the flag, misspelled.
 NEAR = 0.8
@@ -67,9 +56,9 @@ def _typed(name: str, value: object) -> object:
         return _options(value)
     if name == "title":
         return titles.of(value, name)  # type: ignore[arg-type]  # it checks that it is a dict
-    if name not in KINDS:
+    if name not in LISTS:
         return str(value if isinstance(value, Path) else _plain(name, value))
-    return several(name, value, KINDS[name])
+    return several(name, value, LISTS[name])
 
 
 def several(name: str, value: object, kind: Callable[[Any], T]) -> tuple[T, ...]:

@@ -18,7 +18,7 @@ from modbench.harness.core.errors import UsageError, shown
 from modbench.harness.core.files import now, refuse_links, write_atomically
 from modbench.harness.domain.case import UnitOfWork
 from modbench.harness.execution.log_supervisor import LogSupervisor
-from modbench.harness.results import lock, run_folder
+from modbench.harness.results import layout, lock, run_folder
 from modbench.harness.results.reading import load
 from modbench.harness.results.run_folder import FINISHED, RunFolder
 from modbench.harness.results.sealed_records import read_record
@@ -57,14 +57,12 @@ def open_folder(suite: str, out: str | None, request: dict[str, Any]) -> Path:
             what = "another comparison, or one of other code" if (path / NAME).is_file() else "other files"
             raise UsageError(f"--out {shown(out)} holds {what}. Name a new folder, or omit --out.")
         return _create(path, request)
-    known = [path for path in Path("runs").glob("paired-*") if path.name.rsplit("-", 2)[0] == f"paired-{suite}"]
+    known = [path for path in Path(layout.RUNS).glob("paired-*") if path.name.rsplit("-", 2)[0] == f"paired-{suite}"]
     for path in sorted(known, key=lambda path: path.stat().st_mtime, reverse=True):
         if not (path / FINISHED).exists() and _stored_request(path) == request and _is_free(path):
             refuse_links(path)
             return path
-    today = now()[:10].replace("-", "")
-    names = (Path("runs") / f"paired-{suite}-{today}-{n}" for n in itertools.count(1))
-    return _create(next(name for name in names if not name.exists()), request)
+    return _create(layout.unused(f"paired-{suite}"), request)
 
 
 def _create(path: Path, request: dict[str, Any]) -> Path:

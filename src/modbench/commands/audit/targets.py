@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -55,15 +55,11 @@ def case_of_flags(model: str, flags: Overrides) -> Case:
     Raises:
         UsageError: if the model or a setting is unknown, the shape is invalid, or a flag has several values.
     """
-    request = Request.from_flags(model, flags)
-    _check_single(flags)
+    request, at = Request.from_flags(model, flags), called(flags)
     shape = {} if sourced(request.model, request.options) else SHAPE
     request = replace(request, settings={**shape, **flags.settings})
     capacity = request.capacity[0] if request.capacity else None
-    place = (*flags.dtype, "fp32")[0]
-    dtype = next(known for known in get_args(Dtype) if known == place)
-    at = called(flags)
-    case = case_of(request, capacity, dtype, at.batch_size, at.seq_len)
+    case = case_of(request, capacity, request.dtype[0], at.batch_size, at.seq_len)
     check_called(case, environment.all_memory())
     return case
 
@@ -74,15 +70,11 @@ def called(flags: Overrides, seed: int = 0) -> Called:
     Raises:
         UsageError: if a flag has several values, or a size is none.
     """
-    _check_single(flags)
-    check_sizes((*flags.seq_len, *flags.batch_size))
-    return Called((*flags.seq_len, SEQ_LEN)[0], (*flags.batch_size, BATCH_SIZE)[0], seed=seed)
-
-
-def _check_single(flags: Overrides) -> None:
     for flag in ("capacity", "seq_len", "batch_size", "dtype"):
         if len(getattr(flags, flag)) > 1:
             raise UsageError(f"--{flag.replace('_', '-')}: an audit takes one value. Audit each setting by itself.")
+    check_sizes((*flags.seq_len, *flags.batch_size))
+    return Called((*flags.seq_len, SEQ_LEN)[0], (*flags.batch_size, BATCH_SIZE)[0], seed=seed)
 
 
 def in_memory(module: nn.Module, of: Architecture | None, called: Called, *, vocab_size: int | None = None) -> Audited:

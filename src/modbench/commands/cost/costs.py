@@ -224,9 +224,8 @@ def _counted_costs(case: Case) -> dict[str, Any]:
     except UsageError:
         raise
     except Exception as error:
-        message = " ".join(str(error).split())[:160]
         raise UsageError(
-            f"model {case.model!r} cannot be costed on shapes alone: {type(error).__name__}: {message}"
+            f"model {case.model!r} cannot be costed on shapes alone: {type(error).__name__}: {in_short(error)}"
         ) from error
     params, width = sum(p.numel() for p in module.parameters()), ELEMENT_BYTES[case.place.dtype]
     forecast = forecasts(case)
