@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from modbench.harness.process import clocks
+from modbench.harness.process.processes import text_of
 
 Reading = Mapping[str, float]
 Reader = Callable[[], float]
@@ -139,31 +140,24 @@ def _thread_wait() -> Reader | None:
 
 def _process_wait() -> Reader | None:
     tasks = Path("/proc/self/task")
-    if (_text(tasks / str(os.getpid()) / "schedstat") or "0").split()[0] == "0":
+    if (text_of(tasks / str(os.getpid()) / "schedstat") or "0").split()[0] == "0":
         return None
 
     def read() -> float:
-        waits = (_text(task / "schedstat") for task in tasks.iterdir())
+        waits = (text_of(task / "schedstat") for task in tasks.iterdir())
         return sum(int(wait.split()[1]) for wait in waits if wait) / 1e9
 
     return read
 
 
 def _stolen_ticks() -> float | None:
-    fields: Sequence[str] = (_text(Path("/proc/stat")) or "").partition("\n")[0].split()
+    fields: Sequence[str] = (text_of("/proc/stat") or "").partition("\n")[0].split()
     return float(fields[8]) if len(fields) > 8 else None
 
 
 def _pressure_us() -> float | None:
-    words = (_text(Path("/proc/pressure/cpu")) or "").partition("\n")[0].split()
+    words = (text_of("/proc/pressure/cpu") or "").partition("\n")[0].split()
     return next((float(word[6:]) for word in words if word.startswith("total=")), None)
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="ascii")
-    except OSError:  # a thread may end between being listed and being read
-        return None
 
 
 def thread_counter() -> dict[str, Reader]:

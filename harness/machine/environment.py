@@ -50,7 +50,7 @@ def _version(package: str) -> str | None:
 
 
 def _cpu_model() -> str:
-    for line in _lines("/proc/cpuinfo"):
+    for line in (processes.text_of("/proc/cpuinfo") or "").splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
@@ -68,17 +68,10 @@ def all_memory() -> int | None:
 
 
 def _memory(field: str = "MemTotal") -> int | None:
-    for line in _lines("/proc/meminfo"):
+    for line in (processes.text_of("/proc/meminfo") or "").splitlines():
         if line.startswith(field):
             return int(line.split()[1]) * 1024
     return None
-
-
-def _lines(file: str) -> list[str]:
-    try:
-        return Path(file).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
 
 
 def git_state(root: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Processes of this host: what tells one from a later one with the same number; programs that are asked something."""
+"""Processes of this host: what tells one from a later one with the same number; what programs and the system say when asked."""
 
 from __future__ import annotations
 
@@ -32,6 +32,14 @@ def answer(
     return subprocess.run(words, input=said, capture_output=True, timeout=limit_s, check=False, env=environment)  # noqa: S603  # the caller's words
 
 
+def text_of(file: str | Path) -> str | None:
+    """What the system says in a file of its own; None if it cannot be read."""
+    try:
+        return Path(file).read_text(encoding="utf-8", errors="replace")
+    except OSError:  # a process or thread may end before it is read
+        return None
+
+
 def kernel() -> str:
     """The boot of the kernel and the namespace of processes, within which a process number has a meaning."""
     try:
@@ -43,11 +51,8 @@ def kernel() -> str:
 
 def began(pid: int) -> str:
     """When a process began, in ticks since the boot; empty if there is none, or it has ended and waits for its parent."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if fields[0] in {"Z", "X"} else fields[19]
+    fields = (text_of(f"/proc/{pid}/stat") or "").rpartition(")")[2].split()
+    return "" if not fields or fields[0] in {"Z", "X"} else fields[19]
 
 
 def exists(pid: int) -> bool:

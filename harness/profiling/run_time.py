@@ -13,7 +13,7 @@ import math
 from modbench.harness.domain.case import ARMS_PER_BLOCK, ELEMENT_BYTES, Case, UnitOfWork
 from modbench.harness.flops.closed_form import case_cost, case_decode_cost
 from modbench.harness.machine import certificate, environment
-from modbench.harness.planning.plan import Plan, predicted_seconds
+from modbench.harness.planning.plan import Plan, assumed_speed, predicted_seconds
 from modbench.harness.planning.units_of_work import in_forwards
 from modbench.harness.registry import catalogue
 from modbench.harness.roofline import stored
@@ -180,8 +180,6 @@ def _nearest(plan: Plan) -> dict[str, Case]:
 
 def predicted_s(case: Case) -> float:
     """Seconds of a forward pass at an assumed speed."""
-    from modbench.harness.planning.plan import assumed_speed
-
     cost = case_cost(case)
     forward = cost.forward if cost else 1e9
     return forward / assumed_speed(case.place.device, forward)

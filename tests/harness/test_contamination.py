@@ -183,7 +183,7 @@ def test_blocks_witness_the_machine() -> None:
 
 def test_what_a_system_does_not_expose_has_no_column(monkeypatch: pytest.MonkeyPatch) -> None:
     """An absent witness is not a quiet one."""
-    monkeypatch.setattr(counter_sampler, "_text", lambda _path: None)
+    monkeypatch.setattr(counter_sampler, "text_of", lambda _path: None)
     assert {"steal_s", "pressure_s"}.isdisjoint(counter_sampler.of_blocks().columns)
 
     def refuse(*_: object) -> int:

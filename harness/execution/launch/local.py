@@ -39,6 +39,7 @@ from modbench.harness.execution.worker import Ties, work
 from modbench.harness.execution.worker_environment import worker_environment
 from modbench.harness.machine import cuda_driver
 from modbench.harness.machine.environment import usable_cores
+from modbench.harness.process import processes
 from modbench.harness.process.graceful_stop import STOP_SIGNAL
 from modbench.harness.registry import discovery
 from modbench.harness.results.run_folder import RunFolder
@@ -140,18 +141,8 @@ def end_orphan(pid: int | None) -> None:
 
 
 def _lives(pid: int) -> bool:
-    """Whether a process that is no child of this one runs; one that only waits to be reaped does not."""
-    if sys.platform == "linux":
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
-        except OSError:
-            return False
-        return state.split()[0] not in {"Z", "X"}
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return False
-    return True
+    """Whether a process that is no child of this one runs; one that only waits to be reaped does not, as far as Linux tells."""
+    return bool(processes.began(pid)) if sys.platform == "linux" else processes.exists(pid)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -251,11 +250,3 @@ def _gpu_advice(environment: dict[str, Any]) -> Iterator[str]:
             yield f"{gpu['name']}: persistence mode is off; `nvidia-smi -pm 1` keeps the driver loaded"
         if gpu.get("mig_mode"):
             yield f"{gpu['name']}: MIG is on; an instance shares power and clocks with its neighbours"
-
-
-def read_file(path: str) -> str | None:
-    """A file's text, or None if it cannot be read."""
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError:
-        return None

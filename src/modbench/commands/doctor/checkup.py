@@ -27,6 +27,7 @@ from modbench.harness.machine.certificate import Certificate
 from modbench.harness.machine.data_sheets import Sheet
 from modbench.harness.passes import roofline
 from modbench.harness.passes.peak import PASS as PEAK
+from modbench.harness.process.processes import text_of
 from modbench.harness.registry import catalogue
 from modbench.harness.registry.lookup import with_facts
 from modbench.harness.stats import sample_size, time_to_detect
@@ -111,7 +112,7 @@ def check(number: int, device: Device, threads: int, progress: Progress, *, fres
     certificate.keep(machine, [twin.as_dict() for twin in twins])
     pooled = certificate.pooled(machine, EFFORTS["standard"][0])
     assert pooled is not None
-    advice = aa_comparisons.advice(where, threads, aa_comparisons.read_file)
+    advice = aa_comparisons.advice(where, threads, text_of)
     return Checkup(twins, pooled, advice, _machine(where, card, threads), time.monotonic() - start, card)
 
 
