@@ -144,11 +144,7 @@ class Audited:
 
     def _twice(self) -> list[Tensor]:
         """Log-probabilities `[B, T, V]` of two equal calls with equal seeds."""
-        tokens_BT, found = self.tokens(), list[Tensor]()
-        for _ in range(2):
-            with same_draws(tokens_BT):
-                found.append(self.log_p(tokens_BT))
-        return found
+        return [self.seeded_log_p(self.tokens()) for _ in range(2)]
 
     @property
     def carries_state(self) -> bool:
@@ -211,6 +207,11 @@ class Audited:
         logits_BTV = self.logits(tokens_BT, module, **how)
         wide = logits_BTV if logits_BTV.dtype == torch.float64 else logits_BTV.float()
         return wide.log_softmax(-1).clamp(min=causality.LEAST)
+
+    def seeded_log_p(self, tokens_BT: Tensor, module: nn.Module | None = None, **how: Any) -> Tensor:  # noqa: ANN401  # as above
+        """The same of a call that draws the same random numbers as every other such call."""
+        with same_draws(tokens_BT):
+            return self.log_p(tokens_BT, module, **how)
 
     @cached_property
     def exact(self) -> nn.Module | None:

@@ -33,6 +33,7 @@ SPARED, FIRST = 0.02, 1.5
 # By how many standard deviations a weight is changed to see whether it decides.
 CHANGE = 3.0
 NONE = "no block is routed: its blocks change every token and compute all rows"
+ALL_MOVED = "every token leaves its routed blocks changed: which were chosen is not seen"
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from modbench.harness.audit.audited import EXACT, TOLERANCE, Audited
 from modbench.harness.audit.card import Finding, Number, deviates, holds, unseen
 from modbench.harness.audit.probe import Probe
 from modbench.harness.audit.probes import rows_independent
-from modbench.harness.subject.output_caching_guard import same_draws
 
 DRAWS = "it draws random numbers, and others for other shapes"
 # Seeds of the later tokens: one draw may leave the choice of tokens as it was by chance.
@@ -56,15 +55,15 @@ def _apart(audited: Audited, module: nn.Module | None, *, coupled: bool) -> dict
     tokens_BT = audited.tokens()
     found = dict[str, float]()
     if not coupled:
-        base_BTV = _log_p(audited, module, tokens_BT)
-        alone = torch.cat([_log_p(audited, module, tokens_BT[row : row + 1]) for row in range(len(tokens_BT))])
+        base_BTV = audited.seeded_log_p(tokens_BT, module)
+        alone = torch.cat([audited.seeded_log_p(tokens_BT[row : row + 1], module) for row in range(len(tokens_BT))])
         found["alone"] = float((alone - base_BTV).abs().max())
     if audited.parts.accepts("forward", "lengths_B"):
         t = tokens_BT.shape[1]
         short = max(1, 3 * t // 4)
         lengths_B = torch.full((len(tokens_BT),), short, device=tokens_BT.device)
-        padded_BTV = _log_p(audited, module, tokens_BT, lengths_B=lengths_B)[:, :short]
-        cut_BTV = _log_p(audited, module, tokens_BT[:, :short])
+        padded_BTV = audited.seeded_log_p(tokens_BT, module, lengths_B=lengths_B)[:, :short]
+        cut_BTV = audited.seeded_log_p(tokens_BT[:, :short], module)
         found["padded"] = float((padded_BTV - cut_BTV).abs().max())
     elif (cut := _cut(audited, module)) is not None:
         found["padded"] = cut
@@ -78,18 +77,13 @@ def _cut(audited: Audited, module: nn.Module | None) -> float | None:
     """
     tokens_BT = audited.tokens()
     short = max(1, 3 * tokens_BT.shape[1] // 4)
-    whole_BTV = _log_p(audited, module, tokens_BT)[:, :short]
+    whole_BTV = audited.seeded_log_p(tokens_BT, module)[:, :short]
     for draw in OTHERS:
         other_BT = audited.tokens(draw)
         other_BT[:, :short] = tokens_BT[:, :short]
-        if float((whole_BTV - _log_p(audited, module, other_BT)[:, :short]).abs().max()) > TOLERANCE:
+        if float((whole_BTV - audited.seeded_log_p(other_BT, module)[:, :short]).abs().max()) > TOLERANCE:
             return None
-    return float((whole_BTV - _log_p(audited, module, tokens_BT[:, :short])).abs().max())
-
-
-def _log_p(audited: Audited, module: nn.Module | None, tokens_BT: Tensor, **how: Tensor) -> Tensor:
-    with same_draws(tokens_BT):
-        return audited.log_p(tokens_BT, module, **how)
+    return float((whole_BTV - audited.seeded_log_p(tokens_BT[:, :short], module)).abs().max())
 
 
 PROBE = Probe("same alone", check, order=50)

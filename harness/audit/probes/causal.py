@@ -14,7 +14,6 @@ from modbench.harness.audit.probe import Probe
 from modbench.harness.core.labels import Label
 from modbench.harness.domain.notes import Causality
 from modbench.harness.subject import causality
-from modbench.harness.subject.output_caching_guard import same_draws
 
 # Nats that rounding may move: half precision inside a model, or a choice between two that are nearly equal.
 ROUNDS = 0.1
@@ -60,14 +59,11 @@ def _guarded(audited: Audited, *, causal: bool = False) -> Causality:
 def _first_moved(audited: Audited, at: int) -> int:
     """The first position whose predictions move when tokens from `at` on change, over some changes."""
     tokens_BT = audited.tokens()
-    with same_draws(tokens_BT):
-        base_BTV = audited.log_p(tokens_BT)
-    first = at
+    base_BTV, first = audited.seeded_log_p(tokens_BT), at
     for number in range(4):
         other_BT = tokens_BT.clone()
         other_BT[:, at:] = audited.tokens(20 + number)[:, at:]
-        with same_draws(tokens_BT):
-            moved_T = (audited.log_p(other_BT) - base_BTV).abs().amax(-1).amax(0)[:at] > TOLERANCE
+        moved_T = (audited.seeded_log_p(other_BT) - base_BTV).abs().amax(-1).amax(0)[:at] > TOLERANCE
         if bool(moved_T.any()):
             first = min(first, int(torch.nonzero(moved_T)[0]))
     return min(first, at - 1)

@@ -23,10 +23,7 @@ def check(audited: Audited) -> Finding:
     change = Number(value=apart, unit="nat")
     if apart <= TOLERANCE:
         return holds("the same call gives the same", change=change)
-    seeded = []
-    for _ in range(2):
-        with same_draws(tokens_BT):
-            seeded.append(audited.log_p(tokens_BT, module))
+    seeded = [audited.seeded_log_p(tokens_BT, module) for _ in range(2)]
     drawn = float((seeded[0] - seeded[1]).abs().max()) <= TOLERANCE
     cause = "random numbers" if drawn else "it carries state"
     facts, label = {"draws": drawn}, Label.RANDOM if drawn else Label.DEVIATES

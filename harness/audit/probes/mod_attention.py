@@ -10,7 +10,7 @@ from torch import Tensor
 from modbench.harness.audit.audited import Audited
 from modbench.harness.audit.card import Finding, Number, deviates, holds, unseen
 from modbench.harness.audit.probe import Probe
-from modbench.harness.audit.routed import Routed, largest, need
+from modbench.harness.audit.routed import ALL_MOVED, Routed, largest, need
 
 # Share of what a chosen token gets by which rounding may change it.
 ROUNDING = 1e-4
@@ -26,7 +26,7 @@ def check(audited: Audited) -> Finding:
     """Change bypassed tokens before a routed block, the choice as it was; then move chosen ones to other positions."""
     routed = [each for each in need(audited) if each.bypasses and bool(each.chosen_BT.any())]
     if not routed:
-        return unseen("every token leaves its routed blocks changed: which were chosen is not seen")
+        return unseen(ALL_MOVED)
     found = [_block(each) for each in routed]
     return next((each for each in found if each.verdict == "deviates"), found[0])
 

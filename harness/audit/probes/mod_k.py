@@ -7,7 +7,7 @@ from modbench.harness.audit.blocks import calls_of_blocks
 from modbench.harness.audit.card import Finding, Number, deviates, holds, unseen
 from modbench.harness.audit.probe import Probe
 from modbench.harness.audit.probes.skips import built_with
-from modbench.harness.audit.routed import need, of_rows
+from modbench.harness.audit.routed import ALL_MOVED, need, of_rows
 from modbench.harness.core.config import kept
 
 # Lengths as shares of the longest: uneven, so that few rules of rounding agree on all.
@@ -23,7 +23,7 @@ def check(audited: Audited) -> Finding:
     routed = need(audited)
     numbers = [each.number for each in routed if each.bypasses]
     if not numbers:
-        return unseen("every token leaves its routed blocks changed: which were chosen is not seen")
+        return unseen(ALL_MOVED)
     longest = audited.case.place.seq_len
     counts: dict[int, set[int]] = {}
     for length in sorted({max(2, round(share * longest)) for share in SHARES}):

@@ -8,7 +8,7 @@ from torch import Tensor
 from modbench.harness.audit.audited import Audited
 from modbench.harness.audit.card import Finding, Number, deviates, holds, unseen
 from modbench.harness.audit.probe import Probe
-from modbench.harness.audit.routed import NO_ROUTER, Routed, largest, need, real_scores
+from modbench.harness.audit.routed import ALL_MOVED, NO_ROUTER, Routed, largest, need, real_scores
 
 # Share of what a chosen token gets by which rounding may change it.
 ROUNDING = 1e-3
@@ -22,7 +22,7 @@ def check(audited: Audited) -> Finding:
     with audited.held_draws():
         routed = [each for each in need(audited, held=True) if each.bypasses]
         if not routed:
-            return unseen("every token leaves its routed blocks changed: which were chosen is not seen")
+            return unseen(ALL_MOVED)
         found = [_block(each) for each in routed]
     return next((each for each in found if each.verdict == "deviates"), found[0])
 

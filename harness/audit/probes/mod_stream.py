@@ -11,7 +11,7 @@ from modbench.harness.audit.audited import Audited
 from modbench.harness.audit.blocks import BlockCall
 from modbench.harness.audit.card import Finding, Number, deviates, holds, unseen
 from modbench.harness.audit.probe import Probe
-from modbench.harness.audit.routed import Routed, need
+from modbench.harness.audit.routed import ALL_MOVED, Routed, need
 
 # Factors of the stream: what a block with a norm adds does not grow with it, so that what grows is the stream itself.
 FACTORS = (1e3, 2e3)
@@ -24,7 +24,7 @@ def check(audited: Audited) -> Finding:
     routed = need(audited)
     found = [_block(each) for each in routed if each.bypasses and bool(each.chosen_BT.any())]
     if not found:
-        return unseen("every token leaves its routed blocks changed: which were chosen is not seen")
+        return unseen(ALL_MOVED)
     others = {number for number in range(len(audited.block_calls)) if number not in {each.number for each in routed}}
     found += [_dense(audited.block_calls[number]) for number in sorted(others)]
     seen = [each for each in found if each.verdict != "cannot be seen"]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from modbench.harness.audit.audited import EXACT, TOLERANCE, Audited
 from modbench.harness.audit.card import Finding, Number, deviates, holds, unseen
 from modbench.harness.audit.probe import Probe
 from modbench.harness.core.labels import Label
-from modbench.harness.subject.output_caching_guard import same_draws
 
 # Batches that take the place of a row's neighbours.
 TRIES = 4
@@ -40,21 +39,16 @@ def check(audited: Audited) -> Finding:
 def _largest(audited: Audited, module: nn.Module | None) -> float:
     """Largest change of a log-probability of a kept row, over its places in the batch and its neighbours."""
     tokens_BT, worst = audited.tokens(), 0.0
-    base_BTV = _log_p(audited, module, tokens_BT)
+    base_BTV = audited.seeded_log_p(tokens_BT, module)
     for row in {0, len(tokens_BT) // 2, len(tokens_BT) - 1}:
         for number in range(TRIES):
             other_BT = audited.tokens(30 + number)
             if number == TRIES - 1:  # neighbours that are all alike
                 other_BT = torch.zeros_like(other_BT)
             other_BT[row] = tokens_BT[row]
-            found_BTV = _log_p(audited, module, other_BT)
+            found_BTV = audited.seeded_log_p(other_BT, module)
             worst = max(worst, float((found_BTV[row] - base_BTV[row]).abs().max()))
     return worst
-
-
-def _log_p(audited: Audited, module: nn.Module | None, tokens_BT: Tensor) -> Tensor:
-    with same_draws(tokens_BT):
-        return audited.log_p(tokens_BT, module)
 
 
 PROBE = Probe("rows independent", check, order=30)

@@ -22,8 +22,7 @@ LITTLE = 0.02
 def check(audited: Audited) -> Finding:
     """Call a copy in training mode some times, and compare FLOPs, and what evaluation computes afterwards."""
     module, tokens_BT = audited.another(), audited.tokens()
-    with same_draws(tokens_BT):
-        before_BTV = audited.log_p(tokens_BT, module)
+    before_BTV = audited.seeded_log_p(tokens_BT, module)
     # Cost may depend on the tokens: each batch is compared with itself.
     batches = [audited.tokens(number) for number in range(CALLS)]
     evaluated = []
@@ -35,8 +34,7 @@ def check(audited: Audited) -> Finding:
     for each_BT in batches:
         with _drawn(audited, each_BT), torch.enable_grad():
             trained.append(counter.count(module, partial(module, each_BT)).total)
-    with same_draws(tokens_BT):
-        after_BTV = audited.log_p(tokens_BT, module.eval())
+    after_BTV = audited.seeded_log_p(tokens_BT, module.eval())
     # What differs between equal calls in any case tells nothing of state.
     carried = None if audited.unsteady else float((after_BTV - before_BTV).abs().max())
     shares = [one / max(1, other) for one, other in zip(trained, evaluated, strict=True)]
