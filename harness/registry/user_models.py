@@ -39,16 +39,27 @@ def check_user_model(spec: str, given: Mapping[str, Any]) -> None:
     if found := sourced(spec, given):
         found.check()
         return
-    where, _, attribute = spec.rpartition(":")
-    if not where or not attribute.isidentifier():
-        raise UsageError(f"model {spec!r} names no function. Write FILE.py:build or package.module:build.")
-    if not where.endswith(".py"):
-        if not all(_specs(where)):
-            raise UsageError(f"model {spec!r}: there is no module {where!r} to import. Write a file as FILE.py:build.")
-    elif not Path(where).is_file():
-        raise UsageError(f"model {spec!r}: {no_python_file(where)}")
+    where, attribute = found_in(spec, "model", "function", "build")
     if (source := _source(where)) is not None:
         signatures.check(source, attribute, given, f"model {spec!r}")
+
+
+def found_in(spec: str, kind: str, what: str, example: str) -> tuple[str, str]:
+    """The file or module of what a user names as `FILE.py:NAME` or `package.module:NAME`, and the name.
+
+    Raises:
+        UsageError: if the spec has no name, or there is no such file or module.
+    """
+    where, _, attribute = spec.rpartition(":")
+    of = f"{kind} {spec!r}"
+    if not where or not attribute.isidentifier():
+        raise UsageError(f"{of} names no {what}. Write FILE.py:{example} or package.module:{example}.")
+    if where.endswith(".py"):
+        if not Path(where).is_file():
+            raise UsageError(f"{of}: {no_python_file(where)}")
+    elif where not in files_of_module(where):
+        raise UsageError(f"{of}: there is no module {where!r} to import. Write a file as FILE.py:{example}.")
+    return where, attribute
 
 
 def _source(where: str) -> Path | None:

@@ -30,17 +30,8 @@ def check(router: str) -> None:
     if not is_spec(router):
         catalogue.find("routers", router)
         return
-    where, _, attribute = router.rpartition(":")
-    if not where or not attribute.isidentifier():
-        raise UsageError(f"router {router!r} names no class. Write FILE.py:ROUTER or package.module:ROUTER.")
-    file: Path | None = Path(where)
-    if where.endswith(".py"):
-        if not Path(where).is_file():
-            raise UsageError(f"router {router!r}: {user_models.no_python_file(where)}")
-    else:
-        file = user_models.files_of_module(where).get(where)
-    if file is None:
-        raise UsageError(f"router {router!r}: there is no module {where!r} to import. Write a file as FILE.py:ROUTER.")
+    where, attribute = user_models.found_in(router, "router", "class", "ROUTER")
+    file = Path(where) if where.endswith(".py") else user_models.files_of_module(where)[where]
     _, problem = discovery.read(file, attribute)
     if problem:
         raise UsageError(f"router {router!r}: {file}: {problem}.")

@@ -92,11 +92,11 @@ def unpacked(body: dict[str, Any], file: Path) -> dict[str, Any]:
     if "parts" not in body:
         return body
     parts = body["parts"]
-    configs = _validated(ModelConfig, "configs", parts, file, lambda each: each)
+    configs = _validated(ModelConfig, "configs", parts, file)
     cases = _validated(
         Case, "cases", parts, file, lambda each: {**each, "config": _pick(configs, each.get("config"), file)}
     )
-    models = _validated(_OfArms, "models", parts, file, lambda each: each)
+    models = _validated(_OfArms, "models", parts, file)
     comparisons = _validated(
         Comparison,
         "comparisons",
@@ -108,8 +108,8 @@ def unpacked(body: dict[str, Any], file: Path) -> dict[str, Any]:
             "facts": _pick(models, each.get("facts"), file).arms,
         },
     )
-    protocols = _validated(Protocol, "protocols", parts, file, lambda each: each)
-    facts = _validated(UnitFacts, "facts", parts, file, lambda each: each)
+    protocols = _validated(Protocol, "protocols", parts, file)
+    facts = _validated(UnitFacts, "facts", parts, file)
     units = [
         unit
         | {
@@ -128,7 +128,7 @@ def _validated(
     name: str,
     parts: object,
     file: Path,
-    filled: Callable[[Mapping[str, Any]], Any],
+    filled: Callable[[Mapping[str, Any]], Any] = lambda each: each,
 ) -> list[Made]:
     found: list[Made] = []
     for i, each in enumerate(_list(_table(parts, file).get(name), file)):

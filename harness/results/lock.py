@@ -117,14 +117,16 @@ class Lock:
     def mine(self) -> bool:
         """Whether the folder is still held, at a quick look."""
         with contextlib.suppress(OSError, UsageError):
-            found = _read(self.file)
-            return found is not None and found.token == self.holder.token
+            return self._is_mine(_read(self.file))
         return False
+
+    def _is_mine(self, found: Holder | None) -> bool:
+        return found is not None and found.token == self.holder.token
 
     def _found(self) -> Holder | None:
         """The holder of the folder. Look twice: a runner that takes over a dead lease may move ours by mistake and restore it."""
         found = _read(self.file)
-        if found is None or found.token != self.holder.token:
+        if not self._is_mine(found):
             time.sleep(AGAIN_S)
             found = _read(self.file)
         return found
@@ -133,8 +135,7 @@ class Lock:
         """Give the folder back, if it is still held."""
         self._ended.set()
         self._thread.join()
-        found = _read(self.file)
-        if found is not None and found.token == self.holder.token:
+        if self._is_mine(_read(self.file)):
             self.file.unlink(missing_ok=True)
 
     def _beat(self) -> None:
@@ -142,8 +143,7 @@ class Lock:
             with contextlib.suppress(
                 OSError, UsageError
             ):  # a folder that is gone is noticed where something is written
-                found = self._found()
-                if found is not None and found.token == self.holder.token:
+                if self._is_mine(self._found()):
                     os.utime(self.file)
 
 

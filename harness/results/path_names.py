@@ -14,7 +14,6 @@ from modbench.harness.registry import catalogue
 from modbench.harness.registry.catalogue import BrokenError
 from modbench.harness.results import user_files
 from modbench.harness.results.user_files import Origin
-from modbench.harness.results.user_files import missing_sources as missing
 
 
 def check(plan: Plan, file: Path, included: Sequence[Origin] = ()) -> None:
@@ -97,7 +96,7 @@ def _from(kind: str, name: str, included: Sequence[Origin]) -> str:
     wrong = [e for e in catalogue.broken(kinds) if kind == "metric" or e.name == name]
     if wrong:
         return str(BrokenError(wrong[0]))
-    gone = missing(included)
+    gone = user_files.missing_sources(included)
     if gone:
         more = f" (and {len(gone) - 1} more)" if len(gone) > 1 else ""
         return f"The run began with {gone[0].in_words()}{more}."

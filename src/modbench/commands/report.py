@@ -51,7 +51,7 @@ def report(
     from modbench.harness.process import exit_codes
     from modbench.harness.registry.consent import in_words
     from modbench.harness.results.trust import changed_since
-    from modbench.harness.results.user_files import missing_sources as missing
+    from modbench.harness.results.user_files import missing_sources
     from modbench.reports.format import DEFAULT, parse_formats
 
     if out is not None and not out.strip():
@@ -64,7 +64,7 @@ def report(
     only_files = formats is not None and not verbose
     print_summary(finished, as_json=as_json, quiet=quiet or only_files, verbose=verbose, every_file=formats is not None)
     run = finished.loaded.run
-    gone = missing(run.included)
+    gone = missing_sources(run.included)
     since = changed_since(run.token) if gone else {}
     for origin in gone:
         files = since.get(origin.name)
