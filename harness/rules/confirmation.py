@@ -234,6 +234,22 @@ def _routing(case: Case) -> tuple[object, ...]:
     return case.model, *(config[key] for key in ROUTING_KEYS if key not in apart)
 
 
+def check_fresh(suite: Suite, first_seed: int, where: str) -> None:
+    """Check that a suite measures what fresh runs are judged by, and that none of its seeds both explores and is fresh.
+
+    Raises:
+        UsageError: if not; `where` begins the message.
+    """
+    for key in (CAUSAL, CONFIRMED):
+        if key not in suite.metrics:
+            raise UsageError(f"{where} needs metric {key!r}: add it to metrics.")
+    if max(suite.seeds) >= first_seed:
+        raise UsageError(
+            f"{where}: seed {max(suite.seeds)} explores, and fresh seeds begin at {first_seed}. Raise first_seed, so that "
+            "none does both."
+        )
+
+
 def confirmations_of(plan: Plan) -> dict[str, Confirmation]:
     """The confirmations of a plan, by name; none if it confirms nothing."""
     return {name: Confirmation.of(plan.suite, units) for name, units in plan.members("confirmation").items()}
@@ -275,14 +291,7 @@ class ConfirmationRule(AdaptiveRule[Confirmed]):
         where = f"{source}: [confirm]"
         if suite.isoflop is None:
             raise UsageError(f"{where} confirms the best of a sweep: it needs an [isoflop] table.")
-        for key in (CAUSAL, CONFIRMED):
-            if key not in suite.metrics:
-                raise UsageError(f"{where} needs metric {key!r}: add it to metrics.")
-        if max(suite.seeds) >= confirm.first_seed:
-            raise UsageError(
-                f"{where}: seed {max(suite.seeds)} explores, and fresh seeds begin at {confirm.first_seed}. Raise "
-                "first_seed, so that none does both."
-            )
+        check_fresh(suite, confirm.first_seed, where)
         if suite.claims and len(suite.seeds) < 2:
             raise UsageError(
                 f"{where}: one seed shows no spread, from which the number of fresh seeds follows: give seeds = [0, 1]."

@@ -21,7 +21,7 @@ from modbench.harness.core.units import human_duration
 from modbench.harness.domain.case import Case, UnitOfWork
 from modbench.harness.domain.records import Record
 from modbench.harness.planning.adaptive import AdaptiveRule, Decision
-from modbench.harness.rules.confirmation import CAUSAL, CONFIRMED, found_in, of_sweep, place_of, runs_in
+from modbench.harness.rules.confirmation import check_fresh, found_in, of_sweep, place_of, runs_in
 from modbench.harness.stats.joint_fit import JointFit
 from modbench.harness.stats.trend import FIRST_SEEDS, Bend, Sizes, Tried, bend_of, curves, pairs, step
 
@@ -160,17 +160,10 @@ class TrendRule(AdaptiveRule[Followed]):
             raise UsageError(f"{where} follows a difference over the budgets of a sweep: it needs an [isoflop] table.")
         if suite.confirm is not None:
             raise UsageError(f"{where} and [confirm] both train again what a sweep found: keep one of them.")
-        for key in (CAUSAL, CONFIRMED):
-            if key not in suite.metrics:
-                raise UsageError(f"{where} needs metric {key!r}: add it to metrics.")
+        check_fresh(suite, plan.first_seed, where)
         if not isinstance(plan.seeds, int) and len(plan.seeds) != len(sweep.budgets):
             raise UsageError(
                 f"{where}: {len(plan.seeds)} numbers of seeds for {len(sweep.budgets)} budgets: give one for each or for all."
-            )
-        if max(suite.seeds) >= plan.first_seed:
-            raise UsageError(
-                f"{where}: seed {max(suite.seeds)} explores, and fresh seeds begin at {plan.first_seed}. Raise first_seed, so "
-                "that none does both."
             )
         if not any(map(plan.explores, sweep.budgets)):
             raise UsageError(
