@@ -45,6 +45,7 @@ __all__ = [
     "check_arms",
     "device_named",
     "make_plan",
+    "new_folder",
     "prepare",
     "report",
     "resume",
@@ -175,6 +176,15 @@ def device_named(name: str | None, *, present: bool = True) -> Device:
     return "cuda" if name == "cuda" else "cpu"
 
 
+def new_folder(resolved: Plan, out: str | None = None) -> RunFolder:
+    """Create a run folder: `out`, or `runs/<suite>-<date>-<n>`.
+
+    Raises:
+        UsageError: if it cannot be written or is not empty; it is left unchanged then.
+    """
+    return create(out, resolved.suite.name)
+
+
 class Prepared(NamedTuple):
     """A run before anything is started.
 
@@ -221,7 +231,7 @@ def prepare(
     remote = is_remote_launcher(launcher)  # units run on other machines than this one
     resolved = make_plan(suite_name, flags, select, only_plan=remote)
     runner.launcher_for(resolved, launcher, words)
-    folder = create(out, resolved.suite.name)
+    folder = new_folder(resolved, out)
     return Prepared(resolved, folder, words, None if remote else accelerators.not_measured(resolved.device))
 
 
