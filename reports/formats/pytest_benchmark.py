@@ -77,7 +77,7 @@ def _benchmark(loaded: Loaded, case: Case, metric: AnyMetric, pair: Row | None) 
     return {
         "group": f"{workload} {case.place.label}",
         "name": f"{case.id} {workload}",
-        "fullname": f"modbench/{loaded.run.plan.suite.name}::{case.id} {workload}",
+        "fullname": f"modbench/{loaded.suite.name}::{case.id} {workload}",
         "params": {"arm": case.arm, "seq_len": case.place.seq_len, "batch_size": case.place.batch_size},
         "param": case.id,
         "extra_info": {
@@ -92,7 +92,7 @@ def _benchmark(loaded: Loaded, case: Case, metric: AnyMetric, pair: Row | None) 
         "options": {
             "disable_gc": False,
             "timer": "perf_counter",
-            "min_rounds": loaded.run.plan.suite.protocol_size[1],
+            "min_rounds": loaded.suite.protocol_size[1],
             "max_time": 0.0,
             "min_time": 0.0,
             "warmup": True,

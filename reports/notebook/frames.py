@@ -84,7 +84,7 @@ def _table(made: Table) -> str:
 
 def _figure(loaded: Loaded) -> str:
     """Speed-ups at the longest length that was timed; nothing where no time is compared."""
-    if loaded.run.plan.suite.isoflop:
+    if loaded.sizes_differ:
         return ""
     for _, metric in TIMED:
         rows = [loaded.pair(case.arm, metric, length) for length in loaded.lengths[-1:] for case in loaded.arms_shown]
@@ -94,7 +94,7 @@ def _figure(loaded: Loaded) -> str:
             if row is not None and is_number(row.ratio)
         ]
         if found:
-            return ratio_figure(subsample_evenly(found, MOST_ROWS), name(loaded.arms[0]), loaded.run.plan.suite.margin)
+            return ratio_figure(subsample_evenly(found, MOST_ROWS), name(loaded.baseline), loaded.suite.margin)
     return ""
 
 

@@ -154,7 +154,7 @@ def of_axis(loaded: Loaded, table: AlongAxis, command: Sequence[str]) -> Page:
         f"against {table.over} · {compare.about(loaded)}",
         shlex.join(printable.masked_command(list(command))),
         [
-            *(["smoke run: no claims"] if not loaded.run.plan.suite.claims else []),
+            *(["smoke run: no claims"] if not loaded.suite.claims else []),
             *(["incomplete"] if loaded.run.incomplete else []),
         ],
         [*map(inline, warnings(loaded))],

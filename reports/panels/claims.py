@@ -44,10 +44,10 @@ class Claim:
 
 def claims(loaded: Loaded) -> list[Claim]:
     """Return the claims of the first screen: the arm shown first against dense of equal cost, then arms against the anchor."""
-    if loaded.run.plan.suite.isoflop is not None:
+    if loaded.sizes_differ:
         return []
     first = first_arm(loaded)
-    anchor = loaded.arms[0]
+    anchor = loaded.baseline
     pairs: list[tuple[Case, Case]] = []
     if first is not None:
         beside = rung_beside(loaded, first)
@@ -97,8 +97,8 @@ class Behind:
 
     def __init__(self, loaded: Loaded, made: Sequence[Claim]) -> None:
         self.loaded, self.again = loaded, Again(loaded.run)
-        every = loaded.run.plan.cases
-        self.anchors = {comparison.arms[0].id for comparison in loaded.run.plan.comparisons}
+        every = loaded.plan.cases
+        self.anchors = {comparison.arms[0].id for comparison in loaded.plan.comparisons}
         arms = {case.arm for claim in made for case in (claim.case, claim.baseline)}
         self.files = Files(loaded.run, {case.id for case in every if case.arm in arms})
 
@@ -141,7 +141,7 @@ class Behind:
             if each.reason is not None and each.where is not None:
                 where = Sentence("T = {length}", length=each.where.seq_len)
                 said.setdefault(each.reason, []).append(where)
-        if not self.loaded.run.plan.suite.claims:
+        if not self.loaded.suite.claims:
             said["a smoke run makes no claims"] = []
         return [_at(text, where) if where else text for text, where in said.items()]
 
@@ -172,13 +172,13 @@ def _audits(loaded: Loaded) -> list[Block | Markup]:
 
 def _rule(loaded: Loaded) -> Value:
     """How a verdict is reached."""
-    if not loaded.run.plan.suite.claims:
+    if not loaded.suite.claims:
         return "A smoke run gives no verdicts."
     return Sentence(
         "Faster or slower: the whole 95 % interval of the ratio lies beyond {margin}, for typical calls and for mean times, and "
         "the difference is significant among the arms at that place (Benjamini-Hochberg, 5 %). Equivalent: the 90 % interval "
         "lies within {margin}. Different: there is a difference, but it may be smaller than that. Undecided: none of these.",
-        margin=Estimate(loaded.run.plan.suite.margin, kind="share"),
+        margin=Estimate(loaded.suite.margin, kind="share"),
     )
 
 

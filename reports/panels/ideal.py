@@ -31,7 +31,7 @@ def render(loaded: Loaded) -> list[Figure]:
     """Draw one mark per arm and length, larger for longer; on the diagonal time fell as FLOPs promise."""
     sides = []
     for title, metric in TIMED:
-        grid, every = loaded.run.plan.suite.grid, loaded.comparisons
+        grid, every = loaded.suite.grid, loaded.comparisons
         place = (every.batch_size == grid.batch_size[0]) & (every.dtype == grid.dtype[0])
         shown = every.arm.isin([case.arm for case in loaded.arms_shown]) & every.seq_len.isin(loaded.lengths_shown)
         rows = every[(every.metric == metric) & every.ideal.notna() & place & shown]
@@ -55,7 +55,7 @@ def render(loaded: Loaded) -> list[Figure]:
         for row in rows.itertuples(index=False)
         if is_number(row.attainable)
     ]
-    bias = next(filter(None, (attainable_bias(case, loaded.arms[0]) for case in attained)), None)
+    bias = next(filter(None, (attainable_bias(case, loaded.baseline) for case in attained)), None)
     caption = Sentence(
         "FLOPs with causal attention"
         + "; of decode, bytes read" * any(title == "decode step" for title, _ in sides)
@@ -107,7 +107,7 @@ def _draw(axis: Axes, loaded: Loaded, frame: pd.DataFrame, ends: tuple[float, fl
 def _hover_text(loaded: Loaded, row: Row) -> Sentence:
     """What a mark says on hover."""
     case = loaded.cases_by_id[str(row.case_id)]
-    known, bias = is_number(row.attainable), attainable_bias(case, loaded.arms[0])
+    known, bias = is_number(row.attainable), attainable_bias(case, loaded.baseline)
     return Sentence(
         "{arm}, T = {length}: promised {promised}"
         + ", attainable {attainable} ±{error}" * known
@@ -119,7 +119,7 @@ def _hover_text(loaded: Loaded, row: Row) -> Sentence:
         attainable=Estimate.of(row.attainable, kind="ratio"),
         error=Estimate(RATIO_ERROR, kind="about"),
         bias=bias,
-        measured=of_row(row, case, loaded.arms[0]).typical,
+        measured=of_row(row, case, loaded.baseline).typical,
     )
 
 

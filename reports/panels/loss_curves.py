@@ -43,8 +43,8 @@ _AXES: dict[str, tuple[str, Callable[[float, float], str]]] = {
 
 def render(loaded: Loaded) -> list[Figure]:
     """Plot bits per token of training batches, averaged over neighbouring steps; by position for held-out windows."""
-    suite, metric = loaded.run.plan.suite, loaded.trained_metric
-    if metric is None or suite.isoflop or not loaded.runs:  # `-k` may leave no run
+    metric = loaded.trained_metric
+    if metric is None or loaded.sizes_differ or not loaded.runs:  # `-k` may leave no run
         return []
     curves = [found for case in loaded.arms[:MOST_ARMS] if (found := _trained(loaded, case, metric)) is not None]
     if not curves:
@@ -135,7 +135,7 @@ def _protocol(loaded: Loaded) -> Sentence:
         tokens=runs[0].tokens_per_step,
         length=longest,
         rates=Estimate(None, rates[0], rates[-1]),
-        seed=loaded.run.plan.suite.seeds[0],
+        seed=loaded.suite.seeds[0],
     )
 
 

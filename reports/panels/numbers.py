@@ -208,10 +208,10 @@ CASE_COLUMNS = ("Metric", "Value [95 %]", "n", "Against the baseline [95 %]", "R
 
 def cases_shown(loaded: Loaded) -> list[Case]:
     """Return the cases that the page holds: all, or of many those of the arms and lengths that figures show."""
-    every = loaded.run.plan.cases
+    every = loaded.plan.cases
     if len(every) <= MOST_CASES:
         return every
-    arms = {case.arm for case in (loaded.arms[0], *loaded.arms_shown)}
+    arms = {case.arm for case in loaded.shown}
     lengths = set(loaded.lengths_shown)
     return [case for case in every if case.arm in arms and case.place.seq_len in lengths][:SOME_CASES]
 
@@ -228,7 +228,7 @@ def _values(loaded: Loaded, row: Row, pair: Row | None) -> list[Value]:
 
 
 def _settings(loaded: Loaded, case: Case) -> list[tuple[str, Value]]:
-    place, suite = case.place, loaded.run.plan.suite
+    place, suite = case.place, loaded.suite
     differs = ", ".join(f"{key} = {value}" for key, value in json.loads(case.config_diff()).items() if key != "options")
     words = "{device}, threads: {threads}, {execution}" if place.device == "cpu" else "{device}, {execution}"
     runs_on = Sentence(words, device=place.device, threads=place.threads, execution=place.execution)
@@ -312,7 +312,7 @@ def every_case(loaded: Loaded) -> Markup | None:
         )
     # In a script element only `<` can end it: as an escape it is the same JSON.
     data = json.dumps(found, separators=(",", ":")).replace("<", "\\u003c") if found else ""
-    left_out = len(loaded.run.plan.cases) - len(cases)
+    left_out = len(loaded.plan.cases) - len(cases)
     return fill(
         "every_case",
         sections=made,

@@ -23,8 +23,7 @@ SHARES = {"flops/forward": "FLOPs", "memory/peak_allocated": "memory", "memory/k
 
 def table(loaded: Loaded) -> Table | None:
     """Return the table; None where nothing is compared, nothing was timed, or sizes differ."""
-    suite = loaded.run.plan.suite
-    if suite.isoflop is not None or not any(metric in suite.metrics for _, metric in TIMED):
+    if loaded.sizes_differ or not any(metric in loaded.suite.metrics for _, metric in TIMED):
         return None
     arms = [case for case in loaded.arms_shown if not case.rung]
     every = break_even.columns(loaded, arms)
@@ -41,7 +40,7 @@ def table(loaded: Loaded) -> Table | None:
         return None
     shares = [title for title in SHARES.values() if title in {column.title for column in made}]
     notes = [*break_even.meanings(loaded, made)]
-    notes += [Sentence(f"{', '.join(shares)}: ÷ {{baseline}}", baseline=loaded.arms[0])] if shares else []
+    notes += [Sentence(f"{', '.join(shares)}: ÷ {{baseline}}", baseline=loaded.baseline)] if shares else []
     notes += ["breakeven.csv has the other places"] if len(first) < len(every) else []
     return Table(
         "where each arm pays",
@@ -102,8 +101,8 @@ def _loss(loaded: Loaded, arms: Sequence[Case]) -> tuple[list[Column], list[Valu
     words = f"loss: {known[0].unit} over {{baseline}}, {', else '.join(used)}"
     words += ", T = {length}" * (len(trained) > 1) + ", {seeds}" * (not loaded.evaluates_only)
     words += ": no claim" * (not loaded.evaluates_only and losses.few_seeds(loaded))
-    seeds = counted(len(loaded.run.plan.suite.seeds), "seed")
-    said = Sentence(words, baseline=loaded.arms[0], length=length, seeds=seeds)
+    seeds = counted(len(loaded.suite.seeds), "seed")
+    said = Sentence(words, baseline=loaded.baseline, length=length, seeds=seeds)
     return [Column("", "loss", [cells.get(case.arm) for case in arms])], [said]
 
 

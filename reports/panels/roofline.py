@@ -123,11 +123,11 @@ def _bytes(work: Work, element: int) -> int:
 
 def render(loaded: Loaded) -> list[Figure]:
     """Draw one mark per arm, length and workload, larger for longer; left out where no roof was measured."""
-    dtype = loaded.run.plan.suite.grid.dtype[0]
+    dtype = loaded.suite.grid.dtype[0]
     limit = roof(loaded, dtype)
-    if limit is None or loaded.run.plan.suite.isoflop:
+    if limit is None or loaded.sizes_differ:
         return []
-    arms = (loaded.arms[0], *loaded.arms_shown)
+    arms = loaded.shown
     calls = [each for each in placed(loaded, arms, loaded.lengths_shown) if each.case.place.dtype == dtype]
     if not calls:
         return []
@@ -210,7 +210,7 @@ def _hover_text(each: Placed, limit: Roof) -> str:
 
 
 def _caption(loaded: Loaded, calls: Sequence[Placed], limit: Roof) -> Sentence:
-    arms = [loaded.arms[0], *filter(None, [first_arm(loaded)])]
+    arms = [loaded.baseline, *filter(None, [first_arm(loaded)])]
     length = max(each.case.place.seq_len for each in calls)
     shares = [
         Sentence("{arm} {share}", arm=each.case, share=_share(each, limit))

@@ -38,7 +38,7 @@ def equal_flops(loaded: Loaded) -> Iterator[Block]:
 
 
 def _curves_of(loaded: Loaded, budget: float, made: Sequence[Curve]) -> Figure | None:
-    own, sweep = isoflop.shown(made, budget), loaded.run.plan.suite.isoflop
+    own, sweep = isoflop.shown(made, budget), loaded.suite.isoflop
     assert sweep is not None, "only a sweep has budgets"
     dense = dense_beside(loaded, own[0], made)
     if dense is None or budget in sweep.anchor_budgets:  # one curve compares nothing

@@ -44,7 +44,7 @@ Bar = dict[str, float | None]  # places along that axis, in per cent
 def render(loaded: Loaded) -> Markup | None:
     """Show chips, and a set of tiles for each arm, length and what the arm is compared with, of which one is visible."""
     first = first_arm(loaded)
-    if first is None or not loaded.lengths or loaded.run.plan.suite.isoflop:
+    if first is None or not loaded.lengths or loaded.sizes_differ:
         return None
     longest = loaded.lengths[-1]
     arms, lengths = loaded.arms_shown, loaded.lengths_shown
@@ -77,7 +77,7 @@ def _sets(
     loaded: Loaded, case: Case, lengths: Sequence[int], tiles: Sequence[tuple[str, str]]
 ) -> Iterator[dict[str, object]]:
     """Yield for each length the tiles against dense of equal cost, if it was measured, then those against the baseline."""
-    base, beside, places = loaded.arms[0], rung_beside(loaded, case), _places(loaded, tiles)
+    base, beside, places = loaded.baseline, rung_beside(loaded, case), _places(loaded, tiles)
     every = {metric: by_length(loaded, metric, case, base) for _, metric in tiles}
     solved = {} if beside is None else {metric: by_length(loaded, metric, case, beside[0]) for _, metric in tiles}
     for length in lengths:
@@ -112,7 +112,7 @@ def _sets(
 def _places(loaded: Loaded, tiles: Sequence[tuple[str, str]]) -> list[Place]:
     """Where what tiles show was measured, but for the loss, which has one place."""
     metrics = {metric for _, metric in tiles if metric != LOSS}
-    return [each.place for each in loaded.run.plan.comparisons if metrics & {*each.metrics}]
+    return [each.place for each in loaded.plan.comparisons if metrics & {*each.metrics}]
 
 
 def _tile(

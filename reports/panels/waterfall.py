@@ -231,7 +231,7 @@ Step: TypeAlias = tuple[str, float, float]
 def render(loaded: Loaded) -> Iterator[Block]:
     """Take each workload apart, of the arm that the page shows first at the longest length; then the numbers of all arms."""
     first = first_arm(loaded)
-    if first is None or not loaded.lengths or loaded.run.plan.suite.isoflop:
+    if first is None or not loaded.lengths or loaded.sizes_differ:
         return
     length = loaded.lengths[-1]
     every = falls(loaded, loaded.arms_shown, list(WORKLOADS), length)

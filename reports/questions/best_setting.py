@@ -41,7 +41,7 @@ def best_settings(loaded: Loaded) -> list[Best]:
     """Return the fastest setting of each user's model that has several, at every place where they were timed."""
     firsts = {case.model: case for case in reversed(loaded.arms)}
     models = [case for case in loaded.arms if firsts[case.model] is case and settings_of(loaded, case)]
-    return [each for case in models for each in _best(loaded, case)] if loaded.run.plan.suite.claims else []
+    return [each for case in models for each in _best(loaded, case)] if loaded.suite.claims else []
 
 
 def rows(loaded: Loaded) -> list[dict[str, Any]]:
@@ -59,7 +59,7 @@ def rows(loaded: Loaded) -> list[dict[str, Any]]:
 
 
 def _best(loaded: Loaded, model: Case) -> Iterator[Best]:
-    for (_, metric), comparison in itertools.product(TIMED, loaded.run.plan.comparisons):
+    for (_, metric), comparison in itertools.product(TIMED, loaded.plan.comparisons):
         timed = {
             case.arm: case
             for case in comparison.arms
@@ -80,7 +80,7 @@ def fastest(loaded: Loaded, model: Case) -> Case | None:
 
     The anchor is left out, which has no ratio.
     """
-    anchor = loaded.arms[0].arm
+    anchor = loaded.baseline.arm
     told = [each for each in best_settings(loaded) if each.told_apart and each.case.model == model.model]
     told = [each for each in told if each.case.arm != anchor]
     found = [each for each in told if each.metric == told[0].metric]
@@ -92,7 +92,7 @@ def first_arm(loaded: Loaded) -> Case | None:
 
     Of a user's model with several settings it is the fastest, if one is told apart.
     """
-    own = [case for case, *_ in rivals.with_rivals(loaded) if case.arm != loaded.arms[0].arm]
+    own = [case for case, *_ in rivals.with_rivals(loaded) if case.arm != loaded.baseline.arm]
     first = own[0] if own else default_arm(loaded)
     found = fastest(loaded, first) if first is not None and first.is_user_model else None
     return first if found is None else next(case for case in loaded.arms if case.arm == found.arm)

@@ -147,7 +147,7 @@ def other(axis: Axis) -> Axis:
 
 def _baselines(loaded: Loaded, case: Case) -> list[tuple[Case, str]]:
     """What an arm is compared with, and why: the report's baseline, and the rung that was solved for the arm."""
-    base, beside = loaded.arms[0], rung_beside(loaded, case)
+    base, beside = loaded.baseline, rung_beside(loaded, case)
     found = [(base, "same shape" if same_shape(base) else "baseline")]
     if beside is None:
         return found
@@ -169,7 +169,7 @@ def _rows(loaded: Loaded, metric: str, arm: str, baseline: str) -> dict[str, Any
 def _groups(loaded: Loaded, metric: str, axis: Axis) -> list[list[Mapping[str, Case]]]:
     """Points along an axis, ascending, for everything else that a place has; of each point its cases by arm."""
     held = operator.attrgetter(other(axis), "dtype", "device", "threads", "compile", "graph")
-    every = [each for each in loaded.run.plan.comparisons if metric in each.metrics]
+    every = [each for each in loaded.plan.comparisons if metric in each.metrics]
     timed = [each for each in every if not each.arms[0].task and each.arms[0].budget is None]
     groups = grouped(((held(each.place), each.name), each) for each in timed)  # a search names one for each arm
     return [
@@ -246,7 +246,7 @@ def _trouble(loaded: Loaded, row: Row) -> str | None:
 
 def _unfit(loaded: Loaded) -> str | None:
     """Why no line of the run is a claim; None if lines can be."""
-    if not loaded.run.plan.suite.claims:
+    if not loaded.suite.claims:
         return SMOKE
     if loaded.checked:
         return None
@@ -331,7 +331,7 @@ def columns(loaded: Loaded, arms: Sequence[Case], metrics: Collection[str] = ALL
 
     There is none for a run without lines, and where nothing may be claimed of any line: why stands among its warnings or doubts.
     """
-    if not (loaded.run.plan.suite.claims and loaded.checked):
+    if not (loaded.suite.claims and loaded.checked):
         return []
     found: dict[_Where, dict[str, dict[str, Line]]] = {}
     for line in lines(loaded, [case.arm for case in arms], metrics):
@@ -397,7 +397,7 @@ def pays_from(line: Line | None) -> Value:
 
 def meanings(loaded: Loaded, made: Sequence[Column]) -> Iterator[Value]:
     """Yield what titles and signs of columns mean, where they occur."""
-    base, titles = name(loaded.arms[0]), {column.title for column in made}
+    base, titles = name(loaded.baseline), {column.title for column in made}
     words = {"shape": f"{base} of equal shape", "cost": "dense of equal cost"}
     against = [title for title in words if title in titles]
     if against:
@@ -417,7 +417,7 @@ def meanings(loaded: Loaded, made: Sequence[Column]) -> Iterator[Value]:
 
 def _apart(loaded: Loaded) -> Estimate | None:
     """Return how far the FLOPs of a model of equal cost are from equal at most, as it was solved for one length; None: near."""
-    ladder = (rung for rung in loaded.run.plan.ladder if rung.quantity == "flops/forward")
+    ladder = (rung for rung in loaded.plan.ladder if rung.quantity == "flops/forward")
     far = max((abs(gap) for rung in ladder for at, gap in rung.gaps.items() if at in loaded.lengths), default=0.0)
     return Estimate(far, kind="about") if far >= FAR else None
 

@@ -156,7 +156,7 @@ class Combined:
 def combined(loaded: Loaded) -> list[Combined]:
     """Return every square in every metric: by square, metric and length; empty where no four arms are one."""
     tables, found = loaded.tables, list[tuple[Square, dict[str, Any]]]()
-    for comparison in loaded.run.plan.comparisons:
+    for comparison in loaded.plan.comparisons:
         if comparison.arms[0].task or comparison.arms[0].budget is not None:
             continue
         here = list(squares(comparison, tables.baseline_of(comparison)))
@@ -169,8 +169,7 @@ def combined(loaded: Loaded) -> list[Combined]:
     comparisons.settle(tables, [row for _, row in found], [*loaded.twins.verdict])
     made = [_of_square(loaded, square, row) for square, row in found]
     keys, metrics = (
-        list(dict.fromkeys(order))
-        for order in ((each.square.key for each in made), (*SHOWN, *loaded.run.plan.suite.metrics))
+        list(dict.fromkeys(order)) for order in ((each.square.key for each in made), (*SHOWN, *loaded.suite.metrics))
     )
     return sorted(made, key=lambda each: (keys.index(each.square.key), metrics.index(each.metric), each.length))
 
@@ -218,7 +217,7 @@ def _together(square: Square, tables: Tables, both: Case, mixes: Case, metric: M
     if metric.scored_as == "ratio":
         if beside.get("ratio") is None or alone.get("ratio") is None:
             return {"status": "skipped", "reason": "one of the four is 0: there is no ratio"}
-        value, suite = beside["ratio"] / alone["ratio"], tables.run.plan.suite
+        value, suite = beside["ratio"] / alone["ratio"], tables.suite
         judged = suite.claims and tables.made_in(metric).judged
         verdict = verdicts.exact_verdict(value, suite.margin) if judged else None
         reason = joined_reasons([no_interval(tables, both, metric), None if suite.claims else SMOKE])
@@ -241,7 +240,7 @@ def _of_times(tables: Tables, pairs: Sequence[tuple[Case, Case]], metric: Metric
     unfit = tables.escapes(metric, *sides) or found.unfit
     return {
         "status": "ok",
-        "reason": joined_reasons([found.effect.reason, None if tables.run.plan.suite.claims else SMOKE]),
+        "reason": joined_reasons([found.effect.reason, None if tables.suite.claims else SMOKE]),
         **ratio_columns(found.effect, cpu=found.by_cpu),
         "n": found.effect.n,
         "evidence": Evidence(
@@ -373,7 +372,7 @@ def _notes(loaded: Loaded, group: Sequence[Combined]) -> Iterator[Value]:
     yield "÷ product: 1× where savings multiply, less where they overlap"
     if any(each.together.typical.kind == "difference" for each in group):
         words = "losses: {unit} over {base}, then over the sum of both alone, {n:seed}"
-        yield Sentence(words, unit=unit, base=base, n=len(loaded.run.plan.suite.seeds))
+        yield Sentence(words, unit=unit, base=base, n=len(loaded.suite.seeds))
 
 
 def in_place(loaded: Loaded) -> InPlace | None:
@@ -394,7 +393,7 @@ def in_place(loaded: Loaded) -> InPlace | None:
         notes=[*_notes(loaded, groups[0])],
     )
     words = {"▲": "better", "▼": "worse", "≈": "equal"}
-    return InPlace([made], name(loaded.arms[0]), [loaded.arms[0], *loaded.arms_shown], frozenset(SHOWN), words)
+    return InPlace([made], name(loaded.baseline), loaded.shown, frozenset(SHOWN), words)
 
 
 def answer(loaded: Loaded) -> Iterator[Sentence]:

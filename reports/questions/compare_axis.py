@@ -53,7 +53,7 @@ def unpaired_result(tables: Tables, case: Case, baseline: Case, metric: Metric) 
     reasons = [NOT_INTERLEAVED, typical.reason]
     if len(hardware) > 1:
         reasons.append(f"the two ran on different hardware ({' and '.join(sorted(hardware))}): no verdict")
-    if not tables.run.plan.suite.claims:
+    if not tables.suite.claims:
         reasons.append(SMOKE)
     disturbed = Disturbed(busy, cpu=cpu, unfit=tables.cpu_unfit(metric, case, baseline), interleaved=False)
     return {
@@ -326,7 +326,7 @@ def one_table(loaded: Loaded, table: AlongAxis, keep: Filter) -> Table:
         notes.append(Sentence("loss: {where}; {seeds}", where=" at ".join(where), seeds=losses.seeds_in_words(loaded)))
     notes += table.notes
     made = Table(
-        f"{loaded.run.plan.suite.name} by {table.axis}",
+        f"{loaded.suite.name} by {table.axis}",
         ("", table.axis, *titles),
         rows,
         at="".join(_length(*usual)) if len(usual) == 1 else "",
@@ -434,7 +434,7 @@ def found(loaded: Loaded, metric: Metric, cell: Cell) -> Finding:
 
 def margin(loaded: Loaded) -> Sentence:
     """Return the margin within which two arms are equivalent."""
-    return Sentence("margin {margin}", margin=Estimate(loaded.run.plan.suite.margin, kind="share"))
+    return Sentence("margin {margin}", margin=Estimate(loaded.suite.margin, kind="share"))
 
 
 def labels(columns: Sequence[Column], most: int = 0, *, marked: Collection[str] = ()) -> Iterator[Sentence]:
@@ -495,7 +495,7 @@ class _Maker:
 
     def __init__(self, loaded: Loaded, axis: str, baseline: str | None, keep: Filter) -> None:
         self.tables, self.loaded, self.keep, self.baseline = loaded.tables, loaded, keep, baseline
-        self.plan = loaded.run.plan
+        self.plan = loaded.plan
         cases = self.plan.cases
         known = axes.of(cases)
         self.axis = axis = axes.checked_axis(axis, [*known.values()])

@@ -159,25 +159,24 @@ class Answer:
 
 def answers(loaded: Loaded) -> list[Answer]:
     """Return what the confirmations of a run found, by budget; none that has not ended."""
-    plan, told = loaded.run.plan.model_copy(update={"units": loaded.run.planned}), loaded.run.found(Confirmed)
-    found = [_answer(loaded, made, told[name]) for name, made in confirmations_of(plan).items() if name in told]
+    told, asked = loaded.run.found(Confirmed), confirmations_of(loaded.whole_plan)
+    found = [_answer(loaded, made, told[name]) for name, made in asked.items() if name in told]
     return sorted(found, key=lambda each: each.budget)
 
 
 def _answer(loaded: Loaded, made: Confirmation, told: Confirmed) -> Answer:
-    records = {record.unit.name: record for record in loaded.run.records}
-    sides = {}
+    records, sides = loaded.records, {}
     for chosen in told.chosen:
         runs = [records[unit.name] for seed in chosen.seeds if (unit := made.fresh[chosen.case][seed]).name in records]
         losses = tuple(found.loss for run in runs if (found := found_in(run)).loss is not None)
         seconds = float(np.mean([run.wall_s for run in runs])) if runs else None
         sides[chosen.role] = Side(made.cases[chosen.case], losses, seconds)
-    sweep, budget = loaded.run.plan.suite.isoflop, next(iter(made.cases.values())).budget
+    sweep, budget = loaded.suite.isoflop, next(iter(made.cases.values())).budget
     assert sweep is not None
     assert budget is not None
     speedup = _speedup(loaded, made, told, budget) if any(each.role == "anchor" for each in told.compared) else None
-    cores, suite = loaded.run.environment.get("usable_cores"), loaded.run.plan.suite
-    at_once = max(1, int(cores or 1) // suite.threads) if loaded.run.plan.device == "cpu" else 1
+    cores, suite = loaded.run.environment.get("usable_cores"), loaded.suite
+    at_once = max(1, int(cores or 1) // suite.threads) if loaded.plan.device == "cpu" else 1
     dtype = next(iter(made.cases.values())).place.dtype if len(suite.grid.dtype) > 1 else ""
     return Answer(budget, sweep.count, told, sides, made.plan.first_seed, at_once, speedup, dtype)
 
@@ -329,7 +328,7 @@ def of(loaded: Loaded, answer: Answer) -> Iterator[Sentence]:
     if told.lacking:
         yield Sentence("No run of {variants} left a loss: it could not be chosen.", variants=Listed(told.lacking))
     yield from filter(None, (_conclusion(answer), _parameters(loaded, answer)))
-    if not loaded.run.plan.suite.claims:
+    if not loaded.suite.claims:
         yield Sentence("A smoke run claims nothing.")
 
 

@@ -80,7 +80,7 @@ class Map:
     @property
     def base(self) -> Case:
         """The dense model of the same shape, or the report's other baseline."""
-        return self.loaded.arms[0]
+        return self.loaded.baseline
 
     @property
     def quantities(self) -> list[Quantity]:
@@ -166,7 +166,7 @@ def of(loaded: Loaded) -> Map | None:
     arms = losses.along_capacity(loaded)
     if not arms:
         return None
-    asked, loss = loaded.run.plan.suite.metrics, losses.comparable(loaded)
+    asked, loss = loaded.suite.metrics, losses.comparable(loaded)
     return Map(
         loaded,
         arms,
@@ -185,7 +185,7 @@ def answer(loaded: Loaded) -> Iterator[Value]:
     made = of(loaded)
     if made is None:
         return
-    claims = loaded.run.plan.suite.claims
+    claims = loaded.suite.claims
     if made.ladder and claims:
         yield _pays(made)
     found = [each for each in (_best(made, quantity) for quantity in made.deciding) if each is not None]
@@ -256,7 +256,7 @@ def in_place(loaded: Loaded) -> InPlace | None:
     made = of(loaded)
     if made is None:
         return None
-    marked = made.ladder and loaded.run.plan.suite.claims
+    marked = made.ladder and loaded.suite.claims
     margin = Sentence(
         "a loss whose interval lies within {share} counts as equal", share=Estimate(LOSS_MARGIN, kind="share")
     )
@@ -371,7 +371,7 @@ def _csv_row(made: Map, case: Case, length: int) -> dict[str, Any]:
     }
     if made.ladder:
         row["at_equal_cost"] = made.standing(case, length) if rung else None
-    for metric in made.loaded.run.plan.suite.metrics:
+    for metric in made.loaded.suite.metrics:
         quantity, key = Quantity(metric, metric), metric.replace("/", "_")
         what = "difference" if made.loaded.tables.made_in(metrics[metric]).samples == "seeds" else "ratio"
         own = made.loaded.case(case.arm, metric, length)

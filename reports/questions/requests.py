@@ -79,7 +79,7 @@ def request(loaded: Loaded, case: Case) -> Request:
 
 def requests(loaded: Loaded) -> Iterator[Request]:
     """Yield the requests of a run, place by place."""
-    for comparison in loaded.run.plan.comparisons:
+    for comparison in loaded.plan.comparisons:
         if REQUEST in comparison.metrics:
             yield from (request(loaded, case) for case in comparison.arms)
 

@@ -40,7 +40,7 @@ def tables(loaded: Loaded, metrics: Collection[str] | None = None, settings: int
 
     There are none where sizes differ between arms, so that no ratio says anything.
     """
-    if loaded.run.plan.suite.isoflop is not None or not loaded.arms:
+    if loaded.sizes_differ or not loaded.arms:
         return []
     known = loaded.tables.metrics  # some are additions, which a copy may lack
     wanted = [(metric, title) for metric, title in TABLES if metric in known and (metrics is None or metric in metrics)]
@@ -54,7 +54,7 @@ def with_losses(loaded: Loaded, settings: int = MOST_SETTINGS) -> list[Table]:
 
 
 def _of_metric(loaded: Loaded, metric: str, title: str, settings: int) -> Iterator[Table]:
-    places = [each.place for each in loaded.run.plan.comparisons if metric in each.metrics]
+    places = [each.place for each in loaded.plan.comparisons if metric in each.metrics]
     places = list(dict.fromkeys(places))
     generated = loaded.tables.metrics[metric].workload in GENERATION
     over_batches = len({place.seq_len for place in places}) == 1 and len({place.batch_size for place in places}) > 1
@@ -69,8 +69,7 @@ def _of_metric(loaded: Loaded, metric: str, title: str, settings: int) -> Iterat
         known = [place for place in ordered if any(_measured(loaded, metric, case, place) for case in loaded.arms)]
         shown = subsample_evenly(known or ordered, MOST_LENGTHS)
         rows: list[list[Value]] = [
-            [named(loaded, case), *(cell(loaded, metric, case, place) for place in shown)]
-            for case in (loaded.arms[0], *loaded.arms_shown)
+            [named(loaded, case), *(cell(loaded, metric, case, place) for place in shown)] for case in loaded.shown
         ]
         rows = [row for row in rows if any(cell != "" for cell in row[1:])]
         if not rows:
@@ -137,8 +136,8 @@ def _notes(loaded: Loaded, metric: str, letter: str, left_out: int) -> Iterator[
     said = "Ratio: {baseline} ÷ row; above 1× is better."
     if timed:
         said += " In brackets the 95 % interval over launches, {launches}."
-    yield Sentence(said, baseline=loaded.arms[0], launches=loaded.run.plan.suite.launches_in_words)
-    if timed and not loaded.run.plan.suite.claims:
+    yield Sentence(said, baseline=loaded.baseline, launches=loaded.suite.launches_in_words)
+    if timed and not loaded.suite.claims:
         yield "A smoke run: no claims."
     if left_out:
         yield Sentence("{more} more values of {letter} are in comparisons.csv.", more=left_out, letter=letter)
@@ -150,9 +149,9 @@ def loss_table(loaded: Loaded) -> Table | None:
     Of several lengths each has a column, with the loss that is comparable with dense where that was asked for.
     """
     shown, lengths = losses.shown(loaded), losses.lengths(loaded)
-    if not shown or loaded.run.plan.suite.isoflop is not None:
+    if not shown or loaded.sizes_differ:
         return None
-    arms, several = (loaded.arms[0], *loaded.arms_shown), len(lengths) > 1
+    arms, several = loaded.shown, len(lengths) > 1
     columns = [(losses.comparable(loaded), at) for at in lengths] if several else [(each, None) for each in shown]
     rows = [[case, *(loss_cell(loaded, case, each, length) for each, length in columns)] for case in arms]
     titles = [each.title if length is None else Sentence("T = {T}", T=length) for each, length in columns]
@@ -176,5 +175,5 @@ def loss_cell(loaded: Loaded, case: Case, loss: losses.Loss, length: int | None 
     alone = Finding(case, None, case.place, loss.metric, value=value, status=str(own.status))
     if pair is None or pair.status != "ok" or value.value is None:
         return alone
-    made = of_row(pair, case, loaded.arms[0])
+    made = of_row(pair, case, loaded.baseline)
     return replace(made, value=value, typical=made.typical.scaled(loss.factor, loss.base))

@@ -19,7 +19,7 @@ PREDICTED = "latency/forward"
 
 def with_rivals(loaded: Loaded) -> list[tuple[Case, Case, Rung]]:
     """Return the user's models that have a dense model of equal cost beside them, with that one."""
-    if loaded.run.plan.suite.isoflop is not None:
+    if loaded.sizes_differ:
         return []
     beside = ((case, rung_beside(loaded, case)) for case in loaded.arms if case.is_user_model)
     return [(case, *found) for case, found in beside if found is not None]
@@ -76,7 +76,7 @@ def _measured(loaded: Loaded, case: Case, rival: Case, solved: Rung) -> float | 
 def left_out(loaded: Loaded) -> Iterator[Sentence]:
     """Say which models of the user's have no rival although the suite asks for one, and why."""
     names = {case.arm: case for case in loaded.arms}
-    for arm, why in loaded.run.plan.no_rivals.items():
+    for arm, why in loaded.plan.no_rivals.items():
         yield Sentence("{arm} has no dense model of equal cost beside it: {why}", arm=names.get(arm, arm), why=why)
 
 

@@ -103,7 +103,7 @@ def over_seeds(values: Sequence[float], kind: Kind = "quantity", unit: str = "")
 def arms_of(loaded: Loaded) -> list[Arm]:
     """Return every arm with a routing artifact, in the report's order; of several number formats the first."""
     found: dict[str, Arm] = {}
-    for unit in loaded.run.plan.units:
+    for unit in loaded.plan.units:
         case = unit.comparison.arms[0]
         if unit.facts.samples != "seeds" or case.task:
             continue
@@ -171,7 +171,7 @@ def dense_beside(loaded: Loaded, arms: Sequence[Arm], focus: Arm) -> tuple[Arm, 
     whole = [arm for arm in arms if arm.case.model == "dense" and not arm.case.rung]
     if focus.case.budget is not None:  # in a sweep, the dense model of the same size
         whole = [arm for arm in whole if arm.case.size == focus.case.size]
-    train = loaded.run.plan.suite.train
+    train = loaded.suite.train
     equal = focus.case.budget is not None or (train is not None and train.flops is not None)
     said = "same shape and training FLOPs" if equal else "same shape, more FLOPs"
     return (whole[0], said) if whole else None

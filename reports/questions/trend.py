@@ -98,14 +98,12 @@ class Answer:
 
 def answers(loaded: Loaded) -> list[Answer]:
     """Return the trend of each arm beside the anchor, at each place; none where nothing was followed yet."""
-    suite, told = loaded.run.plan.suite, loaded.run.found(Followed)
+    suite, told = loaded.suite, loaded.run.found(Followed)
     if suite.trend is None:
         return []
-    plan = loaded.run.plan.model_copy(update={"units": loaded.run.planned})
-    records = {record.unit.name: record for record in loaded.run.records}
     return [
-        _answer(made, told[name], variant, suite.trend, records)
-        for name, made in runs_of(plan).items()
+        _answer(made, told[name], variant, suite.trend, loaded.records)
+        for name, made in runs_of(loaded.whole_plan).items()
         if name in told
         for variant in made.variants[1:]
     ]

@@ -135,7 +135,7 @@ class Against(NamedTuple):
 
 def against(loaded: Loaded, metrics: Iterable[str]) -> list[Against]:
     """Return what can be chosen; first dense of equal cost, if any was measured: a reader would take one instead."""
-    base, wanted = loaded.arms[0], [*metrics]
+    base, wanted = loaded.baseline, [*metrics]
     beside = ((case, found[0]) for case in loaded.arms_shown if (found := rung_beside(loaded, case)) is not None)
     solved = [
         pair

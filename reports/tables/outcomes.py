@@ -118,7 +118,7 @@ class Tables:
     """
 
     def __init__(self, run: StoredRun, baseline: str | None = None) -> None:
-        self.run, self.baseline = run, baseline
+        self.run, self.plan, self.suite, self.baseline = run, run.plan, run.plan.suite, baseline
         self.metrics = catalogue.metrics()
         self._passes = {key: catalogue.pass_of(metric) for key, metric in self.metrics.items()}
         self.doubts: dict[str, Doubt] = catalogue.usable("doubts")
@@ -131,16 +131,16 @@ class Tables:
         self.audits: dict[str, AuditFinding] = {}
         # Where each metric of a case was measured: searching the plan anew for every cell takes time quadratic in its cases.
         self._measured_in: dict[tuple[str, str], Comparison] = {}
-        for comparison in run.plan.comparisons:
+        for comparison in self.plan.comparisons:
             for case in comparison.arms:
                 for key in comparison.metrics:
                     self._measured_in.setdefault((case.id, key), comparison)
         if baseline is not None:
-            self.baseline = arm_named(run.plan.cases, baseline, "baseline").arm
-            refuse_apart(run.plan, self.baseline)
+            self.baseline = arm_named(self.plan.cases, baseline, "baseline").arm
+            refuse_apart(self.plan, self.baseline)
         records = {record.unit.name: record for record in run.records}
-        apart = first_launches(run.plan.suite, run.plan.comparisons)
-        for unit in run.plan.units:
+        apart = first_launches(self.suite, self.plan.comparisons)
+        for unit in self.plan.units:
             number = (
                 unit.protocol.seed
                 if unit.facts.samples == "seeds"
@@ -159,7 +159,7 @@ class Tables:
         versions = provenance.joined_versions(cell.versions for cell in self.cells.values())
         self.changed = frozenset(provenance.mixed_versions(versions))
         self._leave_out()
-        self.seeds = " ".join(str(seed) for seed in run.plan.suite.seeds)
+        self.seeds = " ".join(str(seed) for seed in self.suite.seeds)
 
     def _leave_out(self) -> None:
         for unit, reason in left_out(self.run):
@@ -219,13 +219,13 @@ class Tables:
 
     def asked(self) -> Iterator[tuple[Comparison, Metric, Case]]:
         """Yield what the run was asked for: of each comparison each metric of each arm."""
-        for comparison in self.run.plan.comparisons:
+        for comparison in self.plan.comparisons:
             for key in comparison.metrics:
                 yield from ((comparison, self.metrics[key], case) for case in comparison.arms)
 
     def twins(self) -> Iterator[tuple[Case, Case, Metric]]:
         """Yield (twin, anchor, metric) for every time that a twin of an anchor was measured in."""
-        for comparison in self.run.plan.comparisons:
+        for comparison in self.plan.comparisons:
             twin, anchor = comparison.twin_arm, comparison.arms[0]
             for metric in (self.metrics[key] for key in comparison.metrics):
                 if twin is None or not self.made_in(metric).times or metric.source:
@@ -370,7 +370,7 @@ class Tables:
 
     def _audited_as(self, case: Case) -> str:
         """The arm that is audited for a case: sizes of a sweep are one."""
-        return case.arm if self.run.plan.suite.isoflop is None else case.variant
+        return case.arm if self.suite.isoflop is None else case.variant
 
     def disturbed(self, case: Case, metric: Metric) -> float:
         """Return the mean share of a case's blocks, over its launches, in which it was disturbed; 0 for what is no time."""
@@ -445,9 +445,9 @@ class Tables:
             "depth_ratio": self.counted(case).depth_ratio,
             **case.place.model_dump(include={"seq_len", "batch_size", "device", "dtype", "compile", "threads"}),
             "workload": metric.workload,
-            "seed": self.seeds if self.made_in(metric).samples == "seeds" else str(self.run.plan.suite.seeds[0]),
+            "seed": self.seeds if self.made_in(metric).samples == "seeds" else str(self.suite.seeds[0]),
             "params": self.counted(case).params,
-            "effort": self.run.plan.suite.effort,
+            "effort": self.suite.effort,
             "config": case.config_diff(),
             "arm_title": name(case),
             NEW_TOKENS: case.place.new_tokens or None,
@@ -486,7 +486,7 @@ class Derived:
 
 def _alike(tables: Tables) -> Mapping[str, Mapping[str, Sequence[str]]]:
     """Return, by arm, the arms of its model that agree with it bit for bit, each with the settings that differ."""
-    arms = grouped((case.arm, case) for case in tables.run.plan.cases)
+    arms = grouped((case.arm, case) for case in tables.plan.cases)
     known = ((first, frozenset(_numbers(tables, [first, *rest]))) for first, *rest in arms.values())
     enough = ((case, numbers) for case, numbers in known if {what for _, what, _, _ in numbers} >= NEEDED)
     groups = grouped(((case.model, numbers), case) for case, numbers in enough)

@@ -181,7 +181,7 @@ def suppress(tables: Tables, rows: Sequence[dict[str, Any]], twins: Sequence[obj
         for row in rows:
             if tables.made_in(tables.metrics[row["metric"]]).times:
                 _remove(row, why_unchecked(tables.run, twins))
-    cases = {case.id: case for case in tables.run.plan.cases}
+    cases = {case.id: case for case in tables.plan.cases}
     for row in rows:
         sides = (cases[row["case_id"]], cases[row["baseline_case_id"]])
         for why in (_of_hardware, _of_code):

@@ -279,7 +279,7 @@ def commands(loaded: Loaded, needs: Iterable[tuple[Candidate, Need]]) -> tuple[t
 
 
 def _command(loaded: Loaded, again: Again, metric: str, needs: Sequence[tuple[Candidate, Need]]) -> str:
-    suite = loaded.run.plan.suite
+    suite = loaded.suite
     trains = any(need.metric in LOSSES for _, need in needs)
     if trains and suite.train is None:
         raise NotAgainError("the suite trains nothing: add a table [train] to it.")

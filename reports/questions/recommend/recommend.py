@@ -254,7 +254,7 @@ def _to_tell_apart(
     effect = effect_between(loaded, one, other, apart.metric) if one and other else None
     if effect is None or effect.sd is None:
         return number(3, f"at least three {what}, to tell {pair}")
-    needed = sample_size.to_decide(effect, 0.0 if seeds else loaded.run.plan.suite.margin)
+    needed = sample_size.to_decide(effect, 0.0 if seeds else loaded.suite.margin)
     if needed is None:
         return Need(f"more than {sample_size.MOST} {what} would be needed to tell {pair}")
     return number(needed, f"{needed} {what}, to tell {pair}")
@@ -488,7 +488,7 @@ def recommend_capacity(loaded: Loaded) -> Capacity:
         UsageError: if it confirmed nothing.
     """
     found = answers(loaded)
-    if not found and loaded.run.plan.suite.confirms and not loaded.run.finished:
+    if not found and loaded.suite.confirms and not loaded.run.finished:
         raise UsageError(
             f"{loaded.path} is not finished: its best is not confirmed yet. `modbench resume {loaded.path}` goes on with it."
         )
