@@ -156,19 +156,17 @@ _OF_RUNS = {
     "missing": "– missing",
 }
 _TIMES_OF_RUNS = _OF_RUNS | {"not worse": "≥ not slower", "not better": "≤ not faster"}
-# Timed workloads in the order of the page.
-TIMED = (
-    ("forward pass", "latency/forward"),
-    ("train step", "latency/train_step"),
-    ("prefill", "latency/prefill"),
-    ("decode step", "latency/decode"),
-)
+# Timed workloads by metric, in the order of the page: those of single calls, which figures have along the length.
+TIMED = {
+    "latency/forward": "forward pass",
+    "latency/train_step": "train step",
+    "latency/prefill": "prefill",
+    "latency/decode": "decode step",
+}
+# All of which an answer speaks.
+WORKLOADS = TIMED | {"latency/request": "request"}
 # Workloads of generation, and the words of serving for them: time to first token, time per output token.
 SERVING = {"latency/prefill": "prefill (TTFT)", "latency/decode": "decode step (TPOT)", "latency/request": "request"}
-# Times of which an answer speaks; figures along the length have those of single calls.
-ANSWERED = (*TIMED, ("request", "latency/request"))
-# Their workloads by metric.
-WORKLOADS = {metric: workload for workload, metric in ANSWERED}
 # What a rung of the dense ladder has in common with its target.
 MATCHED = {
     "flops/forward": "FLOPs",

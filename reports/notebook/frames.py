@@ -86,7 +86,7 @@ def _figure(loaded: Loaded) -> str:
     """Speed-ups at the longest length that was timed; nothing where no time is compared."""
     if loaded.sizes_differ:
         return ""
-    for _, metric in TIMED:
+    for metric in TIMED:
         rows = [loaded.pair(case.arm, metric, length) for length in loaded.lengths[-1:] for case in loaded.arms_shown]
         found = [
             replace(of_pair(loaded, row), what=f"{short(case)}, {grid_point('T', int(row.seq_len))}")

@@ -58,7 +58,7 @@ def claims(loaded: Loaded) -> list[Claim]:
     made = []
     for case, baseline in pairs:
         places = win_rate.places(loaded, case, baseline)
-        for workload, metric in TIMED:
+        for metric, workload in TIMED.items():
             found = [each for each in places if each.metric == metric]
             if win_rate.span(found):
                 said = f"{workload.capitalize()}, {{arm}} against {{base}}: {{where}}."

@@ -36,11 +36,11 @@ def render(loaded: Loaded) -> list[Figure]:
     """Draw a figure for each workload that was timed."""
     if loaded.sizes_differ:
         return []
-    choices = against(loaded, [metric for _, metric in TIMED])
+    choices = against(loaded, TIMED)
     return [
         replace(_figure(loaded, title, rows, equal_cost=choice.equal_cost), against=choice.title * (len(choices) > 1))
         for choice in choices
-        for title, metric in TIMED
+        for metric, title in TIMED.items()
         if (rows := _rows(loaded, metric, choice))
     ]
 

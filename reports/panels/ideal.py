@@ -30,7 +30,7 @@ MOST_NAMED = 8
 def render(loaded: Loaded) -> list[Figure]:
     """Draw one mark per arm and length, larger for longer; on the diagonal time fell as FLOPs promise."""
     sides = []
-    for title, metric in TIMED:
+    for metric, title in TIMED.items():
         grid, every = loaded.suite.grid, loaded.comparisons
         place = (every.batch_size == grid.batch_size[0]) & (every.dtype == grid.dtype[0])
         shown = every.arm.isin([case.arm for case in loaded.arms_shown]) & every.seq_len.isin(loaded.lengths_shown)

@@ -23,7 +23,7 @@ SHARES = {"flops/forward": "FLOPs", "memory/peak_allocated": "memory", "memory/k
 
 def table(loaded: Loaded) -> Table | None:
     """Return the table; None where nothing is compared, nothing was timed, or sizes differ."""
-    if loaded.sizes_differ or not any(metric in loaded.suite.metrics for _, metric in TIMED):
+    if loaded.sizes_differ or not any(metric in loaded.suite.metrics for metric in TIMED):
         return None
     arms = [case for case in loaded.arms_shown if not case.rung]
     every = break_even.columns(loaded, arms)

@@ -41,7 +41,7 @@ ROW, LINE = 0.36, 0.17
 
 def render(loaded: Loaded) -> Iterator[Block]:
     """Draw cells coloured by log2 speed-up in nine bins; undecided cells hatched; failures named."""
-    sides = [(title, metric) for title, metric in TIMED if (loaded.comparisons.metric == metric).any()]
+    sides = [(title, metric) for metric, title in TIMED.items() if (loaded.comparisons.metric == metric).any()]
     if not sides or not loaded.arms_shown or loaded.sizes_differ:
         return
     choices = against(loaded, [metric for _, metric in sides])

@@ -24,7 +24,7 @@ from modbench.reports.writers.number_format import grid_point, place
 
 LOSS = "bpb/val"
 _TILES = (
-    *((title.capitalize(), metric) for title, metric in TIMED),
+    *((title.capitalize(), metric) for metric, title in TIMED.items()),
     ("Forward FLOPs", "flops/forward"),
     ("Peak memory", "memory/peak_allocated"),
     ("KV cache", "memory/kv_cache"),

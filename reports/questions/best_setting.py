@@ -59,7 +59,7 @@ def rows(loaded: Loaded) -> list[dict[str, Any]]:
 
 
 def _best(loaded: Loaded, model: Case) -> Iterator[Best]:
-    for (_, metric), comparison in itertools.product(TIMED, loaded.plan.comparisons):
+    for metric, comparison in itertools.product(TIMED, loaded.plan.comparisons):
         timed = {
             case.arm: case
             for case in comparison.arms
@@ -112,7 +112,7 @@ def _answer(loaded: Loaded, case: Case) -> Sentence | None:
     mine = [each for each in best_settings(loaded) if each.case.model == case.model]
     said: dict[tuple[tuple[str, int], ...], list[str]] = {}
     runs = dict[tuple[tuple[str, int], ...], Value]()
-    for workload, metric in TIMED:
+    for metric, workload in TIMED.items():
         here = [each for each in mine if each.metric == metric]
         here = sorted(
             (each for each in here if _without_length(each) == _without_length(here[0])),

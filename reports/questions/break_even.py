@@ -37,7 +37,6 @@ COLUMNS = (
     *("compile", "graph", "threads", "estimand", "outcome", "value", "ci_low", "ci_high", "ci_level"),
     *("measured", "launches", "labels", "status", "reason", "measure_next"),
 )
-ALL_TIMED = tuple(metric for _, metric in TIMED)
 # Workloads whose batch is a choice of whoever serves the model.
 ALONG_BATCH = ("latency/prefill", "latency/decode")
 # Columns of the ratio, of the spread of its log between launches, and of their number.
@@ -123,7 +122,7 @@ def _how_late(found: Finding) -> tuple[int, float]:
     return _ORDER.index(found.verdict), point.value or point.low or point.high or 0.0
 
 
-def lines(loaded: Loaded, arms: Collection[str] | None = None, metrics: Collection[str] = ALL_TIMED) -> list[Line]:
+def lines(loaded: Loaded, arms: Collection[str] | None = None, metrics: Collection[str] = TIMED) -> list[Line]:
     """Return lines by workload, axis, place and arm, then by baseline; unless arms are named, of all but baseline and ladder.
 
     There are none for tasks and sweeps over sizes, and none along an axis with a single point.
@@ -131,7 +130,7 @@ def lines(loaded: Loaded, arms: Collection[str] | None = None, metrics: Collecti
     cases = [case for case in contenders(loaded) if arms is None or case.arm in arms]
     against = [(case.arm, *each) for case in cases for each in _baselines(loaded, case)]
     found: list[Line] = []
-    for metric in (metric for metric in ALL_TIMED if metric in metrics):
+    for metric in (metric for metric in TIMED if metric in metrics):
         known = {(arm, base.arm): _rows(loaded, metric, arm, base.arm) for arm, base, _ in against}
         for axis in AXES[: 2 if metric in ALONG_BATCH else 1]:
             for group in _groups(loaded, metric, axis):
@@ -326,7 +325,7 @@ class Column:
     metric: str = ""
 
 
-def columns(loaded: Loaded, arms: Sequence[Case], metrics: Collection[str] = ALL_TIMED) -> list[Column]:
+def columns(loaded: Loaded, arms: Sequence[Case], metrics: Collection[str] = TIMED) -> list[Column]:
     """Return from where on arms pay, a column for each workload, place, axis and baseline.
 
     There is none for a run without lines, and where nothing may be claimed of any line: why stands among its warnings or doubts.
@@ -358,7 +357,7 @@ def measure_next(axis: Axis, places: Collection[int]) -> Sentence | None:
     return Sentence(words, axis=LETTERS[axis], places=Listed(sorted(places), last=" and "))
 
 
-def blocks(loaded: Loaded, metrics: Collection[str] = ALL_TIMED) -> Iterator[Block]:
+def blocks(loaded: Loaded, metrics: Collection[str] = TIMED) -> Iterator[Block]:
     """Return from where on every arm pays, at every place; nothing for a run without lines."""
     arms = contenders(loaded)
     for axis in AXES:

@@ -21,14 +21,14 @@ from modbench.reports.tables.cases import looked_ahead
 from modbench.reports.tables.comparisons import trained_apart
 from modbench.reports.tables.load import Loaded, contenders, rung_beside, same_shape, subsample_evenly
 from modbench.reports.tables.losses import seeds_in_words
-from modbench.reports.wording import ANSWERED, MATCHED, WORKLOADS, name, short
+from modbench.reports.wording import MATCHED, WORKLOADS, name, short
 
 # Arms that the answer is about; the rest are counted.
 MOST_ANSWERS = 24
 # Lengths at which a rung's distance from its target is said.
 MOST_GAPS = 4
 # What is said in one sentence of a model that was measured alone.
-NUMBERS = (*ANSWERED, ("forward FLOPs", "flops/forward"), ("peak memory", "memory/peak_allocated"))
+NUMBERS = WORKLOADS | {"flops/forward": "forward FLOPs", "memory/peak_allocated": "peak memory"}
 NOTHING_COMPARED = "nothing is compared, so that there is no ratio, no verdict and no identical twin of a baseline"
 
 
@@ -178,7 +178,7 @@ def _alone(loaded: Loaded) -> Sentence:
     """Say what one model took at the longest length, and why there is no more."""
     (case,) = loaded.arms
     length = loaded.lengths[-1] if loaded.lengths else None
-    rows = [(title, loaded.case(case.arm, metric, length)) for title, metric in NUMBERS]
+    rows = [(title, loaded.case(case.arm, metric, length)) for metric, title in NUMBERS.items()]
     said: list[Value] = [
         Sentence(f"{title} {{value}}", value=Estimate(float(row.value), unit=str(row.unit)))
         for title, row in rows
@@ -281,7 +281,7 @@ def asked(loaded: Loaded) -> Sentence:
         words += ", a dense model of equal cost"
     elif others and rungs:
         words += " of the same shape, and against smaller dense models of equal cost"
-    what = [workload for workload, metric in ANSWERED if metric in plan.suite.metrics]
+    what = [workload for metric, workload in WORKLOADS.items() if metric in plan.suite.metrics]
     what += [name for name in ("memory", "energy") if any(key.startswith(f"{name}/") for key in plan.suite.metrics)]
     made = {key for comparison in plan.comparisons for key in comparison.metrics}  # a filter may leave tasks out
     asked_for = {task for key in made if (task := loaded.tables.metrics[key].task)}

@@ -26,7 +26,7 @@ from modbench.reports.tables.cell import columns_of, listed_reasons
 from modbench.reports.tables.findings import by_length
 from modbench.reports.tables.load import Loaded, rung_beside
 from modbench.reports.tables.losses import Loss
-from modbench.reports.wording import ANSWERED, DECIDED, name, short
+from modbench.reports.wording import DECIDED, WORKLOADS, name, short
 from modbench.reports.writers.data import frame
 
 # What is counted or allocated, so that it has no interval.
@@ -171,7 +171,7 @@ def of(loaded: Loaded) -> Map | None:
         loaded,
         arms,
         sorted({*loaded.lengths, *losses.lengths(loaded)}),
-        [Quantity(title.removesuffix(" pass"), metric) for title, metric in ANSWERED if metric in asked],
+        [Quantity(title.removesuffix(" pass"), metric) for metric, title in WORKLOADS.items() if metric in asked],
         [Quantity(title, metric) for title, metric in EXACT if metric in asked],
         Quantity(f"loss, {loss.unit}", loss.metric, loss),
     )

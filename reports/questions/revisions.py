@@ -312,7 +312,7 @@ def blocks(found: Result) -> Iterator[Block]:
 
 
 def _table(metric: str, rows: Sequence[Row]) -> Table:
-    title = {key: words for words, key in TIMED}.get(metric, metric)
+    title = TIMED.get(metric, metric)
     cells = list[tuple[Value, ...]]()
     for row in rows:
         times = row.seconds or (None, None)

@@ -9,7 +9,7 @@ from modbench.harness.domain.case import Case
 from modbench.reports.model import MIRRORED, Estimate, Finding, Listed, PlaceAmong, Sentence, Value
 from modbench.reports.tables.findings import between, labels_of
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording import ANSWERED, WORKLOADS
+from modbench.reports.wording import WORKLOADS
 
 # Verdicts in the order of a sentence, and the word for each.
 WORDS = {
@@ -25,7 +25,7 @@ MOST_LISTED = 2
 
 def places(loaded: Loaded, case: Case, baseline: Case) -> list[Finding]:
     """Return what is found of an arm against another at every place and workload that was timed, favourable or not."""
-    return [found for _, metric in ANSWERED for found in between(loaded, metric, case, baseline)]
+    return [found for metric in WORKLOADS for found in between(loaded, metric, case, baseline)]
 
 
 def doubts(found: Finding) -> tuple[str, ...]:
