@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Literal, Self, TypeAlias, TypeGuard
 
 from modbench.harness.core.labels import LOOKED_AHEAD, Label
 from modbench.harness.domain.case import Case, Place
@@ -108,9 +108,19 @@ class Estimate:
         return replace(self, value=made[0], low=made[1], high=made[2], unit=self.unit if unit is None else unit)
 
 
+def is_number(cell: object) -> TypeGuard[int | float]:
+    """Whether a table's cell holds a number."""
+    return isinstance(cell, int | float) and cell == cell  # noqa: PLR0124  # NaN alone differs from itself
+
+
 def known(cell: object) -> float | None:
     """Return a table's cell as a number; None where it holds none."""
-    return float(cell) if isinstance(cell, int | float) and cell == cell else None  # noqa: PLR0124  # NaN alone differs from itself
+    return float(cell) if is_number(cell) else None
+
+
+def known_text(cell: object) -> str | None:
+    """Return a table's cell as text; None where it holds none."""
+    return cell if isinstance(cell, str) else None
 
 
 @dataclass(frozen=True)

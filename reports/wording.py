@@ -76,9 +76,9 @@ def whole(case: Case) -> str:
     return f"{model_name(case.model)} {_rung(case)[0] or f'= {_target(case)}'}"
 
 
-def cut(said: str) -> str:
-    """Leave out the middle of a long name."""
-    return said if len(said) <= MOST_LETTERS else f"{said[: MOST_LETTERS - 12]}…{said[-11:]}"
+def cut(said: str, most: int = MOST_LETTERS, end: int = 11) -> str:
+    """Leave out the middle of a name of more than `most` letters; so many stand at its end."""
+    return said if len(said) <= most else f"{said[: most - end - 1]}…{said[-end:]}"
 
 
 def arm_named(arms: Iterable[Case], text: str, kind: str = "arm") -> Case:
@@ -180,8 +180,3 @@ def verdict_words(verdict: object, unit: str) -> str:
     """Return a verdict as a glyph and a word, or `no claim`; times are faster or slower, all else better or worse."""
     table = TIME_WORDS | _TIMES_OF_RUNS if unit == "s" else PLAIN_WORDS | _OF_RUNS
     return table.get(verdict, "no claim") if isinstance(verdict, str) else "no claim"
-
-
-def is_number(value: object) -> bool:
-    """Whether a table's cell holds a number."""
-    return isinstance(value, int | float) and value == value  # noqa: PLR0124  # NaN is the only value unequal to itself

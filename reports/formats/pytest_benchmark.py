@@ -11,6 +11,7 @@ from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.printable import masked
 from modbench.harness.domain.case import Case
 from modbench.reports.format import Format
+from modbench.reports.model import known_text
 from modbench.reports.tables.load import Loaded, Row
 
 NAME = "pytest-benchmark.json"
@@ -87,7 +88,7 @@ def _benchmark(loaded: Loaded, case: Case, metric: AnyMetric, pair: Row | None) 
             "launches": {str(launch): len(outcome.samples["wall_s"]) for launch, outcome in good.items()},
             "baseline": None if pair is None else pair.baseline_arm,
             "modbench_ratio": ratio,
-            "modbench_verdict": pair.verdict if pair is not None and isinstance(pair.verdict, str) else None,
+            "modbench_verdict": None if pair is None else known_text(pair.verdict),
         },
         "options": {
             "disable_gc": False,

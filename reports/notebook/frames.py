@@ -22,14 +22,14 @@ from modbench.harness.results.run_file import StoredRun
 from modbench.reports.figures.axes import ends_of, name_rows, ratio_axis
 from modbench.reports.figures.style import HAIR, MUTED, PAPER, beside, new_figure, to_svg
 from modbench.reports.format import PAGE
-from modbench.reports.model import Finding, Sentence, Table, Value, Verdict
+from modbench.reports.model import Finding, Sentence, Table, Value, Verdict, is_number
 from modbench.reports.questions import first_screen, machine, results
 from modbench.reports.tables.comparisons import COMPARISONS
 from modbench.reports.tables.findings import of_pair
 from modbench.reports.tables.load import Loaded, subsample_evenly
 from modbench.reports.tables.load import load as read
 from modbench.reports.terminal import summary
-from modbench.reports.wording import DECIDED, TIMED, is_number, name, short
+from modbench.reports.wording import DECIDED, TIMED, cut, name, short
 from modbench.reports.writers import text
 from modbench.reports.writers.html import inline
 from modbench.reports.writers.number_format import grid_point, number, plain
@@ -100,12 +100,12 @@ def _figure(loaded: Loaded) -> str:
 
 def ratio_figure(found: Sequence[Finding], baseline: str, margin: float) -> str:
     """Draw ratios to a baseline, of many the first, as an SVG of some kilobytes without a style sheet; shaded is the margin."""
-    rows = [(_cut(plain(each.what)), each.typical, each.verdict) for each in found[:MOST_ROWS]]
+    rows = [(cut(plain(each.what), MOST_LETTERS, 8), each.typical, each.verdict) for each in found[:MOST_ROWS]]
     ratios = [ratio.value or 0.0 for _, ratio, _ in rows]
     # A notebook holds many figures, and a part of one must not refer to a part of another.
     identity = f"ratios-{hashlib.sha256(repr((rows, baseline, margin)).encode()).hexdigest()[:8]}"
     figure, (axis,) = new_figure(5.4, 0.62 + 0.2 * len(rows))
-    figure.suptitle(f"speed-up over {_cut(baseline)}", x=0.01, ha="left", fontsize=8.5, color=MUTED)
+    figure.suptitle(f"speed-up over {cut(baseline, MOST_LETTERS, 8)}", x=0.01, ha="left", fontsize=8.5, color=MUTED)
     ratio_axis(axis, "x", ends_of(ratios, ROOM))
     axis.axvspan(1 / (1 + margin), 1 + margin, color=HAIR, linewidth=0)
     axis.axvline(1, color=MUTED, linewidth=0.8)
@@ -120,10 +120,6 @@ def ratio_figure(found: Sequence[Finding], baseline: str, margin: float) -> str:
     svg = to_svg(figure, identity, f"Speed-up over {baseline}: {label}")
     svg = re.sub(r"var\(--([\w-]+)\)", lambda found: _COLOURS[found[1]], svg)
     return svg.replace("<svg ", '<svg style="max-width:34em" ', 1)
-
-
-def _cut(name: str) -> str:
-    return name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 9]}…{name[-8:]}"
 
 
 # First columns of `samples`; what witnesses saw of a sample follows.

@@ -14,14 +14,27 @@ from modbench.harness.core.labels import of_cell
 from modbench.harness.core.model_specs import typed
 from modbench.harness.domain.case import Case
 from modbench.harness.roofline.table import RATIO_ERROR
-from modbench.reports.model import Block, Code, Estimate, Finding, Kind, Listed, Note, Sentence, Table, Value, Verdict
+from modbench.reports.model import (
+    Block,
+    Code,
+    Estimate,
+    Finding,
+    Kind,
+    Listed,
+    Note,
+    Sentence,
+    Table,
+    Value,
+    Verdict,
+    is_number,
+    known_text,
+)
 from modbench.reports.panel import Panel
 from modbench.reports.questions.first_screen import NOTHING_COMPARED
 from modbench.reports.tables import findings
 from modbench.reports.tables.load import Loaded, Row
 from modbench.reports.tables.rerun_command import Again
 from modbench.reports.tables.unit_files import Files
-from modbench.reports.wording import is_number
 from modbench.reports.writers.html import fill, inline, written
 from modbench.reports.writers.number_format import interval, number, plain
 
@@ -223,8 +236,7 @@ def _values(loaded: Loaded, row: Row, pair: Row | None) -> list[Value]:
     against: Value = ""
     if pair is not None and pair.status == "ok":
         against = findings.of_pair(loaded, pair)
-    reason = row.reason if isinstance(row.reason, str) else ""
-    return [row.metric, value, "" if pd.isna(row.n) else int(row.n), against, reason]
+    return [row.metric, value, "" if pd.isna(row.n) else int(row.n), against, known_text(row.reason) or ""]
 
 
 def _settings(loaded: Loaded, case: Case) -> list[tuple[str, Value]]:

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 from modbench.harness.core.units import counted
 from modbench.harness.domain.case import Case
-from modbench.reports.model import Estimate, Finding, Sentence, Table, Value
+from modbench.reports.model import Estimate, Finding, Sentence, Table, Value, is_number
 from modbench.reports.panel import Panel
 from modbench.reports.questions import break_even, win_rate
 from modbench.reports.questions.break_even import AGAINST, AXES, LETTERS, OPEN, Column
 from modbench.reports.questions.results import loss_cell, named
 from modbench.reports.tables import losses
 from modbench.reports.tables.load import Loaded, rung_beside
-from modbench.reports.wording import TIMED, WORKLOADS, is_number
+from modbench.reports.wording import TIMED, WORKLOADS
 from modbench.reports.writers.number_format import grid_point
 
 # What has a column as a share of the baseline's, by metric.

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from modbench.harness.domain.case import Case, Place
 from modbench.reports.figures.style import look
-from modbench.reports.model import Estimate, Finding, Listed, PlaceAmong, Sentence, Value, Verdict
+from modbench.reports.model import Estimate, Finding, Listed, PlaceAmong, Sentence, Value, Verdict, is_number
 from modbench.reports.panel import Panel
 from modbench.reports.questions.best_setting import first_arm
 from modbench.reports.questions.first_screen import described
@@ -18,7 +18,7 @@ from modbench.reports.tables import losses
 from modbench.reports.tables.findings import against, by_length
 from modbench.reports.tables.load import Loaded, Row, rung_beside
 from modbench.reports.tables.losses import seeds_in_words
-from modbench.reports.wording import MATCHED, TIMED, is_number, short
+from modbench.reports.wording import MATCHED, TIMED, short
 from modbench.reports.writers.html import fill, inline
 from modbench.reports.writers.number_format import grid_point, place
 
@@ -197,7 +197,7 @@ def _bar(ratio: Estimate, ideal: float | None) -> Bar:
     return {
         "left": left,
         "width": max(1.2, round(right - left, 1)),
-        "ideal": _place(ideal) if ideal is not None and is_number(ideal) else None,
+        "ideal": _place(ideal) if is_number(ideal) else None,
     }
 
 

@@ -21,13 +21,13 @@ from modbench.harness.stats.break_even import Found, Point, break_even
 from modbench.harness.stats.effects import LEVEL
 from modbench.harness.stats.reason import Reason
 from modbench.reports import reasons
-from modbench.reports.model import Block, Estimate, Finding, Listed, Sentence, Table, Value
+from modbench.reports.model import Block, Estimate, Finding, Listed, Sentence, Table, Value, known
 from modbench.reports.tables import pair_verdicts
 from modbench.reports.tables.cell import columns_of, listed_reasons
 from modbench.reports.tables.findings import labels_of
 from modbench.reports.tables.load import MOST_ARMS, Loaded, Row, contenders, rung_beside, same_shape
 from modbench.reports.tables.outcomes import LEFT_OUT
-from modbench.reports.wording import TIMED, WORKLOADS, is_number, name
+from modbench.reports.wording import TIMED, WORKLOADS, name
 from modbench.reports.writers.data import frame
 
 Axis: TypeAlias = Literal["seq_len", "batch_size"]
@@ -228,7 +228,7 @@ def _line(
 def _point(at: int, row: Row, columns: tuple[str, str, str], *, mirrored: bool) -> Point:
     ratio, sd, launches = (getattr(row, column) for column in columns)
     effect = math.log(ratio)
-    return Point(at, -effect if mirrored else effect, float(sd) if is_number(sd) else None, int(launches))
+    return Point(at, -effect if mirrored else effect, known(sd), int(launches))
 
 
 def _trouble(loaded: Loaded, row: Row) -> str | None:

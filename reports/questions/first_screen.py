@@ -228,9 +228,9 @@ def _against(
         rest = "".join(f", {word} in {{{word}}}" for word, n in counts.items() if n and word != words[0])
         said = f"{ratio} {first}{rest}: {{ratios}}"
         counts["first"] = counts.get(words[0], len(found))
-    doubts = list(dict.fromkeys(label for each in found for label in win_rate.doubts(each)))
+    doubts = win_rate.doubts(found)
     said += " (but: {doubts})" * bool(doubts) + "."
-    return Sentence(said, arm=case, base=called, ratios=ratios, doubts=", ".join(doubts), all=len(found), **counts)
+    return Sentence(said, arm=case, base=called, ratios=ratios, doubts=doubts, all=len(found), **counts)
 
 
 # --- what was asked

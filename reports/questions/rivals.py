@@ -36,7 +36,7 @@ def headline(loaded: Loaded, case: Case, rival: Case, solved: Rung) -> Sentence 
     if not every:
         return None
     found = max(every, key=lambda each: each.place.seq_len)  # of equal lengths the first: forward, the first batch size
-    doubts = ", ".join(win_rate.doubts(found))
+    doubts = win_rate.doubts([found])
     called = "{rival}," if sum(each.rung for each in loaded.arms) > 1 else "dense"
     words = f"{{arm}} is {{ratio}} as fast as {called} of equal {MATCHED[solved.quantity]} ({{what}}, {{place}}): {{verdict}}"
     return Sentence(

@@ -18,7 +18,7 @@ from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.domain.notes import TaskAnswers, TrainNotes
 from modbench.harness.stats import effects, exact_two_proportions, solved
 from modbench.harness.stats.effects import LEVEL
-from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, Verdict
+from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, Verdict, known_text
 from modbench.reports.tables import best_arms
 from modbench.reports.tables.cell import Cell, columns_of
 from modbench.reports.tables.comparisons import SMOKE
@@ -249,7 +249,7 @@ def _compared(loaded: Loaded, found: Counts, case: Case, baseline: Case, key: st
     if found.why_not:
         return row
     effect, pair = found.effect(case, baseline), loaded.pair(case.arm, key)
-    verdict = None if pair is None or not isinstance(pair.verdict, str) else pair.verdict
+    verdict = None if pair is None else known_text(pair.verdict)
     more = _seeds_to_decide(found, case, baseline) if verdict == "inconclusive" else None
     return row | {
         **columns_of(effect, "difference"),

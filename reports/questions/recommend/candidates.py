@@ -11,7 +11,7 @@ from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.stats import paired
 from modbench.harness.stats.effects import Effect, by_seed
 from modbench.reports import wording
-from modbench.reports.model import Estimate, Finding, Sentence, known
+from modbench.reports.model import Estimate, Finding, Sentence, known, known_text
 from modbench.reports.tables.comparisons import pair_row, settle
 from modbench.reports.tables.findings import labels_of, of_pair, of_row
 from modbench.reports.tables.load import Loaded, Row
@@ -264,7 +264,7 @@ def _value(row: Row | None, metric: str, unsure: str | None = None, *, sampled: 
         unit=row.unit,
         metric=metric,
         n=int(row.n),
-        reason=row.reason if isinstance(row.reason, str) else None,
+        reason=known_text(row.reason),
         sampled=sampled,
         unsure=unsure,
     )
