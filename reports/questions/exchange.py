@@ -30,7 +30,8 @@ from modbench.reports.tables import pair_verdicts
 from modbench.reports.tables.cell import Trouble, columns_of, listed_reasons
 from modbench.reports.tables.findings import between
 from modbench.reports.tables.load import Loaded
-from modbench.reports.tables.losses import NATS, PER_TOKEN, in_flops, lengths, unit_of
+from modbench.reports.tables.losses import NATS, in_flops, lengths, unit_of
+from modbench.reports.tables.outcomes import PER_TOKEN
 from modbench.reports.wording import name, short
 from modbench.reports.writers.data import frame
 

@@ -32,7 +32,8 @@ from modbench.reports.questions.results import TABLES
 from modbench.reports.tables import losses
 from modbench.reports.tables.cell import columns_of, listed_reasons
 from modbench.reports.tables.load import Loaded
-from modbench.reports.tables.losses import PER_TOKEN, in_flops, seeds_in_words
+from modbench.reports.tables.losses import in_flops, seeds_in_words
+from modbench.reports.tables.outcomes import CAUSAL_LOSS, PER_TOKEN
 from modbench.reports.wording import name
 from modbench.reports.writers.data import frame
 
@@ -269,7 +270,7 @@ def sentences(loaded: Loaded) -> Iterator[Sentence]:
     made, explored = curves(loaded), loaded.suite.confirms
     for curve in made if loaded.suite.trend is None else ():  # what is followed stands for all budgets
         dense = dense_beside(loaded, curve, made)
-        if curve.metric == PER_TOKEN[0] and dense is not None and curve.variant != dense.variant:
+        if curve.metric == CAUSAL_LOSS and dense is not None and curve.variant != dense.variant:
             yield _sentence(loaded, curve, dense, explored=explored)
 
 
@@ -369,7 +370,7 @@ def _loss(loaded: Loaded, curve: Curve, dense: Curve) -> Finding:
     effect = by_seed(curve.best.losses, dense.best.losses)
     made = Estimate(effect.value, effect.low, effect.high, "difference", base).scaled(factor)
     ahead = {each.arm for each in loaded.labelled.get(Label.NOT_AUTOREGRESSIVE, [])}
-    future = curve.metric != PER_TOKEN[0] and case.arm in ahead
+    future = curve.metric != CAUSAL_LOSS and case.arm in ahead
     return Finding(case, dense.best.case, value=value, typical=made, labels=(Label.NOT_AUTOREGRESSIVE,) * future)
 
 
@@ -391,7 +392,7 @@ def _measured(loaded: Loaded, metric: str, length: int, case: Case, base: Case) 
 def _below(loaded: Loaded, rows: Sequence[Curve], confirmed: Sequence[Value]) -> Sentence:
     """Say what the rows are, and where the other sizes stand."""
     routed = (
-        "routed causally" if all(curve.metric == PER_TOKEN[0] for curve in rows) else "routed causally where possible"
+        "routed causally" if all(curve.metric == CAUSAL_LOSS for curve in rows) else "routed causally where possible"
     )
     seeds: Value = seeds_in_words(loaded)
     if loaded.suite.confirms:
@@ -430,7 +431,7 @@ def _shown(row: Mapping[Any, Any], variant: str) -> Sequence[Value]:
     return (
         variant,
         in_flops(row["budget"]),
-        "routed causally" if row["metric"] == "loss/val_causal" else "as trained",
+        "routed causally" if row["metric"] == CAUSAL_LOSS else "as trained",
         row["best_size"],
         Estimate(row["best_params"], unit="param"),
         Estimate.of(row["best_forward_share"], kind="ratio"),

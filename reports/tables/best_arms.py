@@ -13,7 +13,7 @@ from modbench.harness.registry import catalogue
 from modbench.harness.registry.user_routers import is_spec
 from modbench.reports.model import Estimate, Listed, Sentence
 from modbench.reports.tables.load import Loaded, Row
-from modbench.reports.tables.losses import PER_TOKEN
+from modbench.reports.tables.outcomes import PER_TOKEN
 from modbench.reports.wording import model_name
 
 MOD, MODE = ("mod",), ("mode_staged", "mode_integrated")

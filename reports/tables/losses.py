@@ -13,8 +13,6 @@ from modbench.reports.writers.number_format import plain
 BITS, NATS = "bits/byte", "nats/token"
 # Seeds without which losses support no claim.
 LEAST_SEEDS = 3
-# Losses in nats per token, the causal one first.
-PER_TOKEN = ("loss/val_causal", "loss/val")
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,9 @@ def refuse_apart(plan: Plan, baseline: str) -> None:
 NEW_TOKENS = "new_tokens"
 # The loss whose routers decided without later tokens.
 CAUSAL_LOSS = "loss/val_causal"
+# Losses in nats per token, the one comparable with dense first; and all held-out losses.
+PER_TOKEN = (CAUSAL_LOSS, "loss/val")
+HELD_OUT = (*PER_TOKEN, "bpb/val")
 # Where a number was measured, what it is, its launch or seed, and its samples.
 Number: TypeAlias = tuple[str, str, int, tuple[float, ...]]
 # Without these nobody can tell whether two arms are one.

@@ -25,11 +25,9 @@ from modbench.harness.stats.verdicts import Disturbed, Estimates
 from modbench.reports.model import Estimate, Sentence
 from modbench.reports.tables import provenance
 from modbench.reports.tables.cell import joined_reasons
-from modbench.reports.tables.outcomes import Tables
+from modbench.reports.tables.outcomes import HELD_OUT, Tables
 from modbench.reports.writers.number_format import plain, ratio
 
-# Losses of which a number of seeds is advised; confirmation looks several times, and advises its own.
-HELD_OUT = ("loss/val", "loss/val_causal", "bpb/val")
 WORDS = {"better": "better", "worse": "worse", "equivalent": "equal within the margin", "different": "not the same"}
 
 
@@ -76,6 +74,7 @@ def judge(rows: Sequence[dict[str, Any]], margin: float, *, claims: bool) -> Non
                 row["reason"] = joined_reasons([row["reason"], Reason("disturbed", share=disturbed.share)])
         elif evidence.better is not None:
             row["verdict"] = verdicts.difference_verdict(evidence.effect, evidence.better, row["p_adjusted"])
+            # Confirmation looks several times, and advises its own number of seeds.
             if row["verdict"] == "inconclusive" and row["metric"] in HELD_OUT:
                 among = _among(estimates, sizes[evidence.family])
                 row["needed"] = None if among else sample_size.to_decide(evidence.effect, 0.0)

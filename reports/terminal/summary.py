@@ -21,6 +21,7 @@ from modbench.reports.questions.first_screen import place_shown
 from modbench.reports.questions.machine import machine_check, warnings
 from modbench.reports.tables import best_arms, unit_files
 from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.outcomes import HELD_OUT
 from modbench.reports.tables.solved import decidable_in_words
 from modbench.reports.terminal import audit as audit_text
 from modbench.reports.wording import name
@@ -28,8 +29,6 @@ from modbench.reports.writers import data, text
 from modbench.reports.writers.number_format import grid_point, percent, plain
 from modbench.reports.writers.text import joined, wrapped
 
-# Shown in a table of their own, in one unit.
-LOSSES = ("loss/val", "loss/val_causal", "bpb/val")
 # Failed cases and skipped models that are named, and reasons where what repeats is counted.
 MOST_FAILED, MOST_REASONS = 24, 4
 # Sentences of the answer that stand behind each other; of more each begins a line.
@@ -254,7 +253,7 @@ def _others(loaded: Loaded, width: int, swept: InPlace | None, *, every: bool) -
     if not loaded.lengths:
         return
     length = loaded.lengths[-1]
-    shown = {*(metric for metric, _ in results.TABLES), "flops/train_step", *LOSSES}
+    shown = {*(metric for metric, _ in results.TABLES), "flops/train_step", *HELD_OUT}
     known = loaded.tables.metrics
     shown |= swept.metrics if swept else set()
     left = [metric for metric in loaded.suite.metrics if metric not in shown and not known[metric].task]

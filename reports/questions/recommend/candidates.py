@@ -16,6 +16,7 @@ from modbench.reports.tables.comparisons import pair_row, settle
 from modbench.reports.tables.findings import labels_of, of_pair, of_row
 from modbench.reports.tables.load import Loaded, Row
 from modbench.reports.tables.losses import BITS, NATS, beside, mixed, unit_of
+from modbench.reports.tables.outcomes import HELD_OUT
 from modbench.reports.tables.pair_verdicts import SMOKE, UNCHECKED
 from modbench.reports.tables.rerun_command import suite_of
 
@@ -70,8 +71,6 @@ IN_WORDS = {key.partition("/")[2]: workload for key, workload in wording.WORKLOA
 # The objective, limit and axis of this name; the word alone would read as the pass.
 SIZE = "memory"
 MEMORY, KV_CACHE = "memory/peak_allocated", "memory/kv_cache"
-# The loss whose routers decided without later tokens comes first; bits per byte where no loss in nats was asked for.
-LOSSES = ("loss/val_causal", "loss/val", "bpb/val")
 FEWEST_SEEDS = 3
 NOT_MEASURED, CONTAMINATED = "not measured", "contaminated"
 
@@ -186,7 +185,7 @@ def choice(
             f"the run did not measure --workload {chosen}; it timed: {timed}. Run the suite with {WORKLOADS[chosen]} in its "
             "metrics."
         )
-    keys = (WORKLOADS[chosen],) if chosen else (MEMORY, KV_CACHE, "flops/forward", "flops/train_step", *LOSSES)
+    keys = (WORKLOADS[chosen],) if chosen else (MEMORY, KV_CACHE, "flops/forward", "flops/train_step", *HELD_OUT)
     found = [each for each in comparisons if any(key in each.metrics for key in keys)]
     grid = loaded.suite.grid
     suite = suite_of(loaded.run)
@@ -220,7 +219,7 @@ def _made(loaded: Loaded, workload: str, comparison: Comparison) -> Choice:
         for each in loaded.plan.comparisons
         if not each.arms[0].task and each.place.seq_len == length
         for key in each.metrics
-        if key in LOSSES
+        if key in HELD_OUT
         for case in each.arms
     }
     unsure = _unsure(loaded)
@@ -286,7 +285,7 @@ def _loss(
 ) -> tuple[Value, Case | None, bool]:
     """Return an arm's loss, the case that was trained, and whether routing saw later tokens."""
     found = Value(None, metric="loss/val", reason=NOT_MEASURED)
-    for key in ("bpb/val",) if mixed(loaded) else LOSSES:
+    for key in ("bpb/val",) if mixed(loaded) else HELD_OUT:
         where = trained.get((case.arm, key))
         row = rows.get((where.id, key)) if where is not None else None
         if row is None:
