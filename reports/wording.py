@@ -165,6 +165,9 @@ TIMED = {
 }
 # All of which an answer speaks.
 WORKLOADS = TIMED | {"latency/request": "request"}
+# Bytes, and all that is counted or allocated, so that it has no interval.
+BYTES = {"memory/peak_allocated": "peak memory", "memory/kv_cache": "KV cache"}
+EXACT = {"flops/forward": "forward FLOPs"} | BYTES
 # Workloads of generation, and the words of serving for them: time to first token, time per output token.
 SERVING = {"latency/prefill": "prefill (TTFT)", "latency/decode": "decode step (TPOT)", "latency/request": "request"}
 # What a rung of the dense ladder has in common with its target.

@@ -34,7 +34,7 @@ from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.outcomes import CAUSAL_LOSS, Tables
 from modbench.reports.tables.pair_verdicts import Evidence
-from modbench.reports.wording import WORKLOADS, name
+from modbench.reports.wording import BYTES, WORKLOADS, name
 
 # Fields of a configuration that say how tokens are mixed.
 MIXER = ("mixer", "window", "kernel_size")
@@ -43,8 +43,7 @@ SHOWN: dict[str, str] = {
     "flops/forward": "FLOPs, forward",
     "flops/train_step": "FLOPs, train step",
     **WORKLOADS,
-    "memory/peak_allocated": "peak memory",
-    "memory/kv_cache": "KV cache",
+    **BYTES,
     "loss/val_causal": "loss, causal",
     "loss/val": "loss",
 }

@@ -36,7 +36,7 @@ from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.tables.pair_verdicts import Evidence
-from modbench.reports.wording import WORKLOADS, arm_named, name
+from modbench.reports.wording import BYTES, WORKLOADS, arm_named, name
 
 NOT_INTERLEAVED = "not interleaved: measured in different processes"
 
@@ -110,13 +110,9 @@ def _between(case: Effect, baseline: Effect) -> Effect:
 
 
 # Shown where no metric is named: the others are in the JSON.
-SHOWN = (*WORKLOADS, "memory/peak_allocated", "memory/kv_cache", "bpb/val")
+SHOWN = (*WORKLOADS, *BYTES, "bpb/val")
 # How metrics are called in headings; the others by their keys.
-TITLES = WORKLOADS | {
-    "memory/peak_allocated": "peak memory",
-    "memory/kv_cache": "KV cache",
-    "bpb/val": "bits/byte",
-}
+TITLES = WORKLOADS | BYTES | {"bpb/val": "bits/byte"}
 BASELINE = "baseline"
 
 

@@ -339,7 +339,7 @@ def _table(loaded: Loaded, rows: Sequence[Curve]) -> Table:
         columns.append(("confirmed", confirmed))
     columns.append(("parameters", [Estimate(curve.best.params, unit="param") for curve in rows]))
     lengths = loaded.lengths_shown
-    for metric, title in TABLES:
+    for metric, title in TABLES.items():
         if metric in loaded.suite.metrics:
             for length in lengths:
                 words = "{title}" + ", T = {T}" * (len(lengths) > 1)

@@ -26,12 +26,9 @@ from modbench.reports.tables.cell import columns_of, listed_reasons
 from modbench.reports.tables.findings import by_length
 from modbench.reports.tables.load import Loaded, rung_beside
 from modbench.reports.tables.losses import Loss
-from modbench.reports.wording import DECIDED, WORKLOADS, name, short
+from modbench.reports.wording import DECIDED, EXACT, WORKLOADS, name, short
 from modbench.reports.writers.data import frame
 
-# What is counted or allocated, so that it has no interval.
-FLOPS, MEMORY = ("forward FLOPs", "flops/forward"), ("peak memory", "memory/peak_allocated")
-EXACT = (FLOPS, MEMORY, ("KV cache", "memory/kv_cache"))
 # Of a loss, as a share of dense's: where the interval lies within it, neither model is taken for its loss.
 LOSS_MARGIN = ConfirmPlan().margin
 NOT_MEASURED = "not measured at this length"
@@ -172,7 +169,7 @@ def of(loaded: Loaded) -> Map | None:
         arms,
         sorted({*loaded.lengths, *losses.lengths(loaded)}),
         [Quantity(title.removesuffix(" pass"), metric) for metric, title in WORKLOADS.items() if metric in asked],
-        [Quantity(title, metric) for title, metric in EXACT if metric in asked],
+        [Quantity(title, metric) for metric, title in EXACT.items() if metric in asked],
         Quantity(f"loss, {loss.unit}", loss.metric, loss),
     )
 

@@ -14,21 +14,20 @@ from modbench.reports.questions import win_rate
 from modbench.reports.tables import losses
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import MOST_LENGTHS, Loaded, subsample_evenly
-from modbench.reports.wording import SERVING, WORKLOADS
+from modbench.reports.wording import EXACT, SERVING, WORKLOADS
 
 # Metrics of the tables, with their titles, in the order in which they are printed.
-TABLES = (
-    *(WORKLOADS | SERVING).items(),
-    ("ttft", "TTFT, read by the host"),
-    ("tpot", "TPOT, read by the host"),
-    ("tokens_per_s/prefill", "prefill"),
-    ("tokens_per_s/decode", "decode"),
-    ("tokens_per_s", "greedy decode"),
-    ("tokens_per_s/request", "new tokens of requests"),
-    ("flops/forward", "forward FLOPs"),
-    ("memory/peak_allocated", "peak memory"),
-    ("memory/kv_cache", "KV cache"),
-)
+TABLES = {
+    **WORKLOADS,
+    **SERVING,
+    "ttft": "TTFT, read by the host",
+    "tpot": "TPOT, read by the host",
+    "tokens_per_s/prefill": "prefill",
+    "tokens_per_s/decode": "decode",
+    "tokens_per_s": "greedy decode",
+    "tokens_per_s/request": "new tokens of requests",
+    **EXACT,
+}
 # Times whose tables stand without `-v`.
 TIMES = frozenset({*WORKLOADS, "ttft", "tpot"})
 # Settings of one metric that get a table of their own at most.
@@ -43,8 +42,8 @@ def tables(loaded: Loaded, metrics: Collection[str] | None = None, settings: int
     if loaded.sizes_differ or not loaded.arms:
         return []
     known = loaded.tables.metrics  # some are additions, which a copy may lack
-    wanted = [(metric, title) for metric, title in TABLES if metric in known and (metrics is None or metric in metrics)]
-    return [made for metric, title in wanted for made in _of_metric(loaded, metric, title, settings)]
+    wanted = [metric for metric in TABLES if metric in known and (metrics is None or metric in metrics)]
+    return [made for metric in wanted for made in _of_metric(loaded, metric, settings)]
 
 
 def with_losses(loaded: Loaded, settings: int = MOST_SETTINGS) -> list[Table]:
@@ -53,7 +52,7 @@ def with_losses(loaded: Loaded, settings: int = MOST_SETTINGS) -> list[Table]:
     return [*tables(loaded, settings=settings), *([] if loss is None else [loss])]
 
 
-def _of_metric(loaded: Loaded, metric: str, title: str, settings: int) -> Iterator[Table]:
+def _of_metric(loaded: Loaded, metric: str, settings: int) -> Iterator[Table]:
     places = [each.place for each in loaded.plan.comparisons if metric in each.metrics]
     places = list(dict.fromkeys(places))
     generated = loaded.tables.metrics[metric].workload in GENERATION
@@ -80,7 +79,7 @@ def _of_metric(loaded: Loaded, metric: str, title: str, settings: int) -> Iterat
             shared.insert(0, Sentence(held, T=first.seq_len, B=first.batch_size))
         titles = (Sentence(words, length=PlaceAmong(at), T=at.seq_len, B=at.batch_size) for at in shown)
         yield Table(
-            title,
+            TABLES[metric],
             ("", *titles),
             _with_best(loaded, metric, rows),
             at=Listed(shared),

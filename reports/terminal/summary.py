@@ -253,7 +253,7 @@ def _others(loaded: Loaded, width: int, swept: InPlace | None, *, every: bool) -
     if not loaded.lengths:
         return
     length = loaded.lengths[-1]
-    shown = {*(metric for metric, _ in results.TABLES), "flops/train_step", *HELD_OUT}
+    shown = {*results.TABLES, "flops/train_step", *HELD_OUT}
     known = loaded.tables.metrics
     shown |= swept.metrics if swept else set()
     left = [metric for metric in loaded.suite.metrics if metric not in shown and not known[metric].task]
