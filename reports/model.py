@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Self, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Literal, Protocol, Self, TypeAlias, TypeGuard
 
 from modbench.harness.core.labels import LOOKED_AHEAD, Label
 from modbench.harness.domain.case import Case, Place
@@ -45,6 +45,22 @@ Kind: TypeAlias = Literal[
 ]
 
 
+class Interval(Protocol):
+    """A number with an interval: an effect, an estimate, the result of a fit."""
+
+    @property
+    def value(self) -> float | None:
+        """The number; None where it is not known."""
+
+    @property
+    def low(self) -> float | None:
+        """Lower end; None where there is none."""
+
+    @property
+    def high(self) -> float | None:
+        """Upper end."""
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A number, and its interval if it has one.
@@ -73,6 +89,11 @@ class Estimate:
     ) -> Estimate:
         """Return an estimate from cells of a table, which hold NaN or `pd.NA` where there is no number."""
         return cls(known(value), known(low), known(high), kind, unit)
+
+    @classmethod
+    def of_interval(cls, found: Interval, kind: Kind = "quantity", unit: str = "", n: int | None = None) -> Estimate:
+        """Return an estimate from an effect, or whatever else has a value and an interval."""
+        return cls(found.value, found.low, found.high, kind, unit, n)
 
     @property
     def closed(self) -> bool:

@@ -219,9 +219,8 @@ def _plane(loaded: Loaded, chosen: Choice, weighed: Sequence[Weighed], what: str
 
 
 def _point(loaded: Loaded, each: Weighed, baseline: Candidate, what: str) -> Point:
-    time = each.candidate.time
     other = Estimate(each.candidate.memory.value, unit="B") if what == SIZE else _rise(loaded, each.candidate, baseline)
-    return Point(each, Estimate(time.value, time.low, time.high, unit="s"), other)
+    return Point(each, each.candidate.time, other)
 
 
 def _rise(loaded: Loaded, each: Candidate, baseline: Candidate) -> Estimate:
@@ -230,7 +229,7 @@ def _rise(loaded: Loaded, each: Candidate, baseline: Candidate) -> Estimate:
     if found is None or found.typical.value is None:
         rise = (each.loss.value or 0.0) - (baseline.loss.value or 0.0)
         return Estimate(rise, kind="difference", unit="nat")
-    return Estimate(found.typical.value, found.typical.low, found.typical.high, "difference", "nat")
+    return found.typical
 
 
 def _whiskers(point: Point) -> list[tuple[float, float, float, float]]:

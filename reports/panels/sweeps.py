@@ -304,9 +304,9 @@ def _draw_trend(axis: Axes, answer: trend.Answer, fitted: Trend, marks: Marks) -
             axis.plot([flops, flops], [found.low, found.high], color=style.color, linewidth=1.6)
         (dot,) = axis.plot([flops], [found.value], style.marker, markersize=7, color=style.color)
         dot.set(markeredgecolor=INK, markeredgewidth=0.6)
-        said = Estimate(found.value, found.low, found.high, "difference", "nat")
-        words = Sentence("{arm} at {budget}: {said} nats", arm=answer.name, budget=in_flops(flops), said=said)
-        marks.name(dot, Mark(plain(words), answer.arm.arm))
+        words = "{arm} at {budget}: {said} nats"
+        said = Sentence(words, arm=answer.name, budget=in_flops(flops), said=trend.nats(found))
+        marks.name(dot, Mark(plain(said), answer.arm.arm))
     if ahead is not None and ahead.low is not None and ahead.high is not None and answer.plan.forecast is not None:
         axis.plot([answer.plan.forecast] * 2, [ahead.low, ahead.high], color=style.color, linewidth=1.0, linestyle=":")
         axis.plot(

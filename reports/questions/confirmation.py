@@ -407,7 +407,7 @@ def _difference(answer: Answer, compared: Compared, found: Finding) -> Sentence:
         + f" ({seeds})",
         difference=found.typical,
         share=share,
-        speedup=Estimate(speedup.value, speedup.low, speedup.high, "ratio") if speedup else None,
+        speedup=Estimate.of_interval(speedup, "ratio") if speedup else None,
         one=one,
         two=other,
     )

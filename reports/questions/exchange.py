@@ -94,8 +94,7 @@ class Price:
     @property
     def speedup(self) -> Estimate:
         """The effective speed-up, or the bound that is known of it."""
-        found = self.rate
-        return Estimate(found.value, found.low, found.high, "ratio", n=found.seeds)
+        return Estimate.of_interval(self.rate, "ratio", n=self.rate.seeds)
 
     @property
     def currency(self) -> str:

@@ -363,12 +363,12 @@ def _confirmed(loaded: Loaded, curve: Curve) -> Value:
 def _loss(loaded: Loaded, curve: Curve, dense: Curve) -> Finding:
     """Return a loss and its difference to the anchor's, seed by seed."""
     unit, factor = losses.unit_of(loaded)
-    base, case = "bit/B" if unit == losses.BITS else "nat", curve.best.case
+    base, case = losses.base_of(unit), curve.best.case
     value = Estimate(curve.best.mean * factor, unit=base)
     if curve is dense:
         return Finding(case, value=value)
     effect = by_seed(curve.best.losses, dense.best.losses)
-    made = Estimate(effect.value, effect.low, effect.high, "difference", base).scaled(factor)
+    made = Estimate.of_interval(effect, "difference", base).scaled(factor)
     ahead = {each.arm for each in loaded.labelled.get(Label.NOT_AUTOREGRESSIVE, [])}
     future = curve.metric != CAUSAL_LOSS and case.arm in ahead
     return Finding(case, dense.best.case, value=value, typical=made, labels=(Label.NOT_AUTOREGRESSIVE,) * future)

@@ -93,8 +93,7 @@ class Arm:
 
 def over_seeds(values: Sequence[float], kind: Kind = "quantity", unit: str = "") -> Estimate:
     """Return the mean of one value per seed, with a t-interval from three seeds on."""
-    effect = effects.over_launches(values)
-    return Estimate(effect.value, effect.low, effect.high, kind, unit, n=len(values))
+    return Estimate.of_interval(effects.over_launches(values), kind, unit, n=len(values))
 
 
 # --- which arms are shown

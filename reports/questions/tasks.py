@@ -188,7 +188,7 @@ def _accuracy(case: Case, effect: effects.Effect, cell: Cell, answers: list[Task
             depths.setdefault(kind, []).append(depth)
     return Accuracy(
         case=case,
-        value=Estimate(effect.value, effect.low, effect.high, "share", n=len(answers)),
+        value=Estimate.of_interval(effect, "share", n=len(answers)),
         questions=Estimate(None, *effects.share_interval(round(effect.value * n), n), "share", n=n),
         n=n,
         as_trained=fmean(trained) if trained else None,

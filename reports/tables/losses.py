@@ -34,7 +34,12 @@ class Loss:
     @property
     def base(self) -> str:
         """The base unit that it is shown in (`harness/core/units.py`)."""
-        return "bit/B" if self.unit == BITS else "nat"
+        return base_of(self.unit)
+
+
+def base_of(unit: str) -> str:
+    """Return the base unit of a unit in which losses are shown."""
+    return "bit/B" if unit == BITS else "nat"
 
 
 def shown(loaded: Loaded) -> list[Loss]:
