@@ -31,6 +31,7 @@ from modbench.reports.tables.load import load as read
 from modbench.reports.terminal import summary
 from modbench.reports.wording import DECIDED, TIMED, cut, name, short
 from modbench.reports.writers import text
+from modbench.reports.writers.data import frame
 from modbench.reports.writers.html import inline
 from modbench.reports.writers.number_format import grid_point, number, plain
 
@@ -177,7 +178,7 @@ class Results:
         `value` is what the metric is computed from (for times `wall_s`, per call). Samples of one `block` of a launch lie beside
         each other in time; nothing is left out, so that samples that were disturbed are in it too.
         """
-        frames = [frame for record in self.run.records for frame in _samples(record)]
+        frames = [each for record in self.run.records for each in _samples(record)]
         if not frames:
             return pd.DataFrame(columns=list(SAMPLES))
         made = pd.concat(frames, ignore_index=True)
@@ -191,7 +192,7 @@ class Results:
         in nats per token.
         """
         rows = [row for record in self.run.records for outcome in record.outcomes for row in _losses(record, outcome)]
-        return pd.DataFrame(rows, columns=list(LOSSES)).astype({"step": "Int64", "tokens": "Int64"})
+        return frame(rows, LOSSES, whole=("step", "tokens"))
 
     def __repr__(self) -> str:
         plan = self.run.plan

@@ -10,6 +10,7 @@ from modbench.harness.results.components import Component, Components, kept
 from modbench.reports.model import Block, Code, Estimate, Note, Sentence, Table, Value
 from modbench.reports.panel import Panel
 from modbench.reports.tables.load import Loaded
+from modbench.reports.writers.data import frame
 
 COLUMNS = (
     *("source", "name", "group", "rounds", "iterations", "min_s", "q1_s", "median_s", "q3_s", "mean_s"),
@@ -41,7 +42,7 @@ def table(loaded: Loaded) -> pd.DataFrame:
         for file in kept(loaded.path)
         for each in file.components
     ]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return frame(rows, COLUMNS)
 
 
 def _rate(amount: float | None, seconds: float) -> float | None:

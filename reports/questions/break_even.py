@@ -269,9 +269,8 @@ def table(loaded: Loaded) -> pd.DataFrame:
     would be no claim. Held fixed is the other of `seq_len` and `batch_size`.
     """
     rows = (_row(line, estimand) for line in lines(loaded) for estimand in _ESTIMANDS)
-    numbers = dict.fromkeys(("capacity", "value", "ci_low", "ci_high", "ci_level"), "float64")
-    whole = dict.fromkeys(("seq_len", "batch_size", "launches", "measure_next"), "Int64")
-    return frame(rows, COLUMNS).astype(numbers | whole)
+    numbers = ("capacity", "value", "ci_low", "ci_high", "ci_level")
+    return frame(rows, COLUMNS, numbers=numbers, whole=("seq_len", "batch_size", "launches", "measure_next"))
 
 
 def _row(line: Line, estimand: str) -> dict[str, object]:

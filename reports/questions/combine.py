@@ -35,6 +35,7 @@ from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.outcomes import CAUSAL_LOSS, Tables
 from modbench.reports.tables.pair_verdicts import Evidence
 from modbench.reports.wording import BYTES, WORKLOADS, name
+from modbench.reports.writers.data import frame
 
 # Fields of a configuration that say how tokens are mixed.
 MIXER = ("mixer", "window", "kernel_size")
@@ -275,12 +276,8 @@ def table(loaded: Loaded) -> pd.DataFrame:
 
     `value` is the ratio of ratios, or of a loss the difference of differences (`quantity`); `expected` the product or the sum.
     """
-    frame = pd.DataFrame([_row(each) for each in combined(loaded)], columns=list(COLUMNS))
-    numbers = [
-        column for column in COLUMNS if column in {"capacity", "expected", "value", "ci_level"} or "ci_" in column
-    ]
-    numbers += ["skips", "mixes", "both"]
-    return frame.astype(dict.fromkeys(numbers, "float64") | dict.fromkeys(("seq_len", "batch_size", "n"), "Int64"))
+    numbers = {"capacity", "skips", "mixes", "both", "expected", "value", *(each for each in COLUMNS if "ci_" in each)}
+    return frame(map(_row, combined(loaded)), COLUMNS, numbers=numbers, whole=("seq_len", "batch_size", "n"))
 
 
 def _row(each: Combined) -> dict[str, Any]:

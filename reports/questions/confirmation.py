@@ -219,8 +219,7 @@ def _explored(loaded: Loaded, place: Place | None) -> Iterator[tuple[UnitOfWork,
 
 def table(loaded: Loaded) -> pd.DataFrame:
     """Return `confirm.csv`: one row per confirmation and arm that the best was compared with."""
-    rows = [row for answer in answers(loaded) for row in _rows(answer)]
-    return frame(rows, COLUMNS)
+    return frame((row for answer in answers(loaded) for row in _rows(answer)), COLUMNS)
 
 
 def _rows(answer: Answer) -> list[dict[str, object]]:

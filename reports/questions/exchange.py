@@ -372,7 +372,7 @@ def _illustrated(made: Rate) -> Rate:
 def table(loaded: Loaded, made: Sequence[Exchange] | None = None) -> pd.DataFrame:
     """Return `exchange.csv`: one row per arm, budget, number format and currency; empty without losses or a dense ladder."""
     rows = (_row(each, price) for each in (exchanges(loaded) if made is None else made) for price in each.prices)
-    return frame(rows, COLUMNS).astype({"seeds": "Int64", "launches": "Int64"})
+    return frame(rows, COLUMNS, whole=("seeds", "launches"))
 
 
 def _row(made: Exchange, price: Price) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def table(loaded: Loaded) -> pd.DataFrame:
     """Return `requests.csv`: a row for each request of each arm, in s."""
     columns = ("case_id", "arm", "seq_len", "new_tokens", "batch_size", *_NUMBERS, "reason")
     rows = ({name: getattr(each, name) for name in columns} for each in requests(loaded))
-    return frame(rows, columns).astype(dict.fromkeys(_NUMBERS, "float64"))
+    return frame(rows, columns, numbers=_NUMBERS)
 
 
 def in_short(loaded: Loaded) -> list[Sentence]:

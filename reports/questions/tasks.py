@@ -25,6 +25,7 @@ from modbench.reports.tables.comparisons import SMOKE
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.solved import Counts
+from modbench.reports.writers.data import frame
 
 COLUMNS = (
     *("task", "arm", "model", "baseline_arm", "shortcut", "solved_from", "solved", "seeds", "baseline_solved"),
@@ -206,9 +207,8 @@ def _accuracy(case: Case, effect: effects.Effect, cell: Cell, answers: list[Task
 
 def table(loaded: Loaded) -> pd.DataFrame:
     """Return `solved.csv`; empty where no task has a result."""
-    rows = [row for comparison in loaded.plan.comparisons for row in _rows(loaded, comparison)]
-    frame = pd.DataFrame(rows, columns=COLUMNS)
-    return frame.astype(dict.fromkeys(WHOLE, "Int64") | dict.fromkeys(NUMBERS, "float64"))
+    rows = (row for comparison in loaded.plan.comparisons for row in _rows(loaded, comparison))
+    return frame(rows, COLUMNS, numbers=NUMBERS, whole=WHOLE)
 
 
 def _rows(loaded: Loaded, comparison: Comparison) -> list[dict[str, Any]]:

@@ -27,6 +27,7 @@ from modbench.reports.questions.isoflop import without_size
 from modbench.reports.tables.cell import columns_of
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import in_flops
+from modbench.reports.writers.data import frame
 
 COLUMNS = (
     *("variant", "baseline_variant", "quantity", "budget", "value", "ci_low", "ci_high", "unit", "outcome", "seeds"),
@@ -191,7 +192,7 @@ def _judged(record: Record | None) -> _Judged:
 
 def table(loaded: Loaded) -> pd.DataFrame:
     """Return `trend.csv`: for each arm its difference at every budget, slope, straightness, crossing and forecast."""
-    return pd.DataFrame([row for answer in answers(loaded) for row in rows_of(answer)], columns=list(COLUMNS))
+    return frame((row for answer in answers(loaded) for row in rows_of(answer)), COLUMNS)
 
 
 def rows_of(answer: Answer) -> Iterator[dict[str, object]]:
