@@ -111,8 +111,8 @@ def ratio_figure(found: Sequence[Finding], baseline: str, margin: float) -> str:
     axis.axvspan(1 / (1 + margin), 1 + margin, color=HAIR, linewidth=0)
     axis.axvline(1, color=MUTED, linewidth=0.8)
     for y, (_, ratio, verdict) in enumerate(rows):
-        if ratio.low is not None and ratio.high is not None:
-            axis.plot([ratio.low, ratio.high], [y, y], color=_SERIES_1, linewidth=1.4)
+        if ratio.ends is not None:
+            axis.plot(ratio.ends, [y, y], color=_SERIES_1, linewidth=1.4)
         face = _SERIES_1 if verdict in DECIDED else PAPER
         axis.plot([ratios[y]], [y], "o", markersize=5, markerfacecolor=face, markeredgecolor=_SERIES_1)
         beside(axis, y, f"{number(ratio)}  {plain(Verdict(verdict))}")

@@ -115,11 +115,10 @@ def of_runs(compared: Compared, command: Sequence[str]) -> Page:
     about = [(name, Code(str(run.path)), compare.about(run)) for name, run in zip(names, compared.runs, strict=True)]
     same = compare_runs.the_same(compared.differences, len(names))
     differ = [each for each in (same, compare_runs.differences_table(compared)) if each is not None]
-    margin = Sentence("margin {margin}", margin=Estimate(compared.margin, kind="share"))
     warned = [(name, said) for name, run in zip(names, compared.runs, strict=True) for said in warnings(run)]
     return Page(
         f"{len(names)} runs side by side: {', '.join(run.path.name for run in compared.runs)}",
-        f"{', '.join(names[1:])} against {names[0]} · {plain(margin)}",
+        f"{', '.join(names[1:])} against {names[0]} · {plain(compare_axis.margin(compared.margin))}",
         shlex.join(printable.masked_command(list(command))),
         [f"{name} is incomplete" for name, run in zip(names, compared.runs, strict=True) if run.run.incomplete],
         [inline(Sentence("{name}: {said}", name=name, said=said)) for name, said in warned],
@@ -148,7 +147,7 @@ def of_axis(loaded: Loaded, table: AlongAxis, command: Sequence[str]) -> Page:
         *table.notes,
         *compare_axis.missing(table.columns, compare.MOST_REASONS),
     ]
-    notes += [machine_check(loaded)[1], compare_axis.margin(loaded)]
+    notes += [machine_check(loaded)[1], compare_axis.margin(loaded.suite.margin)]
     return Page(
         f"{loaded.path.name} by {table.axis}",
         f"against {table.over} · {compare.about(loaded)}",

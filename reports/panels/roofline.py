@@ -62,12 +62,6 @@ class Placed:
     flop_per_s: float
 
 
-def roof(loaded: Loaded, dtype: str) -> Roof | None:
-    """Return the measured roof for a number format; None where no peaks by shape were measured."""
-    table = loaded.tables.rooflines.get(dtype)
-    return None if table is None else roof_of(table)
-
-
 def roof_of(table: Peaks) -> Roof | None:
     """Return the roof in a table of peaks by shape: its fastest long product, and its largest elementwise operator."""
     products = [
@@ -124,7 +118,8 @@ def _bytes(work: Work, element: int) -> int:
 def render(loaded: Loaded) -> list[Figure]:
     """Draw one mark per arm, length and workload, larger for longer; left out where no roof was measured."""
     dtype = loaded.suite.grid.dtype[0]
-    limit = roof(loaded, dtype)
+    table = loaded.tables.rooflines.get(dtype)
+    limit = None if table is None else roof_of(table)
     if limit is None or loaded.sizes_differ:
         return []
     arms = loaded.shown
@@ -183,7 +178,7 @@ def _ends(axes: Sequence[Axes], calls: Sequence[Placed], limit: Roof) -> None:
             place.set_ticks([], minor=True)
 
 
-def _rate(value: float, _: float = 0) -> str:
+def _rate(value: float) -> str:
     return plain(_per_second(value, "FLOP"))
 
 

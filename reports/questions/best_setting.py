@@ -104,6 +104,11 @@ def answers(loaded: Loaded) -> list[Sentence]:
     return [said for case in models.values() if (said := _answer(loaded, case))]
 
 
+def model_of(case: Case) -> Case:
+    """Return a case whose name is that of its model alone."""
+    return case.with_title("").model_copy(update={"arm_parts": (), "rung": False})
+
+
 def _answer(loaded: Loaded, case: Case) -> Sentence | None:
     """Name the fastest setting of a model at each length, by workload; None where it has one setting, or no time.
 
@@ -125,7 +130,7 @@ def _answer(loaded: Loaded, case: Case) -> Sentence | None:
     if not said:
         return None
     number = max(each.settings for each in mine)
-    model = case.with_title("").model_copy(update={"arm_parts": ()})
+    model = model_of(case)
     if not any(each.told_apart for each in mine):
         words = "Of {n} settings of {model} none is told apart as the fastest."
         return Sentence(words, n=number, model=model)

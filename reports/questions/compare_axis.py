@@ -428,9 +428,9 @@ def found(loaded: Loaded, metric: Metric, cell: Cell) -> Finding:
 # --- what must be known to read them
 
 
-def margin(loaded: Loaded) -> Sentence:
-    """Return the margin within which two arms are equivalent."""
-    return Sentence("margin {margin}", margin=Estimate(loaded.suite.margin, kind="share"))
+def margin(share: float) -> Sentence:
+    """Return the margin within which two arms, or two runs, are equivalent."""
+    return Sentence("margin {margin}", margin=Estimate(share, kind="share"))
 
 
 def labels(columns: Sequence[Column], most: int = 0, *, marked: Collection[str] = ()) -> Iterator[Sentence]:

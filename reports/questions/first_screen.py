@@ -110,7 +110,7 @@ def answer(loaded: Loaded) -> list[Value]:
         return []
     anchor, subject, arms = loaded.baseline, case, [case]
     if (settings := best_setting.settings_of(loaded, case)) and best_setting.fastest(loaded, case) is None:
-        subject, arms = _model(case), [each for each in settings if each.arm != anchor.arm]
+        subject, arms = best_setting.model_of(case), [each for each in settings if each.arm != anchor.arm]
     others: list[tuple[Case, Value]] = [(anchor, described(anchor))] if anchor.arm != case.arm else []
     beside = rung_beside(loaded, case) if subject is case else None
     if beside is not None and beside[0].arm != anchor.arm:
@@ -317,14 +317,12 @@ def _listed(cases: Sequence[Case]) -> Listed:
         return Listed(cases, last=" and ")
     by_model = grouped((case.model, case) for case in cases)
     named: list[Value] = [
-        each[0] if len(each) == 1 else Sentence("{n} settings of {model}", n=len(each), model=_model(each[0]))
+        each[0]
+        if len(each) == 1
+        else Sentence("{n} settings of {model}", n=len(each), model=best_setting.model_of(each[0]))
         for each in by_model.values()
     ]
     return Listed(named, last=" and ")
-
-
-def _model(case: Case) -> Case:
-    return case.with_title("").model_copy(update={"arm_parts": (), "rung": False})
 
 
 def place_shown(loaded: Loaded) -> list[Value]:

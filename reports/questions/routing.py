@@ -389,9 +389,9 @@ def verdict(arms: Sequence[Arm]) -> Finding | None:
         return None
     controls = [(each.value, other.case) for other in arms[1:] if other.control and (each := overall(other))]
     best = max(controls, key=lambda each: each[0], default=None)
-    low, high = found.estimate.low, found.estimate.high
     word = None
-    if low is not None and high is not None:
+    if found.estimate.ends is not None:
+        low, high = found.estimate.ends
         if low <= 0:
             word = "wrong" if high < 0 else "undecided"
         elif best is None:

@@ -66,7 +66,7 @@ def along_axis(loaded: Loaded, table: AlongAxis, width: int, *, every: bool = Fa
     said: list[Value] = [*marks, *table.notes, *compare_axis.labels(columns, 0 if verbose else 1, marked=MARKED)]
     said += compare_axis.missing(columns, MOST_REASONS if verbose else FEW_REASONS)
     said += [f"not shown: {', '.join(left)} (-v, or --metric KEY)"] if left else []
-    parts.append(plain(compare_axis.margin(loaded)))
+    parts.append(plain(compare_axis.margin(loaded.suite.margin)))
     return _joined([*blocks, made, [*joined(parts, width), *wrapped([*said, machine_check(loaded)[1]], width)]])
 
 
