@@ -47,9 +47,7 @@ def unpaired_result(tables: Tables, case: Case, baseline: Case, metric: Metric) 
     typical, mean, apart, *_ = wall
     values = [math.exp(tables.estimate(side, metric).value) for side in (case, baseline)]
     busy = max(tables.disturbed(side, metric) for side in (case, baseline))
-    hardware = {
-        kind for side in (case, baseline) for kind in tables.cell(side.id, tables.source(metric).key).nodes.values()
-    }
+    hardware = {kind for side in (case, baseline) for kind in tables.behind(side, metric).nodes.values()}
     reasons = [NOT_INTERLEAVED, typical.reason]
     if len(hardware) > 1:
         reasons.append(f"the two ran on different hardware ({' and '.join(sorted(hardware))}): no verdict")

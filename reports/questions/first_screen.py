@@ -258,8 +258,7 @@ def _question(loaded: Loaded) -> Value:
         if len(others) == 1:
             return Sentence("How fast is {arm}", arm=others[0])
         return Sentence("How do {arms} compare", arms=_listed(others))
-    metrics = [loaded.tables.metrics[key] for key in loaded.suite.metrics]
-    timed = {metric.workload for metric in metrics if loaded.tables.made_in(metric).times}
+    metrics, timed = loaded.metrics, loaded.timed
     if timed:
         return f"Does skipping tokens pay{WHERE.get(frozenset(timed), ' in generation' if timed <= GENERATION else '')}"
     if metrics and all(metric.task for metric in metrics):

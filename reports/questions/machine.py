@@ -174,7 +174,7 @@ def _busy(loaded: Loaded) -> Iterator[str]:
     busy = [row for row in timed if Label.CONTAMINATED in of_cell(row.labels)]
     if not busy:
         return
-    cells = [tables.cell(row.case_id, tables.source(tables.metrics[row.metric]).key) for row in busy]
+    cells = [tables.behind(loaded.cases_by_id[row.case_id], tables.metrics[row.metric]) for row in busy]
     causes = contamination.counted(
         mark
         for cell in cells

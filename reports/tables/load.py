@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 import pandas as pd
 
 from modbench.harness.core.contracts import GENERATION
+from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.grouped import grouped
 from modbench.harness.domain.case import Case, Place, Rung, UnitOfWork
@@ -122,11 +123,19 @@ class Loaded:
         return train is not None and train.steps == 0
 
     @property
+    def metrics(self) -> list[Metric]:
+        """The metrics that the suite asks for."""
+        return [self.tables.metrics[key] for key in self.suite.metrics]
+
+    @property
+    def timed(self) -> set[str]:
+        """The workloads that it asks to time."""
+        return {metric.workload for metric in self.metrics if self.tables.made_in(metric).times}
+
+    @property
     def generates_only(self) -> bool:
         """Whether the only workloads that it timed are those of generation."""
-        metrics = [self.tables.metrics[key] for key in self.suite.metrics]
-        timed = {metric.workload for metric in metrics if self.tables.made_in(metric).times}
-        return bool(timed) and timed <= GENERATION
+        return bool(self.timed) and self.timed <= GENERATION
 
     @property
     def failed(self) -> pd.DataFrame:
@@ -231,11 +240,10 @@ class Loaded:
 
         None too where stored weights were to be evaluated, and no model has any.
         """
-        metrics = [self.tables.metrics[key] for key in self.suite.metrics]
         measured = (
             set(self.cases[self.cases.status == "ok"].metric) if self.evaluates_only else set(self.tables.metrics)
         )
-        metrics = [metric for metric in metrics if metric.key in measured]
+        metrics = [metric for metric in self.metrics if metric.key in measured]
         return next((m.key for m in metrics if self.tables.made_in(m).samples == "seeds" and not m.task), None)
 
     @property

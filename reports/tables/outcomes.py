@@ -195,6 +195,10 @@ class Tables:
         """Return the cell, empty if nothing was measured."""
         return self.cells.setdefault((case_id, metric), Cell())
 
+    def behind(self, case: Case, metric: Metric) -> Cell:
+        """Return the cell that a case's number comes from: of a rate that of the time that it is derived from."""
+        return self.cell(case.id, self.source(metric).key)
+
     def training_notes(self, case_id: str) -> TrainNotes | None:
         """Return the notes of the first seed's run on a corpus, stored with one of its metrics; None if it was not trained."""
         cells = (self.cells.get((case_id, key), Cell()) for key in self.metrics)
@@ -274,7 +278,7 @@ class Tables:
             for _, outcome in self.cell(case.id, key).outcomes:
                 if outcome.kind == "flops_mismatch":
                     return Trouble("failed", f"{outcome.kind}: {outcome.reason}", outcome.kind)
-        cell = self.cell(case.id, self.source(metric).key)
+        cell = self.behind(case, metric)
         found = cell.trouble()
         if found is None and (drift := self.drift(case, metric)) is not None:
             return Trouble("failed", f"not_steady: {drift}", "not_steady")
@@ -288,10 +292,10 @@ class Tables:
     @once
     def drift(self, case: Case, metric: Metric) -> str | None:
         """Return how the arm drifted relative to its anchor, over all launches; None if it did not, or is no timing."""
-        source, anchor = self.source(metric), self.anchor(case, metric)
+        anchor = self.anchor(case, metric)
         if not self.made_in(metric).times or case == anchor:
             return None
-        mine, theirs = (self.cell(side.id, source.key).good() for side in (case, anchor))
+        mine, theirs = (self.behind(side, metric).good() for side in (case, anchor))
         launches = [
             list(block_effects.differences(outcome.samples, theirs[number].samples).values())
             for number, outcome in mine.items()
@@ -301,11 +305,11 @@ class Tables:
 
     def partly(self, case: Case, metric: Metric) -> str | None:
         """Return how many launches of an incomplete run a time is from, or None: it has all that were planned, or no value."""
-        return self.cell(case.id, self.source(metric).key).partly
+        return self.behind(case, metric).partly
 
     def anchor_trouble(self, case: Case, metric: Metric) -> Trouble | None:
         """Return why the anchor has no samples, or None: without them no two arms form a pair."""
-        return self.cell(self.anchor(case, metric).id, self.source(metric).key).trouble()
+        return self.behind(self.anchor(case, metric), metric).trouble()
 
     def factor(self, case: Case, metric: Metric) -> float:
         """Return the number that a derived metric divides by seconds."""
@@ -314,7 +318,7 @@ class Tables:
     @once
     def estimate(self, case: Case, metric: Metric) -> effects.Effect:
         """Return value and interval of one cell; times and rates on the log scale. Rates come from mean times."""
-        cell = self.cell(case.id, self.source(metric).key)
+        cell = self.behind(case, metric)
         made_in = self.made_in(metric)
         if metric.source:
             means = [
@@ -340,8 +344,8 @@ class Tables:
     @once
     def doubts_about(self, case: Case, metric: Metric) -> dict[str, str]:
         """Return what is doubtful about a cell, by doubt."""
-        cell = self.cell(case.id, self.source(metric).key)
-        mine, anchors = cell.good(), self.cell(self.anchor(case, metric).id, self.source(metric).key).good()
+        cell = self.behind(case, metric)
+        mine, anchors = cell.good(), self.behind(self.anchor(case, metric), metric).good()
         # Launches that the anchor has too, or all if the anchor has none of them.
         numbers = [number for number in mine if number in anchors] or list(mine)
         evidence = Evidence(
@@ -377,7 +381,7 @@ class Tables:
 
     def disturbed(self, case: Case, metric: Metric) -> float:
         """Return the mean share of a case's blocks, over its launches, in which it was disturbed; 0 for what is no time."""
-        cell = self.cell(case.id, self.source(metric).key)
+        cell = self.behind(case, metric)
         if not self.made_in(metric).times or not cell.good():
             return 0.0
         return fmean(
@@ -395,11 +399,11 @@ class Tables:
 
     def code_versions(self, case: Case, metric: Metric) -> provenance.Versions:
         """Return the versions of the user's files that a number was made with."""
-        return self.cell(case.id, self.source(metric).key).versions
+        return self.behind(case, metric).versions
 
     def damaged(self, case: Case, metric: Metric) -> str | None:
         """Return what is wrong with a file that this number, or a check of the case, should have come from; or None."""
-        cells = (self.cell(case.id, self.source(metric).key), self.cell(case.original.id, CARRIER))
+        cells = (self.behind(case, metric), self.cell(case.original.id, CARRIER))
         return next((str(o.reason) for cell in cells for _, o in cell.outcomes if o.kind == "damaged"), None)
 
     def row_labels(self, case: Case, metric: Metric) -> list[Label]:
@@ -419,13 +423,13 @@ class Tables:
         """Return why no verdict on these cases may rest on CPU time; None where it may."""
         if not self.made_in(metric).times or not all(side.place.one_thread for side in sides):
             return paired.SEVERAL_THREADS
-        cells = (self.cell(side.id, self.source(metric).key) for side in sides)
+        cells = (self.behind(side, metric) for side in sides)
         samples = ([outcome.samples for outcome in cell.good().values()] for cell in cells)
         return self.escapes(metric, *sides) or paired.unfit(samples)
 
     def log_times(self, case: Case, metric: Metric, column: str) -> list[tuple[float, float]]:
         """Return logarithms of a case's typical and of its mean time, in each launch; none where a launch lacks the column."""
-        cell = self.cell(case.id, self.source(metric).key)
+        cell = self.behind(case, metric)
         good = cell.good()
         if not all(all(outcome.samples.get(column, (0.0,))) for outcome in good.values()):
             return []

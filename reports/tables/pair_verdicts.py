@@ -225,4 +225,4 @@ def _of_code(tables: Tables, case: Case, baseline: Case, metric: Metric) -> str 
 
 def _hardware(tables: Tables, case: Case, metric: Metric) -> dict[str, str]:
     """Hardware of the nodes and GPUs that timed a case for a metric, each once; none where run.json names all there is."""
-    return tables.cell(case.id, tables.source(metric).key).nodes if tables.made_in(metric).times else {}
+    return tables.behind(case, metric).nodes if tables.made_in(metric).times else {}

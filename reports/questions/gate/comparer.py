@@ -339,9 +339,7 @@ def _trouble(tables: Tables, case: Case, metric: Metric) -> Trouble | None:
 
 def _lost(tables: Tables, case: Case, metric: Metric, trouble: Trouble | None) -> bool:
     """Whether it would have been measured but for an unsteady arm, or a unit without a record or with a damaged one."""
-    return trouble is not None and (
-        trouble.kind in UNKNOWN or bool(tables.cell(case.id, tables.source(metric).key).missing)
-    )
+    return trouble is not None and (trouble.kind in UNKNOWN or bool(tables.behind(case, metric).missing))
 
 
 def _broken(now: list[float], before: list[float]) -> tuple[str, str] | None:
