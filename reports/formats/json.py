@@ -300,8 +300,8 @@ def _arms(loaded: Loaded) -> tuple[Arm, ...]:
             model=case.short_model,
             capacity=case.config.capacity,
             rung_of=targets.get(case.arm) if case.rung else None,
-            rival=found[0].arm if (found := beside[case.arm]) else None,
-            rival_quantity=found[1].quantity if found else None,
+            rival=found.case.arm if (found := beside[case.arm]) else None,
+            rival_quantity=found.rung.quantity if found else None,
             no_rival=plan.no_rivals.get(case.arm),
         )
         for case in loaded.arms

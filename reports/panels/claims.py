@@ -52,7 +52,7 @@ def claims(loaded: Loaded) -> list[Claim]:
     pairs: list[tuple[Case, Case]] = []
     if first is not None:
         beside = rung_beside(loaded, first)
-        pairs += [(first, beside[0])] if beside is not None and beside[0].arm != anchor.arm else []
+        pairs += [(first, beside.case)] if beside is not None and beside.case.arm != anchor.arm else []
         pairs.append((first, anchor))
     others = [case for case in contenders(loaded) if first is None or case.arm != first.arm]
     pairs += [(case, anchor) for case in others[:MOST_ARMS]]

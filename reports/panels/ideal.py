@@ -13,9 +13,8 @@ from modbench.reports.figures.point_labels import label
 from modbench.reports.figures.style import HAIR, MUTED, Marks, draw_dots, headline, in_lines, look, new_figure
 from modbench.reports.model import Estimate, Figure, Sentence, is_number
 from modbench.reports.panel import Panel
-from modbench.reports.tables.cases import RATIOS
 from modbench.reports.tables.comparisons import attainable_bias, deciding
-from modbench.reports.tables.findings import of_row
+from modbench.reports.tables.findings import RATIOS, of_row
 from modbench.reports.tables.load import Loaded, Row
 from modbench.reports.wording import TIMED, short
 from modbench.reports.writers.number_format import plain

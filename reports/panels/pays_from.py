@@ -53,9 +53,10 @@ def table(loaded: Loaded) -> Table | None:
 
 def _counted(loaded: Loaded, arms: Sequence[Case]) -> Iterator[Column]:
     """Yield columns for a run with one length: against the dense models of equal cost, which the tables of times lack."""
-    beside = {case.arm: rung_beside(loaded, case) for case in arms}
     every = {
-        case.arm: win_rate.places(loaded, case, rung[0]) for case in arms if (rung := beside[case.arm]) is not None
+        case.arm: win_rate.places(loaded, case, beside.case)
+        for case in arms
+        if (beside := rung_beside(loaded, case)) is not None
     }
     for metric, workload in WORKLOADS.items():
         found = {arm: [each for each in places if each.metric == metric] for arm, places in every.items()}

@@ -79,7 +79,7 @@ def _sets(
     """Yield for each length the tiles against dense of equal cost, if it was measured, then those against the baseline."""
     base, beside, places = loaded.baseline, rung_beside(loaded, case), _places(loaded, tiles)
     every = {metric: by_length(loaded, metric, case, base) for _, metric in tiles}
-    solved = {} if beside is None else {metric: by_length(loaded, metric, case, beside[0]) for _, metric in tiles}
+    solved = {} if beside is None else {metric: by_length(loaded, metric, case, beside.case) for _, metric in tiles}
     for length in lengths:
         timed = (found.get(length) for metric, found in every.items() if metric != LOSS)
         at = next(
@@ -92,9 +92,8 @@ def _sets(
         measured = any(each is not None and each.typical.value is not None for each in here.values())
         shown = {"arm": case.arm, "length": str(length)}
         if beside is not None and measured:
-            rung, of = beside
             said = "{arm} at {at} against {rung}, a dense model of equal {quantity}"
-            compared = inline(Sentence(said, **words, rung=rung, quantity=MATCHED[of.quantity]))
+            compared = inline(Sentence(said, **words, rung=beside.case, quantity=MATCHED[beside.rung.quantity]))
             made = [_tile(loaded, title, here[metric], None, places) for title, metric in tiles]
             yield {**shown, "at": 0, "compared": compared, "tiles": made}
         said = "{arm} at {at} against {base}" + "; no dense model of equal cost was measured" * (

@@ -150,7 +150,8 @@ def _baselines(loaded: Loaded, case: Case) -> list[tuple[Case, str]]:
     found = [(base, "same shape" if same_shape(base) else "baseline")]
     if beside is None:
         return found
-    return [(beside[0], "equal cost")] if beside[0].arm == base.arm else [*found, (beside[0], "equal cost")]
+    solved = (beside.case, "equal cost")
+    return [solved] if beside.case.arm == base.arm else [*found, solved]
 
 
 def _rows(loaded: Loaded, metric: str, arm: str, baseline: str) -> dict[str, Any]:

@@ -113,11 +113,11 @@ def answer(loaded: Loaded) -> list[Value]:
         subject, arms = best_setting.model_of(case), [each for each in settings if each.arm != anchor.arm]
     others: list[tuple[Case, Value]] = [(anchor, described(anchor))] if anchor.arm != case.arm else []
     beside = rung_beside(loaded, case) if subject is case else None
-    if beside is not None and beside[0].arm != anchor.arm:
-        equal = beside[0] if first else Sentence("the dense model of equal cost ({arm})", arm=short(beside[0]))
-        others.insert(0 if first else len(others), (beside[0], equal))
-    if first and beside is not None and len(win_rate.places(loaded, case, beside[0])) == 1:  # it has been said
-        others = [each for each in others if each[0].arm != beside[0].arm]
+    if beside is not None and beside.case.arm != anchor.arm:
+        equal = beside.case if first else Sentence("the dense model of equal cost ({arm})", arm=short(beside.case))
+        others.insert(0 if first else len(others), (beside.case, equal))
+    if first and beside is not None and len(win_rate.places(loaded, case, beside.case)) == 1:  # it has been said
+        others = [each for each in others if each[0].arm != beside.case.arm]
     places = [[found for each in arms for found in win_rate.places(loaded, each, other)] for other, _ in others]
     if not any(win_rate.span(found) for found in places):
         del places[1:]  # that nothing can be compared is said once
@@ -411,7 +411,7 @@ def _losses(loaded: Loaded) -> Iterator[Sentence]:
     """Say for every arm with a dense model of equal cost how their losses differ."""
     for case in contenders(loaded)[:MOST_ANSWERS]:
         rung = rung_beside(loaded, case)
-        said = None if rung is None else _loss(loaded, case, rung[0])
+        said = None if rung is None else _loss(loaded, case, rung.case)
         if said is not None:
             yield said
 

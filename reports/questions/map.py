@@ -94,7 +94,7 @@ class Map:
         if not equal_cost:
             return self.base
         rung = rung_beside(self.loaded, case)
-        return rung[0] if rung else None
+        return rung.case if rung else None
 
     @property
     def ladder(self) -> bool:

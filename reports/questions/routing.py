@@ -165,8 +165,8 @@ def dense_beside(loaded: Loaded, arms: Sequence[Arm], focus: Arm) -> tuple[Arm, 
     """Return the dense model of equal cost, else the dense anchor; and what is equal."""
     by_arm = {arm.case.arm: arm for arm in arms}
     beside = rung_beside(loaded, focus.case)
-    if beside is not None and beside[0].arm in by_arm:
-        return by_arm[beside[0].arm], f"equal {MATCHED[beside[1].quantity]}"
+    if beside is not None and beside.case.arm in by_arm:
+        return by_arm[beside.case.arm], f"equal {MATCHED[beside.rung.quantity]}"
     whole = [arm for arm in arms if arm.case.model == "dense" and not arm.case.rung]
     if focus.case.budget is not None:  # in a sweep, the dense model of the same size
         whole = [arm for arm in whole if arm.case.size == focus.case.size]

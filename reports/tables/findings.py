@@ -11,11 +11,16 @@ import pandas as pd
 from modbench.harness.core.labels import Label, of_cell
 from modbench.harness.domain.case import Case
 from modbench.reports.model import MIRRORED, Estimate, Finding, known, known_text
-from modbench.reports.tables.cases import RATIOS
 from modbench.reports.tables.comparisons import BY_CPU
 from modbench.reports.tables.load import Loaded, Row, rung_beside, same_shape
 from modbench.reports.wording import short
 
+# Columns of `comparisons.csv` that are the data of a figure of ratios.
+RATIOS = (
+    *("case_id", "arm", "model", "capacity", "seq_len", "batch_size", "dtype", "device", "threads", "workload"),
+    *("baseline_arm", "metric", "unit", "ratio", "ci_low", "ci_high", "ci_level"),
+    *("ideal", "attainable", "verdict", "status", "reason", "labels"),
+)
 # Ratios this near to 1 point nowhere, whatever their interval.
 NEAR = 0.02
 
@@ -135,7 +140,7 @@ class Against(NamedTuple):
 def against(loaded: Loaded, metrics: Iterable[str]) -> list[Against]:
     """Return what can be chosen; first dense of equal cost, if any was measured: a reader would take one instead."""
     base, wanted = loaded.baseline, [*metrics]
-    beside = ((case, found[0]) for case in loaded.arms_shown if (found := rung_beside(loaded, case)) is not None)
+    beside = ((case, found.case) for case in loaded.arms_shown if (found := rung_beside(loaded, case)) is not None)
     solved = [
         pair
         for pair in beside

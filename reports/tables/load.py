@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import pandas as pd
 
@@ -339,14 +339,21 @@ def default_arm(loaded: Loaded) -> Case | None:
     return others[0] if others else None
 
 
-def rung_beside(loaded: Loaded, case: Case) -> tuple[Case, Rung] | None:
+class Beside(NamedTuple):
+    """A dense arm that costs as much as another arm, and how it was solved."""
+
+    case: Case
+    rung: Rung
+
+
+def rung_beside(loaded: Loaded, case: Case) -> Beside | None:
     """Return the dense arm of equal cost, of several that of equal forward FLOPs: the alternative to the arm."""
     by_arm = {other.arm: other for other in loaded.arms}
     found = [rung for rung in loaded.plan.ladder if rung.target == case.arm and rung.arm in by_arm]
     if not found:
         return None
     rung = min(found, key=lambda rung: rung.quantity != "flops/forward")
-    return by_arm[rung.arm], rung
+    return Beside(by_arm[rung.arm], rung)
 
 
 def same_shape(baseline: Case) -> bool:

@@ -160,7 +160,7 @@ def recommend(loaded: Loaded, chosen: Choice, limits: Limits, objective: str = "
     better = next((each for each in judged if each.word == MAY and judged.index(each) < judged.index(best)), None)
     apart = None if runner_up is None else _apart(loaded, best.candidate, runner_up.candidate, objective)
     rung = rung_beside(loaded, best.candidate.case)
-    beside = next((each for each in chosen.candidates if rung is not None and each.case.arm == rung[0].arm), None)
+    beside = next((each for each in chosen.candidates if rung is not None and each.case.arm == rung.case.arm), None)
     told, measured = _told(loaded, _needs(loaded, best, runner_up, better, apart, objective))
     return replace(
         none,
