@@ -81,7 +81,7 @@ def cut(said: str, most: int = MOST_LETTERS, end: int = 11) -> str:
     return said if len(said) <= most else f"{said[: most - end - 1]}…{said[-end:]}"
 
 
-def arm_named(arms: Iterable[Case], text: str, kind: str = "arm") -> Case:
+def arm_named(arms: Iterable[Case], text: str, kind: str) -> Case:
     """Return the arm that a text names.
 
     An arm answers to its id (`mod[c0.125]`), to its names on the page (`MoD 0.125`, `dense 56 %`) in any case of letters, and to

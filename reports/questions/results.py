@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from modbench.harness.core.contracts import GENERATION
@@ -67,10 +67,9 @@ def _of_metric(loaded: Loaded, metric: str, settings: int) -> Iterator[Table]:
         ordered = sorted(theirs, key=lambda place: (place.batch_size, place.seq_len, place.new_tokens))
         known = [place for place in ordered if any(_measured(loaded, metric, case, place) for case in loaded.arms)]
         shown = subsample_evenly(known or ordered, MOST_LENGTHS)
-        rows: list[list[Value]] = [
+        rows = filled(
             [named(loaded, case), *(cell(loaded, metric, case, place) for place in shown)] for case in loaded.shown
-        ]
-        rows = [row for row in rows if any(cell != "" for cell in row[1:])]
+        )
         if not rows:
             continue
         first = shown[0]
@@ -84,7 +83,7 @@ def _of_metric(loaded: Loaded, metric: str, settings: int) -> Iterator[Table]:
             _with_best(loaded, metric, rows),
             at=Listed(shared),
             notes=[*_notes(loaded, metric, letter, len(known or ordered) - len(shown))],
-            left_out=len(loaded.arms) - 1 - len(loaded.arms_shown),
+            left_out=len(loaded.arms) - len(loaded.shown),
             file="comparisons.csv",
             rows_are="arms",
         )
@@ -94,6 +93,11 @@ def _measured(loaded: Loaded, metric: str, case: Case, place: Place) -> bool:
     """Whether an arm has a value at a place, or failed there: a search leaves places out."""
     own = loaded.at(metric, case.arm, place)
     return own is not None and own.status != "skipped"
+
+
+def filled(rows: Iterable[Sequence[Value]]) -> list[Sequence[Value]]:
+    """Return the rows that hold more than the name of an arm."""
+    return [row for row in rows if any(cell != "" for cell in row[1:])]
 
 
 def named(loaded: Loaded, case: Case) -> Labelled:
@@ -117,7 +121,7 @@ def cell(loaded: Loaded, metric: str, case: Case, place: Place) -> Value:
     return replace(alone, against=base) if made.status != "ok" else made
 
 
-def _with_best(loaded: Loaded, metric: str, rows: Sequence[list[Value]]) -> list[list[Value]]:
+def _with_best(loaded: Loaded, metric: str, rows: Sequence[Sequence[Value]]) -> list[list[Value]]:
     """Mark the best of each column, where it is told apart from all others."""
     made = [list(row) for row in rows]
     for at in range(1, len(rows[0])):
@@ -150,13 +154,12 @@ def loss_table(loaded: Loaded) -> Table | None:
     shown, lengths = losses.shown(loaded), losses.lengths(loaded)
     if not shown or loaded.sizes_differ:
         return None
-    arms, several = loaded.shown, len(lengths) > 1
+    several = len(lengths) > 1
     columns = [(losses.comparable(loaded), at) for at in lengths] if several else [(each, None) for each in shown]
-    rows = [[case, *(loss_cell(loaded, case, each, length) for each, length in columns)] for case in arms]
     titles = [each.title if length is None else Sentence("T = {T}", T=length) for each, length in columns]
     head = ("" if several else f"held-out loss, {shown[0].unit} (lower is better)", *titles)
-    rows = [row for row in rows if any(cell != "" for cell in row[1:])]
-    left_out = len(loaded.arms) - 1 - len(loaded.arms_shown)
+    rows = filled([case, *(loss_cell(loaded, case, *column) for column in columns)] for case in loaded.shown)
+    left_out = len(loaded.arms) - len(loaded.shown)
     notes = [*[f"{columns[0][0].title}, {shown[0].unit}, lower is better"] * several, losses.seeds_in_words(loaded)]
     return (
         Table("held-out loss", head, rows, notes=notes, left_out=left_out, file="cases.csv", rows_are="arms")
@@ -165,7 +168,7 @@ def loss_table(loaded: Loaded) -> Table | None:
     )
 
 
-def loss_cell(loaded: Loaded, case: Case, loss: losses.Loss, length: int | None = None) -> Value:
+def loss_cell(loaded: Loaded, case: Case, loss: losses.Loss, length: int | None) -> Value:
     """Return a loss in the unit in which it is shown, and its difference to the baseline's; empty where it was not planned."""
     own, pair = (found(case.arm, loss.metric, length) for found in (loaded.case, loaded.pair))
     if own is None:

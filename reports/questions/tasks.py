@@ -19,6 +19,7 @@ from modbench.harness.domain.notes import TaskAnswers, TrainNotes
 from modbench.harness.stats import effects, exact_two_proportions, solved
 from modbench.harness.stats.effects import LEVEL
 from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, Verdict, known_text
+from modbench.reports.questions.results import filled
 from modbench.reports.tables import best_arms
 from modbench.reports.tables.cell import Cell, columns_of
 from modbench.reports.tables.comparisons import SMOKE
@@ -367,8 +368,7 @@ def against(arm: Accuracy) -> Sentence | None:
 def in_short(loaded: Loaded) -> Table | None:
     """Return accuracy by arm and task, with the seeds that solved it or half its interval; None where no task has a result."""
     made = results(loaded)
-    rows: list[list[Value]] = [[case, *(_cell(task, case.arm) for task in made)] for case in loaded.arms]
-    rows = [row for row in rows if any(cell != "" for cell in row[1:])]
+    rows = filled([case, *(_cell(task, case.arm) for task in made)] for case in loaded.arms)
     rows.append(["best shortcut", *(Estimate(task.shortcut[1], kind="share") for task in made)])
     return Table("accuracy", ("", *(task.name for task in made)), rows) if made else None
 

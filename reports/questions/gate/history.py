@@ -177,7 +177,7 @@ def same_machine(one: Tables, other: Tables) -> bool:
     return len(machines) == 1 and None not in machines
 
 
-def history(now: Tables, base: Tables, folders: Sequence[str], run_sd: float = RUN_SD, flag: str = FLAG) -> History:
+def history(now: Tables, base: Tables, folders: Sequence[str], run_sd: float, flag: str) -> History:
     """Read earlier runs, in folders or folders of folders, leaving out those that tell nothing about this machine.
 
     Raises:

@@ -132,7 +132,7 @@ class Recommended:
         return EQUAL if verdict == "equivalent" else NO_DIFFERENCE
 
 
-def recommend(loaded: Loaded, chosen: Choice, limits: Limits, objective: str = "latency") -> Recommended:
+def recommend(loaded: Loaded, chosen: Choice, limits: Limits, objective: str) -> Recommended:
     """Choose the best setting that fits."""
     known = [each for each in chosen.considered if each.of(objective).value is not None]
 
