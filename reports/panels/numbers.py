@@ -148,7 +148,16 @@ def _remarks(found: Finding) -> str:
 def _pair_row(row: Row, found: Finding, values: Sequence[object], section: int | None) -> Markup:
     """Make the row of the table: a template takes several times as long for a thousand of them."""
     typical, mean, unit = found.typical, found.mean or Estimate(None), row.unit
-    kind: Kind = "share" if typical.kind == "ratio" else "difference"
+    rest: tuple[tuple[object, Kind], ...] = (
+        (row.ideal, "ratio"),
+        (row.attainable, "ratio"),
+        (row.realised, "share"),
+        (row.mde, "share" if typical.kind == "ratio" else "difference"),
+        (row.cpu_ratio, "ratio"),
+        (row.disturbed, "share"),
+        (row.clean_ratio, "ratio"),
+        (row.p_adjusted, "p"),
+    )
     numbers = (
         *((number(Estimate.of(value, unit=unit)), (value,)) for value in values),
         (_without_interval(typical), (row.ratio, row.difference)),
@@ -156,13 +165,7 @@ def _pair_row(row: Row, found: Finding, values: Sequence[object], section: int |
         (_without_interval(mean), (row.mean_ratio,)),
         (interval(mean), (row.mean_ci_low, row.mean_ci_high)),
         (None, ()),
-        *((_without_interval(Estimate.of(each, kind="ratio")), (each,)) for each in (row.ideal, row.attainable)),
-        (_without_interval(Estimate.of(row.realised, kind="share")), (row.realised,)),
-        (_without_interval(Estimate.of(row.mde, kind=kind, unit=unit)), (row.mde,)),
-        (_without_interval(Estimate.of(row.cpu_ratio, kind="ratio")), (row.cpu_ratio,)),
-        (_without_interval(Estimate.of(row.disturbed, kind="share")), (row.disturbed,)),
-        (_without_interval(Estimate.of(row.clean_ratio, kind="ratio")), (row.clean_ratio,)),
-        (_without_interval(Estimate.of(row.p_adjusted, kind="p")), (row.p_adjusted,)),
+        *((_without_interval(Estimate.of(cell, kind=kind, unit=unit)), (cell,)) for cell, kind in rest),
     )
     verdict = plain(Verdict(found.verdict, unit == "s")) if found.status == "ok" else found.status
     cells = "".join(

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from modbench.harness.core.grouped import grouped
 from modbench.harness.domain.case import Case, Place
-from modbench.reports.model import Listed, Sentence, Value
+from modbench.reports.model import Listed, Sentence
 from modbench.reports.questions import rivals, win_rate
 from modbench.reports.tables.load import Loaded, default_arm
 from modbench.reports.wording import TIMED
@@ -100,8 +101,8 @@ def first_arm(loaded: Loaded) -> Case | None:
 
 def answers(loaded: Loaded) -> list[Sentence]:
     """Name the fastest setting of each user's model that has several."""
-    models = {each.case.model: each.case for each in best_settings(loaded)}
-    return [said for case in models.values() if (said := _answer(loaded, case))]
+    by_model = grouped((each.case.model, each) for each in best_settings(loaded))
+    return [_answer(mine) for mine in by_model.values()]
 
 
 def model_of(case: Case) -> Case:
@@ -109,14 +110,15 @@ def model_of(case: Case) -> Case:
     return case.with_title("").model_copy(update={"arm_parts": (), "rung": False})
 
 
-def _answer(loaded: Loaded, case: Case) -> Sentence | None:
-    """Name the fastest setting of a model at each length, by workload; None where it has one setting, or no time.
+def _answer(mine: Sequence[Best]) -> Sentence:
+    """Name the fastest setting of a model at each length, by workload.
 
     `Fastest of 3 settings of mine:build: mine:build capacity0.125 from T = 256 on, none is told apart at T = 128 (train step).`
     """
-    mine = [each for each in best_settings(loaded) if each.case.model == case.model]
-    said: dict[tuple[tuple[str, int], ...], list[str]] = {}
-    runs = dict[tuple[tuple[str, int], ...], Value]()
+    number, model = max(each.settings for each in mine), model_of(mine[0].case)
+    if not any(each.told_apart for each in mine):
+        return Sentence("Of {n} settings of {model} none is told apart as the fastest.", n=number, model=model)
+    said: dict[tuple[tuple[str, int], ...], tuple[Listed, list[str]]] = {}
     for metric, workload in TIMED.items():
         here = [each for each in mine if each.metric == metric]
         here = sorted(
@@ -125,18 +127,8 @@ def _answer(loaded: Loaded, case: Case) -> Sentence | None:
         )
         if here:
             key = tuple((each.case.arm if each.told_apart else "", each.case.place.seq_len) for each in here)
-            said.setdefault(key, []).append(workload)
-            runs[key] = Listed([*_runs(here)])
-    if not said:
-        return None
-    number = max(each.settings for each in mine)
-    model = model_of(case)
-    if not any(each.told_apart for each in mine):
-        words = "Of {n} settings of {model} none is told apart as the fastest."
-        return Sentence(words, n=number, model=model)
-    parts = [
-        Sentence("{runs} ({workloads})", runs=runs[key], workloads=Listed(workloads)) for key, workloads in said.items()
-    ]
+            said.setdefault(key, (Listed([*_runs(here)]), []))[1].append(workload)
+    parts = [Sentence("{runs} ({workloads})", runs=runs, workloads=Listed(those)) for runs, those in said.values()]
     return Sentence("Fastest of {n} settings of {model}: {parts}.", n=number, model=model, parts=Listed(parts, "; "))
 
 
