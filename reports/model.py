@@ -346,6 +346,10 @@ class Table:
     file: str = ""
     rows_are: str = "rows"
 
+    def first(self, most: int) -> Table:
+        """Return it with at most so many rows, the first; the others are counted."""
+        return replace(self, rows=self.rows[:most], left_out=max(0, len(self.rows) - most))
+
 
 @dataclass(frozen=True)
 class Figure:

@@ -83,8 +83,7 @@ class Cards:
         pairs = self.loaded.between(claim.metric, claim.case.arm, claim.baseline.arm)
         rows = [self._row(*each) for each in zip(found, pairs, strict=True)]
         label = f"Numbers behind: {inline(claim.sentence).striptags()}"
-        left_out = max(0, len(rows) - MOST_ROWS)
-        numbers = Table(label, HEAD, rows[:MOST_ROWS], left_out=left_out, file="comparisons.csv")
+        numbers = Table(label, HEAD, rows, file="comparisons.csv").first(MOST_ROWS)
         sides = {case.id: case for each in found for case in (each.what, each.against) if isinstance(case, Case)}
         mine = [each.case for each in found]
         wanted = [case for case in sides.values() if case.id not in self.anchors]

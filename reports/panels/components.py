@@ -55,10 +55,7 @@ def blocks(loaded: Loaded) -> Iterator[Block]:
     rows = [_shown(each) for file in files for each in file.components]
     if not rows:
         return
-    left_out = max(0, len(rows) - MOST_ROWS)
-    yield Table(
-        "single components", HEAD, rows[:MOST_ROWS], left_out=left_out, file="components.csv", rows_are="components"
-    )
+    yield Table("single components", HEAD, rows, file="components.csv", rows_are="components").first(MOST_ROWS)
     about = " ".join(_source_line(loaded, file) for file in files)
     yield Note(
         f"{about} Each was timed alone, in one process: these times say where time goes, but other launches may differ by more "

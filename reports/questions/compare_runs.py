@@ -417,11 +417,11 @@ def whole_table(compared: Compared, most: int) -> Table:
     head = ["Run"] * several + ["Case", "Metric", letter(0), "Value" if several else letter(1), "Ratio", "Mean ratio"]
     head += ["Verdict", "Remark"]
     cells = list[tuple[Value, ...]]()
-    for run, row in rows[:most]:
+    for run, row in rows:
         change, verdict = _change(row)
         own = (row.what.id, row.metric, row.first, row.value, change, row.mean or "", verdict, row.reason or "")
         cells.append((letter(run), *own) if several else own)
-    return Table("All comparisons", head, cells, left_out=max(0, len(rows) - most), file="modbench compare … --json")
+    return Table("All comparisons", head, cells, file="modbench compare … --json").first(most)
 
 
 def differences_table(compared: Compared) -> Table | None:

@@ -598,14 +598,15 @@ def tables(found: Gate) -> Iterator[Table]:
             known.sort(key=lambda each: not found.counts(each))
             means = ("mean",) * any(each.mean is not None for each in known)
             head = ["case", "metric", "change: above 1 is better; of a loss the difference", *means, "why"]
-            rows = [_row(found, each, means=bool(means)) for each in known[:MOST_ROWS]]
-            yield Table(verdict, head, rows, left_out=max(0, len(known) - MOST_ROWS), file=FILE)
+            yield Table(verdict, head, [_row(found, each, means=bool(means)) for each in known], file=FILE).first(
+                MOST_ROWS
+            )
         groups = by_reason([each for each in mine if not _has_number(each)])
         if groups:
             label = f"{verdict}, without a number" if known else verdict
             rows = [(those[0].reason, len(those), Code(f"{those[0].what} {metric_of(those[0])}")) for those in groups]
             head = ["why", "findings", "such as"]
-            yield Table(label, head, rows[:MOST_ROWS], left_out=max(0, len(rows) - MOST_ROWS), file=FILE)
+            yield Table(label, head, rows, file=FILE).first(MOST_ROWS)
 
 
 def _has_number(each: GateFinding) -> bool:
