@@ -145,8 +145,8 @@ def _trained(loaded: Loaded, case: Case, metric: str) -> Trained | None:
     notes = None if row is None else loaded.tables.training_notes(str(row.case_id))
     if row is None or notes is None:
         return None
-    counted = loaded.tables.cell(str(row.case_id), "flops/train_step").good()
-    return case, notes, next((outcome.samples["value"][0] for outcome in counted.values()), None)
+    counted = loaded.tables.cell(str(row.case_id), "flops/train_step").values()
+    return case, notes, next(iter(counted.values()), None)
 
 
 def _smooth(losses: Sequence[float | None]) -> list[float]:

@@ -133,9 +133,9 @@ class Combined:
     def scaled(self, factor: float) -> Combined:
         """Return it with differences in another unit, which stands elsewhere."""
         sides = {which: getattr(self, which) for which in ("skips", "mixes", "both", "together")}
-        losses_ = {which: each for which, each in sides.items() if each.typical.kind == "difference"}
+        found = {which: each for which, each in sides.items() if each.typical.kind == "difference"}
         return replace(
-            self, **{which: replace(each, typical=each.typical.scaled(factor, "")) for which, each in losses_.items()}
+            self, **{key: replace(each, typical=each.typical.scaled(factor, "")) for key, each in found.items()}
         )
 
     @property

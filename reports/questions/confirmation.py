@@ -257,9 +257,8 @@ def _rows(answer: Answer) -> list[dict[str, object]]:
             mine, theirs = (side.after(number) for side, number in zip((best, other), last.seeds, strict=True))
             row |= {"seeds": last.seeds[0], "baseline_seeds": last.seeds[1], "loss": mine, "baseline_loss": theirs}
             row |= columns_of(last, "difference") | {"verdict": last.verdict, "estimate": last.estimate}
-            whole = theirs
             for key, value in (("share", last.value), ("share_low", last.low), ("share_high", last.high)):
-                row[key] = None if value is None or whole is None else value / whole
+                row[key] = None if value is None or theirs is None else value / theirs
         if compared.role == "anchor" and answer.speedup is not None:
             row |= columns_of(answer.speedup, "effective_speedup", "effective_")
             row["reason"] = compared.reason or reasons.sentence(answer.speedup.reason)

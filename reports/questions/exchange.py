@@ -470,15 +470,14 @@ def without_rate(made: Sequence[Exchange]) -> list[Sentence]:
 
 def best_sizes(made: Iterable[Exchange]) -> list[Exchange]:
     """Of every variant of a sweep the size with the lowest mean loss; every other arm."""
-    best: dict[tuple[object, ...], Exchange] = {}
-    for each in made:
-        case = each.case
-        place = case.place
-        key = (case.budget, place.seq_len, place.dtype, case.arm if case.budget is None else case.variant)
-        known = best.get(key)
-        if known is None or (each.mean is not None and (known.mean is None or each.mean < known.mean)):
-            best[key] = each
-    return list(best.values())
+    by_variant = grouped((_variant(each), each) for each in made)
+    return [min(sizes, key=lambda each: math.inf if each.mean is None else each.mean) for sizes in by_variant.values()]
+
+
+def _variant(each: Exchange) -> tuple[object, ...]:
+    """What the sizes of a variant have in common; outside of a sweep each arm is one."""
+    case = each.case
+    return case.budget, case.place.seq_len, case.place.dtype, case.arm if case.budget is None else case.variant
 
 
 def arms_and_checks(made: Iterable[Exchange]) -> tuple[list[Exchange], list[Exchange]]:

@@ -140,8 +140,7 @@ def curves(loaded: Loaded) -> list[Curve]:
             if case.budget is None:
                 continue
             key, cell = (case.budget, case.variant, metric), loaded.tables.cell(case.id, metric)
-            losses = {number: outcome.samples["value"][0] for number, outcome in cell.good().items()}
-            counted = loaded.tables.counted(case)
+            losses, counted = cell.values(), loaded.tables.counted(case)
             params, forward = counted.params, counted.forward_causal
             points = made.setdefault(key, [])
             if set(losses) == set(suite.seeds) and params and forward:

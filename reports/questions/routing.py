@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from modbench.harness.core.grouped import grouped
 from modbench.harness.domain.case import Case
 from modbench.harness.results.workspace import artifact
 from modbench.harness.stats import effects
@@ -133,12 +134,8 @@ def shown(arms: Sequence[Arm]) -> list[Arm]:
 
 def best_sizes(arms: Sequence[Arm]) -> list[Arm]:
     """Return the arms; of each variant of a sweep only the size with the lowest loss."""
-    best: dict[str, Arm] = {}
-    for arm in arms:
-        variant = arm.case.arm if arm.case.budget is None else arm.case.variant
-        if variant not in best or arm.mean_loss < best[variant].mean_loss:
-            best[variant] = arm
-    return list(best.values())
+    by_variant = grouped((arm.case.arm if arm.case.budget is None else arm.case.variant, arm) for arm in arms)
+    return [min(sizes, key=lambda arm: arm.mean_loss) for sizes in by_variant.values()]
 
 
 def controls_of(arms: Sequence[Arm], focus: Arm) -> list[Arm]:

@@ -75,8 +75,8 @@ class Cell:
         return {number: outcome for number, outcome in self.outcomes if outcome.status == "ok"}
 
     def values(self) -> dict[int, float]:
-        """Return the value of each seed (or launch), for metrics with one value per unit."""
-        return {number: outcome.samples["value"][0] for number, outcome in self.outcomes}
+        """Return the value of each seed (or launch) that has one, for metrics with one value per unit."""
+        return {number: outcome.samples["value"][0] for number, outcome in self.good().items()}
 
     def over_seeds(self) -> effects.Effect:
         """Return mean and interval over seeds; for one seed's accuracy the binomial interval over its questions."""
