@@ -92,7 +92,7 @@ def recommend(
         None if max_loss_increase is None else float(parse_percent(max_loss_increase, "--max-loss-increase")),
     )
     loaded = load(folder, title=titles.listed(title or ()))
-    if loaded.sizes_differ:
+    if loaded.run.plan.suite.isoflop is not None:
         chosen_by = {
             "--max-latency": max_latency,
             "--max-memory": max_memory,
