@@ -13,7 +13,6 @@ from typing import Any
 import pandas as pd
 
 from modbench.harness.core import titles
-from modbench.harness.core.printable import escaped, masked
 from modbench.harness.core.public import public
 from modbench.harness.core.units import counted
 from modbench.harness.domain.notes import TrainNotes
@@ -30,7 +29,7 @@ from modbench.reports.tables.load import Loaded, subsample_evenly
 from modbench.reports.tables.load import load as read
 from modbench.reports.terminal import summary
 from modbench.reports.wording import DECIDED, TIMED, cut, name, short
-from modbench.reports.writers import text
+from modbench.reports.writers import plain_html, text
 from modbench.reports.writers.data import frame
 from modbench.reports.writers.html import inline
 from modbench.reports.writers.number_format import grid_point, number, plain
@@ -61,7 +60,7 @@ def html(loaded: Loaded, page: Path | None) -> str:
     tables = _tables(loaded)
     doubts += [text.OPPOSED_MEANS] * (f" {text.OPPOSED}" in "".join(tables))
     parts = [_lines(said), *tables, _figure(loaded), _lines(doubts), f"<div>{link}</div>"]
-    return masked(escaped(f"<div>{''.join(parts)}</div>"))
+    return plain_html.html(*parts)
 
 
 def _lines(sentences: Sequence[Value]) -> str:
@@ -204,7 +203,7 @@ class Results:
 
     def __str__(self) -> str:
         page = self.report or f"not written; modbench report {self.path} writes it"
-        return masked(escaped(summary.closing(self.loaded, page, self.wall_s, more="")))
+        return plain_html.text([summary.closing(self.loaded, page, self.wall_s, more="")])
 
     def _repr_html_(self) -> str:
         return html(self.loaded, self.report)

@@ -104,6 +104,11 @@ def write(page: Page, file: str, *, force: bool, compared: Sequence[Loaded]) -> 
     write_atomically(path, html(page))
 
 
+def typed(command: Sequence[str]) -> str:
+    """Return a command line as it is typed, without its secrets."""
+    return shlex.join(printable.masked_command(list(command)))
+
+
 def html(page: Page) -> str:
     """Return the page as HTML."""
     return masked(escaped(fill("compare", page=page)))
@@ -119,7 +124,7 @@ def of_runs(compared: Compared, command: Sequence[str]) -> Page:
     return Page(
         f"{len(names)} runs side by side: {', '.join(run.path.name for run in compared.runs)}",
         f"{', '.join(names[1:])} against {names[0]} · {plain(compare_axis.margin(compared.margin))}",
-        shlex.join(printable.masked_command(list(command))),
+        typed(command),
         [f"{name} is incomplete" for name, run in zip(names, compared.runs, strict=True) if run.run.incomplete],
         [inline(Sentence("{name}: {said}", name=name, said=said)) for name, said in warned],
         [
@@ -151,7 +156,7 @@ def of_axis(loaded: Loaded, table: AlongAxis, command: Sequence[str]) -> Page:
     return Page(
         f"{loaded.path.name} by {table.axis}",
         f"against {table.over} · {compare.about(loaded)}",
-        shlex.join(printable.masked_command(list(command))),
+        typed(command),
         [
             *(["smoke run: no claims"] if not loaded.suite.claims else []),
             *(["incomplete"] if loaded.run.incomplete else []),
