@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, Self, TypeAlias, TypeGuard
 
 from modbench.harness.core.labels import LOOKED_AHEAD, Label
 from modbench.harness.domain.case import Case, Place
@@ -45,6 +45,22 @@ Kind: TypeAlias = Literal[
 ]
 
 
+class Interval(Protocol):
+    """A number with an interval: an effect, an estimate, the result of a fit."""
+
+    @property
+    def value(self) -> float | None:
+        """The number; None where it is not known."""
+
+    @property
+    def low(self) -> float | None:
+        """Lower end; None where there is none."""
+
+    @property
+    def high(self) -> float | None:
+        """Upper end."""
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A number, and its interval if it has one.
@@ -73,6 +89,11 @@ class Estimate:
     ) -> Estimate:
         """Return an estimate from cells of a table, which hold NaN or `pd.NA` where there is no number."""
         return cls(known(value), known(low), known(high), kind, unit)
+
+    @classmethod
+    def of_interval(cls, found: Interval, kind: Kind = "quantity", unit: str = "", n: int | None = None) -> Estimate:
+        """Return an estimate from an effect, or whatever else has a value and an interval."""
+        return cls(found.value, found.low, found.high, kind, unit, n)
 
     @property
     def closed(self) -> bool:
@@ -108,9 +129,19 @@ class Estimate:
         return replace(self, value=made[0], low=made[1], high=made[2], unit=self.unit if unit is None else unit)
 
 
+def is_number(cell: object) -> TypeGuard[int | float]:
+    """Whether a table's cell holds a number."""
+    return isinstance(cell, int | float) and cell == cell  # noqa: PLR0124  # NaN alone differs from itself
+
+
 def known(cell: object) -> float | None:
     """Return a table's cell as a number; None where it holds none."""
-    return float(cell) if isinstance(cell, int | float) and cell == cell else None  # noqa: PLR0124  # NaN alone differs from itself
+    return float(cell) if is_number(cell) else None
+
+
+def known_text(cell: object) -> str | None:
+    """Return a table's cell as text; None where it holds none."""
+    return cell if isinstance(cell, str) else None
 
 
 @dataclass(frozen=True)
@@ -314,6 +345,10 @@ class Table:
     left_out: int = 0
     file: str = ""
     rows_are: str = "rows"
+
+    def first(self, most: int) -> Table:
+        """Return it with at most so many rows, the first; the others are counted."""
+        return replace(self, rows=self.rows[:most], left_out=max(0, len(self.rows) - most))
 
 
 @dataclass(frozen=True)

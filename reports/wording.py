@@ -76,12 +76,12 @@ def whole(case: Case) -> str:
     return f"{model_name(case.model)} {_rung(case)[0] or f'= {_target(case)}'}"
 
 
-def cut(said: str) -> str:
-    """Leave out the middle of a long name."""
-    return said if len(said) <= MOST_LETTERS else f"{said[: MOST_LETTERS - 12]}…{said[-11:]}"
+def cut(said: str, most: int = MOST_LETTERS, end: int = 11) -> str:
+    """Leave out the middle of a name of more than `most` letters; so many stand at its end."""
+    return said if len(said) <= most else f"{said[: most - end - 1]}…{said[-end:]}"
 
 
-def arm_named(arms: Iterable[Case], text: str, kind: str = "arm") -> Case:
+def arm_named(arms: Iterable[Case], text: str, kind: str) -> Case:
     """Return the arm that a text names.
 
     An arm answers to its id (`mod[c0.125]`), to its names on the page (`MoD 0.125`, `dense 56 %`) in any case of letters, and to
@@ -156,19 +156,20 @@ _OF_RUNS = {
     "missing": "– missing",
 }
 _TIMES_OF_RUNS = _OF_RUNS | {"not worse": "≥ not slower", "not better": "≤ not faster"}
-# Timed workloads in the order of the page.
-TIMED = (
-    ("forward pass", "latency/forward"),
-    ("train step", "latency/train_step"),
-    ("prefill", "latency/prefill"),
-    ("decode step", "latency/decode"),
-)
+# Timed workloads by metric, in the order of the page: those of single calls, which figures have along the length.
+TIMED = {
+    "latency/forward": "forward pass",
+    "latency/train_step": "train step",
+    "latency/prefill": "prefill",
+    "latency/decode": "decode step",
+}
+# All of which an answer speaks.
+WORKLOADS = TIMED | {"latency/request": "request"}
+# Bytes, and all that is counted or allocated, so that it has no interval.
+BYTES = {"memory/peak_allocated": "peak memory", "memory/kv_cache": "KV cache"}
+EXACT = {"flops/forward": "forward FLOPs"} | BYTES
 # Workloads of generation, and the words of serving for them: time to first token, time per output token.
 SERVING = {"latency/prefill": "prefill (TTFT)", "latency/decode": "decode step (TPOT)", "latency/request": "request"}
-# Times of which an answer speaks; figures along the length have those of single calls.
-ANSWERED = (*TIMED, ("request", "latency/request"))
-# Their workloads by metric.
-WORKLOADS = {metric: workload for workload, metric in ANSWERED}
 # What a rung of the dense ladder has in common with its target.
 MATCHED = {
     "flops/forward": "FLOPs",
@@ -182,8 +183,3 @@ def verdict_words(verdict: object, unit: str) -> str:
     """Return a verdict as a glyph and a word, or `no claim`; times are faster or slower, all else better or worse."""
     table = TIME_WORDS | _TIMES_OF_RUNS if unit == "s" else PLAIN_WORDS | _OF_RUNS
     return table.get(verdict, "no claim") if isinstance(verdict, str) else "no claim"
-
-
-def is_number(value: object) -> bool:
-    """Whether a table's cell holds a number."""
-    return isinstance(value, int | float) and value == value  # noqa: PLR0124  # NaN is the only value unequal to itself

@@ -43,8 +43,8 @@ def name_rows(axes: Axes, names: Sequence[str], room: float = 0.4) -> None:
     axes.tick_params(axis="y", length=0)
 
 
-def ends_of(values: Iterable[float], room: float = 1.06) -> tuple[float, float]:
-    """Return the ends of an axis that shows these ratios and 1, with a little room."""
+def ends_of(values: Iterable[float], room: float) -> tuple[float, float]:
+    """Return the ends of an axis that shows these ratios and 1, with room at both as a factor."""
     known = [*values, 1.0]
     return min(known) / room, max(known) * room
 

@@ -245,7 +245,7 @@ def report(loaded: Loaded) -> Report:
         warnings=sentences(warnings(loaded)),
         run=_run(loaded),
         machine=Machine(
-            device=loaded.run.plan.device,
+            device=loaded.plan.device,
             name=loaded.device_name,
             check=check,
             check_in_words=plain(in_words),
@@ -269,7 +269,7 @@ def report(loaded: Loaded) -> Report:
 
 
 def _run(loaded: Loaded) -> Run:
-    run, suite = loaded.run, loaded.run.plan.suite
+    run, suite = loaded.run, loaded.suite
     return Run(
         suite=suite.name,
         effort=suite.effort,
@@ -281,7 +281,7 @@ def _run(loaded: Loaded) -> Run:
         started=run.started,
         modbench=run.environment["packages"]["modbench"],
         commit=run.environment["git"]["commit"],
-        baseline=loaded.arms[0].arm,
+        baseline=loaded.baseline.arm,
         units=len(run.plan.units),
         missing=tuple(run.missing),
         damaged=tuple(str(damaged.error) for damaged in run.damaged),
@@ -289,7 +289,7 @@ def _run(loaded: Loaded) -> Run:
 
 
 def _arms(loaded: Loaded) -> tuple[Arm, ...]:
-    plan = loaded.run.plan
+    plan = loaded.plan
     targets = {rung.arm: rung.target for rung in reversed(plan.ladder)}
     beside = {case.arm: rung_beside(loaded, case) for case in loaded.arms}
     return tuple(
@@ -300,8 +300,8 @@ def _arms(loaded: Loaded) -> tuple[Arm, ...]:
             model=case.short_model,
             capacity=case.config.capacity,
             rung_of=targets.get(case.arm) if case.rung else None,
-            rival=found[0].arm if (found := beside[case.arm]) else None,
-            rival_quantity=found[1].quantity if found else None,
+            rival=found.case.arm if (found := beside[case.arm]) else None,
+            rival_quantity=found.rung.quantity if found else None,
             no_rival=plan.no_rivals.get(case.arm),
         )
         for case in loaded.arms

@@ -27,7 +27,7 @@ _FACTS = (
 
 def markdown(loaded: Loaded) -> str:
     """Return the report as Markdown."""
-    run, suite = loaded.run, loaded.run.plan.suite
+    run, suite = loaded.run, loaded.suite
     version = run.environment["packages"]["modbench"]
     about = f"{run.started[:10]} · suite {suite.name} · {suite.effort}: {suite.launches_in_words} · modbench {version}"
     told = first_screen.head(loaded)

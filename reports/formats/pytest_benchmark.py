@@ -11,6 +11,7 @@ from modbench.harness.core.contracts import AnyMetric
 from modbench.harness.core.printable import masked
 from modbench.harness.domain.case import Case
 from modbench.reports.format import Format
+from modbench.reports.model import known_text
 from modbench.reports.tables.load import Loaded, Row
 
 NAME = "pytest-benchmark.json"
@@ -77,7 +78,7 @@ def _benchmark(loaded: Loaded, case: Case, metric: AnyMetric, pair: Row | None) 
     return {
         "group": f"{workload} {case.place.label}",
         "name": f"{case.id} {workload}",
-        "fullname": f"modbench/{loaded.run.plan.suite.name}::{case.id} {workload}",
+        "fullname": f"modbench/{loaded.suite.name}::{case.id} {workload}",
         "params": {"arm": case.arm, "seq_len": case.place.seq_len, "batch_size": case.place.batch_size},
         "param": case.id,
         "extra_info": {
@@ -87,12 +88,12 @@ def _benchmark(loaded: Loaded, case: Case, metric: AnyMetric, pair: Row | None) 
             "launches": {str(launch): len(outcome.samples["wall_s"]) for launch, outcome in good.items()},
             "baseline": None if pair is None else pair.baseline_arm,
             "modbench_ratio": ratio,
-            "modbench_verdict": pair.verdict if pair is not None and isinstance(pair.verdict, str) else None,
+            "modbench_verdict": None if pair is None else known_text(pair.verdict),
         },
         "options": {
             "disable_gc": False,
             "timer": "perf_counter",
-            "min_rounds": loaded.run.plan.suite.protocol_size[1],
+            "min_rounds": loaded.suite.protocol_size[1],
             "max_time": 0.0,
             "min_time": 0.0,
             "warmup": True,

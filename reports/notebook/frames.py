@@ -13,7 +13,6 @@ from typing import Any
 import pandas as pd
 
 from modbench.harness.core import titles
-from modbench.harness.core.printable import escaped, masked
 from modbench.harness.core.public import public
 from modbench.harness.core.units import counted
 from modbench.harness.domain.notes import TrainNotes
@@ -22,15 +21,16 @@ from modbench.harness.results.run_file import StoredRun
 from modbench.reports.figures.axes import ends_of, name_rows, ratio_axis
 from modbench.reports.figures.style import HAIR, MUTED, PAPER, beside, new_figure, to_svg
 from modbench.reports.format import PAGE
-from modbench.reports.model import Finding, Sentence, Table, Value, Verdict
+from modbench.reports.model import Finding, Sentence, Table, Value, Verdict, is_number
 from modbench.reports.questions import first_screen, machine, results
 from modbench.reports.tables.comparisons import COMPARISONS
 from modbench.reports.tables.findings import of_pair
 from modbench.reports.tables.load import Loaded, subsample_evenly
 from modbench.reports.tables.load import load as read
 from modbench.reports.terminal import summary
-from modbench.reports.wording import DECIDED, TIMED, is_number, name, short
-from modbench.reports.writers import text
+from modbench.reports.wording import DECIDED, TIMED, cut, name, short
+from modbench.reports.writers import plain_html, text
+from modbench.reports.writers.data import frame
 from modbench.reports.writers.html import inline
 from modbench.reports.writers.number_format import grid_point, number, plain
 
@@ -60,7 +60,7 @@ def html(loaded: Loaded, page: Path | None) -> str:
     tables = _tables(loaded)
     doubts += [text.OPPOSED_MEANS] * (f" {text.OPPOSED}" in "".join(tables))
     parts = [_lines(said), *tables, _figure(loaded), _lines(doubts), f"<div>{link}</div>"]
-    return masked(escaped(f"<div>{''.join(parts)}</div>"))
+    return plain_html.html(*parts)
 
 
 def _lines(sentences: Sequence[Value]) -> str:
@@ -84,9 +84,9 @@ def _table(made: Table) -> str:
 
 def _figure(loaded: Loaded) -> str:
     """Speed-ups at the longest length that was timed; nothing where no time is compared."""
-    if loaded.run.plan.suite.isoflop:
+    if loaded.sizes_differ:
         return ""
-    for _, metric in TIMED:
+    for metric in TIMED:
         rows = [loaded.pair(case.arm, metric, length) for length in loaded.lengths[-1:] for case in loaded.arms_shown]
         found = [
             replace(of_pair(loaded, row), what=f"{short(case)}, {grid_point('T', int(row.seq_len))}")
@@ -94,24 +94,24 @@ def _figure(loaded: Loaded) -> str:
             if row is not None and is_number(row.ratio)
         ]
         if found:
-            return ratio_figure(subsample_evenly(found, MOST_ROWS), name(loaded.arms[0]), loaded.run.plan.suite.margin)
+            return ratio_figure(subsample_evenly(found, MOST_ROWS), name(loaded.baseline), loaded.suite.margin)
     return ""
 
 
 def ratio_figure(found: Sequence[Finding], baseline: str, margin: float) -> str:
     """Draw ratios to a baseline, of many the first, as an SVG of some kilobytes without a style sheet; shaded is the margin."""
-    rows = [(_cut(plain(each.what)), each.typical, each.verdict) for each in found[:MOST_ROWS]]
+    rows = [(cut(plain(each.what), MOST_LETTERS, 8), each.typical, each.verdict) for each in found[:MOST_ROWS]]
     ratios = [ratio.value or 0.0 for _, ratio, _ in rows]
     # A notebook holds many figures, and a part of one must not refer to a part of another.
     identity = f"ratios-{hashlib.sha256(repr((rows, baseline, margin)).encode()).hexdigest()[:8]}"
     figure, (axis,) = new_figure(5.4, 0.62 + 0.2 * len(rows))
-    figure.suptitle(f"speed-up over {_cut(baseline)}", x=0.01, ha="left", fontsize=8.5, color=MUTED)
+    figure.suptitle(f"speed-up over {cut(baseline, MOST_LETTERS, 8)}", x=0.01, ha="left", fontsize=8.5, color=MUTED)
     ratio_axis(axis, "x", ends_of(ratios, ROOM))
     axis.axvspan(1 / (1 + margin), 1 + margin, color=HAIR, linewidth=0)
     axis.axvline(1, color=MUTED, linewidth=0.8)
     for y, (_, ratio, verdict) in enumerate(rows):
-        if ratio.low is not None and ratio.high is not None:
-            axis.plot([ratio.low, ratio.high], [y, y], color=_SERIES_1, linewidth=1.4)
+        if ratio.ends is not None:
+            axis.plot(ratio.ends, [y, y], color=_SERIES_1, linewidth=1.4)
         face = _SERIES_1 if verdict in DECIDED else PAPER
         axis.plot([ratios[y]], [y], "o", markersize=5, markerfacecolor=face, markeredgecolor=_SERIES_1)
         beside(axis, y, f"{number(ratio)}  {plain(Verdict(verdict))}")
@@ -120,10 +120,6 @@ def ratio_figure(found: Sequence[Finding], baseline: str, margin: float) -> str:
     svg = to_svg(figure, identity, f"Speed-up over {baseline}: {label}")
     svg = re.sub(r"var\(--([\w-]+)\)", lambda found: _COLOURS[found[1]], svg)
     return svg.replace("<svg ", '<svg style="max-width:34em" ', 1)
-
-
-def _cut(name: str) -> str:
-    return name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 9]}…{name[-8:]}"
 
 
 # First columns of `samples`; what witnesses saw of a sample follows.
@@ -181,7 +177,7 @@ class Results:
         `value` is what the metric is computed from (for times `wall_s`, per call). Samples of one `block` of a launch lie beside
         each other in time; nothing is left out, so that samples that were disturbed are in it too.
         """
-        frames = [frame for record in self.run.records for frame in _samples(record)]
+        frames = [each for record in self.run.records for each in _samples(record)]
         if not frames:
             return pd.DataFrame(columns=list(SAMPLES))
         made = pd.concat(frames, ignore_index=True)
@@ -195,7 +191,7 @@ class Results:
         in nats per token.
         """
         rows = [row for record in self.run.records for outcome in record.outcomes for row in _losses(record, outcome)]
-        return pd.DataFrame(rows, columns=list(LOSSES)).astype({"step": "Int64", "tokens": "Int64"})
+        return frame(rows, LOSSES, whole=("step", "tokens"))
 
     def __repr__(self) -> str:
         plan = self.run.plan
@@ -207,7 +203,7 @@ class Results:
 
     def __str__(self) -> str:
         page = self.report or f"not written; modbench report {self.path} writes it"
-        return masked(escaped(summary.closing(self.loaded, page, self.wall_s, more="")))
+        return plain_html.text([summary.closing(self.loaded, page, self.wall_s, more="")])
 
     def _repr_html_(self) -> str:
         return html(self.loaded, self.report)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal
@@ -13,7 +12,7 @@ from modbench.harness.core import printable
 from modbench.harness.core.frozen import Frozen
 from modbench.harness.core.printable import masked
 from modbench.reports.model import Note, Table
-from modbench.reports.page.compare_page import Page, Section, html
+from modbench.reports.page.compare_page import Page, Section, html, typed
 from modbench.reports.questions import audit
 from modbench.reports.terminal.audit import AuditedModel, as_model
 from modbench.reports.writers import latex
@@ -51,10 +50,6 @@ def as_json(made: Audit) -> str:
     return masked(json.dumps(made.model_dump(mode="json"), indent=1))
 
 
-def _typed(command: Sequence[str]) -> str:
-    return shlex.join(printable.masked_command(list(command)))
-
-
 def _tables(cards: Sequence[Card]) -> list[Table]:
     return [audit.side_by_side(cards)] if len(cards) > 1 else [audit.table(cards[0])]
 
@@ -63,18 +58,18 @@ def _html(cards: Sequence[Card], command: Sequence[str]) -> str:
     sections = [Section(plain(audit.answer(card)), audit.blocks(card)) for card in cards]
     if len(cards) > 1:
         sections = [Section("Side by side", _tables(cards)), *sections]
-    title, shown = f"Audit of {', '.join(card.target for card in cards)}", _typed(command)
+    title, shown = f"Audit of {', '.join(card.target for card in cards)}", typed(command)
     return html(Page(title, f"modbench {__version__}", shown, sections=sections, orientation=""))
 
 
 def _markdown(cards: Sequence[Card], command: Sequence[str]) -> str:
-    blocks = [Block([f"<!-- {_typed(command)} -->"])]
+    blocks = [Block([f"<!-- {typed(command)} -->"])]
     blocks += [block(each) for card in cards for each in (audit.answer(card), Note(audit.called(card)))]
     return within([*blocks, *map(block, _tables(cards))])
 
 
 def _latex(cards: Sequence[Card], command: Sequence[str]) -> str:
-    head = f"% {latex.text(_typed(command))}\n% In the preamble: \\usepackage{{booktabs}}\n"
+    head = f"% {latex.text(typed(command))}\n% In the preamble: \\usepackage{{booktabs}}\n"
     return masked(head + "".join(latex.table(each, "modbench-audit") for each in _tables(cards)))
 
 

@@ -104,6 +104,11 @@ def write(page: Page, file: str, *, force: bool, compared: Sequence[Loaded]) -> 
     write_atomically(path, html(page))
 
 
+def typed(command: Sequence[str]) -> str:
+    """Return a command line as it is typed, without its secrets."""
+    return shlex.join(printable.masked_command(list(command)))
+
+
 def html(page: Page) -> str:
     """Return the page as HTML."""
     return masked(escaped(fill("compare", page=page)))
@@ -115,12 +120,11 @@ def of_runs(compared: Compared, command: Sequence[str]) -> Page:
     about = [(name, Code(str(run.path)), compare.about(run)) for name, run in zip(names, compared.runs, strict=True)]
     same = compare_runs.the_same(compared.differences, len(names))
     differ = [each for each in (same, compare_runs.differences_table(compared)) if each is not None]
-    margin = Sentence("margin {margin}", margin=Estimate(compared.margin, kind="share"))
     warned = [(name, said) for name, run in zip(names, compared.runs, strict=True) for said in warnings(run)]
     return Page(
         f"{len(names)} runs side by side: {', '.join(run.path.name for run in compared.runs)}",
-        f"{', '.join(names[1:])} against {names[0]} · {plain(margin)}",
-        shlex.join(printable.masked_command(list(command))),
+        f"{', '.join(names[1:])} against {names[0]} · {plain(compare_axis.margin(compared.margin))}",
+        typed(command),
         [f"{name} is incomplete" for name, run in zip(names, compared.runs, strict=True) if run.run.incomplete],
         [inline(Sentence("{name}: {said}", name=name, said=said)) for name, said in warned],
         [
@@ -148,13 +152,13 @@ def of_axis(loaded: Loaded, table: AlongAxis, command: Sequence[str]) -> Page:
         *table.notes,
         *compare_axis.missing(table.columns, compare.MOST_REASONS),
     ]
-    notes += [machine_check(loaded)[1], compare_axis.margin(loaded)]
+    notes += [machine_check(loaded)[1], compare_axis.margin(loaded.suite.margin)]
     return Page(
         f"{loaded.path.name} by {table.axis}",
         f"against {table.over} · {compare.about(loaded)}",
-        shlex.join(printable.masked_command(list(command))),
+        typed(command),
         [
-            *(["smoke run: no claims"] if not loaded.run.plan.suite.claims else []),
+            *(["smoke run: no claims"] if not loaded.suite.claims else []),
             *(["incomplete"] if loaded.run.incomplete else []),
         ],
         [*map(inline, warnings(loaded))],

@@ -68,18 +68,20 @@ def figure_named(loaded: Loaded, name: str) -> Figure:
     for _, drawing in drawn(loaded, lambda panel: words & {*panel.split("_")}):
         if drawing.name == name:
             return drawing
-    passed: dict[str, list[str]] = {}
+    passed: dict[str, list[Figure]] = {}
     for panel, drawing in drawn(loaded):
         if drawing.name == name:
             return drawing
-        passed.setdefault(panel, []).append(drawing.name)
+        passed.setdefault(panel, []).append(drawing)
     if name in passed:
-        if len(passed[name]) > 1:
-            raise UsageError(f"panel {name!r} has several figures: {', '.join(passed[name])}. Name one of them.")
-        return next(drawing for panel, drawing in drawn(loaded) if panel == name)
+        first, *others = passed[name]
+        if others:
+            names = ", ".join(each.name for each in passed[name])
+            raise UsageError(f"panel {name!r} has several figures: {names}. Name one of them.")
+        return first
     if not passed:
         raise UsageError(f"{str(loaded.path)!r} has no figure: none of its panels has data to draw.")
-    there = [each for names in passed.values() for each in names]
+    there = [each.name for figures in passed.values() for each in figures]
     if any(panel.draws and of == name for of, panel in panels()):
         raise UsageError(
             f"panel {name!r} draws nothing in {str(loaded.path)!r}: the run lacks what it compares. Figures there: "

@@ -125,7 +125,10 @@ def doubts(loaded: Loaded) -> list[Doubt]:
         if tables.doubts[doubt].label:
             findings = [_by_arm(found[doubt])]
         else:
-            findings = [(said, Listed(unique(where), "; ", most=MOST_FINDINGS)) for said, where in found[doubt].items()]
+            findings = [
+                (said, Listed([*dict.fromkeys(where)], "; ", most=MOST_FINDINGS))
+                for said, where in found[doubt].items()
+            ]
         left_out = max(0, len(findings) - MOST_FINDINGS)
         made.append(Doubt(titles[doubt].about, findings[:MOST_FINDINGS], left_out, tables.doubts[doubt].advice))
     return made
@@ -134,12 +137,7 @@ def doubts(loaded: Loaded) -> list[Doubt]:
 def _by_arm(findings: dict[str, list[str]]) -> tuple[str, Listed]:
     """Return all arms with a label at once, with the first finding as the example."""
     example, (first, *_) = next(iter(findings.items()))
-    return f"{example} ({first})", Listed(unique([where for each in findings.values() for where in each]))
-
-
-def unique(found: list[str]) -> list[str]:
-    """Return each once, in order."""
-    return list(dict.fromkeys(found))
+    return f"{example} ({first})", Listed([*dict.fromkeys(where for each in findings.values() for where in each)])
 
 
 def what_to_doubt(loaded: Loaded) -> Markup | None:

@@ -6,7 +6,7 @@ Below them stands what the audits of the run found of the user's models, as on t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -19,7 +19,8 @@ from modbench.reports.panels.numbers import backing
 from modbench.reports.questions import audit, win_rate
 from modbench.reports.questions.best_setting import first_arm
 from modbench.reports.tables import findings
-from modbench.reports.tables.load import Loaded, contenders, rung_beside
+from modbench.reports.tables.load import Loaded, Row, contenders, rung_beside
+from modbench.reports.tables.pair_verdicts import SMOKE
 from modbench.reports.tables.rerun_command import Again
 from modbench.reports.tables.unit_files import Files
 from modbench.reports.wording import TIMED
@@ -44,21 +45,21 @@ class Claim:
 
 def claims(loaded: Loaded) -> list[Claim]:
     """Return the claims of the first screen: the arm shown first against dense of equal cost, then arms against the anchor."""
-    if loaded.run.plan.suite.isoflop is not None:
+    if loaded.sizes_differ:
         return []
     first = first_arm(loaded)
-    anchor = loaded.arms[0]
+    anchor = loaded.baseline
     pairs: list[tuple[Case, Case]] = []
     if first is not None:
         beside = rung_beside(loaded, first)
-        pairs += [(first, beside[0])] if beside is not None and beside[0].arm != anchor.arm else []
+        pairs += [(first, beside.case)] if beside is not None and beside.case.arm != anchor.arm else []
         pairs.append((first, anchor))
     others = [case for case in contenders(loaded) if first is None or case.arm != first.arm]
     pairs += [(case, anchor) for case in others[:MOST_ARMS]]
     made = []
     for case, baseline in pairs:
         places = win_rate.places(loaded, case, baseline)
-        for workload, metric in TIMED:
+        for metric, workload in TIMED.items():
             found = [each for each in places if each.metric == metric]
             if win_rate.span(found):
                 said = f"{workload.capitalize()}, {{arm}} against {{base}}: {{where}}."
@@ -67,67 +68,40 @@ def claims(loaded: Loaded) -> list[Claim]:
     return made
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """What stands behind a claim.
-
-    Attributes:
-        claim: the claim.
-        found: what was found at each place, of the arm against the other; `n` of the ratio: launches.
-        detectable: for each the smallest effect that would have been detected.
-        p: for each the adjusted p-value.
-        doubts: what to hold against it.
-        command: measures it again; None where no command does.
-        no_command: why not.
-        files: records with the raw samples, in the run folder.
-    """
-
-    claim: Claim
-    found: list[Finding]
-    detectable: list[Estimate]
-    p: list[Estimate]
-    doubts: list[Value]
-    command: str | None
-    no_command: str
-    files: list[str]
-
-
-class Behind:
-    """Finds what stands behind the claims of a run."""
+class Cards:
+    """Makes the cards of a run's claims: what stands behind each."""
 
     def __init__(self, loaded: Loaded, made: Sequence[Claim]) -> None:
         self.loaded, self.again = loaded, Again(loaded.run)
-        every = loaded.run.plan.cases
-        self.anchors = {comparison.arms[0].id for comparison in loaded.run.plan.comparisons}
+        self.anchors = {comparison.arms[0].id for comparison in loaded.plan.comparisons}
         arms = {case.arm for claim in made for case in (claim.case, claim.baseline)}
-        self.files = Files(loaded.run, {case.id for case in every if case.arm in arms})
+        self.files = Files(loaded.run, {case.id for case in loaded.plan.cases if case.arm in arms})
 
-    def evidence(self, claim: Claim) -> Evidence:
-        """Return what stands behind a claim."""
-        rows = self.loaded.between(claim.metric, claim.case.arm, claim.baseline.arm)
-        found = [
-            replace(each, typical=replace(each.typical, n=self._launches(each, claim.metric)))
-            for each in findings.between(self.loaded, claim.metric, claim.case, claim.baseline)
-        ]
+    def card(self, claim: Claim) -> dict[str, Any]:
+        """Return what the card of a claim shows."""
+        found = findings.between(self.loaded, claim.metric, claim.case, claim.baseline)
+        pairs = self.loaded.between(claim.metric, claim.case.arm, claim.baseline.arm)
+        rows = [self._row(*each) for each in zip(found, pairs, strict=True)]
+        label = f"Numbers behind: {inline(claim.sentence).striptags()}"
+        numbers = Table(label, HEAD, rows, file="comparisons.csv").first(MOST_ROWS)
         sides = {case.id: case for each in found for case in (each.what, each.against) if isinstance(case, Case)}
         mine = [each.case for each in found]
         wanted = [case for case in sides.values() if case.id not in self.anchors]
         group = self.loaded.tables.source(self.loaded.tables.metrics[claim.metric]).group
         files = dict.fromkeys(file for case in mine for file in self.files.records(case.id, group))
-        return Evidence(
-            claim,
-            found,
-            [Estimate.of(row.mde, kind="share") for row in rows],
-            [Estimate.of(row.p_adjusted, kind="p") for row in rows],
-            self._doubts(found, [*sides.values()], claim.metric),
-            *self.again.if_any(wanted or mine, claim.metric),
-            list(files),
-        )
+        doubts = self._doubts(found, [*sides.values()], claim.metric)
+        again = self.again.if_any(wanted or mine, claim.metric)
+        shown = {"sentence": inline(claim.sentence), "numbers": written([numbers])}
+        return shown | backing(doubts, [*files], *again, most_doubts=MOST_DOUBTS)
 
-    def _launches(self, found: Finding, metric: str) -> int | None:
-        """How many launches the arm was measured in."""
-        row = self.loaded.at(metric, found.case.arm, found.place)
-        return None if row is None or pd.isna(row.n) else int(row.n)
+    def _row(self, found: Finding, pair: Row) -> list[Value]:
+        """A place: what was found there, and the launches of the arm."""
+        if found.status != "ok":
+            return [found.place, found.status, "", "", "", "", found.reason]
+        own = self.loaded.at(found.metric, found.case.arm, found.place)
+        launches = None if own is None or pd.isna(own.n) else int(own.n)
+        told = Estimate.of(pair.mde, kind="share"), Estimate.of(pair.p_adjusted, kind="p")
+        return [found.place, found.typical, found.mean, launches, *told, Verdict(found.verdict)]
 
     def _doubts(self, found: Sequence[Finding], sides: Sequence[Case], metric: str) -> list[Value]:
         """Return labels and doubts of both sides, reasons of the rows, and checks that are not met; each with where it holds."""
@@ -141,8 +115,8 @@ class Behind:
             if each.reason is not None and each.where is not None:
                 where = Sentence("T = {length}", length=each.where.seq_len)
                 said.setdefault(each.reason, []).append(where)
-        if not self.loaded.run.plan.suite.claims:
-            said["a smoke run makes no claims"] = []
+        if not self.loaded.suite.claims:
+            said[SMOKE] = []
         return [_at(text, where) if where else text for text, where in said.items()]
 
 
@@ -156,8 +130,7 @@ def render(loaded: Loaded) -> list[Block | Markup]:
     """Show the cards, folded."""
     made, blocks = claims(loaded), list[Block | Markup]()
     if made:
-        behind = Behind(loaded, made)
-        blocks += [fill("claims", cards=[_card(behind.evidence(claim)) for claim in made]), Note(_rule(loaded))]
+        blocks += [fill("claims", cards=[*map(Cards(loaded, made).card, made)]), Note(_rule(loaded))]
     return [*blocks, *_audits(loaded)]
 
 
@@ -172,35 +145,14 @@ def _audits(loaded: Loaded) -> list[Block | Markup]:
 
 def _rule(loaded: Loaded) -> Value:
     """How a verdict is reached."""
-    if not loaded.run.plan.suite.claims:
+    if not loaded.suite.claims:
         return "A smoke run gives no verdicts."
     return Sentence(
         "Faster or slower: the whole 95 % interval of the ratio lies beyond {margin}, for typical calls and for mean times, and "
         "the difference is significant among the arms at that place (Benjamini-Hochberg, 5 %). Equivalent: the 90 % interval "
         "lies within {margin}. Different: there is a difference, but it may be smaller than that. Undecided: none of these.",
-        margin=Estimate(loaded.run.plan.suite.margin, kind="share"),
+        margin=Estimate(loaded.suite.margin, kind="share"),
     )
-
-
-def _card(found: Evidence) -> dict[str, Any]:
-    left_out = max(0, len(found.found) - MOST_ROWS)
-    label = f"Numbers behind: {inline(found.claim.sentence).striptags()}"
-    numbers = Table(label, HEAD, rows_of(found)[:MOST_ROWS], left_out=left_out, file="comparisons.csv")
-    shown = {"sentence": inline(found.claim.sentence), "numbers": written([numbers])}
-    return shown | backing(found.doubts, found.files, found.command, found.no_command, most_doubts=MOST_DOUBTS)
-
-
-def rows_of(behind: Evidence) -> list[list[Value]]:
-    """Return the rows of a card: a place each."""
-    return [_row(*each) for each in zip(behind.found, behind.detectable, behind.p, strict=True)]
-
-
-def _row(found: Finding, detectable: Estimate, p: Estimate) -> list[Value]:
-    where = found.where
-    assert where is not None
-    if found.status != "ok":
-        return [where, found.status, "", "", "", "", found.reason]
-    return [where, found.typical, found.mean, found.typical.n, detectable, p, Verdict(found.verdict)]
 
 
 READING = (

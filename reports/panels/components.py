@@ -10,6 +10,7 @@ from modbench.harness.results.components import Component, Components, kept
 from modbench.reports.model import Block, Code, Estimate, Note, Sentence, Table, Value
 from modbench.reports.panel import Panel
 from modbench.reports.tables.load import Loaded
+from modbench.reports.writers.data import frame
 
 COLUMNS = (
     *("source", "name", "group", "rounds", "iterations", "min_s", "q1_s", "median_s", "q3_s", "mean_s"),
@@ -41,7 +42,7 @@ def table(loaded: Loaded) -> pd.DataFrame:
         for file in kept(loaded.path)
         for each in file.components
     ]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return frame(rows, COLUMNS)
 
 
 def _rate(amount: float | None, seconds: float) -> float | None:
@@ -54,10 +55,7 @@ def blocks(loaded: Loaded) -> Iterator[Block]:
     rows = [_shown(each) for file in files for each in file.components]
     if not rows:
         return
-    left_out = max(0, len(rows) - MOST_ROWS)
-    yield Table(
-        "single components", HEAD, rows[:MOST_ROWS], left_out=left_out, file="components.csv", rows_are="components"
-    )
+    yield Table("single components", HEAD, rows, file="components.csv", rows_are="components").first(MOST_ROWS)
     about = " ".join(_source_line(loaded, file) for file in files)
     yield Note(
         f"{about} Each was timed alone, in one process: these times say where time goes, but other launches may differ by more "

@@ -23,7 +23,7 @@ MODULES = ("Case", "Module", "Closed form", "Counter", "fvcore ×2")
 def render(loaded: Loaded) -> Iterator[Block]:
     """Show a row per case of the grid, then its modules. Of many cases some that lie evenly among them."""
     found: dict[str, tuple[CountNotes, float | None]] = {}
-    for comparison in loaded.run.plan.comparisons:
+    for comparison in loaded.plan.comparisons:
         for case in comparison.arms:
             cell = loaded.tables.cell(case.id, CARRIER)
             if not cell.trouble():

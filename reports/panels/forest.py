@@ -34,13 +34,13 @@ SOLVED = "dense of equal cost"
 
 def render(loaded: Loaded) -> list[Figure]:
     """Draw a figure for each workload that was timed."""
-    if loaded.run.plan.suite.isoflop:  # sizes differ: a speed-up compares nothing
+    if loaded.sizes_differ:
         return []
-    choices = against(loaded, [metric for _, metric in TIMED])
+    choices = against(loaded, TIMED)
     return [
         replace(_figure(loaded, title, rows, equal_cost=choice.equal_cost), against=choice.title * (len(choices) > 1))
         for choice in choices
-        for title, metric in TIMED
+        for metric, title in TIMED.items()
         if (rows := _rows(loaded, metric, choice))
     ]
 
@@ -68,7 +68,7 @@ def _figure(loaded: Loaded, title: str, rows: Sequence[Finding], *, equal_cost: 
     row = ROW * max((text.count("\n") + 1 for text in left), default=1)
     made, (axis,) = new_figure(4.5, 0.75 + row * (len(kept) + bool(equal)))
     marks = Marks()
-    base = loaded.arms[0]
+    base = loaded.baseline
     over = f"{title}: speed-up over {SOLVED if equal_cost else in_title(base)} (further right is better)"
     headline(made, over)
     _draw(axis, loaded, kept, equal, marks, left)
@@ -121,7 +121,7 @@ def _draw(
     """Draw the rows; `left` names them."""
     from matplotlib.colors import to_rgba
 
-    margin = loaded.run.plan.suite.margin
+    margin = loaded.suite.margin
     looks = {case.arm: look(case) for case in loaded.arms}
     ratio_axis(axis, "x", ends_of([_ratio(found) for found in (*kept, *equal)], ROOM))
     axis.axvspan(1 / (1 + margin), 1 + margin, color=HAIR, linewidth=0)
@@ -180,10 +180,10 @@ def _caption(
         + " Equivalent: {listed}." * (0 < len(equal) <= FEW)
         + " {left_out} more are not drawn: those nearest to 1×." * bool(left_out),
         all=len(rows),
-        base=SOLVED if equal_cost else loaded.arms[0],
+        base=SOLVED if equal_cost else loaded.baseline,
         counts=Listed([Sentence("{n} {verdict}", n=n, verdict=Verdict(word)) for word, n in counts.items()]),
         open="undecided" if counts.keys() - {None} else "no verdict",
-        margin=Estimate(loaded.run.plan.suite.margin, kind="share"),
+        margin=Estimate(loaded.suite.margin, kind="share"),
         listed=Listed(listed, "; "),
         left_out=left_out,
     )

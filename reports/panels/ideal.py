@@ -11,13 +11,12 @@ from modbench.harness.roofline.table import RATIO_ERROR
 from modbench.reports.figures.axes import draw_lines, ends_of, ratio_axis
 from modbench.reports.figures.point_labels import label
 from modbench.reports.figures.style import HAIR, MUTED, Marks, draw_dots, headline, in_lines, look, new_figure
-from modbench.reports.model import Estimate, Figure, Sentence
+from modbench.reports.model import Estimate, Figure, Sentence, is_number
 from modbench.reports.panel import Panel
-from modbench.reports.tables.cases import RATIOS
 from modbench.reports.tables.comparisons import attainable_bias, deciding
-from modbench.reports.tables.findings import of_row
+from modbench.reports.tables.findings import RATIOS, of_row
 from modbench.reports.tables.load import Loaded, Row
-from modbench.reports.wording import TIMED, is_number, short
+from modbench.reports.wording import TIMED, short
 from modbench.reports.writers.number_format import plain
 
 if TYPE_CHECKING:
@@ -30,8 +29,8 @@ MOST_NAMED = 8
 def render(loaded: Loaded) -> list[Figure]:
     """Draw one mark per arm and length, larger for longer; on the diagonal time fell as FLOPs promise."""
     sides = []
-    for title, metric in TIMED:
-        grid, every = loaded.run.plan.suite.grid, loaded.comparisons
+    for metric, title in TIMED.items():
+        grid, every = loaded.suite.grid, loaded.comparisons
         place = (every.batch_size == grid.batch_size[0]) & (every.dtype == grid.dtype[0])
         shown = every.arm.isin([case.arm for case in loaded.arms_shown]) & every.seq_len.isin(loaded.lengths_shown)
         rows = every[(every.metric == metric) & every.ideal.notna() & place & shown]
@@ -55,7 +54,7 @@ def render(loaded: Loaded) -> list[Figure]:
         for row in rows.itertuples(index=False)
         if is_number(row.attainable)
     ]
-    bias = next(filter(None, (attainable_bias(case, loaded.arms[0]) for case in attained)), None)
+    bias = next(filter(None, (attainable_bias(case, loaded.baseline) for case in attained)), None)
     caption = Sentence(
         "FLOPs with causal attention"
         + "; of decode, bytes read" * any(title == "decode step" for title, _ in sides)
@@ -107,7 +106,7 @@ def _draw(axis: Axes, loaded: Loaded, frame: pd.DataFrame, ends: tuple[float, fl
 def _hover_text(loaded: Loaded, row: Row) -> Sentence:
     """What a mark says on hover."""
     case = loaded.cases_by_id[str(row.case_id)]
-    known, bias = is_number(row.attainable), attainable_bias(case, loaded.arms[0])
+    known, bias = is_number(row.attainable), attainable_bias(case, loaded.baseline)
     return Sentence(
         "{arm}, T = {length}: promised {promised}"
         + ", attainable {attainable} ±{error}" * known
@@ -119,7 +118,7 @@ def _hover_text(loaded: Loaded, row: Row) -> Sentence:
         attainable=Estimate.of(row.attainable, kind="ratio"),
         error=Estimate(RATIO_ERROR, kind="about"),
         bias=bias,
-        measured=of_row(row, case, loaded.arms[0]).typical,
+        measured=of_row(row, case, loaded.baseline).typical,
     )
 
 

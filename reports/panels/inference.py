@@ -32,7 +32,7 @@ MOST_ROWS = 500
 
 def table(loaded: Loaded, metric: str) -> Table | None:
     """Return a row for every arm at every length and batch size, by the time of a workload; None where that was not planned."""
-    places = list(dict.fromkeys(each.place for each in loaded.run.plan.comparisons if metric in each.metrics))
+    places = list(dict.fromkeys(each.place for each in loaded.plan.comparisons if metric in each.metrics))
     if not places:
         return None
     ways = {(place.dtype, place.execution) for place in places}
@@ -49,10 +49,10 @@ def table(loaded: Loaded, metric: str) -> Table | None:
             *(_number(results.cell(loaded, key, case, place)) for key in BESIDE[metric]),
         ]
         for place in places
-        for case in (loaded.arms[0], *loaded.arms_shown)
+        for case in loaded.shown
         if isinstance(found := results.cell(loaded, metric, case, place), Finding)
     ]
-    ratio = f"over {in_title(loaded.arms[0])} [95 %]"
+    ratio = f"over {in_title(loaded.baseline)} [95 %]"
     head = (SERVING[metric], "as", "T", "new", "B", "time", ratio, *PREDICTED, *BESIDE[metric].values())
     kept = [at for at in range(len(head)) if at == 0 or any(row[at] != "" for row in rows)]
     return Table(
@@ -90,7 +90,7 @@ def render(loaded: Loaded) -> Iterator[Block]:
     yield from break_even.blocks(loaded, [*BESIDE])
     yield from tables
     said = "Ratios are those of the times: {anchor} ÷ row. {file} has both estimates."
-    yield Note(Sentence(said, anchor=loaded.arms[0], file=Code("breakeven.csv")))
+    yield Note(Sentence(said, anchor=loaded.baseline, file=Code("breakeven.csv")))
 
 
 READING = (

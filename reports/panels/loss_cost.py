@@ -48,11 +48,11 @@ class Point:
 
 def render(loaded: Loaded) -> list[Figure]:
     """Plot bits per byte after the same tokens over relative time of a train step (else forward time, else FLOPs)."""
-    suite = loaded.run.plan.suite
+    suite = loaded.suite
     if (
         len(loaded.arms) == 1
         or suite.train is None
-        or suite.isoflop
+        or loaded.sizes_differ
         or not loaded.lengths
         or "bpb/val" not in suite.metrics
     ):
@@ -62,7 +62,7 @@ def render(loaded: Loaded) -> list[Figure]:
     metric = next((m for m in ("latency/train_step", "latency/forward", "flops/forward") if m in suite.metrics), None)
     if metric is None:
         return []
-    points = [point for case in (loaded.arms[0], *loaded.arms_shown) if (point := _point(loaded, case, metric, length))]
+    points = [point for case in loaded.shown if (point := _point(loaded, case, metric, length))]
     if not points:
         return []
     made, (axis,) = new_figure(4.6, 4.1)
@@ -74,7 +74,7 @@ def render(loaded: Loaded) -> list[Figure]:
         "flops/forward": "forward FLOPs",
     }
     axis.set_xlabel(
-        f"{what[metric]} relative to {in_title(loaded.arms[0])}, {grid_point('T', length)} (left is better)"
+        f"{what[metric]} relative to {in_title(loaded.baseline)}, {grid_point('T', length)} (left is better)"
     )
     axis.set_title("held-out bits per byte (lower is better)")
     taken = [(low, each.loss, high, each.loss) for each in points for low, high in [each.ends]] + _along(
@@ -112,7 +112,7 @@ def _data(loaded: Loaded, points: list[Point], metric: str, length: int) -> pd.D
             "arm": each.case.arm,
             "metric": metric,
             "seq_len": length,
-            "baseline_arm": loaded.arms[0].arm,
+            "baseline_arm": loaded.baseline.arm,
             "relative_cost": each.place[0],
             "ci_low": each.ends[0],
             "ci_high": each.ends[1],
@@ -129,12 +129,12 @@ def _point(loaded: Loaded, case: Case, metric: str, length: int) -> Point | None
     if own is None or own.status != "ok":
         return None
     loss, ahead = float(own.value), looked_ahead(own)
-    if case is loaded.arms[0]:
+    if case is loaded.baseline:
         return Point(case, Estimate(1.0, kind="fraction"), loss, ahead)
     row = loaded.pair(case.arm, metric, length)
     if row is None or row.status != "ok":
         return None
-    cost = replace(of_row(row, case, loaded.arms[0]).typical.mirrored(), kind="fraction")
+    cost = replace(of_row(row, case, loaded.baseline).typical.mirrored(), kind="fraction")
     return Point(case, cost, loss, ahead)
 
 
@@ -172,7 +172,7 @@ def _draw(axis: Axes, loaded: Loaded, points: list[Point], marks: Marks) -> None
             "{arm}: {cost} of {base}'s cost, {loss} bits/byte" + ", saw later tokens" * each.looked_ahead,
             arm=short(each.case),
             cost=each.cost,
-            base=short(loaded.arms[0]),
+            base=short(loaded.baseline),
             loss=Estimate(each.loss, kind="loss"),
         )
         marks.name(made, Mark(plain(said), each.case.arm))

@@ -43,8 +43,8 @@ _AXES: dict[str, tuple[str, Callable[[float, float], str]]] = {
 
 def render(loaded: Loaded) -> list[Figure]:
     """Plot bits per token of training batches, averaged over neighbouring steps; by position for held-out windows."""
-    suite, metric = loaded.run.plan.suite, loaded.trained_metric
-    if metric is None or suite.isoflop or not loaded.runs:  # `-k` may leave no run
+    metric = loaded.trained_metric
+    if metric is None or loaded.sizes_differ or not loaded.runs:  # `-k` may leave no run
         return []
     curves = [found for case in loaded.arms[:MOST_ARMS] if (found := _trained(loaded, case, metric)) is not None]
     if not curves:
@@ -135,7 +135,7 @@ def _protocol(loaded: Loaded) -> Sentence:
         tokens=runs[0].tokens_per_step,
         length=longest,
         rates=Estimate(None, rates[0], rates[-1]),
-        seed=loaded.run.plan.suite.seeds[0],
+        seed=loaded.suite.seeds[0],
     )
 
 
@@ -145,8 +145,8 @@ def _trained(loaded: Loaded, case: Case, metric: str) -> Trained | None:
     notes = None if row is None else loaded.tables.training_notes(str(row.case_id))
     if row is None or notes is None:
         return None
-    counted = loaded.tables.cell(str(row.case_id), "flops/train_step").good()
-    return case, notes, next((outcome.samples["value"][0] for outcome in counted.values()), None)
+    counted = loaded.tables.cell(str(row.case_id), "flops/train_step").values()
+    return case, notes, next(iter(counted.values()), None)
 
 
 def _smooth(losses: Sequence[float | None]) -> list[float]:

@@ -14,7 +14,7 @@ from modbench.reports.panel import Lead, Panel
 from modbench.reports.panels.speedup_map import said_on_hover
 from modbench.reports.questions import map as capacity_map
 from modbench.reports.questions.first_screen import described
-from modbench.reports.questions.map import FLOPS, MEMORY, Map, Quantity, row_name
+from modbench.reports.questions.map import Map, Quantity, row_name
 from modbench.reports.tables.cell import columns_of
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import seeds_in_words
@@ -26,6 +26,8 @@ BESIDE, CELL, ROW, AROUND = 0.22, 0.47, 0.31, 0.56
 # Width of a figure in pixels from which the two stand side by side.
 LEAST = 420
 COLUMNS = 2
+# Of what is counted.
+DRAWN = {"flops/forward", "memory/peak_allocated"}
 # Size of numbers in points.
 RATIOS, LOSSES = 8.5, 7.5
 
@@ -42,8 +44,8 @@ def render(loaded: Loaded) -> Iterator[Block]:
 
 def four(made: Map) -> list[Quantity]:
     """Return what is drawn: a time, FLOPs, memory and the loss, each where it was asked for."""
-    counts = {quantity.metric: quantity for quantity in made.counts}
-    return [*made.times[:1], *(counts[metric] for _, metric in (FLOPS, MEMORY) if metric in counts), made.loss]
+    counts = [quantity for quantity in made.counts if quantity.metric in DRAWN]
+    return [*made.times[:1], *counts, made.loss]
 
 
 def _figure(made: Map, *, equal_cost: bool) -> Figure:

@@ -136,10 +136,10 @@ _STRENGTH = {
 
 def render(loaded: Loaded) -> list[Figure]:
     """Draw the bars at the longest length."""
-    if not loaded.lengths or loaded.run.plan.suite.isoflop:
+    if not loaded.lengths or loaded.sizes_differ:
         return []
     length = loaded.lengths[-1]
-    arms = (loaded.arms[0], *loaded.arms_shown)
+    arms = loaded.shown
     steps = [bar for case in arms if (bar := of_training(loaded, case.arm, length)) is not None]
     caches, batch = _caches(loaded, length)
     made = []
@@ -159,7 +159,7 @@ def _caches(loaded: Loaded, length: int) -> tuple[list[Bar], int]:
     rows = loaded.cases[
         (loaded.cases.metric == CACHE) & (loaded.cases.seq_len == length) & (loaded.cases.status == "ok")
     ]
-    arms = {case.arm: i for i, case in enumerate((loaded.arms[0], *loaded.arms_shown))}
+    arms = {case.arm: i for i, case in enumerate(loaded.shown)}
     batch = int(rows.batch_size.max()) if len(rows) else 1
     found = rows[(rows.batch_size == batch) & rows.arm.isin(list(arms))].drop_duplicates("arm")
     ordered = sorted(found.itertuples(index=False), key=lambda row: arms[str(row.arm)])

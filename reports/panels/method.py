@@ -86,7 +86,7 @@ def _asked_of_pilot(loaded: Loaded, records: list[Record]) -> str:
     """Say how many launches the pilot asked for."""
     decided = loaded.run.found(LaunchCount).get(records[0].unit.series)
     if decided is None:
-        return "fixed" if not loaded.run.plan.suite.two_stage else "not decided"
+        return "fixed" if not loaded.suite.two_stage else "not decided"
     return "no number" if decided.asked is None else f"asked: {decided.asked_in_words}" + " (capped)" * decided.capped
 
 

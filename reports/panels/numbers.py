@@ -14,14 +14,27 @@ from modbench.harness.core.labels import of_cell
 from modbench.harness.core.model_specs import typed
 from modbench.harness.domain.case import Case
 from modbench.harness.roofline.table import RATIO_ERROR
-from modbench.reports.model import Block, Code, Estimate, Finding, Kind, Listed, Note, Sentence, Table, Value, Verdict
+from modbench.reports.model import (
+    Block,
+    Code,
+    Estimate,
+    Finding,
+    Kind,
+    Listed,
+    Note,
+    Sentence,
+    Table,
+    Value,
+    Verdict,
+    is_number,
+    known_text,
+)
 from modbench.reports.panel import Panel
 from modbench.reports.questions.first_screen import NOTHING_COMPARED
 from modbench.reports.tables import findings
 from modbench.reports.tables.load import Loaded, Row
 from modbench.reports.tables.rerun_command import Again
 from modbench.reports.tables.unit_files import Files
-from modbench.reports.wording import is_number
 from modbench.reports.writers.html import fill, inline, written
 from modbench.reports.writers.number_format import interval, number, plain
 
@@ -135,7 +148,16 @@ def _remarks(found: Finding) -> str:
 def _pair_row(row: Row, found: Finding, values: Sequence[object], section: int | None) -> Markup:
     """Make the row of the table: a template takes several times as long for a thousand of them."""
     typical, mean, unit = found.typical, found.mean or Estimate(None), row.unit
-    kind: Kind = "share" if typical.kind == "ratio" else "difference"
+    rest: tuple[tuple[object, Kind], ...] = (
+        (row.ideal, "ratio"),
+        (row.attainable, "ratio"),
+        (row.realised, "share"),
+        (row.mde, "share" if typical.kind == "ratio" else "difference"),
+        (row.cpu_ratio, "ratio"),
+        (row.disturbed, "share"),
+        (row.clean_ratio, "ratio"),
+        (row.p_adjusted, "p"),
+    )
     numbers = (
         *((number(Estimate.of(value, unit=unit)), (value,)) for value in values),
         (_without_interval(typical), (row.ratio, row.difference)),
@@ -143,13 +165,7 @@ def _pair_row(row: Row, found: Finding, values: Sequence[object], section: int |
         (_without_interval(mean), (row.mean_ratio,)),
         (interval(mean), (row.mean_ci_low, row.mean_ci_high)),
         (None, ()),
-        *((_without_interval(Estimate.of(each, kind="ratio")), (each,)) for each in (row.ideal, row.attainable)),
-        (_without_interval(Estimate.of(row.realised, kind="share")), (row.realised,)),
-        (_without_interval(Estimate.of(row.mde, kind=kind, unit=unit)), (row.mde,)),
-        (_without_interval(Estimate.of(row.cpu_ratio, kind="ratio")), (row.cpu_ratio,)),
-        (_without_interval(Estimate.of(row.disturbed, kind="share")), (row.disturbed,)),
-        (_without_interval(Estimate.of(row.clean_ratio, kind="ratio")), (row.clean_ratio,)),
-        (_without_interval(Estimate.of(row.p_adjusted, kind="p")), (row.p_adjusted,)),
+        *((_without_interval(Estimate.of(cell, kind=kind, unit=unit)), (cell,)) for cell, kind in rest),
     )
     verdict = plain(Verdict(found.verdict, unit == "s")) if found.status == "ok" else found.status
     cells = "".join(
@@ -208,10 +224,10 @@ CASE_COLUMNS = ("Metric", "Value [95 %]", "n", "Against the baseline [95 %]", "R
 
 def cases_shown(loaded: Loaded) -> list[Case]:
     """Return the cases that the page holds: all, or of many those of the arms and lengths that figures show."""
-    every = loaded.run.plan.cases
+    every = loaded.plan.cases
     if len(every) <= MOST_CASES:
         return every
-    arms = {case.arm for case in (loaded.arms[0], *loaded.arms_shown)}
+    arms = {case.arm for case in loaded.shown}
     lengths = set(loaded.lengths_shown)
     return [case for case in every if case.arm in arms and case.place.seq_len in lengths][:SOME_CASES]
 
@@ -223,12 +239,11 @@ def _values(loaded: Loaded, row: Row, pair: Row | None) -> list[Value]:
     against: Value = ""
     if pair is not None and pair.status == "ok":
         against = findings.of_pair(loaded, pair)
-    reason = row.reason if isinstance(row.reason, str) else ""
-    return [row.metric, value, "" if pd.isna(row.n) else int(row.n), against, reason]
+    return [row.metric, value, "" if pd.isna(row.n) else int(row.n), against, known_text(row.reason) or ""]
 
 
 def _settings(loaded: Loaded, case: Case) -> list[tuple[str, Value]]:
-    place, suite = case.place, loaded.run.plan.suite
+    place, suite = case.place, loaded.suite
     differs = ", ".join(f"{key} = {value}" for key, value in json.loads(case.config_diff()).items() if key != "options")
     words = "{device}, threads: {threads}, {execution}" if place.device == "cpu" else "{device}, {execution}"
     runs_on = Sentence(words, device=place.device, threads=place.threads, execution=place.execution)
@@ -312,7 +327,7 @@ def every_case(loaded: Loaded) -> Markup | None:
         )
     # In a script element only `<` can end it: as an escape it is the same JSON.
     data = json.dumps(found, separators=(",", ":")).replace("<", "\\u003c") if found else ""
-    left_out = len(loaded.run.plan.cases) - len(cases)
+    left_out = len(loaded.plan.cases) - len(cases)
     return fill(
         "every_case",
         sections=made,

@@ -98,7 +98,7 @@ def _reached(start: int, beats: Mapping[int, Sequence[tuple[int, tuple[str, ...]
 
 def _better_in(loaded: Loaded, one: Candidate, other: Candidate, axes: Sequence[str]) -> tuple[str, ...]:
     """Return the axes on which one is shown to be better than the other, if it is shown to be no worse on the rest; else none."""
-    margin = 1 + loaded.run.plan.suite.margin
+    margin = 1 + loaded.suite.margin
     # Who is worse by the estimate by more than the margin is not shown to be no worse: most pairs end here.
     if any((one.of(axis).value or 0.0) > (other.of(axis).value or 0.0) * margin for axis in axes):
         return ()
@@ -123,7 +123,7 @@ def _in_memory(loaded: Loaded, one: Candidate, other: Candidate) -> str:
     mine, theirs = one.memory, other.memory
     if mine.metric != theirs.metric or not mine.value or not theirs.value:
         return OPEN
-    word = exact_verdict(theirs.value / mine.value, loaded.run.plan.suite.margin)
+    word = exact_verdict(theirs.value / mine.value, loaded.suite.margin)
     return {"better": BETTER, "equivalent": NOT_WORSE}.get(word, OPEN)
 
 
@@ -169,7 +169,7 @@ def render(loaded: Loaded) -> Iterator[Block]:
         chosen = choice(loaded)
     except UsageError:  # a sweep over sizes, or nothing to choose by
         return
-    shown = {case.arm for case in (loaded.arms[0], *loaded.arms_shown)}
+    shown = {case.arm for case in loaded.shown}
     axes, weighed = pareto(loaded, chosen, [each for each in chosen.considered if each.case.arm in shown])
     if "latency" not in axes or len(axes) < 2 or len(weighed) < 2:
         return
@@ -219,9 +219,8 @@ def _plane(loaded: Loaded, chosen: Choice, weighed: Sequence[Weighed], what: str
 
 
 def _point(loaded: Loaded, each: Weighed, baseline: Candidate, what: str) -> Point:
-    time = each.candidate.time
     other = Estimate(each.candidate.memory.value, unit="B") if what == SIZE else _rise(loaded, each.candidate, baseline)
-    return Point(each, Estimate(time.value, time.low, time.high, unit="s"), other)
+    return Point(each, each.candidate.time, other)
 
 
 def _rise(loaded: Loaded, each: Candidate, baseline: Candidate) -> Estimate:
@@ -230,7 +229,7 @@ def _rise(loaded: Loaded, each: Candidate, baseline: Candidate) -> Estimate:
     if found is None or found.typical.value is None:
         rise = (each.loss.value or 0.0) - (baseline.loss.value or 0.0)
         return Estimate(rise, kind="difference", unit="nat")
-    return Estimate(found.typical.value, found.typical.low, found.typical.high, "difference", "nat")
+    return found.typical
 
 
 def _whiskers(point: Point) -> list[tuple[float, float, float, float]]:

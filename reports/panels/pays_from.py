@@ -7,14 +7,14 @@ from dataclasses import replace
 
 from modbench.harness.core.units import counted
 from modbench.harness.domain.case import Case
-from modbench.reports.model import Estimate, Finding, Sentence, Table, Value
+from modbench.reports.model import Estimate, Finding, Sentence, Table, Value, is_number
 from modbench.reports.panel import Panel
 from modbench.reports.questions import break_even, win_rate
 from modbench.reports.questions.break_even import AGAINST, AXES, LETTERS, OPEN, Column
 from modbench.reports.questions.results import loss_cell, named
 from modbench.reports.tables import losses
 from modbench.reports.tables.load import Loaded, rung_beside
-from modbench.reports.wording import TIMED, WORKLOADS, is_number
+from modbench.reports.wording import TIMED, WORKLOADS
 from modbench.reports.writers.number_format import grid_point
 
 # What has a column as a share of the baseline's, by metric.
@@ -23,8 +23,7 @@ SHARES = {"flops/forward": "FLOPs", "memory/peak_allocated": "memory", "memory/k
 
 def table(loaded: Loaded) -> Table | None:
     """Return the table; None where nothing is compared, nothing was timed, or sizes differ."""
-    suite = loaded.run.plan.suite
-    if suite.isoflop is not None or not any(metric in suite.metrics for _, metric in TIMED):
+    if loaded.sizes_differ or not any(metric in loaded.suite.metrics for metric in TIMED):
         return None
     arms = [case for case in loaded.arms_shown if not case.rung]
     every = break_even.columns(loaded, arms)
@@ -41,7 +40,7 @@ def table(loaded: Loaded) -> Table | None:
         return None
     shares = [title for title in SHARES.values() if title in {column.title for column in made}]
     notes = [*break_even.meanings(loaded, made)]
-    notes += [Sentence(f"{', '.join(shares)}: ÷ {{baseline}}", baseline=loaded.arms[0])] if shares else []
+    notes += [Sentence(f"{', '.join(shares)}: ÷ {{baseline}}", baseline=loaded.baseline)] if shares else []
     notes += ["breakeven.csv has the other places"] if len(first) < len(every) else []
     return Table(
         "where each arm pays",
@@ -54,9 +53,10 @@ def table(loaded: Loaded) -> Table | None:
 
 def _counted(loaded: Loaded, arms: Sequence[Case]) -> Iterator[Column]:
     """Yield columns for a run with one length: against the dense models of equal cost, which the tables of times lack."""
-    beside = {case.arm: rung_beside(loaded, case) for case in arms}
     every = {
-        case.arm: win_rate.places(loaded, case, rung[0]) for case in arms if (rung := beside[case.arm]) is not None
+        case.arm: win_rate.places(loaded, case, beside.case)
+        for case in arms
+        if (beside := rung_beside(loaded, case)) is not None
     }
     for metric, workload in WORKLOADS.items():
         found = {arm: [each for each in places if each.metric == metric] for arm, places in every.items()}
@@ -102,8 +102,8 @@ def _loss(loaded: Loaded, arms: Sequence[Case]) -> tuple[list[Column], list[Valu
     words = f"loss: {known[0].unit} over {{baseline}}, {', else '.join(used)}"
     words += ", T = {length}" * (len(trained) > 1) + ", {seeds}" * (not loaded.evaluates_only)
     words += ": no claim" * (not loaded.evaluates_only and losses.few_seeds(loaded))
-    seeds = counted(len(loaded.run.plan.suite.seeds), "seed")
-    said = Sentence(words, baseline=loaded.arms[0], length=length, seeds=seeds)
+    seeds = counted(len(loaded.suite.seeds), "seed")
+    said = Sentence(words, baseline=loaded.baseline, length=length, seeds=seeds)
     return [Column("", "loss", [cells.get(case.arm) for case in arms])], [said]
 
 

@@ -62,12 +62,6 @@ class Placed:
     flop_per_s: float
 
 
-def roof(loaded: Loaded, dtype: str) -> Roof | None:
-    """Return the measured roof for a number format; None where no peaks by shape were measured."""
-    table = loaded.tables.rooflines.get(dtype)
-    return None if table is None else roof_of(table)
-
-
 def roof_of(table: Peaks) -> Roof | None:
     """Return the roof in a table of peaks by shape: its fastest long product, and its largest elementwise operator."""
     products = [
@@ -123,11 +117,12 @@ def _bytes(work: Work, element: int) -> int:
 
 def render(loaded: Loaded) -> list[Figure]:
     """Draw one mark per arm, length and workload, larger for longer; left out where no roof was measured."""
-    dtype = loaded.run.plan.suite.grid.dtype[0]
-    limit = roof(loaded, dtype)
-    if limit is None or loaded.run.plan.suite.isoflop:
+    dtype = loaded.suite.grid.dtype[0]
+    table = loaded.tables.rooflines.get(dtype)
+    limit = None if table is None else roof_of(table)
+    if limit is None or loaded.sizes_differ:
         return []
-    arms = (loaded.arms[0], *loaded.arms_shown)
+    arms = loaded.shown
     calls = [each for each in placed(loaded, arms, loaded.lengths_shown) if each.case.place.dtype == dtype]
     if not calls:
         return []
@@ -183,7 +178,7 @@ def _ends(axes: Sequence[Axes], calls: Sequence[Placed], limit: Roof) -> None:
             place.set_ticks([], minor=True)
 
 
-def _rate(value: float, _: float = 0) -> str:
+def _rate(value: float) -> str:
     return plain(_per_second(value, "FLOP"))
 
 
@@ -210,7 +205,7 @@ def _hover_text(each: Placed, limit: Roof) -> str:
 
 
 def _caption(loaded: Loaded, calls: Sequence[Placed], limit: Roof) -> Sentence:
-    arms = [loaded.arms[0], *filter(None, [first_arm(loaded)])]
+    arms = [loaded.baseline, *filter(None, [first_arm(loaded)])]
     length = max(each.case.place.seq_len for each in calls)
     shares = [
         Sentence("{arm} {share}", arm=each.case, share=_share(each, limit))

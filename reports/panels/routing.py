@@ -45,10 +45,9 @@ def dots(axis: Axes, series: Series, labels: Sequence[str], *, shown: Sequence[s
         style, shade = arm.look, arm.look.opacity
         for each in bins:
             y = labels.index(each.label) + (number - (len(series) - 1) / 2) * step
-            low, high = each.estimate.low, each.estimate.high
-            if low is not None and high is not None:
+            if each.estimate.ends is not None:
                 dash = (0, (1.5, 1)) if arm.control else "-"
-                axis.plot([low, high], [y, y], color=style.color, linewidth=1.3, linestyle=dash, alpha=shade)
+                axis.plot(each.estimate.ends, [y, y], color=style.color, linewidth=1.3, linestyle=dash, alpha=shade)
             axis.plot(each.seeds, [y] * len(each.seeds), "|", markersize=6, color=style.color, alpha=0.55 * shade)
             mark = axis.plot([each.value], [y], style.marker, markersize=4.5, color=style.color, alpha=shade)
             if each.estimate.kind == "difference" and arm.saw_the_future:
@@ -373,12 +372,10 @@ def _experts(arm: Arm) -> Figure:
     even = len(rows[0]["load"])
     for number in range(1, even):
         hairline(axis, number / even)
-    axis.set_yticks(range(len(rows)), [f"block {row['layer']}" for row in rows])
-    axis.set_ylim(len(rows) - 0.5, -0.5)
+    name_rows(axis, [f"block {row['layer']}" for row in rows], 0.5)
     axis.set_xlim(0, 1)
     axis.xaxis.set_major_formatter(ticks("%"))
     axis.grid(visible=False)
-    axis.tick_params(axis="y", length=0)
     titled(axis, f"{name(arm.case)}: load by expert", most=MOST_IN_LINE)
     summary = arm.first["summary"]
     none = [

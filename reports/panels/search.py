@@ -41,12 +41,11 @@ def _of_grid(row: Row, measured: Mapping[int, float]) -> float | None:
 def sentences(loaded: Loaded) -> Iterator[Sentence]:
     """Say what the searches of a run spent; nothing if nothing was searched."""
     run = loaded.run
-    rows = rows_of(run.plan.model_copy(update={"units": run.planned}))
+    rows = rows_of(loaded.whole_plan)
     if not rows:
         return
     asked = {unit.series for unit in run.plan.units if unit.rule}
-    records = {record.unit.name: record for record in run.records}
-    measured = {name: _seconds(row, asked, records) for name, row in rows.items()}
+    measured = {name: _seconds(row, asked, loaded.records) for name, row in rows.items()}
     of_grid = [_of_grid(row, measured[name]) for name, row in rows.items()]
     whole = None if None in of_grid else sum(each for each in of_grid if each is not None)
     words = "search: {cells} of {of} cells, {spent} of measuring"

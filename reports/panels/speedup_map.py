@@ -41,8 +41,8 @@ ROW, LINE = 0.36, 0.17
 
 def render(loaded: Loaded) -> Iterator[Block]:
     """Draw cells coloured by log2 speed-up in nine bins; undecided cells hatched; failures named."""
-    sides = [(title, metric) for title, metric in TIMED if (loaded.comparisons.metric == metric).any()]
-    if not sides or not loaded.arms_shown or loaded.run.plan.suite.isoflop:  # sizes differ: a speed-up compares nothing
+    sides = [(title, metric) for metric, title in TIMED.items() if (loaded.comparisons.metric == metric).any()]
+    if not sides or not loaded.arms_shown or loaded.sizes_differ:
         return
     choices = against(loaded, [metric for _, metric in sides])
     for choice in choices:
@@ -79,7 +79,7 @@ def _figure(loaded: Loaded, sides: Sequence[tuple[str, str]], choice: Against) -
         + " Thick line: from there on it pays" * lined
         + "; {next}" * bool(to_measure)
         + "." * lined,
-        base="dense of equal cost" if choice.equal_cost else loaded.arms[0],
+        base="dense of equal cost" if choice.equal_cost else loaded.baseline,
         next=measure_next("seq_len", to_measure),
     )
     label = f"Speed-up over {'dense of equal cost' if choice.equal_cost else 'the anchor'} by arm and sequence length"

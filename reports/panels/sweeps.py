@@ -38,7 +38,7 @@ def equal_flops(loaded: Loaded) -> Iterator[Block]:
 
 
 def _curves_of(loaded: Loaded, budget: float, made: Sequence[Curve]) -> Figure | None:
-    own, sweep = isoflop.shown(made, budget), loaded.run.plan.suite.isoflop
+    own, sweep = isoflop.shown(made, budget), loaded.suite.isoflop
     assert sweep is not None, "only a sweep has budgets"
     dense = dense_beside(loaded, own[0], made)
     if dense is None or budget in sweep.anchor_budgets:  # one curve compares nothing
@@ -304,9 +304,9 @@ def _draw_trend(axis: Axes, answer: trend.Answer, fitted: Trend, marks: Marks) -
             axis.plot([flops, flops], [found.low, found.high], color=style.color, linewidth=1.6)
         (dot,) = axis.plot([flops], [found.value], style.marker, markersize=7, color=style.color)
         dot.set(markeredgecolor=INK, markeredgewidth=0.6)
-        said = Estimate(found.value, found.low, found.high, "difference", "nat")
-        words = Sentence("{arm} at {budget}: {said} nats", arm=answer.name, budget=in_flops(flops), said=said)
-        marks.name(dot, Mark(plain(words), answer.arm.arm))
+        words = "{arm} at {budget}: {said} nats"
+        said = Sentence(words, arm=answer.name, budget=in_flops(flops), said=trend.nats(found))
+        marks.name(dot, Mark(plain(said), answer.arm.arm))
     if ahead is not None and ahead.low is not None and ahead.high is not None and answer.plan.forecast is not None:
         axis.plot([answer.plan.forecast] * 2, [ahead.low, ahead.high], color=style.color, linewidth=1.0, linestyle=":")
         axis.plot(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from modbench.harness.domain.case import Case
 from modbench.reports.figures.axes import ticks
 from modbench.reports.figures.style import INK, MUTED, look, new_figure
 from modbench.reports.model import Block, Figure, Sentence
@@ -64,8 +63,9 @@ def _figure(loaded: Loaded, made: list[TaskResult]) -> Figure:
         for task in made
         for arm in task.arms
     ]
-    key = [case for case in _cases(made) if not case.rung]
-    return Figure("tasks", drawn, "Accuracy on tasks by arm", reading, pd.DataFrame(data), wide=True, key=key)
+    arms = {arm.case.arm: arm.case for task in made for arm in task.arms if not arm.case.rung}
+    label = "Accuracy on tasks by arm"
+    return Figure("tasks", drawn, label, reading, pd.DataFrame(data), wide=True, key=[*arms.values()])
 
 
 def _draw(axis: Axes, row: int, task: TaskResult) -> None:
@@ -81,16 +81,6 @@ def _draw(axis: Axes, row: int, task: TaskResult) -> None:
         axis.plot(
             [fmean(arm.values)], [y], style.marker, color=style.color, alpha=style.opacity, markersize=5, zorder=3
         )
-
-
-def _cases(made: list[TaskResult]) -> list[Case]:
-    first: dict[str, Case] = {}
-    for task in made:
-        for arm in task.arms:
-            first.setdefault(
-                arm.case.model + "-".join(arm.case.arm_parts[:1]) if arm.case.rung else arm.case.arm, arm.case
-            )
-    return list(first.values())
 
 
 READING = (

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from modbench.harness.domain.case import Case, Place
 from modbench.reports.figures.style import look
-from modbench.reports.model import Estimate, Finding, Listed, PlaceAmong, Sentence, Value, Verdict
+from modbench.reports.model import Estimate, Finding, Listed, PlaceAmong, Sentence, Value, Verdict, is_number
 from modbench.reports.panel import Panel
 from modbench.reports.questions.best_setting import first_arm
 from modbench.reports.questions.first_screen import described
@@ -18,13 +18,13 @@ from modbench.reports.tables import losses
 from modbench.reports.tables.findings import against, by_length
 from modbench.reports.tables.load import Loaded, Row, rung_beside
 from modbench.reports.tables.losses import seeds_in_words
-from modbench.reports.wording import MATCHED, TIMED, is_number, short
+from modbench.reports.wording import MATCHED, TIMED, short
 from modbench.reports.writers.html import fill, inline
 from modbench.reports.writers.number_format import grid_point, place
 
 LOSS = "bpb/val"
 _TILES = (
-    *((title.capitalize(), metric) for title, metric in TIMED),
+    *((title.capitalize(), metric) for metric, title in TIMED.items()),
     ("Forward FLOPs", "flops/forward"),
     ("Peak memory", "memory/peak_allocated"),
     ("KV cache", "memory/kv_cache"),
@@ -44,7 +44,7 @@ Bar = dict[str, float | None]  # places along that axis, in per cent
 def render(loaded: Loaded) -> Markup | None:
     """Show chips, and a set of tiles for each arm, length and what the arm is compared with, of which one is visible."""
     first = first_arm(loaded)
-    if first is None or not loaded.lengths or loaded.run.plan.suite.isoflop:
+    if first is None or not loaded.lengths or loaded.sizes_differ:
         return None
     longest = loaded.lengths[-1]
     arms, lengths = loaded.arms_shown, loaded.lengths_shown
@@ -77,9 +77,9 @@ def _sets(
     loaded: Loaded, case: Case, lengths: Sequence[int], tiles: Sequence[tuple[str, str]]
 ) -> Iterator[dict[str, object]]:
     """Yield for each length the tiles against dense of equal cost, if it was measured, then those against the baseline."""
-    base, beside, places = loaded.arms[0], rung_beside(loaded, case), _places(loaded, tiles)
+    base, beside, places = loaded.baseline, rung_beside(loaded, case), _places(loaded, tiles)
     every = {metric: by_length(loaded, metric, case, base) for _, metric in tiles}
-    solved = {} if beside is None else {metric: by_length(loaded, metric, case, beside[0]) for _, metric in tiles}
+    solved = {} if beside is None else {metric: by_length(loaded, metric, case, beside.case) for _, metric in tiles}
     for length in lengths:
         timed = (found.get(length) for metric, found in every.items() if metric != LOSS)
         at = next(
@@ -92,9 +92,8 @@ def _sets(
         measured = any(each is not None and each.typical.value is not None for each in here.values())
         shown = {"arm": case.arm, "length": str(length)}
         if beside is not None and measured:
-            rung, of = beside
             said = "{arm} at {at} against {rung}, a dense model of equal {quantity}"
-            compared = inline(Sentence(said, **words, rung=rung, quantity=MATCHED[of.quantity]))
+            compared = inline(Sentence(said, **words, rung=beside.case, quantity=MATCHED[beside.rung.quantity]))
             made = [_tile(loaded, title, here[metric], None, places) for title, metric in tiles]
             yield {**shown, "at": 0, "compared": compared, "tiles": made}
         said = "{arm} at {at} against {base}" + "; no dense model of equal cost was measured" * (
@@ -112,7 +111,7 @@ def _sets(
 def _places(loaded: Loaded, tiles: Sequence[tuple[str, str]]) -> list[Place]:
     """Where what tiles show was measured, but for the loss, which has one place."""
     metrics = {metric for _, metric in tiles if metric != LOSS}
-    return [each.place for each in loaded.run.plan.comparisons if metrics & {*each.metrics}]
+    return [each.place for each in loaded.plan.comparisons if metrics & {*each.metrics}]
 
 
 def _tile(
@@ -197,7 +196,7 @@ def _bar(ratio: Estimate, ideal: float | None) -> Bar:
     return {
         "left": left,
         "width": max(1.2, round(right - left, 1)),
-        "ideal": _place(ideal) if ideal is not None and is_number(ideal) else None,
+        "ideal": _place(ideal) if is_number(ideal) else None,
     }
 
 

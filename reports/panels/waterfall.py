@@ -39,13 +39,13 @@ from modbench.reports.figures.style import (
     look,
     new_figure,
 )
-from modbench.reports.model import Block, Estimate, Figure, Note, Sentence, Table, Value
+from modbench.reports.model import Block, Estimate, Figure, Note, Sentence, Table, Value, is_number
 from modbench.reports.panel import Panel
 from modbench.reports.questions.best_setting import first_arm
 from modbench.reports.tables.comparisons import RECORDED, attainable_bias
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording import WORKLOADS, in_title, is_number, name, short
+from modbench.reports.wording import WORKLOADS, in_title, name, short
 from modbench.reports.writers.number_format import grid_point, plain
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ Step: TypeAlias = tuple[str, float, float]
 def render(loaded: Loaded) -> Iterator[Block]:
     """Take each workload apart, of the arm that the page shows first at the longest length; then the numbers of all arms."""
     first = first_arm(loaded)
-    if first is None or not loaded.lengths or loaded.run.plan.suite.isoflop:
+    if first is None or not loaded.lengths or loaded.sizes_differ:
         return
     length = loaded.lengths[-1]
     every = falls(loaded, loaded.arms_shown, list(WORKLOADS), length)

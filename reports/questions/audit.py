@@ -87,7 +87,7 @@ def failures(loaded: Loaded) -> list[Sentence]:
 
 def _called(loaded: Loaded, arm: str) -> str:
     """What tables call an arm; of a sweep's sizes what they have in common."""
-    return next((name(case) for case in loaded.run.plan.cases if case.arm == arm), arm)
+    return next((name(case) for case in loaded.plan.cases if case.arm == arm), arm)
 
 
 def side_by_side(cards: Sequence[Card]) -> Table:

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from modbench.harness.core.grouped import grouped
 from modbench.harness.domain.case import Case, Place
-from modbench.reports.model import Listed, Sentence, Value
+from modbench.reports.model import Listed, Sentence
 from modbench.reports.questions import rivals, win_rate
 from modbench.reports.tables.load import Loaded, default_arm
 from modbench.reports.wording import TIMED
@@ -41,7 +42,7 @@ def best_settings(loaded: Loaded) -> list[Best]:
     """Return the fastest setting of each user's model that has several, at every place where they were timed."""
     firsts = {case.model: case for case in reversed(loaded.arms)}
     models = [case for case in loaded.arms if firsts[case.model] is case and settings_of(loaded, case)]
-    return [each for case in models for each in _best(loaded, case)] if loaded.run.plan.suite.claims else []
+    return [each for case in models for each in _best(loaded, case)] if loaded.suite.claims else []
 
 
 def rows(loaded: Loaded) -> list[dict[str, Any]]:
@@ -59,7 +60,7 @@ def rows(loaded: Loaded) -> list[dict[str, Any]]:
 
 
 def _best(loaded: Loaded, model: Case) -> Iterator[Best]:
-    for (_, metric), comparison in itertools.product(TIMED, loaded.run.plan.comparisons):
+    for metric, comparison in itertools.product(TIMED, loaded.plan.comparisons):
         timed = {
             case.arm: case
             for case in comparison.arms
@@ -80,7 +81,7 @@ def fastest(loaded: Loaded, model: Case) -> Case | None:
 
     The anchor is left out, which has no ratio.
     """
-    anchor = loaded.arms[0].arm
+    anchor = loaded.baseline.arm
     told = [each for each in best_settings(loaded) if each.told_apart and each.case.model == model.model]
     told = [each for each in told if each.case.arm != anchor]
     found = [each for each in told if each.metric == told[0].metric]
@@ -92,7 +93,7 @@ def first_arm(loaded: Loaded) -> Case | None:
 
     Of a user's model with several settings it is the fastest, if one is told apart.
     """
-    own = [case for case, *_ in rivals.with_rivals(loaded) if case.arm != loaded.arms[0].arm]
+    own = [case for case, *_ in rivals.with_rivals(loaded) if case.arm != loaded.baseline.arm]
     first = own[0] if own else default_arm(loaded)
     found = fastest(loaded, first) if first is not None and first.is_user_model else None
     return first if found is None else next(case for case in loaded.arms if case.arm == found.arm)
@@ -100,19 +101,25 @@ def first_arm(loaded: Loaded) -> Case | None:
 
 def answers(loaded: Loaded) -> list[Sentence]:
     """Name the fastest setting of each user's model that has several."""
-    models = {each.case.model: each.case for each in best_settings(loaded)}
-    return [said for case in models.values() if (said := _answer(loaded, case))]
+    by_model = grouped((each.case.model, each) for each in best_settings(loaded))
+    return [_answer(mine) for mine in by_model.values()]
 
 
-def _answer(loaded: Loaded, case: Case) -> Sentence | None:
-    """Name the fastest setting of a model at each length, by workload; None where it has one setting, or no time.
+def model_of(case: Case) -> Case:
+    """Return a case whose name is that of its model alone."""
+    return case.with_title("").model_copy(update={"arm_parts": (), "rung": False})
+
+
+def _answer(mine: Sequence[Best]) -> Sentence:
+    """Name the fastest setting of a model at each length, by workload.
 
     `Fastest of 3 settings of mine:build: mine:build capacity0.125 from T = 256 on, none is told apart at T = 128 (train step).`
     """
-    mine = [each for each in best_settings(loaded) if each.case.model == case.model]
-    said: dict[tuple[tuple[str, int], ...], list[str]] = {}
-    runs = dict[tuple[tuple[str, int], ...], Value]()
-    for workload, metric in TIMED:
+    number, model = max(each.settings for each in mine), model_of(mine[0].case)
+    if not any(each.told_apart for each in mine):
+        return Sentence("Of {n} settings of {model} none is told apart as the fastest.", n=number, model=model)
+    said: dict[tuple[tuple[str, int], ...], tuple[Listed, list[str]]] = {}
+    for metric, workload in TIMED.items():
         here = [each for each in mine if each.metric == metric]
         here = sorted(
             (each for each in here if _without_length(each) == _without_length(here[0])),
@@ -120,18 +127,8 @@ def _answer(loaded: Loaded, case: Case) -> Sentence | None:
         )
         if here:
             key = tuple((each.case.arm if each.told_apart else "", each.case.place.seq_len) for each in here)
-            said.setdefault(key, []).append(workload)
-            runs[key] = Listed([*_runs(here)])
-    if not said:
-        return None
-    number = max(each.settings for each in mine)
-    model = case.with_title("").model_copy(update={"arm_parts": ()})
-    if not any(each.told_apart for each in mine):
-        words = "Of {n} settings of {model} none is told apart as the fastest."
-        return Sentence(words, n=number, model=model)
-    parts = [
-        Sentence("{runs} ({workloads})", runs=runs[key], workloads=Listed(workloads)) for key, workloads in said.items()
-    ]
+            said.setdefault(key, (Listed([*_runs(here)]), []))[1].append(workload)
+    parts = [Sentence("{runs} ({workloads})", runs=runs, workloads=Listed(those)) for runs, those in said.values()]
     return Sentence("Fastest of {n} settings of {model}: {parts}.", n=number, model=model, parts=Listed(parts, "; "))
 
 

@@ -21,13 +21,13 @@ from modbench.harness.stats.break_even import Found, Point, break_even
 from modbench.harness.stats.effects import LEVEL
 from modbench.harness.stats.reason import Reason
 from modbench.reports import reasons
-from modbench.reports.model import Block, Estimate, Finding, Listed, Sentence, Table, Value
+from modbench.reports.model import Block, Estimate, Finding, Listed, Sentence, Table, Value, known
 from modbench.reports.tables import pair_verdicts
 from modbench.reports.tables.cell import columns_of, listed_reasons
 from modbench.reports.tables.findings import labels_of
 from modbench.reports.tables.load import MOST_ARMS, Loaded, Row, contenders, rung_beside, same_shape
 from modbench.reports.tables.outcomes import LEFT_OUT
-from modbench.reports.wording import TIMED, WORKLOADS, is_number, name
+from modbench.reports.wording import TIMED, WORKLOADS, name
 from modbench.reports.writers.data import frame
 
 Axis: TypeAlias = Literal["seq_len", "batch_size"]
@@ -37,7 +37,6 @@ COLUMNS = (
     *("compile", "graph", "threads", "estimand", "outcome", "value", "ci_low", "ci_high", "ci_level"),
     *("measured", "launches", "labels", "status", "reason", "measure_next"),
 )
-ALL_TIMED = tuple(metric for _, metric in TIMED)
 # Workloads whose batch is a choice of whoever serves the model.
 ALONG_BATCH = ("latency/prefill", "latency/decode")
 # Columns of the ratio, of the spread of its log between launches, and of their number.
@@ -123,7 +122,7 @@ def _how_late(found: Finding) -> tuple[int, float]:
     return _ORDER.index(found.verdict), point.value or point.low or point.high or 0.0
 
 
-def lines(loaded: Loaded, arms: Collection[str] | None = None, metrics: Collection[str] = ALL_TIMED) -> list[Line]:
+def lines(loaded: Loaded, arms: Collection[str] | None = None, metrics: Collection[str] = TIMED) -> list[Line]:
     """Return lines by workload, axis, place and arm, then by baseline; unless arms are named, of all but baseline and ladder.
 
     There are none for tasks and sweeps over sizes, and none along an axis with a single point.
@@ -131,7 +130,7 @@ def lines(loaded: Loaded, arms: Collection[str] | None = None, metrics: Collecti
     cases = [case for case in contenders(loaded) if arms is None or case.arm in arms]
     against = [(case.arm, *each) for case in cases for each in _baselines(loaded, case)]
     found: list[Line] = []
-    for metric in (metric for metric in ALL_TIMED if metric in metrics):
+    for metric in (metric for metric in TIMED if metric in metrics):
         known = {(arm, base.arm): _rows(loaded, metric, arm, base.arm) for arm, base, _ in against}
         for axis in AXES[: 2 if metric in ALONG_BATCH else 1]:
             for group in _groups(loaded, metric, axis):
@@ -147,11 +146,12 @@ def other(axis: Axis) -> Axis:
 
 def _baselines(loaded: Loaded, case: Case) -> list[tuple[Case, str]]:
     """What an arm is compared with, and why: the report's baseline, and the rung that was solved for the arm."""
-    base, beside = loaded.arms[0], rung_beside(loaded, case)
+    base, beside = loaded.baseline, rung_beside(loaded, case)
     found = [(base, "same shape" if same_shape(base) else "baseline")]
     if beside is None:
         return found
-    return [(beside[0], "equal cost")] if beside[0].arm == base.arm else [*found, (beside[0], "equal cost")]
+    solved = (beside.case, "equal cost")
+    return [solved] if beside.case.arm == base.arm else [*found, solved]
 
 
 def _rows(loaded: Loaded, metric: str, arm: str, baseline: str) -> dict[str, Any]:
@@ -169,7 +169,7 @@ def _rows(loaded: Loaded, metric: str, arm: str, baseline: str) -> dict[str, Any
 def _groups(loaded: Loaded, metric: str, axis: Axis) -> list[list[Mapping[str, Case]]]:
     """Points along an axis, ascending, for everything else that a place has; of each point its cases by arm."""
     held = operator.attrgetter(other(axis), "dtype", "device", "threads", "compile", "graph")
-    every = [each for each in loaded.run.plan.comparisons if metric in each.metrics]
+    every = [each for each in loaded.plan.comparisons if metric in each.metrics]
     timed = [each for each in every if not each.arms[0].task and each.arms[0].budget is None]
     groups = grouped(((held(each.place), each.name), each) for each in timed)  # a search names one for each arm
     return [
@@ -229,7 +229,7 @@ def _line(
 def _point(at: int, row: Row, columns: tuple[str, str, str], *, mirrored: bool) -> Point:
     ratio, sd, launches = (getattr(row, column) for column in columns)
     effect = math.log(ratio)
-    return Point(at, -effect if mirrored else effect, float(sd) if is_number(sd) else None, int(launches))
+    return Point(at, -effect if mirrored else effect, known(sd), int(launches))
 
 
 def _trouble(loaded: Loaded, row: Row) -> str | None:
@@ -246,7 +246,7 @@ def _trouble(loaded: Loaded, row: Row) -> str | None:
 
 def _unfit(loaded: Loaded) -> str | None:
     """Why no line of the run is a claim; None if lines can be."""
-    if not loaded.run.plan.suite.claims:
+    if not loaded.suite.claims:
         return SMOKE
     if loaded.checked:
         return None
@@ -270,9 +270,8 @@ def table(loaded: Loaded) -> pd.DataFrame:
     would be no claim. Held fixed is the other of `seq_len` and `batch_size`.
     """
     rows = (_row(line, estimand) for line in lines(loaded) for estimand in _ESTIMANDS)
-    numbers = dict.fromkeys(("capacity", "value", "ci_low", "ci_high", "ci_level"), "float64")
-    whole = dict.fromkeys(("seq_len", "batch_size", "launches", "measure_next"), "Int64")
-    return frame(rows, COLUMNS).astype(numbers | whole)
+    numbers = ("capacity", "value", "ci_low", "ci_high", "ci_level")
+    return frame(rows, COLUMNS, numbers=numbers, whole=("seq_len", "batch_size", "launches", "measure_next"))
 
 
 def _row(line: Line, estimand: str) -> dict[str, object]:
@@ -326,12 +325,12 @@ class Column:
     metric: str = ""
 
 
-def columns(loaded: Loaded, arms: Sequence[Case], metrics: Collection[str] = ALL_TIMED) -> list[Column]:
+def columns(loaded: Loaded, arms: Sequence[Case], metrics: Collection[str] = TIMED) -> list[Column]:
     """Return from where on arms pay, a column for each workload, place, axis and baseline.
 
     There is none for a run without lines, and where nothing may be claimed of any line: why stands among its warnings or doubts.
     """
-    if not (loaded.run.plan.suite.claims and loaded.checked):
+    if not (loaded.suite.claims and loaded.checked):
         return []
     found: dict[_Where, dict[str, dict[str, Line]]] = {}
     for line in lines(loaded, [case.arm for case in arms], metrics):
@@ -358,7 +357,7 @@ def measure_next(axis: Axis, places: Collection[int]) -> Sentence | None:
     return Sentence(words, axis=LETTERS[axis], places=Listed(sorted(places), last=" and "))
 
 
-def blocks(loaded: Loaded, metrics: Collection[str] = ALL_TIMED) -> Iterator[Block]:
+def blocks(loaded: Loaded, metrics: Collection[str] = TIMED) -> Iterator[Block]:
     """Return from where on every arm pays, at every place; nothing for a run without lines."""
     arms = contenders(loaded)
     for axis in AXES:
@@ -397,7 +396,7 @@ def pays_from(line: Line | None) -> Value:
 
 def meanings(loaded: Loaded, made: Sequence[Column]) -> Iterator[Value]:
     """Yield what titles and signs of columns mean, where they occur."""
-    base, titles = name(loaded.arms[0]), {column.title for column in made}
+    base, titles = name(loaded.baseline), {column.title for column in made}
     words = {"shape": f"{base} of equal shape", "cost": "dense of equal cost"}
     against = [title for title in words if title in titles]
     if against:
@@ -417,7 +416,7 @@ def meanings(loaded: Loaded, made: Sequence[Column]) -> Iterator[Value]:
 
 def _apart(loaded: Loaded) -> Estimate | None:
     """Return how far the FLOPs of a model of equal cost are from equal at most, as it was solved for one length; None: near."""
-    ladder = (rung for rung in loaded.run.plan.ladder if rung.quantity == "flops/forward")
+    ladder = (rung for rung in loaded.plan.ladder if rung.quantity == "flops/forward")
     far = max((abs(gap) for rung in ladder for at, gap in rung.gaps.items() if at in loaded.lengths), default=0.0)
     return Estimate(far, kind="about") if far >= FAR else None
 

@@ -34,7 +34,8 @@ from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.outcomes import CAUSAL_LOSS, Tables
 from modbench.reports.tables.pair_verdicts import Evidence
-from modbench.reports.wording import WORKLOADS, name
+from modbench.reports.wording import BYTES, WORKLOADS, name
+from modbench.reports.writers.data import frame
 
 # Fields of a configuration that say how tokens are mixed.
 MIXER = ("mixer", "window", "kernel_size")
@@ -43,8 +44,7 @@ SHOWN: dict[str, str] = {
     "flops/forward": "FLOPs, forward",
     "flops/train_step": "FLOPs, train step",
     **WORKLOADS,
-    "memory/peak_allocated": "peak memory",
-    "memory/kv_cache": "KV cache",
+    **BYTES,
     "loss/val_causal": "loss, causal",
     "loss/val": "loss",
 }
@@ -133,9 +133,9 @@ class Combined:
     def scaled(self, factor: float) -> Combined:
         """Return it with differences in another unit, which stands elsewhere."""
         sides = {which: getattr(self, which) for which in ("skips", "mixes", "both", "together")}
-        losses_ = {which: each for which, each in sides.items() if each.typical.kind == "difference"}
+        found = {which: each for which, each in sides.items() if each.typical.kind == "difference"}
         return replace(
-            self, **{which: replace(each, typical=each.typical.scaled(factor, "")) for which, each in losses_.items()}
+            self, **{key: replace(each, typical=each.typical.scaled(factor, "")) for key, each in found.items()}
         )
 
     @property
@@ -156,7 +156,7 @@ class Combined:
 def combined(loaded: Loaded) -> list[Combined]:
     """Return every square in every metric: by square, metric and length; empty where no four arms are one."""
     tables, found = loaded.tables, list[tuple[Square, dict[str, Any]]]()
-    for comparison in loaded.run.plan.comparisons:
+    for comparison in loaded.plan.comparisons:
         if comparison.arms[0].task or comparison.arms[0].budget is not None:
             continue
         here = list(squares(comparison, tables.baseline_of(comparison)))
@@ -169,8 +169,7 @@ def combined(loaded: Loaded) -> list[Combined]:
     comparisons.settle(tables, [row for _, row in found], [*loaded.twins.verdict])
     made = [_of_square(loaded, square, row) for square, row in found]
     keys, metrics = (
-        list(dict.fromkeys(order))
-        for order in ((each.square.key for each in made), (*SHOWN, *loaded.run.plan.suite.metrics))
+        list(dict.fromkeys(order)) for order in ((each.square.key for each in made), (*SHOWN, *loaded.suite.metrics))
     )
     return sorted(made, key=lambda each: (keys.index(each.square.key), metrics.index(each.metric), each.length))
 
@@ -218,7 +217,7 @@ def _together(square: Square, tables: Tables, both: Case, mixes: Case, metric: M
     if metric.scored_as == "ratio":
         if beside.get("ratio") is None or alone.get("ratio") is None:
             return {"status": "skipped", "reason": "one of the four is 0: there is no ratio"}
-        value, suite = beside["ratio"] / alone["ratio"], tables.run.plan.suite
+        value, suite = beside["ratio"] / alone["ratio"], tables.suite
         judged = suite.claims and tables.made_in(metric).judged
         verdict = verdicts.exact_verdict(value, suite.margin) if judged else None
         reason = joined_reasons([no_interval(tables, both, metric), None if suite.claims else SMOKE])
@@ -241,7 +240,7 @@ def _of_times(tables: Tables, pairs: Sequence[tuple[Case, Case]], metric: Metric
     unfit = tables.escapes(metric, *sides) or found.unfit
     return {
         "status": "ok",
-        "reason": joined_reasons([found.effect.reason, None if tables.run.plan.suite.claims else SMOKE]),
+        "reason": joined_reasons([found.effect.reason, None if tables.suite.claims else SMOKE]),
         **ratio_columns(found.effect, cpu=found.by_cpu),
         "n": found.effect.n,
         "evidence": Evidence(
@@ -277,12 +276,8 @@ def table(loaded: Loaded) -> pd.DataFrame:
 
     `value` is the ratio of ratios, or of a loss the difference of differences (`quantity`); `expected` the product or the sum.
     """
-    frame = pd.DataFrame([_row(each) for each in combined(loaded)], columns=list(COLUMNS))
-    numbers = [
-        column for column in COLUMNS if column in {"capacity", "expected", "value", "ci_level"} or "ci_" in column
-    ]
-    numbers += ["skips", "mixes", "both"]
-    return frame.astype(dict.fromkeys(numbers, "float64") | dict.fromkeys(("seq_len", "batch_size", "n"), "Int64"))
+    numbers = {"capacity", "skips", "mixes", "both", "expected", "value", *(each for each in COLUMNS if "ci_" in each)}
+    return frame(map(_row, combined(loaded)), COLUMNS, numbers=numbers, whole=("seq_len", "batch_size", "n"))
 
 
 def _row(each: Combined) -> dict[str, Any]:
@@ -373,7 +368,7 @@ def _notes(loaded: Loaded, group: Sequence[Combined]) -> Iterator[Value]:
     yield "÷ product: 1× where savings multiply, less where they overlap"
     if any(each.together.typical.kind == "difference" for each in group):
         words = "losses: {unit} over {base}, then over the sum of both alone, {n:seed}"
-        yield Sentence(words, unit=unit, base=base, n=len(loaded.run.plan.suite.seeds))
+        yield Sentence(words, unit=unit, base=base, n=len(loaded.suite.seeds))
 
 
 def in_place(loaded: Loaded) -> InPlace | None:
@@ -394,7 +389,7 @@ def in_place(loaded: Loaded) -> InPlace | None:
         notes=[*_notes(loaded, groups[0])],
     )
     words = {"▲": "better", "▼": "worse", "≈": "equal"}
-    return InPlace([made], name(loaded.arms[0]), [loaded.arms[0], *loaded.arms_shown], frozenset(SHOWN), words)
+    return InPlace([made], name(loaded.baseline), loaded.shown, frozenset(SHOWN), words)
 
 
 def answer(loaded: Loaded) -> Iterator[Sentence]:

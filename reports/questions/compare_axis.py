@@ -36,7 +36,7 @@ from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.outcomes import Tables
 from modbench.reports.tables.pair_verdicts import Evidence
-from modbench.reports.wording import WORKLOADS, arm_named, name
+from modbench.reports.wording import BYTES, WORKLOADS, arm_named, name
 
 NOT_INTERLEAVED = "not interleaved: measured in different processes"
 
@@ -47,13 +47,11 @@ def unpaired_result(tables: Tables, case: Case, baseline: Case, metric: Metric) 
     typical, mean, apart, *_ = wall
     values = [math.exp(tables.estimate(side, metric).value) for side in (case, baseline)]
     busy = max(tables.disturbed(side, metric) for side in (case, baseline))
-    hardware = {
-        kind for side in (case, baseline) for kind in tables.cell(side.id, tables.source(metric).key).nodes.values()
-    }
+    hardware = {kind for side in (case, baseline) for kind in tables.behind(side, metric).nodes.values()}
     reasons = [NOT_INTERLEAVED, typical.reason]
     if len(hardware) > 1:
         reasons.append(f"the two ran on different hardware ({' and '.join(sorted(hardware))}): no verdict")
-    if not tables.run.plan.suite.claims:
+    if not tables.suite.claims:
         reasons.append(SMOKE)
     disturbed = Disturbed(busy, cpu=cpu, unfit=tables.cpu_unfit(metric, case, baseline), interleaved=False)
     return {
@@ -110,13 +108,9 @@ def _between(case: Effect, baseline: Effect) -> Effect:
 
 
 # Shown where no metric is named: the others are in the JSON.
-SHOWN = (*WORKLOADS, "memory/peak_allocated", "memory/kv_cache", "bpb/val")
+SHOWN = (*WORKLOADS, *BYTES, "bpb/val")
 # How metrics are called in headings; the others by their keys.
-TITLES = WORKLOADS | {
-    "memory/peak_allocated": "peak memory",
-    "memory/kv_cache": "KV cache",
-    "bpb/val": "bits/byte",
-}
+TITLES = WORKLOADS | BYTES | {"bpb/val": "bits/byte"}
 BASELINE = "baseline"
 
 
@@ -326,7 +320,7 @@ def one_table(loaded: Loaded, table: AlongAxis, keep: Filter) -> Table:
         notes.append(Sentence("loss: {where}; {seeds}", where=" at ".join(where), seeds=losses.seeds_in_words(loaded)))
     notes += table.notes
     made = Table(
-        f"{loaded.run.plan.suite.name} by {table.axis}",
+        f"{loaded.suite.name} by {table.axis}",
         ("", table.axis, *titles),
         rows,
         at="".join(_length(*usual)) if len(usual) == 1 else "",
@@ -432,9 +426,9 @@ def found(loaded: Loaded, metric: Metric, cell: Cell) -> Finding:
 # --- what must be known to read them
 
 
-def margin(loaded: Loaded) -> Sentence:
-    """Return the margin within which two arms are equivalent."""
-    return Sentence("margin {margin}", margin=Estimate(loaded.run.plan.suite.margin, kind="share"))
+def margin(share: float) -> Sentence:
+    """Return the margin within which two arms, or two runs, are equivalent."""
+    return Sentence("margin {margin}", margin=Estimate(share, kind="share"))
 
 
 def labels(columns: Sequence[Column], most: int = 0, *, marked: Collection[str] = ()) -> Iterator[Sentence]:
@@ -495,7 +489,7 @@ class _Maker:
 
     def __init__(self, loaded: Loaded, axis: str, baseline: str | None, keep: Filter) -> None:
         self.tables, self.loaded, self.keep, self.baseline = loaded.tables, loaded, keep, baseline
-        self.plan = loaded.run.plan
+        self.plan = loaded.plan
         cases = self.plan.cases
         known = axes.of(cases)
         self.axis = axis = axes.checked_axis(axis, [*known.values()])

@@ -116,7 +116,7 @@ def _code(loaded: Loaded) -> Iterator[tuple[str, str]]:
 
 
 def _suite(loaded: Loaded) -> Iterator[tuple[str, str]]:
-    plan = loaded.run.plan
+    plan = loaded.plan
     suite = plan.suite.model_dump(mode="json", exclude={"about", "arms", "threads", "device"})
     yield "arms", ", ".join(dict.fromkeys(case.arm for case in plan.cases))
     yield from _flat(suite)
@@ -262,7 +262,7 @@ def compare_runs(runs: Sequence[Loaded], margin: float | None = None, *, across_
             f"the runs were made on unlike machines ({said}). --across-machines compares them: times then as ratios to each "
             "run's own anchor, the anchors' own times without a verdict."
         )
-    chosen = min(run.run.plan.suite.margin for run in runs) if margin is None else margin
+    chosen = min(run.suite.margin for run in runs) if margin is None else margin
     against = [_Pair(runs[0], run, number).against(chosen) for number, run in enumerate(runs[1:], 1)]
     return Compared(runs, found, apart, chosen, against)
 
@@ -284,7 +284,7 @@ class _Pair:
     def against(self, margin: float) -> Against:
         """Compare every case and metric of either run."""
         forward, backward = dict[Key, GateFinding](), dict[Key, GateFinding]()
-        cases = [side.run.plan.cases for side in (self.first, self.run)]
+        cases = [side.plan.cases for side in (self.first, self.run)]
         said: str | None = None
         labels = list[str]()
         if {*cases[0]} & {*cases[1]}:
@@ -417,11 +417,11 @@ def whole_table(compared: Compared, most: int) -> Table:
     head = ["Run"] * several + ["Case", "Metric", letter(0), "Value" if several else letter(1), "Ratio", "Mean ratio"]
     head += ["Verdict", "Remark"]
     cells = list[tuple[Value, ...]]()
-    for run, row in rows[:most]:
+    for run, row in rows:
         change, verdict = _change(row)
         own = (row.what.id, row.metric, row.first, row.value, change, row.mean or "", verdict, row.reason or "")
         cells.append((letter(run), *own) if several else own)
-    return Table("All comparisons", head, cells, left_out=max(0, len(rows) - most), file="modbench compare … --json")
+    return Table("All comparisons", head, cells, file="modbench compare … --json").first(most)
 
 
 def differences_table(compared: Compared) -> Table | None:

@@ -159,25 +159,24 @@ class Answer:
 
 def answers(loaded: Loaded) -> list[Answer]:
     """Return what the confirmations of a run found, by budget; none that has not ended."""
-    plan, told = loaded.run.plan.model_copy(update={"units": loaded.run.planned}), loaded.run.found(Confirmed)
-    found = [_answer(loaded, made, told[name]) for name, made in confirmations_of(plan).items() if name in told]
+    told, asked = loaded.run.found(Confirmed), confirmations_of(loaded.whole_plan)
+    found = [_answer(loaded, made, told[name]) for name, made in asked.items() if name in told]
     return sorted(found, key=lambda each: each.budget)
 
 
 def _answer(loaded: Loaded, made: Confirmation, told: Confirmed) -> Answer:
-    records = {record.unit.name: record for record in loaded.run.records}
-    sides = {}
+    records, sides = loaded.records, {}
     for chosen in told.chosen:
         runs = [records[unit.name] for seed in chosen.seeds if (unit := made.fresh[chosen.case][seed]).name in records]
         losses = tuple(found.loss for run in runs if (found := found_in(run)).loss is not None)
         seconds = float(np.mean([run.wall_s for run in runs])) if runs else None
         sides[chosen.role] = Side(made.cases[chosen.case], losses, seconds)
-    sweep, budget = loaded.run.plan.suite.isoflop, next(iter(made.cases.values())).budget
+    sweep, budget = loaded.suite.isoflop, next(iter(made.cases.values())).budget
     assert sweep is not None
     assert budget is not None
     speedup = _speedup(loaded, made, told, budget) if any(each.role == "anchor" for each in told.compared) else None
-    cores, suite = loaded.run.environment.get("usable_cores"), loaded.run.plan.suite
-    at_once = max(1, int(cores or 1) // suite.threads) if loaded.run.plan.device == "cpu" else 1
+    cores, suite = loaded.run.environment.get("usable_cores"), loaded.suite
+    at_once = max(1, int(cores or 1) // suite.threads) if loaded.plan.device == "cpu" else 1
     dtype = next(iter(made.cases.values())).place.dtype if len(suite.grid.dtype) > 1 else ""
     return Answer(budget, sweep.count, told, sides, made.plan.first_seed, at_once, speedup, dtype)
 
@@ -220,8 +219,7 @@ def _explored(loaded: Loaded, place: Place | None) -> Iterator[tuple[UnitOfWork,
 
 def table(loaded: Loaded) -> pd.DataFrame:
     """Return `confirm.csv`: one row per confirmation and arm that the best was compared with."""
-    rows = [row for answer in answers(loaded) for row in _rows(answer)]
-    return frame(rows, COLUMNS)
+    return frame((row for answer in answers(loaded) for row in _rows(answer)), COLUMNS)
 
 
 def _rows(answer: Answer) -> list[dict[str, object]]:
@@ -259,9 +257,8 @@ def _rows(answer: Answer) -> list[dict[str, object]]:
             mine, theirs = (side.after(number) for side, number in zip((best, other), last.seeds, strict=True))
             row |= {"seeds": last.seeds[0], "baseline_seeds": last.seeds[1], "loss": mine, "baseline_loss": theirs}
             row |= columns_of(last, "difference") | {"verdict": last.verdict, "estimate": last.estimate}
-            whole = theirs
             for key, value in (("share", last.value), ("share_low", last.low), ("share_high", last.high)):
-                row[key] = None if value is None or whole is None else value / whole
+                row[key] = None if value is None or theirs is None else value / theirs
         if compared.role == "anchor" and answer.speedup is not None:
             row |= columns_of(answer.speedup, "effective_speedup", "effective_")
             row["reason"] = compared.reason or reasons.sentence(answer.speedup.reason)
@@ -329,7 +326,7 @@ def of(loaded: Loaded, answer: Answer) -> Iterator[Sentence]:
     if told.lacking:
         yield Sentence("No run of {variants} left a loss: it could not be chosen.", variants=Listed(told.lacking))
     yield from filter(None, (_conclusion(answer), _parameters(loaded, answer)))
-    if not loaded.run.plan.suite.claims:
+    if not loaded.suite.claims:
         yield Sentence("A smoke run claims nothing.")
 
 
@@ -408,7 +405,7 @@ def _difference(answer: Answer, compared: Compared, found: Finding) -> Sentence:
         + f" ({seeds})",
         difference=found.typical,
         share=share,
-        speedup=Estimate(speedup.value, speedup.low, speedup.high, "ratio") if speedup else None,
+        speedup=Estimate.of_interval(speedup, "ratio") if speedup else None,
         one=one,
         two=other,
     )

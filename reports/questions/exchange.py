@@ -30,7 +30,8 @@ from modbench.reports.tables import pair_verdicts
 from modbench.reports.tables.cell import Trouble, columns_of, listed_reasons
 from modbench.reports.tables.findings import between
 from modbench.reports.tables.load import Loaded
-from modbench.reports.tables.losses import NATS, PER_TOKEN, in_flops, lengths, unit_of
+from modbench.reports.tables.losses import NATS, in_flops, lengths, unit_of
+from modbench.reports.tables.outcomes import PER_TOKEN
 from modbench.reports.wording import name, short
 from modbench.reports.writers.data import frame
 
@@ -93,8 +94,7 @@ class Price:
     @property
     def speedup(self) -> Estimate:
         """The effective speed-up, or the bound that is known of it."""
-        found = self.rate
-        return Estimate(found.value, found.low, found.high, "ratio", n=found.seeds)
+        return Estimate.of_interval(self.rate, "ratio", n=self.rate.seeds)
 
     @property
     def currency(self) -> str:
@@ -166,7 +166,7 @@ def exchanges(loaded: Loaded) -> list[Exchange]:
 
 def _groups(loaded: Loaded) -> Iterator[tuple[Sequence[str], Sequence[Case], Sequence[Case]]]:
     """Yield training runs of one length, one number format and one budget: the losses asked for, dense models, all others."""
-    every = [] if loaded.evaluates_only else loaded.run.plan.comparisons
+    every = [] if loaded.evaluates_only else loaded.plan.comparisons
     trained = [each for each in every if not each.arms[0].task and any(key in each.metrics for key in PER_TOKEN)]
     found = grouped(((each.place.seq_len, each.place.dtype, each.arms[0].budget), each) for each in trained)
     for (*_, budget), comparisons in found.items():
@@ -237,7 +237,7 @@ class _Maker:
         if trouble is not None:
             return trouble
         values = tables.cell(case.id, key).values()
-        return [values[seed] for seed in self.loaded.run.plan.suite.seeds]
+        return [values[seed] for seed in self.loaded.suite.seeds]
 
     def _notes(self, case: Case, key: str) -> list[TrainNotes]:
         return self.loaded.tables.cell(case.id, key).notes(TrainNotes)[:1]
@@ -250,7 +250,7 @@ class _Maker:
 
     def _currencies(self) -> list[Metric]:
         """The currencies that the suite asked for."""
-        asked = self.loaded.run.plan.suite.metrics
+        asked = self.loaded.suite.metrics
         return [self.loaded.tables.metrics[key] for key in CURRENCIES if key in asked]
 
     def _prices(self, held: Exchange) -> Iterator[Price]:
@@ -280,7 +280,7 @@ class _Maker:
         if any(steps):
             reasons.append(WHOLE_RUN)
         made = rate(held.place, self._costs(metric, sides, steps), counted=self._counted(metric))
-        made = made if self.loaded.run.plan.suite.claims else _illustrated(made)
+        made = made if self.loaded.suite.claims else _illustrated(made)
         plain, contaminated = self._beside(metric, where, held)
         warned = [*tables.row_labels(case, tables.metrics[held.loss]), *tables.row_labels(sides[0], metric)]
         warned += [*pair_verdicts.machine_labels(tables, sides[0], metric), *[Label.CONTAMINATED] * contaminated]
@@ -299,7 +299,7 @@ class _Maker:
 
         found = [
             each
-            for each in self.loaded.run.plan.comparisons
+            for each in self.loaded.plan.comparisons
             if metric.key in each.metrics and each.place.dtype == trained.dtype and sides <= {c.arm for c in each.arms}
         ]
         return min(found, key=far, default=None)
@@ -372,7 +372,7 @@ def _illustrated(made: Rate) -> Rate:
 def table(loaded: Loaded, made: Sequence[Exchange] | None = None) -> pd.DataFrame:
     """Return `exchange.csv`: one row per arm, budget, number format and currency; empty without losses or a dense ladder."""
     rows = (_row(each, price) for each in (exchanges(loaded) if made is None else made) for price in each.prices)
-    return frame(rows, COLUMNS).astype({"seeds": "Int64", "launches": "Int64"})
+    return frame(rows, COLUMNS, whole=("seeds", "launches"))
 
 
 def _row(made: Exchange, price: Price) -> dict[str, Any]:
@@ -438,8 +438,9 @@ def sentences(loaded: Loaded, made: Sequence[Exchange] | None = None) -> list[Se
 
 def in_brief(loaded: Loaded) -> Iterator[Sentence]:
     """Yield those of a sweep where there is little room: effective speed-ups from too few seeds are counted."""
-    suite = loaded.run.plan.suite
-    if suite.isoflop is None or suite.trend is not None:  # what a trend says is not of the sizes that were explored
+    if (
+        not loaded.sizes_differ or loaded.suite.trend is not None
+    ):  # what a trend says is not of the sizes that were explored
         return
     told, few = list[Exchange](), 0
     for each in best_sizes(exchanges(loaded)):
@@ -469,15 +470,14 @@ def without_rate(made: Sequence[Exchange]) -> list[Sentence]:
 
 def best_sizes(made: Iterable[Exchange]) -> list[Exchange]:
     """Of every variant of a sweep the size with the lowest mean loss; every other arm."""
-    best: dict[tuple[object, ...], Exchange] = {}
-    for each in made:
-        case = each.case
-        place = case.place
-        key = (case.budget, place.seq_len, place.dtype, case.arm if case.budget is None else case.variant)
-        known = best.get(key)
-        if known is None or (each.mean is not None and (known.mean is None or each.mean < known.mean)):
-            best[key] = each
-    return list(best.values())
+    by_variant = grouped((_variant(each), each) for each in made)
+    return [min(sizes, key=lambda each: math.inf if each.mean is None else each.mean) for sizes in by_variant.values()]
+
+
+def _variant(each: Exchange) -> tuple[object, ...]:
+    """What the sizes of a variant have in common; outside of a sweep each arm is one."""
+    case = each.case
+    return case.budget, case.place.seq_len, case.place.dtype, case.arm if case.budget is None else case.variant
 
 
 def arms_and_checks(made: Iterable[Exchange]) -> tuple[list[Exchange], list[Exchange]]:

@@ -21,14 +21,14 @@ from modbench.reports.tables.cases import looked_ahead
 from modbench.reports.tables.comparisons import trained_apart
 from modbench.reports.tables.load import Loaded, contenders, rung_beside, same_shape, subsample_evenly
 from modbench.reports.tables.losses import seeds_in_words
-from modbench.reports.wording import ANSWERED, MATCHED, WORKLOADS, name, short
+from modbench.reports.wording import MATCHED, WORKLOADS, name, short
 
 # Arms that the answer is about; the rest are counted.
 MOST_ANSWERS = 24
 # Lengths at which a rung's distance from its target is said.
 MOST_GAPS = 4
 # What is said in one sentence of a model that was measured alone.
-NUMBERS = (*ANSWERED, ("forward FLOPs", "flops/forward"), ("peak memory", "memory/peak_allocated"))
+NUMBERS = WORKLOADS | {"flops/forward": "forward FLOPs", "memory/peak_allocated": "peak memory"}
 NOTHING_COMPARED = "nothing is compared, so that there is no ratio, no verdict and no identical twin of a baseline"
 
 
@@ -106,18 +106,18 @@ def answer(loaded: Loaded) -> list[Value]:
     case, first = best_setting.first_arm(loaded), list[Value]()
     if found := rivals.with_rivals(loaded):
         case, first = _own(loaded, found)
-    if case is None or loaded.run.plan.suite.isoflop is not None:
+    if case is None or loaded.sizes_differ:
         return []
-    anchor, subject, arms = loaded.arms[0], case, [case]
+    anchor, subject, arms = loaded.baseline, case, [case]
     if (settings := best_setting.settings_of(loaded, case)) and best_setting.fastest(loaded, case) is None:
-        subject, arms = _model(case), [each for each in settings if each.arm != anchor.arm]
+        subject, arms = best_setting.model_of(case), [each for each in settings if each.arm != anchor.arm]
     others: list[tuple[Case, Value]] = [(anchor, described(anchor))] if anchor.arm != case.arm else []
     beside = rung_beside(loaded, case) if subject is case else None
-    if beside is not None and beside[0].arm != anchor.arm:
-        equal = beside[0] if first else Sentence("the dense model of equal cost ({arm})", arm=short(beside[0]))
-        others.insert(0 if first else len(others), (beside[0], equal))
-    if first and beside is not None and len(win_rate.places(loaded, case, beside[0])) == 1:  # it has been said
-        others = [each for each in others if each[0].arm != beside[0].arm]
+    if beside is not None and beside.case.arm != anchor.arm:
+        equal = beside.case if first else Sentence("the dense model of equal cost ({arm})", arm=short(beside.case))
+        others.insert(0 if first else len(others), (beside.case, equal))
+    if first and beside is not None and len(win_rate.places(loaded, case, beside.case)) == 1:  # it has been said
+        others = [each for each in others if each[0].arm != beside.case.arm]
     places = [[found for each in arms for found in win_rate.places(loaded, each, other)] for other, _ in others]
     if not any(win_rate.span(found) for found in places):
         del places[1:]  # that nothing can be compared is said once
@@ -178,7 +178,7 @@ def _alone(loaded: Loaded) -> Sentence:
     """Say what one model took at the longest length, and why there is no more."""
     (case,) = loaded.arms
     length = loaded.lengths[-1] if loaded.lengths else None
-    rows = [(title, loaded.case(case.arm, metric, length)) for title, metric in NUMBERS]
+    rows = [(title, loaded.case(case.arm, metric, length)) for metric, title in NUMBERS.items()]
     said: list[Value] = [
         Sentence(f"{title} {{value}}", value=Estimate(float(row.value), unit=str(row.unit)))
         for title, row in rows
@@ -228,9 +228,9 @@ def _against(
         rest = "".join(f", {word} in {{{word}}}" for word, n in counts.items() if n and word != words[0])
         said = f"{ratio} {first}{rest}: {{ratios}}"
         counts["first"] = counts.get(words[0], len(found))
-    doubts = list(dict.fromkeys(label for each in found for label in win_rate.doubts(each)))
+    doubts = win_rate.doubts(found)
     said += " (but: {doubts})" * bool(doubts) + "."
-    return Sentence(said, arm=case, base=called, ratios=ratios, doubts=", ".join(doubts), all=len(found), **counts)
+    return Sentence(said, arm=case, base=called, ratios=ratios, doubts=doubts, all=len(found), **counts)
 
 
 # --- what was asked
@@ -243,23 +243,22 @@ def title(loaded: Loaded) -> Sentence:
 
 def measured_on(loaded: Loaded) -> str:
     """Name what was measured on: `AMD EPYC, fp32, 1 thread`."""
-    suite = loaded.run.plan.suite
+    suite = loaded.suite
     said = f"{loaded.device_name}, {'/'.join(suite.grid.dtype)}"
-    if loaded.run.plan.device == "cpu":
+    if loaded.plan.device == "cpu":
         said += f", {counted(suite.threads, 'thread')}"
     return said + ", compiled" * suite.compile
 
 
 def _question(loaded: Loaded) -> Value:
-    if loaded.run.plan.suite.isoflop is not None:
+    if loaded.sizes_differ:
         return "Does skipping tokens lower the loss at equal training FLOPs"
     if not any(case.config.capacity is not None for case in loaded.arms):
         others = [case for case in loaded.arms if not case.rung]
         if len(others) == 1:
             return Sentence("How fast is {arm}", arm=others[0])
         return Sentence("How do {arms} compare", arms=_listed(others))
-    metrics = [loaded.tables.metrics[key] for key in loaded.run.plan.suite.metrics]
-    timed = {metric.workload for metric in metrics if loaded.tables.made_in(metric).times}
+    metrics, timed = loaded.metrics, loaded.timed
     if timed:
         return f"Does skipping tokens pay{WHERE.get(frozenset(timed), ' in generation' if timed <= GENERATION else '')}"
     if metrics and all(metric.task for metric in metrics):
@@ -273,15 +272,15 @@ def _question(loaded: Loaded) -> Value:
 
 def asked(loaded: Loaded) -> Sentence:
     """Return one sentence: which models were compared with which, in what, and where."""
-    plan = loaded.run.plan
-    others, baseline = contenders(loaded), loaded.arms[0]
+    plan = loaded.plan
+    others, baseline = contenders(loaded), loaded.baseline
     words = "{arms} against {baseline}" if others else "{baseline} alone"
     rungs = {rung.arm for rung in plan.ladder} & {case.arm for case in loaded.arms}
     if others and rungs == {baseline.arm}:
         words += ", a dense model of equal cost"
     elif others and rungs:
         words += " of the same shape, and against smaller dense models of equal cost"
-    what = [workload for workload, metric in ANSWERED if metric in plan.suite.metrics]
+    what = [workload for metric, workload in WORKLOADS.items() if metric in plan.suite.metrics]
     what += [name for name in ("memory", "energy") if any(key.startswith(f"{name}/") for key in plan.suite.metrics)]
     made = {key for comparison in plan.comparisons for key in comparison.metrics}  # a filter may leave tasks out
     asked_for = {task for key in made if (task := loaded.tables.metrics[key].task)}
@@ -300,7 +299,7 @@ def asked(loaded: Loaded) -> Sentence:
 
 def _metrics(loaded: Loaded) -> Value:
     """Name what was asked for where no workload, task or loss is among it."""
-    keys = loaded.run.plan.suite.metrics
+    keys = loaded.suite.metrics
     return "FLOPs" if all(key.startswith("flops/") for key in keys) else Listed(keys, last=" and ", most=MOST_NAMED)
 
 
@@ -317,19 +316,17 @@ def _listed(cases: Sequence[Case]) -> Listed:
         return Listed(cases, last=" and ")
     by_model = grouped((case.model, case) for case in cases)
     named: list[Value] = [
-        each[0] if len(each) == 1 else Sentence("{n} settings of {model}", n=len(each), model=_model(each[0]))
+        each[0]
+        if len(each) == 1
+        else Sentence("{n} settings of {model}", n=len(each), model=best_setting.model_of(each[0]))
         for each in by_model.values()
     ]
     return Listed(named, last=" and ")
 
 
-def _model(case: Case) -> Case:
-    return case.with_title("").model_copy(update={"arm_parts": (), "rung": False})
-
-
 def place_shown(loaded: Loaded) -> list[Value]:
     """Say which batch size and number format figures show, if the grid has several, and how many arms and lengths of many."""
-    grid, said = loaded.run.plan.suite.grid, list[Value]()
+    grid, said = loaded.suite.grid, list[Value]()
     if len(grid.batch_size) > 1 or len(grid.dtype) > 1:
         said.append(f"Figures and tiles show batch size {grid.batch_size[0]} in {grid.dtype[0]}; the table has all.")
     counts = [
@@ -354,7 +351,7 @@ def _by_arm(loaded: Loaded, *, answered: bool) -> Iterator[Value]:
 
     Of a single arm what the answer in short has said is left out.
     """
-    if loaded.run.plan.suite.isoflop is not None:  # sizes differ, so that no single speed-up exists
+    if loaded.sizes_differ:
         return
     beside = [(case, rung_beside(loaded, case)) for case in contenders(loaded)]
     said = [_of_arm(loaded, case, *rung) for case, rung in beside[:MOST_ANSWERS] if rung is not None]
@@ -373,7 +370,7 @@ def _of_arm(loaded: Loaded, case: Case, rung: Case, solved: Rung) -> Sentence | 
     places, loss = _places(loaded, case), _loss(loaded, case, rung)
     if not places:
         return loss
-    own = rung.arm != loaded.arms[0].arm
+    own = rung.arm != loaded.baseline.arm
     return Sentence(
         "{arm} against {rung}, the dense model of equal {quantity}"
         + " at T = {at}" * (not solved.everywhere)
@@ -385,7 +382,7 @@ def _of_arm(loaded: Loaded, case: Case, rung: Case, solved: Rung) -> Sentence | 
         quantity=MATCHED[solved.quantity],
         at=solved.solved_at,
         equal=win_rate.sentence(win_rate.places(loaded, case, rung)),
-        shape=win_rate.sentence(places, Sentence("Against {base}", base=described(loaded.arms[0])), pronoun="it "),
+        shape=win_rate.sentence(places, Sentence("Against {base}", base=described(loaded.baseline)), pronoun="it "),
         loss=loss,
     )
 
@@ -393,12 +390,12 @@ def _of_arm(loaded: Loaded, case: Case, rung: Case, solved: Rung) -> Sentence | 
 def _others(loaded: Loaded, arms: Sequence[Case]) -> Sentence | None:
     """Say where the arms pay that have no dense model of equal cost beside them: one sentence for all."""
     parts = [win_rate.sentence(places, case) for case in arms if (places := _places(loaded, case))]
-    base = described(loaded.arms[0])
+    base = described(loaded.baseline)
     return Sentence("Against {base}: {parts}.", base=base, parts=Listed(parts, ". ")) if parts else None
 
 
 def _places(loaded: Loaded, case: Case) -> list[Finding]:
-    return win_rate.places(loaded, case, loaded.arms[0])
+    return win_rate.places(loaded, case, loaded.baseline)
 
 
 def _requested(loaded: Loaded) -> Iterator[Sentence]:
@@ -414,7 +411,7 @@ def _losses(loaded: Loaded) -> Iterator[Sentence]:
     """Say for every arm with a dense model of equal cost how their losses differ."""
     for case in contenders(loaded)[:MOST_ANSWERS]:
         rung = rung_beside(loaded, case)
-        said = None if rung is None else _loss(loaded, case, rung[0])
+        said = None if rung is None else _loss(loaded, case, rung.case)
         if said is not None:
             yield said
 
@@ -443,7 +440,7 @@ def _loss(loaded: Loaded, case: Case, rung: Case) -> Sentence | None:
 def residuals(loaded: Loaded) -> Sentence | None:
     """Say how far each rung is from its target's FLOPs at every length: it was solved for one of them."""
     arms, said = {case.arm: case for case in loaded.arms}, list[Value]()
-    for rung in loaded.run.plan.ladder[:MOST_ANSWERS]:
+    for rung in loaded.plan.ladder[:MOST_ANSWERS]:
         if rung.arm in arms:
             by = "" if rung.quantity == "flops/forward" else f"({MATCHED[rung.quantity]}) "
             gaps = [
@@ -528,7 +525,7 @@ def evidence(loaded: Loaded) -> Evidence | None:
 
 def sure(loaded: Loaded, *, machine_check: bool = True) -> list[Value]:
     """Say what the numbers stand on: processes, width of the intervals, margin, the check of the machine if it is wanted."""
-    suite, found = loaded.run.plan.suite, evidence(loaded)
+    suite, found = loaded.suite, evidence(loaded)
     if found is None:
         return []
     width = ", with a 95 % interval of ±{half} (median)" * (found.half.value is not None)
@@ -553,7 +550,7 @@ def sure_in_brief(loaded: Loaded) -> Sentence | None:
 
 def sure_in_short(loaded: Loaded) -> Sentence | None:
     """Say the same in one line; None where no times are compared."""
-    suite, found = loaded.run.plan.suite, evidence(loaded)
+    suite, found = loaded.suite, evidence(loaded)
     if found is None:
         return None
     launches = suite.protocol_size[0]
@@ -599,7 +596,7 @@ def doubts_in_brief(loaded: Loaded) -> list[Value]:
 
 
 def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
-    if not loaded.run.plan.suite.claims:
+    if not loaded.suite.claims:
         yield Doubt("A smoke run: it shows that everything runs, and supports no claim.", brief="smoke run", heavy=True)
     if missing := len(loaded.run.missing):
         yield Doubt(
@@ -634,7 +631,7 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
         words = "The machine check cannot tell: two identical models were shown to be equal in {equivalent} of "
         words += "{all:comparison}; their largest difference was {largest}."
         yield Doubt(Sentence(words, **twins.counts), "A/A test undecided.", of_machine=True)
-    seeds = len(loaded.run.plan.suite.seeds)
+    seeds = len(loaded.suite.seeds)
     if (
         loaded.trained_metric is not None
         and not loaded.evaluates_only
@@ -654,7 +651,7 @@ def _doubts(loaded: Loaded, most_named: int) -> Iterator[Doubt]:
 
 def _restored(loaded: Loaded) -> dict[str, str]:
     """What an arm's file changed for its whole process, by the arm's name."""
-    names = {case.id: name(case) for case in loaded.run.plan.cases}
+    names = {case.id: name(case) for case in loaded.plan.cases}
     return {
         names[case]: what for record in loaded.run.records for case, what in record.restored.items() if case in names
     }
@@ -662,10 +659,9 @@ def _restored(loaded: Loaded) -> dict[str, str]:
 
 def _named(loaded: Loaded, cases: list[Case]) -> list[str]:
     """Names of arms. Of a sweep over sizes, a variant of which every size is among them is named once."""
-    plan = loaded.run.plan
-    if plan.suite.isoflop is None:
+    if not loaded.sizes_differ:
         return [name(case) for case in cases]
-    sizes = grouped((case.variant, case.arm) for case in plan.cases)
+    sizes = grouped((case.variant, case.arm) for case in loaded.plan.cases)
     here, found = {case.arm for case in cases}, list[str]()
     for case in cases:
         every = len({*sizes[case.variant]}) > 1 and here.issuperset(sizes[case.variant])

@@ -32,7 +32,8 @@ from modbench.reports.questions.results import TABLES
 from modbench.reports.tables import losses
 from modbench.reports.tables.cell import columns_of, listed_reasons
 from modbench.reports.tables.load import Loaded
-from modbench.reports.tables.losses import PER_TOKEN, in_flops, seeds_in_words
+from modbench.reports.tables.losses import in_flops, seeds_in_words
+from modbench.reports.tables.outcomes import CAUSAL_LOSS, PER_TOKEN
 from modbench.reports.wording import name
 from modbench.reports.writers.data import frame
 
@@ -132,15 +133,14 @@ def fit(curve: Curve, all_curves: Sequence[Curve], dense: Curve | None) -> Joint
 
 def curves(loaded: Loaded) -> list[Curve]:
     """Return the curve of every variant, budget and requested loss, from the sizes that have a loss for every seed."""
-    made, suite = dict[tuple[float, str, str], list[Point]](), loaded.run.plan.suite
+    made, suite = dict[tuple[float, str, str], list[Point]](), loaded.suite
     lacking: dict[tuple[float, str, str], list[str]] = {}
-    for comparison in loaded.run.plan.comparisons:
+    for comparison in loaded.plan.comparisons:
         for case, metric in itertools.product(comparison.arms, (key for key in PER_TOKEN if key in comparison.metrics)):
             if case.budget is None:
                 continue
             key, cell = (case.budget, case.variant, metric), loaded.tables.cell(case.id, metric)
-            losses = {number: outcome.samples["value"][0] for number, outcome in cell.good().items()}
-            counted = loaded.tables.counted(case)
+            losses, counted = cell.values(), loaded.tables.counted(case)
             params, forward = counted.params, counted.forward_causal
             points = made.setdefault(key, [])
             if set(losses) == set(suite.seeds) and params and forward:
@@ -169,7 +169,7 @@ def shown(made: Sequence[Curve], budget: float) -> list[Curve]:
 
 def anchor(loaded: Loaded) -> str:
     """Return the baseline variant: that of the first arm of the sweep's comparisons."""
-    return next(c.arms[0].variant for c in loaded.run.plan.comparisons if c.arms[0].budget is not None)
+    return next(c.arms[0].variant for c in loaded.plan.comparisons if c.arms[0].budget is not None)
 
 
 def dense_beside(loaded: Loaded, curve: Curve, all_curves: Sequence[Curve]) -> Curve | None:
@@ -266,10 +266,10 @@ def _row(loaded: Loaded, curve: Curve, dense: Curve | None, fitted: JointFit) ->
 
 def sentences(loaded: Loaded) -> Iterator[Sentence]:
     """Compare the best size of each routed variant with the best dense size, by the causal loss."""
-    made, explored = curves(loaded), loaded.run.plan.suite.confirms
-    for curve in made if loaded.run.plan.suite.trend is None else ():  # what is followed stands for all budgets
+    made, explored = curves(loaded), loaded.suite.confirms
+    for curve in made if loaded.suite.trend is None else ():  # what is followed stands for all budgets
         dense = dense_beside(loaded, curve, made)
-        if curve.metric == PER_TOKEN[0] and dense is not None and curve.variant != dense.variant:
+        if curve.metric == CAUSAL_LOSS and dense is not None and curve.variant != dense.variant:
             yield _sentence(loaded, curve, dense, explored=explored)
 
 
@@ -313,7 +313,7 @@ def in_place(loaded: Loaded) -> InPlace | None:
 
 def _budgets(loaded: Loaded) -> list[list[Curve]]:
     """Return the variants of each budget: the anchor, then the others from the lowest loss to the highest."""
-    sweep, made = loaded.run.plan.suite.isoflop, curves(loaded)
+    sweep, made = loaded.suite.isoflop, curves(loaded)
     found = list[list[Curve]]()
     for budget in sorted({curve.budget for curve in made} - set(sweep.anchor_budgets if sweep else ())):
         own = shown(made, budget)
@@ -328,7 +328,7 @@ def _table(loaded: Loaded, rows: Sequence[Curve]) -> Table:
     """Return names, losses, parameters, and what was counted and timed, of one budget."""
     cases = [curve.best.case for curve in rows]
     unit, _ = losses.unit_of(loaded)
-    explored = "explored, " * (loaded.run.plan.suite.confirms)
+    explored = "explored, " * (loaded.suite.confirms)
     columns: list[tuple[Value, Sequence[Value]]] = [
         (Sentence("at {budget}", budget=in_flops(rows[0].budget)), cases),
         (f"{explored}{unit}", [_loss(loaded, curve, rows[0]) for curve in rows]),
@@ -338,8 +338,8 @@ def _table(loaded: Loaded, rows: Sequence[Curve]) -> Table:
         columns.append(("confirmed", confirmed))
     columns.append(("parameters", [Estimate(curve.best.params, unit="param") for curve in rows]))
     lengths = loaded.lengths_shown
-    for metric, title in TABLES:
-        if metric in loaded.run.plan.suite.metrics:
+    for metric, title in TABLES.items():
+        if metric in loaded.suite.metrics:
             for length in lengths:
                 words = "{title}" + ", T = {T}" * (len(lengths) > 1)
                 cells = [_measured(loaded, metric, length, case, cases[0]) for case in cases]
@@ -362,14 +362,14 @@ def _confirmed(loaded: Loaded, curve: Curve) -> Value:
 def _loss(loaded: Loaded, curve: Curve, dense: Curve) -> Finding:
     """Return a loss and its difference to the anchor's, seed by seed."""
     unit, factor = losses.unit_of(loaded)
-    base, case = "bit/B" if unit == losses.BITS else "nat", curve.best.case
+    base, case = losses.base_of(unit), curve.best.case
     value = Estimate(curve.best.mean * factor, unit=base)
     if curve is dense:
         return Finding(case, value=value)
     effect = by_seed(curve.best.losses, dense.best.losses)
-    made = Estimate(effect.value, effect.low, effect.high, "difference", base).scaled(factor)
+    made = Estimate.of_interval(effect, "difference", base).scaled(factor)
     ahead = {each.arm for each in loaded.labelled.get(Label.NOT_AUTOREGRESSIVE, [])}
-    future = curve.metric != PER_TOKEN[0] and case.arm in ahead
+    future = curve.metric != CAUSAL_LOSS and case.arm in ahead
     return Finding(case, dense.best.case, value=value, typical=made, labels=(Label.NOT_AUTOREGRESSIVE,) * future)
 
 
@@ -380,7 +380,7 @@ def _measured(loaded: Loaded, metric: str, length: int, case: Case, base: Case) 
     if row is None or value is None:
         return None
     own = Estimate(value, unit=str(row.unit))
-    here = {each.arm: each for each in reversed(loaded.run.plan.cases) if each.place.seq_len == length}
+    here = {each.arm: each for each in reversed(loaded.plan.cases) if each.place.seq_len == length}
     found = against(loaded, here[case.arm], here[base.arm], metric)
     if found is None or found.typical.kind != "ratio":
         return Finding(case, value=own)
@@ -391,14 +391,14 @@ def _measured(loaded: Loaded, metric: str, length: int, case: Case, base: Case) 
 def _below(loaded: Loaded, rows: Sequence[Curve], confirmed: Sequence[Value]) -> Sentence:
     """Say what the rows are, and where the other sizes stand."""
     routed = (
-        "routed causally" if all(curve.metric == PER_TOKEN[0] for curve in rows) else "routed causally where possible"
+        "routed causally" if all(curve.metric == CAUSAL_LOSS for curve in rows) else "routed causally where possible"
     )
     seeds: Value = seeds_in_words(loaded)
-    if loaded.run.plan.suite.confirms:
+    if loaded.suite.confirms:
         seeds = Sentence("mean of {n:seed}, which also chose the size: no claim", n=len(rows[0].seeds))
     lacking = [f"{curve.name} {size}" for curve in rows for size in curve.lacking]
     made = {curve.variant for curve in rows}
-    absent = [case for case in loaded.run.plan.cases if case.budget == rows[0].budget and case.variant not in made]
+    absent = [case for case in loaded.plan.cases if case.budget == rows[0].budget and case.variant not in made]
     lacking += dict.fromkeys(f"{without_size(case)} has no size with all seeds" for case in absent)
     named = any(isinstance(each, Sentence) and each.given["size"] for each in confirmed)
     return Sentence(
@@ -430,7 +430,7 @@ def _shown(row: Mapping[Any, Any], variant: str) -> Sequence[Value]:
     return (
         variant,
         in_flops(row["budget"]),
-        "routed causally" if row["metric"] == "loss/val_causal" else "as trained",
+        "routed causally" if row["metric"] == CAUSAL_LOSS else "as trained",
         row["best_size"],
         Estimate(row["best_params"], unit="param"),
         Estimate.of(row["best_forward_share"], kind="ratio"),
@@ -454,7 +454,7 @@ def _fitted(row: Mapping[Any, Any]) -> Value:
 
 def _rates(loaded: Loaded) -> Iterator[Sequence[Value]]:
     """Yield the learning rates that were tried, and the one that each variant got."""
-    for unit in loaded.run.plan.units:
+    for unit in loaded.plan.units:
         if not unit.protocol.rates:
             continue
         (case,) = unit.comparison.arms

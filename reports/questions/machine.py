@@ -51,7 +51,7 @@ def gpu(loaded: Loaded) -> str:
     """Return the GPU that was measured, or why none was."""
     found = loaded.run.environment["gpu"]
     names = ", ".join(f"{device['name']} (driver {device['driver']})" for device in found["devices"])
-    if loaded.run.plan.device == "cuda":
+    if loaded.plan.device == "cuda":
         drivers = {str(device["driver"]) for device in found["devices"]}
         return loaded.device_name + (f" (driver {', '.join(drivers)})" if drivers else " (not seen by NVML)")
     return f"not measured ({'CPU run; present: ' + names if names else found.get('reason') or 'unknown'})"
@@ -174,7 +174,7 @@ def _busy(loaded: Loaded) -> Iterator[str]:
     busy = [row for row in timed if Label.CONTAMINATED in of_cell(row.labels)]
     if not busy:
         return
-    cells = [tables.cell(row.case_id, tables.source(tables.metrics[row.metric]).key) for row in busy]
+    cells = [tables.behind(loaded.cases_by_id[row.case_id], tables.metrics[row.metric]) for row in busy]
     causes = contamination.counted(
         mark
         for cell in cells
@@ -233,4 +233,4 @@ def doubtful(loaded: Loaded) -> list[Value]:
 def _withheld(loaded: Loaded) -> bool:
     """Whether verdicts on times were withheld because nothing speaks for the machine."""
     timed = any(loaded.tables.made_in(loaded.tables.metrics[key]).times for key in loaded.pairs.metric.unique())
-    return loaded.run.plan.suite.claims and timed and not loaded.checked
+    return loaded.suite.claims and timed and not loaded.checked

@@ -26,12 +26,9 @@ from modbench.reports.tables.cell import columns_of, listed_reasons
 from modbench.reports.tables.findings import by_length
 from modbench.reports.tables.load import Loaded, rung_beside
 from modbench.reports.tables.losses import Loss
-from modbench.reports.wording import ANSWERED, DECIDED, name, short
+from modbench.reports.wording import DECIDED, EXACT, WORKLOADS, name, short
 from modbench.reports.writers.data import frame
 
-# What is counted or allocated, so that it has no interval.
-FLOPS, MEMORY = ("forward FLOPs", "flops/forward"), ("peak memory", "memory/peak_allocated")
-EXACT = (FLOPS, MEMORY, ("KV cache", "memory/kv_cache"))
 # Of a loss, as a share of dense's: where the interval lies within it, neither model is taken for its loss.
 LOSS_MARGIN = ConfirmPlan().margin
 NOT_MEASURED = "not measured at this length"
@@ -80,7 +77,7 @@ class Map:
     @property
     def base(self) -> Case:
         """The dense model of the same shape, or the report's other baseline."""
-        return self.loaded.arms[0]
+        return self.loaded.baseline
 
     @property
     def quantities(self) -> list[Quantity]:
@@ -97,7 +94,7 @@ class Map:
         if not equal_cost:
             return self.base
         rung = rung_beside(self.loaded, case)
-        return rung[0] if rung else None
+        return rung.case if rung else None
 
     @property
     def ladder(self) -> bool:
@@ -166,13 +163,13 @@ def of(loaded: Loaded) -> Map | None:
     arms = losses.along_capacity(loaded)
     if not arms:
         return None
-    asked, loss = loaded.run.plan.suite.metrics, losses.comparable(loaded)
+    asked, loss = loaded.suite.metrics, losses.comparable(loaded)
     return Map(
         loaded,
         arms,
         sorted({*loaded.lengths, *losses.lengths(loaded)}),
-        [Quantity(title.removesuffix(" pass"), metric) for title, metric in ANSWERED if metric in asked],
-        [Quantity(title, metric) for title, metric in EXACT if metric in asked],
+        [Quantity(title.removesuffix(" pass"), metric) for metric, title in WORKLOADS.items() if metric in asked],
+        [Quantity(title, metric) for metric, title in EXACT.items() if metric in asked],
         Quantity(f"loss, {loss.unit}", loss.metric, loss),
     )
 
@@ -185,7 +182,7 @@ def answer(loaded: Loaded) -> Iterator[Value]:
     made = of(loaded)
     if made is None:
         return
-    claims = loaded.run.plan.suite.claims
+    claims = loaded.suite.claims
     if made.ladder and claims:
         yield _pays(made)
     found = [each for each in (_best(made, quantity) for quantity in made.deciding) if each is not None]
@@ -256,7 +253,7 @@ def in_place(loaded: Loaded) -> InPlace | None:
     made = of(loaded)
     if made is None:
         return None
-    marked = made.ladder and loaded.run.plan.suite.claims
+    marked = made.ladder and loaded.suite.claims
     margin = Sentence(
         "a loss whose interval lies within {share} counts as equal", share=Estimate(LOSS_MARGIN, kind="share")
     )
@@ -371,7 +368,7 @@ def _csv_row(made: Map, case: Case, length: int) -> dict[str, Any]:
     }
     if made.ladder:
         row["at_equal_cost"] = made.standing(case, length) if rung else None
-    for metric in made.loaded.run.plan.suite.metrics:
+    for metric in made.loaded.suite.metrics:
         quantity, key = Quantity(metric, metric), metric.replace("/", "_")
         what = "difference" if made.loaded.tables.made_in(metrics[metric]).samples == "seeds" else "ratio"
         own = made.loaded.case(case.arm, metric, length)

@@ -23,22 +23,14 @@ class Request:
     """A request of an arm, and its prediction: the time of the prompt, and a step's time for each new token.
 
     Attributes:
-        case_id: the case.
-        arm: its arm.
-        seq_len: tokens of the prompt.
-        new_tokens: decode steps after it.
-        batch_size: sequences at once.
+        case: the case, whose place has the tokens of the prompt and the decode steps after it.
         seconds: as measured from end to end; None where it was not.
         prefill_s: time of a prompt of this length, as measured by itself.
         step_s: time of a decode step after such a prompt, as measured by itself.
         reason: why there is no prediction.
     """
 
-    case_id: str
-    arm: str
-    seq_len: int
-    new_tokens: int
-    batch_size: int
+    case: Case
     seconds: float | None
     prefill_s: float | None
     step_s: float | None
@@ -49,7 +41,7 @@ class Request:
         """The prediction."""
         if self.prefill_s is None or self.step_s is None:
             return None
-        return self.prefill_s + self.new_tokens * self.step_s
+        return self.prefill_s + self.case.place.new_tokens * self.step_s
 
     @property
     def measured_over_predicted(self) -> float | None:
@@ -71,24 +63,25 @@ def request(loaded: Loaded, case: Case) -> Request:
     place = case.place
     words = "no prediction: {parts} at T = {T}, B = {B} not measured"
     reason = Sentence(words, parts=Listed(lacks, " and "), T=place.seq_len, B=place.batch_size)
-    return Request(
-        *(case.id, case.arm, place.seq_len, place.new_tokens, place.batch_size, known((REQUEST,), place), *parts),
-        reason=reason if lacks else None,
-    )
+    return Request(case, known((REQUEST,), place), *parts, reason if lacks else None)
 
 
 def requests(loaded: Loaded) -> Iterator[Request]:
     """Yield the requests of a run, place by place."""
-    for comparison in loaded.run.plan.comparisons:
+    for comparison in loaded.plan.comparisons:
         if REQUEST in comparison.metrics:
             yield from (request(loaded, case) for case in comparison.arms)
 
 
 def table(loaded: Loaded) -> pd.DataFrame:
     """Return `requests.csv`: a row for each request of each arm, in s."""
-    columns = ("case_id", "arm", "seq_len", "new_tokens", "batch_size", *_NUMBERS, "reason")
-    rows = ({name: getattr(each, name) for name in columns} for each in requests(loaded))
-    return frame(rows, columns).astype(dict.fromkeys(_NUMBERS, "float64"))
+    where, told = ("seq_len", "new_tokens", "batch_size"), (*_NUMBERS, "reason")
+    rows = (
+        {"case_id": each.case.id, "arm": each.case.arm, **each.case.place.model_dump(include={*where})}
+        | {name: getattr(each, name) for name in told}
+        for each in requests(loaded)
+    )
+    return frame(rows, ("case_id", "arm", *where, *told), numbers=_NUMBERS)
 
 
 def in_short(loaded: Loaded) -> list[Sentence]:

@@ -93,7 +93,7 @@ class Result:
 def result(blocks: Sequence[Sequence[Path]], sides: tuple[str, str], margin: float | None = None) -> Result:
     """Judge the launches of every block: first side, second side, first side again."""
     read = [[Tables(run_folder.read(str(path))) for path in block] for block in blocks]
-    chosen = read[0][0].run.plan.suite.margin if margin is None else margin
+    chosen = read[0][0].suite.margin if margin is None else margin
     return Result(sides, chosen, _judged([*timed(read)], chosen))
 
 
@@ -121,10 +121,10 @@ class Timed:
 def timed(blocks: Sequence[Sequence[Tables]]) -> Iterator[Row | Timed]:
     """Yield the cases of both sides of every block (first, second, first again); one that cannot be compared with its reason."""
     first, second = blocks[0][0], blocks[0][1]
-    there = {case.id: case for case in second.run.plan.cases}
-    here = {case.id for case in first.run.plan.cases}
-    for metric in first.run.plan.suite.metrics:
-        for case in first.run.plan.cases:
+    there = {case.id: case for case in second.plan.cases}
+    here = {case.id for case in first.plan.cases}
+    for metric in first.suite.metrics:
+        for case in first.plan.cases:
             if case.id not in there:
                 yield Row(case, metric=metric, reason="the second side has no such case", lacking="second")
             elif (
@@ -134,7 +134,7 @@ def timed(blocks: Sequence[Sequence[Tables]]) -> Iterator[Row | Timed]:
                 yield Row(case, metric=metric, reason=changed)
             else:
                 yield _row(blocks, case, metric)
-        for case in second.run.plan.cases:
+        for case in second.plan.cases:
             if case.id not in here:
                 yield Row(case, metric=metric, reason="new: the first side has no such case", lacking="first")
 
@@ -149,7 +149,7 @@ def _row(blocks: Sequence[Sequence[Tables]], case: Case, metric: str) -> Row | T
         made.append(tuple(each for each in found if isinstance(each, _Rounds)))
         times.append(tuple(median(each.wall) for each in made[-1]))
     first, second = blocks[0][0], blocks[0][1]
-    known, other = first.metrics[metric], next(each for each in second.run.plan.cases if each.id == case.id)
+    known, other = first.metrics[metric], next(each for each in second.plan.cases if each.id == case.id)
     outer, inner = median([*(t[0] for t in times), *(t[2] for t in times)]), median(t[1] for t in times)
     seconds = Estimate(math.exp(outer), unit="s"), Estimate(math.exp(inner), unit="s")
     wall = [aba_blocks.block(*(each.wall for each in three)) for three in made]
@@ -208,7 +208,7 @@ class _Rounds(NamedTuple):
 
 def _rounds(tables: Tables, case: Case, metric: str) -> _Rounds | Trouble:
     """The rounds of the process that a run folder holds; or why there are none."""
-    mine = next((each for each in tables.run.plan.cases if each.id == case.id), None)
+    mine = next((each for each in tables.plan.cases if each.id == case.id), None)
     known = tables.metrics[metric]
     if mine is None:
         return Trouble("skipped", "a launch has no such case")
@@ -312,7 +312,7 @@ def blocks(found: Result) -> Iterator[Block]:
 
 
 def _table(metric: str, rows: Sequence[Row]) -> Table:
-    title = {key: words for words, key in TIMED}.get(metric, metric)
+    title = TIMED.get(metric, metric)
     cells = list[tuple[Value, ...]]()
     for row in rows:
         times = row.seconds or (None, None)

@@ -19,7 +19,7 @@ PREDICTED = "latency/forward"
 
 def with_rivals(loaded: Loaded) -> list[tuple[Case, Case, Rung]]:
     """Return the user's models that have a dense model of equal cost beside them, with that one."""
-    if loaded.run.plan.suite.isoflop is not None:
+    if loaded.sizes_differ:
         return []
     beside = ((case, rung_beside(loaded, case)) for case in loaded.arms if case.is_user_model)
     return [(case, *found) for case, found in beside if found is not None]
@@ -36,7 +36,7 @@ def headline(loaded: Loaded, case: Case, rival: Case, solved: Rung) -> Sentence 
     if not every:
         return None
     found = max(every, key=lambda each: each.place.seq_len)  # of equal lengths the first: forward, the first batch size
-    doubts = ", ".join(win_rate.doubts(found))
+    doubts = win_rate.doubts([found])
     called = "{rival}," if sum(each.rung for each in loaded.arms) > 1 else "dense"
     words = f"{{arm}} is {{ratio}} as fast as {called} of equal {MATCHED[solved.quantity]} ({{what}}, {{place}}): {{verdict}}"
     return Sentence(
@@ -76,7 +76,7 @@ def _measured(loaded: Loaded, case: Case, rival: Case, solved: Rung) -> float | 
 def left_out(loaded: Loaded) -> Iterator[Sentence]:
     """Say which models of the user's have no rival although the suite asks for one, and why."""
     names = {case.arm: case for case in loaded.arms}
-    for arm, why in loaded.run.plan.no_rivals.items():
+    for arm, why in loaded.plan.no_rivals.items():
         yield Sentence("{arm} has no dense model of equal cost beside it: {why}", arm=names.get(arm, arm), why=why)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from modbench.harness.core.grouped import grouped
 from modbench.harness.domain.case import Case
 from modbench.harness.results.workspace import artifact
 from modbench.harness.stats import effects
@@ -93,8 +94,7 @@ class Arm:
 
 def over_seeds(values: Sequence[float], kind: Kind = "quantity", unit: str = "") -> Estimate:
     """Return the mean of one value per seed, with a t-interval from three seeds on."""
-    effect = effects.over_launches(values)
-    return Estimate(effect.value, effect.low, effect.high, kind, unit, n=len(values))
+    return Estimate.of_interval(effects.over_launches(values), kind, unit, n=len(values))
 
 
 # --- which arms are shown
@@ -103,7 +103,7 @@ def over_seeds(values: Sequence[float], kind: Kind = "quantity", unit: str = "")
 def arms_of(loaded: Loaded) -> list[Arm]:
     """Return every arm with a routing artifact, in the report's order; of several number formats the first."""
     found: dict[str, Arm] = {}
-    for unit in loaded.run.plan.units:
+    for unit in loaded.plan.units:
         case = unit.comparison.arms[0]
         if unit.facts.samples != "seeds" or case.task:
             continue
@@ -134,12 +134,8 @@ def shown(arms: Sequence[Arm]) -> list[Arm]:
 
 def best_sizes(arms: Sequence[Arm]) -> list[Arm]:
     """Return the arms; of each variant of a sweep only the size with the lowest loss."""
-    best: dict[str, Arm] = {}
-    for arm in arms:
-        variant = arm.case.arm if arm.case.budget is None else arm.case.variant
-        if variant not in best or arm.mean_loss < best[variant].mean_loss:
-            best[variant] = arm
-    return list(best.values())
+    by_variant = grouped((arm.case.arm if arm.case.budget is None else arm.case.variant, arm) for arm in arms)
+    return [min(sizes, key=lambda arm: arm.mean_loss) for sizes in by_variant.values()]
 
 
 def controls_of(arms: Sequence[Arm], focus: Arm) -> list[Arm]:
@@ -166,12 +162,12 @@ def dense_beside(loaded: Loaded, arms: Sequence[Arm], focus: Arm) -> tuple[Arm, 
     """Return the dense model of equal cost, else the dense anchor; and what is equal."""
     by_arm = {arm.case.arm: arm for arm in arms}
     beside = rung_beside(loaded, focus.case)
-    if beside is not None and beside[0].arm in by_arm:
-        return by_arm[beside[0].arm], f"equal {MATCHED[beside[1].quantity]}"
+    if beside is not None and beside.case.arm in by_arm:
+        return by_arm[beside.case.arm], f"equal {MATCHED[beside.rung.quantity]}"
     whole = [arm for arm in arms if arm.case.model == "dense" and not arm.case.rung]
     if focus.case.budget is not None:  # in a sweep, the dense model of the same size
         whole = [arm for arm in whole if arm.case.size == focus.case.size]
-    train = loaded.run.plan.suite.train
+    train = loaded.suite.train
     equal = focus.case.budget is not None or (train is not None and train.flops is not None)
     said = "same shape and training FLOPs" if equal else "same shape, more FLOPs"
     return (whole[0], said) if whole else None
@@ -390,9 +386,9 @@ def verdict(arms: Sequence[Arm]) -> Finding | None:
         return None
     controls = [(each.value, other.case) for other in arms[1:] if other.control and (each := overall(other))]
     best = max(controls, key=lambda each: each[0], default=None)
-    low, high = found.estimate.low, found.estimate.high
     word = None
-    if low is not None and high is not None:
+    if found.estimate.ends is not None:
+        low, high = found.estimate.ends
         if low <= 0:
             word = "wrong" if high < 0 else "undecided"
         elif best is None:

@@ -18,13 +18,15 @@ from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.domain.notes import TaskAnswers, TrainNotes
 from modbench.harness.stats import effects, exact_two_proportions, solved
 from modbench.harness.stats.effects import LEVEL
-from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, Verdict
+from modbench.reports.model import Block, Estimate, Finding, Listed, Note, Sentence, Table, Value, Verdict, known_text
+from modbench.reports.questions.results import filled
 from modbench.reports.tables import best_arms
 from modbench.reports.tables.cell import Cell, columns_of
 from modbench.reports.tables.comparisons import SMOKE
 from modbench.reports.tables.findings import of_row
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.solved import Counts
+from modbench.reports.writers.data import frame
 
 COLUMNS = (
     *("task", "arm", "model", "baseline_arm", "shortcut", "solved_from", "solved", "seeds", "baseline_solved"),
@@ -131,7 +133,7 @@ class TaskResult:
 def results(loaded: Loaded) -> list[TaskResult]:
     """Return every task that at least one arm has a result on."""
     made, tables = list[TaskResult](), loaded.tables
-    for comparison in loaded.run.plan.comparisons:
+    for comparison in loaded.plan.comparisons:
         metric = tables.metrics[comparison.metrics[0]]
         counts = tables.counts(comparison.arms[0], metric)
         if counts is None:
@@ -157,7 +159,7 @@ def results(loaded: Loaded) -> list[TaskResult]:
 def _by_mean(loaded: Loaded, arm: Accuracy, key: str) -> Accuracy:
     """Add how the mean accuracy differs from the baseline's, where it has an interval."""
     row = loaded.pair(arm.case.arm, key)
-    found = None if row is None else of_row(row, arm.case, loaded.arms[0])
+    found = None if row is None else of_row(row, arm.case, loaded.baseline)
     return replace(arm, against=found) if found is not None and found.typical.closed else arm
 
 
@@ -188,7 +190,7 @@ def _accuracy(case: Case, effect: effects.Effect, cell: Cell, answers: list[Task
             depths.setdefault(kind, []).append(depth)
     return Accuracy(
         case=case,
-        value=Estimate(effect.value, effect.low, effect.high, "share", n=len(answers)),
+        value=Estimate.of_interval(effect, "share", n=len(answers)),
         questions=Estimate(None, *effects.share_interval(round(effect.value * n), n), "share", n=n),
         n=n,
         as_trained=fmean(trained) if trained else None,
@@ -206,9 +208,8 @@ def _accuracy(case: Case, effect: effects.Effect, cell: Cell, answers: list[Task
 
 def table(loaded: Loaded) -> pd.DataFrame:
     """Return `solved.csv`; empty where no task has a result."""
-    rows = [row for comparison in loaded.run.plan.comparisons for row in _rows(loaded, comparison)]
-    frame = pd.DataFrame(rows, columns=COLUMNS)
-    return frame.astype(dict.fromkeys(WHOLE, "Int64") | dict.fromkeys(NUMBERS, "float64"))
+    rows = (row for comparison in loaded.plan.comparisons for row in _rows(loaded, comparison))
+    return frame(rows, COLUMNS, numbers=NUMBERS, whole=WHOLE)
 
 
 def _rows(loaded: Loaded, comparison: Comparison) -> list[dict[str, Any]]:
@@ -249,7 +250,7 @@ def _compared(loaded: Loaded, found: Counts, case: Case, baseline: Case, key: st
     if found.why_not:
         return row
     effect, pair = found.effect(case, baseline), loaded.pair(case.arm, key)
-    verdict = None if pair is None or not isinstance(pair.verdict, str) else pair.verdict
+    verdict = None if pair is None else known_text(pair.verdict)
     more = _seeds_to_decide(found, case, baseline) if verdict == "inconclusive" else None
     return row | {
         **columns_of(effect, "difference"),
@@ -264,7 +265,7 @@ def _compared(loaded: Loaded, found: Counts, case: Case, baseline: Case, key: st
 
 def _reason(loaded: Loaded, verdict: str | None, difference: float, more: int | None) -> str | None:
     if verdict is None:
-        return None if loaded.run.plan.suite.claims else SMOKE
+        return None if loaded.suite.claims else SMOKE
     if verdict != "inconclusive":
         return None
     if difference == 0:
@@ -287,7 +288,7 @@ def _seeds_to_decide(found: Counts, case: Case, baseline: Case) -> int | None:
 def answer(loaded: Loaded) -> Iterator[Sentence]:
     """Say at which tasks arms are better or worse than the baseline; of a run that compares other things too, nothing."""
     made = results(loaded)
-    if not made or not all(each.arms[0].task for each in loaded.run.plan.comparisons):
+    if not made or not all(each.arms[0].task for each in loaded.plan.comparisons):
         return
     base, *arms = loaded.arms
     for case in arms[:MOST_ANSWERED]:
@@ -348,7 +349,7 @@ def _means(loaded: Loaded, task: TaskResult) -> Sentence | None:
             apart = (found.typical.low or 0.0) * (found.typical.high or 0.0) > 0
             allowed |= found.verdict == "inconclusive" and apart
     words = "{task} against {base}: {arms}." + " Verdicts allow for the number of arms." * allowed
-    return Sentence(words, task=task.name, base=loaded.arms[0], arms=Listed(arms, "; ")) if arms else None
+    return Sentence(words, task=task.name, base=loaded.baseline, arms=Listed(arms, "; ")) if arms else None
 
 
 def against(arm: Accuracy) -> Sentence | None:
@@ -367,8 +368,7 @@ def against(arm: Accuracy) -> Sentence | None:
 def in_short(loaded: Loaded) -> Table | None:
     """Return accuracy by arm and task, with the seeds that solved it or half its interval; None where no task has a result."""
     made = results(loaded)
-    rows: list[list[Value]] = [[case, *(_cell(task, case.arm) for task in made)] for case in loaded.arms]
-    rows = [row for row in rows if any(cell != "" for cell in row[1:])]
+    rows = filled([case, *(_cell(task, case.arm) for task in made)] for case in loaded.arms)
     rows.append(["best shortcut", *(Estimate(task.shortcut[1], kind="share") for task in made)])
     return Table("accuracy", ("", *(task.name for task in made)), rows) if made else None
 
@@ -390,7 +390,7 @@ def blocks(loaded: Loaded) -> Iterator[Block]:
     if not made:
         return
     yield Table("Accuracy on tasks", HEAD, [row for task in made for row in _shown(task)])
-    if taken := loaded.run.plan.arms_from:
+    if taken := loaded.plan.arms_from:
         yield Note(best_arms.sentence(taken))
     how = [_how(task) for task in made]
     yield Note(Listed(["▲ beyond the best shortcut: both intervals, or where runs are counted every seed.", *how], " "))

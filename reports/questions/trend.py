@@ -27,6 +27,7 @@ from modbench.reports.questions.isoflop import without_size
 from modbench.reports.tables.cell import columns_of
 from modbench.reports.tables.load import Loaded
 from modbench.reports.tables.losses import in_flops
+from modbench.reports.writers.data import frame
 
 COLUMNS = (
     *("variant", "baseline_variant", "quantity", "budget", "value", "ci_low", "ci_high", "unit", "outcome", "seeds"),
@@ -92,20 +93,25 @@ class Answer:
     @property
     def used(self) -> list[At]:
         """The budgets that have a difference."""
-        known = {each.flops for each in self.trend.budgets} if self.trend else set()
-        return [row for row in self.rows if row.flops in known]
+        return [row for row in self.rows if self.at(row) is not None]
+
+    def at(self, row: At) -> tuple[Fitted, tuple[float, float]] | None:
+        """Return the difference at a budget, and the losses of arm and anchor; None where it has none."""
+        budgets = [each.flops for each in self.trend.budgets] if self.trend else []
+        if self.trend is None or row.flops not in budgets:
+            return None
+        i = budgets.index(row.flops)
+        return self.trend.differences[i], self.trend.lowest(i)
 
 
 def answers(loaded: Loaded) -> list[Answer]:
     """Return the trend of each arm beside the anchor, at each place; none where nothing was followed yet."""
-    suite, told = loaded.run.plan.suite, loaded.run.found(Followed)
+    suite, told = loaded.suite, loaded.run.found(Followed)
     if suite.trend is None:
         return []
-    plan = loaded.run.plan.model_copy(update={"units": loaded.run.planned})
-    records = {record.unit.name: record for record in loaded.run.records}
     return [
-        _answer(made, told[name], variant, suite.trend, records)
-        for name, made in runs_of(plan).items()
+        _answer(made, told[name], variant, suite.trend, loaded.records)
+        for name, made in runs_of(loaded.whole_plan).items()
         if name in told
         for variant in made.variants[1:]
     ]
@@ -186,7 +192,7 @@ def _judged(record: Record | None) -> _Judged:
 
 def table(loaded: Loaded) -> pd.DataFrame:
     """Return `trend.csv`: for each arm its difference at every budget, slope, straightness, crossing and forecast."""
-    return pd.DataFrame([row for answer in answers(loaded) for row in rows_of(answer)], columns=list(COLUMNS))
+    return frame((row for answer in answers(loaded) for row in rows_of(answer)), COLUMNS)
 
 
 def rows_of(answer: Answer) -> Iterator[dict[str, object]]:
@@ -195,25 +201,23 @@ def rows_of(answer: Answer) -> Iterator[dict[str, object]]:
     if answer.trend is None:
         yield base | {"reason": answer.reason}
     trend = answer.trend
-    known = {each.flops: i for i, each in enumerate(trend.budgets)} if trend else {}
     for row in answer.rows:
         made = base | {"quantity": "difference", "budget": row.flops, "unit": "nat", "planned_seeds": row.planned}
         made |= {"seeds": row.seeds, "reason": row.reason}
         for key, cases in (("sizes", row.mine), ("baseline_sizes", row.theirs)):
             made[key] = " ".join(case.size for case in cases)
-        if trend is not None and row.flops in known:
-            made |= columns_of(trend.differences[known[row.flops]])
-            mine, theirs = trend.lowest(known[row.flops])
-            made |= {"loss": mine, "baseline_loss": theirs}
+        if (found := answer.at(row)) is not None:
+            difference, (mine, theirs) = found
+            made |= columns_of(difference) | {"loss": mine, "baseline_loss": theirs}
         yield made
     if trend is None:
         return
-    for quantity, found, unit in (
+    for quantity, change, unit in (
         ("slope", trend.slope, "nat per e-fold"),
         ("bend", trend.bent, "nat per squared e-fold"),
     ):
-        if found is not None:
-            yield {**base, "quantity": quantity, "unit": unit, **columns_of(found)}
+        if change is not None:
+            yield {**base, "quantity": quantity, "unit": unit, **columns_of(change)}
     crossing = trend.crossing()
     yield base | {
         "quantity": "crossing",
@@ -251,13 +255,10 @@ def in_place(loaded: Loaded) -> InPlace | None:
 
 def _table(answer: Answer) -> Table:
     rows: list[Sequence[Value]] = []
-    known = {each.flops: i for i, each in enumerate(answer.trend.budgets)} if answer.trend else {}
     for row in answer.rows:
-        at = known.get(row.flops)
-        losses: Sequence[float | None] = (None, None)
-        difference: Value = row.reason
-        if answer.trend is not None and at is not None:
-            losses, difference = answer.trend.lowest(at), _nats(answer.trend.differences[at])
+        found = answer.at(row)
+        losses: Sequence[float | None] = (None, None) if found is None else found[1]
+        difference = row.reason if found is None else nats(found[0])
         sides = (_side(loss, cases) for loss, cases in zip(losses, (row.mine, row.theirs), strict=True))
         rows.append((Estimate(row.flops, kind="budget"), row.seeds, *sides, difference))
     return Table(
@@ -276,8 +277,9 @@ def _side(loss: float | None, cases: tuple[Case, Case]) -> Sentence:
     )
 
 
-def _nats(found: Fitted) -> Estimate:
-    return Estimate(found.value, found.low, found.high, "difference", "nat")
+def nats(found: Fitted) -> Estimate:
+    """Return a difference, or how it changes, in nats per token."""
+    return Estimate.of_interval(found, "difference", "nat")
 
 
 def blocks(loaded: Loaded) -> Iterator[Block]:
@@ -310,7 +312,7 @@ def in_short(loaded: Loaded) -> Iterator[Sentence]:
             yield Sentence(
                 "Forecast for {budget}: {difference} {nats}, as {n:fresh seed} of each would measure it.",
                 budget=in_flops(answer.plan.forecast or 0.0),
-                difference=_nats(ahead),
+                difference=nats(ahead),
                 nats=NATS,
                 n=answer.plan.forecast_seeds,
             )
@@ -329,7 +331,7 @@ def _where(answer: Answer, trend: Trend) -> Sentence:
     if len(trend.budgets) == 1:
         (found,) = trend.differences
         word = "is not told from" if _is_open(found) else f"has a {_side_of(found)} loss than"
-        return Sentence(f"At {{last}} {{arm}} {word} {{base}}: {{found}}.", found=_nats(found), **given)
+        return Sentence(f"At {{last}} {{arm}} {word} {{base}}: {{found}}.", found=nats(found), **given)
     if trend.is_straight is False:
         return Sentence("From {first} to {last} the difference of {arm} and {base} follows no straight line.", **given)
     falls = (trend.slope.value if trend.slope else 0.0) < 0
@@ -391,15 +393,14 @@ def _flops(flops: float) -> Estimate:
 
 def _slope(answer: Answer, slope: Fitted) -> Sentence:
     """Say how the difference changes with the budget."""
-    told = slope.low is not None and slope.high is not None and not slope.low <= 0 <= slope.high
     words = "No trend with compute is shown"
-    if told:
+    if not _is_open(slope):
         words = "With more compute {arm} " + ("gains on {base}" if slope.value < 0 else "falls behind {base}")
     return Sentence(
         words + ": {slope} {nats} for each e-fold of training FLOPs.",
         arm=answer.name,
         base=answer.base,
-        slope=_nats(slope),
+        slope=nats(slope),
         nats=NATS,
     )
 
@@ -415,7 +416,7 @@ def doubts(loaded: Loaded) -> Iterator[Sentence]:
             params=Estimate(math.exp(max(each.mine.high for each in trend.budgets)), unit="param"),
         )
         slope, times = trend.slope, trend.seeds_for(WANTED)
-        half = _nats(slope).half if slope is not None else None
+        half = nats(slope).half if slope is not None else None
         if half is not None and half > WANTED:
             needed = (
                 "it takes {times} as many seeds" if times else "no number of seeds is enough with this sweep and text"

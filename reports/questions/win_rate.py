@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from modbench.harness.core.labels import OF_WORK, Label
 from modbench.harness.domain.case import Case
 from modbench.reports.model import MIRRORED, Estimate, Finding, Listed, PlaceAmong, Sentence, Value
 from modbench.reports.tables.findings import between, labels_of
 from modbench.reports.tables.load import Loaded
-from modbench.reports.wording import ANSWERED, WORKLOADS
+from modbench.reports.wording import WORKLOADS
 
 # Verdicts in the order of a sentence, and the word for each.
 WORDS = {
@@ -25,14 +25,17 @@ MOST_LISTED = 2
 
 def places(loaded: Loaded, case: Case, baseline: Case) -> list[Finding]:
     """Return what is found of an arm against another at every place and workload that was timed, favourable or not."""
-    return [found for _, metric in ANSWERED for found in between(loaded, metric, case, baseline)]
+    return [found for metric in WORKLOADS for found in between(loaded, metric, case, baseline)]
 
 
-def doubts(found: Finding) -> tuple[str, ...]:
-    """Return labels of either arm that say that its time may not be that of the work it claims, or may be the machine's."""
-    # A verdict says `contaminated` itself.
-    wanted = OF_WORK | {Label.BY_CPU} if found.verdict is not None else OF_WORK | {Label.CONTAMINATED}
-    return tuple(label for label in (*found.labels, *found.against_labels) if label in wanted)
+def doubts(found: Iterable[Finding]) -> str:
+    """Return labels of any arm that say that its time may not be that of the work it claims, or may be the machine's."""
+    labels = dict[str, None]()
+    for each in found:
+        # A verdict says `contaminated` itself.
+        wanted = OF_WORK | {Label.CONTAMINATED if each.verdict is None else Label.BY_CPU}
+        labels |= dict.fromkeys(label for label in (*each.labels, *each.against_labels) if label in wanted)
+    return ", ".join(labels)
 
 
 def best(loaded: Loaded, metric: str, cases: Mapping[str, str]) -> str | None:
@@ -76,7 +79,7 @@ def sentence(found: Sequence[Finding], subject: Value = "", pronoun: str = "") -
     counts.append(("without a verdict", sum(each.verdict is None and each.typical.value is not None for each in found)))
     counts.append(("not measured", numbers.count(None)))
     rest = [Sentence(f"{word} in {{n}}", n=number) for word, number in counts if number]
-    doubted = list(dict.fromkeys(label for each in found for label in doubts(each)))
+    doubted = doubts(found)
     return Sentence(
         ("{subject} " + pronoun) * bool(subject)
         + "pays in {won} of {all}"
@@ -90,7 +93,7 @@ def sentence(found: Sequence[Finding], subject: Value = "", pronoun: str = "") -
         where=Listed([_named(each, found) for each in won]),
         rest=Listed(rest),
         ratios=ratios,
-        doubts=", ".join(doubted),
+        doubts=doubted,
     )
 
 

@@ -13,7 +13,7 @@ from modbench.harness.registry import catalogue
 from modbench.harness.registry.user_routers import is_spec
 from modbench.reports.model import Estimate, Listed, Sentence
 from modbench.reports.tables.load import Loaded, Row
-from modbench.reports.tables.losses import PER_TOKEN
+from modbench.reports.tables.outcomes import PER_TOKEN
 from modbench.reports.wording import model_name
 
 MOD, MODE = ("mod",), ("mode_staged", "mode_integrated")
@@ -31,7 +31,7 @@ def best_arms(loaded: Loaded) -> ArmsFrom:
         UsageError: if the run is a sweep over sizes, lacks records, or trained no MoD.
     """
     run, asked = loaded.run, f"--arms-from {loaded.path}"
-    if run.plan.suite.isoflop is not None:
+    if loaded.sizes_differ:
         raise UsageError(f"{asked}: a sweep over sizes has no arms of one shape. Take a run of one shape.")
     if run.incomplete is not None:
         raise UsageError(f"{asked}: {run.incomplete} `modbench resume {loaded.path}` completes it.")
@@ -53,13 +53,13 @@ def best_arms(loaded: Loaded) -> ArmsFrom:
         run=str(loaded.path),
         metric=metric,
         seq_len=length,
-        smoke=not run.plan.suite.claims,
+        smoke=not loaded.suite.claims,
         arms=(mod, mode),
     )
 
 
 def _dense(loaded: Loaded) -> Case:
-    return next((case for case in loaded.arms if case.model == "dense" and not case.rung), loaded.arms[0])
+    return next((case for case in loaded.arms if case.model == "dense" and not case.rung), loaded.baseline)
 
 
 def _rows(loaded: Loaded, metric: str) -> list[tuple[Case, Row]]:

@@ -46,9 +46,8 @@ def rows_of(tables: Tables, comparison: Comparison) -> list[dict[str, Any]]:
 
 def case_table(tables: Tables, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Return `cases.csv`: the rows of all comparisons, then those of the twins."""
-    rows = list(rows)
-    rows += [_case_row(tables, twin, metric) for twin, _, metric in tables.twins()]
-    return table_of(rows, CASES)
+    twins = (_case_row(tables, twin, metric) for twin, _, metric in tables.twins())
+    return table_of([*rows, *twins], CASES)
 
 
 def table_of(rows: Sequence[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
@@ -109,11 +108,3 @@ def looked_ahead(row: object) -> bool:
     """Whether the model of a row, or the baseline's, read later tokens when its loss was measured."""
     cells = (getattr(row, column, None) for column in ("labels", "baseline_labels"))
     return any(labels.LOOKED_AHEAD.intersection(labels.of_cell(cell)) for cell in cells)
-
-
-# Of rows of `comparisons.csv`.
-RATIOS = (
-    *("case_id", "arm", "model", "capacity", "seq_len", "batch_size", "dtype", "device", "threads", "workload"),
-    *("baseline_arm", "metric", "unit", "ratio", "ci_low", "ci_high", "ci_level"),
-    *("ideal", "attainable", "verdict", "status", "reason", "labels"),
-)

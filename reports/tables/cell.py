@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 from modbench.harness.domain.notes import SomeNotes, TrainNotes
 from modbench.harness.domain.records import Failure, Outcome
 from modbench.harness.stats import effects
 from modbench.harness.stats.reason import Reason
-from modbench.reports.model import Listed, Value
+from modbench.reports.model import Interval, Listed, Value
 from modbench.reports.reasons import in_words, sentence
 
 
@@ -75,8 +75,8 @@ class Cell:
         return {number: outcome for number, outcome in self.outcomes if outcome.status == "ok"}
 
     def values(self) -> dict[int, float]:
-        """Return the value of each seed (or launch), for metrics with one value per unit."""
-        return {number: outcome.samples["value"][0] for number, outcome in self.outcomes}
+        """Return the value of each seed (or launch) that has one, for metrics with one value per unit."""
+        return {number: outcome.samples["value"][0] for number, outcome in self.good().items()}
 
     def over_seeds(self) -> effects.Effect:
         """Return mean and interval over seeds; for one seed's accuracy the binomial interval over its questions."""
@@ -90,22 +90,6 @@ class Cell:
     def notes(self, kind: type[SomeNotes]) -> list[SomeNotes]:
         """Return the notes of that kind, of all outcomes in order."""
         return [outcome.notes for _, outcome in self.outcomes if isinstance(outcome.notes, kind)]
-
-
-class Interval(Protocol):
-    """A number with an interval: an effect, an estimate, the result of a fit."""
-
-    @property
-    def value(self) -> float | None:
-        """The number; None where it is not known."""
-
-    @property
-    def low(self) -> float | None:
-        """Lower end; None where there is none."""
-
-    @property
-    def high(self) -> float | None:
-        """Upper end."""
 
 
 def columns_of(found: Interval, value: str = "value", before: str = "") -> dict[str, float | None]:

@@ -164,7 +164,7 @@ def _sampled(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict
     promise, reasons = against_ideal(ratio, *_time_ideal(tables, case, baseline, metric), low, high)
     within_reach, unknown = attainable(tables, case, baseline, metric)
     reasons.append(unknown)
-    if not tables.run.plan.suite.claims:
+    if not tables.suite.claims:
         reasons.append(SMOKE)
     if mean is None:
         reasons.append("no mean ratio: samples are quantiles")
@@ -247,7 +247,7 @@ def _exact(tables: Tables, case: Case, baseline: Case, metric: Metric) -> dict[s
         reasons.append(
             f"no ideal: {next(filter(None, (side.forecast_reason for side in forecasts)), 'it has no forecast')}"
         )
-    suite = tables.run.plan.suite
+    suite = tables.suite
     if not suite.claims:
         reasons.append(SMOKE)
     judged = suite.claims and tables.made_in(metric).judged
@@ -371,7 +371,7 @@ def settle(tables: Tables, rows: Sequence[dict[str, Any]], twins: Sequence[objec
 
 def _judge(tables: Tables, rows: Sequence[dict[str, Any]]) -> None:
     """Add verdicts; where CPU time decided, what was realised of a promise is that of CPU time, too."""
-    judge(rows, tables.run.plan.suite.margin, claims=tables.run.plan.suite.claims)
+    judge(rows, tables.suite.margin, claims=tables.suite.claims)
     for row in rows:
         if row.get("ideal") is not None and Label.BY_CPU in labels.of_cell(row.get("labels")):
             ratio, low, high = (row[column] for column in BY_CPU)

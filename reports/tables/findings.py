@@ -10,12 +10,17 @@ import pandas as pd
 
 from modbench.harness.core.labels import Label, of_cell
 from modbench.harness.domain.case import Case
-from modbench.reports.model import MIRRORED, Estimate, Finding, known
-from modbench.reports.tables.cases import RATIOS
+from modbench.reports.model import MIRRORED, Estimate, Finding, known, known_text
 from modbench.reports.tables.comparisons import BY_CPU
 from modbench.reports.tables.load import Loaded, Row, rung_beside, same_shape
 from modbench.reports.wording import short
 
+# Columns of `comparisons.csv` that are the data of a figure of ratios.
+RATIOS = (
+    *("case_id", "arm", "model", "capacity", "seq_len", "batch_size", "dtype", "device", "threads", "workload"),
+    *("baseline_arm", "metric", "unit", "ratio", "ci_low", "ci_high", "ci_level"),
+    *("ideal", "attainable", "verdict", "status", "reason", "labels"),
+)
 # Ratios this near to 1 point nowhere, whatever their interval.
 NEAR = 0.02
 
@@ -37,14 +42,13 @@ def of_row(
         str(get("metric")),
         value=None if value is None else Estimate(value, unit=unit),
         status=str(get("status")),
-        reason=get("reason") if isinstance(get("reason"), str) else None,
+        reason=known_text(get("reason")),
         needed=None if (needed := known(get("needed"))) is None else int(needed),
         labels=labels,
         against_labels=others,
     )
     if made.status != "ok":
         return made
-    verdict = get("verdict") if isinstance(get("verdict"), str) else None
     ends = get("ci_low"), get("ci_high")
     if known(get("ratio")) is None:
         typical, mean = Estimate.of(get("difference"), *ends, kind="difference", unit=unit), None
@@ -56,7 +60,7 @@ def of_row(
         mean = Estimate.of(get("mean_ratio"), *ends, kind="ratio", unit=unit)
     mean = None if mean is None or mean.value is None else mean
     opposed = Label.BY_CPU not in labels and _opposed(typical, value, base)
-    return replace(made, typical=typical, mean=mean, verdict=verdict, opposed=opposed)
+    return replace(made, typical=typical, mean=mean, verdict=known_text(get("verdict")), opposed=opposed)
 
 
 def of_pair(loaded: Loaded, row: Row) -> Finding:
@@ -135,8 +139,8 @@ class Against(NamedTuple):
 
 def against(loaded: Loaded, metrics: Iterable[str]) -> list[Against]:
     """Return what can be chosen; first dense of equal cost, if any was measured: a reader would take one instead."""
-    base, wanted = loaded.arms[0], [*metrics]
-    beside = ((case, found[0]) for case in loaded.arms_shown if (found := rung_beside(loaded, case)) is not None)
+    base, wanted = loaded.baseline, [*metrics]
+    beside = ((case, found.case) for case in loaded.arms_shown if (found := rung_beside(loaded, case)) is not None)
     solved = [
         pair
         for pair in beside

@@ -8,15 +8,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import pandas as pd
 
 from modbench.harness.core.contracts import GENERATION
+from modbench.harness.core.contracts import AnyMetric as Metric
 from modbench.harness.core.errors import UsageError
 from modbench.harness.core.grouped import grouped
 from modbench.harness.domain.case import Case, Place, Rung, UnitOfWork
+from modbench.harness.domain.records import Record
+from modbench.harness.domain.suite import Suite
 from modbench.harness.machine.certificate import VERDICTS, Certificate
+from modbench.harness.planning.plan import Plan
 from modbench.harness.process.clocks import union_s
 from modbench.harness.results import run_folder
 from modbench.harness.results.run_file import StoredRun, complete
@@ -78,6 +82,31 @@ class Loaded:
         return self.run.path
 
     @property
+    def plan(self) -> Plan:
+        """What was to be measured."""
+        return self.run.plan
+
+    @cached_property
+    def whole_plan(self) -> Plan:
+        """The plan with every unit that a rule may still request."""
+        return self.plan.model_copy(update={"units": self.run.planned})
+
+    @property
+    def suite(self) -> Suite:
+        """What the plan was made from."""
+        return self.run.plan.suite
+
+    @property
+    def sizes_differ(self) -> bool:
+        """Whether it is a sweep over sizes: a speed-up of one size over another compares nothing."""
+        return self.suite.isoflop is not None
+
+    @cached_property
+    def records(self) -> dict[str, Record]:
+        """The records by the names of their units."""
+        return {record.unit.name: record for record in self.run.records}
+
+    @property
     def measured(self) -> bool:
         """Whether any cell has a value; False where every one failed, was skipped or has no record."""
         return bool((self.cases.status == "ok").any())
@@ -85,20 +114,28 @@ class Loaded:
     @property
     def alone(self) -> bool:
         """Whether it has one arm, at whatever lengths, so that nothing is compared."""
-        return len(self.arms) == 1 and self.run.plan.suite.isoflop is None
+        return len(self.arms) == 1 and not self.sizes_differ
 
     @property
     def evaluates_only(self) -> bool:
         """Whether losses are those of weights as they were stored, from no seed."""
-        train = self.run.plan.suite.train
+        train = self.suite.train
         return train is not None and train.steps == 0
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """The metrics that the suite asks for."""
+        return [self.tables.metrics[key] for key in self.suite.metrics]
+
+    @property
+    def timed(self) -> set[str]:
+        """The workloads that it asks to time."""
+        return {metric.workload for metric in self.metrics if self.tables.made_in(metric).times}
 
     @property
     def generates_only(self) -> bool:
         """Whether the only workloads that it timed are those of generation."""
-        metrics = [self.tables.metrics[key] for key in self.run.plan.suite.metrics]
-        timed = {metric.workload for metric in metrics if self.tables.made_in(metric).times}
-        return bool(timed) and timed <= GENERATION
+        return bool(self.timed) and self.timed <= GENERATION
 
     @property
     def failed(self) -> pd.DataFrame:
@@ -109,17 +146,22 @@ class Loaded:
     def arms(self) -> list[Case]:
         """One case of every arm: the baseline, then the dense ladder and the rest in the plan's order."""
         first: dict[str, Case] = {}
-        for comparison in self.run.plan.comparisons:
+        for comparison in self.plan.comparisons:
             for case in comparison.arms:
                 first.setdefault(case.arm, case)
-        baseline = self.tables.baseline_of(self.run.plan.comparisons[0])
+        baseline = self.tables.baseline_of(self.plan.comparisons[0])
         return sorted(first.values(), key=lambda case: case.arm != baseline.arm)
 
     @cached_property
     def cases_by_id(self) -> dict[str, Case]:
         """All cases, twins included, by their id."""
-        every = [case for comparison in self.run.plan.comparisons for case in comparison.timed.arms]
-        return {case.id: case for case in [*self.run.plan.cases, *every]}
+        every = [case for comparison in self.plan.comparisons for case in comparison.timed.arms]
+        return {case.id: case for case in [*self.plan.cases, *every]}
+
+    @property
+    def baseline(self) -> Case:
+        """The arm that the others are compared with, as it was first planned."""
+        return self.arms[0]
 
     @property
     def arms_shown(self) -> list[Case]:
@@ -128,6 +170,11 @@ class Loaded:
         few = subsample_evenly(rungs, MOST_ARMS // 3)
         shown = {case.arm for case in (*few, *subsample_evenly(rest, MOST_ARMS - len(few)))}
         return [case for case in self.arms[1:] if case.arm in shown]
+
+    @property
+    def shown(self) -> list[Case]:
+        """The baseline, then these."""
+        return [self.baseline, *self.arms_shown]
 
     @property
     def lengths_shown(self) -> list[int]:
@@ -142,7 +189,7 @@ class Loaded:
         """
         grids = (self.cases[~self.cases.workload.isin(others)] for others in (["train", "request"], ["train"]))
         measured = next((rows for rows in grids if not rows.empty), self.cases)
-        if self.run.plan.suite.search is not None:
+        if self.suite.search is not None:
             timed = measured[(measured.unit == "s") & (measured.status != "skipped")]
             measured = measured if timed.empty else timed
         return sorted(measured.seq_len.unique().tolist())
@@ -150,7 +197,7 @@ class Loaded:
     @property
     def device_name(self) -> str:
         """The processor, or the GPU as torch named it in the units that ran on it."""
-        if self.run.plan.device == "cpu":
+        if self.plan.device == "cpu":
             return str(self.run.environment["cpu"])
         names = {r.environment.device for r in self.run.records if r.environment and r.environment.device}
         return ", ".join(sorted(names)) or "a CUDA device"
@@ -193,19 +240,16 @@ class Loaded:
 
         None too where stored weights were to be evaluated, and no model has any.
         """
-        metrics = [self.tables.metrics[key] for key in self.run.plan.suite.metrics]
         measured = (
             set(self.cases[self.cases.status == "ok"].metric) if self.evaluates_only else set(self.tables.metrics)
         )
-        metrics = [metric for metric in metrics if metric.key in measured]
+        metrics = [metric for metric in self.metrics if metric.key in measured]
         return next((m.key for m in metrics if self.tables.made_in(m).samples == "seeds" and not m.task), None)
 
     @property
     def runs(self) -> list[UnitOfWork]:
         """Units that train on a corpus, one for each case and seed."""
-        return [
-            unit for unit in self.run.plan.units if unit.facts.samples == "seeds" and not unit.comparison.arms[0].task
-        ]
+        return [unit for unit in self.plan.units if unit.facts.samples == "seeds" and not unit.comparison.arms[0].task]
 
     @cached_property
     def values(self) -> dict[tuple[str, str], float]:
@@ -281,7 +325,7 @@ def subsample_evenly(values: Sequence[Shown], most: int) -> list[Shown]:
 
 def contenders(loaded: Loaded) -> list[Case]:
     """Arms that could replace the baseline: not the rungs of the dense ladder, those with a dense model of equal cost first."""
-    targets = {rung.target for rung in loaded.run.plan.ladder}
+    targets = {rung.target for rung in loaded.plan.ladder}
     others = [case for case in loaded.arms[1:] if not case.rung]
     return sorted(others, key=lambda case: case.arm not in targets)
 
@@ -295,14 +339,21 @@ def default_arm(loaded: Loaded) -> Case | None:
     return others[0] if others else None
 
 
-def rung_beside(loaded: Loaded, case: Case) -> tuple[Case, Rung] | None:
+class Beside(NamedTuple):
+    """A dense arm that costs as much as another arm, and how it was solved."""
+
+    case: Case
+    rung: Rung
+
+
+def rung_beside(loaded: Loaded, case: Case) -> Beside | None:
     """Return the dense arm of equal cost, of several that of equal forward FLOPs: the alternative to the arm."""
     by_arm = {other.arm: other for other in loaded.arms}
-    found = [rung for rung in loaded.run.plan.ladder if rung.target == case.arm and rung.arm in by_arm]
+    found = [rung for rung in loaded.plan.ladder if rung.target == case.arm and rung.arm in by_arm]
     if not found:
         return None
     rung = min(found, key=lambda rung: rung.quantity != "flops/forward")
-    return by_arm[rung.arm], rung
+    return Beside(by_arm[rung.arm], rung)
 
 
 def same_shape(baseline: Case) -> bool:
@@ -356,9 +407,9 @@ def load_all(folders: Iterable[str], title: Mapping[str, str]) -> list[Loaded]:
 
 def tables_of(tables: Tables, *, all_pairs: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return `cases.csv` and `comparisons.csv`, comparison by comparison: both start from the same block effects."""
-    targets = comparisons.targets_of(tables.run.plan, all_pairs=all_pairs)
+    targets = comparisons.targets_of(tables.plan, all_pairs=all_pairs)
     rows: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
-    for comparison in tables.run.plan.comparisons:
+    for comparison in tables.plan.comparisons:
         with memo.remembering():
             rows[0].extend(cases.rows_of(tables, comparison))
             rows[1].extend(comparisons.rows_of(tables, comparison, targets))

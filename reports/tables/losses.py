@@ -13,8 +13,6 @@ from modbench.reports.writers.number_format import plain
 BITS, NATS = "bits/byte", "nats/token"
 # Seeds without which losses support no claim.
 LEAST_SEEDS = 3
-# Losses in nats per token, the causal one first.
-PER_TOKEN = ("loss/val_causal", "loss/val")
 
 
 @dataclass(frozen=True)
@@ -36,12 +34,17 @@ class Loss:
     @property
     def base(self) -> str:
         """The base unit that it is shown in (`harness/core/units.py`)."""
-        return "bit/B" if self.unit == BITS else "nat"
+        return base_of(self.unit)
+
+
+def base_of(unit: str) -> str:
+    """Return the base unit of a unit in which losses are shown."""
+    return "bit/B" if unit == BITS else "nat"
 
 
 def shown(loaded: Loaded) -> list[Loss]:
     """Return the losses to show: as routed in training, and routed causally, of those that the suite asked for."""
-    asked = loaded.run.plan.suite.metrics
+    asked = loaded.suite.metrics
     unit, factor = unit_of(loaded)
     found = list[Loss]()
     if mixed(loaded) and "bpb/val" in asked:
@@ -76,7 +79,7 @@ def along_capacity(loaded: Loaded) -> list[Case]:
     """Return the arms that have a capacity, where there are several capacities with losses at several lengths; else none."""
     arms = [case for case in loaded.arms if case.config.capacity is not None and not case.rung]
     several = len({case.config.capacity for case in arms}) > 1 and len(lengths(loaded)) > 1
-    return arms if several and shown(loaded) and loaded.run.plan.suite.isoflop is None else []
+    return arms if several and shown(loaded) and not loaded.sizes_differ else []
 
 
 def mixed(loaded: Loaded) -> bool:
@@ -86,7 +89,7 @@ def mixed(loaded: Loaded) -> bool:
 
 def _tokenizers(loaded: Loaded) -> set[str]:
     """The tokenizers of all runs on a corpus; a pretrained model brings its own."""
-    runs = (unit.protocol.train for unit in loaded.run.plan.units if not unit.comparison.arms[0].task)
+    runs = (unit.protocol.train for unit in loaded.plan.units if not unit.comparison.arms[0].task)
     return {run.tokenizer for run in runs if run is not None}
 
 
@@ -109,12 +112,12 @@ def unit_of(loaded: Loaded) -> tuple[str, float]:
 
 def few_seeds(loaded: Loaded) -> bool:
     """Whether losses are from too few seeds for a claim."""
-    return len(loaded.run.plan.suite.seeds) < LEAST_SEEDS
+    return len(loaded.suite.seeds) < LEAST_SEEDS
 
 
 def seeds_in_words(loaded: Loaded) -> str:
     """Say how many seeds there are: `1 seed: illustration, no claim`, or `3 seeds`."""
-    suite = loaded.run.plan.suite
+    suite = loaded.suite
     few = few_seeds(loaded) or not suite.claims
     return plain(Sentence("{n:seed}" + ": illustration, no claim" * few, n=len(suite.seeds)))
 

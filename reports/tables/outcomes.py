@@ -82,6 +82,9 @@ def refuse_apart(plan: Plan, baseline: str) -> None:
 NEW_TOKENS = "new_tokens"
 # The loss whose routers decided without later tokens.
 CAUSAL_LOSS = "loss/val_causal"
+# Losses in nats per token, the one comparable with dense first; and all held-out losses.
+PER_TOKEN = (CAUSAL_LOSS, "loss/val")
+HELD_OUT = (*PER_TOKEN, "bpb/val")
 # Where a number was measured, what it is, its launch or seed, and its samples.
 Number: TypeAlias = tuple[str, str, int, tuple[float, ...]]
 # Without these nobody can tell whether two arms are one.
@@ -118,7 +121,7 @@ class Tables:
     """
 
     def __init__(self, run: StoredRun, baseline: str | None = None) -> None:
-        self.run, self.baseline = run, baseline
+        self.run, self.plan, self.suite, self.baseline = run, run.plan, run.plan.suite, baseline
         self.metrics = catalogue.metrics()
         self._passes = {key: catalogue.pass_of(metric) for key, metric in self.metrics.items()}
         self.doubts: dict[str, Doubt] = catalogue.usable("doubts")
@@ -131,16 +134,16 @@ class Tables:
         self.audits: dict[str, AuditFinding] = {}
         # Where each metric of a case was measured: searching the plan anew for every cell takes time quadratic in its cases.
         self._measured_in: dict[tuple[str, str], Comparison] = {}
-        for comparison in run.plan.comparisons:
+        for comparison in self.plan.comparisons:
             for case in comparison.arms:
                 for key in comparison.metrics:
                     self._measured_in.setdefault((case.id, key), comparison)
         if baseline is not None:
-            self.baseline = arm_named(run.plan.cases, baseline, "baseline").arm
-            refuse_apart(run.plan, self.baseline)
+            self.baseline = arm_named(self.plan.cases, baseline, "baseline").arm
+            refuse_apart(self.plan, self.baseline)
         records = {record.unit.name: record for record in run.records}
-        apart = first_launches(run.plan.suite, run.plan.comparisons)
-        for unit in run.plan.units:
+        apart = first_launches(self.suite, self.plan.comparisons)
+        for unit in self.plan.units:
             number = (
                 unit.protocol.seed
                 if unit.facts.samples == "seeds"
@@ -159,7 +162,7 @@ class Tables:
         versions = provenance.joined_versions(cell.versions for cell in self.cells.values())
         self.changed = frozenset(provenance.mixed_versions(versions))
         self._leave_out()
-        self.seeds = " ".join(str(seed) for seed in run.plan.suite.seeds)
+        self.seeds = " ".join(str(seed) for seed in self.suite.seeds)
 
     def _leave_out(self) -> None:
         for unit, reason in left_out(self.run):
@@ -192,6 +195,10 @@ class Tables:
         """Return the cell, empty if nothing was measured."""
         return self.cells.setdefault((case_id, metric), Cell())
 
+    def behind(self, case: Case, metric: Metric) -> Cell:
+        """Return the cell that a case's number comes from: of a rate that of the time that it is derived from."""
+        return self.cell(case.id, self.source(metric).key)
+
     def training_notes(self, case_id: str) -> TrainNotes | None:
         """Return the notes of the first seed's run on a corpus, stored with one of its metrics; None if it was not trained."""
         cells = (self.cells.get((case_id, key), Cell()) for key in self.metrics)
@@ -219,13 +226,13 @@ class Tables:
 
     def asked(self) -> Iterator[tuple[Comparison, Metric, Case]]:
         """Yield what the run was asked for: of each comparison each metric of each arm."""
-        for comparison in self.run.plan.comparisons:
+        for comparison in self.plan.comparisons:
             for key in comparison.metrics:
                 yield from ((comparison, self.metrics[key], case) for case in comparison.arms)
 
     def twins(self) -> Iterator[tuple[Case, Case, Metric]]:
         """Yield (twin, anchor, metric) for every time that a twin of an anchor was measured in."""
-        for comparison in self.run.plan.comparisons:
+        for comparison in self.plan.comparisons:
             twin, anchor = comparison.twin_arm, comparison.arms[0]
             for metric in (self.metrics[key] for key in comparison.metrics):
                 if twin is None or not self.made_in(metric).times or metric.source:
@@ -271,7 +278,7 @@ class Tables:
             for _, outcome in self.cell(case.id, key).outcomes:
                 if outcome.kind == "flops_mismatch":
                     return Trouble("failed", f"{outcome.kind}: {outcome.reason}", outcome.kind)
-        cell = self.cell(case.id, self.source(metric).key)
+        cell = self.behind(case, metric)
         found = cell.trouble()
         if found is None and (drift := self.drift(case, metric)) is not None:
             return Trouble("failed", f"not_steady: {drift}", "not_steady")
@@ -285,10 +292,10 @@ class Tables:
     @once
     def drift(self, case: Case, metric: Metric) -> str | None:
         """Return how the arm drifted relative to its anchor, over all launches; None if it did not, or is no timing."""
-        source, anchor = self.source(metric), self.anchor(case, metric)
+        anchor = self.anchor(case, metric)
         if not self.made_in(metric).times or case == anchor:
             return None
-        mine, theirs = (self.cell(side.id, source.key).good() for side in (case, anchor))
+        mine, theirs = (self.behind(side, metric).good() for side in (case, anchor))
         launches = [
             list(block_effects.differences(outcome.samples, theirs[number].samples).values())
             for number, outcome in mine.items()
@@ -298,11 +305,11 @@ class Tables:
 
     def partly(self, case: Case, metric: Metric) -> str | None:
         """Return how many launches of an incomplete run a time is from, or None: it has all that were planned, or no value."""
-        return self.cell(case.id, self.source(metric).key).partly
+        return self.behind(case, metric).partly
 
     def anchor_trouble(self, case: Case, metric: Metric) -> Trouble | None:
         """Return why the anchor has no samples, or None: without them no two arms form a pair."""
-        return self.cell(self.anchor(case, metric).id, self.source(metric).key).trouble()
+        return self.behind(self.anchor(case, metric), metric).trouble()
 
     def factor(self, case: Case, metric: Metric) -> float:
         """Return the number that a derived metric divides by seconds."""
@@ -311,7 +318,7 @@ class Tables:
     @once
     def estimate(self, case: Case, metric: Metric) -> effects.Effect:
         """Return value and interval of one cell; times and rates on the log scale. Rates come from mean times."""
-        cell = self.cell(case.id, self.source(metric).key)
+        cell = self.behind(case, metric)
         made_in = self.made_in(metric)
         if metric.source:
             means = [
@@ -337,8 +344,8 @@ class Tables:
     @once
     def doubts_about(self, case: Case, metric: Metric) -> dict[str, str]:
         """Return what is doubtful about a cell, by doubt."""
-        cell = self.cell(case.id, self.source(metric).key)
-        mine, anchors = cell.good(), self.cell(self.anchor(case, metric).id, self.source(metric).key).good()
+        cell = self.behind(case, metric)
+        mine, anchors = cell.good(), self.behind(self.anchor(case, metric), metric).good()
         # Launches that the anchor has too, or all if the anchor has none of them.
         numbers = [number for number in mine if number in anchors] or list(mine)
         evidence = Evidence(
@@ -370,11 +377,11 @@ class Tables:
 
     def _audited_as(self, case: Case) -> str:
         """The arm that is audited for a case: sizes of a sweep are one."""
-        return case.arm if self.run.plan.suite.isoflop is None else case.variant
+        return case.arm if self.suite.isoflop is None else case.variant
 
     def disturbed(self, case: Case, metric: Metric) -> float:
         """Return the mean share of a case's blocks, over its launches, in which it was disturbed; 0 for what is no time."""
-        cell = self.cell(case.id, self.source(metric).key)
+        cell = self.behind(case, metric)
         if not self.made_in(metric).times or not cell.good():
             return 0.0
         return fmean(
@@ -392,11 +399,11 @@ class Tables:
 
     def code_versions(self, case: Case, metric: Metric) -> provenance.Versions:
         """Return the versions of the user's files that a number was made with."""
-        return self.cell(case.id, self.source(metric).key).versions
+        return self.behind(case, metric).versions
 
     def damaged(self, case: Case, metric: Metric) -> str | None:
         """Return what is wrong with a file that this number, or a check of the case, should have come from; or None."""
-        cells = (self.cell(case.id, self.source(metric).key), self.cell(case.original.id, CARRIER))
+        cells = (self.behind(case, metric), self.cell(case.original.id, CARRIER))
         return next((str(o.reason) for cell in cells for _, o in cell.outcomes if o.kind == "damaged"), None)
 
     def row_labels(self, case: Case, metric: Metric) -> list[Label]:
@@ -416,13 +423,13 @@ class Tables:
         """Return why no verdict on these cases may rest on CPU time; None where it may."""
         if not self.made_in(metric).times or not all(side.place.one_thread for side in sides):
             return paired.SEVERAL_THREADS
-        cells = (self.cell(side.id, self.source(metric).key) for side in sides)
+        cells = (self.behind(side, metric) for side in sides)
         samples = ([outcome.samples for outcome in cell.good().values()] for cell in cells)
         return self.escapes(metric, *sides) or paired.unfit(samples)
 
     def log_times(self, case: Case, metric: Metric, column: str) -> list[tuple[float, float]]:
         """Return logarithms of a case's typical and of its mean time, in each launch; none where a launch lacks the column."""
-        cell = self.cell(case.id, self.source(metric).key)
+        cell = self.behind(case, metric)
         good = cell.good()
         if not all(all(outcome.samples.get(column, (0.0,))) for outcome in good.values()):
             return []
@@ -445,9 +452,9 @@ class Tables:
             "depth_ratio": self.counted(case).depth_ratio,
             **case.place.model_dump(include={"seq_len", "batch_size", "device", "dtype", "compile", "threads"}),
             "workload": metric.workload,
-            "seed": self.seeds if self.made_in(metric).samples == "seeds" else str(self.run.plan.suite.seeds[0]),
+            "seed": self.seeds if self.made_in(metric).samples == "seeds" else str(self.suite.seeds[0]),
             "params": self.counted(case).params,
-            "effort": self.run.plan.suite.effort,
+            "effort": self.suite.effort,
             "config": case.config_diff(),
             "arm_title": name(case),
             NEW_TOKENS: case.place.new_tokens or None,
@@ -486,7 +493,7 @@ class Derived:
 
 def _alike(tables: Tables) -> Mapping[str, Mapping[str, Sequence[str]]]:
     """Return, by arm, the arms of its model that agree with it bit for bit, each with the settings that differ."""
-    arms = grouped((case.arm, case) for case in tables.run.plan.cases)
+    arms = grouped((case.arm, case) for case in tables.plan.cases)
     known = ((first, frozenset(_numbers(tables, [first, *rest]))) for first, *rest in arms.values())
     enough = ((case, numbers) for case, numbers in known if {what for _, what, _, _ in numbers} >= NEEDED)
     groups = grouped(((case.model, numbers), case) for case, numbers in enough)

@@ -25,11 +25,9 @@ from modbench.harness.stats.verdicts import Disturbed, Estimates
 from modbench.reports.model import Estimate, Sentence
 from modbench.reports.tables import provenance
 from modbench.reports.tables.cell import joined_reasons
-from modbench.reports.tables.outcomes import Tables
+from modbench.reports.tables.outcomes import HELD_OUT, Tables
 from modbench.reports.writers.number_format import plain, ratio
 
-# Losses of which a number of seeds is advised; confirmation looks several times, and advises its own.
-HELD_OUT = ("loss/val", "loss/val_causal", "bpb/val")
 WORDS = {"better": "better", "worse": "worse", "equivalent": "equal within the margin", "different": "not the same"}
 
 
@@ -76,6 +74,7 @@ def judge(rows: Sequence[dict[str, Any]], margin: float, *, claims: bool) -> Non
                 row["reason"] = joined_reasons([row["reason"], Reason("disturbed", share=disturbed.share)])
         elif evidence.better is not None:
             row["verdict"] = verdicts.difference_verdict(evidence.effect, evidence.better, row["p_adjusted"])
+            # Confirmation looks several times, and advises its own number of seeds.
             if row["verdict"] == "inconclusive" and row["metric"] in HELD_OUT:
                 among = _among(estimates, sizes[evidence.family])
                 row["needed"] = None if among else sample_size.to_decide(evidence.effect, 0.0)
@@ -181,7 +180,7 @@ def suppress(tables: Tables, rows: Sequence[dict[str, Any]], twins: Sequence[obj
         for row in rows:
             if tables.made_in(tables.metrics[row["metric"]]).times:
                 _remove(row, why_unchecked(tables.run, twins))
-    cases = {case.id: case for case in tables.run.plan.cases}
+    cases = {case.id: case for case in tables.plan.cases}
     for row in rows:
         sides = (cases[row["case_id"]], cases[row["baseline_case_id"]])
         for why in (_of_hardware, _of_code):
@@ -226,4 +225,4 @@ def _of_code(tables: Tables, case: Case, baseline: Case, metric: Metric) -> str 
 
 def _hardware(tables: Tables, case: Case, metric: Metric) -> dict[str, str]:
     """Hardware of the nodes and GPUs that timed a case for a metric, each once; none where run.json names all there is."""
-    return tables.cell(case.id, tables.source(metric).key).nodes if tables.made_in(metric).times else {}
+    return tables.behind(case, metric).nodes if tables.made_in(metric).times else {}

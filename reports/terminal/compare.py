@@ -34,7 +34,7 @@ QUIET = ("equivalent", "not compared")
 
 def about(loaded: Loaded) -> str:
     """Return a run in one line: suite, effort, launches, date, commit."""
-    run, suite = loaded.run, loaded.run.plan.suite
+    run, suite = loaded.run, loaded.suite
     commit = run.environment["git"]["commit"]
     parts = [suite.name, f"{suite.effort}: {suite.launches_in_words}", run.started[:10]]
     return ", ".join([*parts, *([f"commit {commit[:7]}"] if commit else [])])
@@ -66,7 +66,7 @@ def along_axis(loaded: Loaded, table: AlongAxis, width: int, *, every: bool = Fa
     said: list[Value] = [*marks, *table.notes, *compare_axis.labels(columns, 0 if verbose else 1, marked=MARKED)]
     said += compare_axis.missing(columns, MOST_REASONS if verbose else FEW_REASONS)
     said += [f"not shown: {', '.join(left)} (-v, or --metric KEY)"] if left else []
-    parts.append(plain(compare_axis.margin(loaded)))
+    parts.append(plain(compare_axis.margin(loaded.suite.margin)))
     return _joined([*blocks, made, [*joined(parts, width), *wrapped([*said, machine_check(loaded)[1]], width)]])
 
 
@@ -96,7 +96,7 @@ def axis_as_dict(loaded: Loaded, table: AlongAxis) -> dict[str, Any]:
         "by": table.axis,
         "baseline": table.baseline,
         "baseline_by_default": table.by_default,
-        "margin": loaded.run.plan.suite.margin,
+        "margin": loaded.suite.margin,
         "machine_check": plain(machine_check(loaded)[1]),
         "incomplete": loaded.run.incomplete,
         "columns": [

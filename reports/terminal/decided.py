@@ -26,7 +26,7 @@ def answer(folder: Path, launches: Sequence[UnitOfWork]) -> list[str]:
         return []
     if rivals.with_rivals(part) or any(combine.answer(part)):  # say themselves where it was measured
         return text.wrapped([Listed(said, " ")], text.width())
-    (comparison,) = part.run.plan.comparisons
+    (comparison,) = part.plan.comparisons
     timed = {unit.comparison.place for unit in stored.plan.units if unit.facts.timed}
     what, place = WORKLOADS[comparison.metrics[0]], PlaceAmong(comparison.place, timed)
     line = Sentence("{what} at {place}: {said}", what=what, place=place, said=Listed(said, " "))

@@ -21,6 +21,7 @@ from modbench.reports.questions.first_screen import place_shown
 from modbench.reports.questions.machine import machine_check, warnings
 from modbench.reports.tables import best_arms, unit_files
 from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.outcomes import HELD_OUT
 from modbench.reports.tables.solved import decidable_in_words
 from modbench.reports.terminal import audit as audit_text
 from modbench.reports.wording import name
@@ -28,8 +29,6 @@ from modbench.reports.writers import data, text
 from modbench.reports.writers.number_format import grid_point, percent, plain
 from modbench.reports.writers.text import joined, wrapped
 
-# Shown in a table of their own, in one unit.
-LOSSES = ("loss/val", "loss/val_causal", "bpb/val")
 # Failed cases and skipped models that are named, and reasons where what repeats is counted.
 MOST_FAILED, MOST_REASONS = 24, 4
 # Sentences of the answer that stand behind each other; of more each begins a line.
@@ -113,7 +112,7 @@ def _glued(lengths: Sequence[int], head: int) -> set[int]:
 
 def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str]]:
     """Yield the answer, the tables, what their marks mean, how sure it is, and what to doubt."""
-    suite, told = loaded.run.plan.suite, first_screen.head(loaded) if verbose else None
+    suite, told = loaded.suite, first_screen.head(loaded) if verbose else None
     launches = f": {suite.launches_in_words}" if results.TIMES.intersection(suite.metrics) else ""
     yield wrapped([f"{suite.name} on {first_screen.measured_on(loaded)}{launches}{_first_of_several(loaded)}"], width)
     answer = first_screen.answer(loaded)
@@ -151,15 +150,15 @@ def _measured(loaded: Loaded, width: int, *, verbose: bool) -> Iterator[list[str
 
 def _first_of_several(loaded: Loaded) -> str:
     """Name the baseline where it is only the first of several settings of a user's model, which nobody chose."""
-    anchor = loaded.run.plan.comparisons[0].arms[0]
-    if loaded.arms[0].arm != anchor.arm or not best_setting.settings_of(loaded, anchor):
+    anchor = loaded.plan.comparisons[0].arms[0]
+    if loaded.baseline.arm != anchor.arm or not best_setting.settings_of(loaded, anchor):
         return ""
     return f"; baseline: {name(anchor)}, the first setting (report --baseline ARM takes another)"
 
 
 def _tables(loaded: Loaded, *, every: bool) -> list[Table]:
     """Return the tables of times; of everything else too if that is wanted, or where nothing was timed or compared."""
-    asked = loaded.run.plan.suite.metrics
+    asked = loaded.suite.metrics
     timed = results.TIMES.intersection(asked)
     if every or not timed or loaded.alone:
         return results.with_losses(loaded, settings=1)
@@ -188,7 +187,7 @@ def _legend(loaded: Loaded, lines: Sequence[str], more: Sequence[str], width: in
     """Explain the marks that occur in the tables, and against what ratios are."""
     if not loaded.arms:
         return []
-    anchor = loaded.arms[0]
+    anchor = loaded.baseline
     readers = {case.arm for case in loaded.labelled.get(Label.NOT_AUTOREGRESSIVE, [])}
     who = f"{name(anchor)}, or both sides, " if anchor.arm in readers else ""
     against, words = (swept.baseline, swept.words) if swept else (name(anchor), {})
@@ -254,11 +253,11 @@ def _others(loaded: Loaded, width: int, swept: InPlace | None, *, every: bool) -
     if not loaded.lengths:
         return
     length = loaded.lengths[-1]
-    shown = {*(metric for metric, _ in results.TABLES), "flops/train_step", *LOSSES}
+    shown = {*results.TABLES, "flops/train_step", *HELD_OUT}
     known = loaded.tables.metrics
     shown |= swept.metrics if swept else set()
-    left = [metric for metric in loaded.run.plan.suite.metrics if metric not in shown and not known[metric].task]
-    arms = swept.arms if swept else [loaded.arms[0], *loaded.arms_shown]
+    left = [metric for metric in loaded.suite.metrics if metric not in shown and not known[metric].task]
+    arms = swept.arms if swept else loaded.shown
     head, rows = f"values at {grid_point('T', length)}{_batch(loaded, left, length)}", [[case] for case in arms]
     values = {metric: [_value(loaded, case, metric, length) for case in arms] for metric in left}
     alike = [key for key, (first, *others) in values.items() if others and first and {*others} == {first}]
@@ -316,7 +315,7 @@ def as_json(loaded: Loaded, page: Path, wall_s: float | None) -> dict[str, Any]:
         "report": str(page),
         "wall_s": wall_s,
         "measured": loaded.measured,
-        "device": loaded.run.plan.device,
+        "device": loaded.plan.device,
         "machine_check": plain(machine_check(loaded)[1]),
         "failed": sorted(set(loaded.failed.case_id)),
         "missing_units": loaded.run.missing,

@@ -159,9 +159,7 @@ def _ratio(cell: Finding, *, intervals: bool) -> str:
 def _difference(cell: Finding) -> str:
     """Write a loss with its difference, whose signs are mathematics, and a dagger where it saw later tokens."""
     made, own = cell.typical, cell.value
-    ends = (
-        f"~[{bare(made.low, made)}, {bare(made.high, made)}]" if made.low is not None and made.high is not None else ""
-    )
+    ends = "" if made.ends is None else f"~[{', '.join(bare(end, made) for end in made.ends)}]"
     difference = f"${bare(made.value or 0.0, made)}{ends}$"
     value = "" if own is None or own.value is None else f"{bare(own.value, own)} "
     if cell.saw_future:

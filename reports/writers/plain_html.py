@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from modbench.harness.core.printable import escaped, masked
+from modbench.reports import wording
 
 # Text fits a terminal of this width.
 WIDTH = 80
@@ -42,7 +43,7 @@ def text(lines: Iterable[str]) -> str:
 
 def cut(name: str, most: int) -> str:
     """A name without its middle, if it is too long."""
-    return name if len(name) <= most else f"{name[: most - 6]}…{name[-5:]}"
+    return wording.cut(name, most, 5)
 
 
 def listed(names: Sequence[str], most: int = 6) -> str:

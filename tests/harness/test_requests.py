@@ -149,7 +149,9 @@ def test_requests_have_tables_answers_and_places_of_their_own(run: load.Loaded) 
 
 
 def test_beside_a_request_stands_what_prefill_and_decode_predict(run: load.Loaded) -> None:
-    found = {(each.arm, each.seq_len, each.batch_size): each for each in requests.requests(run)}
+    found = {
+        (each.case.arm, each.case.place.seq_len, each.case.place.batch_size): each for each in requests.requests(run)
+    }
     dense = found["dense", 64, 4]
     assert dense.prefill_s is not None
     assert dense.step_s is not None

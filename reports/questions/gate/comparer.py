@@ -106,7 +106,7 @@ class Comparer:
 
         Changes are still to be judged.
         """
-        here, there = ({case.id: case for case in tables.run.plan.cases} for tables in (self.now, self.base))
+        here, there = ({case.id: case for case in tables.plan.cases} for tables in (self.now, self.base))
         yield from self._numbers(here, there)
         for name in dict.fromkeys([*here, *there]):
             if name in there:
@@ -133,8 +133,8 @@ class Comparer:
 
     def _gone(self, old: Case) -> GateFinding:
         """A case of the earlier run alone. A dense model that was solved anew for the same arm leaves nothing open about code."""
-        arms = {(each.target, each.quantity): each.arm for each in self.now.run.plan.ladder}
-        ladder = self.base.run.plan.ladder
+        arms = {(each.target, each.quantity): each.arm for each in self.now.plan.ladder}
+        ladder = self.base.plan.ladder
         instead = (arms.get((each.target, each.quantity)) for each in ladder if each.arm == old.arm)
         found = next(filter(None, instead), None) if old.rung else None
         return unnamed(TELL, GONE) if found is None else unnamed(COUNT_OUT, f"solved anew: now it is {found}")
@@ -214,7 +214,7 @@ class Comparer:
         if elsewhere := self.rules.elsewhere(metric, same=self._same_machine):
             return unnamed(TELL, elsewhere)
         samples = self.now.made_in(metric).samples
-        if samples != "one" and not (self.now.run.plan.suite.claims and self.base.run.plan.suite.claims):
+        if samples != "one" and not (self.now.suite.claims and self.base.suite.claims):
             return unnamed(TELL, SMOKE)
         if samples == "launches":
             return self._times(case, old, metric, check)
@@ -326,7 +326,7 @@ def _difference(value: float, low: float | None = None, high: float | None = Non
 
 
 def _planned(tables: Tables, case: Case, metric: Metric) -> bool:
-    return any(metric.key in each.metrics and case in each.arms for each in tables.run.plan.comparisons)
+    return any(metric.key in each.metrics and case in each.arms for each in tables.plan.comparisons)
 
 
 def _trouble(tables: Tables, case: Case, metric: Metric) -> Trouble | None:
@@ -339,9 +339,7 @@ def _trouble(tables: Tables, case: Case, metric: Metric) -> Trouble | None:
 
 def _lost(tables: Tables, case: Case, metric: Metric, trouble: Trouble | None) -> bool:
     """Whether it would have been measured but for an unsteady arm, or a unit without a record or with a damaged one."""
-    return trouble is not None and (
-        trouble.kind in UNKNOWN or bool(tables.cell(case.id, tables.source(metric).key).missing)
-    )
+    return trouble is not None and (trouble.kind in UNKNOWN or bool(tables.behind(case, metric).missing))
 
 
 def _broken(now: list[float], before: list[float]) -> tuple[str, str] | None:

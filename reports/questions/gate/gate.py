@@ -201,9 +201,9 @@ def gate(
         UsageError: if the two have no case in common, or a folder of the history is none.
     """
     now, then = run.tables, base.tables
-    if not {*now.run.plan.cases} & {*then.run.plan.cases}:
+    if not {*now.plan.cases} & {*then.plan.cases}:
         raise UsageError("the two runs have no case in common: a gate compares the same suite at two commits.")
-    margins = [tables.run.plan.suite.margin for tables in (now, then)]
+    margins = [tables.suite.margin for tables in (now, then)]
     chosen = min(margins) if margin is None else margin
     rules = Rules(chosen, fail_on)
     past = earlier_runs.history(now, then, history, RUN_SD if run_sd is None else run_sd, flag)
@@ -214,7 +214,7 @@ def gate(
     )
     of_runs = {change.runs.runs for each in findings for change in each.changes if change.spread is not None}
     assumed = past.run_sd if 0 in of_runs else None
-    cost, rounds = launch_cost(now), now.run.plan.suite.protocol_size[1]
+    cost, rounds = launch_cost(now), now.suite.protocol_size[1]
     # Checks that are not named take no evidence from those that are.
     groups = [[i for i, each in enumerate(named) if each is wanted] for wanted in (True, False)]
     asked = Asked()
@@ -248,7 +248,7 @@ def gate(
         findings,
         chosen,
         asked,
-        now.run.plan.suite.effort,
+        now.suite.effort,
         rounds,
         rerun_command.suite_of(run.run),
         assumed,
@@ -274,7 +274,7 @@ def launch_cost(tables: Tables) -> Spread | None:
             costs.setdefault(f"{record.unit.workload} {record.unit.comparison.label}", []).append(cost)
     start_s, round_s = (sum(fmean(cost[part] for cost in each) for each in costs.values()) for part in (0, 1))
     spreads = []
-    for comparison in tables.run.plan.comparisons if costs else ():
+    for comparison in tables.plan.comparisons if costs else ():
         anchor, *arms = comparison.arms
         for metric in (tables.metrics[key] for key in comparison.metrics):
             if tables.made_in(metric).samples != "launches" or metric.source or tables.anchor_trouble(anchor, metric):
@@ -598,14 +598,15 @@ def tables(found: Gate) -> Iterator[Table]:
             known.sort(key=lambda each: not found.counts(each))
             means = ("mean",) * any(each.mean is not None for each in known)
             head = ["case", "metric", "change: above 1 is better; of a loss the difference", *means, "why"]
-            rows = [_row(found, each, means=bool(means)) for each in known[:MOST_ROWS]]
-            yield Table(verdict, head, rows, left_out=max(0, len(known) - MOST_ROWS), file=FILE)
+            yield Table(verdict, head, [_row(found, each, means=bool(means)) for each in known], file=FILE).first(
+                MOST_ROWS
+            )
         groups = by_reason([each for each in mine if not _has_number(each)])
         if groups:
             label = f"{verdict}, without a number" if known else verdict
             rows = [(those[0].reason, len(those), Code(f"{those[0].what} {metric_of(those[0])}")) for those in groups]
             head = ["why", "findings", "such as"]
-            yield Table(label, head, rows[:MOST_ROWS], left_out=max(0, len(rows) - MOST_ROWS), file=FILE)
+            yield Table(label, head, rows, file=FILE).first(MOST_ROWS)
 
 
 def _has_number(each: GateFinding) -> bool:

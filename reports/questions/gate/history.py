@@ -38,7 +38,7 @@ ELSEWHERE = "the anchor: no earlier run was made on this machine, so its own tim
 
 def settings(tables: Tables, case: Case, metric: Metric) -> dict[str, Any]:
     """Return what a value depends on besides the case: `train.tokens` and the like."""
-    suite, made_in = tables.run.plan.suite, tables.made_in(metric)
+    suite, made_in = tables.suite, tables.made_in(metric)
     decodes = metric.workload == "decode"
     plan: Frozen | None = suite.decode if decodes else made_in.settings(suite, case)
     name = "decode" if decodes else made_in.name
@@ -89,7 +89,7 @@ class History:
     def _earlier_pairs(self, metric: Metric) -> list[list[Paired]]:
         """Return each case against its anchor in every earlier run that measured both with the same settings."""
         found = []
-        for comparison in self.base.run.plan.comparisons:
+        for comparison in self.base.plan.comparisons:
             anchor, *arms = comparison.arms if metric.key in comparison.metrics else comparison.arms[:1]
             for case in arms:
                 runs = [
@@ -165,7 +165,7 @@ class History:
 
     def _measured(self, tables: Tables, case: Case, metric: Metric) -> bool:
         """Whether a run measured the case with the same settings."""
-        if case not in tables.run.plan.cases or not tables.cell(case.id, metric.key).outcomes:
+        if case not in tables.plan.cases or not tables.cell(case.id, metric.key).outcomes:
             return False
         same = settings(tables, case, metric) == settings(self.base, case, metric)
         return same and tables.trouble(case, metric) is None and tables.partly(case, metric) is None
@@ -177,7 +177,7 @@ def same_machine(one: Tables, other: Tables) -> bool:
     return len(machines) == 1 and None not in machines
 
 
-def history(now: Tables, base: Tables, folders: Sequence[str], run_sd: float = RUN_SD, flag: str = FLAG) -> History:
+def history(now: Tables, base: Tables, folders: Sequence[str], run_sd: float, flag: str) -> History:
     """Read earlier runs, in folders or folders of folders, leaving out those that tell nothing about this machine.
 
     Raises:
@@ -196,9 +196,9 @@ def history(now: Tables, base: Tables, folders: Sequence[str], run_sd: float = R
             continue
         if not same_machine(now, tables):
             said.append(f"--history {path} is left out: another machine")
-        elif not {*now.run.plan.cases} & {*tables.run.plan.cases}:
+        elif not {*now.plan.cases} & {*tables.plan.cases}:
             said.append(f"--history {path} is left out: no case in common")
-        elif not tables.run.plan.suite.claims:
+        elif not tables.suite.claims:
             said.append(f"--history {path} is left out: {SMOKE}")
         else:
             if tables.run.damaged:

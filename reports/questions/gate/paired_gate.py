@@ -125,7 +125,7 @@ def _revisions(blocks: Sequence[Sequence[Tables]], *, by_cpu: bool) -> Iterator[
             yield _without_number(row)
             continue
         case, metric = row.row.case, first.metrics[row.row.metric]
-        theirs = next(each for each in second.run.plan.cases if each.id == case.id)
+        theirs = next(each for each in second.plan.cases if each.id == case.id)
         begun = _begun(case.id, metric.key, row.disturbed, row.unfit, by_cpu=by_cpu)
         labels = first.row_labels(case, metric), second.row_labels(theirs, metric)
         made = row.cpu if begun.by_cpu and row.cpu is not None else row.wall

@@ -11,11 +11,12 @@ from modbench.harness.domain.case import Case, Comparison
 from modbench.harness.stats import paired
 from modbench.harness.stats.effects import Effect, by_seed
 from modbench.reports import wording
-from modbench.reports.model import Estimate, Finding, Sentence, known
+from modbench.reports.model import Estimate, Finding, Sentence, known, known_text
 from modbench.reports.tables.comparisons import pair_row, settle
 from modbench.reports.tables.findings import labels_of, of_pair, of_row
 from modbench.reports.tables.load import Loaded, Row
 from modbench.reports.tables.losses import BITS, NATS, beside, mixed, unit_of
+from modbench.reports.tables.outcomes import HELD_OUT
 from modbench.reports.tables.pair_verdicts import SMOKE, UNCHECKED
 from modbench.reports.tables.rerun_command import suite_of
 
@@ -27,7 +28,7 @@ def against(loaded: Loaded, case: Case, other: Case, metric: str) -> Finding | N
             made = of_pair(loaded, row)
             return _known(made if row.case_id == case.id else made.mirrored())
     known = loaded.tables.metrics.get(metric)
-    together = (each for each in loaded.run.plan.comparisons if case in each.arms and other in each.arms)
+    together = (each for each in loaded.plan.comparisons if case in each.arms and other in each.arms)
     if known is None or case.arm == other.arm or not any(metric in each.metrics for each in together):
         return None
     pair = pair_row(loaded.tables, case, other, known)
@@ -55,7 +56,7 @@ def effect_between(loaded: Loaded, case: Case, other: Case, metric: str) -> Effe
         one_thread = made_in.times and case.place.one_thread
         pair = paired.compare(launches, column=made_in.column, one_thread=one_thread, averaged=False)
         pair = replace(pair, unfit=tables.escapes(known, case, other) or pair.unfit)
-        return pair.cpu if pair.judged(loaded.run.plan.suite.margin).by_cpu else pair.effect
+        return pair.cpu if pair.judged(loaded.suite.margin).by_cpu else pair.effect
     if made_in.samples == "seeds":
         mine, theirs = (tables.cell(side.id, metric).values() for side in (case, other))
         return by_seed(theirs, mine) if mine.keys() & theirs.keys() else None
@@ -70,8 +71,6 @@ IN_WORDS = {key.partition("/")[2]: workload for key, workload in wording.WORKLOA
 # The objective, limit and axis of this name; the word alone would read as the pass.
 SIZE = "memory"
 MEMORY, KV_CACHE = "memory/peak_allocated", "memory/kv_cache"
-# The loss whose routers decided without later tokens comes first; bits per byte where no loss in nats was asked for.
-LOSSES = ("loss/val_causal", "loss/val", "bpb/val")
 FEWEST_SEEDS = 3
 NOT_MEASURED, CONTAMINATED = "not measured", "contaminated"
 
@@ -171,14 +170,14 @@ def choice(
     Raises:
         UsageError: if the run is a sweep over sizes, or did not measure such a place.
     """
-    if loaded.run.plan.suite.isoflop is not None:
+    if loaded.sizes_differ:
         raise UsageError(
             "the run is a sweep over sizes, in which no two settings share a shape: `modbench report` says what it found. "
             "Recommend from a run of one shape, such as `modbench run quick`."
         )
     if workload is not None and workload not in WORKLOADS:
         raise unknown("--workload", workload, WORKLOADS)
-    asked, comparisons = set(loaded.run.plan.suite.metrics), loaded.run.plan.comparisons
+    asked, comparisons = set(loaded.suite.metrics), loaded.plan.comparisons
     chosen = workload or next((name for name, key in WORKLOADS.items() if key in asked), None)
     if chosen is not None and WORKLOADS[chosen] not in asked:
         timed = ", ".join(name for name, key in WORKLOADS.items() if key in asked) or "none"
@@ -186,9 +185,9 @@ def choice(
             f"the run did not measure --workload {chosen}; it timed: {timed}. Run the suite with {WORKLOADS[chosen]} in its "
             "metrics."
         )
-    keys = (WORKLOADS[chosen],) if chosen else (MEMORY, KV_CACHE, "flops/forward", "flops/train_step", *LOSSES)
+    keys = (WORKLOADS[chosen],) if chosen else (MEMORY, KV_CACHE, "flops/forward", "flops/train_step", *HELD_OUT)
     found = [each for each in comparisons if any(key in each.metrics for key in keys)]
-    grid = loaded.run.plan.suite.grid
+    grid = loaded.suite.grid
     suite = suite_of(loaded.run)
     found = _at(found, suite, "seq_len", seq_len, max((each.place.seq_len for each in found), default=0))
     found = _at(found, suite, "batch_size", batch_size, grid.batch_size[0])
@@ -217,10 +216,10 @@ def _made(loaded: Loaded, workload: str, comparison: Comparison) -> Choice:
     length = beside(loaded, comparison.place.seq_len)
     trained = {
         (case.arm, key): case
-        for each in loaded.run.plan.comparisons
+        for each in loaded.plan.comparisons
         if not each.arms[0].task and each.place.seq_len == length
         for key in each.metrics
-        if key in LOSSES
+        if key in HELD_OUT
         for case in each.arms
     }
     unsure = _unsure(loaded)
@@ -264,7 +263,7 @@ def _value(row: Row | None, metric: str, unsure: str | None = None, *, sampled: 
         unit=row.unit,
         metric=metric,
         n=int(row.n),
-        reason=row.reason if isinstance(row.reason, str) else None,
+        reason=known_text(row.reason),
         sampled=sampled,
         unsure=unsure,
     )
@@ -272,7 +271,7 @@ def _value(row: Row | None, metric: str, unsure: str | None = None, *, sampled: 
 
 def _unsure(loaded: Loaded) -> str | None:
     """Return why no time of this run supports a claim, or None."""
-    if not loaded.run.plan.suite.claims:
+    if not loaded.suite.claims:
         return SMOKE
     if not loaded.checked:
         return UNCHECKED
@@ -286,12 +285,12 @@ def _loss(
 ) -> tuple[Value, Case | None, bool]:
     """Return an arm's loss, the case that was trained, and whether routing saw later tokens."""
     found = Value(None, metric="loss/val", reason=NOT_MEASURED)
-    for key in ("bpb/val",) if mixed(loaded) else LOSSES:
+    for key in ("bpb/val",) if mixed(loaded) else HELD_OUT:
         where = trained.get((case.arm, key))
         row = rows.get((where.id, key)) if where is not None else None
         if row is None:
             continue
-        value = _value(row, key, None if loaded.run.plan.suite.claims else SMOKE, sampled=True)
+        value = _value(row, key, None if loaded.suite.claims else SMOKE, sampled=True)
         if value.value is not None:
             return value, where, bool(LOOKED_AHEAD.intersection(of_cell(row.labels)))
         found = value if found.reason == NOT_MEASURED else found

@@ -18,7 +18,6 @@ from modbench.reports.questions.recommend.candidates import (
     CONTAMINATED,
     FEWEST_SEEDS,
     KV_CACHE,
-    LOSSES,
     NOT_MEASURED,
     SIZE,
     Candidate,
@@ -27,6 +26,7 @@ from modbench.reports.questions.recommend.candidates import (
     effect_between,
 )
 from modbench.reports.tables.load import Loaded
+from modbench.reports.tables.outcomes import HELD_OUT
 from modbench.reports.tables.pair_verdicts import SMOKE
 from modbench.reports.tables.rerun_command import Again, NotAgainError
 from modbench.reports.wording import name
@@ -269,7 +269,7 @@ def commands(loaded: Loaded, needs: Iterable[tuple[Candidate, Need]]) -> tuple[t
     if any(need.checked for _, need in needs):
         made.append(DOCTOR)
     again, asked = Again(loaded.run), [(each, need) for each, need in needs if need.metric is not None]
-    for mine in grouped((need.metric in LOSSES or need.metric, (each, need)) for each, need in asked).values():
+    for mine in grouped((need.metric in HELD_OUT or need.metric, (each, need)) for each, need in asked).values():
         metric = ",".join(dict.fromkeys(str(need.metric) for _, need in mine))
         try:
             made.append(_command(loaded, again, metric, mine))
@@ -279,8 +279,8 @@ def commands(loaded: Loaded, needs: Iterable[tuple[Candidate, Need]]) -> tuple[t
 
 
 def _command(loaded: Loaded, again: Again, metric: str, needs: Sequence[tuple[Candidate, Need]]) -> str:
-    suite = loaded.run.plan.suite
-    trains = any(need.metric in LOSSES for _, need in needs)
+    suite = loaded.suite
+    trains = any(need.metric in HELD_OUT for _, need in needs)
     if trains and suite.train is None:
         raise NotAgainError("the suite trains nothing: add a table [train] to it.")
     settings, numbers = dict[str, str](), [need for _, need in needs]

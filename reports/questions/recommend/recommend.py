@@ -132,7 +132,7 @@ class Recommended:
         return EQUAL if verdict == "equivalent" else NO_DIFFERENCE
 
 
-def recommend(loaded: Loaded, chosen: Choice, limits: Limits, objective: str = "latency") -> Recommended:
+def recommend(loaded: Loaded, chosen: Choice, limits: Limits, objective: str) -> Recommended:
     """Choose the best setting that fits."""
     known = [each for each in chosen.considered if each.of(objective).value is not None]
 
@@ -160,7 +160,7 @@ def recommend(loaded: Loaded, chosen: Choice, limits: Limits, objective: str = "
     better = next((each for each in judged if each.word == MAY and judged.index(each) < judged.index(best)), None)
     apart = None if runner_up is None else _apart(loaded, best.candidate, runner_up.candidate, objective)
     rung = rung_beside(loaded, best.candidate.case)
-    beside = next((each for each in chosen.candidates if rung is not None and each.case.arm == rung[0].arm), None)
+    beside = next((each for each in chosen.candidates if rung is not None and each.case.arm == rung.case.arm), None)
     told, measured = _told(loaded, _needs(loaded, best, runner_up, better, apart, objective))
     return replace(
         none,
@@ -254,7 +254,7 @@ def _to_tell_apart(
     effect = effect_between(loaded, one, other, apart.metric) if one and other else None
     if effect is None or effect.sd is None:
         return number(3, f"at least three {what}, to tell {pair}")
-    needed = sample_size.to_decide(effect, 0.0 if seeds else loaded.run.plan.suite.margin)
+    needed = sample_size.to_decide(effect, 0.0 if seeds else loaded.suite.margin)
     if needed is None:
         return Need(f"more than {sample_size.MOST} {what} would be needed to tell {pair}")
     return number(needed, f"{needed} {what}, to tell {pair}")
@@ -488,7 +488,7 @@ def recommend_capacity(loaded: Loaded) -> Capacity:
         UsageError: if it confirmed nothing.
     """
     found = answers(loaded)
-    if not found and loaded.run.plan.suite.confirms and not loaded.run.finished:
+    if not found and loaded.suite.confirms and not loaded.run.finished:
         raise UsageError(
             f"{loaded.path} is not finished: its best is not confirmed yet. `modbench resume {loaded.path}` goes on with it."
         )
